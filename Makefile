@@ -1,0 +1,45 @@
+# demo: the main job through real parts · test: every check and test · bench-quick: the numbers, in one run
+# Needs Python >= 3.11 with venv, make, and a package index. Everything else is made in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check format bench bench-quick lock clean help
+help: ; @sed -n '1,2p' Makefile
+
+demo: $(READY) ; @$(BIN)/relations demo
+test: check ; @$(BIN)/pytest
+bench: $(READY) ; @$(BIN)/python -m ops.bench
+bench-quick: $(READY) ; @$(BIN)/python -m ops.bench --quick
+
+check: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "onoffice-relations needs Python 3.11 or newer; '$(PYTHON)' is missing or older. Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "This Python has no venv module. On Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
+	@echo "Making $(VENV) and installing (once) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock || { \
+	  echo "A package could not be installed (see pip's words above). If it found no matching wheel, this platform lacks one:"; \
+	  echo "the project is made for Linux (glibc) and macOS on x86_64 and arm64. If it could not connect, check the package index."; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: $(READY)
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --group dev --extra http --extra embedded pyproject.toml -o requirements.lock
+
+clean: ; @rm -rf $(VENV) build dist

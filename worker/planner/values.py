@@ -1,0 +1,113 @@
+"""The values that travel between fold, plan and the API: operations in, actions and requests out, outcomes back.
+
+Frozen and comparable; nothing here does I/O, reads a clock or knows Redis, Celery or HTTP.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from worker.contract import Relation
+
+Kind = Literal["create", "modify", "delete", "get"]
+Order = Literal["create_first", "delete_first", "free"]
+Info = tuple[tuple[str, str], ...]
+"""Relation info as key-value pairs sorted by key; hashable, so that equal infos share an action."""
+
+
+class Operation(NamedTuple):
+    """One thing to be done to one relation in this step.
+
+    `part` is empty but for the pieces of a split star: operations of different parts never share an action.
+    """
+
+    kind: Kind
+    relation: Relation
+    info: Info = ()
+    part: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One action of the API: a star, so at least one of the two sides is a single id.
+
+    For `get` exactly one side is filled: the ids asked about (`relations` are those the answer is wanted for).
+    """
+
+    kind: Kind
+    type: str
+    parents: tuple[int, ...]
+    children: tuple[int, ...]
+    info: Info = ()
+    part: str = ""
+    asked: tuple[Relation, ...] = ()
+
+    @property
+    def relations(self) -> tuple[Relation, ...]:
+        """The relations this action is about, in the order of its ids."""
+        return self.asked or tuple(Relation(self.type, parent, child) for parent in self.parents for child in self.children)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Actions that travel together under one token; none of them conflicts with another (R11)."""
+
+    actions: tuple[Action, ...]
+
+    def relations(self) -> Iterator[Relation]:
+        """Every relation of every action."""
+        for action in self.actions:
+            yield from action.relations
+
+
+class ErrorClass(StrEnum):
+    """What an API error code means for us; the table of codes is `worker.onoffice.codes`."""
+
+    CREDENTIALS = "credentials"
+    CLOCK = "clock"
+    AMBIGUOUS = "ambiguous"  # a write that may be refused because it is already so: read back, then decide
+    RECORD = "record"  # no such record, or no right to see it
+    SHAPE = "shape"  # bad type or bad parameters
+    STAR = "star"  # 219 and 302: the planner made an action the API does not take
+    ABSENT = "absent"  # 180: modify of a relation that does not exist
+    RIGHTS = "rights"
+    SYNC = "sync"
+    TRANSIENT = "transient"
+    OTHER = "other"  # permanent, kept with code and text
+
+
+class Verdict(StrEnum):
+    """What is known about one action after its request."""
+
+    OK = "ok"
+    REJECTED = "rejected"  # a definite answer with an error code
+    UNKNOWN = "unknown"  # it may have been executed: no answer, an unreadable one, or a transient code
+    NOT_SENT = "not_sent"  # it never left: the connection did not stand
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to one action. `related` is filled for a `get` that is ok: asked id → related ids; ids may be missing."""
+
+    verdict: Verdict
+    code: int = 0
+    error: ErrorClass = ErrorClass.OTHER
+    message: str = ""
+    related: Mapping[int, frozenset[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of one request: one outcome per action, in the actions' order, and what it tells about the account.
+
+    `status` is the HTTP status, 0 without an answer. `retry_after` in seconds (429, 503), `skew` the API's clock
+    minus the one the request was signed with, from the `Date` header, both None when the answer did not say.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    status: int = 0
+    seconds: float = 0.0
+    retry_after: float | None = None
+    skew: float | None = None
+    message: str = ""
