@@ -1,0 +1,15 @@
+"""A faithful simulator of the onOffice API for relation calls: signatures, rules, error codes, and everything that goes wrong on the way.
+
+Shipped code: in-process for tests (`ops.simulator.inprocess`), on a socket for `relations simulator` and the demo. Of the worker it
+imports the contract only, so that the two read the documentation independently.
+"""
+
+from ops.simulator.crm import Crm, Records
+from ops.simulator.faults import KINDS, Fault, FaultPlan
+from ops.simulator.log import Entry
+from ops.simulator.responses import Dropped
+from ops.simulator.serve import Server, serve
+from ops.simulator.simulator import API_PATH, Simulator
+from ops.simulator.switches import Switches
+
+__all__ = ["API_PATH", "KINDS", "Crm", "Dropped", "Entry", "Fault", "FaultPlan", "Records", "Server", "Simulator", "Switches", "serve"]

@@ -1,0 +1,1 @@
+"""The status store on Redis: keys, transitions, and the values' bytes."""

@@ -1,0 +1,221 @@
+"""A decoded request body in, the API's answer out: envelope, signatures, actions, two levels of status. No bytes, no HTTP, no faults."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ops.simulator import parameters as read
+from ops.simulator.catalogue import URN
+from ops.simulator.crm import Crm
+from ops.simulator.refusals import Refused
+from ops.simulator.signature import check
+from ops.simulator.switches import Switches
+
+Json = dict[str, Any]
+ACTION = "urn:onoffice-de-ns:smart:2.5:smartml:action:"
+DELETED: Json = {"id": 0, "type": "", "elements": {"success": "success"}}
+_RESOURCES = {"create": "relation", "modify": "relation", "delete": "relation", "get": "idsfromrelation"}
+
+
+@dataclass(slots=True)
+class Account:
+    """An API user: the secret of its token and the CRM it works on (which accounts may share)."""
+
+    secret: str
+    crm: Crm
+
+
+class Act(NamedTuple):
+    """What one action was and came to, for the log; `code` 0 is success, None not executed."""
+
+    kind: str
+    type: str
+    parents: tuple[int, ...]
+    children: tuple[int, ...]
+    code: int | None
+
+
+class Answer(NamedTuple):
+    """The body to send, and what was done for it."""
+
+    body: Json
+    acts: tuple[Act, ...] = ()
+
+
+def refuse(refused: Refused, *, code: int = 400) -> Answer:
+    """The answer to a request that is bad as a whole; `code` is the status code inside the body, HTTP says 200 nevertheless."""
+    return Answer(_envelope([], {"code": code, "errorcode": refused.code, "message": refused.message}))
+
+
+def decode(raw: bytes) -> object:
+    """The JSON of a request body; `Refused` 9 for none, 4 for bad JSON."""
+    if not raw:
+        raise Refused(9)
+    try:
+        return msgspec.json.decode(raw)
+    except ValueError:
+        raise Refused(4) from None
+
+
+def token_of(body: object) -> str:
+    """The token a request names, or ""."""
+    token = body.get("token") if isinstance(body, dict) else None
+    return token if isinstance(token, str) else ""
+
+
+def announced(body: object) -> tuple[Act, ...]:
+    """What a request asks for, not executed."""
+    try:
+        _, actions = _read_envelope(body)
+    except Refused:
+        return ()
+    return tuple(_act(action, None) for action in actions if isinstance(action, dict))
+
+
+def answer(body: object, now: float, *, accounts: Mapping[str, Account], switches: Switches, half: bool = False) -> Answer:
+    """The answer to a request that comes in at `now`; `half` makes every star create stop halfway with an error."""
+    try:
+        token, actions = _read_envelope(body)
+        if token not in accounts and switches.credentials == "request":
+            raise Refused(40)
+    except Refused as refused:
+        return refuse(refused)
+    desk = _Desk(token, accounts.get(token), now, switches, half)
+    pairs = [desk.result(action if isinstance(action, dict) else {}) for action in actions]
+    acts = tuple(act for _, act in pairs)
+    return Answer(_envelope([result for result, _ in pairs], _status(acts, switches)), acts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """Works on the actions of one request."""
+
+    token: str
+    account: Account | None
+    now: float
+    switches: Switches
+    half: bool
+
+    def result(self, action: Json) -> tuple[Json, Act]:
+        try:
+            records, fault = self._perform(action), None
+        except Refused as refused:
+            records, fault = [], refused
+        return self._result(action, records, fault), _act(action, fault.code if fault else 0)
+
+    def _perform(self, action: Json) -> list[Json]:
+        _check_attributes(action)
+        if self.account is None:
+            raise Refused(40)
+        check(action, token=self.token, secret=self.account.secret, now=self.now)
+        given: read.Parameters = action["parameters"] or {}
+        if self.switches.require_sorted and list(given) != sorted(given):
+            raise Refused(137)
+        return self._dispatch(_kind(action), given, self.account.crm)
+
+    def _dispatch(self, kind: str, given: read.Parameters, crm: Crm) -> list[Json]:
+        if kind == "get":
+            return self._get(given, crm)
+        if kind == "delete":
+            crm.delete(read.read_delete(given, crm.types), switches=self.switches)
+            return [DELETED]
+        if kind == "modify" or self._means_modify(given, crm):
+            star = read.read_modify(given, crm.types)
+            crm.modify(star.relations, star.info, switches=self.switches)
+        else:
+            self._create(read.read_create(given, crm.types), crm)
+        return []
+
+    def _means_modify(self, given: read.Parameters, crm: Crm) -> bool:
+        if not self.switches.modify_is_create or not given.get("relationinfo"):
+            return False
+        return all(relation in crm for relation in read.read_modify(given, crm.types).relations)
+
+    def _create(self, star: read.Star, crm: Crm) -> None:
+        cut = len(star.relations) // 2 if self.half else 0
+        crm.create(star.relations[:cut] if cut else star.relations, star.info, switches=self.switches)
+        if cut:
+            raise Refused(78)
+
+    def _get(self, given: read.Parameters, crm: Crm) -> list[Json]:
+        name, ids, of_parents = read.read_get(given, crm.types)
+        related = crm.children if of_parents else crm.parents
+        found = {str(asked): list(map(str, related(name, asked))) for asked in ids}
+        if self.switches.empty_ids != "list":
+            found = {asked: answers for asked, answers in found.items() if answers}
+        if not found and self.switches.empty_ids == "no_records":
+            return []
+        return [{"id": "relatedIds", "type": "", "elements": found or []}]  # PHP cannot tell an empty object from an empty list
+
+    def _result(self, action: Json, records: list[Json], fault: Refused | None) -> Json:
+        data: object = {"meta": {"cntabsolute": len(records)}, "records": records}
+        return {
+            "actionid": action.get("actionid", ""),
+            "resourceid": action.get("resourceid", ""),
+            "resourcetype": action.get("resourcetype", ""),
+            "cacheable": action.get("resourcetype") == "idsfromrelation",
+            "identifier": action.get("identifier", ""),
+            "data": [] if fault and self.switches.error_data == "list" else data,
+            "status": {"errorcode": fault.code, "message": fault.message} if fault else {"errorcode": 0, "message": "OK"},
+        }
+
+
+def _read_envelope(body: object) -> tuple[str, list[object]]:
+    token = token_of(body)
+    if not token:
+        raise Refused(13)
+    request = body.get("request") if isinstance(body, dict) else None
+    if not isinstance(request, dict):
+        raise Refused(14)
+    actions = request.get("actions")
+    if not isinstance(actions, list) or not actions:
+        raise Refused(15)
+    return token, actions
+
+
+def _check_attributes(action: Json) -> None:
+    for key, code in (("actionid", 16), ("resourceid", 18), ("resourcetype", 19)):
+        if not isinstance(action.get(key), str):
+            raise Refused(code)
+    if not action["actionid"]:
+        raise Refused(17)
+    given = action.get("parameters")
+    if not isinstance(given, dict) and given != []:  # [] is PHP's empty object
+        raise Refused(20)
+    if "" in given:
+        raise Refused(21)
+
+
+def _kind(action: Json) -> str:
+    kind = str(action["actionid"]).removeprefix(ACTION)
+    if ACTION + kind != action["actionid"] or kind not in _RESOURCES:
+        raise Refused(23, action["actionid"])
+    if action["resourcetype"] != _RESOURCES[kind]:
+        raise Refused(25, action["resourcetype"])
+    return kind
+
+
+def _status(acts: tuple[Act, ...], switches: Switches) -> Json:
+    if switches.top_level == "97" and any(act.code for act in acts):
+        return {"code": 500, "errorcode": 97, "message": Refused(97).message}
+    return {"code": 200, "errorcode": 0, "message": "OK"}
+
+
+def _envelope(results: list[Json], status: Json) -> Json:
+    return {"status": status, "response": {"results": results}}
+
+
+def _act(action: Json, code: int | None) -> Act:
+    """The line for the log, written from whatever was sent, since a refused action may be of any shape."""
+    given = action.get("parameters")
+    given = given if isinstance(given, dict) else {}
+    kind, name = str(action.get("actionid", "")).rsplit(":", 1)[-1], str(given.get("relationtype", "")).removeprefix(URN)
+    parents, children = (_ids_of(given.get(side, given.get(f"{side}s"))) for side in ("parentid", "childid"))
+    return Act(kind, name, parents, children, code)
+
+
+def _ids_of(value: object) -> tuple[int, ...]:
+    ids = value if isinstance(value, list) else [value]
+    return tuple(number for number in ids if type(number) is int)

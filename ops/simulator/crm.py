@@ -1,0 +1,149 @@
+"""One customer's CRM: which relations exist, which records do, and the rules of writing. Pure state; no JSON, HTTP or clock."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ops.simulator.catalogue import BROKERS, KNOWN_TYPES
+from ops.simulator.refusals import Refused
+from ops.simulator.switches import Switches
+from worker.contract import Relation
+
+Record = tuple[str, int]
+"""A record by its module and id: `("address", 9001)`."""
+Info = Mapping[str, str]
+Check = Callable[[Relation], Refused | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """What is special about records; by default every id exists, may be written, and belongs to a broker.
+
+    `known` closes a module: only the ids given exist there. `brokers` are the addresses allowed as contact persons.
+    """
+
+    missing: frozenset[Record] = frozenset()
+    known: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    no_write: frozenset[Record] = frozenset()
+    brokers: frozenset[int] | None = None
+
+    def exists(self, record: Record) -> bool:
+        """Is there such a record (or may the API user see it, which the API does not tell apart)?"""
+        module, number = record
+        return record not in self.missing and (module not in self.known or number in self.known[module])
+
+
+class Crm:
+    """The relations of one customer, written by the rules of the API and read from both ends.
+
+    `put` and `drop` go around the rules, as people do who edit in the CRM's own windows. `violations` holds every
+    contact person whose delete left an estate without a broker.
+    """
+
+    def __init__(self, *, types: Mapping[str, tuple[str, str]] = KNOWN_TYPES, records: Records | None = None) -> None:
+        self.types = types
+        self.records = records or Records()
+        self.clear()
+
+    def clear(self) -> None:
+        """No relations, no violations; records stay special."""
+        self.violations: list[Relation] = []
+        self._infos: dict[Relation, dict[str, str]] = {}
+        self._children: dict[Record, dict[int, None]] = {}
+        self._parents: dict[Record, dict[int, None]] = {}
+
+    def relations(self) -> dict[Relation, dict[str, str]]:
+        """Every relation with its info, as a copy."""
+        return {relation: dict(info) for relation, info in self._infos.items()}
+
+    def __contains__(self, relation: Relation) -> bool:
+        return relation in self._infos
+
+    def __len__(self) -> int:
+        return len(self._infos)
+
+    def put(self, relation: Relation, info: Info | None = None) -> None:
+        """The relation is there, its info merged with what it had."""
+        self._infos.setdefault(relation, {}).update(info or {})
+        self._children.setdefault((relation.type, relation.parent), {})[relation.child] = None
+        self._parents.setdefault((relation.type, relation.child), {})[relation.parent] = None
+
+    def drop(self, relation: Relation) -> None:
+        """The relation is not there."""
+        if self._infos.pop(relation, None) is not None:
+            del self._children[relation.type, relation.parent][relation.child]
+            del self._parents[relation.type, relation.child][relation.parent]
+
+    def children(self, name: str, parent: int) -> list[int]:
+        """The ids related to this parent, in the order they came."""
+        return list(self._children.get((name, parent), ()))
+
+    def parents(self, name: str, child: int) -> list[int]:
+        """The ids related to this child, in the order they came."""
+        return list(self._parents.get((name, child), ()))
+
+    def create(self, star: Sequence[Relation], info: Info, *, switches: Switches) -> None:
+        """Every relation of the star exists, or `Refused` with what `switches.array_create` leaves behind."""
+
+        def check(relation: Relation) -> Refused | None:
+            return self._record_fault(relation, switches) or self._broker_fault(relation) or self._duplicate(relation, switches)
+
+        overwrite = switches.existing_info == "overwrite"
+        self._write(star, check, lambda relation: self.put(relation, info if overwrite or relation not in self else None), switches)
+
+    def modify(self, star: Sequence[Relation], info: Info, *, switches: Switches) -> None:
+        """Every relation of the star has this info, or `Refused`."""
+
+        def check(relation: Relation) -> Refused | None:
+            return self._record_fault(relation, switches) or (None if relation in self else Refused(180))
+
+        self._write(star, check, lambda relation: self.put(relation, info), switches)
+
+    def delete(self, relation: Relation, *, switches: Switches) -> None:
+        """The relation is gone, or `Refused`."""
+        if fault := self._record_fault(relation, switches):
+            raise fault
+        if relation not in self and switches.absent_delete == "168":
+            raise Refused(168)
+        if relation.type == BROKERS and self.children(BROKERS, relation.parent) == [relation.child]:
+            self.violations.append(relation)
+        self.drop(relation)
+
+    def _write(self, star: Sequence[Relation], check: Check, write: Callable[[Relation], None], switches: Switches) -> None:
+        faults = [check(relation) for relation in star]
+        first = next((place for place, fault in enumerate(faults) if fault), len(star))
+        for relation in _good(star, faults, first, switches.array_create):
+            write(relation)
+        if first < len(star):
+            raise faults[first] or Refused(1)
+
+    def _record_fault(self, relation: Relation, switches: Switches) -> Refused | None:
+        parent, child = self.types[relation.type]
+        for record in ((parent, relation.parent), (child, relation.child)):
+            if not self.records.exists(record):
+                return _unknown(record, by_module=switches.unknown_record == "by_module")
+            if record in self.records.no_write:
+                return _no_right(record)
+        return None
+
+    def _broker_fault(self, relation: Relation) -> Refused | None:
+        brokers = self.records.brokers
+        return Refused(263) if brokers is not None and relation.type == BROKERS and relation.child not in brokers else None
+
+    def _duplicate(self, relation: Relation, switches: Switches) -> Refused | None:
+        return Refused(int(switches.duplicate_create)) if relation in self and switches.duplicate_create != "ok" else None
+
+
+def _good(star: Sequence[Relation], faults: Sequence[Refused | None], first: int, policy: str) -> Iterable[Relation]:
+    """The relations a star leaves behind when the one at `first` is bad (none is, when it is the star's length)."""
+    if first == len(star) or policy == "half":
+        return star[:first]
+    return [relation for relation, fault in zip(star, faults, strict=True) if not fault] if policy == "partial" else ()
+
+
+def _unknown(record: Record, *, by_module: bool) -> Refused:
+    return Refused({"address": 292, "estate": 293}.get(record[0], 80) if by_module else 80)
+
+
+def _no_right(record: Record) -> Refused:
+    module, number = record
+    return Refused({"address": 261, "estate": 262}.get(module, 253), number if module in ("address", "estate") else f"{module} {number}")

@@ -1,0 +1,98 @@
+"""What can go wrong between a client and the API: the kinds of faults and the plans that hand them out. Frozen values only."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+Kind = Literal[
+    "lost_after",
+    "lost_before",
+    "late",
+    "gateway_before",
+    "gateway_after",
+    "throttle",
+    "server_error",
+    "server_error_after",
+    "missing_result",
+    "reorder",
+    "blank_identifiers",
+    "half_star",
+    "garbled",
+    "drip",
+    "latency",
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+NOT_EXECUTED: frozenset[Kind] = frozenset({"lost_before", "late", "gateway_before", "throttle", "server_error"})
+"""Kinds whose request does nothing, or not yet (`late`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong with one request.
+
+    | kind | executed | the client sees |
+    |---|---|---|
+    | `lost_after`, `lost_before` | yes, no | the connection drops without an answer |
+    | `late` | `seconds` later, if the signature still counts then | no answer |
+    | `gateway_after`, `gateway_before` | yes, no | HTTP 502 with a page of HTML |
+    | `throttle` | no | HTTP 429, `Retry-After: seconds` |
+    | `server_error_after`, `server_error` | yes, no | HTTP 200, status code 500 inside, no results |
+    | `missing_result` | yes | the result at place `pick` (modulo their number) is not there |
+    | `reorder` | yes | results in reverse order |
+    | `blank_identifiers` | yes | every identifier is empty |
+    | `half_star` | half | every star create links its first half and answers 78 |
+    | `garbled` | yes | HTTP 200 with JSON that breaks off |
+    | `drip` | yes | the body in pieces, spread over `seconds` |
+    | `latency` | yes | the answer `seconds` later |
+    """
+
+    kind: Kind
+    seconds: float = 1.0
+    pick: int = -1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {self.kind!r}")
+
+    @property
+    def executes(self) -> bool:
+        """Does the request reach the CRM while the client waits?"""
+        return self.kind not in NOT_EXECUTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultPlan:
+    """Which request meets which fault: first the script, one entry per request (None: all goes well), then chance.
+
+    `at` depends on nothing but the plan and the number of the request, so that a run can be repeated.
+    """
+
+    entries: tuple[Fault | None, ...] = ()
+    seed: int = 0
+    rate: float = 0.0
+    choices: tuple[Fault, ...] = ()
+
+    @classmethod
+    def script(cls, faults: Iterable[Fault | Kind | None]) -> "FaultPlan":
+        """These faults for the next requests, then none."""
+        return cls(entries=tuple(_fault(fault) if fault else None for fault in faults))
+
+    @classmethod
+    def random(cls, seed: int, rate: float, kinds: Iterable[Fault | Kind] = KINDS) -> "FaultPlan":
+        """A fault with probability `rate`, of a kind drawn evenly; give `Fault` values to set their seconds."""
+        return cls(seed=seed, rate=rate, choices=tuple(map(_fault, kinds)))
+
+    def at(self, number: int) -> Fault | None:
+        """What happens to request `number`, counted from 0."""
+        if number < len(self.entries):
+            return self.entries[number]
+        if not self.rate or not self.choices:
+            return None
+        dice = random.Random(f"{self.seed}:{number}")
+        drawn = dice.random() < self.rate
+        return replace(dice.choice(self.choices), pick=dice.randrange(1 << 16)) if drawn else None
+
+
+def _fault(fault: Fault | Kind) -> Fault:
+    return fault if isinstance(fault, Fault) else Fault(fault)

@@ -1,0 +1,53 @@
+"""The error codes the simulator answers, with the API's own texts."""
+
+_TEXTS = {
+    1: "Unknown error occurred",
+    4: "Invalid or malformed JSON",
+    9: "Empty request",
+    13: "Missing or invalid element: token",
+    14: "Missing or invalid element: request",
+    15: "Missing or invalid element: actions",
+    16: "Missing or invalid attribute: actionid",
+    17: "Empty attribute: actionid",
+    18: "Missing or invalid attribute: resourceid",
+    19: "Missing or invalid attribute: resourcetype",
+    20: "Missing or invalid element: parameters",
+    21: "Empty parameter name",
+    23: 'Missing configuration for actionId "{}"',
+    25: 'Missing configuration for resourceType "{}"',
+    40: "Invalid user credentials",
+    78: "Entry could not be created",
+    80: "Unknown record. Record may not exist or the permission rights are not set accordingly for this action.",
+    97: "Error in action",
+    132: "No or unknown relation given",
+    136: "Your timestamp is too old or your server time is wrong.",
+    137: "The HMAC is invalid.",
+    167: 'Missing parameter "{}"',
+    168: "Entry could not be deleted",
+    173: "Could not create relation between address and estate",
+    179: "Could not create relation cause of invalid relationinfos",
+    180: "Could not modify relation, relation does not exist",
+    181: "Could not modify relation, invalid relationinfos given",
+    182: "Could not modify relation, relation is not updateable",
+    185: "Missing or invalid record ids",
+    194: "Wrong type for at least one of {}",
+    219: "n:n relations are not allowed",
+    228: "Given element or parameter was expected to be an integer: {}",
+    253: "No access to {}",
+    261: "Missing write right for address(es) with id(s) {}",
+    262: "Missing write right for estate(s) with id(s) {}",
+    263: "Address must be a real estate agent",
+    282: "No valid parameter given!",
+    292: "Unknown address record id. Record may not exist or the permission rights are not set accordingly for this action.",
+    293: "Unknown estate record id. Record may not exist or the permission rights are not set accordingly for this action.",
+    302: "This action support only up to 500 Ids",
+}
+
+
+class Refused(Exception):  # noqa: N818 -- an answer of the API, not a fault of the simulator
+    """The API says no: `code` as the error code, `message` as its text with the details filled in."""
+
+    def __init__(self, code: int, *about: object) -> None:
+        self.code = code
+        self.message = _TEXTS[code].format(*about)
+        super().__init__(f"{code} {self.message}")

@@ -1,0 +1,231 @@
+"""The simulator itself: a WSGI application that holds accounts, clock, faults and log, and lets tests look into all of them."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from ops.simulator import control
+from ops.simulator.api import Account, Answer, announced, answer, decode, refuse, token_of
+from ops.simulator.catalogue import KNOWN_TYPES
+from ops.simulator.crm import Crm, Info, Records
+from ops.simulator.faults import Fault, FaultPlan
+from ops.simulator.log import Entry, Log
+from ops.simulator.refusals import Refused
+from ops.simulator.responses import Response, dated, json, page, respond
+from ops.simulator.switches import Switches
+from worker.contract import Relation
+
+API_PATH = "/api/stable/api.php"
+_EVERYONE = ""
+
+
+@dataclass(slots=True)
+class _Deck:
+    """A plan and how many requests it has dealt with."""
+
+    plan: FaultPlan
+    dealt: int = 0
+
+    def draw(self) -> Fault | None:
+        fault = self.plan.at(self.dealt)
+        self.dealt += 1
+        return fault
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A request that was not answered and reaches the CRM at `due`."""
+
+    due: float
+    number: int
+    token: str
+    body: object
+
+
+class Simulator:
+    """The onOffice API for relation calls, as a WSGI application you can look into.
+
+    In one process with your test, without a socket:
+
+        simulator = Simulator({"my-token": "my-secret"})
+        client = httpx.Client(transport=InProcess(simulator))       # ops.simulator.inprocess
+        client.post("https://api.example.test/api/stable/api.php", json=body)
+        assert simulator.relations("my-token") == {("estate:address:buyer", 501, 9001): {}}
+
+    On a socket, for other processes: `with serve(simulator) as server: server.url`; they look into it under `/_sim/`.
+
+    Every token has a CRM of its own until `share` joins them. `switches` chooses among the behaviours the documentation leaves
+    open; `inject` makes requests go wrong; `records` says which ids are missing, not writable, or brokers (for every CRM;
+    `seed` sets it for one). `clock` gives the time signatures are checked against and the `Date` header shows; `sleep` waits
+    for the faults `latency` and `drip`. `known_types` maps short names of relation types to the modules of parent and child.
+    `history` bounds the log. All methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        accounts: Mapping[str, str],
+        *,
+        switches: Switches | None = None,
+        faults: FaultPlan | None = None,
+        records: Records | None = None,
+        known_types: Mapping[str, tuple[str, str]] = KNOWN_TYPES,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        history: int = 10_000,
+    ) -> None:
+        self.switches = switches or Switches()
+        self.clock, self.sleep = clock, sleep
+        self._types, self._records, self._history = known_types, records or Records(), history
+        self._lock = threading.RLock()
+        self._accounts = {token: Account(secret, self._empty()) for token, secret in accounts.items()}
+        self._decks = {_EVERYONE: _Deck(faults or FaultPlan())}
+        self._start()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """One HTTP exchange; raises `Dropped` where the connection is to end without an answer."""
+        raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        path = environ["PATH_INFO"]
+        if path.startswith(control.ROOT):
+            response = control.respond(self, f"{environ['REQUEST_METHOD']} {path}", environ.get("QUERY_STRING", ""), raw)
+        else:
+            response = self._exchange(raw) if path.endswith("/api.php") else page("404 Not Found")
+        response = dated(response, self.clock(), f"{id(self):x}")
+        if response.pause:
+            self.sleep(response.pause)
+        start_response(response.status, list(response.headers))
+        return response.pieces(self.sleep)
+
+    # Looking in
+
+    @property
+    def log(self) -> tuple[Entry, ...]:
+        """The last requests, oldest first."""
+        with self._lock:
+            return tuple(self._log.entries)
+
+    def relations(self, token: str) -> dict[Relation, dict[str, str]]:
+        """What the CRM of this token holds now: relation → info. A `Relation` equals its plain (type, parent, child) tuple."""
+        with self._lock:
+            self._land_due()
+            return self._accounts[token].crm.relations()
+
+    def violations(self, token: str) -> tuple[Relation, ...]:
+        """Every contact person whose delete left an estate without a broker."""
+        with self._lock:
+            return tuple(self._accounts[token].crm.violations)
+
+    def stats(self) -> dict[str, object]:
+        """Counters over all requests since the start or the last reset, and what is there now."""
+        with self._lock:
+            crms = {id(account.crm): account.crm for account in self._accounts.values()}.values()
+            now = {
+                "pending": len(self._late),
+                "relations": sum(map(len, crms)),
+                "violations": sum(len(crm.violations) for crm in crms),
+            }
+            return asdict(self._log.totals()) | now
+
+    # Setting up
+
+    def account(self, token: str, secret: str) -> None:
+        """The account is there with this secret: a new one with an empty CRM, or an old one whose secret was changed."""
+        with self._lock:
+            self._accounts.setdefault(token, Account(secret, self._empty())).secret = secret
+
+    def share(self, token: str, other: str) -> None:
+        """From now on `other` works on the CRM of `token`."""
+        with self._lock:
+            self._accounts[other].crm = self._accounts[token].crm
+
+    def seed(
+        self,
+        token: str,
+        relations: Iterable[tuple[str, int, int]] | Mapping[tuple[str, int, int], Info] = (),
+        *,
+        drop: Iterable[tuple[str, int, int]] = (),
+        records: Records | None = None,
+    ) -> None:
+        """These relations are there (with their info, if a mapping), those of `drop` are not; past all rules, as people edit a CRM."""
+        infos = relations if isinstance(relations, Mapping) else {relation: {} for relation in relations}
+        with self._lock:
+            crm = self._accounts[token].crm
+            crm.records = records or crm.records
+            for relation in drop:
+                crm.drop(Relation(*relation))
+            for relation, info in infos.items():
+                crm.put(Relation(*relation), info)
+
+    def inject(self, plan: FaultPlan, *, token: str | None = None) -> None:
+        """Faults by this plan, from the next request on: of one token, or of every token without a plan of its own."""
+        with self._lock:
+            self._decks[token or _EVERYONE] = _Deck(plan)
+
+    def land(self) -> int:
+        """How many late requests reach the CRM by this call, which does not wait for their time; signatures may be too old by now."""
+        with self._lock:
+            return self._land_due(early=True)
+
+    def reset(self) -> None:
+        """Accounts, switches and records stay; relations, late requests, faults, log and counters go."""
+        with self._lock:
+            for account in self._accounts.values():
+                account.crm.clear()
+            self._decks = {_EVERYONE: _Deck(FaultPlan())}
+            self._start()
+
+    # One exchange
+
+    def _start(self) -> None:
+        self._log = Log(self._history)
+        self._late: list[_Late] = []
+        self._count = 0
+
+    def _empty(self) -> Crm:
+        return Crm(types=self._types, records=self._records)
+
+    def _exchange(self, raw: bytes) -> Response:
+        try:
+            body = decode(raw)
+        except Refused as refused:
+            return self._reject(refused)
+        with self._lock:
+            self._land_due()
+            fault = self._decks.get(token_of(body), self._decks[_EVERYONE]).draw()
+            result = self._run(body, fault)
+        return respond(result, fault)
+
+    def _reject(self, refused: Refused) -> Response:
+        with self._lock:
+            self._log.add(Entry(self._number(), self.clock(), "", (), "", executed=False))
+        return json(refuse(refused).body)
+
+    def _number(self) -> int:
+        self._count += 1
+        return self._count - 1
+
+    def _run(self, body: object, fault: Fault | None) -> Answer:
+        number, now, token, kind = self._number(), self.clock(), token_of(body), fault.kind if fault else ""
+        executes = fault is None or fault.executes
+        if executes:
+            result = answer(body, now, accounts=self._accounts, switches=self.switches, half=kind == "half_star")
+        else:
+            result = Answer({}, announced(body))
+        if fault and fault.kind == "late":
+            self._late.append(_Late(now + fault.seconds, number, token, body))
+        self._log.add(Entry(number, now, token, result.acts, kind, executes))
+        return result
+
+    def _land_due(self, *, early: bool = False) -> int:
+        """Late requests reach the CRM at their own time, in its order, however late it is looked at."""
+        if not self._late:
+            return 0
+        now = self.clock()
+        landing = sorted((late for late in self._late if early or late.due <= now), key=lambda late: late.due)
+        self._late = [late for late in self._late if not early and late.due > now]
+        for late in landing:
+            at = min(late.due, now)
+            acts = answer(late.body, at, accounts=self._accounts, switches=self.switches).acts
+            self._log.add(Entry(late.number, at, late.token, acts, "late", executed=True, landed=True))
+        return len(landing)

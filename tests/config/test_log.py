@@ -1,0 +1,105 @@
+"""Log lines as data: one shape for our events and for the libraries', and no secret in any of them."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from worker import log
+from worker.config import Secret
+
+
+class Lines(io.StringIO):
+    """What was logged, as data."""
+
+    def all(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.getvalue().splitlines()]
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    root, stream = logging.getLogger(), Lines()
+    before, level = list(root.handlers), root.level
+    root.handlers[:] = []
+    log.configure("json", stream=stream)
+    yield stream
+    root.handlers[:] = before
+    root.setLevel(level)
+    structlog.contextvars.clear_contextvars()
+
+
+def test_an_event_carries_utc_time_level_logger_and_its_fields(lines: Lines) -> None:
+    log.get("worker.flush").info("flush.finished", account="acme", actions=3)
+    (line,) = lines.all()
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "flush.finished", "level": "info", "logger": "worker.flush", "account": "acme", "actions": 3}
+
+
+def test_a_library_logs_in_the_same_shape(lines: Lines) -> None:
+    logging.getLogger("celery.worker").warning("lost %s", "broker", extra={"attempt": 2})
+    (line,) = lines.all()
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "lost broker", "level": "warning", "logger": "celery.worker", "attempt": 2}
+
+
+def test_bound_context_is_on_every_line(lines: Lines) -> None:
+    structlog.contextvars.bind_contextvars(task="t1")
+    log.get("a").info("one")
+    logging.getLogger("b").info("two")
+    assert [line["task"] for line in lines.all()] == ["t1", "t1"]
+
+
+def test_configuring_again_replaces_the_handler_and_no_line_comes_twice(lines: Lines) -> None:
+    logger, again = log.get("a"), Lines()
+    logger.info("one")
+    log.configure("json", stream=again)
+    logger.info("two")
+    assert [[line["event"] for line in each.all()] for each in (lines, again)] == [["one"], ["two"]]
+
+
+@pytest.mark.parametrize("key", ["token", "api_secret", "hmac", "Authorization", "redis_password"])
+def test_a_value_under_a_telling_key_is_starred(lines: Lines, key: str) -> None:
+    log.get("a").info("sent", **{key: "x"}, nested={key: "x", "id": 1}, many=[{key: ["x"]}])
+    (line,) = lines.all()
+    assert (line[key], line["nested"], line["many"]) == ("***", {key: "***", "id": 1}, [{key: "***"}])
+
+
+def test_a_secret_that_was_revealed_is_starred_wherever_it_turns_up(lines: Lines) -> None:
+    value = Secret("a-quite-secret-value").reveal()
+    logger = log.get("a")
+    logger.info(f"sent {value}", url=f"https://h/?x={value}", error=ValueError(value), deep=[{"body": (value,)}], path={value})
+    logging.getLogger("b").warning("got %s", value)
+    try:
+        raise ValueError(value)
+    except ValueError:
+        logger.exception("flush.failed")
+        logging.getLogger("c").exception("died")
+    assert len(lines.all()) == 4
+    assert value not in lines.getvalue()
+    assert [line["exception"].splitlines()[-1] for line in lines.all()[2:]] == ["ValueError: ***"] * 2
+
+
+def test_of_two_secrets_one_inside_the_other_nothing_is_left(lines: Lines) -> None:
+    log.hide("abcdefgh")
+    log.hide("xxabcdefghyy")
+    log.get("a").info("sent xxabcdefghyy")
+    assert lines.all()[0]["event"] == "sent ***"
+
+
+def test_the_http_library_does_not_repeat_every_request(lines: Lines) -> None:
+    logging.getLogger("httpx").info("HTTP Request: POST https://api.onoffice.de")
+    assert lines.all() == []
+
+
+def test_on_a_console_a_line_is_for_people(lines: Lines) -> None:
+    stream = io.StringIO()
+    log.configure("console", stream=stream)
+    log.get("a").info("flush.finished", account="acme", token="abc")
+    assert "flush.finished" in stream.getvalue()
+    assert "account=acme" in stream.getvalue()
+    assert "abc" not in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()

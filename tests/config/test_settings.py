@@ -1,0 +1,296 @@
+"""Reading the settings: what is good comes out typed, and everything wrong is named at once."""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from worker.config import Settings, load
+from worker.config.accounts import LIMITS
+from worker.config.values import Account
+from worker.errors import InvalidSettings, NotFound
+
+ROOT = Path(__file__).parents[2]
+ENVIRON = {"ACME_TOKEN": "t" * 32, "ACME_SECRET": "s" * 64, "IMMO_SECRET": "whsec_c2VjcmV0", "FORMS_SECRET": "forms-secret"}
+ACME = '[accounts.acme]\ntoken = "env:ACME_TOKEN"\nsecret = "env:ACME_SECRET"\n'
+RULE = "action = 'a'\nrelationtype = 't'\nparentid = 'p'\nchildid = 'c'\n"
+SOURCE = f"[sources.immo]\naccount = 'acme'\nscheme = 'bearer'\nsecret = 'env:IMMO_SECRET'\n[[sources.immo.rules]]\n{RULE}"
+Read = Callable[..., Settings]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Reads these settings from a file, with the example's secrets in the environment."""
+
+    def reading(text: str, variables: Mapping[str, str] = {}) -> Settings:
+        (tmp_path / "relations.toml").write_text(text, "utf-8")
+        return load({**ENVIRON, **variables}, tmp_path)
+
+    return reading
+
+
+@pytest.fixture
+def faults(read: Read) -> Callable[..., list[str]]:
+    """The faults of such settings."""
+
+    def finding(text: str, variables: Mapping[str, str] = {}) -> list[str]:
+        with pytest.raises(InvalidSettings) as raised:
+            read(text, variables)
+        return [str(fault) for fault in raised.value.faults]
+
+    return finding
+
+
+Faults = Callable[..., list[str]]
+
+
+def test_without_file_and_environment_everything_has_its_default(tmp_path: Path) -> None:
+    settings = load({}, tmp_path)
+    assert settings == Settings(warnings=settings.warnings)
+    assert settings.warnings == ("accounts: there is none, so every change is refused; add an [accounts.NAME] table",)
+
+
+def test_the_shipped_example_is_valid_and_shows_every_default(tmp_path: Path) -> None:
+    settings = load({**ENVIRON, "RELATIONS_CONFIG": str(ROOT / "ops/samples/relations.example.toml")}, tmp_path)
+    acme = settings.account("acme")
+    assert acme == Account(name="acme", token=acme.token, secret=acme.secret, rate=2.0)
+    assert acme.token.reveal() == ENVIRON["ACME_TOKEN"]
+    assert settings.types["estate:address:contactPerson"].order == "create_first"
+    assert settings.keys["portal"].can == ("send",)
+    assert settings.sources["immo"].rules[0].childid == "data.person_ids"
+    assert settings.sources["forms"].accounts == {"00001-001": "acme"}
+    assert settings.warnings == ()
+
+
+def test_the_reference_page_names_every_limit_with_its_default() -> None:
+    page = (ROOT / "docs/reference/settings.md").read_text("utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page, re.MULTILINE))
+    limits = {each.name: each.default for each in fields(Account) if each.name in LIMITS}
+    assert {name: tomllib.loads(f"x = {told[name]}")["x"] for name in limits} == {
+        name: list(default) if isinstance(default, tuple) else default for name, default in limits.items()
+    }
+
+
+def test_an_account_stands_on_the_defaults_and_overrides_them(read: Read) -> None:
+    settings = read(f"[defaults]\nrate = 2\nburst = 3\n{ACME}burst = 5\nbackoff = [2, 60]\n")
+    acme = settings.account("acme")
+    assert (acme.rate, acme.burst, acme.backoff) == (2.0, 5, (2.0, 60.0))
+
+
+def test_the_environment_names_the_servers(read: Read) -> None:
+    settings = read(
+        ACME,
+        {
+            "RELATIONS_REDIS_URL": "redis://h:6380/1",
+            "RELATIONS_BROKER_URL": "amqp://h//",
+            "RELATIONS_API_URL": "http://127.0.0.1:9/api",
+            "RELATIONS_PREFIX": "staging:rel",
+            "RELATIONS_LOG": "console",
+        },
+    )
+    assert (settings.redis_url, settings.broker_url, settings.log) == ("redis://h:6380/1", "amqp://h//", "console")
+    assert (settings.prefix, settings.account("acme").api_url) == ("staging:rel", "http://127.0.0.1:9/api")
+
+
+def test_the_broker_is_the_store_unless_named_and_empty_variables_are_not_set(read: Read) -> None:
+    settings = read(ACME, {"RELATIONS_REDIS_URL": "redis://h:6380/1", "RELATIONS_BROKER_URL": "", "RELATIONS_LOG": " "})
+    assert (settings.broker_url, settings.log) == ("redis://h:6380/1", "json")
+
+
+def test_on_a_terminal_log_lines_are_for_people(tmp_path: Path) -> None:
+    assert load({}, tmp_path, terminal=True).log == "console"
+    assert load({"RELATIONS_LOG": "json"}, tmp_path, terminal=True).log == "json"
+
+
+def test_every_fault_is_named_at_once(faults: Faults) -> None:
+    text = """
+    [defaults]
+    window = 61
+    [accounts.acme]
+    token = "env:NOT_THERE"
+    rate = "fast"
+    max_ids = 501
+    brust = 3
+    [accounts.beta]
+    secret = "file:no/such/file"
+    [keys.portal]
+    sha256 = "abc"
+    accounts = ["acne"]
+    can = ["sned"]
+    [source.x]
+    """
+    assert sorted(faults(text, {"RELATIONS_REDIS_URL": "http://h"})) == sorted(
+        [
+            "RELATIONS_REDIS_URL: expected a URL that begins with redis://, rediss://, redis+sentinel://, redis+cluster://, unix://",
+            "defaults.window: expected a number from 0 to 60, got 61",
+            "accounts.acme.token: env:NOT_THERE is empty or not set",
+            "accounts.acme.secret: is missing; expected env:NAME, file:PATH or the secret itself",
+            'accounts.acme.rate: expected a positive number, got "fast"',
+            "accounts.acme.max_ids: expected a whole number from 1 to 500, got 501",
+            'accounts.acme.brust: is unknown; did you mean "burst"?',
+            "accounts.beta.token: is missing; expected env:NAME, file:PATH or the secret itself",
+            "accounts.beta.secret: file:no/such/file cannot be read: No such file or directory",
+            'keys.portal.sha256: expected the 64 hexadecimal digits that `relations keys new` prints, got "abc"',
+            'keys.portal.accounts: there is no account "acne"; did you mean "acme"?',
+            'keys.portal.can: expected a list of "send", "read", "replay", "admin", got ["sned"]',
+            'source: is unknown; did you mean "sources"?',
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("rate = 0", "rate: expected a positive number, got 0"),
+        ("rate = true", "rate: expected a positive number, got true"),
+        ("rate = nan", "rate: expected a positive number, got NaN"),
+        ("burst = 1.5", "burst: expected a whole number from 1 to 1000, got 1.5"),
+        ("max_actions = 0", "max_actions: expected a whole number from 1 to 500, got 0"),
+        ('mode = "read"', 'mode: expected one of "write", "observe", got "read"'),
+        ("mode = [1]", 'mode: expected one of "write", "observe", got [1]'),
+        ("backoff = [5, 1]", "backoff: expected [first, longest] with 0 < first <= longest <= 86400, got [5, 1]"),
+        ("backoff = 5", "backoff: expected [first, longest] with 0 < first <= longest <= 86400, got 5"),
+        ("doubt = 149", "doubt: expected at least 150, the signature's 120 s + timeout (rule R14), got 149"),
+        ("doubt = 150\ntimeout = 60", "doubt: expected at least 180, the signature's 120 s + timeout (rule R14), got 150"),
+        ("give_up_after = 100", "give_up_after: expected at least doubt (150), or relations are given up unread, got 100"),
+        ('api_url = "ftp://h"', "api_url: expected an https:// or http:// URL without user and password"),
+        ('api_url = "https://u:p@h"', "api_url: expected an https:// or http:// URL without user and password"),
+    ],
+)
+def test_a_limit_that_cannot_hold_says_what_is_expected(faults: Faults, line: str, fault: str) -> None:
+    assert faults(f"{ACME}{line}\n") == [f"accounts.acme.{fault}"]
+
+
+def test_a_fault_of_the_defaults_is_not_told_again_for_every_account(faults: Faults) -> None:
+    assert faults(f"[defaults]\ndoubt = 130\n{ACME}{ACME.replace('acme', 'beta')}") == [
+        "defaults.doubt: expected at least 150, the signature's 120 s + timeout (rule R14), got 130"
+    ]
+
+
+def test_doubt_follows_the_timeout_where_nobody_set_it(read: Read) -> None:
+    assert read(f"[defaults]\ntimeout = 20\n{ACME}timeout = 60\n").account("acme").doubt == 180
+
+
+def test_a_refused_secret_or_url_is_not_repeated(faults: Faults) -> None:
+    found = faults('[accounts.acme]\ntoken = ["hunter2"]\nsecret = 4711\n', {"RELATIONS_BROKER_URL": "kafka://u:hunter2@h"})
+    assert len(found) == 3
+    assert not any("hunter2" in fault or "4711" in fault for fault in found)
+
+
+@pytest.mark.parametrize("name", ["a.b", "ä", "", "a b", "{a}", "x" * 41])
+def test_a_name_that_cannot_stand_in_keys_and_urls_is_a_fault(faults: Faults, name: str) -> None:
+    (fault,) = faults(ACME.replace("acme", f'"{name}"'))
+    assert fault.endswith(": expected a name of at most 40 letters, digits, - and _")
+
+
+def test_a_named_file_must_be_there_and_any_file_must_be_toml(tmp_path: Path, faults: Faults) -> None:
+    with pytest.raises(InvalidSettings, match=r"RELATIONS_CONFIG: .*elsewhere\.toml cannot be read: No such file"):
+        load({"RELATIONS_CONFIG": "elsewhere.toml"}, tmp_path)
+    assert faults("[accounts\n")[0].startswith("relations.toml: is not valid TOML: ")
+    assert faults("accounts = 3\n") == ["accounts: expected a table, got 3"]
+
+
+def test_the_file_is_utf_8_whatever_the_locale(read: Read) -> None:
+    assert read(ACME + SOURCE.replace("'a'", "'Straße'")).sources["immo"].rules[0].action == "Straße"
+
+
+def test_a_redis_cluster_needs_another_broker(faults: Faults) -> None:
+    assert faults(ACME, {"RELATIONS_REDIS_URL": "redis+cluster://h:7000"})[0].startswith("RELATIONS_BROKER_URL: is missing")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://h", "rediss://u:p@h:1/0", "redis+sentinel://h1:26379,h2:26379/main/0", "unix:///run/redis.sock", "redis://[::1]:6379"],
+)
+def test_every_kind_of_store_is_taken(read: Read, url: str) -> None:
+    assert read(ACME, {"RELATIONS_REDIS_URL": url}).redis_url == url
+
+
+@pytest.mark.parametrize("url", ["h:6379", "redis://", "redis://h:port", "redis://[::1", "unix://"])
+def test_what_is_no_url_is_a_fault(faults: Faults, url: str) -> None:
+    assert faults(ACME, {"RELATIONS_REDIS_URL": url})[0].startswith("RELATIONS_REDIS_URL: expected a URL")
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (("account = 'acme'", ""), "account: expected either account, or account_from with accounts"),
+        (("'acme'", "'acne'"), 'account: there is no account "acne"; did you mean "acme"?'),
+        (
+            ("account = 'acme'", "account_from = 'x'"),
+            "accounts: belongs to account_from: each value it may find, and the account it stands for",
+        ),
+        (
+            ("account = 'acme'", "account_from = 'x'\naccounts = { a = 'acne' }"),
+            'accounts.a: there is no account "acne"; did you mean "acme"?',
+        ),
+        (("'bearer'", "'hmac'"), "header: is missing; expected the name of the header that carries the signature"),
+        (("secret =", "prefix = 'v1='\nsecret ="), 'prefix: belongs to scheme "hmac"; scheme "bearer" has no use for it'),
+        (("'env:IMMO_SECRET'", "['env:IMMO_SECRET', 'env:OLD']"), "secret: env:OLD is empty or not set"),
+        (("action = 'a'", ""), "rules[0].action: is missing; expected a JMESPath expression as text"),
+        (("childid = 'c'", "childid = 3"), "rules[0].childid: expected a JMESPath expression as text, got 3"),
+        (("parentid =", "parentId = ''\nparentid ="), 'rules[0].parentId: is unknown; did you mean "parentid"?'),
+        ((f"[[sources.immo.rules]]\n{RULE}", ""), "rules: is missing; add a [[sources.immo.rules]] table"),
+    ],
+)
+def test_a_source_that_cannot_work_says_why(faults: Faults, change: tuple[str, str], fault: str) -> None:
+    assert faults(ACME + SOURCE.replace(*change)) == [f"sources.immo.{fault}"]
+
+
+def test_a_standard_webhooks_secret_must_be_base64(faults: Faults) -> None:
+    source = SOURCE.replace("bearer", "standard-webhooks")
+    assert faults(ACME + source, {"IMMO_SECRET": "whsec_???"}) == [
+        "sources.immo.secret: expected whsec_ and base64, as scheme standard-webhooks has it"
+    ]
+
+
+def test_two_names_for_one_key_are_a_fault(faults: Faults) -> None:
+    keys = "".join(f'[keys.{name}]\nsha256 = "{"a" * 64}"\naccounts = ["acme"]\ncan = ["read"]\n' for name in ("one", "two"))
+    assert faults(ACME + keys) == ["keys.two.sha256: is the same key as keys.one; make another with `relations keys new`"]
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "warning"),
+    [
+        (
+            ACME,
+            {"ACME_TOKEN": "t" * 64, "ACME_SECRET": "s" * 32},
+            "accounts.acme.token: looks swapped with the secret: a token has 32 characters, a secret 64",
+        ),
+        (ACME, {"ACME_TOKEN": "short-token"}, "accounts.acme.token: has 11 characters; onOffice's have 32"),
+        (
+            ACME.replace("env:ACME_TOKEN", "t" * 32),
+            {},
+            "accounts.acme.token: is written in the settings file; keep it in env:NAME or file:PATH instead",
+        ),
+        (
+            f'{ACME}api_url = "http://far.example"',
+            {},
+            "accounts.acme.api_url: is not encrypted: the token can be read on the way; use https://",
+        ),
+        (
+            ACME,
+            {"RELATIONS_API_URL": "http://far.example"},
+            "RELATIONS_API_URL: is not encrypted: the token can be read on the way; use https://",
+        ),
+        (ACME, {"RELATIONS_REDIS_ULR": "redis://h"}, 'RELATIONS_REDIS_ULR: is not read; did you mean "RELATIONS_REDIS_URL"?'),
+    ],
+)
+def test_what_works_but_is_doubtful_is_a_warning(read: Read, text: str, variables: dict[str, str], warning: str) -> None:
+    assert read(text, variables).warnings == (warning,)
+
+
+def test_no_secret_shows_in_the_repr_of_the_settings(read: Read) -> None:
+    text = ACME.replace("env:ACME_TOKEN", "t" * 32) + SOURCE
+    settings = read(text, {"RELATIONS_REDIS_URL": "rediss://u:hunter2@h", "RELATIONS_BROKER_URL": "redis://h/0?password=hunter2&db=1"})
+    for secret in (*ENVIRON.values(), "hunter2"):
+        assert secret not in repr(settings)
+    assert "env:ACME_SECRET" in repr(settings)
+
+
+def test_an_unknown_account_is_answered_with_the_nearest_one(read: Read) -> None:
+    with pytest.raises(NotFound, match='there is no account "acne"; did you mean "acme"'):
+        read(ACME).account("acne")

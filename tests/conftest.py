@@ -1,0 +1,35 @@
+"""What every room of tests may use: a real server with a clean database, and how hard hypothesis tries."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import redis
+from hypothesis import settings
+
+from ops import embedded
+
+settings.register_profile("quick", max_examples=50, deadline=None, derandomize=False, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+    """One server for the whole session; a test that kills its server starts one of its own."""
+    with embedded.server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_client(redis_server: embedded.Server) -> Iterator[redis.Redis]:
+    """A client, answers as bytes, of a database that is empty when the test begins."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def redis_url(redis_server: embedded.Server, redis_client: redis.Redis) -> str:
+    """The URL of a database that is empty when the test begins."""
+    return redis_server.url

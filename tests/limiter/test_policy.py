@@ -1,0 +1,212 @@
+"""The laws of pace, adaptation and breaker, on the pure functions."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from worker.limiter import Feedback, Grant, policy
+from worker.limiter.policy import SECOND, State
+
+START = 1_800_000_000 * SECOND
+rates = st.floats(0.05, 200)
+bursts = st.integers(1, 20)
+max_waits = st.integers(0, 3 * SECOND)
+steps = st.lists(
+    st.tuples(st.integers(0, 2 * SECOND), st.sampled_from(["book", "book", "book", "refund", "ok", "slow", "failed"])), max_size=80
+)
+
+
+def booked(state: State, now: int, *, rate: float = 4.0, burst: int = 8, max_wait: int = 0) -> tuple[State, Grant]:
+    return policy.book(state, now, rate=rate, burst=burst, max_wait=max_wait)
+
+
+def failing(times: int, state: State | None = None) -> State:
+    state = state or State()
+    for _ in range(times):
+        state = policy.report(state, START, feedback="failed")
+    return state
+
+
+@given(rates, bursts, max_waits, steps)
+@example(4.0, 8, 0, [(0, "book")] * 9 + [(0, "slow")] + [(0, "book")] * 9)
+@example(1.0, 1, 2 * SECOND, [(0, "book"), (0, "book"), (0, "refund"), (0, "book"), (0, "book")])
+def test_never_more_than_burst_plus_rate_times_t_slots_in_any_t(
+    rate: float, burst: int, max_wait: int, moves: list[tuple[int, str]]
+) -> None:
+    state, now, held = State(), START, dict[int, int]()
+    last = Grant(booked=False)
+    for gap, move in moves:
+        now += gap
+        if move == "book":
+            state, last = booked(state, now, rate=rate, burst=burst, max_wait=max_wait)
+            held |= {last.slot: now + policy.ticks(last.wait)} if last.booked else {}
+        elif move == "refund":
+            after = policy.refund(state, last)
+            if after != state:
+                held.pop(last.slot)
+            state = after
+        else:
+            state = policy.report(state, now, feedback=move)  # type: ignore[arg-type]
+    sent = sorted(held.values())
+    for first in range(len(sent)):
+        for last_ in range(first, len(sent)):
+            assert last_ - first + 1 <= burst + (sent[last_] - sent[first]) * rate / SECOND + 1e-9
+
+
+@given(rates, bursts, max_waits, st.lists(st.integers(0, SECOND), max_size=40))
+def test_a_booked_slot_waits_at_most_max_wait_and_a_refused_one_is_free_when_it_said(
+    rate: float, burst: int, max_wait: int, gaps: list[int]
+) -> None:
+    state, now = State(), START
+    for gap in gaps:
+        now += gap
+        after, grant = booked(state, now, rate=rate, burst=burst, max_wait=max_wait)
+        wait = policy.ticks(grant.wait)
+        if grant.booked:
+            assert wait <= max_wait
+        else:
+            assert after == state
+            assert wait > max_wait
+            assert booked(state, now + wait, rate=rate, burst=burst)[1].booked
+            assert not booked(state, now + wait - 1, rate=rate, burst=burst)[1].booked
+        state = after
+
+
+def test_an_idle_account_sends_its_burst_at_once_and_then_by_the_rate() -> None:
+    state, waits = State(), []
+    for _ in range(11):
+        state, grant = booked(state, START, max_wait=SECOND)
+        waits.append(grant.wait)
+    assert waits == [0.0] * 8 + [0.25, 0.5, 0.75]
+    assert policy.interval(3.0, 1.0) == 333_334
+
+
+def test_halving_the_pace_hands_out_no_fresh_burst() -> None:
+    state = State()
+    for _ in range(8):
+        state, _grant = booked(state, START)
+    state = policy.report(state, START, feedback="slow")
+    assert booked(state, START)[1].wait == 0.5
+
+
+def test_pace_halves_down_to_a_sixteenth_and_rises_slowly_to_all_of_it() -> None:
+    down, up = [1.0], [1 / 16]
+    while down[-1] != policy.slower(down[-1]):
+        down.append(policy.slower(down[-1]))
+    while up[-1] != policy.faster(up[-1]):
+        up.append(policy.faster(up[-1]))
+    assert down == [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16]
+    assert up[-1] == 1
+    assert {after - before for before, after in pairwise(up)} == {1 / 32}
+
+
+@pytest.mark.parametrize(("factor", "actions"), [(1.0, 50), (0.5, 25), (1 / 16, 3), (1 / 64, 1)])
+def test_a_slowed_account_sends_fewer_actions_but_at_least_one(factor: float, actions: int) -> None:
+    assert policy.fewer(50, factor) == actions
+
+
+def test_the_fifth_failure_in_a_row_opens_the_breaker_for_five_seconds() -> None:
+    assert booked(failing(4), START)[1].open_for == 0
+    grant = booked(failing(5), START)[1]
+    assert (grant.booked, grant.wait, grant.open_for, grant.reason) == (False, 5.0, 5.0, "breaker")
+
+
+@pytest.mark.parametrize("feedback", ["ok", "slow"])
+def test_any_answer_ends_the_streak_of_failures(feedback: Feedback) -> None:
+    state = policy.report(failing(4), START, feedback=feedback)
+    assert policy.report(state, START, feedback="failed").open_until == 0
+
+
+def test_a_half_open_breaker_lets_exactly_one_probe_through() -> None:
+    now = START + 5 * SECOND
+    state, first = booked(failing(5), now)
+    _, second = booked(state, now)
+    assert (first.booked, first.probe) == (True, True)
+    assert (second.booked, second.reason) == (False, "breaker")
+
+
+def test_a_probe_that_never_reports_is_replaced_after_its_life() -> None:
+    state, _ = booked(failing(5), START + 5 * SECOND)
+    _, grant = booked(state, START + 5 * SECOND + policy.PROBE_LIFE)
+    assert (grant.booked, grant.probe) == (True, True)
+
+
+def test_an_unused_probe_given_back_goes_to_the_next_one_to_ask() -> None:
+    now = START + 5 * SECOND
+    state, probe = booked(failing(5), now)
+    assert booked(policy.refund(state, probe), now)[1].probe
+
+
+def test_each_failed_probe_doubles_the_cool_down_up_to_five_minutes() -> None:
+    state, now, cooldowns = failing(5), START + 5 * SECOND, []
+    for _ in range(8):
+        state, grant = booked(state, now)
+        assert grant.probe
+        state = policy.report(state, now, feedback="failed")
+        cooldowns.append(booked(state, now)[1].open_for)
+        now += policy.ticks(cooldowns[-1])
+    assert cooldowns == [10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_a_probe_that_succeeds_closes_the_breaker() -> None:
+    now = START + 5 * SECOND
+    state, _ = booked(failing(5), now)
+    state = policy.report(state, now, feedback="ok")
+    grants = [booked(state, now, max_wait=10 * SECOND)[1], booked(failing(4, state), now, max_wait=20 * SECOND)[1]]
+    assert [(grant.booked, grant.probe, grant.open_for) for grant in grants] == [(True, False, 0.0)] * 2
+
+
+def test_failures_that_come_in_after_the_breaker_opened_do_not_prolong_it() -> None:
+    late = policy.report(failing(5), START + SECOND, feedback="failed")
+    assert booked(late, START + SECOND)[1].open_for == 4
+
+
+def test_retry_after_stops_the_account_to_the_microsecond() -> None:
+    state = policy.report(State(), START, feedback="slow", retry_after=30 * SECOND)
+    early = booked(state, START + 30 * SECOND - 1)[1]
+    assert (early.booked, early.reason, early.wait, early.open_for) == (False, "retry_after", 1e-6, 0.0)
+    assert booked(state, START + 30 * SECOND)[1].booked
+
+
+def test_a_shorter_retry_after_does_not_cut_a_longer_one() -> None:
+    state = policy.report(State(), START, feedback="slow", retry_after=30 * SECOND)
+    state = policy.report(state, START, feedback="slow", retry_after=5 * SECOND)
+    assert booked(state, START)[1].wait == 30
+
+
+def test_a_clock_that_steps_back_a_day_and_more_does_not_stop_the_account() -> None:
+    state = State(tat=START, failures=5, open_until=START, not_before=START)
+    assert booked(state, START - 2 * policy.LONGEST_STOP)[1].booked
+
+
+@given(st.sampled_from([1.0, 0.5]), st.integers(0, 6), st.sampled_from(["ok", "slow", "failed"]))
+def test_only_an_answer_that_changes_nothing_is_not_worth_reporting(factor: float, failures: int, feedback: Feedback) -> None:
+    state = State(factor=factor, failures=failures, reason=feedback)
+    grant = policy.grant(state, wait=0, reason="", booked=True)
+    assert policy.worth_reporting(grant, feedback) == (policy.report(state, START, feedback=feedback) != state)
+
+
+@given(rates, bursts, st.integers(0, 30))
+def test_refunding_the_latest_slot_is_as_if_it_had_not_been_booked(rate: float, burst: int, before: int) -> None:
+    state = State()
+    for _ in range(before):
+        state, _grant = booked(state, START, rate=rate, burst=burst, max_wait=10 * SECOND)
+    after, grant = booked(state, START, rate=rate, burst=burst, max_wait=10 * SECOND)
+    again = policy.refund(after, grant)
+    assert booked(again, START, rate=rate, burst=burst)[1] == booked(state, START, rate=rate, burst=burst)[1]
+    assert policy.refund(again, grant) == again
+
+
+def test_a_slot_that_later_ones_stand_on_cannot_be_refunded() -> None:
+    state, first = booked(State(), START)
+    state, _second = booked(state, START)
+    assert policy.refund(state, first) == state
+
+
+@pytest.mark.parametrize(
+    ("state", "word"), [(State(failures=4), "closed"), (State(failures=5), "open"), (State(failures=7, probe=True), "half_open")]
+)
+def test_operators_read_the_breaker_as_one_word(state: State, word: str) -> None:
+    assert policy.describe(state)["breaker"] == word

@@ -1,0 +1,120 @@
+"""What only the limiter on Redis has: its clock, its keys, a full or absent server, and many workers at once."""
+
+import multiprocessing
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from itertools import pairwise
+from threading import Event
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from worker.errors import StoreUnavailable
+from worker.limiter import policy
+from worker.limiter.redis import RedisLimiter
+
+RATE, BURST, SECONDS = 100.0, 5, 1.0
+
+
+@pytest.fixture
+def limiter(redis_client: Redis) -> RedisLimiter:
+    return RedisLimiter(redis_client, f"t{uuid4().hex}")
+
+
+def test_without_now_the_server_clock_decides(limiter: RedisLimiter, redis_client: Redis) -> None:
+    seconds, micros = redis_client.time()
+    before = seconds * policy.SECOND + micros
+    grant = limiter.book("acme", rate=1.0, burst=1, max_wait=0.0)
+    seconds, micros = redis_client.time()
+    assert before <= grant.slot - grant.cost <= seconds * policy.SECOND + micros
+
+
+def test_the_key_carries_the_account_as_hash_tag_and_outlives_the_longest_stop(redis_client: Redis) -> None:
+    prefix = f"t{uuid4().hex}"
+    RedisLimiter(redis_client, prefix).report("acme", "slow", retry_after=1e9)
+    assert redis_client.keys(f"{prefix}*") == [f"{prefix}:{{acme}}:pace".encode()]
+    assert redis_client.ttl(f"{prefix}:{{acme}}:pace") > policy.LONGEST_STOP / policy.SECOND
+
+
+def test_one_noisy_account_slows_only_itself(limiter: RedisLimiter) -> None:
+    for _ in range(9):
+        limiter.book("noisy", rate=1.0, burst=8, max_wait=0.0)
+        limiter.report("noisy", "failed")
+    assert not limiter.book("noisy", rate=1.0, burst=8, max_wait=0.0).booked
+    assert limiter.book("quiet", rate=1.0, burst=8, max_wait=0.0).booked
+
+
+def test_scripts_the_server_has_forgotten_are_sent_again(limiter: RedisLimiter, redis_client: Redis) -> None:
+    redis_client.script_flush()
+    grant = limiter.book("acme", rate=1.0, burst=1, max_wait=0.0)
+    redis_client.script_flush()
+    assert limiter.refund("acme", grant)
+
+
+@contextmanager
+def full(client: Redis) -> Iterator[None]:
+    client.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", "0")
+
+
+def test_a_full_server_still_paces_so_that_the_backlog_can_drain(limiter: RedisLimiter, redis_client: Redis) -> None:
+    with full(redis_client):
+        grant = limiter.book("acme", rate=1.0, burst=1, max_wait=0.0)
+        limiter.report("acme", "failed")
+        assert limiter.refund("acme", grant)
+
+
+def test_an_absent_server_is_something_time_can_cure() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        limiter = RedisLimiter(Redis(port=free.getsockname()[1], retry=Retry(NoBackoff(), 0)), "t")
+        with pytest.raises(StoreUnavailable):
+            limiter.book("acme", rate=1.0, burst=1, max_wait=0.0)
+        with pytest.raises(StoreUnavailable):
+            limiter.state("acme")
+
+
+def contend(url: str, prefix: str, results: "multiprocessing.Queue[tuple[int, list[int]]]") -> None:
+    """Books for a second as a worker would: waits for its slot, comes back when told to."""
+    limiter, calls, slots = RedisLimiter(Redis.from_url(url), prefix), 0, list[int]()
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        grant = limiter.book("acme", rate=RATE, burst=BURST, max_wait=0.25)
+        calls += 1
+        slots += [grant.slot] if grant.booked else []
+        Event().wait(grant.wait)
+    results.put((calls, slots))
+
+
+def test_four_contending_processes_waste_no_calls_and_stay_within_the_rate(redis_url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    results, prefix = context.Queue(), f"t{uuid4().hex}"
+    workers = [context.Process(target=contend, args=(redis_url, prefix, results)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    reports = [results.get(timeout=30) for _ in workers]
+    for worker in workers:
+        worker.join()
+    calls, slots = sum(calls for calls, _ in reports), sorted(slot for _, own in reports for slot in own)
+    assert len(slots) > RATE * SECONDS / 2
+    assert calls <= 1.1 * len(slots)
+    # Slots an interval apart are the law: no two workers hold the same, no window holds too many.
+    assert min(after - before for before, after in pairwise(slots)) >= policy.interval(RATE, 1.0)
+
+
+@pytest.mark.parametrize("name", ["book", "report", "refund"])
+def test_each_script_is_short_runs_on_a_full_server_and_states_what_it_keeps(name: str) -> None:
+    lines = files("worker.limiter").joinpath("lua", f"{name}.lua").read_text().splitlines()
+    assert len(lines) < 60
+    assert lines[0] == "#!lua flags=allow-oom"
+    assert lines[1].startswith(f"-- {name}(")
+    assert {line.split()[1] for line in lines if line.startswith("-- ")} >= {"KEYS", "ARGV", "Result", "Keeps", "Twice"}

@@ -1,0 +1,342 @@
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from scripted import Asked, Server, Turn, answers, drips, hangs_up, http, resets, results, says, scripted
+
+from worker.errors import InvalidSettings
+from worker.onoffice.client import BORDER, MAX_ANSWER, Client
+from worker.onoffice.sign import signature
+from worker.planner.values import Action, ErrorClass, Reply, Verdict
+
+TOKEN, SECRET, CLAIM = "T" * 32, "S" * 64, "C" * 40
+CREATE = Action("create", "calendar:address", (1,), (2, 3))
+DELETE = Action("delete", "calendar:address", (1,), (4,))
+NOW = 1_700_000_000.9
+
+
+def client(server: Server | str, **settings: Any) -> Client:
+    url = server if isinstance(server, str) else server.url
+    return Client(url, TOKEN, SECRET, **{"timeout": 5.0, **settings})
+
+
+def send(server: Server | str, *actions: Action, **settings: Any) -> Reply:
+    with closing(client(server, **settings)) as api:
+        return api.send(actions or (CREATE,), request_id="r1", now=NOW)
+
+
+def verdicts(reply: Reply) -> set[Verdict]:
+    return {outcome.verdict for outcome in reply.outcomes}
+
+
+# One request --------------------------------------------------------------------------------------------------------------------
+
+
+def test_one_request_carries_all_actions_signed_with_the_callers_clock() -> None:
+    with scripted(answers()) as server:
+        reply = send(server, CREATE, DELETE, extendedclaim=CLAIM)
+    (asked,) = server.asked
+    assert asked.line == "POST /api.php HTTP/1.1"
+    assert asked.body["token"] == TOKEN
+    assert [action["identifier"] for action in asked.actions] == ["r1.0", "r1.1"]
+    assert {action["parameters"]["extendedclaim"] for action in asked.actions} == {CLAIM}
+    for action in asked.actions:
+        parts = {key: action[key] for key in ("resourcetype", "actionid")}
+        assert action["timestamp"] == int(NOW)
+        assert action["hmac"] == signature(SECRET, timestamp=int(NOW), token=TOKEN, **parts)
+    assert [outcome.verdict for outcome in reply.outcomes] == [Verdict.OK, Verdict.OK]
+    assert (reply.status, reply.retry_after, reply.skew, reply.message) == (200, None, None, "")
+    assert 0 < reply.seconds < 5
+
+
+def test_the_request_says_who_asks_and_gives_no_credentials_in_headers() -> None:
+    with scripted(answers()) as server:
+        send(server)
+    headers = server.asked[0].headers
+    assert headers["user-agent"].startswith("onoffice-relations/")
+    assert headers["content-type"] == "application/json"
+    assert not {"authorization", "cookie"} & headers.keys()
+    assert not any(secret in value for value in headers.values() for secret in (TOKEN, SECRET))
+
+
+def test_the_connection_is_kept_and_cookies_are_not() -> None:
+    with scripted(answers(Set_Cookie="PHPSESSID=1; Path=/"), answers()) as server, closing(client(server)) as api:
+        for _ in range(2):
+            assert verdicts(api.send([CREATE], request_id="r", now=NOW)) == {Verdict.OK}
+    assert server.connections == 1
+    assert "cookie" not in server.asked[1].headers
+
+
+def test_redirects_are_not_followed() -> None:
+    with scripted(answers()) as other, scripted(says(b"", "301 Moved Permanently", Location=other.url)) as server:
+        reply = send(server)
+    assert (verdicts(reply), reply.status, other.asked) == ({Verdict.UNKNOWN}, 301, [])
+
+
+def test_a_certificate_nobody_vouches_for_ends_the_connection_before_anything_is_sent() -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(Path(__file__).with_name("self_signed.pem"))
+    with scripted(answers(), tls=tls) as server:
+        reply = send(server)
+    assert (verdicts(reply), server.asked) == ({Verdict.NOT_SENT}, [])
+    assert "CERTIFICATE_VERIFY_FAILED" in reply.message
+
+
+# Answers that are none ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def closed_port() -> Iterator[str]:
+    """A URL where nobody listens, kept from being given to somebody else."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{kept.getsockname()[1]}/"
+
+
+def test_a_refused_connection_means_not_sent(closed_port: str) -> None:
+    reply = send(closed_port, CREATE, DELETE)
+    assert [(o.verdict, o.error) for o in reply.outcomes] == [(Verdict.NOT_SENT, ErrorClass.TRANSIENT)] * 2
+    assert reply.status == 0
+    assert "ConnectError" in reply.message
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 64 + ".invalid"])
+def test_a_name_that_cannot_be_resolved_means_not_sent(host: str) -> None:
+    assert verdicts(send(f"http://{host}/")) == {Verdict.NOT_SENT}
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        resets,
+        hangs_up(),
+        hangs_up(after=b"HTTP/1.1 200 OK\r\n"),
+        hangs_up(after=b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"),
+        hangs_up(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}"),
+        hangs_up(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        hangs_up(after=b"\x00\x01\x02 what is this?\r\n\r\n"),
+    ],
+    ids=["reset", "end", "half headers", "half body", "half chunk", "no chunk", "no HTTP"],
+)
+def test_a_broken_answer_leaves_every_action_unknown(turn: Turn) -> None:
+    with scripted(turn) as server:
+        reply = send(server, CREATE, DELETE)
+    assert verdicts(reply) == {Verdict.UNKNOWN}
+    assert len(reply.outcomes) == 2
+    assert reply.message
+    assert len(server.asked) == 1, "a lost answer is never asked for again by itself"
+
+
+def test_a_connection_that_was_closed_while_idle_is_replaced_without_a_loss() -> None:
+    closed = threading.Event()
+
+    def once(connection: socket.socket, asked: Asked) -> None:
+        answers()(connection, asked)
+        connection.close()
+        closed.set()
+
+    with scripted(once, answers()) as server, closing(client(server)) as api:
+        assert verdicts(api.send([CREATE], request_id="r", now=NOW)) == {Verdict.OK}
+        assert closed.wait(5)
+        assert verdicts(api.send([CREATE], request_id="r", now=NOW)) == {Verdict.OK}
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b""],
+    ids=["headers", "body", "nonsense"],
+)
+def test_a_dripping_answer_ends_at_the_deadline(start: bytes) -> None:
+    with scripted(drips(start)) as server:
+        reply = send(server, timeout=0.2)
+    assert verdicts(reply) == {Verdict.UNKNOWN}
+    assert 0.2 <= reply.seconds < 1.5
+    assert reply.message
+
+
+def test_a_peer_that_does_not_read_ends_at_the_deadline() -> None:
+    huge = tuple(Action("create", "calendar:address", (1,), tuple(range(10**9, 10**9 + 50_000))) for _ in range(30))
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        reply = send(f"http://127.0.0.1:{deaf.getsockname()[1]}/", *huge, timeout=0.2)
+    assert verdicts(reply) == {Verdict.UNKNOWN}
+    assert 0.2 <= reply.seconds < 3
+
+
+def test_an_answer_too_large_to_hold_is_unknown() -> None:
+    with scripted(hangs_up(after=http(b" " * (MAX_ANSWER + 1)))) as server:
+        reply = send(server)
+    assert (verdicts(reply), reply.status) == ({Verdict.UNKNOWN}, 200)
+    assert str(MAX_ANSWER) in reply.message
+
+
+def test_a_gateways_page_is_unknown_and_tells_its_status() -> None:
+    with scripted(says(b"<html>Bad Gateway</html>", "502 Bad Gateway")) as server:
+        reply = send(server)
+    assert (verdicts(reply), reply.status, reply.message) == ({Verdict.UNKNOWN}, 502, "HTTP 502 without readable results")
+
+
+@pytest.mark.parametrize("wait", ["17", formatdate(NOW + 17, usegmt=True)])
+def test_429_means_not_sent_and_when_to_come_back(wait: str) -> None:
+    with scripted(says(b"", "429 Too Many Requests", Retry_After=wait, Date=formatdate(NOW, usegmt=True))) as server:
+        reply = send(server)
+    assert (verdicts(reply), reply.status, reply.retry_after) == ({Verdict.NOT_SENT}, 429, 17.0)
+
+
+def test_a_broken_503_still_says_when_to_come_back() -> None:
+    with scripted(hangs_up(after=b"HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 10\r\n\r\n")) as server:
+        reply = send(server)
+    assert (verdicts(reply), reply.status, reply.retry_after) == ({Verdict.UNKNOWN}, 503, 9.0)
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+def test_a_door_that_is_closed_is_a_matter_of_credentials(status: str) -> None:
+    with scripted(says(b"no", status)) as server:
+        (outcome,) = send(server).outcomes
+    assert (outcome.verdict, outcome.error) == (Verdict.REJECTED, ErrorClass.CREDENTIALS)
+
+
+# The clock ----------------------------------------------------------------------------------------------------------------------
+
+
+def at(seconds: float) -> str:
+    return formatdate(NOW + seconds, usegmt=True)
+
+
+def strict(ahead: float, *, date: float | None = None) -> Turn:
+    """A turn: an API whose clock is ahead and which takes 120 seconds of difference; `date` is what its header says, if it lies."""
+
+    def turn(connection: socket.socket, asked: Asked) -> None:
+        wrong = any(abs(action["timestamp"] - NOW - ahead) > 120 for action in asked.actions)
+        connection.sendall(http(results(asked, 136 if wrong else 0), Date=at(ahead if date is None else date)))
+
+    return turn
+
+
+@pytest.mark.parametrize("ahead", [900, -900])
+def test_a_clock_that_is_off_is_learned_from_the_answer_and_kept(ahead: int) -> None:
+    with scripted(*[strict(ahead)] * 3) as server, closing(client(server)) as api:
+        first = api.send([CREATE, DELETE], request_id="r", now=NOW)
+        second = api.send([CREATE], request_id="r", now=NOW)
+    assert verdicts(first) == verdicts(second) == {Verdict.OK}
+    assert len(server.asked) == 3, "the second request is signed rightly at once"
+    assert api.offset == pytest.approx(ahead, abs=3)
+    assert first.skew == pytest.approx(ahead, abs=3)
+    assert second.skew == pytest.approx(ahead, abs=3), "the skew stays visible after it was learned"
+
+
+def test_a_skew_is_told_but_not_learned_while_the_api_accepts_the_clock() -> None:
+    with scripted(strict(60)) as server, closing(client(server)) as api:
+        reply = api.send([CREATE], request_id="r", now=NOW)
+    assert (verdicts(reply), api.offset) == ({Verdict.OK}, 0.0)
+    assert reply.skew == pytest.approx(60, abs=3)
+
+
+def test_a_clock_error_that_repeats_names_the_clock_and_is_not_learned() -> None:
+    with scripted(*[strict(900, date=5000)] * 2) as server, closing(client(server)) as api:
+        reply = api.send([CREATE], request_id="r", now=NOW)
+    assert [(o.verdict, o.error, o.code) for o in reply.outcomes] == [(Verdict.REJECTED, ErrorClass.CLOCK, 136)]
+    assert reply.skew == pytest.approx(5000, abs=3)
+    assert (len(server.asked), api.offset) == (2, 0.0)
+
+
+def test_a_clock_error_without_a_date_is_not_tried_again() -> None:
+    with scripted(answers(136)) as server:
+        reply = send(server)
+    assert [(o.verdict, o.error) for o in reply.outcomes] == [(Verdict.REJECTED, ErrorClass.CLOCK)]
+    assert (len(server.asked), reply.skew) == (1, None)
+
+
+def test_a_clock_error_of_the_whole_request_is_learned_from_too() -> None:
+    refusal = b'{"status": {"code": 400, "errorcode": 136, "message": "old"}, "response": {"results": []}}'
+    with scripted(says(refusal, Date=at(900)), strict(900)) as server:
+        assert verdicts(send(server)) == {Verdict.OK}
+
+
+def test_a_request_of_which_a_part_was_done_is_not_sent_twice() -> None:
+    def half(connection: socket.socket, asked: Asked) -> None:
+        done = results(asked).replace(b'"errorcode": 0, "message": ""', b'"errorcode": 136, "message": ""', 1)
+        connection.sendall(http(done, Date=at(115)))
+
+    with scripted(half) as server, closing(client(server)) as api:
+        reply = api.send([CREATE, DELETE], request_id="r", now=NOW)
+    assert [o.verdict for o in reply.outcomes] == [Verdict.REJECTED, Verdict.OK]
+    assert len(server.asked) == 1
+    assert api.offset == pytest.approx(115, abs=3)
+
+
+def test_both_signatures_share_one_deadline() -> None:
+    with scripted(strict(900), drips(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")) as server:
+        reply = send(server, timeout=0.2)
+    assert verdicts(reply) == {Verdict.UNKNOWN}
+    assert 0.2 <= reply.seconds < 1.5
+
+
+# Borders ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_exception_of_httpx_is_translated() -> None:
+    named = {each for each in vars(httpx).values() if isinstance(each, type) and issubclass(each, Exception)}
+    named |= {each for root in (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) for each in descendants(root)}
+    assert {each for each in named if each.__module__.startswith("httpx")} == set(BORDER)
+
+
+def descendants(root: type[Exception]) -> set[type[Exception]]:
+    return {root}.union(*(descendants(child) for child in root.__subclasses__()))
+
+
+def test_only_errors_before_a_connection_stood_mean_not_sent() -> None:
+    before = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError", "InvalidURL"}
+    assert {error.__name__ for error, verdict in BORDER.items() if verdict is Verdict.NOT_SENT} == before
+    assert set(BORDER.values()) == {Verdict.NOT_SENT, Verdict.UNKNOWN}
+
+
+@pytest.mark.parametrize("error", sorted(BORDER, key=lambda each: each.__name__))
+def test_no_exception_of_httpx_escapes(error: type[Exception]) -> None:
+    def fails(request: httpx.Request) -> httpx.Response:
+        raise error.__new__(error)
+
+    reply = send("http://test/", transport=httpx.MockTransport(fails))
+    assert verdicts(reply) == {BORDER[error]}
+
+
+def test_secrets_show_neither_in_the_client_nor_in_what_it_reports() -> None:
+    def fails(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError(f"lost {request.content.decode()} of {SECRET}")
+
+    with scripted(answers(22, f"who is {TOKEN} with {SECRET} and {CLAIM}?")) as server:
+        replies = [send(server, extendedclaim=CLAIM), send("http://test/", transport=httpx.MockTransport(fails), extendedclaim=CLAIM)]
+    shown = repr(replies) + repr(client("https://user:hunter2@test/", extendedclaim=CLAIM))
+    assert not any(secret in shown for secret in (TOKEN, SECRET, CLAIM, "hunter2"))
+    assert "***" in shown
+
+
+@pytest.mark.parametrize("url", ["", "api.onoffice.de", "ftp://host/", "https:///path", "https://host:port/", "https://u:pass\nword@host"])
+def test_a_url_that_is_none_is_an_error_of_the_settings_and_not_quoted(url: str) -> None:
+    with pytest.raises(InvalidSettings, match="api_url: expected https://host/path") as caught:
+        client(url)
+    assert "word" not in str(caught.value)
+
+
+def test_a_client_refuses_to_cross_a_fork() -> None:
+    with closing(client("http://127.0.0.1:9/")) as api:
+        child = os.fork()
+        if child == 0:
+            os._exit(refused(api))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def refused(api: Client) -> int:
+    try:
+        api.send([CREATE], request_id="r", now=NOW)
+    except RuntimeError as error:
+        return 0 if "fork" in str(error) else 1
+    return 2

@@ -1,0 +1,93 @@
+"""Reads a webhook source: its scheme and secrets, whose account it is, and its rules."""
+
+import binascii
+from base64 import b64decode
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from worker.config import checks
+from worker.config.accounts import tried
+from worker.config.checks import TEXT, Check, one_of
+from worker.config.secret import Secret
+from worker.config.table import Table
+from worker.config.values import Account, Rule, Scheme, Source, nearest
+
+HEADER: Final = checks.matching("the name of an HTTP header", r"[A-Za-z0-9-]+")
+SCHEMES: Final[tuple[Scheme, ...]] = ("standard-webhooks", "hmac", "onoffice", "bearer")
+HMAC: Final[Mapping[str, Check[Any]]] = {
+    "header": HEADER,
+    "algorithm": one_of("sha256", "sha512", "sha1"),
+    "encoding": one_of("hex", "base64"),
+    "prefix": TEXT,
+    "timestamp_header": HEADER,
+}
+NEEDED: Final = ("action", "relationtype", "parentid", "childid")
+EXPRESSION: Final = Check("a JMESPath expression as text", TEXT.accept)
+EXPRESSIONS: Final = dict.fromkeys(("when", "occurred_at", "relationinfo", "event_id"), EXPRESSION)
+
+
+def source(name: str, table: Table, accounts: Mapping[str, Account], *, environ: Mapping[str, str], folder: Path) -> Source:
+    """One webhook source."""
+    scheme: Scheme = table.need("scheme", one_of(*SCHEMES), "bearer")
+    secrets = [tried("secret", each, table, environ=environ, folder=folder) for each in table.need("secret", checks.SECRETS, ())]
+    signing = hmac(table, scheme)
+    whose = belonging(table, accounts)
+    rules = tuple(rule(row) for row in table.rows("rules"))
+    if not rules:
+        table.fault("rules", f"is missing; add a [[{table.path}.rules]] table")
+    table.done()
+    kept = tuple(secret for secret in secrets if secret)
+    if scheme == "standard-webhooks":
+        decodable(table, kept)
+    return Source(name=table.named(name), scheme=scheme, secrets=kept, rules=rules, **signing, **whose)
+
+
+def hmac(table: Table, scheme: Scheme) -> dict[str, Any]:
+    """How a signature of the plain HMAC scheme is written; other schemes fix that themselves."""
+    values = table.taken(HMAC)
+    if scheme == "hmac" and "header" not in table:
+        table.fault("header", "is missing; expected the name of the header that carries the signature")
+    for key in HMAC if scheme != "hmac" else ():
+        if key in table:
+            table.fault(key, f'belongs to scheme "hmac"; scheme "{scheme}" has no use for it')
+    return values
+
+
+def belonging(table: Table, accounts: Mapping[str, Account]) -> dict[str, Any]:
+    """Whose account: one fixed, or one found in the payload by `account_from`."""
+    fixed, found = table.take("account", TEXT) or "", table.take("account_from", EXPRESSION) or ""
+    group = table.table("accounts")
+    mapped = {each: name for each, name in group.content.items() if known(group, each, name, accounts)}
+    if ("account" in table) == ("account_from" in table):
+        table.fault("account", "expected either account, or account_from with accounts")
+    if ("account_from" in table) != ("accounts" in table):
+        table.fault("accounts", "belongs to account_from: each value it may find, and the account it stands for")
+    if fixed:
+        known(table, "account", fixed, accounts)
+    return {"account": fixed, "account_from": found, "accounts": MappingProxyType(mapped)}
+
+
+def known(table: Table, key: str, name: object, accounts: Mapping[str, Account]) -> bool:
+    """Whether there is such an account; a fault if not."""
+    if name not in accounts:
+        table.fault(key, f'there is no account "{name}"{nearest(str(name), accounts)}')
+    return name in accounts
+
+
+def decodable(table: Table, secrets: tuple[Secret, ...]) -> None:
+    """A Standard Webhooks secret is base64, mostly after `whsec_`."""
+    for secret in secrets:
+        try:
+            b64decode(secret.reveal().removeprefix("whsec_"), validate=True)
+        except binascii.Error:
+            table.fault("secret", "expected whsec_ and base64, as scheme standard-webhooks has it")
+
+
+def rule(table: Table) -> Rule:
+    """One mapping from payload to change."""
+    needed = {key: table.need(key, EXPRESSION, "") for key in NEEDED}
+    values = table.taken(EXPRESSIONS)
+    table.done()
+    return Rule(**needed, **values)

@@ -1,0 +1,58 @@
+"""The message of a producer as it travels: its fields and bounds, and the decoder's view of it.
+
+The bounds are stated once, here; the JSON Schema and the fault texts are made from them.
+"""
+
+from typing import Annotated, Literal, Required, TypedDict
+
+import msgspec
+from msgspec import Meta
+
+from worker.contract.types import Verb
+
+MAX_MESSAGE = 2**20  # bytes of one change
+MAX_BODY = 2**24  # bytes of many
+MAX_IDS = 500
+MAX_ID = 2**53 - 1  # the greatest integer that JavaScript and Lua keep exactly
+MAX_EVENT_ID, MAX_LABEL = 200, 64
+ACCOUNT = "[a-z0-9][a-z0-9_-]{0,31}"
+CONTROLS = "\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029"
+PRINTABLE = f"[^{CONTROLS}\\ud800-\\udfff]+"  # lone surrogates come from json.loads, and no store takes them
+SOURCE = "api"  # of a change that names none
+
+_Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
+_EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID, pattern=rf"\A{PRINTABLE}\Z")]
+_Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=rf"\A{PRINTABLE}\Z")]
+_Ids = _Id | Annotated[tuple[_Id, ...], Meta(min_length=1, max_length=MAX_IDS)]
+
+
+class Message(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """A well-formed message, not yet resolved: what it means as a whole is decided in `parse`."""
+
+    account: Annotated[str, Meta(pattern=rf"\A{ACCOUNT}\Z")]
+    action: Verb
+    relationtype: str
+    parentid: _Ids
+    childid: _Ids
+    relationinfo: dict[str, str] | None = None
+    occurred_at: str | None = None
+    event_id: _EventId | None = None
+    source: _Label | None = None
+    batch: _Label | None = None
+    version: Literal[1] | None = None
+
+
+class MessageDict(TypedDict, total=False):
+    """The public JSON form, as a type for those who write it."""
+
+    account: Required[str]
+    action: Required[Verb]
+    relationtype: Required[str]
+    parentid: Required[int | list[int]]
+    childid: Required[int | list[int]]
+    relationinfo: dict[str, str]
+    occurred_at: str
+    event_id: str
+    source: str
+    batch: str
+    version: int

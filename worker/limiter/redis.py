@@ -1,0 +1,106 @@
+"""The limiter on Redis, by Redis's clock: shared by all workers, one round trip per call.
+
+The keys, and what each script keeps true, stand at the head of the files in `lua/`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any, Final
+
+from redis import Redis
+from redis import exceptions as faults
+
+from worker.errors import StoreUnavailable
+from worker.limiter import Feedback, Grant, Reason, policy
+
+REASONS: Final[tuple[Reason, ...]] = ("", "pace", "retry_after", "breaker")
+AWAY: Final = (faults.ConnectionError, faults.TimeoutError, faults.ReadOnlyError, faults.OutOfMemoryError, faults.ClusterError)
+
+
+class RedisLimiter:
+    """Paces the requests of each account for any number of processes; the client may or may not decode answers.
+
+    Hand `now` (seconds since the epoch) in tests only.
+    """
+
+    def __init__(self, client: Redis, prefix: str) -> None:
+        self._client, self._prefix = client, prefix
+        self._book, self._report, self._refund = map(self._script, ("book", "report", "refund"))
+
+    def book(self, account: str, *, rate: float, burst: int, max_wait: float, now: float | None = None) -> Grant:
+        """The next slot within `max_wait` seconds, booked; or, with nothing booked, when to come back."""
+        return granted(self._run(self._book, account, rate, burst, policy.ticks(max_wait), instant(now)))
+
+    def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "", now: float | None = None) -> None:
+        """Let a request's answer change the pace; needed only when `policy.worth_reporting` says so.
+
+        `retry_after` seconds stop the account until then; `reason` is kept for operators.
+        """
+        self._run(self._report, account, feedback, policy.ticks(retry_after), (reason or feedback)[: policy.LONGEST_REASON], instant(now))
+
+    def refund(self, account: str, grant: Grant) -> bool:
+        """True if the unused slot of `grant` was given back; False if later bookings stand on it, so that it is lost."""
+        return grant.booked and bool(self._run(self._refund, account, grant.slot, grant.cost, int(grant.probe)))
+
+    def state(self, account: str) -> dict[str, float | int | str | bool]:
+        """What an operator wants to see: `policy.describe`."""
+        with translated():
+            return policy.describe(remembered(self._client.hgetall(self._key(account))))
+
+    def reset(self, account: str) -> None:
+        """Forget all about the account: full pace, breaker closed."""
+        with translated():
+            self._client.delete(self._key(account))
+
+    def _key(self, account: str) -> str:
+        return f"{self._prefix}:{{{account}}}:pace"
+
+    def _script(self, name: str) -> Callable[..., Any]:
+        return self._client.register_script(files("worker.limiter").joinpath("lua", f"{name}.lua").read_text("utf-8"))
+
+    def _run(self, script: Callable[..., Any], account: str, *args: str | float) -> Any:
+        with translated():
+            return script(keys=[self._key(account)], args=args)
+
+
+def instant(now: float | None) -> str:
+    """The argument `now` of a script; empty lets it ask Redis."""
+    return "" if now is None else str(policy.ticks(now))
+
+
+def granted(row: list[Any]) -> Grant:
+    """The grant that book.lua answered."""
+    booked, wait, factor, failures, probe, open_for, why, slot, cost = row
+    return Grant(
+        booked=bool(booked),
+        wait=wait / policy.SECOND,
+        factor=float(factor),
+        failures=failures,
+        probe=bool(probe),
+        open_for=open_for / policy.SECOND,
+        reason=REASONS[why],
+        slot=slot,
+        cost=cost,
+    )
+
+
+def remembered(answer: Any) -> policy.State:
+    """The state that the scripts keep in the account's hash."""
+    text = {plain(key): plain(value) for key, value in answer.items()}
+    whole = {name: int(text.get(name, 0)) for name in ("tat", "failures", "cooldown", "open_until", "not_before")}
+    return policy.State(factor=float(text.get("factor", 1)), probe=text.get("probe") == "1", reason=text.get("reason", ""), **whole)
+
+
+def plain(value: str | bytes) -> str:
+    """The text, decoded if the client does not."""
+    return value if isinstance(value, str) else value.decode()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Lets Redis being away, read-only or full come out as `StoreUnavailable`; scripts that are wrong stay loud."""
+    try:
+        yield
+    except AWAY as error:
+        raise StoreUnavailable(f"Redis cannot be used: {error}") from error

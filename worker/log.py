@@ -1,0 +1,91 @@
+"""Log events as data: one pipeline for structlog and for the libraries' own logging, one line per event, no secrets.
+
+Call `configure` once per process; log with `get(__name__).info("flush.finished", account=…)`.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TextIO, cast
+
+import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from worker.config.secret import STARS, hide, redact
+
+__all__ = ["configure", "get", "hide", "redacted"]
+
+SENSITIVE: Final = ("token", "secret", "hmac", "authorization", "password")
+CHATTY: Final = ("httpx", "httpcore")  # they log every request at INFO; our own line per request says more
+
+
+def redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """The event without secrets: neither under a telling key nor inside any text."""
+    return cast(EventDict, clean(event))
+
+
+def clean(value: Any) -> Any:
+    """The value as plain data, every hidden text replaced; what is no plain data becomes its text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {str(key): cleaned(str(key), each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [clean(each) for each in value]
+    return redact(repr(value) if isinstance(value, BaseException) else str(value))
+
+
+def cleaned(key: str, value: Any) -> Any:
+    """The value, or stars if its key says that it is a secret."""
+    return STARS if any(word in key.lower() for word in SENSITIVE) else clean(value)
+
+
+SHARED: Final[list[Processor]] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+    structlog.processors.format_exc_info,
+]
+# One list for good, because loggers keep it; what differs between styles is the handler's.
+PIPELINE: Final[list[Processor]] = [structlog.stdlib.filter_by_level, *SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
+
+
+def renderer(style: Literal["json", "console"], *, colors: bool) -> Processor:
+    """What writes the line: JSON for machines, or aligned text for people."""
+    if style == "json":
+        return structlog.processors.JSONRenderer(ensure_ascii=False)
+    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+
+
+class Handler(logging.StreamHandler[TextIO]):
+    """Ours, so that configuring again replaces it and nobody else's."""
+
+
+def configure(style: Literal["json", "console"], *, stream: TextIO | None = None, level: int = logging.INFO) -> None:
+    """Send all log events to `stream` (stderr) in this style; calling it again replaces the last call."""
+    handler = Handler(stream or sys.stderr)
+    write = renderer(style, colors=handler.stream.isatty())
+    processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, redacted, write]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=SHARED, processors=processors))
+    root = logging.getLogger()
+    root.handlers = [each for each in root.handlers if not isinstance(each, Handler)] + [handler]
+    root.setLevel(level)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    structlog.configure(
+        processors=PIPELINE,
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of a module; it may be made before `configure` is called."""
+    return cast(structlog.stdlib.BoundLogger, structlog.get_logger(name))

@@ -1,0 +1,158 @@
+"""Folding: any number of wishes for one relation become at most one target, and every wish that lost learns why.
+
+The latest wins, for presence and for each info key by itself (R6). Pure: versions decide, never arrival or a clock.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+from worker.planner.values import Info
+
+WishAction = Literal["create", "modify", "delete"]
+Result = Literal["applied", "superseded", "stale", "failed"]
+
+
+class Version(NamedTuple):
+    """When a change is to count: its `occurred_at` in microseconds UTC, ties by acceptance number."""
+
+    occurred_at: int
+    accepted: int
+
+
+class Mark(NamedTuple):
+    """A version and the job that brought it."""
+
+    version: Version
+    job: str
+
+
+NEVER = Mark(Version(-1, -1), "")
+
+
+class Wish(NamedTuple):
+    """What one job asks of one relation."""
+
+    version: Version
+    job: str
+    action: WishAction
+    info: Info = ()
+
+    @property
+    def mark(self) -> Mark:
+        """Its version with its job."""
+        return Mark(self.version, self.job)
+
+
+class Known(NamedTuple):
+    """The relation memory (R8): the newest marks *confirmed* by the API, and no claim about what people did since.
+
+    `absent` also moves when a newer create made a delete unnecessary: whatever is older than it is void all the same.
+    """
+
+    present: Mark = NEVER
+    absent: Mark = NEVER
+    info: Mapping[str, Mark] = {}
+
+    @property
+    def presence(self) -> Mark:
+        """The newest of the two."""
+        return max(self.present, self.absent)
+
+
+NOTHING = Known()
+
+
+class Target(NamedTuple):
+    """What should be true of a relation: present, absent, or (None) left as it is; and info to be set on it."""
+
+    wishes: tuple[Wish, ...]
+    presence: bool | None
+    decisive: Mark
+    info: tuple[tuple[str, str, Mark], ...]
+    cleared: Mark
+
+    @property
+    def patch(self) -> Info:
+        """The info to be set, as it is sent."""
+        return tuple((key, value) for key, value, _ in self.info)
+
+
+class Lost(NamedTuple):
+    """A wish that will not be sent: superseded by a newer one here, stale against a confirmed one, or applied already."""
+
+    wish: Wish
+    result: Result
+    by: str
+
+
+class Fold(NamedTuple):
+    """The one target, None when nothing is left to do, and the wishes it does not stand for."""
+
+    target: Target | None
+    lost: tuple[Lost, ...]
+    cleared: Mark
+
+
+def fold(wishes: Iterable[Wish], known: Known = NOTHING, *, cleared: Mark = NEVER, upsert: bool = False) -> Fold:
+    """The target of one relation.
+
+    `cleared` is the newest delete already folded away, `upsert` makes a modify count as a create too. Wishes that
+    agree on presence all stand behind the target and share its outcome.
+    """
+    ordered = sorted(set(wishes))
+    cleared = max([cleared, known.absent, *(wish.mark for wish in ordered if wish.action == "delete")])
+    sides = [(wish, side) for wish in ordered if (side := _presence(wish, upsert)) is not None and wish.version > known.presence.version]
+    decisive, presence = (sides[-1][0].mark, sides[-1][1]) if sides else (NEVER, None)
+    turn = max((wish.mark for wish, side in sides if side is not presence), default=NEVER)
+    owners = _owners(ordered, known, cleared)
+    live = {wish for wish, side in sides if side is presence and wish.version > turn.version} | {wish for wish, _ in owners.values()}
+    target = Target(
+        wishes=tuple(wish for wish in ordered if wish in live),
+        presence=presence,
+        decisive=decisive,
+        info=tuple((key, value, wish.mark) for key, (wish, value) in sorted(owners.items())),
+        cleared=cleared,
+    )
+    lost = tuple(_lost(wish, known, target, _presence(wish, upsert)) for wish in ordered if wish not in live)
+    return Fold(target if live else None, lost, cleared)
+
+
+def confirm(target: Target, known: Known, *, presence: bool, keys: Iterable[str] = ()) -> Known:
+    """The memory after the API confirmed the target's presence (or not yet) and these info keys."""
+    info = dict(known.info) | {key: mark for key, _, mark in target.info if key in set(keys)}
+    known = known._replace(info=info)
+    if not presence or target.presence is None:
+        return known
+    if target.presence:
+        return known._replace(present=target.decisive, absent=max(known.absent, target.cleared))
+    return known._replace(absent=target.decisive)
+
+
+def _presence(wish: Wish, upsert: bool) -> bool | None:
+    """True asks for the relation, False against it, None says nothing of it."""
+    if wish.action == "delete":
+        return False
+    return True if upsert or wish.action == "create" else None
+
+
+def _owners(ordered: list[Wish], known: Known, cleared: Mark) -> dict[str, tuple[Wish, str]]:
+    """The wish that decides each info key: the latest that no delete and no confirmed value outdates."""
+    owners: dict[str, tuple[Wish, str]] = {}
+    for wish in ordered:
+        if wish.info and wish.version > cleared.version:
+            owners |= {key: (wish, value) for key, value in wish.info if wish.version > known.info.get(key, NEVER).version}
+    return owners
+
+
+def _lost(wish: Wish, known: Known, target: Target, side: bool | None) -> Lost:
+    """Why a wish is not live: first whatever newer wish beat one of its parts, then what was confirmed before."""
+    if side is not None and wish.version > known.presence.version:
+        return Lost(wish, "superseded", target.decisive.job)
+    owners = {key: mark for key, _, mark in target.info}
+    confirmed = known.presence if side is not None else NEVER
+    for key, _ in wish.info:
+        before = max(known.info.get(key, NEVER), known.absent)
+        if wish.version > before.version:
+            return Lost(wish, "superseded", owners.get(key, target.cleared).job)
+        confirmed = max(confirmed, before)
+    return Lost(wish, "applied" if confirmed.job == wish.job else "stale", confirmed.job)

@@ -1,0 +1,51 @@
+"""Every key of the status store. All keys of an account carry its hash tag, so one script touches one cluster slot.
+
+Below `{prefix}:{{account}}:` — µs are microseconds UTC of the server's clock.
+
+    key              type    what                                                        lifetime
+    inbox            list    ids of accepted, untaken jobs, in order of acceptance       emptied by take
+    job:<id>         hash    the job; fields below                                       from its end: 7 days, failed 30
+    event:<digest>   string  "<job id> <fingerprint>", the idempotency key               as its job
+    jobs             zset    job id by acceptance number                                 trimmed by the sweep
+    failed           zset    failed job id by finish (µs)                                trimmed by replay and sweep
+    open             hash    relation → its open work (JSON of planner.case.Open)        until its outcomes fell
+    due              zset    open relation by not_before (µs)                            with `open`
+    guard            zset    "<guard>|f|<relation>" goes first, "|h|" waits (R12)        with `open`
+    arriving         hash    guard → relations in the inbox that would go first          until taken
+    rel:<relation>   hash    `k` the memory (JSON)   , `#<job>` "<result> <by/why>"      30 days after its last outcome
+    journal          hash    request id → "<signed µs> <request>" begun, not settled     until settled or given up
+    lease            hash    token, step: who may work the account                       10 s, renewed
+    work             hash    size, alone, losses, held: the batch in hand (R21)          with the backlog
+    wake             hash    at (µs), delay (µs): a flush message is under way           until leased
+    pause            hash    reason, detail, since, until (µs, 0: by hand), fingerprint  until it is over or resumed
+    counts           hash    counters of the account                                     for ever, a fixed set of fields
+    batch:<label>    hash    accepted, succeeded, superseded, failed                     as failed jobs
+    request:<id>     string  what was sent and answered (JSON)                           7 days
+    requests         list    ids of the latest requests, newest first                    capped
+    pace             hash    see worker.limiter
+
+A job's fields are short, and values stay below 64 bytes where they can, because that keeps its hash compact:
+s state · a action · t type · p parents · c children · i info (JSON) · o occurred_at · n accepted_at · q acceptance number ·
+f finished_at · k event digest · e event id · u source · b batch · g guards it would put first · r relations still open ·
+z all relations · ok su st fa outcome counts · m attempts · w requests · x first refusal (JSON) · y superseded by ·
+fr failed relations · ag relations to do again (replay).
+
+Beside the accounts: `{prefix}:accounts`, a set of account names, kept for ever.
+"""
+
+from hashlib import blake2b
+
+
+def base(prefix: str, account: str) -> str:
+    """The first part of every key of an account."""
+    return f"{prefix}:{{{account}}}"
+
+
+def accounts(prefix: str) -> str:
+    """The registry of accounts; written beside the scripts, never inside one."""
+    return f"{prefix}:accounts"
+
+
+def event(source: str, event_id: str) -> str:
+    """16 bytes that stand for a producer's own key, whatever its length."""
+    return blake2b(f"{source}\0{event_id}".encode(), digest_size=12).hexdigest()

@@ -1,0 +1,139 @@
+"""The lease on an account: everything only its holder may do, each step carried out at most once (R17)."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from worker.contract import Relation
+from worker.errors import LeaseLost
+from worker.planner.values import Request
+from worker.ports import Begun, Neighbours, Pause, Record, Taken, Work, Writes
+from worker.server import available
+from worker.store import wire
+
+LIFE: Final = 10_000  # ms a lease lives without being renewed
+SOON: Final = 5_000_000  # µs: work due later than this is left to the sweep, since a countdown lives in a worker's memory
+
+
+class Scripts(NamedTuple):
+    """The transitions, one Lua file each."""
+
+    accept: Any
+    lease: Any
+    renew: Any
+    read: Any
+    records: Any
+    neighbours: Any
+    take: Any
+    begin: Any
+    settle: Any
+    release: Any
+    due: Any
+    replay: Any
+    stop: Any
+
+
+class RedisLease:
+    """Implements `ports.Lease`; for one thread, but `renew` may be called from another."""
+
+    def __init__(
+        self, account: str, holder: str, pause: Pause | None, base: str, scripts: Scripts, keep: bytes, now: Callable[[], str]
+    ) -> None:
+        self.account, self.pause = account, pause
+        self._holder, self._base, self._scripts, self._keep, self._now = holder, base, scripts, keep, now
+        self._step = 0
+
+    def read(self, *, max_jobs: int, max_relations: int) -> Work:
+        """The next batch; it stays where it is until taken."""
+        now, journal, due, jobs, rows, condemned = self._held(self._run("read", self._now(), self._holder, max_jobs, max_relations))
+        return Work(
+            int(now),
+            tuple(wire.taken(row) for row in jobs if row[1]),
+            tuple(Relation.parse(name.decode()) for name in due),
+            wire.records(rows),
+            wire.begun(journal),
+            bool(condemned),
+        )
+
+    def records(self, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
+        """What the store has of these relations."""
+        names = [str(relation) for relation in relations]
+        return wire.records(self._run("records", *names)) if names else {}
+
+    def neighbours(self, guards: Sequence[str]) -> Mapping[str, Neighbours]:
+        """Who else belongs to these swaps."""
+        rows = self._run("neighbours", *guards) if guards else []
+        return {
+            guard: Neighbours(_relations(first), int(due), arriving, _relations(held))
+            for guard, (first, due, arriving, held) in zip(guards, rows, strict=True)
+        }
+
+    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> None:
+        """Move jobs from the inbox into open relations; clear what a dead worker had begun."""
+        [whole] = wire.chunks(writes, "", size=0)
+        self._step_on(
+            "take",
+            wire.pack(
+                {
+                    "jobs": [job.job for job in jobs],
+                    "guards": Counter(guard for job in jobs for guard in job.firsts),
+                    "begun": [entry.request_id for entry in begun],
+                    "writes": whole,
+                }
+            ),
+            self._keep,
+        )
+
+    def begin(self, request_id: str, request: Request) -> int | Pause:
+        """Journal a request and say when it is signed (µs), or why it must not be sent."""
+        answer = self._held(self._run("begin", self._now(), self._holder, self._step, request_id, wire.encode(request)))
+        if answer[0] == b"paused" and (pause := wire.pause(answer[1])):
+            return pause
+        self._step += 1
+        return int(answer[1])
+
+    def settle(self, request_id: str, writes: Writes) -> None:
+        """Write the outcomes of a begun request, in chunks; the last clears its journal."""
+        *rest, last = wire.chunks(writes, request_id)
+        for chunk in rest:
+            self._settle("", chunk)
+        record = wire.encode(writes.request) if writes.request else b""
+        if writes.request:
+            last["counts"] |= {"requests": 1, "actions": len(writes.request.actions)}
+        self._settle(request_id, last, writes.request.id if writes.request else "", record)
+
+    def stop(self, pause: Pause) -> None:
+        """Pause the account."""
+        self._run("stop", self._now(), pause.reason, pause.detail, pause.until, pause.fingerprint)
+
+    def renew(self) -> None:
+        """Hold it for another while."""
+        if not self._run("renew", self._holder, LIFE):
+            raise LeaseLost(f"the lease on account {self.account} is not ours any more")
+
+    def release(self) -> float | None:
+        """Give it back; seconds until work is next due, None if there is none."""
+        rest = int(self._held(self._run("release", self._now(), self._holder, SOON)))
+        return None if rest < 0 else rest / 1e6
+
+    def _settle(self, request_id: str, chunk: dict[str, Any], record_id: str = "", record: bytes = b"") -> None:
+        self._step_on("settle", request_id, wire.pack(chunk), self._keep, record_id, record)
+
+    def _step_on(self, name: str, *args: str | bytes) -> Any:
+        """One step of the lease; a lost answer may repeat the call, never the step."""
+        answer = self._held(self._run(name, self._now(), self._holder, self._step, *args))
+        self._step += 1
+        return answer
+
+    def _held(self, answer: Any) -> Any:
+        if answer == b"lost" or (isinstance(answer, list) and answer and answer[0] == b"lost"):
+            raise LeaseLost(f"the lease on account {self.account} is not ours any more")
+        return answer
+
+    def _run(self, name: str, *args: str | bytes | int) -> Any:
+        with available():
+            return getattr(self._scripts, name)(keys=[self._base], args=args)
+
+
+def _relations(names: list[bytes]) -> tuple[Relation, ...]:
+    return tuple(Relation.parse(name.decode()) for name in names)

@@ -1,0 +1,7 @@
+#!lua flags=no-writes
+-- records(base; relation…) → {{relation, open, memory}…}
+local base, found = KEYS[1], {}
+for i, relation in ipairs(ARGV) do
+  found[i] = {relation, redis.call('HGET', base .. ':open', relation), redis.call('HGET', base .. ':rel:' .. relation, 'k')}
+end
+return found

@@ -1,0 +1,20 @@
+#!lua flags=allow-oom
+-- release(base; now, token, soon µs) → µs until work is next due, -1 when there is none, or 'lost'
+-- Invariant: work that is due within `soon` leaves with a wake mark, so its message is sent once; later work is the sweep's.
+local base, now = KEYS[1], clock(ARGV[1])
+if redis.call('HGET', base .. ':lease', 'token') ~= ARGV[2] then return 'lost' end
+if redis.call('HGET', base .. ':work', 'full') == '1' then redis.call('DEL', base .. ':work')
+else redis.call('HDEL', base .. ':work', 'held') end
+redis.call('DEL', base .. ':lease')
+local due
+if redis.call('LLEN', base .. ':inbox') > 0 or redis.call('HLEN', base .. ':journal') > 0 then due = now
+else due = tonumber(redis.call('ZRANGE', base .. ':due', 0, 0, 'WITHSCORES')[2]) end
+if not due then return '-1' end
+local stopped = pause(base, now)
+if stopped then
+  if stopped[4] == '0' then return '-1' end
+  due = math.max(due, tonumber(stopped[4]))
+end
+local rest = math.max(0, due - now)
+if rest <= tonumber(ARGV[3]) then wake(base, now, rest + 2000000) end
+return us(rest)

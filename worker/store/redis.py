@@ -1,0 +1,190 @@
+"""The status store on Redis or Valkey: every method one script or one read, each account in one cluster slot.
+
+The keys and their lifetimes are in `keys.py`, the transitions in `lua/`, the values' bytes in `wire.py`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from worker.contract import Relation
+from worker.errors import BacklogFull
+from worker.ports import Accepted, JobRecord, Mention, Page, Pause, Receipt, Record, Refused, RequestRecord, Submission
+from worker.server import Client, available, script
+from worker.store import keys, wire
+from worker.store.lease import LIFE, RedisLease, Scripts
+
+EXAMINED = 1000  # entries one page looks at, however few of them match
+SWEEP_DELAY = 60_000_000  # the longest a lost wake-up goes unrepaired, µs
+
+
+class Keep(NamedTuple):
+    """How long finished jobs, failed jobs and relation memories are kept, in seconds."""
+
+    finished: float = 7 * 86_400.0
+    failed: float = 30 * 86_400.0
+
+    def pack(self) -> bytes:
+        """As the scripts want it: ms; a memory outlives the longest-lived job that it may have to judge (R8)."""
+        return wire.pack([round(1000 * seconds) for seconds in (self.finished, self.failed, max(self.finished, self.failed))])
+
+
+class RedisStore:
+    """Implements `ports.Store`. Hand `now` (µs) in tests only; production lets Redis say what time it is."""
+
+    def __init__(
+        self, client: Client, prefix: str, *, keep: Callable[[str], Keep] = lambda _: Keep(), now: Callable[[], int] | None = None
+    ) -> None:
+        # redis-py types every answer for clients that decode and that wait; ours does neither, so answers are bytes.
+        self._client: Any = client
+        self._prefix, self._keep = prefix, keep
+        self._now: Callable[[], str] = (lambda: str(now())) if now else (lambda: "")
+        self._scripts = Scripts(
+            **{
+                name: script(client, "worker.store", name, "shared", *(["outcome"] if name in ("take", "settle") else []))
+                for name in Scripts._fields
+            }
+        )
+        self._registered: set[str] = set()
+
+    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> Accepted:
+        """Write the submissions, all or none; the same again answers the same."""
+        if not submissions:
+            return Accepted(())
+        self._register(account)
+        packed = wire.pack([wire.submission(entry) for entry in submissions])
+        answer = self._run(self._scripts.accept, account, self._now(), max_backlog, round(oldest * 1e6), packed)
+        if answer[0] == b"full":
+            raise BacklogFull(f"account {account} has {max_backlog} changes waiting; try again when some are done", retry_after=30.0)
+        if answer[0] == b"refused":
+            return Accepted((), tuple(Refused(at, reason.decode(), job.decode()) for at, reason, job in answer[1]))
+        known = {at: Receipt(job.decode(), duplicate=True) for at, job in answer[2]}
+        receipts = tuple(known.get(at) or Receipt(entry.job) for at, entry in enumerate(submissions))
+        return Accepted(receipts, wake=bool(answer[1]))
+
+    def lease(self, account: str, holder: str) -> RedisLease | None:
+        """The account's lease, None while another holder has it."""
+        answer = self._run(self._scripts.lease, account, self._now(), holder, LIFE)
+        if not answer[0]:
+            return None
+        pause = wire.pause(answer[1]) if len(answer) > 1 else None
+        return RedisLease(account, holder, pause, keys.base(self._prefix, account), self._scripts, self._keep(account).pack(), self._now)
+
+    def due(self, accounts: Sequence[str]) -> list[str]:
+        """The accounts that a flush message should be sent for now."""
+        return [account for account in accounts if self._run(self._scripts.due, account, self._now(), SWEEP_DELAY)]
+
+    def accounts(self) -> list[str]:
+        """Every account that ever had a change."""
+        with available():
+            return sorted(name.decode() for name in self._client.smembers(keys.accounts(self._prefix)))
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """One job."""
+        account = job_id.rpartition("-")[0]
+        with available():
+            row = self._client.hgetall(self._key(account, f"job:{job_id}"))
+        return wire.job(account, job_id, row) if row else None
+
+    def jobs(self, account: str, *, state: str = "", limit: int = 50, cursor: str = "") -> Page:
+        """Jobs, newest first; the cursor is an acceptance number, and a page examines at most EXAMINED entries."""
+        below = f"({int(cursor)}" if cursor else "+inf"
+        with available():
+            entries: list[tuple[bytes, float]] = self._client.zrange(
+                self._key(account, "jobs"),
+                below,
+                "-inf",
+                desc=True,
+                byscore=True,
+                offset=0,
+                num=EXAMINED if state else limit,
+                withscores=True,
+            )
+            pipeline = self._client.pipeline(transaction=False)
+            for member, _ in entries:
+                pipeline.hgetall(self._key(account, f"job:{member.decode()}"))
+            rows = pipeline.execute()
+        found, last = list[JobRecord](), ""
+        for (member, score), row in zip(entries, rows, strict=True):
+            if row and (not state or row[b"s"].decode() == state):
+                found.append(wire.job(account, member.decode(), row))
+            last = str(int(score))
+            if len(found) == limit:
+                break
+        exhausted = len(entries) < (EXAMINED if state else limit) and len(found) < limit
+        return Page(tuple(found), "" if exhausted else last)
+
+    def batch(self, account: str, label: str) -> Mapping[str, int]:
+        """Counts of a batch label."""
+        return self._counts(account, f"batch:{label}")
+
+    def counts(self, account: str) -> Mapping[str, int]:
+        """The account's counters, with what is waiting now."""
+        with available():
+            backlog, opened = self._client.llen(self._key(account, "inbox")), self._client.hlen(self._key(account, "open"))
+        return {**self._counts(account, "counts"), "backlog": int(backlog), "open": int(opened)}
+
+    def mentions(self, account: str, relation: Relation) -> tuple[Record, tuple[Mention, ...]]:
+        """What is kept of a relation, and the jobs that named it, oldest first."""
+        with available():
+            opened = self._client.hget(self._key(account, "open"), str(relation))
+            row = self._client.hgetall(self._key(account, f"rel:{relation}"))
+        record = wire.record(opened, row.get(b"k"))
+        named = {name[1:].decode(): value.decode().partition(" ") for name, value in row.items() if name.startswith(b"#")}
+        ended = [Mention(job, result, detail) for job, (result, _, detail) in sorted(named.items())]
+        waiting = [Mention(wish.job, "", "") for wish in (record.open.wishes if record.open else ())]
+        return record, tuple(ended + waiting)
+
+    def request(self, account: str, request_id: str) -> RequestRecord | None:
+        """What was sent and answered."""
+        with available():
+            row = self._client.get(self._key(account, f"request:{request_id}"))
+        return msgspec.json.decode(row, type=RequestRecord) if row else None
+
+    def replay(self, account: str, jobs: Sequence[str]) -> tuple[list[str], bool]:
+        """Put the failed relations of these jobs back into the inbox."""
+        wake, *back = self._run(self._scripts.replay, account, self._now(), *jobs)
+        return [job.decode() for job in back], bool(wake)
+
+    def failed(self, account: str, *, limit: int) -> list[str]:
+        """Ids of failed jobs, oldest first."""
+        with available():
+            return [member.decode() for member in self._client.zrange(self._key(account, "failed"), 0, limit - 1)]
+
+    def paused(self, account: str) -> Pause | None:
+        """Why the account is stopped, if it is."""
+        with available():
+            return wire.pause(_complete(self._client.hmget(self._key(account, "pause"), list(Pause._fields))))
+
+    def pause(self, account: str, pause: Pause) -> None:
+        """Stop the account by hand."""
+        with available():
+            self._client.hset(self._key(account, "pause"), mapping=pause._asdict())
+
+    def resume(self, account: str) -> bool:
+        """Let it go on; whether it was paused."""
+        with available():
+            return bool(self._client.delete(self._key(account, "pause")))
+
+    def _counts(self, account: str, key: str) -> dict[str, int]:
+        with available():
+            return {name.decode(): int(value) for name, value in self._client.hgetall(self._key(account, key)).items()}
+
+    def _register(self, account: str) -> None:
+        """Before the account's first change, so that the sweep knows every account that has one."""
+        if account not in self._registered:
+            with available():
+                self._client.sadd(keys.accounts(self._prefix), account)
+            self._registered.add(account)
+
+    def _key(self, account: str, name: str) -> str:
+        return f"{keys.base(self._prefix, account)}:{name}"
+
+    def _run(self, script: Any, account: str, *args: str | bytes | int) -> Any:
+        with available():
+            return script(keys=[keys.base(self._prefix, account)], args=args)
+
+
+def _complete(row: list[Any]) -> list[Any] | None:
+    return row if row[0] is not None else None

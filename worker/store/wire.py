@@ -1,0 +1,232 @@
+"""The store's values as bytes and back: what the scripts are handed and what they answer. No I/O."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from worker.contract import Relation
+from worker.planner.answer import Settled
+from worker.planner.case import Doubt, Open
+from worker.planner.fold import Known, Mark
+from worker.planner.values import Request
+from worker.ports import Begun, JobRecord, Pause, Record, Submission, Taken, Writes
+from worker.store import keys
+
+RESULTS = ("applied", "superseded", "stale", "failed")
+CHUNK = 500  # relations per script call, so that none blocks the server for long
+
+pack = msgspec.msgpack.Encoder().encode  # for scripts, which unpack it
+encode = msgspec.json.Encoder().encode  # for what is kept, which people read
+
+
+class Memory(NamedTuple):
+    """A relation's memory as it is kept."""
+
+    present: Mark
+    absent: Mark
+    info: dict[str, Mark]
+    doubt: Doubt | None
+
+
+_open = msgspec.json.Decoder(Open).decode
+_memory = msgspec.json.Decoder(Memory).decode
+_request = msgspec.json.Decoder(Request).decode
+_info = msgspec.json.Decoder(dict[str, str]).decode
+
+
+def submission(entry: Submission) -> tuple[object, ...]:
+    """One entry of accept.lua."""
+    change = entry.change
+    fields: list[object] = [
+        "a",
+        change.action,
+        "t",
+        change.type,
+        "p",
+        _ids(change.parents),
+        "c",
+        _ids(change.children),
+        "e",
+        entry.event_id,
+    ]
+    if change.info:
+        fields += ["i", encode(dict(change.info)).decode()]
+    for name, value in (("u", change.source), ("b", change.batch), ("g", " ".join(entry.firsts))):
+        if value:
+            fields += [name, value]
+    return (
+        entry.job,
+        keys.event(change.source, entry.event_id),
+        "" if entry.redelivered else change.fingerprint,
+        change.occurred_at or 0,
+        len(change.parents) * len(change.children),
+        change.batch,
+        entry.firsts,
+        fields,
+    )
+
+
+def taken(row: list[Any]) -> Taken:
+    """A job as read.lua gives it."""
+    job, action, name, parents, children, info, occurred, number, again, guards = row
+    relation_type = name.decode()
+    if again:
+        relations = tuple(Relation.parse(text) for text in again.decode().split())
+    else:
+        relations = tuple(Relation(relation_type, parent, child) for parent in _numbers(parents) for child in _numbers(children))
+    return Taken(
+        job.decode(),
+        action.decode(),
+        relations,
+        tuple(sorted(_info(info).items())) if info else (),
+        int(occurred),
+        int(number),
+        tuple((guards or b"").decode().split()),
+    )
+
+
+def record(opened: bytes | None, memory: bytes | None) -> Record:
+    """What the store has of a relation."""
+    known, doubt = Known(), None
+    if memory:
+        kept = _memory(memory)
+        known, doubt = Known(kept.present, kept.absent, kept.info), kept.doubt
+    return Record(_open(opened) if opened else None, known, doubt)
+
+
+def records(rows: Iterable[list[Any]]) -> dict[Relation, Record]:
+    """What the store has of several."""
+    return {Relation.parse(name.decode()): record(opened, memory) for name, opened, memory in rows}
+
+
+def begun(flat: list[bytes]) -> tuple[Begun, ...]:
+    """The journal."""
+    entries = []
+    for name, value in zip(flat[::2], flat[1::2], strict=True):
+        signed, _, request = value.partition(b" ")
+        entries.append(Begun(name.decode(), int(signed), _request(request)))
+    return tuple(entries)
+
+
+def pause(row: list[Any] | None) -> Pause | None:
+    """The pause in force."""
+    if not row:
+        return None
+    reason, detail, since, until, fingerprint = (cell.decode() for cell in row)
+    return Pause(reason, detail, int(since), int(until), fingerprint)
+
+
+def chunks(writes: Writes, request_id: str, *, size: int = CHUNK) -> Iterator[dict[str, Any]]:
+    """The writes as take.lua and settle.lua want them, cut by relation, so that each cut is whole for its relations.
+
+    `size` 0 leaves them in one piece.
+    """
+    relations = list(dict.fromkeys([*writes.opens, *writes.known, *(entry.relation for entry in writes.settled)]))
+    outcomes: dict[Relation, list[Settled]] = defaultdict(list)
+    for entry in writes.settled:
+        outcomes[entry.relation].append(entry)
+    size = size or len(relations) or 1
+    for start in range(0, max(1, len(relations)), size):
+        yield _chunk(writes, relations[start : start + size], outcomes, request_id, states=writes.states if start == 0 else {})
+
+
+def job(account: str, job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
+    """A job as it is kept."""
+    text = {name.decode(): value.decode() for name, value in row.items()}
+    refusal = msgspec.json.decode(text["x"], type=tuple[int, str, str, str]) if "x" in text else None
+    return JobRecord(
+        id=job_id,
+        account=account,
+        state=text["s"],  # type: ignore[arg-type]
+        action=text["a"],
+        type=text["t"],
+        parents=_numbers(row[b"p"]),
+        children=_numbers(row[b"c"]),
+        info=tuple(sorted(_info(text["i"]).items())) if "i" in text else (),
+        source=text.get("u", ""),
+        event_id=text.get("e", ""),
+        batch=text.get("b", ""),
+        occurred_at=int(text["o"]),
+        accepted_at=int(text["n"]),
+        finished_at=int(text.get("f", 0)),
+        attempts=int(text.get("m", 0)),
+        total=int(text["z"]),
+        counts=dict(zip(RESULTS, (int(text.get(name, 0)) for name in ("ok", "su", "st", "fa")), strict=True)),
+        refusal=refusal,
+        requests=tuple(text.get("w", "").split()),
+        failed=tuple(map(Relation.parse, text.get("fr", "").split())),
+        by=text.get("y", ""),
+    )
+
+
+def _chunk(
+    writes: Writes, relations: list[Relation], outcomes: Mapping[Relation, list[Settled]], request_id: str, *, states: Mapping[str, str]
+) -> dict[str, Any]:
+    opens, memories, counts = [], [], [0, 0, 0, 0]
+    jobs: dict[str, _Job] = {job: _Job(state) for job, state in states.items()}
+    for relation in relations:
+        if relation in writes.opens:
+            opens.append(_opened(relation, writes))
+        fields: list[object] = []
+        if relation in writes.known:
+            known, doubt = writes.known[relation]
+            fields += ["k", encode(Memory(known.present, known.absent, dict(known.info), doubt)).decode()]
+        for entry in outcomes.get(relation, ()):
+            fields += [f"#{entry.job}", _mention(entry, request_id)]
+            jobs.setdefault(entry.job, _Job()).add(entry)
+            counts[RESULTS.index(entry.result)] += 1
+        if fields:
+            memories.append((str(relation), fields))
+    return {
+        "opens": opens,
+        "relations": memories,
+        "jobs": [(name, *entry.row(request_id)) for name, entry in jobs.items()],
+        "counts": {f"relations_{name}": count for name, count in zip(RESULTS, counts, strict=True) if count},
+    }
+
+
+class _Job:
+    """What one chunk does to one job."""
+
+    __slots__ = ("by", "counts", "failed", "refusal", "state")
+
+    def __init__(self, state: str = "") -> None:
+        self.state, self.by, self.refusal = state, "", ""
+        self.counts, self.failed = [0, 0, 0, 0], list[str]()
+
+    def add(self, entry: Settled) -> None:
+        """Count one outcome; the first refusal stands for the job."""
+        self.counts[RESULTS.index(entry.result)] += 1
+        if entry.by:
+            self.by = entry.by
+        if entry.result == "failed":
+            self.failed.append(str(entry.relation))
+            if entry.refusal and not self.refusal:
+                self.refusal = encode((*entry.refusal, str(entry.relation))).decode()
+
+    def row(self, request_id: str) -> tuple[object, ...]:
+        """As `set_job` of the scripts wants it."""
+        travelled = request_id if any((self.counts[0], self.counts[3], self.state)) else ""
+        return self.counts, travelled, self.state, self.by, self.refusal, " ".join(self.failed)
+
+
+def _opened(relation: Relation, writes: Writes) -> tuple[object, ...]:
+    entry = writes.opens[relation]
+    blob, due = (encode(entry.open).decode(), entry.open.not_before or entry.open.since) if entry.open else ("", 0)
+    side = {"first": "|f|", "held": "|h|", "": ""}[entry.side]
+    return (str(relation), blob, due, entry.guard, side) if entry.guard else (str(relation), blob, due)
+
+
+def _mention(entry: Settled, request_id: str) -> str:
+    why = f"{entry.refusal.code} {entry.refusal.error}" if entry.refusal else entry.by or request_id
+    return f"{entry.result} {why}".strip()
+
+
+def _ids(ids: Iterable[int]) -> str:
+    return ",".join(map(str, ids))
+
+
+def _numbers(text: bytes) -> tuple[int, ...]:
+    return tuple(map(int, text.split(b",")))

@@ -1,0 +1,222 @@
+"""The composition root: settings become live objects here and nowhere else. Nothing connects at import.
+
+A `Runtime` belongs to one process; `runtime()` makes a new one after a fork, because no client may be shared over it.
+"""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+from worker import log
+from worker.clock import Names, SystemClock
+from worker.config import Account, Settings, fingerprint, load
+from worker.contract import TYPES, Order, Override, order_of, resolve
+from worker.errors import Fault, InvalidSettings, LeaseLost, RelationsError, Unavailable
+from worker.flush import Flushed, Lane, Tools, flush
+from worker.intake import Door, Intake
+from worker.limiter.redis import RedisLimiter
+from worker.onoffice.client import Client as ApiClient
+from worker.planner.plan import Limits
+from worker.planner.retry import Patience
+from worker.ports import Api, Lease
+from worker.server import Client, connect
+from worker.store.redis import Keep, RedisStore
+
+RENEWAL = 3.0  # seconds between renewals of a lease that lives for ten
+DAY = 86_400.0
+
+Wake = Callable[[str, float], None]
+
+
+class Runtime:
+    """Everything a process needs, made of its settings when first used; `wake` sends a flush message."""
+
+    def __init__(self, settings: Settings, *, wake: Wake, client: Client | None = None) -> None:
+        self.settings, self.wake, self.pid = settings, wake, os.getpid()
+        self.client = client or connect(settings.redis_url)
+        self.store = RedisStore(self.client, settings.prefix, keep=self._keep)
+        self.limiter = RedisLimiter(self.client, settings.prefix)
+        self.say = log.get("relations").info
+        self.overrides = _overrides(settings)
+        self._apis: dict[str, tuple[str, Api]] = {}
+        self._stamp = _stamp(settings)
+
+    def intake(self) -> Intake:
+        """The front door."""
+        return Intake(store=self.store, doors=self.door, name=_names(), wake=self.wake, say=self.say)
+
+    def flush(self, account: str) -> Flushed:
+        """Work one batch of an account."""
+        self.refresh()
+        chosen = self.settings.account(account)
+        tools = Tools(
+            store=self.store,
+            limiter=self.limiter,
+            api=self.api(chosen),
+            clock=SystemClock(),
+            keep=heartbeat,
+            name=_names(),
+            draw=random.random,
+            say=self.say,
+        )
+        return flush(self.lane(chosen), tools)
+
+    def sweep(self) -> int:
+        """Send the flush messages that are missing; how many."""
+        self.refresh()
+        known = [account for account in self.store.accounts() if account in self.settings.accounts]
+        due = self.store.due(known)
+        for account in due:
+            self.wake(account, 0.0)
+        return len(due)
+
+    def lane(self, account: Account) -> Lane:
+        """An account's policies as a flush needs them."""
+        return Lane(
+            account=account.name,
+            limits=Limits(max_ids=account.max_ids, max_actions=account.max_actions),
+            rate=account.rate,
+            burst=account.burst,
+            max_batch=account.max_batch,
+            doubt=account.doubt,
+            patience=Patience(account.max_attempts, account.give_up_after, account.backoff, account.on_modify_absent == "create"),
+            order=self.order,
+            fingerprint=self.fingerprint(account),
+            observe=account.mode == "observe",
+        )
+
+    def door(self, name: str) -> Door:
+        """What an account accepts."""
+        account = self.settings.account(name)
+        return Door(
+            account=name,
+            window=account.window,
+            max_backlog=account.max_backlog,
+            overrides=self.overrides,
+            order=self.order,
+            memory=account.failed_retention_days * DAY,
+        )
+
+    def order(self, name: str) -> Order:
+        """Which half of a swap goes first for a type."""
+        return order_of(TYPES[name], self.overrides.get(name))
+
+    def fingerprint(self, account: Account) -> str:
+        """Tells whether credentials changed, and nothing else about them (R20)."""
+        return fingerprint(account.token.reveal(), account.secret.reveal(), f"{self.settings.prefix}:{account.name}")
+
+    def api(self, account: Account) -> Api:
+        """The account's client; a new one when its credentials or its address changed."""
+        version = f"{self.fingerprint(account)} {account.api_url} {account.timeout} {account.modify_action}"
+        held = self._apis.get(account.name)
+        if held is None or held[0] != version:
+            held = (
+                version,
+                ApiClient(
+                    account.api_url,
+                    account.token.reveal(),
+                    account.secret.reveal(),
+                    timeout=account.timeout,
+                    modify_action=account.modify_action,
+                    extendedclaim=account.extendedclaim.reveal() if account.extendedclaim else None,
+                ),
+            )
+            self._apis[account.name] = held
+        return held[1]
+
+    def refresh(self) -> None:
+        """Read the settings again when their file changed; a bad one is reported and the last good one holds."""
+        if self.settings.file is None or self._stamp == (stamp := _stamp(self.settings)):
+            return
+        self._stamp = stamp
+        try:
+            settings = load(os.environ, self.settings.file.parent)
+            self.overrides = _overrides(settings)
+            self.settings = settings
+            self.say("settings.reloaded", file=str(settings.file))
+        except InvalidSettings as error:
+            self.say("settings.rejected", file=str(self.settings.file), faults=[str(fault) for fault in error.faults])
+
+    def _keep(self, name: str) -> Keep:
+        account = self.settings.accounts.get(name)
+        return Keep(account.retention_days * DAY, account.failed_retention_days * DAY) if account else Keep()
+
+
+@contextmanager
+def heartbeat(lease: Lease) -> Iterator[None]:
+    """Renews the lease from a thread of its own, so that a long answer does not cost it."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(RENEWAL):
+            try:
+                lease.renew()
+            except LeaseLost:
+                return
+            except Unavailable:
+                continue  # Redis may be back before the lease ends
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def settings_of(environ: Mapping[str, str], folder: Path) -> Settings:
+    """The settings, with the names that only other rooms understand checked too."""
+    settings = load(environ, folder)
+    faults = []
+    for name in settings.types:
+        try:
+            resolve(name)
+        except RelationsError as error:
+            faults.append(Fault(f'types."{name}"', str(error)))
+    if faults:
+        raise InvalidSettings(faults)
+    return settings
+
+
+_current: dict[int, Runtime] = {}
+
+
+def runtime(wake: Wake) -> Runtime:
+    """This process's runtime, from the environment."""
+    pid = os.getpid()
+    if pid not in _current:
+        _current.clear()
+        _current[pid] = Runtime(settings_of(os.environ, Path.cwd()), wake=wake)
+    return _current[pid]
+
+
+def _overrides(settings: Settings) -> dict[str, Override]:
+    """The operator's word per type, under its canonical name."""
+    return {
+        resolve(name).type.name: {key: value for key, value in asdict(policy).items() if value is not None}
+        for name, policy in settings.types.items()
+    }
+
+
+def _stamp(settings: Settings) -> tuple[int, int] | None:
+    try:
+        status = settings.file.stat() if settings.file else None
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_ino) if status else None
+
+
+@cache
+def _names_of(_pid: int) -> Names:
+    return Names(lambda: time.time_ns() // 1_000_000, os.urandom)
+
+
+def _names() -> Names:
+    return _names_of(os.getpid())
