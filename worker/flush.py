@@ -11,18 +11,18 @@ import msgspec
 
 from worker.contract import Relation
 from worker.errors import LeaseLost
-from worker.planner.answer import Effects, Moment, answer, fail, lose
+from worker.planner.answer import Effects, Moment, Settled, answer, fail, lose
 from worker.planner.case import Case, Refusal, Wait, enter, reopen, step
 from worker.planner.fold import Version, Wish
 from worker.planner.guard import goes_first, guard, waits
 from worker.planner.plan import Limits, plan
-from worker.planner.answer import Settled
 from worker.planner.retry import SECOND, Patience
 from worker.planner.values import Action, ErrorClass, Operation, Order, Reply, Request, Verdict
 from worker.ports import (
     Api,
     Clock,
     Events,
+    Feedback,
     Grant,
     JobState,
     Keeper,
@@ -33,6 +33,7 @@ from worker.ports import (
     Pause,
     Record,
     RequestRecord,
+    Side,
     Store,
     Taken,
     Work,
@@ -235,7 +236,7 @@ class _Flush:
     def observe(self, work: Work) -> float:
         """Say what would be sent, and leave everything where it is."""
         self.gather(work)
-        planned = plan([op for op in self.operations()], self.lane.limits, self.lane.order)
+        planned = plan(self.operations(Effects()), self.lane.limits, self.lane.order)
         self.tools.say(
             "flush.observed",
             account=self.lane.account,
@@ -248,24 +249,27 @@ class _Flush:
 
     # --- rounds
 
-    def operations(self) -> list[Operation]:
-        """What every relation in hand wants done now, swaps not yet looked at."""
-        now = self.now()
-        steps = ((relation, step(relation, case, now=now)) for relation, case in self.cases.items())
-        return [todo for _, todo in steps if not isinstance(todo, Wait)]
+    def operations(self, effects: Effects) -> list[Operation]:
+        """What every relation in hand wants done now, swaps not yet looked at; those that have to wait are due later."""
+        now, wanted = self.now(), []
+        for relation, case in self.cases.items():
+            todo = step(relation, case, now=now)
+            if not isinstance(todo, Wait):
+                wanted.append(todo)
+            elif todo.until > case.open.not_before:
+                effects.cases[relation] = case.delayed(todo.until)
+        return wanted
 
     def ready(self) -> list[Operation]:
         """The operations of the next round: one per relation, the waiting halves of swaps left out (R12)."""
-        wanted = self.operations()
+        effects = Effects()
+        wanted = self.operations(effects)
         waiting = {
             op.relation: guard(op.relation, order)
             for op in wanted
             if waits(self.cases[op.relation].target.presence, order := self.lane.order(op.relation.type))
         }
-        if not waiting:
-            return wanted
-        neighbours = self.lease.neighbours(sorted(set(waiting.values())))
-        effects = Effects()
+        neighbours = self.lease.neighbours(sorted(set(waiting.values()))) if waiting else {}
         blocked = {relation for relation, key in waiting.items() if self.blocked(relation, neighbours[key], effects)}
         if effects.cases:
             self.hold(effects)
@@ -339,8 +343,8 @@ class _Flush:
 
     def learn(self, reply: Reply, grant: Grant) -> bool:
         """Let the account's pace and pauses follow from the answer; whether it may go on at once."""
-        feedback = "slow" if reply.status == 429 else "ok" if _heard(reply) else "failed"
-        if feedback != "ok" or grant.factor < 1 or grant.failures or grant.probe:
+        feedback: Feedback = "slow" if reply.status == 429 else "ok" if _heard(reply) else "failed"
+        if grant.worth_reporting(feedback):
             self.tools.limiter.report(self.lane.account, feedback, retry_after=reply.retry_after or 0.0, reason=reply.message)
         self.tools.say("request.done", account=self.lane.account, feedback=feedback, status=reply.status, seconds=round(reply.seconds, 4))
         stopped = _stop(reply, self.lane)
@@ -392,7 +396,7 @@ class _Flush:
         key = guard(relation, order)
         if case is None or not key:
             return OpenWrite(case.open if case else None, key)
-        side = "first" if goes_first(case.target.presence, order) else "held" if case.open.held else ""
+        side: Side = "first" if goes_first(case.target.presence, order) else "held" if case.open.held else ""
         return OpenWrite(case.open, key, side)
 
     def states(self, cases: Mapping[Relation, Case | None]) -> Iterable[tuple[str, JobState]]:

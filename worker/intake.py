@@ -107,7 +107,7 @@ class Intake:
         """The message is a hint: without it the sweep finds the change."""
         try:
             self.wake(account, seconds)
-        except Exception as error:  # noqa: BLE001 — whatever the broker's client raises, the change is accepted
+        except Exception as error:  # whatever the broker's client raises: the change is accepted
             self.say("wake.failed", account=account, error=type(error).__name__)
 
 

@@ -6,14 +6,14 @@ The adapters are `store/`, `onoffice/` and `limiter/`; `worker.testing` ships an
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from worker.contract import Change, Relation
 from worker.planner.answer import Settled
 from worker.planner.case import Doubt, Open
-from worker.planner.fold import Known
+from worker.planner.fold import Known, WishAction
 from worker.planner.values import Action, Reply, Request
 
 JobState = Literal["queued", "sending", "retrying", "verifying", "succeeded", "superseded", "failed"]
@@ -60,7 +60,7 @@ class Taken(NamedTuple):
     """An accepted job as a flush reads it; `relations` are those still to be done."""
 
     job: str
-    action: str
+    action: WishAction
     relations: tuple[Relation, ...]
     info: tuple[tuple[str, str], ...]
     occurred_at: int
@@ -105,12 +105,15 @@ class Neighbours(NamedTuple):
     held: tuple[Relation, ...] = ()
 
 
+Side = Literal["", "first", "held"]
+
+
 class OpenWrite(NamedTuple):
     """The new state of an open relation (None: closed), and the guard key it goes first for or waits for, if any."""
 
     open: Open | None
     guard: str = ""
-    side: Literal["", "first", "held"] = ""
+    side: Side = ""
 
 
 @dataclass(slots=True)
@@ -281,32 +284,31 @@ Feedback = Literal["ok", "slow", "failed"]
 """What a request told about its account: answered · 429 · no usable answer (transport, timeout, 5xx)."""
 
 
-class Grant(Protocol):
-    """A booked slot, or when to come back; the value is the limiter's."""
+Reason = Literal["", "pace", "retry_after", "breaker"]
+"""Why a grant makes its holder wait or come back."""
 
-    @property
-    def booked(self) -> bool:
-        """Whether a slot was booked; `wait` tells of it in either case."""
 
-    @property
-    def wait(self) -> float:
-        """Seconds until the slot, or until it is worth asking again."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """An answer to `book`: a booked slot `wait` seconds from now, or, not booked, when to come back.
 
-    @property
-    def factor(self) -> float:
-        """The share of its pace and of its `max_actions` that the account may use now, (0, 1]."""
+    `factor` scales the account's rate and its `max_actions`; with `probe` only a read may be sent; `open_for` is how
+    long the breaker stays open. `slot` and `cost` (microseconds) name what was booked, for a refund.
+    """
 
-    @property
-    def failures(self) -> int:
-        """Requests in a row that came to nothing."""
+    booked: bool
+    wait: float = 0.0
+    factor: float = 1.0
+    failures: int = 0
+    probe: bool = False
+    open_for: float = 0.0
+    reason: Reason = ""
+    slot: int = 0
+    cost: int = 0
 
-    @property
-    def probe(self) -> bool:
-        """Only a read may go: the breaker is half open."""
-
-    @property
-    def reason(self) -> str:
-        """Why not now."""
+    def worth_reporting(self, feedback: Feedback) -> bool:
+        """Whether a report would change anything: a healthy account costs one round trip per request, not two."""
+        return feedback != "ok" or self.factor < 1 or self.failures > 0
 
 
 class Limiter(Protocol):
@@ -318,7 +320,7 @@ class Limiter(Protocol):
     def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "") -> None:
         """Let a request's answer change the pace; needed only when it changes anything."""
 
-    def refund(self, account: str, grant: Any) -> bool:
+    def refund(self, account: str, grant: Grant) -> bool:
         """Give a booked slot back when no request follows."""
 
 

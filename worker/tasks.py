@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.app import app
-from worker.contract import from_message
+from worker.contract import Change, from_message
 from worker.errors import Fault, InvalidChange, Unavailable
 from worker.wiring import Runtime, runtime
 
@@ -26,7 +26,8 @@ def accept(self: Any, changes: Mapping[str, Any] | Sequence[Mapping[str, Any]]) 
     """Accept a change, or a list of changes, from any Celery client; the task's id makes a redelivery the same job (R1)."""
     messages = [changes] if isinstance(changes, Mapping) else list(changes)
     named = [{"event_id": f"{self.request.id}:{at}", "source": "celery", **message} for at, message in enumerate(messages)]
-    good, faults = [], []
+    good: list[Change] = []
+    faults: list[Fault] = []
     for at, message in enumerate(named):
         try:
             good.append(from_message(message, f"[{at}]").change)

@@ -24,7 +24,7 @@ from worker.limiter.redis import RedisLimiter
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.plan import Limits
 from worker.planner.retry import Patience
-from worker.ports import Api, Lease
+from worker.ports import Api, Events, Lease
 from worker.server import Client, connect
 from worker.store.redis import Keep, RedisStore
 
@@ -42,7 +42,7 @@ class Runtime:
         self.client = client or connect(settings.redis_url)
         self.store = RedisStore(self.client, settings.prefix, keep=self._keep)
         self.limiter = RedisLimiter(self.client, settings.prefix)
-        self.say = log.get("relations").info
+        self.say: Events = _say
         self.overrides = _overrides(settings)
         self._apis: dict[str, tuple[str, Api]] = {}
         self._stamp = _stamp(settings)
@@ -183,6 +183,10 @@ def settings_of(environ: Mapping[str, str], folder: Path) -> Settings:
     if faults:
         raise InvalidSettings(faults)
     return settings
+
+
+def _say(event: str, /, **fields: object) -> None:
+    log.get("relations").info(event, **fields)
 
 
 _current: dict[int, Runtime] = {}

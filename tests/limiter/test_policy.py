@@ -185,7 +185,7 @@ def test_a_clock_that_steps_back_a_day_and_more_does_not_stop_the_account() -> N
 def test_only_an_answer_that_changes_nothing_is_not_worth_reporting(factor: float, failures: int, feedback: Feedback) -> None:
     state = State(factor=factor, failures=failures, reason=feedback)
     grant = policy.grant(state, wait=0, reason="", booked=True)
-    assert policy.worth_reporting(grant, feedback) == (policy.report(state, START, feedback=feedback) != state)
+    assert grant.worth_reporting(feedback) == (policy.report(state, START, feedback=feedback) != state)
 
 
 @given(rates, bursts, st.integers(0, 30))

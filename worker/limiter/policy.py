@@ -65,11 +65,6 @@ def fewer(max_actions: int, factor: float) -> int:
     return max(1, int(max_actions * factor))
 
 
-def worth_reporting(grant: Grant, feedback: Feedback) -> bool:
-    """Whether `report` would change anything: a healthy account costs one round trip per request, not two."""
-    return feedback != "ok" or grant.factor < 1 or grant.failures > 0
-
-
 def book(state: State, now: int, *, rate: float, burst: int, max_wait: int) -> tuple[State, Grant]:
     """The state with the next slot booked and its grant, or the same state and when to come back."""
     open_until = believable(state.open_until, now, LONGEST_COOLDOWN)

@@ -3,19 +3,13 @@
 The keys, and what each script keeps true, stand at the head of the files in `lua/`.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.resources import files
+from collections.abc import Callable
 from typing import Any, Final
 
-from redis import Redis
-from redis import exceptions as faults
-
-from worker.errors import StoreUnavailable
 from worker.limiter import Feedback, Grant, Reason, policy
+from worker.server import Client, available
 
 REASONS: Final[tuple[Reason, ...]] = ("", "pace", "retry_after", "breaker")
-AWAY: Final = (faults.ConnectionError, faults.TimeoutError, faults.ReadOnlyError, faults.OutOfMemoryError, faults.ClusterError)
 
 
 class RedisLimiter:
@@ -24,7 +18,7 @@ class RedisLimiter:
     Hand `now` (seconds since the epoch) in tests only.
     """
 
-    def __init__(self, client: Redis, prefix: str) -> None:
+    def __init__(self, client: Client, prefix: str) -> None:
         self._client, self._prefix = client, prefix
         self._book, self._report, self._refund = map(self._script, ("book", "report", "refund"))
 
@@ -33,7 +27,7 @@ class RedisLimiter:
         return granted(self._run(self._book, account, rate, burst, policy.ticks(max_wait), instant(now)))
 
     def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "", now: float | None = None) -> None:
-        """Let a request's answer change the pace; needed only when `policy.worth_reporting` says so.
+        """Let a request's answer change the pace; needed only when `Grant.worth_reporting` says so.
 
         `retry_after` seconds stop the account until then; `reason` is kept for operators.
         """
@@ -45,23 +39,23 @@ class RedisLimiter:
 
     def state(self, account: str) -> dict[str, float | int | str | bool]:
         """What an operator wants to see: `policy.describe`."""
-        with translated():
+        with available():
             return policy.describe(remembered(self._client.hgetall(self._key(account))))
 
     def reset(self, account: str) -> None:
         """Forget all about the account: full pace, breaker closed."""
-        with translated():
+        with available():
             self._client.delete(self._key(account))
 
     def _key(self, account: str) -> str:
         return f"{self._prefix}:{{{account}}}:pace"
 
     def _script(self, name: str) -> Callable[..., Any]:
-        return self._client.register_script(files("worker.limiter").joinpath("lua", f"{name}.lua").read_text("utf-8"))
+        return script(self._client, "worker.limiter", name)
 
-    def _run(self, script: Callable[..., Any], account: str, *args: str | float) -> Any:
-        with translated():
-            return script(keys=[self._key(account)], args=args)
+    def _run(self, run: Callable[..., Any], account: str, *args: str | float) -> Any:
+        with available():
+            return run(keys=[self._key(account)], args=args)
 
 
 def instant(now: float | None) -> str:
@@ -95,12 +89,3 @@ def remembered(answer: Any) -> policy.State:
 def plain(value: str | bytes) -> str:
     """The text, decoded if the client does not."""
     return value if isinstance(value, str) else value.decode()
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Lets Redis being away, read-only or full come out as `StoreUnavailable`; scripts that are wrong stay loud."""
-    try:
-        yield
-    except AWAY as error:
-        raise StoreUnavailable(f"Redis cannot be used: {error}") from error

@@ -4,7 +4,7 @@ Pure. `Open` is what the store keeps while any outcome is missing; a `Case` is a
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -59,6 +59,14 @@ class Case:
     known: Known
     doubt: Doubt | None
     target: Target
+
+    def having(self, **progress: Any) -> "Case":
+        """The same with other progress."""
+        return Case(msgspec.structs.replace(self.open, **progress), self.known, self.doubt, self.target)
+
+    def delayed(self, until: int) -> "Case":
+        """The same, not to be looked at before `until` (µs)."""
+        return self.having(not_before=max(self.open.not_before, until))
 
 
 class Wait(NamedTuple):

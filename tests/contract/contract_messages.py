@@ -1,0 +1,55 @@
+"""Messages for the tests of this room: a plain one, and hypothesis strategies for every valid one and for anything at all."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from worker.contract import TYPES, write_instant
+from worker.contract.catalogue import INFO
+
+PLAIN: dict[str, Any] = {
+    "account": "acme",
+    "action": "create",
+    "relationtype": "estate:address:buyer",
+    "parentid": 501,
+    "childid": [9001, 9002],
+}
+
+ids = st.integers(1, 2**53 - 1)
+single = ids | st.lists(ids, min_size=1, max_size=1)
+several = st.lists(ids, min_size=1, max_size=20)
+names = st.sampled_from([*TYPES, *(known.urn for known in TYPES.values())])
+accounts = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,31}", fullmatch=True)
+labels = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=64)
+instants = st.integers(0, 2**53 - 1).map(write_instant)
+infos = st.fixed_dictionaries({}, optional={key: st.sampled_from(values) for key, values in INFO.items()})
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> dict[str, Any]:
+    """A valid message."""
+    action = draw(st.sampled_from(["create", "modify", "delete"]))
+    name = draw(names)
+    sides = draw(st.permutations([draw(single), draw(several)]))
+    message = {"account": draw(accounts), "action": action, "relationtype": name, "parentid": sides[0], "childid": sides[1]}
+    if action == "modify":
+        message["relationinfo"] = draw(infos.filter(bool))
+    elif action == "create" and name.endswith("calendar:address"):
+        message["relationinfo"] = draw(infos | st.none())
+    optional = {"occurred_at": instants, "event_id": labels, "source": labels, "batch": labels, "version": st.just(1)}
+    return message | draw(st.fixed_dictionaries({}, optional={key: value | st.none() for key, value in optional.items()}))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn) -> dict[str, Any]:
+    """A message that was valid until one of its fields became something else, or a field came along."""
+    message = draw(messages())
+    field = draw(st.sampled_from([*message, "childid", "relationinfo", "occurred_at", "extra"]))
+    return message | {field: draw(json_values)}

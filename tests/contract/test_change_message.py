@@ -1,0 +1,259 @@
+import json
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from contract_messages import PLAIN, accounts, infos, json_values, labels, messages, spoiled
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.contract import MAX_IDS, Change, Relation, from_message, from_messages, parse, parse_many, to_message
+from worker.contract.faults import explain
+from worker.contract.message import MAX_MESSAGE, Message
+from worker.errors import InvalidChange
+
+
+def faults(obj: object, read: Any = from_message) -> dict[str, str]:
+    with pytest.raises(InvalidChange) as caught:
+        read(obj)
+    return {fault.path: fault.message for fault in caught.value.faults}
+
+
+def changes(data: bytes) -> list[Change]:
+    return [parsed.change for parsed in parse_many(data)]
+
+
+def encoded(*items: object) -> bytes:
+    return b"\n".join(json.dumps(item).encode() for item in items)
+
+
+def test_a_plain_message_becomes_a_change_with_its_relations() -> None:
+    change = parse(json.dumps(PLAIN)).change
+    assert change == Change(account="acme", action="create", type="estate:address:buyer", parents=(501,), children=(9001, 9002))
+    assert change.relations == (Relation("estate:address:buyer", 501, 9001), Relation("estate:address:buyer", 501, 9002))
+    assert (change.source, change.batch, change.event_id, change.occurred_at) == ("api", "", None, None)
+
+
+@given(messages())
+def test_every_valid_message_is_accepted_and_its_public_form_reads_back_as_the_same_change(message: dict[str, Any]) -> None:
+    change = from_message(message).change
+    assert from_message(to_message(change)).change == change
+    assert parse(json.dumps(to_message(change))).change == change
+    assert len(change.parents) == 1 or len(change.children) == 1
+    assert list(explain(message)) == []
+
+
+@given(st.lists(messages(), min_size=1, max_size=5))
+def test_an_array_lines_and_decoded_objects_say_the_same(batch: list[dict[str, Any]]) -> None:
+    parsed = from_messages(batch)
+    assert parse_many(json.dumps(batch)) == parsed
+    assert parse_many(encoded(*batch)) == parsed
+
+
+def test_one_object_may_span_lines_and_lines_may_be_blank() -> None:
+    expected = from_message(PLAIN).change
+    assert changes(json.dumps(PLAIN, indent=2).encode()) == [expected]
+    assert changes(b"\r\n".join([b"", encoded(PLAIN), b"", encoded(PLAIN), b""])) == [expected, expected]
+
+
+def test_an_empty_array_asks_for_nothing_and_an_empty_body_is_a_fault() -> None:
+    assert parse_many(b" []") == []
+    assert "got nothing" in faults(b" \n", parse_many)[""]
+
+
+@given(spoiled())
+def test_a_message_is_refused_exactly_when_it_has_a_fault_to_name(message: dict[str, Any]) -> None:
+    named = list(explain(message))
+    if named:
+        assert faults(message)
+    else:
+        from_message(message)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200) | json_values.map(json.dumps) | spoiled().map(json.dumps))
+def test_whatever_comes_in_only_an_invalid_change_comes_out(data: bytes | str) -> None:
+    for read in (parse, parse_many):
+        try:
+            read(data)
+        except InvalidChange as error:
+            str(error.faults[0]).encode()
+
+
+@given(json_values | st.dictionaries(st.integers() | st.none() | st.text(), st.sets(st.integers())) | st.builds(object))
+def test_whatever_a_python_producer_passes_only_an_invalid_change_comes_out(obj: object) -> None:
+    with pytest.raises(InvalidChange):
+        from_message(obj)
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, encoded({**PLAIN})[:-1] + b',"x":' + b"[" * 100_000])
+def test_deep_nesting_is_a_fault_and_not_a_crash(body: bytes) -> None:
+    assert faults(body, parse) == faults(body, parse_many)
+
+
+def test_a_message_that_is_too_long_is_refused_before_it_is_read() -> None:
+    assert "at most 1048576 bytes" in faults(b" " * (MAX_MESSAGE + 1), parse)[""]
+
+
+def test_every_fault_is_named_by_its_path() -> None:
+    named = faults(
+        {
+            "account": "Acme",
+            "action": "Create",
+            "relationtype": "estate:address:byer",
+            "parentid": [],
+            "childid": [1, 2, "x", "501", True, 2.0, 0, 2**53, None],
+            "relationinfo": {"statusTerminbestaetigung": "bestatigt", "a b": 1},
+            "occurred_at": "2026-11-21T02:00:00",
+            "event_id": "line\nbreak",
+            "source": "x" * 65,
+            "batch": "",
+            "version": True,
+            "parentId": 7,
+        }
+    )
+    assert named == {
+        "parentId": "unknown field; did you mean parentid?",
+        "account": 'expected an account name (1 to 32 of a-z 0-9 _ -, a letter or digit first), got "Acme"',
+        "action": 'expected one of create, modify, delete, got "Create"; did you mean create?',
+        "relationtype": 'unknown relation type "estate:address:byer"; did you mean estate:address:buyer?',
+        "parentid": "expected 1 to 500 ids, got 0",
+        "childid[2]": 'expected a positive integer, got "x"',
+        "childid[3]": 'expected a positive integer, got "501"; send a number, not text',
+        "childid[4]": "expected a positive integer, got true",
+        "childid[5]": "expected a positive integer, got 2.0",
+        "childid[6]": "expected a positive integer, got 0",
+        "childid[7]": "expected an integer below 2**53, got 9007199254740992",
+        "childid[8]": "expected a positive integer, got null",
+        "relationinfo.statusTerminbestaetigung": "expected one of bestätigt, gesendet, gecancelt, nicht gesetzt, "
+        'got "bestatigt"; did you mean bestätigt?',
+        'relationinfo["a b"]': "unknown key",
+        "occurred_at": 'expected date, time and offset (RFC 3339) such as 2026-11-21T02:00:00Z, got "2026-11-21T02:00:00"',
+        "event_id": 'expected a text of 1 to 200 printable characters, got "line\\nbreak"',
+        "source": "expected a text of 1 to 64 printable characters, got 65 characters",
+        "batch": 'expected a text of 1 to 64 printable characters, got ""',
+        "version": "expected 1, got true",
+    }
+
+
+def test_missing_fields_are_named_and_null_is_not_a_value_for_a_required_one() -> None:
+    assert faults({}) == dict.fromkeys(["account", "action", "relationtype", "parentid", "childid"], "is required")
+    assert faults({**PLAIN, "parentid": None}) == {"parentid": "expected a positive integer or an array of them, got null"}
+
+
+def test_null_is_the_same_as_leaving_an_optional_field_out() -> None:
+    nulls = dict.fromkeys(["relationinfo", "occurred_at", "event_id", "source", "batch", "version"])
+    assert from_message({**PLAIN, **nulls}) == from_message(PLAIN)
+
+
+def test_faults_in_an_array_and_in_lines_say_which_message() -> None:
+    bad = {**PLAIN, "childid": [1, 2, "x"]}
+    assert list(faults(encoded([PLAIN, PLAIN, PLAIN, bad]), parse_many)) == ["[3].childid[2]"]
+    body = b"\n".join([encoded(PLAIN), b"", b"{nonsense}", encoded(bad), b"[]"])
+    assert list(faults(body, parse_many)) == ["line 3", "line 4.childid[2]", "line 5"]
+
+
+def test_one_bad_message_accepts_nothing_of_the_body() -> None:
+    assert list(faults([PLAIN, {**PLAIN, "action": "drop"}, PLAIN], from_messages)) == ["[1].action"]
+
+
+def test_the_list_of_faults_has_an_end() -> None:
+    with pytest.raises(InvalidChange) as caught:
+        parse_many(encoded([{**PLAIN, "childid": ["x"] * MAX_IDS}] * 3))
+    assert len(caught.value.faults) == 101
+    assert caught.value.faults[-1].message == "only the first 100 faults are listed"
+
+
+def test_n_to_n_is_refused_after_repetitions_are_dropped() -> None:
+    assert "a change is 1:n" in faults({**PLAIN, "parentid": [1, 2]})["childid"]
+    change = from_message({**PLAIN, "parentid": [5, 5], "childid": [3, 1, 3, 2]}).change
+    assert (change.parents, change.children) == ((5,), (3, 1, 2))
+
+
+def test_a_change_carries_at_most_500_ids() -> None:
+    assert len(from_message({**PLAIN, "childid": list(range(1, 501))}).change.children) == 500
+    assert faults({**PLAIN, "childid": list(range(1, 502))}) == {"childid": "expected 1 to 500 ids, got 501"}
+
+
+CALENDAR = {**PLAIN, "relationtype": "calendar:address"}
+SENT = {"statusTerminbestaetigung": "gesendet"}
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        ({**CALENDAR, "action": "modify"}, "is required for modify: it says what to change"),
+        ({**CALENDAR, "action": "modify", "relationinfo": {}}, "is required for modify: it says what to change"),
+        ({**CALENDAR, "action": "delete", "relationinfo": SENT}, "a delete takes no relationinfo"),
+        ({**PLAIN, "relationinfo": SENT}, "estate:address:buyer takes no relationinfo"),
+        ({**CALENDAR, "relationinfo": "gesendet"}, "expected an object with statusTerminbestaetigung or statusTerminrueckmeldung, "
+         'got "gesendet"'),
+    ],
+)  # fmt: skip
+def test_relationinfo_stands_only_where_it_means_something(message: dict[str, Any], fault: str) -> None:
+    assert faults(message) == {"relationinfo": fault}
+
+
+def test_relationinfo_is_kept_sorted_by_key() -> None:
+    info = {"statusTerminrueckmeldung": "aktiv", "statusTerminbestaetigung": "bestätigt"}
+    for action in ("create", "modify"):
+        change = from_message({**CALENDAR, "action": action, "relationinfo": info}).change
+        assert change.info == (("statusTerminbestaetigung", "bestätigt"), ("statusTerminrueckmeldung", "aktiv"))
+
+
+def test_a_mirrored_type_swaps_the_sides_and_says_so() -> None:
+    parsed = from_message({**PLAIN, "relationtype": "estate:address:matching"})
+    assert parsed.change.type == "address:estate:matching"
+    assert (parsed.change.parents, parsed.change.children) == ((9001, 9002), (501,))
+    assert "swapped" in parsed.notes[0]
+
+
+def test_a_lone_surrogate_is_refused_wherever_it_hides() -> None:
+    for field in ("account", "event_id", "source", "batch", "relationtype", "occurred_at", "\ud800"):
+        for fault in faults({**PLAIN, field: "a\ud800"}).values():
+            fault.encode()
+
+
+# The fingerprint: 12 characters for the content.
+
+
+def test_the_fingerprint_stays_what_it_was_released_as() -> None:
+    assert from_message(PLAIN).change.fingerprint == "1m6SD7tIKn0s"
+
+
+@given(messages(), labels, labels, labels)
+def test_key_source_and_label_do_not_count_for_the_fingerprint(message: dict[str, Any], key: str, source: str, batch: str) -> None:
+    other = message | {"event_id": key, "source": source, "batch": batch}
+    assert from_message(other).change.fingerprint == from_message(message).change.fingerprint
+
+
+@given(messages())
+def test_spelling_and_the_order_of_ids_do_not_count_for_the_fingerprint(message: dict[str, Any]) -> None:
+    change = from_message(message).change
+    turned = msgspec.structs.replace(change, parents=change.parents[::-1], children=change.children[::-1])
+    assert from_message(to_message(turned)).change.fingerprint == change.fingerprint
+
+
+@given(messages(), accounts, infos.filter(bool))
+def test_any_other_content_has_another_fingerprint(message: dict[str, Any], account: str, info: dict[str, str]) -> None:
+    change = from_message(message).change
+    others = [
+        {"account": account},
+        {"action": {"create": "modify", "modify": "delete", "delete": "create"}[change.action]},
+        {"type": "task:estate" if change.type != "task:estate" else "task:address"},
+        {"parents": (*change.parents, 2**53)},
+        {"children": (*change.children, 2**53)},
+        {"info": tuple(sorted(info.items()))},
+        {"occurred_at": (change.occurred_at or 0) + 1},
+    ]
+    for other in others:
+        different = msgspec.structs.replace(change, **other)
+        assert (different.fingerprint == change.fingerprint) == (different == change)
+
+
+def test_the_fingerprint_fits_a_compact_record() -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]{12}", from_message(PLAIN).change.fingerprint)
+
+
+def test_the_decoder_and_the_explainer_know_the_same_fields() -> None:
+    assert set(Message.__struct_fields__) == {fault.path for fault in explain(dict.fromkeys(Message.__struct_fields__, object()))}

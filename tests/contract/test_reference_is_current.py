@@ -1,0 +1,133 @@
+"""The golden copies for readers of other languages, human and not.
+
+To write them anew after a change of the contract: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/contract
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract_messages import PLAIN, messages, spoiled
+from hypothesis import given
+from jsonschema import Draft202012Validator
+
+import worker.contract
+from worker.contract import TYPES, RelationType, from_message, parse_many, schema
+from worker.errors import InvalidChange
+
+SCHEMA_FILE = Path(worker.contract.__file__).with_name("change.schema.json")
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+VALID = Draft202012Validator(schema())
+
+HEAD = """# Relation types
+
+The {count} types of the documentation page *Relations*, under their short names; the full name puts
+`urn:onoffice-de-ns:smart:2.5:relationTypes:` in front. Messages may use either.
+
+**Documented** are the writes that the pages *Create Relations*, *Modify Relations* and *Delete Relations* name for the type.
+By default these are allowed, other creates and deletes are tried with a warning, and a modify of another type or any write to a
+read-only type is refused; an operator decides otherwise with `create`, `modify`, `delete` = `allow`, `warn` or `deny`
+under `[types."NAME"]`.
+**Order** says which goes first when creates and deletes of the type touch the same record.
+
+| type | parent → child | meaning | documented | order | note |
+|---|---|---|---|---|---|
+"""
+
+
+def row(known: RelationType) -> str:
+    writes = ", ".join(verb for verb in ("create", "modify", "delete") if verb in known.documented)
+    order = "" if known.order == "free" else f"`{known.order}`"
+    return f"| `{known.name}` | {known.parent} → {known.child} | {known.description} | {writes} | {order} | {known.note} |\n"
+
+
+def golden(path: Path) -> str:
+    if path == SCHEMA_FILE:
+        return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return HEAD.format(count=len(TYPES)) + "".join(map(row, TYPES.values()))
+
+
+@pytest.mark.parametrize("path", [SCHEMA_FILE, REFERENCE / "relation-types.md"], ids=lambda path: path.name)
+def test_the_golden_copy_is_current(path: Path) -> None:
+    if os.environ.get("RELATIONS_WRITE_REFERENCE"):
+        path.write_text(golden(path), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == golden(path)
+
+
+def test_the_schema_is_a_schema_and_its_examples_are_valid_changes() -> None:
+    Draft202012Validator.check_schema(schema())
+    for example in schema()["examples"]:
+        VALID.validate(example)
+        from_message(example)
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", (REFERENCE / "change.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_examples_of_the_reference_are_valid_changes() -> None:
+    examples = [*blocks("json"), *blocks("ndjson")]
+    assert len(examples) >= 2
+    for example in examples:
+        assert parse_many(example)
+
+
+def test_the_faults_of_the_reference_are_what_is_said() -> None:
+    message, said = blocks("json5")[0], blocks("text")[0]
+    with pytest.raises(InvalidChange) as caught:
+        parse_many(message)
+    assert "\n".join(map(str, caught.value.faults)) == said.strip()
+
+
+def test_the_reference_names_every_field() -> None:
+    page = (REFERENCE / "change.md").read_text(encoding="utf-8")
+    assert set(schema()["properties"]) == set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE))
+
+
+@given(messages())
+def test_what_is_valid_passes_the_schema(message: dict[str, Any]) -> None:
+    several = {side: list(dict.fromkeys(ids)) for side in ("parentid", "childid") if isinstance(ids := message[side], list)}
+    VALID.validate(message | several)
+
+
+@given(spoiled())
+def test_what_passes_the_schema_is_accepted_but_for_whole_floats(message: dict[str, Any]) -> None:
+    if VALID.is_valid(message) and not re.search(r"\d\.0\b", json.dumps(message)):
+        from_message(message)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"parentid": "501"},
+        {"parentid": True},
+        {"parentid": 0},
+        {"parentid": 2**53},
+        {"childid": []},
+        {"childid": [1] * 501},
+        {"parentid": [1, 2]},
+        {"account": "Acme"},
+        {"action": "Create"},
+        {"relationtype": "estate:address:byer"},
+        {"relationinfo": {"statusTerminbestaetigung": "gesendet"}},
+        {"action": "modify"},
+        {"action": "modify", "relationinfo": {}},
+        {"action": "modify", "relationinfo": None},
+        {"action": "modify", "relationinfo": {"statusTerminbestaetigung": "bestatigt"}},
+        {"action": "delete", "relationinfo": {"statusTerminrueckmeldung": "aktiv"}},
+        {"occurred_at": "2026-11-21T02:00:00"},
+        {"event_id": ""},
+        {"event_id": "x" * 201},
+        {"batch": "a\tb"},
+        {"version": 2},
+        {"relationInfo": {}},
+    ],
+)
+def test_what_the_parser_refuses_the_schema_refuses(wrong: dict[str, Any]) -> None:
+    message = {**PLAIN, **wrong}
+    assert not VALID.is_valid(message)
+    with pytest.raises(InvalidChange):
+        from_message(message)
