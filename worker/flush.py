@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from worker.contract import Relation
+from worker.contract import Order, Relation
 from worker.errors import LeaseLost
 from worker.planner.answer import Effects, Moment, Settled, answer, fail, lose
 from worker.planner.case import Case, Refusal, Wait, enter, reopen, step
@@ -17,7 +17,7 @@ from worker.planner.fold import Version, Wish
 from worker.planner.guard import goes_first, guard, waits
 from worker.planner.plan import Limits, plan
 from worker.planner.retry import SECOND, Patience
-from worker.planner.values import Action, ErrorClass, Operation, Order, Reply, Request, Verdict
+from worker.planner.values import Action, ErrorClass, Operation, Reply, Request, Verdict
 from worker.ports import (
     Api,
     Clock,

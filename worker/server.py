@@ -18,6 +18,8 @@ from redis.sentinel import Sentinel
 
 from worker.errors import Fault, InvalidSettings, StoreUnavailable
 
+__all__ = ["Client", "Script", "available", "connect", "script"]
+
 Client = Redis
 AWAY: Final = (faults.ConnectionError, faults.TimeoutError, faults.ReadOnlyError, faults.OutOfMemoryError, faults.ClusterError)
 FULL: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS")

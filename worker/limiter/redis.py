@@ -3,11 +3,10 @@
 The keys, and what each script keeps true, stand at the head of the files in `lua/`.
 """
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from worker.limiter import Feedback, Grant, Reason, policy
-from worker.server import Client, available
+from worker.server import Client, Script, available, script
 
 REASONS: Final[tuple[Reason, ...]] = ("", "pace", "retry_after", "breaker")
 
@@ -50,10 +49,10 @@ class RedisLimiter:
     def _key(self, account: str) -> str:
         return f"{self._prefix}:{{{account}}}:pace"
 
-    def _script(self, name: str) -> Callable[..., Any]:
+    def _script(self, name: str) -> Script:
         return script(self._client, "worker.limiter", name)
 
-    def _run(self, run: Callable[..., Any], account: str, *args: str | float) -> Any:
+    def _run(self, run: Script, account: str, *args: str | float) -> Any:
         with available():
             return run(keys=[self._key(account)], args=args)
 

@@ -1,0 +1,1 @@
+"""What to do, decided without doing it: fold, plan, retry. Pure."""

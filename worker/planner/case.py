@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from worker.contract import Relation
+from worker.contract import Info, Relation
 from worker.planner.fold import NEVER, NOTHING, Known, Lost, Mark, Target, Wish, confirm, fold
-from worker.planner.values import Info, Kind, Operation
+from worker.planner.values import Kind, Operation
 
 CREATE_KEYS = frozenset({"statusTerminbestaetigung"})
 """The only info a create may carry; source: the documentation page "Create Relations"."""

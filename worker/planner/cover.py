@@ -1,7 +1,7 @@
 """The fewest stars that hold every relation of one bipartite graph, with the proof that fewer is impossible.
 
-König (1931): the fewest records that touch every relation are as many as a maximum matching has pairs. Leaves are peeled first, which settles
-everything tree-like exactly; what is left gets Hopcroft–Karp. No recursion, no order dependence, no knowledge of actions or limits.
+König (1931): the fewest records that touch every relation are as many as a maximum matching has pairs. Leaves are peeled first, which
+settles everything tree-like exactly; what is left gets Hopcroft–Karp. No recursion, no order dependence, no knowledge of limits.
 """
 
 from collections.abc import Iterable, Iterator

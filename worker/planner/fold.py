@@ -6,7 +6,7 @@ The latest wins, for presence and for each info key by itself (R6). Pure: versio
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from worker.planner.values import Info
+from worker.contract import Info
 
 WishAction = Literal["create", "modify", "delete"]
 Result = Literal["applied", "superseded", "stale", "failed"]

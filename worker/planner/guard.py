@@ -4,8 +4,7 @@ An estate must never lose its only broker to a half-done swap, so its delete wai
 object, so its create waits for the delete. Pure.
 """
 
-from worker.contract import Relation
-from worker.planner.values import Order
+from worker.contract import Order, Relation
 
 
 def guard(relation: Relation, order: Order) -> str:

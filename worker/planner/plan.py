@@ -1,21 +1,38 @@
-"""Operations become actions, actions become requests: the fewest, in an order that breaks nothing (R11). Pure."""
+"""Operations become actions, actions become requests: provably the fewest actions, in an order that breaks nothing.
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+Pure, and equal inputs give equal plans: only several operations on one relation have an order of their own.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from worker.planner.cover import cover
-from worker.planner.values import Action, Operation, Order, Request
+from worker.contract import Info, Order, Relation
+from worker.planner.cover import Star, cover
+from worker.planner.pack import pack, second
+from worker.planner.values import Action, Kind, Operation, Request
+
+Group = tuple[int, Kind, str, Info, str]
+"""What the operations of one action have in common: (phase, kind, type, info, part)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
+    """The most ids on the many side of an action, and the most actions in a request."""
+
     max_ids: int
     max_actions: int
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """Requests in the order they have to go, with the proof of their size.
+
+    `least` is the number of actions no plan can do without: per group of creates or modifies the size of a maximum
+    matching, for deletes one each, for reads one per `max_ids` ids. `cut` counts actions that only `max_ids` made
+    necessary, so `actions == least + cut`.
+    """
+
     requests: tuple[Request, ...]
     relations: int
     actions: int
@@ -24,36 +41,66 @@ class Plan:
 
 
 def plan(operations: Sequence[Operation], limits: Limits, order: Callable[[str], Order]) -> Plan:
-    groups = defaultdict(list)
-    for op in sorted(operations, key=lambda op: (op.kind, op.relation, op.info, op.part)):
-        groups[op.kind, op.relation.type, op.info, op.part].append(op.relation)
-    actions, least = [], 0
-    for (kind, name, info, part), relations in groups.items():
-        if kind == "delete":
-            actions += [Action(kind, name, (r.parent,), (r.child,), info, part) for r in relations]
-            least += len(relations)
-        elif kind == "get":
-            by = defaultdict(list)
-            for r in relations:
-                by[r.parent].append(r)
-            ids = sorted(by)
-            for i in range(0, len(ids), limits.max_ids):
-                chunk = ids[i : i + limits.max_ids]
-                actions.append(Action("get", name, tuple(chunk), (), (), "", tuple(r for p in chunk for r in by[p])))
-                least += 1
-        else:
-            c = cover((r.parent, r.child) for r in relations)
-            least += c.matching
-            for s in c.stars:
-                for i in range(0, len(s.leaves), limits.max_ids):
-                    leaves = s.leaves[i : i + limits.max_ids]
-                    a, b = ((s.center,), leaves) if s.side == "parent" else (leaves, (s.center,))
-                    actions.append(Action(kind, name, a, b, info, part))
-    first = [a for a in actions if not _second(a, order)]
-    second = [a for a in actions if _second(a, order)]
-    requests = [Request(tuple(part[i : i + limits.max_actions])) for part in (first, second) for i in range(0, len(part), limits.max_actions)]
-    return Plan(tuple(requests), len(operations), len(actions), least, len(actions) - least)
+    """The plan for operations; `order` says of a type which half of a swap goes first."""
+    groups, repeated = _groups(operations)
+    actions: list[tuple[tuple[int, bool], Action]] = []
+    least = 0
+    for group in sorted(groups):
+        phase, _, name = group[:3]
+        made, needed = _actions(group, groups[group], limits.max_ids)
+        least += needed
+        actions += [((phase, second(action, order(name))), action) for action in made]
+    actions.sort(key=lambda ranked: ranked[0])  # stable: within a rank the order of the groups stays
+    requests = pack((action for _, action in actions), limits.max_actions, order=order, repeated=repeated)
+    return Plan(requests, len(operations), len(actions), least, len(actions) - least)
 
 
-def _second(a: Action, order: Callable[[str], Order]) -> bool:
-    return (a.kind, order(a.type)) in (("delete", "create_first"), ("create", "delete_first"))
+def _groups(operations: Sequence[Operation]) -> tuple[dict[Group, list[Relation]], bool]:
+    """The relations by group; a relation's second operation is of the second phase, and so on."""
+    seen: Counter[Relation] = Counter()
+    groups: dict[Group, list[Relation]] = defaultdict(list)
+    for kind, relation, info, part in operations:
+        groups[seen[relation], kind, relation.type, info, part].append(relation)
+        seen[relation] += 1
+    return groups, len(seen) < len(operations)
+
+
+def _actions(group: Group, relations: list[Relation], max_ids: int) -> tuple[list[Action], int]:
+    """The actions of one group, and how many no plan can do without."""
+    _, kind, name, info, part = group
+    if kind == "get":
+        reads = list(_reads(name, relations, max_ids))
+        return reads, len(reads)
+    if kind == "delete":
+        return [Action(kind, name, (relation.parent,), (relation.child,), info, part) for relation in sorted(relations)], len(relations)
+    covered = cover((relation.parent, relation.child) for relation in relations)
+    return [_star(kind, name, piece, info, part) for star in covered.stars for piece in _cut(star, max_ids)], covered.matching
+
+
+def _star(kind: Kind, name: str, star: Star, info: Info, part: str) -> Action:
+    if star.side == "parent":
+        return Action(kind, name, (star.center,), star.leaves, info, part)
+    return Action(kind, name, star.leaves, (star.center,), info, part)
+
+
+def _cut(star: Star, max_ids: int) -> Iterator[Star]:
+    for leaves in _pieces(star.leaves, max_ids):
+        yield star._replace(leaves=leaves)
+
+
+def _reads(name: str, relations: Iterable[Relation], max_ids: int) -> Iterator[Action]:
+    """Reads by the side with fewer ids, each relation asked for once."""
+    wanted = sorted(relations)
+    parents, children = {relation.parent for relation in wanted}, {relation.child for relation in wanted}
+    by_parent = len(parents) <= len(children)
+    asked: dict[int, list[Relation]] = defaultdict(list)
+    for relation in wanted:
+        asked[relation.parent if by_parent else relation.child].append(relation)
+    for ids in _pieces(tuple(sorted(asked)), max_ids):
+        answers = tuple(relation for each in ids for relation in asked[each])
+        yield Action("get", name, ids if by_parent else (), () if by_parent else ids, asked=answers)
+
+
+def _pieces(ids: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]

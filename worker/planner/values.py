@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from worker.contract import Relation
+from worker.contract import Info, Relation
 
 Kind = Literal["create", "modify", "delete", "get"]
-Order = Literal["create_first", "delete_first", "free"]
-Info = tuple[tuple[str, str], ...]
-"""Relation info as key-value pairs sorted by key; hashable, so that equal infos share an action."""
 
 
 class Operation(NamedTuple):
