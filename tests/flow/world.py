@@ -98,8 +98,8 @@ class World:
         return dict(self.simulator.relations(f"token-{account}"))
 
     def sent(self) -> list[str]:
-        """The kinds of all actions in the order they reached the API."""
-        return [action.kind for entry in self.simulator.log for action in entry.actions]
+        """The kinds of all actions that the API executed, in order."""
+        return [act.kind for entry in self.simulator.log if entry.executed for act in entry.acts]
 
     def lane_of(self, account: str) -> Lane:
         """Generous by default: the tests are about right and wrong, not about pace."""
@@ -135,18 +135,32 @@ def change(action: str, name: str, parent: int, *children: int, at: float | None
     )
 
 
-def asked_for(changes: Iterable[Change]) -> dict[Relation, dict[str, str]]:
-    """The end state that the changes ask for, by the words of the architecture: latest wins, presence and each info key by itself."""
-    presence: dict[Relation, bool] = {}
-    info: dict[Relation, dict[str, str]] = {}
-    for each in sorted(changes, key=lambda change: change.occurred_at or 0):
-        for relation in each.relations:
-            if each.action == "delete":
-                info[relation] = {}
-            if each.action != "modify":
-                presence[relation] = each.action == "create"
-            info.setdefault(relation, {}).update(each.info)
-    return {relation: info[relation] for relation, there in presence.items() if there}
+@dataclass
+class Asked:
+    """What should be true of a relation in the end; `overtaken` if a newer create may have made a delete unnecessary."""
+
+    present: bool = False
+    info: dict[str, str] = field(default_factory=dict)
+    overtaken: bool = False
+
+    def allows(self, seen: Mapping[str, str] | None) -> bool:
+        """Whether what the CRM shows is what was asked for: older info may survive only a delete that was never sent."""
+        if seen is None or not self.present:
+            return (seen is not None) == self.present
+        return self.info.items() <= seen.items() if self.overtaken else self.info == seen
+
+
+def asked_for(changes: Iterable[tuple[Change, Relation]]) -> dict[Relation, Asked]:
+    """The end state that changes ask for, by the words of the architecture: latest wins, presence and each info key by itself."""
+    asked: dict[Relation, Asked] = {}
+    for each, relation in sorted(changes, key=lambda pair: pair[0].occurred_at or 0):
+        wanted = asked.setdefault(relation, Asked())
+        if each.action == "delete":
+            wanted.info, wanted.overtaken = {}, True
+        if each.action != "modify":
+            wanted.present = each.action == "create"
+        wanted.info.update(each.info)
+    return asked
 
 
 def _good(error: Exception | None, receipts: tuple[Receipt, ...]) -> tuple[Receipt, ...]:

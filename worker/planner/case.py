@@ -47,7 +47,8 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     absent: bool = False  # a read just said so
     part: str = ""  # the piece of a split star it belongs to
     reduced: bool = False  # tried once more without its newest wish (R9)
-    held: bool = False  # a delete (or create) that waits for the other half of a swap (R12)
+    held: bool = False  # the waiting half of a swap that stepped back for the half that goes first (R12)
+    spoiled: bool = False  # a half that goes first failed for good, and none has succeeded since
     refusal: Refusal | None = None
 
 

@@ -10,9 +10,10 @@ from worker.planner.values import Request
 from worker.ports import Begun, Neighbours, Pause, Record, Taken, Work, Writes
 from worker.server import available
 from worker.store import wire
+from worker.store.bounds import LEASE, SOON
 
-LIFE: Final = 10_000  # ms a lease lives without being renewed
-SOON: Final = 5_000_000  # µs: work due later than this is left to the sweep, since a countdown lives in a worker's memory
+LIFE_MS: Final = round(LEASE * 1000)
+SOON_US: Final = round(SOON * 1e6)
 
 
 class Scripts(NamedTuple):
@@ -31,6 +32,7 @@ class Scripts(NamedTuple):
     due: Any
     replay: Any
     stop: Any
+    paused: Any
 
 
 class RedisLease:
@@ -108,12 +110,12 @@ class RedisLease:
 
     def renew(self) -> None:
         """Hold it for another while."""
-        if not self._run("renew", self._holder, LIFE):
+        if not self._run("renew", self._holder, LIFE_MS):
             raise LeaseLost(f"the lease on account {self.account} is not ours any more")
 
     def release(self) -> float | None:
         """Give it back; seconds until work is next due, None if there is none."""
-        rest = int(self._held(self._run("release", self._now(), self._holder, SOON)))
+        rest = int(self._held(self._run("release", self._now(), self._holder, SOON_US)))
         return None if rest < 0 else rest / 1e6
 
     def _settle(self, request_id: str, chunk: dict[str, Any], record_id: str = "", record: bytes = b"") -> None:

@@ -4,7 +4,7 @@ The keys and their lifetimes are in `keys.py`, the transitions in `lua/`, the va
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -13,21 +13,13 @@ from worker.errors import BacklogFull
 from worker.ports import Accepted, JobRecord, Mention, Page, Pause, Receipt, Record, Refused, RequestRecord, Submission
 from worker.server import Client, available, script
 from worker.store import keys, wire
-from worker.store.lease import LIFE, RedisLease, Scripts
+from worker.store.bounds import EXAMINED, LEASE, SWEEP_DELAY, Keep
+from worker.store.lease import RedisLease, Scripts
 
-EXAMINED = 1000  # entries one page looks at, however few of them match
-SWEEP_DELAY = 60_000_000  # the longest a lost wake-up goes unrepaired, µs
+__all__ = ["Keep", "RedisStore"]
 
-
-class Keep(NamedTuple):
-    """How long finished jobs, failed jobs and relation memories are kept, in seconds."""
-
-    finished: float = 7 * 86_400.0
-    failed: float = 30 * 86_400.0
-
-    def pack(self) -> bytes:
-        """As the scripts want it: ms; a memory outlives the longest-lived job that it may have to judge (R8)."""
-        return wire.pack([round(1000 * seconds) for seconds in (self.finished, self.failed, max(self.finished, self.failed))])
+LONGEST: Final = round(SWEEP_DELAY * 1e6)  # µs
+WRITERS: Final = ("take", "settle")
 
 
 class RedisStore:
@@ -42,7 +34,7 @@ class RedisStore:
         self._now: Callable[[], str] = (lambda: str(now())) if now else (lambda: "")
         self._scripts = Scripts(
             **{
-                name: script(client, "worker.store", name, "shared", *(["outcome"] if name in ("take", "settle") else []))
+                name: script(client, "worker.store", name, "shared", *(("relation", "job", "write") if name in WRITERS else ()))
                 for name in Scripts._fields
             }
         )
@@ -65,15 +57,16 @@ class RedisStore:
 
     def lease(self, account: str, holder: str) -> RedisLease | None:
         """The account's lease, None while another holder has it."""
-        answer = self._run(self._scripts.lease, account, self._now(), holder, LIFE)
+        answer = self._run(self._scripts.lease, account, self._now(), holder, round(LEASE * 1000))
         if not answer[0]:
             return None
         pause = wire.pause(answer[1]) if len(answer) > 1 else None
-        return RedisLease(account, holder, pause, keys.base(self._prefix, account), self._scripts, self._keep(account).pack(), self._now)
+        lifetimes = wire.lifetimes(self._keep(account))
+        return RedisLease(account, holder, pause, keys.base(self._prefix, account), self._scripts, lifetimes, self._now)
 
     def due(self, accounts: Sequence[str]) -> list[str]:
         """The accounts that a flush message should be sent for now."""
-        return [account for account in accounts if self._run(self._scripts.due, account, self._now(), SWEEP_DELAY)]
+        return [account for account in accounts if self._run(self._scripts.due, account, self._now(), LONGEST)]
 
     def accounts(self) -> list[str]:
         """Every account that ever had a change."""
@@ -154,8 +147,7 @@ class RedisStore:
 
     def paused(self, account: str) -> Pause | None:
         """Why the account is stopped, if it is."""
-        with available():
-            return wire.pause(_complete(self._client.hmget(self._key(account, "pause"), list(Pause._fields))))
+        return wire.pause(self._run(self._scripts.paused, account, self._now()))
 
     def pause(self, account: str, pause: Pause) -> None:
         """Stop the account by hand."""
@@ -164,8 +156,10 @@ class RedisStore:
 
     def resume(self, account: str) -> bool:
         """Let it go on; whether it was paused."""
+        stopped = self.paused(account) is not None
         with available():
-            return bool(self._client.delete(self._key(account, "pause")))
+            self._client.delete(self._key(account, "pause"))
+        return stopped
 
     def _counts(self, account: str, key: str) -> dict[str, int]:
         with available():
@@ -184,7 +178,3 @@ class RedisStore:
     def _run(self, script: Any, account: str, *args: str | bytes | int) -> Any:
         with available():
             return script(keys=[keys.base(self._prefix, account)], args=args)
-
-
-def _complete(row: list[Any]) -> list[Any] | None:
-    return row if row[0] is not None else None

@@ -13,6 +13,7 @@ from worker.planner.fold import Known, Mark
 from worker.planner.values import Request
 from worker.ports import Begun, JobRecord, Pause, Record, Submission, Taken, Writes
 from worker.store import keys
+from worker.store.bounds import Keep
 
 RESULTS = ("applied", "superseded", "stale", "failed")
 CHUNK = 500  # relations per script call, so that none blocks the server for long
@@ -60,7 +61,7 @@ def submission(entry: Submission) -> tuple[object, ...]:
         entry.job,
         keys.event(change.source, entry.event_id),
         "" if entry.redelivered else change.fingerprint,
-        change.occurred_at or 0,
+        0 if change.occurred_at is None else max(1, change.occurred_at),  # 0 asks for now
         len(change.parents) * len(change.children),
         change.batch,
         entry.firsts,
@@ -102,12 +103,12 @@ def records(rows: Iterable[list[Any]]) -> dict[Relation, Record]:
 
 
 def begun(flat: list[bytes]) -> tuple[Begun, ...]:
-    """The journal."""
+    """The journal, oldest first."""
     entries = []
     for name, value in zip(flat[::2], flat[1::2], strict=True):
         signed, _, request = value.partition(b" ")
         entries.append(Begun(name.decode(), int(signed), _request(request)))
-    return tuple(entries)
+    return tuple(sorted(entries, key=lambda entry: (entry.signed, entry.request_id)))
 
 
 def pause(row: list[Any] | None) -> Pause | None:
@@ -118,12 +119,17 @@ def pause(row: list[Any] | None) -> Pause | None:
     return Pause(reason, detail, int(since), int(until), fingerprint)
 
 
+def lifetimes(keep: Keep) -> bytes:
+    """How long things are kept, as the scripts want it: ms of finished jobs, failed jobs, relation memories."""
+    return pack([round(1000 * seconds) for seconds in (*keep, keep.memory)])
+
+
 def chunks(writes: Writes, request_id: str, *, size: int = CHUNK) -> Iterator[dict[str, Any]]:
     """The writes as take.lua and settle.lua want them, cut by relation, so that each cut is whole for its relations.
 
     `size` 0 leaves them in one piece.
     """
-    relations = list(dict.fromkeys([*writes.opens, *writes.known, *(entry.relation for entry in writes.settled)]))
+    relations = list(dict.fromkeys([*(entry.relation for entry in writes.settled), *writes.opens, *writes.known]))
     outcomes: dict[Relation, list[Settled]] = defaultdict(list)
     for entry in writes.settled:
         outcomes[entry.relation].append(entry)

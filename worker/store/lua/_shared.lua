@@ -1,4 +1,4 @@
--- Put before every script: the clock, the right to write, and the one way outcomes are written.
+-- Put before every script: the clock, the right to write, the pause in force, the wake mark.
 
 local function clock(given) -- µs; production gives none
   if given ~= '' then return tonumber(given) end
@@ -8,13 +8,17 @@ end
 
 local function us(number) return string.format('%.0f', number) end
 
--- 'go' once per step of the lease, 'again' when this very call was carried out before, 'lost' for anyone else.
-local function turn(base, token, step)
+-- 'go' before a step of the lease, 'again' when this very step was carried out before, 'lost' for anyone else.
+local function whose(base, token, step)
   local held = redis.call('HMGET', base .. ':lease', 'token', 'step')
   if held[1] ~= token then return 'lost' end
-  if tonumber(held[2]) > tonumber(step) then return 'again' end
-  redis.call('HINCRBY', base .. ':lease', 'step', 1)
-  return 'go'
+  return tonumber(held[2]) > tonumber(step) and 'again' or 'go'
+end
+
+local function turn(base, token, step) -- the same, and the step counts as carried out
+  local answer = whose(base, token, step)
+  if answer == 'go' then redis.call('HINCRBY', base .. ':lease', 'step', 1) end
+  return answer
 end
 
 local function pause(base, now) -- the pause in force, or nil

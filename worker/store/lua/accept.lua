@@ -46,7 +46,10 @@ for i, s in ipairs(fresh) do
     ids, scores = {}, {}
   end
 end
-for label, count in pairs(labels) do redis.call('HINCRBY', base .. ':batch:' .. label, 'accepted', count) end
+for label, count in pairs(labels) do
+  redis.call('HINCRBY', base .. ':batch:' .. label, 'accepted', count)
+  redis.call('PERSIST', base .. ':batch:' .. label)
+end
 if redis.call('EXISTS', base .. ':wake') == 1 then return {'ok', 0, duplicates} end
 wake(base, now, 2000000)
 return {'ok', 1, duplicates}

@@ -1,5 +1,6 @@
 #!lua flags=no-writes
 -- neighbours(base; guard…) → {{going first, earliest due µs, arriving, waiting}…} in the order of the guards (R12)
+-- Invariant: nothing changes.
 local base, found = KEYS[1], {}
 local function members(guard, side)
   local from, names = guard .. side, {}

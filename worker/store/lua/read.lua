@@ -2,19 +2,20 @@
 -- read(base; now, token, max_jobs, max_relations) → 'lost' | {now, begun, due, jobs, records, condemned}
 -- begun: request id, journal… · jobs: {id, a, t, p, c, i, o, q, ag, g}… · records: {relation, open, memory}… where there is any
 -- Invariant: nothing moves; only `work` notes what is in hand, so that a batch that kills its worker comes back in halves,
--- and is condemned when it did so three times alone (R21).
+-- and is condemned when it did so three times alone (R21). The same call again reads as much.
 local base, now, token = KEYS[1], clock(ARGV[1]), ARGV[2]
 if redis.call('HGET', base .. ':lease', 'token') ~= token then return 'lost' end
 
 local most, key = tonumber(ARGV[3]), base .. ':work'
-local size, alone, losses, held = unpack(redis.call('HMGET', key, 'size', 'alone', 'losses', 'held'))
-local limit = most
-if held and held ~= token then limit = math.max(1, math.floor(tonumber(size) / 2))
+local size, half, alone, losses, held = unpack(redis.call('HMGET', key, 'size', 'half', 'alone', 'losses', 'held'))
+local lost, limit = held and held ~= token, most
+if lost then limit = math.min(most, tonumber(half))
+elseif held then limit = math.min(most, tonumber(size))
 elseif size then limit = math.min(most, tonumber(size) * 2) end
 
 local due = redis.call('ZRANGEBYSCORE', base .. ':due', '-inf', us(now), 'LIMIT', 0, limit)
 local ids = limit > #due and redis.call('LRANGE', base .. ':inbox', 0, limit - #due - 1) or {}
-local records, jobs, asked, count = {}, {}, {}, #due
+local records, jobs, asked, relations = {}, {}, {}, #due
 local function record(relation)
   if asked[relation] then return end
   asked[relation] = true
@@ -25,15 +26,17 @@ end
 for _, relation in ipairs(due) do record(relation) end
 for _, id in ipairs(ids) do
   local job = redis.call('HMGET', base .. ':job:' .. id, 'a', 't', 'p', 'c', 'i', 'o', 'q', 'ag', 'g', 'z')
-  count = count + tonumber(job[10] or 0)
-  if count > tonumber(ARGV[4]) and #jobs > 0 then break end
+  relations = relations + tonumber(job[10] or 0)
+  if relations > tonumber(ARGV[4]) and #jobs > 0 then break end
   jobs[#jobs + 1] = {id, unpack(job, 1, 9)}
   for parent in string.gmatch(job[3] or '', '%d+') do
     for child in string.gmatch(job[4], '%d+') do record(job[2] .. ':' .. parent .. ':' .. child) end
   end
 end
 
-local head = due[1] or ids[1] or ''
-losses = (limit == 1 and held and held ~= token and alone == head) and tonumber(losses or 0) + 1 or 0
-redis.call('HSET', key, 'size', limit, 'alone', limit == 1 and head or '', 'losses', losses, 'held', token, 'full', limit == most and 1 or 0)
+local count, head = #due + #jobs, due[1] or ids[1]
+half = count > 0 and math.max(1, math.floor(count / 2)) or limit
+losses = (count == 1 and held and alone == head) and tonumber(losses) + (lost and 1 or 0) or 0
+redis.call('HSET', key, 'size', limit, 'half', half, 'alone', count == 1 and head or '', 'losses', losses, 'held', token,
+  'full', limit == most and 1 or 0)
 return {us(now), redis.call('HGETALL', base .. ':journal'), due, jobs, records, losses >= 3 and 1 or 0}

@@ -6,6 +6,10 @@ if redis.call('HGET', base .. ':lease', 'token') ~= ARGV[2] then return 'lost' e
 if redis.call('HGET', base .. ':work', 'full') == '1' then redis.call('DEL', base .. ':work')
 else redis.call('HDEL', base .. ':work', 'held') end
 redis.call('DEL', base .. ':lease')
+for _, job in ipairs(redis.call('ZRANGE', base .. ':jobs', 0, 999)) do -- the index forgets what was forgotten, oldest first
+  if redis.call('EXISTS', base .. ':job:' .. job) == 1 then break end
+  redis.call('ZREM', base .. ':jobs', job)
+end
 local due
 if redis.call('LLEN', base .. ':inbox') > 0 or redis.call('HLEN', base .. ':journal') > 0 then due = now
 else due = tonumber(redis.call('ZRANGE', base .. ':due', 0, 0, 'WITHSCORES')[2]) end

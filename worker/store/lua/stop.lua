@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- stop(base; now, reason, detail, until µs (0: until resumed), fingerprint) → 1
+-- stop(base; now, reason, detail, until µs (0: until resumed), fingerprint) → 1 | 0 when a longer one is in force
 -- Invariant: a pause by hand or by credentials is never shortened by one that ends by itself.
 local base, now = KEYS[1], clock(ARGV[1])
 local held = pause(base, now)

@@ -13,7 +13,9 @@ for _, id in ipairs(taken.jobs) do
     redis.call('HDEL', key, 'ag')
   end
 end
-redis.call('LTRIM', base .. ':inbox', #taken.jobs, -1)
+-- By the last one's place, not by their number: jobs that were erased meanwhile are still listed before it.
+local last = #taken.jobs > 0 and redis.call('LPOS', base .. ':inbox', taken.jobs[#taken.jobs])
+if last then redis.call('LTRIM', base .. ':inbox', last + 1, -1) end
 for guard, count in pairs(taken.guards) do
   if redis.call('HINCRBY', base .. ':arriving', guard, -count) <= 0 then redis.call('HDEL', base .. ':arriving', guard) end
 end

@@ -1,0 +1,18 @@
+"""Every flow runs on both stores: the in-memory one for speed of thought, Redis because that is what runs."""
+
+from collections.abc import Callable
+
+import pytest
+import redis
+from world import World
+
+from worker.store.redis import RedisStore
+from worker.testing import MemoryStore
+
+
+@pytest.fixture(params=["memory", "redis"])
+def world(request: pytest.FixtureRequest, redis_client: redis.Redis) -> Callable[..., World]:
+    """Makes a world on the store of the parameter."""
+    if request.param == "memory":
+        return lambda **options: World(lambda now: MemoryStore(now), **options)
+    return lambda **options: World(lambda now: RedisStore(redis_client, "test", now=now), **options)

@@ -1,0 +1,151 @@
+"""The lease on an account in memory: everything only its holder may do."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from worker.contract import Relation
+from worker.errors import LeaseLost
+from worker.planner.values import Request
+from worker.ports import Begun, Neighbours, Pause, Record, Side, Taken, Work, Writes
+from worker.store.bounds import EXAMINED, LEASE, SOON
+from worker.testing.account import Account, Hand, Holding, Sent, Wake
+
+SECOND = 1_000_000
+DEADLY = 3  # workers that died with one thing alone in hand
+
+
+class MemoryLease:
+    """Implements `ports.Lease`."""
+
+    def __init__(self, account: str, holder: str, state: Account, now: Callable[[], int]) -> None:
+        self.account, self.pause = account, state.paused(now())
+        self._holder, self._state, self._now = holder, state, now
+
+    def read(self, *, max_jobs: int, max_relations: int) -> Work:
+        """The next batch; it stays where it is until taken."""
+        state, now = self._mine(), self._now()
+        limit = _limit(state.hand, self._holder, max_jobs)
+        due = sorted((at, str(relation), relation) for relation, at in state.due.items() if at <= now)[:limit]
+        relations = [relation for _, _, relation in due]
+        jobs = self._next_jobs(limit - len(due), max_relations - len(due))
+        state.hand = self._hand(limit, max_jobs, [*relations, *(job.job for job in jobs)])
+        named = dict.fromkeys([*relations, *(relation for job in jobs for relation in state.jobs[job.job].relations)])
+        begun = sorted(state.journal.values(), key=lambda entry: (entry.signed, entry.request_id))
+        return Work(now, jobs, tuple(relations), state.records(named, now), tuple(begun), state.hand.losses >= DEADLY)
+
+    def records(self, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
+        """What the store has of these relations."""
+        return {relation: self._state.record(relation, self._now()) for relation in relations}
+
+    def neighbours(self, guards: Sequence[str]) -> Mapping[str, Neighbours]:
+        """Who else belongs to these swaps."""
+        return {guard: self._neighbours(guard) for guard in guards}
+
+    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> None:
+        """Move jobs from the inbox into open relations; clear what a dead worker had begun."""
+        state = self._mine()
+        for taken in jobs:
+            state.inbox.popleft()
+            state.jobs[taken.job].again = ()
+            self._set_off(taken.job)
+        state.arriving -= Counter(guard for taken in jobs for guard in taken.firsts)
+        for entry in begun:
+            state.journal.pop(entry.request_id, None)
+        state.write(writes, "", self._now())
+
+    def begin(self, request_id: str, request: Request) -> int | Pause:
+        """Journal a request and say when it is signed (µs), or why it must not be sent."""
+        state, now = self._mine(), self._now()
+        if stopped := state.paused(now):
+            return stopped
+        state.journal[request_id] = Begun(request_id, now, request)
+        return now
+
+    def settle(self, request_id: str, writes: Writes) -> None:
+        """Write the outcomes of a begun request and clear its journal."""
+        state, now = self._mine(), self._now()
+        state.write(writes, request_id, now)
+        state.journal.pop(request_id, None)
+        if sent := writes.request:
+            state.requests[sent.id] = Sent(sent, now + round(state.keep.finished * SECOND))
+            state.counts.update(requests=1, actions=len(sent.actions))
+
+    def stop(self, pause: Pause) -> None:
+        """Pause the account; a pause that a person has to end is not shortened by one that ends by itself."""
+        stopped = self._state.paused(self._now())
+        if not stopped or stopped.until or not pause.until:
+            self._state.pause = pause._replace(since=self._now())
+
+    def renew(self) -> None:
+        """Hold it for another while."""
+        self._mine().held = Holding(self._holder, self._now() + round(LEASE * SECOND))
+
+    def release(self) -> float | None:
+        """Give it back; seconds until work is next due, None if there is none."""
+        state, now = self._mine(), self._now()
+        state.held = None
+        if state.hand:
+            state.hand = None if state.hand.full else state.hand._replace(holder="")
+        self._trim_index()
+        due = now if state.inbox or state.journal else min(state.due.values(), default=None)
+        stopped = state.paused(now) if due is not None else None
+        if due is None or (stopped and not stopped.until):
+            return None
+        rest = max(0, due - now, stopped.until - now if stopped else 0)
+        if rest <= SOON * SECOND:
+            state.wake = Wake(now, rest + 2 * SECOND)
+        return rest / SECOND
+
+    def _mine(self) -> Account:
+        if self._state.holder(self._now()) != self._holder:
+            raise LeaseLost(f"the lease on account {self.account} is not ours any more")
+        return self._state
+
+    def _next_jobs(self, most: int, relations: int) -> tuple[Taken, ...]:
+        """From the inbox, as many as fit, but at least one when anything fits."""
+        found: list[Taken] = []
+        for job_id in list(self._state.inbox)[: max(0, most)]:
+            job = self._state.jobs[job_id]
+            relations -= job.record.total
+            if relations < 0 and found:
+                break
+            found.append(job.taken())
+        return tuple(found)
+
+    def _hand(self, limit: int, most: int, things: Sequence[Relation | str]) -> Hand:
+        before, alone = self._state.hand, things[0] if len(things) == 1 else None
+        half = max(1, len(things) // 2) if things else limit
+        same = before is not None and before.holder != "" and alone is not None and before.alone == alone
+        losses = before.losses + (before.holder != self._holder) if before and same else 0
+        return Hand(limit, half, alone, losses, self._holder, full=limit == most)
+
+    def _neighbours(self, guard: str) -> Neighbours:
+        sides, due = self._state.guards.get(guard, {}), self._state.due
+        first = _sorted(sides, "first")
+        earliest = min((due.get(relation, 0) for relation in first), default=0)
+        return Neighbours(first, earliest, self._state.arriving[guard], _sorted(sides, "held"))
+
+    def _set_off(self, job_id: str) -> None:
+        job = self._state.jobs[job_id]
+        job.start()
+
+    def _trim_index(self) -> None:
+        """Forget the oldest jobs' numbers once the jobs are forgotten."""
+        state, now = self._state, self._now()
+        for number, job_id in list(state.index.items())[:EXAMINED]:
+            if state.job(job_id, now):
+                break
+            del state.index[number]
+
+
+def _limit(hand: Hand | None, holder: str, most: int) -> int:
+    """How much to take in hand: half of what killed its worker, as much as before in a repeated call, else twice as much."""
+    if hand is None:
+        return most
+    if hand.holder and hand.holder != holder:
+        return min(most, hand.half)
+    return min(most, hand.size if hand.holder else hand.size * 2)
+
+
+def _sorted(sides: Mapping[Relation, Side], side: Side) -> tuple[Relation, ...]:
+    return tuple(sorted((relation for relation, its in sides.items() if its == side), key=str))

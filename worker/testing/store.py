@@ -1,0 +1,153 @@
+"""The status store in memory: the same answers as the one on Redis, by a clock that is handed in. For one thread."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+
+from worker.contract import Relation
+from worker.errors import BacklogFull
+from worker.ports import Accepted, JobRecord, Mention, Page, Pause, Receipt, Record, Refused, RequestRecord, Submission
+from worker.store.bounds import EXAMINED, LEASE, SWEEP_DELAY, Keep
+from worker.testing.account import FOREVER, RESULTS, Account, Holding, Job, Wake, replace
+from worker.testing.lease import SECOND, MemoryLease
+
+AHEAD = 300 * SECOND  # µs a sender's clock may be ahead of ours (R3)
+FIRST_DELAY = 2 * SECOND  # µs before a wake-up counts as lost
+
+
+class MemoryStore:
+    """Implements `ports.Store`; `now` gives microseconds since the epoch."""
+
+    def __init__(self, now: Callable[[], int], *, keep: Callable[[str], Keep] = lambda _: Keep()) -> None:
+        self._now, self._keep = now, keep
+        self._states: dict[str, Account] = {}
+        self._registered: set[str] = set()
+
+    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> Accepted:
+        """Write the submissions, all or none; the same again answers the same."""
+        if not submissions:
+            return Accepted(())
+        self._registered.add(account)
+        state, now = self._state(account), self._now()
+        receipts, refused, fresh = _sift(state, submissions, now, oldest=now - round(oldest * SECOND))
+        if refused:
+            return Accepted((), tuple(refused))
+        if fresh and len(state.inbox) + len(fresh) > max_backlog:
+            raise BacklogFull(f"account {account} has {max_backlog} changes waiting; try again when some are done", retry_after=30.0)
+        for entry in fresh:
+            _admit(state, account, entry, now)
+        return Accepted(tuple(receipts), wake=bool(fresh) and _woken(state, now))
+
+    def lease(self, account: str, holder: str) -> MemoryLease | None:
+        """The account's lease, None while another holder has it. Clears the wake mark."""
+        state, now = self._state(account), self._now()
+        if state.holder(now) not in (None, holder):
+            return None
+        state.held, state.wake = Holding(holder, now + round(LEASE * SECOND)), None
+        return MemoryLease(account, holder, state, self._now)
+
+    def due(self, accounts: Sequence[str]) -> list[str]:
+        """The accounts that a flush message should be sent for now."""
+        return [account for account in accounts if _is_due(self._state(account), self._now())]
+
+    def accounts(self) -> list[str]:
+        """Every account that ever had a change."""
+        return sorted(self._registered)
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """One job."""
+        job = self._state(job_id.rpartition("-")[0]).job(job_id, self._now())
+        return job.record if job else None
+
+    def jobs(self, account: str, *, state: str = "", limit: int = 50, cursor: str = "") -> Page:
+        """Jobs, newest first; the cursor is an acceptance number."""
+        held, now, below = self._state(account), self._now(), int(cursor) if cursor else FOREVER
+        most = EXAMINED if state else limit
+        numbers = list(islice((number for number in reversed(held.index) if number < below), most))
+        found: list[JobRecord] = []
+        for number in numbers:
+            job = held.job(held.index[number], now)
+            if job and state in ("", job.record.state):
+                found.append(job.record)
+            if len(found) == limit:
+                return Page(tuple(found), str(number))
+        return Page(tuple(found), str(numbers[-1]) if len(numbers) == most else "")
+
+    def batch(self, account: str, label: str) -> Mapping[str, int]:
+        """Counts of a batch label."""
+        return dict(self._state(account).batch(label, self._now()).counts)
+
+    def counts(self, account: str) -> Mapping[str, int]:
+        """The account's counters, with what is waiting now."""
+        state = self._state(account)
+        return {**state.counts, "backlog": len(state.inbox), "open": len(state.opens)}
+
+    def mentions(self, account: str, relation: Relation) -> tuple[Record, tuple[Mention, ...]]:
+        """What is kept of a relation, and the jobs that named it, oldest first."""
+        state, now = self._state(account), self._now()
+        record, memory = state.record(relation, now), state.memory(relation, now)
+        ended = [memory.mentions[job] for job in sorted(memory.mentions)] if memory else []
+        waiting = [Mention(wish.job, "", "") for wish in (record.open.wishes if record.open else ())]
+        return record, tuple(ended + waiting)
+
+    def request(self, account: str, request_id: str) -> RequestRecord | None:
+        """What was sent and answered."""
+        sent = self._state(account).requests.get(request_id)
+        return sent.record if sent and self._now() < sent.ends else None
+
+    def replay(self, account: str, jobs: Sequence[str]) -> tuple[list[str], bool]:
+        """Put the failed relations of these jobs back into the inbox."""
+        state, now = self._state(account), self._now()
+        back, fresh = [], False
+        for job_id in jobs:
+            job = state.job(job_id, now)
+            if job is None:
+                state.failed.pop(job_id, None)
+            elif job.record.state == "failed":
+                _put_back(state, job, now)
+                fresh = True
+            if job and job.record.state == "queued" and job.again:
+                back.append(job_id)
+        return back, fresh and _woken(state, now)
+
+    def failed(self, account: str, *, limit: int) -> list[str]:
+        """Ids of failed jobs, oldest first."""
+        failed = self._state(account).failed
+        return sorted(failed, key=lambda job_id: (failed[job_id], job_id))[:limit]
+
+    def paused(self, account: str) -> Pause | None:
+        """Why the account is stopped, if it is."""
+        return self._state(account).paused(self._now())
+
+    def pause(self, account: str, pause: Pause) -> None:
+        """Stop the account by hand."""
+        self._state(account).pause = pause
+
+    def resume(self, account: str) -> bool:
+        """Let it go on; whether it was paused."""
+        stopped = self.paused(account)
+        self._state(account).pause = None
+        return stopped is not None
+
+    def _state(self, account: str) -> Account:
+        if account not in self._states:
+            self._states[account] = Account(self._keep(account))
+        return self._states[account]
+
+
+def _sift(
+    state: Account, submissions: Sequence[Submission], now: int, *, oldest: int
+) -> tuple[list[Receipt], list[Refused], list[Submission]]:
+    """A receipt for each that may pass, a refusal for each that may not, and those that are new."""
+    receipts: list[Receipt] = []
+    refused: list[Refused] = []
+    fresh: dict[tuple[str, str], Submission] = {}
+    for position, entry in enumerate(submissions):
+        key = (entry.change.source, entry.event_id)
+        known = _known(state, fresh.get(key), key, now)
+        reason = _refusal(entry, known, now, oldest)
+        if reason:
+            refused.append(Refused(position, reason, known[0] if known else ""))
+        elif known is None:
+            fresh[key] = entry
+        receipts.append(Receipt(known[0], duplicate=True) if known and known[0] != entry.job else Receipt(entry.job))
+    return receipts, refused, list(fresh.values())
