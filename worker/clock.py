@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
+PAIRS = [high + low for high in ALPHABET for low in ALPHABET]
 
 
 class SystemClock:
@@ -19,15 +20,19 @@ class SystemClock:
 
 
 class Names:
-    """Fresh names of 18 characters that sort by time: 45 bits of milliseconds, 45 of chance.
+    """Fresh names of 18 characters that sort by time: nine of milliseconds, nine of chance (45 bits each).
 
     Given the milliseconds and the source of bytes, so that a test may hold both.
     """
 
     def __init__(self, milliseconds: Callable[[], int], random_bytes: Callable[[int], bytes]) -> None:
         self._milliseconds, self._bytes = milliseconds, random_bytes
+        self._moment, self._prefix = -1, ""
 
     def __call__(self) -> str:
         """The next one."""
-        number = (self._milliseconds() << 45) | (int.from_bytes(self._bytes(6)) >> 3)
-        return "".join([ALPHABET[(number >> shift) & 31] for shift in range(85, -5, -5)])
+        moment, chance = self._milliseconds(), int.from_bytes(self._bytes(6))
+        if moment != self._moment:
+            self._moment, self._prefix = moment, "".join([ALPHABET[(moment >> shift) & 31] for shift in range(40, -5, -5)])
+        pairs = PAIRS[chance & 1023] + PAIRS[chance >> 10 & 1023] + PAIRS[chance >> 20 & 1023] + PAIRS[chance >> 30 & 1023]
+        return self._prefix + pairs + ALPHABET[chance >> 40 & 31]

@@ -106,6 +106,8 @@ def reopen(opened: Open, known: Known = NOTHING, doubt: Doubt | None = None, *, 
 def advance(case: Case, *, presence: bool, keys: frozenset[str] = frozenset(), upsert: bool) -> tuple[Case | None, tuple[Wish, ...], Known]:
     """The case after the API confirmed some of it: what is left to do, the wishes applied, the new memory."""
     known = confirm(case.target, case.known, presence=presence, keys=keys)
+    if presence and all(key in keys for key, _, _ in case.target.info):
+        return None, case.open.wishes, known
     folded = fold(case.open.wishes, known, cleared=case.open.cleared, upsert=upsert)
     applied = tuple(lost.wish for lost in folded.lost)
     if folded.target is None:

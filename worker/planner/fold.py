@@ -99,6 +99,9 @@ def fold(wishes: Iterable[Wish], known: Known = NOTHING, *, cleared: Mark = NEVE
     `cleared` is the newest delete already folded away, `upsert` makes a modify count as a create too. Wishes that
     agree on presence all stand behind the target and share its outcome.
     """
+    wishes = tuple(wishes)
+    if len(wishes) == 1 and known == NOTHING and cleared == NEVER:
+        return Fold(_alone(wishes[0], upsert), (), wishes[0].mark if wishes[0].action == "delete" else NEVER)
     ordered = sorted(set(wishes))
     cleared = max([cleared, known.absent, *(wish.mark for wish in ordered if wish.action == "delete")])
     sides = [(wish, side) for wish in ordered if (side := _presence(wish, upsert)) is not None and wish.version > known.presence.version]
@@ -126,6 +129,13 @@ def confirm(target: Target, known: Known, *, presence: bool, keys: Iterable[str]
     if target.presence:
         return known._replace(present=target.decisive, absent=max(known.absent, target.cleared))
     return known._replace(absent=target.decisive)
+
+
+def _alone(wish: Wish, upsert: bool) -> Target:
+    """The target of one wish for a relation nothing is known of: most are, so it is worth its own short way."""
+    mark, presence = wish.mark, _presence(wish, upsert)
+    info = tuple([(key, value, mark) for key, value in sorted(dict(wish.info).items())])
+    return Target((wish,), presence, NEVER if presence is None else mark, info, NEVER if presence is not False else mark)
 
 
 def _presence(wish: Wish, upsert: bool) -> bool | None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from worker.contract import Info, Relation
+from worker.contract import Info, Order, Relation
+
+__all__ = ["Action", "ErrorClass", "Info", "Kind", "Operation", "Order", "Outcome", "Reply", "Request", "Verdict"]
 
 Kind = Literal["create", "modify", "delete", "get"]
 
