@@ -16,7 +16,8 @@ from worker.config.secret import STARS, hide, redact
 __all__ = ["configure", "get", "hide", "redacted"]
 
 SENSITIVE: Final = ("token", "secret", "hmac", "authorization", "password")
-CHATTY: Final = ("httpx", "httpcore")  # they log every request at INFO; our own line per request says more
+CHATTY: Final = ("httpx", "httpcore", "celery.worker.strategy", "celery.app.trace", "celery.beat")
+"""They log every request or task at INFO, with its arguments; our own line for each says more."""
 
 
 def redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
