@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from worker.contract import Relation
 from worker.planner.answer import Settled
 from worker.planner.case import Doubt, Open
-from worker.planner.fold import Known, Mark
+from worker.planner.fold import NEVER, Known, Mark
 from worker.planner.values import Request
 from worker.ports import Begun, JobRecord, Pause, Record, Submission, Taken, Writes
 from worker.store import keys
@@ -22,13 +22,13 @@ pack = msgspec.msgpack.Encoder().encode  # for scripts, which unpack it
 encode = msgspec.json.Encoder().encode  # for what is kept, which people read
 
 
-class Memory(NamedTuple):
-    """A relation's memory as it is kept."""
+class Memory(msgspec.Struct, frozen=True, omit_defaults=True, rename={"present": "p", "absent": "a", "info": "i", "doubt": "d"}):
+    """A relation's memory as it is kept: for the common case below the 64 bytes that keep its hash compact."""
 
-    present: Mark
-    absent: Mark
-    info: dict[str, Mark]
-    doubt: Doubt | None
+    present: Mark = NEVER
+    absent: Mark = NEVER
+    info: dict[str, Mark] = {}
+    doubt: Doubt | None = None
 
 
 _open = msgspec.json.Decoder(Open).decode

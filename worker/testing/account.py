@@ -67,6 +67,10 @@ class Job:
         record = self.record
         return tuple(Relation(record.type, parent, child) for parent in record.parents for child in record.children)
 
+    def start(self) -> None:
+        """It leaves the inbox."""
+        self.again, self.record = (), replace(self.record, state="sending")
+
     def taken(self) -> Taken:
         """The job as a flush reads it."""
         record = self.record
@@ -165,7 +169,11 @@ class Account:
 
     def records(self, relations: Iterable[Relation], now: int) -> dict[Relation, Record]:
         """The same of several, without those of which there is nothing."""
-        return {each: record for each in relations if (record := self.record(each, now)) != Record()}
+        return {each: self.record(each, now) for each in relations if each in self.opens or self._is_known(each, now)}
+
+    def _is_known(self, relation: Relation, now: int) -> bool:
+        memory = self.memory(relation, now)
+        return memory is not None and memory.known is not None
 
     # --- writing
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 
 from worker.contract import Relation
 from worker.errors import LeaseLost
@@ -46,8 +47,7 @@ class MemoryLease:
         state = self._mine()
         for taken in jobs:
             state.inbox.popleft()
-            state.jobs[taken.job].again = ()
-            self._set_off(taken.job)
+            state.jobs[taken.job].start()
         state.arriving -= Counter(guard for taken in jobs for guard in taken.firsts)
         for entry in begun:
             state.journal.pop(entry.request_id, None)
@@ -104,7 +104,7 @@ class MemoryLease:
     def _next_jobs(self, most: int, relations: int) -> tuple[Taken, ...]:
         """From the inbox, as many as fit, but at least one when anything fits."""
         found: list[Taken] = []
-        for job_id in list(self._state.inbox)[: max(0, most)]:
+        for job_id in islice(self._state.inbox, max(0, most)):
             job = self._state.jobs[job_id]
             relations -= job.record.total
             if relations < 0 and found:
@@ -124,10 +124,6 @@ class MemoryLease:
         first = _sorted(sides, "first")
         earliest = min((due.get(relation, 0) for relation in first), default=0)
         return Neighbours(first, earliest, self._state.arriving[guard], _sorted(sides, "held"))
-
-    def _set_off(self, job_id: str) -> None:
-        job = self._state.jobs[job_id]
-        job.start()
 
     def _trim_index(self) -> None:
         """Forget the oldest jobs' numbers once the jobs are forgotten."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from typing import Literal
 
 from worker.contract import Relation
 from worker.errors import BacklogFull
@@ -12,6 +13,8 @@ from worker.testing.lease import SECOND, MemoryLease
 
 AHEAD = 300 * SECOND  # µs a sender's clock may be ahead of ours (R3)
 FIRST_DELAY = 2 * SECOND  # µs before a wake-up counts as lost
+
+Reason = Literal["conflict", "ahead", "too_old"]
 
 
 class MemoryStore:
@@ -144,10 +147,107 @@ def _sift(
     for position, entry in enumerate(submissions):
         key = (entry.change.source, entry.event_id)
         known = _known(state, fresh.get(key), key, now)
-        reason = _refusal(entry, known, now, oldest)
-        if reason:
+        if reason := _conflict(entry, known) if known else _untimely(entry, now, oldest):
             refused.append(Refused(position, reason, known[0] if known else ""))
         elif known is None:
             fresh[key] = entry
         receipts.append(Receipt(known[0], duplicate=True) if known and known[0] != entry.job else Receipt(entry.job))
     return receipts, refused, list(fresh.values())
+
+
+def _known(state: Account, twin: Submission | None, key: tuple[str, str], now: int) -> tuple[str, str] | None:
+    """The job that has this key already, here or in the store, and the fingerprint of its content."""
+    if twin:
+        return twin.job, _fingerprint(twin)
+    job = state.job(state.events.get(key, ""), now)
+    return (job.record.id, job.fingerprint) if job else None
+
+
+def _fingerprint(entry: Submission) -> str:
+    return "" if entry.redelivered else entry.change.fingerprint
+
+
+def _conflict(entry: Submission, known: tuple[str, str]) -> Reason | None:
+    return None if entry.redelivered or known[1] == _fingerprint(entry) else "conflict"
+
+
+def _untimely(entry: Submission, now: int, oldest: int) -> Reason | None:
+    occurred = entry.change.occurred_at
+    if occurred is None or oldest <= occurred <= now + AHEAD:
+        return None
+    return "too_old" if occurred < oldest else "ahead"
+
+
+def _admit(state: Account, account: str, entry: Submission, now: int) -> None:
+    """A new job: in the inbox, in the index, counted."""
+    change = entry.change
+    state.counts["accepted"] += 1
+    record = JobRecord(
+        id=entry.job,
+        account=account,
+        state="queued",
+        action=change.action,
+        type=change.type,
+        parents=change.parents,
+        children=change.children,
+        info=change.info,
+        source=change.source,
+        event_id=entry.event_id,
+        batch=change.batch,
+        occurred_at=now if change.occurred_at is None else min(change.occurred_at, now),
+        accepted_at=now,
+        finished_at=0,
+        attempts=0,
+        total=len(change.parents) * len(change.children),
+        counts=dict.fromkeys(RESULTS, 0),
+        refusal=None,
+        requests=(),
+        failed=(),
+        by="",
+    )
+    job = Job(record, state.counts["accepted"], _fingerprint(entry), entry.firsts, record.total)
+    state.jobs[entry.job] = job
+    state.events[change.source, entry.event_id] = state.index[job.number] = entry.job
+    state.inbox.append(entry.job)
+    state.arriving.update(entry.firsts)
+    if change.batch:
+        batch = state.batch(change.batch, now)
+        batch.counts["accepted"] += 1
+        batch.ends = FOREVER
+
+
+def _woken(state: Account, now: int) -> bool:
+    """Whether a message should be sent, marked as sent."""
+    if state.wake:
+        return False
+    state.wake = Wake(now, FIRST_DELAY)
+    return True
+
+
+def _is_due(state: Account, now: int) -> bool:
+    """Whether there is work now that nobody holds and no message waits for; marks one as sent, for twice as long as the last."""
+    if state.holder(now) or state.paused(now):
+        return False
+    if not (state.inbox or state.journal or any(at <= now for at in state.due.values())):
+        return False
+    last = state.wake
+    if last and last.at + last.delay > now:
+        return False
+    state.wake = Wake(now, min(2 * last.delay, round(SWEEP_DELAY * SECOND)) if last else FIRST_DELAY)
+    return True
+
+
+def _put_back(state: Account, job: Job, now: int) -> None:
+    """A failed job as before its end, with only its failed relations to do."""
+    record = job.record
+    job.again, job.left, job.ends = record.failed, record.counts["failed"], FOREVER
+    job.record = replace(record, state="queued", counts={**record.counts, "failed": 0}, failed=(), refusal=None, finished_at=0)
+    del state.failed[record.id]
+    state.counts["failed"] -= 1
+    state.counts["relations_failed"] -= job.left
+    if record.batch:
+        batch = state.batch(record.batch, now)
+        batch.counts["failed"] -= 1
+        batch.ends = FOREVER
+    state.arriving.update(job.firsts)
+    state.inbox.append(record.id)

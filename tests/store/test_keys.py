@@ -1,0 +1,174 @@
+"""Laws of keys and lifetimes, of a server that is full or away, and of the scripts as files."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from redis import Redis
+from store_moves import (
+    BROKER,
+    BUYER,
+    MONTH,
+    PLENTY,
+    START,
+    change,
+    submission,
+)
+from store_steps import BASE, accept, contents, lease, live, read, settle, take
+
+from worker.contract import Relation
+from worker.errors import StoreUnavailable
+from worker.ports import Pause
+from worker.server import connect
+from worker.store.lease import Scripts
+from worker.store.redis import RedisStore
+from worker.testing import FakeClock
+
+LUA = sorted(path for path in files("worker.store").joinpath("lua").iterdir() if path.name.endswith(".lua"))
+
+# --- keys and lifetimes
+
+
+def test_every_key_carries_the_hash_tag_and_what_belongs_to_finished_jobs_has_a_lifetime(store: RedisStore, redis_client: Redis) -> None:
+    accept(store, change(1, 9, batch="import"), change(1, 10, batch="import"), change(1, 11), change(1, 12, name=BROKER))
+    held = lease(store)
+    take(held)
+    left = contents(redis_client)
+    assert not any(ends for key, (_, ends) in left.items() if not key.endswith(b":lease"))
+    settle(
+        held,
+        "r1",
+        {
+            Relation(BUYER, 1, 9): "applied",
+            Relation(BUYER, 1, 10): "failed",
+            Relation(BUYER, 1, 11): "superseded",
+            Relation(BROKER, 1, 12): "stale",
+        },
+    )
+    held.release()
+    left = contents(redis_client)
+    assert {key for key in left if not key.startswith(BASE.encode())} == {b"t:accounts"}
+    for_ever = {key.decode().removeprefix(BASE) for key, (_, ends) in left.items() if not ends}
+    assert for_ever == {"t:accounts", "jobs", "failed", "counts", "requests"}
+    days = {key: round(redis_client.ttl(f"{BASE}{key}") / 86_400) for key in ("job:acme-000", "job:acme-001", "batch:import", "request:r1")}
+    assert days == {"job:acme-000": 7, "job:acme-001": 30, "batch:import": 30, "request:r1": 7}
+
+
+def test_a_new_or_replayed_job_keeps_its_batch_and_its_event_for_as_long_as_it_is_open(store: RedisStore, redis_client: Redis) -> None:
+    accept(store, change(1, 9, batch="import"))
+    held = lease(store)
+    take(held)
+    settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
+    assert all(redis_client.ttl(key) > 0 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import"])
+    store.replay("acme", ["acme-000"])
+    assert all(redis_client.ttl(key) == -1 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import", f"{BASE}job:acme-000"])
+
+
+def test_the_indexes_forget_jobs_that_are_forgotten(store: RedisStore, redis_client: Redis) -> None:
+    accept(store, change(1, 9), change(1, 10), change(1, 11))
+    held = lease(store)
+    take(held)
+    settle(held, "r1", {Relation(BUYER, 1, child): "failed" for child in (9, 10)})
+    redis_client.delete(f"{BASE}job:acme-000", f"{BASE}job:acme-001")
+    assert store.replay("acme", ["acme-000", "acme-001"]) == ([], False)
+    held.release()
+    assert redis_client.zrange(f"{BASE}jobs", 0, -1) == [b"acme-002"]
+    assert store.failed("acme", limit=10) == []
+
+
+def test_scripts_touch_only_keys_of_their_account(store: RedisStore, redis_client: Redis, clock: FakeClock, redis_url: str) -> None:
+    with Redis.from_url(redis_url) as other, other.monitor() as monitor:
+        live(store, clock)
+        store.due(["acme"])
+        redis_client.echo("the end")
+        commands = list(until_echo(monitor))
+    inside = [command["command"].split() for command in commands if command["client_type"] == "lua"]
+    touched = {words[1] for words in inside if words[0] != "TIME"}
+    assert len(touched) > 20
+    assert all(key.startswith(BASE) for key in touched)
+
+
+def until_echo(monitor: Any) -> Iterator[dict[str, Any]]:
+    """The commands the server was given before the echo."""
+    while not (command := monitor.next_command())["command"].startswith("ECHO"):
+        yield command
+
+
+# --- a server that is full, or away
+
+
+@contextmanager
+def full(client: Redis) -> Iterator[None]:
+    """No memory left."""
+    client.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", "0")
+
+
+def test_a_full_server_accepts_nothing_but_lets_the_backlog_drain(store: RedisStore, redis_client: Redis) -> None:
+    accept(store, change(1, 9), change(1, 10))
+    with full(redis_client):
+        before = contents(redis_client)
+        with pytest.raises(StoreUnavailable):
+            accept(store, change(2, 9), change(2, 10), first=10)
+        with pytest.raises(StoreUnavailable):
+            store.accept("baker", [submission("1", change(1, 9, account="baker"))], max_backlog=PLENTY, oldest=MONTH)
+        assert contents(redis_client) == before
+        held = lease(store)
+        take(held)
+        settle(held, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
+        with pytest.raises(StoreUnavailable):
+            store.replay("acme", ["acme-001"])
+        held.stop(Pause("clock", until=START + 1))
+        held.renew()
+        assert held.release() is None
+        assert store.due(["acme"]) == []
+    assert [job.state for job in store.jobs("acme").jobs] == ["failed", "succeeded"]
+
+
+def test_a_server_that_is_away_is_unavailable_and_not_an_error_of_redis() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        store = RedisStore(connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0"), "t")
+        with pytest.raises(StoreUnavailable):
+            accept(store, change(1, 9))
+        with pytest.raises(StoreUnavailable):
+            store.job("acme-1")
+
+
+def test_without_a_given_now_the_server_tells_the_time(redis_client: Redis) -> None:
+    store, (seconds, _) = RedisStore(redis_client, "t"), redis_client.time()
+    accept(store, change(1, 9))
+    work = read(lease(store))
+    assert abs(work.now - seconds * 1_000_000) < 60_000_000
+    assert store.paused("acme") is None
+
+
+# --- the files
+
+
+@pytest.mark.parametrize("path", LUA, ids=lambda path: path.name)
+def test_each_script_is_short_and_states_its_signature_and_invariant(path: Any) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) < 60
+    assert max(map(len, lines)) <= 140
+    if path.name.startswith("_"):
+        assert lines[0].startswith("-- Put before ")
+        return
+    name = path.name.removesuffix(".lua")
+    # Accept and replay bring in new work; all others must run on a full server (R23).
+    reads = {"records": "#!lua flags=no-writes", "neighbours": "#!lua flags=no-writes"}
+    assert lines[0] == reads.get(name, "#!lua" if name in ("accept", "replay") else "#!lua flags=allow-oom")
+    header = [line for line in lines[1:8] if line.startswith("-- ")]
+    assert header[0].startswith(f"-- {name}(base; ")
+    assert "→" in header[0]
+    assert any(line.startswith("-- Invariant: ") for line in header)
+
+
+def test_there_is_one_script_for_each_transition() -> None:
+    assert {path.name.removesuffix(".lua") for path in LUA if not path.name.startswith("_")} == set(Scripts._fields)

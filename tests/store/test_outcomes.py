@@ -1,0 +1,132 @@
+"""Laws of poison and of outcomes, on a real server."""
+
+from collections import Counter
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+from store_moves import BUYER, START, change
+from store_steps import BASE, accept, expire_lease, lease, read, settle, take
+
+from worker.contract import Relation
+from worker.planner.answer import Settled
+from worker.planner.case import Refusal
+from worker.planner.fold import Result
+from worker.ports import OpenWrite, Writes
+from worker.store.redis import RedisStore
+from worker.testing import FakeClock
+
+# --- poison
+
+
+def test_a_batch_whose_worker_died_is_halved_and_in_the_end_condemned_alone(store: RedisStore, redis_client: Redis) -> None:
+    accept(store, *(change(number, 9) for number in range(1, 9)))
+    reads = []
+    for number in range(7):
+        work = read(lease(store, f"h{number}"))
+        reads.append((len(work.jobs), work.condemned))
+        expire_lease(redis_client)
+    assert reads == [(8, False), (4, False), (2, False), (1, False), (1, False), (1, False), (1, True)]
+
+
+def test_what_its_worker_survives_is_never_condemned_and_batches_grow_again(store: RedisStore, redis_client: Redis) -> None:
+    accept(store, *(change(number, 9) for number in range(1, 9)))
+    for number in range(5):
+        read(lease(store, f"lost{number}"))
+        expire_lease(redis_client)
+    sizes = []
+    for number in range(6):
+        held = lease(store, f"h{number}")
+        sizes.append(len(read(held).jobs))
+        assert not read(held).condemned
+        held.release()
+    assert sizes == [1, 2, 4, 8, 8, 8]
+
+
+# --- outcomes
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    fates=st.lists(st.lists(st.sampled_from(["applied", "superseded", "stale", "failed"]), min_size=1, max_size=3), min_size=1, max_size=5)
+)
+def test_counters_equal_the_sum_of_outcomes_also_after_a_replay(redis_client: Redis, fates: list[list[Result]]) -> None:
+    redis_client.flushall()
+    store = RedisStore(redis_client, "t", now=FakeClock(START).now)
+    accept(store, *(change(number, *range(1, len(results) + 1), batch="import") for number, results in enumerate(fates, 1)))
+    held = lease(store)
+    take(held)
+    results = {Relation(BUYER, parent, child): fate for parent, fated in enumerate(fates, 1) for child, fate in enumerate(fated, 1)}
+    settle(held, "r1", results)
+    check_counters(store)
+    assert {job.id: job.failed for job in store.jobs("acme").jobs} == {
+        f"acme-{number:03d}": tuple(Relation(BUYER, number + 1, child) for child, fate in enumerate(fated, 1) if fate == "failed")
+        for number, fated in enumerate(fates)
+    }
+    store.replay("acme", store.failed("acme", limit=100))
+    check_counters(store)
+    take(held)
+    settle(held, "r2", dict.fromkeys((relation for relation, fate in results.items() if fate == "failed"), "applied"))
+    check_counters(store)
+    assert store.failed("acme", limit=100) == []
+
+
+def check_counters(store: RedisStore) -> None:
+    """The account's counters, and those of the batch, against the jobs."""
+    jobs, counts = store.jobs("acme").jobs, store.counts("acme")
+    for result in ("applied", "superseded", "stale", "failed"):
+        assert counts.get(f"relations_{result}", 0) == sum(job.counts[result] for job in jobs)
+    states = Counter(job.state for job in jobs)
+    for state in ("succeeded", "superseded", "failed"):
+        assert counts.get(state, 0) == states[state] == store.batch("acme", "import").get(state, 0)
+    assert counts["accepted"] == len(jobs) == store.batch("acme", "import")["accepted"]
+
+
+def test_a_settle_of_more_relations_than_one_script_takes_counts_as_one_attempt(store: RedisStore, redis_client: Redis) -> None:
+    accept(store, change(1, *range(1, 501)), change(2, *range(1, 501)))
+    held = lease(store)
+    take(held)
+    relations = [Relation(BUYER, parent, child) for child in range(1, 501) for parent in (1, 2)]
+    settle(held, "r1", dict.fromkeys(relations, "applied"))
+    assert {(job.state, job.attempts, job.requests, job.counts["applied"]) for job in store.jobs("acme").jobs} == {
+        ("succeeded", 1, ("r1",), 500)
+    }
+    assert redis_client.hgetall(f"{BASE}journal") == {}
+    assert store.counts("acme")["requests"] == 1
+    assert store.counts("acme")["actions"] == 1000
+
+
+def test_an_outcome_after_the_end_of_a_job_changes_nothing_about_it(store: RedisStore) -> None:
+    accept(store, change(1, 9))
+    held = lease(store)
+    take(held)
+    settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
+    ended, batch = store.job("acme-000"), store.counts("acme")["succeeded"]
+    held.settle("r2", Writes(settled=[Settled("acme-000", Relation(BUYER, 1, 9), "failed")], states={"acme-000": "retrying"}))
+    assert (store.job("acme-000"), store.counts("acme")["succeeded"]) == (ended, batch)
+
+
+def test_the_first_refusal_stands_for_the_job_and_only_whole_request_ids_are_remembered(store: RedisStore) -> None:
+    accept(store, change(1, *range(1, 13)))
+    held = lease(store)
+    take(held)
+    ids = [f"{number:018d}" for number in range(12)]
+    for child, request_id in enumerate(ids, 1):
+        refusal = Refusal(child, "record", "gone")
+        writes = Writes(
+            {Relation(BUYER, 1, child): OpenWrite(None)}, settled=[Settled("acme-000", Relation(BUYER, 1, child), "failed", "", refusal)]
+        )
+        held.settle(request_id, writes)
+    job = store.job("acme-000")
+    assert job is not None
+    assert (job.refusal, job.attempts, job.state) == ((1, "record", "gone", f"{BUYER}:1:1"), 12, "failed")
+    assert job.requests == tuple(ids[-6:])
+
+
+def test_a_relation_remembers_its_latest_jobs_only(store: RedisStore) -> None:
+    relation = Relation(BUYER, 1, 9)
+    accept(store, *(change(1, 9) for _ in range(60)))
+    held = lease(store)
+    take(held)
+    settle(held, "r1", {relation: "applied"})
+    assert [mention.job for mention in store.mentions("acme", relation)[1]] == [f"acme-{number:03d}" for number in range(20, 60)]

@@ -1,0 +1,212 @@
+"""Laws of accepting, of the lease and of waking, on a real server."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import pytest
+from redis import Redis
+from store_moves import BROKER, BUYER, MONTH, PLENTY, START, change, request_about, submission
+from store_steps import BASE, accept, contents, expire_lease, lease, live, read, settle, stammer, take
+
+from worker.contract import Relation
+from worker.errors import BacklogFull, LeaseLost
+from worker.planner.answer import Settled
+from worker.ports import Pause, Receipt, Writes
+from worker.store.redis import RedisStore
+from worker.testing import FakeClock
+
+# --- accepting
+
+
+def test_the_same_accept_twice_writes_nothing_and_answers_the_same(store: RedisStore, redis_client: Redis) -> None:
+    changes = [change(1, 9, batch="import"), change(2, 9, 10, name=BROKER)]
+    receipts = accept(store, *changes)
+    before = contents(redis_client)
+    assert accept(store, *changes) == receipts
+    assert contents(redis_client) == before
+
+
+def test_an_event_id_known_under_another_job_is_answered_with_the_first(store: RedisStore, redis_client: Redis) -> None:
+    store.accept("acme", [submission("1", change(1, 9), event_id="e")], max_backlog=PLENTY, oldest=MONTH)
+    again = store.accept("acme", [submission("2", change(1, 9), event_id="e")], max_backlog=0, oldest=MONTH)
+    other = store.accept("acme", [submission("3", change(2, 9), event_id="e")], max_backlog=0, oldest=MONTH)
+    assert again.receipts == (Receipt("acme-1", duplicate=True),)
+    assert [(refused.reason, refused.job) for refused in other.refused] == [("conflict", "acme-1")]
+    assert redis_client.lrange(f"{BASE}inbox", 0, -1) == [b"acme-1"]
+
+
+def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(store: RedisStore, redis_client: Redis, clock: FakeClock) -> None:
+    ahead = change(1, 10, occurred_at=clock.now() + 301_000_000)
+    answer = store.accept("acme", [submission("1", change(1, 9)), submission("2", ahead)], max_backlog=PLENTY, oldest=MONTH)
+    assert [(refused.position, refused.reason) for refused in answer.refused] == [(1, "ahead")]
+    with pytest.raises(BacklogFull):
+        store.accept("acme", [submission("1", change(1, 9)), submission("2", change(1, 10))], max_backlog=1, oldest=MONTH)
+    assert contents(redis_client, f"{BASE}*") == {}
+
+
+def test_exactly_one_of_many_concurrent_accepts_is_told_to_wake_a_worker(store: RedisStore) -> None:
+    def one(number: int) -> bool:
+        return store.accept("acme", [submission(str(number), change(number, 9))], max_backlog=PLENTY, oldest=MONTH).wake
+
+    with ThreadPoolExecutor(16) as threads:
+        for first in (1, 101):
+            assert sum(threads.map(one, range(first, first + 64))) == 1
+            lease(store)  # clears the mark
+
+
+def test_a_moment_at_the_epoch_is_that_moment_and_not_now(store: RedisStore) -> None:
+    answer = store.accept("acme", [submission("1", change(1, 9, occurred_at=0))], max_backlog=PLENTY, oldest=MONTH)
+    assert [refused.reason for refused in answer.refused] == ["too_old"]
+
+
+# --- leases and steps
+
+
+def test_a_job_is_never_both_in_the_inbox_and_open(store: RedisStore, redis_client: Redis) -> None:
+    def where() -> tuple[list[str], set[str]]:
+        opened = held.records([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)]).values()
+        inbox = [job.decode() for job in redis_client.lrange(f"{BASE}inbox", 0, -1)]
+        return inbox, {wish.job for record in opened if record.open for wish in record.open.wishes}
+
+    held = lease(store)
+    accept(store, change(1, 9), change(1, 10))
+    assert where() == (["acme-000", "acme-001"], set())
+    read(held)
+    assert where() == (["acme-000", "acme-001"], set())
+    take(held)
+    assert where() == ([], {"acme-000", "acme-001"})
+    settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
+    store.replay("acme", ["acme-000"])
+    assert where() == (["acme-000"], {"acme-001"})
+
+
+def test_every_step_carried_out_twice_leaves_what_it_leaves_once(redis_client: Redis) -> None:
+    left = []
+    for repeated in (False, True):
+        redis_client.flushall()
+        clock = FakeClock(START)
+        store = RedisStore(redis_client, "t", now=clock.now)
+        if repeated:
+            stammer(store)
+        live(store, clock)
+        left.append(contents(redis_client))
+    assert left[0] == left[1]
+    assert len(left[0]) > 20
+
+
+def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(store: RedisStore, redis_client: Redis) -> None:
+    accept(store, change(1, 9))
+    old = lease(store, "old")
+    work, request = read(old), request_about([Relation(BUYER, 1, 9)])
+    assert store.lease("acme", "new") is None
+    for takeover in (False, True):
+        expire_lease(redis_client)
+        if takeover:
+            lease(store, "new")
+        before = contents(redis_client)
+        steps: list[Callable[[], object]] = [
+            old.renew,
+            old.release,
+            lambda: read(old),
+            lambda: old.take(work.jobs, (), Writes()),
+            lambda: old.begin("r1", request),
+            lambda: old.settle("r1", Writes(settled=[Settled("acme-000", Relation(BUYER, 1, 9), "applied")])),
+        ]
+        for step in steps:
+            with pytest.raises(LeaseLost):
+                step()
+        assert contents(redis_client) == before
+
+
+def test_a_lease_ends_ten_seconds_after_it_was_last_renewed(store: RedisStore, redis_client: Redis) -> None:
+    held = lease(store)
+    redis_client.pexpire(f"{BASE}lease", 100)
+    held.renew()
+    assert 9_000 < redis_client.pttl(f"{BASE}lease") <= 10_000
+
+
+def test_a_request_that_was_begun_stays_begun_whatever_was_paused_before_its_answer_was_repeated(
+    store: RedisStore, clock: FakeClock
+) -> None:
+    accept(store, change(1, 9))
+    held = lease(store)
+    take(held)
+    signed = clock.now()
+    stammer(store, between=lambda: (clock.sleep(1.0), store.pause("acme", Pause("by hand"))))
+    held._scripts = store._scripts
+    assert held.begin("r1", request_about([Relation(BUYER, 1, 9)])) == signed
+    held.settle("r1", Writes(settled=[Settled("acme-000", Relation(BUYER, 1, 9), "applied")]))
+    job = store.job("acme-000")
+    assert job is not None
+    assert job.state == "succeeded"
+
+
+def test_a_begin_that_arrives_again_after_its_settle_leaves_no_trace(store: RedisStore, redis_client: Redis) -> None:
+    accept(store, change(1, 9))
+    held = lease(store)
+    take(held)
+    step = held._step
+    settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
+    store._scripts.begin(keys=["t:{acme}"], args=[START, "h1", step, "r1", b"{}"])
+    assert redis_client.hgetall(f"{BASE}journal") == {}
+
+
+def test_jobs_that_were_erased_from_the_inbox_do_not_shift_the_others(store: RedisStore, redis_client: Redis) -> None:
+    accept(store, change(1, 9), change(1, 10), change(1, 11))
+    redis_client.delete(f"{BASE}job:acme-000")
+    held = lease(store)
+    work = read(held)
+    assert [job.job for job in work.jobs] == ["acme-001", "acme-002"]
+    held.take(work.jobs[:1], (), Writes())
+    assert redis_client.lrange(f"{BASE}inbox", 0, -1) == [b"acme-002"]
+
+
+# --- waking
+
+
+def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(store: RedisStore, clock: FakeClock) -> None:
+    accept(store, change(1, 9))
+    held = lease(store)
+    assert held.release() == 0.0
+    again = store.accept("acme", [submission("2", change(2, 9))], max_backlog=PLENTY, oldest=MONTH)
+    assert not again.wake
+    assert store.due(["acme"]) == []
+    clock.sleep(2.0)
+    assert store.due(["acme"]) == ["acme"]
+    assert store.due(["acme"]) == []
+
+
+def test_release_says_when_waiting_work_is_due_and_leaves_later_work_to_the_sweep(
+    store: RedisStore, redis_client: Redis, clock: FakeClock
+) -> None:
+    accept(store, change(1, 9))
+    held = lease(store)
+    take(held, later=60.0)
+    assert held.release() == 60.0
+    assert not redis_client.exists(f"{BASE}wake")
+    assert store.due(["acme"]) == []
+    clock.sleep(60.0)
+    assert store.due(["acme"]) == ["acme"]
+
+
+def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(store: RedisStore, clock: FakeClock) -> None:
+    accept(store, change(1, 9))
+    repaired = []
+    for _ in range(400):
+        clock.sleep(1.0)
+        repaired += [clock.monotonic()] if store.due(["acme"]) else []
+    assert [later - earlier for earlier, later in pairwise(repaired)] == [4, 8, 16, 32, 60, 60, 60, 60, 60]
+
+
+def test_an_account_that_is_leased_paused_or_empty_is_not_due(store: RedisStore, redis_client: Redis, clock: FakeClock) -> None:
+    held = lease(store)
+    accept(store, change(1, 9))
+    clock.sleep(3600.0)
+    assert store.due(["acme", "baker"]) == []
+    held.stop(Pause("credentials"))
+    held.release()
+    clock.sleep(3600.0)
+    assert store.due(["acme", "baker"]) == []
+    assert store.resume("acme")
+    assert store.due(["acme", "baker"]) == ["acme"]

@@ -1,0 +1,157 @@
+"""The store's values survive the way to bytes and back, and writes lose nothing when they are cut."""
+
+from itertools import chain
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.contract import Change, Relation
+from worker.planner.answer import Settled
+from worker.planner.case import Doubt, Open, Refusal
+from worker.planner.fold import Known, Mark, Version, Wish
+from worker.planner.values import Action, Request
+from worker.ports import Begun, OpenWrite, Pause, Record, RequestRecord, Submission, Writes
+from worker.store import wire
+
+ids = st.integers(1, 2**31)
+micros = st.integers(1, 2**52)
+words = st.text(min_size=1, max_size=12)
+names = st.sampled_from(["estate:address:buyer", "calendar:address", "estate:estateUnit"])
+job_ids = st.integers(0, 999).map(lambda number: f"acme-{number:018d}")
+infos = st.dictionaries(words, st.text(max_size=12), max_size=3).map(lambda info: tuple(sorted(info.items())))
+relations = st.builds(Relation, names, ids, ids)
+versions = st.builds(Version, micros, ids)
+marks = st.builds(Mark, versions, job_ids)
+wishes = st.builds(Wish, versions, job_ids, st.sampled_from(["create", "modify", "delete"]), infos)
+refusals = st.builds(Refusal, st.integers(0, 400), st.sampled_from(["record", "ambiguous", "poison"]), st.text(max_size=20))
+opens = st.builds(
+    Open,
+    st.lists(wishes, min_size=1, max_size=3).map(tuple),
+    marks,
+    since=micros,
+    not_before=st.one_of(st.just(0), micros),
+    tries=st.integers(0, 9),
+    losses=st.integers(0, 9),
+    misses=st.integers(0, 9),
+    verify=st.booleans(),
+    refused=st.booleans(),
+    absent=st.booleans(),
+    part=st.sampled_from(["", "a:1:2/01.3"]),
+    reduced=st.booleans(),
+    held=st.booleans(),
+    refusal=st.none() | refusals,
+)
+knowns = st.builds(Known, marks, marks, st.dictionaries(words, marks, max_size=2))
+doubts = st.builds(Doubt, micros, st.sampled_from(["create", "modify", "delete"]), infos)
+stars = st.builds(
+    Action,
+    st.sampled_from(["create", "modify", "delete", "get"]),
+    names,
+    st.tuples(ids),
+    st.lists(ids, max_size=4).map(tuple),
+    infos,
+    st.sampled_from(["", "a/0"]),
+    st.lists(relations, max_size=2).map(tuple),
+)
+requests = st.builds(Request, st.lists(stars, min_size=1, max_size=3).map(tuple))
+settled = st.builds(Settled, job_ids, relations, st.sampled_from(wire.RESULTS), st.just("") | job_ids, st.none() | refusals)
+changes = st.builds(
+    Change,
+    account=st.just("acme"),
+    action=st.sampled_from(["create", "modify", "delete"]),
+    type=names,
+    parents=st.tuples(ids),
+    children=st.lists(ids, min_size=1, max_size=4, unique=True).map(tuple),
+    info=infos,
+    occurred_at=st.none() | micros,
+    source=words,
+    batch=st.text(max_size=12),
+)
+rests = st.none() | st.tuples(knowns, st.none() | doubts)
+
+
+def bare(writes: Writes) -> dict[str, object]:
+    """The writes in one piece."""
+    [whole] = wire.chunks(writes, "r1", size=0)
+    return whole
+
+
+@given(relations, opens, rests)
+def test_what_is_open_and_remembered_of_a_relation_comes_back(
+    relation: Relation, opened: Open, rest: tuple[Known, Doubt | None] | None
+) -> None:
+    whole = bare(Writes({relation: OpenWrite(opened)}, {relation: rest} if rest else {}))
+    [(name, blob, due)] = whole["opens"]
+    memory = whole["relations"][0][1][1].encode() if rest else None
+    known, doubt = rest or (Known(), None)
+    assert wire.records([[name.encode(), blob.encode(), memory]]) == {relation: Record(opened, known, doubt)}
+    assert due == (opened.not_before or opened.since)
+
+
+@given(st.dictionaries(job_ids, st.tuples(micros, requests), max_size=4))
+def test_begun_requests_come_back_oldest_first(journal: dict[str, tuple[int, Request]]) -> None:
+    flat = chain.from_iterable((name.encode(), b"%d %s" % (signed, wire.encode(request))) for name, (signed, request) in journal.items())
+    expected = [Begun(name, signed, request) for name, (signed, request) in journal.items()]
+    assert wire.begun(list(flat)) == tuple(sorted(expected, key=lambda begun: (begun.signed, begun.request_id)))
+
+
+@given(requests, words)
+def test_the_record_of_a_request_comes_back(request: Request, message: str) -> None:
+    record = RequestRecord(id="r1", at=1, status=200, seconds=0.1, message=message, actions=request.actions, answers=(("ok", 0, message),))
+    assert msgspec.json.decode(wire.encode(record), type=RequestRecord) == record
+
+
+def row_of(entry: Submission) -> dict[bytes, bytes]:
+    """The job's hash as accept.lua leaves it."""
+    _, event, _, occurred, total, _, _, flat = wire.submission(entry)
+    kept = {"s": "queued", "n": 7, "o": occurred or 7, "q": 3, "r": total, "z": total, "k": event}
+    fields = {**dict(zip(flat[::2], flat[1::2], strict=True)), **kept}
+    return {name.encode(): str(value).encode() for name, value in fields.items()}
+
+
+@given(changes, words, st.lists(st.sampled_from(["a:1", "a::2"]), max_size=2).map(tuple))
+def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str, firsts: tuple[str, ...]) -> None:
+    row = row_of(Submission("acme-1", change, event_id, firsts=firsts))
+    job = wire.job("acme", "acme-1", row)
+    assert (job.action, job.type, job.parents, job.children, job.info) == (
+        change.action,
+        change.type,
+        change.parents,
+        change.children,
+        change.info,
+    )
+    assert (job.source, job.event_id, job.batch, job.occurred_at) == (change.source, event_id, change.batch, change.occurred_at or 7)
+    assert job.total == len(change.relations)
+    taken = wire.taken([b"acme-1", *(row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q", b"ag", b"g"))])
+    assert (taken.action, taken.relations, taken.info, taken.firsts) == (change.action, change.relations, change.info, firsts)
+
+
+@given(changes, st.lists(relations, min_size=1, max_size=3))
+def test_a_replayed_job_is_taken_for_its_failed_relations_only(change: Change, failed: list[Relation]) -> None:
+    row = row_of(Submission("acme-1", change, "e1"))
+    cells = [row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q")]
+    again = " ".join(map(str, failed)).encode()
+    assert wire.taken([b"acme-1", *cells, again, None]).relations == tuple(failed)
+
+
+@given(st.lists(settled, max_size=12, unique_by=lambda entry: (entry.job, entry.relation)), st.integers(1, 4))
+def test_cut_writes_are_whole_for_each_relation_and_lose_and_invent_nothing(outcomes: list[Settled], size: int) -> None:
+    named = dict.fromkeys(entry.relation for entry in outcomes)
+    writes = Writes({each: OpenWrite(None) for each in named}, {}, outcomes)
+    cuts = list(wire.chunks(writes, "r1", size=size))
+    assert all(len(cut["opens"]) <= size for cut in cuts)
+    for part in ("opens", "relations"):
+        assert [entry for cut in cuts for entry in cut[part]] == bare(writes)[part]
+    counted = {(job, at): count for cut in cuts for job, counts, *_ in cut["jobs"] for at, count in enumerate(counts) if count}
+    for job, at in counted:
+        total = sum(counts[at] for cut in cuts for name, counts, *_ in cut["jobs"] if name == job)
+        assert total == sum(entry.job == job and wire.RESULTS[at] == entry.result for entry in outcomes)
+    assert sum(sum(counts) for cut in cuts for _, counts, *_ in cut["jobs"]) == len(outcomes)
+    assert sum(sum(cut["counts"].values()) for cut in cuts) == len(outcomes)
+
+
+@given(st.builds(Pause, words, st.text(max_size=20), micros, micros, words))
+def test_a_pause_comes_back(pause: Pause) -> None:
+    assert wire.pause([str(cell).encode() for cell in pause]) == pause
+    assert wire.pause(None) is None
