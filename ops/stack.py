@@ -21,7 +21,7 @@ from celery import Celery
 from ops import embedded
 from ops.processes import Process, free_port
 from worker.config import Settings
-from worker.wiring import settings_of
+from worker.wiring import Runtime, settings_of
 
 Part = Literal["worker", "beat", "api"]
 
@@ -31,7 +31,14 @@ PARTING: Final = 3.0  # seconds a part may take to end
 QUEUES: Final = "relations.intake,relations.flush,relations.ops"
 KEY: Final = "demo-key-that-opens-nothing-but-this-machine"
 SIMULATOR: Final = "import sys; from ops.simulator import Simulator, serve; serve(Simulator({}), port=int(sys.argv[1])).wait()"
-QUICK: Final[Mapping[str, Any]] = {"window": 0.25, "rate": 200.0, "burst": 200, "timeout": 5.0, "backoff": [0.1, 2.0]}
+QUICK: Final[Mapping[str, Any]] = {
+    "window": 1.0,
+    "rate": 200.0,
+    "burst": 200,
+    "timeout": 5.0,
+    "backoff": [0.1, 2.0],
+    "max_attempts": 20,
+}
 
 WEBHOOK: Final = """
 [sources.immo]
@@ -131,11 +138,25 @@ class Stack:
         app.conf.update(task_ignore_result=True, broker_connection_timeout=5.0)
         return app
 
+    def runtime(self, *, wakes: bool = True) -> Runtime:
+        """The runtime of a producer in this process; one that does not wake leaves that to the sweep."""
+        app = self.celery()
+
+        def wake(account: str, seconds: float) -> None:
+            if wakes:
+                app.send_task("relations.flush", [account], countdown=seconds or None, queue="relations.flush")
+
+        return Runtime(self.settings(), wake=wake)
+
     def simulate(self, route: str, document: Mapping[str, Any] | None = None, **query: str) -> Any:
         """What the simulator's own endpoint `/_sim/<route>` answers: a GET, or a POST of the document."""
         method = "GET" if document is None else "POST"
         answer = self.http.request(method, f"{self.simulator}/_sim/{route}", params=query, json=document)
         return answer.raise_for_status().json()
+
+    def ended(self) -> list[str]:
+        """The parts that are not running any more."""
+        return [name for name, process in self.processes.items() if not process.running]
 
     def log(self, name: str) -> Path:
         """Where a part writes its log."""
@@ -182,7 +203,7 @@ class Stack:
         commands = self._commands(port)
         for name in self.shape.parts:
             self._launch(name, commands[name])
-        probes = {"worker": self._worker_answers, "beat": self._beat_works, "api": lambda: self._answers(f"{self.url}/readyz")}
+        probes = {"worker": self._worker_answers, "beat": self._beat_keeps_time, "api": lambda: self._answers(f"{self.url}/readyz")}
         lines = {
             "worker": f"Celery worker      {self.shape.concurrency} processes",
             "beat": "Celery beat",
@@ -197,7 +218,7 @@ class Stack:
         options = ["-c", str(self.shape.concurrency), "-l", "INFO", "--without-gossip", "--without-mingle"]
         return {
             "worker": [*celery, "worker", "-Q", QUEUES, *options],
-            "beat": [*celery, "beat", "-l", "INFO", "-s", str(self.directory / "beat")],
+            "beat": [*celery, "beat", "-l", "INFO", "-s", str(self.directory / "schedule")],
             "api": [sys.executable, "-m", "ops.cli", "api", "--host", "127.0.0.1", "--port", str(port)],
         }
 
@@ -219,8 +240,8 @@ class Stack:
         with self.celery() as app:
             return bool(app.control.ping(timeout=0.5, limit=1))
 
-    def _beat_works(self) -> bool:
-        return any(self.directory.glob("beat*")) and b"beat: Starting" in self.log("beat").read_bytes()
+    def _beat_keeps_time(self) -> bool:
+        return any(self.directory.glob("schedule*"))  # it keeps there what it has sent
 
 
 @contextmanager

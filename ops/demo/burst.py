@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from ops.demo.office import APPOINTMENT, Office, Step, World
-from worker.contract import MessageDict, write_instant
+from worker.contract import MessageDict, Relation, write_instant
 
 Route = Literal["batch", "single", "celery"]
 
@@ -28,7 +28,7 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burst:
-    """What arrives, in order, and per account what the CRM should hold before and after its missing addresses exist."""
+    """What arrives, in order, and per account what the CRM should hold and no longer hold; `mended`: once missing addresses exist."""
 
     arrivals: tuple[Arrival, ...]
     changes: int
@@ -37,6 +37,7 @@ class Burst:
     missing: Mapping[str, frozenset[int]]
     asked: Mapping[str, World]
     mended: Mapping[str, World]
+    absent: Mapping[str, frozenset[Relation]]
 
 
 def burst(changes: int, *, seed: int, accounts: Sequence[str], start: int) -> Burst:
@@ -53,6 +54,7 @@ def burst(changes: int, *, seed: int, accounts: Sequence[str], start: int) -> Bu
         missing={office.name: frozenset(office.missing) for office in offices},
         asked={office.name: office.asked() for office in offices},
         mended={office.name: office.world for office in offices},
+        absent={office.name: office.absent() for office in offices},
     )
 
 

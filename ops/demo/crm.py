@@ -76,13 +76,13 @@ def settle(store: Store, stack: Stack, *, accepted: int, seconds: float, say: Ca
             return now
         if time.monotonic() > deadline:
             raise Unfinished(f"after {seconds:g} s {now['accepted']:,} of {accepted:,} changes are accepted and {open_now:,} still wait")
-        say(f"{now['accepted']:,} accepted · {now['backlog']:,} in the inbox · {now['open']:,} relations open · {now['requests']:,} requests")
+        say(f"{now['accepted']:,} accepted · {now['backlog']:,} in the inbox · {now['open']:,} open · {now['requests']:,} requests")
         time.sleep(POLL)
 
 
-def is_open(states: Mapping[str, int]) -> bool:
-    """Whether any job still waits for an outcome."""
-    return any(states.get(state) for state in OPEN_STATES)
+def open_jobs(states: Mapping[str, int]) -> int:
+    """How many jobs still wait for an outcome."""
+    return sum(states.get(state, 0) for state in OPEN_STATES)
 
 
 def _said(info: Mapping[str, str] | None) -> str:

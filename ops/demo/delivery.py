@@ -52,7 +52,7 @@ def deliver(stack: Stack, arrivals: Sequence[Arrival]) -> Counter[str]:
 
 
 def _send(parcel: Parcel, http: httpx.Client, celery: Celery) -> Counter[str]:
-    sent = Counter({parcel.route: len(parcel.messages)})
+    sent = Counter[str]({parcel.route: len(parcel.messages)})
     if parcel.route == "celery":
         celery.send_task("relations.accept", [list(parcel.messages)], queue="relations.intake")
         return sent

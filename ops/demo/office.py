@@ -40,6 +40,7 @@ class Office:
     dice: random.Random
     size: int
     world: World = field(default_factory=dict)
+    touched: set[Relation] = field(default_factory=set)
     missing: set[int] = field(default_factory=set)
     contradictions: int = 0
     _linked: list[Relation] = field(default_factory=list)
@@ -57,11 +58,15 @@ class Office:
         """What the CRM can hold of the world while addresses are missing."""
         return {relation: info for relation, info in self.world.items() if relation.child < MISSING}
 
+    def absent(self) -> frozenset[Relation]:
+        """What was linked once and should not be any more."""
+        return frozenset(self.touched - self.world.keys())
+
     def _story(self) -> Callable[[], Step]:
         if not self.missing:
             return self._mistake
         stories = [self._enquiry, self._search, self._deal, self._withdrawal, self._return, self._viewing, self._mistake]
-        return self.dice.choices(stories, (400, 100, 220, 140, 60, 75, 5))[0]
+        return self.dice.choices(stories, (430, 100, 230, 145, 60, 30, 5))[0]
 
     def _enquiry(self) -> Step:
         """A portal sends everyone who asked about an estate in the last minute."""
@@ -125,6 +130,7 @@ class Office:
     def _note(self, step: Step) -> None:
         """Let the world be as the step asks."""
         for relation in step.relations():
+            self.touched.add(relation)
             if step.action == "delete":
                 self.contradictions += self.world.pop(relation, None) is not None
             elif step.action == "create":

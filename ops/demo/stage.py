@@ -9,13 +9,15 @@ from rich.console import Console
 from rich.status import Status
 
 EVERY: Final = 2.0  # seconds between plain lines of progress
+WIDE: Final = 120  # characters, where there is no terminal to ask
 
 
 class Stage:
     """A place to speak; a silent one says nothing, so that a JSON document stays alone."""
 
-    def __init__(self, console: Console | None = None, *, silent: bool = False) -> None:
-        self._console = console or Console(highlight=False, quiet=silent)
+    def __init__(self, *, silent: bool = False) -> None:
+        plain = Console(highlight=False, quiet=silent, soft_wrap=True)
+        self._console = plain if plain.is_terminal else Console(highlight=False, quiet=silent, soft_wrap=True, width=WIDE)
         self.started = time.monotonic()
 
     def title(self, text: str) -> None:

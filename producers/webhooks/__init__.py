@@ -1,0 +1,1 @@
+"""Webhooks of other systems: who sent one (`signatures`), and what it means (`rules`)."""

@@ -1,11 +1,12 @@
-"""A store on a clean database, by a clock that only the test moves."""
+"""A store on a clean database, or in memory, by a clock that only the test moves."""
 
 import pytest
 from redis import Redis
 from store_moves import START
 
+from worker.ports import Store
 from worker.store.redis import RedisStore
-from worker.testing import FakeClock
+from worker.testing import FakeClock, MemoryStore
 
 
 @pytest.fixture
@@ -14,5 +15,11 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def store(redis_client: Redis, clock: FakeClock) -> RedisStore:
+def redis_store(redis_client: Redis, clock: FakeClock) -> RedisStore:
     return RedisStore(redis_client, "t", now=clock.now)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest, clock: FakeClock) -> Store:
+    """Both, one after the other."""
+    return MemoryStore(clock.now) if request.param == "memory" else request.getfixturevalue("redis_store")

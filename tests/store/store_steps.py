@@ -21,33 +21,33 @@ from store_moves import (
 
 from worker.contract import Change, Relation
 from worker.planner.fold import Result
-from worker.ports import Pause, Receipt, Work, Writes
-from worker.store.lease import RedisLease, Scripts
+from worker.ports import Lease, Pause, Receipt, Store, Work, Writes
+from worker.store.lease import Scripts
 from worker.store.redis import RedisStore
-from worker.testing import FakeClock
+from worker.testing import FakeClock, MemoryStore
 
 BASE = "t:{acme}:"
 
 
-def accept(store: RedisStore, *changes: Change, first: int = 0) -> list[Receipt]:
+def accept(store: Store, *changes: Change, first: int = 0) -> list[Receipt]:
     """The changes accepted as jobs acme-000, acme-001, …"""
     submissions = [submission(f"{first + number:03d}", each) for number, each in enumerate(changes)]
     return list(store.accept("acme", submissions, max_backlog=PLENTY, oldest=MONTH).receipts)
 
 
-def lease(store: RedisStore, holder: str = "h1") -> RedisLease:
+def lease(store: Store, holder: str = "h1") -> Lease:
     """The lease of acme."""
     held = store.lease("acme", holder)
     assert held is not None
     return held
 
 
-def read(held: RedisLease) -> Work:
+def read(held: Lease) -> Work:
     """All there is."""
     return held.read(max_jobs=1000, max_relations=5000)
 
 
-def take(held: RedisLease, *, later: float = 0.0) -> Work:
+def take(held: Lease, *, later: float = 0.0) -> Work:
     """Everything in the inbox made open."""
     work, writes = read(held), Writes()
     for relation, wishes in wishes_of(work.jobs, work.records).items():
@@ -56,7 +56,7 @@ def take(held: RedisLease, *, later: float = 0.0) -> Work:
     return work
 
 
-def settle(held: RedisLease, request_id: str, results: dict[Relation, Result]) -> Writes:
+def settle(held: Lease, request_id: str, results: dict[Relation, Result]) -> Writes:
     """One request begun and settled, each relation with one result for all its jobs."""
     request = request_about(results)
     signed, writes = held.begin(request_id, request), Writes()
@@ -80,9 +80,12 @@ def contents(client: Redis, pattern: str = "*") -> dict[bytes, Any]:
     return {key: (readers[client.type(key)](key), client.pttl(key) > 0) for key in client.scan_iter(pattern, count=1000)}
 
 
-def expire_lease(client: Redis) -> None:
+def expire_lease(store: Store) -> None:
     """Its ten seconds are over."""
-    client.delete(f"{BASE}lease")
+    if isinstance(store, RedisStore):
+        store._client.delete(f"{BASE}lease")
+    elif isinstance(store, MemoryStore):
+        store._state("acme").held = None
 
 
 def stammer(store: RedisStore, between: Callable[[], object] = lambda: None) -> None:
@@ -99,7 +102,7 @@ def stammer(store: RedisStore, between: Callable[[], object] = lambda: None) -> 
     store._scripts = Scripts(*map(twice, store._scripts))
 
 
-def live(store: RedisStore, clock: FakeClock) -> None:
+def live(store: Store, clock: FakeClock) -> None:
     """A bit of everything."""
     accept(store, change(1, 9, 10, batch="import"), change(2, 9, name=BROKER), change(3, 9), change(3, 9, kind="delete"))
     held = lease(store)

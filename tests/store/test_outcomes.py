@@ -19,21 +19,21 @@ from worker.testing import FakeClock
 # --- poison
 
 
-def test_a_batch_whose_worker_died_is_halved_and_in_the_end_condemned_alone(store: RedisStore, redis_client: Redis) -> None:
+def test_a_batch_whose_worker_died_is_halved_and_in_the_end_condemned_alone(store: Store) -> None:
     accept(store, *(change(number, 9) for number in range(1, 9)))
     reads = []
     for number in range(7):
         work = read(lease(store, f"h{number}"))
         reads.append((len(work.jobs), work.condemned))
-        expire_lease(redis_client)
+        expire_lease(store)
     assert reads == [(8, False), (4, False), (2, False), (1, False), (1, False), (1, False), (1, True)]
 
 
-def test_what_its_worker_survives_is_never_condemned_and_batches_grow_again(store: RedisStore, redis_client: Redis) -> None:
+def test_what_its_worker_survives_is_never_condemned_and_batches_grow_again(store: Store) -> None:
     accept(store, *(change(number, 9) for number in range(1, 9)))
     for number in range(5):
         read(lease(store, f"lost{number}"))
-        expire_lease(redis_client)
+        expire_lease(store)
     sizes = []
     for number in range(6):
         held = lease(store, f"h{number}")
@@ -53,22 +53,22 @@ def test_what_its_worker_survives_is_never_condemned_and_batches_grow_again(stor
 def test_counters_equal_the_sum_of_outcomes_also_after_a_replay(redis_client: Redis, fates: list[list[Result]]) -> None:
     redis_client.flushall()
     store = RedisStore(redis_client, "t", now=FakeClock(START).now)
-    accept(store, *(change(number, *range(1, len(results) + 1), batch="import") for number, results in enumerate(fates, 1)))
-    held = lease(store)
+    accept(redis_store, *(change(number, *range(1, len(results) + 1), batch="import") for number, results in enumerate(fates, 1)))
+    held = lease(redis_store)
     take(held)
     results = {Relation(BUYER, parent, child): fate for parent, fated in enumerate(fates, 1) for child, fate in enumerate(fated, 1)}
     settle(held, "r1", results)
-    check_counters(store)
-    assert {job.id: job.failed for job in store.jobs("acme").jobs} == {
+    check_counters(redis_store)
+    assert {job.id: job.failed for job in redis_store.jobs("acme").jobs} == {
         f"acme-{number:03d}": tuple(Relation(BUYER, number + 1, child) for child, fate in enumerate(fated, 1) if fate == "failed")
         for number, fated in enumerate(fates)
     }
-    store.replay("acme", store.failed("acme", limit=100))
-    check_counters(store)
+    redis_store.replay("acme", redis_store.failed("acme", limit=100))
+    check_counters(redis_store)
     take(held)
     settle(held, "r2", dict.fromkeys((relation for relation, fate in results.items() if fate == "failed"), "applied"))
-    check_counters(store)
-    assert store.failed("acme", limit=100) == []
+    check_counters(redis_store)
+    assert redis_store.failed("acme", limit=100) == []
 
 
 def check_counters(store: RedisStore) -> None:
@@ -82,21 +82,21 @@ def check_counters(store: RedisStore) -> None:
     assert counts["accepted"] == len(jobs) == store.batch("acme", "import")["accepted"]
 
 
-def test_a_settle_of_more_relations_than_one_script_takes_counts_as_one_attempt(store: RedisStore, redis_client: Redis) -> None:
-    accept(store, change(1, *range(1, 501)), change(2, *range(1, 501)))
-    held = lease(store)
+def test_a_settle_of_more_relations_than_one_script_takes_counts_as_one_attempt(redis_store: RedisStore, redis_client: Redis) -> None:
+    accept(redis_store, change(1, *range(1, 501)), change(2, *range(1, 501)))
+    held = lease(redis_store)
     take(held)
     relations = [Relation(BUYER, parent, child) for child in range(1, 501) for parent in (1, 2)]
     settle(held, "r1", dict.fromkeys(relations, "applied"))
-    assert {(job.state, job.attempts, job.requests, job.counts["applied"]) for job in store.jobs("acme").jobs} == {
+    assert {(job.state, job.attempts, job.requests, job.counts["applied"]) for job in redis_store.jobs("acme").jobs} == {
         ("succeeded", 1, ("r1",), 500)
     }
     assert redis_client.hgetall(f"{BASE}journal") == {}
-    assert store.counts("acme")["requests"] == 1
-    assert store.counts("acme")["actions"] == 1000
+    assert redis_store.counts("acme")["requests"] == 1
+    assert redis_store.counts("acme")["actions"] == 1000
 
 
-def test_an_outcome_after_the_end_of_a_job_changes_nothing_about_it(store: RedisStore) -> None:
+def test_an_outcome_after_the_end_of_a_job_changes_nothing_about_it(store: Store) -> None:
     accept(store, change(1, 9))
     held = lease(store)
     take(held)
@@ -106,7 +106,7 @@ def test_an_outcome_after_the_end_of_a_job_changes_nothing_about_it(store: Redis
     assert (store.job("acme-000"), store.counts("acme")["succeeded"]) == (ended, batch)
 
 
-def test_the_first_refusal_stands_for_the_job_and_only_whole_request_ids_are_remembered(store: RedisStore) -> None:
+def test_the_first_refusal_stands_for_the_job_and_only_whole_request_ids_are_remembered(store: Store) -> None:
     accept(store, change(1, *range(1, 13)))
     held = lease(store)
     take(held)
@@ -123,7 +123,7 @@ def test_the_first_refusal_stands_for_the_job_and_only_whole_request_ids_are_rem
     assert job.requests == tuple(ids[-6:])
 
 
-def test_a_relation_remembers_its_latest_jobs_only(store: RedisStore) -> None:
+def test_a_relation_remembers_its_latest_jobs_only(store: Store) -> None:
     relation = Relation(BUYER, 1, 9)
     accept(store, *(change(1, 9) for _ in range(60)))
     held = lease(store)

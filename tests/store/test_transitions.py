@@ -19,33 +19,33 @@ from worker.testing import FakeClock
 # --- accepting
 
 
-def test_the_same_accept_twice_writes_nothing_and_answers_the_same(store: RedisStore, redis_client: Redis) -> None:
+def test_the_same_accept_twice_writes_nothing_and_answers_the_same(redis_store: RedisStore, redis_client: Redis) -> None:
     changes = [change(1, 9, batch="import"), change(2, 9, 10, name=BROKER)]
-    receipts = accept(store, *changes)
+    receipts = accept(redis_store, *changes)
     before = contents(redis_client)
-    assert accept(store, *changes) == receipts
+    assert accept(redis_store, *changes) == receipts
     assert contents(redis_client) == before
 
 
-def test_an_event_id_known_under_another_job_is_answered_with_the_first(store: RedisStore, redis_client: Redis) -> None:
-    store.accept("acme", [submission("1", change(1, 9), event_id="e")], max_backlog=PLENTY, oldest=MONTH)
-    again = store.accept("acme", [submission("2", change(1, 9), event_id="e")], max_backlog=0, oldest=MONTH)
-    other = store.accept("acme", [submission("3", change(2, 9), event_id="e")], max_backlog=0, oldest=MONTH)
+def test_an_event_id_known_under_another_job_is_answered_with_the_first(redis_store: RedisStore, redis_client: Redis) -> None:
+    redis_store.accept("acme", [submission("1", change(1, 9), event_id="e")], max_backlog=PLENTY, oldest=MONTH)
+    again = redis_store.accept("acme", [submission("2", change(1, 9), event_id="e")], max_backlog=0, oldest=MONTH)
+    other = redis_store.accept("acme", [submission("3", change(2, 9), event_id="e")], max_backlog=0, oldest=MONTH)
     assert again.receipts == (Receipt("acme-1", duplicate=True),)
     assert [(refused.reason, refused.job) for refused in other.refused] == [("conflict", "acme-1")]
     assert redis_client.lrange(f"{BASE}inbox", 0, -1) == [b"acme-1"]
 
 
-def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(store: RedisStore, redis_client: Redis, clock: FakeClock) -> None:
+def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(redis_store: RedisStore, redis_client: Redis, clock: FakeClock) -> None:
     ahead = change(1, 10, occurred_at=clock.now() + 301_000_000)
-    answer = store.accept("acme", [submission("1", change(1, 9)), submission("2", ahead)], max_backlog=PLENTY, oldest=MONTH)
+    answer = redis_store.accept("acme", [submission("1", change(1, 9)), submission("2", ahead)], max_backlog=PLENTY, oldest=MONTH)
     assert [(refused.position, refused.reason) for refused in answer.refused] == [(1, "ahead")]
     with pytest.raises(BacklogFull):
-        store.accept("acme", [submission("1", change(1, 9)), submission("2", change(1, 10))], max_backlog=1, oldest=MONTH)
+        redis_store.accept("acme", [submission("1", change(1, 9)), submission("2", change(1, 10))], max_backlog=1, oldest=MONTH)
     assert contents(redis_client, f"{BASE}*") == {}
 
 
-def test_exactly_one_of_many_concurrent_accepts_is_told_to_wake_a_worker(store: RedisStore) -> None:
+def test_exactly_one_of_many_concurrent_accepts_is_told_to_wake_a_worker(store: Store) -> None:
     def one(number: int) -> bool:
         return store.accept("acme", [submission(str(number), change(number, 9))], max_backlog=PLENTY, oldest=MONTH).wake
 
@@ -55,7 +55,7 @@ def test_exactly_one_of_many_concurrent_accepts_is_told_to_wake_a_worker(store: 
             lease(store)  # clears the mark
 
 
-def test_a_moment_at_the_epoch_is_that_moment_and_not_now(store: RedisStore) -> None:
+def test_a_moment_at_the_epoch_is_that_moment_and_not_now(store: Store) -> None:
     answer = store.accept("acme", [submission("1", change(1, 9, occurred_at=0))], max_backlog=PLENTY, oldest=MONTH)
     assert [refused.reason for refused in answer.refused] == ["too_old"]
 
@@ -63,21 +63,21 @@ def test_a_moment_at_the_epoch_is_that_moment_and_not_now(store: RedisStore) -> 
 # --- leases and steps
 
 
-def test_a_job_is_never_both_in_the_inbox_and_open(store: RedisStore, redis_client: Redis) -> None:
+def test_a_job_is_never_both_in_the_inbox_and_open(redis_store: RedisStore, redis_client: Redis) -> None:
     def where() -> tuple[list[str], set[str]]:
         opened = held.records([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)]).values()
         inbox = [job.decode() for job in redis_client.lrange(f"{BASE}inbox", 0, -1)]
         return inbox, {wish.job for record in opened if record.open for wish in record.open.wishes}
 
-    held = lease(store)
-    accept(store, change(1, 9), change(1, 10))
+    held = lease(redis_store)
+    accept(redis_store, change(1, 9), change(1, 10))
     assert where() == (["acme-000", "acme-001"], set())
     read(held)
     assert where() == (["acme-000", "acme-001"], set())
     take(held)
     assert where() == ([], {"acme-000", "acme-001"})
     settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
-    store.replay("acme", ["acme-000"])
+    redis_store.replay("acme", ["acme-000"])
     assert where() == (["acme-000"], {"acme-001"})
 
 
@@ -88,22 +88,22 @@ def test_every_step_carried_out_twice_leaves_what_it_leaves_once(redis_client: R
         clock = FakeClock(START)
         store = RedisStore(redis_client, "t", now=clock.now)
         if repeated:
-            stammer(store)
-        live(store, clock)
+            stammer(redis_store)
+        live(redis_store, clock)
         left.append(contents(redis_client))
     assert left[0] == left[1]
     assert len(left[0]) > 20
 
 
-def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(store: RedisStore, redis_client: Redis) -> None:
-    accept(store, change(1, 9))
-    old = lease(store, "old")
+def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(redis_store: RedisStore, redis_client: Redis) -> None:
+    accept(redis_store, change(1, 9))
+    old = lease(redis_store, "old")
     work, request = read(old), request_about([Relation(BUYER, 1, 9)])
-    assert store.lease("acme", "new") is None
+    assert redis_store.lease("acme", "new") is None
     for takeover in (False, True):
-        expire_lease(redis_client)
+        expire_lease(redis_store)
         if takeover:
-            lease(store, "new")
+            lease(redis_store, "new")
         before = contents(redis_client)
         steps: list[Callable[[], object]] = [
             old.renew,
@@ -119,43 +119,43 @@ def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(store: Redi
         assert contents(redis_client) == before
 
 
-def test_a_lease_ends_ten_seconds_after_it_was_last_renewed(store: RedisStore, redis_client: Redis) -> None:
-    held = lease(store)
+def test_a_lease_ends_ten_seconds_after_it_was_last_renewed(redis_store: RedisStore, redis_client: Redis) -> None:
+    held = lease(redis_store)
     redis_client.pexpire(f"{BASE}lease", 100)
     held.renew()
     assert 9_000 < redis_client.pttl(f"{BASE}lease") <= 10_000
 
 
 def test_a_request_that_was_begun_stays_begun_whatever_was_paused_before_its_answer_was_repeated(
-    store: RedisStore, clock: FakeClock
+    redis_store: RedisStore, clock: FakeClock
 ) -> None:
-    accept(store, change(1, 9))
-    held = lease(store)
+    accept(redis_store, change(1, 9))
+    held = lease(redis_store)
     take(held)
     signed = clock.now()
-    stammer(store, between=lambda: (clock.sleep(1.0), store.pause("acme", Pause("by hand"))))
-    held._scripts = store._scripts
+    stammer(redis_store, between=lambda: (clock.sleep(1.0), redis_store.pause("acme", Pause("by hand"))))
+    held._scripts = redis_store._scripts
     assert held.begin("r1", request_about([Relation(BUYER, 1, 9)])) == signed
     held.settle("r1", Writes(settled=[Settled("acme-000", Relation(BUYER, 1, 9), "applied")]))
-    job = store.job("acme-000")
+    job = redis_store.job("acme-000")
     assert job is not None
     assert job.state == "succeeded"
 
 
-def test_a_begin_that_arrives_again_after_its_settle_leaves_no_trace(store: RedisStore, redis_client: Redis) -> None:
-    accept(store, change(1, 9))
-    held = lease(store)
+def test_a_begin_that_arrives_again_after_its_settle_leaves_no_trace(redis_store: RedisStore, redis_client: Redis) -> None:
+    accept(redis_store, change(1, 9))
+    held = lease(redis_store)
     take(held)
     step = held._step
     settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
-    store._scripts.begin(keys=["t:{acme}"], args=[START, "h1", step, "r1", b"{}"])
+    redis_store._scripts.begin(keys=["t:{acme}"], args=[START, "h1", step, "r1", b"{}"])
     assert redis_client.hgetall(f"{BASE}journal") == {}
 
 
-def test_jobs_that_were_erased_from_the_inbox_do_not_shift_the_others(store: RedisStore, redis_client: Redis) -> None:
-    accept(store, change(1, 9), change(1, 10), change(1, 11))
+def test_jobs_that_were_erased_from_the_inbox_do_not_shift_the_others(redis_store: RedisStore, redis_client: Redis) -> None:
+    accept(redis_store, change(1, 9), change(1, 10), change(1, 11))
     redis_client.delete(f"{BASE}job:acme-000")
-    held = lease(store)
+    held = lease(redis_store)
     work = read(held)
     assert [job.job for job in work.jobs] == ["acme-001", "acme-002"]
     held.take(work.jobs[:1], (), Writes())
@@ -165,7 +165,7 @@ def test_jobs_that_were_erased_from_the_inbox_do_not_shift_the_others(store: Red
 # --- waking
 
 
-def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(store: RedisStore, clock: FakeClock) -> None:
+def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(store: Store, clock: FakeClock) -> None:
     accept(store, change(1, 9))
     held = lease(store)
     assert held.release() == 0.0
@@ -178,19 +178,19 @@ def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(sto
 
 
 def test_release_says_when_waiting_work_is_due_and_leaves_later_work_to_the_sweep(
-    store: RedisStore, redis_client: Redis, clock: FakeClock
+    redis_store: RedisStore, redis_client: Redis, clock: FakeClock
 ) -> None:
-    accept(store, change(1, 9))
-    held = lease(store)
+    accept(redis_store, change(1, 9))
+    held = lease(redis_store)
     take(held, later=60.0)
     assert held.release() == 60.0
     assert not redis_client.exists(f"{BASE}wake")
-    assert store.due(["acme"]) == []
+    assert redis_store.due(["acme"]) == []
     clock.sleep(60.0)
-    assert store.due(["acme"]) == ["acme"]
+    assert redis_store.due(["acme"]) == ["acme"]
 
 
-def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(store: RedisStore, clock: FakeClock) -> None:
+def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(store: Store, clock: FakeClock) -> None:
     accept(store, change(1, 9))
     repaired = []
     for _ in range(400):
@@ -199,7 +199,7 @@ def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(store: 
     assert [later - earlier for earlier, later in pairwise(repaired)] == [4, 8, 16, 32, 60, 60, 60, 60, 60]
 
 
-def test_an_account_that_is_leased_paused_or_empty_is_not_due(store: RedisStore, redis_client: Redis, clock: FakeClock) -> None:
+def test_an_account_that_is_leased_paused_or_empty_is_not_due(store: Store, clock: FakeClock) -> None:
     held = lease(store)
     accept(store, change(1, 9))
     clock.sleep(3600.0)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from worker.contract import Info, Relation
-from worker.planner.fold import NEVER, NOTHING, Known, Lost, Mark, Target, Wish, confirm, fold
+from worker.planner.fold import NEVER, NOTHING, Known, Lost, Mark, Target, Wish, confirm, fold, overtaken
 from worker.planner.values import Kind, Operation
 
 CREATE_KEYS = frozenset({"statusTerminbestaetigung"})
@@ -84,17 +84,16 @@ def enter(
     Progress goes on when the target still asks the same; a changed target starts afresh but inherits `not_before` (R9).
     """
     folded = fold(wishes + (before.wishes if before else ()), known, cleared=before.cleared if before else NEVER, upsert=upsert)
-    if folded.target is None:
-        stale_delete = known.absent < folded.cleared < known.present
-        return None, folded.lost, known._replace(absent=folded.cleared) if stale_delete else known
-    target = folded.target
+    memory, target = overtaken(known, folded.cleared), folded.target  # even a stale delete makes older info void
+    if target is None:
+        return None, folded.lost, memory
     if before is None:
         opened = Open(target.wishes, target.cleared, since=now)
     elif _same(fold(before.wishes, known, cleared=before.cleared, upsert=upsert).target, target):
         opened = msgspec.structs.replace(before, wishes=target.wishes, cleared=target.cleared)
     else:
         opened = Open(target.wishes, target.cleared, since=now, not_before=before.not_before, verify=before.verify)
-    return Case(opened, known, doubt, target), folded.lost, known
+    return Case(opened, memory, doubt, target), folded.lost, memory
 
 
 def reopen(opened: Open, known: Known = NOTHING, doubt: Doubt | None = None, *, upsert: bool) -> Case | None:

@@ -127,8 +127,13 @@ def confirm(target: Target, known: Known, *, presence: bool, keys: Iterable[str]
     if not presence or target.presence is None:
         return known
     if target.presence:
-        return known._replace(present=target.decisive, absent=max(known.absent, target.cleared))
+        return overtaken(known._replace(present=target.decisive), target.cleared)
     return known._replace(absent=target.decisive)
+
+
+def overtaken(known: Known, cleared: Mark) -> Known:
+    """The memory with a delete that a newer, confirmed create made unnecessary; the same object if it held that already."""
+    return known._replace(absent=cleared) if known.absent < cleared < known.present else known
 
 
 def _alone(wish: Wish, upsert: bool) -> Target:

@@ -4,7 +4,7 @@ Two actions conflict if they touch the same relation, or if their type is ordere
 record. One pass with an index by relation and by record: no pair of actions is ever compared.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 
 from worker.contract import Order
 from worker.planner.values import Action, Request
@@ -17,23 +17,19 @@ def pack(actions: Iterable[Action], max_actions: int, *, order: Callable[[str], 
     """
     requests: list[list[Action]] = []
     bound: dict[Hashable, int] = {}  # mark → the first request behind every action that left it
-    onward: list[int] = [0]  # request → itself, or a later one to look at because it is full
+    onward: list[int] = []  # request → itself, or a later one to look at because it is full
     for action in actions:
         left, heeded = _marks(action, order(action.type), repeated)
         slot = _with_room(onward, max((bound[mark] for mark in heeded if mark in bound), default=0))
-        while len(requests) <= slot:
+        if slot == len(requests):
             requests.append([])
+            onward.append(slot)
         requests[slot].append(action)
         if len(requests[slot]) == max_actions:
             onward[slot] = slot + 1
         for mark in left:
             bound[mark] = max(bound.get(mark, 0), slot + 1)
-    return tuple(Request(tuple(request)) for request in requests if request)
-
-
-def second(action: Action, order: Order) -> bool:
-    """Whether the action is the half of a swap that goes behind."""
-    return (action.kind, order) in (("delete", "create_first"), ("create", "delete_first"))
+    return tuple(Request(tuple(request)) for request in requests)
 
 
 def _marks(action: Action, order: Order, repeated: bool) -> tuple[list[Hashable], list[Hashable]]:
@@ -47,19 +43,9 @@ def _marks(action: Action, order: Order, repeated: bool) -> tuple[list[Hashable]
 
 
 def _with_room(onward: list[int], slot: int) -> int:
-    """The first request from `slot` on that has room; the way there is shortened for the next one."""
-    while len(onward) <= slot + 1:
-        onward.append(len(onward))
-    seen = list(_way(onward, slot))
-    for full in seen[:-1]:
-        onward[full] = seen[-1]
-    return seen[-1]
-
-
-def _way(onward: list[int], slot: int) -> Iterator[int]:
-    yield slot
-    while onward[slot] != slot:
-        slot = onward[slot]
-        if slot == len(onward):
-            onward.append(slot)
-        yield slot
+    """The first request from `slot` on that has room, or the next new one; every full one on the way then leads further."""
+    while slot < len(onward) and (following := onward[slot]) != slot:
+        if following < len(onward):
+            onward[slot] = onward[following]
+        slot = following
+    return slot

@@ -3,25 +3,29 @@
 Pure, and equal inputs give equal plans: only several operations on one relation have an order of their own.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.contract import Info, Order, Relation
 from worker.planner.cover import Star, cover
-from worker.planner.pack import pack, second
+from worker.planner.pack import pack
 from worker.planner.values import Action, Kind, Operation, Request
 
-Group = tuple[int, Kind, str, Info, str]
-"""What the operations of one action have in common: (phase, kind, type, info, part)."""
+Group = tuple[int, int, bool, Kind, str, Info, str]
+"""What the operations of one action have in common: (level, phase, whether the type is free, kind, type, info, part)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most ids on the many side of an action, and the most actions in a request."""
+    """The most ids on the many side of an action, and the most actions in a request; both at least 1."""
 
     max_ids: int
     max_actions: int
+
+    def __post_init__(self) -> None:
+        if min(self.max_ids, self.max_actions) < 1:
+            raise ValueError(f"limits must be at least 1, got {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,35 +45,50 @@ class Plan:
 
 
 def plan(operations: Sequence[Operation], limits: Limits, order: Callable[[str], Order]) -> Plan:
-    """The plan for operations; `order` says of a type which half of a swap goes first."""
-    groups, repeated = _groups(operations)
-    actions: list[tuple[tuple[int, bool], Action]] = []
+    """The plan for operations; `order` says of a type which half of a swap goes first.
+
+    Operations on one relation keep the order they are given in, even where that is against the order of their type.
+    """
+    orders = {name: order(name) for name in {operation.relation.type for operation in operations}}
+    groups, relations = _groups(operations, orders)
+    actions: list[Action] = []
     least = 0
     for group in sorted(groups):
-        phase, _, name = group[:3]
         made, needed = _actions(group, groups[group], limits.max_ids)
+        actions += made
         least += needed
-        actions += [((phase, second(action, order(name))), action) for action in made]
-    actions.sort(key=lambda ranked: ranked[0])  # stable: within a rank the order of the groups stays
-    requests = pack((action for _, action in actions), limits.max_actions, order=order, repeated=repeated)
-    return Plan(requests, len(operations), len(actions), least, len(actions) - least)
+    requests = pack(actions, limits.max_actions, order=orders.__getitem__, repeated=relations < len(operations))
+    return Plan(requests, relations, len(actions), least, len(actions) - least)
 
 
-def _groups(operations: Sequence[Operation]) -> tuple[dict[Group, list[Relation]], bool]:
-    """The relations by group; a relation's second operation is of the second phase, and so on."""
-    seen: Counter[Relation] = Counter()
+def _groups(operations: Sequence[Operation], orders: Mapping[str, Order]) -> tuple[dict[Group, list[Relation]], int]:
+    """The relations by group, and how many there are. Groups sort into the order of packing, free types last: few wait for those.
+
+    A relation's second operation is of the second phase, and so on, so no star holds two of one relation.
+    """
+    last: dict[Relation, tuple[int, int]] = {}
     groups: dict[Group, list[Relation]] = defaultdict(list)
     for kind, relation, info, part in operations:
-        groups[seen[relation], kind, relation.type, info, part].append(relation)
-        seen[relation] += 1
-    return groups, len(seen) < len(operations)
+        level, phase = last.get(relation, (0, 0))
+        order = orders[relation.type]
+        level = level if order == "free" else _level(kind, order, level)
+        last[relation] = level, phase + 1
+        groups[level, phase, order == "free", kind, relation.type, info, part].append(relation)
+    return groups, len(last)
+
+
+def _level(kind: Kind, order: Order, level: int) -> int:
+    """Even for the half of a swap that goes first, odd for the other, and never below the relation's operation before."""
+    if kind not in ("create", "delete"):
+        return level
+    return level + (level + (order != f"{kind}_first")) % 2
 
 
 def _actions(group: Group, relations: list[Relation], max_ids: int) -> tuple[list[Action], int]:
     """The actions of one group, and how many no plan can do without."""
-    _, kind, name, info, part = group
+    *_, kind, name, info, part = group
     if kind == "get":
-        reads = list(_reads(name, relations, max_ids))
+        reads = list(_reads(name, relations, part, max_ids=max_ids))
         return reads, len(reads)
     if kind == "delete":
         return [Action(kind, name, (relation.parent,), (relation.child,), info, part) for relation in sorted(relations)], len(relations)
@@ -88,7 +107,7 @@ def _cut(star: Star, max_ids: int) -> Iterator[Star]:
         yield star._replace(leaves=leaves)
 
 
-def _reads(name: str, relations: Iterable[Relation], max_ids: int) -> Iterator[Action]:
+def _reads(name: str, relations: Iterable[Relation], part: str, *, max_ids: int) -> Iterator[Action]:
     """Reads by the side with fewer ids, each relation asked for once."""
     wanted = sorted(relations)
     parents, children = {relation.parent for relation in wanted}, {relation.child for relation in wanted}
@@ -98,7 +117,7 @@ def _reads(name: str, relations: Iterable[Relation], max_ids: int) -> Iterator[A
         asked[relation.parent if by_parent else relation.child].append(relation)
     for ids in _pieces(tuple(sorted(asked)), max_ids):
         answers = tuple(relation for each in ids for relation in asked[each])
-        yield Action("get", name, ids if by_parent else (), () if by_parent else ids, asked=answers)
+        yield Action("get", name, ids if by_parent else (), () if by_parent else ids, part=part, asked=answers)
 
 
 def _pieces(ids: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:

@@ -1,0 +1,87 @@
+"""`python -m ops.bench [--quick] [--json]`: every number of one run, with the aim and the peer beside it."""
+
+import argparse
+import runpy
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+
+from ops.bench import accept, report
+from ops.bench.beside import peer
+from ops.bench.load import bursts, links, toggles
+from ops.bench.through import through
+from ops.stack import Shape, running
+from worker.contract import Change
+
+Load = Callable[..., Sequence[Change]]
+
+LOADS: Final[dict[str, Load]] = {"import": links, "quarrel": toggles, "demo burst": bursts}
+OPEN_WIDE: Final = {"window": 0.0, "rate": 100_000.0, "burst": 1000, "max_ids": 500, "max_actions": 500, "max_batch": 2000}
+HTTP: Final = "starlette"  # an extra; without it that line is 0
+PLANNER: Final = "ops.bench.planner"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, exit."""
+    parser = argparse.ArgumentParser(prog="python -m ops.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under 90 seconds")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    chosen = parser.parse_args(argv)
+    console = Console(highlight=False, stderr=chosen.json)
+    facts = measure(quick=chosen.quick, say=console.print)
+    if chosen.json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(facts)).decode() + "\n")
+    else:
+        console.print(report.tables(facts))
+    if not chosen.quick and not chosen.json and find_spec(PLANNER):
+        runpy.run_module(PLANNER, run_name="__main__")
+    return 0
+
+
+def measure(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Everything, in one run on one machine."""
+    seconds, changes, tasks = (1.5, 20_000, 1500) if quick else (5.0, 100_000, 5000)
+    with tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory:
+        accepted = _accepting(Path(directory, "accept"), seconds, say)
+        worked = _working(Path(directory, "work"), changes, tasks, concurrencies=(2, 4) if quick else (1, 2, 4, 8), say=say)
+    return {"quick": quick, "machine": report.machine(), "accept": accepted, **worked}
+
+
+def _accepting(directory: Path, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Changes per second accepted, nobody working on them meanwhile."""
+    say("accepting …")
+    served = find_spec(HTTP) is not None
+    with running(directory, _shape(*(["api"] if served else []))) as stack:
+        rates = accept.direct(stack.runtime(wakes=False), "one", seconds=seconds)
+        return {"http": accept.over_http(stack, "two", seconds=seconds) if served else 0.0, "direct": rates}
+
+
+def _working(
+    directory: Path, changes: int, tasks: int, *, concurrencies: Sequence[int], say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Changes per second end to end, ours by shape of load and the peer's by concurrency."""
+    with running(directory, _shape("worker")) as stack:
+        runtime, ours = stack.runtime(), {}
+        for account, (name, load) in zip(stack.credentials, LOADS.items(), strict=False):
+            say(f"end to end: {name} …")
+            ours[name] = through(stack, runtime, load(changes, account=account)).document()
+        stack.processes["worker"].stop()
+        measured = {}
+        for concurrency in concurrencies:
+            say(f"the peer, {concurrency} processes …")
+            measured[str(concurrency)] = peer(stack, links(tasks, account="one", seed=concurrency), concurrency=concurrency).document()
+    return {"end_to_end": ours, "peer": measured}
+
+
+def _shape(*parts: Any) -> Shape:
+    return Shape(accounts=("one", "two", "three"), defaults=OPEN_WIDE, parts=parts, concurrency=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

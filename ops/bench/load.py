@@ -1,0 +1,49 @@
+"""What the benches send: changes from a seed. Pure, but for the hour."""
+
+import random
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+from ops.demo.burst import burst
+from worker.contract import Change, from_message
+
+TYPE = "estate:address:buyer"
+AGO = 3_600_000_000  # µs before now that a burst began
+
+
+def links(count: int, *, account: str, seed: int = 1, estates: int = 0) -> list[Change]:
+    """An import: `count` different single relations of one type, a hundred persons to an estate, in no order."""
+    estates = estates or max(1, count // 100)
+    pairs = [(1 + number % estates, 10_001 + number // estates) for number in range(count)]
+    random.Random(seed).shuffle(pairs)
+    return [Change(account=account, action="create", type=TYPE, parents=(parent,), children=(child,)) for parent, child in pairs]
+
+
+def toggles(count: int, *, account: str, seed: int = 1) -> list[Change]:
+    """A quarrel: links and unlinks of a tenth as many relations, so that most changes are outdated by a later one."""
+    dice = random.Random(seed)
+    few = max(1, count // 10)
+    return [
+        Change(
+            account=account,
+            action=dice.choice(("create", "create", "delete")),
+            type=TYPE,
+            parents=(1 + number % max(1, few // 100),),
+            children=(10_001 + number // max(1, few // 100),),
+        )
+        for number in (dice.randrange(few) for _ in range(count))
+    ]
+
+
+def chunks(changes: list[Change], size: int) -> Iterator[list[Change]]:
+    """The changes in lists of `size`."""
+    rest = iter(changes)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def bursts(count: int, *, account: str, seed: int = 1) -> list[Change]:
+    """The demo's day of an office: enquiries, deals, withdrawals, appointments, some late, some twice."""
+    made = burst(count, seed=seed, accounts=[account], start=time.time_ns() // 1000 - AGO)
+    return [from_message(arrival.message).change for arrival in made.arrivals]

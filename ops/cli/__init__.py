@@ -1,0 +1,39 @@
+"""The command line `relations`: each command here or in a module beside this one, errors in `errors`, printing in `show`.
+
+Commands hold no logic of the system: they parse, call one thing, and print.
+"""
+
+from importlib.metadata import version
+
+import click
+
+from ops.cli.accounts import accounts, keys
+from ops.cli.errors import Commands
+from ops.cli.jobs import explaining, jobs
+from ops.cli.replay import replay
+from ops.cli.run import api, demo, dev, examine, simulator
+from ops.cli.send import send
+
+__all__ = ["main"]
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 ok · 1 failed · 2 usage, settings or Redis · 3 not found · 4 partly.",
+)
+@click.version_option(version("onoffice-relations"), prog_name="relations")
+def main() -> None:
+    """Says what should be true of relations in onOffice, and shows what became of it.
+
+    \b
+    Examples:
+      relations demo
+      relations send create estate:address:buyer 501 9001
+      relations explain estate:address:buyer 501 9001
+      relations doctor
+    """
+
+
+for command in (demo, dev, send, jobs, explaining, replay, accounts, keys, examine, api, simulator):
+    main.add_command(command)

@@ -1,0 +1,179 @@
+"""`relations accounts` and `relations keys`: lanes stopped and let go by hand, and keys of the HTTP interface."""
+
+import json
+import secrets
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any, Final, get_args
+
+import click
+
+from ops import doctor
+from ops.cli import show
+from ops.cli.desk import Desk, with_desk
+from ops.cli.errors import Exit, finish
+from ops.explain.words import instant
+from worker.config import Account
+from worker.config.values import Right
+from worker.errors import InvalidSettings
+from worker.ports import Pause
+
+BY_HAND: Final = "hand"
+RIGHTS: Final = get_args(Right)
+
+
+@click.group()
+def accounts() -> None:
+    """Look at accounts, stop them, let them go on.
+
+    \b
+    Examples:
+      relations accounts list
+      relations accounts pause acme --why "moving to the new API user"
+      relations accounts resume acme
+    """
+
+
+@accounts.command("list")
+@with_desk
+def listing(desk: Desk) -> None:
+    """List the accounts of the settings: what waits, what failed, and which are stopped and why.
+
+    \b
+    Examples:
+      relations accounts list
+    """
+    states = [_state(desk, account) for account in desk.settings.accounts.values()]
+    heads = ("ACCOUNT", "MODE", "INBOX", "OPEN", "FAILED JOBS", "STATE")
+
+    def lines() -> None:
+        rows = [(each["account"], each["mode"], each["backlog"], each["open"], each["failed"], _words(each["paused"])) for each in states]
+        show.table(heads, rows)
+
+    desk.answer({"accounts": states}, lines)
+
+
+@accounts.command("pause")
+@click.argument("name", metavar="ACCOUNT")
+@click.option("--why", default="", metavar="TEXT", help="A reason for the others.")
+@with_desk
+def pausing(desk: Desk, name: str, why: str) -> None:
+    """Stop an account until it is resumed: changes are still accepted, and nothing is sent.
+
+    \b
+    Examples:
+      relations accounts pause acme --why "moving to the new API user"
+    """
+    account = desk.settings.account(name).name
+    seconds, micros = desk.runtime.client.time()
+    desk.runtime.store.pause(account, Pause(BY_HAND, why, since=seconds * 1_000_000 + micros))
+    desk.answer({"account": account, "paused": True}, [f"{account} is paused; `relations accounts resume {account}` lets it go on."])
+
+
+@accounts.command("resume")
+@click.argument("name", metavar="ACCOUNT")
+@with_desk
+def resuming(desk: Desk, name: str) -> None:
+    """Let a stopped account go on, whatever stopped it.
+
+    \b
+    Examples:
+      relations accounts resume acme
+    """
+    account = desk.settings.account(name).name
+    was = desk.runtime.store.resume(account)
+    desk.answer({"account": account, "paused": False, "was_paused": was}, [f"{account} goes on." if was else f"{account} was not paused."])
+
+
+@accounts.command("check")
+@click.argument("name", metavar="[ACCOUNT]", required=False)
+@with_desk
+def checking(desk: Desk, name: str | None) -> None:
+    """Try the credentials of one account, or of all, by a harmless read.
+
+    \b
+    Examples:
+      relations accounts check
+      relations accounts check acme --json
+    """
+    findings = [doctor.credentials(desk.runtime, account) for account in desk.accounts(name)]
+    tell(desk, findings)
+
+
+def tell(desk: Desk, findings: Iterable[doctor.Finding]) -> None:
+    """Print findings as they come, with what to do; failed when any failed."""
+    found = list[doctor.Finding]()
+
+    def lines() -> None:
+        for finding in findings:
+            found.append(finding)
+            click.echo(f"{click.style(f'{finding.level:4}', fg=_COLOURS[finding.level])}  {finding.what}: {finding.text}")
+            if finding.todo:
+                click.echo(f"      → {finding.todo}")
+
+    if desk.as_json:
+        found += findings
+        show.document({"findings": [finding._asdict() for finding in found]})
+    else:
+        lines()
+    finish(Exit.FAILED if any(finding.level == "fail" for finding in found) else Exit.OK)
+
+
+_COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@click.group()
+def keys() -> None:
+    """Keys of the HTTP interface.
+
+    \b
+    Examples:
+      relations keys new portal --account acme --can send
+    """
+
+
+@keys.command("new")
+@click.argument("name")
+@click.option("--account", "names", multiple=True, metavar="NAME", help="For these accounts only; default: all of the settings.")
+@click.option("--can", multiple=True, type=click.Choice(RIGHTS), default=("send",), show_default=True, help="What it may do.")
+@with_desk
+def new(desk: Desk, name: str, names: tuple[str, ...], can: tuple[str, ...]) -> None:
+    """Make a bearer key: it is shown once and kept nowhere; its hash goes into the settings.
+
+    \b
+    Examples:
+      relations keys new portal --account acme --can send --can read
+    """
+    key = f"rel_{secrets.token_urlsafe(32)}"
+    entry = {"sha256": sha256(key.encode()).hexdigest(), "accounts": list(names) or _known(desk), "can": list(can)}
+    table = [f"[keys.{name}]", *(f"{field} = {json.dumps(value)}" for field, value in entry.items())]
+    desk.answer({"name": name, "key": key, **entry}, [f"Key, shown this once: {key}", "", "Into the settings:", "", *table])
+
+
+def _known(desk: Desk) -> list[str]:
+    """The accounts of the settings; a key may be made before the settings are right."""
+    try:
+        return sorted(desk.settings.accounts)
+    except InvalidSettings:
+        return []
+
+
+def _state(desk: Desk, account: Account) -> dict[str, Any]:
+    counts, paused = desk.runtime.store.counts(account.name), desk.runtime.store.paused(account.name)
+    numbers = {name: counts.get(name, 0) for name in ("backlog", "open", "failed", "succeeded", "superseded", "accepted")}
+    return {"account": account.name, "mode": account.mode, **numbers, "paused": _pause(desk, paused)}
+
+
+def _pause(desk: Desk, pause: Pause | None) -> dict[str, str] | None:
+    if pause is None:
+        return None
+    until = instant(pause.until, desk.zone) if pause.until else ""
+    return {"reason": pause.reason, "detail": pause.detail, "since": instant(pause.since, desk.zone), "until": until}
+
+
+def _words(pause: dict[str, str] | None) -> str:
+    if pause is None:
+        return "works"
+    ends = f" until {pause['until']}" if pause["until"] else " until resumed"
+    why = ": ".join(filter(None, (pause["reason"], pause["detail"])))
+    return f"paused since {pause['since']}{ends} ({why})"

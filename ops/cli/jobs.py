@@ -1,0 +1,170 @@
+"""Looking at jobs and relations: `jobs list`, `jobs show` and `explain`."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, get_args
+
+import click
+
+from ops import samples
+from ops.cli import show
+from ops.cli.desk import Desk, account_option, with_desk
+from ops.cli.errors import Exit, finish
+from ops.explain import Evidence, explain
+from ops.explain.words import count, ids, info_text, instant
+from producers.portals.json import job_json
+from worker.contract import Relation, resolve
+from worker.errors import NotFound
+from worker.onoffice.codes import advice, describe
+from worker.ports import JobRecord, JobState, Mention
+
+MOST: Final = 1000  # waiting jobs that explain looks through
+
+
+@click.group()
+def jobs() -> None:
+    """Look at jobs.
+
+    \b
+    Examples:
+      relations jobs list --state failed
+      relations jobs show acme-0f3k9x2b7c1d4e5g6h
+    """
+
+
+@jobs.command("list")
+@account_option
+@click.option("--state", type=click.Choice(get_args(JobState)), help="Only jobs in this state.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@click.option("--cursor", type=click.IntRange(1), help="Where the last page ended.")
+@with_desk
+def listing(desk: Desk, account: str | None, state: str | None, limit: int, cursor: int | None) -> None:
+    """List an account's jobs, newest first.
+
+    \b
+    Examples:
+      relations jobs list
+      relations jobs list --account acme --state failed --limit 100
+    """
+    page = desk.runtime.store.jobs(desk.account(account).name, state=state or "", limit=limit, cursor=str(cursor or ""))
+
+    def lines() -> None:
+        show.table(("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY"), [_row(desk, job) for job in page.jobs])
+        if page.next:
+            click.echo(f"more with --cursor {page.next}", err=True)
+
+    desk.answer({"jobs": [_public(job) for job in page.jobs], "next": page.next or None}, lines)
+
+
+@jobs.command("show")
+@click.argument("job")
+@with_desk
+def showing(desk: Desk, job: str) -> None:
+    """Show one job: its state, its outcomes, and why it failed.
+
+    \b
+    Examples:
+      relations jobs show acme-0f3k9x2b7c1d4e5g6h
+      relations jobs show acme-0f3k9x2b7c1d4e5g6h --json
+    """
+    found = desk.runtime.store.job(job)
+    if found is None:
+        raise NotFound(f"there is no job {job}; finished jobs are kept for a while only")
+    desk.answer(_public(found), list(_facts(desk, found)))
+
+
+@click.command("explain", short_help="Explain a relation: every job, request and answer.")
+@click.argument("words", nargs=-1, metavar="TYPE PARENT CHILD")
+@account_option
+@click.option("--sample", metavar="NAME", help="Explain a shipped sample instead; needs nothing running.")
+@with_desk
+def explaining(desk: Desk, words: tuple[str, ...], account: str | None, sample: str | None) -> None:
+    """Explain one relation: what is wanted now, what is known, and what became of every job that named it.
+
+    \b
+    Examples:
+      relations explain estate:address:buyer 501 9001
+      relations explain --sample 01-portal-burst
+    """
+    if sample and not words:
+        text = samples.explained(sample)
+        desk.answer({"sample": samples.find(sample), "text": text.splitlines()}, [text.rstrip("\n")])
+        return
+    evidence = _evidence(desk, _relation(words), account)
+    told = explain(evidence, zone=desk.zone, advice=advice)
+    desk.answer(told.json(), [str(told)])
+    finish(Exit.OK if told.jobs else Exit.NOT_FOUND)
+
+
+# --- one job
+
+
+def _public(job: JobRecord) -> dict[str, Any]:
+    return dict(job_json(job))
+
+
+def _row(desk: Desk, job: JobRecord) -> tuple[object, ...]:
+    return job.id, job.state, job.action, _about(job), instant(job.accepted_at, desk.zone), job.source
+
+
+def _about(job: JobRecord) -> str:
+    return f"{job.type} {ids(job.parents, most=3)} → {ids(job.children, most=3)}"
+
+
+def why(job: JobRecord) -> str:
+    """The first refusal among its relations, in the API's words or ours."""
+    if not job.refusal:
+        return ""
+    code, error, message, _ = job.refusal
+    return f"{code} {describe(code, message)}" if code else message or error
+
+
+def _facts(desk: Desk, job: JobRecord) -> Iterator[str]:
+    yield f"{job.id}  {job.state}"
+    yield f"  {job.action} {job.type} {ids(job.parents)} → {ids(job.children)}{info_text(job.info)}"
+    yield f"  by {job.source} as {job.event_id}" + (f" in batch {job.batch}" if job.batch else "")
+    yield f"  occurred {instant(job.occurred_at, desk.zone)}, accepted {instant(job.accepted_at, desk.zone)}" + (
+        f", finished {instant(job.finished_at, desk.zone)}" if job.finished_at else ""
+    )
+    outcomes = ", ".join(f"{number:,} {name}" for name, number in job.counts.items() if number) or "none has its outcome yet"
+    yield f"  {count(job.total, 'relation')}: {outcomes}" + (f"; by {job.by}" if job.by else "")
+    if job.refusal:
+        yield f"  failed for {job.refusal[3]}: {why(job)}"
+        yield f"  {advice(job.refusal[0])}" if job.refusal[0] else "  `relations explain` tells more"
+    if job.requests:
+        yield f"  travelled in {count(len(job.requests), 'request')}: {' '.join(job.requests)}"
+
+
+# --- evidence for an explanation
+
+
+def _relation(words: Sequence[str]) -> Relation:
+    if len(words) != 3:
+        raise click.UsageError("Expected TYPE PARENT CHILD, or --sample NAME.")
+    name, *numbers = words
+    if not all(number.isascii() and number.isdecimal() for number in numbers):
+        raise click.UsageError(f"Expected two ids after {name}, got {' '.join(numbers)}.")
+    meant, (parent, child) = resolve(name), map(int, numbers)
+    return Relation(meant.type.name, child, parent) if meant.swapped else Relation(meant.type.name, parent, child)
+
+
+def _evidence(desk: Desk, relation: Relation, name: str | None) -> Evidence:
+    """All there is about the relation, with the newest of the jobs that still wait unread."""
+    account, store = desk.account(name), desk.runtime.store
+    record, mentions = store.mentions(account.name, relation)
+    ended = {each.job: each.result for each in mentions}
+    queued = store.jobs(account.name, state="queued", limit=MOST).jobs
+    unread = [job.id for job in reversed(queued) if _names(job, relation) and ended.get(job.id, "failed") == "failed"]
+    mentions = (*mentions, *(Mention(each, "", "") for each in unread))
+    wanted = dict.fromkeys([each.job for each in mentions] + [each.detail for each in mentions if each.result in ("superseded", "stale")])
+    found = {job.id: job for each in wanted if each and (job := store.job(each))}
+    travelled = dict.fromkeys(request for job in found.values() for request in job.requests)
+    requests = {each: kept for each in travelled if (kept := store.request(account.name, each))}
+    seconds, micros = desk.runtime.client.time()
+    upsert = account.on_modify_absent == "create"
+    return Evidence(
+        relation=relation, record=record, mentions=mentions, jobs=found, requests=requests, now=seconds * 1_000_000 + micros, upsert=upsert
+    )
+
+
+def _names(job: JobRecord, relation: Relation) -> bool:
+    return job.type == relation.type and relation.parent in job.parents and relation.child in job.children

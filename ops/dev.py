@@ -1,0 +1,76 @@
+"""`relations dev`: the whole system on this machine until Ctrl-C, with what one needs to talk to it. The parts are `ops.stack`'s."""
+
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from ops.stack import Shape, Stack, running
+from worker.errors import RelationsError
+
+POLL: Final = 0.5
+CHANGE: Final = {"account": "nord", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": [9001, 9002]}
+
+
+def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int = 8090) -> int:
+    """The exit code: 0 after Ctrl-C or SIGTERM, 1 if a part did not start or ended by itself.
+
+    Data and logs are in `directory`, by default a new one that is removed at the end. Port 0 takes any free one.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    shape = Shape(api_port=port, simulator_port=simulator_port)
+    try:
+        with _place(directory) as place, running(place, shape, say=console.print) as stack:
+            console.print(welcome(stack))
+            return _stay(stack)
+    except RelationsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def welcome(stack: Stack) -> str:
+    """How to use it."""
+    logs = ", ".join(f"{name}.log" for name in stack.processes)
+    return f"""
+Accounts           {", ".join(stack.credentials)}
+Key                {stack.key}
+Settings           {stack.directory / "relations.toml"}
+Logs               {stack.directory}: {logs}
+Data               gone when you stop, unless you named a directory
+
+Send a change:
+  curl -s {stack.url}/v1/changes -H 'Authorization: Bearer {stack.key}' -H 'Content-Type: application/json' \\
+    -d '{json.dumps(CHANGE)}'
+What the CRM holds then:
+  curl -s '{stack.simulator}/_sim/state?token={stack.credentials["nord"].token}'
+
+Ctrl-C stops everything."""
+
+
+def _stay(stack: Stack) -> int:
+    """Until Ctrl-C, or until a part ends by itself."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    while not (ended := stack.ended()):
+        time.sleep(POLL)
+    for name in ended:
+        sys.stderr.write(f"{name} ended; the end of {stack.log(name)}:\n{stack.processes[name].tail()}\n")
+    return 1
+
+
+@contextmanager
+def _place(directory: Path | None) -> Iterator[Path]:
+    if directory:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="relations-dev-", ignore_cleanup_errors=True) as temporary:
+        yield Path(temporary)

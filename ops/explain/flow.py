@@ -1,0 +1,191 @@
+"""What would become of a list of changes: messages → fold → targets → actions → requests, if the API took every action.
+
+A rehearsal with the worker's own pure parts, in an empty world; nothing is sent and nothing is stored.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ops.explain.words import count, ids, info_text, listed
+from worker.contract import TYPES, Change, Order, Relation, order_of
+from worker.planner.answer import Moment, answer
+from worker.planner.case import Case, enter, step
+from worker.planner.fold import NOTHING, Lost, Version, Wish
+from worker.planner.guard import goes_first, guard, waits
+from worker.planner.plan import Limits, plan
+from worker.planner.retry import Patience
+from worker.planner.values import Action, Operation, Outcome, Reply, Request, Verdict
+
+LIMITS = Limits(max_ids=100, max_actions=50)
+ALL_WELL = Moment(signed=0, answered=0, doubt=0.0, patience=Patience(), draw=lambda: 0.0)
+SHOWN = 12  # lines of one kind; what is beyond them is counted
+
+Orders = Callable[[str], Order]
+Cases = dict[Relation, Case]
+
+
+class Repeat(NamedTuple):
+    """A message that is answered with the job of an earlier one, both by their numbers from 1."""
+
+    number: int
+    first: int
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """One account's changes after fold and plan: what each relation should be, what lost, and the requests in order."""
+
+    account: str
+    messages: int
+    repeats: tuple[Repeat, ...] = ()
+    cases: Mapping[Relation, Case] = field(default_factory=dict)
+    lost: list[tuple[Relation, Lost]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    actions: int = 0
+    least: int = 0
+
+
+def catalogue_order(name: str) -> Order:
+    """Which half of a swap goes first, by the catalogue alone."""
+    return order_of(TYPES[name])
+
+
+def explain_plan(changes: Sequence[Change], *, limits: Limits = LIMITS, order: Orders = catalogue_order) -> str:
+    """The whole flow in sentences, account by account; messages go by their numbers, `#1` first."""
+    numbered: dict[str, list[tuple[int, Change]]] = defaultdict(list)
+    for number, change in enumerate(changes, start=1):
+        numbered[change.account].append((number, change))
+    return "\n".join("\n".join(_tell(rehearse(part, limits=limits, order=order), dict(part))) for part in numbered.values())
+
+
+def rehearse(numbered: Sequence[tuple[int, Change]], *, limits: Limits = LIMITS, order: Orders = catalogue_order) -> Rehearsal:
+    """One account's changes, taken in one window: folded once, then planned and confirmed round by round."""
+    fresh, repeats = _fresh(numbered)
+    told = Rehearsal(numbered[0][1].account, len(numbered), repeats)
+    cases: Cases = {}
+    for relation, wishes in _wishes(fresh).items():
+        case, lost, _ = enter(wishes, None, NOTHING, None, now=0, upsert=False)
+        told.lost += [(relation, each) for each in lost]
+        if case:
+            cases[relation] = case
+    told.cases = dict(cases)
+    while cases and (ready := _ready(cases, order)):
+        planned = plan(ready, limits, order)
+        told.actions, told.least = told.actions + planned.actions, told.least + planned.least
+        for request in planned.requests:
+            told.requests.append(request)
+            _confirm(cases, request)
+    return told
+
+
+def _fresh(numbered: Sequence[tuple[int, Change]]) -> tuple[list[tuple[int, Change]], tuple[Repeat, ...]]:
+    """The messages that get a job of their own, and those that come again under the same event id."""
+    first: dict[tuple[str, str], int] = {}
+    fresh, repeats = [], []
+    for number, change in numbered:
+        key = (change.source, change.event_id or f"#{number}")
+        if first.setdefault(key, number) == number:
+            fresh.append((number, change))
+        else:
+            repeats.append(Repeat(number, first[key]))
+    return fresh, tuple(repeats)
+
+
+def _wishes(fresh: Sequence[tuple[int, Change]]) -> dict[Relation, tuple[Wish, ...]]:
+    """What each relation is asked for; a change without a time happens now, so after all others."""
+    now = max((change.occurred_at or 0 for _, change in fresh), default=0)
+    wishes: dict[Relation, tuple[Wish, ...]] = {}
+    for number, change in fresh:
+        wish = Wish(Version(now if change.occurred_at is None else change.occurred_at, number), f"#{number}", change.action, change.info)
+        for relation in change.relations:
+            wishes[relation] = (*wishes.get(relation, ()), wish)
+    return wishes
+
+
+def _ready(cases: Cases, order: Orders) -> list[Operation]:
+    """The next operation of every relation but the halves of swaps that have to wait (R12)."""
+    first = {guard(relation, each) for relation, case in cases.items() if goes_first(case.target.presence, each := order(relation.type))}
+    steps = [
+        step(relation, case, now=0)
+        for relation, case in cases.items()
+        if not (waits(case.target.presence, each := order(relation.type)) and guard(relation, each) in first)
+    ]
+    return [each for each in steps if isinstance(each, Operation)]
+
+
+def _confirm(cases: Cases, request: Request) -> None:
+    outcomes = (Outcome(Verdict.OK),) * len(request.actions)
+    for relation, case in answer(cases, request, Reply(outcomes), ALL_WELL).cases.items():
+        if case:
+            cases[relation] = case
+        else:
+            del cases[relation]
+
+
+# --- in sentences
+
+
+def _tell(told: Rehearsal, changes: Mapping[int, Change]) -> Iterator[str]:
+    fresh = told.messages - len(told.repeats)
+    yield f"{count(told.messages, 'message')} for account {told.account}: {count(fresh, 'change')}" + (
+        f", {len(told.repeats)} delivered again" if told.repeats else ""
+    )
+    yield from _cut([f"  #{number} is #{first} again: same event_id, same job" for number, first in told.repeats])
+    relations = {relation for number in changes for relation in changes[number].relations}
+    yield ""
+    yield f"Fold: {count(fresh, 'change')} → {count(len(relations), 'relation')}; for each the latest change wins"
+    yield from _cut([_loser(relation, lost, changes) for relation, lost in told.lost])
+    yield from _cut([_company(relation, case) for relation, case in told.cases.items() if len(case.target.wishes) > 1])
+    yield ""
+    yield f"Targets: {_tally(told.cases)}"
+    yield from _cut(list(_targets(told.cases)), most=3 * SHOWN)
+    yield ""
+    yield f"Plan: {count(told.actions, 'action')} in {count(len(told.requests), 'request')}; {_proof(told)}"
+    for number, request in enumerate(told.requests, start=1):
+        yield f"  request {number}{' (waits for the answers before it)' if number > 1 else ''}"
+        yield from _cut([_action(action) for action in request.actions], most=3 * SHOWN)
+
+
+def _cut(lines: list[str], *, most: int = SHOWN) -> list[str]:
+    return lines if len(lines) <= most else [*lines[:most], f"  … and {len(lines) - most:,} more of this kind"]
+
+
+def _loser(relation: Relation, lost: Lost, changes: Mapping[int, Change]) -> str:
+    winner = changes[int(lost.by[1:])].action
+    late = " (it came first, but happened later)" if int(lost.by[1:]) < int(lost.wish.job[1:]) else ""
+    return f"  {lost.wish.job} {lost.wish.action} {relation} is superseded by {lost.by}, a {winner}{late}"
+
+
+def _company(relation: Relation, case: Case) -> str:
+    jobs = [wish.job for wish in case.target.wishes]
+    return f"  {listed(jobs)} stand together behind one target for {relation} and share its outcome"
+
+
+def _tally(cases: Mapping[Relation, Case]) -> str:
+    words = {True: "present", False: "absent", None: "info only"}
+    tally: dict[str, int] = defaultdict(int)
+    for case in cases.values():
+        tally[words[case.target.presence]] += 1
+    return ", ".join(f"{number:,} {word}" for word, number in sorted(tally.items(), reverse=True)) or "none"
+
+
+def _targets(cases: Mapping[Relation, Case]) -> Iterator[str]:
+    """One line per type, parent and wanted state, its children together."""
+    groups: dict[tuple[str, int, bool | None, str], list[int]] = defaultdict(list)
+    for relation, case in cases.items():
+        groups[relation.type, relation.parent, case.target.presence, info_text(case.target.patch)].append(relation.child)
+    for (name, parent, presence, info), children in groups.items():
+        word = {True: "present", False: "absent ", None: "info   "}[presence]
+        yield f"  {word}  {name}  {parent} → {ids(children)}{info}"
+
+
+def _proof(told: Rehearsal) -> str:
+    cut = told.actions - told.least
+    return "no plan has fewer actions" if not cut else f"{told.least} would do if an action held more ids, {cut} more by the limit on ids"
+
+
+def _action(action: Action) -> str:
+    size = f"  ({count(len(action.relations), 'relation')})" if len(action.relations) > 1 else ""
+    return f"    {action.kind}  {action.type}  {ids(action.parents)} → {ids(action.children)}{info_text(action.info)}{size}"

@@ -1,0 +1,246 @@
+"""One relation explained: what is wanted of it now, what is known, and what became of every job that named it.
+
+Pure: whoever calls it fetches the evidence and says what time it is, in which zone, and how API codes are advised on.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Any, NamedTuple
+
+from ops.explain.words import count, info_text, instant
+from worker.contract import Relation
+from worker.planner.case import Case, Refusal, contradicts, reopen
+from worker.planner.fold import NEVER, Mark
+from worker.planner.values import Action
+from worker.ports import OPEN_STATES, JobRecord, Mention, Record, RequestRecord
+
+Advice = Callable[[int], str]
+
+WITHOUT_CODE: Mapping[str, str] = {
+    "dependency": "Mend what the other half of the swap failed of, then replay both jobs.",
+    "poison": "Look into the workers' logs for what ended them, then replay.",
+    "unknown": "Run `relations doctor` to see whether the API can be reached, then replay.",
+    "not_sent": "Run `relations doctor` to see whether the API can be reached, then replay.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything that is kept about a relation; `now` in µs of the store's clock, `upsert` as the account's policy has it."""
+
+    relation: Relation
+    record: Record
+    mentions: Sequence[Mention]
+    jobs: Mapping[str, JobRecord]
+    requests: Mapping[str, RequestRecord]
+    now: int
+    upsert: bool = False
+
+
+class Told(NamedTuple):
+    """One job's part: its outcome for this relation or, while open, its state; a sentence; and a sentence per request."""
+
+    job: str
+    state: str
+    text: str
+    requests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The relation explained; `str()` is for people, `json()` for programs."""
+
+    relation: Relation
+    wanted: str
+    known: tuple[str, ...]
+    jobs: tuple[Told, ...]
+    presence: bool | None = None
+    open: bool = False
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield str(self.relation)
+        yield f"  wanted: {self.wanted}"
+        yield from (f"  known:  {each}" for each in self.known)
+        if not self.jobs:
+            yield "  no job named it, or none that is still kept"
+        for told in self.jobs:
+            yield f"  {told.text}"
+            yield from (f"      {each}" for each in told.requests)
+
+    def json(self) -> dict[str, Any]:
+        """The same as plain data; `wanted.presence` is null where only info is wanted, or nothing is."""
+        return {
+            "relation": {"relationtype": self.relation.type, "parentid": self.relation.parent, "childid": self.relation.child},
+            "wanted": {"open": self.open, "presence": self.presence, "text": self.wanted},
+            "known": list(self.known),
+            "jobs": [{"id": told.job, "state": told.state, "text": told.text, "requests": list(told.requests)} for told in self.jobs],
+        }
+
+
+def explain(evidence: Evidence, *, zone: tzinfo, advice: Advice) -> Explanation:
+    """The explanation; times in `zone`, and what to do about an API code in the words of `advice`."""
+    teller = _Teller(evidence, zone, advice)
+    case = teller.case
+    return Explanation(
+        relation=evidence.relation,
+        wanted=teller.wanted(),
+        known=tuple(teller.known()),
+        jobs=tuple(teller.told(mention) for mention in {each.job: each for each in evidence.mentions}.values()),
+        presence=case.target.presence if case else None,
+        open=case is not None,
+    )
+
+
+class _Teller:
+    def __init__(self, evidence: Evidence, zone: tzinfo, advice: Advice) -> None:
+        self.of, self.zone, self.advice = evidence, zone, advice
+        opened, known, doubt = evidence.record
+        self.case: Case | None = reopen(opened, known, doubt, upsert=evidence.upsert) if opened else None
+
+    # --- now
+
+    def wanted(self) -> str:
+        """What the open wishes come to."""
+        if self.case is None:
+            waiting = any(not mention.result for mention in self.of.mentions)
+            return "what a change in the inbox asks for; it has not been read yet" if waiting else "nothing is open"
+        target = self.case.target
+        what = {True: "that it is there", False: "that it is not there", None: "its info"}[target.presence]
+        since = f", as of {self.at(target.decisive.version.occurred_at)} ({target.decisive.job})" if target.presence is not None else ""
+        return f"{what}{info_text(target.patch)}{since}"
+
+    def known(self) -> Iterator[str]:
+        """What the API confirmed, and what may still land."""
+        memory, doubt = self.of.record.known, self.of.record.doubt
+        if memory.presence != NEVER:
+            word = "there" if memory.present > memory.absent else "not there"
+            yield f"{word}, confirmed {self.mark(memory.presence)}"
+        for key, mark in sorted(memory.info.items()):
+            yield f"{key}, confirmed {self.mark(mark)}"
+        if doubt and doubt.until > self.of.now:
+            yield f"in doubt until {self.at(doubt.until)}: a {doubt.kind} got no answer and may still land"
+        if memory.presence == NEVER and not memory.info:
+            yield "nothing was confirmed, or longer ago than is remembered"
+
+    def progress(self, job: str) -> str:
+        """What an open job waits for here."""
+        if self.case is None or all(wish.job != job for wish in self.case.open.wishes):
+            return "waits in the inbox"
+        opened, doubt, now = self.case.open, self.case.doubt, self.of.now
+        tried = f" after {count(opened.tries, 'rejection')}" if opened.tries else ""
+        last = f"; last: {self.refusal(opened.refusal)}" if opened.refusal else ""
+        if opened.held:
+            return f"is held{tried}: the other half of its swap has to be confirmed first{last}"
+        if doubt and doubt.until > now and contradicts(doubt, self.case.target):
+            return f"is in doubt until {self.at(doubt.until)}: an earlier {doubt.kind} without an answer may still land and undo it"
+        if opened.verify:
+            return f"is verifying: it is read back before anything is written again{self.until(opened.not_before)}{last}"
+        if opened.not_before > now:
+            return f"is waiting{self.until(opened.not_before)}{tried}{last}"
+        return f"is due now{tried}{last}"
+
+    # --- each job
+
+    def told(self, mention: Mention) -> Told:
+        """One job's sentence."""
+        job = self.of.jobs.get(mention.job)
+        state = mention.result or (job.state if job else "queued")
+        text = f"{self.named(mention.job)}: {self.outcome(mention, job)}"
+        trail = list(self.trail(job))
+        return Told(mention.job, state, text, tuple(map(self.request, trail)) if len(trail) > 1 else ())
+
+    def outcome(self, mention: Mention, job: JobRecord | None) -> str:
+        """What became of the job here."""
+        match mention.result:
+            case "applied":
+                return self.applied(mention.detail)
+            case "superseded":
+                return f"superseded by {self.named(mention.detail)}"
+            case "stale":
+                return f"stale: {self.named(mention.detail)} is newer and was confirmed before it came"
+            case "failed":
+                return self.failed(mention, job)
+        return self.progress(mention.job)
+
+    def applied(self, detail: str) -> str:
+        """By which request it was applied, or that there was nothing left to send."""
+        record = self.of.requests.get(detail)
+        if record is None:
+            in_jobs = any(detail in job.requests for job in self.of.jobs.values())
+            return f"applied with request {detail}, which is no longer kept" if in_jobs else "applied: it was confirmed already"
+        at = self.position(record)
+        action, said = record.actions[at], self.answer(record, at)
+        if action.kind == "get":
+            return f"applied: request {record.id} read it back and found it as wanted, {said}"
+        relations = sum(len(each.relations) for each in record.actions)
+        return f"applied with request {record.id} ({count(len(record.actions), 'action')} for {count(relations, 'relation')}), {said}"
+
+    def failed(self, mention: Mention, job: JobRecord | None) -> str:
+        """Code, text and what to do."""
+        code, _, error = mention.detail.partition(" ")
+        known = job.refusal if job and job.refusal and job.refusal[3] == str(self.of.relation) else None
+        refusal = Refusal(*known[:3]) if known else Refusal(int(code or 0), error, "")
+        again = "; a replay put it back" if job and job.state in OPEN_STATES and self.of.relation not in job.failed else ""
+        todo = self.advice(refusal.code) if refusal.code else WITHOUT_CODE.get(refusal.error, "Replay it when its cause is gone.")
+        return f"failed: {self.refusal(refusal)}{again}. {todo}"
+
+    def trail(self, job: JobRecord | None) -> Iterator[RequestRecord]:
+        """The kept requests the job travelled in that were about this relation."""
+        records = (self.of.requests.get(each) for each in (job.requests if job else ()))
+        yield from (record for record in records if record and self.position(record) >= 0)
+
+    # --- words
+
+    def request(self, record: RequestRecord) -> str:
+        """One request's sentence."""
+        at = self.position(record)
+        action = record.actions[at]
+        return f"{record.id} at {self.at(record.at)}: {_about(action)}, {self.answer(record, at)}"
+
+    def answer(self, record: RequestRecord, at: int) -> str:
+        """What the API said to one action."""
+        verdict, code, message = record.answers[at]
+        words = {
+            "ok": "API answered ok",
+            "rejected": f"API answered {code} {message}".rstrip(),
+            "unknown": f"no usable answer ({message or record.message or 'none at all'})",
+            "not_sent": f"it never left ({message or record.message or 'no connection'})",
+        }
+        return f"{words[verdict]} after {record.seconds:.2f} s"
+
+    def position(self, record: RequestRecord) -> int:
+        """Which of its actions was about this relation; -1 for none."""
+        return next((at for at, action in enumerate(record.actions) if self.of.relation in action.relations), -1)
+
+    def named(self, name: str) -> str:
+        """The job with what it asked for, if it is still kept."""
+        job = self.of.jobs.get(name)
+        if job is None:
+            return f"{name} (no longer kept)"
+        return f"{name} {job.action}{info_text(job.info)} at {self.at(job.occurred_at)} by {job.source or 'api'}"
+
+    def mark(self, mark: Mark) -> str:
+        """When a confirmed change happened, and its job."""
+        return f"for the change of {self.at(mark.version.occurred_at)} ({mark.job})"
+
+    def refusal(self, refusal: Refusal) -> str:
+        """`80 No such record (record)`."""
+        said = " ".join(filter(None, (str(refusal.code or ""), refusal.message)))
+        return f"{said} ({refusal.error})" if said else refusal.error
+
+    def until(self, micros: int) -> str:
+        """` until …` if that is still to come."""
+        return f" until {self.at(micros)}" if micros > self.of.now else ""
+
+    def at(self, micros: int) -> str:
+        """An instant."""
+        return instant(micros, self.zone)
+
+
+def _about(action: Action) -> str:
+    verb = "read back" if action.kind == "get" else action.kind
+    return f"{verb} of {count(len(action.relations), 'relation')}"

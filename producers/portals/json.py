@@ -1,0 +1,72 @@
+"""A job as JSON, the same for the HTTP interface, the command line and the SDK. Pure."""
+
+from typing import TypedDict
+
+from worker.contract import Relation, write_instant
+from worker.ports import JobRecord
+
+ErrorDict = TypedDict("ErrorDict", {"code": int, "class": str, "message": str, "parentid": int, "childid": int})
+"""The first refusal among a job's relations; made this way because `class` is a word of Python."""
+
+
+class JobDict(TypedDict):
+    """A job as it is shown. Times are RFC 3339 in UTC; what is not there yet is null."""
+
+    id: str
+    account: str
+    state: str
+    action: str
+    relationtype: str
+    parentid: list[int]
+    childid: list[int]
+    relationinfo: dict[str, str]
+    source: str
+    event_id: str
+    batch: str | None
+    occurred_at: str
+    accepted_at: str
+    finished_at: str | None
+    attempts: int
+    relations: dict[str, int]
+    error: ErrorDict | None
+    superseded_by: str | None
+    requests: list[str]
+    history: list[dict[str, str]]
+
+
+def job_json(job: JobRecord) -> JobDict:
+    """The job as the interface shows it."""
+    return {
+        "id": job.id,
+        "account": job.account,
+        "state": job.state,
+        "action": job.action,
+        "relationtype": job.type,
+        "parentid": list(job.parents),
+        "childid": list(job.children),
+        "relationinfo": dict(job.info),
+        "source": job.source,
+        "event_id": job.event_id,
+        "batch": job.batch or None,
+        "occurred_at": write_instant(job.occurred_at),
+        "accepted_at": write_instant(job.accepted_at),
+        "finished_at": write_instant(job.finished_at) if job.finished_at else None,
+        "attempts": job.attempts,
+        "relations": {"total": job.total, **job.counts},
+        "error": _error(job.refusal) if job.refusal else None,
+        "superseded_by": job.by or None,
+        "requests": list(job.requests),
+        "history": _history(job),
+    }
+
+
+def _error(refusal: tuple[int, str, str, str]) -> ErrorDict:
+    code, kind, message, name = refusal
+    relation = Relation.parse(name)
+    return {"code": code, "class": kind, "message": message, "parentid": relation.parent, "childid": relation.child}
+
+
+def _history(job: JobRecord) -> list[dict[str, str]]:
+    """What the job's own record knows of its way; each request's part stands in the request's record."""
+    accepted = {"at": write_instant(job.accepted_at), "event": "accepted"}
+    return [accepted, {"at": write_instant(job.finished_at), "event": job.state}] if job.finished_at else [accepted]

@@ -1,0 +1,109 @@
+"""What a request says, checked: whose key it carries, its body within bounds, its query, and where its changes stand in it."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, get_args
+
+import msgspec
+from starlette.requests import Request
+
+from producers.errors import Forbidden, TooLarge, Unauthorized, Unsupported
+from worker.config import Key, hide
+from worker.contract import Change
+from worker.contract.message import PRINTABLE
+from worker.errors import Fault, Invalid, InvalidChange
+from worker.ports import JobState
+
+JSON: Final = ("application/json", "application/x-ndjson")
+LONGEST_KEY: Final = 180  # characters of an Idempotency-Key: `:` and a position have to fit behind it
+MOST: Final = 500  # jobs of one page
+LIMIT: Final = re.compile(r"[1-9][0-9]{0,2}")
+CURSOR: Final = re.compile(r"[0-9]{1,15}")
+
+
+def key_of(keys: Iterable[Key], header: str) -> Key:
+    """The key that an Authorization header carries; raises Unauthorized. Takes as long for a wrong one as for a right one."""
+    scheme, _, token = header.partition(" ")
+    digest = hashlib.sha256(token.strip().encode("latin-1", "replace")).hexdigest()
+    found = [key for key in keys if hmac.compare_digest(key.sha256, digest)]
+    if scheme.lower() != "bearer" or not found:
+        raise Unauthorized("send a key of this server as `Authorization: Bearer KEY`" if not header else "this key is not known here")
+    hide(token.strip())  # should it be quoted from a body, no log and no answer repeats it
+    return found[0]
+
+
+def permit(key: Key, right: str, account: str = "") -> None:
+    """Raises Forbidden unless the key has the right, and for this account if one is named."""
+    if right not in key.can:
+        raise Forbidden(f'key "{key.name}" has no right to {right}')
+    if account and account not in key.accounts:
+        raise Forbidden(f'key "{key.name}" is not for account "{account}"')
+
+
+async def body(request: Request, limit: int, *, kinds: Collection[str] = ()) -> bytes:
+    """The body, of one of these content types (any if none is named); raises TooLarge as soon as it is, Unsupported before reading."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kinds and kind not in kinds:
+        raise Unsupported(f"send {' or '.join(kinds)}, not {kind or 'a body without Content-Type'}")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Unsupported("send the body without Content-Encoding")
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise TooLarge(limit)
+    read = bytearray()
+    async for chunk in request.stream():
+        read += chunk
+        if len(read) > limit:
+            raise TooLarge(limit)
+    return bytes(read)
+
+
+def identified(changes: Sequence[Change], key: str | None) -> list[Change]:
+    """The changes, those without an event id named by the Idempotency-Key and their position."""
+    if key is None:
+        return list(changes)
+    if len(key) > LONGEST_KEY or not re.fullmatch(PRINTABLE, key):
+        raise InvalidChange([Fault("Idempotency-Key", f"expected 1 to {LONGEST_KEY} printable characters")])
+    return [
+        change if change.event_id else msgspec.structs.replace(change, event_id=f"{key}:{position}")
+        for position, change in enumerate(changes)
+    ]
+
+
+def places(raw: bytes, count: int) -> list[str]:
+    """The path of each of `count` changes in a body, named as `parse_many` names it."""
+    numbered = [f"[{position}]" for position in range(count)]
+    if raw.lstrip()[:1] == b"[":
+        return numbered
+    lines = [f"line {number}" for number, line in enumerate(raw.split(b"\n"), start=1) if line.strip()]
+    if count == 1:
+        return [""]
+    return lines if len(lines) == count else numbered
+
+
+class Listing(NamedTuple):
+    """Which page of which jobs."""
+
+    account: str
+    state: str = ""
+    limit: int = 50
+    cursor: str = ""
+
+
+def listing(query: Mapping[str, str]) -> Listing:
+    """The page that a query asks for; raises Invalid with every fault: an unknown filter must not look like an empty one."""
+    faults = [Fault(name, f"is unknown; there are {', '.join(Listing._fields)}") for name in query if name not in Listing._fields]
+    if not query.get("account"):
+        faults.append(Fault("account", "is required"))
+    if query.get("state", "queued") not in get_args(JobState):
+        faults.append(Fault("state", f"expected one of {', '.join(get_args(JobState))}"))
+    limit = query.get("limit", "50")
+    if not LIMIT.fullmatch(limit) or int(limit) > MOST:
+        faults.append(Fault("limit", f"expected a whole number from 1 to {MOST}"))
+    if query.get("cursor") and not CURSOR.fullmatch(query["cursor"]):
+        faults.append(Fault("cursor", "expected the `next` of a page"))
+    if faults:
+        raise Invalid(faults)
+    return Listing(query["account"], query.get("state", ""), int(limit), query.get("cursor", ""))

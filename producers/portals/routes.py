@@ -1,0 +1,167 @@
+"""The endpoints: what a request asks for is done through intake and store, beside the event loop, and answered.
+
+How things are read is in `requests`, how they are answered in `answers`, which webhook may say what in `producers.webhooks`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NotRequired, TypedDict
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from producers.portals import answers
+from producers.portals.group import Group
+from producers.portals.json import job_json
+from producers.portals.parts import at_home, by_account, not_all
+from producers.portals.requests import JSON, body, identified, key_of, listing, permit, places
+from producers.webhooks.rules import changes_of, payload_of
+from producers.webhooks.signatures import Delivery, verify
+from worker.config import Key, Source
+from worker.contract import MAX_BODY, MAX_MESSAGE, Change, Parsed, parse_many
+from worker.errors import Invalid, InvalidChange, NotFound, RelationsError, StoreUnavailable
+from worker.intake import Part
+from worker.ports import Receipt
+from worker.wiring import Runtime
+
+BIG: Final = 2**16  # bytes; a larger body is parsed beside the event loop
+PATIENCE: Final = 2.0  # seconds a probe waits for Redis
+
+
+class JobEntry(TypedDict):
+    """What is answered for one accepted change; `state` is null for a job that was forgotten meanwhile."""
+
+    id: str
+    state: str | None
+    duplicate: bool
+    notes: NotRequired[list[str]]
+
+
+@dataclass(slots=True)
+class Routes:
+    """Every endpoint, over one runtime; `now` gives seconds since the epoch."""
+
+    runtime: Runtime
+    now: Callable[[], float]
+    group: Group = field(init=False)
+    probe: asyncio.Task[list[str]] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.group = Group(self.runtime.intake().accept, run=run_in_threadpool)
+
+    async def post_changes(self, request: Request) -> Response:
+        """`POST /v1/changes`."""
+        key = self._key(request, "send")
+        raw = await body(request, MAX_BODY, kinds=JSON)
+        parsed = await run_in_threadpool(parse_many, raw) if len(raw) > BIG else parse_many(raw)
+        changes = identified([each.change for each in parsed], request.headers.get("idempotency-key"))
+        parts = await asyncio.gather(*(self._part(key, changes, positions) for positions in by_account(changes)))
+        good = [part for part in parts if not part.error]
+        jobs = await self._shown({at: receipt for part in good for at, receipt in zip(part.positions, part.receipts, strict=True)}, parsed)
+        if len(good) == len(parts):
+            return answers.accepted([jobs[at] for at in range(len(changes))])
+        return not_all(parts, places(raw, len(changes)), jobs)
+
+    async def get_job(self, request: Request) -> Response:
+        """`GET /v1/jobs/{id}`."""
+        name: str = request.path_params["id"]
+        permit(self._key(request, "read"), "read", name.rpartition("-")[0] or name)
+        job = await run_in_threadpool(self.runtime.store.job, name)
+        if job is None:
+            raise NotFound(f'there is no job "{name}" (any more)')
+        return answers.answer(job_json(job))
+
+    async def get_jobs(self, request: Request) -> Response:
+        """`GET /v1/jobs`."""
+        key = self._key(request, "read")
+        asked = listing(request.query_params)
+        permit(key, "read", asked.account)
+        page = await run_in_threadpool(
+            lambda: self.runtime.store.jobs(asked.account, state=asked.state, limit=asked.limit, cursor=asked.cursor)
+        )
+        return answers.answer({"jobs": [job_json(job) for job in page.jobs], "next": page.next or None})
+
+    async def webhook(self, request: Request) -> Response:
+        """`POST /webhooks/{source}`; onOffice's own are a GET."""
+        source = self._source(request)
+        raw = await body(request, MAX_MESSAGE)
+        delivery = Delivery(str(request.url), request.headers, raw)
+        try:
+            message = verify(source, delivery, now=self.now())
+            mapped = changes_of(source, payload_of(source, delivery), message)
+            receipts = await self._delivered([each.change for each in mapped], [each.path for each in mapped])
+        except RelationsError as error:
+            faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
+            self.runtime.say("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
+            raise
+        return answers.accepted(list((await self._shown(dict(enumerate(receipts)))).values()))
+
+    async def healthz(self, _: Request) -> Response:
+        """`GET /healthz`: the process is up."""
+        return answers.answer({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        """`GET /readyz`: Redis answers, and soon. One question at a time: probes must not pile up when it hangs."""
+        if self.probe is None or self.probe.done():
+            self.probe = asyncio.create_task(run_in_threadpool(self.runtime.store.accounts))
+        await asyncio.wait({self.probe}, timeout=PATIENCE)
+        if not self.probe.done():
+            raise StoreUnavailable(f"Redis did not answer within {PATIENCE:g} seconds")
+        self.probe.result()
+        return answers.answer({"status": "ok"})
+
+    def _key(self, request: Request, right: str) -> Key:
+        self.runtime.refresh()  # a key that was taken away stops working without a restart
+        key = key_of(self.runtime.settings.keys.values(), request.headers.get("authorization", ""))
+        permit(key, right)
+        return key
+
+    def _source(self, request: Request) -> Source:
+        self.runtime.refresh()
+        source = self.runtime.settings.sources.get(request.path_params["source"])
+        if source is None:
+            raise NotFound("there is no webhook source of that name")
+        method = "GET" if source.scheme == "onoffice" else "POST"
+        if request.method != method:
+            raise HTTPException(405, headers={"Allow": method})
+        return source
+
+    async def _part(self, key: Key, changes: Sequence[Change], positions: tuple[int, ...]) -> Part:
+        account = changes[positions[0]].account
+        try:
+            permit(key, "send", account)
+            return Part(positions, tuple(await self.group.accept(account, [changes[at] for at in positions])))
+        except RelationsError as error:
+            return Part(positions, error=error)
+
+    async def _delivered(self, changes: Sequence[Change], paths: Sequence[str]) -> list[Receipt]:
+        """A message that is delivered again meets its first jobs, whatever its content says by now (R2)."""
+        try:
+            return await self.group.accept(changes[0].account, changes, redelivered=True) if changes else []
+        except InvalidChange as error:
+            raise InvalidChange(list(at_home(error, paths))) from None
+
+    async def _shown(self, receipts: Mapping[int, Receipt], parsed: Sequence[Parsed] = ()) -> dict[int, JobEntry]:
+        """The receipts as they are answered; jobs that were there before are looked up, because they may be done by now."""
+        before = {receipt.job for receipt in receipts.values() if receipt.duplicate}
+        states = await run_in_threadpool(self._states, before) if before else {}
+        return {at: shown(receipt, states, parsed[at].notes if parsed else ()) for at, receipt in receipts.items()}
+
+    def _states(self, jobs: Iterable[str]) -> dict[str, str]:
+        found = map(self.runtime.store.job, jobs)
+        return {job.id: job.state for job in found if job}
+
+
+def shown(receipt: Receipt, states: Mapping[str, str], notes: Sequence[str]) -> JobEntry:
+    """One accepted change; `notes` say what was corrected in it."""
+    entry: JobEntry = {
+        "id": receipt.job,
+        "state": states.get(receipt.job) if receipt.duplicate else "queued",
+        "duplicate": receipt.duplicate,
+    }
+    if notes:
+        entry["notes"] = list(notes)
+    return entry

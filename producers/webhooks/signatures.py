@@ -1,0 +1,142 @@
+"""Who sent a webhook: one check per scheme, pure but for the secret it reveals; the clock is handed in.
+
+A check returns the id of the message, the same when it is delivered again, or raises Unauthorized. What a message means is `rules`.
+"""
+
+import hashlib
+import hmac
+import re
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
+
+from producers.errors import Unauthorized
+from worker.config import Source
+from worker.config.values import Scheme
+from worker.errors import Fault, InvalidSettings
+
+TOLERANCE: Final = 300.0  # seconds between the sender's clock and ours
+SECONDS: Final = re.compile(r"[0-9]{1,11}")
+
+
+class Delivery(NamedTuple):
+    """What arrived. `headers` are looked up in lower case; `url` is the one the sender used."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def verify(source: Source, delivery: Delivery, *, now: float) -> str:
+    """The id of the message, once its sender has proved to know one of the source's secrets; `now` in seconds since the epoch.
+
+    Raises Unauthorized, whatever is wrong with the proof; it never says how the right one would look.
+    """
+    return CHECKS[source.scheme](source, delivery, now)
+
+
+def _standard(source: Source, delivery: Delivery, now: float) -> str:
+    """Standard Webhooks: the header lists signatures, one per secret in use."""
+    message, moment, listed = (_header(delivery, f"webhook-{name}") for name in ("id", "timestamp", "signature"))
+    _fresh(moment, now)
+    try:
+        text = delivery.body.decode()
+    except UnicodeDecodeError:
+        raise Unauthorized("the body is not UTF-8, so nobody signed it", challenge="Signature") from None
+    at = datetime.fromtimestamp(int(moment), UTC)
+    expected = [each.sign(message, at, text) for each in _webhooks(source)]
+    _one_of(expected, listed.split())
+    return message
+
+
+def _webhooks(source: Source) -> list[Webhook]:
+    try:
+        return [Webhook(secret.reveal()) for secret in source.secrets]
+    except (EmptyWebhookSecretError, ValueError):  # a file that was rotated to something else
+        raise InvalidSettings([Fault(f"sources.{source.name}.secret", "expected whsec_ and base64")]) from None
+
+
+def _hmac(source: Source, delivery: Delivery, now: float) -> str:
+    """HMAC over the body, after the time of sending and a dot if a header carries it. An equal body is the same message."""
+    given = _header(delivery, source.header)
+    signed = delivery.body
+    if source.timestamp_header:
+        moment = _header(delivery, source.timestamp_header)
+        _fresh(moment, now)
+        signed = f"{moment}.".encode() + signed
+    macs = [hmac.new(secret.reveal().encode(), signed, source.algorithm) for secret in source.secrets]
+    if source.encoding == "base64":
+        expected = [source.prefix + b64encode(mac.digest()).decode() for mac in macs]
+    else:
+        expected, given = [source.prefix + mac.hexdigest() for mac in macs], _lower_hex(given, source.prefix)
+    _one_of(expected, [given])
+    return _digest(delivery.body)
+
+
+def _lower_hex(given: str, prefix: str) -> str:
+    return given[: len(prefix)] + given[len(prefix) :].lower()
+
+
+def _bearer(source: Source, delivery: Delivery, _now: float) -> str:
+    """The secret itself as a bearer token. An equal body is the same message."""
+    scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthorized("send the secret of this source as `Authorization: Bearer SECRET`")
+    if not _matches([secret.reveal() for secret in source.secrets], [token.strip()]):
+        raise Unauthorized("this is not the secret of this source")
+    return _digest(delivery.body)
+
+
+def _onoffice(source: Source, delivery: Delivery, now: float) -> str:
+    """onOffice: a GET without a body, whose query is signed together with the address it was sent to."""
+    parts = urlsplit(delivery.url)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    fields = dict(pairs)
+    if len(fields) != len(pairs) or "signature" not in fields:
+        raise Unauthorized("the query has no signature, or says something twice", challenge="Signature")
+    given = fields.pop("signature")
+    _fresh(fields.get("timestamp", ""), now)
+    signed = f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(sorted(fields.items()))}"
+    _one_of([hmac.new(secret.reveal().encode(), signed.encode(), hashlib.sha256).hexdigest() for secret in source.secrets], [given.lower()])
+    return _digest(signed.encode())
+
+
+CHECKS: Final[Mapping[Scheme, Callable[[Source, Delivery, float], str]]] = {
+    "standard-webhooks": _standard,
+    "hmac": _hmac,
+    "bearer": _bearer,
+    "onoffice": _onoffice,
+}
+
+
+def _header(delivery: Delivery, name: str) -> str:
+    value = delivery.headers.get(name.lower(), "")
+    if not value:
+        raise Unauthorized(f"the header {name} is missing", challenge="Signature")
+    return value
+
+
+def _fresh(moment: str, now: float) -> None:
+    if not SECONDS.fullmatch(moment):
+        raise Unauthorized("the time of sending is missing, or not in whole seconds since 1970", challenge="Signature")
+    if abs(int(moment) - now) > TOLERANCE:
+        raise Unauthorized(f"the time of sending is more than {TOLERANCE:g} seconds from this server's clock", challenge="Signature")
+
+
+def _one_of(expected: list[str], given: list[str]) -> None:
+    if not _matches(expected, given):
+        raise Unauthorized("the signature does not match", challenge="Signature")
+
+
+def _matches(expected: list[str], given: list[str]) -> bool:
+    """Whether any is equal; the time it takes does not tell how far a wrong one is right."""
+    pairs = [(right.encode(), each.encode()) for right in expected for each in given]
+    return any(hmac.compare_digest(right, each) for right, each in pairs)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]

@@ -1,0 +1,284 @@
+"""Every command against a real Redis and a simulated API: what it does, prints, and ends with."""
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from cli_runner import MISSING, TOKEN, Cli, runner
+
+from ops.simulator import Records, Simulator
+from worker.contract import Relation, write_instant
+from worker.wiring import Runtime, settings_of
+
+BUYER = "estate:address:buyer"
+Drain = Callable[[], None]
+
+
+def job_of(result: object) -> str:
+    return result.stdout.split()[0]
+
+
+def test_a_sent_change_is_a_job_in_the_inbox(cli: Cli, runtime: Runtime) -> None:
+    job = runtime.store.job(job_of(cli("send", "create", BUYER, "501", "9001", "9002")))
+    assert (job.state, job.action, job.parents, job.children, job.source) == ("queued", "create", (501,), (9001, 9002), "cli")
+
+
+def test_several_parents_are_joined_by_commas(cli: Cli, runtime: Runtime) -> None:
+    job = runtime.store.job(job_of(cli("send", "delete", BUYER, "501,502", "9001")))
+    assert (job.parents, job.children) == ((501, 502), (9001,))
+
+
+def test_every_option_of_a_change_arrives(cli: Cli, runtime: Runtime) -> None:
+    at = runtime.client.time()[0] * 1_000_000 - 60_000_000
+    more = ("--event-id", "e1", "--batch", "b1", "--occurred-at", write_instant(at))
+    sent = cli("send", "modify", "calendar:address", "2909", "10821", "--info", "statusTerminbestaetigung=gesendet", *more)
+    job = runtime.store.job(job_of(sent))
+    assert (job.info, job.event_id, job.batch) == ((("statusTerminbestaetigung", "gesendet"),), "e1", "b1")
+    assert job.occurred_at == at
+
+
+def test_the_same_event_id_is_the_same_job(cli: Cli) -> None:
+    words = ("send", "create", BUYER, "501", "9001", "--event-id", "e1")
+    first, second = cli(*words), cli(*words)
+    assert job_of(first) == job_of(second)
+    assert "known already" in second.stdout
+
+
+def test_the_same_event_id_with_other_content_is_refused(cli: Cli) -> None:
+    cli("send", "create", BUYER, "501", "9001", "--event-id", "e1")
+    assert "is taken by job" in cli("send", "create", BUYER, "501", "9002", "--event-id", "e1", code=1).stderr
+
+
+def test_a_file_that_is_sent_again_changes_nothing(cli: Cli, tmp_path: Path, runtime: Runtime) -> None:
+    file = tmp_path / "changes.ndjson"
+    file.write_text(
+        "".join(json.dumps({"action": "create", "relationtype": BUYER, "parentid": 1, "childid": n}) + "\n\n" for n in (1, 2, 3))
+    )
+    first, second = (json.loads(cli("send", str(file), "--json").stdout)["jobs"] for _ in range(2))
+    assert [each["id"] for each in first] == [each["id"] for each in second]
+    assert [each["duplicate"] for each in first + second] == [False] * 3 + [True] * 3
+    assert runtime.store.counts("acme")["accepted"] == 3
+
+
+def test_standard_input_is_read_with_a_dash(cli: Cli, runtime: Runtime) -> None:
+    line = json.dumps({"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1})
+    cli("send", "-", stdin=line.encode())
+    assert runtime.store.counts("acme")["backlog"] == 1
+
+
+def test_one_bad_line_is_named_and_nothing_of_the_file_is_sent(cli: Cli, runtime: Runtime) -> None:
+    lines = [
+        b'{"action": "create", "relationtype": "%s", "parentid": 1, "childid": %s}' % (BUYER.encode(), child) for child in (b"1", b'"x"')
+    ]
+    result = cli("send", "-", stdin=b"\n".join([*lines, b"{", b"[]"]), code=1)
+    told = result.stderr.splitlines()
+    assert told[0] == 'line 2.childid: expected a positive integer or an array of them, got "x"'
+    assert told[1].startswith("line 3: expected JSON")
+    assert told[2] == "line 4: expected a change (an object), got an array"
+    assert result.stdout == ""
+    assert runtime.store.counts("acme")["backlog"] == 0
+
+
+def test_faults_that_only_the_intake_knows_are_named_by_line_too(cli: Cli) -> None:
+    line = {"action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1}
+    bad = {**line, "relationtype": "user:messengerUser:is"}
+    text = "\n\n".join(map(json.dumps, [line, bad])).encode()
+    assert cli("send", "-", stdin=text, code=1).stderr.startswith("line 3.action: user:messengerUser:is is read only")
+
+
+def test_a_body_for_two_accounts_may_be_accepted_in_part(two_accounts: dict[str, str]) -> None:
+    line = {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1}
+    text = "\n".join(map(json.dumps, [line, {**line, "account": "berg", "relationtype": "user:messengerUser:is"}])).encode()
+    result = runner(two_accounts)("send", "-", "--json", stdin=text, code=4)
+    assert len(json.loads(result.stdout)["jobs"]) == 1
+    assert json.loads(result.stderr)["faults"][0]["path"] == "line 2.action"
+
+
+@pytest.mark.parametrize(
+    "words", [["send", "create", BUYER, "1", "1"], ["jobs", "list"], ["replay", "--failed"], ["explain", BUYER, "1", "1"]]
+)
+def test_with_several_accounts_one_has_to_be_named(two_accounts: dict[str, str], words: list[str]) -> None:
+    assert "--account (the settings have 2: acme, berg)" in runner(two_accounts)(*words, code=2).stderr
+
+
+def test_an_unknown_account_is_not_found(cli: Cli) -> None:
+    assert 'did you mean "acme"?' in cli("jobs", "list", "--account", "acmee", code=3).stderr
+
+
+def test_a_dry_run_explains_and_sends_nothing(cli: Cli, runtime: Runtime) -> None:
+    result = cli("send", "create", BUYER, "501", "9001", "9002", "--dry-run", RELATIONS_REDIS_URL="redis://127.0.0.1:1")
+    assert "Plan: 1 action in 1 request" in result.stdout
+    assert result.stdout.endswith("Nothing was sent.\n")
+    assert runtime.store.counts("acme")["backlog"] == 0
+
+
+def test_a_dry_run_finds_what_the_intake_would_refuse(cli: Cli) -> None:
+    assert "is read only" in cli("send", "create", "user:messengerUser:is", "1", "1", "--dry-run", code=1).stderr
+
+
+def test_a_sample_can_be_sent_twice(cli: Cli, drain: Drain, simulator: Simulator) -> None:
+    for _ in range(2):
+        assert "17 accepted, 1 known already" in cli("send", "--sample", "1").stderr
+        drain()
+    assert len(simulator.relations(TOKEN)) == 14
+
+
+def test_a_job_is_shown_with_what_became_of_it(cli: Cli, drain: Drain) -> None:
+    job = job_of(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
+    drain()
+    told = cli("jobs", "show", job).stdout
+    assert told.startswith(f"{job}  failed\n")
+    assert "2 relations: 1 applied, 1 failed" in told
+    assert f"failed for {BUYER}:501:{MISSING}: 80" in told
+    assert "Check in onOffice that the record exists" in told
+    document = json.loads(cli("jobs", "show", job, "--json").stdout)
+    assert (document["id"], document["state"], document["error"]["code"]) == (job, "failed", 80)
+
+
+@pytest.mark.parametrize("name", ["acme-000000000000000000", "nonsense", ""])
+def test_a_job_that_is_not_there_is_not_found(cli: Cli, name: str) -> None:
+    assert "there is no job" in cli("jobs", "show", name, code=3).stderr
+
+
+def test_jobs_are_listed_page_by_page_newest_first(cli: Cli) -> None:
+    sent = [job_of(cli("send", "create", BUYER, "501", str(child))) for child in (1, 2, 3)]
+    first = json.loads(cli("jobs", "list", "--limit", "2", "--json").stdout)
+    second = json.loads(cli("jobs", "list", "--limit", "2", "--cursor", first["next"], "--json").stdout)
+    assert [job["id"] for job in first["jobs"] + second["jobs"]] == sent[::-1]
+    assert second["next"] is None
+    assert cli("jobs", "list", "--state", "queued").stdout.count(" queued ") == 3
+    assert cli("jobs", "list", "--state", "failed").stdout.count("\n") == 1  # the heads
+
+
+def test_a_replay_shows_first_and_acts_on_yes(cli: Cli, drain: Drain, simulator: Simulator) -> None:
+    job = job_of(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
+    drain()
+    preview = cli("replay", "--failed").stdout
+    assert job in preview
+    assert "1 job with 1 failed relation would go back. Add --yes." in preview
+    assert json.loads(cli("jobs", "show", job, "--json").stdout)["state"] == "failed"
+    simulator.seed(TOKEN, records=Records())  # somebody mended the CRM
+    assert "1 job of 1 went back" in cli("replay", job, "--yes").stdout
+    drain()
+    assert json.loads(cli("jobs", "show", job, "--json").stdout)["state"] == "succeeded"
+    assert Relation(BUYER, 501, MISSING) in simulator.relations(TOKEN)
+
+
+def test_a_replay_of_what_did_not_fail_fails_and_says_why(cli: Cli) -> None:
+    job = job_of(cli("send", "create", BUYER, "501", "9001"))
+    assert "is queued, not failed" in cli("replay", job, "--yes", code=1).stderr
+
+
+def test_a_replay_of_some_is_partly_done(cli: Cli, drain: Drain) -> None:
+    good, bad = (job_of(cli("send", "create", BUYER, "501", child)) for child in ("9001", str(MISSING)))
+    drain()
+    assert json.loads(cli("replay", good, bad, "--yes", "--json", code=4).stdout) == {
+        "preview": False,
+        "jobs": [bad],
+        "refused": {good: "is succeeded, not failed"},
+    }
+
+
+@pytest.mark.parametrize("name", ["acme-000000000000000000", "nobody-000000000000000000", "nonsense"])
+@pytest.mark.parametrize("more", [(), ("--yes",)], ids=["preview", "act"])
+def test_a_replay_of_a_job_that_is_not_there_is_not_found(cli: Cli, name: str, more: tuple[str, ...]) -> None:
+    assert f"there is no job {name}" in cli("replay", name, *more, code=3).stderr
+
+
+@pytest.mark.parametrize("words", [(), ("acme-1", "--failed")])
+def test_a_replay_wants_jobs_or_failed(cli: Cli, words: tuple[str, ...]) -> None:
+    cli("replay", *words, code=2)
+
+
+def test_a_relation_is_explained_from_inbox_to_answer(cli: Cli, drain: Drain) -> None:
+    jobs = [job_of(cli("send", action, BUYER, "501", "9001")) for action in ("create", "delete", "create")]
+    waiting = cli("explain", BUYER, "501", "9001").stdout
+    assert [line.split()[0] for line in waiting.splitlines()[3:]] == jobs
+    assert waiting.count("waits in the inbox") == 3
+    drain()
+    told = {each["id"]: each for each in json.loads(cli("explain", BUYER, "501", "9001", "--json").stdout)["jobs"]}
+    assert [told[job]["state"] for job in jobs] == ["superseded", "superseded", "applied"]
+    assert f"superseded by {jobs[2]} create" in told[jobs[0]]["text"]
+    assert "(1 action for 1 relation), API answered ok after" in told[jobs[2]]["text"]
+
+
+def test_a_failed_relation_is_explained_with_code_text_and_advice(cli: Cli, drain: Drain) -> None:
+    cli("send", "create", BUYER, "501", str(MISSING))
+    drain()
+    told = cli("explain", BUYER, "501", str(MISSING)).stdout
+    assert "failed: 80 " in told
+    assert "Check in onOffice that the record exists and that the API user may see it, then replay." in told
+
+
+def test_a_relation_nobody_named_is_not_found(cli: Cli) -> None:
+    assert "no job named it" in cli("explain", BUYER, "1", "2", code=3).stdout
+
+
+def test_a_mirrored_type_is_explained_under_its_own_name(cli: Cli) -> None:
+    told = cli("explain", "estate:address:matching", "501", "9001", code=3).stdout
+    assert told.startswith("address:estate:matching:9001:501")
+
+
+@pytest.mark.parametrize("words", [(), (BUYER,), (BUYER, "1", "x"), (BUYER, "1", "2", "3")])
+def test_explain_wants_a_type_and_two_ids(cli: Cli, words: tuple[str, ...]) -> None:
+    cli("explain", *words, code=2)
+
+
+def test_an_account_is_paused_and_resumed(cli: Cli, runtime: Runtime) -> None:
+    cli("accounts", "pause", "acme", "--why", "new API user")
+    assert runtime.store.paused("acme").detail == "new API user"
+    assert "(hand: new API user)" in cli("accounts", "list").stdout
+    cli("send", "create", BUYER, "501", "9001")
+    assert runtime.flush("acme").state == "paused"
+    assert json.loads(cli("accounts", "resume", "acme", "--json").stdout)["was_paused"]
+    listed = json.loads(cli("accounts", "list", "--json").stdout)["accounts"]
+    assert [(each["account"], each["backlog"], each["paused"]) for each in listed] == [("acme", 1, None)]
+    assert "was not paused" in cli("accounts", "resume", "acme").stdout
+
+
+def test_a_new_key_is_shown_once_with_the_hash_that_the_settings_take(cli: Cli, env: dict[str, str], tmp_path: Path) -> None:
+    made = cli("keys", "new", "portal", "--can", "read", "--can", "send").stdout
+    key, _, table = made.partition("\n")
+    with Path(env["RELATIONS_CONFIG"]).open("a") as file:
+        file.write(table[table.index("[keys") :])
+    kept = settings_of(env, tmp_path).keys["portal"]
+    assert kept.sha256 == sha256(key.split()[-1].encode()).hexdigest()
+    assert (kept.accounts, kept.can) == (("acme",), ("read", "send"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("send",),
+        ("send", "create", BUYER),
+        ("send", "x.ndjson", "--batch", "b"),
+        ("send", "gone.ndjson"),
+        ("send", "--info", "x", "a", "b", "1", "2"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_a_usage_error(cli: Cli, words: tuple[str, ...]) -> None:
+    assert "Usage: relations send" in cli(*words, code=2).stderr
+
+
+def test_unusable_settings_are_told_all_at_once(cli: Cli, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text('[accounts.acme]\ntoken = "env:GONE"\nsecret = "env:SECRET"\nrate = "fast"\n[typos]\n')
+    result = cli("jobs", "list", code=2, RELATIONS_CONFIG=str(bad))
+    assert result.stderr.startswith("The settings cannot be used:\n")
+    assert all(path in result.stderr for path in ("accounts.acme.rate", "accounts.acme.token", "typos"))
+    told = json.loads(cli("jobs", "list", "--json", code=2, RELATIONS_CONFIG=str(bad)).stderr)
+    assert {"accounts.acme.rate", "accounts.acme.token", "typos"} <= {fault["path"] for fault in told["faults"]}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["jobs", "list"], ["send", "create", BUYER, "1", "2"], ["explain", BUYER, "1", "2"], ["accounts", "list"], ["replay", "--failed"]],
+)
+def test_without_redis_one_line_says_where_and_what_to_do(cli: Cli, words: list[str]) -> None:
+    result = cli(*words, code=2, RELATIONS_REDIS_URL="redis://:hunter22@127.0.0.1:1/0", RELATIONS_BROKER_URL="redis://127.0.0.1:1")
+    assert result.stderr.count("\n") == 1
+    assert "redis://***@127.0.0.1:1/0" in result.stderr
+    assert "RELATIONS_REDIS_URL" in result.stderr
+    assert "hunter22" not in result.output

@@ -1,0 +1,147 @@
+"""The doctor: each finding by the facts, and the command against a real Redis and API with no worker around."""
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_runner import SECRET, TOKEN, Cli, environ, runner, settings_file
+
+from ops import doctor
+from ops.simulator import Fault, FaultPlan, Simulator, serve
+from worker.wiring import Runtime, settings_of
+
+BUYER = "estate:address:buyer"
+
+
+@pytest.mark.parametrize(("number", "level"), [("6.2.14", "fail"), ("7.0.0", "ok"), ("7.2.4", "ok"), ("8.0.1", "ok"), ("10.1.0", "ok")])
+def test_servers_from_7_on_will_do(number: str, level: str) -> None:
+    assert doctor.version({"redis_version": number}, "redis://here").level == level
+
+
+def test_a_valkey_is_called_by_its_own_name_and_number() -> None:
+    info = {"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.1.0"}
+    assert doctor.version(info, "redis://here").text == "valkey 9.1.0 at redis://here"
+
+
+@pytest.mark.parametrize(
+    ("policy", "bound", "level"),
+    [("noeviction", 0, "ok"), ("noeviction", 2**30, "ok"), ("allkeys-lru", 0, "warn"), ("volatile-ttl", 2**30, "fail")],
+)
+def test_a_server_that_may_drop_keys_is_not_well(policy: str, bound: int, level: str) -> None:
+    assert doctor.eviction({"maxmemory_policy": policy, "maxmemory": bound}).level == level
+
+
+@pytest.mark.parametrize(
+    ("info", "fsync", "level"),
+    [
+        ({"aof_enabled": 0}, "everysec", "warn"),
+        ({"aof_enabled": 1}, "no", "warn"),
+        ({"aof_enabled": 1}, "everysec", "ok"),
+        ({"aof_enabled": 1}, "always", "ok"),
+        ({"aof_enabled": 1}, "unknown", "ok"),
+        ({"aof_enabled": 1, "aof_last_write_status": "err"}, "always", "fail"),
+    ],
+)
+def test_what_is_lost_with_the_server_is_told(info: dict[str, Any], fsync: str, level: str) -> None:
+    assert doctor.persistence(info, fsync).level == level
+
+
+@pytest.mark.parametrize(("ahead", "level"), [(0.0, "ok"), (-1.9, "ok"), (3.0, "warn"), (-60.0, "warn")])
+def test_clocks_that_differ_are_told(ahead: float, level: str) -> None:
+    assert doctor.clock(ahead).level == level
+
+
+def test_workers_must_listen_to_every_queue() -> None:
+    wanted = ["relations.flush", "relations.ops"]
+    queues = [{"name": name} for name in wanted]
+    assert doctor.workers({"celery@a": queues}, wanted).level == "ok"
+    assert doctor.workers({"celery@a": queues[:1], "celery@b": queues[1:]}, wanted).level == "ok"
+    assert "relations.ops" in doctor.workers({"celery@a": queues[:1]}, wanted).text
+    assert doctor.workers({}, wanted).level == "fail"
+
+
+def test_without_a_worker_the_doctor_fails_and_says_how_to_start_one(cli: Cli) -> None:
+    findings = json.loads(cli("doctor", "--json", code=1).stdout)["findings"]
+    levels = {each["what"]: each["level"] for each in findings}
+    assert levels == {
+        "settings": "ok",
+        "redis": "ok",
+        "eviction": "ok",
+        "persistence": "warn",  # the server of the tests keeps nothing
+        "clock": "ok",
+        "broker": "ok",
+        "workers": "fail",
+        "account acme": "ok",
+        "credentials acme": "ok",
+    }
+    assert "celery -A worker.app worker" in next(each["todo"] for each in findings if each["what"] == "workers")
+    assert "-Q relations.intake,relations.flush,relations.ops" in str(findings)
+
+
+def test_without_redis_the_doctor_still_looks_at_the_rest(cli: Cli) -> None:
+    gone = "redis://:hunter22@127.0.0.1:1/0"
+    told = cli("doctor", code=1, RELATIONS_REDIS_URL=gone, RELATIONS_BROKER_URL=gone).stdout
+    assert "fail  redis: redis://***@127.0.0.1:1/0 does not answer" in told
+    assert "fail  broker: redis://***@127.0.0.1:1/0 does not answer" in told
+    assert "hunter22" not in told
+
+
+def test_good_credentials_are_accepted(cli: Cli, simulator: Simulator) -> None:
+    assert "ok    credentials acme: accepted by" in cli("accounts", "check").stdout
+    assert [act.kind for entry in simulator.log for act in entry.acts] == ["get"]
+
+
+@pytest.mark.parametrize(
+    ("token", "secret", "words"), [("x" * 32, SECRET, "Check the account's token"), (TOKEN, "x" * 64, "most often they are swapped")]
+)
+def test_rejected_credentials_fail_with_the_advice_for_their_code(cli: Cli, token: str, secret: str, words: str) -> None:
+    told = cli("accounts", "check", "acme", code=1, TOKEN=token, SECRET=secret).stdout
+    assert told.startswith("fail  credentials acme: refused: ")
+    assert words in told
+    assert token not in told
+
+
+def test_an_api_that_does_not_answer_fails(cli: Cli, simulator: Simulator) -> None:
+    simulator.inject(FaultPlan.script([Fault("gateway_before")] * 3))
+    assert "gave no usable answer" in cli("accounts", "check", code=1).stdout
+
+
+@pytest.mark.parametrize(("ahead", "level"), [(60, "warn"), (-300, "fail")])
+def test_an_api_with_another_time_is_told_by_how_much(redis_url: str, tmp_path: Path, ahead: int, level: str) -> None:
+    with serve(Simulator({TOKEN: SECRET}, clock=lambda: time.time() + ahead)) as server:
+        check = runner(environ(settings_file(tmp_path, server.url, "acme"), redis_url))
+        findings = check("accounts", "check", "--json", code=int(level == "fail"))
+    [finding] = json.loads(findings.stdout)["findings"]
+    told = re.match(r"the API's clock is ([+-]\d+) s from Redis's", finding["text"])
+    assert finding["level"] == level
+    assert told
+    assert abs(int(told[1]) - ahead) <= 1
+
+
+def test_a_paused_account_is_told_with_what_stopped_it(cli: Cli, runtime: Runtime) -> None:
+    cli("accounts", "pause", "acme", "--why", "holidays")
+    finding = doctor.lane(runtime, runtime.settings.account("acme"), now=float(runtime.client.time()[0]))
+    assert (finding.level, finding.text) == ("warn", "is paused (hand: holidays)")
+
+
+def test_changes_that_wait_for_a_moment_are_no_fault(cli: Cli, runtime: Runtime) -> None:
+    cli("send", "create", BUYER, "1", "2")
+    assert doctor.lane(runtime, runtime.settings.account("acme"), now=float(runtime.client.time()[0])).text == "1 changes wait"
+
+
+def test_changes_that_nobody_came_for_are_a_fault(cli: Cli, runtime: Runtime) -> None:
+    cli("send", "create", BUYER, "1", "2")
+    finding = doctor.lane(runtime, runtime.settings.account("acme"), now=runtime.client.time()[0] + 120.0)
+    assert finding.level == "fail"
+    assert "beat" in finding.todo
+
+
+def test_an_account_that_only_observes_is_told(env: dict[str, str], tmp_path: Path) -> None:
+    config = Path(env["RELATIONS_CONFIG"])
+    config.write_text(config.read_text().replace("window = 0", 'window = 0\nmode = "observe"'))
+    runtime = Runtime(settings_of(env, tmp_path), wake=lambda *_: None)
+    finding = doctor.lane(runtime, runtime.settings.account("acme"), now=0.0)
+    assert (finding.level, finding.text) == ("warn", "only observes: nothing but reads is sent")

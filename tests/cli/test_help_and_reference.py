@@ -1,0 +1,157 @@
+"""Help, the reference page made of it, and the golden explanations of the samples.
+
+To write them anew after a change: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/cli
+"""
+
+import csv
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from ops import samples
+from ops.cli import main
+from ops.cli.errors import Exit
+from ops.explain import explain_plan, rehearse
+from worker.contract import parse_many
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+SAMPLES = ROOT / "ops" / "samples"
+
+HEAD = """# Command line
+
+Every command takes `--json` where it has something to answer: one document on stdout, and an error as one object on stderr. People get
+tables, with colours on a terminal only. Answers go to stdout, remarks and errors to stderr. What a command ends with is told in
+[exit codes](exit-codes.md). Settings come from the environment and one file, as for every other part: see [settings](settings.md).
+
+`--account` may be left out when the settings have exactly one account.
+"""
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    for name, each in sorted(getattr(command, "commands", {}).items()):
+        yield from walk(each, (*path, name))
+
+
+COMMANDS = dict(walk(main))
+
+
+def help_of(path: tuple[str, ...]) -> str:
+    result = CliRunner().invoke(
+        main, [*path, "--help"], prog_name="relations", terminal_width=100, env={"RELATIONS_CONFIG": "/nowhere.toml"}
+    )
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def reference() -> str:
+    sections = (f"\n## `{' '.join(('relations', *path))}`\n\n```text\n{help_of(path)}```\n" for path in COMMANDS)
+    return HEAD + "".join(sections)
+
+
+def is_current(path: Path, text: str) -> bool:
+    if os.environ.get("RELATIONS_WRITE_REFERENCE"):
+        path.write_text(text, encoding="utf-8")
+    return path.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_has_an_example_that_names_the_command_and_needs_no_settings(path: tuple[str, ...]) -> None:
+    examples = help_of(path).partition("Examples:\n")[2]
+    assert re.search(rf"^ +{' '.join(('relations', *path))}\b", examples, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_example_is_a_command_line_that_parses(path: tuple[str, ...]) -> None:
+    lines = re.findall(r"^ +relations (.+)$", (COMMANDS[path].help or "").partition("Examples:")[2], re.MULTILINE)
+    assert lines
+    for words in map(shlex.split, lines):
+        length = next(n for n in (2, 1) if tuple(words[:n]) in COMMANDS)
+        COMMANDS[tuple(words[:length])].make_context("relations", words[length:])
+
+
+def test_every_command_answers_in_json_but_those_that_only_run_or_only_group() -> None:
+    plain = {path for path, command in COMMANDS.items() if "as_json" not in {each.name for each in command.params}}
+    assert plain == {(), ("jobs",), ("accounts",), ("keys",), ("dev",)}
+
+
+def test_the_reference_page_is_current() -> None:
+    assert is_current(REFERENCE / "cli.md", reference())
+
+
+def test_the_page_of_exit_codes_names_every_code() -> None:
+    page = (REFERENCE / "exit-codes.md").read_text(encoding="utf-8")
+    assert {int(code) for code in re.findall(r"^\| `(\d+)` \|", page, re.MULTILINE)} == set(Exit)
+
+
+# --- samples
+
+
+@pytest.mark.parametrize("name", samples.names())
+def test_the_explanation_of_a_sample_is_current(name: str) -> None:
+    assert is_current(SAMPLES / f"{name}.explained.txt", explain_plan(samples.changes(name)) + "\n")
+    shown = CliRunner().invoke(main, ["explain", "--sample", name], env={"RELATIONS_CONFIG": "/nowhere.toml"})
+    assert shown.output == samples.explained(name)
+
+
+@pytest.mark.parametrize("name", samples.names())
+def test_the_readme_counts_a_sample_rightly(name: str) -> None:
+    row = re.search(rf"^\| `{name}` \|.*\| (\d+) \| (\d+) \| (\d+) \|$", (SAMPLES / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    told = rehearse(list(enumerate(samples.changes(name), start=1)))
+    assert row
+    assert tuple(map(int, row.groups())) == (told.messages, told.actions, len(told.requests))
+
+
+@pytest.mark.parametrize("name", samples.names())
+def test_a_sample_is_one_minute_of_one_account(name: str) -> None:
+    flow = samples.changes(name)
+    times = [change.occurred_at for change in flow]
+    assert {change.account for change in flow} == {"acme"}
+    assert max(times) - min(times) < 60_000_000
+    assert all(change.event_id for change in flow)
+
+
+@pytest.mark.parametrize("name", ["01-portal-burst", "01", "1", "portal-burst"])
+def test_a_sample_is_found_by_name_number_or_title(name: str) -> None:
+    assert samples.find(name) == "01-portal-burst"
+
+
+def test_a_sample_that_is_not_there_is_not_found() -> None:
+    result = CliRunner().invoke(main, ["explain", "--sample", "9"])
+    assert result.exit_code == Exit.NOT_FOUND
+    assert "08-address-merge" in result.output
+
+
+def test_the_table_of_the_new_build_is_the_same_import_as_its_messages() -> None:
+    with (SAMPLES / "05-new-build.csv").open(newline="", encoding="utf-8") as file:
+        rows = [(row["action"], row["relationtype"], int(row["parentid"]), int(row["childid"])) for row in csv.DictReader(file)]
+    flow = samples.changes("05-new-build")
+    assert rows == [(change.action, change.type, change.parents[0], change.children[0]) for change in flow]
+    pairs = [row[2:] for row in rows]
+    assert len(pairs) == 129
+    assert len(pairs) - len(set(pairs)) == 6
+    assert len([pair for pair in pairs if pair[::-1] in pairs]) == 2
+
+
+def test_a_fresh_sample_ends_now_and_keeps_its_distances() -> None:
+    flow = samples.changes("01")
+    now = 2_000_000_000_000_000
+    fresh = samples.fresh(flow, account="berg", now=now, run="x")
+    assert max(change.occurred_at for change in fresh) == now
+    assert {new.occurred_at - old.occurred_at for new, old in zip(fresh, flow, strict=True)} == {
+        now - max(each.occurred_at for each in flow)
+    }
+    assert {change.account for change in fresh} == {"berg"}
+    assert len({change.event_id for change in fresh}) == 17
+
+
+def test_the_samples_are_valid_ndjson_for_any_producer() -> None:
+    for name in samples.names():
+        assert parse_many((SAMPLES / f"{name}.ndjson").read_bytes())

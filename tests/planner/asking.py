@@ -1,0 +1,53 @@
+"""What the planner's tests ask for: wishes of one relation with versions of their own, and what was known before."""
+
+from hypothesis import strategies as st
+
+from worker.contract import Relation
+from worker.planner.fold import NEVER, Known, Mark, Version, Wish, WishAction
+
+LINK = Relation("calendar:address", 7, 42)
+CREATED, LATER = "statusTerminbestaetigung", "statusTerminrueckmeldung"
+Info = tuple[tuple[str, str], ...]
+
+KEYS = st.sampled_from((CREATED, LATER))
+SOME_INFO = st.dictionaries(KEYS, st.sampled_from("ab"), min_size=1).map(lambda info: tuple(info.items()))
+NO_INFO: st.SearchStrategy[Info] = st.just(())
+
+
+def wish(moment: int, action: WishAction, number: int = 0, /, **info: str) -> Wish:
+    """The wish of job `a3` for `wish(3, ...)`; `bestaetigung` and `rueckmeldung` are the two info keys."""
+    names = {"bestaetigung": CREATED, "rueckmeldung": LATER}
+    return Wish(Version(moment, number), f"a{moment}", action, tuple((names[key], value) for key, value in info.items()))
+
+
+def _wishes(drawn: list[tuple[int, WishAction, Info]]) -> list[Wish]:
+    return [Wish(Version(at, number), f"job-{number}", action, info) for number, (at, action, info) in enumerate(drawn)]
+
+
+def _with_info(action: WishAction) -> st.SearchStrategy[tuple[int, WishAction, Info]]:
+    info = {"create": NO_INFO | SOME_INFO, "modify": SOME_INFO, "delete": NO_INFO}[action]
+    return st.tuples(st.integers(0, 6), st.just(action), info)
+
+
+ACTIONS: st.SearchStrategy[WishAction] = st.sampled_from(("create", "modify", "delete"))
+ONE = ACTIONS.flatmap(_with_info)
+WISHES = st.lists(ONE, min_size=1, max_size=8).map(_wishes)
+"""Wishes of different jobs in any order of time; equal times are told apart by acceptance."""
+
+
+def _late(wishes: list[Wish]) -> list[Wish]:
+    return [each._replace(job=f"late-{each.job}", version=Version(each.version.occurred_at, each.version.accepted + 100)) for each in wishes]
+
+
+LATE_WISHES = WISHES.map(_late)
+"""Wishes accepted after all of `WISHES`, though they may have occurred before them."""
+
+
+def _mark(number: int) -> st.SearchStrategy[Mark]:
+    """Never, or a mark that is older than some of the wishes, equal to none."""
+    return st.just(NEVER) | st.integers(0, 6).map(lambda at: Mark(Version(at, number), f"known-{number}"))
+
+
+CLEARED = _mark(1000)
+KNOWN = st.builds(Known, _mark(1001), _mark(1002), st.fixed_dictionaries({}, optional={CREATED: _mark(1003), LATER: _mark(1004)}))
+"""Any memory, however it came about."""

@@ -1,0 +1,60 @@
+"""The demo as anyone runs it: real processes in a child of ours, and the document it prints says that everything came out right."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+RUN = "import sys; from ops.demo import run; sys.exit(run(changes=300, seed=int(sys.argv[1]), faults=sys.argv[2] == 'faults', json=True))"
+
+
+def demo(seed: int, manner: str) -> dict[str, Any]:
+    """What the demo prints; it must have said 0."""
+    done = subprocess.run([sys.executable, "-c", RUN, str(seed), manner], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module", params=["calm", "faults"])
+def facts(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return demo(7, request.param)
+
+
+def test_every_check_of_the_demo_holds(facts: dict[str, Any]) -> None:
+    assert facts["ok"] is True
+    assert facts["checks"]
+    assert all(facts["checks"].values())
+
+
+def test_every_change_was_accepted_once_and_has_an_outcome(facts: dict[str, Any]) -> None:
+    assert facts["burst"]["accepted"] == 300 < facts["burst"]["sent"]
+    assert sum(facts["jobs"].values()) == 300 + len(facts["webhook"]["jobs"])
+    assert facts["open_jobs"] == facts["jobs"]["failed"] == 0
+
+
+def test_changes_with_missing_addresses_failed_and_were_replayed(facts: dict[str, Any]) -> None:
+    assert facts["replay"]["replayed"] == facts["after_burst"]["failed_jobs"] >= 3
+    assert facts["after_replay"]["relations"] == facts["after_burst"]["relations"] + facts["replay"]["replayed"]
+
+
+def test_it_takes_fewer_actions_than_changes_and_fewer_requests_than_actions(facts: dict[str, Any]) -> None:
+    assert facts["burst"]["requests"] < facts["burst"]["actions"] < facts["burst"]["accepted"]
+
+
+def test_requests_go_wrong_exactly_when_asked_for(facts: dict[str, Any]) -> None:
+    assert bool(facts["faults"]) == facts["repeat"].endswith("--faults")
+
+
+def test_a_part_that_does_not_come_up_ends_the_demo_with_the_end_of_its_log() -> None:
+    broken = "import sys, ops.stack as stack; stack.SIMULATOR = 'raise SystemExit(\"no simulator today\")'\n"
+    done = subprocess.run(
+        [sys.executable, "-c", broken + "from ops.demo import run; sys.exit(run(changes=3))"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no simulator today" in done.stderr

@@ -1,0 +1,166 @@
+"""Who sent a webhook: the published vectors are right, one changed byte is not, and nothing malformed is worse than a 401."""
+
+import hashlib
+import hmac
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks.webhooks import Webhook
+
+from producers.errors import Unauthorized
+from producers.webhooks.signatures import TOLERANCE, Delivery, verify
+from worker.config import Rule, Secret, Source
+
+RULE = Rule(action="'create'", relationtype="'t'", parentid="p", childid="c")
+WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+NOW = 1_614_265_330
+
+STANDARD = Source(name="immo", account="acme", scheme="standard-webhooks", secrets=(Secret(WHSEC),), rules=(RULE,))
+VECTOR = Delivery(
+    "https://here/webhooks/immo",
+    {
+        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "webhook-timestamp": str(NOW),
+        "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    },
+    b'{"test": 2432232314}',
+)
+OFFICE = Source(name="office", account="acme", scheme="onoffice", secrets=(Secret("provider-secret"),), rules=(RULE,))
+OFFICE_URL = (
+    "https://hooks.example.test/onoffice/estate?apiClaim=abcDEF%2B%2F12%3D%3D&customerName=musterfirma&customerWebId=00001-001"
+    "&estateId=4629&parameterCacheId=abc123&timestamp=1700000000&userId=21"
+    "&signature=0a6ef3d10d42691e2acb91a964bb4cd45bb88748b5f256f84bd4beb553a53cae"
+)
+FORMS = Source(
+    name="forms", account="acme", scheme="hmac", secrets=(Secret("forms-secret"),), rules=(RULE,), header="X-Signature", prefix="sha256="
+)
+DESK = Source(name="desk", account="acme", scheme="bearer", secrets=(Secret("desk-secret"),), rules=(RULE,))
+
+
+def with_headers(**headers: str) -> Delivery:
+    changed = {name.replace("_", "-"): value for name, value in headers.items()}
+    return VECTOR._replace(headers={name: value for name, value in {**VECTOR.headers, **changed}.items() if value})
+
+
+def refused(source: Source, delivery: Delivery, *, now: float = NOW) -> str:
+    with pytest.raises(Unauthorized) as raised:
+        verify(source, delivery, now=now)
+    return str(raised.value)
+
+
+def test_the_published_vector_is_right_and_its_id_names_the_message() -> None:
+    assert verify(STANDARD, VECTOR, now=NOW) == "msg_p5jXN8AQM9LWM0D4loKWxJek"
+
+
+@pytest.mark.parametrize("offset", [-TOLERANCE, TOLERANCE])
+def test_five_minutes_are_fresh_and_a_second_more_is_stale(offset: float) -> None:
+    assert verify(STANDARD, VECTOR, now=NOW + offset)
+    assert "clock" in refused(STANDARD, VECTOR, now=NOW + offset * (1 + 1 / TOLERANCE))
+
+
+def test_any_of_several_signatures_and_any_of_several_secrets_will_do() -> None:
+    other = "whsec_b3RoZXIgc2VjcmV0IG9mIGltbW8="
+    rotating = replace(STANDARD, secrets=(Secret(other), Secret(WHSEC)))
+    assert verify(rotating, VECTOR, now=NOW)
+    assert verify(STANDARD, with_headers(webhook_signature=f"v1a,xyz v1,AAAA {VECTOR.headers['webhook-signature']}"), now=NOW)
+    refused(replace(STANDARD, secrets=(Secret(other),)), VECTOR)
+
+
+@given(st.binary(max_size=50), st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1, max_size=40))
+def test_what_the_reference_library_signs_is_right_and_one_changed_byte_is_not(body: bytes, message: str) -> None:
+    text = body.decode("latin-1")
+    signature = Webhook(WHSEC).sign(message, datetime.fromtimestamp(NOW, UTC), text)
+    headers = {"webhook-id": message, "webhook-timestamp": str(NOW), "webhook-signature": signature}
+    signed = Delivery("https://here", headers, text.encode())
+    assert verify(STANDARD, signed, now=NOW) == message
+    refused(STANDARD, signed._replace(body=signed.body + b" "))
+    refused(STANDARD, signed._replace(headers={**headers, "webhook-id": message + "x"}))
+    refused(STANDARD, signed._replace(headers={**headers, "webhook-timestamp": str(NOW + 1)}))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"webhook_id": ""},
+        {"webhook_timestamp": ""},
+        {"webhook_signature": ""},
+        {"webhook_signature": "no comma at all"},
+        {"webhook_signature": "v1,not-base64-\xe4"},
+        {"webhook_signature": ",,,"},
+        {"webhook_timestamp": "soon"},
+        {"webhook_timestamp": "9" * 40},
+        {"webhook_timestamp": "1614265330.5"},
+        {"webhook_timestamp": "-1614265330"},
+        {"webhook_timestamp": "nan"},
+        {"webhook_timestamp": "١٦١٤٢٦٥٣٣٠"},
+    ],
+)
+def test_a_malformed_header_is_unauthorized_and_nothing_worse(headers: dict[str, str]) -> None:
+    refused(STANDARD, with_headers(**headers))
+
+
+@given(st.dictionaries(st.sampled_from([*VECTOR.headers, "authorization", "x-signature"]), st.text(max_size=30)), st.binary(max_size=20))
+def test_whatever_arrives_is_refused_unless_it_is_signed(headers: Mapping[str, str], body: bytes) -> None:
+    for source in (STANDARD, FORMS, DESK, OFFICE):
+        refused(source, Delivery("https://here/?signature=%ff&timestamp=1614265330", headers, body))
+
+
+@pytest.mark.parametrize(
+    ("how", "signature"),
+    [
+        ({}, lambda body: "sha256=" + hmac.new(b"forms-secret", body, hashlib.sha256).hexdigest()),
+        ({}, lambda body: "sha256=" + hmac.new(b"forms-secret", body, hashlib.sha256).hexdigest().upper()),
+        ({"algorithm": "sha512", "prefix": ""}, lambda body: hmac.new(b"forms-secret", body, hashlib.sha512).hexdigest()),
+        (
+            {"algorithm": "sha1", "encoding": "base64", "prefix": "v1="},
+            lambda body: "v1=" + b64encode(hmac.new(b"forms-secret", body, hashlib.sha1).digest()).decode(),
+        ),
+    ],
+)
+def test_a_plain_hmac_is_written_as_its_sender_writes_it(how: dict[str, str], signature: object) -> None:
+    source = replace(FORMS, **how)
+    right = Delivery("https://here", {"x-signature": signature(b"{}")}, b"{}")
+    assert verify(source, right, now=NOW) == verify(source, right, now=NOW + 10**6)
+    assert refused(source, right._replace(body=b"{ }")) == "the signature does not match"
+    refused(source, right._replace(headers={"x-signature": signature(b"{}")[1:]}))
+    refused(source, right._replace(headers={}))
+
+
+def test_a_plain_hmac_with_a_time_signs_the_time_and_is_the_same_message_when_sent_later() -> None:
+    source = replace(FORMS, timestamp_header="X-Timestamp")
+
+    def signed(moment: int) -> Delivery:
+        mac = hmac.new(b"forms-secret", f"{moment}.{{}}".encode(), hashlib.sha256).hexdigest()
+        return Delivery("https://here", {"x-timestamp": str(moment), "x-signature": f"sha256={mac}"}, b"{}")
+
+    assert verify(source, signed(NOW), now=NOW) == verify(source, signed(NOW + 1000), now=NOW + 1000)
+    assert "clock" in refused(source, signed(NOW), now=NOW + 301)
+    refused(source, signed(NOW)._replace(headers={**signed(NOW).headers, "x-timestamp": str(NOW + 1)}))
+
+
+def test_a_bearer_knows_the_secret_itself() -> None:
+    right = Delivery("https://here", {"authorization": "Bearer desk-secret"}, b"{}")
+    assert verify(DESK, right, now=NOW) == verify(DESK, right, now=NOW)
+    assert verify(DESK, right, now=NOW) != verify(DESK, right._replace(body=b"[]"), now=NOW)
+    for header in ("Bearer desk-secre", "Basic desk-secret", "desk-secret", "", "Bearer "):
+        refused(DESK, right._replace(headers={"authorization": header}))
+
+
+def test_onoffice_signs_its_query_together_with_the_address() -> None:
+    right = Delivery(OFFICE_URL, {}, b"")
+    assert verify(OFFICE, right, now=1_700_000_000) == verify(OFFICE, right, now=1_700_000_001)
+    refused(OFFICE, right, now=1_700_000_301)
+    for old, new in (("estateId=4629", "estateId=4630"), ("hooks.", "hook."), ("&signature=0", "&signature=1"), ("https:", "http:")):
+        refused(OFFICE, right._replace(url=OFFICE_URL.replace(old, new)), now=1_700_000_000)
+    refused(OFFICE, right._replace(url=OFFICE_URL + "&estateId=1"), now=1_700_000_000)
+    refused(OFFICE, right._replace(url=OFFICE_URL.partition("&signature")[0]), now=1_700_000_000)
+
+
+def test_no_refusal_tells_a_secret_or_the_right_signature() -> None:
+    said = refused(STANDARD, with_headers(webhook_signature="v1,AAAA")) + refused(DESK, VECTOR)
+    assert not any(word in said for word in (WHSEC, "g0hM9", "desk-secret"))

@@ -1,0 +1,125 @@
+"""Webhooks on a real socket: signed ones become jobs, twice delivered ones the same jobs, and the others nothing."""
+
+import hashlib
+import hmac
+import json
+import time
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from front import SECRETS, Front, problem
+from standardwebhooks.webhooks import Webhook
+
+ENQUIRY = {"type": "enquiry.created", "data": {"estate_id": 501, "person_ids": [1, 2], "gone": [3]}}
+
+
+def deliver(
+    http: httpx.Client, payload: object, *, message: str = "msg-1", secret: str = "IMMO_SECRET", at: float | None = None, path: str = "immo"
+) -> httpx.Response:
+    """The payload, signed by the reference library."""
+    body, moment = json.dumps(payload), datetime.fromtimestamp(time.time() if at is None else at, UTC)
+    signature = Webhook(SECRETS[secret]).sign(message, moment, body)
+    headers = {"webhook-id": message, "webhook-timestamp": str(int(moment.timestamp())), "webhook-signature": signature}
+    return http.post(f"/webhooks/{path}", content=body, headers=headers)
+
+
+def test_what_the_reference_library_signs_becomes_the_jobs_of_its_rules(front: Front) -> None:
+    answer = deliver(front.client(None), ENQUIRY)
+    assert answer.status_code == 202
+    jobs = [front.store.job(job["id"]) for job in answer.json()["jobs"]]
+    assert [(job.action, job.children, job.source, job.event_id) for job in jobs if job] == [
+        ("create", (1, 2), "immo", "msg-1:0:0"),
+        ("delete", (3,), "immo", "msg-1:1:0"),
+    ]
+    assert front.woken == ["acme"]
+
+
+def test_a_second_delivery_meets_the_first_jobs_even_with_another_secret_time_and_content(front: Front) -> None:
+    http = front.client(None)
+    first = deliver(http, ENQUIRY).json()["jobs"]
+    later = {**ENQUIRY, "data": {**ENQUIRY["data"], "person_ids": [1, 2, 9]}}
+    again = deliver(http, later, secret="OLD_SECRET", at=time.time() - 60).json()["jobs"]
+    assert [(job["id"], job["duplicate"]) for job in again] == [(job["id"], True) for job in first]
+    assert front.store.counts("acme")["accepted"] == 2
+
+
+def test_a_job_that_was_done_meanwhile_is_shown_as_done(front: Front) -> None:
+    http = front.client(None)
+    deliver(http, ENQUIRY)
+    front.runtime.flush("acme")
+    assert {job["state"] for job in deliver(http, ENQUIRY).json()["jobs"]} == {"succeeded"}
+
+
+def test_a_payload_of_no_interest_is_accepted_without_a_job(front: Front) -> None:
+    answer = deliver(front.client(None), {"type": "ping"})
+    assert (answer.status_code, answer.json()) == (202, {"jobs": []})
+
+
+@pytest.mark.parametrize(("secret", "offset"), [("OFFICE_SECRET", 0), ("IMMO_SECRET", -302), ("IMMO_SECRET", 310)])
+def test_a_wrong_or_stale_signature_is_unauthorized_and_the_operator_hears_of_it(front: Front, secret: str, offset: float) -> None:
+    answer = (
+        deliver(front.client(None), ENQUIRY, secret=secret if secret != "OFFICE_SECRET" else "IMMO_SECRET", at=time.time() + offset)
+        if offset
+        else (front.client(None).post("/webhooks/immo", json=ENQUIRY))
+    )
+    problem(answer, 401)
+    assert answer.headers["www-authenticate"] == "Signature"
+    assert front.said[-1][0] == "webhook.refused"
+    assert "accepted" not in front.store.counts("acme")
+
+
+@pytest.mark.parametrize("signature", ["v1", "v1,", "nonsense", "v1,\xe4", ",", "v1,AAAA v2"])
+def test_a_malformed_signature_is_unauthorized_not_a_crash(front: Front, signature: str) -> None:
+    headers = {"webhook-id": "m", "webhook-timestamp": str(int(time.time())), "webhook-signature": signature.encode("latin-1")}
+    problem(front.client(None).post("/webhooks/immo", content=b"{}", headers=headers), 401)
+
+
+def test_faults_of_a_payload_are_named_by_rule_to_sender_and_operator(front: Front) -> None:
+    payload = {**ENQUIRY, "timestamp": "2200-01-01T00:00:00Z"}
+    document = problem(deliver(front.client(None), payload), 422)
+    assert [error["path"] for error in document["errors"]] == ["rules[0].occurred_at"]
+    event, fields = front.said[-1]
+    assert (event, fields["source"]) == ("webhook.refused", "immo")
+
+
+def test_the_account_may_stand_in_the_payload_and_the_signature_cover_the_time(front: Front) -> None:
+    payload = {"tenant": "00001-001", "action": "create", "type": "estate:address:buyer", "parent": 1, "children": [2], "at": None}
+    body, moment = json.dumps(payload).encode(), str(int(time.time()))
+    mac = hmac.new(SECRETS["FORMS_SECRET"].encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
+    headers = {"X-Signature": f"sha256={mac}", "X-Timestamp": moment}
+    answer = front.client(None).post("/webhooks/forms", content=body, headers=headers)
+    assert answer.json()["jobs"][0]["id"].startswith("acme-")
+    problem(front.client(None).post("/webhooks/forms", content=body, headers={**headers, "X-Timestamp": str(int(moment) + 1)}), 401)
+
+
+def test_onoffice_delivers_by_a_signed_get(front: Front) -> None:
+    url, fields = f"{front.url}/webhooks/office", {"estateId": "4.629", "timestamp": str(int(time.time())), "userId": "21"}
+    signature = hmac.new(
+        SECRETS["OFFICE_SECRET"].encode(), f"{url}?{urlencode(sorted(fields.items()))}".encode(), hashlib.sha256
+    ).hexdigest()
+    http = front.client(None)
+    (first,) = http.get(url, params={**fields, "signature": signature}).json()["jobs"]
+    job = front.store.job(first["id"])
+    assert job
+    assert (job.type, job.parents, job.children) == ("estate:address:owner", (4629,), (21,))
+    (again,) = http.get(url, params={**fields, "signature": signature}).json()["jobs"]
+    assert (again["id"], again["duplicate"]) == (first["id"], True)
+    problem(http.post(url, params={**fields, "signature": signature}), 405)
+
+
+def test_a_source_that_is_not_there_and_a_get_where_none_belongs_are_refused(front: Front) -> None:
+    http = front.client(None)
+    problem(deliver(http, ENQUIRY, path="nothing"), 404)
+    problem(http.get("/webhooks/immo"), 405)
+    problem(http.post("/webhooks/desk", content=b" " * (2**20 + 1), headers={"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"}), 413)
+
+
+def test_no_answer_to_a_webhook_repeats_a_secret(front: Front) -> None:
+    http, secret = front.client(None), SECRETS["DESK_SECRET"]
+    body = {"action": secret, "type": secret, "parent": secret, "children": [1]}
+    wrong = http.post("/webhooks/desk", json=body, headers={"Authorization": f"Basic {secret}"})
+    right = http.post("/webhooks/desk", json=body, headers={"Authorization": f"Bearer {secret}"})
+    assert (wrong.status_code, right.status_code) == (401, 422)
+    assert "canary" not in wrong.text + right.text
