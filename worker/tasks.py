@@ -9,6 +9,8 @@ from worker.errors import Fault, InvalidChange, Unavailable
 from worker.wiring import Runtime, runtime
 
 SOON = 5.0  # seconds a flush may be asked for ahead; what is due later is the sweep's
+LOSSES = 20  # times a message of changes whose worker died is tried again: often enough for a bad day, never an endless loop
+LONGEST = 60.0  # seconds between tries while the store is away
 
 
 def here() -> Runtime:
@@ -21,20 +23,14 @@ def wake(account: str, seconds: float) -> None:
     app.send_task("relations.flush", [account], countdown=seconds or None, queue="relations.flush", retry=False)
 
 
-@app.task(name="relations.accept", bind=True, autoretry_for=(Unavailable,), retry_backoff=True, max_retries=None)
+@app.task(name="relations.accept", bind=True, retry_on_worker_lost=True, max_retries=LOSSES, default_retry_delay=1)
 def accept(self: Any, changes: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     """Accept a change, or a list of changes, from any Celery client; the task's id makes a redelivery the same job (R1)."""
-    messages = [changes] if isinstance(changes, Mapping) else list(changes)
-    named = [{"event_id": f"{self.request.id}:{at}", "source": "celery", **message} for at, message in enumerate(messages)]
-    good: list[Change] = []
-    faults: list[Fault] = []
-    for at, message in enumerate(named):
-        try:
-            good.append(from_message(message, f"[{at}]").change)
-        except InvalidChange as error:
-            faults += error.faults
+    good, faults = _parsed(changes, self.request.id)
     for part in here().intake().accept_each(good):
-        faults += _faults(part.error)
+        if isinstance(part.error, Unavailable):
+            raise self.retry(exc=part.error, countdown=min(2.0**self.request.retries, LONGEST), max_retries=None)
+        faults += part.error.faults if isinstance(part.error, InvalidChange) else ()
     if faults:
         here().say("change.rejected", task=self.request.id, faults=[str(fault) for fault in faults])
 
@@ -59,7 +55,14 @@ def replay(account: str, jobs: Sequence[str]) -> None:
     here().intake().replay(account, jobs)
 
 
-def _faults(error: Exception | None) -> Sequence[Fault]:
-    if isinstance(error, Unavailable):
-        raise error
-    return error.faults if isinstance(error, InvalidChange) else ()
+def _parsed(changes: Mapping[str, Any] | Sequence[Mapping[str, Any]], task: str) -> tuple[list[Change], list[Fault]]:
+    """The changes that can be read, and what is wrong with the others."""
+    good: list[Change] = []
+    faults: list[Fault] = []
+    for at, message in enumerate([changes] if isinstance(changes, Mapping) else changes):
+        named = {"event_id": f"{task}:{at}", "source": "celery", **message} if isinstance(message, Mapping) else message
+        try:
+            good.append(from_message(named, f"[{at}]").change)
+        except InvalidChange as error:
+            faults += error.faults
+    return good, faults

@@ -29,6 +29,7 @@ from worker.server import Client, connect
 from worker.store.redis import Keep, RedisStore
 
 RENEWAL = 3.0  # seconds between renewals of a lease that lives for ten
+SWEPT = 500  # accounts one sweep looks at, which bounds the messages it can add to the queue
 DAY = 86_400.0
 
 Wake = Callable[[str, float], None]
@@ -71,7 +72,7 @@ class Runtime:
         """Send the flush messages that are missing; how many."""
         self.refresh()
         known = [account for account in self.store.accounts() if account in self.settings.accounts]
-        due = self.store.due(known)
+        due = self.store.due(random.sample(known, min(len(known), SWEPT)))
         for account in due:
             self.wake(account, 0.0)
         return len(due)

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from world import INFO, World, asked_for, change
 
 from ops.simulator import KINDS, Fault, FaultPlan, Switches
 from worker.contract import Change
 from worker.planner.plan import Limits
+from worker.testing import MemoryStore
 
 ACCOUNTS = ("acme", "bart", "carl")
 TYPES = ("estate:address:contactPerson", "calendar:address", "estate:estateUnit")
@@ -82,3 +85,24 @@ def test_the_end_state_is_the_one_asked_for_and_every_job_has_one_outcome(switch
         } == {}
         counts = here.store.counts(account)
         assert sum(counts.get(f"relations_{result}", 0) for result in ("applied", "superseded", "stale", "failed")) == len(mine)
+
+
+@given(seed=st.integers(0, 2**32), orders=st.lists(st.randoms(use_true_random=False), min_size=2, max_size=3))
+@settings(max_examples=25)
+def test_any_order_of_arrival_gives_the_same_end_state(seed: int, orders: list[random.Random]) -> None:
+    asked = [each for each in changes(random.Random(seed), 25) if each.action != "modify"]
+    ends = []
+    for order in orders:
+        here = World(MemoryStore, accounts=ACCOUNTS, seed=seed)
+        arriving = order.sample(asked, len(asked))
+        while arriving:
+            together, arriving = arriving[:7], arriving[7:]
+            here.accept(*together)
+            here.flush(order.choice(ACCOUNTS))
+        here.drain()
+        ends.append({account: {relation: dict(info) for relation, info in here.relations(account).items()} for account in ACCOUNTS})
+    presence = [{account: set(relations) for account, relations in end.items()} for end in ends]
+    assert all(each == presence[0] for each in presence)
+    for account in ACCOUNTS:
+        wanted = asked_for((each, relation) for each in asked if each.account == account for relation in each.relations)
+        assert all(want.allows(end[account].get(relation)) for end in ends for relation, want in wanted.items())
