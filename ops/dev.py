@@ -25,6 +25,7 @@ def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int 
     Data and logs are in `directory`, by default a new one that is removed at the end. Port 0 takes any free one.
     """
     console = Console(highlight=False, soft_wrap=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     shape = Shape(api_port=port, simulator_port=simulator_port)
     try:
         with _place(directory) as place, running(place, shape, say=console.print) as stack:
@@ -39,10 +40,12 @@ def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int 
 
 def welcome(stack: Stack) -> str:
     """How to use it."""
+    pids = ", ".join(f"{name} {process.pid}" for name, process in stack.processes.items())
     logs = ", ".join(f"{name}.log" for name in stack.processes)
     return f"""
 Accounts           {", ".join(stack.credentials)}
 Key                {stack.key}
+Processes          {pids}
 Settings           {stack.directory / "relations.toml"}
 Logs               {stack.directory}: {logs}
 Data               gone when you stop, unless you named a directory
@@ -58,7 +61,6 @@ Ctrl-C stops everything."""
 
 def _stay(stack: Stack) -> int:
     """Until Ctrl-C, or until a part ends by itself."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     while not (ended := stack.ended()):
         time.sleep(POLL)
     for name in ended:

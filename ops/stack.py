@@ -168,12 +168,12 @@ class Stack:
         self.http = self._ends.enter_context(httpx.Client(timeout=10.0, trust_env=False))
         self.server = self._ends.enter_context(embedded.server(self.directory / "redis", persist="everysec"))
         self.redis_url = self.server.url
-        say(f"Redis server      {self.redis_url}")
+        say(f"Redis server       {self.redis_url}")
         port = self.shape.simulator_port or free_port()
         self.simulator = f"http://127.0.0.1:{port}"
-        self._launch("simulator", [sys.executable, "-c", SIMULATOR, str(port)])
         self.environ = self._environ()
-        (self.directory / "relations.toml").write_text(settings_file(self.shape, f"{self.simulator}/api/stable/api.php"))
+        (self.directory / "relations.toml").write_text(settings_file(self.shape))
+        self._launch("simulator", [sys.executable, "-c", SIMULATOR, str(port)])
         self._await("simulator", lambda: self._answers(f"{self.simulator}/_sim/stats"))
         for each in self.credentials.values():
             self.simulate("seed", {"token": each.token, "secret": each.secret})
@@ -223,8 +223,7 @@ class Stack:
         }
 
     def _launch(self, name: str, command: list[str]) -> None:
-        environ = getattr(self, "environ", None)
-        self.processes[name] = process = Process(command, log=self.log(name), env=environ, cwd=self.directory)
+        self.processes[name] = process = Process(command, log=self.log(name), env=self.environ, cwd=self.directory)
         self._ends.callback(process.stop, seconds=PARTING)
 
     def _await(self, name: str, ready: Callable[[], bool]) -> None:
@@ -251,12 +250,12 @@ def running(directory: Path, shape: Shape | None = None, *, say: Callable[[str],
         yield stack
 
 
-def settings_file(shape: Shape, api_url: str) -> str:
+def settings_file(shape: Shape) -> str:
     """The settings file of a stack; the secrets in it are names of environment variables."""
     tables = [("defaults", dict(shape.defaults))]
     for name in shape.accounts:
         secrets = {what: f"env:{_variable(name, what)}" for what in ("token", "secret")}
-        tables.append((f"accounts.{name}", {**secrets, "api_url": api_url}))
+        tables.append((f"accounts.{name}", secrets))
     access = {"sha256": sha256(KEY.encode()).hexdigest(), "accounts": list(shape.accounts), "can": ["send", "read", "replay", "admin"]}
     tables.append(("keys.demo", access))
     return "\n".join(_table(name, values) for name, values in tables) + WEBHOOK.format(account=json.dumps(shape.accounts[0]))

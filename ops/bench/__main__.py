@@ -24,6 +24,7 @@ Load = Callable[..., Sequence[Change]]
 LOADS: Final[dict[str, Load]] = {"import": links, "quarrel": toggles, "demo burst": bursts}
 OPEN_WIDE: Final = {"window": 0.0, "rate": 100_000.0, "burst": 1000, "max_ids": 500, "max_actions": 500, "max_batch": 2000}
 HTTP: Final = "starlette"  # an extra; without it that line is 0
+WIDE: Final = 120  # characters, where there is no terminal to ask
 PLANNER: Final = "ops.bench.planner"
 
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="under 90 seconds")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     chosen = parser.parse_args(argv)
-    console = Console(highlight=False, stderr=chosen.json)
+    console = Console(highlight=False, stderr=chosen.json, width=None if sys.stdout.isatty() else WIDE)
     facts = measure(quick=chosen.quick, say=console.print)
     if chosen.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(facts)).decode() + "\n")

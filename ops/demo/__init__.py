@@ -3,6 +3,7 @@
 `acts` are the three uses, `burst` and `office` make up what is sent, `crm` reads what came of it, `report` draws it.
 """
 
+import shutil
 import sys
 import tempfile
 import time
@@ -29,20 +30,30 @@ SMALL: Final = {"max_actions": 5, "max_batch": 10_000}
 
 
 def run(*, changes: int = 5000, seed: int = 1, faults: bool = False, json: bool = False) -> int:
-    """The exit code: 0 if everything came out as asked for. With `json`, one document is printed and nothing else."""
-    stage = Stage(silent=json)
+    """The exit code: 0 if everything came out as asked for, and then nothing is left behind; else 1, and the logs stay.
+
+    With `json`, one document is printed and nothing else.
+    """
+    stage, directory = Stage(silent=json), Path(tempfile.mkdtemp(prefix="relations-demo-"))
+    facts: dict[str, Any] = {"ok": False}
     try:
-        with tempfile.TemporaryDirectory(prefix="relations-demo-", ignore_cleanup_errors=True) as directory:
-            facts = play(Path(directory), stage, changes=changes, seed=seed, faults=faults)
+        facts = play(directory, stage, changes=changes, seed=seed, faults=faults)
+        _show(facts, stage, json=json)
     except RelationsError as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+    if facts["ok"]:
+        shutil.rmtree(directory, ignore_errors=True)
+        return 0
+    sys.stderr.write(f"the logs are in {directory}\n")
+    return 1
+
+
+def _show(facts: dict[str, Any], stage: Stage, *, json: bool) -> None:
     if json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(facts)).decode() + "\n")
-    else:
-        stage.title("What came of it")
-        stage.show(report.picture(facts))
-    return 0 if facts["ok"] else 1
+        return
+    stage.title("What came of it")
+    stage.show(report.picture(facts))
 
 
 def play(directory: Path, stage: Stage, *, changes: int, seed: int, faults: bool) -> dict[str, Any]:

@@ -124,9 +124,13 @@ class Relations:
         return self.send([cast(MessageDict, {**about, **options})])[0]
 
     def _named(self, message: MessageDict) -> dict[str, Any]:
-        """With identity and time from before the first try, so that a repetition is the same change (R1)."""
-        made = {"event_id": NAMES(), "occurred_at": write_instant(time.time_ns() // 1000)}
-        return {**({"account": self._account} if self._account else {}), **made, **message}
+        """With identity and time from before the first try, so that a repetition is the same change (R1).
+
+        A change with an event id of its own keeps its content as it is: sent again, it has to be equal.
+        """
+        given = {name: value for name, value in message.items() if value is not None}
+        made = {} if "event_id" in given else {"event_id": NAMES(), "occurred_at": write_instant(time.time_ns() // 1000)}
+        return {**({"account": self._account} if self._account else {}), **made, **given}
 
     def _call(self, method: str, path: str, content: bytes | None = None) -> Any:
         deadline, pauses = self._clock.monotonic() + self._timeout, _pauses()

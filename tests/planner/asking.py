@@ -36,7 +36,9 @@ WISHES = st.lists(ONE, min_size=1, max_size=8).map(_wishes)
 
 
 def _late(wishes: list[Wish]) -> list[Wish]:
-    return [each._replace(job=f"late-{each.job}", version=Version(each.version.occurred_at, each.version.accepted + 100)) for each in wishes]
+    return [
+        each._replace(job=f"late-{each.job}", version=Version(each.version.occurred_at, each.version.accepted + 100)) for each in wishes
+    ]
 
 
 LATE_WISHES = WISHES.map(_late)

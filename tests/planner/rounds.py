@@ -23,7 +23,9 @@ def refused(error: ErrorClass, code: int = 1) -> Outcome:
 class Crm:
     """Relations with their info. A write that meets one of `bad` is refused, having done nothing or, not `atomic`, all the rest."""
 
-    def __init__(self, *, bad: Iterable[Relation] = (), atomic: bool = True, error: ErrorClass = ErrorClass.RECORD, keys: bool = True) -> None:
+    def __init__(
+        self, *, bad: Iterable[Relation] = (), atomic: bool = True, error: ErrorClass = ErrorClass.RECORD, keys: bool = True
+    ) -> None:
         self.bad, self.atomic, self.error, self.keys = frozenset(bad), atomic, error, keys
         self.relations: dict[Relation, dict[str, str]] = {}
 
@@ -63,8 +65,8 @@ class Desk:
     """Open relations in one hand, the requests sent for them, and every outcome that fell."""
 
     send: Callable[[Action], Outcome]
-    patience: Patience = Patience()
-    limits: Limits = Limits(max_ids=1000, max_actions=50)
+    patience: Patience = field(default_factory=Patience)
+    limits: Limits = field(default_factory=lambda: Limits(max_ids=1000, max_actions=50))
     order: Order = "free"
     draw: float = 0.5
     now: int = 0
@@ -122,5 +124,3 @@ class Desk:
 
     def actions(self) -> list[Action]:
         return [action for request in self.sent for action in request.actions]
-
-

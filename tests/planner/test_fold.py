@@ -23,7 +23,7 @@ class End(NamedTuple):
 
 def history(wishes: list[Wish], known: Known, cleared: Mark, *, upsert: bool) -> End:
     """The naive way: live through everything that was wished or confirmed, from the oldest to the newest."""
-    events = [(wish.mark, wish.action, dict(wish.info)) for wish in wishes]
+    events: list[tuple[Mark, str, dict[str, str]]] = [(wish.mark, wish.action, dict(wish.info)) for wish in wishes]
     events += [(known.present, "create", {}), (known.absent, "delete", {}), (cleared, "clear", {})]
     events += [(mark, "confirm", {key: ""}) for key, mark in known.info.items()]
     presence, decisive, info = None, NEVER, dict[str, tuple[str, Mark]]()
@@ -59,7 +59,9 @@ def counting(known: Known) -> tuple[Mark, Mark, dict[str, Mark]]:
 
 
 @given(WISHES, KNOWN, CLEARED, UPSERT)
-def test_the_latest_wins_for_presence_and_for_each_info_key_by_itself(wishes: list[Wish], known: Known, cleared: Mark, upsert: bool) -> None:
+def test_the_latest_wins_for_presence_and_for_each_info_key_by_itself(
+    wishes: list[Wish], known: Known, cleared: Mark, upsert: bool
+) -> None:
     folded = fold(wishes, known, cleared=cleared, upsert=upsert)
     assert end(folded.target) == history(wishes, known, cleared, upsert=upsert)
 
@@ -111,9 +113,10 @@ def test_whoever_lost_is_told_a_newer_job_and_whether_the_api_had_confirmed_it(
 def test_the_wishes_behind_a_target_agree_with_it(wishes: list[Wish], known: Known, cleared: Mark, upsert: bool) -> None:
     target = fold(wishes, known, cleared=cleared, upsert=upsert).target
     asks = {"create": True, "delete": False, "modify": True if upsert else None}
-    for each in target.wishes if target else ():
-        agrees = target.presence is not None and asks[each.action] is target.presence
-        assert agrees or any(mark == each.mark for _, _, mark in target.info)
+    if target:
+        owners = {mark for _, _, mark in target.info}
+        agreeing = {each.mark for each in target.wishes if target.presence is not None and asks[each.action] is target.presence}
+        assert {each.mark for each in target.wishes} == agreeing | owners
 
 
 @given(WISHES, KNOWN, CLEARED, UPSERT)
@@ -142,7 +145,7 @@ def test_an_unconfirmed_target_leaves_the_memory_alone(wishes: list[Wish], known
 def test_wishes_that_join_an_open_target_end_where_one_fold_of_all_ends(
     some: list[Wish], others: list[Wish], known: Known, upsert: bool
 ) -> None:
-    """Presence, info and whose word they are: all equal. Behind the target may stand more, since the joined fold has forgotten the turns."""
+    """Presence, info and whose word they are are equal; more wishes may stand behind the target, since turns were folded away."""
     first, at_once = fold(some, known, upsert=upsert), fold(some + others, known, upsert=upsert)
     joined = fold([*others, *(first.target.wishes if first.target else ())], known, cleared=first.cleared, upsert=upsert)
     assert end(joined.target) == end(at_once.target)

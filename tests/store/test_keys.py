@@ -32,9 +32,9 @@ LUA = sorted(path for path in files("worker.store").joinpath("lua").iterdir() if
 # --- keys and lifetimes
 
 
-def test_every_key_carries_the_hash_tag_and_what_belongs_to_finished_jobs_has_a_lifetime(store: RedisStore, redis_client: Redis) -> None:
-    accept(store, change(1, 9, batch="import"), change(1, 10, batch="import"), change(1, 11), change(1, 12, name=BROKER))
-    held = lease(store)
+def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime(redis_store: RedisStore, redis_client: Redis) -> None:
+    accept(redis_store, change(1, 9, batch="import"), change(1, 10, batch="import"), change(1, 11), change(1, 12, name=BROKER))
+    held = lease(redis_store)
     take(held)
     left = contents(redis_client)
     assert not any(ends for key, (_, ends) in left.items() if not key.endswith(b":lease"))
@@ -57,32 +57,32 @@ def test_every_key_carries_the_hash_tag_and_what_belongs_to_finished_jobs_has_a_
     assert days == {"job:acme-000": 7, "job:acme-001": 30, "batch:import": 30, "request:r1": 7}
 
 
-def test_a_new_or_replayed_job_keeps_its_batch_and_its_event_for_as_long_as_it_is_open(store: RedisStore, redis_client: Redis) -> None:
-    accept(store, change(1, 9, batch="import"))
-    held = lease(store)
+def test_a_replayed_job_keeps_its_batch_and_its_event_while_it_is_open(redis_store: RedisStore, redis_client: Redis) -> None:
+    accept(redis_store, change(1, 9, batch="import"))
+    held = lease(redis_store)
     take(held)
     settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
     assert all(redis_client.ttl(key) > 0 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import"])
-    store.replay("acme", ["acme-000"])
+    redis_store.replay("acme", ["acme-000"])
     assert all(redis_client.ttl(key) == -1 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import", f"{BASE}job:acme-000"])
 
 
-def test_the_indexes_forget_jobs_that_are_forgotten(store: RedisStore, redis_client: Redis) -> None:
-    accept(store, change(1, 9), change(1, 10), change(1, 11))
-    held = lease(store)
+def test_the_indexes_forget_jobs_that_are_forgotten(redis_store: RedisStore, redis_client: Redis) -> None:
+    accept(redis_store, change(1, 9), change(1, 10), change(1, 11))
+    held = lease(redis_store)
     take(held)
     settle(held, "r1", {Relation(BUYER, 1, child): "failed" for child in (9, 10)})
     redis_client.delete(f"{BASE}job:acme-000", f"{BASE}job:acme-001")
-    assert store.replay("acme", ["acme-000", "acme-001"]) == ([], False)
+    assert redis_store.replay("acme", ["acme-000", "acme-001"]) == ([], False)
     held.release()
     assert redis_client.zrange(f"{BASE}jobs", 0, -1) == [b"acme-002"]
-    assert store.failed("acme", limit=10) == []
+    assert redis_store.failed("acme", limit=10) == []
 
 
-def test_scripts_touch_only_keys_of_their_account(store: RedisStore, redis_client: Redis, clock: FakeClock, redis_url: str) -> None:
+def test_scripts_touch_only_keys_of_their_account(redis_store: RedisStore, redis_client: Redis, clock: FakeClock, redis_url: str) -> None:
     with Redis.from_url(redis_url) as other, other.monitor() as monitor:
-        live(store, clock)
-        store.due(["acme"])
+        live(redis_store, clock)
+        redis_store.due(["acme"])
         redis_client.echo("the end")
         commands = list(until_echo(monitor))
     inside = [command["command"].split() for command in commands if command["client_type"] == "lua"]
@@ -110,25 +110,25 @@ def full(client: Redis) -> Iterator[None]:
         client.config_set("maxmemory", "0")
 
 
-def test_a_full_server_accepts_nothing_but_lets_the_backlog_drain(store: RedisStore, redis_client: Redis) -> None:
-    accept(store, change(1, 9), change(1, 10))
+def test_a_full_server_accepts_nothing_but_lets_the_backlog_drain(redis_store: RedisStore, redis_client: Redis) -> None:
+    accept(redis_store, change(1, 9), change(1, 10))
     with full(redis_client):
         before = contents(redis_client)
         with pytest.raises(StoreUnavailable):
-            accept(store, change(2, 9), change(2, 10), first=10)
+            accept(redis_store, change(2, 9), change(2, 10), first=10)
         with pytest.raises(StoreUnavailable):
-            store.accept("baker", [submission("1", change(1, 9, account="baker"))], max_backlog=PLENTY, oldest=MONTH)
+            redis_store.accept("baker", [submission("1", change(1, 9, account="baker"))], max_backlog=PLENTY, oldest=MONTH)
         assert contents(redis_client) == before
-        held = lease(store)
+        held = lease(redis_store)
         take(held)
         settle(held, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
         with pytest.raises(StoreUnavailable):
-            store.replay("acme", ["acme-001"])
+            redis_store.replay("acme", ["acme-001"])
         held.stop(Pause("clock", until=START + 1))
         held.renew()
         assert held.release() is None
-        assert store.due(["acme"]) == []
-    assert [job.state for job in store.jobs("acme").jobs] == ["failed", "succeeded"]
+        assert redis_store.due(["acme"]) == []
+    assert [job.state for job in redis_store.jobs("acme").jobs] == ["failed", "succeeded"]
 
 
 def test_a_server_that_is_away_is_unavailable_and_not_an_error_of_redis() -> None:
@@ -142,11 +142,11 @@ def test_a_server_that_is_away_is_unavailable_and_not_an_error_of_redis() -> Non
 
 
 def test_without_a_given_now_the_server_tells_the_time(redis_client: Redis) -> None:
-    store, (seconds, _) = RedisStore(redis_client, "t"), redis_client.time()
-    accept(store, change(1, 9))
-    work = read(lease(store))
+    redis_store, (seconds, _) = RedisStore(redis_client, "t"), redis_client.time()
+    accept(redis_store, change(1, 9))
+    work = read(lease(redis_store))
     assert abs(work.now - seconds * 1_000_000) < 60_000_000
-    assert store.paused("acme") is None
+    assert redis_store.paused("acme") is None
 
 
 # --- the files

@@ -1,18 +1,18 @@
-"""Laws of poison and of outcomes, on a real server."""
+"""Laws of poison and of outcomes, on a real server and in memory."""
 
 from collections import Counter
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
-from store_moves import BUYER, START, change
-from store_steps import BASE, accept, expire_lease, lease, read, settle, take
+from store_moves import BUYER, MONTH, START, change
+from store_steps import accept, expire_lease, lease, read, settle, take
 
 from worker.contract import Relation
 from worker.planner.answer import Settled
 from worker.planner.case import Refusal
 from worker.planner.fold import Result
-from worker.ports import OpenWrite, Writes
+from worker.ports import OpenWrite, Store, Writes
 from worker.store.redis import RedisStore
 from worker.testing import FakeClock
 
@@ -43,6 +43,21 @@ def test_what_its_worker_survives_is_never_condemned_and_batches_grow_again(stor
     assert sizes == [1, 2, 4, 8, 8, 8]
 
 
+def test_a_worker_that_dies_empty_handed_makes_no_batch_smaller(store: Store) -> None:
+    read(lease(store, "lost"))
+    expire_lease(store)
+    accept(store, *(change(number, 9) for number in range(1, 9)))
+    assert len(read(lease(store)).jobs) == 8
+
+
+def test_a_batch_that_was_small_by_choice_says_nothing_about_the_next(store: Store) -> None:
+    accept(store, *(change(number, 9) for number in range(1, 9)))
+    held = lease(store)
+    assert len(held.read(max_jobs=1, max_relations=5000).jobs) == 1
+    held.release()
+    assert len(read(lease(store, "next")).jobs) == 8
+
+
 # --- outcomes
 
 
@@ -53,25 +68,25 @@ def test_what_its_worker_survives_is_never_condemned_and_batches_grow_again(stor
 def test_counters_equal_the_sum_of_outcomes_also_after_a_replay(redis_client: Redis, fates: list[list[Result]]) -> None:
     redis_client.flushall()
     store = RedisStore(redis_client, "t", now=FakeClock(START).now)
-    accept(redis_store, *(change(number, *range(1, len(results) + 1), batch="import") for number, results in enumerate(fates, 1)))
-    held = lease(redis_store)
+    accept(store, *(change(number, *range(1, len(results) + 1), batch="import") for number, results in enumerate(fates, 1)))
+    held = lease(store)
     take(held)
     results = {Relation(BUYER, parent, child): fate for parent, fated in enumerate(fates, 1) for child, fate in enumerate(fated, 1)}
     settle(held, "r1", results)
-    check_counters(redis_store)
-    assert {job.id: job.failed for job in redis_store.jobs("acme").jobs} == {
+    check_counters(store)
+    assert {job.id: job.failed for job in store.jobs("acme").jobs} == {
         f"acme-{number:03d}": tuple(Relation(BUYER, number + 1, child) for child, fate in enumerate(fated, 1) if fate == "failed")
         for number, fated in enumerate(fates)
     }
-    redis_store.replay("acme", redis_store.failed("acme", limit=100))
-    check_counters(redis_store)
+    store.replay("acme", store.failed("acme", limit=100))
+    check_counters(store)
     take(held)
     settle(held, "r2", dict.fromkeys((relation for relation, fate in results.items() if fate == "failed"), "applied"))
-    check_counters(redis_store)
-    assert redis_store.failed("acme", limit=100) == []
+    check_counters(store)
+    assert store.failed("acme", limit=100) == []
 
 
-def check_counters(store: RedisStore) -> None:
+def check_counters(store: Store) -> None:
     """The account's counters, and those of the batch, against the jobs."""
     jobs, counts = store.jobs("acme").jobs, store.counts("acme")
     for result in ("applied", "superseded", "stale", "failed"):
@@ -82,18 +97,18 @@ def check_counters(store: RedisStore) -> None:
     assert counts["accepted"] == len(jobs) == store.batch("acme", "import")["accepted"]
 
 
-def test_a_settle_of_more_relations_than_one_script_takes_counts_as_one_attempt(redis_store: RedisStore, redis_client: Redis) -> None:
-    accept(redis_store, change(1, *range(1, 501)), change(2, *range(1, 501)))
-    held = lease(redis_store)
+def test_a_settle_of_more_relations_than_one_script_takes_counts_as_one_attempt(store: Store) -> None:
+    accept(store, change(1, *range(1, 501)), change(2, *range(1, 501)))
+    held = lease(store)
     take(held)
     relations = [Relation(BUYER, parent, child) for child in range(1, 501) for parent in (1, 2)]
     settle(held, "r1", dict.fromkeys(relations, "applied"))
-    assert {(job.state, job.attempts, job.requests, job.counts["applied"]) for job in redis_store.jobs("acme").jobs} == {
+    assert {(job.state, job.attempts, job.requests, job.counts["applied"]) for job in store.jobs("acme").jobs} == {
         ("succeeded", 1, ("r1",), 500)
     }
-    assert redis_client.hgetall(f"{BASE}journal") == {}
-    assert redis_store.counts("acme")["requests"] == 1
-    assert redis_store.counts("acme")["actions"] == 1000
+    assert read(held).begun == ()
+    assert store.counts("acme")["requests"] == 1
+    assert store.counts("acme")["actions"] == 1000
 
 
 def test_an_outcome_after_the_end_of_a_job_changes_nothing_about_it(store: Store) -> None:
@@ -130,3 +145,24 @@ def test_a_relation_remembers_its_latest_jobs_only(store: Store) -> None:
     take(held)
     settle(held, "r1", {relation: "applied"})
     assert [mention.job for mention in store.mentions("acme", relation)[1]] == [f"acme-{number:03d}" for number in range(20, 60)]
+
+
+def test_a_job_superseded_by_several_names_the_last(store: Store) -> None:
+    accept(store, change(1, 9, 10))
+    held = lease(store)
+    take(held)
+    held.settle("r1", Writes(settled=[Settled("acme-000", Relation(BUYER, 1, child), "superseded", f"acme-{child}") for child in (9, 10)]))
+    job = store.job("acme-000")
+    assert job is not None
+    assert (job.state, job.by, job.attempts) == ("superseded", "acme-10", 0)
+
+
+def test_failed_jobs_are_listed_only_while_they_are_kept(store: Store, clock: FakeClock) -> None:
+    for number in (1, 2):
+        accept(store, change(number, 9), first=number)
+        held = lease(store, f"h{number}")
+        take(held)
+        settle(held, f"r{number}", {Relation(BUYER, number, 9): "failed"})
+        held.release()
+        assert store.failed("acme", limit=10) == [f"acme-{number:03d}"]
+        clock.sleep(MONTH)

@@ -49,7 +49,7 @@ changes = st.fixed_dictionaries(
     }
 )
 fields = st.sampled_from([{}, {"verify": True}, {"held": True, "tries": 3}, {"verify": True, "part": "a/0.1"}])
-delays = st.sampled_from([0, 0, 2, 4, 30])
+delays = st.sampled_from([0, 0, 2, 4, 8, 30])
 ends = st.sampled_from(["applied", "superseded", "stale", "failed", "failed", "open", "newest"])
 fates = st.lists(st.tuples(ends, fields, delays), min_size=1, max_size=4)
 openings = st.lists(st.tuples(st.sampled_from(["open", "open", "newest"]) | ends, fields, delays), min_size=1, max_size=4)

@@ -132,6 +132,8 @@ def _written(
         decision = decide(action.kind, outcome, case.open, alone=alone, patience=patience, now=moment.answered, draw=moment.draw())
         if outcome.verdict is Verdict.UNKNOWN:
             case = _doubted(relation, case, action, moment, effects)
+        elif outcome.verdict is Verdict.NOT_SENT:
+            case = _missed(case)
         if decision.do is Do.CONFIRM:
             _confirm(relation, case, keys, moment, effects)
         elif decision.do is Do.SPLIT:
@@ -143,8 +145,9 @@ def _written(
 
 
 def _doubted(relation: Relation, case: Case, action: Action, moment: Moment, effects: Effects) -> Case:
-    """The case with its write in doubt: it may still land (R14)."""
-    doubt = Doubt(moment.signed + round(moment.doubt * SECOND), action.kind, action.info)
+    """The case with its write in doubt: it may still land, and so may the info of one that was in doubt before (R14)."""
+    before = case.doubt.info if case.doubt and case.doubt.until > moment.signed else ()
+    doubt = Doubt(moment.signed + round(moment.doubt * SECOND), action.kind, tuple(sorted(dict((*before, *action.info)).items())))
     effects.known[relation] = (case.known, doubt)
     missed = _missed(case)
     return Case(replace(missed.open, losses=case.open.losses + 1), case.known, doubt, case.target)

@@ -112,7 +112,7 @@ def _rejected(kind: Kind, error: ErrorClass, opened: Open, *, alone: bool, patie
 
 
 def _modify_rejected(error: ErrorClass, opened: Open, patience: Patience, draw: float) -> Decision:
-    if error is ErrorClass.ABSENT and patience.upsert:
+    if error is ErrorClass.ABSENT and patience.upsert and not opened.absent:  # once: what may not create would insert for ever
         return Decision(Do.INSERT)
     if error in (ErrorClass.ABSENT, ErrorClass.AMBIGUOUS) and opened.tries + 1 < patience.max_attempts:
         return Decision(Do.RETRY, backoff(opened.tries, patience, draw))

@@ -1,0 +1,103 @@
+"""Laws of the store in memory that need a clock which can be moved, and of the clock."""
+
+from copy import deepcopy
+
+from store_moves import BUYER, MONTH, PLENTY, START, change, submission
+from store_steps import accept, lease, read, settle, take
+
+from worker.contract import Relation
+from worker.ports import Clock, Keeper, Store
+from worker.store.bounds import Keep
+from worker.testing import FakeClock, MemoryStore, steady
+
+WEEK = 7 * 86_400.0
+
+
+def test_finished_jobs_and_all_that_belongs_to_them_are_forgotten_when_their_time_is_over(clock: FakeClock) -> None:
+    store, relation = MemoryStore(clock.now), Relation(BUYER, 1, 9)
+    accept(store, change(1, 9, batch="import"), change(1, 10, batch="import"))
+    held = lease(store)
+    take(held)
+    settle(held, "r1", {relation: "applied", Relation(BUYER, 1, 10): "failed"})
+    held.release()
+    clock.sleep(WEEK)
+    assert [job.id for job in store.jobs("acme").jobs] == ["acme-001"]
+    assert store.request("acme", "r1") is None
+    assert store.batch("acme", "import")["accepted"] == 2
+    again = submission("002", change(1, 9), event_id="000")  # an event id that is free again
+    assert not store.accept("acme", [again], max_backlog=PLENTY, oldest=MONTH).receipts[0].duplicate
+    clock.sleep(MONTH - WEEK)
+    assert store.job("acme-001") is None
+    assert store.mentions("acme", relation)[1] == ()
+    assert store.failed("acme", limit=10) == ["acme-001"]  # until somebody asks for it
+    assert store.replay("acme", ["acme-001"]) == ([], False)
+    assert store.failed("acme", limit=10) == []
+    take(lease(store, "later"))
+    lease(store, "later").release()
+    assert list(store._state("acme").index) == [3]
+
+
+def test_a_replayed_job_is_kept_while_it_is_open_and_so_is_its_batch(clock: FakeClock) -> None:
+    store = MemoryStore(clock.now)
+    accept(store, change(1, 9, batch="import"))
+    held = lease(store)
+    take(held)
+    settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
+    store.replay("acme", ["acme-000"])
+    clock.sleep(2 * MONTH)
+    assert store.batch("acme", "import")["accepted"] == 1
+    assert store.job("acme-000") is not None
+    assert [job.job for job in read(lease(store)).jobs] == ["acme-000"]
+    accept(store, change(1, 10, batch="finished"), first=1)
+    take(lease(store))
+    settle(lease(store), "r2", {Relation(BUYER, 1, 10): "applied"})
+    accept(store, change(1, 11, batch="finished"), first=2)
+    clock.sleep(2 * MONTH)
+    assert store.batch("acme", "finished")["accepted"] == 2
+
+
+def test_how_long_is_the_accounts_own_choice(clock: FakeClock) -> None:
+    store = MemoryStore(clock.now, keep=lambda account: Keep(finished=1.0 if account == "acme" else 2.0))
+    accept(store, change(1, 9))
+    held = lease(store)
+    take(held)
+    settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
+    clock.sleep(1.0)
+    assert store.job("acme-000") is None
+
+
+def test_a_lease_that_is_not_renewed_for_ten_seconds_is_free_again(clock: FakeClock) -> None:
+    store = MemoryStore(clock.now)
+    held = lease(store)
+    clock.sleep(9.0)
+    held.renew()
+    clock.sleep(9.999)
+    assert store.lease("acme", "other") is None
+    clock.sleep(0.001)
+    assert store.lease("acme", "other") is not None
+
+
+def test_a_copy_goes_its_own_way(clock: FakeClock) -> None:
+    store = MemoryStore(clock.now)
+    accept(store, change(1, 9), change(1, 10))
+    branch = deepcopy(store)
+    take(lease(branch))
+    assert len(read(lease(store)).jobs) == 2
+    assert branch.counts("acme")["open"] == 2
+
+
+def test_the_clock_moves_only_when_told_and_to_the_microsecond() -> None:
+    clock = FakeClock(START)
+    as_port: Clock = clock
+    as_port.sleep(0.1)
+    as_port.sleep(0.000_001)
+    assert (clock.now(), as_port.monotonic()) == (START + 100_001, 0.100_001)
+
+
+def test_the_twin_and_the_keeper_fit_their_ports(clock: FakeClock) -> None:
+    store: Store = MemoryStore(clock.now)
+    keeper: Keeper = steady
+    held = lease(store)
+    with keeper(held):
+        store.accept("acme", [submission("1", change(1, 9))], max_backlog=PLENTY, oldest=MONTH)
+    assert held.release() == 0.0

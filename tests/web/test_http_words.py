@@ -1,0 +1,77 @@
+"""What the interface says without a socket: a status for every error there is, and paths as the parser names them."""
+
+import inspect
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import producers.errors
+import worker.errors
+from producers.portals.answers import STATUS, refused, status_of
+from producers.portals.requests import places
+from worker.contract import parse_many
+from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, LeaseLost, RelationsError, StoreUnavailable
+
+GOOD = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}
+MEANT = {
+    "RelationsError": 500,
+    "Invalid": 422,
+    "InvalidChange": 422,
+    "InvalidSettings": 500,
+    "Conflict": 422,
+    "NotFound": 404,
+    "Unavailable": 503,
+    "BacklogFull": 429,
+    "StoreUnavailable": 503,
+    "LeaseLost": 503,
+    "Unauthorized": 401,
+    "Forbidden": 403,
+    "TooLarge": 413,
+    "Unsupported": 415,
+}
+
+
+def test_every_error_there_is_has_its_status() -> None:
+    rooms = [vars(module).values() for module in (worker.errors, producers.errors)]
+    kinds = {kind for room in rooms for kind in room if inspect.isclass(kind) and issubclass(kind, RelationsError)}
+    assert {kind.__name__: status_of(kind.__new__(kind)) for kind in kinds} == MEANT
+    assert set(STATUS) <= kinds
+
+
+def test_our_own_faults_are_not_explained_to_strangers() -> None:
+    answer = refused(worker.errors.InvalidSettings([Fault("accounts.acme.token", "env:ACME_TOKEN is empty")]))
+    assert answer.status_code == 500
+    assert b"ACME_TOKEN" not in bytes(answer.body)
+
+
+@pytest.mark.parametrize("kind", [StoreUnavailable, BacklogFull, LeaseLost])
+@given(seconds=st.floats(0, 1000))
+def test_whoever_waits_as_told_does_not_come_too_early(kind: type[worker.errors.Unavailable], seconds: float) -> None:
+    told = int(refused(kind("later", retry_after=seconds)).headers["retry-after"])
+    assert told == max(1, math.ceil(seconds))
+
+
+def test_a_single_fault_is_the_detail_and_several_are_counted() -> None:
+    one, two = Fault("childid", "is required"), Fault("parentid", "is required")
+    assert json.loads(bytes(refused(InvalidChange([one])).body))["detail"] == "childid: is required"
+    assert json.loads(bytes(refused(Invalid([one, two])).body))["detail"] == "2 faults; nothing with a fault was accepted"
+
+
+@given(st.integers(1, 6), st.data(), st.sampled_from(["array", "lines"]))
+def test_places_are_named_as_the_parser_names_them(count: int, data: st.DataObject, form: str) -> None:
+    bad = data.draw(st.integers(0, count - 1))
+    blanks = data.draw(st.lists(st.sampled_from(["", " ", "\n", "\r\n"]), min_size=count, max_size=count))
+
+    def body(messages: list[dict[str, object]]) -> bytes:
+        if form == "array":
+            return (blanks[0] + json.dumps(messages)).encode()
+        return "\n".join(blank.strip(" ") + json.dumps(message) for blank, message in zip(blanks, messages, strict=True)).encode()
+
+    good: list[dict[str, object]] = [dict(GOOD) for _ in range(count)]
+    where = places(body(good), len(parse_many(body(good))))
+    with pytest.raises(InvalidChange) as raised:
+        parse_many(body([{**message, **({"childid": 0} if at == bad else {})} for at, message in enumerate(good)]))
+    assert raised.value.faults[0].path == (f"{where[bad]}.childid" if where[bad] else "childid")

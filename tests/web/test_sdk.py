@@ -1,0 +1,134 @@
+"""The Python client against the running interface: what it returns is accepted once, however often it had to ask."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+from front import KEYS, MISSING, Front
+
+from producers.errors import Forbidden, Unauthorized
+from producers.portals import Relations
+from worker.contract import from_message
+from worker.errors import BacklogFull, Invalid, InvalidChange, NotFound, RelationsError, Unavailable
+from worker.testing import FakeClock
+
+BUYER = "estate:address:buyer"
+
+
+def client(front: Front, *, key: str = "portal", transport: httpx.BaseTransport | None = None, clock: FakeClock | None = None) -> Relations:
+    return Relations(front.url, KEYS[key][0], account="acme", transport=transport or httpx.HTTPTransport(), clock=clock or FakeClock())
+
+
+class Losing(httpx.BaseTransport):
+    """A network that loses the answers to the first requests, after they were executed."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost, self.inner = lost, httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = self.inner.handle_request(request)
+        if self.lost:
+            self.lost -= 1
+            answer.close()
+            raise httpx.ReadError("connection reset", request=request)
+        return answer
+
+
+def answering(*answers: httpx.Response) -> httpx.MockTransport:
+    """A server that gives these answers, the last for ever."""
+    left = list(answers)
+    return httpx.MockTransport(lambda _: left.pop(0) if len(left) > 1 else left[0])
+
+
+def test_a_producer_asks_forgets_and_looks_later(front: Front) -> None:
+    with client(front) as relations:
+        first = relations.create(BUYER, 501, [9001, 9002], batch="b-1")
+        relations.delete(BUYER, 501, 9002)
+        relations.modify("calendar:address", 7, 8, relationinfo={"statusTerminbestaetigung": "gesendet"}, account="beta")
+        assert (first.state, first.duplicate) == ("queued", False)
+        front.runtime.flush("acme")
+        (job,) = relations.wait([first.id])
+        assert (job["state"], job["relations"]["applied"], job["batch"]) == ("succeeded", 1, "b-1")
+        assert front.store.counts("beta")["accepted"] == 1
+
+
+def test_many_changes_of_any_form_are_sent_in_parts_and_answered_in_order(front: Front) -> None:
+    messages = [{"action": "create", "relationtype": BUYER, "parentid": 1, "childid": child} for child in range(1, 1100)]
+    change = from_message({**messages[0], "account": "acme", "childid": 5000, "event_id": "mine"}).change
+    with client(front) as relations:
+        sent = relations.send([*messages, change])
+        assert [job.children[0] for job in map(front.store.job, [each.id for each in sent]) if job] == [*range(1, 1100), 5000]
+        assert relations.send([change])[0] == (sent[-1].id, "queued", True)
+
+
+def test_a_lost_answer_is_asked_for_again_and_nothing_is_accepted_twice(front: Front) -> None:
+    with client(front, transport=Losing(3)) as relations:
+        sent = relations.create(BUYER, 501, 9001)
+        assert sent.duplicate
+        assert front.store.counts("acme")["accepted"] == 1
+        job = front.store.job(sent.id)
+        assert job
+        assert job.occurred_at <= job.accepted_at
+
+
+def test_it_waits_as_long_as_it_is_told_and_gives_up_in_time() -> None:
+    full = httpx.Response(429, headers={"Retry-After": "7", "Content-Type": "application/problem+json"}, json={"detail": "full"})
+    accepted = httpx.Response(202, json={"jobs": [{"id": "acme-1", "state": "queued", "duplicate": False}]})
+    clock = FakeClock()
+    relations = Relations("http://here", "key", account="acme", transport=answering(full, full, accepted), clock=clock)
+    assert relations.create(BUYER, 1, 2).id == "acme-1"
+    assert 14 <= clock.monotonic() < 15
+    stubborn = Relations("http://here", "key", account="acme", timeout=20, transport=answering(full), clock=clock)
+    with pytest.raises(BacklogFull, match="full") as raised:
+        stubborn.create(BUYER, 1, 2)
+    assert raised.value.retry_after == 7
+    assert clock.monotonic() < 35
+
+
+def test_a_gateways_page_is_as_curable_as_our_own_words() -> None:
+    relations = Relations("http://here", "key", transport=answering(httpx.Response(502, text="<html>")), clock=FakeClock())
+    with pytest.raises(Unavailable, match="HTTP 502"):
+        relations.job("acme-1")
+
+
+@pytest.mark.parametrize(
+    ("key", "ask", "error"),
+    [
+        ("portal", lambda relations: relations.create(BUYER, 0, 1), InvalidChange),
+        ("portal", lambda relations: relations.job("acme-nothing"), NotFound),
+        ("viewer", lambda relations: relations.create(BUYER, 1, 1), Forbidden),
+        ("acme", lambda relations: relations.create(BUYER, 1, 1, account="beta"), Forbidden),
+    ],
+)
+def test_what_a_person_must_cure_is_raised_at_once(
+    front: Front, key: str, ask: Callable[[Relations], object], error: type[RelationsError]
+) -> None:
+    clock = FakeClock()
+    with client(front, key=key, clock=clock) as relations, pytest.raises(error):
+        ask(relations)
+    assert clock.monotonic() == 0
+
+
+def test_a_wrong_key_and_a_wrong_address_are_raised_at_once(front: Front) -> None:
+    clock = FakeClock()
+    with pytest.raises(Unauthorized):
+        Relations(front.url, "nobody", transport=httpx.HTTPTransport(), clock=clock).job("acme-1")
+    with pytest.raises(Invalid):
+        Relations("ftp://here", "key", clock=clock).job("acme-1")
+    assert clock.monotonic() == 0
+
+
+def test_every_fault_comes_back_by_its_path(front: Front) -> None:
+    with client(front) as relations, pytest.raises(InvalidChange) as raised:
+        relations.send([{"action": "create", "relationtype": BUYER, "parentid": 0, "childid": 1}] * 2)
+    assert [fault.path for fault in raised.value.faults] == ["[0].parentid", "[1].parentid"]
+
+
+def test_waiting_ends_with_the_names_of_those_that_are_not_done(front: Front) -> None:
+    with client(front) as relations:
+        done, failed = relations.create(BUYER, 1, 1), relations.create(BUYER, 1, MISSING)
+        front.runtime.flush("acme")
+        assert [job["state"] for job in relations.wait([done.id, failed.id])] == ["succeeded", "failed"]
+        late = relations.create(BUYER, 1, 2)
+        with pytest.raises(TimeoutError, match=late.id):
+            relations.wait([done.id, late.id], timeout=5)

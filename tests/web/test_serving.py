@@ -1,0 +1,84 @@
+"""The server itself: it ends in order, answers without stalling, and keeps its own faults to itself."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import redis
+from front import KEYS, SECRETS, Front, problem
+
+from producers.portals.http import Server, application
+
+CHANGE = b'{"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}'
+PROCESS = """
+import sys
+from pathlib import Path
+from front import settings
+from producers.portals.http import serve
+from worker.wiring import Runtime
+runtime = Runtime(settings(Path(sys.argv[1]), sys.argv[2], "http://127.0.0.1:9/"), wake=lambda *_: None)
+serve(runtime, port=0, started=lambda server: print(server.port, flush=True))
+print("ended", flush=True)
+"""
+
+
+def begun(port: int) -> socket.socket:
+    """A request whose head was read and whose body is awaited."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    head = ["POST /v1/changes HTTP/1.1", "Host: here", f"Authorization: Bearer {KEYS['portal'][0]}", "Content-Type: application/json"]
+    connection.sendall("\r\n".join([*head, f"Content-Length: {len(CHANGE)}", "Expect: 100-continue", "", ""]).encode())
+    assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+    return connection
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_that_has_begun_is_answered_before_the_process_ends_well(tmp_path: Path, redis_url: str, number: int) -> None:
+    environ = {**os.environ, **SECRETS, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", PROCESS, str(tmp_path), redis_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout
+        lines = (line.strip() for line in process.stdout)
+        port = int(next(line for line in lines if line.isdecimal()))
+        with begun(port) as connection:
+            process.send_signal(number)
+            connection.sendall(CHANGE)
+            assert connection.recv(100).startswith(b"HTTP/1.1 202 ")
+        assert "ended" in lines
+        assert process.wait(10) == 0
+
+
+def test_a_small_answer_is_not_held_back_by_the_network(http: httpx.Client) -> None:
+    started = time.monotonic()
+    for _ in range(100):
+        assert http.get("/healthz").status_code == 200
+    assert time.monotonic() - started < 3  # held back, each takes 40 ms
+
+
+def test_a_port_that_is_taken_is_an_error_at_once(front: Front) -> None:
+    with pytest.raises(OSError, match="in use"):
+        Server(application(front.runtime), port=urlsplit(front.url).port or 0)
+
+
+def test_a_fault_of_ours_is_a_bare_500_and_the_next_request_is_served(front: Front, http: httpx.Client, redis_client: redis.Redis) -> None:
+    redis_client.set("relations:{acme}:inbox", "no list")
+    redis_client.set("relations:{acme}:job:acme-1", "no hash")
+    for answer in (http.get("/v1/jobs/acme-1"), http.post("/v1/changes", content=CHANGE, headers={"Content-Type": "application/json"})):
+        document = problem(answer, 500)
+        assert "WRONGTYPE" not in answer.text
+        assert "errors" not in document
+    assert [event for event, _ in front.said] == ["request.failed"] * 2
+    redis_client.flushall()
+    assert http.post("/v1/changes", content=CHANGE, headers={"Content-Type": "application/json"}).status_code == 202
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault_of_ours(front: Front, http: httpx.Client) -> None:
+    begun(urlsplit(front.url).port or 0).close()
+    assert http.get("/healthz").status_code == 200
+    assert front.said == []
