@@ -100,7 +100,7 @@ class Intake:
         order = door.order(change.type)
         firsts: tuple[str, ...] = ()
         if order != "free" and goes_first({"create": True, "delete": False}.get(change.action), order):
-            firsts = tuple(guard(relation, order) for relation in change.relations)
+            firsts = tuple(dict.fromkeys(guard(relation, order) for relation in change.relations))
         return Submission(f"{door.account}-{name}", change, change.event_id or name, redelivered, firsts)
 
     def _wake(self, account: str, seconds: float) -> None:

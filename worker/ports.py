@@ -150,7 +150,7 @@ class Pause(NamedTuple):
 
 
 class Lease(Protocol):
-    """The right to work an account. Every method raises LeaseLost once another holder has it."""
+    """The right to work an account. Every method that moves work raises LeaseLost once another holder has it."""
 
     account: str
     pause: Pause | None
@@ -180,7 +180,7 @@ class Lease(Protocol):
         """Hold it for another while."""
 
     def release(self) -> float | None:
-        """Give it back; seconds until work is next due (then the wake mark is set), None if there is none."""
+        """Give it back; seconds until work is next due (within a few, then the wake mark is set), None if there is none."""
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from worker.contract import Change
 
 Load = Callable[..., Sequence[Change]]
 
-LOADS: Final[dict[str, Load]] = {"import": links, "quarrel": toggles, "demo burst": bursts}
+LOADS: Final[dict[str, Load]] = {"mailing": links, "quarrel": toggles, "demo burst": bursts}
 OPEN_WIDE: Final = {"window": 0.0, "rate": 100_000.0, "burst": 1000, "max_ids": 500, "max_actions": 500, "max_batch": 2000}
 HTTP: Final = "starlette"  # an extra; without it that line is 0
 WIDE: Final = 120  # characters, where there is no terminal to ask

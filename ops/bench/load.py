@@ -12,9 +12,9 @@ TYPE = "estate:address:buyer"
 AGO = 3_600_000_000  # µs before now that a burst began
 
 
-def links(count: int, *, account: str, seed: int = 1, estates: int = 0) -> list[Change]:
-    """An import: `count` different single relations of one type, a hundred persons to an estate, in no order."""
-    estates = estates or max(1, count // 100)
+def links(count: int, *, account: str, seed: int = 1) -> list[Change]:
+    """A mailing: `count` different single relations of one type, the same hundred persons to every estate, in no order."""
+    estates = max(1, count // 100)
     pairs = [(1 + number % estates, 10_001 + number // estates) for number in range(count)]
     random.Random(seed).shuffle(pairs)
     return [Change(account=account, action="create", type=TYPE, parents=(parent,), children=(child,)) for parent, child in pairs]

@@ -1,17 +1,20 @@
-"""How fast the planner is: `python -m ops.bench.planner` prints stars and plans, 10 to 200,000 relations of several shapes.
+"""How fast the planner is: `python -m ops.bench.planner [--json]` measures covers and plans of 10 to 200,000 relations of several shapes.
 
-Matching libraries stand beside our own cover where they happen to be installed; none is a dependency. Equal seeds, equal graphs.
+Matching libraries stand beside our own cover where they happen to be installed; none is a dependency. Equal seeds, equal graphs;
+times are CPU time, so that a busy machine disturbs little.
 """
 
-from collections.abc import Callable, Iterator
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from itertools import accumulate
 from random import Random
-from time import perf_counter
-from typing import Any, TypeVar
+from time import process_time
+from typing import Any, Final, NamedTuple, TypeVar
 
-import click
+import msgspec
 
 from worker.contract import Order, Relation
 from worker.planner.cover import cover
@@ -117,60 +120,83 @@ def _numbered(edges: Edges) -> tuple[list[int], list[int]]:
     return [row[parent] for parent, _ in unique], [column[child] for _, child in unique]
 
 
-RIVALS = (("networkx", _networkx), ("scipy.sparse.csgraph", _scipy), ("igraph", _igraph))
+def _rustworkx(rustworkx: Any) -> Rival:
+    def matching(edges: Edges) -> int:
+        rows, columns = _numbered(edges)
+        parents, graph = max(rows) + 1, rustworkx.PyGraph()
+        graph.add_nodes_from(range(parents + max(columns) + 1))
+        graph.add_edges_from_no_data([(row, parents + column) for row, column in zip(rows, columns, strict=True)])
+        return len(rustworkx.max_weight_matching(graph, max_cardinality=True))
+
+    return matching
 
 
-def main() -> None:
-    """Print both tables."""
-    for line in [*covers(), "", *plans()]:
-        click.echo(line)
+RIVALS: Final = (("networkx", _networkx), ("scipy.sparse.csgraph", _scipy), ("igraph", _igraph), ("rustworkx", _rustworkx))
 
 
-def covers() -> Iterator[str]:
-    """Stars of every shape and size, beside the matching alone of those libraries that are there, each with its seconds to import."""
+class Covered(NamedTuple):
+    """One cover: our milliseconds, and those of each library for the matching alone (None: it found another size)."""
+
+    shape: str
+    relations: int
+    stars: int
+    ours: float
+    rivals: dict[str, float | None]
+
+
+class Planned(NamedTuple):
+    """One plan of mixed operations, its types free or ordered."""
+
+    order: str
+    operations: int
+    actions: int
+    least: int
+    requests: int
+    ours: float
+
+
+class Measured(NamedTuple):
+    """Everything in milliseconds; `imports` is what it takes to import each library that is there."""
+
+    covers: list[Covered]
+    plans: list[Planned]
+    imports: dict[str, float]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, exit."""
+    parser = argparse.ArgumentParser(prog="python -m ops.bench.planner", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    chosen = parser.parse_args(argv)
+    measured = measure()
+    document = {"covers": _rows(measured.covers), "plans": _rows(measured.plans), "imports": measured.imports}
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() if chosen.json else "\n".join(_tables(measured)))
+    sys.stdout.write("\n")
+    return 0
+
+
+def measure() -> Measured:
+    """Covers of every shape and size, plans of every size."""
     rivals, imports = _rivals()
-    yield "".join([f"{'cover':8}{'relations':>10}{'stars':>9}{'ours, ms':>11}", *(f"{name:>22}" for name in rivals)])
-    for size in SIZES:
-        for shape in SHAPES:
-            yield _measured(shape, size, rivals)
-    for name, seconds in imports.items():
-        yield f"import {name}: {1000 * seconds:.0f} ms"
+    covers = [_covered(shape, size, rivals) for size in SIZES for shape in SHAPES]
+    return Measured(covers, [_planned(size, order) for size in (*SIZES[:-1], 100_000) for order in ORDERS], imports)
 
 
-def _measured(shape: Shape, size: int, rivals: dict[str, Rival]) -> str:
+def _covered(shape: Shape, size: int, rivals: Mapping[str, Rival]) -> Covered:
     edges = shape(size, Random(size))
-    seconds, covered = _best(partial(cover, edges))
-    line = f"{shape.__name__:8}{len(set(edges)):10,}{len(covered.stars):9,}{1000 * seconds:11.2f}"
+    ours, covered = _best(partial(cover, edges))
+    theirs: dict[str, float | None] = {}
     for name, rival in rivals.items() if size < SLOW else ():
-        seconds, matching = _best(partial(rival, edges))
-        line += f"{1000 * seconds:22.2f}" if matching == covered.matching else f"{name} says {matching}!"
-    return line
+        milliseconds, matching = _best(partial(rival, edges))
+        theirs[name] = milliseconds if matching == covered.matching else None
+    return Covered(shape.__name__, len(set(edges)), len(covered.stars), ours, theirs)
 
 
-def _rivals() -> tuple[dict[str, Rival], dict[str, float]]:
-    """The libraries that can be imported, and the seconds that takes."""
-    found, seconds = dict[str, Rival](), dict[str, float]()
-    for name, rival in RIVALS:
-        started = perf_counter()
-        try:
-            module = import_module(name)
-        except ImportError:
-            continue
-        found[name], seconds[name] = rival(module), perf_counter() - started
-    return found, seconds
-
-
-def plans() -> Iterator[str]:
-    """Whole plans of mixed operations: free and ordered types, a hundred ids per action, fifty actions per request."""
-    yield f"{'plan':12}{'operations':>11}{'actions':>9}{'least':>9}{'requests':>10}{'ms':>10}"
-    for size in (*SIZES[:-1], 100_000):
-        operations = _operations(size, Random(size))
-        for order in ORDERS:
-            seconds, made = _best(
-                partial(plan, operations, Limits(max_ids=100, max_actions=50), {shape.__name__: order for shape in SHAPES}.__getitem__)
-            )
-            figures = f"{len(operations):11,}{made.actions:9,}{made.least:9,}{len(made.requests):10,}{1000 * seconds:10.2f}"
-            yield f"{order:12}{figures}"
+def _planned(size: int, order: Order) -> Planned:
+    """A plan with a hundred ids per action and fifty actions per request."""
+    operations, limits = _operations(size, Random(size)), Limits(max_ids=100, max_actions=50)
+    ours, made = _best(partial(plan, operations, limits, lambda _: order))
+    return Planned(order, len(operations), made.actions, made.least, len(made.requests), ours)
 
 
 def _operations(size: int, random: Random) -> list[Operation]:
@@ -178,15 +204,44 @@ def _operations(size: int, random: Random) -> list[Operation]:
     return [Operation(random.choice(KINDS), relation) for relation in relations[:size]]
 
 
+def _rivals() -> tuple[dict[str, Rival], dict[str, float]]:
+    """The libraries that can be imported, and the milliseconds that takes."""
+    found, imports = dict[str, Rival](), dict[str, float]()
+    for name, rival in RIVALS:
+        started = process_time()
+        try:
+            module = import_module(name)
+        except ImportError:
+            continue
+        found[name], imports[name] = rival(module), 1000 * (process_time() - started)
+    return found, imports
+
+
 def _best(work: Callable[[], Result]) -> tuple[float, Result]:
-    """The shortest of several runs, so that a busy machine disturbs little; long ones run once."""
+    """The milliseconds of the shortest of several runs; long ones run once."""
     times: list[float] = []
     while len(times) < 5 and sum(times) < 0.2:
-        started = perf_counter()
+        started = process_time()
         result = work()
-        times.append(perf_counter() - started)
-    return min(times), result
+        times.append(process_time() - started)
+    return 1000 * min(times), result
+
+
+def _rows(table: Sequence[NamedTuple]) -> list[dict[str, Any]]:
+    return [row._asdict() for row in table]
+
+
+def _tables(measured: Measured) -> Iterator[str]:
+    yield "".join([f"{'cover':8}{'relations':>10}{'stars':>9}{'ours, ms':>11}", *(f"{name:>22}" for name in measured.imports)])
+    for each in measured.covers:
+        theirs = "".join(f"{'wrong' if spent is None else f'{spent:.2f}':>22}" for spent in each.rivals.values())
+        yield f"{each.shape:8}{each.relations:10,}{each.stars:9,}{each.ours:11.2f}{theirs}"
+    for name, spent in measured.imports.items():
+        yield f"import {name}: {spent:.0f} ms"
+    yield f"\n{'plan':12}{'operations':>11}{'actions':>9}{'least':>9}{'requests':>10}{'ours, ms':>11}"
+    for made in measured.plans:
+        yield f"{made.order:12}{made.operations:11,}{made.actions:9,}{made.least:9,}{made.requests:10,}{made.ours:11.2f}"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

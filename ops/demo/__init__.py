@@ -41,6 +41,9 @@ def run(*, changes: int = 5000, seed: int = 1, faults: bool = False, json: bool 
         _show(facts, stage, json=json)
     except RelationsError as error:
         sys.stderr.write(f"{error}\n")
+    except KeyboardInterrupt:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     if facts["ok"]:
         shutil.rmtree(directory, ignore_errors=True)
         return 0

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ops.bench.planner import Shape, grid, hubs, path
 from worker.planner.cover import Star, cover
 
 Edges = list[tuple[int, int]]
@@ -129,8 +130,8 @@ def test_a_relation_of_two_centers_goes_to_the_smaller_star() -> None:
 
 def test_a_path_longer_than_any_recursion_is_covered() -> None:
     links = 20_000
-    path = [(step // 2, (step + 1) // 2) for step in range(links)]
-    assert cover(path).matching == links // 2
+    chain = [(step // 2, (step + 1) // 2) for step in range(links)]
+    assert cover(chain).matching == links // 2
 
 
 def test_a_ring_longer_than_any_recursion_is_covered() -> None:
@@ -145,3 +146,15 @@ def test_a_matching_that_greed_gets_wrong_is_put_right(seed: int) -> None:
     covered = cover(board)
     assert len(covered.stars) == covered.matching == largest_matching(board)
     assert sorted(edge for star in covered.stars for edge in edges_of(star)) == sorted(board)
+
+
+@pytest.mark.parametrize("shape", [path, grid, hubs])
+def test_two_hundred_thousand_relations_of_a_nasty_shape_come_to_an_end(shape: Shape) -> None:
+    edges = shape(200_000, Random(1))
+    covered = cover(edges)
+    assert len(covered.stars) == covered.matching
+    assert sum(len(star.leaves) for star in covered.stars) == len(set(edges))
+
+
+def test_two_hubs_that_share_all_their_leaves_are_two_stars() -> None:
+    assert len(cover([(hub, leaf) for hub in (1, 2) for leaf in range(100_000)]).stars) == 2

@@ -1,8 +1,10 @@
 """The demo as anyone runs it: real processes in a child of ours, and the document it prints says that everything came out right."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,14 +49,13 @@ def test_requests_go_wrong_exactly_when_asked_for(facts: dict[str, Any]) -> None
     assert bool(facts["faults"]) == facts["repeat"].endswith("--faults")
 
 
-def test_a_part_that_does_not_come_up_ends_the_demo_with_the_end_of_its_log() -> None:
+def test_a_part_that_does_not_come_up_ends_the_demo_with_the_end_of_its_log(tmp_path: Path) -> None:
     broken = "import sys, ops.stack as stack; stack.SIMULATOR = 'raise SystemExit(\"no simulator today\")'\n"
-    done = subprocess.run(
-        [sys.executable, "-c", broken + "from ops.demo import run; sys.exit(run(changes=3))"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    command = [sys.executable, "-c", broken + "from ops.demo import run; sys.exit(run(changes=3))"]
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environ)
     assert done.returncode == 1
     assert "no simulator today" in done.stderr
+    [kept] = tmp_path.glob("relations-demo-*")
+    assert str(kept) in done.stderr
+    assert (kept / "simulator.log").is_file()

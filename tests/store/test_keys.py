@@ -65,6 +65,11 @@ def test_a_replayed_job_keeps_its_batch_and_its_event_while_it_is_open(redis_sto
     assert all(redis_client.ttl(key) > 0 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import"])
     redis_store.replay("acme", ["acme-000"])
     assert all(redis_client.ttl(key) == -1 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import", f"{BASE}job:acme-000"])
+    take(held)
+    settle(held, "r2", {Relation(BUYER, 1, 9): "applied"})
+    assert redis_client.ttl(f"{BASE}batch:import") > 0
+    accept(redis_store, change(1, 10, batch="import"), first=1)
+    assert redis_client.ttl(f"{BASE}batch:import") == -1
 
 
 def test_the_indexes_forget_jobs_that_are_forgotten(redis_store: RedisStore, redis_client: Redis) -> None:

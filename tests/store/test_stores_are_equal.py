@@ -295,5 +295,7 @@ def seen(store: Store, account: str, relations: Iterable[Relation] = RELATIONS[:
 def test_the_store_in_memory_and_the_one_on_redis_are_equal(redis_server: Server) -> None:
     with Redis.from_url(redis_server.url) as client:
         machine = type("Machine", (SideBySide,), {"client": client})
-        quiet = settings(max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+        quiet = settings(
+            max_examples=settings().max_examples * 2 // 3, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        )
         run_state_machine_as_test(machine, settings=quiet)

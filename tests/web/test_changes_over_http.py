@@ -116,10 +116,11 @@ def test_one_accounts_fault_leaves_the_other_accounts_part_accepted_and_the_answ
 
 def test_what_time_can_cure_decides_the_status_so_that_a_retry_delivers_the_rest(front: Front, http: httpx.Client) -> None:
     crowd = [change(account="beta", childid=child, event_id=f"b{child}") for child in range(1, 5)]
-    answer = http.post("/v1/changes", json=[*crowd, change(event_id="a")])
-    document = problem(answer, 429)
-    assert int(answer.headers["retry-after"]) >= 1
-    assert paths(document) == ["[0].account"]
+    late = change(occurred_at="2200-01-01T00:00:00Z")
+    for body, places in (([*crowd, change(event_id="a")], ["[0].account"]), ([late, *crowd], ["[0].occurred_at", "[1].account"])):
+        answer = http.post("/v1/changes", json=body)
+        assert paths(problem(answer, 429)) == places
+        assert int(answer.headers["retry-after"]) >= 1
     again = http.post("/v1/changes", json=[*crowd[:3], change(event_id="a")]).json()["jobs"]
     assert [job["duplicate"] for job in again] == [False, False, False, True]
 

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 import producers.errors
 import worker.errors
 from producers.portals.answers import STATUS, refused, status_of
+from producers.portals.parts import not_all
 from producers.portals.requests import places
 from worker.contract import parse_many
-from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, LeaseLost, RelationsError, StoreUnavailable
+from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, LeaseLost, NotFound, RelationsError, StoreUnavailable
+from worker.intake import Part
 
 GOOD = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}
 MEANT = {
@@ -58,6 +60,12 @@ def test_a_single_fault_is_the_detail_and_several_are_counted() -> None:
     one, two = Fault("childid", "is required"), Fault("parentid", "is required")
     assert json.loads(bytes(refused(InvalidChange([one])).body))["detail"] == "childid: is required"
     assert json.loads(bytes(refused(Invalid([one, two])).body))["detail"] == "2 faults; nothing with a fault was accepted"
+
+
+def test_an_account_that_is_not_there_is_a_fault_of_the_change_not_a_wrong_address() -> None:
+    answer = not_all([Part((0, 1), error=NotFound('there is no account "acne"'))], ["[0]", "[1]"], {})
+    assert answer.status_code == 422
+    assert json.loads(bytes(answer.body))["errors"] == [{"path": "[0].account", "message": 'there is no account "acne"'}]
 
 
 @given(st.integers(1, 6), st.data(), st.sampled_from(["array", "lines"]))
