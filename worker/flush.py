@@ -31,6 +31,7 @@ class Lane:
     limits: Limits
     rate: float
     burst: int
+    window: float
     max_batch: int
     doubt: float
     patience: Patience
@@ -82,7 +83,7 @@ def flush(lane: Lane, tools: Tools) -> Flushed:
         else:
             with tools.keep(lease):
                 wait = _Flush(lane, tools, lease, flushed).run()
-        again = lease.release()
+        again = lease.release(window=lane.window)
         flushed.again = max(again, wait) if again is not None and flushed.state == "done" else None
     except LeaseLost:
         flushed.state = "lost"

@@ -179,8 +179,11 @@ class Lease(Protocol):
     def renew(self) -> None:
         """Hold it for another while."""
 
-    def release(self) -> float | None:
-        """Give it back; seconds until work is next due (within a few, then the wake mark is set), None if there is none."""
+    def release(self, *, window: float = 0.0) -> float | None:
+        """Give it back; seconds until work is next due (within a few, then the wake mark is set), None if there is none.
+
+        What came in meanwhile waits for company as long as anything: `window` seconds from when it was accepted.
+        """
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,6 +84,7 @@ class Runtime:
             limits=Limits(max_ids=account.max_ids, max_actions=account.max_actions),
             rate=account.rate,
             burst=account.burst,
+            window=account.window,
             max_batch=account.max_batch,
             doubt=account.doubt,
             patience=Patience(account.max_attempts, account.give_up_after, account.backoff, account.on_modify_absent == "create"),

@@ -108,6 +108,7 @@ class World:
             limits=Limits(max_ids=100, max_actions=50),
             rate=1000.0,
             burst=1000,
+            window=0.0,
             max_batch=1000,
             doubt=150.0,
             patience=Patience(),

@@ -284,6 +284,14 @@ def test_an_unlink_refused_for_a_relation_that_no_read_shows_is_applied() -> Non
     assert desk.results(LINK) == {"a1": "applied"}
 
 
+def test_a_lost_read_does_not_make_an_ambiguous_refusal_a_final_one() -> None:
+    answers = iter([AMBIGUOUS, LOST, Outcome(Verdict.OK, related={7: frozenset()})])
+    desk = asked(wish(1, "create"), send=lambda _: next(answers, OK))
+    desk.work()
+    assert [action.kind for action in desk.actions()] == ["create", "get", "get", "create"]
+    assert desk.results(LINK) == {"a1": "applied"}
+
+
 def test_an_unlink_waits_until_a_lost_link_can_no_longer_land() -> None:
     answers = iter([LOST])
     desk = asked(wish(1, "create"), send=lambda _: next(answers, OK))

@@ -219,6 +219,12 @@ def test_a_link_is_applied_as_soon_as_it_is_there_and_its_info_when_it_is_set() 
     assert known.present == RELATED.mark
 
 
+def test_what_is_left_after_a_link_keeps_its_age_and_that_it_was_reduced_but_no_troubles() -> None:
+    left, _, _ = advance(case(RELATED, ALSO, since=5, reduced=True, tries=3, losses=2, part="1/0"), presence=True, upsert=False)
+    assert left
+    assert left.open == Open((ALSO,), since=5, reduced=True)
+
+
 def test_info_sent_with_a_create_is_not_sent_again() -> None:
     left, _, _ = advance(case(RELATED, ALSO, absent=True), presence=True, keys=frozenset((CREATED,)), upsert=False)
     assert left

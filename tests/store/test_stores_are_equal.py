@@ -26,7 +26,7 @@ GRID = 2  # seconds; all lifetimes and all jumps of the clock are multiples, so 
 REPEATABLE = ("lease", "renew", "read", "records", "neighbours", "take", "begin", "settle", "stop", "paused")
 STEPS: tuple[Callable[[Lease], object], ...] = (
     lambda lease: lease.renew(),
-    lambda lease: lease.release(),
+    lambda lease: lease.release(window=1.5),
     lambda lease: lease.read(max_jobs=9, max_relations=9),
     lambda lease: lease.take((), (), Writes()),
     lambda lease: lease.begin("r", request_about(RELATIONS)),

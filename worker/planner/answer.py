@@ -94,7 +94,8 @@ def _read(cases: Mapping[Relation, Case], action: Action, outcome: Outcome, mome
             continue  # settled before: a worker died after an earlier chunk
         if outcome.verdict in (Verdict.UNKNOWN, Verdict.NOT_SENT):
             decision = decide("get", outcome, case.open, alone=True, patience=moment.patience, now=moment.answered, draw=moment.draw())
-            _apply(relation, _missed(case), decision, _refusal(outcome), moment, effects)
+            refusal = case.open.refusal if case.open.refused else None  # a lost read must not hide what is to be judged by the next
+            _apply(relation, _missed(case), decision, refusal or _refusal(outcome), moment, effects)
         elif outcome.error not in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
             _judged(relation, case, _seen(action, relation, outcome), moment, effects, readable=outcome.verdict is Verdict.OK)
 

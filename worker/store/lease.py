@@ -113,9 +113,9 @@ class RedisLease:
         if not self._run("renew", self._holder, LIFE_MS):
             raise LeaseLost(f"the lease on account {self.account} is not ours any more")
 
-    def release(self) -> float | None:
+    def release(self, *, window: float = 0.0) -> float | None:
         """Give it back; seconds until work is next due, None if there is none."""
-        rest = int(self._held(self._run("release", self._now(), self._holder, SOON_US)))
+        rest = int(self._held(self._run("release", self._now(), self._holder, SOON_US, round(window * 1e6))))
         return None if rest < 0 else rest / 1e6
 
     def _settle(self, request_id: str, chunk: dict[str, Any], record_id: str = "", record: bytes = b"") -> None:

@@ -139,6 +139,14 @@ class Account:
             self.pause = None
         return self.pause
 
+    def next_due(self, now: int, window: int) -> int | None:
+        """When there is work: at once for what a dead worker left, for the inbox when its head has waited for company."""
+        moments = [*self.due.values(), *([now] if self.journal else [])]
+        if self.inbox:
+            head = self.job(self.inbox[0], now)
+            moments.append((head.record.accepted_at if head else 0) + window)
+        return min(moments, default=None)
+
     def job(self, job_id: str, now: int) -> Job | None:
         """A job that is not forgotten."""
         job = self.jobs.get(job_id)

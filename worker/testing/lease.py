@@ -80,14 +80,14 @@ class MemoryLease:
         """Hold it for another while."""
         self._mine().held = Holding(self._holder, self._now() + round(LEASE * SECOND))
 
-    def release(self) -> float | None:
+    def release(self, *, window: float = 0.0) -> float | None:
         """Give it back; seconds until work is next due, None if there is none."""
         state, now = self._mine(), self._now()
         state.held = None
         if state.hand:
             state.hand = None if state.hand.full else state.hand._replace(holder="")
         self._trim_index()
-        due = now if state.inbox or state.journal else min(state.due.values(), default=None)
+        due = state.next_due(now, round(window * SECOND))
         stopped = state.paused(now) if due is not None else None
         if due is None or (stopped and not stopped.until):
             return None

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- release(base; now, token, soon µs) → µs until work is next due, -1 when there is none, or 'lost'
+-- release(base; now, token, soon µs, window µs) → µs until work is next due, -1 when there is none, or 'lost'
 -- Invariant: work that is due within `soon` leaves with a wake mark, so its message is sent once; later work is the sweep's.
 local base, now = KEYS[1], clock(ARGV[1])
 if redis.call('HGET', base .. ':lease', 'token') ~= ARGV[2] then return 'lost' end
@@ -10,9 +10,13 @@ for _, job in ipairs(redis.call('ZRANGE', base .. ':jobs', 0, 999)) do -- the in
   if redis.call('EXISTS', base .. ':job:' .. job) == 1 then break end
   redis.call('ZREM', base .. ':jobs', job)
 end
-local due
-if redis.call('LLEN', base .. ':inbox') > 0 or redis.call('HLEN', base .. ':journal') > 0 then due = now
-else due = tonumber(redis.call('ZRANGE', base .. ':due', 0, 0, 'WITHSCORES')[2]) end
+local due = tonumber(redis.call('ZRANGE', base .. ':due', 0, 0, 'WITHSCORES')[2])
+if redis.call('HLEN', base .. ':journal') > 0 then due = now end
+local waiting = redis.call('LINDEX', base .. ':inbox', 0)
+if waiting then -- it has waited for company since it was accepted
+  local since = tonumber(redis.call('HGET', base .. ':job:' .. waiting, 'n') or 0)
+  due = math.min(due or math.huge, since + tonumber(ARGV[4]))
+end
 if not due then return '-1' end
 local stopped = pause(base, now)
 if stopped then
