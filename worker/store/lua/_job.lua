@@ -12,12 +12,12 @@ local function end_batch(key, state, keep)
   if ended >= accepted then redis.call('PEXPIRE', key, keep[2]) end
 end
 
-local function finish(base, now, job, got, sums, keep)
+local function finish(base, now, job, got, sums, keep, totals)
   local state = sums[4] > 0 and 'failed' or sums[1] > 0 and 'succeeded' or 'superseded'
   local lifetime = state == 'failed' and keep[2] or keep[1]
   redis.call('PEXPIRE', base .. ':job:' .. job, lifetime)
   redis.call('PEXPIRE', base .. ':event:' .. got[2], lifetime)
-  redis.call('HINCRBY', base .. ':counts', state, 1)
+  totals[state] = (totals[state] or 0) + 1
   if state == 'failed' then
     redis.call('ZREMRANGEBYSCORE', base .. ':failed', '-inf', us(now - 1000 * keep[2]))
     redis.call('ZADD', base .. ':failed', us(now), job)
@@ -26,8 +26,9 @@ local function finish(base, now, job, got, sums, keep)
   return state
 end
 
+-- Ends are added to totals, which are written once for all jobs.
 -- entry = {job, {applied, superseded, stale, failed}, request, state, by, refusal, failed relations}
-local function set_job(base, now, entry, keep)
+local function set_job(base, now, entry, keep, totals)
   local job, counts, request = entry[1], entry[2], entry[3]
   local key = base .. ':job:' .. job
   local got = redis.call('HMGET', key, 'r', 'k', 'b', 'ok', 'su', 'st', 'fa', 'w', 'fr', 'm', 'x')
@@ -48,7 +49,7 @@ local function set_job(base, now, entry, keep)
   if entry[5] ~= '' then put('y', entry[5]) end
   if entry[6] ~= '' and not got[11] then put('x', entry[6]) end
   if entry[7] ~= '' then put('fr', (got[9] and got[9] .. ' ' or '') .. entry[7]) end
-  local state = left == 0 and finish(base, now, job, got, sums, keep) or entry[4]
+  local state = left == 0 and finish(base, now, job, got, sums, keep, totals) or entry[4]
   if left == 0 then put('f', us(now)) end
   if state ~= '' then put('s', state) end
   redis.call('HSET', key, unpack(fields))

@@ -2,19 +2,31 @@
 
 local HISTORY = 40 -- jobs remembered per relation
 
-local function set_open(base, open)
-  local relation, blob, due, guard = open[1], open[2], open[3], open[4]
-  if blob == '' then
-    redis.call('HDEL', base .. ':open', relation)
-    redis.call('ZREM', base .. ':due', relation)
-  else
-    redis.call('HSET', base .. ':open', relation, blob)
-    redis.call('ZADD', base .. ':due', due, relation)
+local function many(command, key, arguments) -- one call for as many as the stack of Lua takes
+  for i = 1, #arguments, 4000 do redis.call(command, key, unpack(arguments, i, math.min(i + 3999, #arguments))) end
+end
+
+-- opens: {relation, blob ('': closed), due, guard, side}…
+local function set_opens(base, opens)
+  local closed, blobs, dues = {}, {}, {}
+  for _, open in ipairs(opens) do
+    local relation, blob, due, guard, side = unpack(open)
+    if blob == '' then closed[#closed + 1] = relation
+    else
+      blobs[#blobs + 1] = relation
+      blobs[#blobs + 1] = blob
+      dues[#dues + 1] = due
+      dues[#dues + 1] = relation
+    end
+    if guard then
+      redis.call('ZREM', base .. ':guard', guard .. '|f|' .. relation, guard .. '|h|' .. relation)
+      if side ~= '' then redis.call('ZADD', base .. ':guard', 0, guard .. side .. relation) end
+    end
   end
-  if guard then
-    redis.call('ZREM', base .. ':guard', guard .. '|f|' .. relation, guard .. '|h|' .. relation)
-    if open[5] ~= '' then redis.call('ZADD', base .. ':guard', 0, guard .. open[5] .. relation) end
-  end
+  many('HDEL', base .. ':open', closed)
+  many('ZREM', base .. ':due', closed)
+  many('HSET', base .. ':open', blobs)
+  many('ZADD', base .. ':due', dues)
 end
 
 local function set_relation(base, relation, fields, keep)
