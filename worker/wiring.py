@@ -138,7 +138,7 @@ class Runtime:
             return
         self._stamp = stamp
         try:
-            settings = load(os.environ, self.settings.file.parent)
+            settings = settings_of(os.environ, self.settings.file.parent)
             self.overrides = _overrides(settings)
             self.settings = settings
             self.say("settings.reloaded", file=str(settings.file))

@@ -63,7 +63,7 @@ def dev(directory: Path | None, port: int, simulator_port: int) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free one.")
 @with_desk
 def api(desk: Desk, host: str, port: int) -> None:
-    """Serve the HTTP interface: changes, jobs, replays, webhooks, metrics and the dashboard.
+    """Serve the HTTP interface: changes, jobs and webhooks.
 
     \b
     Examples:

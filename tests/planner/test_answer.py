@@ -145,10 +145,11 @@ def test_any_bad_ids_fail_alone_within_two_rounds_per_halving(
     assert desk.rounds <= 1 + 2 * ceil(log2(max(2, size)))
 
 
-def test_a_bad_id_among_modifies_is_found_without_a_read() -> None:
+@pytest.mark.parametrize("upsert", [True, False])
+def test_a_bad_id_among_modifies_is_found_without_a_read(upsert: bool) -> None:
     crm = Crm(bad=[BUYERS[5]])
     crm.relations = {each: {} for each in BUYERS[:16]}
-    desk = Desk(crm.answer)
+    desk = Desk(crm.answer, Patience(upsert=upsert))
     desk.enter({each: [Wish(Version(1, 0), "confirm", "modify", ((CREATED, "a"),))] for each in BUYERS[:16]})
     desk.work()
     assert [each.relation for each in desk.settled if each.result == "failed"] == [BUYERS[5]]
@@ -192,11 +193,10 @@ def test_a_merged_target_that_is_refused_goes_again_without_its_newest_wish() ->
 
 
 def test_it_is_tried_without_its_newest_wish_once_and_not_again() -> None:
-    infos = ({"bestaetigung": "a"}, {"bestaetigung": "a"}, {"rueckmeldung": "c"})
-    wishes = [wish(0, "create"), *(wish(at, "modify", **info) for at, info in enumerate(infos, 1))]
-    desk = asked(*wishes, send=lambda _: refused(ErrorClass.SHAPE), upsert=True)
+    wishes = wish(0, "create"), wish(1, "modify", bestaetigung="a"), wish(2, "modify", rueckmeldung="b")
+    desk = asked(*wishes, send=lambda _: refused(ErrorClass.SHAPE))
     desk.work()
-    assert desk.results(LINK) == {"a3": "failed", "a0": "failed", "a1": "failed", "a2": "failed"}
+    assert desk.results(LINK) == {"a2": "failed", "a0": "failed", "a1": "failed"}
     assert len(desk.sent) == 2
 
 
