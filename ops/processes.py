@@ -20,7 +20,7 @@ TETHER = Path(__file__).with_name("tether.py")
 POLL = 0.01
 
 
-class StartFailed(RelationsError):  # noqa: N818 — the error tree names what happened
+class StartFailed(RelationsError):
     """A child process that ended, or was not ready in time; the message carries the end of its log."""
 
 

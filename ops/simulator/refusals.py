@@ -44,7 +44,7 @@ _TEXTS = {
 }
 
 
-class Refused(Exception):  # noqa: N818 -- an answer of the API, not a fault of the simulator
+class Refused(Exception):
     """The API says no: `code` as the error code, `message` as its text with the details filled in."""
 
     def __init__(self, code: int, *about: object) -> None:

@@ -15,7 +15,7 @@ _PIECES = 20
 _PAGE = b"<html>\r\n<head><title>%s</title></head>\r\n<body><center><h1>%s</h1></center></body>\r\n</html>\r\n"
 
 
-class Dropped(ConnectionError):  # noqa: N818 -- what happened to the connection, on purpose
+class Dropped(ConnectionError):
     """The connection ends without an answer; `kind` is the fault behind it (`lost_after`, `lost_before`, `late`)."""
 
     def __init__(self, kind: Kind) -> None:
