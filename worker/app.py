@@ -15,6 +15,7 @@ from kombu import Queue
 from worker import log
 from worker.config import Settings
 from worker.errors import InvalidSettings
+from worker.server import Sentinels
 from worker.wiring import settings_of
 
 QUEUES = ("relations.intake", "relations.flush", "relations.ops")
@@ -25,13 +26,12 @@ def configure(app: Celery, settings: Settings) -> None:
     """Set everything that reliability rests on."""
     longest = max((account.timeout for account in settings.accounts.values()), default=30.0)
     app.conf.update(
-        broker_url=_broker(settings.broker_url),
+        broker_url=broker(settings.broker_url),
         broker_connection_retry_on_startup=True,
         broker_transport_options=_transport(settings.broker_url, longest),
         task_queues=[Queue(name) for name in QUEUES],
         task_default_queue="relations.ops",
         task_routes={"relations.accept": "relations.intake", "relations.flush": "relations.flush"},
-        task_create_missing_queues=True,
         # A flush is leased and idempotent: acknowledge late, so that a dead worker's message comes back.
         task_acks_late=True,
         task_reject_on_worker_lost=False,  # true makes a poison message an endless loop
@@ -45,21 +45,26 @@ def configure(app: Celery, settings: Settings) -> None:
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         worker_timer_precision=0.05,
-        redis_backend_health_check_interval=10,
         beat_schedule={"sweep": {"task": "relations.sweep", "schedule": SWEEP, "options": {"expires": 2 * SWEEP}}},
         beat_max_loop_interval=SWEEP,
     )
 
 
-def _broker(url: str) -> str:
-    """Celery's word for the URL: ours says `redis+sentinel`, kombu's `sentinel`."""
-    return url.replace("redis+sentinel://", "sentinel://", 1)
+def broker(url: str) -> str:
+    """The URL in kombu's words: it has its own for Sentinel and for a socket."""
+    if url.startswith("unix://"):
+        return url.replace("unix://", "redis+socket://", 1)
+    if not url.startswith("redis+sentinel://"):
+        return url
+    asked = Sentinels.of(url)
+    access = f"{asked.username or ''}:{asked.password}@" if asked.password else ""
+    return ";".join(f"sentinel://{access}{host}:{port}/{asked.database}" for host, port in asked.hosts)
 
 
 def _transport(url: str, longest: float) -> dict[str, Any]:
     if url.startswith(("amqp", "pyamqp")):
         return {"confirm_publish": True}
-    return {
+    options = {
         # Longer than any flush, so that a slow one is not delivered twice; a lost one comes back within seconds of it.
         "visibility_timeout": 20.0 + longest + 30.0,
         "unacked_restore_interval": 5,
@@ -69,6 +74,7 @@ def _transport(url: str, longest: float) -> dict[str, Any]:
         "socket_connect_timeout": 5.0,
         "health_check_interval": 10,
     }
+    return options | {"master_name": Sentinels.of(url).service} if url.startswith("redis+sentinel://") else options
 
 
 def _settings() -> Settings:

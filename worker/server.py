@@ -6,7 +6,7 @@ Knows no keys; those of the store are in `store/keys.py`, the limiter's in `limi
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from redis import Redis, RedisCluster
@@ -18,7 +18,7 @@ from redis.sentinel import Sentinel
 
 from worker.errors import Fault, InvalidSettings, StoreUnavailable
 
-__all__ = ["Client", "Script", "available", "connect", "script"]
+__all__ = ["Client", "Script", "Sentinels", "available", "connect", "script"]
 
 Client = Redis
 AWAY: Final = (faults.ConnectionError, faults.TimeoutError, faults.ReadOnlyError, faults.OutOfMemoryError, faults.ClusterError)
@@ -73,11 +73,28 @@ def _options() -> dict[str, Any]:
     }
 
 
+class Sentinels(NamedTuple):
+    """What a `redis+sentinel` URL says: who to ask, for which service, and how to get in there."""
+
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    database: int
+    username: str | None
+    password: str | None
+
+    @classmethod
+    def of(cls, url: str) -> "Sentinels":
+        """Read it; raises ValueError."""
+        parts = urlsplit(url)
+        service, _, database = parts.path.strip("/").partition("/")
+        pairs = (pair.partition(":") for pair in parts.netloc.rpartition("@")[2].split(","))
+        hosts = tuple((host, int(port or 26379)) for host, _, port in pairs)
+        return cls(hosts, service or "mymaster", int(database or 0), parts.username, parts.password)
+
+
 def _sentinel(url: str, options: dict[str, Any]) -> Client:
-    parts = urlsplit(url)
-    service, _, database = parts.path.strip("/").partition("/")
-    hosts = [(host, int(port or 26379)) for host, _, port in (pair.partition(":") for pair in parts.netloc.rpartition("@")[2].split(","))]
-    access = {"username": parts.username, "password": parts.password, "db": int(database or 0)}
-    sentinel: Any = Sentinel(hosts, socket_timeout=5.0)  # type: ignore[no-untyped-call]
-    client: Client = sentinel.master_for(service or "mymaster", **options, **access)
+    asked = Sentinels.of(url)
+    sentinel: Any = Sentinel(list(asked.hosts), socket_timeout=5.0)  # type: ignore[no-untyped-call]
+    access = {"username": asked.username, "password": asked.password, "db": asked.database}
+    client: Client = sentinel.master_for(asked.service, **options, **access)
     return client

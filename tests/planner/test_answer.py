@@ -116,6 +116,15 @@ def test_an_api_that_says_nothing_is_asked_ever_more_rarely_and_given_up_on_by_a
     assert desk.results(LINK) == {"a3": "failed"}
 
 
+def test_a_definite_answer_makes_the_next_wait_short_again() -> None:
+    there = Outcome(Verdict.OK, related={7: frozenset({42})})
+    answers = iter([LOST, LOST, LOST, there, LOST])
+    desk = asked(wish(1, "delete"), send=lambda _: next(answers, OK))
+    for _ in range(5):
+        desk.round()
+    assert desk.cases[LINK].open.not_before - desk.now == SECOND // 2
+
+
 # --- one bad id hurts only itself (R16)
 
 
@@ -155,6 +164,13 @@ def test_a_bad_id_among_modifies_is_found_without_a_read(upsert: bool) -> None:
     assert [each.relation for each in desk.settled if each.result == "failed"] == [BUYERS[5]]
     assert {action.kind for action in desk.actions()} == {"modify"}
     assert all(crm.relations[each] == {CREATED: "a"} for each in BUYERS[:16] if each != BUYERS[5])
+
+
+def test_a_star_of_which_the_rest_was_done_is_read_back_and_only_the_bad_id_is_sent_again() -> None:
+    desk = Desk(Crm(bad=[BUYERS[5]], atomic=False).answer)
+    desk.enter(linked(BUYERS[:16]))
+    desk.work()
+    assert [(action.kind, len(action.children)) for action in desk.actions()] == [("create", 16), ("get", 0), ("create", 1)]
 
 
 def test_two_bad_ids_in_different_halves_send_everyone_alone() -> None:
