@@ -82,7 +82,8 @@ def _settings() -> Settings:
     try:
         return settings_of(os.environ, Path.cwd())
     except InvalidSettings as error:
-        sys.exit("\n".join(["The settings cannot be used:", *(f"  {fault}" for fault in error.faults)]))
+        sys.stderr.write("\n".join(["The settings cannot be used:", *(f"  {fault}" for fault in error.faults), ""]))
+        sys.exit(2)
 
 
 settings = _settings()

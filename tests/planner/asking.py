@@ -6,6 +6,7 @@ from worker.contract import Relation
 from worker.planner.fold import NEVER, Known, Mark, Version, Wish, WishAction
 
 LINK = Relation("calendar:address", 7, 42)
+RELATIONS = [Relation("calendar:address", parent, child) for parent in (7, 8) for child in (41, 42)]
 CREATED, LATER = "statusTerminbestaetigung", "statusTerminrueckmeldung"
 Info = tuple[tuple[str, str], ...]
 
@@ -43,6 +44,9 @@ def _late(wishes: list[Wish]) -> list[Wish]:
 
 LATE_WISHES = WISHES.map(_late)
 """Wishes accepted after all of `WISHES`, though they may have occurred before them."""
+
+BURSTS, LATE_BURSTS = (st.fixed_dictionaries(dict.fromkeys(RELATIONS, wishes)) for wishes in (WISHES, LATE_WISHES))
+"""The same for four relations, any two of which can share a star."""
 
 
 def _mark(number: int) -> st.SearchStrategy[Mark]:

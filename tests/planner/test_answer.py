@@ -1,12 +1,11 @@
-"""What answers change: one outcome per wish whatever comes back, one bad id that hurts only itself, and an end as the newest wishes say."""
+"""What answers change: one outcome per wish whatever comes back, and nothing written that a read should come before."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import pairwise
-from math import ceil, log2
 
 import pytest
-from asking import CREATED, LATE_WISHES, LATER, LINK, WISHES, wish
+from asking import BURSTS, CREATED, LATER, LINK, RELATIONS, wish
 from hypothesis import given
 from hypothesis import strategies as st
 from rounds import DOUBT, LOST, OK, Crm, Desk, refused
@@ -19,15 +18,7 @@ from worker.planner.plan import Limits, plan
 from worker.planner.retry import SECOND, Patience
 from worker.planner.values import Action, ErrorClass, Outcome, Reply, Request, Verdict
 
-BUYERS = [Relation("estate:address:buyer", 501, 9000 + number) for number in range(500)]
-RELATIONS = [Relation("calendar:address", parent, child) for parent in (7, 8) for child in (41, 42)]
 NO_RECORD, AMBIGUOUS = refused(ErrorClass.RECORD, 79), refused(ErrorClass.AMBIGUOUS, 168)
-ENDURING = Patience(max_attempts=50)
-
-
-def linked(relations: list[Relation]) -> dict[Relation, list[Wish]]:
-    """One job per relation."""
-    return {each: [Wish(Version(1, number), f"job-{number}", "create")] for number, each in enumerate(relations)}
 
 
 def asked(*wishes: Wish, send: Callable[[Action], Outcome], upsert: bool = False) -> Desk:
@@ -41,7 +32,6 @@ def asked(*wishes: Wish, send: Callable[[Action], Outcome], upsert: bool = False
 OUTCOMES = st.builds(Outcome, st.sampled_from(Verdict), st.integers(0, 400), st.sampled_from(ErrorClass))
 SCRIPTS = st.lists(OUTCOMES, max_size=24)
 RELATED = st.dictionaries(st.sampled_from((7, 8, 41, 42)), st.frozensets(st.sampled_from((7, 8, 41, 42))))
-BURSTS = st.fixed_dictionaries(dict.fromkeys(RELATIONS, WISHES))
 
 
 class Scripted:
@@ -123,75 +113,6 @@ def test_a_definite_answer_makes_the_next_wait_short_again() -> None:
     for _ in range(5):
         desk.round()
     assert desk.cases[LINK].open.not_before - desk.now == SECOND // 2
-
-
-# --- one bad id hurts only itself (R16)
-
-
-@pytest.mark.parametrize("atomic", [True, False], ids=["nothing done", "the rest done"])
-@pytest.mark.parametrize("at", [0, 1, 249, 250, 373, 498, 499])
-def test_one_bad_id_in_a_star_of_500_fails_alone_and_costs_two_requests_per_halving_at_most(at: int, atomic: bool) -> None:
-    crm = Crm(bad=[BUYERS[at]], atomic=atomic)
-    desk = Desk(crm.answer)
-    desk.enter(linked(BUYERS))
-    desk.work()
-    assert {each.job for each in desk.settled if each.result == "failed"} == {f"job-{at}"}
-    assert crm.relations.keys() == set(BUYERS) - {BUYERS[at]}
-    assert len(desk.sent) - 1 <= 2 * ceil(log2(500))
-
-
-@given(st.sets(st.integers(0, 39)), st.integers(1, 40), st.booleans(), st.booleans(), st.sampled_from((ErrorClass.RECORD, ErrorClass.STAR)))
-def test_any_bad_ids_fail_alone_within_two_rounds_per_halving(
-    bad: set[int], size: int, atomic: bool, keys: bool, error: ErrorClass
-) -> None:
-    star, wrong = BUYERS[:size], {BUYERS[each] for each in bad if each < size}
-    crm = Crm(bad=wrong, atomic=atomic, error=error, keys=keys)
-    desk = Desk(crm.answer)
-    desk.enter(linked(star))
-    desk.work()
-    assert {each.relation for each in desk.settled if each.result == "failed"} == wrong
-    assert crm.relations.keys() == set(star) - wrong
-    assert desk.rounds <= 1 + 2 * ceil(log2(max(2, size)))
-
-
-@pytest.mark.parametrize("upsert", [True, False])
-def test_a_bad_id_among_modifies_is_found_without_a_read(upsert: bool) -> None:
-    crm = Crm(bad=[BUYERS[5]])
-    crm.relations = {each: {} for each in BUYERS[:16]}
-    desk = Desk(crm.answer, Patience(upsert=upsert))
-    desk.enter({each: [Wish(Version(1, 0), "confirm", "modify", ((CREATED, "a"),))] for each in BUYERS[:16]})
-    desk.work()
-    assert [each.relation for each in desk.settled if each.result == "failed"] == [BUYERS[5]]
-    assert {action.kind for action in desk.actions()} == {"modify"}
-    assert all(crm.relations[each] == {CREATED: "a"} for each in BUYERS[:16] if each != BUYERS[5])
-
-
-def test_a_star_of_which_the_rest_was_done_is_read_back_and_only_the_bad_id_is_sent_again() -> None:
-    desk = Desk(Crm(bad=[BUYERS[5]], atomic=False).answer)
-    desk.enter(linked(BUYERS[:16]))
-    desk.work()
-    assert [(action.kind, len(action.children)) for action in desk.actions()] == [("create", 16), ("get", 0), ("create", 1)]
-
-
-def test_two_bad_ids_in_different_halves_send_everyone_alone() -> None:
-    crm = Crm(bad=[BUYERS[0], BUYERS[15]])
-    desk = Desk(crm.answer)
-    desk.enter(linked(BUYERS[:16]))
-    desk.work()
-    writes = [len(action.children) for action in desk.actions() if action.kind == "create"]
-    assert writes == [16, 8, 8] + [1] * 16
-
-
-def test_a_star_that_breaks_the_answer_is_split_after_three_losses() -> None:
-    crm = Crm()
-    desk = Desk(lambda action: LOST if action.kind == "create" and BUYERS[3] in action.relations else crm.answer(action))
-    desk.enter(linked(BUYERS[:8]))
-    while len(desk.cases) > 1:
-        desk.round()
-    assert set(desk.cases) == {BUYERS[3]}
-    assert crm.relations.keys() == set(BUYERS[:8]) - {BUYERS[3]}
-    writes = [len(action.children) for action in desk.actions() if action.kind == "create"]
-    assert writes[:5] == [8, 8, 8, 4, 4]
 
 
 # --- a merged target that fails for good is tried once more without its newest wish (R9)
@@ -360,76 +281,3 @@ def test_an_account_at_fault_leaves_its_relations_as_they_are(error: ErrorClass,
     desk.round()
     assert desk.cases == before
     assert [action.kind for action in desk.actions()] == [kind]
-
-
-# --- the end of it all (promise 2)
-
-TROUBLE = ("fine", "lost undone", "lost but done", "half done and lost", "lands late", "not sent", "refused", "refused but done")
-
-
-class Unreliable:
-    """A CRM behind a bad line: what happens to each write stands in a script, then the line is good."""
-
-    def __init__(self, crm: Crm, script: list[tuple[str, int]]) -> None:
-        self.crm, self.script = crm, iter(script)
-        self.late: list[tuple[int, Action]] = []
-        self.now: Callable[[], int] = lambda: 0
-
-    def __call__(self, action: Action) -> Outcome:
-        self.land(self.now())
-        trouble, seconds = next(self.script, ("fine", 0))
-        if trouble == "not sent":
-            return Outcome(Verdict.NOT_SENT)
-        if action.kind == "get" or trouble == "fine":
-            return LOST if trouble.startswith("lost") else self.crm.answer(action)
-        if trouble == "lands late":
-            self.late.append((self.now() + min(seconds, round(DOUBT) - 2) * SECOND, action))
-        done = {"lost but done": action.relations, "refused but done": action.relations, "half done and lost": action.relations[::2]}
-        for relation in done.get(trouble, ()):
-            self.crm.write(action, relation)
-        return AMBIGUOUS if trouble.startswith("refused") else LOST
-
-    def land(self, now: int) -> None:
-        for _, action in [each for each in self.late if each[0] <= now]:
-            for relation in action.relations:
-                self.crm.write(action, relation)
-        self.late = [each for each in self.late if each[0] > now]
-
-
-STORMS = st.lists(st.tuples(st.sampled_from(TROUBLE), st.integers(0, 200)), max_size=12)
-LATE_BURSTS = st.fixed_dictionaries(dict.fromkeys(RELATIONS, LATE_WISHES))
-
-
-@given(BURSTS, LATE_BURSTS, st.integers(0, 6), STORMS, st.booleans(), st.booleans())
-def test_whatever_is_lost_or_late_the_crm_ends_as_the_newest_wishes_say(
-    burst: dict[Relation, list[Wish]],
-    later: dict[Relation, list[Wish]],
-    rounds: int,
-    script: list[tuple[str, int]],
-    upsert: bool,
-    keys: bool,
-) -> None:
-    line = Unreliable(Crm(keys=keys), script)
-    desk = Desk(line, ENDURING._replace(upsert=upsert))
-    line.now = lambda: desk.now
-    desk.enter(burst)
-    desk.work(most=rounds)
-    desk.enter(later)
-    desk.work()
-    line.land(10**18)
-    for relation in RELATIONS:
-        there, info = newest([*burst[relation], *later[relation]], upsert=upsert)
-        found = line.crm.relations.get(relation)
-        assert (found is not None) is there
-        assert found is None or info.items() <= found.items()
-        failed = [each for each in desk.settled if each.relation == relation and each.result == "failed"]
-        assert not failed or not there
-
-
-def newest(wishes: list[Wish], *, upsert: bool) -> tuple[bool, dict[str, str]]:
-    """Whether the relation ends up there, and the info that must be on it: one wish after the other, by time."""
-    there, info = False, dict[str, str]()
-    for each in sorted(wishes):
-        there = each.action == "create" or (each.action == "modify" and (there or upsert))
-        info = {} if each.action == "delete" else info | dict(each.info)
-    return there, info
