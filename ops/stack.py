@@ -158,6 +158,11 @@ class Stack:
         """The parts that are not running any more."""
         return [name for name, process in self.processes.items() if not process.running]
 
+    def replace(self, part: Part) -> None:
+        """Kill a part with SIGKILL and start it again, as a supervisor would; it may take a while to answer."""
+        self.processes[part].kill()
+        self._launch(part, self._commands(int(self.url.rpartition(":")[2]))[part])
+
     def log(self, name: str) -> Path:
         """Where a part writes its log."""
         return self.directory / f"{name}.log"
