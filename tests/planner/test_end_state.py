@@ -1,0 +1,84 @@
+"""Whatever is lost, late or refused on the way, the CRM ends as the newest wishes say."""
+
+from collections.abc import Callable
+
+from asking import BURSTS, LATE_BURSTS, RELATIONS
+from hypothesis import given
+from hypothesis import strategies as st
+from rounds import DOUBT, LOST, Crm, Desk, refused
+
+from worker.contract import Relation
+from worker.planner.fold import Wish
+from worker.planner.retry import SECOND, Patience
+from worker.planner.values import Action, ErrorClass, Outcome, Verdict
+
+AMBIGUOUS = refused(ErrorClass.AMBIGUOUS, 168)
+ENDURING = Patience(max_attempts=50)
+TROUBLE = ("fine", "lost undone", "lost but done", "half done and lost", "lands late", "not sent", "refused", "refused but done")
+
+
+class Unreliable:
+    """A CRM behind a bad line: what happens to each write stands in a script, then the line is good."""
+
+    def __init__(self, crm: Crm, script: list[tuple[str, int]]) -> None:
+        self.crm, self.script = crm, iter(script)
+        self.late: list[tuple[int, Action]] = []
+        self.now: Callable[[], int] = lambda: 0
+
+    def __call__(self, action: Action) -> Outcome:
+        self.land(self.now())
+        trouble, seconds = next(self.script, ("fine", 0))
+        if trouble == "not sent":
+            return Outcome(Verdict.NOT_SENT)
+        if action.kind == "get" or trouble == "fine":
+            return LOST if trouble.startswith("lost") else self.crm.answer(action)
+        if trouble == "lands late":
+            self.late.append((self.now() + min(seconds, round(DOUBT) - 2) * SECOND, action))
+        done = {"lost but done": action.relations, "refused but done": action.relations, "half done and lost": action.relations[::2]}
+        for relation in done.get(trouble, ()):
+            self.crm.write(action, relation)
+        return AMBIGUOUS if trouble.startswith("refused") else LOST
+
+    def land(self, now: int) -> None:
+        for _, action in [each for each in self.late if each[0] <= now]:
+            for relation in action.relations:
+                self.crm.write(action, relation)
+        self.late = [each for each in self.late if each[0] > now]
+
+
+STORMS = st.lists(st.tuples(st.sampled_from(TROUBLE), st.integers(0, 200)), max_size=12)
+
+
+@given(BURSTS, LATE_BURSTS, st.integers(0, 6), STORMS, st.booleans(), st.booleans())
+def test_whatever_is_lost_or_late_the_crm_ends_as_the_newest_wishes_say(
+    burst: dict[Relation, list[Wish]],
+    later: dict[Relation, list[Wish]],
+    rounds: int,
+    script: list[tuple[str, int]],
+    upsert: bool,
+    keys: bool,
+) -> None:
+    line = Unreliable(Crm(keys=keys), script)
+    desk = Desk(line, ENDURING._replace(upsert=upsert))
+    line.now = lambda: desk.now
+    desk.enter(burst)
+    desk.work(most=rounds)
+    desk.enter(later)
+    desk.work()
+    line.land(10**18)
+    for relation in RELATIONS:
+        there, info = newest([*burst[relation], *later[relation]], upsert=upsert)
+        found = line.crm.relations.get(relation)
+        assert (found is not None) is there
+        assert found is None or info.items() <= found.items()
+        failed = [each for each in desk.settled if each.relation == relation and each.result == "failed"]
+        assert not failed or not there
+
+
+def newest(wishes: list[Wish], *, upsert: bool) -> tuple[bool, dict[str, str]]:
+    """Whether the relation ends up there, and the info that must be on it: one wish after the other, by time."""
+    there, info = False, dict[str, str]()
+    for each in sorted(wishes):
+        there = each.action == "create" or (each.action == "modify" and (there or upsert))
+        info = {} if each.action == "delete" else info | dict(each.info)
+    return there, info

@@ -1,0 +1,87 @@
+"""One bad id in a star hurts only itself, and costs few requests (R16)."""
+
+from math import ceil, log2
+
+import pytest
+from asking import CREATED
+from hypothesis import given
+from hypothesis import strategies as st
+from rounds import LOST, Crm, Desk
+
+from worker.contract import Relation
+from worker.planner.fold import Version, Wish
+from worker.planner.retry import Patience
+from worker.planner.values import ErrorClass
+
+BUYERS = [Relation("estate:address:buyer", 501, 9000 + number) for number in range(500)]
+
+
+def linked(relations: list[Relation]) -> dict[Relation, list[Wish]]:
+    """One job per relation."""
+    return {each: [Wish(Version(1, number), f"job-{number}", "create")] for number, each in enumerate(relations)}
+
+
+@pytest.mark.parametrize("atomic", [True, False], ids=["nothing done", "the rest done"])
+@pytest.mark.parametrize("at", [0, 1, 249, 250, 373, 498, 499])
+def test_one_bad_id_in_a_star_of_500_fails_alone_and_costs_two_requests_per_halving_at_most(at: int, atomic: bool) -> None:
+    crm = Crm(bad=[BUYERS[at]], atomic=atomic)
+    desk = Desk(crm.answer)
+    desk.enter(linked(BUYERS))
+    desk.work()
+    assert {each.job for each in desk.settled if each.result == "failed"} == {f"job-{at}"}
+    assert crm.relations.keys() == set(BUYERS) - {BUYERS[at]}
+    assert len(desk.sent) - 1 <= 2 * ceil(log2(500))
+
+
+@given(st.sets(st.integers(0, 39)), st.integers(1, 40), st.booleans(), st.booleans(), st.sampled_from((ErrorClass.RECORD, ErrorClass.STAR)))
+def test_any_bad_ids_fail_alone_within_two_rounds_per_halving(
+    bad: set[int], size: int, atomic: bool, keys: bool, error: ErrorClass
+) -> None:
+    star, wrong = BUYERS[:size], {BUYERS[each] for each in bad if each < size}
+    crm = Crm(bad=wrong, atomic=atomic, error=error, keys=keys)
+    desk = Desk(crm.answer)
+    desk.enter(linked(star))
+    desk.work()
+    assert {each.relation for each in desk.settled if each.result == "failed"} == wrong
+    assert crm.relations.keys() == set(star) - wrong
+    assert desk.rounds <= 1 + 2 * ceil(log2(max(2, size)))
+
+
+@pytest.mark.parametrize("upsert", [True, False])
+def test_a_bad_id_among_modifies_is_found_without_a_read(upsert: bool) -> None:
+    crm = Crm(bad=[BUYERS[5]])
+    crm.relations = {each: {} for each in BUYERS[:16]}
+    desk = Desk(crm.answer, Patience(upsert=upsert))
+    desk.enter({each: [Wish(Version(1, 0), "confirm", "modify", ((CREATED, "a"),))] for each in BUYERS[:16]})
+    desk.work()
+    assert [each.relation for each in desk.settled if each.result == "failed"] == [BUYERS[5]]
+    assert {action.kind for action in desk.actions()} == {"modify"}
+    assert all(crm.relations[each] == {CREATED: "a"} for each in BUYERS[:16] if each != BUYERS[5])
+
+
+def test_a_star_of_which_the_rest_was_done_is_read_back_and_only_the_bad_id_is_sent_again() -> None:
+    desk = Desk(Crm(bad=[BUYERS[5]], atomic=False).answer)
+    desk.enter(linked(BUYERS[:16]))
+    desk.work()
+    assert [(action.kind, len(action.children)) for action in desk.actions()] == [("create", 16), ("get", 0), ("create", 1)]
+
+
+def test_two_bad_ids_in_different_halves_send_everyone_alone() -> None:
+    crm = Crm(bad=[BUYERS[0], BUYERS[15]])
+    desk = Desk(crm.answer)
+    desk.enter(linked(BUYERS[:16]))
+    desk.work()
+    writes = [len(action.children) for action in desk.actions() if action.kind == "create"]
+    assert writes == [16, 8, 8] + [1] * 16
+
+
+def test_a_star_that_breaks_the_answer_is_split_after_three_losses() -> None:
+    crm = Crm()
+    desk = Desk(lambda action: LOST if action.kind == "create" and BUYERS[3] in action.relations else crm.answer(action))
+    desk.enter(linked(BUYERS[:8]))
+    while len(desk.cases) > 1:
+        desk.round()
+    assert set(desk.cases) == {BUYERS[3]}
+    assert crm.relations.keys() == set(BUYERS[:8]) - {BUYERS[3]}
+    writes = [len(action.children) for action in desk.actions() if action.kind == "create"]
+    assert writes[:5] == [8, 8, 8, 4, 4]
