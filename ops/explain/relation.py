@@ -119,8 +119,8 @@ class _Teller:
         if memory.presence != NEVER:
             word = "there" if memory.present > memory.absent else "not there"
             yield f"{word}, confirmed {self.mark(memory.presence)}"
-        for key, mark in sorted(memory.info.items()):
-            yield f"{key}, confirmed {self.mark(mark)}"
+        for key, was in sorted(memory.info.items()):
+            yield f"{key}, {'gone again, but ' if was.gone else ''}confirmed {self.mark(was.mark)}"
         if doubt and doubt.until > self.of.now:
             yield f"in doubt until {self.at(doubt.until)}: a {doubt.kind} got no answer and may still land"
         if memory.presence == NEVER and not memory.info:

@@ -7,7 +7,7 @@ import pytest
 from ops.explain import Evidence, explain
 from worker.contract import Relation
 from worker.planner.case import Doubt, Open, Refusal
-from worker.planner.fold import NEVER, Known, Mark, Version, Wish
+from worker.planner.fold import NEVER, Known, Mark, Setting, Version, Wish
 from worker.planner.values import Action
 from worker.ports import JobRecord, Mention, Record, RequestRecord
 
@@ -191,7 +191,7 @@ def test_a_job_that_is_not_read_yet_waits_in_the_inbox_whatever_is_open() -> Non
 
 def test_what_is_known_is_what_was_confirmed_last() -> None:
     present, absent = Mark(Version(at(1), 1), "acme-1"), Mark(Version(at(7), 2), "acme-2")
-    text = told(Record(None, Known(present, absent, {"statusTerminbestaetigung": present})))
+    text = told(Record(None, Known(present, absent, {"statusTerminbestaetigung": Setting(*present)})))
     assert "known:  not there, confirmed for the change of 2026-11-20T09:00:07+01:00 (acme-2)" in text
     assert "known:  statusTerminbestaetigung, confirmed for the change of 2026-11-20T09:00:01+01:00 (acme-1)" in text
     assert "wanted: nothing is open" in text

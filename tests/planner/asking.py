@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from worker.contract import Relation
-from worker.planner.fold import NEVER, Known, Mark, Version, Wish, WishAction
+from worker.planner.fold import NEVER, Known, Mark, Setting, Version, Wish, WishAction
 
 LINK = Relation("calendar:address", 7, 42)
 RELATIONS = [Relation("calendar:address", parent, child) for parent in (7, 8) for child in (41, 42)]
@@ -54,6 +54,10 @@ def _mark(number: int) -> st.SearchStrategy[Mark]:
     return st.just(NEVER) | st.integers(0, 6).map(lambda at: Mark(Version(at, number), f"known-{number}"))
 
 
+def _setting(number: int) -> st.SearchStrategy[Setting]:
+    return st.builds(lambda mark, gone: Setting(*mark, "k", gone), _mark(number).filter(lambda mark: mark != NEVER), st.booleans())
+
+
 CLEARED = _mark(1000)
-KNOWN = st.builds(Known, _mark(1001), _mark(1002), st.fixed_dictionaries({}, optional={CREATED: _mark(1003), LATER: _mark(1004)}))
+KNOWN = st.builds(Known, _mark(1001), _mark(1002), st.fixed_dictionaries({}, optional={CREATED: _setting(1003), LATER: _setting(1004)}))
 """Any memory, however it came about."""

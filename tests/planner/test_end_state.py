@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from asking import BURSTS, LATE_BURSTS, RELATIONS
+from asking import BURSTS, CREATED, LATE_BURSTS, LINK, RELATIONS, wish
 from hypothesis import given
 from hypothesis import strategies as st
 from rounds import DOUBT, LOST, Crm, Desk, refused
@@ -73,6 +73,16 @@ def test_whatever_is_lost_or_late_the_crm_ends_as_the_newest_wishes_say(
         assert found is None or info.items() <= found.items()
         failed = [each for each in desk.settled if each.relation == relation and each.result == "failed"]
         assert not failed or not there
+
+
+def test_info_newer_than_a_late_unlink_comes_back_with_a_late_link() -> None:
+    crm = Crm()
+    desk = Desk(crm.answer)
+    linked = [wish(1, "create"), wish(9, "modify", bestaetigung="new")]
+    for wishes in (linked, [wish(3, "delete")], [wish(5, "create", bestaetigung="old")]):
+        desk.enter({LINK: wishes})
+        desk.work()
+    assert crm.relations == {LINK: {CREATED: "new"}}
 
 
 def newest(wishes: list[Wish], *, upsert: bool) -> tuple[bool, dict[str, str]]:

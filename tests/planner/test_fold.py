@@ -25,7 +25,7 @@ def history(wishes: list[Wish], known: Known, cleared: Mark, *, upsert: bool) ->
     """The naive way: live through everything that was wished or confirmed, from the oldest to the newest."""
     events: list[tuple[Mark, str, dict[str, str]]] = [(wish.mark, wish.action, dict(wish.info)) for wish in wishes]
     events += [(known.present, "create", {}), (known.absent, "delete", {}), (cleared, "clear", {})]
-    events += [(mark, "confirm", {key: ""}) for key, mark in known.info.items()]
+    events += [(was.mark, "confirm", {key: was.value}) for key, was in known.info.items()]
     presence, decisive, info = None, NEVER, dict[str, tuple[str, Mark]]()
     for mark, action, values in sorted(events, key=lambda event: event[0].version):
         if action in ("delete", "clear"):
@@ -34,7 +34,11 @@ def history(wishes: list[Wish], known: Known, cleared: Mark, *, upsert: bool) ->
             presence, decisive = action != "delete", mark
         info |= {key: (value, mark) for key, value in values.items()}
     asked = {wish.mark for wish in wishes}
-    changed = decisive in asked
+    linked = [wish for wish in wishes if wish.action == "create" or (upsert and wish.action == "modify")]
+    unlinked = max([known.absent, cleared, *(wish.mark for wish in wishes if wish.action == "delete")])
+    if any(wish.mark > unlinked for wish in linked):  # what an older unlink took away comes back with the link
+        asked |= {was.mark for was in known.info.values() if was.gone}
+    changed = decisive in {wish.mark for wish in wishes}
     return End(
         presence if changed else None,
         decisive if changed else NEVER,
@@ -55,7 +59,7 @@ def confirmed(target: Target | None, known: Known) -> Known:
 
 def counting(known: Known) -> tuple[Mark, Mark, dict[str, Mark]]:
     """The part of a memory that decides anything: marks of info that an unlink made void are just not tidied away."""
-    return known.presence, known.absent, {key: mark for key, mark in known.info.items() if mark > known.absent}
+    return known.presence, known.absent, {key: was.mark for key, was in known.info.items() if was.mark > known.absent}
 
 
 @given(WISHES, KNOWN, CLEARED, UPSERT)
@@ -102,7 +106,7 @@ def test_whoever_lost_is_told_a_newer_job_and_whether_the_api_had_confirmed_it(
     wishes: list[Wish], known: Known, cleared: Mark, upsert: bool
 ) -> None:
     here = {mark.job: mark for mark in [*(wish.mark for wish in wishes), cleared]}
-    there = {mark.job: mark for mark in (known.present, known.absent, *known.info.values())}
+    there = {mark.job: mark for mark in (known.present, known.absent, *(was.mark for was in known.info.values()))}
     for lost in fold(wishes, known, cleared=cleared, upsert=upsert).lost:
         winner = (here if lost.result == "superseded" else there)[lost.by]
         assert lost.result in ("superseded", "stale")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from worker.contract import TYPES, Change, Relation, order_of
 from worker.planner.answer import Settled
 from worker.planner.case import Doubt, Open, Refusal
-from worker.planner.fold import Known, Mark, Result, Version, Wish
+from worker.planner.fold import Known, Mark, Result, Setting, Version, Wish
 from worker.planner.guard import goes_first, guard
 from worker.planner.values import Action, Request
 from worker.ports import OpenWrite, Record, RequestRecord, Side, Submission, Taken, Writes
@@ -58,7 +58,7 @@ def settle_all(relation: Relation, wishes: Sequence[Wish], result: Result, write
     by = newest.job if result in ("superseded", "stale") else ""
     writes.settled += [Settled(wish.job, relation, result, by, refusal) for wish in wishes]
     if result == "applied":
-        writes.known[relation] = (Known(present=newest, info={"key": newest}), None)
+        writes.known[relation] = (Known(present=newest, info={"key": Setting(*newest, "value")}), None)
 
 
 def keep_newest(relation: Relation, wishes: Sequence[Wish], opened: Mapping[str, object], writes: Writes, *, doubt: int = 0) -> None:

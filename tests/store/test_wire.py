@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from worker.contract import Change, Relation
 from worker.planner.answer import Settled
 from worker.planner.case import Doubt, Open, Refusal
-from worker.planner.fold import Known, Mark, Version, Wish
+from worker.planner.fold import Known, Mark, Setting, Version, Wish
 from worker.planner.values import Action, Request
 from worker.ports import Begun, OpenWrite, Pause, Record, RequestRecord, Submission, Writes
 from worker.store import wire
@@ -42,7 +42,13 @@ opens = st.builds(
     held=st.booleans(),
     refusal=st.none() | refusals,
 )
-knowns = st.builds(Known, marks, marks, st.dictionaries(words, marks, max_size=2))
+settings_of_info = st.builds(lambda mark, value, gone: Setting(*mark, value, gone), marks, words, st.booleans())
+knowns = st.builds(
+    Known,
+    marks,
+    marks,
+    st.dictionaries(words, settings_of_info, max_size=2),
+)
 doubts = st.builds(Doubt, micros, st.sampled_from(["create", "modify", "delete"]), infos)
 stars = st.builds(
     Action,

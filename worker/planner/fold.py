@@ -43,6 +43,20 @@ class Wish(NamedTuple):
         return Mark(self.version, self.job)
 
 
+class Setting(NamedTuple):
+    """An info value the API confirmed, and by whose word; `gone` if an unlink that is older, but came later, took it away."""
+
+    version: Version
+    job: str
+    value: str = ""
+    gone: bool = False
+
+    @property
+    def mark(self) -> Mark:
+        """Its version with its job."""
+        return Mark(self.version, self.job)
+
+
 class Known(NamedTuple):
     """The relation memory (R8): the newest marks *confirmed* by the API, and no claim about what people did since.
 
@@ -51,7 +65,11 @@ class Known(NamedTuple):
 
     present: Mark = NEVER
     absent: Mark = NEVER
-    info: Mapping[str, Mark] = {}
+    info: Mapping[str, Setting] = {}
+
+    def word(self, key: str) -> Mark:
+        """By whose word the key has its value, or had it before it was gone."""
+        return self.info[key].mark if key in self.info else NEVER
 
     @property
     def presence(self) -> Mark:
@@ -107,13 +125,13 @@ def fold(wishes: Iterable[Wish], known: Known = NOTHING, *, cleared: Mark = NEVE
     sides = [(wish, side) for wish in ordered if (side := _presence(wish, upsert)) is not None and wish.version > known.presence.version]
     decisive, presence = (sides[-1][0].mark, sides[-1][1]) if sides else (NEVER, None)
     turn = max((wish.mark for wish, side in sides if side is not presence), default=NEVER)
-    owners = _owners(ordered, known, cleared)
-    live = {wish for wish, side in sides if side is presence and wish.version > turn.version} | {wish for wish, _ in owners.values()}
+    owners = _owners(ordered, known, cleared, upsert=upsert)
+    live = {wish for wish, side in sides if side is presence and wish.version > turn.version} | {wish for wish, _, _ in owners.values()}
     target = Target(
         wishes=tuple(wish for wish in ordered if wish in live),
         presence=presence,
         decisive=decisive,
-        info=tuple((key, value, wish.mark) for key, (wish, value) in sorted(owners.items())),
+        info=tuple((key, value, mark) for key, (_, value, mark) in sorted(owners.items())),
         cleared=cleared,
     )
     lost = tuple(_lost(wish, known, target, _presence(wish, upsert)) for wish in ordered if wish not in live)
@@ -122,13 +140,14 @@ def fold(wishes: Iterable[Wish], known: Known = NOTHING, *, cleared: Mark = NEVE
 
 def confirm(target: Target, known: Known, *, presence: bool, keys: Iterable[str] = ()) -> Known:
     """The memory after the API confirmed the target's presence (or not yet) and these info keys."""
-    info = dict(known.info) | {key: mark for key, _, mark in target.info if key in set(keys)}
+    sent = set(keys)
+    info = dict(known.info) | {key: Setting(*mark, value) for key, value, mark in target.info if key in sent}
     known = known._replace(info=info)
     if not presence or target.presence is None:
         return known
     if target.presence:
         return overtaken(known._replace(present=target.decisive), target.cleared)
-    return known._replace(absent=target.decisive)
+    return known._replace(absent=target.decisive, info={key: each._replace(gone=True) for key, each in info.items()})
 
 
 def overtaken(known: Known, cleared: Mark) -> Known:
@@ -150,12 +169,18 @@ def _presence(wish: Wish, upsert: bool) -> bool | None:
     return True if upsert or wish.action == "create" else None
 
 
-def _owners(ordered: list[Wish], known: Known, cleared: Mark) -> dict[str, tuple[Wish, str]]:
-    """The wish that decides each info key: the latest that no delete and no confirmed value outdates."""
-    owners: dict[str, tuple[Wish, str]] = {}
+def _owners(ordered: list[Wish], known: Known, cleared: Mark, *, upsert: bool) -> dict[str, tuple[Wish, str, Mark]]:
+    """The wish that decides each info key: the latest that no delete and no confirmed value outdates.
+
+    What an older delete took away comes back with the next create, which is then about that too.
+    """
+    owners: dict[str, tuple[Wish, str, Mark]] = {}
+    for wish in ordered:
+        if wish.version > cleared.version and _presence(wish, upsert):
+            owners = {key: (wish, was.value, was.mark) for key, was in known.info.items() if was.gone and was.mark > cleared}
     for wish in ordered:
         if wish.info and wish.version > cleared.version:
-            owners |= {key: (wish, value) for key, value in wish.info if wish.version > known.info.get(key, NEVER).version}
+            owners |= {key: (wish, value, wish.mark) for key, value in wish.info if wish.version > known.word(key).version}
     return owners
 
 
@@ -166,7 +191,7 @@ def _lost(wish: Wish, known: Known, target: Target, side: bool | None) -> Lost:
     owners = {key: mark for key, _, mark in target.info}
     confirmed = known.presence if side is not None else NEVER
     for key, _ in wish.info:
-        before = max(known.info.get(key, NEVER), known.absent)
+        before = max(known.word(key), known.absent)
         if wish.version > before.version:
             return Lost(wish, "superseded", owners.get(key, target.cleared).job)
         confirmed = max(confirmed, before)

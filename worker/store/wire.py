@@ -9,7 +9,7 @@ import msgspec
 from worker.contract import Relation
 from worker.planner.answer import Settled
 from worker.planner.case import Doubt, Open
-from worker.planner.fold import NEVER, Known, Mark
+from worker.planner.fold import NEVER, Known, Mark, Setting
 from worker.planner.values import Request
 from worker.ports import Begun, JobRecord, Pause, Record, Submission, Taken, Writes
 from worker.store import keys
@@ -27,7 +27,7 @@ class Memory(msgspec.Struct, frozen=True, omit_defaults=True, rename={"present":
 
     present: Mark = NEVER
     absent: Mark = NEVER
-    info: dict[str, Mark] = {}
+    info: dict[str, Setting] = {}
     doubt: Doubt | None = None
 
 
