@@ -278,3 +278,23 @@ def test_observing_plans_and_sends_nothing(world: Make) -> None:
     assert here.sent() == []
     assert states(here) == ["queued"]
     assert ("flush.observed", {"account": "acme", "relations": 1, "actions": 1, "requests": 1}) in here.events
+
+
+def test_what_comes_in_during_a_flush_waits_for_company_too(world: Make) -> None:
+    here = world(lane={"window": 1.0})
+    here.accept(change("create", BUYER, 501, 9001))
+    inner = here.apis["acme"]
+
+    class Busy:
+        """An API during whose answer another change comes in."""
+
+        def send(self, *args: object, **kwargs: object) -> object:
+            here.apis["acme"] = inner
+            here.clock.sleep(0.4)
+            here.accept(change("create", BUYER, 502, 9002))
+            here.clock.sleep(0.3)
+            return inner.send(*args, **kwargs)
+
+    here.apis["acme"] = Busy()
+    assert here.flush().again == pytest.approx(0.7)
+    assert states(here) == ["succeeded", "queued"]
