@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from world import INFO, World, change
 
-from ops.simulator import FaultPlan, Records, Switches
+from ops.simulator import Fault, FaultPlan, Records, Switches
 from worker.contract import Relation
 from worker.planner.plan import Limits
 from worker.planner.retry import Patience
@@ -133,8 +133,6 @@ def test_a_request_that_never_arrived_is_read_back_and_sent_again(world: Make) -
 
 
 def test_a_newer_wish_waits_until_a_write_in_doubt_can_no_longer_land(world: Make) -> None:
-    from ops.simulator import Fault
-
     here = world(faults=FaultPlan.script([Fault("late", 100.0)]))
     here.accept(change("create", BUYER, 501, 9001))
     here.flush()
@@ -144,6 +142,14 @@ def test_a_newer_wish_waits_until_a_write_in_doubt_can_no_longer_land(world: Mak
     assert here.relations() == {}
     assert here.clock.now() - begun > 119e6
     assert states(here) == ["superseded", "succeeded"]
+
+
+def test_info_is_set_even_if_a_lost_create_lands_between_the_read_and_the_next_create(world: Make) -> None:
+    here = world(faults=FaultPlan.script([Fault("late", 20.0), None, Fault("throttle", 30.0)]))
+    here.accept(change("create", APPOINTMENT, 77, 1, info=((INFO, "gesendet"),)))
+    here.drain()
+    assert here.sent() == ["get", "create", "create", "modify"]
+    assert here.relations() == {Relation(APPOINTMENT, 77, 1): {INFO: "gesendet"}}
 
 
 @pytest.mark.parametrize("absent_delete", ["168", "ok"])
@@ -253,8 +259,6 @@ def test_rejected_credentials_pause_the_account_once_and_keep_its_jobs(world: Ma
 
 
 def test_retry_after_is_obeyed_to_the_second(world: Make) -> None:
-    from ops.simulator import Fault
-
     here = world(faults=FaultPlan.script([Fault("throttle", 37.0)]))
     here.accept(change("create", BUYER, 501, 9001))
     begun = here.clock.now()

@@ -123,13 +123,14 @@ def step(relation: Relation, case: Case, *, now: int) -> Operation | Wait:
     """
     if case.open.not_before > now:
         return Wait(case.open.not_before)
-    if case.doubt and case.doubt.until > now and contradicts(case.doubt, case.target):
-        return Wait(case.doubt.until)
-    return write(relation, case)
+    doubt = case.doubt if case.doubt and case.doubt.until > now else None
+    if doubt and contradicts(doubt, case.target):
+        return Wait(doubt.until)
+    # A write in doubt may have landed since the read: then the create would meet a relation, which keeps its old info.
+    return _write(relation, case, absent=case.open.absent and not doubt)
 
 
-def write(relation: Relation, case: Case) -> Operation:
-    """The operation that moves the case on, whatever the time."""
+def _write(relation: Relation, case: Case, *, absent: bool) -> Operation:
     target, opened = case.target, case.open
     if target.presence is None:
         return Operation("modify", relation, target.patch, opened.part)
@@ -139,12 +140,8 @@ def write(relation: Relation, case: Case) -> Operation:
         return Operation("delete", relation)
     if _may_modify_first(case):
         return Operation("modify", relation, target.patch, opened.part)
-    return Operation("create", relation, create_info(case), opened.part)
-
-
-def create_info(case: Case) -> Info:
-    """The info that goes with the create: none unless the relation is known to be absent."""
-    return tuple((key, value) for key, value in case.target.patch if key in CREATE_KEYS) if case.open.absent else ()
+    info = tuple((key, value) for key, value in target.patch if key in CREATE_KEYS) if absent else ()
+    return Operation("create", relation, info, opened.part)
 
 
 def contradicts(doubt: Doubt, target: Target) -> bool:
