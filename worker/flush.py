@@ -222,6 +222,9 @@ class _Flush:
         if grant.worth_reporting(feedback):
             self.tools.limiter.report(self.lane.account, feedback, retry_after=reply.retry_after or 0.0, reason=reply.message)
         self.tools.say("request.done", account=self.lane.account, feedback=feedback, status=reply.status, seconds=round(reply.seconds, 4))
+        if refused := [outcome.message for outcome in reply.outcomes if outcome.error is ErrorClass.STAR]:
+            # 219 and 302: the planner made what the API does not take. It is split, but somebody has to look at it.
+            self.tools.say("plan.rejected", account=self.lane.account, messages=refused)
         stop = _stop(reply, self.lane, self.now())
         if stop:
             self.lease.stop(stop)

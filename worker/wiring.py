@@ -31,6 +31,9 @@ from worker.store.redis import Keep, RedisStore
 RENEWAL = 3.0  # seconds between renewals of a lease that lives for ten
 SWEPT = 500  # accounts one sweep looks at, which bounds the messages it can add to the queue
 DAY = 86_400.0
+LOUD = frozenset(
+    {"account.paused", "batch.condemned", "change.rejected", "plan.rejected", "request.failed", "settings.rejected", "wake.failed"}
+)
 
 Wake = Callable[[str, float], None]
 
@@ -188,7 +191,9 @@ def settings_of(environ: Mapping[str, str], folder: Path) -> Settings:
 
 
 def _say(event: str, /, **fields: object) -> None:
-    log.get("relations").info(event, **fields)
+    """A log event; those that somebody has to look at are warnings."""
+    logger = log.get("relations")
+    (logger.warning if event in LOUD else logger.info)(event, **fields)
 
 
 _current: dict[int, Runtime] = {}

@@ -302,3 +302,11 @@ def test_what_comes_in_during_a_flush_waits_for_company_too(world: Make) -> None
     here.apis["acme"] = Busy()
     assert here.flush().again == pytest.approx(0.7)
     assert states(here) == ["succeeded", "queued"]
+
+
+def test_a_star_that_the_api_finds_too_large_is_split_and_said_loudly(world: Make) -> None:
+    here = world(lane={"limits": Limits(max_ids=900, max_actions=50)})
+    here.accept(change("create", BUYER, 501, *range(9000, 9400)), change("create", BUYER, 501, *range(9400, 9800)))
+    here.drain()
+    assert set(states(here)) == {"succeeded"}
+    assert "plan.rejected" in [event for event, _ in here.events]
