@@ -4,7 +4,6 @@
     ├── Invalid            a person must change the input: a message, a file, a command line
     │   ├── InvalidChange      a change message; carries every fault by its path
     │   └── InvalidSettings    the settings; carries everything wrong at once
-    ├── Conflict           the same event id came with other content
     ├── NotFound           no such job, account, relation type
     └── Unavailable        time can cure it; `retry_after` says when to come back
         ├── BacklogFull        the account's inbox is at `max_backlog`
@@ -46,14 +45,6 @@ class InvalidChange(Invalid):
 
 class InvalidSettings(Invalid):
     """Settings that cannot be used; nothing was started."""
-
-
-class Conflict(RelationsError):
-    """An event id that is taken by a job with other content."""
-
-    def __init__(self, event_id: str, job: str) -> None:
-        self.event_id, self.job = event_id, job
-        super().__init__(f"event_id {event_id!r} is taken by job {job} with other content; send a new event_id for a new change")
 
 
 class NotFound(RelationsError):

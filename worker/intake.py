@@ -48,8 +48,8 @@ class Intake:
     def accept(self, changes: Sequence[Change], *, path: str = "[{}]", redelivered: bool = False) -> list[Receipt]:
         """Receipts for the changes of one account, all accepted or none.
 
-        Raises InvalidChange with every fault by its path (`path` is filled with the position), Conflict among them as
-        a fault of `event_id`; NotFound for an unknown account; Unavailable when time can cure it.
+        Raises InvalidChange with every fault by its path (`path` is filled with the position), an event id that is taken
+        among them; NotFound for an unknown account; Unavailable when time can cure it.
         """
         if not changes:
             return []

@@ -20,6 +20,10 @@ JobState = Literal["queued", "sending", "retrying", "verifying", "succeeded", "s
 OPEN_STATES: tuple[JobState, ...] = ("queued", "sending", "retrying", "verifying")
 
 
+SOON = 5.0
+"""Seconds: a flush message may wait so long, since its countdown lives in a worker's memory; what is due later is the sweep's."""
+
+
 class Submission(NamedTuple):
     """A change with the job id it gets if it is new. `redelivered` sources are told apart by event id alone, not by content.
 

@@ -6,9 +6,9 @@ from typing import Any
 from worker.app import app
 from worker.contract import Change, from_message
 from worker.errors import Fault, InvalidChange, Unavailable
+from worker.ports import SOON
 from worker.wiring import Runtime, runtime
 
-SOON = 5.0  # seconds a flush may be asked for ahead; what is due later is the sweep's
 LOSSES = 20  # times a message of changes whose worker died is tried again: often enough for a bad day, never an endless loop
 LONGEST = 60.0  # seconds between tries while the store is away
 

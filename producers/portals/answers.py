@@ -12,7 +12,6 @@ from producers.errors import Forbidden, TooLarge, Unauthorized, Unsupported
 from worker.config import redact
 from worker.errors import (
     BacklogFull,
-    Conflict,
     Fault,
     Invalid,
     InvalidSettings,
@@ -25,7 +24,6 @@ STATUS: Final[Mapping[type[RelationsError], int]] = {
     RelationsError: 500,  # whoever adds an error chooses its status here, or it counts as our fault
     Invalid: 422,
     InvalidSettings: 500,
-    Conflict: 422,
     NotFound: 404,
     Unavailable: 503,
     BacklogFull: 429,

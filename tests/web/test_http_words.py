@@ -23,7 +23,6 @@ MEANT = {
     "Invalid": 422,
     "InvalidChange": 422,
     "InvalidSettings": 500,
-    "Conflict": 422,
     "NotFound": 404,
     "Unavailable": 503,
     "BacklogFull": 429,

@@ -110,8 +110,8 @@ def _judged(relation: Relation, case: Case, seen: bool | None, moment: Moment, e
         _confirm(relation, case, frozenset(), moment, effects)
         return
     absent = case.target.presence is True and seen is False
-    opened = replace(case.open, verify=False, refused=False, absent=absent, misses=0)
-    _apply(relation, _with(case, opened), judged, case.open.refusal or UNANSWERED, moment, effects)
+    answered = case.having(verify=False, refused=False, absent=absent, misses=0)
+    _apply(relation, answered, judged, case.open.refusal or UNANSWERED, moment, effects)
 
 
 def _seen(action: Action, relation: Relation, outcome: Outcome) -> bool | None:
@@ -139,8 +139,7 @@ def _written(
             _confirm(relation, case, keys, moment, effects)
         elif decision.do is Do.SPLIT:
             part = halves(action.part or f"{relations[0]}/", position, len(relations), sibling_failed=sibling_failed)
-            opened = replace(case.open, part=part, verify=action.kind != "modify")
-            _apply(relation, _with(case, opened), decision, _refusal(outcome), moment, effects)
+            _apply(relation, case.having(part=part, verify=action.kind != "modify"), decision, _refusal(outcome), moment, effects)
         else:
             _apply(relation, case, decision, _refusal(outcome), moment, effects)
 
@@ -155,7 +154,7 @@ def _doubted(relation: Relation, case: Case, action: Action, moment: Moment, eff
 
 
 def _missed(case: Case) -> Case:
-    return _with(case, replace(case.open, misses=case.open.misses + 1))
+    return case.having(misses=case.open.misses + 1)
 
 
 def _confirmed_keys(action: Action) -> frozenset[str]:
@@ -172,7 +171,7 @@ def _confirm(relation: Relation, case: Case, keys: frozenset[str], moment: Momen
 
 def _apply(relation: Relation, case: Case, decision: Decision, refusal: Refusal, moment: Moment, effects: Effects) -> None:
     """Every decision but confirm: the case stays open with its progress, or fails."""
-    opened = replace(case.open, refusal=refusal)
+    case = case.having(refusal=refusal)
     match decision.do:
         case Do.HOLD:
             return
@@ -180,22 +179,14 @@ def _apply(relation: Relation, case: Case, decision: Decision, refusal: Refusal,
             fail(relation, case, refusal, effects, upsert=moment.patience.upsert)
             return
         case Do.CHECK:
-            opened = replace(opened, verify=True, refused=True)
+            case = case.having(verify=True, refused=True)
         case Do.ASK:
-            opened = replace(opened, verify=True)
+            case = case.having(verify=True)
         case Do.INSERT:
-            opened = replace(opened, absent=True)
+            case = case.having(absent=True)
         case Do.RETRY:
-            opened = replace(opened, tries=opened.tries + 1, losses=0, misses=0, absent=False)
-    effects.cases[relation] = _with(case, _delayed(opened, decision, moment))
-
-
-def _delayed(opened: Open, decision: Decision, moment: Moment) -> Open:
-    return replace(opened, not_before=moment.answered + round(decision.delay * SECOND)) if decision.delay else opened
-
-
-def _with(case: Case, opened: Open) -> Case:
-    return Case(opened, case.known, case.doubt, case.target)
+            case = case.having(tries=case.open.tries + 1, losses=0, misses=0, absent=False)
+    effects.cases[relation] = case.having(not_before=moment.answered + round(decision.delay * SECOND)) if decision.delay else case
 
 
 def _refusal(outcome: Outcome) -> Refusal:

@@ -3,7 +3,6 @@
 from typing import Final, NamedTuple
 
 LEASE: Final = 10.0  # seconds a lease lives without being renewed (R17)
-SOON: Final = 5.0  # seconds: work due later than this is left to the sweep, since a countdown lives in a worker's memory
 SWEEP_DELAY: Final = 60.0  # seconds, the longest a lost wake-up goes unrepaired (R22)
 EXAMINED: Final = 1000  # entries one page looks at, however few of them match
 

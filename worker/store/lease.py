@@ -7,10 +7,10 @@ from typing import Any, Final, NamedTuple
 from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.values import Request
-from worker.ports import Begun, Neighbours, Pause, Record, Taken, Work, Writes
+from worker.ports import SOON, Begun, Neighbours, Pause, Record, Taken, Work, Writes
 from worker.server import available
 from worker.store import wire
-from worker.store.bounds import LEASE, SOON
+from worker.store.bounds import LEASE
 
 LIFE_MS: Final = round(LEASE * 1000)
 SOON_US: Final = round(SOON * 1e6)

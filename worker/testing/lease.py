@@ -7,8 +7,8 @@ from itertools import islice
 from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.values import Request
-from worker.ports import Begun, Neighbours, Pause, Record, Side, Taken, Work, Writes
-from worker.store.bounds import EXAMINED, LEASE, SOON
+from worker.ports import SOON, Begun, Neighbours, Pause, Record, Side, Taken, Work, Writes
+from worker.store.bounds import EXAMINED, LEASE
 from worker.testing.account import Account, Hand, Holding, Sent, Wake
 
 SECOND = 1_000_000
