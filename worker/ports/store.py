@@ -1,0 +1,93 @@
+"""The status store: what intake hands in, what it answers, and everything that can be asked and done beside a flush."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from worker.contract import Change, Relation
+from worker.ports.records import JobRecord, Mention, Page, Pause, RequestRecord
+from worker.ports.work import Lease, Record
+
+
+class Submission(NamedTuple):
+    """A change with the job id it gets if it is new. `redelivered` sources are told apart by event id alone, not by content.
+
+    `firsts` are the guard keys of the relations it would put first (R12), counted until it is taken.
+    """
+
+    job: str
+    change: Change
+    event_id: str
+    redelivered: bool = False
+    firsts: tuple[str, ...] = ()
+
+
+class Receipt(NamedTuple):
+    """What became of a submission: its job, and whether that job existed before."""
+
+    job: str
+    duplicate: bool = False
+
+
+class Refused(NamedTuple):
+    """Why a submission was not accepted; `position` in the list that was handed in."""
+
+    position: int
+    reason: Literal["conflict", "ahead", "too_old"]
+    job: str = ""
+
+
+class Accepted(NamedTuple):
+    """The answer of intake for one account: receipts or refusals (then nothing was written), and whether to wake a worker."""
+
+    receipts: tuple[Receipt, ...]
+    refused: tuple[Refused, ...] = ()
+    wake: bool = False
+
+
+class Store(Protocol):
+    """The status store and the accounts' inboxes."""
+
+    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> Accepted:
+        """Write the submissions, all or none; the same again answers the same."""
+
+    def lease(self, account: str, holder: str) -> Lease | None:
+        """The account's lease, None while another holder has it. Clears the wake mark."""
+
+    def due(self, accounts: Sequence[str]) -> list[str]:
+        """The accounts with due work that nobody holds and no fresh message waits for; marks them as woken (R22)."""
+
+    def accounts(self) -> list[str]:
+        """Every account that ever had a change."""
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """One job."""
+
+    def jobs(self, account: str, *, state: str = "", limit: int = 50, cursor: str = "") -> Page:
+        """Jobs, newest first; a page examines a bounded number of entries."""
+
+    def batch(self, account: str, label: str) -> Mapping[str, int]:
+        """Counts of a batch label: accepted, and finished by state."""
+
+    def counts(self, account: str) -> Mapping[str, int]:
+        """The account's counters: accepted, backlog, open relations, outcomes, requests, actions."""
+
+    def mentions(self, account: str, relation: Relation) -> tuple[Record, tuple[Mention, ...]]:
+        """What is kept of a relation, and the jobs that named it, oldest first."""
+
+    def request(self, account: str, request_id: str) -> RequestRecord | None:
+        """What was sent and answered."""
+
+    def replay(self, account: str, jobs: Sequence[str]) -> tuple[list[str], bool]:
+        """Put the failed relations of these jobs back into the inbox; the jobs that were, and whether to wake a worker."""
+
+    def failed(self, account: str, *, limit: int) -> list[str]:
+        """Ids of failed jobs, oldest first."""
+
+    def paused(self, account: str) -> Pause | None:
+        """Why the account is stopped, if it is."""
+
+    def pause(self, account: str, pause: Pause) -> None:
+        """Stop the account by hand."""
+
+    def resume(self, account: str) -> bool:
+        """Let it go on; whether it was paused."""

@@ -1,0 +1,123 @@
+"""An account's work as it is read, and everything one transition writes; the lease that allows it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+from worker.contract import Relation
+from worker.planner.answer import Settled
+from worker.planner.case import Doubt, Open
+from worker.planner.fold import Known, WishAction
+from worker.planner.values import Request
+from worker.ports.records import JobState, Pause, RequestRecord
+
+SOON = 5.0
+"""Seconds: a flush message may wait so long, since its countdown lives in a worker's memory; what is due later is the sweep's."""
+
+
+class Taken(NamedTuple):
+    """An accepted job as a flush reads it; `relations` are those still to be done."""
+
+    job: str
+    action: WishAction
+    relations: tuple[Relation, ...]
+    info: tuple[tuple[str, str], ...]
+    occurred_at: int
+    accepted: int
+    firsts: tuple[str, ...] = ()
+
+
+class Record(NamedTuple):
+    """What the store has of one relation: open work and memory."""
+
+    open: Open | None = None
+    known: Known = Known()
+    doubt: Doubt | None = None
+
+
+class Begun(NamedTuple):
+    """A request that was begun and never settled: what it was, and when it was signed (µs)."""
+
+    request_id: str
+    signed: int
+    request: Request
+
+
+class Work(NamedTuple):
+    """One batch: what is due, what is new, what the store knows of every relation in either, and what a dead worker left."""
+
+    now: int
+    jobs: tuple[Taken, ...]
+    due: tuple[Relation, ...]
+    records: Mapping[Relation, Record]
+    begun: tuple[Begun, ...]
+    condemned: bool = False
+
+
+class Neighbours(NamedTuple):
+    """The other half of swaps (R12): relations that go first for a guard key, when the earliest is due (µs), how many more
+    are still in the inbox, and the relations that wait for them."""
+
+    first: tuple[Relation, ...] = ()
+    due: int = 0
+    arriving: int = 0
+    held: tuple[Relation, ...] = ()
+
+
+Side = Literal["", "first", "held"]
+
+
+class OpenWrite(NamedTuple):
+    """The new state of an open relation (None: closed), and the guard key it goes first for or waits for, if any."""
+
+    open: Open | None
+    guard: str = ""
+    side: Side = ""
+
+
+@dataclass(slots=True)
+class Writes:
+    """Everything one transition changes, applied at once or not at all."""
+
+    opens: dict[Relation, OpenWrite] = field(default_factory=dict)
+    known: dict[Relation, tuple[Known, Doubt | None]] = field(default_factory=dict)
+    settled: list[Settled] = field(default_factory=list)
+    states: dict[str, JobState] = field(default_factory=dict)
+    request: RequestRecord | None = None
+
+
+class Lease(Protocol):
+    """The right to work an account. Every method that moves work raises LeaseLost once another holder has it."""
+
+    account: str
+    pause: Pause | None
+
+    def read(self, *, max_jobs: int, max_relations: int) -> Work:
+        """The next batch; it stays where it is until taken."""
+
+    def records(self, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
+        """What the store has of these relations."""
+
+    def neighbours(self, guards: Sequence[str]) -> Mapping[str, Neighbours]:
+        """Who else belongs to these swaps."""
+
+    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> None:
+        """Move jobs from the inbox into open relations; clear what a dead worker had begun."""
+
+    def begin(self, request_id: str, request: Request) -> int | Pause:
+        """Journal a request and say when it is signed (µs), or why it must not be sent."""
+
+    def settle(self, request_id: str, writes: Writes) -> None:
+        """Write the outcomes of a begun request and clear its journal."""
+
+    def stop(self, pause: Pause) -> None:
+        """Pause the account."""
+
+    def renew(self) -> None:
+        """Hold it for another while."""
+
+    def release(self, *, window: float = 0.0) -> float | None:
+        """Give it back; seconds until work is next due (within a few, then the wake mark is set), None if there is none.
+
+        What came in meanwhile waits for company as long as anything: `window` seconds from when it was accepted.
+        """
