@@ -15,6 +15,7 @@ from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
 from worker.planner.values import Action, ErrorClass, Outcome, Verdict
+from worker.ports import Filter
 from worker.server import available
 from worker.wiring import Runtime
 
@@ -177,7 +178,7 @@ def lane(runtime: Runtime, account: Account, *, now: float) -> Finding:
     waiting = store.counts(account.name)["backlog"]
     if not waiting:
         return Finding(what, "ok", "nothing waits in the inbox, so beat's sweep has nothing to show")
-    newest = store.jobs(account.name, state="queued", limit=1).jobs
+    newest = runtime.questions.find(account.name, Filter(state="queued"), limit=1).jobs
     age = now - newest[0].accepted_at / 1e6 if newest else 0.0
     if age > IDLE:
         text = f"{waiting:,} changes wait, the newest for {age:,.0f} s: neither a wake-up nor a sweep came"

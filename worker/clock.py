@@ -33,6 +33,11 @@ class Names:
         """The next one."""
         moment, chance = self._milliseconds(), int.from_bytes(self._bytes(6))
         if moment != self._moment:
-            self._moment, self._prefix = moment, "".join([ALPHABET[(moment >> shift) & 31] for shift in range(40, -5, -5)])
+            self._moment, self._prefix = moment, prefix_of(1000 * moment)
         pairs = PAIRS[chance & 1023] + PAIRS[chance >> 10 & 1023] + PAIRS[chance >> 20 & 1023] + PAIRS[chance >> 30 & 1023]
         return self._prefix + pairs + ALPHABET[chance >> 40 & 31]
+
+
+def prefix_of(micros: int) -> str:
+    """What the names given at that time (µs since the epoch) begin with."""
+    return "".join([ALPHABET[(micros // 1000 >> shift) & 31] for shift in range(40, -5, -5)])

@@ -3,15 +3,17 @@
 A `Runtime` belongs to one process; `runtime()` makes a new one after a fork, because no client may be shared over it.
 """
 
+import atexit
 import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from queue import Full, Queue
 
 from worker import log
 from worker.clock import Names, SystemClock
@@ -25,15 +27,16 @@ from worker.onoffice.client import Client as ApiClient
 from worker.planner.plan import Limits
 from worker.planner.retry import Patience
 from worker.ports import Api, Events, Lease
-from worker.server import Client, connect
+from worker.server import Client, broker, connect
+from worker.store.questions import RedisQuestions
 from worker.store.redis import Keep, RedisStore
 
 RENEWAL = 3.0  # seconds between renewals of a lease that lives for ten
-SWEPT = 500  # accounts one sweep looks at, which bounds the messages it can add to the queue
+TIDIED = 5  # parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day
+SWEPT = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
+UNSENT = 10_000  # flush messages that wait for a broker; there is one per account at most, and the sweep finds what is dropped
+PARTING = 3.0  # seconds a process that ends waits for its last messages to leave
 DAY = 86_400.0
-LOUD = frozenset(
-    {"account.paused", "batch.condemned", "change.rejected", "plan.rejected", "request.failed", "settings.rejected", "wake.failed"}
-)
 
 Wake = Callable[[str, float], None]
 
@@ -45,11 +48,13 @@ class Runtime:
         self.settings, self.wake, self.pid = settings, wake, os.getpid()
         self.client = client or connect(settings.redis_url)
         self.store = RedisStore(self.client, settings.prefix, keep=self._keep)
+        self.questions = RedisQuestions(self.client, settings.prefix)
         self.limiter = RedisLimiter(self.client, settings.prefix)
-        self.say: Events = _say
+        self.say: Events = log.say
         self.overrides = _overrides(settings)
         self._apis: dict[str, tuple[str, Api]] = {}
         self._stamp = _stamp(settings)
+        self._tidied: dict[str, int] = {}
 
     def intake(self) -> Intake:
         """The front door."""
@@ -74,11 +79,25 @@ class Runtime:
     def sweep(self) -> int:
         """Send the flush messages that are missing; how many."""
         self.refresh()
-        known = [account for account in self.store.accounts() if account in self.settings.accounts]
-        due = self.store.due(random.sample(known, min(len(known), SWEPT)))
+        known = list(self.settings.accounts)  # not the registry's: in a cluster it may be away while accounts are not
+        asked = random.sample(known, min(len(known), SWEPT))
+        due = self.store.due(asked, credentials={account: self._held(account) for account in asked})
         for account in due:
             self.wake(account, 0.0)
+        self._tidy(self.store.accounts())
         return len(due)
+
+    def _held(self, account: str) -> str:
+        """The fingerprint of the account's credentials; none while they cannot be read, which is not the others' trouble."""
+        try:
+            return self.fingerprint(self.settings.account(account))
+        except InvalidSettings:
+            return ""
+
+    def _tidy(self, accounts: Sequence[str]) -> None:
+        """Let indexes forget, a bounded part of them per sweep; also those of accounts that have left the settings."""
+        for account in random.choices(accounts, k=TIDIED) if accounts else ():
+            self._tidied[account] = self.store.tidy(account, self._tidied.get(account, 0))
 
     def lane(self, account: Account) -> Lane:
         """An account's policies as a flush needs them."""
@@ -190,10 +209,48 @@ def settings_of(environ: Mapping[str, str], folder: Path) -> Settings:
     return settings
 
 
-def _say(event: str, /, **fields: object) -> None:
-    """A log event; those that somebody has to look at are warnings."""
-    logger = log.get("relations")
-    (logger.warning if event in LOUD else logger.info)(event, **fields)
+def broker_of(settings: Settings) -> tuple[str, dict[str, str]]:
+    """The broker in Celery's words: its URL, and the options of its transport."""
+    return broker(settings.broker_url)
+
+
+class Sender:
+    """Sends flush messages from a thread of its own, so that a slow or dead broker keeps nobody waiting.
+
+    What fails or does not fit is said and forgotten: a message is a hint, and the sweep finds the change.
+    """
+
+    def __init__(self, send: Wake, *, say: Events = log.say, most: int = UNSENT) -> None:
+        self._send, self._say = send, say
+        self._waiting: Queue[tuple[str, float]] = Queue(most)
+        self._begun = threading.Lock()
+
+    def __call__(self, account: str, seconds: float) -> None:
+        """Let it be sent soon."""
+        try:
+            self._waiting.put_nowait((account, seconds))
+        except Full as error:
+            self._failed(account, error)
+        if self._begun.acquire(blocking=False):
+            threading.Thread(target=self._work, name="sender", daemon=True).start()
+            atexit.register(self.close)
+
+    def close(self, seconds: float = PARTING) -> None:
+        """Return when everything has left, or the time is over."""
+        with self._waiting.all_tasks_done:
+            self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, seconds)
+
+    def _work(self) -> None:
+        while True:
+            account, seconds = self._waiting.get()
+            try:
+                self._send(account, seconds)
+            except Exception as error:  # whatever the broker's client raises
+                self._failed(account, error)
+            self._waiting.task_done()
+
+    def _failed(self, account: str, error: Exception) -> None:
+        self._say("wake.failed", account=account, error=type(error).__name__)
 
 
 _current: dict[int, Runtime] = {}
@@ -204,7 +261,7 @@ def runtime(wake: Wake) -> Runtime:
     pid = os.getpid()
     if pid not in _current:
         _current.clear()
-        _current[pid] = Runtime(settings_of(os.environ, Path.cwd()), wake=wake)
+        _current[pid] = Runtime(settings_of(os.environ, Path.cwd()), wake=Sender(wake))
     return _current[pid]
 
 

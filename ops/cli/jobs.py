@@ -15,7 +15,7 @@ from producers.portals.json import job_json
 from worker.contract import Relation, resolve
 from worker.errors import NotFound
 from worker.onoffice.codes import advice, describe
-from worker.ports import JobRecord, JobState, Mention
+from worker.ports import Filter, JobRecord, JobState, Mention
 
 MOST: Final = 1000  # waiting jobs that explain looks through
 
@@ -45,7 +45,7 @@ def listing(desk: Desk, account: str | None, state: str | None, limit: int, curs
       relations jobs list
       relations jobs list --account acme --state failed --limit 100
     """
-    page = desk.runtime.store.jobs(desk.account(account).name, state=state or "", limit=limit, cursor=str(cursor or ""))
+    page = desk.runtime.questions.find(desk.account(account).name, Filter(state=state or ""), limit=limit, cursor=str(cursor or ""))
 
     def lines() -> None:
         show.table(("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY"), [_row(desk, job) for job in page.jobs])
@@ -152,7 +152,7 @@ def _evidence(desk: Desk, relation: Relation, name: str | None) -> Evidence:
     account, store = desk.account(name), desk.runtime.store
     record, mentions = store.mentions(account.name, relation)
     ended = {each.job: each.result for each in mentions}
-    queued = store.jobs(account.name, state="queued", limit=MOST).jobs
+    queued = desk.runtime.questions.find(account.name, Filter(state="queued"), limit=MOST).jobs
     unread = [job.id for job in reversed(queued) if _names(job, relation) and ended.get(job.id, "failed") == "failed"]
     mentions = (*mentions, *(Mention(each, "", "") for each in unread))
     wanted = dict.fromkeys([each.job for each in mentions] + [each.detail for each in mentions if each.result in ("superseded", "stale")])

@@ -91,7 +91,7 @@ def _ending(scene: acts.Scene, asked: Mapping[str, World]) -> dict[str, Any]:
 
 def _totals(scene: acts.Scene, made: Burst) -> dict[str, Any]:
     """Outcomes, faults, and the least that could have been sent for the burst's end state."""
-    states, results = crm.outcomes(scene.store, scene.stack.credentials)
+    states, results = crm.outcomes(scene.questions, scene.stack.credentials)
     return {
         "jobs": {state: states[state] for state in ("succeeded", "superseded", "failed")},
         "open_jobs": crm.open_jobs(states),

@@ -20,7 +20,7 @@ from ops.demo.stage import Stage
 from ops.stack import Stack
 from producers import replay as again
 from worker.contract import Relation
-from worker.ports import Pause, Store
+from worker.ports import Pause, Questions, Store
 from worker.wiring import Runtime
 
 ESTATE, BEFORE, NOW = 700_001, 700_042, 700_043
@@ -45,6 +45,11 @@ class Scene:
     def store(self) -> Store:
         """The status store."""
         return self.runtime.store
+
+    @property
+    def questions(self) -> Questions:
+        """What can be asked of it."""
+        return self.runtime.questions
 
     @property
     def before(self) -> dict[str, World]:

@@ -9,7 +9,7 @@ from ops.demo.office import World
 from ops.stack import Stack
 from worker.contract import Relation
 from worker.errors import RelationsError
-from worker.ports import OPEN_STATES, JobRecord, Store
+from worker.ports import OPEN_STATES, Filter, JobRecord, Questions, Store
 
 POLL: Final = 0.1
 PAGE: Final = 500
@@ -40,21 +40,21 @@ def differences(held: Mapping[str, World], asked: Mapping[str, World]) -> list[s
     ]
 
 
-def jobs(store: Store, account: str) -> Iterator[JobRecord]:
+def jobs(questions: Questions, account: str) -> Iterator[JobRecord]:
     """Every job of an account, newest first."""
     cursor = ""
     while True:
-        page = store.jobs(account, limit=PAGE, cursor=cursor)
+        page = questions.find(account, Filter(), limit=PAGE, cursor=cursor)
         yield from page.jobs
         if not page.next or not page.jobs:
             return
         cursor = page.next
 
 
-def outcomes(store: Store, accounts: Mapping[str, object]) -> tuple[Counter[str], Counter[str]]:
+def outcomes(questions: Questions, accounts: Mapping[str, object]) -> tuple[Counter[str], Counter[str]]:
     """Jobs by state, and relations by outcome; `unequal` counts jobs whose outcomes are not exactly one per relation."""
     states, results = Counter[str](), Counter[str]()
-    for job in (job for account in accounts for job in jobs(store, account)):
+    for job in (job for account in accounts for job in jobs(questions, account)):
         states[job.state] += 1
         results.update(job.counts)
         results["unequal"] += sum(job.counts.values()) != job.total

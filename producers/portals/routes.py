@@ -4,20 +4,24 @@ How things are read is in `requests`, how they are answered in `answers`, which 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NotRequired, TypedDict
+from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from producers.errors import TooLarge
 from producers.portals import answers
+from producers.portals.answers import JobEntry
 from producers.portals.group import Group
-from producers.portals.json import job_json
+from producers.portals.json import batch_json, job_json
 from producers.portals.parts import at_home, by_account, not_all
-from producers.portals.requests import JSON, body, identified, key_of, listing, permit, places
+from producers.portals.query import Listing, OneAccount, read
+from producers.portals.requests import JSON, body, identified, key_of, patience, permit, places
+from producers.portals.waiting import States, Waiting
 from producers.webhooks.rules import changes_of, payload_of
 from producers.webhooks.signatures import Delivery, verify
 from worker.config import Key, Source
@@ -28,42 +32,51 @@ from worker.ports import Receipt
 from worker.wiring import Runtime
 
 BIG: Final = 2**16  # bytes; a larger body is parsed beside the event loop
+MOST: Final = 10_000  # changes of one body
 PATIENCE: Final = 2.0  # seconds a probe waits for Redis
-
-
-class JobEntry(TypedDict):
-    """What is answered for one accepted change; `state` is null for a job that was forgotten meanwhile."""
-
-    id: str
-    state: str | None
-    duplicate: bool
-    notes: NotRequired[list[str]]
+SLOW: Final = 60.0  # seconds a body may take to come
 
 
 @dataclass(slots=True)
 class Routes:
-    """Every endpoint, over one runtime; `now` gives seconds since the epoch."""
+    """Every endpoint, over one runtime; `now` gives seconds since the epoch, and a body has `slow` seconds to come.
+
+    Once `leaving` is set, nobody is kept waiting.
+    """
 
     runtime: Runtime
     now: Callable[[], float]
+    slow: float = SLOW
+    leaving: Callable[[], bool] = lambda: False
     group: Group = field(init=False)
+    waiting: Waiting = field(init=False)
     probe: asyncio.Task[list[str]] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.group = Group(self.runtime.intake().accept, run=run_in_threadpool)
+        self.waiting = Waiting(self.runtime.questions.states_of, run=run_in_threadpool, leaving=lambda: self.leaving())
 
     async def post_changes(self, request: Request) -> Response:
         """`POST /v1/changes`."""
         key = self._key(request, "send")
-        raw = await body(request, MAX_BODY, kinds=JSON)
+        raw = await body(request, MAX_BODY, seconds=self.slow, kinds=JSON)
         parsed = await run_in_threadpool(parse_many, raw) if len(raw) > BIG else parse_many(raw)
+        if len(parsed) > MOST:
+            raise TooLarge(MOST, "changes")
         changes = identified([each.change for each in parsed], request.headers.get("idempotency-key"))
         parts = await asyncio.gather(*(self._part(key, changes, positions) for positions in by_account(changes)))
         good = [part for part in parts if not part.error]
         jobs = await self._shown({at: receipt for part in good for at, receipt in zip(part.positions, part.receipts, strict=True)}, parsed)
-        if len(good) == len(parts):
-            return answers.accepted([jobs[at] for at in range(len(changes))])
-        return not_all(parts, places(raw, len(changes)), jobs)
+        if len(good) < len(parts):
+            return not_all(parts, places(raw, len(changes)), jobs)
+        return await self._accepted([jobs[at] for at in range(len(changes))], patience(request))
+
+    async def _accepted(self, jobs: Sequence[JobEntry], seconds: int) -> Response:
+        """The jobs at once, or when all have ended if that is within `seconds`."""
+        ended = await self.waiting.ended({job["id"] for job in jobs}, seconds) if jobs and seconds else None
+        if ended is None:
+            return answers.accepted(jobs)
+        return answers.accepted([{**job, "state": ended[job["id"]]} for job in jobs], waited=seconds)
 
     async def get_job(self, request: Request) -> Response:
         """`GET /v1/jobs/{id}`."""
@@ -77,17 +90,24 @@ class Routes:
     async def get_jobs(self, request: Request) -> Response:
         """`GET /v1/jobs`."""
         key = self._key(request, "read")
-        asked = listing(request.query_params)
+        asked = read(request.query_params.multi_items(), Listing)
         permit(key, "read", asked.account)
         page = await run_in_threadpool(
-            lambda: self.runtime.store.jobs(asked.account, state=asked.state, limit=asked.limit, cursor=asked.cursor)
+            lambda: self.runtime.questions.find(asked.account, asked.filter(), limit=asked.limit, cursor=asked.cursor)
         )
         return answers.answer({"jobs": [job_json(job) for job in page.jobs], "next": page.next or None})
+
+    async def get_batch(self, request: Request) -> Response:
+        """`GET /v1/batches/{label}`."""
+        key, label = self._key(request, "read"), request.path_params["label"]
+        account = read(request.query_params.multi_items(), OneAccount).account
+        permit(key, "read", account)
+        return answers.answer(batch_json(account, label, await run_in_threadpool(self.runtime.store.batch, account, label)))
 
     async def webhook(self, request: Request) -> Response:
         """`POST /webhooks/{source}`; onOffice's own are a GET."""
         source = self._source(request)
-        raw = await body(request, MAX_MESSAGE)
+        raw = await body(request, MAX_MESSAGE, seconds=self.slow)
         delivery = Delivery(str(request.url), request.headers, raw)
         try:
             message = verify(source, delivery, now=self.now())
@@ -146,16 +166,12 @@ class Routes:
 
     async def _shown(self, receipts: Mapping[int, Receipt], parsed: Sequence[Parsed] = ()) -> dict[int, JobEntry]:
         """The receipts as they are answered; jobs that were there before are looked up, because they may be done by now."""
-        before = {receipt.job for receipt in receipts.values() if receipt.duplicate}
-        states = await run_in_threadpool(self._states, before) if before else {}
+        before = sorted({receipt.job for receipt in receipts.values() if receipt.duplicate})
+        states = await run_in_threadpool(self.runtime.questions.states_of, before) if before else {}
         return {at: shown(receipt, states, parsed[at].notes if parsed else ()) for at, receipt in receipts.items()}
 
-    def _states(self, jobs: Iterable[str]) -> dict[str, str]:
-        found = map(self.runtime.store.job, jobs)
-        return {job.id: job.state for job in found if job}
 
-
-def shown(receipt: Receipt, states: Mapping[str, str], notes: Sequence[str]) -> JobEntry:
+def shown(receipt: Receipt, states: States, notes: Sequence[str]) -> JobEntry:
     """One accepted change; `notes` say what was corrected in it."""
     entry: JobEntry = {
         "id": receipt.job,

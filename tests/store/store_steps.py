@@ -21,10 +21,11 @@ from store_moves import (
 
 from worker.contract import Change, Relation
 from worker.planner.fold import Result
-from worker.ports import Lease, Pause, Receipt, Store, Work, Writes
+from worker.ports import Filter, JobRecord, Lease, Pause, Questions, Receipt, Store, Work, Writes
 from worker.store.lease import Scripts
+from worker.store.questions import RedisQuestions
 from worker.store.redis import RedisStore
-from worker.testing import FakeClock, MemoryStore
+from worker.testing import FakeClock, MemoryQuestions, MemoryStore
 
 BASE = "t:{acme}:"
 
@@ -33,6 +34,19 @@ def accept(store: Store, *changes: Change, first: int = 0) -> list[Receipt]:
     """The changes accepted as jobs acme-000, acme-001, …"""
     submissions = [submission(f"{first + number:03d}", each) for number, each in enumerate(changes)]
     return list(store.accept("acme", submissions, max_backlog=PLENTY, oldest=MONTH).receipts)
+
+
+def questions(store: Store) -> Questions:
+    """What can be asked of a store."""
+    if isinstance(store, RedisStore):
+        return RedisQuestions(store._client, store._prefix)
+    assert isinstance(store, MemoryStore)
+    return MemoryQuestions(store)
+
+
+def jobs(store: Store) -> tuple[JobRecord, ...]:
+    """The jobs of acme, newest first."""
+    return questions(store).find("acme", Filter(), limit=1000).jobs
 
 
 def lease(store: Store, holder: str = "h1") -> Lease:

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from redis import Redis
 from store_moves import BROKER, BUYER, MONTH, START, change, keep_newest, leave, record_of, request_about, settle_all, submission, wishes_of
+from store_steps import questions
 
 from ops.embedded import Server
 from worker.contract import Relation
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.fold import Wish
-from worker.ports import Lease, Pause, Store, Submission, Writes
+from worker.ports import Filter, Lease, Pause, Store, Submission, Writes
 from worker.store.lease import Scripts
 from worker.store.redis import RedisStore
 from worker.testing import FakeClock, MemoryStore
@@ -178,6 +179,11 @@ class SideBySide(RuleBasedStateMachine):
             self.held(self.mine(account), lambda lease: lease.read(max_jobs=jobs, max_relations=5000))
             self.expire(account)
 
+    @rule(account=accounts, rest=st.sampled_from([2, 4, 8, 60]))
+    def give_back_for_a_rest(self, account: str, rest: int) -> None:
+        self.stammers = False
+        self.held(self.mine(account), lambda lease: lease.release(window=1.5, rest=float(rest)))
+
     @rule(account=accounts, what=st.sampled_from(["renew", "release", "release", "lease", "lost"]), stammers=st.booleans())
     def keep_or_give_back(self, account: str, what: str, stammers: bool) -> None:
         self.stammers = stammers and what != "release"  # after which nobody can tell that it was us who had the lease
@@ -229,15 +235,23 @@ class SideBySide(RuleBasedStateMachine):
         failed = self.both(lambda store: store.failed(account, limit=3))
         self.both(lambda store: store.replay(account, [*failed, *self.jobs[account][-newest:]]))
 
-    @rule(seconds=st.sampled_from([2, 2, 4, 4, 6, 6, 8, 10, 60, 7 * 86_400, 30 * 86_400]))
-    def pass_time(self, seconds: int) -> None:
+    @rule(seconds=st.sampled_from([2, 2, 4, 4, 6, 6, 8, 10, 60, 7 * 86_400, 30 * 86_400]), fingerprint=st.sampled_from(["", "f", "g"]))
+    def pass_time(self, seconds: int, fingerprint: str = "") -> None:
         """The server's own clock cannot be moved; what is left of lifetimes can."""
         self.clock.sleep(seconds)
         self.last = "acme", (), 0
         for key in self.client.scan_iter(f"{self.prefix}:*", count=1000):
             if (left := self.client.pttl(key)) > 0:
                 self.client.pexpire(key, (-(-left // (1000 * GRID)) * GRID - seconds) * 1000)
-        self.both(lambda store: store.due(ACCOUNTS))
+        self.both(lambda store: store.due(ACCOUNTS, credentials=dict.fromkeys(ACCOUNTS, fingerprint)))
+
+    @rule(account=accounts)
+    def tidy(self, account: str) -> None:
+        """What indexes still hold of forgotten jobs and requests goes."""
+        self.both(lambda store: store.tidy(account))
+        held, base = self.memory._state(account), f"{self.prefix}:{{{account}}}"
+        assert [name.decode() for name in self.client.zrange(f"{base}:jobs", 0, -1)] == list(held.index.values())
+        assert [name.decode() for name in self.client.lrange(f"{base}:requests", 0, -1)] == list(reversed(held.requests))
 
     # --- what can be seen
 
@@ -249,9 +263,10 @@ class SideBySide(RuleBasedStateMachine):
 
     @invariant()
     def pages_jobs_and_requests_are_equal(self) -> None:
-        page = self.both(lambda store: store.jobs("acme", limit=2))
-        self.both(lambda store: store.jobs("acme", limit=2, cursor=page.next))
-        self.both(lambda store: store.jobs("acme", state="failed", limit=1))
+        page = self.both(lambda store: questions(store).find("acme", Filter(), limit=2))
+        self.both(lambda store: questions(store).find("acme", Filter(), limit=2, cursor=page.next))
+        self.both(lambda store: questions(store).find("acme", Filter(state="failed"), limit=1))
+        self.both(lambda store: questions(store).find("acme", Filter(type=BUYER, parent=1, error="ambiguous"), limit=2))
         self.both(lambda store: [store.job(job) for job in self.jobs["acme"][:1]])
         self.both(lambda store: [store.request(account, name) for account, name in self.sent[-3:]])
 
@@ -283,7 +298,10 @@ def outcome(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def seen(store: Store, account: str, relations: Iterable[Relation] = RELATIONS[:5]) -> tuple[Any, ...]:
     """Everything but single jobs."""
     return (
-        store.jobs(account, limit=1000),
+        questions(store).find(account, Filter(), limit=1000),
+        questions(store).states(account),
+        questions(store).failures(account),
+        questions(store).requests(account, limit=3),
         store.counts(account),
         store.batch(account, "import"),
         store.paused(account),

@@ -143,7 +143,8 @@ def test_a_begun_request_stays_begun_when_the_account_is_paused_before_its_repea
     held = lease(redis_store)
     take(held)
     signed = clock.now()
-    stammer(redis_store, between=lambda: (clock.sleep(1.0), redis_store.pause("acme", Pause("by hand"))))
+    operator = RedisStore(redis_store._client, "t", now=clock.now)
+    stammer(redis_store, between=lambda: (clock.sleep(1.0), operator.pause("acme", Pause("by hand"))))
     held._scripts = redis_store._scripts
     assert held.begin("r1", request_about([Relation(BUYER, 1, 9)])) == signed
     held.settle("r1", Writes(settled=[Settled("acme-000", Relation(BUYER, 1, 9), "applied")]))

@@ -45,6 +45,44 @@ class Page(NamedTuple):
     next: str
 
 
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs of an account: every field that is given must fit. Times of acceptance in µs, `until` is not included.
+
+    `error` is the API's code or the class of what the job failed of; it asks for failed jobs that wait for a decision,
+    as the state `failed` does: neither replayed nor dismissed since.
+    """
+
+    state: str = ""
+    type: str = ""
+    parent: int = 0
+    child: int = 0
+    error: str = ""
+    source: str = ""
+    batch: str = ""
+    since: int = 0
+    until: int = 0
+
+
+class Failure(NamedTuple):
+    """The failed jobs of one error and relation type that wait for a decision: how many, and when the oldest and the newest of
+    them ended (µs); `example` is the newest."""
+
+    code: int
+    error: str
+    type: str
+    jobs: int
+    first: int
+    last: int
+    example: str
+
+
+class RequestPage(NamedTuple):
+    """Requests, newest first, and the cursor of the next page (empty: no more)."""
+
+    requests: "tuple[RequestRecord, ...]"
+    next: str
+
+
 class Mention(NamedTuple):
     """One job that named a relation, with its outcome there ("" while open)."""
 
@@ -73,3 +111,7 @@ class Pause(NamedTuple):
     since: int = 0
     until: int = 0
     fingerprint: str = ""
+
+    def ends_with(self, fingerprint: str) -> bool:
+        """Whether it is about rejected credentials, and these are others (R20)."""
+        return self.reason == "credentials" and bool(self.fingerprint and fingerprint) and self.fingerprint != fingerprint

@@ -1,11 +1,14 @@
 """The status store: what intake hands in, what it answers, and everything that can be asked and done beside a flush."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple, Protocol
 
 from worker.contract import Change, Relation
-from worker.ports.records import JobRecord, Mention, Page, Pause, RequestRecord
+from worker.ports.records import JobRecord, Mention, Pause, RequestRecord
 from worker.ports.work import Lease, Record
+
+NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Submission(NamedTuple):
@@ -53,17 +56,21 @@ class Store(Protocol):
     def lease(self, account: str, holder: str) -> Lease | None:
         """The account's lease, None while another holder has it. Clears the wake mark."""
 
-    def due(self, accounts: Sequence[str]) -> list[str]:
-        """The accounts with due work that nobody holds and no fresh message waits for; marks them as woken (R22)."""
+    def due(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
+        """The accounts with due work that nobody holds and no fresh message waits for; marks them as woken (R22).
+
+        Of those that are paused for their credentials only the ones that now have others, by the fingerprints in `credentials` (R20).
+        """
+
+    def tidy(self, account: str, after: int = 0) -> int:
+        """Let the account's indexes forget jobs and requests that are forgotten: a bounded part of them, of jobs those with
+        acceptance numbers above `after`. Returns the number to go on after; 0 once all were seen."""
 
     def accounts(self) -> list[str]:
         """Every account that ever had a change."""
 
     def job(self, job_id: str) -> JobRecord | None:
         """One job."""
-
-    def jobs(self, account: str, *, state: str = "", limit: int = 50, cursor: str = "") -> Page:
-        """Jobs, newest first; a page examines a bounded number of entries."""
 
     def batch(self, account: str, label: str) -> Mapping[str, int]:
         """Counts of a batch label: accepted, and finished by state."""
@@ -81,7 +88,7 @@ class Store(Protocol):
         """Put the failed relations of these jobs back into the inbox; the jobs that were, and whether to wake a worker."""
 
     def failed(self, account: str, *, limit: int) -> list[str]:
-        """Ids of failed jobs, oldest first."""
+        """Ids of failed jobs that wait for a decision, oldest first."""
 
     def paused(self, account: str) -> Pause | None:
         """Why the account is stopped, if it is."""

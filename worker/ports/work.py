@@ -116,8 +116,9 @@ class Lease(Protocol):
     def renew(self) -> None:
         """Hold it for another while."""
 
-    def release(self, *, window: float = 0.0) -> float | None:
+    def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
         """Give it back; seconds until work is next due (within a few, then the wake mark is set), None if there is none.
 
-        What came in meanwhile waits for company as long as anything: `window` seconds from when it was accepted.
+        What came in meanwhile waits for company as long as anything: `window` seconds from when it was accepted. Nothing is
+        due before `rest` seconds are over, and nobody is woken for it until then.
         """

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from worker.planner.values import Action, Reply
 from worker.ports.work import Lease
@@ -22,6 +22,13 @@ Feedback = Literal["ok", "slow", "failed"]
 
 Reason = Literal["", "pace", "retry_after", "breaker"]
 """Why a grant makes its holder wait or come back."""
+
+
+class Turn(NamedTuple):
+    """What a report did to the breaker, if anything; one that was opened lets a probe through in `probe_in` seconds."""
+
+    breaker: Literal["", "opened", "closed"] = ""
+    probe_in: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +60,8 @@ class Limiter(Protocol):
     def book(self, account: str, *, rate: float, burst: int, max_wait: float) -> Grant:
         """The next slot within `max_wait` seconds, booked; or, with nothing booked, when to come back."""
 
-    def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "") -> None:
-        """Let a request's answer change the pace; needed only when it changes anything."""
+    def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "") -> Turn:
+        """Let a request's answer change the pace; needed only when it changes anything. What it did to the breaker."""
 
     def refund(self, account: str, grant: Grant) -> bool:
         """Give a booked slot back when no request follows."""

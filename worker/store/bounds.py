@@ -5,6 +5,15 @@ from typing import Final, NamedTuple
 LEASE: Final = 10.0  # seconds a lease lives without being renewed (R17)
 SWEEP_DELAY: Final = 60.0  # seconds, the longest a lost wake-up goes unrepaired (R22)
 EXAMINED: Final = 1000  # entries one page looks at, however few of them match
+SLACK: Final = 300_000_000  # µs the clock that named a job may differ from the store's, when jobs are looked for by time
+STATES: Final = (
+    "sending",
+    "retrying",
+    "verifying",
+    "succeeded",
+    "superseded",
+    "failed",
+)  # of jobs, counted
 
 
 class Keep(NamedTuple):

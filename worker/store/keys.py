@@ -6,8 +6,10 @@ Below `{prefix}:{{account}}:` — µs are microseconds UTC of the server's clock
     inbox            list    ids of accepted, untaken jobs, in order of acceptance       emptied by take
     job:<id>         hash    the job; fields below                                       from its end: 7 days, failed 30
     event:<digest>   string  "<job id> <fingerprint>", the idempotency key               as its job
-    jobs             zset    job id by acceptance number                                 trimmed by release as jobs go
-    failed           zset    failed job id by finish (µs)                                trimmed by replay and settle
+    jobs             zset    job id by acceptance number                                 trimmed by tidy as jobs go
+    failed           zset    failed jobs that wait for a decision, by acceptance number  as a failed job, from its last one's end
+    failed:<group>   zset    the same of one "<code> <class> <type>"                     as `failed`
+    failures         set     the groups                                                  as `failed`
     open             hash    relation → its open work (JSON of planner.case.Open)        until its outcomes fell
     due              zset    open relation by not_before (µs)                            with `open`
     guard            zset    "<guard>|f|<relation>" goes first, "|h|" waits (R12)        with `open`
@@ -15,13 +17,13 @@ Below `{prefix}:{{account}}:` — µs are microseconds UTC of the server's clock
     rel:<relation>   hash    `k` the memory (JSON)   , `#<job>` "<result> <by/why>"      30 days after its last outcome
     journal          hash    request id → "<signed µs> <request>" begun, not settled     until settled or given up
     lease            hash    token, step: who may work the account                       10 s, renewed
-    work             hash    size, half, alone, losses, held, full: the batch in hand    with the backlog (R21)
+    work             hash    size, half, alone, losses, held, full: the batch in hand    until nothing is left to do (R21)
     wake             hash    at (µs), delay (µs): a flush message is under way           until leased
     pause            hash    reason, detail, since, until (µs, 0: by hand), fingerprint  until it is over or resumed
     counts           hash    counters of the account                                     for ever, a fixed set of fields
     batch:<label>    hash    accepted, succeeded, superseded, failed                     as a failed job, from its last one's end
     request:<id>     string  what was sent and answered (JSON)                           7 days
-    requests         list    ids of the latest requests, newest first                    capped
+    requests         list    ids of the latest requests, newest first                    capped; trimmed by tidy
     pace             hash    see worker.limiter
 
 A job's fields are short, and values stay below 64 bytes where they can, because that keeps its hash compact:

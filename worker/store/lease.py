@@ -30,7 +30,9 @@ class Scripts(NamedTuple):
     settle: Any
     release: Any
     due: Any
+    tidy: Any
     replay: Any
+    failed: Any
     stop: Any
     paused: Any
 
@@ -113,10 +115,11 @@ class RedisLease:
         if not self._run("renew", self._holder, LIFE_MS):
             raise LeaseLost(f"the lease on account {self.account} is not ours any more")
 
-    def release(self, *, window: float = 0.0) -> float | None:
+    def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
         """Give it back; seconds until work is next due, None if there is none."""
-        rest = int(self._held(self._run("release", self._now(), self._holder, SOON_US, round(window * 1e6))))
-        return None if rest < 0 else rest / 1e6
+        asked = self._run("release", self._now(), self._holder, SOON_US, round(window * 1e6), round(rest * 1e6))
+        after = int(self._held(asked))
+        return None if after < 0 else after / 1e6
 
     def _settle(self, request_id: str, chunk: dict[str, Any], record_id: str = "", record: bytes = b"") -> None:
         self._step_on("settle", request_id, wire.pack(chunk), self._keep, record_id, record)

@@ -4,13 +4,14 @@ The keys and their lifetimes are in `keys.py`, the transitions in `lua/`, the va
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
 from worker.contract import Relation
-from worker.errors import BacklogFull
-from worker.ports import Accepted, JobRecord, Mention, Page, Pause, Receipt, Record, Refused, RequestRecord, Submission
+from worker.errors import BacklogFull, StoreUnavailable
+from worker.ports import NOBODY, Accepted, JobRecord, Mention, Pause, Receipt, Record, Refused, RequestRecord, Submission
 from worker.server import Client, available, script
 from worker.store import keys, wire
 from worker.store.bounds import EXAMINED, LEASE, SWEEP_DELAY, Keep
@@ -19,7 +20,12 @@ from worker.store.lease import RedisLease, Scripts
 __all__ = ["Keep", "RedisStore"]
 
 LONGEST: Final = round(SWEEP_DELAY * 1e6)  # µs
-WRITERS: Final = ("take", "settle")
+PATIENCE: Final = 3  # accounts whose node does not answer before a sweep ends: each may cost the time of a connection that fails
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # of scripts that share more than the clock, the lease and the pause
+    "take": ("relation", "failures", "end", "job", "write"),
+    "settle": ("relation", "failures", "end", "job", "write"),
+    "replay": ("failures",),
+}
 
 
 class RedisStore:
@@ -32,12 +38,7 @@ class RedisStore:
         self._client: Any = client
         self._prefix, self._keep = prefix, keep
         self._now: Callable[[], str] = (lambda: str(now())) if now else (lambda: "")
-        self._scripts = Scripts(
-            **{
-                name: script(client, "worker.store", name, "shared", *(("relation", "job", "write") if name in WRITERS else ()))
-                for name in Scripts._fields
-            }
-        )
+        self._scripts = Scripts(**{name: script(client, "worker.store", name, "shared", *PARTS.get(name, ())) for name in Scripts._fields})
         self._registered: set[str] = set()
 
     def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> Accepted:
@@ -64,9 +65,22 @@ class RedisStore:
         lifetimes = wire.lifetimes(self._keep(account))
         return RedisLease(account, holder, pause, keys.base(self._prefix, account), self._scripts, lifetimes, self._now)
 
-    def due(self, accounts: Sequence[str]) -> list[str]:
-        """The accounts that a flush message should be sent for now."""
-        return [account for account in accounts if self._run(self._scripts.due, account, self._now(), LONGEST)]
+    def due(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
+        """The accounts that a flush message should be sent for now; what a few cannot be asked is left to the next time."""
+        found, away = list[str](), 0
+        for account in accounts:
+            try:
+                woken = self._run(self._scripts.due, account, self._now(), LONGEST, credentials.get(account, ""))
+                found += [account] if woken else []
+            except StoreUnavailable:
+                away += 1
+                if away == PATIENCE:
+                    break
+        return found
+
+    def tidy(self, account: str, after: int = 0) -> int:
+        """Let the account's indexes forget what is forgotten; where to go on."""
+        return int(self._run(self._scripts.tidy, account, self._now(), after, EXAMINED))
 
     def accounts(self) -> list[str]:
         """Every account that ever had a change."""
@@ -79,34 +93,6 @@ class RedisStore:
         with available():
             row = self._client.hgetall(self._key(account, f"job:{job_id}"))
         return wire.job(account, job_id, row) if row else None
-
-    def jobs(self, account: str, *, state: str = "", limit: int = 50, cursor: str = "") -> Page:
-        """Jobs, newest first; the cursor is an acceptance number, and a page examines at most EXAMINED entries."""
-        below = f"({int(cursor)}" if cursor else "+inf"
-        with available():
-            entries: list[tuple[bytes, float]] = self._client.zrange(
-                self._key(account, "jobs"),
-                below,
-                "-inf",
-                desc=True,
-                byscore=True,
-                offset=0,
-                num=EXAMINED if state else limit,
-                withscores=True,
-            )
-            pipeline = self._client.pipeline(transaction=False)
-            for member, _ in entries:
-                pipeline.hgetall(self._key(account, f"job:{member.decode()}"))
-            rows = pipeline.execute()
-        found, last = list[JobRecord](), ""
-        for (member, score), row in zip(entries, rows, strict=True):
-            if row and (not state or row[b"s"].decode() == state):
-                found.append(wire.job(account, member.decode(), row))
-            last = str(int(score))
-            if len(found) == limit:
-                break
-        exhausted = len(entries) < (EXAMINED if state else limit) and len(found) < limit
-        return Page(tuple(found), "" if exhausted else last)
 
     def batch(self, account: str, label: str) -> Mapping[str, int]:
         """Counts of a batch label."""
@@ -142,8 +128,7 @@ class RedisStore:
 
     def failed(self, account: str, *, limit: int) -> list[str]:
         """Ids of failed jobs, oldest first."""
-        with available():
-            return [member.decode() for member in self._client.zrange(self._key(account, "failed"), 0, limit - 1)]
+        return [member.decode() for member in self._run(self._scripts.failed, account, limit)]
 
     def paused(self, account: str) -> Pause | None:
         """Why the account is stopped, if it is."""
@@ -151,26 +136,25 @@ class RedisStore:
 
     def pause(self, account: str, pause: Pause) -> None:
         """Stop the account by hand."""
-        with available():
-            self._client.hset(self._key(account, "pause"), mapping=pause._asdict())
+        self._run(self._scripts.stop, account, self._now(), pause.reason, pause.detail, pause.until, pause.fingerprint)
 
     def resume(self, account: str) -> bool:
         """Let it go on; whether it was paused."""
         stopped = self.paused(account) is not None
         with available():
-            self._client.delete(self._key(account, "pause"))
+            self._client.delete(self._key(account, "pause"), self._key(account, "wake"))
         return stopped
 
     def _counts(self, account: str, key: str) -> dict[str, int]:
         with available():
-            return {name.decode(): int(value) for name, value in self._client.hgetall(self._key(account, key)).items()}
+            return {name.decode(): int(value) for name, value in self._client.hgetall(self._key(account, key)).items() if value != b"0"}
 
     def _register(self, account: str) -> None:
-        """Before the account's first change, so that the sweep knows every account that has one."""
+        """Before the account's first change, or with a later one: in a cluster its node may be up and the registry's down."""
         if account not in self._registered:
-            with available():
+            with suppress(StoreUnavailable), available():
                 self._client.sadd(keys.accounts(self._prefix), account)
-            self._registered.add(account)
+                self._registered.add(account)
 
     def _key(self, account: str, name: str) -> str:
         return f"{keys.base(self._prefix, account)}:{name}"

@@ -39,19 +39,9 @@ _info = msgspec.json.Decoder(dict[str, str]).decode
 
 def submission(entry: Submission) -> tuple[object, ...]:
     """One entry of accept.lua."""
-    change = entry.change
-    fields: list[object] = [
-        "a",
-        change.action,
-        "t",
-        change.type,
-        "p",
-        _ids(change.parents),
-        "c",
-        _ids(change.children),
-        "e",
-        entry.event_id,
-    ]
+    change, event = entry.change, keys.event(entry.change.source, entry.event_id)
+    about = ["a", change.action, "t", change.type, "p", _ids(change.parents), "c", _ids(change.children)]
+    fields = [*about, "e", entry.event_id, "k", event]
     if change.info:
         fields += ["i", encode(dict(change.info)).decode()]
     for name, value in (("u", change.source), ("b", change.batch), ("g", " ".join(entry.firsts))):
@@ -59,7 +49,7 @@ def submission(entry: Submission) -> tuple[object, ...]:
             fields += [name, value]
     return (
         entry.job,
-        keys.event(change.source, entry.event_id),
+        event,
         "" if entry.redelivered else change.fingerprint,
         0 if change.occurred_at is None else max(1, change.occurred_at),  # 0 asks for now
         len(change.parents) * len(change.children),
@@ -230,8 +220,8 @@ def _mention(entry: Settled, request_id: str) -> str:
     return f"{entry.result} {why}".strip()
 
 
-def _ids(ids: Iterable[int]) -> str:
-    return ",".join(map(str, ids))
+def _ids(ids: tuple[int, ...]) -> str:
+    return str(ids[0]) if len(ids) == 1 else ",".join(map(str, ids))
 
 
 def _numbers(text: bytes) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from worker.testing.clock import FakeClock, steady
 from worker.testing.lease import MemoryLease
+from worker.testing.questions import MemoryQuestions
 from worker.testing.store import MemoryStore
 
-__all__ = ["FakeClock", "MemoryLease", "MemoryStore", "steady"]
+__all__ = ["FakeClock", "MemoryLease", "MemoryQuestions", "MemoryStore", "steady"]

@@ -4,6 +4,7 @@ import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ from worker.planner.answer import Settled
 from worker.planner.case import Doubt, Open
 from worker.planner.fold import NOTHING, Known
 from worker.ports import Begun, JobRecord, JobState, Mention, OpenWrite, Pause, Record, RequestRecord, Side, Taken, Writes
-from worker.store.bounds import Keep
+from worker.store.bounds import EXAMINED, Keep
 
 FOREVER: Final = sys.maxsize  # µs
 HISTORY: Final = 40  # jobs remembered per relation
@@ -139,6 +140,12 @@ class Account:
             self.pause = None
         return self.pause
 
+    def stop(self, pause: Pause, now: int) -> None:
+        """Pause it; a pause that a person has to end is not shortened by one that ends by itself."""
+        held = self.paused(now)
+        if not held or held.until or not pause.until:
+            self.pause = pause._replace(since=now)
+
     def next_due(self, now: int, window: int) -> int | None:
         """When there is work: at once for what a dead worker left, for the inbox when its head has waited for company."""
         moments = [*self.due.values(), *([now] if self.journal else [])]
@@ -155,6 +162,14 @@ class Account:
         del self.jobs[job_id]
         self.events.pop((job.record.source, job.record.event_id), None)
         return None
+
+    def waiting(self, now: int) -> list[str]:
+        """The failed jobs that wait for a decision, oldest first."""
+        return [job_id for job_id in sorted(self.failed, key=self.failed.__getitem__) if self.job(job_id, now)]
+
+    def open_jobs(self) -> dict[str, int]:
+        """The jobs that have left the inbox, by state."""
+        return Counter(job.record.state for job in self.jobs.values() if job.record.state in ("sending", "retrying", "verifying"))
 
     def memory(self, relation: Relation, now: int) -> Memory | None:
         """A memory that is not forgotten."""
@@ -182,6 +197,17 @@ class Account:
     def _is_known(self, relation: Relation, now: int) -> bool:
         memory = self.memory(relation, now)
         return memory is not None and memory.known is not None
+
+    def tidy(self, after: int, now: int) -> int:
+        """Let the indexes forget what is forgotten; the number to go on after."""
+        self.paused(now)
+        numbers = list(islice((number for number in self.index if number > after), EXAMINED))
+        for number in numbers:
+            if not self.job(self.index[number], now):
+                self.failed.pop(self.index.pop(number), None)
+        for request in list(takewhile(lambda name: now >= self.requests[name].ends, self.requests)):
+            del self.requests[request]
+        return numbers[-1] if len(numbers) == EXAMINED else 0
 
     # --- writing
 
@@ -248,8 +274,7 @@ class Account:
         job.ends = now + _us(self.keep.failed if state == "failed" else self.keep.finished)
         self.counts[state] += 1
         if state == "failed":
-            self.failed = {job_id: at for job_id, at in self.failed.items() if at > now - _us(self.keep.failed)}
-            self.failed[job.record.id] = now
+            self.failed[job.record.id] = job.number
         if job.record.batch:
             self._count_out(self.batch(job.record.batch, now), state, now)
 

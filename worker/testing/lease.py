@@ -8,7 +8,7 @@ from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.values import Request
 from worker.ports import SOON, Begun, Neighbours, Pause, Record, Side, Taken, Work, Writes
-from worker.store.bounds import EXAMINED, LEASE
+from worker.store.bounds import LEASE
 from worker.testing.account import Account, Hand, Holding, Sent, Wake
 
 SECOND = 1_000_000
@@ -72,29 +72,32 @@ class MemoryLease:
 
     def stop(self, pause: Pause) -> None:
         """Pause the account; a pause that a person has to end is not shortened by one that ends by itself."""
-        stopped = self._state.paused(self._now())
-        if not stopped or stopped.until or not pause.until:
-            self._state.pause = pause._replace(since=self._now())
+        self._state.stop(pause, self._now())
 
     def renew(self) -> None:
         """Hold it for another while."""
         self._mine().held = Holding(self._holder, self._now() + round(LEASE * SECOND))
 
-    def release(self, *, window: float = 0.0) -> float | None:
+    def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
         """Give it back; seconds until work is next due, None if there is none."""
         state, now = self._mine(), self._now()
         state.held = None
         if state.hand:
             state.hand = None if state.hand.full else state.hand._replace(holder="")
-        self._trim_index()
         due = state.next_due(now, round(window * SECOND))
-        stopped = state.paused(now) if due is not None else None
-        if due is None or (stopped and not stopped.until):
+        if due is None:
+            state.hand = None
             return None
-        rest = max(0, due - now, stopped.until - now if stopped else 0)
-        if rest <= SOON * SECOND:
-            state.wake = Wake(now, rest + 2 * SECOND)
-        return rest / SECOND
+        stopped = state.paused(now)
+        if stopped and not stopped.until:
+            return None
+        pace = round(rest * SECOND)
+        after = max(0, due - now, stopped.until - now if stopped else 0, pace)
+        if after <= SOON * SECOND:
+            state.wake = Wake(now, after + 2 * SECOND)
+        elif pace > 0:
+            state.wake = Wake(now, pace)
+        return after / SECOND
 
     def _mine(self) -> Account:
         if self._state.holder(self._now()) != self._holder:
@@ -124,14 +127,6 @@ class MemoryLease:
         first = _sorted(sides, "first")
         earliest = min((due.get(relation, 0) for relation in first), default=0)
         return Neighbours(first, earliest, self._state.arriving[guard], _sorted(sides, "held"))
-
-    def _trim_index(self) -> None:
-        """Forget the oldest jobs' numbers once the jobs are forgotten."""
-        state, now = self._state, self._now()
-        for number, job_id in list(state.index.items())[:EXAMINED]:
-            if state.job(job_id, now):
-                break
-            del state.index[number]
 
 
 def _limit(hand: Hand | None, holder: str, most: int) -> int:

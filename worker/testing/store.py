@@ -1,13 +1,12 @@
 """The status store in memory: the same answers as the one on Redis, by a clock that is handed in. For one thread."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from typing import Literal
 
 from worker.contract import Relation
 from worker.errors import BacklogFull
-from worker.ports import Accepted, JobRecord, Mention, Page, Pause, Receipt, Record, Refused, RequestRecord, Submission
-from worker.store.bounds import EXAMINED, LEASE, SWEEP_DELAY, Keep
+from worker.ports import NOBODY, Accepted, JobRecord, Mention, Pause, Receipt, Record, Refused, RequestRecord, Submission
+from worker.store.bounds import LEASE, SWEEP_DELAY, Keep
 from worker.testing.account import FOREVER, RESULTS, Account, Holding, Job, Wake, replace
 from worker.testing.lease import SECOND, MemoryLease
 
@@ -48,9 +47,13 @@ class MemoryStore:
         state.held, state.wake = Holding(holder, now + round(LEASE * SECOND)), None
         return MemoryLease(account, holder, state, self._now)
 
-    def due(self, accounts: Sequence[str]) -> list[str]:
+    def due(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
         """The accounts that a flush message should be sent for now."""
-        return [account for account in accounts if _is_due(self._state(account), self._now())]
+        return [account for account in accounts if _is_due(self._state(account), self._now(), credentials.get(account, ""))]
+
+    def tidy(self, account: str, after: int = 0) -> int:
+        """Let the account's indexes forget what is forgotten; where to go on."""
+        return self._state(account).tidy(after, self._now())
 
     def accounts(self) -> list[str]:
         """Every account that ever had a change."""
@@ -61,28 +64,15 @@ class MemoryStore:
         job = self._state(job_id.rpartition("-")[0]).job(job_id, self._now())
         return job.record if job else None
 
-    def jobs(self, account: str, *, state: str = "", limit: int = 50, cursor: str = "") -> Page:
-        """Jobs, newest first; the cursor is an acceptance number."""
-        held, now, below = self._state(account), self._now(), int(cursor) if cursor else FOREVER
-        most = EXAMINED if state else limit
-        numbers = list(islice((number for number in reversed(held.index) if number < below), most))
-        found: list[JobRecord] = []
-        for number in numbers:
-            job = held.job(held.index[number], now)
-            if job and state in ("", job.record.state):
-                found.append(job.record)
-            if len(found) == limit:
-                return Page(tuple(found), str(number))
-        return Page(tuple(found), str(numbers[-1]) if len(numbers) == most else "")
-
     def batch(self, account: str, label: str) -> Mapping[str, int]:
         """Counts of a batch label."""
-        return dict(self._state(account).batch(label, self._now()).counts)
+        return {name: count for name, count in self._state(account).batch(label, self._now()).counts.items() if count}
 
     def counts(self, account: str) -> Mapping[str, int]:
         """The account's counters, with what is waiting now."""
         state = self._state(account)
-        return {**state.counts, "backlog": len(state.inbox), "open": len(state.opens)}
+        counts = {name: count for name, count in state.counts.items() if count} | state.open_jobs()
+        return {**counts, "backlog": len(state.inbox), "open": len(state.opens)}
 
     def mentions(self, account: str, relation: Relation) -> tuple[Record, tuple[Mention, ...]]:
         """What is kept of a relation, and the jobs that named it, oldest first."""
@@ -114,8 +104,7 @@ class MemoryStore:
 
     def failed(self, account: str, *, limit: int) -> list[str]:
         """Ids of failed jobs, oldest first."""
-        failed = self._state(account).failed
-        return sorted(failed, key=lambda job_id: (failed[job_id], job_id))[:limit]
+        return self._state(account).waiting(self._now())[:limit]
 
     def paused(self, account: str) -> Pause | None:
         """Why the account is stopped, if it is."""
@@ -123,12 +112,12 @@ class MemoryStore:
 
     def pause(self, account: str, pause: Pause) -> None:
         """Stop the account by hand."""
-        self._state(account).pause = pause
+        self._state(account).stop(pause, self._now())
 
     def resume(self, account: str) -> bool:
         """Let it go on; whether it was paused."""
         stopped = self.paused(account)
-        self._state(account).pause = None
+        self._state(account).pause = self._state(account).wake = None
         return stopped is not None
 
     def _state(self, account: str) -> Account:
@@ -224,9 +213,10 @@ def _woken(state: Account, now: int) -> bool:
     return True
 
 
-def _is_due(state: Account, now: int) -> bool:
+def _is_due(state: Account, now: int, fingerprint: str) -> bool:
     """Whether there is work now that nobody holds and no message waits for; marks one as sent, for twice as long as the last."""
-    if state.holder(now) or state.paused(now):
+    stopped = state.paused(now)
+    if state.holder(now) or (stopped and not stopped.ends_with(fingerprint)):
         return False
     if not (state.inbox or state.journal or any(at <= now for at in state.due.values())):
         return False

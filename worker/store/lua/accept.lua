@@ -5,11 +5,18 @@
 -- Invariant: all or nothing; the same call again writes nothing and answers the same; a job is in the inbox exactly when it is new.
 local base, now, oldest = KEYS[1], clock(ARGV[1]), tonumber(ARGV[3])
 local submissions = cmsgpack.unpack(ARGV[4])
-local AHEAD = 300 * 1000000
+local AHEAD, AT_ONCE = 300 * 1000000, 1000
 local seen, fresh, duplicates, refusals = {}, {}, {}, {}
 
+-- One command for many keys: a call costs more than what it does.
+for first = 1, #submissions, AT_ONCE do
+  local events = {}
+  for i = first, math.min(first + AT_ONCE - 1, #submissions) do events[#events + 1] = base .. ':event:' .. submissions[i][2] end
+  for i, known in ipairs(redis.call('MGET', unpack(events))) do seen[submissions[first + i - 1][2]] = known or nil end
+end
+
 for i, s in ipairs(submissions) do
-  local known = seen[s[2]] or redis.call('GET', base .. ':event:' .. s[2])
+  local known = seen[s[2]]
   if known then
     local job, fingerprint = string.match(known, '^(%S+) (.*)$')
     if s[3] ~= '' and fingerprint ~= s[3] then refusals[#refusals + 1] = {i - 1, 'conflict', job}
@@ -25,25 +32,22 @@ if #refusals > 0 then return {'refused', refusals} end
 if #fresh == 0 then return {'ok', 0, duplicates} end
 if redis.call('LLEN', base .. ':inbox') + #fresh > tonumber(ARGV[2]) then return {'full'} end
 
-local number = redis.call('HINCRBY', base .. ':counts', 'accepted', #fresh) - #fresh
-local ids, scores, labels = {}, {}, {}
+local number, text = redis.call('HINCRBY', base .. ':counts', 'accepted', #fresh) - #fresh, us(now)
+local ids, scores, events, labels = {}, {}, {}, {}
 for i, s in ipairs(fresh) do
-  local occurred = (s[4] > 0 and s[4] < now) and s[4] or now
-  local fields = s[8]
-  for _, value in ipairs({'s', 'queued', 'n', us(now), 'o', us(occurred), 'q', number + i, 'r', s[5], 'z', s[5], 'k', s[2]}) do
-    fields[#fields + 1] = value
-  end
-  redis.call('HSET', base .. ':job:' .. s[1], unpack(fields))
-  redis.call('SET', base .. ':event:' .. s[2], s[1] .. ' ' .. s[3])
+  local job, event, occurred = s[1], s[2], (s[4] > 0 and s[4] < now) and us(s[4]) or text
+  redis.call('HSET', base .. ':job:' .. job, 's', 'queued', 'n', text, 'o', occurred, 'q', number + i, 'r', s[5], 'z', s[5], unpack(s[8]))
   for _, guard in ipairs(s[7]) do redis.call('HINCRBY', base .. ':arriving', guard, 1) end
   if s[6] ~= '' then labels[s[6]] = (labels[s[6]] or 0) + 1 end
-  ids[#ids + 1] = s[1]
-  scores[#scores + 1] = number + i
-  scores[#scores + 1] = s[1]
-  if #ids == 1000 or i == #fresh then
+  local n = #ids
+  ids[n + 1] = job
+  scores[2 * n + 1], scores[2 * n + 2] = number + i, job
+  events[2 * n + 1], events[2 * n + 2] = base .. ':event:' .. event, seen[event]
+  if n + 1 == AT_ONCE or i == #fresh then
     redis.call('RPUSH', base .. ':inbox', unpack(ids))
     redis.call('ZADD', base .. ':jobs', unpack(scores))
-    ids, scores = {}, {}
+    redis.call('MSET', unpack(events))
+    ids, scores, events = {}, {}, {}
   end
 end
 for label, count in pairs(labels) do

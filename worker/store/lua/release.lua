@@ -1,15 +1,12 @@
 #!lua flags=allow-oom
--- release(base; now, token, soon µs, window µs) → µs until work is next due, -1 when there is none, or 'lost'
+-- release(base; now, token, soon µs, window µs, rest µs) → µs until work is next due, -1 when there is none, or 'lost'
 -- Invariant: work that is due within `soon` leaves with a wake mark, so its message is sent once; later work is the sweep's.
+-- Nobody is woken before an account's rest is over.
 local base, now = KEYS[1], clock(ARGV[1])
 if redis.call('HGET', base .. ':lease', 'token') ~= ARGV[2] then return 'lost' end
 if redis.call('HGET', base .. ':work', 'full') == '1' then redis.call('DEL', base .. ':work')
 else redis.call('HDEL', base .. ':work', 'held') end
 redis.call('DEL', base .. ':lease')
-for _, job in ipairs(redis.call('ZRANGE', base .. ':jobs', 0, 999)) do -- the index forgets what was forgotten, oldest first
-  if redis.call('EXISTS', base .. ':job:' .. job) == 1 then break end
-  redis.call('ZREM', base .. ':jobs', job)
-end
 local due = tonumber(redis.call('ZRANGE', base .. ':due', 0, 0, 'WITHSCORES')[2])
 if redis.call('HLEN', base .. ':journal') > 0 then due = now end
 local waiting = redis.call('LINDEX', base .. ':inbox', 0)
@@ -17,12 +14,17 @@ if waiting then -- it has waited for company since it was accepted
   local since = tonumber(redis.call('HGET', base .. ':job:' .. waiting, 'n') or 0)
   due = math.min(due or math.huge, since + tonumber(ARGV[4]))
 end
-if not due then return '-1' end
+if not due then
+  redis.call('DEL', base .. ':work') -- nothing is left that could have killed a worker
+  return '-1'
+end
 local stopped = pause(base, now)
 if stopped then
   if stopped[4] == '0' then return '-1' end
   due = math.max(due, tonumber(stopped[4]))
 end
-local rest = math.max(0, due - now)
-if rest <= tonumber(ARGV[3]) then wake(base, now, rest + 2000000) end
+local pace = tonumber(ARGV[5])
+local rest = math.max(0, due - now, pace)
+if rest <= tonumber(ARGV[3]) then wake(base, now, rest + 2000000)
+elseif pace > 0 then wake(base, now, pace) end
 return us(rest)

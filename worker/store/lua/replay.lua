@@ -6,13 +6,12 @@ local base, now, back, fresh = KEYS[1], clock(ARGV[1]), {0}, 0
 for i = 2, #ARGV do
   local id, key = ARGV[i], base .. ':job:' .. ARGV[i]
   local state, failed, count, event, batch, guards, again = unpack(redis.call('HMGET', key, 's', 'fr', 'fa', 'k', 'b', 'g', 'ag'))
-  if not state then redis.call('ZREM', base .. ':failed', id) end -- forgotten meanwhile
+  if state ~= 'queued' then drop_failure(base, id) end -- also one that was forgotten meanwhile
   if state == 'failed' then
     redis.call('HSET', key, 's', 'queued', 'ag', failed, 'r', count, 'fa', 0)
     redis.call('HDEL', key, 'fr', 'x', 'f')
     redis.call('PERSIST', key)
     redis.call('PERSIST', base .. ':event:' .. event)
-    redis.call('ZREM', base .. ':failed', id)
     redis.call('HINCRBY', base .. ':counts', 'failed', -1)
     redis.call('HINCRBY', base .. ':counts', 'relations_failed', -count)
     if batch then

@@ -1,0 +1,90 @@
+"""Laws of a long life: whatever was done, nothing is kept for ever but the registry and the counters."""
+
+import random
+import time
+
+import pytest
+import redis
+from world import INFO, World, change
+
+from ops.simulator import FaultPlan, Records
+from worker.config import Settings
+from worker.contract import Change
+from worker.ports import Pause
+from worker.store.bounds import EXAMINED, Keep
+from worker.store.redis import RedisStore
+from worker.wiring import Runtime
+
+ACCOUNTS = ("acme", "bart")
+KEEP = Keep(finished=0.3, failed=0.6)  # seconds of the server's own clock, which no test can move
+TYPES = ("estate:address:contactPerson", "estate:address:buyer", "calendar:address", "estate:estateUnit")
+PATIENCE = 60.0
+
+
+def one(dice: random.Random, number: int) -> Change:
+    """Any change, some about a record that is not there."""
+    name = dice.choice(TYPES)
+    action = dice.choice(("create", "create", "delete", *(("modify",) if name == "calendar:address" else ())))
+    info = ((INFO, dice.choice(("gesendet", "bestätigt"))),) if action == "modify" else ()
+    children = dice.sample(range(900, 910), dice.choice((1, 1, 3)))
+    more = {"batch": dice.choice(("", "monday", "tuesday")), "event_id": f"event-{number}", "account": dice.choice(ACCOUNTS)}
+    return change(action, name, dice.randrange(501, 504), *children, info=info, **more)
+
+
+def live(world: World, dice: random.Random, count: int) -> None:
+    """Changes in bursts, faults, pauses, and a replay of what failed; all done in the end."""
+    for number in range(count):
+        world.accept(one(dice, number))
+        if dice.random() < 0.1:
+            world.flush(dice.choice(ACCOUNTS))
+            world.clock.sleep(dice.random() * 8)
+        if dice.random() < 0.02:
+            world.store.pause(dice.choice(ACCOUNTS), Pause("clock", until=world.clock.now() + 5_000_000))
+    world.drain()
+    for account in ACCOUNTS:
+        world.intake.replay(account, world.store.failed(account, limit=50))
+    world.drain()
+
+
+def names(client: redis.Redis) -> set[str]:
+    return {key.decode() for key in client.keys("*")}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_when_all_is_forgotten_there_are_as_many_keys_as_before(redis_client: redis.Redis, seed: int) -> None:
+    world = World(
+        lambda now: RedisStore(redis_client, "test", now=now, keep=lambda _: KEEP),
+        accounts=ACCOUNTS,
+        faults=FaultPlan.random(seed, 0.2),
+        records=Records(missing=frozenset({("address", 903)})),
+    )
+    live(world, random.Random(seed), 150)
+    assert any(name.startswith("test:{acme}:request:") for name in names(redis_client))
+    for_ever = {"test:accounts", "test:{acme}:counts", "test:{bart}:counts"}
+    deadline = time.monotonic() + PATIENCE
+    while names(redis_client) != for_ever and time.monotonic() < deadline:
+        for account in ACCOUNTS:  # as the sweep does, whether or not there is ever work again
+            world.store.tidy(account)
+        time.sleep(0.02)
+    assert names(redis_client) == for_ever
+
+
+def test_an_old_job_that_lives_on_does_not_keep_the_index_from_forgetting_the_rest(redis_client: redis.Redis) -> None:
+    store = RedisStore(redis_client, "test")
+    numbers = range(1, 2 * EXAMINED + 2)
+    redis_client.zadd("test:{acme}:jobs", {f"acme-{number}": number for number in numbers})
+    redis_client.hset("test:{acme}:job:acme-1", "s", "failed")
+    first = store.tidy("acme")
+    second = store.tidy("acme", first)
+    assert (first, second, store.tidy("acme", second)) == (EXAMINED, 2 * EXAMINED, 0)
+    assert redis_client.zrange("test:{acme}:jobs", 0, -1) == [b"acme-1"]
+
+
+def test_the_sweep_tidies_also_what_belongs_to_an_account_that_left_the_settings(redis_client: redis.Redis, redis_url: str) -> None:
+    runtime = Runtime(Settings(redis_url=redis_url, prefix="test"), wake=lambda *_: None)
+    redis_client.sadd("test:accounts", "gone")
+    redis_client.zadd("test:{gone}:jobs", {f"gone-{number}": number for number in range(1, EXAMINED + 2)})
+    for _ in range(2):
+        runtime.sweep()
+    runtime.client.close()
+    assert names(redis_client) == {"test:accounts"}

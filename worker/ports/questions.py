@@ -1,0 +1,25 @@
+"""What people and monitors ask of the status store; nothing here is on the way of a change."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from worker.ports.records import Failure, Filter, JobState, Page, RequestPage
+
+
+class Questions(Protocol):
+    """Each answer examines a bounded number of entries, however many jobs there are."""
+
+    def find(self, account: str, wanted: Filter, *, limit: int = 50, cursor: str = "") -> Page:
+        """Jobs that fit, newest first; a page may hold few or none and still have a next one."""
+
+    def states(self, account: str) -> Mapping[str, int]:
+        """Jobs by state: those open now, those that ended since the account's beginning, and `unresolved` failures."""
+
+    def states_of(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
+        """The states of these jobs, of one account or of several; what is not there (any more) is left out."""
+
+    def failures(self, account: str) -> Sequence[Failure]:
+        """What waits for a decision, by error and type, the most jobs first."""
+
+    def requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:
+        """What was sent and answered, newest first."""
