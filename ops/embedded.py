@@ -105,11 +105,13 @@ def _bundled() -> str | None:
         return None
 
 
-def start(binary: str, directory: Path, *, persist: Persist, ports: Iterable[int]) -> Server:
-    """A server of our own on the first of `ports` that nobody else has taken."""
+def start(
+    binary: str, directory: Path, *, persist: Persist, ports: Iterable[int], head: tuple[str, ...] = (), options: tuple[str, ...] = ()
+) -> Server:
+    """A server of our own on the first of `ports` that nobody else has taken; `head` and `options` stand around our own options."""
     failure: StartFailed | None = None
     for port in ports:
-        url, command = f"redis://127.0.0.1:{port}/0", (binary, *_options(directory, persist=persist, port=port))
+        url, command = f"redis://127.0.0.1:{port}/0", (binary, *head, *_options(directory, persist=persist, port=port), *options)
         try:
             return Server(url, _boot(command, log=directory / "server.log", url=url))
         except StartFailed as error:

@@ -21,6 +21,7 @@ from celery import Celery
 from ops import embedded
 from ops.processes import Process, free_port
 from worker.config import Settings
+from worker.server import broker
 from worker.wiring import Runtime, settings_of
 
 Part = Literal["worker", "beat", "api"]
@@ -74,12 +75,18 @@ occurred_at = "timestamp"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What to start: accounts, their limits (keys of `[defaults]`), which parts, and on which ports (0: any free one)."""
+    """What to start: accounts, their limits (keys of `[defaults]`), which parts, and on which ports (0: any free one).
+
+    `store` and `broker` are the URLs of servers that run already; without them the stack has one server of its own for both.
+    """
 
     accounts: tuple[str, ...] = ("nord", "sued", "west")
     defaults: Mapping[str, Any] = field(default_factory=lambda: QUICK)
     parts: tuple[Part, ...] = PARTS
+    store: str = ""
+    broker: str = ""
     concurrency: int = 2
+    workers: int = 1
     api_port: int = 0
     simulator_port: int = 0
 
@@ -134,8 +141,9 @@ class Stack:
 
     def celery(self) -> Celery:
         """A bare Celery app on the broker, as any producer has one: it knows the names of our tasks and no code of ours."""
-        app = Celery(broker=self.redis_url)
-        app.conf.update(task_ignore_result=True, broker_connection_timeout=5.0)
+        url, options = broker(self.broker_url)
+        app = Celery(broker=url)
+        app.conf.update(task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options)
         return app
 
     def runtime(self, *, wakes: bool = True) -> Runtime:
@@ -158,10 +166,15 @@ class Stack:
         """The parts that are not running any more."""
         return [name for name, process in self.processes.items() if not process.running]
 
-    def replace(self, part: Part) -> None:
+    def replace(self, part: str) -> None:
         """Kill a part with SIGKILL and start it again, as a supervisor would; it may take a while to answer."""
         self.processes[part].kill()
         self._launch(part, self._commands(int(self.url.rpartition(":")[2]))[part])
+
+    def kill(self) -> None:
+        """End every part by SIGKILL: the fastest way out for a test that is done."""
+        for process in self.processes.values():
+            process.kill()
 
     def log(self, name: str) -> Path:
         """Where a part writes its log."""
@@ -171,8 +184,11 @@ class Stack:
 
     def _ground(self, say: Callable[[str], None]) -> None:
         self.http = self._ends.enter_context(httpx.Client(timeout=10.0, trust_env=False))
-        self.server = self._ends.enter_context(embedded.server(self.directory / "redis", persist="everysec"))
-        self.redis_url = self.server.url
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not self.shape.store:
+            self.server = self._ends.enter_context(embedded.server(self.directory / "redis", persist="everysec"))
+        self.redis_url = self.shape.store or self.server.url
+        self.broker_url = self.shape.broker or self.redis_url
         say(f"Redis server       {self.redis_url}")
         port = self.shape.simulator_port or free_port()
         self.simulator = f"http://127.0.0.1:{port}"
@@ -193,7 +209,7 @@ class Stack:
             "DEMO_WEBHOOK_SECRET": self.webhook_secret,
             "RELATIONS_CONFIG": str(self.directory / "relations.toml"),
             "RELATIONS_REDIS_URL": self.redis_url,
-            "RELATIONS_BROKER_URL": self.redis_url,
+            "RELATIONS_BROKER_URL": self.broker_url,
             "RELATIONS_API_URL": f"{self.simulator}/api/stable/api.php",
             "RELATIONS_PREFIX": "relations",
             "RELATIONS_LOG": "json",
@@ -205,12 +221,12 @@ class Stack:
         self.settings()  # what is wrong with them is said once, and here
         port = self.shape.api_port or free_port()
         self.url = f"http://127.0.0.1:{port}"
-        commands = self._commands(port)
-        for name in self.shape.parts:
-            self._launch(name, commands[name])
+        for name, command in self._commands(port).items():
+            if name.partition("-")[0] in self.shape.parts:
+                self._launch(name, command)
         probes = {"worker": self._worker_answers, "beat": self._beat_keeps_time, "api": lambda: self._answers(f"{self.url}/readyz")}
         lines = {
-            "worker": f"Celery worker      {self.shape.concurrency} processes",
+            "worker": f"Celery worker      {self.shape.workers * self.shape.concurrency} processes",
             "beat": "Celery beat",
             "api": f"HTTP intake        {self.url}",
         }
@@ -218,11 +234,14 @@ class Stack:
             self._await(name, probes[name])
             say(lines[name])
 
-    def _commands(self, port: int) -> dict[Part, list[str]]:
+    def _commands(self, port: int) -> dict[str, list[str]]:
+        """What to run, by name; the workers beside the first are `worker-2` and so on."""
         celery = [sys.executable, "-m", "celery", "-A", "worker.app"]
         options = ["-c", str(self.shape.concurrency), "-l", "INFO", "--without-gossip", "--without-mingle"]
+        worker = [*celery, "worker", "-Q", QUEUES, *options]
         return {
-            "worker": [*celery, "worker", "-Q", QUEUES, *options],
+            "worker": worker,
+            **{f"worker-{n}": [*worker, "-n", f"worker-{n}@%h"] for n in range(2, self.shape.workers + 1)},
             "beat": [*celery, "beat", "-l", "INFO", "-s", str(self.directory / "schedule")],
             "api": [sys.executable, "-m", "ops.cli", "api", "--host", "127.0.0.1", "--port", str(port)],
         }
@@ -242,7 +261,7 @@ class Stack:
 
     def _worker_answers(self) -> bool:
         with self.celery() as app:
-            return bool(app.control.ping(timeout=0.5, limit=1))
+            return len(app.control.ping(timeout=0.5, limit=self.shape.workers) or ()) == self.shape.workers
 
     def _beat_keeps_time(self) -> bool:
         return any(self.directory.glob("schedule*"))  # it keeps there what it has sent

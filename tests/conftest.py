@@ -8,6 +8,7 @@ import redis
 from hypothesis import settings
 
 from ops import embedded
+from worker.server import connect
 
 settings.register_profile("quick", max_examples=50, deadline=None, derandomize=False, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2000)
@@ -23,11 +24,12 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.
 
 
 @pytest.fixture
-def redis_client(redis_server: embedded.Server) -> Iterator[redis.Redis]:
-    """A client, answers as bytes, of a database that is empty when the test begins."""
-    with redis.Redis.from_url(redis_server.url) as client:
-        client.flushall()
-        yield client
+def redis_client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    """A client, answers as bytes, of a database that is empty when the test begins; STORE_URL names another than the session's own."""
+    client = connect(os.environ.get("STORE_URL") or request.getfixturevalue("redis_server").url)
+    client.flushall()
+    yield client
+    client.close()
 
 
 @pytest.fixture

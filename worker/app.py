@@ -5,30 +5,37 @@ A message is a wake-up and a unit of scheduling, never the only copy of a change
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import InvalidTaskError
 from celery.signals import setup_logging
+from celery.worker.request import Request
+from celery.worker.strategy import default
 from kombu import Queue
+from kombu.transport.redis import Channel, QoS
 
 from worker import log
 from worker.config import Settings
 from worker.errors import InvalidSettings
-from worker.server import Sentinels
+from worker.server import AMQP, broker
 from worker.wiring import settings_of
 
 QUEUES = ("relations.intake", "relations.flush", "relations.ops")
 SWEEP = 2.0  # seconds between sweeps
+DEEPEST = 20  # levels of lists and objects in a message; a list of changes has five
 
 
 def configure(app: Celery, settings: Settings) -> None:
     """Set everything that reliability rests on."""
     longest = max((account.timeout for account in settings.accounts.values()), default=30.0)
+    url, options = broker(settings.broker_url)
     app.conf.update(
-        broker_url=broker(settings.broker_url),
+        broker_url=url,
         broker_connection_retry_on_startup=True,
-        broker_transport_options=_transport(settings.broker_url, longest),
+        broker_transport_options=options | _transport(url, longest),
         task_queues=[Queue(name) for name in QUEUES],
         task_default_queue="relations.ops",
         task_routes={"relations.accept": "relations.intake", "relations.flush": "relations.flush"},
@@ -36,7 +43,7 @@ def configure(app: Celery, settings: Settings) -> None:
         task_acks_late=True,
         task_reject_on_worker_lost=False,  # true makes a poison message an endless loop
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
+        worker_disable_prefetch=not url.startswith(AMQP),  # it keeps its own count of what it hands out
         task_ignore_result=True,  # the status store is ours
         task_serializer="json",
         accept_content=["json"],
@@ -50,21 +57,70 @@ def configure(app: Celery, settings: Settings) -> None:
     )
 
 
-def broker(url: str) -> str:
-    """The URL in kombu's words: it has its own for Sentinel and for a socket."""
-    if url.startswith("unix://"):
-        return url.replace("unix://", "redis+socket://", 1)
-    if not url.startswith("redis+sentinel://"):
-        return url
-    asked = Sentinels.of(url)
-    access = f"{asked.username or ''}:{asked.password}@" if asked.password else ""
-    return ";".join(f"sentinel://{access}{host}:{port}/{asked.database}" for host, port in asked.hosts)
+def strategy(task: Any, app: Celery, consumer: Any, **more: Any) -> Callable[..., None]:
+    """Celery's way to run a message, for what is one: over another it would end the whole worker, and again when it is redelivered."""
+    run = default(task, app, consumer, **more)
+
+    def careful(message: Any, body: Any, *rest: Any, **how: Any) -> None:
+        if not _is_task(message.payload if body is None else body):
+            raise InvalidTaskError(f"expected arguments, named arguments and options, at most {DEEPEST} levels deep")
+        run(message, body, *rest, **how)
+
+    return careful
+
+
+class Message(Request):
+    """A task's message; one whose headers make no sense is refused like any other that is none."""
+
+    def __init__(self, message: Any, **more: Any) -> None:
+        try:
+            super().__init__(message, **more)
+            _, _ = self.time_limits  # as Celery does later, where nobody catches it
+        except InvalidTaskError:
+            raise
+        except Exception as error:
+            raise InvalidTaskError(f"this is no message of a task: {type(error).__name__}: {error}") from error
+        if not isinstance(self.id, str):
+            raise InvalidTaskError("expected an id that is text")
+
+
+def _is_task(payload: object) -> bool:
+    if isinstance(payload, dict):  # older clients name the parts
+        payload = [payload.get("args", []), payload.get("kwargs", {}), {}]
+    if not isinstance(payload, list | tuple) or len(payload) != 3:
+        return False
+    return isinstance(payload[0], list | tuple) and isinstance(payload[1], dict) and _is_shallow(payload, DEEPEST)
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return levels > 0 and all(_is_shallow(each, levels - 1) for each in inside if isinstance(each, dict | list | tuple))
+
+
+class Unacknowledged(QoS):
+    """Settles messages only over a connection that is there; kombu's own class may end the whole worker over one that broke.
+
+    What is not settled comes back after `visibility_timeout`, to a worker that finds nothing to do.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """The message is done."""
+        if self._is_connected():
+            super().ack(delivery_tag)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Give back what was not acknowledged."""
+        if self._is_connected():
+            super().restore_unacked(client)
+
+    def _is_connected(self) -> bool:
+        return getattr(self.channel.connection, "client", None) is not None
 
 
 def _transport(url: str, longest: float) -> dict[str, Any]:
-    if url.startswith(("amqp", "pyamqp")):
-        return {"confirm_publish": True}
-    options = {
+    if url.startswith(AMQP):
+        return {}
+    return {
         # Longer than any flush, so that a slow one is not delivered twice; a lost one comes back within seconds of it.
         "visibility_timeout": 20.0 + longest + 30.0,
         "unacked_restore_interval": 5,
@@ -74,7 +130,6 @@ def _transport(url: str, longest: float) -> dict[str, Any]:
         "socket_connect_timeout": 5.0,
         "health_check_interval": 10,
     }
-    return options | {"master_name": Sentinels.of(url).service} if url.startswith("redis+sentinel://") else options
 
 
 def _settings() -> Settings:
@@ -88,6 +143,8 @@ def _settings() -> Settings:
 
 settings = _settings()
 app = Celery("relations", include=["worker.tasks"])
+app.Task.Request, app.Task.Strategy = "worker.app:Message", "worker.app:strategy"
+Channel.QoS = Unacknowledged
 configure(app, settings)
 
 

@@ -1,45 +1,87 @@
 """The Redis server as both adapters on it need it: a client from a URL, scripts from files, and its faults in our words.
 
-Knows no keys; those of the store are in `store/keys.py`, the limiter's in `limiter/redis.py`.
+A broker's URL is turned into kombu's words here too, because it is written like the store's. Knows no keys: those of the
+store are in `store/keys.py`, the limiter's in `limiter/redis.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from hashlib import sha1
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, Final, NamedTuple, cast
+from urllib.parse import quote, unquote, urlsplit
 
 from redis import Redis, RedisCluster
 from redis import exceptions as faults
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.commands.core import Script
+from redis.cluster import ClusterNode
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from worker.errors import Fault, InvalidSettings, StoreUnavailable
 
-__all__ = ["Client", "Script", "Sentinels", "available", "connect", "script"]
+__all__ = ["AMQP", "Client", "Script", "available", "broker", "connect", "script"]
 
 Client = Redis
-AWAY: Final = (faults.ConnectionError, faults.TimeoutError, faults.ReadOnlyError, faults.OutOfMemoryError, faults.ClusterError)
+AWAY: Final = (
+    faults.ConnectionError,
+    faults.TimeoutError,
+    faults.ReadOnlyError,
+    faults.OutOfMemoryError,
+    faults.ClusterError,
+    faults.RedisClusterException,  # no node answers, or a slot has none; not one of the client's own RedisErrors
+)
+AMQP: Final = ("amqp://", "amqps://")
+SENTINEL: Final = ("redis+sentinel://", "sentinel://")
 FULL: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS")
 
 
 def connect(url: str) -> Client:
-    """A client for the URL: `redis`, `rediss`, `unix`, `redis+cluster://host:port`, `redis+sentinel://host:port,host:port/service/db`.
+    """A client for the URL: `redis`, `rediss`, `unix`, or `redis+cluster` and `redis+sentinel` with several hosts (`Several`).
 
     It connects at its first command, belongs to the process that made it, and retries a lost answer (R1).
     """
     scheme, options = url.partition("://")[0], _options()
     try:
         if scheme == "redis+cluster":
-            # One script touches one slot, so a cluster client stands in for a plain one wherever we use it.
-            return RedisCluster.from_url(url.replace("redis+cluster", "redis", 1), **options)  # type: ignore[return-value]
+            return _cluster(Several.of(url, port=6379), options)
         if scheme == "redis+sentinel":
-            return _sentinel(url, options)
+            return _sentinel(Several.of(url, port=26379), options)
         return Redis.from_url(url, **options)
     except ValueError as error:
         raise InvalidSettings([Fault("RELATIONS_REDIS_URL", f"cannot be used: {error}")]) from None
+
+
+def broker(url: str) -> tuple[str, dict[str, Any]]:
+    """The URL in kombu's words, and the options of its transport that belong to it: it has its own for Sentinel and for a socket."""
+    if url.startswith(AMQP):
+        return url, {"confirm_publish": True}  # a message counts as sent when the broker has it on disk
+    if url.startswith("unix://"):
+        return url.replace("unix://", "redis+socket://", 1), {}
+    if not url.startswith(SENTINEL):
+        return url, {}
+    asked = Several.of(url, port=26379)
+    access = f"{quote(asked.username or '')}:{quote(asked.password, safe='')}@" if asked.password else ""
+    return ";".join(f"sentinel://{access}{host}:{port}/{asked.database}" for host, port in asked.hosts), {"master_name": asked.service}
+
+
+class Script:
+    """A Lua script, called with its keys and arguments; a server that does not know it is sent the text with the call.
+
+    The text goes to the one server that has the keys. To load it first would take every node of a cluster, and one may be dead.
+    """
+
+    def __init__(self, client: Client, text: str) -> None:
+        self._client: Any = client
+        self._text, self._digest = text, sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, *, keys: Sequence[str], args: Sequence[str | bytes | float]) -> Any:
+        """What it answers."""
+        try:
+            return self._client.evalsha(self._digest, len(keys), *keys, *args)
+        except faults.NoScriptError:
+            return self._client.eval(self._text, len(keys), *keys, *args)
 
 
 def script(client: Client, package: str, name: str, *shared: str) -> Script:
@@ -47,7 +89,7 @@ def script(client: Client, package: str, name: str, *shared: str) -> Script:
     folder = files(package).joinpath("lua")
     head, _, body = folder.joinpath(f"{name}.lua").read_text().partition("\n")
     parts = [head, *(folder.joinpath(f"_{part}.lua").read_text() for part in shared), body]
-    return client.register_script("\n".join(parts))
+    return Script(client, "\n".join(parts))
 
 
 @contextmanager
@@ -73,8 +115,8 @@ def _options() -> dict[str, Any]:
     }
 
 
-class Sentinels(NamedTuple):
-    """What a `redis+sentinel` URL says: who to ask, for which service, and how to get in there."""
+class Several(NamedTuple):
+    """What a URL with several hosts says: `…://user:password@host:port,host:port/service/database`, the last two of a Sentinel only."""
 
     hosts: tuple[tuple[str, int], ...]
     service: str
@@ -83,17 +125,42 @@ class Sentinels(NamedTuple):
     password: str | None
 
     @classmethod
-    def of(cls, url: str) -> "Sentinels":
-        """Read it; raises ValueError."""
+    def of(cls, url: str, *, port: int) -> "Several":
+        """Read it, with `port` where it names none; raises ValueError."""
         parts = urlsplit(url)
         service, _, database = parts.path.strip("/").partition("/")
-        pairs = (pair.partition(":") for pair in parts.netloc.rpartition("@")[2].split(","))
-        hosts = tuple((host, int(port or 26379)) for host, _, port in pairs)
-        return cls(hosts, service or "mymaster", int(database or 0), parts.username, parts.password)
+        pairs = (pair.rpartition(":") if ":" in pair else (pair, "", port) for pair in parts.netloc.rpartition("@")[2].split(","))
+        hosts = tuple((host.strip("[]"), int(number)) for host, _, number in pairs)
+        access = (unquote(word) if word else None for word in (parts.username, parts.password))
+        return cls(hosts, service or "mymaster", int(database or 0), *access)
 
 
-def _sentinel(url: str, options: dict[str, Any]) -> Client:
-    asked = Sentinels.of(url)
+class _Late:
+    """A cluster's client, made when first used: making it asks the nodes who has what, and at our start none may be up yet."""
+
+    def __init__(self, make: Callable[[], RedisCluster]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> RedisCluster:
+        return self._make()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._made, name)
+
+
+def _cluster(asked: Several, options: dict[str, Any]) -> Client:
+    """One script touches one slot, so a cluster's client stands in for a plain one wherever we use it."""
+
+    def make() -> RedisCluster:
+        nodes = [ClusterNode(*host) for host in asked.hosts]  # type: ignore[no-untyped-call]
+        # Slots that nobody serves are their accounts' trouble, not everybody's.
+        return RedisCluster(startup_nodes=nodes, username=asked.username, password=asked.password, require_full_coverage=False, **options)
+
+    return cast(Client, _Late(make))
+
+
+def _sentinel(asked: Several, options: dict[str, Any]) -> Client:
     sentinel: Any = Sentinel(list(asked.hosts), socket_timeout=5.0)  # type: ignore[no-untyped-call]
     access = {"username": asked.username, "password": asked.password, "db": asked.database}
     client: Client = sentinel.master_for(asked.service, **options, **access)

@@ -2,17 +2,25 @@
 
 import pytest
 
-from worker.app import broker
+from worker.server import broker
 
 
 @pytest.mark.parametrize(
-    ("ours", "kombus"),
+    ("ours", "kombus", "master"),
     [
-        ("redis://:pw@10.0.0.1:6379/2", "redis://:pw@10.0.0.1:6379/2"),
-        ("amqp://u:p@rabbit//", "amqp://u:p@rabbit//"),
-        ("unix:///run/redis.sock", "redis+socket:///run/redis.sock"),
-        ("redis+sentinel://:pw@a:26379,b/main/3", "sentinel://:pw@a:26379/3;sentinel://:pw@b:26379/3"),
+        ("redis://:pw@10.0.0.1:6379/2", "redis://:pw@10.0.0.1:6379/2", None),
+        ("amqp://u:p@rabbit//", "amqp://u:p@rabbit//", None),
+        ("unix:///run/redis.sock", "redis+socket:///run/redis.sock", None),
+        ("redis+sentinel://:pw@a:26380,b/main/3", "sentinel://:pw@a:26380/3;sentinel://:pw@b:26379/3", "main"),
+        ("sentinel://a,b", "sentinel://a:26379/0;sentinel://b:26379/0", "mymaster"),
+        ("sentinel://u:p%40%2F@a/main", "sentinel://u:p%40%2F@a:26379/0", "main"),
     ],
 )
-def test_the_broker_is_named_in_the_words_of_its_client(ours: str, kombus: str) -> None:
-    assert broker(ours) == kombus
+def test_the_broker_is_named_in_the_words_of_its_client(ours: str, kombus: str, master: str | None) -> None:
+    url, options = broker(ours)
+    assert url == kombus
+    assert options.get("master_name") == master
+
+
+def test_a_message_to_rabbitmq_is_sent_when_the_broker_has_confirmed_it() -> None:
+    assert broker("amqps://u:p@rabbit//")[1] == {"confirm_publish": True}

@@ -1,0 +1,99 @@
+"""RabbitMQ as the broker, a private node of it: workers die, messages get lost, and the broker dies while changes come in.
+
+`ops/rabbitmq.sh install` installs it; without it these tests are skipped.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kombu import Connection
+from work import accept, done, held, links, message, repeated, shape, succeeded
+
+from ops.cluster import until
+from ops.processes import Process, free_port
+from ops.stack import Stack, running
+
+SCRIPT = Path(__file__).parents[2] / "ops" / "rabbitmq.sh"
+THERE = subprocess.run([SCRIPT, "there"], check=False).returncode == 0
+
+pytestmark = pytest.mark.skipif(not THERE, reason="rabbitmq-server is not installed: ops/rabbitmq.sh install")
+
+
+class Broker:
+    """A node that can be killed and started again with all it had written."""
+
+    def __init__(self, directory: Path) -> None:
+        port, *others = (str(free_port()) for _ in range(3))
+        self.url = f"amqp://guest:guest@127.0.0.1:{port}//"
+        self._command, self._log = [str(SCRIPT), "run", str(directory / "node"), port, *others], directory / "rabbitmq.log"
+        self.start()
+
+    def start(self) -> None:
+        self.process = Process(self._command, log=self._log)
+        self.process.wait_until(self._answers, seconds=60)
+
+    def _answers(self) -> bool:
+        try:
+            with Connection(self.url, connect_timeout=1) as connection:
+                return bool(connection.connect())
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    made = Broker(tmp_path_factory.mktemp("rabbitmq"))
+    try:
+        yield made
+    finally:
+        made.process.kill()
+
+
+@pytest.fixture(scope="module")
+def stack(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("stack"), shape("nord", "sued", parts=("worker", "beat"), broker=broker.url)) as stack:
+        yield stack
+        stack.kill()  # nothing is left to end well
+
+
+def test_changes_sent_as_messages_are_done_once(stack: Stack) -> None:
+    runtime = stack.runtime()
+    with stack.celery() as producer:
+        for number in range(20):
+            producer.send_task("relations.accept", [message("nord", number)], queue="relations.intake")
+    receipts = accept(runtime, links("sued", range(20)))
+    done(stack, runtime, "nord", range(20))
+    done(stack, runtime, "sued", range(20))
+    assert succeeded(runtime, receipts)
+    assert repeated(stack) == {}
+
+
+def test_a_message_that_was_lost_is_replaced_by_the_sweep(stack: Stack) -> None:
+    runtime = stack.runtime(wakes=False)
+    accept(runtime, links("nord", range(100, 120)))
+    until(lambda: held(stack, "nord") >= set(range(100, 120)), "nothing was swept", seconds=60)
+
+
+def test_the_broker_dies_while_changes_come_in_and_nobody_is_started_again(stack: Stack, broker: Broker) -> None:
+    runtime, beside = stack.runtime(), stack.runtime(wakes=False)
+    before = accept(runtime, links("sued", range(200, 230)))
+    broker.process.kill()
+    during = accept(beside, links("sued", range(230, 260)))
+    broker.start()
+    after = accept(stack.runtime(), links("sued", range(260, 290)))
+    until(lambda: held(stack, "sued") >= set(range(200, 290)), "what came while the broker was away is not done", seconds=60)
+    assert succeeded(runtime, [*before, *during, *after])
+    assert stack.ended() == []
+
+
+def test_a_confirmed_message_of_changes_outlives_broker_and_worker(stack: Stack, broker: Broker) -> None:
+    stack.processes["worker"].kill()
+    with stack.celery() as producer:
+        for number in range(300, 320):
+            producer.send_task("relations.accept", [message("nord", number)], queue="relations.intake")
+    broker.process.kill()
+    broker.start()
+    stack.replace("worker")
+    until(lambda: held(stack, "nord") >= set(range(300, 320)), "a message got lost", seconds=60)
