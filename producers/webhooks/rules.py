@@ -21,7 +21,8 @@ from worker.errors import Fault, InvalidChange, InvalidSettings
 FIELDS: Final = ("action", "relationtype", "parentid", "childid", "occurred_at", "relationinfo")
 EXPRESSIONS: Final = (*FIELDS, "when", "event_id")
 SHOWN: Final = 200  # characters of an error text
-GROUPED: Final = re.compile(r"[0-9]{1,3}([.][0-9]{3})*|[0-9]+")  # onOffice writes 4629 as 4.629
+MANY: Final = 1000  # changes of one rule: where both sides name several records, there is one per parent
+GROUPED: Final = re.compile(r"[0-9]{1,3}([.][0-9]{3}){0,5}|[0-9]{1,18}")  # onOffice writes 4629 as 4.629
 
 
 class Mapped(NamedTuple):
@@ -76,14 +77,16 @@ def _by_rule(rule: Rule, payload: object, path: str, whose: Mapping[str, str], n
     found = {field: _search(getattr(rule, field), payload, f"{path}.{field}") for field in FIELDS if getattr(rule, field)}
     return [
         Mapped(path, from_message({**whose, **each, "event_id": f"{name}:{position}"}, path).change)
-        for position, each in enumerate(_one_to_many(found))
+        for position, each in enumerate(_one_to_many(found, path))
     ]
 
 
-def _one_to_many(found: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+def _one_to_many(found: Mapping[str, object], path: str) -> Iterator[Mapping[str, object]]:
     """The message, or one per parent where both sides name several records."""
     parents, children = found.get("parentid"), found.get("childid")
     if isinstance(parents, list) and isinstance(children, list) and len(parents) > 1 and len(children) > 1:
+        if len(parents) > MANY:
+            raise InvalidChange([Fault(f"{path}.parentid", f"expected at most {MANY} ids beside several children, got {len(parents)}")])
         yield from ({**found, "parentid": parent} for parent in parents)
     else:
         yield found
@@ -113,7 +116,7 @@ def _text(value: object, path: str) -> str:
 def _search(expression: str, payload: object, path: str) -> object:
     try:
         found: object = _compiled(expression).search(payload)
-    except JMESPathError as error:  # a function that got something else than it takes; the text may quote all of it
+    except Exception as error:  # a function that got something else than it takes: not all of jmespath's faults are its own errors
         raise InvalidChange([Fault(path, f"cannot be found in this payload: {str(error)[:SHOWN]}")]) from None
     return found
 
@@ -129,7 +132,7 @@ def _unreadable(source: Source) -> Iterator[Fault]:
         try:
             if expression:
                 _compiled(expression)
-        except JMESPathError as error:
+        except (JMESPathError, RecursionError) as error:
             yield Fault(f"sources.{source.name}.{where}", f"is no JMESPath expression: {str(error).splitlines()[0]}")
 
 

@@ -30,8 +30,8 @@ LIMITS: Final[Mapping[str, Check[Any]]] = {
     "doubt": number(SIGNATURE_LIFE, 3600),
     "backoff": checks.BACKOFF,
     "max_backlog": whole(1, 1_000_000_000),
-    "retention_days": whole(1, 3650),
-    "failed_retention_days": whole(1, 3650),
+    "retention_days": number(0.0001, 3650),
+    "failed_retention_days": number(0.0001, 3650),
 }
 DEFAULTS: Final[Mapping[str, Any]] = {each.name: each.default for each in fields(Account) if each.name in LIMITS and each.name != "doubt"}
 

@@ -4,7 +4,6 @@ Nothing here knows which settings there are; that is `reader`.
 """
 
 import json
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,13 +28,18 @@ class Check(Generic[T]):
 
 def quoted(value: object) -> str:
     """The value as a person wrote it, cut to a readable length."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, tables in tables in tables
+        text = f"something huge ({type(value).__name__})"
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def is_number(value: object) -> bool:
     """Whether it is a finite number; TOML's true and nan are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= HUGE  # false for nan; an integer of TOML may be greater than any float
 
 
 def number(low: float, high: float) -> Check[float]:
@@ -115,6 +119,7 @@ def texts(value: Any) -> tuple[str, ...] | None:
 
 
 DAY: Final = 86_400
+HUGE: Final = 1e15  # no setting comes near; below it whole numbers are exact
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 TEXT: Final = Check("text", lambda value: value if isinstance(value, str) and value else None)
 NAMES: Final = Check("a list of names", lambda value: texts(value) if isinstance(value, list) else None)

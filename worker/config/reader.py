@@ -94,7 +94,7 @@ def document(environ: Mapping[str, str], cwd: Path, findings: Findings) -> tuple
         return path, tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         findings.fault("RELATIONS_CONFIG" if named else FILE, f"{path} cannot be read: {error.strerror}")
-    except ValueError as error:  # TOML that does not parse, or bytes that are not UTF-8
+    except (ValueError, RecursionError) as error:  # TOML that does not parse, bytes that are not UTF-8, brackets without end
         findings.fault(path.name, f"is not valid TOML: {error}")
     return path, {}
 

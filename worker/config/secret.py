@@ -61,6 +61,8 @@ class Secret:
         value = self._reference if self.literal else self._environ.get(name, "").strip() if source == "env" else self._read(name)
         if not value:
             raise InvalidSettings([Fault(str(self), "is empty or not set")])
+        if not value.isprintable():  # several lines, or bytes of another encoding: it could not even be sent
+            raise InvalidSettings([Fault(str(self), "holds characters that cannot be printed, so it is no secret; copy it anew")])
         hide(value)
         return value
 
@@ -71,7 +73,7 @@ class Secret:
             stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
             if stamp != self._seen[0]:
                 self._seen = (stamp, path.read_text("utf-8").strip() or self._seen[1])
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # a path with a null byte, a file that is not UTF-8
             if not self._seen[1]:
                 why = getattr(error, "strerror", None) or "it is not text"
                 raise InvalidSettings([Fault(str(self), f"cannot be read: {why}")]) from None

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from worker.config import checks
 from worker.config.accounts import tried
-from worker.config.checks import TEXT, Check, one_of
+from worker.config.checks import TEXT, Check, one_of, quoted
 from worker.config.secret import Secret
 from worker.config.table import Table
 from worker.config.values import Account, Rule, Scheme, Source, nearest
@@ -71,9 +71,10 @@ def belonging(table: Table, accounts: Mapping[str, Account]) -> dict[str, Any]:
 
 def known(table: Table, key: str, name: object, accounts: Mapping[str, Account]) -> bool:
     """Whether there is such an account; a fault if not."""
-    if name not in accounts:
-        table.fault(key, f'there is no account "{name}"{nearest(str(name), accounts)}')
-    return name in accounts
+    if isinstance(name, str) and name in accounts:
+        return True
+    table.fault(key, f"there is no account {quoted(name)}{nearest(name, accounts) if isinstance(name, str) else ''}")
+    return False
 
 
 def decodable(table: Table, secrets: tuple[Secret, ...]) -> None:

@@ -44,8 +44,8 @@ class Account:
     doubt: float = 150.0
     backoff: tuple[float, float] = (1.0, 300.0)
     max_backlog: int = 1_000_000
-    retention_days: int = 7
-    failed_retention_days: int = 30
+    retention_days: float = 7
+    failed_retention_days: float = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 EXAMPLE = "2026-11-21T02:00:00Z"
 PATTERN = "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -12,6 +13,7 @@ _BOUND = 2**53  # in the year 2255: below it, JavaScript and Lua keep every micr
 _RFC3339 = re.compile(PATTERN)
 
 
+@lru_cache(maxsize=64)  # the changes of one call or one import often share their moment
 def read_instant(text: str) -> int:
     """Microseconds since the epoch of an RFC 3339 text; its offset is mandatory, digits beyond microseconds are cut off.
 
@@ -32,6 +34,7 @@ def _moment(text: str) -> datetime:
         raise ValueError("expected a date and time that exist") from None
 
 
+@lru_cache(maxsize=64)
 def write_instant(micros: int) -> str:
     """The RFC 3339 text, in UTC, that `read_instant` reads back as the same number."""
     return (_EPOCH + micros * _MICROSECOND).isoformat().replace("+00:00", "Z")

@@ -5,6 +5,8 @@ Raises nothing but `InvalidChange`, whatever comes in. Whether an account may do
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
@@ -135,14 +137,14 @@ def _decode(raw: bytes, path: str = "") -> object:
 
 
 def _slowly(raw: bytes) -> list[Parsed]:
-    lines = list(_lines(raw))
-    if len(lines) > 1 and _is_object(lines[0][1]):
-        return _all(lines, _from_line)
+    first = list(islice(_lines(raw), 2))
+    if len(first) > 1 and _is_object(first[0][1]):
+        return _all(_lines(raw), _from_line)
     return from_messages(_decode(raw))
 
 
 def _lines(raw: bytes) -> Iterator[tuple[str, bytes]]:
-    for number, line in enumerate(raw.split(b"\n"), start=1):
+    for number, line in enumerate(BytesIO(raw), start=1):  # one by one: a body may be nothing but millions of short lines
         if line.strip():
             yield f"line {number}", line
 

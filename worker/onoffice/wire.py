@@ -182,13 +182,13 @@ def _error(code: int, message: Any, hidden: Sequence[str]) -> Outcome:
 def _related(action: Action, row: Mapping[str, Any]) -> dict[int, frozenset[int]]:
     """Asked id → related ids; a key is left out if the answer leaves it out or holds anything unreadable: absence must be proved."""
     asked = frozenset(action.parents or action.children)
-    found: dict[int, frozenset[int]] = {}
+    found: dict[int, set[int]] = {}
     for record in _items(_object(row.get("data")).get("records")):
         for key, value in _object(_object(record).get("elements")).items():
             near, far = _number(key), _ids(value)
             if near in asked and far is not None:
-                found[near] = found.get(near, frozenset()) | far
-    return found
+                found.setdefault(near, set()).update(far)
+    return {near: frozenset(far) for near, far in found.items()}
 
 
 def _ids(value: Any) -> frozenset[int] | None:

@@ -1,0 +1,112 @@
+"""Bad Celery messages: none ends a worker, `relations.accept` takes arguments of any shape, and what can be read among them is kept."""
+
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from kombu import Producer
+
+from ops.stack import Shape, Stack, running
+from ops.torture.doors import EXAMPLES
+from ops.torture.mutate import DEEP, NASTY, garbled, nested, twisted, written
+from worker import wiring
+from worker.contract import from_message
+from worker.errors import InvalidChange
+
+GOOD = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}
+SHAPES = (
+    b"[]",
+    b"[1, 2]",
+    b"{}",
+    b"null",
+    b"7",
+    b"[5, {}, {}]",
+    b"[[], [], {}]",
+    b"[[[1]], {}]",
+    b'["x", "y", "z"]',
+    b"[[[[[[[]]]]]],{},{}]",
+)
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The tasks of a process with one account."""
+    (tmp_path / "relations.toml").write_text('[accounts.acme]\ntoken = "env:FUZZ_TOKEN"\nsecret = "env:FUZZ_TOKEN"\n')
+    monkeypatch.setenv("RELATIONS_CONFIG", str(tmp_path / "relations.toml"))
+    monkeypatch.setenv("RELATIONS_REDIS_URL", redis_url)
+    monkeypatch.setenv("FUZZ_TOKEN", "a-token-that-opens-nothing")
+    monkeypatch.setattr(wiring, "_current", {})
+    from worker import tasks
+
+    yield tasks
+    tasks.here().client.close()
+
+
+def publish(stack: Stack, bodies: Sequence[bytes], **headers: object) -> None:
+    """Messages for `relations.accept`, whatever is in them."""
+    with stack.celery().connection_for_write() as connection:
+        producer = Producer(connection.default_channel)
+        for body in bodies:
+            heads = {"lang": "py", "task": "relations.accept", "id": str(uuid4()), "retries": 0, **headers}
+            producer.publish(body, routing_key="relations.intake", headers=heads, content_type="application/json", content_encoding="utf-8")
+
+
+def test_no_message_ends_a_worker(tmp_path: Path) -> None:
+    dice = random.Random(1)
+    deep = [b"[[%b],{},{}]" % (b"[" * levels + b"]" * levels) for levels in DEEP]
+    odd = [written(twisted([[GOOD], {}, {"callbacks": None}], dice), dice) for _ in range(60)]
+    with running(tmp_path, Shape(accounts=("acme",), parts=("worker",), concurrency=1)) as stack:
+        publish(stack, [*SHAPES, *deep, *odd, *(garbled(body, dice) for body in odd)])
+        for header, value in {"id": [1], "timelimit": 5, "retries": "x", "eta": "nonsense", "expires": [], "callbacks": 7}.items():
+            publish(stack, [b"[[],{},{}]"], **{header: value})
+        publish(stack, [json.dumps([[{**GOOD, "batch": "last"}], {}, {}]).encode()])
+        store, deadline = stack.runtime().store, time.monotonic() + 60
+        while not store.batch("acme", "last").get("accepted") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert store.batch("acme", "last") | {"accepted": 1} == store.batch("acme", "last")
+        assert "Unrecoverable" not in stack.log("worker").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "named", "kept"),
+    [
+        (([GOOD, GOOD],), {}, 2),
+        ((GOOD,), {}, 1),
+        ((GOOD, [GOOD]), {}, 2),
+        ((), GOOD, 1),
+        ((), {"changes": GOOD}, 0),
+        (([GOOD, 7, None, {**GOOD, "parentid": 0}, [GOOD], {**GOOD, "account": "nobody"}, "x"],), {}, 1),
+        (("[{}]",), {}, 0),
+        ((), {}, 0),
+        ((None, 7, [], {}, [[]], nested(GOOD, 500)), {"": ""}, 0),
+    ],
+)
+def test_accept_keeps_what_it_can_read_however_it_is_handed_over(tasks: Any, args: Any, named: Any, kept: int) -> None:
+    assert tasks.accept.apply(args=args, kwargs=named).successful()
+    assert tasks.here().store.counts("acme").get("accepted", 0) == kept
+
+
+def test_accept_takes_anything_at_all(tasks: Any) -> None:
+    dice, expected = random.Random(2), 0
+    for _ in range(60):
+        changes = [
+            dice.choice(NASTY),
+            *({**twist, "account": "acme"} for twist in (twisted(dice.choice(EXAMPLES), dice),) if isinstance(twist, dict)),
+        ]
+        assert tasks.accept.apply(args=(changes,), task_id=str(uuid4())).successful()
+        expected += sum(map(taken, changes))
+    assert tasks.here().store.counts("acme").get("accepted", 0) <= expected
+    assert expected > 0
+
+
+def taken(message: object) -> bool:
+    """Whether it is a change; policy may still refuse it."""
+    try:
+        return bool(from_message(message).change)
+    except InvalidChange:
+        return False
