@@ -15,7 +15,8 @@ from worker.ports import Begun, JobState, Neighbours, OpenWrite, Record, Side, T
 
 POISON = Refusal(0, "poison", "three workers died with this change alone in hand; it was not tried again")
 DEPENDENCY = Refusal(0, "dependency", "the other half of the swap failed for good, so this half was not sent")
-STEP_BACK = 1_000_000  # µs
+STEP_BACK = 1_000_000  # µs, at first
+LONGEST_STEP = 60_000_000  # µs
 
 
 class Batch:
@@ -46,6 +47,10 @@ class Batch:
         self.hold(effects)
         return effects
 
+    def keep(self, relations: Iterable[Relation]) -> None:
+        """Only these stay in hand: what else a dead worker left waits its turn, so that small hands stay small (R21)."""
+        self.cases = {relation: self.cases[relation] for relation in dict.fromkeys(relations) if relation in self.cases}
+
     def condemn(self) -> Effects:
         """Fail all that is in hand, which three workers did not survive (R21)."""
         effects = Effects()
@@ -75,27 +80,30 @@ class Batch:
         return wanted
 
     def waiting(self, wanted: Iterable[Operation]) -> dict[Relation, str]:
-        """The waiting halves of swaps among the wanted, with their guards (R12)."""
-        swaps = ((op.relation, self.order(op.relation.type)) for op in wanted)
+        """The waiting halves of swaps among the wanted, with their guards (R12); to read back, nothing has to wait."""
+        swaps = ((op.relation, self.order(op.relation.type)) for op in wanted if op.kind != "get")
         return {each: guard(each, order) for each, order in swaps if order != "free" and waits(self.cases[each].target.presence, order)}
 
     def blocked(self, relation: Relation, others: Neighbours, effects: Effects, *, now: int) -> bool:
         """Whether the half that goes first is still to come; a half that waited in vain fails instead.
 
-        One whose other half is not in this hand steps back for a while, or a batch of such halves would block the inbox.
+        One whose other half is not in this hand steps back, each time for as long as it has been open: were it less than the
+        hand needs to go through all such halves, they would keep it from the inbox for ever.
         """
         case = self.cases[relation]
         first = [other for other in others.first if other != relation]
         if first or others.arriving:
             near = any(other in self.cases for other in first)
-            held = case.having(held=True).delayed(0 if near else max(others.due, now + STEP_BACK))
+            rest = min(max(now - case.open.since, STEP_BACK), LONGEST_STEP)
+            held = case.having(held=True).delayed(0 if near else max(others.due, now + rest))
             if held.open != case.open:
                 effects.cases[relation] = held
             return True
-        if case.open.spoiled:
+        if case.open.spoiled and case.doubt and case.doubt.until > now:  # it was sent before, and may still land
+            effects.cases[relation] = case.having(verify=True).delayed(case.doubt.until)
+        elif case.open.spoiled:
             fail(relation, case, DEPENDENCY, effects, upsert=self.upsert)
-            return True
-        return False
+        return case.open.spoiled
 
     def decided(self, effects: Effects) -> dict[str, bool]:
         """The guards whose first half was just confirmed (True), or failed for good (False)."""

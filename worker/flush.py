@@ -83,8 +83,8 @@ def flush(lane: Lane, tools: Tools) -> Flushed:
         else:
             with tools.keep(lease):
                 wait = _Flush(lane, tools, lease, flushed).run()
-        again = lease.release(window=lane.window)
-        flushed.again = max(again, wait) if again is not None and flushed.state == "done" else None
+        again = lease.release(window=lane.window, rest=wait)
+        flushed.again = again if flushed.state == "done" else None
     except LeaseLost:
         flushed.state = "lost"
     _say_so(flushed, tools, tools.clock.monotonic() - started)
@@ -97,7 +97,7 @@ class _Flush:
     def __init__(self, lane: Lane, tools: Tools, lease: Lease, flushed: Flushed) -> None:
         self.lane, self.tools, self.lease, self.flushed = lane, tools, lease, flushed
         self.batch = Batch(upsert=lane.patience.upsert, order=lane.order)
-        self.factor, self.epoch = 1.0, 0
+        self.factor, self.epoch, self.misdated = 1.0, 0, False
         self.started = tools.clock.monotonic()
 
     def run(self) -> float:
@@ -133,6 +133,7 @@ class _Flush:
         for begun in work.begun:
             effects.add(self.step(self.batch.recover(begun, self.moment(begun.signed, work.now))))
         effects.add(self.batch.enter(work.jobs, records, now=work.now))
+        self.batch.keep([*work.due, *(relation for job in work.jobs for relation in job.relations)])
         return effects
 
     def observe(self) -> float:
@@ -218,18 +219,28 @@ class _Flush:
 
     def learn(self, reply: Reply, grant: Grant) -> bool:
         """Let the account's pace and pauses follow from the answer; whether it may go on at once."""
-        feedback: Feedback = "slow" if reply.status == 429 else "ok" if _heard(reply) else "failed"
+        feedback: Feedback = "slow" if reply.status == 429 else "ok" if reply.heard else "failed"
         if grant.worth_reporting(feedback):
-            self.tools.limiter.report(self.lane.account, feedback, retry_after=reply.retry_after or 0.0, reason=reply.message)
+            self.report(reply, feedback)
         self.tools.say("request.done", account=self.lane.account, feedback=feedback, status=reply.status, seconds=round(reply.seconds, 4))
         if refused := [outcome.message for outcome in reply.outcomes if outcome.error is ErrorClass.STAR]:
             # 219 and 302: the planner made what the API does not take. It is split, but somebody has to look at it.
             self.tools.say("plan.rejected", account=self.lane.account, messages=refused)
-        stop = _stop(reply, self.lane, self.now())
+        stop = _stop(reply, self.lane, self.now(), misdated=self.misdated)
+        # Tried once more, but as a new request: after so long only `begin` knows whether the lease is still ours.
+        if any(outcome.error is ErrorClass.CLOCK for outcome in reply.outcomes):
+            self.misdated = True
+            self.tools.say("clock.skewed", account=self.lane.account, seconds=reply.skew)
         if stop:
             self.lease.stop(stop)
             self.tools.say("account.paused", account=self.lane.account, reason=stop.reason, detail=stop.detail)
         return feedback == "ok" and not stop
+
+    def report(self, reply: Reply, feedback: Feedback) -> None:
+        """Let the account's pace follow, and say when its breaker opens or closes."""
+        turn = self.tools.limiter.report(self.lane.account, feedback, retry_after=reply.retry_after or 0.0, reason=reply.message)
+        if turn.breaker:
+            self.tools.say(f"breaker.{turn.breaker}", account=self.lane.account, reason=reply.message, probe_in=turn.probe_in)
 
     def moment(self, signed: int, answered: int) -> Moment:
         """When, and by which policies, an answer is judged."""
@@ -242,7 +253,7 @@ class _Flush:
 
 def _healed(pause: Pause, lane: Lane, tools: Tools) -> bool:
     """Whether an account that rejected credentials has others now, and so goes on (R20)."""
-    if pause.reason != "credentials" or not pause.fingerprint or pause.fingerprint == lane.fingerprint:
+    if not pause.ends_with(lane.fingerprint):
         return False
     tools.say("account.resumed", account=lane.account, reason="its credentials changed")
     return tools.store.resume(lane.account)
@@ -281,17 +292,12 @@ def _probe(request: Request) -> Request:
     return Request((Action("get", relation.type, (relation.parent,), (), asked=(relation,)),))
 
 
-def _heard(reply: Reply) -> bool:
-    """Whether the API gave any answer of its own."""
-    return any(outcome.verdict in (Verdict.OK, Verdict.REJECTED) for outcome in reply.outcomes)
-
-
-def _stop(reply: Reply, lane: Lane, now: int) -> Pause | None:
-    """The pause that rejected credentials, or a clock that disagrees, call for."""
+def _stop(reply: Reply, lane: Lane, now: int, *, misdated: bool) -> Pause | None:
+    """The pause that rejected credentials call for, or a clock that disagrees even after the API's time was learned (R18)."""
     for outcome in reply.outcomes:
         if outcome.verdict is Verdict.REJECTED and outcome.error is ErrorClass.CREDENTIALS:
             return Pause("credentials", f"{outcome.code}: {outcome.message}", fingerprint=lane.fingerprint)
-        if outcome.verdict is Verdict.REJECTED and outcome.error is ErrorClass.CLOCK:
+        if outcome.verdict is Verdict.REJECTED and outcome.error is ErrorClass.CLOCK and (misdated or reply.skew is None):
             skew = f"; the API's clock is {reply.skew:+.0f} s from ours" if reply.skew is not None else ""
             return Pause("clock", f"{outcome.code}: {outcome.message}{skew}", until=now + round(CLOCK_PAUSE * SECOND))
     return None

@@ -13,7 +13,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 from worker.config.secret import STARS, hide, redact
 
-__all__ = ["configure", "get", "hide", "redacted"]
+__all__ = ["configure", "get", "hide", "redacted", "say"]
 
 SENSITIVE: Final = ("token", "secret", "hmac", "authorization", "password")
 CHATTY: Final = ("httpx", "httpcore", "celery.worker.strategy", "celery.app.trace", "celery.beat")
@@ -42,6 +42,21 @@ def cleaned(key: str, value: Any) -> Any:
     """The value, or stars if its key says that it is a secret."""
     return STARS if any(word in key.lower() for word in SENSITIVE) else clean(value)
 
+
+LOUD: Final = frozenset(
+    {
+        "account.paused",
+        "batch.condemned",
+        "breaker.opened",
+        "change.rejected",
+        "clock.skewed",
+        "plan.rejected",
+        "request.failed",
+        "settings.rejected",
+        "wake.failed",
+    }
+)
+"""Somebody has to look at these."""
 
 SHARED: Final[list[Processor]] = [
     structlog.contextvars.merge_contextvars,
@@ -90,3 +105,9 @@ def configure(style: Literal["json", "console"], *, stream: TextIO | None = None
 def get(name: str) -> structlog.stdlib.BoundLogger:
     """The logger of a module; it may be made before `configure` is called."""
     return cast(structlog.stdlib.BoundLogger, structlog.get_logger(name))
+
+
+def say(event: str, /, **fields: object) -> None:
+    """A log event of the system; those that somebody has to look at are warnings."""
+    logger = get("relations")
+    (logger.warning if event in LOUD else logger.info)(event, **fields)

@@ -42,8 +42,10 @@ class SideBySide(RuleBasedStateMachine):
         text=st.text(max_size=70),
     )
     def report(self, feedback: Feedback, retry_after: float, text: str) -> None:
-        for limiter in (self.memory, self.redis):
-            limiter.report(ACCOUNT, feedback, retry_after=retry_after, reason=text, now=self.now)
+        turns = [
+            limiter.report(ACCOUNT, feedback, retry_after=retry_after, reason=text, now=self.now) for limiter in (self.memory, self.redis)
+        ]
+        assert turns[0] == turns[1]
 
     @rule(times=st.integers(4, 6))
     def fail(self, times: int) -> None:

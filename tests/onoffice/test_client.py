@@ -222,15 +222,13 @@ def strict(ahead: float, *, date: float | None = None) -> Turn:
 
 
 @pytest.mark.parametrize("ahead", [900, -900])
-def test_a_clock_that_is_off_is_learned_from_the_answer_and_kept(ahead: int) -> None:
+def test_a_clock_that_is_off_is_learned_from_the_refusal_and_kept(ahead: int) -> None:
     with scripted(*[strict(ahead)] * 3) as server, closing(client(server)) as api:
-        first = api.send([CREATE, DELETE], request_id="r", now=NOW)
-        second = api.send([CREATE], request_id="r", now=NOW)
-    assert verdicts(first) == verdicts(second) == {Verdict.OK}
-    assert len(server.asked) == 3, "the second request is signed rightly at once"
+        replies = [api.send([CREATE, DELETE], request_id="r", now=NOW) for _ in range(3)]
+    assert list(map(verdicts, replies)) == [{Verdict.REJECTED}, {Verdict.OK}, {Verdict.OK}]
+    assert len(server.asked) == 3, "nothing is signed again before its caller says so"
     assert api.offset == pytest.approx(ahead, abs=3)
-    assert first.skew == pytest.approx(ahead, abs=3)
-    assert second.skew == pytest.approx(ahead, abs=3), "the skew stays visible after it was learned"
+    assert all(reply.skew == pytest.approx(ahead, abs=3) for reply in replies), "the skew stays visible after it was learned"
 
 
 def test_a_skew_is_told_but_not_learned_while_the_api_accepts_the_clock() -> None:
@@ -240,15 +238,17 @@ def test_a_skew_is_told_but_not_learned_while_the_api_accepts_the_clock() -> Non
     assert reply.skew == pytest.approx(60, abs=3)
 
 
-def test_a_clock_error_that_repeats_names_the_clock_and_is_not_learned() -> None:
+def test_a_date_that_was_followed_in_vain_is_followed_no_longer() -> None:
     with scripted(*[strict(900, date=5000)] * 2) as server, closing(client(server)) as api:
-        reply = api.send([CREATE], request_id="r", now=NOW)
-    assert [(o.verdict, o.error, o.code) for o in reply.outcomes] == [(Verdict.REJECTED, ErrorClass.CLOCK, 136)]
-    assert reply.skew == pytest.approx(5000, abs=3)
-    assert (len(server.asked), api.offset) == (2, 0.0)
+        offsets = []
+        for _ in range(2):
+            reply = api.send([CREATE], request_id="r", now=NOW)
+            assert [(o.verdict, o.error, o.code) for o in reply.outcomes] == [(Verdict.REJECTED, ErrorClass.CLOCK, 136)]
+            offsets.append(api.offset)
+    assert offsets == [pytest.approx(5000, abs=3), 0.0]
 
 
-def test_a_clock_error_without_a_date_is_not_tried_again() -> None:
+def test_a_clock_error_without_a_date_teaches_nothing() -> None:
     with scripted(answers(136)) as server:
         reply = send(server)
     assert [(o.verdict, o.error) for o in reply.outcomes] == [(Verdict.REJECTED, ErrorClass.CLOCK)]
@@ -257,11 +257,12 @@ def test_a_clock_error_without_a_date_is_not_tried_again() -> None:
 
 def test_a_clock_error_of_the_whole_request_is_learned_from_too() -> None:
     refusal = b'{"status": {"code": 400, "errorcode": 136, "message": "old"}, "response": {"results": []}}'
-    with scripted(says(refusal, Date=at(900)), strict(900)) as server:
-        assert verdicts(send(server)) == {Verdict.OK}
+    with scripted(says(refusal, Date=at(900))) as server, closing(client(server)) as api:
+        api.send([CREATE], request_id="r", now=NOW)
+    assert api.offset == pytest.approx(900, abs=3)
 
 
-def test_a_request_of_which_a_part_was_done_is_not_sent_twice() -> None:
+def test_a_request_of_which_a_part_was_done_teaches_as_much() -> None:
     def half(connection: socket.socket, asked: Asked) -> None:
         done = results(asked).replace(b'"errorcode": 0, "message": ""', b'"errorcode": 136, "message": ""', 1)
         connection.sendall(http(done, Date=at(115)))
@@ -269,15 +270,7 @@ def test_a_request_of_which_a_part_was_done_is_not_sent_twice() -> None:
     with scripted(half) as server, closing(client(server)) as api:
         reply = api.send([CREATE, DELETE], request_id="r", now=NOW)
     assert [o.verdict for o in reply.outcomes] == [Verdict.REJECTED, Verdict.OK]
-    assert len(server.asked) == 1
     assert api.offset == pytest.approx(115, abs=3)
-
-
-def test_both_signatures_share_one_deadline() -> None:
-    with scripted(strict(900), drips(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")) as server:
-        reply = send(server, timeout=0.2)
-    assert verdicts(reply) == {Verdict.UNKNOWN}
-    assert 0.2 <= reply.seconds < 1.5
 
 
 # Borders ------------------------------------------------------------------------------------------------------------------------

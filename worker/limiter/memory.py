@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from worker.limiter import Feedback, Grant, policy
+from worker.limiter import Feedback, Grant, Turn, policy
 
 
 class MemoryLimiter:
@@ -22,11 +22,13 @@ class MemoryLimiter:
             self._states[account] = state
         return grant
 
-    def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "", now: float | None = None) -> None:
-        """Let an answer change the pace."""
+    def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "", now: float | None = None) -> Turn:
+        """Let an answer change the pace; what it did to the breaker."""
         held = policy.ticks(retry_after)
         with self._lock:
-            self._states[account] = policy.report(self._get(account), self._now(now), feedback=feedback, retry_after=held, reason=reason)
+            before = self._get(account)
+            self._states[account] = policy.report(before, self._now(now), feedback=feedback, retry_after=held, reason=reason)
+            return policy.turn(before, self._states[account])
 
     def refund(self, account: str, grant: Grant) -> bool:
         """True if the slot was given back."""

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
-from worker.limiter import Feedback, Grant, Reason
+from worker.limiter import Feedback, Grant, Reason, Turn
 
 SECOND: Final = 1_000_000
 SLOWEST: Final = 1 / 16
@@ -135,6 +135,13 @@ def failed(state: State, now: int) -> State:
         return state
     cooldown = min(max(2 * state.cooldown, FIRST_COOLDOWN), LONGEST_COOLDOWN)
     return replace(state, cooldown=cooldown, open_until=now + cooldown, probe=False)
+
+
+def turn(before: State, after: State) -> Turn:
+    """What a report did to the breaker."""
+    if before.failures < FAILURES_TO_OPEN <= after.failures:
+        return Turn("opened", after.cooldown / SECOND)
+    return Turn("closed") if before.failures >= FAILURES_TO_OPEN > after.failures else Turn()
 
 
 def refund(state: State, grant: Grant) -> State:

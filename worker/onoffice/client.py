@@ -20,6 +20,7 @@ from worker.onoffice.headers import http_date, retry_after
 from worker.planner.values import Action, ErrorClass, Outcome, Reply, Verdict
 
 MAX_ANSWER = 8 * 1024 * 1024
+SAME = 5.0  # seconds by which two readings of one clock may differ
 
 # Only what happens before a connection stands is "not sent". A kept connection that the server closed before it read our
 # request looks the same as one it closed after executing it, so that stays unknown.
@@ -76,8 +77,8 @@ class Client:
     def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
         """One outcome per action, from one HTTP request; network and API errors are outcomes, never exceptions.
 
-        `now` is the caller's clock in seconds; `Reply.skew` is how far the API's clock is ahead of it. If every action is
-        refused for its timestamp, the request is signed once more with the API's own time.
+        `now` is the caller's clock in seconds; `Reply.skew` is how far the API's clock is ahead of it. What is refused for its
+        timestamp is not signed again here: perhaps it was held up for minutes, and only a lease says whether it may still go.
         """
         self._stay_at_home()
         started = time.monotonic()
@@ -85,18 +86,12 @@ class Client:
         self._deadline.start(self._timeout)
         reply = self._exchange(actions, request_id, clock)
         if reply.skew is not None and any(map(_is_clock, reply.outcomes)):
-            reply = self._again(reply, reply.skew, actions, request_id, clock)
+            self._learn(reply.skew)
         return replace(reply, seconds=time.monotonic() - started)
 
-    def _again(self, refused: Reply, skew: float, actions: Sequence[Action], request_id: str, clock: float) -> Reply:
-        """The reply after learning the API's time; a request of which anything else became is not sent twice."""
-        before, self.offset = self.offset, skew
-        if not all(map(_is_clock, refused.outcomes)):
-            return refused
-        reply = self._exchange(actions, request_id, clock)
-        if any(map(_is_clock, reply.outcomes)):
-            self.offset = before  # the header is no better guide than our clock
-        return reply
+    def _learn(self, skew: float) -> None:
+        """Sign with the API's time from now on; but a header that was followed before and refused is no guide."""
+        self.offset = 0.0 if abs(self.offset - skew) < SAME else skew
 
     def _exchange(self, actions: Sequence[Action], request_id: str, clock: float) -> Reply:
         names = wire.identifiers(request_id, len(actions))

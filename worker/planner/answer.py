@@ -67,7 +67,11 @@ def answer(cases: Mapping[Relation, Case], request: Request, reply: Reply, momen
 
 
 def lose(cases: Mapping[Relation, Case], request: Request, moment: Moment) -> Effects:
-    """The effects of a request whose sender died: every write of it is in doubt (R14)."""
+    """The effects of a request whose sender died: every write of it is in doubt (R14).
+
+    Nothing is put off: whom it was about comes next again, in the same order, so that what kills can be found (R21).
+    """
+    moment = moment._replace(patience=moment.patience._replace(backoff=(0.0, 0.0)))
     silence = Outcome(Verdict.UNKNOWN, message="the worker that sent it died before the answer was recorded")
     return answer(cases, request, Reply((silence,) * len(request.actions)), moment)
 

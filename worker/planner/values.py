@@ -110,3 +110,8 @@ class Reply:
     retry_after: float | None = None
     skew: float | None = None
     message: str = ""
+
+    @property
+    def heard(self) -> bool:
+        """Whether the API gave any answer of its own."""
+        return any(outcome.verdict in (Verdict.OK, Verdict.REJECTED) for outcome in self.outcomes)

@@ -2,10 +2,10 @@
 -- report(feedback, retry_after, reason, now): lets an answer change pace and breaker. Times in whole microseconds.
 -- KEYS   1 {account}:pace (its fields: book.lua)
 -- ARGV   feedback (ok, slow, failed), retry_after (0: none), reason (for operators), now ('' asks Redis)
--- Result 1
+-- Result what it did to the breaker (0 nothing, 1 opened, 2 closed), time until its first probe
 -- Keeps  1/16 <= factor <= 1; the breaker opens at the fifth failure in a row for 5 s, after each failed probe for twice
 --        as long, up to 300 s; any answer closes it; not_before never moves back.
--- Twice  counts the same answer twice: a slower pace for a while, nothing else.
+-- Twice  counts the same answer twice: a slower pace for a while, and a turn of the breaker that nobody hears of.
 local feedback, retry_after, reason, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 if not now then
   local time = redis.call('TIME')
@@ -15,6 +15,7 @@ end
 local s = redis.call('HMGET', KEYS[1], 'factor', 'failures', 'cooldown', 'open_until', 'probe', 'not_before')
 local factor, failures, cooldown = tonumber(s[1] or 1), tonumber(s[2] or 0), tonumber(s[3] or 0)
 local open_until, probe, not_before = tonumber(s[4] or 0), s[5] or '0', tonumber(s[6] or 0)
+local turned = 0
 
 if feedback == 'failed' then
   failures = failures + 1
@@ -23,7 +24,9 @@ if feedback == 'failed' then
     cooldown = math.min(math.max(2 * cooldown, 5000000), 300000000)
     open_until, probe = now + cooldown, '0'
   end
+  turned = failures == 5 and 1 or 0
 else
+  turned = failures >= 5 and 2 or 0
   failures, cooldown, open_until, probe = 0, 0, 0, '0'
 end
 
@@ -40,4 +43,4 @@ redis.call('HSET', KEYS[1], 'factor', string.format('%.17g', factor), 'failures'
   'cooldown', string.format('%.0f', cooldown), 'open_until', string.format('%.0f', open_until),
   'not_before', string.format('%.0f', not_before))
 redis.call('EXPIRE', KEYS[1], 172800)
-return 1
+return {turned, turned == 1 and cooldown or 0}
