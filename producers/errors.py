@@ -3,7 +3,8 @@
 RelationsError
 ├── Unauthorized    nobody we know: no key, a wrong one, a bad or stale signature
 ├── Forbidden       somebody we know, who may not do this
-├── TooLarge        more bytes than are read
+├── TooLarge        more bytes than are read, or more changes than are taken at once
+├── TooSlow         bytes that come so slowly that nobody waits for the rest
 └── Unsupported     bytes of a kind that is not read
 """
 
@@ -25,9 +26,13 @@ class Forbidden(RelationsError):
 class TooLarge(RelationsError):
     """A body beyond the limit."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, what: str = "bytes") -> None:
         self.limit = limit
-        super().__init__(f"the body has more than {limit} bytes; send it in parts")
+        super().__init__(f"the body has more than {limit} {what}; send it in parts")
+
+
+class TooSlow(RelationsError):
+    """A body that did not come in time."""
 
 
 class Unsupported(RelationsError):

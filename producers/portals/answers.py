@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 import msgspec
 from starlette.responses import Response
 
-from producers.errors import Forbidden, TooLarge, Unauthorized, Unsupported
+from producers.errors import Forbidden, TooLarge, TooSlow, Unauthorized, Unsupported
 from worker.config import redact
 from worker.errors import (
     BacklogFull,
@@ -19,6 +19,7 @@ from worker.errors import (
     RelationsError,
     Unavailable,
 )
+from worker.ports import JobState
 
 STATUS: Final[Mapping[type[RelationsError], int]] = {
     RelationsError: 500,  # whoever adds an error chooses its status here, or it counts as our fault
@@ -30,8 +31,44 @@ STATUS: Final[Mapping[type[RelationsError], int]] = {
     Unauthorized: 401,
     Forbidden: 403,
     TooLarge: 413,
+    TooSlow: 408,
     Unsupported: 415,
 }
+
+
+class FaultDict(TypedDict):
+    """One thing that is wrong, and where."""
+
+    path: str
+    message: str
+
+
+class JobEntry(TypedDict):
+    """What is answered for one accepted change; `state` is null for a job that was forgotten meanwhile."""
+
+    id: str
+    state: JobState | None
+    duplicate: bool
+    notes: NotRequired[list[str]]
+
+
+class JobsDict(TypedDict):
+    """The jobs of a body, one per change and in its order."""
+
+    jobs: list[JobEntry]
+
+
+class Problem(TypedDict):
+    """What went wrong (RFC 9457). Where only some accounts' parts of a body were refused, `jobs` has one entry per change."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: NotRequired[list[FaultDict]]
+    jobs: NotRequired[list[JobEntry | None]]
+
+
 OURS: Final = "something is wrong here, not with the request; the log says what"
 
 
@@ -73,10 +110,11 @@ def refused(error: RelationsError, *, faults: Sequence[Fault] = (), more: Mappin
     return problem(status, _detail(error, listed), faults=listed, headers=_headers(error), more=more)
 
 
-def accepted(jobs: Sequence[Mapping[str, object]]) -> Response:
-    """202 with the jobs, and with the place of a single one."""
-    location = {"Location": f"/v1/jobs/{jobs[0]['id']}"} if len(jobs) == 1 else None
-    return answer({"jobs": jobs}, status=202, headers=location)
+def accepted(jobs: Sequence[Mapping[str, object]], *, waited: int = 0) -> Response:
+    """202 with the jobs, and with the place of a single one; 200 when they were waited for until they ended."""
+    location = {"Location": f"/v1/jobs/{jobs[0]['id']}"} if len(jobs) == 1 else {}
+    applied = {"Preference-Applied": f"wait={waited}"} if waited else {}
+    return answer({"jobs": jobs}, status=200 if waited else 202, headers={**location, **applied})
 
 
 def _detail(error: RelationsError, faults: Sequence[Fault]) -> str:

@@ -1,19 +1,17 @@
-"""The HTTP interface as an application and as a server; what its endpoints do is in `routes`.
+"""The HTTP interface as an application and as a server; which routes there are is in `table`, what they do in `routes`.
 
 Nothing is composed here: the runtime is handed in, with its way to wake a worker.
 """
 
-import signal
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -21,34 +19,41 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from producers.portals import answers
-from producers.portals.routes import Routes
+from producers.portals.routes import SLOW, Routes
+from producers.portals.serving import BACKLOG, HEAD_SECONDS, Uvicorn, configured
+from producers.portals.table import TABLE
 from producers.webhooks.rules import check_rules
 from worker.errors import RelationsError
 from worker.ports import Events
 from worker.wiring import Runtime
 
-BACKLOG: Final = 2048  # connections that wait to be taken
-PARTING: Final = 15  # seconds requests may take to end when the server stops
-
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def application(runtime: Runtime, *, now: Callable[[], float] = time.time) -> Starlette:
+def application(runtime: Runtime, *, now: Callable[[], float] = time.time, slow: float = SLOW) -> Starlette:
     """The interface over this runtime; raises InvalidSettings if a webhook's rules cannot be read. `now` in seconds."""
     check_rules(runtime.settings)
-    routes = Routes(runtime, now)
-    table: list[tuple[str, Endpoint, list[str]]] = [
-        ("/v1/changes", routes.post_changes, ["POST"]),
-        ("/v1/jobs", routes.get_jobs, ["GET"]),
-        ("/v1/jobs/{id}", routes.get_job, ["GET"]),
-        ("/webhooks/{source}", routes.webhook, ["GET", "POST"]),
-        ("/healthz", routes.healthz, ["GET"]),
-        ("/readyz", routes.readyz, ["GET"]),
-    ]
-    return Starlette(
-        routes=[Route(path, _answering(endpoint, runtime.say), methods=methods) for path, endpoint, methods in table],
-        exception_handlers={HTTPException: _on_http},
-    )
+    app = Starlette(exception_handlers={HTTPException: _on_http})
+    app.router.redirect_slashes = False  # an address has one spelling, and no redirect believes the Host header
+    app.state.leaving = lambda: False
+    routes = Routes(runtime, now, slow, lambda: bool(app.state.leaving()))
+    methods: dict[str, dict[str, Endpoint]] = {}
+    for operation, handler in TABLE:
+        methods.setdefault(operation.path, {})[operation.method] = _answering(partial(handler, routes), runtime.say)
+    app.router.routes += [Route(path, _chosen(endpoints), methods=[*endpoints, "OPTIONS"]) for path, endpoints in methods.items()]
+    return app
+
+
+def _chosen(endpoints: Mapping[str, Endpoint]) -> Endpoint:
+    """The endpoint for a request's method; OPTIONS is told which there are."""
+    allowed = ", ".join([*endpoints, *(["HEAD"] if "GET" in endpoints else []), "OPTIONS"])
+
+    async def chosen(request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": allowed})
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return chosen
 
 
 def _answering(endpoint: Endpoint, say: Events) -> Endpoint:
@@ -75,49 +80,21 @@ async def _on_http(_: Request, error: Exception) -> Response:
     return answers.problem(error.status_code, error.detail, headers=error.headers)
 
 
-class _Uvicorn(uvicorn.Server):
-    """Ends in peace: uvicorn's own raises the signal again after the last answer, so that a stopped service looks like a killed one."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM end the server, where that can be asked for."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 class Server:
     """The application on a socket that is open once this exists: `port` is known and connections wait until `run`.
 
     `run` serves until SIGINT or SIGTERM in the main thread, or `stop` from anywhere; as a context manager it serves from a thread.
     """
 
-    def __init__(self, app: Starlette, *, host: str = "127.0.0.1", port: int = 8080) -> None:
+    def __init__(self, app: Starlette, *, host: str = "127.0.0.1", port: int = 8080, head_seconds: float = HEAD_SECONDS) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         # An answer is two small writes, which Nagle's algorithm would keep 40 ms apart; connections inherit this.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            backlog=BACKLOG,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=PARTING,
-        )
-        self._server = _Uvicorn(config)
+        self._server = server = Uvicorn(configured(app, head_seconds=head_seconds))
+        app.state.leaving = lambda: server.should_exit
         self._thread = threading.Thread(target=self.run, name="http")
 
     def run(self) -> None:

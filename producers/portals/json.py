@@ -1,8 +1,10 @@
-"""A job as JSON, the same for the HTTP interface, the command line and the SDK. Pure."""
+"""A job or a batch as JSON, the same for the HTTP interface, the command line and the SDK. Pure."""
 
+from collections.abc import Mapping
 from typing import TypedDict
 
 from worker.contract import Relation, write_instant
+from worker.errors import NotFound
 from worker.ports import JobRecord
 
 ErrorDict = TypedDict("ErrorDict", {"code": int, "class": str, "message": str, "parentid": int, "childid": int})
@@ -32,6 +34,34 @@ class JobDict(TypedDict):
     superseded_by: str | None
     requests: list[str]
     history: list[dict[str, str]]
+
+
+class BatchDict(TypedDict):
+    """How far the jobs of a label are. It is done when none is open; one that is replayed is open again."""
+
+    account: str
+    batch: str
+    accepted: int
+    open: int
+    succeeded: int
+    superseded: int
+    failed: int
+
+
+def batch_json(account: str, label: str, counts: Mapping[str, int]) -> BatchDict:
+    """The counts of a label as the interface shows them; raises NotFound when no job carries it."""
+    if not counts:
+        raise NotFound(f'account {account} has no jobs of batch "{label}" (any more)')
+    accepted, succeeded, superseded, failed = (counts.get(name, 0) for name in ("accepted", "succeeded", "superseded", "failed"))
+    return {
+        "account": account,
+        "batch": label,
+        "accepted": accepted,
+        "open": accepted - succeeded - superseded - failed,
+        "succeeded": succeeded,
+        "superseded": superseded,
+        "failed": failed,
+    }
 
 
 def job_json(job: JobRecord) -> JobDict:

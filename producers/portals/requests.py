@@ -1,26 +1,25 @@
-"""What a request says, checked: whose key it carries, its body within bounds, its query, and where its changes stand in it."""
+"""What a request says, checked: whose key it carries, its body within bounds, its wishes, and where its changes stand in it."""
 
+import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, get_args
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
 
-from producers.errors import Forbidden, TooLarge, Unauthorized, Unsupported
+from producers.errors import Forbidden, TooLarge, TooSlow, Unauthorized, Unsupported
 from worker.config import Key, hide
 from worker.contract import Change
 from worker.contract.message import PRINTABLE
-from worker.errors import Fault, Invalid, InvalidChange
-from worker.ports import JobState
+from worker.errors import Fault, InvalidChange
 
 JSON: Final = ("application/json", "application/x-ndjson")
 LONGEST_KEY: Final = 180  # characters of an Idempotency-Key: `:` and a position have to fit behind it
-MOST: Final = 500  # jobs of one page
-LIMIT: Final = re.compile(r"[1-9][0-9]{0,2}")
-CURSOR: Final = re.compile(r"[0-9]{1,15}")
+LONGEST_WAIT: Final = 30  # seconds a client may ask to be kept waiting
+WAIT: Final = re.compile(r'wait[ \t]*=[ \t]*"?([0-9]{1,9})"?[ \t]*(;.*)?', re.IGNORECASE)
 
 
 def key_of(keys: Iterable[Key], header: str) -> Key:
@@ -42,22 +41,38 @@ def permit(key: Key, right: str, account: str = "") -> None:
         raise Forbidden(f'key "{key.name}" is not for account "{account}"')
 
 
-async def body(request: Request, limit: int, *, kinds: Collection[str] = ()) -> bytes:
-    """The body, of one of these content types (any if none is named); raises TooLarge as soon as it is, Unsupported before reading."""
+async def body(request: Request, limit: int, *, seconds: float, kinds: Collection[str] = ()) -> bytes:
+    """The body, of one of these content types (any if none is named); raises TooLarge and TooSlow as soon as it is, Unsupported
+    before reading."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kinds and kind not in kinds:
         raise Unsupported(f"send {' or '.join(kinds)}, not {kind or 'a body without Content-Type'}")
-    if request.headers.get("content-encoding", "identity") != "identity":
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Unsupported("send the body without Content-Encoding")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise TooLarge(limit)
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read(request, limit)
+    except TimeoutError:
+        raise TooSlow(f"the body did not come within {seconds:g} seconds; send it in parts") from None
+
+
+async def _read(request: Request, limit: int) -> bytes:
     read = bytearray()
     async for chunk in request.stream():
         read += chunk
         if len(read) > limit:
             raise TooLarge(limit)
     return bytes(read)
+
+
+def patience(request: Request) -> int:
+    """The seconds that the client would rather wait (`Prefer: wait=…`, RFC 7240), within bounds; 0 without such a wish."""
+    wishes = (wish.strip() for header in request.headers.getlist("prefer") for wish in header.split(","))
+    waits = (match for wish in wishes if (match := WAIT.fullmatch(wish)))
+    return next((min(int(match[1]), LONGEST_WAIT) for match in waits), 0)
 
 
 def identified(changes: Sequence[Change], key: str | None) -> list[Change]:
@@ -81,29 +96,3 @@ def places(raw: bytes, count: int) -> list[str]:
     if count == 1:
         return [""]
     return lines if len(lines) == count else numbered
-
-
-class Listing(NamedTuple):
-    """Which page of which jobs."""
-
-    account: str
-    state: str = ""
-    limit: int = 50
-    cursor: str = ""
-
-
-def listing(query: Mapping[str, str]) -> Listing:
-    """The page that a query asks for; raises Invalid with every fault: an unknown filter must not look like an empty one."""
-    faults = [Fault(name, f"is unknown; there are {', '.join(Listing._fields)}") for name in query if name not in Listing._fields]
-    if not query.get("account"):
-        faults.append(Fault("account", "is required"))
-    if query.get("state", "queued") not in get_args(JobState):
-        faults.append(Fault("state", f"expected one of {', '.join(get_args(JobState))}"))
-    limit = query.get("limit", "50")
-    if not LIMIT.fullmatch(limit) or int(limit) > MOST:
-        faults.append(Fault("limit", f"expected a whole number from 1 to {MOST}"))
-    if query.get("cursor") and not CURSOR.fullmatch(query["cursor"]):
-        faults.append(Fault("cursor", "expected the `next` of a page"))
-    if faults:
-        raise Invalid(faults)
-    return Listing(query["account"], query.get("state", ""), int(limit), query.get("cursor", ""))

@@ -95,6 +95,14 @@ def test_failures_are_grouped_by_error_and_type_and_a_replay_takes_them_out(stor
     assert questions(store).states("acme")["unresolved"] == 2
 
 
+def test_jobs_are_asked_for_their_states_together_and_those_that_are_not_there_are_left_out(store: Store, clock: FakeClock) -> None:
+    fill(store, clock, [(0, change(1, 9), "failed"), (0, change(2, 9), "applied"), (0, change(3, 9), "queued")])
+    known = {job.id: job.state for page in pages(questions(store), Filter(), 500) for job in page}
+    assert sorted(known.values()) == ["failed", "queued", "succeeded"]
+    assert questions(store).states_of([*known, "acme-gone", "nobody-1"]) == known
+    assert questions(store).states_of([]) == {}
+
+
 def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) -> None:
     accept(store, change(1, 9))
     held = lease(store)

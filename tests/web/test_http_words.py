@@ -31,6 +31,7 @@ MEANT = {
     "Unauthorized": 401,
     "Forbidden": 403,
     "TooLarge": 413,
+    "TooSlow": 408,
     "Unsupported": 415,
 }
 

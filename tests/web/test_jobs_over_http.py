@@ -85,8 +85,8 @@ def test_a_state_picks_jobs(front: Front, http: httpx.Client) -> None:
     [
         ({}, ["account"]),
         (
-            {"account": "acme", "relationtype": "x", "limit": "501", "state": "done", "cursor": "x"},
-            ["relationtype", "state", "limit", "cursor"],
+            {"account": "acme", "relation": "x", "limit": "501", "state": "done", "cursor": "x"},
+            ["relation", "state", "limit", "cursor"],
         ),
         ({"account": "acme", "limit": "0"}, ["limit"]),
         ({"account": "acme", "limit": "-1"}, ["limit"]),

@@ -1,5 +1,6 @@
 """The server itself: it ends in order, answers without stalling, and keeps its own faults to itself."""
 
+import json
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -29,29 +31,55 @@ print("ended", flush=True)
 """
 
 
-def begun(port: int) -> socket.socket:
+def begun(port: int, *more: str) -> socket.socket:
     """A request whose head was read and whose body is awaited."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-    head = ["POST /v1/changes HTTP/1.1", "Host: here", f"Authorization: Bearer {KEYS['portal'][0]}", "Content-Type: application/json"]
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+    head = [
+        "POST /v1/changes HTTP/1.1",
+        "Host: here",
+        f"Authorization: Bearer {KEYS['portal'][0]}",
+        "Content-Type: application/json",
+        *more,
+    ]
     connection.sendall("\r\n".join([*head, f"Content-Length: {len(CHANGE)}", "Expect: 100-continue", "", ""]).encode())
     assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
     return connection
 
 
+def answer_of(connection: socket.socket) -> dict[str, Any]:
+    """The document of an answer that accepts, and after which the connection ends."""
+    said = b""
+    while chunk := connection.recv(65536):
+        said += chunk
+    assert said.startswith(b"HTTP/1.1 202 ")
+    document: dict[str, Any] = json.loads(said.partition(b"\r\n\r\n")[2])
+    return document
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_that_has_begun_is_answered_before_the_process_ends_well(tmp_path: Path, redis_url: str, number: int) -> None:
+def test_every_request_that_has_begun_is_answered_before_the_process_ends_well_and_none_is_lost(
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis, number: int
+) -> None:
     environ = {**os.environ, **SECRETS, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", PROCESS, str(tmp_path), redis_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stdout
         lines = (line.strip() for line in process.stdout)
         port = int(next(line for line in lines if line.isdecimal()))
-        with begun(port) as connection:
-            process.send_signal(number)
+        connections = [begun(port, "Prefer: wait=30"), *(begun(port) for _ in range(16))]
+        connections[0].sendall(CHANGE)  # it is accepted, and waits for an end that does not come
+        while not redis_client.llen("relations:{acme}:inbox"):
+            assert process.poll() is None
+        process.send_signal(number)
+        for connection in connections[1:]:
             connection.sendall(CHANGE)
-            assert connection.recv(100).startswith(b"HTTP/1.1 202 ")
+        jobs = {answer_of(connection)["jobs"][0]["id"] for connection in connections}
+        assert len(jobs) == len(connections)
+        assert all(redis_client.exists("relations:{acme}:job:" + job) for job in jobs)
         assert "ended" in lines
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
+        for connection in connections:
+            connection.close()
 
 
 def test_a_small_answer_is_not_held_back_by_the_network(http: httpx.Client) -> None:

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 def test_the_reference_page_names_every_route_there_is(front: Front) -> None:
     page = (DOCS / "reference/http.md").read_text("utf-8")
     told = set(re.findall(r"^\| `\w+ (/\S*)`", page, re.MULTILINE))
-    assert told == {route.path for route in application(front.runtime).routes}  # type: ignore[attr-defined]
+    assert told == {route.path.replace(":path", "") for route in application(front.runtime).routes}  # type: ignore[attr-defined]
 
 
 def test_the_settings_of_the_guide_can_be_used(tmp_path: Path) -> None:

@@ -1,0 +1,175 @@
+"""Clients that mean no good, or do not know better: each gets its refusal, and nobody else notices."""
+
+import gzip
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from front import KEYS, Front, problem
+
+from producers.portals.http import Server, application
+from producers.portals.routes import MOST
+from producers.portals.serving import HEAD_BYTES
+from worker.contract import MAX_BODY, from_message
+
+BUYER = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}
+JSON = {"Content-Type": "application/json"}
+
+
+@contextmanager
+def hurried(front: Front) -> Iterator[socket.socket]:
+    """A connection to the interface, which has little time for heads and bodies."""
+    with (
+        Server(application(front.runtime, slow=0.2), port=0, head_seconds=0.2) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
+    ):
+        yield connection
+
+
+def answered(connection: socket.socket) -> bytes:
+    """Everything the server still says, until it closes."""
+    said = b""
+    while chunk := connection.recv(65536):
+        said += chunk
+    return said
+
+
+def head(*lines: str) -> bytes:
+    start = ["POST /v1/changes HTTP/1.1", "Host: here", f"Authorization: Bearer {KEYS['portal'][0]}", "Content-Type: application/json"]
+    return "\r\n".join([*start, *lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: he", b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\nGET /heal"])
+def test_a_head_that_does_not_come_ends_the_connection(front: Front, begun: bytes) -> None:
+    with hurried(front) as connection:
+        connection.sendall(begun)
+        said = answered(connection)
+        assert said.count(b"HTTP/1.1 200 OK") == begun.count(b"\r\n\r\n")
+        assert b"HTTP/1.1 408 " in said
+
+
+def test_a_head_that_drips_is_given_no_more_time_than_one_that_stops(front: Front) -> None:
+    with hurried(front) as connection, ThreadPoolExecutor(1) as other:
+        said = other.submit(answered, connection)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+        for _ in range(1200):
+            if wait([said], 0.05).done:
+                break
+            with suppress(OSError):
+                connection.sendall(b"X: y\r\n")
+        assert said.done()
+
+
+def test_a_head_without_end_is_refused_before_it_fills_the_memory(front: Front) -> None:
+    with socket.create_connection(("127.0.0.1", urlsplit(front.url).port or 0), timeout=60) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n" + b"X: " + b"y" * HEAD_BYTES)
+        assert connection.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_body_that_drips_is_refused_and_nothing_of_it_accepted(front: Front) -> None:
+    with hurried(front) as connection:
+        connection.sendall(head("Content-Length: 500") + json.dumps(BUYER).encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+    assert front.store.counts("acme").get("accepted", 0) == 0
+
+
+def test_slow_clients_keep_nobody_else_waiting(front: Front, http: httpx.Client) -> None:
+    parts = urlsplit(front.url)
+    slow = [socket.create_connection((parts.hostname, parts.port), timeout=60) for _ in range(200)]
+    for number, connection in enumerate(slow):
+        connection.sendall(head("Content-Length: 500") if number % 2 else b"POST /v1/changes HTTP/1.1\r\nHo")
+    assert http.post("/v1/changes", json=BUYER).status_code == 202
+    for connection in slow:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/jobs/../../etc/passwd",
+        "/v1/jobs/%2e%2e%2f%2e%2e%2fhealthz",
+        "/v1/jobs/acme%2F..%2Fbeta-1",
+        "/v1/jobs/acme-1%00",
+        "/v1/jobs/{acme}-1",
+        "/v1/jobs/beta:job:x-1",
+        "/v1/jobs/acme-1%0d%0aSet-Cookie:%20a=b",
+        "/v1/jobs/%ff%fe-1",
+        "/v1/jobs/ａｃｍｅ-1",
+        "/v1/jobs/acme\u202e-1",
+        "/v1/jobs//acme-1",
+        "/v1//jobs/acme-1",
+        "/V1/jobs/acme-1",
+        "/v1/jobs/acme-1/",
+        "/v1/changes/",
+        "/webhooks/..%2fv1%2fchanges",
+        "/webhooks/desk%00",
+        "/webhooks/",
+        "//evil.example/healthz",
+        "/healthz/%2e%2e",
+    ],
+)
+def test_no_trick_with_a_path_leads_anywhere(front: Front, path: str) -> None:
+    (mine,) = front.runtime.intake().accept([from_message({**BUYER, "account": "beta"}).change])
+    http = front.client("acme")
+    with http.stream("GET", front.url + path) as answer:
+        answer.read()
+    assert answer.status_code in (403, 404)
+    assert mine.job not in answer.text
+    assert not {"location", "set-cookie"} & answer.headers.keys()
+    problem(answer, answer.status_code)
+
+
+def test_a_label_is_looked_up_as_it_is_and_leads_to_no_other_key(front: Front, http: httpx.Client) -> None:
+    front.runtime.intake().accept([from_message({**BUYER, "batch": "a/../b"}).change])
+    assert http.get("/v1/batches/a%2F..%2Fb", params={"account": "acme"}).json()["batch"] == "a/../b"
+    for label in ("b", "..", "x}:counts", "%00"):
+        assert http.get(f"{front.url}/v1/batches/{label}", params={"account": "acme"}).status_code in (404, 422)
+
+
+def test_a_compressed_body_is_never_unpacked(http: httpx.Client) -> None:
+    bomb = gzip.compress(b" " * (MAX_BODY + 1))
+    for coding in ("gzip", "GZIP", "deflate", "br", "identity, gzip"):
+        problem(http.post("/v1/changes", content=bomb, headers={**JSON, "Content-Encoding": coding}), 415)
+    assert http.post("/v1/changes", content=b"[]", headers={**JSON, "Content-Encoding": "Identity"}).status_code == 202
+
+
+def test_more_changes_than_one_body_may_bring_are_refused_whole_and_counted(front: Front, http: httpx.Client) -> None:
+    line = json.dumps(BUYER) + "\n"
+    document = problem(http.post("/v1/changes", content=line * (MOST + 1), headers={"Content-Type": "application/x-ndjson"}), 413)
+    assert document["detail"] == f"the body has more than {MOST} changes; send it in parts"
+    assert front.store.counts("acme").get("accepted", 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/v1/changes", {"POST"}), ("/v1/jobs", {"GET", "HEAD"}), ("/webhooks/desk", {"GET", "HEAD", "POST"}), ("/healthz", {"GET", "HEAD"})],
+)
+def test_methods_are_told_to_who_asks_and_to_who_takes_a_wrong_one(http: httpx.Client, path: str, methods: set[str]) -> None:
+    told = http.options(path)
+    assert (told.status_code, told.content) == (204, b"")
+    refused = http.patch(path)
+    problem(refused, 405)
+    for answer in (told, refused):
+        assert set(answer.headers["allow"].split(", ")) == methods | {"OPTIONS"}
+    assert not any(name.startswith("access-control") for name in told.headers)
+
+
+def test_head_is_get_without_the_body(http: httpx.Client) -> None:
+    asked, whole = http.head("/openapi.json"), http.get("/openapi.json")
+    assert (asked.status_code, asked.content) == (200, b"")
+    assert asked.headers["content-length"] == whole.headers["content-length"]
+
+
+def test_one_idempotency_key_used_by_many_at_once_is_one_job(front: Front) -> None:
+    clients = [front.client() for _ in range(8)]
+    with ThreadPoolExecutor(8) as senders:
+        answers = list(senders.map(lambda http: http.post("/v1/changes", json=BUYER, headers={"Idempotency-Key": "k"}), clients * 4))
+    assert {answer.status_code for answer in answers} == {202}
+    jobs = [answer.json()["jobs"][0] for answer in answers]
+    assert len({job["id"] for job in jobs}) == 1
+    assert [job["duplicate"] for job in jobs].count(False) == 1

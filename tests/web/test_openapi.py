@@ -1,0 +1,79 @@
+"""The interface's description: valid, complete, and true of the running interface as an independent reader checks it."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from front import KEYS, Front
+from hypothesis import settings
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from producers.portals.http import application
+from producers.portals.table import TABLE
+
+SEED = ["--seed", "1"] if settings().derandomize else []
+
+
+@pytest.fixture
+def told(http: httpx.Client) -> dict[str, Any]:
+    document: dict[str, Any] = http.get("/openapi.json").json()
+    return document
+
+
+def test_the_description_is_valid_openapi(told: dict[str, Any]) -> None:
+    assert told["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(told).validate()
+
+
+def test_every_route_is_described_with_each_of_its_methods(front: Front, told: dict[str, Any]) -> None:
+    served = {
+        (route.path.replace(":path", ""), method.lower())
+        for route in application(front.runtime).routes
+        for method in route.methods - {"HEAD", "OPTIONS"}  # type: ignore[attr-defined]
+    }
+    assert served == {(path, method) for path, methods in told["paths"].items() for method in methods}
+    assert len(TABLE) == len(served)
+
+
+def test_whatever_needs_a_key_says_so_and_what_is_answered_without(told: dict[str, Any]) -> None:
+    for path, methods in told["paths"].items():
+        for operation in methods.values():
+            needed = path.startswith("/v1/")
+            assert bool(operation["security"]) is needed
+            assert {"401", "403"} <= operation["responses"].keys() or not needed
+            assert "500" in operation["responses"]
+
+
+def test_every_example_fits_the_schema_beside_it(told: dict[str, Any]) -> None:
+    found = list(examples(told))
+    assert len(found) > 10
+    for schema, example in found:
+        Draft202012Validator({**schema, "components": told["components"]}).validate(example)
+
+
+def examples(node: Any) -> Any:
+    """Each schema with an example that stands beside it."""
+    if isinstance(node, list):
+        for each in node:
+            yield from examples(each)
+    if isinstance(node, dict):
+        if "schema" in node:
+            yield from ((node["schema"], node[name]) for name in ("example",) if name in node)
+            yield from ((node["schema"], each["value"]) for each in node.get("examples", {}).values())
+        for each in node.values():
+            yield from examples(each)
+
+
+def test_what_is_answered_is_what_is_described(front: Front, tmp_path: Path) -> None:
+    """Positive data may still be refused: only the settings know accounts, sources and what is allowed."""
+    command = ["-m", "schemathesis.cli", "run", f"{front.url}/openapi.json", "-H", f"Authorization: Bearer {KEYS['portal'][0]}"]
+    options = ["--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--exclude-checks", "positive_data_acceptance", *SEED]
+    (tmp_path / "schemathesis.toml").write_text('[parameters]\naccount = "acme"\nsource = "desk"\n')
+    run = subprocess.run([sys.executable, *command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"Tested: {len(TABLE) - 1}\n" in run.stdout  # it leaves the description's own address alone
+    assert not [event for event, _ in front.said if event == "request.failed"]

@@ -1,0 +1,144 @@
+"""The Python clients beside HTTP's own: straight to Redis, awaiting, and their examples run as they stand in the docstrings."""
+
+import asyncio
+import doctest
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from types import ModuleType
+
+import httpx
+import pytest
+from front import KEYS, Front
+
+from producers.errors import Forbidden
+from producers.portals import AsyncRelations, Relations, aio, sdk
+from worker.contract import MessageDict, from_message
+from worker.errors import InvalidChange, NotFound, StoreUnavailable
+from worker.testing import FakeClock
+from worker.wiring import Runtime
+
+BUYER = "estate:address:buyer"
+LINK: MessageDict = {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1}
+LINKS: list[MessageDict] = [{**LINK, "childid": child} for child in range(1, 2101)]
+
+
+@pytest.fixture
+def direct(front: Front) -> Relations:
+    """A client that writes straight to the interface's own Redis."""
+    return Relations.connect(front.runtime, account="acme")
+
+
+@pytest.fixture
+def http(front: Front) -> Iterator[Relations]:
+    """A client that speaks HTTP to it."""
+    with Relations(front.url, KEYS["portal"][0], account="acme") as relations:
+        yield relations
+
+
+@pytest.mark.parametrize("module", [sdk, aio])
+def test_the_examples_of_the_docstrings_do_what_they_say(front: Front, http: Relations, module: ModuleType) -> None:
+    names = {"url": front.url, "key": KEYS["portal"][0], "settings": front.runtime.settings, "relations": http}
+    tests = [test for test in doctest.DocTestFinder().find(module, globs={**vars(module), **names}) if test.examples]
+    assert tests
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for test in tests:
+        front.runtime.client.flushall()
+        assert runner.run(test).failed == 0, test.name
+
+
+def test_either_way_in_is_the_same_jobs(direct: Relations, http: Relations) -> None:
+    sent = direct.create(BUYER, 501, [9001, 9002], event_id="mine", batch="b-1")
+    assert http.create(BUYER, 501, [9001, 9002], event_id="mine") == (sent.id, "queued", True)
+    assert direct.create(BUYER, 501, [9001, 9002], event_id="mine") == (sent.id, None, True)
+    assert direct.job(sent.id) == http.job(sent.id)
+    assert direct.batch("acme", "b-1") == http.batch("acme", "b-1")
+
+
+@pytest.mark.parametrize("way", ["direct", "http"])
+def test_faults_of_many_are_named_by_their_place_among_all(request: pytest.FixtureRequest, way: str) -> None:
+    relations: Relations = request.getfixturevalue(way)
+    with pytest.raises(InvalidChange) as raised:
+        relations.send([*LINKS[:2050], {**LINK, "parentid": 0}])
+    assert [fault.path for fault in raised.value.faults] == ["[2050].parentid"]
+    assert relations.send(LINKS[:1])[0].duplicate is False
+
+
+def test_many_are_accepted_in_order_straight_into_redis(direct: Relations, front: Front) -> None:
+    change = from_message({**LINK, "account": "beta"}).change
+    sent = [*direct.send(LINKS[:3]), *direct.send([change])]
+    assert [front.store.job(each.id).children[0] for each in sent] == [1, 2, 3, 1]  # type: ignore[union-attr]
+    front.runtime.flush("acme")
+    assert {job["state"] for job in direct.wait([each.id for each in sent[:3]])} == {"succeeded"}
+
+
+def test_what_is_not_there_is_not_found(direct: Relations, http: Relations) -> None:
+    for relations in (direct, http):
+        with pytest.raises(NotFound):
+            relations.job("acme-nothing")
+        with pytest.raises(NotFound):
+            relations.batch("acme", "nothing")
+
+
+def test_a_label_may_hold_any_character_and_is_shown_to_those_who_may_read_the_account(front: Front, http: Relations) -> None:
+    http.create(BUYER, 1, 2, batch="spring/2026 ü?")
+    counted = http.batch("acme", "spring/2026 ü?")
+    assert counted == {
+        "account": "acme",
+        "batch": "spring/2026 ü?",
+        "accepted": 1,
+        "open": 1,
+        "succeeded": 0,
+        "superseded": 0,
+        "failed": 0,
+    }
+    with Relations(front.url, KEYS["acme"][0]) as foreign, pytest.raises(Forbidden):
+        foreign.batch("beta", "spring")
+    assert front.client().get("/v1/batches/x").status_code == 422
+
+
+def test_a_store_that_is_away_is_waited_for_as_long_as_told(front: Front) -> None:
+    settings, clock = front.runtime.settings, FakeClock()
+    away = Runtime(replace(settings, redis_url="redis://127.0.0.1:1/0"), wake=lambda *_: None)
+    with Relations.connect(away, account="acme", timeout=1, clock=clock) as relations, pytest.raises(StoreUnavailable):
+        relations.create(BUYER, 1, 2)
+    assert 0 <= clock.monotonic() <= 1
+
+
+def test_awaiting_asks_again_as_blocking_does(front: Front) -> None:
+    answers = [httpx.Response(503), httpx.Response(202, json={"jobs": [{"id": "acme-1", "state": "queued", "duplicate": False}]})]
+    slept: list[float] = []
+
+    async def note(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def scene() -> str:
+        transport = httpx.MockTransport(lambda _: answers.pop(0))
+        async with AsyncRelations("http://here", "key", account="acme", transport=transport, sleep=note) as relations:
+            return (await relations.create(BUYER, 1, 2)).id
+
+    assert asyncio.run(scene()) == "acme-1"
+    assert len(slept) == 1
+
+
+def test_awaiting_follows_jobs_to_their_end(front: Front) -> None:
+    async def scene() -> list[str]:
+        async with AsyncRelations(front.url, KEYS["portal"][0], account="acme") as relations:
+            sent = await asyncio.gather(*(relations.create(BUYER, 1, child) for child in (1, 2)), relations.delete(BUYER, 1, 3))
+            await asyncio.to_thread(front.runtime.flush, "acme")
+            return [job["state"] for job in await relations.wait([each.id for each in sent])]
+
+    assert asyncio.run(scene()) == ["succeeded"] * 3
+
+
+def test_http_needs_neither_celery_nor_redis(front: Front) -> None:
+    code = (
+        "import sys; from producers.portals import Relations\n"
+        "print(Relations(sys.argv[1], sys.argv[2], account='acme').create('estate:address:buyer', 1, 2).state)\n"
+        "print(sorted({'celery', 'kombu', 'redis', 'starlette', 'structlog'} & set(sys.modules)))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, front.url, KEYS["portal"][0]], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert said.stdout.split("\n")[:2] == ["queued", "[]"]
