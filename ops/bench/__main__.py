@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ops.bench import accept, report
 from ops.bench.beside import peer
+from ops.bench.intake import intake
 from ops.bench.load import bursts, links, toggles
 from ops.bench.through import through
 from ops.stack import Shape, running
@@ -60,7 +61,8 @@ def _accepting(directory: Path, seconds: float, say: Callable[[str], None]) -> d
     served = find_spec(HTTP) is not None
     with running(directory, _shape(*(["api"] if served else []))) as stack:
         rates = accept.direct(stack.runtime(wakes=False), "one", seconds=seconds)
-        return {"http": accept.over_http(stack, "two", seconds=seconds) if served else 0.0, "direct": rates}
+        over_http = accept.over_http(stack, "two", seconds=seconds) if served else 0.0
+        return {"http": over_http, "direct": rates, "python": intake(stack, "three")}
 
 
 def _working(

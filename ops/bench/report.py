@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 AIM_ACCEPT: Final = 60_000  # changes per second, in batches
+AIM_RATIO: Final = 25  # times the rate of one `.delay()` per change
 AIM_THROUGH: Final = 20_000  # changes per second, end to end
 
 
@@ -37,6 +38,9 @@ def _accepting(facts: Mapping[str, Any]) -> Table:
     table.add_row("over HTTP, one per request, 32 connections", _number(facts["http"]), "")
     for size, rate in facts["direct"].items():
         table.add_row(f"straight to the store, {size} at a time", _number(rate), _number(AIM_ACCEPT) if size == "1000" else "")
+    python = facts["python"]
+    table.add_row("a list to Relations.connect(…).send", _number(python["send"]), _number(AIM_RATIO * python["delay"]))
+    table.add_row(f"one Celery .delay() per change, 1/{python['ratio']:.1f} of that", _number(python["delay"]), "")
     return table
 
 

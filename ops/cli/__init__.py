@@ -8,9 +8,13 @@ from importlib.metadata import version
 import click
 
 from ops.cli.accounts import accounts, keys
+from ops.cli.batches import batch
 from ops.cli.errors import Commands
+from ops.cli.failures import errors
+from ops.cli.imports import importing
 from ops.cli.jobs import explaining, jobs
 from ops.cli.replay import replay
+from ops.cli.requests import requests
 from ops.cli.run import api, demo, dev, examine, simulator
 from ops.cli.send import send
 
@@ -35,5 +39,5 @@ def main() -> None:
     """
 
 
-for command in (demo, dev, send, jobs, explaining, replay, accounts, keys, examine, api, simulator):
+for command in (demo, dev, send, importing, batch, jobs, explaining, errors, requests, replay, accounts, keys, examine, api, simulator):
     main.add_command(command)

@@ -47,7 +47,7 @@ def listing(desk: Desk) -> None:
     heads = ("ACCOUNT", "MODE", "INBOX", "OPEN", "FAILED JOBS", "STATE")
 
     def lines() -> None:
-        rows = [(each["account"], each["mode"], each["backlog"], each["open"], each["failed"], _words(each["paused"])) for each in states]
+        rows = [(*(each[name] for name in ("account", "mode", "backlog", "open", "failed")), _words(each)) for each in states]
         show.table(heads, rows)
 
     desk.answer({"accounts": states}, lines)
@@ -65,8 +65,7 @@ def pausing(desk: Desk, name: str, why: str) -> None:
       relations accounts pause acme --why "moving to the new API user"
     """
     account = desk.settings.account(name).name
-    seconds, micros = desk.runtime.client.time()
-    desk.runtime.store.pause(account, Pause(BY_HAND, why, since=seconds * 1_000_000 + micros))
+    desk.runtime.store.pause(account, Pause(BY_HAND, why))
     desk.answer({"account": account, "paused": True}, [f"{account} is paused; `relations accounts resume {account}` lets it go on."])
 
 
@@ -82,6 +81,7 @@ def resuming(desk: Desk, name: str) -> None:
     """
     account = desk.settings.account(name).name
     was = desk.runtime.store.resume(account)
+    desk.runtime.limiter.reset(account)
     desk.answer({"account": account, "paused": False, "was_paused": was}, [f"{account} goes on." if was else f"{account} was not paused."])
 
 
@@ -161,7 +161,7 @@ def _known(desk: Desk) -> list[str]:
 def _state(desk: Desk, account: Account) -> dict[str, Any]:
     counts, paused = desk.runtime.store.counts(account.name), desk.runtime.store.paused(account.name)
     numbers = {name: counts.get(name, 0) for name in ("backlog", "open", "failed", "succeeded", "superseded", "accepted")}
-    return {"account": account.name, "mode": account.mode, **numbers, "paused": _pause(desk, paused)}
+    return {"account": account.name, "mode": account.mode, **numbers, "paused": _pause(desk, paused), "pace": _pace(desk, account.name)}
 
 
 def _pause(desk: Desk, pause: Pause | None) -> dict[str, str] | None:
@@ -171,9 +171,24 @@ def _pause(desk: Desk, pause: Pause | None) -> dict[str, str] | None:
     return {"reason": pause.reason, "detail": pause.detail, "since": instant(pause.since, desk.zone), "until": until}
 
 
-def _words(pause: dict[str, str] | None) -> str:
+def _pace(desk: Desk, account: str) -> dict[str, Any]:
+    """The limiter's state: share of the full pace, breaker, and until when nothing is sent."""
+    state = desk.runtime.limiter.state(account)
+    until = max(float(state["open_until"]), float(state["not_before"]))
+    return {
+        "factor": state["factor"],
+        "breaker": state["breaker"],
+        "reason": state["reason"],
+        "until": instant(round(until * 1e6), desk.zone) if until else "",
+    }
+
+
+def _words(state: dict[str, Any]) -> str:
+    pause, pace = state["paused"], state["pace"]
+    if pause is None and pace["breaker"] != "closed":
+        return f"breaker {pace['breaker'].replace('_', ' ')}, next probe at {pace['until']} ({pace['reason']})"
     if pause is None:
-        return "works"
+        return "works" if pace["factor"] == 1 else f"works at {pace['factor']:.0%} of its pace ({pace['reason']})"
     ends = f" until {pause['until']}" if pause["until"] else " until resumed"
     why = ": ".join(filter(None, (pause["reason"], pause["detail"])))
     return f"paused since {pause['since']}{ends} ({why})"

@@ -14,7 +14,8 @@ import click
 
 from ops.cli import show
 from worker.config import Account, Settings
-from worker.wiring import Runtime, Wake, settings_of
+from worker.server import available
+from worker.wiring import Runtime, Sender, Wake, settings_of
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -36,7 +37,7 @@ class Desk:
     @cached_property
     def runtime(self) -> Runtime:
         """The live objects; events that a person should know of are said on stderr."""
-        made = Runtime(self.settings, wake=self.wake)
+        made = Runtime(self.settings, wake=Sender(self.wake, say=say))
         made.say = say
         return made
 
@@ -64,6 +65,12 @@ class Desk:
     def zone(self) -> tzinfo:
         """The local time zone."""
         return datetime.now().astimezone().tzinfo or show.UTC
+
+    def now(self) -> int:
+        """The store's clock, µs."""
+        with available():
+            seconds, micros = self.runtime.client.time()
+        return int(seconds) * 1_000_000 + int(micros)
 
     def account(self, name: str | None) -> Account:
         """The account of that name, or the only one there is."""

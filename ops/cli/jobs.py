@@ -1,7 +1,8 @@
 """Looking at jobs and relations: `jobs list`, `jobs show` and `explain`."""
 
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import click
 
@@ -9,13 +10,14 @@ from ops import samples
 from ops.cli import show
 from ops.cli.desk import Desk, account_option, with_desk
 from ops.cli.errors import Exit, finish
+from ops.cli.filters import filtered
 from ops.explain import Evidence, explain
 from ops.explain.words import count, ids, info_text, instant
 from producers.portals.json import job_json
 from worker.contract import Relation, resolve
 from worker.errors import NotFound
 from worker.onoffice.codes import advice, describe
-from worker.ports import Filter, JobRecord, JobState, Mention
+from worker.ports import Filter, JobRecord, Mention, Page
 
 MOST: Final = 1000  # waiting jobs that explain looks through
 
@@ -33,19 +35,20 @@ def jobs() -> None:
 
 @jobs.command("list")
 @account_option
-@click.option("--state", type=click.Choice(get_args(JobState)), help="Only jobs in this state.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
 @click.option("--cursor", type=click.IntRange(1), help="Where the last page ended.")
 @with_desk
-def listing(desk: Desk, account: str | None, state: str | None, limit: int, cursor: int | None) -> None:
+@filtered
+def listing(desk: Desk, account: str | None, wanted: Filter, limit: int, cursor: int | None) -> None:
     """List an account's jobs, newest first.
 
     \b
     Examples:
       relations jobs list
-      relations jobs list --account acme --state failed --limit 100
+      relations jobs list --account acme --state failed --error 160 --limit 100
+      relations jobs list --parent 501 --since 2h
     """
-    page = desk.runtime.questions.find(desk.account(account).name, Filter(state=state or ""), limit=limit, cursor=str(cursor or ""))
+    page = _page(desk, desk.account(account).name, wanted, limit, str(cursor or ""))
 
     def lines() -> None:
         show.table(("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY"), [_row(desk, job) for job in page.jobs])
@@ -53,6 +56,19 @@ def listing(desk: Desk, account: str | None, state: str | None, limit: int, curs
             click.echo(f"more with --cursor {page.next}", err=True)
 
     desk.answer({"jobs": [_public(job) for job in page.jobs], "next": page.next or None}, lines)
+
+
+def _page(desk: Desk, account: str, wanted: Filter, limit: int, cursor: str) -> Page:
+    """A full page if there are as many: where few jobs fit, it goes on looking, and says that it does."""
+    found, looked = list[JobRecord](), 0
+    while True:
+        page = desk.runtime.questions.find(account, wanted, limit=limit - len(found), cursor=cursor)
+        found += page.jobs
+        if not page.next or len(found) == limit:
+            return Page(tuple(found), page.next)
+        cursor, looked = page.next, looked + 1
+        if sys.stderr.isatty() and not looked % 20:
+            click.echo(f"looking further back, {len(found)} found …", err=True)
 
 
 @jobs.command("show")

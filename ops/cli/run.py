@@ -18,7 +18,7 @@ from ops.cli.errors import finish
 from ops.simulator import FaultPlan, Simulator, Switches, serve
 from worker import log
 from worker.errors import InvalidSettings
-from worker.wiring import Runtime
+from worker.wiring import Runtime, Sender
 
 
 @click.command(short_help="Run the whole system once and tell what happened.")
@@ -75,7 +75,7 @@ def api(desk: Desk, host: str, port: int) -> None:
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error.name} is not installed; the HTTP interface needs onoffice-relations[http].") from error
     log.configure(desk.settings.log)
-    serve_http(Runtime(desk.settings, wake=desk.wake), host=host, port=port)  # one that says its events as log lines
+    serve_http(Runtime(desk.settings, wake=Sender(desk.wake)), host=host, port=port)  # one that says its events as log lines
 
 
 @click.command(short_help="Serve a simulator of the onOffice API.")

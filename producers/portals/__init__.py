@@ -1,5 +1,7 @@
-"""The HTTP interface and its client; `from producers.portals import Relations` needs nothing of the server's."""
+"""The HTTP interface and its clients; `from producers.portals import Relations` needs nothing of the server's."""
 
+from producers.portals.aio import AsyncRelations
 from producers.portals.sdk import Relations
+from producers.portals.steps import Sent
 
-__all__ = ["Relations"]
+__all__ = ["AsyncRelations", "Relations", "Sent"]

@@ -1,0 +1,81 @@
+"""`relations errors`: what failed and waits for a decision, grouped, with what to do about it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from ops.cli import show
+from ops.cli.desk import Desk, account_option, with_desk
+from ops.explain.relation import WITHOUT_CODE
+from ops.explain.words import count, instant
+from worker.contract import write_instant
+from worker.onoffice.codes import advice, describe
+from worker.ports import Failure
+
+
+@click.command("errors")
+@account_option
+@with_desk
+def errors(desk: Desk, account: str | None) -> None:
+    """What failed and waits for a decision, by error and type: how much, since when, and what to do about it.
+
+    \b
+    Examples:
+      relations errors
+      relations errors --account acme --json
+    """
+    found = [(each.name, failure) for each in desk.accounts(account) for failure in desk.runtime.questions.failures(each.name)]
+
+    def lines() -> None:
+        heads = ("ACCOUNT", "JOBS", "ERROR", "TYPE", "FIRST", "LAST", "EXAMPLE")
+        show.table(heads, [_row(desk, name, failure) for name, failure in found])
+        show.lines(_todo(found))
+
+    desk.answer({"errors": [document(name, failure) for name, failure in found]}, lines)
+
+
+def document(account: str, failure: Failure) -> dict[str, Any]:
+    """A group of failures as JSON."""
+    return {
+        "account": account,
+        "code": failure.code,
+        "class": failure.error,
+        "message": said(failure),
+        "relationtype": failure.type or None,
+        "jobs": failure.jobs,
+        "first": write_instant(failure.first),
+        "last": write_instant(failure.last),
+        "example": failure.example,
+        "todo": todo(failure),
+    }
+
+
+def said(failure: Failure) -> str:
+    """What it is, in words."""
+    return describe(failure.code) if failure.code else failure.error
+
+
+def todo(failure: Failure) -> str:
+    """What to do about it."""
+    return advice(failure.code) if failure.code else WITHOUT_CODE.get(failure.error, "Replay it when its cause is gone.")
+
+
+def _row(desk: Desk, account: str, failure: Failure) -> tuple[object, ...]:
+    name = f"{failure.code} {failure.error}" if failure.code else failure.error
+    times = (instant(at, desk.zone) for at in (failure.first, failure.last))
+    return account, f"{failure.jobs:,}", name, failure.type, *times, failure.example
+
+
+def _todo(found: list[tuple[str, Failure]]) -> Iterator[str]:
+    """One sentence per error, and how to go on."""
+    if not found:
+        yield "Nothing failed, or it was replayed or dismissed."
+        return
+    for failure in {(failure.code, failure.error): failure for _, failure in found}.values():
+        yield f"{failure.code or failure.error}: {said(failure)}. {todo(failure)}" if failure.code else f"{failure.error}: {todo(failure)}"
+    account, failure = found[0]
+    which = failure.code or failure.error
+    yield f"Look at them: relations jobs list --account {account} --error {which}; replay {count(failure.jobs, 'job')}: " + (
+        f"relations replay --account {account} --error {which}"
+    )

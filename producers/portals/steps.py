@@ -1,0 +1,161 @@
+"""What a client does, as steps: ask the system something, or pause. No network, no clock and no dice of its own.
+
+Generators yield what is wanted next and are sent the answer, so that one text serves clients that block and clients that await.
+"""
+
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypedDict, cast
+
+import msgspec
+
+from producers.portals.json import BatchDict, JobDict
+from worker.contract import Change, MessageDict, Verb, write_instant
+from worker.errors import Fault, InvalidChange, Unavailable
+from worker.ports import OPEN_STATES
+
+CHUNK: Final = 1000  # changes per question
+FIRST, LONGEST = 0.1, 5.0  # seconds between tries, and between looks at open jobs
+Ids = int | Sequence[int]
+
+
+class Sent(NamedTuple):
+    """An accepted change: its job, the state it had then if that is known, and whether it was there before."""
+
+    id: str
+    state: str | None
+    duplicate: bool
+
+
+class Options(TypedDict, total=False):
+    """What a change may say besides what it is about."""
+
+    account: str
+    relationinfo: dict[str, str]
+    occurred_at: str
+    event_id: str
+    source: str
+    batch: str
+
+
+class Send(NamedTuple):
+    """Accept these; answered with a `Sent` for each."""
+
+    changes: Sequence[Change | MessageDict]
+
+
+class Look(NamedTuple):
+    """What is this job now? Answered with a `JobDict`."""
+
+    job: str
+
+
+class Count(NamedTuple):
+    """How far is this batch? Answered with a `BatchDict`."""
+
+    account: str
+    label: str
+
+
+class Pause(NamedTuple):
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+Ask = Send | Look | Count
+Step = Ask | Pause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """A client's manners. `now` gives seconds that only grow, `micros` those since the epoch, `draw` chance, `name` fresh ids."""
+
+    account: str
+    timeout: float
+    now: Callable[[], float]
+    micros: Callable[[], int]
+    draw: Callable[[], float]
+    name: Callable[[], str]
+
+    def one(self, action: Verb, relationtype: str, parentid: Ids, childid: Ids, options: Options) -> Generator[Step, Any, Sent]:
+        """Send one change."""
+        about = {"action": action, "relationtype": relationtype, "parentid": parentid, "childid": childid}
+        (sent,) = yield from self.send([cast(MessageDict, {**about, **options})])
+        return sent
+
+    def send(self, changes: Iterable[Change | MessageDict]) -> Generator[Step, Any, list[Sent]]:
+        """Send many, some at a time; the paths of faults count from the first of all."""
+        sent: list[Sent] = []
+        rest, call = iter(changes), self.name()
+        while chunk := list(itertools.islice(rest, CHUNK)):
+            moment = self.micros()
+            named = [self._named(change, f"{call}:{at}", moment) for at, change in enumerate(chunk, start=len(sent))]
+            try:
+                sent += yield from self._ask(Send(named))
+            except InvalidChange as error:
+                raise InvalidChange([_moved(fault, len(sent)) for fault in error.faults]) from None
+        return sent
+
+    def job(self, job_id: str) -> Generator[Step, Any, JobDict]:
+        """Look at one job."""
+        return cast(JobDict, (yield from self._ask(Look(job_id))))
+
+    def batch(self, account: str, label: str) -> Generator[Step, Any, BatchDict]:
+        """Count the jobs of a label."""
+        return cast(BatchDict, (yield from self._ask(Count(account, label))))
+
+    def wait(self, ids: Iterable[str], *, timeout: float) -> Generator[Step, Any, list[JobDict]]:
+        """Look until all are done; raises TimeoutError that names those that are not."""
+        jobs: dict[str, JobDict | None] = dict.fromkeys(ids)
+        deadline = self.now() + timeout
+        for pause in pauses():
+            for name in _open(jobs):
+                jobs[name] = yield from self.job(name)
+            if not (waiting := _open(jobs)):
+                break
+            if self.now() + pause > deadline:
+                raise TimeoutError(f"{len(waiting)} jobs are not done after {timeout:g} seconds: {', '.join(waiting[:10])}")
+            yield Pause(pause)
+        return [job for job in jobs.values() if job]
+
+    def _ask(self, question: Ask) -> Generator[Step, Any, Any]:
+        """Ask until it is answered; what time can cure is asked again, as long as there is time."""
+        deadline, rests = self.now() + self.timeout, pauses()
+        while True:
+            try:
+                return (yield question)
+            except Unavailable as error:
+                rest = max(error.retry_after, self.draw() * next(rests))
+                if self.now() + rest > deadline:
+                    raise
+            yield Pause(rest)
+
+    def _named(self, change: Change | MessageDict, event_id: str, moment: int) -> Change | MessageDict:
+        """With identity and time from before the first try, so that a repetition is the same change (R1).
+
+        A change with an event id of its own keeps its content as it is: sent again, it has to be equal.
+        """
+        if isinstance(change, Change):
+            if change.event_id:
+                return change
+            return msgspec.structs.replace(change, event_id=event_id, occurred_at=change.occurred_at or moment)
+        given = {name: value for name, value in change.items() if value is not None}
+        made = {} if "event_id" in given else {"event_id": event_id, "occurred_at": write_instant(moment)}
+        return cast(MessageDict, {**({"account": self.account} if self.account else {}), **made, **given})
+
+
+def pauses() -> Iterator[float]:
+    """Seconds, doubling up to the longest, for ever."""
+    return itertools.chain(itertools.takewhile(lambda pause: pause < LONGEST, (FIRST * 2**n for n in range(99))), itertools.repeat(LONGEST))
+
+
+def _open(jobs: dict[str, JobDict | None]) -> list[str]:
+    return [name for name, job in jobs.items() if job is None or job["state"] in OPEN_STATES]
+
+
+def _moved(fault: Fault, by: int) -> Fault:
+    """`[3].childid` of a chunk that begins `by` changes later."""
+    position, bracket, rest = fault.path.removeprefix("[").partition("]")
+    return Fault(f"[{int(position) + by}]{rest}", fault.message) if bracket and position.isdecimal() else fault

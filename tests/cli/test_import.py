@@ -1,0 +1,241 @@
+"""`relations import`: files as people have them, line by line into the inbox, and what is told about them."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import click
+import pytest
+from cli_runner import MISSING, Cli
+from click.testing import CliRunner
+
+from ops import samples
+from ops.cli import main
+from ops.cli.errors import Exit
+from ops.cli.progress import Lines
+from worker.ports import Filter
+from worker.wiring import Runtime
+
+LINKS = ("--set", "action=create", "--set", "relationtype=estate:address:buyer")
+
+
+def jobs(runtime: Runtime) -> list[tuple[str, str, tuple[int, ...], tuple[int, ...]]]:
+    """What was accepted, in order."""
+    found = runtime.questions.find("acme", Filter(), limit=1000).jobs
+    return [(job.action, job.type, job.parents, job.children) for job in reversed(found)]
+
+
+def when_accepted(runtime: Runtime, number: int, act: Callable[[], None]) -> None:
+    """Do it as soon as so many changes have been accepted."""
+    deadline = time.monotonic() + 60
+    while runtime.store.counts("acme").get("accepted", 0) < number and time.monotonic() < deadline:
+        time.sleep(0.02)
+    act()
+
+
+def test_the_examples_of_the_guide_are_command_lines() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "import-csv.md").read_text("utf-8").replace("\\\n", "")
+    lines = re.findall(r"^relations (\w+) (.+)$", page, re.MULTILINE)
+    assert len(lines) >= 4
+    for name, words in lines:
+        main.commands[name].make_context(name, shlex.split(words))
+
+
+def pairs(runtime: Runtime) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    return [(parents, children) for _, _, parents, children in jobs(runtime)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"parentid,childid\n1,2\n3,4\n",
+        b"childid;parentid\r\n2;1\r\n4;3\r\n",
+        b"Parent ID\tChild ID\n1\t2\n\n3\t4",
+        b"\xef\xbb\xbfparent|child\n1|2\n|\n3|4\n",
+        b'sep=;\r\nparent_id;child_id\r\n"1";" 2 "\r\n3;4\r\n',
+        "parent;child;Straße\n1;2;Königsallee\n3;4;x\n".encode("cp1252"),
+        "parent\tchild\n1\t2\n3\t4\n".encode("utf-16"),
+        b'parent,child,street\n1,2,"two\nlines"\n3,4,""\n',
+        b'{"parentid": 1, "childid": 2}\n\n{"parentid": 3, "childid": 4}',
+    ],
+)
+def test_a_file_means_the_same_however_it_was_saved(cli: Cli, runtime: Runtime, tmp_path: Path, text: bytes) -> None:
+    file = tmp_path / "links"
+    file.write_bytes(text)
+    more = [f"--map={name}=" for name in ("Straße", "street")]
+    result = cli("import", str(file), *LINKS, *more)
+    assert pairs(runtime) == [((1,), (2,)), ((3,), (4,))]
+    assert "2 accepted, 0 known already, 0 rejected" in result.output
+    assert not (tmp_path / "links.rejects.ndjson").exists()
+
+
+def test_a_cell_may_hold_several_ids_and_the_line_says_more_than_the_options(cli: Cli, runtime: Runtime) -> None:
+    text = b"verb,type,building,unit,statusTerminbestaetigung\nDelete,,7,8 9,\nmodify,calendar:address,2,3;4,gesendet\n"
+    cli("import", "-", *LINKS, "--map", "building=parentid", "--map", "unit=childid", stdin=text)
+    assert jobs(runtime) == [("delete", "estate:address:buyer", (7,), (8, 9)), ("modify", "calendar:address", (2,), (3, 4))]
+
+
+def test_every_line_is_rejected_by_itself_with_its_reason_and_its_own_words(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+    file = tmp_path / "links.csv"
+    file.write_bytes(b'parentid,childid\n1,2\n1.234,5\n3\nx,4\n0,4\n3,4,5\n5,"6\n7"\n8,9\n')
+    result = cli("import", str(file), *LINKS, code=Exit.PARTLY)
+    rejects = [json.loads(line) for line in (tmp_path / "links.csv.rejects.ndjson").read_text("utf-8").splitlines()]
+    assert [(each["line"], each["text"], each["faults"][0]["path"]) for each in rejects] == [
+        (3, "1.234,5", "parentid"),
+        (4, "3", ""),
+        (5, "x,4", "parentid"),
+        (6, "0,4", "parentid"),
+        (7, "3,4,5", ""),
+    ]
+    assert "without thousands separators, 1234" in rejects[0]["faults"][0]["message"]
+    assert "expected 2 cells as in the header, got 1" in rejects[1]["faults"][0]["message"]
+    assert pairs(runtime) == [((1,), (2,)), ((5,), (6, 7)), ((8,), (9,))]
+    assert "3 accepted, 0 known already, 5 rejected" in result.output
+
+
+def test_a_quote_left_open_costs_what_it_swallows_and_is_named(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+    result = cli("import", "-", *LINKS, "--rejects", str(tmp_path / "r"), stdin=b'parentid,childid\n1,2\n"3,4\n5,6\n', code=Exit.PARTLY)
+    assert pairs(runtime) == [((1,), (2,))]
+    assert "is a quotation mark left open?" in result.output
+
+
+def test_what_the_store_refuses_costs_its_line_only(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_bytes(b"parentid,childid,event_id\n1,2,a\n")
+    second.write_bytes(b"account,parentid,childid,event_id\n,1,2,a\n,3,4,a\n,5,6,b\nnobody,5,6,c\n")
+    cli("import", str(first), *LINKS)
+    result = cli("import", str(second), *LINKS, code=Exit.PARTLY)
+    assert "1 accepted, 1 known already, 2 rejected" in result.output
+    assert pairs(runtime) == [((1,), (2,)), ((5,), (6,))]
+    rejects = [json.loads(line) for line in (tmp_path / "second.csv.rejects.ndjson").read_text("utf-8").splitlines()]
+    assert [(each["line"], each["faults"][0]["path"]) for each in rejects] == [(3, "event_id"), (5, "account")]
+
+
+def test_the_same_again_goes_on_and_does_nothing_twice(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+    file = tmp_path / "links.csv"
+    file.write_text("parentid,childid\n" + "".join(f"1,{n}\n" for n in range(1, 2501)))
+    cli("import", str(file), *LINKS)
+    again = cli("import", str(file), *LINKS)
+    assert "0 accepted, 2,500 known already" in again.output
+    assert runtime.store.counts("acme")["accepted"] == 2500
+    piped = cli("import", "-", *LINKS, stdin=file.read_bytes())
+    assert "2,500 known already" in piped.output
+    meant = cli("import", str(file), "--set", "action=delete", "--set", "relationtype=estate:address:buyer")
+    assert "2,500 accepted" in meant.output  # the same lines read as something else are other changes
+
+
+def test_a_file_of_changes_is_the_same_jobs_whether_it_was_sent_or_imported(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+    file = tmp_path / "links.ndjson"
+    file.write_bytes(b'{"action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}\n')
+    cli("send", str(file))
+    assert "0 accepted, 1 known already" in cli("import", str(file)).output
+    assert len(jobs(runtime)) == 1
+
+
+def test_two_lines_that_make_each_the_others_parent_are_rejected_and_name_each_other(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+    file = tmp_path / "units.csv"
+    near = "7,8\n1,1\n8,7\n7,8\n" + "".join(f"500,{n}\n" for n in range(10_000, 11_000)) + "10000,500\n"
+    file.write_text("parentid,childid\n" + near)
+    cli("import", str(file), "--set", "action=create", "--set", "relationtype=estate:estateUnit", code=Exit.PARTLY)
+    rejects = [json.loads(line) for line in (tmp_path / "units.csv.rejects.ndjson").read_text("utf-8").splitlines()]
+    named = {each["line"]: int(each["faults"][0]["message"].split()[1]) for each in rejects}
+    assert named == {2: 4, 4: 5, 5: 4, 1006: 6}  # the last one's partner was in an earlier piece, and accepted
+    assert runtime.store.counts("acme")["accepted"] == 1001
+
+
+def test_a_header_that_is_not_understood_is_told_whole_and_sends_nothing(cli: Cli, runtime: Runtime) -> None:
+    result = cli("import", "-", "--set", "action=create", stdin=b"parentid,chldid,parent,note\n1,2,3,4\n", code=Exit.FAILED)
+    for words in (
+        '"chldid" is not known; did you mean childid?',
+        '--map "note="',
+        "parentid stands in several",
+        "no column for relationtype",
+    ):
+        assert words in result.output
+    assert jobs(runtime) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(b"", "got nothing"), (b"parentid,childid\n", "got nothing"), (b"[1]", "got a JSON array"), (b"a\x81\xff\n", "Windows-1252")],
+)
+def test_what_is_no_import_fails_and_says_why(cli: Cli, text: bytes, words: str) -> None:
+    assert words in cli("import", "-", *LINKS, stdin=text, code=Exit.FAILED).output
+
+
+@pytest.mark.parametrize("words", [("--map", "x=nothing"), ("--set", "nothing=1"), ("--set", "action"), ("--url", "http://127.0.0.1:1")])
+def test_options_that_mean_nothing_are_named(cli: Cli, words: tuple[str, ...]) -> None:
+    cli("import", "-", *words, stdin=b"", code=Exit.USAGE, RELATIONS_KEY="")
+
+
+def test_a_file_that_is_not_there_is_a_fault_of_the_command_line(cli: Cli) -> None:
+    assert "cannot be read" in cli("import", "/nowhere.csv", code=Exit.USAGE).output
+
+
+def test_waiting_ends_with_what_became_of_every_job(cli: Cli, runtime: Runtime, drain: Callable[[], None], tmp_path: Path) -> None:
+    file = tmp_path / "links.csv"
+    file.write_text(f"parentid,childid\n1,2\n1,{MISSING}\n1,3\n")
+    runtime.say = lambda *_, **__: None
+    with ThreadPoolExecutor() as pool:
+        worked = pool.submit(when_accepted, runtime, 3, drain)
+        answer = json.loads(cli("import", str(file), *LINKS, "--wait", "--json", code=Exit.PARTLY).stdout)
+        worked.result()
+    (batch,) = answer["batches"]
+    assert (batch["accepted"], batch["open"], batch["succeeded"], batch["failed"]) == (3, 0, 2, 1)
+    assert answer["batch"].startswith("links.csv-")
+    assert json.loads(cli("batch", answer["batch"], "--json").stdout) == batch
+    assert cli("batch", answer["batch"]).stdout == "3 accepted: 2 succeeded, 1 failed\n"
+    cli("batch", "another", code=Exit.NOT_FOUND)
+
+
+def test_a_dry_run_tells_the_cost_and_writes_nothing(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+    file = tmp_path / "new-build.csv"
+    file.write_bytes((samples.FOLDER / "05-new-build.csv").read_bytes() + b"create,estate:estateUnit,x,1\n")
+    answer = json.loads(cli("import", str(file), "--dry-run", "--json", code=Exit.PARTLY).stdout)
+    (cost,) = answer["accounts"]
+    assert (cost["changes"], cost["actions"], cost["requests"]) == (127, 2, 1)
+    assert answer["rejected"] == 3  # one is nonsense, and two name the same two ids the other way round
+    assert jobs(runtime) == []
+    assert "AT ITS PACE" in cli("import", str(file), "--dry-run", code=Exit.PARTLY).output
+
+
+def test_progress_is_a_line_now_and_then_and_nothing_before() -> None:
+    moments = iter([0.0, 1.0, 6.0, 7.0, 12.0])
+    said = CliRunner().invoke(telling(moments, [10, 600, 700, 1200])).stderr
+    assert said == "import: 600 of 2,000, 100/s, 14 s left\nimport: 1,200 of 2,000, 100/s, 8 s left\n"
+
+
+def telling(moments: Iterator[float], steps: list[int]) -> click.Command:
+    @click.command()
+    def run() -> None:
+        tell = Lines("import", 2000, now=lambda: next(moments))
+        for done in steps:
+            tell(done)
+
+    return run
+
+
+def test_an_interruption_tells_how_to_go_on_and_going_on_does_the_rest(
+    cli: Cli, env: dict[str, str], runtime: Runtime, drain: Callable[[], None], tmp_path: Path
+) -> None:
+    config = Path(env["RELATIONS_CONFIG"])
+    config.write_text(config.read_text().replace("[defaults]", "[defaults]\nmax_backlog = 1000"))
+    (tmp_path / "links.csv").write_text("parentid,childid\n" + "".join(f"1,{n}\n" for n in range(1, 1501)))
+    words = ["import", str(tmp_path / "links.csv"), *LINKS]
+    command = [sys.executable, "-m", "ops.cli", *words]
+    with subprocess.Popen(command, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True) as process:
+        when_accepted(runtime, 1000, lambda: process.send_signal(signal.SIGINT))  # it waits for the inbox to have room again
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == Exit.INTERRUPTED
+    assert "The same command goes on; nothing is done twice." in said
+    runtime.say = lambda *_, **__: None
+    drain()
+    assert "500 accepted, 1,000 known already" in cli(*words).output

@@ -1,0 +1,66 @@
+"""A producer that has nothing but Celery: no code of ours, another directory, changes sent by a task's name."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.stack import QUICK, Shape, Stack, running
+from worker.ports import Filter, JobRecord
+
+CLIENT = """
+import json, sys
+from celery import Celery
+
+app = Celery(broker=sys.argv[1])
+for changes in json.load(sys.stdin):
+    app.send_task("relations.accept", [changes], queue="relations.intake")
+print(sorted({"worker", "producers", "ops"} & set(sys.modules)))
+"""
+CHANGE = {"account": "nord", "action": "create", "relationtype": "estate:address:interested", "parentid": 501, "childid": 9001}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A worker, and the world it needs."""
+    shape = Shape(accounts=("nord",), defaults={**QUICK, "window": 0.1}, parts=("worker",), concurrency=1)
+    with running(tmp_path_factory.mktemp("clients"), shape) as stack:
+        yield stack
+
+
+def send(stack: Stack, folder: Path, *messages: object) -> None:
+    """Run the client on its own; nothing of the surroundings leads it to us."""
+    (folder / "client.py").write_text(CLIENT)
+    command = [sys.executable, "-I", str(folder / "client.py"), stack.broker_url]
+    said = subprocess.run(command, input=json.dumps(messages), cwd=folder, env={}, capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout.strip() == "[]"
+
+
+def finished(stack: Stack, batch: str, number: int) -> list[JobRecord]:
+    """The jobs of a label, oldest first, once so many are done."""
+    questions, deadline = stack.runtime(wakes=False).questions, time.monotonic() + 60
+    while time.monotonic() < deadline:
+        jobs = questions.find("nord", Filter(batch=batch)).jobs
+        if sum(bool(job.finished_at) for job in jobs) == number:
+            break
+        time.sleep(0.05)
+    return list(reversed(jobs))
+
+
+def test_a_bare_celery_application_sends_one_change_or_many(stack: Stack, tmp_path: Path) -> None:
+    many = [{**CHANGE, "batch": "bare", "parentid": 502, "childid": child} for child in (1, 2)]
+    send(stack, tmp_path, {**CHANGE, "batch": "bare"}, many)
+    jobs = finished(stack, "bare", 3)
+    assert [job.state for job in jobs] == ["succeeded"] * 3
+    assert {(job.parents, job.children) for job in jobs} == {((501,), (9001,)), ((502,), (1,)), ((502,), (2,))}
+    assert {job.source for job in jobs} == {"celery"}
+
+
+def test_the_same_event_sent_twice_is_one_job_and_a_bad_change_spares_its_company(stack: Stack, tmp_path: Path) -> None:
+    named = {**CHANGE, "batch": "twice", "childid": 77, "event_id": "enquiry-4711"}
+    send(stack, tmp_path, [named, {**named, "event_id": "other", "parentid": 0}], named, {**named, "event_id": "last"})
+    assert [job.event_id for job in finished(stack, "twice", 2)] == ["enquiry-4711", "last"]
