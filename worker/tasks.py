@@ -1,5 +1,6 @@
 """The Celery tasks: a name, the runtime, one call each. What they do is elsewhere."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,10 +43,9 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
 
 @app.task(name="relations.flush", acks_late=True)
 def flush(account: str) -> None:
-    """Work one batch of the account; then queue behind the others for the next."""
-    again = here().flush(account).again
-    if again is not None and again <= SOON:
-        wake(account, again)
+    """Work one batch of the account; then queue behind the others for the next. Without a broker to queue at, go on with it."""
+    while (again := here().flush(account).again) is not None and again <= SOON and not _queued(account, again):
+        time.sleep(again)
 
 
 @app.task(name="relations.sweep", acks_late=False)
@@ -58,6 +58,16 @@ def sweep() -> None:
 def replay(account: str, jobs: Sequence[str]) -> None:
     """Put the failed relations of these jobs back into the inbox."""
     here().intake().replay(account, jobs)
+
+
+def _queued(account: str, seconds: float) -> bool:
+    """Whether the broker took the message: it may be away, or, on a full Redis, refuse it (R23)."""
+    try:
+        wake(account, seconds)
+    except Exception as error:  # whatever the broker's client raises
+        here().say("wake.failed", account=account, error=type(error).__name__)
+        return False
+    return True
 
 
 def _listed(messages: Sequence[object], fields: Mapping[str, object]) -> list[object]:
