@@ -5,14 +5,15 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from rich.console import Console
 
 from ops.stack import Shape, Stack, running
+from ops.supervision import Supervisor
 from worker.errors import RelationsError
 
 POLL: Final = 0.5
@@ -20,7 +21,7 @@ CHANGE: Final = {"account": "nord", "action": "create", "relationtype": "estate:
 
 
 def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int = 8090) -> int:
-    """The exit code: 0 after Ctrl-C or SIGTERM, 1 if a part did not start or ended by itself.
+    """The exit code: 0 after Ctrl-C or SIGTERM, 1 if a part did not start, or ended by itself again and again.
 
     Data and logs are in `directory`, by default a new one that is removed at the end. Port 0 takes any free one.
     """
@@ -30,7 +31,7 @@ def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int 
     try:
         with _place(directory) as place, running(place, shape, say=console.print) as stack:
             console.print(welcome(stack))
-            return _stay(stack)
+            _stay(stack, say=console.print)
     except RelationsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -59,13 +60,12 @@ What the CRM holds then:
 Ctrl-C stops everything."""
 
 
-def _stay(stack: Stack) -> int:
-    """Until Ctrl-C, or until a part ends by itself."""
-    while not (ended := stack.ended()):
+def _stay(stack: Stack, *, say: Callable[[str], None]) -> NoReturn:
+    """Until Ctrl-C, or until a part cannot be kept running."""
+    supervisor = Supervisor(stack, say=say)
+    while True:
+        supervisor.tend()
         time.sleep(POLL)
-    for name in ended:
-        sys.stderr.write(f"{name} ended; the end of {stack.log(name)}:\n{stack.processes[name].tail()}\n")
-    return 1
 
 
 @contextmanager

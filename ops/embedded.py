@@ -41,6 +41,11 @@ class Server:
         """The process id of a server started here."""
         return self._process.pid if self._process else None
 
+    @property
+    def running(self) -> bool:
+        """Whether one started here has not ended by itself; of any other this is not known, and taken for granted."""
+        return self._process is None or self._process.running
+
     def kill(self) -> None:
         """End it by SIGKILL; what it had not written to disk is gone."""
         self._own().kill()

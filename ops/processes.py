@@ -31,6 +31,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def tail(path: Path, lines: int = 20) -> str:
+    """The last `lines` of a log."""
+    with path.open("rb") as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - 500 * lines))
+        return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that still run. Linux only."""
+    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+
+
 class Process:
     """A running child in a process group of its own, killed by the system when we die, even by SIGKILL.
 
@@ -103,9 +115,7 @@ class Process:
 
     def tail(self, lines: int = 20) -> str:
         """The last `lines` of its log."""
-        with self.log.open("rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - 500 * lines))
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+        return tail(self.log, lines)
 
     def __enter__(self) -> Self:
         return self

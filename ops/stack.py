@@ -77,7 +77,7 @@ occurred_at = "timestamp"
 class Shape:
     """What to start: accounts, their limits (keys of `[defaults]`), which parts, and on which ports (0: any free one).
 
-    `store` and `broker` are the URLs of servers that run already; without them the stack has one server of its own for both.
+    `store` and `broker` are the URLs of servers that run already; without them the stack has one for both, which persists as said.
     """
 
     accounts: tuple[str, ...] = ("nord", "sued", "west")
@@ -85,6 +85,7 @@ class Shape:
     parts: tuple[Part, ...] = PARTS
     store: str = ""
     broker: str = ""
+    persist: embedded.Persist = "everysec"
     concurrency: int = 2
     workers: int = 1
     api_port: int = 0
@@ -163,13 +164,17 @@ class Stack:
         return answer.raise_for_status().json()
 
     def ended(self) -> list[str]:
-        """The parts that are not running any more."""
-        return [name for name, process in self.processes.items() if not process.running]
+        """The parts that are not running any more; `redis` is the server, if it is our own."""
+        running = {"redis": self.server.running} | {name: process.running for name, process in self.processes.items()}
+        return [name for name, up in running.items() if not up]
 
     def replace(self, part: str) -> None:
-        """Kill a part with SIGKILL and start it again, as a supervisor would; it may take a while to answer."""
+        """Kill a part with SIGKILL and start it again, as a supervisor would; it may take a while to answer (`redis` answers)."""
+        if part == "redis":
+            self.server.kill()
+            return self.server.restart()
         self.processes[part].kill()
-        self._launch(part, self._commands(int(self.url.rpartition(":")[2]))[part])
+        return self._launch(part, self._commands(int(self.url.rpartition(":")[2]))[part])
 
     def kill(self) -> None:
         """End every part by SIGKILL: the fastest way out for a test that is done."""
@@ -178,16 +183,16 @@ class Stack:
 
     def log(self, name: str) -> Path:
         """Where a part writes its log."""
-        return self.directory / f"{name}.log"
+        return self.directory / ("redis/server.log" if name == "redis" else f"{name}.log")
 
     # --- the ground everything stands on
 
     def _ground(self, say: Callable[[str], None]) -> None:
         self.http = self._ends.enter_context(httpx.Client(timeout=10.0, trust_env=False))
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not self.shape.store:
-            self.server = self._ends.enter_context(embedded.server(self.directory / "redis", persist="everysec"))
-        self.redis_url = self.shape.store or self.server.url
+        place, url = self.directory / "redis", self.shape.store or None
+        self.server = self._ends.enter_context(embedded.server(place, url=url, persist=self.shape.persist))
+        self.redis_url = self.server.url
         self.broker_url = self.shape.broker or self.redis_url
         say(f"Redis server       {self.redis_url}")
         port = self.shape.simulator_port or free_port()

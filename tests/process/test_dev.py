@@ -1,4 +1,4 @@
-"""`relations dev`: the stack comes up, says how to use it, and ends when it is told to, or when a part of it dies."""
+"""`relations dev`: the stack comes up, says how to use it, and ends when it is told to, or when a part of it cannot be kept running."""
 
 import os
 import re
@@ -48,11 +48,12 @@ def test_it_tells_where_everything_is_and_ends_with_0_when_asked_to(dev: tuple[s
     assert process.wait(20) == 0
 
 
-def test_it_ends_with_1_when_a_part_dies_and_says_which(dev: tuple[subprocess.Popen[str], str]) -> None:
+def test_it_starts_a_part_again_that_died_and_ends_with_1_when_that_is_no_use(dev: tuple[subprocess.Popen[str], str]) -> None:
     process, said = dev
-    simulator = re.search(r"Processes .*simulator ([0-9]+)", said)
-    assert simulator
-    os.kill(int(simulator[1]), signal.SIGKILL)
+    pids = dict(re.findall(r"(simulator|beat) ([0-9]+)", said))
+    os.kill(int(pids["beat"]), signal.SIGKILL)
+    assert "beat ended" in line_of(process)
+    os.kill(int(pids["simulator"]), signal.SIGKILL)
     assert process.wait(20) == 1
     assert process.stderr
     assert "simulator ended" in process.stderr.read()
