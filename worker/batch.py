@@ -4,19 +4,23 @@ Pure bookkeeping over `planner`: it is handed records and neighbours and gives e
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 
 from worker.contract import Order, Relation
 from worker.planner.answer import Effects, Moment, Settled, fail, lose
 from worker.planner.case import Case, Refusal, Wait, enter, reopen, step
 from worker.planner.fold import Version, Wish
 from worker.planner.guard import goes_first, guard, waits
+from worker.planner.plan import Limits
+from worker.planner.rehearse import rehearse
 from worker.planner.values import Operation
-from worker.ports import Begun, JobState, Neighbours, OpenWrite, Record, Side, Taken, Writes
+from worker.ports import Begun, JobState, Neighbours, OpenWrite, Record, RequestRecord, Side, Taken, Work, Writes
 
 POISON = Refusal(0, "poison", "three workers died with this change alone in hand; it was not tried again")
 DEPENDENCY = Refusal(0, "dependency", "the other half of the swap failed for good, so this half was not sent")
 STEP_BACK = 1_000_000  # µs, at first
 LONGEST_STEP = 60_000_000  # µs
+FEW = 20  # correlations named in one line of the log
 
 
 class Batch:
@@ -65,6 +69,11 @@ class Batch:
                 self.cases[relation] = case
             else:
                 self.cases.pop(relation, None)
+
+    def correlations(self, relations: Iterable[Relation]) -> tuple[str, ...]:
+        """What the calls behind these relations go by: the first few."""
+        wishes = (wish for relation in relations if relation in self.cases for wish in self.cases[relation].open.wishes)
+        return _few(wish.correlation for wish in wishes)
 
     # --- what is next
 
@@ -130,6 +139,15 @@ class Batch:
                 effects.cases[relation] = freed if confirmed else case.having(spoiled=True)
         return effects
 
+    def withdraw(self, relations: Iterable[Relation], records: Mapping[Relation, Record], *, by: str) -> Effects:
+        """The effects of a person's word that nothing is wanted of these any more; what else is in hand forgets where it was split."""
+        effects = Effects({each: case.having(part="", refusal=None) for each, case in self.cases.items()})
+        for relation in relations:
+            effects.cases[relation] = None
+            opened = records[relation].open
+            effects.settled += [Settled(wish.job, relation, "superseded", by) for wish in (opened.wishes if opened else ())]
+        return effects
+
     # --- writing down
 
     def writes(self, effects: Effects) -> Writes:
@@ -157,14 +175,30 @@ class Batch:
         return OpenWrite(case.open, key, side)
 
 
+def observed(work: Work, *, limits: Limits, order: Callable[[str], Order], upsert: bool) -> list[Writes]:
+    """What would be sent for a batch that stays where it is: one record per request, with the jobs that would travel in it."""
+    wishes: dict[Relation, tuple[Wish, ...]] = dict.fromkeys(work.due, ()) | wishes_of(work.jobs)
+    found = []
+    for request in rehearse(wishes, work.records, limits=limits, order=order, upsert=upsert).requests:
+        asking = dict.fromkeys(wish for relation in request.relations() for wish in wishes[relation])
+        correlations = _few(wish.correlation for wish in asking)
+        record = RequestRecord.would_be(request, at=work.now, correlations=correlations)
+        found.append(Writes(request=record, states={wish.job: "queued" for wish in asking}))
+    return found
+
+
 def wishes_of(jobs: Iterable[Taken]) -> dict[Relation, tuple[Wish, ...]]:
     """What the jobs ask of each relation."""
     wishes: dict[Relation, tuple[Wish, ...]] = {}
     for job in jobs:
-        wish = Wish(Version(job.occurred_at, job.accepted), job.job, job.action, job.info)
+        wish = Wish(Version(job.occurred_at, job.accepted), job.job, job.action, job.info, job.correlation)
         for relation in job.relations:
             wishes[relation] = (*wishes.get(relation, ()), wish)
     return wishes
+
+
+def _few(correlations: Iterable[str]) -> tuple[str, ...]:
+    return tuple(islice(dict.fromkeys(filter(None, correlations)), FEW))
 
 
 def _states(cases: Mapping[Relation, Case | None]) -> Iterator[tuple[str, JobState]]:

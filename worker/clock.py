@@ -38,6 +38,14 @@ class Names:
         return self._prefix + pairs + ALPHABET[chance >> 40 & 31]
 
 
+def moment_of(name: str) -> int:
+    """When a name was given (µs since the epoch), by its beginning."""
+    milliseconds = 0
+    for letter in name[:9]:
+        milliseconds = milliseconds << 5 | ALPHABET.index(letter)
+    return 1000 * milliseconds
+
+
 def prefix_of(micros: int) -> str:
     """What the names given at that time (µs since the epoch) begin with."""
     return "".join([ALPHABET[(micros // 1000 >> shift) & 31] for shift in range(40, -5, -5)])

@@ -8,19 +8,33 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from worker.batch import Batch
+from worker.batch import Batch, observed
 from worker.contract import Order
 from worker.errors import LeaseLost
 from worker.planner.answer import Effects, Moment, answer
 from worker.planner.plan import Limits, plan
 from worker.planner.retry import SECOND, Patience
-from worker.planner.values import Action, ErrorClass, Operation, Reply, Request, Verdict
-from worker.ports import Api, Clock, Events, Feedback, Grant, Keeper, Lease, Limiter, Pause, RequestRecord, Store, Work
+from worker.planner.values import Action, ErrorClass, Operation, Reply, Request
+from worker.ports import (
+    Api,
+    Brake,
+    Clock,
+    Events,
+    Feedback,
+    Grant,
+    Keeper,
+    Lease,
+    Limiter,
+    Pause,
+    RequestRecord,
+    Store,
+    Tally,
+    Work,
+)
 
 BUDGET = 20.0  # seconds of its own time after which a flush begins no request
 NEAR = 0.25  # seconds a flush waits for its slot before it gives its worker back
 MAX_RELATIONS = 5000  # relations per batch
-CLOCK_PAUSE = 60.0  # seconds an account rests whose clock disagrees with the API's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +52,7 @@ class Lane:
     order: Callable[[str], Order]
     fingerprint: str = ""
     observe: bool = False
+    brake: int = 0  # deletes within an hour; 0: any number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +74,7 @@ class Flushed:
     """What a flush did, and in how many seconds there is more to do (None: nothing known, or the sweep's affair)."""
 
     account: str
+    id: str = ""
     state: str = "done"  # done, busy, paused, observed, lost
     again: float | None = None
     jobs: int = 0
@@ -67,12 +83,14 @@ class Flushed:
     actions: int = 0
     least: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
+    correlations: tuple[str, ...] = ()
+    tally: Tally = field(default_factory=Tally)
 
 
 def flush(lane: Lane, tools: Tools) -> Flushed:
     """Work one batch of the account; `state` says if somebody else holds it, or why nothing could be done."""
-    flushed = Flushed(account=lane.account)
-    lease = tools.store.lease(lane.account, tools.name())
+    flushed = Flushed(account=lane.account, id=tools.name())
+    lease = tools.store.lease(lane.account, flushed.id)
     if lease is None:
         flushed.state = "busy"
         return flushed
@@ -98,7 +116,7 @@ class _Flush:
         self.lane, self.tools, self.lease, self.flushed = lane, tools, lease, flushed
         self.batch = Batch(upsert=lane.patience.upsert, order=lane.order)
         self.factor, self.epoch, self.misdated = 1.0, 0, False
-        self.started = tools.clock.monotonic()
+        self.started, self.tally = tools.clock.monotonic(), flushed.tally
 
     def run(self) -> float:
         """Work it; the seconds until it is worth coming back, for pace's sake."""
@@ -106,15 +124,19 @@ class _Flush:
         self.epoch = work.now
         if not (work.jobs or work.due or work.begun):
             return 0.0
-        effects = self.gather(work)
         if self.lane.observe:
-            return self.observe()
+            return self.observe(work)
+        effects = self.gather(work)
         self.flushed.jobs, self.flushed.relations = len(work.jobs), len(self.batch.cases)
+        self.flushed.correlations = self.batch.correlations(self.batch.cases)
         if work.condemned:
             effects.add(self.step(self.batch.condemn()))
             self.tools.say("batch.condemned", account=self.lane.account, jobs=[job.job for job in work.jobs], due=list(map(str, work.due)))
+        if not self.lease.take(work.jobs, work.begun, self.batch.writes(effects)):
+            return 0.0  # somebody cancelled one of the jobs just now: read again
         self.count(effects)
-        self.lease.take(work.jobs, work.begun, self.batch.writes(effects))
+        self.tally.take(work.jobs, now=work.now)
+        self.tally.count("recovered", "requests", len(work.begun))
         wait: float | None = None
         while wait is None and (ready := self.ready()):
             wait = self.round(ready)
@@ -136,11 +158,16 @@ class _Flush:
         self.batch.keep([*work.due, *(relation for job in work.jobs for relation in job.relations)])
         return effects
 
-    def observe(self) -> float:
-        """Say what would be sent, and leave everything where it is."""
-        planned = plan(self.batch.operations(Effects(), now=self.now()), self.lane.limits, self.lane.order)
-        requests = len(planned.requests)
-        self.tools.say("flush.observed", account=self.lane.account, relations=planned.relations, actions=planned.actions, requests=requests)
+    def observe(self, work: Work) -> float:
+        """Record what would be sent, where that is new, and leave everything where it is."""
+        lane = self.lane
+        found = observed(work, limits=lane.limits, order=lane.order, upsert=lane.patience.upsert)
+        new = [writes for writes in found if writes.request and self.tools.store.request(lane.account, writes.request.id) is None]
+        for writes in new:
+            if writes.request:
+                self.lease.settle(writes.request.id, writes)
+        if new:
+            self.tools.say("flush.observed", account=lane.account, flush=self.flushed.id, requests=len(found), new=len(new))
         self.flushed.state = "observed"
         return 0.0
 
@@ -161,6 +188,7 @@ class _Flush:
         """Plan and send what is ready; seconds to wait when the round had to stop, None when it is through."""
         planned = plan(ready, Limits(max_ids=self.lane.limits.max_ids, max_actions=self.most()), self.lane.order)
         self.flushed.least += planned.least
+        deletes = sum(request.deletes for request in planned.requests)
         for request in planned.requests:
             if self.tools.clock.monotonic() - self.started > BUDGET:
                 return 0.0
@@ -168,42 +196,67 @@ class _Flush:
             if not grant.booked:
                 return grant.wait
             fitting = _probe(request) if grant.probe else Request(request.actions[: self.most()])
-            if not self.send(fitting, grant):
+            if not self.send(fitting, grant, deletes):
                 return 0.0
+            deletes -= request.deletes
             if grant.probe or len(fitting.actions) < len(request.actions):
                 return None  # plan again: a later request may build on what was left out
         return None
 
     def most(self) -> int:
-        """Actions per request at the present pace (R19)."""
-        return max(1, int(self.lane.limits.max_actions * self.factor))
+        """Actions per request at the present pace (R19), and never more than the brake can let pass."""
+        most = max(1, int(self.lane.limits.max_actions * self.factor))
+        return min(most, self.lane.brake or most)
 
     def book(self) -> Grant:
         """A slot, waited for when it is near."""
         grant = self.tools.limiter.book(self.lane.account, rate=self.lane.rate, burst=self.lane.burst, max_wait=NEAR)
         self.factor = grant.factor
+        self.tally.count("waits", grant.reason, grant.wait > 0)
         if grant.booked and grant.wait > 0:
             self.tools.clock.sleep(grant.wait)
         return grant
 
-    def send(self, request: Request, grant: Grant) -> bool:
-        """Begin, send and settle one request; whether the account may go on at once."""
+    def send(self, request: Request, grant: Grant, deletes: int) -> bool:
+        """Begin, send and settle one request, the plan holding so many deletes from here on; whether the account may go on at once."""
         request_id = self.tools.name()
-        signed = self.lease.begin(request_id, request)
+        signed = self.lease.begin(request_id, request, Brake(self.lane.brake, deletes) if self.lane.brake else None)
         if isinstance(signed, Pause):
             self.tools.limiter.refund(self.lane.account, grant)
+            if signed.reason == "brake":  # nobody begins on an account that has been paused before, so it was this request
+                self.paused(signed)
             return False
+        correlations = self.batch.correlations(request.relations())
         reply = self.tools.api.send(request.actions, request_id=request_id, now=signed / SECOND)
         moment = self.moment(signed, signed + round(reply.seconds * SECOND))
         effects = Effects() if grant.probe else answer(self.batch.cases, request, reply, moment)
         total = self.step(effects)
         self.count(total)
         writes = self.batch.writes(total)
-        writes.request = _record(request_id, request, reply, signed)
+        writes.request = RequestRecord.of(request_id, request, reply, at=signed, correlations=correlations)
         self.lease.settle(request_id, writes)
         self.flushed.requests += 1
         self.flushed.actions += len(request.actions)
+        self.tell(writes.request, reply, total)
         return self.learn(reply, grant)
+
+    def tell(self, record: RequestRecord, reply: Reply, effects: Effects) -> None:
+        """The canonical line of a request."""
+        self.tally.send(Request(record.actions), reply, _feedback(reply))
+        self.tools.say(
+            "request.done",
+            account=self.lane.account,
+            flush=self.flushed.id,
+            request=record.id,
+            feedback=_feedback(reply),
+            status=reply.status,
+            seconds=round(reply.seconds, 4),
+            actions=len(record.actions),
+            relations=sum(len(action.relations) for action in record.actions),
+            correlations=list(record.correlations),
+            **Counter(str(outcome.verdict) for outcome in reply.outcomes),
+            **Counter[str](entry.result for entry in effects.settled),
+        )
 
     def step(self, effects: Effects) -> Effects:
         """The effects with what they decide for the waiting halves of swaps, which is written first; all of it now in hand."""
@@ -219,27 +272,32 @@ class _Flush:
 
     def learn(self, reply: Reply, grant: Grant) -> bool:
         """Let the account's pace and pauses follow from the answer; whether it may go on at once."""
-        feedback: Feedback = "slow" if reply.status == 429 else "ok" if reply.heard else "failed"
+        feedback = _feedback(reply)
         if grant.worth_reporting(feedback):
             self.report(reply, feedback)
-        self.tools.say("request.done", account=self.lane.account, feedback=feedback, status=reply.status, seconds=round(reply.seconds, 4))
         if refused := [outcome.message for outcome in reply.outcomes if outcome.error is ErrorClass.STAR]:
             # 219 and 302: the planner made what the API does not take. It is split, but somebody has to look at it.
             self.tools.say("plan.rejected", account=self.lane.account, messages=refused)
-        stop = _stop(reply, self.lane, self.now(), misdated=self.misdated)
+        stop = Pause.after(reply, now=self.now(), fingerprint=self.lane.fingerprint, misdated=self.misdated)
         # Tried once more, but as a new request: after so long only `begin` knows whether the lease is still ours.
         if any(outcome.error is ErrorClass.CLOCK for outcome in reply.outcomes):
             self.misdated = True
             self.tools.say("clock.skewed", account=self.lane.account, seconds=reply.skew)
         if stop:
             self.lease.stop(stop)
-            self.tools.say("account.paused", account=self.lane.account, reason=stop.reason, detail=stop.detail)
+            self.paused(stop)
         return feedback == "ok" and not stop
+
+    def paused(self, pause: Pause) -> None:
+        """Say that the account stops."""
+        self.tally.count("pauses", pause.reason)
+        self.tools.say("account.paused", account=self.lane.account, reason=pause.reason, detail=pause.detail)
 
     def report(self, reply: Reply, feedback: Feedback) -> None:
         """Let the account's pace follow, and say when its breaker opens or closes."""
         turn = self.tools.limiter.report(self.lane.account, feedback, retry_after=reply.retry_after or 0.0, reason=reply.message)
         if turn.breaker:
+            self.tally.count("breaker", turn.breaker)
             self.tools.say(f"breaker.{turn.breaker}", account=self.lane.account, reason=reply.message, probe_in=turn.probe_in)
 
     def moment(self, signed: int, answered: int) -> Moment:
@@ -248,6 +306,7 @@ class _Flush:
 
     def count(self, effects: Effects) -> None:
         """Remember the outcomes for the canonical line."""
+        self.tally.settle(effects.settled)
         self.flushed.outcomes.update(entry.result for entry in effects.settled)
 
 
@@ -261,43 +320,28 @@ def _healed(pause: Pause, lane: Lane, tools: Tools) -> bool:
 
 def _say_so(flushed: Flushed, tools: Tools, seconds: float) -> None:
     """The canonical line of a flush."""
+    flushed.tally.count("flushes", flushed.state)
+    flushed.tally.time("flush", seconds)
     numbers = {name: getattr(flushed, name) for name in ("jobs", "relations", "requests", "actions", "least")}
     tools.say(
         "flush.done",
         account=flushed.account,
+        flush=flushed.id,
         state=flushed.state,
         again=flushed.again,
         seconds=round(seconds, 4),
+        correlations=list(flushed.correlations),
         **numbers,
         **flushed.outcomes,
     )
 
 
-def _record(request_id: str, request: Request, reply: Reply, signed: int) -> RequestRecord:
-    """What was sent and answered, for people."""
-    return RequestRecord(
-        id=request_id,
-        at=signed,
-        status=reply.status,
-        seconds=reply.seconds,
-        message=reply.message,
-        actions=request.actions,
-        answers=tuple((outcome.verdict.value, outcome.code, outcome.message) for outcome in reply.outcomes),
-    )
+def _feedback(reply: Reply) -> Feedback:
+    """What a reply tells about its account."""
+    return "slow" if reply.status == 429 else "ok" if reply.heard else "failed"
 
 
 def _probe(request: Request) -> Request:
     """A harmless read about the first relation, to see whether the API is back (R20)."""
     relation = next(request.relations())
     return Request((Action("get", relation.type, (relation.parent,), (), asked=(relation,)),))
-
-
-def _stop(reply: Reply, lane: Lane, now: int, *, misdated: bool) -> Pause | None:
-    """The pause that rejected credentials call for, or a clock that disagrees even after the API's time was learned (R18)."""
-    for outcome in reply.outcomes:
-        if outcome.verdict is Verdict.REJECTED and outcome.error is ErrorClass.CREDENTIALS:
-            return Pause("credentials", f"{outcome.code}: {outcome.message}", fingerprint=lane.fingerprint)
-        if outcome.verdict is Verdict.REJECTED and outcome.error is ErrorClass.CLOCK and (misdated or reply.skew is None):
-            skew = f"; the API's clock is {reply.skew:+.0f} s from ours" if reply.skew is not None else ""
-            return Pause("clock", f"{outcome.code}: {outcome.message}{skew}", until=now + round(CLOCK_PAUSE * SECOND))
-    return None

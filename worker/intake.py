@@ -3,15 +3,19 @@
 Knows no HTTP, Celery or Redis; a change is accepted when `accept` returns, not before.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from worker.contract import Change, Order, Override, check
+from worker.config.secret import redact
+from worker.contract import Change, Order, Override, check, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.planner.guard import goes_first, guard
-from worker.ports import Events, Receipt, Refused, Store, Submission
+from worker.ports import UNROUTED, Accepted, Acts, Deed, Entry, Events, Receipt, Refused, Replay, Store, Submission, Unreadable
 
+LOGGED = 100  # faults of one message that are logged
+PIECE = 500  # jobs of a replay that are worked at once
 MEMORY = 30 * 86_400.0  # seconds; a change older than the relation memory cannot be ordered any more (R3, R8)
 
 
@@ -57,11 +61,26 @@ class Intake:
         self._check(changes, door, path)
         submissions = [self._submission(change, door, redelivered=redelivered) for change in changes]
         answer = self.store.accept(door.account, submissions, max_backlog=door.max_backlog, oldest=door.memory)
-        if answer.refused:
-            raise InvalidChange([_fault(refused, path, changes) for refused in answer.refused])
-        if answer.wake:
-            self._wake(door.account, door.window)
-        return list(answer.receipts)
+        return self._received(answer, changes, door, path)
+
+    def accept_rounds(self, account: str, rounds: Iterable[Sequence[Change]]) -> Iterator[list[Receipt]]:
+        """Receipts for round after round of one account's changes, each accepted or not; positions in faults go on over all.
+
+        The next round may be on its way while one is written: behind one that raises, another may have been accepted.
+        """
+        door, ahead, begun = self.doors(account), deque[tuple[int, Sequence[Change]]](), 0
+
+        def submissions() -> Iterator[list[Submission]]:
+            nonlocal begun
+            for changes in rounds:
+                self._check(changes, door, "[{}]", first=begun)
+                ahead.append((begun, changes))
+                begun += len(changes)
+                yield [self._submission(change, door, redelivered=False) for change in changes]
+
+        for answer in self.store.accept_rounds(account, submissions(), max_backlog=door.max_backlog, oldest=door.memory):
+            first, changes = ahead.popleft()
+            yield self._received(answer, changes, door, "[{}]", first=first)
 
     def accept_each(self, changes: Sequence[Change], *, path: str = "[{}]") -> list[Part]:
         """What became of each account's part of a mixed body; one part's faults do not touch another (R5)."""
@@ -70,10 +89,33 @@ class Intake:
             by_account.setdefault(change.account, []).append(position)
         return [self._part(changes, tuple(positions), path) for positions in by_account.values()]
 
-    def replay(self, account: str, jobs: Iterable[str]) -> list[str]:
-        """The failed jobs whose failed relations went back to the inbox."""
+    def accept_good(self, changes: Sequence[Change]) -> list[Receipt | tuple[Fault, ...]]:
+        """What became of each change: its receipt, or why it cannot be accepted, which keeps no other from it.
+
+        Raises Unavailable when time can cure it; what was accepted by then is accepted, and the same again finds it so.
+        """
+        found: dict[int, Receipt | tuple[Fault, ...]] = {}
+        while left := [at for at in range(len(changes)) if at not in found]:
+            for part in self.accept_each([changes[at] for at in left], path="{}"):
+                found |= _judged(part, left)
+        return [found[at] for at in range(len(changes))]
+
+    def reject(self, message: Unreadable) -> Receipt:
+        """The failed job that stands for a message that makes no change; one that names no known account goes to the lane `UNROUTED`."""
+        try:
+            account = self.doors(message.account).account
+        except NotFound:
+            account = UNROUTED
+        faults, body = tuple(map(redact, message.faults)), redact(message.body.decode(errors="surrogateescape"))
+        kept = message._replace(faults=faults, body=body.encode(errors="surrogateescape"))  # a sender may quote a secret of ours
+        receipt = self.store.reject(account, f"{account}-{self.name()}", kept)
+        self.say("message.rejected", account=account, job=receipt.job, source=message.source, faults=list(faults[:LOGGED]))
+        return receipt
+
+    def replay(self, account: str, jobs: Iterable[str], *, mark: str = "") -> list[str]:
+        """The failed jobs whose failed relations went back to the inbox; what went under this mark before is named, not put back again."""
         door = self.doors(account)
-        back, wake = self.store.replay(account, list(jobs))
+        back, wake = self.store.replay(account, list(jobs), mark=mark)
         if wake:
             self._wake(account, door.window)
         return back
@@ -84,9 +126,16 @@ class Intake:
         except RelationsError as error:
             return Part(positions, error=_at_home(error, positions, path))
 
-    def _check(self, changes: Sequence[Change], door: Door, path: str) -> None:
+    def _received(self, answer: Accepted, changes: Sequence[Change], door: Door, path: str, *, first: int = 0) -> list[Receipt]:
+        if answer.refused:
+            raise InvalidChange([_fault(refused, path.format(first + refused.position), changes) for refused in answer.refused])
+        if answer.wake:
+            self._wake(door.account, door.window)
+        return list(answer.receipts)
+
+    def _check(self, changes: Sequence[Change], door: Door, path: str, *, first: int = 0) -> None:
         faults: list[Fault] = []
-        for position, change in enumerate(changes):
+        for position, change in enumerate(changes, start=first):
             try:
                 for warning in check(change, door.overrides):
                     self.say("change.warned", account=door.account, warning=warning)
@@ -111,8 +160,8 @@ class Intake:
             self.say("wake.failed", account=account, error=type(error).__name__)
 
 
-def _fault(refused: Refused, path: str, changes: Sequence[Change]) -> Fault:
-    where, change = path.format(refused.position), changes[refused.position]
+def _fault(refused: Refused, where: str, changes: Sequence[Change]) -> Fault:
+    change = changes[refused.position]
     if refused.reason == "conflict":
         message = f"{change.event_id!r} is taken by job {refused.job} with other content; send a new event_id for a new change"
         return Fault(_join(where, "event_id"), message)
@@ -137,3 +186,57 @@ def _at_home(error: RelationsError, positions: tuple[int, ...], path: str) -> Re
         head, dot, tail = fault.path.partition(".")
         faults.append(Fault(homes.get(head, head) + dot + tail, fault.message))
     return InvalidChange(faults)
+
+
+def rerun(intake: Intake, acts: Acts, replay_id: str) -> Replay | None:
+    """The replay as far as it went: to its end, until it was stopped, or not at all if it is not there or nobody let it run.
+
+    Worked in pieces, each of which counts once, so that it may be called again, by whoever and whenever.
+    """
+    while (replay := acts.replay(replay_id)) and replay.state == "running":
+        entries = acts.entries(replay_id, replay.done, PIECE)
+        missed = Counter[str]()
+        back = _put_back(intake, replay, entries, missed) + _send_anew(intake, acts, replay, entries, missed)
+        end = replay.done + len(entries) if entries else replay.eligible
+        missed.update({} if entries or end == replay.done else {"forgotten": end - replay.done})
+        deed = Deed(intake.name(), replay.by, "replay done", replay.what)
+        acts.advance(replay, replay.done, end, back=back, missed=missed, deed=deed)
+    if replay:
+        numbers = {"eligible": replay.eligible, "done": replay.done, "back": replay.back, "missed": dict(replay.missed)}
+        intake.say("replay.done", account=replay.account, replay=replay.id, state=replay.state, **numbers)
+    return replay
+
+
+def _put_back(intake: Intake, replay: Replay, entries: Sequence[Entry], missed: Counter[str]) -> int:
+    """How many went back into the inbox as they were."""
+    jobs = [entry.job for entry in entries if not entry.changes]
+    back = len(intake.replay(replay.account, jobs, mark=replay.id)) if jobs else 0
+    missed.update({"not failed": len(jobs) - back} if back < len(jobs) else {})
+    return back
+
+
+def _send_anew(intake: Intake, acts: Acts, replay: Replay, entries: Sequence[Entry], missed: Counter[str]) -> int:
+    """How many were sent anew as other changes, which then stand in their place; those that failed on are as before."""
+    anew = [entry for entry in entries if entry.changes]
+    results = iter(intake.accept_good([from_message(change).change for entry in anew for change in entry.changes]))
+    back = 0
+    for entry in anew:
+        jobs = [result.job for _ in entry.changes if isinstance(result := next(results), Receipt)]
+        if jobs:
+            acts.replace(entry.job, jobs, by=replay.by)
+        back += bool(jobs)
+        missed.update([] if jobs else ["refused"])
+    return back
+
+
+def _judged(part: Part, places: Sequence[int]) -> Mapping[int, Receipt | tuple[Fault, ...]]:
+    """The receipts of a part by their places, or else the faults of those that kept the others from being accepted."""
+    if part.error is None:
+        return {places[at]: receipt for at, receipt in zip(part.positions, part.receipts, strict=True)}
+    if not isinstance(part.error, InvalidChange):
+        raise part.error
+    faults: dict[int, tuple[Fault, ...]] = {}
+    for fault in part.error.faults:
+        at, _, path = fault.path.partition(".")
+        faults[places[int(at)]] = (*faults.get(places[int(at)], ()), Fault(path, fault.message))
+    return faults

@@ -6,6 +6,7 @@ Call `configure` once per process; log with `get(__name__).info("flush.finished"
 import logging
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
@@ -13,7 +14,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 from worker.config.secret import STARS, hide, redact
 
-__all__ = ["configure", "get", "hide", "redacted", "say"]
+__all__ = ["begin", "bound", "configure", "get", "hide", "level", "redacted", "say"]
 
 SENSITIVE: Final = ("token", "secret", "hmac", "authorization", "password")
 CHATTY: Final = ("httpx", "httpcore", "celery.worker.strategy", "celery.app.trace", "celery.beat")
@@ -43,20 +44,22 @@ def cleaned(key: str, value: Any) -> Any:
     return STARS if any(word in key.lower() for word in SENSITIVE) else clean(value)
 
 
+URGENT: Final = frozenset({"account.paused", "request.failed"})
+"""An account stands still, or a request met a bug of ours: a person is needed now."""
+
 LOUD: Final = frozenset(
     {
-        "account.paused",
         "batch.condemned",
         "breaker.opened",
-        "change.rejected",
         "clock.skewed",
+        "message.rejected",
         "plan.rejected",
-        "request.failed",
         "settings.rejected",
         "wake.failed",
+        "webhook.refused",
     }
 )
-"""Somebody has to look at these."""
+"""Somebody should look at these by day; nothing is lost meanwhile."""
 
 SHARED: Final[list[Processor]] = [
     structlog.contextvars.merge_contextvars,
@@ -107,7 +110,22 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
     return cast(structlog.stdlib.BoundLogger, structlog.get_logger(name))
 
 
+def level(event: str) -> Literal["info", "warning", "error"]:
+    """How loud an event is said."""
+    return "error" if event in URGENT else "warning" if event in LOUD else "info"
+
+
 def say(event: str, /, **fields: object) -> None:
-    """A log event of the system; those that somebody has to look at are warnings."""
-    logger = get("relations")
-    (logger.warning if event in LOUD else logger.info)(event, **fields)
+    """A log event of the system, as loud as it is urgent."""
+    getattr(get("relations"), level(event))(event, **fields)
+
+
+def begin(**fields: object) -> None:
+    """Puts these fields, and none of those before, on every line from now on."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**fields)
+
+
+def bound(**fields: object) -> AbstractContextManager[None]:
+    """Puts these fields on every line that this thread or task of asyncio says until the block ends."""
+    return structlog.contextvars.bound_contextvars(**fields)

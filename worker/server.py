@@ -4,11 +4,13 @@ A broker's URL is turned into kombu's words here too, because it is written like
 store are in `store/keys.py`, the limiter's in `limiter/redis.py`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from hashlib import sha1
 from importlib.resources import files
+from itertools import chain
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote, unquote, urlsplit
 
@@ -34,6 +36,7 @@ AWAY: Final = (
 )
 AMQP: Final = ("amqp://", "amqps://")
 SENTINEL: Final = ("redis+sentinel://", "sentinel://")
+AHEAD: Final = 3  # calls on their way at once
 FULL: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS")
 
 
@@ -66,6 +69,13 @@ def broker(url: str) -> tuple[str, dict[str, Any]]:
     return ";".join(f"sentinel://{access}{host}:{port}/{asked.database}" for host, port in asked.hosts), {"master_name": asked.service}
 
 
+class Call(NamedTuple):
+    """A script's keys and arguments."""
+
+    keys: Sequence[str]
+    args: Sequence[str | bytes | float]
+
+
 class Script:
     """A Lua script, called with its keys and arguments; a server that does not know it is sent the text with the call.
 
@@ -82,6 +92,45 @@ class Script:
             return self._client.evalsha(self._digest, len(keys), *keys, *args)
         except faults.NoScriptError:
             return self._client.eval(self._text, len(keys), *keys, *args)
+
+    def each(self, calls: Iterable[Call]) -> Iterator[Any]:
+        """The answers in order; the next call is on its way while the server carries out the one before.
+
+        What was on its way when the connection broke is called again, so the script has to be one that may run twice.
+        """
+        calls, sent = iter(calls), deque[Call]()
+        if isinstance(self._client, Redis):  # a cluster's client has a connection per node
+            with suppress(faults.ConnectionError, faults.TimeoutError):
+                with suppress(faults.NoScriptError):
+                    yield from self._ahead(calls, sent)
+                while sent:  # one by one, which brings the server the script
+                    yield self(keys=sent[0].keys, args=sent[0].args)
+                    sent.popleft()
+                yield from self._ahead(calls, sent)
+        yield from (self(keys=call.keys, args=call.args) for call in chain(sent, calls))
+
+    def _ahead(self, calls: Iterator[Call], sent: deque[Call]) -> Iterator[Any]:
+        """The answers over a connection of its own; `sent` holds the calls without one."""
+        pool = self._client.connection_pool
+        line = pool.get_connection()
+        try:
+            for call in calls:
+                sent.append(call)
+                line.send_command("EVALSHA", self._digest, len(call.keys), *call.keys, *call.args)
+                if len(sent) == AHEAD:
+                    yield self._answer(line, sent)
+            while sent:
+                yield self._answer(line, sent)
+        finally:
+            if sent:
+                line.disconnect()  # or the answers to these would be taken for those to others
+            pool.release(line)
+
+    @staticmethod
+    def _answer(line: Any, sent: deque[Call]) -> Any:
+        answer = line.read_response()
+        sent.popleft()
+        return answer
 
 
 def script(client: Client, package: str, name: str, *shared: str) -> Script:

@@ -1,17 +1,22 @@
 """The Celery tasks: a name, the runtime, one call each. What they do is elsewhere."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from worker.app import app
-from worker.contract import Change, from_message
+from worker.contract import Change, correlation_of, from_message
 from worker.errors import Fault, InvalidChange, Unavailable
-from worker.ports import SOON
+from worker.intake import Intake, rerun
+from worker.ports import SOON, Receipt, Unreadable
 from worker.wiring import Runtime, runtime
 
 LOSSES = 20  # times a message of changes whose worker died is tried again: often enough for a bad day, never an endless loop
-MOST = 100  # faults of one message that are logged
+SOURCE = "celery"  # of a change that names none
+LABEL = 200  # characters of a name that a malformed message may give itself
 LONGEST = 60.0  # seconds between tries while the store is away
 ONCE_MORE = {"max_retries": 1, "interval_start": 0.0, "interval_step": 0.0}  # that a connection broke is found out by using it
 
@@ -32,13 +37,10 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
 
     Nothing is refused for the way it was handed over: several arguments are several changes, named ones are one.
     """
-    good, faults = _parsed(_listed(messages, fields), self.request.id)
-    for part in here().intake().accept_each(good):
-        if isinstance(part.error, Unavailable):
-            raise self.retry(exc=part.error, countdown=min(2.0**self.request.retries, LONGEST), max_retries=None)
-        faults += part.error.faults if isinstance(part.error, InvalidChange) else ()
-    if faults:
-        here().say("change.rejected", task=self.request.id, faults=[str(fault) for fault in faults[:MOST]])
+    try:
+        _take_in(here().intake(), _listed(messages, fields), self.request.id, _correlation(self.request))
+    except Unavailable as error:
+        raise self.retry(exc=error, countdown=min(2.0**self.request.retries, LONGEST), max_retries=None) from None
 
 
 @app.task(name="relations.flush", acks_late=True)
@@ -54,10 +56,13 @@ def sweep() -> None:
     here().sweep()
 
 
-@app.task(name="relations.replay")
-def replay(account: str, jobs: Sequence[str]) -> None:
-    """Put the failed relations of these jobs back into the inbox."""
-    here().intake().replay(account, jobs)
+@app.task(name="relations.replay", bind=True, retry_on_worker_lost=True, max_retries=LOSSES)
+def replay(self: Any, /, replay_id: str) -> None:
+    """Work a replay to its end; delivered twice, it goes on where it stood."""
+    try:
+        rerun(here().intake(), here().acts, replay_id)
+    except Unavailable as error:
+        raise self.retry(exc=error, countdown=min(2.0**self.request.retries, LONGEST), max_retries=None) from None
 
 
 def _queued(account: str, seconds: float) -> bool:
@@ -70,19 +75,46 @@ def _queued(account: str, seconds: float) -> bool:
     return True
 
 
+def _correlation(request: Any) -> str:
+    """What the sender calls its message, by the header X-Correlation-Id; else the message's own id."""
+    headers = {str(name).lower(): value for name, value in vars(request).items()}
+    return correlation_of(headers.get("x-correlation-id"), request.id)
+
+
 def _listed(messages: Sequence[object], fields: Mapping[str, object]) -> list[object]:
     listed = [each for given in messages for each in (given if isinstance(given, list | tuple) else [given])]
     return [*listed, fields] if fields else listed
 
 
-def _parsed(messages: Sequence[object], task: str) -> tuple[list[Change], list[Fault]]:
-    """The changes that can be read, and what is wrong with the others."""
-    good: list[Change] = []
-    faults: list[Fault] = []
-    for at, message in enumerate(messages):
-        named = {"event_id": f"{task}:{at}", "source": "celery", **message} if isinstance(message, Mapping) else message
-        try:
-            good.append(from_message(named, f"[{at}]").change)
-        except InvalidChange as error:
-            faults += error.faults
-    return good, faults
+def _take_in(intake: Intake, messages: Sequence[object], task: str, said: str) -> None:
+    """Accept what can be; what cannot is kept as a failed job, because nobody waits for an answer who could send it again."""
+    read = [_read(message, f"{task}:{at}", said) for at, message in enumerate(messages)]
+    results = iter(intake.accept_good([change for change in read if isinstance(change, Change)]))
+    for message, found, event_id in zip(messages, read, (f"{task}:{at}" for at in range(len(read))), strict=True):
+        result = next(results) if isinstance(found, Change) else found
+        if not isinstance(result, Receipt):
+            intake.reject(_unreadable(message, result, event_id))
+
+
+def _read(message: object, event_id: str, said: str) -> Change | tuple[Fault, ...]:
+    """The change, or everything wrong with it."""
+    try:
+        named = {"event_id": event_id, "source": SOURCE, **message} if isinstance(message, Mapping) else message
+        return replace(from_message(named).change, correlation=said)
+    except InvalidChange as error:
+        return error.faults
+
+
+def _unreadable(message: object, faults: Sequence[Fault], event_id: str) -> Unreadable:
+    """The message as it is kept, under its own names where they are fit for it."""
+    said = message if isinstance(message, Mapping) else {}
+    account, source, event = (_label(said.get(name)) for name in ("account", "source", "event_id"))
+    try:
+        body = json.dumps(message, default=str).encode()
+    except (ValueError, RecursionError):
+        body = b""
+    return Unreadable(account, source or SOURCE, event or event_id, tuple(map(str, faults)), body)
+
+
+def _label(value: object) -> str:
+    return value if isinstance(value, str) and len(value) <= LABEL and value.isprintable() else ""

@@ -6,31 +6,38 @@ A `Runtime` belongs to one process; `runtime()` makes a new one after a fork, be
 import atexit
 import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from queue import Full, Queue
 
 from worker import log
+from worker.batch import Batch, wishes_of
 from worker.clock import Names, SystemClock
 from worker.config import Account, Settings, fingerprint, load
-from worker.contract import TYPES, Order, Override, order_of, resolve
+from worker.contract import TYPES, Order, Override, Relation, order_of, resolve
 from worker.errors import Fault, InvalidSettings, LeaseLost, RelationsError, Unavailable
 from worker.flush import Flushed, Lane, Tools, flush
 from worker.intake import Door, Intake
 from worker.limiter.redis import RedisLimiter
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.plan import Limits
+from worker.planner.rehearse import Rehearsed, rehearse
 from worker.planner.retry import Patience
-from worker.ports import Api, Events, Lease
+from worker.ports import Api, Events, Lease, Record, Taken, Worker, Writes
 from worker.server import Client, broker, connect
+from worker.store.acts import RedisActs
+from worker.store.numbers import RedisNumbers
 from worker.store.questions import RedisQuestions
 from worker.store.redis import Keep, RedisStore
 
+BEAT = 10.0  # seconds between two signs of life of a worker
 RENEWAL = 3.0  # seconds between renewals of a lease that lives for ten
 TIDIED = 5  # parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day
 SWEPT = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
@@ -49,7 +56,9 @@ class Runtime:
         self.client = client or connect(settings.redis_url)
         self.store = RedisStore(self.client, settings.prefix, keep=self._keep)
         self.questions = RedisQuestions(self.client, settings.prefix)
+        self.acts = RedisActs(self.client, settings.prefix, keep=self._keep)
         self.limiter = RedisLimiter(self.client, settings.prefix)
+        self.numbers = RedisNumbers(self.client, settings.prefix)
         self.say: Events = log.say
         self.overrides = _overrides(settings)
         self._apis: dict[str, tuple[str, Api]] = {}
@@ -74,7 +83,22 @@ class Runtime:
             draw=random.random,
             say=self.say,
         )
-        return flush(self.lane(chosen), tools)
+        flushed = flush(self.lane(chosen), tools)
+        if flushed.tally:
+            self.numbers.add(account, flushed.tally)
+        return flushed
+
+    def rehearse(self, account: str, jobs: Sequence[Taken], known: Mapping[Relation, Record]) -> Rehearsed:
+        """What a flush of these jobs would send, if the API took all of it."""
+        lane = self.lane(self.settings.account(account))
+        return rehearse(wishes_of(jobs), known, limits=lane.limits, order=lane.order, upsert=lane.patience.upsert)
+
+    def withdraw(self, account: str, relations: Sequence[Relation], records: Mapping[Relation, Record], *, by: str) -> Writes:
+        """What ends these open relations; of the others among the records it forgets which star they were split from."""
+        lane = self.lane(self.settings.account(account))
+        batch = Batch(upsert=lane.patience.upsert, order=lane.order)
+        batch.reopen(records.keys() - set(relations), records)
+        return batch.writes(batch.withdraw(relations, records, by=by))
 
     def sweep(self) -> int:
         """Send the flush messages that are missing; how many."""
@@ -84,6 +108,7 @@ class Runtime:
         due = self.store.due(asked, credentials={account: self._held(account) for account in asked})
         for account in due:
             self.wake(account, 0.0)
+        self.numbers.sweep(len(due), at=time.time_ns() // 1000)
         self._tidy(self.store.accounts())
         return len(due)
 
@@ -113,6 +138,7 @@ class Runtime:
             order=self.order,
             fingerprint=self.fingerprint(account),
             observe=account.mode == "observe",
+            brake=account.max_deletes_per_hour,
         )
 
     def door(self, name: str) -> Door:
@@ -251,6 +277,37 @@ class Sender:
 
     def _failed(self, account: str, error: Exception) -> None:
         self._say("wake.failed", account=account, error=type(error).__name__)
+
+
+class Pulse:
+    """Tells from a thread of its own that a worker is alive, until it ends; one that is killed is noticed by its silence."""
+
+    def __init__(self, settings: Settings, *, every: float = BEAT) -> None:
+        self._settings, self._every = settings, every
+        self._done, self._thread = threading.Event(), threading.Thread()
+
+    def start(self, name: str, *, concurrency: int) -> None:
+        """Begin to tell."""
+        numbers = RedisNumbers(connect(self._settings.redis_url), self._settings.prefix)
+        host, pid, release = socket.gethostname(), os.getpid(), version("onoffice-relations")
+
+        def beat() -> None:
+            while not self._done.is_set():
+                now = time.time_ns() // 1000
+                with suppress(Unavailable):
+                    numbers.beat(Worker(name=name, hostname=host, pid=pid, concurrency=concurrency, version=release, at=now))
+                self._done.wait(self._every)
+            with suppress(Unavailable):
+                numbers.leave(name)
+
+        self._thread = threading.Thread(target=beat, name="pulse", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say goodbye."""
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join(PARTING)
 
 
 _current: dict[int, Runtime] = {}

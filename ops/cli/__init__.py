@@ -8,15 +8,17 @@ from importlib.metadata import version
 import click
 
 from ops.cli.accounts import accounts, keys
+from ops.cli.audit import audit, erase
 from ops.cli.batches import batch
 from ops.cli.errors import Commands
 from ops.cli.failures import errors
 from ops.cli.imports import importing
 from ops.cli.jobs import explaining, jobs
-from ops.cli.replay import replay
+from ops.cli.replay import replay, replays
 from ops.cli.requests import requests
 from ops.cli.run import api, demo, dev, examine, simulator
 from ops.cli.send import send
+from ops.cli.sources import sources
 
 __all__ = ["main"]
 
@@ -39,5 +41,26 @@ def main() -> None:
     """
 
 
-for command in (demo, dev, send, importing, batch, jobs, explaining, errors, requests, replay, accounts, keys, examine, api, simulator):
+COMMANDS = (
+    demo,
+    dev,
+    send,
+    importing,
+    batch,
+    jobs,
+    explaining,
+    errors,
+    requests,
+    replay,
+    replays,
+    audit,
+    erase,
+    accounts,
+    keys,
+    sources,
+    examine,
+    api,
+    simulator,
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -10,13 +10,13 @@ import click
 
 from ops import doctor
 from ops.cli import show
+from ops.cli.acting import by_option, hands
 from ops.cli.desk import Desk, with_desk
 from ops.cli.errors import Exit, finish
-from ops.explain.words import instant
-from worker.config import Account
+from ops.told import account_json
 from worker.config.values import Right
 from worker.errors import InvalidSettings
-from worker.ports import Pause
+from worker.ports import Deed, Pause
 
 BY_HAND: Final = "hand"
 RIGHTS: Final = get_args(Right)
@@ -43,7 +43,7 @@ def listing(desk: Desk) -> None:
     Examples:
       relations accounts list
     """
-    states = [_state(desk, account) for account in desk.settings.accounts.values()]
+    states = [account_json(desk.runtime, account, desk.zone) for account in desk.settings.accounts.values()]
     heads = ("ACCOUNT", "MODE", "INBOX", "OPEN", "FAILED JOBS", "STATE")
 
     def lines() -> None:
@@ -56,8 +56,9 @@ def listing(desk: Desk) -> None:
 @accounts.command("pause")
 @click.argument("name", metavar="ACCOUNT")
 @click.option("--why", default="", metavar="TEXT", help="A reason for the others.")
+@by_option
 @with_desk
-def pausing(desk: Desk, name: str, why: str) -> None:
+def pausing(desk: Desk, name: str, why: str, by: str) -> None:
     """Stop an account until it is resumed: changes are still accepted, and nothing is sent.
 
     \b
@@ -65,14 +66,15 @@ def pausing(desk: Desk, name: str, why: str) -> None:
       relations accounts pause acme --why "moving to the new API user"
     """
     account = desk.settings.account(name).name
-    desk.runtime.store.pause(account, Pause(BY_HAND, why))
+    desk.runtime.store.pause(account, Pause(BY_HAND, why), deed=Deed(hands(desk).name(), by, "paused", account, why))
     desk.answer({"account": account, "paused": True}, [f"{account} is paused; `relations accounts resume {account}` lets it go on."])
 
 
 @accounts.command("resume")
 @click.argument("name", metavar="ACCOUNT")
+@by_option
 @with_desk
-def resuming(desk: Desk, name: str) -> None:
+def resuming(desk: Desk, name: str, by: str) -> None:
     """Let a stopped account go on, whatever stopped it.
 
     \b
@@ -80,7 +82,7 @@ def resuming(desk: Desk, name: str) -> None:
       relations accounts resume acme
     """
     account = desk.settings.account(name).name
-    was = desk.runtime.store.resume(account)
+    was = desk.runtime.store.resume(account, deed=Deed(hands(desk).name(), by, "resumed", account))
     desk.runtime.limiter.reset(account)
     desk.answer({"account": account, "paused": False, "was_paused": was}, [f"{account} goes on." if was else f"{account} was not paused."])
 
@@ -156,31 +158,6 @@ def _known(desk: Desk) -> list[str]:
         return sorted(desk.settings.accounts)
     except InvalidSettings:
         return []
-
-
-def _state(desk: Desk, account: Account) -> dict[str, Any]:
-    counts, paused = desk.runtime.store.counts(account.name), desk.runtime.store.paused(account.name)
-    numbers = {name: counts.get(name, 0) for name in ("backlog", "open", "failed", "succeeded", "superseded", "accepted")}
-    return {"account": account.name, "mode": account.mode, **numbers, "paused": _pause(desk, paused), "pace": _pace(desk, account.name)}
-
-
-def _pause(desk: Desk, pause: Pause | None) -> dict[str, str] | None:
-    if pause is None:
-        return None
-    until = instant(pause.until, desk.zone) if pause.until else ""
-    return {"reason": pause.reason, "detail": pause.detail, "since": instant(pause.since, desk.zone), "until": until}
-
-
-def _pace(desk: Desk, account: str) -> dict[str, Any]:
-    """The limiter's state: share of the full pace, breaker, and until when nothing is sent."""
-    state = desk.runtime.limiter.state(account)
-    until = max(float(state["open_until"]), float(state["not_before"]))
-    return {
-        "factor": state["factor"],
-        "breaker": state["breaker"],
-        "reason": state["reason"],
-        "until": instant(round(until * 1e6), desk.zone) if until else "",
-    }
 
 
 def _words(state: dict[str, Any]) -> str:

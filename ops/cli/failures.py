@@ -1,16 +1,13 @@
 """`relations errors`: what failed and waits for a decision, grouped, with what to do about it."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import click
 
 from ops.cli import show
 from ops.cli.desk import Desk, account_option, with_desk
-from ops.explain.relation import WITHOUT_CODE
 from ops.explain.words import count, instant
-from worker.contract import write_instant
-from worker.onoffice.codes import advice, describe
+from ops.told import failure_json, said, todo
 from worker.ports import Failure
 
 
@@ -32,33 +29,7 @@ def errors(desk: Desk, account: str | None) -> None:
         show.table(heads, [_row(desk, name, failure) for name, failure in found])
         show.lines(_todo(found))
 
-    desk.answer({"errors": [document(name, failure) for name, failure in found]}, lines)
-
-
-def document(account: str, failure: Failure) -> dict[str, Any]:
-    """A group of failures as JSON."""
-    return {
-        "account": account,
-        "code": failure.code,
-        "class": failure.error,
-        "message": said(failure),
-        "relationtype": failure.type or None,
-        "jobs": failure.jobs,
-        "first": write_instant(failure.first),
-        "last": write_instant(failure.last),
-        "example": failure.example,
-        "todo": todo(failure),
-    }
-
-
-def said(failure: Failure) -> str:
-    """What it is, in words."""
-    return describe(failure.code) if failure.code else failure.error
-
-
-def todo(failure: Failure) -> str:
-    """What to do about it."""
-    return advice(failure.code) if failure.code else WITHOUT_CODE.get(failure.error, "Replay it when its cause is gone.")
+    desk.answer({"errors": [failure_json(name, failure) for name, failure in found]}, lines)
 
 
 def _row(desk: Desk, account: str, failure: Failure) -> tuple[object, ...]:

@@ -2,24 +2,25 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from ops import samples
 from ops.cli import show
+from ops.cli.deciding import cancelling, dismissing
 from ops.cli.desk import Desk, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.filters import filtered
-from ops.explain import Evidence, explain
+from ops.cli.watch import watching
+from ops.evidence import gather
+from ops.explain import explain
 from ops.explain.words import count, ids, info_text, instant
 from producers.portals.json import job_json
 from worker.contract import Relation, resolve
 from worker.errors import NotFound
 from worker.onoffice.codes import advice, describe
-from worker.ports import Filter, JobRecord, Mention, Page
-
-MOST: Final = 1000  # waiting jobs that explain looks through
+from worker.ports import Filter, JobRecord, Page
 
 
 @click.group()
@@ -31,6 +32,11 @@ def jobs() -> None:
       relations jobs list --state failed
       relations jobs show acme-0f3k9x2b7c1d4e5g6h
     """
+
+
+jobs.add_command(cancelling)
+jobs.add_command(dismissing)
+jobs.add_command(watching)
 
 
 @jobs.command("list")
@@ -105,7 +111,7 @@ def explaining(desk: Desk, words: tuple[str, ...], account: str | None, sample: 
         text = samples.explained(sample)
         desk.answer({"sample": samples.find(sample), "text": text.splitlines()}, [text.rstrip("\n")])
         return
-    evidence = _evidence(desk, _relation(words), account)
+    evidence = gather(desk.runtime, desk.account(account), _relation(words))
     told = explain(evidence, zone=desk.zone, advice=advice)
     desk.answer(told.json(), [str(told)])
     finish(Exit.OK if told.jobs else Exit.NOT_FOUND)
@@ -150,7 +156,7 @@ def _facts(desk: Desk, job: JobRecord) -> Iterator[str]:
         yield f"  travelled in {count(len(job.requests), 'request')}: {' '.join(job.requests)}"
 
 
-# --- evidence for an explanation
+# --- which relation
 
 
 def _relation(words: Sequence[str]) -> Relation:
@@ -161,26 +167,3 @@ def _relation(words: Sequence[str]) -> Relation:
         raise click.UsageError(f"Expected two ids after {name}, got {' '.join(numbers)}.")
     meant, (parent, child) = resolve(name), map(int, numbers)
     return Relation(meant.type.name, child, parent) if meant.swapped else Relation(meant.type.name, parent, child)
-
-
-def _evidence(desk: Desk, relation: Relation, name: str | None) -> Evidence:
-    """All there is about the relation, with the newest of the jobs that still wait unread."""
-    account, store = desk.account(name), desk.runtime.store
-    record, mentions = store.mentions(account.name, relation)
-    ended = {each.job: each.result for each in mentions}
-    queued = desk.runtime.questions.find(account.name, Filter(state="queued"), limit=MOST).jobs
-    unread = [job.id for job in reversed(queued) if _names(job, relation) and ended.get(job.id, "failed") == "failed"]
-    mentions = (*mentions, *(Mention(each, "", "") for each in unread))
-    wanted = dict.fromkeys([each.job for each in mentions] + [each.detail for each in mentions if each.result in ("superseded", "stale")])
-    found = {job.id: job for each in wanted if each and (job := store.job(each))}
-    travelled = dict.fromkeys(request for job in found.values() for request in job.requests)
-    requests = {each: kept for each in travelled if (kept := store.request(account.name, each))}
-    seconds, micros = desk.runtime.client.time()
-    upsert = account.on_modify_absent == "create"
-    return Evidence(
-        relation=relation, record=record, mentions=mentions, jobs=found, requests=requests, now=seconds * 1_000_000 + micros, upsert=upsert
-    )
-
-
-def _names(job: JobRecord, relation: Relation) -> bool:
-    return job.type == relation.type and relation.parent in job.parents and relation.child in job.children

@@ -1,14 +1,13 @@
 """`relations requests`: what was sent to the API and what it answered, without secrets."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import click
 
 from ops.cli import show
 from ops.cli.desk import Desk, account_option, with_desk
 from ops.explain.words import count, ids, info_text, instant
-from worker.contract import write_instant
+from ops.told import request_json
 from worker.errors import NotFound
 from worker.ports import RequestRecord
 
@@ -46,7 +45,7 @@ def listing(desk: Desk, account: str | None, failed: bool, limit: int, cursor: s
         if page.next:
             click.echo(f"more with --cursor {page.next}", err=True)
 
-    desk.answer({"requests": [document(each) for each in found], "next": page.next or None}, lines)
+    desk.answer({"requests": [request_json(each) for each in found], "next": page.next or None}, lines)
 
 
 @requests.command("show")
@@ -63,45 +62,27 @@ def showing(desk: Desk, request: str, account: str | None) -> None:
     found = desk.runtime.store.request(desk.account(account).name, request)
     if found is None:
         raise NotFound(f"there is no request {request}; they are kept as long as finished jobs")
-    desk.answer(document(found), list(_facts(desk, found)))
-
-
-def document(request: RequestRecord) -> dict[str, Any]:
-    """A request as JSON."""
-    actions = [
-        {
-            "action": action.kind,
-            "relationtype": action.type,
-            "parentid": list(action.parents),
-            "childid": list(action.children),
-            "relationinfo": dict(action.info),
-            "answer": {"verdict": verdict, "code": code, "message": message},
-        }
-        for action, (verdict, code, message) in zip(request.actions, request.answers, strict=False)
-    ]
-    return {
-        "id": request.id,
-        "at": write_instant(request.at),
-        "status": request.status,
-        "seconds": request.seconds,
-        "message": request.message,
-        "actions": actions,
-    }
+    desk.answer(request_json(found), list(_facts(desk, found)))
 
 
 def _row(desk: Desk, request: RequestRecord) -> tuple[object, ...]:
     relations = sum(len(action.relations) for action in request.actions)
+    if request.observed:
+        return request.id, instant(request.at, desk.zone), "–", "–", len(request.actions), relations, "would be sent"
     answers = f"{_failures(request)} of {len(request.answers)} not ok" if _failures(request) else "ok"
     return request.id, instant(request.at, desk.zone), request.status, f"{request.seconds:.2f}", len(request.actions), relations, answers
 
 
 def _failures(request: RequestRecord) -> int:
-    return sum(verdict != "ok" for verdict, _, _ in request.answers)
+    return 0 if request.observed else sum(verdict != "ok" for verdict, _, _ in request.answers)
 
 
 def _facts(desk: Desk, request: RequestRecord) -> Iterator[str]:
     said = f": {request.message}" if request.message else ""
-    yield f"{request.id}  {instant(request.at, desk.zone)}  HTTP {request.status} after {request.seconds:.2f} s{said}"
+    how = "would be sent; the account only observes" if request.observed else f"HTTP {request.status} after {request.seconds:.2f} s{said}"
+    yield f"{request.id}  {instant(request.at, desk.zone)}  {how}"
+    if request.correlations:
+        yield f"  for {', '.join(request.correlations)}"
     yield f"  {count(len(request.actions), 'action')}"
     for action, (verdict, code, message) in zip(request.actions, request.answers, strict=False):
         answer = verdict if verdict == "ok" else " ".join(filter(None, (verdict, str(code or ""), message)))

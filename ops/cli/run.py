@@ -63,7 +63,7 @@ def dev(directory: Path | None, port: int, simulator_port: int) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free one.")
 @with_desk
 def api(desk: Desk, host: str, port: int) -> None:
-    """Serve the HTTP interface: changes, jobs and webhooks.
+    """Serve the HTTP interface: changes, jobs, webhooks, what operators ask and do, and metrics.
 
     \b
     Examples:
@@ -71,11 +71,18 @@ def api(desk: Desk, host: str, port: int) -> None:
       relations api --host 0.0.0.0 --port 8080
     """
     try:
+        from ops.web.metrics import metrics
+        from ops.web.table import operators_table
         from producers.portals.http import serve as serve_http
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error.name} is not installed; the HTTP interface needs onoffice-relations[http].") from error
     log.configure(desk.settings.log)
-    serve_http(Runtime(desk.settings, wake=Sender(desk.wake)), host=host, port=port)  # one that says its events as log lines
+    runtime = Runtime(desk.settings, wake=Sender(desk.wake))  # one that says its events as log lines
+
+    def hand(replay: str) -> None:
+        desk.celery.send_task("relations.replay", [replay], queue="relations.ops", retry=False)
+
+    serve_http(runtime, host=host, port=port, further=operators_table(hand, metrics(runtime)))
 
 
 @click.command(short_help="Serve a simulator of the onOffice API.")

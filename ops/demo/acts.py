@@ -19,8 +19,9 @@ from ops.demo.office import World
 from ops.demo.stage import Stage
 from ops.stack import Stack
 from producers import replay as again
+from producers.means import means
 from worker.contract import Relation
-from worker.ports import Pause, Questions, Store
+from worker.ports import Filter, Pause, Questions, Store
 from worker.wiring import Runtime
 
 ESTATE, BEFORE, NOW = 700_001, 700_042, 700_043
@@ -114,11 +115,14 @@ def replay(scene: Scene, burst: Burst) -> dict[str, Any]:
     for account in burst.missing:
         _missing(scene.stack, account, frozenset())
     scene.stage.say("the missing addresses exist now")
-    previews = [again.preview(scene.store, account) for account in burst.missing]
-    jobs, relations = sum(len(each.jobs) for each in previews), sum(each.relations for each in previews)
-    why = " · ".join(f"{count} {error}" for error, count in sum((Counter(each.errors) for each in previews), Counter()).items())
-    scene.stage.say(f"preview: {relations:,} relations of {jobs:,} jobs would be tried again, refused for: {why}")
-    replayed = sum(len(again.run(scene.runtime.intake(), each)) for each in previews)
+    hands = means(scene.runtime)
+    previews = [again.prepare(hands, account, Filter(state="failed"), by="demo") for account in burst.missing]
+    failures = [failure for account in burst.missing for failure in scene.questions.failures(account)]
+    why = " · ".join(f"{failure.jobs} {failure.error}" for failure in failures)
+    jobs, relations = sum(each.eligible for each in previews), sum(each.relations for each in previews)
+    actions = sum(each.plan.get("actions", 0) for each in previews)
+    scene.stage.say(f"preview: {relations:,} relations of {jobs:,} jobs would be tried again in {actions:,} actions, refused for: {why}")
+    replayed = sum(again.run(hands, again.start(hands, each.id, by="demo").id).back for each in previews)
     scene.settle(0)
     scene.stage.say(f"{replayed:,} jobs replayed")
     return {"replayed": replayed}

@@ -4,26 +4,21 @@ A rehearsal with the worker's own pure parts, in an empty world; nothing is sent
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from ops.explain.words import count, ids, info_text, listed
 from worker.contract import TYPES, Change, Order, Relation, order_of
-from worker.planner.answer import Moment, answer
-from worker.planner.case import Case, enter, step
-from worker.planner.fold import NOTHING, Lost, Version, Wish
-from worker.planner.guard import goes_first, guard, waits
-from worker.planner.plan import Limits, plan
-from worker.planner.retry import Patience
-from worker.planner.values import Action, Operation, Outcome, Reply, Request, Verdict
+from worker.planner import rehearse as planner
+from worker.planner.case import Case
+from worker.planner.fold import Lost, Version, Wish
+from worker.planner.plan import Limits
+from worker.planner.rehearse import Orders, Rehearsed
+from worker.planner.values import Action
 
 LIMITS = Limits(max_ids=100, max_actions=50)
-ALL_WELL = Moment(signed=0, answered=0, doubt=0.0, patience=Patience(), draw=lambda: 0.0)
 SHOWN = 12  # lines of one kind; what is beyond them is counted
-
-Orders = Callable[[str], Order]
-Cases = dict[Relation, Case]
 
 
 class Repeat(NamedTuple):
@@ -33,18 +28,13 @@ class Repeat(NamedTuple):
     first: int
 
 
-@dataclass(slots=True)
-class Rehearsal:
+@dataclass(slots=True, kw_only=True)
+class Rehearsal(Rehearsed):
     """One account's changes after fold and plan: what each relation should be, what lost, and the requests in order."""
 
     account: str
     messages: int
     repeats: tuple[Repeat, ...] = ()
-    cases: Mapping[Relation, Case] = field(default_factory=dict)
-    lost: list[tuple[Relation, Lost]] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-    actions: int = 0
-    least: int = 0
 
 
 def catalogue_order(name: str) -> Order:
@@ -63,21 +53,9 @@ def explain_plan(changes: Sequence[Change], *, limits: Limits = LIMITS, order: O
 def rehearse(numbered: Sequence[tuple[int, Change]], *, limits: Limits = LIMITS, order: Orders = catalogue_order) -> Rehearsal:
     """One account's changes, taken in one window: folded once, then planned and confirmed round by round."""
     fresh, repeats = _fresh(numbered)
-    told = Rehearsal(numbered[0][1].account, len(numbered), repeats)
-    cases: Cases = {}
-    for relation, wishes in _wishes(fresh).items():
-        case, lost, _ = enter(wishes, None, NOTHING, None, now=0, upsert=False)
-        told.lost += [(relation, each) for each in lost]
-        if case:
-            cases[relation] = case
-    told.cases = dict(cases)
-    while cases and (ready := _ready(cases, order)):
-        planned = plan(ready, limits, order)
-        told.actions, told.least = told.actions + planned.actions, told.least + planned.least
-        for request in planned.requests:
-            told.requests.append(request)
-            _confirm(cases, request)
-    return told
+    told = planner.rehearse(_wishes(fresh), {}, limits=limits, order=order)
+    parts = {each.name: getattr(told, each.name) for each in fields(told)}
+    return Rehearsal(account=numbered[0][1].account, messages=len(numbered), repeats=repeats, **parts)
 
 
 def _fresh(numbered: Sequence[tuple[int, Change]]) -> tuple[list[tuple[int, Change]], tuple[Repeat, ...]]:
@@ -102,26 +80,6 @@ def _wishes(fresh: Sequence[tuple[int, Change]]) -> dict[Relation, tuple[Wish, .
         for relation in change.relations:
             wishes[relation] = (*wishes.get(relation, ()), wish)
     return wishes
-
-
-def _ready(cases: Cases, order: Orders) -> list[Operation]:
-    """The next operation of every relation but the halves of swaps that have to wait (R12)."""
-    first = {guard(relation, each) for relation, case in cases.items() if goes_first(case.target.presence, each := order(relation.type))}
-    steps = [
-        step(relation, case, now=0)
-        for relation, case in cases.items()
-        if not (waits(case.target.presence, each := order(relation.type)) and guard(relation, each) in first)
-    ]
-    return [each for each in steps if isinstance(each, Operation)]
-
-
-def _confirm(cases: Cases, request: Request) -> None:
-    outcomes = (Outcome(Verdict.OK),) * len(request.actions)
-    for relation, case in answer(cases, request, Reply(outcomes), ALL_WELL).cases.items():
-        if case:
-            cases[relation] = case
-        else:
-            del cases[relation]
 
 
 # --- in sentences

@@ -13,10 +13,14 @@ from worker.contract import Relation
 from worker.planner.case import Case, Refusal, contradicts, reopen
 from worker.planner.fold import NEVER, Mark
 from worker.planner.values import Action
-from worker.ports import OPEN_STATES, JobRecord, Mention, Record, RequestRecord
+from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, Mention, Record, RequestRecord
 
 Advice = Callable[[int], str]
 
+WITHDRAWN: Mapping[str, str] = {
+    CANCELLED: "cancelled while it waited in the inbox",
+    ERASED: "ended when a record was erased",
+}
 WITHOUT_CODE: Mapping[str, str] = {
     "dependency": "Mend what the other half of the swap failed of, then replay both jobs.",
     "poison": "Look into the workers' logs for what ended them, then replay.",
@@ -151,7 +155,9 @@ class _Teller:
         state = mention.result or (job.state if job else "queued")
         text = f"{self.named(mention.job)}: {self.outcome(mention, job)}"
         trail = list(self.trail(job))
-        return Told(mention.job, state, text, tuple(map(self.request, trail)) if len(trail) > 1 else ())
+        return Told(
+            mention.job, state, text, tuple(map(self.request, trail)) if len(trail) > 1 or any(each.observed for each in trail) else ()
+        )
 
     def outcome(self, mention: Mention, job: JobRecord | None) -> str:
         """What became of the job here."""
@@ -159,7 +165,7 @@ class _Teller:
             case "applied":
                 return self.applied(mention.detail)
             case "superseded":
-                return f"superseded by {self.named(mention.detail)}"
+                return WITHDRAWN.get(mention.detail) or f"superseded by {self.named(mention.detail)}"
             case "stale":
                 return f"stale: {self.named(mention.detail)} is newer and was confirmed before it came"
             case "failed":
@@ -204,6 +210,8 @@ class _Teller:
     def answer(self, record: RequestRecord, at: int) -> str:
         """What the API said to one action."""
         verdict, code, message = record.answers[at]
+        if record.observed:
+            return "would be sent; the account only observes"
         words = {
             "ok": "API answered ok",
             "rejected": f"API answered {code} {message}".rstrip(),

@@ -4,19 +4,22 @@ Celery sends the wake-ups and is imported with the first of them; a wake-up that
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from producers.portals.json import batch_json, job_json
-from producers.portals.steps import Ask, Look, Send, Sent
+from producers.portals.steps import CHUNK, Ask, Look, Send, Sent
 from worker.config import Settings
-from worker.contract import Change, from_message
+from worker.contract import Change, MessageDict, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.intake import Part
+from worker.ports import Receipt
 from worker.wiring import Runtime, Sender, Wake, broker_of, settings_of
+
+MOST: Final = 20 * CHUNK  # changes per question; while Redis writes a thousand, the next are made ready
 
 
 class Direct:
@@ -36,8 +39,11 @@ class Direct:
         return batch_json(ask.account, ask.label, counts)
 
     def _send(self, ask: Send) -> list[Sent]:
-        changes = _parsed(ask)
-        parts = self._intake.accept_each(changes)
+        accounts = {each.account if isinstance(each, Change) else each.get("account") for each in ask.changes}
+        if len(accounts) == 1 and isinstance(account := accounts.pop(), str) and len(ask.changes) > CHUNK:
+            rounds = (_parsed(ask.changes[start : start + CHUNK], start) for start in range(0, len(ask.changes), CHUNK))
+            return [_sent(receipt) for receipts in self._intake.accept_rounds(account, rounds) for receipt in receipts]
+        parts = self._intake.accept_each(_parsed(ask.changes))
         if errors := [part.error for part in parts if part.error]:
             raise _gravest(errors)
         return _in_order(parts)
@@ -82,10 +88,10 @@ def _say(event: str, /, **fields: object) -> None:
     getLogger("relations").warning("%s %s", event, fields)
 
 
-def _parsed(ask: Send) -> list[Change]:
+def _parsed(messages: Sequence[Change | MessageDict], first: int = 0) -> list[Change]:
     """The changes, or every fault of them."""
     changes, faults = list[Change](), list[Fault]()
-    for at, each in enumerate(ask.changes):
+    for at, each in enumerate(messages, start=first):
         try:
             changes.append(each if isinstance(each, Change) else from_message(each, f"[{at}]").change)
         except InvalidChange as error:
@@ -105,4 +111,8 @@ def _gravest(errors: list[RelationsError]) -> RelationsError:
 
 def _in_order(parts: list[Part]) -> list[Sent]:
     receipts = {at: receipt for part in parts for at, receipt in zip(part.positions, part.receipts, strict=True)}
-    return [Sent(each.job, None if each.duplicate else "queued", each.duplicate) for _, each in sorted(receipts.items())]
+    return [_sent(each) for _, each in sorted(receipts.items())]
+
+
+def _sent(receipt: Receipt) -> Sent:
+    return Sent(receipt.job, None if receipt.duplicate else "queued", receipt.duplicate)

@@ -6,7 +6,7 @@ Nothing is composed here: the runtime is handed in, with its way to wake a worke
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from types import TracebackType
@@ -19,10 +19,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from producers.portals import answers
+from producers.portals.openapi import Operation
+from producers.portals.requests import correlation
 from producers.portals.routes import SLOW, Routes
 from producers.portals.serving import BACKLOG, HEAD_SECONDS, Uvicorn, configured
-from producers.portals.table import TABLE
+from producers.portals.table import TABLE, Handler, described
 from producers.webhooks.rules import check_rules
+from worker import log
 from worker.errors import RelationsError
 from worker.ports import Events
 from worker.wiring import Runtime
@@ -30,16 +33,23 @@ from worker.wiring import Runtime
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def application(runtime: Runtime, *, now: Callable[[], float] = time.time, slow: float = SLOW) -> Starlette:
-    """The interface over this runtime; raises InvalidSettings if a webhook's rules cannot be read. `now` in seconds."""
+def application(
+    runtime: Runtime, *, now: Callable[[], float] = time.time, slow: float = SLOW, further: Sequence[tuple[Operation, Handler]] = ()
+) -> Starlette:
+    """The interface over this runtime, with `further` routes; raises InvalidSettings if a webhook's rules cannot be read.
+
+    `now` gives seconds.
+    """
     check_rules(runtime.settings)
     app = Starlette(exception_handlers={HTTPException: _on_http})
     app.router.redirect_slashes = False  # an address has one spelling, and no redirect believes the Host header
     app.state.leaving = lambda: False
     routes = Routes(runtime, now, slow, lambda: bool(app.state.leaving()))
     methods: dict[str, dict[str, Endpoint]] = {}
-    for operation, handler in TABLE:
-        methods.setdefault(operation.path, {})[operation.method] = _answering(partial(handler, routes), runtime.say)
+    name = runtime.intake().name
+    routes.described = described([*TABLE, *further])
+    for operation, handler in (*TABLE, *further):
+        methods.setdefault(operation.path, {})[operation.method] = _correlated(_answering(partial(handler, routes), runtime.say), name)
     app.router.routes += [Route(path, _chosen(endpoints), methods=[*endpoints, "OPTIONS"]) for path, endpoints in methods.items()]
     return app
 
@@ -54,6 +64,19 @@ def _chosen(endpoints: Mapping[str, Endpoint]) -> Endpoint:
         return await endpoints["GET" if request.method == "HEAD" else request.method](request)
 
     return chosen
+
+
+def _correlated(endpoint: Endpoint, name: Callable[[], str]) -> Endpoint:
+    """The endpoint with a name for every request, the client's own or a fresh one: said in each line of the log, and in the answer."""
+
+    async def correlated(request: Request) -> Response:
+        request.state.correlation = said = correlation(request, name)
+        with log.bound(correlation=said):
+            response = await endpoint(request)
+        response.headers["X-Correlation-Id"] = said
+        return response
+
+    return correlated
 
 
 def _answering(endpoint: Endpoint, say: Events) -> Endpoint:
@@ -114,9 +137,16 @@ class Server:
         self._thread.join()
 
 
-def serve(runtime: Runtime, *, host: str = "127.0.0.1", port: int = 8080, started: Callable[[Server], None] | None = None) -> None:
+def serve(
+    runtime: Runtime,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    further: Sequence[tuple[Operation, Handler]] = (),
+    started: Callable[[Server], None] | None = None,
+) -> None:
     """Serve the interface until the process is told to end; `started` is handed the server when its port (0: any free one) is open."""
-    server = Server(application(runtime), host=host, port=port)
+    server = Server(application(runtime, further=further), host=host, port=port)
     runtime.say("api.started", url=server.url)
     if started:
         started(server)

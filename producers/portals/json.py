@@ -7,8 +7,8 @@ from worker.contract import Relation, write_instant
 from worker.errors import NotFound
 from worker.ports import JobRecord
 
-ErrorDict = TypedDict("ErrorDict", {"code": int, "class": str, "message": str, "parentid": int, "childid": int})
-"""The first refusal among a job's relations; made this way because `class` is a word of Python."""
+ErrorDict = TypedDict("ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None})
+"""The first refusal among a job's relations, without ids if it is about none; made this way because `class` is a word of Python."""
 
 
 class JobDict(TypedDict):
@@ -25,6 +25,7 @@ class JobDict(TypedDict):
     source: str
     event_id: str
     batch: str | None
+    correlation_id: str | None
     occurred_at: str
     accepted_at: str
     finished_at: str | None
@@ -78,6 +79,7 @@ def job_json(job: JobRecord) -> JobDict:
         "source": job.source,
         "event_id": job.event_id,
         "batch": job.batch or None,
+        "correlation_id": job.correlation or None,
         "occurred_at": write_instant(job.occurred_at),
         "accepted_at": write_instant(job.accepted_at),
         "finished_at": write_instant(job.finished_at) if job.finished_at else None,
@@ -92,8 +94,8 @@ def job_json(job: JobRecord) -> JobDict:
 
 def _error(refusal: tuple[int, str, str, str]) -> ErrorDict:
     code, kind, message, name = refusal
-    relation = Relation.parse(name)
-    return {"code": code, "class": kind, "message": message, "parentid": relation.parent, "childid": relation.child}
+    _, parent, child = Relation.parse(name) if name else (None, None, None)
+    return {"code": code, "class": kind, "message": message, "parentid": parent, "childid": child}
 
 
 def _history(job: JobRecord) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 Which operations there are is in `table`; their values are described by the very types that are read and written.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -91,7 +92,7 @@ class Operation:
     @property
     def template(self) -> str:
         """The path as OpenAPI has it."""
-        return self.path.replace(":path}", "}")
+        return re.sub(r":(path|int)}", "}", self.path)
 
     def document(self) -> Document:
         """As OpenAPI says it."""

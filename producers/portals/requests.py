@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from producers.errors import Forbidden, TooLarge, TooSlow, Unauthorized, Unsupported
 from worker.config import Key, hide
-from worker.contract import Change
+from worker.contract import Change, correlation_of
 from worker.contract.message import PRINTABLE
 from worker.errors import Fault, InvalidChange
 
@@ -85,6 +85,16 @@ def identified(changes: Sequence[Change], key: str | None) -> list[Change]:
         change if change.event_id else msgspec.structs.replace(change, event_id=f"{key}:{position}")
         for position, change in enumerate(changes)
     ]
+
+
+def correlation(request: Request, name: Callable[[], str]) -> str:
+    """What the client calls its request, by X-Correlation-Id or X-Request-Id; else, or where that is not fit to be kept, a fresh name."""
+    return correlation_of(request.headers.get("x-correlation-id"), request.headers.get("x-request-id")) or name()
+
+
+def correlated(changes: Sequence[Change], request: Request) -> list[Change]:
+    """The changes, each with what its request is called."""
+    return [msgspec.structs.replace(change, correlation=request.state.correlation) for change in changes]
 
 
 def places(raw: bytes, count: int) -> list[str]:

@@ -20,13 +20,14 @@ from producers.portals.group import Group
 from producers.portals.json import batch_json, job_json
 from producers.portals.parts import at_home, by_account, not_all
 from producers.portals.query import Listing, OneAccount, read
-from producers.portals.requests import JSON, body, identified, key_of, patience, permit, places
+from producers.portals.requests import JSON, body, correlated, identified, key_of, patience, permit, places
 from producers.portals.waiting import States, Waiting
-from producers.webhooks.rules import changes_of, payload_of
+from producers.webhooks.again import unreadable
+from producers.webhooks.rules import changes_of, check_rules, payload_of
 from producers.webhooks.signatures import Delivery, verify
-from worker.config import Key, Source
+from worker.config import Key, Settings, Source
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, Parsed, parse_many
-from worker.errors import Invalid, InvalidChange, NotFound, RelationsError, StoreUnavailable
+from worker.errors import Invalid, InvalidChange, InvalidSettings, NotFound, RelationsError, StoreUnavailable
 from worker.intake import Part
 from worker.ports import Receipt
 from worker.wiring import Runtime
@@ -51,19 +52,23 @@ class Routes:
     group: Group = field(init=False)
     waiting: Waiting = field(init=False)
     probe: asyncio.Task[list[str]] | None = field(default=None, init=False)
+    described: Mapping[str, object] = field(default_factory=dict, init=False)
+    judged: Settings = field(init=False)
+    sources: Mapping[str, Source] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.judged, self.sources = self.runtime.settings, self.runtime.settings.sources
         self.group = Group(self.runtime.intake().accept, run=run_in_threadpool)
         self.waiting = Waiting(self.runtime.questions.states_of, run=run_in_threadpool, leaving=lambda: self.leaving())
 
     async def post_changes(self, request: Request) -> Response:
         """`POST /v1/changes`."""
-        key = self._key(request, "send")
+        key = self.key(request, "send")
         raw = await body(request, MAX_BODY, seconds=self.slow, kinds=JSON)
         parsed = await run_in_threadpool(parse_many, raw) if len(raw) > BIG else parse_many(raw)
         if len(parsed) > MOST:
             raise TooLarge(MOST, "changes")
-        changes = identified([each.change for each in parsed], request.headers.get("idempotency-key"))
+        changes = correlated(identified([each.change for each in parsed], request.headers.get("idempotency-key")), request)
         parts = await asyncio.gather(*(self._part(key, changes, positions) for positions in by_account(changes)))
         good = [part for part in parts if not part.error]
         jobs = await self._shown({at: receipt for part in good for at, receipt in zip(part.positions, part.receipts, strict=True)}, parsed)
@@ -81,7 +86,7 @@ class Routes:
     async def get_job(self, request: Request) -> Response:
         """`GET /v1/jobs/{id}`."""
         name: str = request.path_params["id"]
-        permit(self._key(request, "read"), "read", name.rpartition("-")[0] or name)
+        permit(self.key(request, "read"), "read", name.rpartition("-")[0] or name)
         job = await run_in_threadpool(self.runtime.store.job, name)
         if job is None:
             raise NotFound(f'there is no job "{name}" (any more)')
@@ -89,7 +94,7 @@ class Routes:
 
     async def get_jobs(self, request: Request) -> Response:
         """`GET /v1/jobs`."""
-        key = self._key(request, "read")
+        key = self.key(request, "read")
         asked = read(request.query_params.multi_items(), Listing)
         permit(key, "read", asked.account)
         page = await run_in_threadpool(
@@ -99,7 +104,7 @@ class Routes:
 
     async def get_batch(self, request: Request) -> Response:
         """`GET /v1/batches/{label}`."""
-        key, label = self._key(request, "read"), request.path_params["label"]
+        key, label = self.key(request, "read"), request.path_params["label"]
         account = read(request.query_params.multi_items(), OneAccount).account
         permit(key, "read", account)
         return answers.answer(batch_json(account, label, await run_in_threadpool(self.runtime.store.batch, account, label)))
@@ -108,16 +113,24 @@ class Routes:
         """`POST /webhooks/{source}`; onOffice's own are a GET."""
         source = self._source(request)
         raw = await body(request, MAX_MESSAGE, seconds=self.slow)
-        delivery = Delivery(str(request.url), request.headers, raw)
+        delivery = Delivery(str(request.url), request.headers, raw, request.method)
         try:
             message = verify(source, delivery, now=self.now())
-            mapped = changes_of(source, payload_of(source, delivery), message)
-            receipts = await self._delivered([each.change for each in mapped], [each.path for each in mapped])
+            receipts = await self._meant(source, delivery, message, request)
         except RelationsError as error:
             faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
             self.runtime.say("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
             raise
         return answers.accepted(list((await self._shown(dict(enumerate(receipts)))).values()))
+
+    async def _meant(self, source: Source, delivery: Delivery, message: str, request: Request) -> list[Receipt]:
+        """The jobs of what a genuine message means; one that makes no valid changes is kept as a failed job, for mended rules."""
+        try:
+            mapped = changes_of(source, payload_of(source, delivery), message)
+            return await self._delivered(correlated([each.change for each in mapped], request), [each.path for each in mapped])
+        except InvalidChange as error:
+            kept = unreadable(source, delivery, message, [str(fault) for fault in error.faults])
+            return [await run_in_threadpool(self.runtime.intake().reject, kept)]
 
     async def healthz(self, _: Request) -> Response:
         """`GET /healthz`: the process is up."""
@@ -133,7 +146,8 @@ class Routes:
         self.probe.result()
         return answers.answer({"status": "ok"})
 
-    def _key(self, request: Request, right: str) -> Key:
+    def key(self, request: Request, right: str) -> Key:
+        """The key of a request, if it has this right."""
         self.runtime.refresh()  # a key that was taken away stops working without a restart
         key = key_of(self.runtime.settings.keys.values(), request.headers.get("authorization", ""))
         permit(key, right)
@@ -141,13 +155,24 @@ class Routes:
 
     def _source(self, request: Request) -> Source:
         self.runtime.refresh()
-        source = self.runtime.settings.sources.get(request.path_params["source"])
+        source = self._sources().get(request.path_params["source"])
         if source is None:
             raise NotFound("there is no webhook source of that name")
-        method = "GET" if source.scheme == "onoffice" else "POST"
-        if request.method != method:
-            raise HTTPException(405, headers={"Allow": method})
+        if request.method == "GET" and source.scheme != "onoffice":
+            raise HTTPException(405, headers={"Allow": "POST"})
         return source
+
+    def _sources(self) -> Mapping[str, Source]:
+        """The webhook sources of the settings; those before a change for the worse stay in force, as all settings do."""
+        settings = self.runtime.settings
+        if settings is not self.judged:
+            self.judged = settings
+            try:
+                check_rules(settings)
+                self.sources = settings.sources
+            except InvalidSettings as error:
+                self.runtime.say("settings.rejected", file=str(settings.file), faults=[str(fault) for fault in error.faults])
+        return self.sources
 
     async def _part(self, key: Key, changes: Sequence[Change], positions: tuple[int, ...]) -> Part:
         account = changes[positions[0]].account

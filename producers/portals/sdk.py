@@ -14,7 +14,7 @@ import httpx
 
 from producers.portals import web
 from producers.portals.json import BatchDict, JobDict
-from producers.portals.steps import Ask, Ids, Options, Pause, Sent, Step, Steps
+from producers.portals.steps import CHUNK, Ask, Ids, Options, Pause, Sent, Step, Steps
 from worker.clock import Names, SystemClock
 from worker.contract import Change, MessageDict
 from worker.errors import RelationsError
@@ -90,10 +90,10 @@ class Relations:
         ...     relations.delete("estate:address:buyer", 501, 9002).duplicate
         False
         """
-        from producers.portals.direct import direct  # HTTP needs none of it
+        from producers.portals.direct import MOST, direct  # HTTP needs none of it
 
         client = cls.__new__(cls)
-        client._line, client._steps, client._clock = direct(settings), steps(account, timeout, clock, random.random), clock
+        client._line, client._steps, client._clock = direct(settings), steps(account, timeout, clock, random.random, most=MOST), clock
         return client
 
     def create(self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]) -> Sent:
@@ -179,7 +179,7 @@ class Relations:
         return None
 
 
-def steps(account: str, timeout: float, clock: Clock, draw: Callable[[], float]) -> Steps:
+def steps(account: str, timeout: float, clock: Clock, draw: Callable[[], float], *, most: int = CHUNK) -> Steps:
     """A client's manners, with the time and the names of this process."""
     micros = lambda: time.time_ns() // 1000  # noqa: E731
-    return Steps(account=account, timeout=timeout, now=clock.monotonic, micros=micros, draw=draw, name=NAMES)
+    return Steps(account=account, timeout=timeout, now=clock.monotonic, micros=micros, draw=draw, name=NAMES, most=most)

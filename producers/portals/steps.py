@@ -15,7 +15,7 @@ from worker.contract import Change, MessageDict, Verb, write_instant
 from worker.errors import Fault, InvalidChange, Unavailable
 from worker.ports import OPEN_STATES
 
-CHUNK: Final = 1000  # changes per question
+CHUNK: Final = 1000  # changes that are accepted or not, together
 FIRST, LONGEST = 0.1, 5.0  # seconds between tries, and between looks at open jobs
 Ids = int | Sequence[int]
 
@@ -78,6 +78,7 @@ class Steps:
     micros: Callable[[], int]
     draw: Callable[[], float]
     name: Callable[[], str]
+    most: int = CHUNK  # changes per question
 
     def one(self, action: Verb, relationtype: str, parentid: Ids, childid: Ids, options: Options) -> Generator[Step, Any, Sent]:
         """Send one change."""
@@ -89,7 +90,7 @@ class Steps:
         """Send many, some at a time; the paths of faults count from the first of all."""
         sent: list[Sent] = []
         rest, call = iter(changes), self.name()
-        while chunk := list(itertools.islice(rest, CHUNK)):
+        while chunk := list(itertools.islice(rest, self.most)):
             moment = self.micros()
             named = [self._named(change, f"{call}:{at}", moment) for at, change in enumerate(chunk, start=len(sent))]
             try:
@@ -141,9 +142,12 @@ class Steps:
             if change.event_id:
                 return change
             return msgspec.structs.replace(change, event_id=event_id, occurred_at=change.occurred_at or moment)
-        given = {name: value for name, value in change.items() if value is not None}
-        made = {} if "event_id" in given else {"event_id": event_id, "occurred_at": write_instant(moment)}
-        return cast(MessageDict, {**({"account": self.account} if self.account else {}), **made, **given})
+        given: dict[str, Any] = dict(change)
+        if None in given.values():
+            given = {name: value for name, value in given.items() if value is not None}
+        if "event_id" not in given:
+            given = {"occurred_at": write_instant(moment), **given, "event_id": event_id}
+        return cast(MessageDict, {"account": self.account, **given} if self.account else given)
 
 
 def pauses() -> Iterator[float]:

@@ -1,7 +1,6 @@
 """Every route of the HTTP interface, once: what serves it and how it is described. A new one is a line here and a row in the docs."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final, TypedDict
 
@@ -52,15 +51,14 @@ CHANGES: Final = Body(
 )
 
 
-async def openapi(_routes: Routes, _request: Request) -> Response:
+async def openapi(routes: Routes, _request: Request) -> Response:
     """`GET /openapi.json`."""
-    return answers.answer(described())
+    return answers.answer(routes.described)
 
 
-@cache
-def described() -> Document:
-    """The description of this interface."""
-    return document([operation for operation, _ in TABLE], version=version("onoffice-relations"))
+def described(table: Sequence[tuple[Operation, Handler]]) -> Document:
+    """The description of an interface that has these routes."""
+    return document([operation for operation, _ in table], version=version("onoffice-relations"))
 
 
 TABLE: Final[tuple[tuple[Operation, Handler], ...]] = (

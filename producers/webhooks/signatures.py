@@ -21,6 +21,8 @@ from worker.errors import Fault, InvalidSettings
 
 TOLERANCE: Final = 300.0  # seconds between the sender's clock and ours
 SECONDS: Final = re.compile(r"[0-9]{1,11}")
+MILLISECONDS: Final = 13  # digits of a time in milliseconds, from 2001 to 2286
+PLACES: Final = re.compile(r"\{(body|timestamp|method|url)\}")
 
 
 class Delivery(NamedTuple):
@@ -29,6 +31,7 @@ class Delivery(NamedTuple):
     url: str
     headers: Mapping[str, str]
     body: bytes
+    method: str = "POST"
 
 
 def verify(source: Source, delivery: Delivery, *, now: float) -> str:
@@ -36,7 +39,13 @@ def verify(source: Source, delivery: Delivery, *, now: float) -> str:
 
     Raises Unauthorized, whatever is wrong with the proof; it never says how the right one would look.
     """
-    return CHECKS[source.scheme](source, delivery, now)
+    return CHECKS[source.scheme](source, delivery._replace(url=_known_as(source, delivery.url)), now)
+
+
+def _known_as(source: Source, url: str) -> str:
+    """The address as the sender knows it, with the query that came."""
+    query = urlsplit(url).query
+    return f"{source.url}{f'?{query}' if query else ''}" if source.url else url
 
 
 def _standard(source: Source, delivery: Delivery, now: float) -> str:
@@ -61,20 +70,40 @@ def _webhooks(source: Source) -> list[Webhook]:
 
 
 def _hmac(source: Source, delivery: Delivery, now: float) -> str:
-    """HMAC over the body, after the time of sending and a dot if a header carries it. An equal body is the same message."""
-    given = _header(delivery, source.header)
-    signed = delivery.body
-    if source.timestamp_header:
-        moment = _header(delivery, source.timestamp_header)
-        _fresh(moment, now)
-        signed = f"{moment}.".encode() + signed
+    """HMAC over what `signed` says: by default the body, after the time of sending and a dot if there is one.
+
+    An equal body is the same message.
+    """
+    header = _header(delivery, source.header)
+    fields = _fields(header) if source.signature_field else {}
+    moment = _header(delivery, source.timestamp_header) if source.timestamp_header else (fields.get(source.timestamp_field) or [""])[0]
+    if source.timestamp_header or source.timestamp_field:
+        _fresh(moment[:-3] if len(moment) == MILLISECONDS else moment, now)
+    signed = _signed(source.signed or ("{timestamp}.{body}" if moment else "{body}"), delivery, moment)
+    given = fields.get(source.signature_field, []) if source.signature_field else [header]
     macs = [hmac.new(secret.reveal().encode(), signed, source.algorithm) for secret in source.secrets]
     if source.encoding == "base64":
         expected = [source.prefix + b64encode(mac.digest()).decode() for mac in macs]
     else:
-        expected, given = [source.prefix + mac.hexdigest() for mac in macs], _lower_hex(given, source.prefix)
-    _one_of(expected, [given])
+        expected, given = [source.prefix + mac.hexdigest() for mac in macs], [_lower_hex(each, source.prefix) for each in given]
+    _one_of(expected, given)
     return _digest(delivery.body)
+
+
+def _fields(header: str) -> dict[str, list[str]]:
+    """`t=1,v1=a,v1=b` by name."""
+    found: dict[str, list[str]] = {}
+    for piece in header.split(","):
+        name, _, value = piece.strip().partition("=")
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _signed(template: str, delivery: Delivery, moment: str) -> bytes:
+    """What the signature covers."""
+    values = {"body": delivery.body, "timestamp": moment.encode(), "method": delivery.method.encode(), "url": delivery.url.encode()}
+    texts = PLACES.split(template)  # text, place, text, …
+    return b"".join(values[piece] if at % 2 else piece.encode() for at, piece in enumerate(texts))
 
 
 def _lower_hex(given: str, prefix: str) -> str:
@@ -92,7 +121,7 @@ def _bearer(source: Source, delivery: Delivery, _now: float) -> str:
 
 
 def _onoffice(source: Source, delivery: Delivery, now: float) -> str:
-    """onOffice: a GET without a body, whose query is signed together with the address it was sent to."""
+    """onOffice: a GET (or POST), whose query is signed together with the address it was sent to."""
     parts = urlsplit(delivery.url)
     fields = dict(parse_qsl(parts.query, keep_blank_values=True))
     given = fields.pop("signature", "")

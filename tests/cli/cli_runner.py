@@ -42,3 +42,8 @@ def runner(surroundings: dict[str, str]) -> Cli:
         return result
 
     return run
+
+
+def job_of(result: Result) -> str:
+    """The job that `send` names first."""
+    return result.stdout.split()[0]

@@ -6,18 +6,14 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from cli_runner import MISSING, TOKEN, Cli, runner
+from cli_runner import MISSING, TOKEN, Cli, job_of, runner
 
-from ops.simulator import Records, Simulator
-from worker.contract import Relation, write_instant
+from ops.simulator import Simulator
+from worker.contract import write_instant
 from worker.wiring import Runtime, settings_of
 
 BUYER = "estate:address:buyer"
 Drain = Callable[[], None]
-
-
-def job_of(result: object) -> str:
-    return result.stdout.split()[0]
 
 
 def test_a_sent_change_is_a_job_in_the_inbox(cli: Cli, runtime: Runtime) -> None:
@@ -150,46 +146,6 @@ def test_jobs_are_listed_page_by_page_newest_first(cli: Cli) -> None:
     assert second["next"] is None
     assert cli("jobs", "list", "--state", "queued").stdout.count(" queued ") == 3
     assert cli("jobs", "list", "--state", "failed").stdout.count("\n") == 1  # the heads
-
-
-def test_a_replay_shows_first_and_acts_on_yes(cli: Cli, drain: Drain, simulator: Simulator) -> None:
-    job = job_of(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
-    drain()
-    preview = cli("replay", "--failed").stdout
-    assert job in preview
-    assert "1 job with 1 failed relation would go back. Add --yes." in preview
-    assert json.loads(cli("jobs", "show", job, "--json").stdout)["state"] == "failed"
-    simulator.seed(TOKEN, records=Records())  # somebody mended the CRM
-    assert "1 job of 1 went back" in cli("replay", job, "--yes").stdout
-    drain()
-    assert json.loads(cli("jobs", "show", job, "--json").stdout)["state"] == "succeeded"
-    assert Relation(BUYER, 501, MISSING) in simulator.relations(TOKEN)
-
-
-def test_a_replay_of_what_did_not_fail_fails_and_says_why(cli: Cli) -> None:
-    job = job_of(cli("send", "create", BUYER, "501", "9001"))
-    assert "is queued, not failed" in cli("replay", job, "--yes", code=1).stderr
-
-
-def test_a_replay_of_some_is_partly_done(cli: Cli, drain: Drain) -> None:
-    good, bad = (job_of(cli("send", "create", BUYER, "501", child)) for child in ("9001", str(MISSING)))
-    drain()
-    assert json.loads(cli("replay", good, bad, "--yes", "--json", code=4).stdout) == {
-        "preview": False,
-        "jobs": [bad],
-        "refused": {good: "is succeeded, not failed"},
-    }
-
-
-@pytest.mark.parametrize("name", ["acme-000000000000000000", "nobody-000000000000000000", "nonsense"])
-@pytest.mark.parametrize("more", [(), ("--yes",)], ids=["preview", "act"])
-def test_a_replay_of_a_job_that_is_not_there_is_not_found(cli: Cli, name: str, more: tuple[str, ...]) -> None:
-    assert f"there is no job {name}" in cli("replay", name, *more, code=3).stderr
-
-
-@pytest.mark.parametrize("words", [(), ("acme-1", "--failed")])
-def test_a_replay_wants_jobs_or_failed(cli: Cli, words: tuple[str, ...]) -> None:
-    cli("replay", *words, code=2)
 
 
 def test_a_relation_is_explained_from_inbox_to_answer(cli: Cli, drain: Drain) -> None:

@@ -275,15 +275,6 @@ def test_an_outage_opens_the_breaker_and_loses_nothing(world: Make) -> None:
     assert len(here.relations()) == 40
 
 
-def test_observing_plans_and_sends_nothing(world: Make) -> None:
-    here = world(lane={"observe": True})
-    here.accept(change("create", BUYER, 501, 9001))
-    here.flush()
-    assert here.sent() == []
-    assert states(here) == ["queued"]
-    assert ("flush.observed", {"account": "acme", "relations": 1, "actions": 1, "requests": 1}) in here.events
-
-
 def test_what_comes_in_during_a_flush_waits_for_company_too(world: Make) -> None:
     here = world(lane={"window": 1.0})
     here.accept(change("create", BUYER, 501, 9001))

@@ -87,4 +87,4 @@ def test_the_sweep_tidies_also_what_belongs_to_an_account_that_left_the_settings
     for _ in range(2):
         runtime.sweep()
     runtime.client.close()
-    assert names(redis_client) == {"test:accounts"}
+    assert names(redis_client) == {"test:accounts", "test:sweep"}

@@ -14,9 +14,12 @@ from kombu import Producer
 from ops.stack import Shape, Stack, running
 from ops.torture.doors import EXAMPLES
 from ops.torture.mutate import DEEP, NASTY, garbled, nested, twisted, written
+from producers.means import means
+from producers.replay import prepare, start
 from worker import wiring
 from worker.contract import from_message
 from worker.errors import InvalidChange
+from worker.ports import UNROUTED, Filter, Unreadable
 
 GOOD = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}
 SHAPES = (
@@ -88,7 +91,7 @@ def test_no_message_ends_a_worker(tmp_path: Path) -> None:
 )
 def test_accept_keeps_what_it_can_read_however_it_is_handed_over(tasks: Any, args: Any, named: Any, kept: int) -> None:
     assert tasks.accept.apply(args=args, kwargs=named).successful()
-    assert tasks.here().store.counts("acme").get("accepted", 0) == kept
+    assert accepted(tasks) == kept
 
 
 def test_accept_takes_anything_at_all(tasks: Any) -> None:
@@ -100,8 +103,46 @@ def test_accept_takes_anything_at_all(tasks: Any) -> None:
         ]
         assert tasks.accept.apply(args=(changes,), task_id=str(uuid4())).successful()
         expected += sum(map(taken, changes))
-    assert tasks.here().store.counts("acme").get("accepted", 0) <= expected
+    assert accepted(tasks) <= expected
     assert expected > 0
+
+
+def test_what_cannot_be_accepted_is_kept_and_keeps_nothing_else_from_it(tasks: Any) -> None:
+    denied = {**GOOD, "action": "modify", "relationinfo": {"statusTerminbestaetigung": "gesendet"}}
+    message = [GOOD, denied, {**GOOD, "childid": 0}, {**GOOD, "childid": 2}, {**GOOD, "account": "nobody", "childid": 3}, "text"]
+    for _ in range(2):  # a redelivery is nothing new
+        tasks.accept.apply(args=(message,), task_id="task-1")
+    store, questions, acts = (getattr(tasks.here(), name) for name in ("store", "questions", "acts"))
+    assert (accepted(tasks), store.counts("acme")["unreadable"]) == (2, 2)
+    kept = {job.event_id: job for job in questions.find("acme", Filter(error="unreadable")).jobs}
+    assert set(kept) == {"task-1:1", "task-1:2"}
+    assert json.loads(acts.payload(kept["task-1:2"].id).body) == message[2]
+    assert acts.payload(kept["task-1:2"].id).faults == ("childid: expected a positive integer or an array of them, got 0",)
+    lost = questions.find(UNROUTED, Filter(error="unreadable")).jobs
+    assert {acts.payload(job.id).body: job.event_id for job in lost} == {
+        json.dumps(message[4]).encode(): "task-1:4",
+        b'"text"': "task-1:5",
+    }
+
+
+def test_a_replay_is_worked_by_its_task(tasks: Any) -> None:
+    here = tasks.here()
+    here.intake().reject(Unreadable("acme", "celery", "e", ("no",), json.dumps({**GOOD, "parentid": 0}).encode()))
+    desk = means(here)
+    replay = prepare(desk, "acme", Filter(error="unreadable"), by="ada", correction={"parentid": 5})
+    assert tasks.replay.apply(args=(replay.id,)).successful()
+    assert here.store.counts("acme")["accepted"] == 1  # nobody has started it
+    start(desk, replay.id, by="ada")
+    for _ in range(2):
+        assert tasks.replay.apply(args=(replay.id,)).successful()
+    assert here.acts.replay(replay.id).back == 1
+    assert here.store.counts("acme")["backlog"] == 1
+
+
+def accepted(tasks: Any) -> int:
+    """The changes of acme that were; what could not be read is kept, too, but is no change."""
+    counts = tasks.here().store.counts("acme")
+    return counts.get("accepted", 0) - counts.get("unreadable", 0)
 
 
 def taken(message: object) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 from ops.stack import QUICK, Shape, Stack, running
 from worker.ports import Filter, JobRecord
@@ -64,3 +65,24 @@ def test_the_same_event_sent_twice_is_one_job_and_a_bad_change_spares_its_compan
     named = {**CHANGE, "batch": "twice", "childid": 77, "event_id": "enquiry-4711"}
     send(stack, tmp_path, [named, {**named, "event_id": "other", "parentid": 0}], named, {**named, "event_id": "last"})
     assert [job.event_id for job in finished(stack, "twice", 2)] == ["enquiry-4711", "last"]
+
+
+def test_what_a_client_calls_its_message_is_kept_with_the_job_and_the_request(stack: Stack) -> None:
+    app = Celery(broker=stack.broker_url)
+    for label, headers in (("called", {"X-Correlation-Id": "order-4711"}), ("nameless", {"X-Correlation-Id": "not fit\n"})):
+        change = {**CHANGE, "batch": label, "parentid": 504}
+        sent = app.send_task("relations.accept", [change], queue="relations.intake", headers=headers, ignore_result=True)
+        (job,) = finished(stack, label, 1)
+        assert job.correlation == ("order-4711" if label == "called" else sent.id)
+        record = stack.runtime(wakes=False).store.request("nord", job.requests[0])
+        assert record is not None
+        assert record.correlations == (job.correlation,)
+
+
+def test_a_worker_says_that_it_is_alive(stack: Stack) -> None:
+    numbers, deadline = stack.runtime(wakes=False).numbers, time.monotonic() + 60
+    while not (workers := numbers.workers()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (worker,) = workers
+    assert worker.concurrency == 1
+    assert worker.name.endswith(worker.hostname)

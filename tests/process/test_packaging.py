@@ -101,6 +101,6 @@ def test_the_sample_settings_are_valid_with_the_secrets_that_compose_provides(tm
     assert (list(settings.accounts), settings.accounts["acme"].mode, settings.warnings) == (["acme"], "observe", ())
 
 
-def test_compose_publishes_nothing_but_the_http_interface_on_loopback() -> None:
+def test_compose_publishes_nothing_but_the_http_interface_and_grafana_on_loopback() -> None:
     published = re.findall(r"^ +ports: (.*)$", (ROOT / "docker-compose.yml").read_text(), flags=re.MULTILINE)
-    assert published == ['["127.0.0.1:${RELATIONS_PORT:-8080}:8080"]']
+    assert published == [f'["127.0.0.1:${{{name}:-{port}}}:{port}"]' for name, port in (("RELATIONS_PORT", 8080), ("GRAFANA_PORT", 3000))]

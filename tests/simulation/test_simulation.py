@@ -15,7 +15,7 @@ from ops.torture.schedule import SECOND, Schedule
 from ops.torture.simulation import Story, simulate, survive
 from worker.contract import Change, Relation
 from worker.planner.values import Request
-from worker.ports import Pause
+from worker.ports import Brake, Pause
 from worker.testing import MemoryStore
 from worker.testing.lease import MemoryLease
 
@@ -43,10 +43,10 @@ def test_a_seed_tells_the_same_story_every_time(store: str, redis_url: str) -> N
 def test_a_store_that_lets_anyone_begin_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     begin = MemoryLease.begin
 
-    def careless(self: MemoryLease, request_id: str, request: Request) -> int | Pause:
+    def careless(self: MemoryLease, request_id: str, request: Request, brake: Brake | None = None) -> int | Pause:
         with monkeypatch.context() as patch:
             patch.setattr(self, "_mine", lambda: self._state, raising=False)
-            return begin(self, request_id, request)
+            return begin(self, request_id, request, brake)
 
     monkeypatch.setattr(MemoryLease, "begin", careless)
     assert any("begin of" in wrong for seed in range(1, 99) for wrong in simulate(seed).wrong)

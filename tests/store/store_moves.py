@@ -7,7 +7,7 @@ from worker.planner.answer import Settled
 from worker.planner.case import Doubt, Open, Refusal
 from worker.planner.fold import Known, Mark, Result, Setting, Version, Wish
 from worker.planner.guard import goes_first, guard
-from worker.planner.values import Action, Request
+from worker.planner.values import Action, Kind, Request
 from worker.ports import OpenWrite, Record, RequestRecord, Side, Submission, Taken, Writes
 
 START = 1_800_000_000_000_000  # µs; far from any real test run, so that a real clock would show
@@ -78,9 +78,9 @@ def leave(relation: Relation, wishes: Sequence[Wish], opened: Mapping[str, objec
         writes.states |= {wish.job: "verifying" if written.verify else "retrying" for wish in wishes}
 
 
-def request_about(relations: Iterable[Relation]) -> Request:
+def request_about(relations: Iterable[Relation], *, kind: Kind = "create") -> Request:
     """A request with an action for each."""
-    return Request(tuple(Action("create", each.type, (each.parent,), (each.child,)) for each in relations))
+    return Request(tuple(Action(kind, each.type, (each.parent,), (each.child,)) for each in relations))
 
 
 def record_of(request_id: str, request: Request, now: int) -> RequestRecord:

@@ -21,11 +21,12 @@ from store_moves import (
 
 from worker.contract import Change, Relation
 from worker.planner.fold import Result
-from worker.ports import Filter, JobRecord, Lease, Pause, Questions, Receipt, Store, Work, Writes
+from worker.ports import Acts, Filter, JobRecord, Lease, Pause, Questions, Receipt, Store, Work, Writes
+from worker.store.acts import RedisActs
 from worker.store.lease import Scripts
 from worker.store.questions import RedisQuestions
 from worker.store.redis import RedisStore
-from worker.testing import FakeClock, MemoryQuestions, MemoryStore
+from worker.testing import FakeClock, MemoryActs, MemoryQuestions, MemoryStore
 
 BASE = "t:{acme}:"
 
@@ -42,6 +43,14 @@ def questions(store: Store) -> Questions:
         return RedisQuestions(store._client, store._prefix)
     assert isinstance(store, MemoryStore)
     return MemoryQuestions(store)
+
+
+def acts(store: Store) -> Acts:
+    """What can be done to it by people."""
+    if isinstance(store, RedisStore):
+        return RedisActs(store._client, store._prefix, now=lambda: int(store._now()))
+    assert isinstance(store, MemoryStore)
+    return MemoryActs(store)
 
 
 def jobs(store: Store) -> tuple[JobRecord, ...]:

@@ -23,10 +23,12 @@ from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.ports import Pause
 from worker.server import connect
+from worker.store.acts import PARTS
 from worker.store.lease import Scripts
 from worker.store.redis import RedisStore
 from worker.testing import FakeClock
 
+BRINGS_IN = ("accept", "replay", "reject", "prepare")
 LUA = sorted(path for path in files("worker.store").joinpath("lua").iterdir() if path.name.endswith(".lua"))
 
 # --- keys and lifetimes
@@ -166,9 +168,9 @@ def test_each_script_is_short_and_states_its_signature_and_invariant(path: Any) 
         assert lines[0].startswith("-- Put before ")
         return
     name = path.name.removesuffix(".lua")
-    # Accept and replay bring in new work; all others must run on a full server (R23).
+    # Those bring something in; all others must run on a full server (R23).
     reads = dict.fromkeys(("records", "neighbours", "find"), "#!lua flags=no-writes")
-    assert lines[0] == reads.get(name, "#!lua" if name in ("accept", "replay") else "#!lua flags=allow-oom")
+    assert lines[0] == reads.get(name, "#!lua" if name in BRINGS_IN else "#!lua flags=allow-oom")
     header = [line for line in lines[1:8] if line.startswith("-- ")]
     assert header[0].startswith(f"-- {name}(base; ")
     assert "→" in header[0]
@@ -176,4 +178,9 @@ def test_each_script_is_short_and_states_its_signature_and_invariant(path: Any) 
 
 
 def test_there_is_one_script_for_each_transition() -> None:
-    assert {path.name.removesuffix(".lua") for path in LUA if not path.name.startswith("_")} == {*Scripts._fields, "find", "failures"}
+    assert {path.name.removesuffix(".lua") for path in LUA if not path.name.startswith("_")} == {
+        *Scripts._fields,
+        *PARTS,
+        "find",
+        "failures",
+    }

@@ -1,5 +1,6 @@
 """One state machine drives the store in memory and the one on a real server side by side; whatever can be seen of them must be equal."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -9,13 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from redis import Redis
 from store_moves import BROKER, BUYER, MONTH, START, change, keep_newest, leave, record_of, request_about, settle_all, submission, wishes_of
-from store_steps import questions
+from store_steps import acts, questions
 
 from ops.embedded import Server
-from worker.contract import Relation
+from worker.batch import Batch
+from worker.contract import TYPES, Relation, order_of
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.fold import Wish
-from worker.ports import Filter, Lease, Pause, Store, Submission, Writes
+from worker.ports import ERASED, Brake, Deed, Entry, Filter, Lease, Pause, Record, Replay, Store, Subject, Submission, Unreadable, Writes
 from worker.store.lease import Scripts
 from worker.store.redis import RedisStore
 from worker.testing import FakeClock, MemoryStore
@@ -24,7 +26,8 @@ ACCOUNTS = ("acme", "baker")
 RELATIONS = [Relation(name, parent, child) for name in (BUYER, BROKER) for parent in (1, 2) for child in (9, 10)]
 GUARDS = [f"{BROKER}:1", f"{BROKER}:2"]
 GRID = 2  # seconds; all lifetimes and all jumps of the clock are multiples, so real time that passes meanwhile does not count
-REPEATABLE = ("lease", "renew", "read", "records", "neighbours", "take", "begin", "settle", "stop", "paused")
+REPEATABLE = ("lease", "renew", "read", "records", "neighbours", "take", "begin", "settle", "stop", "paused", "reject")
+RECORDS = [Subject("address", 9), Subject("address", 10), Subject("estate", 1)]
 STEPS: tuple[Callable[[Lease], object], ...] = (
     lambda lease: lease.renew(),
     lambda lease: lease.release(window=1.5),
@@ -81,16 +84,20 @@ class SideBySide(RuleBasedStateMachine):
         self.memory = MemoryStore(self.clock.now)
         self.redis = RedisStore(self.client, self.prefix, now=self.clock.now)
         self.redis._scripts = Scripts(*map(self.stammering, Scripts._fields, self.redis._scripts))
+        self.acts = {self.memory: acts(self.memory), self.redis: acts(self.redis)}
+        scripts = self.acts[self.redis]._scripts
+        scripts |= {name: self.stammering("act", script) for name, script in scripts.items()}
         self.leases: list[Pair] = []
         self.jobs: dict[str, list[str]] = {account: [] for account in ACCOUNTS}
         self.sent: list[tuple[str, str]] = []
+        self.replays: list[str] = []
         self.last: tuple[str, Sequence[Submission], int] = ("acme", (), 0)
 
     def stammering(self, name: str, script: Callable[..., Any]) -> Callable[..., Any]:
         """A script whose first answer gets lost now and then."""
 
         def call(**how: Any) -> Any:
-            if self.stammers and name in REPEATABLE:
+            if self.stammers and name in (*REPEATABLE, "act"):
                 script(**how)
             return script(**how)
 
@@ -230,10 +237,93 @@ class SideBySide(RuleBasedStateMachine):
         if seconds != 2:
             self.both(lambda store: store.resume(account))
 
-    @rule(account=accounts, newest=st.integers(0, 5))
-    def replay(self, account: str, newest: int) -> None:
+    @rule(account=accounts, newest=st.integers(0, 5), mark=st.sampled_from(["", "", "m"]))
+    def replay(self, account: str, newest: int, mark: str) -> None:
         failed = self.both(lambda store: store.failed(account, limit=3))
-        self.both(lambda store: store.replay(account, [*failed, *self.jobs[account][-newest:]]))
+        self.both(lambda store: store.replay(account, [*failed, *self.jobs[account][-newest:]], mark=mark))
+
+    def deed(self, act: str, *, by: str = "ada") -> Deed:
+        return Deed(self.name(), by, act, "jobs 9, 10 and 1", "because")
+
+    @rule(account=accounts, newest=st.integers(1, 6), first=st.booleans())
+    def cancel(self, account: str, newest: int, first: bool) -> None:
+        jobs, deed = self.jobs[account][:newest] if first else self.jobs[account][-newest:], self.deed("cancelled")
+        self.both(lambda store: self.acts[store].cancel(account, [*jobs, f"{account}-gone"], deed))
+
+    @rule(account=accounts, jobs=st.sampled_from([1, 3]), newest=st.integers(1, 4))
+    def cancel_while_in_hand(self, account: str, jobs: int, newest: int) -> None:
+        pair, deed = self.mine(account), self.deed("cancelled")
+        work = self.held(pair, lambda lease: lease.read(max_jobs=jobs, max_relations=5000))
+        self.both(lambda store: self.acts[store].cancel(account, self.jobs[account][-newest:], deed))
+        writes = self.decide(wishes_of(work.jobs, work.records), [("open", {}, 0)])
+        self.held(pair, lambda lease: lease.take(work.jobs, work.begun, writes))
+
+    @rule(account=accounts, newest=st.integers(1, 6))
+    def dismiss(self, account: str, newest: int) -> None:
+        jobs, deed = [*self.memory.failed(account, limit=1), *self.jobs[account][-newest:]], self.deed("dismissed")
+        self.both(lambda store: self.acts[store].dismiss(account, jobs, deed))
+
+    @rule(account=accounts, event=st.sampled_from(["u1", "u2", ""]), body=st.sampled_from([b"{", b'{"parentid": 9}', b"x" * 65_600]))
+    def reject(self, account: str, event: str, body: bytes) -> None:
+        name = self.name()
+        message = Unreadable(account, "celery", event or name, ("parentid: is required", "no 1"), body)
+        receipt = self.both(lambda store: store.reject(account, f"{account}-{name}", message))
+        self.jobs[account] += [] if receipt.duplicate else [receipt.job]
+        self.both(lambda store: self.acts[store].payload(receipt.job))
+
+    @rule(account=accounts, newest=st.integers(2, 4))
+    def send_anew(self, account: str, newest: int) -> None:
+        if len(self.jobs[account]) >= newest:
+            job, *new = self.jobs[account][-newest:]
+            self.both(lambda store: self.acts[store].replace(job, new, by="ada"))
+
+    @rule(account=accounts, jobs=st.integers(0, 3), anew=st.booleans())
+    def prepare(self, account: str, jobs: int, anew: bool) -> None:
+        failed, deed, name = self.memory.failed(account, limit=jobs), self.deed("replay prepared"), f"{account}-{self.name()}"
+        entries = [Entry(job, ({"childid": 10},) if anew else ()) for job in failed]
+        replay = Replay(id=name, account=account, by="ada", what="failed, parent 1", eligible=len(entries), plan={"actions": [[9]]})
+        self.both(lambda store: self.acts[store].prepare(replay, entries, deed))
+        self.replays.append(name)
+
+    @precondition(lambda self: self.replays)
+    @rule(which=st.integers(0, 3), to=st.sampled_from(["running", "running", "stopped"]), piece=st.integers(0, 2), back=st.integers(0, 1))
+    def work_a_replay(self, which: int, to: Any, piece: int, back: int) -> None:
+        name, deed, done = self.replays[-1 - which % len(self.replays)], self.deed(f"replay {to}"), self.deed("replay done")
+        self.both(lambda store: self.acts[store].steer(name, to, deed))
+        if replay := self.both(lambda store: self.acts[store].replay(name)):
+            start, end = replay.done, min(replay.done + piece, replay.eligible)
+            missed = {"gone": end - start - back} if end - start > back else {}
+            told = {"back": min(back, end - start), "missed": missed, "deed": done}
+            self.both(lambda store: self.acts[store].entries(name, start, 2))
+            self.both(lambda store: self.acts[store].advance(replay, start, end, **told))
+
+    @rule(account=accounts, who=st.sampled_from(RECORDS))
+    def erase(self, account: str, who: Subject) -> None:
+        """As the use case does it, whether or not a request is under way."""
+        pair, batch = self.mine(account), Batch(upsert=False, order=lambda name: order_of(TYPES[name]))
+        held = {self.memory: pair.memory, self.redis: pair.redis}
+        self.both(lambda store: self.acts[store].unsettled(account))
+        self.stammers = False  # what a first call has changed is not counted by the second
+        relations = self.both(lambda store: self.acts[store].open_with(account, who))
+        ended, records = [each for each in relations if who.stands_in(each)], pair.memory.records(relations)
+        batch.reopen(set(relations) - set(ended), records)
+        writes = batch.writes(batch.withdraw(ended, records, by=ERASED))
+        self.held(pair, lambda lease: lease.take((), (), writes))
+        self.both(lambda store: self.acts[store].erase(held[store], who, 0))
+        self.both(lambda store: through(self.acts[store], held[store], who))
+        for relation in RELATIONS:
+            assert not who.stands_in(relation) or self.memory.mentions(account, relation) == (Record(), ())
+        assert self.both(lambda store: self.acts[store].erase(held[store], who, 0)) == (0, {"jobs": 0, "emptied": 0})
+
+    @rule(account=accounts, deletes=st.integers(0, 3), ahead=st.integers(0, 4), most=st.integers(1, 6), resumed=st.booleans())
+    def brake(self, account: str, deletes: int, ahead: int, most: int, resumed: bool) -> None:
+        pair, name, deed = self.mine(account), self.name(), self.deed("resumed")
+        request = request_about(RELATIONS[:deletes], kind="delete")
+        signed = self.held(pair, lambda lease: lease.begin(name, request, Brake(most, deletes + ahead)))
+        if isinstance(signed, int):
+            self.held(pair, lambda lease: lease.settle(name, Writes()))
+        elif resumed:
+            self.both(lambda store: store.resume(account, deed=deed))
 
     @rule(seconds=st.sampled_from([2, 2, 4, 4, 6, 6, 8, 10, 60, 7 * 86_400, 30 * 86_400]), fingerprint=st.sampled_from(["", "f", "g"]))
     def pass_time(self, seconds: int, fingerprint: str = "") -> None:
@@ -260,6 +350,7 @@ class SideBySide(RuleBasedStateMachine):
         self.both(lambda store: store.accounts())
         for account in ACCOUNTS:
             self.both(lambda store, account=account: seen(store, account))
+            self.both(lambda store, account=account: (self.acts[store].deeds(account, limit=4), self.acts[store].replays(account, limit=3)))
 
     @invariant()
     def pages_jobs_and_requests_are_equal(self) -> None:
@@ -274,6 +365,16 @@ class SideBySide(RuleBasedStateMachine):
     @invariant()
     def open_work_is_equal(self) -> None:
         self.held(self.leases[-1], lambda lease: (lease.records(RELATIONS), lease.neighbours(GUARDS)))
+
+
+def through(acts: Any, lease: Lease, who: Subject) -> Counter[str]:
+    """All that is kept gone through for a record."""
+    cursor, counts = acts.scrub(lease, who, 0)
+    total = Counter(counts)
+    while cursor:
+        cursor, counts = acts.scrub(lease, who, cursor)
+        total.update(counts)
+    return total
 
 
 def same(ask: Callable[[Any], Any], *asked: Any) -> Any:

@@ -129,8 +129,9 @@ def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str, firs
     )
     assert (job.source, job.event_id, job.batch, job.occurred_at) == (change.source, event_id, change.batch, change.occurred_at or 7)
     assert job.total == len(change.relations)
-    taken = wire.taken([b"acme-1", *(row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q", b"ag", b"g"))])
+    taken = wire.taken([b"acme-1", *(row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q", b"ag", b"g", b"n", b"ci"))])
     assert (taken.action, taken.relations, taken.info, taken.firsts) == (change.action, change.relations, change.info, firsts)
+    assert (taken.accepted_at, taken.correlation, job.correlation) == (7, change.correlation, change.correlation)
 
 
 @given(changes, st.lists(relations, min_size=1, max_size=3))
@@ -138,7 +139,8 @@ def test_a_replayed_job_is_taken_for_its_failed_relations_only(change: Change, f
     row = row_of(Submission("acme-1", change, "e1"))
     cells = [row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q")]
     again = " ".join(map(str, failed)).encode()
-    assert wire.taken([b"acme-1", *cells, again, None]).relations == tuple(failed)
+    taken = wire.taken([b"acme-1", *cells, again, None, row[b"n"], None])
+    assert (taken.relations, taken.accepted_at) == (tuple(failed), 0)
 
 
 @given(st.lists(settled, max_size=12, unique_by=lambda entry: (entry.job, entry.relation)), st.integers(1, 4))

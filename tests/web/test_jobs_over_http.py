@@ -34,6 +34,7 @@ def test_a_job_shows_what_it_asks_for(front: Front, http: httpx.Client) -> None:
         "source": "portal",
         "event_id": "e",
         "batch": "import-7",
+        "correlation_id": None,
         "occurred_at": accepted,
         "accepted_at": accepted,
         "finished_at": None,

@@ -164,3 +164,51 @@ def test_onoffice_signs_its_query_together_with_the_address() -> None:
 def test_no_refusal_tells_a_secret_or_the_right_signature() -> None:
     said = refused(STANDARD, with_headers(webhook_signature="v1,AAAA")) + refused(DESK, VECTOR)
     assert not any(word in said for word in (WHSEC, "g0hM9", "desk-secret"))
+
+
+STRIPE = replace(FORMS, header="Stripe-Signature", prefix="", timestamp_field="t", signature_field="v1")
+HUBSPOT = replace(
+    FORMS,
+    header="X-HubSpot-Signature-v3",
+    prefix="",
+    encoding="base64",
+    timestamp_header="X-HubSpot-Request-Timestamp",
+    signed="{method}{url}{body}{timestamp}",
+    url="https://hooks.agency.example/webhooks/hub",
+)
+
+
+def mac_of(text: str) -> bytes:
+    return hmac.new(b"forms-secret", text.encode(), hashlib.sha256).digest()
+
+
+def test_github_signs_the_body_behind_a_prefix() -> None:
+    source = replace(FORMS, header="X-Hub-Signature-256")
+    delivery = Delivery("https://here", {"x-hub-signature-256": f"sha256={mac_of('{}').hex()}"}, b"{}")
+    assert verify(source, delivery, now=NOW)
+    refused(source, delivery._replace(body=b"[]"))
+
+
+def test_stripe_lists_time_and_signatures_as_fields_of_one_header() -> None:
+    right = mac_of(f"{NOW}.{{}}").hex()
+    delivery = Delivery("https://here", {"stripe-signature": f"t={NOW},v1={'0' * 64},v1={right},v0={'1' * 64}"}, b"{}")
+    assert verify(STRIPE, delivery, now=NOW)
+    assert "clock" in refused(STRIPE, delivery, now=NOW + 301)
+    for header in (f"t={NOW + 1},v1={right}", f"t={NOW},v0={right}", f"v1={right}", "t=,v1=", f"t={NOW}"):
+        refused(STRIPE, delivery._replace(headers={"stripe-signature": header}))
+
+
+def test_hubspot_signs_method_address_body_and_milliseconds_as_the_sender_knows_the_address() -> None:
+    moment = f"{NOW}250"
+    signature = b64encode(mac_of(f"POST{HUBSPOT.url}?a=1{{}}{moment}")).decode()
+    headers = {"x-hubspot-signature-v3": signature, "x-hubspot-request-timestamp": moment}
+    delivery = Delivery("http://10.0.0.7:8080/webhooks/hub?a=1", headers, b"{}")
+    assert verify(HUBSPOT, delivery, now=NOW)
+    refused(HUBSPOT, delivery._replace(method="PUT"))
+    refused(HUBSPOT, delivery._replace(url="http://10.0.0.7:8080/webhooks/hub?a=2"))
+    assert "clock" in refused(HUBSPOT, delivery, now=NOW + 302)
+
+
+def test_shopify_signs_the_body_in_base64() -> None:
+    source = replace(FORMS, header="X-Shopify-Hmac-Sha256", prefix="", encoding="base64")
+    assert verify(source, Delivery("https://here", {"x-shopify-hmac-sha256": b64encode(mac_of("{}")).decode()}, b"{}"), now=NOW)

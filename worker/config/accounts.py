@@ -13,6 +13,7 @@ from worker.config.values import Account
 from worker.errors import InvalidSettings
 
 SIGNATURE_LIFE: Final = 120  # seconds a signed request is valid for
+RESERVED: Final = "unrouted"
 LENGTHS: Final = {"token": 32, "secret": 64}
 LIMITS: Final[Mapping[str, Check[Any]]] = {
     "window": number(0, 60),
@@ -32,6 +33,7 @@ LIMITS: Final[Mapping[str, Check[Any]]] = {
     "max_backlog": whole(1, 1_000_000_000),
     "retention_days": number(0.0001, 3650),
     "failed_retention_days": number(0.0001, 3650),
+    "max_deletes_per_hour": whole(0, 1_000_000),
 }
 DEFAULTS: Final[Mapping[str, Any]] = {each.name: each.default for each in fields(Account) if each.name in LIMITS and each.name != "doubt"}
 
@@ -43,6 +45,8 @@ def account(name: str, table: Table, base: Mapping[str, Any], *, environ: Mappin
         limits["api_url"] = encrypted(url, table)
     token, secret, claim = (credential(key, table, environ=environ, folder=folder) for key in ("token", "secret", "extendedclaim"))
     table.done()
+    if name == RESERVED:
+        table.findings.fault(table.path, "is the name of the lane for messages that name no known account; choose another")
     sound(table, limits)
     limits.setdefault("doubt", SIGNATURE_LIFE + limits["timeout"])
     lengths(table, token, secret)

@@ -1,6 +1,7 @@
 """Reads a webhook source: its scheme and secrets, whose account it is, and its rules."""
 
 import binascii
+import re
 from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from worker.config.table import Table
 from worker.config.values import Account, Rule, Scheme, Source, nearest
 
 HEADER: Final = checks.matching("the name of an HTTP header", r"[A-Za-z0-9-]+")
+FIELD: Final = checks.matching("the name of a field in the header of the signature", r"[A-Za-z0-9_-]+")
 SCHEMES: Final[tuple[Scheme, ...]] = ("standard-webhooks", "hmac", "onoffice", "bearer")
 HMAC: Final[Mapping[str, Check[Any]]] = {
     "header": HEADER,
@@ -22,6 +24,9 @@ HMAC: Final[Mapping[str, Check[Any]]] = {
     "encoding": one_of("hex", "base64"),
     "prefix": TEXT,
     "timestamp_header": HEADER,
+    "timestamp_field": FIELD,
+    "signature_field": FIELD,
+    "signed": Check("a text with {body} and any of {timestamp}, {method}, {url}", lambda value: value if is_template(value) else None),
 }
 NEEDED: Final = ("action", "relationtype", "parentid", "childid")
 EXPRESSION: Final = Check("a JMESPath expression as text", TEXT.accept)
@@ -33,6 +38,7 @@ def source(name: str, table: Table, accounts: Mapping[str, Account], *, environ:
     scheme: Scheme = table.need("scheme", one_of(*SCHEMES), "bearer")
     secrets = [tried("secret", each, table, environ=environ, folder=folder) for each in table.need("secret", checks.SECRETS, ())]
     signing = hmac(table, scheme)
+    address = table.take("url", checks.url("https", "http")) or ""
     whose = belonging(table, accounts)
     rules = tuple(rule(row) for row in table.rows("rules"))
     if not rules:
@@ -41,7 +47,7 @@ def source(name: str, table: Table, accounts: Mapping[str, Account], *, environ:
     kept = tuple(secret for secret in secrets if secret)
     if scheme == "standard-webhooks":
         decodable(table, kept)
-    return Source(name=table.named(name), scheme=scheme, secrets=kept, rules=rules, **signing, **whose)
+    return Source(name=table.named(name), scheme=scheme, secrets=kept, rules=rules, url=address, **signing, **whose)
 
 
 def hmac(table: Table, scheme: Scheme) -> dict[str, Any]:
@@ -49,10 +55,21 @@ def hmac(table: Table, scheme: Scheme) -> dict[str, Any]:
     values = table.taken(HMAC)
     if scheme == "hmac" and "header" not in table:
         table.fault("header", "is missing; expected the name of the header that carries the signature")
+    if "timestamp_field" in table and "signature_field" not in table:
+        table.fault("signature_field", "is missing; expected the field of the header that holds the signature")
+    if "{timestamp}" in values.get("signed", "") and not values.keys() & {"timestamp_header", "timestamp_field"}:
+        table.fault("signed", "has a {timestamp}; expected timestamp_header or timestamp_field to say where it stands")
     for key in HMAC if scheme != "hmac" else ():
         if key in table:
             table.fault(key, f'belongs to scheme "hmac"; scheme "{scheme}" has no use for it')
     return values
+
+
+def is_template(value: object) -> bool:
+    """Whether it says how the signed text is put together: with the body, and with nothing unknown."""
+    if not isinstance(value, str) or "{body}" not in value:
+        return False
+    return not re.search(r"[{}]", re.sub(r"\{(body|timestamp|method|url)\}", "", value))
 
 
 def belonging(table: Table, accounts: Mapping[str, Account]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Account:
     max_backlog: int = 1_000_000
     retention_days: float = 7
     failed_retention_days: float = 30
+    max_deletes_per_hour: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,8 @@ class Rule:
 class Source:
     """A webhook: how its senders prove themselves, whose account it is, and the rules that make changes of it.
 
-    Either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for rotation.
+    Either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for rotation. `url` is the
+    address its senders know, where a proxy hides it.
     """
 
     name: str
@@ -101,6 +103,10 @@ class Source:
     encoding: Literal["hex", "base64"] = "hex"
     prefix: str = ""
     timestamp_header: str = ""
+    timestamp_field: str = ""
+    signature_field: str = ""
+    signed: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -1,6 +1,6 @@
 """What a change may say: the message, the relation types, their JSON Schema. Pure."""
 
-from worker.contract.change import Change, Info, to_message
+from worker.contract.change import Change, Info, correlation_of, to_message
 from worker.contract.instant import read_instant, write_instant
 from worker.contract.message import MAX_BODY, MAX_IDS, MAX_MESSAGE, MessageDict
 from worker.contract.parsing import Parsed, from_message, from_messages, parse, parse_many
@@ -26,6 +26,7 @@ __all__ = [
     "Resolved",
     "Verb",
     "check",
+    "correlation_of",
     "from_message",
     "from_messages",
     "order_of",

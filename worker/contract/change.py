@@ -1,5 +1,6 @@
 """The change: what one message asks for, canonical and checked; made by `parse` and its kin, never by hand from outside."""
 
+import re
 from base64 import urlsafe_b64encode
 from hashlib import blake2b
 
@@ -10,6 +11,8 @@ from worker.contract.message import SOURCE, MessageDict
 from worker.contract.relation import Relation
 from worker.contract.types import Verb
 
+CORRELATION = re.compile(r"[A-Za-z0-9._:/+=@-]{1,60}")  # short enough for a compact hash, and safe in any line or header
+
 Info = tuple[tuple[str, str], ...]
 
 
@@ -17,7 +20,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One action on the 1:n relations of one type, under its canonical short name.
 
     Ids are in the message's order without repetition, and one side is a single id. `info` is sorted by key;
-    `occurred_at` are microseconds since the epoch, None until intake fills in the moment of acceptance.
+    `occurred_at` are microseconds since the epoch, None until intake fills in the moment of acceptance. `correlation` is what the
+    call that brought it goes by: no part of the message, and kept for whoever follows it through the logs.
     """
 
     account: str
@@ -30,6 +34,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     event_id: str | None = None
     source: str = SOURCE
     batch: str = ""
+    correlation: str = ""
 
     @property
     def relations(self) -> tuple[Relation, ...]:
@@ -41,6 +46,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """12 characters that are equal for equal content: who sent it, under which key and label, does not count."""
         digest = blake2b(msgspec.json.encode(_content(self)), digest_size=9).digest()
         return urlsafe_b64encode(digest).decode()
+
+
+def correlation_of(*given: object) -> str:
+    """The first of these names of a call that is fit to be kept and logged; empty if none is."""
+    return next((name for name in given if isinstance(name, str) and CORRELATION.fullmatch(name)), "")
 
 
 def _content(change: Change) -> dict[str, object]:

@@ -2,9 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from worker.limiter import Feedback, Grant, Turn, policy
+from worker.limiter import Feedback, Grant, Pace, Turn, policy
 
 
 class MemoryLimiter:
@@ -37,9 +37,13 @@ class MemoryLimiter:
             self._states[account] = policy.refund(before, grant)
             return self._states[account] != before
 
-    def state(self, account: str) -> dict[str, float | int | str | bool]:
+    def state(self, account: str) -> Pace:
         """The account's pace for operators."""
         return policy.describe(self._get(account))
+
+    def states(self, accounts: Sequence[str]) -> dict[str, Pace]:
+        """The same of many accounts."""
+        return {account: self.state(account) for account in accounts}
 
     def reset(self, account: str) -> None:
         """Forget the account."""

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
-from worker.limiter import Feedback, Grant, Reason, Turn
+from worker.limiter import Feedback, Grant, Pace, Reason, Turn
 
 SECOND: Final = 1_000_000
 SLOWEST: Final = 1 / 16
@@ -152,8 +152,8 @@ def refund(state: State, grant: Grant) -> State:
     return replace(state, probe=False, open_until=0) if grant.probe and state.probe else state
 
 
-def describe(state: State) -> dict[str, float | int | str | bool]:
-    """The state for operators: times in seconds since the epoch, 0 for never; `open_until` is when the next probe may go."""
+def describe(state: State) -> Pace:
+    """The state for operators."""
     is_open = state.failures >= FAILURES_TO_OPEN
     return {
         "factor": state.factor,

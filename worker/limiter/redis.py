@@ -3,9 +3,10 @@
 The keys, and what each script keeps true, stand at the head of the files in `lua/`.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from worker.limiter import Feedback, Grant, Reason, Turn, policy
+from worker.limiter import Feedback, Grant, Pace, Reason, Turn, policy
 from worker.server import Client, Script, available, script
 
 REASONS: Final[tuple[Reason, ...]] = ("", "pace", "retry_after", "breaker")
@@ -39,10 +40,16 @@ class RedisLimiter:
         """True if the unused slot of `grant` was given back; False if later bookings stand on it, so that it is lost."""
         return grant.booked and bool(self._run(self._refund, account, grant.slot, grant.cost, int(grant.probe)))
 
-    def state(self, account: str) -> dict[str, float | int | str | bool]:
-        """What an operator wants to see: `policy.describe`."""
-        with available():
-            return policy.describe(remembered(self._client.hgetall(self._key(account))))
+    def state(self, account: str) -> Pace:
+        """What an operator wants to see."""
+        return self.states([account])[account]
+
+    def states(self, accounts: Sequence[str]) -> dict[str, Pace]:
+        """The same of many accounts, in one round trip."""
+        with available(), self._client.pipeline(transaction=False) as pipeline:
+            for account in accounts:
+                pipeline.hgetall(self._key(account))
+            return {name: policy.describe(remembered(row)) for name, row in zip(accounts, pipeline.execute(), strict=True)}
 
     def reset(self, account: str) -> None:
         """Forget all about the account: full pace, breaker closed."""

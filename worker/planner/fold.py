@@ -30,12 +30,13 @@ NEVER = Mark(Version(-1, -1), "")
 
 
 class Wish(NamedTuple):
-    """What one job asks of one relation."""
+    """What one job asks of one relation; `correlation` is only carried along."""
 
     version: Version
     job: str
     action: WishAction
     info: Info = ()
+    correlation: str = ""
 
     @property
     def mark(self) -> Mark:

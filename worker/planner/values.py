@@ -59,6 +59,11 @@ class Request:
         for action in self.actions:
             yield from action.relations
 
+    @property
+    def deletes(self) -> int:
+        """How many relations it would delete."""
+        return sum(len(action.relations) for action in self.actions if action.kind == "delete")
+
 
 class ErrorClass(StrEnum):
     """What an API error code means for us; the table of codes is `worker.onoffice.codes`."""

@@ -3,20 +3,61 @@
 The adapters are `store/`, `onoffice/` and `limiter/`; `worker.testing` ships an in-memory store that is held equal to the Redis one.
 """
 
+from worker.ports.acts import (
+    CANCELLED,
+    ERASED,
+    UNROUTED,
+    Acted,
+    Acts,
+    Deed,
+    DeedPage,
+    Entry,
+    Payload,
+    Replay,
+    ReplayState,
+    Subject,
+    in_words,
+    subject,
+    waits_for_decision,
+)
+from worker.ports.numbers import BOUNDS, Memory, Numbers, Standing, Sweeps, Tally, Worker
 from worker.ports.questions import Questions
-from worker.ports.records import OPEN_STATES, Failure, Filter, JobRecord, JobState, Mention, Page, Pause, RequestPage, RequestRecord
-from worker.ports.store import NOBODY, Accepted, Receipt, Refused, Store, Submission
-from worker.ports.work import SOON, Begun, Lease, Neighbours, OpenWrite, Record, Side, Taken, Work, Writes
-from worker.ports.world import Api, Clock, Events, Feedback, Grant, Keeper, Limiter, Reason, Turn
+from worker.ports.records import (
+    OPEN_STATES,
+    Dismissal,
+    Failure,
+    Filter,
+    JobRecord,
+    JobState,
+    Mention,
+    Page,
+    Pause,
+    RequestPage,
+    RequestRecord,
+)
+from worker.ports.store import NOBODY, Accepted, Receipt, Refused, Store, Submission, Unreadable
+from worker.ports.work import SOON, Begun, Brake, Lease, Neighbours, OpenWrite, Record, Side, Taken, Work, Writes
+from worker.ports.world import Api, Clock, Events, Feedback, Grant, Keeper, Limiter, Pace, Reason, Turn
 
 __all__ = [
+    "BOUNDS",
+    "CANCELLED",
+    "ERASED",
     "NOBODY",
     "OPEN_STATES",
     "SOON",
+    "UNROUTED",
     "Accepted",
+    "Acted",
+    "Acts",
     "Api",
     "Begun",
+    "Brake",
     "Clock",
+    "Deed",
+    "DeedPage",
+    "Dismissal",
+    "Entry",
     "Events",
     "Failure",
     "Feedback",
@@ -27,23 +68,38 @@ __all__ = [
     "Keeper",
     "Lease",
     "Limiter",
+    "Memory",
     "Mention",
     "Neighbours",
+    "Numbers",
     "OpenWrite",
+    "Pace",
     "Page",
     "Pause",
+    "Payload",
     "Questions",
     "Reason",
     "Receipt",
     "Record",
     "Refused",
+    "Replay",
+    "ReplayState",
     "RequestPage",
     "RequestRecord",
     "Side",
+    "Standing",
     "Store",
+    "Subject",
     "Submission",
+    "Sweeps",
     "Taken",
+    "Tally",
     "Turn",
+    "Unreadable",
     "Work",
+    "Worker",
     "Writes",
+    "in_words",
+    "subject",
+    "waits_for_decision",
 ]

@@ -1,9 +1,11 @@
 """What people and monitors ask of the status store; nothing here is on the way of a change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from worker.ports.records import Failure, Filter, JobState, Page, RequestPage
+from worker.contract import Relation
+from worker.ports.records import Failure, Filter, JobRecord, JobState, Page, RequestPage
+from worker.ports.work import Record
 
 
 class Questions(Protocol):
@@ -17,6 +19,12 @@ class Questions(Protocol):
 
     def states_of(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """The states of these jobs, of one account or of several; what is not there (any more) is left out."""
+
+    def jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
+        """These jobs, of one account or of several; what is not there (any more) is left out."""
+
+    def records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
+        """What is open and known of these relations now."""
 
     def failures(self, account: str) -> Sequence[Failure]:
         """What waits for a decision, by error and type, the most jobs first."""

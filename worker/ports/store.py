@@ -1,10 +1,11 @@
 """The status store: what intake hands in, what it answers, and everything that can be asked and done beside a flush."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 
 from worker.contract import Change, Relation
+from worker.ports.acts import Deed
 from worker.ports.records import JobRecord, Mention, Pause, RequestRecord
 from worker.ports.work import Lease, Record
 
@@ -47,11 +48,29 @@ class Accepted(NamedTuple):
     wake: bool = False
 
 
+class Unreadable(NamedTuple):
+    """A message that makes no change: whose (by what it says; may be nobody's), everything wrong with it, and its bytes as they came."""
+
+    account: str
+    source: str
+    event_id: str
+    faults: tuple[str, ...]
+    body: bytes
+
+
 class Store(Protocol):
     """The status store and the accounts' inboxes."""
 
     def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> Accepted:
         """Write the submissions, all or none; the same again answers the same."""
+
+    def reject(self, account: str, job: str, message: Unreadable) -> Receipt:
+        """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
+
+    def accept_rounds(
+        self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
+    ) -> Iterator[Accepted]:
+        """The same for one round after the other, each all or none; the next may be on its way while the one before is written."""
 
     def lease(self, account: str, holder: str) -> Lease | None:
         """The account's lease, None while another holder has it. Clears the wake mark."""
@@ -84,8 +103,11 @@ class Store(Protocol):
     def request(self, account: str, request_id: str) -> RequestRecord | None:
         """What was sent and answered."""
 
-    def replay(self, account: str, jobs: Sequence[str]) -> tuple[list[str], bool]:
-        """Put the failed relations of these jobs back into the inbox; the jobs that were, and whether to wake a worker."""
+    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "") -> tuple[list[str], bool]:
+        """Put the failed relations of these jobs back into the inbox; the jobs that were, and whether to wake a worker.
+
+        What was put back under a mark is not put back under it again, but named again.
+        """
 
     def failed(self, account: str, *, limit: int) -> list[str]:
         """Ids of failed jobs that wait for a decision, oldest first."""
@@ -93,8 +115,8 @@ class Store(Protocol):
     def paused(self, account: str) -> Pause | None:
         """Why the account is stopped, if it is."""
 
-    def pause(self, account: str, pause: Pause) -> None:
-        """Stop the account by hand."""
+    def pause(self, account: str, pause: Pause, *, deed: Deed | None = None) -> None:
+        """Stop the account by hand; the deed says who does."""
 
-    def resume(self, account: str) -> bool:
+    def resume(self, account: str, *, deed: Deed | None = None) -> bool:
         """Let it go on; whether it was paused."""

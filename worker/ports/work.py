@@ -16,7 +16,7 @@ SOON = 5.0
 
 
 class Taken(NamedTuple):
-    """An accepted job as a flush reads it; `relations` are those still to be done."""
+    """An accepted job as a flush reads it; `relations` are those still to be done, `accepted_at` (µs) is 0 for one that was put back."""
 
     job: str
     action: WishAction
@@ -25,6 +25,8 @@ class Taken(NamedTuple):
     occurred_at: int
     accepted: int
     firsts: tuple[str, ...] = ()
+    accepted_at: int = 0
+    correlation: str = ""
 
 
 class Record(NamedTuple):
@@ -75,6 +77,20 @@ class OpenWrite(NamedTuple):
     side: Side = ""
 
 
+class Brake(NamedTuple):
+    """How many deletes may leave within an hour, and how many the plan still holds, this request's among them."""
+
+    most: int
+    ahead: int
+
+    def detail(self, account: str) -> str:
+        """What the pause says; `%d` is how many it would have been."""
+        return (
+            f"%d deletes within an hour, max_deletes_per_hour = {self.most}; if they are wanted, "
+            f"`relations accounts resume {account}` allows {self.most} more"
+        )
+
+
 @dataclass(slots=True)
 class Writes:
     """Everything one transition changes, applied at once or not at all."""
@@ -101,11 +117,17 @@ class Lease(Protocol):
     def neighbours(self, guards: Sequence[str]) -> Mapping[str, Neighbours]:
         """Who else belongs to these swaps."""
 
-    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> None:
-        """Move jobs from the inbox into open relations; clear what a dead worker had begun."""
+    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> bool:
+        """Move jobs from the inbox into open relations; clear what a dead worker had begun.
 
-    def begin(self, request_id: str, request: Request) -> int | Pause:
-        """Journal a request and say when it is signed (µs), or why it must not be sent."""
+        False if one of the jobs has ended since it was read, by a person's act: then nothing was written, and it has to be read again.
+        """
+
+    def begin(self, request_id: str, request: Request, brake: Brake | None = None) -> int | Pause:
+        """Journal a request and say when it is signed (µs), or why it must not be sent.
+
+        What the brake does not allow pauses the account.
+        """
 
     def settle(self, request_id: str, writes: Writes) -> None:
         """Write the outcomes of a begun request and clear its journal."""

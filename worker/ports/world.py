@@ -1,9 +1,9 @@
 """The rest of the world: the API, the pace it is spoken to at, the clock, and where is said what happened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypedDict
 
 from worker.planner.values import Action, Reply
 from worker.ports.work import Lease
@@ -29,6 +29,17 @@ class Turn(NamedTuple):
 
     breaker: Literal["", "opened", "closed"] = ""
     probe_in: float = 0.0
+
+
+class Pace(TypedDict):
+    """An account's pace for operators: times in seconds since the epoch, 0 for never; `open_until` is when the next probe may go."""
+
+    factor: float
+    failures: int
+    breaker: Literal["closed", "open", "half_open"]
+    open_until: float
+    not_before: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +76,9 @@ class Limiter(Protocol):
 
     def refund(self, account: str, grant: Grant) -> bool:
         """Give a booked slot back when no request follows."""
+
+    def states(self, accounts: Sequence[str]) -> Mapping[str, Pace]:
+        """How these accounts are paced, in one round trip."""
 
 
 class Clock(Protocol):

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.values import Request
-from worker.ports import SOON, Begun, Neighbours, Pause, Record, Taken, Work, Writes
+from worker.ports import SOON, Begun, Brake, Neighbours, Pause, Record, Taken, Work, Writes
 from worker.server import available
 from worker.store import wire
 from worker.store.bounds import LEASE
@@ -32,6 +32,8 @@ class Scripts(NamedTuple):
     due: Any
     tidy: Any
     replay: Any
+    reject: Any
+    resume: Any
     failed: Any
     stop: Any
     paused: Any
@@ -46,6 +48,11 @@ class RedisLease:
         self.account, self.pause = account, pause
         self._holder, self._base, self._scripts, self._keep, self._now = holder, base, scripts, keep, now
         self._step = 0
+
+    @property
+    def holder(self) -> str:
+        """Who holds it: the token that the scripts compare."""
+        return self._holder
 
     def read(self, *, max_jobs: int, max_relations: int) -> Work:
         """The next batch; it stays where it is until taken."""
@@ -72,25 +79,25 @@ class RedisLease:
             for guard, (first, due, arriving, held) in zip(guards, rows, strict=True)
         }
 
-    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> None:
-        """Move jobs from the inbox into open relations; clear what a dead worker had begun."""
+    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> bool:
+        """Move jobs from the inbox into open relations; False when one has ended since it was read."""
         [whole] = wire.chunks(writes, "", size=0)
-        self._step_on(
-            "take",
-            wire.pack(
-                {
-                    "jobs": [job.job for job in jobs],
-                    "guards": Counter(guard for job in jobs for guard in job.firsts),
-                    "begun": [entry.request_id for entry in begun],
-                    "writes": whole,
-                }
-            ),
-            self._keep,
-        )
+        taken = {
+            "jobs": [job.job for job in jobs],
+            "guards": Counter(guard for job in jobs for guard in job.firsts),
+            "begun": [entry.request_id for entry in begun],
+            "writes": whole,
+        }
+        answer = self._held(self._run("take", self._now(), self._holder, self._step, wire.pack(taken), self._keep))
+        if answer == b"read again":
+            return False
+        self._step += 1
+        return True
 
-    def begin(self, request_id: str, request: Request) -> int | Pause:
+    def begin(self, request_id: str, request: Request, brake: Brake | None = None) -> int | Pause:
         """Journal a request and say when it is signed (µs), or why it must not be sent."""
-        answer = self._held(self._run("begin", self._now(), self._holder, self._step, request_id, wire.encode(request)))
+        allowed = wire.brake(brake, request, self.account)
+        answer = self._held(self._run("begin", self._now(), self._holder, self._step, request_id, wire.encode(request), allowed))
         if answer[0] == b"paused" and (pause := wire.pause(answer[1])):
             return pause
         self._step += 1
@@ -102,13 +109,13 @@ class RedisLease:
         for chunk in rest:
             self._settle("", chunk)
         record = wire.encode(writes.request) if writes.request else b""
-        if writes.request:
+        if writes.request and not writes.request.observed:
             last["counts"] |= {"requests": 1, "actions": len(writes.request.actions)}
         self._settle(request_id, last, writes.request.id if writes.request else "", record)
 
     def stop(self, pause: Pause) -> None:
         """Pause the account."""
-        self._run("stop", self._now(), pause.reason, pause.detail, pause.until, pause.fingerprint)
+        self._run("stop", self._now(), pause.reason, pause.detail, pause.until, pause.fingerprint, b"")
 
     def renew(self) -> None:
         """Hold it for another while."""

@@ -1,12 +1,13 @@
 """What people and monitors ask of the store on Redis: one script or one pipeline each, over a bounded number of entries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from worker.clock import prefix_of
-from worker.ports import Failure, Filter, JobState, Page, RequestPage, RequestRecord
+from worker.contract import Relation
+from worker.ports import Failure, Filter, JobRecord, JobState, Page, Record, RequestPage, RequestRecord
 from worker.server import Client, available, script
 from worker.store import keys, wire
 from worker.store.bounds import EXAMINED, SLACK, STATES
@@ -18,7 +19,8 @@ class RedisQuestions:
     def __init__(self, client: Client, prefix: str) -> None:
         self._client: Any = client  # answers bytes, at once; see RedisStore
         self._prefix = prefix
-        self._find, self._failures = (script(client, "worker.store", *names) for names in (("find", "find"), ("failures",)))
+        self._find = script(client, "worker.store", "find", "find")
+        self._failures, self._records = script(client, "worker.store", "failures"), script(client, "worker.store", "records")
 
     def find(self, account: str, wanted: Filter, *, limit: int = 50, cursor: str = "") -> Page:
         """Jobs that fit, newest first; a page may hold few or none and still have a next one."""
@@ -35,9 +37,11 @@ class RedisQuestions:
         """Jobs by state: those open now, those that ended since the account's beginning, and `unresolved` failures."""
         with available(), self._client.pipeline(transaction=False) as pipeline:
             pipeline.llen(self._key(account, "inbox"))
+            pipeline.get(self._key(account, "dead"))
             pipeline.zcard(self._key(account, "failed"))
             pipeline.hmget(self._key(account, "counts"), STATES)
-            queued, unresolved, counts = pipeline.execute()
+            listed, dead, unresolved, counts = pipeline.execute()
+        queued = listed - int(dead or 0)
         return {"queued": queued, **{name: int(count or 0) for name, count in zip(STATES, counts, strict=True)}, "unresolved": unresolved}
 
     def states_of(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
@@ -46,6 +50,22 @@ class RedisQuestions:
             for job in jobs:
                 pipeline.hget(self._key(job.rpartition("-")[0], f"job:{job}"), "s")
             return {job: state.decode() for job, state in zip(jobs, pipeline.execute(), strict=True) if state}
+
+    def jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
+        """These jobs; what is not there (any more) is left out."""
+        with available(), self._client.pipeline(transaction=False) as pipeline:
+            for job in jobs:
+                pipeline.hgetall(self._key(job.rpartition("-")[0], f"job:{job}"))
+            rows = zip(jobs, pipeline.execute(), strict=True)
+        return {job: wire.job(job.rpartition("-")[0], job, row) for job, row in rows if row}
+
+    def records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
+        """What is open and known of these relations now."""
+        names, found = [str(relation) for relation in relations], dict[Relation, Record]()
+        for start in range(0, len(names), EXAMINED):
+            with available():
+                found |= wire.records(self._records(keys=[keys.base(self._prefix, account)], args=names[start : start + EXAMINED]))
+        return found
 
     def failures(self, account: str) -> list[Failure]:
         """What waits for a decision, by error and type, the most jobs first."""

@@ -3,7 +3,8 @@
 The keys and their lifetimes are in `keys.py`, the transitions in `lua/`, the values' bytes in `wire.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -11,10 +12,10 @@ import msgspec
 
 from worker.contract import Relation
 from worker.errors import BacklogFull, StoreUnavailable
-from worker.ports import NOBODY, Accepted, JobRecord, Mention, Pause, Receipt, Record, Refused, RequestRecord, Submission
-from worker.server import Client, available, script
+from worker.ports import NOBODY, Accepted, Deed, JobRecord, Mention, Pause, Receipt, Record, Refused, RequestRecord, Submission, Unreadable
+from worker.server import Call, Client, available, script
 from worker.store import keys, wire
-from worker.store.bounds import EXAMINED, LEASE, SWEEP_DELAY, Keep
+from worker.store.bounds import EXAMINED, LEASE, PAYLOAD, PAYLOADS, SWEEP_DELAY, Keep
 from worker.store.lease import RedisLease, Scripts
 
 __all__ = ["Keep", "RedisStore"]
@@ -22,9 +23,16 @@ __all__ = ["Keep", "RedisStore"]
 LONGEST: Final = round(SWEEP_DELAY * 1e6)  # µs
 PATIENCE: Final = 3  # accounts whose node does not answer before a sweep ends: each may cost the time of a connection that fails
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # of scripts that share more than the clock, the lease and the pause
-    "take": ("relation", "failures", "end", "job", "write"),
+    "take": ("inbox", "relation", "failures", "end", "job", "write"),
     "settle": ("relation", "failures", "end", "job", "write"),
     "replay": ("failures",),
+    "reject": ("failures",),
+    "stop": ("deed",),
+    "resume": ("deed",),
+    "accept": ("inbox",),
+    "due": ("inbox",),
+    "read": ("inbox",),
+    "release": ("inbox",),
 }
 
 
@@ -46,15 +54,37 @@ class RedisStore:
         if not submissions:
             return Accepted(())
         self._register(account)
+        call = self._accepting(account, submissions, max_backlog, oldest)
+        with available():
+            answer = self._scripts.accept(keys=call.keys, args=call.args)
+        return _accepted(answer, account, submissions, max_backlog)
+
+    def accept_rounds(self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float) -> Iterator[Accepted]:
+        """The same for one round after the other; the next is on its way while Redis writes the one before."""
+        self._register(account)
+        sent = deque[Sequence[Submission]]()
+
+        def calls() -> Iterator[Call]:
+            for submissions in rounds:
+                sent.append(submissions)
+                yield self._accepting(account, submissions, max_backlog, oldest)
+
+        with available():
+            for answer in self._scripts.accept.each(calls()):
+                yield _accepted(answer, account, sent.popleft(), max_backlog)
+
+    def _accepting(self, account: str, submissions: Sequence[Submission], max_backlog: int, oldest: float) -> Call:
         packed = wire.pack([wire.submission(entry) for entry in submissions])
-        answer = self._run(self._scripts.accept, account, self._now(), max_backlog, round(oldest * 1e6), packed)
-        if answer[0] == b"full":
-            raise BacklogFull(f"account {account} has {max_backlog} changes waiting; try again when some are done", retry_after=30.0)
-        if answer[0] == b"refused":
-            return Accepted((), tuple(Refused(at, reason.decode(), job.decode()) for at, reason, job in answer[1]))
-        known = {at: Receipt(job.decode(), duplicate=True) for at, job in answer[2]}
-        receipts = tuple(known.get(at) or Receipt(entry.job) for at, entry in enumerate(submissions))
-        return Accepted(receipts, wake=bool(answer[1]))
+        return Call([keys.base(self._prefix, account)], [self._now(), max_backlog, round(oldest * 1e6), packed])
+
+    def reject(self, account: str, job: str, message: Unreadable) -> Receipt:
+        """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
+        self._register(account)
+        body, refusal = message.body[:PAYLOAD], wire.encode((0, "unreadable", message.faults[0][: wire.SHOWN], ""))
+        said = job, keys.unreadable(message.source, message.event_id), wire.lifetimes(self._keep(account)), PAYLOADS, refusal
+        kept = body, wire.encode(message.faults), len(message.body)
+        known = self._run(self._scripts.reject, account, self._now(), *said, *kept, "e", message.event_id, "u", message.source)
+        return Receipt(known.decode(), duplicate=known.decode() != job)
 
     def lease(self, account: str, holder: str) -> RedisLease | None:
         """The account's lease, None while another holder has it."""
@@ -101,8 +131,9 @@ class RedisStore:
     def counts(self, account: str) -> Mapping[str, int]:
         """The account's counters, with what is waiting now."""
         with available():
-            backlog, opened = self._client.llen(self._key(account, "inbox")), self._client.hlen(self._key(account, "open"))
-        return {**self._counts(account, "counts"), "backlog": int(backlog), "open": int(opened)}
+            listed, opened = self._client.llen(self._key(account, "inbox")), self._client.hlen(self._key(account, "open"))
+            dead = self._client.get(self._key(account, "dead"))
+        return {**self._counts(account, "counts"), "backlog": int(listed) - int(dead or 0), "open": int(opened)}
 
     def mentions(self, account: str, relation: Relation) -> tuple[Record, tuple[Mention, ...]]:
         """What is kept of a relation, and the jobs that named it, oldest first."""
@@ -121,9 +152,9 @@ class RedisStore:
             row = self._client.get(self._key(account, f"request:{request_id}"))
         return msgspec.json.decode(row, type=RequestRecord) if row else None
 
-    def replay(self, account: str, jobs: Sequence[str]) -> tuple[list[str], bool]:
+    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "") -> tuple[list[str], bool]:
         """Put the failed relations of these jobs back into the inbox."""
-        wake, *back = self._run(self._scripts.replay, account, self._now(), *jobs)
+        wake, *back = self._run(self._scripts.replay, account, self._now(), mark, *jobs)
         return [job.decode() for job in back], bool(wake)
 
     def failed(self, account: str, *, limit: int) -> list[str]:
@@ -134,16 +165,14 @@ class RedisStore:
         """Why the account is stopped, if it is."""
         return wire.pause(self._run(self._scripts.paused, account, self._now()))
 
-    def pause(self, account: str, pause: Pause) -> None:
+    def pause(self, account: str, pause: Pause, *, deed: Deed | None = None) -> None:
         """Stop the account by hand."""
-        self._run(self._scripts.stop, account, self._now(), pause.reason, pause.detail, pause.until, pause.fingerprint)
+        told = pause.reason, pause.detail, pause.until, pause.fingerprint, wire.deed(deed)
+        self._run(self._scripts.stop, account, self._now(), *told)
 
-    def resume(self, account: str) -> bool:
+    def resume(self, account: str, *, deed: Deed | None = None) -> bool:
         """Let it go on; whether it was paused."""
-        stopped = self.paused(account) is not None
-        with available():
-            self._client.delete(self._key(account, "pause"), self._key(account, "wake"))
-        return stopped
+        return bool(self._run(self._scripts.resume, account, self._now(), wire.deed(deed)))
 
     def _counts(self, account: str, key: str) -> dict[str, int]:
         with available():
@@ -162,3 +191,14 @@ class RedisStore:
     def _run(self, script: Any, account: str, *args: str | bytes | int) -> Any:
         with available():
             return script(keys=[keys.base(self._prefix, account)], args=args)
+
+
+def _accepted(answer: Any, account: str, submissions: Sequence[Submission], max_backlog: int) -> Accepted:
+    """What accept.lua answered; raises BacklogFull."""
+    if answer[0] == b"full":
+        raise BacklogFull(f"account {account} has {max_backlog} changes waiting; try again when some are done", retry_after=30.0)
+    if answer[0] == b"refused":
+        return Accepted((), tuple(Refused(at, reason.decode(), job.decode()) for at, reason, job in answer[1]))
+    known = {at: Receipt(job.decode(), duplicate=True) for at, job in answer[2]}
+    receipts = tuple(known.get(at) or Receipt(entry.job) for at, entry in enumerate(submissions))
+    return Accepted(receipts, wake=bool(answer[1]))

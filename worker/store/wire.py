@@ -11,11 +11,12 @@ from worker.planner.answer import Settled
 from worker.planner.case import Doubt, Open
 from worker.planner.fold import NEVER, Known, Mark, Setting
 from worker.planner.values import Request
-from worker.ports import Begun, JobRecord, Pause, Record, Submission, Taken, Writes
+from worker.ports import Begun, Brake, Deed, Dismissal, Entry, JobRecord, Pause, Record, Replay, Submission, Taken, Writes
 from worker.store import keys
 from worker.store.bounds import Keep
 
 RESULTS = ("applied", "superseded", "stale", "failed")
+SHOWN = 200  # characters of a fault that a job's record shows
 CHUNK = 500  # relations per script call, so that none blocks the server for long
 
 pack = msgspec.msgpack.Encoder().encode  # for scripts, which unpack it
@@ -44,7 +45,7 @@ def submission(entry: Submission) -> tuple[object, ...]:
     fields = [*about, "e", entry.event_id, "k", event]
     if change.info:
         fields += ["i", encode(dict(change.info)).decode()]
-    for name, value in (("u", change.source), ("b", change.batch), ("g", " ".join(entry.firsts))):
+    for name, value in (("u", change.source), ("b", change.batch), ("g", " ".join(entry.firsts)), ("ci", change.correlation)):
         if value:
             fields += [name, value]
     return (
@@ -61,7 +62,7 @@ def submission(entry: Submission) -> tuple[object, ...]:
 
 def taken(row: list[Any]) -> Taken:
     """A job as read.lua gives it."""
-    job, action, name, parents, children, info, occurred, number, again, guards = row
+    job, action, name, parents, children, info, occurred, number, again, guards, accepted_at, correlation = row
     relation_type = name.decode()
     if again:
         relations = tuple(Relation.parse(text) for text in again.decode().split())
@@ -75,6 +76,8 @@ def taken(row: list[Any]) -> Taken:
         int(occurred),
         int(number),
         tuple((guards or b"").decode().split()),
+        0 if again else int(accepted_at),
+        (correlation or b"").decode(),
     )
 
 
@@ -154,7 +157,50 @@ def job(account: str, job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
         requests=tuple(text.get("w", "").split()),
         failed=tuple(map(Relation.parse, text.get("fr", "").split())),
         by=text.get("y", ""),
+        number=int(text.get("q", 0)),
+        dismissed=_dismissal(text["d"]) if "d" in text else None,
+        replays=text.get("rp", ""),
+        replayed_by=tuple(text.get("rb", "").split()),
+        correlation=text.get("ci", ""),
     )
+
+
+def deed(entry: Deed | None) -> bytes:
+    """A deed as the scripts want it."""
+    return pack((entry.name, entry.by, entry.act, entry.what, entry.note)) if entry else b""
+
+
+def entry(each: Entry) -> bytes:
+    """One of a replay's set: nearly always nothing but its job."""
+    return encode(each) if each.changes else each.job.encode()
+
+
+def read_entry(text: bytes) -> Entry:
+    """The same back."""
+    return msgspec.json.decode(text, type=Entry) if text.startswith(b"{") else Entry(text.decode())
+
+
+def replay(row: Mapping[bytes, bytes]) -> Replay | None:
+    """A replay as it is kept: what was fixed, and how far it is."""
+    if b"about" not in row:
+        return None
+    number = {name: int(row.get(name, 0)) for name in (b"made", b"run", b"finished", b"at", b"back")}
+    return msgspec.structs.replace(
+        msgspec.json.decode(row[b"about"], type=Replay),
+        state=row[b"state"].decode(),
+        made_at=number[b"made"],
+        run_at=number[b"run"],
+        finished_at=number[b"finished"],
+        done=number[b"at"],
+        back=number[b"back"],
+        missed={name[7:].decode(): int(count) for name, count in row.items() if name.startswith(b"missed:")},
+    )
+
+
+def brake(asked: Brake | None, request: Request, account: str) -> bytes:
+    """The brake as begin.lua wants it; none for a request that deletes nothing."""
+    deletes = request.deletes
+    return pack((deletes, asked.ahead, asked.most, asked.detail(account))) if asked and deletes else b""
 
 
 def _chunk(
@@ -220,9 +266,14 @@ def _mention(entry: Settled, request_id: str) -> str:
     return f"{entry.result} {why}".strip()
 
 
+def _dismissal(text: str) -> Dismissal:
+    at, _, rest = text.partition(" ")
+    return Dismissal(int(at), *msgspec.json.decode(rest, type=tuple[str, str]))
+
+
 def _ids(ids: tuple[int, ...]) -> str:
     return str(ids[0]) if len(ids) == 1 else ",".join(map(str, ids))
 
 
 def _numbers(text: bytes) -> tuple[int, ...]:
-    return tuple(map(int, text.split(b",")))
+    return tuple(map(int, text.split(b","))) if text else ()

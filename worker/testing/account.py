@@ -1,107 +1,33 @@
 """Everything the store in memory holds of one account, and how one transition writes into it. Knows no Lua and no Redis."""
 
-import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
-from typing import Final, NamedTuple
-
-import msgspec
+from typing import Final
 
 from worker.contract import Relation
 from worker.planner.answer import Settled
 from worker.planner.case import Doubt, Open
 from worker.planner.fold import NOTHING, Known
-from worker.ports import Begun, JobRecord, JobState, Mention, OpenWrite, Pause, Record, RequestRecord, Side, Taken, Writes
+from worker.ports import (
+    Begun,
+    Deed,
+    JobState,
+    Mention,
+    OpenWrite,
+    Pause,
+    Record,
+    Side,
+    Writes,
+)
 from worker.store.bounds import EXAMINED, Keep
+from worker.testing.holdings import Batch, Hand, Holding, Job, Kept, Memory, Replaying, Sent, Wake, replace
 
-FOREVER: Final = sys.maxsize  # µs
 HISTORY: Final = 40  # jobs remembered per relation
 SLACK: Final = 8  # entries more than that before the oldest go
 WAY: Final = 120  # characters of request ids remembered per job
 RESULTS: Final = ("applied", "superseded", "stale", "failed")
-
-replace = msgspec.structs.replace
-
-
-class Holding(NamedTuple):
-    """Who may work the account, and until when (µs)."""
-
-    holder: str
-    until: int
-
-
-class Wake(NamedTuple):
-    """A flush message is under way since `at`; after `delay` it counts as lost (µs)."""
-
-    at: int
-    delay: int
-
-
-class Hand(NamedTuple):
-    """The batch in hand (R21): its bound, what to try if its worker dies, and the one thing in it if it is alone."""
-
-    size: int
-    half: int
-    alone: Relation | str | None
-    losses: int
-    holder: str
-    full: bool
-
-
-@dataclass(slots=True)
-class Job:
-    """A job's record, and what its record does not show."""
-
-    record: JobRecord
-    number: int
-    fingerprint: str
-    firsts: tuple[str, ...]
-    left: int
-    again: tuple[Relation, ...] = ()
-    ends: int = FOREVER
-
-    @property
-    def relations(self) -> tuple[Relation, ...]:
-        """Every relation it names."""
-        record = self.record
-        return tuple(Relation(record.type, parent, child) for parent in record.parents for child in record.children)
-
-    def start(self) -> None:
-        """It leaves the inbox."""
-        self.again, self.record = (), replace(self.record, state="sending")
-
-    def taken(self) -> Taken:
-        """The job as a flush reads it."""
-        record = self.record
-        relations = self.again or self.relations
-        return Taken(record.id, record.action, relations, record.info, record.occurred_at, self.number, self.firsts)  # type: ignore[arg-type]
-
-
-@dataclass(slots=True)
-class Memory:
-    """What is remembered of a relation, and the outcomes of the jobs that named it."""
-
-    known: Known | None = None
-    doubt: Doubt | None = None
-    mentions: dict[str, Mention] = field(default_factory=dict)
-    ends: int = FOREVER
-
-
-@dataclass(slots=True)
-class Batch:
-    """Counts of a batch label."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    ends: int = FOREVER
-
-
-class Sent(NamedTuple):
-    """The record of a request, and when it is forgotten."""
-
-    record: RequestRecord
-    ends: int
 
 
 @dataclass(slots=True)
@@ -123,6 +49,12 @@ class Account:
     counts: Counter[str] = field(default_factory=Counter)
     batches: defaultdict[str, Batch] = field(default_factory=lambda: defaultdict(Batch))
     requests: dict[str, Sent] = field(default_factory=dict)
+    deletes: Counter[int] = field(default_factory=Counter)  # by minute
+    looked: int = 0  # when a person let it go on that the brake had stopped (µs)
+    deeds: dict[str, Deed] = field(default_factory=dict)
+    payloads: dict[str, Kept] = field(default_factory=dict)
+    rejected: dict[tuple[str, str], str] = field(default_factory=dict)
+    replays: dict[str, Replaying] = field(default_factory=dict)
     held: Holding | None = None
     hand: Hand | None = None
     wake: Wake | None = None
@@ -140,11 +72,13 @@ class Account:
             self.pause = None
         return self.pause
 
-    def stop(self, pause: Pause, now: int) -> None:
+    def stop(self, pause: Pause, now: int) -> bool:
         """Pause it; a pause that a person has to end is not shortened by one that ends by itself."""
         held = self.paused(now)
-        if not held or held.until or not pause.until:
-            self.pause = pause._replace(since=now)
+        if held and not held.until and pause.until:
+            return False
+        self.pause = pause._replace(since=now)
+        return True
 
     def next_due(self, now: int, window: int) -> int | None:
         """When there is work: at once for what a dead worker left, for the inbox when its head has waited for company."""
@@ -160,7 +94,8 @@ class Account:
         if job is None or now < job.ends:
             return job
         del self.jobs[job_id]
-        self.events.pop((job.record.source, job.record.event_id), None)
+        if self.events.get(job.key) == job_id:
+            del self.events[job.key]
         return None
 
     def waiting(self, now: int) -> list[str]:
@@ -208,6 +143,21 @@ class Account:
         for request in list(takewhile(lambda name: now >= self.requests[name].ends, self.requests)):
             del self.requests[request]
         return numbers[-1] if len(numbers) == EXAMINED else 0
+
+    # --- what people do
+
+    def tell(self, deed: Deed | None, count: int, now: int) -> None:
+        """Remember a deed, once."""
+        if deed and deed.name not in self.deeds:
+            self.deeds[deed.name] = replace(deed, count=count, at=now)
+
+    def withdraw(self, job: Job, by: str, now: int) -> None:
+        """A job that waits in the inbox ends there."""
+        self.inbox.remove(job.record.id)
+        self.arriving -= Counter(job.firsts)
+        asked = job.again or job.relations
+        self.write(Writes(settled=[Settled(job.record.id, relation, "superseded", by) for relation in asked]), "", now)
+        job.again = ()
 
     # --- writing
 
@@ -258,7 +208,7 @@ class Account:
             record,
             state=state or record.state,
             counts={name: record.counts[name] + new[name] for name in RESULTS},
-            attempts=record.attempts + (requests is not record.requests),
+            attempts=record.attempts + (requests is not record.requests and state != "queued"),
             requests=requests,
             by=next((entry.by for entry in reversed(fallen) if entry.by), record.by),
             refusal=record.refusal or _first_refusal(fallen),

@@ -7,9 +7,10 @@ from itertools import islice
 from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.values import Request
-from worker.ports import SOON, Begun, Neighbours, Pause, Record, Side, Taken, Work, Writes
-from worker.store.bounds import LEASE
-from worker.testing.account import Account, Hand, Holding, Sent, Wake
+from worker.ports import SOON, Begun, Brake, Neighbours, Pause, Record, Side, Taken, Work, Writes
+from worker.store.bounds import HOUR, LEASE
+from worker.testing.account import Account
+from worker.testing.holdings import Hand, Holding, Sent, Wake
 
 SECOND = 1_000_000
 DEADLY = 3  # workers that died with one thing alone in hand
@@ -42,9 +43,11 @@ class MemoryLease:
         """Who else belongs to these swaps."""
         return {guard: self._neighbours(guard) for guard in guards}
 
-    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> None:
-        """Move jobs from the inbox into open relations; clear what a dead worker had begun."""
+    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> bool:
+        """Move jobs from the inbox into open relations; False when one has ended since it was read."""
         state = self._mine()
+        if any(state.jobs[taken.job].record.state != "queued" for taken in jobs):
+            return False
         for taken in jobs:
             state.inbox.popleft()
             state.jobs[taken.job].start()
@@ -52,11 +55,12 @@ class MemoryLease:
         for entry in begun:
             state.journal.pop(entry.request_id, None)
         state.write(writes, "", self._now())
+        return True
 
-    def begin(self, request_id: str, request: Request) -> int | Pause:
+    def begin(self, request_id: str, request: Request, brake: Brake | None = None) -> int | Pause:
         """Journal a request and say when it is signed (µs), or why it must not be sent."""
         state, now = self._mine(), self._now()
-        if stopped := state.paused(now):
+        if stopped := state.paused(now) or self._braked(request.deletes, brake, now):
             return stopped
         state.journal[request_id] = Begun(request_id, now, request)
         return now
@@ -68,7 +72,7 @@ class MemoryLease:
         state.journal.pop(request_id, None)
         if sent := writes.request:
             state.requests[sent.id] = Sent(sent, now + round(state.keep.finished * SECOND))
-            state.counts.update(requests=1, actions=len(sent.actions))
+            state.counts.update({} if sent.observed else {"requests": 1, "actions": len(sent.actions)})
 
     def stop(self, pause: Pause) -> None:
         """Pause the account; a pause that a person has to end is not shortened by one that ends by itself."""
@@ -103,6 +107,20 @@ class MemoryLease:
         if self._state.holder(self._now()) != self._holder:
             raise LeaseLost(f"the lease on account {self.account} is not ours any more")
         return self._state
+
+    def _braked(self, deletes: int, brake: Brake | None, now: int) -> Pause | None:
+        """The pause that too many deletes call for; else these are counted."""
+        if not brake or not deletes:
+            return None
+        state, minute = self._state, now // (60 * SECOND)
+        looked = state.looked and now < state.looked + round(HOUR * SECOND)
+        total = sum(count for at, count in state.deletes.items() if at > minute - 60) + (deletes if looked else brake.ahead)
+        if total > brake.most:
+            state.looked = 0
+            state.pause = Pause("brake", brake.detail(self.account) % total, since=now)
+            return state.pause
+        state.deletes[minute] += deletes
+        return None
 
     def _next_jobs(self, most: int, relations: int) -> tuple[Taken, ...]:
         """From the inbox, as many as fit, but at least one when anything fits."""

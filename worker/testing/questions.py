@@ -1,10 +1,12 @@
 """What is asked of the store in memory; it looks at everything, as it may with what a test holds."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from worker.ports import Failure, Filter, JobRecord, JobState, Page, RequestPage
+from worker.contract import Relation
+from worker.ports import Failure, Filter, JobRecord, JobState, Page, Record, RequestPage
 from worker.store.bounds import EXAMINED, STATES
-from worker.testing.account import FOREVER, Account
+from worker.testing.account import Account
+from worker.testing.holdings import FOREVER
 from worker.testing.store import MemoryStore
 
 
@@ -38,6 +40,14 @@ class MemoryQuestions:
     def states_of(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """The states of these jobs; what is not there (any more) is left out."""
         return {job: record.state for job in jobs if (record := self._store.job(job))}
+
+    def jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
+        """These jobs; what is not there (any more) is left out."""
+        return {job: record for job in jobs if (record := self._store.job(job))}
+
+    def records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
+        """What is open and known of these relations now."""
+        return {relation: self._held(account).record(relation, self._now()) for relation in relations}
 
     def failures(self, account: str) -> list[Failure]:
         """What waits for a decision, by error and type, the most jobs first."""

@@ -1,13 +1,28 @@
 """The status store in memory: the same answers as the one on Redis, by a clock that is handed in. For one thread."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from worker.contract import Relation
 from worker.errors import BacklogFull
-from worker.ports import NOBODY, Accepted, JobRecord, Mention, Pause, Receipt, Record, Refused, RequestRecord, Submission
-from worker.store.bounds import LEASE, SWEEP_DELAY, Keep
-from worker.testing.account import FOREVER, RESULTS, Account, Holding, Job, Wake, replace
+from worker.ports import (
+    NOBODY,
+    Accepted,
+    Deed,
+    JobRecord,
+    Mention,
+    Pause,
+    Payload,
+    Receipt,
+    Record,
+    Refused,
+    RequestRecord,
+    Submission,
+    Unreadable,
+)
+from worker.store.bounds import LEASE, PAYLOAD, PAYLOADS, SWEEP_DELAY, Keep
+from worker.testing.account import RESULTS, Account
+from worker.testing.holdings import FOREVER, Holding, Job, Kept, Wake, replace
 from worker.testing.lease import SECOND, MemoryLease
 
 AHEAD = 300 * SECOND  # µs a sender's clock may be ahead of ours (R3)
@@ -38,6 +53,21 @@ class MemoryStore:
         for entry in fresh:
             _admit(state, account, entry, now)
         return Accepted(tuple(receipts), wake=bool(fresh) and _woken(state, now))
+
+    def reject(self, account: str, job: str, message: Unreadable) -> Receipt:
+        """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
+        self._registered.add(account)
+        state, now, key = self._state(account), self._now(), (message.source, message.event_id)
+        known = state.rejected.get(key, "")
+        if state.job(known, now):
+            return Receipt(known, duplicate=known != job)
+        state.rejected[key] = job
+        _keep_unreadable(state, account, job, message, now)
+        return Receipt(job)
+
+    def accept_rounds(self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float) -> Iterator[Accepted]:
+        """The same for one round after the other."""
+        return (self.accept(account, each, max_backlog=max_backlog, oldest=oldest) for each in rounds)
 
     def lease(self, account: str, holder: str) -> MemoryLease | None:
         """The account's lease, None while another holder has it. Clears the wake mark."""
@@ -87,7 +117,7 @@ class MemoryStore:
         sent = self._state(account).requests.get(request_id)
         return sent.record if sent and self._now() < sent.ends else None
 
-    def replay(self, account: str, jobs: Sequence[str]) -> tuple[list[str], bool]:
+    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "") -> tuple[list[str], bool]:
         """Put the failed relations of these jobs back into the inbox."""
         state, now = self._state(account), self._now()
         back, fresh = [], False
@@ -95,10 +125,12 @@ class MemoryStore:
             job = state.job(job_id, now)
             if job is None:
                 state.failed.pop(job_id, None)
-            elif job.record.state == "failed":
-                _put_back(state, job, now)
+                continue
+            mine = bool(mark) and job.mark == mark
+            if job.record.state == "failed" and job.record.failed and not mine:
+                _put_back(state, job, mark, now)
                 fresh = True
-            if job and job.record.state == "queued" and job.again:
+            if mine or (job.record.state == "queued" and job.again):
                 back.append(job_id)
         return back, fresh and _woken(state, now)
 
@@ -110,15 +142,22 @@ class MemoryStore:
         """Why the account is stopped, if it is."""
         return self._state(account).paused(self._now())
 
-    def pause(self, account: str, pause: Pause) -> None:
+    def pause(self, account: str, pause: Pause, *, deed: Deed | None = None) -> None:
         """Stop the account by hand."""
-        self._state(account).stop(pause, self._now())
+        if self._state(account).stop(pause, self._now()):
+            self._state(account).tell(deed, 1, self._now())
 
-    def resume(self, account: str) -> bool:
+    def resume(self, account: str, *, deed: Deed | None = None) -> bool:
         """Let it go on; whether it was paused."""
-        stopped = self.paused(account)
-        self._state(account).pause = self._state(account).wake = None
-        return stopped is not None
+        state, stopped, now = self._state(account), self.paused(account), self._now()
+        state.pause = state.wake = None
+        if not stopped:
+            return False
+        if stopped.reason == "brake":
+            state.deletes.clear()
+            state.looked = now
+        state.tell(deed, 1, now)
+        return True
 
     def _state(self, account: str) -> Account:
         if account not in self._states:
@@ -171,10 +210,11 @@ def _admit(state: Account, account: str, entry: Submission, now: int) -> None:
     """A new job: in the inbox, in the index, counted."""
     change = entry.change
     state.counts["accepted"] += 1
-    record = JobRecord(
-        id=entry.job,
-        account=account,
-        state="queued",
+    record = _record(
+        entry.job,
+        account,
+        now,
+        number=state.counts["accepted"],
         action=change.action,
         type=change.type,
         parents=change.parents,
@@ -183,26 +223,39 @@ def _admit(state: Account, account: str, entry: Submission, now: int) -> None:
         source=change.source,
         event_id=entry.event_id,
         batch=change.batch,
+        correlation=change.correlation,
         occurred_at=now if change.occurred_at is None else min(change.occurred_at, now),
-        accepted_at=now,
-        finished_at=0,
-        attempts=0,
         total=len(change.parents) * len(change.children),
-        counts=dict.fromkeys(RESULTS, 0),
-        refusal=None,
-        requests=(),
-        failed=(),
-        by="",
     )
-    job = Job(record, state.counts["accepted"], _fingerprint(entry), entry.firsts, record.total)
+    job = Job(record, state.counts["accepted"], _fingerprint(entry), entry.firsts, record.total, (change.source, entry.event_id))
     state.jobs[entry.job] = job
-    state.events[change.source, entry.event_id] = state.index[job.number] = entry.job
+    state.events[job.key] = state.index[job.number] = entry.job
     state.inbox.append(entry.job)
     state.arriving.update(entry.firsts)
     if change.batch:
         batch = state.batch(change.batch, now)
         batch.counts["accepted"] += 1
         batch.ends = FOREVER
+
+
+def _keep_unreadable(state: Account, account: str, job: str, message: Unreadable, now: int) -> None:
+    """A failed job with the message's bytes; the oldest beyond so many lose theirs."""
+    state.counts.update(accepted=1, failed=1, unreadable=1)
+    number, ends = state.counts["accepted"], now + round(state.keep.failed * SECOND)
+    said = {"source": message.source, "event_id": message.event_id, "refusal": (0, "unreadable", message.faults[0][:200], "")}
+    record = _record(job, account, now, number=number, state="failed", occurred_at=now, finished_at=now, **said)
+    state.jobs[job] = Job(record, number, "", (), 0, ends=ends)
+    state.index[number], state.failed[job] = job, number
+    state.payloads[job] = Kept(Payload(message.body[:PAYLOAD], message.faults, len(message.body)), ends)
+    for old in list(state.payloads)[:-PAYLOADS]:
+        del state.payloads[old]
+
+
+def _record(job: str, account: str, now: int, **known: Any) -> JobRecord:
+    """A job's record at its beginning."""
+    nothing = {"action": "", "type": "", "parents": (), "children": (), "info": (), "batch": "", "total": 0, "finished_at": 0}
+    none_yet = {"attempts": 0, "counts": dict.fromkeys(RESULTS, 0), "refusal": None, "requests": (), "failed": (), "by": ""}
+    return JobRecord(**{"id": job, "account": account, "state": "queued", "accepted_at": now, **nothing, **none_yet, **known})
 
 
 def _woken(state: Account, now: int) -> bool:
@@ -227,14 +280,17 @@ def _is_due(state: Account, now: int, fingerprint: str) -> bool:
     return True
 
 
-def _put_back(state: Account, job: Job, now: int) -> None:
-    """A failed job as before its end, with only its failed relations to do."""
-    record = job.record
-    job.again, job.left, job.ends = record.failed, record.counts["failed"], FOREVER
-    job.record = replace(record, state="queued", counts={**record.counts, "failed": 0}, failed=(), refusal=None, finished_at=0)
-    del state.failed[record.id]
+def _put_back(state: Account, job: Job, mark: str, now: int) -> None:
+    """A failed job as before its end, with only its failed relations to do; failures that were erased end superseded."""
+    record, failures = job.record, job.record.counts["failed"]
+    job.again, job.left, job.ends, job.mark = record.failed, len(record.failed), FOREVER, mark or job.mark
+    counts = {**record.counts, "failed": 0, "superseded": record.counts["superseded"] + failures - job.left}
+    cleared = {"failed": (), "refusal": None, "finished_at": 0, "dismissed": None, "replayed_by": ()}
+    job.record = replace(record, state="queued", counts=counts, **cleared)
+    state.failed.pop(record.id, None)
     state.counts["failed"] -= 1
-    state.counts["relations_failed"] -= job.left
+    state.counts["relations_failed"] -= failures
+    state.counts["relations_superseded"] += failures - job.left
     if record.batch:
         batch = state.batch(record.batch, now)
         batch.counts["failed"] -= 1

@@ -29,7 +29,7 @@ local function set_job(base, now, entry, keep, totals)
   if request ~= '' and not string.find(' ' .. (got[8] or '') .. ' ', ' ' .. request .. ' ', 1, true) then
     local way = (got[8] and got[8] .. ' ' or '') .. request
     put('w', #way > 120 and string.gsub(string.sub(way, -121), '^%S* ', '', 1) or way) -- whole ids only
-    put('m', tonumber(got[10] or 0) + 1)
+    if entry[4] ~= 'queued' then put('m', tonumber(got[10] or 0) + 1) end -- one that would only travel
   end
   if entry[5] ~= '' then put('y', entry[5]) end
   if entry[6] ~= '' and not got[11] then put('x', entry[6]) end

@@ -30,7 +30,7 @@ for i, s in ipairs(submissions) do
 end
 if #refusals > 0 then return {'refused', refusals} end
 if #fresh == 0 then return {'ok', 0, duplicates} end
-if redis.call('LLEN', base .. ':inbox') + #fresh > tonumber(ARGV[2]) then return {'full'} end
+if waiting(base) + #fresh > tonumber(ARGV[2]) then return {'full'} end
 
 local number, text = redis.call('HINCRBY', base .. ':counts', 'accepted', #fresh) - #fresh, us(now)
 local ids, scores, events, labels = {}, {}, {}, {}

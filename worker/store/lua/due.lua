@@ -6,7 +6,7 @@ local base, now = KEYS[1], clock(ARGV[1])
 if redis.call('EXISTS', base .. ':lease') == 1 then return 0 end
 local stopped = pause(base, now)
 if stopped and (stopped[1] ~= 'credentials' or stopped[5] == '' or ARGV[3] == '' or stopped[5] == ARGV[3]) then return 0 end
-if redis.call('LLEN', base .. ':inbox') == 0 and redis.call('HLEN', base .. ':journal') == 0
+if waiting(base) == 0 and redis.call('HLEN', base .. ':journal') == 0
   and redis.call('ZCOUNT', base .. ':due', '-inf', us(now)) == 0 then return 0 end
 local at, delay = unpack(redis.call('HMGET', base .. ':wake', 'at', 'delay'))
 if at and tonumber(at) + tonumber(delay) > now then return 0 end

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- read(base; now, token, max_jobs, max_relations) → 'lost' | {now, begun, due, jobs, records, condemned}
--- begun: request id, journal… · jobs: {id, a, t, p, c, i, o, q, ag, g}… · records: {relation, open, memory}… where there is any
--- Invariant: nothing moves; only `work` notes what is in hand, so that a batch that kills its worker comes back in halves,
--- and is condemned when it did so three times alone (R21). The same call again reads as much.
+-- begun: request id, journal… · jobs: {id, a, t, p, c, i, o, q, ag, g, n, ci}… · records: {relation, open, memory}… where there is any
+-- Invariant: nothing moves, but dead entries at the head of the inbox go. `work` notes what is in hand, so that a batch that kills
+-- its worker comes back in halves, and is condemned when it did so three times alone (R21). The same call again reads as much.
 local base, now, token = KEYS[1], clock(ARGV[1]), ARGV[2]
 if redis.call('HGET', base .. ':lease', 'token') ~= token then return 'lost' end
 
@@ -14,7 +14,6 @@ elseif held then limit = math.min(most, tonumber(size))
 elseif size then limit = math.min(most, tonumber(size) * 2) end
 
 local due = redis.call('ZRANGEBYSCORE', base .. ':due', '-inf', us(now), 'LIMIT', 0, limit)
-local ids = limit > #due and redis.call('LRANGE', base .. ':inbox', 0, limit - #due - 1) or {}
 local records, jobs, asked, relations = {}, {}, {}, #due
 local function record(relation)
   if asked[relation] then return end
@@ -24,17 +23,28 @@ local function record(relation)
   if open or memory then records[#records + 1] = {relation, open, memory} end
 end
 for _, relation in ipairs(due) do record(relation) end
-for _, id in ipairs(ids) do
-  local job = redis.call('HMGET', base .. ':job:' .. id, 'a', 't', 'p', 'c', 'i', 'o', 'q', 'ag', 'g', 'z')
-  relations = relations + tonumber(job[10] or 0)
-  if relations > tonumber(ARGV[4]) and #jobs > 0 then break end
-  jobs[#jobs + 1] = {id, unpack(job, 1, 9)}
-  for parent in string.gmatch(job[3] or '', '%d+') do
-    for child in string.gmatch(job[4], '%d+') do record(job[2] .. ':' .. parent .. ':' .. child) end
+
+drop_dead(base, 20000)
+local want, at, full = limit - #due, 0, false
+while #jobs < want and at < want + 10000 and not full do -- past the dead ones in between, but not for ever
+  local ids = redis.call('LRANGE', base .. ':inbox', at, at + want - 1)
+  if #ids == 0 then break end
+  at = at + #ids
+  for _, id in ipairs(ids) do
+    local job = redis.call('HMGET', base .. ':job:' .. id, 's', 'z', 'a', 't', 'p', 'c', 'i', 'o', 'q', 'ag', 'g', 'n', 'ci')
+    if job[1] == 'queued' then
+      relations = relations + tonumber(job[2])
+      full = #jobs == want or (relations > tonumber(ARGV[4]) and #jobs > 0)
+      if full then break end
+      jobs[#jobs + 1] = {id, unpack(job, 3, 13)}
+      for parent in string.gmatch(job[5], '%d+') do
+        for child in string.gmatch(job[6], '%d+') do record(job[4] .. ':' .. parent .. ':' .. child) end
+      end
+    end
   end
 end
 
-local count, head = #due + #jobs, due[1] or ids[1]
+local count, head = #due + #jobs, due[1] or (jobs[1] and jobs[1][1])
 half = count > 0 and math.max(1, math.floor(count / 2)) or limit
 losses = (count == 1 and held and alone == head) and tonumber(losses) + (lost and 1 or 0) or 0
 redis.call('HSET', key, 'size', limit, 'half', half, 'alone', count == 1 and head or '', 'losses', losses, 'held', token,

@@ -9,9 +9,10 @@ else redis.call('HDEL', base .. ':work', 'held') end
 redis.call('DEL', base .. ':lease')
 local due = tonumber(redis.call('ZRANGE', base .. ':due', 0, 0, 'WITHSCORES')[2])
 if redis.call('HLEN', base .. ':journal') > 0 then due = now end
-local waiting = redis.call('LINDEX', base .. ':inbox', 0)
-if waiting then -- it has waited for company since it was accepted
-  local since = tonumber(redis.call('HGET', base .. ':job:' .. waiting, 'n') or 0)
+drop_dead(base, 1000)
+local head = redis.call('LINDEX', base .. ':inbox', 0)
+if head then -- it has waited for company since it was accepted
+  local since = tonumber(redis.call('HGET', base .. ':job:' .. head, 'n') or 0)
   due = math.min(due or math.huge, since + tonumber(ARGV[4]))
 end
 if not due then

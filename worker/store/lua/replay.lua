@@ -1,19 +1,27 @@
 #!lua
--- replay(base; now, job…) → {wake, job…} those that were failed and are queued again
+-- replay(base; now, mark, job…) → {wake, job…} those that were failed and are queued again
+-- mark ('': none): the replay that asks; what it put back once it names again, whatever became of it, and does not put back twice
 -- Invariant: only relations without success go back, with their own occurred_at; counts and lifetimes are as before the end.
--- The same call again names the same jobs and writes none of them.
-local base, now, back, fresh = KEYS[1], clock(ARGV[1]), {0}, 0
-for i = 2, #ARGV do
+-- The same call again names the same jobs and writes none of them. Failures that were erased end superseded.
+local base, now, mark, back, fresh = KEYS[1], clock(ARGV[1]), ARGV[2], {0}, 0
+local FIELDS = {'s', 'fr', 'fa', 'k', 'b', 'g', 'ag', 'rm', 'su'}
+for i = 3, #ARGV do
   local id, key = ARGV[i], base .. ':job:' .. ARGV[i]
-  local state, failed, count, event, batch, guards, again = unpack(redis.call('HMGET', key, 's', 'fr', 'fa', 'k', 'b', 'g', 'ag'))
-  if state ~= 'queued' then drop_failure(base, id) end -- also one that was forgotten meanwhile
-  if state == 'failed' then
-    redis.call('HSET', key, 's', 'queued', 'ag', failed, 'r', count, 'fa', 0)
-    redis.call('HDEL', key, 'fr', 'x', 'f')
+  local state, failed, count, event, batch, guards, again, before, superseded = unpack(redis.call('HMGET', key, unpack(FIELDS)))
+  local mine, fails = mark ~= '' and before == mark, state == 'failed' and failed
+  if not state then drop_failure(base, id) end -- it was forgotten meanwhile
+  if fails and not mine then
+    drop_failure(base, id)
+    local left = select(2, string.gsub(failed, '%S+', ''))
+    local erased = count - left
+    redis.call('HSET', key, 's', 'queued', 'ag', failed, 'r', left, 'fa', 0, 'su', (superseded or 0) + erased)
+    redis.call('HDEL', key, 'fr', 'x', 'f', 'd', 'rb')
+    if mark ~= '' then redis.call('HSET', key, 'rm', mark) end
     redis.call('PERSIST', key)
     redis.call('PERSIST', base .. ':event:' .. event)
     redis.call('HINCRBY', base .. ':counts', 'failed', -1)
     redis.call('HINCRBY', base .. ':counts', 'relations_failed', -count)
+    if erased > 0 then redis.call('HINCRBY', base .. ':counts', 'relations_superseded', erased) end
     if batch then
       redis.call('HINCRBY', base .. ':batch:' .. batch, 'failed', -1)
       redis.call('PERSIST', base .. ':batch:' .. batch)
@@ -22,7 +30,7 @@ for i = 2, #ARGV do
     redis.call('RPUSH', base .. ':inbox', id)
     fresh = fresh + 1
   end
-  if state == 'failed' or (state == 'queued' and again) then back[#back + 1] = id end
+  if fails or mine or (state == 'queued' and again) then back[#back + 1] = id end
 end
 if fresh == 0 or redis.call('EXISTS', base .. ':wake') == 1 then return back end
 wake(base, now, 2000000)

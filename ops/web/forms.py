@@ -1,0 +1,55 @@
+"""What the operators' endpoints take: their queries and bodies as types, from which they are read, checked and described."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from producers.acts import Wanted
+from producers.portals.query import Account, Id, Jobs, Limit, OneAccount
+
+JobIds = Annotated[tuple[str, ...], Meta(max_length=10_000, description="the ids of jobs; instead of a filter")]
+
+
+class Page(OneAccount, frozen=True, kw_only=True):
+    """Which page of what an account has."""
+
+    limit: Limit = 50
+    cursor: Annotated[str, Meta(max_length=64, description="the `next` of a page")] = ""
+
+
+class Chosen(Jobs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Jobs by their ids or by a filter; with `dry_run` nothing is done, only said."""
+
+    jobs: JobIds = ()
+    dry_run: bool = False
+
+    def wanted(self) -> Wanted:
+        """As acts take it; an account alone is an empty filter."""
+        return self.jobs or self.filter()
+
+
+class Replayed(Jobs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Failed jobs by their ids or by a filter; `set` corrects them, `force` lets them overrule what is newer."""
+
+    jobs: JobIds = ()
+    force: bool = False
+    set: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def wanted(self) -> Wanted:
+        """As a replay takes it."""
+        return self.jobs or self.filter()
+
+
+class Paused(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why an account is stopped."""
+
+    why: Annotated[str, Meta(max_length=200)] = ""
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The record that is taken out of everything that is kept."""
+
+    account: Account
+    module: Annotated[str, Meta(min_length=1, max_length=40, description="as in relation types, e.g. address")]
+    id: Id

@@ -1,0 +1,228 @@
+"""What operators ask and do over HTTP: the endpoints of `relations api` beside those for producers. Each act stands in the audit.
+
+Who did it is the name of the key. Everything works beside the event loop; long acts are cut at `MOST` jobs a call.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from typing import Final, TypeVar
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ops.cli.acting import reasons
+from ops.evidence import gather
+from ops.explain import explain
+from ops.told import account_json, deed_json, failure_json, replay_json, request_json
+from ops.web.forms import Chosen, Erasure, Page, Paused, Replayed
+from producers import acts, erase
+from producers import replay as replays
+from producers.means import Means, means
+from producers.portals import answers
+from producers.portals.query import OneAccount, read
+from producers.portals.requests import body, permit
+from producers.portals.routes import Routes
+from worker.config import Key
+from worker.contract import Relation, resolve
+from worker.errors import Fault, Invalid, NotFound
+from worker.onoffice.codes import advice
+from worker.ports import Acted, Deed, Filter, Pause, Replay
+
+MOST: Final = 10_000  # jobs that one call acts on; the answer says whether there are more
+SMALL: Final = 2**20  # bytes of a body
+Asked = TypeVar("Asked", bound=OneAccount)
+Form = TypeVar("Form", Chosen, Replayed, Paused, Erasure)
+
+
+async def relation(routes: Routes, request: Request) -> Response:
+    """`GET /v1/relations/{type}/{parent}/{child}`."""
+    asked = _query(routes, request, "read", OneAccount)
+    places = request.path_params
+    meant = resolve(places["type"])
+    parent, child = (places["child"], places["parent"]) if meant.swapped else (places["parent"], places["child"])
+    account = routes.runtime.settings.account(asked.account)
+    evidence = await run_in_threadpool(gather, routes.runtime, account, Relation(meant.type.name, parent, child))
+    return answers.answer(explain(evidence, zone=UTC, advice=advice).json())
+
+
+async def errors(routes: Routes, request: Request) -> Response:
+    """`GET /v1/errors`."""
+    asked = _query(routes, request, "read", OneAccount)
+    found = await run_in_threadpool(routes.runtime.questions.failures, asked.account)
+    return answers.answer({"errors": [failure_json(asked.account, each) for each in found]})
+
+
+async def requests(routes: Routes, request: Request) -> Response:
+    """`GET /v1/requests`."""
+    asked = _query(routes, request, "read", Page)
+    page = await run_in_threadpool(lambda: routes.runtime.questions.requests(asked.account, limit=asked.limit, cursor=asked.cursor))
+    return answers.answer({"requests": [request_json(each) for each in page.requests], "next": page.next or None})
+
+
+async def one_request(routes: Routes, request: Request) -> Response:
+    """`GET /v1/requests/{id}`."""
+    asked = _query(routes, request, "read", OneAccount)
+    found = await run_in_threadpool(routes.runtime.store.request, asked.account, request.path_params["id"])
+    if found is None:
+        raise NotFound("there is no such request (any more)")
+    return answers.answer(request_json(found))
+
+
+async def audit(routes: Routes, request: Request) -> Response:
+    """`GET /v1/audit`."""
+    asked = _query(routes, request, "admin", Page)
+    page = await run_in_threadpool(lambda: routes.runtime.acts.deeds(asked.account, limit=asked.limit, cursor=asked.cursor))
+    return answers.answer({"deeds": [deed_json(each) for each in page.deeds], "next": page.next or None})
+
+
+async def accounts(routes: Routes, request: Request) -> Response:
+    """`GET /v1/accounts`: those of the key."""
+    key = routes.key(request, "read")
+    mine = [account for name, account in routes.runtime.settings.accounts.items() if name in key.accounts]
+    return answers.answer({"accounts": await run_in_threadpool(lambda: [account_json(routes.runtime, each, UTC) for each in mine])})
+
+
+async def pause(routes: Routes, request: Request) -> Response:
+    """`POST /v1/accounts/{account}/pause`."""
+    key, account = _account(routes, request)
+    form = await _form(routes, request, Paused, optional=True)
+    deed = Deed(_means(routes).name(), key.name, "paused", account, form.why)
+    await run_in_threadpool(lambda: routes.runtime.store.pause(account, Pause("hand", form.why), deed=deed))
+    return answers.answer({"account": account, "paused": True})
+
+
+async def resume(routes: Routes, request: Request) -> Response:
+    """`POST /v1/accounts/{account}/resume`."""
+    key, account = _account(routes, request)
+    deed = Deed(_means(routes).name(), key.name, "resumed", account)
+    was = await run_in_threadpool(lambda: routes.runtime.store.resume(account, deed=deed))
+    await run_in_threadpool(routes.runtime.limiter.reset, account)
+    return answers.answer({"account": account, "paused": False, "was_paused": was})
+
+
+async def cancel(routes: Routes, request: Request) -> Response:
+    """`POST /v1/jobs/cancel`."""
+    return await _act(routes, request, acts.cancel, "queued")
+
+
+async def dismiss(routes: Routes, request: Request) -> Response:
+    """`POST /v1/jobs/dismiss`."""
+    return await _act(routes, request, acts.dismiss, "failed")
+
+
+async def post_replay(routes: Routes, request: Request) -> Response:
+    """`POST /v1/replays`: a set is fixed and shown, nothing is sent yet."""
+    key = routes.key(request, "replay")
+    form = await _form(routes, request, Replayed)
+    permit(key, "replay", form.account)
+    for other in [form.set["account"]] if "account" in form.set else []:
+        permit(key, "replay", str(other))
+    made = await run_in_threadpool(
+        lambda: replays.prepare(_means(routes), form.account, form.wanted(), by=key.name, forced=form.force, correction=form.set)
+    )
+    return answers.answer(replay_json(made), status=201, headers={"Location": f"/v1/replays/{made.id}"})
+
+
+async def get_replay(routes: Routes, request: Request) -> Response:
+    """`GET /v1/replays/{id}`."""
+    return await _steered(routes, request, "read", lambda hands, name, _by: replays.find(hands, name))
+
+
+async def run_replay(hand: Callable[[str], None], routes: Routes, request: Request) -> Response:
+    """`POST /v1/replays/{id}/run`: a worker is handed it."""
+
+    def start(hands: Means, name: str, by: str) -> Replay:
+        started = replays.start(hands, name, by=by)
+        hand(name)
+        return started
+
+    return await _steered(routes, request, "replay", start, status=202)
+
+
+async def stop_replay(routes: Routes, request: Request) -> Response:
+    """`POST /v1/replays/{id}/cancel`."""
+    return await _steered(routes, request, "replay", lambda hands, name, by: replays.stop(hands, name, by=by))
+
+
+async def post_erasure(routes: Routes, request: Request) -> Response:
+    """`POST /v1/erasures`."""
+    key = routes.key(request, "admin")
+    form = await _form(routes, request, Erasure)
+    permit(key, "admin", form.account)
+    account = routes.runtime.settings.account(form.account).name
+    counts = await run_in_threadpool(lambda: erase.erase(_means(routes), account, form.module, form.id, by=key.name))
+    return answers.answer({"account": account, "erased": {kind: number for kind, number in counts.items() if number}})
+
+
+def _means(routes: Routes) -> Means:
+    return means(routes.runtime)
+
+
+def _query(routes: Routes, request: Request, right: str, kind: type[Asked]) -> Asked:
+    """The query, of a key that has this right for its account."""
+    key = routes.key(request, right)
+    asked = read(request.query_params.multi_items(), kind)
+    permit(key, right, asked.account)
+    routes.runtime.settings.account(asked.account)
+    return asked
+
+
+def _account(routes: Routes, request: Request) -> tuple[Key, str]:
+    key, name = routes.key(request, "admin"), request.path_params["account"]
+    permit(key, "admin", name)
+    return key, routes.runtime.settings.account(name).name
+
+
+async def _form(routes: Routes, request: Request, kind: type[Form], *, optional: bool = False) -> Form:
+    """The body as a value of this kind; raises Invalid with the fault."""
+    raw = await body(request, SMALL, seconds=routes.slow, kinds=() if optional else ("application/json",))
+    try:
+        return msgspec.json.decode(raw or b"{}" if optional else raw, type=kind)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        text, _, path = str(error).partition(" - at `$")
+        raise Invalid([Fault(path.strip("`.") if path else "", text)]) from None
+
+
+async def _act(routes: Routes, request: Request, act: Callable[..., Acted], state: str) -> Response:
+    """Cancel or dismiss what is chosen, or say what would be."""
+    key = routes.key(request, "replay")
+    form = await _form(routes, request, Chosen)
+    permit(key, "replay", form.account)
+    jobs, more = await run_in_threadpool(_chosen, _means(routes), form, state)
+    if form.dry_run or not jobs:
+        return answers.answer({"dry_run": form.dry_run, "jobs": jobs, "refused": {}, "more": more})
+    note = f"of {acts.said(form.wanted())}" if not form.jobs else ""
+    acted = await run_in_threadpool(lambda: act(_means(routes), form.account, jobs, by=key.name, note=note))
+    refused = dict(acted.refused)
+    return answers.answer(
+        {"dry_run": False, "jobs": list(acted.done), "refused": refused, "more": more, "summary": reasons(_tally(refused))}
+    )
+
+
+def _chosen(hands: Means, form: Chosen, state: str) -> tuple[list[str], bool]:
+    """The jobs that are meant, `MOST` at once, and whether there are more; raises InvalidChange if none, or all, are asked for."""
+    wanted = form.wanted()
+    acts.said(wanted)
+    if not isinstance(wanted, Filter):
+        return list(dict.fromkeys(wanted))[:MOST], len(wanted) > MOST
+    jobs = list[str]()
+    for piece in acts.chosen(hands, form.account, msgspec.structs.replace(wanted, state=state)):
+        jobs += [name for name, job in piece.items() if job and job.state == state]
+        if len(jobs) > MOST:
+            return jobs[:MOST], True
+    return jobs, False
+
+
+def _tally(refused: Mapping[str, str]) -> dict[str, int]:
+    return {why: list(refused.values()).count(why) for why in refused.values()}
+
+
+async def _steered(
+    routes: Routes, request: Request, right: str, steer: Callable[[Means, str, str], Replay], *, status: int = 200
+) -> Response:
+    key, name = routes.key(request, right), request.path_params["id"]
+    permit(key, right, name.rpartition("-")[0] or name)  # before it is looked up, so that nobody learns what others have
+    found = await run_in_threadpool(steer, _means(routes), name, key.name)
+    return answers.answer(replay_json(found), status=status)

@@ -1,0 +1,166 @@
+"""The commands that act: each shows first what it would do, acts on `--yes`, counts, and stands in the audit."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from cli_runner import MISSING, TOKEN, Cli, job_of
+
+from ops.simulator import Records, Simulator
+from worker.contract import Relation
+from worker.wiring import Runtime
+
+BUYER = "estate:address:buyer"
+Drain = Callable[[], None]
+
+
+def send(cli: Cli, child: int, *more: str) -> str:
+    return job_of(cli("send", "create", BUYER, "501", str(child), *more))
+
+
+def state(cli: Cli, job: str) -> str:
+    return str(json.loads(cli("jobs", "show", job, "--json").stdout)["state"])
+
+
+def test_a_replay_is_shown_with_what_it_would_send_and_acts_on_yes(cli: Cli, drain: Drain, simulator: Simulator) -> None:
+    job = job_of(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
+    drain()
+    preview = cli("replay", "--failed").stdout
+    assert "1 job with 1 failed relation would go back" in preview
+    assert f"create  {BUYER}  501 → {MISSING}" in preview
+    assert state(cli, job) == "failed"
+    simulator.seed(TOKEN, records=Records())  # somebody mended the CRM
+    assert "1 job of 1 went back" in cli("replay", "--error", "80", "--yes").stdout
+    drain()
+    assert state(cli, job) == "succeeded"
+    assert Relation(BUYER, 501, MISSING) in simulator.relations(TOKEN)
+
+
+def test_a_preview_is_kept_listed_and_run_later_as_it_was_shown(cli: Cli, drain: Drain) -> None:
+    first = send(cli, MISSING)
+    drain()
+    [replay] = json.loads(cli("replay", "--failed", "--json").stdout)["replays"]
+    assert (replay["state"], replay["eligible"], replay["run_at"]) == ("previewed", 1, None)
+    second = send(cli, MISSING, "--event-id", "again")
+    drain()
+    assert replay["id"] in cli("replays", "list").stdout
+    done = json.loads(cli("replays", "run", replay["id"], "--json").stdout)["replays"][0]
+    assert (done["state"], done["back"]) == ("done", 1)
+    assert [state(cli, job) for job in (first, second)] == ["queued", "failed"]
+    assert "went back" in cli("replays", "show", replay["id"]).stdout
+    cli("replays", "show", "acme-000000000000000000", code=3)
+
+
+def test_a_corrected_replay_is_a_new_change_linked_to_the_old(cli: Cli, drain: Drain, simulator: Simulator) -> None:
+    job = send(cli, MISSING)
+    drain()
+    cli("replay", job, "--set", "childid=9002", "--yes")
+    drain()
+    assert Relation(BUYER, 501, 9002) in simulator.relations(TOKEN)
+    assert cli("errors").stdout.strip().endswith("dismissed.")
+    cli("replay", job, "--set", "nonsense", code=2)
+
+
+def test_a_replay_of_what_did_not_fail_fails_and_says_why(cli: Cli) -> None:
+    job = send(cli, 9001)
+    assert "is not failed" in cli("replay", job, "--yes", code=1).stdout
+
+
+def test_a_replay_of_some_is_partly_done(cli: Cli, drain: Drain) -> None:
+    good, bad = send(cli, 9001), send(cli, MISSING)
+    drain()
+    [replay] = json.loads(cli("replay", good, bad, "--yes", "--json", code=4).stdout)["replays"]
+    assert (replay["back"], replay["refused"], list(replay["examples"])) == (1, {"not failed": 1}, [good])
+
+
+@pytest.mark.parametrize("name", ["acme-000000000000000000", "nobody-000000000000000000", "nonsense"])
+@pytest.mark.parametrize("more", [(), ("--yes",)], ids=["preview", "act"])
+def test_a_replay_of_a_job_that_is_not_there_is_not_found(cli: Cli, name: str, more: tuple[str, ...]) -> None:
+    assert f"there is no job {name}" in cli("replay", name, *more, code=3).stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("replay",), ("replay", "acme-1", "--failed"), ("jobs", "cancel", "--yes"), ("jobs", "dismiss", "--yes")]
+)
+def test_an_act_wants_to_know_which_jobs_and_takes_no_empty_filter(cli: Cli, words: list[str]) -> None:
+    cli(*words, code=2)
+
+
+def test_queued_changes_are_cancelled_and_taken_ones_are_not(cli: Cli, drain: Drain, runtime: Runtime) -> None:
+    taken = send(cli, 9001, "--batch", "one")
+    drain()
+    queued = [send(cli, child, "--batch", "one") for child in (1, 2)]
+    preview = cli("jobs", "cancel", "--batch", "one").stdout
+    assert "2 jobs would be cancelled" in preview
+    assert [state(cli, job) for job in queued] == ["queued", "queued"]
+    answer = json.loads(cli("jobs", "cancel", taken, *queued, "--yes", "--json", code=4).stdout)
+    assert (sorted(answer["jobs"]), answer["refused"]) == (sorted(queued), {taken: "succeeded"})
+    assert [state(cli, job) for job in queued] == ["superseded", "superseded"]
+    assert runtime.store.counts("acme")["backlog"] == 0
+    assert "cancelled while it waited" in cli("explain", BUYER, "501", "1").stdout
+
+
+def test_dismissed_failures_are_no_longer_listed_and_the_audit_names_who_did_it(cli: Cli, drain: Drain) -> None:
+    job = send(cli, MISSING)
+    drain()
+    assert "80 " in cli("errors").stdout
+    assert f"1 job would be dismissed: {job}" in cli("jobs", "dismiss", "--error", "80").stdout
+    assert "1 job dismissed." in cli("jobs", "dismiss", "--error", "80", "--yes", "--by", "ada").stdout
+    assert json.loads(cli("errors", "--json").stdout) == {"errors": []}
+    assert state(cli, job) == "failed"
+    [deed] = json.loads(cli("audit", "--json").stdout)["deeds"]
+    assert (deed["by"], deed["act"], deed["count"]) == ("ada", "dismissed", 1)
+    assert "dismissed" in cli("audit").stdout
+
+
+def test_errors_say_how_many_since_when_and_what_to_do(cli: Cli, drain: Drain) -> None:
+    jobs = [send(cli, MISSING, "--event-id", name) for name in "ab"]
+    drain()
+    told = cli("errors").stdout
+    assert "Check in onOffice that the record exists" in told
+    assert "relations replay --account acme --error 80" in told
+    [group] = json.loads(cli("errors", "--json").stdout)["errors"]
+    assert (group["code"], group["class"], group["jobs"], group["relationtype"], group["example"]) == (80, "record", 2, BUYER, jobs[1])
+
+
+def test_requests_are_listed_and_shown_with_each_answer(cli: Cli, drain: Drain) -> None:
+    job_of(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
+    drain()
+    page = json.loads(cli("requests", "list", "--failed", "--json").stdout)
+    assert page["requests"]
+    name = page["requests"][0]["id"]
+    shown = cli("requests", "show", name).stdout
+    assert "rejected 80" in shown
+    assert name in cli("requests", "list").stdout
+    cli("requests", "show", "nothing", code=3)
+
+
+def test_a_person_is_erased_from_everything_that_is_kept(cli: Cli, drain: Drain, runtime: Runtime) -> None:
+    job = job_of(cli("send", "create", BUYER, "501", "9001", "424242"))
+    drain()
+    assert "would be taken out" in cli("erase", "address", "424242").stdout
+    assert "424242" in cli("jobs", "show", job).stdout
+    assert "Taken out" in cli("erase", "address", "424242", "--yes").stdout
+    assert "424242" not in cli("jobs", "show", job).stdout
+    assert "9001" in cli("jobs", "show", job).stdout
+    assert not [key for key in runtime.client.scan_iter("*") if b"424242" in key]
+    assert "there is no module" in cli("erase", "person", "1", code=3).stderr
+
+
+def test_an_account_is_paused_by_somebody_for_a_reason(cli: Cli) -> None:
+    cli("accounts", "pause", "acme", "--why", "moving", "--by", "ada")
+    cli("accounts", "resume", "acme", "--by", "bob")
+    deeds = json.loads(cli("audit", "--json").stdout)["deeds"]
+    assert [(deed["by"], deed["act"]) for deed in deeds] == [("bob", "resumed"), ("ada", "paused")]
+    assert deeds[1]["note"] == "moving"
+
+
+def test_jobs_are_watched_until_all_are_finished(cli: Cli, drain: Drain) -> None:
+    good, bad = send(cli, 9001, "--batch", "b"), send(cli, MISSING, "--batch", "b")
+    cli("jobs", "watch", good, "--timeout", "0.01", code=4)
+    drain()
+    assert "1 job: 0 failed, 0 still open." in cli("jobs", "watch", good).stdout
+    told = cli("jobs", "watch", "--batch", "b", code=1)
+    assert "2 jobs: 1 failed, 0 still open." in told.stdout
+    assert f"{bad}  failed" in told.stderr
+    cli("jobs", "watch", "acme-000000000000000000", code=3)

@@ -1,0 +1,14 @@
+#!lua flags=allow-oom
+-- resume(base; now, deed) → 1 when it was paused, else 0
+-- Invariant: whoever lets an account go on that the brake has stopped grants it a fresh hour, and a look ahead does not stop it again.
+local base, now = KEYS[1], clock(ARGV[1])
+local stopped = pause(base, now)
+redis.call('DEL', base .. ':pause', base .. ':wake')
+if not stopped then return 0 end
+if stopped[1] == 'brake' then
+  redis.call('DEL', base .. ':deletes')
+  redis.call('HSET', base .. ':deletes', 'go', us(now))
+  redis.call('PEXPIRE', base .. ':deletes', 3600000)
+end
+write_deed(base, now, ARGV[2], 1)
+return 1

@@ -1,0 +1,12 @@
+#!lua flags=allow-oom
+-- steer(base; now, replay id, to (running, stopped), deed) → the state it is in, '' when there is no such replay
+-- Invariant: a replay that is done stays done; one that was stopped goes on where it stood.
+local base, now, to = KEYS[1], clock(ARGV[1]), ARGV[3]
+local key = base .. ':replay:' .. ARGV[2]
+local state, run = unpack(redis.call('HMGET', key, 'state', 'run'))
+if not state then return '' end
+if state == 'done' or state == to then return state end
+redis.call('HSET', key, 'state', to)
+if to == 'running' and not run then redis.call('HSET', key, 'run', us(now)) end
+write_deed(base, now, ARGV[4], tonumber(redis.call('HGET', key, 'at')))
+return to
