@@ -155,7 +155,9 @@ class Stack:
             if wakes:
                 app.send_task("relations.flush", [account], countdown=seconds or None, queue="relations.flush")
 
-        return Runtime(self.settings(), wake=wake)
+        made = Runtime(self.settings(), wake=wake)
+        made.say = lambda _event, /, **_: None  # what happens here is told by whoever asked for it
+        return made
 
     def simulate(self, route: str, document: Mapping[str, Any] | None = None, **query: str) -> Any:
         """What the simulator's own endpoint `/_sim/<route>` answers: a GET, or a POST of the document."""

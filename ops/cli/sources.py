@@ -47,7 +47,7 @@ def listing(desk: Desk) -> None:
 
 @sources.command("try")
 @click.argument("name")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @with_desk
 def trying(desk: Desk, name: str, file: Path) -> None:
     """Print the changes that a source's rules make of a payload, or which rule fails where; nothing is sent.
@@ -63,7 +63,10 @@ def trying(desk: Desk, name: str, file: Path) -> None:
     source = desk.settings.sources.get(name)
     if source is None:
         raise NotFound(f'there is no source "{name}"{nearest(name, desk.settings.sources)}')
-    body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    try:
+        body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise NotFound(f"{file} cannot be read: {error.strerror}") from None
     mapped = _mapped(desk, source, body)
     document = {"source": name, "changes": [{"rule": each.path, "change": dict(to_message(each.change))} for each in mapped]}
     desk.answer(document, [f"{count(len(mapped), 'change')}; nothing was sent", *map(_line, mapped)])

@@ -79,7 +79,7 @@ def test_every_example_is_a_command_line_that_parses(path: tuple[str, ...]) -> N
 
 def test_every_command_answers_in_json_but_those_that_only_run_or_only_group() -> None:
     plain = {path for path, command in COMMANDS.items() if "as_json" not in {each.name for each in command.params}}
-    assert plain == {(), ("jobs",), ("accounts",), ("keys",), ("dev",)}
+    assert plain == {(), ("jobs",), ("accounts",), ("keys",), ("dev",), ("replays",), ("requests",), ("sources",)}
 
 
 def test_the_reference_page_is_current() -> None:

@@ -67,9 +67,7 @@ class Store(Protocol):
     def reject(self, account: str, job: str, message: Unreadable) -> Receipt:
         """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
 
-    def accept_rounds(
-        self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
-    ) -> Iterator[Accepted]:
+    def accept_rounds(self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float) -> Iterator[Accepted]:
         """The same for one round after the other, each all or none; the next may be on its way while the one before is written."""
 
     def lease(self, account: str, holder: str) -> Lease | None:
