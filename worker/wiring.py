@@ -41,6 +41,8 @@ BEAT = 10.0  # seconds between two signs of life of a worker
 RENEWAL = 3.0  # seconds between renewals of a lease that lives for ten
 TIDIED = 5  # parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day
 SWEPT = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
+LOOKED = 20  # accounts of which one sweep looks for replays that stand still
+STALLED = 60.0  # seconds after which a replay should have come on: a piece takes less than one
 UNSENT = 10_000  # flush messages that wait for a broker; there is one per account at most, and the sweep finds what is dropped
 PARTING = 3.0  # seconds a process that ends waits for its last messages to leave
 DAY = 86_400.0
@@ -111,6 +113,11 @@ class Runtime:
         self.numbers.sweep(len(due), at=time.time_ns() // 1000)
         self._tidy(self.store.accounts())
         return len(due)
+
+    def stalled(self) -> list[str]:
+        """Replays that a worker is to be handed again, of a few accounts per sweep."""
+        accounts = list(self.settings.accounts)
+        return [each for account in random.sample(accounts, min(len(accounts), LOOKED)) for each in self.acts.stalled(account, STALLED)]
 
     def _held(self, account: str) -> str:
         """The fingerprint of the account's credentials; none while they cannot be read, which is not the others' trouble."""

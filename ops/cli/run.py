@@ -80,7 +80,10 @@ def api(desk: Desk, host: str, port: int) -> None:
     runtime = Runtime(desk.settings, wake=Sender(desk.wake))  # one that says its events as log lines
 
     def hand(replay: str) -> None:
-        desk.celery.send_task("relations.replay", [replay], queue="relations.ops", retry=False)
+        try:
+            desk.celery.send_task("relations.replay", [replay], queue="relations.ops", retry=False)
+        except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
+            runtime.say("wake.failed", account=replay.rpartition("-")[0], error=type(error).__name__)
 
     serve_http(runtime, host=host, port=port, further=operators_table(hand, metrics(runtime)))
 

@@ -26,11 +26,13 @@ from producers.portals.requests import body, permit
 from producers.portals.routes import Routes
 from worker.config import Key
 from worker.contract import Relation, resolve
+from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
 from worker.onoffice.codes import advice
 from worker.ports import Acted, Deed, Filter, Pause, Replay
 
 MOST: Final = 10_000  # jobs that one call acts on; the answer says whether there are more
+ID: Final = "the id of a record, a positive whole number"
 SMALL: Final = 2**20  # bytes of a body
 Asked = TypeVar("Asked", bound=OneAccount)
 Form = TypeVar("Form", Chosen, Replayed, Paused, Erasure)
@@ -40,6 +42,8 @@ async def relation(routes: Routes, request: Request) -> Response:
     """`GET /v1/relations/{type}/{parent}/{child}`."""
     asked = _query(routes, request, "read", OneAccount)
     places = request.path_params
+    if faults := [Fault(side, f"expected {ID}") for side in ("parent", "child") if not 1 <= places[side] <= MAX_ID]:
+        raise Invalid(faults)
     meant = resolve(places["type"])
     parent, child = (places["child"], places["parent"]) if meant.swapped else (places["parent"], places["child"])
     account = routes.runtime.settings.account(asked.account)

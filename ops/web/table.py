@@ -16,6 +16,7 @@ from producers.portals.routes import Routes
 from producers.portals.table import Handler
 from worker.config.values import Right
 
+JSON: Final = "application/json"
 TEXT: Final = Answer(description="The text format, or OpenMetrics.", type=str, kind="text/plain")
 REPLAY: Final = Text(description="The id of a replay; it begins with its account.", example="acme-1m7y8t1vgssvve752b")
 REQUEST: Final = Text(description="The id of a request.", example="1m7y8t1vgssvve752b")
@@ -63,7 +64,7 @@ def _post(
     places: Any = None,
     status: int = 200,
 ) -> tuple[Operation, Handler]:
-    body = Body(schemas={"application/json": _schema(form)}, examples={"application/json": {example: EXAMPLES[example]}}) if form else None
+    body = Body(schemas={JSON: _schema(form)}, examples={JSON: {example: EXAMPLES[example]}}, required=form is not Paused) if form else None
     answer = Answer(description="What was done.", type=dict[str, Any])
     return (
         Operation(

@@ -50,7 +50,8 @@ def application(
     routes.described = described([*TABLE, *further])
     for operation, handler in (*TABLE, *further):
         methods.setdefault(operation.path, {})[operation.method] = _correlated(_answering(partial(handler, routes), runtime.say), name)
-    app.router.routes += [Route(path, _chosen(endpoints), methods=[*endpoints, "OPTIONS"]) for path, endpoints in methods.items()]
+    spelled_out_first = sorted(methods.items(), key=lambda each: "{" in each[0])
+    app.router.routes += [Route(path, _chosen(endpoints), methods=[*endpoints, "OPTIONS"]) for path, endpoints in spelled_out_first]
     return app
 
 

@@ -45,14 +45,16 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """What may be sent, by content type: a schema and examples by name."""
+    """What may be sent, by content type: a schema and examples by name; and whether it must be."""
 
     schemas: Mapping[str, Document]
     examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    required: bool = True
 
     def document(self) -> Document:
         """As OpenAPI says it."""
-        return {"required": True, "content": {kind: _content(shape, self.examples.get(kind, {})) for kind, shape in self.schemas.items()}}
+        content = {kind: _content(shape, self.examples.get(kind, {})) for kind, shape in self.schemas.items()}
+        return {"required": self.required, "content": content}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

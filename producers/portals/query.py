@@ -52,7 +52,9 @@ class Jobs(OneAccount, frozen=True, kw_only=True):
     until: Moment | UnsetType = UNSET
 
     def filter(self) -> Filter:
-        """As the store is asked. The ids of a mirrored type change places, as they do in a change."""
+        """As the store is asked; raises Invalid. The ids of a mirrored type change places, as they do in a change."""
+        if faults := [fault for name in CHECKS if (given := getattr(self, name)) for fault in _unfit(name, given)]:
+            raise Invalid(faults)
         type_, swapped, _ = resolve(self.relationtype) if self.relationtype else Resolved(NO_TYPE)
         parent, child = (self.childid, self.parentid) if swapped else (self.parentid, self.childid)
         return Filter(
@@ -92,22 +94,31 @@ def read(query: Iterable[tuple[str, str]], kind: type[Asked]) -> Asked:
     faults += [Fault(name, "is required") for name, field in known.items() if field.required and name not in given]
     for name, field in known.items():
         try:
-            given |= {name: _value(name, given[name], field.type)} if name in given else {}
-        except (ValueError, NotFound) as error:
+            given |= {name: _value(given[name], field.type)} if name in given else {}
+        except ValueError as error:
             faults.append(Fault(name, str(error)))
+        else:
+            faults += _unfit(name, given[name]) if name in CHECKS and name in given else []
     if faults:
         raise Invalid(faults)
     return kind(**given)
 
 
-def _value(name: str, text: str, kind: Any) -> Any:
+def _unfit(name: str, text: str) -> list[Fault]:
+    try:
+        CHECKS[name](text)
+    except (ValueError, NotFound) as error:
+        return [Fault(name, str(error))]
+    return []
+
+
+def _value(text: str, kind: Any) -> Any:
     try:
         value = msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
         raise ValueError(f"expected {_description(kind)}") from None
     if text.endswith("\n"):  # which `$` in a pattern overlooks
         raise ValueError(f"expected {_description(kind)}")
-    CHECKS.get(name, str)(text)
     return value
 
 

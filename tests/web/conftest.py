@@ -24,6 +24,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, redis_server: embedded.Serve
 def front(house: Front, redis_client: redis.Redis) -> Front:
     """The running interface over an empty Redis."""
     house.woken.clear()
+    house.handed.clear()
     house.said.clear()
     return house
 

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 
 from ops.simulator import Records, Simulator, serve
+from ops.web.metrics import metrics
+from ops.web.table import operators_table
 from producers.portals.http import Server, application
 from worker.config import Settings, load
 from worker.errors import Unavailable
@@ -31,6 +33,7 @@ KEYS = {
     "portal": ("canary-key-portal", ("acme", "beta"), ("send", "read")),
     "acme": ("canary-key-acme", ("acme",), ("send", "read")),
     "viewer": ("canary-key-viewer", ("acme",), ("read",)),
+    "admin": ("canary-key-admin", ("acme",), ("send", "read", "replay", "admin")),
 }
 RULE = """
 [[sources.{0}.rules]]
@@ -125,6 +128,7 @@ class Front:
     def __init__(self, runtime: Runtime, url: str) -> None:
         self.runtime, self.store, self.url = runtime, runtime.store, url
         self.woken: list[str] = []
+        self.handed: list[str] = []  # replays that a worker was to work
         self.said: list[tuple[str, dict[str, object]]] = []
         self._clients: list[httpx.Client] = []
 
@@ -171,7 +175,8 @@ def running(folder: Path, redis_url: str) -> Iterator[Front]:
     with serve(simulator) as crm:
         runtime = Runtime(settings(folder, redis_url, crm.url), wake=wake(lambda: made[0]))
         runtime.say = lambda event, /, **fields: made[0].said.append((event, fields))
-        with Server(application(runtime), port=0) as server:
+        further = operators_table(lambda replay: made[0].handed.append(replay), metrics(runtime))
+        with Server(application(runtime, further=further), port=0) as server:
             made.append(Front(runtime, server.url))
             yield made[0]
             made[0].close()

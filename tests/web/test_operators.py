@@ -1,9 +1,6 @@
 """The operators' endpoints on a real socket: rights and accounts of keys, previews, acts, and the audit."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -11,10 +8,6 @@ import pytest
 from front import MISSING, Front, problem
 from openapi_spec_validator import validate
 
-from ops.web.metrics import metrics
-from ops.web.table import operators_table
-from producers.portals.http import Server, application
-from worker.config import Key
 from worker.contract import from_message
 
 BUYER = "estate:address:buyer"
@@ -22,7 +15,7 @@ CHANGE = {"account": "acme", "action": "create", "relationtype": BUYER, "parenti
 
 
 class Office:
-    """A server with all routes, and a client for each kind of key."""
+    """A client for each kind of key."""
 
     def __init__(self, url: str, handed: list[str]) -> None:
         self.url, self.handed = url, handed
@@ -42,13 +35,8 @@ class Office:
 
 
 @pytest.fixture
-def office(front: Front, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
-    key = Key(name="admin", sha256=sha256(b"canary-key-admin").hexdigest(), accounts=("acme",), can=("send", "read", "replay", "admin"))
-    monkeypatch.setattr(front.runtime, "settings", replace(front.runtime.settings, keys={**front.runtime.settings.keys, "admin": key}))
-    handed: list[str] = []
-    app = application(front.runtime, further=operators_table(handed.append, metrics(front.runtime)))
-    with Server(app, port=0) as server:
-        yield Office(server.url, handed)
+def office(front: Front) -> Office:
+    return Office(front.url, front.handed)
 
 
 def send(front: Front, *children: int, work: bool = True, **more: Any) -> list[str]:

@@ -62,6 +62,19 @@ def test_the_set_is_judged_job_by_job_and_what_would_be_sent_is_shown_before_any
     assert told == [("ada", "replay done", 2), ("ada", "replay started", 0), ("ada", "replay prepared", 2)]
 
 
+def test_a_replay_whose_message_was_lost_is_found_until_it_is_done_or_stopped(front: Front, desk: Means) -> None:
+    send(front, {"childid": MISSING})
+    replay = prepare(desk, "acme", FAILED, by="ada")
+    assert desk.acts.stalled("acme", 0.0) == []  # nobody let it run yet
+    start(desk, replay.id, by="ada")
+    assert desk.acts.stalled("acme", 60.0) == []
+    assert desk.acts.stalled("acme", 0.0) == [replay.id]
+    stop(desk, replay.id, by="ada")
+    assert desk.acts.stalled("acme", 0.0) == []
+    act(desk, replay)
+    assert desk.acts.stalled("acme", 0.0) == []
+
+
 def test_what_newer_changes_decided_is_not_asked_for_again(front: Front, desk: Means) -> None:
     names = ("superseded", "as asked", "contradicts")
     jobs = send(front, *({"childid": MISSING, "parentid": at, "occurred_at": "2026-11-01T00:00:00Z"} for at in (1, 2, 3)))

@@ -159,6 +159,9 @@ class Acts(Protocol):
     def advance(self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: Deed) -> ReplayState | None:
         """Count a piece of the set as worked, once; with the last piece the replay is done. The state it is in then."""
 
+    def stalled(self, account: str, seconds: float) -> Sequence[str]:
+        """The replays that should run and have not come on for so long: their worker died, or nobody was told."""
+
     def unsettled(self, account: str) -> int:
         """Requests that were begun and not settled."""
 

@@ -22,6 +22,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # the scripts, and what each is
     "prepare": ("deed",),
     "steer": ("deed",),
     "advance": ("deed",),
+    "stalled": (),
     "erase": ("inbox", "relation", "failures", "end", "withdraw", "erase"),
     "forget": ("failures",),
 }
@@ -108,6 +109,10 @@ class RedisActs:
         """Count a piece of the set as worked, once."""
         told = start, end, replay.eligible, back, wire.pack(dict(missed)), wire.deed(deed)
         return _state(self._run("advance", replay.account, self._now(), replay.id, *told))
+
+    def stalled(self, account: str, seconds: float) -> list[str]:
+        """The replays that should run and have not come on for so long."""
+        return [name.decode() for name in self._run("stalled", account, self._now(), round(seconds * 1_000_000))]
 
     def unsettled(self, account: str) -> int:
         """Requests that were begun and not settled."""

@@ -28,6 +28,7 @@ Below `{prefix}:{{account}}:` — µs are microseconds UTC of the server's clock
     deeds            zset    their names by time (µs)                                    as `deed`
     replay:<id>      hash    about (JSON), state, made, run, finished, at, back, missed:<reason>     7 days
     replay:<id>:jobs list    its set: a job's id, or JSON of what is sent in its place   7 days
+    running          zset    replays that should run, by when they last came on (µs)     as the replay
     replays          zset    replays by when they were made (µs), the latest 1,000       7 days from the last one
     counts           hash    counters of the account                                     for ever, a fixed set of fields
     batch:<label>    hash    accepted, succeeded, superseded, failed                     as a failed job, from its last one's end

@@ -99,7 +99,7 @@ class MemoryActs:
         if held is None or held.replay.state in ("done", to):
             return held.replay.state if held else None
         run_at = held.replay.run_at or (now if to == "running" else 0)
-        held.replay = replace(held.replay, state=to, run_at=run_at)
+        held.replay, held.moved_at = replace(held.replay, state=to, run_at=run_at), now
         self._held(held.replay.account).tell(deed, held.replay.done, now)
         return to
 
@@ -112,10 +112,17 @@ class MemoryActs:
         if was.done != start or was.state == "done" or (start == end and not through):
             return was.state
         held.replay = replace(was, done=end, back=was.back + back, missed=dict(Counter(was.missed) + Counter(missed)))
+        held.moved_at = now
         if through:
             held.replay = replace(held.replay, state="done", finished_at=now)
             self._held(replay.account).tell(deed, held.replay.back, now)
         return held.replay.state
+
+    def stalled(self, account: str, seconds: float) -> list[str]:
+        """The replays that should run and have not come on for so long."""
+        now, before = self._now(), self._now() - round(seconds * 1_000_000)
+        running = [held for held in self._held(account).replays.values() if held.replay.state == "running" and now < held.ends]
+        return [held.replay.id for held in sorted(running, key=lambda held: (held.moved_at, held.replay.id)) if held.moved_at <= before]
 
     def unsettled(self, account: str) -> int:
         """Requests that were begun and not settled."""

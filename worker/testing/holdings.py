@@ -101,11 +101,12 @@ class Kept(NamedTuple):
 
 @dataclass(slots=True)
 class Replaying:
-    """A replay and its set, and when it is forgotten (µs)."""
+    """A replay and its set, when it is forgotten, and when it last came on (µs)."""
 
     replay: Replay
     entries: tuple[Entry, ...]
     ends: int
+    moved_at: int = 0
 
 
 class Sent(NamedTuple):

@@ -9,7 +9,11 @@ if at ~= ARGV[3] or state == 'done' or (at == ARGV[4] and at ~= ARGV[5]) then re
 redis.call('HSET', key, 'at', ARGV[4])
 redis.call('HINCRBY', key, 'back', ARGV[6])
 for reason, jobs in pairs(cmsgpack.unpack(ARGV[7])) do redis.call('HINCRBY', key, 'missed:' .. reason, jobs) end
-if ARGV[4] ~= ARGV[5] then return state end
+if ARGV[4] ~= ARGV[5] then
+  if state == 'running' then redis.call('ZADD', base .. ':running', 'XX', us(now), ARGV[2]) end
+  return state
+end
+redis.call('ZREM', base .. ':running', ARGV[2])
 redis.call('HSET', key, 'state', 'done', 'finished', us(now))
 write_deed(base, now, ARGV[8], tonumber(redis.call('HGET', key, 'back')))
 return 'done'

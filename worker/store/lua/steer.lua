@@ -8,5 +8,11 @@ if not state then return '' end
 if state == 'done' or state == to then return state end
 redis.call('HSET', key, 'state', to)
 if to == 'running' and not run then redis.call('HSET', key, 'run', us(now)) end
+if to == 'running' then
+  redis.call('ZADD', base .. ':running', us(now), ARGV[2])
+  redis.call('PEXPIRE', base .. ':running', redis.call('PTTL', key))
+else
+  redis.call('ZREM', base .. ':running', ARGV[2])
+end
 write_deed(base, now, ARGV[4], tonumber(redis.call('HGET', key, 'at')))
 return to
