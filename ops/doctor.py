@@ -28,6 +28,7 @@ PROBE: Final = Relation("estate:address:buyer", 1, 1)
 OLDEST: Final = (7, 0)  # scripts begin with `#!lua flags=…`
 DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
 SIGNATURE_LIFE: Final = 120.0
+LATE: Final = 30.0  # seconds without a sweep, of which there is one every two
 IDLE: Final = 60.0  # seconds after which a waiting change should have been looked at, window and sweep included
 PATIENCE: Final = 2  # seconds for workers to answer
 
@@ -42,7 +43,7 @@ class Finding(NamedTuple):
 
 
 def examine(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Iterator[Finding]:
-    """Every finding, as it is made: settings, Redis, clock, broker, workers, then account by account."""
+    """Every finding, as it is made: settings, Redis, clock, broker, workers, sweep, then account by account."""
     yield from settings(runtime.settings)
     try:
         yield from redis(runtime)
@@ -52,10 +53,14 @@ def examine(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Iterator
         yield Finding("redis", "fail", f"{where} does not answer: {error}", "Start it, or set RELATIONS_REDIS_URL to one that runs.")
         reachable = False
     yield from broker(celery, shown=str(shielded(runtime.settings.broker_url)))
-    for account in runtime.settings.accounts.values() if reachable else ():
+    if not reachable:
+        return
+    yield sweep(runtime.numbers.sweeps().at / 1e6, now=time.time())
+    for account in runtime.settings.accounts.values():
         yield lane(runtime, account, now=time.time())
         if api:
             yield credentials(runtime, account)
+        yield from rights(runtime, account)
 
 
 def settings(found: Settings) -> Iterator[Finding]:
@@ -164,6 +169,14 @@ def workers(queues: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
     return Finding("workers", "ok", f"{len(queues)} answer: {', '.join(sorted(queues))}")
 
 
+def sweep(last: float, *, now: float) -> Finding:
+    """Whether beat's sweep, which repairs lost wake-ups, is made; `last` in seconds since 1970, 0 for never."""
+    if last and now - last <= LATE:
+        return Finding("sweep", "ok", f"the last was {max(now - last, 0.0):.0f} s ago")
+    text = f"the last was {now - last:,.0f} s ago" if last else "there never was one"
+    return Finding("sweep", "fail", f"{text}: lost wake-ups are not repaired", "Start beat: celery -A worker.app beat")
+
+
 # --- accounts
 
 
@@ -177,7 +190,7 @@ def lane(runtime: Runtime, account: Account, *, now: float) -> Finding:
         return Finding(what, "warn", "only observes: nothing but reads is sent", 'Set mode = "write" when the plans are right.')
     waiting = store.counts(account.name)["backlog"]
     if not waiting:
-        return Finding(what, "ok", "nothing waits in the inbox, so beat's sweep has nothing to show")
+        return Finding(what, "ok", "nothing waits in the inbox")
     newest = runtime.questions.find(account.name, Filter(state="queued"), limit=1).jobs
     age = now - newest[0].accepted_at / 1e6 if newest else 0.0
     if age > IDLE:
@@ -213,3 +226,11 @@ def _answered(what: str, outcome: Outcome, seconds: float, url: str) -> Finding:
     if outcome.error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
         return Finding(what, "fail", f"refused: {said}", advice(outcome.code))
     return Finding(what, "warn", f"accepted, but the read was refused: {said}", advice(outcome.code))
+
+
+def rights(runtime: Runtime, account: Account) -> Iterator[Finding]:
+    """What the API refused for want of a right. Only a write can tell, so this is what the failures that wait for a decision say."""
+    for each in runtime.questions.failures(account.name):
+        if each.error == ErrorClass.RIGHTS:
+            text = f"{each.code} {describe(each.code)}: {each.jobs:,} failed of {each.type}"
+            yield Finding(f"rights {account.name}", "warn", text, f"{advice(each.code)} Then replay them.")

@@ -120,7 +120,7 @@ def simulator(desk: Desk, host: str, port: int, accounts: Sequence[str], switche
 @click.option("--no-api", is_flag=True, help="Do not call the API.")
 @with_desk
 def examine(desk: Desk, no_api: bool) -> None:
-    """Look at settings, Redis, clock, broker, workers and credentials; each line says what to do. Fails when any fails.
+    """Look at settings, Redis, clock, broker, workers, the sweep, credentials and rights; each line says what to do. Fails when any fails.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ import pytest
 from cli_runner import SECRET, TOKEN, Cli, environ, runner, settings_file
 
 from ops import doctor
-from ops.simulator import Fault, FaultPlan, Simulator, serve
+from ops.simulator import Fault, FaultPlan, Records, Simulator, serve
 from worker.wiring import Runtime, settings_of
 
 BUYER = "estate:address:buyer"
@@ -63,6 +63,29 @@ def test_workers_must_listen_to_every_queue() -> None:
     assert doctor.workers({}, wanted).level == "fail"
 
 
+@pytest.mark.parametrize(("last", "level"), [(0.0, "fail"), (100.0, "fail"), (199.0, "ok"), (200.5, "ok")])
+def test_sweeps_must_go_on(last: float, level: str) -> None:
+    assert doctor.sweep(last, now=200.0).level == level
+
+
+def test_a_sweep_is_seen_by_the_doctor(cli: Cli, runtime: Runtime) -> None:
+    runtime.sweep()
+    assert "ok    sweep: the last was " in cli("doctor", "--no-api", code=1).stdout
+
+
+def test_what_failed_for_want_of_a_right_is_told_with_what_to_do(tmp_path: Path, redis_url: str) -> None:
+    records = Records(no_write=frozenset({("address", 9)}))
+    with serve(Simulator({TOKEN: SECRET}, records=records)) as api:
+        env = environ(settings_file(tmp_path, api.url, "acme"), redis_url)
+        runner(env)("send", "create", BUYER, "1", "9")
+        runtime = Runtime(settings_of(env, tmp_path), wake=lambda *_: None)
+        runtime.flush("acme")
+    [finding] = doctor.rights(runtime, runtime.settings.account("acme"))
+    assert (finding.what, finding.level) == ("rights acme", "warn")
+    assert f"1 failed of {BUYER}" in finding.text
+    assert "right" in finding.todo
+
+
 def test_without_a_worker_the_doctor_fails_and_says_how_to_start_one(cli: Cli) -> None:
     findings = json.loads(cli("doctor", "--json", code=1).stdout)["findings"]
     levels = {each["what"]: each["level"] for each in findings}
@@ -74,6 +97,7 @@ def test_without_a_worker_the_doctor_fails_and_says_how_to_start_one(cli: Cli) -
         "clock": "ok",
         "broker": "ok",
         "workers": "fail",
+        "sweep": "fail",
         "account acme": "ok",
         "credentials acme": "ok",
     }

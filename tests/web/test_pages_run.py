@@ -25,7 +25,7 @@ BLOCKS = [
 @pytest.mark.parametrize("block", BLOCKS)
 def test_a_command_of_a_page_does_what_it_says(front: Front, tmp_path: Path, block: str) -> None:
     (tmp_path / "changes.ndjson").write_text(json.dumps(LINE) + "\n", "utf-8")
-    environ = {**os.environ, "URL": front.url, "KEY": KEYS["portal"][0]}
+    environ = {**os.environ, "URL": front.url, "KEY": KEYS["portal"][0], "ADMIN": KEYS["admin"][0]}
     run = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=environ, capture_output=True, timeout=60)
     assert run.returncode == 0, run.stderr
-    assert "jobs" in json.loads(run.stdout)
+    assert {"jobs", "eligible"} & json.loads(run.stdout).keys()
