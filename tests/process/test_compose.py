@@ -1,0 +1,138 @@
+"""`docker-compose.yml` is a Compose file, and each service's command does what its health check looks for, run outside of containers."""
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+from ruamel.yaml import YAML
+
+from ops.embedded import find_binary
+from ops.processes import Process, free_port
+from worker.app import QUEUES
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "docker-compose.yml"
+BIN = Path(sys.executable).parent
+GRACE = 60.0  # seconds; what the file grants at most
+
+
+def services() -> dict[str, Any]:
+    """The services, with the variables that have defaults and the escaped ones put in."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", FILE.read_text("utf-8"))
+    found: dict[str, Any] = YAML(typ="safe").load(text)["services"]
+    return found
+
+
+SERVICES = services()
+
+
+class Host:
+    """A machine on which the services run as they are told to; ports and `/tmp` are its own."""
+
+    def __init__(self, folder: Path, running: ExitStack) -> None:
+        self.folder, self.running = folder, running
+        self.ports = {"6379": free_port(), "8080": free_port(), "8090": free_port()}
+        self.env = {
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "HOSTNAME": socket.gethostname(),
+            "RELATIONS_CONFIG": str(folder / "relations.toml"),
+            "RELATIONS_REDIS_URL": f"redis://127.0.0.1:{self.ports['6379']}/0",
+            "RELATIONS_API_URL": f"http://127.0.0.1:{self.ports['8090']}/api/stable/api.php",
+        }
+        for name, length in (("acme_token", 32), ("acme_secret", 64)):
+            (folder / name).write_text("x" * length)
+        sample = (ROOT / "ops/docker/relations.toml").read_text("utf-8").replace('"observe"', '"write"')
+        (folder / "relations.toml").write_text(sample.replace("/run/secrets", str(folder)))
+
+    def here(self, text: str) -> str:
+        """A command as it is on this host."""
+        for port, own in self.ports.items():
+            text = text.replace(port, str(own))
+        return text.replace("/tmp/", f"{self.folder}/").replace("$$", "$")
+
+    def start(self, name: str) -> Process:
+        """Run the service's command."""
+        words = shlex.split(self.here(SERVICES[name]["command"]))
+        if name == "redis":
+            words = [find_binary(), *words[1:], "--port", str(self.ports["6379"]), "--dir", str(self.folder)]
+        elif name == "api":
+            words += ["--port", str(self.ports["8080"])]
+        words[0] = str(BIN / words[0]) if (BIN / words[0]).exists() else words[0]
+        return self.running.enter_context(Process(words, log=self.folder / f"{name}.log", env=self.env, cwd=self.folder))
+
+    def is_healthy(self, name: str) -> bool:
+        """What the service's health check says."""
+        kind, *words = SERVICES[name]["healthcheck"]["test"]
+        told = [self.here(word) for word in words]
+        told = ["sh", "-c", told[0]] if kind == "CMD-SHELL" else [str(BIN / told[0]), *told[1:]]
+        return subprocess.run(told, env={**os.environ, **self.env}, cwd=self.folder, capture_output=True, timeout=30).returncode == 0
+
+    def relations(self, *words: str) -> str:
+        """What a command of ours prints."""
+        command = [str(BIN / "relations"), *words]
+        run = subprocess.run(command, env={**os.environ, **self.env}, cwd=self.folder, capture_output=True, text=True, timeout=60)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    with ExitStack() as running:
+        yield Host(tmp_path, running)
+
+
+def test_the_file_is_as_the_compose_specification_wants_it() -> None:
+    check = [str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(FILE)]
+    said = subprocess.run(check, capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_every_part_of_ours_runs_without_rights_on_a_file_system_that_it_cannot_write() -> None:
+    ours = {name: service for name, service in SERVICES.items() if service["image"] == "onoffice-relations"}
+    assert set(ours) == {"worker", "beat", "api", "simulator"}
+    for service in ours.values():
+        assert (service["read_only"], service["cap_drop"], service["restart"]) == (True, ["ALL"], "unless-stopped")
+    assert re.search(r"^USER 10001:10001$", (ROOT / "ops/docker/Dockerfile").read_text("utf-8"), re.MULTILINE)
+
+
+def test_what_is_mounted_is_there() -> None:
+    for service in SERVICES.values():
+        for mount in (each for each in service.get("volumes", ()) if each.startswith("./")):
+            assert (ROOT / mount.partition(":")[0]).exists(), mount
+
+
+def test_the_commands_of_all_services_make_a_system_that_works_and_ends_in_peace(host: Host) -> None:
+    redis = host.start("redis")
+    client = Redis.from_url(host.env["RELATIONS_REDIS_URL"])
+    redis.wait_until(lambda: _answers(client))
+    policy = {**client.config_get("maxmemory*"), **client.config_get("append*")}
+    assert (policy["maxmemory-policy"], policy["appendonly"], policy["appendfsync"]) == ("noeviction", "yes", "everysec")
+    parts = {name: host.start(name) for name in ("simulator", "worker", "beat", "api")}
+    for name in ("simulator", "api", "worker"):
+        parts[name].wait_until(lambda name=name: host.is_healthy(name), seconds=40)
+    job = host.relations("send", "create", "estate:address:buyer", "501", "9001").split()[0]
+    host.relations("jobs", "watch", job, "--timeout", "30")
+    assert "fail" not in host.relations("doctor")
+    ended = {name: part.stop(seconds=GRACE) for name, part in reversed(parts.items())}
+    assert ended == {**dict.fromkeys(parts, 0), "simulator": -signal.SIGTERM}  # which keeps nothing
+
+
+def test_the_worker_listens_to_every_queue() -> None:
+    assert set(QUEUES) == set(SERVICES["worker"]["command"].split(" -Q ")[1].split()[0].split(","))
+
+
+def _answers(client: Redis) -> bool:
+    with suppress(RedisError):
+        return bool(client.ping())
+    return False
