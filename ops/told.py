@@ -37,7 +37,12 @@ def said(failure: Failure) -> str:
 
 def todo(failure: Failure) -> str:
     """What to do about it."""
-    return advice(failure.code) if failure.code else WITHOUT_CODE.get(failure.error, "Replay it when its cause is gone.")
+    return todo_of(failure.code, failure.error)
+
+
+def todo_of(code: int, error: str) -> str:
+    """What to do about a code, or without one about a class of errors."""
+    return advice(code) if code else WITHOUT_CODE.get(error, "Replay it when its cause is gone.")
 
 
 def request_json(request: RequestRecord) -> dict[str, Any]:
@@ -78,12 +83,15 @@ def deed_json(deed: Deed) -> dict[str, Any]:
 
 def account_json(runtime: Runtime, account: Account, zone: tzinfo) -> dict[str, Any]:
     """An account as it stands: what waits, what ended, why it is stopped, and its pace; times in this zone."""
-    counts, paused = runtime.store.counts(account.name), runtime.store.paused(account.name)
-    numbers = {name: counts.get(name, 0) for name in ("backlog", "open", "failed", "succeeded", "superseded", "accepted")}
+    standing, paused = runtime.numbers.standings([account.name])[account.name], runtime.store.paused(account.name)
     return {
         "account": account.name,
         "mode": account.mode,
-        **numbers,
+        "backlog": standing.backlog,
+        "oldest": instant(standing.oldest, zone) if standing.oldest else None,
+        "open": standing.open,
+        "unresolved": standing.unresolved,
+        **{name: standing.counts.get(name, 0) for name in ("failed", "succeeded", "superseded", "accepted")},
         "paused": _pause(paused, zone),
         "pace": _pace(runtime, account.name, zone),
     }

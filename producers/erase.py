@@ -11,7 +11,7 @@ from typing import Final
 
 from producers.means import Means
 from worker.errors import Unavailable
-from worker.ports import ERASED, Deed, Lease, Subject, subject
+from worker.ports import ERASED, UNROUTED, Deed, Lease, Subject, subject
 
 PATIENCE: Final = 30.0  # seconds the account is waited for
 PAUSE: Final = 0.2  # seconds between two looks at it
@@ -23,8 +23,16 @@ def erase(means: Means, account: str, module: str, number: int, *, by: str) -> M
 
     Raises NotFound for an unknown module, and Unavailable while the account is at work, or a request of it has no answer yet.
     """
-    who, name, counts = subject(module, number), means.name(), Counter[str]()
-    lease = _lease(means, account, name)
+    who, name = subject(module, number), means.name()
+    counts = _erase(means, account, who, name)
+    if account != UNROUTED and UNROUTED in means.store.accounts():  # messages that name no account may be about it
+        counts += _erase(means, UNROUTED, who, name)
+    means.acts.tell(account, Deed(name, by, "erased", f"{module} {fingerprint(who, name)}", count=counts.total()))
+    return counts
+
+
+def _erase(means: Means, account: str, who: Subject, name: str) -> Counter[str]:
+    lease, counts = _lease(means, account, name), Counter[str]()
     try:
         if means.acts.unsettled(account):
             raise Unavailable(f"account {account} has a request without an answer; try again in a few minutes", retry_after=180.0)
@@ -33,7 +41,6 @@ def erase(means: Means, account: str, module: str, number: int, *, by: str) -> M
         counts.update(_go_through(means.acts.scrub, lease, who))
     finally:
         lease.release()
-    means.acts.tell(account, Deed(name, by, "erased", f"{module} {fingerprint(who, name)}", count=counts.total()))
     return counts
 
 

@@ -18,7 +18,7 @@ from producers.means import Means, Reread
 from worker.contract import Change, Relation, to_message
 from worker.errors import Fault, InvalidChange, NotFound
 from worker.intake import rerun
-from worker.ports import ERASED, Deed, Entry, Filter, JobRecord, Record, Replay, ReplayState, Taken
+from worker.ports import Deed, Entry, Filter, JobRecord, Record, Replay, ReplayState, Taken
 
 EXAMPLES: Final = 100  # refused jobs that are named
 LISTED: Final = 200  # actions that are shown
@@ -29,6 +29,8 @@ WHY: Final[Mapping[str, str]] = {
     "gone": "is not kept any more",
     "foreign": "is no job of this account",
     "not failed": "is not failed (any more)",
+    "dismissed": "was dismissed, or sent anew, since",
+    "replaced": "was sent anew before, as",
     "erased": "was about a record that was erased",
     "superseded": "a newer change has been confirmed since",
     "contradicts": "a newer change is open and would be contradicted",
@@ -121,19 +123,18 @@ class _Search:
     entries: list[Entry] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
-    tally: Counter[str] = field(default_factory=Counter)
-    listed: list[dict[str, Any]] = field(default_factory=list)
+    going: dict[str, list[Taken]] = field(default_factory=dict)
     relations: int = 0
     more: bool = False
 
     def look_at(self, piece: Mapping[str, JobRecord | None]) -> None:
         """Judge a piece of what was asked for, and rehearse what of it would go."""
-        unfit = {name: _unfit(self.account, name, job) for name, job in piece.items()}
+        unfit = {name: _unfit(self.account, name, job, anew=self.anew) for name, job in piece.items()}
         for name, reason in unfit.items():
-            self.refuse(name, reason)
+            self.refuse(name, reason, _sent_as(piece[name]) if reason == "replaced" else "")
         candidates = [job for name, job in piece.items() if job and not unfit[name]]
         plain = [job for job in candidates if not _is_unreadable(job)]
-        sent = {job.id: self.sent_anew(job) for job in candidates if self.forced or self.correction or job not in plain}
+        sent = {job.id: self.sent_anew(job) for job in candidates if self.anew or job not in plain}
         known = self.means.questions.records(self.account, [each for job in plain for each in job.failed])
         back = self.fitting([job for job in plain if job.id not in sent], known)
         self.entries += [Entry(job.id) for job in back]
@@ -141,19 +142,32 @@ class _Search:
         self.relations += sum(len(job.failed) for job in back) + sum(len(each.relations) for changes in sent.values() for each in changes)
         self.rehearse(back, [each for changes in sent.values() for each in changes])
 
+    @property
+    def anew(self) -> bool:
+        """Whether everything is sent anew, as another change."""
+        return self.forced or bool(self.correction)
+
     def sent_anew(self, job: JobRecord) -> Sequence[Change]:
         """The changes that would stand in the job's place; none if there is no making them."""
         try:
-            if not _is_unreadable(job):
-                return [anew(job, self.correction, self.means.intake.doors, forced=self.forced)]
-            kept = self.means.acts.payload(job.id)
-            changes = self.read(job, kept.body, self.correction) if kept else ()
-        except InvalidChange as error:
+            changes = self.made_of(job)
+            for account in {change.account for change in changes}:
+                self.means.intake.doors(account)
+        except (InvalidChange, NotFound) as error:
             self.refuse(job.id, "invalid" if job.type else "unreadable", f": {error}")
             return ()
-        if not changes:
-            self.refuse(job.id, "unreadable")
+        before = self.means.questions.jobs(job.replayed_by) if changes and job.replayed_by else {}
+        if {change.event_id for change in changes} <= {each.event_id for each in before.values()}:
+            self.refuse(job.id, "replaced" if changes else "unreadable", _sent_as(job) if changes else "")
+            return ()
         return changes
+
+    def made_of(self, job: JobRecord) -> Sequence[Change]:
+        """The same, or InvalidChange."""
+        if not _is_unreadable(job):
+            return [anew(job, self.correction, self.means.intake.doors, forced=self.forced)]
+        kept = self.means.acts.payload(job.id)
+        return self.read(job, kept.body, self.correction) if kept else ()
 
     def fitting(self, jobs: Sequence[JobRecord], known: Mapping[Relation, Record]) -> list[JobRecord]:
         """Those of which something would be sent, by what is open and known of their relations."""
@@ -174,23 +188,27 @@ class _Search:
         return good
 
     def rehearse(self, back: Sequence[JobRecord], sent: Sequence[Change]) -> None:
-        """Count and list what would be sent for a piece, as long as that is not too much."""
+        """Remember what is to be rehearsed, as long as that is not too much."""
         if self.relations > PLANNED:
             return
-        jobs = {self.account: [_taken(job) for job in back]}
-        for at, change in enumerate(sent):
-            jobs.setdefault(change.account, []).append(_as_taken(change, at))
-        for account, taken in jobs.items():
-            known = self.means.questions.records(account, [relation for each in taken for relation in each.relations])
-            told = self.means.rehearse(account, taken, known) if taken else None
-            actions = [action for request in (told.requests if told else ()) for action in request.actions]
-            self.tally.update({"requests": len(told.requests) if told else 0, "actions": len(actions)})
-            self.tally.update(f"{action.kind}s" if action.kind != "modify" else "modifies" for action in actions)
-            self.listed += [_shown(action) for action in actions[: LISTED - len(self.listed)]]
+        self.going.setdefault(self.account, []).extend(map(_taken, back))
+        for at, change in enumerate(sent, start=len(self.entries)):
+            self.going.setdefault(change.account, []).append(_as_taken(change, at))
+
+    def rehearsed(self) -> Mapping[str, Any]:
+        """What would be sent: counts, and the first of the actions."""
+        tally, listed = Counter[str](requests=0, actions=0), list[dict[str, Any]]()
+        for account, jobs in self.going.items():
+            known = self.means.questions.records(account, dict.fromkeys(relation for job in jobs for relation in job.relations))
+            requests = self.means.rehearse(account, jobs, known).requests if jobs else ()
+            actions = [action for request in requests for action in request.actions]
+            tally.update({"requests": len(requests), "actions": len(actions)})
+            tally.update(f"{action.kind}s" if action.kind != "modify" else "modifies" for action in actions)
+            listed += [_shown(action) for action in actions[: LISTED - len(listed)]]
+        return {**tally, "listed": listed, "whole": self.relations <= PLANNED}
 
     def replay(self, name: str, *, by: str, what: str, paused: str) -> Replay:
         """It all, as it is kept."""
-        plan = {**self.tally, "listed": self.listed, "whole": self.relations <= PLANNED}
         return Replay(
             id=name,
             account=self.account,
@@ -204,7 +222,7 @@ class _Search:
             examples=self.examples,
             paused=paused,
             more=self.more,
-            plan=plan,
+            plan=self.rehearsed(),
         )
 
     def refuse(self, job: str, reason: str, detail: str = "") -> None:
@@ -214,15 +232,23 @@ class _Search:
             self.examples[job] = WHY[reason] + detail
 
 
-def _unfit(account: str, name: str, job: JobRecord | None) -> str:
-    """Why a job cannot be replayed, whatever is known of its relations."""
+def _unfit(account: str, name: str, job: JobRecord | None, *, anew: bool) -> str:
+    """Why a job cannot be replayed (or sent anew), whatever is known of its relations."""
     if name.rpartition("-")[0] != account:
         return "foreign"
     if job is None:
         return "gone"
-    if job.by == ERASED and not job.parents:
+    if job.state != "failed":
+        return "not failed"
+    if _is_unreadable(job):
+        return ""
+    if not job.failed:
         return "erased"
-    return "" if job.state == "failed" else "not failed"
+    return "replaced" if job.replayed_by and not anew else ""
+
+
+def _sent_as(job: JobRecord | None) -> str:
+    return f" {', '.join(job.replayed_by)}" if job else ""
 
 
 def _is_unreadable(job: JobRecord) -> bool:

@@ -12,7 +12,22 @@ from worker.config.secret import redact
 from worker.contract import Change, Order, Override, check, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.planner.guard import goes_first, guard
-from worker.ports import UNROUTED, Accepted, Acts, Deed, Entry, Events, Receipt, Refused, Replay, Store, Submission, Unreadable
+from worker.ports import (
+    FOREVER,
+    UNROUTED,
+    Accepted,
+    Acts,
+    Deed,
+    Entry,
+    Events,
+    JobRecord,
+    Receipt,
+    Refused,
+    Replay,
+    Store,
+    Submission,
+    Unreadable,
+)
 
 LOGGED = 100  # faults of one message that are logged
 PIECE = 500  # jobs of a replay that are worked at once
@@ -112,10 +127,13 @@ class Intake:
         self.say("message.rejected", account=account, job=receipt.job, source=message.source, faults=list(faults[:LOGGED]))
         return receipt
 
-    def replay(self, account: str, jobs: Iterable[str], *, mark: str = "") -> list[str]:
-        """The failed jobs whose failed relations went back to the inbox; what went under this mark before is named, not put back again."""
+    def replay(self, account: str, jobs: Iterable[str], *, mark: str = "", since: int = FOREVER) -> list[str]:
+        """The failed jobs whose failed relations went back to the inbox; what went under this mark before is named, not put back again.
+
+        What was dismissed after `since` (µs) does not go back.
+        """
         door = self.doors(account)
-        back, wake = self.store.replay(account, list(jobs), mark=mark)
+        back, wake = self.store.replay(account, list(jobs), mark=mark, since=since)
         if wake:
             self._wake(account, door.window)
         return back
@@ -199,7 +217,7 @@ def rerun(intake: Intake, acts: Acts, replay_id: str) -> Replay | None:
         back = _put_back(intake, replay, entries, missed) + _send_anew(intake, acts, replay, entries, missed)
         end = replay.done + len(entries) if entries else replay.eligible
         missed.update({} if entries or end == replay.done else {"forgotten": end - replay.done})
-        deed = Deed(intake.name(), replay.by, "replay done", replay.what)
+        deed = Deed(intake.name(), replay.by, "replay done", replay.what, replay.id)
         acts.advance(replay, replay.done, end, back=back, missed=missed, deed=deed)
     if replay:
         numbers = {"eligible": replay.eligible, "done": replay.done, "back": replay.back, "missed": dict(replay.missed)}
@@ -210,23 +228,36 @@ def rerun(intake: Intake, acts: Acts, replay_id: str) -> Replay | None:
 def _put_back(intake: Intake, replay: Replay, entries: Sequence[Entry], missed: Counter[str]) -> int:
     """How many went back into the inbox as they were."""
     jobs = [entry.job for entry in entries if not entry.changes]
-    back = len(intake.replay(replay.account, jobs, mark=replay.id)) if jobs else 0
-    missed.update({"not failed": len(jobs) - back} if back < len(jobs) else {})
-    return back
+    back = intake.replay(replay.account, jobs, mark=replay.id, since=replay.made_at) if jobs else []
+    missed.update(_unfit(intake.store.job(job), replay) or "not failed" for job in set(jobs) - set(back))
+    return len(back)
 
 
 def _send_anew(intake: Intake, acts: Acts, replay: Replay, entries: Sequence[Entry], missed: Counter[str]) -> int:
     """How many were sent anew as other changes, which then stand in their place; those that failed on are as before."""
-    anew = [entry for entry in entries if entry.changes]
+    unfit = {entry.job: _unfit(intake.store.job(entry.job), replay) for entry in entries if entry.changes}
+    missed.update(filter(None, unfit.values()))
+    anew = [entry for entry in entries if entry.changes and not unfit[entry.job]]
     results = iter(intake.accept_good([from_message(change).change for entry in anew for change in entry.changes]))
     back = 0
     for entry in anew:
         jobs = [result.job for _ in entry.changes if isinstance(result := next(results), Receipt)]
         if jobs:
-            acts.replace(entry.job, jobs, by=replay.by)
+            acts.replace(entry.job, jobs, by=replay.by, mark=replay.id)
         back += bool(jobs)
         missed.update([] if jobs else ["refused"])
     return back
+
+
+def _unfit(job: JobRecord | None, replay: Replay) -> str:
+    """Why a job of the set is not worked any more: what people did to it since it was shown counts."""
+    if job is None:
+        return "gone"
+    if job.replay == replay.id:  # a worker died over it
+        return ""
+    if job.state != "failed":
+        return "not failed"
+    return "dismissed" if job.dismissed and job.dismissed.at > replay.made_at else ""
 
 
 def _judged(part: Part, places: Sequence[int]) -> Mapping[int, Receipt | tuple[Fault, ...]]:

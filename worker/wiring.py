@@ -91,9 +91,12 @@ class Runtime:
         return flushed
 
     def rehearse(self, account: str, jobs: Sequence[Taken], known: Mapping[Relation, Record]) -> Rehearsed:
-        """What a flush of these jobs would send, if the API took all of it."""
-        lane = self.lane(self.settings.account(account))
-        return rehearse(wishes_of(jobs), known, limits=lane.limits, order=lane.order, upsert=lane.patience.upsert)
+        """What flushes of these jobs would send, if the API took all of it."""
+        lane, told = self.lane(self.settings.account(account)), Rehearsed()
+        for start in range(0, len(jobs), lane.max_batch):
+            wishes = wishes_of(jobs[start : start + lane.max_batch])
+            told += rehearse(wishes, known, limits=lane.limits, order=lane.order, upsert=lane.patience.upsert)
+        return told
 
     def withdraw(self, account: str, relations: Sequence[Relation], records: Mapping[Relation, Record], *, by: str) -> Writes:
         """What ends these open relations; of the others among the records it forgets which star they were split from."""

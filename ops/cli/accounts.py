@@ -37,17 +37,17 @@ def accounts() -> None:
 @accounts.command("list")
 @with_desk
 def listing(desk: Desk) -> None:
-    """List the accounts of the settings: what waits, what failed, and which are stopped and why.
+    """List the accounts of the settings: what waits and since when, the failures nobody has decided on, and which are stopped and why.
 
     \b
     Examples:
       relations accounts list
     """
     states = [account_json(desk.runtime, account, desk.zone) for account in desk.settings.accounts.values()]
-    heads = ("ACCOUNT", "MODE", "INBOX", "OPEN", "FAILED JOBS", "STATE")
+    heads = ("ACCOUNT", "MODE", "INBOX", "OLDEST", "OPEN", "FAILED", "STATE")
 
     def lines() -> None:
-        rows = [(*(each[name] for name in ("account", "mode", "backlog", "open", "failed")), _words(each)) for each in states]
+        rows = [(*(each[name] for name in ("account", "mode", "backlog", "oldest", "open", "unresolved")), _words(each)) for each in states]
         show.table(heads, rows)
 
     desk.answer({"accounts": states}, lines)

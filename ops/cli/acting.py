@@ -31,7 +31,7 @@ def wanted_of(desk: Desk, names: Sequence[str], wanted: Filter, account: str | N
     if bool(names) == (not is_empty(wanted)):
         raise click.UsageError("Name jobs, or say which by --state, --error, --batch and the like; --help lists them.")
     if not names:
-        return {desk.account(account).name: wanted}
+        return {desk.lane(account): wanted}
     found: dict[str, list[str]] = {}
     for name in names:
         owner = name.rpartition("-")[0]

@@ -24,7 +24,7 @@ def audit(desk: Desk, account: str | None, limit: int, cursor: str) -> None:
     Examples:
       relations audit --account acme
     """
-    page = hands(desk).acts.deeds(desk.account(account).name, limit=limit, cursor=cursor)
+    page = hands(desk).acts.deeds(desk.lane(account), limit=limit, cursor=cursor)
 
     def lines() -> None:
         rows = [(instant(each.at, desk.zone), each.by, each.act, f"{each.count:,}", each.what, each.note) for each in page.deeds]
@@ -52,7 +52,7 @@ def erase(desk: Desk, module: str, number: int, account: str | None, yes: bool, 
       relations erase address 9001 --account acme
       relations erase address 9001 --account acme --yes
     """
-    name = desk.account(account).name
+    name = desk.lane(account)
     subject(module, number)
     if not yes:
         text = f"{module} {number} would be taken out of everything kept of account {name}; open changes that name it would end. Add --yes."

@@ -82,6 +82,10 @@ class Desk:
         there = f"the settings have {len(known)}: {', '.join(known)}" if known else "the settings have none"
         raise click.UsageError(f"Say which account with --account ({there}).")
 
+    def lane(self, name: str | None) -> str:
+        """The account's name; also of the lane for messages that name none."""
+        return self.settings.lane(name) if name else self.account(None).name
+
     def accounts(self, name: str | None) -> Iterable[Account]:
         """The account of that name, or all."""
         return [self.settings.account(name)] if name else list(self.settings.accounts.values())

@@ -8,7 +8,7 @@ from ops.cli import show
 from ops.cli.desk import Desk, account_option, with_desk
 from ops.explain.words import count, instant
 from ops.told import failure_json, said, todo
-from worker.ports import Failure
+from worker.ports import UNROUTED, Failure
 
 
 @click.command("errors")
@@ -22,7 +22,8 @@ def errors(desk: Desk, account: str | None) -> None:
       relations errors
       relations errors --account acme --json
     """
-    found = [(each.name, failure) for each in desk.accounts(account) for failure in desk.runtime.questions.failures(each.name)]
+    lanes = [desk.lane(account)] if account else [*desk.settings.accounts, UNROUTED]
+    found = [(each, failure) for each in lanes for failure in desk.runtime.questions.failures(each)]
 
     def lines() -> None:
         heads = ("ACCOUNT", "JOBS", "ERROR", "TYPE", "FIRST", "LAST", "EXAMPLE")
@@ -47,6 +48,7 @@ def _todo(found: list[tuple[str, Failure]]) -> Iterator[str]:
         yield f"{failure.code or failure.error}: {said(failure)}. {todo(failure)}" if failure.code else f"{failure.error}: {todo(failure)}"
     account, failure = found[0]
     which = failure.code or failure.error
-    yield f"Look at them: relations jobs list --account {account} --error {which}; replay {count(failure.jobs, 'job')}: " + (
+    jobs = sum(other.jobs for name, other in found if (name, other.code or other.error) == (account, which))
+    yield f"Look at them: relations jobs list --account {account} --error {which}; replay {count(jobs, 'job')}: " + (
         f"relations replay --account {account} --error {which}"
     )

@@ -16,6 +16,7 @@ from ops.cli.watch import watching
 from ops.evidence import gather
 from ops.explain import explain
 from ops.explain.words import count, ids, info_text, instant
+from ops.told import todo_of
 from producers.portals.json import job_json
 from worker.contract import Relation, resolve
 from worker.errors import NotFound
@@ -54,7 +55,7 @@ def listing(desk: Desk, account: str | None, wanted: Filter, limit: int, cursor:
       relations jobs list --account acme --state failed --error 160 --limit 100
       relations jobs list --parent 501 --since 2h
     """
-    page = _page(desk, desk.account(account).name, wanted, limit, str(cursor or ""))
+    page = _page(desk, desk.lane(account), wanted, limit, str(cursor or ""))
 
     def lines() -> None:
         show.table(("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY"), [_row(desk, job) for job in page.jobs])
@@ -79,19 +80,29 @@ def _page(desk: Desk, account: str, wanted: Filter, limit: int, cursor: str) -> 
 
 @jobs.command("show")
 @click.argument("job")
+@click.option("--payload", is_flag=True, help="Of one that stands for an unreadable message: print the message as it came.")
 @with_desk
-def showing(desk: Desk, job: str) -> None:
+def showing(desk: Desk, job: str, payload: bool) -> None:
     """Show one job: its state, its outcomes, and why it failed.
 
     \b
     Examples:
       relations jobs show acme-0f3k9x2b7c1d4e5g6h
       relations jobs show acme-0f3k9x2b7c1d4e5g6h --json
+      relations jobs show acme-0f3k9x2b7c1d4e5g6h --payload
     """
     found = desk.runtime.store.job(job)
     if found is None:
         raise NotFound(f"there is no job {job}; finished jobs are kept for a while only")
-    desk.answer(_public(found), list(_facts(desk, found)))
+    kept = None if found.type else desk.runtime.acts.payload(job)
+    if payload and kept is None:
+        raise NotFound(f"nothing is kept of a message for {job}: it is a change, or too old, or was erased")
+    if payload and kept and not desk.as_json:
+        sys.stdout.buffer.write(kept.body)
+        return
+    faults = list(kept.faults) if kept else []
+    more = {"faults": faults, "payload": kept.body.decode(errors="replace")} if kept else {}
+    desk.answer({**_public(found), **more}, [*_facts(desk, found), *(f"  fault: {fault}" for fault in faults)])
 
 
 @click.command("explain", short_help="Explain a relation: every job, request and answer.")
@@ -142,18 +153,40 @@ def why(job: JobRecord) -> str:
 
 def _facts(desk: Desk, job: JobRecord) -> Iterator[str]:
     yield f"{job.id}  {job.state}"
-    yield f"  {job.action} {job.type} {ids(job.parents)} → {ids(job.children)}{info_text(job.info)}"
-    yield f"  by {job.source} as {job.event_id}" + (f" in batch {job.batch}" if job.batch else "")
+    yield from _what(job)
+    yield f"  by {job.source} as {job.event_id or '(erased)'}" + (f" in batch {job.batch}" if job.batch else "")
     yield f"  occurred {instant(job.occurred_at, desk.zone)}, accepted {instant(job.accepted_at, desk.zone)}" + (
         f", finished {instant(job.finished_at, desk.zone)}" if job.finished_at else ""
     )
     outcomes = ", ".join(f"{number:,} {name}" for name, number in job.counts.items() if number) or "none has its outcome yet"
     yield f"  {count(job.total, 'relation')}: {outcomes}" + (f"; by {job.by}" if job.by else "")
     if job.refusal:
-        yield f"  failed for {job.refusal[3]}: {why(job)}"
-        yield f"  {advice(job.refusal[0])}" if job.refusal[0] else "  `relations explain` tells more"
+        yield f"  failed{f' for {job.refusal[3]}' if job.refusal[3] else ''}: {why(job)}"
+        yield f"  {todo_of(job.refusal[0], job.refusal[1])}"
     if job.requests:
         yield f"  travelled in {count(len(job.requests), 'request')}: {' '.join(job.requests)}"
+    yield from _links(desk, job)
+
+
+def _what(job: JobRecord) -> Iterator[str]:
+    if not job.type:
+        yield f"  a message that makes no change; as it came: relations jobs show {job.id} --payload"
+    elif not job.parents:
+        yield f"  {job.action} {job.type} of a record that was erased"
+    else:
+        yield f"  {job.action} {job.type} {ids(job.parents)} → {ids(job.children)}{info_text(job.info)}"
+
+
+def _links(desk: Desk, job: JobRecord) -> Iterator[str]:
+    """What people did to it."""
+    if job.replays:
+        yield f"  sent in place of {job.replays}"
+    if job.replayed_by:
+        yield f"  sent anew as {', '.join(job.replayed_by)}"
+    if job.replay:
+        yield f"  worked by replay {job.replay}"
+    if let_go := job.dismissed:
+        yield f"  dismissed {instant(let_go.at, desk.zone)} by {let_go.by}" + (f": {let_go.why}" if let_go.why else "")
 
 
 # --- which relation

@@ -100,7 +100,7 @@ def listing(desk: Desk, account: str | None) -> None:
     Examples:
       relations replays list --account acme
     """
-    found = hands(desk).acts.replays(desk.account(account).name)
+    found = hands(desk).acts.replays(desk.lane(account))
     heads = ("REPLAY", "STATE", "BY", "MADE", "JOBS", "DONE", "BACK", "OF")
     numbers = [(each.eligible, each.done, each.back) for each in found]
     rows = [

@@ -23,6 +23,7 @@ WITHDRAWN: Mapping[str, str] = {
 }
 WITHOUT_CODE: Mapping[str, str] = {
     "dependency": "Mend what the other half of the swap failed of, then replay both jobs.",
+    "unreadable": "Mend its producer, or the rules of its webhook, then replay it: it is read again.",
     "poison": "Look into the workers' logs for what ended them, then replay.",
     "unknown": "Run `relations doctor` to see whether the API can be reached, then replay.",
     "not_sent": "Run `relations doctor` to see whether the API can be reached, then replay.",

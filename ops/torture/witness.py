@@ -104,9 +104,9 @@ class WitnessedStore:
         self._witness.held[account] = holder, self._witness.now() + LEASE_US
         return WitnessedLease(inner, account, holder, self._witness)
 
-    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "") -> tuple[list[str], bool]:
+    def replay(self, account: str, jobs: Sequence[str], **which: Any) -> tuple[list[str], bool]:
         """See which jobs begin again."""
-        answer: tuple[list[str], bool] = self._inner.replay(account, jobs, mark=mark)
+        answer: tuple[list[str], bool] = self._inner.replay(account, jobs, **which)
         self._witness.saw_replay(answer[0])
         return answer
 

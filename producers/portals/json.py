@@ -12,7 +12,10 @@ ErrorDict = TypedDict("ErrorDict", {"code": int, "class": str, "message": str, "
 
 
 class JobDict(TypedDict):
-    """A job as it is shown. Times are RFC 3339 in UTC; what is not there yet is null."""
+    """A job as it is shown. Times are RFC 3339 in UTC; what is not there yet is null.
+
+    `replay` worked it last; `replays` is the job it was sent in place of, and `replayed_by` are those sent in its place.
+    """
 
     id: str
     account: str
@@ -34,6 +37,9 @@ class JobDict(TypedDict):
     error: ErrorDict | None
     superseded_by: str | None
     requests: list[str]
+    replay: str | None
+    replays: str | None
+    replayed_by: list[str]
     history: list[dict[str, str]]
 
 
@@ -88,6 +94,9 @@ def job_json(job: JobRecord) -> JobDict:
         "error": _error(job.refusal) if job.refusal else None,
         "superseded_by": job.by or None,
         "requests": list(job.requests),
+        "replay": job.replay or None,
+        "replays": job.replays or None,
+        "replayed_by": list(job.replayed_by),
         "history": _history(job),
     }
 
@@ -100,5 +109,9 @@ def _error(refusal: tuple[int, str, str, str]) -> ErrorDict:
 
 def _history(job: JobRecord) -> list[dict[str, str]]:
     """What the job's own record knows of its way; each request's part stands in the request's record."""
-    accepted = {"at": write_instant(job.accepted_at), "event": "accepted"}
-    return [accepted, {"at": write_instant(job.finished_at), "event": job.state}] if job.finished_at else [accepted]
+    told = [{"at": write_instant(job.accepted_at), "event": "accepted"}]
+    if job.finished_at:
+        told.append({"at": write_instant(job.finished_at), "event": job.state})
+    if let_go := job.dismissed:
+        told.append({"at": write_instant(let_go.at), "event": "dismissed", "by": let_go.by, "why": let_go.why})
+    return told

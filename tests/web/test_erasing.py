@@ -52,11 +52,13 @@ def live(front: Front, desk: Means) -> dict[str, str]:
         "shared": send(front, "create", BUYER, 2, [ADA, 5, MISSING], batch="import"),
         "failed": send(front, "create", BUYER, MISSING_ESTATE, ADA),
         "other": send(front, "create", BUYER, 3, 5),
+        "labelled": send(front, "create", BUYER, 3, 6, batch=f"import-{ADA}", source=f"form {ADA}"),
     }
     front.runtime.flush("acme")
     desk.intake.replay("acme", [jobs["shared"]])
     front.runtime.flush("acme")
     desk.intake.reject(Unreadable("acme", "celery", f"task-{ADA}", (f"childid: got {ADA}",), f'{{"childid": "{ADA:,}"}}'.encode()))
+    desk.intake.reject(Unreadable("nobody", "celery", "task-1", ("account: is unknown",), f'{{"childid": {ADA}}}'.encode()))
     prepare(desk, "acme", Filter(child=ADA), by="bob")
     prepare(desk, "acme", Filter(error="record"), by="bob", correction={"childid": ADA})
     desk.acts.tell("acme", Deed(desk.name(), "bob", "noted", f"child {ADA}", f"{ADA}"))

@@ -43,6 +43,9 @@ def test_a_job_shows_what_it_asks_for(front: Front, http: httpx.Client) -> None:
         "error": None,
         "superseded_by": None,
         "requests": [],
+        "replay": None,
+        "replays": None,
+        "replayed_by": [],
         "history": [{"at": accepted, "event": "accepted"}],
     }
 

@@ -122,8 +122,36 @@ def test_a_forced_replay_is_a_new_job_that_stands_for_the_old_one(front: Front, 
     assert (fresh.replays, fresh.source, fresh.state, fresh.occurred_at > old.occurred_at) == (job, "replay", "queued", True)
     assert old.dismissed is not None
     assert (old.dismissed.by, old.dismissed.why, front.store.failed("acme", limit=9)) == ("ada", "replaced", [])
-    again = act(desk, prepare(desk, "acme", [job], by="ada", forced=True))
-    assert (again.back, front.store.job(job).replayed_by) == (1, (new,))  # type: ignore[union-attr]
+    again = prepare(desk, "acme", [job], by="ada", forced=True)
+    assert (again.eligible, again.refused, again.examples) == (0, {"replaced": 1}, {job: f"was sent anew before, as {new}"})
+
+
+@pytest.mark.parametrize("how", [{}, {"correction": {"childid": 9}}], ids=["as they were", "corrected"])
+def test_what_people_did_since_the_preview_counts(front: Front, desk: Means, how: dict[str, Any]) -> None:
+    dismissed, sent_anew, left = send(front, *({"childid": MISSING, "parentid": at} for at in (1, 2, 3)))
+    replay = prepare(desk, "acme", [dismissed, sent_anew, left], by="ada", **how)
+    dismiss(desk, "acme", [dismissed], by="bob")
+    act(desk, prepare(desk, "acme", [sent_anew], by="bob", correction={"childid": 8}))
+    done = act(desk, replay)
+    assert (replay.eligible, done.done, done.back, done.missed) == (3, 3, 1, {"dismissed": 2})
+    assert [front.store.job(job).state for job in (dismissed, sent_anew)] == ["failed", "failed"]  # type: ignore[union-attr]
+    flush(front)
+    assert front.store.counts("acme")["accepted"] == 4 + bool(how)
+
+
+def test_what_was_sent_anew_is_not_put_back_but_may_be_corrected_otherwise(front: Front, desk: Means) -> None:
+    [job] = send(front, {"childid": MISSING})
+    act(desk, prepare(desk, "acme", [job], by="ada", correction={"childid": 8}))
+    assert prepare(desk, "acme", [job], by="ada").refused == {"replaced": 1}
+    assert prepare(desk, "acme", [job], by="ada", correction={"childid": 8}).refused == {"replaced": 1}
+    assert prepare(desk, "acme", [job], by="ada", correction={"childid": 9}).eligible == 1
+
+
+def test_the_audit_counts_what_an_act_did_and_not_what_was_so_before(front: Front, desk: Means) -> None:
+    first, second = send(front, {"childid": 1}, {"childid": 2}, work=False)
+    cancel(desk, "acme", [first], by="ada")
+    assert cancel(desk, "acme", [first, second], by="bob").done == (first, second)
+    assert [(deed.by, deed.count) for deed in desk.acts.deeds("acme").deeds] == [("bob", 1), ("ada", 1)]
 
 
 def test_a_correction_is_shown_checked_and_sent_in_place_of_what_failed(front: Front, desk: Means) -> None:

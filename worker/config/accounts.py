@@ -9,11 +9,10 @@ from worker.config import checks
 from worker.config.checks import Check, number, one_of, whole
 from worker.config.secret import Secret
 from worker.config.table import Table
-from worker.config.values import Account
+from worker.config.values import RESERVED, Account
 from worker.errors import InvalidSettings
 
 SIGNATURE_LIFE: Final = 120  # seconds a signed request is valid for
-RESERVED: Final = "unrouted"
 LENGTHS: Final = {"token": 32, "secret": 64}
 LIMITS: Final[Mapping[str, Check[Any]]] = {
     "window": number(0, 60),

@@ -15,7 +15,7 @@ from worker.config.accounts import DEFAULTS, LIMITS, account, sound
 from worker.config.secret import hide
 from worker.config.sources import source
 from worker.config.table import Findings, Table
-from worker.config.values import API_URL, REDIS_URL, Account, Key, Settings, TypePolicy, nearest
+from worker.config.values import API_URL, REDIS_URL, RESERVED, Account, Key, Settings, TypePolicy, nearest
 from worker.errors import InvalidSettings
 
 FILE: Final = "relations.toml"
@@ -138,7 +138,7 @@ def key(name: str, table: Table, accounts: Mapping[str, Account]) -> Key:
         can=table.need("can", checks.some_of("send", "read", "replay", "admin"), ()),
     )
     for each in made.accounts:
-        if each not in accounts:
+        if each not in accounts and each != RESERVED:
             table.fault("accounts", f'there is no account "{each}"{nearest(each, accounts)}')
     table.done()
     return made

@@ -17,6 +17,7 @@ REDIS_URL: Final = "redis://127.0.0.1:6379/0"
 Order = Literal["create_first", "delete_first", "free"]
 Permission = Literal["allow", "warn", "deny"]
 Right = Literal["send", "read", "replay", "admin"]
+RESERVED: Final = "unrouted"  # the lane of messages that name no account; the store calls it `ports.UNROUTED`
 Scheme = Literal["standard-webhooks", "hmac", "onoffice", "bearer"]
 
 
@@ -130,6 +131,10 @@ class Settings:
         if name not in self.accounts:
             raise NotFound(f'there is no account "{name}"{nearest(name, self.accounts)}')
         return self.accounts[name]
+
+    def lane(self, name: str) -> str:
+        """The same name, of an account or of the lane for messages that name none; raises NotFound."""
+        return name if name == RESERVED else self.account(name).name
 
     def __repr__(self) -> str:
         shown = (f"{each.name}={shielded(getattr(self, each.name))!r}" for each in fields(self))

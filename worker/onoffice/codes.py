@@ -39,7 +39,7 @@ def describe(code: int, message: str = "") -> str:
     known = table().get(code)
     if known is None:
         return f"unknown error code {code}: {message}" if message else f"unknown error code {code}"
-    return message or known.title
+    return message or known.title.replace('"%s"', "%s").replace("%s", "…")
 
 
 def advice(code: int) -> str:

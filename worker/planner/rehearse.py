@@ -5,6 +5,7 @@ Pure, and made of the parts that a flush is made of; nothing is sent and nothing
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from worker.contract import Order, Relation
 from worker.planner.answer import Moment, answer
@@ -31,6 +32,13 @@ class Rehearsed:
     requests: list[Request] = field(default_factory=list)
     actions: int = 0
     least: int = 0
+
+    def __iadd__(self, other: "Rehearsed") -> Self:
+        self.cases = {**self.cases, **other.cases}
+        self.lost += other.lost
+        self.requests += other.requests
+        self.actions, self.least = self.actions + other.actions, self.least + other.least
+        return self
 
 
 def rehearse(

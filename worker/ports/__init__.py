@@ -23,6 +23,7 @@ from worker.ports.acts import (
 from worker.ports.numbers import BOUNDS, Memory, Numbers, Standing, Sweeps, Tally, Worker
 from worker.ports.questions import Questions
 from worker.ports.records import (
+    FOREVER,
     OPEN_STATES,
     Dismissal,
     Failure,
@@ -43,6 +44,7 @@ __all__ = [
     "BOUNDS",
     "CANCELLED",
     "ERASED",
+    "FOREVER",
     "NOBODY",
     "OPEN_STATES",
     "SOON",

@@ -129,8 +129,8 @@ class Acts(Protocol):
     def dismiss(self, account: str, jobs: Sequence[str], deed: Deed) -> Acted:
         """Let failed jobs wait for a decision no longer."""
 
-    def replace(self, job: str, new: Sequence[str], *, by: str) -> None:
-        """Link a failed job with those sent in its place, and dismiss it."""
+    def replace(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
+        """Link a failed job with those sent in its place (by the replay `mark`), and dismiss it."""
 
     def tell(self, account: str, deed: Deed) -> None:
         """Remember a deed."""

@@ -108,7 +108,7 @@ class Memory(NamedTuple):
 
 
 class Numbers(Protocol):
-    """Kept with the store, so that every process tells the same; a reading costs one round trip for all accounts."""
+    """Kept with the store, so that every process tells the same; a reading costs two round trips for all accounts."""
 
     def add(self, account: str, tally: Mapping[str, int]) -> None:
         """Count on. What cannot be written is not counted: a number is no reason to fail."""

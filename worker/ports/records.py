@@ -11,6 +11,7 @@ from worker.planner.values import Action, ErrorClass, Reply, Request, Verdict
 
 JobState = Literal["queued", "sending", "retrying", "verifying", "succeeded", "superseded", "failed"]
 OPEN_STATES: tuple[JobState, ...] = ("queued", "sending", "retrying", "verifying")
+FOREVER: Final = 2**62  # µs
 CLOCK_PAUSE: Final = 60.0  # seconds an account rests whose clock disagrees with the API's
 OBSERVED: Final = "observed"
 """What stands for the answer of a request that was not sent, because its account only observes."""
@@ -28,7 +29,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A job as it is kept: counts of outcomes, the first refusal, the requests it travelled in. Times in µs.
 
     `number` is its place in the order of acceptance. One that stands for an unreadable message, or was emptied when a record
-    was erased, has no type, or no ids. `replays` is the job it was sent in place of, `replayed_by` are those sent in its place.
+    was erased, has no type, or no ids. `replays` is the job it was sent in place of, `replayed_by` are those sent in its place, `replay` is
+    the replay that worked it last.
     """
 
     id: str
@@ -56,6 +58,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     dismissed: Dismissal | None = None
     replays: str = ""
     replayed_by: tuple[str, ...] = ()
+    replay: str = ""
     correlation: str = ""
 
 

@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from worker.contract import Change, Relation
 from worker.ports.acts import Deed
-from worker.ports.records import JobRecord, Mention, Pause, RequestRecord
+from worker.ports.records import FOREVER, JobRecord, Mention, Pause, RequestRecord
 from worker.ports.work import Lease, Record
 
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
@@ -101,10 +101,10 @@ class Store(Protocol):
     def request(self, account: str, request_id: str) -> RequestRecord | None:
         """What was sent and answered."""
 
-    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "") -> tuple[list[str], bool]:
+    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
         """Put the failed relations of these jobs back into the inbox; the jobs that were, and whether to wake a worker.
 
-        What was put back under a mark is not put back under it again, but named again.
+        What was put back under a mark is not put back under it again, but named again. What was dismissed after `since` (µs) stays.
         """
 
     def failed(self, account: str, *, limit: int) -> list[str]:

@@ -41,18 +41,17 @@ class RedisActs:
 
     def cancel(self, account: str, jobs: Sequence[str], deed: Deed) -> Acted:
         """End changes that wait in the inbox."""
-        return self._act("cancel", account, jobs, deed, lambda told, before: (wire.lifetimes(self._keep(account)), told, before))
+        return self._act("cancel", account, jobs, (wire.lifetimes(self._keep(account)), wire.deed(deed)))
 
     def dismiss(self, account: str, jobs: Sequence[str], deed: Deed) -> Acted:
         """Let failed jobs wait for a decision no longer."""
-        why = wire.encode((deed.by, deed.note))
-        return self._act("dismiss", account, jobs, deed, lambda told, before: (told, before, why))
+        return self._act("dismiss", account, jobs, (wire.deed(deed), wire.encode((deed.by, deed.note))))
 
-    def replace(self, job: str, new: Sequence[str], *, by: str) -> None:
+    def replace(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
         """Link a failed job with those sent in its place, and dismiss it; they may be another account's."""
         why = wire.encode((by, "replaced"))
         for account in dict.fromkeys(_account(name) for name in (*new, job)):
-            self._run("replace", account, self._now(), why, job, *new)
+            self._run("replace", account, self._now(), why, mark, job, *new)
 
     def tell(self, account: str, deed: Deed) -> None:
         """Remember a deed."""
@@ -142,14 +141,11 @@ class RedisActs:
         with available():
             return Scrub(self._client, keys.base(self._prefix, lease.account), who, self._scripts["forget"]).step(cursor)
 
-    def _act(self, name: str, account: str, jobs: Sequence[str], deed: Deed, told: Callable[[bytes, int], Sequence[Any]]) -> Acted:
-        """The act in pieces; the last tells the deed, with the count of all."""
+    def _act(self, name: str, account: str, jobs: Sequence[str], told: Sequence[bytes]) -> Acted:
+        """The act in pieces, each of which the deed counts."""
         left, done, refused = list(dict.fromkeys(jobs)), list[str](), dict[str, str]()
         while left:
-            last = len(left) <= AT_ONCE
-            looked, acted, others = self._run(
-                name, account, self._now(), *told(wire.deed(deed) if last else b"", len(done)), *left[:AT_ONCE]
-            )
+            looked, acted, others = self._run(name, account, self._now(), *told, *left[:AT_ONCE])
             left = left[looked:]
             done += [job.decode() for job in acted]
             refused |= {job.decode(): why.decode() for job, why in zip(others[::2], others[1::2], strict=True)}

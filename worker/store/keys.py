@@ -41,7 +41,7 @@ A job's fields are short, and values stay below 64 bytes where they can, because
 s state · a action · t type · p parents · c children · i info (JSON) · o occurred_at · n accepted_at · q acceptance number ·
 f finished_at · k event digest · e event id · u source · b batch · g guards it would put first · r relations still open ·
 z all relations · ok su st fa outcome counts · m attempts · w requests · x first refusal (JSON) · y superseded by ·
-fr failed relations · ag relations to do again (replay) · rm the replay that put it back last ·
+fr failed relations · bk back in the inbox since (µs) · ag relations to do again (replay) · rm the replay that put it back last ·
 d dismissed ("<µs> [by, why]") · rp the job it replaces · rb the jobs that replace it · ci what the call it came with goes by.
 
 Beside the accounts: `{prefix}:accounts`, a set of account names, kept for ever; `{prefix}:workers`, a hash of workers by name (JSON),

@@ -35,13 +35,17 @@ class RedisNumbers:
             pipeline.execute()
 
     def standings(self, accounts: Sequence[str]) -> dict[str, Standing]:
-        """How these accounts stand, in one round trip."""
+        """How these accounts stand, in two round trips."""
+        bases = [keys.base(self._prefix, account) for account in accounts]
         with available(), self._client.pipeline(transaction=False) as pipeline:
-            for account in accounts:
-                self._ask(pipeline, keys.base(self._prefix, account))
+            for base in bases:
+                self._ask(pipeline, base)
             answers = pipeline.execute()
-        rows = (answers[start : start + ASKED] for start in range(0, len(answers), ASKED))
-        return {account: _standing(row) for account, row in zip(accounts, rows, strict=True)}
+            rows = [answers[start : start + ASKED] for start in range(0, len(answers), ASKED)]
+            for base, (_, _, head, *_) in zip(bases, rows, strict=True):  # one that a replay put back waits since then
+                pipeline.hget(f"{base}:job:{(head or b'').decode()}", "bk")
+            backs = pipeline.execute() if bases else []
+        return {account: _standing(row, int(back or 0)) for account, row, back in zip(accounts, rows, backs, strict=True)}
 
     def beat(self, worker: Worker) -> None:
         """The worker is alive; those that have not been for an hour are forgotten."""
@@ -94,11 +98,12 @@ class RedisNumbers:
         pipeline.hmget(f"{base}:pause", *PAUSE)
 
 
-def _standing(row: Sequence[Any]) -> Standing:
+def _standing(row: Sequence[Any], back: int) -> Standing:
     listed, dead, head, opened, begun, unresolved, counts, numbers, pause = row
-    oldest = moment_of(head.decode().rpartition("-")[2]) if head else 0
+    backlog = listed - int(dead or 0)
+    oldest = back or moment_of(head.decode().rpartition("-")[2]) if backlog > 0 else 0
     held = wire.pause(pause) if pause[0] else None
-    return Standing(listed - int(dead or 0), oldest, opened, begun, unresolved, _whole(counts), _whole(numbers), held)
+    return Standing(backlog, oldest, opened, begun, unresolved, _whole(counts), _whole(numbers), held)
 
 
 def _whole(row: Mapping[bytes, bytes]) -> dict[str, int]:

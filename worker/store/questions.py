@@ -91,4 +91,5 @@ class RedisQuestions:
 def _failure(row: list[Any]) -> Failure:
     group, jobs, first, last, example = row
     code, error, name = group.decode().split(" ")
-    return Failure(int(code), error, name, jobs, int(first), int(last), example.decode())
+    first, last = sorted((int(first), int(last)))  # the first accepted may have ended last
+    return Failure(int(code), error, name, jobs, first, last, example.decode())

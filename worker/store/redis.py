@@ -12,7 +12,21 @@ import msgspec
 
 from worker.contract import Relation
 from worker.errors import BacklogFull, StoreUnavailable
-from worker.ports import NOBODY, Accepted, Deed, JobRecord, Mention, Pause, Receipt, Record, Refused, RequestRecord, Submission, Unreadable
+from worker.ports import (
+    FOREVER,
+    NOBODY,
+    Accepted,
+    Deed,
+    JobRecord,
+    Mention,
+    Pause,
+    Receipt,
+    Record,
+    Refused,
+    RequestRecord,
+    Submission,
+    Unreadable,
+)
 from worker.server import Call, Client, available, script
 from worker.store import keys, wire
 from worker.store.bounds import EXAMINED, LEASE, PAYLOAD, PAYLOADS, SWEEP_DELAY, Keep
@@ -33,6 +47,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # of scripts that share more th
     "due": ("inbox",),
     "read": ("inbox",),
     "release": ("inbox",),
+    "tidy": ("inbox",),
 }
 
 
@@ -152,9 +167,9 @@ class RedisStore:
             row = self._client.get(self._key(account, f"request:{request_id}"))
         return msgspec.json.decode(row, type=RequestRecord) if row else None
 
-    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "") -> tuple[list[str], bool]:
+    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
         """Put the failed relations of these jobs back into the inbox."""
-        wake, *back = self._run(self._scripts.replay, account, self._now(), mark, *jobs)
+        wake, *back = self._run(self._scripts.replay, account, self._now(), mark, since, *jobs)
         return [job.decode() for job in back], bool(wake)
 
     def failed(self, account: str, *, limit: int) -> list[str]:

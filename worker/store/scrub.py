@@ -30,7 +30,7 @@ class Scrub:
         if not cursor:
             self._fixed()
         after, names = self._scan(cursor)
-        kinds = {"rel": self._memory, "request": self._request, "payload": self._payload, "replay": self._replay}
+        kinds = {"rel": self._memory, "request": self._request, "payload": self._payload, "replay": self._replay, "batch": self._batch}
         for name in names:
             kind, _, rest = name.decode().removeprefix(f"{self._base}:").partition(":")
             if rest and kind in kinds:
@@ -57,7 +57,8 @@ class Scrub:
         if not self._names(text):
             return
         record = msgspec.json.decode(text, type=RequestRecord)
-        if any(self._who.stands_in(relation) for action in record.actions for relation in action.relations):
+        said = wire.encode((record.correlations, record.answers, record.message))
+        if self._names(said) or any(self._who.stands_in(relation) for action in record.actions for relation in action.relations):
             self._counts["requests"] += self._client.delete(f"{self._base}:request:{name}")
 
     def _payload(self, job: str) -> None:
@@ -80,6 +81,10 @@ class Scrub:
         else:
             return
         self._counts["replays"] += 1
+
+    def _batch(self, label: str) -> None:
+        if self._names(label.encode()):
+            self._counts["batches"] += self._client.delete(f"{self._base}:batch:{label}")
 
     def _sends(self, key: str) -> bool:
         pages = (self._client.lrange(key, start, start + EXAMINED - 1) for start in range(0, self._client.llen(key), EXAMINED))

@@ -161,6 +161,7 @@ def job(account: str, job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
         dismissed=_dismissal(text["d"]) if "d" in text else None,
         replays=text.get("rp", ""),
         replayed_by=tuple(text.get("rb", "").split()),
+        replay=text.get("rm", ""),
         correlation=text.get("ci", ""),
     )
 

@@ -23,16 +23,17 @@ class MemoryActs:
     def cancel(self, account: str, jobs: Sequence[str], deed: Deed) -> Acted:
         """End changes that wait in the inbox."""
         state, now = self._held(account), self._now()
-        done, refused = list[str](), dict[str, str]()
+        done, refused, fresh = list[str](), dict[str, str](), 0
         for name in dict.fromkeys(jobs):
             job = state.job(name, now)
             if job and job.record.state == "queued":
                 state.withdraw(job, CANCELLED, now)
+                fresh += 1
             elif not job or job.record.by != CANCELLED:
                 refused[name] = job.record.state if job else "gone"
                 continue
             done.append(name)
-        state.tell(deed if jobs else None, len(done), now)
+        state.tell(deed if jobs else None, fresh, now)
         return Acted(tuple(done), refused)
 
     def dismiss(self, account: str, jobs: Sequence[str], deed: Deed) -> Acted:
@@ -40,12 +41,13 @@ class MemoryActs:
         state, now = self._held(account), self._now()
         found = {name: state.job(name, now) for name in dict.fromkeys(jobs)}
         done = [name for name, job in found.items() if job and job.record.state == "failed"]
+        fresh = sum(not state.jobs[name].record.dismissed for name in done)
         for name in done:
             _dismiss(state, name, Dismissal(now, deed.by, deed.note))
-        state.tell(deed if jobs else None, len(done), now)
+        state.tell(deed if jobs else None, fresh, now)
         return Acted(tuple(done), {name: job.record.state if job else "gone" for name, job in found.items() if name not in done})
 
-    def replace(self, job: str, new: Sequence[str], *, by: str) -> None:
+    def replace(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
         """Link a failed job with those sent in its place, and dismiss it."""
         for name in new:
             if held := self._job(name):
@@ -53,7 +55,7 @@ class MemoryActs:
         original = self._job(job)
         if original and original.record.state == "failed":
             _dismiss(self._held(_account(job)), job, Dismissal(self._now(), by, "replaced"))
-            original.record = replace(original.record, replayed_by=tuple(new))
+            original.record = replace(original.record, replayed_by=tuple(new), replay=mark or original.record.replay)
 
     def tell(self, account: str, deed: Deed) -> None:
         """Remember a deed."""
@@ -138,7 +140,11 @@ class MemoryActs:
         lease.renew()
         state, now = self._held(lease.account), self._now()
         numbers = [number for number in sorted(state.index) if number > after][:AT_ONCE]
-        jobs = [job for number in numbers if (job := state.job(state.index[number], now)) and any(map(who.stands_in, job.relations))]
+        held = [job for number in numbers if (job := state.job(state.index[number], now))]
+        for job in held:
+            labels = {name: "" for name in ("source", "batch", "correlation") if mentions(who, getattr(job.record, name))}
+            job.record = replace(job.record, **labels)
+        jobs = [job for job in held if any(map(who.stands_in, job.relations))]
         emptied = [_erase(state, job, who, now) for job in jobs]
         return numbers[-1] if len(numbers) == AT_ONCE else 0, {"jobs": len(jobs), "emptied": sum(emptied)}
 

@@ -1,18 +1,15 @@
 """What an account in memory holds, thing by thing: jobs, memories, batches, the lease and what is kept for people. Values only."""
 
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from worker.contract import Relation
 from worker.planner.case import Doubt
 from worker.planner.fold import Known
-from worker.ports import Entry, JobRecord, Mention, Payload, Replay, RequestRecord, Taken
-
-FOREVER: Final = sys.maxsize  # µs
+from worker.ports import FOREVER, Entry, JobRecord, Mention, Payload, Replay, RequestRecord, Taken
 
 replace = msgspec.structs.replace
 
@@ -53,7 +50,7 @@ class Job:
     left: int
     key: tuple[str, str] = ("", "")
     again: tuple[Relation, ...] = ()
-    mark: str = ""
+    back_at: int = 0
     ends: int = FOREVER
 
     @property

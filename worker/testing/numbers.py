@@ -58,7 +58,7 @@ class MemoryNumbers:
             tally[f"deed:{deed.act}"] += deed.count
         return Standing(
             backlog=counts.pop("backlog"),
-            oldest=moment_of(state.inbox[0].rpartition("-")[2]) if state.inbox else 0,
+            oldest=state.jobs[state.inbox[0]].back_at or moment_of(state.inbox[0].rpartition("-")[2]) if state.inbox else 0,
             open=counts.pop("open"),
             begun=len(state.journal),
             unresolved=len(state.waiting(now)),

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from worker.contract import Relation
-from worker.ports import Failure, Filter, JobRecord, JobState, Page, Record, RequestPage
+from worker.ports import FOREVER, Failure, Filter, JobRecord, JobState, Page, Record, RequestPage
 from worker.store.bounds import EXAMINED, STATES
 from worker.testing.account import Account
-from worker.testing.holdings import FOREVER
 from worker.testing.store import MemoryStore
 
 
@@ -55,7 +54,10 @@ class MemoryQuestions:
         for record in self._waiting(account):
             code, error, *_ = record.refusal or (0, "other")
             groups.setdefault((code, error, record.type), []).append(record)
-        found = [Failure(*key, len(jobs), jobs[0].finished_at, jobs[-1].finished_at, jobs[-1].id) for key, jobs in groups.items()]
+        found = list[Failure]()
+        for key, jobs in groups.items():
+            first, last = sorted((jobs[0].finished_at, jobs[-1].finished_at))
+            found.append(Failure(*key, len(jobs), first, last, jobs[-1].id))
         return sorted(found, key=lambda each: (-each.jobs, each.code, each.error, each.type))
 
     def requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:

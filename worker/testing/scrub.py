@@ -33,9 +33,14 @@ def scrub(state: Account, who: Subject, *, now: int) -> Mapping[str, int]:
         del state.memories[relation]
         counts["memories"] += 1
     for name, sent in state.requests.items():
-        if now < sent.ends and any(who.stands_in(relation) for action in sent.record.actions for relation in action.relations):
+        record = sent.record
+        about = any(who.stands_in(relation) for action in record.actions for relation in action.relations)
+        if now < sent.ends and (about or mentions(who, [record.correlations, record.answers, record.message])):
             state.requests[name] = sent._replace(ends=0)
             counts["requests"] += 1
+    for label in [label for label, batch in state.batches.items() if mentions(who, label) and now < batch.ends]:
+        del state.batches[label]
+        counts["batches"] += 1
     counts["payloads"] += sum(_forgotten(state, job, kept, who) for job, kept in list(state.payloads.items()) if state.job(job, now))
     counts["replays"] += sum(_shortened(state, name, held, who) for name, held in list(state.replays.items()) if now < held.ends)
     return +counts

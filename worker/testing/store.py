@@ -6,6 +6,7 @@ from typing import Any, Literal
 from worker.contract import Relation
 from worker.errors import BacklogFull
 from worker.ports import (
+    FOREVER,
     NOBODY,
     Accepted,
     Deed,
@@ -22,7 +23,7 @@ from worker.ports import (
 )
 from worker.store.bounds import LEASE, PAYLOAD, PAYLOADS, SWEEP_DELAY, Keep
 from worker.testing.account import RESULTS, Account
-from worker.testing.holdings import FOREVER, Holding, Job, Kept, Wake, replace
+from worker.testing.holdings import Holding, Job, Kept, Wake, replace
 from worker.testing.lease import SECOND, MemoryLease
 
 AHEAD = 300 * SECOND  # µs a sender's clock may be ahead of ours (R3)
@@ -117,7 +118,7 @@ class MemoryStore:
         sent = self._state(account).requests.get(request_id)
         return sent.record if sent and self._now() < sent.ends else None
 
-    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "") -> tuple[list[str], bool]:
+    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
         """Put the failed relations of these jobs back into the inbox."""
         state, now = self._state(account), self._now()
         back, fresh = [], False
@@ -126,8 +127,8 @@ class MemoryStore:
             if job is None:
                 state.failed.pop(job_id, None)
                 continue
-            mine = bool(mark) and job.mark == mark
-            if job.record.state == "failed" and job.record.failed and not mine:
+            mine, dismissed = bool(mark) and job.record.replay == mark, job.record.dismissed
+            if job.record.state == "failed" and job.record.failed and not mine and not (dismissed and dismissed.at > since):
                 _put_back(state, job, mark, now)
                 fresh = True
             if mine or (job.record.state == "queued" and job.again):
@@ -283,9 +284,9 @@ def _is_due(state: Account, now: int, fingerprint: str) -> bool:
 def _put_back(state: Account, job: Job, mark: str, now: int) -> None:
     """A failed job as before its end, with only its failed relations to do; failures that were erased end superseded."""
     record, failures = job.record, job.record.counts["failed"]
-    job.again, job.left, job.ends, job.mark = record.failed, len(record.failed), FOREVER, mark or job.mark
+    job.again, job.left, job.ends, job.back_at = record.failed, len(record.failed), FOREVER, now
     counts = {**record.counts, "failed": 0, "superseded": record.counts["superseded"] + failures - job.left}
-    cleared = {"failed": (), "refusal": None, "finished_at": 0, "dismissed": None, "replayed_by": ()}
+    cleared = {"failed": (), "refusal": None, "finished_at": 0, "dismissed": None, "replayed_by": (), "replay": mark or record.replay}
     job.record = replace(record, state="queued", counts=counts, **cleared)
     state.failed.pop(record.id, None)
     state.counts["failed"] -= 1

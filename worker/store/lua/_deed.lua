@@ -13,3 +13,11 @@ local function write_deed(base, now, packed, count)
     redis.call('HDEL', base .. ':deed', redis.call('ZPOPMIN', base .. ':deeds')[1])
   end
 end
+
+local function count_deed(base, now, packed, count) -- the same for an act in pieces: each piece counts on
+  local name, by, act, what, note = unpack(cmsgpack.unpack(packed))
+  local told = redis.call('HGET', base .. ':deed', name)
+  if not told then return write_deed(base, now, packed, count) end
+  redis.call('HSET', base .. ':deed', name, cjson.encode({by, act, what, cjson.decode(told)[4] + count, note}))
+  redis.call('HINCRBY', base .. ':numbers', 'deed:' .. act, count)
+end

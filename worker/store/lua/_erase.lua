@@ -29,3 +29,9 @@ local function put(key, name, value) -- an empty one goes
 end
 
 local function ids_in(list) return select(2, string.gsub(list, '%d+', '')) end
+
+local function drop_labels(key, id, labels) -- what the producer called it, where that has the number in it
+  for name, label in pairs(labels) do
+    if label and string.find(label, '%f[%d]' .. id .. '%f[%D]') then redis.call('HDEL', key, name) end
+  end
+end

@@ -1,12 +1,16 @@
 #!lua flags=allow-oom
--- cancel(base; now, keep, deed, done before, job…) → {how many were looked at, {cancelled…}, {job, its state or gone…}}
+-- cancel(base; now, keep, deed, job…) → {how many were looked at, {cancelled…}, {job, its state or gone…}}
 -- Invariant: only what waits in the inbox is cancelled; its relations end superseded, and its entry is dead in the very same step.
--- The same call again names the same jobs and writes nothing. Some 5,000 relations are ended at once; who gets fewer jobs back asks again.
+-- The same call again names the same jobs, and counts and writes nothing.
+-- Some 5,000 relations are ended at once; who gets fewer jobs back asks again.
 local base, now, keep = KEYS[1], clock(ARGV[1]), cmsgpack.unpack(ARGV[2])
-local looked, relations, done, refused, totals = 0, 0, {}, {}, {}
-for i = 5, #ARGV do
+local looked, relations, fresh, done, refused, totals = 0, 0, 0, {}, {}, {}
+for i = 4, #ARGV do
   local state, by = unpack(redis.call('HMGET', base .. ':job:' .. ARGV[i], 's', 'y'))
-  if state == 'queued' then relations = relations + withdraw(base, now, ARGV[i], 'cancelled', keep, totals) end
+  if state == 'queued' then
+    relations = relations + withdraw(base, now, ARGV[i], 'cancelled', keep, totals)
+    fresh = fresh + 1
+  end
   if state == 'queued' or by == 'cancelled' then done[#done + 1] = ARGV[i]
   else
     refused[#refused + 1] = ARGV[i]
@@ -17,5 +21,5 @@ for i = 5, #ARGV do
 end
 for name, by in pairs(totals) do redis.call('HINCRBY', base .. ':counts', name, by) end
 drop_dead(base, 1000)
-if looked == #ARGV - 4 then write_deed(base, now, ARGV[3], tonumber(ARGV[4]) + #done) end
+count_deed(base, now, ARGV[3], fresh)
 return {looked, done, refused}

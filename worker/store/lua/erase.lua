@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- erase(base; now, token, record id, sides, keep, after, most) → 'lost' | {after or '0', jobs changed, of these emptied}
 -- sides: msgpack of type → p, c or pc, where the record can stand
--- Invariant: jobs numbered above `after` name the record no more; one that was about nothing else keeps its state, counts and times only.
+-- Invariant: jobs numbered above `after` name the record no more, also not by what their producer called them; one that was about
+-- nothing else keeps its state, counts and times only.
 -- What they still had to do with it ends superseded, all else stays as it was. The same call again finds nothing.
 local base, now, id, sides = KEYS[1], clock(ARGV[1]), ARGV[3], cmsgpack.unpack(ARGV[4])
 local keep, totals, touched, stones = cmsgpack.unpack(ARGV[5]), {}, 0, 0
@@ -43,7 +44,8 @@ end
 local entries = redis.call('ZRANGEBYSCORE', base .. ':jobs', '(' .. ARGV[6], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[7])
 for i = 1, #entries, 2 do
   local key = base .. ':job:' .. entries[i]
-  local type, parents, children = unpack(redis.call('HMGET', key, 't', 'p', 'c'))
+  local type, parents, children, source, batch, correlation = unpack(redis.call('HMGET', key, 't', 'p', 'c', 'u', 'b', 'ci'))
+  drop_labels(key, id, {u = source, b = batch, ci = correlation})
   if type and sides[type] then
     local left = stands_on(sides, type, 'p') and without(parents, ',', is) or parents
     local right = stands_on(sides, type, 'c') and without(children, ',', is) or children

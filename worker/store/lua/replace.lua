@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- replace(base; now, why (JSON of {by, reason}), job, new job…) → 1
+-- replace(base; now, why (JSON of {by, reason}), mark, job, new job…) → 1
+-- mark ('': none): the replay that sent them
 -- Invariant: of the job and those sent in its place, what is of this account is linked both ways, and the job waits for no decision.
-local base, now, job = KEYS[1], clock(ARGV[1]), ARGV[3]
+local base, now, mark, job = KEYS[1], clock(ARGV[1]), ARGV[3], ARGV[4]
 local key, new = base .. ':job:' .. job, {}
-for i = 4, #ARGV do
+for i = 5, #ARGV do
   new[#new + 1] = ARGV[i]
   if redis.call('EXISTS', base .. ':job:' .. ARGV[i]) == 1 then redis.call('HSET', base .. ':job:' .. ARGV[i], 'rp', job) end
 end
@@ -11,4 +12,5 @@ if redis.call('HGET', key, 's') ~= 'failed' then return 1 end
 drop_failure(base, job)
 redis.call('HSETNX', key, 'd', us(now) .. ' ' .. ARGV[2])
 redis.call('HSET', key, 'rb', table.concat(new, ' '))
+if mark ~= '' then redis.call('HSET', key, 'rm', mark) end
 return 1

@@ -10,6 +10,7 @@ for i = 1, #jobs, 2 do
     redis.call('ZREM', base .. ':failed', jobs[i])
   end
 end
+drop_dead(base, most)
 for _ = 1, most do -- oldest first, and they are forgotten in that order
   local oldest = redis.call('LINDEX', base .. ':requests', -1)
   if not oldest or redis.call('EXISTS', base .. ':request:' .. oldest) == 1 then break end
