@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, Final
 
 from worker.contract import Change, check, from_message, write_instant
@@ -34,8 +33,11 @@ def checked(correction: Mapping[str, Any]) -> dict[str, Any]:
     return dict(correction)
 
 
-def anew(job: JobRecord, correction: Mapping[str, Any], doors: Callable[[str], Door], *, forced: bool) -> Change:
-    """What failed of a job as a new change: corrected, and if forced as of now, so that it overrules what is newer than the job."""
+def anew(job: JobRecord, correction: Mapping[str, Any], doors: Callable[[str], Door], *, forced: bool, replay: str) -> Change:
+    """What failed of a job as a new change: corrected, and if forced as of now, so that it overrules what is newer than the job.
+
+    Within one replay it is the same change, however often it is sent.
+    """
     if "account" in correction:
         raise InvalidChange([Fault("account", "can be corrected of unreadable messages only")])
     parents, children = ({getattr(each, side): None for each in job.failed} for side in ("parent", "child"))
@@ -45,7 +47,7 @@ def anew(job: JobRecord, correction: Mapping[str, Any], doors: Callable[[str], D
         "relationtype": job.type,
         "parentid": list(parents),
         "childid": list(children),
-        "event_id": f"{job.id}:{_digest(correction, forced)}",
+        "event_id": f"{job.id}:{replay}",
         "source": SOURCE,
     }
     given = {"relationinfo": dict(job.info), "batch": job.batch, "occurred_at": "" if forced else write_instant(job.occurred_at)}
@@ -72,10 +74,6 @@ def corrected(message: Mapping[str, Any], correction: Mapping[str, Any]) -> dict
     info = {name.removeprefix(INFO): value for name, value in correction.items() if name.startswith(INFO)}
     before = message.get("relationinfo")
     return {**message, **plain, **({"relationinfo": {**(before if isinstance(before, dict) else {}), **info}} if info else {})}
-
-
-def _digest(correction: Mapping[str, Any], forced: bool) -> str:
-    return blake2b(json.dumps([correction, forced], sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
 def _ids(text: str) -> Any:

@@ -56,15 +56,16 @@ def prepare(
 ) -> Replay:
     """A replay of these failed jobs, kept for a week and not begun; raises InvalidChange when nothing, or everything, was asked for."""
     what, wanted = said(wanted), _failed(wanted)
-    sought = _Search(means, account, forced=forced, correction=checked(correction or {}), read=read or means.read)
+    name = f"{account}-{means.name()}"
+    sought = _Search(means, account, name, forced=forced, correction=checked(correction or {}), read=read or means.read)
     for piece in chosen(means, account, wanted):
         if room := most - len(sought.entries):
             sought.look_at(dict(islice(piece.items(), room)))
         sought.more = sought.more or len(piece) > room
         if sought.more:
             break
-    name, paused = f"{account}-{means.name()}", means.store.paused(account)
-    replay = sought.replay(name, by=by, what=what, paused=paused.reason if paused else "")
+    paused = means.store.paused(account)
+    replay = sought.replay(by=by, what=what, paused=paused.reason if paused else "")
     means.acts.prepare(replay, sought.entries[::-1] if isinstance(wanted, Filter) else sought.entries, _deed(means, replay, "prepared", by))
     return find(means, name)
 
@@ -117,6 +118,7 @@ class _Search:
 
     means: Means
     account: str
+    name: str
     forced: bool
     correction: Mapping[str, Any]
     read: Reread
@@ -156,16 +158,14 @@ class _Search:
         except (InvalidChange, NotFound) as error:
             self.refuse(job.id, "invalid" if job.type else "unreadable", f": {error}")
             return ()
-        before = self.means.questions.jobs(job.replayed_by) if changes and job.replayed_by else {}
-        if {change.event_id for change in changes} <= {each.event_id for each in before.values()}:
-            self.refuse(job.id, "replaced" if changes else "unreadable", _sent_as(job) if changes else "")
-            return ()
+        if not changes:
+            self.refuse(job.id, "unreadable")
         return changes
 
     def made_of(self, job: JobRecord) -> Sequence[Change]:
         """The same, or InvalidChange."""
         if not _is_unreadable(job):
-            return [anew(job, self.correction, self.means.intake.doors, forced=self.forced)]
+            return [anew(job, self.correction, self.means.intake.doors, forced=self.forced, replay=self.name)]
         kept = self.means.acts.payload(job.id)
         return self.read(job, kept.body, self.correction) if kept else ()
 
@@ -207,10 +207,10 @@ class _Search:
             listed += [_shown(action) for action in actions[: LISTED - len(listed)]]
         return {**tally, "listed": listed, "whole": self.relations <= PLANNED}
 
-    def replay(self, name: str, *, by: str, what: str, paused: str) -> Replay:
+    def replay(self, *, by: str, what: str, paused: str) -> Replay:
         """It all, as it is kept."""
         return Replay(
-            id=name,
+            id=self.name,
             account=self.account,
             by=by,
             what=what,
@@ -240,11 +240,9 @@ def _unfit(account: str, name: str, job: JobRecord | None, *, anew: bool) -> str
         return "gone"
     if job.state != "failed":
         return "not failed"
-    if _is_unreadable(job):
-        return ""
-    if not job.failed:
+    if not job.failed and not _is_unreadable(job):
         return "erased"
-    return "replaced" if job.replayed_by and not anew else ""
+    return "replaced" if job.replayed_by and (_is_unreadable(job) or not anew) else ""
 
 
 def _sent_as(job: JobRecord | None) -> str:

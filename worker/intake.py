@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from worker.config.secret import redact
 from worker.contract import Change, Order, Override, check, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
@@ -235,18 +237,27 @@ def _put_back(intake: Intake, replay: Replay, entries: Sequence[Entry], missed: 
 
 def _send_anew(intake: Intake, acts: Acts, replay: Replay, entries: Sequence[Entry], missed: Counter[str]) -> int:
     """How many were sent anew as other changes, which then stand in their place; those that failed on are as before."""
-    unfit = {entry.job: _unfit(intake.store.job(entry.job), replay) for entry in entries if entry.changes}
+    found = {entry.job: intake.store.job(entry.job) for entry in entries if entry.changes}
+    unfit = {name: _unfit(job, replay) for name, job in found.items()}
     missed.update(filter(None, unfit.values()))
     anew = [entry for entry in entries if entry.changes and not unfit[entry.job]]
-    results = iter(intake.accept_good([from_message(change).change for entry in anew for change in entry.changes]))
+    results = iter(intake.accept_good([change for entry in anew for change in _changes(entry, found[entry.job])]))
     back = 0
     for entry in anew:
-        jobs = [result.job for _ in entry.changes if isinstance(result := next(results), Receipt)]
-        if jobs:
+        told = [next(results) for _ in entry.changes]
+        if jobs := [result.job for result in told if isinstance(result, Receipt)]:
             acts.replace(entry.job, jobs, by=replay.by, mark=replay.id)
-        back += bool(jobs)
-        missed.update([] if jobs else ["refused"])
+            back += 1
+        else:
+            faults = [str(fault) for result in told if not isinstance(result, Receipt) for fault in result]
+            intake.say("replay.refused", account=replay.account, replay=replay.id, job=entry.job, faults=faults[:LOGGED])
+            missed.update(["refused"])
     return back
+
+
+def _changes(entry: Entry, job: JobRecord | None) -> list[Change]:
+    """What is sent in the place of a job goes by the job's own correlation."""
+    return [msgspec.structs.replace(from_message(change).change, correlation=job.correlation if job else "") for change in entry.changes]
 
 
 def _unfit(job: JobRecord | None, replay: Replay) -> str:

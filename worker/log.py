@@ -54,6 +54,7 @@ LOUD: Final = frozenset(
         "clock.skewed",
         "message.rejected",
         "plan.rejected",
+        "replay.refused",
         "settings.rejected",
         "wake.failed",
         "webhook.refused",

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from worker.app import app
 from worker.contract import Change, correlation_of, from_message
-from worker.errors import Fault, InvalidChange, Unavailable
+from worker.errors import Fault, InvalidChange, NotFound, Unavailable
 from worker.intake import Intake, rerun
 from worker.ports import SOON, Receipt, Unreadable
 from worker.wiring import Runtime, runtime
@@ -63,6 +63,8 @@ def replay(self: Any, /, replay_id: str) -> None:
     """Work a replay to its end; delivered twice, it goes on where it stood."""
     try:
         rerun(here().intake(), here().acts, replay_id)
+    except NotFound as error:  # its account has left the settings
+        here().say("replay.refused", account=replay_id.rpartition("-")[0], replay=replay_id, faults=[str(error)])
     except Unavailable as error:
         raise self.retry(exc=error, countdown=min(2.0**self.request.retries, LONGEST), max_retries=None) from None
 

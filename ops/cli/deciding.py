@@ -1,18 +1,18 @@
 """`jobs cancel` and `jobs dismiss`: queued changes ended, failures decided; first how many and which, and nothing without `--yes`."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, Final
 
 import click
-import msgspec
 
 from ops.cli.acting import by_option, hands, reasons, wanted_of
 from ops.cli.desk import Desk, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.filters import filtered
 from ops.explain.words import count
-from producers.acts import Wanted, cancel, chosen, dismiss
+from producers.acts import Wanted, cancel, chosen, dismiss, judged, settled
 from worker.ports import Acted, Filter, JobState
 
 SHOWN: Final = 10
@@ -70,15 +70,14 @@ def _decide(desk: Desk, wanted: Mapping[str, Wanted], state: JobState, act: Act,
 def _preview(desk: Desk, wanted: Mapping[str, Wanted], state: JobState, done: str) -> None:
     jobs, refused = list[str](), dict[str, str]()
     for account, which in wanted.items():
-        asked = msgspec.structs.replace(which, state=state) if isinstance(which, Filter) else which
-        for piece in chosen(hands(desk), account, asked):
-            jobs += [name for name, job in piece.items() if job and job.state == state]
-            refused |= {name: job.state if job else "gone" for name, job in piece.items() if not job or job.state != state}
+        for piece in chosen(hands(desk), account, settled(which, state)):
+            fit, unfit = judged(account, piece, state)
+            jobs += fit
+            refused |= unfit
     document: dict[str, Any] = {"preview": True, "jobs": jobs, "refused": refused}
-    tally = {why: list(refused.values()).count(why) for why in refused.values()}
     lines = [
         f"{count(len(jobs), 'job')} would be {done}{': ' + ', '.join(jobs[:SHOWN]) if jobs else ''}{' …' if len(jobs) > SHOWN else ''}",
-        *([f"not {done}: {reasons(tally)}"] if refused else []),
+        *([f"not {done}: {reasons(Counter(refused.values()))}"] if refused else []),
         *(["Nothing was done. Add --yes."] if jobs else []),
     ]
     desk.answer(document, lines)

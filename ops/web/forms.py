@@ -7,6 +7,8 @@ from msgspec import Meta
 
 from producers.acts import Wanted
 from producers.portals.query import Account, Id, Jobs, Limit, OneAccount
+from worker.errors import Fault, Invalid
+from worker.ports import Filter
 
 JobIds = Annotated[tuple[str, ...], Meta(max_length=10_000, description="the ids of jobs; instead of a filter")]
 
@@ -18,27 +20,30 @@ class Page(OneAccount, frozen=True, kw_only=True):
     cursor: Annotated[str, Meta(max_length=64, description="the `next` of a page")] = ""
 
 
-class Chosen(Jobs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Either(Jobs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Jobs by their ids or by a filter."""
+
+    jobs: JobIds = ()
+
+    def wanted(self) -> Wanted:
+        """As acts take it; an account alone is an empty filter. Raises Invalid when both are given."""
+        wanted = self.filter()
+        if self.jobs and wanted != Filter():
+            raise Invalid([Fault("jobs", "expected ids or a filter, not both")])
+        return self.jobs or wanted
+
+
+class Chosen(Either, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Jobs by their ids or by a filter; with `dry_run` nothing is done, only said."""
 
-    jobs: JobIds = ()
     dry_run: bool = False
 
-    def wanted(self) -> Wanted:
-        """As acts take it; an account alone is an empty filter."""
-        return self.jobs or self.filter()
 
-
-class Replayed(Jobs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Replayed(Either, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Failed jobs by their ids or by a filter; `set` corrects them, `force` lets them overrule what is newer."""
 
-    jobs: JobIds = ()
     force: bool = False
     set: dict[str, Any] = msgspec.field(default_factory=dict)
-
-    def wanted(self) -> Wanted:
-        """As a replay takes it."""
-        return self.jobs or self.filter()
 
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

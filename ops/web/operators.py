@@ -3,7 +3,8 @@
 Who did it is the name of the key. Everything works beside the event loop; long acts are cut at `MOST` jobs a call.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from typing import Final, TypeVar
 
@@ -29,7 +30,7 @@ from worker.contract import Relation, resolve
 from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
 from worker.onoffice.codes import advice
-from worker.ports import Acted, Deed, Filter, Pause, Replay
+from worker.ports import Acted, Deed, JobState, Pause, Replay
 
 MOST: Final = 10_000  # jobs that one call acts on; the answer says whether there are more
 ID: Final = "the id of a record, a positive whole number"
@@ -189,38 +190,35 @@ async def _form(routes: Routes, request: Request, kind: type[Form], *, optional:
         raise Invalid([Fault(path.strip("`.") if path else "", text)]) from None
 
 
-async def _act(routes: Routes, request: Request, act: Callable[..., Acted], state: str) -> Response:
+async def _act(routes: Routes, request: Request, act: Callable[..., Acted], state: JobState) -> Response:
     """Cancel or dismiss what is chosen, or say what would be."""
     key = routes.key(request, "replay")
     form = await _form(routes, request, Chosen)
     permit(key, "replay", form.account)
-    jobs, more = await run_in_threadpool(_chosen, _means(routes), form, state)
+    jobs, refused, more = await run_in_threadpool(_chosen, _means(routes), form, state)
     if form.dry_run or not jobs:
-        return answers.answer({"dry_run": form.dry_run, "jobs": jobs, "refused": {}, "more": more})
-    note = f"of {acts.said(form.wanted())}" if not form.jobs else ""
+        return answers.answer(_decided(form, jobs, refused, more))
+    note = "" if form.jobs else f"of {acts.said(form.wanted())}"
     acted = await run_in_threadpool(lambda: act(_means(routes), form.account, jobs, by=key.name, note=note))
-    refused = dict(acted.refused)
-    return answers.answer(
-        {"dry_run": False, "jobs": list(acted.done), "refused": refused, "more": more, "summary": reasons(_tally(refused))}
-    )
+    return answers.answer(_decided(form, acted.done, {**refused, **acted.refused}, more))
 
 
-def _chosen(hands: Means, form: Chosen, state: str) -> tuple[list[str], bool]:
-    """The jobs that are meant, `MOST` at once, and whether there are more; raises InvalidChange if none, or all, are asked for."""
-    wanted = form.wanted()
-    acts.said(wanted)
-    if not isinstance(wanted, Filter):
-        return list(dict.fromkeys(wanted))[:MOST], len(wanted) > MOST
-    jobs = list[str]()
-    for piece in acts.chosen(hands, form.account, msgspec.structs.replace(wanted, state=state)):
-        jobs += [name for name, job in piece.items() if job and job.state == state]
+def _decided(form: Chosen, jobs: Sequence[str], refused: Mapping[str, str], more: bool) -> Mapping[str, object]:
+    summary = reasons(Counter(refused.values()))
+    return {"dry_run": form.dry_run, "jobs": list(jobs), "refused": dict(refused), "more": more, "summary": summary}
+
+
+def _chosen(hands: Means, form: Chosen, state: JobState) -> tuple[list[str], dict[str, str], bool]:
+    """The jobs that are meant, `MOST` at once, those that cannot be and why, and whether there are more; raises InvalidChange."""
+    wanted = acts.settled(form.wanted(), state)
+    jobs, refused = list[str](), dict[str, str]()
+    for piece in acts.chosen(hands, form.account, wanted):
+        fit, unfit = acts.judged(form.account, piece, state)
+        jobs += fit
+        refused |= unfit
         if len(jobs) > MOST:
-            return jobs[:MOST], True
-    return jobs, False
-
-
-def _tally(refused: Mapping[str, str]) -> dict[str, int]:
-    return {why: list(refused.values()).count(why) for why in refused.values()}
+            return jobs[:MOST], refused, True
+    return jobs, refused, False
 
 
 async def _steered(

@@ -8,6 +8,7 @@ from cli_runner import MISSING, TOKEN, Cli, job_of
 
 from ops.simulator import Records, Simulator
 from worker.contract import Relation
+from worker.ports import Unreadable
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
@@ -164,3 +165,29 @@ def test_jobs_are_watched_until_all_are_finished(cli: Cli, drain: Drain) -> None
     assert "2 jobs: 1 failed, 0 still open." in told.stdout
     assert f"{bad}  failed" in told.stderr
     cli("jobs", "watch", "acme-000000000000000000", code=3)
+
+
+def test_a_filter_for_another_state_is_refused_before_and_with_yes(cli: Cli, drain: Drain) -> None:
+    send(cli, MISSING)
+    drain()
+    send(cli, 9001)
+    for words in (("cancel", "--state", "failed"), ("dismiss", "--state", "queued")):
+        for yes in ((), ("--yes",)):
+            assert "expected" in cli("jobs", *words, *yes, code=1).stderr
+
+
+def test_a_message_that_names_no_account_is_seen_shown_and_mended(cli: Cli, runtime: Runtime, drain: Drain) -> None:
+    body = b'{"account": "acne", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}'
+    job = runtime.intake().reject(Unreadable("acne", "celery", "task-1", ("account: there is no account",), body)).job
+    assert job in cli("jobs", "list", "--account", "unrouted").stdout
+    assert "unrouted" in cli("errors").stdout
+    assert "fault: account: there is no account" in cli("jobs", "show", job).stdout
+    assert cli("jobs", "show", job, "--payload").stdout_bytes == body
+    assert "there is no account" in cli("replay", job, code=1).stdout
+    cli("replay", job, "--set", "account=acme", "--yes")
+    [new] = json.loads(cli("jobs", "show", job, "--json").stdout)["replayed_by"]
+    assert f"sent in place of {job}" in cli("jobs", "show", new).stdout
+    assert f"sent anew as {new}" in cli("jobs", "show", job).stdout
+    assert "was sent anew before" in cli("replay", job, code=1).stdout
+    drain()
+    assert runtime.store.job(new).state == "succeeded"  # type: ignore[union-attr]

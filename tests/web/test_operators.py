@@ -87,6 +87,18 @@ def test_an_empty_filter_and_an_unknown_field_are_refused(office: Office) -> Non
         problem(office("POST", path, content=b"{"), 415)
 
 
+@pytest.mark.parametrize(("act", "state"), [("cancel", "failed"), ("dismiss", "queued")])
+def test_an_act_is_never_on_others_than_were_asked_for(front: Front, office: Office, act: str, state: str) -> None:
+    [failed], [queued] = send(front, MISSING), send(front, 1, work=False)
+    for form in ({"state": state}, {"jobs": [failed, queued], "batch": "one"}):
+        problem(office("POST", f"/v1/jobs/{act}", json={"account": "acme", **form}), 422)
+    fit, unfit = (queued, failed) if act == "cancel" else (failed, queued)
+    look = office.post(f"/v1/jobs/{act}", account="acme", jobs=[failed, queued, "acme-x", "beta-y"], dry_run=True)
+    assert look["jobs"] == [fit]
+    assert look["refused"] == {unfit: state, "acme-x": "gone", "beta-y": "foreign"}
+    assert [front.store.job(job).state for job in (failed, queued)] == ["failed", "queued"]  # type: ignore[union-attr]
+
+
 def test_queued_changes_are_cancelled_and_failures_dismissed_after_a_look(front: Front, office: Office) -> None:
     queued = send(front, 1, 2, work=False, batch="one")
     look = office.post("/v1/jobs/cancel", account="acme", batch="one", dry_run=True)

@@ -22,7 +22,7 @@ Below `{prefix}:{{account}}:` — µs are microseconds UTC of the server's clock
     lease            hash    token, step: who may work the account                       10 s, renewed
     work             hash    size, half, alone, losses, held, full: the batch in hand    until nothing is left to do (R21)
     wake             hash    at (µs), delay (µs): a flush message is under way           until leased
-    pause            hash    reason, detail, since, until (µs, 0: by hand), fingerprint  until it is over or resumed
+    pause            hash    reason, detail, since, until (µs, 0: by hand), fingerprint, braked   until it is over or resumed
     deletes          hash    minute → deletes that left in it; go: when resumed (µs)     an hour from the last one
     deed             hash    name → [by, act, what, count, note] (JSON): who did what    the latest 10,000
     deeds            zset    their names by time (µs)                                    as `deed`

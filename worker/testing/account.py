@@ -50,6 +50,7 @@ class Account:
     batches: defaultdict[str, Batch] = field(default_factory=lambda: defaultdict(Batch))
     requests: dict[str, Sent] = field(default_factory=dict)
     deletes: Counter[int] = field(default_factory=Counter)  # by minute
+    braked: bool = False  # whether the brake held it when it was stopped once more
     looked: int = 0  # when a person let it go on that the brake had stopped (µs)
     deeds: dict[str, Deed] = field(default_factory=dict)
     payloads: dict[str, Kept] = field(default_factory=dict)
@@ -77,6 +78,7 @@ class Account:
         held = self.paused(now)
         if held and not held.until and pause.until:
             return False
+        self.braked = self.braked or bool(held and held.reason == "brake")
         self.pause = pause._replace(since=now)
         return True
 

@@ -128,10 +128,11 @@ class MemoryStore:
                 state.failed.pop(job_id, None)
                 continue
             mine, dismissed = bool(mark) and job.record.replay == mark, job.record.dismissed
-            if job.record.state == "failed" and job.record.failed and not mine and not (dismissed and dismissed.at > since):
+            fails = job.record.state == "failed" and bool(job.record.failed) and not (dismissed and dismissed.at > since)
+            if fails and not mine:
                 _put_back(state, job, mark, now)
                 fresh = True
-            if mine or (job.record.state == "queued" and job.again):
+            if fails or mine or (not mark and job.record.state == "queued" and job.again):
                 back.append(job_id)
         return back, fresh and _woken(state, now)
 
@@ -154,7 +155,8 @@ class MemoryStore:
         state.pause = state.wake = None
         if not stopped:
             return False
-        if stopped.reason == "brake":
+        if stopped.reason == "brake" or state.braked:
+            state.braked = False
             state.deletes.clear()
             state.looked = now
         state.tell(deed, 1, now)

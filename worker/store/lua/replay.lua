@@ -33,7 +33,7 @@ for i = 4, #ARGV do
     redis.call('RPUSH', base .. ':inbox', id)
     fresh = fresh + 1
   end
-  if fails or mine or (state == 'queued' and again) then back[#back + 1] = id end
+  if fails or mine or (mark == '' and state == 'queued' and again) then back[#back + 1] = id end
 end
 if fresh == 0 or redis.call('EXISTS', base .. ':wake') == 1 then return back end
 wake(base, now, 2000000)

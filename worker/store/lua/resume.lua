@@ -3,9 +3,10 @@
 -- Invariant: whoever lets an account go on that the brake has stopped grants it a fresh hour, and a look ahead does not stop it again.
 local base, now = KEYS[1], clock(ARGV[1])
 local stopped = pause(base, now)
+local braked = stopped and (stopped[1] == 'brake' or redis.call('HEXISTS', base .. ':pause', 'braked') == 1)
 redis.call('DEL', base .. ':pause', base .. ':wake')
 if not stopped then return 0 end
-if stopped[1] == 'brake' then
+if braked then
   redis.call('DEL', base .. ':deletes')
   redis.call('HSET', base .. ':deletes', 'go', us(now))
   redis.call('PEXPIRE', base .. ':deletes', 3600000)
