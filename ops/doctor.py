@@ -192,11 +192,11 @@ def lane(runtime: Runtime, account: Account, *, now: float) -> Finding:
     if not waiting:
         return Finding(what, "ok", "nothing waits in the inbox")
     newest = runtime.questions.find(account.name, Filter(state="queued"), limit=1).jobs
-    age = now - newest[0].accepted_at / 1e6 if newest else 0.0
+    age = now - newest[0].accepted_at / 1e6 if newest and not newest[0].replay else 0.0  # it is not known since when a replayed one waits
     if age > IDLE:
-        text = f"{waiting:,} changes wait, the newest for {age:,.0f} s: neither a wake-up nor a sweep came"
+        text = f"{waiting:,} wait, the newest for {age:,.0f} s: neither a wake-up nor a sweep came"
         return Finding(what, "fail", text, "Start a worker and beat: celery -A worker.app beat")
-    return Finding(what, "ok", f"{waiting:,} changes wait")
+    return Finding(what, "ok", "1 change waits" if waiting == 1 else f"{waiting:,} changes wait")
 
 
 def credentials(runtime: Runtime, account: Account) -> Finding:

@@ -64,7 +64,7 @@ def replay(self: Any, /, replay_id: str) -> None:
     try:
         rerun(here().intake(), here().acts, replay_id)
     except NotFound as error:  # its account has left the settings
-        here().say("replay.refused", account=replay_id.rpartition("-")[0], replay=replay_id, faults=[str(error)])
+        here().say("replay.refused", account=replay_id.rpartition("-")[0], replay=replay_id, job="", faults=[str(error)])
     except Unavailable as error:
         raise self.retry(exc=error, countdown=min(2.0**self.request.retries, LONGEST), max_retries=None) from None
 

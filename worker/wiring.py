@@ -197,6 +197,8 @@ class Runtime:
         self._stamp = stamp
         try:
             settings = settings_of(os.environ, self.settings.file.parent)
+            if self.settings.accounts and not settings.accounts:  # most likely it is being written
+                raise InvalidSettings([Fault("accounts", "there is none any more; to do without any, restart")])
             self.overrides = _overrides(settings)
             self.settings = settings
             self.say("settings.reloaded", file=str(settings.file))
@@ -205,7 +207,9 @@ class Runtime:
 
     def _keep(self, name: str) -> Keep:
         account = self.settings.accounts.get(name)
-        return Keep(account.retention_days * DAY, account.failed_retention_days * DAY) if account else Keep()
+        if account is None:
+            return Keep()
+        return Keep(account.retention_days * DAY, account.failed_retention_days * DAY, account.remember_days * DAY)
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """`relations accounts` and `relations keys`: lanes stopped and let go by hand, and keys of the HTTP interface."""
 
 import json
+import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final, get_args
 
@@ -18,6 +20,7 @@ from worker.config.values import Right
 from worker.errors import InvalidSettings
 from worker.ports import Deed, Pause
 
+NAME: Final = re.compile("[A-Za-z0-9_-]{1,40}")
 BY_HAND: Final = "hand"
 RIGHTS: Final = get_args(Right)
 
@@ -146,8 +149,13 @@ def new(desk: Desk, name: str, names: tuple[str, ...], can: tuple[str, ...]) -> 
     Examples:
       relations keys new portal --account acme --can send --can read
     """
+    if not NAME.fullmatch(name):
+        raise click.UsageError(f"A key's name has letters, digits, - and _ only, got {name!r}.")
+    accounts = list(names) or _known(desk)
     key = f"rel_{secrets.token_urlsafe(32)}"
-    entry = {"sha256": sha256(key.encode()).hexdigest(), "accounts": list(names) or _known(desk), "can": list(can)}
+    entry = {"sha256": sha256(key.encode()).hexdigest(), "accounts": accounts, "can": list(can)}
+    for remark in _remarks(desk, name, accounts):
+        click.echo(f"note: {remark}", err=True)
     table = [f"[keys.{name}]", *(f"{field} = {json.dumps(value)}" for field, value in entry.items())]
     desk.answer({"name": name, "key": key, **entry}, [f"Key, shown this once: {key}", "", "Into the settings:", "", *table])
 
@@ -157,7 +165,15 @@ def _known(desk: Desk) -> list[str]:
     try:
         return sorted(desk.settings.accounts)
     except InvalidSettings:
+        click.echo("note: the settings cannot be read, so name the accounts in what follows.", err=True)
         return []
+
+
+def _remarks(desk: Desk, name: str, accounts: Sequence[str]) -> Iterator[str]:
+    """What is odd about a key, by the settings."""
+    with suppress(InvalidSettings):
+        yield from (f"there is no account {each} in the settings" for each in accounts if each not in desk.settings.accounts)
+        yield from [f"the settings have a key {name} already: this one takes its place"] if name in desk.settings.keys else []
 
 
 def _words(state: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """`relations replay` and `relations replays`: what failed is sent again; first the set is fixed and shown, nothing goes without `--yes`."""
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -13,10 +12,12 @@ from ops.cli.acting import by_option, hands, reasons, wanted_of
 from ops.cli.desk import Desk, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.filters import filtered
+from ops.evidence import still
 from ops.explain.words import count, ids, info_text, instant
 from ops.told import replay_json
 from producers import replay as replays_of
 from producers.anew import correction_of
+from producers.means import Means
 from worker.errors import InvalidChange, NotFound
 from worker.ports import Filter, Replay
 
@@ -164,31 +165,53 @@ def _act(desk: Desk, made: Sequence[Replay], by: str, *, background: bool) -> No
     started = [replays_of.start(means, each.id, by=by) for each in made if each.eligible]
     if background:
         for each in started:
-            desk.celery.send_task("relations.replay", [each.id], queue="relations.ops")
+            _hand(desk, each)
         done = started
     else:
-        done = [_worked(desk, each) for each in started]
+        done = [_worked(desk, each, by) for each in started]
     empty = [each for each in made if not each.eligible]
-    desk.answer({"replays": [replay_json(each) for each in (*done, *empty)]}, [line for each in (*done, *empty) for line in _outcome(each)])
+    lines = [line for each in (*done, *empty) for line in _outcome(each)]
+    lines += [f"note: {why}" for each in done if (why := _still(desk, each.account))]
+    desk.answer({"replays": [replay_json(each) for each in (*done, *empty)]}, lines)
     whole = all(not each.refused and (background or each.back == each.eligible) for each in (*done, *empty))
     finish(Exit.OK if whole and done else Exit.PARTLY if background or any(each.back for each in done) else Exit.FAILED)
 
 
-def _worked(desk: Desk, replay: Replay) -> Replay:
-    """Work it in this process; a bar on a terminal follows it."""
+def _still(desk: Desk, lane: str) -> str:
+    """Why what went back is not sent now; the lane for messages that name no account sends nothing itself."""
+    return still(desk.runtime, desk.settings.accounts[lane]) if lane in desk.settings.accounts else ""
+
+
+def _hand(desk: Desk, replay: Replay) -> None:
+    """Give it to a worker; if the broker is away, the sweep does."""
+    try:
+        desk.celery.send_task("relations.replay", [replay.id], queue="relations.ops", retry=False)
+    except Exception as error:  # whatever the broker's client raises
+        click.echo(f"The broker is away ({type(error).__name__}); {replay.id} begins within a minute or two of its return.", err=True)
+
+
+def _worked(desk: Desk, replay: Replay, by: str) -> Replay:
+    """Work it in this process; a bar on a terminal follows it. Ctrl-C stops it after the piece that is being worked."""
+    means = hands(desk)
+    try:
+        if desk.as_json or not sys.stderr.isatty():
+            return replays_of.run(means, replay.id)
+        return _followed(means, replay)
+    except KeyboardInterrupt:
+        stopped = replays_of.stop(means, replay.id, by=by)
+        click.echo(f"Stopped. To go on: relations replays run {replay.id}", err=True)
+        return stopped
+
+
+def _followed(means: Means, replay: Replay) -> Replay:
     from threading import Thread
 
-    means = hands(desk)
-    hidden = desk.as_json or not sys.stderr.isatty()
-    if hidden:
-        return replays_of.run(means, replay.id)
-    worker = Thread(target=replays_of.run, args=(means, replay.id))
+    worker = Thread(target=replays_of.run, args=(means, replay.id), daemon=True)
     worker.start()
     with click.progressbar(length=replay.eligible, label=f"Replaying {replay.account}", file=sys.stderr) as bar:
         while worker.is_alive():
-            time.sleep(POLL)
+            worker.join(POLL)
             bar.update(replays_of.find(means, replay.id).done - bar.pos)
-    worker.join()
     return replays_of.find(means, replay.id)
 
 

@@ -39,6 +39,8 @@ def watching(desk: Desk, names: tuple[str, ...], account: str | None, timeout: f
     jobs = [job for owner, which in wanted_of(desk, names, wanted, account).items() for job in _found(desk, owner, which)]
     if not jobs:
         raise NotFound("there is no such job; finished jobs are kept for a while only")
+    for name in dict.fromkeys(name for name in names if name not in jobs):
+        click.echo(f"note: there is no job {name}", err=True)
     ended = _follow(desk, jobs, time.monotonic() + timeout if timeout else float("inf"))
     states = {job.id: job.state for job in ended.values()}
     failed, still = list(states.values()).count("failed"), sum(state in OPEN_STATES for state in states.values())

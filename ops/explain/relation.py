@@ -41,6 +41,7 @@ class Evidence:
     requests: Mapping[str, RequestRecord]
     now: int
     upsert: bool = False
+    still: str = ""  # why nothing of the account is sent now
 
 
 class Told(NamedTuple):
@@ -62,6 +63,7 @@ class Explanation:
     jobs: tuple[Told, ...]
     presence: bool | None = None
     open: bool = False
+    still: str = ""
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -69,6 +71,7 @@ class Explanation:
     def _lines(self) -> Iterator[str]:
         yield str(self.relation)
         yield f"  wanted: {self.wanted}"
+        yield from [f"  but:    {self.still}"] if self.still else []
         yield from (f"  known:  {each}" for each in self.known)
         if not self.jobs:
             yield "  no job named it, or none that is still kept"
@@ -80,7 +83,7 @@ class Explanation:
         """The same as plain data; `wanted.presence` is null where only info is wanted, or nothing is."""
         return {
             "relation": {"relationtype": self.relation.type, "parentid": self.relation.parent, "childid": self.relation.child},
-            "wanted": {"open": self.open, "presence": self.presence, "text": self.wanted},
+            "wanted": {"open": self.open, "presence": self.presence, "text": self.wanted, "but": self.still or None},
             "known": list(self.known),
             "jobs": [{"id": told.job, "state": told.state, "text": told.text, "requests": list(told.requests)} for told in self.jobs],
         }
@@ -90,6 +93,7 @@ def explain(evidence: Evidence, *, zone: tzinfo, advice: Advice) -> Explanation:
     """The explanation; times in `zone`, and what to do about an API code in the words of `advice`."""
     teller = _Teller(evidence, zone, advice)
     case = teller.case
+    unread = any(not mention.result for mention in evidence.mentions)
     return Explanation(
         relation=evidence.relation,
         wanted=teller.wanted(),
@@ -97,6 +101,7 @@ def explain(evidence: Evidence, *, zone: tzinfo, advice: Advice) -> Explanation:
         jobs=tuple(teller.told(mention) for mention in {each.job: each for each in evidence.mentions}.values()),
         presence=case.target.presence if case else None,
         open=case is not None,
+        still=evidence.still if case or unread else "",
     )
 
 

@@ -55,7 +55,7 @@ def run(*, seconds: float, first: int, say: Callable[[str], None]) -> Aged:
     """Rounds until `seconds` are over, at least three; `first` seeds the changes."""
     shape = Shape(
         accounts=ACCOUNTS,
-        defaults={**LIMITS, "retention_days": RETENTION, "failed_retention_days": RETENTION},
+        defaults={**LIMITS, "retention_days": RETENTION, "failed_retention_days": RETENTION, "remember_days": RETENTION},
         parts=("worker", "beat"),
         concurrency=2,
     )

@@ -116,21 +116,23 @@ class Routes:
         delivery = Delivery(str(request.url), request.headers, raw, request.method)
         try:
             message = verify(source, delivery, now=self.now())
-            receipts = await self._meant(source, delivery, message, request)
+            entries = await self._meant(source, delivery, message, request)
         except RelationsError as error:
             faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
             self.runtime.say("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
             raise
-        return answers.accepted(list((await self._shown(dict(enumerate(receipts)))).values()))
+        return answers.accepted(entries)
 
-    async def _meant(self, source: Source, delivery: Delivery, message: str, request: Request) -> list[Receipt]:
+    async def _meant(self, source: Source, delivery: Delivery, message: str, request: Request) -> list[JobEntry]:
         """The jobs of what a genuine message means; one that makes no valid changes is kept as a failed job, for mended rules."""
         try:
             mapped = changes_of(source, payload_of(source, delivery), message)
-            return await self._delivered(correlated([each.change for each in mapped], request), [each.path for each in mapped])
+            receipts = await self._delivered(correlated([each.change for each in mapped], request), [each.path for each in mapped])
         except InvalidChange as error:
             kept = unreadable(source, delivery, message, [str(fault) for fault in error.faults])
-            return [await run_in_threadpool(self.runtime.intake().reject, kept)]
+            receipt = await run_in_threadpool(self.runtime.intake().reject, kept)
+            return [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
+        return list((await self._shown(dict(enumerate(receipts)))).values())
 
     async def healthz(self, _: Request) -> Response:
         """`GET /healthz`: the process is up."""

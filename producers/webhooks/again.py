@@ -5,17 +5,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from producers.anew import corrected, reread
-from producers.webhooks.rules import changes_of, payload_of
+from producers.webhooks.rules import account_of, messages_of, payload_of
 from producers.webhooks.signatures import Delivery
 from worker.config import Source
-from worker.contract import Change, from_message, to_message
+from worker.contract import Change, from_message
+from worker.errors import InvalidChange
 from worker.ports import JobRecord, Unreadable
 
 
 def unreadable(source: Source, delivery: Delivery, message: str, faults: Sequence[str]) -> Unreadable:
-    """The message as it is kept: its body, or the query of a GET; in nobody's name where the payload names its account."""
+    """The message as it is kept: its body, or the query of a GET; in nobody's name if the payload names no account and has to."""
     body = delivery.body or urlsplit(delivery.url).query.encode()
-    return Unreadable(account=source.account, source=source.name, event_id=message, faults=tuple(faults), body=body)
+    try:
+        account = account_of(source, payload_of(source, delivery))
+    except InvalidChange:
+        account = source.account
+    return Unreadable(account=account, source=source.name, event_id=message, faults=tuple(faults), body=body)
 
 
 def reading(sources: Mapping[str, Source], job: JobRecord, body: bytes, correction: Mapping[str, Any]) -> Sequence[Change]:
@@ -24,5 +29,5 @@ def reading(sources: Mapping[str, Source], job: JobRecord, body: bytes, correcti
     if source is None:
         return reread(job, body, correction)
     url = f"?{body.decode(errors='replace')}" if source.scheme == "onoffice" else ""
-    mapped = changes_of(source, payload_of(source, Delivery(url, {}, body)), job.event_id)
-    return [from_message(corrected(to_message(each.change), correction)).change for each in mapped]
+    messages = messages_of(source, payload_of(source, Delivery(url, {}, body)), job.event_id)
+    return [from_message(corrected(each.message, correction), each.path).change for each in messages]

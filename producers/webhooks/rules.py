@@ -4,9 +4,9 @@ Knows no HTTP; whether the sender may be believed is `signatures`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import jmespath
@@ -23,6 +23,16 @@ EXPRESSIONS: Final = (*FIELDS, "when", "event_id")
 SHOWN: Final = 200  # characters of an error text
 MANY: Final = 1000  # changes of one rule: where both sides name several records, there is one per parent
 GROUPED: Final = re.compile(r"[0-9]{1,3}([.][0-9]{3}){0,5}|[0-9]{1,18}")  # onOffice writes 4629 as 4.629
+
+
+Found = TypeVar("Found")
+
+
+class Made(NamedTuple):
+    """A message, and the rule that made it, to lead the paths of its faults."""
+
+    path: str
+    message: Mapping[str, object]
 
 
 class Mapped(NamedTuple):
@@ -55,30 +65,44 @@ def changes_of(source: Source, payload: object, message: str) -> list[Mapped]:
     Each gets an event id of message, rule and position, so that a redelivery finds its jobs. All or none: raises InvalidChange
     with every fault by rule.
     """
-    account = _account(source, payload)
-    made: list[Mapped] = []
-    faults: list[Fault] = []
-    for number, rule in enumerate(source.rules):
+    return each_of(partial(_mapped, made) for made in messages_of(source, payload, message))
+
+
+def messages_of(source: Source, payload: object, message: str) -> list[Made]:
+    """The same as messages, before they are checked, so that they can be corrected."""
+    account = account_of(source, payload)
+    rules = (
+        partial(_by_rule, rule, payload, f"rules[{number}]", {"account": account, "source": source.name}, f"{message}:{number}")
+        for number, rule in enumerate(source.rules)
+    )
+    return [made for several in each_of(rules) for made in several]
+
+
+def each_of(asked: Iterable[Callable[[], Found]]) -> list[Found]:
+    """All of it, or InvalidChange with the faults of all."""
+    found, faults = list[Found](), list[Fault]()
+    for ask in asked:
         try:
-            made += _by_rule(rule, payload, f"rules[{number}]", {"account": account, "source": source.name}, f"{message}:{number}")
+            found.append(ask())
         except InvalidChange as error:
             faults += error.faults
     if faults:
         raise InvalidChange(faults)
-    return made
+    return found
 
 
-def _by_rule(rule: Rule, payload: object, path: str, whose: Mapping[str, str], name: str) -> list[Mapped]:
+def _mapped(made: Made) -> Mapped:
+    return Mapped(made.path, from_message(made.message, made.path).change)
+
+
+def _by_rule(rule: Rule, payload: object, path: str, whose: Mapping[str, str], name: str) -> list[Made]:
     if rule.when and not _holds(_search(rule.when, payload, f"{path}.when")):
         return []
     if rule.event_id:
         event = _search(rule.event_id, payload, f"{path}.event_id")
         name = f"{_text(event, f'{path}.event_id')}:{name.rpartition(':')[2]}"
     found = {field: _search(getattr(rule, field), payload, f"{path}.{field}") for field in FIELDS if getattr(rule, field)}
-    return [
-        Mapped(path, from_message({**whose, **each, "event_id": f"{name}:{position}"}, path).change)
-        for position, each in enumerate(_one_to_many(found, path))
-    ]
+    return [Made(path, {**whose, **each, "event_id": f"{name}:{position}"}) for position, each in enumerate(_one_to_many(found, path))]
 
 
 def _one_to_many(found: Mapping[str, object], path: str) -> Iterator[Mapping[str, object]]:
@@ -92,7 +116,8 @@ def _one_to_many(found: Mapping[str, object], path: str) -> Iterator[Mapping[str
         yield found
 
 
-def _account(source: Source, payload: object) -> str:
+def account_of(source: Source, payload: object) -> str:
+    """The account that a payload is for; raises InvalidChange if it names none of the source's."""
     if source.account:
         return source.account
     found = _search(source.account_from, payload, "account_from")

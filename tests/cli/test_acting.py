@@ -7,7 +7,7 @@ import pytest
 from cli_runner import MISSING, TOKEN, Cli, job_of
 
 from ops.simulator import Records, Simulator
-from worker.contract import Relation
+from worker.contract import Relation, from_message
 from worker.ports import Unreadable
 from worker.wiring import Runtime
 
@@ -191,3 +191,23 @@ def test_a_message_that_names_no_account_is_seen_shown_and_mended(cli: Cli, runt
     assert "was sent anew before" in cli("replay", job, code=1).stdout
     drain()
     assert runtime.store.job(new).state == "succeeded"  # type: ignore[union-attr]
+
+
+def test_what_waits_is_explained_behind_any_number_of_others_and_why_it_waits(cli: Cli, runtime: Runtime) -> None:
+    cli("accounts", "pause", "acme", "--why", "moving")
+    job = send(cli, 9001)
+    others = [
+        from_message({"account": "acme", "action": "create", "relationtype": BUYER, "parentid": at, "childid": 1}).change
+        for at in range(1, 1201)
+    ]
+    runtime.intake().accept(others)
+    told = cli("explain", BUYER, "501", "9001").stdout
+    assert job in told
+    assert "account acme is paused (hand: moving)" in told
+
+
+def test_a_replay_of_a_paused_account_says_that_nothing_is_sent(cli: Cli, drain: Drain) -> None:
+    job = send(cli, MISSING)
+    drain()
+    cli("accounts", "pause", "acme")
+    assert "note: account acme is paused (hand)" in cli("replay", job, "--yes").stdout

@@ -153,7 +153,7 @@ def test_a_paused_account_is_told_with_what_stopped_it(cli: Cli, runtime: Runtim
 
 def test_changes_that_wait_for_a_moment_are_no_fault(cli: Cli, runtime: Runtime) -> None:
     cli("send", "create", BUYER, "1", "2")
-    assert doctor.lane(runtime, runtime.settings.account("acme"), now=float(runtime.client.time()[0])).text == "1 changes wait"
+    assert doctor.lane(runtime, runtime.settings.account("acme"), now=float(runtime.client.time()[0])).text == "1 change waits"
 
 
 def test_changes_that_nobody_came_for_are_a_fault(cli: Cli, runtime: Runtime) -> None:

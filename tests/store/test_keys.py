@@ -21,11 +21,11 @@ from store_steps import BASE, accept, contents, jobs, lease, live, read, settle,
 
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
-from worker.ports import Pause
+from worker.ports import Pause, Receipt
 from worker.server import connect
 from worker.store.acts import PARTS
 from worker.store.lease import Scripts
-from worker.store.redis import RedisStore
+from worker.store.redis import Keep, RedisStore
 from worker.testing import FakeClock
 
 BRINGS_IN = ("accept", "replay", "reject", "prepare")
@@ -57,6 +57,18 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
     assert for_ever == {"t:accounts", "jobs", "counts", "requests"}
     days = {key: round(redis_client.ttl(f"{BASE}{key}") / 86_400) for key in ("job:acme-000", "job:acme-001", "batch:import", "request:r1")}
     assert days == {"job:acme-000": 7, "job:acme-001": 30, "batch:import": 30, "request:r1": 7}
+
+
+def test_an_event_id_is_remembered_for_four_days_when_its_job_is_gone(redis_client: Redis) -> None:
+    store = RedisStore(redis_client, "t", keep=lambda _: Keep(finished=3600.0, failed=3600.0))
+    again = {"max_backlog": PLENTY, "oldest": MONTH}
+    store.accept("acme", [submission("000", change(1, 9), event_id="e1")], **again)
+    take(held := lease(store))
+    settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
+    hours = {key.removeprefix(BASE.encode()).partition(b":")[0]: round(redis_client.ttl(key) / 3600) for key in contents(redis_client)}
+    assert (hours[b"job"], hours[b"event"]) == (1, 96)
+    redis_client.delete(f"{BASE}job:acme-000")
+    assert store.accept("acme", [submission("001", change(1, 9), event_id="e1")], **again).receipts == (Receipt("acme-000", True),)
 
 
 def test_a_replayed_job_keeps_its_batch_and_its_event_while_it_is_open(redis_store: RedisStore, redis_client: Redis) -> None:

@@ -88,7 +88,7 @@ def test_a_malformed_signature_is_unauthorized_not_a_crash(front: Front, signatu
 def test_a_genuine_payload_that_makes_no_valid_change_is_kept_as_one_failed_job_with_its_faults(front: Front) -> None:
     payload = {**ENQUIRY, "timestamp": "2200-01-01T00:00:00Z"}
     first, again = (deliver(front.client(None), payload).json()["jobs"] for _ in range(2))
-    assert [(job["state"], job["duplicate"]) for job in (*first, *again)] == [("queued", False), ("failed", True)]
+    assert [(job["state"], job["duplicate"]) for job in (*first, *again)] == [("failed", False), ("failed", True)]
     assert first[0]["id"] == again[0]["id"]
     job = front.store.job(first[0]["id"])
     assert job

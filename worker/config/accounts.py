@@ -32,6 +32,7 @@ LIMITS: Final[Mapping[str, Check[Any]]] = {
     "max_backlog": whole(1, 1_000_000_000),
     "retention_days": number(0.0001, 3650),
     "failed_retention_days": number(0.0001, 3650),
+    "remember_days": number(0.0001, 3650),
     "max_deletes_per_hour": whole(0, 1_000_000),
 }
 DEFAULTS: Final[Mapping[str, Any]] = {each.name: each.default for each in fields(Account) if each.name in LIMITS and each.name != "doubt"}

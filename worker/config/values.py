@@ -47,6 +47,7 @@ class Account:
     max_backlog: int = 1_000_000
     retention_days: float = 7
     failed_retention_days: float = 30
+    remember_days: float = 4
     max_deletes_per_hour: int = 0
 
 

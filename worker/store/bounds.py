@@ -25,10 +25,11 @@ STATES: Final = (
 
 
 class Keep(NamedTuple):
-    """How long finished jobs and failed jobs are kept, in seconds."""
+    """How long finished jobs and failed jobs are kept, and event ids remembered at least, in seconds."""
 
     finished: float = 7 * 86_400.0
     failed: float = 30 * 86_400.0
+    remembered: float = 4 * 86_400.0
 
     @property
     def memory(self) -> float:

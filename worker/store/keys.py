@@ -6,7 +6,7 @@ Below `{prefix}:{{account}}:` — µs are microseconds UTC of the server's clock
     inbox            list    ids of accepted, untaken jobs, in order of acceptance       emptied by take
     dead             string  how many of them ended there: cancelled, erased             as they leave the inbox
     job:<id>         hash    the job; fields below                                       from its end: 7 days, failed 30
-    event:<digest>   string  "<job id> <fingerprint>", the idempotency key               as its job
+    event:<digest>   string  "<job id> <fingerprint>", the idempotency key               as its job, 4 days at least
     payload:<job>    hash    body, faults (JSON), size: an unreadable message            as its job, the latest 1,000
     payloads         zset    jobs that have one, by acceptance number                    as a failed job, from the last one's coming
     jobs             zset    job id by acceptance number                                 trimmed by tidy as jobs go

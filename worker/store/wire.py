@@ -113,8 +113,8 @@ def pause(row: list[Any] | None) -> Pause | None:
 
 
 def lifetimes(keep: Keep) -> bytes:
-    """How long things are kept, as the scripts want it: ms of finished jobs, failed jobs, relation memories."""
-    return pack([round(1000 * seconds) for seconds in (*keep, keep.memory)])
+    """How long things are kept, as the scripts want it: ms of finished jobs, failed jobs, relation memories, event ids at least."""
+    return pack([round(1000 * seconds) for seconds in (keep.finished, keep.failed, keep.memory, keep.remembered)])
 
 
 def chunks(writes: Writes, request_id: str, *, size: int = CHUNK) -> Iterator[dict[str, Any]]:

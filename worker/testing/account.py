@@ -22,7 +22,7 @@ from worker.ports import (
     Writes,
 )
 from worker.store.bounds import EXAMINED, Keep
-from worker.testing.holdings import Batch, Hand, Holding, Job, Kept, Memory, Replaying, Sent, Wake, replace
+from worker.testing.holdings import Batch, Hand, Holding, Job, Kept, Memory, Remembered, Replaying, Sent, Wake, replace
 
 HISTORY: Final = 40  # jobs remembered per relation
 SLACK: Final = 8  # entries more than that before the oldest go
@@ -38,6 +38,7 @@ class Account:
     inbox: deque[str] = field(default_factory=deque)
     jobs: dict[str, Job] = field(default_factory=dict)
     events: dict[tuple[str, str], str] = field(default_factory=dict)
+    remembered: dict[tuple[str, str], Remembered] = field(default_factory=dict)
     index: dict[int, str] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
     opens: dict[Relation, Open] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class Account:
         del self.jobs[job_id]
         if self.events.get(job.key) == job_id:
             del self.events[job.key]
+            self.remembered[job.key] = Remembered(job_id, job.fingerprint, job.record.finished_at + _us(self.keep.remembered))
         return None
 
     def waiting(self, now: int) -> list[str]:

@@ -106,6 +106,14 @@ class Replaying:
     moved_at: int = 0
 
 
+class Remembered(NamedTuple):
+    """An event id that is remembered longer than its job: the job, the fingerprint of its content, and until when."""
+
+    job: str
+    fingerprint: str
+    ends: int
+
+
 class Sent(NamedTuple):
     """The record of a request, and when it is forgotten."""
 

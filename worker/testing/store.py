@@ -191,7 +191,10 @@ def _known(state: Account, twin: Submission | None, key: tuple[str, str], now: i
     if twin:
         return twin.job, _fingerprint(twin)
     job = state.job(state.events.get(key, ""), now)
-    return (job.record.id, job.fingerprint) if job else None
+    if job:
+        return job.record.id, job.fingerprint
+    before = state.remembered.get(key)
+    return (before.job, before.fingerprint) if before and now < before.ends else None
 
 
 def _fingerprint(entry: Submission) -> str:

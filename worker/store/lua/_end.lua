@@ -1,5 +1,6 @@
 -- Put before whatever ends a job: its lifetime, its place among the failures, its batch, the account's totals.
--- keep = {finished job, failed job, relation}, lifetimes in ms; got = {…, event key, batch…}; sums = {applied, superseded, stale, failed}
+-- keep = {finished job, failed job, relation, event id at least}, lifetimes in ms
+-- got = {…, event key, batch…}; sums = {applied, superseded, stale, failed}
 
 local function end_batch(key, state, keep)
   redis.call('HINCRBY', key, state, 1)
@@ -14,7 +15,7 @@ local function finish(base, job, got, sums, refusal, keep, totals)
   local state = sums[4] > 0 and 'failed' or sums[1] > 0 and 'succeeded' or 'superseded'
   local lifetime = state == 'failed' and keep[2] or keep[1]
   redis.call('PEXPIRE', base .. ':job:' .. job, lifetime)
-  redis.call('PEXPIRE', base .. ':event:' .. got[2], lifetime)
+  redis.call('PEXPIRE', base .. ':event:' .. got[2], math.max(lifetime, keep[4]))
   totals[state] = (totals[state] or 0) + 1
   if state == 'failed' then add_failure(base, job, refusal, keep[2]) end
   if got[3] then end_batch(base .. ':batch:' .. got[3], state, keep) end

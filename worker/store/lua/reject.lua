@@ -11,7 +11,7 @@ redis.call('HSET', base .. ':job:' .. job, 's', 'failed', 'a', '', 't', '', 'p',
 redis.call('HINCRBY', base .. ':counts', 'failed', 1)
 redis.call('HINCRBY', base .. ':counts', 'unreadable', 1)
 redis.call('PEXPIRE', base .. ':job:' .. job, keep[2])
-redis.call('SET', event, job .. ' unreadable', 'PX', keep[2])
+redis.call('SET', event, job .. ' unreadable', 'PX', math.max(keep[2], keep[4]))
 redis.call('ZADD', base .. ':jobs', number, job)
 add_failure(base, job, ARGV[6], keep[2])
 redis.call('HSET', base .. ':payload:' .. job, 'body', ARGV[7], 'faults', ARGV[8], 'size', ARGV[9])

@@ -1,0 +1,141 @@
+"""The reference of errors: every class a job can fail with, every code of the API that is known, and what operators are told to do.
+
+To write it anew: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/contract/test_error_reference.py
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ops.explain.relation import WITHOUT_CODE
+from ops.told import todo_of
+from worker.batch import DEPENDENCY, POISON
+from worker.onoffice.codes import advice, classify, describe, table
+from worker.planner.answer import UNANSWERED
+from worker.planner.case import Open
+from worker.planner.retry import Do, Patience, decide
+from worker.planner.values import ErrorClass, Kind, Outcome, Verdict
+
+REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
+NEVER: Final = {ErrorClass.CREDENTIALS, ErrorClass.CLOCK, ErrorClass.TRANSIENT}  # no job fails with these
+OK: Final = 0  # a code, but of no error
+
+MEANING: Final[Mapping[ErrorClass, str]] = {
+    ErrorClass.RECORD: "There is no such record, or the API user may not see it.",
+    ErrorClass.RIGHTS: "The API user may not do that, or not to that record.",
+    ErrorClass.SHAPE: "The relation type, an id or the info is not what the API takes.",
+    ErrorClass.ABSENT: "A modify of a relation that is not there, `max_attempts` times: its create may only have been late.",
+    ErrorClass.AMBIGUOUS: "Refused without saying why; a read showed that it was not done, `max_attempts` times.",
+    ErrorClass.SYNC: "The change goes to a calendar or phone, too, and that is switched off.",
+    ErrorClass.STAR: "An action that links many with many, or too many.",
+    ErrorClass.OTHER: "Any other definite answer, and every code that is not listed here.",
+    ErrorClass.CREDENTIALS: "The account is paused until it is resumed or has other credentials.",
+    ErrorClass.CLOCK: "The request is signed again; if that is refused too, the account is paused for a minute.",
+    ErrorClass.TRANSIENT: "It may have been done: the relation is read back and tried again. After `give_up_after` it fails as `unknown`.",
+}
+OWN: Final[Mapping[str, str]] = {
+    Verdict.UNKNOWN: "No definite answer within `give_up_after`: whether it was done is not known. The code, if any, is the last one.",
+    Verdict.NOT_SENT: "The same, and the last try did not even leave: no connection, or HTTP 429.",
+    DEPENDENCY.error: "The other half of a swap failed for good, so this half was not sent.",
+    POISON.error: "Three workers died with this change alone in hand.",
+    "unreadable": "A message that makes no change: it names what is wrong with it.",
+}
+
+HEAD: Final = """# Errors
+
+What a failed job says, and what to do. `relations errors` lists what failed by code and class, each with the same advice as here;
+`relations jobs list --error 80` or `--error record` picks jobs by either. A job fails with the first refusal among its relations, the
+others are done all the same.
+
+## Definite answers
+
+The API refused it, and refuses it again unless something changes. Every relation is first tried alone, so the refusal is its own.
+
+"""
+BETWEEN: Final = """
+## Without a definite answer, or not sent
+
+"""
+ACCOUNT: Final = """
+## Answers no job fails with
+
+They say something of the account or of the moment, so its jobs stay open.
+
+"""
+CODES: Final = """
+## Codes
+
+Where the code itself says what to do, it is told here; else by its class. The API's own words, if it sends any, stand in place of
+these. The table is `worker/onoffice/codes.tsv`; the class is this project's judgement.
+
+| code | class | text | what to do |
+|---|---|---|---|
+"""
+OTHERS: Final = """
+## Codes of class `other`
+
+"""
+
+
+def by_class(error: ErrorClass) -> str:
+    """The advice of the class: the one that most of its codes have."""
+    return Counter(advice(code) for code in table() if classify(code) is error).most_common(1)[0][0]
+
+
+def classes(names: Iterator[ErrorClass]) -> Iterator[str]:
+    yield "| class | what it means | what to do |\n|---|---|---|\n"
+    yield from (f"| `{name}` | {MEANING[name]} | {by_class(name)} |\n" for name in names)
+
+
+def own() -> Iterator[str]:
+    yield "| class | what it means | what to do |\n|---|---|---|\n"
+    yield from (f"| `{name}` | {text} | {todo_of(0, name)} |\n" for name, text in OWN.items())
+
+
+def codes() -> Iterator[str]:
+    for code in sorted(table()):
+        if (error := classify(code)) is not ErrorClass.OTHER:
+            told = "" if advice(code) == by_class(error) else advice(code)
+            yield f"| {code} | `{error}` | {describe(code)} | {told} |\n"
+
+
+def others() -> Iterator[str]:
+    yield "| code | text |\n|---|---|\n"
+    yield from (f"| {code} | {describe(code)} |\n" for code in sorted(table()) if classify(code) is ErrorClass.OTHER and code != OK)
+
+
+def reference() -> str:
+    definite = (name for name in MEANING if name not in NEVER)
+    of_account = (name for name in MEANING if name in NEVER)
+    pieces = (HEAD, *classes(definite), BETWEEN, *own(), ACCOUNT, *classes(of_account), CODES, *codes(), OTHERS, *others())
+    return "".join(pieces)
+
+
+def test_the_reference_is_current() -> None:
+    if os.environ.get("RELATIONS_WRITE_REFERENCE"):
+        REFERENCE.write_text(reference(), encoding="utf-8")
+    assert REFERENCE.read_text(encoding="utf-8") == reference()
+
+
+def test_every_class_and_every_code_is_told() -> None:
+    assert set(MEANING) == set(ErrorClass)
+    told = {int(line.split(" | ")[0].strip("| ")) for line in chain(codes(), others()) if line[2:3].isdigit()}
+    assert told == set(table()) - {OK}
+
+
+def test_what_fails_without_a_code_is_told() -> None:
+    assert UNANSWERED.error in OWN
+    assert set(WITHOUT_CODE) <= set(OWN)
+
+
+@pytest.mark.parametrize("kind", ["create", "modify", "delete"])
+@pytest.mark.parametrize("error", [each for each in ErrorClass if each is not ErrorClass.TRANSIENT])
+def test_a_job_fails_with_the_classes_that_the_reference_says(kind: Kind, error: ErrorClass) -> None:
+    """A refusal holds the account, or it is checked, repeated or final; TRANSIENT codes are read as no answer at all."""
+    decision = decide(kind, Outcome(Verdict.REJECTED, error=error), Open(()), alone=True, patience=Patience(), now=0, draw=0.5)
+    assert (decision.do is Do.HOLD) == (error in NEVER)
