@@ -1,5 +1,6 @@
 """What operators are shown, as plain data: the same for the command line's `--json` and for the HTTP interface."""
 
+from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any
 
@@ -70,9 +71,9 @@ def request_json(request: RequestRecord) -> dict[str, Any]:
     }
 
 
-def replay_json(replay: Replay) -> dict[str, Any]:
-    """A replay as JSON; times are RFC 3339, null while they are not there yet."""
-    plain: dict[str, Any] = msgspec.to_builtins(replay)
+def replay_json(replay: Replay, became: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """A replay as JSON; times are RFC 3339, null while they are not there yet. `became` counts its jobs by what they are now."""
+    plain: dict[str, Any] = msgspec.to_builtins(replay) | ({} if became is None else {"became": dict(became)})
     return plain | {name: write_instant(plain[name]) if plain[name] else None for name in ("made_at", "run_at", "finished_at")}
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from producers.acts import MOST, Wanted, chosen, said
+from producers.acts import MOST, PIECE, Wanted, chosen, said
 from producers.anew import anew, checked
 from producers.means import Means, Reread
 from worker.contract import Change, Relation, to_message
@@ -20,6 +20,7 @@ from worker.errors import Fault, InvalidChange, NotFound
 from worker.intake import rerun
 from worker.ports import Deed, Entry, Filter, JobRecord, Record, Replay, ReplayState, Taken
 
+FOLLOWED: Final = 10_000  # jobs of a replay of which it is told what became of them
 EXAMPLES: Final = 100  # refused jobs that are named
 LISTED: Final = 200  # actions that are shown
 PLANNED: Final = 50_000  # relations of a set that are rehearsed
@@ -76,6 +77,18 @@ def find(means: Means, replay_id: str) -> Replay:
     if replay is None:
         raise NotFound(f"there is no replay {replay_id}; they are kept for a week")
     return replay
+
+
+def outcomes(means: Means, replay: Replay, *, most: int = FOLLOWED) -> Mapping[str, int]:
+    """What has become of the worked jobs by now, by state; of the first `most` of them. Those sent anew count by what was sent."""
+    states = Counter[str]()
+    for first in range(0, min(replay.done, most), PIECE):
+        entries = means.acts.entries(replay.id, first, min(PIECE, replay.done - first))
+        found = means.questions.jobs([entry.job for entry in entries])
+        mine = [job for job in found.values() if job.replay == replay.id]
+        states.update(job.state for job in mine if not job.replayed_by)
+        states.update(means.questions.states_of([new for job in mine for new in job.replayed_by]).values())
+    return states
 
 
 def start(means: Means, replay_id: str, *, by: str) -> Replay:

@@ -122,7 +122,8 @@ def showing(desk: Desk, replay_id: str) -> None:
       relations replays show acme-0f3k9x2b7c1d4e5g6h
     """
     found = replays_of.find(hands(desk), replay_id)
-    desk.answer(replay_json(found), list(_facts(found)))
+    became = replays_of.outcomes(hands(desk), found)
+    desk.answer(replay_json(found, became), [*_facts(found), *([f"  by now: {reasons(became)}"] if became else [])])
 
 
 @replays.command("run")

@@ -9,7 +9,7 @@ from datetime import tzinfo
 from typing import Any, NamedTuple
 
 from ops.explain.words import count, info_text, instant
-from worker.contract import Relation
+from worker.contract import Relation, write_instant
 from worker.planner.case import Case, Refusal, contradicts, reopen
 from worker.planner.fold import NEVER, Mark
 from worker.planner.values import Action
@@ -45,12 +45,15 @@ class Evidence:
 
 
 class Told(NamedTuple):
-    """One job's part: its outcome for this relation or, while open, its state; a sentence; and a sentence per request."""
+    """One job's part: its outcome for this relation or, while open, its state; a sentence; a sentence per request where there is more to
+    tell than the first says; and `facts` and `trail`, the same as data for programs."""
 
     job: str
     state: str
     text: str
     requests: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = {}
+    trail: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,9 @@ class Explanation:
             "relation": {"relationtype": self.relation.type, "parentid": self.relation.parent, "childid": self.relation.child},
             "wanted": {"open": self.open, "presence": self.presence, "text": self.wanted, "but": self.still or None},
             "known": list(self.known),
-            "jobs": [{"id": told.job, "state": told.state, "text": told.text, "requests": list(told.requests)} for told in self.jobs],
+            "jobs": [
+                {"id": told.job, "state": told.state, "text": told.text, **told.facts, "requests": list(told.trail)} for told in self.jobs
+            ],
         }
 
 
@@ -161,9 +166,39 @@ class _Teller:
         state = mention.result or (job.state if job else "queued")
         text = f"{self.named(mention.job)}: {self.outcome(mention, job)}"
         trail = list(self.trail(job))
-        return Told(
-            mention.job, state, text, tuple(map(self.request, trail)) if len(trail) > 1 or any(each.observed for each in trail) else ()
-        )
+        longer = len(trail) > 1 or any(each.observed for each in trail)
+        told = tuple(map(self.request, trail)) if longer else ()
+        return Told(mention.job, state, text, told, self.facts(mention, job), tuple(map(self.passage, trail)))
+
+    def facts(self, mention: Mention, job: JobRecord | None) -> Mapping[str, Any]:
+        """What the sentence says, as data: `by` is the job that is newer, `request` the one that decided, `verified` if by reading back."""
+        decided = self.of.requests.get(mention.detail) if mention.result == "applied" else None
+        known = job.refusal if mention.result == "failed" and job and job.refusal and job.refusal[3] == str(self.of.relation) else None
+        return {
+            "action": job.action if job else None,
+            "source": job.source if job else None,
+            "occurred_at": write_instant(job.occurred_at) if job else None,
+            "by": mention.detail if mention.result in ("superseded", "stale") else None,
+            "request": mention.detail or None if mention.result == "applied" else None,
+            "verified": bool(decided and decided.actions[self.position(decided)].kind == "get"),
+            "error": {"code": known[0], "class": known[1], "message": known[2]} if known else None,
+        }
+
+    def passage(self, record: RequestRecord) -> Mapping[str, Any]:
+        """One request's part, as data."""
+        at = self.position(record)
+        verdict, code, message = record.answers[at]
+        return {
+            "id": record.id,
+            "at": write_instant(record.at),
+            "action": record.actions[at].kind,
+            "relations": len(record.actions[at].relations),
+            "answer": {"verdict": verdict, "code": code, "message": message},
+            "status": record.status,
+            "seconds": record.seconds,
+            "observed": record.observed,
+            "text": self.request(record),
+        }
 
     def outcome(self, mention: Mention, job: JobRecord | None) -> str:
         """What became of the job here."""

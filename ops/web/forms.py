@@ -13,10 +13,15 @@ from worker.ports import Filter
 JobIds = Annotated[tuple[str, ...], Meta(max_length=10_000, description="the ids of jobs; instead of a filter")]
 
 
-class Page(OneAccount, frozen=True, kw_only=True):
-    """Which page of what an account has."""
+class Newest(OneAccount, frozen=True, kw_only=True):
+    """How many of the newest of what an account has."""
 
     limit: Limit = 50
+
+
+class Page(Newest, frozen=True, kw_only=True):
+    """Which page of what an account has."""
+
     cursor: Annotated[str, Meta(max_length=64, description="the `next` of a page")] = ""
 
 

@@ -33,6 +33,7 @@ class Stand(NamedTuple):
     standing: Standing
     pace: Pace
     now: float  # seconds
+    observes: bool = False
 
 
 class Gauge(NamedTuple):
@@ -76,6 +77,7 @@ GAUGES: Final = (
     Gauge("relations_begun", "Requests that were begun and not settled.", lambda of: of.standing.begun),
     Gauge("relations_unresolved", "Failed jobs that wait for a decision.", lambda of: of.standing.unresolved),
     Gauge("relations_paused", "1 while the account is stopped, by the reason.", _paused, "reason"),
+    Gauge("relations_observing", "1 while the account only observes: its changes wait by design.", lambda of: float(of.observes)),
     Gauge("relations_pace", "Share of its rate that the account is sent at: 1 is full pace.", lambda of: of.pace["factor"]),
     Gauge(
         "relations_failures_in_a_row", "Requests without a usable answer since the last one that had one.", lambda of: of.pace["failures"]
@@ -142,11 +144,12 @@ class Numbers(Collector):
     now: Callable[[], float]
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, in five round trips however many accounts there are; raises Unavailable."""
+        """Every metric, in six round trips however many accounts there are; raises Unavailable."""
         runtime, now = self.runtime, self.now()
         names = [*runtime.settings.accounts, UNROUTED]
         standings, paces = runtime.numbers.standings(names), runtime.limiter.states(names)
-        stands = {name: Stand(standings[name], paces[name], now) for name in names}
+        observers = {name for name, account in runtime.settings.accounts.items() if account.mode == "observe"}
+        stands = {name: Stand(standings[name], paces[name], now, name in observers) for name in names}
         yield from _gauges(stands)
         yield from _counters(stands)
         yield from _histograms(stands)

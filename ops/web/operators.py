@@ -17,7 +17,7 @@ from ops.cli.acting import reasons
 from ops.evidence import gather
 from ops.explain import explain
 from ops.told import account_json, deed_json, failure_json, replay_json, request_json
-from ops.web.forms import Chosen, Erasure, Page, Paused, Replayed
+from ops.web.forms import Chosen, Erasure, Newest, Page, Paused, Replayed
 from producers import acts, erase
 from producers import replay as replays
 from producers.means import Means, means
@@ -132,7 +132,14 @@ async def post_replay(routes: Routes, request: Request) -> Response:
 
 async def get_replay(routes: Routes, request: Request) -> Response:
     """`GET /v1/replays/{id}`."""
-    return await _steered(routes, request, "read", lambda hands, name, _by: replays.find(hands, name))
+    return await _steered(routes, request, "read", lambda hands, name, _by: replays.find(hands, name), follow=True)
+
+
+async def list_replays(routes: Routes, request: Request) -> Response:
+    """`GET /v1/replays`: those of the last week, newest first."""
+    asked = _query(routes, request, "read", Newest)
+    found = await run_in_threadpool(lambda: routes.runtime.acts.replays(asked.account, limit=asked.limit))
+    return answers.answer({"replays": [replay_json(each) for each in found]})
 
 
 async def run_replay(hand: Callable[[str], None], routes: Routes, request: Request) -> Response:
@@ -222,9 +229,10 @@ def _chosen(hands: Means, form: Chosen, state: JobState) -> tuple[list[str], dic
 
 
 async def _steered(
-    routes: Routes, request: Request, right: str, steer: Callable[[Means, str, str], Replay], *, status: int = 200
+    routes: Routes, request: Request, right: str, steer: Callable[[Means, str, str], Replay], *, status: int = 200, follow: bool = False
 ) -> Response:
     key, name = routes.key(request, right), request.path_params["id"]
     permit(key, right, name.rpartition("-")[0] or name)  # before it is looked up, so that nobody learns what others have
     found = await run_in_threadpool(steer, _means(routes), name, key.name)
-    return answers.answer(replay_json(found), status=status)
+    became = await run_in_threadpool(replays.outcomes, _means(routes), found) if follow else None
+    return answers.answer(replay_json(found, became), status=status)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ops.web import operators
-from ops.web.forms import Chosen, Erasure, Page, Paused, Replayed
+from ops.web.forms import Chosen, Erasure, Newest, Page, Paused, Replayed
 from producers.portals.openapi import Answer, Body, Operation, Text
 from producers.portals.query import OneAccount
 from producers.portals.routes import Routes
@@ -121,6 +121,7 @@ def operators_table(hand: Callable[[str], None], scrape: Callable[[Request], Awa
             example="replay",
             status=201,
         ),
+        _get("/v1/replays", "The replays of the last week, newest first", operators.list_replays, query=Newest),
         _get("/v1/replays/{id}", "Show a replay", operators.get_replay, query=None, places={"id": REPLAY}),
         _post("/v1/replays/{id}/run", "Run a replay", partial(operators.run_replay, hand), places={"id": REPLAY}, status=202),
         _post("/v1/replays/{id}/cancel", "Stop a replay", operators.stop_replay, places={"id": REPLAY}),

@@ -57,6 +57,12 @@ def test_a_relation_is_explained_also_by_its_urn_and_mirrored(front: Front, offi
     [job] = send(front, 1)
     told = office.get(f"/v1/relations/{BUYER}/501/1", account="acme")
     assert [each["id"] for each in told["jobs"]] == [job]
+    [each] = told["jobs"]
+    assert (each["action"], each["by"], each["error"], each["verified"]) == ("create", None, None, False)
+    [passage] = each["requests"]
+    assert (passage["id"], passage["action"], passage["answer"]["verdict"]) == (each["request"], "create", "ok")
+        (each["request"], "create", "ok")
+    ]
     urn = "urn:onoffice-de-ns:smart:2.5:relationTypes:estate:address:buyer"
     assert office.get(f"/v1/relations/{urn}/501/1", account="acme") == told
     problem(office("GET", "/v1/relations/nonsense/1/1", params={"account": "acme"}), 404)
@@ -68,7 +74,8 @@ def test_failures_are_grouped_replayed_as_previewed_and_stand_in_the_audit(front
     assert (group["code"], group["jobs"]) == (80, 1)
     made = office.post("/v1/replays", 201, account="acme", error="80")
     assert (made["state"], made["eligible"], made["plan"]["actions"]) == ("previewed", 1, 1)
-    assert office.get(f"/v1/replays/{made['id']}") == made
+    assert office.get(f"/v1/replays/{made['id']}") == {**made, "became": {}}
+    assert office.get("/v1/replays", account="acme")["replays"] == [made]
     assert office.post(f"/v1/replays/{made['id']}/run", 202)["state"] == "running"
     assert office.handed == [made["id"]]
     assert office.post(f"/v1/replays/{made['id']}/cancel")["state"] == "stopped"

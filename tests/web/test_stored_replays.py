@@ -8,7 +8,7 @@ from front import MISSING, Front
 from producers.acts import cancel, dismiss
 from producers.anew import correction_of
 from producers.means import Means, means
-from producers.replay import find, prepare, run, start, stop
+from producers.replay import find, outcomes, prepare, run, start, stop
 from worker.contract import from_message
 from worker.errors import InvalidChange, NotFound
 from worker.intake import PIECE
@@ -58,6 +58,7 @@ def test_the_set_is_judged_job_by_job_and_what_would_be_sent_is_shown_before_any
     done = act(desk, replay)
     assert (done.state, done.done, done.back, done.missed) == ("done", 2, 2, {})
     assert [job.state for name in (bad, worse) if (job := front.store.job(name))] == ["queued", "queued"]
+    assert outcomes(desk, done) == {"queued": 2}
     told = [(deed.by, deed.act, deed.count) for deed in desk.acts.deeds("acme").deeds]
     assert told == [("ada", "replay done", 2), ("ada", "replay started", 0), ("ada", "replay prepared", 2)]
 
@@ -163,6 +164,7 @@ def test_a_correction_is_shown_checked_and_sent_in_place_of_what_failed(front: F
     flush(front)
     [new] = [front.store.job(each) for each in front.store.job(jobs[0]).replayed_by]  # type: ignore[union-attr]
     assert new is not None
+    assert outcomes(desk, find(desk, replay.id)) == {"succeeded": 2}
     assert (new.state, new.children, new.batch, new.replays) == ("succeeded", (8, 9), "import", jobs[0])
     assert front.store.batch("acme", "import") == {"accepted": 2, "failed": 1, "succeeded": 1}
 
