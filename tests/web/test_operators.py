@@ -61,8 +61,6 @@ def test_a_relation_is_explained_also_by_its_urn_and_mirrored(front: Front, offi
     assert (each["action"], each["by"], each["error"], each["verified"]) == ("create", None, None, False)
     [passage] = each["requests"]
     assert (passage["id"], passage["action"], passage["answer"]["verdict"]) == (each["request"], "create", "ok")
-        (each["request"], "create", "ok")
-    ]
     urn = "urn:onoffice-de-ns:smart:2.5:relationTypes:estate:address:buyer"
     assert office.get(f"/v1/relations/{urn}/501/1", account="acme") == told
     problem(office("GET", "/v1/relations/nonsense/1/1", params={"account": "acme"}), 404)
