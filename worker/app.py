@@ -6,6 +6,7 @@ A message is a wake-up and a unit of scheduling, never the only copy of a change
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from worker import log
 from worker.config import Settings
 from worker.errors import InvalidSettings
 from worker.server import AMQP, broker
-from worker.wiring import Pulse, settings_of
+from worker.threads import Pulse
+from worker.wiring import numbers_of, settings_of
 
 QUEUES = ("relations.intake", "relations.flush", "relations.ops")
 SWEEP = 2.0  # seconds between sweeps
@@ -162,7 +164,7 @@ def _begin(task_id: str, **_: object) -> None:
     log.begin(task=task_id)
 
 
-pulse = Pulse(settings)
+pulse = Pulse(partial(numbers_of, settings))
 
 
 @worker_ready.connect

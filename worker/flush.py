@@ -5,86 +5,28 @@ A crash anywhere leaves every change in the inbox, among the open relations, or 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from worker.batch import Batch, observed
-from worker.contract import Order
 from worker.errors import LeaseLost
+from worker.lane import Flushed, Lane, Tools
 from worker.planner.answer import Effects, Moment, answer
 from worker.planner.plan import Limits, plan
-from worker.planner.retry import SECOND, Patience
+from worker.planner.retry import SECOND
 from worker.planner.values import Action, ErrorClass, Operation, Reply, Request
 from worker.ports import (
-    Api,
     Brake,
-    Clock,
-    Events,
     Feedback,
     Grant,
-    Keeper,
     Lease,
-    Limiter,
     Pause,
     RequestRecord,
-    Store,
-    Tally,
     Work,
 )
 
 BUDGET = 20.0  # seconds of its own time after which a flush begins no request
 NEAR = 0.25  # seconds a flush waits for its slot before it gives its worker back
 MAX_RELATIONS = 5000  # relations per batch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
-    """An account's policies, as a flush needs them; durations in seconds."""
-
-    account: str
-    limits: Limits
-    rate: float
-    burst: int
-    window: float
-    max_batch: int
-    doubt: float
-    patience: Patience
-    order: Callable[[str], Order]
-    fingerprint: str = ""
-    observe: bool = False
-    brake: int = 0  # deletes within an hour; 0: any number
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What a flush works with; `name` gives a fresh id, `draw` a number from [0, 1)."""
-
-    store: Store
-    limiter: Limiter
-    api: Api
-    clock: Clock
-    keep: Keeper
-    name: Callable[[], str]
-    draw: Callable[[], float]
-    say: Events
-
-
-@dataclass(slots=True, kw_only=True)
-class Flushed:
-    """What a flush did, and in how many seconds there is more to do (None: nothing known, or the sweep's affair)."""
-
-    account: str
-    id: str = ""
-    state: str = "done"  # done, busy, paused, observed, lost
-    again: float | None = None
-    jobs: int = 0
-    relations: int = 0
-    requests: int = 0
-    actions: int = 0
-    least: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    correlations: tuple[str, ...] = ()
-    tally: Tally = field(default_factory=Tally)
 
 
 def flush(lane: Lane, tools: Tools) -> Flushed:

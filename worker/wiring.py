@@ -3,48 +3,40 @@
 A `Runtime` belongs to one process; `runtime()` makes a new one after a fork, because no client may be shared over it.
 """
 
-import atexit
 import os
 import random
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
-from queue import Full, Queue
 
 from worker import log
 from worker.batch import Batch, wishes_of
 from worker.clock import Names, SystemClock
 from worker.config import Account, Settings, fingerprint, load
 from worker.contract import TYPES, Order, Override, Relation, order_of, resolve
-from worker.errors import Fault, InvalidSettings, LeaseLost, RelationsError, Unavailable
-from worker.flush import Flushed, Lane, Tools, flush
+from worker.errors import Fault, InvalidSettings, RelationsError
+from worker.flush import flush
 from worker.intake import Door, Intake
+from worker.lane import Flushed, Lane, Tools
 from worker.limiter.redis import RedisLimiter
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.plan import Limits
 from worker.planner.rehearse import Rehearsed, rehearse
 from worker.planner.retry import Patience
-from worker.ports import Api, Events, Lease, Record, Taken, Worker, Writes
+from worker.ports import Api, Events, Record, Taken, Writes
 from worker.server import Client, broker, connect
 from worker.store.acts import RedisActs
 from worker.store.numbers import RedisNumbers
 from worker.store.questions import RedisQuestions
 from worker.store.redis import Keep, RedisStore
+from worker.threads import Sender, heartbeat
 
-BEAT = 10.0  # seconds between two signs of life of a worker
-RENEWAL = 3.0  # seconds between renewals of a lease that lives for ten
 TIDIED = 5  # parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day
 SWEPT = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
 LOOKED = 20  # accounts of which one sweep looks for replays that stand still
 STALLED = 60.0  # seconds after which a replay should have come on: a piece takes less than one
-UNSENT = 10_000  # flush messages that wait for a broker; there is one per account at most, and the sweep finds what is dropped
-PARTING = 3.0  # seconds a process that ends waits for its last messages to leave
 DAY = 86_400.0
 
 Wake = Callable[[str, float], None]
@@ -212,27 +204,9 @@ class Runtime:
         return Keep(account.retention_days * DAY, account.failed_retention_days * DAY, account.remember_days * DAY)
 
 
-@contextmanager
-def heartbeat(lease: Lease) -> Iterator[None]:
-    """Renews the lease from a thread of its own, so that a long answer does not cost it."""
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(RENEWAL):
-            try:
-                lease.renew()
-            except LeaseLost:
-                return
-            except Unavailable:
-                continue  # Redis may be back before the lease ends
-
-    thread = threading.Thread(target=beat, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+def numbers_of(settings: Settings) -> RedisNumbers:
+    """The numbers alone, over a connection of their own."""
+    return RedisNumbers(connect(settings.redis_url), settings.prefix)
 
 
 def settings_of(environ: Mapping[str, str], folder: Path) -> Settings:
@@ -252,76 +226,6 @@ def settings_of(environ: Mapping[str, str], folder: Path) -> Settings:
 def broker_of(settings: Settings) -> tuple[str, dict[str, str]]:
     """The broker in Celery's words: its URL, and the options of its transport."""
     return broker(settings.broker_url)
-
-
-class Sender:
-    """Sends flush messages from a thread of its own, so that a slow or dead broker keeps nobody waiting.
-
-    What fails or does not fit is said and forgotten: a message is a hint, and the sweep finds the change.
-    """
-
-    def __init__(self, send: Wake, *, say: Events = log.say, most: int = UNSENT) -> None:
-        self._send, self._say = send, say
-        self._waiting: Queue[tuple[str, float]] = Queue(most)
-        self._begun = threading.Lock()
-
-    def __call__(self, account: str, seconds: float) -> None:
-        """Let it be sent soon."""
-        try:
-            self._waiting.put_nowait((account, seconds))
-        except Full as error:
-            self._failed(account, error)
-        if self._begun.acquire(blocking=False):
-            threading.Thread(target=self._work, name="sender", daemon=True).start()
-            atexit.register(self.close)
-
-    def close(self, seconds: float = PARTING) -> None:
-        """Return when everything has left, or the time is over."""
-        with self._waiting.all_tasks_done:
-            self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, seconds)
-
-    def _work(self) -> None:
-        while True:
-            account, seconds = self._waiting.get()
-            try:
-                self._send(account, seconds)
-            except Exception as error:  # whatever the broker's client raises
-                self._failed(account, error)
-            self._waiting.task_done()
-
-    def _failed(self, account: str, error: Exception) -> None:
-        self._say("wake.failed", account=account, error=type(error).__name__)
-
-
-class Pulse:
-    """Tells from a thread of its own that a worker is alive, until it ends; one that is killed is noticed by its silence."""
-
-    def __init__(self, settings: Settings, *, every: float = BEAT) -> None:
-        self._settings, self._every = settings, every
-        self._done, self._thread = threading.Event(), threading.Thread()
-
-    def start(self, name: str, *, concurrency: int) -> None:
-        """Begin to tell."""
-        numbers = RedisNumbers(connect(self._settings.redis_url), self._settings.prefix)
-        host, pid, release = socket.gethostname(), os.getpid(), version("onoffice-relations")
-
-        def beat() -> None:
-            while not self._done.is_set():
-                now = time.time_ns() // 1000
-                with suppress(Unavailable):
-                    numbers.beat(Worker(name=name, hostname=host, pid=pid, concurrency=concurrency, version=release, at=now))
-                self._done.wait(self._every)
-            with suppress(Unavailable):
-                numbers.leave(name)
-
-        self._thread = threading.Thread(target=beat, name="pulse", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Say goodbye."""
-        self._done.set()
-        if self._thread.is_alive():
-            self._thread.join(PARTING)
 
 
 _current: dict[int, Runtime] = {}

@@ -15,7 +15,8 @@ import click
 from ops.cli import show
 from worker.config import Account, Settings
 from worker.server import available
-from worker.wiring import Runtime, Sender, Wake, settings_of
+from worker.threads import Sender
+from worker.wiring import Runtime, Wake, settings_of
 
 if TYPE_CHECKING:
     from celery import Celery

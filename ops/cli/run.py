@@ -18,7 +18,8 @@ from ops.cli.errors import finish
 from ops.simulator import FaultPlan, Simulator, Switches, serve
 from worker import log
 from worker.errors import InvalidSettings
-from worker.wiring import Runtime, Sender
+from worker.threads import Sender
+from worker.wiring import Runtime
 
 
 @click.command(short_help="Run the whole system once and tell what happened.")

@@ -25,7 +25,15 @@ PATIENCE: Final = 300.0  # seconds for a round's work, and for its traces to van
 POLL: Final = 0.2
 MEGABYTE: Final = 2**20
 PARENT, RSS = 1, 21  # places in /proc/<pid>/stat after the name
-LASTING: Final = (b":counts", b":numbers", b":pace", b":accounts", b":workers", b":sweep")  # ends of keys that stay: a fixed number per account
+# Ends of keys that stay: a fixed number per account.
+LASTING: Final = (
+    b":counts",
+    b":numbers",
+    b":pace",
+    b":accounts",
+    b":workers",
+    b":sweep",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ from ops.bench.load import chunks, links
 from ops.stack import QUICK, Shape, Stack, running
 from worker.contract import Change
 from worker.errors import Unavailable
-from worker.wiring import Runtime, Sender
+from worker.threads import Sender
+from worker.wiring import Runtime
 
 HUGE: Final = "huge"
 SMALL: Final = tuple(f"small-{number:03d}" for number in range(200))

@@ -13,8 +13,8 @@ from ops.torture.schedule import SECOND, Schedule
 from ops.torture.witness import Witness, WitnessedStore
 from ops.torture.worker import Worker, World
 from worker.contract import TYPES, Change, order_of
-from worker.flush import Lane
 from worker.intake import Door, Intake
+from worker.lane import Lane
 from worker.limiter.memory import MemoryLimiter
 from worker.planner.plan import Limits
 from worker.planner.retry import Patience

@@ -16,7 +16,8 @@ from ops.torture.broker import Broker
 from ops.torture.chaos import Chaos
 from ops.torture.schedule import SECOND, Actor, Schedule
 from worker.errors import LeaseLost, StoreUnavailable, Unavailable
-from worker.flush import Lane, Tools, flush
+from worker.flush import flush
+from worker.lane import Lane, Tools
 from worker.limiter.memory import MemoryLimiter
 from worker.onoffice.client import Client
 from worker.planner.values import Action, Reply

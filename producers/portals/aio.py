@@ -11,7 +11,7 @@ import httpx
 from producers.portals import web
 from producers.portals.json import BatchDict, JobDict
 from producers.portals.sdk import CLOCK, steps
-from producers.portals.steps import Ids, Options, Pause, Sent, Step
+from producers.portals.steps import Ids, Jobs, Options, Pause, Sent, Step
 from worker.contract import Change, MessageDict
 from worker.errors import RelationsError
 
@@ -38,7 +38,7 @@ class AsyncRelations:
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._http = httpx.AsyncClient(**web.options(url, key, timeout), transport=transport)
+        self._http = httpx.AsyncClient(**web.options(url, key), transport=transport)
         self._steps, self._sleep = steps(account, timeout, CLOCK, random.random), sleep
 
     async def create(self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]) -> Sent:
@@ -61,8 +61,11 @@ class AsyncRelations:
         """One job, as it is now."""
         return await self._run(self._steps.job(job_id))
 
-    async def wait(self, ids: Iterable[str], *, timeout: float = 60.0) -> list[JobDict]:
-        """The jobs, once all of them are done; raises TimeoutError that names those that are not."""
+    async def wait(self, ids: Jobs, *, timeout: float = 60.0) -> list[JobDict]:
+        """The jobs, by id or as they were sent, once all of them are done; raises TimeoutError that names those that are not.
+
+        Unavailable when nobody tells by then.
+        """
         return await self._run(self._steps.wait(ids, timeout=timeout))
 
     async def batch(self, account: str, label: str) -> BatchDict:
@@ -97,9 +100,8 @@ class AsyncRelations:
         if isinstance(step, Pause):
             await self._sleep(step.seconds)
             return None
-        asked = web.request(step)
         try:
-            answer = await self._http.request(asked.method, asked.url, content=asked.content, headers=asked.headers)
-        except httpx.TransportError as error:
-            raise web.unreachable(error, self._http.base_url) from error
-        return web.answer(step, answer)
+            answer = await self._http.request(**web.request(step))
+        except httpx.RequestError as error:
+            raise web.unanswered(error, self._http.base_url) from None
+        return web.answer(step.ask, answer)

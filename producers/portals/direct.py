@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from producers.portals.json import batch_json, job_json
-from producers.portals.steps import CHUNK, Ask, Look, Send, Sent
+from producers.portals.steps import CHUNK, Look, Send, Sent, Try
 from worker.config import Settings
 from worker.contract import Change, MessageDict, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.intake import Part
 from worker.ports import Receipt
-from worker.wiring import Runtime, Sender, Wake, broker_of, settings_of
+from worker.threads import Sender
+from worker.wiring import Runtime, Wake, broker_of, settings_of
 
 MOST: Final = 20 * CHUNK  # changes per question; while Redis writes a thousand, the next are made ready
 
@@ -29,8 +30,9 @@ class Direct:
         self._runtime, self._intake = runtime, runtime.intake()
         self.close: Callable[[], None] = runtime.client.close
 
-    def __call__(self, ask: Ask) -> Any:
-        """The answer; raises Unavailable when time can cure it."""
+    def __call__(self, step: Try) -> Any:
+        """The answer; raises Unavailable when time can cure it. How long that takes to see is up to the settings' Redis client."""
+        ask = step.ask
         if isinstance(ask, Send):
             return self._send(ask)
         if isinstance(ask, Look):

@@ -14,7 +14,7 @@ import httpx
 
 from producers.portals import web
 from producers.portals.json import BatchDict, JobDict
-from producers.portals.steps import CHUNK, Ask, Ids, Options, Pause, Sent, Step, Steps
+from producers.portals.steps import CHUNK, Ids, Jobs, Options, Pause, Sent, Step, Steps, Try
 from worker.clock import Names, SystemClock
 from worker.contract import Change, MessageDict
 from worker.errors import RelationsError
@@ -38,20 +38,20 @@ class Web:
         self._http = http
         self.close: Callable[[], None] = http.close
 
-    def __call__(self, ask: Ask) -> Any:
+    def __call__(self, step: Try) -> Any:
         """The answer."""
-        asked = web.request(ask)
         try:
-            answer = self._http.request(asked.method, asked.url, content=asked.content, headers=asked.headers)
-        except httpx.TransportError as error:
-            raise web.unreachable(error, self._http.base_url) from error
-        return web.answer(ask, answer)
+            answer = self._http.request(**web.request(step))
+        except httpx.RequestError as error:
+            raise web.unanswered(error, self._http.base_url) from None
+        return web.answer(step.ask, answer)
 
 
 class Relations:
     """A client with one key; `account` is that of changes that name none; after `timeout` seconds a call tries no more.
 
     Raises InvalidChange with every fault, Unauthorized, Forbidden, NotFound; Unavailable when time can cure it but the timeout came first.
+    An address or a key that cannot be one is Invalid at once.
 
     >>> relations = Relations(url, key, account="acme")
     >>> sent = relations.create("estate:address:buyer", 501, [9001, 9002], batch="spring")
@@ -70,7 +70,7 @@ class Relations:
         clock: Clock = CLOCK,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._line: Any = Web(httpx.Client(**web.options(url, key, timeout), transport=transport))
+        self._line: Any = Web(httpx.Client(**web.options(url, key), transport=transport))
         self._steps, self._clock = steps(account, timeout, clock, draw), clock
 
     @classmethod
@@ -135,8 +135,16 @@ class Relations:
         """One job, as it is now."""
         return self._run(self._steps.job(job_id))
 
-    def wait(self, ids: Iterable[str], *, timeout: float = 60.0) -> list[JobDict]:
-        """The jobs, once all of them are done; raises TimeoutError that names those that are not."""
+    def wait(self, ids: Jobs, *, timeout: float = 60.0) -> list[JobDict]:
+        """The jobs, by id or as they were sent, once all of them are done; raises TimeoutError that names those that are not.
+
+        Unavailable when nobody tells by then.
+
+        >>> relations.wait(relations.create("estate:address:buyer", 501, 9003), timeout=0)
+        Traceback (most recent call last):
+        ...
+        TimeoutError: 1 jobs are not seen done after 0 seconds: acme-...
+        """
         return self._run(self._steps.wait(ids, timeout=timeout))
 
     def batch(self, account: str, label: str) -> BatchDict:

@@ -17,6 +17,7 @@ from worker.ports import OPEN_STATES
 
 CHUNK: Final = 1000  # changes that are accepted or not, together
 FIRST, LONGEST = 0.1, 5.0  # seconds between tries, and between looks at open jobs
+SHORTEST: Final = 1.0  # seconds that even the last try has
 Ids = int | Sequence[int]
 
 
@@ -26,6 +27,9 @@ class Sent(NamedTuple):
     id: str
     state: str | None
     duplicate: bool
+
+
+Jobs = str | Sent | Iterable[str | Sent]
 
 
 class Options(TypedDict, total=False):
@@ -58,14 +62,23 @@ class Count(NamedTuple):
     label: str
 
 
+Ask = Send | Look | Count
+
+
+class Try(NamedTuple):
+    """Ask this once, and wait so many seconds for the answer."""
+
+    ask: Ask
+    seconds: float
+
+
 class Pause(NamedTuple):
     """Wait so many seconds."""
 
     seconds: float
 
 
-Ask = Send | Look | Count
-Step = Ask | Pause
+Step = Try | Pause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,26 +120,32 @@ class Steps:
         """Count the jobs of a label."""
         return cast(BatchDict, (yield from self._ask(Count(account, label))))
 
-    def wait(self, ids: Iterable[str], *, timeout: float) -> Generator[Step, Any, list[JobDict]]:
+    def wait(self, ids: Jobs, *, timeout: float) -> Generator[Step, Any, list[JobDict]]:
         """Look until all are done; raises TimeoutError that names those that are not."""
-        jobs: dict[str, JobDict | None] = dict.fromkeys(ids)
+        found: dict[str, JobDict | None] = dict.fromkeys(_names(ids))
         deadline = self.now() + timeout
         for pause in pauses():
-            for name in _open(jobs):
-                jobs[name] = yield from self.job(name)
-            if not (waiting := _open(jobs)):
+            yield from self._look(found, deadline)
+            if not (waiting := _open(found)):
                 break
             if self.now() + pause > deadline:
-                raise TimeoutError(f"{len(waiting)} jobs are not done after {timeout:g} seconds: {', '.join(waiting[:10])}")
+                raise TimeoutError(f"{len(waiting)} jobs are not seen done after {timeout:g} seconds: {', '.join(waiting[:10])}")
             yield Pause(pause)
-        return [job for job in jobs.values() if job]
+        return [job for job in found.values() if job]
 
-    def _ask(self, question: Ask) -> Generator[Step, Any, Any]:
-        """Ask until it is answered; what time can cure is asked again, as long as there is time."""
-        deadline, rests = self.now() + self.timeout, pauses()
+    def _look(self, found: dict[str, JobDict | None], deadline: float) -> Generator[Step, Any, None]:
+        """Look at each open job, as long as there is time."""
+        for name in _open(found):
+            found[name] = yield from self._ask(Look(name), deadline)
+            if self.now() > deadline:
+                return
+
+    def _ask(self, question: Ask, until: float | None = None) -> Generator[Step, Any, Any]:
+        """Ask until it is answered; what time can cure is asked again, as long as there is time: that of a caller, or our own."""
+        deadline, rests = self.now() + self.timeout if until is None else until, pauses()
         while True:
             try:
-                return (yield question)
+                return (yield Try(question, max(SHORTEST, deadline - self.now())))
             except Unavailable as error:
                 rest = max(error.retry_after, self.draw() * next(rests))
                 if self.now() + rest > deadline:
@@ -153,6 +172,11 @@ class Steps:
 def pauses() -> Iterator[float]:
     """Seconds, doubling up to the longest, for ever."""
     return itertools.chain(itertools.takewhile(lambda pause: pause < LONGEST, (FIRST * 2**n for n in range(99))), itertools.repeat(LONGEST))
+
+
+def _names(jobs: Jobs) -> list[str]:
+    """The ids of a job or of many, also of those that were just sent."""
+    return [each.id if isinstance(each, Sent) else each for each in ([jobs] if isinstance(jobs, str | Sent) else jobs)]
 
 
 def _open(jobs: dict[str, JobDict | None]) -> list[str]:

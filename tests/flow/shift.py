@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 
 from world import World
 
-from worker.flush import Flushed
+from worker.lane import Flushed
 from worker.ports import SOON
 
 SECOND = 1_000_000

@@ -25,7 +25,8 @@ from worker.onoffice.client import Client
 from worker.planner.plan import Limits
 from worker.ports import Pause
 from worker.testing import MemoryStore
-from worker.wiring import Runtime, Sender
+from worker.threads import Sender
+from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
 MINUTE = 60.0

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from ops.simulator import FaultPlan, Records, Simulator, Switches
 from ops.simulator.inprocess import InProcess
 from worker.contract import TYPES, Change, Relation, order_of
-from worker.flush import Flushed, Lane, Tools, flush
+from worker.flush import flush
 from worker.intake import Door, Intake
+from worker.lane import Flushed, Lane, Tools
 from worker.limiter.memory import MemoryLimiter
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits

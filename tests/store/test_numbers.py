@@ -12,7 +12,6 @@ from store_moves import MONTH, PLENTY, START, change, submission
 from store_steps import accept, acts, lease, settle, take
 
 from worker.clock import Names, moment_of
-from worker.config import Settings
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.planner.values import Action, ErrorClass, Outcome, Reply, Request, Verdict
@@ -21,7 +20,7 @@ from worker.server import connect
 from worker.store.numbers import RedisNumbers
 from worker.store.redis import RedisStore
 from worker.testing import MemoryNumbers, MemoryStore
-from worker.wiring import Pulse
+from worker.threads import Pulse
 
 BUYER = "estate:address:buyer"
 tallies = st.lists(st.tuples(st.sampled_from(["outcomes", "waits"]), st.sampled_from(["applied", "pace"]), st.integers(0, 5)), max_size=5)
@@ -151,7 +150,8 @@ def test_a_name_tells_when_it_was_given(milliseconds: int) -> None:
 
 
 def test_a_pulse_is_heard_while_it_beats_and_says_goodbye(redis_url: str, redis_client: Redis) -> None:
-    numbers, pulse = RedisNumbers(redis_client, "t"), Pulse(Settings(redis_url=redis_url, prefix="t"), every=0.01)
+    numbers = RedisNumbers(redis_client, "t")
+    pulse = Pulse(lambda: numbers, every=0.01)
     pulse.start("celery@here", concurrency=3)
     first, deadline = 0, time.monotonic() + 60
     while time.monotonic() < deadline:
