@@ -102,7 +102,7 @@ def unanswered(error: httpx.RequestError, url: httpx.URL) -> RelationsError:
 def refusal(answer: httpx.Response) -> RelationsError:
     """The error that a problem document stands for."""
     document = _document(answer)
-    detail = f"{document.detail or answer.reason_phrase} (HTTP {answer.status_code})"
+    detail = f"{document.detail or f'{answer.url} answered {answer.reason_phrase}'} (HTTP {answer.status_code})"
     if answer.status_code in CURABLE:
         kind = BacklogFull if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS else Unavailable
         after = answer.headers.get("retry-after", "")

@@ -12,15 +12,21 @@ from work import accept, closest, done, links, opened, repeated, shape, succeede
 from ops import embedded
 from ops.cluster import Cluster, ask, cluster, until
 from ops.stack import Stack, running
+from producers.erase import erase
+from producers.means import means
 from worker.errors import StoreUnavailable
 from worker.ports import Pause
 from worker.server import connect
 from worker.store.redis import RedisStore
+from worker.wiring import Runtime
 
 ACCOUNTS = tuple(f"office-{number}" for number in range(9))
 LATENCY = 0.05
 ROOT = Path(__file__).parents[2]
-LAWS = [f"tests/{name}.py" for name in ("store/test_transitions", "store/test_outcomes", "store/test_questions", "flow/test_flows")]
+LAWS = [
+    *(f"tests/store/test_{name}.py" for name in ("transitions", "outcomes", "questions", "acts")),
+    "tests/flow/test_flows.py",
+]
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +73,21 @@ def test_nothing_is_done_twice_and_one_worker_at_a_time_has_an_account(three: Cl
     assert closest(stack) > 0.9 * LATENCY  # a second holder would not wait for the answer that the first waits for
     for name in ("worker", "worker-2"):
         assert "request.done" in stack.log(name).read_text()
+
+
+def test_a_record_is_erased_on_whichever_node_its_account_lives(three: Cluster, stack: Stack) -> None:
+    runtime = stack.runtime()
+    for account in ACCOUNTS:
+        assert named(runtime, "1007", account)
+        assert erase(means(runtime), account, "estate", 1007, by="ada")["jobs"] == 1
+    assert [account for account in ACCOUNTS if named(runtime, "1007", account)] == []
+    assert all(named(runtime, "1008", account) for account in ACCOUNTS)
+
+
+def named(runtime: Runtime, estate: str, account: str) -> list[bytes]:
+    """The keys of relations of the estate."""
+    keys = runtime.client.scan_iter(f"*{{{account}}}:rel:*", count=1000)
+    return [key for key in keys if f":{estate}:".encode() in key]
 
 
 def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(three: Cluster, stack: Stack) -> None:

@@ -170,7 +170,7 @@ def test_long_ones_are_cut_and_only_the_latest_are_kept(redis_store: RedisStore,
     assert kept is not None
     assert (len(kept.body), kept.size) == (PAYLOAD, PAYLOAD + 5)
     assert [acts(redis_store).payload(f"acme-{number:04d}") is None for number in (0, 2, 3)] == [True, True, False]
-    assert len(redis_client.keys(f"{BASE}payload:*")) == 1000
+    assert len(list(redis_client.scan_iter(f"{BASE}payload:*", count=1000))) == 1000
     assert all(redis_client.ttl(key) > 0 for key in redis_client.keys(f"{BASE}payload*"))
 
 

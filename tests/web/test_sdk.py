@@ -1,13 +1,14 @@
 """The Python client against the running interface: what it returns is accepted once, however often it had to ask."""
 
 from collections.abc import Callable
+from traceback import format_exception
 
 import httpx
 import pytest
 from front import KEYS, MISSING, Front
 
 from producers.errors import Forbidden, Unauthorized
-from producers.portals import Relations
+from producers.portals import AsyncRelations, Relations
 from worker.contract import from_message
 from worker.errors import BacklogFull, Invalid, InvalidChange, NotFound, RelationsError, Unavailable
 from worker.testing import FakeClock
@@ -132,3 +133,89 @@ def test_waiting_ends_with_the_names_of_those_that_are_not_done(front: Front) ->
         late = relations.create(BUYER, 1, 2)
         with pytest.raises(TimeoutError, match=late.id):
             relations.wait([done.id, late.id], timeout=5)
+
+
+def test_a_job_is_waited_for_by_its_id_or_as_it_was_sent_alone_or_with_others(front: Front) -> None:
+    with client(front) as relations:
+        sent = relations.create(BUYER, 1, 1)
+        front.runtime.flush("acme")
+        done = [relations.job(sent.id)]
+        assert [relations.wait(asked) for asked in (sent, sent.id, [sent], (sent.id, sent), iter([sent]))] == [done] * 5
+        assert relations.wait([]) == []
+
+
+@pytest.mark.parametrize("timeout", [0, 1, 7, 25])
+def test_waiting_is_over_in_time_whether_the_server_is_dead_or_hangs(timeout: int) -> None:
+    clock = FakeClock()
+
+    def dead(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    def hang(request: httpx.Request) -> httpx.Response:
+        clock.sleep(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("")
+
+    for way, more in ((dead, 0), (hang, 1)):
+        began = clock.monotonic()
+        relations = Relations("http://here", "key", transport=httpx.MockTransport(way), clock=clock)
+        with pytest.raises(Unavailable, match=r"refused|ReadTimeout"):
+            relations.wait("acme-1", timeout=timeout)
+        assert clock.monotonic() - began <= timeout + more
+
+
+def test_waiting_for_many_is_over_in_time_too() -> None:
+    clock = FakeClock()
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        clock.sleep(0.2)
+        return httpx.Response(200, json={"id": request.url.path, "state": "queued"})
+
+    relations = Relations("http://here", "key", transport=httpx.MockTransport(slow), clock=clock)
+    with pytest.raises(TimeoutError, match="100 jobs"):
+        relations.wait(map(str, range(100)), timeout=3)
+    assert clock.monotonic() < 4
+
+
+@pytest.mark.parametrize("kind", [Relations, AsyncRelations])
+@pytest.mark.parametrize("key", ["", " ", "rel_X\r\nHost: there", "rel_X\x00", "rel_Xü", "rel_X\x7f"])
+def test_a_key_that_cannot_be_one_is_refused_at_once_and_not_quoted(kind: type[Relations | AsyncRelations], key: str) -> None:
+    with pytest.raises(Invalid) as raised:
+        kind("http://here", key)
+    assert [fault.path for fault in raised.value.faults] == ["key"]
+    assert "rel_X" not in str(raised.value)
+
+
+def test_blanks_around_a_key_and_an_address_are_not_part_of_them(front: Front) -> None:
+    with Relations(f" {front.url}\n", f"{KEYS['portal'][0]}\r\n", account="acme") as relations:
+        assert relations.create(BUYER, 1, 2).state == "queued"
+    with Relations(front.url, bytes(range(32, 127)).decode()) as relations, pytest.raises(Unauthorized):
+        relations.job("acme-1")
+
+
+@pytest.mark.parametrize("url", ["", "here", "here:8080", "ftp://here", "http://", "http://here:x", "http://me:pass@here"])
+def test_an_address_that_cannot_be_one_is_refused_at_once_and_its_password_not_quoted(url: str) -> None:
+    with pytest.raises(Invalid, match="url: ") as raised:
+        Relations(url, "key")
+    assert "pass@" not in str(raised.value)
+
+
+def leaves(kind: type[httpx.RequestError]) -> list[type[httpx.RequestError]]:
+    """The errors that are raised as such."""
+    return [leaf for each in kind.__subclasses__() for leaf in leaves(each)] or [kind]
+
+
+@pytest.mark.parametrize("kind", leaves(httpx.RequestError))
+def test_every_error_of_the_network_is_one_of_ours(kind: type[httpx.RequestError]) -> None:
+    curable = issubclass(
+        kind, httpx.TimeoutException | httpx.NetworkError | httpx.RemoteProtocolError | httpx.ProxyError | httpx.DecodingError
+    )
+
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise kind("Illegal header value b'Bearer rel_X'")
+
+    relations = Relations("http://here", "rel_X", transport=httpx.MockTransport(fail), clock=FakeClock())
+    with pytest.raises(RelationsError) as raised:
+        relations.job("acme-1")
+    assert isinstance(raised.value, Unavailable) == curable
+    if kind is httpx.LocalProtocolError:
+        assert "rel_X" not in "".join(format_exception(raised.value))

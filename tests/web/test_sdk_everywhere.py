@@ -4,18 +4,19 @@ import asyncio
 import doctest
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import httpx
 import pytest
 from front import KEYS, Front
 
 from producers.errors import Forbidden
-from producers.portals import AsyncRelations, Relations, aio, sdk
+from producers.portals import AsyncRelations, Relations, Sent, aio, sdk
 from worker.contract import MessageDict, from_message
-from worker.errors import InvalidChange, NotFound, StoreUnavailable
+from worker.errors import InvalidChange, NotFound, RelationsError, StoreUnavailable, Unavailable
 from worker.testing import FakeClock
 from worker.wiring import Runtime
 
@@ -142,3 +143,76 @@ def test_http_needs_neither_celery_nor_redis(front: Front) -> None:
         [sys.executable, "-c", code, front.url, KEYS["portal"][0]], capture_output=True, text=True, check=True, timeout=60
     )
     assert said.stdout.split("\n")[:2] == ["queued", "[]"]
+
+
+Told = dict[str, Any]
+GOOD: Told = {"status_code": 202, "json": {"jobs": [{"id": "acme-1", "state": "queued", "duplicate": False}]}}
+PROBLEM = {"Content-Type": "application/problem+json"}
+JSON = {"Content-Type": "application/json"}
+CURABLE: list[Told] = [
+    {"status_code": 202, "headers": JSON, "content": b'{"jobs": [{"id"'},
+    {"status_code": 202, "headers": {"Content-Encoding": "gzip"}, "stream": httpx.ByteStream(b"nothing of gzip")},
+    {"status_code": 503, "headers": PROBLEM, "content": b'{"detail": "Redis is a'},
+    {"status_code": 503, "headers": PROBLEM, "json": ["away"]},
+    {"status_code": 502, "html": "<html>"},
+    {"status_code": 429, "headers": {"Retry-After": "soon"}, "json": {"detail": 7}},
+    {"status_code": 408, "headers": PROBLEM, "json": {"detail": "too slow"}},
+]
+HOPELESS: list[tuple[Told, str]] = [
+    ({"status_code": 200, "html": "<html>"}, "HTTP 200, text/html"),
+    ({"status_code": 204}, "HTTP 204"),
+    ({"status_code": 202, "json": []}, "expected `object`"),
+    ({"status_code": 202, "json": {"id": "acme-1"}}, "`jobs`"),
+    ({"status_code": 202, "json": {"jobs": [{"id": 1, "state": None, "duplicate": True}]}}, r"`\$\.jobs\[0\]\.id`"),
+    ({"status_code": 202, "json": {"jobs": []}}, "0 jobs for 1 changes"),
+    ({"status_code": 302, "headers": {"Location": "https://there"}}, "HTTP 302"),
+    ({"status_code": 422, "headers": PROBLEM, "json": {"errors": [{"path": 1}]}}, "HTTP 422"),
+    ({"status_code": 422, "headers": PROBLEM, "json": {"errors": 5}}, "HTTP 422"),
+    ({"status_code": 500, "headers": PROBLEM, "content": b'{"det'}, "HTTP 500"),
+]
+
+
+async def at_once(_: float) -> None:
+    """Does not sleep."""
+
+
+def create(kind: type[Relations | AsyncRelations], answering: Callable[[httpx.Request], httpx.Response]) -> Sent:
+    """What either client makes of these answers."""
+    if kind is Relations:
+        return Relations("http://here", "key", account="acme", transport=httpx.MockTransport(answering), clock=FakeClock()).create(
+            BUYER, 1, 2
+        )
+    relations = AsyncRelations("http://here", "key", account="acme", transport=httpx.MockTransport(answering), sleep=at_once)
+    return asyncio.run(relations.create(BUYER, 1, 2))
+
+
+@pytest.mark.parametrize("kind", [Relations, AsyncRelations])
+@pytest.mark.parametrize("broken", CURABLE)
+def test_what_came_broken_or_too_late_is_asked_for_again_as_the_same_change(kind: type[Relations | AsyncRelations], broken: Told) -> None:
+    left, asked = [broken, GOOD], list[bytes]()
+
+    def answering(request: httpx.Request) -> httpx.Response:
+        asked.append(request.content)
+        return httpx.Response(**left.pop(0))
+
+    assert create(kind, answering) == ("acme-1", "queued", False)
+    assert len(asked) == 2
+    assert len(set(asked)) == 1
+    assert b"event_id" in asked[0]
+
+
+@pytest.mark.parametrize("kind", [Relations, AsyncRelations])
+@pytest.mark.parametrize(("answer", "said"), HOPELESS)
+def test_what_no_repetition_cures_says_what_was_wrong(kind: type[Relations | AsyncRelations], answer: Told, said: str) -> None:
+    with pytest.raises(RelationsError, match=f"(?i){said}") as raised:
+        create(kind, lambda _: httpx.Response(**answer))
+    assert not isinstance(raised.value, Unavailable)
+
+
+@pytest.mark.parametrize("told", [b"[]", b"{}", b'{"id": "acme-1"}', b'{"open": "no"}', b"null"])
+def test_a_job_and_a_batch_are_told_as_such_or_not_at_all(told: bytes) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=JSON, content=told))
+    relations = Relations("http://here", "key", transport=transport, clock=FakeClock())
+    for ask in (lambda: relations.job("acme-1"), lambda: relations.batch("acme", "b-1"), lambda: relations.wait("acme-1")):
+        with pytest.raises(RelationsError, match="is this its address"):
+            ask()
