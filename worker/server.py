@@ -160,7 +160,8 @@ def _options() -> dict[str, Any]:
         "socket_connect_timeout": 5.0,
         "socket_timeout": 10.0,
         "health_check_interval": 10,
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=3),
+        # A server that hangs is not asked again: three more times of ten seconds, for the connection and for the command, are 160.
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=3, supported_errors=(faults.ConnectionError,)),
     }
 
 
