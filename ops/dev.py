@@ -1,6 +1,7 @@
 """`relations dev`: the whole system on this machine until Ctrl-C, with what one needs to talk to it. The parts are `ops.stack`'s."""
 
 import json
+import shlex
 import signal
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from ops.supervision import Supervisor
 from worker.errors import RelationsError
 
 POLL: Final = 0.5
+ENVIRONMENT: Final = "env.sh"
 CHANGE: Final = {"account": "nord", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": [9001, 9002]}
 
 
@@ -30,6 +32,7 @@ def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int 
     shape = Shape(api_port=port, simulator_port=simulator_port)
     try:
         with _place(directory) as place, running(place, shape, say=console.print) as stack:
+            (stack.directory / ENVIRONMENT).write_text(environment(stack), "utf-8")
             console.print(welcome(stack))
             _stay(stack, say=console.print)
     except RelationsError as error:
@@ -50,6 +53,7 @@ Processes          {pids}
 Settings           {stack.directory / "relations.toml"}
 Logs               {stack.directory}: {logs}
 Data               gone when you stop, unless you named a directory
+Another terminal   . {shlex.quote(str(stack.directory / ENVIRONMENT))}   lets the other commands find all this
 
 Send a change:
   curl -s {stack.url}/v1/changes -H 'Authorization: Bearer {stack.key}' -H 'Content-Type: application/json' \\
@@ -58,6 +62,13 @@ What the CRM holds then:
   curl -s '{stack.simulator}/_sim/state?token={stack.credentials["nord"].token}'
 
 Ctrl-C stops everything."""
+
+
+def environment(stack: Stack) -> str:
+    """What a shell reads to talk to it: every setting, and URL, SIMULATOR and KEY."""
+    ours = {name: value for name, value in stack.environ.items() if name.startswith(("RELATIONS_", "DEMO_"))}
+    told = {**ours, "URL": stack.url, "SIMULATOR": stack.simulator, "KEY": stack.key, "RELATIONS_KEY": stack.key}
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in told.items())
 
 
 def _stay(stack: Stack, *, say: Callable[[str], None]) -> NoReturn:

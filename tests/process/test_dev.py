@@ -3,39 +3,24 @@
 import os
 import re
 import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from started import Process, line_of, started
 
 RUN = "import sys; from ops.dev import run; sys.exit(run(port=0, simulator_port=0))"
-READY = "Ctrl-C stops everything."
 
 
 @pytest.fixture
-def dev() -> Iterator[tuple[subprocess.Popen[str], str]]:
+def dev() -> Iterator[tuple[Process, str]]:
     """A running stack, and all it said until it was ready."""
-    with subprocess.Popen([sys.executable, "-c", RUN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        watchdog = threading.Timer(40, process.kill)
-        watchdog.start()
-        try:
-            yield process, "".join(iter(lambda: line_of(process), READY + "\n"))
-        finally:
-            watchdog.cancel()
-            process.kill()
+    with started([sys.executable, "-c", RUN]) as made:
+        yield made
 
 
-def line_of(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    line = process.stdout.readline()
-    assert line, process.stderr.read() if process.stderr else ""
-    return line
-
-
-def test_it_tells_where_everything_is_and_ends_with_0_when_asked_to(dev: tuple[subprocess.Popen[str], str]) -> None:
+def test_it_tells_where_everything_is_and_ends_with_0_when_asked_to(dev: tuple[Process, str]) -> None:
     process, said = dev
     url = re.search(r"HTTP intake +(http://\S+)", said)
     key = re.search(r"Key +(\S+)", said)
@@ -48,7 +33,7 @@ def test_it_tells_where_everything_is_and_ends_with_0_when_asked_to(dev: tuple[s
     assert process.wait(20) == 0
 
 
-def test_it_starts_a_part_again_that_died_and_ends_with_1_when_that_is_no_use(dev: tuple[subprocess.Popen[str], str]) -> None:
+def test_it_starts_a_part_again_that_died_and_ends_with_1_when_that_is_no_use(dev: tuple[Process, str]) -> None:
     process, said = dev
     pids = dict(re.findall(r"(simulator|beat) ([0-9]+)", said))
     os.kill(int(pids["beat"]), signal.SIGKILL)

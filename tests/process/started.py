@@ -1,0 +1,31 @@
+"""A `relations dev` that runs: started as a process of its own, read until it is ready, and ended with the block."""
+
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+READY = "Ctrl-C stops everything."
+Process = subprocess.Popen[str]
+
+
+@contextmanager
+def started(command: Sequence[str], cwd: Path | None = None, *, seconds: float = 40.0) -> Iterator[tuple[Process, str]]:
+    """The process, and all it said until it was ready; it is killed after `seconds` whatever it does."""
+    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        watchdog = threading.Timer(seconds, process.kill)
+        watchdog.start()
+        try:
+            yield process, "".join(iter(lambda: line_of(process), READY + "\n"))
+        finally:
+            watchdog.cancel()
+            process.kill()
+
+
+def line_of(process: Process) -> str:
+    """The next line it says; fails with its errors if it says no more."""
+    assert process.stdout
+    line = process.stdout.readline()
+    assert line, process.stderr.read() if process.stderr else ""
+    return line
