@@ -3,6 +3,7 @@
 Costs one look at every job of the account and at every key of its server, in pieces. No flush works meanwhile.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
@@ -12,6 +13,7 @@ from typing import Final
 from producers.means import Means
 from worker.errors import Unavailable
 from worker.ports import ERASED, UNROUTED, Deed, Lease, Subject, subject
+from worker.threads import heartbeat
 
 PATIENCE: Final = 30.0  # seconds the account is waited for
 PAUSE: Final = 0.2  # seconds between two looks at it
@@ -23,25 +25,35 @@ def erase(means: Means, account: str, module: str, number: int, *, by: str) -> M
 
     Raises NotFound for an unknown module, and Unavailable while the account is at work, or a request of it has no answer yet.
     """
-    who, name = subject(module, number), means.name()
-    counts = _erase(means, account, who, name)
-    if account != UNROUTED and UNROUTED in means.store.accounts():  # messages that name no account may be about it
-        counts += _erase(means, UNROUTED, who, name)
-    means.acts.tell(account, Deed(name, by, "erased", f"{module} {fingerprint(who, name)}", count=counts.total()))
+    who, name, counts = subject(module, number), means.name(), Counter[str]()
+    try:
+        _erase(means, account, who, name, counts)
+        if account != UNROUTED and UNROUTED in means.store.accounts():  # messages that name no account may be about it
+            _erase(means, UNROUTED, who, name, counts)
+    finally:  # also of what was done of it
+        told = f"{module} {fingerprint(who, name)}"
+        if counts or sys.exc_info()[0] is None:
+            means.acts.tell(account, Deed(name, by, "erased", told, count=counts.total()))
     return counts
 
 
-def _erase(means: Means, account: str, who: Subject, name: str) -> Counter[str]:
-    lease, counts = _lease(means, account, name), Counter[str]()
+def _erase(means: Means, account: str, who: Subject, name: str, counts: Counter[str]) -> None:
+    lease = _lease(means, account, name)
     try:
-        if means.acts.unsettled(account):
-            raise Unavailable(f"account {account} has a request without an answer; try again in a few minutes", retry_after=180.0)
-        counts.update(_end_open(means, lease, who))
-        counts.update(_go_through(means.acts.erase, lease, who))
-        counts.update(_go_through(means.acts.scrub, lease, who))
+        with heartbeat(lease):
+            if means.acts.unsettled(account):
+                raise Unavailable(_under_way(means, account), retry_after=180.0)
+            counts.update(_end_open(means, lease, who))
+            counts.update(_go_through(means.acts.erase, lease, who))
+            counts.update(_go_through(means.acts.scrub, lease, who))
     finally:
         lease.release()
-    return counts
+
+
+def _under_way(means: Means, account: str) -> str:
+    if means.store.paused(account):
+        return f"account {account} is paused with a request without an answer; resume it, so that it is read back, then try again"
+    return f"account {account} has a request without an answer; try again in a few minutes"
 
 
 def fingerprint(who: Subject, deed: str) -> str:

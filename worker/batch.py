@@ -141,7 +141,7 @@ class Batch:
 
     def withdraw(self, relations: Iterable[Relation], records: Mapping[Relation, Record], *, by: str) -> Effects:
         """The effects of a person's word that nothing is wanted of these any more; what else is in hand forgets where it was split."""
-        effects = Effects({each: case.having(part="", refusal=None) for each, case in self.cases.items()})
+        effects = Effects({each: case.having(part="", refusal=_wordless(case.open.refusal)) for each, case in self.cases.items()})
         for relation in relations:
             effects.cases[relation] = None
             opened = records[relation].open
@@ -207,3 +207,8 @@ def _states(cases: Mapping[Relation, Case | None]) -> Iterator[tuple[str, JobSta
         if case and (case.open.verify or case.open.not_before):
             for wish in case.open.wishes:
                 yield wish.job, "verifying" if case.open.verify else "retrying"
+
+
+def _wordless(refusal: Refusal | None) -> Refusal | None:
+    """A refusal without the API's text, which may name a record."""
+    return refusal._replace(message="") if refusal else None

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from worker.batch import Batch, observed
-from worker.errors import LeaseLost
+from worker.errors import LeaseLost, Unavailable
 from worker.lane import Flushed, Lane, Tools
 from worker.planner.answer import Effects, Moment, answer
 from worker.planner.plan import Limits, plan
@@ -26,6 +26,8 @@ from worker.ports import (
 
 BUDGET = 20.0  # seconds of its own time after which a flush begins no request
 NEAR = 0.25  # seconds a flush waits for its slot before it gives its worker back
+PARTING = 10.0  # seconds, the life of a lease, in which a flush that lost its store tries to give the lease back
+AGAIN = 0.5  # seconds between two tries
 MAX_RELATIONS = 5000  # relations per batch
 
 
@@ -47,6 +49,9 @@ def flush(lane: Lane, tools: Tools) -> Flushed:
         flushed.again = again if flushed.state == "done" else None
     except LeaseLost:
         flushed.state = "lost"
+    except Unavailable:
+        _let_go(lease, lane, tools)
+        raise
     _say_so(flushed, tools, tools.clock.monotonic() - started)
     return flushed
 
@@ -252,12 +257,27 @@ class _Flush:
         self.flushed.outcomes.update(entry.result for entry in effects.settled)
 
 
+def _let_go(lease: Lease, lane: Lane, tools: Tools) -> None:
+    """Give the lease back as soon as the store is there again: who does not is taken for dead, and its batch for deadly (R21)."""
+    until = tools.clock.monotonic() + PARTING
+    while tools.clock.monotonic() < until:
+        try:
+            lease.release(window=lane.window)
+            return
+        except LeaseLost:
+            return
+        except Unavailable:
+            tools.clock.sleep(AGAIN)
+
+
 def _healed(pause: Pause, lane: Lane, tools: Tools) -> bool:
     """Whether an account that rejected credentials has others now, and so goes on (R20)."""
     if not pause.ends_with(lane.fingerprint):
         return False
+    if not tools.store.resume(lane.account, since=pause.since):
+        return False  # somebody stopped it meanwhile
     tools.say("account.resumed", account=lane.account, reason="its credentials changed")
-    return tools.store.resume(lane.account)
+    return True
 
 
 def _say_so(flushed: Flushed, tools: Tools, seconds: float) -> None:

@@ -23,9 +23,10 @@ from redis.sentinel import Sentinel
 
 from worker.errors import Fault, InvalidSettings, StoreUnavailable
 
-__all__ = ["AMQP", "Client", "Script", "available", "broker", "connect", "script"]
+__all__ = ["AMQP", "Client", "Full", "Script", "available", "broker", "connect", "script"]
 
 Client = Redis
+Full = faults.OutOfMemoryError
 AWAY: Final = (
     faults.ConnectionError,
     faults.TimeoutError,

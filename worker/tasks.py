@@ -3,8 +3,9 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
+from celery.exceptions import Ignore, Reject
 from msgspec.structs import replace
 
 from worker.app import app
@@ -17,6 +18,7 @@ from worker.wiring import Runtime, runtime
 LOSSES = 20  # times a message of changes whose worker died is tried again: often enough for a bad day, never an endless loop
 SOURCE = "celery"  # of a change that names none
 LABEL = 200  # characters of a name that a malformed message may give itself
+WAITS = "relations-waits"  # a header: how often a message was sent once more because the store was away
 LONGEST = 60.0  # seconds between tries while the store is away
 ONCE_MORE = {"max_retries": 1, "interval_start": 0.0, "interval_step": 0.0}  # that a connection broke is found out by using it
 
@@ -40,7 +42,7 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
     try:
         _take_in(here().intake(), _listed(messages, fields), self.request.id, _correlation(self.request))
     except Unavailable as error:
-        raise self.retry(exc=error, countdown=min(2.0**self.request.retries, LONGEST), max_retries=None) from None
+        _wait(self, error)
 
 
 @app.task(name="relations.flush", acks_late=True)
@@ -66,7 +68,19 @@ def replay(self: Any, /, replay_id: str) -> None:
     except NotFound as error:  # its account has left the settings
         here().say("replay.refused", account=replay_id.rpartition("-")[0], replay=replay_id, job="", faults=[str(error)])
     except Unavailable as error:
-        raise self.retry(exc=error, countdown=min(2.0**self.request.retries, LONGEST), max_retries=None) from None
+        _wait(self, error)
+
+
+def _wait(task: Any, error: Unavailable) -> NoReturn:
+    """Send the message once more, for later and as often as it takes: waiting for the store is not counted among its `LOSSES`."""
+    headers = {**(task.request.headers or {})}
+    waits = int(headers.get(WAITS, 0))
+    again = task.signature_from_request(countdown=min(2.0 ** min(waits, 6), LONGEST), headers={**headers, WAITS: waits + 1})
+    try:
+        again.apply_async()
+    except Exception as failure:  # whatever the broker's client raises; then the broker keeps the message that it has
+        raise Reject(failure, requeue=True) from error
+    raise Ignore
 
 
 def _queued(account: str, seconds: float) -> bool:
@@ -103,7 +117,10 @@ def _take_in(intake: Intake, messages: Sequence[object], task: str, said: str) -
 def _read(message: object, event_id: str, said: str) -> Change | tuple[Fault, ...]:
     """The change, or everything wrong with it."""
     try:
-        named = {"event_id": event_id, "source": SOURCE, **message} if isinstance(message, Mapping) else message
+        named = message
+        if isinstance(message, Mapping):
+            given = {name: value for name, value in message.items() if value is not None}
+            named = {"event_id": event_id, "source": SOURCE, **given}
         return replace(from_message(named).change, correlation=said)
     except InvalidChange as error:
         return error.faults

@@ -25,7 +25,7 @@ from worker.onoffice.client import Client as ApiClient
 from worker.planner.plan import Limits
 from worker.planner.rehearse import Rehearsed, rehearse
 from worker.planner.retry import Patience
-from worker.ports import Api, Events, Record, Taken, Writes
+from worker.ports import UNROUTED, Api, Events, Record, Taken, Writes
 from worker.server import Client, broker, connect
 from worker.store.acts import RedisActs
 from worker.store.numbers import RedisNumbers
@@ -111,8 +111,11 @@ class Runtime:
 
     def stalled(self) -> list[str]:
         """Replays that a worker is to be handed again, of a few accounts per sweep."""
-        accounts = list(self.settings.accounts)
-        return [each for account in random.sample(accounts, min(len(accounts), LOOKED)) for each in self.acts.stalled(account, STALLED)]
+        lanes = [*self.settings.accounts, UNROUTED]
+        found = [each for lane in random.sample(lanes, min(len(lanes), LOOKED)) for each in self.acts.stalled(lane, STALLED)]
+        for each in found:
+            self.acts.handed(each)
+        return found
 
     def _held(self, account: str) -> str:
         """The fingerprint of the account's credentials; none while they cannot be read, which is not the others' trouble."""
@@ -188,7 +191,8 @@ class Runtime:
             return
         self._stamp = stamp
         try:
-            settings = settings_of(os.environ, self.settings.file.parent)
+            where = self.settings.file.resolve()
+            settings = settings_of({**os.environ, "RELATIONS_CONFIG": str(where)}, where.parent)
             if self.settings.accounts and not settings.accounts:  # most likely it is being written
                 raise InvalidSettings([Fault("accounts", "there is none any more; to do without any, restart")])
             self.overrides = _overrides(settings)

@@ -15,7 +15,7 @@ from worker.ports import JobRecord, Unreadable
 
 def unreadable(source: Source, delivery: Delivery, message: str, faults: Sequence[str]) -> Unreadable:
     """The message as it is kept: its body, or the query of a GET; in nobody's name if the payload names no account and has to."""
-    body = delivery.body or urlsplit(delivery.url).query.encode()
+    body = urlsplit(delivery.url).query.encode() if source.scheme == "onoffice" else delivery.body
     try:
         account = account_of(source, payload_of(source, delivery))
     except InvalidChange:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from celery.exceptions import Ignore
 from kombu import Producer
 
 from ops.stack import Shape, Stack, running
@@ -18,7 +19,7 @@ from producers.means import means
 from producers.replay import prepare, start
 from worker import wiring
 from worker.contract import from_message
-from worker.errors import InvalidChange
+from worker.errors import InvalidChange, StoreUnavailable
 from worker.ports import UNROUTED, Filter, Unreadable
 
 GOOD = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}
@@ -65,8 +66,18 @@ def test_no_message_ends_a_worker(tmp_path: Path) -> None:
     odd = [written(twisted([[GOOD], {}, {"callbacks": None}], dice), dice) for _ in range(60)]
     with running(tmp_path, Shape(accounts=("acme",), parts=("worker",), concurrency=1)) as stack:
         publish(stack, [*SHAPES, *deep, *odd, *(garbled(body, dice) for body in odd)])
-        for header, value in {"id": [1], "timelimit": 5, "retries": "x", "eta": "nonsense", "expires": [], "callbacks": 7}.items():
+        for header, value in {
+            "id": [1],
+            "timelimit": 5,
+            "retries": "x",
+            "eta": "nonsense",
+            "expires": [],
+            "callbacks": 7,
+            "task": [1],
+        }.items():
             publish(stack, [b"[[],{},{}]"], **{header: value})
+        publish(stack, [b"[[],{},{}]"], timelimit=["a", "b"])
+        publish(stack, [b"[[],{},{}]"], stamps=[1], stamped_headers=5)
         publish(stack, [json.dumps([[{**GOOD, "batch": "last"}], {}, {}]).encode()])
         store, deadline = stack.runtime().store, time.monotonic() + 60
         while not store.batch("acme", "last").get("accepted") and time.monotonic() < deadline:
@@ -151,3 +162,25 @@ def taken(message: object) -> bool:
         return bool(from_message(message).change)
     except InvalidChange:
         return False
+
+
+def test_a_message_delivered_again_is_the_same_job_also_if_its_event_id_is_null(tasks: Any) -> None:
+    for message in ({**GOOD, "batch": "one"}, {**GOOD, "batch": "two", "event_id": None, "source": None}):
+        for _ in range(2):
+            tasks._take_in(tasks.here().intake(), [message], f"task-{message['batch']}", "")
+    assert [tasks.here().store.batch("acme", batch)["accepted"] for batch in ("one", "two")] == [1, 1]
+
+
+@pytest.mark.parametrize("waits", [0, 19, 20, 5000])
+def test_waiting_for_the_store_is_no_loss_and_never_ends(tasks: Any, waits: int) -> None:
+    tasks.accept.push_request(id="t1", retries=3, args=[GOOD], kwargs={}, headers={tasks.WAITS: waits}, called_directly=False)
+    client = tasks.here().client
+    try:
+        with pytest.raises(Ignore):
+            tasks._wait(tasks.accept, StoreUnavailable("Redis is full"))
+    finally:
+        tasks.accept.pop_request()
+    [text] = client.lrange("relations.intake", 0, -1)
+    headers = json.loads(text)["headers"]
+    assert (headers["retries"], headers[tasks.WAITS], headers["id"]) == (3, waits + 1, "t1")
+    client.delete("relations.intake")

@@ -297,6 +297,7 @@ class SideBySide(RuleBasedStateMachine):
             self.both(lambda store: self.acts[store].entries(name, start, 2))
             self.both(lambda store: self.acts[store].advance(replay, start, end, **told))
         self.both(lambda store: [self.acts[store].stalled(replay.account, age) for age in (0, 1, 60)] if replay else None)
+        self.both(lambda store: self.acts[store].handed(name) if back else None)
 
     @rule(account=accounts, who=st.sampled_from(RECORDS))
     def erase(self, account: str, who: Subject) -> None:

@@ -52,7 +52,7 @@ def live(front: Front, desk: Means) -> dict[str, str]:
         "shared": send(front, "create", BUYER, 2, [ADA, 5, MISSING], batch="import"),
         "failed": send(front, "create", BUYER, MISSING_ESTATE, ADA),
         "other": send(front, "create", BUYER, 3, 5),
-        "labelled": send(front, "create", BUYER, 3, 6, batch=f"import-{ADA}", source=f"form {ADA}"),
+        "labelled": send(front, "create", BUYER, 3, 6, batch=f"import-{ADA}", source=f"form {ADA:,}"),
     }
     front.runtime.flush("acme")
     desk.intake.replay("acme", [jobs["shared"]])

@@ -162,6 +162,9 @@ class Acts(Protocol):
     def stalled(self, account: str, seconds: float) -> Sequence[str]:
         """The replays that should run and have not come on for so long: their worker died, or nobody was told."""
 
+    def handed(self, replay_id: str) -> None:
+        """It was given to a worker once more, which gets its time."""
+
     def unsettled(self, account: str) -> int:
         """Requests that were begun and not settled."""
 

@@ -116,5 +116,5 @@ class Store(Protocol):
     def pause(self, account: str, pause: Pause, *, deed: Deed | None = None) -> None:
         """Stop the account by hand; the deed says who does."""
 
-    def resume(self, account: str, *, deed: Deed | None = None) -> bool:
-        """Let it go on; whether it was paused."""
+    def resume(self, account: str, *, deed: Deed | None = None, since: int | None = None) -> bool:
+        """Let it go on, if it is paused since then (µs; None: since ever); whether it was."""

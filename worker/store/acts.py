@@ -23,6 +23,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # the scripts, and what each is
     "steer": ("deed",),
     "advance": ("deed",),
     "stalled": (),
+    "handed": (),
     "erase": ("inbox", "relation", "failures", "end", "withdraw", "erase"),
     "forget": ("failures",),
 }
@@ -112,6 +113,10 @@ class RedisActs:
     def stalled(self, account: str, seconds: float) -> list[str]:
         """The replays that should run and have not come on for so long."""
         return [name.decode() for name in self._run("stalled", account, self._now(), round(seconds * 1_000_000))]
+
+    def handed(self, replay_id: str) -> None:
+        """It was given to a worker once more."""
+        self._run("handed", _account(replay_id), self._now(), replay_id)
 
     def unsettled(self, account: str) -> int:
         """Requests that were begun and not settled."""

@@ -185,9 +185,9 @@ class RedisStore:
         told = pause.reason, pause.detail, pause.until, pause.fingerprint, wire.deed(deed)
         self._run(self._scripts.stop, account, self._now(), *told)
 
-    def resume(self, account: str, *, deed: Deed | None = None) -> bool:
-        """Let it go on; whether it was paused."""
-        return bool(self._run(self._scripts.resume, account, self._now(), wire.deed(deed)))
+    def resume(self, account: str, *, deed: Deed | None = None, since: int | None = None) -> bool:
+        """Let it go on, if it is paused since then; whether it was."""
+        return bool(self._run(self._scripts.resume, account, self._now(), wire.deed(deed), "" if since is None else since))
 
     def _counts(self, account: str, key: str) -> dict[str, int]:
         with available():

@@ -77,7 +77,7 @@ class Account:
     def stop(self, pause: Pause, now: int) -> bool:
         """Pause it; a pause that a person has to end is not shortened by one that ends by itself."""
         held = self.paused(now)
-        if held and not held.until and pause.until:
+        if held and not held.until and (pause.until or pause.reason == "credentials"):
             return False
         self.braked = self.braked or bool(held and held.reason == "brake")
         self.pause = pause._replace(since=now)

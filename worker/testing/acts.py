@@ -98,10 +98,13 @@ class MemoryActs:
     def steer(self, replay_id: str, to: ReplayState, deed: Deed) -> ReplayState | None:
         """Let it run (on), or stop it; the state it is in then."""
         held, now = self._replaying(replay_id), self._now()
-        if held is None or held.replay.state in ("done", to):
+        if held is None or held.replay.state == "done":
             return held.replay.state if held else None
+        held.moved_at = now if to == "running" else held.moved_at
+        if held.replay.state == to:
+            return to
         run_at = held.replay.run_at or (now if to == "running" else 0)
-        held.replay, held.moved_at = replace(held.replay, state=to, run_at=run_at), now
+        held.replay = replace(held.replay, state=to, run_at=run_at)
         self._held(held.replay.account).tell(deed, held.replay.done, now)
         return to
 
@@ -125,6 +128,11 @@ class MemoryActs:
         now, before = self._now(), self._now() - round(seconds * 1_000_000)
         running = [held for held in self._held(account).replays.values() if held.replay.state == "running" and now < held.ends]
         return [held.replay.id for held in sorted(running, key=lambda held: (held.moved_at, held.replay.id)) if held.moved_at <= before]
+
+    def handed(self, replay_id: str) -> None:
+        """It was given to a worker once more."""
+        if held := self._replaying(replay_id):
+            held.moved_at = self._now()
 
     def unsettled(self, account: str) -> int:
         """Requests that were begun and not settled."""

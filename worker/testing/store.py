@@ -149,9 +149,11 @@ class MemoryStore:
         if self._state(account).stop(pause, self._now()):
             self._state(account).tell(deed, 1, self._now())
 
-    def resume(self, account: str, *, deed: Deed | None = None) -> bool:
-        """Let it go on; whether it was paused."""
+    def resume(self, account: str, *, deed: Deed | None = None, since: int | None = None) -> bool:
+        """Let it go on, if it is paused since then; whether it was."""
         state, stopped, now = self._state(account), self.paused(account), self._now()
+        if since is not None and not (stopped and stopped.since == since):
+            return False
         state.pause = state.wake = None
         if not stopped:
             return False

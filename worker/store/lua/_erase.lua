@@ -32,6 +32,15 @@ local function ids_in(list) return select(2, string.gsub(list, '%d+', '')) end
 
 local function drop_labels(key, id, labels) -- what the producer called it, where that has the number in it
   for name, label in pairs(labels) do
-    if label and string.find(label, '%f[%d]' .. id .. '%f[%D]') then redis.call('HDEL', key, name) end
+    local plain = label and string.gsub(label, '(%d)[.,](%d)', '%1%2') -- 4.629 is 4629; rather once too often
+    if label and (string.find(label, '%f[%d]' .. id .. '%f[%D]') or string.find(plain, '%f[%d]' .. id .. '%f[%D]')) then
+      redis.call('HDEL', key, name)
+    end
   end
+end
+
+local function drop_words(key, refusal) -- what the API said, which may name it
+  if not refusal then return end
+  local known = cjson.decode(refusal)
+  redis.call('HSET', key, 'x', cjson.encode({known[1], known[2], '', ''}))
 end

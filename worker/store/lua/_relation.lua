@@ -31,7 +31,7 @@ end
 
 local function set_relation(base, relation, fields, keep)
   local key = base .. ':rel:' .. relation
-  redis.call('HSET', key, unpack(fields))
+  many('HSET', key, fields)
   redis.call('PEXPIRE', key, keep)
   if redis.call('HLEN', key) > HISTORY + 8 then
     local jobs = {}
@@ -39,6 +39,7 @@ local function set_relation(base, relation, fields, keep)
       if string.sub(field, 1, 1) == '#' then jobs[#jobs + 1] = field end
     end
     table.sort(jobs) -- job ids sort by time
-    for i = 1, #jobs - HISTORY do redis.call('HDEL', key, jobs[i]) end
+    for i = #jobs - HISTORY + 1, #jobs do jobs[i] = nil end -- the latest stay
+    many('HDEL', key, jobs)
   end
 end

@@ -5,7 +5,7 @@
 -- nothing else keeps its state, counts and times only.
 -- What they still had to do with it ends superseded, all else stays as it was. The same call again finds nothing.
 local base, now, id, sides = KEYS[1], clock(ARGV[1]), ARGV[3], cmsgpack.unpack(ARGV[4])
-local keep, totals, touched, stones = cmsgpack.unpack(ARGV[5]), {}, 0, 0
+local keep, totals, touched, stones, relations = cmsgpack.unpack(ARGV[5]), {}, 0, 0, 0
 if redis.call('HGET', base .. ':lease', 'token') ~= ARGV[2] then return 'lost' end
 local is, relation, guard = naming(sides, id)
 
@@ -27,10 +27,7 @@ local function erase_job(job, key, parents, children, lost)
   put(key, 'fr', failed)
   put(key, 'g', (without(guards, ' ', guard)))
   if redis.call('HEXISTS', key, 'ag') == 1 then put(key, 'ag', (without(again, ' ', relation))) end
-  if refusal then
-    local known = cjson.decode(refusal)
-    redis.call('HSET', key, 'x', cjson.encode({known[1], known[2], '', ''}))
-  end
+  drop_words(key, refusal)
   redis.call('HSET', key, 'p', gone and '' or parents, 'c', gone and '' or children)
   redis.call('HDEL', key, 'e')
   if gone then
@@ -51,7 +48,12 @@ for i = 1, #entries, 2 do
     local right = stands_on(sides, type, 'c') and without(children, ',', is) or children
     local lost = ids_in(parents) * ids_in(children) - ids_in(left) * ids_in(right)
     if lost > 0 then erase_job(entries[i], key, left, right, lost) end
+    relations = relations + lost
+  end
+  if relations >= 5000 then -- enough at once; who asks goes on after this one
+    entries = {entries[i], entries[i + 1], more = true}
+    break
   end
 end
 for name, by in pairs(totals) do redis.call('HINCRBY', base .. ':counts', name, by) end
-return {#entries < 2 * tonumber(ARGV[7]) and '0' or entries[#entries], touched, stones}
+return {(entries.more or #entries == 2 * tonumber(ARGV[7])) and entries[#entries] or '0', touched, stones}

@@ -5,13 +5,16 @@ local base, now, to = KEYS[1], clock(ARGV[1]), ARGV[3]
 local key = base .. ':replay:' .. ARGV[2]
 local state, run = unpack(redis.call('HMGET', key, 'state', 'run'))
 if not state then return '' end
-if state == 'done' or state == to then return state end
+if state == 'done' then return state end
+if to == 'running' then
+  local life = math.max(redis.call('PTTL', key), redis.call('PTTL', base .. ':running'))
+  redis.call('ZADD', base .. ':running', us(now), ARGV[2])
+  redis.call('PEXPIRE', base .. ':running', life)
+end
+if state == to then return state end
 redis.call('HSET', key, 'state', to)
 if to == 'running' and not run then redis.call('HSET', key, 'run', us(now)) end
-if to == 'running' then
-  redis.call('ZADD', base .. ':running', us(now), ARGV[2])
-  redis.call('PEXPIRE', base .. ':running', redis.call('PTTL', key))
-else
+if to ~= 'running' then
   redis.call('ZREM', base .. ':running', ARGV[2])
 end
 write_deed(base, now, ARGV[4], tonumber(redis.call('HGET', key, 'at')))

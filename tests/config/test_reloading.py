@@ -1,0 +1,56 @@
+"""The settings are read again when their file changes; what cannot be used is said, and the last good ones hold."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.wiring import Runtime, settings_of
+
+ACCOUNT = '[accounts.acme]\ntoken = "env:T"\nsecret = "env:S"\n'
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str) -> tuple[Runtime, Path, list[tuple[str, Any]]]:
+    """A runtime whose settings are named by a path that is relative, and in a folder."""
+    file = tmp_path / "conf" / "relations.toml"
+    file.parent.mkdir()
+    file.write_text(ACCOUNT)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"RELATIONS_CONFIG": "conf/relations.toml", "RELATIONS_REDIS_URL": redis_url, "T": "t" * 32, "S": "s" * 64}.items():
+        monkeypatch.setenv(name, value)
+    runtime, said = Runtime(settings_of(os.environ, Path.cwd()), wake=lambda *_: None), list[tuple[str, Any]]()
+    runtime.say = lambda event, /, **fields: said.append((event, fields))
+    return runtime, file, said
+
+
+def rewrite(file: Path, text: str) -> None:
+    file.write_text(text)
+    os.utime(file, (1, len(text)))  # whatever the file system's clock can tell apart
+
+
+def test_a_changed_file_is_in_force_wherever_it_lies(running: Any) -> None:
+    runtime, file, said = running
+    rewrite(file, ACCOUNT + "rate = 9.0\n")
+    runtime.refresh()
+    assert runtime.settings.accounts["acme"].rate == 9.0
+    rewrite(file, ACCOUNT + "rate = 7.5\n")
+    runtime.refresh()
+    runtime.refresh()
+    assert runtime.settings.accounts["acme"].rate == 7.5
+    assert [event for event, _ in said] == ["settings.reloaded"] * 2
+
+
+@pytest.mark.parametrize("text", ["", "[accounts", ACCOUNT + "rate = 'fast'\n", ACCOUNT.replace("env:T", "env:NOWHERE")])
+def test_what_cannot_be_used_changes_nothing_and_is_said_once(running: Any, text: str) -> None:
+    runtime, file, said = running
+    before = runtime.settings
+    rewrite(file, text)
+    runtime.refresh()
+    runtime.refresh()
+    assert runtime.settings is before
+    assert [event for event, _ in said] == ["settings.rejected"]
+    rewrite(file, ACCOUNT + "rate = 9.0\n")
+    runtime.refresh()
+    assert runtime.settings.accounts["acme"].rate == 9.0

@@ -1,0 +1,40 @@
+"""Redis full, as store and as broker: no worker ends over it, and no message of changes that it had taken is lost."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from celery import Celery
+
+from ops.stack import QUICK, Shape, running
+
+CHANGE = {"account": "nord", "action": "create", "relationtype": "estate:address:interested", "parentid": 501, "batch": "full"}
+MESSAGES = 20
+
+
+def until(done: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
+    shape = Shape(accounts=("nord",), defaults={**QUICK, "window": 0.1}, parts=("worker", "beat"), concurrency=1)
+    with running(tmp_path, shape) as stack:
+        runtime, worker = stack.runtime(wakes=False), stack.processes["worker"]
+        os.kill(worker.pid, signal.SIGSTOP)
+        app = Celery(broker=stack.broker_url)
+        for child in range(1, MESSAGES + 1):
+            app.send_task("relations.accept", [{**CHANGE, "childid": child}], queue="relations.intake", ignore_result=True)
+        runtime.client.config_set("maxmemory", "1")
+        os.kill(worker.pid, signal.SIGCONT)
+        client = runtime.client  # each was tried once, and is in the worker's hands until it is tried again
+        until(lambda: client.llen("relations.intake") == 0 and client.hlen("unacked") >= MESSAGES)
+        assert runtime.store.batch("nord", "full") == {}
+        runtime.client.config_set("maxmemory", "0")
+        until(lambda: runtime.store.batch("nord", "full").get("succeeded") == MESSAGES)
+        assert worker.running
+        assert "Unrecoverable" not in stack.log("worker").read_text("utf-8")
