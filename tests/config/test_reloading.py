@@ -1,5 +1,6 @@
 """The settings are read again when their file changes; what cannot be used is said, and the last good ones hold."""
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from worker.wiring import Runtime, settings_of
 
+TIMES = itertools.count(1)
 ACCOUNT = '[accounts.acme]\ntoken = "env:T"\nsecret = "env:S"\n'
 
 
@@ -27,7 +29,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str) -> 
 
 def rewrite(file: Path, text: str) -> None:
     file.write_text(text)
-    os.utime(file, (1, len(text)))  # whatever the file system's clock can tell apart
+    os.utime(file, (1, next(TIMES)))  # whatever the file system's clock can tell apart
 
 
 def test_a_changed_file_is_in_force_wherever_it_lies(running: Any) -> None:
