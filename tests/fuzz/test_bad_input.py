@@ -25,6 +25,7 @@ FIRST = 1 if "CI" in os.environ else random.SystemRandom().randrange(1, 10**9)
 DOORS = {
     "messages": 400,
     "files": 150,
+    "tables": 400,
     "settings": 400,
     "rules": 500,
     "signatures": 400,

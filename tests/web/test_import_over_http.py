@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from front import KEYS, Front
+from front import KEYS, Front, running
 
 from ops.cli import main
 from ops.cli.errors import Exit
@@ -13,9 +13,9 @@ from ops.cli.errors import Exit
 LINKS = ("--set", "action=create", "--set", "relationtype=estate:address:buyer")
 
 
-def run(front: Front, text: str, *words: str, key: str = "portal", folder: Path) -> Result:
+def run(front: Front, text: str, *words: str, key: str = "portal", folder: Path, **more: str) -> Result:
     """Import a text over HTTP; no settings are to be found."""
-    env = {"RELATIONS_CONFIG": "/nowhere.toml", "RELATIONS_URL": front.url, "RELATIONS_KEY": KEYS[key][0]}
+    env = {"RELATIONS_CONFIG": "/nowhere.toml", "RELATIONS_URL": front.url, "RELATIONS_KEY": KEYS[key][0], **more}
     (folder / "links.csv").write_text(text)
     return CliRunner().invoke(main, ["import", str(folder / "links.csv"), *LINKS, *words], env=env)
 
@@ -40,3 +40,31 @@ def test_a_key_that_may_not_ends_the_import(front: Front, tmp_path: Path, key: s
     result = run(front, "parentid,childid\n1,2\n", "--account", account, key=key, folder=tmp_path)
     assert result.exit_code == Exit.FAILED
     assert "HTTP 403" in result.output
+    assert "Stopped" not in result.output
+
+
+def test_a_key_that_nobody_knows_ends_it_without_a_word_of_going_on(front: Front, tmp_path: Path) -> None:
+    result = run(front, "parentid,childid\n1,2\n", "--account", "acme", folder=tmp_path, RELATIONS_KEY="unknown")
+    assert (result.exit_code, len(result.output.splitlines())) == (Exit.FAILED, 1)
+    assert "HTTP 401" in result.output
+
+
+def test_a_rehearsal_for_another_machine_needs_no_settings(front: Front, tmp_path: Path) -> None:
+    text = "account,parentid,childid\nacme,1,2\nwhoever,1,2\n,1,2\n"
+    result = run(front, text, "--dry-run", folder=tmp_path, RELATIONS_KEY="")
+    assert result.exit_code == Exit.PARTLY
+    assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [["acme", "1"], ["whoever", "1"]]
+    assert "1 rejected. Nothing was sent. Checked and planned by the defaults" in result.stderr
+    assert front.store.counts("acme").get("accepted", 0) == 0
+
+
+def test_a_key_that_may_not_look_still_learns_what_was_accepted(
+    front: Front, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KEYS, "sender", ("canary-key-sender", ("acme",), ("send",)))
+    with running(tmp_path, redis_url) as house:
+        text, words = "parentid,childid\n1,2\n1,3\n", ("--account", "acme", "--wait", "--batch", "spring")
+        for counts in ("2 accepted, 0 known already, 0 rejected; batch spring", "0 accepted, 2 known already, 0 rejected"):
+            result = run(house, text, *words, key="sender", folder=tmp_path)
+            assert (result.exit_code, "HTTP 403" in result.stderr) == (Exit.FAILED, True)
+            assert counts in result.stdout

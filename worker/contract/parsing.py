@@ -3,11 +3,12 @@
 Raises nothing but `InvalidChange`, whatever comes in. Whether an account may do what it asks is `policy`.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -33,6 +34,8 @@ Item = TypeVar("Item")
 _ONE = msgspec.json.Decoder(Message)
 _MANY = msgspec.json.Decoder(list[Message])
 _SPACE = re.compile(rb"[ \t\r\n]*")
+_AFTER = re.compile(r"[ \t\r\n,]*")  # an item of an array, or its bracket
+_SCAN = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode  # finds the end of an item
 
 # What decoding and resolving raise; UnicodeError (a lone surrogate) is a ValueError.
 _REFUSED = (msgspec.MsgspecError, NotFound, ValueError, RecursionError)
@@ -125,9 +128,9 @@ def _first_byte(raw: bytes) -> bytes:
     return raw[start : start + 1]
 
 
-def _decode(raw: bytes, path: str = "") -> object:
+def _decode(raw: bytes, path: str = "", kind: Any = object) -> object:
     try:
-        return msgspec.json.decode(raw)
+        return msgspec.json.decode(raw, type=kind)
     except msgspec.MsgspecError as error:
         raise InvalidChange([Fault(path, f"expected JSON: {error}")]) from None
     except UnicodeError:
@@ -140,7 +143,26 @@ def _slowly(raw: bytes) -> list[Parsed]:
     first = list(islice(_lines(raw), 2))
     if len(first) > 1 and _is_object(first[0][1]):
         return _all(_lines(raw), _from_line)
-    return from_messages(_decode(raw))
+    if _first_byte(raw) == b"[":
+        return _all(_items(raw), _from_line)
+    return [from_message(_decode(raw))]
+
+
+def _items(raw: bytes) -> Iterator[tuple[str, bytes]]:
+    """The items of an array, one by one: what millions of them would take as objects is never there at once."""
+    _decode(raw, kind=msgspec.Raw)  # looks at the whole, and builds nothing
+    try:
+        text, number = raw.decode(), 0
+    except UnicodeError:
+        raise InvalidChange([Fault("", "expected JSON in UTF-8")]) from None
+    at = _AFTER.match(text, text.index("[") + 1).end()  # type: ignore[union-attr]
+    while text[at] != "]":
+        try:
+            _, end = _SCAN(text, at)
+        except (ValueError, RecursionError):
+            raise InvalidChange([Fault(f"[{number}]", "expected a change, got JSON that is nested too deeply")]) from None
+        yield f"[{number}]", text[at:end].encode()
+        at, number = _AFTER.match(text, end).end(), number + 1  # type: ignore[union-attr]
 
 
 def _lines(raw: bytes) -> Iterator[tuple[str, bytes]]:
