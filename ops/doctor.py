@@ -67,8 +67,14 @@ def settings(found: Settings) -> Iterator[Finding]:
     """Where they came from, and their warnings."""
     where = str(found.file) if found.file else "no file; from the environment alone"
     yield Finding("settings", "ok", f"{where}, {len(found.accounts)} account(s)")
+    yield from warnings(found)
+
+
+def warnings(found: Settings, account: str = "") -> Iterator[Finding]:
+    """What is odd about them, or about an account in them, such as a token and a secret that are swapped."""
     for warning in found.warnings:
-        yield Finding("settings", "warn", warning, "See docs/reference/settings.md.")
+        if warning.startswith(f"accounts.{account}." if account else ""):
+            yield Finding("settings", "warn", warning, "See docs/reference/settings.md.")
 
 
 # --- Redis
@@ -233,4 +239,4 @@ def rights(runtime: Runtime, account: Account) -> Iterator[Finding]:
     for each in runtime.questions.failures(account.name):
         if each.error == ErrorClass.RIGHTS:
             text = f"{each.code} {describe(each.code)}: {each.jobs:,} failed of {each.type}"
-            yield Finding(f"rights {account.name}", "warn", text, f"{advice(each.code)} Then replay them.")
+            yield Finding(f"rights {account.name}", "warn", text, advice(each.code))

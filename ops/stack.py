@@ -200,7 +200,8 @@ class Stack:
         port = self.shape.simulator_port or free_port()
         self.simulator = f"http://127.0.0.1:{port}"
         self.environ = self._environ()
-        (self.directory / "relations.toml").write_text(settings_file(self.shape))
+        if not (file := self.directory / "relations.toml").exists():  # somebody may have written into it
+            file.write_text(settings_file(self.shape))
         self._launch("simulator", [sys.executable, "-c", SIMULATOR, str(port)])
         self._await("simulator", lambda: self._answers(f"{self.simulator}/_sim/stats"))
         for each in self.credentials.values():

@@ -101,7 +101,11 @@ def checking(desk: Desk, name: str | None) -> None:
       relations accounts check
       relations accounts check acme --json
     """
-    findings = [doctor.credentials(desk.runtime, account) for account in desk.accounts(name)]
+    findings = [
+        finding
+        for account in desk.accounts(name)
+        for finding in (*doctor.warnings(desk.settings, account.name), doctor.credentials(desk.runtime, account))
+    ]
     tell(desk, findings)
 
 

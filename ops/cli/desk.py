@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, tzinfo
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -101,8 +101,13 @@ class Desk:
             show.lines(lines)
 
 
+TOLD: Final = frozenset({"replay.done"})
+
+
 def say(event: str, /, **fields: object) -> None:
-    """An event of the runtime as a remark on stderr."""
+    """An event of the runtime as a remark on stderr; what a command tells itself is left out."""
+    if event in TOLD:
+        return
     told = " ".join(f"{key}={value}" for key, value in fields.items())
     click.echo(f"note: {event} {told}", err=True)
 

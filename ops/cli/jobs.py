@@ -140,6 +140,8 @@ def _row(desk: Desk, job: JobRecord) -> tuple[object, ...]:
 
 
 def _about(job: JobRecord) -> str:
+    if not job.type or not job.parents:
+        return f"{job.type} (erased)" if job.type else "(unreadable message)"
     return f"{job.type} {ids(job.parents, most=3)} → {ids(job.children, most=3)}"
 
 
@@ -158,14 +160,19 @@ def _facts(desk: Desk, job: JobRecord) -> Iterator[str]:
     yield f"  occurred {instant(job.occurred_at, desk.zone)}, accepted {instant(job.accepted_at, desk.zone)}" + (
         f", finished {instant(job.finished_at, desk.zone)}" if job.finished_at else ""
     )
-    outcomes = ", ".join(f"{number:,} {name}" for name, number in job.counts.items() if number) or "none has its outcome yet"
-    yield f"  {count(job.total, 'relation')}: {outcomes}" + (f"; by {job.by}" if job.by else "")
+    if job.total:
+        yield from _outcomes(job)
     if job.refusal:
         yield f"  failed{f' for {job.refusal[3]}' if job.refusal[3] else ''}: {why(job)}"
         yield f"  {todo_of(job.refusal[0], job.refusal[1])}"
     if job.requests:
         yield f"  travelled in {count(len(job.requests), 'request')}: {' '.join(job.requests)}"
     yield from _links(desk, job)
+
+
+def _outcomes(job: JobRecord) -> Iterator[str]:
+    outcomes = ", ".join(f"{number:,} {name}" for name, number in job.counts.items() if number) or "none has its outcome yet"
+    yield f"  {count(job.total, 'relation')}: {outcomes}" + (f"; by {job.by}" if job.by else "")
 
 
 def _what(job: JobRecord) -> Iterator[str]:
