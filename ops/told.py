@@ -11,7 +11,7 @@ from ops.explain.words import instant
 from worker.config import Account
 from worker.contract import write_instant
 from worker.onoffice.codes import advice, describe
-from worker.ports import Deed, Failure, Pause, Replay, RequestRecord
+from worker.ports import OPEN_STATES, Deed, Failure, Pause, Replay, RequestRecord
 from worker.wiring import Runtime
 
 
@@ -91,6 +91,7 @@ def account_json(runtime: Runtime, account: Account, zone: tzinfo) -> dict[str, 
         "backlog": standing.backlog,
         "oldest": instant(standing.oldest, zone) if standing.oldest else None,
         "open": standing.open,
+        "jobs": {"queued": standing.backlog, **{state: standing.counts.get(state, 0) for state in OPEN_STATES[1:]}},
         "unresolved": standing.unresolved,
         **{name: standing.counts.get(name, 0) for name in ("failed", "succeeded", "superseded", "accepted")},
         "paused": _pause(paused, zone),

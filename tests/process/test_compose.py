@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from ruamel.yaml import YAML
 
 from ops.embedded import find_binary
 from ops.processes import Process, free_port
+from ops.stack import KEY
 from worker.app import QUEUES
+from worker.config import load
 
 ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "ops/docker/demo"
 FILE = ROOT / "docker-compose.yml"
 BIN = Path(sys.executable).parent
 GRACE = 60.0  # seconds; what the file grants at most
@@ -126,6 +130,18 @@ def test_the_commands_of_all_services_make_a_system_that_works_and_ends_in_peace
     assert "fail" not in host.relations("doctor")
     ended = {name: part.stop(seconds=GRACE) for name, part in reversed(parts.items())}
     assert ended == {**dict.fromkeys(parts, 0), "simulator": -signal.SIGTERM}  # which keeps nothing
+
+
+def test_the_demo_beside_it_has_all_that_it_names(tmp_path: Path) -> None:
+    values = dict(line.split("=", 1) for line in (DEMO / ".env").read_text("utf-8").splitlines() if line and not line.startswith("#"))
+    assert all(f"${{{name}" in FILE.read_text("utf-8") for name in values if name != "COMPOSE_PROFILES")
+    assert all((ROOT / value).is_file() for name, value in values.items() if name.endswith("_FILE"))
+    assert values["COMPOSE_PROFILES"] in SERVICES["simulator"]["profiles"]
+    text = (DEMO / "relations.toml").read_text("utf-8").replace("/run/secrets", str(DEMO))
+    (tmp_path / "relations.toml").write_text(text)
+    settings = load({}, tmp_path)
+    assert (settings.accounts["acme"].mode, settings.warnings) == ("write", ())
+    assert settings.keys["demo"].sha256 == sha256(KEY.encode()).hexdigest()
 
 
 def test_the_worker_listens_to_every_queue() -> None:
