@@ -106,3 +106,14 @@ def test_a_stop_by_hand_just_when_new_credentials_heal_another_stands(world: Mak
     assert stopped.reason == "hand"
     assert "account.resumed" not in [event for event, _ in here.events]
     assert here.relations() == {}
+
+
+def test_a_job_that_the_server_lost_keeps_nobody_busy(redis_client: redis.Redis) -> None:
+    here = World(lambda now: RedisStore(redis_client, "t", now=now))
+    [lost, kept] = here.accept(change("create", BUYER, 501, 9001), change("create", BUYER, 501, 9002))
+    redis_client.delete(f"t:{{acme}}:job:{lost.job}")
+    here.drain()
+    job = here.store.job(kept.job)
+    assert job is not None
+    assert job.state == "succeeded"
+    assert here.flush().again is None

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- read(base; now, token, max_jobs, max_relations) → 'lost' | {now, begun, due, jobs, records, condemned}
 -- begun: request id, journal… · jobs: {id, a, t, p, c, i, o, q, ag, g, n, ci}… · records: {relation, open, memory}… where there is any
--- Invariant: nothing moves, but dead entries at the head of the inbox go. `work` notes what is in hand, so that a batch that kills
+-- Invariant: nothing moves, but entries of the inbox that are dead or lost go. `work` notes what is in hand, so that a batch that kills
 -- its worker comes back in halves, and is condemned when it did so three times alone (R21). The same call again reads as much.
 local base, now, token = KEYS[1], clock(ARGV[1]), ARGV[2]
 if redis.call('HGET', base .. ':lease', 'token') ~= token then return 'lost' end
@@ -32,7 +32,8 @@ while #jobs < want and at < want + 10000 and not full do -- past the dead ones i
   at = at + #ids
   for _, id in ipairs(ids) do
     local job = redis.call('HMGET', base .. ':job:' .. id, 's', 'z', 'a', 't', 'p', 'c', 'i', 'o', 'q', 'ag', 'g', 'n', 'ci')
-    if job[1] == 'queued' then
+    if not job[1] then redis.call('LREM', base .. ':inbox', 1, id) -- the server has lost it; nothing is left to do
+    elseif job[1] == 'queued' then
       relations = relations + tonumber(job[2])
       full = #jobs == want or (relations > tonumber(ARGV[4]) and #jobs > 0)
       if full then break end
