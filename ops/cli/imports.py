@@ -1,8 +1,8 @@
 """`relations import`: a file of changes into the inbox, line by line, with a plan before and an end to wait for after."""
 
 import json
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -13,35 +13,42 @@ import click
 from ops.cli import show
 from ops.cli.desk import Desk, account_option, say, with_desk
 from ops.cli.errors import Exit, finish
-from ops.cli.opening import DASH, opened, rejecting
+from ops.cli.following import Following
+from ops.cli.opening import name_of, opened, same
+from ops.cli.outcome import Outcome
+from ops.cli.patience import Patience
 from ops.cli.progress import progress
 from ops.cli.rehearsal import Rehearsal
-from producers.portals import Relations
-from producers.portals.imports import Given, Reject, Row, Survey, Tally, carry, pieces, rows
-from producers.portals.imports.table import FIELDS, field_of
-from producers.portals.json import BatchDict
-from worker.contract import check
-from worker.errors import Fault, Invalid, InvalidChange, NotFound, RelationsError
+from ops.cli.rejects import Rejects
+from producers.portals import Relations, Sent
+from producers.portals.imports import FIELDS, REQUIRED, Given, Row, Tally, carry, faults_of, field_of, pieces, rows
+from worker.config.values import shielded
+from worker.contract import Change
+from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
 from worker.ports import Events
 
-PATIENCE: Final = 3600.0  # seconds an import waits for a full inbox or an absent store
-LOOK: Final = 0.5  # seconds between looks at what became of it
+ANSWER: Final = 10.0  # seconds a server may take for one answer
 STEM: Final = 40  # characters of a file's name in the default label
+
+Send = Callable[[Sequence[Change]], list[Sent]]
 
 
 class Reading(NamedTuple):
-    """How the file is understood."""
+    """How the file is understood; `account` is that of lines that name none, empty if they must."""
 
     mapping: Mapping[str, str]
     constants: Mapping[str, str]
+    account: str
+    batch: str | None
 
 
-class Counts(NamedTuple):
-    """What became of the lines."""
+class Begun(NamedTuple):
+    """An open file: its rows, what holds for all of them, about how many they are, and where the rejected ones go."""
 
-    accepted: int
-    known: int
-    rejected: int
+    rows: Iterator[Row]
+    given: Given
+    lines: int
+    reject: Rejects
 
 
 @click.command("import", short_help="Import a file of changes: CSV or NDJSON.")
@@ -82,23 +89,30 @@ def importing(
     """
     if url and not key and not dry_run:
         raise click.UsageError("--url needs a key: set RELATIONS_KEY, or give --key.")
-    reading = Reading(_pairs("--map", maps), _pairs("--set", sets))
-    default = reading.constants.get("account") or _default(desk, account, local=not url)
-    name = "stdin" if file == DASH else Path(file).name
-    path = rejects or Path("stdin.rejects.ndjson" if file == DASH else f"{file}.rejects.ndjson")
-    with opened(file) as (text, found), rejecting(path, quiet=desk.as_json) as reject:
-        given = _given(name, found, reading, account=default, batch=batch)
-        read = rows(text, mapping=reading.mapping, constants=reading.constants)
-        if dry_run:
-            _rehearse(desk, read, given, reject)
-            return
-        with _client(desk, url, key) as relations:
-            tally = _carry(desk, read, given, reject, relations, total=found.lines)
-            ends = _follow(desk, relations, tally) if waits else []
-    _tell(desk, tally, given, ends, path)
+    reading = _reading(desk, maps, sets, account, batch, local=not url)
+    path = rejects or (Path(f"{file}.rejects.ndjson") if name_of(file) != "stdin" else Path("stdin.rejects.ndjson"))
+    if same(file, path):
+        raise click.UsageError(f"Rejected lines cannot go to {path}: that is the file to import. Name another file with --rejects.")
+    if dry_run:
+        with _begun(desk, file, reading, path) as begun:
+            code = _rehearse(desk, begun, local=not url)
+    else:
+        code = _import(desk, file, reading, path, waits=waits, url=url, key=key)
+    finish(code)
 
 
 # --- what is meant
+
+
+def _reading(desk: Desk, maps: Sequence[str], sets: Sequence[str], account: str | None, batch: str | None, *, local: bool) -> Reading:
+    mapping, constants = _pairs("--map", maps), _pairs("--set", sets)
+    chosen = _default(desk, constants.get("account") or account, local=local)
+    given = {"account": chosen or None, "batch": batch}
+    faults = [f"--set {fault}" for fault in faults_of(constants)]
+    faults += [f"--{name}: {fault.message}" for name, text in given.items() if text is not None for fault in faults_of({name: text})]
+    if faults:
+        raise click.UsageError("\n".join(faults))
+    return Reading(mapping, constants, chosen, batch)
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
@@ -121,27 +135,37 @@ def _default(desk: Desk, account: str | None, *, local: bool) -> str:
     """The account of lines that name none; with several accounts they must. Another machine's are not ours to check."""
     if not local:
         return account or ""
-    return desk.account(account).name if account or len(desk.settings.accounts) == 1 else ""
-
-
-def _given(name: str, found: Survey, reading: Reading, *, account: str, batch: str | None) -> Given:
-    """The lines' identity: of the content, and of how it is read if that was said."""
-    digest = found.digest
-    if any(reading):
-        words = json.dumps([digest, *(sorted(each.items()) for each in reading)])
-        digest = sha256(words.encode()).hexdigest()[:16]
-    return Given(digest, account, batch or f"{name[:STEM]}-{digest[:8]}")
+    return "" if not account and len(desk.settings.accounts) > 1 else desk.account(account).name
 
 
 @contextmanager
-def _client(desk: Desk, url: str | None, key: str | None) -> Iterator[Relations]:
+def _begun(desk: Desk, file: str, reading: Reading, rejects: Path) -> Iterator[Begun]:
+    needed = REQUIRED if reading.account else ("account", *REQUIRED)
+    with Rejects(rejects, quiet=desk.as_json) as reject, opened(file) as (text, found):
+        read = rows(text, mapping=reading.mapping, constants=reading.constants, needed=needed)
+        yield Begun(read, _given(name_of(file), found.digest, reading), found.lines, reject)
+
+
+def _given(name: str, digest: str, reading: Reading) -> Given:
+    """The lines' identity: of the content, and of how it is read if that was said."""
+    said = (reading.mapping, reading.constants)
+    if any(said):
+        words = json.dumps([digest, *(sorted(each.items()) for each in said)])
+        digest = sha256(words.encode()).hexdigest()[:16]
+    stem = "".join(char if char.isprintable() else "_" for char in name[:STEM])
+    return Given(digest, reading.account, reading.batch or f"{stem}-{digest[:8]}")
+
+
+@contextmanager
+def _connected(desk: Desk, url: str | None, key: str | None) -> Iterator[tuple[Relations, Patience]]:
+    """A client, and what waits when it cannot be answered; it tries only once, so that a person is told soon."""
     if url:
-        with Relations(url, key or "", timeout=PATIENCE) as relations:
-            yield relations
+        with Relations(url, key or "", timeout=ANSWER) as relations:
+            yield relations, Patience(str(shielded(url)))
         return
     desk.runtime.say = _once(say)
-    with Relations.connect(desk.runtime, timeout=PATIENCE) as relations:
-        yield relations
+    with Relations.connect(desk.runtime, timeout=0.0) as relations:
+        yield relations, Patience(str(shielded(desk.settings.redis_url)))
 
 
 def _once(tell: Events) -> Events:
@@ -159,89 +183,70 @@ def _once(tell: Events) -> Events:
 # --- what is done
 
 
-def _carry(desk: Desk, read: Iterator[Row], given: Given, reject: Reject, relations: Relations, *, total: int) -> Tally:
-    """Hand all over; an interruption says how to go on."""
-    tally = Tally()
+def _import(desk: Desk, file: str, reading: Reading, path: Path, *, waits: bool, url: str | None, key: str | None) -> Exit:
+    with _connected(desk, url, key) as (relations, patience), tempfile.TemporaryFile("w+") as known:
+        following = Following(relations, patience, known)
+        send = following.send if waits else relations.send
+        with _begun(desk, file, reading, path) as begun:
+            outcome = Outcome(Tally(), begun.given.batch, path, [])
+            _carry(desk, begun, lambda changes: patience(lambda: send(changes)), outcome)
+        try:
+            if waits:
+                _follow(desk, following, outcome)
+        finally:  # also when nobody waits any longer
+            desk.answer(outcome.document(), outcome.lines())
+    return outcome.code()
+
+
+def _carry(desk: Desk, begun: Begun, send: Send, outcome: Outcome) -> None:
+    """Hand all over; an interruption says how far it came, and whether the same command goes on."""
+    tally = outcome.tally
     try:
-        with progress("import", total, quiet=desk.as_json) as tell:
-            for _ in carry(read, given, relations.send, reject, tally):
+        with progress("import", begun.lines, quiet=desk.as_json) as tell:
+            for _ in carry(begun.rows, begun.given, send, begun.reject, tally):
                 tell(tally.line)
-    except (KeyboardInterrupt, RelationsError):
-        done = tally.accepted + tally.known
-        click.echo(f"Stopped at line {tally.line:,}, {done:,} accepted. The same command goes on; nothing is done twice.", err=True)
+    except (KeyboardInterrupt, Unavailable):
+        click.echo(f"Stopped at line {tally.line:,}: {outcome.counts()}. The same command goes on; nothing is done twice.", err=True)
         raise
-    if not tally.line:
-        raise Invalid([Fault("", "expected at least one change, got nothing")])
-    return tally
+    except RelationsError:
+        if tally.accepted + tally.known:
+            words = "Once this is mended, the same command goes on; nothing is done twice"
+            click.echo(f"Stopped at line {tally.line:,}: {outcome.counts()}. {words}:", err=True)
+        raise
 
 
-def _follow(desk: Desk, relations: Relations, tally: Tally) -> list[BatchDict]:
-    """The counts of every label once no job of it is open."""
-    labels = sorted(tally.labels)
-    with progress("jobs", tally.accepted + tally.known, quiet=desk.as_json) as tell:
-        while True:
-            ends = [each for label in labels if (each := _batch(relations, *label))]
-            tell(sum(each["accepted"] - each["open"] for each in ends))
-            if not any(each["open"] for each in ends):
-                return ends
-            time.sleep(LOOK)
-
-
-def _batch(relations: Relations, account: str, label: str) -> BatchDict | None:
-    """None once its jobs are forgotten."""
+def _follow(desk: Desk, following: Following, outcome: Outcome) -> None:
+    """The counts of every label until no job of it is open."""
+    total = outcome.tally.accepted + outcome.tally.known
     try:
-        return relations.batch(account, label)
-    except NotFound:
-        return None
+        with progress("jobs", total, quiet=desk.as_json) as tell:
+            for ends in following.looks():
+                outcome.ends[:] = ends
+                tell(min(total, sum(each["accepted"] - each["open"] for each in ends)))
+    except (KeyboardInterrupt, RelationsError):
+        click.echo("Stopped waiting; what was accepted is worked all the same.", err=True)
+        raise
 
 
-def _rehearse(desk: Desk, read: Iterator[Row], given: Given, reject: Reject) -> None:
+def _rehearse(desk: Desk, begun: Begun, *, local: bool) -> Exit:
     """Check every line as intake does, and plan the good ones."""
-    tally, rehearsal = Tally(), Rehearsal(desk)
-    for items in pieces(read, given, tally, reject):
-        good = []
+    tally, rehearsal = Tally(), Rehearsal(desk if local else None)
+    for items in pieces(begun.rows, begun.given, tally, begun.reject):
         for item in items:
             try:
-                check(item.change, desk.runtime.overrides)
-                desk.settings.account(item.change.account)
-                good.append(item.change)
+                rehearsal.add(item.change)
             except (InvalidChange, NotFound) as error:
                 tally.rejected += 1
-                reject(item.row, error.faults if isinstance(error, InvalidChange) else [Fault("account", str(error))])
-        rehearsal.add(good)
+                begun.reject(item.row, error.faults if isinstance(error, InvalidChange) else [Fault("account", str(error))])
     costs = rehearsal.costs()
+    tally.accepted = sum(each.changes for each in costs)
     document = {"accounts": [each.document() for each in costs], "rejected": tally.rejected}
 
     def lines() -> None:
         table = [(c.account, f"{c.changes:,}", f"{c.actions:,}", f"{c.requests:,}", f"{c.seconds:,.0f} s") for c in costs]
         show.table(("ACCOUNT", "CHANGES", "ACTIONS", "REQUESTS", "AT ITS PACE"), table)
-        click.echo(f"{tally.rejected:,} rejected. Nothing was sent.", err=True)
+        how = "" if local else " Checked and planned by the defaults: the settings of --url are not known here."
+        click.echo(f"{tally.rejected:,} rejected. Nothing was sent.{how}", err=True)
 
     desk.answer(document, lines)
-    finish(_code(Counts(sum(each.changes for each in costs), 0, tally.rejected), []))
-
-
-# --- what became of it
-
-
-def _tell(desk: Desk, tally: Tally, given: Given, ends: Sequence[BatchDict], path: Path) -> None:
-    counts = Counts(tally.accepted, tally.known, tally.rejected)
-    document = {**counts._asdict(), "batch": given.batch, "rejects": str(path) if tally.rejected else None, "batches": ends}
-    desk.answer(document, list(_lines(counts, tally, given, ends, path)))
-    finish(_code(counts, ends))
-
-
-def _lines(counts: Counts, tally: Tally, given: Given, ends: Sequence[BatchDict], path: Path) -> Iterator[str]:
-    for note, number in tally.notes.items():
-        yield f"note: {note} ({number:,} lines)"
-    yield f"{counts.accepted:,} accepted, {counts.known:,} known already, {counts.rejected:,} rejected; batch {given.batch}"
-    if counts.rejected:
-        yield f"Rejected lines, each with its reason: {path}"
-    for each in ends:
-        yield f"{each['batch']}: {each['succeeded']:,} succeeded, {each['superseded']:,} superseded, {each['failed']:,} failed"
-
-
-def _code(counts: Counts, ends: Sequence[BatchDict]) -> Exit:
-    if counts.rejected and not counts.accepted + counts.known:
-        return Exit.FAILED
-    return Exit.PARTLY if counts.rejected or any(each["failed"] for each in ends) else Exit.OK
+    return Outcome(tally, "", begun.reject.path, []).code()

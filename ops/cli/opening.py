@@ -1,54 +1,53 @@
-"""An import's two files: the one that is read, looked at once before, and the one that rejected lines are written to."""
+"""An import's file, looked at once before it is read; what comes as a stream is kept on disk meanwhile."""
 
-import json
+import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
-from itertools import count
 from pathlib import Path
-from typing import IO, BinaryIO, Final, TextIO, cast
+from typing import BinaryIO, Final, TextIO, cast
 
 import click
 
-from producers.portals.imports import Reject, Row, Survey, survey
-from worker.errors import Fault
+from producers.portals.imports import Survey, survey
 
-TOLD: Final = 10  # rejected lines that are told on stderr; the file has all
 DASH: Final = "-"
 
 
 @contextmanager
 def opened(file: str) -> Iterator[tuple[TextIO, Survey]]:
-    """The text, and what it is. Standard input is kept on disk meanwhile, because only its whole content tells its lines again."""
+    """The text, and what it is. A stream is kept, because only its whole content tells its lines again."""
     with ExitStack() as stack:
         try:
-            binary = cast(BinaryIO, stack.enter_context(_binary(file)))
-            found = survey(sys.stdin.buffer, binary.write) if file == DASH else survey(binary)
+            binary = _seekable(sys.stdin.buffer if file == DASH else stack.enter_context(Path(file).open("rb")), stack)
+            found = survey(binary)
+            binary.seek(0)
         except OSError as error:
             raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
-        binary.seek(0)
         yield stack.enter_context(TextIOWrapper(binary, encoding=found.encoding, newline="")), found
 
 
-@contextmanager
-def rejecting(path: Path, *, quiet: bool) -> Iterator[Reject]:
-    """Writes rejected lines as NDJSON and tells the first few; without any there is no such file at the end."""
-    with ExitStack() as stack:
-        path.unlink(missing_ok=True)  # of an earlier run
-        files, told = list[TextIO](), count(1)
-
-        def reject(row: Row, faults: Sequence[Fault]) -> None:
-            if not files:
-                files.append(stack.enter_context(path.open("w", encoding="utf-8")))
-            document = {"line": row.line, "faults": [fault._asdict() for fault in faults], "text": row.text}
-            files[0].write(json.dumps(document, ensure_ascii=False) + "\n")
-            if next(told) <= TOLD and not quiet:
-                click.echo(f"line {row.line}: {'; '.join(map(str, faults))}", err=True)
-
-        yield reject
+def name_of(file: str) -> str:
+    """What to call it: its name, unless it is a stream that has none."""
+    return "stdin" if file == DASH or file.startswith("/dev/") else Path(file).name
 
 
-def _binary(file: str) -> IO[bytes]:
-    return tempfile.TemporaryFile() if file == DASH else Path(file).open("rb")
+def same(file: str, path: Path) -> bool:
+    """Whether this path leads to the file that is read, by whatever name or link."""
+    try:
+        read = os.fstat(sys.stdin.fileno()) if file == DASH else Path(file).stat()
+        return os.path.samestat(read, path.stat())
+    except (OSError, ValueError):  # one of them is not there, or standard input is no file
+        return False
+
+
+def _seekable(binary: BinaryIO, stack: ExitStack) -> BinaryIO:
+    if binary is not sys.stdin.buffer and binary.seekable():
+        return binary
+    kept = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
+    shutil.copyfileobj(binary, kept)
+    kept.seek(0)
+    return kept

@@ -1,12 +1,13 @@
 """What an import would cost: its changes folded and planned batch by batch, as flushes would take them. Holds one batch per account."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ops.cli.desk import Desk
 from ops.explain import rehearse
-from worker.contract import Change
+from ops.explain.flow import catalogue_order
+from worker.config import Account, Secret
+from worker.contract import Change, check
 from worker.planner.plan import Limits
 
 
@@ -27,33 +28,42 @@ class Cost:
 
 
 class Rehearsal:
-    """Takes changes, and knows what they would cost; an upper bound, because larger batches save more."""
+    """Takes changes, and knows what they would cost; an upper bound, because larger batches save more.
 
-    def __init__(self, desk: Desk) -> None:
+    With a desk by its settings; without one by the defaults, because another machine's settings are not known here.
+    """
+
+    def __init__(self, desk: Desk | None) -> None:
         self._desk, self._costs = desk, dict[str, Cost]()
 
-    def add(self, changes: Iterable[Change]) -> None:
-        """More changes, in order."""
-        for change in changes:
-            cost = self._costs.setdefault(change.account, Cost(change.account))
-            cost.waiting.append(change)
-            if len(cost.waiting) >= self._desk.settings.account(change.account).max_batch:
-                self._plan(cost)
+    def add(self, change: Change) -> None:
+        """One more change, checked as intake does; raises InvalidChange and NotFound."""
+        account = self._account(change.account)
+        check(change, self._desk.runtime.overrides if self._desk else {})
+        cost = self._costs.setdefault(change.account, Cost(change.account))
+        cost.waiting.append(change)
+        if len(cost.waiting) >= account.max_batch:
+            self._plan(cost)
 
     def costs(self) -> list[Cost]:
         """Every account's."""
         for cost in self._costs.values():
             self._plan(cost)
-            account = self._desk.settings.account(cost.account)
+            account = self._account(cost.account)
             cost.seconds = max(0.0, (cost.requests - account.burst) / account.rate)
         return list(self._costs.values())
+
+    def _account(self, name: str) -> Account:
+        return self._desk.settings.account(name) if self._desk else Account(name=name, token=Secret(""), secret=Secret(""))
 
     def _plan(self, cost: Cost) -> None:
         if not cost.waiting:
             return
-        account = self._desk.settings.account(cost.account)
+        account = self._account(cost.account)
         limits = Limits(max_ids=account.max_ids, max_actions=account.max_actions)
-        told = rehearse(list(enumerate(cost.waiting, start=1)), limits=limits, order=self._desk.runtime.order)
+        told = rehearse(
+            list(enumerate(cost.waiting, start=1)), limits=limits, order=self._desk.runtime.order if self._desk else catalogue_order
+        )
         cost.changes, cost.actions, cost.requests = (
             cost.changes + len(cost.waiting),
             cost.actions + told.actions,

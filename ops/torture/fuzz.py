@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops import embedded
-from ops.torture import deliveries, doors, wires
+from ops.torture import deliveries, doors, tables, wires
 from ops.torture.doors import Door
 
 EVERY = 10.0  # seconds between lines
@@ -65,6 +65,7 @@ def all_doors() -> Iterator[dict[str, Door]]:
             yield {
                 "messages": doors.messages,
                 "files": doors.lines,
+                "tables": tables.tables,
                 "settings": doors.settings(folder / "settings"),
                 "rules": deliveries.rules,
                 "signatures": deliveries.signatures,

@@ -6,5 +6,6 @@
 from producers.portals.imports.carry import Given, Reject, Tally, carry, pieces
 from producers.portals.imports.lines import Row, rows
 from producers.portals.imports.survey import Survey, survey
+from producers.portals.imports.table import FIELDS, REQUIRED, faults_of, field_of
 
-__all__ = ["Given", "Reject", "Row", "Survey", "Tally", "carry", "pieces", "rows", "survey"]
+__all__ = ["FIELDS", "REQUIRED", "Given", "Reject", "Row", "Survey", "Tally", "carry", "faults_of", "field_of", "pieces", "rows", "survey"]

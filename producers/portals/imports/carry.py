@@ -10,11 +10,11 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from producers.portals.imports.lines import Row
 from producers.portals.steps import Sent
-from worker.contract import TYPES, Change, Relation, from_message
-from worker.errors import Fault, InvalidChange
+from worker.contract import TYPES, Change, Parsed, Relation, from_message
+from worker.contract.faults import capped
+from worker.errors import Fault, Invalid, InvalidChange
 
 AT_ONCE: Final = 1000  # lines in memory at once
-LABELS: Final = 1000  # that are remembered for who waits for them
 SOURCE: Final = "cli"  # as `relations send`, so that the same file is the same jobs
 
 PAIRS: Final = 200_000  # relations whose reverse is looked for
@@ -25,7 +25,7 @@ Reject = Callable[[Row, Sequence[Fault]], None]
 
 
 class Sender(Protocol):
-    """Accepts changes, as `Relations.send` does."""
+    """Accepts changes of one account, as `Relations.send` does."""
 
     def __call__(self, changes: Sequence[Change], /) -> Sequence[Sent]:
         """All of them, or InvalidChange with faults `[3].childid`."""
@@ -49,23 +49,24 @@ class Item(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """How far an import is; `labels` are the accounts and batch labels it used, `notes` what was corrected, how often."""
+    """How far an import is; `notes` are what was corrected, how often."""
 
     line: int = 0
     accepted: int = 0
     known: int = 0
     rejected: int = 0
-    labels: set[tuple[str, str]] = field(default_factory=set)
     notes: dict[str, int] = field(default_factory=dict)
 
 
 def pieces(rows: Iterable[Row], given: Given, tally: Tally, reject: Reject) -> Iterator[list[Item]]:
-    """The good rows, so many at a time; the others are rejected, and `tally` counts along."""
+    """The good rows, so many at a time; the others are rejected, and `tally` counts along. Raises Invalid when there is no row at all."""
     rest, seen = iter(rows), dict[Relation, int]()
     while piece := list(islice(rest, AT_ONCE)):
         items = [item for row in piece if (item := _item(row, given, tally, reject))]
         tally.line = piece[-1].line
         yield _without(items, _contradicting(items, seen), tally, reject)
+    if not tally.line:
+        raise Invalid([Fault("", "expected at least one change, got nothing")])
 
 
 def carry(rows: Iterable[Row], given: Given, send: Sender, reject: Reject, tally: Tally) -> Iterator[None]:
@@ -80,16 +81,24 @@ def carry(rows: Iterable[Row], given: Given, send: Sender, reject: Reject, tally
 
 
 def _item(row: Row, given: Given, tally: Tally, reject: Reject) -> Item | None:
-    try:
-        if row.message is None:
-            raise InvalidChange([row.fault] if row.fault else [])
-        parsed = from_message(_completed(row.message, row.line, given))
-    except InvalidChange as error:
-        _rejected(row, error.faults, tally, reject)
+    parsed, faults = _parsed(row, given)
+    if faults or not parsed:
+        _rejected(row, faults, tally, reject)
         return None
     for note in parsed.notes:
         tally.notes[note] = tally.notes.get(note, 0) + 1
     return Item(row, parsed.change, parsed.notes)
+
+
+def _parsed(row: Row, given: Given) -> tuple[Parsed | None, Sequence[Fault]]:
+    """The change, or all that is wrong: with the cells, and with what they say together."""
+    if row.message is None:
+        return None, row.faults
+    try:
+        return from_message(_completed(row.message, row.line, given)), row.faults
+    except InvalidChange as error:
+        named = {fault.path for fault in row.faults}
+        return None, [*row.faults, *(fault for fault in error.faults if fault.path not in named)]
 
 
 def _completed(message: Mapping[str, Any], line: int, given: Given) -> dict[str, Any]:
@@ -109,8 +118,6 @@ def _hand(items: list[Item], send: Sender, tally: Tally, reject: Reject) -> None
             continue
         known = sum(each.duplicate for each in sent)
         tally.accepted, tally.known = tally.accepted + len(sent) - known, tally.known + known
-        if len(tally.labels) < LABELS:
-            tally.labels |= {(item.change.account, item.change.batch) for item in items}
         return
 
 
@@ -161,5 +168,5 @@ def _without(items: list[Item], refused: Refusals, tally: Tally, reject: Reject)
 
 
 def _rejected(row: Row, faults: Sequence[Fault], tally: Tally, reject: Reject) -> None:
-    tally.rejected += 1
-    reject(row, faults)
+    tally.rejected += row.lines
+    reject(row, capped(iter(faults)))

@@ -1,7 +1,7 @@
 """What a file is, from one pass over its bytes: its digest, which makes every line of it known again, its encoding, its lines."""
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import BinaryIO, Final, NamedTuple
 
@@ -20,8 +20,8 @@ class Survey(NamedTuple):
     lines: int
 
 
-def survey(file: BinaryIO, copy: Callable[[bytes], object] = len) -> Survey:
-    """Read all of it, handing each block to `copy`; raises Invalid for bytes that are no text we know."""
+def survey(file: BinaryIO) -> Survey:
+    """Read all of it; raises Invalid for bytes that are no text we know."""
     digest, lines, head = sha256(), 0, b""
     readers = dict[str, codecs.IncrementalDecoder]()
     for block in _blocks(file):
@@ -29,7 +29,6 @@ def survey(file: BinaryIO, copy: Callable[[bytes], object] = len) -> Survey:
             head, readers = block, _readers(block)
         digest.update(block)
         lines += block.count(b"\n")
-        copy(block)
         for name in [name for name, reader in readers.items() if not _reads(reader, block)]:
             del readers[name]
     left = [name for name, reader in readers.items() if _reads(reader, b"", final=True)]
