@@ -40,7 +40,8 @@ def flush(lane: Lane, tools: Tools) -> Flushed:
         return flushed
     started, wait = tools.clock.monotonic(), 0.0
     try:
-        if lease.pause and not _healed(lease.pause, lane, tools):
+        refused = bool(lane.fingerprint) and lease.refused == lane.fingerprint  # others have good ones, and work it (R20)
+        if refused or (lease.pause and not _healed(lease.pause, lane, tools)):
             flushed.state = "paused"
         else:
             with tools.keep(lease):

@@ -117,3 +117,22 @@ def test_a_job_that_the_server_lost_keeps_nobody_busy(redis_client: redis.Redis)
     assert job is not None
     assert job.state == "succeeded"
     assert here.flush().again is None
+
+
+def test_of_two_workers_with_different_credentials_the_one_whose_were_refused_leaves_the_account_to_the_other(world: Make) -> None:
+    here, asked = world(), list[int]()
+    good, bad = here.apis["acme"], Refusing(lambda: asked.append(1))
+    for turn in range(20):
+        here.accept(change("create", BUYER, 501, 9001 + turn))
+        for here.apis["acme"], here.lane in ((bad, {"fingerprint": "old"}), (good, {"fingerprint": "new"})):  # type: ignore[assignment]
+            here.flush()
+        here.clock.sleep(1.0)
+    assert (len(asked), len(here.relations())) == (1, 20)
+    here.clock.sleep(600.0)
+    here.accept(change("create", BUYER, 501, 9999))
+    here.apis["acme"], here.lane = bad, {"fingerprint": "old"}  # type: ignore[assignment]
+    here.flush()
+    assert (len(asked), here.flush().state) == (2, "paused")  # alone again, it says what it lacks
+    here.store.resume("acme")
+    here.flush()
+    assert len(asked) == 3  # whoever resumes it wants it tried

@@ -107,6 +107,7 @@ class Lease(Protocol):
 
     account: str
     pause: Pause | None
+    refused: str  # the fingerprint of credentials that were, before others ended that pause; "" if there are none
 
     def read(self, *, max_jobs: int, max_relations: int) -> Work:
         """The next batch; it stays where it is until taken."""

@@ -23,6 +23,7 @@ Below `{prefix}:{{account}}:` — µs are microseconds UTC of the server's clock
     work             hash    size, half, alone, losses, held, full: the batch in hand    until nothing is left to do (R21)
     wake             hash    at (µs), delay (µs): a flush message is under way           until leased
     pause            hash    reason, detail, since, until (µs, 0: by hand), fingerprint, braked   until it is over or resumed
+    refused          hash    fingerprint, until (µs): refused credentials while others work  ten minutes, or until resumed
     deletes          hash    minute → deletes that left in it; go: when resumed (µs)     an hour from the last one
     deed             hash    name → [by, act, what, count, note] (JSON): who did what    the latest 10,000
     deeds            zset    their names by time (µs)                                    as `deed`

@@ -43,9 +43,9 @@ class RedisLease:
     """Implements `ports.Lease`; for one thread, but `renew` may be called from another."""
 
     def __init__(
-        self, account: str, holder: str, pause: Pause | None, base: str, scripts: Scripts, keep: bytes, now: Callable[[], str]
+        self, account: str, holder: str, stopped: tuple[Pause | None, str], base: str, scripts: Scripts, keep: bytes, now: Callable[[], str]
     ) -> None:
-        self.account, self.pause = account, pause
+        self.account, (self.pause, self.refused) = account, stopped
         self._holder, self._base, self._scripts, self._keep, self._now = holder, base, scripts, keep, now
         self._step = 0
 

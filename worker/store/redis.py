@@ -106,9 +106,9 @@ class RedisStore:
         answer = self._run(self._scripts.lease, account, self._now(), holder, round(LEASE * 1000))
         if not answer[0]:
             return None
-        pause = wire.pause(answer[1]) if len(answer) > 1 else None
+        stopped = (wire.pause(answer[2]) if len(answer) > 2 else None), answer[1].decode()
         lifetimes = wire.lifetimes(self._keep(account))
-        return RedisLease(account, holder, pause, keys.base(self._prefix, account), self._scripts, lifetimes, self._now)
+        return RedisLease(account, holder, stopped, keys.base(self._prefix, account), self._scripts, lifetimes, self._now)
 
     def due(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
         """The accounts that a flush message should be sent for now; what a few cannot be asked is left to the next time."""

@@ -51,6 +51,7 @@ class Account:
     batches: defaultdict[str, Batch] = field(default_factory=lambda: defaultdict(Batch))
     requests: dict[str, Sent] = field(default_factory=dict)
     deletes: Counter[int] = field(default_factory=Counter)  # by minute
+    refused: tuple[str, int] = ("", 0)  # the fingerprint of credentials that were, while others work, and until when
     braked: bool = False  # whether the brake held it when it was stopped once more
     looked: int = 0  # when a person let it go on that the brake had stopped (µs)
     deeds: dict[str, Deed] = field(default_factory=dict)
@@ -73,6 +74,10 @@ class Account:
         if self.pause and 0 < self.pause.until <= now:
             self.pause = None
         return self.pause
+
+    def refused_now(self, now: int) -> str:
+        """The fingerprint of credentials that were refused before others healed it."""
+        return self.refused[0] if now < self.refused[1] else ""
 
     def stop(self, pause: Pause, now: int) -> bool:
         """Pause it; a pause that a person has to end is not shortened by one that ends by itself."""

@@ -20,7 +20,7 @@ class MemoryLease:
     """Implements `ports.Lease`."""
 
     def __init__(self, account: str, holder: str, state: Account, now: Callable[[], int]) -> None:
-        self.account, self.pause = account, state.paused(now())
+        self.account, self.pause, self.refused = account, state.paused(now()), state.refused_now(now())
         self._holder, self._state, self._now = holder, state, now
 
     def read(self, *, max_jobs: int, max_relations: int) -> Work:

@@ -157,6 +157,8 @@ class MemoryStore:
         state.pause = state.wake = None
         if not stopped:
             return False
+        healed = since is not None and stopped.fingerprint
+        state.refused = (stopped.fingerprint, now + 600 * SECOND) if healed else ("", 0)
         if stopped.reason == "brake" or state.braked:
             state.braked = False
             state.deletes.clear()

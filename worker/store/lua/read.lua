@@ -32,7 +32,8 @@ while #jobs < want and at < want + 10000 and not full do -- past the dead ones i
   at = at + #ids
   for _, id in ipairs(ids) do
     local job = redis.call('HMGET', base .. ':job:' .. id, 's', 'z', 'a', 't', 'p', 'c', 'i', 'o', 'q', 'ag', 'g', 'n', 'ci')
-    if not job[1] then redis.call('LREM', base .. ':inbox', 1, id) -- the server has lost it; nothing is left to do
+    if not job[1] then -- long dead, or the server has lost it: nothing is left to do
+      bury(base, redis.call('LREM', base .. ':inbox', 1, id))
     elseif job[1] == 'queued' then
       relations = relations + tonumber(job[2])
       full = #jobs == want or (relations > tonumber(ARGV[4]) and #jobs > 0)
