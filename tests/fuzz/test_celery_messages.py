@@ -174,7 +174,8 @@ def test_a_message_delivered_again_is_the_same_job_also_if_its_event_id_is_null(
 
 
 AGAIN = """
-import json, sys
+import json
+from celery.exceptions import Ignore
 from worker import tasks
 from worker.errors import StoreUnavailable
 
