@@ -1,0 +1,105 @@
+"""`python -m ops.bench.replay [--jobs N] [--json]`: failed jobs replayed through the real stack, beside the same changes sent afresh.
+
+Every job failed of a record that was not there; then it is there. Measured is what a person waits for: the preview, until all are back in
+the inbox, and until all are done.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+
+from ops.bench.load import chunks
+from ops.stack import Shape, Stack, running
+from producers import replay
+from producers.means import means
+from worker.contract import Change
+from worker.ports import Filter
+from worker.wiring import Runtime
+
+ACCOUNT: Final = "one"
+BUYER: Final = "estate:address:buyer"
+OPEN_WIDE: Final = {"window": 0.0, "rate": 100_000.0, "burst": 1000, "max_ids": 500, "max_actions": 500, "max_batch": 2000}
+BATCH: Final = 500
+MISSING: Final = 1_000_000  # ids from here on are of addresses that come into being later
+DEADLINE: Final = 300.0
+POLL: Final = 0.01
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fail, mend, replay, print."""
+    parser = argparse.ArgumentParser(prog="python -m ops.bench.replay", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    chosen = parser.parse_args(argv)
+    shape = Shape(accounts=(ACCOUNT,), defaults=OPEN_WIDE, parts=("worker", "beat"), concurrency=2)
+    with (
+        tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as folder,
+        running(Path(folder), shape) as stack,
+    ):
+        facts = measure(stack, chosen.jobs)
+    if chosen.json:
+        sys.stdout.write(msgspec.json.encode(facts).decode() + "\n")
+    else:
+        Console(highlight=False).print("\n".join(f"{name:34} {value:>10,.2f}" for name, value in facts.items()))
+    return 0
+
+
+def measure(stack: Stack, jobs: int) -> dict[str, float]:
+    """Seconds of each step, and the whole replay as a multiple of sending the same afresh."""
+    runtime = stack.runtime()
+    _know(stack, [])
+    _send(runtime, jobs, MISSING)
+    _know(stack, None)
+    hands, started = means(runtime), time.monotonic()
+    prepared = replay.prepare(hands, ACCOUNT, Filter(state="failed"), by="bench")
+    shown = time.monotonic()
+    replay.start(hands, prepared.id, by="bench")
+    done = replay.run(hands, prepared.id)
+    back = time.monotonic()
+    _drained(runtime)
+    ended = time.monotonic()
+    assert (prepared.eligible, done.back, replay.outcomes(hands, done, most=jobs)) == (jobs, jobs, {"succeeded": jobs})  # noqa: S101
+    fresh = _send(runtime, jobs, 1)
+    return {
+        "jobs": float(jobs),
+        "preview, s": shown - started,
+        "back in the inbox, s": back - shown,
+        "all done, s": ended - shown,
+        "sent afresh, all done, s": fresh,
+        "replay / afresh": (ended - shown) / fresh,
+    }
+
+
+def _send(runtime: Runtime, jobs: int, first: int) -> float:
+    """One buyer each for estates in turn; the seconds until the last outcome."""
+    changes = [Change(account=ACCOUNT, action="create", type=BUYER, parents=(501 + at % 50,), children=(first + at,)) for at in range(jobs)]
+    started = time.monotonic()
+    for chunk in chunks(changes, BATCH):
+        runtime.intake().accept(chunk)
+    _drained(runtime)
+    return time.monotonic() - started
+
+
+def _know(stack: Stack, addresses: list[int] | None) -> None:
+    """The CRM has these addresses only, or any."""
+    records: dict[str, Any] = {} if addresses is None else {"known": {"address": addresses}}
+    stack.simulate("seed", {"token": stack.credentials[ACCOUNT].token, "records": records})
+
+
+def _drained(runtime: Runtime) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while (counts := runtime.store.counts(ACCOUNT))["backlog"] + counts["open"]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{counts['backlog']} changes and {counts['open']} relations are still open")
+        time.sleep(POLL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
