@@ -12,10 +12,9 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging, task_prerun, worker_ready, worker_shutdown
 from kombu import Queue
-from kombu.transport.redis import Transport
 
 from worker import log
-from worker.broker import Post
+from worker.broker import mend
 from worker.config import Settings
 from worker.errors import InvalidSettings
 from worker.server import AMQP, broker
@@ -85,7 +84,7 @@ def _settings() -> Settings:
 settings = _settings()
 app = Celery("relations", include=["worker.tasks"])
 app.Task.Request, app.Task.Strategy = "worker.broker:Message", "worker.broker:strategy"
-Transport.Channel = Post
+mend()
 configure(app, settings)
 
 

@@ -12,7 +12,7 @@ from celery.exceptions import InvalidTaskError
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from celery.worker.strategy import default
-from kombu.transport.redis import Channel, QoS
+from kombu.transport.redis import Channel, QoS, SentinelChannel, SentinelTransport, Transport
 from kombu.transport.virtual import QoS as Held
 from kombu.utils.json import dumps
 
@@ -141,10 +141,10 @@ class Unacknowledged(QoS):
         return getattr(self.channel.connection, "client", None) is not None
 
 
-class Post(Channel):
-    """kombu's channel, over which a worker can send also while Redis is full."""
+class Posting:
+    """Over kombu's channels: a worker can send also while Redis is full."""
 
-    QoS = Unacknowledged
+    QoS: Any = Unacknowledged
 
     def _queue_bind(self, *names: Any) -> None:
         with suppress(Full):  # it was bound when there was room
@@ -152,9 +152,22 @@ class Post(Channel):
 
     def _put(self, queue: str, message: Any, **options: Any) -> None:
         try:
-            super()._put(queue, message, **options)
+            super()._put(queue, message, **options)  # type: ignore[misc]
         except Full:
             channel: Any = self
             key = channel._q_for_pri(queue, channel._get_message_priority(message, reverse=False))
             with channel.conn_or_acquire() as client:
                 client.eval(PUT, 1, key, dumps(message))
+
+
+class Post(Posting, Channel):
+    """The channel to a Redis."""
+
+
+class SentinelPost(Posting, SentinelChannel):
+    """The channel to whichever Redis a Sentinel names."""
+
+
+def mend() -> None:
+    """Let every connection of this process be made so."""
+    Transport.Channel, SentinelTransport.Channel = Post, SentinelPost

@@ -74,7 +74,8 @@ def replay(self: Any, /, replay_id: str) -> None:
 def _wait(task: Any, error: Unavailable) -> NoReturn:
     """Send the message once more, for later and as often as it takes: waiting for the store is not counted among its `LOSSES`."""
     headers = {**(task.request.headers or {})}
-    waits = int(headers.get(WAITS, 0))
+    said = headers.get(WAITS)
+    waits = max(said, 0) if isinstance(said, int) else 0
     again = task.signature_from_request(countdown=min(2.0 ** min(waits, 6), LONGEST), headers={**headers, WAITS: waits + 1})
     try:
         again.apply_async()

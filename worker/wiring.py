@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from worker.batch import Batch, wishes_of
 from worker.clock import Names, SystemClock
 from worker.config import Account, Settings, fingerprint, load
 from worker.contract import TYPES, Order, Override, Relation, order_of, resolve
-from worker.errors import Fault, InvalidSettings, RelationsError
+from worker.errors import Fault, InvalidSettings, RelationsError, StoreUnavailable
 from worker.flush import flush
 from worker.intake import Door, Intake
 from worker.lane import Flushed, Lane, Tools
@@ -110,11 +111,13 @@ class Runtime:
         return len(due)
 
     def stalled(self) -> list[str]:
-        """Replays that a worker is to be handed again, of a few accounts per sweep."""
-        lanes = [*self.settings.accounts, UNROUTED]
-        found = [each for lane in random.sample(lanes, min(len(lanes), LOOKED)) for each in self.acts.stalled(lane, STALLED)]
-        for each in found:
-            self.acts.handed(each)
+        """Replays that a worker is to be handed again, of a few accounts per sweep; if one cannot be asked, the rest wait for the next."""
+        lanes, found = [*self.settings.accounts, UNROUTED], list[str]()
+        with suppress(StoreUnavailable):
+            for lane in random.sample(lanes, min(len(lanes), LOOKED)):
+                for each in self.acts.stalled(lane, STALLED):
+                    self.acts.handed(each)
+                    found.append(each)
         return found
 
     def _held(self, account: str) -> str:

@@ -1,5 +1,8 @@
 """Store and broker behind three sentinels: the master dies, and everybody follows to the replica without being started again."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +37,15 @@ def posted(stack: Stack, numbers: range) -> bool:
     answer = httpx.post(f"{stack.url}/v1/changes", json=body, headers={"Authorization": f"Bearer {stack.key}"}, timeout=60)
     assert answer.status_code in (202, 503), answer.text
     return answer.status_code == 202
+
+
+def test_a_wake_up_is_sent_though_the_master_is_full(pair: Guarded) -> None:
+    ask(pair.master, "CONFIG SET", "maxmemory", 1)
+    where = {"RELATIONS_REDIS_URL": pair.url, "RELATIONS_BROKER_URL": pair.url}
+    subprocess.run([sys.executable, "-c", "from worker.tasks import wake; wake('nord', 0.0)"], env=os.environ | where, check=True)
+    ask(pair.master, "CONFIG SET", "maxmemory", 0)
+    assert ask(pair.master, "LLEN", "relations.flush") == 1
+    ask(pair.master, "DEL", "relations.flush")
 
 
 def test_worker_beat_and_interface_follow_to_the_new_master_with_all_that_was_replicated(pair: Guarded, tmp_path: Path) -> None:
