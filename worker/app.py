@@ -68,6 +68,7 @@ def _transport(url: str, longest: float) -> dict[str, Any]:
         "unacked_mutex_expire": 10,
         "socket_keepalive": True,
         "socket_connect_timeout": 5.0,
+        "socket_timeout": 10.0,  # or a worker waits for ever for a server that hangs, or whose machine is gone
         "health_check_interval": 10,
     }
 

@@ -16,7 +16,7 @@ from kombu.transport.redis import Channel, QoS, SentinelChannel, SentinelTranspo
 from kombu.transport.virtual import QoS as Held
 from kombu.utils.json import dumps
 
-from worker.server import Full
+from worker.server import Full, Managed
 
 DEEPEST = 20  # levels of lists and objects in a message; a list of changes has five
 # A full Redis refuses what brings something in. What a worker moves within the broker does not grow it for long, so it may.
@@ -166,6 +166,8 @@ class Post(Posting, Channel):
 
 class SentinelPost(Posting, SentinelChannel):
     """The channel to whichever Redis a Sentinel names."""
+
+    connection_class = Managed
 
 
 def mend() -> None:

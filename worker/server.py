@@ -19,11 +19,11 @@ from redis import exceptions as faults
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.cluster import ClusterNode
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelManagedConnection
 
 from worker.errors import Fault, InvalidSettings, StoreUnavailable
 
-__all__ = ["AMQP", "Client", "Full", "Script", "available", "broker", "connect", "script"]
+__all__ = ["AMQP", "Client", "Full", "Managed", "Script", "available", "broker", "connect", "script"]
 
 Client = Redis
 Full = faults.OutOfMemoryError
@@ -186,6 +186,17 @@ class Several(NamedTuple):
         return cls(hosts, service or "mymaster", int(database or 0), *access)
 
 
+class Managed(SentinelManagedConnection):
+    """A connection to a Sentinel's master that ends with an answer that did not come.
+
+    redis-py keeps it open (8.1), to a master that hangs and was replaced long ago, and would give the late answer to the next command.
+    """
+
+    def read_response(self, *args: Any, disconnect_on_error: bool | None = True, **options: Any) -> Any:
+        """The next answer."""
+        return super().read_response(*args, disconnect_on_error=disconnect_on_error, **options)
+
+
 class _Late:
     """A cluster's client, made when first used: making it asks the nodes who has what, and at our start none may be up yet."""
 
@@ -214,5 +225,5 @@ def _cluster(asked: Several, options: dict[str, Any]) -> Client:
 def _sentinel(asked: Several, options: dict[str, Any]) -> Client:
     sentinel: Any = Sentinel(list(asked.hosts), socket_timeout=5.0)  # type: ignore[no-untyped-call]
     access = {"username": asked.username, "password": asked.password, "db": asked.database}
-    client: Client = sentinel.master_for(asked.service, **options, **access)
+    client: Client = sentinel.master_for(asked.service, connection_class=Managed, **options, **access)
     return client

@@ -1,6 +1,7 @@
 """Store and broker behind three sentinels: the master dies, and everybody follows to the replica without being started again."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,20 @@ def test_worker_beat_and_interface_follow_to_the_new_master_with_all_that_was_re
         assert repeated(stack) == {}
         assert {name: process.pid for name, process in stack.processes.items()} == pids
         assert stack.ended() == []
+        stack.kill()  # nothing is left to end well
+
+
+def test_everybody_leaves_a_master_that_hangs(tmp_path: Path) -> None:
+    with guarded(tmp_path / "guarded") as pair, running(tmp_path, shape("nord", store=pair.url)) as stack:
+        pids = {name: process.pid for name, process in stack.processes.items()}
+        done(stack, stack.runtime(), "nord", range(0))
+        assert posted(stack, range(20))
+        done(stack, stack.runtime(), "nord", range(20))
+        assert pair.master.pid
+        os.kill(pair.master.pid, signal.SIGSTOP)
+        until(lambda: posted(stack, range(20, 40)), "nothing is accepted", seconds=60)
+        done(stack, stack.runtime(wakes=False), "nord", range(40))
+        assert {name: process.pid for name, process in stack.processes.items()} == pids
         stack.kill()  # nothing is left to end well
 
 
