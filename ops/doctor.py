@@ -84,10 +84,10 @@ def redis(runtime: Runtime) -> Iterator[Finding]:
     """Version, eviction, persistence and clock of the server; raises StoreUnavailable when it is away."""
     client: Any = runtime.client
     with available():
+        info: Mapping[str, Any] = client.info()  # first, because finding the master may take seconds, and the clock goes on
         before = time.time()
         seconds, micros = client.time()
         after = time.time()
-        info: Mapping[str, Any] = client.info()
     yield version(info, str(shielded(runtime.settings.redis_url)))
     yield eviction(info)
     yield persistence(info, _fsync(client))

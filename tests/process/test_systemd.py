@@ -1,0 +1,44 @@
+"""The units of systemd: what it accepts, and the commands and times to stop that the containers have."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+UNITS = sorted((ROOT / "ops/systemd").glob("*.service"))
+SERVICES = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+ELSEWHERE = {"/run/relations-beat/schedule": "/tmp/beat", "/run/relations-beat/pid": "/tmp/beat.pid", "${LISTEN}": "0.0.0.0"}
+
+
+def said(unit: Path, name: str) -> str:
+    found = re.findall(rf"^{name}=(.*)$", unit.read_text("utf-8"), re.MULTILINE)
+    assert len(found) == 1, name
+    return str(found[0])
+
+
+def test_there_is_a_unit_for_each_part_that_keeps_nothing() -> None:
+    assert [unit.stem for unit in UNITS] == ["relations-api", "relations-beat", "relations-worker"]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_does_what_the_container_does(unit: Path) -> None:
+    service, command = SERVICES[unit.stem.removeprefix("relations-")], said(unit, "ExecStart").removeprefix("/opt/relations/bin/")
+    for here, there in ELSEWHERE.items():
+        command = command.replace(here, there)
+    assert command == service["command"]
+    assert f"{said(unit, 'TimeoutStopSec')}s" == service["stop_grace_period"]
+    assert said(unit, "Restart") == "always"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed: apt-get install systemd")
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    for unit in UNITS:
+        text = unit.read_text("utf-8").replace("/opt/relations/bin", str(Path(sys.executable).parent))
+        (tmp_path / unit.name).write_text(text)
+    run = subprocess.run(["systemd-analyze", "verify", *tmp_path.glob("*")], capture_output=True, text=True, check=False)
+    assert [line for line in f"{run.stdout}\n{run.stderr}".splitlines() if "relations-" in line] == []  # it speaks of others too
