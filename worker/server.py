@@ -4,6 +4,7 @@ A broker's URL is turned into kombu's words here too, because it is written like
 store are in `store/keys.py`, the limiter's in `limiter/redis.py`.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -38,6 +39,7 @@ AWAY: Final = (
 AMQP: Final = ("amqp://", "amqps://")
 SENTINEL: Final = ("redis+sentinel://", "sentinel://")
 AHEAD: Final = 3  # calls on their way at once
+REST: Final = 20.0  # seconds that a silent node of a cluster is left alone
 FULL: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS")
 
 
@@ -197,6 +199,24 @@ class Managed(SentinelManagedConnection):
         return super().read_response(*args, disconnect_on_error=disconnect_on_error, **options)
 
 
+class Nodes(RedisCluster):
+    """A cluster's client that asks a silent node once in a while, not again and again: other nodes' accounts would wait for it too."""
+
+    def __init__(self, **options: Any) -> None:
+        self._silent = dict[str, float]()
+        super().__init__(**options)
+
+    def _execute_command(self, target_node: ClusterNode, *args: Any, **options: Any) -> Any:
+        name = target_node.name
+        if time.monotonic() < self._silent.get(name, 0.0):
+            raise faults.TimeoutError(f"{name} did not answer a moment ago")
+        try:
+            return super()._execute_command(target_node, *args, **options)  # type: ignore[no-untyped-call]
+        except faults.TimeoutError:
+            self._silent[name] = time.monotonic() + REST
+            raise
+
+
 class _Late:
     """A cluster's client, made when first used: making it asks the nodes who has what, and at our start none may be up yet."""
 
@@ -217,7 +237,7 @@ def _cluster(asked: Several, options: dict[str, Any]) -> Client:
     def make() -> RedisCluster:
         nodes = [ClusterNode(*host) for host in asked.hosts]  # type: ignore[no-untyped-call]
         # Slots that nobody serves are their accounts' trouble, not everybody's.
-        return RedisCluster(startup_nodes=nodes, username=asked.username, password=asked.password, require_full_coverage=False, **options)
+        return Nodes(startup_nodes=nodes, username=asked.username, password=asked.password, require_full_coverage=False, **options)
 
     return cast(Client, _Late(make))
 

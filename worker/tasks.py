@@ -55,9 +55,9 @@ def flush(account: str) -> None:
 @app.task(name="relations.sweep", acks_late=False)
 def sweep() -> None:
     """Repair lost wake-ups, and replays whose message or worker was lost."""
-    here().sweep()
     for each in here().stalled():
         replay.apply_async((each,))
+    here().sweep()
 
 
 @app.task(name="relations.replay", bind=True, retry_on_worker_lost=True, max_retries=LOSSES)

@@ -1,6 +1,7 @@
 """The store on a cluster of three masters, the broker beside it, two workers with two processes each, and nine accounts."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,6 +119,24 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
         done(stack, runtime, account, range(80))
     assert succeeded(runtime, waiting)
     assert repeated(stack) == {}
+
+
+def test_a_node_that_hangs_is_asked_once_and_then_left_alone_for_a_while(three: Cluster) -> None:
+    store = RedisStore(connect(three.url), "hangs")
+    asked = {each: next(name for name in ACCOUNTS if three.home(f"hangs:{{{name}}}") is each) for each in three.nodes}
+    assert all(store.job(f"{account}-1") is None for account in asked.values())
+    node = three.nodes[0]
+    assert node.pid
+    os.kill(node.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable):
+            store.job(f"{asked[node]}-1")
+        for _ in range(20):  # each would take ten seconds
+            with pytest.raises(StoreUnavailable, match="a moment ago"):
+                store.job(f"{asked[node]}-1")
+            assert all(store.job(f"{account}-1") is None for each, account in asked.items() if each is not node)
+    finally:
+        os.kill(node.pid, signal.SIGCONT)
 
 
 def test_a_client_of_a_cluster_that_is_away_is_made_all_the_same_and_says_so_when_used(tmp_path: Path) -> None:

@@ -67,11 +67,10 @@ class RedisNumbers:
 
     def sweep(self, repaired: int, *, at: int) -> None:
         """A sweep was made; one that cannot be written down is made all the same."""
-        with suppress(StoreUnavailable), available(), self._client.pipeline(transaction=False) as pipeline:
-            pipeline.hset(self._sweep, "at", at)
-            pipeline.hincrby(self._sweep, "made", 1)
-            pipeline.hincrby(self._sweep, "repaired", repaired)
-            pipeline.execute()
+        with suppress(StoreUnavailable), available():
+            self._client.hset(self._sweep, "at", at)
+            self._client.hincrby(self._sweep, "made", 1)
+            self._client.hincrby(self._sweep, "repaired", repaired)
 
     def sweeps(self) -> Sweeps:
         """What there is to say of sweeps."""
