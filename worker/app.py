@@ -32,6 +32,7 @@ def configure(app: Celery, settings: Settings) -> None:
     app.conf.update(
         broker_url=url,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # the default, 100, ends a worker after three quarters of an hour without its broker
         broker_transport_options=options | _transport(url, longest),
         task_queues=[Queue(name) for name in QUEUES],
         task_default_queue="relations.ops",
