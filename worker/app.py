@@ -67,10 +67,6 @@ def _transport(url: str, longest: float) -> dict[str, Any]:
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
         "unacked_mutex_expire": 10,
-        "socket_keepalive": True,
-        "socket_connect_timeout": 5.0,
-        "socket_timeout": 10.0,  # or a worker waits for ever for a server that hangs, or whose machine is gone
-        "health_check_interval": 10,
     }
 
 

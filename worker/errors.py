@@ -14,7 +14,7 @@ Two questions only: can time cure it (`Unavailable`), or must a person (all othe
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Fault(NamedTuple):
@@ -28,7 +28,9 @@ class Fault(NamedTuple):
 
 
 class RelationsError(Exception):
-    """The root; its text is fit for a person and holds no secret."""
+    """The root; its text is fit for a person and holds no secret. `accepted` is what of a long list was accepted before it."""
+
+    accepted: Sequence[Any] = ()
 
 
 class Invalid(RelationsError):

@@ -40,6 +40,8 @@ AMQP: Final = ("amqp://", "amqps://")
 SENTINEL: Final = ("redis+sentinel://", "sentinel://")
 AHEAD: Final = 3  # calls on their way at once
 REST: Final = 20.0  # seconds that a silent node of a cluster is left alone
+# Or it is waited for ever for a server that hangs, or whose machine is gone.
+TIMES: Final = {"socket_keepalive": True, "socket_connect_timeout": 5.0, "socket_timeout": 10.0, "health_check_interval": 10}
 FULL: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS")
 
 
@@ -64,12 +66,13 @@ def broker(url: str) -> tuple[str, dict[str, Any]]:
     if url.startswith(AMQP):
         return url, {"confirm_publish": True}  # a message counts as sent when the broker has it on disk
     if url.startswith("unix://"):
-        return url.replace("unix://", "redis+socket://", 1), {}
+        return url.replace("unix://", "redis+socket://", 1), {**TIMES}
     if not url.startswith(SENTINEL):
-        return url, {}
+        return url, {**TIMES}
     asked = Several.of(url, port=26379)
     access = f"{quote(asked.username or '')}:{quote(asked.password, safe='')}@" if asked.password else ""
-    return ";".join(f"sentinel://{access}{host}:{port}/{asked.database}" for host, port in asked.hosts), {"master_name": asked.service}
+    hosts = ";".join(f"sentinel://{access}{host}:{port}/{asked.database}" for host, port in asked.hosts)
+    return hosts, {**TIMES, "master_name": asked.service}
 
 
 class Call(NamedTuple):
@@ -159,10 +162,7 @@ def available() -> Iterator[None]:
 
 def _options() -> dict[str, Any]:
     return {
-        "socket_keepalive": True,
-        "socket_connect_timeout": 5.0,
-        "socket_timeout": 10.0,
-        "health_check_interval": 10,
+        **TIMES,
         # A server that hangs is not asked again: three more times of ten seconds, for the connection and for the command, are 160.
         "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=3, supported_errors=(faults.ConnectionError,)),
     }

@@ -123,7 +123,8 @@ class Relations:
         return self._run(self._steps.one("delete", relationtype, parentid, childid, options))
 
     def send(self, changes: Iterable[Change | MessageDict]) -> list[Sent]:
-        """Send many, 1,000 at a time; each 1,000 are accepted per account or not at all.
+        """Send many, 1,000 at a time; each 1,000 are accepted per account or not at all. Over HTTP an error's
+        `accepted` are those before them.
 
         >>> links = [{"action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": n} for n in (1, 2, 3)]
         >>> len(relations.send(links))

@@ -12,7 +12,7 @@ import msgspec
 
 from producers.portals.json import BatchDict, JobDict
 from worker.contract import Change, MessageDict, Verb, write_instant
-from worker.errors import Fault, InvalidChange, Unavailable
+from worker.errors import Fault, InvalidChange, RelationsError, Unavailable
 from worker.ports import OPEN_STATES
 
 CHUNK: Final = 1000  # changes that are accepted or not, together
@@ -108,8 +108,10 @@ class Steps:
             named = [self._named(change, f"{call}:{at}", moment) for at, change in enumerate(chunk, start=len(sent))]
             try:
                 sent += yield from self._ask(Send(named))
-            except InvalidChange as error:
-                raise InvalidChange([_moved(fault, len(sent)) for fault in error.faults]) from None
+            except RelationsError as error:
+                known = InvalidChange([_moved(each, len(sent)) for each in error.faults]) if isinstance(error, InvalidChange) else error
+                known.accepted = sent
+                raise known from None
         return sent
 
     def job(self, job_id: str) -> Generator[Step, Any, JobDict]:

@@ -66,6 +66,13 @@ def test_faults_of_many_are_named_by_their_place_among_all(request: pytest.Fixtu
     assert relations.send(LINKS[:1])[0].duplicate is False
 
 
+def test_what_was_accepted_before_a_fault_is_not_forgotten(http: Relations) -> None:
+    with pytest.raises(InvalidChange) as raised:
+        http.send([*LINKS[:2050], {**LINK, "parentid": 0}])
+    assert len(raised.value.accepted) == 2000
+    assert http.job(raised.value.accepted[-1].id)["state"] == "queued"
+
+
 def test_many_are_accepted_in_order_straight_into_redis(direct: Relations, front: Front) -> None:
     change = from_message({**LINK, "account": "beta"}).change
     sent = [*direct.send(LINKS[:3]), *direct.send([change])]
