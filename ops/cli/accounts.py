@@ -1,7 +1,6 @@
 """`relations accounts` and `relations keys`: lanes stopped and let go by hand, and keys of the HTTP interface."""
 
 import json
-import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -16,11 +15,11 @@ from ops.cli.acting import by_option, hands
 from ops.cli.desk import Desk, with_desk
 from ops.cli.errors import Exit, finish
 from ops.told import account_json
+from worker.config.checks import NAME
 from worker.config.values import Right
 from worker.errors import InvalidSettings
 from worker.ports import Deed, Pause
 
-NAME: Final = re.compile("[A-Za-z0-9_-]{1,40}")
 BY_HAND: Final = "hand"
 RIGHTS: Final = get_args(Right)
 
@@ -154,7 +153,7 @@ def new(desk: Desk, name: str, names: tuple[str, ...], can: tuple[str, ...]) -> 
       relations keys new portal --account acme --can send --can read
     """
     if not NAME.fullmatch(name):
-        raise click.UsageError(f"A key's name has letters, digits, - and _ only, got {name!r}.")
+        raise click.UsageError(f"A key's name begins with a letter or a digit and has at most 40 letters, digits, - and _, got {name!r}.")
     accounts = list(names) or _known(desk)
     key = f"rel_{secrets.token_urlsafe(32)}"
     entry = {"sha256": sha256(key.encode()).hexdigest(), "accounts": accounts, "can": list(can)}

@@ -204,6 +204,11 @@ def test_a_new_key_is_shown_once_with_the_hash_that_the_settings_take(cli: Cli, 
     assert (kept.accounts, kept.can) == (("acme",), ("read", "send"))
 
 
+@pytest.mark.parametrize("name", ["_portal", "-portal", "a.b", "a b", "ä", "x" * 41, ""])
+def test_a_key_gets_no_name_that_the_settings_refuse(cli: Cli, name: str) -> None:
+    assert "rel_" not in cli("keys", "new", "--", name, code=2).output
+
+
 @pytest.mark.parametrize(
     "words",
     [
