@@ -34,12 +34,15 @@ class Rehearsal:
     """
 
     def __init__(self, desk: Desk | None) -> None:
-        self._desk, self._costs = desk, dict[str, Cost]()
+        self._costs = dict[str, Cost]()
+        self._account = desk.settings.account if desk else _account
+        self._overrides = desk.runtime.overrides if desk else {}
+        self._order = desk.runtime.order if desk else catalogue_order
 
     def add(self, change: Change) -> None:
         """One more change, checked as intake does; raises InvalidChange and NotFound."""
         account = self._account(change.account)
-        check(change, self._desk.runtime.overrides if self._desk else {})
+        check(change, self._overrides)
         cost = self._costs.setdefault(change.account, Cost(change.account))
         cost.waiting.append(change)
         if len(cost.waiting) >= account.max_batch:
@@ -53,20 +56,19 @@ class Rehearsal:
             cost.seconds = max(0.0, (cost.requests - account.burst) / account.rate)
         return list(self._costs.values())
 
-    def _account(self, name: str) -> Account:
-        return self._desk.settings.account(name) if self._desk else Account(name=name, token=Secret(""), secret=Secret(""))
-
     def _plan(self, cost: Cost) -> None:
         if not cost.waiting:
             return
         account = self._account(cost.account)
         limits = Limits(max_ids=account.max_ids, max_actions=account.max_actions)
-        told = rehearse(
-            list(enumerate(cost.waiting, start=1)), limits=limits, order=self._desk.runtime.order if self._desk else catalogue_order
-        )
+        told = rehearse(list(enumerate(cost.waiting, start=1)), limits=limits, order=self._order)
         cost.changes, cost.actions, cost.requests = (
             cost.changes + len(cost.waiting),
             cost.actions + told.actions,
             cost.requests + len(told.requests),
         )
         cost.waiting = []
+
+
+def _account(name: str) -> Account:
+    return Account(name=name, token=Secret(""), secret=Secret(""))

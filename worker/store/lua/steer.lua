@@ -10,12 +10,11 @@ if to == 'running' then
   local life = math.max(redis.call('PTTL', key), redis.call('PTTL', base .. ':running'))
   redis.call('ZADD', base .. ':running', us(now), ARGV[2])
   redis.call('PEXPIRE', base .. ':running', life)
+else
+  redis.call('ZREM', base .. ':running', ARGV[2])
 end
 if state == to then return state end
 redis.call('HSET', key, 'state', to)
 if to == 'running' and not run then redis.call('HSET', key, 'run', us(now)) end
-if to ~= 'running' then
-  redis.call('ZREM', base .. ':running', ARGV[2])
-end
 write_deed(base, now, ARGV[4], tonumber(redis.call('HGET', key, 'at')))
 return to
