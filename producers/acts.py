@@ -69,7 +69,15 @@ def _pages(means: Means, account: str, wanted: Filter) -> Iterator[Mapping[str, 
             return
 
 
-def settled(wanted: Wanted, state: JobState) -> Wanted:
+def sifted(means: Means, account: str, wanted: Wanted, state: JobState) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """In pieces the jobs that can be acted on like this, those of the account in that state; and of the others why not."""
+    for piece in chosen(means, account, _settled(wanted, state)):
+        unfit = {name: FOREIGN if name.rpartition("-")[0] != account else job.state if job else "gone" for name, job in piece.items()}
+        fit = [name for name, why in unfit.items() if why == state]
+        yield fit, {name: why for name, why in unfit.items() if why != state}
+
+
+def _settled(wanted: Wanted, state: JobState) -> Wanted:
     """What can be acted on like this: a filter asks for jobs in that state; raises InvalidChange if for nothing, everything or others."""
     said(wanted)
     if not isinstance(wanted, Filter):
@@ -79,16 +87,9 @@ def settled(wanted: Wanted, state: JobState) -> Wanted:
     return msgspec.structs.replace(wanted, state=state)
 
 
-def judged(account: str, piece: Mapping[str, JobRecord | None], state: JobState) -> tuple[list[str], dict[str, str]]:
-    """Of some jobs those of the account in this state, and of the others why not."""
-    unfit = {name: FOREIGN if name.rpartition("-")[0] != account else job.state if job else "gone" for name, job in piece.items()}
-    fit = [name for name, why in unfit.items() if why == state]
-    return fit, {name: why for name, why in unfit.items() if why != state}
-
-
 def _ids(means: Means, account: str, wanted: Wanted, *, state: JobState) -> tuple[list[str], dict[str, str]]:
     """The account's own ids, and those that are not. By a filter only those in that state, as many as one act is about."""
-    wanted = settled(wanted, state)
+    wanted = _settled(wanted, state)
     if isinstance(wanted, Filter):
         return list(islice((job for piece in chosen(means, account, wanted) for job in piece), MOST)), {}
     foreign = {job: FOREIGN for job in wanted if job.rpartition("-")[0] != account}

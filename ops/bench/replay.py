@@ -16,6 +16,7 @@ import msgspec
 from rich.console import Console
 
 from ops.bench.load import chunks
+from ops.bench.through import BATCH, drained
 from ops.stack import Shape, Stack, running
 from producers import replay
 from producers.means import means
@@ -26,10 +27,8 @@ from worker.wiring import Runtime
 ACCOUNT: Final = "one"
 BUYER: Final = "estate:address:buyer"
 OPEN_WIDE: Final = {"window": 0.0, "rate": 100_000.0, "burst": 1000, "max_ids": 500, "max_actions": 500, "max_batch": 2000}
-BATCH: Final = 500
 MISSING: Final = 1_000_000  # ids from here on are of addresses that come into being later
 DEADLINE: Final = 300.0
-POLL: Final = 0.01
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +62,7 @@ def measure(stack: Stack, jobs: int) -> dict[str, float]:
     replay.start(hands, prepared.id, by="bench")
     done = replay.run(hands, prepared.id)
     back = time.monotonic()
-    _drained(runtime)
+    drained(runtime, ACCOUNT, back + DEADLINE)
     ended = time.monotonic()
     assert (prepared.eligible, done.back, replay.outcomes(hands, done, most=jobs)) == (jobs, jobs, {"succeeded": jobs})  # noqa: S101
     fresh = _send(runtime, jobs, 1)
@@ -83,7 +82,7 @@ def _send(runtime: Runtime, jobs: int, first: int) -> float:
     started = time.monotonic()
     for chunk in chunks(changes, BATCH):
         runtime.intake().accept(chunk)
-    _drained(runtime)
+    drained(runtime, ACCOUNT, started + DEADLINE)
     return time.monotonic() - started
 
 
@@ -91,14 +90,6 @@ def _know(stack: Stack, addresses: list[int] | None) -> None:
     """The CRM has these addresses only, or any."""
     records: dict[str, Any] = {} if addresses is None else {"known": {"address": addresses}}
     stack.simulate("seed", {"token": stack.credentials[ACCOUNT].token, "records": records})
-
-
-def _drained(runtime: Runtime) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while (counts := runtime.store.counts(ACCOUNT))["backlog"] + counts["open"]:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{counts['backlog']} changes and {counts['open']} relations are still open")
-        time.sleep(POLL)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def through(stack: Stack, runtime: Runtime, changes: Sequence[Change]) -> Throug
         for chunk in ready:
             intake.accept(chunk)
         accepted = time.monotonic()
-        _drained(runtime, account, started + DEADLINE)
+        drained(runtime, account, started + DEADLINE)
         ended = time.monotonic()
         spent = cpu()
     after = _executed(stack)
@@ -71,7 +71,8 @@ def _executed(stack: Stack) -> tuple[int, int]:
     return stats["requests"], sum(stats["actions"].values())
 
 
-def _drained(runtime: Runtime, account: str, deadline: float) -> None:
+def drained(runtime: Runtime, account: str, deadline: float) -> None:
+    """Return when every change of the account has its outcome; raises TimeoutError when the time is over."""
     while (counts := runtime.store.counts(account))["backlog"] + counts["open"]:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{account}: {counts['backlog']} changes and {counts['open']} relations are still open")

@@ -12,7 +12,7 @@ from ops.cli.desk import Desk, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.filters import filtered
 from ops.explain.words import count
-from producers.acts import Wanted, cancel, chosen, dismiss, judged, settled
+from producers.acts import Wanted, cancel, dismiss, sifted
 from worker.ports import Acted, Filter, JobState
 
 SHOWN: Final = 10
@@ -70,8 +70,7 @@ def _decide(desk: Desk, wanted: Mapping[str, Wanted], state: JobState, act: Act,
 def _preview(desk: Desk, wanted: Mapping[str, Wanted], state: JobState, done: str) -> None:
     jobs, refused = list[str](), dict[str, str]()
     for account, which in wanted.items():
-        for piece in chosen(hands(desk), account, settled(which, state)):
-            fit, unfit = judged(account, piece, state)
+        for fit, unfit in sifted(hands(desk), account, which, state):
             jobs += fit
             refused |= unfit
     document: dict[str, Any] = {"preview": True, "jobs": jobs, "refused": refused}

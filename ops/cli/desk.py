@@ -62,6 +62,10 @@ class Desk:
 
         return send
 
+    def hand(self, replay: str) -> None:
+        """Give a replay to a worker; raises whatever the broker's client does."""
+        self.celery.send_task("relations.replay", [replay], queue="relations.ops", retry=False)
+
     @property
     def zone(self) -> tzinfo:
         """The local time zone."""

@@ -186,7 +186,7 @@ def _still(desk: Desk, lane: str) -> str:
 def _hand(desk: Desk, replay: Replay) -> None:
     """Give it to a worker; if the broker is away, the sweep does."""
     try:
-        desk.celery.send_task("relations.replay", [replay.id], queue="relations.ops", retry=False)
+        desk.hand(replay.id)
     except Exception as error:  # whatever the broker's client raises
         click.echo(f"The broker is away ({type(error).__name__}); {replay.id} begins within a minute or two of its return.", err=True)
 

@@ -82,7 +82,7 @@ def api(desk: Desk, host: str, port: int) -> None:
 
     def hand(replay: str) -> None:
         try:
-            desk.celery.send_task("relations.replay", [replay], queue="relations.ops", retry=False)
+            desk.hand(replay)
         except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
             runtime.say("wake.failed", account=replay.rpartition("-")[0], error=type(error).__name__)
 

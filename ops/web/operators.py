@@ -217,10 +217,8 @@ def _decided(form: Chosen, jobs: Sequence[str], refused: Mapping[str, str], more
 
 def _chosen(hands: Means, form: Chosen, state: JobState) -> tuple[list[str], dict[str, str], bool]:
     """The jobs that are meant, `MOST` at once, those that cannot be and why, and whether there are more; raises InvalidChange."""
-    wanted = acts.settled(form.wanted(), state)
     jobs, refused = list[str](), dict[str, str]()
-    for piece in acts.chosen(hands, form.account, wanted):
-        fit, unfit = acts.judged(form.account, piece, state)
+    for fit, unfit in acts.sifted(hands, form.account, form.wanted(), state):
         jobs += fit
         refused |= unfit
         if len(jobs) > MOST:

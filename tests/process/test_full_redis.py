@@ -2,23 +2,15 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from celery import Celery
 
+from ops.cluster import until
 from ops.stack import QUICK, Shape, running
 
 CHANGE = {"account": "nord", "action": "create", "relationtype": "estate:address:interested", "parentid": 501, "batch": "full"}
 MESSAGES = 20
-
-
-def until(done: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
@@ -32,9 +24,9 @@ def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
         runtime.client.config_set("maxmemory", "1")
         os.kill(worker.pid, signal.SIGCONT)
         client = runtime.client  # each was tried once, and is in the worker's hands until it is tried again
-        until(lambda: client.llen("relations.intake") == 0 and client.hlen("unacked") >= MESSAGES)
+        until(lambda: client.llen("relations.intake") == 0 and client.hlen("unacked") >= MESSAGES, "not all were taken", seconds=60)
         assert runtime.store.batch("nord", "full") == {}
         runtime.client.config_set("maxmemory", "0")
-        until(lambda: runtime.store.batch("nord", "full").get("succeeded") == MESSAGES)
+        until(lambda: runtime.store.batch("nord", "full").get("succeeded") == MESSAGES, "not all succeeded", seconds=60)
         assert worker.running
         assert "Unrecoverable" not in stack.log("worker").read_text("utf-8")
