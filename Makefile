@@ -13,7 +13,7 @@ help: ; @sed -n '1,3p' Makefile
 demo: $(READY) ; @$(BIN)/relations demo
 test: check ; @$(BIN)/pytest -n 2 --dist worksteal
 test-broker: $(READY) ; @ops/rabbitmq.sh install && $(BIN)/pytest tests/deploy/test_rabbitmq.py
-torture: $(READY) ; @$(BIN)/python -m ops.torture
+torture: $(READY) ; @$(BIN)/python -m tests.torture
 bench: $(READY) ; @$(BIN)/python -m ops.bench
 bench-quick: $(READY) ; @$(BIN)/python -m ops.bench --quick
 

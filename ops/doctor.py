@@ -14,9 +14,9 @@ from worker.config.values import shielded
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
-from worker.planner.values import Action, ErrorClass, Outcome, Verdict
+from worker.planner.actions import Action, ErrorClass, Outcome, Verdict
 from worker.ports import Filter
-from worker.server import available
+from worker.redis.client import available
 from worker.wiring import Runtime
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from producers.webhooks.again import reading
+from producers.webhooks.reparse import reading
 from worker.clock import SystemClock
 from worker.contract import Change, Relation
-from worker.intake import Intake
 from worker.ports import Acts, Clock, JobRecord, Questions, Record, Store, Taken, Writes
+from worker.usecases.intake import Intake
 from worker.wiring import Runtime
 
 Reread = Callable[[JobRecord, bytes, Mapping[str, Any]], Sequence[Change]]

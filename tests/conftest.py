@@ -7,8 +7,8 @@ import pytest
 import redis
 from hypothesis import settings
 
-from ops import embedded
-from worker.server import connect
+from ops.dev.redis_server import RedisServer, run_server
+from worker.redis.client import connect
 
 settings.register_profile("quick", max_examples=50, deadline=None, derandomize=False, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2000)
@@ -17,9 +17,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.en
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One server for the whole session; a test that kills its server starts one of its own."""
-    with embedded.server(tmp_path_factory.mktemp("redis")) as server:
+    with run_server(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 
@@ -33,6 +33,6 @@ def redis_client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def redis_url(redis_server: embedded.Server, redis_client: redis.Redis) -> str:
+def redis_url(redis_server: RedisServer, redis_client: redis.Redis) -> str:
     """The URL of a database that is empty when the test begins."""
     return redis_server.url

@@ -14,11 +14,11 @@ from celery.signals import setup_logging, task_prerun, worker_ready, worker_shut
 from kombu import Queue
 
 from worker import log
-from worker.broker import mend
+from worker.background import Pulse
+from worker.celery_patches import mend
 from worker.config import Settings
 from worker.errors import InvalidSettings
-from worker.server import AMQP, broker
-from worker.threads import Pulse
+from worker.redis.client import AMQP, broker
 from worker.wiring import numbers_of, settings_of
 
 QUEUES = ("relations.intake", "relations.flush", "relations.ops")
@@ -49,7 +49,7 @@ def configure(app: Celery, settings: Settings) -> None:
         # A blip of the broker must not stop a request. Measured with Redis killed every 2 s, 16 times each: all was done 4 s after
         # the last kill (true: 4 and 9 s), and no message of changes was lost (true: those of 21 changes).
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        worker_consumer="worker.broker:Receiver",
+        worker_consumer="worker.celery_patches:Receiver",
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         worker_timer_precision=0.05,
@@ -81,7 +81,7 @@ def _settings() -> Settings:
 
 settings = _settings()
 app = Celery("relations", include=["worker.tasks"])
-app.Task.Request, app.Task.Strategy = "worker.broker:Message", "worker.broker:strategy"
+app.Task.Request, app.Task.Strategy = "worker.celery_patches:Message", "worker.celery_patches:strategy"
 mend()
 configure(app, settings)
 

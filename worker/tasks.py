@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from worker.app import app
 from worker.contract import Change, correlation_of, from_message
 from worker.errors import Fault, InvalidChange, NotFound, Unavailable
-from worker.intake import Intake, rerun
 from worker.ports import SOON, Receipt, Unreadable
+from worker.usecases.intake import Intake, rerun
 from worker.wiring import Runtime, runtime
 
 LOSSES = 20  # times a message of changes whose worker died is tried again: often enough for a bad day, never an endless loop

@@ -13,26 +13,26 @@ from functools import cache
 from pathlib import Path
 
 from worker import log
-from worker.batch import Batch, wishes_of
+from worker.background import Sender, heartbeat
 from worker.clock import Names, SystemClock
 from worker.config import Account, Settings, fingerprint, load
 from worker.contract import TYPES, Order, Override, Relation, order_of, resolve
 from worker.errors import Fault, InvalidSettings, RelationsError, StoreUnavailable
-from worker.flush import flush
-from worker.intake import Door, Intake
-from worker.lane import Flushed, Lane, Tools
-from worker.limiter.redis import RedisLimiter
+from worker.limiter.redis_limiter import RedisLimiter
 from worker.onoffice.client import Client as ApiClient
+from worker.planner.dry_run import Rehearsed, rehearse
 from worker.planner.plan import Limits
-from worker.planner.rehearse import Rehearsed, rehearse
-from worker.planner.retry import Patience
+from worker.planner.retry_policy import Patience
 from worker.ports import UNROUTED, Api, Events, Record, Taken, Writes
-from worker.server import Client, broker, connect
-from worker.store.acts import RedisActs
-from worker.store.numbers import RedisNumbers
-from worker.store.questions import RedisQuestions
-from worker.store.redis import Keep, RedisStore
-from worker.threads import Sender, heartbeat
+from worker.redis.client import Client, broker, connect
+from worker.store.job_admin import RedisActs
+from worker.store.metrics import RedisNumbers
+from worker.store.queries import RedisQuestions
+from worker.store.redis_store import Keep, RedisStore
+from worker.usecases.batch import Batch, wishes_of
+from worker.usecases.flush import flush
+from worker.usecases.flush_context import Flushed, Lane, Tools
+from worker.usecases.intake import Door, Intake
 
 TIDIED = 5  # parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day
 SWEPT = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue

@@ -13,11 +13,11 @@ import msgspec
 from rich.console import Console
 
 from ops.bench import accept, report
-from ops.bench.beside import peer
+from ops.bench.celery_peer import peer
+from ops.bench.end_to_end import through
 from ops.bench.intake import intake
 from ops.bench.load import bursts, links, toggles
-from ops.bench.through import through
-from ops.stack import Shape, running
+from ops.dev.stack import Shape, running
 from worker.contract import Change
 
 Load = Callable[..., Sequence[Change]]

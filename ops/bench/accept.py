@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ops.bench.load import chunks, links
-from ops.stack import Stack
+from ops.dev.stack import Stack
 from worker.contract import Change, to_message
 from worker.wiring import Runtime
 

@@ -19,8 +19,8 @@ import httpx
 import msgspec
 
 from ops.bench.load import links
-from ops.processes import Process, free_port
-from ops.stack import KEY, Shape, Stack, running
+from ops.dev.processes import Process, free_port
+from ops.dev.stack import KEY, Shape, Stack, running
 from worker.contract import to_message
 
 CONNECTIONS: Final = 32
@@ -69,7 +69,7 @@ async def _connection(url: str, requests: Sequence[bytes], until: float, spent: 
 def _rival(stack: Stack, name: str) -> Process:
     port = str(free_port())
     environ = {**stack.environ, "BENCH_KEY_SHA256": hashlib.sha256(KEY.encode()).hexdigest()}
-    process = Process([sys.executable, "-m", "ops.bench.rivals", name, port], log=stack.log(name), env=environ)
+    process = Process([sys.executable, "-m", "ops.bench.http_peers", name, port], log=stack.log(name), env=environ)
     process.wait_until(lambda: _answers(f"http://127.0.0.1:{port}/"), seconds=30)
     return process
 

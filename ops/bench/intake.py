@@ -10,7 +10,7 @@ from typing import Any, Final
 from celery import Celery
 
 from ops.bench.load import links
-from ops.stack import Stack
+from ops.dev.stack import Stack
 from producers.portals import Relations
 from worker.contract import to_message
 

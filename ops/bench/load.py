@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
-from ops.demo.burst import burst
+from ops.dev.demo.burst import burst
 from worker.contract import Change, from_message
 
 TYPE = "estate:address:buyer"

@@ -13,7 +13,7 @@ from celery import Celery
 from celery.signals import worker_process_init
 
 from worker.onoffice import wire
-from worker.planner.values import Action
+from worker.planner.actions import Action
 
 QUEUE = "peer"
 

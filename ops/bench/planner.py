@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from worker.contract import Order, Relation
+from worker.planner.actions import Kind, Operation
 from worker.planner.cover import cover
 from worker.planner.plan import Limits, plan
-from worker.planner.values import Kind, Operation
 
 Edges = list[tuple[int, int]]
 Shape = Callable[[int, Random], Edges]

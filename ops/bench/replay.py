@@ -15,11 +15,11 @@ from typing import Any, Final
 import msgspec
 from rich.console import Console
 
+from ops.bench.end_to_end import BATCH, drained
 from ops.bench.load import chunks
-from ops.bench.through import BATCH, drained
-from ops.stack import Shape, Stack, running
-from producers import replay
+from ops.dev.stack import Shape, Stack, running
 from producers.means import means
+from producers.replay import prepare
 from worker.contract import Change
 from worker.ports import Filter
 from worker.wiring import Runtime
@@ -57,14 +57,14 @@ def measure(stack: Stack, jobs: int) -> dict[str, float]:
     _send(runtime, jobs, MISSING)
     _know(stack, None)
     hands, started = means(runtime), time.monotonic()
-    prepared = replay.prepare(hands, ACCOUNT, Filter(state="failed"), by="bench")
+    prepared = prepare.prepare(hands, ACCOUNT, Filter(state="failed"), by="bench")
     shown = time.monotonic()
-    replay.start(hands, prepared.id, by="bench")
-    done = replay.run(hands, prepared.id)
+    prepare.start(hands, prepared.id, by="bench")
+    done = prepare.run(hands, prepared.id)
     back = time.monotonic()
     drained(runtime, ACCOUNT, back + DEADLINE)
     ended = time.monotonic()
-    assert (prepared.eligible, done.back, replay.outcomes(hands, done, most=jobs)) == (jobs, jobs, {"succeeded": jobs})  # noqa: S101
+    assert (prepared.eligible, done.back, prepare.outcomes(hands, done, most=jobs)) == (jobs, jobs, {"succeeded": jobs})  # noqa: S101
     fresh = _send(runtime, jobs, 1)
     return {
         "jobs": float(jobs),

@@ -7,18 +7,18 @@ from importlib.metadata import version
 
 import click
 
-from ops.cli.accounts import accounts, keys
-from ops.cli.audit import audit, erase
-from ops.cli.batches import batch
+from ops.cli.commands.accounts import accounts, keys
+from ops.cli.commands.audit import audit, erase
+from ops.cli.commands.batches import batch
+from ops.cli.commands.failures import errors
+from ops.cli.commands.imports import importing
+from ops.cli.commands.jobs import explaining, jobs
+from ops.cli.commands.replay import replay, replays
+from ops.cli.commands.requests import requests
+from ops.cli.commands.run import api, demo, dev, examine, simulator
+from ops.cli.commands.send import send
+from ops.cli.commands.sources import sources
 from ops.cli.errors import Commands
-from ops.cli.failures import errors
-from ops.cli.imports import importing
-from ops.cli.jobs import explaining, jobs
-from ops.cli.replay import replay, replays
-from ops.cli.requests import requests
-from ops.cli.run import api, demo, dev, examine, simulator
-from ops.cli.send import send
-from ops.cli.sources import sources
 
 __all__ = ["main"]
 

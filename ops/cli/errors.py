@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ops.cli.desk import Desk
+from ops.cli.context import Desk
 from worker.config.values import shielded
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable
 

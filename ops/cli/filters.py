@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar, get_args
 import click
 import msgspec
 
-from ops.cli.desk import Desk
-from producers.portals import query
+from ops.cli.context import Desk
+from producers.portals.http import query
 from worker.contract import write_instant
 from worker.errors import Invalid
 from worker.ports import Filter, JobState

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from ops.explain.words import count, ids, info_text, listed
 from worker.contract import TYPES, Change, Order, Relation, order_of
-from worker.planner import rehearse as planner
-from worker.planner.case import Case
+from worker.planner import dry_run as planner
+from worker.planner.actions import Action
+from worker.planner.dry_run import Orders, Rehearsed
 from worker.planner.fold import Lost, Version, Wish
 from worker.planner.plan import Limits
-from worker.planner.rehearse import Orders, Rehearsed
-from worker.planner.values import Action
+from worker.planner.relation_state import Case
 
 LIMITS = Limits(max_ids=100, max_actions=50)
 SHOWN = 12  # lines of one kind; what is beyond them is counted

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from ops.explain.words import count, info_text, instant
 from worker.contract import Relation, write_instant
-from worker.planner.case import Case, Refusal, contradicts, reopen
+from worker.planner.actions import Action
 from worker.planner.fold import NEVER, Mark
-from worker.planner.values import Action
+from worker.planner.relation_state import Case, Refusal, contradicts, reopen
 from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, Mention, Record, RequestRecord
 
 Advice = Callable[[int], str]

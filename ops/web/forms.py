@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from producers.acts import Wanted
-from producers.portals.query import Account, Id, Jobs, Limit, OneAccount
+from producers.job_admin.cancel_dismiss import Wanted
+from producers.portals.http.query import Account, Id, Jobs, Limit, OneAccount
 from worker.errors import Fault, Invalid
 from worker.ports import Filter
 

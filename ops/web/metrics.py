@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from producers.portals.answers import refused
+from producers.portals.http.problems import refused
 from worker.errors import Unavailable
 from worker.ports import BOUNDS, UNROUTED, Pace, Standing
 from worker.wiring import Runtime

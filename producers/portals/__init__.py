@@ -1,7 +1,7 @@
 """The HTTP interface and its clients; `from producers.portals import Relations` needs nothing of the server's."""
 
-from producers.portals.aio import AsyncRelations
-from producers.portals.sdk import Relations
-from producers.portals.steps import Sent
+from producers.portals.sdk.async_client import AsyncRelations
+from producers.portals.sdk.client import Relations
+from producers.portals.sdk.protocol import Sent
 
 __all__ = ["AsyncRelations", "Relations", "Sent"]

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cli_runner import MISSING, SECRET, TOKEN, Cli, environ, runner, settings_file
 
 from ops.simulator import Records, Server, Simulator, serve
+from tests.support.cli_runner import MISSING, SECRET, TOKEN, Cli, environ, runner, settings_file
 from worker.wiring import Runtime, settings_of
 
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable
 
 import pytest
-from cli_runner import MISSING, TOKEN, Cli, job_of
 
 from ops.simulator import Records, Simulator
+from tests.support.cli_runner import MISSING, TOKEN, Cli, job_of
 from worker.contract import Relation, from_message
 from worker.ports import Unreadable
 from worker.wiring import Runtime

@@ -6,9 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from cli_runner import MISSING, TOKEN, Cli, job_of, runner
 
 from ops.simulator import Simulator
+from tests.support.cli_runner import MISSING, TOKEN, Cli, job_of, runner
 from worker.contract import write_instant
 from worker.wiring import Runtime, settings_of
 

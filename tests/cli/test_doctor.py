@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runner import SECRET, TOKEN, Cli, environ, runner, settings_file
 
 from ops import doctor
 from ops.simulator import Fault, FaultPlan, Records, Simulator, serve
+from tests.support.cli_runner import SECRET, TOKEN, Cli, environ, runner, settings_file
 from worker.wiring import Runtime, settings_of
 
 BUYER = "estate:address:buyer"

@@ -7,8 +7,8 @@ from ops.explain import explain_plan, rehearse
 from ops.explain.flow import catalogue_order
 from ops.explain.words import ids
 from worker.contract import Change, Relation
+from worker.planner.actions import Request
 from worker.planner.plan import Limits
-from worker.planner.values import Request
 
 TYPES = ("estate:address:buyer", "estate:address:contactPerson", "estate:estateUnit", "calendar:address")
 INFO = (("statusTerminbestaetigung", "gesendet"),)

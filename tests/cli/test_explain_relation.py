@@ -6,9 +6,9 @@ import pytest
 
 from ops.explain import Evidence, explain
 from worker.contract import Relation
-from worker.planner.case import Doubt, Open, Refusal
+from worker.planner.actions import Action
 from worker.planner.fold import NEVER, Known, Mark, Setting, Version, Wish
-from worker.planner.values import Action
+from worker.planner.relation_state import Doubt, Open, Refusal
 from worker.ports import JobRecord, Mention, Record, RequestRecord
 
 ZONE = timezone(timedelta(hours=1))

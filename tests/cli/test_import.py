@@ -14,13 +14,13 @@ from pathlib import Path
 
 import click
 import pytest
-from cli_runner import MISSING, Cli
 from click.testing import CliRunner
 
 from ops import samples
 from ops.cli import main
 from ops.cli.errors import Exit
 from ops.cli.progress import Lines
+from tests.support.cli_runner import MISSING, Cli
 from worker.ports import Filter
 from worker.wiring import Runtime
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from producers.portals.imports import Given, Row, Tally, field_of, pieces, rows, survey
-from producers.portals.imports.table import ALIASES, FIELDS, _plain
+from producers.portals.imports import Given, Row, Tally, detect_format, field_of, pieces, rows
+from producers.portals.imports.columns import ALIASES, FIELDS, _plain
 from worker.errors import Fault, Invalid
 
 LINK = {"action": "create", "relationtype": "estate:address:buyer"}
@@ -139,7 +139,7 @@ def test_the_encoding_is_known_whole_or_not_at_all() -> None:
     text = f"{HEAD};Straße\n1;2;Königsallee\n"
     for name, found in (("utf-8", "utf-8"), ("utf-8-sig", "utf-8-sig"), ("cp1252", "cp1252"), ("utf-16", "utf-16")):
         raw = BytesIO(text.encode(name))
-        encoding = survey(raw).encoding
+        encoding = detect_format(raw).encoding
         assert encoding == found
         raw.seek(0)
         assert TextIOWrapper(raw, encoding=encoding).read() == text

@@ -9,9 +9,9 @@ from shutil import which
 from threading import Thread
 
 import pytest
-from cli_runner import Cli
 
 from ops.cli.errors import Exit
+from tests.support.cli_runner import Cli
 from worker.wiring import Runtime
 
 LINKS = ("--set", "action=create", "--set", "type=estate:address:buyer")

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cli_runner import MISSING, Cli, runner
 
 from ops.cli.errors import Exit
+from tests.support.cli_runner import MISSING, Cli, runner
 from worker.wiring import Runtime
 
 LINKS = ("--set", "action=create", "--set", "type=estate:address:buyer")
@@ -111,7 +111,7 @@ def test_what_is_waited_for_is_said_soon_and_how_to_stop(env: dict[str, str], fi
 
 
 def test_who_stops_waiting_is_told_what_was_accepted_and_the_label(cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ops.cli.following.sleep", stopped)
+    monkeypatch.setattr("ops.cli.importing.follow.sleep", stopped)
     told = cli("import", str(file), *LINKS, "--wait", "--batch=spring", code=Exit.INTERRUPTED)
     assert "3 accepted, 0 known already, 0 rejected; batch spring\n" in told.stdout
     assert "spring: 0 succeeded, 0 superseded, 0 failed, 3 open\n" in told.stdout

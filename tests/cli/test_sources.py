@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_runner import Cli, environ, runner, settings_file
+
+from tests.support.cli_runner import Cli, environ, runner, settings_file
 
 NOWHERE = "127.0.0.1:9"  # nothing listens there
 INTERESTED = "estate:address:interested"

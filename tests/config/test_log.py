@@ -33,10 +33,10 @@ def lines() -> Iterator[Lines]:
 
 
 def test_an_event_carries_utc_time_level_logger_and_its_fields(lines: Lines) -> None:
-    log.get("worker.flush").info("flush.finished", account="acme", actions=3)
+    log.get("worker.usecases.flush").info("flush.finished", account="acme", actions=3)
     (line,) = lines.all()
     assert line.pop("timestamp").endswith("Z")
-    assert line == {"event": "flush.finished", "level": "info", "logger": "worker.flush", "account": "acme", "actions": 3}
+    assert line == {"event": "flush.finished", "level": "info", "logger": "worker.usecases.flush", "account": "acme", "actions": 3}
 
 
 def test_a_library_logs_in_the_same_shape(lines: Lines) -> None:

@@ -4,12 +4,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from contract_messages import PLAIN, accounts, infos, json_values, labels, messages, spoiled
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.contract_messages import PLAIN, accounts, infos, json_values, labels, messages, spoiled
 from worker.contract import MAX_IDS, Change, Relation, from_message, from_messages, parse, parse_many, to_message
-from worker.contract.faults import explain
+from worker.contract.explain_faults import explain
 from worker.contract.message import MAX_MESSAGE, Message
 from worker.errors import InvalidChange
 

@@ -13,13 +13,13 @@ from typing import Final
 import pytest
 
 from ops.explain.relation import WITHOUT_CODE
-from ops.told import todo_of
-from worker.batch import DEPENDENCY, POISON
+from ops.serializers import todo_of
 from worker.onoffice.codes import advice, classify, describe, table
-from worker.planner.answer import UNANSWERED
-from worker.planner.case import Open
-from worker.planner.retry import Do, Patience, decide
-from worker.planner.values import ErrorClass, Kind, Outcome, Verdict
+from worker.planner.actions import ErrorClass, Kind, Outcome, Verdict
+from worker.planner.apply_reply import UNANSWERED
+from worker.planner.relation_state import Open
+from worker.planner.retry_policy import Do, Patience, decide
+from worker.usecases.batch import DEPENDENCY, POISON
 
 REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 NEVER: Final = {ErrorClass.CREDENTIALS, ErrorClass.CLOCK, ErrorClass.TRANSIENT}  # no job fails with these

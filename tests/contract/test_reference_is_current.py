@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract_messages import PLAIN, messages, spoiled
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
 import worker.contract
+from tests.support.contract_messages import PLAIN, messages, spoiled
 from worker.contract import TYPES, RelationType, from_message, parse_many, schema
 from worker.errors import InvalidChange
 

@@ -5,8 +5,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.demo.burst import Burst, burst
-from ops.demo.office import MISSING
+from ops.dev.demo.burst import Burst, burst
+from ops.dev.demo.office import MISSING
 from worker.contract import Relation, check, from_message, read_instant
 
 ACCOUNTS = ("nord", "sued", "west")

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.demo.burst import Arrival, burst
-from ops.demo.crm import differences
-from ops.demo.delivery import SIZES, parcels
-from ops.demo.least import least
+from ops.dev.demo.burst import Arrival, burst
+from ops.dev.demo.crm import differences
+from ops.dev.demo.delivery import SIZES, parcels
+from ops.dev.demo.least import least
 from worker.contract import Relation
 
 BUYER = "estate:address:buyer"

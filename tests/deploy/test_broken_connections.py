@@ -5,12 +5,12 @@ from pathlib import Path
 import redis
 from kombu import Connection
 
-from ops import embedded
+from ops.dev.redis_server import run_server
 from worker.app import app
 
 
 def test_a_channel_with_unacknowledged_messages_can_be_closed_when_its_connection_is_gone(tmp_path: Path) -> None:
-    with embedded.server(tmp_path) as server, app.connection_for_read(server.url) as connection:
+    with run_server(tmp_path) as server, app.connection_for_read(server.url) as connection:
         queue = connection.SimpleQueue("some")
         queue.put("a wake-up")
         queue.get(timeout=10)
@@ -20,7 +20,7 @@ def test_a_channel_with_unacknowledged_messages_can_be_closed_when_its_connectio
 
 
 def test_a_message_whose_connection_is_gone_may_be_acknowledged_in_vain_and_comes_back(tmp_path: Path) -> None:
-    with embedded.server(tmp_path) as server, app.connection_for_read(server.url) as connection:
+    with run_server(tmp_path) as server, app.connection_for_read(server.url) as connection:
         queue = connection.SimpleQueue("some")
         queue.put("a wake-up")
         message = queue.get(timeout=10)
@@ -32,7 +32,7 @@ def test_a_message_whose_connection_is_gone_may_be_acknowledged_in_vain_and_come
 
 
 def test_a_channel_that_is_closed_well_gives_its_unacknowledged_messages_back(tmp_path: Path) -> None:
-    with embedded.server(tmp_path) as server, app.connection_for_read(server.url) as connection, Connection(server.url) as other:
+    with run_server(tmp_path) as server, app.connection_for_read(server.url) as connection, Connection(server.url) as other:
         queue = connection.SimpleQueue("some")
         queue.put("a wake-up")
         queue.get(timeout=10)

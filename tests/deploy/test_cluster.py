@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from work import accept, closest, done, links, opened, repeated, shape, succeeded
 
-from ops import embedded
-from ops.cluster import Cluster, ask, cluster, until
-from ops.stack import Stack, running
-from producers.erase import erase
+from ops.dev.redis_server import RedisServer, run_server
+from ops.dev.stack import Stack, running
+from producers.job_admin.erase import erase
 from producers.means import means
+from tests.support.clusters import Cluster, ask, cluster, until
+from tests.support.deploy_work import accept, closest, done, links, opened, repeated, shape, succeeded
 from worker.errors import StoreUnavailable
 from worker.ports import Pause
-from worker.server import connect
-from worker.store.redis import RedisStore
+from worker.redis.client import connect
+from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime
 
 ACCOUNTS = tuple(f"office-{number}" for number in range(9))
@@ -39,14 +39,14 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def stack(three: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     place = tmp_path_factory.mktemp("stack")
-    with embedded.server(place / "broker", persist="everysec") as broker:
+    with run_server(place / "broker", persist="everysec") as broker:
         wanted = shape(*ACCOUNTS, parts=("worker", "beat"), store=three.url, broker=broker.url, workers=2, concurrency=2)
         with running(place, wanted) as stack:
             yield stack
             stack.kill()  # nothing is left to end well
 
 
-def homes(three: Cluster) -> dict[str, embedded.Server]:
+def homes(three: Cluster) -> dict[str, RedisServer]:
     """The node of each account."""
     return {account: three.home(f"relations:{{{account}}}") for account in ACCOUNTS}
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from kombu import Connection
-from work import accept, done, held, links, message, repeated, shape, succeeded
 
-from ops.cluster import until
-from ops.processes import Process, free_port
-from ops.stack import Stack, running
+from ops.dev.processes import Process, free_port
+from ops.dev.stack import Stack, running
+from tests.support.clusters import until
+from tests.support.deploy_work import accept, done, held, links, message, repeated, shape, succeeded
 
 SCRIPT = Path(__file__).parents[2] / "ops" / "rabbitmq.sh"
 THERE = subprocess.run([SCRIPT, "there"], check=False).returncode == 0

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from work import accept, done, links, message, opened, repeated, shape, succeeded
 
-from ops import embedded
-from ops.cluster import Guarded, ask, guarded, info, until
-from ops.stack import Stack, running
+from ops.dev.redis_server import run_server
+from ops.dev.stack import Stack, running
+from tests.support.clusters import Guarded, ask, guarded, info, until
+from tests.support.deploy_work import accept, done, links, message, opened, repeated, shape, succeeded
 from worker.errors import StoreUnavailable
 from worker.ports import Pause
-from worker.server import connect
-from worker.store.redis import RedisStore
+from worker.redis.client import connect
+from worker.store.redis_store import RedisStore
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_a_service_that_no_sentinel_knows_is_a_store_that_is_away(pair: Guarded)
 
 
 def test_a_master_that_must_have_a_replica_refuses_changes_while_it_has_none(tmp_path: Path) -> None:
-    with embedded.server(tmp_path) as alone:
+    with run_server(tmp_path) as alone:
         ask(alone, "CONFIG SET", "min-replicas-to-write", 1)
         store = RedisStore(connect(alone.url), "t")
         with pytest.raises(StoreUnavailable, match="Not enough good replicas"):

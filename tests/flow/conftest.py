@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from world import World
 
-from worker.store.redis import RedisStore
+from tests.support.flow_world import World
+from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 
 

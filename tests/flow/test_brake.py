@@ -1,8 +1,8 @@
 """Stories of the brake, which keeps more deletes than allowed from leaving, and of cancelling beside a flush."""
 
 import pytest
-from world import World, change
 
+from tests.support.flow_world import World, change
 from worker.contract import Relation
 from worker.ports import Deed
 from worker.testing import MemoryActs, MemoryStore

@@ -11,9 +11,9 @@ from dataclasses import asdict
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import INFO, World, asked_for, change
 
 from ops.simulator import KINDS, Fault, FaultPlan, Switches
+from tests.support.flow_world import INFO, World, asked_for, change
 from worker.contract import Change
 from worker.planner.plan import Limits
 from worker.testing import MemoryStore

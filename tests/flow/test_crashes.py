@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from crashes import Fuse, forget, live
-from world import INFO, World, asked_for, change
 
 from ops.simulator import FaultPlan, Records
+from tests.support.crashes import Fuse, forget, live
+from tests.support.flow_world import INFO, World, asked_for, change
 from worker.contract import Change
 from worker.planner.plan import Limits
 

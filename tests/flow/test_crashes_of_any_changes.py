@@ -5,14 +5,14 @@ from itertools import product
 from typing import Any
 
 import redis
-from crashes import Fuse, forget, live
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from world import INFO, World, change
 
 from ops.simulator import FaultPlan, Records
+from tests.support.crashes import Fuse, forget, live
+from tests.support.flow_world import INFO, World, change
 from worker.contract import Change, Relation
-from worker.store.redis import RedisStore
+from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 
 BROKER, UNIT, APPOINTMENT, BUYER = "estate:address:contactPerson", "estate:estateUnit", "calendar:address", "estate:address:buyer"

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shift import Shift
-from world import World, change
 
+from ops.dev.stack import QUICK, Shape, Stack, running
 from ops.simulator import Fault, FaultPlan
-from ops.stack import QUICK, Shape, Stack, running
-from ops.torture.outages import over
+from tests.support.flow_world import World, change
+from tests.support.worker_shift import Shift
+from tests.torture.outages import over
 from worker.planner.plan import Limits
 from worker.testing import MemoryStore
 

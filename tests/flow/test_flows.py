@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import pytest
-from world import INFO, World, change
 
 from ops.simulator import Fault, FaultPlan, Records, Switches
+from tests.support.flow_world import INFO, World, change
 from worker.contract import Relation
 from worker.planner.plan import Limits
-from worker.planner.retry import Patience
+from worker.planner.retry_policy import Patience
 
 Make = Callable[..., World]
 INTERESTED, BROKER, UNIT = "estate:address:interested", "estate:address:contactPerson", "estate:estateUnit"

@@ -10,15 +10,15 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from world import START, World
 
 from ops import samples
-from ops.evidence import evidence
 from ops.explain import explain
+from ops.explain.gather import evidence
 from ops.simulator import Fault, FaultPlan, Records
+from tests.support.flow_world import START, World
 from worker.contract import Relation
 from worker.onoffice.codes import advice
-from worker.planner.retry import Patience
+from worker.planner.retry_policy import Patience
 from worker.testing import MemoryQuestions, MemoryStore
 
 PAGES = Path(__file__).parent / "explained"

@@ -3,10 +3,9 @@
 import itertools
 from collections.abc import Sequence
 
-from world import World, change
-
 from ops.simulator import FaultPlan, Records
-from worker.planner.values import Action, Reply
+from tests.support.flow_world import World, change
+from worker.planner.actions import Action, Reply
 from worker.testing import MemoryStore
 
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"

@@ -5,14 +5,14 @@ import time
 
 import pytest
 import redis
-from world import INFO, World, change
 
 from ops.simulator import FaultPlan, Records
+from tests.support.flow_world import INFO, World, change
 from worker.config import Settings
 from worker.contract import Change
 from worker.ports import Pause
-from worker.store.bounds import EXAMINED, Keep
-from worker.store.redis import RedisStore
+from worker.store.limits import EXAMINED, Keep
+from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime
 
 ACCOUNTS = ("acme", "bart")

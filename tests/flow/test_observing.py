@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-from world import World, change
-
+from tests.support.flow_world import World, change
 from worker.contract import Relation
 from worker.ports import RequestRecord
-from worker.store.questions import RedisQuestions
-from worker.store.redis import RedisStore
+from worker.store.queries import RedisQuestions
+from worker.store.redis_store import RedisStore
 from worker.testing import MemoryQuestions
 
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"

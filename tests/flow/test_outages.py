@@ -12,20 +12,20 @@ from pathlib import Path
 import httpx
 import pytest
 from celery import Celery
-from shift import Shift
-from world import World, change
 
-from ops import embedded
+from ops.dev.redis_server import run_server
 from ops.simulator import Fault, FaultPlan, Records, Simulator, serve
 from ops.simulator.inprocess import InProcess
-from producers.portals.http import Server, application
+from producers.portals.http.application import Server, application
+from tests.support.flow_world import World, change
+from tests.support.worker_shift import Shift
+from worker.background import Sender
 from worker.config import load
 from worker.contract import Change, from_message
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
 from worker.ports import Pause
 from worker.testing import MemoryStore
-from worker.threads import Sender
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
@@ -234,7 +234,7 @@ def test_credentials_in_a_file_are_rotated_without_a_restart_and_without_a_new_c
 
 
 def test_without_redis_nothing_is_acknowledged_and_the_client_is_told_when_to_come_back(tmp_path: Path) -> None:
-    with embedded.server(tmp_path / "redis", persist="always") as server, company(tmp_path, server.url) as (runtime, simulator, _):
+    with run_server(tmp_path / "redis", persist="always") as server, company(tmp_path, server.url) as (runtime, simulator, _):
         with Server(application(runtime), port=0) as front:
             assert post(front.url, 1).status_code == 202
             server.kill()
@@ -249,7 +249,7 @@ def test_without_redis_nothing_is_acknowledged_and_the_client_is_told_when_to_co
 
 def test_a_full_redis_accepts_nothing_more_and_its_backlog_drains(tmp_path: Path) -> None:
     with (
-        embedded.server(tmp_path / "redis") as server,
+        run_server(tmp_path / "redis") as server,
         company(tmp_path, server.url) as (runtime, simulator, _),
         Server(application(runtime), port=0) as front,
     ):

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from shift import Died, Shift
-from world import World, change
 
-from ops.processes import Process
+from ops.dev.processes import Process
+from ops.dev.stack import QUEUES, QUICK, Shape, Stack, running
 from ops.simulator import Records
-from ops.stack import QUEUES, QUICK, Shape, Stack, running
+from tests.support.flow_world import World, change
+from tests.support.worker_shift import Died, Shift
 from worker.contract import Relation
+from worker.planner.actions import Action, Reply
 from worker.planner.plan import Limits
-from worker.planner.values import Action, Reply
 from worker.testing import MemoryStore
 
 Make = Callable[..., World]
@@ -145,8 +145,8 @@ def mortal(stack: Stack, folder: Path) -> Iterator[Path]:
     """A Celery worker whose children kill themselves over one address; the file has a line for each that did."""
     deaths = folder / "deaths"
     deaths.touch()
-    command = [sys.executable, "-m", "celery", "-A", "mortal", "worker", "-Q", QUEUES, "-c", "2", "-l", "INFO"]
-    env = {**stack.environ, "PYTHONPATH": str(Path(__file__).parent), "DEADLY": str(DEADLY), "DEATHS": str(deaths)}
+    command = [sys.executable, "-m", "celery", "-A", "tests.support.crashing_worker", "worker", "-Q", QUEUES, "-c", "2", "-l", "INFO"]
+    env = {**stack.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "DEADLY": str(DEADLY), "DEATHS": str(deaths)}
     options = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     with Process([*command, *options], log=folder / "mortal.log", env=env, cwd=folder) as process:
         yield deaths

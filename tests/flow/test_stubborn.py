@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import redis
-from world import World, change
 
 from ops.simulator import FaultPlan
+from tests.support.flow_world import World, change
 from worker.errors import StoreUnavailable
-from worker.planner.values import ErrorClass, Outcome, Reply, Verdict
+from worker.planner.actions import ErrorClass, Outcome, Reply, Verdict
 from worker.ports import Pause
-from worker.store.redis import RedisStore
+from worker.store.redis_store import RedisStore
 
 BUYER = "estate:address:buyer"
 Make = Callable[..., World]

@@ -1,6 +1,6 @@
 """The law of bad input: whatever comes in is taken, or refused by an error of ours; nothing else is raised, nothing hangs, nothing is lost.
 
-The doors and what is done to their inputs are in `ops.torture`, where they can be tried for hours; here each gets some hundred tries.
+The doors and what is done to their inputs are in `tests.torture`, where they can be tried for hours; here each gets some hundred tries.
 """
 
 import os
@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops.torture import deliveries, doors
-from ops.torture.fuzz import all_doors, attempt
-from producers.webhooks.rules import MANY, changes_of, check_rules, payload_of
-from producers.webhooks.signatures import Delivery
+from producers.webhooks.mapping import MANY, changes_of, check_rules, payload_of
+from producers.webhooks.verify import Delivery
+from tests.torture import input_fuzz, webhook_fuzz
+from tests.torture.fuzz import all_doors, attempt
 from worker.config import Rule, Settings, Source, load
 from worker.contract import parse_many
 from worker.errors import InvalidChange, InvalidSettings
@@ -38,13 +38,13 @@ few = settings(max_examples=60, deadline=None, suppress_health_check=list(Health
 
 
 @pytest.fixture(scope="module")
-def opened() -> Iterator[dict[str, doors.Door]]:
+def opened() -> Iterator[dict[str, input_fuzz.Door]]:
     with all_doors() as tried:
         yield tried
 
 
 @pytest.mark.parametrize("name", DOORS)
-def test_whatever_comes_to_a_door_is_taken_or_refused(opened: dict[str, doors.Door], name: str) -> None:
+def test_whatever_comes_to_a_door_is_taken_or_refused(opened: dict[str, input_fuzz.Door], name: str) -> None:
     for seed in range(FIRST, FIRST + DOORS[name]):
         try:
             attempt(name, opened[name], seed)
@@ -53,11 +53,11 @@ def test_whatever_comes_to_a_door_is_taken_or_refused(opened: dict[str, doors.Do
 
 
 @pytest.mark.parametrize("name", DOORS)
-def test_what_is_tried_is_neither_all_noise_nor_all_right(opened: dict[str, doors.Door], name: str) -> None:
+def test_what_is_tried_is_neither_all_noise_nor_all_right(opened: dict[str, input_fuzz.Door], name: str) -> None:
     assert 0 < sum(attempt(name, opened[name], seed) for seed in range(100)) < 100
 
 
-def test_every_door_is_tried(opened: dict[str, doors.Door]) -> None:
+def test_every_door_is_tried(opened: dict[str, input_fuzz.Door]) -> None:
     assert set(opened) == set(DOORS)
 
 
@@ -70,13 +70,13 @@ def test_the_interface_still_answers_after_all_that(opened: dict[str, Any]) -> N
 @few
 @given(dice=dice)
 def test_a_failing_message_would_be_made_small(dice: random.Random) -> None:
-    doors.messages(dice)
+    input_fuzz.messages(dice)
 
 
 @few
 @given(dice=dice)
 def test_a_failing_rule_would_be_made_small(dice: random.Random) -> None:
-    deliveries.rules(dice)
+    webhook_fuzz.rules(dice)
 
 
 # --- what once got through

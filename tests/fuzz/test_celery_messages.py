@@ -14,11 +14,11 @@ from uuid import uuid4
 import pytest
 from kombu import Producer
 
-from ops.stack import Shape, Stack, running
-from ops.torture.doors import EXAMPLES
-from ops.torture.mutate import DEEP, NASTY, garbled, nested, twisted, written
+from ops.dev.stack import Shape, Stack, running
 from producers.means import means
-from producers.replay import prepare, start
+from producers.replay.prepare import prepare, start
+from tests.torture.input_fuzz import EXAMPLES
+from tests.torture.mutate import DEEP, NASTY, garbled, nested, twisted, written
 from worker import wiring
 from worker.contract import from_message
 from worker.errors import InvalidChange

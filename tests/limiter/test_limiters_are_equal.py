@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from redis import Redis
 
-from ops.embedded import Server
+from ops.dev.redis_server import RedisServer
 from worker.limiter import Feedback, Grant
-from worker.limiter.memory import MemoryLimiter
-from worker.limiter.redis import RedisLimiter
+from worker.limiter.redis_limiter import RedisLimiter
+from worker.testing.limiter import MemoryLimiter
 
 ACCOUNT = "acme"
 
@@ -91,7 +91,7 @@ class SideBySide(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("decode", [False, True])
-def test_the_limiter_in_memory_and_the_one_on_redis_are_equal(redis_server: Server, decode: bool) -> None:
+def test_the_limiter_in_memory_and_the_one_on_redis_are_equal(redis_server: RedisServer, decode: bool) -> None:
     with Redis.from_url(redis_server.url, decode_responses=decode) as client:
         machine = type("Machine", (SideBySide,), {"client": client})
         quiet = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))

@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from worker.errors import StoreUnavailable
 from worker.limiter import policy
-from worker.limiter.redis import RedisLimiter
+from worker.limiter.redis_limiter import RedisLimiter
 
 RATE, BURST, SECONDS = 100.0, 5, 1.0
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
-from scripted import Asked, Server, Turn, answers, drips, hangs_up, http, resets, results, says, scripted
 
+from tests.support.scripted_api import Asked, Server, Turn, answers, drips, hangs_up, http, resets, results, says, scripted
 from worker.errors import InvalidSettings
 from worker.onoffice.client import BORDER, MAX_ANSWER, Client
 from worker.onoffice.sign import signature
-from worker.planner.values import Action, ErrorClass, Reply, Verdict
+from worker.planner.actions import Action, ErrorClass, Reply, Verdict
 
 TOKEN, SECRET, CLAIM = "T" * 32, "S" * 64, "C" * 40
 CREATE = Action("create", "calendar:address", (1,), (2, 3))

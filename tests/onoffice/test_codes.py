@@ -5,7 +5,7 @@ from importlib.resources import files
 import pytest
 
 from worker.onoffice.codes import advice, classify, describe, table
-from worker.planner.values import ErrorClass
+from worker.planner.actions import ErrorClass
 
 TSV = files("worker.onoffice").joinpath("codes.tsv").read_text(encoding="utf-8")
 ROWS = [line.split("\t") for line in TSV.splitlines() if not line.startswith("#")][1:]

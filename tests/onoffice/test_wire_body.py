@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from worker.onoffice import wire
 from worker.onoffice.sign import signature
-from worker.planner.values import Action, Kind
+from worker.planner.actions import Action, Kind
 
 IDS = st.integers(1, 2**53)
 TYPES = st.sampled_from(["estate:address:buyer", "calendar:address", "estate:estateUnit"])

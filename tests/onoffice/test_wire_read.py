@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from worker.onoffice import wire
 from worker.onoffice.codes import classify, table
-from worker.planner.values import Action, ErrorClass, Outcome, Verdict
+from worker.planner.actions import Action, ErrorClass, Outcome, Verdict
 
 CREATE = Action("create", "calendar:address", (1,), (2, 3))
 MODIFY = Action("modify", "calendar:address", (1,), (2,), (("statusTerminbestaetigung", "gesendet"),))

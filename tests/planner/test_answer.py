@@ -5,18 +5,18 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from asking import BURSTS, CREATED, LATER, LINK, RELATIONS, wish
 from hypothesis import given
 from hypothesis import strategies as st
-from rounds import DOUBT, LOST, OK, Crm, Desk, refused
 
+from tests.support.planner_rounds import DOUBT, LOST, OK, Crm, Desk, refused
+from tests.support.planner_values import BURSTS, CREATED, LATER, LINK, RELATIONS, wish
 from worker.contract import Relation
-from worker.planner.answer import Effects, Moment, answer, lose
-from worker.planner.case import Doubt
+from worker.planner.actions import Action, ErrorClass, Outcome, Reply, Request, Verdict
+from worker.planner.apply_reply import Effects, Moment, answer, lose
 from worker.planner.fold import Known, Mark, Version, Wish
 from worker.planner.plan import Limits, plan
-from worker.planner.retry import SECOND, Patience
-from worker.planner.values import Action, ErrorClass, Outcome, Reply, Request, Verdict
+from worker.planner.relation_state import Doubt
+from worker.planner.retry_policy import SECOND, Patience
 
 NO_RECORD, AMBIGUOUS = refused(ErrorClass.RECORD, 79), refused(ErrorClass.AMBIGUOUS, 168)
 

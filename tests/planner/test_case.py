@@ -4,13 +4,13 @@ from collections import Counter
 from typing import NamedTuple
 
 import pytest
-from asking import CREATED, KNOWN, LATE_WISHES, LATER, LINK, SOME_INFO, WISHES, wish
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.planner.case import CREATE_KEYS, Case, Doubt, Open, Wait, advance, contradicts, enter, reopen, step
+from tests.support.planner_values import CREATED, KNOWN, LATE_WISHES, LATER, LINK, SOME_INFO, WISHES, wish
+from worker.planner.actions import Info, Kind, Operation
 from worker.planner.fold import NEVER, NOTHING, Known, Mark, Setting, Target, Wish, fold
-from worker.planner.values import Info, Kind, Operation
+from worker.planner.relation_state import CREATE_KEYS, Case, Doubt, Open, Wait, advance, contradicts, enter, reopen, step
 
 KINDS: st.SearchStrategy[Kind] = st.sampled_from(("create", "modify", "delete"))
 DOUBTS = st.builds(Doubt, st.integers(0, 9), KINDS, st.just(()) | SOME_INFO)

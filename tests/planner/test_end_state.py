@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 
-from asking import BURSTS, CREATED, LATE_BURSTS, LINK, RELATIONS, wish
 from hypothesis import given
 from hypothesis import strategies as st
-from rounds import DOUBT, LOST, Crm, Desk, refused
 
+from tests.support.planner_rounds import DOUBT, LOST, Crm, Desk, refused
+from tests.support.planner_values import BURSTS, CREATED, LATE_BURSTS, LINK, RELATIONS, wish
 from worker.contract import Relation
+from worker.planner.actions import Action, ErrorClass, Outcome, Verdict
 from worker.planner.fold import Wish
-from worker.planner.retry import SECOND, Patience
-from worker.planner.values import Action, ErrorClass, Outcome, Verdict
+from worker.planner.retry_policy import SECOND, Patience
 
 AMBIGUOUS = refused(ErrorClass.AMBIGUOUS, 168)
 ENDURING = Patience(max_attempts=50)

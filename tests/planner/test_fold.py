@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import pytest
-from asking import CLEARED, CREATED, KNOWN, LATE_WISHES, LATER, WISHES, wish
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.planner_values import CLEARED, CREATED, KNOWN, LATE_WISHES, LATER, WISHES, wish
 from worker.planner.fold import NEVER, NOTHING, Known, Mark, Target, Version, Wish, confirm, fold, overtaken
 
 SHUFFLED = WISHES.flatmap(lambda wishes: st.tuples(st.just(wishes), st.permutations(wishes)))

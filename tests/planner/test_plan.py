@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.contract import Order, Relation
+from worker.planner.actions import Action, Kind, Operation
 from worker.planner.plan import Limits, Plan, plan
-from worker.planner.values import Action, Kind, Operation
 
 ORDERS: dict[str, Order] = {"free": "free", "broker": "create_first", "unit": "delete_first"}
 BUYER, CONFIRMED = "free", (("statusTerminbestaetigung", "bestätigt"),)

@@ -4,14 +4,14 @@ from itertools import product
 from math import ceil, log2
 
 import pytest
-from asking import wish
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.planner.case import Case, Open, Refusal, reopen
+from tests.support.planner_values import wish
+from worker.planner.actions import ErrorClass, Kind, Outcome, Verdict
 from worker.planner.fold import Wish
-from worker.planner.retry import SECOND, SMALL, SPLIT_AFTER, Decision, Do, Patience, again, backoff, decide, halves, judge
-from worker.planner.values import ErrorClass, Kind, Outcome, Verdict
+from worker.planner.relation_state import Case, Open, Refusal, reopen
+from worker.planner.retry_policy import SECOND, SMALL, SPLIT_AFTER, Decision, Do, Patience, again, backoff, decide, halves, judge
 
 KINDS: tuple[Kind, ...] = ("create", "modify", "delete", "get")
 E, PATIENCE = ErrorClass, Patience(max_attempts=3, give_up_after=60.0, backoff=(1.0, 30.0))

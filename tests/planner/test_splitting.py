@@ -3,15 +3,15 @@
 from math import ceil, log2
 
 import pytest
-from asking import CREATED
 from hypothesis import given
 from hypothesis import strategies as st
-from rounds import LOST, Crm, Desk
 
+from tests.support.planner_rounds import LOST, Crm, Desk
+from tests.support.planner_values import CREATED
 from worker.contract import Relation
+from worker.planner.actions import ErrorClass
 from worker.planner.fold import Version, Wish
-from worker.planner.retry import Patience
-from worker.planner.values import ErrorClass
+from worker.planner.retry_policy import Patience
 
 BUYERS = [Relation("estate:address:buyer", 501, 9000 + number) for number in range(500)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.server import broker
+from worker.redis.client import broker
 
 
 @pytest.mark.parametrize(

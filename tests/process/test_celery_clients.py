@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from ops.stack import QUICK, Shape, Stack, running
+from ops.dev.stack import QUICK, Shape, Stack, running
 from worker.ports import Filter, JobRecord
 
 CLIENT = """

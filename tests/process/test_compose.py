@@ -18,9 +18,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 from ruamel.yaml import YAML
 
-from ops.embedded import find_binary
-from ops.processes import Process, free_port
-from ops.stack import KEY
+from ops.dev.processes import Process, free_port
+from ops.dev.redis_server import find_binary
+from ops.dev.stack import KEY
 from worker.app import QUEUES
 from worker.config import load
 

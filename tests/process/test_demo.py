@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-RUN = "import sys; from ops.demo import run; sys.exit(run(changes=300, seed=int(sys.argv[1]), faults=sys.argv[2] == 'faults', json=True))"
+RUN = (
+    "import sys; from ops.dev.demo import run; sys.exit(run(changes=300, seed=int(sys.argv[1]), faults=sys.argv[2] == 'faults', json=True))"
+)
 
 
 def demo(seed: int, manner: str) -> dict[str, Any]:
@@ -50,8 +52,8 @@ def test_requests_go_wrong_exactly_when_asked_for(facts: dict[str, Any]) -> None
 
 
 def test_a_part_that_does_not_come_up_ends_the_demo_with_the_end_of_its_log(tmp_path: Path) -> None:
-    broken = "import sys, ops.stack as stack; stack.SIMULATOR = 'raise SystemExit(\"no simulator today\")'\n"
-    command = [sys.executable, "-c", broken + "from ops.demo import run; sys.exit(run(changes=3))"]
+    broken = "import sys, ops.dev.stack as stack; stack.SIMULATOR = 'raise SystemExit(\"no simulator today\")'\n"
+    command = [sys.executable, "-c", broken + "from ops.dev.demo import run; sys.exit(run(changes=3))"]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environ)
     assert done.returncode == 1

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from started import Process, line_of, started
 
-RUN = "import sys; from ops.dev import run; sys.exit(run(port=0, simulator_port=0))"
+from tests.support.started import Process, line_of, started
+
+RUN = "import sys; from ops.dev.local import run; sys.exit(run(port=0, simulator_port=0))"
 
 
 @pytest.fixture

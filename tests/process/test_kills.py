@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ops.supervision import ENOUGH, FIRST, LONGEST, STEADY, Care, GivenUp, Supervisor
-from ops.torture.kills import torture
-from ops.torture.report import survived
-from ops.torture.verdict import repeated
+from ops.dev.supervisor import ENOUGH, FIRST, LONGEST, STEADY, Care, GivenUp, Supervisor
+from tests.torture.kills import torture
+from tests.torture.report import survived
+from tests.torture.verdict import repeated
 from worker.contract import Relation
 
 

@@ -14,7 +14,7 @@ import pytest
 import redis
 from standardwebhooks.webhooks import Webhook
 
-from ops.stack import KEY, QUICK, Shape, Stack, running
+from ops.dev.stack import KEY, QUICK, Shape, Stack, running
 
 LOUD = "import logging\nlogging.Logger.isEnabledFor = lambda self, level: True\n"  # every Python that starts in there reads it
 END = "the run is over"

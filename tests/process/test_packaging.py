@@ -58,7 +58,7 @@ def test_the_wheel_installs_nothing_beside_the_packages(wheel: Path) -> None:
 
 def test_the_wheel_imports_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     ZipFile(wheel).extractall(tmp_path)
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import worker.contract, producers, ops.processes; print(worker.__file__)"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import worker.contract, producers, ops.dev.processes; print(worker.__file__)"
     said = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     assert Path(said.strip()).is_relative_to(tmp_path)
 

@@ -13,8 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from pages import DOCS, Block, blocks, shell
-from started import started
+
+from tests.support.docs_pages import DOCS, Block, blocks, shell
+from tests.support.started import started
 
 PAGE = [each for each in blocks(DOCS / "tutorial/webhook-to-buyer.md") if each.language in ("sh", "text")]
 BIN = Path(sys.executable).parent

@@ -8,13 +8,13 @@ import random
 
 import pytest
 
-from ops.torture.broker import Broker
-from ops.torture.chaos import Chaos
-from ops.torture.reference import Accepted, wanted
-from ops.torture.schedule import SECOND, Schedule
-from ops.torture.simulation import Story, simulate, survive
+from tests.torture.expected_state import Accepted, wanted
+from tests.torture.fault_profile import Chaos
+from tests.torture.schedule import SECOND, Schedule
+from tests.torture.simulated_broker import Broker
+from tests.torture.simulation import Story, simulate, survive
 from worker.contract import Change, Relation
-from worker.planner.values import Request
+from worker.planner.actions import Request
 from worker.ports import Brake, Pause
 from worker.testing import MemoryStore
 from worker.testing.lease import MemoryLease

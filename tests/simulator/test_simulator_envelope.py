@@ -1,10 +1,10 @@
 """The shape of requests and answers."""
 
 import pytest
-from simulator_calls import BUYER, NOW, SECRET, TOKEN, URL, body, client, codes, get, results, send, simulator, star
 
 from ops.simulator import Switches
 from ops.simulator.signature import sign
+from tests.support.simulator_calls import BUYER, NOW, SECRET, TOKEN, URL, body, client, codes, get, results, send, simulator, star
 
 GOOD = star("create", BUYER, [1], [2], identifier="my-own-id")
 

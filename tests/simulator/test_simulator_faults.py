@@ -4,9 +4,9 @@ from contextlib import nullcontext
 
 import httpx
 import pytest
-from simulator_calls import BUYER, NOW, TOKEN, Clock, codes, get, links, results, send, simulator, star
 
 from ops.simulator import KINDS, Fault, FaultPlan
+from tests.support.simulator_calls import BUYER, NOW, TOKEN, Clock, codes, get, links, results, send, simulator, star
 
 DROPS = {"lost_after": httpx.RemoteProtocolError, "lost_before": httpx.ReadError, "late": httpx.ReadTimeout}
 IDLE = {"lost_before", "late", "gateway_before", "throttle", "server_error"}

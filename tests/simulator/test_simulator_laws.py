@@ -3,9 +3,9 @@
 import httpx
 from hypothesis import given
 from hypothesis import strategies as st
-from simulator_calls import BROKER, BUYER, TOKEN, Clock, codes, get, links, results, send, simulator, star
 
 from ops.simulator import KINDS, Fault, FaultPlan, Switches
+from tests.support.simulator_calls import BROKER, BUYER, TOKEN, Clock, codes, get, links, results, send, simulator, star
 
 ids = st.integers(1, 6)
 stars = st.one_of(

@@ -1,10 +1,10 @@
 """What the API accepts, refuses and answers for each call."""
 
 import pytest
-from simulator_calls import APPOINTMENT, BROKER, BUYER, TOKEN, URN, action, codes, get, links, results, simulator, star
 
 from ops.simulator import Records
 from ops.simulator.catalogue import KNOWN_TYPES
+from tests.support.simulator_calls import APPOINTMENT, BROKER, BUYER, TOKEN, URN, action, codes, get, links, results, simulator, star
 
 CONFIRMED, SENT = {"statusTerminbestaetigung": "bestätigt"}, {"statusTerminbestaetigung": "gesendet"}
 FEEDBACK = {"statusTerminrueckmeldung": "aktiv"}
@@ -38,7 +38,7 @@ def test_the_overview_lists_63_types():
         (star("create", APPOINTMENT, [1], [2], CONFIRMED), 0),
         (star("create", APPOINTMENT, [1], [2], []), 0),
         (star("create", APPOINTMENT, [1], [2], FEEDBACK), 179),
-        (star("create", APPOINTMENT, [1], [2], {"statusTerminbestaetigung": "best√§tigt"}), 179),
+        (star("create", APPOINTMENT, [1], [2], {"statusTerminbestaetigung": "best√tigt"}), 179),
         (star("create", APPOINTMENT, [1], [2], "gesendet"), 179),
         (star("create", BUYER, [1], [2], CONFIRMED), 179),
         (star("delete", BUYER, [1], 2), 228),

@@ -6,9 +6,9 @@ import time
 
 import httpx
 import pytest
-from simulator_calls import BUYER, SECRET, TOKEN, action, body, get, star
 
 from ops.simulator import Fault, FaultPlan, Simulator, serve
+from tests.support.simulator_calls import BUYER, SECRET, TOKEN, action, body, get, star
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """Who may call: signatures, their life, tokens."""
 
 import pytest
-from simulator_calls import BUYER, NOW, SECRET, TOKEN, Clock, body, client, codes, send, simulator, star
 
 from ops.simulator import Switches
 from ops.simulator.signature import sign
+from tests.support.simulator_calls import BUYER, NOW, SECRET, TOKEN, Clock, body, client, codes, send, simulator, star
 
 ACTION = "urn:onoffice-de-ns:smart:2.5:smartml:action:"
 GOOD = star("create", BUYER, [1], [2])

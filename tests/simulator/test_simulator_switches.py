@@ -4,9 +4,9 @@ from dataclasses import fields
 from typing import get_args, get_type_hints
 
 import pytest
-from simulator_calls import APPOINTMENT, BUYER, TOKEN, codes, get, links, results, simulator, star
 
 from ops.simulator import Records, Switches
+from tests.support.simulator_calls import APPOINTMENT, BUYER, TOKEN, codes, get, links, results, simulator, star
 
 SENT, CONFIRMED = {"statusTerminbestaetigung": "gesendet"}, {"statusTerminbestaetigung": "bestätigt"}
 FEEDBACK = {"statusTerminrueckmeldung": "inaktiv"}

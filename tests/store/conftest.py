@@ -2,10 +2,10 @@
 
 import pytest
 from redis import Redis
-from store_moves import START
 
+from tests.support.store_moves import START
 from worker.ports import Store
-from worker.store.redis import RedisStore
+from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
 
 

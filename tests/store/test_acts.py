@@ -4,15 +4,15 @@ from collections import Counter
 
 import pytest
 from redis import Redis
-from store_moves import BROKER, BUYER, MONTH, change, request_about, submission
-from store_steps import BASE, accept, acts, contents, jobs, lease, questions, read, settle, take
 
+from tests.support.store_moves import BROKER, BUYER, MONTH, change, request_about, submission
+from tests.support.store_steps import BASE, accept, acts, contents, jobs, lease, questions, read, settle, take
 from worker.config.accounts import RESERVED
 from worker.contract import Relation
 from worker.errors import BacklogFull
 from worker.ports import CANCELLED, UNROUTED, Acted, Brake, Deed, Filter, Pause, Receipt, Store, Unreadable, Writes
-from worker.store.bounds import DEEDS, PAYLOAD
-from worker.store.redis import RedisStore
+from worker.store.limits import DEEDS, PAYLOAD
+from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 
 BRAKE = Brake(3, 2)

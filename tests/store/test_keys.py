@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from store_moves import (
+
+from tests.support.store_moves import (
     BROKER,
     BUYER,
     MONTH,
@@ -17,15 +18,14 @@ from store_moves import (
     change,
     submission,
 )
-from store_steps import BASE, accept, contents, jobs, lease, live, read, settle, take
-
+from tests.support.store_steps import BASE, accept, contents, jobs, lease, live, read, settle, take
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.ports import Pause, Receipt
-from worker.server import connect
-from worker.store.acts import PARTS
+from worker.redis.client import connect
+from worker.store.job_admin import PARTS
 from worker.store.lease import Scripts
-from worker.store.redis import Keep, RedisStore
+from worker.store.redis_store import Keep, RedisStore
 from worker.testing import FakeClock
 
 BRINGS_IN = ("accept", "replay", "reject", "prepare")

@@ -2,12 +2,11 @@
 
 from copy import deepcopy
 
-from store_moves import BUYER, MONTH, PLENTY, START, change, submission
-from store_steps import accept, jobs, lease, read, settle, take
-
+from tests.support.store_moves import BUYER, MONTH, PLENTY, START, change, submission
+from tests.support.store_steps import accept, jobs, lease, read, settle, take
 from worker.contract import Relation
 from worker.ports import Clock, Keeper, Store
-from worker.store.bounds import Keep
+from worker.store.limits import Keep
 from worker.testing import FakeClock, MemoryStore, steady
 
 WEEK = 7 * 86_400.0

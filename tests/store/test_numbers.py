@@ -8,19 +8,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
-from store_moves import MONTH, PLENTY, START, change, submission
-from store_steps import accept, acts, lease, settle, take
 
+from tests.support.store_moves import MONTH, PLENTY, START, change, submission
+from tests.support.store_steps import accept, acts, lease, settle, take
+from worker.background import Pulse
 from worker.clock import Names, moment_of
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
-from worker.planner.values import Action, ErrorClass, Outcome, Reply, Request, Verdict
+from worker.planner.actions import Action, ErrorClass, Outcome, Reply, Request, Verdict
 from worker.ports import BOUNDS, Deed, Numbers, Pause, Store, Sweeps, Tally, Worker
-from worker.server import connect
-from worker.store.numbers import RedisNumbers
-from worker.store.redis import RedisStore
+from worker.redis.client import connect
+from worker.store.metrics import RedisNumbers
+from worker.store.redis_store import RedisStore
 from worker.testing import MemoryNumbers, MemoryStore
-from worker.threads import Pulse
 
 BUYER = "estate:address:buyer"
 tallies = st.lists(st.tuples(st.sampled_from(["outcomes", "waits"]), st.sampled_from(["applied", "pace"]), st.integers(0, 5)), max_size=5)

@@ -5,15 +5,15 @@ from collections import Counter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
-from store_moves import BUYER, MONTH, START, change
-from store_steps import BASE, accept, expire_lease, jobs, lease, read, settle, take
 
+from tests.support.store_moves import BUYER, MONTH, START, change
+from tests.support.store_steps import BASE, accept, expire_lease, jobs, lease, read, settle, take
 from worker.contract import Relation
-from worker.planner.answer import Settled
-from worker.planner.case import Refusal
+from worker.planner.apply_reply import Settled
 from worker.planner.fold import Result
+from worker.planner.relation_state import Refusal
 from worker.ports import OpenWrite, Store, Writes
-from worker.store.redis import RedisStore
+from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 
 # --- poison

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from redis import Redis
-from store_moves import BROKER, BUYER, MONTH, PLENTY, REFUSED, START, change, record_of, request_about, submission
-from store_steps import accept, lease, questions, settle, take
 
+from tests.support.store_moves import BROKER, BUYER, MONTH, PLENTY, REFUSED, START, change, record_of, request_about, submission
+from tests.support.store_steps import accept, lease, questions, settle, take
 from worker.clock import Names
 from worker.contract import Change, Relation
-from worker.planner.answer import Settled
-from worker.planner.case import Refusal
+from worker.planner.apply_reply import Settled
+from worker.planner.relation_state import Refusal
 from worker.ports import OPEN_STATES, Filter, JobRecord, Questions, Store, Writes
-from worker.store import questions as on_redis
-from worker.store.redis import RedisStore
+from worker.store import queries as on_redis
+from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
 
 HOUR = 3_600_000_000  # µs
@@ -78,7 +78,7 @@ def test_a_page_examines_a_bounded_number_of_entries_and_says_where_to_go_on(
     store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(on_redis, "EXAMINED", 3)
-    monkeypatch.setattr("worker.testing.questions.EXAMINED", 3)
+    monkeypatch.setattr("worker.testing.queries.EXAMINED", 3)
     accept(store, change(7, 9), *(change(number, 9) for number in range(100, 109)))
     found = list(pages(questions(store), Filter(parent=7), 5))
     assert [len(page) for page in found] == [0, 0, 0, 1]

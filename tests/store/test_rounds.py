@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from redis import Redis
-from store_moves import MONTH, PLENTY, change, submission
-from store_steps import accept, jobs
 
+from tests.support.store_moves import MONTH, PLENTY, change, submission
+from tests.support.store_steps import accept, jobs
 from worker.errors import BacklogFull
 from worker.ports import Store, Submission
-from worker.store.redis import RedisStore
+from worker.store.redis_store import RedisStore
 
 ROUNDS = [[submission(f"{number:03d}", change(number + 1, 9)) for number in range(first, first + 3)] for first in range(0, 18, 3)]
 

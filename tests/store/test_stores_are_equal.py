@@ -9,18 +9,31 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from redis import Redis
-from store_moves import BROKER, BUYER, MONTH, START, change, keep_newest, leave, record_of, request_about, settle_all, submission, wishes_of
-from store_steps import acts, questions
 
-from ops.embedded import Server
-from worker.batch import Batch
+from ops.dev.redis_server import RedisServer
+from tests.support.store_moves import (
+    BROKER,
+    BUYER,
+    MONTH,
+    START,
+    change,
+    keep_newest,
+    leave,
+    record_of,
+    request_about,
+    settle_all,
+    submission,
+    wishes_of,
+)
+from tests.support.store_steps import acts, questions
 from worker.contract import TYPES, Relation, order_of
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.fold import Wish
 from worker.ports import ERASED, Brake, Deed, Entry, Filter, Lease, Pause, Record, Replay, Store, Subject, Submission, Unreadable, Writes
 from worker.store.lease import Scripts
-from worker.store.redis import RedisStore
+from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
+from worker.usecases.batch import Batch
 
 ACCOUNTS = ("acme", "baker")
 RELATIONS = [Relation(name, parent, child) for name in (BUYER, BROKER) for parent in (1, 2) for child in (9, 10)]
@@ -413,7 +426,7 @@ def seen(store: Store, account: str, relations: Iterable[Relation] = RELATIONS[:
     )
 
 
-def test_the_store_in_memory_and_the_one_on_redis_are_equal(redis_server: Server) -> None:
+def test_the_store_in_memory_and_the_one_on_redis_are_equal(redis_server: RedisServer) -> None:
     with Redis.from_url(redis_server.url) as client:
         machine = type("Machine", (SideBySide,), {"client": client})
         quiet = settings(

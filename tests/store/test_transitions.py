@@ -6,14 +6,14 @@ from itertools import pairwise
 
 import pytest
 from redis import Redis
-from store_moves import BROKER, BUYER, MONTH, PLENTY, START, change, request_about, submission
-from store_steps import BASE, accept, contents, expire_lease, lease, live, read, settle, stammer, take
 
+from tests.support.store_moves import BROKER, BUYER, MONTH, PLENTY, START, change, request_about, submission
+from tests.support.store_steps import BASE, accept, contents, expire_lease, lease, live, read, settle, stammer, take
 from worker.contract import Relation
 from worker.errors import BacklogFull, LeaseLost
-from worker.planner.answer import Settled
+from worker.planner.apply_reply import Settled
 from worker.ports import Pause, Receipt, Store, Writes
-from worker.store.redis import RedisStore
+from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 
 # --- accepting

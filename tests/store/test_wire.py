@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.contract import Change, Relation
-from worker.planner.answer import Settled
-from worker.planner.case import Doubt, Open, Refusal
+from worker.planner.actions import Action, Request
+from worker.planner.apply_reply import Settled
 from worker.planner.fold import Known, Mark, Setting, Version, Wish
-from worker.planner.values import Action, Request
+from worker.planner.relation_state import Doubt, Open, Refusal
 from worker.ports import Begun, OpenWrite, Pause, Record, RequestRecord, Submission, Writes
-from worker.store import wire
+from worker.store import codec
 
 ids = st.integers(1, 2**31)
 micros = st.integers(1, 2**52)
@@ -61,7 +61,7 @@ stars = st.builds(
     st.lists(relations, max_size=2).map(tuple),
 )
 requests = st.builds(Request, st.lists(stars, min_size=1, max_size=3).map(tuple))
-settled = st.builds(Settled, job_ids, relations, st.sampled_from(wire.RESULTS), st.just("") | job_ids, st.none() | refusals)
+settled = st.builds(Settled, job_ids, relations, st.sampled_from(codec.RESULTS), st.just("") | job_ids, st.none() | refusals)
 changes = st.builds(
     Change,
     account=st.just("acme"),
@@ -79,7 +79,7 @@ rests = st.none() | st.tuples(knowns, st.none() | doubts)
 
 def bare(writes: Writes) -> dict[str, object]:
     """The writes in one piece."""
-    [whole] = wire.chunks(writes, "r1", size=0)
+    [whole] = codec.chunks(writes, "r1", size=0)
     return whole
 
 
@@ -91,26 +91,26 @@ def test_what_is_open_and_remembered_of_a_relation_comes_back(
     [(name, blob, due)] = whole["opens"]
     memory = whole["relations"][0][1][1].encode() if rest else None
     known, doubt = rest or (Known(), None)
-    assert wire.records([[name.encode(), blob.encode(), memory]]) == {relation: Record(opened, known, doubt)}
+    assert codec.records([[name.encode(), blob.encode(), memory]]) == {relation: Record(opened, known, doubt)}
     assert due == (opened.not_before or opened.since)
 
 
 @given(st.dictionaries(job_ids, st.tuples(micros, requests), max_size=4))
 def test_begun_requests_come_back_oldest_first(journal: dict[str, tuple[int, Request]]) -> None:
-    flat = chain.from_iterable((name.encode(), b"%d %s" % (signed, wire.encode(request))) for name, (signed, request) in journal.items())
+    flat = chain.from_iterable((name.encode(), b"%d %s" % (signed, codec.encode(request))) for name, (signed, request) in journal.items())
     expected = [Begun(name, signed, request) for name, (signed, request) in journal.items()]
-    assert wire.begun(list(flat)) == tuple(sorted(expected, key=lambda begun: (begun.signed, begun.request_id)))
+    assert codec.begun(list(flat)) == tuple(sorted(expected, key=lambda begun: (begun.signed, begun.request_id)))
 
 
 @given(requests, words)
 def test_the_record_of_a_request_comes_back(request: Request, message: str) -> None:
     record = RequestRecord(id="r1", at=1, status=200, seconds=0.1, message=message, actions=request.actions, answers=(("ok", 0, message),))
-    assert msgspec.json.decode(wire.encode(record), type=RequestRecord) == record
+    assert msgspec.json.decode(codec.encode(record), type=RequestRecord) == record
 
 
 def row_of(entry: Submission) -> dict[bytes, bytes]:
     """The job's hash as accept.lua leaves it."""
-    _, event, _, occurred, total, _, _, flat = wire.submission(entry)
+    _, event, _, occurred, total, _, _, flat = codec.submission(entry)
     kept = {"s": "queued", "n": 7, "o": occurred or 7, "q": 3, "r": total, "z": total, "k": event}
     fields = {**dict(zip(flat[::2], flat[1::2], strict=True)), **kept}
     return {name.encode(): str(value).encode() for name, value in fields.items()}
@@ -119,7 +119,7 @@ def row_of(entry: Submission) -> dict[bytes, bytes]:
 @given(changes, words, st.lists(st.sampled_from(["a:1", "a::2"]), max_size=2).map(tuple))
 def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str, firsts: tuple[str, ...]) -> None:
     row = row_of(Submission("acme-1", change, event_id, firsts=firsts))
-    job = wire.job("acme", "acme-1", row)
+    job = codec.job("acme", "acme-1", row)
     assert (job.action, job.type, job.parents, job.children, job.info) == (
         change.action,
         change.type,
@@ -129,7 +129,7 @@ def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str, firs
     )
     assert (job.source, job.event_id, job.batch, job.occurred_at) == (change.source, event_id, change.batch, change.occurred_at or 7)
     assert job.total == len(change.relations)
-    taken = wire.taken([b"acme-1", *(row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q", b"ag", b"g", b"n", b"ci"))])
+    taken = codec.taken([b"acme-1", *(row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q", b"ag", b"g", b"n", b"ci"))])
     assert (taken.action, taken.relations, taken.info, taken.firsts) == (change.action, change.relations, change.info, firsts)
     assert (taken.accepted_at, taken.correlation, job.correlation) == (7, change.correlation, change.correlation)
 
@@ -139,7 +139,7 @@ def test_a_replayed_job_is_taken_for_its_failed_relations_only(change: Change, f
     row = row_of(Submission("acme-1", change, "e1"))
     cells = [row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q")]
     again = " ".join(map(str, failed)).encode()
-    taken = wire.taken([b"acme-1", *cells, again, None, row[b"n"], None])
+    taken = codec.taken([b"acme-1", *cells, again, None, row[b"n"], None])
     assert (taken.relations, taken.accepted_at) == (tuple(failed), 0)
 
 
@@ -147,19 +147,19 @@ def test_a_replayed_job_is_taken_for_its_failed_relations_only(change: Change, f
 def test_cut_writes_are_whole_for_each_relation_and_lose_and_invent_nothing(outcomes: list[Settled], size: int) -> None:
     named = dict.fromkeys(entry.relation for entry in outcomes)
     writes = Writes({each: OpenWrite(None) for each in named}, {}, outcomes)
-    cuts = list(wire.chunks(writes, "r1", size=size))
+    cuts = list(codec.chunks(writes, "r1", size=size))
     assert all(len(cut["opens"]) <= size for cut in cuts)
     for part in ("opens", "relations"):
         assert [entry for cut in cuts for entry in cut[part]] == bare(writes)[part]
     counted = {(job, at): count for cut in cuts for job, counts, *_ in cut["jobs"] for at, count in enumerate(counts) if count}
     for job, at in counted:
         total = sum(counts[at] for cut in cuts for name, counts, *_ in cut["jobs"] if name == job)
-        assert total == sum(entry.job == job and wire.RESULTS[at] == entry.result for entry in outcomes)
+        assert total == sum(entry.job == job and codec.RESULTS[at] == entry.result for entry in outcomes)
     assert sum(sum(counts) for cut in cuts for _, counts, *_ in cut["jobs"]) == len(outcomes)
     assert sum(sum(cut["counts"].values()) for cut in cuts) == len(outcomes)
 
 
 @given(st.builds(Pause, words, st.text(max_size=20), micros, micros, words))
 def test_a_pause_comes_back(pause: Pause) -> None:
-    assert wire.pause([str(cell).encode() for cell in pause]) == pause
-    assert wire.pause(None) is None
+    assert codec.pause([str(cell).encode() for cell in pause]) == pause
+    assert codec.pause(None) is None

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 import redis
-from front import SECRETS, Front, running
 
-from ops import embedded
+from ops.dev.redis_server import RedisServer
+from tests.support.http_front import SECRETS, Front, running
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory, redis_server: embedded.Server) -> Iterator[Front]:
+def house(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Front]:
     """The running interface, with the secrets in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SECRETS.items():

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from front import KEYS, SECRETS, Front, problem, running, sha256
 
+from tests.support.http_front import KEYS, SECRETS, Front, problem, running, sha256
 from worker.contract import MAX_BODY
 
 BUYER = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}

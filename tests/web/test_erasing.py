@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import redis
-from front import MISSING, Front
 
-from producers.erase import erase, fingerprint
+from producers.job_admin.erase import erase, fingerprint
 from producers.means import Means, means
-from producers.replay import prepare, start
+from producers.replay.prepare import prepare, start
+from tests.support.http_front import MISSING, Front
 from worker.contract import Relation, from_message
 from worker.errors import NotFound, Unavailable
-from worker.planner.values import Action, Request
+from worker.planner.actions import Action, Request
 from worker.ports import Deed, Filter, Pause, Subject, Unreadable
 
 ADA = 987_654_321  # nothing else has these digits
@@ -130,7 +130,7 @@ def test_open_work_about_it_ends_superseded_and_what_was_split_with_it_goes_on(f
     job = send(front, "create", BUYER, 1, [ADA, 7])
     lease = front.store.lease("acme", "h")
     assert lease is not None
-    from worker.batch import Batch
+    from worker.usecases.batch import Batch
 
     batch, work = Batch(upsert=False, order=front.runtime.order), lease.read(max_jobs=9, max_relations=99)
     effects = batch.enter(work.jobs, work.records, now=work.now)

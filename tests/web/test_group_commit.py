@@ -8,12 +8,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.portals.group import Accept, Answers, Group
+from producers.portals.http.group_commit import Accept, Answers, Group
 from worker.contract import Change
 from worker.errors import RelationsError, StoreUnavailable
-from worker.intake import Door, Intake
 from worker.ports import Receipt
 from worker.testing import MemoryStore
+from worker.usecases.intake import Door, Intake
 
 NOW = 1_800_000_000_000_000
 Answer = list[tuple[str, bool]] | list[str]

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from front import KEYS, Front, problem
 
-from producers.portals.http import Server, application
-from producers.portals.routes import MOST
-from producers.portals.serving import HEAD_BYTES
+from producers.portals.http.application import Server, application
+from producers.portals.http.handlers import MOST
+from producers.portals.http.server import HEAD_BYTES
+from tests.support.http_front import KEYS, Front, problem
 from worker.contract import MAX_BODY, from_message
 
 BUYER = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}

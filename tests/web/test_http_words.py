@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import producers.errors
 import worker.errors
-from producers.portals.answers import STATUS, refused, status_of
-from producers.portals.parts import not_all
-from producers.portals.requests import places
+from producers.portals.http.body_parts import not_all
+from producers.portals.http.problems import STATUS, refused, status_of
+from producers.portals.http.requests import places
 from worker.contract import parse_many
 from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, LeaseLost, NotFound, RelationsError, StoreUnavailable
-from worker.intake import Part
+from worker.usecases.intake import Part
 
 GOOD = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}
 MEANT = {

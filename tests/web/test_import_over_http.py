@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from front import KEYS, Front, running
 
 from ops.cli import main
 from ops.cli.errors import Exit
+from tests.support.http_front import KEYS, Front, running
 
 LINKS = ("--set", "action=create", "--set", "relationtype=estate:address:buyer")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from front import MISSING, Front, problem, running
 
-from ops import embedded
+from ops.dev.redis_server import run_server
+from tests.support.http_front import MISSING, Front, problem, running
 from worker.contract import from_message
 
 BUYERS = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": [1, 2, 3, 4]}
@@ -118,7 +118,7 @@ def test_a_key_that_may_only_read_reads(front: Front) -> None:
 
 
 def test_the_interface_is_healthy_without_redis_but_not_ready_and_accepts_nothing(tmp_path: Path, house: Front) -> None:
-    with embedded.server(tmp_path / "redis") as server, running(tmp_path, server.url) as front:
+    with run_server(tmp_path / "redis") as server, running(tmp_path, server.url) as front:
         http = front.client()
         assert (http.get("/healthz").status_code, http.get("/readyz").status_code) == (200, 200)
         server.kill()

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from front import MISSING, Front
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_open
 from prometheus_client.parser import text_string_to_metric_families as read_text
@@ -23,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ops.web.metrics import COUNTERS, GAUGES, HISTOGRAMS, SYSTEM, metrics
+from tests.support.http_front import MISSING, Front
 from worker.contract import from_message
 from worker.ports import Pause, Worker
 from worker.wiring import Runtime
@@ -151,7 +151,7 @@ def test_openmetrics_is_spoken_to_who_asks_for_it(front: Front) -> None:
 def test_without_redis_it_says_so(front: Front) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
-        from worker.server import connect
+        from worker.redis.client import connect
 
         away = Runtime(front.runtime.settings, wake=lambda *_: None, client=connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0"))
         assert scrape(away).status_code == 503

@@ -7,15 +7,15 @@ from typing import Any
 
 import httpx
 import pytest
-from front import KEYS, Front
 from hypothesis import settings
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from ops.web.metrics import metrics
-from ops.web.table import operators_table
-from producers.portals.http import application
-from producers.portals.table import TABLE
+from ops.web.routes import operators_table
+from producers.portals.http.application import application
+from producers.portals.http.routes import TABLE
+from tests.support.http_front import KEYS, Front
 
 SEED = ["--seed", "1"] if settings().derandomize else []
 

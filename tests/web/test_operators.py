@@ -5,9 +5,9 @@ from typing import Any
 
 import httpx
 import pytest
-from front import MISSING, Front, problem
 from openapi_spec_validator import validate
 
+from tests.support.http_front import MISSING, Front, problem
 from worker.contract import from_message
 
 BUYER = "estate:address:buyer"

@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from front import KEYS, Front
-from pages import DOCS, blocks, shell
+
+from tests.support.docs_pages import DOCS, blocks, shell
+from tests.support.http_front import KEYS, Front
 
 PAGES = [DOCS / "reference/http.md", *sorted((DOCS / "how-to").glob("*.md"))]
 LINE = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}

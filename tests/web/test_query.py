@@ -4,9 +4,9 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from front import MISSING, Front, problem
 
-from producers.portals.query import Listing, read
+from producers.portals.http.query import Listing, read
+from tests.support.http_front import MISSING, Front, problem
 from worker.contract import from_message, write_instant
 from worker.errors import Invalid
 from worker.ports import Filter

@@ -5,10 +5,10 @@ from traceback import format_exception
 
 import httpx
 import pytest
-from front import KEYS, MISSING, Front
 
 from producers.errors import Forbidden, Unauthorized
 from producers.portals import AsyncRelations, Relations
+from tests.support.http_front import KEYS, MISSING, Front
 from worker.contract import from_message
 from worker.errors import BacklogFull, Invalid, InvalidChange, NotFound, RelationsError, Unavailable
 from worker.testing import FakeClock

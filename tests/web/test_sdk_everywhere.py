@@ -11,10 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
-from front import KEYS, Front
 
 from producers.errors import Forbidden
-from producers.portals import AsyncRelations, Relations, Sent, aio, sdk
+from producers.portals import AsyncRelations, Relations, Sent
+from producers.portals.sdk import async_client, client
+from tests.support.http_front import KEYS, Front
 from worker.contract import MessageDict, from_message
 from worker.errors import InvalidChange, NotFound, RelationsError, StoreUnavailable, Unavailable
 from worker.testing import FakeClock
@@ -38,7 +39,7 @@ def http(front: Front) -> Iterator[Relations]:
         yield relations
 
 
-@pytest.mark.parametrize("module", [sdk, aio])
+@pytest.mark.parametrize("module", [client, async_client])
 def test_the_examples_of_the_docstrings_do_what_they_say(front: Front, http: Relations, module: ModuleType) -> None:
     names = {"url": front.url, "key": KEYS["portal"][0], "settings": front.runtime.settings, "relations": http}
     tests = [test for test in doctest.DocTestFinder().find(module, globs={**vars(module), **names}) if test.examples]

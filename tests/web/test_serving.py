@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import redis
-from front import KEYS, SECRETS, Front, problem
 
-from producers.portals.http import Server, application
+from producers.portals.http.application import Server, application
+from tests.support.http_front import KEYS, SECRETS, Front, problem
 
 CHANGE = b'{"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}'
 PROCESS = """
 import sys
 from pathlib import Path
-from front import settings
-from producers.portals.http import serve
+from tests.support.http_front import settings
+from producers.portals.http.application import serve
 from worker.wiring import Runtime
 runtime = Runtime(settings(Path(sys.argv[1]), sys.argv[2], "http://127.0.0.1:9/"), wake=lambda *_: None)
 serve(runtime, port=0, started=lambda server: print(server.port, flush=True))
@@ -60,7 +60,7 @@ def answer_of(connection: socket.socket) -> dict[str, Any]:
 def test_every_request_that_has_begun_is_answered_before_the_process_ends_well_and_none_is_lost(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis, number: int
 ) -> None:
-    environ = {**os.environ, **SECRETS, "PYTHONPATH": str(Path(__file__).parent)}
+    environ = {**os.environ, **SECRETS, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", PROCESS, str(tmp_path), redis_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stdout

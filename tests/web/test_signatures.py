@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from producers.errors import Unauthorized
-from producers.webhooks.signatures import TOLERANCE, Delivery, verify
+from producers.webhooks.verify import TOLERANCE, Delivery, verify
 from worker.config import Rule, Secret, Source
 
 RULE = Rule(action="'create'", relationtype="'t'", parentid="p", childid="c")

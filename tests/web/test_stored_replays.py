@@ -3,16 +3,16 @@
 from typing import Any
 
 import pytest
-from front import MISSING, Front
 
-from producers.acts import cancel, dismiss
-from producers.anew import correction_of
+from producers.job_admin.cancel_dismiss import cancel, dismiss
 from producers.means import Means, means
-from producers.replay import find, outcomes, prepare, run, start, stop
+from producers.replay.prepare import find, outcomes, prepare, run, start, stop
+from producers.replay.resend import correction_of
+from tests.support.http_front import MISSING, Front
 from worker.contract import from_message
 from worker.errors import InvalidChange, NotFound
-from worker.intake import PIECE
 from worker.ports import UNROUTED, Filter, Pause, Replay, Unreadable
+from worker.usecases.intake import PIECE
 
 BUYERS = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501}
 FAILED = Filter(state="failed")
@@ -92,11 +92,11 @@ def test_what_newer_changes_decided_is_not_asked_for_again(front: Front, desk: M
 
 def confirm(front: Front, desk: Means, kind: str, relation: Any, *, still_open: bool) -> None:
     """A newer change of the relation, confirmed or open, as a worker writes it down."""
-    from worker.batch import Batch
     from worker.contract import TYPES, order_of
-    from worker.planner.answer import Effects, Settled
-    from worker.planner.case import advance
+    from worker.planner.apply_reply import Effects, Settled
+    from worker.planner.relation_state import advance
     from worker.ports import Writes
+    from worker.usecases.batch import Batch
 
     front.runtime.intake().accept([from_message({**BUYERS, "action": kind, "parentid": relation.parent, "childid": relation.child}).change])
     lease = front.store.lease("acme", desk.name())

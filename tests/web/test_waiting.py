@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
-from front import MISSING, Front
 from starlette.requests import Request
 
-from producers.portals.requests import LONGEST_WAIT, patience
-from producers.portals.waiting import MOST, States, Waiting
+from producers.portals.http.long_poll import MOST, States, Waiting
+from producers.portals.http.requests import LONGEST_WAIT, patience
+from tests.support.http_front import MISSING, Front
 from worker.errors import StoreUnavailable
 
 BUYER = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}

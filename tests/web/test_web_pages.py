@@ -5,9 +5,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from front import SECRETS, TOML, Front
 
-from producers.webhooks.rules import check_rules
+from producers.webhooks.mapping import check_rules
+from tests.support.http_front import SECRETS, TOML, Front
 from worker.config import load
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.webhooks.rules import changes_of, check_rules, payload_of
-from producers.webhooks.signatures import Delivery
+from producers.webhooks.mapping import changes_of, check_rules, payload_of
+from producers.webhooks.verify import Delivery
 from worker.config import Rule, Secret, Settings, Source
 from worker.contract import Change
 from worker.errors import InvalidChange, InvalidSettings

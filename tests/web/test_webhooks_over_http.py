@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from front import SECRETS, Front, problem
 from standardwebhooks.webhooks import Webhook
 
 from producers.means import means
-from producers.replay import prepare, run, start
+from producers.replay.prepare import prepare, run, start
+from tests.support.http_front import SECRETS, Front, problem
 from worker.ports import Filter
 
 ENQUIRY = {"type": "enquiry.created", "data": {"estate_id": 501, "person_ids": [1, 2], "gone": [3]}}

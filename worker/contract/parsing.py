@@ -14,10 +14,10 @@ import msgspec
 
 from worker.contract.catalogue import INFO
 from worker.contract.change import Change, Info
-from worker.contract.faults import MAX_FAULTS, capped, explain
+from worker.contract.explain_faults import MAX_FAULTS, capped, explain
+from worker.contract.field_rules import N_TO_N, info_misplaced
 from worker.contract.instant import read_instant
 from worker.contract.message import MAX_BODY, MAX_MESSAGE, SOURCE, Message
-from worker.contract.rules import N_TO_N, info_misplaced
 from worker.contract.types import RelationType, resolve
 from worker.errors import Fault, InvalidChange, NotFound
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from worker.contract import catalogue
-from worker.contract.words import did_you_mean, show
+from worker.contract.quoting import did_you_mean, show
 from worker.errors import NotFound
 
 Verb = Literal["create", "modify", "delete"]

@@ -17,7 +17,7 @@ from worker.errors import Fault, InvalidSettings
 from worker.onoffice import wire
 from worker.onoffice.deadline import Deadline, DeadlineTransport
 from worker.onoffice.headers import http_date, retry_after
-from worker.planner.values import Action, ErrorClass, Outcome, Reply, Verdict
+from worker.planner.actions import Action, ErrorClass, Outcome, Reply, Verdict
 
 MAX_ANSWER = 8 * 1024 * 1024
 SAME = 5.0  # seconds by which two readings of one clock may differ

@@ -10,7 +10,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import NamedTuple
 
-from worker.planner.values import ErrorClass
+from worker.planner.actions import ErrorClass
 
 
 class Code(NamedTuple):

@@ -13,7 +13,7 @@ import msgspec
 from worker.contract.catalogue import PREFIX as RELATION_PREFIX
 from worker.onoffice.codes import classify, describe
 from worker.onoffice.sign import signature
-from worker.planner.values import Action, ErrorClass, Kind, Outcome, Verdict
+from worker.planner.actions import Action, ErrorClass, Kind, Outcome, Verdict
 
 ACTION_PREFIX = "urn:onoffice-de-ns:smart:2.5:smartml:action:"
 LONGEST_MESSAGE = 500

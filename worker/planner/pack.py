@@ -7,7 +7,7 @@ record. One pass with an index by relation and by record: no pair of actions is 
 from collections.abc import Callable, Hashable, Iterable
 
 from worker.contract import Order
-from worker.planner.values import Action, Request
+from worker.planner.actions import Action, Request
 
 
 def pack(actions: Iterable[Action], max_actions: int, *, order: Callable[[str], Order], repeated: bool) -> tuple[Request, ...]:

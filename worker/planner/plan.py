@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.contract import Info, Order, Relation
+from worker.planner.actions import Action, Kind, Operation, Request
 from worker.planner.cover import Star, cover
 from worker.planner.pack import pack
-from worker.planner.values import Action, Kind, Operation, Request
 
 Group = tuple[int, int, bool, Kind, str, Info, str]
 """What the operations of one action have in common: (level, phase, whether the type is free, kind, type, info, part)."""

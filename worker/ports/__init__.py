@@ -3,7 +3,7 @@
 The adapters are `store/`, `onoffice/` and `limiter/`; `worker.testing` ships an in-memory store that is held equal to the Redis one.
 """
 
-from worker.ports.acts import (
+from worker.ports.job_admin import (
     CANCELLED,
     ERASED,
     UNROUTED,
@@ -20,8 +20,8 @@ from worker.ports.acts import (
     subject,
     waits_for_decision,
 )
-from worker.ports.numbers import BOUNDS, Memory, Numbers, Standing, Sweeps, Tally, Worker
-from worker.ports.questions import Questions
+from worker.ports.metrics import BOUNDS, Memory, Numbers, Standing, Sweeps, Tally, Worker
+from worker.ports.queries import Questions
 from worker.ports.records import (
     FOREVER,
     OPEN_STATES,
@@ -36,9 +36,9 @@ from worker.ports.records import (
     RequestPage,
     RequestRecord,
 )
+from worker.ports.services import Api, Clock, Events, Feedback, Grant, Keeper, Limiter, Pace, Reason, Turn
 from worker.ports.store import NOBODY, Accepted, Receipt, Refused, Store, Submission, Unreadable
 from worker.ports.work import SOON, Begun, Brake, Lease, Neighbours, OpenWrite, Record, Side, Taken, Work, Writes
-from worker.ports.world import Api, Clock, Events, Feedback, Grant, Keeper, Limiter, Pace, Reason, Turn
 
 __all__ = [
     "BOUNDS",

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from worker.contract import Relation
-from worker.planner.values import Action, ErrorClass, Reply, Request, Verdict
+from worker.planner.actions import Action, ErrorClass, Reply, Request, Verdict
 
 JobState = Literal["queued", "sending", "retrying", "verifying", "succeeded", "superseded", "failed"]
 OPEN_STATES: tuple[JobState, ...] = ("queued", "sending", "retrying", "verifying")

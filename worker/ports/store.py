@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 
 from worker.contract import Change, Relation
-from worker.ports.acts import Deed
+from worker.ports.job_admin import Deed
 from worker.ports.records import FOREVER, JobRecord, Mention, Pause, RequestRecord
 from worker.ports.work import Lease, Record
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from worker.contract import Relation
-from worker.planner.answer import Settled
-from worker.planner.case import Doubt, Open
+from worker.planner.actions import Request
+from worker.planner.apply_reply import Settled
 from worker.planner.fold import Known, WishAction
-from worker.planner.values import Request
+from worker.planner.relation_state import Doubt, Open
 from worker.ports.records import JobState, Pause, RequestRecord
 
 SOON = 5.0

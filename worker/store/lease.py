@@ -6,11 +6,11 @@ from typing import Any, Final, NamedTuple
 
 from worker.contract import Relation
 from worker.errors import LeaseLost
-from worker.planner.values import Request
+from worker.planner.actions import Request
 from worker.ports import SOON, Begun, Brake, Neighbours, Pause, Record, Taken, Work, Writes
-from worker.server import available
-from worker.store import wire
-from worker.store.bounds import LEASE
+from worker.redis.client import available
+from worker.store import codec
+from worker.store.limits import LEASE
 
 LIFE_MS: Final = round(LEASE * 1000)
 SOON_US: Final = round(SOON * 1e6)
@@ -59,17 +59,17 @@ class RedisLease:
         now, journal, due, jobs, rows, condemned = self._held(self._run("read", self._now(), self._holder, max_jobs, max_relations))
         return Work(
             int(now),
-            tuple(wire.taken(row) for row in jobs if row[1]),
+            tuple(codec.taken(row) for row in jobs if row[1]),
             tuple(Relation.parse(name.decode()) for name in due),
-            wire.records(rows),
-            wire.begun(journal),
+            codec.records(rows),
+            codec.begun(journal),
             bool(condemned),
         )
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
         """What the store has of these relations."""
         names = [str(relation) for relation in relations]
-        return wire.records(self._run("records", *names)) if names else {}
+        return codec.records(self._run("records", *names)) if names else {}
 
     def neighbours(self, guards: Sequence[str]) -> Mapping[str, Neighbours]:
         """Who else belongs to these swaps."""
@@ -81,14 +81,14 @@ class RedisLease:
 
     def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> bool:
         """Move jobs from the inbox into open relations; False when one has ended since it was read."""
-        [whole] = wire.chunks(writes, "", size=0)
+        [whole] = codec.chunks(writes, "", size=0)
         taken = {
             "jobs": [job.job for job in jobs],
             "guards": Counter(guard for job in jobs for guard in job.firsts),
             "begun": [entry.request_id for entry in begun],
             "writes": whole,
         }
-        answer = self._held(self._run("take", self._now(), self._holder, self._step, wire.pack(taken), self._keep))
+        answer = self._held(self._run("take", self._now(), self._holder, self._step, codec.pack(taken), self._keep))
         if answer == b"read again":
             return False
         self._step += 1
@@ -96,19 +96,19 @@ class RedisLease:
 
     def begin(self, request_id: str, request: Request, brake: Brake | None = None) -> int | Pause:
         """Journal a request and say when it is signed (µs), or why it must not be sent."""
-        allowed = wire.brake(brake, request, self.account)
-        answer = self._held(self._run("begin", self._now(), self._holder, self._step, request_id, wire.encode(request), allowed))
-        if answer[0] == b"paused" and (pause := wire.pause(answer[1])):
+        allowed = codec.brake(brake, request, self.account)
+        answer = self._held(self._run("begin", self._now(), self._holder, self._step, request_id, codec.encode(request), allowed))
+        if answer[0] == b"paused" and (pause := codec.pause(answer[1])):
             return pause
         self._step += 1
         return int(answer[1])
 
     def settle(self, request_id: str, writes: Writes) -> None:
         """Write the outcomes of a begun request, in chunks; the last clears its journal."""
-        *rest, last = wire.chunks(writes, request_id)
+        *rest, last = codec.chunks(writes, request_id)
         for chunk in rest:
             self._settle("", chunk)
-        record = wire.encode(writes.request) if writes.request else b""
+        record = codec.encode(writes.request) if writes.request else b""
         if writes.request and not writes.request.observed:
             last["counts"] |= {"requests": 1, "actions": len(writes.request.actions)}
         self._settle(request_id, last, writes.request.id if writes.request else "", record)
@@ -129,7 +129,7 @@ class RedisLease:
         return None if after < 0 else after / 1e6
 
     def _settle(self, request_id: str, chunk: dict[str, Any], record_id: str = "", record: bytes = b"") -> None:
-        self._step_on("settle", request_id, wire.pack(chunk), self._keep, record_id, record)
+        self._step_on("settle", request_id, codec.pack(chunk), self._keep, record_id, record)
 
     def _step_on(self, name: str, *args: str | bytes) -> Any:
         """One step of the lease; a lost answer may repeat the call, never the step."""

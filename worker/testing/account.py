@@ -7,9 +7,9 @@ from itertools import islice, takewhile
 from typing import Final
 
 from worker.contract import Relation
-from worker.planner.answer import Settled
-from worker.planner.case import Doubt, Open
+from worker.planner.apply_reply import Settled
 from worker.planner.fold import NOTHING, Known
+from worker.planner.relation_state import Doubt, Open
 from worker.ports import (
     Begun,
     Deed,
@@ -21,8 +21,8 @@ from worker.ports import (
     Side,
     Writes,
 )
-from worker.store.bounds import EXAMINED, Keep
-from worker.testing.holdings import Batch, Hand, Holding, Job, Kept, Memory, Remembered, Replaying, Sent, Wake, replace
+from worker.store.limits import EXAMINED, Keep
+from worker.testing.stored import Batch, Hand, Holding, Job, Kept, Memory, Remembered, Replaying, Sent, Wake, replace
 
 HISTORY: Final = 40  # jobs remembered per relation
 SLACK: Final = 8  # entries more than that before the oldest go

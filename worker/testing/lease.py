@@ -6,11 +6,11 @@ from itertools import islice
 
 from worker.contract import Relation
 from worker.errors import LeaseLost
-from worker.planner.values import Request
+from worker.planner.actions import Request
 from worker.ports import SOON, Begun, Brake, Neighbours, Pause, Record, Side, Taken, Work, Writes
-from worker.store.bounds import HOUR, LEASE
+from worker.store.limits import HOUR, LEASE
 from worker.testing.account import Account
-from worker.testing.holdings import Hand, Holding, Sent, Wake
+from worker.testing.stored import Hand, Holding, Sent, Wake
 
 SECOND = 1_000_000
 DEADLY = 3  # workers that died with one thing alone in hand

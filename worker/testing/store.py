@@ -21,10 +21,10 @@ from worker.ports import (
     Submission,
     Unreadable,
 )
-from worker.store.bounds import LEASE, PAYLOAD, PAYLOADS, SWEEP_DELAY, Keep
+from worker.store.limits import LEASE, PAYLOAD, PAYLOADS, SWEEP_DELAY, Keep
 from worker.testing.account import RESULTS, Account
-from worker.testing.holdings import Holding, Job, Kept, Wake, replace
 from worker.testing.lease import SECOND, MemoryLease
+from worker.testing.stored import Holding, Job, Kept, Wake, replace
 
 AHEAD = 300 * SECOND  # µs a sender's clock may be ahead of ours (R3)
 FIRST_DELAY = 2 * SECOND  # µs before a wake-up counts as lost

@@ -1,0 +1,1 @@
+"""The whole system on one machine: for `relations dev`, `relations demo`, benches and tests."""

@@ -1,0 +1,89 @@
+"""`relations dev`: the whole system on this machine until Ctrl-C, with what one needs to talk to it. The parts are `ops.dev.stack`'s."""
+
+import json
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NoReturn
+
+from rich.console import Console
+
+from ops.dev.stack import Shape, Stack, running
+from ops.dev.supervisor import Supervisor
+from worker.errors import RelationsError
+
+POLL: Final = 0.5
+ENVIRONMENT: Final = "env.sh"
+CHANGE: Final = {"account": "nord", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": [9001, 9002]}
+
+
+def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int = 8090) -> int:
+    """The exit code: 0 after Ctrl-C or SIGTERM, 1 if a part did not start, or ended by itself again and again.
+
+    Data and logs are in `directory`, by default a new one that is removed at the end. Port 0 takes any free one.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    shape = Shape(api_port=port, simulator_port=simulator_port)
+    try:
+        with _place(directory) as place, running(place, shape, say=console.print) as stack:
+            (stack.directory / ENVIRONMENT).write_text(environment(stack), "utf-8")
+            console.print(welcome(stack))
+            _stay(stack, say=console.print)
+    except RelationsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def welcome(stack: Stack) -> str:
+    """How to use it."""
+    pids = ", ".join(f"{name} {process.pid}" for name, process in stack.processes.items())
+    logs = ", ".join(f"{name}.log" for name in stack.processes)
+    return f"""
+Accounts           {", ".join(stack.credentials)}
+Key                {stack.key}
+Processes          {pids}
+Settings           {stack.directory / "relations.toml"}
+Logs               {stack.directory}: {logs}
+Data               gone when you stop, unless you named a directory
+Another terminal   . {shlex.quote(str(stack.directory / ENVIRONMENT))}   lets the other commands find all this
+
+Send a change:
+  curl -s {stack.url}/v1/changes -H 'Authorization: Bearer {stack.key}' -H 'Content-Type: application/json' \\
+    -d '{json.dumps(CHANGE)}'
+What the CRM holds then:
+  curl -s '{stack.simulator}/_sim/state?token={stack.credentials["nord"].token}'
+
+Ctrl-C stops everything."""
+
+
+def environment(stack: Stack) -> str:
+    """What a shell reads to talk to it: every setting, and URL, SIMULATOR and KEY."""
+    ours = {name: value for name, value in stack.environ.items() if name.startswith(("RELATIONS_", "DEMO_"))}
+    told = {**ours, "URL": stack.url, "SIMULATOR": stack.simulator, "KEY": stack.key, "RELATIONS_KEY": stack.key}
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in told.items())
+
+
+def _stay(stack: Stack, *, say: Callable[[str], None]) -> NoReturn:
+    """Until Ctrl-C, or until a part cannot be kept running."""
+    supervisor = Supervisor(stack, say=say)
+    while True:
+        supervisor.tend()
+        time.sleep(POLL)
+
+
+@contextmanager
+def _place(directory: Path | None) -> Iterator[Path]:
+    if directory:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="relations-dev-", ignore_cleanup_errors=True) as temporary:
+        yield Path(temporary)

@@ -1,0 +1,127 @@
+"""Child processes that log to a file, tell when they are ready, and never outlive us.
+
+For the demo, `relations dev`, benches and process tests; how a child is tied to its parent is in `ops.dev.child_guard`.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from worker.errors import RelationsError
+
+GUARD_SCRIPT = Path(__file__).with_name("child_guard.py")
+POLL = 0.01
+
+
+class StartFailed(RelationsError):
+    """A child process that ended, or was not ready in time; the message carries the end of its log."""
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on; somebody else may take it before you do."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def tail(path: Path, lines: int = 20) -> str:
+    """The last `lines` of a log."""
+    with path.open("rb") as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - 500 * lines))
+        return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that still run. Linux only."""
+    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+
+
+class Process:
+    """A running child in a process group of its own, killed by the system when we die, even by SIGKILL.
+
+    `env` is added to our environment; output is appended to `log`. On Linux the tie is to the *thread* that makes the
+    Process, so make it in one that stays. As a context manager it is stopped at the end.
+    """
+
+    def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+        self.command, self.log = tuple(command), log
+        lifeline, self._lifeline = os.pipe()
+        guard = (sys.executable, "-IS", str(GUARD_SCRIPT), str(os.getpid()), str(lifeline))
+        try:
+            with log.open("ab") as output:
+                self._child = subprocess.Popen(  # noqa: S603 — the caller's command, no shell
+                    (*guard, *command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env={**os.environ, **(env or {})},
+                    cwd=cwd,
+                    pass_fds=(lifeline,),
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(self._lifeline)
+            raise
+        finally:
+            os.close(lifeline)
+
+    @property
+    def pid(self) -> int:
+        """The process id, also that of its group."""
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._child.poll() is None
+
+    def wait_until(self, ready: Callable[[], bool], *, seconds: float = 10.0) -> None:
+        """Return once `ready()` is true; `StartFailed` when the process ends or `seconds` pass before that."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if not self.running:
+                raise self._failure(f"ended with status {self._child.returncode}")
+            if time.monotonic() > deadline:
+                raise self._failure(f"was not ready after {seconds:g} s")
+            time.sleep(POLL)
+
+    def wait(self, *, seconds: float = 10.0) -> int | None:
+        """The exit status (negative: the signal that ended it), or None if it still runs after `seconds`."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._child.wait(seconds)
+        return None
+
+    def stop(self, *, seconds: float = 10.0) -> int:
+        """Ask it to end by SIGTERM, after `seconds` kill it; the exit status. Children it leaves behind are killed."""
+        self._child.terminate()
+        self.wait(seconds=seconds)
+        return self.kill()
+
+    def kill(self) -> int:
+        """SIGKILL it and its whole process group; the exit status. Doing it again changes nothing."""
+        if self._lifeline >= 0:
+            with suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
+                os.killpg(self.pid, signal.SIGKILL)
+            os.close(self._lifeline)
+            self._lifeline = -1
+        return self._child.wait()
+
+    def tail(self, lines: int = 20) -> str:
+        """The last `lines` of its log."""
+        return tail(self.log, lines)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _failure(self, what: str) -> StartFailed:
+        return StartFailed(f"{' '.join(self.command[:4])} {what}; the end of {self.log}:\n{self.tail()}")

@@ -1,0 +1,305 @@
+"""The whole system on one machine, as real processes in one directory: server, simulator, Celery worker and beat, HTTP intake.
+
+For the demo, `relations dev`, benches and process tests; nothing in it outlives the process that started it. Not for production.
+"""
+
+import json
+import os
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b, sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import httpx
+from celery import Celery
+
+from ops.dev.processes import Process, free_port
+from ops.dev.redis_server import Persist, run_server
+from worker.config import Settings
+from worker.redis.client import broker
+from worker.wiring import Runtime, settings_of
+
+Part = Literal["worker", "beat", "api"]
+
+PARTS: Final[tuple[Part, ...]] = ("worker", "beat", "api")
+PATIENCE: Final = 30.0  # seconds a part may take to come up
+PARTING: Final = 3.0  # seconds a part may take to end
+QUEUES: Final = "relations.intake,relations.flush,relations.ops"
+KEY: Final = "demo-key-that-opens-nothing-but-this-machine"
+SIMULATOR: Final = "import sys; from ops.simulator import Simulator, serve; serve(Simulator({}), port=int(sys.argv[1])).wait()"
+QUICK: Final[Mapping[str, Any]] = {
+    "window": 1.0,
+    "rate": 200.0,
+    "burst": 200,
+    "timeout": 5.0,
+    "backoff": [0.1, 2.0],
+    "max_attempts": 20,
+}
+
+WEBHOOK: Final = """
+[sources.immo]
+account = {account}
+scheme = "standard-webhooks"
+secret = "env:DEMO_WEBHOOK_SECRET"
+
+[[sources.immo.rules]]
+when = "type == 'enquiry.created'"
+action = "'create'"
+relationtype = "'estate:address:interested'"
+parentid = "data.estate_id"
+childid = "data.person_ids"
+occurred_at = "timestamp"
+
+[[sources.immo.rules]]
+when = "type == 'broker.changed'"
+action = "'create'"
+relationtype = "'estate:address:contactPerson'"
+parentid = "data.estate_id"
+childid = "data.now"
+occurred_at = "timestamp"
+
+[[sources.immo.rules]]
+when = "type == 'broker.changed'"
+action = "'delete'"
+relationtype = "'estate:address:contactPerson'"
+parentid = "data.estate_id"
+childid = "data.before"
+occurred_at = "timestamp"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What to start: accounts, their limits (keys of `[defaults]`), which parts, and on which ports (0: any free one).
+
+    `store` and `broker` are the URLs of servers that run already; without them the stack has one for both, which persists as said.
+    """
+
+    accounts: tuple[str, ...] = ("nord", "sued", "west")
+    defaults: Mapping[str, Any] = field(default_factory=lambda: QUICK)
+    parts: tuple[Part, ...] = PARTS
+    store: str = ""
+    broker: str = ""
+    persist: Persist = "everysec"
+    concurrency: int = 2
+    workers: int = 1
+    api_port: int = 0
+    simulator_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An account's token and secret, of the lengths that onOffice's have; made up from its name."""
+
+    token: str
+    secret: str
+
+    @classmethod
+    def of(cls, account: str) -> Self:
+        """The same for the same name, so that a run can be repeated."""
+        return cls(_hex(f"token {account}", 16), _hex(f"secret {account}", 32))
+
+
+class Stack:
+    """The running system: where its parts are, and the processes by name. Made by `running`."""
+
+    def __init__(self, directory: Path, shape: Shape) -> None:
+        self.directory, self.shape = directory.resolve(), shape
+        self.credentials = {name: Credentials.of(name) for name in shape.accounts}
+        self.webhook_secret = "whsec_" + b64encode(bytes.fromhex(_hex("webhook", 24))).decode()
+        self.key = KEY
+        self.processes: dict[str, Process] = {}
+        self._ends = ExitStack()
+
+    def start(self, *, say: Callable[[str], None]) -> Self:
+        """Start every part and wait until each answers; StartFailed carries the end of the log of one that does not."""
+        try:
+            self._ground(say)
+            self._parts(say)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """End every part, the last started first."""
+        self._ends.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def settings(self) -> Settings:
+        """The settings that every part was started with."""
+        return settings_of(self.environ, self.directory)
+
+    def celery(self) -> Celery:
+        """A bare Celery app on the broker, as any producer has one: it knows the names of our tasks and no code of ours."""
+        url, options = broker(self.broker_url)
+        app = Celery(broker=url)
+        app.conf.update(task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options)
+        return app
+
+    def runtime(self, *, wakes: bool = True) -> Runtime:
+        """The runtime of a producer in this process; one that does not wake leaves that to the sweep."""
+        app = self.celery()
+
+        def wake(account: str, seconds: float) -> None:
+            if wakes:
+                app.send_task("relations.flush", [account], countdown=seconds or None, queue="relations.flush")
+
+        made = Runtime(self.settings(), wake=wake)
+        made.say = lambda _event, /, **_: None  # what happens here is told by whoever asked for it
+        return made
+
+    def simulate(self, route: str, document: Mapping[str, Any] | None = None, **query: str) -> Any:
+        """What the simulator's own endpoint `/_sim/<route>` answers: a GET, or a POST of the document."""
+        method = "GET" if document is None else "POST"
+        answer = self.http.request(method, f"{self.simulator}/_sim/{route}", params=query, json=document)
+        return answer.raise_for_status().json()
+
+    def ended(self) -> list[str]:
+        """The parts that are not running any more; `redis` is the server, if it is our own."""
+        running = {"redis": self.server.running} | {name: process.running for name, process in self.processes.items()}
+        return [name for name, up in running.items() if not up]
+
+    def replace(self, part: str) -> None:
+        """Kill a part with SIGKILL and start it again, as a supervisor would; it may take a while to answer (`redis` answers)."""
+        if part == "redis":
+            self.server.kill()
+            return self.server.restart()
+        self.processes[part].kill()
+        return self._launch(part, self._commands(int(self.url.rpartition(":")[2]))[part])
+
+    def kill(self) -> None:
+        """End every part by SIGKILL: the fastest way out for a test that is done."""
+        for process in self.processes.values():
+            process.kill()
+
+    def log(self, name: str) -> Path:
+        """Where a part writes its log."""
+        return self.directory / ("redis/server.log" if name == "redis" else f"{name}.log")
+
+    # --- the ground everything stands on
+
+    def _ground(self, say: Callable[[str], None]) -> None:
+        self.http = self._ends.enter_context(httpx.Client(timeout=10.0, trust_env=False))
+        self.directory.mkdir(parents=True, exist_ok=True)
+        place, url = self.directory / "redis", self.shape.store or None
+        self.server = self._ends.enter_context(run_server(place, url=url, persist=self.shape.persist))
+        self.redis_url = self.server.url
+        self.broker_url = self.shape.broker or self.redis_url
+        say(f"Redis server       {self.redis_url}")
+        port = self.shape.simulator_port or free_port()
+        self.simulator = f"http://127.0.0.1:{port}"
+        self.environ = self._environ()
+        if not (file := self.directory / "relations.toml").exists():  # somebody may have written into it
+            file.write_text(settings_file(self.shape))
+        self._launch("simulator", [sys.executable, "-c", SIMULATOR, str(port)])
+        self._await("simulator", lambda: self._answers(f"{self.simulator}/_sim/stats"))
+        for each in self.credentials.values():
+            self.simulate("seed", {"token": each.token, "secret": each.secret})
+        say(f"onOffice simulator {self.simulator}")
+
+    def _environ(self) -> dict[str, str]:
+        """Every setting there is, so that none of the caller's own slips in."""
+        secrets = {_variable(name, what): getattr(each, what) for name, each in self.credentials.items() for what in ("token", "secret")}
+        return {
+            **os.environ,
+            **secrets,
+            "DEMO_WEBHOOK_SECRET": self.webhook_secret,
+            "RELATIONS_CONFIG": str(self.directory / "relations.toml"),
+            "RELATIONS_REDIS_URL": self.redis_url,
+            "RELATIONS_BROKER_URL": self.broker_url,
+            "RELATIONS_API_URL": f"{self.simulator}/api/stable/api.php",
+            "RELATIONS_PREFIX": "relations",
+            "RELATIONS_LOG": "json",
+        }
+
+    # --- the parts
+
+    def _parts(self, say: Callable[[str], None]) -> None:
+        self.settings()  # what is wrong with them is said once, and here
+        port = self.shape.api_port or free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        for name, command in self._commands(port).items():
+            if name.partition("-")[0] in self.shape.parts:
+                self._launch(name, command)
+        probes = {"worker": self._worker_answers, "beat": self._beat_keeps_time, "api": lambda: self._answers(f"{self.url}/readyz")}
+        lines = {
+            "worker": f"Celery worker      {self.shape.workers * self.shape.concurrency} processes",
+            "beat": "Celery beat",
+            "api": f"HTTP intake        {self.url}",
+        }
+        for name in self.shape.parts:
+            self._await(name, probes[name])
+            say(lines[name])
+
+    def _commands(self, port: int) -> dict[str, list[str]]:
+        """What to run, by name; the workers beside the first are `worker-2` and so on."""
+        celery = [sys.executable, "-m", "celery", "-A", "worker.app"]
+        options = ["-c", str(self.shape.concurrency), "-l", "INFO", "--without-gossip", "--without-mingle"]
+        worker = [*celery, "worker", "-Q", QUEUES, *options]
+        return {
+            "worker": worker,
+            **{f"worker-{n}": [*worker, "-n", f"worker-{n}@%h"] for n in range(2, self.shape.workers + 1)},
+            "beat": [*celery, "beat", "-l", "INFO", "-s", str(self.directory / "schedule")],
+            "api": [sys.executable, "-m", "ops.cli", "api", "--host", "127.0.0.1", "--port", str(port)],
+        }
+
+    def _launch(self, name: str, command: list[str]) -> None:
+        self.processes[name] = process = Process(command, log=self.log(name), env=self.environ, cwd=self.directory)
+        self._ends.callback(process.stop, seconds=PARTING)
+
+    def _await(self, name: str, ready: Callable[[], bool]) -> None:
+        self.processes[name].wait_until(ready, seconds=PATIENCE)
+
+    def _answers(self, url: str) -> bool:
+        try:
+            return self.http.get(url).is_success
+        except httpx.TransportError:
+            return False
+
+    def _worker_answers(self) -> bool:
+        with self.celery() as app:
+            return len(app.control.ping(timeout=0.5, limit=self.shape.workers) or ()) == self.shape.workers
+
+    def _beat_keeps_time(self) -> bool:
+        return any(self.directory.glob("schedule*"))  # it keeps there what it has sent
+
+
+@contextmanager
+def running(directory: Path, shape: Shape | None = None, *, say: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
+    """The system, up and answering, in `directory`; everything has ended when the block has."""
+    with Stack(directory, shape or Shape()).start(say=say) as stack:
+        yield stack
+
+
+def settings_file(shape: Shape) -> str:
+    """The settings file of a stack; the secrets in it are names of environment variables."""
+    tables = [("defaults", dict(shape.defaults))]
+    for name in shape.accounts:
+        secrets = {what: f"env:{_variable(name, what)}" for what in ("token", "secret")}
+        tables.append((f"accounts.{name}", secrets))
+    access = {"sha256": sha256(KEY.encode()).hexdigest(), "accounts": list(shape.accounts), "can": ["send", "read", "replay", "admin"]}
+    tables.append(("keys.demo", access))
+    return "\n".join(_table(name, values) for name, values in tables) + WEBHOOK.format(account=json.dumps(shape.accounts[0]))
+
+
+def _table(name: str, values: Mapping[str, Any]) -> str:
+    return "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
+
+
+def _variable(account: str, what: str) -> str:
+    return f"DEMO_{account}_{what}".upper().replace("-", "_")
+
+
+def _hex(seed: str, size: int) -> str:
+    return blake2b(seed.encode(), digest_size=size).hexdigest()

@@ -1,0 +1,1 @@
+"""The HTTP interface for portals: routes, handlers, and the server."""

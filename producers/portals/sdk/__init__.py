@@ -1,0 +1,1 @@
+"""The Python clients, over HTTP or straight to Redis."""

@@ -1,0 +1,120 @@
+"""A client's questions answered by Redis itself: the same front door as every producer's, without a server between.
+
+Celery sends the wake-ups and is imported with the first of them; a wake-up that fails costs nothing but the sweep's two seconds.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from logging import getLogger
+from pathlib import Path
+from typing import Any, Final
+
+from producers.portals.sdk.protocol import CHUNK, Look, Send, Sent, Try
+from producers.portals.serializers import batch_json, job_json
+from worker.background import Sender
+from worker.config import Settings
+from worker.contract import Change, MessageDict, from_message
+from worker.errors import Fault, InvalidChange, NotFound, RelationsError
+from worker.ports import Receipt
+from worker.usecases.intake import Part
+from worker.wiring import Runtime, Wake, broker_of, settings_of
+
+MOST: Final = 20 * CHUNK  # changes per question; while Redis writes a thousand, the next are made ready
+
+
+class Direct:
+    """Answers a client's questions; `close` ends its connections."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime, self._intake = runtime, runtime.intake()
+        self.close: Callable[[], None] = runtime.client.close
+
+    def __call__(self, step: Try) -> Any:
+        """The answer; raises Unavailable when time can cure it. How long that takes to see is up to the settings' Redis client."""
+        ask = step.ask
+        if isinstance(ask, Send):
+            return self._send(ask)
+        if isinstance(ask, Look):
+            return self._job(ask.job)
+        counts = self._runtime.store.batch(self._runtime.settings.account(ask.account).name, ask.label)
+        return batch_json(ask.account, ask.label, counts)
+
+    def _send(self, ask: Send) -> list[Sent]:
+        accounts = {each.account if isinstance(each, Change) else each.get("account") for each in ask.changes}
+        if len(accounts) == 1 and isinstance(account := accounts.pop(), str) and len(ask.changes) > CHUNK:
+            rounds = (_parsed(ask.changes[start : start + CHUNK], start) for start in range(0, len(ask.changes), CHUNK))
+            return [_sent(receipt) for receipts in self._intake.accept_rounds(account, rounds) for receipt in receipts]
+        parts = self._intake.accept_each(_parsed(ask.changes))
+        if errors := [part.error for part in parts if part.error]:
+            raise _gravest(errors)
+        return _in_order(parts)
+
+    def _job(self, name: str) -> Mapping[str, Any]:
+        found = self._runtime.store.job(name)
+        if found is None:
+            raise NotFound(f'there is no job "{name}" (any more)')
+        return job_json(found)
+
+
+def direct(settings: Settings | Runtime | None) -> Direct:
+    """A line to a runtime's or the settings' Redis; without settings, to that of this environment and working directory."""
+    if isinstance(settings, Runtime):
+        return Direct(settings)
+    chosen = settings or settings_of(os.environ, Path.cwd())
+    made = Runtime(chosen, wake=Sender(waker(chosen), say=_say))
+    made.say = _say
+    return Direct(made)
+
+
+def waker(settings: Settings) -> Wake:
+    """Sends flush messages as any producer does: by their name, over the settings' broker."""
+
+    @cache
+    def application() -> Any:
+        from celery import Celery  # takes a third of a second
+
+        url, options = broker_of(settings)
+        app = Celery(broker=url, set_as_current=False)
+        app.conf.update(task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options)
+        return app
+
+    def wake(account: str, seconds: float) -> None:
+        application().send_task("relations.flush", [account], countdown=seconds or None, queue="relations.flush", retry=False)
+
+    return wake
+
+
+def _say(event: str, /, **fields: object) -> None:
+    """An event as the program around us logs; our own log is for our own processes."""
+    getLogger("relations").warning("%s %s", event, fields)
+
+
+def _parsed(messages: Sequence[Change | MessageDict], first: int = 0) -> list[Change]:
+    """The changes, or every fault of them."""
+    changes, faults = list[Change](), list[Fault]()
+    for at, each in enumerate(messages, start=first):
+        try:
+            changes.append(each if isinstance(each, Change) else from_message(each, f"[{at}]").change)
+        except InvalidChange as error:
+            faults += error.faults
+    if faults:
+        raise InvalidChange(faults)
+    return changes
+
+
+def _gravest(errors: list[RelationsError]) -> RelationsError:
+    """What time can cure comes first; else all faults at once."""
+    for error in errors:
+        if not isinstance(error, InvalidChange):
+            return error
+    return InvalidChange([fault for error in errors if isinstance(error, InvalidChange) for fault in error.faults])
+
+
+def _in_order(parts: list[Part]) -> list[Sent]:
+    receipts = {at: receipt for part in parts for at, receipt in zip(part.positions, part.receipts, strict=True)}
+    return [_sent(each) for _, each in sorted(receipts.items())]
+
+
+def _sent(receipt: Receipt) -> Sent:
+    return Sent(receipt.job, None if receipt.duplicate else "queued", receipt.duplicate)

@@ -1,0 +1,1 @@
+"""Replays of failed jobs: prepared and previewed, then run."""

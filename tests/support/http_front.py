@@ -1,0 +1,183 @@
+"""The whole interface on a real socket, over a real Redis: two accounts, keys with different rights, one source per scheme."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ops.simulator import Records, Simulator, serve
+from ops.web.metrics import metrics
+from ops.web.routes import operators_table
+from producers.portals.http.application import Server, application
+from worker.config import Settings, load
+from worker.errors import Unavailable
+from worker.wiring import Runtime
+
+MISSING = 404  # an address that the CRM does not have
+SECRETS = {
+    "ACME_TOKEN": "canary-token-of-acme-00000000000",
+    "ACME_SECRET": "canary-secret-of-acme-" + "0" * 42,
+    "BETA_TOKEN": "canary-token-of-beta-00000000000",
+    "BETA_SECRET": "canary-secret-of-beta-" + "0" * 42,
+    "IMMO_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "OLD_SECRET": "whsec_Y2FuYXJ5LW9sZC1pbW1vLXNlY3JldA==",
+    "FORMS_SECRET": "canary-forms-secret",
+    "OFFICE_SECRET": "provider-secret",
+    "DESK_SECRET": "canary-desk-secret",
+}
+KEYS = {
+    "portal": ("canary-key-portal", ("acme", "beta"), ("send", "read")),
+    "acme": ("canary-key-acme", ("acme",), ("send", "read")),
+    "viewer": ("canary-key-viewer", ("acme",), ("read",)),
+    "admin": ("canary-key-admin", ("acme",), ("send", "read", "replay", "admin")),
+}
+RULE = """
+[[sources.{0}.rules]]
+action = "action"
+relationtype = "type"
+parentid = "parent"
+childid = "children"
+occurred_at = "at"
+"""
+TOML = """
+[defaults]
+window = 0
+rate = 1000
+burst = 1000
+
+[accounts.acme]
+token = "env:ACME_TOKEN"
+secret = "env:ACME_SECRET"
+api_url = "API_URL"
+
+[accounts.beta]
+token = "env:BETA_TOKEN"
+secret = "env:BETA_SECRET"
+api_url = "API_URL"
+max_backlog = 3
+
+[sources.immo]
+account = "acme"
+scheme = "standard-webhooks"
+secret = ["env:IMMO_SECRET", "env:OLD_SECRET"]
+
+[[sources.immo.rules]]
+when = "type == 'enquiry.created'"
+action = "'create'"
+relationtype = "'estate:address:interested'"
+parentid = "data.estate_id"
+childid = "data.person_ids"
+occurred_at = "timestamp"
+
+[[sources.immo.rules]]
+when = "data.gone"
+action = "'delete'"
+relationtype = "'estate:address:interested'"
+parentid = "data.estate_id"
+childid = "data.gone"
+
+[sources.forms]
+account_from = "tenant"
+accounts = { "00001-001" = "acme", "2" = "beta" }
+scheme = "hmac"
+secret = "env:FORMS_SECRET"
+header = "X-Signature"
+prefix = "sha256="
+timestamp_header = "X-Timestamp"
+
+[sources.desk]
+account = "acme"
+scheme = "bearer"
+secret = "env:DESK_SECRET"
+
+[sources.office]
+account = "acme"
+scheme = "onoffice"
+secret = "env:OFFICE_SECRET"
+
+[[sources.office.rules]]
+action = "'create'"
+relationtype = "'estate:address:owner'"
+parentid = "estateId"
+childid = "userId"
+"""
+
+
+def sha256(key: str) -> str:
+    """The hash of a key, as the settings have it."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    """The problem document, which says of itself what it is."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
+class Front:
+    """The running interface, and a way to reach it with each key."""
+
+    def __init__(self, runtime: Runtime, url: str) -> None:
+        self.runtime, self.store, self.url = runtime, runtime.store, url
+        self.woken: list[str] = []
+        self.handed: list[str] = []  # replays that a worker was to work
+        self.said: list[tuple[str, dict[str, object]]] = []
+        self._clients: list[httpx.Client] = []
+
+    def client(self, key: str | None = "portal") -> httpx.Client:
+        """A client that carries the key of this name."""
+        headers = {"Authorization": f"Bearer {KEYS[key][0]}"} if key else {}
+        self._clients.append(httpx.Client(base_url=self.url, headers=headers, transport=httpx.HTTPTransport(), timeout=20.0))
+        return self._clients[-1]
+
+    def close(self) -> None:
+        """Close every client."""
+        for client in self._clients:
+            client.close()
+
+
+def settings(folder: Path, redis_url: str, api_url: str) -> Settings:
+    """The settings every test of the interface runs with."""
+    keys = [
+        f'[keys.{name}]\nsha256 = "{sha256(key)}"\naccounts = {list(accounts)}\ncan = {list(can)}\n'
+        for name, (key, accounts, can) in KEYS.items()
+    ]
+    text = TOML.replace("API_URL", api_url) + RULE.format("forms") + RULE.format("desk") + "".join(keys)
+    (folder / "relations.toml").write_text(text, "utf-8")
+    return load({**os.environ, "RELATIONS_REDIS_URL": redis_url}, folder)
+
+
+def wake(front: Callable[[], Front]) -> Callable[[str, float], None]:
+    """Notes who was woken; the broker of `beta` is away."""
+
+    def waking(account: str, _: float) -> None:
+        front().woken.append(account)
+        if account == "beta":
+            raise Unavailable("the broker is away")
+
+    return waking
+
+
+@contextmanager
+def running(folder: Path, redis_url: str) -> Iterator[Front]:
+    """The interface, up, before a simulated CRM that misses one address; the secrets have to be in the environment."""
+    made: list[Front] = []
+    records = Records(missing=frozenset({("address", MISSING)}))
+    simulator = Simulator({SECRETS[f"{name}_TOKEN"]: SECRETS[f"{name}_SECRET"] for name in ("ACME", "BETA")}, records=records)
+    with serve(simulator) as crm:
+        runtime = Runtime(settings(folder, redis_url, crm.url), wake=wake(lambda: made[0]))
+        runtime.say = lambda event, /, **fields: made[0].said.append((event, fields))
+        further = operators_table(lambda replay: made[0].handed.append(replay), metrics(runtime))
+        with Server(application(runtime, further=further), port=0) as server:
+            made.append(Front(runtime, server.url))
+            yield made[0]
+            made[0].close()
+        runtime.client.close()

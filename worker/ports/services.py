@@ -1,0 +1,105 @@
+"""The rest of the world: the API, the pace it is spoken to at, the clock, and where is said what happened."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, TypedDict
+
+from worker.planner.actions import Action, Reply
+from worker.ports.work import Lease
+
+
+class Api(Protocol):
+    """One account's way to the API."""
+
+    def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
+        """One request, one outcome per action; never raises for what the network does. `now` in seconds."""
+
+
+Feedback = Literal["ok", "slow", "failed"]
+"""What a request told about its account: answered · 429 · no usable answer (transport, timeout, 5xx)."""
+
+
+Reason = Literal["", "pace", "retry_after", "breaker"]
+"""Why a grant makes its holder wait or come back."""
+
+
+class Turn(NamedTuple):
+    """What a report did to the breaker, if anything; one that was opened lets a probe through in `probe_in` seconds."""
+
+    breaker: Literal["", "opened", "closed"] = ""
+    probe_in: float = 0.0
+
+
+class Pace(TypedDict):
+    """An account's pace for operators: times in seconds since the epoch, 0 for never; `open_until` is when the next probe may go."""
+
+    factor: float
+    failures: int
+    breaker: Literal["closed", "open", "half_open"]
+    open_until: float
+    not_before: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """An answer to `book`: a booked slot `wait` seconds from now, or, not booked, when to come back.
+
+    `factor` scales the account's rate and its `max_actions`; with `probe` only a read may be sent; `open_for` is how
+    long the breaker stays open. `slot` and `cost` (microseconds) name what was booked, for a refund.
+    """
+
+    booked: bool
+    wait: float = 0.0
+    factor: float = 1.0
+    failures: int = 0
+    probe: bool = False
+    open_for: float = 0.0
+    reason: Reason = ""
+    slot: int = 0
+    cost: int = 0
+
+    def worth_reporting(self, feedback: Feedback) -> bool:
+        """Whether a report would change anything: a healthy account costs one round trip per request, not two."""
+        return feedback != "ok" or self.factor < 1 or self.failures > 0
+
+
+class Limiter(Protocol):
+    """When the next request of an account may go (R19, R20)."""
+
+    def book(self, account: str, *, rate: float, burst: int, max_wait: float) -> Grant:
+        """The next slot within `max_wait` seconds, booked; or, with nothing booked, when to come back."""
+
+    def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "") -> Turn:
+        """Let a request's answer change the pace; needed only when it changes anything. What it did to the breaker."""
+
+    def refund(self, account: str, grant: Grant) -> bool:
+        """Give a booked slot back when no request follows."""
+
+    def states(self, accounts: Sequence[str]) -> Mapping[str, Pace]:
+        """How these accounts are paced, in one round trip."""
+
+
+class Clock(Protocol):
+    """A monotonic clock that can also wait."""
+
+    def monotonic(self) -> float:
+        """Seconds."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class Keeper(Protocol):
+    """Keeps a lease alive while the flush works."""
+
+    def __call__(self, lease: Lease) -> AbstractContextManager[object]:
+        """Renew the lease in the background until the block ends."""
+
+
+class Events(Protocol):
+    """Where the use cases say what happened: a past-tense dotted name and flat fields."""
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        """Say it."""

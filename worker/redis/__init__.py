@@ -1,0 +1,1 @@
+"""What every adapter on Redis needs: a client, scripts, cluster and Sentinel."""
