@@ -14,8 +14,8 @@ from worker.config.values import shielded
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
-from worker.planner.actions import Action, ErrorClass, Outcome, Verdict
-from worker.ports import Filter
+from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
+from worker.ports import JobFilter
 from worker.redis.client import available
 from worker.wiring import Runtime
 
@@ -55,7 +55,7 @@ def examine(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Iterator
     yield from broker(celery, shown=str(shielded(runtime.settings.broker_url)))
     if not reachable:
         return
-    yield sweep(runtime.numbers.sweeps().at / 1e6, now=time.time())
+    yield sweep(runtime.metrics.sweep_stats().at / 1e6, now=time.time())
     for account in runtime.settings.accounts.values():
         yield lane(runtime, account, now=time.time())
         if api:
@@ -189,7 +189,7 @@ def sweep(last: float, *, now: float) -> Finding:
 def lane(runtime: Runtime, account: Account, *, now: float) -> Finding:
     """Whether the account is stopped, or its changes wait longer than a sweep would let them."""
     what, store = f"account {account.name}", runtime.store
-    if pause := store.paused(account.name):
+    if pause := store.get_pause(account.name):
         why = ": ".join(filter(None, (pause.reason, pause.detail)))
         return Finding(what, "warn", f"is paused ({why})", f"When its cause is gone: relations accounts resume {account.name}")
     if account.mode == "observe":
@@ -197,7 +197,7 @@ def lane(runtime: Runtime, account: Account, *, now: float) -> Finding:
     waiting = store.counts(account.name)["backlog"]
     if not waiting:
         return Finding(what, "ok", "nothing waits in the inbox")
-    newest = runtime.questions.find(account.name, Filter(state="queued"), limit=1).jobs
+    newest = runtime.queries.find_jobs(account.name, JobFilter(state="queued"), limit=1).jobs
     age = now - newest[0].accepted_at / 1e6 if newest and not newest[0].replay else 0.0  # it is not known since when a replayed one waits
     if age > IDLE:
         text = f"{waiting:,} wait, the newest for {age:,.0f} s: neither a wake-up nor a sweep came"
@@ -212,7 +212,7 @@ def credentials(runtime: Runtime, account: Account) -> Finding:
         seconds, _ = runtime.client.time()
     read = Action("get", PROBE.type, (PROBE.parent,), (), asked=(PROBE,))
     reply = runtime.api(account).send([read], request_id="doctor", now=float(seconds))
-    return _skewed(what, reply.skew) or _answered(what, reply.outcomes[0], reply.seconds, account.api_url)
+    return _skewed(what, reply.skew) or _answered(what, reply.results[0], reply.seconds, account.api_url)
 
 
 def _skewed(what: str, skew: float | None) -> Finding | None:
@@ -222,7 +222,7 @@ def _skewed(what: str, skew: float | None) -> Finding | None:
     return Finding(what, level, f"the API's clock is {skew:+.0f} s from Redis's; a signature is valid for ±120 s", advice(136))
 
 
-def _answered(what: str, outcome: Outcome, seconds: float, url: str) -> Finding:
+def _answered(what: str, outcome: ActionResult, seconds: float, url: str) -> Finding:
     if outcome.verdict is Verdict.OK:
         return Finding(what, "ok", f"accepted by {url} in {seconds:.2f} s")
     if outcome.verdict is not Verdict.REJECTED:
@@ -236,7 +236,7 @@ def _answered(what: str, outcome: Outcome, seconds: float, url: str) -> Finding:
 
 def rights(runtime: Runtime, account: Account) -> Iterator[Finding]:
     """What the API refused for want of a right. Only a write can tell, so this is what the failures that wait for a decision say."""
-    for each in runtime.questions.failures(account.name):
+    for each in runtime.queries.failure_groups(account.name):
         if each.error == ErrorClass.RIGHTS:
             text = f"{each.code} {describe(each.code)}: {each.jobs:,} failed of {each.type}"
             yield Finding(f"rights {account.name}", "warn", text, advice(each.code))

@@ -11,11 +11,11 @@ from ops.explain.words import instant
 from worker.config import Account
 from worker.contract import write_instant
 from worker.onoffice.codes import advice, describe
-from worker.ports import OPEN_STATES, Deed, Failure, Pause, Replay, RequestRecord
+from worker.ports import OPEN_STATES, AuditEntry, FailureGroup, Pause, Replay, RequestRecord
 from worker.wiring import Runtime
 
 
-def failure_json(account: str, failure: Failure) -> dict[str, Any]:
+def failure_json(account: str, failure: FailureGroup) -> dict[str, Any]:
     """A group of failures as JSON."""
     return {
         "account": account,
@@ -31,12 +31,12 @@ def failure_json(account: str, failure: Failure) -> dict[str, Any]:
     }
 
 
-def said(failure: Failure) -> str:
+def said(failure: FailureGroup) -> str:
     """What it is, in words."""
     return describe(failure.code) if failure.code else failure.error
 
 
-def todo(failure: Failure) -> str:
+def todo(failure: FailureGroup) -> str:
     """What to do about it."""
     return todo_of(failure.code, failure.error)
 
@@ -77,14 +77,14 @@ def replay_json(replay: Replay, became: Mapping[str, int] | None = None) -> dict
     return plain | {name: write_instant(plain[name]) if plain[name] else None for name in ("made_at", "run_at", "finished_at")}
 
 
-def deed_json(deed: Deed) -> dict[str, Any]:
+def deed_json(deed: AuditEntry) -> dict[str, Any]:
     """A deed as JSON."""
     return {"at": write_instant(deed.at), "by": deed.by, "act": deed.act, "what": deed.what, "count": deed.count, "note": deed.note}
 
 
 def account_json(runtime: Runtime, account: Account, zone: tzinfo) -> dict[str, Any]:
     """An account as it stands: what waits, what ended, why it is stopped, and its pace; times in this zone."""
-    standing, paused = runtime.numbers.standings([account.name])[account.name], runtime.store.paused(account.name)
+    standing, paused = runtime.metrics.account_stats([account.name])[account.name], runtime.store.get_pause(account.name)
     return {
         "account": account.name,
         "mode": account.mode,

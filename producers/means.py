@@ -7,7 +7,7 @@ from typing import Any
 from producers.webhooks.reparse import reading
 from worker.clock import SystemClock
 from worker.contract import Change, Relation
-from worker.ports import Acts, Clock, JobRecord, Questions, Record, Store, Taken, Writes
+from worker.ports import ClaimedJob, Clock, JobAdmin, JobRecord, Queries, RelationRecord, Store, Writes
 from worker.usecases.intake import Intake
 from worker.wiring import Runtime
 
@@ -20,29 +20,29 @@ class Means:
     """The parts; `rehearse` says what a flush of jobs would send, `withdraw` what ends open relations (see `Runtime`)."""
 
     store: Store
-    questions: Questions
-    acts: Acts
+    questions: Queries
+    acts: JobAdmin
     intake: Intake
     clock: Clock
-    rehearse: Callable[[str, Sequence[Taken], Mapping[Relation, Record]], Any]
+    rehearse: Callable[[str, Sequence[ClaimedJob], Mapping[Relation, RelationRecord]], Any]
     withdraw: Callable[..., Writes]
     read: Reread
 
     @property
     def name(self) -> Callable[[], str]:
         """Gives a fresh sortable name."""
-        return self.intake.name
+        return self.intake.new_id
 
 
 def means(runtime: Runtime) -> Means:
     """Those of a runtime."""
     return Means(
         store=runtime.store,
-        questions=runtime.questions,
-        acts=runtime.acts,
+        questions=runtime.queries,
+        acts=runtime.job_admin,
         intake=runtime.intake(),
         clock=SystemClock(),
-        rehearse=runtime.rehearse,
+        rehearse=runtime.dry_run,
         withdraw=runtime.withdraw,
         read=lambda job, body, correction: reading(runtime.settings.sources, job, body, correction),
     )

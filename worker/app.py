@@ -14,12 +14,12 @@ from celery.signals import setup_logging, task_prerun, worker_ready, worker_shut
 from kombu import Queue
 
 from worker import log
-from worker.background import Pulse
-from worker.celery_patches import mend
+from worker.background import WorkerHeartbeat
+from worker.celery_patches import apply_patches
 from worker.config import Settings
 from worker.errors import InvalidSettings
 from worker.redis.client import AMQP, broker
-from worker.wiring import numbers_of, settings_of
+from worker.wiring import load_settings, metrics_of
 
 QUEUES = ("relations.intake", "relations.flush", "relations.ops")
 SWEEP = 2.0  # seconds between sweeps
@@ -73,7 +73,7 @@ def _transport(url: str, longest: float) -> dict[str, Any]:
 def _settings() -> Settings:
     """The settings; without them there is nothing to start, and one message says all that is wrong."""
     try:
-        return settings_of(os.environ, Path.cwd())
+        return load_settings(os.environ, Path.cwd())
     except InvalidSettings as error:
         sys.stderr.write("\n".join(["The settings cannot be used:", *(f"  {fault}" for fault in error.faults), ""]))
         sys.exit(2)
@@ -81,8 +81,8 @@ def _settings() -> Settings:
 
 settings = _settings()
 app = Celery("relations", include=["worker.tasks"])
-app.Task.Request, app.Task.Strategy = "worker.celery_patches:Message", "worker.celery_patches:strategy"
-mend()
+app.Task.Request, app.Task.Strategy = "worker.celery_patches:TaskMessage", "worker.celery_patches:strategy"
+apply_patches()
 configure(app, settings)
 
 
@@ -98,7 +98,7 @@ def _begin(task_id: str, **_: object) -> None:
     log.begin(task=task_id)
 
 
-pulse = Pulse(partial(numbers_of, settings))
+pulse = WorkerHeartbeat(partial(metrics_of, settings))
 
 
 @worker_ready.connect

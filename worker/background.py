@@ -12,7 +12,7 @@ from queue import Full, Queue
 
 from worker import log
 from worker.errors import LeaseLost, Unavailable
-from worker.ports import Events, Lease, Numbers, Worker
+from worker.ports import EventSink, Lease, Metrics, WorkerInfo
 
 RENEWAL = 3.0  # seconds between renewals of a lease that lives for ten
 UNSENT = 10_000  # flush messages that wait for a broker; there is one per account at most, and the sweep finds what is dropped
@@ -45,14 +45,14 @@ def heartbeat(lease: Lease) -> Iterator[None]:
         thread.join()
 
 
-class Sender:
+class MessageSender:
     """Sends flush messages from a thread of its own, so that a slow or dead broker keeps nobody waiting.
 
     What fails or does not fit is said and forgotten: a message is a hint, and the sweep finds the change.
     """
 
-    def __init__(self, send: Send, *, say: Events = log.say, most: int = UNSENT) -> None:
-        self._send, self._say = send, say
+    def __init__(self, send: Send, *, emit: EventSink = log.emit, most: int = UNSENT) -> None:
+        self._send, self._emit = send, emit
         self._waiting: Queue[tuple[str, float]] = Queue(most)
         self._begun = threading.Lock()
 
@@ -81,13 +81,13 @@ class Sender:
             self._waiting.task_done()
 
     def _failed(self, account: str, error: Exception) -> None:
-        self._say("wake.failed", account=account, error=type(error).__name__)
+        self._emit("wake.failed", account=account, error=type(error).__name__)
 
 
-class Pulse:
+class WorkerHeartbeat:
     """Tells from a thread of its own that a worker is alive, until it ends; one that is killed is noticed by its silence."""
 
-    def __init__(self, numbers: Callable[[], Numbers], *, every: float = BEAT) -> None:
+    def __init__(self, numbers: Callable[[], Metrics], *, every: float = BEAT) -> None:
         self._numbers, self._every = numbers, every
         self._done, self._thread = threading.Event(), threading.Thread()
 
@@ -100,10 +100,12 @@ class Pulse:
             while not self._done.is_set():
                 now = time.time_ns() // 1000
                 with suppress(Unavailable):
-                    numbers.beat(Worker(name=name, hostname=host, pid=pid, concurrency=concurrency, version=release, at=now))
+                    numbers.record_heartbeat(
+                        WorkerInfo(name=name, hostname=host, pid=pid, concurrency=concurrency, version=release, at=now)
+                    )
                 self._done.wait(self._every)
             with suppress(Unavailable):
-                numbers.leave(name)
+                numbers.remove_worker(name)
 
         self._thread = threading.Thread(target=beat, name="pulse", daemon=True)
         self._thread.start()

@@ -36,7 +36,7 @@ def strategy(task: Any, app: Celery, consumer: Any, **more: Any) -> Callable[...
     return careful
 
 
-class Message(Request):
+class TaskMessage(Request):
     """A task's message; one whose headers make no sense is refused like any other that is none."""
 
     def __init__(self, message: Any, **more: Any) -> None:
@@ -170,6 +170,6 @@ class SentinelPost(Posting, SentinelChannel):
     connection_class = Managed
 
 
-def mend() -> None:
+def apply_patches() -> None:
     """Let every connection of this process be made so."""
     Transport.Channel, SentinelTransport.Channel = Post, SentinelPost

@@ -19,7 +19,7 @@ class SystemClock:
         time.sleep(seconds)
 
 
-class Names:
+class IdGenerator:
     """Fresh names of 18 characters that sort by time: nine of milliseconds, nine of chance (45 bits each).
 
     Given the milliseconds and the source of bytes, so that a test may hold both.
@@ -38,7 +38,7 @@ class Names:
         return self._prefix + pairs + ALPHABET[chance >> 40 & 31]
 
 
-def moment_of(name: str) -> int:
+def time_of_id(name: str) -> int:
     """When a name was given (µs since the epoch), by its beginning."""
     milliseconds = 0
     for letter in name[:9]:

@@ -14,7 +14,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 from worker.config.secret import STARS, hide, redact
 
-__all__ = ["begin", "bound", "configure", "get", "hide", "level", "redacted", "say"]
+__all__ = ["begin", "bound", "configure", "get", "hide", "level", "emit", "redacted"]
 
 SENSITIVE: Final = ("token", "secret", "hmac", "authorization", "password")
 CHATTY: Final = ("httpx", "httpcore", "celery.worker.strategy", "celery.app.trace", "celery.beat")
@@ -116,7 +116,7 @@ def level(event: str) -> Literal["info", "warning", "error"]:
     return "error" if event in URGENT else "warning" if event in LOUD else "info"
 
 
-def say(event: str, /, **fields: object) -> None:
+def emit(event: str, /, **fields: object) -> None:
     """A log event of the system, as loud as it is urgent."""
     getattr(get("relations"), level(event))(event, **fields)
 

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from worker.app import app
 from worker.contract import Change, correlation_of, from_message
 from worker.errors import Fault, InvalidChange, NotFound, Unavailable
-from worker.ports import SOON, Receipt, Unreadable
-from worker.usecases.intake import Intake, rerun
+from worker.ports import SOON, Receipt, UnreadableMessage
+from worker.usecases.intake import Intake, run_replay
 from worker.wiring import Runtime, runtime
 
 LOSSES = 20  # times a message of changes whose worker died is tried again: often enough for a bad day, never an endless loop
@@ -48,14 +48,14 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
 @app.task(name="relations.flush", acks_late=True)
 def flush(account: str) -> None:
     """Work one batch of the account; then queue behind the others for the next. Without a broker to queue at, go on with it."""
-    while (again := here().flush(account).again) is not None and again <= SOON and not _queued(account, again):
+    while (again := here().flush(account).next_in) is not None and again <= SOON and not _queued(account, again):
         time.sleep(again)
 
 
 @app.task(name="relations.sweep", acks_late=False)
 def sweep() -> None:
     """Repair lost wake-ups, and replays whose message or worker was lost."""
-    for each in here().stalled():
+    for each in here().stalled_replays():
         replay.apply_async((each,))
     here().sweep()
 
@@ -64,9 +64,9 @@ def sweep() -> None:
 def replay(self: Any, /, replay_id: str) -> None:
     """Work a replay to its end; delivered twice, it goes on where it stood."""
     try:
-        rerun(here().intake(), here().acts, replay_id)
+        run_replay(here().intake(), here().job_admin, replay_id)
     except NotFound as error:  # its account has left the settings
-        here().say("replay.refused", account=replay_id.rpartition("-")[0], replay=replay_id, job="", faults=[str(error)])
+        here().emit("replay.refused", account=replay_id.rpartition("-")[0], replay=replay_id, job="", faults=[str(error)])
     except Unavailable as error:
         _wait(self, error)
 
@@ -89,7 +89,7 @@ def _queued(account: str, seconds: float) -> bool:
     try:
         wake(account, seconds)
     except Exception as error:  # whatever the broker's client raises
-        here().say("wake.failed", account=account, error=type(error).__name__)
+        here().emit("wake.failed", account=account, error=type(error).__name__)
         return False
     return True
 
@@ -127,7 +127,7 @@ def _read(message: object, event_id: str, said: str) -> Change | tuple[Fault, ..
         return error.faults
 
 
-def _unreadable(message: object, faults: Sequence[Fault], event_id: str) -> Unreadable:
+def _unreadable(message: object, faults: Sequence[Fault], event_id: str) -> UnreadableMessage:
     """The message as it is kept, under its own names where they are fit for it."""
     said = message if isinstance(message, Mapping) else {}
     account, source, event = (_label(said.get(name)) for name in ("account", "source", "event_id"))
@@ -135,7 +135,7 @@ def _unreadable(message: object, faults: Sequence[Fault], event_id: str) -> Unre
         body = json.dumps(message, default=str).encode()
     except (ValueError, RecursionError):
         body = b""
-    return Unreadable(account, source or SOURCE, event or event_id, tuple(map(str, faults)), body)
+    return UnreadableMessage(account, source or SOURCE, event or event_id, tuple(map(str, faults)), body)
 
 
 def _label(value: object) -> str:

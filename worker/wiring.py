@@ -13,26 +13,26 @@ from functools import cache
 from pathlib import Path
 
 from worker import log
-from worker.background import Sender, heartbeat
-from worker.clock import Names, SystemClock
+from worker.background import MessageSender, heartbeat
+from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Settings, fingerprint, load
 from worker.contract import TYPES, Order, Override, Relation, order_of, resolve
 from worker.errors import Fault, InvalidSettings, RelationsError, StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.onoffice.client import Client as ApiClient
-from worker.planner.dry_run import Rehearsed, rehearse
+from worker.planner.dry_run import DryRun, dry_run
 from worker.planner.plan import Limits
-from worker.planner.retry_policy import Patience
-from worker.ports import UNROUTED, Api, Events, Record, Taken, Writes
+from worker.planner.retry_policy import RetryPolicy
+from worker.ports import UNROUTED, Api, ClaimedJob, EventSink, RelationRecord, Writes
 from worker.redis.client import Client, broker, connect
-from worker.store.job_admin import RedisActs
-from worker.store.metrics import RedisNumbers
-from worker.store.queries import RedisQuestions
-from worker.store.redis_store import Keep, RedisStore
-from worker.usecases.batch import Batch, wishes_of
+from worker.store.job_admin import RedisJobAdmin
+from worker.store.metrics import RedisMetrics
+from worker.store.queries import RedisQueries
+from worker.store.redis_store import RedisStore, Retention
+from worker.usecases.batch import Batch, intents_by_relation
 from worker.usecases.flush import flush
-from worker.usecases.flush_context import Flushed, Lane, Tools
-from worker.usecases.intake import Door, Intake
+from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
+from worker.usecases.intake import Intake, IntakePolicy
 
 TIDIED = 5  # parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day
 SWEPT = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
@@ -50,11 +50,11 @@ class Runtime:
         self.settings, self.wake, self.pid = settings, wake, os.getpid()
         self.client = client or connect(settings.redis_url)
         self.store = RedisStore(self.client, settings.prefix, keep=self._keep)
-        self.questions = RedisQuestions(self.client, settings.prefix)
-        self.acts = RedisActs(self.client, settings.prefix, keep=self._keep)
+        self.queries = RedisQueries(self.client, settings.prefix)
+        self.job_admin = RedisJobAdmin(self.client, settings.prefix, keep=self._keep)
         self.limiter = RedisLimiter(self.client, settings.prefix)
-        self.numbers = RedisNumbers(self.client, settings.prefix)
-        self.say: Events = log.say
+        self.metrics = RedisMetrics(self.client, settings.prefix)
+        self.emit: EventSink = log.emit
         self.overrides = _overrides(settings)
         self._apis: dict[str, tuple[str, Api]] = {}
         self._stamp = _stamp(settings)
@@ -62,39 +62,39 @@ class Runtime:
 
     def intake(self) -> Intake:
         """The front door."""
-        return Intake(store=self.store, doors=self.door, name=_names(), wake=self.wake, say=self.say)
+        return Intake(store=self.store, policy_of=self.intake_policy, new_id=_names(), wake=self.wake, emit=self.emit)
 
-    def flush(self, account: str) -> Flushed:
+    def flush(self, account: str) -> FlushResult:
         """Work one batch of an account."""
         self.refresh()
         chosen = self.settings.account(account)
-        tools = Tools(
+        tools = FlushDeps(
             store=self.store,
             limiter=self.limiter,
             api=self.api(chosen),
             clock=SystemClock(),
-            keep=heartbeat,
-            name=_names(),
+            keep_lease=heartbeat,
+            new_id=_names(),
             draw=random.random,
-            say=self.say,
+            emit=self.emit,
         )
-        flushed = flush(self.lane(chosen), tools)
-        if flushed.tally:
-            self.numbers.add(account, flushed.tally)
+        flushed = flush(self.flush_policy(chosen), tools)
+        if flushed.counters:
+            self.metrics.add(account, flushed.counters)
         return flushed
 
-    def rehearse(self, account: str, jobs: Sequence[Taken], known: Mapping[Relation, Record]) -> Rehearsed:
+    def dry_run(self, account: str, jobs: Sequence[ClaimedJob], known: Mapping[Relation, RelationRecord]) -> DryRun:
         """What flushes of these jobs would send, if the API took all of it."""
-        lane, told = self.lane(self.settings.account(account)), Rehearsed()
+        lane, told = self.flush_policy(self.settings.account(account)), DryRun()
         for start in range(0, len(jobs), lane.max_batch):
-            wishes = wishes_of(jobs[start : start + lane.max_batch])
-            told += rehearse(wishes, known, limits=lane.limits, order=lane.order, upsert=lane.patience.upsert)
+            intents = intents_by_relation(jobs[start : start + lane.max_batch])
+            told += dry_run(intents, known, limits=lane.limits, order=lane.order, upsert=lane.retry.upsert)
         return told
 
-    def withdraw(self, account: str, relations: Sequence[Relation], records: Mapping[Relation, Record], *, by: str) -> Writes:
+    def withdraw(self, account: str, relations: Sequence[Relation], records: Mapping[Relation, RelationRecord], *, by: str) -> Writes:
         """What ends these open relations; of the others among the records it forgets which star they were split from."""
-        lane = self.lane(self.settings.account(account))
-        batch = Batch(upsert=lane.patience.upsert, order=lane.order)
+        lane = self.flush_policy(self.settings.account(account))
+        batch = Batch(upsert=lane.retry.upsert, order=lane.order)
         batch.reopen(records.keys() - set(relations), records)
         return batch.writes(batch.withdraw(relations, records, by=by))
 
@@ -103,20 +103,20 @@ class Runtime:
         self.refresh()
         known = list(self.settings.accounts)  # not the registry's: in a cluster it may be away while accounts are not
         asked = random.sample(known, min(len(known), SWEPT))
-        due = self.store.due(asked, credentials={account: self._held(account) for account in asked})
+        due = self.store.due_accounts(asked, credentials={account: self._held(account) for account in asked})
         for account in due:
             self.wake(account, 0.0)
-        self.numbers.sweep(len(due), at=time.time_ns() // 1000)
+        self.metrics.record_sweep(len(due), at=time.time_ns() // 1000)
         self._tidy(self.store.accounts())
         return len(due)
 
-    def stalled(self) -> list[str]:
+    def stalled_replays(self) -> list[str]:
         """Replays that a worker is to be handed again, of a few accounts per sweep; if one cannot be asked, the rest wait for the next."""
         lanes, found = [*self.settings.accounts, UNROUTED], list[str]()
         with suppress(StoreUnavailable):
             for lane in random.sample(lanes, min(len(lanes), LOOKED)):
-                for each in self.acts.stalled(lane, STALLED):
-                    self.acts.handed(each)
+                for each in self.job_admin.stalled_replays(lane, STALLED):
+                    self.job_admin.touch_replay(each)
                     found.append(each)
         return found
 
@@ -132,9 +132,9 @@ class Runtime:
         for account in random.choices(accounts, k=TIDIED) if accounts else ():
             self._tidied[account] = self.store.tidy(account, self._tidied.get(account, 0))
 
-    def lane(self, account: Account) -> Lane:
+    def flush_policy(self, account: Account) -> FlushPolicy:
         """An account's policies as a flush needs them."""
-        return Lane(
+        return FlushPolicy(
             account=account.name,
             limits=Limits(max_ids=account.max_ids, max_actions=account.max_actions),
             rate=account.rate,
@@ -142,17 +142,17 @@ class Runtime:
             window=account.window,
             max_batch=account.max_batch,
             doubt=account.doubt,
-            patience=Patience(account.max_attempts, account.give_up_after, account.backoff, account.on_modify_absent == "create"),
+            retry=RetryPolicy(account.max_attempts, account.give_up_after, account.backoff, account.on_modify_absent == "create"),
             order=self.order,
             fingerprint=self.fingerprint(account),
             observe=account.mode == "observe",
-            brake=account.max_deletes_per_hour,
+            max_deletes_per_hour=account.max_deletes_per_hour,
         )
 
-    def door(self, name: str) -> Door:
+    def intake_policy(self, name: str) -> IntakePolicy:
         """What an account accepts."""
         account = self.settings.account(name)
-        return Door(
+        return IntakePolicy(
             account=name,
             window=account.window,
             max_backlog=account.max_backlog,
@@ -195,28 +195,28 @@ class Runtime:
         self._stamp = stamp
         try:
             where = self.settings.file.resolve()
-            settings = settings_of({**os.environ, "RELATIONS_CONFIG": str(where)}, where.parent)
+            settings = load_settings({**os.environ, "RELATIONS_CONFIG": str(where)}, where.parent)
             if self.settings.accounts and not settings.accounts:  # most likely it is being written
                 raise InvalidSettings([Fault("accounts", "there is none any more; to do without any, restart")])
             self.overrides = _overrides(settings)
             self.settings = settings
-            self.say("settings.reloaded", file=str(settings.file))
+            self.emit("settings.reloaded", file=str(settings.file))
         except InvalidSettings as error:
-            self.say("settings.rejected", file=str(self.settings.file), faults=[str(fault) for fault in error.faults])
+            self.emit("settings.rejected", file=str(self.settings.file), faults=[str(fault) for fault in error.faults])
 
-    def _keep(self, name: str) -> Keep:
+    def _keep(self, name: str) -> Retention:
         account = self.settings.accounts.get(name)
         if account is None:
-            return Keep()
-        return Keep(account.retention_days * DAY, account.failed_retention_days * DAY, account.remember_days * DAY)
+            return Retention()
+        return Retention(account.retention_days * DAY, account.failed_retention_days * DAY, account.remember_days * DAY)
 
 
-def numbers_of(settings: Settings) -> RedisNumbers:
+def metrics_of(settings: Settings) -> RedisMetrics:
     """The numbers alone, over a connection of their own."""
-    return RedisNumbers(connect(settings.redis_url), settings.prefix)
+    return RedisMetrics(connect(settings.redis_url), settings.prefix)
 
 
-def settings_of(environ: Mapping[str, str], folder: Path) -> Settings:
+def load_settings(environ: Mapping[str, str], folder: Path) -> Settings:
     """The settings, with the names that only other rooms understand checked too."""
     settings = load(environ, folder)
     faults = []
@@ -230,7 +230,7 @@ def settings_of(environ: Mapping[str, str], folder: Path) -> Settings:
     return settings
 
 
-def broker_of(settings: Settings) -> tuple[str, dict[str, str]]:
+def celery_broker(settings: Settings) -> tuple[str, dict[str, str]]:
     """The broker in Celery's words: its URL, and the options of its transport."""
     return broker(settings.broker_url)
 
@@ -243,7 +243,7 @@ def runtime(wake: Wake) -> Runtime:
     pid = os.getpid()
     if pid not in _current:
         _current.clear()
-        _current[pid] = Runtime(settings_of(os.environ, Path.cwd()), wake=Sender(wake))
+        _current[pid] = Runtime(load_settings(os.environ, Path.cwd()), wake=MessageSender(wake))
     return _current[pid]
 
 
@@ -264,9 +264,9 @@ def _stamp(settings: Settings) -> tuple[int, int] | None:
 
 
 @cache
-def _names_of(_pid: int) -> Names:
-    return Names(lambda: time.time_ns() // 1_000_000, os.urandom)
+def _names_of(_pid: int) -> IdGenerator:
+    return IdGenerator(lambda: time.time_ns() // 1_000_000, os.urandom)
 
 
-def _names() -> Names:
+def _names() -> IdGenerator:
     return _names_of(os.getpid())

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     chosen = parser.parse_args(argv)
     console = Console(highlight=False, stderr=chosen.json, width=None if sys.stdout.isatty() else WIDE)
-    facts = measure(quick=chosen.quick, say=console.print)
+    facts = measure(quick=chosen.quick, echo=console.print)
     if chosen.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(facts)).decode() + "\n")
     else:
@@ -46,18 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(*, quick: bool, echo: Callable[[str], None]) -> dict[str, Any]:
     """Everything, in one run on one machine."""
     seconds, changes, tasks = (1.5, 20_000, 1500) if quick else (5.0, 100_000, 5000)
     with tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory:
-        accepted = _accepting(Path(directory, "accept"), seconds, say)
-        worked = _working(Path(directory, "work"), changes, tasks, concurrencies=(2, 4) if quick else (1, 2, 4, 8), say=say)
+        accepted = _accepting(Path(directory, "accept"), seconds, echo)
+        worked = _working(Path(directory, "work"), changes, tasks, concurrencies=(2, 4) if quick else (1, 2, 4, 8), echo=echo)
     return {"quick": quick, "machine": report.machine(), "accept": accepted, **worked}
 
 
-def _accepting(directory: Path, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+def _accepting(directory: Path, seconds: float, echo: Callable[[str], None]) -> dict[str, Any]:
     """Changes per second accepted, nobody working on them meanwhile."""
-    say("accepting …")
+    echo("accepting …")
     served = find_spec(HTTP) is not None
     with running(directory, _shape(*(["api"] if served else []))) as stack:
         rates = accept.direct(stack.runtime(wakes=False), "one", seconds=seconds)
@@ -66,18 +66,18 @@ def _accepting(directory: Path, seconds: float, say: Callable[[str], None]) -> d
 
 
 def _working(
-    directory: Path, changes: int, tasks: int, *, concurrencies: Sequence[int], say: Callable[[str], None]
+    directory: Path, changes: int, tasks: int, *, concurrencies: Sequence[int], echo: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
     """Changes per second end to end, ours by shape of load and the peer's by concurrency."""
     with running(directory, _shape("worker")) as stack:
         runtime, ours = stack.runtime(), {}
         for account, (name, load) in zip(stack.credentials, LOADS.items(), strict=False):
-            say(f"end to end: {name} …")
+            echo(f"end to end: {name} …")
             ours[name] = through(stack, runtime, load(changes, account=account)).document()
         stack.processes["worker"].stop()
         measured = {}
         for concurrency in concurrencies:
-            say(f"the peer, {concurrency} processes …")
+            echo(f"the peer, {concurrency} processes …")
             measured[str(concurrency)] = peer(stack, links(tasks, account="one", seed=concurrency), concurrency=concurrency).document()
     return {"end_to_end": ours, "peer": measured}
 

@@ -28,28 +28,28 @@ TURNS: Final = 3  # of each, by turns, so that a noisy moment hits all; the medi
 SHAPE: Final = Shape(accounts=("one",), defaults={"window": 60.0}, parts=("api",))
 
 
-class Pace(NamedTuple):
+class Throughput(NamedTuple):
     """Requests answered per second, and how long 99 of 100 took at most, in seconds."""
 
     rate: float
     p99: float
 
 
-def measure(directory: Path, *, seconds: float) -> dict[str, Pace]:
+def measure(directory: Path, *, seconds: float) -> dict[str, Throughput]:
     """Ours, FastAPI and the bare application, of one run."""
     with running(directory, SHAPE) as stack, _rival(stack, "fastapi") as fastapi, _rival(stack, "bare") as bare:
         places = {"intake": stack.url, "fastapi": fastapi.command[-1], "bare": bare.command[-1]}
         urls = {name: place if "://" in place else f"http://127.0.0.1:{place}" for name, place in places.items()}
         requests = [_request(message) for message in map(to_message, links(2000, account="one", seed=7))]
         turns = [{name: asyncio.run(storm(url, requests, seconds)) for name, url in urls.items()} for _ in range(TURNS)]
-    return {name: Pace(*(median(column) for column in zip(*(turn[name] for turn in turns), strict=True))) for name in urls}
+    return {name: Throughput(*(median(column) for column in zip(*(turn[name] for turn in turns), strict=True))) for name in urls}
 
 
-async def storm(url: str, requests: Sequence[bytes], seconds: float) -> Pace:
+async def storm(url: str, requests: Sequence[bytes], seconds: float) -> Throughput:
     """The requests from many connections at once, each waiting for its answer before it asks again."""
     started, spent = time.perf_counter(), list[float]()
     await asyncio.gather(*(_connection(url, requests[at::CONNECTIONS], started + seconds, spent) for at in range(CONNECTIONS)))
-    return Pace(len(spent) / (time.perf_counter() - started), sorted(spent)[len(spent) * 99 // 100])
+    return Throughput(len(spent) / (time.perf_counter() - started), sorted(spent)[len(spent) * 99 // 100])
 
 
 async def _connection(url: str, requests: Sequence[bytes], until: float, spent: list[float]) -> None:

@@ -19,14 +19,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.dev.redis_server import run_server
-from worker.clock import Names
+from worker.clock import IdGenerator
 from worker.contract import Change, Relation
 from worker.planner.actions import Action, Request
-from worker.planner.apply_reply import Settled
+from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
-from worker.ports import Filter, Lease, RequestRecord, Submission, Writes
+from worker.ports import JobFilter, Lease, RequestRecord, Submission, Writes
 from worker.redis.client import connect
-from worker.store.queries import RedisQuestions
+from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
 
 ACCOUNT: Final = "acme"
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, stderr=chosen.json)
     with tempfile.TemporaryDirectory(prefix="relations-bench-") as directory, run_server(Path(directory)) as server:
         client = connect(server.url)
-        facts = measure(client, chosen.jobs, say=console.print)
+        facts = measure(client, chosen.jobs, echo=console.print)
     if chosen.json:
         sys.stdout.write(msgspec.json.encode(facts).decode() + "\n")
     else:
@@ -55,13 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(any(each["median"] > AIM for each in facts["questions"].values()))
 
 
-def measure(client: Any, jobs: int, *, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(client: Any, jobs: int, *, echo: Callable[[str], None]) -> dict[str, Any]:
     """Milliseconds per question, and what the jobs cost in memory."""
     times = Month(jobs)
-    store, ask = RedisStore(client, "bench", now=times.now), RedisQuestions(client, "bench")
+    store, ask = RedisStore(client, "bench", now=times.now), RedisQueries(client, "bench")
     before, started = _memory(client), time.monotonic()
-    ids = fill(store, jobs, times, say=say)
-    say(f"{jobs:,} jobs in {time.monotonic() - started:,.0f} s")
+    ids = fill(store, jobs, times, echo=echo)
+    echo(f"{jobs:,} jobs in {time.monotonic() - started:,.0f} s")
     questions = {name: _timed(question) for name, question in _questions(store, ask, ids).items()}
     return {"jobs": jobs, "bytes_per_job": (_memory(client) - before) / jobs, "questions": questions}
 
@@ -81,9 +81,9 @@ class Month:
         self._now += self._step
 
 
-def fill(store: RedisStore, jobs: int, times: Month, *, say: Callable[[str], None]) -> list[str]:
+def fill(store: RedisStore, jobs: int, times: Month, *, echo: Callable[[str], None]) -> list[str]:
     """The ids of some of the jobs, evenly spread; one job in twenty failed, the last thousand are still open or queued."""
-    dice, names, kept = random.Random(1), Names(lambda: times.now() // 1000, random.Random(2).randbytes), list[str]()
+    dice, names, kept = random.Random(1), IdGenerator(lambda: times.now() // 1000, random.Random(2).randbytes), list[str]()
     for start in range(0, jobs, CHUNK):
         submissions = [_submission(names(), dice) for _ in range(min(CHUNK, jobs - start))]
         store.accept(ACCOUNT, submissions, max_backlog=2 * jobs, oldest=86_400.0)
@@ -92,7 +92,7 @@ def fill(store: RedisStore, jobs: int, times: Month, *, say: Callable[[str], Non
             _work_off(store, dice, names())
         times.go_on()
         if not (start // CHUNK + 1) % 100:
-            say(f"  {start + CHUNK:,} …")
+            echo(f"  {start + CHUNK:,} …")
     return kept
 
 
@@ -115,12 +115,12 @@ def _work_off(store: RedisStore, dice: random.Random, name: str) -> None:
     lease = store.lease(ACCOUNT, name)
     assert lease is not None  # noqa: S101 nobody else is here
     work = lease.read(max_jobs=CHUNK, max_relations=CHUNK)
-    lease.take(work.jobs, work.begun, Writes())
+    lease.claim(work.jobs, work.begun, Writes())
     _settle(lease, name, [_outcome(job.job, job.relations[0], dice) for job in work.jobs])
     lease.release()
 
 
-def _settle(lease: Lease, name: str, settled: list[Settled]) -> None:
+def _settle(lease: Lease, name: str, settled: list[RelationOutcome]) -> None:
     request = Request(
         tuple(Action("create", entry.relation.type, (entry.relation.parent,), (entry.relation.child,)) for entry in settled[:50])
     )
@@ -128,43 +128,43 @@ def _settle(lease: Lease, name: str, settled: list[Settled]) -> None:
     assert isinstance(signed, int)  # noqa: S101 it is not paused
     answers = tuple(("ok", 0, "OK") for _ in request.actions)
     record = RequestRecord(id=name, at=signed, status=200, seconds=0.1, message="OK", actions=request.actions, answers=answers)
-    lease.settle(name, Writes(settled=settled, request=record))
+    lease.settle(name, Writes(outcomes=settled, request=record))
 
 
-def _outcome(job: str, relation: Relation, dice: random.Random) -> Settled:
+def _outcome(job: str, relation: Relation, dice: random.Random) -> RelationOutcome:
     if dice.random() < 0.05:
-        return Settled(job, relation, "failed", "", dice.choice(REFUSALS))
-    return Settled(job, relation, "applied")
+        return RelationOutcome(job, relation, "failed", "", dice.choice(REFUSALS))
+    return RelationOutcome(job, relation, "applied")
 
 
-def _questions(store: RedisStore, ask: RedisQuestions, ids: Sequence[str]) -> dict[str, Callable[[], object]]:
+def _questions(store: RedisStore, ask: RedisQueries, ids: Sequence[str]) -> dict[str, Callable[[], object]]:
     dice = random.Random(3)
-    some = [job for job in (store.job(dice.choice(ids)) for _ in range(ASKED)) if job]
+    some = [job for job in (store.get_job(dice.choice(ids)) for _ in range(ASKED)) if job]
     pick = iter(some * 20)
     relation = Relation(some[0].type, some[0].parents[0], some[0].children[0])
 
     def find(**wanted: Any) -> Callable[[], object]:
-        return lambda: ask.find(ACCOUNT, Filter(**wanted))
+        return lambda: ask.find_jobs(ACCOUNT, JobFilter(**wanted))
 
     return {
-        "one job": lambda: store.job(next(pick).id),
+        "one job": lambda: store.get_job(next(pick).id),
         "the newest": find(),
         "by state failed": find(state="failed"),
         "by state queued": find(state="queued"),
         "by state verifying (there is none)": find(state="verifying"),
         "by type": find(type=TYPES[0]),
-        "by parent": lambda: ask.find(ACCOUNT, Filter(parent=next(pick).parents[0])),
-        "by child (one among all)": lambda: ask.find(ACCOUNT, Filter(child=next(pick).children[0])),
+        "by parent": lambda: ask.find_jobs(ACCOUNT, JobFilter(parent=next(pick).parents[0])),
+        "by child (one among all)": lambda: ask.find_jobs(ACCOUNT, JobFilter(child=next(pick).children[0])),
         "by error": find(error="160"),
         "by error and type": find(error="rights", type=TYPES[1]),
         "by source": find(source="portal"),
         "by batch": find(batch="import-3"),
-        "by time, somewhere in the middle": lambda: ask.find(ACCOUNT, Filter(until=next(pick).accepted_at)),
-        "errors, grouped": lambda: ask.failures(ACCOUNT),
-        "counts by state": lambda: ask.states(ACCOUNT),
-        "requests": lambda: ask.requests(ACCOUNT),
-        "a relation's jobs": lambda: store.mentions(ACCOUNT, relation),
-        "is my import done": lambda: store.batch(ACCOUNT, "import-3"),
+        "by time, somewhere in the middle": lambda: ask.find_jobs(ACCOUNT, JobFilter(until=next(pick).accepted_at)),
+        "errors, grouped": lambda: ask.failure_groups(ACCOUNT),
+        "counts by state": lambda: ask.count_by_state(ACCOUNT),
+        "requests": lambda: ask.list_requests(ACCOUNT),
+        "a relation's jobs": lambda: store.relation_history(ACCOUNT, relation),
+        "is my import done": lambda: store.batch_counts(ACCOUNT, "import-3"),
     }
 
 

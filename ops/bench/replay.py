@@ -21,7 +21,7 @@ from ops.dev.stack import Shape, Stack, running
 from producers.means import means
 from producers.replay import prepare
 from worker.contract import Change
-from worker.ports import Filter
+from worker.ports import JobFilter
 from worker.wiring import Runtime
 
 ACCOUNT: Final = "one"
@@ -57,7 +57,7 @@ def measure(stack: Stack, jobs: int) -> dict[str, float]:
     _send(runtime, jobs, MISSING)
     _know(stack, None)
     hands, started = means(runtime), time.monotonic()
-    prepared = prepare.prepare(hands, ACCOUNT, Filter(state="failed"), by="bench")
+    prepared = prepare.prepare(hands, ACCOUNT, JobFilter(state="failed"), by="bench")
     shown = time.monotonic()
     prepare.start(hands, prepared.id, by="bench")
     done = prepare.run(hands, prepared.id)

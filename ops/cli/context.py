@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ops.cli import output
-from worker.background import Sender
+from worker.background import MessageSender
 from worker.config import Account, Settings
 from worker.redis.client import available
-from worker.wiring import Runtime, Wake, settings_of
+from worker.wiring import Runtime, Wake, load_settings
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Desk:
+class CommandContext:
     """One command's surroundings; made by click for each run."""
 
     def __init__(self) -> None:
@@ -33,13 +33,13 @@ class Desk:
     @cached_property
     def settings(self) -> Settings:
         """The settings of this environment and working directory."""
-        return settings_of(os.environ, Path.cwd())
+        return load_settings(os.environ, Path.cwd())
 
     @cached_property
     def runtime(self) -> Runtime:
         """The live objects; events that a person should know of are said on stderr."""
-        made = Runtime(self.settings, wake=Sender(self.wake, say=say))
-        made.say = say
+        made = Runtime(self.settings, wake=MessageSender(self.wake, emit=emit))
+        made.emit = emit
         return made
 
     @cached_property
@@ -108,7 +108,7 @@ class Desk:
 TOLD: Final = frozenset({"replay.done"})
 
 
-def say(event: str, /, **fields: object) -> None:
+def emit(event: str, /, **fields: object) -> None:
     """An event of the runtime as a remark on stderr; what a command tells itself is left out."""
     if event in TOLD:
         return
@@ -121,7 +121,7 @@ def with_desk(function: Function) -> Function:
 
     @wraps(function)
     def run(*args: Any, as_json: bool, **options: Any) -> Any:
-        desk = click.get_current_context().ensure_object(Desk)
+        desk = click.get_current_context().ensure_object(CommandContext)
         desk.as_json = as_json
         return function(desk, *args, **options)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ops.cli.context import Desk
+from ops.cli.context import CommandContext
 from worker.config.values import shielded
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable
 
@@ -29,7 +29,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors of ours end it here, all others are bugs and stay loud."""
-        desk = ctx.ensure_object(Desk)
+        desk = ctx.ensure_object(CommandContext)
         try:
             return super().invoke(ctx)
         except RelationsError as error:
@@ -46,7 +46,7 @@ def code_of(error: RelationsError) -> Exit:
     return Exit.NOT_FOUND if isinstance(error, NotFound) else Exit.FAILED
 
 
-def report(error: RelationsError, desk: Desk) -> None:
+def report(error: RelationsError, desk: CommandContext) -> None:
     """Say it on stderr: as sentences, or with `--json` as one object."""
     lines = message(error, desk)
     if desk.as_json:
@@ -55,7 +55,7 @@ def report(error: RelationsError, desk: Desk) -> None:
     click.echo("\n".join(lines), err=True)
 
 
-def message(error: RelationsError, desk: Desk) -> Sequence[str]:
+def message(error: RelationsError, desk: CommandContext) -> Sequence[str]:
     """What happened and what to do, a line per fault."""
     if isinstance(error, InvalidSettings):
         return ["The settings cannot be used:", *(f"  {fault}" for fault in error.faults)]

@@ -8,11 +8,11 @@ from typing import Any, Final, TypeVar, get_args
 import click
 import msgspec
 
-from ops.cli.context import Desk
+from ops.cli.context import CommandContext
 from producers.portals.http import query
 from worker.contract import write_instant
 from worker.errors import Invalid
-from worker.ports import Filter, JobState
+from worker.ports import JobFilter, JobState
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,7 +35,7 @@ def filtered(function: Function) -> Function:
     """Gives a command that has its desk first the argument `wanted`, a Filter, from options that narrow down which jobs are meant."""
 
     @wraps(function)
-    def run(desk: Desk, *args: Any, **options: Any) -> Any:
+    def run(desk: CommandContext, *args: Any, **options: Any) -> Any:
         given = {name: options.pop(name) for name in OPTIONS}
         return function(desk, *args, wanted=_filter(given, desk), **options)
 
@@ -56,18 +56,18 @@ def filtered(function: Function) -> Function:
     return made  # type: ignore[no-any-return]
 
 
-def is_empty(wanted: Filter) -> bool:
+def is_empty(wanted: JobFilter) -> bool:
     """Whether it would let every job through."""
-    return wanted == Filter()
+    return wanted == JobFilter()
 
 
-def words(wanted: Filter) -> str:
+def words(wanted: JobFilter) -> str:
     """The filter as it was asked for, for people and for the audit: `state=failed error=160`."""
     given = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value}
     return " ".join(f"{name}={write_instant(value) if name in ('since', 'until') else value}" for name, value in given.items())
 
 
-def _filter(given: Mapping[str, str | None], desk: Desk) -> Filter:
+def _filter(given: Mapping[str, str | None], desk: CommandContext) -> JobFilter:
     asked = [(OPTIONS[name], _moment(value, desk) if name in ("since", "until") else value) for name, value in given.items() if value]
     try:
         return query.read([("account", "any"), *asked], query.Jobs).filter()
@@ -76,7 +76,7 @@ def _filter(given: Mapping[str, str | None], desk: Desk) -> Filter:
         raise click.UsageError("; ".join(f"{back.get(fault.path, fault.path)}: {fault.message}" for fault in error.faults)) from None
 
 
-def _moment(text: str, desk: Desk) -> str:
+def _moment(text: str, desk: CommandContext) -> str:
     """An instant as the interface takes it; `2h` is two hours ago by the store's clock."""
     ago = AGO.fullmatch(text)
     return write_instant(desk.now() - int(ago[1]) * UNITS[ago[2]] * 1_000_000) if ago else text

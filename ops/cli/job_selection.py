@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 
 import click
 
-from ops.cli.context import Desk
+from ops.cli.context import CommandContext
 from ops.cli.filters import is_empty
 from producers.job_admin.cancel_dismiss import Wanted
 from producers.means import Means, means
 from worker.errors import NotFound
-from worker.ports import UNROUTED, Filter
+from worker.ports import UNROUTED, JobFilter
 
 Function = TypeVar("Function")
 
@@ -21,12 +21,12 @@ def by_option(function: Any) -> Any:
     return click.option("--by", metavar="WHO", default=_who, show_default="your user name", help="Who the audit shall name.")(function)
 
 
-def hands(desk: Desk) -> Means:
+def hands(desk: CommandContext) -> Means:
     """What acts need, of the desk's runtime."""
     return means(desk.runtime)
 
 
-def wanted_of(desk: Desk, names: Sequence[str], wanted: Filter, account: str | None) -> Mapping[str, Wanted]:
+def wanted_of(desk: CommandContext, names: Sequence[str], wanted: JobFilter, account: str | None) -> Mapping[str, Wanted]:
     """Per account the jobs that are meant: those that were named, or those of one account that fit the filter."""
     if bool(names) == (not is_empty(wanted)):
         raise click.UsageError("Name jobs, or say which by --state, --error, --batch and the like; --help lists them.")

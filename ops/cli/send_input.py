@@ -35,7 +35,7 @@ class Sent(NamedTuple):
     duplicate: bool = False
 
 
-class Delivery(NamedTuple):
+class SendResult(NamedTuple):
     """What became of all, in order, and every reason why some were not accepted."""
 
     sent: tuple[Sent, ...]
@@ -83,13 +83,13 @@ def from_lines(text: bytes, account: str, *, name: str = "") -> list[Entry]:
     return entries
 
 
-def deliver(intake: Intake, entries: Sequence[Entry]) -> Delivery:
+def deliver(intake: Intake, entries: Sequence[Entry]) -> SendResult:
     """Hand the entries to the front door, in order and in bounded pieces; an account's part of a piece is accepted as a whole or not."""
     sent, errors = list[Sent](), list[RelationsError]()
     rest = iter(entries)
     while not _away(errors) and (piece := list(islice(rest, AT_ONCE))):
         _deliver(intake, piece, sent, errors)
-    return Delivery(tuple(sent), tuple(errors))
+    return SendResult(tuple(sent), tuple(errors))
 
 
 def _away(errors: Sequence[RelationsError]) -> bool:

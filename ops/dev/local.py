@@ -31,10 +31,10 @@ def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     shape = Shape(api_port=port, simulator_port=simulator_port)
     try:
-        with _place(directory) as place, running(place, shape, say=console.print) as stack:
+        with _place(directory) as place, running(place, shape, echo=console.print) as stack:
             (stack.directory / ENVIRONMENT).write_text(environment(stack), "utf-8")
             console.print(welcome(stack))
-            _stay(stack, say=console.print)
+            _stay(stack, echo=console.print)
     except RelationsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -71,9 +71,9 @@ def environment(stack: Stack) -> str:
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in told.items())
 
 
-def _stay(stack: Stack, *, say: Callable[[str], None]) -> NoReturn:
+def _stay(stack: Stack, *, echo: Callable[[str], None]) -> NoReturn:
     """Until Ctrl-C, or until a part cannot be kept running."""
-    supervisor = Supervisor(stack, say=say)
+    supervisor = Supervisor(stack, echo=echo)
     while True:
         supervisor.tend()
         time.sleep(POLL)

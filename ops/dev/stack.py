@@ -22,7 +22,7 @@ from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import Persist, run_server
 from worker.config import Settings
 from worker.redis.client import broker
-from worker.wiring import Runtime, settings_of
+from worker.wiring import Runtime, load_settings
 
 Part = Literal["worker", "beat", "api"]
 
@@ -116,11 +116,11 @@ class Stack:
         self.processes: dict[str, Process] = {}
         self._ends = ExitStack()
 
-    def start(self, *, say: Callable[[str], None]) -> Self:
+    def start(self, *, echo: Callable[[str], None]) -> Self:
         """Start every part and wait until each answers; StartFailed carries the end of the log of one that does not."""
         try:
-            self._ground(say)
-            self._parts(say)
+            self._ground(echo)
+            self._parts(echo)
         except BaseException:
             self.close()
             raise
@@ -138,7 +138,7 @@ class Stack:
 
     def settings(self) -> Settings:
         """The settings that every part was started with."""
-        return settings_of(self.environ, self.directory)
+        return load_settings(self.environ, self.directory)
 
     def celery(self) -> Celery:
         """A bare Celery app on the broker, as any producer has one: it knows the names of our tasks and no code of ours."""
@@ -156,7 +156,7 @@ class Stack:
                 app.send_task("relations.flush", [account], countdown=seconds or None, queue="relations.flush")
 
         made = Runtime(self.settings(), wake=wake)
-        made.say = lambda _event, /, **_: None  # what happens here is told by whoever asked for it
+        made.emit = lambda _event, /, **_: None  # what happens here is told by whoever asked for it
         return made
 
     def simulate(self, route: str, document: Mapping[str, Any] | None = None, **query: str) -> Any:
@@ -189,14 +189,14 @@ class Stack:
 
     # --- the ground everything stands on
 
-    def _ground(self, say: Callable[[str], None]) -> None:
+    def _ground(self, echo: Callable[[str], None]) -> None:
         self.http = self._ends.enter_context(httpx.Client(timeout=10.0, trust_env=False))
         self.directory.mkdir(parents=True, exist_ok=True)
         place, url = self.directory / "redis", self.shape.store or None
         self.server = self._ends.enter_context(run_server(place, url=url, persist=self.shape.persist))
         self.redis_url = self.server.url
         self.broker_url = self.shape.broker or self.redis_url
-        say(f"Redis server       {self.redis_url}")
+        echo(f"Redis server       {self.redis_url}")
         port = self.shape.simulator_port or free_port()
         self.simulator = f"http://127.0.0.1:{port}"
         self.environ = self._environ()
@@ -206,7 +206,7 @@ class Stack:
         self._await("simulator", lambda: self._answers(f"{self.simulator}/_sim/stats"))
         for each in self.credentials.values():
             self.simulate("seed", {"token": each.token, "secret": each.secret})
-        say(f"onOffice simulator {self.simulator}")
+        echo(f"onOffice simulator {self.simulator}")
 
     def _environ(self) -> dict[str, str]:
         """Every setting there is, so that none of the caller's own slips in."""
@@ -225,7 +225,7 @@ class Stack:
 
     # --- the parts
 
-    def _parts(self, say: Callable[[str], None]) -> None:
+    def _parts(self, echo: Callable[[str], None]) -> None:
         self.settings()  # what is wrong with them is said once, and here
         port = self.shape.api_port or free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -240,7 +240,7 @@ class Stack:
         }
         for name in self.shape.parts:
             self._await(name, probes[name])
-            say(lines[name])
+            echo(lines[name])
 
     def _commands(self, port: int) -> dict[str, list[str]]:
         """What to run, by name; the workers beside the first are `worker-2` and so on."""
@@ -276,9 +276,9 @@ class Stack:
 
 
 @contextmanager
-def running(directory: Path, shape: Shape | None = None, *, say: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
+def running(directory: Path, shape: Shape | None = None, *, echo: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
     """The system, up and answering, in `directory`; everything has ended when the block has."""
-    with Stack(directory, shape or Shape()).start(say=say) as stack:
+    with Stack(directory, shape or Shape()).start(echo=echo) as stack:
         yield stack
 
 

@@ -54,8 +54,8 @@ class Care:
 class Supervisor:
     """Looks after the parts whenever `tend` is called; `ends` counts what ended by itself, by part."""
 
-    def __init__(self, parts: Parts, *, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self.parts, self.say, self.clock = parts, say, clock
+    def __init__(self, parts: Parts, *, echo: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self.parts, self.echo, self.clock = parts, echo, clock
         self.ends: dict[str, int] = {}
         self._born = clock()
         self._cared: dict[str, Care] = {}
@@ -71,7 +71,7 @@ class Supervisor:
             self.ends[name] = self.ends.get(name, 0) + 1
             if name == "simulator" or care.ends >= ENOUGH:
                 raise GivenUp(f"{name} ended; the end of {self.parts.log(name)}:\n{tail(self.parts.log(name))}")
-            self.say(f"{name} ended, the last line of its log: {tail(self.parts.log(name), 1)[:LINE]}; starting it again in {delay:g} s")
+            self.echo(f"{name} ended, the last line of its log: {tail(self.parts.log(name), 1)[:LINE]}; starting it again in {delay:g} s")
         elif now >= care.due:
             self.parts.replace(name)
             care.since, care.due = now, None

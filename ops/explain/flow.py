@@ -12,10 +12,10 @@ from ops.explain.words import count, ids, info_text, listed
 from worker.contract import TYPES, Change, Order, Relation, order_of
 from worker.planner import dry_run as planner
 from worker.planner.actions import Action
-from worker.planner.dry_run import Orders, Rehearsed
-from worker.planner.fold import Lost, Version, Wish
+from worker.planner.dry_run import DryRun, Orders
+from worker.planner.fold import Intent, LostIntent, Version
 from worker.planner.plan import Limits
-from worker.planner.relation_state import Case
+from worker.planner.relation_state import RelationState
 
 LIMITS = Limits(max_ids=100, max_actions=50)
 SHOWN = 12  # lines of one kind; what is beyond them is counted
@@ -29,7 +29,7 @@ class Repeat(NamedTuple):
 
 
 @dataclass(slots=True, kw_only=True)
-class Rehearsal(Rehearsed):
+class Rehearsal(DryRun):
     """One account's changes after fold and plan: what each relation should be, what lost, and the requests in order."""
 
     account: str
@@ -53,7 +53,7 @@ def explain_plan(changes: Sequence[Change], *, limits: Limits = LIMITS, order: O
 def rehearse(numbered: Sequence[tuple[int, Change]], *, limits: Limits = LIMITS, order: Orders = catalogue_order) -> Rehearsal:
     """One account's changes, taken in one window: folded once, then planned and confirmed round by round."""
     fresh, repeats = _fresh(numbered)
-    told = planner.rehearse(_wishes(fresh), {}, limits=limits, order=order)
+    told = planner.dry_run(_wishes(fresh), {}, limits=limits, order=order)
     parts = {each.name: getattr(told, each.name) for each in fields(told)}
     return Rehearsal(account=numbered[0][1].account, messages=len(numbered), repeats=repeats, **parts)
 
@@ -71,15 +71,17 @@ def _fresh(numbered: Sequence[tuple[int, Change]]) -> tuple[list[tuple[int, Chan
     return fresh, tuple(repeats)
 
 
-def _wishes(fresh: Sequence[tuple[int, Change]]) -> dict[Relation, tuple[Wish, ...]]:
+def _wishes(fresh: Sequence[tuple[int, Change]]) -> dict[Relation, tuple[Intent, ...]]:
     """What each relation is asked for; a change without a time happens now, so after all others."""
     now = max((change.occurred_at or 0 for _, change in fresh), default=0)
-    wishes: dict[Relation, tuple[Wish, ...]] = {}
+    intents: dict[Relation, tuple[Intent, ...]] = {}
     for number, change in fresh:
-        wish = Wish(Version(now if change.occurred_at is None else change.occurred_at, number), f"#{number}", change.action, change.info)
+        intent = Intent(
+            Version(now if change.occurred_at is None else change.occurred_at, number), f"#{number}", change.action, change.info
+        )
         for relation in change.relations:
-            wishes[relation] = (*wishes.get(relation, ()), wish)
-    return wishes
+            intents[relation] = (*intents.get(relation, ()), intent)
+    return intents
 
 
 # --- in sentences
@@ -95,10 +97,10 @@ def _tell(told: Rehearsal, changes: Mapping[int, Change]) -> Iterator[str]:
     yield ""
     yield f"Fold: {count(fresh, 'change')} → {count(len(relations), 'relation')}; for each the latest change wins"
     yield from _cut([_loser(relation, lost, changes) for relation, lost in told.lost])
-    yield from _cut([_company(relation, case) for relation, case in told.cases.items() if len(case.target.wishes) > 1])
+    yield from _cut([_company(relation, case) for relation, case in told.states.items() if len(case.target.intents) > 1])
     yield ""
-    yield f"Targets: {_tally(told.cases)}"
-    yield from _cut(list(_targets(told.cases)), most=3 * SHOWN)
+    yield f"Targets: {_tally(told.states)}"
+    yield from _cut(list(_targets(told.states)), most=3 * SHOWN)
     yield ""
     yield f"Plan: {count(told.actions, 'action')} in {count(len(told.requests), 'request')}; {_proof(told)}"
     for number, request in enumerate(told.requests, start=1):
@@ -110,18 +112,18 @@ def _cut(lines: list[str], *, most: int = SHOWN) -> list[str]:
     return lines if len(lines) <= most else [*lines[:most], f"  … and {len(lines) - most:,} more of this kind"]
 
 
-def _loser(relation: Relation, lost: Lost, changes: Mapping[int, Change]) -> str:
+def _loser(relation: Relation, lost: LostIntent, changes: Mapping[int, Change]) -> str:
     winner = changes[int(lost.by[1:])].action
-    late = " (it came first, but happened later)" if int(lost.by[1:]) < int(lost.wish.job[1:]) else ""
-    return f"  {lost.wish.job} {lost.wish.action} {relation} is superseded by {lost.by}, a {winner}{late}"
+    late = " (it came first, but happened later)" if int(lost.by[1:]) < int(lost.intent.job[1:]) else ""
+    return f"  {lost.intent.job} {lost.intent.action} {relation} is superseded by {lost.by}, a {winner}{late}"
 
 
-def _company(relation: Relation, case: Case) -> str:
-    jobs = [wish.job for wish in case.target.wishes]
+def _company(relation: Relation, case: RelationState) -> str:
+    jobs = [intent.job for intent in case.target.intents]
     return f"  {listed(jobs)} stand together behind one target for {relation} and share its outcome"
 
 
-def _tally(cases: Mapping[Relation, Case]) -> str:
+def _tally(cases: Mapping[Relation, RelationState]) -> str:
     words = {True: "present", False: "absent", None: "info only"}
     tally: dict[str, int] = defaultdict(int)
     for case in cases.values():
@@ -129,7 +131,7 @@ def _tally(cases: Mapping[Relation, Case]) -> str:
     return ", ".join(f"{number:,} {word}" for word, number in sorted(tally.items(), reverse=True)) or "none"
 
 
-def _targets(cases: Mapping[Relation, Case]) -> Iterator[str]:
+def _targets(cases: Mapping[Relation, RelationState]) -> Iterator[str]:
     """One line per type, parent and wanted state, its children together."""
     groups: dict[tuple[str, int, bool | None, str], list[int]] = defaultdict(list)
     for relation, case in cases.items():

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from ops.explain.words import count, info_text, instant
 from worker.contract import Relation, write_instant
 from worker.planner.actions import Action
-from worker.planner.fold import NEVER, Mark
-from worker.planner.relation_state import Case, Refusal, contradicts, reopen
-from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, Mention, Record, RequestRecord
+from worker.planner.fold import NEVER, JobVersion
+from worker.planner.relation_state import Refusal, RelationState, contradicts, reopen
+from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, RelationEvent, RelationRecord, RequestRecord
 
 Advice = Callable[[int], str]
 
@@ -35,8 +35,8 @@ class Evidence:
     """Everything that is kept about a relation; `now` in µs of the store's clock, `upsert` as the account's policy has it."""
 
     relation: Relation
-    record: Record
-    mentions: Sequence[Mention]
+    record: RelationRecord
+    mentions: Sequence[RelationEvent]
     jobs: Mapping[str, JobRecord]
     requests: Mapping[str, RequestRecord]
     now: int
@@ -98,12 +98,12 @@ def explain(evidence: Evidence, *, zone: tzinfo, advice: Advice) -> Explanation:
     """The explanation; times in `zone`, and what to do about an API code in the words of `advice`."""
     teller = _Teller(evidence, zone, advice)
     case = teller.case
-    unread = any(not mention.result for mention in evidence.mentions)
+    unread = any(not event.result for event in evidence.mentions)
     return Explanation(
         relation=evidence.relation,
         wanted=teller.wanted(),
         known=tuple(teller.known()),
-        jobs=tuple(teller.told(mention) for mention in {each.job: each for each in evidence.mentions}.values()),
+        jobs=tuple(teller.told(event) for event in {each.job: each for each in evidence.mentions}.values()),
         presence=case.target.presence if case else None,
         open=case is not None,
         still=evidence.still if case or unread else "",
@@ -114,14 +114,14 @@ class _Teller:
     def __init__(self, evidence: Evidence, zone: tzinfo, advice: Advice) -> None:
         self.of, self.zone, self.advice = evidence, zone, advice
         opened, known, doubt = evidence.record
-        self.case: Case | None = reopen(opened, known, doubt, upsert=evidence.upsert) if opened else None
+        self.case: RelationState | None = reopen(opened, known, doubt, upsert=evidence.upsert) if opened else None
 
     # --- now
 
     def wanted(self) -> str:
         """What the open wishes come to."""
         if self.case is None:
-            waiting = any(not mention.result for mention in self.of.mentions)
+            waiting = any(not event.result for event in self.of.mentions)
             return "what a change in the inbox asks for; it has not been read yet" if waiting else "nothing is open"
         target = self.case.target
         what = {True: "that it is there", False: "that it is not there", None: "its info"}[target.presence]
@@ -130,12 +130,12 @@ class _Teller:
 
     def known(self) -> Iterator[str]:
         """What the API confirmed, and what may still land."""
-        memory, doubt = self.of.record.known, self.of.record.doubt
+        memory, doubt = self.of.record.confirmed, self.of.record.doubt
         if memory.presence != NEVER:
             word = "there" if memory.present > memory.absent else "not there"
             yield f"{word}, confirmed {self.mark(memory.presence)}"
         for key, was in sorted(memory.info.items()):
-            yield f"{key}, {'gone again, but ' if was.gone else ''}confirmed {self.mark(was.mark)}"
+            yield f"{key}, {'gone again, but ' if was.removed else ''}confirmed {self.mark(was.job_version)}"
         if doubt and doubt.until > self.of.now:
             yield f"in doubt until {self.at(doubt.until)}: a {doubt.kind} got no answer and may still land"
         if memory.presence == NEVER and not memory.info:
@@ -143,7 +143,7 @@ class _Teller:
 
     def progress(self, job: str) -> str:
         """What an open job waits for here."""
-        if self.case is None or all(wish.job != job for wish in self.case.open.wishes):
+        if self.case is None or all(intent.job != job for intent in self.case.open.intents):
             return "waits in the inbox"
         opened, doubt, now = self.case.open, self.case.doubt, self.of.now
         tried = f" after {count(opened.tries, 'rejection')}" if opened.tries else ""
@@ -160,26 +160,26 @@ class _Teller:
 
     # --- each job
 
-    def told(self, mention: Mention) -> Told:
+    def told(self, event: RelationEvent) -> Told:
         """One job's sentence."""
-        job = self.of.jobs.get(mention.job)
-        state = mention.result or (job.state if job else "queued")
-        text = f"{self.named(mention.job)}: {self.outcome(mention, job)}"
+        job = self.of.jobs.get(event.job)
+        state = event.result or (job.state if job else "queued")
+        text = f"{self.named(event.job)}: {self.outcome(event, job)}"
         trail = list(self.trail(job))
         longer = len(trail) > 1 or any(each.observed for each in trail)
         told = tuple(map(self.request, trail)) if longer else ()
-        return Told(mention.job, state, text, told, self.facts(mention, job), tuple(map(self.passage, trail)))
+        return Told(event.job, state, text, told, self.facts(event, job), tuple(map(self.passage, trail)))
 
-    def facts(self, mention: Mention, job: JobRecord | None) -> Mapping[str, Any]:
+    def facts(self, event: RelationEvent, job: JobRecord | None) -> Mapping[str, Any]:
         """What the sentence says, as data: `by` is the job that is newer, `request` the one that decided, `verified` if by reading back."""
-        decided = self.of.requests.get(mention.detail) if mention.result == "applied" else None
-        known = job.refusal if mention.result == "failed" and job and job.refusal and job.refusal[3] == str(self.of.relation) else None
+        decided = self.of.requests.get(event.detail) if event.result == "applied" else None
+        known = job.refusal if event.result == "failed" and job and job.refusal and job.refusal[3] == str(self.of.relation) else None
         return {
             "action": job.action if job else None,
             "source": job.source if job else None,
             "occurred_at": write_instant(job.occurred_at) if job else None,
-            "by": mention.detail if mention.result in ("superseded", "stale") else None,
-            "request": mention.detail or None if mention.result == "applied" else None,
+            "by": event.detail if event.result in ("superseded", "stale") else None,
+            "request": event.detail or None if event.result == "applied" else None,
             "verified": bool(decided and decided.actions[self.position(decided)].kind == "get"),
             "error": {"code": known[0], "class": known[1], "message": known[2]} if known else None,
         }
@@ -200,18 +200,18 @@ class _Teller:
             "text": self.request(record),
         }
 
-    def outcome(self, mention: Mention, job: JobRecord | None) -> str:
+    def outcome(self, event: RelationEvent, job: JobRecord | None) -> str:
         """What became of the job here."""
-        match mention.result:
+        match event.result:
             case "applied":
-                return self.applied(mention.detail)
+                return self.applied(event.detail)
             case "superseded":
-                return WITHDRAWN.get(mention.detail) or f"superseded by {self.named(mention.detail)}"
+                return WITHDRAWN.get(event.detail) or f"superseded by {self.named(event.detail)}"
             case "stale":
-                return f"stale: {self.named(mention.detail)} is newer and was confirmed before it came"
+                return f"stale: {self.named(event.detail)} is newer and was confirmed before it came"
             case "failed":
-                return self.failed(mention, job)
-        return self.progress(mention.job)
+                return self.failed(event, job)
+        return self.progress(event.job)
 
     def applied(self, detail: str) -> str:
         """By which request it was applied, or that there was nothing left to send."""
@@ -226,9 +226,9 @@ class _Teller:
         relations = sum(len(each.relations) for each in record.actions)
         return f"applied with request {record.id} ({count(len(record.actions), 'action')} for {count(relations, 'relation')}), {said}"
 
-    def failed(self, mention: Mention, job: JobRecord | None) -> str:
+    def failed(self, event: RelationEvent, job: JobRecord | None) -> str:
         """Code, text and what to do."""
-        code, _, error = mention.detail.partition(" ")
+        code, _, error = event.detail.partition(" ")
         known = job.refusal if job and job.refusal and job.refusal[3] == str(self.of.relation) else None
         refusal = Refusal(*known[:3]) if known else Refusal(int(code or 0), error, "")
         again = "; a replay put it back" if job and job.state in OPEN_STATES and self.of.relation not in job.failed else ""
@@ -272,7 +272,7 @@ class _Teller:
             return f"{name} (no longer kept)"
         return f"{name} {job.action}{info_text(job.info)} at {self.at(job.occurred_at)} by {job.source or 'api'}"
 
-    def mark(self, mark: Mark) -> str:
+    def mark(self, mark: JobVersion) -> str:
         """When a confirmed change happened, and its job."""
         return f"for the change of {self.at(mark.version.occurred_at)} ({mark.job})"
 

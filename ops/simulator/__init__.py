@@ -5,11 +5,24 @@ imports the contract only, so that the two read the documentation independently.
 """
 
 from ops.simulator.crm import Crm, Records
-from ops.simulator.faults import KINDS, Fault, FaultPlan
+from ops.simulator.faults import KINDS, FaultPlan, InjectedFault
 from ops.simulator.log import Entry
 from ops.simulator.responses import Dropped
 from ops.simulator.serve import Server, serve
 from ops.simulator.simulator import API_PATH, Simulator
 from ops.simulator.switches import Switches
 
-__all__ = ["API_PATH", "KINDS", "Crm", "Dropped", "Entry", "Fault", "FaultPlan", "Records", "Server", "Simulator", "Switches", "serve"]
+__all__ = [
+    "API_PATH",
+    "KINDS",
+    "Crm",
+    "Dropped",
+    "Entry",
+    "InjectedFault",
+    "FaultPlan",
+    "Records",
+    "Server",
+    "Simulator",
+    "Switches",
+    "serve",
+]

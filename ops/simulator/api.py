@@ -9,7 +9,7 @@ import msgspec
 from ops.simulator import parameters as read
 from ops.simulator.catalogue import URN
 from ops.simulator.crm import Crm
-from ops.simulator.refusals import Refused
+from ops.simulator.refusals import ApiRefusal
 from ops.simulator.signature import check
 from ops.simulator.switches import Switches
 
@@ -20,7 +20,7 @@ _RESOURCES = {"create": "relation", "modify": "relation", "delete": "relation", 
 
 
 @dataclass(slots=True)
-class Account:
+class SimulatedAccount:
     """An API user: the secret of its token and the CRM it works on (which accounts may share)."""
 
     secret: str
@@ -37,26 +37,26 @@ class Act(NamedTuple):
     code: int | None
 
 
-class Answer(NamedTuple):
+class ApiAnswer(NamedTuple):
     """The body to send, and what was done for it."""
 
     body: Json
     acts: tuple[Act, ...] = ()
 
 
-def refuse(refused: Refused, *, code: int = 400) -> Answer:
+def refuse(refused: ApiRefusal, *, code: int = 400) -> ApiAnswer:
     """The answer to a request that is bad as a whole; `code` is the status code inside the body, HTTP says 200 nevertheless."""
-    return Answer(_envelope([], {"code": code, "errorcode": refused.code, "message": refused.message}))
+    return ApiAnswer(_envelope([], {"code": code, "errorcode": refused.code, "message": refused.message}))
 
 
 def decode(raw: bytes) -> object:
-    """The JSON of a request body; `Refused` 9 for none, 4 for bad JSON."""
+    """The JSON of a request body; `ApiRefusal` 9 for none, 4 for bad JSON."""
     if not raw:
-        raise Refused(9)
+        raise ApiRefusal(9)
     try:
         return msgspec.json.decode(raw)
     except ValueError:
-        raise Refused(4) from None
+        raise ApiRefusal(4) from None
 
 
 def token_of(body: object) -> str:
@@ -69,23 +69,23 @@ def announced(body: object) -> tuple[Act, ...]:
     """What a request asks for, not executed."""
     try:
         _, actions = _read_envelope(body)
-    except Refused:
+    except ApiRefusal:
         return ()
     return tuple(_act(action, None) for action in actions if isinstance(action, dict))
 
 
-def answer(body: object, now: float, *, accounts: Mapping[str, Account], switches: Switches, half: bool = False) -> Answer:
+def answer(body: object, now: float, *, accounts: Mapping[str, SimulatedAccount], switches: Switches, half: bool = False) -> ApiAnswer:
     """The answer to a request that comes in at `now`; `half` makes every star create stop halfway with an error."""
     try:
         token, actions = _read_envelope(body)
         if token not in accounts and switches.credentials == "request":
-            raise Refused(40)
-    except Refused as refused:
+            raise ApiRefusal(40)
+    except ApiRefusal as refused:
         return refuse(refused)
     desk = _Desk(token, accounts.get(token), now, switches, half)
     pairs = [desk.result(action if isinstance(action, dict) else {}) for action in actions]
     acts = tuple(act for _, act in pairs)
-    return Answer(_envelope([result for result, _ in pairs], _status(acts, switches)), acts)
+    return ApiAnswer(_envelope([result for result, _ in pairs], _status(acts, switches)), acts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class _Desk:
     """Works on the actions of one request."""
 
     token: str
-    account: Account | None
+    account: SimulatedAccount | None
     now: float
     switches: Switches
     half: bool
@@ -101,18 +101,18 @@ class _Desk:
     def result(self, action: Json) -> tuple[Json, Act]:
         try:
             records, fault = self._perform(action), None
-        except Refused as refused:
+        except ApiRefusal as refused:
             records, fault = [], refused
         return self._result(action, records, fault), _act(action, fault.code if fault else 0)
 
     def _perform(self, action: Json) -> list[Json]:
         _check_attributes(action)
         if self.account is None:
-            raise Refused(40)
+            raise ApiRefusal(40)
         check(action, token=self.token, secret=self.account.secret, now=self.now)
         given: read.Parameters = action["parameters"] or {}
         if self.switches.require_sorted and list(given) != sorted(given):
-            raise Refused(137)
+            raise ApiRefusal(137)
         return self._dispatch(_kind(action), given, self.account.crm)
 
     def _dispatch(self, kind: str, given: read.Parameters, crm: Crm) -> list[Json]:
@@ -137,7 +137,7 @@ class _Desk:
         cut = len(star.relations) // 2 if self.half else 0
         crm.create(star.relations[:cut] if cut else star.relations, star.info, switches=self.switches)
         if cut:
-            raise Refused(78)
+            raise ApiRefusal(78)
 
     def _get(self, given: read.Parameters, crm: Crm) -> list[Json]:
         name, ids, of_parents = read.read_get(given, crm.types)
@@ -149,7 +149,7 @@ class _Desk:
             return []
         return [{"id": "relatedIds", "type": "", "elements": found or []}]  # PHP cannot tell an empty object from an empty list
 
-    def _result(self, action: Json, records: list[Json], fault: Refused | None) -> Json:
+    def _result(self, action: Json, records: list[Json], fault: ApiRefusal | None) -> Json:
         data: object = {"meta": {"cntabsolute": len(records)}, "records": records}
         return {
             "actionid": action.get("actionid", ""),
@@ -165,41 +165,41 @@ class _Desk:
 def _read_envelope(body: object) -> tuple[str, list[object]]:
     token = token_of(body)
     if not token:
-        raise Refused(13)
+        raise ApiRefusal(13)
     request = body.get("request") if isinstance(body, dict) else None
     if not isinstance(request, dict):
-        raise Refused(14)
+        raise ApiRefusal(14)
     actions = request.get("actions")
     if not isinstance(actions, list) or not actions:
-        raise Refused(15)
+        raise ApiRefusal(15)
     return token, actions
 
 
 def _check_attributes(action: Json) -> None:
     for key, code in (("actionid", 16), ("resourceid", 18), ("resourcetype", 19)):
         if not isinstance(action.get(key), str):
-            raise Refused(code)
+            raise ApiRefusal(code)
     if not action["actionid"]:
-        raise Refused(17)
+        raise ApiRefusal(17)
     given = action.get("parameters")
     if not isinstance(given, dict) and given != []:  # [] is PHP's empty object
-        raise Refused(20)
+        raise ApiRefusal(20)
     if "" in given:
-        raise Refused(21)
+        raise ApiRefusal(21)
 
 
 def _kind(action: Json) -> str:
     kind = str(action["actionid"]).removeprefix(ACTION)
     if ACTION + kind != action["actionid"] or kind not in _RESOURCES:
-        raise Refused(23, action["actionid"])
+        raise ApiRefusal(23, action["actionid"])
     if action["resourcetype"] != _RESOURCES[kind]:
-        raise Refused(25, action["resourcetype"])
+        raise ApiRefusal(25, action["resourcetype"])
     return kind
 
 
 def _status(acts: tuple[Act, ...], switches: Switches) -> Json:
     if switches.top_level == "97" and any(act.code for act in acts):
-        return {"code": 500, "errorcode": 97, "message": Refused(97).message}
+        return {"code": 500, "errorcode": 97, "message": ApiRefusal(97).message}
     return {"code": 200, "errorcode": 0, "message": "OK"}
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from ops.simulator.crm import Records
-from ops.simulator.faults import KINDS, Fault, FaultPlan, Kind
+from ops.simulator.faults import KINDS, FaultPlan, InjectedFault, Kind
 from ops.simulator.responses import Response, json
 from ops.simulator.switches import Switches
 
@@ -48,13 +48,13 @@ class Chance(msgspec.Struct, forbid_unknown_fields=True):
 
     seed: int
     rate: float
-    kinds: tuple[Fault | Kind, ...] = KINDS
+    kinds: tuple[InjectedFault | Kind, ...] = KINDS
 
 
 class Faults(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /_sim/faults`: the script first, then chance; empty for no more faults."""
 
-    script: list[Fault | Kind | None] = []
+    script: list[InjectedFault | Kind | None] = []
     random: Chance | None = None
     token: str | None = None
 

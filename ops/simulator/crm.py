@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ops.simulator.catalogue import BROKERS, KNOWN_TYPES
-from ops.simulator.refusals import Refused
+from ops.simulator.refusals import ApiRefusal
 from ops.simulator.switches import Switches
 from worker.contract import Relation
 
 Record = tuple[str, int]
 """A record by its module and id: `("address", 9001)`."""
 Info = Mapping[str, str]
-Check = Callable[[Relation], Refused | None]
+Check = Callable[[Relation], ApiRefusal | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,28 +82,28 @@ class Crm:
         return list(self._parents.get((name, child), ()))
 
     def create(self, star: Sequence[Relation], info: Info, *, switches: Switches) -> None:
-        """Every relation of the star exists, or `Refused` with what `switches.array_create` leaves behind."""
+        """Every relation of the star exists, or `ApiRefusal` with what `switches.array_create` leaves behind."""
 
-        def check(relation: Relation) -> Refused | None:
+        def check(relation: Relation) -> ApiRefusal | None:
             return self._record_fault(relation, switches) or self._broker_fault(relation) or self._duplicate(relation, switches)
 
         overwrite = switches.existing_info == "overwrite"
         self._write(star, check, lambda relation: self.put(relation, info if overwrite or relation not in self else None), switches)
 
     def modify(self, star: Sequence[Relation], info: Info, *, switches: Switches) -> None:
-        """Every relation of the star has this info, or `Refused`."""
+        """Every relation of the star has this info, or `ApiRefusal`."""
 
-        def check(relation: Relation) -> Refused | None:
-            return self._record_fault(relation, switches) or (None if relation in self else Refused(180))
+        def check(relation: Relation) -> ApiRefusal | None:
+            return self._record_fault(relation, switches) or (None if relation in self else ApiRefusal(180))
 
         self._write(star, check, lambda relation: self.put(relation, info), switches)
 
     def delete(self, relation: Relation, *, switches: Switches) -> None:
-        """The relation is gone, or `Refused`."""
+        """The relation is gone, or `ApiRefusal`."""
         if fault := self._record_fault(relation, switches):
             raise fault
         if relation not in self and switches.absent_delete == "168":
-            raise Refused(168)
+            raise ApiRefusal(168)
         if relation.type == BROKERS and self.children(BROKERS, relation.parent) == [relation.child]:
             self.violations.append(relation)
         self.drop(relation)
@@ -114,9 +114,9 @@ class Crm:
         for relation in _good(star, faults, first, switches.array_create):
             write(relation)
         if first < len(star):
-            raise faults[first] or Refused(1)
+            raise faults[first] or ApiRefusal(1)
 
-    def _record_fault(self, relation: Relation, switches: Switches) -> Refused | None:
+    def _record_fault(self, relation: Relation, switches: Switches) -> ApiRefusal | None:
         parent, child = self.types[relation.type]
         for record in ((parent, relation.parent), (child, relation.child)):
             if not self.records.exists(record):
@@ -125,25 +125,25 @@ class Crm:
                 return _no_right(record)
         return None
 
-    def _broker_fault(self, relation: Relation) -> Refused | None:
+    def _broker_fault(self, relation: Relation) -> ApiRefusal | None:
         brokers = self.records.brokers
-        return Refused(263) if brokers is not None and relation.type == BROKERS and relation.child not in brokers else None
+        return ApiRefusal(263) if brokers is not None and relation.type == BROKERS and relation.child not in brokers else None
 
-    def _duplicate(self, relation: Relation, switches: Switches) -> Refused | None:
-        return Refused(int(switches.duplicate_create)) if relation in self and switches.duplicate_create != "ok" else None
+    def _duplicate(self, relation: Relation, switches: Switches) -> ApiRefusal | None:
+        return ApiRefusal(int(switches.duplicate_create)) if relation in self and switches.duplicate_create != "ok" else None
 
 
-def _good(star: Sequence[Relation], faults: Sequence[Refused | None], first: int, policy: str) -> Iterable[Relation]:
+def _good(star: Sequence[Relation], faults: Sequence[ApiRefusal | None], first: int, policy: str) -> Iterable[Relation]:
     """The relations a star leaves behind when the one at `first` is bad (none is, when it is the star's length)."""
     if first == len(star) or policy == "half":
         return star[:first]
     return [relation for relation, fault in zip(star, faults, strict=True) if not fault] if policy == "partial" else ()
 
 
-def _unknown(record: Record, *, by_module: bool) -> Refused:
-    return Refused({"address": 292, "estate": 293}.get(record[0], 80) if by_module else 80)
+def _unknown(record: Record, *, by_module: bool) -> ApiRefusal:
+    return ApiRefusal({"address": 292, "estate": 293}.get(record[0], 80) if by_module else 80)
 
 
-def _no_right(record: Record) -> Refused:
+def _no_right(record: Record) -> ApiRefusal:
     module, number = record
-    return Refused({"address": 261, "estate": 262}.get(module, 253), number if module in ("address", "estate") else f"{module} {number}")
+    return ApiRefusal({"address": 261, "estate": 262}.get(module, 253), number if module in ("address", "estate") else f"{module} {number}")

@@ -28,7 +28,7 @@ NOT_EXECUTED: frozenset[Kind] = frozenset({"lost_before", "late", "gateway_befor
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class InjectedFault:
     """One thing that goes wrong with one request.
 
     | kind | executed | the client sees |
@@ -68,22 +68,22 @@ class FaultPlan:
     `at` depends on nothing but the plan and the number of the request, so that a run can be repeated.
     """
 
-    entries: tuple[Fault | None, ...] = ()
+    entries: tuple[InjectedFault | None, ...] = ()
     seed: int = 0
     rate: float = 0.0
-    choices: tuple[Fault, ...] = ()
+    choices: tuple[InjectedFault, ...] = ()
 
     @classmethod
-    def script(cls, faults: Iterable[Fault | Kind | None]) -> "FaultPlan":
+    def script(cls, faults: Iterable[InjectedFault | Kind | None]) -> "FaultPlan":
         """These faults for the next requests, then none."""
         return cls(entries=tuple(_fault(fault) if fault else None for fault in faults))
 
     @classmethod
-    def random(cls, seed: int, rate: float, kinds: Iterable[Fault | Kind] = KINDS) -> "FaultPlan":
-        """A fault with probability `rate`, of a kind drawn evenly; give `Fault` values to set their seconds."""
+    def random(cls, seed: int, rate: float, kinds: Iterable[InjectedFault | Kind] = KINDS) -> "FaultPlan":
+        """A fault with probability `rate`, of a kind drawn evenly; give `InjectedFault` values to set their seconds."""
         return cls(seed=seed, rate=rate, choices=tuple(map(_fault, kinds)))
 
-    def at(self, number: int) -> Fault | None:
+    def at(self, number: int) -> InjectedFault | None:
         """What happens to request `number`, counted from 0."""
         if number < len(self.entries):
             return self.entries[number]
@@ -94,5 +94,5 @@ class FaultPlan:
         return replace(dice.choice(self.choices), pick=dice.randrange(1 << 16)) if drawn else None
 
 
-def _fault(fault: Fault | Kind) -> Fault:
-    return fault if isinstance(fault, Fault) else Fault(fault)
+def _fault(fault: InjectedFault | Kind) -> InjectedFault:
+    return fault if isinstance(fault, InjectedFault) else InjectedFault(fault)

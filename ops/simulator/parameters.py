@@ -1,10 +1,10 @@
-"""The parameters of an action, parsed once: stars, pairs and questions come out, or `Refused` with the API's code for the fault."""
+"""The parameters of an action, parsed once: stars, pairs and questions come out, or `ApiRefusal` with the API's code for the fault."""
 
 from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
 from ops.simulator.catalogue import READ_ONLY, STORED_AS, URN, WITH_INFO
-from ops.simulator.refusals import Refused
+from ops.simulator.refusals import ApiRefusal
 from worker.contract import Relation
 
 Parameters = Mapping[str, Any]
@@ -33,7 +33,7 @@ def read_type(parameters: Parameters, types: Container[str]) -> str:
     """The short name of the relation type; 132 for one that is missing, unknown or mistyped."""
     urn = parameters.get("relationtype")
     if not isinstance(urn, str) or not urn.startswith(URN) or urn.removeprefix(URN) not in types:
-        raise Refused(132)
+        raise ApiRefusal(132)
     name = urn.removeprefix(URN)
     return STORED_AS.get(name, name)
 
@@ -42,11 +42,11 @@ def read_create(parameters: Parameters, types: Container[str]) -> Star:
     """The star to create; only an appointment's addresses carry info, and only the confirmation."""
     name = read_type(parameters, types)
     if name in READ_ONLY:
-        raise Refused(132)
+        raise ApiRefusal(132)
     relations = _relations(name, parameters)
     info = _info(parameters, _CONFIRMATION, code=179)
     if info and name != WITH_INFO:
-        raise Refused(179)
+        raise ApiRefusal(179)
     return Star(relations, info)
 
 
@@ -54,11 +54,11 @@ def read_modify(parameters: Parameters, types: Container[str]) -> Star:
     """The star to modify, whose info is mandatory."""
     name = read_type(parameters, types)
     if name != WITH_INFO:
-        raise Refused(182)
+        raise ApiRefusal(182)
     relations = _relations(name, parameters)
     info = _info(parameters, _CONFIRMATION | _FEEDBACK, code=181)
     if not info:
-        raise Refused(181)
+        raise ApiRefusal(181)
     return Star(relations, info)
 
 
@@ -66,10 +66,10 @@ def read_delete(parameters: Parameters, types: Container[str]) -> Relation:
     """The one relation to delete: integers here, no arrays."""
     name = read_type(parameters, types)
     if name in READ_ONLY:
-        raise Refused(132)
+        raise ApiRefusal(132)
     for key in ("parentid", "childid"):
         if not _is_id(_given(parameters, key)):
-            raise Refused(228, key)
+            raise ApiRefusal(228, key)
     return Relation(name, parameters["parentid"], parameters["childid"])
 
 
@@ -78,7 +78,7 @@ def read_get(parameters: Parameters, types: Container[str]) -> Question:
     name = read_type(parameters, types)
     sides = [side for side in ("parentids", "childids") if side in parameters]
     if len(sides) > 1:
-        raise Refused(282)
+        raise ApiRefusal(282)
     side = sides[0] if sides else "parentids"
     return Question(name, _ids(parameters, side), side == "parentids")
 
@@ -86,33 +86,33 @@ def read_get(parameters: Parameters, types: Container[str]) -> Question:
 def _relations(name: str, parameters: Parameters) -> list[Relation]:
     parents, children = _ids(parameters, "parentid"), _ids(parameters, "childid")
     if len(parents) > 1 and len(children) > 1:
-        raise Refused(219)
+        raise ApiRefusal(219)
     return [Relation(name, parent, child) for parent in parents for child in children]
 
 
 def _ids(parameters: Parameters, key: str) -> list[int]:
     ids = _given(parameters, key)
     if not isinstance(ids, list):
-        raise Refused(194, key)
+        raise ApiRefusal(194, key)
     if not ids:
-        raise Refused(185)
+        raise ApiRefusal(185)
     if len(ids) > MAX_IDS:
-        raise Refused(302)
+        raise ApiRefusal(302)
     if not all(map(_is_id, ids)):
-        raise Refused(228, key)
+        raise ApiRefusal(228, key)
     return ids
 
 
 def _info(parameters: Parameters, allowed: Mapping[str, frozenset[str]], *, code: int) -> dict[str, str]:
     info = parameters.get("relationinfo") or {}  # PHP writes an empty object as []
     if not isinstance(info, dict) or any(not isinstance(value, str) or value not in allowed.get(key, ()) for key, value in info.items()):
-        raise Refused(code)
+        raise ApiRefusal(code)
     return info
 
 
 def _given(parameters: Parameters, key: str) -> object:
     if key not in parameters:
-        raise Refused(167, key)
+        raise ApiRefusal(167, key)
     return parameters[key]
 
 

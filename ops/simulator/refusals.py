@@ -44,7 +44,7 @@ _TEXTS = {
 }
 
 
-class Refused(Exception):
+class ApiRefusal(Exception):
     """The API says no: `code` as the error code, `message` as its text with the details filled in."""
 
     def __init__(self, code: int, *about: object) -> None:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from ops.simulator.api import Answer, Json, refuse
-from ops.simulator.faults import Fault, Kind
-from ops.simulator.refusals import Refused
+from ops.simulator.api import ApiAnswer, Json, refuse
+from ops.simulator.faults import InjectedFault, Kind
+from ops.simulator.refusals import ApiRefusal
 
 _PIECES = 20
 _PAGE = b"<html>\r\n<head><title>%s</title></head>\r\n<body><center><h1>%s</h1></center></body>\r\n</html>\r\n"
@@ -54,7 +54,7 @@ def page(status: str, *headers: tuple[str, str]) -> Response:
     return Response(status, (("Content-Type", "text/html"), *headers), _PAGE % (title, title))
 
 
-def respond(answer: Answer, fault: Fault | None) -> Response:
+def respond(answer: ApiAnswer, fault: InjectedFault | None) -> Response:
     """The response under this fault; raises `Dropped` when there is none."""
     if fault is None:
         return json(answer.body)
@@ -73,59 +73,59 @@ def dated(response: Response, now: float, session: str) -> Response:
     return response._replace(headers=response.headers + common)
 
 
-def _undisturbed(answer: Answer, _: Fault) -> Response:
+def _undisturbed(answer: ApiAnswer, _: InjectedFault) -> Response:
     return json(answer.body)
 
 
-def _gateway(_: Answer, __: Fault) -> Response:
+def _gateway(_: ApiAnswer, __: InjectedFault) -> Response:
     return page("502 Bad Gateway")
 
 
-def _throttle(_: Answer, fault: Fault) -> Response:
+def _throttle(_: ApiAnswer, fault: InjectedFault) -> Response:
     return page("429 Too Many Requests", ("Retry-After", str(math.ceil(fault.seconds))))
 
 
-def _server_error(_: Answer, __: Fault) -> Response:
-    return json(refuse(Refused(1), code=500).body)
+def _server_error(_: ApiAnswer, __: InjectedFault) -> Response:
+    return json(refuse(ApiRefusal(1), code=500).body)
 
 
-def _garbled(answer: Answer, _: Fault) -> Response:
+def _garbled(answer: ApiAnswer, _: InjectedFault) -> Response:
     whole = json(answer.body)
     return whole._replace(body=whole.body[: len(whole.body) // 2])
 
 
-def _latency(answer: Answer, fault: Fault) -> Response:
+def _latency(answer: ApiAnswer, fault: InjectedFault) -> Response:
     return json(answer.body)._replace(pause=fault.seconds)
 
 
-def _drip(answer: Answer, fault: Fault) -> Response:
+def _drip(answer: ApiAnswer, fault: InjectedFault) -> Response:
     return json(answer.body)._replace(drip=fault.seconds)
 
 
-def _missing_result(answer: Answer, fault: Fault) -> Response:
+def _missing_result(answer: ApiAnswer, fault: InjectedFault) -> Response:
     results = _results(answer)
     gone = fault.pick % len(results) if results else 0
     return _with_results(answer, results[:gone] + results[gone + 1 :])
 
 
-def _reorder(answer: Answer, _: Fault) -> Response:
+def _reorder(answer: ApiAnswer, _: InjectedFault) -> Response:
     return _with_results(answer, _results(answer)[::-1])
 
 
-def _blank_identifiers(answer: Answer, _: Fault) -> Response:
+def _blank_identifiers(answer: ApiAnswer, _: InjectedFault) -> Response:
     return _with_results(answer, [result | {"identifier": ""} for result in _results(answer)])
 
 
-def _results(answer: Answer) -> list[Json]:
+def _results(answer: ApiAnswer) -> list[Json]:
     results: list[Json] = answer.body["response"]["results"]
     return results
 
 
-def _with_results(answer: Answer, results: list[Json]) -> Response:
+def _with_results(answer: ApiAnswer, results: list[Json]) -> Response:
     return json(answer.body | {"response": {"results": results}})
 
 
-_RESPONSES: dict[Kind, Callable[[Answer, Fault], Response]] = {
+_RESPONSES: dict[Kind, Callable[[ApiAnswer, InjectedFault], Response]] = {
     "gateway_before": _gateway,
     "gateway_after": _gateway,
     "throttle": _throttle,

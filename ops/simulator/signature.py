@@ -5,7 +5,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
-from ops.simulator.refusals import Refused
+from ops.simulator.refusals import ApiRefusal
 
 LIFE = 120.0
 """Seconds a signature counts, before and after its timestamp."""
@@ -18,13 +18,13 @@ def sign(secret: str, *, timestamp: int, token: str, resourcetype: str, actionid
 
 
 def check(action: Mapping[str, Any], *, token: str, secret: str, now: float) -> None:
-    """Nothing for a good signature; `Refused` 137 for a wrong one, 136 for one that is right but not of this time."""
+    """Nothing for a good signature; `ApiRefusal` 137 for a wrong one, 136 for one that is right but not of this time."""
     timestamp, given = action.get("timestamp"), action.get("hmac")
     if not str(timestamp).isdecimal() or not isinstance(given, str) or str(action.get("hmac_version")) != "2":
-        raise Refused(137)
+        raise ApiRefusal(137)
     time = int(str(timestamp))
     good = sign(secret, timestamp=time, token=token, resourcetype=action["resourcetype"], actionid=action["actionid"])
     if not hmac.compare_digest(good.encode(), given.encode()):
-        raise Refused(137)
+        raise ApiRefusal(137)
     if abs(now - time) > LIFE:
-        raise Refused(136)
+        raise ApiRefusal(136)

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from ops.simulator import control
-from ops.simulator.api import Account, Answer, announced, answer, decode, refuse, token_of
+from ops.simulator.api import ApiAnswer, SimulatedAccount, announced, answer, decode, refuse, token_of
 from ops.simulator.catalogue import KNOWN_TYPES
 from ops.simulator.crm import Crm, Info, Records
-from ops.simulator.faults import Fault, FaultPlan
+from ops.simulator.faults import FaultPlan, InjectedFault
 from ops.simulator.log import Entry, Log
-from ops.simulator.refusals import Refused
+from ops.simulator.refusals import ApiRefusal
 from ops.simulator.responses import Response, dated, json, page, respond
 from ops.simulator.switches import Switches
 from worker.contract import Relation
@@ -28,7 +28,7 @@ class _Deck:
     plan: FaultPlan
     dealt: int = 0
 
-    def draw(self) -> Fault | None:
+    def draw(self) -> InjectedFault | None:
         fault = self.plan.at(self.dealt)
         self.dealt += 1
         return fault
@@ -79,7 +79,7 @@ class Simulator:
         self.clock, self.sleep = clock, sleep
         self._types, self._records, self._history = known_types, records or Records(), history
         self._lock = threading.RLock()
-        self._accounts = {token: Account(secret, self._empty()) for token, secret in accounts.items()}
+        self._accounts = {token: SimulatedAccount(secret, self._empty()) for token, secret in accounts.items()}
         self._decks = {_EVERYONE: _Deck(faults or FaultPlan())}
         self._start()
 
@@ -132,7 +132,7 @@ class Simulator:
     def account(self, token: str, secret: str) -> None:
         """The account is there with this secret: a new one with an empty CRM, or an old one whose secret was changed."""
         with self._lock:
-            self._accounts.setdefault(token, Account(secret, self._empty())).secret = secret
+            self._accounts.setdefault(token, SimulatedAccount(secret, self._empty())).secret = secret
 
     def share(self, token: str, other: str) -> None:
         """From now on `other` works on the CRM of `token`."""
@@ -188,7 +188,7 @@ class Simulator:
     def _exchange(self, raw: bytes) -> Response:
         try:
             body = decode(raw)
-        except Refused as refused:
+        except ApiRefusal as refused:
             return self._reject(refused)
         with self._lock:
             self._land_due()
@@ -196,7 +196,7 @@ class Simulator:
             result = self._run(body, fault)
         return respond(result, fault)
 
-    def _reject(self, refused: Refused) -> Response:
+    def _reject(self, refused: ApiRefusal) -> Response:
         with self._lock:
             self._log.add(Entry(self._number(), self.clock(), "", (), "", executed=False))
         return json(refuse(refused).body)
@@ -205,13 +205,13 @@ class Simulator:
         self._count += 1
         return self._count - 1
 
-    def _run(self, body: object, fault: Fault | None) -> Answer:
+    def _run(self, body: object, fault: InjectedFault | None) -> ApiAnswer:
         number, now, token, kind = self._number(), self.clock(), token_of(body), fault.kind if fault else ""
         executes = fault is None or fault.executes
         if executes:
             result = answer(body, now, accounts=self._accounts, switches=self.switches, half=kind == "half_star")
         else:
-            result = Answer({}, announced(body))
+            result = ApiAnswer({}, announced(body))
         if fault and fault.kind == "late":
             self._late.append(_Late(now + fault.seconds, number, token, body))
         self._log.add(Entry(number, now, token, result.acts, kind, executes))

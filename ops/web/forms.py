@@ -8,7 +8,7 @@ from msgspec import Meta
 from producers.job_admin.cancel_dismiss import Wanted
 from producers.portals.http.query import Account, Id, Jobs, Limit, OneAccount
 from worker.errors import Fault, Invalid
-from worker.ports import Filter
+from worker.ports import JobFilter
 
 JobIds = Annotated[tuple[str, ...], Meta(max_length=10_000, description="the ids of jobs; instead of a filter")]
 
@@ -19,7 +19,7 @@ class Newest(OneAccount, frozen=True, kw_only=True):
     limit: Limit = 50
 
 
-class Page(Newest, frozen=True, kw_only=True):
+class PageQuery(Newest, frozen=True, kw_only=True):
     """Which page of what an account has."""
 
     cursor: Annotated[str, Meta(max_length=64, description="the `next` of a page")] = ""
@@ -33,7 +33,7 @@ class Either(Jobs, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def wanted(self) -> Wanted:
         """As acts take it; an account alone is an empty filter. Raises Invalid when both are given."""
         wanted = self.filter()
-        if self.jobs and wanted != Filter():
+        if self.jobs and wanted != JobFilter():
             raise Invalid([Fault("jobs", "expected ids or a filter, not both")])
         return self.jobs or wanted
 

@@ -17,7 +17,7 @@ from ops.cli.job_selection import reasons
 from ops.explain import explain
 from ops.explain.gather import gather
 from ops.serializers import account_json, deed_json, failure_json, replay_json, request_json
-from ops.web.forms import Chosen, Erasure, Newest, Page, Paused, Replayed
+from ops.web.forms import Chosen, Erasure, Newest, PageQuery, Paused, Replayed
 from producers.job_admin import cancel_dismiss, erase
 from producers.means import Means, means
 from producers.portals.http import problems
@@ -30,7 +30,7 @@ from worker.contract import Relation, resolve
 from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
 from worker.onoffice.codes import advice
-from worker.ports import Acted, Deed, JobState, Pause, Replay
+from worker.ports import AdminResult, AuditEntry, JobState, Pause, Replay
 
 MOST: Final = 10_000  # jobs that one call acts on; the answer says whether there are more
 ID: Final = "the id of a record, a positive whole number"
@@ -55,21 +55,21 @@ async def relation(routes: Routes, request: Request) -> Response:
 async def errors(routes: Routes, request: Request) -> Response:
     """`GET /v1/errors`."""
     asked = _query(routes, request, "read", OneAccount)
-    found = await run_in_threadpool(routes.runtime.questions.failures, asked.account)
+    found = await run_in_threadpool(routes.runtime.queries.failure_groups, asked.account)
     return problems.answer({"errors": [failure_json(asked.account, each) for each in found]})
 
 
 async def requests(routes: Routes, request: Request) -> Response:
     """`GET /v1/requests`."""
-    asked = _query(routes, request, "read", Page)
-    page = await run_in_threadpool(lambda: routes.runtime.questions.requests(asked.account, limit=asked.limit, cursor=asked.cursor))
+    asked = _query(routes, request, "read", PageQuery)
+    page = await run_in_threadpool(lambda: routes.runtime.queries.list_requests(asked.account, limit=asked.limit, cursor=asked.cursor))
     return problems.answer({"requests": [request_json(each) for each in page.requests], "next": page.next or None})
 
 
 async def one_request(routes: Routes, request: Request) -> Response:
     """`GET /v1/requests/{id}`."""
     asked = _query(routes, request, "read", OneAccount)
-    found = await run_in_threadpool(routes.runtime.store.request, asked.account, request.path_params["id"])
+    found = await run_in_threadpool(routes.runtime.store.get_request, asked.account, request.path_params["id"])
     if found is None:
         raise NotFound("there is no such request (any more)")
     return problems.answer(request_json(found))
@@ -77,8 +77,8 @@ async def one_request(routes: Routes, request: Request) -> Response:
 
 async def audit(routes: Routes, request: Request) -> Response:
     """`GET /v1/audit`."""
-    asked = _query(routes, request, "admin", Page)
-    page = await run_in_threadpool(lambda: routes.runtime.acts.deeds(asked.account, limit=asked.limit, cursor=asked.cursor))
+    asked = _query(routes, request, "admin", PageQuery)
+    page = await run_in_threadpool(lambda: routes.runtime.job_admin.audit_log(asked.account, limit=asked.limit, cursor=asked.cursor))
     return problems.answer({"deeds": [deed_json(each) for each in page.deeds], "next": page.next or None})
 
 
@@ -93,7 +93,7 @@ async def pause(routes: Routes, request: Request) -> Response:
     """`POST /v1/accounts/{account}/pause`."""
     key, account = _account(routes, request)
     form = await _form(routes, request, Paused, optional=True)
-    deed = Deed(_means(routes).name(), key.name, "paused", account, form.why)
+    deed = AuditEntry(_means(routes).name(), key.name, "paused", account, form.why)
     await run_in_threadpool(lambda: routes.runtime.store.pause(account, Pause("hand", form.why), deed=deed))
     return problems.answer({"account": account, "paused": True})
 
@@ -101,7 +101,7 @@ async def pause(routes: Routes, request: Request) -> Response:
 async def resume(routes: Routes, request: Request) -> Response:
     """`POST /v1/accounts/{account}/resume`."""
     key, account = _account(routes, request)
-    deed = Deed(_means(routes).name(), key.name, "resumed", account)
+    deed = AuditEntry(_means(routes).name(), key.name, "resumed", account)
     was = await run_in_threadpool(lambda: routes.runtime.store.resume(account, deed=deed))
     await run_in_threadpool(routes.runtime.limiter.reset, account)
     return problems.answer({"account": account, "paused": False, "was_paused": was})
@@ -138,7 +138,7 @@ async def get_replay(routes: Routes, request: Request) -> Response:
 async def list_replays(routes: Routes, request: Request) -> Response:
     """`GET /v1/replays`: those of the last week, newest first."""
     asked = _query(routes, request, "read", Newest)
-    found = await run_in_threadpool(lambda: routes.runtime.acts.replays(asked.account, limit=asked.limit))
+    found = await run_in_threadpool(lambda: routes.runtime.job_admin.list_replays(asked.account, limit=asked.limit))
     return problems.answer({"replays": [replay_json(each) for each in found]})
 
 
@@ -197,7 +197,7 @@ async def _form(routes: Routes, request: Request, kind: type[Form], *, optional:
         raise Invalid([Fault(path.strip("`.") if path else "", text)]) from None
 
 
-async def _act(routes: Routes, request: Request, act: Callable[..., Acted], state: JobState) -> Response:
+async def _act(routes: Routes, request: Request, act: Callable[..., AdminResult], state: JobState) -> Response:
     """Cancel or dismiss what is chosen, or say what would be."""
     key = routes.key(request, "replay")
     form = await _form(routes, request, Chosen)

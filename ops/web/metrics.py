@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from producers.portals.http.problems import refused
 from worker.errors import Unavailable
-from worker.ports import BOUNDS, UNROUTED, Pace, Standing
+from worker.ports import BOUNDS, UNROUTED, AccountStats, Pace
 from worker.wiring import Runtime
 
 ALIVE: Final = 30.0  # seconds since its last sign of life within which a worker counts
@@ -30,7 +30,7 @@ BREAKERS: Final = ("closed", "half_open", "open")
 class Stand(NamedTuple):
     """One account as it is scraped."""
 
-    standing: Standing
+    standing: AccountStats
     pace: Pace
     now: float  # seconds
     observes: bool = False
@@ -137,7 +137,7 @@ SYSTEM: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers(Collector):
+class MetricsCollector(Collector):
     """Collects them from a runtime; `now` in seconds."""
 
     runtime: Runtime
@@ -147,7 +147,7 @@ class Numbers(Collector):
         """Every metric, in six round trips however many accounts there are; raises Unavailable."""
         runtime, now = self.runtime, self.now()
         names = [*runtime.settings.accounts, UNROUTED]
-        standings, paces = runtime.numbers.standings(names), runtime.limiter.states(names)
+        standings, paces = runtime.metrics.account_stats(names), runtime.limiter.states(names)
         observers = {name for name, account in runtime.settings.accounts.items() if account.mode == "observe"}
         stands = {name: Stand(standings[name], paces[name], now, name in observers) for name in names}
         yield from _gauges(stands)
@@ -159,7 +159,7 @@ class Numbers(Collector):
 def metrics(runtime: Runtime, *, now: Callable[[], float] = time.time) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint `GET /metrics` over a runtime: the text format, or OpenMetrics for who asks for it; 503 while Redis is away."""
     registry = CollectorRegistry()
-    registry.register(Numbers(runtime, now))
+    registry.register(MetricsCollector(runtime, now))
 
     async def endpoint(request: Request) -> Response:
         encode, kind = choose_encoder(request.headers.get("accept", ""))
@@ -190,7 +190,7 @@ def _counters(stands: Mapping[str, Stand]) -> Iterator[Metric]:
         yield family
 
 
-def _found(counted: Counted, standing: Standing) -> Mapping[str, float]:
+def _found(counted: Counted, standing: AccountStats) -> Mapping[str, float]:
     """The counter's values by label; one without a label is there from the start, so that its first rise is seen."""
     if counted.field:
         return {"": standing.counts.get(counted.field, 0)}
@@ -199,7 +199,7 @@ def _found(counted: Counted, standing: Standing) -> Mapping[str, float]:
     return _tallied(standing, counted.tallied)
 
 
-def _tallied(standing: Standing, name: str) -> dict[str, float]:
+def _tallied(standing: AccountStats, name: str) -> dict[str, float]:
     return {key.removeprefix(f"{name}:"): value for key, value in standing.tally.items() if key.startswith(f"{name}:")}
 
 
@@ -217,8 +217,8 @@ def _histograms(stands: Mapping[str, Stand]) -> Iterator[Metric]:
 
 
 def _system(runtime: Runtime, now: float) -> Iterator[Metric]:
-    workers = [worker for worker in runtime.numbers.workers() if worker.at / 1e6 > now - ALIVE]
-    sweeps, memory = runtime.numbers.sweeps(), runtime.numbers.memory()
+    workers = [worker for worker in runtime.metrics.list_workers() if worker.at / 1e6 > now - ALIVE]
+    sweeps, memory = runtime.metrics.sweep_stats(), runtime.metrics.memory_usage()
     processes = sum(worker.concurrency for worker in workers)
     values = (len(workers), processes, sweeps.at / 1e6, sweeps.made, sweeps.repaired, memory.used, memory.most)
     for (name, text), value in zip(SYSTEM, values, strict=True):

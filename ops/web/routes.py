@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ops.web import handlers
-from ops.web.forms import Chosen, Erasure, Newest, Page, Paused, Replayed
+from ops.web.forms import Chosen, Erasure, Newest, PageQuery, Paused, Replayed
 from producers.portals.http.handlers import Routes
 from producers.portals.http.openapi import Answer, Body, Operation, Text
 from producers.portals.http.query import OneAccount
@@ -94,12 +94,15 @@ def operators_table(hand: Callable[[str], None], scrape: Callable[[Request], Awa
         return await scrape(request)
 
     return (
-        (Operation(method="GET", path="/metrics", summary="Numbers for Prometheus", answers={200: TEXT}, problems=(503,)), metrics),
+        (
+            Operation(method="GET", path="/metrics", summary="Numbers for Prometheus", answers={200: TEXT}, problems=(503,)),
+            metrics,
+        ),
         _get("/v1/relations/{type:path}/{parent:int}/{child:int}", "Explain a relation", handlers.relation, places=PLACES),
         _get("/v1/errors", "What failed and waits for a decision, by error and type", handlers.errors),
-        _get("/v1/requests", "What was sent and answered, newest first", handlers.requests, query=Page),
+        _get("/v1/requests", "What was sent and answered, newest first", handlers.requests, query=PageQuery),
         _get("/v1/requests/{id}", "Show a request", handlers.one_request, places={"id": REQUEST}),
-        _get("/v1/audit", "Who did what, newest first", handlers.audit, query=Page, right="admin"),
+        _get("/v1/audit", "Who did what, newest first", handlers.audit, query=PageQuery, right="admin"),
         _get("/v1/accounts", "The accounts of the key: backlog, pace, breaker", handlers.accounts, query=None),
         _post(
             "/v1/accounts/{account}/pause",

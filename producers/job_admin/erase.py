@@ -13,7 +13,7 @@ from typing import Final
 from producers.means import Means
 from worker.background import heartbeat
 from worker.errors import Unavailable
-from worker.ports import ERASED, UNROUTED, Deed, Lease, Subject, subject
+from worker.ports import ERASED, UNROUTED, AuditEntry, Lease, RecordRef, record_ref
 
 PATIENCE: Final = 30.0  # seconds the account is waited for
 PAUSE: Final = 0.2  # seconds between two looks at it
@@ -25,7 +25,7 @@ def erase(means: Means, account: str, module: str, number: int, *, by: str) -> M
 
     Raises NotFound for an unknown module, and Unavailable while the account is at work, or a request of it has no answer yet.
     """
-    who, name, counts = subject(module, number), means.name(), Counter[str]()
+    who, name, counts = record_ref(module, number), means.name(), Counter[str]()
     try:
         _erase(means, account, who, name, counts)
         if account != UNROUTED and UNROUTED in means.store.accounts():  # messages that name no account may be about it
@@ -33,30 +33,30 @@ def erase(means: Means, account: str, module: str, number: int, *, by: str) -> M
     finally:  # also of what was done of it
         told = f"{module} {fingerprint(who, name)}"
         if counts or sys.exc_info()[0] is None:
-            means.acts.tell(account, Deed(name, by, "erased", told, count=counts.total()))
+            means.acts.add_audit_entry(account, AuditEntry(name, by, "erased", told, count=counts.total()))
     return counts
 
 
-def _erase(means: Means, account: str, who: Subject, name: str, counts: Counter[str]) -> None:
+def _erase(means: Means, account: str, who: RecordRef, name: str, counts: Counter[str]) -> None:
     lease = _lease(means, account, name)
     try:
         with heartbeat(lease):
-            if means.acts.unsettled(account):
+            if means.acts.count_unsettled(account):
                 raise Unavailable(_under_way(means, account), retry_after=180.0)
             counts.update(_end_open(means, lease, who))
-            counts.update(_go_through(means.acts.erase, lease, who))
-            counts.update(_go_through(means.acts.scrub, lease, who))
+            counts.update(_go_through(means.acts.erase_jobs, lease, who))
+            counts.update(_go_through(means.acts.erase_rest, lease, who))
     finally:
         lease.release()
 
 
 def _under_way(means: Means, account: str) -> str:
-    if means.store.paused(account):
+    if means.store.get_pause(account):
         return f"account {account} is paused with a request without an answer; resume it, so that it is read back, then try again"
     return f"account {account} has a request without an answer; try again in a few minutes"
 
 
-def fingerprint(who: Subject, deed: str) -> str:
+def fingerprint(who: RecordRef, deed: str) -> str:
     """What the audit says instead of the id: whoever asks about one can see whether it was that."""
     return blake2b(f"{who.module}:{who.number}".encode(), salt=deed[-16:].encode(), digest_size=9).hexdigest()
 
@@ -71,18 +71,18 @@ def _lease(means: Means, account: str, holder: str) -> Lease:
     return lease
 
 
-def _end_open(means: Means, lease: Lease, who: Subject) -> Mapping[str, int]:
+def _end_open(means: Means, lease: Lease, who: RecordRef) -> Mapping[str, int]:
     """End the record's open relations, and take it out of what was split from one star with them."""
-    counts, found = Counter[str](), iter(means.acts.open_with(lease.account, who))
+    counts, found = Counter[str](), iter(means.acts.open_relations_with(lease.account, who))
     while piece := list(islice(found, PIECE)):
         ended = [relation for relation in piece if who.stands_in(relation)]
         lease.renew()
-        lease.take((), (), means.withdraw(lease.account, ended, lease.records(piece), by=ERASED))
+        lease.claim((), (), means.withdraw(lease.account, ended, lease.records(piece), by=ERASED))
         counts["open"] += len(ended)
     return counts
 
 
-def _go_through(look: Callable[[Lease, Subject, int], tuple[int, Mapping[str, int]]], lease: Lease, who: Subject) -> Mapping[str, int]:
+def _go_through(look: Callable[[Lease, RecordRef, int], tuple[int, Mapping[str, int]]], lease: Lease, who: RecordRef) -> Mapping[str, int]:
     """All pieces of it, one after the other."""
     counts, after, begun = Counter[str](), 0, False
     while after or not begun:

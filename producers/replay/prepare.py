@@ -1,7 +1,7 @@
 """Stored replays: a set of failed jobs is judged and fixed, shown with what would be sent for it, and worked when somebody says so.
 
 What was not changed goes back into the inbox with its own time: what newer changes decided since, stays decided. Forced or
-corrected, it is sent anew as another change. The work itself is `worker.usecases.intake.rerun`, on any worker.
+corrected, it is sent anew as another change. The work itself is `worker.usecases.intake.run_replay`, on any worker.
 """
 
 from collections import Counter
@@ -17,8 +17,8 @@ from producers.means import Means, Reread
 from producers.replay.resend import anew, checked
 from worker.contract import Change, Relation, to_message
 from worker.errors import Fault, InvalidChange, NotFound
-from worker.ports import Deed, Entry, Filter, JobRecord, Record, Replay, ReplayState, Taken
-from worker.usecases.intake import rerun
+from worker.ports import AuditEntry, ClaimedJob, JobFilter, JobRecord, RelationRecord, Replay, ReplayEntry, ReplayState
+from worker.usecases.intake import run_replay
 
 FOLLOWED: Final = 10_000  # jobs of a replay of which it is told what became of them
 EXAMPLES: Final = 100  # refused jobs that are named
@@ -65,15 +65,17 @@ def prepare(
         sought.more = sought.more or len(piece) > room
         if sought.more:
             break
-    paused = means.store.paused(account)
+    paused = means.store.get_pause(account)
     replay = sought.replay(by=by, what=what, paused=paused.reason if paused else "")
-    means.acts.prepare(replay, sought.entries[::-1] if isinstance(wanted, Filter) else sought.entries, _deed(means, replay, "prepared", by))
+    means.acts.save_replay(
+        replay, sought.entries[::-1] if isinstance(wanted, JobFilter) else sought.entries, _deed(means, replay, "prepared", by)
+    )
     return find(means, name)
 
 
 def find(means: Means, replay_id: str) -> Replay:
     """The replay, with how far it is; raises NotFound."""
-    replay = means.acts.replay(replay_id)
+    replay = means.acts.get_replay(replay_id)
     if replay is None:
         raise NotFound(f"there is no replay {replay_id}; they are kept for a week")
     return replay
@@ -83,11 +85,11 @@ def outcomes(means: Means, replay: Replay, *, most: int = FOLLOWED) -> Mapping[s
     """What has become of the worked jobs by now, by state; of the first `most` of them. Those sent anew count by what was sent."""
     states = Counter[str]()
     for first in range(0, min(replay.done, most), PIECE):
-        entries = means.acts.entries(replay.id, first, min(PIECE, replay.done - first))
-        found = means.questions.jobs([entry.job for entry in entries])
+        entries = means.acts.replay_entries(replay.id, first, min(PIECE, replay.done - first))
+        found = means.questions.get_jobs([entry.job for entry in entries])
         mine = [job for job in found.values() if job.replay == replay.id]
         states.update(job.state for job in mine if not job.replayed_by)
-        states.update(means.questions.states_of([new for job in mine for new in job.replayed_by]).values())
+        states.update(means.questions.get_states([new for job in mine for new in job.replayed_by]).values())
     return states
 
 
@@ -104,21 +106,21 @@ def stop(means: Means, replay_id: str, *, by: str) -> Replay:
 def run(means: Means, replay_id: str) -> Replay:
     """Work a replay that was started, to its end or until it is stopped."""
     find(means, replay_id)
-    rerun(means.intake, means.acts, replay_id)
+    run_replay(means.intake, means.acts, replay_id)
     return find(means, replay_id)
 
 
 def _steer(means: Means, replay_id: str, to: ReplayState, act: str, by: str) -> Replay:
-    means.acts.steer(replay_id, to, _deed(means, find(means, replay_id), act, by))
+    means.acts.set_replay_state(replay_id, to, _deed(means, find(means, replay_id), act, by))
     return find(means, replay_id)
 
 
-def _deed(means: Means, replay: Replay, act: str, by: str) -> Deed:
-    return Deed(means.name(), by, f"replay {act}", replay.what, replay.id)
+def _deed(means: Means, replay: Replay, act: str, by: str) -> AuditEntry:
+    return AuditEntry(means.name(), by, f"replay {act}", replay.what, replay.id)
 
 
 def _failed(wanted: Wanted) -> Wanted:
-    if not isinstance(wanted, Filter):
+    if not isinstance(wanted, JobFilter):
         return wanted
     if wanted.state not in ("", "failed"):
         raise InvalidChange([Fault("state", "expected failed, or none: nothing else can be replayed")])
@@ -135,10 +137,10 @@ class _Search:
     forced: bool
     correction: Mapping[str, Any]
     read: Reread
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[ReplayEntry] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
-    going: dict[str, list[Taken]] = field(default_factory=dict)
+    going: dict[str, list[ClaimedJob]] = field(default_factory=dict)
     relations: int = 0
     more: bool = False
 
@@ -150,10 +152,10 @@ class _Search:
         candidates = [job for name, job in piece.items() if job and not unfit[name]]
         plain = [job for job in candidates if not _is_unreadable(job)]
         sent = {job.id: self.sent_anew(job) for job in candidates if self.anew or job not in plain}
-        known = self.means.questions.records(self.account, [each for job in plain for each in job.failed])
+        known = self.means.questions.get_records(self.account, [each for job in plain for each in job.failed])
         back = self.fitting([job for job in plain if job.id not in sent], known)
-        self.entries += [Entry(job.id) for job in back]
-        self.entries += [Entry(job, tuple(map(_message, changes))) for job, changes in sent.items() if changes]
+        self.entries += [ReplayEntry(job.id) for job in back]
+        self.entries += [ReplayEntry(job, tuple(map(_message, changes))) for job, changes in sent.items() if changes]
         self.relations += sum(len(job.failed) for job in back) + sum(len(each.relations) for changes in sent.values() for each in changes)
         self.rehearse(back, [each for changes in sent.values() for each in changes])
 
@@ -167,7 +169,7 @@ class _Search:
         try:
             changes = self.made_of(job)
             for account in {change.account for change in changes}:
-                self.means.intake.doors(account)
+                self.means.intake.policy_of(account)
         except (InvalidChange, NotFound) as error:
             self.refuse(job.id, "invalid" if job.type else "unreadable", f": {error}")
             return ()
@@ -178,22 +180,22 @@ class _Search:
     def made_of(self, job: JobRecord) -> Sequence[Change]:
         """The same, or InvalidChange."""
         if not _is_unreadable(job):
-            return [anew(job, self.correction, self.means.intake.doors, forced=self.forced, replay=self.name)]
-        kept = self.means.acts.payload(job.id)
+            return [anew(job, self.correction, self.means.intake.policy_of, forced=self.forced, replay=self.name)]
+        kept = self.means.acts.get_payload(job.id)
         return self.read(job, kept.body, self.correction) if kept else ()
 
-    def fitting(self, jobs: Sequence[JobRecord], known: Mapping[Relation, Record]) -> list[JobRecord]:
+    def fitting(self, jobs: Sequence[JobRecord], known: Mapping[Relation, RelationRecord]) -> list[JobRecord]:
         """Those of which something would be sent, by what is open and known of their relations."""
         told = self.means.rehearse(self.account, [_taken(job) for job in jobs], known) if jobs else None
         own = {job.id for job in jobs}
         lost = {
-            (each.wish.job, relation): each
+            (each.intent.job, relation): each
             for relation, each in (told.lost if told else ())
             if each.result != "superseded" or each.by not in own  # of two jobs of the set both go back, and the newer one wins
         }
         good = []
         for job in jobs:
-            fates = [_fate(job, lost.get((job.id, relation)), known.get(relation, Record())) for relation in job.failed]
+            fates = [_fate(job, lost.get((job.id, relation)), known.get(relation, RelationRecord())) for relation in job.failed]
             if not fates or "" in fates:
                 good.append(job)
             else:
@@ -212,7 +214,7 @@ class _Search:
         """What would be sent: counts, and the first of the actions."""
         tally, listed = Counter[str](requests=0, actions=0), list[dict[str, Any]]()
         for account, jobs in self.going.items():
-            known = self.means.questions.records(account, dict.fromkeys(relation for job in jobs for relation in job.relations))
+            known = self.means.questions.get_records(account, dict.fromkeys(relation for job in jobs for relation in job.relations))
             requests = self.means.rehearse(account, jobs, known).requests if jobs else ()
             actions = [action for request in requests for action in request.actions]
             tally.update({"requests": len(requests), "actions": len(actions)})
@@ -266,7 +268,7 @@ def _is_unreadable(job: JobRecord) -> bool:
     return job.refusal is not None and job.refusal[1] == "unreadable"
 
 
-def _fate(job: JobRecord, lost: Any, known: Record) -> str:
+def _fate(job: JobRecord, lost: Any, known: RelationRecord) -> str:
     """Why nothing would be sent for one of a job's relations; nothing if something would."""
     if lost is None:
         return ""
@@ -275,21 +277,21 @@ def _fate(job: JobRecord, lost: Any, known: Record) -> str:
     return "as asked" if lost.result == "applied" or _is_as_asked(job, known) else "superseded"
 
 
-def _is_as_asked(job: JobRecord, record: Record) -> bool:
-    known = record.known
-    info = all(key in known.info and known.info[key].value == value and not known.info[key].gone for key, value in job.info)
+def _is_as_asked(job: JobRecord, record: RelationRecord) -> bool:
+    known = record.confirmed
+    info = all(key in known.info and known.info[key].value == value and not known.info[key].removed for key, value in job.info)
     if job.action == "delete":
         return known.absent > known.present
     return info and (job.action == "modify" or known.present > known.absent)
 
 
-def _taken(job: JobRecord) -> Taken:
-    return Taken(job.id, job.action, job.failed, job.info, job.occurred_at, job.number)  # type: ignore[arg-type]
+def _taken(job: JobRecord) -> ClaimedJob:
+    return ClaimedJob(job.id, job.action, job.failed, job.info, job.occurred_at, job.number)  # type: ignore[arg-type]
 
 
-def _as_taken(change: Change, at: int) -> Taken:
+def _as_taken(change: Change, at: int) -> ClaimedJob:
     occurred = NEWEST if change.occurred_at is None else change.occurred_at
-    return Taken(f"{change.account}-new{at}", change.action, change.relations, change.info, occurred, NEWEST + at)
+    return ClaimedJob(f"{change.account}-new{at}", change.action, change.relations, change.info, occurred, NEWEST + at)
 
 
 def _message(change: Change) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from worker.contract import Change, check, from_message, write_instant
 from worker.errors import Fault, InvalidChange
 from worker.ports import JobRecord
-from worker.usecases.intake import Door
+from worker.usecases.intake import IntakePolicy
 
 FIELDS: Final = ("account", "action", "relationtype", "parentid", "childid")
 INFO: Final = "relationinfo."
@@ -33,7 +33,7 @@ def checked(correction: Mapping[str, Any]) -> dict[str, Any]:
     return dict(correction)
 
 
-def anew(job: JobRecord, correction: Mapping[str, Any], doors: Callable[[str], Door], *, forced: bool, replay: str) -> Change:
+def anew(job: JobRecord, correction: Mapping[str, Any], doors: Callable[[str], IntakePolicy], *, forced: bool, replay: str) -> Change:
     """What failed of a job as a new change: corrected, and if forced as of now, so that it overrules what is newer than the job.
 
     Within one replay it is the same change, however often it is sent.

@@ -10,17 +10,17 @@ from producers.webhooks.verify import Delivery
 from worker.config import Source
 from worker.contract import Change, from_message
 from worker.errors import InvalidChange
-from worker.ports import JobRecord, Unreadable
+from worker.ports import JobRecord, UnreadableMessage
 
 
-def unreadable(source: Source, delivery: Delivery, message: str, faults: Sequence[str]) -> Unreadable:
+def unreadable(source: Source, delivery: Delivery, message: str, faults: Sequence[str]) -> UnreadableMessage:
     """The message as it is kept: its body, or the query of a GET; in nobody's name if the payload names no account and has to."""
     body = urlsplit(delivery.url).query.encode() if source.scheme == "onoffice" else delivery.body
     try:
         account = account_of(source, payload_of(source, delivery))
     except InvalidChange:
         account = source.account
-    return Unreadable(account=account, source=source.name, event_id=message, faults=tuple(faults), body=body)
+    return UnreadableMessage(account=account, source=source.name, event_id=message, faults=tuple(faults), body=body)
 
 
 def reading(sources: Mapping[str, Source], job: JobRecord, body: bytes, correction: Mapping[str, Any]) -> Sequence[Change]:

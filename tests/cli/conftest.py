@@ -7,7 +7,7 @@ import pytest
 
 from ops.simulator import Records, Server, Simulator, serve
 from tests.support.cli_runner import MISSING, SECRET, TOKEN, Cli, environ, runner, settings_file
-from worker.wiring import Runtime, settings_of
+from worker.wiring import Runtime, load_settings
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def cli(env: dict[str, str]) -> Cli:
 
 @pytest.fixture
 def runtime(env: dict[str, str], tmp_path: Path) -> Runtime:
-    return Runtime(settings_of(env, tmp_path), wake=lambda *_: None)
+    return Runtime(load_settings(env, tmp_path), wake=lambda *_: None)
 
 
 @pytest.fixture

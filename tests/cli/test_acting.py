@@ -8,7 +8,7 @@ import pytest
 from ops.simulator import Records, Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, job_of
 from worker.contract import Relation, from_message
-from worker.ports import Unreadable
+from worker.ports import UnreadableMessage
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
@@ -178,7 +178,7 @@ def test_a_filter_for_another_state_is_refused_before_and_with_yes(cli: Cli, dra
 
 def test_a_message_that_names_no_account_is_seen_shown_and_mended(cli: Cli, runtime: Runtime, drain: Drain) -> None:
     body = b'{"account": "acne", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}'
-    job = runtime.intake().reject(Unreadable("acne", "celery", "task-1", ("account: there is no account",), body)).job
+    job = runtime.intake().reject(UnreadableMessage("acne", "celery", "task-1", ("account: there is no account",), body)).job
     assert job in cli("jobs", "list", "--account", "unrouted").stdout
     assert "unrouted" in cli("errors").stdout
     assert "fault: account: there is no account" in cli("jobs", "show", job).stdout
@@ -190,7 +190,7 @@ def test_a_message_that_names_no_account_is_seen_shown_and_mended(cli: Cli, runt
     assert f"sent anew as {new}" in cli("jobs", "show", job).stdout
     assert "was sent anew before" in cli("replay", job, code=1).stdout
     drain()
-    assert runtime.store.job(new).state == "succeeded"  # type: ignore[union-attr]
+    assert runtime.store.get_job(new).state == "succeeded"  # type: ignore[union-attr]
 
 
 def test_what_waits_is_explained_behind_any_number_of_others_and_why_it_waits(cli: Cli, runtime: Runtime) -> None:

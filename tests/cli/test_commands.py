@@ -10,19 +10,19 @@ import pytest
 from ops.simulator import Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, job_of, runner
 from worker.contract import write_instant
-from worker.wiring import Runtime, settings_of
+from worker.wiring import Runtime, load_settings
 
 BUYER = "estate:address:buyer"
 Drain = Callable[[], None]
 
 
 def test_a_sent_change_is_a_job_in_the_inbox(cli: Cli, runtime: Runtime) -> None:
-    job = runtime.store.job(job_of(cli("send", "create", BUYER, "501", "9001", "9002")))
+    job = runtime.store.get_job(job_of(cli("send", "create", BUYER, "501", "9001", "9002")))
     assert (job.state, job.action, job.parents, job.children, job.source) == ("queued", "create", (501,), (9001, 9002), "cli")
 
 
 def test_several_parents_are_joined_by_commas(cli: Cli, runtime: Runtime) -> None:
-    job = runtime.store.job(job_of(cli("send", "delete", BUYER, "501,502", "9001")))
+    job = runtime.store.get_job(job_of(cli("send", "delete", BUYER, "501,502", "9001")))
     assert (job.parents, job.children) == ((501, 502), (9001,))
 
 
@@ -30,7 +30,7 @@ def test_every_option_of_a_change_arrives(cli: Cli, runtime: Runtime) -> None:
     at = runtime.client.time()[0] * 1_000_000 - 60_000_000
     more = ("--event-id", "e1", "--batch", "b1", "--occurred-at", write_instant(at))
     sent = cli("send", "modify", "calendar:address", "2909", "10821", "--info", "statusTerminbestaetigung=gesendet", *more)
-    job = runtime.store.job(job_of(sent))
+    job = runtime.store.get_job(job_of(sent))
     assert (job.info, job.event_id, job.batch) == ((("statusTerminbestaetigung", "gesendet"),), "e1", "b1")
     assert job.occurred_at == at
 
@@ -184,7 +184,7 @@ def test_explain_wants_a_type_and_two_ids(cli: Cli, words: tuple[str, ...]) -> N
 
 def test_an_account_is_paused_and_resumed(cli: Cli, runtime: Runtime) -> None:
     cli("accounts", "pause", "acme", "--why", "new API user")
-    assert runtime.store.paused("acme").detail == "new API user"
+    assert runtime.store.get_pause("acme").detail == "new API user"
     assert "(hand: new API user)" in cli("accounts", "list").stdout
     cli("send", "create", BUYER, "501", "9001")
     assert runtime.flush("acme").state == "paused"
@@ -199,7 +199,7 @@ def test_a_new_key_is_shown_once_with_the_hash_that_the_settings_take(cli: Cli, 
     key, _, table = made.partition("\n")
     with Path(env["RELATIONS_CONFIG"]).open("a") as file:
         file.write(table[table.index("[keys") :])
-    kept = settings_of(env, tmp_path).keys["portal"]
+    kept = load_settings(env, tmp_path).keys["portal"]
     assert kept.sha256 == sha256(key.split()[-1].encode()).hexdigest()
     assert (kept.accounts, kept.can) == (("acme",), ("read", "send"))
 

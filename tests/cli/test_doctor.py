@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ops import doctor
-from ops.simulator import Fault, FaultPlan, Records, Simulator, serve
+from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
 from tests.support.cli_runner import SECRET, TOKEN, Cli, environ, runner, settings_file
-from worker.wiring import Runtime, settings_of
+from worker.wiring import Runtime, load_settings
 
 BUYER = "estate:address:buyer"
 
@@ -78,7 +78,7 @@ def test_what_failed_for_want_of_a_right_is_told_with_what_to_do(tmp_path: Path,
     with serve(Simulator({TOKEN: SECRET}, records=records)) as api:
         env = environ(settings_file(tmp_path, api.url, "acme"), redis_url)
         runner(env)("send", "create", BUYER, "1", "9")
-        runtime = Runtime(settings_of(env, tmp_path), wake=lambda *_: None)
+        runtime = Runtime(load_settings(env, tmp_path), wake=lambda *_: None)
         runtime.flush("acme")
     [finding] = doctor.rights(runtime, runtime.settings.account("acme"))
     assert (finding.what, finding.level) == ("rights acme", "warn")
@@ -129,7 +129,7 @@ def test_rejected_credentials_fail_with_the_advice_for_their_code(cli: Cli, toke
 
 
 def test_an_api_that_does_not_answer_fails(cli: Cli, simulator: Simulator) -> None:
-    simulator.inject(FaultPlan.script([Fault("gateway_before")] * 3))
+    simulator.inject(FaultPlan.script([InjectedFault("gateway_before")] * 3))
     assert "gave no usable answer" in cli("accounts", "check", code=1).stdout
 
 
@@ -166,6 +166,6 @@ def test_changes_that_nobody_came_for_are_a_fault(cli: Cli, runtime: Runtime) ->
 def test_an_account_that_only_observes_is_told(env: dict[str, str], tmp_path: Path) -> None:
     config = Path(env["RELATIONS_CONFIG"])
     config.write_text(config.read_text().replace("window = 0", 'window = 0\nmode = "observe"'))
-    runtime = Runtime(settings_of(env, tmp_path), wake=lambda *_: None)
+    runtime = Runtime(load_settings(env, tmp_path), wake=lambda *_: None)
     finding = doctor.lane(runtime, runtime.settings.account("acme"), now=0.0)
     assert (finding.level, finding.text) == ("warn", "only observes: nothing but reads is sent")

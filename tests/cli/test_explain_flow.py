@@ -45,9 +45,9 @@ def carried_out(requests: list[Request]) -> dict[Relation, bool]:
 def test_every_target_is_reached_and_nothing_else_is_touched(flow: list[Change]) -> None:
     told = rehearse(list(enumerate(flow, start=1)))
     touched = {relation for request in told.requests for relation in request.relations()}
-    assert touched == set(told.cases)
+    assert touched == set(told.states)
     assert carried_out(told.requests) == {
-        relation: case.target.presence for relation, case in told.cases.items() if case.target.presence is not None
+        relation: case.target.presence for relation, case in told.states.items() if case.target.presence is not None
     }
 
 
@@ -58,8 +58,8 @@ def test_every_wish_either_stands_behind_a_target_or_lost_for_a_reason(flow: lis
     wished = {
         (f"#{number}", relation) for number, each in enumerate(flow, start=1) if number not in repeated for relation in each.relations
     }
-    standing = {(wish.job, relation) for relation, case in told.cases.items() for wish in case.target.wishes}
-    lost = {(each.wish.job, relation) for relation, each in told.lost}
+    standing = {(wish.job, relation) for relation, case in told.states.items() for wish in case.target.intents}
+    lost = {(each.intent.job, relation) for relation, each in told.lost}
     assert standing | lost == wished
     assert not standing & lost
 

@@ -7,16 +7,16 @@ import pytest
 from ops.explain import Evidence, explain
 from worker.contract import Relation
 from worker.planner.actions import Action
-from worker.planner.fold import NEVER, Known, Mark, Setting, Version, Wish
-from worker.planner.relation_state import Doubt, Open, Refusal
-from worker.ports import JobRecord, Mention, Record, RequestRecord
+from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
+from worker.planner.relation_state import Doubt, OpenRelation, Refusal
+from worker.ports import JobRecord, RelationEvent, RelationRecord, RequestRecord
 
 ZONE = timezone(timedelta(hours=1))
 BUYER = "estate:address:buyer"
 HERE = Relation(BUYER, 501, 9001)
 NINE = 1_795_161_600_000_000  # 2026-11-20T09:00:00+01:00
 SECOND = 1_000_000
-NOTHING_KEPT = Record()
+NOTHING_KEPT = RelationRecord()
 
 
 def at(seconds: float) -> int:
@@ -54,13 +54,13 @@ def request(name: str, *actions: Action, answers: tuple[tuple[str, int, str], ..
     return RequestRecord(id=name, at=at(5), status=200, seconds=seconds, message="", actions=actions, answers=answers)
 
 
-def wish(name: str, action: str = "create", seconds: float = 0) -> Wish:
-    return Wish(Version(at(seconds), 1), name, action)
+def wish(name: str, action: str = "create", seconds: float = 0) -> Intent:
+    return Intent(Version(at(seconds), 1), name, action)
 
 
 def told(
-    record: Record = NOTHING_KEPT,
-    *mentions: Mention,
+    record: RelationRecord = NOTHING_KEPT,
+    *mentions: RelationEvent,
     jobs: tuple[JobRecord, ...] = (),
     requests: tuple[RequestRecord, ...] = (),
     now: float = 10,
@@ -76,8 +76,8 @@ def told(
     return str(explain(evidence, zone=ZONE, advice=lambda code: f"Advice on {code}."))
 
 
-def opened(*wishes: Wish, doubt: Doubt | None = None, **progress: object) -> Record:
-    return Record(Open(wishes, NEVER, **progress), Known(), doubt)
+def opened(*wishes: Intent, doubt: Doubt | None = None, **progress: object) -> RelationRecord:
+    return RelationRecord(OpenRelation(wishes, NEVER, **progress), ConfirmedState(), doubt)
 
 
 STAR = Action("create", BUYER, (501,), tuple(range(9001, 9012)))
@@ -86,7 +86,7 @@ STAR = Action("create", BUYER, (501,), tuple(range(9001, 9012)))
 def test_an_applied_job_names_its_request_the_answer_and_how_many_travelled_along() -> None:
     text = told(
         NOTHING_KEPT,
-        Mention("acme-1", "applied", "r1"),
+        RelationEvent("acme-1", "applied", "r1"),
         jobs=(job("acme-1", seconds=3, requests=("r1",)),),
         requests=(request("r1", STAR, answers=(("ok", 0, ""),)),),
     )
@@ -97,7 +97,7 @@ def test_an_applied_job_names_its_request_the_answer_and_how_many_travelled_alon
 def test_a_job_that_was_read_back_says_so_and_lists_its_way() -> None:
     lost = request("r1", STAR, answers=(("unknown", 0, "connection lost"),), seconds=30)
     read = request("r2", Action("get", BUYER, (501,), (), asked=(HERE,)), answers=(("ok", 0, ""),))
-    text = told(NOTHING_KEPT, Mention("acme-1", "applied", "r2"), jobs=(job("acme-1", requests=("r1", "r2")),), requests=(lost, read))
+    text = told(NOTHING_KEPT, RelationEvent("acme-1", "applied", "r2"), jobs=(job("acme-1", requests=("r1", "r2")),), requests=(lost, read))
     assert "applied: request r2 read it back and found it as wanted, API answered ok after 0.12 s" in text
     assert "r1 at 2026-11-20T09:00:05+01:00: create of 11 relations, no usable answer (connection lost) after 30.00 s" in text
     assert "r2 at 2026-11-20T09:00:05+01:00: read back of 1 relation, API answered ok after 0.12 s" in text
@@ -107,48 +107,48 @@ def test_requests_about_other_relations_of_the_job_are_left_out() -> None:
     other = request("r1", Action("create", BUYER, (502,), (9001,)), answers=(("ok", 0, ""),))
     mine = request("r2", STAR, answers=(("ok", 0, ""),))
     assert "r1" not in told(
-        Record(), Mention("acme-1", "applied", "r2"), jobs=(job("acme-1", requests=("r1", "r2")),), requests=(other, mine)
+        RelationRecord(), RelationEvent("acme-1", "applied", "r2"), jobs=(job("acme-1", requests=("r1", "r2")),), requests=(other, mine)
     )
 
 
 def test_a_superseded_job_names_the_newer_one_and_what_it_asked() -> None:
-    text = told(NOTHING_KEPT, Mention("acme-1", "superseded", "acme-2"), jobs=(job("acme-1"), job("acme-2", "delete", 7)))
+    text = told(NOTHING_KEPT, RelationEvent("acme-1", "superseded", "acme-2"), jobs=(job("acme-1"), job("acme-2", "delete", 7)))
     assert (
         "acme-1 create at 2026-11-20T09:00:00+01:00 by portal: superseded by acme-2 delete at 2026-11-20T09:00:07+01:00 by portal" in text
     )
 
 
 def test_a_stale_job_names_what_was_confirmed_before_it_came() -> None:
-    text = told(NOTHING_KEPT, Mention("acme-1", "stale", "acme-2"), jobs=(job("acme-1"), job("acme-2", "delete", 7)))
+    text = told(NOTHING_KEPT, RelationEvent("acme-1", "stale", "acme-2"), jobs=(job("acme-1"), job("acme-2", "delete", 7)))
     assert "stale: acme-2 delete at 2026-11-20T09:00:07+01:00 by portal is newer and was confirmed before it came" in text
 
 
 def test_a_failed_job_has_code_text_class_and_advice() -> None:
     failed = job("acme-1", state="failed", refusal=(80, "record", "No such record", str(HERE)), failed=(HERE,))
     assert "failed: 80 No such record (record). Advice on 80." in told(
-        NOTHING_KEPT, Mention("acme-1", "failed", "80 record"), jobs=(failed,)
+        NOTHING_KEPT, RelationEvent("acme-1", "failed", "80 record"), jobs=(failed,)
     )
 
 
 def test_the_text_of_another_relations_refusal_is_not_borrowed() -> None:
     failed = job("acme-1", state="failed", refusal=(80, "record", "No such record", f"{BUYER}:501:1"), failed=(HERE,))
-    assert "failed: 263 (rights). Advice on 263." in told(NOTHING_KEPT, Mention("acme-1", "failed", "263 rights"), jobs=(failed,))
+    assert "failed: 263 (rights). Advice on 263." in told(NOTHING_KEPT, RelationEvent("acme-1", "failed", "263 rights"), jobs=(failed,))
 
 
 @pytest.mark.parametrize("error", ["dependency", "poison", "unknown", "not_sent"])
 def test_a_failure_without_a_code_has_advice_of_its_own(error: str) -> None:
-    text = told(NOTHING_KEPT, Mention("acme-1", "failed", f"0 {error}"), jobs=(job("acme-1", state="failed", failed=(HERE,)),))
+    text = told(NOTHING_KEPT, RelationEvent("acme-1", "failed", f"0 {error}"), jobs=(job("acme-1", state="failed", failed=(HERE,)),))
     assert f"failed: {error}. " in text
     assert "replay" in text
 
 
 def test_a_failed_job_that_was_replayed_says_so() -> None:
-    text = told(NOTHING_KEPT, Mention("acme-1", "failed", "80 record"), jobs=(job("acme-1", state="queued"),))
+    text = told(NOTHING_KEPT, RelationEvent("acme-1", "failed", "80 record"), jobs=(job("acme-1", state="queued"),))
     assert "; a replay put it back" in text
 
 
 def test_a_job_that_is_kept_no_longer_still_has_its_outcome() -> None:
-    text = told(NOTHING_KEPT, Mention("acme-1", "superseded", "acme-2"))
+    text = told(NOTHING_KEPT, RelationEvent("acme-1", "superseded", "acme-2"))
     assert "acme-1 (no longer kept): superseded by acme-2 (no longer kept)" in text
 
 
@@ -168,14 +168,14 @@ def test_a_job_that_is_kept_no_longer_still_has_its_outcome() -> None:
     ],
 )
 def test_an_open_job_says_what_it_waits_for(progress: dict[str, object], sentence: str) -> None:
-    text = told(opened(wish("acme-1"), **progress), Mention("acme-1", "", ""), jobs=(job("acme-1"),))
+    text = told(opened(wish("acme-1"), **progress), RelationEvent("acme-1", "", ""), jobs=(job("acme-1"),))
     assert sentence in text
     assert "wanted: that it is there, as of 2026-11-20T09:00:00+01:00 (acme-1)" in text
 
 
 def test_a_contradicting_write_in_doubt_is_what_an_open_job_waits_for() -> None:
     doubt = Doubt(at(150), "create")
-    text = told(opened(wish("acme-2", "delete", 7), doubt=doubt), Mention("acme-2", "", ""), jobs=(job("acme-2", "delete", 7),))
+    text = told(opened(wish("acme-2", "delete", 7), doubt=doubt), RelationEvent("acme-2", "", ""), jobs=(job("acme-2", "delete", 7),))
     assert "is in doubt until 2026-11-20T09:02:30+01:00: an earlier create without an answer may still land and undo it" in text
     assert "wanted: that it is not there" in text
     assert "known:  in doubt until 2026-11-20T09:02:30+01:00" in text
@@ -183,15 +183,18 @@ def test_a_contradicting_write_in_doubt_is_what_an_open_job_waits_for() -> None:
 
 def test_a_job_that_is_not_read_yet_waits_in_the_inbox_whatever_is_open() -> None:
     text = told(
-        opened(wish("acme-1")), Mention("acme-1", "", ""), Mention("acme-2", "", ""), jobs=(job("acme-1"), job("acme-2", "delete", 7))
+        opened(wish("acme-1")),
+        RelationEvent("acme-1", "", ""),
+        RelationEvent("acme-2", "", ""),
+        jobs=(job("acme-1"), job("acme-2", "delete", 7)),
     )
     assert "by portal: is due now" in text.splitlines()[-2]
     assert text.endswith("acme-2 delete at 2026-11-20T09:00:07+01:00 by portal: waits in the inbox")
 
 
 def test_what_is_known_is_what_was_confirmed_last() -> None:
-    present, absent = Mark(Version(at(1), 1), "acme-1"), Mark(Version(at(7), 2), "acme-2")
-    text = told(Record(None, Known(present, absent, {"statusTerminbestaetigung": Setting(*present)})))
+    present, absent = JobVersion(Version(at(1), 1), "acme-1"), JobVersion(Version(at(7), 2), "acme-2")
+    text = told(RelationRecord(None, ConfirmedState(present, absent, {"statusTerminbestaetigung": ConfirmedInfo(*present)})))
     assert "known:  not there, confirmed for the change of 2026-11-20T09:00:07+01:00 (acme-2)" in text
     assert "known:  statusTerminbestaetigung, confirmed for the change of 2026-11-20T09:00:01+01:00 (acme-1)" in text
     assert "wanted: nothing is open" in text
@@ -210,7 +213,7 @@ def test_the_same_as_data() -> None:
     evidence = Evidence(
         relation=HERE,
         record=opened(wish("acme-1")),
-        mentions=(Mention("acme-1", "", ""),),
+        mentions=(RelationEvent("acme-1", "", ""),),
         jobs={"acme-1": job("acme-1")},
         requests={},
         now=at(10),

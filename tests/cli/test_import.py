@@ -21,7 +21,7 @@ from ops.cli import main
 from ops.cli.errors import Exit
 from ops.cli.progress import Lines
 from tests.support.cli_runner import MISSING, Cli
-from worker.ports import Filter
+from worker.ports import JobFilter
 from worker.wiring import Runtime
 
 LINKS = ("--set", "action=create", "--set", "relationtype=estate:address:buyer")
@@ -29,7 +29,7 @@ LINKS = ("--set", "action=create", "--set", "relationtype=estate:address:buyer")
 
 def jobs(runtime: Runtime) -> list[tuple[str, str, tuple[int, ...], tuple[int, ...]]]:
     """What was accepted, in order."""
-    found = runtime.questions.find("acme", Filter(), limit=1000).jobs
+    found = runtime.queries.find_jobs("acme", JobFilter(), limit=1000).jobs
     return [(job.action, job.type, job.parents, job.children) for job in reversed(found)]
 
 
@@ -183,7 +183,7 @@ def test_a_file_that_is_not_there_is_a_fault_of_the_command_line(cli: Cli) -> No
 def test_waiting_ends_with_what_became_of_every_job(cli: Cli, runtime: Runtime, drain: Callable[[], None], tmp_path: Path) -> None:
     file = tmp_path / "links.csv"
     file.write_text(f"parentid,childid\n1,2\n1,{MISSING}\n1,3\n")
-    runtime.say = lambda *_, **__: None
+    runtime.emit = lambda *_, **__: None
     with ThreadPoolExecutor() as pool:
         worked = pool.submit(when_accepted, runtime, 3, drain)
         answer = json.loads(cli("import", str(file), *LINKS, "--wait", "--json", code=Exit.PARTLY).stdout)
@@ -236,6 +236,6 @@ def test_an_interruption_tells_how_to_go_on_and_going_on_does_the_rest(
         said = process.communicate(timeout=60)[1]
     assert process.returncode == Exit.INTERRUPTED
     assert "The same command goes on; nothing is done twice." in said
-    runtime.say = lambda *_, **__: None
+    runtime.emit = lambda *_, **__: None
     drain()
     assert "500 accepted, 1,000 known already" in cli(*words).output

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from producers.portals.imports import Given, Row, Tally, detect_format, field_of, pieces, rows
+from producers.portals.imports import Given, LoadCounts, Row, detect_format, field_of, pieces, rows
 from producers.portals.imports.columns import ALIASES, FIELDS, _plain
 from worker.errors import Fault, Invalid
 
@@ -27,7 +27,7 @@ def said(text: str, **mapping: str) -> list[tuple[Any, Any]]:
 def rejected(text: str, **mapping: str) -> list[tuple[Row, Sequence[Fault]]]:
     """The rejected rows, as an import rejects them."""
     found = list[tuple[Row, Sequence[Fault]]]()
-    list(pieces(read(text, mapping), Given("d", "acme", "b"), Tally(), lambda row, faults: found.append((row, faults))))
+    list(pieces(read(text, mapping), Given("d", "acme", "b"), LoadCounts(), lambda row, faults: found.append((row, faults))))
     return found
 
 

@@ -60,7 +60,7 @@ def interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
 def test_who_waits_for_what_was_known_waits_for_its_jobs(
     cli: Cli, runtime: Runtime, drain: Callable[[], None], file: Path, label: tuple[str, ...]
 ) -> None:
-    runtime.say = lambda *_, **__: None
+    runtime.emit = lambda *_, **__: None
     cli("import", str(file), *LINKS, "--batch", "A")
     with ThreadPoolExecutor() as pool:
         renamed = file.rename(file.with_name("renamed.csv"))
@@ -76,7 +76,7 @@ def test_every_label_is_followed_that_a_line_ever_had_and_jobs_without_one(
     cli: Cli, runtime: Runtime, drain: Callable[[], None], tmp_path: Path
 ) -> None:
     """Lines under event ids of their own may have come with any import; here their labels alternate."""
-    runtime.say = lambda *_, **__: None
+    runtime.emit = lambda *_, **__: None
     link = {"action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "source": "x"}
     lines = [json.dumps({**link, "childid": MISSING if n == 7 else n + 1, "event_id": f"e{n}"}) + "\n" for n in range(12)]
     for number, label in enumerate(("L0", "L1", "L2")):
@@ -111,7 +111,7 @@ def test_what_is_waited_for_is_said_soon_and_how_to_stop(env: dict[str, str], fi
 
 
 def test_who_stops_waiting_is_told_what_was_accepted_and_the_label(cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ops.cli.importing.follow.sleep", stopped)
+    monkeypatch.setattr("ops.cli.import_steps.follow.sleep", stopped)
     told = cli("import", str(file), *LINKS, "--wait", "--batch=spring", code=Exit.INTERRUPTED)
     assert "3 accepted, 0 known already, 0 rejected; batch spring\n" in told.stdout
     assert "spring: 0 succeeded, 0 superseded, 0 failed, 3 open\n" in told.stdout

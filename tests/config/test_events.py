@@ -11,7 +11,7 @@ from worker.log import LOUD, URGENT, level
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference" / "events.md"
 ROW = re.compile(r"^\| `([a-z]+\.[a-z]+)` \| (\w+) \| ([^|]*) \| (.+) \|$", re.MULTILINE)
-TRIALS = ("ops/torture", "ops/demo", "ops/bench")  # they talk of themselves
+TRIALS = ("ops/dev/demo", "ops/bench")  # they talk of themselves
 
 
 class Said(NamedTuple):
@@ -32,7 +32,7 @@ def said() -> Iterator[Said]:
 
 def event_of(node: ast.AST) -> Said | None:
     """The event, if this is a call that says one."""
-    if not (isinstance(node, ast.Call) and node.args and name_of(node.func) in ("say", "_say")):
+    if not (isinstance(node, ast.Call) and node.args and name_of(node.func) in ("emit", "_emit")):
         return None
     names = frozenset(each.arg for each in node.keywords if each.arg)
     more = any(each.arg is None for each in node.keywords)

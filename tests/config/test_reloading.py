@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker.wiring import Runtime, settings_of
+from worker.wiring import Runtime, load_settings
 
 TIMES = itertools.count(1)
 ACCOUNT = '[accounts.acme]\ntoken = "env:T"\nsecret = "env:S"\n'
@@ -22,8 +22,8 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str) -> 
     monkeypatch.chdir(tmp_path)
     for name, value in {"RELATIONS_CONFIG": "conf/relations.toml", "RELATIONS_REDIS_URL": redis_url, "T": "t" * 32, "S": "s" * 64}.items():
         monkeypatch.setenv(name, value)
-    runtime, said = Runtime(settings_of(os.environ, Path.cwd()), wake=lambda *_: None), list[tuple[str, Any]]()
-    runtime.say = lambda event, /, **fields: said.append((event, fields))
+    runtime, said = Runtime(load_settings(os.environ, Path.cwd()), wake=lambda *_: None), list[tuple[str, Any]]()
+    runtime.emit = lambda event, /, **fields: said.append((event, fields))
     return runtime, file, said
 
 

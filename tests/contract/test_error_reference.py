@@ -15,10 +15,10 @@ import pytest
 from ops.explain.relation import WITHOUT_CODE
 from ops.serializers import todo_of
 from worker.onoffice.codes import advice, classify, describe, table
-from worker.planner.actions import ErrorClass, Kind, Outcome, Verdict
+from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
 from worker.planner.apply_reply import UNANSWERED
-from worker.planner.relation_state import Open
-from worker.planner.retry_policy import Do, Patience, decide
+from worker.planner.relation_state import OpenRelation
+from worker.planner.retry_policy import NextStep, RetryPolicy, decide
 from worker.usecases.batch import DEPENDENCY, POISON
 
 REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
@@ -137,5 +137,5 @@ def test_what_fails_without_a_code_is_told() -> None:
 @pytest.mark.parametrize("error", [each for each in ErrorClass if each is not ErrorClass.TRANSIENT])
 def test_a_job_fails_with_the_classes_that_the_reference_says(kind: Kind, error: ErrorClass) -> None:
     """A refusal holds the account, or it is checked, repeated or final; TRANSIENT codes are read as no answer at all."""
-    decision = decide(kind, Outcome(Verdict.REJECTED, error=error), Open(()), alone=True, patience=Patience(), now=0, draw=0.5)
-    assert (decision.do is Do.HOLD) == (error in NEVER)
+    decision = decide(kind, ActionResult(Verdict.REJECTED, error=error), OpenRelation(()), alone=True, retry=RetryPolicy(), now=0, draw=0.5)
+    assert (decision.do is NextStep.HOLD) == (error in NEVER)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.contract import TYPES, Change, check, order_of, permissions, resolve
+from worker.contract import TYPES, Change, check, order_of, permission, resolve
 from worker.contract.catalogue import ALIASES, INFO_KEYS, NOTES, PREFIX
 from worker.errors import InvalidChange, NotFound
 
@@ -104,13 +104,13 @@ def test_a_text_means_a_canonical_type_or_nothing(text: str) -> None:
 
 def test_the_documentation_decides_unless_the_operator_does() -> None:
     buyer, sync, messenger = TYPES["estate:address:buyer"], TYPES["address:process"], TYPES["user:messengerUser:is"]
-    assert [permissions(buyer, verb) for verb in ("create", "modify", "delete")] == ["allow", "deny", "allow"]
-    assert [permissions(sync, verb) for verb in ("create", "modify", "delete")] == ["warn", "deny", "warn"]
-    assert [permissions(messenger, verb) for verb in ("create", "modify", "delete")] == ["deny", "deny", "deny"]
-    assert permissions(TYPES["calendar:address"], "modify") == "allow"
-    assert permissions(messenger, "create", {"create": "allow"}) == "allow"
-    assert permissions(buyer, "create", {"create": "deny"}) == "deny"
-    assert permissions(buyer, "create", {"order": "free"}) == "allow"
+    assert [permission(buyer, verb) for verb in ("create", "modify", "delete")] == ["allow", "deny", "allow"]
+    assert [permission(sync, verb) for verb in ("create", "modify", "delete")] == ["warn", "deny", "warn"]
+    assert [permission(messenger, verb) for verb in ("create", "modify", "delete")] == ["deny", "deny", "deny"]
+    assert permission(TYPES["calendar:address"], "modify") == "allow"
+    assert permission(messenger, "create", {"create": "allow"}) == "allow"
+    assert permission(buyer, "create", {"create": "deny"}) == "deny"
+    assert permission(buyer, "create", {"order": "free"}) == "allow"
 
 
 def test_two_types_are_ordered_unless_the_operator_says_otherwise() -> None:

@@ -106,7 +106,7 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
     refused = dict(zip(ACCOUNTS, (part.error for part in parts), strict=True))
     assert {account for account, error in refused.items() if isinstance(error, StoreUnavailable)} == set(gone)
     assert [refused[account] for account in alive] == [None] * len(alive)
-    assert fresh.stalled() == []  # nor does what cannot be asked end a sweep
+    assert fresh.stalled_replays() == []  # nor does what cannot be asked end a sweep
     for account in alive:
         done(stack, fresh, account, range(80))
     node.restart()
@@ -124,17 +124,17 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
 def test_a_node_that_hangs_is_asked_once_and_then_left_alone_for_a_while(three: Cluster) -> None:
     store = RedisStore(connect(three.url), "hangs")
     asked = {each: next(name for name in ACCOUNTS if three.home(f"hangs:{{{name}}}") is each) for each in three.nodes}
-    assert all(store.job(f"{account}-1") is None for account in asked.values())
+    assert all(store.get_job(f"{account}-1") is None for account in asked.values())
     node = three.nodes[0]
     assert node.pid
     os.kill(node.pid, signal.SIGSTOP)
     try:
         with pytest.raises(StoreUnavailable):
-            store.job(f"{asked[node]}-1")
+            store.get_job(f"{asked[node]}-1")
         for _ in range(20):  # each would take ten seconds
             with pytest.raises(StoreUnavailable, match="a moment ago"):
-                store.job(f"{asked[node]}-1")
-            assert all(store.job(f"{account}-1") is None for each, account in asked.items() if each is not node)
+                store.get_job(f"{asked[node]}-1")
+            assert all(store.get_job(f"{account}-1") is None for each, account in asked.items() if each is not node)
     finally:
         os.kill(node.pid, signal.SIGCONT)
 
@@ -142,4 +142,4 @@ def test_a_node_that_hangs_is_asked_once_and_then_left_alone_for_a_while(three: 
 def test_a_client_of_a_cluster_that_is_away_is_made_all_the_same_and_says_so_when_used(tmp_path: Path) -> None:
     store = RedisStore(connect("redis+cluster://127.0.0.1:1,127.0.0.1:2"), "t")
     with pytest.raises(StoreUnavailable, match="Redis cannot be used"):
-        store.job("acme-1")
+        store.get_job("acme-1")

@@ -61,7 +61,7 @@ def test_worker_beat_and_interface_follow_to_the_new_master_with_all_that_was_re
         until(lambda: posted(stack, range(20, 40)), "nothing is accepted", seconds=60)
         assert ask(pair.replica, "ROLE")[0] == "master"
         assert succeeded(runtime, first)
-        assert runtime.store.paused("sued")
+        assert runtime.store.get_pause("sued")
         assert opened(runtime, "sued") == 20
         runtime.store.resume("sued")
         done(stack, runtime, "nord", range(40))
@@ -90,7 +90,7 @@ def test_everybody_leaves_a_master_that_hangs(tmp_path: Path) -> None:
 def test_a_service_that_no_sentinel_knows_is_a_store_that_is_away(pair: Guarded) -> None:
     store = RedisStore(connect(pair.url.replace("/main/", "/other/")), "t")
     with pytest.raises(StoreUnavailable, match="Redis cannot be used"):
-        store.job("acme-1")
+        store.get_job("acme-1")
 
 
 def test_a_master_that_must_have_a_replica_refuses_changes_while_it_has_none(tmp_path: Path) -> None:

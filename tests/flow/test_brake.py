@@ -4,14 +4,14 @@ import pytest
 
 from tests.support.flow_world import World, change
 from worker.contract import Relation
-from worker.ports import Deed
-from worker.testing import MemoryActs, MemoryStore
+from worker.ports import AuditEntry
+from worker.testing import MemoryJobAdmin, MemoryStore
 
 BUYER = "estate:address:buyer"
 
 
 def world(brake: int) -> World:
-    return World(lambda now: MemoryStore(now), lane={"brake": brake})
+    return World(lambda now: MemoryStore(now), lane={"max_deletes_per_hour": brake})
 
 
 def linked(here: World, number: int) -> None:
@@ -57,7 +57,7 @@ def test_a_few_unlinks_and_any_number_of_links_pass_the_brake() -> None:
     here.clock.sleep(60.0)
     here.accept(change("delete", BUYER, 1, 11, at=61))
     here.flush()
-    paused = here.store.paused("acme")
+    paused = here.store.get_pause("acme")
     assert paused is not None
     assert paused.detail.startswith("11 deletes")
     here.clock.sleep(3600.0)
@@ -70,15 +70,15 @@ def test_what_is_cancelled_while_a_flush_reads_is_not_sent_and_the_rest_is_in_th
     here = world(brake=0)
     jobs = [receipt.job for receipt in here.accept(change("create", BUYER, 1, 9, at=0), change("create", BUYER, 2, 9, at=0))]
     fold = World.lane_of
-    acts = MemoryActs(here.store)  # type: ignore[arg-type]
+    acts = MemoryJobAdmin(here.store)  # type: ignore[arg-type]
 
     def order(name: str) -> str:
         """Asked while the batch is folded, so after the read and before the take."""
-        acts.cancel("acme", jobs[:1], Deed("d", "ada", "cancelled"))
+        acts.cancel("acme", jobs[:1], AuditEntry("d", "ada", "cancelled"))
         return "free"
 
     monkeypatch.setattr(here, "lane", {"order": order})
     assert fold(here, "acme").order is order
-    assert here.flush().again == 0.0
+    assert here.flush().next_in == 0.0
     here.drain()
     assert set(here.relations()) == {Relation(BUYER, 2, 9)}

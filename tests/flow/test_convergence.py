@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.simulator import KINDS, Fault, FaultPlan, Switches
+from ops.simulator import KINDS, FaultPlan, InjectedFault, Switches
 from tests.support.flow_world import INFO, World, asked_for, change
 from worker.contract import Change
 from worker.planner.plan import Limits
@@ -20,7 +20,7 @@ from worker.testing import MemoryStore
 
 ACCOUNTS = ("acme", "bart", "carl")
 TYPES = ("estate:address:contactPerson", "calendar:address", "estate:estateUnit")
-FAULTS = (*KINDS, *(Fault("late", seconds) for seconds in (5.0, 30.0, 90.0, 118.0)))
+FAULTS = (*KINDS, *(InjectedFault("late", seconds) for seconds in (5.0, 30.0, 90.0, 118.0)))
 SEED = int(os.environ.get("CONVERGENCE_SEED", "20" if "CI" in os.environ else "0")) or random.SystemRandom().randrange(1, 1_000_000)
 
 
@@ -69,7 +69,7 @@ def test_the_end_state_is_the_one_asked_for_and_every_job_has_one_outcome(switch
     faults = FaultPlan.random(SEED, 0.1 + 0.2 * dice.random(), FAULTS)
     here = world(accounts=ACCOUNTS, switches=switches, faults=faults, seed=SEED, lane={"limits": Limits(max_ids=4, max_actions=4)})
     live(here, asked, dice)
-    jobs = {job.event_id: job for job in map(here.store.job, {receipt.job for receipt in here.receipts})}
+    jobs = {job.event_id: job for job in map(here.store.get_job, {receipt.job for receipt in here.receipts})}
     assert jobs.keys() == {each.event_id for each in asked}
     for job in jobs.values():
         assert job.state in ("succeeded", "superseded", "failed")

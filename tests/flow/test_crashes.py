@@ -48,7 +48,7 @@ def play(world: Callable[..., World], fuse: Fuse, faults: tuple[str, ...]) -> Wo
 
 def ending(here: World) -> tuple[Any, Any]:
     jobs = sorted({receipt.job for receipt in here.receipts})
-    outcomes = sorted((job.event_id, job.state, tuple(job.counts.items()), job.failed) for job in map(here.store.job, jobs))
+    outcomes = sorted((job.event_id, job.state, tuple(job.counts.items()), job.failed) for job in map(here.store.get_job, jobs))
     return here.relations(), outcomes
 
 

@@ -18,7 +18,7 @@ from worker.testing import MemoryStore
 BROKER, UNIT, APPOINTMENT, BUYER = "estate:address:contactPerson", "estate:estateUnit", "calendar:address", "estate:address:buyer"
 MISSING = 903
 Make = Callable[[Callable[[], int]], Any]
-Outcome = tuple[str, Relation, str]
+ActionResult = tuple[str, Relation, str]
 
 
 @st.composite
@@ -53,16 +53,16 @@ def play(make: Make, asked: list[Change], between: list[bool], batch: int, lost:
     return live(here, fuse, day)
 
 
-def outcomes(here: World) -> set[Outcome]:
+def outcomes(here: World) -> set[ActionResult]:
     """The one outcome of each job on each of its relations."""
-    jobs = {receipt.job: here.store.job(receipt.job) for receipt in here.receipts}
+    jobs = {receipt.job: here.store.get_job(receipt.job) for receipt in here.receipts}
     assert all(job.state in ("succeeded", "superseded", "failed") for job in jobs.values())
     assert all(sum(job.counts.values()) == job.total for job in jobs.values())
     relations = {Relation(job.type, parent, child) for job in jobs.values() for parent in job.parents for child in job.children}
-    return {(jobs[said.job].event_id, each, said.result) for each in relations for said in here.store.mentions("acme", each)[1]}
+    return {(jobs[said.job].event_id, each, said.result) for each in relations for said in here.store.relation_history("acme", each)[1]}
 
 
-def decided(asked: list[Change], found: set[Outcome]) -> set[Outcome]:
+def decided(asked: list[Change], found: set[ActionResult]) -> set[ActionResult]:
     """The outcomes of the newest wish of each relation: those it overtakes may have been sent before, when batches were cut otherwise."""
     newest: dict[Relation, str] = {}
     for each in sorted({each.event_id: each for each in asked}.values(), key=lambda each: each.occurred_at or 0):

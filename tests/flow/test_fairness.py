@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ops.dev.stack import QUICK, Shape, Stack, running
-from ops.simulator import Fault, FaultPlan
+from ops.simulator import FaultPlan, InjectedFault
 from tests.support.flow_world import World, change
 from tests.support.worker_shift import Shift
 from tests.torture.outages import over
@@ -18,7 +18,7 @@ from worker.testing import MemoryStore
 BUYER = "estate:address:buyer"
 SMALL = tuple(f"small-{number}" for number in range(200))
 LATENCY = 0.3
-SLOW = FaultPlan.random(1, 1.0, [Fault("latency", LATENCY)])
+SLOW = FaultPlan.random(1, 1.0, [InjectedFault("latency", LATENCY)])
 
 
 def test_the_worst_window_is_found() -> None:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from ops.simulator import Fault, FaultPlan, Records, Switches
+from ops.simulator import FaultPlan, InjectedFault, Records, Switches
 from tests.support.flow_world import INFO, World, change
 from worker.contract import Relation
 from worker.planner.plan import Limits
-from worker.planner.retry_policy import Patience
+from worker.planner.retry_policy import RetryPolicy
 
 Make = Callable[..., World]
 INTERESTED, BROKER, UNIT = "estate:address:interested", "estate:address:contactPerson", "estate:estateUnit"
@@ -16,7 +16,7 @@ APPOINTMENT, BUYER = "calendar:address", "estate:address:buyer"
 
 
 def states(world: World) -> list[str]:
-    return [world.store.job(receipt.job).state for receipt in world.receipts]
+    return [world.store.get_job(receipt.job).state for receipt in world.receipts]
 
 
 def test_a_portal_burst_of_18_messages_is_3_actions_in_1_request(world: Make) -> None:
@@ -36,8 +36,8 @@ def test_a_portal_burst_of_18_messages_is_3_actions_in_1_request(world: Make) ->
     assert set(here.relations()) == wanted
     assert here.receipts[12].duplicate
     assert here.receipts[12].job == here.receipts[3].job
-    assert here.store.job(here.receipts[7].job).state == "superseded"
-    assert here.store.job(here.receipts[7].job).by == here.receipts[14].job
+    assert here.store.get_job(here.receipts[7].job).state == "superseded"
+    assert here.store.get_job(here.receipts[7].job).by == here.receipts[14].job
 
 
 def test_eleven_deletes_of_one_estate_are_1_request(world: Make) -> None:
@@ -71,7 +71,7 @@ def test_a_sole_broker_stays_when_its_successor_cannot_be_linked(world: Make) ->
     here.drain()
     assert set(here.relations()) == {Relation(BROKER, 501, 42)}
     assert "delete" not in here.sent()
-    create, delete = (here.store.job(receipt.job) for receipt in here.receipts)
+    create, delete = (here.store.get_job(receipt.job) for receipt in here.receipts)
     assert create.refusal[:2] == (80, "record")
     assert delete.refusal[1] == "dependency"
 
@@ -112,7 +112,7 @@ def test_an_import_links_all_good_units_and_names_the_bad_one(world: Make) -> No
     here.accept(*(change("create", UNIT, parent, child, event_id=f"row-{at}") for at, (parent, child) in enumerate(rows)))
     here.drain()
     assert set(here.relations()) == {Relation(UNIT, 1, 100 + n) for n in range(119)}
-    failed = [job for receipt in here.receipts if (job := here.store.job(receipt.job)).state == "failed"]
+    failed = [job for receipt in here.receipts if (job := here.store.get_job(receipt.job)).state == "failed"]
     assert [(job.failed, job.refusal[0]) for job in failed] == [((Relation(UNIT, 1, 7777),), 80)]
     assert here.store.counts("acme")["requests"] <= 1 + 2 * 7  # 2·⌈log₂ 120⌉ more than without the bad one
 
@@ -133,7 +133,7 @@ def test_a_request_that_never_arrived_is_read_back_and_sent_again(world: Make) -
 
 
 def test_a_newer_wish_waits_until_a_write_in_doubt_can_no_longer_land(world: Make) -> None:
-    here = world(faults=FaultPlan.script([Fault("late", 100.0)]))
+    here = world(faults=FaultPlan.script([InjectedFault("late", 100.0)]))
     here.accept(change("create", BUYER, 501, 9001))
     here.flush()
     here.accept(change("delete", BUYER, 501, 9001))
@@ -145,7 +145,7 @@ def test_a_newer_wish_waits_until_a_write_in_doubt_can_no_longer_land(world: Mak
 
 
 def test_info_is_set_even_if_a_lost_create_lands_between_the_read_and_the_next_create(world: Make) -> None:
-    here = world(faults=FaultPlan.script([Fault("late", 20.0), None, Fault("throttle", 30.0)]))
+    here = world(faults=FaultPlan.script([InjectedFault("late", 20.0), None, InjectedFault("throttle", 30.0)]))
     here.accept(change("create", APPOINTMENT, 77, 1, info=((INFO, "gesendet"),)))
     here.drain()
     assert here.sent() == ["get", "create", "create", "modify"]
@@ -175,7 +175,7 @@ def test_a_modify_of_what_is_not_there_is_tried_for_a_while_and_fails(world: Mak
     here.accept(change("modify", APPOINTMENT, 77, 1, info=((INFO, "gesendet"),)))
     here.drain()
     assert states(here) == ["failed"]
-    assert here.store.job(here.receipts[0].job).refusal[:2] == (180, "absent")
+    assert here.store.get_job(here.receipts[0].job).refusal[:2] == (180, "absent")
     assert here.sent() == ["modify"] * 8
 
 
@@ -190,7 +190,7 @@ def test_a_modify_that_comes_before_its_create_is_applied_in_the_end(world: Make
 
 
 def test_a_modify_may_create_where_the_operator_says_so(world: Make) -> None:
-    here = world(lane={"patience": Patience(upsert=True)})
+    here = world(lane={"retry": RetryPolicy(upsert=True)})
     here.accept(change("modify", APPOINTMENT, 77, 1, info=((INFO, "gesendet"), ("statusTerminrueckmeldung", "aktiv"))))
     here.drain()
     assert here.relations() == {Relation(APPOINTMENT, 77, 1): {INFO: "gesendet", "statusTerminrueckmeldung": "aktiv"}}
@@ -202,7 +202,7 @@ def test_one_bad_id_of_a_full_star_fails_alone(world: Make) -> None:
     here.accept(change("create", BUYER, 501, *range(9000, 9500)))
     here.drain()
     assert len(here.relations()) == 499
-    job = here.store.job(here.receipts[0].job)
+    job = here.store.get_job(here.receipts[0].job)
     assert (job.state, job.failed, job.counts["applied"]) == ("failed", (Relation(BUYER, 501, 9123),), 499)
     assert here.store.counts("acme")["requests"] <= 1 + 2 * 9
 
@@ -213,12 +213,12 @@ def test_failed_relations_can_be_replayed_and_only_they(world: Make) -> None:
     here.drain()
     here.simulator.seed("token-acme", [], records=Records())
     job = here.receipts[0].job
-    assert here.intake.replay("acme", [job]) == [job]
-    assert here.intake.replay("acme", [job]) == [job]  # a repeated call answers the same and does nothing more
+    assert here.intake.requeue("acme", [job]) == [job]
+    assert here.intake.requeue("acme", [job]) == [job]  # a repeated call answers the same and does nothing more
     here.drain()
     assert set(here.relations()) == {Relation(BUYER, 501, 9001), Relation(BUYER, 501, 9002)}
-    assert here.store.job(job).counts == {"applied": 2, "superseded": 0, "stale": 0, "failed": 0}
-    assert here.store.failed("acme", limit=9) == []
+    assert here.store.get_job(job).counts == {"applied": 2, "superseded": 0, "stale": 0, "failed": 0}
+    assert here.store.failed_jobs("acme", limit=9) == []
 
 
 def test_a_late_change_is_stale_and_says_against_which(world: Make) -> None:
@@ -228,7 +228,7 @@ def test_a_late_change_is_stale_and_says_against_which(world: Make) -> None:
     here.accept(change("create", BUYER, 501, 9001, at=-2))
     here.drain()
     assert states(here) == ["succeeded", "superseded"]
-    assert here.store.job(here.receipts[1].job).by == here.receipts[0].job
+    assert here.store.get_job(here.receipts[1].job).by == here.receipts[0].job
     assert here.relations() == {}
 
 
@@ -248,10 +248,10 @@ def test_rejected_credentials_pause_the_account_once_and_keep_its_jobs(world: Ma
         here.flush("acme")
         here.flush("other")
         here.clock.sleep(60)
-    assert here.store.paused("acme").reason == "credentials"
+    assert here.store.get_pause("acme").reason == "credentials"
     assert [event for event, _ in here.events].count("account.paused") == 1
     assert here.relations("other") == {Relation(BUYER, 501, 9001): {}}
-    assert here.store.job(here.receipts[0].job).state == "sending"
+    assert here.store.get_job(here.receipts[0].job).state == "sending"
     here.simulator.account("token-acme", "secret")
     here.store.resume("acme")
     here.drain()
@@ -259,7 +259,7 @@ def test_rejected_credentials_pause_the_account_once_and_keep_its_jobs(world: Ma
 
 
 def test_retry_after_is_obeyed_to_the_second(world: Make) -> None:
-    here = world(faults=FaultPlan.script([Fault("throttle", 37.0)]))
+    here = world(faults=FaultPlan.script([InjectedFault("throttle", 37.0)]))
     here.accept(change("create", BUYER, 501, 9001))
     begun = here.clock.now()
     here.drain()
@@ -291,7 +291,7 @@ def test_what_comes_in_during_a_flush_waits_for_company_too(world: Make) -> None
             return inner.send(*args, **kwargs)
 
     here.apis["acme"] = Busy()
-    assert here.flush().again == pytest.approx(0.7)
+    assert here.flush().next_in == pytest.approx(0.7)
     assert states(here) == ["succeeded", "queued"]
 
 

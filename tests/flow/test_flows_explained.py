@@ -14,17 +14,17 @@ import pytest
 from ops import samples
 from ops.explain import explain
 from ops.explain.gather import evidence
-from ops.simulator import Fault, FaultPlan, Records
+from ops.simulator import FaultPlan, InjectedFault, Records
 from tests.support.flow_world import START, World
 from worker.contract import Relation
 from worker.onoffice.codes import advice
-from worker.planner.retry_policy import Patience
-from worker.testing import MemoryQuestions, MemoryStore
+from worker.planner.retry_policy import RetryPolicy
+from worker.testing import MemoryQueries, MemoryStore
 
 PAGES = Path(__file__).parent / "explained"
-TRIES = {"patience": Patience(max_attempts=2)}
+TRIES = {"retry": RetryPolicy(max_attempts=2)}
 WORLDS = {  # what goes wrong in the story
-    "02-owner-lead": {"faults": FaultPlan.script([Fault("lost_after")])},
+    "02-owner-lead": {"faults": FaultPlan.script([InjectedFault("lost_after")])},
     "05-new-build": {"records": Records(missing=frozenset({("estate", 8999)})), "lane": TRIES},
 }
 
@@ -44,7 +44,7 @@ def ran(name: str) -> World:
 def page(world: World) -> Iterator[str]:
     """Every relation's explanation; those that differ in numbers and times only are told once, with how many there are."""
     store, alike = world.store, dict[str, list[str]]()
-    questions = MemoryQuestions(store)
+    questions = MemoryQueries(store)
     for relation in relations(world):
         told = str(explain(evidence(store, questions, "acme", relation, now=world.clock.now), zone=UTC, advice=advice))
         alike.setdefault(re.sub(r"\d+", "0", told), []).append(told)
@@ -55,7 +55,7 @@ def page(world: World) -> Iterator[str]:
 
 
 def relations(world: World) -> list[Relation]:
-    jobs = (world.store.job(receipt.job) for receipt in world.receipts)
+    jobs = (world.store.get_job(receipt.job) for receipt in world.receipts)
     return list(dict.fromkeys(Relation(job.type, parent, child) for job in jobs for parent in job.parents for child in job.children))
 
 

@@ -37,8 +37,8 @@ def test_a_clock_that_is_off_costs_one_request_and_no_pause() -> None:
     here.simulator.clock = lambda: here.clock.now() / 1e6 + 900
     here.accept(change("create", BUYER, 501, 9001))
     flushed = here.flush()
-    assert (flushed.requests, here.store.paused("acme")) == (2, None)
-    assert here.store.job(here.receipts[0].job).state == "succeeded"
+    assert (flushed.requests, here.store.get_pause("acme")) == (2, None)
+    assert here.store.get_job(here.receipts[0].job).state == "succeeded"
 
 
 def test_a_clock_that_nobody_can_set_right_pauses_the_account_for_a_while() -> None:
@@ -47,7 +47,7 @@ def test_a_clock_that_nobody_can_set_right_pauses_the_account_for_a_while() -> N
     here.simulator.clock = lambda: here.clock.now() / 1e6 + 900 * next(readings)
     here.accept(change("create", BUYER, 501, 9001))
     assert here.flush().requests == 2
-    assert here.store.paused("acme").reason == "clock"
+    assert here.store.get_pause("acme").reason == "clock"
 
 
 def test_waiting_halves_that_fill_every_hand_do_not_keep_the_first_half_in_the_inbox_for_ever() -> None:
@@ -67,5 +67,5 @@ def test_a_waiting_half_that_was_sent_before_is_read_back_and_not_said_to_be_uns
     here.flush()
     here.accept(change("create", BROKER, 501, 904, at=-1))
     here.drain()
-    assert [here.store.job(receipt.job).state for receipt in here.receipts] == ["succeeded", "failed"]
+    assert [here.store.get_job(receipt.job).state for receipt in here.receipts] == ["succeeded", "failed"]
     assert here.relations() == {}

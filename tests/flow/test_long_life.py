@@ -11,12 +11,12 @@ from tests.support.flow_world import INFO, World, change
 from worker.config import Settings
 from worker.contract import Change
 from worker.ports import Pause
-from worker.store.limits import EXAMINED, Keep
+from worker.store.limits import EXAMINED, Retention
 from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime
 
 ACCOUNTS = ("acme", "bart")
-KEEP = Keep(finished=0.3, failed=0.6, remembered=0.3)  # seconds of the server's own clock, which no test can move
+KEEP = Retention(finished=0.3, failed=0.6, remembered=0.3)  # seconds of the server's own clock, which no test can move
 TYPES = ("estate:address:contactPerson", "estate:address:buyer", "calendar:address", "estate:estateUnit")
 PATIENCE = 60.0
 
@@ -42,7 +42,7 @@ def live(world: World, dice: random.Random, count: int) -> None:
             world.store.pause(dice.choice(ACCOUNTS), Pause("clock", until=world.clock.now() + 5_000_000))
     world.drain()
     for account in ACCOUNTS:
-        world.intake.replay(account, world.store.failed(account, limit=50))
+        world.intake.requeue(account, world.store.failed_jobs(account, limit=50))
     world.drain()
 
 

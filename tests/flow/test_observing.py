@@ -5,9 +5,9 @@ from collections.abc import Callable
 from tests.support.flow_world import World, change
 from worker.contract import Relation
 from worker.ports import RequestRecord
-from worker.store.queries import RedisQuestions
+from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
-from worker.testing import MemoryQuestions
+from worker.testing import MemoryQueries
 
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
 Make = Callable[..., World]
@@ -16,8 +16,8 @@ Make = Callable[..., World]
 def recorded(here: World) -> list[RequestRecord]:
     """Every request of acme that is kept, oldest first."""
     store = here.store
-    asked = RedisQuestions(store._client, store._prefix) if isinstance(store, RedisStore) else MemoryQuestions(store)
-    return list(reversed(asked.requests("acme", limit=100).requests))
+    asked = RedisQueries(store._client, store._prefix) if isinstance(store, RedisStore) else MemoryQueries(store)
+    return list(reversed(asked.list_requests("acme", limit=100).requests))
 
 
 def pairs(records: list[RequestRecord]) -> set[tuple[str, Relation]]:
@@ -33,7 +33,7 @@ def test_what_would_be_sent_is_recorded_and_nothing_is_sent(world: Make) -> None
     assert record.observed
     assert record.correlations == ("call-7",)
     assert pairs([record]) == {("create", Relation(BUYER, 501, 9001)), ("create", Relation(BUYER, 501, 9002))}
-    job = here.store.job(receipt.job)
+    job = here.store.get_job(receipt.job)
     assert job is not None
     assert (job.state, job.attempts, job.requests) == ("queued", 0, (record.id,))
     assert here.store.counts("acme").get("requests", 0) == 0
@@ -68,6 +68,6 @@ def test_going_live_sends_what_is_still_wanted(world: Make) -> None:
     here.lane = {}
     here.drain()
     assert set(here.relations()) == {Relation(BUYER, 501, 9002)}
-    states = [job.state for receipt in receipts if (job := here.store.job(receipt.job))]
+    states = [job.state for receipt in receipts if (job := here.store.get_job(receipt.job))]
     assert states == ["superseded", "succeeded", "succeeded"]
     assert not recorded(here)[-1].observed

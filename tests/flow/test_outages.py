@@ -14,12 +14,12 @@ import pytest
 from celery import Celery
 
 from ops.dev.redis_server import run_server
-from ops.simulator import Fault, FaultPlan, Records, Simulator, serve
+from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
 from ops.simulator.inprocess import InProcess
 from producers.portals.http.application import Server, application
 from tests.support.flow_world import World, change
 from tests.support.worker_shift import Shift
-from worker.background import Sender
+from worker.background import MessageSender
 from worker.config import load
 from worker.contract import Change, from_message
 from worker.onoffice.client import Client
@@ -102,7 +102,7 @@ def test_an_operator_who_resumes_an_account_need_not_wait_for_the_next_probe(wor
 @pytest.mark.parametrize("seconds", [3.0, 37.0])
 def test_nobody_asks_before_retry_after_is_over(world: Make, seconds: float) -> None:
     here = world(lane={"rate": 4.0, "limits": Limits(max_ids=1, max_actions=4)})
-    here.simulator.inject(FaultPlan.script([None, Fault("throttle", seconds)]))
+    here.simulator.inject(FaultPlan.script([None, InjectedFault("throttle", seconds)]))
     shift = Shift(here, workers=3)
     here.accept(*(change("create", BUYER, 501 + n, 9001) for n in range(40)))
     shift.run(10 * MINUTE, until=shift.done)
@@ -266,7 +266,7 @@ def test_a_full_redis_accepts_nothing_more_and_its_backlog_drains(tmp_path: Path
         runtime.sweep()
         drain(runtime)
         assert len(simulator.relations("t" * 32)) == 29
-        assert len(runtime.store.failed("acme", limit=9)) == 1
+        assert len(runtime.store.failed_jobs("acme", limit=9)) == 1
         runtime.client.config_set("maxmemory", "0")
         assert post(front.url, 99).status_code == 202
 
@@ -286,7 +286,7 @@ def test_a_broker_that_says_nothing_keeps_no_producer_waiting_and_its_messages_a
         began.set()
         assert goes_on.wait(MINUTE)
 
-    sender = Sender(mute, say=lambda _, **fields: failed.append(fields), most=2)
+    sender = MessageSender(mute, emit=lambda _, **fields: failed.append(fields), most=2)
     with company(tmp_path, redis_url) as (runtime, _, _):
         runtime.wake = sender
         runtime.intake().accept(parse(message(0)))
@@ -305,10 +305,10 @@ def test_an_absent_broker_is_said_and_the_sweep_finds_the_change(tmp_path: Path,
         app.conf.broker_transport_options = {"max_retries": 1, "interval_start": 0.0}
         said: list[tuple[str, object]] = []
 
-        def say(event: str, /, **fields: object) -> None:
+        def emit(event: str, /, **fields: object) -> None:
             said.append((event, fields["account"]))
 
-        sender = Sender(lambda account, _: app.send_task("relations.flush", [account], retry=False), say=say)
+        sender = MessageSender(lambda account, _: app.send_task("relations.flush", [account], retry=False), emit=emit)
         with company(tmp_path, redis_url) as (runtime, simulator, woken):
             runtime.wake = sender
             runtime.intake().accept(parse(message(0)))

@@ -34,7 +34,7 @@ def test_one_bad_id_in_a_star_of_500_costs_18_more_requests_at_most_and_only_its
     here.accept(change("create", BUYER, 501, *STAR))
     here.drain()
     assert {relation.child for relation in here.relations()} == {*STAR} - {bad}
-    assert here.store.job(here.receipts[0].job).failed == (Relation(BUYER, 501, bad),)
+    assert here.store.get_job(here.receipts[0].job).failed == (Relation(BUYER, 501, bad),)
     assert here.store.counts("acme")["requests"] <= 1 + 18
 
 
@@ -75,7 +75,7 @@ def deadly(**options: object) -> World:
 
 def outcomes(here: World) -> dict[int, str]:
     """What became of each child, by the one job that named it."""
-    jobs = [here.store.job(receipt.job) for receipt in here.receipts]
+    jobs = [here.store.get_job(receipt.job) for receipt in here.receipts]
     return {job.children[0]: job.state for job in jobs if job}
 
 
@@ -87,7 +87,7 @@ def test_a_change_that_kills_its_worker_is_found_alone_and_its_neighbours_are_ap
     here.accept(*(change("create", BUYER, 501, child) for child in [*neighbours, DEADLY]))
     shift.run(until=shift.done)
     assert outcomes(here) == {DEADLY: "failed"} | dict.fromkeys(neighbours, "succeeded")
-    refusal = next(job.refusal for receipt in here.receipts if (job := here.store.job(receipt.job)) and job.state == "failed")
+    refusal = next(job.refusal for receipt in here.receipts if (job := here.store.get_job(receipt.job)) and job.state == "failed")
     assert refusal[1] == "poison"
     # Halving twice as often as there are powers of two (both halves may hold it), and three deaths alone.
     assert shift.deaths <= 2 * (size - 1).bit_length() + 4
@@ -98,7 +98,7 @@ def test_a_job_of_many_relations_loses_only_the_one_that_kills() -> None:
     shift = Shift(here)
     here.accept(change("create", BUYER, 501, *range(9601, 9701)))
     shift.run(until=shift.done)
-    job = here.store.job(here.receipts[0].job)
+    job = here.store.get_job(here.receipts[0].job)
     assert (job.failed, job.counts["applied"]) == ((Relation(BUYER, 501, DEADLY),), 99)
 
 
@@ -110,7 +110,7 @@ def test_poison_is_found_though_new_changes_keep_coming() -> None:
         here.accept(change("create", BUYER, 502 + number, 9001))
         shift.run(1.0)
     shift.run(until=shift.done)
-    states = [job.state for receipt in here.receipts if (job := here.store.job(receipt.job)) and DEADLY not in job.children]
+    states = [job.state for receipt in here.receipts if (job := here.store.get_job(receipt.job)) and DEADLY not in job.children]
     assert states == ["succeeded"] * 402
     assert shift.deaths <= 8
 
@@ -133,7 +133,7 @@ def test_the_half_of_a_swap_that_waits_for_poison_fails_with_it_and_the_broker_s
     shift = Shift(here)
     here.accept(change("create", BROKER, 501, DEADLY), change("delete", BROKER, 501, 42))
     shift.run(until=shift.done)
-    assert [here.store.job(receipt.job).refusal[1] for receipt in here.receipts] == ["poison", "dependency"]
+    assert [here.store.get_job(receipt.job).refusal[1] for receipt in here.receipts] == ["poison", "dependency"]
     assert set(here.relations()) == {Relation(BROKER, 501, 42)}
 
 
@@ -166,6 +166,6 @@ def test_a_real_worker_killed_by_a_change_leaves_it_failed_and_its_neighbours_ap
                 seen = now
             runtime.sweep()
             time.sleep(0.05)
-        assert [runtime.store.job(receipt.job).state for receipt in neighbours] == ["succeeded"] * 3
-        assert runtime.store.job(poison.job).refusal[1] == "poison"
+        assert [runtime.store.get_job(receipt.job).state for receipt in neighbours] == ["succeeded"] * 3
+        assert runtime.store.get_job(poison.job).refusal[1] == "poison"
         assert 4 <= seen <= 8

@@ -9,7 +9,7 @@ import redis
 from ops.simulator import FaultPlan
 from tests.support.flow_world import World, change
 from worker.errors import StoreUnavailable
-from worker.planner.actions import ErrorClass, Outcome, Reply, Verdict
+from worker.planner.actions import ActionResult, ErrorClass, Reply, Verdict
 from worker.ports import Pause
 from worker.store.redis_store import RedisStore
 
@@ -59,7 +59,7 @@ def test_a_store_that_is_away_when_outcomes_fall_makes_no_change_look_deadly(red
             here.flush()
         here.clock.sleep(3.0)
     here.drain()
-    job = here.store.job(receipt.job)
+    job = here.store.get_job(receipt.job)
     assert job is not None
     assert (job.state, job.refusal) == ("succeeded", None)
 
@@ -72,7 +72,7 @@ class Refusing:
 
     def send(self, actions: Any, **_: object) -> Reply:
         self._meanwhile()
-        return Reply((Outcome(Verdict.REJECTED, 137, ErrorClass.CREDENTIALS, "hmac wrong"),) * len(actions), 200)
+        return Reply((ActionResult(Verdict.REJECTED, 137, ErrorClass.CREDENTIALS, "hmac wrong"),) * len(actions), 200)
 
 
 def test_who_stopped_an_account_by_hand_finds_it_stopped_whatever_its_credentials_do(world: Make) -> None:
@@ -81,7 +81,7 @@ def test_who_stopped_an_account_by_hand_finds_it_stopped_whatever_its_credential
     good, here.apis["acme"] = here.apis["acme"], Refusing(lambda: here.store.pause("acme", Pause("hand", "moving")))  # type: ignore[assignment]
     here.flush()
     here.apis["acme"], here.lane = good, {"fingerprint": "new"}
-    assert here.store.due(["acme"], credentials={"acme": "new"}) == []
+    assert here.store.due_accounts(["acme"], credentials={"acme": "new"}) == []
     assert here.flush().state == "paused"
     assert here.relations() == {}
     here.store.resume("acme")
@@ -102,7 +102,7 @@ def test_a_stop_by_hand_just_when_new_credentials_heal_another_stands(world: Mak
 
     here.store.resume = late  # type: ignore[method-assign]
     assert here.flush().state == "paused"
-    assert (stopped := here.store.paused("acme"))
+    assert (stopped := here.store.get_pause("acme"))
     assert stopped.reason == "hand"
     assert "account.resumed" not in [event for event, _ in here.events]
     assert here.relations() == {}
@@ -113,10 +113,10 @@ def test_a_job_that_the_server_lost_keeps_nobody_busy(redis_client: redis.Redis)
     [lost, kept] = here.accept(change("create", BUYER, 501, 9001), change("create", BUYER, 501, 9002))
     redis_client.delete(f"t:{{acme}}:job:{lost.job}")
     here.drain()
-    job = here.store.job(kept.job)
+    job = here.store.get_job(kept.job)
     assert job is not None
     assert job.state == "succeeded"
-    assert here.flush().again is None
+    assert here.flush().next_in is None
 
 
 def test_of_two_workers_with_different_credentials_the_one_whose_were_refused_leaves_the_account_to_the_other(world: Make) -> None:

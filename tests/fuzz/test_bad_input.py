@@ -38,13 +38,13 @@ few = settings(max_examples=60, deadline=None, suppress_health_check=list(Health
 
 
 @pytest.fixture(scope="module")
-def opened() -> Iterator[dict[str, input_fuzz.Door]]:
+def opened() -> Iterator[dict[str, input_fuzz.InputKind]]:
     with all_doors() as tried:
         yield tried
 
 
 @pytest.mark.parametrize("name", DOORS)
-def test_whatever_comes_to_a_door_is_taken_or_refused(opened: dict[str, input_fuzz.Door], name: str) -> None:
+def test_whatever_comes_to_a_door_is_taken_or_refused(opened: dict[str, input_fuzz.InputKind], name: str) -> None:
     for seed in range(FIRST, FIRST + DOORS[name]):
         try:
             attempt(name, opened[name], seed)
@@ -53,11 +53,11 @@ def test_whatever_comes_to_a_door_is_taken_or_refused(opened: dict[str, input_fu
 
 
 @pytest.mark.parametrize("name", DOORS)
-def test_what_is_tried_is_neither_all_noise_nor_all_right(opened: dict[str, input_fuzz.Door], name: str) -> None:
+def test_what_is_tried_is_neither_all_noise_nor_all_right(opened: dict[str, input_fuzz.InputKind], name: str) -> None:
     assert 0 < sum(attempt(name, opened[name], seed) for seed in range(100)) < 100
 
 
-def test_every_door_is_tried(opened: dict[str, input_fuzz.Door]) -> None:
+def test_every_door_is_tried(opened: dict[str, input_fuzz.InputKind]) -> None:
     assert set(opened) == set(DOORS)
 
 

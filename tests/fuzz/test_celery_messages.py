@@ -22,7 +22,7 @@ from tests.torture.mutate import DEEP, NASTY, garbled, nested, twisted, written
 from worker import wiring
 from worker.contract import from_message
 from worker.errors import InvalidChange
-from worker.ports import UNROUTED, Filter, Unreadable
+from worker.ports import UNROUTED, JobFilter, UnreadableMessage
 
 GOOD = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}
 SHAPES = (
@@ -82,9 +82,9 @@ def test_no_message_ends_a_worker(tmp_path: Path) -> None:
         publish(stack, [b"[[],{},{}]"], stamps=[1], stamped_headers=5)
         publish(stack, [json.dumps([[{**GOOD, "batch": "last"}], {}, {}]).encode()])
         store, deadline = stack.runtime().store, time.monotonic() + 60
-        while not store.batch("acme", "last").get("accepted") and time.monotonic() < deadline:
+        while not store.batch_counts("acme", "last").get("accepted") and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert store.batch("acme", "last") | {"accepted": 1} == store.batch("acme", "last")
+        assert store.batch_counts("acme", "last") | {"accepted": 1} == store.batch_counts("acme", "last")
         assert "Unrecoverable" not in stack.log("worker").read_text()
 
 
@@ -125,14 +125,14 @@ def test_what_cannot_be_accepted_is_kept_and_keeps_nothing_else_from_it(tasks: A
     message = [GOOD, denied, {**GOOD, "childid": 0}, {**GOOD, "childid": 2}, {**GOOD, "account": "nobody", "childid": 3}, "text"]
     for _ in range(2):  # a redelivery is nothing new
         tasks.accept.apply(args=(message,), task_id="task-1")
-    store, questions, acts = (getattr(tasks.here(), name) for name in ("store", "questions", "acts"))
+    store, questions, acts = (getattr(tasks.here(), name) for name in ("store", "queries", "job_admin"))
     assert (accepted(tasks), store.counts("acme")["unreadable"]) == (2, 2)
-    kept = {job.event_id: job for job in questions.find("acme", Filter(error="unreadable")).jobs}
+    kept = {job.event_id: job for job in questions.find_jobs("acme", JobFilter(error="unreadable")).jobs}
     assert set(kept) == {"task-1:1", "task-1:2"}
-    assert json.loads(acts.payload(kept["task-1:2"].id).body) == message[2]
-    assert acts.payload(kept["task-1:2"].id).faults == ("childid: expected a positive integer or an array of them, got 0",)
-    lost = questions.find(UNROUTED, Filter(error="unreadable")).jobs
-    assert {acts.payload(job.id).body: job.event_id for job in lost} == {
+    assert json.loads(acts.get_payload(kept["task-1:2"].id).body) == message[2]
+    assert acts.get_payload(kept["task-1:2"].id).faults == ("childid: expected a positive integer or an array of them, got 0",)
+    lost = questions.find_jobs(UNROUTED, JobFilter(error="unreadable")).jobs
+    assert {acts.get_payload(job.id).body: job.event_id for job in lost} == {
         json.dumps(message[4]).encode(): "task-1:4",
         b'"text"': "task-1:5",
     }
@@ -140,15 +140,15 @@ def test_what_cannot_be_accepted_is_kept_and_keeps_nothing_else_from_it(tasks: A
 
 def test_a_replay_is_worked_by_its_task(tasks: Any) -> None:
     here = tasks.here()
-    here.intake().reject(Unreadable("acme", "celery", "e", ("no",), json.dumps({**GOOD, "parentid": 0}).encode()))
+    here.intake().reject(UnreadableMessage("acme", "celery", "e", ("no",), json.dumps({**GOOD, "parentid": 0}).encode()))
     desk = means(here)
-    replay = prepare(desk, "acme", Filter(error="unreadable"), by="ada", correction={"parentid": 5})
+    replay = prepare(desk, "acme", JobFilter(error="unreadable"), by="ada", correction={"parentid": 5})
     assert tasks.replay.apply(args=(replay.id,)).successful()
     assert here.store.counts("acme")["accepted"] == 1  # nobody has started it
     start(desk, replay.id, by="ada")
     for _ in range(2):
         assert tasks.replay.apply(args=(replay.id,)).successful()
-    assert here.acts.replay(replay.id).back == 1
+    assert here.job_admin.get_replay(replay.id).back == 1
     assert here.store.counts("acme")["backlog"] == 1
 
 
@@ -170,7 +170,7 @@ def test_a_message_delivered_again_is_the_same_job_also_if_its_event_id_is_null(
     for message in ({**GOOD, "batch": "one"}, {**GOOD, "batch": "two", "event_id": None, "source": None}):
         for _ in range(2):
             tasks._take_in(tasks.here().intake(), [message], f"task-{message['batch']}", "")
-    assert [tasks.here().store.batch("acme", batch)["accepted"] for batch in ("one", "two")] == [1, 1]
+    assert [tasks.here().store.batch_counts("acme", batch)["accepted"] for batch in ("one", "two")] == [1, 1]
 
 
 AGAIN = """

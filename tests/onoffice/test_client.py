@@ -34,7 +34,7 @@ def send(server: Server | str, *actions: Action, **settings: Any) -> Reply:
 
 
 def verdicts(reply: Reply) -> set[Verdict]:
-    return {outcome.verdict for outcome in reply.outcomes}
+    return {outcome.verdict for outcome in reply.results}
 
 
 # One request --------------------------------------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def test_one_request_carries_all_actions_signed_with_the_callers_clock() -> None
         parts = {key: action[key] for key in ("resourcetype", "actionid")}
         assert action["timestamp"] == int(NOW)
         assert action["hmac"] == signature(SECRET, timestamp=int(NOW), token=TOKEN, **parts)
-    assert [outcome.verdict for outcome in reply.outcomes] == [Verdict.OK, Verdict.OK]
+    assert [outcome.verdict for outcome in reply.results] == [Verdict.OK, Verdict.OK]
     assert (reply.status, reply.retry_after, reply.skew, reply.message) == (200, None, None, "")
     assert 0 < reply.seconds < 5
 
@@ -103,7 +103,7 @@ def closed_port() -> Iterator[str]:
 
 def test_a_refused_connection_means_not_sent(closed_port: str) -> None:
     reply = send(closed_port, CREATE, DELETE)
-    assert [(o.verdict, o.error) for o in reply.outcomes] == [(Verdict.NOT_SENT, ErrorClass.TRANSIENT)] * 2
+    assert [(o.verdict, o.error) for o in reply.results] == [(Verdict.NOT_SENT, ErrorClass.TRANSIENT)] * 2
     assert reply.status == 0
     assert "ConnectError" in reply.message
 
@@ -130,7 +130,7 @@ def test_a_broken_answer_leaves_every_action_unknown(turn: Turn) -> None:
     with scripted(turn) as server:
         reply = send(server, CREATE, DELETE)
     assert verdicts(reply) == {Verdict.UNKNOWN}
-    assert len(reply.outcomes) == 2
+    assert len(reply.results) == 2
     assert reply.message
     assert len(server.asked) == 1, "a lost answer is never asked for again by itself"
 
@@ -200,7 +200,7 @@ def test_a_broken_503_still_says_when_to_come_back() -> None:
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
 def test_a_door_that_is_closed_is_a_matter_of_credentials(status: str) -> None:
     with scripted(says(b"no", status)) as server:
-        (outcome,) = send(server).outcomes
+        (outcome,) = send(server).results
     assert (outcome.verdict, outcome.error) == (Verdict.REJECTED, ErrorClass.CREDENTIALS)
 
 
@@ -243,7 +243,7 @@ def test_a_date_that_was_followed_in_vain_is_followed_no_longer() -> None:
         offsets = []
         for _ in range(2):
             reply = api.send([CREATE], request_id="r", now=NOW)
-            assert [(o.verdict, o.error, o.code) for o in reply.outcomes] == [(Verdict.REJECTED, ErrorClass.CLOCK, 136)]
+            assert [(o.verdict, o.error, o.code) for o in reply.results] == [(Verdict.REJECTED, ErrorClass.CLOCK, 136)]
             offsets.append(api.offset)
     assert offsets == [pytest.approx(5000, abs=3), 0.0]
 
@@ -251,7 +251,7 @@ def test_a_date_that_was_followed_in_vain_is_followed_no_longer() -> None:
 def test_a_clock_error_without_a_date_teaches_nothing() -> None:
     with scripted(answers(136)) as server:
         reply = send(server)
-    assert [(o.verdict, o.error) for o in reply.outcomes] == [(Verdict.REJECTED, ErrorClass.CLOCK)]
+    assert [(o.verdict, o.error) for o in reply.results] == [(Verdict.REJECTED, ErrorClass.CLOCK)]
     assert (len(server.asked), reply.skew) == (1, None)
 
 
@@ -269,7 +269,7 @@ def test_a_request_of_which_a_part_was_done_teaches_as_much() -> None:
 
     with scripted(half) as server, closing(client(server)) as api:
         reply = api.send([CREATE, DELETE], request_id="r", now=NOW)
-    assert [o.verdict for o in reply.outcomes] == [Verdict.REJECTED, Verdict.OK]
+    assert [o.verdict for o in reply.results] == [Verdict.REJECTED, Verdict.OK]
     assert api.offset == pytest.approx(115, abs=3)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from worker.onoffice import wire
 from worker.onoffice.codes import classify, table
-from worker.planner.actions import Action, ErrorClass, Outcome, Verdict
+from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 
 CREATE = Action("create", "calendar:address", (1,), (2, 3))
 MODIFY = Action("modify", "calendar:address", (1,), (2,), (("statusTerminbestaetigung", "gesendet"),))
@@ -34,7 +34,7 @@ def answer(results: Any, code: int = 200, errorcode: Any = 0, message: str = "OK
     return json.dumps({"status": {"code": code, "errorcode": errorcode, "message": message}, "response": {"results": results}}).encode()
 
 
-def read(results: Any, actions: tuple[Action, ...] = ALL, **more: Any) -> tuple[Outcome, ...]:
+def read(results: Any, actions: tuple[Action, ...] = ALL, **more: Any) -> tuple[ActionResult, ...]:
     return wire.read(answer(results), actions, NAMES[: len(actions)], **more)
 
 
@@ -49,7 +49,7 @@ def rows(*codes: int) -> list[dict[str, Any]]:
     return [row(action, name, code) for action, name, code in zip(ALL, NAMES, codes, strict=True)]
 
 
-def verdicts(outcomes: tuple[Outcome, ...]) -> list[Verdict]:
+def verdicts(outcomes: tuple[ActionResult, ...]) -> list[Verdict]:
     return [outcome.verdict for outcome in outcomes]
 
 
@@ -80,7 +80,7 @@ def test_where_there_are_results_they_alone_decide(codes: tuple[int, ...], code:
 def test_a_code_decides_the_verdict(code: int) -> None:
     (outcome,) = read([row(CREATE, "r.0", code)], (CREATE,))
     if code == 0:
-        assert outcome == Outcome(Verdict.OK)
+        assert outcome == ActionResult(Verdict.OK)
     else:
         expected = Verdict.UNKNOWN if classify(code) is ErrorClass.TRANSIENT else Verdict.REJECTED
         assert (outcome.verdict, outcome.code, outcome.error) == (expected, code, classify(code))
@@ -148,7 +148,7 @@ def test_related_ids_come_as_strings_and_only_the_keys_that_are_there() -> None:
 @pytest.mark.parametrize("data", [[], {}, None, "", {"records": []}, {"records": {}}, {"records": None}, {"records": [[]]}])
 def test_php_s_empties_prove_no_absence(data: Any) -> None:
     (outcome,) = read([row(GET, "r.0", data=data)], (GET,))
-    assert outcome == Outcome(Verdict.OK)
+    assert outcome == ActionResult(Verdict.OK)
 
 
 @pytest.mark.parametrize(

@@ -9,27 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.planner_rounds import DOUBT, LOST, OK, Crm, Desk, refused
-from tests.support.planner_values import BURSTS, CREATED, LATER, LINK, RELATIONS, wish
+from tests.support.planner_values import BURSTS, CREATED, LATER, LINK, RELATIONS, intent
 from worker.contract import Relation
-from worker.planner.actions import Action, ErrorClass, Outcome, Reply, Request, Verdict
-from worker.planner.apply_reply import Effects, Moment, answer, lose
-from worker.planner.fold import Known, Mark, Version, Wish
+from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
+from worker.planner.apply_reply import Effects, ReplyContext, answer, lose
+from worker.planner.fold import ConfirmedState, Intent, JobVersion, Version
 from worker.planner.plan import Limits, plan
 from worker.planner.relation_state import Doubt
-from worker.planner.retry_policy import SECOND, Patience
+from worker.planner.retry_policy import SECOND, RetryPolicy
 
 NO_RECORD, AMBIGUOUS = refused(ErrorClass.RECORD, 79), refused(ErrorClass.AMBIGUOUS, 168)
 
 
-def asked(*wishes: Wish, send: Callable[[Action], Outcome], upsert: bool = False) -> Desk:
-    desk = Desk(send, Patience(max_attempts=4, give_up_after=60.0, backoff=(1.0, 8.0), upsert=upsert))
-    desk.enter({LINK: wishes})
+def asked(*intents: Intent, send: Callable[[Action], ActionResult], upsert: bool = False) -> Desk:
+    desk = Desk(send, RetryPolicy(max_attempts=4, give_up_after=60.0, backoff=(1.0, 8.0), upsert=upsert))
+    desk.add_intents({LINK: intents})
     return desk
 
 
 # --- exactly one outcome
 
-OUTCOMES = st.builds(Outcome, st.sampled_from(Verdict), st.integers(0, 400), st.sampled_from(ErrorClass))
+OUTCOMES = st.builds(ActionResult, st.sampled_from(Verdict), st.integers(0, 400), st.sampled_from(ErrorClass))
 SCRIPTS = st.lists(OUTCOMES, max_size=24)
 RELATED = st.dictionaries(st.sampled_from((7, 8, 41, 42)), st.frozensets(st.sampled_from((7, 8, 41, 42))))
 
@@ -37,37 +37,37 @@ RELATED = st.dictionaries(st.sampled_from((7, 8, 41, 42)), st.frozensets(st.samp
 class Scripted:
     """Answers from a list, then yes to everything; reads show whatever was drawn for them."""
 
-    def __init__(self, outcomes: list[Outcome], related: list[dict[int, frozenset[int]]]) -> None:
+    def __init__(self, outcomes: list[ActionResult], related: list[dict[int, frozenset[int]]]) -> None:
         self.outcomes, self.related = iter(outcomes), iter(related)
 
-    def __call__(self, action: Action) -> Outcome:
+    def __call__(self, action: Action) -> ActionResult:
         outcome = next(self.outcomes, OK)
         if action.kind == "get" and outcome.verdict is Verdict.OK:
-            return Outcome(Verdict.OK, related=next(self.related, {}))
+            return ActionResult(Verdict.OK, related=next(self.related, {}))
         return outcome
 
 
 @given(BURSTS, SCRIPTS, st.lists(RELATED, max_size=4), st.integers(1, 3), st.booleans())
 def test_every_wish_is_open_or_has_one_outcome_after_any_answer_and_at_last_all_have(
-    burst: dict[Relation, list[Wish]], outcomes: list[Outcome], related: list[dict[int, frozenset[int]]], most: int, upsert: bool
+    burst: dict[Relation, list[Intent]], outcomes: list[ActionResult], related: list[dict[int, frozenset[int]]], most: int, upsert: bool
 ) -> None:
-    desk = Desk(Scripted(outcomes, related), Patience(max_attempts=4, upsert=upsert), Limits(max_ids=most, max_actions=3))
-    desk.enter(burst)
-    wanted = {(each.job, relation) for relation, wishes in burst.items() for each in wishes}
+    desk = Desk(Scripted(outcomes, related), RetryPolicy(max_attempts=4, upsert=upsert), Limits(max_ids=most, max_actions=3))
+    desk.add_intents(burst)
+    wanted = {(each.job, relation) for relation, intents in burst.items() for each in intents}
     while desk.cases:
-        held = [(each.job, relation) for relation, case in desk.cases.items() for each in case.open.wishes]
+        held = [(each.job, relation) for relation, case in desk.cases.items() for each in case.open.intents]
         assert Counter(held + [(each.job, each.relation) for each in desk.settled]) == Counter(wanted)
-        assert all(case.open.wishes == case.target.wishes for case in desk.cases.values())
+        assert all(case.open.intents == case.target.intents for case in desk.cases.values())
         desk.round()
     assert Counter((each.job, each.relation) for each in desk.settled) == Counter(wanted)
 
 
 @given(BURSTS, SCRIPTS, st.booleans())
-def test_an_outcome_says_why(burst: dict[Relation, list[Wish]], outcomes: list[Outcome], upsert: bool) -> None:
-    desk = Desk(Scripted(outcomes, []), Patience(max_attempts=4, upsert=upsert))
-    desk.enter(burst)
+def test_an_outcome_says_why(burst: dict[Relation, list[Intent]], outcomes: list[ActionResult], upsert: bool) -> None:
+    desk = Desk(Scripted(outcomes, []), RetryPolicy(max_attempts=4, upsert=upsert))
+    desk.add_intents(burst)
     desk.work()
-    jobs = {each.job for wishes in burst.values() for each in wishes}
+    jobs = {each.job for intents in burst.values() for each in intents}
     for each in desk.settled:
         assert (each.result == "failed") is (each.refusal is not None)
         assert (each.result in ("superseded", "stale")) is (each.by in jobs - {each.job})
@@ -79,37 +79,47 @@ def test_an_outcome_says_why(burst: dict[Relation, list[Wish]], outcomes: list[O
 def test_an_api_that_says_no_is_believed_after_a_bounded_number_of_requests(
     action: str, error: ErrorClass, shows: dict[int, frozenset[int]]
 ) -> None:
-    wanted = wish(3, "delete") if action == "delete" else wish(3, "create") if action == "create" else wish(3, "modify", bestaetigung="a")
+    wanted = (
+        intent(3, "delete") if action == "delete" else intent(3, "create") if action == "create" else intent(3, "modify", bestaetigung="a")
+    )
     desk = Desk(
-        lambda sent: Outcome(Verdict.OK, related=shows) if sent.kind == "get" else refused(error),
-        Patience(max_attempts=4, upsert="upsert" in action),
+        lambda sent: ActionResult(Verdict.OK, related=shows) if sent.kind == "get" else refused(error),
+        RetryPolicy(max_attempts=4, upsert="upsert" in action),
     )
     if action == "late upsert":
-        desk.known[LINK] = Known(present=Mark(Version(9, 0), "newer")), None
-    desk.enter({LINK: [wanted]})
+        desk.known[LINK] = ConfirmedState(present=JobVersion(Version(9, 0), "newer")), None
+    desk.add_intents({LINK: [wanted]})
     desk.work(most=40)
     assert not desk.cases
     assert [each.job for each in desk.settled] == ["a3"]
 
 
-@pytest.mark.parametrize("silence", [LOST, Outcome(Verdict.NOT_SENT)], ids=lambda outcome: outcome.verdict)
-@pytest.mark.parametrize("asks", [wish(3, "create"), wish(3, "modify", bestaetigung="a"), wish(3, "delete")], ids=lambda each: each.action)
-def test_an_api_that_says_nothing_is_asked_ever_more_rarely_and_given_up_on_by_age(silence: Outcome, asks: Wish) -> None:
+@pytest.mark.parametrize("silence", [LOST, ActionResult(Verdict.NOT_SENT)], ids=lambda outcome: outcome.verdict)
+@pytest.mark.parametrize(
+    "asks", [intent(3, "create"), intent(3, "modify", bestaetigung="a"), intent(3, "delete")], ids=lambda each: each.action
+)
+def test_an_api_that_says_nothing_is_asked_ever_more_rarely_and_given_up_on_by_age(silence: ActionResult, asks: Intent) -> None:
     desk = asked(asks, send=lambda _: silence)
     moments = []
     while desk.cases:
         desk.round()
         moments.append(desk.now)
-    waits = [after - before - SECOND for before, after in pairwise(moments)]
-    assert waits[:5] == [SECOND // 2, SECOND, 2 * SECOND, 4 * SECOND, 4 * SECOND]  # a draw of one half of 1, 2, 4, then the longest, 8
+    is_waiting_half = [after - before - SECOND for before, after in pairwise(moments)]
+    assert is_waiting_half[:5] == [
+        SECOND // 2,
+        SECOND,
+        2 * SECOND,
+        4 * SECOND,
+        4 * SECOND,
+    ]  # a draw of one half of 1, 2, 4, then the longest, 8
     assert 60 < desk.now / SECOND < 70
     assert desk.results(LINK) == {"a3": "failed"}
 
 
 def test_a_definite_answer_makes_the_next_wait_short_again() -> None:
-    there = Outcome(Verdict.OK, related={7: frozenset({42})})
+    there = ActionResult(Verdict.OK, related={7: frozenset({42})})
     answers = iter([LOST, LOST, LOST, there, LOST])
-    desk = asked(wish(1, "delete"), send=lambda _: next(answers, OK))
+    desk = asked(intent(1, "delete"), send=lambda _: next(answers, OK))
     for _ in range(5):
         desk.round()
     assert desk.cases[LINK].open.not_before - desk.now == SECOND // 2
@@ -120,8 +130,8 @@ def test_a_definite_answer_makes_the_next_wait_short_again() -> None:
 
 def test_a_merged_target_that_is_refused_goes_again_without_its_newest_wish() -> None:
     desk = asked(
-        wish(1, "modify", bestaetigung="a"),
-        wish(2, "modify", rueckmeldung="wrong"),
+        intent(1, "modify", bestaetigung="a"),
+        intent(2, "modify", rueckmeldung="wrong"),
         send=lambda action: refused(ErrorClass.SHAPE) if (LATER, "wrong") in action.info else OK,
     )
     desk.work()
@@ -130,15 +140,15 @@ def test_a_merged_target_that_is_refused_goes_again_without_its_newest_wish() ->
 
 
 def test_it_is_tried_without_its_newest_wish_once_and_not_again() -> None:
-    wishes = wish(0, "create"), wish(1, "modify", bestaetigung="a"), wish(2, "modify", rueckmeldung="b")
-    desk = asked(*wishes, send=lambda _: refused(ErrorClass.SHAPE))
+    intents = intent(0, "create"), intent(1, "modify", bestaetigung="a"), intent(2, "modify", rueckmeldung="b")
+    desk = asked(*intents, send=lambda _: refused(ErrorClass.SHAPE))
     desk.work()
     assert desk.results(LINK) == {"a2": "failed", "a0": "failed", "a1": "failed"}
     assert len(desk.sent) == 2
 
 
 def test_wishes_that_ask_for_the_very_same_fail_together_at_once() -> None:
-    desk = asked(wish(1, "create"), wish(2, "create"), send=lambda _: NO_RECORD)
+    desk = asked(intent(1, "create"), intent(2, "create"), send=lambda _: NO_RECORD)
     desk.work()
     assert desk.results(LINK) == {"a1": "failed", "a2": "failed"}
     assert len(desk.sent) == 1
@@ -146,8 +156,8 @@ def test_wishes_that_ask_for_the_very_same_fail_together_at_once() -> None:
 
 def test_what_was_linked_stays_applied_when_its_confirmation_fails() -> None:
     desk = asked(
-        wish(1, "create"),
-        wish(2, "modify", bestaetigung="a"),
+        intent(1, "create"),
+        intent(2, "modify", bestaetigung="a"),
         send=lambda action: refused(ErrorClass.RIGHTS) if action.kind == "modify" else OK,
     )
     desk.work()
@@ -159,12 +169,12 @@ def test_what_was_linked_stays_applied_when_its_confirmation_fails() -> None:
 
 @given(BURSTS, SCRIPTS, st.lists(RELATED, max_size=4), st.booleans())
 def test_a_create_carries_only_confirmations_and_only_if_the_last_word_was_that_the_relation_is_absent(
-    burst: dict[Relation, list[Wish]], outcomes: list[Outcome], related: list[dict[int, frozenset[int]]], upsert: bool
+    burst: dict[Relation, list[Intent]], outcomes: list[ActionResult], related: list[dict[int, frozenset[int]]], upsert: bool
 ) -> None:
     absent: dict[Relation, bool] = defaultdict(bool)
     script = Scripted(outcomes, related)
 
-    def send(action: Action) -> Outcome:
+    def send(action: Action) -> ActionResult:
         outcome = script(action)
         for relation in action.relations:
             if action.kind == "create":
@@ -176,8 +186,8 @@ def test_a_create_carries_only_confirmations_and_only_if_the_last_word_was_that_
                 absent[relation] = other not in outcome.related.get(one, {other})
         return outcome
 
-    desk = Desk(send, Patience(max_attempts=4, upsert=upsert))
-    desk.enter(burst)
+    desk = Desk(send, RetryPolicy(max_attempts=4, upsert=upsert))
+    desk.add_intents(burst)
     desk.work()
 
 
@@ -185,11 +195,11 @@ def test_a_lost_link_is_read_back_and_found() -> None:
     crm = Crm()
     answers = iter([LOST])
 
-    def send(action: Action) -> Outcome:
+    def send(action: Action) -> ActionResult:
         outcome = crm.answer(action)
         return next(answers, outcome)
 
-    desk = asked(wish(1, "create"), send=send)
+    desk = asked(intent(1, "create"), send=send)
     desk.work()
     assert [action.kind for action in desk.actions()] == ["create", "get"]
     assert desk.results(LINK) == {"a1": "applied"}
@@ -207,23 +217,23 @@ def test_a_lost_link_is_read_back_and_found() -> None:
     ids=["still there", "another there", "none there", "the id is missing", "no ids at all"],
 )
 def test_a_lost_unlink_is_done_only_if_the_asked_id_is_in_the_answer_without_it(shows: dict[int, frozenset[int]], kinds: list[str]) -> None:
-    answers = iter([LOST, Outcome(Verdict.OK, related=shows)])
-    desk = asked(wish(1, "delete"), send=lambda _: next(answers, OK))
+    answers = iter([LOST, ActionResult(Verdict.OK, related=shows)])
+    desk = asked(intent(1, "delete"), send=lambda _: next(answers, OK))
     desk.work()
     assert [action.kind for action in desk.actions()] == kinds
     assert desk.results(LINK) == {"a1": "applied"}
 
 
 def test_an_unlink_refused_for_a_relation_that_no_read_shows_is_applied() -> None:
-    desk = asked(wish(1, "delete"), send=Crm(keys=False).answer)
+    desk = asked(intent(1, "delete"), send=Crm(keys=False).answer)
     desk.work()
     assert [action.kind for action in desk.actions()] == ["delete", "get"]
     assert desk.results(LINK) == {"a1": "applied"}
 
 
 def test_a_lost_read_does_not_make_an_ambiguous_refusal_a_final_one() -> None:
-    answers = iter([AMBIGUOUS, LOST, Outcome(Verdict.OK, related={7: frozenset()})])
-    desk = asked(wish(1, "create"), send=lambda _: next(answers, OK))
+    answers = iter([AMBIGUOUS, LOST, ActionResult(Verdict.OK, related={7: frozenset()})])
+    desk = asked(intent(1, "create"), send=lambda _: next(answers, OK))
     desk.work()
     assert [action.kind for action in desk.actions()] == ["create", "get", "get", "create"]
     assert desk.results(LINK) == {"a1": "applied"}
@@ -231,52 +241,54 @@ def test_a_lost_read_does_not_make_an_ambiguous_refusal_a_final_one() -> None:
 
 def test_an_unlink_waits_until_a_lost_link_can_no_longer_land() -> None:
     answers = iter([LOST])
-    desk = asked(wish(1, "create"), send=lambda _: next(answers, OK))
+    desk = asked(intent(1, "create"), send=lambda _: next(answers, OK))
     desk.round()
-    desk.enter({LINK: [wish(2, "delete")]})
+    desk.add_intents({LINK: [intent(2, "delete")]})
     desk.wanted()
     assert desk.now == round(DOUBT * SECOND)
 
 
 def test_info_in_doubt_is_remembered_when_a_second_write_is_lost() -> None:
     answers = iter([LOST, OK, LOST])
-    desk = asked(wish(1, "modify", bestaetigung="a"), send=lambda _: next(answers, OK))
+    desk = asked(intent(1, "modify", bestaetigung="a"), send=lambda _: next(answers, OK))
     desk.work()
-    desk.enter({LINK: [wish(2, "modify", rueckmeldung="a")]})
+    desk.add_intents({LINK: [intent(2, "modify", rueckmeldung="a")]})
     desk.round()
-    desk.enter({LINK: [wish(3, "modify", bestaetigung="b")]})
+    desk.add_intents({LINK: [intent(3, "modify", bestaetigung="b")]})
     desk.wanted()
     assert desk.now >= round(DOUBT * SECOND)
 
 
 def test_a_request_whose_sender_died_leaves_its_writes_in_doubt_and_its_reads_to_be_asked_again() -> None:
     desk = Desk(lambda _: OK)
-    desk.enter({RELATIONS[0]: [wish(1, "create")], RELATIONS[1]: [wish(1, "delete")], RELATIONS[2]: [wish(1, "modify", bestaetigung="a")]})
+    desk.add_intents(
+        {RELATIONS[0]: [intent(1, "create")], RELATIONS[1]: [intent(1, "delete")], RELATIONS[2]: [intent(1, "modify", bestaetigung="a")]}
+    )
     (request,) = plan(desk.wanted(), desk.limits, lambda _: "free").requests
-    effects = lose(desk.cases, request, Moment(5 * SECOND, 9 * SECOND, DOUBT, desk.patience, lambda: 0.5))
+    effects = lose(desk.cases, request, ReplyContext(5 * SECOND, 9 * SECOND, DOUBT, desk.patience, lambda: 0.5))
     until = round((5 + DOUBT) * SECOND)
-    kinds = {relation: doubt for relation, (_, doubt) in effects.known.items()}
+    kinds = {relation: doubt for relation, (_, doubt) in effects.confirmed.items()}
     assert kinds == {
         RELATIONS[0]: Doubt(until, "create"),
         RELATIONS[1]: Doubt(until, "delete"),
         RELATIONS[2]: Doubt(until, "modify", ((CREATED, "a"),)),
     }
-    verified = {relation: case.open.verify for relation, case in effects.cases.items() if case}
+    verified = {relation: case.open.verify for relation, case in effects.states.items() if case}
     assert verified == {RELATIONS[0]: True, RELATIONS[1]: True, RELATIONS[2]: False}
-    assert effects.settled == []
+    assert effects.outcomes == []
 
 
 def test_answers_about_relations_that_were_settled_before_change_nothing() -> None:
     request = Request((Action("create", LINK.type, (7,), (41, 42)), Action("get", LINK.type, (7,), (), asked=(LINK,))))
-    effects = answer({}, request, Reply((OK, OK)), Moment(0, 0, DOUBT, Patience(), lambda: 0.5))
+    effects = answer({}, request, Reply((OK, OK)), ReplyContext(0, 0, DOUBT, RetryPolicy(), lambda: 0.5))
     assert effects == Effects()
 
 
 @pytest.mark.parametrize("error", [ErrorClass.CREDENTIALS, ErrorClass.CLOCK])
 @pytest.mark.parametrize("kind", ["create", "delete", "get"])
 def test_an_account_at_fault_leaves_its_relations_as_they_are(error: ErrorClass, kind: str) -> None:
-    desk = asked(wish(1, "delete" if kind == "delete" else "create"), send=lambda _: refused(error))
-    desk.cases[LINK] = desk.cases[LINK].having(verify=kind == "get")
+    desk = asked(intent(1, "delete" if kind == "delete" else "create"), send=lambda _: refused(error))
+    desk.cases[LINK] = desk.cases[LINK].with_progress(verify=kind == "get")
     before = dict(desk.cases)
     desk.round()
     assert desk.cases == before

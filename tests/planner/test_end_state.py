@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.planner_rounds import DOUBT, LOST, Crm, Desk, refused
-from tests.support.planner_values import BURSTS, CREATED, LATE_BURSTS, LINK, RELATIONS, wish
+from tests.support.planner_values import BURSTS, CREATED, LATE_BURSTS, LINK, RELATIONS, intent
 from worker.contract import Relation
-from worker.planner.actions import Action, ErrorClass, Outcome, Verdict
-from worker.planner.fold import Wish
-from worker.planner.retry_policy import SECOND, Patience
+from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
+from worker.planner.fold import Intent
+from worker.planner.retry_policy import SECOND, RetryPolicy
 
 AMBIGUOUS = refused(ErrorClass.AMBIGUOUS, 168)
-ENDURING = Patience(max_attempts=50)
+ENDURING = RetryPolicy(max_attempts=50)
 TROUBLE = ("fine", "lost undone", "lost but done", "half done and lost", "lands late", "not sent", "refused", "refused but done")
 
 
@@ -25,11 +25,11 @@ class Unreliable:
         self.late: list[tuple[int, Action]] = []
         self.now: Callable[[], int] = lambda: 0
 
-    def __call__(self, action: Action) -> Outcome:
+    def __call__(self, action: Action) -> ActionResult:
         self.land(self.now())
         trouble, seconds = next(self.script, ("fine", 0))
         if trouble == "not sent":
-            return Outcome(Verdict.NOT_SENT)
+            return ActionResult(Verdict.NOT_SENT)
         if action.kind == "get" or trouble == "fine":
             return LOST if trouble.startswith("lost") else self.crm.answer(action)
         if trouble == "lands late":
@@ -51,8 +51,8 @@ STORMS = st.lists(st.tuples(st.sampled_from(TROUBLE), st.integers(0, 200)), max_
 
 @given(BURSTS, LATE_BURSTS, st.integers(0, 6), STORMS, st.booleans(), st.booleans())
 def test_whatever_is_lost_or_late_the_crm_ends_as_the_newest_wishes_say(
-    burst: dict[Relation, list[Wish]],
-    later: dict[Relation, list[Wish]],
+    burst: dict[Relation, list[Intent]],
+    later: dict[Relation, list[Intent]],
     rounds: int,
     script: list[tuple[str, int]],
     upsert: bool,
@@ -61,9 +61,9 @@ def test_whatever_is_lost_or_late_the_crm_ends_as_the_newest_wishes_say(
     line = Unreliable(Crm(keys=keys), script)
     desk = Desk(line, ENDURING._replace(upsert=upsert))
     line.now = lambda: desk.now
-    desk.enter(burst)
+    desk.add_intents(burst)
     desk.work(most=rounds)
-    desk.enter(later)
+    desk.add_intents(later)
     desk.work()
     line.land(10**18)
     for relation in RELATIONS:
@@ -78,17 +78,17 @@ def test_whatever_is_lost_or_late_the_crm_ends_as_the_newest_wishes_say(
 def test_info_newer_than_a_late_unlink_comes_back_with_a_late_link() -> None:
     crm = Crm()
     desk = Desk(crm.answer)
-    linked = [wish(1, "create"), wish(9, "modify", bestaetigung="new")]
-    for wishes in (linked, [wish(3, "delete")], [wish(5, "create", bestaetigung="old")]):
-        desk.enter({LINK: wishes})
+    linked = [intent(1, "create"), intent(9, "modify", bestaetigung="new")]
+    for intents in (linked, [intent(3, "delete")], [intent(5, "create", bestaetigung="old")]):
+        desk.add_intents({LINK: intents})
         desk.work()
     assert crm.relations == {LINK: {CREATED: "new"}}
 
 
-def newest(wishes: list[Wish], *, upsert: bool) -> tuple[bool, dict[str, str]]:
+def newest(intents: list[Intent], *, upsert: bool) -> tuple[bool, dict[str, str]]:
     """Whether the relation ends up there, and the info that must be on it: one wish after the other, by time."""
     there, info = False, dict[str, str]()
-    for each in sorted(wishes):
+    for each in sorted(intents):
         there = each.action == "create" or (each.action == "modify" and (there or upsert))
         info = {} if each.action == "delete" else info | dict(each.info)
     return there, info

@@ -10,15 +10,15 @@ from tests.support.planner_rounds import LOST, Crm, Desk
 from tests.support.planner_values import CREATED
 from worker.contract import Relation
 from worker.planner.actions import ErrorClass
-from worker.planner.fold import Version, Wish
-from worker.planner.retry_policy import Patience
+from worker.planner.fold import Intent, Version
+from worker.planner.retry_policy import RetryPolicy
 
 BUYERS = [Relation("estate:address:buyer", 501, 9000 + number) for number in range(500)]
 
 
-def linked(relations: list[Relation]) -> dict[Relation, list[Wish]]:
+def linked(relations: list[Relation]) -> dict[Relation, list[Intent]]:
     """One job per relation."""
-    return {each: [Wish(Version(1, number), f"job-{number}", "create")] for number, each in enumerate(relations)}
+    return {each: [Intent(Version(1, number), f"job-{number}", "create")] for number, each in enumerate(relations)}
 
 
 @pytest.mark.parametrize("atomic", [True, False], ids=["nothing done", "the rest done"])
@@ -26,7 +26,7 @@ def linked(relations: list[Relation]) -> dict[Relation, list[Wish]]:
 def test_one_bad_id_in_a_star_of_500_fails_alone_and_costs_two_requests_per_halving_at_most(at: int, atomic: bool) -> None:
     crm = Crm(bad=[BUYERS[at]], atomic=atomic)
     desk = Desk(crm.answer)
-    desk.enter(linked(BUYERS))
+    desk.add_intents(linked(BUYERS))
     desk.work()
     assert {each.job for each in desk.settled if each.result == "failed"} == {f"job-{at}"}
     assert crm.relations.keys() == set(BUYERS) - {BUYERS[at]}
@@ -40,7 +40,7 @@ def test_any_bad_ids_fail_alone_within_two_rounds_per_halving(
     star, wrong = BUYERS[:size], {BUYERS[each] for each in bad if each < size}
     crm = Crm(bad=wrong, atomic=atomic, error=error, keys=keys)
     desk = Desk(crm.answer)
-    desk.enter(linked(star))
+    desk.add_intents(linked(star))
     desk.work()
     assert {each.relation for each in desk.settled if each.result == "failed"} == wrong
     assert crm.relations.keys() == set(star) - wrong
@@ -51,8 +51,8 @@ def test_any_bad_ids_fail_alone_within_two_rounds_per_halving(
 def test_a_bad_id_among_modifies_is_found_without_a_read(upsert: bool) -> None:
     crm = Crm(bad=[BUYERS[5]])
     crm.relations = {each: {} for each in BUYERS[:16]}
-    desk = Desk(crm.answer, Patience(upsert=upsert))
-    desk.enter({each: [Wish(Version(1, 0), "confirm", "modify", ((CREATED, "a"),))] for each in BUYERS[:16]})
+    desk = Desk(crm.answer, RetryPolicy(upsert=upsert))
+    desk.add_intents({each: [Intent(Version(1, 0), "confirm", "modify", ((CREATED, "a"),))] for each in BUYERS[:16]})
     desk.work()
     assert [each.relation for each in desk.settled if each.result == "failed"] == [BUYERS[5]]
     assert {action.kind for action in desk.actions()} == {"modify"}
@@ -61,7 +61,7 @@ def test_a_bad_id_among_modifies_is_found_without_a_read(upsert: bool) -> None:
 
 def test_a_star_of_which_the_rest_was_done_is_read_back_and_only_the_bad_id_is_sent_again() -> None:
     desk = Desk(Crm(bad=[BUYERS[5]], atomic=False).answer)
-    desk.enter(linked(BUYERS[:16]))
+    desk.add_intents(linked(BUYERS[:16]))
     desk.work()
     assert [(action.kind, len(action.children)) for action in desk.actions()] == [("create", 16), ("get", 0), ("create", 1)]
 
@@ -69,7 +69,7 @@ def test_a_star_of_which_the_rest_was_done_is_read_back_and_only_the_bad_id_is_s
 def test_two_bad_ids_in_different_halves_send_everyone_alone() -> None:
     crm = Crm(bad=[BUYERS[0], BUYERS[15]])
     desk = Desk(crm.answer)
-    desk.enter(linked(BUYERS[:16]))
+    desk.add_intents(linked(BUYERS[:16]))
     desk.work()
     writes = [len(action.children) for action in desk.actions() if action.kind == "create"]
     assert writes == [16, 8, 8] + [1] * 16
@@ -78,7 +78,7 @@ def test_two_bad_ids_in_different_halves_send_everyone_alone() -> None:
 def test_a_star_that_breaks_the_answer_is_split_after_three_losses() -> None:
     crm = Crm()
     desk = Desk(lambda action: LOST if action.kind == "create" and BUYERS[3] in action.relations else crm.answer(action))
-    desk.enter(linked(BUYERS[:8]))
+    desk.add_intents(linked(BUYERS[:8]))
     while len(desk.cases) > 1:
         desk.round()
     assert set(desk.cases) == {BUYERS[3]}

@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 
 from ops.dev.stack import QUICK, Shape, Stack, running
-from worker.ports import Filter, JobRecord
+from worker.ports import JobFilter, JobRecord
 
 CLIENT = """
 import json, sys
@@ -43,9 +43,9 @@ def send(stack: Stack, folder: Path, *messages: object) -> None:
 
 def finished(stack: Stack, batch: str, number: int) -> list[JobRecord]:
     """The jobs of a label, oldest first, once so many are done."""
-    questions, deadline = stack.runtime(wakes=False).questions, time.monotonic() + 60
+    questions, deadline = stack.runtime(wakes=False).queries, time.monotonic() + 60
     while time.monotonic() < deadline:
-        jobs = questions.find("nord", Filter(batch=batch)).jobs
+        jobs = questions.find_jobs("nord", JobFilter(batch=batch)).jobs
         if sum(bool(job.finished_at) for job in jobs) == number:
             break
         time.sleep(0.05)
@@ -74,14 +74,14 @@ def test_what_a_client_calls_its_message_is_kept_with_the_job_and_the_request(st
         sent = app.send_task("relations.accept", [change], queue="relations.intake", headers=headers, ignore_result=True)
         (job,) = finished(stack, label, 1)
         assert job.correlation == ("order-4711" if label == "called" else sent.id)
-        record = stack.runtime(wakes=False).store.request("nord", job.requests[0])
+        record = stack.runtime(wakes=False).store.get_request("nord", job.requests[0])
         assert record is not None
         assert record.correlations == (job.correlation,)
 
 
 def test_a_worker_says_that_it_is_alive(stack: Stack) -> None:
-    numbers, deadline = stack.runtime(wakes=False).numbers, time.monotonic() + 60
-    while not (workers := numbers.workers()) and time.monotonic() < deadline:
+    numbers, deadline = stack.runtime(wakes=False).metrics, time.monotonic() + 60
+    while not (workers := numbers.list_workers()) and time.monotonic() < deadline:
         time.sleep(0.05)
     (worker,) = workers
     assert worker.concurrency == 1

@@ -25,8 +25,8 @@ def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
         os.kill(worker.pid, signal.SIGCONT)
         client = runtime.client  # each was tried once, and is in the worker's hands until it is tried again
         until(lambda: client.llen("relations.intake") == 0 and client.hlen("unacked") >= MESSAGES, "not all were taken", seconds=60)
-        assert runtime.store.batch("nord", "full") == {}
+        assert runtime.store.batch_counts("nord", "full") == {}
         runtime.client.config_set("maxmemory", "0")
-        until(lambda: runtime.store.batch("nord", "full").get("succeeded") == MESSAGES, "not all succeeded", seconds=60)
+        until(lambda: runtime.store.batch_counts("nord", "full").get("succeeded") == MESSAGES, "not all succeeded", seconds=60)
         assert worker.running
         assert "Unrecoverable" not in stack.log("worker").read_text("utf-8")

@@ -15,7 +15,7 @@ from worker.contract import Relation
 
 def test_whatever_is_killed_every_accepted_change_is_done_and_none_is_sent_twice_unread() -> None:
     said: list[str] = []
-    killed = torture("always", seconds=5, seed=1, say=said.append, quarrel=False)
+    killed = torture("always", seconds=5, seed=1, echo=said.append, quarrel=False)
     assert killed.verdict.examples == (), said
     assert survived(asdict(killed))
     assert {"worker", "beat", "api", "redis", "queues"} <= killed.kills.keys()
@@ -46,7 +46,7 @@ class Parts:
 
 def test_a_part_that_ended_is_started_again_after_a_moment_and_somebody_is_told_why(tmp_path: Path) -> None:
     parts, said, now = Parts(tmp_path / "log"), list[str](), [100.0]
-    supervisor = Supervisor(parts, say=said.append, clock=lambda: now[0])
+    supervisor = Supervisor(parts, echo=said.append, clock=lambda: now[0])
     parts.down = ["beat"]
     supervisor.tend()
     assert parts.started == []
@@ -60,7 +60,7 @@ def test_a_part_that_ended_is_started_again_after_a_moment_and_somebody_is_told_
 
 def test_a_part_that_ends_again_and_again_at_its_start_is_given_up_with_the_end_of_its_log(tmp_path: Path) -> None:
     parts, now = Parts(tmp_path / "log"), [0.0]
-    supervisor = Supervisor(parts, say=lambda _: None, clock=lambda: now[0])
+    supervisor = Supervisor(parts, echo=lambda _: None, clock=lambda: now[0])
     for _ in range(ENOUGH - 1):
         parts.down = ["worker"]
         supervisor.tend()
@@ -82,7 +82,7 @@ def test_a_crm_that_is_gone_is_not_started_again_empty(tmp_path: Path) -> None:
     parts = Parts(tmp_path / "log")
     parts.down = ["simulator"]
     with pytest.raises(GivenUp, match="simulator ended"):
-        Supervisor(parts, say=lambda _: None, clock=lambda: 0.0).tend()
+        Supervisor(parts, echo=lambda _: None, clock=lambda: 0.0).tend()
 
 
 def entry(kind: str, child: int, *, parents: tuple[int, ...] = (1,), **more: Any) -> dict[str, Any]:

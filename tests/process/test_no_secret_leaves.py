@@ -75,7 +75,7 @@ def worked(stack: Stack) -> None:
     stack.simulate("faults", {"script": ["garbled", "server_error", "throttle", "lost_after", "gateway_before", "missing_result"]})
     messages = [change("nord", childid=7), change("west"), {"account": "nord"}]
     stack.celery().send_task("relations.accept", [messages], queue="relations.intake")
-    until(lambda: store.paused("west") and stack.simulate("stats")["requests"] > 6)
+    until(lambda: store.get_pause("west") and stack.simulate("stats")["requests"] > 6)
 
 
 def test_nothing_that_a_run_leaves_holds_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,14 @@ import random
 
 import pytest
 
-from tests.torture.expected_state import Accepted, wanted
+from tests.torture.expected_state import AcceptedChange, wanted
 from tests.torture.fault_profile import Chaos
 from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_broker import Broker
 from tests.torture.simulation import Story, simulate, survive
 from worker.contract import Change, Relation
 from worker.planner.actions import Request
-from worker.ports import Brake, Pause
+from worker.ports import DeleteBrake, Pause
 from worker.testing import MemoryStore
 from worker.testing.lease import MemoryLease
 
@@ -25,7 +25,7 @@ STORIES = 50
 
 def test_nothing_is_lost_and_the_crm_ends_as_it_was_asked_to(redis_url: str) -> None:
     said: list[str] = []
-    survived = survive(range(FIRST, FIRST + STORIES), url=redis_url, say=said.append)
+    survived = survive(range(FIRST, FIRST + STORIES), url=redis_url, echo=said.append)
     assert (said, survived.failing, survived.lost) == ([], (), 0)
     assert min(survived.crashes, survived.faults, survived.changes) > 0
 
@@ -43,7 +43,7 @@ def test_a_seed_tells_the_same_story_every_time(store: str, redis_url: str) -> N
 def test_a_store_that_lets_anyone_begin_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     begin = MemoryLease.begin
 
-    def careless(self: MemoryLease, request_id: str, request: Request, brake: Brake | None = None) -> int | Pause:
+    def careless(self: MemoryLease, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
         with monkeypatch.context() as patch:
             patch.setattr(self, "_mine", lambda: self._state, raising=False)
             return begin(self, request_id, request, brake)
@@ -53,7 +53,7 @@ def test_a_store_that_lets_anyone_begin_is_caught(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_sweep_that_overlooks_work_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MemoryStore, "due", lambda self, accounts: [])
+    monkeypatch.setattr(MemoryStore, "due_accounts", lambda self, accounts: [])
     assert any("not finished" in wrong for seed in range(1, 5) for wrong in simulate(seed).wrong)
 
 
@@ -96,6 +96,10 @@ def test_the_reference_knows_that_the_latest_wins_and_ties_go_by_acceptance() ->
     def change(action: str) -> Change:
         return Change(account="acme", action=action, type="estate:address:buyer", parents=(1,), children=(2,))
 
-    accepted = [Accepted(5, 1, "b", change("delete")), Accepted(5, 0, "a", change("create")), Accepted(4, 2, "c", change("create"))]
+    accepted = [
+        AcceptedChange(5, 1, "b", change("delete")),
+        AcceptedChange(5, 0, "a", change("create")),
+        AcceptedChange(4, 2, "c", change("create")),
+    ]
     [want] = wanted(((entry, Relation("estate:address:buyer", 1, 2)) for entry in accepted), upsert=False).values()
     assert want.present is False

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import httpx
 import pytest
 
-from ops.simulator import KINDS, Fault, FaultPlan
+from ops.simulator import KINDS, FaultPlan, InjectedFault
 from tests.support.simulator_calls import BUYER, NOW, TOKEN, Clock, codes, get, links, results, send, simulator, star
 
 DROPS = {"lost_after": httpx.RemoteProtocolError, "lost_before": httpx.ReadError, "late": httpx.ReadTimeout}
@@ -51,7 +51,7 @@ def test_a_gateway_answers_502_in_html(kind):
 
 
 def test_a_throttle_says_when_to_come_back_in_whole_seconds():
-    response = send(struck(Fault("throttle", seconds=2.5)), CREATE)
+    response = send(struck(InjectedFault("throttle", seconds=2.5)), CREATE)
     assert (response.status_code, response.headers["Retry-After"]) == (429, "3")
 
 
@@ -64,7 +64,7 @@ def test_a_server_error_is_http_200_with_500_inside_and_no_results(kind):
 
 def test_a_missing_result_is_the_picked_one():
     for pick, left in ((0, ["b"]), (1, ["a"]), (-1, ["a"]), (2, ["b"])):
-        answered = results(struck(Fault("missing_result", pick=pick)), CREATE, OTHER)
+        answered = results(struck(InjectedFault("missing_result", pick=pick)), CREATE, OTHER)
         assert [result["identifier"] for result in answered] == left
 
 
@@ -90,7 +90,7 @@ def test_garbled_json_breaks_off():
 def test_latency_waits_before_the_answer_and_a_drip_spreads_it():
     for kind, waits in (("latency", 1), ("drip", 20)):
         slept: list[float] = []
-        sim = simulator(faults=FaultPlan.script([Fault(kind, seconds=3.0)]), sleep=slept.append)
+        sim = simulator(faults=FaultPlan.script([InjectedFault(kind, seconds=3.0)]), sleep=slept.append)
         assert codes(sim, CREATE) == [0]
         assert sum(slept) == pytest.approx(3.0)
         assert len(slept) == waits
@@ -98,7 +98,7 @@ def test_latency_waits_before_the_answer_and_a_drip_spreads_it():
 
 def test_a_late_request_lands_when_its_time_has_come_and_is_logged_then():
     clock = Clock()
-    sim = struck(Fault("late", seconds=10.0), clock=clock)
+    sim = struck(InjectedFault("late", seconds=10.0), clock=clock)
     with pytest.raises(httpx.ReadTimeout):
         send(sim, CREATE)
     clock.now += 9
@@ -113,7 +113,7 @@ def test_a_late_request_lands_when_its_time_has_come_and_is_logged_then():
 
 def test_a_late_request_lands_before_the_next_one_if_it_is_due():
     clock = Clock()
-    sim = struck(Fault("late", seconds=1.0), clock=clock)
+    sim = struck(InjectedFault("late", seconds=1.0), clock=clock)
     with pytest.raises(httpx.ReadTimeout):
         send(sim, CREATE)
     clock.now += 1
@@ -122,7 +122,7 @@ def test_a_late_request_lands_before_the_next_one_if_it_is_due():
 
 
 def test_land_makes_late_requests_land_at_once():
-    sim = struck(Fault("late", seconds=60.0))
+    sim = struck(InjectedFault("late", seconds=60.0))
     with pytest.raises(httpx.ReadTimeout):
         send(sim, CREATE)
     assert sim.stats()["pending"] == 1
@@ -137,7 +137,7 @@ def test_land_makes_late_requests_land_at_once():
 @pytest.mark.parametrize(("seconds", "landed"), [(120.0, True), (121.0, False)])
 def test_a_late_request_lands_only_within_the_life_of_its_signature(seconds, landed):
     clock = Clock()
-    sim = struck(Fault("late", seconds=seconds), clock=clock)
+    sim = struck(InjectedFault("late", seconds=seconds), clock=clock)
     with pytest.raises(httpx.ReadTimeout):
         send(sim, CREATE)
     clock.now += 1000
@@ -146,15 +146,15 @@ def test_a_late_request_lands_only_within_the_life_of_its_signature(seconds, lan
 
 
 def test_a_script_says_for_each_request_what_happens():
-    sim = simulator(faults=FaultPlan.script([None, "gateway_after", Fault("throttle")]))
+    sim = simulator(faults=FaultPlan.script([None, "gateway_after", InjectedFault("throttle")]))
     assert [send(sim, CREATE).status_code for _ in range(4)] == [200, 502, 429, 200]
 
 
 def test_a_random_plan_is_the_same_for_the_same_seed_and_hits_about_as_often_as_asked():
-    plan = FaultPlan.random(7, 0.2, ["lost_after", Fault("latency", seconds=0.5)])
+    plan = FaultPlan.random(7, 0.2, ["lost_after", InjectedFault("latency", seconds=0.5)])
     drawn = [plan.at(number) for number in range(5000)]
-    assert drawn == [FaultPlan.random(7, 0.2, ["lost_after", Fault("latency", seconds=0.5)]).at(number) for number in range(5000)]
-    assert drawn != [FaultPlan.random(8, 0.2, ["lost_after", Fault("latency", seconds=0.5)]).at(number) for number in range(5000)]
+    assert drawn == [FaultPlan.random(7, 0.2, ["lost_after", InjectedFault("latency", seconds=0.5)]).at(number) for number in range(5000)]
+    assert drawn != [FaultPlan.random(8, 0.2, ["lost_after", InjectedFault("latency", seconds=0.5)]).at(number) for number in range(5000)]
     hits = [fault for fault in drawn if fault]
     assert 900 < len(hits) < 1100
     assert {(fault.kind, fault.seconds) for fault in hits} == {("lost_after", 1.0), ("latency", 0.5)}
@@ -170,7 +170,7 @@ def test_a_plan_for_one_token_leaves_the_others_alone():
 
 def test_a_fault_of_an_unknown_kind_is_refused_where_it_is_written():
     with pytest.raises(ValueError, match=r"kind: expected one of lost_after, .*'flood'"):
-        Fault("flood")
+        InjectedFault("flood")
 
 
 def test_the_log_is_bounded_and_the_counters_are_not():
@@ -195,7 +195,7 @@ def test_the_log_is_bounded_and_the_counters_are_not():
 
 
 def test_a_reset_forgets_what_happened_and_keeps_the_accounts():
-    sim = struck(Fault("late", seconds=5.0))
+    sim = struck(InjectedFault("late", seconds=5.0))
     with pytest.raises(httpx.ReadTimeout):
         send(sim, CREATE)
     sim.seed(TOKEN, [(BUYER, 8, 9)])

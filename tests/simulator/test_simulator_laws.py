@@ -4,7 +4,7 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.simulator import KINDS, Fault, FaultPlan, Switches
+from ops.simulator import KINDS, FaultPlan, InjectedFault, Switches
 from tests.support.simulator_calls import BROKER, BUYER, TOKEN, Clock, codes, get, links, results, send, simulator, star
 
 ids = st.integers(1, 6)
@@ -67,7 +67,7 @@ def test_both_ends_of_a_relation_tell_the_same(history):
 @given(histories, st.integers(0, 2**32), st.sampled_from(list(Switches.all())))
 def test_what_executed_under_faults_equals_the_same_calls_without_faults(history, seed, switches):
     """Half stars apart, which are no call anyone made, and late requests, which nobody lets land here."""
-    kinds = [Fault(kind, seconds=1e9 if kind == "late" else 0.0) for kind in KINDS if kind != "half_star"]
+    kinds = [InjectedFault(kind, seconds=1e9 if kind == "late" else 0.0) for kind in KINDS if kind != "half_star"]
     sim = simulator(faults=FaultPlan.random(seed, 0.5, kinds), switches=switches, sleep=lambda _: None)
     calm = simulator(switches=switches)
     for kind, name, (parents, children) in history:
@@ -85,7 +85,7 @@ def test_what_executed_under_faults_equals_the_same_calls_without_faults(history
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 110), ids), min_size=1, max_size=8))  # whole seconds: finer ones round to a tie
 def test_late_requests_land_in_the_order_of_their_time(calls):
     clock, model = Clock(), set()
-    sim = simulator(faults=FaultPlan.script(Fault("late", seconds=due) for _, due, _ in calls), clock=clock)
+    sim = simulator(faults=FaultPlan.script(InjectedFault("late", seconds=due) for _, due, _ in calls), clock=clock)
     for linked, _, child in calls:
         try:
             send(sim, star("create", BUYER, [1], [child]) if linked else star("delete", BUYER, 1, child))

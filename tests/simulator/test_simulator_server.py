@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from ops.simulator import Fault, FaultPlan, Simulator, serve
+from ops.simulator import FaultPlan, InjectedFault, Simulator, serve
 from tests.support.simulator_calls import BUYER, SECRET, TOKEN, action, body, get, star
 
 
@@ -59,7 +59,7 @@ def test_the_connection_is_kept_alive_and_answers_carry_a_date(server):
     ("kind", "error"), [("lost_after", httpx.RemoteProtocolError), ("lost_before", httpx.ReadError), ("late", httpx.RemoteProtocolError)]
 )
 def test_a_dropped_connection_really_ends_without_an_answer(sim, server, http, kind, error):
-    sim.inject(FaultPlan.script([Fault(kind, seconds=50.0)]))
+    sim.inject(FaultPlan.script([InjectedFault(kind, seconds=50.0)]))
     with pytest.raises(error):
         http.post(server.url, json=create([1], [2]))
     assert bool(sim.relations(TOKEN)) is (kind == "lost_after")

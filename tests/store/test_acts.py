@@ -10,16 +10,28 @@ from tests.support.store_steps import BASE, accept, acts, contents, jobs, lease,
 from worker.config.accounts import RESERVED
 from worker.contract import Relation
 from worker.errors import BacklogFull
-from worker.ports import CANCELLED, UNROUTED, Acted, Brake, Deed, Filter, Pause, Receipt, Store, Unreadable, Writes
+from worker.ports import (
+    CANCELLED,
+    UNROUTED,
+    AdminResult,
+    AuditEntry,
+    DeleteBrake,
+    JobFilter,
+    Pause,
+    Receipt,
+    Store,
+    UnreadableMessage,
+    Writes,
+)
 from worker.store.limits import DEEDS, PAYLOAD
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 
-BRAKE = Brake(3, 2)
+BRAKE = DeleteBrake(3, 2)
 
 
-def deed(act: str = "cancelled", name: str = "d1") -> Deed:
-    return Deed(name, "ada", act, "some", "because")
+def deed(act: str = "cancelled", name: str = "d1") -> AuditEntry:
+    return AuditEntry(name, "ada", act, "some", "because")
 
 
 def names(*numbers: int) -> list[str]:
@@ -32,17 +44,17 @@ def names(*numbers: int) -> list[str]:
 def test_what_is_cancelled_ends_superseded_and_everything_else_is_done_in_its_order(store: Store) -> None:
     accept(store, *(change(number, 9, batch="import") for number in range(1, 7)))
     acted = acts(store).cancel("acme", [*names(0, 2, 3), "acme-gone"], deed())
-    assert acted == Acted(tuple(names(0, 2, 3)), {"acme-gone": "gone"})
+    assert acted == AdminResult(tuple(names(0, 2, 3)), {"acme-gone": "gone"})
     assert [job.job for job in read(lease(store)).jobs] == names(1, 4, 5)
-    ended = store.job("acme-002")
+    ended = store.get_job("acme-002")
     assert ended is not None
     assert (ended.state, ended.by, ended.counts["superseded"], bool(ended.finished_at)) == ("superseded", CANCELLED, 1, True)
-    assert [mention.detail for mention in store.mentions("acme", Relation(BUYER, 3, 9))[1]] == [CANCELLED]
-    assert store.batch("acme", "import") == {"accepted": 6, "superseded": 3}
-    assert store.counts("acme")["backlog"] == 3 == questions(store).states("acme")["queued"]
+    assert [mention.detail for mention in store.relation_history("acme", Relation(BUYER, 3, 9))[1]] == [CANCELLED]
+    assert store.batch_counts("acme", "import") == {"accepted": 6, "superseded": 3}
+    assert store.counts("acme")["backlog"] == 3 == questions(store).count_by_state("acme")["queued"]
     take(lease(store))
     accept(store, change(7, 9), first=7)
-    assert store.counts("acme")["backlog"] == 1 == questions(store).states("acme")["queued"]
+    assert store.counts("acme")["backlog"] == 1 == questions(store).count_by_state("acme")["queued"]
 
 
 def test_cancelling_makes_room_at_once_and_what_is_all_cancelled_is_not_due(store: Store) -> None:
@@ -51,7 +63,7 @@ def test_cancelling_makes_room_at_once_and_what_is_all_cancelled_is_not_due(stor
         accept_at_most(store, 2)
     acts(store).cancel("acme", names(0, 1), deed())
     lease(store).release()
-    assert store.due(["acme"]) == []
+    assert store.due_accounts(["acme"]) == []
     accept_at_most(store, 1)
     assert store.counts("acme")["backlog"] == 1
 
@@ -65,7 +77,7 @@ def test_a_job_that_is_cancelled_between_read_and_take_is_not_sent_and_nothing_o
     held = lease(store)
     work = read(held)
     acts(store).cancel("acme", names(1), deed())
-    assert not held.take(work.jobs, (), Writes())
+    assert not held.claim(work.jobs, (), Writes())
     assert [job.job for job in take(held).jobs] == names(0)
     assert [bool(record.open) for record in held.records([Relation(BUYER, parent, 9) for parent in (1, 2)]).values()] == [True, False]
 
@@ -74,17 +86,17 @@ def test_what_was_taken_cannot_be_cancelled(store: Store) -> None:
     accept(store, change(1, 9))
     held = lease(store)
     take(held)
-    assert acts(store).cancel("acme", names(0), deed()) == Acted((), {"acme-000": "sending"})
+    assert acts(store).cancel("acme", names(0), deed()) == AdminResult((), {"acme-000": "sending"})
     settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
-    assert acts(store).cancel("acme", names(0), deed()) == Acted((), {"acme-000": "succeeded"})
+    assert acts(store).cancel("acme", names(0), deed()) == AdminResult((), {"acme-000": "succeeded"})
 
 
 def test_a_cancelled_half_that_would_have_gone_first_is_not_waited_for(store: Store) -> None:
     accept(store, change(1, 9, name=BROKER), change(1, 8, name=BROKER, kind="delete"))
     guard = f"{BROKER}:1"
-    assert lease(store).neighbours([guard])[guard].arriving == 1
+    assert lease(store).swap_partners([guard])[guard].arriving == 1
     acts(store).cancel("acme", names(0), deed())
-    assert lease(store).neighbours([guard])[guard].arriving == 0
+    assert lease(store).swap_partners([guard])[guard].arriving == 0
 
 
 def test_a_paused_account_can_be_cancelled_and_a_replayed_job_keeps_what_it_had(store: Store) -> None:
@@ -92,10 +104,10 @@ def test_a_paused_account_can_be_cancelled_and_a_replayed_job_keeps_what_it_had(
     held = lease(store)
     take(held)
     settle(held, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
-    store.replay("acme", names(0))
+    store.requeue("acme", names(0))
     store.pause("acme", Pause("by hand"))
     assert acts(store).cancel("acme", names(0), deed()).done == ("acme-000",)
-    job = store.job("acme-000")
+    job = store.get_job("acme-000")
     assert job is not None
     assert (job.state, job.counts) == ("succeeded", {"applied": 1, "superseded": 1, "stale": 0, "failed": 0})
     assert read(held).jobs == ()
@@ -107,7 +119,7 @@ def test_many_are_cancelled_in_pieces_with_one_deed_and_the_inbox_gets_empty(red
     everything.reverse()  # so that none is at the head before the last piece
     acted = acts(redis_store).cancel("acme", everything, deed())
     assert (len(acted.done), acted.refused) == (1200, {})
-    assert [(each.count, each.act) for each in acts(redis_store).deeds("acme").deeds] == [(1200, "cancelled")]
+    assert [(each.count, each.act) for each in acts(redis_store).audit_log("acme").deeds] == [(1200, "cancelled")]
     assert redis_store.counts("acme")["relations_superseded"] == 36_000
     while redis_client.exists(f"{BASE}inbox"):
         assert read(lease(redis_store)).jobs == ()
@@ -123,13 +135,13 @@ def test_a_dismissed_job_waits_for_no_decision_and_can_still_be_replayed(store: 
     take(held)
     settle(held, "r1", {Relation(BUYER, 1, 9): "failed", Relation(BUYER, 2, 9): "applied"})
     acted = acts(store).dismiss("acme", [*names(0, 1), "acme-gone"], deed("dismissed"))
-    assert acted == Acted(("acme-000",), {"acme-001": "succeeded", "acme-gone": "gone"})
-    job = store.job("acme-000")
+    assert acted == AdminResult(("acme-000",), {"acme-001": "succeeded", "acme-gone": "gone"})
+    job = store.get_job("acme-000")
     assert job is not None
     assert (job.state, job.dismissed) == ("failed", (clock.now(), "ada", "because"))
-    assert (store.failed("acme", limit=9), questions(store).failures("acme"), store.counts("acme")["failed"]) == ([], [], 1)
-    assert store.replay("acme", names(0))[0] == names(0)
-    replayed = store.job("acme-000")
+    assert (store.failed_jobs("acme", limit=9), questions(store).failure_groups("acme"), store.counts("acme")["failed"]) == ([], [], 1)
+    assert store.requeue("acme", names(0))[0] == names(0)
+    replayed = store.get_job("acme-000")
     assert replayed is not None
     assert replayed.dismissed is None
 
@@ -137,8 +149,8 @@ def test_a_dismissed_job_waits_for_no_decision_and_can_still_be_replayed(store: 
 # --- messages that cannot be read
 
 
-def letter(event: str, body: bytes = b"{}", *faults: str) -> Unreadable:
-    return Unreadable("acme", "celery", event, faults or ("parentid: is required", "childid: is required"), body)
+def letter(event: str, body: bytes = b"{}", *faults: str) -> UnreadableMessage:
+    return UnreadableMessage("acme", "celery", event, faults or ("parentid: is required", "childid: is required"), body)
 
 
 def test_an_unreadable_message_is_a_failed_job_once_and_keeps_its_bytes(store: Store) -> None:
@@ -152,10 +164,10 @@ def test_an_unreadable_message_is_a_failed_job_once_and_keeps_its_bytes(store: S
         "e",
         (0, "unreadable", "parentid: is required", ""),
     )
-    assert acts(store).payload("acme-1") == (b"{7}", ("parentid: is required", "childid: is required"), 3)
-    [group] = questions(store).failures("acme")
-    assert (group.error, group.jobs, questions(store).find("acme", Filter(error="unreadable")).jobs) == ("unreadable", 1, (job,))
-    assert store.replay("acme", ["acme-1"]) == ([], False)  # there is nothing of it to do again
+    assert acts(store).get_payload("acme-1") == (b"{7}", ("parentid: is required", "childid: is required"), 3)
+    [group] = questions(store).failure_groups("acme")
+    assert (group.error, group.jobs, questions(store).find_jobs("acme", JobFilter(error="unreadable")).jobs) == ("unreadable", 1, (job,))
+    assert store.requeue("acme", ["acme-1"]) == ([], False)  # there is nothing of it to do again
 
 
 def test_the_mended_message_with_the_same_event_id_is_a_change_of_its_own(store: Store) -> None:
@@ -166,10 +178,10 @@ def test_the_mended_message_with_the_same_event_id_is_a_change_of_its_own(store:
 def test_long_ones_are_cut_and_only_the_latest_are_kept(redis_store: RedisStore, redis_client: Redis) -> None:
     for number in range(1003):
         redis_store.reject("acme", f"acme-{number:04d}", letter(str(number), b"x" * (PAYLOAD + 5) if number == 1002 else b"{"))
-    kept = acts(redis_store).payload("acme-1002")
+    kept = acts(redis_store).get_payload("acme-1002")
     assert kept is not None
     assert (len(kept.body), kept.size) == (PAYLOAD, PAYLOAD + 5)
-    assert [acts(redis_store).payload(f"acme-{number:04d}") is None for number in (0, 2, 3)] == [True, True, False]
+    assert [acts(redis_store).get_payload(f"acme-{number:04d}") is None for number in (0, 2, 3)] == [True, True, False]
     assert len(list(redis_client.scan_iter(f"{BASE}payload:*", count=1000))) == 1000
     assert all(redis_client.ttl(key) > 0 for key in redis_client.keys(f"{BASE}payload*"))
 
@@ -185,21 +197,21 @@ def test_the_audit_is_newest_first_by_cursor_and_capped(redis_store: RedisStore,
     desk = acts(redis_store)
     for number in range(25):
         clock.sleep(1.0)
-        desk.tell("acme", Deed(f"n{number:05d}", "ada", "noted", f"thing {number}", count=number))
-    desk.tell("acme", Deed("n00003", "bob", "noted again"))
-    first = desk.deeds("acme", limit=20)
-    rest = desk.deeds("acme", limit=20, cursor=first.next)
+        desk.add_audit_entry("acme", AuditEntry(f"n{number:05d}", "ada", "noted", f"thing {number}", count=number))
+    desk.add_audit_entry("acme", AuditEntry("n00003", "bob", "noted again"))
+    first = desk.audit_log("acme", limit=20)
+    rest = desk.audit_log("acme", limit=20, cursor=first.next)
     assert [each.count for each in (*first.deeds, *rest.deeds)] == list(reversed(range(25)))
-    assert (rest.next, first.deeds[0]) == ("", Deed("n00024", "ada", "noted", "thing 24", "", 24, clock.now()))
+    assert (rest.next, first.deeds[0]) == ("", AuditEntry("n00024", "ada", "noted", "thing 24", "", 24, clock.now()))
     redis_client.zadd(f"{BASE}deeds", {f"old{number}": number for number in range(DEEDS)})
-    desk.tell("acme", deed(name="newest"))
-    assert (redis_client.zcard(f"{BASE}deeds"), desk.deeds("acme", limit=1).deeds[0].name) == (DEEDS, "newest")
+    desk.add_audit_entry("acme", deed(name="newest"))
+    assert (redis_client.zcard(f"{BASE}deeds"), desk.audit_log("acme", limit=1).deeds[0].name) == (DEEDS, "newest")
 
 
 def test_a_pause_and_its_end_are_told_once_and_only_when_they_happen(store: Store) -> None:
     store.pause("acme", Pause("by hand"), deed=deed("paused", "p1"))
     assert [store.resume("acme", deed=deed("resumed", "p2")), store.resume("acme", deed=deed("resumed", "p3"))] == [True, False]
-    assert Counter(each.act for each in acts(store).deeds("acme").deeds) == {"paused": 1, "resumed": 1}
+    assert Counter(each.act for each in acts(store).audit_log("acme").deeds) == {"paused": 1, "resumed": 1}
 
 
 # --- the brake
@@ -212,7 +224,7 @@ def test_the_brake_holds_before_any_of_a_mass_delete_and_counts_what_left_within
     held.renew()
     stopped = held.begin("r2", two, BRAKE)
     assert isinstance(stopped, Pause)
-    assert (stopped.reason, stopped.until, store.paused("acme")) == ("brake", 0, stopped)
+    assert (stopped.reason, stopped.until, store.get_pause("acme")) == ("brake", 0, stopped)
     assert stopped.detail.startswith("4 deletes within an hour")
     assert "relations accounts resume acme" in stopped.detail
     assert [entry.request_id for entry in read(held).begun] == ["r1"]
@@ -220,7 +232,7 @@ def test_the_brake_holds_before_any_of_a_mass_delete_and_counts_what_left_within
 
 def test_resuming_grants_a_fresh_hour_and_then_the_brake_holds_again(store: Store) -> None:
     held, two = lease(store), request_about([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete")
-    mass = Brake(3, 500)
+    mass = DeleteBrake(3, 500)
     assert isinstance(held.begin("r1", two, mass), Pause)
     store.resume("acme")
     assert isinstance(held.begin("r2", two, mass), int)  # somebody has looked
@@ -232,7 +244,7 @@ def test_resuming_grants_a_fresh_hour_and_then_the_brake_holds_again(store: Stor
 def test_what_creates_is_not_braked_and_an_hour_later_nothing_counts(store: Store, clock: FakeClock) -> None:
     held, two = lease(store), request_about([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete")
     assert isinstance(held.begin("r1", two, BRAKE), int)
-    assert isinstance(held.begin("r2", request_about([Relation(BUYER, 2, 9)]), Brake(3, 500)), int)
+    assert isinstance(held.begin("r2", request_about([Relation(BUYER, 2, 9)]), DeleteBrake(3, 500)), int)
     for _ in range(601):
         clock.sleep(6.0)
         held.renew()
@@ -255,8 +267,8 @@ def test_every_act_carried_out_twice_leaves_what_it_leaves_once(redis_client: Re
         for _ in range(1 + repeated):
             desk.cancel("acme", names(5), deed())
             desk.dismiss("acme", names(0), deed("dismissed", "d2"))
-            desk.replace("acme-001", ["acme-006"], by="ada")
+            desk.link_replacement("acme-001", ["acme-006"], by="ada")
             store.reject("acme", "acme-u", letter("u"))
-            store.replay("acme", names(1), mark="m")
+            store.requeue("acme", names(1), mark="m")
         left.append(contents(redis_client))
     assert left[0] == left[1]

@@ -25,7 +25,7 @@ from worker.ports import Pause, Receipt
 from worker.redis.client import connect
 from worker.store.job_admin import PARTS
 from worker.store.lease import Scripts
-from worker.store.redis_store import Keep, RedisStore
+from worker.store.redis_store import RedisStore, Retention
 from worker.testing import FakeClock
 
 BRINGS_IN = ("accept", "replay", "reject", "prepare")
@@ -60,7 +60,7 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
 
 
 def test_an_event_id_is_remembered_for_four_days_when_its_job_is_gone(redis_client: Redis) -> None:
-    store = RedisStore(redis_client, "t", keep=lambda _: Keep(finished=3600.0, failed=3600.0))
+    store = RedisStore(redis_client, "t", keep=lambda _: Retention(finished=3600.0, failed=3600.0))
     again = {"max_backlog": PLENTY, "oldest": MONTH}
     store.accept("acme", [submission("000", change(1, 9), event_id="e1")], **again)
     take(held := lease(store))
@@ -77,7 +77,7 @@ def test_a_replayed_job_keeps_its_batch_and_its_event_while_it_is_open(redis_sto
     take(held)
     settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
     assert all(redis_client.ttl(key) > 0 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import"])
-    redis_store.replay("acme", ["acme-000"])
+    redis_store.requeue("acme", ["acme-000"])
     assert all(redis_client.ttl(key) == -1 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import", f"{BASE}job:acme-000"])
     take(held)
     settle(held, "r2", {Relation(BUYER, 1, 9): "applied"})
@@ -92,16 +92,16 @@ def test_the_indexes_forget_jobs_that_are_forgotten(redis_store: RedisStore, red
     take(held)
     settle(held, "r1", {Relation(BUYER, 1, child): "failed" for child in (9, 10)})
     redis_client.delete(f"{BASE}job:acme-000", f"{BASE}job:acme-001")
-    assert redis_store.replay("acme", ["acme-000", "acme-001"]) == ([], False)
+    assert redis_store.requeue("acme", ["acme-000", "acme-001"]) == ([], False)
     assert redis_store.tidy("acme") == 0
     assert redis_client.zrange(f"{BASE}jobs", 0, -1) == [b"acme-002"]
-    assert redis_store.failed("acme", limit=10) == []
+    assert redis_store.failed_jobs("acme", limit=10) == []
 
 
 def test_scripts_touch_only_keys_of_their_account(redis_store: RedisStore, redis_client: Redis, clock: FakeClock, redis_url: str) -> None:
     with Redis.from_url(redis_url) as other, other.monitor() as monitor:
         live(redis_store, clock)
-        redis_store.due(["acme"])
+        redis_store.due_accounts(["acme"])
         redis_client.echo("the end")
         commands = list(until_echo(monitor))
     inside = [command["command"].split() for command in commands if command["client_type"] == "lua"]
@@ -142,11 +142,11 @@ def test_a_full_server_accepts_nothing_but_lets_the_backlog_drain(redis_store: R
         take(held)
         settle(held, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
         with pytest.raises(StoreUnavailable):
-            redis_store.replay("acme", ["acme-001"])
-        held.stop(Pause("clock", until=START + 1))
+            redis_store.requeue("acme", ["acme-001"])
+        held.set_pause(Pause("clock", until=START + 1))
         held.renew()
         assert held.release() is None
-        assert redis_store.due(["acme"]) == []
+        assert redis_store.due_accounts(["acme"]) == []
     assert [job.state for job in jobs(redis_store)] == ["failed", "succeeded"]
 
 
@@ -157,7 +157,7 @@ def test_a_server_that_is_away_is_unavailable_and_not_an_error_of_redis() -> Non
         with pytest.raises(StoreUnavailable):
             accept(store, change(1, 9))
         with pytest.raises(StoreUnavailable):
-            store.job("acme-1")
+            store.get_job("acme-1")
 
 
 def test_without_a_given_now_the_server_tells_the_time(redis_client: Redis) -> None:
@@ -165,7 +165,7 @@ def test_without_a_given_now_the_server_tells_the_time(redis_client: Redis) -> N
     accept(redis_store, change(1, 9))
     work = read(lease(redis_store))
     assert abs(work.now - seconds * 1_000_000) < 60_000_000
-    assert redis_store.paused("acme") is None
+    assert redis_store.get_pause("acme") is None
 
 
 # --- the files

@@ -5,8 +5,8 @@ from copy import deepcopy
 from tests.support.store_moves import BUYER, MONTH, PLENTY, START, change, submission
 from tests.support.store_steps import accept, jobs, lease, read, settle, take
 from worker.contract import Relation
-from worker.ports import Clock, Keeper, Store
-from worker.store.limits import Keep
+from worker.ports import Clock, LeaseKeeper, Store
+from worker.store.limits import Retention
 from worker.testing import FakeClock, MemoryStore, steady
 
 WEEK = 7 * 86_400.0
@@ -21,15 +21,15 @@ def test_finished_jobs_and_all_that_belongs_to_them_are_forgotten_when_their_tim
     held.release()
     clock.sleep(WEEK)
     assert [job.id for job in jobs(store)] == ["acme-001"]
-    assert store.request("acme", "r1") is None
-    assert store.batch("acme", "import")["accepted"] == 2
+    assert store.get_request("acme", "r1") is None
+    assert store.batch_counts("acme", "import")["accepted"] == 2
     again = submission("002", change(1, 9), event_id="000")  # an event id that is free again
     assert not store.accept("acme", [again], max_backlog=PLENTY, oldest=MONTH).receipts[0].duplicate
     clock.sleep(MONTH - WEEK)
-    assert store.job("acme-001") is None
-    assert store.mentions("acme", relation)[1] == ()
-    assert store.failed("acme", limit=10) == []
-    assert store.replay("acme", ["acme-001"]) == ([], False)
+    assert store.get_job("acme-001") is None
+    assert store.relation_history("acme", relation)[1] == ()
+    assert store.failed_jobs("acme", limit=10) == []
+    assert store.requeue("acme", ["acme-001"]) == ([], False)
     assert store.tidy("acme") == 0
     assert list(store._state("acme").index) == [3]
 
@@ -40,27 +40,27 @@ def test_a_replayed_job_is_kept_while_it_is_open_and_so_is_its_batch(clock: Fake
     held = lease(store)
     take(held)
     settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
-    store.replay("acme", ["acme-000"])
+    store.requeue("acme", ["acme-000"])
     clock.sleep(2 * MONTH)
-    assert store.batch("acme", "import")["accepted"] == 1
-    assert store.job("acme-000") is not None
+    assert store.batch_counts("acme", "import")["accepted"] == 1
+    assert store.get_job("acme-000") is not None
     assert [job.job for job in read(lease(store)).jobs] == ["acme-000"]
     accept(store, change(1, 10, batch="finished"), first=1)
     take(lease(store))
     settle(lease(store), "r2", {Relation(BUYER, 1, 10): "applied"})
     accept(store, change(1, 11, batch="finished"), first=2)
     clock.sleep(2 * MONTH)
-    assert store.batch("acme", "finished")["accepted"] == 2
+    assert store.batch_counts("acme", "finished")["accepted"] == 2
 
 
 def test_how_long_is_the_accounts_own_choice(clock: FakeClock) -> None:
-    store = MemoryStore(clock.now, keep=lambda account: Keep(finished=1.0 if account == "acme" else 2.0))
+    store = MemoryStore(clock.now, keep=lambda account: Retention(finished=1.0 if account == "acme" else 2.0))
     accept(store, change(1, 9))
     held = lease(store)
     take(held)
     settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
     clock.sleep(1.0)
-    assert store.job("acme-000") is None
+    assert store.get_job("acme-000") is None
 
 
 def test_a_lease_that_is_not_renewed_for_ten_seconds_is_free_again(clock: FakeClock) -> None:
@@ -93,7 +93,7 @@ def test_the_clock_moves_only_when_told_and_to_the_microsecond() -> None:
 
 def test_the_twin_and_the_keeper_fit_their_ports(clock: FakeClock) -> None:
     store: Store = MemoryStore(clock.now)
-    keeper: Keeper = steady
+    keeper: LeaseKeeper = steady
     held = lease(store)
     with keeper(held):
         store.accept("acme", [submission("1", change(1, 9))], max_backlog=PLENTY, oldest=MONTH)

@@ -11,16 +11,16 @@ from redis import Redis
 
 from tests.support.store_moves import MONTH, PLENTY, START, change, submission
 from tests.support.store_steps import accept, acts, lease, settle, take
-from worker.background import Pulse
-from worker.clock import Names, moment_of
+from worker.background import WorkerHeartbeat
+from worker.clock import IdGenerator, time_of_id
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
-from worker.planner.actions import Action, ErrorClass, Outcome, Reply, Request, Verdict
-from worker.ports import BOUNDS, Deed, Numbers, Pause, Store, Sweeps, Tally, Worker
+from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
+from worker.ports import BOUNDS, AuditEntry, FlushCounters, Metrics, Pause, Store, SweepStats, WorkerInfo
 from worker.redis.client import connect
-from worker.store.metrics import RedisNumbers
+from worker.store.metrics import RedisMetrics
 from worker.store.redis_store import RedisStore
-from worker.testing import MemoryNumbers, MemoryStore
+from worker.testing import MemoryMetrics, MemoryStore
 
 BUYER = "estate:address:buyer"
 tallies = st.lists(st.tuples(st.sampled_from(["outcomes", "waits"]), st.sampled_from(["applied", "pace"]), st.integers(0, 5)), max_size=5)
@@ -29,27 +29,27 @@ Counts = tuple[str, str, int]
 FRESH = itertools.count()
 
 
-def numbers_of(store: Store) -> Numbers:
+def metrics_of(store: Store) -> Metrics:
     """What is counted beside a store."""
     if isinstance(store, RedisStore):
-        return RedisNumbers(store._client, store._prefix)
+        return RedisMetrics(store._client, store._prefix)
     assert isinstance(store, MemoryStore)
-    return MemoryNumbers(store)
+    return MemoryMetrics(store)
 
 
-def worker(name: str, at: int) -> Worker:
-    return Worker(name=name, hostname="h", pid=1, concurrency=2, version="0.1.0", at=at)
+def worker(name: str, at: int) -> WorkerInfo:
+    return WorkerInfo(name=name, hostname="h", pid=1, concurrency=2, version="0.1.0", at=at)
 
 
-def tally_of(*counts: Counts) -> Tally:
-    tally = Tally()
+def tally_of(*counts: Counts) -> FlushCounters:
+    tally = FlushCounters()
     for name, label, by in counts:
         tally.count(name, label, by)
     return tally
 
 
 def test_a_standing_tells_what_waits_what_is_open_and_what_failed(store: Store) -> None:
-    numbers, names = numbers_of(store), Names(lambda: START // 1000, lambda count: bytes(count))
+    numbers, names = metrics_of(store), IdGenerator(lambda: START // 1000, lambda count: bytes(count))
     accept(store, *(change(1, child) for child in range(9, 13)))
     held = lease(store)
     take(held)
@@ -57,7 +57,7 @@ def test_a_standing_tells_what_waits_what_is_open_and_what_failed(store: Store) 
     held.begin("r2", Request((Action("create", BUYER, (1,), (11,)),)))
     store.accept("acme", [submission(names(), change(2, 9))], max_backlog=PLENTY, oldest=MONTH)
     store.pause("acme", Pause("hand", "moving"))
-    here = numbers.standings(["acme", "other"])
+    here = numbers.account_stats(["acme", "other"])
     acme = here["acme"]
     assert (acme.backlog, acme.oldest, acme.open, acme.begun, acme.unresolved) == (1, START, 2, 1, 1)
     assert acme.counts == {name: count for name, count in store.counts("acme").items() if name not in ("backlog", "open")}
@@ -70,16 +70,16 @@ def test_a_standing_tells_what_waits_what_is_open_and_what_failed(store: Store) 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(several=st.lists(tallies, max_size=4))
 def test_counting_one_tally_after_the_other_is_counting_their_sum_in_any_order(store: Store, several: list[list[Counts]]) -> None:
-    numbers, account = numbers_of(store), f"a{next(FRESH)}"
+    numbers, account = metrics_of(store), f"a{next(FRESH)}"
     for counts in several:
         numbers.add(account, tally_of(*counts))
     together = tally_of(*(each for counts in reversed(several) for each in counts))
-    assert numbers.standings([account])[account].tally == together
+    assert numbers.account_stats([account])[account].tally == together
 
 
 @given(st.sampled_from(sorted(BOUNDS)), st.lists(seconds, max_size=10))
 def test_every_time_falls_into_the_one_bucket_that_holds_it(name: str, times: list[float]) -> None:
-    tally = Tally()
+    tally = FlushCounters()
     for each in times:
         tally.time(name, each)
     for below, bound in zip((-1.0, *BOUNDS[name]), (*BOUNDS[name], float("inf")), strict=True):
@@ -90,8 +90,8 @@ def test_every_time_falls_into_the_one_bucket_that_holds_it(name: str, times: li
 def test_a_request_is_counted_by_what_came_of_it() -> None:
     star = Action("create", BUYER, (1,), (2, 3))
     lost, read = Action("delete", BUYER, (1,), (4,)), Action("get", BUYER, (1,), (), asked=(Relation(BUYER, 1, 4),))
-    outcomes = (Outcome(Verdict.REJECTED, 80, ErrorClass.RECORD), Outcome(Verdict.UNKNOWN), Outcome(Verdict.UNKNOWN))
-    tally = Tally()
+    outcomes = (ActionResult(Verdict.REJECTED, 80, ErrorClass.RECORD), ActionResult(Verdict.UNKNOWN), ActionResult(Verdict.UNKNOWN))
+    tally = FlushCounters()
     tally.send(Request((star, lost, read)), Reply(outcomes, seconds=0.2), "ok")
     assert {name: count for name, count in tally.items() if not name.startswith("latency")} == {
         "requests:ok": 1,
@@ -110,57 +110,57 @@ def test_a_deed_is_counted_once_however_often_it_is_told(store: Store) -> None:
     accept(store, change(1, 9), change(1, 10))
     doing = acts(store)
     for _ in range(2):
-        doing.cancel("acme", ["acme-000", "acme-001"], Deed("d1", "ada", "cancelled"))
-    assert numbers_of(store).standings(["acme"])["acme"].tally == {"deed:cancelled": 2}
+        doing.cancel("acme", ["acme-000", "acme-001"], AuditEntry("d1", "ada", "cancelled"))
+    assert metrics_of(store).account_stats(["acme"])["acme"].tally == {"deed:cancelled": 2}
 
 
 def test_a_worker_is_named_until_it_leaves_or_was_silent_for_an_hour(store: Store) -> None:
-    numbers, hour = numbers_of(store), 3_600_000_000
-    numbers.beat(worker("a", START))
-    numbers.beat(worker("b", START))
-    numbers.beat(worker("b", START + hour))
-    assert [each.name for each in numbers.workers()] == ["a", "b"]
-    numbers.beat(worker("b", START + hour + 1))
-    assert numbers.workers() == [worker("b", START + hour + 1)]
-    numbers.leave("b")
-    assert list(numbers.workers()) == []
+    numbers, hour = metrics_of(store), 3_600_000_000
+    numbers.record_heartbeat(worker("a", START))
+    numbers.record_heartbeat(worker("b", START))
+    numbers.record_heartbeat(worker("b", START + hour))
+    assert [each.name for each in numbers.list_workers()] == ["a", "b"]
+    numbers.record_heartbeat(worker("b", START + hour + 1))
+    assert numbers.list_workers() == [worker("b", START + hour + 1)]
+    numbers.remove_worker("b")
+    assert list(numbers.list_workers()) == []
 
 
 def test_sweeps_are_counted_with_what_they_repaired(store: Store) -> None:
-    numbers = numbers_of(store)
-    assert numbers.sweeps() == Sweeps()
-    numbers.sweep(3, at=START)
-    numbers.sweep(0, at=START + 1)
-    assert numbers.sweeps() == Sweeps(START + 1, 2, 3)
+    numbers = metrics_of(store)
+    assert numbers.sweep_stats() == SweepStats()
+    numbers.record_sweep(3, at=START)
+    numbers.record_sweep(0, at=START + 1)
+    assert numbers.sweep_stats() == SweepStats(START + 1, 2, 3)
 
 
 def test_numbers_that_cannot_be_written_are_no_reason_to_fail() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
-        numbers = RedisNumbers(connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0"), "t")
+        numbers = RedisMetrics(connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0"), "t")
         numbers.add("acme", tally_of(("waits", "pace", 1)))
-        numbers.sweep(1, at=START)
+        numbers.record_sweep(1, at=START)
         with pytest.raises(StoreUnavailable):
-            numbers.standings(["acme"])
+            numbers.account_stats(["acme"])
 
 
 @given(st.integers(0, 2**45 - 1))
 def test_a_name_tells_when_it_was_given(milliseconds: int) -> None:
-    assert moment_of(Names(lambda: milliseconds, lambda count: bytes(count))()) == 1000 * milliseconds
+    assert time_of_id(IdGenerator(lambda: milliseconds, lambda count: bytes(count))()) == 1000 * milliseconds
 
 
 def test_a_pulse_is_heard_while_it_beats_and_says_goodbye(redis_url: str, redis_client: Redis) -> None:
-    numbers = RedisNumbers(redis_client, "t")
-    pulse = Pulse(lambda: numbers, every=0.01)
+    numbers = RedisMetrics(redis_client, "t")
+    pulse = WorkerHeartbeat(lambda: numbers, every=0.01)
     pulse.start("celery@here", concurrency=3)
     first, deadline = 0, time.monotonic() + 60
     while time.monotonic() < deadline:
-        at = [each.at for each in numbers.workers()]
+        at = [each.at for each in numbers.list_workers()]
         first = first or sum(at)
         if sum(at) > first:
             break
-    (alive,) = numbers.workers()
+    (alive,) = numbers.list_workers()
     assert (alive.name, alive.concurrency) == ("celery@here", 3)
     assert alive.at > first > 0
     pulse.stop()
-    assert numbers.workers() == []
+    assert numbers.list_workers() == []

@@ -9,7 +9,7 @@ from redis import Redis
 from tests.support.store_moves import BUYER, MONTH, START, change
 from tests.support.store_steps import BASE, accept, expire_lease, jobs, lease, read, settle, take
 from worker.contract import Relation
-from worker.planner.apply_reply import Settled
+from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import Result
 from worker.planner.relation_state import Refusal
 from worker.ports import OpenWrite, Store, Writes
@@ -78,12 +78,12 @@ def test_counters_equal_the_sum_of_outcomes_also_after_a_replay(redis_client: Re
         f"acme-{number:03d}": tuple(Relation(BUYER, number + 1, child) for child, fate in enumerate(fated, 1) if fate == "failed")
         for number, fated in enumerate(fates)
     }
-    store.replay("acme", store.failed("acme", limit=100))
+    store.requeue("acme", store.failed_jobs("acme", limit=100))
     check_counters(store)
     take(held)
     settle(held, "r2", dict.fromkeys((relation for relation, fate in results.items() if fate == "failed"), "applied"))
     check_counters(store)
-    assert store.failed("acme", limit=100) == []
+    assert store.failed_jobs("acme", limit=100) == []
 
 
 def check_counters(store: Store) -> None:
@@ -93,8 +93,8 @@ def check_counters(store: Store) -> None:
         assert counts.get(f"relations_{result}", 0) == sum(job.counts[result] for job in kept)
     states = Counter(job.state for job in kept)
     for state in ("succeeded", "superseded", "failed"):
-        assert counts.get(state, 0) == states[state] == store.batch("acme", "import").get(state, 0)
-    assert counts["accepted"] == len(kept) == store.batch("acme", "import")["accepted"]
+        assert counts.get(state, 0) == states[state] == store.batch_counts("acme", "import").get(state, 0)
+    assert counts["accepted"] == len(kept) == store.batch_counts("acme", "import")["accepted"]
 
 
 def test_a_settle_of_more_relations_than_one_script_takes_counts_as_one_attempt(store: Store) -> None:
@@ -114,9 +114,9 @@ def test_an_outcome_after_the_end_of_a_job_changes_nothing_about_it(store: Store
     held = lease(store)
     take(held)
     settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
-    ended, batch = store.job("acme-000"), store.counts("acme")["succeeded"]
-    held.settle("r2", Writes(settled=[Settled("acme-000", Relation(BUYER, 1, 9), "failed")], states={"acme-000": "retrying"}))
-    assert (store.job("acme-000"), store.counts("acme")["succeeded"]) == (ended, batch)
+    ended, batch = store.get_job("acme-000"), store.counts("acme")["succeeded"]
+    held.settle("r2", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "failed")], job_states={"acme-000": "retrying"}))
+    assert (store.get_job("acme-000"), store.counts("acme")["succeeded"]) == (ended, batch)
 
 
 def test_the_first_refusal_stands_for_the_job_and_only_whole_request_ids_are_remembered(store: Store) -> None:
@@ -127,10 +127,11 @@ def test_the_first_refusal_stands_for_the_job_and_only_whole_request_ids_are_rem
     for child, request_id in enumerate(ids, 1):
         refusal = Refusal(child, "record", "gone")
         writes = Writes(
-            {Relation(BUYER, 1, child): OpenWrite(None)}, settled=[Settled("acme-000", Relation(BUYER, 1, child), "failed", "", refusal)]
+            {Relation(BUYER, 1, child): OpenWrite(None)},
+            outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, child), "failed", "", refusal)],
         )
         held.settle(request_id, writes)
-    job = store.job("acme-000")
+    job = store.get_job("acme-000")
     assert job is not None
     assert (job.refusal, job.attempts, job.state) == ((1, "record", "gone", f"{BUYER}:1:1"), 12, "failed")
     assert job.requests == tuple(ids[-6:])
@@ -142,15 +143,17 @@ def test_a_relation_remembers_its_latest_jobs_only(store: Store) -> None:
     held = lease(store)
     take(held)
     settle(held, "r1", {relation: "applied"})
-    assert [mention.job for mention in store.mentions("acme", relation)[1]] == [f"acme-{number:03d}" for number in range(20, 60)]
+    assert [mention.job for mention in store.relation_history("acme", relation)[1]] == [f"acme-{number:03d}" for number in range(20, 60)]
 
 
 def test_a_job_superseded_by_several_names_the_last(store: Store) -> None:
     accept(store, change(1, 9, 10))
     held = lease(store)
     take(held)
-    held.settle("r1", Writes(settled=[Settled("acme-000", Relation(BUYER, 1, child), "superseded", f"acme-{child}") for child in (9, 10)]))
-    job = store.job("acme-000")
+    held.settle(
+        "r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, child), "superseded", f"acme-{child}") for child in (9, 10)])
+    )
+    job = store.get_job("acme-000")
     assert job is not None
     assert (job.state, job.by, job.attempts) == ("superseded", "acme-10", 0)
 
@@ -162,7 +165,7 @@ def test_failed_jobs_are_listed_only_while_they_are_kept(store: Store, clock: Fa
         take(held)
         settle(held, f"r{number}", {Relation(BUYER, number, 9): "failed"})
         held.release()
-        assert store.failed("acme", limit=10) == [f"acme-{number:03d}"]
+        assert store.failed_jobs("acme", limit=10) == [f"acme-{number:03d}"]
         clock.sleep(MONTH)
         if isinstance(store, RedisStore):
             store._client.delete(f"{BASE}job:acme-{number:03d}")  # as its own clock would have it by now

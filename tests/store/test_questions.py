@@ -10,11 +10,11 @@ from redis import Redis
 
 from tests.support.store_moves import BROKER, BUYER, MONTH, PLENTY, REFUSED, START, change, record_of, request_about, submission
 from tests.support.store_steps import accept, lease, questions, settle, take
-from worker.clock import Names
+from worker.clock import IdGenerator
 from worker.contract import Change, Relation
-from worker.planner.apply_reply import Settled
+from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
-from worker.ports import OPEN_STATES, Filter, JobRecord, Questions, Store, Writes
+from worker.ports import OPEN_STATES, JobFilter, JobRecord, Queries, Store, Writes
 from worker.store import queries as on_redis
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
@@ -39,7 +39,7 @@ asked = st.lists(
     max_size=12,
 )
 filters = st.builds(
-    Filter,
+    JobFilter,
     state=st.sampled_from(["", "", "failed", "queued", "succeeded", "sending"]),
     type=st.sampled_from(["", BUYER, BROKER]),
     parent=st.sampled_from([0, 0, 1, 2]),
@@ -54,21 +54,21 @@ filters = st.builds(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 2)
 @given(made=asked, wanted=filters, limit=st.integers(1, 3))
-@example(made=[(0, change(1, 9), "failed"), (1, change(1, 9), "failed")], wanted=Filter(error="78"), limit=1)
+@example(made=[(0, change(1, 9), "failed"), (1, change(1, 9), "failed")], wanted=JobFilter(error="78"), limit=1)
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_pages_hold_every_job_that_fits_once_newest_first(
-    redis_client: Redis, kind: str, made: list[Any], wanted: Filter, limit: int
+    redis_client: Redis, kind: str, made: list[Any], wanted: JobFilter, limit: int
 ) -> None:
     redis_client.flushall()
     clock = FakeClock(START)
     store: Store = MemoryStore(clock.now) if kind == "memory" else RedisStore(redis_client, "t", now=clock.now)
     fill(store, clock, made)
-    everything = [job for page in pages(questions(store), Filter(), 500) for job in page]
+    everything = [job for page in pages(questions(store), JobFilter(), 500) for job in page]
     assert len(everything) == len(made)
     found = list(pages(questions(store), wanted, limit))
     assert all(len(page) <= limit for page in found)
     assert [job for page in found for job in page] == [job for job in everything if fits(job, wanted)]
-    states = questions(store).states("acme")
+    states = questions(store).count_by_state("acme")
     assert {state: states[state] for state in OPEN_STATES} == {
         state: sum(job.state == state for job in everything) for state in OPEN_STATES
     }
@@ -80,27 +80,27 @@ def test_a_page_examines_a_bounded_number_of_entries_and_says_where_to_go_on(
     monkeypatch.setattr(on_redis, "EXAMINED", 3)
     monkeypatch.setattr("worker.testing.queries.EXAMINED", 3)
     accept(store, change(7, 9), *(change(number, 9) for number in range(100, 109)))
-    found = list(pages(questions(store), Filter(parent=7), 5))
+    found = list(pages(questions(store), JobFilter(parent=7), 5))
     assert [len(page) for page in found] == [0, 0, 0, 1]
 
 
 def test_failures_are_grouped_by_error_and_type_and_a_replay_takes_them_out(store: Store, clock: FakeClock) -> None:
     fill(store, clock, [(0, change(1, 9), "failed"), (HOUR, change(2, 9), "failed"), (HOUR, change(3, 9, name=BROKER), "failed")])
-    groups = {(each.code, each.type): each for each in questions(store).failures("acme")}
+    groups = {(each.code, each.type): each for each in questions(store).failure_groups("acme")}
     assert {key: each.jobs for key, each in groups.items()} == {(78, BUYER): 1, (160, BUYER): 1, (0, BROKER): 1}
     assert (groups[160, BUYER].error, groups[160, BUYER].last) == ("record", START + HOUR)
-    assert questions(store).states("acme")["unresolved"] == 3
-    store.replay("acme", [groups[160, BUYER].example])
-    assert {(each.code, each.type) for each in questions(store).failures("acme")} == {(78, BUYER), (0, BROKER)}
-    assert questions(store).states("acme")["unresolved"] == 2
+    assert questions(store).count_by_state("acme")["unresolved"] == 3
+    store.requeue("acme", [groups[160, BUYER].example])
+    assert {(each.code, each.type) for each in questions(store).failure_groups("acme")} == {(78, BUYER), (0, BROKER)}
+    assert questions(store).count_by_state("acme")["unresolved"] == 2
 
 
 def test_jobs_are_asked_for_their_states_together_and_those_that_are_not_there_are_left_out(store: Store, clock: FakeClock) -> None:
     fill(store, clock, [(0, change(1, 9), "failed"), (0, change(2, 9), "applied"), (0, change(3, 9), "queued")])
-    known = {job.id: job.state for page in pages(questions(store), Filter(), 500) for job in page}
+    known = {job.id: job.state for page in pages(questions(store), JobFilter(), 500) for job in page}
     assert sorted(known.values()) == ["failed", "queued", "succeeded"]
-    assert questions(store).states_of([*known, "acme-gone", "nobody-1"]) == known
-    assert questions(store).states_of([]) == {}
+    assert questions(store).get_states([*known, "acme-gone", "nobody-1"]) == known
+    assert questions(store).get_states([]) == {}
 
 
 def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) -> None:
@@ -113,16 +113,16 @@ def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) ->
         assert isinstance(signed, int)
         held.settle(f"r{number}", Writes(request=record_of(f"r{number}", request, signed)))
     ask = questions(store)
-    first = ask.requests("acme", limit=2)
-    second = ask.requests("acme", limit=2, cursor=first.next)
-    last = ask.requests("acme", limit=2, cursor=second.next)
+    first = ask.list_requests("acme", limit=2)
+    second = ask.list_requests("acme", limit=2, cursor=first.next)
+    last = ask.list_requests("acme", limit=2, cursor=second.next)
     assert [[each.id for each in page.requests] for page in (first, second, last)] == [["r4", "r3"], ["r2", "r1"], ["r0"]]
     assert last.next == ""
 
 
 def fill(store: Store, clock: FakeClock, made: list[tuple[int, Change, str]]) -> None:
     """The changes accepted one after the other, each taken as far as it is to come."""
-    names = Names(lambda: clock.now() // 1000, lambda size: bytes(size))
+    names = IdGenerator(lambda: clock.now() // 1000, lambda size: bytes(size))
     for number, (later, one, fate) in enumerate(made):
         clock.sleep(later / 1e6)
         job = f"{names()[:-3]}{number:03d}"
@@ -139,22 +139,22 @@ def work_off(store: Store, one: Change, fate: str, refusal: Refusal) -> None:
         settle(held, f"r{job.job}", dict.fromkeys(one.relations, "applied"))
     if fate == "failed":
         held.begin(f"r{job.job}", request_about(one.relations))
-        held.settle(f"r{job.job}", Writes(settled=[Settled(job.job, each, "failed", "", refusal) for each in one.relations]))
+        held.settle(f"r{job.job}", Writes(outcomes=[RelationOutcome(job.job, each, "failed", "", refusal) for each in one.relations]))
     held.release()
 
 
-def pages(ask: Questions, wanted: Filter, limit: int) -> Iterator[tuple[JobRecord, ...]]:
+def pages(ask: Queries, wanted: JobFilter, limit: int) -> Iterator[tuple[JobRecord, ...]]:
     """One page after the other, to the end."""
     cursor = ""
     while True:
-        page = ask.find("acme", wanted, limit=limit, cursor=cursor)
+        page = ask.find_jobs("acme", wanted, limit=limit, cursor=cursor)
         yield page.jobs
         if not page.next:
             return
         cursor = page.next
 
 
-def fits(job: JobRecord, wanted: Filter) -> bool:
+def fits(job: JobRecord, wanted: JobFilter) -> bool:
     """What a filter means."""
     refusal = job.refusal or (0, "other", "", "")
     return all(

@@ -40,7 +40,7 @@ def test_who_stops_listening_leaves_no_answer_for_others(redis_store: RedisStore
     accept(redis_store, change(99, 9), first=900)
     first = next(redis_store.accept_rounds("acme", iter(ROUNDS), max_backlog=PLENTY, oldest=MONTH))
     assert [receipt.job for receipt in first.receipts] == [each.job for each in ROUNDS[0]]
-    assert redis_store.job("acme-000") is not None
+    assert redis_store.get_job("acme-000") is not None
     assert redis_store.counts("acme")["accepted"] in (4, 7, 10)  # what was on its way may have arrived
 
 

@@ -17,19 +17,34 @@ from tests.support.store_moves import (
     MONTH,
     START,
     change,
+    intents_by_relation,
     keep_newest,
     leave,
     record_of,
     request_about,
     settle_all,
     submission,
-    wishes_of,
 )
 from tests.support.store_steps import acts, questions
 from worker.contract import TYPES, Relation, order_of
 from worker.errors import BacklogFull, LeaseLost
-from worker.planner.fold import Wish
-from worker.ports import ERASED, Brake, Deed, Entry, Filter, Lease, Pause, Record, Replay, Store, Subject, Submission, Unreadable, Writes
+from worker.planner.fold import Intent
+from worker.ports import (
+    ERASED,
+    AuditEntry,
+    DeleteBrake,
+    JobFilter,
+    Lease,
+    Pause,
+    RecordRef,
+    RelationRecord,
+    Replay,
+    ReplayEntry,
+    Store,
+    Submission,
+    UnreadableMessage,
+    Writes,
+)
 from worker.store.lease import Scripts
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
@@ -40,12 +55,12 @@ RELATIONS = [Relation(name, parent, child) for name in (BUYER, BROKER) for paren
 GUARDS = [f"{BROKER}:1", f"{BROKER}:2"]
 GRID = 2  # seconds; all lifetimes and all jumps of the clock are multiples, so real time that passes meanwhile does not count
 REPEATABLE = ("lease", "renew", "read", "records", "neighbours", "take", "begin", "settle", "stop", "paused", "reject")
-RECORDS = [Subject("address", 9), Subject("address", 10), Subject("estate", 1)]
+RECORDS = [RecordRef("address", 9), RecordRef("address", 10), RecordRef("estate", 1)]
 STEPS: tuple[Callable[[Lease], object], ...] = (
     lambda lease: lease.renew(),
     lambda lease: lease.release(window=1.5),
     lambda lease: lease.read(max_jobs=9, max_relations=9),
-    lambda lease: lease.take((), (), Writes()),
+    lambda lease: lease.claim((), (), Writes()),
     lambda lease: lease.begin("r", request_about(RELATIONS)),
     lambda lease: lease.settle("r", Writes()),
 )
@@ -176,8 +191,8 @@ class SideBySide(RuleBasedStateMachine):
     def take(self, account: str, jobs: int, relations: int, chosen: list[Any]) -> None:
         pair = self.mine(account)
         work = self.held(pair, lambda lease: lease.read(max_jobs=jobs, max_relations=relations))
-        writes = self.decide(wishes_of(work.jobs, work.records), chosen)
-        self.held(pair, lambda lease: lease.take(work.jobs, work.begun, writes))
+        writes = self.decide(intents_by_relation(work.jobs, work.records), chosen)
+        self.held(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
 
     @rule(account=accounts, share=st.sampled_from([1, 2]), chosen=fates, end=st.sampled_from(["answered", "recorded", "recorded", "lost"]))
     def send(self, account: str, share: int, chosen: list[Any], end: str) -> None:
@@ -188,7 +203,7 @@ class SideBySide(RuleBasedStateMachine):
         if end == "lost":
             self.expire(account)
         elif isinstance(signed, int):
-            writes = self.decide(wishes_of((), self.held(pair, lambda lease: lease.records(request.relations()))), chosen)
+            writes = self.decide(intents_by_relation((), self.held(pair, lambda lease: lease.records(request.relations()))), chosen)
             writes.request = record_of(name, request, signed) if end == "recorded" else None
             self.held(pair, lambda lease: lease.settle(name, writes))
             self.sent.append((account, name))
@@ -216,10 +231,10 @@ class SideBySide(RuleBasedStateMachine):
         else:
             self.held(self.mine(account), STEPS[what == "release"])
 
-    def decide(self, wishes: Mapping[Relation, Sequence[Wish]], chosen: Sequence[Any]) -> Writes:
+    def decide(self, intents: Mapping[Relation, Sequence[Intent]], chosen: Sequence[Any]) -> Writes:
         """Writes that give each relation one of the chosen fates."""
         writes, now = Writes(), self.clock.now()
-        for number, (relation, asked) in enumerate(wishes.items()):
+        for number, (relation, asked) in enumerate(intents.items()):
             end, how, later = chosen[number % len(chosen)]
             doubt = now + 150_000_000 if later == 30 else 0
             state = {**how, "since": now, "not_before": now + later * 1_000_000 if later else 0}
@@ -240,23 +255,23 @@ class SideBySide(RuleBasedStateMachine):
         if by_hand:
             self.both(lambda store: store.pause(account, pause))
         else:
-            self.held(self.mine(account), lambda lease: lease.stop(pause))
+            self.held(self.mine(account), lambda lease: lease.set_pause(pause))
         if then:
-            self.held(self.mine(account), lambda lease: lease.stop(Pause("clock", until=self.clock.now() + then * 1_000_000)))
+            self.held(self.mine(account), lambda lease: lease.set_pause(Pause("clock", until=self.clock.now() + then * 1_000_000)))
             self.held(self.mine(account), lambda lease: lease.begin("r", request_about(RELATIONS)))
             self.held(self.mine(account), STEPS[1])
             self.pass_time(2)
-        self.both(lambda store: store.paused(account))
+        self.both(lambda store: store.get_pause(account))
         if seconds != 2:
             self.both(lambda store: store.resume(account))
 
     @rule(account=accounts, newest=st.integers(0, 5), mark=st.sampled_from(["", "", "m"]))
     def replay(self, account: str, newest: int, mark: str) -> None:
-        failed = self.both(lambda store: store.failed(account, limit=3))
-        self.both(lambda store: store.replay(account, [*failed, *self.jobs[account][-newest:]], mark=mark))
+        failed = self.both(lambda store: store.failed_jobs(account, limit=3))
+        self.both(lambda store: store.requeue(account, [*failed, *self.jobs[account][-newest:]], mark=mark))
 
-    def deed(self, act: str, *, by: str = "ada") -> Deed:
-        return Deed(self.name(), by, act, "jobs 9, 10 and 1", "because")
+    def deed(self, act: str, *, by: str = "ada") -> AuditEntry:
+        return AuditEntry(self.name(), by, act, "jobs 9, 10 and 1", "because")
 
     @rule(account=accounts, newest=st.integers(1, 6), first=st.booleans())
     def cancel(self, account: str, newest: int, first: bool) -> None:
@@ -268,73 +283,73 @@ class SideBySide(RuleBasedStateMachine):
         pair, deed = self.mine(account), self.deed("cancelled")
         work = self.held(pair, lambda lease: lease.read(max_jobs=jobs, max_relations=5000))
         self.both(lambda store: self.acts[store].cancel(account, self.jobs[account][-newest:], deed))
-        writes = self.decide(wishes_of(work.jobs, work.records), [("open", {}, 0)])
-        self.held(pair, lambda lease: lease.take(work.jobs, work.begun, writes))
+        writes = self.decide(intents_by_relation(work.jobs, work.records), [("open", {}, 0)])
+        self.held(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
 
     @rule(account=accounts, newest=st.integers(1, 6))
     def dismiss(self, account: str, newest: int) -> None:
-        jobs, deed = [*self.memory.failed(account, limit=1), *self.jobs[account][-newest:]], self.deed("dismissed")
+        jobs, deed = [*self.memory.failed_jobs(account, limit=1), *self.jobs[account][-newest:]], self.deed("dismissed")
         self.both(lambda store: self.acts[store].dismiss(account, jobs, deed))
 
     @rule(account=accounts, event=st.sampled_from(["u1", "u2", ""]), body=st.sampled_from([b"{", b'{"parentid": 9}', b"x" * 65_600]))
     def reject(self, account: str, event: str, body: bytes) -> None:
         name = self.name()
-        message = Unreadable(account, "celery", event or name, ("parentid: is required", "no 1"), body)
+        message = UnreadableMessage(account, "celery", event or name, ("parentid: is required", "no 1"), body)
         receipt = self.both(lambda store: store.reject(account, f"{account}-{name}", message))
         self.jobs[account] += [] if receipt.duplicate else [receipt.job]
-        self.both(lambda store: self.acts[store].payload(receipt.job))
+        self.both(lambda store: self.acts[store].get_payload(receipt.job))
 
     @rule(account=accounts, newest=st.integers(2, 4))
     def send_anew(self, account: str, newest: int) -> None:
         if len(self.jobs[account]) >= newest:
             job, *new = self.jobs[account][-newest:]
-            self.both(lambda store: self.acts[store].replace(job, new, by="ada"))
+            self.both(lambda store: self.acts[store].link_replacement(job, new, by="ada"))
 
     @rule(account=accounts, jobs=st.integers(0, 3), anew=st.booleans())
     def prepare(self, account: str, jobs: int, anew: bool) -> None:
-        failed, deed, name = self.memory.failed(account, limit=jobs), self.deed("replay prepared"), f"{account}-{self.name()}"
-        entries = [Entry(job, ({"childid": 10},) if anew else ()) for job in failed]
+        failed, deed, name = self.memory.failed_jobs(account, limit=jobs), self.deed("replay prepared"), f"{account}-{self.name()}"
+        entries = [ReplayEntry(job, ({"childid": 10},) if anew else ()) for job in failed]
         replay = Replay(id=name, account=account, by="ada", what="failed, parent 1", eligible=len(entries), plan={"actions": [[9]]})
-        self.both(lambda store: self.acts[store].prepare(replay, entries, deed))
+        self.both(lambda store: self.acts[store].save_replay(replay, entries, deed))
         self.replays.append(name)
 
     @precondition(lambda self: self.replays)
     @rule(which=st.integers(0, 3), to=st.sampled_from(["running", "running", "stopped"]), piece=st.integers(0, 2), back=st.integers(0, 1))
     def work_a_replay(self, which: int, to: Any, piece: int, back: int) -> None:
         name, deed, done = self.replays[-1 - which % len(self.replays)], self.deed(f"replay {to}"), self.deed("replay done")
-        self.both(lambda store: self.acts[store].steer(name, to, deed))
-        if replay := self.both(lambda store: self.acts[store].replay(name)):
+        self.both(lambda store: self.acts[store].set_replay_state(name, to, deed))
+        if replay := self.both(lambda store: self.acts[store].get_replay(name)):
             start, end = replay.done, min(replay.done + piece, replay.eligible)
             missed = {"gone": end - start - back} if end - start > back else {}
             told = {"back": min(back, end - start), "missed": missed, "deed": done}
-            self.both(lambda store: self.acts[store].entries(name, start, 2))
-            self.both(lambda store: self.acts[store].advance(replay, start, end, **told))
-        self.both(lambda store: [self.acts[store].stalled(replay.account, age) for age in (0, 1, 60)] if replay else None)
-        self.both(lambda store: self.acts[store].handed(name) if back else None)
+            self.both(lambda store: self.acts[store].replay_entries(name, start, 2))
+            self.both(lambda store: self.acts[store].advance_replay(replay, start, end, **told))
+        self.both(lambda store: [self.acts[store].stalled_replays(replay.account, age) for age in (0, 1, 60)] if replay else None)
+        self.both(lambda store: self.acts[store].touch_replay(name) if back else None)
 
     @rule(account=accounts, who=st.sampled_from(RECORDS))
-    def erase(self, account: str, who: Subject) -> None:
+    def erase(self, account: str, who: RecordRef) -> None:
         """As the use case does it, whether or not a request is under way."""
         pair, batch = self.mine(account), Batch(upsert=False, order=lambda name: order_of(TYPES[name]))
         held = {self.memory: pair.memory, self.redis: pair.redis}
-        self.both(lambda store: self.acts[store].unsettled(account))
+        self.both(lambda store: self.acts[store].count_unsettled(account))
         self.stammers = False  # what a first call has changed is not counted by the second
-        relations = self.both(lambda store: self.acts[store].open_with(account, who))
+        relations = self.both(lambda store: self.acts[store].open_relations_with(account, who))
         ended, records = [each for each in relations if who.stands_in(each)], pair.memory.records(relations)
         batch.reopen(set(relations) - set(ended), records)
         writes = batch.writes(batch.withdraw(ended, records, by=ERASED))
-        self.held(pair, lambda lease: lease.take((), (), writes))
-        self.both(lambda store: self.acts[store].erase(held[store], who, 0))
+        self.held(pair, lambda lease: lease.claim((), (), writes))
+        self.both(lambda store: self.acts[store].erase_jobs(held[store], who, 0))
         self.both(lambda store: through(self.acts[store], held[store], who))
         for relation in RELATIONS:
-            assert not who.stands_in(relation) or self.memory.mentions(account, relation) == (Record(), ())
-        assert self.both(lambda store: self.acts[store].erase(held[store], who, 0)) == (0, {"jobs": 0, "emptied": 0})
+            assert not who.stands_in(relation) or self.memory.relation_history(account, relation) == (RelationRecord(), ())
+        assert self.both(lambda store: self.acts[store].erase_jobs(held[store], who, 0)) == (0, {"jobs": 0, "emptied": 0})
 
     @rule(account=accounts, deletes=st.integers(0, 3), ahead=st.integers(0, 4), most=st.integers(1, 6), resumed=st.booleans())
     def brake(self, account: str, deletes: int, ahead: int, most: int, resumed: bool) -> None:
         pair, name, deed = self.mine(account), self.name(), self.deed("resumed")
         request = request_about(RELATIONS[:deletes], kind="delete")
-        signed = self.held(pair, lambda lease: lease.begin(name, request, Brake(most, deletes + ahead)))
+        signed = self.held(pair, lambda lease: lease.begin(name, request, DeleteBrake(most, deletes + ahead)))
         if isinstance(signed, int):
             self.held(pair, lambda lease: lease.settle(name, Writes()))
         elif resumed:
@@ -348,7 +363,7 @@ class SideBySide(RuleBasedStateMachine):
         for key in self.client.scan_iter(f"{self.prefix}:*", count=1000):
             if (left := self.client.pttl(key)) > 0:
                 self.client.pexpire(key, (-(-left // (1000 * GRID)) * GRID - seconds) * 1000)
-        self.both(lambda store: store.due(ACCOUNTS, credentials=dict.fromkeys(ACCOUNTS, fingerprint)))
+        self.both(lambda store: store.due_accounts(ACCOUNTS, credentials=dict.fromkeys(ACCOUNTS, fingerprint)))
 
     @rule(account=accounts)
     def tidy(self, account: str) -> None:
@@ -365,29 +380,34 @@ class SideBySide(RuleBasedStateMachine):
         self.both(lambda store: store.accounts())
         for account in ACCOUNTS:
             self.both(lambda store, account=account: seen(store, account))
-            self.both(lambda store, account=account: (self.acts[store].deeds(account, limit=4), self.acts[store].replays(account, limit=3)))
+            self.both(
+                lambda store, account=account: (
+                    self.acts[store].audit_log(account, limit=4),
+                    self.acts[store].list_replays(account, limit=3),
+                )
+            )
 
     @invariant()
     def pages_jobs_and_requests_are_equal(self) -> None:
-        page = self.both(lambda store: questions(store).find("acme", Filter(), limit=2))
-        self.both(lambda store: questions(store).find("acme", Filter(), limit=2, cursor=page.next))
-        self.both(lambda store: questions(store).find("acme", Filter(state="failed"), limit=1))
-        self.both(lambda store: questions(store).find("acme", Filter(type=BUYER, parent=1, error="ambiguous"), limit=2))
-        self.both(lambda store: [store.job(job) for job in self.jobs["acme"][:1]])
-        self.both(lambda store: [store.request(account, name) for account, name in self.sent[-3:]])
+        page = self.both(lambda store: questions(store).find_jobs("acme", JobFilter(), limit=2))
+        self.both(lambda store: questions(store).find_jobs("acme", JobFilter(), limit=2, cursor=page.next))
+        self.both(lambda store: questions(store).find_jobs("acme", JobFilter(state="failed"), limit=1))
+        self.both(lambda store: questions(store).find_jobs("acme", JobFilter(type=BUYER, parent=1, error="ambiguous"), limit=2))
+        self.both(lambda store: [store.get_job(job) for job in self.jobs["acme"][:1]])
+        self.both(lambda store: [store.get_request(account, name) for account, name in self.sent[-3:]])
 
     @precondition(lambda self: self.leases)
     @invariant()
     def open_work_is_equal(self) -> None:
-        self.held(self.leases[-1], lambda lease: (lease.records(RELATIONS), lease.neighbours(GUARDS)))
+        self.held(self.leases[-1], lambda lease: (lease.records(RELATIONS), lease.swap_partners(GUARDS)))
 
 
-def through(acts: Any, lease: Lease, who: Subject) -> Counter[str]:
+def through(acts: Any, lease: Lease, who: RecordRef) -> Counter[str]:
     """All that is kept gone through for a record."""
-    cursor, counts = acts.scrub(lease, who, 0)
+    cursor, counts = acts.erase_rest(lease, who, 0)
     total = Counter(counts)
     while cursor:
-        cursor, counts = acts.scrub(lease, who, cursor)
+        cursor, counts = acts.erase_rest(lease, who, cursor)
         total.update(counts)
     return total
 
@@ -414,15 +434,15 @@ def outcome(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def seen(store: Store, account: str, relations: Iterable[Relation] = RELATIONS[:5]) -> tuple[Any, ...]:
     """Everything but single jobs."""
     return (
-        questions(store).find(account, Filter(), limit=1000),
-        questions(store).states(account),
-        questions(store).failures(account),
-        questions(store).requests(account, limit=3),
+        questions(store).find_jobs(account, JobFilter(), limit=1000),
+        questions(store).count_by_state(account),
+        questions(store).failure_groups(account),
+        questions(store).list_requests(account, limit=3),
         store.counts(account),
-        store.batch(account, "import"),
-        store.paused(account),
-        store.failed(account, limit=1000),
-        [store.mentions(account, relation) for relation in relations],
+        store.batch_counts(account, "import"),
+        store.get_pause(account),
+        store.failed_jobs(account, limit=1000),
+        [store.relation_history(account, relation) for relation in relations],
     )
 
 

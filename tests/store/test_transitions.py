@@ -11,7 +11,7 @@ from tests.support.store_moves import BROKER, BUYER, MONTH, PLENTY, START, chang
 from tests.support.store_steps import BASE, accept, contents, expire_lease, lease, live, read, settle, stammer, take
 from worker.contract import Relation
 from worker.errors import BacklogFull, LeaseLost
-from worker.planner.apply_reply import Settled
+from worker.planner.apply_reply import RelationOutcome
 from worker.ports import Pause, Receipt, Store, Writes
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
@@ -77,7 +77,7 @@ def test_a_job_is_never_both_in_the_inbox_and_open(redis_store: RedisStore, redi
     def where() -> tuple[list[str], set[str]]:
         opened = held.records([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)]).values()
         inbox = [job.decode() for job in redis_client.lrange(f"{BASE}inbox", 0, -1)]
-        return inbox, {wish.job for record in opened if record.open for wish in record.open.wishes}
+        return inbox, {intent.job for record in opened if record.open for intent in record.open.intents}
 
     held = lease(redis_store)
     accept(redis_store, change(1, 9), change(1, 10))
@@ -87,7 +87,7 @@ def test_a_job_is_never_both_in_the_inbox_and_open(redis_store: RedisStore, redi
     take(held)
     assert where() == ([], {"acme-000", "acme-001"})
     settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
-    redis_store.replay("acme", ["acme-000"])
+    redis_store.requeue("acme", ["acme-000"])
     assert where() == (["acme-000"], {"acme-001"})
 
 
@@ -119,9 +119,9 @@ def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(redis_store
             old.renew,
             old.release,
             lambda: read(old),
-            lambda: old.take(work.jobs, (), Writes()),
+            lambda: old.claim(work.jobs, (), Writes()),
             lambda: old.begin("r1", request),
-            lambda: old.settle("r1", Writes(settled=[Settled("acme-000", Relation(BUYER, 1, 9), "applied")])),
+            lambda: old.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")])),
         ]
         for step in steps:
             with pytest.raises(LeaseLost):
@@ -147,8 +147,8 @@ def test_a_begun_request_stays_begun_when_the_account_is_paused_before_its_repea
     stammer(redis_store, between=lambda: (clock.sleep(1.0), operator.pause("acme", Pause("by hand"))))
     held._scripts = redis_store._scripts
     assert held.begin("r1", request_about([Relation(BUYER, 1, 9)])) == signed
-    held.settle("r1", Writes(settled=[Settled("acme-000", Relation(BUYER, 1, 9), "applied")]))
-    job = redis_store.job("acme-000")
+    held.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")]))
+    job = redis_store.get_job("acme-000")
     assert job is not None
     assert job.state == "succeeded"
 
@@ -169,7 +169,7 @@ def test_jobs_that_were_erased_from_the_inbox_do_not_shift_the_others(redis_stor
     held = lease(redis_store)
     work = read(held)
     assert [job.job for job in work.jobs] == ["acme-001", "acme-002"]
-    held.take(work.jobs[:1], (), Writes())
+    held.claim(work.jobs[:1], (), Writes())
     assert redis_client.lrange(f"{BASE}inbox", 0, -1) == [b"acme-002"]
 
 
@@ -182,10 +182,10 @@ def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(sto
     assert held.release() == 0.0
     again = store.accept("acme", [submission("2", change(2, 9))], max_backlog=PLENTY, oldest=MONTH)
     assert not again.wake
-    assert store.due(["acme"]) == []
+    assert store.due_accounts(["acme"]) == []
     clock.sleep(2.0)
-    assert store.due(["acme"]) == ["acme"]
-    assert store.due(["acme"]) == []
+    assert store.due_accounts(["acme"]) == ["acme"]
+    assert store.due_accounts(["acme"]) == []
 
 
 @pytest.mark.parametrize(("later", "marked"), [(5.0, True), (8.0, False)])
@@ -196,11 +196,11 @@ def test_release_says_when_work_is_due_and_leaves_what_is_not_soon_to_the_sweep(
     held = lease(store)
     take(held, later=later)
     assert held.release() == later
-    assert store.due(["acme"]) == []
+    assert store.due_accounts(["acme"]) == []
     clock.sleep(later)
-    assert store.due(["acme"]) == ([] if marked else ["acme"])
+    assert store.due_accounts(["acme"]) == ([] if marked else ["acme"])
     clock.sleep(2.0)  # a message that was sent counts as lost by now
-    assert store.due(["acme"]) == ["acme"]
+    assert store.due_accounts(["acme"]) == ["acme"]
 
 
 def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(store: Store, clock: FakeClock) -> None:
@@ -208,7 +208,7 @@ def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(store: 
     repaired = []
     for _ in range(400):
         clock.sleep(1.0)
-        repaired += [clock.monotonic()] if store.due(["acme"]) else []
+        repaired += [clock.monotonic()] if store.due_accounts(["acme"]) else []
     assert [later - earlier for earlier, later in pairwise(repaired)] == [4, 8, 16, 32, 60, 60, 60, 60, 60]
 
 
@@ -216,10 +216,10 @@ def test_an_account_that_is_leased_paused_or_empty_is_not_due(store: Store, cloc
     held = lease(store)
     accept(store, change(1, 9))
     clock.sleep(3.0)  # the message counts as lost by now
-    assert store.due(["acme", "baker"]) == []
-    held.stop(Pause("credentials"))
+    assert store.due_accounts(["acme", "baker"]) == []
+    held.set_pause(Pause("credentials"))
     held.release()
     clock.sleep(3600.0)
-    assert store.due(["acme", "baker"]) == []
+    assert store.due_accounts(["acme", "baker"]) == []
     assert store.resume("acme")
-    assert store.due(["acme", "baker"]) == ["acme"]
+    assert store.due_accounts(["acme", "baker"]) == ["acme"]

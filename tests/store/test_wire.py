@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from worker.contract import Change, Relation
 from worker.planner.actions import Action, Request
-from worker.planner.apply_reply import Settled
-from worker.planner.fold import Known, Mark, Setting, Version, Wish
-from worker.planner.relation_state import Doubt, Open, Refusal
-from worker.ports import Begun, OpenWrite, Pause, Record, RequestRecord, Submission, Writes
+from worker.planner.apply_reply import RelationOutcome
+from worker.planner.fold import ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
+from worker.planner.relation_state import Doubt, OpenRelation, Refusal
+from worker.ports import BegunRequest, OpenWrite, Pause, RelationRecord, RequestRecord, Submission, Writes
 from worker.store import codec
 
 ids = st.integers(1, 2**31)
@@ -22,12 +22,12 @@ job_ids = st.integers(0, 999).map(lambda number: f"acme-{number:018d}")
 infos = st.dictionaries(words, st.text(max_size=12), max_size=3).map(lambda info: tuple(sorted(info.items())))
 relations = st.builds(Relation, names, ids, ids)
 versions = st.builds(Version, micros, ids)
-marks = st.builds(Mark, versions, job_ids)
-wishes = st.builds(Wish, versions, job_ids, st.sampled_from(["create", "modify", "delete"]), infos)
+marks = st.builds(JobVersion, versions, job_ids)
+intents = st.builds(Intent, versions, job_ids, st.sampled_from(["create", "modify", "delete"]), infos)
 refusals = st.builds(Refusal, st.integers(0, 400), st.sampled_from(["record", "ambiguous", "poison"]), st.text(max_size=20))
 opens = st.builds(
-    Open,
-    st.lists(wishes, min_size=1, max_size=3).map(tuple),
+    OpenRelation,
+    st.lists(intents, min_size=1, max_size=3).map(tuple),
     marks,
     since=micros,
     not_before=st.one_of(st.just(0), micros),
@@ -42,9 +42,9 @@ opens = st.builds(
     held=st.booleans(),
     refusal=st.none() | refusals,
 )
-settings_of_info = st.builds(lambda mark, value, gone: Setting(*mark, value, gone), marks, words, st.booleans())
+settings_of_info = st.builds(lambda mark, value, gone: ConfirmedInfo(*mark, value, gone), marks, words, st.booleans())
 knowns = st.builds(
-    Known,
+    ConfirmedState,
     marks,
     marks,
     st.dictionaries(words, settings_of_info, max_size=2),
@@ -61,7 +61,7 @@ stars = st.builds(
     st.lists(relations, max_size=2).map(tuple),
 )
 requests = st.builds(Request, st.lists(stars, min_size=1, max_size=3).map(tuple))
-settled = st.builds(Settled, job_ids, relations, st.sampled_from(codec.RESULTS), st.just("") | job_ids, st.none() | refusals)
+settled = st.builds(RelationOutcome, job_ids, relations, st.sampled_from(codec.RESULTS), st.just("") | job_ids, st.none() | refusals)
 changes = st.builds(
     Change,
     account=st.just("acme"),
@@ -85,20 +85,20 @@ def bare(writes: Writes) -> dict[str, object]:
 
 @given(relations, opens, rests)
 def test_what_is_open_and_remembered_of_a_relation_comes_back(
-    relation: Relation, opened: Open, rest: tuple[Known, Doubt | None] | None
+    relation: Relation, opened: OpenRelation, rest: tuple[ConfirmedState, Doubt | None] | None
 ) -> None:
     whole = bare(Writes({relation: OpenWrite(opened)}, {relation: rest} if rest else {}))
     [(name, blob, due)] = whole["opens"]
     memory = whole["relations"][0][1][1].encode() if rest else None
-    known, doubt = rest or (Known(), None)
-    assert codec.records([[name.encode(), blob.encode(), memory]]) == {relation: Record(opened, known, doubt)}
+    known, doubt = rest or (ConfirmedState(), None)
+    assert codec.records([[name.encode(), blob.encode(), memory]]) == {relation: RelationRecord(opened, known, doubt)}
     assert due == (opened.not_before or opened.since)
 
 
 @given(st.dictionaries(job_ids, st.tuples(micros, requests), max_size=4))
 def test_begun_requests_come_back_oldest_first(journal: dict[str, tuple[int, Request]]) -> None:
     flat = chain.from_iterable((name.encode(), b"%d %s" % (signed, codec.encode(request))) for name, (signed, request) in journal.items())
-    expected = [Begun(name, signed, request) for name, (signed, request) in journal.items()]
+    expected = [BegunRequest(name, signed, request) for name, (signed, request) in journal.items()]
     assert codec.begun(list(flat)) == tuple(sorted(expected, key=lambda begun: (begun.signed, begun.request_id)))
 
 
@@ -118,7 +118,7 @@ def row_of(entry: Submission) -> dict[bytes, bytes]:
 
 @given(changes, words, st.lists(st.sampled_from(["a:1", "a::2"]), max_size=2).map(tuple))
 def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str, firsts: tuple[str, ...]) -> None:
-    row = row_of(Submission("acme-1", change, event_id, firsts=firsts))
+    row = row_of(Submission("acme-1", change, event_id, first_halves=firsts))
     job = codec.job("acme", "acme-1", row)
     assert (job.action, job.type, job.parents, job.children, job.info) == (
         change.action,
@@ -130,7 +130,7 @@ def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str, firs
     assert (job.source, job.event_id, job.batch, job.occurred_at) == (change.source, event_id, change.batch, change.occurred_at or 7)
     assert job.total == len(change.relations)
     taken = codec.taken([b"acme-1", *(row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q", b"ag", b"g", b"n", b"ci"))])
-    assert (taken.action, taken.relations, taken.info, taken.firsts) == (change.action, change.relations, change.info, firsts)
+    assert (taken.action, taken.relations, taken.info, taken.first_halves) == (change.action, change.relations, change.info, firsts)
     assert (taken.accepted_at, taken.correlation, job.correlation) == (7, change.correlation, change.correlation)
 
 
@@ -144,7 +144,7 @@ def test_a_replayed_job_is_taken_for_its_failed_relations_only(change: Change, f
 
 
 @given(st.lists(settled, max_size=12, unique_by=lambda entry: (entry.job, entry.relation)), st.integers(1, 4))
-def test_cut_writes_are_whole_for_each_relation_and_lose_and_invent_nothing(outcomes: list[Settled], size: int) -> None:
+def test_cut_writes_are_whole_for_each_relation_and_lose_and_invent_nothing(outcomes: list[RelationOutcome], size: int) -> None:
     named = dict.fromkeys(entry.relation for entry in outcomes)
     writes = Writes({each: OpenWrite(None) for each in named}, {}, outcomes)
     cuts = list(codec.chunks(writes, "r1", size=size))

@@ -50,7 +50,9 @@ def live(here: World, fuse: Fuse, day: Callable[[], None]) -> World:
     """Let the day go on until the fuse burns, and once more from its beginning as soon as the lease has run out."""
     sound, apis = here.store, here.apis
     here.store, here.apis = Brittle(sound, fuse), {name: Brittle(api, fuse) for name, api in apis.items()}
-    here.intake = type(here.intake)(store=here.store, doors=here.intake.doors, name=here.name, wake=here.intake.wake, say=here.say)
+    here.intake = type(here.intake)(
+        store=here.store, policy_of=here.intake.policy_of, new_id=here.name, wake=here.intake.wake, emit=here.emit
+    )
     try:
         day()
     except Stop:

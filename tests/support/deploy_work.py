@@ -60,7 +60,7 @@ def opened(runtime: Runtime, account: str) -> int:
 
 
 def succeeded(runtime: Runtime, receipts: Sequence[Receipt]) -> bool:
-    jobs = [runtime.store.job(receipt.job) for receipt in receipts]
+    jobs = [runtime.store.get_job(receipt.job) for receipt in receipts]
     return bool(jobs) and all(job is not None and job.state == "succeeded" and sum(job.counts.values()) == job.total == 1 for job in jobs)
 
 

@@ -10,13 +10,13 @@ from ops.simulator.inprocess import InProcess
 from worker.contract import TYPES, Change, Relation, order_of
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
-from worker.planner.retry_policy import Patience
+from worker.planner.retry_policy import RetryPolicy
 from worker.ports import Receipt, Store
 from worker.testing import FakeClock, steady
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush
-from worker.usecases.flush_context import Flushed, Lane, Tools
-from worker.usecases.intake import Door, Intake
+from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
+from worker.usecases.intake import Intake, IntakePolicy
 
 START = 1_800_000_000  # seconds; far from any real test run, so that a real clock would show
 INFO = "statusTerminbestaetigung"
@@ -52,9 +52,9 @@ class World:
         self.events: list[tuple[str, dict[str, object]]] = []
         self.receipts: list[Receipt] = []
         self.apis = {account: self._api(account) for account in self.accounts}
-        self.intake = Intake(store=self.store, doors=self._door, name=self.name, wake=lambda *_: None, say=self.say)
+        self.intake = Intake(store=self.store, policy_of=self._intake_policy, new_id=self.name, wake=lambda *_: None, emit=self.emit)
 
-    def say(self, event: str, /, **fields: object) -> None:
+    def emit(self, event: str, /, **fields: object) -> None:
         """Keep what was said."""
         self.events.append((event, fields))
 
@@ -64,24 +64,24 @@ class World:
         self.receipts += receipts
         return receipts
 
-    def flush(self, account: str = "acme") -> Flushed:
+    def flush(self, account: str = "acme") -> FlushResult:
         """One flush."""
-        tools = Tools(
+        tools = FlushDeps(
             store=self.store,
             limiter=self.limiter,
             api=self.apis[account],
             clock=self.clock,
-            keep=steady,
-            name=self.name,
+            keep_lease=steady,
+            new_id=self.name,
             draw=self.random.random,
-            say=self.say,
+            emit=self.emit,
         )
         return flush(self.lane_of(account), tools)
 
     def drain(self, *, turns: int = 2000) -> None:
         """Flush every account until nothing is open, moving the clock to when work is next due."""
         for _ in range(turns):
-            waits = [again for account in self.accounts if (again := self.flush(account).again) is not None]
+            waits = [again for account in self.accounts if (again := self.flush(account).next_in) is not None]
             if not waits:
                 if not self.open_accounts():
                     return
@@ -102,9 +102,9 @@ class World:
         """The kinds of all actions that the API executed, in order."""
         return [act.kind for entry in self.simulator.log if entry.executed for act in entry.acts]
 
-    def lane_of(self, account: str) -> Lane:
+    def lane_of(self, account: str) -> FlushPolicy:
         """Generous by default: the tests are about right and wrong, not about pace."""
-        lane = Lane(
+        lane = FlushPolicy(
             account=account,
             limits=Limits(max_ids=100, max_actions=50),
             rate=1000.0,
@@ -112,7 +112,7 @@ class World:
             window=0.0,
             max_batch=1000,
             doubt=150.0,
-            patience=Patience(),
+            retry=RetryPolicy(),
             order=lambda name: order_of(TYPES[name]),
         )
         return replace(lane, **self.lane)
@@ -120,8 +120,8 @@ class World:
     def _api(self, account: str) -> Client:
         return Client("https://crm.example.test/api.php", f"token-{account}", "secret", timeout=30.0, transport=InProcess(self.simulator))
 
-    def _door(self, account: str) -> Door:
-        return Door(account=account, window=1.0, max_backlog=1_000_000, order=lambda name: order_of(TYPES[name]))
+    def _intake_policy(self, account: str) -> IntakePolicy:
+        return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000, order=lambda name: order_of(TYPES[name]))
 
 
 def change(action: str, name: str, parent: int, *children: int, at: float | None = None, account: str = "acme", **rest: object) -> Change:

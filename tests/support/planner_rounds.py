@@ -4,20 +4,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from worker.contract import Order, Relation
-from worker.planner.actions import Action, ErrorClass, Operation, Outcome, Reply, Request, Verdict
-from worker.planner.apply_reply import Effects, Moment, Settled, answer
-from worker.planner.fold import NOTHING, Known, Wish
+from worker.planner.actions import Action, ActionResult, ErrorClass, Operation, Reply, Request, Verdict
+from worker.planner.apply_reply import Effects, RelationOutcome, ReplyContext, answer
+from worker.planner.fold import NOTHING, ConfirmedState, Intent
 from worker.planner.plan import Limits, plan
-from worker.planner.relation_state import Case, Doubt, Wait, enter, step
-from worker.planner.retry_policy import SECOND, Patience
+from worker.planner.relation_state import Doubt, RelationState, Wait, add_intents, step
+from worker.planner.retry_policy import SECOND, RetryPolicy
 
 DOUBT = 150.0
-OK = Outcome(Verdict.OK)
-LOST = Outcome(Verdict.UNKNOWN, message="timeout")
+OK = ActionResult(Verdict.OK)
+LOST = ActionResult(Verdict.UNKNOWN, message="timeout")
 
 
-def refused(error: ErrorClass, code: int = 1) -> Outcome:
-    return Outcome(Verdict.REJECTED, code, error, f"refused as {error.value}")
+def refused(error: ErrorClass, code: int = 1) -> ActionResult:
+    return ActionResult(Verdict.REJECTED, code, error, f"refused as {error.value}")
 
 
 class Crm:
@@ -29,9 +29,9 @@ class Crm:
         self.bad, self.atomic, self.error, self.keys = frozenset(bad), atomic, error, keys
         self.relations: dict[Relation, dict[str, str]] = {}
 
-    def answer(self, action: Action) -> Outcome:
+    def answer(self, action: Action) -> ActionResult:
         if action.kind == "get":
-            return Outcome(Verdict.OK, related=self._related(action))
+            return ActionResult(Verdict.OK, related=self._related(action))
         wrong = self.bad.intersection(action.relations)
         missing = action.kind != "create" and not set(action.relations) <= self.relations.keys()
         if not wrong or not self.atomic:
@@ -64,30 +64,32 @@ class Crm:
 class Desk:
     """Open relations in one hand, the requests sent for them, and every outcome that fell."""
 
-    send: Callable[[Action], Outcome]
-    patience: Patience = field(default_factory=Patience)
+    send: Callable[[Action], ActionResult]
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=lambda: Limits(max_ids=1000, max_actions=50))
     order: Order = "free"
     draw: float = 0.5
     now: int = 0
-    cases: dict[Relation, Case] = field(default_factory=dict)
-    known: dict[Relation, tuple[Known, Doubt | None]] = field(default_factory=dict)
-    settled: list[Settled] = field(default_factory=list)
+    cases: dict[Relation, RelationState] = field(default_factory=dict)
+    known: dict[Relation, tuple[ConfirmedState, Doubt | None]] = field(default_factory=dict)
+    settled: list[RelationOutcome] = field(default_factory=list)
     sent: list[Request] = field(default_factory=list)
     rounds: int = 0
 
-    def enter(self, wishes: Mapping[Relation, Iterable[Wish]]) -> None:
-        for relation, asked in wishes.items():
+    def add_intents(self, intents: Mapping[Relation, Iterable[Intent]]) -> None:
+        for relation, asked in intents.items():
             held = self.cases.get(relation)
-            known, doubt = (held.known, held.doubt) if held else self.known.get(relation, (NOTHING, None))
-            case, lost, memory = enter(tuple(asked), held.open if held else None, known, doubt, now=self.now, upsert=self.patience.upsert)
-            outcomes = [Settled(each.wish.job, relation, each.result, each.by) for each in lost]
+            known, doubt = (held.confirmed, held.doubt) if held else self.known.get(relation, (NOTHING, None))
+            case, lost, memory = add_intents(
+                tuple(asked), held.open if held else None, known, doubt, now=self.now, upsert=self.patience.upsert
+            )
+            outcomes = [RelationOutcome(each.intent.job, relation, each.result, each.by) for each in lost]
             self.hold(Effects({relation: case}, {relation: (memory, doubt)}, outcomes))
 
     def hold(self, effects: Effects) -> None:
-        self.known |= effects.known
-        self.settled += effects.settled
-        for relation, case in effects.cases.items():
+        self.known |= effects.confirmed
+        self.settled += effects.outcomes
+        for relation, case in effects.states.items():
             if case:
                 self.cases[relation] = case
             else:
@@ -111,7 +113,7 @@ class Desk:
         self.sent.append(request)
         signed, self.now = self.now, self.now + SECOND
         reply = Reply(tuple(self.send(action) for action in request.actions))
-        self.hold(answer(self.cases, request, reply, Moment(signed, self.now, DOUBT, self.patience, lambda: self.draw)))
+        self.hold(answer(self.cases, request, reply, ReplyContext(signed, self.now, DOUBT, self.patience, lambda: self.draw)))
 
     def work(self, most: int = 1000) -> None:
         """Rounds until nothing is open; so many at most."""

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from worker.contract import TYPES, Change, Relation, order_of
 from worker.planner.actions import Action, Kind, Request
-from worker.planner.apply_reply import Settled
-from worker.planner.fold import Known, Mark, Result, Setting, Version, Wish
-from worker.planner.relation_state import Doubt, Open, Refusal
-from worker.planner.swaps import goes_first, guard
-from worker.ports import OpenWrite, Record, RequestRecord, Side, Submission, Taken, Writes
+from worker.planner.apply_reply import RelationOutcome
+from worker.planner.fold import ConfirmedInfo, ConfirmedState, Intent, JobVersion, Result, Version
+from worker.planner.relation_state import Doubt, OpenRelation, Refusal
+from worker.planner.swaps import is_first_half, swap_key
+from worker.ports import ClaimedJob, OpenWrite, RelationRecord, RequestRecord, Submission, SwapSide, Writes
 
 START = 1_800_000_000_000_000  # µs; far from any real test run, so that a real clock would show
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
@@ -25,57 +25,60 @@ def change(parent: int, *children: int, kind: str = "create", name: str = BUYER,
 def submission(job: str, asked: Change, *, event_id: str = "", redelivered: bool = False) -> Submission:
     """The change as intake hands it over."""
     order = order_of(TYPES[asked.type])
-    first = goes_first({"create": True, "delete": False}.get(asked.action), order)
-    firsts = tuple(guard(relation, order) for relation in asked.relations) if first else ()
+    first = is_first_half({"create": True, "delete": False}.get(asked.action), order)
+    firsts = tuple(swap_key(relation, order) for relation in asked.relations) if first else ()
     return Submission(f"{asked.account}-{job}", asked, event_id or job, redelivered, firsts)
 
 
-def wishes_of(jobs: Iterable[Taken], records: Mapping[Relation, Record]) -> dict[Relation, tuple[Wish, ...]]:
+def intents_by_relation(jobs: Iterable[ClaimedJob], records: Mapping[Relation, RelationRecord]) -> dict[Relation, tuple[Intent, ...]]:
     """What is asked of each relation, oldest first: what was open before, and what the jobs bring."""
-    wishes = {relation: record.open.wishes for relation, record in records.items() if record.open}
+    wishes = {relation: record.open.intents for relation, record in records.items() if record.open}
     for job in jobs:
-        wish = Wish(Version(job.occurred_at, job.accepted), job.job, job.action, job.info)
+        wish = Intent(Version(job.occurred_at, job.accepted), job.job, job.action, job.info)
         for relation in job.relations:
             wishes[relation] = (*wishes.get(relation, ()), wish)
     return wishes
 
 
-def open_write(relation: Relation, opened: Open | None) -> OpenWrite:
+def open_write(relation: Relation, opened: OpenRelation | None) -> OpenWrite:
     """The open relation with its place in a swap."""
     order = order_of(TYPES[relation.type])
     if not opened or order == "free":
-        return OpenWrite(opened, guard(relation, order))
-    first = goes_first(opened.wishes[-1].action == "create", order)
-    side: Side = "first" if first else "held" if opened.held else ""
-    return OpenWrite(opened, guard(relation, order), side)
+        return OpenWrite(opened, swap_key(relation, order))
+    first = is_first_half(opened.intents[-1].action == "create", order)
+    side: SwapSide = "first" if first else "held" if opened.held else ""
+    return OpenWrite(opened, swap_key(relation, order), side)
 
 
-def settle_all(relation: Relation, wishes: Sequence[Wish], result: Result, writes: Writes) -> None:
+def settle_all(relation: Relation, wishes: Sequence[Intent], result: Result, writes: Writes) -> None:
     """Every wish has its outcome, the relation is closed and remembered."""
     writes.opens[relation] = open_write(relation, None)
-    newest = max(wish.mark for wish in wishes)
+    newest = max(wish.job_version for wish in wishes)
     refusal = REFUSED if result == "failed" else None
     by = newest.job if result in ("superseded", "stale") else ""
-    writes.settled += [Settled(wish.job, relation, result, by, refusal) for wish in wishes]
+    writes.outcomes += [RelationOutcome(wish.job, relation, result, by, refusal) for wish in wishes]
     if result == "applied":
-        writes.known[relation] = (Known(present=newest, info={"key": Setting(*newest, "value")}), None)
+        writes.confirmed[relation] = (ConfirmedState(present=newest, info={"key": ConfirmedInfo(*newest, "value")}), None)
 
 
-def keep_newest(relation: Relation, wishes: Sequence[Wish], opened: Mapping[str, object], writes: Writes, *, doubt: int = 0) -> None:
+def keep_newest(relation: Relation, wishes: Sequence[Intent], opened: Mapping[str, object], writes: Writes, *, doubt: int = 0) -> None:
     """All wishes but the newest are superseded; that one stays open, perhaps with a write in doubt."""
     *older, newest = sorted(wishes)
-    writes.settled += [Settled(wish.job, relation, "superseded", newest.job) for wish in older]
+    writes.outcomes += [RelationOutcome(wish.job, relation, "superseded", newest.job) for wish in older]
     leave(relation, (newest,), opened, writes, doubt=doubt)
 
 
-def leave(relation: Relation, wishes: Sequence[Wish], opened: Mapping[str, object], writes: Writes, *, doubt: int = 0) -> None:
+def leave(relation: Relation, wishes: Sequence[Intent], opened: Mapping[str, object], writes: Writes, *, doubt: int = 0) -> None:
     """The wishes stay open."""
-    written = Open(tuple(wishes), **opened)
+    written = OpenRelation(tuple(wishes), **opened)
     writes.opens[relation] = open_write(relation, written)
     if doubt:
-        writes.known[relation] = (Known(absent=Mark(Version(1, 1), "acme-0")), Doubt(doubt, "create", (("key", "value"),)))
+        writes.confirmed[relation] = (
+            ConfirmedState(absent=JobVersion(Version(1, 1), "acme-0")),
+            Doubt(doubt, "create", (("key", "value"),)),
+        )
     if written.not_before:
-        writes.states |= {wish.job: "verifying" if written.verify else "retrying" for wish in wishes}
+        writes.job_states |= {wish.job: "verifying" if written.verify else "retrying" for wish in wishes}
 
 
 def request_about(relations: Iterable[Relation], *, kind: Kind = "create") -> Request:

@@ -11,22 +11,22 @@ from tests.support.store_moves import (
     MONTH,
     PLENTY,
     change,
+    intents_by_relation,
     keep_newest,
     leave,
     record_of,
     request_about,
     settle_all,
     submission,
-    wishes_of,
 )
 from worker.contract import Change, Relation
 from worker.planner.fold import Result
-from worker.ports import Acts, Filter, JobRecord, Lease, Pause, Questions, Receipt, Store, Work, Writes
-from worker.store.job_admin import RedisActs
+from worker.ports import JobAdmin, JobFilter, JobRecord, Lease, Pause, Queries, Receipt, Store, WorkBatch, Writes
+from worker.store.job_admin import RedisJobAdmin
 from worker.store.lease import Scripts
-from worker.store.queries import RedisQuestions
+from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
-from worker.testing import FakeClock, MemoryActs, MemoryQuestions, MemoryStore
+from worker.testing import FakeClock, MemoryJobAdmin, MemoryQueries, MemoryStore
 
 BASE = "t:{acme}:"
 
@@ -37,25 +37,25 @@ def accept(store: Store, *changes: Change, first: int = 0) -> list[Receipt]:
     return list(store.accept("acme", submissions, max_backlog=PLENTY, oldest=MONTH).receipts)
 
 
-def questions(store: Store) -> Questions:
+def questions(store: Store) -> Queries:
     """What can be asked of a store."""
     if isinstance(store, RedisStore):
-        return RedisQuestions(store._client, store._prefix)
+        return RedisQueries(store._client, store._prefix)
     assert isinstance(store, MemoryStore)
-    return MemoryQuestions(store)
+    return MemoryQueries(store)
 
 
-def acts(store: Store) -> Acts:
+def acts(store: Store) -> JobAdmin:
     """What can be done to it by people."""
     if isinstance(store, RedisStore):
-        return RedisActs(store._client, store._prefix, now=lambda: int(store._now()))
+        return RedisJobAdmin(store._client, store._prefix, now=lambda: int(store._now()))
     assert isinstance(store, MemoryStore)
-    return MemoryActs(store)
+    return MemoryJobAdmin(store)
 
 
 def jobs(store: Store) -> tuple[JobRecord, ...]:
     """The jobs of acme, newest first."""
-    return questions(store).find("acme", Filter(), limit=1000).jobs
+    return questions(store).find_jobs("acme", JobFilter(), limit=1000).jobs
 
 
 def lease(store: Store, holder: str = "h1") -> Lease:
@@ -65,17 +65,17 @@ def lease(store: Store, holder: str = "h1") -> Lease:
     return held
 
 
-def read(held: Lease) -> Work:
+def read(held: Lease) -> WorkBatch:
     """All there is."""
     return held.read(max_jobs=1000, max_relations=5000)
 
 
-def take(held: Lease, *, later: float = 0.0) -> Work:
+def take(held: Lease, *, later: float = 0.0) -> WorkBatch:
     """Everything in the inbox made open."""
     work, writes = read(held), Writes()
-    for relation, wishes in wishes_of(work.jobs, work.records).items():
+    for relation, wishes in intents_by_relation(work.jobs, work.records).items():
         leave(relation, wishes, {"since": work.now, "not_before": work.now + round(later * 1e6) if later else 0}, writes)
-    held.take(work.jobs, work.begun, writes)
+    held.claim(work.jobs, work.begun, writes)
     return work
 
 
@@ -84,7 +84,7 @@ def settle(held: Lease, request_id: str, results: dict[Relation, Result]) -> Wri
     request = request_about(results)
     signed, writes = held.begin(request_id, request), Writes()
     assert isinstance(signed, int)
-    for relation, wishes in wishes_of((), held.records(results)).items():
+    for relation, wishes in intents_by_relation((), held.records(results)).items():
         settle_all(relation, wishes, results[relation], writes)
     writes.request = record_of(request_id, request, signed)
     held.settle(request_id, writes)
@@ -130,13 +130,13 @@ def live(store: Store, clock: FakeClock) -> None:
     accept(store, change(1, 9, 10, batch="import"), change(2, 9, name=BROKER), change(3, 9), change(3, 9, kind="delete"))
     held = lease(store)
     work, writes = read(held), Writes()
-    for relation, wishes in wishes_of(work.jobs, work.records).items():
+    for relation, wishes in intents_by_relation(work.jobs, work.records).items():
         keep_newest(relation, wishes, {"since": work.now}, writes)
-    held.take(work.jobs, work.begun, writes)
+    held.claim(work.jobs, work.begun, writes)
     settle(held, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed", Relation(BROKER, 2, 9): "applied"})
-    store.replay("acme", ["acme-000"])
+    store.requeue("acme", ["acme-000"])
     held.begin("r2", request_about([Relation(BUYER, 3, 9)]))
-    held.stop(Pause("clock", "136", until=clock.now() + 1))
+    held.set_pause(Pause("clock", "136", until=clock.now() + 1))
     clock.sleep(1.0)
     accept(store, change(1, 9, kind="modify", info=(("key", "value"),), batch="import"), first=10)
     take(held, later=3.0)

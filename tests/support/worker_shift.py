@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 
 from tests.support.flow_world import World
 from worker.ports import SOON
-from worker.usecases.flush_context import Flushed
+from worker.usecases.flush_context import FlushResult
 
 SECOND = 1_000_000
 SWEEP = 2 * SECOND
@@ -26,7 +26,7 @@ class Turn:
     asked: int
     begun: int
     ended: int
-    flushed: Flushed | None
+    flushed: FlushResult | None
 
 
 class Shift:
@@ -70,7 +70,9 @@ class Shift:
         self._at(self._swept)
         self._swept += SWEEP
         world = self.world
-        for account in world.store.due(world.accounts, credentials={name: world.lane_of(name).fingerprint for name in world.accounts}):
+        for account in world.store.due_accounts(
+            world.accounts, credentials={name: world.lane_of(name).fingerprint for name in world.accounts}
+        ):
             self.wake(account, 0.0)
 
     def _work(self, worker: int, at: int) -> None:
@@ -78,14 +80,14 @@ class Shift:
         asked, _, account = heappop(self._queue)
         self._at(at)
         try:
-            flushed: Flushed | None = self.world.flush(account)
+            flushed: FlushResult | None = self.world.flush(account)
         except Died:
             flushed = None
             self.world.clock.sleep(REST / SECOND)
         self._free[worker] = self.world.clock.now()
         self.turns.append(Turn(account, asked, at, self._free[worker], flushed))
-        if flushed and flushed.again is not None and flushed.again <= SOON:
-            self.wake(account, flushed.again)
+        if flushed and flushed.next_in is not None and flushed.next_in <= SOON:
+            self.wake(account, flushed.next_in)
 
     def _at(self, now: int) -> None:
         """Workers live side by side, but are told one after the other: so the clock goes back to where the next one stands."""

@@ -32,7 +32,7 @@ PARTS: Final = {
     "outages": Lasts(600, 20),
     "longlife": Lasts(600, 60),
 }
-"""Each is a module here with `run(*, seconds, first, say)`, which answers a dataclass; `report.FATAL` names what must be 0 in it."""
+"""Each is a module here with `run(*, seconds, first, echo)`, which answers a dataclass; `report.FATAL` names what must be 0 in it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, stderr=chosen.json, width=None if sys.stdout.isatty() else WIDE)
     one = len(chosen.parts) == 1 and chosen.seed is not None and not (chosen.seconds or chosen.quick)
     if one and hasattr(_part(chosen.parts[0]), "replay"):
-        return bool(_part(chosen.parts[0]).replay(chosen.seed, say=console.print).wrong)
+        return bool(_part(chosen.parts[0]).replay(chosen.seed, echo=console.print).wrong)
     facts: dict[str, Any] = {}
     for name in chosen.parts or there:
         seconds = chosen.seconds or (PARTS[name].quick if chosen.quick else PARTS[name].long)
         console.print(f"{name}, {seconds:g} s …")
-        outcome = _part(name).run(seconds=seconds, first=chosen.seed or 0, say=console.print)
+        outcome = _part(name).run(seconds=seconds, first=chosen.seed or 0, echo=console.print)
         facts[name] = msgspec.to_builtins(outcome)
     _show(facts, console, json=chosen.json)
     return 0 if report.survived(facts) else 1

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from worker.contract import Change, Relation
 
 
-class Accepted(NamedTuple):
+class AcceptedChange(NamedTuple):
     """A change that was accepted: when it counts (µs), ties by the order of acceptance, and its job."""
 
     at: int
@@ -34,7 +34,7 @@ class Wanted:
         return self.info.items() <= seen.items() if self.overtaken else self.info == seen
 
 
-def wanted(accepted: Iterable[tuple[Accepted, Relation]], *, upsert: bool) -> dict[Relation, Wanted]:
+def wanted(accepted: Iterable[tuple[AcceptedChange, Relation]], *, upsert: bool) -> dict[Relation, Wanted]:
     """The end state that was asked for; `upsert` if a modify creates."""
     asked: dict[Relation, Wanted] = {}
     for (_, _, _, change), relation in sorted(accepted, key=lambda each: each[0][:2]):

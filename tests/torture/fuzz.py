@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ops.dev.redis_server import run_server
 from tests.torture import import_fuzz, input_fuzz, socket_fuzz, webhook_fuzz
-from tests.torture.input_fuzz import Door
+from tests.torture.input_fuzz import InputKind
 
 EVERY = 10.0  # seconds between lines
 
@@ -26,7 +26,7 @@ class Fuzzed:
     failing: tuple[str, ...]
 
 
-def run(*, seconds: float, first: int, say: Callable[[str], None]) -> Fuzzed:
+def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Fuzzed:
     """Every door in turn, with seeds from `first` on, until the time is over."""
     tries, taken, failing, longest = dict[str, int](), dict[str, int](), list[str](), 0.0
     with all_doors() as tried:
@@ -38,23 +38,23 @@ def run(*, seconds: float, first: int, say: Callable[[str], None]) -> Fuzzed:
                     taken[name] = taken.get(name, 0) + attempt(name, door, seed)
                 except Exception as error:  # whatever it is, it is what we look for
                     failing.append(f"{name}:{seed}")
-                    say(f"{name}, seed {seed}: {type(error).__name__}: {str(error)[:200]}")
+                    echo(f"{name}, seed {seed}: {type(error).__name__}: {str(error)[:200]}")
                 tries[name] = tries.get(name, 0) + 1
                 longest = max(longest, time.monotonic() - began)
             seed += 1
             if time.monotonic() - told > EVERY:
                 told = time.monotonic()
-                say(f"{sum(tries.values()):,} tries, {sum(taken.values()):,} taken, {len(failing)} failing")
+                echo(f"{sum(tries.values()):,} tries, {sum(taken.values()):,} taken, {len(failing)} failing")
     return Fuzzed(tries=tries, taken=taken, longest=round(longest, 2), failing=tuple(failing))
 
 
-def attempt(name: str, door: Door, seed: int) -> bool:
+def attempt(name: str, door: InputKind, seed: int) -> bool:
     """One try; the same name and seed, the same input."""
     return door(random.Random(f"{name}:{seed}"))
 
 
 @contextmanager
-def all_doors() -> Iterator[dict[str, Door]]:
+def all_doors() -> Iterator[dict[str, InputKind]]:
     """Every door, with the servers that some need."""
     logging.getLogger("uvicorn.error").addHandler(logging.NullHandler())  # it would say "invalid request" thousands of times
     logging.getLogger("uvicorn.error").propagate = False

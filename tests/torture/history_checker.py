@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.torture.expected_state import Accepted
+from tests.torture.expected_state import AcceptedChange
 from worker.contract import Relation
 from worker.errors import LeaseLost
-from worker.planner.apply_reply import Settled
-from worker.ports import Accepted as Answer
+from worker.planner.apply_reply import RelationOutcome
+from worker.ports import AcceptResult as Answer
 from worker.ports import Pause, Submission, Writes
 from worker.store.limits import LEASE
 
@@ -26,8 +26,8 @@ class Witness:
     now: Callable[[], int]
     forget: Callable[[str], None]
     held: dict[str, tuple[str, int]] = field(default_factory=dict)
-    accepted: dict[str, list[Accepted]] = field(default_factory=dict)
-    outcomes: dict[tuple[str, Relation], Settled] = field(default_factory=dict)
+    accepted: dict[str, list[AcceptedChange]] = field(default_factory=dict)
+    outcomes: dict[tuple[str, Relation], RelationOutcome] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
     def saw_accept(self, account: str, submissions: Sequence[Submission], answer: Answer) -> None:
@@ -36,11 +36,11 @@ class Witness:
         for entry, receipt in zip(submissions, answer.receipts, strict=not answer.refused):
             if not receipt.duplicate:
                 at = entry.change.occurred_at
-                mine.append(Accepted(now if at is None else min(at, now), len(mine), receipt.job, entry.change))
+                mine.append(AcceptedChange(now if at is None else min(at, now), len(mine), receipt.job, entry.change))
 
     def saw_outcomes(self, writes: Writes) -> None:
         """Outcomes; there is one per job and relation, and it stays."""
-        for entry in writes.settled:
+        for entry in writes.outcomes:
             key = entry.job, entry.relation
             if key in self.outcomes:
                 self.wrong.append(f"{entry.job} on {entry.relation}: {self.outcomes[key].result}, and then {entry.result}")
@@ -104,17 +104,17 @@ class WitnessedStore:
         self._witness.held[account] = holder, self._witness.now() + LEASE_US
         return WitnessedLease(inner, account, holder, self._witness)
 
-    def replay(self, account: str, jobs: Sequence[str], **which: Any) -> tuple[list[str], bool]:
+    def requeue(self, account: str, jobs: Sequence[str], **which: Any) -> tuple[list[str], bool]:
         """See which jobs begin again."""
-        answer: tuple[list[str], bool] = self._inner.replay(account, jobs, **which)
+        answer: tuple[list[str], bool] = self._inner.requeue(account, jobs, **which)
         self._witness.saw_replay(answer[0])
         return answer
 
-    def due(self, accounts: Sequence[str], **known: Any) -> list[str]:
+    def due_accounts(self, accounts: Sequence[str], **known: Any) -> list[str]:
         """Expired leases are gone when the sweep looks."""
         for account in accounts:
             self._witness.holder(account)
-        due: list[str] = self._inner.due(accounts, **known)
+        due: list[str] = self._inner.due_accounts(accounts, **known)
         return due
 
 
@@ -143,9 +143,9 @@ class WitnessedLease:
             if mine:
                 del self._witness.held[self._account]
 
-    def stop(self, pause: Pause) -> None:
+    def set_pause(self, pause: Pause) -> None:
         """A holder that lost the lease may still stop the account: its credentials are as bad."""
-        self._inner.stop(pause)
+        self._inner.set_pause(pause)
 
     def _watched(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -156,7 +156,7 @@ class WitnessedLease:
                 if mine == self._holder and name != "release":
                     self._witness.wrong.append(f"{name} of {self._account} was refused to its holder {mine}")
                 raise
-            if name not in ("records", "neighbours"):
+            if name not in ("records", "swap_partners"):
                 self._witness.demand(self._account, self._holder, name)
             for writes in args:
                 if isinstance(writes, Writes):
@@ -172,19 +172,19 @@ def check_jobs(witness: Witness, store: Any) -> list[str]:
     for account, accepted in witness.accepted.items():
         for entry in accepted:
             wrong += _check_job(witness, store, account, entry)
-        wrong += _check_counts(store.counts(account), [store.job(entry.job) for entry in accepted])
+        wrong += _check_counts(store.counts(account), [store.get_job(entry.job) for entry in accepted])
     return wrong
 
 
-def _check_job(witness: Witness, store: Any, account: str, entry: Accepted) -> list[str]:
-    job = store.job(entry.job)
+def _check_job(witness: Witness, store: Any, account: str, entry: AcceptedChange) -> list[str]:
+    job = store.get_job(entry.job)
     if job is None:
         return [f"{entry.job} is lost"]
     if job.state not in ("succeeded", "superseded", "failed") or sum(job.counts.values()) != job.total:
         return [f"{entry.job} ended {job.state} with {job.counts} of {job.total}"]
     wrong = []
     for relation in entry.change.relations:
-        said = [mention.result for mention in store.mentions(account, relation)[1] if mention.job == entry.job]
+        said = [mention.result for mention in store.relation_history(account, relation)[1] if mention.job == entry.job]
         seen = witness.outcomes.get((entry.job, relation))
         if said != [seen and seen.result]:
             wrong.append(f"{entry.job} on {relation}: kept {said}, seen {seen}")

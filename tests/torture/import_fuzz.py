@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any, Final
 
-from producers.portals.imports import FIELDS, Given, Row, Tally, detect_format, faults_of, field_of, pieces, rows
+from producers.portals.imports import FIELDS, Given, LoadCounts, Row, detect_format, faults_of, field_of, pieces, rows
 from producers.portals.imports.columns import ALIASES, INFO
 from tests.torture.input_fuzz import EXAMPLES, legible, refused
 from tests.torture.mutate import NASTY, garbled, written
@@ -43,7 +43,7 @@ def _read(raw: bytes, dice: random.Random) -> list[Change]:
         legible(Invalid(faults))
         rejected.append(row)
 
-    tally, given = Tally(), Given("0" * 16, "acme", "a batch")
+    tally, given = LoadCounts(), Given("0" * 16, "acme", "a batch")
     items = [item for piece in pieces(rows(text, mapping=mapping, constants=constants), given, tally, reject) for item in piece]
     told = [item.row.line for item in items] + [row.line for row in rejected]
     if len(set(told)) != len(told) or tally.rejected != sum(row.lines for row in rejected):

@@ -19,9 +19,9 @@ from worker.config import load
 from worker.contract import Change, Parsed, from_message, from_messages, parse, parse_many, to_message
 from worker.errors import Fault, Invalid, InvalidSettings, RelationsError
 from worker.onoffice import wire
-from worker.planner.actions import Action, Outcome, Verdict
+from worker.planner.actions import Action, ActionResult, Verdict
 
-Door = Callable[[random.Random], bool]
+InputKind = Callable[[random.Random], bool]
 
 MOST_FAULTS: Final = 101
 LONGEST_FAULT: Final = 4096  # characters
@@ -121,7 +121,7 @@ def answers(dice: random.Random) -> bool:
     return sum(_earned(each, raw) for each in outcomes) > 0
 
 
-def _earned(outcome: Outcome, raw: bytes) -> bool:
+def _earned(outcome: ActionResult, raw: bytes) -> bool:
     """Whether it is done; nothing is without a word about it."""
     if outcome.verdict is Verdict.OK and b"errorcode" not in raw:
         raise AssertionError("done, though no result says so")
@@ -168,7 +168,7 @@ WORDS: Final = (
 )
 
 
-def settings(folder: Path) -> Door:
+def settings(folder: Path) -> InputKind:
     """The door of a settings file in this folder, and of the environment."""
 
     def door(dice: random.Random) -> bool:

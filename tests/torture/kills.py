@@ -64,18 +64,18 @@ class Kills:
     everysec: Killed
 
 
-def run(*, seconds: float, first: int, say: Say) -> Kills:
+def run(*, seconds: float, first: int, echo: Say) -> Kills:
     """Half of the seconds each under AOF `always` and `everysec`; `first` seeds changes, faults and the choice of victims."""
-    one = partial(torture, seconds=seconds / 2, seed=first, say=say)
+    one = partial(torture, seconds=seconds / 2, seed=first, echo=echo)
     return Kills(always=one("always"), everysec=one("everysec"))
 
 
-def torture(persist: Persist, *, seconds: float, seed: int, say: Say, quarrel: bool = True, every: float = EVERY) -> Killed:
+def torture(persist: Persist, *, seconds: float, seed: int, echo: Say, quarrel: bool = True, every: float = EVERY) -> Killed:
     """One run. Without the quarrel nothing has to wait until a doubt ends, which takes two minutes."""
     quarrelling = QUARRELLING if quarrel else ""
     shape = Shape(accounts=(*AGREEING, QUARRELLING), defaults=LIMITS, persist=persist)
     with tempfile.TemporaryDirectory(prefix="relations-kills-", ignore_cleanup_errors=True) as place, running(Path(place), shape) as stack:
-        supervisor, crowd = Supervisor(stack, say=say), Crowd(stack, seed=seed, agreeing=AGREEING, quarrelling=quarrelling)
+        supervisor, crowd = Supervisor(stack, echo=echo), Crowd(stack, seed=seed, agreeing=AGREEING, quarrelling=quarrelling)
         stack.simulate("faults", {"random": {"seed": seed, "rate": FAULTY, "kinds": FAULTS}})
         crowd.start()
         violence = Violence(stack, supervisor, random.Random(f"kills {seed}"))
@@ -84,7 +84,7 @@ def torture(persist: Persist, *, seconds: float, seed: int, say: Say, quarrel: b
         crowd.stop()
         runtime, calm = stack.runtime(), Calm(supervisor)
         recovery = calm.wait(lambda: crowd.silent and not _open(runtime, AGREEING), since=violence.last, seconds=CALM)
-        say(f"{persist}: {sum(violence.kills.values())} kills; done {recovery:.1f} s after the last")
+        echo(f"{persist}: {sum(violence.kills.values())} kills; done {recovery:.1f} s after the last")
         in_doubt, doubting = _open(runtime, (QUARRELLING,)), 0.0
         if quarrel:
             rest = LIMITS["doubt"] + CALM

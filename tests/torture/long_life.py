@@ -59,7 +59,7 @@ class Aged:
     left: int
 
 
-def run(*, seconds: float, first: int, say: Callable[[str], None]) -> Aged:
+def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Aged:
     """Rounds until `seconds` are over, at least three; `first` seeds the changes."""
     shape = Shape(
         accounts=ACCOUNTS,
@@ -75,7 +75,7 @@ def run(*, seconds: float, first: int, say: Callable[[str], None]) -> Aged:
         runtime = stack.runtime()
         while len(rounds) < 3 or time.monotonic() < until:
             rounds.append(_round(stack, runtime, len(rounds), first))
-            say(_line(len(rounds), rounds[-1]))
+            echo(_line(len(rounds), rounds[-1]))
         return _account(runtime, rounds)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ops.bench.load import chunks, links
 from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import QUICK, Shape, Stack, running
-from worker.background import Sender
+from worker.background import MessageSender
 from worker.contract import Change
 from worker.errors import Unavailable
 from worker.wiring import Runtime
@@ -53,12 +53,12 @@ class Endured:
     drained: int  # changes it finished all the same
 
 
-def run(*, seconds: float, first: int, say: Callable[[str], None]) -> Endured:
+def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Endured:
     """All of it once; the API is away for `seconds`. `first` seeds the changes."""
     with tempfile.TemporaryDirectory() as folder, run_server(Path(folder) / "broker") as broker:
         shape = Shape(accounts=(HUGE, *SMALL), defaults=LIMITS, parts=("worker", "beat"), broker=broker.url, workers=2, concurrency=1)
-        with running(Path(folder), shape, say=say) as stack, _producer(stack) as runtime:
-            ordeal = _Ordeal(stack, runtime, broker, first, say)
+        with running(Path(folder), shape, echo=echo) as stack, _producer(stack) as runtime:
+            ordeal = _Ordeal(stack, runtime, broker, first, echo)
             numbers = ordeal.fairness() | ordeal.outage(seconds) | ordeal.mute() | ordeal.full()
             return Endured(changes=ordeal.accepted, lost=ordeal.lost(), **numbers)
 
@@ -67,7 +67,7 @@ def run(*, seconds: float, first: int, say: Callable[[str], None]) -> Endured:
 def _producer(stack: Stack) -> Iterator[Runtime]:
     """A producer in this process, that hands its messages to a sender as all do."""
     runtime = stack.runtime()
-    runtime.wake = Sender(runtime.wake, say=lambda *_, **__: None)
+    runtime.wake = MessageSender(runtime.wake, emit=lambda *_, **__: None)
     yield runtime
     runtime.client.close()
 
@@ -75,8 +75,8 @@ def _producer(stack: Stack) -> Iterator[Runtime]:
 class _Ordeal:
     """One run, trouble by trouble; each gives its numbers."""
 
-    def __init__(self, stack: Stack, runtime: Runtime, broker: RedisServer, first: int, say: Callable[[str], None]) -> None:
-        self.stack, self.runtime, self.broker, self.say = stack, runtime, broker, say
+    def __init__(self, stack: Stack, runtime: Runtime, broker: RedisServer, first: int, echo: Callable[[str], None]) -> None:
+        self.stack, self.runtime, self.broker, self.echo = stack, runtime, broker, echo
         self.accepted, self._seeds = 0, count(first)
         self._parents = count(1_000_000)
 
@@ -89,7 +89,7 @@ class _Ordeal:
             self.accept(self.fresh(account, 5))
         self.until(lambda: self.open(SMALL) == 0)
         done, waiting = time.monotonic() - started, self.open([HUGE])
-        self.say(f"{len(SMALL)} small accounts were done after {done:.1f} s; the huge one still had {waiting:,} changes")
+        self.echo(f"{len(SMALL)} small accounts were done after {done:.1f} s; the huge one still had {waiting:,} changes")
         self.until(lambda: self.open([HUGE]) == 0)
         worst = max(over(self.moments(account), RATE) for account in (HUGE, *FEW))
         return {"small_done": round(done, 2), "huge_waiting": waiting, "over_pace": round(worst, 2)}
@@ -104,7 +104,7 @@ class _Ordeal:
             time.sleep(0.5)
         length, asked = time.monotonic() - started, self.requests() - before
         self.stack.simulate("faults", {})
-        self.say(f"the API was away for {length:.0f} s and saw {asked} requests of {len(FEW)} accounts")
+        self.echo(f"the API was away for {length:.0f} s and saw {asked} requests of {len(FEW)} accounts")
         begun = time.monotonic()
         self.until(lambda: self.open(FEW) == 0)
         allowed = len(FEW) * (TO_OPEN + probes(length))
@@ -122,7 +122,7 @@ class _Ordeal:
         begun = time.monotonic()
         self.until(lambda: self.open(FEW) == 0)
         swept = time.monotonic() - begun
-        self.say(f"without a broker intake answered within {1000 * slowest:.1f} ms; swept {swept:.1f} s after its return")
+        self.echo(f"without a broker intake answered within {1000 * slowest:.1f} ms; swept {swept:.1f} s after its return")
         return {"muted": round(slowest, 4), "swept": round(swept, 1)}
 
     def full(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class _Ordeal:
             refused += not self.accept(self.fresh(account, 1))
         self.until(lambda: self.open([HUGE]) == 0)
         self.runtime.client.config_set("maxmemory", "0")
-        self.say(f"a full Redis refused {refused} of {len(FEW)} changes and finished {waiting:,}")
+        self.echo(f"a full Redis refused {refused} of {len(FEW)} changes and finished {waiting:,}")
         return {"refused": refused, "drained": waiting}
 
     # --- asking and looking

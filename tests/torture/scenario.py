@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ops.simulator import KINDS, Fault, FaultPlan, Records, Simulator, Switches
+from ops.simulator import KINDS, FaultPlan, InjectedFault, Records, Simulator, Switches
 from tests.torture.changes import MISSING, changes
 from tests.torture.fault_profile import Chaos
 from tests.torture.history_checker import Witness, WitnessedStore
@@ -14,14 +14,19 @@ from tests.torture.simulated_broker import Broker
 from tests.torture.simulated_worker import Worker, World
 from worker.contract import TYPES, Change, order_of
 from worker.planner.plan import Limits
-from worker.planner.retry_policy import Patience
+from worker.planner.retry_policy import RetryPolicy
 from worker.ports import Pause
 from worker.testing.limiter import MemoryLimiter
-from worker.usecases.flush_context import Lane
-from worker.usecases.intake import Door, Intake
+from worker.usecases.flush_context import FlushPolicy
+from worker.usecases.intake import Intake, IntakePolicy
 
 START = 1_800_000_000 * SECOND  # far from any real run, so that a real clock would show
-FAULTS = (*KINDS, *(Fault("late", seconds) for seconds in (5.0, 30.0, 90.0, 118.0)), Fault("latency", 12.0), Fault("drip", 20.0))
+FAULTS = (
+    *KINDS,
+    *(InjectedFault("late", seconds) for seconds in (5.0, 30.0, 90.0, 118.0)),
+    InjectedFault("latency", 12.0),
+    InjectedFault("drip", 20.0),
+)
 SWITCHES = tuple(Switches.all())
 AGITATED = 60.0  # seconds until everything calms down
 JUMP = 12.0  # seconds the store's clock may jump ahead in all; `doubt` has a margin of 30 over a signature's life
@@ -61,7 +66,7 @@ class Stage:
         self.broker = Broker(self.schedule, self.chaos)
         names = (f"{number:018d}" for number in itertools.count())
         self._name = lambda: next(names)
-        self.intake = Intake(store=self.store, doors=self._door, name=self._name, wake=self.broker.put, say=lambda *_, **__: None)
+        self.intake = Intake(store=self.store, policy_of=self._door, new_id=self._name, wake=self.broker.put, emit=lambda *_, **__: None)
         self._lanes = {account: self._lane(account) for account in self.accounts}
         self.workers = self._workers()
         self._begin()
@@ -116,7 +121,7 @@ class Stage:
             self._send_later(together, 10 * self.dice.random())
 
     def _sweep(self) -> None:
-        for account in self.store.due(self.accounts):
+        for account in self.store.due_accounts(self.accounts):
             self._tell("sweep", "wakes", account)
             self.broker.put(account, 0.0)
         self.schedule.after(self._every(), self._sweep)
@@ -133,7 +138,7 @@ class Stage:
                 self.store.pause(account, Pause("manual", "by hand", since=self.now()))
             case 1:
                 self._tell("operator", "replays", account)
-                self.intake.replay(account, self.store.failed(account, limit=5))
+                self.intake.requeue(account, self.store.failed_jobs(account, limit=5))
             case _:
                 self._tell("operator", "resumes", account)
                 self.store.resume(account)
@@ -173,13 +178,13 @@ class Stage:
             broker=self.broker,
             lane=self._lanes.__getitem__,
             name=self._name,
-            say=self._tell_of_worker,
+            echo=self._tell_of_worker,
         )
         return [Worker(world, f"worker {number}") for number in range(self.dice.choice((1, 2, 3)))]
 
-    def _lane(self, account: str) -> Lane:
+    def _lane(self, account: str) -> FlushPolicy:
         dice = self.dice
-        return Lane(
+        return FlushPolicy(
             account=account,
             limits=Limits(max_ids=dice.choice((2, 100)), max_actions=dice.choice((1, 3, 50))),
             rate=dice.choice((4.0, 1000.0)),
@@ -187,12 +192,12 @@ class Stage:
             window=dice.choice((0.0, 1.0)),
             max_batch=dice.choice((1, 3, 1000)),
             doubt=150.0,
-            patience=Patience(backoff=dice.choice(((1.0, 300.0), (0.25, 10.0))), upsert=self.upsert),
+            retry=RetryPolicy(backoff=dice.choice(((1.0, 300.0), (0.25, 10.0))), upsert=self.upsert),
             order=lambda name: order_of(TYPES[name]),
         )
 
-    def _door(self, account: str) -> Door:
-        return Door(account=account, window=1.0, max_backlog=1_000_000, order=lambda name: order_of(TYPES[name]))
+    def _door(self, account: str) -> IntakePolicy:
+        return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000, order=lambda name: order_of(TYPES[name]))
 
     def _tell_of_worker(self, *what: object) -> None:
         self._tell(self.schedule.current.name if self.schedule.current else "", *what)

@@ -21,7 +21,7 @@ from worker.planner.actions import Action, Reply
 from worker.ports import SOON, Lease
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush
-from worker.usecases.flush_context import Lane, Tools
+from worker.usecases.flush_context import FlushDeps, FlushPolicy
 
 TIMEOUT = 30.0  # seconds a request may take
 RENEWAL = 3.0  # seconds between heartbeats
@@ -43,9 +43,9 @@ class World:
     limiter: MemoryLimiter
     simulator: Simulator
     broker: Broker
-    lane: Callable[[str], Lane]
+    lane: Callable[[str], FlushPolicy]
     name: Callable[[], str]
-    say: Callable[..., None]
+    echo: Callable[..., None]
 
 
 class Worker:
@@ -106,14 +106,14 @@ class Worker:
             try:
                 self._flush(account)
             except Unavailable as error:
-                self.world.say("gave up", error)
+                self.world.echo("gave up", error)
             except Died:
                 self._come_back(account)
 
     def _come_back(self, account: str) -> None:
         """The broker may hand out again what was not acknowledged."""
         self.crashes += 1
-        self.world.say("died")
+        self.world.echo("died")
         if self._dice() < 0.5:
             self.world.broker.put(account, 10 * self._dice())
         self.actor.wait(self.world.schedule.now + round(5 * self._dice() * SECOND))
@@ -121,23 +121,23 @@ class Worker:
 
     def _flush(self, account: str) -> None:
         """What the task does."""
-        tools = Tools(
+        tools = FlushDeps(
             store=Points(self.world.store, "store", self, cut=True),
             limiter=Points(self.world.limiter, "limiter", self, cut=True),
             api=self,
             clock=self,
-            keep=self.keep,
-            name=self.world.name,
+            keep_lease=self.keep,
+            new_id=self.world.name,
             draw=self.world.schedule.dice.random,
-            say=self._heard,
+            emit=self._heard,
         )
         self._account = account
-        again = flush(self.world.lane(account), tools).again
+        again = flush(self.world.lane(account), tools).next_in
         if again is not None and again <= SOON:
             self.world.broker.put(account, again)
 
     def _heard(self, event: str, /, **fields: object) -> None:
-        self.world.say(event, fields)
+        self.world.echo(event, fields)
 
     # --- the way to the API (ports.Api, and the transport below the client)
 
@@ -152,7 +152,7 @@ class Worker:
         self._asked = self.world.schedule.now
         reply = self._clients[self._account].send(actions, request_id=request_id, now=now)
         reply = replace(reply, seconds=(self.world.schedule.now - self._asked) / SECOND)
-        self.point("api.answer", request_id, reply.status, [(each.verdict.value, each.code) for each in reply.outcomes])
+        self.point("api.answer", request_id, reply.status, [(each.verdict.value, each.code) for each in reply.results])
         return reply
 
     def late(self) -> bool:
@@ -164,12 +164,12 @@ class Worker:
     def point(self, *what: object, cut: bool = False) -> None:
         """Let others go first; perhaps freeze, lose the store, or die."""
         dice, chaos = self.world.schedule.dice, self.world.chaos()
-        self.world.say(*what)
+        self.world.echo(*what)
         seconds = dice.choice(MOMENTS)
         if dice.random() < chaos.freeze:
             seconds = dice.choice((dice.uniform(5, 30), dice.uniform(5, 30), dice.uniform(100, 250)))
             self.frozen = self.world.schedule.now + round(seconds * SECOND)
-            self.world.say("freezes for", seconds)
+            self.world.echo("freezes for", seconds)
         self.actor.wait(self.world.schedule.now + round(seconds * SECOND))
         self._perhaps_die()
         if cut and dice.random() < chaos.cut:

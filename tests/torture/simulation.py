@@ -74,15 +74,15 @@ def simulate(seed: int, *, store: Kind = "memory", url: str = "", tell: Tell = l
         return _story(seed, store, RedisGround(place), tell)
 
 
-def run(*, seconds: float, first: int, say: Callable[[str], None]) -> Survived:
+def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Survived:
     """As many stories as fit, seed after seed from `first`; failing ones are said with the command that tells them again."""
     until = time.monotonic() + seconds
     with _server("") as url:
         seeds = iter(range(first, first + 1_000_000_000))
-        return survive((seed for seed in _while(lambda: time.monotonic() < until, seeds)), url=url, say=say)
+        return survive((seed for seed in _while(lambda: time.monotonic() < until, seeds)), url=url, echo=echo)
 
 
-def survive(seeds: Iterable[int], *, url: str, say: Callable[[str], None]) -> Survived:
+def survive(seeds: Iterable[int], *, url: str, echo: Callable[[str], None]) -> Survived:
     """What these seeds come to in memory, and every tenth on the server at `url`, too."""
     survived = Survived()
     for seed in seeds:
@@ -91,17 +91,17 @@ def survive(seeds: Iterable[int], *, url: str, say: Callable[[str], None]) -> Su
             story = simulate(seed, store=store, url=url)
             survived = survived.after(story)
             if story.wrong:
-                say(f"python -m tests.torture simulation --seed {seed}  # on {store}: {'; '.join(story.wrong[:3])}")
+                echo(f"python -m tests.torture simulation --seed {seed}  # on {store}: {'; '.join(story.wrong[:3])}")
     return survived
 
 
-def replay(seed: int, *, say: Callable[[str], None]) -> Story:
+def replay(seed: int, *, echo: Callable[[str], None]) -> Story:
     """The story of a seed, told step by step; on Redis if it goes well in memory."""
     story = simulate(seed)
     if not story.wrong:
         story = simulate(seed, store="redis")
-    told = simulate(seed, store=story.store, tell=lambda at, who, what: say(f"{at:11.4f}  {who:<16}  {' '.join(map(str, what))}"))
-    say(f"seed {seed} on {told.store}: {'; '.join(told.wrong) or 'all is well'}")
+    told = simulate(seed, store=story.store, tell=lambda at, who, what: echo(f"{at:11.4f}  {who:<16}  {' '.join(map(str, what))}"))
+    echo(f"seed {seed} on {told.store}: {'; '.join(told.wrong) or 'all is well'}")
     return told
 
 
@@ -158,7 +158,7 @@ def _unsure(stage: Stage, account: str, relations: set[Relation]) -> set[Relatio
     return {
         relation
         for relation in relations
-        if any(said.result == "failed" and said.detail.endswith(UNSURE) for said in stage.store.mentions(account, relation)[1])
+        if any(said.result == "failed" and said.detail.endswith(UNSURE) for said in stage.store.relation_history(account, relation)[1])
     }
 
 

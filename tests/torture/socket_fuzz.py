@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from producers.portals.http.application import Server, application
-from tests.torture.input_fuzz import ACTIONS, EXAMPLES, Door, answer_to
+from tests.torture.input_fuzz import ACTIONS, EXAMPLES, InputKind, answer_to
 from tests.torture.mutate import garbled, twisted, written
 from tests.torture.webhook_fuzz import HEADERS, PAYLOAD
 from worker.config import load
@@ -63,9 +63,9 @@ class Front:
 
     def __init__(self, runtime: Runtime, server: Server) -> None:
         self.runtime, self.port, self.failures = runtime, server.port, list[Mapping[str, object]]()
-        runtime.say = self._say
+        runtime.emit = self._echo
 
-    def _say(self, event: str, /, **fields: object) -> None:
+    def _echo(self, event: str, /, **fields: object) -> None:
         if event == "request.failed":
             self.failures.append(fields)
 
@@ -84,7 +84,7 @@ class Front:
 
     def _kept(self, body: bytes) -> None:
         for job in json.loads(body)["jobs"]:
-            if self.runtime.store.job(job["id"]) is None:
+            if self.runtime.store.get_job(job["id"]) is None:
                 raise AssertionError(f"job {job['id']} was acknowledged and is not there")
 
     def healthy(self) -> bool:
@@ -243,7 +243,7 @@ def _swallow(connection: socket.socket) -> None:
         body += connection.recv(2**16)
 
 
-def client(server: Answering) -> Door:
+def client(server: Answering) -> InputKind:
     """The door of our client: one outcome per action, whatever comes back, and none of the credentials in a word of it."""
 
     def door(dice: random.Random) -> bool:
@@ -251,10 +251,10 @@ def client(server: Answering) -> Door:
         api = Client(server.url, TOKEN, TOKEN, timeout=PATIENCE)
         reply = api.send(ACTIONS, request_id="r1", now=1_700_000_000.0)
         api.close()
-        told = msgspec.json.encode([reply.message, *(outcome.message for outcome in reply.outcomes)])
-        if len(reply.outcomes) != len(ACTIONS) or TOKEN.encode() in told:
+        told = msgspec.json.encode([reply.message, *(outcome.message for outcome in reply.results)])
+        if len(reply.results) != len(ACTIONS) or TOKEN.encode() in told:
             raise AssertionError(f"{reply} to {server.answer[:300]!r}")
-        return any(outcome.verdict == "ok" for outcome in reply.outcomes)
+        return any(outcome.verdict == "ok" for outcome in reply.results)
 
     return door
 

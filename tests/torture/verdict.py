@@ -7,7 +7,7 @@ from typing import Any, Final
 from ops.dev.demo import crm
 from ops.dev.demo.office import World
 from ops.dev.stack import Stack
-from tests.torture.expected_state import Accepted, Wanted, wanted
+from tests.torture.expected_state import AcceptedChange, Wanted, wanted
 from tests.torture.load import ESTATE, RENTER, SEEDED, Books
 from worker.contract import Relation
 from worker.ports import OPEN_STATES, JobRecord
@@ -46,7 +46,7 @@ class Verdict:
 
 def judge(stack: Stack, runtime: Runtime, books: Books, *, outages: Sequence[float], agreeing: Sequence[str]) -> Verdict:
     """Read everything and compare."""
-    jobs = {job.event_id: job for account in stack.credentials for job in crm.jobs(runtime.questions, account)}
+    jobs = {job.event_id: job for account in stack.credentials for job in crm.jobs(runtime.queries, account)}
     gone = [event for event, (_, job) in books.acknowledged.items() if event not in jobs or jobs[event].id != job]
     excused = {event for event in gone if any(0 <= outage - books.acknowledged[event][0] <= LAST for outage in outages)}
     wrong = [
@@ -110,7 +110,7 @@ def _wrong(held: World, books: Books, account: str, jobs: Mapping[str, JobRecord
     sent = {event: change for event, change in books.sent.items() if change.account == account}
     done = {event for event in sent if event in jobs and jobs[event].state != "failed"}
     # No two changes of a relation happened at once, so that the order of acceptance decides nothing.
-    asked = wanted(((Accepted(sent[e].occurred_at or 0, 0, e, sent[e]), r) for e in done for r in sent[e].relations), upsert=False)
+    asked = wanted(((AcceptedChange(sent[e].occurred_at or 0, 0, e, sent[e]), r) for e in done for r in sent[e].relations), upsert=False)
     before = {Relation(RENTER, ESTATE, child) for child in range(1, SEEDED + 1)} if seeded else set()
     unsure = {relation for event in sent.keys() - done for relation in sent[event].relations} - asked.keys()
     unsure |= {relation for event in excused & sent.keys() for relation in sent[event].relations}

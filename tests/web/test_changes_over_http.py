@@ -45,7 +45,7 @@ def test_a_single_change_becomes_a_job_that_can_be_found_where_the_answer_says(f
 def test_an_array_and_ndjson_are_answered_in_their_order_without_a_location(front: Front, http: httpx.Client) -> None:
     messages = [change(childid=child) for child in (1, 2, 3)]
     for answer in (http.post("/v1/changes", json=messages), http.post("/v1/changes", **ndjson(*messages))):
-        jobs = [front.store.job(job["id"]) for job in answer.json()["jobs"]]
+        jobs = [front.store.get_job(job["id"]) for job in answer.json()["jobs"]]
         assert [job.children for job in jobs if job] == [(1,), (2,), (3,)]
         assert "location" not in answer.headers
 
@@ -94,7 +94,7 @@ def test_the_same_idempotency_key_is_the_same_jobs(front: Front, http: httpx.Cli
     again = http.post("/v1/changes", json=body, headers=headers).json()["jobs"]
     assert [job["id"] for job in first] == [job["id"] for job in again]
     assert [job["duplicate"] for job in first + again] == [False, False, True, True]
-    assert {job.event_id for job in map(front.store.job, [job["id"] for job in first]) if job} == {"retry-7:0", "own"}
+    assert {job.event_id for job in map(front.store.get_job, [job["id"] for job in first]) if job} == {"retry-7:0", "own"}
     problem(http.post("/v1/changes", json=change(childid=3), headers=headers), 422)
     assert paths(problem(http.post("/v1/changes", json=BUYER, headers={"Idempotency-Key": "k" * 181}), 422)) == ["Idempotency-Key"]
 
@@ -194,7 +194,7 @@ def test_many_clients_at_once_get_each_their_own_jobs(front: Front) -> None:
     clients = [front.client() for _ in range(8)]
     with ThreadPoolExecutor(8) as senders:
         sent = dict(senders.map(send, [number for number in range(1, 101) for _ in range(2)]))
-    jobs = {number: front.store.job(job) for number, job in sent.items()}
+    jobs = {number: front.store.get_job(job) for number, job in sent.items()}
     assert {number: job.children for number, job in jobs.items() if job} == {number: (number,) for number in range(1, 101)}
     assert accepted(front) == 100
 

@@ -13,7 +13,7 @@ from tests.support.http_front import MISSING, Front
 from worker.contract import Relation, from_message
 from worker.errors import NotFound, Unavailable
 from worker.planner.actions import Action, Request
-from worker.ports import Deed, Filter, Pause, Subject, Unreadable
+from worker.ports import AuditEntry, JobFilter, Pause, RecordRef, UnreadableMessage
 
 ADA = 987_654_321  # nothing else has these digits
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
@@ -55,13 +55,13 @@ def live(front: Front, desk: Means) -> dict[str, str]:
         "labelled": send(front, "create", BUYER, 3, 6, batch=f"import-{ADA}", source=f"form {ADA:,}"),
     }
     front.runtime.flush("acme")
-    desk.intake.replay("acme", [jobs["shared"]])
+    desk.intake.requeue("acme", [jobs["shared"]])
     front.runtime.flush("acme")
-    desk.intake.reject(Unreadable("acme", "celery", f"task-{ADA}", (f"childid: got {ADA}",), f'{{"childid": "{ADA:,}"}}'.encode()))
-    desk.intake.reject(Unreadable("nobody", "celery", "task-1", ("account: is unknown",), f'{{"childid": {ADA}}}'.encode()))
-    prepare(desk, "acme", Filter(child=ADA), by="bob")
-    prepare(desk, "acme", Filter(error="record"), by="bob", correction={"childid": ADA})
-    desk.acts.tell("acme", Deed(desk.name(), "bob", "noted", f"child {ADA}", f"{ADA}"))
+    desk.intake.reject(UnreadableMessage("acme", "celery", f"task-{ADA}", (f"childid: got {ADA}",), f'{{"childid": "{ADA:,}"}}'.encode()))
+    desk.intake.reject(UnreadableMessage("nobody", "celery", "task-1", ("account: is unknown",), f'{{"childid": {ADA}}}'.encode()))
+    prepare(desk, "acme", JobFilter(child=ADA), by="bob")
+    prepare(desk, "acme", JobFilter(error="record"), by="bob", correction={"childid": ADA})
+    desk.acts.add_audit_entry("acme", AuditEntry(desk.name(), "bob", "noted", f"child {ADA}", f"{ADA}"))
     jobs["queued"] = send(front, "create", BROKER, 4, [ADA, 6], event_id=f"q-{ADA}")
     jobs["alone"] = send(front, "create", BROKER, 4, ADA)
     return jobs
@@ -72,21 +72,21 @@ MISSING_ESTATE = 405
 
 def test_no_key_and_no_value_names_an_erased_record_and_all_else_is_as_it_was(front: Front, desk: Means, redis_client: redis.Redis) -> None:
     jobs = live(front, desk)
-    before = {name: front.store.job(job) for name, job in jobs.items()}
+    before = {name: front.store.get_job(job) for name, job in jobs.items()}
     counts = erase(desk, "acme", "address", ADA, by="ada")
     assert naming(redis_client) == []
     assert counts["jobs"] == 5
     assert counts["emptied"] == 3
     assert min(counts[kind] for kind in ("memories", "requests", "payloads", "replays", "deeds")) > 0
-    assert front.store.job(jobs["other"]) == before["other"]
-    shared = front.store.job(jobs["shared"])
+    assert front.store.get_job(jobs["other"]) == before["other"]
+    shared = front.store.get_job(jobs["shared"])
     assert shared is not None
     assert (shared.children, shared.total, shared.counts) == ((5, MISSING), 3, before["shared"].counts)  # type: ignore[union-attr]
-    done = front.store.job(jobs["done"])
+    done = front.store.get_job(jobs["done"])
     assert done is not None
     assert (done.state, done.by, done.parents, done.children, done.event_id) == ("succeeded", "erased", (), (), "")
     assert (done.counts, done.accepted_at, done.finished_at) == same(before["done"])
-    assert front.store.batch("acme", "import") == {"accepted": 1, "failed": 1}
+    assert front.store.batch_counts("acme", "import") == {"accepted": 1, "failed": 1}
 
 
 def same(job: Any) -> tuple[Any, ...]:
@@ -96,9 +96,9 @@ def same(job: Any) -> tuple[Any, ...]:
 def test_an_estate_of_the_same_number_is_another_record(front: Front, desk: Means) -> None:
     job, relation = send(front, "create", BUYER, ADA, 5), Relation(BUYER, ADA, 5)
     front.runtime.flush("acme")
-    before = front.store.job(job), front.store.mentions("acme", relation), desk.questions.requests("acme")
+    before = front.store.get_job(job), front.store.relation_history("acme", relation), desk.questions.list_requests("acme")
     assert +Counter(erase(desk, "acme", "address", ADA, by="ada")) == Counter()
-    assert (front.store.job(job), front.store.mentions("acme", relation), desk.questions.requests("acme")) == before
+    assert (front.store.get_job(job), front.store.relation_history("acme", relation), desk.questions.list_requests("acme")) == before
     assert before[1][1]
 
 
@@ -106,9 +106,9 @@ def test_erasing_again_finds_nothing_and_what_else_was_asked_for_is_done(front: 
     jobs = live(front, desk)
     erase(desk, "acme", "address", ADA, by="ada")
     assert +Counter(erase(desk, "acme", "address", ADA, by="ada")) == Counter()
-    while front.runtime.flush("acme").again == 0.0:
+    while front.runtime.flush("acme").next_in == 0.0:
         pass
-    queued, alone = front.store.job(jobs["queued"]), front.store.job(jobs["alone"])
+    queued, alone = front.store.get_job(jobs["queued"]), front.store.get_job(jobs["alone"])
     assert queued is not None
     assert alone is not None
     assert (queued.state, queued.children, queued.counts["applied"], queued.counts["superseded"]) == ("succeeded", (6,), 1, 1)
@@ -120,9 +120,9 @@ def test_a_failed_job_that_lost_a_failure_to_it_is_replayed_to_a_good_end(front:
     job = send(front, "create", BUYER, 2, [MISSING, 5], batch="import")
     front.runtime.flush("acme")
     erase(desk, "acme", "address", MISSING, by="ada")
-    assert front.store.failed("acme", limit=9) == []  # nothing of it is left to do
-    assert desk.intake.replay("acme", [job]) == []
-    assert front.store.batch("acme", "import") == {"accepted": 1, "failed": 1}
+    assert front.store.failed_jobs("acme", limit=9) == []  # nothing of it is left to do
+    assert desk.intake.requeue("acme", [job]) == []
+    assert front.store.batch_counts("acme", "import") == {"accepted": 1, "failed": 1}
 
 
 def test_open_work_about_it_ends_superseded_and_what_was_split_with_it_goes_on(front: Front, desk: Means) -> None:
@@ -133,25 +133,25 @@ def test_open_work_about_it_ends_superseded_and_what_was_split_with_it_goes_on(f
     from worker.usecases.batch import Batch
 
     batch, work = Batch(upsert=False, order=front.runtime.order), lease.read(max_jobs=9, max_relations=99)
-    effects = batch.enter(work.jobs, work.records, now=work.now)
-    effects.cases = {each: case and case.having(part=f"{Relation(BUYER, 1, ADA)}/0") for each, case in effects.cases.items()}
-    lease.take(work.jobs, (), batch.writes(effects))
+    effects = batch.add_intents(work.jobs, work.records, now=work.now)
+    effects.states = {each: case and case.with_progress(part=f"{Relation(BUYER, 1, ADA)}/0") for each, case in effects.states.items()}
+    lease.claim(work.jobs, (), batch.writes(effects))
     lease.release()
     assert erase(desk, "acme", "address", ADA, by="ada")["open"] == 1
     assert naming(front.runtime.client) == []
-    record = front.store.job(job)
+    record = front.store.get_job(job)
     assert record is not None
     assert (record.state, record.counts["superseded"], record.children) == ("sending", 1, (7,))
     front.store.resume("acme")
     front.runtime.flush("acme")
-    assert front.store.job(job).state == "succeeded"  # type: ignore[union-attr]
+    assert front.store.get_job(job).state == "succeeded"  # type: ignore[union-attr]
 
 
 def test_the_audit_says_that_it_was_done_and_lets_whoever_knows_the_id_check(front: Front, desk: Means) -> None:
     live(front, desk)
     erase(desk, "acme", "address", ADA, by="ada")
-    told = desk.acts.deeds("acme", limit=1).deeds[0]
-    assert (told.by, told.act, told.what) == ("ada", "erased", f"address {fingerprint(Subject('address', ADA), told.name)}")
+    told = desk.acts.audit_log("acme", limit=1).deeds[0]
+    assert (told.by, told.act, told.what) == ("ada", "erased", f"address {fingerprint(RecordRef('address', ADA), told.name)}")
     assert told.count > 0
 
 
@@ -170,10 +170,10 @@ def test_an_account_at_work_or_with_a_request_under_way_is_not_touched(front: Fr
 def test_a_running_replay_that_would_send_it_ends(front: Front, desk: Means) -> None:
     send(front, "create", BUYER, 1, MISSING)
     front.runtime.flush("acme")
-    replay = prepare(desk, "acme", Filter(error="record"), by="bob", correction={"childid": ADA})
+    replay = prepare(desk, "acme", JobFilter(error="record"), by="bob", correction={"childid": ADA})
     start(desk, replay.id, by="bob")
     erase(desk, "acme", "address", ADA, by="ada")
-    assert desk.acts.replay(replay.id) is None
+    assert desk.acts.get_replay(replay.id) is None
 
 
 def test_a_module_nobody_knows_is_refused(desk: Means) -> None:

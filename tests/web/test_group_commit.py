@@ -13,7 +13,7 @@ from worker.contract import Change
 from worker.errors import RelationsError, StoreUnavailable
 from worker.ports import Receipt
 from worker.testing import MemoryStore
-from worker.usecases.intake import Door, Intake
+from worker.usecases.intake import Intake, IntakePolicy
 
 NOW = 1_800_000_000_000_000
 Answer = list[tuple[str, bool]] | list[str]
@@ -24,10 +24,10 @@ def intake(*, max_backlog: int = 1_000_000) -> Intake:
     names = (f"{number:018d}" for number in itertools.count())
     return Intake(
         store=MemoryStore(lambda: NOW),
-        doors=lambda name: Door(account=name, window=1.0, max_backlog=max_backlog),
-        name=lambda: next(names),
+        policy_of=lambda name: IntakePolicy(account=name, window=1.0, max_backlog=max_backlog),
+        new_id=lambda: next(names),
         wake=lambda *_: None,
-        say=lambda *_, **__: None,
+        emit=lambda *_, **__: None,
     )
 
 
@@ -65,7 +65,7 @@ def seen(front: Intake, answer: list[Receipt] | BaseException) -> Answer:
     if isinstance(answer, BaseException):
         assert isinstance(answer, RelationsError)
         return [type(answer).__name__, *(fault.path for fault in getattr(answer, "faults", ()))]
-    jobs = [front.store.job(receipt.job) for receipt in answer]
+    jobs = [front.store.get_job(receipt.job) for receipt in answer]
     return [
         (f"{job.account} {job.children} {job.accepted_at}" if job else "", each.duplicate) for job, each in zip(jobs, answer, strict=True)
     ]

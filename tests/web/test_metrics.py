@@ -24,7 +24,7 @@ from starlette.responses import Response
 from ops.web.metrics import COUNTERS, GAUGES, HISTOGRAMS, SYSTEM, metrics
 from tests.support.http_front import MISSING, Front
 from worker.contract import from_message
-from worker.ports import Pause, Worker
+from worker.ports import Pause, WorkerInfo
 from worker.wiring import Runtime
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +122,7 @@ def test_every_process_tells_the_same_and_counters_only_rise(front: Front) -> No
 def test_only_workers_that_are_alive_are_counted(front: Front) -> None:
     for name, age in (("a", 1.0), ("b", 29.0), ("c", 31.0)):
         at = round((NOW - age) * 1e6)
-        front.runtime.numbers.beat(Worker(name=name, hostname="h", pid=1, concurrency=4, version="0.1.0", at=at))
+        front.runtime.metrics.record_heartbeat(WorkerInfo(name=name, hostname="h", pid=1, concurrency=4, version="0.1.0", at=at))
     found = families(front)
     assert (value(found, "relations_workers"), value(found, "relations_worker_processes")) == (2, 8)
 
@@ -185,7 +185,7 @@ def test_a_request_is_followed_by_the_clients_name_for_it(front: Front, http: ht
     front.runtime.flush("acme")
     job = http.get(f"/v1/jobs/{answer.json()['jobs'][0]['id']}").json()
     assert job["correlation_id"] == "order-4711"
-    record = front.store.request("acme", job["requests"][0])
+    record = front.store.get_request("acme", job["requests"][0])
     assert record is not None
     assert record.correlations == ("order-4711",)
     lines = [fields["correlations"] for event, fields in front.said if event in ("request.done", "flush.done")]

@@ -42,7 +42,7 @@ def office(front: Front) -> Office:
 def send(front: Front, *children: int, work: bool = True, **more: Any) -> list[str]:
     receipts = front.runtime.intake().accept([from_message({**CHANGE, "childid": child, **more}).change for child in children])
     if work:
-        while front.runtime.flush("acme").again == 0.0:
+        while front.runtime.flush("acme").next_in == 0.0:
             pass
     return [receipt.job for receipt in receipts]
 
@@ -82,7 +82,7 @@ def test_failures_are_grouped_replayed_as_previewed_and_stand_in_the_audit(front
         ("admin", "replay started"),
         ("admin", "replay prepared"),
     ]
-    assert front.store.job(jobs[0]).state == "failed"
+    assert front.store.get_job(jobs[0]).state == "failed"
 
 
 def test_an_empty_filter_and_an_unknown_field_are_refused(office: Office) -> None:
@@ -101,7 +101,7 @@ def test_an_act_is_never_on_others_than_were_asked_for(front: Front, office: Off
     look = office.post(f"/v1/jobs/{act}", account="acme", jobs=[failed, queued, "acme-x", "beta-y"], dry_run=True)
     assert look["jobs"] == [fit]
     assert look["refused"] == {unfit: state, "acme-x": "gone", "beta-y": "foreign"}
-    assert [front.store.job(job).state for job in (failed, queued)] == ["failed", "queued"]  # type: ignore[union-attr]
+    assert [front.store.get_job(job).state for job in (failed, queued)] == ["failed", "queued"]  # type: ignore[union-attr]
 
 
 def test_queued_changes_are_cancelled_and_failures_dismissed_after_a_look(front: Front, office: Office) -> None:

@@ -9,12 +9,12 @@ from producers.portals.http.query import Listing, read
 from tests.support.http_front import MISSING, Front, problem
 from worker.contract import from_message, write_instant
 from worker.errors import Invalid
-from worker.ports import Filter
+from worker.ports import JobFilter
 
 UNIT = {"relationtype": "complex:estate:units", "parentid": "5", "childid": "7"}
 
 
-def wanted(**given: str) -> Filter:
+def wanted(**given: str) -> JobFilter:
     return read([("account", "acme"), *given.items()], Listing).filter()
 
 
@@ -25,10 +25,10 @@ def faults(*given: tuple[str, str]) -> dict[str, str]:
 
 
 def test_a_query_becomes_the_filter_that_it_says() -> None:
-    assert wanted() == Filter()
+    assert wanted() == JobFilter()
     assert wanted(
         state="failed", error="-12", source="portal", batch="ümlaut 7", since="1970-01-01T00:00:01Z", until="1970-01-01T01:00:02+01:00"
-    ) == Filter(state="failed", error="-12", source="portal", batch="ümlaut 7", since=1_000_000, until=2_000_000)
+    ) == JobFilter(state="failed", error="-12", source="portal", batch="ümlaut 7", since=1_000_000, until=2_000_000)
 
 
 def test_types_are_asked_for_in_every_spelling_and_mirrored_ids_change_places_as_in_a_change() -> None:
@@ -78,7 +78,7 @@ def test_each_filter_picks_its_jobs(front: Front, http: httpx.Client) -> None:
     ]
     jobs = [front.runtime.intake().accept([from_message({**base, **other}).change])[0].job for other in [{}, *others]]
     front.runtime.flush("acme")
-    third = front.store.job(jobs[3])
+    third = front.store.get_job(jobs[3])
     assert third
     moment = write_instant(third.accepted_at)
     for query, picked in [

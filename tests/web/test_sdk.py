@@ -58,7 +58,7 @@ def test_many_changes_of_any_form_are_sent_in_parts_and_answered_in_order(front:
     change = from_message({**messages[0], "account": "acme", "childid": 5000, "event_id": "mine"}).change
     with client(front) as relations:
         sent = relations.send([*messages, change])
-        assert [job.children[0] for job in map(front.store.job, [each.id for each in sent]) if job] == [*range(1, 1100), 5000]
+        assert [job.children[0] for job in map(front.store.get_job, [each.id for each in sent]) if job] == [*range(1, 1100), 5000]
         assert relations.send([change])[0] == (sent[-1].id, "queued", True)
 
 
@@ -67,7 +67,7 @@ def test_a_lost_answer_is_asked_for_again_and_nothing_is_accepted_twice(front: F
         sent = relations.create(BUYER, 501, 9001)
         assert sent.duplicate
         assert front.store.counts("acme")["accepted"] == 1
-        job = front.store.job(sent.id)
+        job = front.store.get_job(sent.id)
         assert job
         assert job.occurred_at <= job.accepted_at
 

@@ -77,7 +77,7 @@ def test_what_was_accepted_before_a_fault_is_not_forgotten(http: Relations) -> N
 def test_many_are_accepted_in_order_straight_into_redis(direct: Relations, front: Front) -> None:
     change = from_message({**LINK, "account": "beta"}).change
     sent = [*direct.send(LINKS[:3]), *direct.send([change])]
-    assert [front.store.job(each.id).children[0] for each in sent] == [1, 2, 3, 1]  # type: ignore[union-attr]
+    assert [front.store.get_job(each.id).children[0] for each in sent] == [1, 2, 3, 1]  # type: ignore[union-attr]
     front.runtime.flush("acme")
     assert {job["state"] for job in direct.wait([each.id for each in sent[:3]])} == {"succeeded"}
 

@@ -11,11 +11,11 @@ from producers.replay.resend import correction_of
 from tests.support.http_front import MISSING, Front
 from worker.contract import from_message
 from worker.errors import InvalidChange, NotFound
-from worker.ports import UNROUTED, Filter, Pause, Replay, Unreadable
+from worker.ports import UNROUTED, JobFilter, Pause, Replay, UnreadableMessage
 from worker.usecases.intake import PIECE
 
 BUYERS = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501}
-FAILED = Filter(state="failed")
+FAILED = JobFilter(state="failed")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def send(front: Front, *asked: dict[str, Any], work: bool = True) -> list[str]:
 
 
 def flush(front: Front) -> None:
-    while front.runtime.flush("acme").again == 0.0:
+    while front.runtime.flush("acme").next_in == 0.0:
         pass
 
 
@@ -54,26 +54,26 @@ def test_the_set_is_judged_job_by_job_and_what_would_be_sent_is_shown_before_any
     shown = {"action": "create", "relationtype": "estate:address:buyer", "parentid": [501], "childid": [MISSING]}
     assert replay.plan == {"requests": 1, "actions": 1, "creates": 1, "listed": [shown], "whole": True}
     assert front.store.counts("acme")["requests"] == requests
-    assert [job.state for name in (bad, worse) if (job := front.store.job(name))] == ["failed", "failed"]
+    assert [job.state for name in (bad, worse) if (job := front.store.get_job(name))] == ["failed", "failed"]
     done = act(desk, replay)
     assert (done.state, done.done, done.back, done.missed) == ("done", 2, 2, {})
-    assert [job.state for name in (bad, worse) if (job := front.store.job(name))] == ["queued", "queued"]
+    assert [job.state for name in (bad, worse) if (job := front.store.get_job(name))] == ["queued", "queued"]
     assert outcomes(desk, done) == {"queued": 2}
-    told = [(deed.by, deed.act, deed.count) for deed in desk.acts.deeds("acme").deeds]
+    told = [(deed.by, deed.act, deed.count) for deed in desk.acts.audit_log("acme").deeds]
     assert told == [("ada", "replay done", 2), ("ada", "replay started", 0), ("ada", "replay prepared", 2)]
 
 
 def test_a_replay_whose_message_was_lost_is_found_until_it_is_done_or_stopped(front: Front, desk: Means) -> None:
     send(front, {"childid": MISSING})
     replay = prepare(desk, "acme", FAILED, by="ada")
-    assert desk.acts.stalled("acme", 0.0) == []  # nobody let it run yet
+    assert desk.acts.stalled_replays("acme", 0.0) == []  # nobody let it run yet
     start(desk, replay.id, by="ada")
-    assert desk.acts.stalled("acme", 60.0) == []
-    assert desk.acts.stalled("acme", 0.0) == [replay.id]
+    assert desk.acts.stalled_replays("acme", 60.0) == []
+    assert desk.acts.stalled_replays("acme", 0.0) == [replay.id]
     stop(desk, replay.id, by="ada")
-    assert desk.acts.stalled("acme", 0.0) == []
+    assert desk.acts.stalled_replays("acme", 0.0) == []
     act(desk, replay)
-    assert desk.acts.stalled("acme", 0.0) == []
+    assert desk.acts.stalled_replays("acme", 0.0) == []
 
 
 def test_what_newer_changes_decided_is_not_asked_for_again(front: Front, desk: Means) -> None:
@@ -82,7 +82,7 @@ def test_what_newer_changes_decided_is_not_asked_for_again(front: Front, desk: M
     # The address comes into being, and people go on: one is unlinked and one linked, both confirmed; one unlink is still open.
     fresh = [("delete", 1), ("create", 2), ("delete", 3)]
     for (kind, parent), later in zip(fresh, (False, False, True), strict=True):
-        known = desk.questions.jobs(jobs)[jobs[parent - 1]]
+        known = desk.questions.get_jobs(jobs)[jobs[parent - 1]]
         confirm(front, desk, kind, known.failed[0], still_open=later)
     replay = prepare(desk, "acme", FAILED, by="ada")
     assert (replay.eligible, replay.refused) == (0, dict.fromkeys(names, 1))
@@ -93,7 +93,7 @@ def test_what_newer_changes_decided_is_not_asked_for_again(front: Front, desk: M
 def confirm(front: Front, desk: Means, kind: str, relation: Any, *, still_open: bool) -> None:
     """A newer change of the relation, confirmed or open, as a worker writes it down."""
     from worker.contract import TYPES, order_of
-    from worker.planner.apply_reply import Effects, Settled
+    from worker.planner.apply_reply import Effects, RelationOutcome
     from worker.planner.relation_state import advance
     from worker.ports import Writes
     from worker.usecases.batch import Batch
@@ -103,12 +103,12 @@ def confirm(front: Front, desk: Means, kind: str, relation: Any, *, still_open: 
     assert lease is not None
     work = lease.read(max_jobs=9, max_relations=99)
     batch = Batch(upsert=False, order=lambda name: order_of(TYPES[name]))
-    effects = batch.enter(work.jobs, work.records, now=work.now)
-    lease.take(work.jobs, (), batch.writes(effects))
+    effects = batch.add_intents(work.jobs, work.records, now=work.now)
+    lease.claim(work.jobs, (), batch.writes(effects))
     if not still_open:
-        left, applied, known = advance(batch.cases[relation], presence=True, upsert=False)
-        done = Effects({relation: left}, {relation: (known, None)}, [Settled(wish.job, relation, "applied") for wish in applied])
-        lease.take((), (), batch.writes(done) or Writes())
+        left, applied, known = advance(batch.states[relation], presence=True, upsert=False)
+        done = Effects({relation: left}, {relation: (known, None)}, [RelationOutcome(wish.job, relation, "applied") for wish in applied])
+        lease.claim((), (), batch.writes(done) or Writes())
     lease.release()
 
 
@@ -116,17 +116,17 @@ def test_a_forced_replay_is_a_new_job_that_stands_for_the_old_one(front: Front, 
     [job] = send(front, {"childid": MISSING, "occurred_at": "2026-11-01T00:00:00Z"})
     done = act(desk, prepare(desk, "acme", [job], by="ada", forced=True))
     assert (done.back, done.missed) == (1, {})
-    [new] = front.store.job(job).replayed_by  # type: ignore[union-attr]
-    fresh, old = front.store.job(new), front.store.job(job)
+    [new] = front.store.get_job(job).replayed_by  # type: ignore[union-attr]
+    fresh, old = front.store.get_job(new), front.store.get_job(job)
     assert fresh is not None
     assert old is not None
     assert (fresh.replays, fresh.source, fresh.state, fresh.occurred_at > old.occurred_at) == (job, "replay", "queued", True)
     assert old.dismissed is not None
-    assert (old.dismissed.by, old.dismissed.why, front.store.failed("acme", limit=9)) == ("ada", "replaced", [])
+    assert (old.dismissed.by, old.dismissed.why, front.store.failed_jobs("acme", limit=9)) == ("ada", "replaced", [])
     plain = prepare(desk, "acme", [job], by="ada")
     assert (plain.eligible, plain.refused, plain.examples) == (0, {"replaced": 1}, {job: f"was sent anew before, as {new}"})
     again = act(desk, prepare(desk, "acme", [job], by="ada", forced=True))
-    assert (again.back, len({new, *front.store.job(job).replayed_by})) == (1, 2)  # type: ignore[union-attr]
+    assert (again.back, len({new, *front.store.get_job(job).replayed_by})) == (1, 2)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("how", [{}, {"correction": {"childid": 9}}], ids=["as they were", "corrected"])
@@ -137,7 +137,7 @@ def test_what_people_did_since_the_preview_counts(front: Front, desk: Means, how
     act(desk, prepare(desk, "acme", [sent_anew], by="bob", correction={"childid": 8}))
     done = act(desk, replay)
     assert (replay.eligible, done.done, done.back, done.missed) == (3, 3, 1, {"dismissed": 2})
-    assert [front.store.job(job).state for job in (dismissed, sent_anew)] == ["failed", "failed"]  # type: ignore[union-attr]
+    assert [front.store.get_job(job).state for job in (dismissed, sent_anew)] == ["failed", "failed"]  # type: ignore[union-attr]
     flush(front)
     assert front.store.counts("acme")["accepted"] == 4 + bool(how)
 
@@ -153,7 +153,7 @@ def test_the_audit_counts_what_an_act_did_and_not_what_was_so_before(front: Fron
     first, second = send(front, {"childid": 1}, {"childid": 2}, work=False)
     cancel(desk, "acme", [first], by="ada")
     assert cancel(desk, "acme", [first, second], by="bob").done == (first, second)
-    assert [(deed.by, deed.count) for deed in desk.acts.deeds("acme").deeds] == [("bob", 1), ("ada", 1)]
+    assert [(deed.by, deed.count) for deed in desk.acts.audit_log("acme").deeds] == [("bob", 1), ("ada", 1)]
 
 
 def test_a_correction_is_shown_checked_and_sent_in_place_of_what_failed(front: Front, desk: Means) -> None:
@@ -162,11 +162,11 @@ def test_a_correction_is_shown_checked_and_sent_in_place_of_what_failed(front: F
     assert sorted((each["parentid"], each["childid"]) for each in replay.plan["listed"]) == [([7], [8, 9]), ([501], [8, 9])]
     assert act(desk, replay).back == 2
     flush(front)
-    [new] = [front.store.job(each) for each in front.store.job(jobs[0]).replayed_by]  # type: ignore[union-attr]
+    [new] = [front.store.get_job(each) for each in front.store.get_job(jobs[0]).replayed_by]  # type: ignore[union-attr]
     assert new is not None
     assert outcomes(desk, find(desk, replay.id)) == {"succeeded": 2}
     assert (new.state, new.children, new.batch, new.replays) == ("succeeded", (8, 9), "import", jobs[0])
-    assert front.store.batch("acme", "import") == {"accepted": 2, "failed": 1, "succeeded": 1}
+    assert front.store.batch_counts("acme", "import") == {"accepted": 2, "failed": 1, "succeeded": 1}
 
 
 @pytest.mark.parametrize("pair", ["parentid", "colour=red", "occurred_at=now"])
@@ -182,10 +182,10 @@ def test_a_correction_that_makes_no_change_leaves_the_job_out_and_says_why(front
     assert "did you mean" in replay.examples[job]
 
 
-@pytest.mark.parametrize("wanted", [[], Filter(), Filter(state="queued")])
+@pytest.mark.parametrize("wanted", [[], JobFilter(), JobFilter(state="queued")])
 def test_nothing_and_everything_are_refused(desk: Means, wanted: Any) -> None:
     for ask in (prepare, dismiss, cancel):
-        if wanted != Filter(state="queued") or ask is not cancel:
+        if wanted != JobFilter(state="queued") or ask is not cancel:
             with pytest.raises(InvalidChange):
                 ask(desk, "acme", wanted, by="ada")
 
@@ -195,21 +195,21 @@ def test_delivered_twice_or_after_a_crash_it_goes_on_where_it_stood_and_counts_e
     replay = prepare(desk, "acme", FAILED, by="ada")
     assert replay.eligible == PIECE + 2
     start(desk, replay.id, by="ada")
-    first = [entry.job for entry in desk.acts.entries(replay.id, 0, PIECE)]
-    assert len(desk.intake.replay("acme", first, mark=replay.id)) == PIECE  # and then the worker died
+    first = [entry.job for entry in desk.acts.replay_entries(replay.id, 0, PIECE)]
+    assert len(desk.intake.requeue("acme", first, mark=replay.id)) == PIECE  # and then the worker died
     flush(front)  # these are tried, and fail once more
-    attempts = front.store.job(first[0]).attempts  # type: ignore[union-attr]
+    attempts = front.store.get_job(first[0]).attempts  # type: ignore[union-attr]
     assert (run(desk, replay.id).back, run(desk, replay.id).back) == (PIECE + 2, PIECE + 2)
     assert front.store.counts("acme")["backlog"] == 2
     flush(front)
-    assert front.store.job(first[0]).attempts == attempts  # type: ignore[union-attr]
+    assert front.store.get_job(first[0]).attempts == attempts  # type: ignore[union-attr]
 
 
 def test_a_piece_that_two_workers_have_worked_counts_once(front: Front, desk: Means) -> None:
     replay = prepare(desk, "acme", send(front, {"childid": MISSING}, {"childid": MISSING, "parentid": 2}), by="ada")
     start(desk, replay.id, by="ada")
     for _ in range(2):
-        assert desk.acts.advance(replay, 0, 1, back=1, missed={"gone": 1}, deed=desk_deed(desk)) == "running"
+        assert desk.acts.advance_replay(replay, 0, 1, back=1, missed={"gone": 1}, deed=desk_deed(desk)) == "running"
     seen = find(desk, replay.id)
     assert (seen.done, seen.back, seen.missed) == (1, 1, {"gone": 1})
 
@@ -217,18 +217,18 @@ def test_a_piece_that_two_workers_have_worked_counts_once(front: Front, desk: Me
 def test_what_went_otherwise_meanwhile_is_counted_by_reason(front: Front, desk: Means) -> None:
     jobs = send(front, *({"childid": MISSING, "parentid": number} for number in (1, 2, 3)))
     replay = prepare(desk, "acme", jobs, by="ada")
-    desk.intake.replay("acme", jobs[:1])
+    desk.intake.requeue("acme", jobs[:1])
     flush(front)
-    desk.intake.replay("acme", jobs[:1])
+    desk.intake.requeue("acme", jobs[:1])
     assert desk.acts.cancel("acme", jobs[:1], desk_deed(desk)).done == (jobs[0],)
     done = act(desk, replay)
     assert (done.done, done.back, done.missed) == (3, 2, {"not failed": 1})
 
 
 def desk_deed(desk: Means) -> Any:
-    from worker.ports import Deed
+    from worker.ports import AuditEntry
 
-    return Deed(desk.name(), "bob", "cancelled")
+    return AuditEntry(desk.name(), "bob", "cancelled")
 
 
 def test_a_stopped_replay_puts_nothing_back_until_it_is_started_again(front: Front, desk: Means) -> None:
@@ -240,7 +240,7 @@ def test_a_stopped_replay_puts_nothing_back_until_it_is_started_again(front: Fro
     assert run(desk, replay.id).back == 0
     assert act(desk, replay).state == "done"
     assert stop(desk, replay.id, by="bob").state == "done"
-    assert [each.id for each in desk.acts.replays("acme")] == [replay.id]
+    assert [each.id for each in desk.acts.list_replays("acme")] == [replay.id]
     with pytest.raises(NotFound):
         find(desk, "acme-nothing")
 
@@ -260,7 +260,7 @@ def test_more_than_one_replay_holds_is_left_for_the_next(front: Front, desk: Mea
 
 def test_an_unreadable_message_is_read_again_with_corrections_and_stands_for_what_it_made(front: Front, desk: Means) -> None:
     body = b'{"account": "nobody", "action": "create", "relationtype": "estate:address:buyer", "parentid": 0, "childid": 4}'
-    letter = Unreadable("nobody", "celery", "task:0", ("parentid: expected a positive integer, got 0",), body)
+    letter = UnreadableMessage("nobody", "celery", "task:0", ("parentid: expected a positive integer, got 0",), body)
     job = desk.intake.reject(letter).job
     assert job.startswith(f"{UNROUTED}-")
     assert prepare(desk, UNROUTED, [job], by="ada").refused == {"unreadable": 1}
@@ -268,7 +268,7 @@ def test_an_unreadable_message_is_read_again_with_corrections_and_stands_for_wha
     assert (replay.eligible, replay.plan["creates"]) == (1, 1)
     assert act(desk, replay).back == 1
     flush(front)
-    [new] = [front.store.job(each) for each in front.store.job(job).replayed_by]  # type: ignore[union-attr]
+    [new] = [front.store.get_job(each) for each in front.store.get_job(job).replayed_by]  # type: ignore[union-attr]
     assert new is not None
     assert (new.account, new.state, new.event_id, new.source, new.replays) == ("acme", "succeeded", "task:0", "celery", job)
-    assert front.store.failed(UNROUTED, limit=9) == []
+    assert front.store.failed_jobs(UNROUTED, limit=9) == []

@@ -15,7 +15,7 @@ from standardwebhooks.webhooks import Webhook
 from producers.means import means
 from producers.replay.prepare import prepare, run, start
 from tests.support.http_front import SECRETS, Front, problem
-from worker.ports import Filter
+from worker.ports import JobFilter
 
 ENQUIRY = {"type": "enquiry.created", "data": {"estate_id": 501, "person_ids": [1, 2], "gone": [3]}}
 
@@ -39,7 +39,7 @@ def deliver(
 def test_what_the_reference_library_signs_becomes_the_jobs_of_its_rules(front: Front) -> None:
     answer = deliver(front.client(None), ENQUIRY)
     assert answer.status_code == 202
-    jobs = [front.store.job(job["id"]) for job in answer.json()["jobs"]]
+    jobs = [front.store.get_job(job["id"]) for job in answer.json()["jobs"]]
     assert [(job.action, job.children, job.source, job.event_id) for job in jobs if job] == [
         ("create", (1, 2), "immo", "msg-1:0:0"),
         ("delete", (3,), "immo", "msg-1:1:0"),
@@ -90,12 +90,12 @@ def test_a_genuine_payload_that_makes_no_valid_change_is_kept_as_one_failed_job_
     first, again = (deliver(front.client(None), payload).json()["jobs"] for _ in range(2))
     assert [(job["state"], job["duplicate"]) for job in (*first, *again)] == [("failed", False), ("failed", True)]
     assert first[0]["id"] == again[0]["id"]
-    job = front.store.job(first[0]["id"])
+    job = front.store.get_job(first[0]["id"])
     assert job
     assert (job.state, job.source, job.refusal and job.refusal[1]) == ("failed", "immo", "unreadable")
     assert "rules[0].occurred_at" in (job.refusal or (0, "", "", ""))[2]
     assert ("message.rejected", "immo") in [(event, fields.get("source")) for event, fields in front.said]
-    assert front.runtime.acts.payload(job.id).body == json.dumps(payload).encode()
+    assert front.runtime.job_admin.get_payload(job.id).body == json.dumps(payload).encode()
 
 
 def test_a_kept_payload_becomes_changes_once_its_rules_were_mended(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +109,9 @@ def test_a_kept_payload_becomes_changes_once_its_rules_were_mended(front: Front,
     replay = prepare(hands, "acme", [kept["id"]], by="ada")
     assert (replay.eligible, replay.plan["actions"]) == (1, 1)
     assert run(hands, start(hands, replay.id, by="ada").id).back == 1
-    (job,) = front.runtime.questions.find("acme", Filter(state="queued")).jobs
+    (job,) = front.runtime.queries.find_jobs("acme", JobFilter(state="queued")).jobs
     assert (job.parents, job.children, job.source, job.event_id) == ((501,), (1,), "immo", "msg-1:0:0")
-    assert front.runtime.questions.states("acme")["unresolved"] == 0
+    assert front.runtime.queries.count_by_state("acme")["unresolved"] == 0
 
 
 def test_a_payload_that_names_no_account_waits_in_a_lane_of_its_own(front: Front) -> None:
@@ -147,7 +147,7 @@ def test_onoffice_delivers_by_a_signed_get(front: Front) -> None:
     ).hexdigest()
     http = front.client(None)
     (first,) = http.get(url, params={**fields, "signature": signature}).json()["jobs"]
-    job = front.store.job(first["id"])
+    job = front.store.get_job(first["id"])
     assert job
     assert (job.type, job.parents, job.children) == ("estate:address:owner", (4629,), (21,))
     (again,) = http.get(url, params={**fields, "signature": signature}).json()["jobs"]
@@ -169,5 +169,5 @@ def test_no_answer_to_a_webhook_repeats_a_secret(front: Front) -> None:
     wrong = http.post("/webhooks/desk", json=body, headers={"Authorization": f"Basic {secret}"})
     right = http.post("/webhooks/desk", json=body, headers={"Authorization": f"Bearer {secret}"})
     assert (wrong.status_code, right.status_code) == (401, 202)
-    kept = front.runtime.acts.payload(right.json()["jobs"][0]["id"])
+    kept = front.runtime.job_admin.get_payload(right.json()["jobs"][0]["id"])
     assert "canary" not in wrong.text + right.text + str(kept) + str(front.said)

@@ -15,7 +15,7 @@ _PERMISSIONS: dict[str, Permission] = {word: word for word in get_args(Permissio
 _ORDERS: dict[str, Order] = {word: word for word in get_args(Order)}
 
 
-def policy(relation_type: RelationType, verb: Verb, override: Override | None = None) -> Permission:
+def permission(relation_type: RelationType, verb: Verb, override: Override | None = None) -> Permission:
     """Allow what is documented, warn where the documentation is silent, deny what it rules out; an override wins."""
     if override and verb in override:
         return _PERMISSIONS[override[verb]]
@@ -35,10 +35,10 @@ def order_of(relation_type: RelationType, override: Override | None = None) -> O
 def check(change: Change, overrides: Mapping[str, Override] | None = None, *, path: str = "") -> list[str]:
     """Warnings about a change that may be tried, by overrides per short type name; raises `InvalidChange` when it may not."""
     relation_type = TYPES[change.type]
-    permission = policy(relation_type, change.action, (overrides or {}).get(change.type))
-    if permission == "deny":
+    allowed = permission(relation_type, change.action, (overrides or {}).get(change.type))
+    if allowed == "deny":
         raise InvalidChange([Fault(f"{path}.action" if path else "action", _denied(relation_type, change.action))])
-    return [f"{change.action} is not documented for {change.type}; the CRM may reject it"] if permission == "warn" else []
+    return [f"{change.action} is not documented for {change.type}; the CRM may reject it"] if allowed == "warn" else []
 
 
 def _denied(relation_type: RelationType, verb: Verb) -> str:

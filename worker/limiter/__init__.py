@@ -3,6 +3,6 @@
 `policy` holds the rules as pure functions, `redis` and `memory` keep the state. Nothing here knows HTTP or waits.
 """
 
-from worker.ports import Feedback, Grant, Pace, Reason, Turn
+from worker.ports import BreakerChange, Feedback, Grant, Pace, Reason
 
-__all__ = ["Feedback", "Grant", "Pace", "Reason", "Turn"]
+__all__ = ["Feedback", "Grant", "Pace", "Reason", "BreakerChange"]

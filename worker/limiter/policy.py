@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
-from worker.limiter import Feedback, Grant, Pace, Reason, Turn
+from worker.limiter import BreakerChange, Feedback, Grant, Pace, Reason
 
 SECOND: Final = 1_000_000
 SLOWEST: Final = 1 / 16
@@ -137,11 +137,11 @@ def failed(state: State, now: int) -> State:
     return replace(state, cooldown=cooldown, open_until=now + cooldown, probe=False)
 
 
-def turn(before: State, after: State) -> Turn:
+def turn(before: State, after: State) -> BreakerChange:
     """What a report did to the breaker."""
     if before.failures < FAILURES_TO_OPEN <= after.failures:
-        return Turn("opened", after.cooldown / SECOND)
-    return Turn("closed") if before.failures >= FAILURES_TO_OPEN > after.failures else Turn()
+        return BreakerChange("opened", after.cooldown / SECOND)
+    return BreakerChange("closed") if before.failures >= FAILURES_TO_OPEN > after.failures else BreakerChange()
 
 
 def refund(state: State, grant: Grant) -> State:

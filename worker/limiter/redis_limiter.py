@@ -6,7 +6,7 @@ The keys, and what each script keeps true, stand at the head of the files in `lu
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from worker.limiter import Feedback, Grant, Pace, Reason, Turn, policy
+from worker.limiter import BreakerChange, Feedback, Grant, Pace, Reason, policy
 from worker.redis.client import Client, Script, available, script
 
 REASONS: Final[tuple[Reason, ...]] = ("", "pace", "retry_after", "breaker")
@@ -27,14 +27,16 @@ class RedisLimiter:
         """The next slot within `max_wait` seconds, booked; or, with nothing booked, when to come back."""
         return granted(self._run(self._book, account, rate, burst, policy.ticks(max_wait), instant(now)))
 
-    def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "", now: float | None = None) -> Turn:
+    def report(
+        self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "", now: float | None = None
+    ) -> BreakerChange:
         """Let a request's answer change the pace; needed only when `Grant.worth_reporting` says so. What it did to the breaker.
 
         `retry_after` seconds stop the account until then; `reason` is kept for operators.
         """
         text = (reason or feedback)[: policy.LONGEST_REASON]
         turned, probe_in = self._run(self._report, account, feedback, policy.ticks(retry_after), text, instant(now))
-        return Turn(TURNS[turned], probe_in / policy.SECOND)
+        return BreakerChange(TURNS[turned], probe_in / policy.SECOND)
 
     def refund(self, account: str, grant: Grant) -> bool:
         """True if the unused slot of `grant` was given back; False if later bookings stand on it, so that it is lost."""

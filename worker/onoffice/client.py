@@ -17,7 +17,7 @@ from worker.errors import Fault, InvalidSettings
 from worker.onoffice import wire
 from worker.onoffice.deadline import Deadline, DeadlineTransport
 from worker.onoffice.headers import http_date, retry_after
-from worker.planner.actions import Action, ErrorClass, Outcome, Reply, Verdict
+from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
 
 MAX_ANSWER = 8 * 1024 * 1024
 SAME = 5.0  # seconds by which two readings of one clock may differ
@@ -85,7 +85,7 @@ class Client:
         clock = now - started
         self._deadline.start(self._timeout)
         reply = self._exchange(actions, request_id, clock)
-        if reply.skew is not None and any(map(_is_clock, reply.outcomes)):
+        if reply.skew is not None and any(map(_is_clock, reply.results)):
             self._learn(reply.skew)
         return replace(reply, seconds=time.monotonic() - started)
 
@@ -127,9 +127,9 @@ class Client:
         skew = None if date is None else date - now
         return Reply(outcomes, response.status_code, retry_after=wait, skew=skew, message=message or _shared(outcomes))
 
-    def _failed(self, error: Exception, count: int) -> tuple[Outcome, ...]:
+    def _failed(self, error: Exception, count: int) -> tuple[ActionResult, ...]:
         verdict = BORDER.get(type(error), Verdict.UNKNOWN)
-        return (Outcome(verdict, error=ErrorClass.TRANSIENT, message=self._text(error)),) * count
+        return (ActionResult(verdict, error=ErrorClass.TRANSIENT, message=self._text(error)),) * count
 
     def _text(self, error: Exception) -> str:
         return wire.clean(f"{type(error).__name__}: {error}", self._hidden)
@@ -157,11 +157,11 @@ def _bounded(response: httpx.Response) -> bytes:
     return bytes(answer)
 
 
-def _is_clock(outcome: Outcome) -> bool:
+def _is_clock(outcome: ActionResult) -> bool:
     return outcome.error is ErrorClass.CLOCK
 
 
-def _shared(outcomes: Sequence[Outcome]) -> str:
+def _shared(outcomes: Sequence[ActionResult]) -> str:
     """The message of the whole request, if all actions share one."""
     texts = {outcome.message for outcome in outcomes}
     return texts.pop() if len(texts) == 1 else ""

@@ -13,7 +13,7 @@ import msgspec
 from worker.contract.catalogue import PREFIX as RELATION_PREFIX
 from worker.onoffice.codes import classify, describe
 from worker.onoffice.sign import signature
-from worker.planner.actions import Action, ErrorClass, Kind, Outcome, Verdict
+from worker.planner.actions import Action, ActionResult, ErrorClass, Kind, Verdict
 
 ACTION_PREFIX = "urn:onoffice-de-ns:smart:2.5:smartml:action:"
 LONGEST_MESSAGE = 500
@@ -76,7 +76,7 @@ def _parameters(action: Action) -> dict[str, Any]:
 
 def read(
     answer: bytes, actions: Sequence[Action], identifiers: Sequence[str], *, status: int = 200, hidden: Sequence[str] = ()
-) -> tuple[Outcome, ...]:
+) -> tuple[ActionResult, ...]:
     """One outcome per action, whatever the answer looks like; `status` is HTTP's, `hidden` are texts no message may show.
 
     Where there are results they alone decide: the API says 400 or 500 above results of which some succeeded.
@@ -96,9 +96,9 @@ def clean(text: str, hidden: Sequence[str]) -> str:
     return text[:LONGEST_MESSAGE]
 
 
-def unknown(message: str, *, code: int = 0) -> Outcome:
+def unknown(message: str, *, code: int = 0) -> ActionResult:
     """The outcome of an action that may have been executed."""
-    return Outcome(Verdict.UNKNOWN, code, ErrorClass.TRANSIENT, message)
+    return ActionResult(Verdict.UNKNOWN, code, ErrorClass.TRANSIENT, message)
 
 
 # The answer, from the outside in ------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def _rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [_object(row) for row in _items(_object(document.get("response")).get("results"))]
 
 
-def _whole(state: Mapping[str, Any], status: int, hidden: Sequence[str]) -> Outcome:
+def _whole(state: Mapping[str, Any], status: int, hidden: Sequence[str]) -> ActionResult:
     """What an answer without results says about every action alike."""
     code = _number(state.get("errorcode")) or 0
     if code in _REFUSALS or classify(code) in _REFUSED:
@@ -124,9 +124,9 @@ def _whole(state: Mapping[str, Any], status: int, hidden: Sequence[str]) -> Outc
     said = f": {describe(code, _text(state.get('message')))} (code {code})" if code else ""
     message = clean(f"HTTP {status} without readable results{said}", hidden)
     if status == 429:  # turned away at the door, before any action ran
-        return Outcome(Verdict.NOT_SENT, code, ErrorClass.TRANSIENT, message)
+        return ActionResult(Verdict.NOT_SENT, code, ErrorClass.TRANSIENT, message)
     if status in (401, 403):  # a gateway's way to say it; the API itself answers 200 and a code
-        return Outcome(Verdict.REJECTED, code, ErrorClass.CREDENTIALS, message)
+        return ActionResult(Verdict.REJECTED, code, ErrorClass.CREDENTIALS, message)
     return unknown(message, code=code)
 
 
@@ -156,27 +156,27 @@ def _may_be(row: Mapping[str, Any], action: Action) -> bool:
     return all(not row.get(key) or row[key] in allowed for key, allowed in known.items())
 
 
-def _outcome(action: Action, own: Sequence[dict[str, Any]], hidden: Sequence[str]) -> Outcome:
+def _outcome(action: Action, own: Sequence[dict[str, Any]], hidden: Sequence[str]) -> ActionResult:
     if not own:
         return unknown("the answer has no result for this action")
     first, *more = (_result(action, row, hidden) for row in own)
     return first if all(other == first for other in more) else unknown("the answer has results for this action that disagree")
 
 
-def _result(action: Action, row: Mapping[str, Any], hidden: Sequence[str]) -> Outcome:
+def _result(action: Action, row: Mapping[str, Any], hidden: Sequence[str]) -> ActionResult:
     state = _object(row.get("status"))
     code = _number(state.get("errorcode"))
     if code is None:
         return unknown("the result has no readable errorcode")
     if code:
         return _error(code, state.get("message"), hidden)
-    return Outcome(Verdict.OK, related=_related(action, row) if action.kind == "get" else {})
+    return ActionResult(Verdict.OK, related=_related(action, row) if action.kind == "get" else {})
 
 
-def _error(code: int, message: Any, hidden: Sequence[str]) -> Outcome:
+def _error(code: int, message: Any, hidden: Sequence[str]) -> ActionResult:
     error = classify(code)
     verdict = Verdict.UNKNOWN if error is ErrorClass.TRANSIENT else Verdict.REJECTED
-    return Outcome(verdict, code, error, clean(describe(code, _text(message)), hidden))
+    return ActionResult(verdict, code, error, clean(describe(code, _text(message)), hidden))
 
 
 def _related(action: Action, row: Mapping[str, Any]) -> dict[int, frozenset[int]]:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from worker.contract import Info, Order, Relation
 
-__all__ = ["Action", "ErrorClass", "Info", "Kind", "Operation", "Order", "Outcome", "Reply", "Request", "Verdict"]
+__all__ = ["Action", "ErrorClass", "Info", "Kind", "Operation", "Order", "ActionResult", "Reply", "Request", "Verdict"]
 
 Kind = Literal["create", "modify", "delete", "get"]
 
@@ -91,7 +91,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ActionResult:
     """The answer to one action. `related` is filled for a `get` that is ok: asked id → related ids; ids may be missing."""
 
     verdict: Verdict
@@ -109,7 +109,7 @@ class Reply:
     minus the one the request was signed with, from the `Date` header, both None when the answer did not say.
     """
 
-    outcomes: tuple[Outcome, ...]
+    results: tuple[ActionResult, ...]
     status: int = 0
     seconds: float = 0.0
     retry_after: float | None = None
@@ -119,4 +119,4 @@ class Reply:
     @property
     def heard(self) -> bool:
         """Whether the API gave any answer of its own."""
-        return any(outcome.verdict in (Verdict.OK, Verdict.REJECTED) for outcome in self.outcomes)
+        return any(outcome.verdict in (Verdict.OK, Verdict.REJECTED) for outcome in self.results)

@@ -1,6 +1,6 @@
 """One relation in hand: what is asked of it, what is known of it, how trying went, and what to do about it next.
 
-Pure. `Open` is what the store keeps while any outcome is missing; a `Case` is an open relation joined with its memory.
+Pure. `OpenRelation` is what the store keeps while any outcome is missing; a `RelationState` is an open relation joined with its memory.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import msgspec
 
 from worker.contract import Info, Relation
 from worker.planner.actions import Kind, Operation
-from worker.planner.fold import NEVER, NOTHING, Known, Lost, Mark, Target, Wish, confirm, fold, overtaken
+from worker.planner.fold import NEVER, NOTHING, ConfirmedState, Intent, JobVersion, LostIntent, Target, confirm, fold, overtaken
 
 CREATE_KEYS = frozenset({"statusTerminbestaetigung"})
 """The only info a create may carry; source: the documentation page "Create Relations"."""
@@ -32,11 +32,11 @@ class Doubt(NamedTuple):
     info: Info = ()
 
 
-class Open(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class OpenRelation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, rename={"intents": "wishes"}):
     """A relation whose wishes have no outcome yet, and how trying went so far. Times in µs of the store's clock."""
 
-    wishes: tuple[Wish, ...]
-    cleared: Mark = NEVER
+    intents: tuple[Intent, ...]
+    cleared: JobVersion = NEVER
     since: int = 0
     not_before: int = 0
     tries: int = 0  # definite rejections
@@ -53,21 +53,21 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class RelationState:
     """An open relation with what is known of it; `target` is the fold of its wishes."""
 
-    open: Open
-    known: Known
+    open: OpenRelation
+    confirmed: ConfirmedState
     doubt: Doubt | None
     target: Target
 
-    def having(self, **progress: Any) -> "Case":
+    def with_progress(self, **progress: Any) -> "RelationState":
         """The same with other progress."""
-        return Case(msgspec.structs.replace(self.open, **progress), self.known, self.doubt, self.target)
+        return RelationState(msgspec.structs.replace(self.open, **progress), self.confirmed, self.doubt, self.target)
 
-    def delayed(self, until: int) -> "Case":
+    def delayed(self, until: int) -> "RelationState":
         """The same, not to be looked at before `until` (µs)."""
-        return self.having(not_before=max(self.open.not_before, until))
+        return self.with_progress(not_before=max(self.open.not_before, until))
 
 
 class Wait(NamedTuple):
@@ -76,46 +76,48 @@ class Wait(NamedTuple):
     until: int
 
 
-def enter(
-    wishes: tuple[Wish, ...], before: Open | None, known: Known, doubt: Doubt | None, *, now: int, upsert: bool
-) -> tuple[Case | None, tuple[Lost, ...], Known]:
+def add_intents(
+    intents: tuple[Intent, ...], before: OpenRelation | None, known: ConfirmedState, doubt: Doubt | None, *, now: int, upsert: bool
+) -> tuple[RelationState | None, tuple[LostIntent, ...], ConfirmedState]:
     """The case after new wishes met what was open and known; the wishes that lost; the memory as it is now.
 
     Progress goes on when the target still asks the same; a changed target starts afresh but inherits `not_before` (R9).
     """
-    folded = fold(wishes + (before.wishes if before else ()), known, cleared=before.cleared if before else NEVER, upsert=upsert)
+    folded = fold(intents + (before.intents if before else ()), known, cleared=before.cleared if before else NEVER, upsert=upsert)
     memory, target = overtaken(known, folded.cleared), folded.target  # even a stale delete makes older info void
     if target is None:
         return None, folded.lost, memory
     if before is None:
-        opened = Open(target.wishes, target.cleared, since=now)
-    elif _same(fold(before.wishes, known, cleared=before.cleared, upsert=upsert).target, target):
-        opened = msgspec.structs.replace(before, wishes=target.wishes, cleared=target.cleared)
+        opened = OpenRelation(target.intents, target.cleared, since=now)
+    elif _same(fold(before.intents, known, cleared=before.cleared, upsert=upsert).target, target):
+        opened = msgspec.structs.replace(before, intents=target.intents, cleared=target.cleared)
     else:
-        opened = Open(target.wishes, target.cleared, since=now, not_before=before.not_before, verify=before.verify)
-    return Case(opened, memory, doubt, target), folded.lost, memory
+        opened = OpenRelation(target.intents, target.cleared, since=now, not_before=before.not_before, verify=before.verify)
+    return RelationState(opened, memory, doubt, target), folded.lost, memory
 
 
-def reopen(opened: Open, known: Known = NOTHING, doubt: Doubt | None = None, *, upsert: bool) -> Case | None:
+def reopen(opened: OpenRelation, known: ConfirmedState = NOTHING, doubt: Doubt | None = None, *, upsert: bool) -> RelationState | None:
     """The case of an open relation that nothing new was asked of; None when its wishes are all settled."""
-    target = fold(opened.wishes, known, cleared=opened.cleared, upsert=upsert).target
-    return Case(opened, known, doubt, target) if target else None
+    target = fold(opened.intents, known, cleared=opened.cleared, upsert=upsert).target
+    return RelationState(opened, known, doubt, target) if target else None
 
 
-def advance(case: Case, *, presence: bool, keys: frozenset[str] = frozenset(), upsert: bool) -> tuple[Case | None, tuple[Wish, ...], Known]:
+def advance(
+    case: RelationState, *, presence: bool, keys: frozenset[str] = frozenset(), upsert: bool
+) -> tuple[RelationState | None, tuple[Intent, ...], ConfirmedState]:
     """The case after the API confirmed some of it: what is left to do, the wishes applied, the new memory."""
-    known = confirm(case.target, case.known, presence=presence, keys=keys)
+    known = confirm(case.target, case.confirmed, presence=presence, keys=keys)
     if presence and all(key in keys for key, _, _ in case.target.info):
-        return None, case.open.wishes, known
-    folded = fold(case.open.wishes, known, cleared=case.open.cleared, upsert=upsert)
-    applied = tuple(lost.wish for lost in folded.lost)
+        return None, case.open.intents, known
+    folded = fold(case.open.intents, known, cleared=case.open.cleared, upsert=upsert)
+    applied = tuple(lost.intent for lost in folded.lost)
     if folded.target is None:
         return None, applied, known
-    opened = Open(folded.target.wishes, folded.target.cleared, since=case.open.since, reduced=case.open.reduced)
-    return Case(opened, known, case.doubt, folded.target), applied, known
+    opened = OpenRelation(folded.target.intents, folded.target.cleared, since=case.open.since, reduced=case.open.reduced)
+    return RelationState(opened, known, case.doubt, folded.target), applied, known
 
 
-def step(relation: Relation, case: Case, *, now: int) -> Operation | Wait:
+def step(relation: Relation, case: RelationState, *, now: int) -> Operation | Wait:
     """What to do about the relation next: one operation, or wait.
 
     A target that contradicts a write in doubt waits until that write can no longer land (R14). Presence goes before
@@ -130,7 +132,7 @@ def step(relation: Relation, case: Case, *, now: int) -> Operation | Wait:
     return _write(relation, case, absent=case.open.absent and not doubt)
 
 
-def _write(relation: Relation, case: Case, *, absent: bool) -> Operation:
+def _write(relation: Relation, case: RelationState, *, absent: bool) -> Operation:
     target, opened = case.target, case.open
     if target.presence is None:
         return Operation("modify", relation, target.patch, opened.part)
@@ -154,9 +156,9 @@ def contradicts(doubt: Doubt, target: Target) -> bool:
     return any(key in wanted and wanted[key] != value for key, value in doubt.info)
 
 
-def _may_modify_first(case: Case) -> bool:
+def _may_modify_first(case: RelationState) -> bool:
     """An upsert: only modifies stand behind the target, so the relation is most likely there already."""
-    return not case.open.absent and all(wish.action == "modify" for wish in case.target.wishes)
+    return not case.open.absent and all(intent.action == "modify" for intent in case.target.intents)
 
 
 def _same(before: Target | None, after: Target) -> bool:

@@ -6,15 +6,15 @@ What an answer *means* is decided here and nowhere else; `answer.py` applies it 
 from enum import StrEnum
 from typing import NamedTuple
 
-from worker.planner.actions import ErrorClass, Kind, Outcome, Verdict
-from worker.planner.relation_state import Case, Open
+from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
+from worker.planner.relation_state import OpenRelation, RelationState
 
 SECOND = 1_000_000
 SPLIT_AFTER = 3  # answers lost in a row before a star is suspected itself (R16)
 SMALL = 3  # halving fewer relations than this costs more than trying each alone
 
 
-class Do(StrEnum):
+class NextStep(StrEnum):
     """What to do about one relation."""
 
     CONFIRM = "confirm"  # the API says it is so
@@ -31,11 +31,11 @@ class Do(StrEnum):
 class Decision(NamedTuple):
     """What to do, and after how many seconds."""
 
-    do: Do
+    do: NextStep
     delay: float = 0.0
 
 
-class Patience(NamedTuple):
+class RetryPolicy(NamedTuple):
     """How long to go on: definite rejections of one relation, seconds without a definite answer, seconds of backoff."""
 
     max_attempts: int = 8
@@ -44,23 +44,23 @@ class Patience(NamedTuple):
     upsert: bool = False
 
 
-def decide(kind: Kind, outcome: Outcome, opened: Open, *, alone: bool, patience: Patience, now: int, draw: float) -> Decision:
+def decide(kind: Kind, outcome: ActionResult, opened: OpenRelation, *, alone: bool, retry: RetryPolicy, now: int, draw: float) -> Decision:
     """What to do about a relation after a write; `alone` if it was the only one in its action, `draw` from [0, 1)."""
     if outcome.verdict is Verdict.OK:
-        return Decision(Do.CONFIRM)
+        return Decision(NextStep.CONFIRM)
     if outcome.verdict is Verdict.REJECTED:
-        return _rejected(kind, outcome.error, opened, alone=alone, patience=patience, draw=draw)
-    if now - opened.since > patience.give_up_after * SECOND:
-        return Decision(Do.FAIL)
-    delay = backoff(opened.misses, patience, draw)
+        return _rejected(kind, outcome.error, opened, alone=alone, retry=retry, draw=draw)
+    if now - opened.since > retry.give_up_after * SECOND:
+        return Decision(NextStep.FAIL)
+    delay = backoff(opened.misses, retry, draw)
     if outcome.verdict is Verdict.NOT_SENT:
-        return Decision(Do.LATER, delay)
+        return Decision(NextStep.LATER, delay)
     if not alone and opened.losses + 1 >= SPLIT_AFTER:
-        return Decision(Do.SPLIT, delay)
-    return Decision(Do.LATER if kind == "modify" else Do.ASK, delay)
+        return Decision(NextStep.SPLIT, delay)
+    return Decision(NextStep.LATER if kind == "modify" else NextStep.ASK, delay)
 
 
-def judge(case: Case, seen: bool | None, *, patience: Patience, draw: float) -> Decision:
+def judge(case: RelationState, seen: bool | None, *, retry: RetryPolicy, draw: float) -> Decision:
     """What to do after a read-back that saw the relation, saw its absence, or (None) could not tell (R15).
 
     LATER with no delay means: write it (again). An absence that is not proved counts only with the API's own refusal
@@ -69,24 +69,24 @@ def judge(case: Case, seen: bool | None, *, patience: Patience, draw: float) -> 
     opened = case.open
     if case.target.presence:
         if seen:
-            return Decision(Do.CONFIRM)
-        return again(opened, patience, draw) if opened.refused else Decision(Do.LATER)
+            return Decision(NextStep.CONFIRM)
+        return again(opened, retry, draw) if opened.refused else Decision(NextStep.LATER)
     if seen is False or (seen is None and opened.refused):
-        return Decision(Do.CONFIRM)
-    return again(opened, patience, draw) if opened.refused else Decision(Do.LATER)
+        return Decision(NextStep.CONFIRM)
+    return again(opened, retry, draw) if opened.refused else Decision(NextStep.LATER)
 
 
-def again(opened: Open, patience: Patience, draw: float) -> Decision:
+def again(opened: OpenRelation, retry: RetryPolicy, draw: float) -> Decision:
     """Another try after a definite rejection, or the end of it: only ambiguous refusals may cure themselves."""
     curable = opened.refusal is not None and opened.refusal.error in (ErrorClass.AMBIGUOUS, ErrorClass.ABSENT)
-    if not curable or opened.tries + 1 >= patience.max_attempts:
-        return Decision(Do.FAIL)
-    return Decision(Do.RETRY, backoff(opened.tries, patience, draw))
+    if not curable or opened.tries + 1 >= retry.max_attempts:
+        return Decision(NextStep.FAIL)
+    return Decision(NextStep.RETRY, backoff(opened.tries, retry, draw))
 
 
-def backoff(failures: int, patience: Patience, draw: float) -> float:
+def backoff(failures: int, retry: RetryPolicy, draw: float) -> float:
     """Full jitter: seconds between 0 and the smaller of cap and base · 2^failures, but never a busy loop."""
-    first, longest = patience.backoff
+    first, longest = retry.backoff
     return max(first / 4, draw * min(longest, first * 2.0 ** min(failures, 30)))
 
 
@@ -100,20 +100,20 @@ def halves(part: str, position: int, size: int, *, sibling_failed: bool) -> str:
     return part + ("0" if position * 2 < size else "1")
 
 
-def _rejected(kind: Kind, error: ErrorClass, opened: Open, *, alone: bool, patience: Patience, draw: float) -> Decision:
+def _rejected(kind: Kind, error: ErrorClass, opened: OpenRelation, *, alone: bool, retry: RetryPolicy, draw: float) -> Decision:
     if error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
-        return Decision(Do.HOLD)
+        return Decision(NextStep.HOLD)
     if not alone:
-        return Decision(Do.SPLIT)
+        return Decision(NextStep.SPLIT)
     if kind == "modify":
-        return _modify_rejected(error, opened, patience, draw)
+        return _modify_rejected(error, opened, retry, draw)
     checked = (ErrorClass.AMBIGUOUS,) if kind == "create" else (ErrorClass.AMBIGUOUS, ErrorClass.RECORD, ErrorClass.ABSENT)
-    return Decision(Do.CHECK if error in checked else Do.FAIL)
+    return Decision(NextStep.CHECK if error in checked else NextStep.FAIL)
 
 
-def _modify_rejected(error: ErrorClass, opened: Open, patience: Patience, draw: float) -> Decision:
-    if error is ErrorClass.ABSENT and patience.upsert and not opened.absent:  # once: what may not create would insert for ever
-        return Decision(Do.INSERT)
-    if error in (ErrorClass.ABSENT, ErrorClass.AMBIGUOUS) and opened.tries + 1 < patience.max_attempts:
-        return Decision(Do.RETRY, backoff(opened.tries, patience, draw))
-    return Decision(Do.FAIL)
+def _modify_rejected(error: ErrorClass, opened: OpenRelation, retry: RetryPolicy, draw: float) -> Decision:
+    if error is ErrorClass.ABSENT and retry.upsert and not opened.absent:  # once: what may not create would insert for ever
+        return Decision(NextStep.INSERT)
+    if error in (ErrorClass.ABSENT, ErrorClass.AMBIGUOUS) and opened.tries + 1 < retry.max_attempts:
+        return Decision(NextStep.RETRY, backoff(opened.tries, retry, draw))
+    return Decision(NextStep.FAIL)

@@ -7,18 +7,18 @@ object, so its create waits for the delete. Pure.
 from worker.contract import Order, Relation
 
 
-def guard(relation: Relation, order: Order) -> str:
+def swap_key(relation: Relation, order: Order) -> str:
     """What the halves of a swap share: the parent that keeps a child, or the child that keeps one parent; "" when free."""
     if order == "create_first":
         return f"{relation.type}:{relation.parent}"
     return f"{relation.type}::{relation.child}" if order == "delete_first" else ""
 
 
-def goes_first(presence: bool | None, order: Order) -> bool:
+def is_first_half(presence: bool | None, order: Order) -> bool:
     """Whether a target with this presence is the half that goes first."""
     return (presence is True and order == "create_first") or (presence is False and order == "delete_first")
 
 
-def waits(presence: bool | None, order: Order) -> bool:
+def is_waiting_half(presence: bool | None, order: Order) -> bool:
     """Whether it is the half that waits."""
     return (presence is False and order == "create_first") or (presence is True and order == "delete_first")

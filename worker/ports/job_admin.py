@@ -18,7 +18,7 @@ UNROUTED: Final = "unrouted"
 """The lane of messages that name no known account; no account may have this name."""
 
 
-class Deed(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True):
     """Who did what, to what (in words) and to how many, under a fresh sortable name. `at` (µs) and `count` are the store's to say."""
 
     name: str
@@ -30,14 +30,14 @@ class Deed(msgspec.Struct, frozen=True):
     at: int = 0
 
 
-class DeedPage(NamedTuple):
+class AuditPage(NamedTuple):
     """Deeds, newest first, and the cursor of the next page (empty: no more)."""
 
-    deeds: tuple[Deed, ...]
+    deeds: tuple[AuditEntry, ...]
     next: str
 
 
-class Acted(NamedTuple):
+class AdminResult(NamedTuple):
     """The jobs that were acted on, and why the others were not: the state they are in, or `gone`."""
 
     done: tuple[str, ...]
@@ -52,7 +52,7 @@ class Payload(NamedTuple):
     size: int
 
 
-class Subject(NamedTuple):
+class RecordRef(NamedTuple):
     """A record of a module, e.g. address 9001: whoever it is about may ask to be erased."""
 
     module: str
@@ -73,12 +73,12 @@ class Subject(NamedTuple):
         return self.is_on("p", relation.type, relation.parent) or self.is_on("c", relation.type, relation.child)
 
 
-def subject(module: str, number: int) -> Subject:
+def record_ref(module: str, number: int) -> RecordRef:
     """The record; raises NotFound for a module that no relation type knows."""
     modules = sorted({name for each in TYPES.values() for name in (each.parent, each.child)})
     if module not in modules:
         raise NotFound(f'there is no module "{module}"; known are {", ".join(modules)}')
-    return Subject(module, number)
+    return RecordRef(module, number)
 
 
 ReplayState = Literal["previewed", "running", "stopped", "done"]
@@ -113,77 +113,79 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     missed: Mapping[str, int] = {}
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+class ReplayEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One job of a replay's set; with `changes` (messages), these are sent anew in its place."""
 
     job: str
     changes: tuple[Mapping[str, Any], ...] = ()
 
 
-class Acts(Protocol):
+class JobAdmin(Protocol):
     """Every act names what it was done to; the same again does nothing more, and answers the same."""
 
-    def cancel(self, account: str, jobs: Sequence[str], deed: Deed) -> Acted:
+    def cancel(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
         """End changes that wait in the inbox, untaken, as superseded by `CANCELLED`."""
 
-    def dismiss(self, account: str, jobs: Sequence[str], deed: Deed) -> Acted:
+    def dismiss(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
         """Let failed jobs wait for a decision no longer."""
 
-    def replace(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
+    def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
         """Link a failed job with those sent in its place (by the replay `mark`), and dismiss it."""
 
-    def tell(self, account: str, deed: Deed) -> None:
+    def add_audit_entry(self, account: str, deed: AuditEntry) -> None:
         """Remember a deed."""
 
-    def deeds(self, account: str, *, limit: int = 50, cursor: str = "") -> DeedPage:
+    def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
         """Who did what, newest first."""
 
-    def payload(self, job: str) -> Payload | None:
+    def get_payload(self, job: str) -> Payload | None:
         """What is kept of the unreadable message that the job stands for."""
 
-    def prepare(self, replay: Replay, entries: Sequence[Entry], deed: Deed) -> None:
+    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], deed: AuditEntry) -> None:
         """Keep a replay and its set, for a week."""
 
-    def replay(self, replay_id: str) -> Replay | None:
+    def get_replay(self, replay_id: str) -> Replay | None:
         """One replay, with how far it is."""
 
-    def replays(self, account: str, *, limit: int = 50) -> Sequence[Replay]:
+    def list_replays(self, account: str, *, limit: int = 50) -> Sequence[Replay]:
         """The account's replays, newest first."""
 
-    def entries(self, replay_id: str, start: int, most: int) -> Sequence[Entry]:
+    def replay_entries(self, replay_id: str, start: int, most: int) -> Sequence[ReplayEntry]:
         """A piece of its set."""
 
-    def steer(self, replay_id: str, to: ReplayState, deed: Deed) -> ReplayState | None:
+    def set_replay_state(self, replay_id: str, to: ReplayState, deed: AuditEntry) -> ReplayState | None:
         """Let it run (on), or stop it; the state it is in then."""
 
-    def advance(self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: Deed) -> ReplayState | None:
+    def advance_replay(
+        self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: AuditEntry
+    ) -> ReplayState | None:
         """Count a piece of the set as worked, once; with the last piece the replay is done. The state it is in then."""
 
-    def stalled(self, account: str, seconds: float) -> Sequence[str]:
+    def stalled_replays(self, account: str, seconds: float) -> Sequence[str]:
         """The replays that should run and have not come on for so long: their worker died, or nobody was told."""
 
-    def handed(self, replay_id: str) -> None:
+    def touch_replay(self, replay_id: str) -> None:
         """It was given to a worker once more, which gets its time."""
 
-    def unsettled(self, account: str) -> int:
+    def count_unsettled(self, account: str) -> int:
         """Requests that were begun and not settled."""
 
-    def open_with(self, account: str, who: Subject) -> Sequence[Relation]:
+    def open_relations_with(self, account: str, who: RecordRef) -> Sequence[Relation]:
         """The open relations whose work names a record: its own, and those that were split from a star with one of its own."""
 
-    def erase(self, lease: Lease, who: Subject, after: int) -> tuple[int, Mapping[str, int]]:
+    def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
         """Take a record out of the next jobs numbered above `after`; where to go on (0: done), and counts of what was changed."""
 
-    def scrub(self, lease: Lease, who: Subject, cursor: int) -> tuple[int, Mapping[str, int]]:
+    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:
         """Take a record out of a part of everything else that is kept; where to go on (0: done), and counts of what was changed."""
 
 
-def in_words(wanted: Iterable[str]) -> str:
+def summarize_ids(wanted: Iterable[str]) -> str:
     """Ids in words: the first few, and how many more."""
     ids = list(wanted)
     return ", ".join(ids[:3]) + (f" and {len(ids) - 3:,} more" if len(ids) > 3 else "")
 
 
-def waits_for_decision(job: JobRecord) -> bool:
+def needs_decision(job: JobRecord) -> bool:
     """Whether it failed and was neither dismissed nor emptied."""
     return job.state == "failed" and job.dismissed is None and job.by != ERASED

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from worker.planner.actions import Reply, Request, Verdict
-from worker.planner.apply_reply import Settled
+from worker.planner.apply_reply import RelationOutcome
 from worker.ports.records import Pause
 from worker.ports.services import Feedback
-from worker.ports.work import Taken
+from worker.ports.work import ClaimedJob
 
 BOUNDS: Final[Mapping[str, tuple[float, ...]]] = {
     "latency": (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -20,7 +20,7 @@ BOUNDS: Final[Mapping[str, tuple[float, ...]]] = {
 """Seconds up to which the buckets of a histogram reach; the last one has no bound."""
 
 
-class Tally(Counter[str]):
+class FlushCounters(Counter[str]):
     """What one flush counts, under `name:label`; added to the account's numbers when it ends.
 
     Names and labels are words of the code, never ids, so that the numbers of an account stay a bounded set.
@@ -37,7 +37,7 @@ class Tally(Counter[str]):
             self[f"{name}:{next((bound for bound in BOUNDS[name] if seconds <= bound), math.inf):g}"] += 1
         self[f"{name}:us"] += round(seconds * 1e6)
 
-    def take(self, jobs: Sequence[Taken], *, now: int) -> None:
+    def take(self, jobs: Sequence[ClaimedJob], *, now: int) -> None:
         """Changes left the inbox."""
         self.count("changes", "taken", len(jobs))
         for job in jobs:
@@ -48,7 +48,7 @@ class Tally(Counter[str]):
         """A request was answered, or not."""
         self.count("requests", feedback)
         self.time("latency", reply.seconds)
-        for action, outcome in zip(request.actions, reply.outcomes, strict=True):
+        for action, outcome in zip(request.actions, reply.results, strict=True):
             relations = len(action.relations)
             self.count("actions", action.kind)
             self.count("carried", action.kind, relations)
@@ -58,7 +58,7 @@ class Tally(Counter[str]):
             if outcome.verdict is Verdict.REJECTED and action.kind != "get" and relations > 1:
                 self.count("splits", "stars")
 
-    def settle(self, settled: Iterable[Settled]) -> None:
+    def settle(self, settled: Iterable[RelationOutcome]) -> None:
         """Outcomes fell."""
         for entry in settled:
             self.count("outcomes", entry.result)
@@ -66,7 +66,7 @@ class Tally(Counter[str]):
                 self.count("failures", entry.refusal.error if entry.refusal else "other")
 
 
-class Standing(NamedTuple):
+class AccountStats(NamedTuple):
     """How one account stands: changes in the inbox and when their first was accepted (µs; 0: none), open relations, requests begun
     and not settled, failed jobs that wait for a decision, the store's counters, those of flushes and deeds, and the pause, which may
     be over."""
@@ -81,7 +81,7 @@ class Standing(NamedTuple):
     pause: Pause | None
 
 
-class Worker(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A worker that told it is alive, and when (µs, by its own clock)."""
 
     name: str
@@ -92,7 +92,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     at: int
 
 
-class Sweeps(NamedTuple):
+class SweepStats(NamedTuple):
     """When the last sweep was (µs; 0: never), how many there were, and how many wake-ups they repaired."""
 
     at: int = 0
@@ -100,36 +100,36 @@ class Sweeps(NamedTuple):
     repaired: int = 0
 
 
-class Memory(NamedTuple):
+class MemoryUsage(NamedTuple):
     """What the store uses and may use, in bytes; `most` is 0 where it has no bound."""
 
     used: int = 0
     most: int = 0
 
 
-class Numbers(Protocol):
+class Metrics(Protocol):
     """Kept with the store, so that every process tells the same; a reading costs two round trips for all accounts."""
 
     def add(self, account: str, tally: Mapping[str, int]) -> None:
         """Count on. What cannot be written is not counted: a number is no reason to fail."""
 
-    def standings(self, accounts: Sequence[str]) -> Mapping[str, Standing]:
+    def account_stats(self, accounts: Sequence[str]) -> Mapping[str, AccountStats]:
         """How these accounts stand."""
 
-    def beat(self, worker: Worker) -> None:
+    def record_heartbeat(self, worker: WorkerInfo) -> None:
         """The worker is alive; those that have not been for an hour are forgotten."""
 
-    def leave(self, name: str) -> None:
+    def remove_worker(self, name: str) -> None:
         """The worker has ended."""
 
-    def workers(self) -> Sequence[Worker]:
+    def list_workers(self) -> Sequence[WorkerInfo]:
         """Every worker that has not ended in peace."""
 
-    def sweep(self, repaired: int, *, at: int) -> None:
+    def record_sweep(self, repaired: int, *, at: int) -> None:
         """A sweep was made."""
 
-    def sweeps(self) -> Sweeps:
+    def sweep_stats(self) -> SweepStats:
         """What there is to say of sweeps."""
 
-    def memory(self) -> Memory:
+    def memory_usage(self) -> MemoryUsage:
         """How full the store is."""

@@ -62,14 +62,14 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     correlation: str = ""
 
 
-class Page(NamedTuple):
+class JobPage(NamedTuple):
     """Jobs, newest first, and the cursor of the next page (empty: no more)."""
 
     jobs: tuple[JobRecord, ...]
     next: str
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs of an account: every field that is given must fit. Times of acceptance in µs, `until` is not included.
 
     `error` is the API's code or the class of what the job failed of; it asks for failed jobs that wait for a decision,
@@ -87,7 +87,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     until: int = 0
 
 
-class Failure(NamedTuple):
+class FailureGroup(NamedTuple):
     """The failed jobs of one error and relation type that wait for a decision: how many, and when the oldest and the newest of
     them ended (µs); `example` is the newest."""
 
@@ -107,7 +107,7 @@ class RequestPage(NamedTuple):
     next: str
 
 
-class Mention(NamedTuple):
+class RelationEvent(NamedTuple):
     """One job that named a relation, with its outcome there ("" while open)."""
 
     job: str
@@ -140,7 +140,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             seconds=reply.seconds,
             message=reply.message,
             actions=request.actions,
-            answers=tuple((outcome.verdict.value, outcome.code, outcome.message) for outcome in reply.outcomes),
+            answers=tuple((outcome.verdict.value, outcome.code, outcome.message) for outcome in reply.results),
             correlations=correlations,
         )
 
@@ -169,7 +169,7 @@ class Pause(NamedTuple):
     @classmethod
     def after(cls, reply: Reply, *, now: int, fingerprint: str, misdated: bool) -> "Pause | None":
         """The pause that rejected credentials call for, or a clock that disagrees even after the API's time was learned (R18)."""
-        for outcome in reply.outcomes:
+        for outcome in reply.results:
             if outcome.verdict is Verdict.REJECTED and outcome.error is ErrorClass.CREDENTIALS:
                 return cls("credentials", f"{outcome.code}: {outcome.message}", fingerprint=fingerprint)
             if outcome.verdict is Verdict.REJECTED and outcome.error is ErrorClass.CLOCK and (misdated or reply.skew is None):

@@ -24,7 +24,7 @@ Reason = Literal["", "pace", "retry_after", "breaker"]
 """Why a grant makes its holder wait or come back."""
 
 
-class Turn(NamedTuple):
+class BreakerChange(NamedTuple):
     """What a report did to the breaker, if anything; one that was opened lets a probe through in `probe_in` seconds."""
 
     breaker: Literal["", "opened", "closed"] = ""
@@ -71,7 +71,7 @@ class Limiter(Protocol):
     def book(self, account: str, *, rate: float, burst: int, max_wait: float) -> Grant:
         """The next slot within `max_wait` seconds, booked; or, with nothing booked, when to come back."""
 
-    def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "") -> Turn:
+    def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "") -> BreakerChange:
         """Let a request's answer change the pace; needed only when it changes anything. What it did to the breaker."""
 
     def refund(self, account: str, grant: Grant) -> bool:
@@ -91,14 +91,14 @@ class Clock(Protocol):
         """Wait."""
 
 
-class Keeper(Protocol):
+class LeaseKeeper(Protocol):
     """Keeps a lease alive while the flush works."""
 
     def __call__(self, lease: Lease) -> AbstractContextManager[object]:
         """Renew the lease in the background until the block ends."""
 
 
-class Events(Protocol):
+class EventSink(Protocol):
     """Where the use cases say what happened: a past-tense dotted name and flat fields."""
 
     def __call__(self, event: str, /, **fields: object) -> None:

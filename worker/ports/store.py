@@ -5,9 +5,9 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 
 from worker.contract import Change, Relation
-from worker.ports.job_admin import Deed
-from worker.ports.records import FOREVER, JobRecord, Mention, Pause, RequestRecord
-from worker.ports.work import Lease, Record
+from worker.ports.job_admin import AuditEntry
+from worker.ports.records import FOREVER, JobRecord, Pause, RelationEvent, RequestRecord
+from worker.ports.work import Lease, RelationRecord
 
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -22,7 +22,7 @@ class Submission(NamedTuple):
     change: Change
     event_id: str
     redelivered: bool = False
-    firsts: tuple[str, ...] = ()
+    first_halves: tuple[str, ...] = ()
 
 
 class Receipt(NamedTuple):
@@ -32,7 +32,7 @@ class Receipt(NamedTuple):
     duplicate: bool = False
 
 
-class Refused(NamedTuple):
+class RefusedChange(NamedTuple):
     """Why a submission was not accepted; `position` in the list that was handed in."""
 
     position: int
@@ -40,15 +40,15 @@ class Refused(NamedTuple):
     job: str = ""
 
 
-class Accepted(NamedTuple):
+class AcceptResult(NamedTuple):
     """The answer of intake for one account: receipts or refusals (then nothing was written), and whether to wake a worker."""
 
     receipts: tuple[Receipt, ...]
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RefusedChange, ...] = ()
     wake: bool = False
 
 
-class Unreadable(NamedTuple):
+class UnreadableMessage(NamedTuple):
     """A message that makes no change: whose (by what it says; may be nobody's), everything wrong with it, and its bytes as they came."""
 
     account: str
@@ -61,19 +61,21 @@ class Unreadable(NamedTuple):
 class Store(Protocol):
     """The status store and the accounts' inboxes."""
 
-    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> Accepted:
+    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> AcceptResult:
         """Write the submissions, all or none; the same again answers the same."""
 
-    def reject(self, account: str, job: str, message: Unreadable) -> Receipt:
+    def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
 
-    def accept_rounds(self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float) -> Iterator[Accepted]:
+    def accept_rounds(
+        self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
+    ) -> Iterator[AcceptResult]:
         """The same for one round after the other, each all or none; the next may be on its way while the one before is written."""
 
     def lease(self, account: str, holder: str) -> Lease | None:
         """The account's lease, None while another holder has it. Clears the wake mark."""
 
-    def due(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
+    def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
         """The accounts with due work that nobody holds and no fresh message waits for; marks them as woken (R22).
 
         Of those that are paused for their credentials only the ones that now have others, by the fingerprints in `credentials` (R20).
@@ -86,35 +88,35 @@ class Store(Protocol):
     def accounts(self) -> list[str]:
         """Every account that ever had a change."""
 
-    def job(self, job_id: str) -> JobRecord | None:
+    def get_job(self, job_id: str) -> JobRecord | None:
         """One job."""
 
-    def batch(self, account: str, label: str) -> Mapping[str, int]:
+    def batch_counts(self, account: str, label: str) -> Mapping[str, int]:
         """Counts of a batch label: accepted, and finished by state."""
 
     def counts(self, account: str) -> Mapping[str, int]:
         """The account's counters: accepted, backlog, open relations, outcomes, requests, actions."""
 
-    def mentions(self, account: str, relation: Relation) -> tuple[Record, tuple[Mention, ...]]:
+    def relation_history(self, account: str, relation: Relation) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
         """What is kept of a relation, and the jobs that named it, oldest first."""
 
-    def request(self, account: str, request_id: str) -> RequestRecord | None:
+    def get_request(self, account: str, request_id: str) -> RequestRecord | None:
         """What was sent and answered."""
 
-    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
+    def requeue(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
         """Put the failed relations of these jobs back into the inbox; the jobs that were, and whether to wake a worker.
 
         What was put back under a mark is not put back under it again, but named again. What was dismissed after `since` (µs) stays.
         """
 
-    def failed(self, account: str, *, limit: int) -> list[str]:
+    def failed_jobs(self, account: str, *, limit: int) -> list[str]:
         """Ids of failed jobs that wait for a decision, oldest first."""
 
-    def paused(self, account: str) -> Pause | None:
+    def get_pause(self, account: str) -> Pause | None:
         """Why the account is stopped, if it is."""
 
-    def pause(self, account: str, pause: Pause, *, deed: Deed | None = None) -> None:
+    def pause(self, account: str, pause: Pause, *, deed: AuditEntry | None = None) -> None:
         """Stop the account by hand; the deed says who does."""
 
-    def resume(self, account: str, *, deed: Deed | None = None, since: int | None = None) -> bool:
+    def resume(self, account: str, *, deed: AuditEntry | None = None, since: int | None = None) -> bool:
         """Let it go on, if it is paused since then (µs; None: since ever); whether it was."""

@@ -6,38 +6,38 @@ from typing import Literal, NamedTuple, Protocol
 
 from worker.contract import Relation
 from worker.planner.actions import Request
-from worker.planner.apply_reply import Settled
-from worker.planner.fold import Known, WishAction
-from worker.planner.relation_state import Doubt, Open
+from worker.planner.apply_reply import RelationOutcome
+from worker.planner.fold import ConfirmedState, IntentAction
+from worker.planner.relation_state import Doubt, OpenRelation
 from worker.ports.records import JobState, Pause, RequestRecord
 
 SOON = 5.0
 """Seconds: a flush message may wait so long, since its countdown lives in a worker's memory; what is due later is the sweep's."""
 
 
-class Taken(NamedTuple):
+class ClaimedJob(NamedTuple):
     """An accepted job as a flush reads it; `relations` are those still to be done, `accepted_at` (µs) is 0 for one that was put back."""
 
     job: str
-    action: WishAction
+    action: IntentAction
     relations: tuple[Relation, ...]
     info: tuple[tuple[str, str], ...]
     occurred_at: int
     accepted: int
-    firsts: tuple[str, ...] = ()
+    first_halves: tuple[str, ...] = ()
     accepted_at: int = 0
     correlation: str = ""
 
 
-class Record(NamedTuple):
+class RelationRecord(NamedTuple):
     """What the store has of one relation: open work and memory."""
 
-    open: Open | None = None
-    known: Known = Known()
+    open: OpenRelation | None = None
+    confirmed: ConfirmedState = ConfirmedState()
     doubt: Doubt | None = None
 
 
-class Begun(NamedTuple):
+class BegunRequest(NamedTuple):
     """A request that was begun and never settled: what it was, and when it was signed (µs)."""
 
     request_id: str
@@ -45,18 +45,18 @@ class Begun(NamedTuple):
     request: Request
 
 
-class Work(NamedTuple):
+class WorkBatch(NamedTuple):
     """One batch: what is due, what is new, what the store knows of every relation in either, and what a dead worker left."""
 
     now: int
-    jobs: tuple[Taken, ...]
+    jobs: tuple[ClaimedJob, ...]
     due: tuple[Relation, ...]
-    records: Mapping[Relation, Record]
-    begun: tuple[Begun, ...]
+    records: Mapping[Relation, RelationRecord]
+    begun: tuple[BegunRequest, ...]
     condemned: bool = False
 
 
-class Neighbours(NamedTuple):
+class SwapPartners(NamedTuple):
     """The other half of swaps (R12): relations that go first for a guard key, when the earliest is due (µs), how many more
     are still in the inbox, and the relations that wait for them."""
 
@@ -66,18 +66,18 @@ class Neighbours(NamedTuple):
     held: tuple[Relation, ...] = ()
 
 
-Side = Literal["", "first", "held"]
+SwapSide = Literal["", "first", "held"]
 
 
 class OpenWrite(NamedTuple):
     """The new state of an open relation (None: closed), and the guard key it goes first for or waits for, if any."""
 
-    open: Open | None
+    open: OpenRelation | None
     guard: str = ""
-    side: Side = ""
+    side: SwapSide = ""
 
 
-class Brake(NamedTuple):
+class DeleteBrake(NamedTuple):
     """How many deletes may leave within an hour, and how many the plan still holds, this request's among them."""
 
     most: int
@@ -96,9 +96,9 @@ class Writes:
     """Everything one transition changes, applied at once or not at all."""
 
     opens: dict[Relation, OpenWrite] = field(default_factory=dict)
-    known: dict[Relation, tuple[Known, Doubt | None]] = field(default_factory=dict)
-    settled: list[Settled] = field(default_factory=list)
-    states: dict[str, JobState] = field(default_factory=dict)
+    confirmed: dict[Relation, tuple[ConfirmedState, Doubt | None]] = field(default_factory=dict)
+    outcomes: list[RelationOutcome] = field(default_factory=list)
+    job_states: dict[str, JobState] = field(default_factory=dict)
     request: RequestRecord | None = None
 
 
@@ -107,24 +107,24 @@ class Lease(Protocol):
 
     account: str
     pause: Pause | None
-    refused: str  # the fingerprint of credentials that were, before others ended that pause; "" if there are none
+    refused_credentials: str  # the fingerprint of credentials that were, before others ended that pause; "" if there are none
 
-    def read(self, *, max_jobs: int, max_relations: int) -> Work:
+    def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
         """The next batch; it stays where it is until taken."""
 
-    def records(self, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
+    def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """What the store has of these relations."""
 
-    def neighbours(self, guards: Sequence[str]) -> Mapping[str, Neighbours]:
+    def swap_partners(self, guards: Sequence[str]) -> Mapping[str, SwapPartners]:
         """Who else belongs to these swaps."""
 
-    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> bool:
+    def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
         """Move jobs from the inbox into open relations; clear what a dead worker had begun.
 
         False if one of the jobs has ended since it was read, by a person's act: then nothing was written, and it has to be read again.
         """
 
-    def begin(self, request_id: str, request: Request, brake: Brake | None = None) -> int | Pause:
+    def begin(self, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
         """Journal a request and say when it is signed (µs), or why it must not be sent.
 
         What the brake does not allow pauses the account.
@@ -133,7 +133,7 @@ class Lease(Protocol):
     def settle(self, request_id: str, writes: Writes) -> None:
         """Write the outcomes of a begun request and clear its journal."""
 
-    def stop(self, pause: Pause) -> None:
+    def set_pause(self, pause: Pause) -> None:
         """Pause the account."""
 
     def renew(self) -> None:

@@ -8,12 +8,25 @@ import msgspec
 
 from worker.contract import Relation
 from worker.planner.actions import Request
-from worker.planner.apply_reply import Settled
-from worker.planner.fold import NEVER, Known, Mark, Setting
-from worker.planner.relation_state import Doubt, Open
-from worker.ports import Begun, Brake, Deed, Dismissal, Entry, JobRecord, Pause, Record, Replay, Submission, Taken, Writes
+from worker.planner.apply_reply import RelationOutcome
+from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, JobVersion
+from worker.planner.relation_state import Doubt, OpenRelation
+from worker.ports import (
+    AuditEntry,
+    BegunRequest,
+    ClaimedJob,
+    DeleteBrake,
+    Dismissal,
+    JobRecord,
+    Pause,
+    RelationRecord,
+    Replay,
+    ReplayEntry,
+    Submission,
+    Writes,
+)
 from worker.store import keys
-from worker.store.limits import Keep
+from worker.store.limits import Retention
 
 RESULTS = ("applied", "superseded", "stale", "failed")
 SHOWN = 200  # characters of a fault that a job's record shows
@@ -23,17 +36,17 @@ pack = msgspec.msgpack.Encoder().encode  # for scripts, which unpack it
 encode = msgspec.json.Encoder().encode  # for what is kept, which people read
 
 
-class Memory(msgspec.Struct, frozen=True, omit_defaults=True, rename={"present": "p", "absent": "a", "info": "i", "doubt": "d"}):
+class StoredMemory(msgspec.Struct, frozen=True, omit_defaults=True, rename={"present": "p", "absent": "a", "info": "i", "doubt": "d"}):
     """A relation's memory as it is kept: for the common case below the 64 bytes that keep its hash compact."""
 
-    present: Mark = NEVER
-    absent: Mark = NEVER
-    info: dict[str, Setting] = {}
+    present: JobVersion = NEVER
+    absent: JobVersion = NEVER
+    info: dict[str, ConfirmedInfo] = {}
     doubt: Doubt | None = None
 
 
-_open = msgspec.json.Decoder(Open).decode
-_memory = msgspec.json.Decoder(Memory).decode
+_open = msgspec.json.Decoder(OpenRelation).decode
+_memory = msgspec.json.Decoder(StoredMemory).decode
 _request = msgspec.json.Decoder(Request).decode
 _info = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -45,7 +58,7 @@ def submission(entry: Submission) -> tuple[object, ...]:
     fields = [*about, "e", entry.event_id, "k", event]
     if change.info:
         fields += ["i", encode(dict(change.info)).decode()]
-    for name, value in (("u", change.source), ("b", change.batch), ("g", " ".join(entry.firsts)), ("ci", change.correlation)):
+    for name, value in (("u", change.source), ("b", change.batch), ("g", " ".join(entry.first_halves)), ("ci", change.correlation)):
         if value:
             fields += [name, value]
     return (
@@ -55,12 +68,12 @@ def submission(entry: Submission) -> tuple[object, ...]:
         0 if change.occurred_at is None else max(1, change.occurred_at),  # 0 asks for now
         len(change.parents) * len(change.children),
         change.batch,
-        entry.firsts,
+        entry.first_halves,
         fields,
     )
 
 
-def taken(row: list[Any]) -> Taken:
+def taken(row: list[Any]) -> ClaimedJob:
     """A job as read.lua gives it."""
     job, action, name, parents, children, info, occurred, number, again, guards, accepted_at, correlation = row
     relation_type = name.decode()
@@ -68,7 +81,7 @@ def taken(row: list[Any]) -> Taken:
         relations = tuple(Relation.parse(text) for text in again.decode().split())
     else:
         relations = tuple(Relation(relation_type, parent, child) for parent in _numbers(parents) for child in _numbers(children))
-    return Taken(
+    return ClaimedJob(
         job.decode(),
         action.decode(),
         relations,
@@ -81,26 +94,26 @@ def taken(row: list[Any]) -> Taken:
     )
 
 
-def record(opened: bytes | None, memory: bytes | None) -> Record:
+def record(opened: bytes | None, memory: bytes | None) -> RelationRecord:
     """What the store has of a relation."""
-    known, doubt = Known(), None
+    known, doubt = ConfirmedState(), None
     if memory:
         kept = _memory(memory)
-        known, doubt = Known(kept.present, kept.absent, kept.info), kept.doubt
-    return Record(_open(opened) if opened else None, known, doubt)
+        known, doubt = ConfirmedState(kept.present, kept.absent, kept.info), kept.doubt
+    return RelationRecord(_open(opened) if opened else None, known, doubt)
 
 
-def records(rows: Iterable[list[Any]]) -> dict[Relation, Record]:
+def records(rows: Iterable[list[Any]]) -> dict[Relation, RelationRecord]:
     """What the store has of several."""
     return {Relation.parse(name.decode()): record(opened, memory) for name, opened, memory in rows}
 
 
-def begun(flat: list[bytes]) -> tuple[Begun, ...]:
+def begun(flat: list[bytes]) -> tuple[BegunRequest, ...]:
     """The journal, oldest first."""
     entries = []
     for name, value in zip(flat[::2], flat[1::2], strict=True):
         signed, _, request = value.partition(b" ")
-        entries.append(Begun(name.decode(), int(signed), _request(request)))
+        entries.append(BegunRequest(name.decode(), int(signed), _request(request)))
     return tuple(sorted(entries, key=lambda entry: (entry.signed, entry.request_id)))
 
 
@@ -112,7 +125,7 @@ def pause(row: list[Any] | None) -> Pause | None:
     return Pause(reason, detail, int(since), int(until), fingerprint)
 
 
-def lifetimes(keep: Keep) -> bytes:
+def lifetimes(keep: Retention) -> bytes:
     """How long things are kept, as the scripts want it: ms of finished jobs, failed jobs, relation memories, event ids at least."""
     return pack([round(1000 * seconds) for seconds in (keep.finished, keep.failed, keep.memory, keep.remembered)])
 
@@ -122,13 +135,13 @@ def chunks(writes: Writes, request_id: str, *, size: int = CHUNK) -> Iterator[di
 
     `size` 0 leaves them in one piece.
     """
-    relations = list(dict.fromkeys([*(entry.relation for entry in writes.settled), *writes.opens, *writes.known]))
-    outcomes: dict[Relation, list[Settled]] = defaultdict(list)
-    for entry in writes.settled:
+    relations = list(dict.fromkeys([*(entry.relation for entry in writes.outcomes), *writes.opens, *writes.confirmed]))
+    outcomes: dict[Relation, list[RelationOutcome]] = defaultdict(list)
+    for entry in writes.outcomes:
         outcomes[entry.relation].append(entry)
     size = size or len(relations) or 1
     for start in range(0, max(1, len(relations)), size):
-        yield _chunk(writes, relations[start : start + size], outcomes, request_id, states=writes.states if start == 0 else {})
+        yield _chunk(writes, relations[start : start + size], outcomes, request_id, states=writes.job_states if start == 0 else {})
 
 
 def job(account: str, job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
@@ -166,19 +179,19 @@ def job(account: str, job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
     )
 
 
-def deed(entry: Deed | None) -> bytes:
+def deed(entry: AuditEntry | None) -> bytes:
     """A deed as the scripts want it."""
     return pack((entry.name, entry.by, entry.act, entry.what, entry.note)) if entry else b""
 
 
-def entry(each: Entry) -> bytes:
+def entry(each: ReplayEntry) -> bytes:
     """One of a replay's set: nearly always nothing but its job."""
     return encode(each) if each.changes else each.job.encode()
 
 
-def read_entry(text: bytes) -> Entry:
+def read_entry(text: bytes) -> ReplayEntry:
     """The same back."""
-    return msgspec.json.decode(text, type=Entry) if text.startswith(b"{") else Entry(text.decode())
+    return msgspec.json.decode(text, type=ReplayEntry) if text.startswith(b"{") else ReplayEntry(text.decode())
 
 
 def replay(row: Mapping[bytes, bytes]) -> Replay | None:
@@ -198,14 +211,19 @@ def replay(row: Mapping[bytes, bytes]) -> Replay | None:
     )
 
 
-def brake(asked: Brake | None, request: Request, account: str) -> bytes:
+def brake(asked: DeleteBrake | None, request: Request, account: str) -> bytes:
     """The brake as begin.lua wants it; none for a request that deletes nothing."""
     deletes = request.deletes
     return pack((deletes, asked.ahead, asked.most, asked.detail(account))) if asked and deletes else b""
 
 
 def _chunk(
-    writes: Writes, relations: list[Relation], outcomes: Mapping[Relation, list[Settled]], request_id: str, *, states: Mapping[str, str]
+    writes: Writes,
+    relations: list[Relation],
+    outcomes: Mapping[Relation, list[RelationOutcome]],
+    request_id: str,
+    *,
+    states: Mapping[str, str],
 ) -> dict[str, Any]:
     opens, memories, counts = [], [], [0, 0, 0, 0]
     jobs: dict[str, _Job] = {job: _Job(state) for job, state in states.items()}
@@ -213,9 +231,9 @@ def _chunk(
         if relation in writes.opens:
             opens.append(_opened(relation, writes))
         fields: list[object] = []
-        if relation in writes.known:
-            known, doubt = writes.known[relation]
-            fields += ["k", encode(Memory(known.present, known.absent, dict(known.info), doubt)).decode()]
+        if relation in writes.confirmed:
+            known, doubt = writes.confirmed[relation]
+            fields += ["k", encode(StoredMemory(known.present, known.absent, dict(known.info), doubt)).decode()]
         for entry in outcomes.get(relation, ()):
             fields += [f"#{entry.job}", _mention(entry, request_id)]
             jobs.setdefault(entry.job, _Job()).add(entry)
@@ -239,7 +257,7 @@ class _Job:
         self.state, self.by, self.refusal = state, "", ""
         self.counts, self.failed = [0, 0, 0, 0], list[str]()
 
-    def add(self, entry: Settled) -> None:
+    def add(self, entry: RelationOutcome) -> None:
         """Count one outcome; the first refusal stands for the job."""
         self.counts[RESULTS.index(entry.result)] += 1
         if entry.by:
@@ -262,7 +280,7 @@ def _opened(relation: Relation, writes: Writes) -> tuple[object, ...]:
     return (str(relation), blob, due, entry.guard, side) if entry.guard else (str(relation), blob, due)
 
 
-def _mention(entry: Settled, request_id: str) -> str:
+def _mention(entry: RelationOutcome, request_id: str) -> str:
     why = f"{entry.refusal.code} {entry.refusal.error}" if entry.refusal else entry.by or request_id
     return f"{entry.result} {why}".strip()
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from worker.contract import Relation
-from worker.ports import Replay, RequestRecord, Subject
+from worker.ports import RecordRef, Replay, RequestRecord
 from worker.store import codec
 from worker.store.limits import EXAMINED
 
@@ -21,7 +21,7 @@ GONE = "erased"
 class Scrub:
     """One account's keys, below `base`, and a record that must not be found there again."""
 
-    def __init__(self, client: Any, base: str, who: Subject, forget: Any) -> None:
+    def __init__(self, client: Any, base: str, who: RecordRef, forget: Any) -> None:
         self._client, self._base, self._who, self._forget = client, base, who, forget
         self._token, self._counts = token(who), Counter[str]()
 
@@ -104,7 +104,7 @@ class Scrub:
         return int(cursors[node.name]), names
 
 
-def token(who: Subject) -> re.Pattern[bytes]:
+def token(who: RecordRef) -> re.Pattern[bytes]:
     """Finds the record's number in what others wrote, also with dots in it; rather once too often than not."""
     digits = f"{who.number}"
     grouped = f"{who.number:,}".replace(",", "[.,]")

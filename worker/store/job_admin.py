@@ -7,12 +7,12 @@ import msgspec
 
 from worker.contract import Relation
 from worker.errors import LeaseLost
-from worker.ports import Acted, Deed, DeedPage, Entry, Lease, Payload, Replay, ReplayState, Subject
+from worker.ports import AdminResult, AuditEntry, AuditPage, Lease, Payload, RecordRef, Replay, ReplayEntry, ReplayState
 from worker.redis.client import Client, available, script
 from worker.store import codec, keys
 from worker.store.erasure import Scrub, token
 from worker.store.lease import RedisLease
-from worker.store.limits import AT_ONCE, EXAMINED, REPLAY_LIFE, Keep
+from worker.store.limits import AT_ONCE, EXAMINED, REPLAY_LIFE, Retention
 
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # the scripts, and what each is put together from
     "cancel": ("inbox", "relation", "failures", "end", "withdraw", "deed"),
@@ -29,54 +29,54 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # the scripts, and what each is
 }
 
 
-class RedisActs:
-    """Implements `ports.Acts`. Hand `now` (µs) in tests only; production lets Redis say what time it is."""
+class RedisJobAdmin:
+    """Implements `ports.JobAdmin`. Hand `now` (µs) in tests only; production lets Redis say what time it is."""
 
     def __init__(
-        self, client: Client, prefix: str, *, keep: Callable[[str], Keep] = lambda _: Keep(), now: Callable[[], int] | None = None
+        self, client: Client, prefix: str, *, keep: Callable[[str], Retention] = lambda _: Retention(), now: Callable[[], int] | None = None
     ) -> None:
         self._client: Any = client  # answers bytes, at once; see RedisStore
         self._prefix, self._keep = prefix, keep
         self._now: Callable[[], str] = (lambda: str(now())) if now else (lambda: "")
         self._scripts = {name: script(client, "worker.store", name, "shared", *parts) for name, parts in PARTS.items()}
 
-    def cancel(self, account: str, jobs: Sequence[str], deed: Deed) -> Acted:
+    def cancel(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
         """End changes that wait in the inbox."""
         return self._act("cancel", account, jobs, (codec.lifetimes(self._keep(account)), codec.deed(deed)))
 
-    def dismiss(self, account: str, jobs: Sequence[str], deed: Deed) -> Acted:
+    def dismiss(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
         """Let failed jobs wait for a decision no longer."""
         return self._act("dismiss", account, jobs, (codec.deed(deed), codec.encode((deed.by, deed.note))))
 
-    def replace(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
+    def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
         """Link a failed job with those sent in its place, and dismiss it; they may be another account's."""
         why = codec.encode((by, "replaced"))
         for account in dict.fromkeys(_account(name) for name in (*new, job)):
             self._run("replace", account, self._now(), why, mark, job, *new)
 
-    def tell(self, account: str, deed: Deed) -> None:
+    def add_audit_entry(self, account: str, deed: AuditEntry) -> None:
         """Remember a deed."""
         self._run("deed", account, self._now(), codec.deed(deed), deed.count)
 
-    def deeds(self, account: str, *, limit: int = 50, cursor: str = "") -> DeedPage:
+    def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
         """Who did what, newest first."""
         key = self._key(account, "deeds")
         with available():
             start = self._client.zrevrank(key, cursor) if cursor else -1
             if start is None:  # so old that it was forgotten
-                return DeedPage((), "")
+                return AuditPage((), "")
             rows = self._client.zrevrange(key, start + 1, start + limit, withscores=True)
             told = self._client.hmget(self._key(account, "deed"), [name for name, _ in rows]) if rows else []
         found = tuple(_deed(name.decode(), int(at), text) for (name, at), text in zip(rows, told, strict=True) if text)
-        return DeedPage(found, rows[-1][0].decode() if len(rows) == limit else "")
+        return AuditPage(found, rows[-1][0].decode() if len(rows) == limit else "")
 
-    def payload(self, job: str) -> Payload | None:
+    def get_payload(self, job: str) -> Payload | None:
         """What is kept of the unreadable message that the job stands for."""
         with available():
             body, faults, size = self._client.hmget(self._key(_account(job), f"payload:{job}"), "body", "faults", "size")
         return None if body is None else Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size))
 
-    def prepare(self, replay: Replay, entries: Sequence[Entry], deed: Deed) -> None:
+    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], deed: AuditEntry) -> None:
         """Keep a replay and its set; a piece of the set that is lost on the way makes no replay."""
         texts = [codec.entry(each) for each in entries]
         life = round(REPLAY_LIFE * 1000)
@@ -84,46 +84,48 @@ class RedisActs:
             self._run("prepare", replay.account, self._now(), replay.id, start, life, "", "", 0, *texts[start : start + EXAMINED])
         self._run("prepare", replay.account, self._now(), replay.id, -1, life, codec.encode(replay), codec.deed(deed), replay.eligible)
 
-    def replay(self, replay_id: str) -> Replay | None:
+    def get_replay(self, replay_id: str) -> Replay | None:
         """One replay, with how far it is."""
         with available():
             return codec.replay(self._client.hgetall(self._key(_account(replay_id), f"replay:{replay_id}")))
 
-    def replays(self, account: str, *, limit: int = 50) -> list[Replay]:
+    def list_replays(self, account: str, *, limit: int = 50) -> list[Replay]:
         """The account's replays, newest first."""
         with available():
             names = self._client.zrevrange(self._key(account, "replays"), 0, limit - 1)
-        return [found for name in names if (found := self.replay(name.decode()))]
+        return [found for name in names if (found := self.get_replay(name.decode()))]
 
-    def entries(self, replay_id: str, start: int, most: int) -> list[Entry]:
+    def replay_entries(self, replay_id: str, start: int, most: int) -> list[ReplayEntry]:
         """A piece of its set."""
         with available():
             rows = self._client.lrange(self._key(_account(replay_id), f"replay:{replay_id}:jobs"), start, start + most - 1)
         return [codec.read_entry(row) for row in rows]
 
-    def steer(self, replay_id: str, to: ReplayState, deed: Deed) -> ReplayState | None:
+    def set_replay_state(self, replay_id: str, to: ReplayState, deed: AuditEntry) -> ReplayState | None:
         """Let it run (on), or stop it; the state it is in then."""
         return _state(self._run("steer", _account(replay_id), self._now(), replay_id, to, codec.deed(deed)))
 
-    def advance(self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: Deed) -> ReplayState | None:
+    def advance_replay(
+        self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: AuditEntry
+    ) -> ReplayState | None:
         """Count a piece of the set as worked, once."""
         told = start, end, replay.eligible, back, codec.pack(dict(missed)), codec.deed(deed)
         return _state(self._run("advance", replay.account, self._now(), replay.id, *told))
 
-    def stalled(self, account: str, seconds: float) -> list[str]:
+    def stalled_replays(self, account: str, seconds: float) -> list[str]:
         """The replays that should run and have not come on for so long."""
         return [name.decode() for name in self._run("stalled", account, self._now(), round(seconds * 1_000_000))]
 
-    def handed(self, replay_id: str) -> None:
+    def touch_replay(self, replay_id: str) -> None:
         """It was given to a worker once more."""
         self._run("handed", _account(replay_id), self._now(), replay_id)
 
-    def unsettled(self, account: str) -> int:
+    def count_unsettled(self, account: str) -> int:
         """Requests that were begun and not settled."""
         with available():
             return int(self._client.hlen(self._key(account, "journal")))
 
-    def open_with(self, account: str, who: Subject) -> list[Relation]:
+    def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """The open relations whose work names a record."""
         named = token(who)
         with available():
@@ -131,7 +133,7 @@ class RedisActs:
             found = {Relation.parse(name.decode()): named.search(work) for name, work in rows}
         return sorted(relation for relation, by_name in found.items() if by_name or who.stands_in(relation))
 
-    def erase(self, lease: Lease, who: Subject, after: int) -> tuple[int, Mapping[str, int]]:
+    def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
         """Take a record out of the next jobs."""
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease is a mistake of ours
         told = lease.holder, str(who.number), codec.pack(who.sides), codec.lifetimes(self._keep(lease.account)), after, AT_ONCE
@@ -140,13 +142,13 @@ class RedisActs:
             raise LeaseLost(f"the lease on account {lease.account} is not ours any more")
         return int(answer[0]), {"jobs": answer[1], "emptied": answer[2]}
 
-    def scrub(self, lease: Lease, who: Subject, cursor: int) -> tuple[int, Mapping[str, int]]:
+    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:
         """Take a record out of a part of everything else that is kept."""
         lease.renew()  # whoever lost it stops here
         with available():
             return Scrub(self._client, keys.base(self._prefix, lease.account), who, self._scripts["forget"]).step(cursor)
 
-    def _act(self, name: str, account: str, jobs: Sequence[str], told: Sequence[bytes]) -> Acted:
+    def _act(self, name: str, account: str, jobs: Sequence[str], told: Sequence[bytes]) -> AdminResult:
         """The act in pieces, each of which the deed counts."""
         left, done, refused = list(dict.fromkeys(jobs)), list[str](), dict[str, str]()
         while left:
@@ -154,7 +156,7 @@ class RedisActs:
             left = left[looked:]
             done += [job.decode() for job in acted]
             refused |= {job.decode(): why.decode() for job, why in zip(others[::2], others[1::2], strict=True)}
-        return Acted(tuple(done), refused)
+        return AdminResult(tuple(done), refused)
 
     def _key(self, account: str, name: str) -> str:
         return f"{keys.base(self._prefix, account)}:{name}"
@@ -173,6 +175,6 @@ def _state(answer: bytes) -> ReplayState | None:
     return answer.decode() or None  # type: ignore[return-value]
 
 
-def _deed(name: str, at: int, text: bytes) -> Deed:
+def _deed(name: str, at: int, text: bytes) -> AuditEntry:
     by, act, what, count, note = msgspec.json.decode(text, type=tuple[str, str, str, int, str])
-    return Deed(name, by, act, what, note, count, at)
+    return AuditEntry(name, by, act, what, note, count, at)

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
-from worker.ports import SOON, Begun, Brake, Neighbours, Pause, Record, Taken, Work, Writes
+from worker.ports import SOON, BegunRequest, ClaimedJob, DeleteBrake, Pause, RelationRecord, SwapPartners, WorkBatch, Writes
 from worker.redis.client import available
 from worker.store import codec
 from worker.store.limits import LEASE
@@ -45,7 +45,7 @@ class RedisLease:
     def __init__(
         self, account: str, holder: str, stopped: tuple[Pause | None, str], base: str, scripts: Scripts, keep: bytes, now: Callable[[], str]
     ) -> None:
-        self.account, (self.pause, self.refused) = account, stopped
+        self.account, (self.pause, self.refused_credentials) = account, stopped
         self._holder, self._base, self._scripts, self._keep, self._now = holder, base, scripts, keep, now
         self._step = 0
 
@@ -54,10 +54,10 @@ class RedisLease:
         """Who holds it: the token that the scripts compare."""
         return self._holder
 
-    def read(self, *, max_jobs: int, max_relations: int) -> Work:
+    def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
         """The next batch; it stays where it is until taken."""
         now, journal, due, jobs, rows, condemned = self._held(self._run("read", self._now(), self._holder, max_jobs, max_relations))
-        return Work(
+        return WorkBatch(
             int(now),
             tuple(codec.taken(row) for row in jobs if row[1]),
             tuple(Relation.parse(name.decode()) for name in due),
@@ -66,25 +66,25 @@ class RedisLease:
             bool(condemned),
         )
 
-    def records(self, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
+    def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """What the store has of these relations."""
         names = [str(relation) for relation in relations]
         return codec.records(self._run("records", *names)) if names else {}
 
-    def neighbours(self, guards: Sequence[str]) -> Mapping[str, Neighbours]:
+    def swap_partners(self, guards: Sequence[str]) -> Mapping[str, SwapPartners]:
         """Who else belongs to these swaps."""
         rows = self._run("neighbours", *guards) if guards else []
         return {
-            guard: Neighbours(_relations(first), int(due), arriving, _relations(held))
+            guard: SwapPartners(_relations(first), int(due), arriving, _relations(held))
             for guard, (first, due, arriving, held) in zip(guards, rows, strict=True)
         }
 
-    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> bool:
+    def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
         """Move jobs from the inbox into open relations; False when one has ended since it was read."""
         [whole] = codec.chunks(writes, "", size=0)
         taken = {
             "jobs": [job.job for job in jobs],
-            "guards": Counter(guard for job in jobs for guard in job.firsts),
+            "guards": Counter(guard for job in jobs for guard in job.first_halves),
             "begun": [entry.request_id for entry in begun],
             "writes": whole,
         }
@@ -94,7 +94,7 @@ class RedisLease:
         self._step += 1
         return True
 
-    def begin(self, request_id: str, request: Request, brake: Brake | None = None) -> int | Pause:
+    def begin(self, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
         """Journal a request and say when it is signed (µs), or why it must not be sent."""
         allowed = codec.brake(brake, request, self.account)
         answer = self._held(self._run("begin", self._now(), self._holder, self._step, request_id, codec.encode(request), allowed))
@@ -113,7 +113,7 @@ class RedisLease:
             last["counts"] |= {"requests": 1, "actions": len(writes.request.actions)}
         self._settle(request_id, last, writes.request.id if writes.request else "", record)
 
-    def stop(self, pause: Pause) -> None:
+    def set_pause(self, pause: Pause) -> None:
         """Pause the account."""
         self._run("stop", self._now(), pause.reason, pause.detail, pause.until, pause.fingerprint, b"")
 

@@ -24,7 +24,7 @@ STATES: Final = (
 )  # of jobs, counted
 
 
-class Keep(NamedTuple):
+class Retention(NamedTuple):
     """How long finished jobs and failed jobs are kept, and event ids remembered at least, in seconds."""
 
     finished: float = 7 * 86_400.0

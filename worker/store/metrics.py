@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.clock import moment_of
+from worker.clock import time_of_id
 from worker.errors import StoreUnavailable
-from worker.ports import Memory, Standing, Sweeps, Worker
+from worker.ports import AccountStats, MemoryUsage, SweepStats, WorkerInfo
 from worker.redis.client import Client, available
 from worker.store import codec, keys
 from worker.store.limits import FORGOTTEN
@@ -17,11 +17,11 @@ from worker.store.limits import FORGOTTEN
 PAUSE: Final = ("reason", "detail", "since", "until", "fingerprint")
 ASKED: Final = 9  # commands per account
 
-_worker = msgspec.json.Decoder(Worker).decode
+_worker = msgspec.json.Decoder(WorkerInfo).decode
 
 
-class RedisNumbers:
-    """Implements `ports.Numbers`."""
+class RedisMetrics:
+    """Implements `ports.Metrics`."""
 
     def __init__(self, client: Client, prefix: str) -> None:
         self._client: Any = client  # answers bytes, at once; see RedisStore
@@ -34,7 +34,7 @@ class RedisNumbers:
                 pipeline.hincrby(f"{keys.base(self._prefix, account)}:numbers", name, by)
             pipeline.execute()
 
-    def standings(self, accounts: Sequence[str]) -> dict[str, Standing]:
+    def account_stats(self, accounts: Sequence[str]) -> dict[str, AccountStats]:
         """How these accounts stand, in two round trips."""
         bases = [keys.base(self._prefix, account) for account in accounts]
         with available(), self._client.pipeline(transaction=False) as pipeline:
@@ -47,42 +47,42 @@ class RedisNumbers:
             backs = pipeline.execute() if bases else []
         return {account: _standing(row, int(back or 0)) for account, row, back in zip(accounts, rows, backs, strict=True)}
 
-    def beat(self, worker: Worker) -> None:
+    def record_heartbeat(self, worker: WorkerInfo) -> None:
         """The worker is alive; those that have not been for an hour are forgotten."""
         with available():
             self._client.hset(self._workers, worker.name, codec.encode(worker))
-        for other in self.workers():
+        for other in self.list_workers():
             if other.at < worker.at - round(FORGOTTEN * 1e6):
-                self.leave(other.name)
+                self.remove_worker(other.name)
 
-    def leave(self, name: str) -> None:
+    def remove_worker(self, name: str) -> None:
         """The worker has ended."""
         with available():
             self._client.hdel(self._workers, name)
 
-    def workers(self) -> list[Worker]:
+    def list_workers(self) -> list[WorkerInfo]:
         """Every worker that has not ended in peace."""
         with available():
             return sorted(map(_worker, self._client.hvals(self._workers)), key=lambda each: each.name)
 
-    def sweep(self, repaired: int, *, at: int) -> None:
+    def record_sweep(self, repaired: int, *, at: int) -> None:
         """A sweep was made; one that cannot be written down is made all the same."""
         with suppress(StoreUnavailable), available():
             self._client.hset(self._sweep, "at", at)
             self._client.hincrby(self._sweep, "made", 1)
             self._client.hincrby(self._sweep, "repaired", repaired)
 
-    def sweeps(self) -> Sweeps:
+    def sweep_stats(self) -> SweepStats:
         """What there is to say of sweeps."""
         with available():
-            return Sweeps(*(int(number or 0) for number in self._client.hmget(self._sweep, *Sweeps._fields)))
+            return SweepStats(*(int(number or 0) for number in self._client.hmget(self._sweep, *SweepStats._fields)))
 
-    def memory(self) -> Memory:
+    def memory_usage(self) -> MemoryUsage:
         """How full the server is, or all of a cluster's together."""
         with available():
             info = self._client.info("memory")
         nodes = [info] if "used_memory" in info else list(info.values())
-        return Memory(sum(node["used_memory"] for node in nodes), sum(node.get("maxmemory", 0) for node in nodes))
+        return MemoryUsage(sum(node["used_memory"] for node in nodes), sum(node.get("maxmemory", 0) for node in nodes))
 
     def _ask(self, pipeline: Any, base: str) -> None:
         """As many commands as `ASKED`, answered as `_standing` reads them."""
@@ -97,12 +97,12 @@ class RedisNumbers:
         pipeline.hmget(f"{base}:pause", *PAUSE)
 
 
-def _standing(row: Sequence[Any], back: int) -> Standing:
+def _standing(row: Sequence[Any], back: int) -> AccountStats:
     listed, dead, head, opened, begun, unresolved, counts, numbers, pause = row
     backlog = listed - int(dead or 0)
-    oldest = back or moment_of(head.decode().rpartition("-")[2]) if backlog > 0 else 0
+    oldest = back or time_of_id(head.decode().rpartition("-")[2]) if backlog > 0 else 0
     held = codec.pause(pause) if pause[0] else None
-    return Standing(backlog, oldest, opened, begun, unresolved, _whole(counts), _whole(numbers), held)
+    return AccountStats(backlog, oldest, opened, begun, unresolved, _whole(counts), _whole(numbers), held)
 
 
 def _whole(row: Mapping[bytes, bytes]) -> dict[str, int]:

@@ -7,14 +7,14 @@ import msgspec
 
 from worker.clock import prefix_of
 from worker.contract import Relation
-from worker.ports import Failure, Filter, JobRecord, JobState, Page, Record, RequestPage, RequestRecord
+from worker.ports import FailureGroup, JobFilter, JobPage, JobRecord, JobState, RelationRecord, RequestPage, RequestRecord
 from worker.redis.client import Client, available, script
 from worker.store import codec, keys
 from worker.store.limits import EXAMINED, SLACK, STATES
 
 
-class RedisQuestions:
-    """Implements `ports.Questions`."""
+class RedisQueries:
+    """Implements `ports.Queries`."""
 
     def __init__(self, client: Client, prefix: str) -> None:
         self._client: Any = client  # answers bytes, at once; see RedisStore
@@ -22,7 +22,7 @@ class RedisQuestions:
         self._find = script(client, "worker.store", "find", "find")
         self._failures, self._records = script(client, "worker.store", "failures"), script(client, "worker.store", "records")
 
-    def find(self, account: str, wanted: Filter, *, limit: int = 50, cursor: str = "") -> Page:
+    def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
         """Jobs that fit, newest first; a page may hold few or none and still have a next one."""
         asked = msgspec.structs.asdict(wanted) | {
             "first": prefix_of(wanted.since - SLACK) if wanted.since else "",
@@ -31,9 +31,9 @@ class RedisQuestions:
         with available():
             last, rows = self._find(keys=[keys.base(self._prefix, account)], args=[codec.pack(asked), limit, cursor, EXAMINED])
         found = ((name.decode(), dict(zip(flat[::2], flat[1::2], strict=True))) for name, flat in rows)
-        return Page(tuple(codec.job(account, name, row) for name, row in found), last.decode())
+        return JobPage(tuple(codec.job(account, name, row) for name, row in found), last.decode())
 
-    def states(self, account: str) -> Mapping[str, int]:
+    def count_by_state(self, account: str) -> Mapping[str, int]:
         """Jobs by state: those open now, those that ended since the account's beginning, and `unresolved` failures."""
         with available(), self._client.pipeline(transaction=False) as pipeline:
             pipeline.llen(self._key(account, "inbox"))
@@ -44,14 +44,14 @@ class RedisQuestions:
         queued = listed - int(dead or 0)
         return {"queued": queued, **{name: int(count or 0) for name, count in zip(STATES, counts, strict=True)}, "unresolved": unresolved}
 
-    def states_of(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
+    def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """The states of these jobs; what is not there (any more) is left out."""
         with available(), self._client.pipeline(transaction=False) as pipeline:
             for job in jobs:
                 pipeline.hget(self._key(job.rpartition("-")[0], f"job:{job}"), "s")
             return {job: state.decode() for job, state in zip(jobs, pipeline.execute(), strict=True) if state}
 
-    def jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
+    def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
         """These jobs; what is not there (any more) is left out."""
         with available(), self._client.pipeline(transaction=False) as pipeline:
             for job in jobs:
@@ -59,21 +59,21 @@ class RedisQuestions:
             rows = zip(jobs, pipeline.execute(), strict=True)
         return {job: codec.job(job.rpartition("-")[0], job, row) for job, row in rows if row}
 
-    def records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
+    def get_records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """What is open and known of these relations now."""
-        names, found = [str(relation) for relation in relations], dict[Relation, Record]()
+        names, found = [str(relation) for relation in relations], dict[Relation, RelationRecord]()
         for start in range(0, len(names), EXAMINED):
             with available():
                 found |= codec.records(self._records(keys=[keys.base(self._prefix, account)], args=names[start : start + EXAMINED]))
         return found
 
-    def failures(self, account: str) -> list[Failure]:
+    def failure_groups(self, account: str) -> list[FailureGroup]:
         """What waits for a decision, by error and type, the most jobs first."""
         with available():
             rows = self._failures(keys=[keys.base(self._prefix, account)], args=[])
         return sorted((_failure(row) for row in rows), key=lambda each: (-each.jobs, each.code, each.error, each.type))
 
-    def requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:
+    def list_requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:
         """What was sent and answered, newest first."""
         with available():
             start = self._client.lpos(self._key(account, "requests"), cursor) if cursor else -1
@@ -88,8 +88,8 @@ class RedisQuestions:
         return f"{keys.base(self._prefix, account)}:{name}"
 
 
-def _failure(row: list[Any]) -> Failure:
+def _failure(row: list[Any]) -> FailureGroup:
     group, jobs, first, last, example = row
     code, error, name = group.decode().split(" ")
     first, last = sorted((int(first), int(last)))  # the first accepted may have ended last
-    return Failure(int(code), error, name, jobs, first, last, example.decode())
+    return FailureGroup(int(code), error, name, jobs, first, last, example.decode())

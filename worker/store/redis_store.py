@@ -15,24 +15,24 @@ from worker.errors import BacklogFull, StoreUnavailable
 from worker.ports import (
     FOREVER,
     NOBODY,
-    Accepted,
-    Deed,
+    AcceptResult,
+    AuditEntry,
     JobRecord,
-    Mention,
     Pause,
     Receipt,
-    Record,
-    Refused,
+    RefusedChange,
+    RelationEvent,
+    RelationRecord,
     RequestRecord,
     Submission,
-    Unreadable,
+    UnreadableMessage,
 )
 from worker.redis.client import Call, Client, available, script
 from worker.store import codec, keys
 from worker.store.lease import RedisLease, Scripts
-from worker.store.limits import EXAMINED, LEASE, PAYLOAD, PAYLOADS, SWEEP_DELAY, Keep
+from worker.store.limits import EXAMINED, LEASE, PAYLOAD, PAYLOADS, SWEEP_DELAY, Retention
 
-__all__ = ["Keep", "RedisStore"]
+__all__ = ["Retention", "RedisStore"]
 
 LONGEST: Final = round(SWEEP_DELAY * 1e6)  # µs
 PATIENCE: Final = 3  # accounts whose node does not answer before a sweep ends: each may cost the time of a connection that fails
@@ -55,7 +55,7 @@ class RedisStore:
     """Implements `ports.Store`. Hand `now` (µs) in tests only; production lets Redis say what time it is."""
 
     def __init__(
-        self, client: Client, prefix: str, *, keep: Callable[[str], Keep] = lambda _: Keep(), now: Callable[[], int] | None = None
+        self, client: Client, prefix: str, *, keep: Callable[[str], Retention] = lambda _: Retention(), now: Callable[[], int] | None = None
     ) -> None:
         # redis-py types every answer for clients that decode and that wait; ours does neither, so answers are bytes.
         self._client: Any = client
@@ -64,17 +64,19 @@ class RedisStore:
         self._scripts = Scripts(**{name: script(client, "worker.store", name, "shared", *PARTS.get(name, ())) for name in Scripts._fields})
         self._registered: set[str] = set()
 
-    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> Accepted:
+    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> AcceptResult:
         """Write the submissions, all or none; the same again answers the same."""
         if not submissions:
-            return Accepted(())
+            return AcceptResult(())
         self._register(account)
         call = self._accepting(account, submissions, max_backlog, oldest)
         with available():
             answer = self._scripts.accept(keys=call.keys, args=call.args)
         return _accepted(answer, account, submissions, max_backlog)
 
-    def accept_rounds(self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float) -> Iterator[Accepted]:
+    def accept_rounds(
+        self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
+    ) -> Iterator[AcceptResult]:
         """The same for one round after the other; the next is on its way while Redis writes the one before."""
         self._register(account)
         sent = deque[Sequence[Submission]]()
@@ -92,7 +94,7 @@ class RedisStore:
         packed = codec.pack([codec.submission(entry) for entry in submissions])
         return Call([keys.base(self._prefix, account)], [self._now(), max_backlog, round(oldest * 1e6), packed])
 
-    def reject(self, account: str, job: str, message: Unreadable) -> Receipt:
+    def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
         self._register(account)
         body, refusal = message.body[:PAYLOAD], codec.encode((0, "unreadable", message.faults[0][: codec.SHOWN], ""))
@@ -110,7 +112,7 @@ class RedisStore:
         lifetimes = codec.lifetimes(self._keep(account))
         return RedisLease(account, holder, stopped, keys.base(self._prefix, account), self._scripts, lifetimes, self._now)
 
-    def due(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
+    def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
         """The accounts that a flush message should be sent for now; what a few cannot be asked is left to the next time."""
         found, away = list[str](), 0
         for account in accounts:
@@ -132,14 +134,14 @@ class RedisStore:
         with available():
             return sorted(name.decode() for name in self._client.smembers(keys.accounts(self._prefix)))
 
-    def job(self, job_id: str) -> JobRecord | None:
+    def get_job(self, job_id: str) -> JobRecord | None:
         """One job."""
         account = job_id.rpartition("-")[0]
         with available():
             row = self._client.hgetall(self._key(account, f"job:{job_id}"))
         return codec.job(account, job_id, row) if row else None
 
-    def batch(self, account: str, label: str) -> Mapping[str, int]:
+    def batch_counts(self, account: str, label: str) -> Mapping[str, int]:
         """Counts of a batch label."""
         return self._counts(account, f"batch:{label}")
 
@@ -150,42 +152,42 @@ class RedisStore:
             dead = self._client.get(self._key(account, "dead"))
         return {**self._counts(account, "counts"), "backlog": int(listed) - int(dead or 0), "open": int(opened)}
 
-    def mentions(self, account: str, relation: Relation) -> tuple[Record, tuple[Mention, ...]]:
+    def relation_history(self, account: str, relation: Relation) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
         """What is kept of a relation, and the jobs that named it, oldest first."""
         with available():
             opened = self._client.hget(self._key(account, "open"), str(relation))
             row = self._client.hgetall(self._key(account, f"rel:{relation}"))
         record = codec.record(opened, row.get(b"k"))
         named = {name[1:].decode(): value.decode().partition(" ") for name, value in row.items() if name.startswith(b"#")}
-        ended = [Mention(job, result, detail) for job, (result, _, detail) in sorted(named.items())]
-        waiting = [Mention(wish.job, "", "") for wish in (record.open.wishes if record.open else ())]
+        ended = [RelationEvent(job, result, detail) for job, (result, _, detail) in sorted(named.items())]
+        waiting = [RelationEvent(intent.job, "", "") for intent in (record.open.intents if record.open else ())]
         return record, tuple(ended + waiting)
 
-    def request(self, account: str, request_id: str) -> RequestRecord | None:
+    def get_request(self, account: str, request_id: str) -> RequestRecord | None:
         """What was sent and answered."""
         with available():
             row = self._client.get(self._key(account, f"request:{request_id}"))
         return msgspec.json.decode(row, type=RequestRecord) if row else None
 
-    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
+    def requeue(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
         """Put the failed relations of these jobs back into the inbox."""
         wake, *back = self._run(self._scripts.replay, account, self._now(), mark, since, *jobs)
         return [job.decode() for job in back], bool(wake)
 
-    def failed(self, account: str, *, limit: int) -> list[str]:
+    def failed_jobs(self, account: str, *, limit: int) -> list[str]:
         """Ids of failed jobs, oldest first."""
         return [member.decode() for member in self._run(self._scripts.failed, account, limit)]
 
-    def paused(self, account: str) -> Pause | None:
+    def get_pause(self, account: str) -> Pause | None:
         """Why the account is stopped, if it is."""
         return codec.pause(self._run(self._scripts.paused, account, self._now()))
 
-    def pause(self, account: str, pause: Pause, *, deed: Deed | None = None) -> None:
+    def pause(self, account: str, pause: Pause, *, deed: AuditEntry | None = None) -> None:
         """Stop the account by hand."""
         told = pause.reason, pause.detail, pause.until, pause.fingerprint, codec.deed(deed)
         self._run(self._scripts.stop, account, self._now(), *told)
 
-    def resume(self, account: str, *, deed: Deed | None = None, since: int | None = None) -> bool:
+    def resume(self, account: str, *, deed: AuditEntry | None = None, since: int | None = None) -> bool:
         """Let it go on, if it is paused since then; whether it was."""
         return bool(self._run(self._scripts.resume, account, self._now(), codec.deed(deed), "" if since is None else since))
 
@@ -208,12 +210,12 @@ class RedisStore:
             return script(keys=[keys.base(self._prefix, account)], args=args)
 
 
-def _accepted(answer: Any, account: str, submissions: Sequence[Submission], max_backlog: int) -> Accepted:
+def _accepted(answer: Any, account: str, submissions: Sequence[Submission], max_backlog: int) -> AcceptResult:
     """What accept.lua answered; raises BacklogFull."""
     if answer[0] == b"full":
         raise BacklogFull(f"account {account} has {max_backlog} changes waiting; try again when some are done", retry_after=30.0)
     if answer[0] == b"refused":
-        return Accepted((), tuple(Refused(at, reason.decode(), job.decode()) for at, reason, job in answer[1]))
+        return AcceptResult((), tuple(RefusedChange(at, reason.decode(), job.decode()) for at, reason, job in answer[1]))
     known = {at: Receipt(job.decode(), duplicate=True) for at, job in answer[2]}
     receipts = tuple(known.get(at) or Receipt(entry.job) for at, entry in enumerate(submissions))
-    return Accepted(receipts, wake=bool(answer[1]))
+    return AcceptResult(receipts, wake=bool(answer[1]))

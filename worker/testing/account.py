@@ -7,22 +7,22 @@ from itertools import islice, takewhile
 from typing import Final
 
 from worker.contract import Relation
-from worker.planner.apply_reply import Settled
-from worker.planner.fold import NOTHING, Known
-from worker.planner.relation_state import Doubt, Open
+from worker.planner.apply_reply import RelationOutcome
+from worker.planner.fold import NOTHING, ConfirmedState
+from worker.planner.relation_state import Doubt, OpenRelation
 from worker.ports import (
-    Begun,
-    Deed,
+    AuditEntry,
+    BegunRequest,
     JobState,
-    Mention,
     OpenWrite,
     Pause,
-    Record,
-    Side,
+    RelationEvent,
+    RelationRecord,
+    SwapSide,
     Writes,
 )
-from worker.store.limits import EXAMINED, Keep
-from worker.testing.stored import Batch, Hand, Holding, Job, Kept, Memory, Remembered, Replaying, Sent, Wake, replace
+from worker.store.limits import EXAMINED, Retention
+from worker.testing.stored import Batch, Hand, Holding, Job, Kept, Remembered, Replaying, Sent, StoredRelation, Wake, replace
 
 HISTORY: Final = 40  # jobs remembered per relation
 SLACK: Final = 8  # entries more than that before the oldest go
@@ -31,22 +31,22 @@ RESULTS: Final = ("applied", "superseded", "stale", "failed")
 
 
 @dataclass(slots=True)
-class Account:
+class AccountState:
     """The inbox, the open relations, the jobs and the memories of one account."""
 
-    keep: Keep
+    keep: Retention
     inbox: deque[str] = field(default_factory=deque)
     jobs: dict[str, Job] = field(default_factory=dict)
     events: dict[tuple[str, str], str] = field(default_factory=dict)
     remembered: dict[tuple[str, str], Remembered] = field(default_factory=dict)
     index: dict[int, str] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
-    opens: dict[Relation, Open] = field(default_factory=dict)
+    opens: dict[Relation, OpenRelation] = field(default_factory=dict)
     due: dict[Relation, int] = field(default_factory=dict)
-    guards: defaultdict[str, dict[Relation, Side]] = field(default_factory=lambda: defaultdict(dict))
+    guards: defaultdict[str, dict[Relation, SwapSide]] = field(default_factory=lambda: defaultdict(dict))
     arriving: Counter[str] = field(default_factory=Counter)
-    memories: dict[Relation, Memory] = field(default_factory=dict)
-    journal: dict[str, Begun] = field(default_factory=dict)
+    memories: dict[Relation, StoredRelation] = field(default_factory=dict)
+    journal: dict[str, BegunRequest] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     batches: defaultdict[str, Batch] = field(default_factory=lambda: defaultdict(Batch))
     requests: dict[str, Sent] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Account:
     refused: tuple[str, int] = ("", 0)  # the fingerprint of credentials that were, while others work, and until when
     braked: bool = False  # whether the brake held it when it was stopped once more
     looked: int = 0  # when a person let it go on that the brake had stopped (µs)
-    deeds: dict[str, Deed] = field(default_factory=dict)
+    deeds: dict[str, AuditEntry] = field(default_factory=dict)
     payloads: dict[str, Kept] = field(default_factory=dict)
     rejected: dict[tuple[str, str], str] = field(default_factory=dict)
     replays: dict[str, Replaying] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class Account:
         """The jobs that have left the inbox, by state."""
         return Counter(job.record.state for job in self.jobs.values() if job.record.state in ("sending", "retrying", "verifying"))
 
-    def memory(self, relation: Relation, now: int) -> Memory | None:
+    def memory(self, relation: Relation, now: int) -> StoredRelation | None:
         """A memory that is not forgotten."""
         memory = self.memories.get(relation)
         if memory is None or now < memory.ends:
@@ -129,12 +129,12 @@ class Account:
             del self.batches[label]
         return self.batches[label]
 
-    def record(self, relation: Relation, now: int) -> Record:
+    def record(self, relation: Relation, now: int) -> RelationRecord:
         """What there is of a relation."""
         memory = self.memory(relation, now)
-        return Record(self.opens.get(relation), (memory and memory.known) or NOTHING, memory.doubt if memory else None)
+        return RelationRecord(self.opens.get(relation), (memory and memory.known) or NOTHING, memory.doubt if memory else None)
 
-    def records(self, relations: Iterable[Relation], now: int) -> dict[Relation, Record]:
+    def records(self, relations: Iterable[Relation], now: int) -> dict[Relation, RelationRecord]:
         """The same of several, without those of which there is nothing."""
         return {each: self.record(each, now) for each in relations if each in self.opens or self._is_known(each, now)}
 
@@ -155,7 +155,7 @@ class Account:
 
     # --- what people do
 
-    def tell(self, deed: Deed | None, count: int, now: int) -> None:
+    def tell(self, deed: AuditEntry | None, count: int, now: int) -> None:
         """Remember a deed, once."""
         if deed and deed.name not in self.deeds:
             self.deeds[deed.name] = replace(deed, count=count, at=now)
@@ -165,7 +165,7 @@ class Account:
         self.inbox.remove(job.record.id)
         self.arriving -= Counter(job.firsts)
         asked = job.again or job.relations
-        self.write(Writes(settled=[Settled(job.record.id, relation, "superseded", by) for relation in asked]), "", now)
+        self.write(Writes(outcomes=[RelationOutcome(job.record.id, relation, "superseded", by) for relation in asked]), "", now)
         job.again = ()
 
     # --- writing
@@ -174,14 +174,14 @@ class Account:
         """Everything one transition changes."""
         for relation, entry in writes.opens.items():
             self._open(relation, entry)
-        fallen = _grouped(writes.settled)
-        for relation in dict.fromkeys([*fallen, *writes.known]):
-            self._remember(relation, writes.known.get(relation), fallen.get(relation, ()), request_id, now)
-        for job_id, entries in _by_job(writes.states, fallen).items():
+        fallen = _grouped(writes.outcomes)
+        for relation in dict.fromkeys([*fallen, *writes.confirmed]):
+            self._remember(relation, writes.confirmed.get(relation), fallen.get(relation, ()), request_id, now)
+        for job_id, entries in _by_job(writes.job_states, fallen).items():
             job = self.job(job_id, now)
             if job and job.left:
-                self._move(job, entries, writes.states.get(job_id), request_id, now)
-        self.counts.update(f"relations_{entry.result}" for entry in writes.settled)
+                self._move(job, entries, writes.job_states.get(job_id), request_id, now)
+        self.counts.update(f"relations_{entry.result}" for entry in writes.outcomes)
 
     def _open(self, relation: Relation, entry: OpenWrite) -> None:
         if entry.open:
@@ -195,18 +195,23 @@ class Account:
                 self.guards[entry.guard][relation] = entry.side
 
     def _remember(
-        self, relation: Relation, known: tuple[Known, Doubt | None] | None, fallen: Sequence[Settled], request_id: str, now: int
+        self,
+        relation: Relation,
+        known: tuple[ConfirmedState, Doubt | None] | None,
+        fallen: Sequence[RelationOutcome],
+        request_id: str,
+        now: int,
     ) -> None:
-        memory = self.memory(relation, now) or Memory()
+        memory = self.memory(relation, now) or StoredRelation()
         if known:
             memory.known, memory.doubt = known
-        memory.mentions |= {entry.job: Mention(entry.job, entry.result, _why(entry, request_id)) for entry in fallen}
+        memory.mentions |= {entry.job: RelationEvent(entry.job, entry.result, _why(entry, request_id)) for entry in fallen}
         if len(memory.mentions) + (memory.known is not None) > HISTORY + SLACK:
             memory.mentions = {job: memory.mentions[job] for job in sorted(memory.mentions)[-HISTORY:]}
         memory.ends = now + _us(self.keep.memory)
         self.memories[relation] = memory
 
-    def _move(self, job: Job, fallen: Sequence[Settled], state: JobState | None, request_id: str, now: int) -> None:
+    def _move(self, job: Job, fallen: Sequence[RelationOutcome], state: JobState | None, request_id: str, now: int) -> None:
         """Take a job on: its outcomes counted, its state, and its end with the last outcome."""
         record, new = job.record, Counter(entry.result for entry in fallen)
         job.left -= len(fallen)
@@ -247,26 +252,26 @@ def _us(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
-def _grouped(settled: Iterable[Settled]) -> dict[Relation, list[Settled]]:
-    fallen: dict[Relation, list[Settled]] = {}
+def _grouped(settled: Iterable[RelationOutcome]) -> dict[Relation, list[RelationOutcome]]:
+    fallen: dict[Relation, list[RelationOutcome]] = {}
     for entry in settled:
         fallen.setdefault(entry.relation, []).append(entry)
     return fallen
 
 
-def _by_job(states: Iterable[str], fallen: Mapping[Relation, list[Settled]]) -> dict[str, list[Settled]]:
-    jobs: dict[str, list[Settled]] = {job: [] for job in states}
+def _by_job(states: Iterable[str], fallen: Mapping[Relation, list[RelationOutcome]]) -> dict[str, list[RelationOutcome]]:
+    jobs: dict[str, list[RelationOutcome]] = {job: [] for job in states}
     for entries in fallen.values():
         for entry in entries:
             jobs.setdefault(entry.job, []).append(entry)
     return jobs
 
 
-def _why(entry: Settled, request_id: str) -> str:
+def _why(entry: RelationOutcome, request_id: str) -> str:
     return f"{entry.refusal.code} {entry.refusal.error}".strip() if entry.refusal else entry.by or request_id
 
 
-def _first_refusal(fallen: Iterable[Settled]) -> tuple[int, str, str, str] | None:
+def _first_refusal(fallen: Iterable[RelationOutcome]) -> tuple[int, str, str, str] | None:
     refusals = ((*entry.refusal, str(entry.relation)) for entry in fallen if entry.result == "failed" and entry.refusal)
     return next(refusals, None)
 

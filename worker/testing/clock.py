@@ -25,5 +25,5 @@ class FakeClock:
 
 
 def steady(lease: Lease) -> AbstractContextManager[object]:
-    """A keeper (`ports.Keeper`) that leaves the lease alone."""
+    """A keeper (`ports.LeaseKeeper`) that leaves the lease alone."""
     return nullcontext(lease)

@@ -7,19 +7,19 @@ from typing import Any
 
 import msgspec
 
-from worker.ports import ERASED, Subject
-from worker.testing.account import Account
+from worker.ports import ERASED, RecordRef
+from worker.testing.account import AccountState
 from worker.testing.stored import Kept, Replaying, replace
 
 
-def mentions(who: Subject, value: Any) -> bool:
+def mentions(who: RecordRef, value: Any) -> bool:
     """Whether a value, written down, has the record's number in it."""
     text = value if isinstance(value, bytes) else msgspec.json.encode(value)
     grouped = f"{who.number:,}".replace(",", "[.,]")
     return re.search(rf"(?<![0-9])(?:{who.number}|{grouped})(?![0-9])".encode(), text) is not None
 
 
-def scrub(state: Account, who: Subject, *, now: int) -> Mapping[str, int]:
+def scrub(state: AccountState, who: RecordRef, *, now: int) -> Mapping[str, int]:
     """Counts of what went."""
     counts = Counter[str]()
     state.hand = None
@@ -46,7 +46,7 @@ def scrub(state: Account, who: Subject, *, now: int) -> Mapping[str, int]:
     return +counts
 
 
-def _forgotten(state: Account, name: str, kept: Kept, who: Subject) -> bool:
+def _forgotten(state: AccountState, name: str, kept: Kept, who: RecordRef) -> bool:
     job = state.jobs[name]
     if not any(mentions(who, each) for each in (kept.payload.body, kept.payload.faults, job.record.event_id)):
         return False
@@ -56,7 +56,7 @@ def _forgotten(state: Account, name: str, kept: Kept, who: Subject) -> bool:
     return True
 
 
-def _shortened(state: Account, name: str, held: Replaying, who: Subject) -> bool:
+def _shortened(state: AccountState, name: str, held: Replaying, who: RecordRef) -> bool:
     replay = held.replay
     if mentions(who, replay.correction) or any(each.changes and mentions(who, each) for each in held.entries):
         del state.replays[name]

@@ -5,22 +5,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.contract import Relation
-from worker.ports import CANCELLED, ERASED, Acted, Deed, DeedPage, Dismissal, Entry, Lease, Payload, Replay, ReplayState, Subject
+from worker.ports import (
+    CANCELLED,
+    ERASED,
+    AdminResult,
+    AuditEntry,
+    AuditPage,
+    Dismissal,
+    Lease,
+    Payload,
+    RecordRef,
+    Replay,
+    ReplayEntry,
+    ReplayState,
+)
 from worker.store.limits import AT_ONCE, REPLAY_LIFE
-from worker.testing.account import Account
+from worker.testing.account import AccountState
 from worker.testing.erasure import mentions, scrub
 from worker.testing.lease import SECOND
 from worker.testing.store import MemoryStore
 from worker.testing.stored import Job, Replaying, replace
 
 
-class MemoryActs:
-    """Implements `ports.Acts` over what a MemoryStore holds."""
+class MemoryJobAdmin:
+    """Implements `ports.JobAdmin` over what a MemoryStore holds."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def cancel(self, account: str, jobs: Sequence[str], deed: Deed) -> Acted:
+    def cancel(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
         """End changes that wait in the inbox."""
         state, now = self._held(account), self._now()
         done, refused, fresh = list[str](), dict[str, str](), 0
@@ -34,9 +47,9 @@ class MemoryActs:
                 continue
             done.append(name)
         state.tell(deed if jobs else None, fresh, now)
-        return Acted(tuple(done), refused)
+        return AdminResult(tuple(done), refused)
 
-    def dismiss(self, account: str, jobs: Sequence[str], deed: Deed) -> Acted:
+    def dismiss(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
         """Let failed jobs wait for a decision no longer."""
         state, now = self._held(account), self._now()
         found = {name: state.job(name, now) for name in dict.fromkeys(jobs)}
@@ -45,9 +58,9 @@ class MemoryActs:
         for name in done:
             _dismiss(state, name, Dismissal(now, deed.by, deed.note))
         state.tell(deed if jobs else None, fresh, now)
-        return Acted(tuple(done), {name: job.record.state if job else "gone" for name, job in found.items() if name not in done})
+        return AdminResult(tuple(done), {name: job.record.state if job else "gone" for name, job in found.items() if name not in done})
 
-    def replace(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
+    def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
         """Link a failed job with those sent in its place, and dismiss it."""
         for name in new:
             if held := self._job(name):
@@ -57,45 +70,45 @@ class MemoryActs:
             _dismiss(self._held(_account(job)), job, Dismissal(self._now(), by, "replaced"))
             original.record = replace(original.record, replayed_by=tuple(new), replay=mark or original.record.replay)
 
-    def tell(self, account: str, deed: Deed) -> None:
+    def add_audit_entry(self, account: str, deed: AuditEntry) -> None:
         """Remember a deed."""
         self._held(account).tell(deed, deed.count, self._now())
 
-    def deeds(self, account: str, *, limit: int = 50, cursor: str = "") -> DeedPage:
+    def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
         """Who did what, newest first."""
         told = sorted(self._held(account).deeds.values(), key=lambda deed: (deed.at, deed.name), reverse=True)
         start = [deed.name for deed in told].index(cursor) + 1 if cursor else 0
         page = told[start : start + limit]
-        return DeedPage(tuple(page), page[-1].name if len(page) == limit else "")
+        return AuditPage(tuple(page), page[-1].name if len(page) == limit else "")
 
-    def payload(self, job: str) -> Payload | None:
+    def get_payload(self, job: str) -> Payload | None:
         """What is kept of the unreadable message that the job stands for."""
         kept = self._held(_account(job)).payloads.get(job)
         return kept.payload if kept and self._now() < kept.ends else None
 
-    def prepare(self, replay: Replay, entries: Sequence[Entry], deed: Deed) -> None:
+    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], deed: AuditEntry) -> None:
         """Keep a replay and its set."""
         state, now = self._held(replay.account), self._now()
         made = replace(replay, state="previewed", made_at=now)
         state.replays.setdefault(replay.id, Replaying(made, tuple(entries), now + round(REPLAY_LIFE * SECOND)))
         state.tell(deed, replay.eligible, now)
 
-    def replay(self, replay_id: str) -> Replay | None:
+    def get_replay(self, replay_id: str) -> Replay | None:
         """One replay, with how far it is."""
         held = self._replaying(replay_id)
         return held.replay if held else None
 
-    def replays(self, account: str, *, limit: int = 50) -> list[Replay]:
+    def list_replays(self, account: str, *, limit: int = 50) -> list[Replay]:
         """The account's replays, newest first."""
         newest = sorted(self._held(account).replays.values(), key=lambda each: (each.replay.made_at, each.replay.id), reverse=True)
         return [each.replay for each in newest[:limit] if self._now() < each.ends]
 
-    def entries(self, replay_id: str, start: int, most: int) -> list[Entry]:
+    def replay_entries(self, replay_id: str, start: int, most: int) -> list[ReplayEntry]:
         """A piece of its set."""
         held = self._replaying(replay_id)
         return list(held.entries[start : start + most]) if held else []
 
-    def steer(self, replay_id: str, to: ReplayState, deed: Deed) -> ReplayState | None:
+    def set_replay_state(self, replay_id: str, to: ReplayState, deed: AuditEntry) -> ReplayState | None:
         """Let it run (on), or stop it; the state it is in then."""
         held, now = self._replaying(replay_id), self._now()
         if held is None or held.replay.state == "done":
@@ -108,7 +121,9 @@ class MemoryActs:
         self._held(held.replay.account).tell(deed, held.replay.done, now)
         return to
 
-    def advance(self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: Deed) -> ReplayState | None:
+    def advance_replay(
+        self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: AuditEntry
+    ) -> ReplayState | None:
         """Count a piece of the set as worked, once."""
         held, now = self._replaying(replay.id), self._now()
         if held is None:
@@ -123,27 +138,27 @@ class MemoryActs:
             self._held(replay.account).tell(deed, held.replay.back, now)
         return held.replay.state
 
-    def stalled(self, account: str, seconds: float) -> list[str]:
+    def stalled_replays(self, account: str, seconds: float) -> list[str]:
         """The replays that should run and have not come on for so long."""
         now, before = self._now(), self._now() - round(seconds * 1_000_000)
         running = [held for held in self._held(account).replays.values() if held.replay.state == "running" and now < held.ends]
         return [held.replay.id for held in sorted(running, key=lambda held: (held.moved_at, held.replay.id)) if held.moved_at <= before]
 
-    def handed(self, replay_id: str) -> None:
+    def touch_replay(self, replay_id: str) -> None:
         """It was given to a worker once more."""
         if held := self._replaying(replay_id):
             held.moved_at = self._now()
 
-    def unsettled(self, account: str) -> int:
+    def count_unsettled(self, account: str) -> int:
         """Requests that were begun and not settled."""
         return len(self._held(account).journal)
 
-    def open_with(self, account: str, who: Subject) -> list[Relation]:
+    def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """The open relations whose work names a record."""
         opens = self._held(account).opens
         return sorted(relation for relation, opened in opens.items() if who.stands_in(relation) or mentions(who, opened))
 
-    def erase(self, lease: Lease, who: Subject, after: int) -> tuple[int, Mapping[str, int]]:
+    def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
         """Take a record out of the next jobs."""
         lease.renew()
         state, now = self._held(lease.account), self._now()
@@ -156,7 +171,7 @@ class MemoryActs:
         emptied = [_erase(state, job, who, now) for job in jobs]
         return numbers[-1] if len(numbers) == AT_ONCE else 0, {"jobs": len(jobs), "emptied": sum(emptied)}
 
-    def scrub(self, lease: Lease, who: Subject, cursor: int) -> tuple[int, Mapping[str, int]]:
+    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:
         """Take a record out of everything else that is kept."""
         lease.renew()
         return 0 * cursor, scrub(self._held(lease.account), who, now=self._now())
@@ -168,7 +183,7 @@ class MemoryActs:
         held = self._held(_account(replay_id)).replays.get(replay_id)
         return held if held and self._now() < held.ends else None
 
-    def _held(self, account: str) -> Account:
+    def _held(self, account: str) -> AccountState:
         return self._store._state(account)
 
     def _now(self) -> int:
@@ -179,13 +194,13 @@ def _account(name: str) -> str:
     return name.rpartition("-")[0]
 
 
-def _dismiss(state: Account, name: str, dismissal: Dismissal) -> None:
+def _dismiss(state: AccountState, name: str, dismissal: Dismissal) -> None:
     state.failed.pop(name, None)
     record = state.jobs[name].record
     state.jobs[name].record = replace(record, dismissed=record.dismissed or dismissal)
 
 
-def _erase(state: Account, job: Job, who: Subject, now: int) -> bool:
+def _erase(state: AccountState, job: Job, who: RecordRef, now: int) -> bool:
     """Take the record out of the job; whether nothing is left of it."""
     lost = [relation for relation in job.again or job.relations if who.stands_in(relation)]
     guards = tuple(key for key in job.firsts if not _guards(who, key))
@@ -207,7 +222,7 @@ def _erase(state: Account, job: Job, who: Subject, now: int) -> bool:
     return gone
 
 
-def _withdraw_some(state: Account, job: Job, lost: Sequence[Relation], guards: tuple[str, ...], now: int) -> None:
+def _withdraw_some(state: AccountState, job: Job, lost: Sequence[Relation], guards: tuple[str, ...], now: int) -> None:
     """What waits of a job and is about the record ends; the job with it if that was all."""
     if job.left == len(lost):
         state.withdraw(job, ERASED, now)
@@ -223,7 +238,7 @@ def _sides(job: Job) -> tuple[tuple[str, tuple[int, ...]], tuple[str, tuple[int,
     return ("p", job.record.parents), ("c", job.record.children)
 
 
-def _guards(who: Subject, key: str) -> bool:
+def _guards(who: RecordRef, key: str) -> bool:
     """Whether a guard key names the record: `<type>:<parent>` or `<type>::<child>`."""
     name, _, number = key.rpartition(":")
     return who.is_on("c" if name.endswith(":") else "p", name.rstrip(":"), int(number))

@@ -7,9 +7,9 @@ from itertools import islice
 from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
-from worker.ports import SOON, Begun, Brake, Neighbours, Pause, Record, Side, Taken, Work, Writes
+from worker.ports import SOON, BegunRequest, ClaimedJob, DeleteBrake, Pause, RelationRecord, SwapPartners, SwapSide, WorkBatch, Writes
 from worker.store.limits import HOUR, LEASE
-from worker.testing.account import Account
+from worker.testing.account import AccountState
 from worker.testing.stored import Hand, Holding, Sent, Wake
 
 SECOND = 1_000_000
@@ -19,11 +19,11 @@ DEADLY = 3  # workers that died with one thing alone in hand
 class MemoryLease:
     """Implements `ports.Lease`."""
 
-    def __init__(self, account: str, holder: str, state: Account, now: Callable[[], int]) -> None:
-        self.account, self.pause, self.refused = account, state.paused(now()), state.refused_now(now())
+    def __init__(self, account: str, holder: str, state: AccountState, now: Callable[[], int]) -> None:
+        self.account, self.pause, self.refused_credentials = account, state.paused(now()), state.refused_now(now())
         self._holder, self._state, self._now = holder, state, now
 
-    def read(self, *, max_jobs: int, max_relations: int) -> Work:
+    def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
         """The next batch; it stays where it is until taken."""
         state, now = self._mine(), self._now()
         limit = _limit(state.hand, self._holder, max_jobs)
@@ -33,17 +33,17 @@ class MemoryLease:
         state.hand = self._hand(limit, max_jobs, [*relations, *(job.job for job in jobs)])
         named = dict.fromkeys([*relations, *(relation for job in jobs for relation in state.jobs[job.job].relations)])
         begun = sorted(state.journal.values(), key=lambda entry: (entry.signed, entry.request_id))
-        return Work(now, jobs, tuple(relations), state.records(named, now), tuple(begun), state.hand.losses >= DEADLY)
+        return WorkBatch(now, jobs, tuple(relations), state.records(named, now), tuple(begun), state.hand.losses >= DEADLY)
 
-    def records(self, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
+    def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """What the store has of these relations."""
         return {relation: self._state.record(relation, self._now()) for relation in relations}
 
-    def neighbours(self, guards: Sequence[str]) -> Mapping[str, Neighbours]:
+    def swap_partners(self, guards: Sequence[str]) -> Mapping[str, SwapPartners]:
         """Who else belongs to these swaps."""
         return {guard: self._neighbours(guard) for guard in guards}
 
-    def take(self, jobs: Sequence[Taken], begun: Sequence[Begun], writes: Writes) -> bool:
+    def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
         """Move jobs from the inbox into open relations; False when one has ended since it was read."""
         state = self._mine()
         if any(state.jobs[taken.job].record.state != "queued" for taken in jobs):
@@ -51,18 +51,18 @@ class MemoryLease:
         for taken in jobs:
             state.inbox.popleft()
             state.jobs[taken.job].start()
-        state.arriving -= Counter(guard for taken in jobs for guard in taken.firsts)
+        state.arriving -= Counter(guard for taken in jobs for guard in taken.first_halves)
         for entry in begun:
             state.journal.pop(entry.request_id, None)
         state.write(writes, "", self._now())
         return True
 
-    def begin(self, request_id: str, request: Request, brake: Brake | None = None) -> int | Pause:
+    def begin(self, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
         """Journal a request and say when it is signed (µs), or why it must not be sent."""
         state, now = self._mine(), self._now()
         if stopped := state.paused(now) or self._braked(request.deletes, brake, now):
             return stopped
-        state.journal[request_id] = Begun(request_id, now, request)
+        state.journal[request_id] = BegunRequest(request_id, now, request)
         return now
 
     def settle(self, request_id: str, writes: Writes) -> None:
@@ -74,7 +74,7 @@ class MemoryLease:
             state.requests[sent.id] = Sent(sent, now + round(state.keep.finished * SECOND))
             state.counts.update({} if sent.observed else {"requests": 1, "actions": len(sent.actions)})
 
-    def stop(self, pause: Pause) -> None:
+    def set_pause(self, pause: Pause) -> None:
         """Pause the account; a pause that a person has to end is not shortened by one that ends by itself."""
         self._state.stop(pause, self._now())
 
@@ -103,12 +103,12 @@ class MemoryLease:
             state.wake = Wake(now, pace)
         return after / SECOND
 
-    def _mine(self) -> Account:
+    def _mine(self) -> AccountState:
         if self._state.holder(self._now()) != self._holder:
             raise LeaseLost(f"the lease on account {self.account} is not ours any more")
         return self._state
 
-    def _braked(self, deletes: int, brake: Brake | None, now: int) -> Pause | None:
+    def _braked(self, deletes: int, brake: DeleteBrake | None, now: int) -> Pause | None:
         """The pause that too many deletes call for; else these are counted."""
         if not brake or not deletes:
             return None
@@ -122,9 +122,9 @@ class MemoryLease:
         state.deletes[minute] += deletes
         return None
 
-    def _next_jobs(self, most: int, relations: int) -> tuple[Taken, ...]:
+    def _next_jobs(self, most: int, relations: int) -> tuple[ClaimedJob, ...]:
         """From the inbox, as many as fit, but at least one when anything fits."""
-        found: list[Taken] = []
+        found: list[ClaimedJob] = []
         for job_id in islice(self._state.inbox, max(0, most)):
             job = self._state.jobs[job_id]
             relations -= job.record.total
@@ -140,11 +140,11 @@ class MemoryLease:
         losses = before.losses + (before.holder != self._holder) if before and same else 0
         return Hand(limit, half, alone, losses, self._holder, full=limit == most)
 
-    def _neighbours(self, guard: str) -> Neighbours:
+    def _neighbours(self, guard: str) -> SwapPartners:
         sides, due = self._state.guards.get(guard, {}), self._state.due
         first = _sorted(sides, "first")
         earliest = min((due.get(relation, 0) for relation in first), default=0)
-        return Neighbours(first, earliest, self._state.arriving[guard], _sorted(sides, "held"))
+        return SwapPartners(first, earliest, self._state.arriving[guard], _sorted(sides, "held"))
 
 
 def _limit(hand: Hand | None, holder: str, most: int) -> int:
@@ -156,5 +156,5 @@ def _limit(hand: Hand | None, holder: str, most: int) -> int:
     return min(most, hand.size if hand.holder else hand.size * 2)
 
 
-def _sorted(sides: Mapping[Relation, Side], side: Side) -> tuple[Relation, ...]:
+def _sorted(sides: Mapping[Relation, SwapSide], side: SwapSide) -> tuple[Relation, ...]:
     return tuple(sorted((relation for relation, its in sides.items() if its == side), key=str))

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from worker.limiter import Feedback, Grant, Pace, Turn, policy
+from worker.limiter import BreakerChange, Feedback, Grant, Pace, policy
 
 
 class MemoryLimiter:
@@ -22,7 +22,9 @@ class MemoryLimiter:
             self._states[account] = state
         return grant
 
-    def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "", now: float | None = None) -> Turn:
+    def report(
+        self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "", now: float | None = None
+    ) -> BreakerChange:
         """Let an answer change the pace; what it did to the breaker."""
         held = policy.ticks(retry_after)
         with self._lock:

@@ -3,19 +3,19 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from worker.contract import Relation
-from worker.ports import FOREVER, Failure, Filter, JobRecord, JobState, Page, Record, RequestPage
+from worker.ports import FOREVER, FailureGroup, JobFilter, JobPage, JobRecord, JobState, RelationRecord, RequestPage
 from worker.store.limits import EXAMINED, STATES
-from worker.testing.account import Account
+from worker.testing.account import AccountState
 from worker.testing.store import MemoryStore
 
 
-class MemoryQuestions:
-    """Implements `ports.Questions` over what a MemoryStore holds."""
+class MemoryQueries:
+    """Implements `ports.Queries` over what a MemoryStore holds."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def find(self, account: str, wanted: Filter, *, limit: int = 50, cursor: str = "") -> Page:
+    def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
         """Jobs that fit, newest first."""
         held, below, found = self._held(account), int(cursor) if cursor else FOREVER, list[JobRecord]()
         numbers = [number for number in sorted(held.index, reverse=True) if number < below]
@@ -27,40 +27,40 @@ class MemoryQuestions:
             if job and _fits(job.record, wanted):
                 found.append(job.record)
             if len(found) == limit:
-                return Page(tuple(found), str(number))
-        return Page(tuple(found), str(numbers[EXAMINED - 1]) if len(numbers) >= EXAMINED else "")
+                return JobPage(tuple(found), str(number))
+        return JobPage(tuple(found), str(numbers[EXAMINED - 1]) if len(numbers) >= EXAMINED else "")
 
-    def states(self, account: str) -> Mapping[str, int]:
+    def count_by_state(self, account: str) -> Mapping[str, int]:
         """Jobs by state."""
         held = self._held(account)
         counts = self._store.counts(account)
         return {"queued": len(held.inbox), **{name: counts.get(name, 0) for name in STATES}, "unresolved": len(held.waiting(self._now()))}
 
-    def states_of(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
+    def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """The states of these jobs; what is not there (any more) is left out."""
-        return {job: record.state for job in jobs if (record := self._store.job(job))}
+        return {job: record.state for job in jobs if (record := self._store.get_job(job))}
 
-    def jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
+    def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
         """These jobs; what is not there (any more) is left out."""
-        return {job: record for job in jobs if (record := self._store.job(job))}
+        return {job: record for job in jobs if (record := self._store.get_job(job))}
 
-    def records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, Record]:
+    def get_records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """What is open and known of these relations now."""
         return {relation: self._held(account).record(relation, self._now()) for relation in relations}
 
-    def failures(self, account: str) -> list[Failure]:
+    def failure_groups(self, account: str) -> list[FailureGroup]:
         """What waits for a decision, by error and type, the most jobs first."""
         groups: dict[tuple[int, str, str], list[JobRecord]] = {}
         for record in self._waiting(account):
             code, error, *_ = record.refusal or (0, "other")
             groups.setdefault((code, error, record.type), []).append(record)
-        found = list[Failure]()
+        found = list[FailureGroup]()
         for key, jobs in groups.items():
             first, last = sorted((jobs[0].finished_at, jobs[-1].finished_at))
-            found.append(Failure(*key, len(jobs), first, last, jobs[-1].id))
+            found.append(FailureGroup(*key, len(jobs), first, last, jobs[-1].id))
         return sorted(found, key=lambda each: (-each.jobs, each.code, each.error, each.type))
 
-    def requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:
+    def list_requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:
         """What was sent and answered, newest first."""
         requests = self._held(account).requests
         names = list(reversed(requests))
@@ -74,7 +74,7 @@ class MemoryQuestions:
         jobs = (held.job(name, self._now()) for name in held.waiting(self._now()))
         return (job.record for job in jobs if job)
 
-    def _held(self, account: str) -> Account:
+    def _held(self, account: str) -> AccountState:
         return self._store._state(account)
 
     @property
@@ -82,7 +82,7 @@ class MemoryQuestions:
         return self._store._now
 
 
-def _fits(job: JobRecord, wanted: Filter) -> bool:
+def _fits(job: JobRecord, wanted: JobFilter) -> bool:
     code, error = (str(job.refusal[0]), job.refusal[1]) if job.refusal else ("0", "other")
     return (
         wanted.state in ("", job.state)

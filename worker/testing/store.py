@@ -8,21 +8,21 @@ from worker.errors import BacklogFull
 from worker.ports import (
     FOREVER,
     NOBODY,
-    Accepted,
-    Deed,
+    AcceptResult,
+    AuditEntry,
     JobRecord,
-    Mention,
     Pause,
     Payload,
     Receipt,
-    Record,
-    Refused,
+    RefusedChange,
+    RelationEvent,
+    RelationRecord,
     RequestRecord,
     Submission,
-    Unreadable,
+    UnreadableMessage,
 )
-from worker.store.limits import LEASE, PAYLOAD, PAYLOADS, SWEEP_DELAY, Keep
-from worker.testing.account import RESULTS, Account
+from worker.store.limits import LEASE, PAYLOAD, PAYLOADS, SWEEP_DELAY, Retention
+from worker.testing.account import RESULTS, AccountState
 from worker.testing.lease import SECOND, MemoryLease
 from worker.testing.stored import Holding, Job, Kept, Wake, replace
 
@@ -35,27 +35,27 @@ Reason = Literal["conflict", "ahead", "too_old"]
 class MemoryStore:
     """Implements `ports.Store`; `now` gives microseconds since the epoch."""
 
-    def __init__(self, now: Callable[[], int], *, keep: Callable[[str], Keep] = lambda _: Keep()) -> None:
+    def __init__(self, now: Callable[[], int], *, keep: Callable[[str], Retention] = lambda _: Retention()) -> None:
         self._now, self._keep = now, keep
-        self._states: dict[str, Account] = {}
+        self._states: dict[str, AccountState] = {}
         self._registered: set[str] = set()
 
-    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> Accepted:
+    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> AcceptResult:
         """Write the submissions, all or none; the same again answers the same."""
         if not submissions:
-            return Accepted(())
+            return AcceptResult(())
         self._registered.add(account)
         state, now = self._state(account), self._now()
         receipts, refused, fresh = _sift(state, submissions, now, oldest=now - round(oldest * SECOND))
         if refused:
-            return Accepted((), tuple(refused))
+            return AcceptResult((), tuple(refused))
         if fresh and len(state.inbox) + len(fresh) > max_backlog:
             raise BacklogFull(f"account {account} has {max_backlog} changes waiting; try again when some are done", retry_after=30.0)
         for entry in fresh:
             _admit(state, account, entry, now)
-        return Accepted(tuple(receipts), wake=bool(fresh) and _woken(state, now))
+        return AcceptResult(tuple(receipts), wake=bool(fresh) and _woken(state, now))
 
-    def reject(self, account: str, job: str, message: Unreadable) -> Receipt:
+    def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
         self._registered.add(account)
         state, now, key = self._state(account), self._now(), (message.source, message.event_id)
@@ -66,7 +66,9 @@ class MemoryStore:
         _keep_unreadable(state, account, job, message, now)
         return Receipt(job)
 
-    def accept_rounds(self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float) -> Iterator[Accepted]:
+    def accept_rounds(
+        self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
+    ) -> Iterator[AcceptResult]:
         """The same for one round after the other."""
         return (self.accept(account, each, max_backlog=max_backlog, oldest=oldest) for each in rounds)
 
@@ -78,7 +80,7 @@ class MemoryStore:
         state.held, state.wake = Holding(holder, now + round(LEASE * SECOND)), None
         return MemoryLease(account, holder, state, self._now)
 
-    def due(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
+    def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
         """The accounts that a flush message should be sent for now."""
         return [account for account in accounts if _is_due(self._state(account), self._now(), credentials.get(account, ""))]
 
@@ -90,12 +92,12 @@ class MemoryStore:
         """Every account that ever had a change."""
         return sorted(self._registered)
 
-    def job(self, job_id: str) -> JobRecord | None:
+    def get_job(self, job_id: str) -> JobRecord | None:
         """One job."""
         job = self._state(job_id.rpartition("-")[0]).job(job_id, self._now())
         return job.record if job else None
 
-    def batch(self, account: str, label: str) -> Mapping[str, int]:
+    def batch_counts(self, account: str, label: str) -> Mapping[str, int]:
         """Counts of a batch label."""
         return {name: count for name, count in self._state(account).batch(label, self._now()).counts.items() if count}
 
@@ -105,20 +107,20 @@ class MemoryStore:
         counts = {name: count for name, count in state.counts.items() if count} | state.open_jobs()
         return {**counts, "backlog": len(state.inbox), "open": len(state.opens)}
 
-    def mentions(self, account: str, relation: Relation) -> tuple[Record, tuple[Mention, ...]]:
+    def relation_history(self, account: str, relation: Relation) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
         """What is kept of a relation, and the jobs that named it, oldest first."""
         state, now = self._state(account), self._now()
         record, memory = state.record(relation, now), state.memory(relation, now)
         ended = [memory.mentions[job] for job in sorted(memory.mentions)] if memory else []
-        waiting = [Mention(wish.job, "", "") for wish in (record.open.wishes if record.open else ())]
+        waiting = [RelationEvent(intent.job, "", "") for intent in (record.open.intents if record.open else ())]
         return record, tuple(ended + waiting)
 
-    def request(self, account: str, request_id: str) -> RequestRecord | None:
+    def get_request(self, account: str, request_id: str) -> RequestRecord | None:
         """What was sent and answered."""
         sent = self._state(account).requests.get(request_id)
         return sent.record if sent and self._now() < sent.ends else None
 
-    def replay(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
+    def requeue(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
         """Put the failed relations of these jobs back into the inbox."""
         state, now = self._state(account), self._now()
         back, fresh = [], False
@@ -136,22 +138,22 @@ class MemoryStore:
                 back.append(job_id)
         return back, fresh and _woken(state, now)
 
-    def failed(self, account: str, *, limit: int) -> list[str]:
+    def failed_jobs(self, account: str, *, limit: int) -> list[str]:
         """Ids of failed jobs, oldest first."""
         return self._state(account).waiting(self._now())[:limit]
 
-    def paused(self, account: str) -> Pause | None:
+    def get_pause(self, account: str) -> Pause | None:
         """Why the account is stopped, if it is."""
         return self._state(account).paused(self._now())
 
-    def pause(self, account: str, pause: Pause, *, deed: Deed | None = None) -> None:
+    def pause(self, account: str, pause: Pause, *, deed: AuditEntry | None = None) -> None:
         """Stop the account by hand."""
         if self._state(account).stop(pause, self._now()):
             self._state(account).tell(deed, 1, self._now())
 
-    def resume(self, account: str, *, deed: Deed | None = None, since: int | None = None) -> bool:
+    def resume(self, account: str, *, deed: AuditEntry | None = None, since: int | None = None) -> bool:
         """Let it go on, if it is paused since then; whether it was."""
-        state, stopped, now = self._state(account), self.paused(account), self._now()
+        state, stopped, now = self._state(account), self.get_pause(account), self._now()
         if since is not None and not (stopped and stopped.since == since):
             return False
         state.pause = state.wake = None
@@ -166,31 +168,31 @@ class MemoryStore:
         state.tell(deed, 1, now)
         return True
 
-    def _state(self, account: str) -> Account:
+    def _state(self, account: str) -> AccountState:
         if account not in self._states:
-            self._states[account] = Account(self._keep(account))
+            self._states[account] = AccountState(self._keep(account))
         return self._states[account]
 
 
 def _sift(
-    state: Account, submissions: Sequence[Submission], now: int, *, oldest: int
-) -> tuple[list[Receipt], list[Refused], list[Submission]]:
+    state: AccountState, submissions: Sequence[Submission], now: int, *, oldest: int
+) -> tuple[list[Receipt], list[RefusedChange], list[Submission]]:
     """A receipt for each that may pass, a refusal for each that may not, and those that are new."""
     receipts: list[Receipt] = []
-    refused: list[Refused] = []
+    refused: list[RefusedChange] = []
     fresh: dict[tuple[str, str], Submission] = {}
     for position, entry in enumerate(submissions):
         key = (entry.change.source, entry.event_id)
         known = _known(state, fresh.get(key), key, now)
         if reason := _conflict(entry, known) if known else _untimely(entry, now, oldest):
-            refused.append(Refused(position, reason, known[0] if known else ""))
+            refused.append(RefusedChange(position, reason, known[0] if known else ""))
         elif known is None:
             fresh[key] = entry
         receipts.append(Receipt(known[0], duplicate=True) if known and known[0] != entry.job else Receipt(entry.job))
     return receipts, refused, list(fresh.values())
 
 
-def _known(state: Account, twin: Submission | None, key: tuple[str, str], now: int) -> tuple[str, str] | None:
+def _known(state: AccountState, twin: Submission | None, key: tuple[str, str], now: int) -> tuple[str, str] | None:
     """The job that has this key already, here or in the store, and the fingerprint of its content."""
     if twin:
         return twin.job, _fingerprint(twin)
@@ -216,7 +218,7 @@ def _untimely(entry: Submission, now: int, oldest: int) -> Reason | None:
     return "too_old" if occurred < oldest else "ahead"
 
 
-def _admit(state: Account, account: str, entry: Submission, now: int) -> None:
+def _admit(state: AccountState, account: str, entry: Submission, now: int) -> None:
     """A new job: in the inbox, in the index, counted."""
     change = entry.change
     state.counts["accepted"] += 1
@@ -237,18 +239,18 @@ def _admit(state: Account, account: str, entry: Submission, now: int) -> None:
         occurred_at=now if change.occurred_at is None else min(change.occurred_at, now),
         total=len(change.parents) * len(change.children),
     )
-    job = Job(record, state.counts["accepted"], _fingerprint(entry), entry.firsts, record.total, (change.source, entry.event_id))
+    job = Job(record, state.counts["accepted"], _fingerprint(entry), entry.first_halves, record.total, (change.source, entry.event_id))
     state.jobs[entry.job] = job
     state.events[job.key] = state.index[job.number] = entry.job
     state.inbox.append(entry.job)
-    state.arriving.update(entry.firsts)
+    state.arriving.update(entry.first_halves)
     if change.batch:
         batch = state.batch(change.batch, now)
         batch.counts["accepted"] += 1
         batch.ends = FOREVER
 
 
-def _keep_unreadable(state: Account, account: str, job: str, message: Unreadable, now: int) -> None:
+def _keep_unreadable(state: AccountState, account: str, job: str, message: UnreadableMessage, now: int) -> None:
     """A failed job with the message's bytes; the oldest beyond so many lose theirs."""
     state.counts.update(accepted=1, failed=1, unreadable=1)
     number, ends = state.counts["accepted"], now + round(state.keep.failed * SECOND)
@@ -268,7 +270,7 @@ def _record(job: str, account: str, now: int, **known: Any) -> JobRecord:
     return JobRecord(**{"id": job, "account": account, "state": "queued", "accepted_at": now, **nothing, **none_yet, **known})
 
 
-def _woken(state: Account, now: int) -> bool:
+def _woken(state: AccountState, now: int) -> bool:
     """Whether a message should be sent, marked as sent."""
     if state.wake:
         return False
@@ -276,7 +278,7 @@ def _woken(state: Account, now: int) -> bool:
     return True
 
 
-def _is_due(state: Account, now: int, fingerprint: str) -> bool:
+def _is_due(state: AccountState, now: int, fingerprint: str) -> bool:
     """Whether there is work now that nobody holds and no message waits for; marks one as sent, for twice as long as the last."""
     stopped = state.paused(now)
     if state.holder(now) or (stopped and not stopped.ends_with(fingerprint)):
@@ -290,7 +292,7 @@ def _is_due(state: Account, now: int, fingerprint: str) -> bool:
     return True
 
 
-def _put_back(state: Account, job: Job, mark: str, now: int) -> None:
+def _put_back(state: AccountState, job: Job, mark: str, now: int) -> None:
     """A failed job as before its end, with only its failed relations to do; failures that were erased end superseded."""
     record, failures = job.record, job.record.counts["failed"]
     job.again, job.left, job.ends, job.back_at = record.failed, len(record.failed), FOREVER, now

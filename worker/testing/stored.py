@@ -7,9 +7,9 @@ from typing import NamedTuple
 import msgspec
 
 from worker.contract import Relation
-from worker.planner.fold import Known
+from worker.planner.fold import ConfirmedState
 from worker.planner.relation_state import Doubt
-from worker.ports import FOREVER, Entry, JobRecord, Mention, Payload, Replay, RequestRecord, Taken
+from worker.ports import FOREVER, ClaimedJob, JobRecord, Payload, RelationEvent, Replay, ReplayEntry, RequestRecord
 
 replace = msgspec.structs.replace
 
@@ -63,21 +63,21 @@ class Job:
         """It leaves the inbox."""
         self.again, self.record = (), replace(self.record, state="sending")
 
-    def taken(self) -> Taken:
+    def taken(self) -> ClaimedJob:
         """The job as a flush reads it."""
         record = self.record
         relations = self.again or self.relations
         brought = 0 if self.again else record.accepted_at, record.correlation
-        return Taken(record.id, record.action, relations, record.info, record.occurred_at, self.number, self.firsts, *brought)  # type: ignore[arg-type]
+        return ClaimedJob(record.id, record.action, relations, record.info, record.occurred_at, self.number, self.firsts, *brought)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)
-class Memory:
+class StoredRelation:
     """What is remembered of a relation, and the outcomes of the jobs that named it."""
 
-    known: Known | None = None
+    known: ConfirmedState | None = None
     doubt: Doubt | None = None
-    mentions: dict[str, Mention] = field(default_factory=dict)
+    mentions: dict[str, RelationEvent] = field(default_factory=dict)
     ends: int = FOREVER
 
 
@@ -101,7 +101,7 @@ class Replaying:
     """A replay and its set, when it is forgotten, and when it last came on (µs)."""
 
     replay: Replay
-    entries: tuple[Entry, ...]
+    entries: tuple[ReplayEntry, ...]
     ends: int
     moved_at: int = 0
 

@@ -9,20 +9,20 @@ from collections.abc import Sequence
 
 from worker.errors import LeaseLost, Unavailable
 from worker.planner.actions import Action, ErrorClass, Operation, Reply, Request
-from worker.planner.apply_reply import Effects, Moment, answer
+from worker.planner.apply_reply import Effects, ReplyContext, answer
 from worker.planner.plan import Limits, plan
 from worker.planner.retry_policy import SECOND
 from worker.ports import (
-    Brake,
+    DeleteBrake,
     Feedback,
     Grant,
     Lease,
     Pause,
     RequestRecord,
-    Work,
+    WorkBatch,
 )
 from worker.usecases.batch import Batch, observed
-from worker.usecases.flush_context import Flushed, Lane, Tools
+from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 
 BUDGET = 20.0  # seconds of its own time after which a flush begins no request
 NEAR = 0.25  # seconds a flush waits for its slot before it gives its worker back
@@ -31,23 +31,23 @@ AGAIN = 0.5  # seconds between two tries
 MAX_RELATIONS = 5000  # relations per batch
 
 
-def flush(lane: Lane, tools: Tools) -> Flushed:
+def flush(lane: FlushPolicy, tools: FlushDeps) -> FlushResult:
     """Work one batch of the account; `state` says if somebody else holds it, or why nothing could be done."""
-    flushed = Flushed(account=lane.account, id=tools.name())
+    flushed = FlushResult(account=lane.account, id=tools.new_id())
     lease = tools.store.lease(lane.account, flushed.id)
     if lease is None:
         flushed.state = "busy"
         return flushed
     started, wait = tools.clock.monotonic(), 0.0
     try:
-        refused = bool(lane.fingerprint) and lease.refused == lane.fingerprint  # others have good ones, and work it (R20)
+        refused = bool(lane.fingerprint) and lease.refused_credentials == lane.fingerprint  # others have good ones, and work it (R20)
         if refused or (lease.pause and not _healed(lease.pause, lane, tools)):
             flushed.state = "paused"
         else:
-            with tools.keep(lease):
+            with tools.keep_lease(lease):
                 wait = _Flush(lane, tools, lease, flushed).run()
         again = lease.release(window=lane.window, rest=wait)
-        flushed.again = again if flushed.state == "done" else None
+        flushed.next_in = again if flushed.state == "done" else None
     except LeaseLost:
         flushed.state = "lost"
     except Unavailable:
@@ -60,11 +60,11 @@ def flush(lane: Lane, tools: Tools) -> Flushed:
 class _Flush:
     """One batch being worked."""
 
-    def __init__(self, lane: Lane, tools: Tools, lease: Lease, flushed: Flushed) -> None:
+    def __init__(self, lane: FlushPolicy, tools: FlushDeps, lease: Lease, flushed: FlushResult) -> None:
         self.lane, self.tools, self.lease, self.flushed = lane, tools, lease, flushed
-        self.batch = Batch(upsert=lane.patience.upsert, order=lane.order)
+        self.batch = Batch(upsert=lane.retry.upsert, order=lane.order)
         self.factor, self.epoch, self.misdated = 1.0, 0, False
-        self.started, self.tally = tools.clock.monotonic(), flushed.tally
+        self.started, self.tally = tools.clock.monotonic(), flushed.counters
 
     def run(self) -> float:
         """Work it; the seconds until it is worth coming back, for pace's sake."""
@@ -75,12 +75,12 @@ class _Flush:
         if self.lane.observe:
             return self.observe(work)
         effects = self.gather(work)
-        self.flushed.jobs, self.flushed.relations = len(work.jobs), len(self.batch.cases)
-        self.flushed.correlations = self.batch.correlations(self.batch.cases)
+        self.flushed.jobs, self.flushed.relations = len(work.jobs), len(self.batch.states)
+        self.flushed.correlations = self.batch.correlations(self.batch.states)
         if work.condemned:
             effects.add(self.step(self.batch.condemn()))
-            self.tools.say("batch.condemned", account=self.lane.account, jobs=[job.job for job in work.jobs], due=list(map(str, work.due)))
-        if not self.lease.take(work.jobs, work.begun, self.batch.writes(effects)):
+            self.tools.emit("batch.condemned", account=self.lane.account, jobs=[job.job for job in work.jobs], due=list(map(str, work.due)))
+        if not self.lease.claim(work.jobs, work.begun, self.batch.writes(effects)):
             return 0.0  # somebody cancelled one of the jobs just now: read again
         self.count(effects)
         self.tally.take(work.jobs, now=work.now)
@@ -94,28 +94,28 @@ class _Flush:
         """The store's clock (µs), by what it said and what has passed since."""
         return self.epoch + round((self.tools.clock.monotonic() - self.started) * SECOND)
 
-    def gather(self, work: Work) -> Effects:
+    def gather(self, work: WorkBatch) -> Effects:
         """Take everything in hand: what a dead worker had begun, what is due, what is new."""
         effects, records = Effects(), dict(work.records)
         orphans = [relation for begun in work.begun for relation in begun.request.relations()]
         records |= self.lease.records([relation for relation in dict.fromkeys(orphans) if relation not in records])
         self.batch.reopen(dict.fromkeys([*orphans, *work.due]), records)
         for begun in work.begun:
-            effects.add(self.step(self.batch.recover(begun, self.moment(begun.signed, work.now))))
-        effects.add(self.batch.enter(work.jobs, records, now=work.now))
+            effects.add(self.step(self.batch.recover(begun, self.reply_context(begun.signed, work.now))))
+        effects.add(self.batch.add_intents(work.jobs, records, now=work.now))
         self.batch.keep([*work.due, *(relation for job in work.jobs for relation in job.relations)])
         return effects
 
-    def observe(self, work: Work) -> float:
+    def observe(self, work: WorkBatch) -> float:
         """Record what would be sent, where that is new, and leave everything where it is."""
         lane = self.lane
-        found = observed(work, limits=lane.limits, order=lane.order, upsert=lane.patience.upsert)
-        new = [writes for writes in found if writes.request and self.tools.store.request(lane.account, writes.request.id) is None]
+        found = observed(work, limits=lane.limits, order=lane.order, upsert=lane.retry.upsert)
+        new = [writes for writes in found if writes.request and self.tools.store.get_request(lane.account, writes.request.id) is None]
         for writes in new:
             if writes.request:
                 self.lease.settle(writes.request.id, writes)
         if new:
-            self.tools.say("flush.observed", account=lane.account, flush=self.flushed.id, requests=len(found), new=len(new))
+            self.tools.emit("flush.observed", account=lane.account, flush=self.flushed.id, requests=len(found), new=len(new))
         self.flushed.state = "observed"
         return 0.0
 
@@ -124,12 +124,12 @@ class _Flush:
         effects, now = Effects(), self.now()
         wanted = self.batch.operations(effects, now=now)
         waiting = self.batch.waiting(wanted)
-        neighbours = self.lease.neighbours(sorted(set(waiting.values()))) if waiting else {}
+        neighbours = self.lease.swap_partners(sorted(set(waiting.values()))) if waiting else {}
         blocked = {each for each, key in waiting.items() if self.batch.blocked(each, neighbours[key], effects, now=now)}
-        if effects.cases:
+        if effects.states:
             self.batch.hold(effects)
             self.count(effects)
-            self.lease.take((), (), self.batch.writes(effects))
+            self.lease.claim((), (), self.batch.writes(effects))
         return [op for op in wanted if op.relation not in blocked]
 
     def round(self, ready: Sequence[Operation]) -> float | None:
@@ -154,7 +154,7 @@ class _Flush:
     def most(self) -> int:
         """Actions per request at the present pace (R19), and never more than the brake can let pass."""
         most = max(1, int(self.lane.limits.max_actions * self.factor))
-        return min(most, self.lane.brake or most)
+        return min(most, self.lane.max_deletes_per_hour or most)
 
     def book(self) -> Grant:
         """A slot, waited for when it is near."""
@@ -167,8 +167,10 @@ class _Flush:
 
     def send(self, request: Request, grant: Grant, deletes: int) -> bool:
         """Begin, send and settle one request, the plan holding so many deletes from here on; whether the account may go on at once."""
-        request_id = self.tools.name()
-        signed = self.lease.begin(request_id, request, Brake(self.lane.brake, deletes) if self.lane.brake else None)
+        request_id = self.tools.new_id()
+        signed = self.lease.begin(
+            request_id, request, DeleteBrake(self.lane.max_deletes_per_hour, deletes) if self.lane.max_deletes_per_hour else None
+        )
         if isinstance(signed, Pause):
             self.tools.limiter.refund(self.lane.account, grant)
             if signed.reason == "brake":  # nobody begins on an account that has been paused before, so it was this request
@@ -176,8 +178,8 @@ class _Flush:
             return False
         correlations = self.batch.correlations(request.relations())
         reply = self.tools.api.send(request.actions, request_id=request_id, now=signed / SECOND)
-        moment = self.moment(signed, signed + round(reply.seconds * SECOND))
-        effects = Effects() if grant.probe else answer(self.batch.cases, request, reply, moment)
+        context = self.reply_context(signed, signed + round(reply.seconds * SECOND))
+        effects = Effects() if grant.probe else answer(self.batch.states, request, reply, context)
         total = self.step(effects)
         self.count(total)
         writes = self.batch.writes(total)
@@ -191,7 +193,7 @@ class _Flush:
     def tell(self, record: RequestRecord, reply: Reply, effects: Effects) -> None:
         """The canonical line of a request."""
         self.tally.send(Request(record.actions), reply, _feedback(reply))
-        self.tools.say(
+        self.tools.emit(
             "request.done",
             account=self.lane.account,
             flush=self.flushed.id,
@@ -202,16 +204,16 @@ class _Flush:
             actions=len(record.actions),
             relations=sum(len(action.relations) for action in record.actions),
             correlations=list(record.correlations),
-            **Counter(str(outcome.verdict) for outcome in reply.outcomes),
-            **Counter[str](entry.result for entry in effects.settled),
+            **Counter(str(outcome.verdict) for outcome in reply.results),
+            **Counter[str](entry.result for entry in effects.outcomes),
         )
 
     def step(self, effects: Effects) -> Effects:
         """The effects with what they decide for the waiting halves of swaps, which is written first; all of it now in hand."""
         total, decided = Effects(), self.batch.decided(effects)
-        neighbours = self.lease.neighbours(sorted(decided)) if decided else {}
+        neighbours = self.lease.swap_partners(sorted(decided)) if decided else {}
         for key, others in neighbours.items():
-            elsewhere = [relation for relation in others.held if relation not in self.batch.cases]
+            elsewhere = [relation for relation in others.held if relation not in self.batch.states]
             self.batch.reopen(elsewhere, self.lease.records(elsewhere))
             total.add(self.batch.swapped(others.held, confirmed=decided[key]))
         total.add(effects)
@@ -223,42 +225,42 @@ class _Flush:
         feedback = _feedback(reply)
         if grant.worth_reporting(feedback):
             self.report(reply, feedback)
-        if refused := [outcome.message for outcome in reply.outcomes if outcome.error is ErrorClass.STAR]:
+        if refused := [outcome.message for outcome in reply.results if outcome.error is ErrorClass.STAR]:
             # 219 and 302: the planner made what the API does not take. It is split, but somebody has to look at it.
-            self.tools.say("plan.rejected", account=self.lane.account, messages=refused)
+            self.tools.emit("plan.rejected", account=self.lane.account, messages=refused)
         stop = Pause.after(reply, now=self.now(), fingerprint=self.lane.fingerprint, misdated=self.misdated)
         # Tried once more, but as a new request: after so long only `begin` knows whether the lease is still ours.
-        if any(outcome.error is ErrorClass.CLOCK for outcome in reply.outcomes):
+        if any(outcome.error is ErrorClass.CLOCK for outcome in reply.results):
             self.misdated = True
-            self.tools.say("clock.skewed", account=self.lane.account, seconds=reply.skew)
+            self.tools.emit("clock.skewed", account=self.lane.account, seconds=reply.skew)
         if stop:
-            self.lease.stop(stop)
+            self.lease.set_pause(stop)
             self.paused(stop)
         return feedback == "ok" and not stop
 
     def paused(self, pause: Pause) -> None:
         """Say that the account stops."""
         self.tally.count("pauses", pause.reason)
-        self.tools.say("account.paused", account=self.lane.account, reason=pause.reason, detail=pause.detail)
+        self.tools.emit("account.paused", account=self.lane.account, reason=pause.reason, detail=pause.detail)
 
     def report(self, reply: Reply, feedback: Feedback) -> None:
         """Let the account's pace follow, and say when its breaker opens or closes."""
         turn = self.tools.limiter.report(self.lane.account, feedback, retry_after=reply.retry_after or 0.0, reason=reply.message)
         if turn.breaker:
             self.tally.count("breaker", turn.breaker)
-            self.tools.say(f"breaker.{turn.breaker}", account=self.lane.account, reason=reply.message, probe_in=turn.probe_in)
+            self.tools.emit(f"breaker.{turn.breaker}", account=self.lane.account, reason=reply.message, probe_in=turn.probe_in)
 
-    def moment(self, signed: int, answered: int) -> Moment:
+    def reply_context(self, signed: int, answered: int) -> ReplyContext:
         """When, and by which policies, an answer is judged."""
-        return Moment(signed, answered, self.lane.doubt, self.lane.patience, self.tools.draw)
+        return ReplyContext(signed, answered, self.lane.doubt, self.lane.retry, self.tools.draw)
 
     def count(self, effects: Effects) -> None:
         """Remember the outcomes for the canonical line."""
-        self.tally.settle(effects.settled)
-        self.flushed.outcomes.update(entry.result for entry in effects.settled)
+        self.tally.settle(effects.outcomes)
+        self.flushed.outcomes.update(entry.result for entry in effects.outcomes)
 
 
-def _let_go(lease: Lease, lane: Lane, tools: Tools) -> None:
+def _let_go(lease: Lease, lane: FlushPolicy, tools: FlushDeps) -> None:
     """Give the lease back as soon as the store is there again: who does not is taken for dead, and its batch for deadly (R21)."""
     until = tools.clock.monotonic() + PARTING
     while tools.clock.monotonic() < until:
@@ -271,27 +273,27 @@ def _let_go(lease: Lease, lane: Lane, tools: Tools) -> None:
             tools.clock.sleep(AGAIN)
 
 
-def _healed(pause: Pause, lane: Lane, tools: Tools) -> bool:
+def _healed(pause: Pause, lane: FlushPolicy, tools: FlushDeps) -> bool:
     """Whether an account that rejected credentials has others now, and so goes on (R20)."""
     if not pause.ends_with(lane.fingerprint):
         return False
     if not tools.store.resume(lane.account, since=pause.since):
         return False  # somebody stopped it meanwhile
-    tools.say("account.resumed", account=lane.account, reason="its credentials changed")
+    tools.emit("account.resumed", account=lane.account, reason="its credentials changed")
     return True
 
 
-def _say_so(flushed: Flushed, tools: Tools, seconds: float) -> None:
+def _say_so(flushed: FlushResult, tools: FlushDeps, seconds: float) -> None:
     """The canonical line of a flush."""
-    flushed.tally.count("flushes", flushed.state)
-    flushed.tally.time("flush", seconds)
+    flushed.counters.count("flushes", flushed.state)
+    flushed.counters.time("flush", seconds)
     numbers = {name: getattr(flushed, name) for name in ("jobs", "relations", "requests", "actions", "least")}
-    tools.say(
+    tools.emit(
         "flush.done",
         account=flushed.account,
         flush=flushed.id,
         state=flushed.state,
-        again=flushed.again,
+        again=flushed.next_in,
         seconds=round(seconds, 4),
         correlations=list(flushed.correlations),
         **numbers,

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from worker.contract import Order
 from worker.planner.plan import Limits
-from worker.planner.retry_policy import Patience
-from worker.ports import Api, Clock, Events, Keeper, Limiter, Store, Tally
+from worker.planner.retry_policy import RetryPolicy
+from worker.ports import Api, Clock, EventSink, FlushCounters, LeaseKeeper, Limiter, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
+class FlushPolicy:
     """An account's policies, as a flush needs them; durations in seconds."""
 
     account: str
@@ -21,35 +21,35 @@ class Lane:
     window: float
     max_batch: int
     doubt: float
-    patience: Patience
+    retry: RetryPolicy
     order: Callable[[str], Order]
     fingerprint: str = ""
     observe: bool = False
-    brake: int = 0  # deletes within an hour; 0: any number
+    max_deletes_per_hour: int = 0  # deletes within an hour; 0: any number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class FlushDeps:
     """What a flush works with; `name` gives a fresh id, `draw` a number from [0, 1)."""
 
     store: Store
     limiter: Limiter
     api: Api
     clock: Clock
-    keep: Keeper
-    name: Callable[[], str]
+    keep_lease: LeaseKeeper
+    new_id: Callable[[], str]
     draw: Callable[[], float]
-    say: Events
+    emit: EventSink
 
 
 @dataclass(slots=True, kw_only=True)
-class Flushed:
+class FlushResult:
     """What a flush did, and in how many seconds there is more to do (None: nothing known, or the sweep's affair)."""
 
     account: str
     id: str = ""
     state: str = "done"  # done, busy, paused, observed, lost
-    again: float | None = None
+    next_in: float | None = None
     jobs: int = 0
     relations: int = 0
     requests: int = 0
@@ -57,4 +57,4 @@ class Flushed:
     least: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     correlations: tuple[str, ...] = ()
-    tally: Tally = field(default_factory=Tally)
+    counters: FlushCounters = field(default_factory=FlushCounters)

@@ -13,22 +13,22 @@ import msgspec
 from worker.config.secret import redact
 from worker.contract import Change, Order, Override, check, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
-from worker.planner.swaps import goes_first, guard
+from worker.planner.swaps import is_first_half, swap_key
 from worker.ports import (
     FOREVER,
     UNROUTED,
-    Accepted,
-    Acts,
-    Deed,
-    Entry,
-    Events,
+    AcceptResult,
+    AuditEntry,
+    EventSink,
+    JobAdmin,
     JobRecord,
     Receipt,
-    Refused,
+    RefusedChange,
     Replay,
+    ReplayEntry,
     Store,
     Submission,
-    Unreadable,
+    UnreadableMessage,
 )
 
 LOGGED = 100  # faults of one message that are logged
@@ -37,7 +37,7 @@ MEMORY = 30 * 86_400.0  # seconds; a change older than the relation memory canno
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class IntakePolicy:
     """What an account accepts."""
 
     account: str
@@ -61,10 +61,10 @@ class Intake:
     """The front door. `name` gives a fresh sortable id, `wake` sends a flush message after so many seconds."""
 
     store: Store
-    doors: Callable[[str], Door]
-    name: Callable[[], str]
+    policy_of: Callable[[str], IntakePolicy]
+    new_id: Callable[[], str]
     wake: Callable[[str, float], None]
-    say: Events
+    emit: EventSink
 
     def accept(self, changes: Sequence[Change], *, path: str = "[{}]", redelivered: bool = False) -> list[Receipt]:
         """Receipts for the changes of one account, all accepted or none.
@@ -74,7 +74,7 @@ class Intake:
         """
         if not changes:
             return []
-        door = self.doors(changes[0].account)
+        door = self.policy_of(changes[0].account)
         self._check(changes, door, path)
         submissions = [self._submission(change, door, redelivered=redelivered) for change in changes]
         answer = self.store.accept(door.account, submissions, max_backlog=door.max_backlog, oldest=door.memory)
@@ -85,7 +85,7 @@ class Intake:
 
         The next round may be on its way while one is written: behind one that raises, another may have been accepted.
         """
-        door, ahead, begun = self.doors(account), deque[tuple[int, Sequence[Change]]](), 0
+        door, ahead, begun = self.policy_of(account), deque[tuple[int, Sequence[Change]]](), 0
 
         def submissions() -> Iterator[list[Submission]]:
             nonlocal begun
@@ -117,25 +117,25 @@ class Intake:
                 found |= _judged(part, left)
         return [found[at] for at in range(len(changes))]
 
-    def reject(self, message: Unreadable) -> Receipt:
+    def reject(self, message: UnreadableMessage) -> Receipt:
         """The failed job that stands for a message that makes no change; one that names no known account goes to the lane `UNROUTED`."""
         try:
-            account = self.doors(message.account).account
+            account = self.policy_of(message.account).account
         except NotFound:
             account = UNROUTED
         faults, body = tuple(map(redact, message.faults)), redact(message.body.decode(errors="surrogateescape"))
         kept = message._replace(faults=faults, body=body.encode(errors="surrogateescape"))  # a sender may quote a secret of ours
-        receipt = self.store.reject(account, f"{account}-{self.name()}", kept)
-        self.say("message.rejected", account=account, job=receipt.job, source=message.source, faults=list(faults[:LOGGED]))
+        receipt = self.store.reject(account, f"{account}-{self.new_id()}", kept)
+        self.emit("message.rejected", account=account, job=receipt.job, source=message.source, faults=list(faults[:LOGGED]))
         return receipt
 
-    def replay(self, account: str, jobs: Iterable[str], *, mark: str = "", since: int = FOREVER) -> list[str]:
+    def requeue(self, account: str, jobs: Iterable[str], *, mark: str = "", since: int = FOREVER) -> list[str]:
         """The failed jobs whose failed relations went back to the inbox; what went under this mark before is named, not put back again.
 
         What was dismissed after `since` (µs) does not go back.
         """
-        door = self.doors(account)
-        back, wake = self.store.replay(account, list(jobs), mark=mark, since=since)
+        door = self.policy_of(account)
+        back, wake = self.store.requeue(account, list(jobs), mark=mark, since=since)
         if wake:
             self._wake(account, door.window)
         return back
@@ -146,30 +146,30 @@ class Intake:
         except RelationsError as error:
             return Part(positions, error=_at_home(error, positions, path))
 
-    def _received(self, answer: Accepted, changes: Sequence[Change], door: Door, path: str, *, first: int = 0) -> list[Receipt]:
+    def _received(self, answer: AcceptResult, changes: Sequence[Change], door: IntakePolicy, path: str, *, first: int = 0) -> list[Receipt]:
         if answer.refused:
             raise InvalidChange([_fault(refused, path.format(first + refused.position), changes) for refused in answer.refused])
         if answer.wake:
             self._wake(door.account, door.window)
         return list(answer.receipts)
 
-    def _check(self, changes: Sequence[Change], door: Door, path: str, *, first: int = 0) -> None:
+    def _check(self, changes: Sequence[Change], door: IntakePolicy, path: str, *, first: int = 0) -> None:
         faults: list[Fault] = []
         for position, change in enumerate(changes, start=first):
             try:
                 for warning in check(change, door.overrides):
-                    self.say("change.warned", account=door.account, warning=warning)
+                    self.emit("change.warned", account=door.account, warning=warning)
             except InvalidChange as error:
                 faults += [Fault(_join(path.format(position), fault.path), fault.message) for fault in error.faults]
         if faults:
             raise InvalidChange(faults)
 
-    def _submission(self, change: Change, door: Door, *, redelivered: bool) -> Submission:
-        name = self.name()
+    def _submission(self, change: Change, door: IntakePolicy, *, redelivered: bool) -> Submission:
+        name = self.new_id()
         order = door.order(change.type)
         firsts: tuple[str, ...] = ()
-        if order != "free" and goes_first({"create": True, "delete": False}.get(change.action), order):
-            firsts = tuple(dict.fromkeys(guard(relation, order) for relation in change.relations))
+        if order != "free" and is_first_half({"create": True, "delete": False}.get(change.action), order):
+            firsts = tuple(dict.fromkeys(swap_key(relation, order) for relation in change.relations))
         return Submission(f"{door.account}-{name}", change, change.event_id or name, redelivered, firsts)
 
     def _wake(self, account: str, seconds: float) -> None:
@@ -177,10 +177,10 @@ class Intake:
         try:
             self.wake(account, seconds)
         except Exception as error:  # whatever the broker's client raises: the change is accepted
-            self.say("wake.failed", account=account, error=type(error).__name__)
+            self.emit("wake.failed", account=account, error=type(error).__name__)
 
 
-def _fault(refused: Refused, where: str, changes: Sequence[Change]) -> Fault:
+def _fault(refused: RefusedChange, where: str, changes: Sequence[Change]) -> Fault:
     change = changes[refused.position]
     if refused.reason == "conflict":
         message = f"{change.event_id!r} is taken by job {refused.job} with other content; send a new event_id for a new change"
@@ -208,36 +208,36 @@ def _at_home(error: RelationsError, positions: tuple[int, ...], path: str) -> Re
     return InvalidChange(faults)
 
 
-def rerun(intake: Intake, acts: Acts, replay_id: str) -> Replay | None:
+def run_replay(intake: Intake, acts: JobAdmin, replay_id: str) -> Replay | None:
     """The replay as far as it went: to its end, until it was stopped, or not at all if it is not there or nobody let it run.
 
     Worked in pieces, each of which counts once, so that it may be called again, by whoever and whenever.
     """
-    while (replay := acts.replay(replay_id)) and replay.state == "running":
-        entries = acts.entries(replay_id, replay.done, PIECE)
+    while (replay := acts.get_replay(replay_id)) and replay.state == "running":
+        entries = acts.replay_entries(replay_id, replay.done, PIECE)
         missed = Counter[str]()
         back = _put_back(intake, replay, entries, missed) + _send_anew(intake, acts, replay, entries, missed)
         end = replay.done + len(entries) if entries else replay.eligible
         missed.update({} if entries or end == replay.done else {"forgotten": end - replay.done})
-        deed = Deed(intake.name(), replay.by, "replay done", replay.what, replay.id)
-        acts.advance(replay, replay.done, end, back=back, missed=missed, deed=deed)
+        deed = AuditEntry(intake.new_id(), replay.by, "replay done", replay.what, replay.id)
+        acts.advance_replay(replay, replay.done, end, back=back, missed=missed, deed=deed)
     if replay:
         numbers = {"eligible": replay.eligible, "done": replay.done, "back": replay.back, "missed": dict(replay.missed)}
-        intake.say("replay.done", account=replay.account, replay=replay.id, state=replay.state, **numbers)
+        intake.emit("replay.done", account=replay.account, replay=replay.id, state=replay.state, **numbers)
     return replay
 
 
-def _put_back(intake: Intake, replay: Replay, entries: Sequence[Entry], missed: Counter[str]) -> int:
+def _put_back(intake: Intake, replay: Replay, entries: Sequence[ReplayEntry], missed: Counter[str]) -> int:
     """How many went back into the inbox as they were."""
     jobs = [entry.job for entry in entries if not entry.changes]
-    back = intake.replay(replay.account, jobs, mark=replay.id, since=replay.made_at) if jobs else []
-    missed.update(_unfit(intake.store.job(job), replay) or "not failed" for job in set(jobs) - set(back))
+    back = intake.requeue(replay.account, jobs, mark=replay.id, since=replay.made_at) if jobs else []
+    missed.update(_unfit(intake.store.get_job(job), replay) or "not failed" for job in set(jobs) - set(back))
     return len(back)
 
 
-def _send_anew(intake: Intake, acts: Acts, replay: Replay, entries: Sequence[Entry], missed: Counter[str]) -> int:
+def _send_anew(intake: Intake, acts: JobAdmin, replay: Replay, entries: Sequence[ReplayEntry], missed: Counter[str]) -> int:
     """How many were sent anew as other changes, which then stand in their place; those that failed on are as before."""
-    found = {entry.job: intake.store.job(entry.job) for entry in entries if entry.changes}
+    found = {entry.job: intake.store.get_job(entry.job) for entry in entries if entry.changes}
     unfit = {name: _unfit(job, replay) for name, job in found.items()}
     missed.update(filter(None, unfit.values()))
     anew = [entry for entry in entries if entry.changes and not unfit[entry.job]]
@@ -246,16 +246,16 @@ def _send_anew(intake: Intake, acts: Acts, replay: Replay, entries: Sequence[Ent
     for entry in anew:
         told = [next(results) for _ in entry.changes]
         if jobs := [result.job for result in told if isinstance(result, Receipt)]:
-            acts.replace(entry.job, jobs, by=replay.by, mark=replay.id)
+            acts.link_replacement(entry.job, jobs, by=replay.by, mark=replay.id)
             back += 1
         else:
             faults = [str(fault) for result in told if not isinstance(result, Receipt) for fault in result]
-            intake.say("replay.refused", account=replay.account, replay=replay.id, job=entry.job, faults=faults[:LOGGED])
+            intake.emit("replay.refused", account=replay.account, replay=replay.id, job=entry.job, faults=faults[:LOGGED])
             missed.update(["refused"])
     return back
 
 
-def _changes(entry: Entry, job: JobRecord | None) -> list[Change]:
+def _changes(entry: ReplayEntry, job: JobRecord | None) -> list[Change]:
     """What is sent in the place of a job goes by the job's own correlation."""
     return [msgspec.structs.replace(from_message(change).change, correlation=job.correlation if job else "") for change in entry.changes]
 

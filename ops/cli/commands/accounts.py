@@ -11,14 +11,14 @@ import click
 
 from ops import doctor
 from ops.cli import output
-from ops.cli.context import Desk, with_desk
+from ops.cli.context import CommandContext, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.job_selection import by_option, hands
 from ops.serializers import account_json
 from worker.config.checks import NAME
 from worker.config.values import Right
 from worker.errors import InvalidSettings
-from worker.ports import Deed, Pause
+from worker.ports import AuditEntry, Pause
 
 BY_HAND: Final = "hand"
 RIGHTS: Final = get_args(Right)
@@ -38,7 +38,7 @@ def accounts() -> None:
 
 @accounts.command("list")
 @with_desk
-def listing(desk: Desk) -> None:
+def listing(desk: CommandContext) -> None:
     """List the accounts of the settings: what waits and since when, the failures nobody has decided on, and which are stopped and why.
 
     \b
@@ -60,7 +60,7 @@ def listing(desk: Desk) -> None:
 @click.option("--why", default="", metavar="TEXT", help="A reason for the others.")
 @by_option
 @with_desk
-def pausing(desk: Desk, name: str, why: str, by: str) -> None:
+def pausing(desk: CommandContext, name: str, why: str, by: str) -> None:
     """Stop an account until it is resumed: changes are still accepted, and nothing is sent.
 
     \b
@@ -68,7 +68,7 @@ def pausing(desk: Desk, name: str, why: str, by: str) -> None:
       relations accounts pause acme --why "moving to the new API user"
     """
     account = desk.settings.account(name).name
-    desk.runtime.store.pause(account, Pause(BY_HAND, why), deed=Deed(hands(desk).name(), by, "paused", account, why))
+    desk.runtime.store.pause(account, Pause(BY_HAND, why), deed=AuditEntry(hands(desk).name(), by, "paused", account, why))
     desk.answer({"account": account, "paused": True}, [f"{account} is paused; `relations accounts resume {account}` lets it go on."])
 
 
@@ -76,7 +76,7 @@ def pausing(desk: Desk, name: str, why: str, by: str) -> None:
 @click.argument("name", metavar="ACCOUNT")
 @by_option
 @with_desk
-def resuming(desk: Desk, name: str, by: str) -> None:
+def resuming(desk: CommandContext, name: str, by: str) -> None:
     """Let a stopped account go on, whatever stopped it.
 
     \b
@@ -84,7 +84,7 @@ def resuming(desk: Desk, name: str, by: str) -> None:
       relations accounts resume acme
     """
     account = desk.settings.account(name).name
-    was = desk.runtime.store.resume(account, deed=Deed(hands(desk).name(), by, "resumed", account))
+    was = desk.runtime.store.resume(account, deed=AuditEntry(hands(desk).name(), by, "resumed", account))
     desk.runtime.limiter.reset(account)
     desk.answer({"account": account, "paused": False, "was_paused": was}, [f"{account} goes on." if was else f"{account} was not paused."])
 
@@ -92,7 +92,7 @@ def resuming(desk: Desk, name: str, by: str) -> None:
 @accounts.command("check")
 @click.argument("name", metavar="[ACCOUNT]", required=False)
 @with_desk
-def checking(desk: Desk, name: str | None) -> None:
+def checking(desk: CommandContext, name: str | None) -> None:
     """Try the credentials of one account, or of all, by a harmless read.
 
     \b
@@ -108,7 +108,7 @@ def checking(desk: Desk, name: str | None) -> None:
     tell(desk, findings)
 
 
-def tell(desk: Desk, findings: Iterable[doctor.Finding]) -> None:
+def tell(desk: CommandContext, findings: Iterable[doctor.Finding]) -> None:
     """Print findings as they come, with what to do; failed when any failed."""
     found = list[doctor.Finding]()
 
@@ -145,7 +145,7 @@ def keys() -> None:
 @click.option("--account", "names", multiple=True, metavar="NAME", help="For these accounts only; default: all of the settings.")
 @click.option("--can", multiple=True, type=click.Choice(RIGHTS), default=("send",), show_default=True, help="What it may do.")
 @with_desk
-def new(desk: Desk, name: str, names: tuple[str, ...], can: tuple[str, ...]) -> None:
+def new(desk: CommandContext, name: str, names: tuple[str, ...], can: tuple[str, ...]) -> None:
     """Make a bearer key: it is shown once and kept nowhere; its hash goes into the settings.
 
     \b
@@ -163,7 +163,7 @@ def new(desk: Desk, name: str, names: tuple[str, ...], can: tuple[str, ...]) -> 
     desk.answer({"name": name, "key": key, **entry}, [f"Key, shown this once: {key}", "", "Into the settings:", "", *table])
 
 
-def _known(desk: Desk) -> list[str]:
+def _known(desk: CommandContext) -> list[str]:
     """The accounts of the settings; a key may be made before the settings are right."""
     try:
         return sorted(desk.settings.accounts)
@@ -172,7 +172,7 @@ def _known(desk: Desk) -> list[str]:
         return []
 
 
-def _remarks(desk: Desk, name: str, accounts: Sequence[str]) -> Iterator[str]:
+def _remarks(desk: CommandContext, name: str, accounts: Sequence[str]) -> Iterator[str]:
     """What is odd about a key, by the settings."""
     with suppress(InvalidSettings):
         yield from (f"there is no account {each} in the settings" for each in accounts if each not in desk.settings.accounts)

@@ -3,13 +3,13 @@
 import click
 
 from ops.cli import output
-from ops.cli.context import Desk, account_option, with_desk
+from ops.cli.context import CommandContext, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.job_selection import by_option, hands, reasons
 from ops.explain.words import instant
 from ops.serializers import deed_json
 from producers.job_admin import erase as erasing
-from worker.ports import subject
+from worker.ports import record_ref
 
 
 @click.command("audit")
@@ -17,14 +17,14 @@ from worker.ports import subject
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
 @click.option("--cursor", metavar="TEXT", default="", help="Where the last page ended.")
 @with_desk
-def audit(desk: Desk, account: str | None, limit: int, cursor: str) -> None:
+def audit(desk: CommandContext, account: str | None, limit: int, cursor: str) -> None:
     """List who did what to an account's jobs, newest first.
 
     \b
     Examples:
       relations audit --account acme
     """
-    page = hands(desk).acts.deeds(desk.lane(account), limit=limit, cursor=cursor)
+    page = hands(desk).acts.audit_log(desk.lane(account), limit=limit, cursor=cursor)
 
     def lines() -> None:
         rows = [(instant(each.at, desk.zone), each.by, each.act, f"{each.count:,}", each.what, each.note) for each in page.deeds]
@@ -42,7 +42,7 @@ def audit(desk: Desk, account: str | None, limit: int, cursor: str) -> None:
 @click.option("--yes", is_flag=True, help="Do it; there is no way back.")
 @by_option
 @with_desk
-def erase(desk: Desk, module: str, number: int, account: str | None, yes: bool, by: str) -> None:
+def erase(desk: CommandContext, module: str, number: int, account: str | None, yes: bool, by: str) -> None:
     """Take a record, e.g. a person's address, out of all that is kept: jobs, histories, requests, payloads, replays.
 
     What is open and names it ends as superseded. The audit keeps that something was erased, not what. The CRM is not touched.
@@ -53,7 +53,7 @@ def erase(desk: Desk, module: str, number: int, account: str | None, yes: bool, 
       relations erase address 9001 --account acme --yes
     """
     name = desk.lane(account)
-    subject(module, number)
+    record_ref(module, number)
     if not yes:
         text = f"{module} {number} would be taken out of everything kept of account {name}; open changes that name it would end. Add --yes."
         desk.answer({"preview": True, "account": name, "module": module, "id": number}, [text])

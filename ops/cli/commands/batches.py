@@ -2,7 +2,7 @@
 
 import click
 
-from ops.cli.context import Desk, account_option, with_desk
+from ops.cli.context import CommandContext, account_option, with_desk
 from producers.portals.serializers import batch_json
 
 
@@ -10,7 +10,7 @@ from producers.portals.serializers import batch_json
 @click.argument("label")
 @account_option
 @with_desk
-def batch(desk: Desk, label: str, account: str | None) -> None:
+def batch(desk: CommandContext, label: str, account: str | None) -> None:
     """Tell how far the changes with this batch label are, as an import prints it; they are done when none is open.
 
     \b
@@ -19,7 +19,7 @@ def batch(desk: Desk, label: str, account: str | None) -> None:
       relations batch import-7 --account acme --json
     """
     name = desk.account(account).name
-    counts = batch_json(name, label, desk.runtime.store.batch(name, label))
+    counts = batch_json(name, label, desk.runtime.store.batch_counts(name, label))
     states = {"open": counts["open"], "succeeded": counts["succeeded"], "superseded": counts["superseded"], "failed": counts["failed"]}
     told = ", ".join(f"{number:,} {state}" for state, number in states.items() if number)
     desk.answer(counts, [f"{counts['accepted']:,} accepted: {told}"])

@@ -7,16 +7,16 @@ from typing import Any, Final
 
 import click
 
-from ops.cli.context import Desk, account_option, with_desk
+from ops.cli.context import CommandContext, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.filters import filtered
 from ops.cli.job_selection import by_option, hands, reasons, wanted_of
 from ops.explain.words import count
 from producers.job_admin.cancel_dismiss import Wanted, cancel, dismiss, sifted
-from worker.ports import Acted, Filter, JobState
+from worker.ports import AdminResult, JobFilter, JobState
 
 SHOWN: Final = 10
-Act = Callable[..., Acted]
+Act = Callable[..., AdminResult]
 
 
 @click.command("cancel")
@@ -26,7 +26,7 @@ Act = Callable[..., Acted]
 @by_option
 @with_desk
 @filtered
-def cancelling(desk: Desk, names: tuple[str, ...], account: str | None, yes: bool, by: str, wanted: Filter) -> None:
+def cancelling(desk: CommandContext, names: tuple[str, ...], account: str | None, yes: bool, by: str, wanted: JobFilter) -> None:
     """End queued changes that no worker has taken yet, as superseded; what was taken goes on.
 
     \b
@@ -44,7 +44,7 @@ def cancelling(desk: Desk, names: tuple[str, ...], account: str | None, yes: boo
 @by_option
 @with_desk
 @filtered
-def dismissing(desk: Desk, names: tuple[str, ...], account: str | None, yes: bool, by: str, wanted: Filter) -> None:
+def dismissing(desk: CommandContext, names: tuple[str, ...], account: str | None, yes: bool, by: str, wanted: JobFilter) -> None:
     """Take failed jobs that need no replay off the list of failures; they stay failed.
 
     \b
@@ -55,7 +55,7 @@ def dismissing(desk: Desk, names: tuple[str, ...], account: str | None, yes: boo
     _decide(desk, wanted_of(desk, names, wanted, account), "failed", dismiss, "dismissed", yes=yes, by=by)
 
 
-def _decide(desk: Desk, wanted: Mapping[str, Wanted], state: JobState, act: Act, done: str, *, yes: bool, by: str) -> None:
+def _decide(desk: CommandContext, wanted: Mapping[str, Wanted], state: JobState, act: Act, done: str, *, yes: bool, by: str) -> None:
     if not yes:
         _preview(desk, wanted, state, done)
         return
@@ -67,7 +67,7 @@ def _decide(desk: Desk, wanted: Mapping[str, Wanted], state: JobState, act: Act,
     finish(Exit.OK if jobs and not refused else Exit.PARTLY if jobs else Exit.FAILED)
 
 
-def _preview(desk: Desk, wanted: Mapping[str, Wanted], state: JobState, done: str) -> None:
+def _preview(desk: CommandContext, wanted: Mapping[str, Wanted], state: JobState, done: str) -> None:
     jobs, refused = list[str](), dict[str, str]()
     for account, which in wanted.items():
         for fit, unfit in sifted(hands(desk), account, which, state):

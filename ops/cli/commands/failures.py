@@ -5,16 +5,16 @@ from collections.abc import Iterator
 import click
 
 from ops.cli import output
-from ops.cli.context import Desk, account_option, with_desk
+from ops.cli.context import CommandContext, account_option, with_desk
 from ops.explain.words import count, instant
 from ops.serializers import failure_json, said, todo
-from worker.ports import UNROUTED, Failure
+from worker.ports import UNROUTED, FailureGroup
 
 
 @click.command("errors")
 @account_option
 @with_desk
-def errors(desk: Desk, account: str | None) -> None:
+def errors(desk: CommandContext, account: str | None) -> None:
     """What failed and waits for a decision, by error and type: how much, since when, and what to do about it.
 
     \b
@@ -23,7 +23,7 @@ def errors(desk: Desk, account: str | None) -> None:
       relations errors --account acme --json
     """
     lanes = [desk.lane(account)] if account else [*desk.settings.accounts, UNROUTED]
-    found = [(each, failure) for each in lanes for failure in desk.runtime.questions.failures(each)]
+    found = [(each, failure) for each in lanes for failure in desk.runtime.queries.failure_groups(each)]
 
     def lines() -> None:
         heads = ("ACCOUNT", "JOBS", "ERROR", "TYPE", "FIRST", "LAST", "EXAMPLE")
@@ -33,13 +33,13 @@ def errors(desk: Desk, account: str | None) -> None:
     desk.answer({"errors": [failure_json(name, failure) for name, failure in found]}, lines)
 
 
-def _row(desk: Desk, account: str, failure: Failure) -> tuple[object, ...]:
+def _row(desk: CommandContext, account: str, failure: FailureGroup) -> tuple[object, ...]:
     name = f"{failure.code} {failure.error}" if failure.code else failure.error
     times = (instant(at, desk.zone) for at in (failure.first, failure.last))
     return account, f"{failure.jobs:,}", name, failure.type, *times, failure.example
 
 
-def _todo(found: list[tuple[str, Failure]]) -> Iterator[str]:
+def _todo(found: list[tuple[str, FailureGroup]]) -> Iterator[str]:
     """One sentence per error, and how to go on."""
     if not found:
         yield "Nothing failed, or it was replayed or dismissed."

@@ -11,21 +11,21 @@ from typing import Final, NamedTuple
 import click
 
 from ops.cli import output
-from ops.cli.context import Desk, account_option, say, with_desk
+from ops.cli.context import CommandContext, account_option, emit, with_desk
 from ops.cli.errors import Exit, finish
-from ops.cli.importing.cost_estimate import Rehearsal
-from ops.cli.importing.follow import Following
-from ops.cli.importing.open_input import name_of, opened, same
-from ops.cli.importing.rejects import Rejects
-from ops.cli.importing.retry_notice import Patience
-from ops.cli.importing.summary import Outcome
+from ops.cli.import_steps.cost_estimate import Rehearsal
+from ops.cli.import_steps.follow import Following
+from ops.cli.import_steps.open_input import name_of, opened, same
+from ops.cli.import_steps.rejects import Rejects
+from ops.cli.import_steps.retry_notice import RetryNotice
+from ops.cli.import_steps.summary import ImportSummary
 from ops.cli.progress import progress
 from producers.portals import Relations, Sent
-from producers.portals.imports import FIELDS, REQUIRED, Given, Row, Tally, faults_of, field_of, load_rows, pieces, rows
+from producers.portals.imports import FIELDS, REQUIRED, Given, LoadCounts, Row, faults_of, field_of, load_rows, pieces, rows
 from worker.config.values import shielded
 from worker.contract import Change
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
-from worker.ports import Events
+from worker.ports import EventSink
 
 ANSWER: Final = 10.0  # seconds a server may take for one answer
 STEM: Final = 40  # characters of a file's name in the default label
@@ -42,7 +42,7 @@ class Reading(NamedTuple):
     batch: str | None
 
 
-class Begun(NamedTuple):
+class OpenImport(NamedTuple):
     """An open file: its rows, what holds for all of them, about how many they are, and where the rejected ones go."""
 
     rows: Iterator[Row]
@@ -64,7 +64,7 @@ class Begun(NamedTuple):
 @click.option("--key", envvar="RELATIONS_KEY", metavar="KEY", help="The key for --url; better given as RELATIONS_KEY.")
 @with_desk
 def importing(
-    desk: Desk,
+    desk: CommandContext,
     file: str,
     account: str | None,
     maps: Sequence[str],
@@ -104,7 +104,9 @@ def importing(
 # --- what is meant
 
 
-def _reading(desk: Desk, maps: Sequence[str], sets: Sequence[str], account: str | None, batch: str | None, *, local: bool) -> Reading:
+def _reading(
+    desk: CommandContext, maps: Sequence[str], sets: Sequence[str], account: str | None, batch: str | None, *, local: bool
+) -> Reading:
     mapping, constants = _pairs("--map", maps), _pairs("--set", sets)
     chosen = _default(desk, constants.get("account") or account, local=local)
     given = {"account": chosen or None, "batch": batch}
@@ -131,7 +133,7 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     return name, value
 
 
-def _default(desk: Desk, account: str | None, *, local: bool) -> str:
+def _default(desk: CommandContext, account: str | None, *, local: bool) -> str:
     """The account of lines that name none; with several accounts they must. Another machine's are not ours to check."""
     if not local:
         return account or ""
@@ -139,11 +141,11 @@ def _default(desk: Desk, account: str | None, *, local: bool) -> str:
 
 
 @contextmanager
-def _begun(desk: Desk, file: str, reading: Reading, rejects: Path) -> Iterator[Begun]:
+def _begun(desk: CommandContext, file: str, reading: Reading, rejects: Path) -> Iterator[OpenImport]:
     needed = REQUIRED if reading.account else ("account", *REQUIRED)
     with Rejects(rejects, quiet=desk.as_json) as reject, opened(file) as (text, found):
         read = rows(text, mapping=reading.mapping, constants=reading.constants, needed=needed)
-        yield Begun(read, _given(name_of(file), found.digest, reading), found.lines, reject)
+        yield OpenImport(read, _given(name_of(file), found.digest, reading), found.lines, reject)
 
 
 def _given(name: str, digest: str, reading: Reading) -> Given:
@@ -157,18 +159,18 @@ def _given(name: str, digest: str, reading: Reading) -> Given:
 
 
 @contextmanager
-def _connected(desk: Desk, url: str | None, key: str | None) -> Iterator[tuple[Relations, Patience]]:
+def _connected(desk: CommandContext, url: str | None, key: str | None) -> Iterator[tuple[Relations, RetryNotice]]:
     """A client, and what waits when it cannot be answered; it tries only once, so that a person is told soon."""
     if url:
         with Relations(url, key or "", timeout=ANSWER) as relations:
-            yield relations, Patience(str(shielded(url)))
+            yield relations, RetryNotice(str(shielded(url)))
         return
-    desk.runtime.say = _once(say)
+    desk.runtime.emit = _once(emit)
     with Relations.connect(desk.runtime, timeout=0.0) as relations:
-        yield relations, Patience(str(shielded(desk.settings.redis_url)))
+        yield relations, RetryNotice(str(shielded(desk.settings.redis_url)))
 
 
-def _once(tell: Events) -> Events:
+def _once(tell: EventSink) -> EventSink:
     """Tells the same only once: a warning about a type is one for every line of it."""
     told = set[str]()
 
@@ -183,12 +185,12 @@ def _once(tell: Events) -> Events:
 # --- what is done
 
 
-def _import(desk: Desk, file: str, reading: Reading, path: Path, *, waits: bool, url: str | None, key: str | None) -> Exit:
+def _import(desk: CommandContext, file: str, reading: Reading, path: Path, *, waits: bool, url: str | None, key: str | None) -> Exit:
     with _connected(desk, url, key) as (relations, patience), tempfile.TemporaryFile("w+") as known:
         following = Following(relations, patience, known)
         send = following.send if waits else relations.send
         with _begun(desk, file, reading, path) as begun:
-            outcome = Outcome(Tally(), begun.given.batch, path, [])
+            outcome = ImportSummary(LoadCounts(), begun.given.batch, path, [])
             _carry(desk, begun, lambda changes: patience(lambda: send(changes)), outcome)
         try:
             if waits:
@@ -198,7 +200,7 @@ def _import(desk: Desk, file: str, reading: Reading, path: Path, *, waits: bool,
     return outcome.code()
 
 
-def _carry(desk: Desk, begun: Begun, send: Send, outcome: Outcome) -> None:
+def _carry(desk: CommandContext, begun: OpenImport, send: Send, outcome: ImportSummary) -> None:
     """Hand all over; an interruption says how far it came, and whether the same command goes on."""
     tally = outcome.tally
     try:
@@ -215,7 +217,7 @@ def _carry(desk: Desk, begun: Begun, send: Send, outcome: Outcome) -> None:
         raise
 
 
-def _follow(desk: Desk, following: Following, outcome: Outcome) -> None:
+def _follow(desk: CommandContext, following: Following, outcome: ImportSummary) -> None:
     """The counts of every label until no job of it is open."""
     total = outcome.tally.accepted + outcome.tally.known
     try:
@@ -228,9 +230,9 @@ def _follow(desk: Desk, following: Following, outcome: Outcome) -> None:
         raise
 
 
-def _rehearse(desk: Desk, begun: Begun, *, local: bool) -> Exit:
+def _rehearse(desk: CommandContext, begun: OpenImport, *, local: bool) -> Exit:
     """Check every line as intake does, and plan the good ones."""
-    tally, rehearsal = Tally(), Rehearsal(desk if local else None)
+    tally, rehearsal = LoadCounts(), Rehearsal(desk if local else None)
     for items in pieces(begun.rows, begun.given, tally, begun.reject):
         for item in items:
             try:
@@ -249,4 +251,4 @@ def _rehearse(desk: Desk, begun: Begun, *, local: bool) -> Exit:
         click.echo(f"{tally.rejected:,} rejected. Nothing was sent.{how}", err=True)
 
     desk.answer(document, lines)
-    return Outcome(tally, "", begun.reject.path, []).code()
+    return ImportSummary(tally, "", begun.reject.path, []).code()

@@ -10,7 +10,7 @@ from ops import samples
 from ops.cli import output
 from ops.cli.commands.cancel_dismiss import cancelling, dismissing
 from ops.cli.commands.watch import watching
-from ops.cli.context import Desk, account_option, with_desk
+from ops.cli.context import CommandContext, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.filters import filtered
 from ops.explain import explain
@@ -21,7 +21,7 @@ from producers.portals.serializers import job_json
 from worker.contract import Relation, resolve
 from worker.errors import NotFound
 from worker.onoffice.codes import advice, describe
-from worker.ports import Filter, JobRecord, Page
+from worker.ports import JobFilter, JobPage, JobRecord
 
 
 @click.group()
@@ -46,7 +46,7 @@ jobs.add_command(watching)
 @click.option("--cursor", type=click.IntRange(1), help="Where the last page ended.")
 @with_desk
 @filtered
-def listing(desk: Desk, account: str | None, wanted: Filter, limit: int, cursor: int | None) -> None:
+def listing(desk: CommandContext, account: str | None, wanted: JobFilter, limit: int, cursor: int | None) -> None:
     """List an account's jobs, newest first.
 
     \b
@@ -65,14 +65,14 @@ def listing(desk: Desk, account: str | None, wanted: Filter, limit: int, cursor:
     desk.answer({"jobs": [_public(job) for job in page.jobs], "next": page.next or None}, lines)
 
 
-def _page(desk: Desk, account: str, wanted: Filter, limit: int, cursor: str) -> Page:
+def _page(desk: CommandContext, account: str, wanted: JobFilter, limit: int, cursor: str) -> JobPage:
     """A full page if there are as many: where few jobs fit, it goes on looking, and says that it does."""
     found, looked = list[JobRecord](), 0
     while True:
-        page = desk.runtime.questions.find(account, wanted, limit=limit - len(found), cursor=cursor)
+        page = desk.runtime.queries.find_jobs(account, wanted, limit=limit - len(found), cursor=cursor)
         found += page.jobs
         if not page.next or len(found) == limit:
-            return Page(tuple(found), page.next)
+            return JobPage(tuple(found), page.next)
         cursor, looked = page.next, looked + 1
         if sys.stderr.isatty() and not looked % 20:
             click.echo(f"looking further back, {len(found)} found …", err=True)
@@ -82,7 +82,7 @@ def _page(desk: Desk, account: str, wanted: Filter, limit: int, cursor: str) -> 
 @click.argument("job")
 @click.option("--payload", is_flag=True, help="Of one that stands for an unreadable message: print the message as it came.")
 @with_desk
-def showing(desk: Desk, job: str, payload: bool) -> None:
+def showing(desk: CommandContext, job: str, payload: bool) -> None:
     """Show one job: its state, its outcomes, and why it failed.
 
     \b
@@ -91,10 +91,10 @@ def showing(desk: Desk, job: str, payload: bool) -> None:
       relations jobs show acme-0f3k9x2b7c1d4e5g6h --json
       relations jobs show acme-0f3k9x2b7c1d4e5g6h --payload
     """
-    found = desk.runtime.store.job(job)
+    found = desk.runtime.store.get_job(job)
     if found is None:
         raise NotFound(f"there is no job {job}; finished jobs are kept for a while only")
-    kept = None if found.type else desk.runtime.acts.payload(job)
+    kept = None if found.type else desk.runtime.job_admin.get_payload(job)
     if payload and kept is None:
         raise NotFound(f"nothing is kept of a message for {job}: it is a change, or too old, or was erased")
     if payload and kept and not desk.as_json:
@@ -110,7 +110,7 @@ def showing(desk: Desk, job: str, payload: bool) -> None:
 @account_option
 @click.option("--sample", metavar="NAME", help="Explain a shipped sample instead; needs nothing running.")
 @with_desk
-def explaining(desk: Desk, words: tuple[str, ...], account: str | None, sample: str | None) -> None:
+def explaining(desk: CommandContext, words: tuple[str, ...], account: str | None, sample: str | None) -> None:
     """Explain one relation: what is wanted now, what is known, and what became of every job that named it.
 
     \b
@@ -135,7 +135,7 @@ def _public(job: JobRecord) -> dict[str, Any]:
     return dict(job_json(job))
 
 
-def _row(desk: Desk, job: JobRecord) -> tuple[object, ...]:
+def _row(desk: CommandContext, job: JobRecord) -> tuple[object, ...]:
     return job.id, job.state, job.action, _about(job), instant(job.accepted_at, desk.zone), job.source
 
 
@@ -153,7 +153,7 @@ def why(job: JobRecord) -> str:
     return f"{code} {describe(code, message)}" if code else message or error
 
 
-def _facts(desk: Desk, job: JobRecord) -> Iterator[str]:
+def _facts(desk: CommandContext, job: JobRecord) -> Iterator[str]:
     yield f"{job.id}  {job.state}"
     yield from _what(job)
     yield f"  by {job.source} as {job.event_id or '(erased)'}" + (f" in batch {job.batch}" if job.batch else "")
@@ -184,7 +184,7 @@ def _what(job: JobRecord) -> Iterator[str]:
         yield f"  {job.action} {job.type} {ids(job.parents)} → {ids(job.children)}{info_text(job.info)}"
 
 
-def _links(desk: Desk, job: JobRecord) -> Iterator[str]:
+def _links(desk: CommandContext, job: JobRecord) -> Iterator[str]:
     """What people did to it."""
     if job.replays:
         yield f"  sent in place of {job.replays}"

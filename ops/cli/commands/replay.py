@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from ops.cli import output
-from ops.cli.context import Desk, account_option, with_desk
+from ops.cli.context import CommandContext, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.filters import filtered
 from ops.cli.job_selection import by_option, hands, reasons, wanted_of
@@ -19,7 +19,7 @@ from producers.means import Means
 from producers.replay import prepare as replays_of
 from producers.replay.resend import correction_of
 from worker.errors import InvalidChange, NotFound
-from worker.ports import Filter, Replay
+from worker.ports import JobFilter, Replay
 
 SHOWN: Final = 20  # actions and refused jobs that are listed
 POLL: Final = 0.5  # seconds between two looks at a replay that a worker works
@@ -37,11 +37,11 @@ POLL: Final = 0.5  # seconds between two looks at a replay that a worker works
 @with_desk
 @filtered
 def replay(
-    desk: Desk,
+    desk: CommandContext,
     names: tuple[str, ...],
     failed: bool,
     account: str | None,
-    wanted: Filter,
+    wanted: JobFilter,
     force: bool,
     pairs: tuple[str, ...],
     yes: bool,
@@ -94,14 +94,14 @@ def replays() -> None:
 @replays.command("list")
 @account_option
 @with_desk
-def listing(desk: Desk, account: str | None) -> None:
+def listing(desk: CommandContext, account: str | None) -> None:
     """List an account's replays of the last week, newest first.
 
     \b
     Examples:
       relations replays list --account acme
     """
-    found = hands(desk).acts.replays(desk.lane(account))
+    found = hands(desk).acts.list_replays(desk.lane(account))
     heads = ("REPLAY", "STATE", "BY", "MADE", "JOBS", "DONE", "BACK", "OF")
     numbers = [(each.eligible, each.done, each.back) for each in found]
     rows = [
@@ -114,7 +114,7 @@ def listing(desk: Desk, account: str | None) -> None:
 @replays.command("show")
 @click.argument("replay_id", metavar="REPLAY")
 @with_desk
-def showing(desk: Desk, replay_id: str) -> None:
+def showing(desk: CommandContext, replay_id: str) -> None:
     """Show one replay: its set, what would be or was sent, and how far it is.
 
     \b
@@ -131,7 +131,7 @@ def showing(desk: Desk, replay_id: str) -> None:
 @click.option("--background", is_flag=True, help="Let a worker do it, and do not wait.")
 @by_option
 @with_desk
-def running(desk: Desk, replay_id: str, background: bool, by: str) -> None:
+def running(desk: CommandContext, replay_id: str, background: bool, by: str) -> None:
     """Run a prepared or stopped replay.
 
     \b
@@ -145,7 +145,7 @@ def running(desk: Desk, replay_id: str, background: bool, by: str) -> None:
 @click.argument("replay_id", metavar="REPLAY")
 @by_option
 @with_desk
-def stopping(desk: Desk, replay_id: str, by: str) -> None:
+def stopping(desk: CommandContext, replay_id: str, by: str) -> None:
     """Stop a replay after the piece that is being worked; `run` lets it go on.
 
     \b
@@ -156,12 +156,12 @@ def stopping(desk: Desk, replay_id: str, by: str) -> None:
     desk.answer(replay_json(found), [f"{found.id} is {found.state}: {found.done:,} of {count(found.eligible, 'job')} done."])
 
 
-def _preview(desk: Desk, made: Sequence[Replay]) -> None:
+def _preview(desk: CommandContext, made: Sequence[Replay]) -> None:
     desk.answer({"replays": [replay_json(each) for each in made]}, [line for each in made for line in (*_facts(each), *_next(each))])
     finish(Exit.OK if any(each.eligible for each in made) else Exit.FAILED)
 
 
-def _act(desk: Desk, made: Sequence[Replay], by: str, *, background: bool) -> None:
+def _act(desk: CommandContext, made: Sequence[Replay], by: str, *, background: bool) -> None:
     means = hands(desk)
     started = [replays_of.start(means, each.id, by=by) for each in made if each.eligible]
     if background:
@@ -178,12 +178,12 @@ def _act(desk: Desk, made: Sequence[Replay], by: str, *, background: bool) -> No
     finish(Exit.OK if whole and done else Exit.PARTLY if background or any(each.back for each in done) else Exit.FAILED)
 
 
-def _still(desk: Desk, lane: str) -> str:
+def _still(desk: CommandContext, lane: str) -> str:
     """Why what went back is not sent now; the lane for messages that name no account sends nothing itself."""
     return still(desk.runtime, desk.settings.accounts[lane]) if lane in desk.settings.accounts else ""
 
 
-def _hand(desk: Desk, replay: Replay) -> None:
+def _hand(desk: CommandContext, replay: Replay) -> None:
     """Give it to a worker; if the broker is away, the sweep does."""
     try:
         desk.hand(replay.id)
@@ -191,7 +191,7 @@ def _hand(desk: Desk, replay: Replay) -> None:
         click.echo(f"The broker is away ({type(error).__name__}); {replay.id} begins within a minute or two of its return.", err=True)
 
 
-def _worked(desk: Desk, replay: Replay, by: str) -> Replay:
+def _worked(desk: CommandContext, replay: Replay, by: str) -> Replay:
     """Work it in this process; a bar on a terminal follows it. Ctrl-C stops it after the piece that is being worked."""
     means = hands(desk)
     try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 
 from ops.cli import output
-from ops.cli.context import Desk, account_option, with_desk
+from ops.cli.context import CommandContext, account_option, with_desk
 from ops.explain.words import count, ids, info_text, instant
 from ops.serializers import request_json
 from worker.errors import NotFound
@@ -29,7 +29,7 @@ def requests() -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
 @click.option("--cursor", metavar="ID", default="", help="Where the last page ended.")
 @with_desk
-def listing(desk: Desk, account: str | None, failed: bool, limit: int, cursor: str) -> None:
+def listing(desk: CommandContext, account: str | None, failed: bool, limit: int, cursor: str) -> None:
     """List an account's requests, newest first.
 
     \b
@@ -37,7 +37,7 @@ def listing(desk: Desk, account: str | None, failed: bool, limit: int, cursor: s
       relations requests list
       relations requests list --account acme --failed --limit 100
     """
-    page = desk.runtime.questions.requests(desk.account(account).name, limit=limit, cursor=cursor)
+    page = desk.runtime.queries.list_requests(desk.account(account).name, limit=limit, cursor=cursor)
     found = [each for each in page.requests if not failed or _failures(each)]
 
     def lines() -> None:
@@ -52,20 +52,20 @@ def listing(desk: Desk, account: str | None, failed: bool, limit: int, cursor: s
 @click.argument("request")
 @account_option
 @with_desk
-def showing(desk: Desk, request: str, account: str | None) -> None:
+def showing(desk: CommandContext, request: str, account: str | None) -> None:
     """Show one request: each action and its answer.
 
     \b
     Examples:
       relations requests show 0f3k9x2b7c1d4e5g6h --account acme
     """
-    found = desk.runtime.store.request(desk.account(account).name, request)
+    found = desk.runtime.store.get_request(desk.account(account).name, request)
     if found is None:
         raise NotFound(f"there is no request {request}; they are kept as long as finished jobs")
     desk.answer(request_json(found), list(_facts(desk, found)))
 
 
-def _row(desk: Desk, request: RequestRecord) -> tuple[object, ...]:
+def _row(desk: CommandContext, request: RequestRecord) -> tuple[object, ...]:
     relations = sum(len(action.relations) for action in request.actions)
     if request.observed:
         return request.id, instant(request.at, desk.zone), "–", "–", len(request.actions), relations, "would be sent"
@@ -77,7 +77,7 @@ def _failures(request: RequestRecord) -> int:
     return 0 if request.observed else sum(verdict != "ok" for verdict, _, _ in request.answers)
 
 
-def _facts(desk: Desk, request: RequestRecord) -> Iterator[str]:
+def _facts(desk: CommandContext, request: RequestRecord) -> Iterator[str]:
     said = f": {request.message}" if request.message else ""
     how = "would be sent; the account only observes" if request.observed else f"HTTP {request.status} after {request.seconds:.2f} s{said}"
     yield f"{request.id}  {instant(request.at, desk.zone)}  {how}"

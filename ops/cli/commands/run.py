@@ -13,11 +13,11 @@ import click
 
 from ops import doctor
 from ops.cli.commands.accounts import tell
-from ops.cli.context import Desk, with_desk
+from ops.cli.context import CommandContext, with_desk
 from ops.cli.errors import finish
 from ops.simulator import FaultPlan, Simulator, Switches, serve
 from worker import log
-from worker.background import Sender
+from worker.background import MessageSender
 from worker.errors import InvalidSettings
 from worker.wiring import Runtime
 
@@ -27,7 +27,7 @@ from worker.wiring import Runtime
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed sends the same changes.")
 @click.option("--faults", is_flag=True, help="Lose answers, throttle and fail, as networks do.")
 @with_desk
-def demo(desk: Desk, changes: int, seed: int, faults: bool) -> None:
+def demo(desk: CommandContext, changes: int, seed: int, faults: bool) -> None:
     """Run the whole system once, with real parts on this machine, and tell what happened.
 
     \b
@@ -63,7 +63,7 @@ def dev(directory: Path | None, port: int, simulator_port: int) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; put a TLS proxy in front of anything else.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free one.")
 @with_desk
-def api(desk: Desk, host: str, port: int) -> None:
+def api(desk: CommandContext, host: str, port: int) -> None:
     """Serve the HTTP interface: changes, jobs, webhooks, what operators ask and do, and metrics.
 
     \b
@@ -78,13 +78,13 @@ def api(desk: Desk, host: str, port: int) -> None:
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error.name} is not installed; the HTTP interface needs onoffice-relations[http].") from error
     log.configure(desk.settings.log)
-    runtime = Runtime(desk.settings, wake=Sender(desk.wake))  # one that says its events as log lines
+    runtime = Runtime(desk.settings, wake=MessageSender(desk.wake))  # one that says its events as log lines
 
     def hand(replay: str) -> None:
         try:
             desk.hand(replay)
         except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
-            runtime.say("wake.failed", account=replay.rpartition("-")[0], error=type(error).__name__)
+            runtime.emit("wake.failed", account=replay.rpartition("-")[0], error=type(error).__name__)
 
     serve_http(runtime, host=host, port=port, further=operators_table(hand, metrics(runtime)))
 
@@ -97,7 +97,9 @@ def api(desk: Desk, host: str, port: int) -> None:
 @click.option("--faults", type=click.FloatRange(0, 1), default=0.0, metavar="RATE", help="How many requests go wrong, from 0 to 1.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which ones.")
 @with_desk
-def simulator(desk: Desk, host: str, port: int, accounts: Sequence[str], switches: Sequence[str], faults: float, seed: int) -> None:
+def simulator(
+    desk: CommandContext, host: str, port: int, accounts: Sequence[str], switches: Sequence[str], faults: float, seed: int
+) -> None:
     """Serve a faithful simulator of the onOffice API for relation calls.
 
     \b
@@ -120,7 +122,7 @@ def simulator(desk: Desk, host: str, port: int, accounts: Sequence[str], switche
 @click.command("doctor", short_help="Check every part, and say what to do.")
 @click.option("--no-api", is_flag=True, help="Do not call the API.")
 @with_desk
-def examine(desk: Desk, no_api: bool) -> None:
+def examine(desk: CommandContext, no_api: bool) -> None:
     """Look at settings, Redis, clock, broker, workers, the sweep, credentials and rights; each line says what to do. Fails when any fails.
 
     \b
@@ -138,7 +140,7 @@ def _pair(text: str) -> tuple[str, str]:
     return token, secret
 
 
-def _from_settings(desk: Desk) -> dict[str, str]:
+def _from_settings(desk: CommandContext) -> dict[str, str]:
     """Tokens and secrets of the settings' accounts; without usable settings none, and `POST /_sim/seed` adds them."""
     try:
         return {account.token.reveal(): account.secret.reveal() for account in desk.settings.accounts.values()}

@@ -12,9 +12,9 @@ import click
 
 from ops import samples
 from ops.cli import output
-from ops.cli.context import Desk, account_option, with_desk
+from ops.cli.context import CommandContext, account_option, with_desk
 from ops.cli.errors import Exit, finish, report
-from ops.cli.send_input import Delivery, Entry, deliver, from_lines, from_words, public
+from ops.cli.send_input import Entry, SendResult, deliver, from_lines, from_words, public
 from ops.explain import explain_plan
 from worker.contract import check
 from worker.errors import Fault, InvalidChange
@@ -34,7 +34,13 @@ LISTED = 50  # jobs that are listed; of more, their number is told
 @click.option("--dry-run", is_flag=True, help="Check, and explain what would be sent; needs no Redis.")
 @with_desk
 def send(
-    desk: Desk, words: tuple[str, ...], account: str | None, infos: tuple[str, ...], sample: str | None, dry_run: bool, **fields: str | None
+    desk: CommandContext,
+    words: tuple[str, ...],
+    account: str | None,
+    infos: tuple[str, ...],
+    sample: str | None,
+    dry_run: bool,
+    **fields: str | None,
 ) -> None:
     """Accept changes: ACTION is create, modify or delete, TYPE a relation type; one side is a single id.
 
@@ -58,7 +64,7 @@ def send(
         _tell(desk, deliver(desk.runtime.intake(), entries))
 
 
-def _entries(desk: Desk, words: Sequence[str], account: str | None, sample: str | None, fields: dict[str, Any]) -> list[Entry]:
+def _entries(desk: CommandContext, words: Sequence[str], account: str | None, sample: str | None, fields: dict[str, Any]) -> list[Entry]:
     """What is to be sent, by the form of the command line."""
     if sample and not words:
         return _sample(desk.account(account).name, sample)
@@ -93,7 +99,7 @@ def _content(word: str) -> bytes:
         raise click.UsageError(f"{word} cannot be read: {error.strerror}.") from None
 
 
-def _default(desk: Desk, account: str | None) -> str:
+def _default(desk: CommandContext, account: str | None) -> str:
     """The account of lines that name none; with several accounts they must."""
     return desk.account(account).name if account or len(desk.settings.accounts) == 1 else ""
 
@@ -105,7 +111,7 @@ def _infos(infos: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _rehearse(desk: Desk, entries: Sequence[Entry]) -> None:
+def _rehearse(desk: CommandContext, entries: Sequence[Entry]) -> None:
     """Check what intake checks without Redis, then explain."""
     faults: list[Fault] = []
     for entry in entries:
@@ -124,7 +130,7 @@ def _rehearse(desk: Desk, entries: Sequence[Entry]) -> None:
     desk.answer({"changes": len(changes), "plan": text.splitlines()}, [text, "", "Nothing was sent."])
 
 
-def _tell(desk: Desk, delivery: Delivery) -> None:
+def _tell(desk: CommandContext, delivery: SendResult) -> None:
     """Print the jobs; end with the reason if some or all were refused."""
     if delivery.errors and not delivery.accepted:
         raise _one(delivery)
@@ -134,7 +140,7 @@ def _tell(desk: Desk, delivery: Delivery) -> None:
     finish(Exit.PARTLY if delivery.errors else Exit.OK)
 
 
-def _one(delivery: Delivery) -> Exception:
+def _one(delivery: SendResult) -> Exception:
     """The reason why nothing was accepted, faults of several accounts together."""
     invalid = [error for error in delivery.errors if isinstance(error, InvalidChange)]
     if len(invalid) < len(delivery.errors):
@@ -142,7 +148,7 @@ def _one(delivery: Delivery) -> Exception:
     return InvalidChange([fault for error in invalid for fault in error.faults])
 
 
-def _lines(delivery: Delivery) -> Callable[[], None]:
+def _lines(delivery: SendResult) -> Callable[[], None]:
     accepted = delivery.accepted
     known = sum(each.duplicate for each in accepted)
 

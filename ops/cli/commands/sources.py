@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ops.cli import output
-from ops.cli.context import Desk, with_desk
+from ops.cli.context import CommandContext, with_desk
 from ops.cli.errors import Exit, finish
 from ops.explain.words import count, ids, info_text
 from producers.webhooks.mapping import Mapped, changes_of, check_rules, payload_of
@@ -31,7 +31,7 @@ def sources() -> None:
 
 @sources.command("list")
 @with_desk
-def listing(desk: Desk) -> None:
+def listing(desk: CommandContext) -> None:
     """List the sources: how their senders prove themselves, whose they are, and how many rules they have.
 
     \b
@@ -49,7 +49,7 @@ def listing(desk: Desk) -> None:
 @click.argument("name")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @with_desk
-def trying(desk: Desk, name: str, file: Path) -> None:
+def trying(desk: CommandContext, name: str, file: Path) -> None:
     """Print the changes that a source's rules make of a payload, or which rule fails where; nothing is sent.
 
     FILE holds the body of a message as it arrives, for onOffice the query string; `-` is standard input. Signatures are not looked at.
@@ -73,7 +73,7 @@ def trying(desk: Desk, name: str, file: Path) -> None:
     finish(Exit.OK)
 
 
-def _mapped(desk: Desk, source: Source, body: bytes) -> list[Mapped]:
+def _mapped(desk: CommandContext, source: Source, body: bytes) -> list[Mapped]:
     """What the rules make of the payload, checked as intake would."""
     url = f"?{body.decode(errors='replace').strip().removeprefix('?')}" if source.scheme == "onoffice" else ""
     mapped = changes_of(source, payload_of(source, Delivery(url, {}, body)), "try")

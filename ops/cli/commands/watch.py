@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from ops.cli.context import Desk, account_option, with_desk
+from ops.cli.context import CommandContext, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.filters import filtered
 from ops.cli.job_selection import hands, wanted_of
@@ -14,7 +14,7 @@ from ops.explain.words import count
 from producers.job_admin.cancel_dismiss import chosen
 from producers.portals.serializers import job_json
 from worker.errors import NotFound
-from worker.ports import OPEN_STATES, Filter, JobRecord
+from worker.ports import OPEN_STATES, JobFilter, JobRecord
 
 FIRST, LONGEST = 0.2, 2.0  # seconds between two looks
 TOLD: Final = 1000  # jobs that are told one by one
@@ -26,7 +26,7 @@ TOLD: Final = 1000  # jobs that are told one by one
 @click.option("--timeout", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Look no longer; 0: until all are finished.")
 @with_desk
 @filtered
-def watching(desk: Desk, names: tuple[str, ...], account: str | None, timeout: float, wanted: Filter) -> None:
+def watching(desk: CommandContext, names: tuple[str, ...], account: str | None, timeout: float, wanted: JobFilter) -> None:
     """Follow jobs until all are finished: those that are named, or those that fit a filter now.
 
     Exit code 1 if any failed, 4 if some are still open when the time is over.
@@ -49,17 +49,17 @@ def watching(desk: Desk, names: tuple[str, ...], account: str | None, timeout: f
     finish(Exit.FAILED if failed else Exit.PARTLY if still else Exit.OK)
 
 
-def _found(desk: Desk, account: str, which: Sequence[str] | Filter) -> Iterator[str]:
+def _found(desk: CommandContext, account: str, which: Sequence[str] | JobFilter) -> Iterator[str]:
     for piece in chosen(hands(desk), account, which):
         yield from (name for name, job in piece.items() if job)
 
 
-def _follow(desk: Desk, names: Sequence[str], until: float) -> Mapping[str, JobRecord]:
+def _follow(desk: CommandContext, names: Sequence[str], until: float) -> Mapping[str, JobRecord]:
     """The jobs as they are in the end; each change of state is told on the way."""
     known: dict[str, JobRecord] = {}
     opened, pause = list(names), FIRST
     while opened:
-        now = desk.runtime.questions.jobs(opened)
+        now = desk.runtime.queries.get_jobs(opened)
         for name, job in now.items():
             if job and len(names) <= TOLD and not desk.as_json and (name not in known or known[name].state != job.state):
                 click.echo(f"{name}  {job.state}", err=True)

@@ -62,7 +62,7 @@ def _show(facts: dict[str, Any], stage: Stage, *, json: bool) -> None:
 def play(directory: Path, stage: Stage, *, changes: int, seed: int, faults: bool) -> dict[str, Any]:
     """The facts of one performance."""
     stage.title("The system, as real processes")
-    with running(directory, Shape(defaults={**QUICK, **(SMALL if faults else {})}), say=stage.say) as stack:
+    with running(directory, Shape(defaults={**QUICK, **(SMALL if faults else {})}), echo=stage.echo) as stack:
         scene = acts.Scene(stack, stack.runtime(), stage)
         made = burst(changes, seed=seed, accounts=list(stack.credentials), start=time.time_ns() // 1000 - AGO)
         stage.title("1 · Enqueue from a CRM webhook")
@@ -85,7 +85,7 @@ def _ending(scene: acts.Scene, asked: Mapping[str, World]) -> dict[str, Any]:
     whole = {account: world | scene.before[account] for account, world in asked.items()}
     held = {account: crm.relations(scene.stack, account) for account in whole}
     wrong = crm.differences(held, whole)
-    failed = sum(len(scene.store.failed(account, limit=100_000)) for account in whole)
+    failed = sum(len(scene.store.failed_jobs(account, limit=100_000)) for account in whole)
     return {"relations": sum(map(len, held.values())), "wrong": len(wrong), "examples": wrong[:5], "failed_jobs": failed}
 
 

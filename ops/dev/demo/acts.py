@@ -14,14 +14,14 @@ from standardwebhooks import Webhook
 
 from ops.dev.demo import crm
 from ops.dev.demo.burst import Burst
-from ops.dev.demo.delivery import Refused, deliver
+from ops.dev.demo.delivery import DeliveryRefused, deliver
 from ops.dev.demo.office import World
 from ops.dev.demo.stage import Stage
 from ops.dev.stack import Stack
 from producers.means import means
 from producers.replay import prepare as again
 from worker.contract import Relation
-from worker.ports import Filter, Pause, Questions, Store
+from worker.ports import JobFilter, Pause, Queries, Store
 from worker.wiring import Runtime
 
 ESTATE, BEFORE, NOW = 700_001, 700_042, 700_043
@@ -48,9 +48,9 @@ class Scene:
         return self.runtime.store
 
     @property
-    def questions(self) -> Questions:
+    def questions(self) -> Queries:
         """What can be asked of it."""
-        return self.runtime.questions
+        return self.runtime.queries
 
     @property
     def before(self) -> dict[str, World]:
@@ -59,8 +59,8 @@ class Scene:
 
     def settle(self, accepted: int) -> Counter[str]:
         """Wait for the last outcome."""
-        with self.stage.progress() as say:
-            return crm.settle(self.store, self.stack, accepted=accepted, seconds=DEADLINE, say=say)
+        with self.stage.progress() as echo:
+            return crm.settle(self.store, self.stack, accepted=accepted, seconds=DEADLINE, echo=echo)
 
 
 def webhooks(scene: Scene) -> dict[str, Any]:
@@ -79,9 +79,9 @@ def webhooks(scene: Scene) -> dict[str, Any]:
         and all(job["duplicate"] for job in again),
         "violations": crm.violations(scene.stack),
     }
-    scene.stage.say(f"POST /webhooks/immo, signed: an enquiry of {len(BUYERS)} people about an estate → job {first[0]['id']}")
-    scene.stage.say(f"the same delivery again → {'the same job' if facts['redelivered_is_the_same_job'] else 'ANOTHER JOB'}")
-    scene.stage.say("a change of broker → link the new one, then unlink the old one; the estate was never without")
+    scene.stage.echo(f"POST /webhooks/immo, signed: an enquiry of {len(BUYERS)} people about an estate → job {first[0]['id']}")
+    scene.stage.echo(f"the same delivery again → {'the same job' if facts['redelivered_is_the_same_job'] else 'ANOTHER JOB'}")
+    scene.stage.echo("a change of broker → link the new one, then unlink the old one; the estate was never without")
     return facts
 
 
@@ -94,9 +94,9 @@ def portal(scene: Scene, burst: Burst, *, faults: float, seed: int) -> dict[str,
     with _maintenance(scene, accepted + burst.changes, seed=seed, rate=faults) if faults else nullcontext():
         sent = deliver(scene.stack, burst.arrivals)
         delivered = time.monotonic() - started
-        scene.stage.say(f"{len(burst.arrivals):,} changes sent: {_ways(sent)}")
+        scene.stage.echo(f"{len(burst.arrivals):,} changes sent: {_ways(sent)}")
         twice = len(burst.arrivals) - burst.changes
-        scene.stage.say(f"{burst.contradictions:,} contradict an earlier one, {burst.late:,} come late, {twice:,} come twice")
+        scene.stage.echo(f"{burst.contradictions:,} contradict an earlier one, {burst.late:,} come late, {twice:,} come twice")
     after = scene.settle(accepted + burst.changes)
     return {
         "sent": len(burst.arrivals),
@@ -114,17 +114,17 @@ def replay(scene: Scene, burst: Burst) -> dict[str, Any]:
     """The CRM is mended; what failed for good is looked at, sent again, and done."""
     for account in burst.missing:
         _missing(scene.stack, account, frozenset())
-    scene.stage.say("the missing addresses exist now")
+    scene.stage.echo("the missing addresses exist now")
     hands = means(scene.runtime)
-    previews = [again.prepare(hands, account, Filter(state="failed"), by="demo") for account in burst.missing]
-    failures = [failure for account in burst.missing for failure in scene.questions.failures(account)]
+    previews = [again.prepare(hands, account, JobFilter(state="failed"), by="demo") for account in burst.missing]
+    failures = [failure for account in burst.missing for failure in scene.questions.failure_groups(account)]
     why = " · ".join(f"{failure.jobs} {failure.error}" for failure in failures)
     jobs, relations = sum(each.eligible for each in previews), sum(each.relations for each in previews)
     actions = sum(each.plan.get("actions", 0) for each in previews)
-    scene.stage.say(f"preview: {relations:,} relations of {jobs:,} jobs would be tried again in {actions:,} actions, refused for: {why}")
+    scene.stage.echo(f"preview: {relations:,} relations of {jobs:,} jobs would be tried again in {actions:,} actions, refused for: {why}")
     replayed = sum(again.run(hands, again.start(hands, each.id, by="demo").id).back for each in previews)
     scene.settle(0)
-    scene.stage.say(f"{replayed:,} jobs replayed")
+    scene.stage.echo(f"{replayed:,} jobs replayed")
     return {"replayed": replayed}
 
 
@@ -143,7 +143,7 @@ def _webhook(stack: Stack, message_id: str, payload: dict[str, Any]) -> list[dic
 
 def _jobs(answer: httpx.Response) -> list[dict[str, Any]]:
     if answer.status_code != httpx.codes.ACCEPTED:
-        raise Refused(f"{answer.request.method} {answer.request.url} answered {answer.status_code}: {answer.text[:500]}")
+        raise DeliveryRefused(f"{answer.request.method} {answer.request.url} answered {answer.status_code}: {answer.text[:500]}")
     jobs: list[dict[str, Any]] = answer.json()["jobs"]
     return jobs
 
@@ -171,7 +171,7 @@ def _maintenance(scene: Scene, accepted: int, *, seed: int, rate: float) -> Iter
     while crm.totals(scene.store, scene.stack.credentials)["accepted"] < accepted and time.monotonic() < deadline:
         time.sleep(crm.POLL)
     scene.stack.simulate("faults", {"script": ["lost_after"], "random": {"seed": seed, "rate": rate}})
-    scene.stage.say(f"accepted while the accounts were paused; now they go on, and {rate:.0%} of all requests go wrong")
+    scene.stage.echo(f"accepted while the accounts were paused; now they go on, and {rate:.0%} of all requests go wrong")
     for account in scene.stack.credentials:
         scene.store.resume(account)
 

@@ -9,7 +9,7 @@ from ops.dev.demo.office import World
 from ops.dev.stack import Stack
 from worker.contract import Relation
 from worker.errors import RelationsError
-from worker.ports import OPEN_STATES, Filter, JobRecord, Questions, Store
+from worker.ports import OPEN_STATES, JobFilter, JobRecord, Queries, Store
 
 POLL: Final = 0.1
 PAGE: Final = 500
@@ -40,18 +40,18 @@ def differences(held: Mapping[str, World], asked: Mapping[str, World]) -> list[s
     ]
 
 
-def jobs(questions: Questions, account: str) -> Iterator[JobRecord]:
+def jobs(questions: Queries, account: str) -> Iterator[JobRecord]:
     """Every job of an account, newest first."""
     cursor = ""
     while True:
-        page = questions.find(account, Filter(), limit=PAGE, cursor=cursor)
+        page = questions.find_jobs(account, JobFilter(), limit=PAGE, cursor=cursor)
         yield from page.jobs
         if not page.next or not page.jobs:
             return
         cursor = page.next
 
 
-def outcomes(questions: Questions, accounts: Mapping[str, object]) -> tuple[Counter[str], Counter[str]]:
+def outcomes(questions: Queries, accounts: Mapping[str, object]) -> tuple[Counter[str], Counter[str]]:
     """Jobs by state, and relations by outcome; `unequal` counts jobs whose outcomes are not exactly one per relation."""
     states, results = Counter[str](), Counter[str]()
     for job in (job for account in accounts for job in jobs(questions, account)):
@@ -66,7 +66,7 @@ def totals(store: Store, accounts: Mapping[str, object]) -> Counter[str]:
     return sum((Counter(dict(store.counts(account))) for account in accounts), Counter())
 
 
-def settle(store: Store, stack: Stack, *, accepted: int, seconds: float, say: Callable[[str], None]) -> Counter[str]:
+def settle(store: Store, stack: Stack, *, accepted: int, seconds: float, echo: Callable[[str], None]) -> Counter[str]:
     """Wait until so many changes are accepted and nothing is open; the counters then, or Unfinished after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
@@ -76,7 +76,7 @@ def settle(store: Store, stack: Stack, *, accepted: int, seconds: float, say: Ca
             return now
         if time.monotonic() > deadline:
             raise Unfinished(f"after {seconds:g} s {now['accepted']:,} of {accepted:,} changes are accepted and {open_now:,} still wait")
-        say(f"{now['accepted']:,} accepted · {now['backlog']:,} in the inbox · {now['open']:,} open · {now['requests']:,} requests")
+        echo(f"{now['accepted']:,} accepted · {now['backlog']:,} in the inbox · {now['open']:,} open · {now['requests']:,} requests")
         time.sleep(POLL)
 
 

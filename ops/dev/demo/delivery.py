@@ -17,7 +17,7 @@ SENDERS: Final = 6  # threads, so that changes overtake each other as they do in
 SIZES: Final[dict[Route, int]] = {"batch": 100, "single": 1, "celery": 40}
 
 
-class Refused(RelationsError):
+class DeliveryRefused(RelationsError):
     """A change that should have been accepted was not."""
 
 
@@ -59,5 +59,5 @@ def _send(parcel: Parcel, http: httpx.Client, celery: Celery) -> Counter[str]:
     body: Any = parcel.messages[0] if parcel.route == "single" else parcel.messages
     answer = http.post("/v1/changes", json=body)
     if answer.status_code != httpx.codes.ACCEPTED:
-        raise Refused(f"POST /v1/changes answered {answer.status_code}: {answer.text[:500]}")
+        raise DeliveryRefused(f"POST /v1/changes answered {answer.status_code}: {answer.text[:500]}")
     return sent + Counter(duplicates=sum(job["duplicate"] for job in answer.json()["jobs"]))

@@ -24,7 +24,7 @@ class Stage:
         """Begin a new part."""
         self._console.print(f"\n[bold]{text}[/bold]")
 
-    def say(self, text: str) -> None:
+    def echo(self, text: str) -> None:
         """One line."""
         self._console.print(f"  {text}")
 
@@ -39,16 +39,16 @@ class Stage:
             with Status("", console=self._console) as status:
                 yield status.update
         else:
-            yield _Seldom(self.say)
+            yield _Seldom(self.echo)
 
 
 class _Seldom:
     """Passes a line on when the last one is long enough ago."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._next = say, time.monotonic() + EVERY
+    def __init__(self, echo: Callable[[str], None]) -> None:
+        self._echo, self._next = echo, time.monotonic() + EVERY
 
     def __call__(self, text: str) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY
-            self._say(text)
+            self._echo(text)

@@ -27,7 +27,7 @@ from producers.portals.http.server import BACKLOG, HEAD_SECONDS, Uvicorn, config
 from producers.webhooks.mapping import check_rules
 from worker import log
 from worker.errors import RelationsError
-from worker.ports import Events
+from worker.ports import EventSink
 from worker.wiring import Runtime
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -46,10 +46,10 @@ def application(
     app.state.leaving = lambda: False
     routes = Routes(runtime, now, slow, lambda: bool(app.state.leaving()))
     methods: dict[str, dict[str, Endpoint]] = {}
-    name = runtime.intake().name
+    name = runtime.intake().new_id
     routes.described = described([*TABLE, *further])
     for operation, handler in (*TABLE, *further):
-        methods.setdefault(operation.path, {})[operation.method] = _correlated(_answering(partial(handler, routes), runtime.say), name)
+        methods.setdefault(operation.path, {})[operation.method] = _correlated(_answering(partial(handler, routes), runtime.emit), name)
     spelled_out_first = sorted(methods.items(), key=lambda each: "{" in each[0])
     app.router.routes += [Route(path, _chosen(endpoints), methods=[*endpoints, "OPTIONS"]) for path, endpoints in spelled_out_first]
     return app
@@ -80,7 +80,7 @@ def _correlated(endpoint: Endpoint, name: Callable[[], str]) -> Endpoint:
     return correlated
 
 
-def _answering(endpoint: Endpoint, say: Events) -> Endpoint:
+def _answering(endpoint: Endpoint, emit: EventSink) -> Endpoint:
     """The endpoint with an answer for every error; one that got past here would cost the client its connection."""
 
     async def answering(request: Request) -> Response:
@@ -93,7 +93,7 @@ def _answering(endpoint: Endpoint, say: Events) -> Endpoint:
         except Exception as error:
             if isinstance(error, RelationsError) and problems.status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
                 return problems.refused(error)
-            say("request.failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+            emit("request.failed", path=request.url.path, error=type(error).__name__, exc_info=error)
             return problems.problem(500, problems.OURS)
 
     return answering
@@ -148,8 +148,8 @@ def serve(
 ) -> None:
     """Serve the interface until the process is told to end; `started` is handed the server when its port (0: any free one) is open."""
     server = Server(application(runtime, further=further), host=host, port=port)
-    runtime.say("api.started", url=server.url)
+    runtime.emit("api.started", url=server.url)
     if started:
         started(server)
     server.run()
-    runtime.say("api.stopped", url=server.url)
+    runtime.emit("api.stopped", url=server.url)

@@ -59,7 +59,7 @@ class Routes:
     def __post_init__(self) -> None:
         self.judged, self.sources = self.runtime.settings, self.runtime.settings.sources
         self.group = Group(self.runtime.intake().accept, run=run_in_threadpool)
-        self.waiting = Waiting(self.runtime.questions.states_of, run=run_in_threadpool, leaving=lambda: self.leaving())
+        self.waiting = Waiting(self.runtime.queries.get_states, run=run_in_threadpool, leaving=lambda: self.leaving())
 
     async def post_changes(self, request: Request) -> Response:
         """`POST /v1/changes`."""
@@ -87,7 +87,7 @@ class Routes:
         """`GET /v1/jobs/{id}`."""
         name: str = request.path_params["id"]
         permit(self.key(request, "read"), "read", name.rpartition("-")[0] or name)
-        job = await run_in_threadpool(self.runtime.store.job, name)
+        job = await run_in_threadpool(self.runtime.store.get_job, name)
         if job is None:
             raise NotFound(f'there is no job "{name}" (any more)')
         return problems.answer(job_json(job))
@@ -98,7 +98,7 @@ class Routes:
         asked = read(request.query_params.multi_items(), Listing)
         permit(key, "read", asked.account)
         page = await run_in_threadpool(
-            lambda: self.runtime.questions.find(asked.account, asked.filter(), limit=asked.limit, cursor=asked.cursor)
+            lambda: self.runtime.queries.find_jobs(asked.account, asked.filter(), limit=asked.limit, cursor=asked.cursor)
         )
         return problems.answer({"jobs": [job_json(job) for job in page.jobs], "next": page.next or None})
 
@@ -107,7 +107,7 @@ class Routes:
         key, label = self.key(request, "read"), request.path_params["label"]
         account = read(request.query_params.multi_items(), OneAccount).account
         permit(key, "read", account)
-        return problems.answer(batch_json(account, label, await run_in_threadpool(self.runtime.store.batch, account, label)))
+        return problems.answer(batch_json(account, label, await run_in_threadpool(self.runtime.store.batch_counts, account, label)))
 
     async def webhook(self, request: Request) -> Response:
         """`POST /webhooks/{source}`; onOffice's own are a GET."""
@@ -119,7 +119,7 @@ class Routes:
             entries = await self._meant(source, delivery, message, request)
         except RelationsError as error:
             faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
-            self.runtime.say("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
+            self.runtime.emit("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
             raise
         return problems.accepted(entries)
 
@@ -173,7 +173,7 @@ class Routes:
                 check_rules(settings)
                 self.sources = settings.sources
             except InvalidSettings as error:
-                self.runtime.say("settings.rejected", file=str(settings.file), faults=[str(fault) for fault in error.faults])
+                self.runtime.emit("settings.rejected", file=str(settings.file), faults=[str(fault) for fault in error.faults])
         return self.sources
 
     async def _part(self, key: Key, changes: Sequence[Change], positions: tuple[int, ...]) -> Part:
@@ -194,7 +194,7 @@ class Routes:
     async def _shown(self, receipts: Mapping[int, Receipt], parsed: Sequence[Parsed] = ()) -> dict[int, JobEntry]:
         """The receipts as they are answered; jobs that were there before are looked up, because they may be done by now."""
         before = sorted({receipt.job for receipt in receipts.values() if receipt.duplicate})
-        states = await run_in_threadpool(self.runtime.questions.states_of, before) if before else {}
+        states = await run_in_threadpool(self.runtime.queries.get_states, before) if before else {}
         return {at: shown(receipt, states, parsed[at].notes if parsed else ()) for at, receipt in receipts.items()}
 
 

@@ -13,7 +13,7 @@ from worker.contract import RelationType, Resolved, read_instant, resolve
 from worker.contract.instant import PATTERN
 from worker.contract.message import ACCOUNT, CONTROLS, MAX_ID, MAX_LABEL
 from worker.errors import Fault, Invalid, NotFound
-from worker.ports import Filter, JobState
+from worker.ports import JobFilter, JobState
 
 MOST: Final = 500  # jobs of one page
 NO_TYPE: Final = RelationType("", "", "", "")
@@ -51,13 +51,13 @@ class Jobs(OneAccount, frozen=True, kw_only=True):
     since: Moment | UnsetType = UNSET
     until: Moment | UnsetType = UNSET
 
-    def filter(self) -> Filter:
+    def filter(self) -> JobFilter:
         """As the store is asked; raises Invalid. The ids of a mirrored type change places, as they do in a change."""
         if faults := [fault for name in CHECKS if (given := getattr(self, name)) for fault in _unfit(name, given)]:
             raise Invalid(faults)
         type_, swapped, _ = resolve(self.relationtype) if self.relationtype else Resolved(NO_TYPE)
         parent, child = (self.childid, self.parentid) if swapped else (self.parentid, self.childid)
-        return Filter(
+        return JobFilter(
             state=self.state or "",
             type=type_.name,
             parent=parent or 0,

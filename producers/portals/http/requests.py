@@ -70,8 +70,8 @@ async def _read(request: Request, limit: int) -> bytes:
 
 def patience(request: Request) -> int:
     """The seconds that the client would rather wait (`Prefer: wait=…`, RFC 7240), within bounds; 0 without such a wish."""
-    wishes = (wish.strip() for header in request.headers.getlist("prefer") for wish in header.split(","))
-    waits = (match for wish in wishes if (match := WAIT.fullmatch(wish)))
+    intents = (intent.strip() for header in request.headers.getlist("prefer") for intent in header.split(","))
+    waits = (match for intent in intents if (match := WAIT.fullmatch(intent)))
     return next((min(int(match[1]), LONGEST_WAIT) for match in waits), 0)
 
 

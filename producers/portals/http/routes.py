@@ -24,7 +24,7 @@ class Health(TypedDict):
     status: str
 
 
-class JobPage(TypedDict):
+class JobPageDict(TypedDict):
     """Jobs, newest first, and the cursor of the next page; null after the last."""
 
     jobs: list[JobDict]
@@ -90,7 +90,7 @@ TABLE: Final[tuple[tuple[Operation, Handler], ...]] = (
             summary="Find jobs of an account, newest first",
             right="read",
             query=Listing,
-            answers={200: Answer(description="A page of jobs.", type=JobPage)},
+            answers={200: Answer(description="A page of jobs.", type=JobPageDict)},
             problems=(422, 503),
         ),
         Routes.get_jobs,

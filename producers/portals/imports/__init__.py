@@ -5,7 +5,7 @@
 
 from producers.portals.imports.columns import FIELDS, REQUIRED, faults_of, field_of
 from producers.portals.imports.detect import FileFormat, detect_format
-from producers.portals.imports.load import Given, Reject, Tally, load_rows, pieces
+from producers.portals.imports.load import Given, LoadCounts, Reject, load_rows, pieces
 from producers.portals.imports.reader import Row, rows
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "Reject",
     "Row",
     "FileFormat",
-    "Tally",
+    "LoadCounts",
     "load_rows",
     "faults_of",
     "field_of",

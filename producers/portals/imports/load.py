@@ -24,7 +24,7 @@ Refusals = dict[int, list[Fault]]
 Reject = Callable[[Row, Sequence[Fault]], None]
 
 
-class Sender(Protocol):
+class SendRows(Protocol):
     """Accepts changes of one account, as `Relations.send` does."""
 
     def __call__(self, changes: Sequence[Change], /) -> Sequence[Sent]:
@@ -48,7 +48,7 @@ class Item(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class LoadCounts:
     """How far an import is; `notes` are what was corrected, how often."""
 
     line: int = 0
@@ -58,7 +58,7 @@ class Tally:
     notes: dict[str, int] = field(default_factory=dict)
 
 
-def pieces(rows: Iterable[Row], given: Given, tally: Tally, reject: Reject) -> Iterator[list[Item]]:
+def pieces(rows: Iterable[Row], given: Given, tally: LoadCounts, reject: Reject) -> Iterator[list[Item]]:
     """The good rows, so many at a time; the others are rejected, and `tally` counts along. Raises Invalid when there is no row at all."""
     rest, seen = iter(rows), dict[Relation, int]()
     while piece := list(islice(rest, AT_ONCE)):
@@ -69,7 +69,7 @@ def pieces(rows: Iterable[Row], given: Given, tally: Tally, reject: Reject) -> I
         raise Invalid([Fault("", "expected at least one change, got nothing")])
 
 
-def load_rows(rows: Iterable[Row], given: Given, send: Sender, reject: Reject, tally: Tally) -> Iterator[None]:
+def load_rows(rows: Iterable[Row], given: Given, send: SendRows, reject: Reject, tally: LoadCounts) -> Iterator[None]:
     """Hand all rows over, piece by piece; `tally` counts along."""
     for items in pieces(rows, given, tally, reject):
         by_account: dict[str, list[Item]] = {}
@@ -80,7 +80,7 @@ def load_rows(rows: Iterable[Row], given: Given, send: Sender, reject: Reject, t
         yield
 
 
-def _item(row: Row, given: Given, tally: Tally, reject: Reject) -> Item | None:
+def _item(row: Row, given: Given, tally: LoadCounts, reject: Reject) -> Item | None:
     parsed, faults = _parsed(row, given)
     if faults or not parsed:
         _rejected(row, faults, tally, reject)
@@ -106,7 +106,7 @@ def _completed(message: Mapping[str, Any], line: int, given: Given) -> dict[str,
     return {**({"account": given.account} if given.account else {}), **made, **message}
 
 
-def _hand(items: list[Item], send: Sender, tally: Tally, reject: Reject) -> None:
+def _hand(items: list[Item], send: SendRows, tally: LoadCounts, reject: Reject) -> None:
     """Hand over one account's part, without those that are refused, until it is accepted or nothing is left."""
     while items:
         try:
@@ -160,13 +160,13 @@ def _refusals(error: InvalidChange) -> Refusals:
     return refused
 
 
-def _without(items: list[Item], refused: Refusals, tally: Tally, reject: Reject) -> list[Item]:
+def _without(items: list[Item], refused: Refusals, tally: LoadCounts, reject: Reject) -> list[Item]:
     """Those that were not refused; the others are rejected."""
     for at, found in refused.items():
         _rejected(items[at].row, found, tally, reject)
     return [item for at, item in enumerate(items) if at not in refused]
 
 
-def _rejected(row: Row, faults: Sequence[Fault], tally: Tally, reject: Reject) -> None:
+def _rejected(row: Row, faults: Sequence[Fault], tally: LoadCounts, reject: Reject) -> None:
     tally.rejected += row.lines
     reject(row, capped(iter(faults)))

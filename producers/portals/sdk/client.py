@@ -15,7 +15,7 @@ import httpx
 from producers.portals.sdk import http_transport
 from producers.portals.sdk.protocol import CHUNK, Ids, Jobs, Options, Pause, Sent, Step, Steps, Try
 from producers.portals.serializers import BatchDict, JobDict
-from worker.clock import Names, SystemClock
+from worker.clock import IdGenerator, SystemClock
 from worker.contract import Change, MessageDict
 from worker.errors import RelationsError
 from worker.ports import Clock
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Relations", "Sent"]
 
 CLOCK: Final = SystemClock()
-NAMES: Final = Names(lambda: time.time_ns() // 1_000_000, os.urandom)
+NAMES: Final = IdGenerator(lambda: time.time_ns() // 1_000_000, os.urandom)
 Result = TypeVar("Result")
 
 

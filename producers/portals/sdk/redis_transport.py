@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from producers.portals.sdk.protocol import CHUNK, Look, Send, Sent, Try
 from producers.portals.serializers import batch_json, job_json
-from worker.background import Sender
+from worker.background import MessageSender
 from worker.config import Settings
 from worker.contract import Change, MessageDict, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.ports import Receipt
 from worker.usecases.intake import Part
-from worker.wiring import Runtime, Wake, broker_of, settings_of
+from worker.wiring import Runtime, Wake, celery_broker, load_settings
 
 MOST: Final = 20 * CHUNK  # changes per question; while Redis writes a thousand, the next are made ready
 
@@ -37,7 +37,7 @@ class Direct:
             return self._send(ask)
         if isinstance(ask, Look):
             return self._job(ask.job)
-        counts = self._runtime.store.batch(self._runtime.settings.account(ask.account).name, ask.label)
+        counts = self._runtime.store.batch_counts(self._runtime.settings.account(ask.account).name, ask.label)
         return batch_json(ask.account, ask.label, counts)
 
     def _send(self, ask: Send) -> list[Sent]:
@@ -51,7 +51,7 @@ class Direct:
         return _in_order(parts)
 
     def _job(self, name: str) -> Mapping[str, Any]:
-        found = self._runtime.store.job(name)
+        found = self._runtime.store.get_job(name)
         if found is None:
             raise NotFound(f'there is no job "{name}" (any more)')
         return job_json(found)
@@ -61,9 +61,9 @@ def direct(settings: Settings | Runtime | None) -> Direct:
     """A line to a runtime's or the settings' Redis; without settings, to that of this environment and working directory."""
     if isinstance(settings, Runtime):
         return Direct(settings)
-    chosen = settings or settings_of(os.environ, Path.cwd())
-    made = Runtime(chosen, wake=Sender(waker(chosen), say=_say))
-    made.say = _say
+    chosen = settings or load_settings(os.environ, Path.cwd())
+    made = Runtime(chosen, wake=MessageSender(waker(chosen), emit=_emit))
+    made.emit = _emit
     return Direct(made)
 
 
@@ -74,7 +74,7 @@ def waker(settings: Settings) -> Wake:
     def application() -> Any:
         from celery import Celery  # takes a third of a second
 
-        url, options = broker_of(settings)
+        url, options = celery_broker(settings)
         app = Celery(broker=url, set_as_current=False)
         app.conf.update(task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options)
         return app
@@ -85,7 +85,7 @@ def waker(settings: Settings) -> Wake:
     return wake
 
 
-def _say(event: str, /, **fields: object) -> None:
+def _emit(event: str, /, **fields: object) -> None:
     """An event as the program around us logs; our own log is for our own processes."""
     getLogger("relations").warning("%s %s", event, fields)
 

@@ -17,7 +17,7 @@ QUIET: Final = 1.5  # seconds without a word
 Result = TypeVar("Result")
 
 
-class Patience:
+class RetryNotice:
     """Asks `where` until it answers; raises Unavailable when it has not for an hour."""
 
     def __init__(self, where: str) -> None:
@@ -43,7 +43,7 @@ class _Notice:
 
     def __init__(self, where: str) -> None:
         self._words, self._known, self._said = f"{where} has not answered yet", False, False
-        self._timer = Timer(QUIET, self._say)
+        self._timer = Timer(QUIET, self._emit)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
@@ -58,8 +58,8 @@ class _Notice:
         if not self._known:
             self._words, self._known = why.rstrip("."), True
             if self._said:
-                self._say()
+                self._emit()
 
-    def _say(self) -> None:
+    def _emit(self) -> None:
         self._said = True
         click.echo(f"Waiting: {self._words}. Ctrl-C stops; the same command goes on.", err=True)

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ops.cli.errors import Exit
-from producers.portals.imports import Tally
+from producers.portals.imports import LoadCounts
 from producers.portals.serializers import BatchDict
 
 
-class Outcome(NamedTuple):
+class ImportSummary(NamedTuple):
     """What became of the lines and, when their jobs are followed, of those; `ends` changes while it is waited for."""
 
-    tally: Tally
+    tally: LoadCounts
     batch: str
     rejects: Path
     ends: list[BatchDict]

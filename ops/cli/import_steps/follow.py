@@ -10,7 +10,7 @@ from functools import cache
 from time import sleep
 from typing import Final, TextIO
 
-from ops.cli.importing.retry_notice import Patience
+from ops.cli.import_steps.retry_notice import RetryNotice
 from producers.portals import Relations, Sent
 from producers.portals.serializers import BatchDict, JobDict, batch_json
 from worker.contract import Change
@@ -25,7 +25,7 @@ Label = tuple[str, str]  # of an account; the latter is empty for jobs without o
 class Following:
     """Hands over, remembers, and looks. `known` is an empty file for the ids of jobs that were there before: there may be millions."""
 
-    def __init__(self, relations: Relations, patience: Patience, known: TextIO) -> None:
+    def __init__(self, relations: Relations, patience: RetryNotice, known: TextIO) -> None:
         self._relations, self._patience, self._known = relations, patience, known
         self._labels, self._ends = set[Label](), dict[Label, BatchDict]()
         self._alone, self._states = deque[tuple[str, str]](), dict[str, Counter[str]]()

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ops.cli.context import Desk
+from ops.cli.context import CommandContext
 from ops.explain import rehearse
 from ops.explain.flow import catalogue_order
 from worker.config import Account, Secret
@@ -33,7 +33,7 @@ class Rehearsal:
     With a desk by its settings; without one by the defaults, because another machine's settings are not known here.
     """
 
-    def __init__(self, desk: Desk | None) -> None:
+    def __init__(self, desk: CommandContext | None) -> None:
         self._costs = dict[str, Cost]()
         self._account = desk.settings.account if desk else _account
         self._overrides = desk.runtime.overrides if desk else {}
