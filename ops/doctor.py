@@ -29,7 +29,9 @@ OLDEST: Final = (7, 0)  # scripts begin with `#!lua flags=…`
 DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
 SIGNATURE_LIFE: Final = 120.0
 LATE: Final = 30.0  # seconds without a sweep, of which there is one every two
-IDLE: Final = 60.0  # seconds after which a waiting change should have been looked at, window and sweep included
+IDLE: Final = (
+    60.0  # seconds after which a waiting change should have been looked at, window and sweep included
+)
 PATIENCE: Final = 2  # seconds for workers to answer
 
 
@@ -50,7 +52,12 @@ def examine(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Iterator
         reachable = True
     except StoreUnavailable as error:
         where = shielded(runtime.settings.redis_url)
-        yield Finding("redis", "fail", f"{where} does not answer: {error}", "Start it, or set RELATIONS_REDIS_URL to one that runs.")
+        yield Finding(
+            "redis",
+            "fail",
+            f"{where} does not answer: {error}",
+            "Start it, or set RELATIONS_REDIS_URL to one that runs.",
+        )
         reachable = False
     yield from broker(celery, shown=str(shielded(runtime.settings.broker_url)))
     if not reachable:
@@ -84,7 +91,9 @@ def redis(runtime: Runtime) -> Iterator[Finding]:
     """Version, eviction, persistence and clock of the server; raises StoreUnavailable when it is away."""
     client: Any = runtime.client
     with available():
-        info: Mapping[str, Any] = client.info()  # first, because finding the master may take seconds, and the clock goes on
+        info: Mapping[str, Any] = (
+            client.info()
+        )  # first, because finding the master may take seconds, and the clock goes on
         before = time.time()
         seconds, micros = client.time()
         after = time.time()
@@ -99,7 +108,9 @@ def version(info: Mapping[str, Any], where: str) -> Finding:
     number = str(info.get("redis_version", "0"))
     product = f"{info.get('server_name', 'redis')} {info.get('valkey_version', number)}"
     if tuple(int(part) for part in number.split(".")[:2]) < OLDEST:
-        return Finding("redis", "fail", f"{product} at {where} is too old", "Use Redis or Valkey 7.0 or newer.")
+        return Finding(
+            "redis", "fail", f"{product} at {where} is too old", "Use Redis or Valkey 7.0 or newer."
+        )
     return Finding("redis", "ok", f"{product} at {where}")
 
 
@@ -109,13 +120,21 @@ def eviction(info: Mapping[str, Any]) -> Finding:
     if policy != "noeviction":
         text = f"maxmemory-policy is {policy}: a full server drops accepted changes"
         return Finding("eviction", "fail" if bound else "warn", text, "Set maxmemory-policy noeviction.")
-    return Finding("eviction", "ok", f"noeviction, {bound / 2**20:,.0f} MiB at most" if bound else "noeviction, memory without a bound")
+    return Finding(
+        "eviction",
+        "ok",
+        f"noeviction, {bound / 2**20:,.0f} MiB at most" if bound else "noeviction, memory without a bound",
+    )
 
 
 def _fsync(client: Any) -> str:
     """The server's fsync policy; hosted servers often keep it to themselves."""
     try:
-        return str({_text(key): _text(value) for key, value in client.config_get("appendfsync").items()}.get("appendfsync", "unknown"))
+        return str(
+            {_text(key): _text(value) for key, value in client.config_get("appendfsync").items()}.get(
+                "appendfsync", "unknown"
+            )
+        )
     except RedisError:
         return "unknown"
 
@@ -127,14 +146,31 @@ def _text(value: bytes | str) -> str:
 def persistence(info: Mapping[str, Any], fsync: str) -> Finding:
     """What is lost when the server dies."""
     if not info.get("aof_enabled"):
-        return Finding("persistence", "warn", "no append-only file: what was accepted is lost when the server ends", "Set appendonly yes.")
+        return Finding(
+            "persistence",
+            "warn",
+            "no append-only file: what was accepted is lost when the server ends",
+            "Set appendonly yes.",
+        )
     if info.get("aof_last_write_status", "ok") != "ok":
-        return Finding("persistence", "fail", "the append-only file cannot be written", "Look at the server's disk and log.")
-    lost = {"always": "nothing is lost when it dies", "everysec": "at most the last second is lost when it dies"}
+        return Finding(
+            "persistence",
+            "fail",
+            "the append-only file cannot be written",
+            "Look at the server's disk and log.",
+        )
+    lost = {
+        "always": "nothing is lost when it dies",
+        "everysec": "at most the last second is lost when it dies",
+    }
     if fsync == "no":
         text = "append-only file, appendfsync no: the system decides when to write"
         return Finding("persistence", "warn", text, "Set appendfsync everysec or always.")
-    return Finding("persistence", "ok", f"append-only file, appendfsync {fsync}" + (f": {lost[fsync]}" if fsync in lost else ""))
+    return Finding(
+        "persistence",
+        "ok",
+        f"append-only file, appendfsync {fsync}" + (f": {lost[fsync]}" if fsync in lost else ""),
+    )
 
 
 def clock(ahead: float) -> Finding:
@@ -180,7 +216,9 @@ def sweep(last: float, *, now: float) -> Finding:
     if last and now - last <= LATE:
         return Finding("sweep", "ok", f"the last was {max(now - last, 0.0):.0f} s ago")
     text = f"the last was {now - last:,.0f} s ago" if last else "there never was one"
-    return Finding("sweep", "fail", f"{text}: lost wake-ups are not repaired", "Start beat: celery -A worker.app beat")
+    return Finding(
+        "sweep", "fail", f"{text}: lost wake-ups are not repaired", "Start beat: celery -A worker.app beat"
+    )
 
 
 # --- accounts
@@ -191,14 +229,26 @@ def lane(runtime: Runtime, account: Account, *, now: float) -> Finding:
     what, store = f"account {account.name}", runtime.store
     if pause := store.get_pause(account.name):
         why = ": ".join(filter(None, (pause.reason, pause.detail)))
-        return Finding(what, "warn", f"is paused ({why})", f"When its cause is gone: relations accounts resume {account.name}")
+        return Finding(
+            what,
+            "warn",
+            f"is paused ({why})",
+            f"When its cause is gone: relations accounts resume {account.name}",
+        )
     if account.mode == "observe":
-        return Finding(what, "warn", "only observes: nothing but reads is sent", 'Set mode = "write" when the plans are right.')
+        return Finding(
+            what,
+            "warn",
+            "only observes: nothing but reads is sent",
+            'Set mode = "write" when the plans are right.',
+        )
     waiting = store.counts(account.name)["backlog"]
     if not waiting:
         return Finding(what, "ok", "nothing waits in the inbox")
     newest = runtime.queries.find_jobs(account.name, JobFilter(state="queued"), limit=1).jobs
-    age = now - newest[0].accepted_at / 1e6 if newest and not newest[0].replay else 0.0  # it is not known since when a replayed one waits
+    age = (
+        now - newest[0].accepted_at / 1e6 if newest and not newest[0].replay else 0.0
+    )  # it is not known since when a replayed one waits
     if age > IDLE:
         text = f"{waiting:,} wait, the newest for {age:,.0f} s: neither a wake-up nor a sweep came"
         return Finding(what, "fail", text, "Start a worker and beat: celery -A worker.app beat")
@@ -219,7 +269,12 @@ def _skewed(what: str, skew: float | None) -> Finding | None:
     if skew is None or abs(skew) < SIGNATURE_LIFE / 4:
         return None
     level: Level = "fail" if abs(skew) >= SIGNATURE_LIFE else "warn"
-    return Finding(what, level, f"the API's clock is {skew:+.0f} s from Redis's; a signature is valid for ±120 s", advice(136))
+    return Finding(
+        what,
+        level,
+        f"the API's clock is {skew:+.0f} s from Redis's; a signature is valid for ±120 s",
+        advice(136),
+    )
 
 
 def _answered(what: str, outcome: ActionResult, seconds: float, url: str) -> Finding:

@@ -74,24 +74,40 @@ def request_json(request: RequestRecord) -> dict[str, Any]:
 def replay_json(replay: Replay, became: Mapping[str, int] | None = None) -> dict[str, Any]:
     """A replay as JSON; times are RFC 3339, null while they are not there yet. `became` counts its jobs by what they are now."""
     plain: dict[str, Any] = msgspec.to_builtins(replay) | ({} if became is None else {"became": dict(became)})
-    return plain | {name: write_instant(plain[name]) if plain[name] else None for name in ("made_at", "run_at", "finished_at")}
+    return plain | {
+        name: write_instant(plain[name]) if plain[name] else None
+        for name in ("made_at", "run_at", "finished_at")
+    }
 
 
 def deed_json(deed: AuditEntry) -> dict[str, Any]:
     """A deed as JSON."""
-    return {"at": write_instant(deed.at), "by": deed.by, "act": deed.act, "what": deed.what, "count": deed.count, "note": deed.note}
+    return {
+        "at": write_instant(deed.at),
+        "by": deed.by,
+        "act": deed.act,
+        "what": deed.what,
+        "count": deed.count,
+        "note": deed.note,
+    }
 
 
 def account_json(runtime: Runtime, account: Account, zone: tzinfo) -> dict[str, Any]:
     """An account as it stands: what waits, what ended, why it is stopped, and its pace; times in this zone."""
-    standing, paused = runtime.metrics.account_stats([account.name])[account.name], runtime.store.get_pause(account.name)
+    standing, paused = (
+        runtime.metrics.account_stats([account.name])[account.name],
+        runtime.store.get_pause(account.name),
+    )
     return {
         "account": account.name,
         "mode": account.mode,
         "backlog": standing.backlog,
         "oldest": instant(standing.oldest, zone) if standing.oldest else None,
         "open": standing.open,
-        "jobs": {"queued": standing.backlog, **{state: standing.counts.get(state, 0) for state in OPEN_STATES[1:]}},
+        "jobs": {
+            "queued": standing.backlog,
+            **{state: standing.counts.get(state, 0) for state in OPEN_STATES[1:]},
+        },
         "unresolved": standing.unresolved,
         **{name: standing.counts.get(name, 0) for name in ("failed", "succeeded", "superseded", "accepted")},
         "paused": _pause(paused, zone),
@@ -103,7 +119,12 @@ def _pause(pause: Pause | None, zone: tzinfo) -> dict[str, str] | None:
     if pause is None:
         return None
     until = instant(pause.until, zone) if pause.until else ""
-    return {"reason": pause.reason, "detail": pause.detail, "since": instant(pause.since, zone), "until": until}
+    return {
+        "reason": pause.reason,
+        "detail": pause.detail,
+        "since": instant(pause.since, zone),
+        "until": until,
+    }
 
 
 def _pace(runtime: Runtime, account: str, zone: tzinfo) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from worker.redis.client import connect
 
 settings.register_profile("quick", max_examples=50, deadline=None, derandomize=False, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2000)
-settings.register_profile("ci", settings.get_profile("quick"), derandomize=True)  # a verdict on a commit must not be drawn by lot
+settings.register_profile(
+    "ci", settings.get_profile("quick"), derandomize=True
+)  # a verdict on a commit must not be drawn by lot
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "quick"))
 
 

@@ -53,7 +53,9 @@ def configure(app: Celery, settings: Settings) -> None:
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         worker_timer_precision=0.05,
-        beat_schedule={"sweep": {"task": "relations.sweep", "schedule": SWEEP, "options": {"expires": 2 * SWEEP}}},
+        beat_schedule={
+            "sweep": {"task": "relations.sweep", "schedule": SWEEP, "options": {"expires": 2 * SWEEP}}
+        },
         beat_max_loop_interval=SWEEP,
     )
 
@@ -75,7 +77,9 @@ def _settings() -> Settings:
     try:
         return load_settings(os.environ, Path.cwd())
     except InvalidSettings as error:
-        sys.stderr.write("\n".join(["The settings cannot be used:", *(f"  {fault}" for fault in error.faults), ""]))
+        sys.stderr.write(
+            "\n".join(["The settings cannot be used:", *(f"  {fault}" for fault in error.faults), ""])
+        )
         sys.exit(2)
 
 

@@ -101,7 +101,14 @@ class WorkerHeartbeat:
                 now = time.time_ns() // 1000
                 with suppress(Unavailable):
                     numbers.record_heartbeat(
-                        WorkerInfo(name=name, hostname=host, pid=pid, concurrency=concurrency, version=release, at=now)
+                        WorkerInfo(
+                            name=name,
+                            hostname=host,
+                            pid=pid,
+                            concurrency=concurrency,
+                            version=release,
+                            at=now,
+                        )
                     )
                 self._done.wait(self._every)
             with suppress(Unavailable):

@@ -30,7 +30,9 @@ def strategy(task: Any, app: Celery, consumer: Any, **more: Any) -> Callable[...
 
     def careful(message: Any, body: Any, *rest: Any, **how: Any) -> None:
         if not _is_task(_payload(message) if body is None else body):
-            raise InvalidTaskError(f"expected arguments, named arguments and options, at most {DEEPEST} levels deep")
+            raise InvalidTaskError(
+                f"expected arguments, named arguments and options, at most {DEEPEST} levels deep"
+            )
         run(message, body, *rest, **how)
 
     return careful
@@ -46,7 +48,9 @@ class TaskMessage(Request):
         except InvalidTaskError:
             raise
         except Exception as error:
-            raise InvalidTaskError(f"this is no message of a task: {type(error).__name__}: {error}") from error
+            raise InvalidTaskError(
+                f"this is no message of a task: {type(error).__name__}: {error}"
+            ) from error
 
     def _check(self) -> None:
         """What Celery looks at later, where nobody catches it."""
@@ -90,12 +94,18 @@ def _is_task(payload: object) -> bool:
         payload = [payload.get("args", []), payload.get("kwargs", {}), {}]
     if not isinstance(payload, list | tuple) or len(payload) != 3:
         return False
-    return isinstance(payload[0], list | tuple) and isinstance(payload[1], dict) and _is_shallow(payload, DEEPEST)
+    return (
+        isinstance(payload[0], list | tuple)
+        and isinstance(payload[1], dict)
+        and _is_shallow(payload, DEEPEST)
+    )
 
 
 def _is_shallow(value: object, levels: int) -> bool:
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return levels > 0 and all(_is_shallow(each, levels - 1) for each in inside if isinstance(each, dict | list | tuple))
+    return levels > 0 and all(
+        _is_shallow(each, levels - 1) for each in inside if isinstance(each, dict | list | tuple)
+    )
 
 
 class Unacknowledged(QoS):

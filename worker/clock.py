@@ -34,7 +34,12 @@ class IdGenerator:
         moment, chance = self._milliseconds(), int.from_bytes(self._bytes(6))
         if moment != self._moment:
             self._moment, self._prefix = moment, prefix_of(1000 * moment)
-        pairs = PAIRS[chance & 1023] + PAIRS[chance >> 10 & 1023] + PAIRS[chance >> 20 & 1023] + PAIRS[chance >> 30 & 1023]
+        pairs = (
+            PAIRS[chance & 1023]
+            + PAIRS[chance >> 10 & 1023]
+            + PAIRS[chance >> 20 & 1023]
+            + PAIRS[chance >> 30 & 1023]
+        )
         return self._prefix + pairs + ALPHABET[chance >> 40 & 31]
 
 

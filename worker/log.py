@@ -73,7 +73,11 @@ SHARED: Final[list[Processor]] = [
     structlog.processors.format_exc_info,
 ]
 # One list for good, because loggers keep it; what differs between styles is the handler's.
-PIPELINE: Final[list[Processor]] = [structlog.stdlib.filter_by_level, *SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
+PIPELINE: Final[list[Processor]] = [
+    structlog.stdlib.filter_by_level,
+    *SHARED,
+    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+]
 
 
 def renderer(style: Literal["json", "console"], *, colors: bool) -> Processor:
@@ -87,7 +91,9 @@ class Handler(logging.StreamHandler[TextIO]):
     """Ours, so that configuring again replaces it and nobody else's."""
 
 
-def configure(style: Literal["json", "console"], *, stream: TextIO | None = None, level: int = logging.INFO) -> None:
+def configure(
+    style: Literal["json", "console"], *, stream: TextIO | None = None, level: int = logging.INFO
+) -> None:
     """Send all log events to `stream` (stderr) in this style; calling it again replaces the last call."""
     handler = Handler(stream or sys.stderr)
     write = renderer(style, colors=handler.stream.isatty())

@@ -20,7 +20,11 @@ SOURCE = "celery"  # of a change that names none
 LABEL = 200  # characters of a name that a malformed message may give itself
 WAITS = "relations-waits"  # a header: how often a message was sent once more because the store was away
 LONGEST = 60.0  # seconds between tries while the store is away
-ONCE_MORE = {"max_retries": 1, "interval_start": 0.0, "interval_step": 0.0}  # that a connection broke is found out by using it
+ONCE_MORE = {
+    "max_retries": 1,
+    "interval_start": 0.0,
+    "interval_step": 0.0,
+}  # that a connection broke is found out by using it
 
 
 def here() -> Runtime:
@@ -30,10 +34,19 @@ def here() -> Runtime:
 
 def wake(account: str, seconds: float) -> None:
     """Send a flush message."""
-    app.send_task("relations.flush", [account], countdown=seconds or None, queue="relations.flush", retry=True, retry_policy=ONCE_MORE)
+    app.send_task(
+        "relations.flush",
+        [account],
+        countdown=seconds or None,
+        queue="relations.flush",
+        retry=True,
+        retry_policy=ONCE_MORE,
+    )
 
 
-@app.task(name="relations.accept", bind=True, retry_on_worker_lost=True, max_retries=LOSSES, default_retry_delay=1)
+@app.task(
+    name="relations.accept", bind=True, retry_on_worker_lost=True, max_retries=LOSSES, default_retry_delay=1
+)
 def accept(self: Any, /, *messages: object, **fields: object) -> None:
     """Accept a change, or a list of changes, from any Celery client; the task's id makes a redelivery the same job (R1).
 
@@ -48,7 +61,9 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
 @app.task(name="relations.flush", acks_late=True)
 def flush(account: str) -> None:
     """Work one batch of the account; then queue behind the others for the next. Without a broker to queue at, go on with it."""
-    while (again := here().flush(account).next_in) is not None and again <= SOON and not _queued(account, again):
+    while (
+        (again := here().flush(account).next_in) is not None and again <= SOON and not _queued(account, again)
+    ):
         time.sleep(again)
 
 
@@ -66,7 +81,13 @@ def replay(self: Any, /, replay_id: str) -> None:
     try:
         run_replay(here().intake(), here().job_admin, replay_id)
     except NotFound as error:  # its account has left the settings
-        here().emit("replay.refused", account=replay_id.rpartition("-")[0], replay=replay_id, job="", faults=[str(error)])
+        here().emit(
+            "replay.refused",
+            account=replay_id.rpartition("-")[0],
+            replay=replay_id,
+            job="",
+            faults=[str(error)],
+        )
     except Unavailable as error:
         _wait(self, error)
 
@@ -76,10 +97,14 @@ def _wait(task: Any, error: Unavailable) -> NoReturn:
     headers = {**(task.request.headers or {})}
     said = headers.get(WAITS)
     waits = max(said, 0) if isinstance(said, int) else 0
-    again = task.signature_from_request(countdown=min(2.0 ** min(waits, 6), LONGEST), headers={**headers, WAITS: waits + 1})
+    again = task.signature_from_request(
+        countdown=min(2.0 ** min(waits, 6), LONGEST), headers={**headers, WAITS: waits + 1}
+    )
     try:
         again.apply_async()
-    except Exception as failure:  # whatever the broker's client raises; then the broker keeps the message that it has
+    except (
+        Exception
+    ) as failure:  # whatever the broker's client raises; then the broker keeps the message that it has
         raise Reject(failure, requeue=True) from error
     raise Ignore
 
@@ -109,7 +134,9 @@ def _take_in(intake: Intake, messages: Sequence[object], task: str, said: str) -
     """Accept what can be; what cannot is kept as a failed job, because nobody waits for an answer who could send it again."""
     read = [_read(message, f"{task}:{at}", said) for at, message in enumerate(messages)]
     results = iter(intake.accept_good([change for change in read if isinstance(change, Change)]))
-    for message, found, event_id in zip(messages, read, (f"{task}:{at}" for at in range(len(read))), strict=True):
+    for message, found, event_id in zip(
+        messages, read, (f"{task}:{at}" for at in range(len(read))), strict=True
+    ):
         result = next(results) if isinstance(found, Change) else found
         if not isinstance(result, Receipt):
             intake.reject(_unreadable(message, result, event_id))

@@ -34,7 +34,9 @@ from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.intake import Intake, IntakePolicy
 
-TIDIED = 5  # parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day
+TIDIED = (
+    5  # parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day
+)
 SWEPT = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
 LOOKED = 20  # accounts of which one sweep looks for replays that stand still
 STALLED = 60.0  # seconds after which a replay should have come on: a piece takes less than one
@@ -62,7 +64,9 @@ class Runtime:
 
     def intake(self) -> Intake:
         """The front door."""
-        return Intake(store=self.store, policy_of=self.intake_policy, new_id=_names(), wake=self.wake, emit=self.emit)
+        return Intake(
+            store=self.store, policy_of=self.intake_policy, new_id=_names(), wake=self.wake, emit=self.emit
+        )
 
     def flush(self, account: str) -> FlushResult:
         """Work one batch of an account."""
@@ -83,7 +87,9 @@ class Runtime:
             self.metrics.add(account, flushed.counters)
         return flushed
 
-    def dry_run(self, account: str, jobs: Sequence[ClaimedJob], known: Mapping[Relation, RelationRecord]) -> DryRun:
+    def dry_run(
+        self, account: str, jobs: Sequence[ClaimedJob], known: Mapping[Relation, RelationRecord]
+    ) -> DryRun:
         """What flushes of these jobs would send, if the API took all of it."""
         lane, told = self.flush_policy(self.settings.account(account)), DryRun()
         for start in range(0, len(jobs), lane.max_batch):
@@ -91,7 +97,14 @@ class Runtime:
             told += dry_run(intents, known, limits=lane.limits, order=lane.order, upsert=lane.retry.upsert)
         return told
 
-    def withdraw(self, account: str, relations: Sequence[Relation], records: Mapping[Relation, RelationRecord], *, by: str) -> Writes:
+    def withdraw(
+        self,
+        account: str,
+        relations: Sequence[Relation],
+        records: Mapping[Relation, RelationRecord],
+        *,
+        by: str,
+    ) -> Writes:
         """What ends these open relations; of the others among the records it forgets which star they were split from."""
         lane = self.flush_policy(self.settings.account(account))
         batch = Batch(upsert=lane.retry.upsert, order=lane.order)
@@ -101,7 +114,9 @@ class Runtime:
     def sweep(self) -> int:
         """Send the flush messages that are missing; how many."""
         self.refresh()
-        known = list(self.settings.accounts)  # not the registry's: in a cluster it may be away while accounts are not
+        known = list(
+            self.settings.accounts
+        )  # not the registry's: in a cluster it may be away while accounts are not
         asked = random.sample(known, min(len(known), SWEPT))
         due = self.store.due_accounts(asked, credentials={account: self._held(account) for account in asked})
         for account in due:
@@ -142,7 +157,12 @@ class Runtime:
             window=account.window,
             max_batch=account.max_batch,
             doubt=account.doubt,
-            retry=RetryPolicy(account.max_attempts, account.give_up_after, account.backoff, account.on_modify_absent == "create"),
+            retry=RetryPolicy(
+                account.max_attempts,
+                account.give_up_after,
+                account.backoff,
+                account.on_modify_absent == "create",
+            ),
             order=self.order,
             fingerprint=self.fingerprint(account),
             observe=account.mode == "observe",
@@ -167,7 +187,9 @@ class Runtime:
 
     def fingerprint(self, account: Account) -> str:
         """Tells whether credentials changed, and nothing else about them (R20)."""
-        return fingerprint(account.token.reveal(), account.secret.reveal(), f"{self.settings.prefix}:{account.name}")
+        return fingerprint(
+            account.token.reveal(), account.secret.reveal(), f"{self.settings.prefix}:{account.name}"
+        )
 
     def api(self, account: Account) -> Api:
         """The account's client; a new one when its credentials or its address changed."""
@@ -197,18 +219,26 @@ class Runtime:
             where = self.settings.file.resolve()
             settings = load_settings({**os.environ, "RELATIONS_CONFIG": str(where)}, where.parent)
             if self.settings.accounts and not settings.accounts:  # most likely it is being written
-                raise InvalidSettings([Fault("accounts", "there is none any more; to do without any, restart")])
+                raise InvalidSettings(
+                    [Fault("accounts", "there is none any more; to do without any, restart")]
+                )
             self.overrides = _overrides(settings)
             self.settings = settings
             self.emit("settings.reloaded", file=str(settings.file))
         except InvalidSettings as error:
-            self.emit("settings.rejected", file=str(self.settings.file), faults=[str(fault) for fault in error.faults])
+            self.emit(
+                "settings.rejected",
+                file=str(self.settings.file),
+                faults=[str(fault) for fault in error.faults],
+            )
 
     def _keep(self, name: str) -> Retention:
         account = self.settings.accounts.get(name)
         if account is None:
             return Retention()
-        return Retention(account.retention_days * DAY, account.failed_retention_days * DAY, account.remember_days * DAY)
+        return Retention(
+            account.retention_days * DAY, account.failed_retention_days * DAY, account.remember_days * DAY
+        )
 
 
 def metrics_of(settings: Settings) -> RedisMetrics:

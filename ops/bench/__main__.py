@@ -23,7 +23,14 @@ from worker.contract import Change
 Load = Callable[..., Sequence[Change]]
 
 LOADS: Final[dict[str, Load]] = {"mailing": links, "quarrel": toggles, "demo burst": bursts}
-OPEN_WIDE: Final = {"window": 0.0, "rate": 100_000.0, "burst": 1000, "max_ids": 500, "max_actions": 500, "max_batch": 2000}
+OPEN_WIDE: Final = {
+    "window": 0.0,
+    "rate": 100_000.0,
+    "burst": 1000,
+    "max_ids": 500,
+    "max_actions": 500,
+    "max_batch": 2000,
+}
 HTTP: Final = "starlette"  # an extra; without it that line is 0
 WIDE: Final = 120  # characters, where there is no terminal to ask
 PLANNER: Final = "ops.bench.planner"
@@ -51,7 +58,13 @@ def measure(*, quick: bool, echo: Callable[[str], None]) -> dict[str, Any]:
     seconds, changes, tasks = (1.5, 20_000, 1500) if quick else (5.0, 100_000, 5000)
     with tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory:
         accepted = _accepting(Path(directory, "accept"), seconds, echo)
-        worked = _working(Path(directory, "work"), changes, tasks, concurrencies=(2, 4) if quick else (1, 2, 4, 8), echo=echo)
+        worked = _working(
+            Path(directory, "work"),
+            changes,
+            tasks,
+            concurrencies=(2, 4) if quick else (1, 2, 4, 8),
+            echo=echo,
+        )
     return {"quick": quick, "machine": report.machine(), "accept": accepted, **worked}
 
 
@@ -78,7 +91,9 @@ def _working(
         measured = {}
         for concurrency in concurrencies:
             echo(f"the peer, {concurrency} processes …")
-            measured[str(concurrency)] = peer(stack, links(tasks, account="one", seed=concurrency), concurrency=concurrency).document()
+            measured[str(concurrency)] = peer(
+                stack, links(tasks, account="one", seed=concurrency), concurrency=concurrency
+            ).document()
     return {"end_to_end": ours, "peer": measured}
 
 

@@ -29,7 +29,10 @@ def over_http(stack: Stack, account: str, *, seconds: float) -> float:
 
 
 def _direct(runtime: Runtime, account: str, size: int, seconds: float) -> float:
-    intake, ready = runtime.intake(), list(chunks(links(max(20_000, size * 20), account=account, seed=size), size))
+    intake, ready = (
+        runtime.intake(),
+        list(chunks(links(max(20_000, size * 20), account=account, seed=size), size)),
+    )
     return _rate(lambda at: intake.accept(ready[at % len(ready)]), size, seconds)
 
 
@@ -49,7 +52,9 @@ def _request(stack: Stack, change: Change) -> bytes:
 
 async def _storm(url: str, requests: Sequence[bytes], seconds: float) -> float:
     started = time.monotonic()
-    counts = await asyncio.gather(*(_connection(url, requests[at::CONNECTIONS], started + seconds) for at in range(CONNECTIONS)))
+    counts = await asyncio.gather(
+        *(_connection(url, requests[at::CONNECTIONS], started + seconds) for at in range(CONNECTIONS))
+    )
     return sum(counts) / (time.monotonic() - started)
 
 

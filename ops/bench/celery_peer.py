@@ -17,23 +17,59 @@ def peer(stack: Stack, changes: Sequence[Change], *, concurrency: int) -> Throug
     """Send one task per change to a running peer, and wait until the simulator has executed the last."""
     account = stack.credentials[changes[0].account]
     url = f"{stack.simulator}/api/stable/api.php"
-    environ = {"PEER_BROKER": stack.redis_url, "PEER_TOKEN": account.token, "PEER_SECRET": account.secret, "PEER_URL": url}
-    command = [sys.executable, "-m", "celery", "-A", "ops.bench.peer", "worker", "-c", str(concurrency), "-l", "WARNING"]
-    with Process([*command, "--without-gossip", "--without-mingle"], log=stack.log("peer"), env=environ) as process, stack.celery() as app:
+    environ = {
+        "PEER_BROKER": stack.redis_url,
+        "PEER_TOKEN": account.token,
+        "PEER_SECRET": account.secret,
+        "PEER_URL": url,
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "ops.bench.peer",
+        "worker",
+        "-c",
+        str(concurrency),
+        "-l",
+        "WARNING",
+    ]
+    with (
+        Process(
+            [*command, "--without-gossip", "--without-mingle"], log=stack.log("peer"), env=environ
+        ) as process,
+        stack.celery() as app,
+    ):
         process.wait_until(lambda: bool(app.control.ping(timeout=0.5, limit=1)), seconds=30.0)
         return _sent(stack, app, changes, process)
 
 
 def _sent(stack: Stack, app: Celery, changes: Sequence[Change], process: Process) -> Through:
     before = stack.simulate("stats")["executed"]
-    groups = {"worker": process.pid, "simulator": stack.processes["simulator"].pid, "redis": stack.server.pid or 0}
+    groups = {
+        "worker": process.pid,
+        "simulator": stack.processes["simulator"].pid,
+        "redis": stack.server.pid or 0,
+    }
     with measured(groups) as cpu:
         started = time.monotonic()
         for change in changes:
-            app.send_task("peer.send", [change.action, change.type, change.parents[0], change.children[0]], queue="peer")
+            app.send_task(
+                "peer.send", [change.action, change.type, change.parents[0], change.children[0]], queue="peer"
+            )
         accepted = time.monotonic()
-        while (executed := stack.simulate("stats")["executed"] - before) < len(changes) and time.monotonic() < started + DEADLINE:
+        while (executed := stack.simulate("stats")["executed"] - before) < len(
+            changes
+        ) and time.monotonic() < started + DEADLINE:
             time.sleep(POLL)
         ended = time.monotonic()
         spent = cpu()
-    return Through(changes=executed, seconds=ended - started, accepting=accepted - started, requests=executed, actions=executed, cpu=spent)
+    return Through(
+        changes=executed,
+        seconds=ended - started,
+        accepting=accepted - started,
+        requests=executed,
+        actions=executed,
+        cpu=spent,
+    )

@@ -75,5 +75,7 @@ def drained(runtime: Runtime, account: str, deadline: float) -> None:
     """Return when every change of the account has its outcome; raises TimeoutError when the time is over."""
     while (counts := runtime.store.counts(account))["backlog"] + counts["open"]:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{account}: {counts['backlog']} changes and {counts['open']} relations are still open")
+            raise TimeoutError(
+                f"{account}: {counts['backlog']} changes and {counts['open']} relations are still open"
+            )
         time.sleep(POLL)

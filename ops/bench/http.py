@@ -37,18 +37,32 @@ class Throughput(NamedTuple):
 
 def measure(directory: Path, *, seconds: float) -> dict[str, Throughput]:
     """Ours, FastAPI and the bare application, of one run."""
-    with running(directory, SHAPE) as stack, _rival(stack, "fastapi") as fastapi, _rival(stack, "bare") as bare:
+    with (
+        running(directory, SHAPE) as stack,
+        _rival(stack, "fastapi") as fastapi,
+        _rival(stack, "bare") as bare,
+    ):
         places = {"intake": stack.url, "fastapi": fastapi.command[-1], "bare": bare.command[-1]}
-        urls = {name: place if "://" in place else f"http://127.0.0.1:{place}" for name, place in places.items()}
+        urls = {
+            name: place if "://" in place else f"http://127.0.0.1:{place}" for name, place in places.items()
+        }
         requests = [_request(message) for message in map(to_message, links(2000, account="one", seed=7))]
-        turns = [{name: asyncio.run(storm(url, requests, seconds)) for name, url in urls.items()} for _ in range(TURNS)]
-    return {name: Throughput(*(median(column) for column in zip(*(turn[name] for turn in turns), strict=True))) for name in urls}
+        turns = [
+            {name: asyncio.run(storm(url, requests, seconds)) for name, url in urls.items()}
+            for _ in range(TURNS)
+        ]
+    return {
+        name: Throughput(*(median(column) for column in zip(*(turn[name] for turn in turns), strict=True)))
+        for name in urls
+    }
 
 
 async def storm(url: str, requests: Sequence[bytes], seconds: float) -> Throughput:
     """The requests from many connections at once, each waiting for its answer before it asks again."""
     started, spent = time.perf_counter(), list[float]()
-    await asyncio.gather(*(_connection(url, requests[at::CONNECTIONS], started + seconds, spent) for at in range(CONNECTIONS)))
+    await asyncio.gather(
+        *(_connection(url, requests[at::CONNECTIONS], started + seconds, spent) for at in range(CONNECTIONS))
+    )
     return Throughput(len(spent) / (time.perf_counter() - started), sorted(spent)[len(spent) * 99 // 100])
 
 
@@ -58,7 +72,9 @@ async def _connection(url: str, requests: Sequence[bytes], until: float, spent: 
     while (began := time.perf_counter()) < until:
         writer.write(requests[turn % len(requests)])
         head = await reader.readuntil(b"\r\n\r\n")
-        answer = await reader.readexactly(int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]))
+        answer = await reader.readexactly(
+            int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+        )
         if b" 202 " not in head[:20]:
             raise RuntimeError(answer.decode())
         spent.append(time.perf_counter() - began)
@@ -69,7 +85,9 @@ async def _connection(url: str, requests: Sequence[bytes], until: float, spent: 
 def _rival(stack: Stack, name: str) -> Process:
     port = str(free_port())
     environ = {**stack.environ, "BENCH_KEY_SHA256": hashlib.sha256(KEY.encode()).hexdigest()}
-    process = Process([sys.executable, "-m", "ops.bench.http_peers", name, port], log=stack.log(name), env=environ)
+    process = Process(
+        [sys.executable, "-m", "ops.bench.http_peers", name, port], log=stack.log(name), env=environ
+    )
     process.wait_until(lambda: _answers(f"http://127.0.0.1:{port}/"), seconds=30)
     return process
 
@@ -96,12 +114,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory:
         paces = measure(Path(directory), seconds=chosen.seconds)
     base = paces["fastapi"].rate
-    facts = {name: {"rate": pace.rate, "p99": pace.p99, "ratio": pace.rate / base} for name, pace in paces.items()}
+    facts = {
+        name: {"rate": pace.rate, "p99": pace.p99, "ratio": pace.rate / base} for name, pace in paces.items()
+    }
     if chosen.json:
         sys.stdout.write(msgspec.json.encode(facts).decode() + "\n")
         return
     for name, fact in facts.items():
-        sys.stdout.write(f"{name:8} {fact['rate']:8,.0f} requests/s   p99 {fact['p99'] * 1000:6.1f} ms   {fact['ratio']:5.2f} x FastAPI\n")
+        sys.stdout.write(
+            f"{name:8} {fact['rate']:8,.0f} requests/s   p99 {fact['p99'] * 1000:6.1f} ms   {fact['ratio']:5.2f} x FastAPI\n"
+        )
 
 
 if __name__ == "__main__":

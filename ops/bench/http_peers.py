@@ -68,7 +68,11 @@ def fastapi() -> Any:
 
         jobs: list[Job]
 
-    app, redis, known = FastAPI(), Redis.from_url(os.environ["RELATIONS_REDIS_URL"]), os.environ["BENCH_KEY_SHA256"]
+    app, redis, known = (
+        FastAPI(),
+        Redis.from_url(os.environ["RELATIONS_REDIS_URL"]),
+        os.environ["BENCH_KEY_SHA256"],
+    )
 
     async def keyed(authorization: Annotated[str, Header()] = "") -> None:
         digest = hashlib.sha256(authorization.removeprefix("Bearer ").encode()).hexdigest()
@@ -78,12 +82,18 @@ def fastapi() -> Any:
     @app.post("/v1/changes", status_code=202, dependencies=[Depends(keyed)])
     async def changes(change: Change) -> Jobs:
         job, base = str(uuid.uuid4()), f"bench:{{{change.account}}}"
-        fields: Any = {"state": "queued", "accepted_at": datetime.now(UTC).isoformat(), "change": change.model_dump_json(exclude_none=True)}
+        fields: Any = {
+            "state": "queued",
+            "accepted_at": datetime.now(UTC).isoformat(),
+            "change": change.model_dump_json(exclude_none=True),
+        }
         async with redis.pipeline(transaction=True) as pipeline:
             pipeline.set(f"{base}:key:{change.source}:{change.event_id or job}", job, nx=True, ex=7 * DAY)
             pipeline.hset(f"{base}:job:{job}", mapping=fields)
             pipeline.expire(f"{base}:job:{job}", 7 * DAY)
-            pipeline.rpush(f"{base}:inbox", json.dumps({"job": job, "parent": change.parentid, "child": change.childid}))
+            pipeline.rpush(
+                f"{base}:inbox", json.dumps({"job": job, "parent": change.parentid, "child": change.childid})
+            )
             new, *_ = await pipeline.execute()
         return Jobs(jobs=[Job(id=job, state="queued", duplicate=not new)])
 

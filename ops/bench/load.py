@@ -17,7 +17,10 @@ def links(count: int, *, account: str, seed: int = 1) -> list[Change]:
     estates = max(1, count // 100)
     pairs = [(1 + number % estates, 10_001 + number // estates) for number in range(count)]
     random.Random(seed).shuffle(pairs)
-    return [Change(account=account, action="create", type=TYPE, parents=(parent,), children=(child,)) for parent, child in pairs]
+    return [
+        Change(account=account, action="create", type=TYPE, parents=(parent,), children=(child,))
+        for parent, child in pairs
+    ]
 
 
 def toggles(count: int, *, account: str, seed: int = 1) -> list[Change]:

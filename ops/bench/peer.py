@@ -42,7 +42,16 @@ def send(action: str, name: str, parent: int, child: int) -> None:
     assert _http is not None  # noqa: S101 — celery calls `_client` first
     token, secret, url = os.environ["PEER_TOKEN"], os.environ["PEER_SECRET"], os.environ["PEER_URL"]
     actions = (Action("delete" if action == "delete" else "create", name, (parent,), (child,)),)
-    body = wire.body(actions, token=token, secret=secret, timestamp=int(time.time()), identifiers=("1",), modify_action="modify")
-    answer: Any = _http.post(url, content=body, headers={"Content-Type": "application/json"}).raise_for_status().json()
+    body = wire.body(
+        actions,
+        token=token,
+        secret=secret,
+        timestamp=int(time.time()),
+        identifiers=("1",),
+        modify_action="modify",
+    )
+    answer: Any = (
+        _http.post(url, content=body, headers={"Content-Type": "application/json"}).raise_for_status().json()
+    )
     if answer["response"]["results"][0]["status"]["errorcode"]:
         raise RuntimeError("the API refused the change")

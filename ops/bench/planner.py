@@ -38,7 +38,11 @@ def stars(size: int, random: Random) -> Edges:
     while len(edges) < size:
         center, first = random.randrange(10**6), len(edges)
         leaves = range(10**6 + first, 10**6 + min(size, first + random.choice((1, 1, 2, 3, 12, 50))))
-        edges += [(center, leaf) for leaf in leaves] if random.random() < 0.5 else [(leaf, center) for leaf in leaves]
+        edges += (
+            [(center, leaf) for leaf in leaves]
+            if random.random() < 0.5
+            else [(leaf, center) for leaf in leaves]
+        )
     return edges
 
 
@@ -46,7 +50,13 @@ def hubs(size: int, random: Random) -> Edges:
     """A few records that nearly everybody is related to."""
     ids = range(max(2, size // 4))
     weights = list(accumulate(1 / (each + 1) ** 0.9 for each in ids))
-    return list(zip(random.choices(ids, cum_weights=weights, k=size), random.choices(ids, cum_weights=weights, k=size), strict=True))
+    return list(
+        zip(
+            random.choices(ids, cum_weights=weights, k=size),
+            random.choices(ids, cum_weights=weights, k=size),
+            strict=True,
+        )
+    )
 
 
 def sparse(size: int, random: Random) -> Edges:
@@ -57,7 +67,12 @@ def sparse(size: int, random: Random) -> Edges:
 
 def blocks(size: int, _: Random) -> Edges:
     """Everyone with everyone, in groups of 20 and 15."""
-    edges = [(20 * block + one, 15 * block + other) for block in range(size // 300 + 1) for one in range(20) for other in range(15)]
+    edges = [
+        (20 * block + one, 15 * block + other)
+        for block in range(size // 300 + 1)
+        for one in range(20)
+        for other in range(15)
+    ]
     return edges[:size]
 
 
@@ -71,9 +86,17 @@ def grid(size: int, random: Random) -> Edges:
     """A chess board, its ids shuffled: long alternating paths, hard for whoever augments one at a time."""
     side = max(2, round((size / 2) ** 0.5))
     ids = _shuffled(side * side, random)
-    steps = [(cell, cell + step) for cell in range(side * side) for step in (1, side) if (cell + 1) % side or step == side]
+    steps = [
+        (cell, cell + step)
+        for cell in range(side * side)
+        for step in (1, side)
+        if (cell + 1) % side or step == side
+    ]
     inside = [(one, other) for one, other in steps if other < side * side]
-    return [(ids[one], ids[other]) if sum(divmod(one, side)) % 2 else (ids[other], ids[one]) for one, other in inside]
+    return [
+        (ids[one], ids[other]) if sum(divmod(one, side)) % 2 else (ids[other], ids[one])
+        for one, other in inside
+    ]
 
 
 def _shuffled(size: int, random: Random) -> list[int]:
@@ -106,7 +129,10 @@ def _igraph(igraph: Any) -> Rival:
     def matching(edges: Edges) -> int:
         rows, columns = _numbered(edges)
         parents, children = max(rows) + 1, max(columns) + 1
-        graph = igraph.Graph(n=parents + children, edges=[(row, parents + column) for row, column in zip(rows, columns, strict=True)])
+        graph = igraph.Graph(
+            n=parents + children,
+            edges=[(row, parents + column) for row, column in zip(rows, columns, strict=True)],
+        )
         return len(graph.maximum_bipartite_matching(types=[False] * parents + [True] * children))
 
     return matching
@@ -125,13 +151,20 @@ def _rustworkx(rustworkx: Any) -> Rival:
         rows, columns = _numbered(edges)
         parents, graph = max(rows) + 1, rustworkx.PyGraph()
         graph.add_nodes_from(range(parents + max(columns) + 1))
-        graph.add_edges_from_no_data([(row, parents + column) for row, column in zip(rows, columns, strict=True)])
+        graph.add_edges_from_no_data(
+            [(row, parents + column) for row, column in zip(rows, columns, strict=True)]
+        )
         return len(rustworkx.max_weight_matching(graph, max_cardinality=True))
 
     return matching
 
 
-RIVALS: Final = (("networkx", _networkx), ("scipy.sparse.csgraph", _scipy), ("igraph", _igraph), ("rustworkx", _rustworkx))
+RIVALS: Final = (
+    ("networkx", _networkx),
+    ("scipy.sparse.csgraph", _scipy),
+    ("igraph", _igraph),
+    ("rustworkx", _rustworkx),
+)
 
 
 class Covered(NamedTuple):
@@ -170,7 +203,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     measured = measure()
     document = {"covers": _rows(measured.covers), "plans": _rows(measured.plans), "imports": measured.imports}
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() if chosen.json else "\n".join(_tables(measured)))
+    sys.stdout.write(
+        msgspec.json.format(msgspec.json.encode(document)).decode()
+        if chosen.json
+        else "\n".join(_tables(measured))
+    )
     sys.stdout.write("\n")
     return 0
 
@@ -179,7 +216,9 @@ def measure() -> Measured:
     """Covers of every shape and size, plans of every size."""
     rivals, imports = _rivals()
     covers = [_covered(shape, size, rivals) for size in SIZES for shape in SHAPES]
-    return Measured(covers, [_planned(size, order) for size in (*SIZES[:-1], 100_000) for order in ORDERS], imports)
+    return Measured(
+        covers, [_planned(size, order) for size in (*SIZES[:-1], 100_000) for order in ORDERS], imports
+    )
 
 
 def _covered(shape: Shape, size: int, rivals: Mapping[str, Rival]) -> Covered:
@@ -200,7 +239,11 @@ def _planned(size: int, order: Order) -> Planned:
 
 
 def _operations(size: int, random: Random) -> list[Operation]:
-    relations = [Relation(shape.__name__, *edge) for shape in (stars, hubs, sparse) for edge in set(shape(size // 3 + 1, random))]
+    relations = [
+        Relation(shape.__name__, *edge)
+        for shape in (stars, hubs, sparse)
+        for edge in set(shape(size // 3 + 1, random))
+    ]
     return [Operation(random.choice(KINDS), relation) for relation in relations[:size]]
 
 
@@ -232,9 +275,16 @@ def _rows(table: Sequence[NamedTuple]) -> list[dict[str, Any]]:
 
 
 def _tables(measured: Measured) -> Iterator[str]:
-    yield "".join([f"{'cover':8}{'relations':>10}{'stars':>9}{'ours, ms':>11}", *(f"{name:>22}" for name in measured.imports)])
+    yield "".join(
+        [
+            f"{'cover':8}{'relations':>10}{'stars':>9}{'ours, ms':>11}",
+            *(f"{name:>22}" for name in measured.imports),
+        ]
+    )
     for each in measured.covers:
-        theirs = "".join(f"{'wrong' if spent is None else f'{spent:.2f}':>22}" for spent in each.rivals.values())
+        theirs = "".join(
+            f"{'wrong' if spent is None else f'{spent:.2f}':>22}" for spent in each.rivals.values()
+        )
         yield f"{each.shape:8}{each.relations:10,}{each.stars:9,}{each.ours:11.2f}{theirs}"
     for name, spent in measured.imports.items():
         yield f"import {name}: {spent:.0f} ms"

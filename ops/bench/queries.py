@@ -31,7 +31,11 @@ from worker.store.redis_store import RedisStore
 
 ACCOUNT: Final = "acme"
 TYPES: Final = ("estate:address:buyer", "estate:address:interested", "agentsbuildings:address")
-REFUSALS: Final = (Refusal(160, "record", "no such record"), Refusal(72, "rights", "no right"), Refusal(0, "unknown", ""))
+REFUSALS: Final = (
+    Refusal(160, "record", "no such record"),
+    Refusal(72, "rights", "no right"),
+    Refusal(0, "unknown", ""),
+)
 CHUNK: Final = 1000
 DAY: Final = 86_400_000_000  # µs
 ASKED: Final = 50  # times each question is put
@@ -45,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     chosen = parser.parse_args(argv)
     console = Console(highlight=False, stderr=chosen.json)
-    with tempfile.TemporaryDirectory(prefix="relations-bench-") as directory, run_server(Path(directory)) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="relations-bench-") as directory,
+        run_server(Path(directory)) as server,
+    ):
         client = connect(server.url)
         facts = measure(client, chosen.jobs, echo=console.print)
     if chosen.json:
@@ -83,7 +90,11 @@ class Month:
 
 def fill(store: RedisStore, jobs: int, times: Month, *, echo: Callable[[str], None]) -> list[str]:
     """The ids of some of the jobs, evenly spread; one job in twenty failed, the last thousand are still open or queued."""
-    dice, names, kept = random.Random(1), IdGenerator(lambda: times.now() // 1000, random.Random(2).randbytes), list[str]()
+    dice, names, kept = (
+        random.Random(1),
+        IdGenerator(lambda: times.now() // 1000, random.Random(2).randbytes),
+        list[str](),
+    )
     for start in range(0, jobs, CHUNK):
         submissions = [_submission(names(), dice) for _ in range(min(CHUNK, jobs - start))]
         store.accept(ACCOUNT, submissions, max_backlog=2 * jobs, oldest=86_400.0)
@@ -122,12 +133,17 @@ def _work_off(store: RedisStore, dice: random.Random, name: str) -> None:
 
 def _settle(lease: Lease, name: str, settled: list[RelationOutcome]) -> None:
     request = Request(
-        tuple(Action("create", entry.relation.type, (entry.relation.parent,), (entry.relation.child,)) for entry in settled[:50])
+        tuple(
+            Action("create", entry.relation.type, (entry.relation.parent,), (entry.relation.child,))
+            for entry in settled[:50]
+        )
     )
     signed = lease.begin(name, request)
     assert isinstance(signed, int)  # noqa: S101 it is not paused
     answers = tuple(("ok", 0, "OK") for _ in request.actions)
-    record = RequestRecord(id=name, at=signed, status=200, seconds=0.1, message="OK", actions=request.actions, answers=answers)
+    record = RequestRecord(
+        id=name, at=signed, status=200, seconds=0.1, message="OK", actions=request.actions, answers=answers
+    )
     lease.settle(name, Writes(outcomes=settled, request=record))
 
 
@@ -159,7 +175,9 @@ def _questions(store: RedisStore, ask: RedisQueries, ids: Sequence[str]) -> dict
         "by error and type": find(error="rights", type=TYPES[1]),
         "by source": find(source="portal"),
         "by batch": find(batch="import-3"),
-        "by time, somewhere in the middle": lambda: ask.find_jobs(ACCOUNT, JobFilter(until=next(pick).accepted_at)),
+        "by time, somewhere in the middle": lambda: ask.find_jobs(
+            ACCOUNT, JobFilter(until=next(pick).accepted_at)
+        ),
         "errors, grouped": lambda: ask.failure_groups(ACCOUNT),
         "counts by state": lambda: ask.count_by_state(ACCOUNT),
         "requests": lambda: ask.list_requests(ACCOUNT),
@@ -183,7 +201,10 @@ def _memory(client: Redis) -> int:
 
 def _table(facts: dict[str, Any]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold")
-    table.add_column(f"{facts['jobs']:,} jobs, {facts['bytes_per_job']:,.0f} B each; ms, aim {AIM:g} at the median", no_wrap=True)
+    table.add_column(
+        f"{facts['jobs']:,} jobs, {facts['bytes_per_job']:,.0f} B each; ms, aim {AIM:g} at the median",
+        no_wrap=True,
+    )
     for name in ("median", "worst"):
         table.add_column(name, justify="right")
     for name, each in facts["questions"].items():

@@ -26,7 +26,14 @@ from worker.wiring import Runtime
 
 ACCOUNT: Final = "one"
 BUYER: Final = "estate:address:buyer"
-OPEN_WIDE: Final = {"window": 0.0, "rate": 100_000.0, "burst": 1000, "max_ids": 500, "max_actions": 500, "max_batch": 2000}
+OPEN_WIDE: Final = {
+    "window": 0.0,
+    "rate": 100_000.0,
+    "burst": 1000,
+    "max_ids": 500,
+    "max_actions": 500,
+    "max_batch": 2000,
+}
 MISSING: Final = 1_000_000  # ids from here on are of addresses that come into being later
 DEADLINE: Final = 300.0
 
@@ -46,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.json:
         sys.stdout.write(msgspec.json.encode(facts).decode() + "\n")
     else:
-        Console(highlight=False).print("\n".join(f"{name:34} {value:>10,.2f}" for name, value in facts.items()))
+        Console(highlight=False).print(
+            "\n".join(f"{name:34} {value:>10,.2f}" for name, value in facts.items())
+        )
     return 0
 
 
@@ -64,7 +73,11 @@ def measure(stack: Stack, jobs: int) -> dict[str, float]:
     back = time.monotonic()
     drained(runtime, ACCOUNT, back + DEADLINE)
     ended = time.monotonic()
-    assert (prepared.eligible, done.back, prepare.outcomes(hands, done, most=jobs)) == (jobs, jobs, {"succeeded": jobs})  # noqa: S101
+    assert (prepared.eligible, done.back, prepare.outcomes(hands, done, most=jobs)) == (
+        jobs,
+        jobs,
+        {"succeeded": jobs},
+    )  # noqa: S101
     fresh = _send(runtime, jobs, 1)
     return {
         "jobs": float(jobs),
@@ -78,7 +91,10 @@ def measure(stack: Stack, jobs: int) -> dict[str, float]:
 
 def _send(runtime: Runtime, jobs: int, first: int) -> float:
     """One buyer each for estates in turn; the seconds until the last outcome."""
-    changes = [Change(account=ACCOUNT, action="create", type=BUYER, parents=(501 + at % 50,), children=(first + at,)) for at in range(jobs)]
+    changes = [
+        Change(account=ACCOUNT, action="create", type=BUYER, parents=(501 + at % 50,), children=(first + at,))
+        for at in range(jobs)
+    ]
     started = time.monotonic()
     for chunk in chunks(changes, BATCH):
         runtime.intake().accept(chunk)

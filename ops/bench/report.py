@@ -29,7 +29,9 @@ def tables(facts: Mapping[str, Any]) -> Group:
         Text(),
         _through(ours, facts["peer"], best["rate"]),
         Text(),
-        _cpu(ours | {f"peer, {count} processes": each for count, each in facts["peer"].items() if each is best}),
+        _cpu(
+            ours | {f"peer, {count} processes": each for count, each in facts["peer"].items() if each is best}
+        ),
     )
 
 
@@ -37,10 +39,18 @@ def _accepting(facts: Mapping[str, Any]) -> Table:
     table = _table("accepted", "changes/s", "aim")
     table.add_row("over HTTP, one per request, 32 connections", _number(facts["http"]), "")
     for size, rate in facts["direct"].items():
-        table.add_row(f"straight to the store, {size} at a time", _number(rate), _number(AIM_ACCEPT) if size == "1000" else "")
+        table.add_row(
+            f"straight to the store, {size} at a time",
+            _number(rate),
+            _number(AIM_ACCEPT) if size == "1000" else "",
+        )
     python = facts["python"]
-    table.add_row("a list to Relations.connect(…).send", _number(python["send"]), _number(AIM_RATIO * python["delay"]))
-    table.add_row(f"one Celery .delay() per change, 1/{python['ratio']:.1f} of that", _number(python["delay"]), "")
+    table.add_row(
+        "a list to Relations.connect(…).send", _number(python["send"]), _number(AIM_RATIO * python["delay"])
+    )
+    table.add_row(
+        f"one Celery .delay() per change, 1/{python['ratio']:.1f} of that", _number(python["delay"]), ""
+    )
     return table
 
 
@@ -54,7 +64,12 @@ def _through(ours: Mapping[str, Any], peers: Mapping[str, Any], best: float) -> 
 
 
 def _line(each: Mapping[str, Any], best: float) -> tuple[str, ...]:
-    whole = (_number(each["changes"]), f"{each['seconds']:.2f}", _number(each["rate"]), f"{each['rate'] / best:.1f}")
+    whole = (
+        _number(each["changes"]),
+        f"{each['seconds']:.2f}",
+        _number(each["rate"]),
+        f"{each['rate'] / best:.1f}",
+    )
     return (*whole, _number(each["requests"]), _number(each["actions"]))
 
 

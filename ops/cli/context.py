@@ -58,7 +58,9 @@ class CommandContext:
         """Sends a flush message, as every other producer does."""
 
         def send(account: str, seconds: float) -> None:
-            self.celery.send_task("relations.flush", [account], countdown=seconds or None, queue="relations.flush", retry=False)
+            self.celery.send_task(
+                "relations.flush", [account], countdown=seconds or None, queue="relations.flush", retry=False
+            )
 
         return send
 
@@ -130,4 +132,6 @@ def with_desk(function: Function) -> Function:
 
 def account_option(function: Function) -> Function:
     """The option `--account`."""
-    return click.option("--account", metavar="NAME", help="Whose; needed only when the settings have several accounts.")(function)
+    return click.option(
+        "--account", metavar="NAME", help="Whose; needed only when the settings have several accounts."
+    )(function)

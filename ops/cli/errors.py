@@ -51,7 +51,12 @@ def report(error: RelationsError, desk: CommandContext) -> None:
     lines = message(error, desk)
     if desk.as_json:
         faults = [fault._asdict() for fault in error.faults] if isinstance(error, Invalid) else []
-        lines = [json.dumps({"error": type(error).__name__, "message": "\n".join(lines), "faults": faults}, ensure_ascii=False)]
+        lines = [
+            json.dumps(
+                {"error": type(error).__name__, "message": "\n".join(lines), "faults": faults},
+                ensure_ascii=False,
+            )
+        ]
     click.echo("\n".join(lines), err=True)
 
 
@@ -62,7 +67,9 @@ def message(error: RelationsError, desk: CommandContext) -> Sequence[str]:
     if isinstance(error, StoreUnavailable):
         where = shielded(desk.settings.redis_url)
         why = str(error).rstrip(".")
-        return [f"{where}: {why}. Start it, or set RELATIONS_REDIS_URL to one that runs; `relations doctor` checks every part."]
+        return [
+            f"{where}: {why}. Start it, or set RELATIONS_REDIS_URL to one that runs; `relations doctor` checks every part."
+        ]
     return list(map(str, error.faults)) if isinstance(error, Invalid) else [str(error)]
 
 

@@ -40,14 +40,20 @@ def filtered(function: Function) -> Function:
         return function(desk, *args, wanted=_filter(given, desk), **options)
 
     options = (
-        click.option("--state", type=click.Choice(get_args(JobState)), help="In this state; `failed`: those that wait for a decision."),
+        click.option(
+            "--state",
+            type=click.Choice(get_args(JobState)),
+            help="In this state; `failed`: those that wait for a decision.",
+        ),
         click.option("--type", metavar="TYPE", help="Of this relation type, by its short name or URN."),
         click.option("--parent", metavar="ID", help="That name this parent."),
         click.option("--child", metavar="ID", help="That name this child."),
         click.option("--error", metavar="CODE|CLASS", help="That failed of this, e.g. 160 or rights."),
         click.option("--source", metavar="NAME", help="From this source."),
         click.option("--batch", metavar="LABEL", help="Of this batch."),
-        click.option("--since", metavar="TIME", help="Accepted since then: 2026-11-21T02:00:00Z, or 90m, 2h, 3d ago."),
+        click.option(
+            "--since", metavar="TIME", help="Accepted since then: 2026-11-21T02:00:00Z, or 90m, 2h, 3d ago."
+        ),
         click.option("--until", metavar="TIME", help="Accepted before then."),
     )
     made: Any = run
@@ -64,16 +70,25 @@ def is_empty(wanted: JobFilter) -> bool:
 def words(wanted: JobFilter) -> str:
     """The filter as it was asked for, for people and for the audit: `state=failed error=160`."""
     given = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value}
-    return " ".join(f"{name}={write_instant(value) if name in ('since', 'until') else value}" for name, value in given.items())
+    return " ".join(
+        f"{name}={write_instant(value) if name in ('since', 'until') else value}"
+        for name, value in given.items()
+    )
 
 
 def _filter(given: Mapping[str, str | None], desk: CommandContext) -> JobFilter:
-    asked = [(OPTIONS[name], _moment(value, desk) if name in ("since", "until") else value) for name, value in given.items() if value]
+    asked = [
+        (OPTIONS[name], _moment(value, desk) if name in ("since", "until") else value)
+        for name, value in given.items()
+        if value
+    ]
     try:
         return query.read([("account", "any"), *asked], query.Jobs).filter()
     except Invalid as error:
         back = {parameter: f"--{option}" for option, parameter in OPTIONS.items()}
-        raise click.UsageError("; ".join(f"{back.get(fault.path, fault.path)}: {fault.message}" for fault in error.faults)) from None
+        raise click.UsageError(
+            "; ".join(f"{back.get(fault.path, fault.path)}: {fault.message}" for fault in error.faults)
+        ) from None
 
 
 def _moment(text: str, desk: CommandContext) -> str:

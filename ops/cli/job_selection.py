@@ -18,7 +18,9 @@ Function = TypeVar("Function")
 
 def by_option(function: Any) -> Any:
     """The option `--by`."""
-    return click.option("--by", metavar="WHO", default=_who, show_default="your user name", help="Who the audit shall name.")(function)
+    return click.option(
+        "--by", metavar="WHO", default=_who, show_default="your user name", help="Who the audit shall name."
+    )(function)
 
 
 def hands(desk: CommandContext) -> Means:
@@ -26,10 +28,14 @@ def hands(desk: CommandContext) -> Means:
     return means(desk.runtime)
 
 
-def wanted_of(desk: CommandContext, names: Sequence[str], wanted: JobFilter, account: str | None) -> Mapping[str, Wanted]:
+def wanted_of(
+    desk: CommandContext, names: Sequence[str], wanted: JobFilter, account: str | None
+) -> Mapping[str, Wanted]:
     """Per account the jobs that are meant: those that were named, or those of one account that fit the filter."""
     if bool(names) == (not is_empty(wanted)):
-        raise click.UsageError("Name jobs, or say which by --state, --error, --batch and the like; --help lists them.")
+        raise click.UsageError(
+            "Name jobs, or say which by --state, --error, --batch and the like; --help lists them."
+        )
     if not names:
         return {desk.lane(account): wanted}
     found: dict[str, list[str]] = {}
@@ -43,7 +49,9 @@ def wanted_of(desk: CommandContext, names: Sequence[str], wanted: JobFilter, acc
 
 def reasons(refused: Mapping[str, int]) -> str:
     """`3 not failed, 1 gone`."""
-    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(refused.items(), key=lambda each: -each[1]))
+    return ", ".join(
+        f"{count:,} {reason}" for reason, count in sorted(refused.items(), key=lambda each: -each[1])
+    )
 
 
 def _who() -> str:

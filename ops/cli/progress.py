@@ -30,7 +30,13 @@ def progress(what: str, total: int, *, quiet: bool) -> Iterator[Tell]:
         yield lambda _: None
     elif sys.stderr.isatty():
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+        )
         with Bar(*columns, console=console) as bar:
             task = bar.add_task(what, total=total)
             yield lambda done: bar.update(task, completed=done)

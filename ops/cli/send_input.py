@@ -142,7 +142,11 @@ def _completed(message: object, account: str, event_id: str) -> object:
 
 def _ids(words: Iterable[str]) -> int | str | list[int | str]:
     """Numbers as numbers; what is none stays as it is, to be named as a fault."""
-    ids: list[int | str] = [int(word) if word.isascii() and word.isdecimal() else word for text in words for word in text.split(",")]
+    ids: list[int | str] = [
+        int(word) if word.isascii() and word.isdecimal() else word
+        for text in words
+        for word in text.split(",")
+    ]
     return ids[0] if len(ids) == 1 else ids
 
 
@@ -153,4 +157,8 @@ def _capped(faults: Sequence[Fault]) -> list[Fault]:
 
 def public(sent: Sequence[Sent]) -> dict[str, Any]:
     """As the HTTP interface answers it."""
-    return {"jobs": [{"id": each.job, "state": "queued", "duplicate": each.duplicate} for each in sent if each.job]}
+    return {
+        "jobs": [
+            {"id": each.job, "state": "queued", "duplicate": each.duplicate} for each in sent if each.job
+        ]
+    }

@@ -19,7 +19,13 @@ from worker.errors import RelationsError
 
 POLL: Final = 0.5
 ENVIRONMENT: Final = "env.sh"
-CHANGE: Final = {"account": "nord", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": [9001, 9002]}
+CHANGE: Final = {
+    "account": "nord",
+    "action": "create",
+    "relationtype": "estate:address:buyer",
+    "parentid": 501,
+    "childid": [9001, 9002],
+}
 
 
 def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int = 8090) -> int:
@@ -67,7 +73,13 @@ Ctrl-C stops everything."""
 def environment(stack: Stack) -> str:
     """What a shell reads to talk to it: every setting, and URL, SIMULATOR and KEY."""
     ours = {name: value for name, value in stack.environ.items() if name.startswith(("RELATIONS_", "DEMO_"))}
-    told = {**ours, "URL": stack.url, "SIMULATOR": stack.simulator, "KEY": stack.key, "RELATIONS_KEY": stack.key}
+    told = {
+        **ours,
+        "URL": stack.url,
+        "SIMULATOR": stack.simulator,
+        "KEY": stack.key,
+        "RELATIONS_KEY": stack.key,
+    }
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in told.items())
 
 

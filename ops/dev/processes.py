@@ -40,7 +40,11 @@ def tail(path: Path, lines: int = 20) -> str:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started and that still run. Linux only."""
-    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in task.read_text().split()
+    ]
 
 
 class Process:
@@ -50,7 +54,14 @@ class Process:
     Process, so make it in one that stays. As a context manager it is stopped at the end.
     """
 
-    def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
         self.command, self.log = tuple(command), log
         lifeline, self._lifeline = os.pipe()
         guard = (sys.executable, "-IS", str(GUARD_SCRIPT), str(os.getpid()), str(lifeline))

@@ -73,7 +73,9 @@ class RedisServer:
         return self._process
 
 
-def run_server(directory: Path, *, url: str | None = None, persist: Persist = "no", port: int = 0) -> RedisServer:
+def run_server(
+    directory: Path, *, url: str | None = None, persist: Persist = "no", port: int = 0
+) -> RedisServer:
     """A server that answers: the one at `url` if given, else a new one that keeps data and log in `directory` and dies with us.
 
     `persist` is the append-only file's fsync policy; port 0 takes any free one. Only `redis://`, `rediss://` and `unix://` URLs are
@@ -111,12 +113,21 @@ def _bundled() -> str | None:
 
 
 def start_server(
-    binary: str, directory: Path, *, persist: Persist, ports: Iterable[int], head: tuple[str, ...] = (), options: tuple[str, ...] = ()
+    binary: str,
+    directory: Path,
+    *,
+    persist: Persist,
+    ports: Iterable[int],
+    head: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
 ) -> RedisServer:
     """A server of our own on the first of `ports` that nobody else has taken; `head` and `options` stand around our own options."""
     failure: StartFailed | None = None
     for port in ports:
-        url, command = f"redis://127.0.0.1:{port}/0", (binary, *head, *_options(directory, persist=persist, port=port), *options)
+        url, command = (
+            f"redis://127.0.0.1:{port}/0",
+            (binary, *head, *_options(directory, persist=persist, port=port), *options),
+        )
         try:
             return RedisServer(url, _boot(command, log=directory / "server.log", url=url))
         except StartFailed as error:
@@ -157,12 +168,16 @@ def _configured(url: str) -> RedisServer:
             with _client(url, timeout=5.0) as client:
                 client.ping()
         except redis.RedisError as error:
-            raise StoreUnavailable(f"RELATIONS_REDIS_URL: {_place(url)} does not answer PING: {error}") from error
+            raise StoreUnavailable(
+                f"RELATIONS_REDIS_URL: {_place(url)} does not answer PING: {error}"
+            ) from error
     return RedisServer(url)
 
 
 def _client(url: str, *, timeout: float) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0))
+    return redis.Redis.from_url(
+        url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
+    )
 
 
 def _place(url: str) -> str:
@@ -172,6 +187,8 @@ def _place(url: str) -> str:
 
 
 def _major(binary: str) -> int:
-    said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=5, check=False).stdout  # noqa: S603
+    said = subprocess.run(
+        [binary, "--version"], capture_output=True, text=True, timeout=5, check=False
+    ).stdout  # noqa: S603
     version = re.search(r"\bv=(\d+)", said)
     return int(version[1]) if version else 0

@@ -133,7 +133,9 @@ class Stack:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def settings(self) -> Settings:
@@ -144,7 +146,9 @@ class Stack:
         """A bare Celery app on the broker, as any producer has one: it knows the names of our tasks and no code of ours."""
         url, options = broker(self.broker_url)
         app = Celery(broker=url)
-        app.conf.update(task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options)
+        app.conf.update(
+            task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options
+        )
         return app
 
     def runtime(self, *, wakes: bool = True) -> Runtime:
@@ -153,7 +157,9 @@ class Stack:
 
         def wake(account: str, seconds: float) -> None:
             if wakes:
-                app.send_task("relations.flush", [account], countdown=seconds or None, queue="relations.flush")
+                app.send_task(
+                    "relations.flush", [account], countdown=seconds or None, queue="relations.flush"
+                )
 
         made = Runtime(self.settings(), wake=wake)
         made.emit = lambda _event, /, **_: None  # what happens here is told by whoever asked for it
@@ -167,7 +173,9 @@ class Stack:
 
     def ended(self) -> list[str]:
         """The parts that are not running any more; `redis` is the server, if it is our own."""
-        running = {"redis": self.server.running} | {name: process.running for name, process in self.processes.items()}
+        running = {"redis": self.server.running} | {
+            name: process.running for name, process in self.processes.items()
+        }
         return [name for name, up in running.items() if not up]
 
     def replace(self, part: str) -> None:
@@ -210,7 +218,11 @@ class Stack:
 
     def _environ(self) -> dict[str, str]:
         """Every setting there is, so that none of the caller's own slips in."""
-        secrets = {_variable(name, what): getattr(each, what) for name, each in self.credentials.items() for what in ("token", "secret")}
+        secrets = {
+            _variable(name, what): getattr(each, what)
+            for name, each in self.credentials.items()
+            for what in ("token", "secret")
+        }
         return {
             **os.environ,
             **secrets,
@@ -232,7 +244,11 @@ class Stack:
         for name, command in self._commands(port).items():
             if name.partition("-")[0] in self.shape.parts:
                 self._launch(name, command)
-        probes = {"worker": self._worker_answers, "beat": self._beat_keeps_time, "api": lambda: self._answers(f"{self.url}/readyz")}
+        probes = {
+            "worker": self._worker_answers,
+            "beat": self._beat_keeps_time,
+            "api": lambda: self._answers(f"{self.url}/readyz"),
+        }
         lines = {
             "worker": f"Celery worker      {self.shape.workers * self.shape.concurrency} processes",
             "beat": "Celery beat",
@@ -255,7 +271,9 @@ class Stack:
         }
 
     def _launch(self, name: str, command: list[str]) -> None:
-        self.processes[name] = process = Process(command, log=self.log(name), env=self.environ, cwd=self.directory)
+        self.processes[name] = process = Process(
+            command, log=self.log(name), env=self.environ, cwd=self.directory
+        )
         self._ends.callback(process.stop, seconds=PARTING)
 
     def _await(self, name: str, ready: Callable[[], bool]) -> None:
@@ -276,7 +294,9 @@ class Stack:
 
 
 @contextmanager
-def running(directory: Path, shape: Shape | None = None, *, echo: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
+def running(
+    directory: Path, shape: Shape | None = None, *, echo: Callable[[str], None] = lambda _: None
+) -> Iterator[Stack]:
     """The system, up and answering, in `directory`; everything has ended when the block has."""
     with Stack(directory, shape or Shape()).start(echo=echo) as stack:
         yield stack
@@ -288,9 +308,15 @@ def settings_file(shape: Shape) -> str:
     for name in shape.accounts:
         secrets = {what: f"env:{_variable(name, what)}" for what in ("token", "secret")}
         tables.append((f"accounts.{name}", secrets))
-    access = {"sha256": sha256(KEY.encode()).hexdigest(), "accounts": list(shape.accounts), "can": ["send", "read", "replay", "admin"]}
+    access = {
+        "sha256": sha256(KEY.encode()).hexdigest(),
+        "accounts": list(shape.accounts),
+        "can": ["send", "read", "replay", "admin"],
+    }
     tables.append(("keys.demo", access))
-    return "\n".join(_table(name, values) for name, values in tables) + WEBHOOK.format(account=json.dumps(shape.accounts[0]))
+    return "\n".join(_table(name, values) for name, values in tables) + WEBHOOK.format(
+        account=json.dumps(shape.accounts[0])
+    )
 
 
 def _table(name: str, values: Mapping[str, Any]) -> str:

@@ -54,7 +54,9 @@ class Care:
 class Supervisor:
     """Looks after the parts whenever `tend` is called; `ends` counts what ended by itself, by part."""
 
-    def __init__(self, parts: Parts, *, echo: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, parts: Parts, *, echo: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.parts, self.echo, self.clock = parts, echo, clock
         self.ends: dict[str, int] = {}
         self._born = clock()
@@ -70,8 +72,12 @@ class Supervisor:
             delay = care.ended(now)
             self.ends[name] = self.ends.get(name, 0) + 1
             if name == "simulator" or care.ends >= ENOUGH:
-                raise GivenUp(f"{name} ended; the end of {self.parts.log(name)}:\n{tail(self.parts.log(name))}")
-            self.echo(f"{name} ended, the last line of its log: {tail(self.parts.log(name), 1)[:LINE]}; starting it again in {delay:g} s")
+                raise GivenUp(
+                    f"{name} ended; the end of {self.parts.log(name)}:\n{tail(self.parts.log(name))}"
+                )
+            self.echo(
+                f"{name} ended, the last line of its log: {tail(self.parts.log(name), 1)[:LINE]}; starting it again in {delay:g} s"
+            )
         elif now >= care.due:
             self.parts.replace(name)
             care.since, care.due = now, None

@@ -31,7 +31,9 @@ def needed(requirement: str) -> set[str]:
 def dependencies(wanted: Requirement) -> Iterator[Requirement]:
     """What the installed distribution asks for on this platform and with the wanted extras."""
     for dependency in map(Requirement, distribution(wanted.name).requires or ()):
-        if not dependency.marker or any(dependency.marker.evaluate({"extra": extra}) for extra in (*wanted.extras, "")):
+        if not dependency.marker or any(
+            dependency.marker.evaluate({"extra": extra}) for extra in (*wanted.extras, "")
+        ):
             yield dependency
 
 
@@ -43,4 +45,6 @@ def entries(lock: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     names = needed(SERVICES)
-    sys.stdout.writelines(f"{entry}\n" for name, entry in entries(Path(sys.argv[1]).read_text()).items() if name in names)
+    sys.stdout.writelines(
+        f"{entry}\n" for name, entry in entries(Path(sys.argv[1]).read_text()).items() if name in names
+    )

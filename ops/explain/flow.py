@@ -42,15 +42,21 @@ def catalogue_order(name: str) -> Order:
     return order_of(TYPES[name])
 
 
-def explain_plan(changes: Sequence[Change], *, limits: Limits = LIMITS, order: Orders = catalogue_order) -> str:
+def explain_plan(
+    changes: Sequence[Change], *, limits: Limits = LIMITS, order: Orders = catalogue_order
+) -> str:
     """The whole flow in sentences, account by account; messages go by their numbers, `#1` first."""
     numbered: dict[str, list[tuple[int, Change]]] = defaultdict(list)
     for number, change in enumerate(changes, start=1):
         numbered[change.account].append((number, change))
-    return "\n".join("\n".join(_tell(rehearse(part, limits=limits, order=order), dict(part))) for part in numbered.values())
+    return "\n".join(
+        "\n".join(_tell(rehearse(part, limits=limits, order=order), dict(part))) for part in numbered.values()
+    )
 
 
-def rehearse(numbered: Sequence[tuple[int, Change]], *, limits: Limits = LIMITS, order: Orders = catalogue_order) -> Rehearsal:
+def rehearse(
+    numbered: Sequence[tuple[int, Change]], *, limits: Limits = LIMITS, order: Orders = catalogue_order
+) -> Rehearsal:
     """One account's changes, taken in one window: folded once, then planned and confirmed round by round."""
     fresh, repeats = _fresh(numbered)
     told = planner.dry_run(_wishes(fresh), {}, limits=limits, order=order)
@@ -77,7 +83,10 @@ def _wishes(fresh: Sequence[tuple[int, Change]]) -> dict[Relation, tuple[Intent,
     intents: dict[Relation, tuple[Intent, ...]] = {}
     for number, change in fresh:
         intent = Intent(
-            Version(now if change.occurred_at is None else change.occurred_at, number), f"#{number}", change.action, change.info
+            Version(now if change.occurred_at is None else change.occurred_at, number),
+            f"#{number}",
+            change.action,
+            change.info,
         )
         for relation in change.relations:
             intents[relation] = (*intents.get(relation, ()), intent)
@@ -92,12 +101,16 @@ def _tell(told: Rehearsal, changes: Mapping[int, Change]) -> Iterator[str]:
     yield f"{count(told.messages, 'message')} for account {told.account}: {count(fresh, 'change')}" + (
         f", {len(told.repeats)} delivered again" if told.repeats else ""
     )
-    yield from _cut([f"  #{number} is #{first} again: same event_id, same job" for number, first in told.repeats])
+    yield from _cut(
+        [f"  #{number} is #{first} again: same event_id, same job" for number, first in told.repeats]
+    )
     relations = {relation for number in changes for relation in changes[number].relations}
     yield ""
     yield f"Fold: {count(fresh, 'change')} → {count(len(relations), 'relation')}; for each the latest change wins"
     yield from _cut([_loser(relation, lost, changes) for relation, lost in told.lost])
-    yield from _cut([_company(relation, case) for relation, case in told.states.items() if len(case.target.intents) > 1])
+    yield from _cut(
+        [_company(relation, case) for relation, case in told.states.items() if len(case.target.intents) > 1]
+    )
     yield ""
     yield f"Targets: {_tally(told.states)}"
     yield from _cut(list(_targets(told.states)), most=3 * SHOWN)
@@ -109,7 +122,9 @@ def _tell(told: Rehearsal, changes: Mapping[int, Change]) -> Iterator[str]:
 
 
 def _cut(lines: list[str], *, most: int = SHOWN) -> list[str]:
-    return lines if len(lines) <= most else [*lines[:most], f"  … and {len(lines) - most:,} more of this kind"]
+    return (
+        lines if len(lines) <= most else [*lines[:most], f"  … and {len(lines) - most:,} more of this kind"]
+    )
 
 
 def _loser(relation: Relation, lost: LostIntent, changes: Mapping[int, Change]) -> str:
@@ -135,7 +150,9 @@ def _targets(cases: Mapping[Relation, RelationState]) -> Iterator[str]:
     """One line per type, parent and wanted state, its children together."""
     groups: dict[tuple[str, int, bool | None, str], list[int]] = defaultdict(list)
     for relation, case in cases.items():
-        groups[relation.type, relation.parent, case.target.presence, info_text(case.target.patch)].append(relation.child)
+        groups[relation.type, relation.parent, case.target.presence, info_text(case.target.patch)].append(
+            relation.child
+        )
     for (name, parent, presence, info), children in groups.items():
         word = {True: "present", False: "absent ", None: "info   "}[presence]
         yield f"  {word}  {name}  {parent} → {ids(children)}{info}"
@@ -143,7 +160,11 @@ def _targets(cases: Mapping[Relation, RelationState]) -> Iterator[str]:
 
 def _proof(told: Rehearsal) -> str:
     cut = told.actions - told.least
-    return "no plan has fewer actions" if not cut else f"{told.least} would do if an action held more ids, {cut} more by the limit on ids"
+    return (
+        "no plan has fewer actions"
+        if not cut
+        else f"{told.least} would do if an action held more ids, {cut} more by the limit on ids"
+    )
 
 
 def _action(action: Action) -> str:

@@ -24,11 +24,20 @@ def gather(runtime: Runtime, account: Account, relation: Relation) -> Evidence:
         return seconds * 1_000_000 + micros
 
     standing = runtime.metrics.account_stats([account.name])[account.name]
-    found = evidence(runtime.store, runtime.queries, account.name, relation, now=now, since=standing.oldest if standing.backlog else None)
+    found = evidence(
+        runtime.store,
+        runtime.queries,
+        account.name,
+        relation,
+        now=now,
+        since=standing.oldest if standing.backlog else None,
+    )
     return replace(found, upsert=account.on_modify_absent == "create", still=still(runtime, account))
 
 
-def evidence(store: Store, questions: Queries, account: str, relation: Relation, *, now: Clock, since: int | None = 0) -> Evidence:
+def evidence(
+    store: Store, questions: Queries, account: str, relation: Relation, *, now: Clock, since: int | None = 0
+) -> Evidence:
     """The same from a store and its questions; `since` (µs) is when the first of the waiting changes came, None if none waits."""
     record, mentions = store.relation_history(account, relation)
     ended = {each.job: each.result for each in mentions}
@@ -39,7 +48,9 @@ def evidence(store: Store, questions: Queries, account: str, relation: Relation,
     found = questions.get_jobs(list(dict.fromkeys(filter(None, [*(each.job for each in mentions), *others]))))
     travelled = dict.fromkeys(request for job in found.values() for request in job.requests)
     requests = {each: kept for each in travelled if (kept := store.get_request(account, each))}
-    return Evidence(relation=relation, record=record, mentions=mentions, jobs=found, requests=requests, now=now())
+    return Evidence(
+        relation=relation, record=record, mentions=mentions, jobs=found, requests=requests, now=now()
+    )
 
 
 def still(runtime: Runtime, account: Account) -> str:
@@ -51,13 +62,17 @@ def still(runtime: Runtime, account: Account) -> str:
     if account.mode == "observe":
         return f"account {name} only observes: nothing but reads is sent"
     if runtime.limiter.state(name)["breaker"] != "closed":
-        return f"the API has not answered account {name} for a while; single reads try whether it is there again"
+        return (
+            f"the API has not answered account {name} for a while; single reads try whether it is there again"
+        )
     return ""
 
 
 def _waiting(questions: Queries, account: str, relation: Relation, since: int) -> list[JobRecord]:
     """The jobs that name the relation and have not been read, newest first, as far back as `PAGES` go."""
-    wanted = JobFilter(state="queued", type=relation.type, parent=relation.parent, child=relation.child, since=since)
+    wanted = JobFilter(
+        state="queued", type=relation.type, parent=relation.parent, child=relation.child, since=since
+    )
     found, cursor = list[JobRecord](), ""
     for _ in range(PAGES):
         page = questions.find_jobs(account, wanted, limit=PAGE, cursor=cursor)

@@ -13,7 +13,15 @@ from worker.contract import Relation, write_instant
 from worker.planner.actions import Action
 from worker.planner.fold import NEVER, JobVersion
 from worker.planner.relation_state import Refusal, RelationState, contradicts, reopen
-from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, RelationEvent, RelationRecord, RequestRecord
+from worker.ports import (
+    CANCELLED,
+    ERASED,
+    OPEN_STATES,
+    JobRecord,
+    RelationEvent,
+    RelationRecord,
+    RequestRecord,
+)
 
 Advice = Callable[[int], str]
 
@@ -85,11 +93,27 @@ class Explanation:
     def json(self) -> dict[str, Any]:
         """The same as plain data; `wanted.presence` is null where only info is wanted, or nothing is."""
         return {
-            "relation": {"relationtype": self.relation.type, "parentid": self.relation.parent, "childid": self.relation.child},
-            "wanted": {"open": self.open, "presence": self.presence, "text": self.wanted, "but": self.still or None},
+            "relation": {
+                "relationtype": self.relation.type,
+                "parentid": self.relation.parent,
+                "childid": self.relation.child,
+            },
+            "wanted": {
+                "open": self.open,
+                "presence": self.presence,
+                "text": self.wanted,
+                "but": self.still or None,
+            },
             "known": list(self.known),
             "jobs": [
-                {"id": told.job, "state": told.state, "text": told.text, **told.facts, "requests": list(told.trail)} for told in self.jobs
+                {
+                    "id": told.job,
+                    "state": told.state,
+                    "text": told.text,
+                    **told.facts,
+                    "requests": list(told.trail),
+                }
+                for told in self.jobs
             ],
         }
 
@@ -114,7 +138,9 @@ class _Teller:
     def __init__(self, evidence: Evidence, zone: tzinfo, advice: Advice) -> None:
         self.of, self.zone, self.advice = evidence, zone, advice
         opened, known, doubt = evidence.record
-        self.case: RelationState | None = reopen(opened, known, doubt, upsert=evidence.upsert) if opened else None
+        self.case: RelationState | None = (
+            reopen(opened, known, doubt, upsert=evidence.upsert) if opened else None
+        )
 
     # --- now
 
@@ -122,10 +148,18 @@ class _Teller:
         """What the open wishes come to."""
         if self.case is None:
             waiting = any(not event.result for event in self.of.mentions)
-            return "what a change in the inbox asks for; it has not been read yet" if waiting else "nothing is open"
+            return (
+                "what a change in the inbox asks for; it has not been read yet"
+                if waiting
+                else "nothing is open"
+            )
         target = self.case.target
         what = {True: "that it is there", False: "that it is not there", None: "its info"}[target.presence]
-        since = f", as of {self.at(target.decisive.version.occurred_at)} ({target.decisive.job})" if target.presence is not None else ""
+        since = (
+            f", as of {self.at(target.decisive.version.occurred_at)} ({target.decisive.job})"
+            if target.presence is not None
+            else ""
+        )
         return f"{what}{info_text(target.patch)}{since}"
 
     def known(self) -> Iterator[str]:
@@ -173,7 +207,11 @@ class _Teller:
     def facts(self, event: RelationEvent, job: JobRecord | None) -> Mapping[str, Any]:
         """What the sentence says, as data: `by` is the job that is newer, `request` the one that decided, `verified` if by reading back."""
         decided = self.of.requests.get(event.detail) if event.result == "applied" else None
-        known = job.refusal if event.result == "failed" and job and job.refusal and job.refusal[3] == str(self.of.relation) else None
+        known = (
+            job.refusal
+            if event.result == "failed" and job and job.refusal and job.refusal[3] == str(self.of.relation)
+            else None
+        )
         return {
             "action": job.action if job else None,
             "source": job.source if job else None,
@@ -218,7 +256,11 @@ class _Teller:
         record = self.of.requests.get(detail)
         if record is None:
             in_jobs = any(detail in job.requests for job in self.of.jobs.values())
-            return f"applied with request {detail}, which is no longer kept" if in_jobs else "applied: it was confirmed already"
+            return (
+                f"applied with request {detail}, which is no longer kept"
+                if in_jobs
+                else "applied: it was confirmed already"
+            )
         at = self.position(record)
         action, said = record.actions[at], self.answer(record, at)
         if action.kind == "get":
@@ -231,8 +273,16 @@ class _Teller:
         code, _, error = event.detail.partition(" ")
         known = job.refusal if job and job.refusal and job.refusal[3] == str(self.of.relation) else None
         refusal = Refusal(*known[:3]) if known else Refusal(int(code or 0), error, "")
-        again = "; a replay put it back" if job and job.state in OPEN_STATES and self.of.relation not in job.failed else ""
-        todo = self.advice(refusal.code) if refusal.code else WITHOUT_CODE.get(refusal.error, "Replay it when its cause is gone.")
+        again = (
+            "; a replay put it back"
+            if job and job.state in OPEN_STATES and self.of.relation not in job.failed
+            else ""
+        )
+        todo = (
+            self.advice(refusal.code)
+            if refusal.code
+            else WITHOUT_CODE.get(refusal.error, "Replay it when its cause is gone.")
+        )
         return f"failed: {self.refusal(refusal)}{again}. {todo}"
 
     def trail(self, job: JobRecord | None) -> Iterator[RequestRecord]:
@@ -263,14 +313,18 @@ class _Teller:
 
     def position(self, record: RequestRecord) -> int:
         """Which of its actions was about this relation; -1 for none."""
-        return next((at for at, action in enumerate(record.actions) if self.of.relation in action.relations), -1)
+        return next(
+            (at for at, action in enumerate(record.actions) if self.of.relation in action.relations), -1
+        )
 
     def named(self, name: str) -> str:
         """The job with what it asked for, if it is still kept."""
         job = self.of.jobs.get(name)
         if job is None:
             return f"{name} (no longer kept)"
-        return f"{name} {job.action}{info_text(job.info)} at {self.at(job.occurred_at)} by {job.source or 'api'}"
+        return (
+            f"{name} {job.action}{info_text(job.info)} at {self.at(job.occurred_at)} by {job.source or 'api'}"
+        )
 
     def mark(self, mark: JobVersion) -> str:
         """When a confirmed change happened, and its job."""

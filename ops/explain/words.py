@@ -13,7 +13,11 @@ def count(number: int, noun: str) -> str:
 
 def instant(micros: int, zone: tzinfo) -> str:
     """Local time with its offset, to the second: `2026-11-20T09:12:03+01:00`."""
-    return (datetime.fromtimestamp(0, zone) + timedelta(microseconds=micros)).astimezone(zone).isoformat(timespec="seconds")
+    return (
+        (datetime.fromtimestamp(0, zone) + timedelta(microseconds=micros))
+        .astimezone(zone)
+        .isoformat(timespec="seconds")
+    )
 
 
 def info_text(info: Info) -> str:

@@ -16,7 +16,9 @@ FOLDER = files(__package__)
 
 def names() -> list[str]:
     """The flows in their order, e.g. `01-portal-burst`."""
-    return sorted(each.name.removesuffix(".ndjson") for each in FOLDER.iterdir() if each.name.endswith(".ndjson"))
+    return sorted(
+        each.name.removesuffix(".ndjson") for each in FOLDER.iterdir() if each.name.endswith(".ndjson")
+    )
 
 
 def find(name: str) -> str:

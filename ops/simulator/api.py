@@ -74,7 +74,14 @@ def announced(body: object) -> tuple[Act, ...]:
     return tuple(_act(action, None) for action in actions if isinstance(action, dict))
 
 
-def answer(body: object, now: float, *, accounts: Mapping[str, SimulatedAccount], switches: Switches, half: bool = False) -> ApiAnswer:
+def answer(
+    body: object,
+    now: float,
+    *,
+    accounts: Mapping[str, SimulatedAccount],
+    switches: Switches,
+    half: bool = False,
+) -> ApiAnswer:
     """The answer to a request that comes in at `now`; `half` makes every star create stop halfway with an error."""
     try:
         token, actions = _read_envelope(body)
@@ -147,7 +154,9 @@ class _Desk:
             found = {asked: answers for asked, answers in found.items() if answers}
         if not found and self.switches.empty_ids == "no_records":
             return []
-        return [{"id": "relatedIds", "type": "", "elements": found or []}]  # PHP cannot tell an empty object from an empty list
+        return [
+            {"id": "relatedIds", "type": "", "elements": found or []}
+        ]  # PHP cannot tell an empty object from an empty list
 
     def _result(self, action: Json, records: list[Json], fault: ApiRefusal | None) -> Json:
         data: object = {"meta": {"cntabsolute": len(records)}, "records": records}
@@ -158,7 +167,9 @@ class _Desk:
             "cacheable": action.get("resourcetype") == "idsfromrelation",
             "identifier": action.get("identifier", ""),
             "data": [] if fault and self.switches.error_data == "list" else data,
-            "status": {"errorcode": fault.code, "message": fault.message} if fault else {"errorcode": 0, "message": "OK"},
+            "status": {"errorcode": fault.code, "message": fault.message}
+            if fault
+            else {"errorcode": 0, "message": "OK"},
         }
 
 
@@ -211,7 +222,10 @@ def _act(action: Json, code: int | None) -> Act:
     """The line for the log, written from whatever was sent, since a refused action may be of any shape."""
     given = action.get("parameters")
     given = given if isinstance(given, dict) else {}
-    kind, name = str(action.get("actionid", "")).rsplit(":", 1)[-1], str(given.get("relationtype", "")).removeprefix(URN)
+    kind, name = (
+        str(action.get("actionid", "")).rsplit(":", 1)[-1],
+        str(given.get("relationtype", "")).removeprefix(URN),
+    )
     parents, children = (_ids_of(given.get(side, given.get(f"{side}s"))) for side in ("parentid", "childid"))
     return Act(kind, name, parents, children, code)
 

@@ -60,7 +60,11 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
 
     def plan(self) -> FaultPlan:
         """The plan it describes."""
-        rest = FaultPlan.random(self.random.seed, self.random.rate, self.random.kinds) if self.random else FaultPlan()
+        rest = (
+            FaultPlan.random(self.random.seed, self.random.rate, self.random.kinds)
+            if self.random
+            else FaultPlan()
+        )
         return replace(rest, entries=FaultPlan.script(self.script).entries)
 
 
@@ -70,7 +74,9 @@ def respond(simulator: "Simulator", route: str, query: str, body: bytes) -> Resp
     if work is None:
         return json({"error": f"no such endpoint: {route}", "endpoints": sorted(_ROUTES)}, "404 Not Found")
     try:
-        return json(work(simulator, {key: values[-1] for key, values in parse_qs(query).items()}, body or b"{}"))
+        return json(
+            work(simulator, {key: values[-1] for key, values in parse_qs(query).items()}, body or b"{}")
+        )
     except KeyError as error:
         return json({"error": f"unknown or missing: {error.args[0]}"}, "404 Not Found")
     except ValueError as error:
@@ -80,12 +86,17 @@ def respond(simulator: "Simulator", route: str, query: str, body: bytes) -> Resp
 def _state(simulator: "Simulator", query: dict[str, str], _: bytes) -> object:
     relations = simulator.relations(query["token"])
     edges = [Edge(*relation, info) for relation, info in relations.items()]
-    return {"relations": edges, "violations": [Edge(*relation) for relation in simulator.violations(query["token"])]}
+    return {
+        "relations": edges,
+        "violations": [Edge(*relation) for relation in simulator.violations(query["token"])],
+    }
 
 
 def _log(simulator: "Simulator", query: dict[str, str], _: bytes) -> object:
     limit = int(query.get("limit", _LOG_LIMIT))
-    return [entry._asdict() | {"acts": [act._asdict() for act in entry.acts]} for entry in simulator.log[-limit:]]
+    return [
+        entry._asdict() | {"acts": [act._asdict() for act in entry.acts]} for entry in simulator.log[-limit:]
+    ]
 
 
 def _stats(simulator: "Simulator", _: dict[str, str], __: bytes) -> object:

@@ -39,7 +39,9 @@ class Crm:
     contact person whose delete left an estate without a broker.
     """
 
-    def __init__(self, *, types: Mapping[str, tuple[str, str]] = KNOWN_TYPES, records: Records | None = None) -> None:
+    def __init__(
+        self, *, types: Mapping[str, tuple[str, str]] = KNOWN_TYPES, records: Records | None = None
+    ) -> None:
         self.types = types
         self.records = records or Records()
         self.clear()
@@ -85,10 +87,19 @@ class Crm:
         """Every relation of the star exists, or `ApiRefusal` with what `switches.array_create` leaves behind."""
 
         def check(relation: Relation) -> ApiRefusal | None:
-            return self._record_fault(relation, switches) or self._broker_fault(relation) or self._duplicate(relation, switches)
+            return (
+                self._record_fault(relation, switches)
+                or self._broker_fault(relation)
+                or self._duplicate(relation, switches)
+            )
 
         overwrite = switches.existing_info == "overwrite"
-        self._write(star, check, lambda relation: self.put(relation, info if overwrite or relation not in self else None), switches)
+        self._write(
+            star,
+            check,
+            lambda relation: self.put(relation, info if overwrite or relation not in self else None),
+            switches,
+        )
 
     def modify(self, star: Sequence[Relation], info: Info, *, switches: Switches) -> None:
         """Every relation of the star has this info, or `ApiRefusal`."""
@@ -108,7 +119,9 @@ class Crm:
             self.violations.append(relation)
         self.drop(relation)
 
-    def _write(self, star: Sequence[Relation], check: Check, write: Callable[[Relation], None], switches: Switches) -> None:
+    def _write(
+        self, star: Sequence[Relation], check: Check, write: Callable[[Relation], None], switches: Switches
+    ) -> None:
         faults = [check(relation) for relation in star]
         first = next((place for place, fault in enumerate(faults) if fault), len(star))
         for relation in _good(star, faults, first, switches.array_create):
@@ -127,17 +140,31 @@ class Crm:
 
     def _broker_fault(self, relation: Relation) -> ApiRefusal | None:
         brokers = self.records.brokers
-        return ApiRefusal(263) if brokers is not None and relation.type == BROKERS and relation.child not in brokers else None
+        return (
+            ApiRefusal(263)
+            if brokers is not None and relation.type == BROKERS and relation.child not in brokers
+            else None
+        )
 
     def _duplicate(self, relation: Relation, switches: Switches) -> ApiRefusal | None:
-        return ApiRefusal(int(switches.duplicate_create)) if relation in self and switches.duplicate_create != "ok" else None
+        return (
+            ApiRefusal(int(switches.duplicate_create))
+            if relation in self and switches.duplicate_create != "ok"
+            else None
+        )
 
 
-def _good(star: Sequence[Relation], faults: Sequence[ApiRefusal | None], first: int, policy: str) -> Iterable[Relation]:
+def _good(
+    star: Sequence[Relation], faults: Sequence[ApiRefusal | None], first: int, policy: str
+) -> Iterable[Relation]:
     """The relations a star leaves behind when the one at `first` is bad (none is, when it is the star's length)."""
     if first == len(star) or policy == "half":
         return star[:first]
-    return [relation for relation, fault in zip(star, faults, strict=True) if not fault] if policy == "partial" else ()
+    return (
+        [relation for relation, fault in zip(star, faults, strict=True) if not fault]
+        if policy == "partial"
+        else ()
+    )
 
 
 def _unknown(record: Record, *, by_module: bool) -> ApiRefusal:
@@ -146,4 +173,7 @@ def _unknown(record: Record, *, by_module: bool) -> ApiRefusal:
 
 def _no_right(record: Record) -> ApiRefusal:
     module, number = record
-    return ApiRefusal({"address": 261, "estate": 262}.get(module, 253), number if module in ("address", "estate") else f"{module} {number}")
+    return ApiRefusal(
+        {"address": 261, "estate": 262}.get(module, 253),
+        number if module in ("address", "estate") else f"{module} {number}",
+    )

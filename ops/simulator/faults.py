@@ -23,7 +23,9 @@ Kind = Literal[
     "latency",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-NOT_EXECUTED: frozenset[Kind] = frozenset({"lost_before", "late", "gateway_before", "throttle", "server_error"})
+NOT_EXECUTED: frozenset[Kind] = frozenset(
+    {"lost_before", "late", "gateway_before", "throttle", "server_error"}
+)
 """Kinds whose request does nothing, or not yet (`late`)."""
 
 

@@ -64,5 +64,11 @@ class Log:
         plain = self._plain
         faults = {kind: count for kind, count in self._faults.items() if kind}
         return Totals(
-            plain["requests"], plain["executed"], plain["landed"], dict(self._tokens), dict(self._actions), dict(self._codes), faults
+            plain["requests"],
+            plain["executed"],
+            plain["landed"],
+            dict(self._tokens),
+            dict(self._actions),
+            dict(self._codes),
+            faults,
         )

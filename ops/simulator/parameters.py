@@ -10,7 +10,9 @@ from worker.contract import Relation
 Parameters = Mapping[str, Any]
 
 MAX_IDS = 500
-_CONFIRMATION = {"statusTerminbestaetigung": frozenset({"bestätigt", "gesendet", "gecancelt", "nicht gesetzt"})}
+_CONFIRMATION = {
+    "statusTerminbestaetigung": frozenset({"bestätigt", "gesendet", "gecancelt", "nicht gesetzt"})
+}
 _FEEDBACK = {"statusTerminrueckmeldung": frozenset({"aktiv", "inaktiv"})}
 
 
@@ -105,7 +107,9 @@ def _ids(parameters: Parameters, key: str) -> list[int]:
 
 def _info(parameters: Parameters, allowed: Mapping[str, frozenset[str]], *, code: int) -> dict[str, str]:
     info = parameters.get("relationinfo") or {}  # PHP writes an empty object as []
-    if not isinstance(info, dict) or any(not isinstance(value, str) or value not in allowed.get(key, ()) for key, value in info.items()):
+    if not isinstance(info, dict) or any(
+        not isinstance(value, str) or value not in allowed.get(key, ()) for key, value in info.items()
+    ):
         raise ApiRefusal(code)
     return info
 

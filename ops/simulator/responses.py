@@ -12,7 +12,9 @@ from ops.simulator.faults import InjectedFault, Kind
 from ops.simulator.refusals import ApiRefusal
 
 _PIECES = 20
-_PAGE = b"<html>\r\n<head><title>%s</title></head>\r\n<body><center><h1>%s</h1></center></body>\r\n</html>\r\n"
+_PAGE = (
+    b"<html>\r\n<head><title>%s</title></head>\r\n<body><center><h1>%s</h1></center></body>\r\n</html>\r\n"
+)
 
 
 class Dropped(ConnectionError):
@@ -45,7 +47,9 @@ class Response(NamedTuple):
 
 def json(value: object, status: str = "200 OK") -> Response:
     """A JSON response."""
-    return Response(status, (("Content-Type", "application/json; charset=utf-8"),), msgspec.json.encode(value))
+    return Response(
+        status, (("Content-Type", "application/json; charset=utf-8"),), msgspec.json.encode(value)
+    )
 
 
 def page(status: str, *headers: tuple[str, str]) -> Response:

@@ -26,7 +26,9 @@ class Server:
         self.port: int = self._tcp.server_address[1]
         self.base = f"http://{host}:{self.port}"
         self.url = self.base + API_PATH
-        self._thread = threading.Thread(target=self._tcp.serve_forever, kwargs={"poll_interval": 0.05}, name="simulator", daemon=True)
+        self._thread = threading.Thread(
+            target=self._tcp.serve_forever, kwargs={"poll_interval": 0.05}, name="simulator", daemon=True
+        )
         self._thread.start()
 
     def wait(self) -> None:
@@ -43,7 +45,9 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -107,7 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
         except Dropped as dropped:
             self._drop(reset=dropped.kind == "lost_before")
             return
-        self.wfile.write(self._head + next(pieces, b""))  # one segment, so that no client waits for a second one
+        self.wfile.write(
+            self._head + next(pieces, b"")
+        )  # one segment, so that no client waits for a second one
         for piece in pieces:
             self.wfile.write(piece)
 
@@ -118,7 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _drop(self, *, reset: bool) -> None:
         if reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            os.close(self.connection.detach())  # past the server's own shutdown, which would say goodbye politely
+            os.close(
+                self.connection.detach()
+            )  # past the server's own shutdown, which would say goodbye politely
         self.close_connection = True
 
     def _environ(self) -> WSGIEnvironment:

@@ -23,7 +23,9 @@ def check(action: Mapping[str, Any], *, token: str, secret: str, now: float) -> 
     if not str(timestamp).isdecimal() or not isinstance(given, str) or str(action.get("hmac_version")) != "2":
         raise ApiRefusal(137)
     time = int(str(timestamp))
-    good = sign(secret, timestamp=time, token=token, resourcetype=action["resourcetype"], actionid=action["actionid"])
+    good = sign(
+        secret, timestamp=time, token=token, resourcetype=action["resourcetype"], actionid=action["actionid"]
+    )
     if not hmac.compare_digest(good.encode(), given.encode()):
         raise ApiRefusal(137)
     if abs(now - time) > LIFE:

@@ -79,7 +79,9 @@ class Simulator:
         self.clock, self.sleep = clock, sleep
         self._types, self._records, self._history = known_types, records or Records(), history
         self._lock = threading.RLock()
-        self._accounts = {token: SimulatedAccount(secret, self._empty()) for token, secret in accounts.items()}
+        self._accounts = {
+            token: SimulatedAccount(secret, self._empty()) for token, secret in accounts.items()
+        }
         self._decks = {_EVERYONE: _Deck(faults or FaultPlan())}
         self._start()
 
@@ -88,7 +90,9 @@ class Simulator:
         raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         path = environ["PATH_INFO"]
         if path.startswith(control.ROOT):
-            response = control.respond(self, f"{environ['REQUEST_METHOD']} {path}", environ.get("QUERY_STRING", ""), raw)
+            response = control.respond(
+                self, f"{environ['REQUEST_METHOD']} {path}", environ.get("QUERY_STRING", ""), raw
+            )
         else:
             response = self._exchange(raw) if path.endswith("/api.php") else page("404 Not Found")
         response = dated(response, self.clock(), f"{id(self):x}")
@@ -209,7 +213,9 @@ class Simulator:
         number, now, token, kind = self._number(), self.clock(), token_of(body), fault.kind if fault else ""
         executes = fault is None or fault.executes
         if executes:
-            result = answer(body, now, accounts=self._accounts, switches=self.switches, half=kind == "half_star")
+            result = answer(
+                body, now, accounts=self._accounts, switches=self.switches, half=kind == "half_star"
+            )
         else:
             result = ApiAnswer({}, announced(body))
         if fault and fault.kind == "late":

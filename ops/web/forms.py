@@ -10,7 +10,9 @@ from producers.portals.http.query import Account, Id, Jobs, Limit, OneAccount
 from worker.errors import Fault, Invalid
 from worker.ports import JobFilter
 
-JobIds = Annotated[tuple[str, ...], Meta(max_length=10_000, description="the ids of jobs; instead of a filter")]
+JobIds = Annotated[
+    tuple[str, ...], Meta(max_length=10_000, description="the ids of jobs; instead of a filter")
+]
 
 
 class Newest(OneAccount, frozen=True, kw_only=True):
@@ -61,5 +63,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The record that is taken out of everything that is kept."""
 
     account: Account
-    module: Annotated[str, Meta(min_length=1, max_length=40, description="as in relation types, e.g. address")]
+    module: Annotated[
+        str, Meta(min_length=1, max_length=40, description="as in relation types, e.g. address")
+    ]
     id: Id

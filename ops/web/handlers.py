@@ -43,12 +43,18 @@ async def relation(routes: Routes, request: Request) -> Response:
     """`GET /v1/relations/{type}/{parent}/{child}`."""
     asked = _query(routes, request, "read", OneAccount)
     places = request.path_params
-    if faults := [Fault(side, f"expected {ID}") for side in ("parent", "child") if not 1 <= places[side] <= MAX_ID]:
+    if faults := [
+        Fault(side, f"expected {ID}") for side in ("parent", "child") if not 1 <= places[side] <= MAX_ID
+    ]:
         raise Invalid(faults)
     meant = resolve(places["type"])
-    parent, child = (places["child"], places["parent"]) if meant.swapped else (places["parent"], places["child"])
+    parent, child = (
+        (places["child"], places["parent"]) if meant.swapped else (places["parent"], places["child"])
+    )
     account = routes.runtime.settings.account(asked.account)
-    evidence = await run_in_threadpool(gather, routes.runtime, account, Relation(meant.type.name, parent, child))
+    evidence = await run_in_threadpool(
+        gather, routes.runtime, account, Relation(meant.type.name, parent, child)
+    )
     return problems.answer(explain(evidence, zone=UTC, advice=advice).json())
 
 
@@ -62,14 +68,20 @@ async def errors(routes: Routes, request: Request) -> Response:
 async def requests(routes: Routes, request: Request) -> Response:
     """`GET /v1/requests`."""
     asked = _query(routes, request, "read", PageQuery)
-    page = await run_in_threadpool(lambda: routes.runtime.queries.list_requests(asked.account, limit=asked.limit, cursor=asked.cursor))
-    return problems.answer({"requests": [request_json(each) for each in page.requests], "next": page.next or None})
+    page = await run_in_threadpool(
+        lambda: routes.runtime.queries.list_requests(asked.account, limit=asked.limit, cursor=asked.cursor)
+    )
+    return problems.answer(
+        {"requests": [request_json(each) for each in page.requests], "next": page.next or None}
+    )
 
 
 async def one_request(routes: Routes, request: Request) -> Response:
     """`GET /v1/requests/{id}`."""
     asked = _query(routes, request, "read", OneAccount)
-    found = await run_in_threadpool(routes.runtime.store.get_request, asked.account, request.path_params["id"])
+    found = await run_in_threadpool(
+        routes.runtime.store.get_request, asked.account, request.path_params["id"]
+    )
     if found is None:
         raise NotFound("there is no such request (any more)")
     return problems.answer(request_json(found))
@@ -78,7 +90,9 @@ async def one_request(routes: Routes, request: Request) -> Response:
 async def audit(routes: Routes, request: Request) -> Response:
     """`GET /v1/audit`."""
     asked = _query(routes, request, "admin", PageQuery)
-    page = await run_in_threadpool(lambda: routes.runtime.job_admin.audit_log(asked.account, limit=asked.limit, cursor=asked.cursor))
+    page = await run_in_threadpool(
+        lambda: routes.runtime.job_admin.audit_log(asked.account, limit=asked.limit, cursor=asked.cursor)
+    )
     return problems.answer({"deeds": [deed_json(each) for each in page.deeds], "next": page.next or None})
 
 
@@ -86,7 +100,13 @@ async def accounts(routes: Routes, request: Request) -> Response:
     """`GET /v1/accounts`: those of the key."""
     key = routes.key(request, "read")
     mine = [account for name, account in routes.runtime.settings.accounts.items() if name in key.accounts]
-    return problems.answer({"accounts": await run_in_threadpool(lambda: [account_json(routes.runtime, each, UTC) for each in mine])})
+    return problems.answer(
+        {
+            "accounts": await run_in_threadpool(
+                lambda: [account_json(routes.runtime, each, UTC) for each in mine]
+            )
+        }
+    )
 
 
 async def pause(routes: Routes, request: Request) -> Response:
@@ -125,20 +145,26 @@ async def post_replay(routes: Routes, request: Request) -> Response:
     for other in [form.set["account"]] if "account" in form.set else []:
         permit(key, "replay", str(other))
     made = await run_in_threadpool(
-        lambda: replays.prepare(_means(routes), form.account, form.wanted(), by=key.name, forced=form.force, correction=form.set)
+        lambda: replays.prepare(
+            _means(routes), form.account, form.wanted(), by=key.name, forced=form.force, correction=form.set
+        )
     )
     return problems.answer(replay_json(made), status=201, headers={"Location": f"/v1/replays/{made.id}"})
 
 
 async def get_replay(routes: Routes, request: Request) -> Response:
     """`GET /v1/replays/{id}`."""
-    return await _steered(routes, request, "read", lambda hands, name, _by: replays.find(hands, name), follow=True)
+    return await _steered(
+        routes, request, "read", lambda hands, name, _by: replays.find(hands, name), follow=True
+    )
 
 
 async def list_replays(routes: Routes, request: Request) -> Response:
     """`GET /v1/replays`: those of the last week, newest first."""
     asked = _query(routes, request, "read", Newest)
-    found = await run_in_threadpool(lambda: routes.runtime.job_admin.list_replays(asked.account, limit=asked.limit))
+    found = await run_in_threadpool(
+        lambda: routes.runtime.job_admin.list_replays(asked.account, limit=asked.limit)
+    )
     return problems.answer({"replays": [replay_json(each) for each in found]})
 
 
@@ -164,8 +190,12 @@ async def post_erasure(routes: Routes, request: Request) -> Response:
     form = await _form(routes, request, Erasure)
     permit(key, "admin", form.account)
     account = routes.runtime.settings.account(form.account).name
-    counts = await run_in_threadpool(lambda: erase.erase(_means(routes), account, form.module, form.id, by=key.name))
-    return problems.answer({"account": account, "erased": {kind: number for kind, number in counts.items() if number}})
+    counts = await run_in_threadpool(
+        lambda: erase.erase(_means(routes), account, form.module, form.id, by=key.name)
+    )
+    return problems.answer(
+        {"account": account, "erased": {kind: number for kind, number in counts.items() if number}}
+    )
 
 
 def _means(routes: Routes) -> Means:
@@ -197,7 +227,9 @@ async def _form(routes: Routes, request: Request, kind: type[Form], *, optional:
         raise Invalid([Fault(path.strip("`.") if path else "", text)]) from None
 
 
-async def _act(routes: Routes, request: Request, act: Callable[..., AdminResult], state: JobState) -> Response:
+async def _act(
+    routes: Routes, request: Request, act: Callable[..., AdminResult], state: JobState
+) -> Response:
     """Cancel or dismiss what is chosen, or say what would be."""
     key = routes.key(request, "replay")
     form = await _form(routes, request, Chosen)
@@ -210,9 +242,17 @@ async def _act(routes: Routes, request: Request, act: Callable[..., AdminResult]
     return problems.answer(_decided(form, acted.done, {**refused, **acted.refused}, more))
 
 
-def _decided(form: Chosen, jobs: Sequence[str], refused: Mapping[str, str], more: bool) -> Mapping[str, object]:
+def _decided(
+    form: Chosen, jobs: Sequence[str], refused: Mapping[str, str], more: bool
+) -> Mapping[str, object]:
     summary = reasons(Counter(refused.values()))
-    return {"dry_run": form.dry_run, "jobs": list(jobs), "refused": dict(refused), "more": more, "summary": summary}
+    return {
+        "dry_run": form.dry_run,
+        "jobs": list(jobs),
+        "refused": dict(refused),
+        "more": more,
+        "summary": summary,
+    }
 
 
 def _chosen(hands: Means, form: Chosen, state: JobState) -> tuple[list[str], dict[str, str], bool]:
@@ -227,10 +267,18 @@ def _chosen(hands: Means, form: Chosen, state: JobState) -> tuple[list[str], dic
 
 
 async def _steered(
-    routes: Routes, request: Request, right: str, steer: Callable[[Means, str, str], Replay], *, status: int = 200, follow: bool = False
+    routes: Routes,
+    request: Request,
+    right: str,
+    steer: Callable[[Means, str, str], Replay],
+    *,
+    status: int = 200,
+    follow: bool = False,
 ) -> Response:
     key, name = routes.key(request, right), request.path_params["id"]
-    permit(key, right, name.rpartition("-")[0] or name)  # before it is looked up, so that nobody learns what others have
+    permit(
+        key, right, name.rpartition("-")[0] or name
+    )  # before it is looked up, so that nobody learns what others have
     found = await run_in_threadpool(steer, _means(routes), name, key.name)
     became = await run_in_threadpool(replays.outcomes, _means(routes), found) if follow else None
     return problems.answer(replay_json(found, became), status=status)

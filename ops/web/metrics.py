@@ -66,21 +66,36 @@ def _paused(of: Stand) -> Mapping[str, float]:
 
 
 def _states(of: Stand) -> Mapping[str, float]:
-    return {"queued": of.standing.backlog, **{state: of.standing.counts.get(state, 0) for state in OPEN_STATES}}
+    return {
+        "queued": of.standing.backlog,
+        **{state: of.standing.counts.get(state, 0) for state in OPEN_STATES},
+    }
 
 
 GAUGES: Final = (
     Gauge("relations_backlog", "Changes that wait in the inbox.", lambda of: of.standing.backlog),
-    Gauge("relations_oldest_seconds", "Age of the change at the head of the inbox; 0 for an empty one.", _age),
+    Gauge(
+        "relations_oldest_seconds", "Age of the change at the head of the inbox; 0 for an empty one.", _age
+    ),
     Gauge("relations_jobs", "Jobs that have not ended.", _states, "state"),
     Gauge("relations_open", "Relations whose wishes have no outcome yet.", lambda of: of.standing.open),
     Gauge("relations_begun", "Requests that were begun and not settled.", lambda of: of.standing.begun),
     Gauge("relations_unresolved", "Failed jobs that wait for a decision.", lambda of: of.standing.unresolved),
     Gauge("relations_paused", "1 while the account is stopped, by the reason.", _paused, "reason"),
-    Gauge("relations_observing", "1 while the account only observes: its changes wait by design.", lambda of: float(of.observes)),
-    Gauge("relations_pace", "Share of its rate that the account is sent at: 1 is full pace.", lambda of: of.pace["factor"]),
     Gauge(
-        "relations_failures_in_a_row", "Requests without a usable answer since the last one that had one.", lambda of: of.pace["failures"]
+        "relations_observing",
+        "1 while the account only observes: its changes wait by design.",
+        lambda of: float(of.observes),
+    ),
+    Gauge(
+        "relations_pace",
+        "Share of its rate that the account is sent at: 1 is full pace.",
+        lambda of: of.pace["factor"],
+    ),
+    Gauge(
+        "relations_failures_in_a_row",
+        "Requests without a usable answer since the last one that had one.",
+        lambda of: of.pace["failures"],
     ),
     Gauge(
         "relations_breaker",
@@ -97,7 +112,11 @@ GAUGES: Final = (
 
 COUNTERS: Final = (
     Counted("relations_accepted", "Changes that were accepted.", field="accepted"),
-    Counted("relations_unreadable", "Messages that made no change and are kept as failed jobs.", field="unreadable"),
+    Counted(
+        "relations_unreadable",
+        "Messages that made no change and are kept as failed jobs.",
+        field="unreadable",
+    ),
     Counted("relations_requests_sent", "Requests that were settled.", field="requests"),
     Counted("relations_actions_sent", "Actions of those requests.", field="actions"),
     Counted("relations_outcomes", "Outcomes of relations: one per job and relation.", "outcomes", "outcome"),
@@ -105,18 +124,38 @@ COUNTERS: Final = (
     Counted("relations_taken", "Changes that flushes took from the inbox.", "changes", "how"),
     Counted("relations_flushes", "Flushes that held an account, by how they ended.", "flushes", "state"),
     Counted("relations_flush_seconds", "Time that flushes took.", "flush", per=1e6),
-    Counted("relations_requests", "Requests by what they tell of the account: ok, slow (429) or failed.", "requests", "feedback"),
+    Counted(
+        "relations_requests",
+        "Requests by what they tell of the account: ok, slow (429) or failed.",
+        "requests",
+        "feedback",
+    ),
     Counted("relations_actions", "Actions by kind; `get` reads back what is in doubt.", "actions", "kind"),
     Counted("relations_carried", "Relations that actions were about, by kind.", "carried", "kind"),
-    Counted("relations_answers", "Answers to actions: ok, unknown, not_sent, or the class of the error.", "answers", "answer"),
+    Counted(
+        "relations_answers",
+        "Answers to actions: ok, unknown, not_sent, or the class of the error.",
+        "answers",
+        "answer",
+    ),
     Counted("relations_doubts", "Relations whose write got no answer.", "doubts", "of"),
-    Counted("relations_splits", "Stars that were rejected, and so are tried in smaller company.", "splits", "of"),
+    Counted(
+        "relations_splits", "Stars that were rejected, and so are tried in smaller company.", "splits", "of"
+    ),
     Counted("relations_recovered", "Requests found begun by a worker that died.", "recovered", "of"),
     Counted("relations_waits", "Slots that were not free at once, by why.", "waits", "reason"),
-    Counted("relations_pauses", "Times the account was stopped by what the API said, or by the brake.", "pauses", "reason"),
+    Counted(
+        "relations_pauses",
+        "Times the account was stopped by what the API said, or by the brake.",
+        "pauses",
+        "reason",
+    ),
     Counted("relations_breaker_turns", "Times the breaker opened or closed.", "breaker", "turn"),
     Counted(
-        "relations_deeds", "Jobs that people's deeds were about: cancelled, dismissed, replayed, erased; pauses count as 1.", "deed", "deed"
+        "relations_deeds",
+        "Jobs that people's deeds were about: cancelled, dismissed, replayed, erased; pauses count as 1.",
+        "deed",
+        "deed",
     ),
 )
 
@@ -156,7 +195,9 @@ class MetricsCollector(Collector):
         yield from _system(runtime, now)
 
 
-def metrics(runtime: Runtime, *, now: Callable[[], float] = time.time) -> Callable[[Request], Awaitable[Response]]:
+def metrics(
+    runtime: Runtime, *, now: Callable[[], float] = time.time
+) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint `GET /metrics` over a runtime: the text format, or OpenMetrics for who asks for it; 503 while Redis is away."""
     registry = CollectorRegistry()
     registry.register(MetricsCollector(runtime, now))
@@ -183,7 +224,9 @@ def _gauges(stands: Mapping[str, Stand]) -> Iterator[Metric]:
 
 def _counters(stands: Mapping[str, Stand]) -> Iterator[Metric]:
     for counted in COUNTERS:
-        family = CounterMetricFamily(counted.name, counted.help, labels=["account", *filter(None, [counted.label])])
+        family = CounterMetricFamily(
+            counted.name, counted.help, labels=["account", *filter(None, [counted.label])]
+        )
         for account, stand in stands.items():
             for label, value in _found(counted, stand.standing).items():
                 family.add_metric([account, *filter(None, [label])], value / counted.per)
@@ -200,7 +243,11 @@ def _found(counted: Counted, standing: AccountStats) -> Mapping[str, float]:
 
 
 def _tallied(standing: AccountStats, name: str) -> dict[str, float]:
-    return {key.removeprefix(f"{name}:"): value for key, value in standing.tally.items() if key.startswith(f"{name}:")}
+    return {
+        key.removeprefix(f"{name}:"): value
+        for key, value in standing.tally.items()
+        if key.startswith(f"{name}:")
+    }
 
 
 def _histograms(stands: Mapping[str, Stand]) -> Iterator[Metric]:
@@ -220,7 +267,15 @@ def _system(runtime: Runtime, now: float) -> Iterator[Metric]:
     workers = [worker for worker in runtime.metrics.list_workers() if worker.at / 1e6 > now - ALIVE]
     sweeps, memory = runtime.metrics.sweep_stats(), runtime.metrics.memory_usage()
     processes = sum(worker.concurrency for worker in workers)
-    values = (len(workers), processes, sweeps.at / 1e6, sweeps.made, sweeps.repaired, memory.used, memory.most)
+    values = (
+        len(workers),
+        processes,
+        sweeps.at / 1e6,
+        sweeps.made,
+        sweeps.repaired,
+        memory.used,
+        memory.most,
+    )
     for (name, text), value in zip(SYSTEM, values, strict=True):
         kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
         yield kind(name, text, value=value)

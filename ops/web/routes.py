@@ -18,7 +18,9 @@ from worker.config.values import Right
 
 JSON: Final = "application/json"
 TEXT: Final = Answer(description="The text format, or OpenMetrics.", type=str, kind="text/plain")
-REPLAY: Final = Text(description="The id of a replay; it begins with its account.", example="acme-1m7y8t1vgssvve752b")
+REPLAY: Final = Text(
+    description="The id of a replay; it begins with its account.", example="acme-1m7y8t1vgssvve752b"
+)
 REQUEST: Final = Text(description="The id of a request.", example="1m7y8t1vgssvve752b")
 ACCOUNT: Final = Text(description="The name of an account.", example="acme")
 PLACES: Final = {
@@ -35,7 +37,13 @@ EXAMPLES: Final[dict[str, Any]] = {
 
 
 def _get(
-    path: str, summary: str, handler: Handler, *, query: Any = OneAccount, right: Right = "read", places: Any = None
+    path: str,
+    summary: str,
+    handler: Handler,
+    *,
+    query: Any = OneAccount,
+    right: Right = "read",
+    places: Any = None,
 ) -> tuple[Operation, Handler]:
     answer = Answer(description="What is there.", type=dict[str, Any])
     return (
@@ -64,7 +72,15 @@ def _post(
     places: Any = None,
     status: int = 200,
 ) -> tuple[Operation, Handler]:
-    body = Body(schemas={JSON: _schema(form)}, examples={JSON: {example: EXAMPLES[example]}}, required=form is not Paused) if form else None
+    body = (
+        Body(
+            schemas={JSON: _schema(form)},
+            examples={JSON: {example: EXAMPLES[example]}},
+            required=form is not Paused,
+        )
+        if form
+        else None
+    )
     answer = Answer(description="What was done.", type=dict[str, Any])
     return (
         Operation(
@@ -87,7 +103,9 @@ def _schema(form: Any) -> dict[str, Any]:
     return parts[shape["$ref"]] if "$ref" in shape else shape
 
 
-def operators_table(hand: Callable[[str], None], scrape: Callable[[Request], Awaitable[Response]]) -> Sequence[tuple[Operation, Handler]]:
+def operators_table(
+    hand: Callable[[str], None], scrape: Callable[[Request], Awaitable[Response]]
+) -> Sequence[tuple[Operation, Handler]]:
     """The routes; `hand` gives a replay to a worker, `scrape` serves the metrics."""
 
     async def metrics(_: Routes, request: Request) -> Response:
@@ -95,15 +113,28 @@ def operators_table(hand: Callable[[str], None], scrape: Callable[[Request], Awa
 
     return (
         (
-            Operation(method="GET", path="/metrics", summary="Numbers for Prometheus", answers={200: TEXT}, problems=(503,)),
+            Operation(
+                method="GET",
+                path="/metrics",
+                summary="Numbers for Prometheus",
+                answers={200: TEXT},
+                problems=(503,),
+            ),
             metrics,
         ),
-        _get("/v1/relations/{type:path}/{parent:int}/{child:int}", "Explain a relation", handlers.relation, places=PLACES),
+        _get(
+            "/v1/relations/{type:path}/{parent:int}/{child:int}",
+            "Explain a relation",
+            handlers.relation,
+            places=PLACES,
+        ),
         _get("/v1/errors", "What failed and waits for a decision, by error and type", handlers.errors),
         _get("/v1/requests", "What was sent and answered, newest first", handlers.requests, query=PageQuery),
         _get("/v1/requests/{id}", "Show a request", handlers.one_request, places={"id": REQUEST}),
         _get("/v1/audit", "Who did what, newest first", handlers.audit, query=PageQuery, right="admin"),
-        _get("/v1/accounts", "The accounts of the key: backlog, pace, breaker", handlers.accounts, query=None),
+        _get(
+            "/v1/accounts", "The accounts of the key: backlog, pace, breaker", handlers.accounts, query=None
+        ),
         _post(
             "/v1/accounts/{account}/pause",
             "Stop an account",
@@ -113,9 +144,21 @@ def operators_table(hand: Callable[[str], None], scrape: Callable[[Request], Awa
             form=Paused,
             example="pause",
         ),
-        _post("/v1/accounts/{account}/resume", "Let an account go on", handlers.resume, right="admin", places={"account": ACCOUNT}),
+        _post(
+            "/v1/accounts/{account}/resume",
+            "Let an account go on",
+            handlers.resume,
+            right="admin",
+            places={"account": ACCOUNT},
+        ),
         _post("/v1/jobs/cancel", "End queued changes", handlers.cancel, form=Chosen, example="chosen"),
-        _post("/v1/jobs/dismiss", "Take failures that need no replay off the list", handlers.dismiss, form=Chosen, example="chosen"),
+        _post(
+            "/v1/jobs/dismiss",
+            "Take failures that need no replay off the list",
+            handlers.dismiss,
+            form=Chosen,
+            example="chosen",
+        ),
         _post(
             "/v1/replays",
             "Fix a set of failed jobs, and show what would be sent",
@@ -124,9 +167,17 @@ def operators_table(hand: Callable[[str], None], scrape: Callable[[Request], Awa
             example="replay",
             status=201,
         ),
-        _get("/v1/replays", "The replays of the last week, newest first", handlers.list_replays, query=Newest),
+        _get(
+            "/v1/replays", "The replays of the last week, newest first", handlers.list_replays, query=Newest
+        ),
         _get("/v1/replays/{id}", "Show a replay", handlers.get_replay, query=None, places={"id": REPLAY}),
-        _post("/v1/replays/{id}/run", "Run a replay", partial(handlers.run_replay, hand), places={"id": REPLAY}, status=202),
+        _post(
+            "/v1/replays/{id}/run",
+            "Run a replay",
+            partial(handlers.run_replay, hand),
+            places={"id": REPLAY},
+            status=202,
+        ),
         _post("/v1/replays/{id}/cancel", "Stop a replay", handlers.stop_replay, places={"id": REPLAY}),
         _post(
             "/v1/erasures",

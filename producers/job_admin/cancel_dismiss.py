@@ -41,10 +41,14 @@ def said(wanted: Wanted) -> str:
         if not wanted:
             raise InvalidChange([Fault("", NOTHING_CHOSEN)])
         return summarize_ids(wanted)
-    given: dict[str, object] = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value}
+    given: dict[str, object] = {
+        name: value for name, value in msgspec.structs.asdict(wanted).items() if value
+    }
     if not given:
         raise InvalidChange([Fault("", NOTHING_CHOSEN)])
-    given |= {name: write_instant(at) for name, at in (("since", wanted.since), ("until", wanted.until)) if at}
+    given |= {
+        name: write_instant(at) for name, at in (("since", wanted.since), ("until", wanted.until)) if at
+    }
     return ", ".join(f"{name} {value}" for name, value in given.items())
 
 
@@ -69,10 +73,15 @@ def _pages(means: Means, account: str, wanted: JobFilter) -> Iterator[Mapping[st
             return
 
 
-def sifted(means: Means, account: str, wanted: Wanted, state: JobState) -> Iterator[tuple[list[str], dict[str, str]]]:
+def sifted(
+    means: Means, account: str, wanted: Wanted, state: JobState
+) -> Iterator[tuple[list[str], dict[str, str]]]:
     """In pieces the jobs that can be acted on like this, those of the account in that state; and of the others why not."""
     for piece in chosen(means, account, _settled(wanted, state)):
-        unfit = {name: FOREIGN if name.rpartition("-")[0] != account else job.state if job else "gone" for name, job in piece.items()}
+        unfit = {
+            name: FOREIGN if name.rpartition("-")[0] != account else job.state if job else "gone"
+            for name, job in piece.items()
+        }
         fit = [name for name, why in unfit.items() if why == state]
         yield fit, {name: why for name, why in unfit.items() if why != state}
 
@@ -83,7 +92,9 @@ def _settled(wanted: Wanted, state: JobState) -> Wanted:
     if not isinstance(wanted, JobFilter):
         return wanted
     if wanted.state not in ("", state):
-        raise InvalidChange([Fault("state", f"expected {state}, or none: others cannot be acted on like this")])
+        raise InvalidChange(
+            [Fault("state", f"expected {state}, or none: others cannot be acted on like this")]
+        )
     return msgspec.structs.replace(wanted, state=state)
 
 

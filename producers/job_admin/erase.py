@@ -28,7 +28,9 @@ def erase(means: Means, account: str, module: str, number: int, *, by: str) -> M
     who, name, counts = record_ref(module, number), means.name(), Counter[str]()
     try:
         _erase(means, account, who, name, counts)
-        if account != UNROUTED and UNROUTED in means.store.accounts():  # messages that name no account may be about it
+        if (
+            account != UNROUTED and UNROUTED in means.store.accounts()
+        ):  # messages that name no account may be about it
             _erase(means, UNROUTED, who, name, counts)
     finally:  # also of what was done of it
         told = f"{module} {fingerprint(who, name)}"
@@ -65,7 +67,9 @@ def _lease(means: Means, account: str, holder: str) -> Lease:
     waited = 0.0
     while (lease := means.store.lease(account, holder)) is None:
         if waited >= PATIENCE:
-            raise Unavailable(f"account {account} has been at work for {PATIENCE:g} s; try again", retry_after=PATIENCE)
+            raise Unavailable(
+                f"account {account} has been at work for {PATIENCE:g} s; try again", retry_after=PATIENCE
+            )
         means.clock.sleep(PAUSE)
         waited += PAUSE
     return lease
@@ -82,7 +86,9 @@ def _end_open(means: Means, lease: Lease, who: RecordRef) -> Mapping[str, int]:
     return counts
 
 
-def _go_through(look: Callable[[Lease, RecordRef, int], tuple[int, Mapping[str, int]]], lease: Lease, who: RecordRef) -> Mapping[str, int]:
+def _go_through(
+    look: Callable[[Lease, RecordRef, int], tuple[int, Mapping[str, int]]], lease: Lease, who: RecordRef
+) -> Mapping[str, int]:
     """All pieces of it, one after the other."""
     counts, after, begun = Counter[str](), 0, False
     while after or not begun:

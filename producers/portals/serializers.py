@@ -7,7 +7,9 @@ from worker.contract import Relation, write_instant
 from worker.errors import NotFound
 from worker.ports import JobRecord
 
-ErrorDict = TypedDict("ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None})
+ErrorDict = TypedDict(
+    "ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None}
+)
 """The first refusal among a job's relations, without ids if it is about none; made this way because `class` is a word of Python."""
 
 
@@ -59,7 +61,9 @@ def batch_json(account: str, label: str, counts: Mapping[str, int]) -> BatchDict
     """The counts of a label as the interface shows them; raises NotFound when no job carries it."""
     if not counts:
         raise NotFound(f'account {account} has no jobs of batch "{label}" (any more)')
-    accepted, succeeded, superseded, failed = (counts.get(name, 0) for name in ("accepted", "succeeded", "superseded", "failed"))
+    accepted, succeeded, superseded, failed = (
+        counts.get(name, 0) for name in ("accepted", "succeeded", "superseded", "failed")
+    )
     return {
         "account": account,
         "batch": label,
@@ -113,5 +117,7 @@ def _history(job: JobRecord) -> list[dict[str, str]]:
     if job.finished_at:
         told.append({"at": write_instant(job.finished_at), "event": job.state})
     if let_go := job.dismissed:
-        told.append({"at": write_instant(let_go.at), "event": "dismissed", "by": let_go.by, "why": let_go.why})
+        told.append(
+            {"at": write_instant(let_go.at), "event": "dismissed", "by": let_go.by, "why": let_go.why}
+        )
     return told

@@ -17,7 +17,16 @@ from producers.means import Means, Reread
 from producers.replay.resend import anew, checked
 from worker.contract import Change, Relation, to_message
 from worker.errors import Fault, InvalidChange, NotFound
-from worker.ports import AuditEntry, ClaimedJob, JobFilter, JobRecord, RelationRecord, Replay, ReplayEntry, ReplayState
+from worker.ports import (
+    AuditEntry,
+    ClaimedJob,
+    JobFilter,
+    JobRecord,
+    RelationRecord,
+    Replay,
+    ReplayEntry,
+    ReplayState,
+)
 from worker.usecases.intake import run_replay
 
 FOLLOWED: Final = 10_000  # jobs of a replay of which it is told what became of them
@@ -58,7 +67,9 @@ def prepare(
     """A replay of these failed jobs, kept for a week and not begun; raises InvalidChange when nothing, or everything, was asked for."""
     what, wanted = said(wanted), _failed(wanted)
     name = f"{account}-{means.name()}"
-    sought = _Search(means, account, name, forced=forced, correction=checked(correction or {}), read=read or means.read)
+    sought = _Search(
+        means, account, name, forced=forced, correction=checked(correction or {}), read=read or means.read
+    )
     for piece in chosen(means, account, wanted):
         if room := most - len(sought.entries):
             sought.look_at(dict(islice(piece.items(), room)))
@@ -68,7 +79,9 @@ def prepare(
     paused = means.store.get_pause(account)
     replay = sought.replay(by=by, what=what, paused=paused.reason if paused else "")
     means.acts.save_replay(
-        replay, sought.entries[::-1] if isinstance(wanted, JobFilter) else sought.entries, _deed(means, replay, "prepared", by)
+        replay,
+        sought.entries[::-1] if isinstance(wanted, JobFilter) else sought.entries,
+        _deed(means, replay, "prepared", by),
     )
     return find(means, name)
 
@@ -155,8 +168,12 @@ class _Search:
         known = self.means.questions.get_records(self.account, [each for job in plain for each in job.failed])
         back = self.fitting([job for job in plain if job.id not in sent], known)
         self.entries += [ReplayEntry(job.id) for job in back]
-        self.entries += [ReplayEntry(job, tuple(map(_message, changes))) for job, changes in sent.items() if changes]
-        self.relations += sum(len(job.failed) for job in back) + sum(len(each.relations) for changes in sent.values() for each in changes)
+        self.entries += [
+            ReplayEntry(job, tuple(map(_message, changes))) for job, changes in sent.items() if changes
+        ]
+        self.relations += sum(len(job.failed) for job in back) + sum(
+            len(each.relations) for changes in sent.values() for each in changes
+        )
         self.rehearse(back, [each for changes in sent.values() for each in changes])
 
     @property
@@ -180,7 +197,9 @@ class _Search:
     def made_of(self, job: JobRecord) -> Sequence[Change]:
         """The same, or InvalidChange."""
         if not _is_unreadable(job):
-            return [anew(job, self.correction, self.means.intake.policy_of, forced=self.forced, replay=self.name)]
+            return [
+                anew(job, self.correction, self.means.intake.policy_of, forced=self.forced, replay=self.name)
+            ]
         kept = self.means.acts.get_payload(job.id)
         return self.read(job, kept.body, self.correction) if kept else ()
 
@@ -191,11 +210,15 @@ class _Search:
         lost = {
             (each.intent.job, relation): each
             for relation, each in (told.lost if told else ())
-            if each.result != "superseded" or each.by not in own  # of two jobs of the set both go back, and the newer one wins
+            if each.result != "superseded"
+            or each.by not in own  # of two jobs of the set both go back, and the newer one wins
         }
         good = []
         for job in jobs:
-            fates = [_fate(job, lost.get((job.id, relation)), known.get(relation, RelationRecord())) for relation in job.failed]
+            fates = [
+                _fate(job, lost.get((job.id, relation)), known.get(relation, RelationRecord()))
+                for relation in job.failed
+            ]
             if not fates or "" in fates:
                 good.append(job)
             else:
@@ -214,7 +237,9 @@ class _Search:
         """What would be sent: counts, and the first of the actions."""
         tally, listed = Counter[str](requests=0, actions=0), list[dict[str, Any]]()
         for account, jobs in self.going.items():
-            known = self.means.questions.get_records(account, dict.fromkeys(relation for job in jobs for relation in job.relations))
+            known = self.means.questions.get_records(
+                account, dict.fromkeys(relation for job in jobs for relation in job.relations)
+            )
             requests = self.means.rehearse(account, jobs, known).requests if jobs else ()
             actions = [action for request in requests for action in request.actions]
             tally.update({"requests": len(requests), "actions": len(actions)})
@@ -279,7 +304,10 @@ def _fate(job: JobRecord, lost: Any, known: RelationRecord) -> str:
 
 def _is_as_asked(job: JobRecord, record: RelationRecord) -> bool:
     known = record.confirmed
-    info = all(key in known.info and known.info[key].value == value and not known.info[key].removed for key, value in job.info)
+    info = all(
+        key in known.info and known.info[key].value == value and not known.info[key].removed
+        for key, value in job.info
+    )
     if job.action == "delete":
         return known.absent > known.present
     return info and (job.action == "modify" or known.present > known.absent)
@@ -291,7 +319,9 @@ def _taken(job: JobRecord) -> ClaimedJob:
 
 def _as_taken(change: Change, at: int) -> ClaimedJob:
     occurred = NEWEST if change.occurred_at is None else change.occurred_at
-    return ClaimedJob(f"{change.account}-new{at}", change.action, change.relations, change.info, occurred, NEWEST + at)
+    return ClaimedJob(
+        f"{change.account}-new{at}", change.action, change.relations, change.info, occurred, NEWEST + at
+    )
 
 
 def _message(change: Change) -> Mapping[str, Any]:
@@ -302,4 +332,9 @@ def _shown(action: Any) -> dict[str, Any]:
     """An action as plain data, in the words of the interface."""
     ids: Iterable[tuple[str, tuple[int, ...]]] = (("parentid", action.parents), ("childid", action.children))
     info = {"relationinfo": dict(action.info)} if action.info else {}
-    return {"action": action.kind, "relationtype": action.type, **{name: list(each) for name, each in ids}, **info}
+    return {
+        "action": action.kind,
+        "relationtype": action.type,
+        **{name: list(each) for name, each in ids},
+        **info,
+    }

@@ -29,11 +29,23 @@ def checked(correction: Mapping[str, Any]) -> dict[str, Any]:
     """The correction, if it is about what can be corrected."""
     unknown = [name for name in correction if name not in FIELDS and not name.startswith(INFO)]
     if unknown:
-        raise InvalidChange([Fault(name, f"cannot be corrected; expected {', '.join(FIELDS)} or {INFO}KEY") for name in unknown])
+        raise InvalidChange(
+            [
+                Fault(name, f"cannot be corrected; expected {', '.join(FIELDS)} or {INFO}KEY")
+                for name in unknown
+            ]
+        )
     return dict(correction)
 
 
-def anew(job: JobRecord, correction: Mapping[str, Any], doors: Callable[[str], IntakePolicy], *, forced: bool, replay: str) -> Change:
+def anew(
+    job: JobRecord,
+    correction: Mapping[str, Any],
+    doors: Callable[[str], IntakePolicy],
+    *,
+    forced: bool,
+    replay: str,
+) -> Change:
     """What failed of a job as a new change: corrected, and if forced as of now, so that it overrules what is newer than the job.
 
     Within one replay it is the same change, however often it is sent.
@@ -50,8 +62,14 @@ def anew(job: JobRecord, correction: Mapping[str, Any], doors: Callable[[str], I
         "event_id": f"{job.id}:{replay}",
         "source": SOURCE,
     }
-    given = {"relationinfo": dict(job.info), "batch": job.batch, "occurred_at": "" if forced else write_instant(job.occurred_at)}
-    change = from_message(corrected({**message, **{name: value for name, value in given.items() if value}}, correction)).change
+    given = {
+        "relationinfo": dict(job.info),
+        "batch": job.batch,
+        "occurred_at": "" if forced else write_instant(job.occurred_at),
+    }
+    change = from_message(
+        corrected({**message, **{name: value for name, value in given.items() if value}}, correction)
+    ).change
     check(change, doors(job.account).overrides)
     return change
 
@@ -73,7 +91,11 @@ def corrected(message: Mapping[str, Any], correction: Mapping[str, Any]) -> dict
     plain = {name: value for name, value in correction.items() if not name.startswith(INFO)}
     info = {name.removeprefix(INFO): value for name, value in correction.items() if name.startswith(INFO)}
     before = message.get("relationinfo")
-    return {**message, **plain, **({"relationinfo": {**(before if isinstance(before, dict) else {}), **info}} if info else {})}
+    return {
+        **message,
+        **plain,
+        **({"relationinfo": {**(before if isinstance(before, dict) else {}), **info}} if info else {}),
+    }
 
 
 def _ids(text: str) -> Any:

@@ -72,7 +72,14 @@ def messages_of(source: Source, payload: object, message: str) -> list[Made]:
     """The same as messages, before they are checked, so that they can be corrected."""
     account = account_of(source, payload)
     rules = (
-        partial(_by_rule, rule, payload, f"rules[{number}]", {"account": account, "source": source.name}, f"{message}:{number}")
+        partial(
+            _by_rule,
+            rule,
+            payload,
+            f"rules[{number}]",
+            {"account": account, "source": source.name},
+            f"{message}:{number}",
+        )
         for number, rule in enumerate(source.rules)
     )
     return [made for several in each_of(rules) for made in several]
@@ -101,8 +108,15 @@ def _by_rule(rule: Rule, payload: object, path: str, whose: Mapping[str, str], n
     if rule.event_id:
         event = _search(rule.event_id, payload, f"{path}.event_id")
         name = f"{_text(event, f'{path}.event_id')}:{name.rpartition(':')[2]}"
-    found = {field: _search(getattr(rule, field), payload, f"{path}.{field}") for field in FIELDS if getattr(rule, field)}
-    return [Made(path, {**whose, **each, "event_id": f"{name}:{position}"}) for position, each in enumerate(_one_to_many(found, path))]
+    found = {
+        field: _search(getattr(rule, field), payload, f"{path}.{field}")
+        for field in FIELDS
+        if getattr(rule, field)
+    }
+    return [
+        Made(path, {**whose, **each, "event_id": f"{name}:{position}"})
+        for position, each in enumerate(_one_to_many(found, path))
+    ]
 
 
 def _one_to_many(found: Mapping[str, object], path: str) -> Iterator[Mapping[str, object]]:
@@ -110,7 +124,14 @@ def _one_to_many(found: Mapping[str, object], path: str) -> Iterator[Mapping[str
     parents, children = found.get("parentid"), found.get("childid")
     if isinstance(parents, list) and isinstance(children, list) and len(parents) > 1 and len(children) > 1:
         if len(parents) > MANY:
-            raise InvalidChange([Fault(f"{path}.parentid", f"expected at most {MANY} ids beside several children, got {len(parents)}")])
+            raise InvalidChange(
+                [
+                    Fault(
+                        f"{path}.parentid",
+                        f"expected at most {MANY} ids beside several children, got {len(parents)}",
+                    )
+                ]
+            )
         yield from ({**found, "parentid": parent} for parent in parents)
     else:
         yield found
@@ -123,7 +144,9 @@ def account_of(source: Source, payload: object) -> str:
     found = _search(source.account_from, payload, "account_from")
     account = source.accounts.get(str(found)) if isinstance(found, str | int) else None
     if account is None:
-        raise InvalidChange([Fault("account_from", "finds nothing in the payload that stands for an account of this source")])
+        raise InvalidChange(
+            [Fault("account_from", "finds nothing in the payload that stands for an account of this source")]
+        )
     return account
 
 
@@ -152,13 +175,19 @@ def _compiled(expression: str) -> Any:
 
 
 def _unreadable(source: Source) -> Iterator[Fault]:
-    written = {f"rules[{number}].{name}": getattr(rule, name) for number, rule in enumerate(source.rules) for name in EXPRESSIONS}
+    written = {
+        f"rules[{number}].{name}": getattr(rule, name)
+        for number, rule in enumerate(source.rules)
+        for name in EXPRESSIONS
+    }
     for where, expression in {"account_from": source.account_from, **written}.items():
         try:
             if expression:
                 _compiled(expression)
         except (JMESPathError, RecursionError) as error:
-            yield Fault(f"sources.{source.name}.{where}", f"is no JMESPath expression: {str(error).splitlines()[0]}")
+            yield Fault(
+                f"sources.{source.name}.{where}", f"is no JMESPath expression: {str(error).splitlines()[0]}"
+            )
 
 
 def _id(name: str, value: str) -> object:

@@ -20,10 +20,14 @@ def unreadable(source: Source, delivery: Delivery, message: str, faults: Sequenc
         account = account_of(source, payload_of(source, delivery))
     except InvalidChange:
         account = source.account
-    return UnreadableMessage(account=account, source=source.name, event_id=message, faults=tuple(faults), body=body)
+    return UnreadableMessage(
+        account=account, source=source.name, event_id=message, faults=tuple(faults), body=body
+    )
 
 
-def reading(sources: Mapping[str, Source], job: JobRecord, body: bytes, correction: Mapping[str, Any]) -> Sequence[Change]:
+def reading(
+    sources: Mapping[str, Source], job: JobRecord, body: bytes, correction: Mapping[str, Any]
+) -> Sequence[Change]:
     """What the message makes by the rules of today, corrected; raises InvalidChange if that is still nothing valid."""
     source = sources.get(job.source)
     if source is None:

@@ -50,7 +50,9 @@ def _known_as(source: Source, url: str) -> str:
 
 def _standard(source: Source, delivery: Delivery, now: float) -> str:
     """Standard Webhooks: the header lists signatures, one per secret in use."""
-    message, moment, listed = (_header(delivery, f"webhook-{name}") for name in ("id", "timestamp", "signature"))
+    message, moment, listed = (
+        _header(delivery, f"webhook-{name}") for name in ("id", "timestamp", "signature")
+    )
     _fresh(moment, now)
     try:
         text = delivery.body.decode()
@@ -66,7 +68,9 @@ def _webhooks(source: Source) -> list[Webhook]:
     try:
         return [Webhook(secret.reveal()) for secret in source.secrets]
     except (EmptyWebhookSecretError, ValueError):  # a file that was rotated to something else
-        raise InvalidSettings([Fault(f"sources.{source.name}.secret", "expected whsec_ and base64")]) from None
+        raise InvalidSettings(
+            [Fault(f"sources.{source.name}.secret", "expected whsec_ and base64")]
+        ) from None
 
 
 def _hmac(source: Source, delivery: Delivery, now: float) -> str:
@@ -76,7 +80,11 @@ def _hmac(source: Source, delivery: Delivery, now: float) -> str:
     """
     header = _header(delivery, source.header)
     fields = _fields(header) if source.signature_field else {}
-    moment = _header(delivery, source.timestamp_header) if source.timestamp_header else (fields.get(source.timestamp_field) or [""])[0]
+    moment = (
+        _header(delivery, source.timestamp_header)
+        if source.timestamp_header
+        else (fields.get(source.timestamp_field) or [""])[0]
+    )
     if source.timestamp_header or source.timestamp_field:
         _fresh(moment[:-3] if len(moment) == MILLISECONDS else moment, now)
     signed = _signed(source.signed or ("{timestamp}.{body}" if moment else "{body}"), delivery, moment)
@@ -85,7 +93,10 @@ def _hmac(source: Source, delivery: Delivery, now: float) -> str:
     if source.encoding == "base64":
         expected = [source.prefix + b64encode(mac.digest()).decode() for mac in macs]
     else:
-        expected, given = [source.prefix + mac.hexdigest() for mac in macs], [_lower_hex(each, source.prefix) for each in given]
+        expected, given = (
+            [source.prefix + mac.hexdigest() for mac in macs],
+            [_lower_hex(each, source.prefix) for each in given],
+        )
     _one_of(expected, given)
     return _digest(delivery.body)
 
@@ -101,7 +112,12 @@ def _fields(header: str) -> dict[str, list[str]]:
 
 def _signed(template: str, delivery: Delivery, moment: str) -> bytes:
     """What the signature covers."""
-    values = {"body": delivery.body, "timestamp": moment.encode(), "method": delivery.method.encode(), "url": delivery.url.encode()}
+    values = {
+        "body": delivery.body,
+        "timestamp": moment.encode(),
+        "method": delivery.method.encode(),
+        "url": delivery.url.encode(),
+    }
     texts = PLACES.split(template)  # text, place, text, …
     return b"".join(values[piece] if at % 2 else piece.encode() for at, piece in enumerate(texts))
 
@@ -127,7 +143,13 @@ def _onoffice(source: Source, delivery: Delivery, now: float) -> str:
     given = fields.pop("signature", "")
     _fresh(fields.get("timestamp", ""), now)
     signed = f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(sorted(fields.items()))}"
-    _one_of([hmac.new(secret.reveal().encode(), signed.encode(), hashlib.sha256).hexdigest() for secret in source.secrets], [given.lower()])
+    _one_of(
+        [
+            hmac.new(secret.reveal().encode(), signed.encode(), hashlib.sha256).hexdigest()
+            for secret in source.secrets
+        ],
+        [given.lower()],
+    )
     return _digest(signed.encode())
 
 
@@ -148,9 +170,14 @@ def _header(delivery: Delivery, name: str) -> str:
 
 def _fresh(moment: str, now: float) -> None:
     if not SECONDS.fullmatch(moment):
-        raise Unauthorized("the time of sending is missing, or not in whole seconds since 1970", challenge="Signature")
+        raise Unauthorized(
+            "the time of sending is missing, or not in whole seconds since 1970", challenge="Signature"
+        )
     if abs(int(moment) - now) > TOLERANCE:
-        raise Unauthorized(f"the time of sending is more than {TOLERANCE:g} seconds from this server's clock", challenge="Signature")
+        raise Unauthorized(
+            f"the time of sending is more than {TOLERANCE:g} seconds from this server's clock",
+            challenge="Signature",
+        )
 
 
 def _one_of(expected: list[str], given: list[str]) -> None:

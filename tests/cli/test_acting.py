@@ -23,7 +23,9 @@ def state(cli: Cli, job: str) -> str:
     return str(json.loads(cli("jobs", "show", job, "--json").stdout)["state"])
 
 
-def test_a_replay_is_shown_with_what_it_would_send_and_acts_on_yes(cli: Cli, drain: Drain, simulator: Simulator) -> None:
+def test_a_replay_is_shown_with_what_it_would_send_and_acts_on_yes(
+    cli: Cli, drain: Drain, simulator: Simulator
+) -> None:
     job = job_of(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
     drain()
     preview = cli("replay", "--failed").stdout
@@ -52,7 +54,9 @@ def test_a_preview_is_kept_listed_and_run_later_as_it_was_shown(cli: Cli, drain:
     cli("replays", "show", "acme-000000000000000000", code=3)
 
 
-def test_a_corrected_replay_is_a_new_change_linked_to_the_old(cli: Cli, drain: Drain, simulator: Simulator) -> None:
+def test_a_corrected_replay_is_a_new_change_linked_to_the_old(
+    cli: Cli, drain: Drain, simulator: Simulator
+) -> None:
     job = send(cli, MISSING)
     drain()
     cli("replay", job, "--set", "childid=9002", "--yes")
@@ -81,13 +85,21 @@ def test_a_replay_of_a_job_that_is_not_there_is_not_found(cli: Cli, name: str, m
 
 
 @pytest.mark.parametrize(
-    "words", [("replay",), ("replay", "acme-1", "--failed"), ("jobs", "cancel", "--yes"), ("jobs", "dismiss", "--yes")]
+    "words",
+    [
+        ("replay",),
+        ("replay", "acme-1", "--failed"),
+        ("jobs", "cancel", "--yes"),
+        ("jobs", "dismiss", "--yes"),
+    ],
 )
 def test_an_act_wants_to_know_which_jobs_and_takes_no_empty_filter(cli: Cli, words: list[str]) -> None:
     cli(*words, code=2)
 
 
-def test_queued_changes_are_cancelled_and_taken_ones_are_not(cli: Cli, drain: Drain, runtime: Runtime) -> None:
+def test_queued_changes_are_cancelled_and_taken_ones_are_not(
+    cli: Cli, drain: Drain, runtime: Runtime
+) -> None:
     taken = send(cli, 9001, "--batch", "one")
     drain()
     queued = [send(cli, child, "--batch", "one") for child in (1, 2)]
@@ -101,7 +113,9 @@ def test_queued_changes_are_cancelled_and_taken_ones_are_not(cli: Cli, drain: Dr
     assert "cancelled while it waited" in cli("explain", BUYER, "501", "1").stdout
 
 
-def test_dismissed_failures_are_no_longer_listed_and_the_audit_names_who_did_it(cli: Cli, drain: Drain) -> None:
+def test_dismissed_failures_are_no_longer_listed_and_the_audit_names_who_did_it(
+    cli: Cli, drain: Drain
+) -> None:
     job = send(cli, MISSING)
     drain()
     assert "80 " in cli("errors").stdout
@@ -121,7 +135,13 @@ def test_errors_say_how_many_since_when_and_what_to_do(cli: Cli, drain: Drain) -
     assert "Check in onOffice that the record exists" in told
     assert "relations replay --account acme --error 80" in told
     [group] = json.loads(cli("errors", "--json").stdout)["errors"]
-    assert (group["code"], group["class"], group["jobs"], group["relationtype"], group["example"]) == (80, "record", 2, BUYER, jobs[1])
+    assert (group["code"], group["class"], group["jobs"], group["relationtype"], group["example"]) == (
+        80,
+        "record",
+        2,
+        BUYER,
+        jobs[1],
+    )
 
 
 def test_requests_are_listed_and_shown_with_each_answer(cli: Cli, drain: Drain) -> None:
@@ -176,9 +196,15 @@ def test_a_filter_for_another_state_is_refused_before_and_with_yes(cli: Cli, dra
             assert "expected" in cli("jobs", *words, *yes, code=1).stderr
 
 
-def test_a_message_that_names_no_account_is_seen_shown_and_mended(cli: Cli, runtime: Runtime, drain: Drain) -> None:
+def test_a_message_that_names_no_account_is_seen_shown_and_mended(
+    cli: Cli, runtime: Runtime, drain: Drain
+) -> None:
     body = b'{"account": "acne", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}'
-    job = runtime.intake().reject(UnreadableMessage("acne", "celery", "task-1", ("account: there is no account",), body)).job
+    job = (
+        runtime.intake()
+        .reject(UnreadableMessage("acne", "celery", "task-1", ("account: there is no account",), body))
+        .job
+    )
     assert job in cli("jobs", "list", "--account", "unrouted").stdout
     assert "unrouted" in cli("errors").stdout
     assert "fault: account: there is no account" in cli("jobs", "show", job).stdout
@@ -193,11 +219,15 @@ def test_a_message_that_names_no_account_is_seen_shown_and_mended(cli: Cli, runt
     assert runtime.store.get_job(new).state == "succeeded"  # type: ignore[union-attr]
 
 
-def test_what_waits_is_explained_behind_any_number_of_others_and_why_it_waits(cli: Cli, runtime: Runtime) -> None:
+def test_what_waits_is_explained_behind_any_number_of_others_and_why_it_waits(
+    cli: Cli, runtime: Runtime
+) -> None:
     cli("accounts", "pause", "acme", "--why", "moving")
     job = send(cli, 9001)
     others = [
-        from_message({"account": "acme", "action": "create", "relationtype": BUYER, "parentid": at, "childid": 1}).change
+        from_message(
+            {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": at, "childid": 1}
+        ).change
         for at in range(1, 1201)
     ]
     runtime.intake().accept(others)

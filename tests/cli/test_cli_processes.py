@@ -16,7 +16,15 @@ COMMAND = (sys.executable, "-m", "ops.cli")
 
 
 def run(*words: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *words], env={**os.environ, **env}, cwd=cwd, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        [*COMMAND, *words],
+        env={**os.environ, **env},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
 
 
 def test_the_installed_command_is_the_module(tmp_path: Path) -> None:
@@ -37,8 +45,13 @@ def test_a_sent_change_wakes_a_worker(env: dict[str, str], tmp_path: Path, redis
 
 
 @pytest.mark.parametrize("words", [("jobs", "list"), ("send", "create", BUYER, "501", "9001")])
-def test_redis_away_is_one_line_and_no_traceback(env: dict[str, str], tmp_path: Path, words: Sequence[str]) -> None:
-    away = {"RELATIONS_REDIS_URL": "redis://:hunter22@127.0.0.1:1/0", "RELATIONS_BROKER_URL": "redis://127.0.0.1:1"}
+def test_redis_away_is_one_line_and_no_traceback(
+    env: dict[str, str], tmp_path: Path, words: Sequence[str]
+) -> None:
+    away = {
+        "RELATIONS_REDIS_URL": "redis://:hunter22@127.0.0.1:1/0",
+        "RELATIONS_BROKER_URL": "redis://127.0.0.1:1",
+    }
     done = run(*words, env={**env, **away}, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("redis://***@127.0.0.1:1/0: ")
@@ -55,7 +68,9 @@ def test_bad_settings_are_one_message_and_no_traceback(tmp_path: Path) -> None:
 
 def test_the_simulator_serves_until_ctrl_c_which_is_quiet(tmp_path: Path) -> None:
     words = ("simulator", "--port", "0", "--account", "my-token:my-secret", "--switch", "duplicate_create=78")
-    with subprocess.Popen([*COMMAND, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*COMMAND, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         url = process.stdout.readline().split()[0]
         assert httpx.get(url.replace("/api/stable/api.php", "/_sim/stats")).json()["relations"] == 0
         process.send_signal(signal.SIGINT)
@@ -66,7 +81,9 @@ def test_the_simulator_serves_until_ctrl_c_which_is_quiet(tmp_path: Path) -> Non
 def test_a_terminal_gets_a_table_with_bold_heads(env: dict[str, str], tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     surroundings = {**os.environ, **env, "TERM": "xterm-256color", "COLUMNS": "120"}
-    with subprocess.Popen([*COMMAND, "accounts", "list"], env=surroundings, cwd=tmp_path, stdout=theirs) as process:
+    with subprocess.Popen(
+        [*COMMAND, "accounts", "list"], env=surroundings, cwd=tmp_path, stdout=theirs
+    ) as process:
         os.close(theirs)
         assert process.wait(30) == 0
     with os.fdopen(ours, "rb", buffering=0) as screen:

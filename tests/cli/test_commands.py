@@ -18,7 +18,13 @@ Drain = Callable[[], None]
 
 def test_a_sent_change_is_a_job_in_the_inbox(cli: Cli, runtime: Runtime) -> None:
     job = runtime.store.get_job(job_of(cli("send", "create", BUYER, "501", "9001", "9002")))
-    assert (job.state, job.action, job.parents, job.children, job.source) == ("queued", "create", (501,), (9001, 9002), "cli")
+    assert (job.state, job.action, job.parents, job.children, job.source) == (
+        "queued",
+        "create",
+        (501,),
+        (9001, 9002),
+        "cli",
+    )
 
 
 def test_several_parents_are_joined_by_commas(cli: Cli, runtime: Runtime) -> None:
@@ -29,7 +35,16 @@ def test_several_parents_are_joined_by_commas(cli: Cli, runtime: Runtime) -> Non
 def test_every_option_of_a_change_arrives(cli: Cli, runtime: Runtime) -> None:
     at = runtime.client.time()[0] * 1_000_000 - 60_000_000
     more = ("--event-id", "e1", "--batch", "b1", "--occurred-at", write_instant(at))
-    sent = cli("send", "modify", "calendar:address", "2909", "10821", "--info", "statusTerminbestaetigung=gesendet", *more)
+    sent = cli(
+        "send",
+        "modify",
+        "calendar:address",
+        "2909",
+        "10821",
+        "--info",
+        "statusTerminbestaetigung=gesendet",
+        *more,
+    )
     job = runtime.store.get_job(job_of(sent))
     assert (job.info, job.event_id, job.batch) == ((("statusTerminbestaetigung", "gesendet"),), "e1", "b1")
     assert job.occurred_at == at
@@ -50,7 +65,10 @@ def test_the_same_event_id_with_other_content_is_refused(cli: Cli) -> None:
 def test_a_file_that_is_sent_again_changes_nothing(cli: Cli, tmp_path: Path, runtime: Runtime) -> None:
     file = tmp_path / "changes.ndjson"
     file.write_text(
-        "".join(json.dumps({"action": "create", "relationtype": BUYER, "parentid": 1, "childid": n}) + "\n\n" for n in (1, 2, 3))
+        "".join(
+            json.dumps({"action": "create", "relationtype": BUYER, "parentid": 1, "childid": n}) + "\n\n"
+            for n in (1, 2, 3)
+        )
     )
     first, second = (json.loads(cli("send", str(file), "--json").stdout)["jobs"] for _ in range(2))
     assert [each["id"] for each in first] == [each["id"] for each in second]
@@ -59,14 +77,17 @@ def test_a_file_that_is_sent_again_changes_nothing(cli: Cli, tmp_path: Path, run
 
 
 def test_standard_input_is_read_with_a_dash(cli: Cli, runtime: Runtime) -> None:
-    line = json.dumps({"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1})
+    line = json.dumps(
+        {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1}
+    )
     cli("send", "-", stdin=line.encode())
     assert runtime.store.counts("acme")["backlog"] == 1
 
 
 def test_one_bad_line_is_named_and_nothing_of_the_file_is_sent(cli: Cli, runtime: Runtime) -> None:
     lines = [
-        b'{"action": "create", "relationtype": "%s", "parentid": 1, "childid": %s}' % (BUYER.encode(), child) for child in (b"1", b'"x"')
+        b'{"action": "create", "relationtype": "%s", "parentid": 1, "childid": %s}' % (BUYER.encode(), child)
+        for child in (b"1", b'"x"')
     ]
     result = cli("send", "-", stdin=b"\n".join([*lines, b"{", b"[]"]), code=1)
     told = result.stderr.splitlines()
@@ -81,19 +102,29 @@ def test_faults_that_only_the_intake_knows_are_named_by_line_too(cli: Cli) -> No
     line = {"action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1}
     bad = {**line, "relationtype": "user:messengerUser:is"}
     text = "\n\n".join(map(json.dumps, [line, bad])).encode()
-    assert cli("send", "-", stdin=text, code=1).stderr.startswith("line 3.action: user:messengerUser:is is read only")
+    assert cli("send", "-", stdin=text, code=1).stderr.startswith(
+        "line 3.action: user:messengerUser:is is read only"
+    )
 
 
 def test_a_body_for_two_accounts_may_be_accepted_in_part(two_accounts: dict[str, str]) -> None:
     line = {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1}
-    text = "\n".join(map(json.dumps, [line, {**line, "account": "berg", "relationtype": "user:messengerUser:is"}])).encode()
+    text = "\n".join(
+        map(json.dumps, [line, {**line, "account": "berg", "relationtype": "user:messengerUser:is"}])
+    ).encode()
     result = runner(two_accounts)("send", "-", "--json", stdin=text, code=4)
     assert len(json.loads(result.stdout)["jobs"]) == 1
     assert json.loads(result.stderr)["faults"][0]["path"] == "line 2.action"
 
 
 @pytest.mark.parametrize(
-    "words", [["send", "create", BUYER, "1", "1"], ["jobs", "list"], ["replay", "--failed"], ["explain", BUYER, "1", "1"]]
+    "words",
+    [
+        ["send", "create", BUYER, "1", "1"],
+        ["jobs", "list"],
+        ["replay", "--failed"],
+        ["explain", BUYER, "1", "1"],
+    ],
 )
 def test_with_several_accounts_one_has_to_be_named(two_accounts: dict[str, str], words: list[str]) -> None:
     assert "--account (the settings have 2: acme, berg)" in runner(two_accounts)(*words, code=2).stderr
@@ -104,14 +135,18 @@ def test_an_unknown_account_is_not_found(cli: Cli) -> None:
 
 
 def test_a_dry_run_explains_and_sends_nothing(cli: Cli, runtime: Runtime) -> None:
-    result = cli("send", "create", BUYER, "501", "9001", "9002", "--dry-run", RELATIONS_REDIS_URL="redis://127.0.0.1:1")
+    result = cli(
+        "send", "create", BUYER, "501", "9001", "9002", "--dry-run", RELATIONS_REDIS_URL="redis://127.0.0.1:1"
+    )
     assert "Plan: 1 action in 1 request" in result.stdout
     assert result.stdout.endswith("Nothing was sent.\n")
     assert runtime.store.counts("acme")["backlog"] == 0
 
 
 def test_a_dry_run_finds_what_the_intake_would_refuse(cli: Cli) -> None:
-    assert "is read only" in cli("send", "create", "user:messengerUser:is", "1", "1", "--dry-run", code=1).stderr
+    assert (
+        "is read only" in cli("send", "create", "user:messengerUser:is", "1", "1", "--dry-run", code=1).stderr
+    )
 
 
 def test_a_sample_can_be_sent_twice(cli: Cli, drain: Drain, simulator: Simulator) -> None:
@@ -154,7 +189,9 @@ def test_a_relation_is_explained_from_inbox_to_answer(cli: Cli, drain: Drain) ->
     assert [line.split()[0] for line in waiting.splitlines()[3:]] == jobs
     assert waiting.count("waits in the inbox") == 3
     drain()
-    told = {each["id"]: each for each in json.loads(cli("explain", BUYER, "501", "9001", "--json").stdout)["jobs"]}
+    told = {
+        each["id"]: each for each in json.loads(cli("explain", BUYER, "501", "9001", "--json").stdout)["jobs"]
+    }
     assert [told[job]["state"] for job in jobs] == ["superseded", "superseded", "applied"]
     assert f"superseded by {jobs[2]} create" in told[jobs[0]]["text"]
     assert "(1 action for 1 relation), API answered ok after" in told[jobs[2]]["text"]
@@ -194,7 +231,9 @@ def test_an_account_is_paused_and_resumed(cli: Cli, runtime: Runtime) -> None:
     assert "was not paused" in cli("accounts", "resume", "acme").stdout
 
 
-def test_a_new_key_is_shown_once_with_the_hash_that_the_settings_take(cli: Cli, env: dict[str, str], tmp_path: Path) -> None:
+def test_a_new_key_is_shown_once_with_the_hash_that_the_settings_take(
+    cli: Cli, env: dict[str, str], tmp_path: Path
+) -> None:
     made = cli("keys", "new", "portal", "--can", "read", "--can", "send").stdout
     key, _, table = made.partition("\n")
     with Path(env["RELATIONS_CONFIG"]).open("a") as file:
@@ -230,15 +269,28 @@ def test_unusable_settings_are_told_all_at_once(cli: Cli, tmp_path: Path) -> Non
     assert result.stderr.startswith("The settings cannot be used:\n")
     assert all(path in result.stderr for path in ("accounts.acme.rate", "accounts.acme.token", "typos"))
     told = json.loads(cli("jobs", "list", "--json", code=2, RELATIONS_CONFIG=str(bad)).stderr)
-    assert {"accounts.acme.rate", "accounts.acme.token", "typos"} <= {fault["path"] for fault in told["faults"]}
+    assert {"accounts.acme.rate", "accounts.acme.token", "typos"} <= {
+        fault["path"] for fault in told["faults"]
+    }
 
 
 @pytest.mark.parametrize(
     "words",
-    [["jobs", "list"], ["send", "create", BUYER, "1", "2"], ["explain", BUYER, "1", "2"], ["accounts", "list"], ["replay", "--failed"]],
+    [
+        ["jobs", "list"],
+        ["send", "create", BUYER, "1", "2"],
+        ["explain", BUYER, "1", "2"],
+        ["accounts", "list"],
+        ["replay", "--failed"],
+    ],
 )
 def test_without_redis_one_line_says_where_and_what_to_do(cli: Cli, words: list[str]) -> None:
-    result = cli(*words, code=2, RELATIONS_REDIS_URL="redis://:hunter22@127.0.0.1:1/0", RELATIONS_BROKER_URL="redis://127.0.0.1:1")
+    result = cli(
+        *words,
+        code=2,
+        RELATIONS_REDIS_URL="redis://:hunter22@127.0.0.1:1/0",
+        RELATIONS_BROKER_URL="redis://127.0.0.1:1",
+    )
     assert result.stderr.count("\n") == 1
     assert "redis://***@127.0.0.1:1/0" in result.stderr
     assert "RELATIONS_REDIS_URL" in result.stderr

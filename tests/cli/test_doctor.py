@@ -16,7 +16,10 @@ from worker.wiring import Runtime, load_settings
 BUYER = "estate:address:buyer"
 
 
-@pytest.mark.parametrize(("number", "level"), [("6.2.14", "fail"), ("7.0.0", "ok"), ("7.2.4", "ok"), ("8.0.1", "ok"), ("10.1.0", "ok")])
+@pytest.mark.parametrize(
+    ("number", "level"),
+    [("6.2.14", "fail"), ("7.0.0", "ok"), ("7.2.4", "ok"), ("8.0.1", "ok"), ("10.1.0", "ok")],
+)
 def test_servers_from_7_on_will_do(number: str, level: str) -> None:
     assert doctor.version({"redis_version": number}, "redis://here").level == level
 
@@ -28,7 +31,12 @@ def test_a_valkey_is_called_by_its_own_name_and_number() -> None:
 
 @pytest.mark.parametrize(
     ("policy", "bound", "level"),
-    [("noeviction", 0, "ok"), ("noeviction", 2**30, "ok"), ("allkeys-lru", 0, "warn"), ("volatile-ttl", 2**30, "fail")],
+    [
+        ("noeviction", 0, "ok"),
+        ("noeviction", 2**30, "ok"),
+        ("allkeys-lru", 0, "warn"),
+        ("volatile-ttl", 2**30, "fail"),
+    ],
 )
 def test_a_server_that_may_drop_keys_is_not_well(policy: str, bound: int, level: str) -> None:
     assert doctor.eviction({"maxmemory_policy": policy, "maxmemory": bound}).level == level
@@ -101,7 +109,9 @@ def test_without_a_worker_the_doctor_fails_and_says_how_to_start_one(cli: Cli) -
         "account acme": "ok",
         "credentials acme": "ok",
     }
-    assert "celery -A worker.app worker" in next(each["todo"] for each in findings if each["what"] == "workers")
+    assert "celery -A worker.app worker" in next(
+        each["todo"] for each in findings if each["what"] == "workers"
+    )
     assert "-Q relations.intake,relations.flush,relations.ops" in str(findings)
 
 
@@ -119,9 +129,12 @@ def test_good_credentials_are_accepted(cli: Cli, simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "secret", "words"), [("x" * 32, SECRET, "Check the account's token"), (TOKEN, "x" * 64, "most often they are swapped")]
+    ("token", "secret", "words"),
+    [("x" * 32, SECRET, "Check the account's token"), (TOKEN, "x" * 64, "most often they are swapped")],
 )
-def test_rejected_credentials_fail_with_the_advice_for_their_code(cli: Cli, token: str, secret: str, words: str) -> None:
+def test_rejected_credentials_fail_with_the_advice_for_their_code(
+    cli: Cli, token: str, secret: str, words: str
+) -> None:
     told = cli("accounts", "check", "acme", code=1, TOKEN=token, SECRET=secret).stdout
     assert told.startswith("fail  credentials acme: refused: ")
     assert words in told
@@ -134,7 +147,9 @@ def test_an_api_that_does_not_answer_fails(cli: Cli, simulator: Simulator) -> No
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(60, "warn"), (-300, "fail")])
-def test_an_api_with_another_time_is_told_by_how_much(redis_url: str, tmp_path: Path, ahead: int, level: str) -> None:
+def test_an_api_with_another_time_is_told_by_how_much(
+    redis_url: str, tmp_path: Path, ahead: int, level: str
+) -> None:
     with serve(Simulator({TOKEN: SECRET}, clock=lambda: time.time() + ahead)) as server:
         check = runner(environ(settings_file(tmp_path, server.url, "acme"), redis_url))
         findings = check("accounts", "check", "--json", code=int(level == "fail"))
@@ -153,7 +168,10 @@ def test_a_paused_account_is_told_with_what_stopped_it(cli: Cli, runtime: Runtim
 
 def test_changes_that_wait_for_a_moment_are_no_fault(cli: Cli, runtime: Runtime) -> None:
     cli("send", "create", BUYER, "1", "2")
-    assert doctor.lane(runtime, runtime.settings.account("acme"), now=float(runtime.client.time()[0])).text == "1 change waits"
+    assert (
+        doctor.lane(runtime, runtime.settings.account("acme"), now=float(runtime.client.time()[0])).text
+        == "1 change waits"
+    )
 
 
 def test_changes_that_nobody_came_for_are_a_fault(cli: Cli, runtime: Runtime) -> None:

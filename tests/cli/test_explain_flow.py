@@ -36,7 +36,10 @@ def carried_out(requests: list[Request]) -> dict[Relation, bool]:
     there: dict[Relation, bool] = {}
     for request in requests:
         there |= {
-            relation: action.kind == "create" for action in request.actions if action.kind != "modify" for relation in action.relations
+            relation: action.kind == "create"
+            for action in request.actions
+            if action.kind != "modify"
+            for relation in action.relations
         }
     return there
 
@@ -47,7 +50,9 @@ def test_every_target_is_reached_and_nothing_else_is_touched(flow: list[Change])
     touched = {relation for request in told.requests for relation in request.relations()}
     assert touched == set(told.states)
     assert carried_out(told.requests) == {
-        relation: case.target.presence for relation, case in told.states.items() if case.target.presence is not None
+        relation: case.target.presence
+        for relation, case in told.states.items()
+        if case.target.presence is not None
     }
 
 
@@ -56,9 +61,14 @@ def test_every_wish_either_stands_behind_a_target_or_lost_for_a_reason(flow: lis
     told = rehearse(list(enumerate(flow, start=1)))
     repeated = {repeat.number for repeat in told.repeats}
     wished = {
-        (f"#{number}", relation) for number, each in enumerate(flow, start=1) if number not in repeated for relation in each.relations
+        (f"#{number}", relation)
+        for number, each in enumerate(flow, start=1)
+        if number not in repeated
+        for relation in each.relations
     }
-    standing = {(wish.job, relation) for relation, case in told.states.items() for wish in case.target.intents}
+    standing = {
+        (wish.job, relation) for relation, case in told.states.items() for wish in case.target.intents
+    }
     lost = {(each.intent.job, relation) for relation, each in told.lost}
     assert standing | lost == wished
     assert not standing & lost
@@ -67,16 +77,31 @@ def test_every_wish_either_stands_behind_a_target_or_lost_for_a_reason(flow: lis
 @given(flows)
 def test_the_first_half_of_a_swap_is_requested_before_the_second(flow: list[Change]) -> None:
     told = rehearse(list(enumerate(flow, start=1)))
-    for first, name, side in (("create", "estate:address:contactPerson", "parent"), ("delete", "estate:estateUnit", "child")):
+    for first, name, side in (
+        ("create", "estate:address:contactPerson", "parent"),
+        ("delete", "estate:estateUnit", "child"),
+    ):
         seconds: set[int] = set()
         for request in told.requests:
             here = [action for action in request.actions if action.type == name]
-            assert not seconds & {getattr(relation, side) for action in here if action.kind == first for relation in action.relations}
-            seconds |= {getattr(relation, side) for action in here if action.kind != first for relation in action.relations}
+            assert not seconds & {
+                getattr(relation, side)
+                for action in here
+                if action.kind == first
+                for relation in action.relations
+            }
+            seconds |= {
+                getattr(relation, side)
+                for action in here
+                if action.kind != first
+                for relation in action.relations
+            }
 
 
 @given(flows, st.integers(1, 4), st.integers(1, 3))
-def test_limits_are_kept_and_the_text_counts_what_is_planned(flow: list[Change], max_ids: int, max_actions: int) -> None:
+def test_limits_are_kept_and_the_text_counts_what_is_planned(
+    flow: list[Change], max_ids: int, max_actions: int
+) -> None:
     limits = Limits(max_ids=max_ids, max_actions=max_actions)
     told = rehearse(list(enumerate(flow, start=1)), limits=limits)
     assert all(len(request.actions) <= max_actions for request in told.requests)

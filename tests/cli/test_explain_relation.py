@@ -50,8 +50,12 @@ def job(name: str, action: str = "create", seconds: float = 0, **more: object) -
     return JobRecord(**(facts | more))
 
 
-def request(name: str, *actions: Action, answers: tuple[tuple[str, int, str], ...], seconds: float = 0.12) -> RequestRecord:
-    return RequestRecord(id=name, at=at(5), status=200, seconds=seconds, message="", actions=actions, answers=answers)
+def request(
+    name: str, *actions: Action, answers: tuple[tuple[str, int, str], ...], seconds: float = 0.12
+) -> RequestRecord:
+    return RequestRecord(
+        id=name, at=at(5), status=200, seconds=seconds, message="", actions=actions, answers=answers
+    )
 
 
 def wish(name: str, action: str = "create", seconds: float = 0) -> Intent:
@@ -90,16 +94,27 @@ def test_an_applied_job_names_its_request_the_answer_and_how_many_travelled_alon
         jobs=(job("acme-1", seconds=3, requests=("r1",)),),
         requests=(request("r1", STAR, answers=(("ok", 0, ""),)),),
     )
-    assert "acme-1 create at 2026-11-20T09:00:03+01:00 by portal: applied with request r1 (1 action for 11 relations), " in text
+    assert (
+        "acme-1 create at 2026-11-20T09:00:03+01:00 by portal: applied with request r1 (1 action for 11 relations), "
+        in text
+    )
     assert text.endswith("API answered ok after 0.12 s")
 
 
 def test_a_job_that_was_read_back_says_so_and_lists_its_way() -> None:
     lost = request("r1", STAR, answers=(("unknown", 0, "connection lost"),), seconds=30)
     read = request("r2", Action("get", BUYER, (501,), (), asked=(HERE,)), answers=(("ok", 0, ""),))
-    text = told(NOTHING_KEPT, RelationEvent("acme-1", "applied", "r2"), jobs=(job("acme-1", requests=("r1", "r2")),), requests=(lost, read))
+    text = told(
+        NOTHING_KEPT,
+        RelationEvent("acme-1", "applied", "r2"),
+        jobs=(job("acme-1", requests=("r1", "r2")),),
+        requests=(lost, read),
+    )
     assert "applied: request r2 read it back and found it as wanted, API answered ok after 0.12 s" in text
-    assert "r1 at 2026-11-20T09:00:05+01:00: create of 11 relations, no usable answer (connection lost) after 30.00 s" in text
+    assert (
+        "r1 at 2026-11-20T09:00:05+01:00: create of 11 relations, no usable answer (connection lost) after 30.00 s"
+        in text
+    )
     assert "r2 at 2026-11-20T09:00:05+01:00: read back of 1 relation, API answered ok after 0.12 s" in text
 
 
@@ -107,43 +122,70 @@ def test_requests_about_other_relations_of_the_job_are_left_out() -> None:
     other = request("r1", Action("create", BUYER, (502,), (9001,)), answers=(("ok", 0, ""),))
     mine = request("r2", STAR, answers=(("ok", 0, ""),))
     assert "r1" not in told(
-        RelationRecord(), RelationEvent("acme-1", "applied", "r2"), jobs=(job("acme-1", requests=("r1", "r2")),), requests=(other, mine)
+        RelationRecord(),
+        RelationEvent("acme-1", "applied", "r2"),
+        jobs=(job("acme-1", requests=("r1", "r2")),),
+        requests=(other, mine),
     )
 
 
 def test_a_superseded_job_names_the_newer_one_and_what_it_asked() -> None:
-    text = told(NOTHING_KEPT, RelationEvent("acme-1", "superseded", "acme-2"), jobs=(job("acme-1"), job("acme-2", "delete", 7)))
+    text = told(
+        NOTHING_KEPT,
+        RelationEvent("acme-1", "superseded", "acme-2"),
+        jobs=(job("acme-1"), job("acme-2", "delete", 7)),
+    )
     assert (
-        "acme-1 create at 2026-11-20T09:00:00+01:00 by portal: superseded by acme-2 delete at 2026-11-20T09:00:07+01:00 by portal" in text
+        "acme-1 create at 2026-11-20T09:00:00+01:00 by portal: superseded by acme-2 delete at 2026-11-20T09:00:07+01:00 by portal"
+        in text
     )
 
 
 def test_a_stale_job_names_what_was_confirmed_before_it_came() -> None:
-    text = told(NOTHING_KEPT, RelationEvent("acme-1", "stale", "acme-2"), jobs=(job("acme-1"), job("acme-2", "delete", 7)))
-    assert "stale: acme-2 delete at 2026-11-20T09:00:07+01:00 by portal is newer and was confirmed before it came" in text
+    text = told(
+        NOTHING_KEPT,
+        RelationEvent("acme-1", "stale", "acme-2"),
+        jobs=(job("acme-1"), job("acme-2", "delete", 7)),
+    )
+    assert (
+        "stale: acme-2 delete at 2026-11-20T09:00:07+01:00 by portal is newer and was confirmed before it came"
+        in text
+    )
 
 
 def test_a_failed_job_has_code_text_class_and_advice() -> None:
-    failed = job("acme-1", state="failed", refusal=(80, "record", "No such record", str(HERE)), failed=(HERE,))
+    failed = job(
+        "acme-1", state="failed", refusal=(80, "record", "No such record", str(HERE)), failed=(HERE,)
+    )
     assert "failed: 80 No such record (record). Advice on 80." in told(
         NOTHING_KEPT, RelationEvent("acme-1", "failed", "80 record"), jobs=(failed,)
     )
 
 
 def test_the_text_of_another_relations_refusal_is_not_borrowed() -> None:
-    failed = job("acme-1", state="failed", refusal=(80, "record", "No such record", f"{BUYER}:501:1"), failed=(HERE,))
-    assert "failed: 263 (rights). Advice on 263." in told(NOTHING_KEPT, RelationEvent("acme-1", "failed", "263 rights"), jobs=(failed,))
+    failed = job(
+        "acme-1", state="failed", refusal=(80, "record", "No such record", f"{BUYER}:501:1"), failed=(HERE,)
+    )
+    assert "failed: 263 (rights). Advice on 263." in told(
+        NOTHING_KEPT, RelationEvent("acme-1", "failed", "263 rights"), jobs=(failed,)
+    )
 
 
 @pytest.mark.parametrize("error", ["dependency", "poison", "unknown", "not_sent"])
 def test_a_failure_without_a_code_has_advice_of_its_own(error: str) -> None:
-    text = told(NOTHING_KEPT, RelationEvent("acme-1", "failed", f"0 {error}"), jobs=(job("acme-1", state="failed", failed=(HERE,)),))
+    text = told(
+        NOTHING_KEPT,
+        RelationEvent("acme-1", "failed", f"0 {error}"),
+        jobs=(job("acme-1", state="failed", failed=(HERE,)),),
+    )
     assert f"failed: {error}. " in text
     assert "replay" in text
 
 
 def test_a_failed_job_that_was_replayed_says_so() -> None:
-    text = told(NOTHING_KEPT, RelationEvent("acme-1", "failed", "80 record"), jobs=(job("acme-1", state="queued"),))
+    text = told(
+        NOTHING_KEPT, RelationEvent("acme-1", "failed", "80 record"), jobs=(job("acme-1", state="queued"),)
+    )
     assert "; a replay put it back" in text
 
 
@@ -175,8 +217,15 @@ def test_an_open_job_says_what_it_waits_for(progress: dict[str, object], sentenc
 
 def test_a_contradicting_write_in_doubt_is_what_an_open_job_waits_for() -> None:
     doubt = Doubt(at(150), "create")
-    text = told(opened(wish("acme-2", "delete", 7), doubt=doubt), RelationEvent("acme-2", "", ""), jobs=(job("acme-2", "delete", 7),))
-    assert "is in doubt until 2026-11-20T09:02:30+01:00: an earlier create without an answer may still land and undo it" in text
+    text = told(
+        opened(wish("acme-2", "delete", 7), doubt=doubt),
+        RelationEvent("acme-2", "", ""),
+        jobs=(job("acme-2", "delete", 7),),
+    )
+    assert (
+        "is in doubt until 2026-11-20T09:02:30+01:00: an earlier create without an answer may still land and undo it"
+        in text
+    )
     assert "wanted: that it is not there" in text
     assert "known:  in doubt until 2026-11-20T09:02:30+01:00" in text
 
@@ -194,9 +243,16 @@ def test_a_job_that_is_not_read_yet_waits_in_the_inbox_whatever_is_open() -> Non
 
 def test_what_is_known_is_what_was_confirmed_last() -> None:
     present, absent = JobVersion(Version(at(1), 1), "acme-1"), JobVersion(Version(at(7), 2), "acme-2")
-    text = told(RelationRecord(None, ConfirmedState(present, absent, {"statusTerminbestaetigung": ConfirmedInfo(*present)})))
+    text = told(
+        RelationRecord(
+            None, ConfirmedState(present, absent, {"statusTerminbestaetigung": ConfirmedInfo(*present)})
+        )
+    )
     assert "known:  not there, confirmed for the change of 2026-11-20T09:00:07+01:00 (acme-2)" in text
-    assert "known:  statusTerminbestaetigung, confirmed for the change of 2026-11-20T09:00:01+01:00 (acme-1)" in text
+    assert (
+        "known:  statusTerminbestaetigung, confirmed for the change of 2026-11-20T09:00:01+01:00 (acme-1)"
+        in text
+    )
     assert "wanted: nothing is open" in text
 
 

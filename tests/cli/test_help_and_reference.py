@@ -34,7 +34,9 @@ tables, with colours on a terminal only. Answers go to stdout, remarks and error
 """
 
 
-def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def walk(
+    command: click.Command, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     yield path, command
     for name, each in sorted(getattr(command, "commands", {}).items()):
         yield from walk(each, (*path, name))
@@ -45,14 +47,20 @@ COMMANDS = dict(walk(main))
 
 def help_of(path: tuple[str, ...]) -> str:
     result = CliRunner().invoke(
-        main, [*path, "--help"], prog_name="relations", terminal_width=100, env={"RELATIONS_CONFIG": "/nowhere.toml"}
+        main,
+        [*path, "--help"],
+        prog_name="relations",
+        terminal_width=100,
+        env={"RELATIONS_CONFIG": "/nowhere.toml"},
     )
     assert result.exit_code == 0, result.output
     return result.output
 
 
 def reference() -> str:
-    sections = (f"\n## `{' '.join(('relations', *path))}`\n\n```text\n{help_of(path)}```\n" for path in COMMANDS)
+    sections = (
+        f"\n## `{' '.join(('relations', *path))}`\n\n```text\n{help_of(path)}```\n" for path in COMMANDS
+    )
     return HEAD + "".join(sections)
 
 
@@ -70,7 +78,9 @@ def test_help_has_an_example_that_names_the_command_and_needs_no_settings(path: 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_example_is_a_command_line_that_parses(path: tuple[str, ...]) -> None:
-    lines = re.findall(r"^ +relations (.+)$", (COMMANDS[path].help or "").partition("Examples:")[2], re.MULTILINE)
+    lines = re.findall(
+        r"^ +relations (.+)$", (COMMANDS[path].help or "").partition("Examples:")[2], re.MULTILINE
+    )
     assert lines
     for words in map(shlex.split, lines):
         length = next(n for n in (2, 1) if tuple(words[:n]) in COMMANDS)
@@ -78,8 +88,19 @@ def test_every_example_is_a_command_line_that_parses(path: tuple[str, ...]) -> N
 
 
 def test_every_command_answers_in_json_but_those_that_only_run_or_only_group() -> None:
-    plain = {path for path, command in COMMANDS.items() if "as_json" not in {each.name for each in command.params}}
-    assert plain == {(), ("jobs",), ("accounts",), ("keys",), ("dev",), ("replays",), ("requests",), ("sources",)}
+    plain = {
+        path for path, command in COMMANDS.items() if "as_json" not in {each.name for each in command.params}
+    }
+    assert plain == {
+        (),
+        ("jobs",),
+        ("accounts",),
+        ("keys",),
+        ("dev",),
+        ("replays",),
+        ("requests",),
+        ("sources",),
+    }
 
 
 def test_the_reference_page_is_current() -> None:
@@ -103,7 +124,11 @@ def test_the_explanation_of_a_sample_is_current(name: str) -> None:
 
 @pytest.mark.parametrize("name", samples.names())
 def test_the_readme_counts_a_sample_rightly(name: str) -> None:
-    row = re.search(rf"^\| `{name}` \|.*\| (\d+) \| (\d+) \| (\d+) \|$", (SAMPLES / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    row = re.search(
+        rf"^\| `{name}` \|.*\| (\d+) \| (\d+) \| (\d+) \|$",
+        (SAMPLES / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     told = rehearse(list(enumerate(samples.changes(name), start=1)))
     assert row
     assert tuple(map(int, row.groups())) == (told.messages, told.actions, len(told.requests))
@@ -131,7 +156,10 @@ def test_a_sample_that_is_not_there_is_not_found() -> None:
 
 def test_the_table_of_the_new_build_is_the_same_import_as_its_messages() -> None:
     with (SAMPLES / "05-new-build.csv").open(newline="", encoding="utf-8") as file:
-        rows = [(row["action"], row["relationtype"], int(row["parentid"]), int(row["childid"])) for row in csv.DictReader(file)]
+        rows = [
+            (row["action"], row["relationtype"], int(row["parentid"]), int(row["childid"]))
+            for row in csv.DictReader(file)
+        ]
     flow = samples.changes("05-new-build")
     assert rows == [(change.action, change.type, change.parents[0], change.children[0]) for change in flow]
     pairs = [row[2:] for row in rows]

@@ -42,7 +42,11 @@ def when_accepted(runtime: Runtime, number: int, act: Callable[[], None]) -> Non
 
 
 def test_the_examples_of_the_guide_are_command_lines() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "how-to" / "import-csv.md").read_text("utf-8").replace("\\\n", "")
+    page = (
+        (Path(__file__).parents[2] / "docs" / "how-to" / "import-csv.md")
+        .read_text("utf-8")
+        .replace("\\\n", "")
+    )
     lines = re.findall(r"^relations (\w+) (.+)$", page, re.MULTILINE)
     assert len(lines) >= 4
     for name, words in lines:
@@ -67,7 +71,9 @@ def pairs(runtime: Runtime) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         b'{"parentid": 1, "childid": 2}\n\n{"parentid": 3, "childid": 4}',
     ],
 )
-def test_a_file_means_the_same_however_it_was_saved(cli: Cli, runtime: Runtime, tmp_path: Path, text: bytes) -> None:
+def test_a_file_means_the_same_however_it_was_saved(
+    cli: Cli, runtime: Runtime, tmp_path: Path, text: bytes
+) -> None:
     file = tmp_path / "links"
     file.write_bytes(text)
     more = [f"--map={name}=" for name in ("Straße", "street")]
@@ -77,17 +83,26 @@ def test_a_file_means_the_same_however_it_was_saved(cli: Cli, runtime: Runtime, 
     assert not (tmp_path / "links.rejects.ndjson").exists()
 
 
-def test_a_cell_may_hold_several_ids_and_the_line_says_more_than_the_options(cli: Cli, runtime: Runtime) -> None:
+def test_a_cell_may_hold_several_ids_and_the_line_says_more_than_the_options(
+    cli: Cli, runtime: Runtime
+) -> None:
     text = b"verb,type,building,unit,statusTerminbestaetigung\nDelete,,7,8 9,\nmodify,calendar:address,2,3;4,gesendet\n"
     cli("import", "-", *LINKS, "--map", "building=parentid", "--map", "unit=childid", stdin=text)
-    assert jobs(runtime) == [("delete", "estate:address:buyer", (7,), (8, 9)), ("modify", "calendar:address", (2,), (3, 4))]
+    assert jobs(runtime) == [
+        ("delete", "estate:address:buyer", (7,), (8, 9)),
+        ("modify", "calendar:address", (2,), (3, 4)),
+    ]
 
 
-def test_every_line_is_rejected_by_itself_with_its_reason_and_its_own_words(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+def test_every_line_is_rejected_by_itself_with_its_reason_and_its_own_words(
+    cli: Cli, runtime: Runtime, tmp_path: Path
+) -> None:
     file = tmp_path / "links.csv"
     file.write_bytes(b'parentid,childid\n1,2\n1.234,5\n3\nx,4\n0,4\n3,4,5\n5,"6\n7"\n8,9\n')
     result = cli("import", str(file), *LINKS, code=Exit.PARTLY)
-    rejects = [json.loads(line) for line in (tmp_path / "links.csv.rejects.ndjson").read_text("utf-8").splitlines()]
+    rejects = [
+        json.loads(line) for line in (tmp_path / "links.csv.rejects.ndjson").read_text("utf-8").splitlines()
+    ]
     assert [(each["line"], each["text"], each["faults"][0]["path"]) for each in rejects] == [
         (3, "1.234,5", "parentid"),
         (4, "3", ""),
@@ -101,8 +116,18 @@ def test_every_line_is_rejected_by_itself_with_its_reason_and_its_own_words(cli:
     assert "3 accepted, 0 known already, 5 rejected" in result.output
 
 
-def test_a_quote_left_open_costs_what_it_swallows_and_is_named(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
-    result = cli("import", "-", *LINKS, "--rejects", str(tmp_path / "r"), stdin=b'parentid,childid\n1,2\n"3,4\n5,6\n', code=Exit.PARTLY)
+def test_a_quote_left_open_costs_what_it_swallows_and_is_named(
+    cli: Cli, runtime: Runtime, tmp_path: Path
+) -> None:
+    result = cli(
+        "import",
+        "-",
+        *LINKS,
+        "--rejects",
+        str(tmp_path / "r"),
+        stdin=b'parentid,childid\n1,2\n"3,4\n5,6\n',
+        code=Exit.PARTLY,
+    )
     assert pairs(runtime) == [((1,), (2,))]
     assert "is a quotation mark left open?" in result.output
 
@@ -115,8 +140,13 @@ def test_what_the_store_refuses_costs_its_line_only(cli: Cli, runtime: Runtime, 
     result = cli("import", str(second), *LINKS, code=Exit.PARTLY)
     assert "1 accepted, 1 known already, 2 rejected" in result.output
     assert pairs(runtime) == [((1,), (2,)), ((5,), (6,))]
-    rejects = [json.loads(line) for line in (tmp_path / "second.csv.rejects.ndjson").read_text("utf-8").splitlines()]
-    assert [(each["line"], each["faults"][0]["path"]) for each in rejects] == [(3, "event_id"), (5, "account")]
+    rejects = [
+        json.loads(line) for line in (tmp_path / "second.csv.rejects.ndjson").read_text("utf-8").splitlines()
+    ]
+    assert [(each["line"], each["faults"][0]["path"]) for each in rejects] == [
+        (3, "event_id"),
+        (5, "account"),
+    ]
 
 
 def test_the_same_again_goes_on_and_does_nothing_twice(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
@@ -132,27 +162,55 @@ def test_the_same_again_goes_on_and_does_nothing_twice(cli: Cli, runtime: Runtim
     assert "2,500 accepted" in meant.output  # the same lines read as something else are other changes
 
 
-def test_a_file_of_changes_is_the_same_jobs_whether_it_was_sent_or_imported(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+def test_a_file_of_changes_is_the_same_jobs_whether_it_was_sent_or_imported(
+    cli: Cli, runtime: Runtime, tmp_path: Path
+) -> None:
     file = tmp_path / "links.ndjson"
-    file.write_bytes(b'{"action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}\n')
+    file.write_bytes(
+        b'{"action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}\n'
+    )
     cli("send", str(file))
     assert "0 accepted, 1 known already" in cli("import", str(file)).output
     assert len(jobs(runtime)) == 1
 
 
-def test_two_lines_that_make_each_the_others_parent_are_rejected_and_name_each_other(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+def test_two_lines_that_make_each_the_others_parent_are_rejected_and_name_each_other(
+    cli: Cli, runtime: Runtime, tmp_path: Path
+) -> None:
     file = tmp_path / "units.csv"
     near = "7,8\n1,1\n8,7\n7,8\n" + "".join(f"500,{n}\n" for n in range(10_000, 11_000)) + "10000,500\n"
     file.write_text("parentid,childid\n" + near)
-    cli("import", str(file), "--set", "action=create", "--set", "relationtype=estate:estateUnit", code=Exit.PARTLY)
-    rejects = [json.loads(line) for line in (tmp_path / "units.csv.rejects.ndjson").read_text("utf-8").splitlines()]
+    cli(
+        "import",
+        str(file),
+        "--set",
+        "action=create",
+        "--set",
+        "relationtype=estate:estateUnit",
+        code=Exit.PARTLY,
+    )
+    rejects = [
+        json.loads(line) for line in (tmp_path / "units.csv.rejects.ndjson").read_text("utf-8").splitlines()
+    ]
     named = {each["line"]: int(each["faults"][0]["message"].split()[1]) for each in rejects}
-    assert named == {2: 4, 4: 5, 5: 4, 1006: 6}  # the last one's partner was in an earlier piece, and accepted
+    assert named == {
+        2: 4,
+        4: 5,
+        5: 4,
+        1006: 6,
+    }  # the last one's partner was in an earlier piece, and accepted
     assert runtime.store.counts("acme")["accepted"] == 1001
 
 
 def test_a_header_that_is_not_understood_is_told_whole_and_sends_nothing(cli: Cli, runtime: Runtime) -> None:
-    result = cli("import", "-", "--set", "action=create", stdin=b"parentid,chldid,parent,note\n1,2,3,4\n", code=Exit.FAILED)
+    result = cli(
+        "import",
+        "-",
+        "--set",
+        "action=create",
+        stdin=b"parentid,chldid,parent,note\n1,2,3,4\n",
+        code=Exit.FAILED,
+    )
     for words in (
         '"chldid" is not known; did you mean childid?',
         '--map "note="',
@@ -171,7 +229,10 @@ def test_what_is_no_import_fails_and_says_why(cli: Cli, text: bytes, words: str)
     assert words in cli("import", "-", *LINKS, stdin=text, code=Exit.FAILED).output
 
 
-@pytest.mark.parametrize("words", [("--map", "x=nothing"), ("--set", "nothing=1"), ("--set", "action"), ("--url", "http://127.0.0.1:1")])
+@pytest.mark.parametrize(
+    "words",
+    [("--map", "x=nothing"), ("--set", "nothing=1"), ("--set", "action"), ("--url", "http://127.0.0.1:1")],
+)
 def test_options_that_mean_nothing_are_named(cli: Cli, words: tuple[str, ...]) -> None:
     cli("import", "-", *words, stdin=b"", code=Exit.USAGE, RELATIONS_KEY="")
 
@@ -180,7 +241,9 @@ def test_a_file_that_is_not_there_is_a_fault_of_the_command_line(cli: Cli) -> No
     assert "cannot be read" in cli("import", "/nowhere.csv", code=Exit.USAGE).output
 
 
-def test_waiting_ends_with_what_became_of_every_job(cli: Cli, runtime: Runtime, drain: Callable[[], None], tmp_path: Path) -> None:
+def test_waiting_ends_with_what_became_of_every_job(
+    cli: Cli, runtime: Runtime, drain: Callable[[], None], tmp_path: Path
+) -> None:
     file = tmp_path / "links.csv"
     file.write_text(f"parentid,childid\n1,2\n1,{MISSING}\n1,3\n")
     runtime.emit = lambda *_, **__: None
@@ -232,7 +295,9 @@ def test_an_interruption_tells_how_to_go_on_and_going_on_does_the_rest(
     words = ["import", str(tmp_path / "links.csv"), *LINKS]
     command = [sys.executable, "-m", "ops.cli", *words]
     with subprocess.Popen(command, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True) as process:
-        when_accepted(runtime, 1000, lambda: process.send_signal(signal.SIGINT))  # it waits for the inbox to have room again
+        when_accepted(
+            runtime, 1000, lambda: process.send_signal(signal.SIGINT)
+        )  # it waits for the inbox to have room again
         said = process.communicate(timeout=60)[1]
     assert process.returncode == Exit.INTERRUPTED
     assert "The same command goes on; nothing is done twice." in said

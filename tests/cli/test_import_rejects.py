@@ -31,10 +31,15 @@ def accepted(runtime: Runtime) -> int:
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
 @pytest.mark.parametrize("link", [lambda path, file: None, Path.symlink_to, Path.hardlink_to])
-def test_the_file_that_is_read_is_never_written(cli: Cli, runtime: Runtime, file: Path, link: object, more: tuple[str, ...]) -> None:
+def test_the_file_that_is_read_is_never_written(
+    cli: Cli, runtime: Runtime, file: Path, link: object, more: tuple[str, ...]
+) -> None:
     named = file if link not in (Path.symlink_to, Path.hardlink_to) else file.with_name("named")
     link(named, file)  # type: ignore[operator]
-    assert "that is the file to import" in cli("import", str(file), *LINKS, "--rejects", str(named), *more, code=Exit.USAGE).output
+    assert (
+        "that is the file to import"
+        in cli("import", str(file), *LINKS, "--rejects", str(named), *more, code=Exit.USAGE).output
+    )
     assert (file.read_bytes(), named.read_bytes(), accepted(runtime)) == (BAD, BAD, 0)
 
 
@@ -45,11 +50,18 @@ def test_standard_input_is_the_file_it_comes_from(env: dict[str, str], file: Pat
     assert file.read_bytes() == BAD
 
 
-@pytest.mark.parametrize("words", [b"precious", b'{"parentid": 1}\n', b"[1, 2]", b'"text"', b"\xff\xfe", b"[" * 100_000])
-def test_a_file_that_is_none_of_rejected_lines_stays(cli: Cli, runtime: Runtime, file: Path, words: bytes) -> None:
+@pytest.mark.parametrize(
+    "words", [b"precious", b'{"parentid": 1}\n', b"[1, 2]", b'"text"', b"\xff\xfe", b"[" * 100_000]
+)
+def test_a_file_that_is_none_of_rejected_lines_stays(
+    cli: Cli, runtime: Runtime, file: Path, words: bytes
+) -> None:
     other = file.with_name("other")
     other.write_bytes(words)
-    assert "is not one of rejected lines" in cli("import", str(file), *LINKS, "--rejects", str(other), code=Exit.USAGE).output
+    assert (
+        "is not one of rejected lines"
+        in cli("import", str(file), *LINKS, "--rejects", str(other), code=Exit.USAGE).output
+    )
     assert (other.read_bytes(), accepted(runtime)) == (words, 0)
 
 
@@ -113,19 +125,25 @@ def test_a_pipe_is_a_file(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0"])
 def test_a_stream_may_go_by_a_name_of_the_system(env: dict[str, str], tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-m", "ops.cli", "import", name, *LINKS, "--dry-run", "--json"]
-    told = subprocess.run(command, input=BAD, env={**os.environ, **env}, cwd=tmp_path, stdout=subprocess.PIPE, check=False)
+    told = subprocess.run(
+        command, input=BAD, env={**os.environ, **env}, cwd=tmp_path, stdout=subprocess.PIPE, check=False
+    )
     assert json.loads(told.stdout)["rejected"] == 1
     assert (tmp_path / "stdin.rejects.ndjson").exists()
 
 
-def test_a_name_that_cannot_be_printed_is_no_label_that_is_refused(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+def test_a_name_that_cannot_be_printed_is_no_label_that_is_refused(
+    cli: Cli, runtime: Runtime, tmp_path: Path
+) -> None:
     file = tmp_path / "a\tb\udcff.csv"
     file.write_bytes(GOOD)
     assert "2 accepted" in cli("import", str(file), *LINKS).output
 
 
 @pytest.mark.skipif(not which("jq"), reason="the guide's line needs jq")
-def test_rejected_lines_mended_in_a_file_of_their_own_are_imported_alone(cli: Cli, runtime: Runtime, file: Path) -> None:
+def test_rejected_lines_mended_in_a_file_of_their_own_are_imported_alone(
+    cli: Cli, runtime: Runtime, file: Path
+) -> None:
     file.write_bytes(b'parentid,childid,note\n1,2,a\nx,4,b\n5,6,c\ny,8,"two\nlines"\n')
     more = (*LINKS, "--map", "note=")
     cli("import", str(file), *more, code=Exit.PARTLY)

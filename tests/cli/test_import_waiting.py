@@ -39,7 +39,9 @@ def when_accepted(runtime: Runtime, number: int, act: Callable[[], None]) -> Non
 def started(env: dict[str, str], *words: str) -> Iterator[subprocess.Popen[str]]:
     """An import in a process of its own."""
     command = [sys.executable, "-m", "ops.cli", "import", *words]
-    with subprocess.Popen(command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             yield process
         finally:
@@ -68,7 +70,9 @@ def test_who_waits_for_what_was_known_waits_for_its_jobs(
         drain()
         answer = json.loads(told.result(60).stdout)
     assert (answer["accepted"], answer["known"]) == (0, 3)
-    ((name, opened, succeeded),) = [(each["batch"], each["open"], each["succeeded"]) for each in answer["batches"]]
+    ((name, opened, succeeded),) = [
+        (each["batch"], each["open"], each["succeeded"]) for each in answer["batches"]
+    ]
     assert (name, opened, succeeded) == ("A", 0, 3)
 
 
@@ -78,7 +82,10 @@ def test_every_label_is_followed_that_a_line_ever_had_and_jobs_without_one(
     """Lines under event ids of their own may have come with any import; here their labels alternate."""
     runtime.emit = lambda *_, **__: None
     link = {"action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "source": "x"}
-    lines = [json.dumps({**link, "childid": MISSING if n == 7 else n + 1, "event_id": f"e{n}"}) + "\n" for n in range(12)]
+    lines = [
+        json.dumps({**link, "childid": MISSING if n == 7 else n + 1, "event_id": f"e{n}"}) + "\n"
+        for n in range(12)
+    ]
     for number, label in enumerate(("L0", "L1", "L2")):
         (tmp_path / label).write_text("".join(lines[number::4]))
         cli("import", str(tmp_path / label), "--batch", label)
@@ -86,7 +93,9 @@ def test_every_label_is_followed_that_a_line_ever_had_and_jobs_without_one(
     cli("send", str(tmp_path / "sent.ndjson"))
     (tmp_path / "all.ndjson").write_text("".join(lines))
     with ThreadPoolExecutor() as pool:
-        told = pool.submit(cli, "import", str(tmp_path / "all.ndjson"), "--batch", "L3", "--wait", "--json", code=Exit.PARTLY)
+        told = pool.submit(
+            cli, "import", str(tmp_path / "all.ndjson"), "--batch", "L3", "--wait", "--json", code=Exit.PARTLY
+        )
         when_accepted(runtime, 12, drain)
         answer = json.loads(told.result(60).stdout)
     ends = {each["batch"]: (each["accepted"], each["open"], each["failed"]) for each in answer["batches"]}
@@ -97,9 +106,15 @@ def test_every_label_is_followed_that_a_line_ever_had_and_jobs_without_one(
 
 
 @pytest.mark.parametrize(
-    "where", [{"RELATIONS_REDIS_URL": "redis://127.0.0.1:1/0"}, {"RELATIONS_URL": "http://127.0.0.1:1", "RELATIONS_KEY": "k"}]
+    "where",
+    [
+        {"RELATIONS_REDIS_URL": "redis://127.0.0.1:1/0"},
+        {"RELATIONS_URL": "http://127.0.0.1:1", "RELATIONS_KEY": "k"},
+    ],
 )
-def test_what_is_waited_for_is_said_soon_and_how_to_stop(env: dict[str, str], file: Path, where: dict[str, str]) -> None:
+def test_what_is_waited_for_is_said_soon_and_how_to_stop(
+    env: dict[str, str], file: Path, where: dict[str, str]
+) -> None:
     with started({**env, **where}, str(file), *LINKS, "--account", "acme") as process:
         assert process.stderr
         line = process.stderr.readline()
@@ -110,7 +125,9 @@ def test_what_is_waited_for_is_said_soon_and_how_to_stop(env: dict[str, str], fi
     assert "Stopped at line 4: 0 accepted, 0 known already, 0 rejected; batch links.csv-" in rest
 
 
-def test_who_stops_waiting_is_told_what_was_accepted_and_the_label(cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_stops_waiting_is_told_what_was_accepted_and_the_label(
+    cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ops.cli.import_steps.follow.sleep", stopped)
     told = cli("import", str(file), *LINKS, "--wait", "--batch=spring", code=Exit.INTERRUPTED)
     assert "3 accepted, 0 known already, 0 rejected; batch spring\n" in told.stdout
@@ -138,7 +155,16 @@ def test_nothing_is_said_of_going_on_when_it_cannot_be(cli: Cli, tmp_path: Path)
 
 @pytest.mark.parametrize("url", ["nowhere", "ftp://127.0.0.1", "https://user:word@127.0.0.1"])
 def test_an_address_that_is_none_ends_it_at_once(cli: Cli, file: Path, url: str) -> None:
-    result = cli("import", str(file), *LINKS, "--account", "acme", code=Exit.FAILED, RELATIONS_URL=url, RELATIONS_KEY="k")
+    result = cli(
+        "import",
+        str(file),
+        *LINKS,
+        "--account",
+        "acme",
+        code=Exit.FAILED,
+        RELATIONS_URL=url,
+        RELATIONS_KEY="k",
+    )
     assert result.output.startswith("url: expected an address")
     assert len(result.output.splitlines()) == 1
 
@@ -170,7 +196,9 @@ def test_without_an_account_nothing_begins(two_accounts: dict[str, str], file: P
         (("--set", "statusTerminbestaetigung=x"), "--set relationinfo.statusTerminbestaetigung: "),
     ],
 )
-def test_a_value_that_no_line_could_have_stops_it(cli: Cli, runtime: Runtime, file: Path, words: tuple[str, ...], named: str) -> None:
+def test_a_value_that_no_line_could_have_stops_it(
+    cli: Cli, runtime: Runtime, file: Path, words: tuple[str, ...], named: str
+) -> None:
     result = cli("import", str(file), *LINKS, *words, code=Exit.USAGE)
     assert named in result.output
     assert runtime.store.counts("acme").get("accepted", 0) == 0

@@ -85,7 +85,13 @@ def test_sources_are_listed_with_whose_they_are_and_where_they_listen(cli: Cli) 
     assert heads.split() == ["SOURCE", "SCHEME", "ACCOUNT", "RULES", "ADDRESS"]
     assert rows[0].split() == ["immo", "standard-webhooks", "acme", "2", "/webhooks/immo"]
     found = json.loads(cli("sources", "list", "--json").stdout)["sources"]
-    assert found[1] == {"name": "forms", "scheme": "bearer", "account": "acme, berg", "rules": 1, "path": "/webhooks/forms"}
+    assert found[1] == {
+        "name": "forms",
+        "scheme": "bearer",
+        "account": "acme, berg",
+        "rules": 1,
+        "path": "/webhooks/forms",
+    }
 
 
 def test_without_sources_the_list_is_empty(config: Path, cli: Cli) -> None:
@@ -103,20 +109,35 @@ def test_a_good_payload_is_told_change_by_change_and_nothing_is_sent(cli: Cli, p
 
 
 def test_a_payload_that_no_rule_is_for_makes_no_change_and_is_no_error(cli: Cli, payload: Path) -> None:
-    assert cli("sources", "try", "immo", write(payload, {"type": "ping"})).stdout == "0 changes; nothing was sent\n"
+    assert (
+        cli("sources", "try", "immo", write(payload, {"type": "ping"})).stdout
+        == "0 changes; nothing was sent\n"
+    )
 
 
 def test_as_json_it_is_the_messages_that_would_be_accepted(cli: Cli, payload: Path) -> None:
     at = "2026-11-21T02:00:00Z"
-    document = json.loads(cli("sources", "try", "immo", write(payload, {**ENQUIRY, "at": at}), "--json").stdout)
+    document = json.loads(
+        cli("sources", "try", "immo", write(payload, {**ENQUIRY, "at": at}), "--json").stdout
+    )
     [made] = document.pop("changes")
     assert (document, made["rule"]) == ({"source": "immo"}, "rules[0]")
     named = ("account", "action", "relationtype", "parentid", "childid", "source", "event_id")
-    assert [made["change"][name] for name in named] == ["acme", "create", INTERESTED, 501, [9001, 9002], "immo", "try:0:0"]
+    assert [made["change"][name] for name in named] == [
+        "acme",
+        "create",
+        INTERESTED,
+        501,
+        [9001, 9002],
+        "immo",
+        "try:0:0",
+    ]
 
 
 def test_several_parents_and_several_children_make_a_change_per_parent(cli: Cli, payload: Path) -> None:
-    document = json.loads(cli("sources", "try", "immo", write(payload, {**ENQUIRY, "estates": [501, 502]}), "--json").stdout)
+    document = json.loads(
+        cli("sources", "try", "immo", write(payload, {**ENQUIRY, "estates": [501, 502]}), "--json").stdout
+    )
     assert [(each["change"]["parentid"], each["change"]["event_id"]) for each in document["changes"]] == [
         (501, "try:0:0"),
         (502, "try:0:1"),
@@ -127,15 +148,23 @@ def test_a_payload_may_come_from_standard_input(cli: Cli) -> None:
     assert "501 → 9001 9002" in cli("sources", "try", "immo", "-", stdin=json.dumps(ENQUIRY).encode()).stdout
 
 
-def test_a_message_of_onoffice_is_its_query_with_or_without_the_question_mark(cli: Cli, payload: Path) -> None:
+def test_a_message_of_onoffice_is_its_query_with_or_without_the_question_mark(
+    cli: Cli, payload: Path
+) -> None:
     for query in ("estateId=4.629&userId=21", "?estateId=4629&userId=21\n"):
         payload.write_text(query)
-        assert "rules[0]  berg: create estate:address:owner 4629 → 21" in cli("sources", "try", "office", str(payload)).stdout
+        assert (
+            "rules[0]  berg: create estate:address:owner 4629 → 21"
+            in cli("sources", "try", "office", str(payload)).stdout
+        )
 
 
 def test_the_account_is_found_in_the_payload(cli: Cli, payload: Path) -> None:
     change = {"action": "delete", "type": INTERESTED, "parent": 501, "child": 9001}
-    assert f"berg: delete {INTERESTED} 501 → 9001" in cli("sources", "try", "forms", write(payload, {**change, "customer": 2})).stdout
+    assert (
+        f"berg: delete {INTERESTED} 501 → 9001"
+        in cli("sources", "try", "forms", write(payload, {**change, "customer": 2})).stdout
+    )
     refused = cli("sources", "try", "forms", write(payload, {**change, "customer": 4}), code=1)
     assert refused.stderr.startswith("account_from: finds nothing in the payload")
 
@@ -143,7 +172,10 @@ def test_the_account_is_found_in_the_payload(cli: Cli, payload: Path) -> None:
 @pytest.mark.parametrize(
     ("slip", "fault"),
     [
-        ({"persons": ["9001"]}, 'rules[0].childid[0]: expected a positive integer, got "9001"; send a number, not text'),
+        (
+            {"persons": ["9001"]},
+            'rules[0].childid[0]: expected a positive integer, got "9001"; send a number, not text',
+        ),
         ({"persons": None}, "rules[0].childid: "),
         ({"estates": None}, "rules[0].parentid: "),
         ({"at": "yesterday"}, "rules[0].occurred_at: "),
@@ -153,7 +185,9 @@ def test_the_account_is_found_in_the_payload(cli: Cli, payload: Path) -> None:
     ],
     ids=str,
 )
-def test_a_rule_that_fails_is_named_with_the_field_that_does(cli: Cli, payload: Path, slip: dict[str, object], fault: str) -> None:
+def test_a_rule_that_fails_is_named_with_the_field_that_does(
+    cli: Cli, payload: Path, slip: dict[str, object], fault: str
+) -> None:
     file = write(payload, {**ENQUIRY, **slip})
     refused = cli("sources", "try", "immo", file, code=1)
     assert fault in refused.stderr
@@ -164,30 +198,50 @@ def test_a_rule_that_fails_is_named_with_the_field_that_does(cli: Cli, payload: 
 
 
 def test_every_rule_that_fails_is_named_at_once(cli: Cli, payload: Path) -> None:
-    refused = cli("sources", "try", "immo", write(payload, {**ENQUIRY, "persons": [0], "contact": "x"}), code=1)
-    assert [line.partition(": ")[0] for line in refused.stderr.splitlines()] == ["rules[0].childid[0]", "rules[1].childid"]
+    refused = cli(
+        "sources", "try", "immo", write(payload, {**ENQUIRY, "persons": [0], "contact": "x"}), code=1
+    )
+    assert [line.partition(": ")[0] for line in refused.stderr.splitlines()] == [
+        "rules[0].childid[0]",
+        "rules[1].childid",
+    ]
 
 
-def test_a_type_that_the_operator_denies_fails_as_it_would_at_the_door(cli: Cli, config: Path, payload: Path) -> None:
+def test_a_type_that_the_operator_denies_fails_as_it_would_at_the_door(
+    cli: Cli, config: Path, payload: Path
+) -> None:
     config.write_text(config.read_text() + f'\n[types."{INTERESTED}"]\ncreate = "deny"\n')
-    assert cli("sources", "try", "immo", write(payload, ENQUIRY), code=1).stderr.startswith("rules[0].action: ")
+    assert cli("sources", "try", "immo", write(payload, ENQUIRY), code=1).stderr.startswith(
+        "rules[0].action: "
+    )
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"type=enquiry", b'{"type": ', b"\xff\xfe", b"[" * 100_000], ids=["none", "form", "torn", "bytes", "deep"]
+    "body",
+    [b"", b"type=enquiry", b'{"type": ', b"\xff\xfe", b"[" * 100_000],
+    ids=["none", "form", "torn", "bytes", "deep"],
 )
 def test_a_payload_that_is_no_json_is_refused(cli: Cli, body: bytes) -> None:
     assert "expected JSON" in cli("sources", "try", "immo", "-", code=1, stdin=body).stderr
 
 
 def test_a_source_that_is_not_there_is_not_found_and_a_near_one_named(cli: Cli, payload: Path) -> None:
-    assert 'there is no source "imo"; did you mean "immo"?' in cli("sources", "try", "imo", write(payload, ENQUIRY), code=3).stderr
+    assert (
+        'there is no source "imo"; did you mean "immo"?'
+        in cli("sources", "try", "imo", write(payload, ENQUIRY), code=3).stderr
+    )
     assert cli("sources", "try", "zebra", str(payload), code=3).stderr == 'there is no source "zebra"\n'
-    assert json.loads(cli("sources", "try", "zebra", str(payload), "--json", code=3).stderr)["error"] == "NotFound"
+    assert (
+        json.loads(cli("sources", "try", "zebra", str(payload), "--json", code=3).stderr)["error"]
+        == "NotFound"
+    )
 
 
 def test_a_file_that_is_not_there_is_not_found(cli: Cli, payload: Path) -> None:
-    assert cli("sources", "try", "immo", str(payload), code=3).stderr == f"{payload} cannot be read: No such file or directory\n"
+    assert (
+        cli("sources", "try", "immo", str(payload), code=3).stderr
+        == f"{payload} cannot be read: No such file or directory\n"
+    )
 
 
 def test_a_folder_for_a_file_and_words_left_out_are_misuse(cli: Cli, tmp_path: Path) -> None:
@@ -197,7 +251,9 @@ def test_a_folder_for_a_file_and_words_left_out_are_misuse(cli: Cli, tmp_path: P
 
 
 @pytest.mark.parametrize("words", [("list",), ("try", "immo", "-")], ids=" ".join)
-def test_an_expression_that_is_no_jmespath_is_a_fault_of_the_settings(cli: Cli, config: Path, words: tuple[str, ...]) -> None:
+def test_an_expression_that_is_no_jmespath_is_a_fault_of_the_settings(
+    cli: Cli, config: Path, words: tuple[str, ...]
+) -> None:
     config.write_text(config.read_text().replace('"estateId"', '"estate["'))
     refused = cli("sources", *words, code=2, stdin=b"{}")
     assert "sources.office.rules[0].parentid: is no JMESPath expression" in refused.stderr

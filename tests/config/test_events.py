@@ -45,10 +45,19 @@ def event_of(node: ast.AST) -> Said | None:
 
 
 def name_of(function: ast.expr) -> str:
-    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    return (
+        function.attr
+        if isinstance(function, ast.Attribute)
+        else function.id
+        if isinstance(function, ast.Name)
+        else ""
+    )
 
 
-TABLE = {name: (loud, frozenset(re.findall(r"`(\w+)`", fields))) for name, loud, fields, _ in ROW.findall(REFERENCE.read_text("utf-8"))}
+TABLE = {
+    name: (loud, frozenset(re.findall(r"`(\w+)`", fields)))
+    for name, loud, fields, _ in ROW.findall(REFERENCE.read_text("utf-8"))
+}
 SAID = list(said())
 
 

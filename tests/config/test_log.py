@@ -36,7 +36,13 @@ def test_an_event_carries_utc_time_level_logger_and_its_fields(lines: Lines) -> 
     log.get("worker.usecases.flush").info("flush.finished", account="acme", actions=3)
     (line,) = lines.all()
     assert line.pop("timestamp").endswith("Z")
-    assert line == {"event": "flush.finished", "level": "info", "logger": "worker.usecases.flush", "account": "acme", "actions": 3}
+    assert line == {
+        "event": "flush.finished",
+        "level": "info",
+        "logger": "worker.usecases.flush",
+        "account": "acme",
+        "actions": 3,
+    }
 
 
 def test_a_library_logs_in_the_same_shape(lines: Lines) -> None:
@@ -71,7 +77,13 @@ def test_a_value_under_a_telling_key_is_starred(lines: Lines, key: str) -> None:
 def test_a_secret_that_was_revealed_is_starred_wherever_it_turns_up(lines: Lines) -> None:
     value = Secret("a-quite-secret-value").reveal()
     logger = log.get("a")
-    logger.info(f"sent {value}", url=f"https://h/?x={value}", error=ValueError(value), deep=[{"body": (value,)}], path={value})
+    logger.info(
+        f"sent {value}",
+        url=f"https://h/?x={value}",
+        error=ValueError(value),
+        deep=[{"body": (value,)}],
+        path={value},
+    )
     logging.getLogger("b").warning("got %s", value)
     try:
         raise ValueError(value)

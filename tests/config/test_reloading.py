@@ -14,15 +14,25 @@ ACCOUNT = '[accounts.acme]\ntoken = "env:T"\nsecret = "env:S"\n'
 
 
 @pytest.fixture
-def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str) -> tuple[Runtime, Path, list[tuple[str, Any]]]:
+def running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> tuple[Runtime, Path, list[tuple[str, Any]]]:
     """A runtime whose settings are named by a path that is relative, and in a folder."""
     file = tmp_path / "conf" / "relations.toml"
     file.parent.mkdir()
     file.write_text(ACCOUNT)
     monkeypatch.chdir(tmp_path)
-    for name, value in {"RELATIONS_CONFIG": "conf/relations.toml", "RELATIONS_REDIS_URL": redis_url, "T": "t" * 32, "S": "s" * 64}.items():
+    for name, value in {
+        "RELATIONS_CONFIG": "conf/relations.toml",
+        "RELATIONS_REDIS_URL": redis_url,
+        "T": "t" * 32,
+        "S": "s" * 64,
+    }.items():
         monkeypatch.setenv(name, value)
-    runtime, said = Runtime(load_settings(os.environ, Path.cwd()), wake=lambda *_: None), list[tuple[str, Any]]()
+    runtime, said = (
+        Runtime(load_settings(os.environ, Path.cwd()), wake=lambda *_: None),
+        list[tuple[str, Any]](),
+    )
     runtime.emit = lambda event, /, **fields: said.append((event, fields))
     return runtime, file, said
 
@@ -44,7 +54,9 @@ def test_a_changed_file_is_in_force_wherever_it_lies(running: Any) -> None:
     assert [event for event, _ in said] == ["settings.reloaded"] * 2
 
 
-@pytest.mark.parametrize("text", ["", "[accounts", ACCOUNT + "rate = 'fast'\n", ACCOUNT.replace("env:T", "env:NOWHERE")])
+@pytest.mark.parametrize(
+    "text", ["", "[accounts", ACCOUNT + "rate = 'fast'\n", ACCOUNT.replace("env:T", "env:NOWHERE")]
+)
 def test_what_cannot_be_used_changes_nothing_and_is_said_once(running: Any, text: str) -> None:
     runtime, file, said = running
     before = runtime.settings

@@ -11,7 +11,10 @@ from worker.config import Secret, fingerprint
 from worker.errors import InvalidSettings
 
 
-@pytest.mark.parametrize(("reference", "shown"), [("a-literal-secret", "***"), ("env:TOKEN", "env:TOKEN"), ("file:token", "file:token")])
+@pytest.mark.parametrize(
+    ("reference", "shown"),
+    [("a-literal-secret", "***"), ("env:TOKEN", "env:TOKEN"), ("file:token", "file:token")],
+)
 def test_a_secret_shows_where_it_is_but_never_what_it_is(tmp_path: Path, reference: str, shown: str) -> None:
     (tmp_path / "token").write_text("a-secret-in-a-file\n")
     secret = Secret(reference, environ={"TOKEN": "a-secret-in-the-environment"}, folder=tmp_path)
@@ -58,7 +61,9 @@ def test_while_its_file_is_missing_or_empty_a_secret_keeps_its_last_value(tmp_pa
     assert secret.reveal() == "first"
 
 
-@pytest.mark.parametrize(("content", "why"), [(b"", "is empty or not set"), (b"\xff\xfe", "cannot be read: it is not text")])
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"", "is empty or not set"), (b"\xff\xfe", "cannot be read: it is not text")]
+)
 def test_a_file_without_a_secret_is_a_fault_that_names_it(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "token").write_bytes(content)
     with pytest.raises(InvalidSettings, match=f"file:token: {why}"):
@@ -78,7 +83,14 @@ def test_an_environment_that_changes_is_seen() -> None:
 def test_a_fingerprint_changes_with_token_secret_and_salt_and_shows_none_of_them() -> None:
     prints = {
         fingerprint(*each)
-        for each in [("t", "s", "1"), ("u", "s", "1"), ("t", "u", "1"), ("t", "s", "2"), ("ts", "", "1"), ("", "ts", "1")]
+        for each in [
+            ("t", "s", "1"),
+            ("u", "s", "1"),
+            ("t", "u", "1"),
+            ("t", "s", "2"),
+            ("ts", "", "1"),
+            ("", "ts", "1"),
+        ]
     }
     assert len(prints) == 6
     assert fingerprint("t", "s", "1") == fingerprint("t", "s", "1")

@@ -14,7 +14,12 @@ from worker.config.values import Account
 from worker.errors import InvalidSettings, NotFound
 
 ROOT = Path(__file__).parents[2]
-ENVIRON = {"ACME_TOKEN": "t" * 32, "ACME_SECRET": "s" * 64, "IMMO_SECRET": "whsec_c2VjcmV0", "FORMS_SECRET": "forms-secret"}
+ENVIRON = {
+    "ACME_TOKEN": "t" * 32,
+    "ACME_SECRET": "s" * 64,
+    "IMMO_SECRET": "whsec_c2VjcmV0",
+    "FORMS_SECRET": "forms-secret",
+}
 ACME = '[accounts.acme]\ntoken = "env:ACME_TOKEN"\nsecret = "env:ACME_SECRET"\n'
 RULE = "action = 'a'\nrelationtype = 't'\nparentid = 'p'\nchildid = 'c'\n"
 SOURCE = f"[sources.immo]\naccount = 'acme'\nscheme = 'bearer'\nsecret = 'env:IMMO_SECRET'\n[[sources.immo.rules]]\n{RULE}"
@@ -50,11 +55,15 @@ Faults = Callable[..., list[str]]
 def test_without_file_and_environment_everything_has_its_default(tmp_path: Path) -> None:
     settings = load({}, tmp_path)
     assert settings == Settings(warnings=settings.warnings)
-    assert settings.warnings == ("accounts: there is none, so every change is refused; add an [accounts.NAME] table",)
+    assert settings.warnings == (
+        "accounts: there is none, so every change is refused; add an [accounts.NAME] table",
+    )
 
 
 def test_the_shipped_example_is_valid_and_shows_every_default(tmp_path: Path) -> None:
-    settings = load({**ENVIRON, "RELATIONS_CONFIG": str(ROOT / "ops/samples/relations.example.toml")}, tmp_path)
+    settings = load(
+        {**ENVIRON, "RELATIONS_CONFIG": str(ROOT / "ops/samples/relations.example.toml")}, tmp_path
+    )
     acme = settings.account("acme")
     assert acme == Account(name="acme", token=acme.token, secret=acme.secret, rate=2.0)
     assert acme.token.reveal() == ENVIRON["ACME_TOKEN"]
@@ -91,12 +100,18 @@ def test_the_environment_names_the_servers(read: Read) -> None:
             "RELATIONS_LOG": "console",
         },
     )
-    assert (settings.redis_url, settings.broker_url, settings.log) == ("redis://h:6380/1", "amqp://h//", "console")
+    assert (settings.redis_url, settings.broker_url, settings.log) == (
+        "redis://h:6380/1",
+        "amqp://h//",
+        "console",
+    )
     assert (settings.prefix, settings.account("acme").api_url) == ("staging:rel", "http://127.0.0.1:9/api")
 
 
 def test_the_broker_is_the_store_unless_named_and_empty_variables_are_not_set(read: Read) -> None:
-    settings = read(ACME, {"RELATIONS_REDIS_URL": "redis://h:6380/1", "RELATIONS_BROKER_URL": "", "RELATIONS_LOG": " "})
+    settings = read(
+        ACME, {"RELATIONS_REDIS_URL": "redis://h:6380/1", "RELATIONS_BROKER_URL": "", "RELATIONS_LOG": " "}
+    )
     assert (settings.broker_url, settings.log) == ("redis://h:6380/1", "json")
 
 
@@ -151,13 +166,25 @@ def test_every_fault_is_named_at_once(faults: Faults) -> None:
         ("max_actions = 0", "max_actions: expected a whole number from 1 to 500, got 0"),
         ('mode = "read"', 'mode: expected one of "write", "observe", got "read"'),
         ("mode = [1]", 'mode: expected one of "write", "observe", got [1]'),
-        ("backoff = [5, 1]", "backoff: expected [first, longest] with 0 < first <= longest <= 86400, got [5, 1]"),
+        (
+            "backoff = [5, 1]",
+            "backoff: expected [first, longest] with 0 < first <= longest <= 86400, got [5, 1]",
+        ),
         ("backoff = 5", "backoff: expected [first, longest] with 0 < first <= longest <= 86400, got 5"),
         ("doubt = 149", "doubt: expected at least 150, the signature's 120 s + timeout (rule R14), got 149"),
-        ("doubt = 150\ntimeout = 60", "doubt: expected at least 180, the signature's 120 s + timeout (rule R14), got 150"),
-        ("give_up_after = 100", "give_up_after: expected at least doubt (150), or relations are given up unread, got 100"),
+        (
+            "doubt = 150\ntimeout = 60",
+            "doubt: expected at least 180, the signature's 120 s + timeout (rule R14), got 150",
+        ),
+        (
+            "give_up_after = 100",
+            "give_up_after: expected at least doubt (150), or relations are given up unread, got 100",
+        ),
         ('api_url = "ftp://h"', "api_url: expected an https:// or http:// URL without user and password"),
-        ('api_url = "https://u:p@h"', "api_url: expected an https:// or http:// URL without user and password"),
+        (
+            'api_url = "https://u:p@h"',
+            "api_url: expected an https:// or http:// URL without user and password",
+        ),
     ],
 )
 def test_a_limit_that_cannot_hold_says_what_is_expected(faults: Faults, line: str, fault: str) -> None:
@@ -175,7 +202,10 @@ def test_doubt_follows_the_timeout_where_nobody_set_it(read: Read) -> None:
 
 
 def test_a_refused_secret_or_url_is_not_repeated(faults: Faults) -> None:
-    found = faults('[accounts.acme]\ntoken = ["hunter2"]\nsecret = 4711\n', {"RELATIONS_BROKER_URL": "kafka://u:hunter2@h"})
+    found = faults(
+        '[accounts.acme]\ntoken = ["hunter2"]\nsecret = 4711\n',
+        {"RELATIONS_BROKER_URL": "kafka://u:hunter2@h"},
+    )
     assert len(found) == 3
     assert not any("hunter2" in fault or "4711" in fault for fault in found)
 
@@ -187,7 +217,9 @@ def test_a_name_that_cannot_stand_in_keys_and_urls_is_a_fault(faults: Faults, na
 
 
 def test_a_named_file_must_be_there_and_any_file_must_be_toml(tmp_path: Path, faults: Faults) -> None:
-    with pytest.raises(InvalidSettings, match=r"RELATIONS_CONFIG: .*elsewhere\.toml cannot be read: No such file"):
+    with pytest.raises(
+        InvalidSettings, match=r"RELATIONS_CONFIG: .*elsewhere\.toml cannot be read: No such file"
+    ):
         load({"RELATIONS_CONFIG": "elsewhere.toml"}, tmp_path)
     assert faults("[accounts\n")[0].startswith("relations.toml: is not valid TOML: ")
     assert faults("accounts = 3\n") == ["accounts: expected a table, got 3"]
@@ -198,12 +230,20 @@ def test_the_file_is_utf_8_whatever_the_locale(read: Read) -> None:
 
 
 def test_a_redis_cluster_needs_another_broker(faults: Faults) -> None:
-    assert faults(ACME, {"RELATIONS_REDIS_URL": "redis+cluster://h:7000"})[0].startswith("RELATIONS_BROKER_URL: is missing")
+    assert faults(ACME, {"RELATIONS_REDIS_URL": "redis+cluster://h:7000"})[0].startswith(
+        "RELATIONS_BROKER_URL: is missing"
+    )
 
 
 @pytest.mark.parametrize(
     "url",
-    ["redis://h", "rediss://u:p@h:1/0", "redis+sentinel://h1:26379,h2:26379/main/0", "unix:///run/redis.sock", "redis://[::1]:6379"],
+    [
+        "redis://h",
+        "rediss://u:p@h:1/0",
+        "redis+sentinel://h1:26379,h2:26379/main/0",
+        "unix:///run/redis.sock",
+        "redis://[::1]:6379",
+    ],
 )
 def test_every_kind_of_store_is_taken(read: Read, url: str) -> None:
     assert read(ACME, {"RELATIONS_REDIS_URL": url}).redis_url == url
@@ -227,12 +267,21 @@ def test_what_is_no_url_is_a_fault(faults: Faults, url: str) -> None:
             ("account = 'acme'", "account_from = 'x'\naccounts = { a = 'acne' }"),
             'accounts.a: there is no account "acne"; did you mean "acme"?',
         ),
-        (("'bearer'", "'hmac'"), "header: is missing; expected the name of the header that carries the signature"),
-        (("secret =", "prefix = 'v1='\nsecret ="), 'prefix: belongs to scheme "hmac"; scheme "bearer" has no use for it'),
+        (
+            ("'bearer'", "'hmac'"),
+            "header: is missing; expected the name of the header that carries the signature",
+        ),
+        (
+            ("secret =", "prefix = 'v1='\nsecret ="),
+            'prefix: belongs to scheme "hmac"; scheme "bearer" has no use for it',
+        ),
         (("'env:IMMO_SECRET'", "['env:IMMO_SECRET', 'env:OLD']"), "secret: env:OLD is empty or not set"),
         (("action = 'a'", ""), "rules[0].action: is missing; expected a JMESPath expression as text"),
         (("childid = 'c'", "childid = 3"), "rules[0].childid: expected a JMESPath expression as text, got 3"),
-        (("parentid =", "parentId = ''\nparentid ="), 'rules[0].parentId: is unknown; did you mean "parentid"?'),
+        (
+            ("parentid =", "parentId = ''\nparentid ="),
+            'rules[0].parentId: is unknown; did you mean "parentid"?',
+        ),
         ((f"[[sources.immo.rules]]\n{RULE}", ""), "rules: is missing; add a [[sources.immo.rules]] table"),
     ],
 )
@@ -248,8 +297,13 @@ def test_a_standard_webhooks_secret_must_be_base64(faults: Faults) -> None:
 
 
 def test_two_names_for_one_key_are_a_fault(faults: Faults) -> None:
-    keys = "".join(f'[keys.{name}]\nsha256 = "{"a" * 64}"\naccounts = ["acme"]\ncan = ["read"]\n' for name in ("one", "two"))
-    assert faults(ACME + keys) == ["keys.two.sha256: is the same key as keys.one; make another with `relations keys new`"]
+    keys = "".join(
+        f'[keys.{name}]\nsha256 = "{"a" * 64}"\naccounts = ["acme"]\ncan = ["read"]\n'
+        for name in ("one", "two")
+    )
+    assert faults(ACME + keys) == [
+        "keys.two.sha256: is the same key as keys.one; make another with `relations keys new`"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -276,16 +330,28 @@ def test_two_names_for_one_key_are_a_fault(faults: Faults) -> None:
             {"RELATIONS_API_URL": "http://far.example"},
             "RELATIONS_API_URL: is not encrypted: the token can be read on the way; use https://",
         ),
-        (ACME, {"RELATIONS_REDIS_ULR": "redis://h"}, 'RELATIONS_REDIS_ULR: is not read; did you mean "RELATIONS_REDIS_URL"?'),
+        (
+            ACME,
+            {"RELATIONS_REDIS_ULR": "redis://h"},
+            'RELATIONS_REDIS_ULR: is not read; did you mean "RELATIONS_REDIS_URL"?',
+        ),
     ],
 )
-def test_what_works_but_is_doubtful_is_a_warning(read: Read, text: str, variables: dict[str, str], warning: str) -> None:
+def test_what_works_but_is_doubtful_is_a_warning(
+    read: Read, text: str, variables: dict[str, str], warning: str
+) -> None:
     assert read(text, variables).warnings == (warning,)
 
 
 def test_no_secret_shows_in_the_repr_of_the_settings(read: Read) -> None:
     text = ACME.replace("env:ACME_TOKEN", "t" * 32) + SOURCE
-    settings = read(text, {"RELATIONS_REDIS_URL": "rediss://u:hunter2@h", "RELATIONS_BROKER_URL": "redis://h/0?password=hunter2&db=1"})
+    settings = read(
+        text,
+        {
+            "RELATIONS_REDIS_URL": "rediss://u:hunter2@h",
+            "RELATIONS_BROKER_URL": "redis://h/0?password=hunter2&db=1",
+        },
+    )
     for secret in (*ENVIRON.values(), "hunter2"):
         assert secret not in repr(settings)
     assert "env:ACME_SECRET" in repr(settings)

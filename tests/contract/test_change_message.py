@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.contract_messages import PLAIN, accounts, infos, json_values, labels, messages, spoiled
-from worker.contract import MAX_IDS, Change, Relation, from_message, from_messages, parse, parse_many, to_message
+from worker.contract import (
+    MAX_IDS,
+    Change,
+    Relation,
+    from_message,
+    from_messages,
+    parse,
+    parse_many,
+    to_message,
+)
 from worker.contract.explain_faults import explain
 from worker.contract.message import MAX_MESSAGE, Message
 from worker.errors import InvalidChange
@@ -30,13 +39,20 @@ def encoded(*items: object) -> bytes:
 
 def test_a_plain_message_becomes_a_change_with_its_relations() -> None:
     change = parse(json.dumps(PLAIN)).change
-    assert change == Change(account="acme", action="create", type="estate:address:buyer", parents=(501,), children=(9001, 9002))
-    assert change.relations == (Relation("estate:address:buyer", 501, 9001), Relation("estate:address:buyer", 501, 9002))
+    assert change == Change(
+        account="acme", action="create", type="estate:address:buyer", parents=(501,), children=(9001, 9002)
+    )
+    assert change.relations == (
+        Relation("estate:address:buyer", 501, 9001),
+        Relation("estate:address:buyer", 501, 9002),
+    )
     assert (change.source, change.batch, change.event_id, change.occurred_at) == ("api", "", None, None)
 
 
 @given(messages())
-def test_every_valid_message_is_accepted_and_its_public_form_reads_back_as_the_same_change(message: dict[str, Any]) -> None:
+def test_every_valid_message_is_accepted_and_its_public_form_reads_back_as_the_same_change(
+    message: dict[str, Any],
+) -> None:
     change = from_message(message).change
     assert from_message(to_message(change)).change == change
     assert parse(json.dumps(to_message(change))).change == change
@@ -71,7 +87,9 @@ def test_a_message_is_refused_exactly_when_it_has_a_fault_to_name(message: dict[
         from_message(message)
 
 
-@given(st.binary(max_size=200) | st.text(max_size=200) | json_values.map(json.dumps) | spoiled().map(json.dumps))
+@given(
+    st.binary(max_size=200) | st.text(max_size=200) | json_values.map(json.dumps) | spoiled().map(json.dumps)
+)
 def test_whatever_comes_in_only_an_invalid_change_comes_out(data: bytes | str) -> None:
     for read in (parse, parse_many):
         try:
@@ -80,13 +98,19 @@ def test_whatever_comes_in_only_an_invalid_change_comes_out(data: bytes | str) -
             str(error.faults[0]).encode()
 
 
-@given(json_values | st.dictionaries(st.integers() | st.none() | st.text(), st.sets(st.integers())) | st.builds(object))
+@given(
+    json_values
+    | st.dictionaries(st.integers() | st.none() | st.text(), st.sets(st.integers()))
+    | st.builds(object)
+)
 def test_whatever_a_python_producer_passes_only_an_invalid_change_comes_out(obj: object) -> None:
     with pytest.raises(InvalidChange):
         from_message(obj)
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, encoded({**PLAIN})[:-1] + b',"x":' + b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"a":' * 100_000, encoded({**PLAIN})[:-1] + b',"x":' + b"[" * 100_000]
+)
 def test_deep_nesting_is_a_fault_and_not_a_crash(body: bytes) -> None:
     assert faults(body, parse) == faults(body, parse_many)
 
@@ -137,8 +161,12 @@ def test_every_fault_is_named_by_its_path() -> None:
 
 
 def test_missing_fields_are_named_and_null_is_not_a_value_for_a_required_one() -> None:
-    assert faults({}) == dict.fromkeys(["account", "action", "relationtype", "parentid", "childid"], "is required")
-    assert faults({**PLAIN, "parentid": None}) == {"parentid": "expected a positive integer or an array of them, got null"}
+    assert faults({}) == dict.fromkeys(
+        ["account", "action", "relationtype", "parentid", "childid"], "is required"
+    )
+    assert faults({**PLAIN, "parentid": None}) == {
+        "parentid": "expected a positive integer or an array of them, got null"
+    }
 
 
 def test_null_is_the_same_as_leaving_an_optional_field_out() -> None:
@@ -198,7 +226,10 @@ def test_relationinfo_is_kept_sorted_by_key() -> None:
     info = {"statusTerminrueckmeldung": "aktiv", "statusTerminbestaetigung": "bestätigt"}
     for action in ("create", "modify"):
         change = from_message({**CALENDAR, "action": action, "relationinfo": info}).change
-        assert change.info == (("statusTerminbestaetigung", "bestätigt"), ("statusTerminrueckmeldung", "aktiv"))
+        assert change.info == (
+            ("statusTerminbestaetigung", "bestätigt"),
+            ("statusTerminrueckmeldung", "aktiv"),
+        )
 
 
 def test_a_mirrored_type_swaps_the_sides_and_says_so() -> None:
@@ -222,7 +253,9 @@ def test_the_fingerprint_stays_what_it_was_released_as() -> None:
 
 
 @given(messages(), labels, labels, labels)
-def test_key_source_and_label_do_not_count_for_the_fingerprint(message: dict[str, Any], key: str, source: str, batch: str) -> None:
+def test_key_source_and_label_do_not_count_for_the_fingerprint(
+    message: dict[str, Any], key: str, source: str, batch: str
+) -> None:
     other = message | {"event_id": key, "source": source, "batch": batch}
     assert from_message(other).change.fingerprint == from_message(message).change.fingerprint
 
@@ -235,7 +268,9 @@ def test_spelling_and_the_order_of_ids_do_not_count_for_the_fingerprint(message:
 
 
 @given(messages(), accounts, infos.filter(bool))
-def test_any_other_content_has_another_fingerprint(message: dict[str, Any], account: str, info: dict[str, str]) -> None:
+def test_any_other_content_has_another_fingerprint(
+    message: dict[str, Any], account: str, info: dict[str, str]
+) -> None:
     change = from_message(message).change
     others = [
         {"account": account},
@@ -256,4 +291,6 @@ def test_the_fingerprint_fits_a_compact_record() -> None:
 
 
 def test_the_decoder_and_the_explainer_know_the_same_fields() -> None:
-    assert set(Message.__struct_fields__) == {fault.path for fault in explain(dict.fromkeys(Message.__struct_fields__, object()))}
+    assert set(Message.__struct_fields__) == {
+        fault.path for fault in explain(dict.fromkeys(Message.__struct_fields__, object()))
+    }

@@ -106,13 +106,28 @@ def codes() -> Iterator[str]:
 
 def others() -> Iterator[str]:
     yield "| code | text |\n|---|---|\n"
-    yield from (f"| {code} | {describe(code)} |\n" for code in sorted(table()) if classify(code) is ErrorClass.OTHER and code != OK)
+    yield from (
+        f"| {code} | {describe(code)} |\n"
+        for code in sorted(table())
+        if classify(code) is ErrorClass.OTHER and code != OK
+    )
 
 
 def reference() -> str:
     definite = (name for name in MEANING if name not in NEVER)
     of_account = (name for name in MEANING if name in NEVER)
-    pieces = (HEAD, *classes(definite), BETWEEN, *own(), ACCOUNT, *classes(of_account), CODES, *codes(), OTHERS, *others())
+    pieces = (
+        HEAD,
+        *classes(definite),
+        BETWEEN,
+        *own(),
+        ACCOUNT,
+        *classes(of_account),
+        CODES,
+        *codes(),
+        OTHERS,
+        *others(),
+    )
     return "".join(pieces)
 
 
@@ -137,5 +152,13 @@ def test_what_fails_without_a_code_is_told() -> None:
 @pytest.mark.parametrize("error", [each for each in ErrorClass if each is not ErrorClass.TRANSIENT])
 def test_a_job_fails_with_the_classes_that_the_reference_says(kind: Kind, error: ErrorClass) -> None:
     """A refusal holds the account, or it is checked, repeated or final; TRANSIENT codes are read as no answer at all."""
-    decision = decide(kind, ActionResult(Verdict.REJECTED, error=error), OpenRelation(()), alone=True, retry=RetryPolicy(), now=0, draw=0.5)
+    decision = decide(
+        kind,
+        ActionResult(Verdict.REJECTED, error=error),
+        OpenRelation(()),
+        alone=True,
+        retry=RetryPolicy(),
+        now=0,
+        draw=0.5,
+    )
     assert (decision.do is NextStep.HOLD) == (error in NEVER)

@@ -65,7 +65,9 @@ def test_the_schema_is_a_schema_and_its_examples_are_valid_changes() -> None:
 
 
 def blocks(kind: str) -> list[str]:
-    return re.findall(rf"```{kind}\n(.*?)```", (REFERENCE / "change.md").read_text(encoding="utf-8"), re.DOTALL)
+    return re.findall(
+        rf"```{kind}\n(.*?)```", (REFERENCE / "change.md").read_text(encoding="utf-8"), re.DOTALL
+    )
 
 
 def test_the_examples_of_the_reference_are_valid_changes() -> None:
@@ -89,7 +91,11 @@ def test_the_reference_names_every_field() -> None:
 
 @given(messages())
 def test_what_is_valid_passes_the_schema(message: dict[str, Any]) -> None:
-    several = {side: list(dict.fromkeys(ids)) for side in ("parentid", "childid") if isinstance(ids := message[side], list)}
+    several = {
+        side: list(dict.fromkeys(ids))
+        for side in ("parentid", "childid")
+        if isinstance(ids := message[side], list)
+    }
     VALID.validate(message | several)
 
 

@@ -6,8 +6,17 @@ from worker.contract import TYPES, Change, check, order_of, permission, resolve
 from worker.contract.catalogue import ALIASES, INFO_KEYS, NOTES, PREFIX
 from worker.errors import InvalidChange, NotFound
 
-ESTATE_ADDRESS = {f"estate:address:{role}" for role in ("buyer", "renter", "owner", "interested", "contactPerson", "contactPersonAll")}
-SHARED = {"estate:estateUnit", "calendar:address", "calendar:estate", "agentsLog:file:attachment", "address:user:sync"}
+ESTATE_ADDRESS = {
+    f"estate:address:{role}"
+    for role in ("buyer", "renter", "owner", "interested", "contactPerson", "contactPersonAll")
+}
+SHARED = {
+    "estate:estateUnit",
+    "calendar:address",
+    "calendar:estate",
+    "agentsLog:file:attachment",
+    "address:user:sync",
+}
 CREATE_ONLY = {"agentsLog:address", "agentsLog:estate", "address:contact:address"}
 
 
@@ -103,10 +112,18 @@ def test_a_text_means_a_canonical_type_or_nothing(text: str) -> None:
 
 
 def test_the_documentation_decides_unless_the_operator_does() -> None:
-    buyer, sync, messenger = TYPES["estate:address:buyer"], TYPES["address:process"], TYPES["user:messengerUser:is"]
+    buyer, sync, messenger = (
+        TYPES["estate:address:buyer"],
+        TYPES["address:process"],
+        TYPES["user:messengerUser:is"],
+    )
     assert [permission(buyer, verb) for verb in ("create", "modify", "delete")] == ["allow", "deny", "allow"]
     assert [permission(sync, verb) for verb in ("create", "modify", "delete")] == ["warn", "deny", "warn"]
-    assert [permission(messenger, verb) for verb in ("create", "modify", "delete")] == ["deny", "deny", "deny"]
+    assert [permission(messenger, verb) for verb in ("create", "modify", "delete")] == [
+        "deny",
+        "deny",
+        "deny",
+    ]
     assert permission(TYPES["calendar:address"], "modify") == "allow"
     assert permission(messenger, "create", {"create": "allow"}) == "allow"
     assert permission(buyer, "create", {"create": "deny"}) == "deny"
@@ -122,7 +139,9 @@ def test_two_types_are_ordered_unless_the_operator_says_otherwise() -> None:
 
 def test_a_check_warns_where_the_documentation_is_silent() -> None:
     assert check(change("estate:address:buyer")) == []
-    assert check(change("estate:address:tenant")) == ["create is not documented for estate:address:tenant; the CRM may reject it"]
+    assert check(change("estate:address:tenant")) == [
+        "create is not documented for estate:address:tenant; the CRM may reject it"
+    ]
     assert check(change("estate:address:tenant"), {"estate:address:tenant": {"create": "allow"}}) == []
 
 

@@ -13,7 +13,9 @@ ACCOUNTS = ("nord", "sued", "west")
 START = 1_790_000_000_000_000
 
 bursts = st.builds(
-    lambda changes, seed: burst(changes, seed=seed, accounts=ACCOUNTS, start=START), st.integers(3, 400), st.integers(0, 10_000)
+    lambda changes, seed: burst(changes, seed=seed, accounts=ACCOUNTS, start=START),
+    st.integers(3, 400),
+    st.integers(0, 10_000),
 )
 
 
@@ -35,7 +37,9 @@ def test_the_end_state_is_what_sorting_the_messages_by_time_gives(made: Burst) -
     for account in ACCOUNTS:
         world = by_time(made, account)
         assert made.mended[account] == world
-        assert made.asked[account] == {relation: info for relation, info in world.items() if relation.child not in made.missing[account]}
+        assert made.asked[account] == {
+            relation: info for relation, info in world.items() if relation.child not in made.missing[account]
+        }
 
 
 @given(bursts)
@@ -47,14 +51,18 @@ def test_every_change_arrives_and_those_that_arrive_twice_say_the_same(made: Bur
 
 @given(bursts)
 def test_every_message_may_be_sent_and_none_happened_at_the_same_time(made: Burst) -> None:
-    changes = {arrival.message["event_id"]: from_message(arrival.message).change for arrival in made.arrivals}.values()
+    changes = {
+        arrival.message["event_id"]: from_message(arrival.message).change for arrival in made.arrivals
+    }.values()
     assert all(not list(check(change)) for change in changes)
     assert max(Counter(change.occurred_at for change in changes).values()) == 1
 
 
 @given(st.integers(0, 1000))
 def test_the_same_seed_gives_the_same_burst_and_another_one_another(seed: int) -> None:
-    one, same, other = (burst(50, seed=each, accounts=ACCOUNTS, start=START) for each in (seed, seed, seed + 1))
+    one, same, other = (
+        burst(50, seed=each, accounts=ACCOUNTS, start=START) for each in (seed, seed, seed + 1)
+    )
     assert one == same
     assert one.arrivals != other.arrivals
 

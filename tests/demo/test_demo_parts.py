@@ -22,7 +22,9 @@ def test_parcels_carry_every_arrival_once_in_order_and_none_is_too_big(arrivals:
     packed = list(parcels(arrivals))
     for route, size in SIZES.items():
         mine = [parcel.messages for parcel in packed if parcel.route == route]
-        assert [message for messages in mine for message in messages] == [message for message, way in arrivals if way == route]
+        assert [message for messages in mine for message in messages] == [
+            message for message, way in arrivals if way == route
+        ]
         assert all(1 <= len(messages) <= size for messages in mine)
 
 

@@ -40,7 +40,9 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def stack(three: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     place = tmp_path_factory.mktemp("stack")
     with run_server(place / "broker", persist="everysec") as broker:
-        wanted = shape(*ACCOUNTS, parts=("worker", "beat"), store=three.url, broker=broker.url, workers=2, concurrency=2)
+        wanted = shape(
+            *ACCOUNTS, parts=("worker", "beat"), store=three.url, broker=broker.url, workers=2, concurrency=2
+        )
         with running(place, wanted) as stack:
             yield stack
             stack.kill()  # nothing is left to end well
@@ -52,8 +54,28 @@ def homes(three: Cluster) -> dict[str, RedisServer]:
 
 
 def test_every_law_of_the_store_and_every_flow_holds_on_a_cluster(three: Cluster) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-o", "addopts=", "-p", "no:cacheprovider", "-k", "not memory", *LAWS]
-    run = subprocess.run(command, cwd=ROOT, env={**os.environ, "STORE_URL": three.url}, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-o",
+        "addopts=",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "not memory",
+        *LAWS,
+    ]
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "STORE_URL": three.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stdout[-3000:]
     assert " passed" in run.stdout
 
@@ -61,7 +83,9 @@ def test_every_law_of_the_store_and_every_flow_holds_on_a_cluster(three: Cluster
 def test_nothing_is_done_twice_and_one_worker_at_a_time_has_an_account(three: Cluster, stack: Stack) -> None:
     runtime = stack.runtime()
     assert set(homes(three).values()) == set(three.nodes)
-    stack.simulate("faults", {"random": {"seed": 1, "rate": 1.0, "kinds": [{"kind": "latency", "seconds": LATENCY}]}})
+    stack.simulate(
+        "faults", {"random": {"seed": 1, "rate": 1.0, "kinds": [{"kind": "latency", "seconds": LATENCY}]}}
+    )
     receipts = [accept(stack.runtime(wakes=False), links(account, range(60))) for account in ACCOUNTS]
     for account in ACCOUNTS * 2:
         for _ in range(4):  # one for every process there is
@@ -71,7 +95,9 @@ def test_nothing_is_done_twice_and_one_worker_at_a_time_has_an_account(three: Cl
     stack.simulate("faults", {})
     assert all(succeeded(runtime, each) for each in receipts)
     assert repeated(stack) == {}
-    assert closest(stack) > 0.9 * LATENCY  # a second holder would not wait for the answer that the first waits for
+    assert (
+        closest(stack) > 0.9 * LATENCY
+    )  # a second holder would not wait for the answer that the first waits for
     for name in ("worker", "worker-2"):
         assert "request.done" in stack.log(name).read_text()
 
@@ -91,7 +117,9 @@ def named(runtime: Runtime, estate: str, account: str) -> list[bytes]:
     return [key for key in keys if f":{estate}:".encode() in key]
 
 
-def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(three: Cluster, stack: Stack) -> None:
+def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
+    three: Cluster, stack: Stack
+) -> None:
     node = three.home("relations:accounts")  # the hardest one: the registry goes with it
     gone = [account for account, home in homes(three).items() if home is node]
     alive = [account for account in ACCOUNTS if account not in gone]
@@ -110,7 +138,9 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
     for account in alive:
         done(stack, fresh, account, range(80))
     node.restart()
-    until(lambda: all(opened(runtime, account) == 0 for account in gone[1:]), "the node is not back", seconds=60)
+    until(
+        lambda: all(opened(runtime, account) == 0 for account in gone[1:]), "the node is not back", seconds=60
+    )
     for account in gone:
         accept(runtime, links(account, more))
     runtime.store.resume(gone[0])
@@ -123,7 +153,10 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
 
 def test_a_node_that_hangs_is_asked_once_and_then_left_alone_for_a_while(three: Cluster) -> None:
     store = RedisStore(connect(three.url), "hangs")
-    asked = {each: next(name for name in ACCOUNTS if three.home(f"hangs:{{{name}}}") is each) for each in three.nodes}
+    asked = {
+        each: next(name for name in ACCOUNTS if three.home(f"hangs:{{{name}}}") is each)
+        for each in three.nodes
+    }
     assert all(store.get_job(f"{account}-1") is None for account in asked.values())
     node = three.nodes[0]
     assert node.pid
@@ -134,12 +167,16 @@ def test_a_node_that_hangs_is_asked_once_and_then_left_alone_for_a_while(three: 
         for _ in range(20):  # each would take ten seconds
             with pytest.raises(StoreUnavailable, match="a moment ago"):
                 store.get_job(f"{asked[node]}-1")
-            assert all(store.get_job(f"{account}-1") is None for each, account in asked.items() if each is not node)
+            assert all(
+                store.get_job(f"{account}-1") is None for each, account in asked.items() if each is not node
+            )
     finally:
         os.kill(node.pid, signal.SIGCONT)
 
 
-def test_a_client_of_a_cluster_that_is_away_is_made_all_the_same_and_says_so_when_used(tmp_path: Path) -> None:
+def test_a_client_of_a_cluster_that_is_away_is_made_all_the_same_and_says_so_when_used(
+    tmp_path: Path,
+) -> None:
     store = RedisStore(connect("redis+cluster://127.0.0.1:1,127.0.0.1:2"), "t")
     with pytest.raises(StoreUnavailable, match="Redis cannot be used"):
         store.get_job("acme-1")

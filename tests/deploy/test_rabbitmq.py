@@ -27,7 +27,10 @@ class Broker:
     def __init__(self, directory: Path) -> None:
         port, *others = (str(free_port()) for _ in range(3))
         self.url = f"amqp://guest:guest@127.0.0.1:{port}//"
-        self._command, self._log = [str(SCRIPT), "run", str(directory / "node"), port, *others], directory / "rabbitmq.log"
+        self._command, self._log = (
+            [str(SCRIPT), "run", str(directory / "node"), port, *others],
+            directory / "rabbitmq.log",
+        )
         self.start()
 
     def start(self) -> None:
@@ -53,7 +56,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture(scope="module")
 def stack(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(tmp_path_factory.mktemp("stack"), shape("nord", "sued", parts=("worker", "beat"), broker=broker.url)) as stack:
+    with running(
+        tmp_path_factory.mktemp("stack"), shape("nord", "sued", parts=("worker", "beat"), broker=broker.url)
+    ) as stack:
         yield stack
         stack.kill()  # nothing is left to end well
 
@@ -76,14 +81,20 @@ def test_a_message_that_was_lost_is_replaced_by_the_sweep(stack: Stack) -> None:
     until(lambda: held(stack, "nord") >= set(range(100, 120)), "nothing was swept", seconds=60)
 
 
-def test_the_broker_dies_while_changes_come_in_and_nobody_is_started_again(stack: Stack, broker: Broker) -> None:
+def test_the_broker_dies_while_changes_come_in_and_nobody_is_started_again(
+    stack: Stack, broker: Broker
+) -> None:
     runtime, beside = stack.runtime(), stack.runtime(wakes=False)
     before = accept(runtime, links("sued", range(200, 230)))
     broker.process.kill()
     during = accept(beside, links("sued", range(230, 260)))
     broker.start()
     after = accept(stack.runtime(), links("sued", range(260, 290)))
-    until(lambda: held(stack, "sued") >= set(range(200, 290)), "what came while the broker was away is not done", seconds=60)
+    until(
+        lambda: held(stack, "sued") >= set(range(200, 290)),
+        "what came while the broker was away is not done",
+        seconds=60,
+    )
     assert succeeded(runtime, [*before, *during, *after])
     assert stack.ended() == []
 

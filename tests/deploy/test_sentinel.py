@@ -35,7 +35,9 @@ def in_step(pair: Guarded) -> bool:
 def posted(stack: Stack, numbers: range) -> bool:
     """Whether the interface has accepted these changes; it says 503 while it cannot."""
     body = [message("nord", number) for number in numbers]
-    answer = httpx.post(f"{stack.url}/v1/changes", json=body, headers={"Authorization": f"Bearer {stack.key}"}, timeout=60)
+    answer = httpx.post(
+        f"{stack.url}/v1/changes", json=body, headers={"Authorization": f"Bearer {stack.key}"}, timeout=60
+    )
     assert answer.status_code in (202, 503), answer.text
     return answer.status_code == 202
 
@@ -43,13 +45,19 @@ def posted(stack: Stack, numbers: range) -> bool:
 def test_a_wake_up_is_sent_though_the_master_is_full(pair: Guarded) -> None:
     ask(pair.master, "CONFIG SET", "maxmemory", 1)
     where = {"RELATIONS_REDIS_URL": pair.url, "RELATIONS_BROKER_URL": pair.url}
-    subprocess.run([sys.executable, "-c", "from worker.tasks import wake; wake('nord', 0.0)"], env=os.environ | where, check=True)
+    subprocess.run(
+        [sys.executable, "-c", "from worker.tasks import wake; wake('nord', 0.0)"],
+        env=os.environ | where,
+        check=True,
+    )
     ask(pair.master, "CONFIG SET", "maxmemory", 0)
     assert ask(pair.master, "LLEN", "relations.flush") == 1
     ask(pair.master, "DEL", "relations.flush")
 
 
-def test_worker_beat_and_interface_follow_to_the_new_master_with_all_that_was_replicated(pair: Guarded, tmp_path: Path) -> None:
+def test_worker_beat_and_interface_follow_to_the_new_master_with_all_that_was_replicated(
+    pair: Guarded, tmp_path: Path
+) -> None:
     with running(tmp_path, shape("nord", "sued", store=pair.url)) as stack:
         runtime, pids = stack.runtime(), {name: process.pid for name, process in stack.processes.items()}
         first = accept(runtime, links("nord", range(20)))

@@ -29,7 +29,10 @@ def test_a_mass_unlink_pauses_the_account_before_any_of_it_leaves_and_says_so_on
     here.flush()
     assert here.sent().count("delete") == 0
     [told] = [fields for event, fields in here.events if event == "account.paused"]
-    assert (told["reason"], str(told["detail"]).startswith("25 deletes within an hour, max_deletes_per_hour = 10")) == ("brake", True)
+    assert (
+        told["reason"],
+        str(told["detail"]).startswith("25 deletes within an hour, max_deletes_per_hour = 10"),
+    ) == ("brake", True)
     assert len(here.relations()) == 25
 
 
@@ -66,9 +69,14 @@ def test_a_few_unlinks_and_any_number_of_links_pass_the_brake() -> None:
     assert len(here.relations()) == 189
 
 
-def test_what_is_cancelled_while_a_flush_reads_is_not_sent_and_the_rest_is_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_cancelled_while_a_flush_reads_is_not_sent_and_the_rest_is_in_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     here = world(brake=0)
-    jobs = [receipt.job for receipt in here.accept(change("create", BUYER, 1, 9, at=0), change("create", BUYER, 2, 9, at=0))]
+    jobs = [
+        receipt.job
+        for receipt in here.accept(change("create", BUYER, 1, 9, at=0), change("create", BUYER, 2, 9, at=0))
+    ]
     fold = World.lane_of
     acts = MemoryJobAdmin(here.store)  # type: ignore[arg-type]
 

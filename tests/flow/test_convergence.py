@@ -21,7 +21,9 @@ from worker.testing import MemoryStore
 ACCOUNTS = ("acme", "bart", "carl")
 TYPES = ("estate:address:contactPerson", "calendar:address", "estate:estateUnit")
 FAULTS = (*KINDS, *(InjectedFault("late", seconds) for seconds in (5.0, 30.0, 90.0, 118.0)))
-SEED = int(os.environ.get("CONVERGENCE_SEED", "20" if "CI" in os.environ else "0")) or random.SystemRandom().randrange(1, 1_000_000)
+SEED = int(
+    os.environ.get("CONVERGENCE_SEED", "20" if "CI" in os.environ else "0")
+) or random.SystemRandom().randrange(1, 1_000_000)
 
 
 def changes(dice: random.Random, count: int) -> list[Change]:
@@ -32,14 +34,30 @@ def changes(dice: random.Random, count: int) -> list[Change]:
 
 def one(dice: random.Random, event_id: str, moment: int) -> Change:
     name = dice.choice(TYPES)
-    action = dice.choice(("create", "delete", "modify") if name == "calendar:address" else ("create", "delete"))
+    action = dice.choice(
+        ("create", "delete", "modify") if name == "calendar:address" else ("create", "delete")
+    )
     info: tuple[tuple[str, str], ...] = ()
     if name == "calendar:address" and action != "delete":
-        key, values = dice.choice(((INFO, ("bestätigt", "gesendet", "gecancelt")), ("statusTerminrueckmeldung", ("aktiv", "inaktiv"))))
+        key, values = dice.choice(
+            (
+                (INFO, ("bestätigt", "gesendet", "gecancelt")),
+                ("statusTerminrueckmeldung", ("aktiv", "inaktiv")),
+            )
+        )
         info = ((key, dice.choice(values)),) if action == "modify" or dice.random() < 0.5 else ()
     children = dice.sample(range(900, 904), dice.choice((1, 1, 2, 3)))
     account = dice.choice(ACCOUNTS)
-    return change(action, name, dice.randrange(501, 503), *children, at=-moment / 100, account=account, info=info, event_id=event_id)
+    return change(
+        action,
+        name,
+        dice.randrange(501, 503),
+        *children,
+        at=-moment / 100,
+        account=account,
+        info=info,
+        event_id=event_id,
+    )
 
 
 def live(world: World, asked: list[Change], dice: random.Random) -> None:
@@ -57,17 +75,27 @@ def live(world: World, asked: list[Change], dice: random.Random) -> None:
 
 
 def only_what_differs(switches: Switches) -> str:
-    shown = (f"{name}={value}" for name, value in asdict(switches).items() if value != getattr(Switches(), name))
+    shown = (
+        f"{name}={value}" for name, value in asdict(switches).items() if value != getattr(Switches(), name)
+    )
     return " ".join(shown) or "as documented"
 
 
 @pytest.mark.parametrize("switches", list(Switches.all()), ids=only_what_differs)
-def test_the_end_state_is_the_one_asked_for_and_every_job_has_one_outcome(switches: Switches, world: Callable[..., World]) -> None:
+def test_the_end_state_is_the_one_asked_for_and_every_job_has_one_outcome(
+    switches: Switches, world: Callable[..., World]
+) -> None:
     print(f"repeat with CONVERGENCE_SEED={SEED}")
     dice = random.Random(f"{SEED} {switches}")
     asked = changes(dice, 60)
     faults = FaultPlan.random(SEED, 0.1 + 0.2 * dice.random(), FAULTS)
-    here = world(accounts=ACCOUNTS, switches=switches, faults=faults, seed=SEED, lane={"limits": Limits(max_ids=4, max_actions=4)})
+    here = world(
+        accounts=ACCOUNTS,
+        switches=switches,
+        faults=faults,
+        seed=SEED,
+        lane={"limits": Limits(max_ids=4, max_actions=4)},
+    )
     live(here, asked, dice)
     jobs = {job.event_id: job for job in map(here.store.get_job, {receipt.job for receipt in here.receipts})}
     assert jobs.keys() == {each.event_id for each in asked}
@@ -78,13 +106,19 @@ def test_the_end_state_is_the_one_asked_for_and_every_job_has_one_outcome(switch
         assert job.state != "failed" or (job.action, job.refusal[0]) == ("modify", 180)
     for account in ACCOUNTS:
         mine = [(each, relation) for each in asked if each.account == account for relation in each.relations]
-        wanted = asked_for((each, relation) for each, relation in mine if relation not in jobs[each.event_id].failed)
+        wanted = asked_for(
+            (each, relation) for each, relation in mine if relation not in jobs[each.event_id].failed
+        )
         seen = here.relations(account)
         assert {
-            relation: seen.get(relation) for relation in wanted.keys() | seen.keys() if not wanted[relation].allows(seen.get(relation))
+            relation: seen.get(relation)
+            for relation in wanted.keys() | seen.keys()
+            if not wanted[relation].allows(seen.get(relation))
         } == {}
         counts = here.store.counts(account)
-        assert sum(counts.get(f"relations_{result}", 0) for result in ("applied", "superseded", "stale", "failed")) == len(mine)
+        assert sum(
+            counts.get(f"relations_{result}", 0) for result in ("applied", "superseded", "stale", "failed")
+        ) == len(mine)
 
 
 @given(seed=st.integers(0, 2**32), orders=st.lists(st.randoms(use_true_random=False), min_size=2, max_size=3))
@@ -100,9 +134,18 @@ def test_any_order_of_arrival_gives_the_same_end_state(seed: int, orders: list[r
             here.accept(*together)
             here.flush(order.choice(ACCOUNTS))
         here.drain()
-        ends.append({account: {relation: dict(info) for relation, info in here.relations(account).items()} for account in ACCOUNTS})
+        ends.append(
+            {
+                account: {relation: dict(info) for relation, info in here.relations(account).items()}
+                for account in ACCOUNTS
+            }
+        )
     presence = [{account: set(relations) for account, relations in end.items()} for end in ends]
     assert all(each == presence[0] for each in presence)
     for account in ACCOUNTS:
-        wanted = asked_for((each, relation) for each in asked if each.account == account for relation in each.relations)
-        assert all(want.allows(end[account].get(relation)) for end in ends for relation, want in wanted.items())
+        wanted = asked_for(
+            (each, relation) for each in asked if each.account == account for relation in each.relations
+        )
+        assert all(
+            want.allows(end[account].get(relation)) for end in ends for relation, want in wanted.items()
+        )

@@ -48,17 +48,31 @@ def play(world: Callable[..., World], fuse: Fuse, faults: tuple[str, ...]) -> Wo
 
 def ending(here: World) -> tuple[Any, Any]:
     jobs = sorted({receipt.job for receipt in here.receipts})
-    outcomes = sorted((job.event_id, job.state, tuple(job.counts.items()), job.failed) for job in map(here.store.get_job, jobs))
+    outcomes = sorted(
+        (job.event_id, job.state, tuple(job.counts.items()), job.failed)
+        for job in map(here.store.get_job, jobs)
+    )
     return here.relations(), outcomes
 
 
-@pytest.mark.parametrize("faults", [(), ("lost_after", None, "lost_before")], ids=["calm", "with lost answers"])
-def test_a_crash_at_any_step_changes_neither_the_end_state_nor_the_outcomes(world: Callable[..., World], faults: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "faults", [(), ("lost_after", None, "lost_before")], ids=["calm", "with lost answers"]
+)
+def test_a_crash_at_any_step_changes_neither_the_end_state_nor_the_outcomes(
+    world: Callable[..., World], faults: tuple[str, ...]
+) -> None:
     fuse = Fuse()
     undisturbed = play(world, fuse, faults)
     state, outcomes = ending(undisturbed)
-    wanted = asked_for((each, relation) for each in scenario() for relation in each.relations if relation.child != 9004)
+    wanted = asked_for(
+        (each, relation) for each in scenario() for relation in each.relations if relation.child != 9004
+    )
     assert state.keys() == {relation for relation, want in wanted.items() if want.present}
     for at, after in itertools.product(range(fuse.calls), (False, True)):
         forget(undisturbed.store)
-        assert (at, after, *ending(play(world, Fuse(at, after=after), faults))) == (at, after, state, outcomes)
+        assert (at, after, *ending(play(world, Fuse(at, after=after), faults))) == (
+            at,
+            after,
+            state,
+            outcomes,
+        )

@@ -15,7 +15,12 @@ from worker.contract import Change, Relation
 from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 
-BROKER, UNIT, APPOINTMENT, BUYER = "estate:address:contactPerson", "estate:estateUnit", "calendar:address", "estate:address:buyer"
+BROKER, UNIT, APPOINTMENT, BUYER = (
+    "estate:address:contactPerson",
+    "estate:estateUnit",
+    "calendar:address",
+    "estate:address:buyer",
+)
 MISSING = 903
 Make = Callable[[Callable[[], int]], Any]
 ActionResult = tuple[str, Relation, str]
@@ -32,16 +37,28 @@ def changes(draw: st.DrawFn) -> list[Change]:
 @st.composite
 def one(draw: st.DrawFn, event_id: str, at: float) -> Change:
     name = draw(st.sampled_from((BROKER, UNIT, APPOINTMENT, BUYER)))
-    action = draw(st.sampled_from(("create", "delete", "modify") if name == APPOINTMENT else ("create", "delete")))
+    action = draw(
+        st.sampled_from(("create", "delete", "modify") if name == APPOINTMENT else ("create", "delete"))
+    )
     value = st.sampled_from(("gesendet", "gecancelt")).map(lambda value: ((INFO, value),))
-    info = {"modify": value, "create": st.one_of(st.just(()), value) if name == APPOINTMENT else st.just(())}.get(action, st.just(()))
+    info = {
+        "modify": value,
+        "create": st.one_of(st.just(()), value) if name == APPOINTMENT else st.just(()),
+    }.get(action, st.just(()))
     children = draw(st.lists(st.sampled_from((901, 902, MISSING)), min_size=1, max_size=2, unique=True))
-    return change(action, name, draw(st.sampled_from((501, 502))), *children, at=at, info=draw(info), event_id=event_id)
+    return change(
+        action, name, draw(st.sampled_from((501, 502))), *children, at=at, info=draw(info), event_id=event_id
+    )
 
 
 def play(make: Make, asked: list[Change], between: list[bool], batch: int, lost: bool, fuse: Fuse) -> World:
     missing = Records(missing=frozenset({("address", MISSING), ("estate", MISSING)}))
-    here = World(make, lane={"max_batch": batch}, records=missing, faults=FaultPlan.script(["lost_after"] if lost else []))
+    here = World(
+        make,
+        lane={"max_batch": batch},
+        records=missing,
+        faults=FaultPlan.script(["lost_after"] if lost else []),
+    )
 
     def day() -> None:
         for each, flush in zip(asked, between, strict=True):
@@ -58,14 +75,25 @@ def outcomes(here: World) -> set[ActionResult]:
     jobs = {receipt.job: here.store.get_job(receipt.job) for receipt in here.receipts}
     assert all(job.state in ("succeeded", "superseded", "failed") for job in jobs.values())
     assert all(sum(job.counts.values()) == job.total for job in jobs.values())
-    relations = {Relation(job.type, parent, child) for job in jobs.values() for parent in job.parents for child in job.children}
-    return {(jobs[said.job].event_id, each, said.result) for each in relations for said in here.store.relation_history("acme", each)[1]}
+    relations = {
+        Relation(job.type, parent, child)
+        for job in jobs.values()
+        for parent in job.parents
+        for child in job.children
+    }
+    return {
+        (jobs[said.job].event_id, each, said.result)
+        for each in relations
+        for said in here.store.relation_history("acme", each)[1]
+    }
 
 
 def decided(asked: list[Change], found: set[ActionResult]) -> set[ActionResult]:
     """The outcomes of the newest wish of each relation: those it overtakes may have been sent before, when batches were cut otherwise."""
     newest: dict[Relation, str] = {}
-    for each in sorted({each.event_id: each for each in asked}.values(), key=lambda each: each.occurred_at or 0):
+    for each in sorted(
+        {each.event_id: each for each in asked}.values(), key=lambda each: each.occurred_at or 0
+    ):
         newest |= dict.fromkeys(each.relations, each.event_id)
     return {outcome for outcome in found if newest[outcome[1]] == outcome[0]}
 
@@ -84,7 +112,10 @@ def stop_everywhere(make: Make, asked: list[Change], between: list[bool], batch:
 
 
 days = given(
-    asked=changes(), between=st.lists(st.booleans(), min_size=5, max_size=5), batch=st.sampled_from((1, 2, 1000)), lost=st.booleans()
+    asked=changes(),
+    between=st.lists(st.booleans(), min_size=5, max_size=5),
+    batch=st.sampled_from((1, 2, 1000)),
+    lost=st.booleans(),
 )
 
 
@@ -98,6 +129,10 @@ def test_a_stop_at_any_step_changes_neither_the_end_state_nor_what_decides_it(
 
 @days
 @settings(max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_neither_does_it_on_redis(redis_client: redis.Redis, asked: list[Change], between: list[bool], batch: int, lost: bool) -> None:
+def test_neither_does_it_on_redis(
+    redis_client: redis.Redis, asked: list[Change], between: list[bool], batch: int, lost: bool
+) -> None:
     redis_client.flushall()
-    stop_everywhere(lambda now: RedisStore(redis_client, "test", now=now), asked, between[: len(asked)], batch, lost)
+    stop_everywhere(
+        lambda now: RedisStore(redis_client, "test", now=now), asked, between[: len(asked)], batch, lost
+    )

@@ -30,7 +30,9 @@ def test_the_worst_window_is_found() -> None:
 def test_200_small_accounts_wait_for_one_flush_of_a_huge_one_at_most(workers: int) -> None:
     here = World(MemoryStore, accounts=("huge", *SMALL), faults=SLOW)
     shift = Shift(here, workers=workers)
-    here.accept(*(change("create", BUYER, 501 + number, 9001 + number, account="huge") for number in range(10_000)))
+    here.accept(
+        *(change("create", BUYER, 501 + number, 9001 + number, account="huge") for number in range(10_000))
+    )
     for account in SMALL:
         here.accept(*(change("create", BUYER, 501 + number, 9001, account=account) for number in range(5)))
     shift.run(until=lambda: len({turn.account for turn in shift.turns}) == 201)
@@ -46,7 +48,9 @@ def test_200_small_accounts_wait_for_one_flush_of_a_huge_one_at_most(workers: in
 def test_what_comes_later_waits_for_one_flush_of_the_huge_account_at_most() -> None:
     here = World(MemoryStore, accounts=("huge", "small"), faults=SLOW, lane={"max_batch": 200})
     shift = Shift(here, workers=1)
-    here.accept(*(change("create", BUYER, 501 + number, 9001 + number, account="huge") for number in range(6000)))
+    here.accept(
+        *(change("create", BUYER, 501 + number, 9001 + number, account="huge") for number in range(6000))
+    )
     for number in range(10):
         shift.run(2.0)
         here.accept(change("create", BUYER, 501 + number, 9001, account="small"))
@@ -55,7 +59,9 @@ def test_what_comes_later_waits_for_one_flush_of_the_huge_account_at_most() -> N
     huge = [turn for turn in shift.turns if turn.account == "huge"]
     small = [turn for turn in shift.turns if turn.account == "small"]
     assert len(small) >= 10  # the sweep may have sent a message more while one waited
-    assert all(len([other for other in huge if turn.asked <= other.begun < turn.begun]) <= 1 for turn in small)
+    assert all(
+        len([other for other in huge if turn.asked <= other.begun < turn.begun]) <= 1 for turn in small
+    )
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(4.0, 8), (0.5, 1), (50.0, 2)])
@@ -64,7 +70,9 @@ def test_the_api_never_sees_more_than_burst_and_rate_allow(rate: float, burst: i
     here = World(MemoryStore, accounts=("acme", "other"), lane=lane)
     shift = Shift(here, workers=4)
     for account in here.accounts:
-        here.accept(*(change("create", BUYER, 501 + number, 9001 + number, account=account) for number in range(100)))
+        here.accept(
+            *(change("create", BUYER, 501 + number, 9001 + number, account=account) for number in range(100))
+        )
     shift.run(until=shift.done)
     for account in here.accounts:
         moments = [entry.at for entry in here.simulator.log if entry.token == f"token-{account}"]
@@ -81,12 +89,18 @@ RATE, BURST, PAUSE = 10.0, 4, 1.0
 def test_real_workers_share_one_pace_per_account_and_obey_retry_after(tmp_path: Path) -> None:
     small = tuple(f"small-{number}" for number in range(4))
     defaults = {**QUICK, "window": 0.2, "rate": RATE, "burst": BURST, "max_actions": 1, "max_ids": 1}
-    shape = Shape(accounts=("huge", *small), defaults=defaults, parts=("worker", "beat"), workers=2, concurrency=1)
+    shape = Shape(
+        accounts=("huge", *small), defaults=defaults, parts=("worker", "beat"), workers=2, concurrency=1
+    )
     with running(tmp_path, shape) as stack:
         runtime = stack.runtime()
-        runtime.intake().accept([change("create", BUYER, 501 + number, 9001 + number, account="huge") for number in range(500)])
+        runtime.intake().accept(
+            [change("create", BUYER, 501 + number, 9001 + number, account="huge") for number in range(500)]
+        )
         for account in small:
-            runtime.intake().accept([change("create", BUYER, 501 + number, 9001 + number, account=account) for number in range(5)])
+            runtime.intake().accept(
+                [change("create", BUYER, 501 + number, 9001 + number, account=account) for number in range(5)]
+            )
         until(lambda: all(runtime.store.counts(account).get("succeeded") == 5 for account in small), stack)
         assert runtime.store.counts("huge").get("succeeded", 0) < 500
         token = stack.credentials["huge"].token

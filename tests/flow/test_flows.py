@@ -32,7 +32,9 @@ def test_a_portal_burst_of_18_messages_is_3_actions_in_1_request(world: Make) ->
     assert (flushed.actions, flushed.requests) == (3, 1)
     assert flushed.actions == flushed.least
     here.drain()
-    wanted = {Relation(INTERESTED, 501, 9000 + n) for n in range(12) if n != 7} | {Relation(INTERESTED, 502, 9000 + n) for n in range(3)}
+    wanted = {Relation(INTERESTED, 501, 9000 + n) for n in range(12) if n != 7} | {
+        Relation(INTERESTED, 502, 9000 + n) for n in range(3)
+    }
     assert set(here.relations()) == wanted
     assert here.receipts[12].duplicate
     assert here.receipts[12].job == here.receipts[3].job
@@ -79,7 +81,11 @@ def test_a_sole_broker_stays_when_its_successor_cannot_be_linked(world: Make) ->
 def test_one_successor_is_enough_for_a_broker_to_go(world: Make) -> None:
     here = world(records=Records(missing=frozenset({("address", 43)})))
     here.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
-    here.accept(change("create", BROKER, 501, 43), change("create", BROKER, 501, 44), change("delete", BROKER, 501, 42))
+    here.accept(
+        change("create", BROKER, 501, 43),
+        change("create", BROKER, 501, 44),
+        change("delete", BROKER, 501, 42),
+    )
     here.drain()
     assert set(here.relations()) == {Relation(BROKER, 501, 44)}
     assert not here.simulator.violations("token-acme")
@@ -96,20 +102,33 @@ def test_a_unit_leaves_its_old_building_before_it_enters_the_new_one(world: Make
 
 def test_a_viewing_appointment_ends_with_its_last_confirmation(world: Make) -> None:
     here = world()
-    here.accept(change("create", APPOINTMENT, 77, 1, 2, at=-9), change("create", "calendar:estate", 77, 501, at=-9))
+    here.accept(
+        change("create", APPOINTMENT, 77, 1, 2, at=-9), change("create", "calendar:estate", 77, 501, at=-9)
+    )
     for n, value in enumerate(("gesendet", "bestätigt", "gecancelt")):
         here.accept(change("modify", APPOINTMENT, 77, 1, 2, at=-8 + n, info=((INFO, value),)))
     here.accept(change("modify", APPOINTMENT, 77, 2, at=-3, info=(("statusTerminrueckmeldung", "aktiv"),)))
     here.drain()
     assert here.relations()[Relation(APPOINTMENT, 77, 1)] == {INFO: "gecancelt"}
-    assert here.relations()[Relation(APPOINTMENT, 77, 2)] == {INFO: "gecancelt", "statusTerminrueckmeldung": "aktiv"}
+    assert here.relations()[Relation(APPOINTMENT, 77, 2)] == {
+        INFO: "gecancelt",
+        "statusTerminrueckmeldung": "aktiv",
+    }
     assert states(here) == ["succeeded", "succeeded", "superseded", "superseded", "succeeded", "succeeded"]
 
 
 def test_an_import_links_all_good_units_and_names_the_bad_one(world: Make) -> None:
-    here = world(records=Records(missing=frozenset({("estate", 7777)})), lane={"limits": Limits(max_ids=500, max_actions=50)})
+    here = world(
+        records=Records(missing=frozenset({("estate", 7777)})),
+        lane={"limits": Limits(max_ids=500, max_actions=50)},
+    )
     rows = [(1, 100 + n) for n in range(119)] + [(1, 7777)] + [(1, 100 + n) for n in range(6)]
-    here.accept(*(change("create", UNIT, parent, child, event_id=f"row-{at}") for at, (parent, child) in enumerate(rows)))
+    here.accept(
+        *(
+            change("create", UNIT, parent, child, event_id=f"row-{at}")
+            for at, (parent, child) in enumerate(rows)
+        )
+    )
     here.drain()
     assert set(here.relations()) == {Relation(UNIT, 1, 100 + n) for n in range(119)}
     failed = [job for receipt in here.receipts if (job := here.store.get_job(receipt.job)).state == "failed"]
@@ -119,7 +138,10 @@ def test_an_import_links_all_good_units_and_names_the_bad_one(world: Make) -> No
 
 def test_a_lost_answer_is_read_back_and_nothing_is_created_twice(world: Make) -> None:
     here = world(faults=FaultPlan.script(["lost_after"]))
-    here.accept(change("create", "estate:address:owner", 501, 9001), change("create", "estate:address:owner", 501, 9001))
+    here.accept(
+        change("create", "estate:address:owner", 501, 9001),
+        change("create", "estate:address:owner", 501, 9001),
+    )
     here.drain()
     assert here.sent() == ["create", "get"]
     assert states(here) == ["succeeded", "succeeded"]
@@ -145,7 +167,9 @@ def test_a_newer_wish_waits_until_a_write_in_doubt_can_no_longer_land(world: Mak
 
 
 def test_info_is_set_even_if_a_lost_create_lands_between_the_read_and_the_next_create(world: Make) -> None:
-    here = world(faults=FaultPlan.script([InjectedFault("late", 20.0), None, InjectedFault("throttle", 30.0)]))
+    here = world(
+        faults=FaultPlan.script([InjectedFault("late", 20.0), None, InjectedFault("throttle", 30.0)])
+    )
     here.accept(change("create", APPOINTMENT, 77, 1, info=((INFO, "gesendet"),)))
     here.drain()
     assert here.sent() == ["get", "create", "create", "modify"]
@@ -191,14 +215,21 @@ def test_a_modify_that_comes_before_its_create_is_applied_in_the_end(world: Make
 
 def test_a_modify_may_create_where_the_operator_says_so(world: Make) -> None:
     here = world(lane={"retry": RetryPolicy(upsert=True)})
-    here.accept(change("modify", APPOINTMENT, 77, 1, info=((INFO, "gesendet"), ("statusTerminrueckmeldung", "aktiv"))))
+    here.accept(
+        change("modify", APPOINTMENT, 77, 1, info=((INFO, "gesendet"), ("statusTerminrueckmeldung", "aktiv")))
+    )
     here.drain()
-    assert here.relations() == {Relation(APPOINTMENT, 77, 1): {INFO: "gesendet", "statusTerminrueckmeldung": "aktiv"}}
+    assert here.relations() == {
+        Relation(APPOINTMENT, 77, 1): {INFO: "gesendet", "statusTerminrueckmeldung": "aktiv"}
+    }
     assert here.sent() == ["modify", "create", "modify"]
 
 
 def test_one_bad_id_of_a_full_star_fails_alone(world: Make) -> None:
-    here = world(records=Records(missing=frozenset({("address", 9123)})), lane={"limits": Limits(max_ids=500, max_actions=50)})
+    here = world(
+        records=Records(missing=frozenset({("address", 9123)})),
+        lane={"limits": Limits(max_ids=500, max_actions=50)},
+    )
     here.accept(change("create", BUYER, 501, *range(9000, 9500)))
     here.drain()
     assert len(here.relations()) == 499
@@ -214,7 +245,9 @@ def test_failed_relations_can_be_replayed_and_only_they(world: Make) -> None:
     here.simulator.seed("token-acme", [], records=Records())
     job = here.receipts[0].job
     assert here.intake.requeue("acme", [job]) == [job]
-    assert here.intake.requeue("acme", [job]) == [job]  # a repeated call answers the same and does nothing more
+    assert here.intake.requeue("acme", [job]) == [
+        job
+    ]  # a repeated call answers the same and does nothing more
     here.drain()
     assert set(here.relations()) == {Relation(BUYER, 501, 9001), Relation(BUYER, 501, 9002)}
     assert here.store.get_job(job).counts == {"applied": 2, "superseded": 0, "stale": 0, "failed": 0}
@@ -234,7 +267,10 @@ def test_a_late_change_is_stale_and_says_against_which(world: Make) -> None:
 
 def test_a_merged_target_that_fails_is_tried_without_its_newest_wish(world: Make) -> None:
     here = world()
-    here.accept(change("create", APPOINTMENT, 77, 1, at=-2), change("modify", APPOINTMENT, 77, 1, at=-1, info=(("unheard-of", "x"),)))
+    here.accept(
+        change("create", APPOINTMENT, 77, 1, at=-2),
+        change("modify", APPOINTMENT, 77, 1, at=-1, info=(("unheard-of", "x"),)),
+    )
     here.drain()
     assert here.relations() == {Relation(APPOINTMENT, 77, 1): {}}
     assert states(here) == ["succeeded", "failed"]
@@ -297,7 +333,9 @@ def test_what_comes_in_during_a_flush_waits_for_company_too(world: Make) -> None
 
 def test_a_star_that_the_api_finds_too_large_is_split_and_said_loudly(world: Make) -> None:
     here = world(lane={"limits": Limits(max_ids=900, max_actions=50)})
-    here.accept(change("create", BUYER, 501, *range(9000, 9400)), change("create", BUYER, 501, *range(9400, 9800)))
+    here.accept(
+        change("create", BUYER, 501, *range(9000, 9400)), change("create", BUYER, 501, *range(9400, 9800))
+    )
     here.drain()
     assert set(states(here)) == {"succeeded"}
     assert "plan.rejected" in [event for event, _ in here.events]

@@ -46,7 +46,11 @@ def page(world: World) -> Iterator[str]:
     store, alike = world.store, dict[str, list[str]]()
     questions = MemoryQueries(store)
     for relation in relations(world):
-        told = str(explain(evidence(store, questions, "acme", relation, now=world.clock.now), zone=UTC, advice=advice))
+        told = str(
+            explain(
+                evidence(store, questions, "acme", relation, now=world.clock.now), zone=UTC, advice=advice
+            )
+        )
         alike.setdefault(re.sub(r"\d+", "0", told), []).append(told)
     for texts in alike.values():
         yield texts[0]
@@ -56,7 +60,14 @@ def page(world: World) -> Iterator[str]:
 
 def relations(world: World) -> list[Relation]:
     jobs = (world.store.get_job(receipt.job) for receipt in world.receipts)
-    return list(dict.fromkeys(Relation(job.type, parent, child) for job in jobs for parent in job.parents for child in job.children))
+    return list(
+        dict.fromkeys(
+            Relation(job.type, parent, child)
+            for job in jobs
+            for parent in job.parents
+            for child in job.children
+        )
+    )
 
 
 @pytest.mark.parametrize("name", samples.names())

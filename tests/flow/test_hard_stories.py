@@ -52,7 +52,10 @@ def test_a_clock_that_nobody_can_set_right_pauses_the_account_for_a_while() -> N
 
 def test_waiting_halves_that_fill_every_hand_do_not_keep_the_first_half_in_the_inbox_for_ever() -> None:
     here = World(MemoryStore, lane={"max_batch": 1})
-    here.accept(*(change("delete", BROKER, 501, child, at=-2) for child in range(1, 6)), change("create", BROKER, 501, 6, at=-1))
+    here.accept(
+        *(change("delete", BROKER, 501, child, at=-2) for child in range(1, 6)),
+        change("create", BROKER, 501, 6, at=-1),
+    )
     for _ in range(100):
         here.flush()
         here.clock.sleep(0.3)  # a slow hand: it needs longer for all of them than one steps back at first
@@ -61,7 +64,11 @@ def test_waiting_halves_that_fill_every_hand_do_not_keep_the_first_half_in_the_i
 
 
 def test_a_waiting_half_that_was_sent_before_is_read_back_and_not_said_to_be_unsent() -> None:
-    here = World(MemoryStore, records=Records(missing=frozenset({("address", 904)})), faults=FaultPlan.script(["lost_after"]))
+    here = World(
+        MemoryStore,
+        records=Records(missing=frozenset({("address", 904)})),
+        faults=FaultPlan.script(["lost_after"]),
+    )
     here.simulator.seed("token-acme", [(BROKER, 501, 1)])
     here.accept(change("delete", BROKER, 501, 1, at=-2))
     here.flush()

@@ -16,7 +16,9 @@ from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime
 
 ACCOUNTS = ("acme", "bart")
-KEEP = Retention(finished=0.3, failed=0.6, remembered=0.3)  # seconds of the server's own clock, which no test can move
+KEEP = Retention(
+    finished=0.3, failed=0.6, remembered=0.3
+)  # seconds of the server's own clock, which no test can move
 TYPES = ("estate:address:contactPerson", "estate:address:buyer", "calendar:address", "estate:estateUnit")
 PATIENCE = 60.0
 
@@ -27,7 +29,11 @@ def one(dice: random.Random, number: int) -> Change:
     action = dice.choice(("create", "create", "delete", *(("modify",) if name == "calendar:address" else ())))
     info = ((INFO, dice.choice(("gesendet", "bestätigt"))),) if action == "modify" else ()
     children = dice.sample(range(900, 910), dice.choice((1, 1, 3)))
-    more = {"batch": dice.choice(("", "monday", "tuesday")), "event_id": f"event-{number}", "account": dice.choice(ACCOUNTS)}
+    more = {
+        "batch": dice.choice(("", "monday", "tuesday")),
+        "event_id": f"event-{number}",
+        "account": dice.choice(ACCOUNTS),
+    }
     return change(action, name, dice.randrange(501, 504), *children, info=info, **more)
 
 
@@ -69,7 +75,9 @@ def test_when_all_is_forgotten_there_are_as_many_keys_as_before(redis_client: re
     assert names(redis_client) == for_ever
 
 
-def test_an_old_job_that_lives_on_does_not_keep_the_index_from_forgetting_the_rest(redis_client: redis.Redis) -> None:
+def test_an_old_job_that_lives_on_does_not_keep_the_index_from_forgetting_the_rest(
+    redis_client: redis.Redis,
+) -> None:
     store = RedisStore(redis_client, "test")
     numbers = range(1, 2 * EXAMINED + 2)
     redis_client.zadd("test:{acme}:jobs", {f"acme-{number}": number for number in numbers})
@@ -80,7 +88,9 @@ def test_an_old_job_that_lives_on_does_not_keep_the_index_from_forgetting_the_re
     assert redis_client.zrange("test:{acme}:jobs", 0, -1) == [b"acme-1"]
 
 
-def test_the_sweep_tidies_also_what_belongs_to_an_account_that_left_the_settings(redis_client: redis.Redis, redis_url: str) -> None:
+def test_the_sweep_tidies_also_what_belongs_to_an_account_that_left_the_settings(
+    redis_client: redis.Redis, redis_url: str
+) -> None:
     runtime = Runtime(Settings(redis_url=redis_url, prefix="test"), wake=lambda *_: None)
     redis_client.sadd("test:accounts", "gone")
     redis_client.zadd("test:{gone}:jobs", {f"gone-{number}": number for number in range(1, EXAMINED + 2)})

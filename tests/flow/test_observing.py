@@ -16,12 +16,19 @@ Make = Callable[..., World]
 def recorded(here: World) -> list[RequestRecord]:
     """Every request of acme that is kept, oldest first."""
     store = here.store
-    asked = RedisQueries(store._client, store._prefix) if isinstance(store, RedisStore) else MemoryQueries(store)
+    asked = (
+        RedisQueries(store._client, store._prefix) if isinstance(store, RedisStore) else MemoryQueries(store)
+    )
     return list(reversed(asked.list_requests("acme", limit=100).requests))
 
 
 def pairs(records: list[RequestRecord]) -> set[tuple[str, Relation]]:
-    return {(action.kind, relation) for record in records for action in record.actions for relation in action.relations}
+    return {
+        (action.kind, relation)
+        for record in records
+        for action in record.actions
+        for relation in action.relations
+    }
 
 
 def test_what_would_be_sent_is_recorded_and_nothing_is_sent(world: Make) -> None:

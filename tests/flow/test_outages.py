@@ -52,7 +52,9 @@ def test_an_outage_of_an_hour_costs_five_requests_and_then_probes_only(world: Ma
     assert 5 + 12 <= len(asked) <= 5 + 7 + 11
     assert all([act.kind for act in acts] == ["get"] for acts in asked[5:])
     assert len(shift.turns) <= 3 * len(asked)  # nor are workers kept busy with what cannot be sent
-    assert [(fields["account"], fields["probe_in"]) for fields in said(here, "breaker.opened")] == [("acme", 5.0)]
+    assert [(fields["account"], fields["probe_in"]) for fields in said(here, "breaker.opened")] == [
+        ("acme", 5.0)
+    ]
     state = here.limiter.state("acme")
     assert (state["breaker"], bool(state["reason"])) == ("open", True)
     assert 0 < state["open_until"] - here.clock.now() / 1e6 <= 300
@@ -60,7 +62,9 @@ def test_an_outage_of_an_hour_costs_five_requests_and_then_probes_only(world: Ma
 
 
 def test_after_an_outage_the_pace_comes_back_step_by_step() -> None:
-    here = World(MemoryStore, lane={"rate": 4.0, "burst": 8, "limits": Limits(max_ids=1, max_actions=16)}, faults=AWAY)
+    here = World(
+        MemoryStore, lane={"rate": 4.0, "burst": 8, "limits": Limits(max_ids=1, max_actions=16)}, faults=AWAY
+    )
     shift = Shift(here)
     here.accept(*(change("create", BUYER, 501 + n, 9001 + n) for n in range(400)))
     shift.run(5 * MINUTE)
@@ -80,7 +84,13 @@ def test_one_account_whose_api_is_away_leaves_the_others_alone(world: Make) -> N
     here = world(accounts=("acme", "other"), lane={"rate": 4.0})
     here.simulator.inject(AWAY, token="token-acme")
     shift = Shift(here)
-    here.accept(*(change("create", BUYER, 501 + n, 9001, account=account) for n in range(20) for account in here.accounts))
+    here.accept(
+        *(
+            change("create", BUYER, 501 + n, 9001, account=account)
+            for n in range(20)
+            for account in here.accounts
+        )
+    )
     shift.run(MINUTE)
     assert len(here.relations("other")) == 20
     assert here.limiter.state("other")["breaker"] == "closed"
@@ -114,7 +124,9 @@ def test_nobody_asks_before_retry_after_is_over(world: Make, seconds: float) -> 
 # --- credentials and clocks
 
 
-def test_rejected_credentials_are_said_once_and_work_goes_on_when_they_change_with_no_new_change_needed(world: Make) -> None:
+def test_rejected_credentials_are_said_once_and_work_goes_on_when_they_change_with_no_new_change_needed(
+    world: Make,
+) -> None:
     here = world(accounts=("acme", "other"), lane={"fingerprint": "old"})
     here.simulator.account("token-acme", "rotated")
     shift = Shift(here)
@@ -125,7 +137,11 @@ def test_rejected_credentials_are_said_once_and_work_goes_on_when_they_change_wi
     assert len(here.relations("other")) == 1
     here.lane = {"fingerprint": "new"}
     here.apis["acme"] = Client(
-        "https://crm.example.test/api.php", "token-acme", "rotated", timeout=30.0, transport=InProcess(here.simulator)
+        "https://crm.example.test/api.php",
+        "token-acme",
+        "rotated",
+        timeout=30.0,
+        transport=InProcess(here.simulator),
     )
     shift.run(MINUTE, until=shift.done)
     assert len(here.relations("acme")) == 1
@@ -160,12 +176,17 @@ def test_a_clock_that_stays_wrong_pauses_its_account_for_a_minute_and_names_the_
     here = world()
     here.simulator.clock = lambda: here.clock.now() / 1e6 + 600
     transport = Lying(InProcess(here.simulator), "Fri, 01 Jan 2027 00:00:00 GMT")
-    here.apis["acme"] = Client("https://crm.example.test/api.php", "token-acme", "secret", timeout=30.0, transport=transport)
+    here.apis["acme"] = Client(
+        "https://crm.example.test/api.php", "token-acme", "secret", timeout=30.0, transport=transport
+    )
     shift = Shift(here)
     here.accept(change("create", BUYER, 501, 9001))
     shift.run(10 * MINUTE)
     assert 9 <= len(said(here, "account.paused")) <= 11
-    assert all(fields["reason"] == "clock" and " s from ours" in str(fields["detail"]) for fields in said(here, "account.paused"))
+    assert all(
+        fields["reason"] == "clock" and " s from ours" in str(fields["detail"])
+        for fields in said(here, "account.paused")
+    )
     assert len(here.simulator.log) <= 2 * 11
 
 
@@ -205,7 +226,13 @@ def company(folder: Path, redis_url: str) -> Iterator[tuple[Runtime, Simulator, 
 
 
 def message(number: int) -> dict[str, object]:
-    return {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 500 + number, "childid": 9001}
+    return {
+        "account": "acme",
+        "action": "create",
+        "relationtype": BUYER,
+        "parentid": 500 + number,
+        "childid": 9001,
+    }
 
 
 def parse(document: dict[str, object]) -> list[Change]:
@@ -220,7 +247,9 @@ def drain(runtime: Runtime) -> None:
         runtime.flush("acme")
 
 
-def test_credentials_in_a_file_are_rotated_without_a_restart_and_without_a_new_change(tmp_path: Path, redis_url: str) -> None:
+def test_credentials_in_a_file_are_rotated_without_a_restart_and_without_a_new_change(
+    tmp_path: Path, redis_url: str
+) -> None:
     with company(tmp_path, redis_url) as (runtime, simulator, woken):
         simulator.account("t" * 32, "n" * 64)
         runtime.intake().accept(parse(message(1)))
@@ -233,13 +262,22 @@ def test_credentials_in_a_file_are_rotated_without_a_restart_and_without_a_new_c
         assert len(simulator.relations("t" * 32)) == 1
 
 
-def test_without_redis_nothing_is_acknowledged_and_the_client_is_told_when_to_come_back(tmp_path: Path) -> None:
-    with run_server(tmp_path / "redis", persist="always") as server, company(tmp_path, server.url) as (runtime, simulator, _):
+def test_without_redis_nothing_is_acknowledged_and_the_client_is_told_when_to_come_back(
+    tmp_path: Path,
+) -> None:
+    with (
+        run_server(tmp_path / "redis", persist="always") as server,
+        company(tmp_path, server.url) as (runtime, simulator, _),
+    ):
         with Server(application(runtime), port=0) as front:
             assert post(front.url, 1).status_code == 202
             server.kill()
             away = post(front.url, 2)
-            assert (away.status_code, int(away.headers["Retry-After"]) >= 1, "jobs" in away.text) == (503, True, False)
+            assert (away.status_code, int(away.headers["Retry-After"]) >= 1, "jobs" in away.text) == (
+                503,
+                True,
+                False,
+            )
             server.restart()
             again = post(front.url, 2)
             assert (again.status_code, again.json()["jobs"][0]["duplicate"]) == (202, False)
@@ -259,7 +297,11 @@ def test_a_full_redis_accepts_nothing_more_and_its_backlog_drains(tmp_path: Path
         simulator.inject(FaultPlan.script(["lost_after"]))
         runtime.client.config_set("maxmemory", "1")
         full = post(front.url, 99)
-        assert (full.status_code, int(full.headers["Retry-After"]) >= 1, "jobs" in full.text) == (503, True, False)
+        assert (full.status_code, int(full.headers["Retry-After"]) >= 1, "jobs" in full.text) == (
+            503,
+            True,
+            False,
+        )
         runtime.store.pause("acme", Pause("hand"))
         assert runtime.flush("acme").state == "paused"
         runtime.store.resume("acme")
@@ -273,13 +315,17 @@ def test_a_full_redis_accepts_nothing_more_and_its_backlog_drains(tmp_path: Path
 
 def post(url: str, number: int) -> httpx.Response:
     body = {**message(number), "event_id": f"event-{number}"}
-    return httpx.post(f"{url}/v1/changes", json=body, headers={"Authorization": f"Bearer {KEY}"}, timeout=MINUTE)
+    return httpx.post(
+        f"{url}/v1/changes", json=body, headers={"Authorization": f"Bearer {KEY}"}, timeout=MINUTE
+    )
 
 
 # --- the broker
 
 
-def test_a_broker_that_says_nothing_keeps_no_producer_waiting_and_its_messages_are_bounded(tmp_path: Path, redis_url: str) -> None:
+def test_a_broker_that_says_nothing_keeps_no_producer_waiting_and_its_messages_are_bounded(
+    tmp_path: Path, redis_url: str
+) -> None:
     failed, began, goes_on = list[dict[str, object]](), threading.Event(), threading.Event()
 
     def mute(account: str, seconds: float) -> None:
@@ -308,7 +354,9 @@ def test_an_absent_broker_is_said_and_the_sweep_finds_the_change(tmp_path: Path,
         def emit(event: str, /, **fields: object) -> None:
             said.append((event, fields["account"]))
 
-        sender = MessageSender(lambda account, _: app.send_task("relations.flush", [account], retry=False), emit=emit)
+        sender = MessageSender(
+            lambda account, _: app.send_task("relations.flush", [account], retry=False), emit=emit
+        )
         with company(tmp_path, redis_url) as (runtime, simulator, woken):
             runtime.wake = sender
             runtime.intake().accept(parse(message(0)))

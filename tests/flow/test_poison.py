@@ -29,8 +29,13 @@ STAR = range(9001, 9501)
 
 
 @pytest.mark.parametrize("bad", [9001, 9123, 9250, 9251, 9500])
-def test_one_bad_id_in_a_star_of_500_costs_18_more_requests_at_most_and_only_itself(world: Make, bad: int) -> None:
-    here = world(records=Records(missing=frozenset({("address", bad)})), lane={"limits": Limits(max_ids=500, max_actions=50)})
+def test_one_bad_id_in_a_star_of_500_costs_18_more_requests_at_most_and_only_itself(
+    world: Make, bad: int
+) -> None:
+    here = world(
+        records=Records(missing=frozenset({("address", bad)})),
+        lane={"limits": Limits(max_ids=500, max_actions=50)},
+    )
     here.accept(change("create", BUYER, 501, *STAR))
     here.drain()
     assert {relation.child for relation in here.relations()} == {*STAR} - {bad}
@@ -87,7 +92,11 @@ def test_a_change_that_kills_its_worker_is_found_alone_and_its_neighbours_are_ap
     here.accept(*(change("create", BUYER, 501, child) for child in [*neighbours, DEADLY]))
     shift.run(until=shift.done)
     assert outcomes(here) == {DEADLY: "failed"} | dict.fromkeys(neighbours, "succeeded")
-    refusal = next(job.refusal for receipt in here.receipts if (job := here.store.get_job(receipt.job)) and job.state == "failed")
+    refusal = next(
+        job.refusal
+        for receipt in here.receipts
+        if (job := here.store.get_job(receipt.job)) and job.state == "failed"
+    )
     assert refusal[1] == "poison"
     # Halving twice as often as there are powers of two (both halves may hold it), and three deaths alone.
     assert shift.deaths <= 2 * (size - 1).bit_length() + 4
@@ -110,7 +119,11 @@ def test_poison_is_found_though_new_changes_keep_coming() -> None:
         here.accept(change("create", BUYER, 502 + number, 9001))
         shift.run(1.0)
     shift.run(until=shift.done)
-    states = [job.state for receipt in here.receipts if (job := here.store.get_job(receipt.job)) and DEADLY not in job.children]
+    states = [
+        job.state
+        for receipt in here.receipts
+        if (job := here.store.get_job(receipt.job)) and DEADLY not in job.children
+    ]
     assert states == ["succeeded"] * 402
     assert shift.deaths <= 8
 
@@ -133,7 +146,10 @@ def test_the_half_of_a_swap_that_waits_for_poison_fails_with_it_and_the_broker_s
     shift = Shift(here)
     here.accept(change("create", BROKER, 501, DEADLY), change("delete", BROKER, 501, 42))
     shift.run(until=shift.done)
-    assert [here.store.get_job(receipt.job).refusal[1] for receipt in here.receipts] == ["poison", "dependency"]
+    assert [here.store.get_job(receipt.job).refusal[1] for receipt in here.receipts] == [
+        "poison",
+        "dependency",
+    ]
     assert set(here.relations()) == {Relation(BROKER, 501, 42)}
 
 
@@ -145,8 +161,26 @@ def mortal(stack: Stack, folder: Path) -> Iterator[Path]:
     """A Celery worker whose children kill themselves over one address; the file has a line for each that did."""
     deaths = folder / "deaths"
     deaths.touch()
-    command = [sys.executable, "-m", "celery", "-A", "tests.support.crashing_worker", "worker", "-Q", QUEUES, "-c", "2", "-l", "INFO"]
-    env = {**stack.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "DEADLY": str(DEADLY), "DEATHS": str(deaths)}
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "tests.support.crashing_worker",
+        "worker",
+        "-Q",
+        QUEUES,
+        "-c",
+        "2",
+        "-l",
+        "INFO",
+    ]
+    env = {
+        **stack.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "DEADLY": str(DEADLY),
+        "DEATHS": str(deaths),
+    }
     options = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     with Process([*command, *options], log=folder / "mortal.log", env=env, cwd=folder) as process:
         yield deaths
@@ -157,7 +191,9 @@ def test_a_real_worker_killed_by_a_change_leaves_it_failed_and_its_neighbours_ap
     shape = Shape(accounts=("acme",), defaults={**QUICK, "window": 0.0, "doubt": 125.0}, parts=())
     with running(tmp_path, shape) as stack, mortal(stack, tmp_path) as deaths:
         runtime = stack.runtime()
-        [*neighbours, poison] = runtime.intake().accept([change("create", BUYER, 501, child) for child in (9001, 9002, 9003, DEADLY)])
+        [*neighbours, poison] = runtime.intake().accept(
+            [change("create", BUYER, 501, child) for child in (9001, 9002, 9003, DEADLY)]
+        )
         deadline, seen = time.monotonic() + 60, 0
         while (counts := runtime.store.counts("acme")).get("backlog") or counts.get("open"):
             assert time.monotonic() < deadline, (tmp_path / "mortal.log").read_text()[-5000:]

@@ -44,7 +44,9 @@ class Blinking:
         return self._lease.settle(*told)
 
 
-def test_a_store_that_is_away_when_outcomes_fall_makes_no_change_look_deadly(redis_client: redis.Redis) -> None:
+def test_a_store_that_is_away_when_outcomes_fall_makes_no_change_look_deadly(
+    redis_client: redis.Redis,
+) -> None:
     blinks = [5]
 
     class Store(RedisStore):
@@ -72,13 +74,18 @@ class Refusing:
 
     def send(self, actions: Any, **_: object) -> Reply:
         self._meanwhile()
-        return Reply((ActionResult(Verdict.REJECTED, 137, ErrorClass.CREDENTIALS, "hmac wrong"),) * len(actions), 200)
+        return Reply(
+            (ActionResult(Verdict.REJECTED, 137, ErrorClass.CREDENTIALS, "hmac wrong"),) * len(actions), 200
+        )
 
 
 def test_who_stopped_an_account_by_hand_finds_it_stopped_whatever_its_credentials_do(world: Make) -> None:
     here = world(lane={"fingerprint": "old"})
     here.accept(change("create", BUYER, 501, 9001))
-    good, here.apis["acme"] = here.apis["acme"], Refusing(lambda: here.store.pause("acme", Pause("hand", "moving")))  # type: ignore[assignment]
+    good, here.apis["acme"] = (
+        here.apis["acme"],
+        Refusing(lambda: here.store.pause("acme", Pause("hand", "moving"))),
+    )  # type: ignore[assignment]
     here.flush()
     here.apis["acme"], here.lane = good, {"fingerprint": "new"}
     assert here.store.due_accounts(["acme"], credentials={"acme": "new"}) == []
@@ -119,7 +126,9 @@ def test_a_job_that_the_server_lost_keeps_nobody_busy(redis_client: redis.Redis)
     assert here.flush().next_in is None
 
 
-def test_of_two_workers_with_different_credentials_the_one_whose_were_refused_leaves_the_account_to_the_other(world: Make) -> None:
+def test_of_two_workers_with_different_credentials_the_one_whose_were_refused_leaves_the_account_to_the_other(
+    world: Make,
+) -> None:
     here, asked = world(), list[int]()
     good, bad = here.apis["acme"], Refusing(lambda: asked.append(1))
     for turn in range(20):

@@ -44,7 +44,9 @@ def opened() -> Iterator[dict[str, input_fuzz.InputKind]]:
 
 
 @pytest.mark.parametrize("name", DOORS)
-def test_whatever_comes_to_a_door_is_taken_or_refused(opened: dict[str, input_fuzz.InputKind], name: str) -> None:
+def test_whatever_comes_to_a_door_is_taken_or_refused(
+    opened: dict[str, input_fuzz.InputKind], name: str
+) -> None:
     for seed in range(FIRST, FIRST + DOORS[name]):
         try:
             attempt(name, opened[name], seed)
@@ -53,7 +55,9 @@ def test_whatever_comes_to_a_door_is_taken_or_refused(opened: dict[str, input_fu
 
 
 @pytest.mark.parametrize("name", DOORS)
-def test_what_is_tried_is_neither_all_noise_nor_all_right(opened: dict[str, input_fuzz.InputKind], name: str) -> None:
+def test_what_is_tried_is_neither_all_noise_nor_all_right(
+    opened: dict[str, input_fuzz.InputKind], name: str
+) -> None:
     assert 0 < sum(attempt(name, opened[name], seed) for seed in range(100)) < 100
 
 
@@ -89,7 +93,9 @@ def test_a_message_however_deep_is_a_fault(bracket: bytes, levels: int) -> None:
         parse_many((bracket * levels)[: 2**24])
 
 
-@pytest.mark.parametrize("body", [b"{}\n" * (2**24 // 3), b"{}\n" + b"\n" * (2**24 - 3), b"[" + b"{}," * (2**24 // 3 - 2) + b"{}]"])
+@pytest.mark.parametrize(
+    "body", [b"{}\n" * (2**24 // 3), b"{}\n" + b"\n" * (2**24 - 3), b"[" + b"{}," * (2**24 // 3 - 2) + b"{}]"]
+)
 def test_a_body_of_nothing_but_small_faults_names_a_hundred(body: bytes) -> None:
     with pytest.raises(InvalidChange) as refused:
         parse_many(body)
@@ -98,20 +104,31 @@ def test_a_body_of_nothing_but_small_faults_names_a_hundred(body: bytes) -> None
 
 def source(**expressions: str) -> Source:
     """A webhook with one rule."""
-    usual = {"action": "'create'", "relationtype": "'estate:address:buyer'", "parentid": "parents", "childid": "children"}
-    return Source(name="x", scheme="bearer", secrets=(), account="acme", rules=(Rule(**{**usual, **expressions}),))
+    usual = {
+        "action": "'create'",
+        "relationtype": "'estate:address:buyer'",
+        "parentid": "parents",
+        "childid": "children",
+    }
+    return Source(
+        name="x", scheme="bearer", secrets=(), account="acme", rules=(Rule(**{**usual, **expressions}),)
+    )
 
 
 def mapped(asked: Source, body: bytes, url: str = "") -> int:
     return len(changes_of(asked, payload_of(asked, Delivery(url, {}, body)), "message"))
 
 
-@pytest.mark.parametrize("expression", ["contains('abc', parents)", "parents[::0]", "max_by(rows, &a)", "ceil(sum([`1e308`, `1e308`]))"])
+@pytest.mark.parametrize(
+    "expression",
+    ["contains('abc', parents)", "parents[::0]", "max_by(rows, &a)", "ceil(sum([`1e308`, `1e308`]))"],
+)
 def test_an_expression_that_breaks_jmespath_on_a_payload_is_a_fault_of_that_payload(expression: str) -> None:
     with pytest.raises(InvalidChange, match="cannot be found in this payload"):
         mapped(
             source(when=expression),
-            b'{"parents": %s, "children": 1, "rows": [{"a": 1}, {"a": "x"}]}' % (b"[1]" if "::" in expression else b"5"),
+            b'{"parents": %s, "children": 1, "rows": [{"a": 1}, {"a": "x"}]}'
+            % (b"[1]" if "::" in expression else b"5"),
         )
 
 
@@ -129,7 +146,13 @@ def test_a_payload_makes_a_bounded_number_of_changes() -> None:
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "1" + ".000" * 5000])
 def test_an_id_of_thousands_of_digits_in_a_query_is_no_id(digits: str) -> None:
-    asked = Source(name="x", scheme="onoffice", secrets=(), account="acme", rules=source(parentid="estateId", childid="`1`").rules)
+    asked = Source(
+        name="x",
+        scheme="onoffice",
+        secrets=(),
+        account="acme",
+        rules=source(parentid="estateId", childid="`1`").rules,
+    )
     with pytest.raises(InvalidChange, match="parentid"):
         mapped(asked, b"", f"https://x/?estateId={digits}")
 

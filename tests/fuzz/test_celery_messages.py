@@ -24,7 +24,13 @@ from worker.contract import from_message
 from worker.errors import InvalidChange
 from worker.ports import UNROUTED, JobFilter, UnreadableMessage
 
-GOOD = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}
+GOOD = {
+    "account": "acme",
+    "action": "create",
+    "relationtype": "estate:address:buyer",
+    "parentid": 501,
+    "childid": 9001,
+}
 SHAPES = (
     b"[]",
     b"[1, 2]",
@@ -42,7 +48,9 @@ SHAPES = (
 @pytest.fixture
 def tasks(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The tasks of a process with one account."""
-    (tmp_path / "relations.toml").write_text('[accounts.acme]\ntoken = "env:FUZZ_TOKEN"\nsecret = "env:FUZZ_TOKEN"\n')
+    (tmp_path / "relations.toml").write_text(
+        '[accounts.acme]\ntoken = "env:FUZZ_TOKEN"\nsecret = "env:FUZZ_TOKEN"\n'
+    )
     monkeypatch.setenv("RELATIONS_CONFIG", str(tmp_path / "relations.toml"))
     monkeypatch.setenv("RELATIONS_REDIS_URL", redis_url)
     monkeypatch.setenv("FUZZ_TOKEN", "a-token-that-opens-nothing")
@@ -59,7 +67,13 @@ def publish(stack: Stack, bodies: Sequence[bytes], **headers: object) -> None:
         producer = Producer(connection.default_channel)
         for body in bodies:
             heads = {"lang": "py", "task": "relations.accept", "id": str(uuid4()), "retries": 0, **headers}
-            producer.publish(body, routing_key="relations.intake", headers=heads, content_type="application/json", content_encoding="utf-8")
+            producer.publish(
+                body,
+                routing_key="relations.intake",
+                headers=heads,
+                content_type="application/json",
+                content_encoding="utf-8",
+            )
 
 
 def test_no_message_ends_a_worker(tmp_path: Path) -> None:
@@ -102,7 +116,9 @@ def test_no_message_ends_a_worker(tmp_path: Path) -> None:
         ((None, 7, [], {}, [[]], nested(GOOD, 500)), {"": ""}, 0),
     ],
 )
-def test_accept_keeps_what_it_can_read_however_it_is_handed_over(tasks: Any, args: Any, named: Any, kept: int) -> None:
+def test_accept_keeps_what_it_can_read_however_it_is_handed_over(
+    tasks: Any, args: Any, named: Any, kept: int
+) -> None:
     assert tasks.accept.apply(args=args, kwargs=named).successful()
     assert accepted(tasks) == kept
 
@@ -112,7 +128,11 @@ def test_accept_takes_anything_at_all(tasks: Any) -> None:
     for _ in range(60):
         changes = [
             dice.choice(NASTY),
-            *({**twist, "account": "acme"} for twist in (twisted(dice.choice(EXAMPLES), dice),) if isinstance(twist, dict)),
+            *(
+                {**twist, "account": "acme"}
+                for twist in (twisted(dice.choice(EXAMPLES), dice),)
+                if isinstance(twist, dict)
+            ),
         ]
         assert tasks.accept.apply(args=(changes,), task_id=str(uuid4())).successful()
         expected += sum(map(taken, changes))
@@ -122,7 +142,14 @@ def test_accept_takes_anything_at_all(tasks: Any) -> None:
 
 def test_what_cannot_be_accepted_is_kept_and_keeps_nothing_else_from_it(tasks: Any) -> None:
     denied = {**GOOD, "action": "modify", "relationinfo": {"statusTerminbestaetigung": "gesendet"}}
-    message = [GOOD, denied, {**GOOD, "childid": 0}, {**GOOD, "childid": 2}, {**GOOD, "account": "nobody", "childid": 3}, "text"]
+    message = [
+        GOOD,
+        denied,
+        {**GOOD, "childid": 0},
+        {**GOOD, "childid": 2},
+        {**GOOD, "account": "nobody", "childid": 3},
+        "text",
+    ]
     for _ in range(2):  # a redelivery is nothing new
         tasks.accept.apply(args=(message,), task_id="task-1")
     store, questions, acts = (getattr(tasks.here(), name) for name in ("store", "queries", "job_admin"))
@@ -130,7 +157,9 @@ def test_what_cannot_be_accepted_is_kept_and_keeps_nothing_else_from_it(tasks: A
     kept = {job.event_id: job for job in questions.find_jobs("acme", JobFilter(error="unreadable")).jobs}
     assert set(kept) == {"task-1:1", "task-1:2"}
     assert json.loads(acts.get_payload(kept["task-1:2"].id).body) == message[2]
-    assert acts.get_payload(kept["task-1:2"].id).faults == ("childid: expected a positive integer or an array of them, got 0",)
+    assert acts.get_payload(kept["task-1:2"].id).faults == (
+        "childid: expected a positive integer or an array of them, got 0",
+    )
     lost = questions.find_jobs(UNROUTED, JobFilter(error="unreadable")).jobs
     assert {acts.get_payload(job.id).body: job.event_id for job in lost} == {
         json.dumps(message[4]).encode(): "task-1:4",
@@ -140,7 +169,9 @@ def test_what_cannot_be_accepted_is_kept_and_keeps_nothing_else_from_it(tasks: A
 
 def test_a_replay_is_worked_by_its_task(tasks: Any) -> None:
     here = tasks.here()
-    here.intake().reject(UnreadableMessage("acme", "celery", "e", ("no",), json.dumps({**GOOD, "parentid": 0}).encode()))
+    here.intake().reject(
+        UnreadableMessage("acme", "celery", "e", ("no",), json.dumps({**GOOD, "parentid": 0}).encode())
+    )
     desk = means(here)
     replay = prepare(desk, "acme", JobFilter(error="unreadable"), by="ada", correction={"parentid": 5})
     assert tasks.replay.apply(args=(replay.id,)).successful()
@@ -194,6 +225,13 @@ for waits in (0, 19, 20, 5000):
 def test_waiting_for_the_store_is_no_loss_and_never_ends(tmp_path: Path, redis_url: str) -> None:
     """In a process of its own, because Celery's application is made once in each."""
     (tmp_path / "relations.toml").write_text('[accounts.acme]\ntoken = "env:T"\nsecret = "env:T"\n')
-    env = {**os.environ, "RELATIONS_CONFIG": str(tmp_path / "relations.toml"), "RELATIONS_REDIS_URL": redis_url, "T": "t"}
-    run = subprocess.run([sys.executable, "-c", AGAIN], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    env = {
+        **os.environ,
+        "RELATIONS_CONFIG": str(tmp_path / "relations.toml"),
+        "RELATIONS_REDIS_URL": redis_url,
+        "T": "t",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", AGAIN], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     assert run.stdout.splitlines() == [f"t1 3 {waits + 1}" for waits in (0, 19, 20, 5000)], run.stderr

@@ -5,7 +5,13 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from redis import Redis
 
 from ops.dev.redis_server import RedisServer
@@ -30,9 +36,16 @@ class SideBySide(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(rate=st.sampled_from([0.3, 4.0, 7.7]), burst=st.sampled_from([1, 8]), max_wait=st.sampled_from([0.0, 0.25, 90.0]))
+    @rule(
+        rate=st.sampled_from([0.3, 4.0, 7.7]),
+        burst=st.sampled_from([1, 8]),
+        max_wait=st.sampled_from([0.0, 0.25, 90.0]),
+    )
     def book(self, rate: float, burst: int, max_wait: float) -> None:
-        grants = [limiter.book(ACCOUNT, rate=rate, burst=burst, max_wait=max_wait, now=self.now) for limiter in (self.memory, self.redis)]
+        grants = [
+            limiter.book(ACCOUNT, rate=rate, burst=burst, max_wait=max_wait, now=self.now)
+            for limiter in (self.memory, self.redis)
+        ]
         assert grants[0] == grants[1]
         self.last = grants[0]
 
@@ -43,7 +56,8 @@ class SideBySide(RuleBasedStateMachine):
     )
     def report(self, feedback: Feedback, retry_after: float, text: str) -> None:
         turns = [
-            limiter.report(ACCOUNT, feedback, retry_after=retry_after, reason=text, now=self.now) for limiter in (self.memory, self.redis)
+            limiter.report(ACCOUNT, feedback, retry_after=retry_after, reason=text, now=self.now)
+            for limiter in (self.memory, self.redis)
         ]
         assert turns[0] == turns[1]
 
@@ -91,8 +105,12 @@ class SideBySide(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("decode", [False, True])
-def test_the_limiter_in_memory_and_the_one_on_redis_are_equal(redis_server: RedisServer, decode: bool) -> None:
+def test_the_limiter_in_memory_and_the_one_on_redis_are_equal(
+    redis_server: RedisServer, decode: bool
+) -> None:
     with Redis.from_url(redis_server.url, decode_responses=decode) as client:
         machine = type("Machine", (SideBySide,), {"client": client})
-        quiet = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+        quiet = settings(
+            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        )
         run_state_machine_as_test(machine, settings=quiet)

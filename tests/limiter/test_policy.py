@@ -14,11 +14,17 @@ rates = st.floats(0.05, 200)
 bursts = st.integers(1, 20)
 max_waits = st.integers(0, 3 * SECOND)
 steps = st.lists(
-    st.tuples(st.integers(0, 2 * SECOND), st.sampled_from(["book", "book", "book", "refund", "ok", "slow", "failed"])), max_size=80
+    st.tuples(
+        st.integers(0, 2 * SECOND),
+        st.sampled_from(["book", "book", "book", "refund", "ok", "slow", "failed"]),
+    ),
+    max_size=80,
 )
 
 
-def booked(state: State, now: int, *, rate: float = 4.0, burst: int = 8, max_wait: int = 0) -> tuple[State, Grant]:
+def booked(
+    state: State, now: int, *, rate: float = 4.0, burst: int = 8, max_wait: int = 0
+) -> tuple[State, Grant]:
     return policy.book(state, now, rate=rate, burst=burst, max_wait=max_wait)
 
 
@@ -154,7 +160,10 @@ def test_a_probe_that_succeeds_closes_the_breaker() -> None:
     now = START + 5 * SECOND
     state, _ = booked(failing(5), now)
     state = policy.report(state, now, feedback="ok")
-    grants = [booked(state, now, max_wait=10 * SECOND)[1], booked(failing(4, state), now, max_wait=20 * SECOND)[1]]
+    grants = [
+        booked(state, now, max_wait=10 * SECOND)[1],
+        booked(failing(4, state), now, max_wait=20 * SECOND)[1],
+    ]
     assert [(grant.booked, grant.probe, grant.open_for) for grant in grants] == [(True, False, 0.0)] * 2
 
 
@@ -182,14 +191,18 @@ def test_a_clock_that_steps_back_a_day_and_more_does_not_stop_the_account() -> N
 
 
 @given(st.sampled_from([1.0, 0.5]), st.integers(0, 6), st.sampled_from(["ok", "slow", "failed"]))
-def test_only_an_answer_that_changes_nothing_is_not_worth_reporting(factor: float, failures: int, feedback: Feedback) -> None:
+def test_only_an_answer_that_changes_nothing_is_not_worth_reporting(
+    factor: float, failures: int, feedback: Feedback
+) -> None:
     state = State(factor=factor, failures=failures, reason=feedback)
     grant = policy.grant(state, wait=0, reason="", booked=True)
     assert grant.worth_reporting(feedback) == (policy.report(state, START, feedback=feedback) != state)
 
 
 @given(rates, bursts, st.integers(0, 30))
-def test_refunding_the_latest_slot_is_as_if_it_had_not_been_booked(rate: float, burst: int, before: int) -> None:
+def test_refunding_the_latest_slot_is_as_if_it_had_not_been_booked(
+    rate: float, burst: int, before: int
+) -> None:
     state = State()
     for _ in range(before):
         state, _grant = booked(state, START, rate=rate, burst=burst, max_wait=10 * SECOND)
@@ -206,7 +219,12 @@ def test_a_slot_that_later_ones_stand_on_cannot_be_refunded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "word"), [(State(failures=4), "closed"), (State(failures=5), "open"), (State(failures=7, probe=True), "half_open")]
+    ("state", "word"),
+    [
+        (State(failures=4), "closed"),
+        (State(failures=5), "open"),
+        (State(failures=7, probe=True), "half_open"),
+    ],
 )
 def test_operators_read_the_breaker_as_one_word(state: State, word: str) -> None:
     assert policy.describe(state)["breaker"] == word

@@ -66,7 +66,9 @@ def full(client: Redis) -> Iterator[None]:
         client.config_set("maxmemory", "0")
 
 
-def test_a_full_server_still_paces_so_that_the_backlog_can_drain(limiter: RedisLimiter, redis_client: Redis) -> None:
+def test_a_full_server_still_paces_so_that_the_backlog_can_drain(
+    limiter: RedisLimiter, redis_client: Redis
+) -> None:
     with full(redis_client):
         grant = limiter.book("acme", rate=1.0, burst=1, max_wait=0.0)
         limiter.report("acme", "failed")
@@ -117,4 +119,10 @@ def test_each_script_is_short_runs_on_a_full_server_and_states_what_it_keeps(nam
     assert len(lines) < 60
     assert lines[0] == "#!lua flags=allow-oom"
     assert lines[1].startswith(f"-- {name}(")
-    assert {line.split()[1] for line in lines if line.startswith("-- ")} >= {"KEYS", "ARGV", "Result", "Keeps", "Twice"}
+    assert {line.split()[1] for line in lines if line.startswith("-- ")} >= {
+        "KEYS",
+        "ARGV",
+        "Result",
+        "Keeps",
+        "Twice",
+    }

@@ -11,7 +11,19 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.scripted_api import Asked, Server, Turn, answers, drips, hangs_up, http, resets, results, says, scripted
+from tests.support.scripted_api import (
+    Asked,
+    Server,
+    Turn,
+    answers,
+    drips,
+    hangs_up,
+    http,
+    resets,
+    results,
+    says,
+    scripted,
+)
 from worker.errors import InvalidSettings
 from worker.onoffice.client import BORDER, MAX_ANSWER, Client
 from worker.onoffice.sign import signature
@@ -68,7 +80,10 @@ def test_the_request_says_who_asks_and_gives_no_credentials_in_headers() -> None
 
 
 def test_the_connection_is_kept_and_cookies_are_not() -> None:
-    with scripted(answers(Set_Cookie="PHPSESSID=1; Path=/"), answers()) as server, closing(client(server)) as api:
+    with (
+        scripted(answers(Set_Cookie="PHPSESSID=1; Path=/"), answers()) as server,
+        closing(client(server)) as api,
+    ):
         for _ in range(2):
             assert verdicts(api.send([CREATE], request_id="r", now=NOW)) == {Verdict.OK}
     assert server.connections == 1
@@ -76,7 +91,10 @@ def test_the_connection_is_kept_and_cookies_are_not() -> None:
 
 
 def test_redirects_are_not_followed() -> None:
-    with scripted(answers()) as other, scripted(says(b"", "301 Moved Permanently", Location=other.url)) as server:
+    with (
+        scripted(answers()) as other,
+        scripted(says(b"", "301 Moved Permanently", Location=other.url)) as server,
+    ):
         reply = send(server)
     assert (verdicts(reply), reply.status, other.asked) == ({Verdict.UNKNOWN}, 301, [])
 
@@ -164,7 +182,9 @@ def test_a_dripping_answer_ends_at_the_deadline(start: bytes) -> None:
 
 
 def test_a_peer_that_does_not_read_ends_at_the_deadline() -> None:
-    huge = tuple(Action("create", "calendar:address", (1,), tuple(range(10**9, 10**9 + 50_000))) for _ in range(30))
+    huge = tuple(
+        Action("create", "calendar:address", (1,), tuple(range(10**9, 10**9 + 50_000))) for _ in range(30)
+    )
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         reply = send(f"http://127.0.0.1:{deaf.getsockname()[1]}/", *huge, timeout=0.2)
     assert verdicts(reply) == {Verdict.UNKNOWN}
@@ -181,18 +201,26 @@ def test_an_answer_too_large_to_hold_is_unknown() -> None:
 def test_a_gateways_page_is_unknown_and_tells_its_status() -> None:
     with scripted(says(b"<html>Bad Gateway</html>", "502 Bad Gateway")) as server:
         reply = send(server)
-    assert (verdicts(reply), reply.status, reply.message) == ({Verdict.UNKNOWN}, 502, "HTTP 502 without readable results")
+    assert (verdicts(reply), reply.status, reply.message) == (
+        {Verdict.UNKNOWN},
+        502,
+        "HTTP 502 without readable results",
+    )
 
 
 @pytest.mark.parametrize("wait", ["17", formatdate(NOW + 17, usegmt=True)])
 def test_429_means_not_sent_and_when_to_come_back(wait: str) -> None:
-    with scripted(says(b"", "429 Too Many Requests", Retry_After=wait, Date=formatdate(NOW, usegmt=True))) as server:
+    with scripted(
+        says(b"", "429 Too Many Requests", Retry_After=wait, Date=formatdate(NOW, usegmt=True))
+    ) as server:
         reply = send(server)
     assert (verdicts(reply), reply.status, reply.retry_after) == ({Verdict.NOT_SENT}, 429, 17.0)
 
 
 def test_a_broken_503_still_says_when_to_come_back() -> None:
-    with scripted(hangs_up(after=b"HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 10\r\n\r\n")) as server:
+    with scripted(
+        hangs_up(after=b"HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 10\r\n\r\n")
+    ) as server:
         reply = send(server)
     assert (verdicts(reply), reply.status, reply.retry_after) == ({Verdict.UNKNOWN}, 503, 9.0)
 
@@ -216,7 +244,9 @@ def strict(ahead: float, *, date: float | None = None) -> Turn:
 
     def turn(connection: socket.socket, asked: Asked) -> None:
         wrong = any(abs(action["timestamp"] - NOW - ahead) > 120 for action in asked.actions)
-        connection.sendall(http(results(asked, 136 if wrong else 0), Date=at(ahead if date is None else date)))
+        connection.sendall(
+            http(results(asked, 136 if wrong else 0), Date=at(ahead if date is None else date))
+        )
 
     return turn
 
@@ -228,7 +258,9 @@ def test_a_clock_that_is_off_is_learned_from_the_refusal_and_kept(ahead: int) ->
     assert list(map(verdicts, replies)) == [{Verdict.REJECTED}, {Verdict.OK}, {Verdict.OK}]
     assert len(server.asked) == 3, "nothing is signed again before its caller says so"
     assert api.offset == pytest.approx(ahead, abs=3)
-    assert all(reply.skew == pytest.approx(ahead, abs=3) for reply in replies), "the skew stays visible after it was learned"
+    assert all(reply.skew == pytest.approx(ahead, abs=3) for reply in replies), (
+        "the skew stays visible after it was learned"
+    )
 
 
 def test_a_skew_is_told_but_not_learned_while_the_api_accepts_the_clock() -> None:
@@ -243,7 +275,9 @@ def test_a_date_that_was_followed_in_vain_is_followed_no_longer() -> None:
         offsets = []
         for _ in range(2):
             reply = api.send([CREATE], request_id="r", now=NOW)
-            assert [(o.verdict, o.error, o.code) for o in reply.results] == [(Verdict.REJECTED, ErrorClass.CLOCK, 136)]
+            assert [(o.verdict, o.error, o.code) for o in reply.results] == [
+                (Verdict.REJECTED, ErrorClass.CLOCK, 136)
+            ]
             offsets.append(api.offset)
     assert offsets == [pytest.approx(5000, abs=3), 0.0]
 
@@ -278,7 +312,9 @@ def test_a_request_of_which_a_part_was_done_teaches_as_much() -> None:
 
 def test_every_exception_of_httpx_is_translated() -> None:
     named = {each for each in vars(httpx).values() if isinstance(each, type) and issubclass(each, Exception)}
-    named |= {each for root in (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) for each in descendants(root)}
+    named |= {
+        each for root in (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) for each in descendants(root)
+    }
     assert {each for each in named if each.__module__.startswith("httpx")} == set(BORDER)
 
 
@@ -287,7 +323,14 @@ def descendants(root: type[Exception]) -> set[type[Exception]]:
 
 
 def test_only_errors_before_a_connection_stood_mean_not_sent() -> None:
-    before = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError", "InvalidURL"}
+    before = {
+        "ConnectError",
+        "ConnectTimeout",
+        "PoolTimeout",
+        "UnsupportedProtocol",
+        "ProxyError",
+        "InvalidURL",
+    }
     assert {error.__name__ for error, verdict in BORDER.items() if verdict is Verdict.NOT_SENT} == before
     assert set(BORDER.values()) == {Verdict.NOT_SENT, Verdict.UNKNOWN}
 
@@ -306,13 +349,26 @@ def test_secrets_show_neither_in_the_client_nor_in_what_it_reports() -> None:
         raise httpx.ReadError(f"lost {request.content.decode()} of {SECRET}")
 
     with scripted(answers(22, f"who is {TOKEN} with {SECRET} and {CLAIM}?")) as server:
-        replies = [send(server, extendedclaim=CLAIM), send("http://test/", transport=httpx.MockTransport(fails), extendedclaim=CLAIM)]
+        replies = [
+            send(server, extendedclaim=CLAIM),
+            send("http://test/", transport=httpx.MockTransport(fails), extendedclaim=CLAIM),
+        ]
     shown = repr(replies) + repr(client("https://user:hunter2@test/", extendedclaim=CLAIM))
     assert not any(secret in shown for secret in (TOKEN, SECRET, CLAIM, "hunter2"))
     assert "***" in shown
 
 
-@pytest.mark.parametrize("url", ["", "api.onoffice.de", "ftp://host/", "https:///path", "https://host:port/", "https://u:pass\nword@host"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.onoffice.de",
+        "ftp://host/",
+        "https:///path",
+        "https://host:port/",
+        "https://u:pass\nword@host",
+    ],
+)
 def test_a_url_that_is_none_is_an_error_of_the_settings_and_not_quoted(url: str) -> None:
     with pytest.raises(InvalidSettings, match="api_url: expected https://host/path") as caught:
         client(url)

@@ -51,7 +51,9 @@ def test_the_table_keeps_the_source_it_comes_from() -> None:
 
 def test_a_spreadsheet_reads_the_table_too() -> None:
     lines = [line for line in TSV.splitlines() if not line.startswith("#")]
-    assert [row["code"] for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)] == [row[0] for row in ROWS]
+    assert [row["code"] for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)] == [
+        row[0] for row in ROWS
+    ]
 
 
 def test_an_unknown_code_is_permanent_and_says_that_it_is_unknown() -> None:

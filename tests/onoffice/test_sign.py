@@ -8,7 +8,9 @@ from worker.onoffice.sign import signature
 VECTORS = json.loads(Path(__file__).with_name("vectors.json").read_text())["vectors"]
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=[f"{v['resourcetype']}:{v['actionid'].rsplit(':')[-1]}" for v in VECTORS])
+@pytest.mark.parametrize(
+    "vector", VECTORS, ids=[f"{v['resourcetype']}:{v['actionid'].rsplit(':')[-1]}" for v in VECTORS]
+)
 def test_the_signature_equals_the_published_one(vector: dict[str, str]) -> None:
     expected = vector["hmac"]
     assert signature(**{key: value for key, value in vector.items() if key != "hmac"}) == expected

@@ -15,20 +15,41 @@ STAR = st.one_of(
     st.tuples(IDS.map(lambda i: (i,)), st.lists(IDS, min_size=1, max_size=5, unique=True).map(tuple)),
     st.tuples(st.lists(IDS, min_size=1, max_size=5, unique=True).map(tuple), IDS.map(lambda i: (i,))),
 )
-INFO = st.sampled_from([(), (("statusTerminbestaetigung", "bestätigt"),), (("statusTerminrueckmeldung", "aktiv"),)])
-WRITES = st.builds(
-    lambda kind, type_, star, info: Action(kind, type_, *star, info), st.sampled_from(["create", "modify"]), TYPES, STAR, INFO
+INFO = st.sampled_from(
+    [(), (("statusTerminbestaetigung", "bestätigt"),), (("statusTerminrueckmeldung", "aktiv"),)]
 )
-DELETES = st.builds(lambda type_, parent, child: Action("delete", type_, (parent,), (child,)), TYPES, IDS, IDS)
+WRITES = st.builds(
+    lambda kind, type_, star, info: Action(kind, type_, *star, info),
+    st.sampled_from(["create", "modify"]),
+    TYPES,
+    STAR,
+    INFO,
+)
+DELETES = st.builds(
+    lambda type_, parent, child: Action("delete", type_, (parent,), (child,)), TYPES, IDS, IDS
+)
 ASKED = st.lists(IDS, min_size=1, max_size=5, unique=True).map(tuple)
-GETS = st.builds(lambda type_, ids, side: Action("get", type_, *((ids, ()) if side else ((), ids))), TYPES, ASKED, st.booleans())
+GETS = st.builds(
+    lambda type_, ids, side: Action("get", type_, *((ids, ()) if side else ((), ids))),
+    TYPES,
+    ASKED,
+    st.booleans(),
+)
 ACTIONS = st.lists(st.one_of(WRITES, DELETES, GETS), min_size=1, max_size=6)
 NOW = 1_700_000_000
 
 
-def sent(actions: list[Action], *, modify_action: wire.ModifyAction = "modify", claim: str | None = None) -> list[dict[str, Any]]:
+def sent(
+    actions: list[Action], *, modify_action: wire.ModifyAction = "modify", claim: str | None = None
+) -> list[dict[str, Any]]:
     names = wire.identifiers("r1", len(actions))
-    settings = {"token": "tok", "secret": "sec", "timestamp": NOW, "modify_action": modify_action, "extendedclaim": claim}
+    settings = {
+        "token": "tok",
+        "secret": "sec",
+        "timestamp": NOW,
+        "modify_action": modify_action,
+        "extendedclaim": claim,
+    }
     document = json.loads(wire.body(actions, identifiers=names, **settings))
     assert document.keys() == {"token", "request"}
     assert document["token"] == "tok"
@@ -43,7 +64,10 @@ def understood(action: dict[str, Any]) -> Action:
     """What the API would understand."""
     kind: Kind = action["actionid"].rsplit(":", 1)[1]
     said = action["parameters"]
-    parents, children = listed(said.get("parentid", said.get("parentids"))), listed(said.get("childid", said.get("childids")))
+    parents, children = (
+        listed(said.get("parentid", said.get("parentids"))),
+        listed(said.get("childid", said.get("childids"))),
+    )
     type_ = said["relationtype"].removeprefix("urn:onoffice-de-ns:smart:2.5:relationTypes:")
     return Action(kind, type_, parents, children, tuple(said.get("relationinfo", {}).items()))
 
@@ -104,7 +128,9 @@ def test_a_delete_of_more_than_one_pair_is_a_bug_of_the_caller() -> None:
 
 
 def test_a_read_asks_by_the_side_that_is_given() -> None:
-    by_parent, by_child = sent([Action("get", "calendar:address", (1, 2), ()), Action("get", "calendar:address", (), (3,))])
+    by_parent, by_child = sent(
+        [Action("get", "calendar:address", (1, 2), ()), Action("get", "calendar:address", (), (3,))]
+    )
     assert by_parent["resourcetype"] == by_child["resourcetype"] == "idsfromrelation"
     assert by_parent["parameters"].keys() == {"parentids", "relationtype"}
     assert by_child["parameters"].keys() == {"childids", "relationtype"}
@@ -113,4 +139,7 @@ def test_a_read_asks_by_the_side_that_is_given() -> None:
 def test_the_action_id_of_a_modify_is_a_setting() -> None:
     modify = Action("modify", "calendar:address", (1,), (2,), (("statusTerminbestaetigung", "gesendet"),))
     delete = Action("delete", "calendar:address", (1,), (2,))
-    assert [a["actionid"].rsplit(":")[-1] for a in sent([modify, delete], modify_action="create")] == ["create", "delete"]
+    assert [a["actionid"].rsplit(":")[-1] for a in sent([modify, delete], modify_action="create")] == [
+        "create",
+        "delete",
+    ]

@@ -31,7 +31,12 @@ def row(action: Action, name: Any, code: Any = 0, message: Any = "", data: Any =
 
 
 def answer(results: Any, code: int = 200, errorcode: Any = 0, message: str = "OK") -> bytes:
-    return json.dumps({"status": {"code": code, "errorcode": errorcode, "message": message}, "response": {"results": results}}).encode()
+    return json.dumps(
+        {
+            "status": {"code": code, "errorcode": errorcode, "message": message},
+            "response": {"results": results},
+        }
+    ).encode()
 
 
 def read(results: Any, actions: tuple[Action, ...] = ALL, **more: Any) -> tuple[ActionResult, ...]:
@@ -39,7 +44,10 @@ def read(results: Any, actions: tuple[Action, ...] = ALL, **more: Any) -> tuple[
 
 
 def related(elements: Any) -> Any:
-    data = {"meta": {"cntabsolute": None}, "records": [{"id": "relatedIds", "type": "", "elements": elements}]}
+    data = {
+        "meta": {"cntabsolute": None},
+        "records": [{"id": "relatedIds", "type": "", "elements": elements}],
+    }
     (outcome,) = read([row(GET, "r.0", data=data)], (GET,))
     assert outcome.verdict is Verdict.OK
     return dict(outcome.related)
@@ -71,8 +79,15 @@ def test_a_missing_result_is_unknown_and_changes_no_other(codes: tuple[int, ...]
     assert list(read(told[:gone] + told[gone + 1 :])) == expected
 
 
-@given(FOUR, st.sampled_from([200, 400, 500]), st.sampled_from([0, 97, "97", 22, 136]), st.sampled_from([200, 401, 429, 500, 502]))
-def test_where_there_are_results_they_alone_decide(codes: tuple[int, ...], code: int, errorcode: Any, status: int) -> None:
+@given(
+    FOUR,
+    st.sampled_from([200, 400, 500]),
+    st.sampled_from([0, 97, "97", 22, 136]),
+    st.sampled_from([200, 401, 429, 500, 502]),
+)
+def test_where_there_are_results_they_alone_decide(
+    codes: tuple[int, ...], code: int, errorcode: Any, status: int
+) -> None:
     assert wire.read(answer(rows(*codes), code, errorcode), ALL, NAMES, status=status) == read(rows(*codes))
 
 
@@ -120,7 +135,9 @@ def test_position_is_not_trusted_as_soon_as_one_result_has_a_name() -> None:
 
 
 def test_foreign_results_are_ignored() -> None:
-    assert read([row(CREATE, "other.0", 80), *rows(0, 180, 168, 0), row(CREATE, 7), row(CREATE, [1])]) == read(rows(0, 180, 168, 0))
+    assert read(
+        [row(CREATE, "other.0", 80), *rows(0, 180, 168, 0), row(CREATE, 7), row(CREATE, [1])]
+    ) == read(rows(0, 180, 168, 0))
 
 
 def test_results_told_twice_count_once_if_they_agree_and_are_unknown_if_not() -> None:
@@ -145,14 +162,17 @@ def test_related_ids_come_as_strings_and_only_the_keys_that_are_there() -> None:
     assert related({"15": [], "1051": ["50", "8"]}) == {15: frozenset(), 1051: frozenset({50, 8})}
 
 
-@pytest.mark.parametrize("data", [[], {}, None, "", {"records": []}, {"records": {}}, {"records": None}, {"records": [[]]}])
+@pytest.mark.parametrize(
+    "data", [[], {}, None, "", {"records": []}, {"records": {}}, {"records": None}, {"records": [[]]}]
+)
 def test_php_s_empties_prove_no_absence(data: Any) -> None:
     (outcome,) = read([row(GET, "r.0", data=data)], (GET,))
     assert outcome == ActionResult(Verdict.OK)
 
 
 @pytest.mark.parametrize(
-    "elements", [[], None, "", {"15": None}, {"15": ""}, {"15": False}, {"15": ["x"]}, {"15": [["1"]]}, {"fifteen": []}]
+    "elements",
+    [[], None, "", {"15": None}, {"15": ""}, {"15": False}, {"15": ["x"]}, {"15": [["1"]]}, {"fifteen": []}],
 )
 def test_an_unreadable_list_is_left_out(elements: Any) -> None:
     assert related(elements) == {}
@@ -180,7 +200,9 @@ def test_a_read_by_children_answers_by_children() -> None:
 @pytest.mark.parametrize("code", SURELY)
 def test_a_refusal_of_the_whole_request_rejects_every_action(results: Any, code: int) -> None:
     outcomes = wire.read(answer(results, 400, code, "no"), ALL, NAMES)
-    assert {(o.verdict, o.code, o.error, o.message) for o in outcomes} == {(Verdict.REJECTED, code, classify(code), "no")}
+    assert {(o.verdict, o.code, o.error, o.message) for o in outcomes} == {
+        (Verdict.REJECTED, code, classify(code), "no")
+    }
     assert len(outcomes) == 4
 
 
@@ -192,7 +214,10 @@ def test_any_other_code_without_results_leaves_every_action_unknown(code: Any) -
 
 def test_what_the_api_said_without_results_is_told() -> None:
     (outcome,) = wire.read(answer([], 500, 97, ""), (CREATE,), NAMES[:1])
-    assert (outcome.code, outcome.message) == (97, "HTTP 200 without readable results: Error in action (code 97)")
+    assert (outcome.code, outcome.message) == (
+        97,
+        "HTTP 200 without readable results: Error in action (code 97)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -208,7 +233,9 @@ def test_what_the_api_said_without_results_is_told() -> None:
         (502, Verdict.UNKNOWN, ErrorClass.TRANSIENT),
     ],
 )
-def test_without_readable_results_the_http_status_speaks(status: int, verdict: Verdict, error: ErrorClass) -> None:
+def test_without_readable_results_the_http_status_speaks(
+    status: int, verdict: Verdict, error: ErrorClass
+) -> None:
     for content in (b"<html>", b"", b"[]", answer([], 200, 0)):
         (outcome,) = wire.read(content, (CREATE,), NAMES[:1], status=status)
         assert (outcome.verdict, outcome.error) == (verdict, error)
@@ -220,7 +247,9 @@ def test_without_readable_results_the_http_status_speaks(status: int, verdict: V
 
 def test_messages_are_cut_and_secrets_taken_out_before_the_cut() -> None:
     secret = "s" * 64
-    (outcome,) = read([row(CREATE, "r.0", 80, "x" * 480 + secret + "y" * 1000)], (CREATE,), hidden=("", "tok", secret))
+    (outcome,) = read(
+        [row(CREATE, "r.0", 80, "x" * 480 + secret + "y" * 1000)], (CREATE,), hidden=("", "tok", secret)
+    )
     assert outcome.message == "x" * 480 + "***" + "y" * 17
 
 
@@ -253,21 +282,50 @@ def test_what_cannot_be_read_leaves_every_action_unknown(content: bytes) -> None
     assert verdicts(wire.read(content, ALL, NAMES)) == [Verdict.UNKNOWN] * 4
 
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["r.0", "r.1", "0", "15", 0, 15, ""])
-KEYS = st.sampled_from(["status", "errorcode", "message", "response", "results", "identifier", "data", "records", "elements", "15"])
-SHAPES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS | st.text(), inner), max_leaves=30)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["r.0", "r.1", "0", "15", 0, 15, ""])
+)
+KEYS = st.sampled_from(
+    [
+        "status",
+        "errorcode",
+        "message",
+        "response",
+        "results",
+        "identifier",
+        "data",
+        "records",
+        "elements",
+        "15",
+    ]
+)
+SHAPES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS | st.text(), inner), max_leaves=30
+)
 PIECES = st.fixed_dictionaries(
     {},
     optional={
         "identifier": st.sampled_from(NAMES) | SHAPES,
-        "status": st.fixed_dictionaries({}, optional={"errorcode": CODES | SHAPES, "message": SHAPES}) | SHAPES,
-        "data": st.fixed_dictionaries({"records": st.lists(st.fixed_dictionaries({"elements": SHAPES}) | SHAPES)}) | SHAPES,
+        "status": st.fixed_dictionaries({}, optional={"errorcode": CODES | SHAPES, "message": SHAPES})
+        | SHAPES,
+        "data": st.fixed_dictionaries(
+            {"records": st.lists(st.fixed_dictionaries({"elements": SHAPES}) | SHAPES)}
+        )
+        | SHAPES,
         "actionid": SHAPES,
         "resourcetype": SHAPES,
     },
 )
 NEARLY = st.fixed_dictionaries(
-    {"status": PIECES | SHAPES, "response": st.fixed_dictionaries({"results": st.lists(PIECES | SHAPES) | SHAPES})}
+    {
+        "status": PIECES | SHAPES,
+        "response": st.fixed_dictionaries({"results": st.lists(PIECES | SHAPES) | SHAPES}),
+    }
 )
 ANSWERS = st.binary() | st.one_of(SHAPES, NEARLY).map(lambda shape: json.dumps(shape).encode())
 
@@ -287,5 +345,9 @@ def test_only_a_result_that_says_zero_makes_an_action_ok(results: list[Any]) -> 
     told = json.dumps({"response": {"results": results}}).encode()
     for name, outcome in zip(NAMES, wire.read(told, ALL, NAMES), strict=True):
         if outcome.verdict is Verdict.OK:
-            states = [r["status"] for r in results if r.get("identifier") in (name, "", None) and isinstance(r.get("status"), dict)]
+            states = [
+                r["status"]
+                for r in results
+                if r.get("identifier") in (name, "", None) and isinstance(r.get("status"), dict)
+            ]
             assert any(set(str(state.get("errorcode"))) == {"0"} for state in states)

@@ -49,9 +49,17 @@ class Scripted:
 
 @given(BURSTS, SCRIPTS, st.lists(RELATED, max_size=4), st.integers(1, 3), st.booleans())
 def test_every_wish_is_open_or_has_one_outcome_after_any_answer_and_at_last_all_have(
-    burst: dict[Relation, list[Intent]], outcomes: list[ActionResult], related: list[dict[int, frozenset[int]]], most: int, upsert: bool
+    burst: dict[Relation, list[Intent]],
+    outcomes: list[ActionResult],
+    related: list[dict[int, frozenset[int]]],
+    most: int,
+    upsert: bool,
 ) -> None:
-    desk = Desk(Scripted(outcomes, related), RetryPolicy(max_attempts=4, upsert=upsert), Limits(max_ids=most, max_actions=3))
+    desk = Desk(
+        Scripted(outcomes, related),
+        RetryPolicy(max_attempts=4, upsert=upsert),
+        Limits(max_ids=most, max_actions=3),
+    )
     desk.add_intents(burst)
     wanted = {(each.job, relation) for relation, intents in burst.items() for each in intents}
     while desk.cases:
@@ -63,7 +71,9 @@ def test_every_wish_is_open_or_has_one_outcome_after_any_answer_and_at_last_all_
 
 
 @given(BURSTS, SCRIPTS, st.booleans())
-def test_an_outcome_says_why(burst: dict[Relation, list[Intent]], outcomes: list[ActionResult], upsert: bool) -> None:
+def test_an_outcome_says_why(
+    burst: dict[Relation, list[Intent]], outcomes: list[ActionResult], upsert: bool
+) -> None:
     desk = Desk(Scripted(outcomes, []), RetryPolicy(max_attempts=4, upsert=upsert))
     desk.add_intents(burst)
     desk.work()
@@ -75,12 +85,18 @@ def test_an_outcome_says_why(burst: dict[Relation, list[Intent]], outcomes: list
 
 @pytest.mark.parametrize("error", sorted(set(ErrorClass) - {ErrorClass.CREDENTIALS, ErrorClass.CLOCK}))
 @pytest.mark.parametrize("action", ["create", "modify", "upsert", "late upsert", "delete"])
-@pytest.mark.parametrize("shows", [{7: frozenset({42})}, {7: frozenset[int]()}, {}], ids=["there", "gone", "nothing"])
+@pytest.mark.parametrize(
+    "shows", [{7: frozenset({42})}, {7: frozenset[int]()}, {}], ids=["there", "gone", "nothing"]
+)
 def test_an_api_that_says_no_is_believed_after_a_bounded_number_of_requests(
     action: str, error: ErrorClass, shows: dict[int, frozenset[int]]
 ) -> None:
     wanted = (
-        intent(3, "delete") if action == "delete" else intent(3, "create") if action == "create" else intent(3, "modify", bestaetigung="a")
+        intent(3, "delete")
+        if action == "delete"
+        else intent(3, "create")
+        if action == "create"
+        else intent(3, "modify", bestaetigung="a")
     )
     desk = Desk(
         lambda sent: ActionResult(Verdict.OK, related=shows) if sent.kind == "get" else refused(error),
@@ -94,11 +110,17 @@ def test_an_api_that_says_no_is_believed_after_a_bounded_number_of_requests(
     assert [each.job for each in desk.settled] == ["a3"]
 
 
-@pytest.mark.parametrize("silence", [LOST, ActionResult(Verdict.NOT_SENT)], ids=lambda outcome: outcome.verdict)
 @pytest.mark.parametrize(
-    "asks", [intent(3, "create"), intent(3, "modify", bestaetigung="a"), intent(3, "delete")], ids=lambda each: each.action
+    "silence", [LOST, ActionResult(Verdict.NOT_SENT)], ids=lambda outcome: outcome.verdict
 )
-def test_an_api_that_says_nothing_is_asked_ever_more_rarely_and_given_up_on_by_age(silence: ActionResult, asks: Intent) -> None:
+@pytest.mark.parametrize(
+    "asks",
+    [intent(3, "create"), intent(3, "modify", bestaetigung="a"), intent(3, "delete")],
+    ids=lambda each: each.action,
+)
+def test_an_api_that_says_nothing_is_asked_ever_more_rarely_and_given_up_on_by_age(
+    silence: ActionResult, asks: Intent
+) -> None:
     desk = asked(asks, send=lambda _: silence)
     moments = []
     while desk.cases:
@@ -136,11 +158,18 @@ def test_a_merged_target_that_is_refused_goes_again_without_its_newest_wish() ->
     )
     desk.work()
     assert desk.results(LINK) == {"a2": "failed", "a1": "applied"}
-    assert [action.info for action in desk.actions()] == [((CREATED, "a"), (LATER, "wrong")), ((CREATED, "a"),)]
+    assert [action.info for action in desk.actions()] == [
+        ((CREATED, "a"), (LATER, "wrong")),
+        ((CREATED, "a"),),
+    ]
 
 
 def test_it_is_tried_without_its_newest_wish_once_and_not_again() -> None:
-    intents = intent(0, "create"), intent(1, "modify", bestaetigung="a"), intent(2, "modify", rueckmeldung="b")
+    intents = (
+        intent(0, "create"),
+        intent(1, "modify", bestaetigung="a"),
+        intent(2, "modify", rueckmeldung="b"),
+    )
     desk = asked(*intents, send=lambda _: refused(ErrorClass.SHAPE))
     desk.work()
     assert desk.results(LINK) == {"a2": "failed", "a0": "failed", "a1": "failed"}
@@ -169,7 +198,10 @@ def test_what_was_linked_stays_applied_when_its_confirmation_fails() -> None:
 
 @given(BURSTS, SCRIPTS, st.lists(RELATED, max_size=4), st.booleans())
 def test_a_create_carries_only_confirmations_and_only_if_the_last_word_was_that_the_relation_is_absent(
-    burst: dict[Relation, list[Intent]], outcomes: list[ActionResult], related: list[dict[int, frozenset[int]]], upsert: bool
+    burst: dict[Relation, list[Intent]],
+    outcomes: list[ActionResult],
+    related: list[dict[int, frozenset[int]]],
+    upsert: bool,
 ) -> None:
     absent: dict[Relation, bool] = defaultdict(bool)
     script = Scripted(outcomes, related)
@@ -179,10 +211,16 @@ def test_a_create_carries_only_confirmations_and_only_if_the_last_word_was_that_
         for relation in action.relations:
             if action.kind == "create":
                 assert set(dict(action.info)) <= ({CREATED} if absent[relation] else set())
-            elif action.kind == "modify" and outcome.verdict is Verdict.REJECTED and outcome.error is ErrorClass.ABSENT:
+            elif (
+                action.kind == "modify"
+                and outcome.verdict is Verdict.REJECTED
+                and outcome.error is ErrorClass.ABSENT
+            ):
                 absent[relation] = len(action.relations) == 1
             elif action.kind == "get" and outcome.verdict is Verdict.OK:
-                one, other = (relation.parent, relation.child) if action.parents else (relation.child, relation.parent)
+                one, other = (
+                    (relation.parent, relation.child) if action.parents else (relation.child, relation.parent)
+                )
                 absent[relation] = other not in outcome.related.get(one, {other})
         return outcome
 
@@ -216,7 +254,9 @@ def test_a_lost_link_is_read_back_and_found() -> None:
     ],
     ids=["still there", "another there", "none there", "the id is missing", "no ids at all"],
 )
-def test_a_lost_unlink_is_done_only_if_the_asked_id_is_in_the_answer_without_it(shows: dict[int, frozenset[int]], kinds: list[str]) -> None:
+def test_a_lost_unlink_is_done_only_if_the_asked_id_is_in_the_answer_without_it(
+    shows: dict[int, frozenset[int]], kinds: list[str]
+) -> None:
     answers = iter([LOST, ActionResult(Verdict.OK, related=shows)])
     desk = asked(intent(1, "delete"), send=lambda _: next(answers, OK))
     desk.work()
@@ -262,10 +302,16 @@ def test_info_in_doubt_is_remembered_when_a_second_write_is_lost() -> None:
 def test_a_request_whose_sender_died_leaves_its_writes_in_doubt_and_its_reads_to_be_asked_again() -> None:
     desk = Desk(lambda _: OK)
     desk.add_intents(
-        {RELATIONS[0]: [intent(1, "create")], RELATIONS[1]: [intent(1, "delete")], RELATIONS[2]: [intent(1, "modify", bestaetigung="a")]}
+        {
+            RELATIONS[0]: [intent(1, "create")],
+            RELATIONS[1]: [intent(1, "delete")],
+            RELATIONS[2]: [intent(1, "modify", bestaetigung="a")],
+        }
     )
     (request,) = plan(desk.wanted(), desk.limits, lambda _: "free").requests
-    effects = lose(desk.cases, request, ReplyContext(5 * SECOND, 9 * SECOND, DOUBT, desk.patience, lambda: 0.5))
+    effects = lose(
+        desk.cases, request, ReplyContext(5 * SECOND, 9 * SECOND, DOUBT, desk.patience, lambda: 0.5)
+    )
     until = round((5 + DOUBT) * SECOND)
     kinds = {relation: doubt for relation, (_, doubt) in effects.confirmed.items()}
     assert kinds == {
@@ -279,7 +325,9 @@ def test_a_request_whose_sender_died_leaves_its_writes_in_doubt_and_its_reads_to
 
 
 def test_answers_about_relations_that_were_settled_before_change_nothing() -> None:
-    request = Request((Action("create", LINK.type, (7,), (41, 42)), Action("get", LINK.type, (7,), (), asked=(LINK,))))
+    request = Request(
+        (Action("create", LINK.type, (7,), (41, 42)), Action("get", LINK.type, (7,), (), asked=(LINK,)))
+    )
     effects = answer({}, request, Reply((OK, OK)), ReplyContext(0, 0, DOUBT, RetryPolicy(), lambda: 0.5))
     assert effects == Effects()
 

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from tests.support.planner_values import CREATED, KNOWN, LATE_WISHES, LATER, LINK, SOME_INFO, WISHES, intent
 from worker.planner.actions import Info, Kind, Operation
-from worker.planner.fold import NEVER, NOTHING, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Target, fold
+from worker.planner.fold import (
+    NEVER,
+    NOTHING,
+    ConfirmedInfo,
+    ConfirmedState,
+    Intent,
+    JobVersion,
+    Target,
+    fold,
+)
 from worker.planner.relation_state import (
     CREATE_KEYS,
     Doubt,
@@ -26,12 +35,21 @@ from worker.planner.relation_state import (
 KINDS: st.SearchStrategy[Kind] = st.sampled_from(("create", "modify", "delete"))
 DOUBTS = st.builds(Doubt, st.integers(0, 9), KINDS, st.just(()) | SOME_INFO)
 PROGRESS = st.fixed_dictionaries(
-    {"not_before": st.integers(0, 9), "verify": st.booleans(), "absent": st.booleans(), "part": st.just("1/0")}
+    {
+        "not_before": st.integers(0, 9),
+        "verify": st.booleans(),
+        "absent": st.booleans(),
+        "part": st.just("1/0"),
+    }
 )
 
 
 def case(
-    *intents: Intent, known: ConfirmedState = NOTHING, doubt: Doubt | None = None, upsert: bool = False, **progress: object
+    *intents: Intent,
+    known: ConfirmedState = NOTHING,
+    doubt: Doubt | None = None,
+    upsert: bool = False,
+    **progress: object,
 ) -> RelationState:
     made = reopen(OpenRelation(tuple(sorted(intents)), **progress), known, doubt, upsert=upsert)  # type: ignore[arg-type]
     assert made
@@ -48,7 +66,9 @@ class MemoryUsage(NamedTuple):
 
 def counting(known: ConfirmedState) -> MemoryUsage:
     return MemoryUsage(
-        known.presence, known.absent, {key: was.job_version for key, was in known.info.items() if was.job_version > known.absent}
+        known.presence,
+        known.absent,
+        {key: was.job_version for key, was in known.info.items() if was.job_version > known.absent},
     )
 
 
@@ -70,13 +90,17 @@ class Hand:
         while self.case and steps:
             operation = step(LINK, self.case, now=0)
             assert isinstance(operation, Operation)
-            self.case, applied, self.known = advance(self.case, presence=True, keys=frozenset(dict(operation.info)), upsert=self.upsert)
+            self.case, applied, self.known = advance(
+                self.case, presence=True, keys=frozenset(dict(operation.info)), upsert=self.upsert
+            )
             self.outcomes += applied
             steps -= 1
 
 
 WINDOWS = WISHES.flatmap(
-    lambda intents: st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=len(intents), max_size=len(intents)).map(
+    lambda intents: st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=len(intents), max_size=len(intents)
+    ).map(
         lambda where: [
             ([each for each, (window, _) in zip(intents, where, strict=True) if window == number], steps)
             for number, (_, steps) in enumerate(where[:4])
@@ -100,7 +124,11 @@ def test_however_the_wishes_are_dealt_out_to_windows_the_memory_ends_the_same(
         hand.go_on(9)
         assert hand.case is None
     assert counting(dealt.known) == counting(at_once.known)
-    assert Counter(dealt.outcomes) == Counter(at_once.outcomes) == Counter(each for intents, _ in windows for each in intents)
+    assert (
+        Counter(dealt.outcomes)
+        == Counter(at_once.outcomes)
+        == Counter(each for intents, _ in windows for each in intents)
+    )
 
 
 def test_info_older_than_a_stale_unlink_stays_void_when_newer_info_came_between() -> None:
@@ -132,7 +160,10 @@ BOTH = ((CREATED, "a"), (LATER, "b"))
         (case(RELATED, ALSO), Operation("create", LINK)),
         (case(RELATED, ALSO, verify=True), Operation("get", LINK)),
         (case(RELATED, ALSO, absent=True), Operation("create", LINK, ((CREATED, "a"),))),
-        (case(RELATED, ALSO, known=ConfirmedState(present=RELATED.job_version)), Operation("modify", LINK, BOTH)),
+        (
+            case(RELATED, ALSO, known=ConfirmedState(present=RELATED.job_version)),
+            Operation("modify", LINK, BOTH),
+        ),
         (
             case(RELATED, ALSO, known=ConfirmedState(RELATED.job_version, NEVER, SET)),
             Operation("modify", LINK, ((LATER, "b"),)),
@@ -147,7 +178,9 @@ BOTH = ((CREATED, "a"), (LATER, "b"))
         (case(intent(1, "delete"), ALSO), Operation("delete", LINK)),
     ],
 )
-def test_presence_goes_before_info_and_reading_before_writing(asked: RelationState, wanted: Operation) -> None:
+def test_presence_goes_before_info_and_reading_before_writing(
+    asked: RelationState, wanted: Operation
+) -> None:
     assert step(LINK, asked, now=0) == wanted
 
 
@@ -190,7 +223,9 @@ def test_a_doubt_contradicts_just_what_it_would_undo_if_it_landed_last(
     made = reopen(OpenRelation(tuple(intents)), known, upsert=upsert)
     if made:
         wanted = reached(made.target)
-        assert contradicts(doubt, made.target) is (landed(doubt, wanted, made.target.presence is False) != wanted)
+        assert contradicts(doubt, made.target) is (
+            landed(doubt, wanted, made.target.presence is False) != wanted
+        )
 
 
 def reached(target: Target) -> dict[str, str] | None:
@@ -214,15 +249,21 @@ def test_progress_goes_on_with_the_same_target_and_a_changed_one_starts_afresh_b
 ) -> None:
     first, _, known = add_intents(tuple(some), None, known, None, now=1, upsert=upsert)
     before = first.with_progress(**progress, tries=3) if first else None
-    after, _, _ = add_intents(tuple(others), before.open if before else None, known, None, now=2, upsert=upsert)
+    after, _, _ = add_intents(
+        tuple(others), before.open if before else None, known, None, now=2, upsert=upsert
+    )
     if before and after:
         assert (after.open.not_before, after.open.verify) == (before.open.not_before, before.open.verify)
         same = (after.target.presence, after.target.patch) == (before.target.presence, before.target.patch)
-        assert (after.open.since, after.open.tries, after.open.part) == ((1, 3, "1/0") if same else (2, 0, ""))
+        assert (after.open.since, after.open.tries, after.open.part) == (
+            (1, 3, "1/0") if same else (2, 0, "")
+        )
 
 
 @given(WISHES, KNOWN, st.booleans())
-def test_an_open_relation_keeps_exactly_the_wishes_behind_its_target(intents: list[Intent], known: ConfirmedState, upsert: bool) -> None:
+def test_an_open_relation_keeps_exactly_the_wishes_behind_its_target(
+    intents: list[Intent], known: ConfirmedState, upsert: bool
+) -> None:
     made, lost, _ = add_intents(tuple(intents), None, known, None, now=0, upsert=upsert)
     kept = made.open.intents if made else ()
     assert made is None or kept == made.target.intents
@@ -243,13 +284,17 @@ def test_a_link_is_applied_as_soon_as_it_is_there_and_its_info_when_it_is_set() 
 
 
 def test_what_is_left_after_a_link_keeps_its_age_and_that_it_was_reduced_but_no_troubles() -> None:
-    left, _, _ = advance(case(RELATED, ALSO, since=5, reduced=True, tries=3, losses=2, part="1/0"), presence=True, upsert=False)
+    left, _, _ = advance(
+        case(RELATED, ALSO, since=5, reduced=True, tries=3, losses=2, part="1/0"), presence=True, upsert=False
+    )
     assert left
     assert left.open == OpenRelation((ALSO,), since=5, reduced=True)
 
 
 def test_info_sent_with_a_create_is_not_sent_again() -> None:
-    left, _, _ = advance(case(RELATED, ALSO, absent=True), presence=True, keys=frozenset((CREATED,)), upsert=False)
+    left, _, _ = advance(
+        case(RELATED, ALSO, absent=True), presence=True, keys=frozenset((CREATED,)), upsert=False
+    )
     assert left
     assert step(LINK, left, now=0) == Operation("modify", LINK, ((LATER, "b"),))
 
@@ -264,4 +309,6 @@ def test_advancing_by_presence_alone_keeps_all_the_info(intents: list[Intent], u
     assert made
     left, applied, _ = advance(made, presence=True, upsert=upsert)
     assert info_of(left.target if left else None) == made.target.patch
-    assert {*applied, *(left.open.intents if left else ())} >= set(fold(intents, upsert=upsert).target.intents)  # type: ignore[union-attr]
+    assert {*applied, *(left.open.intents if left else ())} >= set(
+        fold(intents, upsert=upsert).target.intents
+    )  # type: ignore[union-attr]

@@ -40,7 +40,10 @@ def fewest_records_that_touch_all(edges: Edges) -> int:
     return next(
         size
         for size in range(len(records) + 1)
-        if any(all(("parent", p) in chosen or ("child", c) in chosen for p, c in edges) for chosen in combinations(records, size))
+        if any(
+            all(("parent", p) in chosen or ("child", c) in chosen for p, c in edges)
+            for chosen in combinations(records, size)
+        )
     )
 
 
@@ -64,10 +67,16 @@ def test_there_are_as_many_stars_as_a_largest_matching_has_pairs(edges: Edges) -
 def chess_board_with_holes(random: Random, *, side: int) -> Edges:
     """White fields beside black ones: few leaves, and no greedy matching is good enough."""
     number = dict(
-        zip([(row, column) for row in range(side) for column in range(side)], random.sample(range(side * side), side * side), strict=True)
+        zip(
+            [(row, column) for row in range(side) for column in range(side)],
+            random.sample(range(side * side), side * side),
+            strict=True,
+        )
     )
     fields = {field for field in number if random.random() < 0.85}
-    beside = [(one, (one[0] + down, one[1] + right)) for one in sorted(fields) for down, right in ((0, 1), (1, 0))]
+    beside = [
+        (one, (one[0] + down, one[1] + right)) for one in sorted(fields) for down, right in ((0, 1), (1, 0))
+    ]
     links = [(one, other) if sum(one) % 2 else (other, one) for one, other in beside if other in fields]
     return [(number[white], number[black]) for white, black in links]
 
@@ -87,10 +96,14 @@ def test_no_star_is_empty_and_everything_is_in_order(edges: Edges) -> None:
     stars = cover(edges).stars
     assert all(star.leaves for star in stars)
     assert all(star.leaves == tuple(sorted(set(star.leaves))) for star in stars)
-    assert [(star.side == "child", star.center) for star in stars] == sorted({(star.side == "child", star.center) for star in stars})
+    assert [(star.side == "child", star.center) for star in stars] == sorted(
+        {(star.side == "child", star.center) for star in stars}
+    )
 
 
-@given(EDGES.flatmap(lambda edges: st.tuples(st.just(edges), st.permutations(edges + edges[: len(edges) // 2]))))
+@given(
+    EDGES.flatmap(lambda edges: st.tuples(st.just(edges), st.permutations(edges + edges[: len(edges) // 2])))
+)
 def test_order_and_repetition_of_relations_make_no_difference(cases: tuple[Edges, Edges]) -> None:
     edges, mixed = cases
     assert cover(mixed) == cover(edges)
@@ -100,7 +113,8 @@ def test_order_and_repetition_of_relations_make_no_difference(cases: tuple[Edges
 def test_ids_of_parents_and_children_are_different_worlds(edges: Edges) -> None:
     apart = [(parent, child + 1000) for parent, child in edges]
     moved = [
-        star._replace(leaves=tuple(leaf + 1000 for leaf in star.leaves)) if star.side == "parent" else star for star in cover(edges).stars
+        star._replace(leaves=tuple(leaf + 1000 for leaf in star.leaves)) if star.side == "parent" else star
+        for star in cover(edges).stars
     ]
     moved = [star._replace(center=star.center + 1000) if star.side == "child" else star for star in moved]
     assert list(cover(apart).stars) == moved

@@ -14,7 +14,16 @@ from worker.planner.retry_policy import SECOND, RetryPolicy
 
 AMBIGUOUS = refused(ErrorClass.AMBIGUOUS, 168)
 ENDURING = RetryPolicy(max_attempts=50)
-TROUBLE = ("fine", "lost undone", "lost but done", "half done and lost", "lands late", "not sent", "refused", "refused but done")
+TROUBLE = (
+    "fine",
+    "lost undone",
+    "lost but done",
+    "half done and lost",
+    "lands late",
+    "not sent",
+    "refused",
+    "refused but done",
+)
 
 
 class Unreliable:
@@ -34,7 +43,11 @@ class Unreliable:
             return LOST if trouble.startswith("lost") else self.crm.answer(action)
         if trouble == "lands late":
             self.late.append((self.now() + min(seconds, round(DOUBT) - 2) * SECOND, action))
-        done = {"lost but done": action.relations, "refused but done": action.relations, "half done and lost": action.relations[::2]}
+        done = {
+            "lost but done": action.relations,
+            "refused but done": action.relations,
+            "half done and lost": action.relations[::2],
+        }
         for relation in done.get(trouble, ()):
             self.crm.write(action, relation)
         return AMBIGUOUS if trouble.startswith("refused") else LOST

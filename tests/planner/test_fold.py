@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.planner_values import CLEARED, CREATED, KNOWN, LATE_WISHES, LATER, WISHES, intent
-from worker.planner.fold import NEVER, NOTHING, ConfirmedState, Intent, JobVersion, Target, Version, confirm, fold, overtaken
+from worker.planner.fold import (
+    NEVER,
+    NOTHING,
+    ConfirmedState,
+    Intent,
+    JobVersion,
+    Target,
+    Version,
+    confirm,
+    fold,
+    overtaken,
+)
 
 SHUFFLED = WISHES.flatmap(lambda intents: st.tuples(st.just(intents), st.permutations(intents)))
 UPSERT = st.booleans()
@@ -23,7 +34,9 @@ class End(NamedTuple):
 
 def history(intents: list[Intent], known: ConfirmedState, cleared: JobVersion, *, upsert: bool) -> End:
     """The naive way: live through everything that was wished or confirmed, from the oldest to the newest."""
-    events: list[tuple[JobVersion, str, dict[str, str]]] = [(intent.job_version, intent.action, dict(intent.info)) for intent in intents]
+    events: list[tuple[JobVersion, str, dict[str, str]]] = [
+        (intent.job_version, intent.action, dict(intent.info)) for intent in intents
+    ]
     events += [(known.present, "create", {}), (known.absent, "delete", {}), (cleared, "clear", {})]
     events += [(was.job_version, "confirm", {key: was.value}) for key, was in known.info.items()]
     presence, decisive, info = None, NEVER, dict[str, tuple[str, JobVersion]]()
@@ -34,9 +47,15 @@ def history(intents: list[Intent], known: ConfirmedState, cleared: JobVersion, *
             presence, decisive = action != "delete", mark
         info |= {key: (value, mark) for key, value in values.items()}
     asked = {intent.job_version for intent in intents}
-    linked = [intent for intent in intents if intent.action == "create" or (upsert and intent.action == "modify")]
-    unlinked = max([known.absent, cleared, *(intent.job_version for intent in intents if intent.action == "delete")])
-    if any(intent.job_version > unlinked for intent in linked):  # what an older unlink took away comes back with the link
+    linked = [
+        intent for intent in intents if intent.action == "create" or (upsert and intent.action == "modify")
+    ]
+    unlinked = max(
+        [known.absent, cleared, *(intent.job_version for intent in intents if intent.action == "delete")]
+    )
+    if any(
+        intent.job_version > unlinked for intent in linked
+    ):  # what an older unlink took away comes back with the link
         asked |= {was.job_version for was in known.info.values() if was.removed}
     changed = decisive in {intent.job_version for intent in intents}
     return End(
@@ -59,7 +78,11 @@ def confirmed(target: Target | None, known: ConfirmedState) -> ConfirmedState:
 
 def counting(known: ConfirmedState) -> tuple[JobVersion, JobVersion, dict[str, JobVersion]]:
     """The part of a memory that decides anything: marks of info that an unlink made void are just not tidied away."""
-    return known.presence, known.absent, {key: was.job_version for key, was in known.info.items() if was.job_version > known.absent}
+    return (
+        known.presence,
+        known.absent,
+        {key: was.job_version for key, was in known.info.items() if was.job_version > known.absent},
+    )
 
 
 @given(WISHES, KNOWN, CLEARED, UPSERT)
@@ -75,21 +98,31 @@ def test_order_of_arrival_makes_no_difference(
     cases: tuple[list[Intent], list[Intent]], known: ConfirmedState, cleared: JobVersion, upsert: bool
 ) -> None:
     intents, shuffled = cases
-    assert fold(shuffled, known, cleared=cleared, upsert=upsert) == fold(intents, known, cleared=cleared, upsert=upsert)
+    assert fold(shuffled, known, cleared=cleared, upsert=upsert) == fold(
+        intents, known, cleared=cleared, upsert=upsert
+    )
 
 
 @given(WISHES, KNOWN, CLEARED, UPSERT)
-def test_a_wish_that_comes_twice_counts_once(intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool) -> None:
-    assert fold(intents + intents, known, cleared=cleared, upsert=upsert) == fold(intents, known, cleared=cleared, upsert=upsert)
+def test_a_wish_that_comes_twice_counts_once(
+    intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
+) -> None:
+    assert fold(intents + intents, known, cleared=cleared, upsert=upsert) == fold(
+        intents, known, cleared=cleared, upsert=upsert
+    )
 
 
 @given(WISHES, UPSERT)
-def test_the_short_way_of_a_lonely_wish_ends_where_the_long_way_does(intents: list[Intent], upsert: bool) -> None:
+def test_the_short_way_of_a_lonely_wish_ends_where_the_long_way_does(
+    intents: list[Intent], upsert: bool
+) -> None:
     assert fold(intents[:1], upsert=upsert) == fold(intents[:1] * 2, upsert=upsert)
 
 
 @given(WISHES, KNOWN, CLEARED, UPSERT)
-def test_folding_what_was_folded_changes_nothing(intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool) -> None:
+def test_folding_what_was_folded_changes_nothing(
+    intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
+) -> None:
     target = fold(intents, known, cleared=cleared, upsert=upsert).target
     if target:
         again = fold(target.intents, known, cleared=target.cleared, upsert=upsert)
@@ -110,7 +143,10 @@ def test_whoever_lost_is_told_a_newer_job_and_whether_the_api_had_confirmed_it(
     intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
 ) -> None:
     here = {mark.job: mark for mark in [*(intent.job_version for intent in intents), cleared]}
-    there = {mark.job: mark for mark in (known.present, known.absent, *(was.job_version for was in known.info.values()))}
+    there = {
+        mark.job: mark
+        for mark in (known.present, known.absent, *(was.job_version for was in known.info.values()))
+    }
     for lost in fold(intents, known, cleared=cleared, upsert=upsert).lost:
         winner = (here if lost.result == "superseded" else there)[lost.by]
         assert lost.result in ("superseded", "stale")
@@ -118,13 +154,21 @@ def test_whoever_lost_is_told_a_newer_job_and_whether_the_api_had_confirmed_it(
 
 
 @given(WISHES, KNOWN, CLEARED, UPSERT)
-def test_the_wishes_behind_a_target_agree_with_it(intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool) -> None:
+def test_the_wishes_behind_a_target_agree_with_it(
+    intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
+) -> None:
     target = fold(intents, known, cleared=cleared, upsert=upsert).target
     asks = {"create": True, "delete": False, "modify": True if upsert else None}
     if target:
         deciding = {mark for _, _, mark in target.info}
-        brought_back = deciding - {each.job_version for each in intents}  # what a delete that came late had taken away
-        agreeing = {each.job_version for each in target.intents if target.presence is not None and asks[each.action] is target.presence}
+        brought_back = deciding - {
+            each.job_version for each in intents
+        }  # what a delete that came late had taken away
+        agreeing = {
+            each.job_version
+            for each in target.intents
+            if target.presence is not None and asks[each.action] is target.presence
+        }
         behind = {each.job_version for each in target.intents}
         assert behind >= agreeing | (deciding - brought_back)
         assert behind == agreeing | deciding or brought_back
@@ -141,10 +185,14 @@ def test_what_the_api_confirmed_asks_for_nothing_more(
 
 
 @given(WISHES, KNOWN, CLEARED, UPSERT)
-def test_confirming_presence_leaves_just_the_info(intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool) -> None:
+def test_confirming_presence_leaves_just_the_info(
+    intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
+) -> None:
     target = fold(intents, known, cleared=cleared, upsert=upsert).target
     if target:
-        left = fold(target.intents, confirm(target, known, presence=True), cleared=target.cleared, upsert=upsert).target
+        left = fold(
+            target.intents, confirm(target, known, presence=True), cleared=target.cleared, upsert=upsert
+        ).target
         assert end(left) == End(None, NEVER, end(target).info)
 
 
@@ -162,7 +210,12 @@ def test_wishes_that_join_an_open_target_end_where_one_fold_of_all_ends(
 ) -> None:
     """Presence, info and whose word they are are equal; more wishes may stand behind the target, since turns were folded away."""
     first, at_once = fold(some, known, upsert=upsert), fold(some + others, known, upsert=upsert)
-    joined = fold([*others, *(first.target.intents if first.target else ())], known, cleared=first.cleared, upsert=upsert)
+    joined = fold(
+        [*others, *(first.target.intents if first.target else ())],
+        known,
+        cleared=first.cleared,
+        upsert=upsert,
+    )
     assert end(joined.target) == end(at_once.target)
     assert joined.cleared == at_once.cleared
     assert {lost.intent for lost in first.lost + joined.lost} <= {lost.intent for lost in at_once.lost}
@@ -211,7 +264,10 @@ def test_a_modify_that_is_older_than_the_unlink_it_meets_is_superseded_by_it() -
 
 
 def test_two_keys_of_two_modifies_are_both_set_and_one_key_goes_to_the_newer() -> None:
-    older, newer = intent(1, "modify", bestaetigung="gesendet", rueckmeldung="aktiv"), intent(2, "modify", bestaetigung="gecancelt")
+    older, newer = (
+        intent(1, "modify", bestaetigung="gesendet", rueckmeldung="aktiv"),
+        intent(2, "modify", bestaetigung="gecancelt"),
+    )
     target = fold([newer, older]).target
     assert target
     assert target.patch == ((CREATED, "gecancelt"), (LATER, "aktiv"))

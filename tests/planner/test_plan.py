@@ -23,13 +23,20 @@ INFOS, PARTS = st.sampled_from([(), CONFIRMED]), st.sampled_from(["", "", "", "1
 def some(names: list[str], parents: int, children: int) -> st.SearchStrategy[Operation]:
     """Operations on relations of a few types among a few records."""
     relations = st.builds(Relation, st.sampled_from(names), st.integers(1, parents), st.integers(1, children))
-    infos = KINDS.flatmap(lambda kind: st.tuples(st.just(kind), INFOS if kind in ("create", "modify") else st.just(())))
+    infos = KINDS.flatmap(
+        lambda kind: st.tuples(st.just(kind), INFOS if kind in ("create", "modify") else st.just(()))
+    )
     return st.builds(
-        lambda kind_and_info, relation, part: Operation(kind_and_info[0], relation, kind_and_info[1], part), infos, relations, PARTS
+        lambda kind_and_info, relation, part: Operation(kind_and_info[0], relation, kind_and_info[1], part),
+        infos,
+        relations,
+        PARTS,
     )
 
 
-MANY = st.lists(some(sorted(ORDERS), 4, 5), max_size=40) | st.lists(some(["broker", "unit"], 2, 2), max_size=8)
+MANY = st.lists(some(sorted(ORDERS), 4, 5), max_size=40) | st.lists(
+    some(["broker", "unit"], 2, 2), max_size=8
+)
 ONCE_EACH = st.lists(some(sorted(ORDERS), 4, 5), max_size=40, unique_by=lambda operation: operation.relation)
 LIMITS = st.builds(Limits, max_ids=st.integers(1, 4), max_actions=st.integers(1, 5))
 
@@ -51,7 +58,10 @@ def get(parent: int, child: int, *, name: str = BUYER) -> Operation:
 
 
 def shape(made: Plan) -> list[list[tuple[Kind, tuple[int, ...], tuple[int, ...]]]]:
-    return [[(action.kind, action.parents, action.children) for action in request.actions] for request in made.requests]
+    return [
+        [(action.kind, action.parents, action.children) for action in request.actions]
+        for request in made.requests
+    ]
 
 
 def visits(made: Plan) -> dict[Relation, list[tuple[int, Action]]]:
@@ -68,21 +78,32 @@ def conflict(one: Action, other: Action) -> bool:
     """R11, said naively."""
     if set(one.relations) & set(other.relations):
         return True
-    ordered = one.type == other.type and ORDERS[one.type] != "free" and {one.kind, other.kind} == {"create", "delete"}
+    ordered = (
+        one.type == other.type
+        and ORDERS[one.type] != "free"
+        and {one.kind, other.kind} == {"create", "delete"}
+    )
     return ordered and bool(set(one.parents) & set(other.parents) or set(one.children) & set(other.children))
 
 
 def comes_second(operation: Operation) -> bool:
-    return (operation.kind, ORDERS[operation.relation.type]) in (("delete", "create_first"), ("create", "delete_first"))
+    return (operation.kind, ORDERS[operation.relation.type]) in (
+        ("delete", "create_first"),
+        ("create", "delete_first"),
+    )
 
 
 @given(MANY, LIMITS)
-def test_every_operation_is_in_exactly_one_action_and_in_its_turn(operations: list[Operation], limits: Limits) -> None:
+def test_every_operation_is_in_exactly_one_action_and_in_its_turn(
+    operations: list[Operation], limits: Limits
+) -> None:
     wanted = defaultdict(list)
     for operation in operations:
         wanted[operation.relation].append((operation.kind, operation.info))
     met = visits(planned(operations, limits))
-    assert {relation: [(action.kind, action.info) for _, action in actions] for relation, actions in met.items()} == wanted
+    assert {
+        relation: [(action.kind, action.info) for _, action in actions] for relation, actions in met.items()
+    } == wanted
     for actions in met.values():
         assert all(before < after for (before, _), (after, _) in pairwise(actions))
 
@@ -100,7 +121,9 @@ def test_an_action_holds_one_part_only(operations: list[Operation], limits: Limi
 
 
 @given(MANY, LIMITS)
-def test_every_write_is_a_star_and_every_read_asks_one_side_within_the_limits(operations: list[Operation], limits: Limits) -> None:
+def test_every_write_is_a_star_and_every_read_asks_one_side_within_the_limits(
+    operations: list[Operation], limits: Limits
+) -> None:
     for request in planned(operations, limits).requests:
         assert 1 <= len(request.actions) <= limits.max_actions
         for action in request.actions:
@@ -110,7 +133,9 @@ def test_every_write_is_a_star_and_every_read_asks_one_side_within_the_limits(op
 
 
 @given(MANY, LIMITS)
-def test_a_read_wants_only_relations_of_the_ids_it_asks_about(operations: list[Operation], limits: Limits) -> None:
+def test_a_read_wants_only_relations_of_the_ids_it_asks_about(
+    operations: list[Operation], limits: Limits
+) -> None:
     for request in planned(operations, limits).requests:
         for action in request.actions:
             if action.kind == "get":
@@ -130,7 +155,14 @@ def test_no_action_waits_without_a_reason(operations: list[Operation], limits: L
     requests = planned(operations, limits).requests
     for number, request in enumerate(requests):
         for action in request.actions:
-            behind = max((n + 1 for n in range(number) if any(conflict(action, other) for other in requests[n].actions)), default=0)
+            behind = max(
+                (
+                    n + 1
+                    for n in range(number)
+                    if any(conflict(action, other) for other in requests[n].actions)
+                ),
+                default=0,
+            )
             assert all(len(full.actions) == limits.max_actions for full in requests[behind:number])
 
 
@@ -154,12 +186,17 @@ def test_the_first_kind_of_an_ordered_type_goes_before_the_second_where_records_
 
 
 @given(MANY.flatmap(lambda operations: st.tuples(st.just(operations), st.permutations(operations))), LIMITS)
-def test_only_the_order_on_one_relation_makes_a_difference(cases: tuple[list[Operation], list[Operation]], limits: Limits) -> None:
+def test_only_the_order_on_one_relation_makes_a_difference(
+    cases: tuple[list[Operation], list[Operation]], limits: Limits
+) -> None:
     operations, mixed = cases
     in_turn = {
-        relation: iter(list(each)) for relation, each in groupby(sorted(operations, key=lambda o: o.relation), key=lambda o: o.relation)
+        relation: iter(list(each))
+        for relation, each in groupby(sorted(operations, key=lambda o: o.relation), key=lambda o: o.relation)
     }
-    assert planned([next(in_turn[operation.relation]) for operation in mixed], limits) == planned(operations, limits)
+    assert planned([next(in_turn[operation.relation]) for operation in mixed], limits) == planned(
+        operations, limits
+    )
 
 
 @given(MANY, LIMITS)
@@ -175,18 +212,28 @@ def test_the_certificate_is_what_a_largest_matching_says(operations: list[Operat
     stars = defaultdict(list)
     for operation in operations:
         if operation.kind in ("create", "modify"):
-            stars[operation.kind, operation.relation.type, operation.info, operation.part].append(operation.relation[1:])
+            stars[operation.kind, operation.relation.type, operation.info, operation.part].append(
+                operation.relation[1:]
+            )
     deletes = sum(operation.kind == "delete" for operation in operations)
-    reads = len({(operation.relation.type, operation.part) for operation in operations if operation.kind == "get"})
+    reads = len(
+        {(operation.relation.type, operation.part) for operation in operations if operation.kind == "get"}
+    )
     assert made.least == sum(largest_matching(edges) for edges in stars.values()) + deletes + reads
     assert made.cut == 0
 
 
 @given(ONCE_EACH, st.integers(1, 4))
-def test_stars_that_are_too_large_are_cut_into_as_few_pieces_as_can_be(operations: list[Operation], most: int) -> None:
+def test_stars_that_are_too_large_are_cut_into_as_few_pieces_as_can_be(
+    operations: list[Operation], most: int
+) -> None:
     writes = [operation for operation in operations if operation.kind != "get"]
     whole, cut = planned(writes), planned(writes, Limits(max_ids=most, max_actions=1000))
-    sizes = [max(len(action.parents), len(action.children)) for request in whole.requests for action in request.actions]
+    sizes = [
+        max(len(action.parents), len(action.children))
+        for request in whole.requests
+        for action in request.actions
+    ]
     assert cut.cut == sum(ceil(size / most) - 1 for size in sizes)
     assert cut.least == whole.least
 
@@ -197,7 +244,11 @@ def largest_matching(edges: list[tuple[int, int]]) -> int:
         return 0
     (parent, child), rest = edges[0], edges[1:]
     free = [edge for edge in rest if edge[0] != parent and edge[1] != child]
-    return largest_matching(rest) if len(free) == len(rest) + 1 else max(1 + largest_matching(free), largest_matching(rest))
+    return (
+        largest_matching(rest)
+        if len(free) == len(rest) + 1
+        else max(1 + largest_matching(free), largest_matching(rest))
+    )
 
 
 def test_nothing_to_do_is_no_request() -> None:
@@ -210,7 +261,11 @@ def test_eleven_deletes_of_one_estate_are_one_request() -> None:
 
 
 def test_a_portal_burst_is_three_actions_in_one_request() -> None:
-    burst = [create(501, child) for child in range(1, 12)] + [delete(501, 99)] + [create(502, child) for child in (1, 2, 3)]
+    burst = (
+        [create(501, child) for child in range(1, 12)]
+        + [delete(501, 99)]
+        + [create(502, child) for child in (1, 2, 3)]
+    )
     assert shape(planned(burst)) == [
         [("create", (501,), tuple(range(1, 12))), ("create", (502,), (1, 2, 3)), ("delete", (501,), (99,))],
     ]
@@ -231,19 +286,29 @@ def test_a_new_broker_is_created_one_request_before_the_old_one_goes() -> None:
 
 
 def test_a_unit_leaves_its_old_base_object_one_request_before_it_gets_the_new_one() -> None:
-    assert shape(planned([create(2, 9, name="unit"), delete(1, 9, name="unit")])) == [[("delete", (1,), (9,))], [("create", (2,), (9,))]]
+    assert shape(planned([create(2, 9, name="unit"), delete(1, 9, name="unit")])) == [
+        [("delete", (1,), (9,))],
+        [("create", (2,), (9,))],
+    ]
 
 
 def test_a_swap_stays_in_order_when_its_first_half_is_read_before() -> None:
     operations = [get(7, 43, name="broker"), create(7, 43, name="broker"), delete(7, 42, name="broker")]
-    assert shape(planned(operations)) == [[("get", (7,), ())], [("create", (7,), (43,))], [("delete", (7,), (42,))]]
+    assert shape(planned(operations)) == [
+        [("get", (7,), ())],
+        [("create", (7,), (43,))],
+        [("delete", (7,), (42,))],
+    ]
 
 
 def test_an_address_swapped_in_two_estates_at_once_does_not_make_estates_wait_for_each_other() -> None:
     swaps = [
         operation
         for estate in (1, 2)
-        for operation in (create(estate, 40 + estate, name="broker"), delete(estate, 50 + estate, name="broker"))
+        for operation in (
+            create(estate, 40 + estate, name="broker"),
+            delete(estate, 50 + estate, name="broker"),
+        )
     ]
     assert [len(request.actions) for request in planned(swaps).requests] == [2, 2]
 
@@ -255,7 +320,10 @@ def test_reads_ask_from_the_side_with_fewer_records() -> None:
 
 
 def test_a_read_waits_for_the_write_of_its_relation() -> None:
-    assert shape(planned([create(1, 2), get(1, 2), get(1, 3)])) == [[("create", (1,), (2,)), ("get", (1,), ())], [("get", (1,), ())]]
+    assert shape(planned([create(1, 2), get(1, 2), get(1, 3)])) == [
+        [("create", (1,), (2,)), ("get", (1,), ())],
+        [("get", (1,), ())],
+    ]
 
 
 @pytest.mark.parametrize("limits", [(0, 1), (1, 0), (-1, 5)])

@@ -11,7 +11,19 @@ from tests.support.planner_values import intent
 from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
 from worker.planner.fold import Intent
 from worker.planner.relation_state import OpenRelation, Refusal, RelationState, reopen
-from worker.planner.retry_policy import SECOND, SMALL, SPLIT_AFTER, Decision, NextStep, RetryPolicy, again, backoff, decide, halves, judge
+from worker.planner.retry_policy import (
+    SECOND,
+    SMALL,
+    SPLIT_AFTER,
+    Decision,
+    NextStep,
+    RetryPolicy,
+    again,
+    backoff,
+    decide,
+    halves,
+    judge,
+)
 
 KINDS: tuple[Kind, ...] = ("create", "modify", "delete", "get")
 E, PATIENCE = ErrorClass, RetryPolicy(max_attempts=3, give_up_after=60.0, backoff=(1.0, 30.0))
@@ -19,7 +31,13 @@ PERMANENT = (E.SHAPE, E.STAR, E.RIGHTS, E.SYNC, E.TRANSIENT, E.OTHER)
 
 
 def decided(
-    kind: Kind, outcome: ActionResult, opened: OpenRelation | None = None, *, alone: bool = True, now: int = 0, upsert: bool = False
+    kind: Kind,
+    outcome: ActionResult,
+    opened: OpenRelation | None = None,
+    *,
+    alone: bool = True,
+    now: int = 0,
+    upsert: bool = False,
 ) -> Decision:
     retry = PATIENCE._replace(upsert=upsert)
     return decide(kind, outcome, opened or OpenRelation(()), alone=alone, retry=retry, now=now, draw=0.5)
@@ -31,19 +49,42 @@ def rejected(error: ErrorClass) -> ActionResult:
 
 # What a rejection of a relation that was alone in its action leads to.
 ALONE: dict[Kind, dict[NextStep, tuple[ErrorClass, ...]]] = {
-    "create": {NextStep.HOLD: (E.CREDENTIALS, E.CLOCK), NextStep.CHECK: (E.AMBIGUOUS,), NextStep.FAIL: (E.RECORD, E.ABSENT, *PERMANENT)},
-    "modify": {NextStep.HOLD: (E.CREDENTIALS, E.CLOCK), NextStep.RETRY: (E.AMBIGUOUS, E.ABSENT), NextStep.FAIL: (E.RECORD, *PERMANENT)},
-    "delete": {NextStep.HOLD: (E.CREDENTIALS, E.CLOCK), NextStep.CHECK: (E.AMBIGUOUS, E.RECORD, E.ABSENT), NextStep.FAIL: PERMANENT},
+    "create": {
+        NextStep.HOLD: (E.CREDENTIALS, E.CLOCK),
+        NextStep.CHECK: (E.AMBIGUOUS,),
+        NextStep.FAIL: (E.RECORD, E.ABSENT, *PERMANENT),
+    },
+    "modify": {
+        NextStep.HOLD: (E.CREDENTIALS, E.CLOCK),
+        NextStep.RETRY: (E.AMBIGUOUS, E.ABSENT),
+        NextStep.FAIL: (E.RECORD, *PERMANENT),
+    },
+    "delete": {
+        NextStep.HOLD: (E.CREDENTIALS, E.CLOCK),
+        NextStep.CHECK: (E.AMBIGUOUS, E.RECORD, E.ABSENT),
+        NextStep.FAIL: PERMANENT,
+    },
 }
 # What silence leads to, by whether the write may have been carried out.
 SILENCE: dict[Verdict, dict[Kind, NextStep]] = {
-    Verdict.UNKNOWN: {"create": NextStep.ASK, "modify": NextStep.LATER, "delete": NextStep.ASK, "get": NextStep.ASK},
-    Verdict.NOT_SENT: {"create": NextStep.LATER, "modify": NextStep.LATER, "delete": NextStep.LATER, "get": NextStep.LATER},
+    Verdict.UNKNOWN: {
+        "create": NextStep.ASK,
+        "modify": NextStep.LATER,
+        "delete": NextStep.ASK,
+        "get": NextStep.ASK,
+    },
+    Verdict.NOT_SENT: {
+        "create": NextStep.LATER,
+        "modify": NextStep.LATER,
+        "delete": NextStep.LATER,
+        "get": NextStep.LATER,
+    },
 }
 
 
 @pytest.mark.parametrize(
-    ("kind", "error", "expected"), [(kind, error, do) for kind, row in ALONE.items() for do, errors in row.items() for error in errors]
+    ("kind", "error", "expected"),
+    [(kind, error, do) for kind, row in ALONE.items() for do, errors in row.items() for error in errors],
 )
 def test_a_rejection_alone_is_decided_by_its_class(kind: Kind, error: ErrorClass, expected: NextStep) -> None:
     assert decided(kind, rejected(error)).do is expected
@@ -55,13 +96,17 @@ def test_the_table_of_rejections_is_complete(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(("kind", "error"), list(product(("create", "modify"), ErrorClass)))
-def test_a_rejection_in_company_is_split_unless_the_account_is_at_fault(kind: Kind, error: ErrorClass) -> None:
+def test_a_rejection_in_company_is_split_unless_the_account_is_at_fault(
+    kind: Kind, error: ErrorClass
+) -> None:
     at_fault = error in (E.CREDENTIALS, E.CLOCK)
     assert decided(kind, rejected(error), alone=False).do is (NextStep.HOLD if at_fault else NextStep.SPLIT)
 
 
 @pytest.mark.parametrize(("verdict", "kind", "alone"), list(product(SILENCE, KINDS, (True, False))))
-def test_silence_is_asked_about_unless_nothing_was_sent_or_nothing_can_be_read(verdict: Verdict, kind: Kind, alone: bool) -> None:
+def test_silence_is_asked_about_unless_nothing_was_sent_or_nothing_can_be_read(
+    verdict: Verdict, kind: Kind, alone: bool
+) -> None:
     assert decided(kind, ActionResult(verdict), alone=alone).do is SILENCE[verdict][kind]
 
 
@@ -74,7 +119,12 @@ def test_ok_is_confirmed_whatever_else_the_answer_says(kind: Kind, error: ErrorC
     st.sampled_from(KINDS),
     st.builds(ActionResult, st.sampled_from(Verdict), st.integers(0, 999), st.sampled_from(ErrorClass)),
     st.builds(
-        OpenRelation, st.just(()), tries=st.integers(0, 99), losses=st.integers(0, 99), misses=st.integers(0, 9999), absent=st.booleans()
+        OpenRelation,
+        st.just(()),
+        tries=st.integers(0, 99),
+        losses=st.integers(0, 99),
+        misses=st.integers(0, 9999),
+        absent=st.booleans(),
     ),
     st.booleans(),
     st.booleans(),
@@ -84,7 +134,9 @@ def test_ok_is_confirmed_whatever_else_the_answer_says(kind: Kind, error: ErrorC
 def test_there_is_a_decision_for_everything(
     kind: Kind, outcome: ActionResult, opened: OpenRelation, alone: bool, upsert: bool, now: int, draw: float
 ) -> None:
-    decision = decide(kind, outcome, opened, alone=alone, retry=PATIENCE._replace(upsert=upsert), now=now, draw=draw)
+    decision = decide(
+        kind, outcome, opened, alone=alone, retry=PATIENCE._replace(upsert=upsert), now=now, draw=draw
+    )
     assert isinstance(decision.do, NextStep)
     assert 0 <= decision.delay <= 30.0
     assert decision.do not in (NextStep.LATER, NextStep.ASK, NextStep.RETRY) or decision.delay >= 0.25
@@ -93,7 +145,10 @@ def test_there_is_a_decision_for_everything(
 @pytest.mark.parametrize("kind", ["create", "modify"])
 def test_a_star_without_an_answer_is_suspected_at_the_third_loss(kind: Kind) -> None:
     lost = ActionResult(Verdict.UNKNOWN)
-    splits = [decided(kind, lost, OpenRelation((), losses=before), alone=False).do is NextStep.SPLIT for before in range(SPLIT_AFTER + 1)]
+    splits = [
+        decided(kind, lost, OpenRelation((), losses=before), alone=False).do is NextStep.SPLIT
+        for before in range(SPLIT_AFTER + 1)
+    ]
     assert splits == [False, False, True, True]
     assert decided(kind, lost, OpenRelation((), losses=99), alone=True).do is not NextStep.SPLIT
 
@@ -114,7 +169,9 @@ def test_a_modify_that_comes_too_early_is_tried_as_often_as_allowed(error: Error
 
 def test_an_upsert_may_create_what_it_cannot_modify_but_not_over_and_over() -> None:
     assert decided("modify", rejected(E.ABSENT), upsert=True).do is NextStep.INSERT
-    assert decided("modify", rejected(E.ABSENT), OpenRelation((), absent=True), upsert=True).do is NextStep.RETRY
+    assert (
+        decided("modify", rejected(E.ABSENT), OpenRelation((), absent=True), upsert=True).do is NextStep.RETRY
+    )
 
 
 # --- read-backs (R15)
@@ -124,7 +181,9 @@ LINKED, UNLINKED = intent(1, "create"), intent(1, "delete")
 
 
 def seen(asked: Intent, saw: bool | None, refusal: Refusal | None, tries: int = 0) -> NextStep:
-    case = reopen(OpenRelation((asked,), refused=refusal is not None, refusal=refusal, tries=tries), upsert=False)
+    case = reopen(
+        OpenRelation((asked,), refused=refusal is not None, refusal=refusal, tries=tries), upsert=False
+    )
     assert isinstance(case, RelationState)
     return judge(case, saw, retry=PATIENCE, draw=0.5).do
 
@@ -157,12 +216,18 @@ def test_a_read_back_decides_what_the_answer_left_open(
 
 @pytest.mark.parametrize("asked", [LINKED, UNLINKED])
 def test_an_ambiguous_refusal_is_tried_as_often_as_allowed(asked: Intent) -> None:
-    assert [seen(asked, asked is UNLINKED, AMBIGUOUS, tries) for tries in range(3)] == [NextStep.RETRY, NextStep.RETRY, NextStep.FAIL]
+    assert [seen(asked, asked is UNLINKED, AMBIGUOUS, tries) for tries in range(3)] == [
+        NextStep.RETRY,
+        NextStep.RETRY,
+        NextStep.FAIL,
+    ]
 
 
 def test_only_what_time_may_cure_is_tried_again() -> None:
     cured = {
-        error for error in ErrorClass if again(OpenRelation((), refusal=Refusal(1, error.value, "")), PATIENCE, 0.5).do is NextStep.RETRY
+        error
+        for error in ErrorClass
+        if again(OpenRelation((), refusal=Refusal(1, error.value, "")), PATIENCE, 0.5).do is NextStep.RETRY
     }
     assert cured == {E.AMBIGUOUS, E.ABSENT}
     assert again(OpenRelation(()), PATIENCE, 0.5).do is NextStep.FAIL
@@ -187,13 +252,25 @@ def levels(size: int, culprits: set[int]) -> int:
     """How often stars of a part are sent until every culprit is alone: each star with a culprit among others is rejected as a whole."""
     parts = {"": list(range(size))}
     level = 0
-    while failing := {part: members for part, members in parts.items() if len(members) > 1 and culprits.intersection(members)}:
+    while failing := {
+        part: members
+        for part, members in parts.items()
+        if len(members) > 1 and culprits.intersection(members)
+    }:
         level += 1
         parts = {part: members for part, members in parts.items() if part not in failing}
         for part, members in failing.items():
-            several = sum(other[: len(part) - 1] == part[:-1] and len(other) == len(part) and bool(part) for other in failing) == 2
+            several = (
+                sum(
+                    other[: len(part) - 1] == part[:-1] and len(other) == len(part) and bool(part)
+                    for other in failing
+                )
+                == 2
+            )
             for position, member in enumerate(members):
-                parts.setdefault(halves(part, position, len(members), sibling_failed=several), []).append(member)
+                parts.setdefault(halves(part, position, len(members), sibling_failed=several), []).append(
+                    member
+                )
     assert sorted(member for members in parts.values() for member in members) == list(range(size))
     return level
 
@@ -204,14 +281,20 @@ def test_one_culprit_is_alone_after_as_many_halvings_as_the_star_has_bits(star: 
     assert levels(size, {culprit}) <= ceil(log2(size))
 
 
-@given(st.integers(2, 60).flatmap(lambda size: st.tuples(st.just(size), st.sets(st.integers(0, size - 1), min_size=2))))
+@given(
+    st.integers(2, 60).flatmap(
+        lambda size: st.tuples(st.just(size), st.sets(st.integers(0, size - 1), min_size=2))
+    )
+)
 def test_several_culprits_take_no_more_levels_than_one(star: tuple[int, set[int]]) -> None:
     size, culprits = star
     assert levels(size, culprits) <= ceil(log2(size))
 
 
 @given(st.text("01", max_size=5), st.integers(1, 40), st.booleans())
-def test_halves_are_two_of_nearly_equal_size_or_everyone_alone(part: str, size: int, sibling_failed: bool) -> None:
+def test_halves_are_two_of_nearly_equal_size_or_everyone_alone(
+    part: str, size: int, sibling_failed: bool
+) -> None:
     parts = [halves(part, position, size, sibling_failed=sibling_failed) for position in range(size)]
     if sibling_failed or size <= SMALL:
         assert len(set(parts)) == size

@@ -18,12 +18,16 @@ BUYERS = [Relation("estate:address:buyer", 501, 9000 + number) for number in ran
 
 def linked(relations: list[Relation]) -> dict[Relation, list[Intent]]:
     """One job per relation."""
-    return {each: [Intent(Version(1, number), f"job-{number}", "create")] for number, each in enumerate(relations)}
+    return {
+        each: [Intent(Version(1, number), f"job-{number}", "create")] for number, each in enumerate(relations)
+    }
 
 
 @pytest.mark.parametrize("atomic", [True, False], ids=["nothing done", "the rest done"])
 @pytest.mark.parametrize("at", [0, 1, 249, 250, 373, 498, 499])
-def test_one_bad_id_in_a_star_of_500_fails_alone_and_costs_two_requests_per_halving_at_most(at: int, atomic: bool) -> None:
+def test_one_bad_id_in_a_star_of_500_fails_alone_and_costs_two_requests_per_halving_at_most(
+    at: int, atomic: bool
+) -> None:
     crm = Crm(bad=[BUYERS[at]], atomic=atomic)
     desk = Desk(crm.answer)
     desk.add_intents(linked(BUYERS))
@@ -33,7 +37,13 @@ def test_one_bad_id_in_a_star_of_500_fails_alone_and_costs_two_requests_per_halv
     assert len(desk.sent) - 1 <= 2 * ceil(log2(500))
 
 
-@given(st.sets(st.integers(0, 39)), st.integers(1, 40), st.booleans(), st.booleans(), st.sampled_from((ErrorClass.RECORD, ErrorClass.STAR)))
+@given(
+    st.sets(st.integers(0, 39)),
+    st.integers(1, 40),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from((ErrorClass.RECORD, ErrorClass.STAR)),
+)
 def test_any_bad_ids_fail_alone_within_two_rounds_per_halving(
     bad: set[int], size: int, atomic: bool, keys: bool, error: ErrorClass
 ) -> None:
@@ -52,7 +62,9 @@ def test_a_bad_id_among_modifies_is_found_without_a_read(upsert: bool) -> None:
     crm = Crm(bad=[BUYERS[5]])
     crm.relations = {each: {} for each in BUYERS[:16]}
     desk = Desk(crm.answer, RetryPolicy(upsert=upsert))
-    desk.add_intents({each: [Intent(Version(1, 0), "confirm", "modify", ((CREATED, "a"),))] for each in BUYERS[:16]})
+    desk.add_intents(
+        {each: [Intent(Version(1, 0), "confirm", "modify", ((CREATED, "a"),))] for each in BUYERS[:16]}
+    )
     desk.work()
     assert [each.relation for each in desk.settled if each.result == "failed"] == [BUYERS[5]]
     assert {action.kind for action in desk.actions()} == {"modify"}
@@ -63,7 +75,11 @@ def test_a_star_of_which_the_rest_was_done_is_read_back_and_only_the_bad_id_is_s
     desk = Desk(Crm(bad=[BUYERS[5]], atomic=False).answer)
     desk.add_intents(linked(BUYERS[:16]))
     desk.work()
-    assert [(action.kind, len(action.children)) for action in desk.actions()] == [("create", 16), ("get", 0), ("create", 1)]
+    assert [(action.kind, len(action.children)) for action in desk.actions()] == [
+        ("create", 16),
+        ("get", 0),
+        ("create", 1),
+    ]
 
 
 def test_two_bad_ids_in_different_halves_send_everyone_alone() -> None:
@@ -77,7 +93,11 @@ def test_two_bad_ids_in_different_halves_send_everyone_alone() -> None:
 
 def test_a_star_that_breaks_the_answer_is_split_after_three_losses() -> None:
     crm = Crm()
-    desk = Desk(lambda action: LOST if action.kind == "create" and BUYERS[3] in action.relations else crm.answer(action))
+    desk = Desk(
+        lambda action: (
+            LOST if action.kind == "create" and BUYERS[3] in action.relations else crm.answer(action)
+        )
+    )
     desk.add_intents(linked(BUYERS[:8]))
     while len(desk.cases) > 1:
         desk.round()

@@ -11,7 +11,11 @@ from worker.redis.client import broker
         ("redis://:pw@10.0.0.1:6379/2", "redis://:pw@10.0.0.1:6379/2", None),
         ("amqp://u:p@rabbit//", "amqp://u:p@rabbit//", None),
         ("unix:///run/redis.sock", "redis+socket:///run/redis.sock", None),
-        ("redis+sentinel://:pw@a:26380,b/main/3", "sentinel://:pw@a:26380/3;sentinel://:pw@b:26379/3", "main"),
+        (
+            "redis+sentinel://:pw@a:26380,b/main/3",
+            "sentinel://:pw@a:26380/3;sentinel://:pw@b:26379/3",
+            "main",
+        ),
         ("sentinel://a,b", "sentinel://a:26379/0;sentinel://b:26379/0", "mymaster"),
         ("sentinel://u:p%40%2F@a/main", "sentinel://u:p%40%2F@a:26379/0", "main"),
     ],

@@ -22,7 +22,13 @@ for changes in json.load(sys.stdin):
     app.send_task("relations.accept", [changes], queue="relations.intake")
 print(sorted({"worker", "producers", "ops"} & set(sys.modules)))
 """
-CHANGE = {"account": "nord", "action": "create", "relationtype": "estate:address:interested", "parentid": 501, "childid": 9001}
+CHANGE = {
+    "account": "nord",
+    "action": "create",
+    "relationtype": "estate:address:interested",
+    "parentid": 501,
+    "childid": 9001,
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,16 @@ def send(stack: Stack, folder: Path, *messages: object) -> None:
     """Run the client on its own; nothing of the surroundings leads it to us."""
     (folder / "client.py").write_text(CLIENT)
     command = [sys.executable, "-I", str(folder / "client.py"), stack.broker_url]
-    said = subprocess.run(command, input=json.dumps(messages), cwd=folder, env={}, capture_output=True, text=True, check=True, timeout=60)
+    said = subprocess.run(
+        command,
+        input=json.dumps(messages),
+        cwd=folder,
+        env={},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     assert said.stdout.strip() == "[]"
 
 
@@ -57,21 +72,38 @@ def test_a_bare_celery_application_sends_one_change_or_many(stack: Stack, tmp_pa
     send(stack, tmp_path, {**CHANGE, "batch": "bare"}, many)
     jobs = finished(stack, "bare", 3)
     assert [job.state for job in jobs] == ["succeeded"] * 3
-    assert {(job.parents, job.children) for job in jobs} == {((501,), (9001,)), ((502,), (1,)), ((502,), (2,))}
+    assert {(job.parents, job.children) for job in jobs} == {
+        ((501,), (9001,)),
+        ((502,), (1,)),
+        ((502,), (2,)),
+    }
     assert {job.source for job in jobs} == {"celery"}
 
 
-def test_the_same_event_sent_twice_is_one_job_and_a_bad_change_spares_its_company(stack: Stack, tmp_path: Path) -> None:
+def test_the_same_event_sent_twice_is_one_job_and_a_bad_change_spares_its_company(
+    stack: Stack, tmp_path: Path
+) -> None:
     named = {**CHANGE, "batch": "twice", "childid": 77, "event_id": "enquiry-4711"}
-    send(stack, tmp_path, [named, {**named, "event_id": "other", "parentid": 0}], named, {**named, "event_id": "last"})
+    send(
+        stack,
+        tmp_path,
+        [named, {**named, "event_id": "other", "parentid": 0}],
+        named,
+        {**named, "event_id": "last"},
+    )
     assert [job.event_id for job in finished(stack, "twice", 2)] == ["enquiry-4711", "last"]
 
 
 def test_what_a_client_calls_its_message_is_kept_with_the_job_and_the_request(stack: Stack) -> None:
     app = Celery(broker=stack.broker_url)
-    for label, headers in (("called", {"X-Correlation-Id": "order-4711"}), ("nameless", {"X-Correlation-Id": "not fit\n"})):
+    for label, headers in (
+        ("called", {"X-Correlation-Id": "order-4711"}),
+        ("nameless", {"X-Correlation-Id": "not fit\n"}),
+    ):
         change = {**CHANGE, "batch": label, "parentid": 504}
-        sent = app.send_task("relations.accept", [change], queue="relations.intake", headers=headers, ignore_result=True)
+        sent = app.send_task(
+            "relations.accept", [change], queue="relations.intake", headers=headers, ignore_result=True
+        )
         (job,) = finished(stack, label, 1)
         assert job.correlation == ("order-4711" if label == "called" else sent.id)
         record = stack.runtime(wakes=False).store.get_request("nord", job.requests[0])

@@ -73,19 +73,33 @@ class Host:
         elif name == "api":
             words += ["--port", str(self.ports["8080"])]
         words[0] = str(BIN / words[0]) if (BIN / words[0]).exists() else words[0]
-        return self.running.enter_context(Process(words, log=self.folder / f"{name}.log", env=self.env, cwd=self.folder))
+        return self.running.enter_context(
+            Process(words, log=self.folder / f"{name}.log", env=self.env, cwd=self.folder)
+        )
 
     def is_healthy(self, name: str) -> bool:
         """What the service's health check says."""
         kind, *words = SERVICES[name]["healthcheck"]["test"]
         told = [self.here(word) for word in words]
         told = ["sh", "-c", told[0]] if kind == "CMD-SHELL" else [str(BIN / told[0]), *told[1:]]
-        return subprocess.run(told, env={**os.environ, **self.env}, cwd=self.folder, capture_output=True, timeout=30).returncode == 0
+        return (
+            subprocess.run(
+                told, env={**os.environ, **self.env}, cwd=self.folder, capture_output=True, timeout=30
+            ).returncode
+            == 0
+        )
 
     def relations(self, *words: str) -> str:
         """What a command of ours prints."""
         command = [str(BIN / "relations"), *words]
-        run = subprocess.run(command, env={**os.environ, **self.env}, cwd=self.folder, capture_output=True, text=True, timeout=60)
+        run = subprocess.run(
+            command,
+            env={**os.environ, **self.env},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert run.returncode == 0, run.stdout + run.stderr
         return run.stdout
 
@@ -106,7 +120,11 @@ def test_every_part_of_ours_runs_without_rights_on_a_file_system_that_it_cannot_
     ours = {name: service for name, service in SERVICES.items() if service["image"] == "onoffice-relations"}
     assert set(ours) == {"worker", "beat", "api", "simulator"}
     for service in ours.values():
-        assert (service["read_only"], service["cap_drop"], service["restart"]) == (True, ["ALL"], "unless-stopped")
+        assert (service["read_only"], service["cap_drop"], service["restart"]) == (
+            True,
+            ["ALL"],
+            "unless-stopped",
+        )
     assert re.search(r"^USER 10001:10001$", (ROOT / "ops/docker/Dockerfile").read_text("utf-8"), re.MULTILINE)
 
 
@@ -121,7 +139,11 @@ def test_the_commands_of_all_services_make_a_system_that_works_and_ends_in_peace
     client = Redis.from_url(host.env["RELATIONS_REDIS_URL"])
     redis.wait_until(lambda: _answers(client))
     policy = {**client.config_get("maxmemory*"), **client.config_get("append*")}
-    assert (policy["maxmemory-policy"], policy["appendonly"], policy["appendfsync"]) == ("noeviction", "yes", "everysec")
+    assert (policy["maxmemory-policy"], policy["appendonly"], policy["appendfsync"]) == (
+        "noeviction",
+        "yes",
+        "everysec",
+    )
     parts = {name: host.start(name) for name in ("simulator", "worker", "beat", "api")}
     for name in ("simulator", "api", "worker"):
         parts[name].wait_until(lambda name=name: host.is_healthy(name), seconds=40)
@@ -133,7 +155,11 @@ def test_the_commands_of_all_services_make_a_system_that_works_and_ends_in_peace
 
 
 def test_the_demo_beside_it_has_all_that_it_names(tmp_path: Path) -> None:
-    values = dict(line.split("=", 1) for line in (DEMO / ".env").read_text("utf-8").splitlines() if line and not line.startswith("#"))
+    values = dict(
+        line.split("=", 1)
+        for line in (DEMO / ".env").read_text("utf-8").splitlines()
+        if line and not line.startswith("#")
+    )
     assert all(f"${{{name}" in FILE.read_text("utf-8") for name in values if name != "COMPOSE_PROFILES")
     assert all((ROOT / value).is_file() for name, value in values.items() if name.endswith("_FILE"))
     assert values["COMPOSE_PROFILES"] in SERVICES["simulator"]["profiles"]

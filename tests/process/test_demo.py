@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 
-RUN = (
-    "import sys; from ops.dev.demo import run; sys.exit(run(changes=300, seed=int(sys.argv[1]), faults=sys.argv[2] == 'faults', json=True))"
-)
+RUN = "import sys; from ops.dev.demo import run; sys.exit(run(changes=300, seed=int(sys.argv[1]), faults=sys.argv[2] == 'faults', json=True))"
 
 
 def demo(seed: int, manner: str) -> dict[str, Any]:
     """What the demo prints; it must have said 0."""
-    done = subprocess.run([sys.executable, "-c", RUN, str(seed), manner], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(seed), manner],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -40,7 +44,9 @@ def test_every_change_was_accepted_once_and_has_an_outcome(facts: dict[str, Any]
 
 def test_changes_with_missing_addresses_failed_and_were_replayed(facts: dict[str, Any]) -> None:
     assert facts["replay"]["replayed"] == facts["after_burst"]["failed_jobs"] >= 3
-    assert facts["after_replay"]["relations"] == facts["after_burst"]["relations"] + facts["replay"]["replayed"]
+    assert (
+        facts["after_replay"]["relations"] == facts["after_burst"]["relations"] + facts["replay"]["replayed"]
+    )
 
 
 def test_it_takes_fewer_actions_than_changes_and_fewer_requests_than_actions(facts: dict[str, Any]) -> None:
@@ -52,7 +58,9 @@ def test_requests_go_wrong_exactly_when_asked_for(facts: dict[str, Any]) -> None
 
 
 def test_a_part_that_does_not_come_up_ends_the_demo_with_the_end_of_its_log(tmp_path: Path) -> None:
-    broken = "import sys, ops.dev.stack as stack; stack.SIMULATOR = 'raise SystemExit(\"no simulator today\")'\n"
+    broken = (
+        "import sys, ops.dev.stack as stack; stack.SIMULATOR = 'raise SystemExit(\"no simulator today\")'\n"
+    )
     command = [sys.executable, "-c", broken + "from ops.dev.demo import run; sys.exit(run(changes=3))"]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environ)

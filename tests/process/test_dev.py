@@ -27,14 +27,22 @@ def test_it_tells_where_everything_is_and_ends_with_0_when_asked_to(dev: tuple[P
     key = re.search(r"Key +(\S+)", said)
     assert url
     assert key
-    change = {"account": "nord", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}
+    change = {
+        "account": "nord",
+        "action": "create",
+        "relationtype": "estate:address:buyer",
+        "parentid": 501,
+        "childid": 9001,
+    }
     answer = httpx.post(f"{url[1]}/v1/changes", json=change, headers={"Authorization": f"Bearer {key[1]}"})
     assert answer.status_code == 202
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
 
 
-def test_it_starts_a_part_again_that_died_and_ends_with_1_when_that_is_no_use(dev: tuple[Process, str]) -> None:
+def test_it_starts_a_part_again_that_died_and_ends_with_1_when_that_is_no_use(
+    dev: tuple[Process, str],
+) -> None:
     process, said = dev
     pids = dict(re.findall(r"(simulator|beat) ([0-9]+)", said))
     os.kill(int(pids["beat"]), signal.SIGKILL)

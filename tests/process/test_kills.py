@@ -58,7 +58,9 @@ def test_a_part_that_ended_is_started_again_after_a_moment_and_somebody_is_told_
     assert (parts.started, supervisor.ends, len(said)) == (["beat"], {"beat": 1}, 1)
 
 
-def test_a_part_that_ends_again_and_again_at_its_start_is_given_up_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_part_that_ends_again_and_again_at_its_start_is_given_up_with_the_end_of_its_log(
+    tmp_path: Path,
+) -> None:
     parts, now = Parts(tmp_path / "log"), [0.0]
     supervisor = Supervisor(parts, echo=lambda _: None, clock=lambda: now[0])
     for _ in range(ENOUGH - 1):
@@ -74,7 +76,14 @@ def test_a_part_that_ends_again_and_again_at_its_start_is_given_up_with_the_end_
 
 def test_delays_grow_until_a_part_has_been_up_for_a_while() -> None:
     care = Care(0.0)
-    assert [care.ended(1.0) for _ in range(6)] == [FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST, 16 * FIRST, LONGEST]
+    assert [care.ended(1.0) for _ in range(6)] == [
+        FIRST,
+        2 * FIRST,
+        4 * FIRST,
+        8 * FIRST,
+        16 * FIRST,
+        LONGEST,
+    ]
     assert care.ended(STEADY) == FIRST
 
 
@@ -103,7 +112,9 @@ def entry(kind: str, child: int, *, parents: tuple[int, ...] = (1,), **more: Any
         ([entry("create", 5), entry("create", 5, token="b")], []),
     ],
 )
-def test_a_write_counts_as_repeated_unless_its_relation_was_read_in_between(log: list[dict[str, Any]], twice: list[int]) -> None:
+def test_a_write_counts_as_repeated_unless_its_relation_was_read_in_between(
+    log: list[dict[str, Any]], twice: list[int]
+) -> None:
     assert repeated(log, {"a", "b"}) == [Relation("t", 1, child) for child in twice]
 
 

@@ -22,7 +22,14 @@ ENQUIRY = '{"type": "enquiry.created", "timestamp": "2026-11-21T02:00:00Z", "dat
 
 
 def change(account: str = "nord", **other: Any) -> dict[str, Any]:
-    return {"account": account, "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001, **other}
+    return {
+        "account": account,
+        "action": "create",
+        "relationtype": "estate:address:buyer",
+        "parentid": 501,
+        "childid": 9001,
+        **other,
+    }
 
 
 @contextmanager
@@ -61,9 +68,20 @@ def asked(stack: Stack, secrets: list[str]) -> str:
         said = [http.post("/webhooks/immo", content=ENQUIRY, headers=headers) for headers in proofs]
         for key in (KEY, *secrets):
             http.headers["Authorization"] = f"Bearer {key}"
-            bodies = [change(), change(relationtype=key), change(key), [key], {key: key}, *map(change, ("sued", "west"))]
+            bodies = [
+                change(),
+                change(relationtype=key),
+                change(key),
+                [key],
+                {key: key},
+                *map(change, ("sued", "west")),
+            ]
             said += [http.post("/v1/changes", json=body) for body in bodies]
-            said += [http.get("/v1/jobs", params={"account": key, key: key}), http.get(f"/v1/jobs/{key}"), http.get(f"/{key}")]
+            said += [
+                http.get("/v1/jobs", params={"account": key, key: key}),
+                http.get(f"/v1/jobs/{key}"),
+                http.get(f"/{key}"),
+            ]
     assert {answer.status_code for answer in said} == {202, 401, 403, 404, 422}
     return "\n".join(answer.text for answer in said)
 
@@ -72,7 +90,10 @@ def worked(stack: Stack) -> None:
     """The worker meets every kind of fault, and credentials that are rejected."""
     store = stack.runtime(wakes=False).store
     stack.simulate("seed", {"token": stack.credentials["west"].token, "secret": "another since today"})
-    stack.simulate("faults", {"script": ["garbled", "server_error", "throttle", "lost_after", "gateway_before", "missing_result"]})
+    stack.simulate(
+        "faults",
+        {"script": ["garbled", "server_error", "throttle", "lost_after", "gateway_before", "missing_result"]},
+    )
     messages = [change("nord", childid=7), change("west"), {"account": "nord"}]
     stack.celery().send_task("relations.accept", [messages], queue="relations.intake")
     until(lambda: store.get_pause("west") and stack.simulate("stats")["requests"] > 6)
@@ -83,7 +104,9 @@ def test_nothing_that_a_run_leaves_holds_a_secret(tmp_path: Path, monkeypatch: p
     (tmp_path / "loud" / "sitecustomize.py").write_text(LOUD)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "loud"))
     with running(tmp_path / "run", Shape(defaults={**QUICK, "window": 0.1})) as stack:
-        secrets = [text for each in stack.credentials.values() for text in (each.token, each.secret)] + [stack.webhook_secret]
+        secrets = [text for each in stack.credentials.values() for text in (each.token, each.secret)] + [
+            stack.webhook_secret
+        ]
         with monitored(stack.redis_url) as heard:
             answers = asked(stack, secrets)
             worked(stack)

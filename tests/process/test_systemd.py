@@ -12,7 +12,11 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "ops/systemd").glob("*.service"))
 SERVICES = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
-ELSEWHERE = {"/run/relations-beat/schedule": "/tmp/beat", "/run/relations-beat/pid": "/tmp/beat.pid", "${LISTEN}": "0.0.0.0"}
+ELSEWHERE = {
+    "/run/relations-beat/schedule": "/tmp/beat",
+    "/run/relations-beat/pid": "/tmp/beat.pid",
+    "${LISTEN}": "0.0.0.0",
+}
 
 
 def said(unit: Path, name: str) -> str:
@@ -27,7 +31,10 @@ def test_there_is_a_unit_for_each_part_that_keeps_nothing() -> None:
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_a_unit_does_what_the_container_does(unit: Path) -> None:
-    service, command = SERVICES[unit.stem.removeprefix("relations-")], said(unit, "ExecStart").removeprefix("/opt/relations/bin/")
+    service, command = (
+        SERVICES[unit.stem.removeprefix("relations-")],
+        said(unit, "ExecStart").removeprefix("/opt/relations/bin/"),
+    )
     for here, there in ELSEWHERE.items():
         command = command.replace(here, there)
     assert command == service["command"]
@@ -35,10 +42,16 @@ def test_a_unit_does_what_the_container_does(unit: Path) -> None:
     assert said(unit, "Restart") == "always"
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed: apt-get install systemd")
+@pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed: apt-get install systemd"
+)
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
     for unit in UNITS:
         text = unit.read_text("utf-8").replace("/opt/relations/bin", str(Path(sys.executable).parent))
         (tmp_path / unit.name).write_text(text)
-    run = subprocess.run(["systemd-analyze", "verify", *tmp_path.glob("*")], capture_output=True, text=True, check=False)
-    assert [line for line in f"{run.stdout}\n{run.stderr}".splitlines() if "relations-" in line] == []  # it speaks of others too
+    run = subprocess.run(
+        ["systemd-analyze", "verify", *tmp_path.glob("*")], capture_output=True, text=True, check=False
+    )
+    assert [
+        line for line in f"{run.stdout}\n{run.stderr}".splitlines() if "relations-" in line
+    ] == []  # it speaks of others too

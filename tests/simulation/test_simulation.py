@@ -34,7 +34,9 @@ def test_nothing_is_lost_and_the_crm_ends_as_it_was_asked_to(redis_url: str) -> 
 def test_a_seed_tells_the_same_story_every_time(store: str, redis_url: str) -> None:
     def told() -> tuple[Story, list[object]]:
         steps: list[object] = []
-        story = simulate(FIRST, store=store, url=redis_url, tell=lambda at, who, what: steps.append((at, who, what[0])))
+        story = simulate(
+            FIRST, store=store, url=redis_url, tell=lambda at, who, what: steps.append((at, who, what[0]))
+        )
         return story, steps
 
     assert told() == told()
@@ -43,7 +45,9 @@ def test_a_seed_tells_the_same_story_every_time(store: str, redis_url: str) -> N
 def test_a_store_that_lets_anyone_begin_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     begin = MemoryLease.begin
 
-    def careless(self: MemoryLease, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
+    def careless(
+        self: MemoryLease, request_id: str, request: Request, brake: DeleteBrake | None = None
+    ) -> int | Pause:
         with monkeypatch.context() as patch:
             patch.setattr(self, "_mine", lambda: self._state, raising=False)
             return begin(self, request_id, request, brake)
@@ -101,5 +105,7 @@ def test_the_reference_knows_that_the_latest_wins_and_ties_go_by_acceptance() ->
         AcceptedChange(5, 0, "a", change("create")),
         AcceptedChange(4, 2, "c", change("create")),
     ]
-    [want] = wanted(((entry, Relation("estate:address:buyer", 1, 2)) for entry in accepted), upsert=False).values()
+    [want] = wanted(
+        ((entry, Relation("estate:address:buyer", 1, 2)) for entry in accepted), upsert=False
+    ).values()
     assert want.present is False

@@ -4,7 +4,21 @@ import pytest
 
 from ops.simulator import Switches
 from ops.simulator.signature import sign
-from tests.support.simulator_calls import BUYER, NOW, SECRET, TOKEN, URL, body, client, codes, get, results, send, simulator, star
+from tests.support.simulator_calls import (
+    BUYER,
+    NOW,
+    SECRET,
+    TOKEN,
+    URL,
+    body,
+    client,
+    codes,
+    get,
+    results,
+    send,
+    simulator,
+    star,
+)
 
 GOOD = star("create", BUYER, [1], [2], identifier="my-own-id")
 
@@ -86,7 +100,9 @@ def test_a_rejected_action_has_phps_empty_list_for_data_or_an_object_by_switch()
 
 
 @pytest.mark.parametrize(("top_level", "code", "errorcode"), [("200", 200, 0), ("97", 500, 97)])
-def test_the_status_on_top_of_a_failed_action_follows_the_switch_while_the_others_are_done(top_level, code, errorcode):
+def test_the_status_on_top_of_a_failed_action_follows_the_switch_while_the_others_are_done(
+    top_level, code, errorcode
+):
     sim = simulator(switches=Switches(top_level=top_level))
     answer = send(sim, star("create", BUYER, [1, 2], [3, 4]), GOOD).json()
     assert (answer["status"]["code"], answer["status"]["errorcode"]) == (code, errorcode)
@@ -95,7 +111,11 @@ def test_the_status_on_top_of_a_failed_action_follows_the_switch_while_the_other
 
 
 def test_the_status_on_top_is_200_when_all_is_well_whatever_the_switch():
-    assert send(simulator(switches=Switches(top_level="97")), GOOD).json()["status"] == {"code": 200, "errorcode": 0, "message": "OK"}
+    assert send(simulator(switches=Switches(top_level="97")), GOOD).json()["status"] == {
+        "code": 200,
+        "errorcode": 0,
+        "message": "OK",
+    }
 
 
 def test_other_paths_are_not_the_api():

@@ -6,7 +6,19 @@ import httpx
 import pytest
 
 from ops.simulator import KINDS, FaultPlan, InjectedFault
-from tests.support.simulator_calls import BUYER, NOW, TOKEN, Clock, codes, get, links, results, send, simulator, star
+from tests.support.simulator_calls import (
+    BUYER,
+    NOW,
+    TOKEN,
+    Clock,
+    codes,
+    get,
+    links,
+    results,
+    send,
+    simulator,
+    star,
+)
 
 DROPS = {"lost_after": httpx.RemoteProtocolError, "lost_before": httpx.ReadError, "late": httpx.ReadTimeout}
 IDLE = {"lost_before", "late", "gateway_before", "throttle", "server_error"}
@@ -21,7 +33,9 @@ def dropped(kind):
 
 def struck(fault, *, clock=None, **options):
     """A simulator whose next request meets this fault."""
-    return simulator(faults=FaultPlan.script([fault]), clock=clock or Clock(), sleep=lambda _: None, **options)
+    return simulator(
+        faults=FaultPlan.script([fault]), clock=clock or Clock(), sleep=lambda _: None, **options
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -32,7 +46,13 @@ def test_a_fault_executes_the_request_or_not_as_it_says_and_the_log_agrees(kind)
     executed = kind not in IDLE
     assert links(sim) == ({(BUYER, 1, 2)} if executed else set())
     (entry,) = sim.log
-    assert (entry.number, entry.at, entry.token, entry.fault, entry.executed) == (0, NOW, TOKEN, kind, executed)
+    assert (entry.number, entry.at, entry.token, entry.fault, entry.executed) == (
+        0,
+        NOW,
+        TOKEN,
+        kind,
+        executed,
+    )
     assert [tuple(act) for act in entry.acts] == [("create", BUYER, (1,), (2,), 0 if executed else None)]
 
 
@@ -59,7 +79,10 @@ def test_a_throttle_says_when_to_come_back_in_whole_seconds():
 def test_a_server_error_is_http_200_with_500_inside_and_no_results(kind):
     response = send(struck(kind), CREATE)
     assert response.status_code == 200
-    assert response.json() == {"status": {"code": 500, "errorcode": 1, "message": "Unknown error occurred"}, "response": {"results": []}}
+    assert response.json() == {
+        "status": {"code": 500, "errorcode": 1, "message": "Unknown error occurred"},
+        "response": {"results": []},
+    }
 
 
 def test_a_missing_result_is_the_picked_one():
@@ -73,7 +96,10 @@ def test_results_come_in_another_order():
 
 
 def test_identifiers_come_back_blank():
-    assert [result["identifier"] for result in results(struck("blank_identifiers"), CREATE, OTHER)] == ["", ""]
+    assert [result["identifier"] for result in results(struck("blank_identifiers"), CREATE, OTHER)] == [
+        "",
+        "",
+    ]
 
 
 def test_half_a_star_is_linked_and_an_error_answered():
@@ -153,8 +179,14 @@ def test_a_script_says_for_each_request_what_happens():
 def test_a_random_plan_is_the_same_for_the_same_seed_and_hits_about_as_often_as_asked():
     plan = FaultPlan.random(7, 0.2, ["lost_after", InjectedFault("latency", seconds=0.5)])
     drawn = [plan.at(number) for number in range(5000)]
-    assert drawn == [FaultPlan.random(7, 0.2, ["lost_after", InjectedFault("latency", seconds=0.5)]).at(number) for number in range(5000)]
-    assert drawn != [FaultPlan.random(8, 0.2, ["lost_after", InjectedFault("latency", seconds=0.5)]).at(number) for number in range(5000)]
+    assert drawn == [
+        FaultPlan.random(7, 0.2, ["lost_after", InjectedFault("latency", seconds=0.5)]).at(number)
+        for number in range(5000)
+    ]
+    assert drawn != [
+        FaultPlan.random(8, 0.2, ["lost_after", InjectedFault("latency", seconds=0.5)]).at(number)
+        for number in range(5000)
+    ]
     hits = [fault for fault in drawn if fault]
     assert 900 < len(hits) < 1100
     assert {(fault.kind, fault.seconds) for fault in hits} == {("lost_after", 1.0), ("latency", 0.5)}
@@ -165,7 +197,12 @@ def test_a_plan_for_one_token_leaves_the_others_alone():
     sim.account("other", "secret-2")
     sim.inject(FaultPlan.random(1, 1.0, ["gateway_before"]), token="other")
     assert codes(sim, CREATE) == [0]
-    assert send(sim, star("create", BUYER, [1], [2], token="other", secret="secret-2"), token="other").status_code == 502
+    assert (
+        send(
+            sim, star("create", BUYER, [1], [2], token="other", secret="secret-2"), token="other"
+        ).status_code
+        == 502
+    )
 
 
 def test_a_fault_of_an_unknown_kind_is_refused_where_it_is_written():

@@ -5,7 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.simulator import KINDS, FaultPlan, InjectedFault, Switches
-from tests.support.simulator_calls import BROKER, BUYER, TOKEN, Clock, codes, get, links, results, send, simulator, star
+from tests.support.simulator_calls import (
+    BROKER,
+    BUYER,
+    TOKEN,
+    Clock,
+    codes,
+    get,
+    links,
+    results,
+    send,
+    simulator,
+    star,
+)
 
 ids = st.integers(1, 6)
 stars = st.one_of(
@@ -35,7 +47,9 @@ def test_the_simulator_is_a_set_of_relations(history):
             model |= pairs(name, parents, children)
             assert codes(sim, star(kind, name, parents, children)) == [0]
         else:
-            assert codes(sim, star(kind, name, parents, children)) == [0 if (name, parents, children) in model else 168]
+            assert codes(sim, star(kind, name, parents, children)) == [
+                0 if (name, parents, children) in model else 168
+            ]
             model.discard((name, parents, children))
         assert links(sim) == model
 
@@ -61,13 +75,17 @@ def test_both_ends_of_a_relation_tell_the_same(history):
         send(sim, star(kind, name, parents, children))
     down = results(sim, get(BUYER, parentids=list(range(1, 7))))[0]["data"]["records"][0]["elements"]
     up = results(sim, get(BUYER, childids=list(range(1, 7))))[0]["data"]["records"][0]["elements"]
-    assert {(parent, child) for parent in down for child in down[parent]} == {(parent, child) for child in up for parent in up[child]}
+    assert {(parent, child) for parent in down for child in down[parent]} == {
+        (parent, child) for child in up for parent in up[child]
+    }
 
 
 @given(histories, st.integers(0, 2**32), st.sampled_from(list(Switches.all())))
 def test_what_executed_under_faults_equals_the_same_calls_without_faults(history, seed, switches):
     """Half stars apart, which are no call anyone made, and late requests, which nobody lets land here."""
-    kinds = [InjectedFault(kind, seconds=1e9 if kind == "late" else 0.0) for kind in KINDS if kind != "half_star"]
+    kinds = [
+        InjectedFault(kind, seconds=1e9 if kind == "late" else 0.0) for kind in KINDS if kind != "half_star"
+    ]
     sim = simulator(faults=FaultPlan.random(seed, 0.5, kinds), switches=switches, sleep=lambda _: None)
     calm = simulator(switches=switches)
     for kind, name, (parents, children) in history:
@@ -82,10 +100,14 @@ def test_what_executed_under_faults_equals_the_same_calls_without_faults(history
     assert [entry.acts for entry in sim.log if entry.executed] == [entry.acts for entry in calm.log]
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 110), ids), min_size=1, max_size=8))  # whole seconds: finer ones round to a tie
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 110), ids), min_size=1, max_size=8)
+)  # whole seconds: finer ones round to a tie
 def test_late_requests_land_in_the_order_of_their_time(calls):
     clock, model = Clock(), set()
-    sim = simulator(faults=FaultPlan.script(InjectedFault("late", seconds=due) for _, due, _ in calls), clock=clock)
+    sim = simulator(
+        faults=FaultPlan.script(InjectedFault("late", seconds=due) for _, due, _ in calls), clock=clock
+    )
     for linked, _, child in calls:
         try:
             send(sim, star("create", BUYER, [1], [child]) if linked else star("delete", BUYER, 1, child))

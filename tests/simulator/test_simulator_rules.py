@@ -4,7 +4,20 @@ import pytest
 
 from ops.simulator import Records
 from ops.simulator.catalogue import KNOWN_TYPES
-from tests.support.simulator_calls import APPOINTMENT, BROKER, BUYER, TOKEN, URN, action, codes, get, links, results, simulator, star
+from tests.support.simulator_calls import (
+    APPOINTMENT,
+    BROKER,
+    BUYER,
+    TOKEN,
+    URN,
+    action,
+    codes,
+    get,
+    links,
+    results,
+    simulator,
+    star,
+)
 
 CONFIRMED, SENT = {"statusTerminbestaetigung": "bestätigt"}, {"statusTerminbestaetigung": "gesendet"}
 FEEDBACK = {"statusTerminrueckmeldung": "aktiv"}
@@ -33,7 +46,13 @@ def test_the_overview_lists_63_types():
         (star("create", "estate:address:friend", [1], [2]), 132),
         (star("create", "user:messengerUser:is", [1], [2]), 132),
         (action("create", {"relationtype": BUYER, "parentid": [1], "childid": [2]}), 132),
-        (action("create", {"relationtype": URN.replace("de-ns", "dens") + BUYER, "parentid": [1], "childid": [2]}), 132),
+        (
+            action(
+                "create",
+                {"relationtype": URN.replace("de-ns", "dens") + BUYER, "parentid": [1], "childid": [2]},
+            ),
+            132,
+        ),
         (action("create", {"relationtype": URN + BUYER, "parentid": [1]}), 167),
         (star("create", APPOINTMENT, [1], [2], CONFIRMED), 0),
         (star("create", APPOINTMENT, [1], [2], []), 0),
@@ -90,7 +109,9 @@ def test_a_get_answers_ids_as_text_by_the_asked_id():
     sim = simulator()
     sim.seed(TOKEN, [(BUYER, 1051, 50), (BUYER, 1051, 8), (BUYER, 7, 8)])
     (result,) = results(sim, get(BUYER, parentids=[15, 1051]))
-    assert result["data"]["records"] == [{"id": "relatedIds", "type": "", "elements": {"15": [], "1051": ["50", "8"]}}]
+    assert result["data"]["records"] == [
+        {"id": "relatedIds", "type": "", "elements": {"15": [], "1051": ["50", "8"]}}
+    ]
     assert result["cacheable"] is True
     (result,) = results(sim, get(BUYER, childids=[8]))
     assert result["data"]["records"][0]["elements"] == {"8": ["1051", "7"]}
@@ -127,7 +148,10 @@ def test_a_special_record_refuses_a_create_with_its_code(records, code, word):
 
 
 def test_a_module_without_rights_table_is_253():
-    assert codes(simulator(records=Records(no_write=frozenset({("calendar", 1)}))), star("create", APPOINTMENT, [1], [2])) == [253]
+    assert codes(
+        simulator(records=Records(no_write=frozenset({("calendar", 1)}))),
+        star("create", APPOINTMENT, [1], [2]),
+    ) == [253]
 
 
 def test_a_delete_needs_the_right_to_write_too():

@@ -45,7 +45,10 @@ def test_a_client_links_and_reads_over_one_connection(sim, server, http):
 
 
 def test_the_connection_is_kept_alive_and_answers_carry_a_date(server):
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw, raw.makefile("rb") as answers:
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw,
+        raw.makefile("rb") as answers,
+    ):
         for _ in range(2):
             raw.sendall(b"POST /api/stable/api.php HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
             head = b"".join(iter(answers.readline, b"\r\n"))
@@ -56,7 +59,12 @@ def test_the_connection_is_kept_alive_and_answers_carry_a_date(server):
 
 
 @pytest.mark.parametrize(
-    ("kind", "error"), [("lost_after", httpx.RemoteProtocolError), ("lost_before", httpx.ReadError), ("late", httpx.RemoteProtocolError)]
+    ("kind", "error"),
+    [
+        ("lost_after", httpx.RemoteProtocolError),
+        ("lost_before", httpx.ReadError),
+        ("late", httpx.RemoteProtocolError),
+    ],
 )
 def test_a_dropped_connection_really_ends_without_an_answer(sim, server, http, kind, error):
     sim.inject(FaultPlan.script([InjectedFault(kind, seconds=50.0)]))
@@ -87,12 +95,17 @@ def test_many_clients_at_once_lose_nothing(sim, server):
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(sim.relations(TOKEN)) == {(BUYER, parent, child) for parent in range(1, 5) for child in range(1, 11)}
+    assert set(sim.relations(TOKEN)) == {
+        (BUYER, parent, child) for parent in range(1, 5) for child in range(1, 11)
+    }
     assert [entry.number for entry in sim.log] == list(range(40))
 
 
 def test_5000_relations_go_in_one_body(sim, server, http):
-    stars = [now("create", star("create", BUYER, [parent], list(range(1, 101)))["parameters"]) for parent in range(1, 51)]
+    stars = [
+        now("create", star("create", BUYER, [parent], list(range(1, 101)))["parameters"])
+        for parent in range(1, 51)
+    ]
     answer = http.post(server.url, json=body(*stars)).json()
     assert {result["status"]["errorcode"] for result in answer["response"]["results"]} == {0}
     assert sim.stats()["relations"] == 5000
@@ -110,23 +123,34 @@ def test_closing_ends_open_connections_and_frees_the_port(sim, http):
 
 def test_another_process_can_seed_look_and_reset(server, http):
     edge = {"relationtype": BUYER, "parentid": 1, "childid": 2, "relationinfo": {}}
-    seeded = http.post(f"{server.base}/_sim/seed", json={"token": TOKEN, "relations": [edge], "records": {"missing": [["address", 5]]}})
+    seeded = http.post(
+        f"{server.base}/_sim/seed",
+        json={"token": TOKEN, "relations": [edge], "records": {"missing": [["address", 5]]}},
+    )
     assert seeded.json() == {"relations": 1}
-    assert http.get(f"{server.base}/_sim/state", params={"token": TOKEN}).json() == {"relations": [edge], "violations": []}
+    assert http.get(f"{server.base}/_sim/state", params={"token": TOKEN}).json() == {
+        "relations": [edge],
+        "violations": [],
+    }
     http.post(server.url, json=create([1], [2]))
     refused = http.post(server.url, json=create([1], [5])).json()
     assert refused["response"]["results"][0]["status"]["errorcode"] == 80
     (entry,) = http.get(f"{server.base}/_sim/log", params={"limit": 1}).json()
     assert entry["acts"] == [{"kind": "create", "type": BUYER, "parents": [1], "children": [5], "code": 80}]
     assert http.get(f"{server.base}/_sim/stats").json()["codes"] == {"0": 1, "80": 1}
-    assert http.post(f"{server.base}/_sim/seed", json={"token": TOKEN, "drop": [edge]}).json() == {"relations": 0}
+    assert http.post(f"{server.base}/_sim/seed", json={"token": TOKEN, "drop": [edge]}).json() == {
+        "relations": 0
+    }
     assert http.post(f"{server.base}/_sim/reset").json() == {}
     assert http.get(f"{server.base}/_sim/log").json() == []
 
 
 def test_another_process_can_plan_faults_and_let_late_requests_land(server, http):
     late = {"kind": "late", "seconds": 50.0}
-    faults = {"script": [None, "gateway_before", late], "random": {"seed": 1, "rate": 1.0, "kinds": ["throttle"]}}
+    faults = {
+        "script": [None, "gateway_before", late],
+        "random": {"seed": 1, "rate": 1.0, "kinds": ["throttle"]},
+    }
     assert http.post(f"{server.base}/_sim/faults", json=faults).status_code == 200
     assert [http.post(server.url, json=create([1], [child])).status_code for child in (2, 3)] == [200, 502]
     with pytest.raises(httpx.RemoteProtocolError):
@@ -138,10 +162,20 @@ def test_another_process_can_plan_faults_and_let_late_requests_land(server, http
 
 
 def test_another_process_can_turn_switches_and_add_an_account(server, http):
-    assert http.post(f"{server.base}/_sim/switches", json={"absent_delete": "ok"}).json()["absent_delete"] == "ok"
+    assert (
+        http.post(f"{server.base}/_sim/switches", json={"absent_delete": "ok"}).json()["absent_delete"]
+        == "ok"
+    )
     http.post(f"{server.base}/_sim/seed", json={"token": "new", "secret": "s"})
-    gone = action("delete", star("delete", BUYER, 1, 2)["parameters"], at=time.time(), token="new", secret="s")
-    assert http.post(server.url, json=body(gone, token="new")).json()["response"]["results"][0]["status"]["errorcode"] == 0
+    gone = action(
+        "delete", star("delete", BUYER, 1, 2)["parameters"], at=time.time(), token="new", secret="s"
+    )
+    assert (
+        http.post(server.url, json=body(gone, token="new")).json()["response"]["results"][0]["status"][
+            "errorcode"
+        ]
+        == 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,19 @@ import pytest
 
 from ops.simulator import Switches
 from ops.simulator.signature import sign
-from tests.support.simulator_calls import BUYER, NOW, SECRET, TOKEN, Clock, body, client, codes, send, simulator, star
+from tests.support.simulator_calls import (
+    BUYER,
+    NOW,
+    SECRET,
+    TOKEN,
+    Clock,
+    body,
+    client,
+    codes,
+    send,
+    simulator,
+    star,
+)
 
 ACTION = "urn:onoffice-de-ns:smart:2.5:smartml:action:"
 GOOD = star("create", BUYER, [1], [2])
@@ -21,13 +33,37 @@ GOOD = star("create", BUYER, [1], [2])
             "get",
             "dsvg3r4AFcQXges0MZ+3auzQVfnEB39pLkKSgmm9Wvg=",
         ),
-        ("testtoken", "testsecret", 1646228220, "calendar", "read", "w6ifKMmAdJoKhu0vl2twvfP+ltyOTQ7LqLpvsZkOnlg="),
-        ("testtoken", "testsecret", 1700000000, "relation", "create", "n32u/m6LI8SGVqVSoB8DYea6w7xBG6YHxiiUw7EhMaI="),
-        ("testtoken", "testsecret", 1700000000, "relation", "delete", "5Jk/dckCU+Pj5AYmqcqpyKBgGmeku0zyTxcywO/ZrPs="),
+        (
+            "testtoken",
+            "testsecret",
+            1646228220,
+            "calendar",
+            "read",
+            "w6ifKMmAdJoKhu0vl2twvfP+ltyOTQ7LqLpvsZkOnlg=",
+        ),
+        (
+            "testtoken",
+            "testsecret",
+            1700000000,
+            "relation",
+            "create",
+            "n32u/m6LI8SGVqVSoB8DYea6w7xBG6YHxiiUw7EhMaI=",
+        ),
+        (
+            "testtoken",
+            "testsecret",
+            1700000000,
+            "relation",
+            "delete",
+            "5Jk/dckCU+Pj5AYmqcqpyKBgGmeku0zyTxcywO/ZrPs=",
+        ),
     ],
 )
 def test_the_signature_equals_the_published_vectors(token, secret, timestamp, resourcetype, kind, signature):
-    assert sign(secret, timestamp=timestamp, token=token, resourcetype=resourcetype, actionid=ACTION + kind) == signature
+    assert (
+        sign(secret, timestamp=timestamp, token=token, resourcetype=resourcetype, actionid=ACTION + kind)
+        == signature
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,7 +99,12 @@ def test_a_signature_lives_120_seconds_to_both_sides_of_the_clock(off, code):
 
 
 def test_every_action_is_checked_by_itself():
-    assert codes(simulator(), GOOD, star("create", BUYER, [1], [3], hmac="x"), star("create", BUYER, [1], [4], at=NOW - 500)) == [
+    assert codes(
+        simulator(),
+        GOOD,
+        star("create", BUYER, [1], [3], hmac="x"),
+        star("create", BUYER, [1], [4], at=NOW - 500),
+    ) == [
         0,
         137,
         136,
@@ -73,13 +114,18 @@ def test_every_action_is_checked_by_itself():
 @pytest.mark.parametrize(("required", "code"), [(True, 137), (False, 0)])
 def test_parameters_out_of_order_break_the_signature_if_the_switch_says_so(required, code):
     shuffled = dict(sorted(GOOD["parameters"].items(), reverse=True))
-    assert codes(simulator(switches=Switches(require_sorted=required)), {**GOOD, "parameters": shuffled}) == [code]
+    assert codes(simulator(switches=Switches(require_sorted=required)), {**GOOD, "parameters": shuffled}) == [
+        code
+    ]
 
 
 def test_an_unknown_token_is_http_200_and_code_40_for_the_request():
     response = send(simulator(), star("create", BUYER, [1], [2], token="nobody"), token="nobody")
     assert response.status_code == 200
-    assert response.json() == {"status": {"code": 400, "errorcode": 40, "message": "Invalid user credentials"}, "response": {"results": []}}
+    assert response.json() == {
+        "status": {"code": 400, "errorcode": 40, "message": "Invalid user credentials"},
+        "response": {"results": []},
+    }
 
 
 def test_an_unknown_token_may_be_answered_per_action():

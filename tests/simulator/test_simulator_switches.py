@@ -6,7 +6,17 @@ from typing import get_args, get_type_hints
 import pytest
 
 from ops.simulator import Records, Switches
-from tests.support.simulator_calls import APPOINTMENT, BUYER, TOKEN, codes, get, links, results, simulator, star
+from tests.support.simulator_calls import (
+    APPOINTMENT,
+    BUYER,
+    TOKEN,
+    codes,
+    get,
+    links,
+    results,
+    simulator,
+    star,
+)
 
 SENT, CONFIRMED = {"statusTerminbestaetigung": "gesendet"}, {"statusTerminbestaetigung": "bestätigt"}
 FEEDBACK = {"statusTerminrueckmeldung": "inaktiv"}
@@ -19,7 +29,9 @@ def test_all_covers_every_value_of_every_switch_alone_and_together():
         values = get_args(get_type_hints(Switches)[field.name]) or (True, False)
         assert {getattr(switches, field.name) for switches in covered} == set(values)
     assert len(set(covered)) == len(covered)
-    assert all(getattr(covered[-1], field.name) != getattr(Switches(), field.name) for field in fields(Switches))
+    assert all(
+        getattr(covered[-1], field.name) != getattr(Switches(), field.name) for field in fields(Switches)
+    )
 
 
 @pytest.mark.parametrize(("value", "code"), [("ok", 0), ("78", 78), ("173", 173)])
@@ -37,7 +49,9 @@ def test_a_delete_of_nothing_is_answered_by_the_switch(value, code):
 
 @pytest.mark.parametrize(("value", "left"), [("atomic", set()), ("partial", {2, 4}), ("half", {2})])
 def test_a_star_with_a_bad_id_leaves_behind_what_the_switch_says(value, left):
-    sim = simulator(switches=Switches(array_create=value), records=Records(missing=frozenset({("address", 3)})))
+    sim = simulator(
+        switches=Switches(array_create=value), records=Records(missing=frozenset({("address", 3)}))
+    )
     assert codes(sim, star("create", BUYER, [1], [2, 3, 4])) == [80]
     assert links(sim) == {(BUYER, 1, child) for child in left}
 
@@ -47,7 +61,9 @@ def test_a_modify_of_a_star_with_an_absent_relation_follows_the_same_switch(valu
     sim = simulator(switches=Switches(array_create=value))
     sim.seed(TOKEN, [(APPOINTMENT, 1, 2), (APPOINTMENT, 1, 4)])
     assert codes(sim, star("modify", APPOINTMENT, [1], [2, 3, 4], SENT)) == [180]
-    assert sim.relations(TOKEN) == {(APPOINTMENT, 1, child): SENT if child in changed else {} for child in (2, 4)}
+    assert sim.relations(TOKEN) == {
+        (APPOINTMENT, 1, child): SENT if child in changed else {} for child in (2, 4)
+    }
 
 
 @pytest.mark.parametrize(("value", "info"), [("keep", SENT), ("overwrite", CONFIRMED)])
@@ -61,15 +77,25 @@ def test_a_create_of_an_existing_relation_keeps_or_overwrites_its_info(value, in
 def test_a_create_with_info_modifies_what_exists_if_the_documentations_example_is_right():
     sim = simulator(switches=Switches(modify_is_create=True, duplicate_create="78"))
     sim.seed(TOKEN, {(APPOINTMENT, 1, 2): SENT})
-    assert codes(sim, star("create", APPOINTMENT, [1], [2], CONFIRMED | FEEDBACK), star("create", APPOINTMENT, [1], [3], SENT)) == [0, 0]
+    assert codes(
+        sim,
+        star("create", APPOINTMENT, [1], [2], CONFIRMED | FEEDBACK),
+        star("create", APPOINTMENT, [1], [3], SENT),
+    ) == [0, 0]
     assert sim.relations(TOKEN) == {(APPOINTMENT, 1, 2): CONFIRMED | FEEDBACK, (APPOINTMENT, 1, 3): SENT}
 
 
-@pytest.mark.parametrize(("value", "address", "estate", "user"), [("80", 80, 80, 80), ("by_module", 292, 293, 80)])
+@pytest.mark.parametrize(
+    ("value", "address", "estate", "user"), [("80", 80, 80, 80), ("by_module", 292, 293, 80)]
+)
 def test_the_code_of_an_unknown_record_follows_the_switch(value, address, estate, user):
     missing = frozenset({("address", 5), ("estate", 6), ("user", 7)})
     sim = simulator(switches=Switches(unknown_record=value), records=Records(missing=missing))
-    made = [star("create", BUYER, [1], [5]), star("create", BUYER, [6], [1]), star("create", "estate:user:officer", [1], [7])]
+    made = [
+        star("create", BUYER, [1], [5]),
+        star("create", BUYER, [6], [1]),
+        star("create", "estate:user:officer", [1], [7]),
+    ]
     assert codes(sim, *made) == [address, estate, user]
 
 

@@ -34,8 +34,16 @@ LUA = sorted(path for path in files("worker.store").joinpath("lua").iterdir() if
 # --- keys and lifetimes
 
 
-def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime(redis_store: RedisStore, redis_client: Redis) -> None:
-    accept(redis_store, change(1, 9, batch="import"), change(1, 10, batch="import"), change(1, 11), change(1, 12, name=BROKER))
+def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    accept(
+        redis_store,
+        change(1, 9, batch="import"),
+        change(1, 10, batch="import"),
+        change(1, 11),
+        change(1, 12, name=BROKER),
+    )
     held = lease(redis_store)
     take(held)
     left = contents(redis_client)
@@ -55,7 +63,10 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
     assert {key for key in left if not key.startswith(BASE.encode())} == {b"t:accounts"}
     for_ever = {key.decode().removeprefix(BASE) for key, (_, ends) in left.items() if not ends}
     assert for_ever == {"t:accounts", "jobs", "counts", "requests"}
-    days = {key: round(redis_client.ttl(f"{BASE}{key}") / 86_400) for key in ("job:acme-000", "job:acme-001", "batch:import", "request:r1")}
+    days = {
+        key: round(redis_client.ttl(f"{BASE}{key}") / 86_400)
+        for key in ("job:acme-000", "job:acme-001", "batch:import", "request:r1")
+    }
     assert days == {"job:acme-000": 7, "job:acme-001": 30, "batch:import": 30, "request:r1": 7}
 
 
@@ -65,20 +76,32 @@ def test_an_event_id_is_remembered_for_four_days_when_its_job_is_gone(redis_clie
     store.accept("acme", [submission("000", change(1, 9), event_id="e1")], **again)
     take(held := lease(store))
     settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
-    hours = {key.removeprefix(BASE.encode()).partition(b":")[0]: round(redis_client.ttl(key) / 3600) for key in contents(redis_client)}
+    hours = {
+        key.removeprefix(BASE.encode()).partition(b":")[0]: round(redis_client.ttl(key) / 3600)
+        for key in contents(redis_client)
+    }
     assert (hours[b"job"], hours[b"event"]) == (1, 96)
     redis_client.delete(f"{BASE}job:acme-000")
-    assert store.accept("acme", [submission("001", change(1, 9), event_id="e1")], **again).receipts == (Receipt("acme-000", True),)
+    assert store.accept("acme", [submission("001", change(1, 9), event_id="e1")], **again).receipts == (
+        Receipt("acme-000", True),
+    )
 
 
-def test_a_replayed_job_keeps_its_batch_and_its_event_while_it_is_open(redis_store: RedisStore, redis_client: Redis) -> None:
+def test_a_replayed_job_keeps_its_batch_and_its_event_while_it_is_open(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
     accept(redis_store, change(1, 9, batch="import"))
     held = lease(redis_store)
     take(held)
     settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
-    assert all(redis_client.ttl(key) > 0 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import"])
+    assert all(
+        redis_client.ttl(key) > 0 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import"]
+    )
     redis_store.requeue("acme", ["acme-000"])
-    assert all(redis_client.ttl(key) == -1 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import", f"{BASE}job:acme-000"])
+    assert all(
+        redis_client.ttl(key) == -1
+        for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import", f"{BASE}job:acme-000"]
+    )
     take(held)
     settle(held, "r2", {Relation(BUYER, 1, 9): "applied"})
     assert redis_client.ttl(f"{BASE}batch:import") > 0
@@ -98,7 +121,9 @@ def test_the_indexes_forget_jobs_that_are_forgotten(redis_store: RedisStore, red
     assert redis_store.failed_jobs("acme", limit=10) == []
 
 
-def test_scripts_touch_only_keys_of_their_account(redis_store: RedisStore, redis_client: Redis, clock: FakeClock, redis_url: str) -> None:
+def test_scripts_touch_only_keys_of_their_account(
+    redis_store: RedisStore, redis_client: Redis, clock: FakeClock, redis_url: str
+) -> None:
     with Redis.from_url(redis_url) as other, other.monitor() as monitor:
         live(redis_store, clock)
         redis_store.due_accounts(["acme"])
@@ -129,14 +154,18 @@ def full(client: Redis) -> Iterator[None]:
         client.config_set("maxmemory", "0")
 
 
-def test_a_full_server_accepts_nothing_but_lets_the_backlog_drain(redis_store: RedisStore, redis_client: Redis) -> None:
+def test_a_full_server_accepts_nothing_but_lets_the_backlog_drain(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
     accept(redis_store, change(1, 9), change(1, 10))
     with full(redis_client):
         before = contents(redis_client)
         with pytest.raises(StoreUnavailable):
             accept(redis_store, change(2, 9), change(2, 10), first=10)
         with pytest.raises(StoreUnavailable):
-            redis_store.accept("baker", [submission("1", change(1, 9, account="baker"))], max_backlog=PLENTY, oldest=MONTH)
+            redis_store.accept(
+                "baker", [submission("1", change(1, 9, account="baker"))], max_backlog=PLENTY, oldest=MONTH
+            )
         assert contents(redis_client) == before
         held = lease(redis_store)
         take(held)

@@ -12,7 +12,9 @@ from worker.testing import FakeClock, MemoryStore, steady
 WEEK = 7 * 86_400.0
 
 
-def test_finished_jobs_and_all_that_belongs_to_them_are_forgotten_when_their_time_is_over(clock: FakeClock) -> None:
+def test_finished_jobs_and_all_that_belongs_to_them_are_forgotten_when_their_time_is_over(
+    clock: FakeClock,
+) -> None:
     store, relation = MemoryStore(clock.now), Relation(BUYER, 1, 9)
     accept(store, change(1, 9, batch="import"), change(1, 10, batch="import"))
     held = lease(store)

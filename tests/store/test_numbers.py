@@ -23,7 +23,12 @@ from worker.store.redis_store import RedisStore
 from worker.testing import MemoryMetrics, MemoryStore
 
 BUYER = "estate:address:buyer"
-tallies = st.lists(st.tuples(st.sampled_from(["outcomes", "waits"]), st.sampled_from(["applied", "pace"]), st.integers(0, 5)), max_size=5)
+tallies = st.lists(
+    st.tuples(
+        st.sampled_from(["outcomes", "waits"]), st.sampled_from(["applied", "pace"]), st.integers(0, 5)
+    ),
+    max_size=5,
+)
 seconds = st.floats(0, 10_000)
 Counts = tuple[str, str, int]
 FRESH = itertools.count()
@@ -60,7 +65,9 @@ def test_a_standing_tells_what_waits_what_is_open_and_what_failed(store: Store) 
     here = numbers.account_stats(["acme", "other"])
     acme = here["acme"]
     assert (acme.backlog, acme.oldest, acme.open, acme.begun, acme.unresolved) == (1, START, 2, 1, 1)
-    assert acme.counts == {name: count for name, count in store.counts("acme").items() if name not in ("backlog", "open")}
+    assert acme.counts == {
+        name: count for name, count in store.counts("acme").items() if name not in ("backlog", "open")
+    }
     assert acme.counts["requests"] == 1
     assert acme.pause is not None
     assert acme.pause.reason == "hand"
@@ -69,7 +76,9 @@ def test_a_standing_tells_what_waits_what_is_open_and_what_failed(store: Store) 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(several=st.lists(tallies, max_size=4))
-def test_counting_one_tally_after_the_other_is_counting_their_sum_in_any_order(store: Store, several: list[list[Counts]]) -> None:
+def test_counting_one_tally_after_the_other_is_counting_their_sum_in_any_order(
+    store: Store, several: list[list[Counts]]
+) -> None:
     numbers, account = metrics_of(store), f"a{next(FRESH)}"
     for counts in several:
         numbers.add(account, tally_of(*counts))
@@ -89,8 +98,15 @@ def test_every_time_falls_into_the_one_bucket_that_holds_it(name: str, times: li
 
 def test_a_request_is_counted_by_what_came_of_it() -> None:
     star = Action("create", BUYER, (1,), (2, 3))
-    lost, read = Action("delete", BUYER, (1,), (4,)), Action("get", BUYER, (1,), (), asked=(Relation(BUYER, 1, 4),))
-    outcomes = (ActionResult(Verdict.REJECTED, 80, ErrorClass.RECORD), ActionResult(Verdict.UNKNOWN), ActionResult(Verdict.UNKNOWN))
+    lost, read = (
+        Action("delete", BUYER, (1,), (4,)),
+        Action("get", BUYER, (1,), (), asked=(Relation(BUYER, 1, 4),)),
+    )
+    outcomes = (
+        ActionResult(Verdict.REJECTED, 80, ErrorClass.RECORD),
+        ActionResult(Verdict.UNKNOWN),
+        ActionResult(Verdict.UNKNOWN),
+    )
     tally = FlushCounters()
     tally.send(Request((star, lost, read)), Reply(outcomes, seconds=0.2), "ok")
     assert {name: count for name, count in tally.items() if not name.startswith("latency")} == {

@@ -63,25 +63,47 @@ def test_a_batch_that_was_small_by_choice_says_nothing_about_the_next(store: Sto
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    fates=st.lists(st.lists(st.sampled_from(["applied", "superseded", "stale", "failed"]), min_size=1, max_size=3), min_size=1, max_size=5)
+    fates=st.lists(
+        st.lists(st.sampled_from(["applied", "superseded", "stale", "failed"]), min_size=1, max_size=3),
+        min_size=1,
+        max_size=5,
+    )
 )
-def test_counters_equal_the_sum_of_outcomes_also_after_a_replay(redis_client: Redis, fates: list[list[Result]]) -> None:
+def test_counters_equal_the_sum_of_outcomes_also_after_a_replay(
+    redis_client: Redis, fates: list[list[Result]]
+) -> None:
     redis_client.flushall()
     store = RedisStore(redis_client, "t", now=FakeClock(START).now)
-    accept(store, *(change(number, *range(1, len(results) + 1), batch="import") for number, results in enumerate(fates, 1)))
+    accept(
+        store,
+        *(
+            change(number, *range(1, len(results) + 1), batch="import")
+            for number, results in enumerate(fates, 1)
+        ),
+    )
     held = lease(store)
     take(held)
-    results = {Relation(BUYER, parent, child): fate for parent, fated in enumerate(fates, 1) for child, fate in enumerate(fated, 1)}
+    results = {
+        Relation(BUYER, parent, child): fate
+        for parent, fated in enumerate(fates, 1)
+        for child, fate in enumerate(fated, 1)
+    }
     settle(held, "r1", results)
     check_counters(store)
     assert {job.id: job.failed for job in jobs(store)} == {
-        f"acme-{number:03d}": tuple(Relation(BUYER, number + 1, child) for child, fate in enumerate(fated, 1) if fate == "failed")
+        f"acme-{number:03d}": tuple(
+            Relation(BUYER, number + 1, child) for child, fate in enumerate(fated, 1) if fate == "failed"
+        )
         for number, fated in enumerate(fates)
     }
     store.requeue("acme", store.failed_jobs("acme", limit=100))
     check_counters(store)
     take(held)
-    settle(held, "r2", dict.fromkeys((relation for relation, fate in results.items() if fate == "failed"), "applied"))
+    settle(
+        held,
+        "r2",
+        dict.fromkeys((relation for relation, fate in results.items() if fate == "failed"), "applied"),
+    )
     check_counters(store)
     assert store.failed_jobs("acme", limit=100) == []
 
@@ -103,7 +125,9 @@ def test_a_settle_of_more_relations_than_one_script_takes_counts_as_one_attempt(
     take(held)
     relations = [Relation(BUYER, parent, child) for child in range(1, 501) for parent in (1, 2)]
     settle(held, "r1", dict.fromkeys(relations, "applied"))
-    assert {(job.state, job.attempts, job.requests, job.counts["applied"]) for job in jobs(store)} == {("succeeded", 1, ("r1",), 500)}
+    assert {(job.state, job.attempts, job.requests, job.counts["applied"]) for job in jobs(store)} == {
+        ("succeeded", 1, ("r1",), 500)
+    }
     assert read(held).begun == ()
     assert store.counts("acme")["requests"] == 1
     assert store.counts("acme")["actions"] == 1000
@@ -115,7 +139,13 @@ def test_an_outcome_after_the_end_of_a_job_changes_nothing_about_it(store: Store
     take(held)
     settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
     ended, batch = store.get_job("acme-000"), store.counts("acme")["succeeded"]
-    held.settle("r2", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "failed")], job_states={"acme-000": "retrying"}))
+    held.settle(
+        "r2",
+        Writes(
+            outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "failed")],
+            job_states={"acme-000": "retrying"},
+        ),
+    )
     assert (store.get_job("acme-000"), store.counts("acme")["succeeded"]) == (ended, batch)
 
 
@@ -143,7 +173,9 @@ def test_a_relation_remembers_its_latest_jobs_only(store: Store) -> None:
     held = lease(store)
     take(held)
     settle(held, "r1", {relation: "applied"})
-    assert [mention.job for mention in store.relation_history("acme", relation)[1]] == [f"acme-{number:03d}" for number in range(20, 60)]
+    assert [mention.job for mention in store.relation_history("acme", relation)[1]] == [
+        f"acme-{number:03d}" for number in range(20, 60)
+    ]
 
 
 def test_a_job_superseded_by_several_names_the_last(store: Store) -> None:
@@ -151,7 +183,13 @@ def test_a_job_superseded_by_several_names_the_last(store: Store) -> None:
     held = lease(store)
     take(held)
     held.settle(
-        "r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, child), "superseded", f"acme-{child}") for child in (9, 10)])
+        "r1",
+        Writes(
+            outcomes=[
+                RelationOutcome("acme-000", Relation(BUYER, 1, child), "superseded", f"acme-{child}")
+                for child in (9, 10)
+            ]
+        ),
     )
     job = store.get_job("acme-000")
     assert job is not None

@@ -8,7 +8,18 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.support.store_moves import BROKER, BUYER, MONTH, PLENTY, REFUSED, START, change, record_of, request_about, submission
+from tests.support.store_moves import (
+    BROKER,
+    BUYER,
+    MONTH,
+    PLENTY,
+    REFUSED,
+    START,
+    change,
+    record_of,
+    request_about,
+    submission,
+)
 from tests.support.store_steps import accept, lease, questions, settle, take
 from worker.clock import IdGenerator
 from worker.contract import Change, Relation
@@ -52,16 +63,22 @@ filters = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 2)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 2
+)
 @given(made=asked, wanted=filters, limit=st.integers(1, 3))
-@example(made=[(0, change(1, 9), "failed"), (1, change(1, 9), "failed")], wanted=JobFilter(error="78"), limit=1)
+@example(
+    made=[(0, change(1, 9), "failed"), (1, change(1, 9), "failed")], wanted=JobFilter(error="78"), limit=1
+)
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_pages_hold_every_job_that_fits_once_newest_first(
     redis_client: Redis, kind: str, made: list[Any], wanted: JobFilter, limit: int
 ) -> None:
     redis_client.flushall()
     clock = FakeClock(START)
-    store: Store = MemoryStore(clock.now) if kind == "memory" else RedisStore(redis_client, "t", now=clock.now)
+    store: Store = (
+        MemoryStore(clock.now) if kind == "memory" else RedisStore(redis_client, "t", now=clock.now)
+    )
     fill(store, clock, made)
     everything = [job for page in pages(questions(store), JobFilter(), 500) for job in page]
     assert len(everything) == len(made)
@@ -84,19 +101,40 @@ def test_a_page_examines_a_bounded_number_of_entries_and_says_where_to_go_on(
     assert [len(page) for page in found] == [0, 0, 0, 1]
 
 
-def test_failures_are_grouped_by_error_and_type_and_a_replay_takes_them_out(store: Store, clock: FakeClock) -> None:
-    fill(store, clock, [(0, change(1, 9), "failed"), (HOUR, change(2, 9), "failed"), (HOUR, change(3, 9, name=BROKER), "failed")])
+def test_failures_are_grouped_by_error_and_type_and_a_replay_takes_them_out(
+    store: Store, clock: FakeClock
+) -> None:
+    fill(
+        store,
+        clock,
+        [
+            (0, change(1, 9), "failed"),
+            (HOUR, change(2, 9), "failed"),
+            (HOUR, change(3, 9, name=BROKER), "failed"),
+        ],
+    )
     groups = {(each.code, each.type): each for each in questions(store).failure_groups("acme")}
-    assert {key: each.jobs for key, each in groups.items()} == {(78, BUYER): 1, (160, BUYER): 1, (0, BROKER): 1}
+    assert {key: each.jobs for key, each in groups.items()} == {
+        (78, BUYER): 1,
+        (160, BUYER): 1,
+        (0, BROKER): 1,
+    }
     assert (groups[160, BUYER].error, groups[160, BUYER].last) == ("record", START + HOUR)
     assert questions(store).count_by_state("acme")["unresolved"] == 3
     store.requeue("acme", [groups[160, BUYER].example])
-    assert {(each.code, each.type) for each in questions(store).failure_groups("acme")} == {(78, BUYER), (0, BROKER)}
+    assert {(each.code, each.type) for each in questions(store).failure_groups("acme")} == {
+        (78, BUYER),
+        (0, BROKER),
+    }
     assert questions(store).count_by_state("acme")["unresolved"] == 2
 
 
-def test_jobs_are_asked_for_their_states_together_and_those_that_are_not_there_are_left_out(store: Store, clock: FakeClock) -> None:
-    fill(store, clock, [(0, change(1, 9), "failed"), (0, change(2, 9), "applied"), (0, change(3, 9), "queued")])
+def test_jobs_are_asked_for_their_states_together_and_those_that_are_not_there_are_left_out(
+    store: Store, clock: FakeClock
+) -> None:
+    fill(
+        store, clock, [(0, change(1, 9), "failed"), (0, change(2, 9), "applied"), (0, change(3, 9), "queued")]
+    )
     known = {job.id: job.state for page in pages(questions(store), JobFilter(), 500) for job in page}
     assert sorted(known.values()) == ["failed", "queued", "succeeded"]
     assert questions(store).get_states([*known, "acme-gone", "nobody-1"]) == known
@@ -116,7 +154,11 @@ def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) ->
     first = ask.list_requests("acme", limit=2)
     second = ask.list_requests("acme", limit=2, cursor=first.next)
     last = ask.list_requests("acme", limit=2, cursor=second.next)
-    assert [[each.id for each in page.requests] for page in (first, second, last)] == [["r4", "r3"], ["r2", "r1"], ["r0"]]
+    assert [[each.id for each in page.requests] for page in (first, second, last)] == [
+        ["r4", "r3"],
+        ["r2", "r1"],
+        ["r0"],
+    ]
     assert last.next == ""
 
 
@@ -139,7 +181,12 @@ def work_off(store: Store, one: Change, fate: str, refusal: Refusal) -> None:
         settle(held, f"r{job.job}", dict.fromkeys(one.relations, "applied"))
     if fate == "failed":
         held.begin(f"r{job.job}", request_about(one.relations))
-        held.settle(f"r{job.job}", Writes(outcomes=[RelationOutcome(job.job, each, "failed", "", refusal) for each in one.relations]))
+        held.settle(
+            f"r{job.job}",
+            Writes(
+                outcomes=[RelationOutcome(job.job, each, "failed", "", refusal) for each in one.relations]
+            ),
+        )
     held.release()
 
 

@@ -11,19 +11,26 @@ from worker.errors import BacklogFull
 from worker.ports import Store, Submission
 from worker.store.redis_store import RedisStore
 
-ROUNDS = [[submission(f"{number:03d}", change(number + 1, 9)) for number in range(first, first + 3)] for first in range(0, 18, 3)]
+ROUNDS = [
+    [submission(f"{number:03d}", change(number + 1, 9)) for number in range(first, first + 3)]
+    for first in range(0, 18, 3)
+]
 
 
 def test_rounds_are_accepted_in_order_and_again_answer_the_same(store: Store) -> None:
     for again in (False, True):
         answers = list(store.accept_rounds("acme", iter(ROUNDS), max_backlog=PLENTY, oldest=MONTH))
-        assert [[receipt.job for receipt in answer.receipts] for answer in answers] == [[each.job for each in one] for one in ROUNDS]
+        assert [[receipt.job for receipt in answer.receipts] for answer in answers] == [
+            [each.job for each in one] for one in ROUNDS
+        ]
         assert [answer.wake for answer in answers] == [not again, *[False] * 5]
     assert [job.id for job in reversed(jobs(store))] == [each.job for one in ROUNDS for each in one]
 
 
 @pytest.mark.parametrize("at", range(len(ROUNDS)))
-def test_a_connection_that_breaks_on_the_way_costs_no_round_and_doubles_none(redis_store: RedisStore, redis_client: Redis, at: int) -> None:
+def test_a_connection_that_breaks_on_the_way_costs_no_round_and_doubles_none(
+    redis_store: RedisStore, redis_client: Redis, at: int
+) -> None:
     def rounds() -> Iterator[Sequence[Submission]]:
         for number, one in enumerate(ROUNDS):
             if number == at:
@@ -32,7 +39,9 @@ def test_a_connection_that_breaks_on_the_way_costs_no_round_and_doubles_none(red
 
     accept(redis_store, change(99, 9), first=900)  # the server knows the script
     answers = list(redis_store.accept_rounds("acme", rounds(), max_backlog=PLENTY, oldest=MONTH))
-    assert [[receipt.job for receipt in answer.receipts] for answer in answers] == [[each.job for each in one] for one in ROUNDS]
+    assert [[receipt.job for receipt in answer.receipts] for answer in answers] == [
+        [each.job for each in one] for one in ROUNDS
+    ]
     assert [job.id for job in reversed(jobs(redis_store))][1:] == [each.job for one in ROUNDS for each in one]
 
 

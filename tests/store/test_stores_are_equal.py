@@ -7,7 +7,14 @@ from uuid import uuid4
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from redis import Redis
 
 from ops.dev.redis_server import RedisServer
@@ -51,10 +58,24 @@ from worker.testing import FakeClock, MemoryStore
 from worker.usecases.batch import Batch
 
 ACCOUNTS = ("acme", "baker")
-RELATIONS = [Relation(name, parent, child) for name in (BUYER, BROKER) for parent in (1, 2) for child in (9, 10)]
+RELATIONS = [
+    Relation(name, parent, child) for name in (BUYER, BROKER) for parent in (1, 2) for child in (9, 10)
+]
 GUARDS = [f"{BROKER}:1", f"{BROKER}:2"]
 GRID = 2  # seconds; all lifetimes and all jumps of the clock are multiples, so real time that passes meanwhile does not count
-REPEATABLE = ("lease", "renew", "read", "records", "neighbours", "take", "begin", "settle", "stop", "paused", "reject")
+REPEATABLE = (
+    "lease",
+    "renew",
+    "read",
+    "records",
+    "neighbours",
+    "take",
+    "begin",
+    "settle",
+    "stop",
+    "paused",
+    "reject",
+)
 RECORDS = [RecordRef("address", 9), RecordRef("address", 10), RecordRef("estate", 1)]
 STEPS: tuple[Callable[[Lease], object], ...] = (
     lambda lease: lease.renew(),
@@ -80,11 +101,15 @@ changes = st.fixed_dictionaries(
         "redelivered": st.booleans(),
     }
 )
-fields = st.sampled_from([{}, {"verify": True}, {"held": True, "tries": 3}, {"verify": True, "part": "a/0.1"}])
+fields = st.sampled_from(
+    [{}, {"verify": True}, {"held": True, "tries": 3}, {"verify": True, "part": "a/0.1"}]
+)
 delays = st.sampled_from([0, 0, 2, 4, 8, 30])
 ends = st.sampled_from(["applied", "superseded", "stale", "failed", "failed", "open", "newest"])
 fates = st.lists(st.tuples(ends, fields, delays), min_size=1, max_size=4)
-openings = st.lists(st.tuples(st.sampled_from(["open", "open", "newest"]) | ends, fields, delays), min_size=1, max_size=4)
+openings = st.lists(
+    st.tuples(st.sampled_from(["open", "open", "newest"]) | ends, fields, delays), min_size=1, max_size=4
+)
 
 
 class Pair(NamedTuple):
@@ -167,7 +192,11 @@ class SideBySide(RuleBasedStateMachine):
     def begin_with_some(self, asked: list[dict[str, Any]]) -> None:
         self.accept("acme", asked, 1000)
 
-    @rule(account=accounts, asked=st.lists(changes, min_size=1, max_size=4), backlog=st.sampled_from([4, 1000, 1000]))
+    @rule(
+        account=accounts,
+        asked=st.lists(changes, min_size=1, max_size=4),
+        backlog=st.sampled_from([4, 1000, 1000]),
+    )
     def accept(self, account: str, asked: list[dict[str, Any]], backlog: int) -> None:
         self.last = account, [self.submit(account, **one) for one in asked], backlog
         self.accept_again()
@@ -176,25 +205,46 @@ class SideBySide(RuleBasedStateMachine):
     @rule()
     def accept_again(self) -> None:
         account, submissions, backlog = self.last
-        answer = self.both(lambda store: store.accept(account, submissions, max_backlog=backlog, oldest=MONTH))
+        answer = self.both(
+            lambda store: store.accept(account, submissions, max_backlog=backlog, oldest=MONTH)
+        )
         if not isinstance(answer, Said):
             self.jobs[account] += [receipt.job for receipt in answer.receipts if not receipt.duplicate]
 
-    def submit(self, account: str, *, ago: int | None, event: str, redelivered: bool, children: tuple[int, ...], **rest: Any) -> Submission:
+    def submit(
+        self,
+        account: str,
+        *,
+        ago: int | None,
+        event: str,
+        redelivered: bool,
+        children: tuple[int, ...],
+        **rest: Any,
+    ) -> Submission:
         occurred = None if ago is None else self.clock.now() - ago * 1_000_000
         asked = change(rest.pop("parent"), *children, account=account, occurred_at=occurred, **rest)
         return submission(self.name(), asked, event_id=event, redelivered=redelivered)
 
     # --- work
 
-    @rule(account=accounts, jobs=st.sampled_from([1, 3, 1000]), relations=st.sampled_from([2, 5000]), chosen=openings)
+    @rule(
+        account=accounts,
+        jobs=st.sampled_from([1, 3, 1000]),
+        relations=st.sampled_from([2, 5000]),
+        chosen=openings,
+    )
     def take(self, account: str, jobs: int, relations: int, chosen: list[Any]) -> None:
         pair = self.mine(account)
         work = self.held(pair, lambda lease: lease.read(max_jobs=jobs, max_relations=relations))
         writes = self.decide(intents_by_relation(work.jobs, work.records), chosen)
         self.held(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
 
-    @rule(account=accounts, share=st.sampled_from([1, 2]), chosen=fates, end=st.sampled_from(["answered", "recorded", "recorded", "lost"]))
+    @rule(
+        account=accounts,
+        share=st.sampled_from([1, 2]),
+        chosen=fates,
+        end=st.sampled_from(["answered", "recorded", "recorded", "lost"]),
+    )
     def send(self, account: str, share: int, chosen: list[Any], end: str) -> None:
         pair, name = self.mine(account), self.name()
         opened = [relation for relation in RELATIONS if relation in self.memory._state(account).opens]
@@ -203,7 +253,10 @@ class SideBySide(RuleBasedStateMachine):
         if end == "lost":
             self.expire(account)
         elif isinstance(signed, int):
-            writes = self.decide(intents_by_relation((), self.held(pair, lambda lease: lease.records(request.relations()))), chosen)
+            writes = self.decide(
+                intents_by_relation((), self.held(pair, lambda lease: lease.records(request.relations()))),
+                chosen,
+            )
             writes.request = record_of(name, request, signed) if end == "recorded" else None
             self.held(pair, lambda lease: lease.settle(name, writes))
             self.sent.append((account, name))
@@ -219,9 +272,15 @@ class SideBySide(RuleBasedStateMachine):
         self.stammers = False
         self.held(self.mine(account), lambda lease: lease.release(window=1.5, rest=float(rest)))
 
-    @rule(account=accounts, what=st.sampled_from(["renew", "release", "release", "lease", "lost"]), stammers=st.booleans())
+    @rule(
+        account=accounts,
+        what=st.sampled_from(["renew", "release", "release", "lease", "lost"]),
+        stammers=st.booleans(),
+    )
     def keep_or_give_back(self, account: str, what: str, stammers: bool) -> None:
-        self.stammers = stammers and what != "release"  # after which nobody can tell that it was us who had the lease
+        self.stammers = (
+            stammers and what != "release"
+        )  # after which nobody can tell that it was us who had the lease
         if what == "lease":
             self.lease(account)
         elif what == "lost":
@@ -248,16 +307,30 @@ class SideBySide(RuleBasedStateMachine):
 
     # --- people and time
 
-    @rule(account=accounts, seconds=st.sampled_from([0, 2, 60]), by_hand=st.booleans(), then=st.sampled_from([None, 2, 4]))
+    @rule(
+        account=accounts,
+        seconds=st.sampled_from([0, 2, 60]),
+        by_hand=st.booleans(),
+        then=st.sampled_from([None, 2, 4]),
+    )
     def stop(self, account: str, seconds: int, by_hand: bool, then: int | None) -> None:
         """A pause, perhaps a second one, and its end."""
-        pause = Pause("credentials", "136: später", since=7, until=seconds and self.clock.now() + seconds * 1_000_000, fingerprint="f")
+        pause = Pause(
+            "credentials",
+            "136: später",
+            since=7,
+            until=seconds and self.clock.now() + seconds * 1_000_000,
+            fingerprint="f",
+        )
         if by_hand:
             self.both(lambda store: store.pause(account, pause))
         else:
             self.held(self.mine(account), lambda lease: lease.set_pause(pause))
         if then:
-            self.held(self.mine(account), lambda lease: lease.set_pause(Pause("clock", until=self.clock.now() + then * 1_000_000)))
+            self.held(
+                self.mine(account),
+                lambda lease: lease.set_pause(Pause("clock", until=self.clock.now() + then * 1_000_000)),
+            )
             self.held(self.mine(account), lambda lease: lease.begin("r", request_about(RELATIONS)))
             self.held(self.mine(account), STEPS[1])
             self.pass_time(2)
@@ -275,7 +348,10 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(account=accounts, newest=st.integers(1, 6), first=st.booleans())
     def cancel(self, account: str, newest: int, first: bool) -> None:
-        jobs, deed = self.jobs[account][:newest] if first else self.jobs[account][-newest:], self.deed("cancelled")
+        jobs, deed = (
+            self.jobs[account][:newest] if first else self.jobs[account][-newest:],
+            self.deed("cancelled"),
+        )
         self.both(lambda store: self.acts[store].cancel(account, [*jobs, f"{account}-gone"], deed))
 
     @rule(account=accounts, jobs=st.sampled_from([1, 3]), newest=st.integers(1, 4))
@@ -288,10 +364,17 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(account=accounts, newest=st.integers(1, 6))
     def dismiss(self, account: str, newest: int) -> None:
-        jobs, deed = [*self.memory.failed_jobs(account, limit=1), *self.jobs[account][-newest:]], self.deed("dismissed")
+        jobs, deed = (
+            [*self.memory.failed_jobs(account, limit=1), *self.jobs[account][-newest:]],
+            self.deed("dismissed"),
+        )
         self.both(lambda store: self.acts[store].dismiss(account, jobs, deed))
 
-    @rule(account=accounts, event=st.sampled_from(["u1", "u2", ""]), body=st.sampled_from([b"{", b'{"parentid": 9}', b"x" * 65_600]))
+    @rule(
+        account=accounts,
+        event=st.sampled_from(["u1", "u2", ""]),
+        body=st.sampled_from([b"{", b'{"parentid": 9}', b"x" * 65_600]),
+    )
     def reject(self, account: str, event: str, body: bytes) -> None:
         name = self.name()
         message = UnreadableMessage(account, "celery", event or name, ("parentid: is required", "no 1"), body)
@@ -307,16 +390,36 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(account=accounts, jobs=st.integers(0, 3), anew=st.booleans())
     def prepare(self, account: str, jobs: int, anew: bool) -> None:
-        failed, deed, name = self.memory.failed_jobs(account, limit=jobs), self.deed("replay prepared"), f"{account}-{self.name()}"
+        failed, deed, name = (
+            self.memory.failed_jobs(account, limit=jobs),
+            self.deed("replay prepared"),
+            f"{account}-{self.name()}",
+        )
         entries = [ReplayEntry(job, ({"childid": 10},) if anew else ()) for job in failed]
-        replay = Replay(id=name, account=account, by="ada", what="failed, parent 1", eligible=len(entries), plan={"actions": [[9]]})
+        replay = Replay(
+            id=name,
+            account=account,
+            by="ada",
+            what="failed, parent 1",
+            eligible=len(entries),
+            plan={"actions": [[9]]},
+        )
         self.both(lambda store: self.acts[store].save_replay(replay, entries, deed))
         self.replays.append(name)
 
     @precondition(lambda self: self.replays)
-    @rule(which=st.integers(0, 3), to=st.sampled_from(["running", "running", "stopped"]), piece=st.integers(0, 2), back=st.integers(0, 1))
+    @rule(
+        which=st.integers(0, 3),
+        to=st.sampled_from(["running", "running", "stopped"]),
+        piece=st.integers(0, 2),
+        back=st.integers(0, 1),
+    )
     def work_a_replay(self, which: int, to: Any, piece: int, back: int) -> None:
-        name, deed, done = self.replays[-1 - which % len(self.replays)], self.deed(f"replay {to}"), self.deed("replay done")
+        name, deed, done = (
+            self.replays[-1 - which % len(self.replays)],
+            self.deed(f"replay {to}"),
+            self.deed("replay done"),
+        )
         self.both(lambda store: self.acts[store].set_replay_state(name, to, deed))
         if replay := self.both(lambda store: self.acts[store].get_replay(name)):
             start, end = replay.done, min(replay.done + piece, replay.eligible)
@@ -324,7 +427,13 @@ class SideBySide(RuleBasedStateMachine):
             told = {"back": min(back, end - start), "missed": missed, "deed": done}
             self.both(lambda store: self.acts[store].replay_entries(name, start, 2))
             self.both(lambda store: self.acts[store].advance_replay(replay, start, end, **told))
-        self.both(lambda store: [self.acts[store].stalled_replays(replay.account, age) for age in (0, 1, 60)] if replay else None)
+        self.both(
+            lambda store: (
+                [self.acts[store].stalled_replays(replay.account, age) for age in (0, 1, 60)]
+                if replay
+                else None
+            )
+        )
         self.both(lambda store: self.acts[store].touch_replay(name) if back else None)
 
     @rule(account=accounts, who=st.sampled_from(RECORDS))
@@ -342,10 +451,22 @@ class SideBySide(RuleBasedStateMachine):
         self.both(lambda store: self.acts[store].erase_jobs(held[store], who, 0))
         self.both(lambda store: through(self.acts[store], held[store], who))
         for relation in RELATIONS:
-            assert not who.stands_in(relation) or self.memory.relation_history(account, relation) == (RelationRecord(), ())
-        assert self.both(lambda store: self.acts[store].erase_jobs(held[store], who, 0)) == (0, {"jobs": 0, "emptied": 0})
+            assert not who.stands_in(relation) or self.memory.relation_history(account, relation) == (
+                RelationRecord(),
+                (),
+            )
+        assert self.both(lambda store: self.acts[store].erase_jobs(held[store], who, 0)) == (
+            0,
+            {"jobs": 0, "emptied": 0},
+        )
 
-    @rule(account=accounts, deletes=st.integers(0, 3), ahead=st.integers(0, 4), most=st.integers(1, 6), resumed=st.booleans())
+    @rule(
+        account=accounts,
+        deletes=st.integers(0, 3),
+        ahead=st.integers(0, 4),
+        most=st.integers(1, 6),
+        resumed=st.booleans(),
+    )
     def brake(self, account: str, deletes: int, ahead: int, most: int, resumed: bool) -> None:
         pair, name, deed = self.mine(account), self.name(), self.deed("resumed")
         request = request_about(RELATIONS[:deletes], kind="delete")
@@ -355,7 +476,10 @@ class SideBySide(RuleBasedStateMachine):
         elif resumed:
             self.both(lambda store: store.resume(account, deed=deed))
 
-    @rule(seconds=st.sampled_from([2, 2, 4, 4, 6, 6, 8, 10, 60, 7 * 86_400, 30 * 86_400]), fingerprint=st.sampled_from(["", "f", "g"]))
+    @rule(
+        seconds=st.sampled_from([2, 2, 4, 4, 6, 6, 8, 10, 60, 7 * 86_400, 30 * 86_400]),
+        fingerprint=st.sampled_from(["", "f", "g"]),
+    )
     def pass_time(self, seconds: int, fingerprint: str = "") -> None:
         """The server's own clock cannot be moved; what is left of lifetimes can."""
         self.clock.sleep(seconds)
@@ -363,15 +487,21 @@ class SideBySide(RuleBasedStateMachine):
         for key in self.client.scan_iter(f"{self.prefix}:*", count=1000):
             if (left := self.client.pttl(key)) > 0:
                 self.client.pexpire(key, (-(-left // (1000 * GRID)) * GRID - seconds) * 1000)
-        self.both(lambda store: store.due_accounts(ACCOUNTS, credentials=dict.fromkeys(ACCOUNTS, fingerprint)))
+        self.both(
+            lambda store: store.due_accounts(ACCOUNTS, credentials=dict.fromkeys(ACCOUNTS, fingerprint))
+        )
 
     @rule(account=accounts)
     def tidy(self, account: str) -> None:
         """What indexes still hold of forgotten jobs and requests goes."""
         self.both(lambda store: store.tidy(account))
         held, base = self.memory._state(account), f"{self.prefix}:{{{account}}}"
-        assert [name.decode() for name in self.client.zrange(f"{base}:jobs", 0, -1)] == list(held.index.values())
-        assert [name.decode() for name in self.client.lrange(f"{base}:requests", 0, -1)] == list(reversed(held.requests))
+        assert [name.decode() for name in self.client.zrange(f"{base}:jobs", 0, -1)] == list(
+            held.index.values()
+        )
+        assert [name.decode() for name in self.client.lrange(f"{base}:requests", 0, -1)] == list(
+            reversed(held.requests)
+        )
 
     # --- what can be seen
 
@@ -392,7 +522,11 @@ class SideBySide(RuleBasedStateMachine):
         page = self.both(lambda store: questions(store).find_jobs("acme", JobFilter(), limit=2))
         self.both(lambda store: questions(store).find_jobs("acme", JobFilter(), limit=2, cursor=page.next))
         self.both(lambda store: questions(store).find_jobs("acme", JobFilter(state="failed"), limit=1))
-        self.both(lambda store: questions(store).find_jobs("acme", JobFilter(type=BUYER, parent=1, error="ambiguous"), limit=2))
+        self.both(
+            lambda store: questions(store).find_jobs(
+                "acme", JobFilter(type=BUYER, parent=1, error="ambiguous"), limit=2
+            )
+        )
         self.both(lambda store: [store.get_job(job) for job in self.jobs["acme"][:1]])
         self.both(lambda store: [store.get_request(account, name) for account, name in self.sent[-3:]])
 
@@ -454,6 +588,9 @@ def test_the_store_in_memory_and_the_one_on_redis_are_equal(redis_server: RedisS
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            phases=(Phase.reuse, Phase.generate),  # a failure is told as it is: making it shorter takes minutes
+            phases=(
+                Phase.reuse,
+                Phase.generate,
+            ),  # a failure is told as it is: making it shorter takes minutes
         )
         run_state_machine_as_test(machine, settings=quiet)

@@ -8,7 +8,18 @@ import pytest
 from redis import Redis
 
 from tests.support.store_moves import BROKER, BUYER, MONTH, PLENTY, START, change, request_about, submission
-from tests.support.store_steps import BASE, accept, contents, expire_lease, lease, live, read, settle, stammer, take
+from tests.support.store_steps import (
+    BASE,
+    accept,
+    contents,
+    expire_lease,
+    lease,
+    live,
+    read,
+    settle,
+    stammer,
+    take,
+)
 from worker.contract import Relation
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.apply_reply import RelationOutcome
@@ -19,7 +30,9 @@ from worker.testing import FakeClock
 # --- accepting
 
 
-def test_the_same_accept_twice_writes_nothing_and_answers_the_same(redis_store: RedisStore, redis_client: Redis) -> None:
+def test_the_same_accept_twice_writes_nothing_and_answers_the_same(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
     changes = [change(1, 9, batch="import"), change(2, 9, 10, name=BROKER)]
     receipts = accept(redis_store, *changes)
     before = contents(redis_client)
@@ -27,37 +40,62 @@ def test_the_same_accept_twice_writes_nothing_and_answers_the_same(redis_store: 
     assert contents(redis_client) == before
 
 
-def test_an_event_id_known_under_another_job_is_answered_with_the_first(redis_store: RedisStore, redis_client: Redis) -> None:
-    redis_store.accept("acme", [submission("1", change(1, 9), event_id="e")], max_backlog=PLENTY, oldest=MONTH)
-    again = redis_store.accept("acme", [submission("2", change(1, 9), event_id="e")], max_backlog=0, oldest=MONTH)
-    other = redis_store.accept("acme", [submission("3", change(2, 9), event_id="e")], max_backlog=0, oldest=MONTH)
+def test_an_event_id_known_under_another_job_is_answered_with_the_first(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    redis_store.accept(
+        "acme", [submission("1", change(1, 9), event_id="e")], max_backlog=PLENTY, oldest=MONTH
+    )
+    again = redis_store.accept(
+        "acme", [submission("2", change(1, 9), event_id="e")], max_backlog=0, oldest=MONTH
+    )
+    other = redis_store.accept(
+        "acme", [submission("3", change(2, 9), event_id="e")], max_backlog=0, oldest=MONTH
+    )
     assert again.receipts == (Receipt("acme-1", duplicate=True),)
     assert [(refused.reason, refused.job) for refused in other.refused] == [("conflict", "acme-1")]
     assert redis_client.lrange(f"{BASE}inbox", 0, -1) == [b"acme-1"]
 
 
-def test_a_redelivered_message_may_differ_from_the_first_but_no_other_change_may_differ_from_it(store: Store) -> None:
+def test_a_redelivered_message_may_differ_from_the_first_but_no_other_change_may_differ_from_it(
+    store: Store,
+) -> None:
     accept(store, change(1, 9))
     redelivered = submission("1", change(2, 9), event_id="000", redelivered=True)
-    assert store.accept("acme", [redelivered], max_backlog=0, oldest=MONTH).receipts == (Receipt("acme-000", duplicate=True),)
+    assert store.accept("acme", [redelivered], max_backlog=0, oldest=MONTH).receipts == (
+        Receipt("acme-000", duplicate=True),
+    )
     first = submission("2", change(1, 9), event_id="e", redelivered=True)
     other = submission("3", change(1, 9), event_id="e")
     answer = store.accept("acme", [first, other], max_backlog=PLENTY, oldest=MONTH)
-    assert [(refused.position, refused.reason, refused.job) for refused in answer.refused] == [(1, "conflict", "acme-2")]
+    assert [(refused.position, refused.reason, refused.job) for refused in answer.refused] == [
+        (1, "conflict", "acme-2")
+    ]
 
 
-def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(redis_store: RedisStore, redis_client: Redis) -> None:
+def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
     ahead = change(1, 10, occurred_at=START + 301_000_000)
-    answer = redis_store.accept("acme", [submission("1", change(1, 9)), submission("2", ahead)], max_backlog=PLENTY, oldest=MONTH)
+    answer = redis_store.accept(
+        "acme", [submission("1", change(1, 9)), submission("2", ahead)], max_backlog=PLENTY, oldest=MONTH
+    )
     assert [(refused.position, refused.reason) for refused in answer.refused] == [(1, "ahead")]
     with pytest.raises(BacklogFull):
-        redis_store.accept("acme", [submission("1", change(1, 9)), submission("2", change(1, 10))], max_backlog=1, oldest=MONTH)
+        redis_store.accept(
+            "acme",
+            [submission("1", change(1, 9)), submission("2", change(1, 10))],
+            max_backlog=1,
+            oldest=MONTH,
+        )
     assert contents(redis_client, f"{BASE}*") == {}
 
 
 def test_exactly_one_of_many_concurrent_accepts_is_told_to_wake_a_worker(redis_store: RedisStore) -> None:
     def one(number: int) -> bool:
-        return redis_store.accept("acme", [submission(str(number), change(number, 9))], max_backlog=PLENTY, oldest=MONTH).wake
+        return redis_store.accept(
+            "acme", [submission(str(number), change(number, 9))], max_backlog=PLENTY, oldest=MONTH
+        ).wake
 
     with ThreadPoolExecutor(16) as threads:
         for first in (1, 101):
@@ -66,7 +104,9 @@ def test_exactly_one_of_many_concurrent_accepts_is_told_to_wake_a_worker(redis_s
 
 
 def test_a_moment_at_the_epoch_is_that_moment_and_not_now(store: Store) -> None:
-    answer = store.accept("acme", [submission("1", change(1, 9, occurred_at=0))], max_backlog=PLENTY, oldest=MONTH)
+    answer = store.accept(
+        "acme", [submission("1", change(1, 9, occurred_at=0))], max_backlog=PLENTY, oldest=MONTH
+    )
     assert [refused.reason for refused in answer.refused] == ["too_old"]
 
 
@@ -105,7 +145,9 @@ def test_every_step_carried_out_twice_leaves_what_it_leaves_once(redis_client: R
     assert len(left[0]) > 20
 
 
-def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(redis_store: RedisStore, redis_client: Redis) -> None:
+def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
     accept(redis_store, change(1, 9))
     old = lease(redis_store, "old")
     work, request = read(old), request_about([Relation(BUYER, 1, 9)])
@@ -121,7 +163,9 @@ def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(redis_store
             lambda: read(old),
             lambda: old.claim(work.jobs, (), Writes()),
             lambda: old.begin("r1", request),
-            lambda: old.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")])),
+            lambda: old.settle(
+                "r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")])
+            ),
         ]
         for step in steps:
             with pytest.raises(LeaseLost):
@@ -129,7 +173,9 @@ def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(redis_store
         assert contents(redis_client) == before
 
 
-def test_a_lease_ends_ten_seconds_after_it_was_last_renewed(redis_store: RedisStore, redis_client: Redis) -> None:
+def test_a_lease_ends_ten_seconds_after_it_was_last_renewed(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
     held = lease(redis_store)
     redis_client.pexpire(f"{BASE}lease", 100)
     held.renew()
@@ -153,7 +199,9 @@ def test_a_begun_request_stays_begun_when_the_account_is_paused_before_its_repea
     assert job.state == "succeeded"
 
 
-def test_a_begin_that_arrives_again_after_its_settle_leaves_no_trace(redis_store: RedisStore, redis_client: Redis) -> None:
+def test_a_begin_that_arrives_again_after_its_settle_leaves_no_trace(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
     accept(redis_store, change(1, 9))
     held = lease(redis_store)
     take(held)
@@ -163,7 +211,9 @@ def test_a_begin_that_arrives_again_after_its_settle_leaves_no_trace(redis_store
     assert redis_client.hgetall(f"{BASE}journal") == {}
 
 
-def test_jobs_that_were_erased_from_the_inbox_do_not_shift_the_others(redis_store: RedisStore, redis_client: Redis) -> None:
+def test_jobs_that_were_erased_from_the_inbox_do_not_shift_the_others(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
     accept(redis_store, change(1, 9), change(1, 10), change(1, 11))
     redis_client.delete(f"{BASE}job:acme-000")
     held = lease(redis_store)
@@ -176,7 +226,9 @@ def test_jobs_that_were_erased_from_the_inbox_do_not_shift_the_others(redis_stor
 # --- waking
 
 
-def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(store: Store, clock: FakeClock) -> None:
+def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(
+    store: Store, clock: FakeClock
+) -> None:
     accept(store, change(1, 9))
     held = lease(store)
     assert held.release() == 0.0
@@ -203,7 +255,9 @@ def test_release_says_when_work_is_due_and_leaves_what_is_not_soon_to_the_sweep(
     assert store.due_accounts(["acme"]) == ["acme"]
 
 
-def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(store: Store, clock: FakeClock) -> None:
+def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(
+    store: Store, clock: FakeClock
+) -> None:
     accept(store, change(1, 9))
     repaired = []
     for _ in range(400):

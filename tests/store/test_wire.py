@@ -24,7 +24,9 @@ relations = st.builds(Relation, names, ids, ids)
 versions = st.builds(Version, micros, ids)
 marks = st.builds(JobVersion, versions, job_ids)
 intents = st.builds(Intent, versions, job_ids, st.sampled_from(["create", "modify", "delete"]), infos)
-refusals = st.builds(Refusal, st.integers(0, 400), st.sampled_from(["record", "ambiguous", "poison"]), st.text(max_size=20))
+refusals = st.builds(
+    Refusal, st.integers(0, 400), st.sampled_from(["record", "ambiguous", "poison"]), st.text(max_size=20)
+)
 opens = st.builds(
     OpenRelation,
     st.lists(intents, min_size=1, max_size=3).map(tuple),
@@ -42,7 +44,9 @@ opens = st.builds(
     held=st.booleans(),
     refusal=st.none() | refusals,
 )
-settings_of_info = st.builds(lambda mark, value, gone: ConfirmedInfo(*mark, value, gone), marks, words, st.booleans())
+settings_of_info = st.builds(
+    lambda mark, value, gone: ConfirmedInfo(*mark, value, gone), marks, words, st.booleans()
+)
 knowns = st.builds(
     ConfirmedState,
     marks,
@@ -61,7 +65,14 @@ stars = st.builds(
     st.lists(relations, max_size=2).map(tuple),
 )
 requests = st.builds(Request, st.lists(stars, min_size=1, max_size=3).map(tuple))
-settled = st.builds(RelationOutcome, job_ids, relations, st.sampled_from(codec.RESULTS), st.just("") | job_ids, st.none() | refusals)
+settled = st.builds(
+    RelationOutcome,
+    job_ids,
+    relations,
+    st.sampled_from(codec.RESULTS),
+    st.just("") | job_ids,
+    st.none() | refusals,
+)
 changes = st.builds(
     Change,
     account=st.just("acme"),
@@ -91,20 +102,35 @@ def test_what_is_open_and_remembered_of_a_relation_comes_back(
     [(name, blob, due)] = whole["opens"]
     memory = whole["relations"][0][1][1].encode() if rest else None
     known, doubt = rest or (ConfirmedState(), None)
-    assert codec.records([[name.encode(), blob.encode(), memory]]) == {relation: RelationRecord(opened, known, doubt)}
+    assert codec.records([[name.encode(), blob.encode(), memory]]) == {
+        relation: RelationRecord(opened, known, doubt)
+    }
     assert due == (opened.not_before or opened.since)
 
 
 @given(st.dictionaries(job_ids, st.tuples(micros, requests), max_size=4))
 def test_begun_requests_come_back_oldest_first(journal: dict[str, tuple[int, Request]]) -> None:
-    flat = chain.from_iterable((name.encode(), b"%d %s" % (signed, codec.encode(request))) for name, (signed, request) in journal.items())
+    flat = chain.from_iterable(
+        (name.encode(), b"%d %s" % (signed, codec.encode(request)))
+        for name, (signed, request) in journal.items()
+    )
     expected = [BegunRequest(name, signed, request) for name, (signed, request) in journal.items()]
-    assert codec.begun(list(flat)) == tuple(sorted(expected, key=lambda begun: (begun.signed, begun.request_id)))
+    assert codec.begun(list(flat)) == tuple(
+        sorted(expected, key=lambda begun: (begun.signed, begun.request_id))
+    )
 
 
 @given(requests, words)
 def test_the_record_of_a_request_comes_back(request: Request, message: str) -> None:
-    record = RequestRecord(id="r1", at=1, status=200, seconds=0.1, message=message, actions=request.actions, answers=(("ok", 0, message),))
+    record = RequestRecord(
+        id="r1",
+        at=1,
+        status=200,
+        seconds=0.1,
+        message=message,
+        actions=request.actions,
+        answers=(("ok", 0, message),),
+    )
     assert msgspec.json.decode(codec.encode(record), type=RequestRecord) == record
 
 
@@ -127,15 +153,36 @@ def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str, firs
         change.children,
         change.info,
     )
-    assert (job.source, job.event_id, job.batch, job.occurred_at) == (change.source, event_id, change.batch, change.occurred_at or 7)
+    assert (job.source, job.event_id, job.batch, job.occurred_at) == (
+        change.source,
+        event_id,
+        change.batch,
+        change.occurred_at or 7,
+    )
     assert job.total == len(change.relations)
-    taken = codec.taken([b"acme-1", *(row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q", b"ag", b"g", b"n", b"ci"))])
-    assert (taken.action, taken.relations, taken.info, taken.first_halves) == (change.action, change.relations, change.info, firsts)
-    assert (taken.accepted_at, taken.correlation, job.correlation) == (7, change.correlation, change.correlation)
+    taken = codec.taken(
+        [
+            b"acme-1",
+            *(row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q", b"ag", b"g", b"n", b"ci")),
+        ]
+    )
+    assert (taken.action, taken.relations, taken.info, taken.first_halves) == (
+        change.action,
+        change.relations,
+        change.info,
+        firsts,
+    )
+    assert (taken.accepted_at, taken.correlation, job.correlation) == (
+        7,
+        change.correlation,
+        change.correlation,
+    )
 
 
 @given(changes, st.lists(relations, min_size=1, max_size=3))
-def test_a_replayed_job_is_taken_for_its_failed_relations_only(change: Change, failed: list[Relation]) -> None:
+def test_a_replayed_job_is_taken_for_its_failed_relations_only(
+    change: Change, failed: list[Relation]
+) -> None:
     row = row_of(Submission("acme-1", change, "e1"))
     cells = [row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q")]
     again = " ".join(map(str, failed)).encode()
@@ -144,14 +191,22 @@ def test_a_replayed_job_is_taken_for_its_failed_relations_only(change: Change, f
 
 
 @given(st.lists(settled, max_size=12, unique_by=lambda entry: (entry.job, entry.relation)), st.integers(1, 4))
-def test_cut_writes_are_whole_for_each_relation_and_lose_and_invent_nothing(outcomes: list[RelationOutcome], size: int) -> None:
+def test_cut_writes_are_whole_for_each_relation_and_lose_and_invent_nothing(
+    outcomes: list[RelationOutcome], size: int
+) -> None:
     named = dict.fromkeys(entry.relation for entry in outcomes)
     writes = Writes({each: OpenWrite(None) for each in named}, {}, outcomes)
     cuts = list(codec.chunks(writes, "r1", size=size))
     assert all(len(cut["opens"]) <= size for cut in cuts)
     for part in ("opens", "relations"):
         assert [entry for cut in cuts for entry in cut[part]] == bare(writes)[part]
-    counted = {(job, at): count for cut in cuts for job, counts, *_ in cut["jobs"] for at, count in enumerate(counts) if count}
+    counted = {
+        (job, at): count
+        for cut in cuts
+        for job, counts, *_ in cut["jobs"]
+        for at, count in enumerate(counts)
+        if count
+    }
     for job, at in counted:
         total = sum(counts[at] for cut in cuts for name, counts, *_ in cut["jobs"] if name == job)
         assert total == sum(entry.job == job and codec.RESULTS[at] == entry.result for entry in outcomes)

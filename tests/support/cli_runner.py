@@ -15,7 +15,10 @@ Cli = Callable[..., Result]
 
 def settings_file(folder: Path, api_url: str, *accounts: str) -> Path:
     path = folder / "relations.toml"
-    tables = [f'[accounts.{name}]\ntoken = "env:TOKEN"\nsecret = "env:SECRET"\napi_url = "{api_url}"\n' for name in accounts]
+    tables = [
+        f'[accounts.{name}]\ntoken = "env:TOKEN"\nsecret = "env:SECRET"\napi_url = "{api_url}"\n'
+        for name in accounts
+    ]
     path.write_text("[defaults]\nwindow = 0\nrate = 1000\nburst = 1000\nmax_attempts = 1\n" + "".join(tables))
     return path
 
@@ -35,7 +38,9 @@ def environ(config: Path, redis_url: str) -> dict[str, str]:
 
 def runner(surroundings: dict[str, str]) -> Cli:
     def run(*args: str, code: int = 0, stdin: bytes | None = None, **more: str) -> Result:
-        result = CliRunner().invoke(main, args, env={**surroundings, **more}, input=stdin, prog_name="relations")
+        result = CliRunner().invoke(
+            main, args, env={**surroundings, **more}, input=stdin, prog_name="relations"
+        )
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == code, result.output

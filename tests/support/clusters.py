@@ -46,11 +46,26 @@ class Guarded(NamedTuple):
 @contextmanager
 def cluster(directory: Path, *, nodes: int = 3, persist: Persist = "always") -> Iterator[Cluster]:
     """A cluster that is up; a dead node takes only its own slots with it, and may be started again."""
-    options = ("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-node-timeout", str(round(DOWN_AFTER * 1000)))
+    options = (
+        "--cluster-enabled",
+        "yes",
+        "--cluster-require-full-coverage",
+        "no",
+        "--cluster-node-timeout",
+        str(round(DOWN_AFTER * 1000)),
+    )
     with ExitStack() as ends:
         made = tuple(
             # The bus gets a port by itself: the usual one, 10,000 higher, is not always a port.
-            ends.enter_context(_server(directory / f"node-{number}", *options, "--cluster-port", str(free_port()), persist=persist))
+            ends.enter_context(
+                _server(
+                    directory / f"node-{number}",
+                    *options,
+                    "--cluster-port",
+                    str(free_port()),
+                    persist=persist,
+                )
+            )
             for number in range(nodes)
         )
         _introduce(made)
@@ -66,10 +81,21 @@ def guarded(directory: Path, *, sentinels: int = 3, persist: Persist = "always")
         ask(master, "CONFIG SET", "repl-diskless-sync-delay", 0)
         replica = ends.enter_context(_server(directory / "replica", *behind, persist=persist))
         quorum = sentinels // 2 + 1
-        watching = tuple(ends.enter_context(_sentinel(directory / f"sentinel-{n}", master, quorum=quorum)) for n in range(sentinels))
+        watching = tuple(
+            ends.enter_context(_sentinel(directory / f"sentinel-{n}", master, quorum=quorum))
+            for n in range(sentinels)
+        )
         until(lambda: "master_link_status:up" in info(replica, "replication"), "the replica is not in step")
-        until(lambda: all(_knows(each, sentinels - 1) for each in watching), "the sentinels do not know each other")
-        yield Guarded(f"redis+sentinel://{','.join(_place(each) for each in watching)}/{SERVICE}/0", master, replica, watching)
+        until(
+            lambda: all(_knows(each, sentinels - 1) for each in watching),
+            "the sentinels do not know each other",
+        )
+        yield Guarded(
+            f"redis+sentinel://{','.join(_place(each) for each in watching)}/{SERVICE}/0",
+            master,
+            replica,
+            watching,
+        )
 
 
 def ask(server: RedisServer, command: str, *args: object) -> Any:
@@ -112,7 +138,14 @@ def _sentinel(directory: Path, master: RedisServer, *, quorum: int) -> RedisServ
     file = directory / "sentinel.conf"
     file.write_text("\n".join([*lines, ""]))
     ports = (free_port() for _ in range(PORTS_TO_TRY))
-    return start_server(find_binary(), directory.resolve(), persist="no", ports=ports, head=(str(file),), options=("--sentinel",))
+    return start_server(
+        find_binary(),
+        directory.resolve(),
+        persist="no",
+        ports=ports,
+        head=(str(file),),
+        options=("--sentinel",),
+    )
 
 
 def _introduce(nodes: tuple[RedisServer, ...]) -> None:
@@ -122,7 +155,12 @@ def _introduce(nodes: tuple[RedisServer, ...]) -> None:
         ask(node, "CLUSTER SET-CONFIG-EPOCH", epoch)
         ask(node, "CLUSTER ADDSLOTSRANGE", first, beyond - 1)
     for node in nodes[1:]:
-        ask(nodes[0], "CLUSTER MEET", *_place(node).split(":"), ask(node, "CONFIG GET", "cluster-port")["cluster-port"])
+        ask(
+            nodes[0],
+            "CLUSTER MEET",
+            *_place(node).split(":"),
+            ask(node, "CONFIG GET", "cluster-port")["cluster-port"],
+        )
     until(lambda: all(_whole(node, len(nodes)) for node in nodes), "the cluster is not whole")
 
 

@@ -31,13 +31,27 @@ def messages(draw: st.DrawFn) -> dict[str, Any]:
     action = draw(st.sampled_from(["create", "modify", "delete"]))
     name = draw(names)
     sides = draw(st.permutations([draw(single), draw(several)]))
-    message = {"account": draw(accounts), "action": action, "relationtype": name, "parentid": sides[0], "childid": sides[1]}
+    message = {
+        "account": draw(accounts),
+        "action": action,
+        "relationtype": name,
+        "parentid": sides[0],
+        "childid": sides[1],
+    }
     if action == "modify":
         message["relationinfo"] = draw(infos.filter(bool))
     elif action == "create" and name.endswith("calendar:address"):
         message["relationinfo"] = draw(infos | st.none())
-    optional = {"occurred_at": instants, "event_id": labels, "source": labels, "batch": labels, "version": st.just(1)}
-    return message | draw(st.fixed_dictionaries({}, optional={key: value | st.none() for key, value in optional.items()}))
+    optional = {
+        "occurred_at": instants,
+        "event_id": labels,
+        "source": labels,
+        "batch": labels,
+        "version": st.just(1),
+    }
+    return message | draw(
+        st.fixed_dictionaries({}, optional={key: value | st.none() for key, value in optional.items()})
+    )
 
 
 json_values = st.recursive(

@@ -51,7 +51,11 @@ def live(here: World, fuse: Fuse, day: Callable[[], None]) -> World:
     sound, apis = here.store, here.apis
     here.store, here.apis = Brittle(sound, fuse), {name: Brittle(api, fuse) for name, api in apis.items()}
     here.intake = type(here.intake)(
-        store=here.store, policy_of=here.intake.policy_of, new_id=here.name, wake=here.intake.wake, emit=here.emit
+        store=here.store,
+        policy_of=here.intake.policy_of,
+        new_id=here.name,
+        wake=here.intake.wake,
+        emit=here.emit,
     )
     try:
         day()

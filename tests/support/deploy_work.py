@@ -61,13 +61,20 @@ def opened(runtime: Runtime, account: str) -> int:
 
 def succeeded(runtime: Runtime, receipts: Sequence[Receipt]) -> bool:
     jobs = [runtime.store.get_job(receipt.job) for receipt in receipts]
-    return bool(jobs) and all(job is not None and job.state == "succeeded" and sum(job.counts.values()) == job.total == 1 for job in jobs)
+    return bool(jobs) and all(
+        job is not None and job.state == "succeeded" and sum(job.counts.values()) == job.total == 1
+        for job in jobs
+    )
 
 
 def repeated(stack: Stack) -> dict[tuple[str, int], int]:
     """The links that were asked for more than once, with how often."""
     asked = Counter(
-        (entry["token"], parent) for entry in log(stack) for act in entry["acts"] if act["kind"] == "create" for parent in act["parents"]
+        (entry["token"], parent)
+        for entry in log(stack)
+        for act in entry["acts"]
+        if act["kind"] == "create"
+        for parent in act["parents"]
     )
     return {link: times for link, times in asked.items() if times > 1}
 

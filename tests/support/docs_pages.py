@@ -22,6 +22,15 @@ def blocks(page: Path) -> list[Block]:
     return [Block(*match.groups()) for match in FENCE.finditer(page.read_text("utf-8"))]
 
 
-def shell(script: str, *, cwd: Path, env: Mapping[str, str], seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+def shell(
+    script: str, *, cwd: Path, env: Mapping[str, str], seconds: float = 60.0
+) -> subprocess.CompletedProcess[str]:
     """The script run by bash; a command that fails ends it unless the script says otherwise."""
-    return subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=cwd, env=env, capture_output=True, text=True, timeout=seconds)
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )

@@ -52,7 +52,13 @@ class World:
         self.events: list[tuple[str, dict[str, object]]] = []
         self.receipts: list[Receipt] = []
         self.apis = {account: self._api(account) for account in self.accounts}
-        self.intake = Intake(store=self.store, policy_of=self._intake_policy, new_id=self.name, wake=lambda *_: None, emit=self.emit)
+        self.intake = Intake(
+            store=self.store,
+            policy_of=self._intake_policy,
+            new_id=self.name,
+            wake=lambda *_: None,
+            emit=self.emit,
+        )
 
     def emit(self, event: str, /, **fields: object) -> None:
         """Keep what was said."""
@@ -60,7 +66,11 @@ class World:
 
     def accept(self, *changes: Change) -> list[Receipt]:
         """Hand changes to intake, account by account."""
-        receipts = [receipt for part in self.intake.accept_each(changes) for receipt in _good(part.error, part.receipts)]
+        receipts = [
+            receipt
+            for part in self.intake.accept_each(changes)
+            for receipt in _good(part.error, part.receipts)
+        ]
         self.receipts += receipts
         return receipts
 
@@ -118,13 +128,29 @@ class World:
         return replace(lane, **self.lane)
 
     def _api(self, account: str) -> Client:
-        return Client("https://crm.example.test/api.php", f"token-{account}", "secret", timeout=30.0, transport=InProcess(self.simulator))
+        return Client(
+            "https://crm.example.test/api.php",
+            f"token-{account}",
+            "secret",
+            timeout=30.0,
+            transport=InProcess(self.simulator),
+        )
 
     def _intake_policy(self, account: str) -> IntakePolicy:
-        return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000, order=lambda name: order_of(TYPES[name]))
+        return IntakePolicy(
+            account=account, window=1.0, max_backlog=1_000_000, order=lambda name: order_of(TYPES[name])
+        )
 
 
-def change(action: str, name: str, parent: int, *children: int, at: float | None = None, account: str = "acme", **rest: object) -> Change:
+def change(
+    action: str,
+    name: str,
+    parent: int,
+    *children: int,
+    at: float | None = None,
+    account: str = "acme",
+    **rest: object,
+) -> Change:
     """A change, `at` seconds after the start."""
     return Change(
         account=account,

@@ -135,7 +135,9 @@ class Front:
     def client(self, key: str | None = "portal") -> httpx.Client:
         """A client that carries the key of this name."""
         headers = {"Authorization": f"Bearer {KEYS[key][0]}"} if key else {}
-        self._clients.append(httpx.Client(base_url=self.url, headers=headers, transport=httpx.HTTPTransport(), timeout=20.0))
+        self._clients.append(
+            httpx.Client(base_url=self.url, headers=headers, transport=httpx.HTTPTransport(), timeout=20.0)
+        )
         return self._clients[-1]
 
     def close(self) -> None:
@@ -171,7 +173,9 @@ def running(folder: Path, redis_url: str) -> Iterator[Front]:
     """The interface, up, before a simulated CRM that misses one address; the secrets have to be in the environment."""
     made: list[Front] = []
     records = Records(missing=frozenset({("address", MISSING)}))
-    simulator = Simulator({SECRETS[f"{name}_TOKEN"]: SECRETS[f"{name}_SECRET"] for name in ("ACME", "BETA")}, records=records)
+    simulator = Simulator(
+        {SECRETS[f"{name}_TOKEN"]: SECRETS[f"{name}_SECRET"] for name in ("ACME", "BETA")}, records=records
+    )
     with serve(simulator) as crm:
         runtime = Runtime(settings(folder, redis_url, crm.url), wake=wake(lambda: made[0]))
         runtime.emit = lambda event, /, **fields: made[0].said.append((event, fields))

@@ -24,7 +24,12 @@ class Crm:
     """Relations with their info. A write that meets one of `bad` is refused, having done nothing or, not `atomic`, all the rest."""
 
     def __init__(
-        self, *, bad: Iterable[Relation] = (), atomic: bool = True, error: ErrorClass = ErrorClass.RECORD, keys: bool = True
+        self,
+        *,
+        bad: Iterable[Relation] = (),
+        atomic: bool = True,
+        error: ErrorClass = ErrorClass.RECORD,
+        keys: bool = True,
     ) -> None:
         self.bad, self.atomic, self.error, self.keys = frozenset(bad), atomic, error, keys
         self.relations: dict[Relation, dict[str, str]] = {}
@@ -40,7 +45,9 @@ class Crm:
                     self.write(action, relation)
         if wrong:
             return refused(self.error)
-        return refused(ErrorClass.ABSENT if action.kind == "modify" else ErrorClass.AMBIGUOUS) if missing else OK
+        return (
+            refused(ErrorClass.ABSENT if action.kind == "modify" else ErrorClass.AMBIGUOUS) if missing else OK
+        )
 
     def write(self, action: Action, relation: Relation) -> None:
         if action.kind == "delete":
@@ -52,7 +59,9 @@ class Crm:
 
     def _related(self, action: Action) -> Mapping[int, frozenset[int]]:
         """By asked id; an id without relations may be left out, as `keys` says."""
-        found: dict[int, set[int]] = {each: set() for each in action.parents or action.children} if self.keys else {}
+        found: dict[int, set[int]] = (
+            {each: set() for each in action.parents or action.children} if self.keys else {}
+        )
         for _, parent, child in (each for each in self.relations if each.type == action.type):
             asked, other = (parent, child) if action.parents else (child, parent)
             if asked in (action.parents or action.children):
@@ -81,7 +90,12 @@ class Desk:
             held = self.cases.get(relation)
             known, doubt = (held.confirmed, held.doubt) if held else self.known.get(relation, (NOTHING, None))
             case, lost, memory = add_intents(
-                tuple(asked), held.open if held else None, known, doubt, now=self.now, upsert=self.patience.upsert
+                tuple(asked),
+                held.open if held else None,
+                known,
+                doubt,
+                now=self.now,
+                upsert=self.patience.upsert,
             )
             outcomes = [RelationOutcome(each.intent.job, relation, each.result, each.by) for each in lost]
             self.hold(Effects({relation: case}, {relation: (memory, doubt)}, outcomes))
@@ -113,7 +127,14 @@ class Desk:
         self.sent.append(request)
         signed, self.now = self.now, self.now + SECOND
         reply = Reply(tuple(self.send(action) for action in request.actions))
-        self.hold(answer(self.cases, request, reply, ReplyContext(signed, self.now, DOUBT, self.patience, lambda: self.draw)))
+        self.hold(
+            answer(
+                self.cases,
+                request,
+                reply,
+                ReplyContext(signed, self.now, DOUBT, self.patience, lambda: self.draw),
+            )
+        )
 
     def work(self, most: int = 1000) -> None:
         """Rounds until nothing is open; so many at most."""

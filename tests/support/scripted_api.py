@@ -96,7 +96,11 @@ def scripted(*turns: Turn, tls: ssl.SSLContext | None = None) -> Iterator[Server
 
 def http(content: bytes, status: str = "200 OK", **headers: str) -> bytes:
     """The bytes of one response."""
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(content)}", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Length: {len(content)}",
+        *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items()),
+    ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
@@ -110,12 +114,16 @@ def results(asked: Asked, errorcode: int = 0, message: str = "") -> bytes:
         }
         for a in asked.actions
     ]
-    return json.dumps({"status": {"code": 200, "errorcode": 0, "message": "OK"}, "response": {"results": rows}}).encode()
+    return json.dumps(
+        {"status": {"code": 200, "errorcode": 0, "message": "OK"}, "response": {"results": rows}}
+    ).encode()
 
 
 def answers(errorcode: int = 0, message: str = "", status: str = "200 OK", **headers: str) -> Turn:
     """A turn: an ordinary answer."""
-    return lambda connection, asked: connection.sendall(http(results(asked, errorcode, message), status, **headers))
+    return lambda connection, asked: connection.sendall(
+        http(results(asked, errorcode, message), status, **headers)
+    )
 
 
 def says(content: bytes, status: str = "200 OK", **headers: str) -> Turn:

@@ -34,7 +34,14 @@ def simulator(**options: Any) -> Simulator:
 
 
 def action(
-    kind: str, parameters: dict[str, Any], /, *, at: float = NOW, token: str = TOKEN, secret: str = SECRET, **changes: Any
+    kind: str,
+    parameters: dict[str, Any],
+    /,
+    *,
+    at: float = NOW,
+    token: str = TOKEN,
+    secret: str = SECRET,
+    **changes: Any,
 ) -> dict[str, Any]:
     """One signed action; `changes` overwrite its attributes after signing, None removes them."""
     resource = "idsfromrelation" if kind == "get" else "relation"
@@ -45,14 +52,18 @@ def action(
         "resourcetype": resource,
         "identifier": "",
         "timestamp": int(at),
-        "hmac": base64.b64encode(hmac.new(secret.encode(), message.encode(), hashlib.sha256).digest()).decode(),
+        "hmac": base64.b64encode(
+            hmac.new(secret.encode(), message.encode(), hashlib.sha256).digest()
+        ).decode(),
         "hmac_version": "2",
         "parameters": dict(sorted(parameters.items())),
     }
     return {key: value for key, value in (made | changes).items() if value is not None}
 
 
-def star(kind: str, name: str, parents: Any, children: Any, info: Any = None, **changes: Any) -> dict[str, Any]:
+def star(
+    kind: str, name: str, parents: Any, children: Any, info: Any = None, **changes: Any
+) -> dict[str, Any]:
     """A create or modify action; for a delete, plain integers."""
     given = {"relationtype": URN + name, "parentid": parents, "childid": children}
     return action(kind, given | ({} if info is None else {"relationinfo": info}), **changes)

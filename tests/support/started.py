@@ -11,9 +11,13 @@ Process = subprocess.Popen[str]
 
 
 @contextmanager
-def started(command: Sequence[str], cwd: Path | None = None, *, seconds: float = 40.0) -> Iterator[tuple[Process, str]]:
+def started(
+    command: Sequence[str], cwd: Path | None = None, *, seconds: float = 40.0
+) -> Iterator[tuple[Process, str]]:
     """The process, and all it said until it was ready; it is killed after `seconds` whatever it does."""
-    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         watchdog = threading.Timer(seconds, process.kill)
         watchdog.start()
         try:

@@ -17,7 +17,14 @@ PLENTY = 1_000_000
 REFUSED = Refusal(78, "ambiguous", "no")
 
 
-def change(parent: int, *children: int, kind: str = "create", name: str = BUYER, account: str = "acme", **rest: object) -> Change:
+def change(
+    parent: int,
+    *children: int,
+    kind: str = "create",
+    name: str = BUYER,
+    account: str = "acme",
+    **rest: object,
+) -> Change:
     """One change."""
     return Change(account=account, action=kind, type=name, parents=(parent,), children=children, **rest)
 
@@ -30,7 +37,9 @@ def submission(job: str, asked: Change, *, event_id: str = "", redelivered: bool
     return Submission(f"{asked.account}-{job}", asked, event_id or job, redelivered, firsts)
 
 
-def intents_by_relation(jobs: Iterable[ClaimedJob], records: Mapping[Relation, RelationRecord]) -> dict[Relation, tuple[Intent, ...]]:
+def intents_by_relation(
+    jobs: Iterable[ClaimedJob], records: Mapping[Relation, RelationRecord]
+) -> dict[Relation, tuple[Intent, ...]]:
     """What is asked of each relation, oldest first: what was open before, and what the jobs bring."""
     wishes = {relation: record.open.intents for relation, record in records.items() if record.open}
     for job in jobs:
@@ -58,17 +67,34 @@ def settle_all(relation: Relation, wishes: Sequence[Intent], result: Result, wri
     by = newest.job if result in ("superseded", "stale") else ""
     writes.outcomes += [RelationOutcome(wish.job, relation, result, by, refusal) for wish in wishes]
     if result == "applied":
-        writes.confirmed[relation] = (ConfirmedState(present=newest, info={"key": ConfirmedInfo(*newest, "value")}), None)
+        writes.confirmed[relation] = (
+            ConfirmedState(present=newest, info={"key": ConfirmedInfo(*newest, "value")}),
+            None,
+        )
 
 
-def keep_newest(relation: Relation, wishes: Sequence[Intent], opened: Mapping[str, object], writes: Writes, *, doubt: int = 0) -> None:
+def keep_newest(
+    relation: Relation,
+    wishes: Sequence[Intent],
+    opened: Mapping[str, object],
+    writes: Writes,
+    *,
+    doubt: int = 0,
+) -> None:
     """All wishes but the newest are superseded; that one stays open, perhaps with a write in doubt."""
     *older, newest = sorted(wishes)
     writes.outcomes += [RelationOutcome(wish.job, relation, "superseded", newest.job) for wish in older]
     leave(relation, (newest,), opened, writes, doubt=doubt)
 
 
-def leave(relation: Relation, wishes: Sequence[Intent], opened: Mapping[str, object], writes: Writes, *, doubt: int = 0) -> None:
+def leave(
+    relation: Relation,
+    wishes: Sequence[Intent],
+    opened: Mapping[str, object],
+    writes: Writes,
+    *,
+    doubt: int = 0,
+) -> None:
     """The wishes stay open."""
     written = OpenRelation(tuple(wishes), **opened)
     writes.opens[relation] = open_write(relation, written)
@@ -89,4 +115,12 @@ def request_about(relations: Iterable[Relation], *, kind: Kind = "create") -> Re
 def record_of(request_id: str, request: Request, now: int) -> RequestRecord:
     """The record of a request that was answered."""
     answers = tuple(("ok", 0, "OK") for _ in request.actions)
-    return RequestRecord(id=request_id, at=now, status=200, seconds=0.25, message="OK", actions=request.actions, answers=answers)
+    return RequestRecord(
+        id=request_id,
+        at=now,
+        status=200,
+        seconds=0.25,
+        message="OK",
+        actions=request.actions,
+        answers=answers,
+    )

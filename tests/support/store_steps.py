@@ -21,7 +21,18 @@ from tests.support.store_moves import (
 )
 from worker.contract import Change, Relation
 from worker.planner.fold import Result
-from worker.ports import JobAdmin, JobFilter, JobRecord, Lease, Pause, Queries, Receipt, Store, WorkBatch, Writes
+from worker.ports import (
+    JobAdmin,
+    JobFilter,
+    JobRecord,
+    Lease,
+    Pause,
+    Queries,
+    Receipt,
+    Store,
+    WorkBatch,
+    Writes,
+)
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.lease import Scripts
 from worker.store.queries import RedisQueries
@@ -74,7 +85,12 @@ def take(held: Lease, *, later: float = 0.0) -> WorkBatch:
     """Everything in the inbox made open."""
     work, writes = read(held), Writes()
     for relation, wishes in intents_by_relation(work.jobs, work.records).items():
-        leave(relation, wishes, {"since": work.now, "not_before": work.now + round(later * 1e6) if later else 0}, writes)
+        leave(
+            relation,
+            wishes,
+            {"since": work.now, "not_before": work.now + round(later * 1e6) if later else 0},
+            writes,
+        )
     held.claim(work.jobs, work.begun, writes)
     return work
 
@@ -100,7 +116,10 @@ def contents(client: Redis, pattern: str = "*") -> dict[bytes, Any]:
         b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
         b"set": client.smembers,
     }
-    return {key: (readers[client.type(key)](key), client.pttl(key) > 0) for key in client.scan_iter(pattern, count=1000)}
+    return {
+        key: (readers[client.type(key)](key), client.pttl(key) > 0)
+        for key in client.scan_iter(pattern, count=1000)
+    }
 
 
 def expire_lease(store: Store) -> None:
@@ -127,13 +146,27 @@ def stammer(store: RedisStore, between: Callable[[], object] = lambda: None) -> 
 
 def live(store: Store, clock: FakeClock) -> None:
     """A bit of everything."""
-    accept(store, change(1, 9, 10, batch="import"), change(2, 9, name=BROKER), change(3, 9), change(3, 9, kind="delete"))
+    accept(
+        store,
+        change(1, 9, 10, batch="import"),
+        change(2, 9, name=BROKER),
+        change(3, 9),
+        change(3, 9, kind="delete"),
+    )
     held = lease(store)
     work, writes = read(held), Writes()
     for relation, wishes in intents_by_relation(work.jobs, work.records).items():
         keep_newest(relation, wishes, {"since": work.now}, writes)
     held.claim(work.jobs, work.begun, writes)
-    settle(held, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed", Relation(BROKER, 2, 9): "applied"})
+    settle(
+        held,
+        "r1",
+        {
+            Relation(BUYER, 1, 9): "applied",
+            Relation(BUYER, 1, 10): "failed",
+            Relation(BROKER, 2, 9): "applied",
+        },
+    )
     store.requeue("acme", ["acme-000"])
     held.begin("r2", request_about([Relation(BUYER, 3, 9)]))
     held.set_pause(Pause("clock", "136", until=clock.now() + 1))

@@ -55,7 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments(there: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*there, []], metavar="PART", help=f"one of {', '.join(there)}; all of them by default")
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        choices=[*there, []],
+        metavar="PART",
+        help=f"one of {', '.join(there)}; all of them by default",
+    )
     parser.add_argument("--seed", type=int, help="what all chance comes from")
     parser.add_argument("--seconds", type=float, help="how long each part lasts")
     parser.add_argument("--quick", action="store_true", help="about two minutes in all")

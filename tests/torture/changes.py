@@ -16,12 +16,20 @@ def changes(dice: random.Random, *, accounts: tuple[str, ...], now: int) -> list
     """Up to two dozen changes, `occurred_at` in the last minutes before `now` (µs); ties and missing ones happen."""
     types = dice.sample(TYPES, dice.choice((1, 1, 2, 4)))
     spread = dice.choice((5, 1000))
-    return [_one(dice, number, dice.choice(types), dice.choice(accounts), now, spread) for number in range(dice.randrange(2, 25))]
+    return [
+        _one(dice, number, dice.choice(types), dice.choice(accounts), now, spread)
+        for number in range(dice.randrange(2, 25))
+    ]
 
 
 def _one(dice: random.Random, number: int, name: str, account: str, now: int, spread: int) -> Change:
-    action: Verb = dice.choice(("create", "create", "delete", "modify") if name == APPOINTMENT else ("create", "delete"))
-    parents, children = (dice.randrange(501, 503),), tuple(dice.sample(CHILDREN, dice.choice((1, 1, 1, 2, 3))))
+    action: Verb = dice.choice(
+        ("create", "create", "delete", "modify") if name == APPOINTMENT else ("create", "delete")
+    )
+    parents, children = (
+        (dice.randrange(501, 503),),
+        tuple(dice.sample(CHILDREN, dice.choice((1, 1, 1, 2, 3)))),
+    )
     return Change(
         account=account,
         action=action,

@@ -56,11 +56,17 @@ def attempt(name: str, door: InputKind, seed: int) -> bool:
 @contextmanager
 def all_doors() -> Iterator[dict[str, InputKind]]:
     """Every door, with the servers that some need."""
-    logging.getLogger("uvicorn.error").addHandler(logging.NullHandler())  # it would say "invalid request" thousands of times
+    logging.getLogger("uvicorn.error").addHandler(
+        logging.NullHandler()
+    )  # it would say "invalid request" thousands of times
     logging.getLogger("uvicorn.error").propagate = False
     with tempfile.TemporaryDirectory(prefix="relations-fuzz-") as directory:
         folder = Path(directory)
-        with run_server(folder / "redis") as redis, socket_fuzz.front(redis.url, folder) as front, socket_fuzz.Answering() as api:
+        with (
+            run_server(folder / "redis") as redis,
+            socket_fuzz.front(redis.url, folder) as front,
+            socket_fuzz.Answering() as api,
+        ):
             (folder / "settings").mkdir()
             yield {
                 "messages": input_fuzz.messages,

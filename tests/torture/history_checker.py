@@ -36,14 +36,18 @@ class Witness:
         for entry, receipt in zip(submissions, answer.receipts, strict=not answer.refused):
             if not receipt.duplicate:
                 at = entry.change.occurred_at
-                mine.append(AcceptedChange(now if at is None else min(at, now), len(mine), receipt.job, entry.change))
+                mine.append(
+                    AcceptedChange(now if at is None else min(at, now), len(mine), receipt.job, entry.change)
+                )
 
     def saw_outcomes(self, writes: Writes) -> None:
         """Outcomes; there is one per job and relation, and it stays."""
         for entry in writes.outcomes:
             key = entry.job, entry.relation
             if key in self.outcomes:
-                self.wrong.append(f"{entry.job} on {entry.relation}: {self.outcomes[key].result}, and then {entry.result}")
+                self.wrong.append(
+                    f"{entry.job} on {entry.relation}: {self.outcomes[key].result}, and then {entry.result}"
+                )
             self.outcomes[key] = entry
 
     def saw_replay(self, jobs: Sequence[str]) -> None:
@@ -87,7 +91,9 @@ class WitnessedStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> Answer:
+    def accept(
+        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
+    ) -> Answer:
         """See new changes."""
         answer: Answer = self._inner.accept(account, submissions, max_backlog=max_backlog, oldest=oldest)
         self._witness.saw_accept(account, submissions, answer)
@@ -184,7 +190,11 @@ def _check_job(witness: Witness, store: Any, account: str, entry: AcceptedChange
         return [f"{entry.job} ended {job.state} with {job.counts} of {job.total}"]
     wrong = []
     for relation in entry.change.relations:
-        said = [mention.result for mention in store.relation_history(account, relation)[1] if mention.job == entry.job]
+        said = [
+            mention.result
+            for mention in store.relation_history(account, relation)[1]
+            if mention.job == entry.job
+        ]
         seen = witness.outcomes.get((entry.job, relation))
         if said != [seen and seen.result]:
             wrong.append(f"{entry.job} on {relation}: kept {said}, seen {seen}")
@@ -196,4 +206,8 @@ def _check_counts(counts: Mapping[str, int], jobs: Sequence[Any]) -> list[str]:
     expected = Counter(job.state for job in known) + Counter({"accepted": len(known)})
     for job in known:
         expected.update({f"relations_{result}": count for result, count in job.counts.items()})
-    return [f"counted {name}: {counts.get(name, 0)}, there are {count}" for name, count in expected.items() if counts.get(name, 0) != count]
+    return [
+        f"counted {name}: {counts.get(name, 0)}, there are {count}"
+        for name, count in expected.items()
+        if counts.get(name, 0) != count
+    ]

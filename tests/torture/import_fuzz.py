@@ -9,7 +9,17 @@ from collections.abc import Sequence
 from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any, Final
 
-from producers.portals.imports import FIELDS, Given, LoadCounts, Row, detect_format, faults_of, field_of, pieces, rows
+from producers.portals.imports import (
+    FIELDS,
+    Given,
+    LoadCounts,
+    Row,
+    detect_format,
+    faults_of,
+    field_of,
+    pieces,
+    rows,
+)
 from producers.portals.imports.columns import ALIASES, INFO
 from tests.torture.input_fuzz import EXAMPLES, legible, refused
 from tests.torture.mutate import NASTY, garbled, written
@@ -17,10 +27,36 @@ from worker.contract import Change, from_message, to_message
 from worker.errors import Fault, Invalid
 
 CONSTANTS: Final = {"action": "create", "relationtype": "estate:address:buyer"}
-NAMES: Final = (*FIELDS, *(alias for aliases in ALIASES.values() for alias in aliases), "Parent ID", "child\nid", "note", "", "sep=;")
-CELLS: Final = ("1", "2 3", "1.234", "4;5", "create", "estate:address:buyer", "calendar:address", "gesendet", "", '"', '"6\n7"', "9" * 30)
+NAMES: Final = (
+    *FIELDS,
+    *(alias for aliases in ALIASES.values() for alias in aliases),
+    "Parent ID",
+    "child\nid",
+    "note",
+    "",
+    "sep=;",
+)
+CELLS: Final = (
+    "1",
+    "2 3",
+    "1.234",
+    "4;5",
+    "create",
+    "estate:address:buyer",
+    "calendar:address",
+    "gesendet",
+    "",
+    '"',
+    '"6\n7"',
+    "9" * 30,
+)
 ENCODINGS: Final = ("utf-8",) * 6 + ("utf-8-sig", "cp1252", "utf-16", "utf-16-le")
-HABITS: Final[tuple[dict[str, Any], ...]] = ({"quoting": csv.QUOTE_ALL}, {"lineterminator": "\n"}, {"lineterminator": "\r"}, {})
+HABITS: Final[tuple[dict[str, Any], ...]] = (
+    {"quoting": csv.QUOTE_ALL},
+    {"lineterminator": "\n"},
+    {"lineterminator": "\r"},
+    {},
+)
 
 
 def tables(dice: random.Random) -> bool:
@@ -34,7 +70,11 @@ def tables(dice: random.Random) -> bool:
 
 def _read(raw: bytes, dice: random.Random) -> list[Change]:
     """The changes, once every line is known to be accounted for."""
-    file, mapping, constants = BytesIO(raw), _options(dice), CONSTANTS if dice.random() < 0.8 else _constants(dice)
+    file, mapping, constants = (
+        BytesIO(raw),
+        _options(dice),
+        CONSTANTS if dice.random() < 0.8 else _constants(dice),
+    )
     text = TextIOWrapper(file, encoding=detect_format(file).encoding, newline="")
     file.seek(0)
     rejected = list[Row]()
@@ -44,7 +84,11 @@ def _read(raw: bytes, dice: random.Random) -> list[Change]:
         rejected.append(row)
 
     tally, given = LoadCounts(), Given("0" * 16, "acme", "a batch")
-    items = [item for piece in pieces(rows(text, mapping=mapping, constants=constants), given, tally, reject) for item in piece]
+    items = [
+        item
+        for piece in pieces(rows(text, mapping=mapping, constants=constants), given, tally, reject)
+        for item in piece
+    ]
     told = [item.row.line for item in items] + [row.line for row in rejected]
     if len(set(told)) != len(told) or tally.rejected != sum(row.lines for row in rejected):
         raise AssertionError(f"lines are told twice, or not counted: {sorted(told)}")
@@ -71,7 +115,11 @@ def _table(dice: random.Random) -> bytes:
     if dice.random() < 0.1:
         return b"\n".join(written(dice.choice(EXAMPLES), dice) for _ in range(3))
     lines = StringIO()
-    names = ["parentid", "childid", *dice.sample(NAMES, dice.randrange(3))] if dice.random() < 0.8 else dice.sample(NAMES, 4)
+    names = (
+        ["parentid", "childid", *dice.sample(NAMES, dice.randrange(3))]
+        if dice.random() < 0.8
+        else dice.sample(NAMES, 4)
+    )
     writer = csv.writer(lines, delimiter=dice.choice(",;\t|"), **dice.choice(HABITS))
     writer.writerow(names)
     for _ in range(dice.randrange(5)):
@@ -83,7 +131,13 @@ def _fitting(name: str, dice: random.Random) -> Any:
     """A cell that may stand under this name; now and then one that may not."""
     if dice.random() < 0.2:
         return _cell(dice)
-    return str(dice.randrange(1, 10**6)) if field_of(name) in ("parentid", "childid") else "gesendet" if field_of(name) in INFO else ""
+    return (
+        str(dice.randrange(1, 10**6))
+        if field_of(name) in ("parentid", "childid")
+        else "gesendet"
+        if field_of(name) in INFO
+        else ""
+    )
 
 
 def _cell(dice: random.Random) -> str:

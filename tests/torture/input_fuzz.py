@@ -25,7 +25,11 @@ InputKind = Callable[[random.Random], bool]
 
 MOST_FAULTS: Final = 101
 LONGEST_FAULT: Final = 4096  # characters
-LINES: Final = [line for name in samples.names() for line in files(samples).joinpath(f"{name}.ndjson").read_bytes().splitlines()]
+LINES: Final = [
+    line
+    for name in samples.names()
+    for line in files(samples).joinpath(f"{name}.ndjson").read_bytes().splitlines()
+]
 EXAMPLES: Final = tuple(map(msgspec.json.decode, LINES))
 
 
@@ -114,7 +118,9 @@ def answers(dice: random.Random) -> bool:
     raw = written(document, dice)
     if dice.random() < 0.3:
         raw = garbled(raw, dice)
-    outcomes = wire.read(raw, actions, names, status=dice.choice((200, 200, 302, 401, 429, 500, 502, 999)), hidden=("secret",))
+    outcomes = wire.read(
+        raw, actions, names, status=dice.choice((200, 200, 302, 401, 429, 500, 502, 999)), hidden=("secret",)
+    )
     if len(outcomes) != len(actions):
         raise AssertionError(f"{len(outcomes)} outcomes of {len(actions)} actions")
     msgspec.json.encode([(each.verdict, each.code, each.message) for each in outcomes])
@@ -151,7 +157,9 @@ def answer_to(actions: Sequence[Action], names: Sequence[str]) -> Any:
 # --- settings
 
 SETTINGS: Final = files(samples).joinpath("relations.example.toml").read_bytes()
-ENVIRONMENT: Final = dict.fromkeys(("ACME_TOKEN", "ACME_SECRET", "FORMS_SECRET", "IMMO_SECRET"), "whsec_c2VjcmV0")
+ENVIRONMENT: Final = dict.fromkeys(
+    ("ACME_TOKEN", "ACME_SECRET", "FORMS_SECRET", "IMMO_SECRET"), "whsec_c2VjcmV0"
+)
 VARIABLES: Final = ("URL", "BROKER_URL", "REDIS_URL", "API_URL", "PREFIX", "LOG", "CONFIG")
 WORDS: Final = (
     "redis://",
@@ -172,12 +180,16 @@ def settings(folder: Path) -> InputKind:
     """The door of a settings file in this folder, and of the environment."""
 
     def door(dice: random.Random) -> bool:
-        text = SETTINGS if dice.random() < 0.2 else _toml(twisted(tomllib.loads(SETTINGS.decode()), dice), dice)
+        text = (
+            SETTINGS if dice.random() < 0.2 else _toml(twisted(tomllib.loads(SETTINGS.decode()), dice), dice)
+        )
         (folder / "relations.toml").write_bytes(garbled(text, dice) if dice.random() < 0.4 else text)
         given = {f"RELATIONS_{dice.choice(VARIABLES)}": dice.choice(WORDS)} if dice.random() < 0.4 else {}
         try:
             return bool(repr(load({**ENVIRONMENT, **given}, folder)))
-        except InvalidSettings as error:  # of as many faults, and as long, as the operator's own file has them
+        except (
+            InvalidSettings
+        ) as error:  # of as many faults, and as long, as the operator's own file has them
             return not str(error)
 
     return door
@@ -188,7 +200,9 @@ def _toml(value: Any, dice: random.Random) -> bytes:
     if not isinstance(value, dict):
         return written(value, dice)
     try:
-        return "\n".join(f"{_quoted(key)} = {_inline(each)}" for key, each in value.items()).encode("utf-8", "surrogatepass")
+        return "\n".join(f"{_quoted(key)} = {_inline(each)}" for key, each in value.items()).encode(
+            "utf-8", "surrogatepass"
+        )
     except RecursionError:
         return b"a = " + b"[" * 100_000
 
@@ -204,4 +218,11 @@ def _inline(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + "".join(char if char.isprintable() and char not in '"\\' else f"\\u{ord(char) & 0xFFFF:04x}" for char in str(text)) + '"'
+    return (
+        '"'
+        + "".join(
+            char if char.isprintable() and char not in '"\\' else f"\\u{ord(char) & 0xFFFF:04x}"
+            for char in str(text)
+        )
+        + '"'
+    )

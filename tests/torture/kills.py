@@ -26,10 +26,21 @@ from worker.wiring import Runtime
 AGREEING: Final = ("nord", "sued", "west")
 QUARRELLING: Final = "streit"
 VICTIMS: Final = ("worker", "child", "beat", "api", "redis", "queues")
-QUEUES: Final = ("relations.flush", "relations.ops")  # those of wake-ups; what is in `relations.intake` is not accepted yet
+QUEUES: Final = (
+    "relations.flush",
+    "relations.ops",
+)  # those of wake-ups; what is in `relations.intake` is not accepted yet
 TIMEOUT: Final = 2.0
 LIMITS: Final = {**QUICK, "window": 0.2, "timeout": TIMEOUT, "doubt": 120.0 + TIMEOUT, "max_actions": 20}
-FAULTS: Final = ("lost_after", "lost_before", "gateway_after", "gateway_before", "server_error", "server_error_after", "throttle")
+FAULTS: Final = (
+    "lost_after",
+    "lost_before",
+    "gateway_after",
+    "gateway_before",
+    "server_error",
+    "server_error_after",
+    "throttle",
+)
 FAULTY: Final = 0.1  # of all requests
 EVERY: Final = 1.0  # seconds between kills
 CALM: Final = 90.0  # seconds until accounts without quarrel must be done, however slow the machine
@@ -70,12 +81,20 @@ def run(*, seconds: float, first: int, echo: Say) -> Kills:
     return Kills(always=one("always"), everysec=one("everysec"))
 
 
-def torture(persist: Persist, *, seconds: float, seed: int, echo: Say, quarrel: bool = True, every: float = EVERY) -> Killed:
+def torture(
+    persist: Persist, *, seconds: float, seed: int, echo: Say, quarrel: bool = True, every: float = EVERY
+) -> Killed:
     """One run. Without the quarrel nothing has to wait until a doubt ends, which takes two minutes."""
     quarrelling = QUARRELLING if quarrel else ""
     shape = Shape(accounts=(*AGREEING, QUARRELLING), defaults=LIMITS, persist=persist)
-    with tempfile.TemporaryDirectory(prefix="relations-kills-", ignore_cleanup_errors=True) as place, running(Path(place), shape) as stack:
-        supervisor, crowd = Supervisor(stack, echo=echo), Crowd(stack, seed=seed, agreeing=AGREEING, quarrelling=quarrelling)
+    with (
+        tempfile.TemporaryDirectory(prefix="relations-kills-", ignore_cleanup_errors=True) as place,
+        running(Path(place), shape) as stack,
+    ):
+        supervisor, crowd = (
+            Supervisor(stack, echo=echo),
+            Crowd(stack, seed=seed, agreeing=AGREEING, quarrelling=quarrelling),
+        )
         stack.simulate("faults", {"random": {"seed": seed, "rate": FAULTY, "kinds": FAULTS}})
         crowd.start()
         violence = Violence(stack, supervisor, random.Random(f"kills {seed}"))
@@ -83,12 +102,18 @@ def torture(persist: Persist, *, seconds: float, seed: int, echo: Say, quarrel: 
         stack.simulate("faults", {})
         crowd.stop()
         runtime, calm = stack.runtime(), Calm(supervisor)
-        recovery = calm.wait(lambda: crowd.silent and not _open(runtime, AGREEING), since=violence.last, seconds=CALM)
+        recovery = calm.wait(
+            lambda: crowd.silent and not _open(runtime, AGREEING), since=violence.last, seconds=CALM
+        )
         echo(f"{persist}: {sum(violence.kills.values())} kills; done {recovery:.1f} s after the last")
         in_doubt, doubting = _open(runtime, (QUARRELLING,)), 0.0
         if quarrel:
             rest = LIMITS["doubt"] + CALM
-            doubting = calm.wait(lambda: not (_open(runtime, shape.accounts) or _unsettled(runtime)), since=violence.last, seconds=rest)
+            doubting = calm.wait(
+                lambda: not (_open(runtime, shape.accounts) or _unsettled(runtime)),
+                since=violence.last,
+                seconds=rest,
+            )
         excused = violence.outages if persist == "everysec" else []
         verdict = judge(stack, runtime, crowd.books, outages=excused, agreeing=AGREEING)
         faults = stack.simulate("stats")["faults"]
@@ -166,4 +191,6 @@ def _open(runtime: Runtime, accounts: tuple[str, ...]) -> int:
 def _unsettled(runtime: Runtime) -> int:
     """Messages of changes that the broker has still to deliver, for the first time or again."""
     client: Any = runtime.client
-    return int(client.llen("relations.intake")) + sum(b"relations.accept" in message for message in client.hvals("unacked"))
+    return int(client.llen("relations.intake")) + sum(
+        b"relations.accept" in message for message in client.hvals("unacked")
+    )

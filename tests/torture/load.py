@@ -20,7 +20,9 @@ from ops.dev.stack import Stack
 from worker.contract import Change, MessageDict, from_message, write_instant
 
 BUYER, RENTER, INTERESTED = "estate:address:buyer", "estate:address:renter", "estate:address:interested"
-SEEDED: Final = 3000  # relations of an agreeing account that are there at the beginning, to be deleted one by one
+SEEDED: Final = (
+    3000  # relations of an agreeing account that are there at the beginning, to be deleted one by one
+)
 ESTATE: Final = 500
 MOST: Final = 10  # changes that travel together
 PAUSE: Final = 0.1  # seconds a producer rests
@@ -44,7 +46,9 @@ class Books:
 class Crowd:
     """Producers in threads, from `start` to `stop`; each finishes what it has begun, and then it is `silent`."""
 
-    def __init__(self, stack: Stack, *, seed: int, agreeing: Sequence[str], quarrelling: str = "", http: int = 3) -> None:
+    def __init__(
+        self, stack: Stack, *, seed: int, agreeing: Sequence[str], quarrelling: str = "", http: int = 3
+    ) -> None:
         self.stack, self.books = stack, Books()
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -57,7 +61,10 @@ class Crowd:
             for number, (dice, send) in enumerate(zip(seeds, sends, strict=True))
         ]
         for account in agreeing:
-            edges = [{"relationtype": RENTER, "parentid": ESTATE, "childid": child} for child in range(1, SEEDED + 1)]
+            edges = [
+                {"relationtype": RENTER, "parentid": ESTATE, "childid": child}
+                for child in range(1, SEEDED + 1)
+            ]
             stack.simulate("seed", {"token": stack.credentials[account].token, "relations": edges})
 
     def start(self) -> None:
@@ -83,7 +90,9 @@ class Crowd:
             send(messages)
 
     def _over_http(self, messages: Message) -> None:
-        with httpx.Client(headers={"Authorization": f"Bearer {self.stack.key}"}, timeout=5.0, trust_env=False) as http:
+        with httpx.Client(
+            headers={"Authorization": f"Bearer {self.stack.key}"}, timeout=5.0, trust_env=False
+        ) as http:
             while (answer := self._post(http, messages)) is None:
                 with self._lock:
                     self.books.counts["sent again"] += len(messages)
@@ -94,7 +103,9 @@ class Crowd:
                 return
             now, jobs = time.monotonic(), answer.json()["jobs"]
             self.books.counts["duplicates"] += sum(job["duplicate"] for job in jobs)
-            self.books.acknowledged |= {each["event_id"]: (now, job["id"]) for each, job in zip(messages, jobs, strict=True)}
+            self.books.acknowledged |= {
+                each["event_id"]: (now, job["id"]) for each, job in zip(messages, jobs, strict=True)
+            }
 
     def _post(self, http: httpx.Client, messages: Message) -> httpx.Response | None:
         try:
@@ -119,19 +130,29 @@ def _sent(app: Celery, messages: Message) -> bool:
     return True
 
 
-def _messages(number: int, producers: int, dice: random.Random, accounts: Sequence[str], quarrelling: str) -> Iterator[Message]:
+def _messages(
+    number: int, producers: int, dice: random.Random, accounts: Sequence[str], quarrelling: str
+) -> Iterator[Message]:
     """What one producer sends, a list of one account at a time."""
     made = 0
     while True:
         account, size = dice.choice(accounts), dice.randint(1, MOST)
         first, made = made, made + size
         numbers = (each * producers + number for each in range(first, made))
-        yield [_message(account, each, _contrary(dice) if account == quarrelling else _unique(dice, each)) for each in numbers]
+        yield [
+            _message(account, each, _contrary(dice) if account == quarrelling else _unique(dice, each))
+            for each in numbers
+        ]
 
 
 def _message(account: str, number: int, asked: dict[str, Any]) -> MessageDict:
     happened = time.time_ns() // 1000 // MIX * MIX - MIX + number % MIX
-    asked |= {"account": account, "occurred_at": write_instant(happened), "event_id": str(number), "source": "torture"}
+    asked |= {
+        "account": account,
+        "occurred_at": write_instant(happened),
+        "event_id": str(number),
+        "source": "torture",
+    }
     return cast(MessageDict, asked)
 
 
@@ -140,7 +161,12 @@ def _unique(dice: random.Random, number: int) -> dict[str, Any]:
     if number < SEEDED and dice.random() < 0.3:
         return {"action": "delete", "relationtype": RENTER, "parentid": ESTATE, "childid": number + 1}
     children = [10 * number + each for each in range(1, dice.randint(1, 3) + 1)]
-    return {"action": "create", "relationtype": dice.choice((BUYER, INTERESTED)), "parentid": ESTATE + number % 50, "childid": children}
+    return {
+        "action": "create",
+        "relationtype": dice.choice((BUYER, INTERESTED)),
+        "parentid": ESTATE + number % 50,
+        "childid": children,
+    }
 
 
 def _contrary(dice: random.Random) -> dict[str, Any]:

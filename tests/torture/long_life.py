@@ -20,7 +20,14 @@ ACCOUNTS: Final = ("one", "two", "three", "four")
 PER_ROUND: Final = 50_000  # changes, over all accounts
 AT_ONCE: Final = 500
 RETENTION: Final = 0.0001  # days, so 8.64 seconds: the shortest that can be set
-LIMITS: Final = {"window": 0.0, "rate": 100_000.0, "burst": 1000, "max_ids": 500, "max_actions": 500, "max_batch": 2000}
+LIMITS: Final = {
+    "window": 0.0,
+    "rate": 100_000.0,
+    "burst": 1000,
+    "max_ids": 500,
+    "max_actions": 500,
+    "max_batch": 2000,
+}
 PATIENCE: Final = 300.0  # seconds for a round's work, and for its traces to vanish
 POLL: Final = 0.2
 MEGABYTE: Final = 2**20
@@ -63,7 +70,12 @@ def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Aged:
     """Rounds until `seconds` are over, at least three; `first` seeds the changes."""
     shape = Shape(
         accounts=ACCOUNTS,
-        defaults={**LIMITS, "retention_days": RETENTION, "failed_retention_days": RETENTION, "remember_days": RETENTION},
+        defaults={
+            **LIMITS,
+            "retention_days": RETENTION,
+            "failed_retention_days": RETENTION,
+            "remember_days": RETENTION,
+        },
         parts=("worker", "beat"),
         concurrency=2,
     )

@@ -8,7 +8,25 @@ from typing import Any, Final
 Twist = Callable[[bytes, random.Random], bytes]
 
 NASTY: Final[tuple[Any, ...]] = (
-    *(None, True, False, 0, -1, 1, 2**31, 2**53 - 1, 2**53, 2**63, 10**30, 10**400, -(10**400), 0.5, -0.0, 1e308, -1e-308),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        2**31,
+        2**53 - 1,
+        2**53,
+        2**63,
+        10**30,
+        10**400,
+        -(10**400),
+        0.5,
+        -0.0,
+        1e308,
+        -1e-308,
+    ),
     *(
         float("nan"),
         float("inf"),
@@ -27,12 +45,48 @@ NASTY: Final[tuple[Any, ...]] = (
         "é",
         "🏠",
     ),
-    *("create", "modify", "delete", "estate:address:buyer", "acme", "2026-11-21T02:00:00Z", "2026-02-30T25:61:61+99:99", "0000-00-00"),
-    *([], {}, [[]], [None], [{}], {"": ""}, [1, 2], [[1]], list(range(600)), {str(each): each for each in range(300)}),
+    *(
+        "create",
+        "modify",
+        "delete",
+        "estate:address:buyer",
+        "acme",
+        "2026-11-21T02:00:00Z",
+        "2026-02-30T25:61:61+99:99",
+        "0000-00-00",
+    ),
+    *(
+        [],
+        {},
+        [[]],
+        [None],
+        [{}],
+        {"": ""},
+        [1, 2],
+        [[1]],
+        list(range(600)),
+        {str(each): each for each in range(300)},
+    ),
 )
 """Values that something once stumbled over."""
 
-TOKENS: Final = (b"\0", b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\n", b"\r\n", b"\r\n\r\n", b'"', b"\\", b"[", b"]", b"{", b"}", b",", b":")
+TOKENS: Final = (
+    b"\0",
+    b"\xff",
+    b"\xc0\x80",
+    b"\xed\xa0\x80",
+    b"\n",
+    b"\r\n",
+    b"\r\n\r\n",
+    b'"',
+    b"\\",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b",",
+    b":",
+)
 DEEP: Final = (5, 50, 500, 5000, 100_000)
 
 

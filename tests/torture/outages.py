@@ -56,7 +56,14 @@ class Endured:
 def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Endured:
     """All of it once; the API is away for `seconds`. `first` seeds the changes."""
     with tempfile.TemporaryDirectory() as folder, run_server(Path(folder) / "broker") as broker:
-        shape = Shape(accounts=(HUGE, *SMALL), defaults=LIMITS, parts=("worker", "beat"), broker=broker.url, workers=2, concurrency=1)
+        shape = Shape(
+            accounts=(HUGE, *SMALL),
+            defaults=LIMITS,
+            parts=("worker", "beat"),
+            broker=broker.url,
+            workers=2,
+            concurrency=1,
+        )
         with running(Path(folder), shape, echo=echo) as stack, _producer(stack) as runtime:
             ordeal = _Ordeal(stack, runtime, broker, first, echo)
             numbers = ordeal.fairness() | ordeal.outage(seconds) | ordeal.mute() | ordeal.full()
@@ -75,7 +82,9 @@ def _producer(stack: Stack) -> Iterator[Runtime]:
 class _Ordeal:
     """One run, trouble by trouble; each gives its numbers."""
 
-    def __init__(self, stack: Stack, runtime: Runtime, broker: RedisServer, first: int, echo: Callable[[str], None]) -> None:
+    def __init__(
+        self, stack: Stack, runtime: Runtime, broker: RedisServer, first: int, echo: Callable[[str], None]
+    ) -> None:
         self.stack, self.runtime, self.broker, self.echo = stack, runtime, broker, echo
         self.accepted, self._seeds = 0, count(first)
         self._parents = count(1_000_000)
@@ -89,14 +98,18 @@ class _Ordeal:
             self.accept(self.fresh(account, 5))
         self.until(lambda: self.open(SMALL) == 0)
         done, waiting = time.monotonic() - started, self.open([HUGE])
-        self.echo(f"{len(SMALL)} small accounts were done after {done:.1f} s; the huge one still had {waiting:,} changes")
+        self.echo(
+            f"{len(SMALL)} small accounts were done after {done:.1f} s; the huge one still had {waiting:,} changes"
+        )
         self.until(lambda: self.open([HUGE]) == 0)
         worst = max(over(self.moments(account), RATE) for account in (HUGE, *FEW))
         return {"small_done": round(done, 2), "huge_waiting": waiting, "over_pace": round(worst, 2)}
 
     def outage(self, seconds: float) -> dict[str, Any]:
         """Every request fails for a while, and changes keep coming."""
-        self.stack.simulate("faults", {"random": {"seed": 1, "rate": 1.0, "kinds": ["gateway_before", "lost_before"]}})
+        self.stack.simulate(
+            "faults", {"random": {"seed": 1, "rate": 1.0, "kinds": ["gateway_before", "lost_before"]}}
+        )
         before, started = self.requests(), time.monotonic()
         while time.monotonic() - started < seconds:
             for account in FEW:
@@ -108,7 +121,12 @@ class _Ordeal:
         begun = time.monotonic()
         self.until(lambda: self.open(FEW) == 0)
         allowed = len(FEW) * (TO_OPEN + probes(length))
-        return {"outage": round(length, 1), "asked": asked, "allowed": allowed, "back": round(time.monotonic() - begun, 1)}
+        return {
+            "outage": round(length, 1),
+            "asked": asked,
+            "allowed": allowed,
+            "back": round(time.monotonic() - begun, 1),
+        }
 
     def mute(self) -> dict[str, Any]:
         """No broker: intake answers as ever, and the sweep finds what came in."""
@@ -122,7 +140,9 @@ class _Ordeal:
         begun = time.monotonic()
         self.until(lambda: self.open(FEW) == 0)
         swept = time.monotonic() - begun
-        self.echo(f"without a broker intake answered within {1000 * slowest:.1f} ms; swept {swept:.1f} s after its return")
+        self.echo(
+            f"without a broker intake answered within {1000 * slowest:.1f} ms; swept {swept:.1f} s after its return"
+        )
         return {"muted": round(slowest, 4), "swept": round(swept, 1)}
 
     def full(self) -> dict[str, Any]:
@@ -143,7 +163,13 @@ class _Ordeal:
     def fresh(self, account: str, number: int) -> list[Change]:
         """So many changes of relations that nobody named before."""
         return [
-            Change(account=account, action="create", type="estate:address:buyer", parents=(next(self._parents),), children=(9001,))
+            Change(
+                account=account,
+                action="create",
+                type="estate:address:buyer",
+                parents=(next(self._parents),),
+                children=(9001,),
+            )
             for _ in range(number)
         ]
 
@@ -163,7 +189,9 @@ class _Ordeal:
 
     def lost(self) -> int:
         """Accepted changes that did not succeed."""
-        return self.accepted - sum(self.runtime.store.counts(account).get("succeeded", 0) for account in (HUGE, *SMALL))
+        return self.accepted - sum(
+            self.runtime.store.counts(account).get("succeeded", 0) for account in (HUGE, *SMALL)
+        )
 
     def requests(self) -> int:
         """What the API has seen so far."""

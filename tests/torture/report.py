@@ -29,14 +29,27 @@ def leaves(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Lea
 
 def tables(facts: Mapping[str, Any]) -> Group:
     """One table a part, and the verdict; what is fatal and there is red."""
-    verdict = Text("\nEverything survived.\n", "bold green") if survived(facts) else Text("\nNot everything survived.\n", "bold red")
+    verdict = (
+        Text("\nEverything survived.\n", "bold green")
+        if survived(facts)
+        else Text("\nNot everything survived.\n", "bold red")
+    )
     return Group(*(_table(name, part) for name, part in facts.items()), verdict)
 
 
 def _table(name: str, part: Mapping[str, Any]) -> Table:
-    table = Table(title=name, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=name,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        show_header=False,
+        padding=(0, 2, 0, 0),
+    )
     for path, value in leaves(part):
-        table.add_row(" ".join(path).replace("_", " "), _said(value), style="red" if value and _is_fatal(path) else "")
+        table.add_row(
+            " ".join(path).replace("_", " "), _said(value), style="red" if value and _is_fatal(path) else ""
+        )
     return table
 
 

@@ -66,7 +66,13 @@ class Stage:
         self.broker = Broker(self.schedule, self.chaos)
         names = (f"{number:018d}" for number in itertools.count())
         self._name = lambda: next(names)
-        self.intake = Intake(store=self.store, policy_of=self._door, new_id=self._name, wake=self.broker.put, emit=lambda *_, **__: None)
+        self.intake = Intake(
+            store=self.store,
+            policy_of=self._door,
+            new_id=self._name,
+            wake=self.broker.put,
+            emit=lambda *_, **__: None,
+        )
         self._lanes = {account: self._lane(account) for account in self.accounts}
         self.workers = self._workers()
         self._begin()
@@ -91,7 +97,9 @@ class Stage:
     def open(self) -> list[str]:
         """What is not done yet."""
         waiting = [f"{change.event_id} was not accepted" for change in self._unaccepted]
-        return waiting + [f"{account}: {left}" for account in self.accounts for left in self.ground.left(account)]
+        return waiting + [
+            f"{account}: {left}" for account in self.accounts for left in self.ground.left(account)
+        ]
 
     # --- its people
 
@@ -158,7 +166,11 @@ class Stage:
             {f"token-{account}": "secret" for account in self.accounts},
             switches=self.dice.choice(SWITCHES),
             faults=FaultPlan.random(seed, self._chaos.fault, FAULTS),
-            records=Records(missing=frozenset({("address", MISSING), ("estate", MISSING)} if self.dice.random() < 0.3 else ())),
+            records=Records(
+                missing=frozenset(
+                    {("address", MISSING), ("estate", MISSING)} if self.dice.random() < 0.3 else ()
+                )
+            ),
             clock=lambda: self.schedule.now / SECOND + skew,
             sleep=self._pass,
         )
@@ -197,7 +209,9 @@ class Stage:
         )
 
     def _door(self, account: str) -> IntakePolicy:
-        return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000, order=lambda name: order_of(TYPES[name]))
+        return IntakePolicy(
+            account=account, window=1.0, max_backlog=1_000_000, order=lambda name: order_of(TYPES[name])
+        )
 
     def _tell_of_worker(self, *what: object) -> None:
         self._tell(self.schedule.current.name if self.schedule.current else "", *what)

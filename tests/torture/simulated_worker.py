@@ -72,7 +72,10 @@ class Worker:
     @contextmanager
     def keep(self, lease: Lease) -> Iterator[None]:
         """Renew the lease now and then until the block ends."""
-        alive, bare = True, lease.bare if isinstance(lease, Points) else lease  # nothing happens in the middle of a heartbeat
+        alive, bare = (
+            True,
+            lease.bare if isinstance(lease, Points) else lease,
+        )  # nothing happens in the middle of a heartbeat
 
         def beat() -> None:
             if not alive:
@@ -143,16 +146,27 @@ class Worker:
 
     def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
         """One request, by the real client."""
-        self.point("api.send", request_id, [(action.kind, action.parents, action.children) for action in actions])
+        self.point(
+            "api.send", request_id, [(action.kind, action.parents, action.children) for action in actions]
+        )
         if self._account not in self._clients:
             way = Way(self, InProcess(self.world.simulator))
             self._clients[self._account] = Client(
-                "https://crm.example.test/api.php", f"token-{self._account}", "secret", timeout=TIMEOUT, transport=way
+                "https://crm.example.test/api.php",
+                f"token-{self._account}",
+                "secret",
+                timeout=TIMEOUT,
+                transport=way,
             )
         self._asked = self.world.schedule.now
         reply = self._clients[self._account].send(actions, request_id=request_id, now=now)
         reply = replace(reply, seconds=(self.world.schedule.now - self._asked) / SECOND)
-        self.point("api.answer", request_id, reply.status, [(each.verdict.value, each.code) for each in reply.results])
+        self.point(
+            "api.answer",
+            request_id,
+            reply.status,
+            [(each.verdict.value, each.code) for each in reply.results],
+        )
         return reply
 
     def late(self) -> bool:
@@ -198,7 +212,11 @@ class Points:
             self._worker.point(f"{self._name}.{name}?", cut=self._cut)
             result = value(*args, **kwargs)
             self._worker.point(f"{self._name}.{name}", *args, "→", result, cut=self._cut)
-            return Points(result, "lease", self._worker, cut=self._cut) if name == "lease" and result is not None else result
+            return (
+                Points(result, "lease", self._worker, cut=self._cut)
+                if name == "lease" and result is not None
+                else result
+            )
 
         return call
 

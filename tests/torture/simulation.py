@@ -62,7 +62,9 @@ class Survived:
             faults=self.faults + story.faults,
             crashes=self.crashes + story.crashes,
             lost=self.lost + story.lost,
-            failing=(*self.failing, story.seed) if story.wrong and story.seed not in self.failing else self.failing,
+            failing=(*self.failing, story.seed)
+            if story.wrong and story.seed not in self.failing
+            else self.failing,
         )
 
 
@@ -91,7 +93,9 @@ def survive(seeds: Iterable[int], *, url: str, echo: Callable[[str], None]) -> S
             story = simulate(seed, store=store, url=url)
             survived = survived.after(story)
             if story.wrong:
-                echo(f"python -m tests.torture simulation --seed {seed}  # on {store}: {'; '.join(story.wrong[:3])}")
+                echo(
+                    f"python -m tests.torture simulation --seed {seed}  # on {store}: {'; '.join(story.wrong[:3])}"
+                )
     return survived
 
 
@@ -100,7 +104,11 @@ def replay(seed: int, *, echo: Callable[[str], None]) -> Story:
     story = simulate(seed)
     if not story.wrong:
         story = simulate(seed, store="redis")
-    told = simulate(seed, store=story.store, tell=lambda at, who, what: echo(f"{at:11.4f}  {who:<16}  {' '.join(map(str, what))}"))
+    told = simulate(
+        seed,
+        store=story.store,
+        tell=lambda at, who, what: echo(f"{at:11.4f}  {who:<16}  {' '.join(map(str, what))}"),
+    )
     echo(f"seed {seed} on {told.store}: {'; '.join(told.wrong) or 'all is well'}")
     return told
 
@@ -112,7 +120,11 @@ def _story(seed: int, store: Kind, ground: Ground, tell: Tell) -> Story:
     finally:
         stage.schedule.end()
     accepted = [entry for each in stage.witness.accepted.values() for entry in each]
-    lost = sum((entry.job, relation) not in stage.witness.outcomes for entry in accepted for relation in entry.change.relations)
+    lost = sum(
+        (entry.job, relation) not in stage.witness.outcomes
+        for entry in accepted
+        for relation in entry.change.relations
+    )
     return Story(
         seed=seed,
         store=store,
@@ -128,7 +140,11 @@ def _story(seed: int, store: Kind, ground: Ground, tell: Tell) -> Story:
 def _play(stage: Stage) -> list[str]:
     """Let everything happen, wait until it is over, and say what is wrong then."""
     ending = START + round((AGITATED + PATIENCE) * SECOND)
-    stage.schedule.run(lambda: stage.schedule.now > ending or stage.schedule.turns > STEPS or (stage.calm and not stage.open()))
+    stage.schedule.run(
+        lambda: (
+            stage.schedule.now > ending or stage.schedule.turns > STEPS or (stage.calm and not stage.open())
+        )
+    )
     if unfinished := stage.open():
         return [*stage.witness.wrong, f"not finished: {', '.join(unfinished)}"]
     landed = stage.schedule.now + round(LANDED * SECOND)
@@ -143,10 +159,18 @@ def _check_end(stage: Stage) -> list[str]:
     for account, accepted in stage.witness.accepted.items():
         pairs = [(entry, relation) for entry in accepted for relation in entry.change.relations]
         # Overtaken by a wish that failed: it may have been sent before, and then it stays.
-        unsure = {relation for entry, relation in pairs if stage.witness.overtaken_in_vain(entry.job, relation)}
-        good = [(entry, relation) for entry, relation in pairs if not stage.witness.failed(entry.job, relation)]
+        unsure = {
+            relation for entry, relation in pairs if stage.witness.overtaken_in_vain(entry.job, relation)
+        }
+        good = [
+            (entry, relation) for entry, relation in pairs if not stage.witness.failed(entry.job, relation)
+        ]
         asked, seen = wanted(good, upsert=stage.upsert), stage.simulator.relations(f"token-{account}")
-        for relation in (asked.keys() | seen.keys()) - unsure - _unsure(stage, account, {relation for _, relation in pairs}):
+        for relation in (
+            (asked.keys() | seen.keys())
+            - unsure
+            - _unsure(stage, account, {relation for _, relation in pairs})
+        ):
             want = asked.get(relation)
             if want is None or not want.allows(seen.get(relation)):
                 wrong.append(f"{account} {relation} is {seen.get(relation)}, asked for is {want}")
@@ -158,7 +182,10 @@ def _unsure(stage: Stage, account: str, relations: set[Relation]) -> set[Relatio
     return {
         relation
         for relation in relations
-        if any(said.result == "failed" and said.detail.endswith(UNSURE) for said in stage.store.relation_history(account, relation)[1])
+        if any(
+            said.result == "failed" and said.detail.endswith(UNSURE)
+            for said in stage.store.relation_history(account, relation)[1]
+        )
     }
 
 

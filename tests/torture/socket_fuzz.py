@@ -32,7 +32,13 @@ TOKEN: Final = "whsec_b3BlbnMtbm90aGluZy1hdC1hbGw="  # noqa: S105
 GRACE: Final = 0.1  # seconds an answer may take before the request counts as incomplete
 PATIENCE: Final = 20.0  # seconds without an answer that count as a hang
 BOMB: Final = b"0" * 2**24
-DATES: Final = ("", "x", "Tue, 01 Jan 1980 00:00:00 GMT", "Tue, 99 Jan 9999999 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 -9999")
+DATES: Final = (
+    "",
+    "x",
+    "Tue, 01 Jan 1980 00:00:00 GMT",
+    "Tue, 99 Jan 9999999 00:00:00 GMT",
+    "Fri, 31 Dec 9999 23:59:59 -9999",
+)
 SETTINGS: Final = """
 [accounts.acme]
 token = "env:TORTURE_TOKEN"
@@ -89,7 +95,9 @@ class Front:
 
     def healthy(self) -> bool:
         """Whether it still answers."""
-        return exchange(self.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
+        return exchange(
+            self.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        ).startswith(b"HTTP/1.1 200")
 
 
 @contextmanager
@@ -97,11 +105,14 @@ def front(redis_url: str, folder: Path) -> Iterator[Front]:
     """The interface over this Redis, with a webhook of every scheme."""
     signed = 'header = "X-Signature"\n'
     sources = (
-        SOURCE.format(name=name, more=signed if name == "hmac" else "") for name in ("hmac", "bearer", "onoffice", "standard-webhooks")
+        SOURCE.format(name=name, more=signed if name == "hmac" else "")
+        for name in ("hmac", "bearer", "onoffice", "standard-webhooks")
     )
     text = SETTINGS.format(key=hashlib.sha256(KEY.encode()).hexdigest(), sources="".join(sources))
     (folder / "relations.toml").write_text(text)
-    runtime = Runtime(load({"TORTURE_TOKEN": TOKEN, "RELATIONS_REDIS_URL": redis_url}, folder), wake=lambda *_: None)
+    runtime = Runtime(
+        load({"TORTURE_TOKEN": TOKEN, "RELATIONS_REDIS_URL": redis_url}, folder), wake=lambda *_: None
+    )
     with Server(application(runtime), port=0) as server:
         yield Front(runtime, server)
     runtime.client.close()
@@ -110,7 +121,10 @@ def front(redis_url: str, folder: Path) -> Iterator[Front]:
 def exchange(port: int, raw: bytes) -> bytes:
     """All that is answered to these bytes until the other side closes; when it waits for more, it is told that there is none."""
     answer = bytearray()
-    with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+    with (
+        suppress(ConnectionError),
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection,
+    ):
         with suppress(ConnectionError):  # it need not read to the end
             connection.sendall(raw)
         more = True
@@ -124,9 +138,21 @@ def exchange(port: int, raw: bytes) -> bytes:
 
 # --- requests
 
-PATHS: Final = ("/v1/changes", "/v1/changes", "/v1/changes", "/webhooks/hmac", "/webhooks/bearer", "/webhooks/standard-webhooks")
+PATHS: Final = (
+    "/v1/changes",
+    "/v1/changes",
+    "/v1/changes",
+    "/webhooks/hmac",
+    "/webhooks/bearer",
+    "/webhooks/standard-webhooks",
+)
 ASKED: Final = (
-    *("/v1/jobs?account=acme", "/v1/jobs/acme-1", "/v1/jobs?account=acme&cursor=9&limit=1&state=failed", "/webhooks/onoffice?timestamp=1"),
+    *(
+        "/v1/jobs?account=acme",
+        "/v1/jobs/acme-1",
+        "/v1/jobs?account=acme&cursor=9&limit=1&state=failed",
+        "/webhooks/onoffice?timestamp=1",
+    ),
     *(
         "/v1/jobs/%00%ff%2f..",
         "/v1/jobs?account=acme&limit=" + "9" * 5000,
@@ -137,23 +163,40 @@ ASKED: Final = (
         "/v1/jobs?%ff=%00&account=x",
     ),
 )
-KINDS: Final = ("application/json", "application/x-ndjson", "text/html", "application/json; charset=utf-16", "", "multipart/form-data")
+KINDS: Final = (
+    "application/json",
+    "application/x-ndjson",
+    "text/html",
+    "application/json; charset=utf-16",
+    "",
+    "multipart/form-data",
+)
 HOSTS: Final = ("127.0.0.1", "[", "[::1", "a b", "x:99999999", "", "\xff", "h" * 5000)
 
 
 def _request(dice: random.Random) -> bytes:
     path, body = dice.choice(PATHS), b""
     if dice.random() < 0.3:
-        method, path = dice.choice(("GET", "GET", "POST", "HEAD", "DELETE", "OPTIONS", "BREW")), dice.choice(ASKED)
+        method, path = (
+            dice.choice(("GET", "GET", "POST", "HEAD", "DELETE", "OPTIONS", "BREW")),
+            dice.choice(ASKED),
+        )
     else:
         method, body = "POST", _body(path, dice)
-    headers = {"Host": "127.0.0.1", "Authorization": f"Bearer {KEY}", "Content-Type": "application/json", "Connection": "close"}
+    headers = {
+        "Host": "127.0.0.1",
+        "Authorization": f"Bearer {KEY}",
+        "Content-Type": "application/json",
+        "Connection": "close",
+    }
     if path == "/webhooks/bearer":
         headers["Authorization"] = f"Bearer {TOKEN}"
     if dice.random() < 0.6:
         headers |= _odd(dice)
     body = _framed(body, headers, dice)
-    head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"{method} {path} HTTP/1.1\r\n" + "".join(
+        f"{name}: {value}\r\n" for name, value in headers.items()
+    )
     raw = head.encode("latin-1") + b"\r\n" + body
     return garbled(raw, dice) if dice.random() < 0.15 else raw
 
@@ -191,7 +234,14 @@ def _framed(body: bytes, headers: dict[str, str], dice: random.Random) -> bytes:
     way = dice.randrange(8)
     if way == 0:
         headers["Transfer-Encoding"] = "chunked"
-        return dice.choice((b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body), b"zz\r\n" + body, b"ffffffffffffffffff\r\n" + body, b"5\r\nab"))
+        return dice.choice(
+            (
+                b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body),
+                b"zz\r\n" + body,
+                b"ffffffffffffffffff\r\n" + body,
+                b"5\r\nab",
+            )
+        )
     if way == 1:
         headers["Content-Length"] = dice.choice(("-1", "0", "9" * 30, "x", "1, 2", str(len(body) + 5)))
         return body
@@ -264,13 +314,24 @@ def _answer(dice: random.Random) -> bytes:
     if dice.random() < 0.5:
         document = twisted(document, dice)
     body = written(document, dice)
-    headers = {"Content-Type": "application/json", "Date": dice.choice(DATES), "Retry-After": dice.choice(("1", *DATES, "9" * 5000, TOKEN))}
+    headers = {
+        "Content-Type": "application/json",
+        "Date": dice.choice(DATES),
+        "Retry-After": dice.choice(("1", *DATES, "9" * 5000, TOKEN)),
+    }
     if dice.random() < 0.4:
-        name = dice.choice(("Content-Type", "Content-Encoding", "Transfer-Encoding", "Location", "Set-Cookie"))
+        name = dice.choice(
+            ("Content-Type", "Content-Encoding", "Transfer-Encoding", "Location", "Set-Cookie")
+        )
         headers[name] = dice.choice(("gzip", "chunked", "text/html", "x" * 70_000, "\xff", TOKEN))
     if dice.random() < 0.8:
-        headers["Content-Length"] = dice.choice((str(len(body)),) * 6 + ("0", str(len(body) + 9), "-1", "9" * 30))
-    status = dice.choice(("200 OK",) * 6 + ("204 No Content", "302 Found", "429 Slow", "502 Bad", "999 What", "100 Continue", "x", ""))
+        headers["Content-Length"] = dice.choice(
+            (str(len(body)),) * 6 + ("0", str(len(body) + 9), "-1", "9" * 30)
+        )
+    status = dice.choice(
+        ("200 OK",) * 6
+        + ("204 No Content", "302 Found", "429 Slow", "502 Bad", "999 What", "100 Continue", "x", "")
+    )
     head = f"HTTP/1.1 {status}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     raw = head.encode("latin-1") + b"\r\n" + body
     return garbled(raw, dice) if dice.random() < 0.3 else raw

@@ -28,7 +28,14 @@ class MemoryGround:
     def left(self, account: str) -> list[str]:
         """The books of open work that are not empty."""
         state = self._store._state(account)
-        books = (state.inbox, state.opens, state.due, any(state.guards.values()), any(state.arriving.values()), state.journal)
+        books = (
+            state.inbox,
+            state.opens,
+            state.due,
+            any(state.guards.values()),
+            any(state.arriving.values()),
+            state.journal,
+        )
         return [name for name, book in zip(OPEN, books, strict=True) if book]
 
 

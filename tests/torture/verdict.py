@@ -44,20 +44,34 @@ class Verdict:
     examples: tuple[str, ...]
 
 
-def judge(stack: Stack, runtime: Runtime, books: Books, *, outages: Sequence[float], agreeing: Sequence[str]) -> Verdict:
+def judge(
+    stack: Stack, runtime: Runtime, books: Books, *, outages: Sequence[float], agreeing: Sequence[str]
+) -> Verdict:
     """Read everything and compare."""
     jobs = {job.event_id: job for account in stack.credentials for job in crm.jobs(runtime.queries, account)}
-    gone = [event for event, (_, job) in books.acknowledged.items() if event not in jobs or jobs[event].id != job]
-    excused = {event for event in gone if any(0 <= outage - books.acknowledged[event][0] <= LAST for outage in outages)}
+    gone = [
+        event for event, (_, job) in books.acknowledged.items() if event not in jobs or jobs[event].id != job
+    ]
+    excused = {
+        event
+        for event in gone
+        if any(0 <= outage - books.acknowledged[event][0] <= LAST for outage in outages)
+    }
     wrong = [
         line
         for account in stack.credentials
-        for line in _wrong(crm.relations(stack, account), books, account, jobs, seeded=account in agreeing, excused=excused)
+        for line in _wrong(
+            crm.relations(stack, account), books, account, jobs, seeded=account in agreeing, excused=excused
+        )
     ]
     log = stack.simulate("log", limit=ENTRIES)
     twice = repeated(log, {stack.credentials[account].token for account in agreeing})
     failed = [f"{job.id} failed: {job.refusal}" for job in jobs.values() if job.state == "failed"]
-    stuck = [f"{job.id} is {job.state}" for job in jobs.values() if job.state in OPEN_STATES or sum(job.counts.values()) != job.total]
+    stuck = [
+        f"{job.id} is {job.state}"
+        for job in jobs.values()
+        if job.state in OPEN_STATES or sum(job.counts.values()) != job.total
+    ]
     states = [job.state for job in jobs.values()]
     return Verdict(
         acknowledged=len(books.acknowledged),
@@ -75,7 +89,9 @@ def judge(stack: Stack, runtime: Runtime, books: Books, *, outages: Sequence[flo
         unanswered=len(books.sent.keys() - books.by_celery - books.acknowledged.keys()),
         wrong=len(wrong),
         repeated=len(twice),
-        examples=tuple(line for lines in (stuck, failed, books.denied, wrong, twice) for line in map(str, lines[:SHOWN])),
+        examples=tuple(
+            line for lines in (stuck, failed, books.denied, wrong, twice) for line in map(str, lines[:SHOWN])
+        ),
     )
 
 
@@ -86,10 +102,18 @@ def repeated(log: Iterable[Mapping[str, Any]], tokens: Set[str]) -> list[Relatio
     """
     unread, twice = set[tuple[str, Relation]](), list[Relation]()
     for entry in log:
-        acts = entry["acts"] if entry["token"] in tokens and entry["fault"] != "throttle" and not entry["landed"] else ()
+        acts = (
+            entry["acts"]
+            if entry["token"] in tokens and entry["fault"] != "throttle" and not entry["landed"]
+            else ()
+        )
         for act in acts:
             if act["kind"] == "get":
-                unread -= {(token, relation) for token, relation in unread if token == entry["token"] and _is_asked(relation, act)}
+                unread -= {
+                    (token, relation)
+                    for token, relation in unread
+                    if token == entry["token"] and _is_asked(relation, act)
+                }
                 continue
             written = {(entry["token"], relation) for relation in _star(act)}
             twice += [relation for _, relation in sorted(written & unread)]
@@ -102,15 +126,26 @@ def _star(act: Mapping[str, Any]) -> list[Relation]:
 
 
 def _is_asked(relation: Relation, act: Mapping[str, Any]) -> bool:
-    return relation.type == act["type"] and (relation.parent in act["parents"] or relation.child in act["children"])
+    return relation.type == act["type"] and (
+        relation.parent in act["parents"] or relation.child in act["children"]
+    )
 
 
-def _wrong(held: World, books: Books, account: str, jobs: Mapping[str, JobRecord], *, seeded: bool, excused: Set[str]) -> list[str]:
+def _wrong(
+    held: World, books: Books, account: str, jobs: Mapping[str, JobRecord], *, seeded: bool, excused: Set[str]
+) -> list[str]:
     """Every relation of an account that the CRM does not hold as the accepted changes ask for."""
     sent = {event: change for event, change in books.sent.items() if change.account == account}
     done = {event for event in sent if event in jobs and jobs[event].state != "failed"}
     # No two changes of a relation happened at once, so that the order of acceptance decides nothing.
-    asked = wanted(((AcceptedChange(sent[e].occurred_at or 0, 0, e, sent[e]), r) for e in done for r in sent[e].relations), upsert=False)
+    asked = wanted(
+        (
+            (AcceptedChange(sent[e].occurred_at or 0, 0, e, sent[e]), r)
+            for e in done
+            for r in sent[e].relations
+        ),
+        upsert=False,
+    )
     before = {Relation(RENTER, ESTATE, child) for child in range(1, SEEDED + 1)} if seeded else set()
     unsure = {relation for event in sent.keys() - done for relation in sent[event].relations} - asked.keys()
     unsure |= {relation for event in excused & sent.keys() for relation in sent[event].relations}

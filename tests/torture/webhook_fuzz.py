@@ -20,13 +20,65 @@ from worker.config.secret import Secret
 NOW: Final = 1_700_000_000
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 of the scheme's own test vector
 ADDRESS: Final = "https://hooks.example.test/webhooks/x"
-HEADERS: Final = ("", " ", "v1,", "v1,x v1,y", ",", "0", "-1", "1" * 12, "9" * 5000, "nan", "Bearer", "bearer ", "\xff", "a" * 60_000)
+HEADERS: Final = (
+    "",
+    " ",
+    "v1,",
+    "v1,x v1,y",
+    ",",
+    "0",
+    "-1",
+    "1" * 12,
+    "9" * 5000,
+    "nan",
+    "Bearer",
+    "bearer ",
+    "\xff",
+    "a" * 60_000,
+)
 
 EXPRESSIONS: Final = (
-    *("data.id", "data.ids", "ids[]", "@", "*", "type", "`1`", "'create'", "ids[::0]", "ids[9999999999999]", "contains(type, data.id)"),
-    *("max_by(rows, &a)", "sort_by(rows, &a)", "sum(ids)", "ceil(sum(ids))", "to_number(type)", "floor(to_number(type))", "to_string(@)"),
-    *("length(data)", "keys(data)", "join(',', ids)", "merge(data, data)", "map(&a, rows)", "rows[?a > b].a", "reverse(type)", "avg(ids)"),
-    *("type || data.id", "[ids, ids][]", "{a: ids, b: data}", "not_null(x, type)", "starts_with(type, 'a')", "values(data)", "max(ids)"),
+    *(
+        "data.id",
+        "data.ids",
+        "ids[]",
+        "@",
+        "*",
+        "type",
+        "`1`",
+        "'create'",
+        "ids[::0]",
+        "ids[9999999999999]",
+        "contains(type, data.id)",
+    ),
+    *(
+        "max_by(rows, &a)",
+        "sort_by(rows, &a)",
+        "sum(ids)",
+        "ceil(sum(ids))",
+        "to_number(type)",
+        "floor(to_number(type))",
+        "to_string(@)",
+    ),
+    *(
+        "length(data)",
+        "keys(data)",
+        "join(',', ids)",
+        "merge(data, data)",
+        "map(&a, rows)",
+        "rows[?a > b].a",
+        "reverse(type)",
+        "avg(ids)",
+    ),
+    *(
+        "type || data.id",
+        "[ids, ids][]",
+        "{a: ids, b: data}",
+        "not_null(x, type)",
+        "starts_with(type, 'a')",
+        "values(data)",
+        "max(ids)",
+    ),
 )
 """What an operator may have written, good and bad; some fail only on some payloads."""
 PAYLOAD: Final = {
@@ -40,17 +92,37 @@ PAYLOAD: Final = {
 
 def rules(dice: random.Random) -> bool:
     """Any rule over any payload."""
-    names = ("action", "relationtype", "parentid", "childid", "when", "occurred_at", "relationinfo", "event_id")
-    usual = {"action": "'create'", "relationtype": "'estate:address:buyer'", "parentid": "data.id", "childid": "ids"}
+    names = (
+        "action",
+        "relationtype",
+        "parentid",
+        "childid",
+        "when",
+        "occurred_at",
+        "relationinfo",
+        "event_id",
+    )
+    usual = {
+        "action": "'create'",
+        "relationtype": "'estate:address:buyer'",
+        "parentid": "data.id",
+        "childid": "ids",
+    }
     chosen = usual | {name: dice.choice(EXPRESSIONS) for name in dice.sample(names, dice.choice((0, 1, 2)))}
     source = _source("bearer", dice, rules=(Rule(**chosen),))
     body = written(twisted(PAYLOAD, dice), dice)
     if dice.random() < 0.3:
         body = garbled(body, dice)
-    delivery = Delivery(f"{ADDRESS}?{urlencode({'estateId': '4.629', 'a': dice.choice(('1', 'x'))})}", {}, body)
+    delivery = Delivery(
+        f"{ADDRESS}?{urlencode({'estateId': '4.629', 'a': dice.choice(('1', 'x'))})}", {}, body
+    )
     if refused(lambda: check_rules(Settings(sources={"x": source}))):
         return False
-    return not refused(lambda: [msgspec.json.encode(each) for each in changes_of(source, payload_of(source, delivery), "message")])
+    return not refused(
+        lambda: [
+            msgspec.json.encode(each) for each in changes_of(source, payload_of(source, delivery), "message")
+        ]
+    )
 
 
 def signatures(dice: random.Random) -> bool:
@@ -70,8 +142,12 @@ def signatures(dice: random.Random) -> bool:
 
 
 def _source(scheme: Any, dice: random.Random, rules: tuple[Rule, ...] = ()) -> Source:
-    more: dict[str, Any] = {"header": "X-Signature", "timestamp_header": "X-Timestamp"} if scheme == "hmac" else {}
-    whose: dict[str, Any] = dice.choice(({"account": "acme"}, {"account_from": dice.choice(EXPRESSIONS), "accounts": {"x": "acme"}}))
+    more: dict[str, Any] = (
+        {"header": "X-Signature", "timestamp_header": "X-Timestamp"} if scheme == "hmac" else {}
+    )
+    whose: dict[str, Any] = dice.choice(
+        ({"account": "acme"}, {"account_from": dice.choice(EXPRESSIONS), "accounts": {"x": "acme"}})
+    )
     return Source(name="x", scheme=scheme, secrets=(Secret(SECRET),), rules=rules, **more, **whose)
 
 
@@ -79,7 +155,12 @@ def _changed(delivery: Delivery, dice: random.Random) -> Delivery:
     headers = dict(delivery.headers)
     if headers and dice.random() < 0.6:
         name = dice.choice(sorted(headers))
-        value = dice.choice((garbled(headers[name].encode("latin-1", "replace"), dice).decode("latin-1"), dice.choice(HEADERS)))
+        value = dice.choice(
+            (
+                garbled(headers[name].encode("latin-1", "replace"), dice).decode("latin-1"),
+                dice.choice(HEADERS),
+            )
+        )
         headers[name] = value[:60_000]
     url, body = delivery.url, delivery.body
     if dice.random() < 0.5:
@@ -95,9 +176,17 @@ def _mac(content: bytes, secret: str = SECRET) -> str:
 
 def _by_standard(body: bytes, _: random.Random) -> Delivery:
     body = body.decode("utf-8", "replace").encode()
-    mac = hmac.new(b64decode(SECRET.removeprefix("whsec_")), f"m1.{NOW}.".encode() + body, hashlib.sha256).digest()
+    mac = hmac.new(
+        b64decode(SECRET.removeprefix("whsec_")), f"m1.{NOW}.".encode() + body, hashlib.sha256
+    ).digest()
     return Delivery(
-        ADDRESS, {"webhook-id": "m1", "webhook-timestamp": str(NOW), "webhook-signature": f"v1,{b64encode(mac).decode()}"}, body
+        ADDRESS,
+        {
+            "webhook-id": "m1",
+            "webhook-timestamp": str(NOW),
+            "webhook-signature": f"v1,{b64encode(mac).decode()}",
+        },
+        body,
     )
 
 

@@ -13,7 +13,13 @@ import pytest
 from tests.support.http_front import KEYS, SECRETS, Front, problem, running, sha256
 from worker.contract import MAX_BODY
 
-BUYER = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}
+BUYER = {
+    "account": "acme",
+    "action": "create",
+    "relationtype": "estate:address:buyer",
+    "parentid": 501,
+    "childid": 9001,
+}
 
 
 def change(**other: object) -> dict[str, object]:
@@ -29,10 +35,15 @@ def accepted(front: Front, account: str = "acme") -> int:
 
 
 def ndjson(*messages: object) -> dict[str, Any]:
-    return {"content": "\n".join(map(json.dumps, messages)), "headers": {"Content-Type": "application/x-ndjson"}}
+    return {
+        "content": "\n".join(map(json.dumps, messages)),
+        "headers": {"Content-Type": "application/x-ndjson"},
+    }
 
 
-def test_a_single_change_becomes_a_job_that_can_be_found_where_the_answer_says(front: Front, http: httpx.Client) -> None:
+def test_a_single_change_becomes_a_job_that_can_be_found_where_the_answer_says(
+    front: Front, http: httpx.Client
+) -> None:
     answer = http.post("/v1/changes", json=BUYER)
     assert answer.status_code == 202
     (job,) = answer.json()["jobs"]
@@ -42,7 +53,9 @@ def test_a_single_change_becomes_a_job_that_can_be_found_where_the_answer_says(f
     assert front.woken == ["acme"]
 
 
-def test_an_array_and_ndjson_are_answered_in_their_order_without_a_location(front: Front, http: httpx.Client) -> None:
+def test_an_array_and_ndjson_are_answered_in_their_order_without_a_location(
+    front: Front, http: httpx.Client
+) -> None:
     messages = [change(childid=child) for child in (1, 2, 3)]
     for answer in (http.post("/v1/changes", json=messages), http.post("/v1/changes", **ndjson(*messages))):
         jobs = [front.store.get_job(job["id"]) for job in answer.json()["jobs"]]
@@ -56,7 +69,9 @@ def test_what_was_corrected_is_said(http: httpx.Client) -> None:
 
 
 def test_every_fault_is_named_by_its_path_and_nothing_is_accepted(front: Front, http: httpx.Client) -> None:
-    document = problem(http.post("/v1/changes", json=[BUYER, change(parentid="x", acton=1), change(childid=[1, 0])]), 422)
+    document = problem(
+        http.post("/v1/changes", json=[BUYER, change(parentid="x", acton=1), change(childid=[1, 0])]), 422
+    )
     assert paths(document) == ["[1].acton", "[1].parentid", "[2].childid[1]"]
     assert accepted(front) == 0
 
@@ -64,18 +79,34 @@ def test_every_fault_is_named_by_its_path_and_nothing_is_accepted(front: Front, 
 @pytest.mark.parametrize(
     ("body", "kind", "path"),
     [
-        (json.dumps(change(action="modify", relationinfo={"statusTerminbestaetigung": "gesendet"})), "application/json", "action"),
-        (json.dumps([BUYER, change(occurred_at="2020-01-01T00:00:00Z")]), "application/json", "[1].occurred_at"),
+        (
+            json.dumps(change(action="modify", relationinfo={"statusTerminbestaetigung": "gesendet"})),
+            "application/json",
+            "action",
+        ),
+        (
+            json.dumps([BUYER, change(occurred_at="2020-01-01T00:00:00Z")]),
+            "application/json",
+            "[1].occurred_at",
+        ),
         (
             f"{json.dumps(BUYER)}\n\n{json.dumps(change(occurred_at='2200-01-01T00:00:00Z'))}\n",
             "application/x-ndjson",
             "line 3.occurred_at",
         ),
-        (json.dumps(change(occurred_at="2200-01-01T00:00:00Z"), indent=2), "application/json; charset=utf-8", "occurred_at"),
+        (
+            json.dumps(change(occurred_at="2200-01-01T00:00:00Z"), indent=2),
+            "application/json; charset=utf-8",
+            "occurred_at",
+        ),
     ],
 )
-def test_what_intake_refuses_is_named_by_its_place_in_the_body(front: Front, http: httpx.Client, body: str, kind: str, path: str) -> None:
-    assert paths(problem(http.post("/v1/changes", content=body, headers={"Content-Type": kind}), 422)) == [path]
+def test_what_intake_refuses_is_named_by_its_place_in_the_body(
+    front: Front, http: httpx.Client, body: str, kind: str, path: str
+) -> None:
+    assert paths(problem(http.post("/v1/changes", content=body, headers={"Content-Type": kind}), 422)) == [
+        path
+    ]
     assert accepted(front) == 0
 
 
@@ -83,7 +114,9 @@ def test_the_same_event_id_is_the_same_job_and_with_other_content_a_fault(http: 
     first = http.post("/v1/changes", json=change(event_id="e-1")).json()["jobs"][0]
     again = http.post("/v1/changes", json=change(event_id="e-1")).json()["jobs"][0]
     assert again == {"id": first["id"], "state": "queued", "duplicate": True}
-    document = problem(http.post("/v1/changes", json=[change(childid=1), change(event_id="e-1", childid=2)]), 422)
+    document = problem(
+        http.post("/v1/changes", json=[change(childid=1), change(event_id="e-1", childid=2)]), 422
+    )
     assert paths(document) == ["[1].event_id"]
     assert first["id"] in document["detail"]
 
@@ -94,19 +127,28 @@ def test_the_same_idempotency_key_is_the_same_jobs(front: Front, http: httpx.Cli
     again = http.post("/v1/changes", json=body, headers=headers).json()["jobs"]
     assert [job["id"] for job in first] == [job["id"] for job in again]
     assert [job["duplicate"] for job in first + again] == [False, False, True, True]
-    assert {job.event_id for job in map(front.store.get_job, [job["id"] for job in first]) if job} == {"retry-7:0", "own"}
+    assert {job.event_id for job in map(front.store.get_job, [job["id"] for job in first]) if job} == {
+        "retry-7:0",
+        "own",
+    }
     problem(http.post("/v1/changes", json=change(childid=3), headers=headers), 422)
-    assert paths(problem(http.post("/v1/changes", json=BUYER, headers={"Idempotency-Key": "k" * 181}), 422)) == ["Idempotency-Key"]
+    assert paths(
+        problem(http.post("/v1/changes", json=BUYER, headers={"Idempotency-Key": "k" * 181}), 422)
+    ) == ["Idempotency-Key"]
 
 
 def test_a_body_for_two_accounts_is_answered_in_its_order(front: Front, http: httpx.Client) -> None:
-    answer = http.post("/v1/changes", json=[change(childid=1), change(account="beta", childid=2), change(childid=3)])
+    answer = http.post(
+        "/v1/changes", json=[change(childid=1), change(account="beta", childid=2), change(childid=3)]
+    )
     assert answer.status_code == 202
     assert [job["id"].rpartition("-")[0] for job in answer.json()["jobs"]] == ["acme", "beta", "acme"]
     assert sorted(front.woken) == ["acme", "beta"]
 
 
-def test_one_accounts_fault_leaves_the_other_accounts_part_accepted_and_the_answer_says_which(front: Front, http: httpx.Client) -> None:
+def test_one_accounts_fault_leaves_the_other_accounts_part_accepted_and_the_answer_says_which(
+    front: Front, http: httpx.Client
+) -> None:
     late = change(account="beta", occurred_at="2200-01-01T00:00:00Z")
     document = problem(http.post("/v1/changes", json=[change(account="beta"), BUYER, late]), 422)
     assert paths(document) == ["[2].occurred_at"]
@@ -114,10 +156,15 @@ def test_one_accounts_fault_leaves_the_other_accounts_part_accepted_and_the_answ
     assert (accepted(front), accepted(front, "beta")) == (1, 0)
 
 
-def test_what_time_can_cure_decides_the_status_so_that_a_retry_delivers_the_rest(front: Front, http: httpx.Client) -> None:
+def test_what_time_can_cure_decides_the_status_so_that_a_retry_delivers_the_rest(
+    front: Front, http: httpx.Client
+) -> None:
     crowd = [change(account="beta", childid=child, event_id=f"b{child}") for child in range(1, 5)]
     late = change(occurred_at="2200-01-01T00:00:00Z")
-    for body, places in (([*crowd, change(event_id="a")], ["[0].account"]), ([late, *crowd], ["[0].occurred_at", "[1].account"])):
+    for body, places in (
+        ([*crowd, change(event_id="a")], ["[0].account"]),
+        ([late, *crowd], ["[0].occurred_at", "[1].account"]),
+    ):
         answer = http.post("/v1/changes", json=body)
         assert paths(problem(answer, 429)) == places
         assert int(answer.headers["retry-after"]) >= 1
@@ -127,8 +174,15 @@ def test_what_time_can_cure_decides_the_status_so_that_a_retry_delivers_the_rest
 
 def test_without_a_key_or_with_a_wrong_one_nothing_is_read(front: Front) -> None:
     http = front.client(None)
-    for headers in ({}, {"Authorization": "Bearer nobody"}, {"Authorization": KEYS["portal"][0]}, {"Authorization": "Bearer \xff"}):
-        answer = http.post("/v1/changes", content=b"{", headers={k: v.encode("latin-1") for k, v in headers.items()})
+    for headers in (
+        {},
+        {"Authorization": "Bearer nobody"},
+        {"Authorization": KEYS["portal"][0]},
+        {"Authorization": "Bearer \xff"},
+    ):
+        answer = http.post(
+            "/v1/changes", content=b"{", headers={k: v.encode("latin-1") for k, v in headers.items()}
+        )
         problem(answer, 401)
         assert answer.headers["www-authenticate"] == "Bearer"
 
@@ -137,12 +191,16 @@ def test_a_key_opens_its_own_accounts_and_rights_only(front: Front) -> None:
     problem(front.client("viewer").post("/v1/changes", json=BUYER), 403)
     only_acme = front.client("acme")
     problem(only_acme.post("/v1/changes", json=change(account="beta")), 403)
-    document = problem(only_acme.post("/v1/changes", json=[change(account="beta"), BUYER, change(account="nobody")]), 403)
+    document = problem(
+        only_acme.post("/v1/changes", json=[change(account="beta"), BUYER, change(account="nobody")]), 403
+    )
     assert paths(document) == ["[0].account", "[2].account"]
     assert (accepted(front), accepted(front, "beta")) == (1, 0)
 
 
-def test_a_key_that_was_taken_away_stops_working_without_a_restart(front: Front, tmp_path: Path, redis_url: str) -> None:
+def test_a_key_that_was_taken_away_stops_working_without_a_restart(
+    front: Front, tmp_path: Path, redis_url: str
+) -> None:
     with running(tmp_path, redis_url) as other:
         http, file = other.client("acme"), tmp_path / "relations.toml"
         assert http.post("/v1/changes", json=BUYER).status_code == 202
@@ -150,7 +208,10 @@ def test_a_key_that_was_taken_away_stops_working_without_a_restart(front: Front,
         problem(http.post("/v1/changes", json=BUYER), 401)
 
 
-@pytest.mark.parametrize("headers", [{"Content-Type": "text/xml"}, {}, {"Content-Type": "application/json", "Content-Encoding": "gzip"}])
+@pytest.mark.parametrize(
+    "headers",
+    [{"Content-Type": "text/xml"}, {}, {"Content-Type": "application/json", "Content-Encoding": "gzip"}],
+)
 def test_a_body_of_another_kind_is_not_read(http: httpx.Client, headers: dict[str, str]) -> None:
     problem(http.post("/v1/changes", content=b"[]", headers=headers), 415)
 
@@ -166,7 +227,12 @@ def test_no_changes_are_no_jobs(http: httpx.Client) -> None:
 
 
 def head(front: Front, *lines: str) -> bytes:
-    start = ["POST /v1/changes HTTP/1.1", "Host: here", f"Authorization: Bearer {KEYS['portal'][0]}", "Content-Type: application/json"]
+    start = [
+        "POST /v1/changes HTTP/1.1",
+        "Host: here",
+        f"Authorization: Bearer {KEYS['portal'][0]}",
+        "Content-Type: application/json",
+    ]
     return "\r\n".join([*start, *lines, "", ""]).encode()
 
 
@@ -178,7 +244,9 @@ def test_an_oversized_body_is_refused_while_it_is_still_coming(front: Front, ann
         if announced:
             connection.sendall(head(front, f"Content-Length: {MAX_BODY + 1}"))
         else:
-            connection.sendall(head(front, "Transfer-Encoding: chunked") + chunk * (MAX_BODY // 2**20) + b"1\r\n \r\n")
+            connection.sendall(
+                head(front, "Transfer-Encoding: chunked") + chunk * (MAX_BODY // 2**20) + b"1\r\n \r\n"
+            )
         assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
 
 
@@ -189,13 +257,17 @@ def test_a_large_body_is_taken_whole(front: Front, http: httpx.Client) -> None:
 
 def test_many_clients_at_once_get_each_their_own_jobs(front: Front) -> None:
     def send(number: int) -> tuple[int, str]:
-        return number, clients[number % 8].post("/v1/changes", json=change(childid=number, event_id=f"e{number}")).json()["jobs"][0]["id"]
+        return number, clients[number % 8].post(
+            "/v1/changes", json=change(childid=number, event_id=f"e{number}")
+        ).json()["jobs"][0]["id"]
 
     clients = [front.client() for _ in range(8)]
     with ThreadPoolExecutor(8) as senders:
         sent = dict(senders.map(send, [number for number in range(1, 101) for _ in range(2)]))
     jobs = {number: front.store.get_job(job) for number, job in sent.items()}
-    assert {number: job.children for number, job in jobs.items() if job} == {number: (number,) for number in range(1, 101)}
+    assert {number: job.children for number, job in jobs.items() if job} == {
+        number: (number,) for number in range(1, 101)
+    }
     assert accepted(front) == 100
 
 
@@ -211,9 +283,16 @@ def test_no_answer_repeats_a_secret_even_one_that_was_sent(front: Front) -> None
     for account in front.runtime.settings.accounts.values():
         account.token.reveal()
         account.secret.reveal()
-    bodies = [change(relationtype=secret, event_id=secret * 20) for secret in [KEYS["portal"][0], SECRETS["ACME_TOKEN"]]]
+    bodies = [
+        change(relationtype=secret, event_id=secret * 20)
+        for secret in [KEYS["portal"][0], SECRETS["ACME_TOKEN"]]
+    ]
     said = http.post("/v1/changes", json=bodies).text
-    said += front.client(None).post("/v1/changes", json=bodies, headers={"Authorization": f"Bearer {SECRETS['ACME_SECRET']}"}).text
+    said += (
+        front.client(None)
+        .post("/v1/changes", json=bodies, headers={"Authorization": f"Bearer {SECRETS['ACME_SECRET']}"})
+        .text
+    )
     said += http.get("/v1/jobs", params={KEYS["portal"][0]: "1", "account": SECRETS["ACME_TOKEN"]}).text
     assert said.count("***") >= 3
     assert "canary" not in said

@@ -25,7 +25,14 @@ def desk(front: Front) -> Means:
 
 
 def send(front: Front, action: str, name: str, parent: Any, child: Any, **rest: Any) -> str:
-    message = {"account": "acme", "action": action, "relationtype": name, "parentid": parent, "childid": child, **rest}
+    message = {
+        "account": "acme",
+        "action": action,
+        "relationtype": name,
+        "parentid": parent,
+        "childid": child,
+        **rest,
+    }
     return front.runtime.intake().accept([from_message(message).change])[0].job
 
 
@@ -57,8 +64,16 @@ def live(front: Front, desk: Means) -> dict[str, str]:
     front.runtime.flush("acme")
     desk.intake.requeue("acme", [jobs["shared"]])
     front.runtime.flush("acme")
-    desk.intake.reject(UnreadableMessage("acme", "celery", f"task-{ADA}", (f"childid: got {ADA}",), f'{{"childid": "{ADA:,}"}}'.encode()))
-    desk.intake.reject(UnreadableMessage("nobody", "celery", "task-1", ("account: is unknown",), f'{{"childid": {ADA}}}'.encode()))
+    desk.intake.reject(
+        UnreadableMessage(
+            "acme", "celery", f"task-{ADA}", (f"childid: got {ADA}",), f'{{"childid": "{ADA:,}"}}'.encode()
+        )
+    )
+    desk.intake.reject(
+        UnreadableMessage(
+            "nobody", "celery", "task-1", ("account: is unknown",), f'{{"childid": {ADA}}}'.encode()
+        )
+    )
     prepare(desk, "acme", JobFilter(child=ADA), by="bob")
     prepare(desk, "acme", JobFilter(error="record"), by="bob", correction={"childid": ADA})
     desk.acts.add_audit_entry("acme", AuditEntry(desk.name(), "bob", "noted", f"child {ADA}", f"{ADA}"))
@@ -70,7 +85,9 @@ def live(front: Front, desk: Means) -> dict[str, str]:
 MISSING_ESTATE = 405
 
 
-def test_no_key_and_no_value_names_an_erased_record_and_all_else_is_as_it_was(front: Front, desk: Means, redis_client: redis.Redis) -> None:
+def test_no_key_and_no_value_names_an_erased_record_and_all_else_is_as_it_was(
+    front: Front, desk: Means, redis_client: redis.Redis
+) -> None:
     jobs = live(front, desk)
     before = {name: front.store.get_job(job) for name, job in jobs.items()}
     counts = erase(desk, "acme", "address", ADA, by="ada")
@@ -84,7 +101,13 @@ def test_no_key_and_no_value_names_an_erased_record_and_all_else_is_as_it_was(fr
     assert (shared.children, shared.total, shared.counts) == ((5, MISSING), 3, before["shared"].counts)  # type: ignore[union-attr]
     done = front.store.get_job(jobs["done"])
     assert done is not None
-    assert (done.state, done.by, done.parents, done.children, done.event_id) == ("succeeded", "erased", (), (), "")
+    assert (done.state, done.by, done.parents, done.children, done.event_id) == (
+        "succeeded",
+        "erased",
+        (),
+        (),
+        "",
+    )
     assert (done.counts, done.accepted_at, done.finished_at) == same(before["done"])
     assert front.store.batch_counts("acme", "import") == {"accepted": 1, "failed": 1}
 
@@ -96,9 +119,17 @@ def same(job: Any) -> tuple[Any, ...]:
 def test_an_estate_of_the_same_number_is_another_record(front: Front, desk: Means) -> None:
     job, relation = send(front, "create", BUYER, ADA, 5), Relation(BUYER, ADA, 5)
     front.runtime.flush("acme")
-    before = front.store.get_job(job), front.store.relation_history("acme", relation), desk.questions.list_requests("acme")
+    before = (
+        front.store.get_job(job),
+        front.store.relation_history("acme", relation),
+        desk.questions.list_requests("acme"),
+    )
     assert +Counter(erase(desk, "acme", "address", ADA, by="ada")) == Counter()
-    assert (front.store.get_job(job), front.store.relation_history("acme", relation), desk.questions.list_requests("acme")) == before
+    assert (
+        front.store.get_job(job),
+        front.store.relation_history("acme", relation),
+        desk.questions.list_requests("acme"),
+    ) == before
     assert before[1][1]
 
 
@@ -111,7 +142,12 @@ def test_erasing_again_finds_nothing_and_what_else_was_asked_for_is_done(front: 
     queued, alone = front.store.get_job(jobs["queued"]), front.store.get_job(jobs["alone"])
     assert queued is not None
     assert alone is not None
-    assert (queued.state, queued.children, queued.counts["applied"], queued.counts["superseded"]) == ("succeeded", (6,), 1, 1)
+    assert (queued.state, queued.children, queued.counts["applied"], queued.counts["superseded"]) == (
+        "succeeded",
+        (6,),
+        1,
+        1,
+    )
     assert (alone.state, alone.by, alone.counts["superseded"]) == ("superseded", "erased", 1)
     assert front.store.counts("acme")["backlog"] == 0
 
@@ -125,7 +161,9 @@ def test_a_failed_job_that_lost_a_failure_to_it_is_replayed_to_a_good_end(front:
     assert front.store.batch_counts("acme", "import") == {"accepted": 1, "failed": 1}
 
 
-def test_open_work_about_it_ends_superseded_and_what_was_split_with_it_goes_on(front: Front, desk: Means) -> None:
+def test_open_work_about_it_ends_superseded_and_what_was_split_with_it_goes_on(
+    front: Front, desk: Means
+) -> None:
     front.store.pause("acme", Pause("by hand", f"look at {ADA}"))
     job = send(front, "create", BUYER, 1, [ADA, 7])
     lease = front.store.lease("acme", "h")
@@ -134,7 +172,10 @@ def test_open_work_about_it_ends_superseded_and_what_was_split_with_it_goes_on(f
 
     batch, work = Batch(upsert=False, order=front.runtime.order), lease.read(max_jobs=9, max_relations=99)
     effects = batch.add_intents(work.jobs, work.records, now=work.now)
-    effects.states = {each: case and case.with_progress(part=f"{Relation(BUYER, 1, ADA)}/0") for each, case in effects.states.items()}
+    effects.states = {
+        each: case and case.with_progress(part=f"{Relation(BUYER, 1, ADA)}/0")
+        for each, case in effects.states.items()
+    }
     lease.claim(work.jobs, (), batch.writes(effects))
     lease.release()
     assert erase(desk, "acme", "address", ADA, by="ada")["open"] == 1
@@ -147,11 +188,17 @@ def test_open_work_about_it_ends_superseded_and_what_was_split_with_it_goes_on(f
     assert front.store.get_job(job).state == "succeeded"  # type: ignore[union-attr]
 
 
-def test_the_audit_says_that_it_was_done_and_lets_whoever_knows_the_id_check(front: Front, desk: Means) -> None:
+def test_the_audit_says_that_it_was_done_and_lets_whoever_knows_the_id_check(
+    front: Front, desk: Means
+) -> None:
     live(front, desk)
     erase(desk, "acme", "address", ADA, by="ada")
     told = desk.acts.audit_log("acme", limit=1).deeds[0]
-    assert (told.by, told.act, told.what) == ("ada", "erased", f"address {fingerprint(RecordRef('address', ADA), told.name)}")
+    assert (told.by, told.act, told.what) == (
+        "ada",
+        "erased",
+        f"address {fingerprint(RecordRef('address', ADA), told.name)}",
+    )
     assert told.count > 0
 
 

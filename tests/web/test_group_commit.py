@@ -37,7 +37,14 @@ async def inline(write: Callable[[], Answers]) -> Answers:
     return write()
 
 
-def change(child: int, *, event_id: str | None = None, account: str = "acme", ahead: bool = False, action: str = "create") -> Change:
+def change(
+    child: int,
+    *,
+    event_id: str | None = None,
+    account: str = "acme",
+    ahead: bool = False,
+    action: str = "create",
+) -> Change:
     occurred = NOW + 10**12 if ahead else None
     return Change(
         account=account,
@@ -67,22 +74,34 @@ def seen(front: Intake, answer: list[Receipt] | BaseException) -> Answer:
         return [type(answer).__name__, *(fault.path for fault in getattr(answer, "faults", ()))]
     jobs = [front.store.get_job(receipt.job) for receipt in answer]
     return [
-        (f"{job.account} {job.children} {job.accepted_at}" if job else "", each.duplicate) for job, each in zip(jobs, answer, strict=True)
+        (f"{job.account} {job.children} {job.accepted_at}" if job else "", each.duplicate)
+        for job, each in zip(jobs, answer, strict=True)
     ]
 
 
 @given(requests, st.integers(1, 6), st.integers(1, 20))
-def test_every_request_gets_the_answer_it_would_have_got_alone(asked: Sequence[tuple[str, list[Change]]], most: int, backlog: int) -> None:
+def test_every_request_gets_the_answer_it_would_have_got_alone(
+    asked: Sequence[tuple[str, list[Change]]], most: int, backlog: int
+) -> None:
     together, alone = intake(max_backlog=backlog), intake(max_backlog=backlog)
-    bodies = [(account, [msgspec.structs.replace(each, account=account) for each in body]) for account, body in asked]
+    bodies = [
+        (account, [msgspec.structs.replace(each, account=account) for each in body])
+        for account, body in asked
+    ]
     answers = asyncio.run(at_once(Group(together.accept, run=inline, most=most), bodies))
-    assert [seen(together, answer) for answer in answers] == [seen(alone, one_alone(alone, body)) for _, body in bodies]
+    assert [seen(together, answer) for answer in answers] == [
+        seen(alone, one_alone(alone, body)) for _, body in bodies
+    ]
     for account in ("acme", "beta"):
         assert together.store.counts(account) == alone.store.counts(account)
 
 
-async def at_once(group: Group, bodies: Sequence[tuple[str, list[Change]]]) -> list[list[Receipt] | BaseException]:
-    return await asyncio.gather(*(group.accept(account, body) for account, body in bodies), return_exceptions=True)
+async def at_once(
+    group: Group, bodies: Sequence[tuple[str, list[Change]]]
+) -> list[list[Receipt] | BaseException]:
+    return await asyncio.gather(
+        *(group.accept(account, body) for account, body in bodies), return_exceptions=True
+    )
 
 
 def one_alone(front: Intake, body: Sequence[Change]) -> list[Receipt] | RelationsError:
@@ -104,7 +123,9 @@ def counted(accept: Accept, sizes: list[int]) -> Accept:
 
 def test_requests_of_one_tick_share_one_write_per_account() -> None:
     sizes: list[int] = []
-    bodies = [(account, [change(child, account=account)]) for child in range(1, 51) for account in ("acme", "beta")]
+    bodies = [
+        (account, [change(child, account=account)]) for child in range(1, 51) for account in ("acme", "beta")
+    ]
     asyncio.run(at_once(Group(counted(intake().accept, sizes), run=inline), bodies))
     assert sizes == [50, 50]
 
@@ -157,7 +178,9 @@ def test_a_bug_in_one_write_is_told_to_all_in_it_and_the_next_write_goes_on() ->
             raise ZeroDivisionError
         return front.accept(changes, path=path, redelivered=redelivered)
 
-    answers = asyncio.run(at_once(Group(accept, run=inline, most=2), [("acme", [change(child)]) for child in (1, 2, 3)]))
+    answers = asyncio.run(
+        at_once(Group(accept, run=inline, most=2), [("acme", [change(child)]) for child in (1, 2, 3)])
+    )
     assert [type(answer) for answer in answers] == [ZeroDivisionError, ZeroDivisionError, list]
 
 

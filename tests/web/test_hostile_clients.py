@@ -17,7 +17,13 @@ from producers.portals.http.server import HEAD_BYTES
 from tests.support.http_front import KEYS, Front, problem
 from worker.contract import MAX_BODY, from_message
 
-BUYER = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}
+BUYER = {
+    "account": "acme",
+    "action": "create",
+    "relationtype": "estate:address:buyer",
+    "parentid": 501,
+    "childid": 9001,
+}
 JSON = {"Content-Type": "application/json"}
 
 
@@ -40,11 +46,19 @@ def answered(connection: socket.socket) -> bytes:
 
 
 def head(*lines: str) -> bytes:
-    start = ["POST /v1/changes HTTP/1.1", "Host: here", f"Authorization: Bearer {KEYS['portal'][0]}", "Content-Type: application/json"]
+    start = [
+        "POST /v1/changes HTTP/1.1",
+        "Host: here",
+        f"Authorization: Bearer {KEYS['portal'][0]}",
+        "Content-Type: application/json",
+    ]
     return "\r\n".join([*start, *lines, "", ""]).encode()
 
 
-@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: he", b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\nGET /heal"])
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"GET /healthz HTTP/1.1\r\nHost: he", b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\nGET /heal"],
+)
 def test_a_head_that_does_not_come_ends_the_connection(front: Front, begun: bytes) -> None:
     with hurried(front) as connection:
         connection.sendall(begun)
@@ -128,28 +142,46 @@ def test_a_label_is_looked_up_as_it_is_and_leads_to_no_other_key(front: Front, h
     front.runtime.intake().accept([from_message({**BUYER, "batch": "a/../b"}).change])
     assert http.get("/v1/batches/a%2F..%2Fb", params={"account": "acme"}).json()["batch"] == "a/../b"
     for label in ("b", "..", "x}:counts", "%00"):
-        assert http.get(f"{front.url}/v1/batches/{label}", params={"account": "acme"}).status_code in (404, 422)
+        assert http.get(f"{front.url}/v1/batches/{label}", params={"account": "acme"}).status_code in (
+            404,
+            422,
+        )
 
 
 def test_a_compressed_body_is_never_unpacked(http: httpx.Client) -> None:
     bomb = gzip.compress(b" " * (MAX_BODY + 1))
     for coding in ("gzip", "GZIP", "deflate", "br", "identity, gzip"):
         problem(http.post("/v1/changes", content=bomb, headers={**JSON, "Content-Encoding": coding}), 415)
-    assert http.post("/v1/changes", content=b"[]", headers={**JSON, "Content-Encoding": "Identity"}).status_code == 202
+    assert (
+        http.post("/v1/changes", content=b"[]", headers={**JSON, "Content-Encoding": "Identity"}).status_code
+        == 202
+    )
 
 
-def test_more_changes_than_one_body_may_bring_are_refused_whole_and_counted(front: Front, http: httpx.Client) -> None:
+def test_more_changes_than_one_body_may_bring_are_refused_whole_and_counted(
+    front: Front, http: httpx.Client
+) -> None:
     line = json.dumps(BUYER) + "\n"
-    document = problem(http.post("/v1/changes", content=line * (MOST + 1), headers={"Content-Type": "application/x-ndjson"}), 413)
+    document = problem(
+        http.post("/v1/changes", content=line * (MOST + 1), headers={"Content-Type": "application/x-ndjson"}),
+        413,
+    )
     assert document["detail"] == f"the body has more than {MOST} changes; send it in parts"
     assert front.store.counts("acme").get("accepted", 0) == 0
 
 
 @pytest.mark.parametrize(
     ("path", "methods"),
-    [("/v1/changes", {"POST"}), ("/v1/jobs", {"GET", "HEAD"}), ("/webhooks/desk", {"GET", "HEAD", "POST"}), ("/healthz", {"GET", "HEAD"})],
+    [
+        ("/v1/changes", {"POST"}),
+        ("/v1/jobs", {"GET", "HEAD"}),
+        ("/webhooks/desk", {"GET", "HEAD", "POST"}),
+        ("/healthz", {"GET", "HEAD"}),
+    ],
 )
-def test_methods_are_told_to_who_asks_and_to_who_takes_a_wrong_one(http: httpx.Client, path: str, methods: set[str]) -> None:
+def test_methods_are_told_to_who_asks_and_to_who_takes_a_wrong_one(
+    http: httpx.Client, path: str, methods: set[str]
+) -> None:
     told = http.options(path)
     assert (told.status_code, told.content) == (204, b"")
     refused = http.patch(path)
@@ -168,7 +200,12 @@ def test_head_is_get_without_the_body(http: httpx.Client) -> None:
 def test_one_idempotency_key_used_by_many_at_once_is_one_job(front: Front) -> None:
     clients = [front.client() for _ in range(8)]
     with ThreadPoolExecutor(8) as senders:
-        answers = list(senders.map(lambda http: http.post("/v1/changes", json=BUYER, headers={"Idempotency-Key": "k"}), clients * 4))
+        answers = list(
+            senders.map(
+                lambda http: http.post("/v1/changes", json=BUYER, headers={"Idempotency-Key": "k"}),
+                clients * 4,
+            )
+        )
     assert {answer.status_code for answer in answers} == {202}
     jobs = [answer.json()["jobs"][0] for answer in answers]
     assert len({job["id"] for job in jobs}) == 1

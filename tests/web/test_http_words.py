@@ -14,10 +14,25 @@ from producers.portals.http.body_parts import not_all
 from producers.portals.http.problems import STATUS, refused, status_of
 from producers.portals.http.requests import places
 from worker.contract import parse_many
-from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, LeaseLost, NotFound, RelationsError, StoreUnavailable
+from worker.errors import (
+    BacklogFull,
+    Fault,
+    Invalid,
+    InvalidChange,
+    LeaseLost,
+    NotFound,
+    RelationsError,
+    StoreUnavailable,
+)
 from worker.usecases.intake import Part
 
-GOOD = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}
+GOOD = {
+    "account": "acme",
+    "action": "create",
+    "relationtype": "estate:address:buyer",
+    "parentid": 1,
+    "childid": 2,
+}
 MEANT = {
     "RelationsError": 500,
     "Invalid": 422,
@@ -38,7 +53,9 @@ MEANT = {
 
 def test_every_error_there_is_has_its_status() -> None:
     rooms = [vars(module).values() for module in (worker.errors, producers.errors)]
-    kinds = {kind for room in rooms for kind in room if inspect.isclass(kind) and issubclass(kind, RelationsError)}
+    kinds = {
+        kind for room in rooms for kind in room if inspect.isclass(kind) and issubclass(kind, RelationsError)
+    }
     assert {kind.__name__: status_of(kind.__new__(kind)) for kind in kinds} == MEANT
     assert set(STATUS) <= kinds
 
@@ -51,7 +68,9 @@ def test_our_own_faults_are_not_explained_to_strangers() -> None:
 
 @pytest.mark.parametrize("kind", [StoreUnavailable, BacklogFull, LeaseLost])
 @given(seconds=st.floats(0, 1000))
-def test_whoever_waits_as_told_does_not_come_too_early(kind: type[worker.errors.Unavailable], seconds: float) -> None:
+def test_whoever_waits_as_told_does_not_come_too_early(
+    kind: type[worker.errors.Unavailable], seconds: float
+) -> None:
     told = int(refused(kind("later", retry_after=seconds)).headers["retry-after"])
     assert told == max(1, math.ceil(seconds))
 
@@ -59,13 +78,18 @@ def test_whoever_waits_as_told_does_not_come_too_early(kind: type[worker.errors.
 def test_a_single_fault_is_the_detail_and_several_are_counted() -> None:
     one, two = Fault("childid", "is required"), Fault("parentid", "is required")
     assert json.loads(bytes(refused(InvalidChange([one])).body))["detail"] == "childid: is required"
-    assert json.loads(bytes(refused(Invalid([one, two])).body))["detail"] == "2 faults; nothing with a fault was accepted"
+    assert (
+        json.loads(bytes(refused(Invalid([one, two])).body))["detail"]
+        == "2 faults; nothing with a fault was accepted"
+    )
 
 
 def test_an_account_that_is_not_there_is_a_fault_of_the_change_not_a_wrong_address() -> None:
     answer = not_all([Part((0, 1), error=NotFound('there is no account "acne"'))], ["[0]", "[1]"], {})
     assert answer.status_code == 422
-    assert json.loads(bytes(answer.body))["errors"] == [{"path": "[0].account", "message": 'there is no account "acne"'}]
+    assert json.loads(bytes(answer.body))["errors"] == [
+        {"path": "[0].account", "message": 'there is no account "acne"'}
+    ]
 
 
 @given(st.integers(1, 6), st.data(), st.sampled_from(["array", "lines"]))
@@ -76,10 +100,14 @@ def test_places_are_named_as_the_parser_names_them(count: int, data: st.DataObje
     def body(messages: list[dict[str, object]]) -> bytes:
         if form == "array":
             return (blanks[0] + json.dumps(messages)).encode()
-        return "\n".join(blank.strip(" ") + json.dumps(message) for blank, message in zip(blanks, messages, strict=True)).encode()
+        return "\n".join(
+            blank.strip(" ") + json.dumps(message) for blank, message in zip(blanks, messages, strict=True)
+        ).encode()
 
     good: list[dict[str, object]] = [dict(GOOD) for _ in range(count)]
     where = places(body(good), len(parse_many(body(good))))
     with pytest.raises(InvalidChange) as raised:
-        parse_many(body([{**message, **({"childid": 0} if at == bad else {})} for at, message in enumerate(good)]))
+        parse_many(
+            body([{**message, **({"childid": 0} if at == bad else {})} for at, message in enumerate(good)])
+        )
     assert raised.value.faults[0].path == (f"{where[bad]}.childid" if where[bad] else "childid")

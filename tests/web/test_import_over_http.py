@@ -15,7 +15,12 @@ LINKS = ("--set", "action=create", "--set", "relationtype=estate:address:buyer")
 
 def run(front: Front, text: str, *words: str, key: str = "portal", folder: Path, **more: str) -> Result:
     """Import a text over HTTP; no settings are to be found."""
-    env = {"RELATIONS_CONFIG": "/nowhere.toml", "RELATIONS_URL": front.url, "RELATIONS_KEY": KEYS[key][0], **more}
+    env = {
+        "RELATIONS_CONFIG": "/nowhere.toml",
+        "RELATIONS_URL": front.url,
+        "RELATIONS_KEY": KEYS[key][0],
+        **more,
+    }
     (folder / "links.csv").write_text(text)
     return CliRunner().invoke(main, ["import", str(folder / "links.csv"), *LINKS, *words], env=env)
 
@@ -44,7 +49,9 @@ def test_a_key_that_may_not_ends_the_import(front: Front, tmp_path: Path, key: s
 
 
 def test_a_key_that_nobody_knows_ends_it_without_a_word_of_going_on(front: Front, tmp_path: Path) -> None:
-    result = run(front, "parentid,childid\n1,2\n", "--account", "acme", folder=tmp_path, RELATIONS_KEY="unknown")
+    result = run(
+        front, "parentid,childid\n1,2\n", "--account", "acme", folder=tmp_path, RELATIONS_KEY="unknown"
+    )
     assert (result.exit_code, len(result.output.splitlines())) == (Exit.FAILED, 1)
     assert "HTTP 401" in result.output
 
@@ -64,7 +71,10 @@ def test_a_key_that_may_not_look_still_learns_what_was_accepted(
     monkeypatch.setitem(KEYS, "sender", ("canary-key-sender", ("acme",), ("send",)))
     with running(tmp_path, redis_url) as house:
         text, words = "parentid,childid\n1,2\n1,3\n", ("--account", "acme", "--wait", "--batch", "spring")
-        for counts in ("2 accepted, 0 known already, 0 rejected; batch spring", "0 accepted, 2 known already, 0 rejected"):
+        for counts in (
+            "2 accepted, 0 known already, 0 rejected; batch spring",
+            "0 accepted, 2 known already, 0 rejected",
+        ):
             result = run(house, text, *words, key="sender", folder=tmp_path)
             assert (result.exit_code, "HTTP 403" in result.stderr) == (Exit.FAILED, True)
             assert counts in result.stdout

@@ -9,7 +9,13 @@ from ops.dev.redis_server import run_server
 from tests.support.http_front import MISSING, Front, problem, running
 from worker.contract import from_message
 
-BUYERS = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": [1, 2, 3, 4]}
+BUYERS = {
+    "account": "acme",
+    "action": "create",
+    "relationtype": "estate:address:buyer",
+    "parentid": 501,
+    "childid": [1, 2, 3, 4],
+}
 
 
 def send(front: Front, *children: int) -> list[str]:
@@ -50,19 +56,35 @@ def test_a_job_shows_what_it_asks_for(front: Front, http: httpx.Client) -> None:
     }
 
 
-def test_a_finished_job_shows_what_became_of_every_relation_and_the_first_refusal(front: Front, http: httpx.Client) -> None:
+def test_a_finished_job_shows_what_became_of_every_relation_and_the_first_refusal(
+    front: Front, http: httpx.Client
+) -> None:
     (receipt,) = front.runtime.intake().accept([from_message({**BUYERS, "childid": [1, MISSING]}).change])
     front.runtime.flush("acme")
     job = http.get(f"/v1/jobs/{receipt.job}").json()
-    assert (job["state"], job["relations"]) == ("failed", {"total": 2, "applied": 1, "superseded": 0, "stale": 0, "failed": 1})
-    assert {**job["error"], "message": ""} == {"code": 80, "class": "record", "message": "", "parentid": 501, "childid": MISSING}
-    assert job["history"] == [{"at": job["accepted_at"], "event": "accepted"}, {"at": job["finished_at"], "event": "failed"}]
+    assert (job["state"], job["relations"]) == (
+        "failed",
+        {"total": 2, "applied": 1, "superseded": 0, "stale": 0, "failed": 1},
+    )
+    assert {**job["error"], "message": ""} == {
+        "code": 80,
+        "class": "record",
+        "message": "",
+        "parentid": 501,
+        "childid": MISSING,
+    }
+    assert job["history"] == [
+        {"at": job["accepted_at"], "event": "accepted"},
+        {"at": job["finished_at"], "event": "failed"},
+    ]
     assert len(job["requests"]) == job["attempts"] > 0
 
 
 def test_a_superseded_job_names_the_job_that_did_it(front: Front, http: httpx.Client) -> None:
     messages = [{**BUYERS, "action": action, "childid": 1} for action in ("create", "delete")]
-    first, last = (front.runtime.intake().accept([from_message(message).change])[0].job for message in messages)
+    first, last = (
+        front.runtime.intake().accept([from_message(message).change])[0].job for message in messages
+    )
     front.runtime.flush("acme")
     job = http.get(f"/v1/jobs/{first}").json()
     assert (job["state"], job["superseded_by"]) == ("superseded", last)
@@ -81,7 +103,10 @@ def test_a_state_picks_jobs(front: Front, http: httpx.Client) -> None:
     good, bad = send(front, 1, MISSING)
     front.runtime.flush("acme")
     for state, job in (("succeeded", good), ("failed", bad)):
-        assert [each["id"] for each in http.get("/v1/jobs", params={"account": "acme", "state": state}).json()["jobs"]] == [job]
+        assert [
+            each["id"]
+            for each in http.get("/v1/jobs", params={"account": "acme", "state": state}).json()["jobs"]
+        ] == [job]
 
 
 @pytest.mark.parametrize(
@@ -98,12 +123,16 @@ def test_a_state_picks_jobs(front: Front, http: httpx.Client) -> None:
         ({"account": "acme", "cursor": "9" * 400}, ["cursor"]),
     ],
 )
-def test_a_query_that_cannot_be_answered_names_every_fault(http: httpx.Client, query: dict[str, str], faults: list[str]) -> None:
+def test_a_query_that_cannot_be_answered_names_every_fault(
+    http: httpx.Client, query: dict[str, str], faults: list[str]
+) -> None:
     document = problem(http.get("/v1/jobs", params=query), 422)
     assert [error["path"] for error in document["errors"]] == faults
 
 
-def test_a_job_that_is_not_there_is_not_found_and_one_of_another_account_not_told_about(front: Front, http: httpx.Client) -> None:
+def test_a_job_that_is_not_there_is_not_found_and_one_of_another_account_not_told_about(
+    front: Front, http: httpx.Client
+) -> None:
     (job,) = send(front, 1)
     problem(http.get("/v1/jobs/acme-nothing"), 404)
     for name in (job.replace("acme", "beta"), "nothing", "-", "nobody-1"):
@@ -117,7 +146,9 @@ def test_a_key_that_may_only_read_reads(front: Front) -> None:
     assert front.client("viewer").get(f"/v1/jobs/{job}").json()["id"] == job
 
 
-def test_the_interface_is_healthy_without_redis_but_not_ready_and_accepts_nothing(tmp_path: Path, house: Front) -> None:
+def test_the_interface_is_healthy_without_redis_but_not_ready_and_accepts_nothing(
+    tmp_path: Path, house: Front
+) -> None:
     with run_server(tmp_path / "redis") as server, running(tmp_path, server.url) as front:
         http = front.client()
         assert (http.get("/healthz").status_code, http.get("/readyz").status_code) == (200, 200)

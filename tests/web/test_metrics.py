@@ -50,7 +50,9 @@ configuration and alert rules, `ops/grafana` a dashboard; `docker compose --prof
 
 def scrape(runtime: Runtime, accept: str = "", now: Callable[[], float] = lambda: NOW) -> Response:
     """An answer of the endpoint."""
-    request = Request({"type": "http", "method": "GET", "path": "/metrics", "headers": [(b"accept", accept.encode())]})
+    request = Request(
+        {"type": "http", "method": "GET", "path": "/metrics", "headers": [(b"accept", accept.encode())]}
+    )
     return asyncio.run(metrics(runtime, now=now)(request))
 
 
@@ -61,13 +63,24 @@ def families(front: Front) -> dict[str, Metric]:
 
 def value(found: dict[str, Metric], sample: str, **labels: str) -> float:
     """One sample."""
-    (number,) = [each.value for family in found.values() for each in family.samples if each.name == sample and each.labels == labels]
+    (number,) = [
+        each.value
+        for family in found.values()
+        for each in family.samples
+        if each.name == sample and each.labels == labels
+    ]
     return number
 
 
 def work(front: Front, *children: int) -> None:
     """One change, flushed."""
-    message = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": list(children)}
+    message = {
+        "account": "acme",
+        "action": "create",
+        "relationtype": "estate:address:buyer",
+        "parentid": 501,
+        "childid": list(children),
+    }
     front.runtime.intake().accept([from_message(message).change])
     front.runtime.flush("acme")
 
@@ -84,7 +97,10 @@ def reference() -> str:
     rows += [(f"{each.name}_total", "counter", ["account", each.label], each.help) for each in COUNTERS]
     rows += [(name, "histogram", ["account"], text) for name, text, _ in HISTOGRAMS]
     rows += [(name, "counter" if name.endswith("_total") else "gauge", [], text) for name, text in SYSTEM]
-    said = (f"| `{name}` | {kind} | {', '.join(f'`{each}`' for each in labels if each)} | {text} |\n" for name, kind, labels, text in rows)
+    said = (
+        f"| `{name}` | {kind} | {', '.join(f'`{each}`' for each in labels if each)} | {text} |\n"
+        for name, kind, labels, text in rows
+    )
     return HEAD + "".join(said)
 
 
@@ -115,14 +131,18 @@ def test_every_process_tells_the_same_and_counters_only_rise(front: Front) -> No
     after = families(front)
     for name, family in before.items():
         for each in family.samples if family.type in ("counter", "histogram") else ():
-            (now,) = [one.value for one in after[name].samples if (one.name, one.labels) == (each.name, each.labels)]
+            (now,) = [
+                one.value for one in after[name].samples if (one.name, one.labels) == (each.name, each.labels)
+            ]
             assert now >= each.value
 
 
 def test_only_workers_that_are_alive_are_counted(front: Front) -> None:
     for name, age in (("a", 1.0), ("b", 29.0), ("c", 31.0)):
         at = round((NOW - age) * 1e6)
-        front.runtime.metrics.record_heartbeat(WorkerInfo(name=name, hostname="h", pid=1, concurrency=4, version="0.1.0", at=at))
+        front.runtime.metrics.record_heartbeat(
+            WorkerInfo(name=name, hostname="h", pid=1, concurrency=4, version="0.1.0", at=at)
+        )
     found = families(front)
     assert (value(found, "relations_workers"), value(found, "relations_worker_processes")) == (2, 8)
 
@@ -137,7 +157,13 @@ def test_no_label_is_an_id(front: Front) -> None:
     work(front, 1, MISSING)
     labels = {name for family in families(front).values() for each in family.samples for name in each.labels}
     assert labels <= {"account", "le", *(each.label for each in (*GAUGES, *COUNTERS))}
-    words = {text for family in families(front).values() for each in family.samples for name, text in each.labels.items() if name != "le"}
+    words = {
+        text
+        for family in families(front).values()
+        for each in family.samples
+        for name, text in each.labels.items()
+        if name != "le"
+    }
     assert not [text for text in words if re.search(r"\d", text)]
 
 
@@ -145,7 +171,10 @@ def test_openmetrics_is_spoken_to_who_asks_for_it(front: Front) -> None:
     work(front, 1)
     answer = scrape(front.runtime, "application/openmetrics-text; version=1.0.0")
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
-    assert {family.name for family in read_open(bytes(answer.body).decode())} >= {"relations_accepted", "relations_request_seconds"}
+    assert {family.name for family in read_open(bytes(answer.body).decode())} >= {
+        "relations_accepted",
+        "relations_request_seconds",
+    }
 
 
 def test_without_redis_it_says_so(front: Front) -> None:
@@ -153,7 +182,11 @@ def test_without_redis_it_says_so(front: Front) -> None:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         from worker.redis.client import connect
 
-        away = Runtime(front.runtime.settings, wake=lambda *_: None, client=connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0"))
+        away = Runtime(
+            front.runtime.settings,
+            wake=lambda *_: None,
+            client=connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0"),
+        )
         assert scrape(away).status_code == 503
 
 
@@ -174,13 +207,23 @@ def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not on PATH")
 def test_promtool_finds_no_fault(front: Front) -> None:
     work(front, 1, MISSING)
-    subprocess.run(["promtool", "check", "metrics"], input=bytes(scrape(front.runtime).body), check=True, timeout=60)
+    subprocess.run(
+        ["promtool", "check", "metrics"], input=bytes(scrape(front.runtime).body), check=True, timeout=60
+    )
     subprocess.run(["promtool", "check", "rules", str(RULES)], check=True, timeout=60)
 
 
 def test_a_request_is_followed_by_the_clients_name_for_it(front: Front, http: httpx.Client) -> None:
-    message = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 502, "childid": 7}
-    answer = http.post("/v1/changes", json=message, headers={"X-Correlation-Id": "order-4711", "X-Request-Id": "other"})
+    message = {
+        "account": "acme",
+        "action": "create",
+        "relationtype": "estate:address:buyer",
+        "parentid": 502,
+        "childid": 7,
+    }
+    answer = http.post(
+        "/v1/changes", json=message, headers={"X-Correlation-Id": "order-4711", "X-Request-Id": "other"}
+    )
     assert answer.headers["x-correlation-id"] == "order-4711"
     front.runtime.flush("acme")
     job = http.get(f"/v1/jobs/{answer.json()['jobs'][0]['id']}").json()
@@ -188,7 +231,9 @@ def test_a_request_is_followed_by_the_clients_name_for_it(front: Front, http: ht
     record = front.store.get_request("acme", job["requests"][0])
     assert record is not None
     assert record.correlations == ("order-4711",)
-    lines = [fields["correlations"] for event, fields in front.said if event in ("request.done", "flush.done")]
+    lines = [
+        fields["correlations"] for event, fields in front.said if event in ("request.done", "flush.done")
+    ]
     assert lines == [["order-4711"]] * 2
 
 
@@ -201,7 +246,9 @@ def test_a_request_is_followed_by_the_clients_name_for_it(front: Front, http: ht
         ({}, None),
     ],
 )
-def test_a_request_without_a_fit_name_gets_one(http: httpx.Client, headers: dict[str, str], said: str | None) -> None:
+def test_a_request_without_a_fit_name_gets_one(
+    http: httpx.Client, headers: dict[str, str], said: str | None
+) -> None:
     answers = [http.get("/healthz", headers=headers).headers["x-correlation-id"] for _ in range(2)]
     assert answers == [said, said] if said else len(set(answers)) == 2
     assert http.get("/v1/jobs/none", headers={"X-Correlation-Id": "a"}).headers["x-correlation-id"] == "a"

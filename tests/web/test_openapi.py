@@ -73,10 +73,29 @@ def examples(node: Any) -> Any:
 
 def test_what_is_answered_is_what_is_described(front: Front, told: dict[str, Any], tmp_path: Path) -> None:
     """Positive data may still be refused: only the settings know accounts, sources and what is allowed."""
-    command = ["-m", "schemathesis.cli", "run", f"{front.url}/openapi.json", "-H", f"Authorization: Bearer {KEYS['admin'][0]}"]
-    options = ["--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--exclude-checks", "positive_data_acceptance", *SEED]
+    command = [
+        "-m",
+        "schemathesis.cli",
+        "run",
+        f"{front.url}/openapi.json",
+        "-H",
+        f"Authorization: Bearer {KEYS['admin'][0]}",
+    ]
+    options = [
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--max-examples",
+        "10",
+        "--exclude-checks",
+        "positive_data_acceptance",
+        *SEED,
+    ]
     (tmp_path / "schemathesis.toml").write_text('[parameters]\naccount = "acme"\nsource = "desk"\n')
-    run = subprocess.run([sys.executable, *command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, *command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert f"Tested: {sum(map(len, told['paths'].values())) - 1}\n" in run.stdout  # it leaves the description's own address alone
+    assert (
+        f"Tested: {sum(map(len, told['paths'].values())) - 1}\n" in run.stdout
+    )  # it leaves the description's own address alone
     assert not [event for event, _ in front.said if event == "request.failed"]

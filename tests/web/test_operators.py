@@ -20,7 +20,9 @@ class Office:
     def __init__(self, url: str, handed: list[str]) -> None:
         self.url, self.handed = url, handed
 
-    def __call__(self, method: str, path: str, *, key: str = "canary-key-admin", **how: Any) -> httpx.Response:
+    def __call__(
+        self, method: str, path: str, *, key: str = "canary-key-admin", **how: Any
+    ) -> httpx.Response:
         return httpx.request(method, self.url + path, headers={"Authorization": f"Bearer {key}"}, **how)
 
     def get(self, path: str, **params: Any) -> Any:
@@ -40,7 +42,9 @@ def office(front: Front) -> Office:
 
 
 def send(front: Front, *children: int, work: bool = True, **more: Any) -> list[str]:
-    receipts = front.runtime.intake().accept([from_message({**CHANGE, "childid": child, **more}).change for child in children])
+    receipts = front.runtime.intake().accept(
+        [from_message({**CHANGE, "childid": child, **more}).change for child in children]
+    )
     if work:
         while front.runtime.flush("acme").next_in == 0.0:
             pass
@@ -50,7 +54,12 @@ def send(front: Front, *children: int, work: bool = True, **more: Any) -> list[s
 def test_the_description_of_all_routes_is_valid_and_names_each(office: Office) -> None:
     document = httpx.get(f"{office.url}/openapi.json").json()
     validate(document)
-    assert {"/v1/replays/{id}/run", "/v1/relations/{type}/{parent}/{child}", "/v1/erasures", "/metrics"} <= set(document["paths"])
+    assert {
+        "/v1/replays/{id}/run",
+        "/v1/relations/{type}/{parent}/{child}",
+        "/v1/erasures",
+        "/metrics",
+    } <= set(document["paths"])
 
 
 def test_a_relation_is_explained_also_by_its_urn_and_mirrored(front: Front, office: Office) -> None:
@@ -60,13 +69,19 @@ def test_a_relation_is_explained_also_by_its_urn_and_mirrored(front: Front, offi
     [each] = told["jobs"]
     assert (each["action"], each["by"], each["error"], each["verified"]) == ("create", None, None, False)
     [passage] = each["requests"]
-    assert (passage["id"], passage["action"], passage["answer"]["verdict"]) == (each["request"], "create", "ok")
+    assert (passage["id"], passage["action"], passage["answer"]["verdict"]) == (
+        each["request"],
+        "create",
+        "ok",
+    )
     urn = "urn:onoffice-de-ns:smart:2.5:relationTypes:estate:address:buyer"
     assert office.get(f"/v1/relations/{urn}/501/1", account="acme") == told
     problem(office("GET", "/v1/relations/nonsense/1/1", params={"account": "acme"}), 404)
 
 
-def test_failures_are_grouped_replayed_as_previewed_and_stand_in_the_audit(front: Front, office: Office) -> None:
+def test_failures_are_grouped_replayed_as_previewed_and_stand_in_the_audit(
+    front: Front, office: Office
+) -> None:
     jobs = send(front, MISSING, 1)
     [group] = office.get("/v1/errors", account="acme")["errors"]
     assert (group["code"], group["jobs"]) == (80, 1)
@@ -93,18 +108,24 @@ def test_an_empty_filter_and_an_unknown_field_are_refused(office: Office) -> Non
 
 
 @pytest.mark.parametrize(("act", "state"), [("cancel", "failed"), ("dismiss", "queued")])
-def test_an_act_is_never_on_others_than_were_asked_for(front: Front, office: Office, act: str, state: str) -> None:
+def test_an_act_is_never_on_others_than_were_asked_for(
+    front: Front, office: Office, act: str, state: str
+) -> None:
     [failed], [queued] = send(front, MISSING), send(front, 1, work=False)
     for form in ({"state": state}, {"jobs": [failed, queued], "batch": "one"}):
         problem(office("POST", f"/v1/jobs/{act}", json={"account": "acme", **form}), 422)
     fit, unfit = (queued, failed) if act == "cancel" else (failed, queued)
-    look = office.post(f"/v1/jobs/{act}", account="acme", jobs=[failed, queued, "acme-x", "beta-y"], dry_run=True)
+    look = office.post(
+        f"/v1/jobs/{act}", account="acme", jobs=[failed, queued, "acme-x", "beta-y"], dry_run=True
+    )
     assert look["jobs"] == [fit]
     assert look["refused"] == {unfit: state, "acme-x": "gone", "beta-y": "foreign"}
     assert [front.store.get_job(job).state for job in (failed, queued)] == ["failed", "queued"]  # type: ignore[union-attr]
 
 
-def test_queued_changes_are_cancelled_and_failures_dismissed_after_a_look(front: Front, office: Office) -> None:
+def test_queued_changes_are_cancelled_and_failures_dismissed_after_a_look(
+    front: Front, office: Office
+) -> None:
     queued = send(front, 1, 2, work=False, batch="one")
     look = office.post("/v1/jobs/cancel", account="acme", batch="one", dry_run=True)
     assert (sorted(look["jobs"]), look["dry_run"], look["more"]) == (sorted(queued), True, False)
@@ -153,7 +174,9 @@ def test_a_person_is_erased(front: Front, office: Office) -> None:
         ("POST", "/v1/erasures", {"account": "beta", "module": "address", "id": 1}),
     ],
 )
-def test_nothing_of_another_account_is_asked_or_done(office: Office, method: str, path: str, form: Any) -> None:
+def test_nothing_of_another_account_is_asked_or_done(
+    office: Office, method: str, path: str, form: Any
+) -> None:
     problem(office(method, path, json=form), 403)
     problem(office(method, path, json=form, key="wrong"), 401)
 

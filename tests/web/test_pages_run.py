@@ -11,11 +11,19 @@ from tests.support.docs_pages import DOCS, blocks, shell
 from tests.support.http_front import KEYS, Front
 
 PAGES = [DOCS / "reference/http.md", *sorted((DOCS / "how-to").glob("*.md"))]
-LINE = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}
+LINE = {
+    "account": "acme",
+    "action": "create",
+    "relationtype": "estate:address:buyer",
+    "parentid": 1,
+    "childid": 2,
+}
 COMMANDS = [
     pytest.param(text, id=f"{page.stem}:{number}")
     for page in PAGES
-    for number, (_, text) in enumerate((each for each in blocks(page) if each.language == "bash" and each.text.startswith("curl -sS ")), 1)
+    for number, (_, text) in enumerate(
+        (each for each in blocks(page) if each.language == "bash" and each.text.startswith("curl -sS ")), 1
+    )
 ]
 
 

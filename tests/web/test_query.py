@@ -27,8 +27,15 @@ def faults(*given: tuple[str, str]) -> dict[str, str]:
 def test_a_query_becomes_the_filter_that_it_says() -> None:
     assert wanted() == JobFilter()
     assert wanted(
-        state="failed", error="-12", source="portal", batch="ümlaut 7", since="1970-01-01T00:00:01Z", until="1970-01-01T01:00:02+01:00"
-    ) == JobFilter(state="failed", error="-12", source="portal", batch="ümlaut 7", since=1_000_000, until=2_000_000)
+        state="failed",
+        error="-12",
+        source="portal",
+        batch="ümlaut 7",
+        since="1970-01-01T00:00:01Z",
+        until="1970-01-01T01:00:02+01:00",
+    ) == JobFilter(
+        state="failed", error="-12", source="portal", batch="ümlaut 7", since=1_000_000, until=2_000_000
+    )
 
 
 def test_types_are_asked_for_in_every_spelling_and_mirrored_ids_change_places_as_in_a_change() -> None:
@@ -43,32 +50,56 @@ def test_types_are_asked_for_in_every_spelling_and_mirrored_ids_change_places_as
     ("name", "text"),
     [
         *(("state", text) for text in ("", "done", "null")),
-        *((side, text) for side in ("parentid", "childid") for text in ("", "0", "-1", "1e3x", "null", "9007199254740992", "٣")),
+        *(
+            (side, text)
+            for side in ("parentid", "childid")
+            for text in ("", "0", "-1", "1e3x", "null", "9007199254740992", "٣")
+        ),
         *(("error", text) for text in ("", "Record", "1" * 10, "a b", "record\n")),
         *((label, text) for label in ("source", "batch") for text in ("", "x" * 65, "a\nb", "a\n", "\x00")),
-        *((moment, text) for moment in ("since", "until") for text in ("", "2026-11-21", "2026-11-21T02:00:00", "2026-02-30T02:00:00Z")),
+        *(
+            (moment, text)
+            for moment in ("since", "until")
+            for text in ("", "2026-11-21", "2026-11-21T02:00:00", "2026-02-30T02:00:00Z")
+        ),
         *(("limit", text) for text in ("", "0", "501", "x", "-5")),
         *(("cursor", text) for text in ("x", "9" * 16, "1\n")),
         *(("relationtype", text) for text in ("", "estate:address:buyr", "x" * 5000)),
         *(("account", text) for text in ("Acme", "a b", "../acme")),
     ],
 )
-def test_a_value_that_does_not_fit_is_a_fault_by_its_name_and_never_taken_for_no_filter(name: str, text: str) -> None:
+def test_a_value_that_does_not_fit_is_a_fault_by_its_name_and_never_taken_for_no_filter(
+    name: str, text: str
+) -> None:
     given = {"account": "acme"} | {name: text}
     assert list(faults(*given.items())) == [name]
 
 
 def test_every_fault_is_named_at_once_and_says_what_would_fit() -> None:
-    named = faults(("limit", "0"), ("colour", "red"), ("state", "x"), ("since", "1970-13-01T00:00:00Z"), ("state", "failed"))
+    named = faults(
+        ("limit", "0"),
+        ("colour", "red"),
+        ("state", "x"),
+        ("since", "1970-13-01T00:00:00Z"),
+        ("state", "failed"),
+    )
     assert named.keys() == {"colour", "state", "account", "limit", "since"}
     assert named["limit"] == "expected a whole number from 1 to 500"
     assert named["account"] == "is required"
     assert "there are account, state," in named["colour"]
-    assert faults(("account", "acme"), ("state", "failed"), ("state", "queued")) == {"state": "is given twice"}
+    assert faults(("account", "acme"), ("state", "failed"), ("state", "queued")) == {
+        "state": "is given twice"
+    }
 
 
 def test_each_filter_picks_its_jobs(front: Front, http: httpx.Client) -> None:
-    base = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 1}
+    base = {
+        "account": "acme",
+        "action": "create",
+        "relationtype": "estate:address:buyer",
+        "parentid": 501,
+        "childid": 1,
+    }
     others = [
         {"childid": MISSING},
         {"parentid": 502},
@@ -76,7 +107,10 @@ def test_each_filter_picks_its_jobs(front: Front, http: httpx.Client) -> None:
         {"batch": "import-7"},
         {"relationtype": "estate:address:owner", "childid": 3},
     ]
-    jobs = [front.runtime.intake().accept([from_message({**base, **other}).change])[0].job for other in [{}, *others]]
+    jobs = [
+        front.runtime.intake().accept([from_message({**base, **other}).change])[0].job
+        for other in [{}, *others]
+    ]
     front.runtime.flush("acme")
     third = front.store.get_job(jobs[3])
     assert third

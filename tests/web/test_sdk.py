@@ -16,8 +16,20 @@ from worker.testing import FakeClock
 BUYER = "estate:address:buyer"
 
 
-def client(front: Front, *, key: str = "portal", transport: httpx.BaseTransport | None = None, clock: FakeClock | None = None) -> Relations:
-    return Relations(front.url, KEYS[key][0], account="acme", transport=transport or httpx.HTTPTransport(), clock=clock or FakeClock())
+def client(
+    front: Front,
+    *,
+    key: str = "portal",
+    transport: httpx.BaseTransport | None = None,
+    clock: FakeClock | None = None,
+) -> Relations:
+    return Relations(
+        front.url,
+        KEYS[key][0],
+        account="acme",
+        transport=transport or httpx.HTTPTransport(),
+        clock=clock or FakeClock(),
+    )
 
 
 class Losing(httpx.BaseTransport):
@@ -45,7 +57,9 @@ def test_a_producer_asks_forgets_and_looks_later(front: Front) -> None:
     with client(front) as relations:
         first = relations.create(BUYER, 501, [9001, 9002], batch="b-1")
         relations.delete(BUYER, 501, 9002)
-        relations.modify("calendar:address", 7, 8, relationinfo={"statusTerminbestaetigung": "gesendet"}, account="beta")
+        relations.modify(
+            "calendar:address", 7, 8, relationinfo={"statusTerminbestaetigung": "gesendet"}, account="beta"
+        )
         assert (first.state, first.duplicate) == ("queued", False)
         front.runtime.flush("acme")
         (job,) = relations.wait([first.id])
@@ -54,11 +68,17 @@ def test_a_producer_asks_forgets_and_looks_later(front: Front) -> None:
 
 
 def test_many_changes_of_any_form_are_sent_in_parts_and_answered_in_order(front: Front) -> None:
-    messages = [{"action": "create", "relationtype": BUYER, "parentid": 1, "childid": child} for child in range(1, 1100)]
+    messages = [
+        {"action": "create", "relationtype": BUYER, "parentid": 1, "childid": child}
+        for child in range(1, 1100)
+    ]
     change = from_message({**messages[0], "account": "acme", "childid": 5000, "event_id": "mine"}).change
     with client(front) as relations:
         sent = relations.send([*messages, change])
-        assert [job.children[0] for job in map(front.store.get_job, [each.id for each in sent]) if job] == [*range(1, 1100), 5000]
+        assert [job.children[0] for job in map(front.store.get_job, [each.id for each in sent]) if job] == [
+            *range(1, 1100),
+            5000,
+        ]
         assert relations.send([change])[0] == (sent[-1].id, "queued", True)
 
 
@@ -73,13 +93,19 @@ def test_a_lost_answer_is_asked_for_again_and_nothing_is_accepted_twice(front: F
 
 
 def test_it_waits_as_long_as_it_is_told_and_gives_up_in_time() -> None:
-    full = httpx.Response(429, headers={"Retry-After": "7", "Content-Type": "application/problem+json"}, json={"detail": "full"})
+    full = httpx.Response(
+        429, headers={"Retry-After": "7", "Content-Type": "application/problem+json"}, json={"detail": "full"}
+    )
     accepted = httpx.Response(202, json={"jobs": [{"id": "acme-1", "state": "queued", "duplicate": False}]})
     clock = FakeClock()
-    relations = Relations("http://here", "key", account="acme", transport=answering(full, full, accepted), clock=clock)
+    relations = Relations(
+        "http://here", "key", account="acme", transport=answering(full, full, accepted), clock=clock
+    )
     assert relations.create(BUYER, 1, 2).id == "acme-1"
     assert 14 <= clock.monotonic() < 15
-    stubborn = Relations("http://here", "key", account="acme", timeout=20, transport=answering(full), clock=clock)
+    stubborn = Relations(
+        "http://here", "key", account="acme", timeout=20, transport=answering(full), clock=clock
+    )
     with pytest.raises(BacklogFull, match="full") as raised:
         stubborn.create(BUYER, 1, 2)
     assert raised.value.retry_after == 7
@@ -87,7 +113,9 @@ def test_it_waits_as_long_as_it_is_told_and_gives_up_in_time() -> None:
 
 
 def test_a_gateways_page_is_as_curable_as_our_own_words() -> None:
-    relations = Relations("http://here", "key", transport=answering(httpx.Response(502, text="<html>")), clock=FakeClock())
+    relations = Relations(
+        "http://here", "key", transport=answering(httpx.Response(502, text="<html>")), clock=FakeClock()
+    )
     with pytest.raises(Unavailable, match="HTTP 502"):
         relations.job("acme-1")
 
@@ -140,7 +168,9 @@ def test_a_job_is_waited_for_by_its_id_or_as_it_was_sent_alone_or_with_others(fr
         sent = relations.create(BUYER, 1, 1)
         front.runtime.flush("acme")
         done = [relations.job(sent.id)]
-        assert [relations.wait(asked) for asked in (sent, sent.id, [sent], (sent.id, sent), iter([sent]))] == [done] * 5
+        assert [
+            relations.wait(asked) for asked in (sent, sent.id, [sent], (sent.id, sent), iter([sent]))
+        ] == [done] * 5
         assert relations.wait([]) == []
 
 
@@ -178,7 +208,9 @@ def test_waiting_for_many_is_over_in_time_too() -> None:
 
 @pytest.mark.parametrize("kind", [Relations, AsyncRelations])
 @pytest.mark.parametrize("key", ["", " ", "rel_X\r\nHost: there", "rel_X\x00", "rel_Xü", "rel_X\x7f"])
-def test_a_key_that_cannot_be_one_is_refused_at_once_and_not_quoted(kind: type[Relations | AsyncRelations], key: str) -> None:
+def test_a_key_that_cannot_be_one_is_refused_at_once_and_not_quoted(
+    kind: type[Relations | AsyncRelations], key: str
+) -> None:
     with pytest.raises(Invalid) as raised:
         kind("http://here", key)
     assert [fault.path for fault in raised.value.faults] == ["key"]
@@ -192,7 +224,9 @@ def test_blanks_around_a_key_and_an_address_are_not_part_of_them(front: Front) -
         relations.job("acme-1")
 
 
-@pytest.mark.parametrize("url", ["", "here", "here:8080", "ftp://here", "http://", "http://here:x", "http://me:pass@here"])
+@pytest.mark.parametrize(
+    "url", ["", "here", "here:8080", "ftp://here", "http://", "http://here:x", "http://me:pass@here"]
+)
 def test_an_address_that_cannot_be_one_is_refused_at_once_and_its_password_not_quoted(url: str) -> None:
     with pytest.raises(Invalid, match="url: ") as raised:
         Relations(url, "key")
@@ -207,7 +241,12 @@ def leaves(kind: type[httpx.RequestError]) -> list[type[httpx.RequestError]]:
 @pytest.mark.parametrize("kind", leaves(httpx.RequestError))
 def test_every_error_of_the_network_is_one_of_ours(kind: type[httpx.RequestError]) -> None:
     curable = issubclass(
-        kind, httpx.TimeoutException | httpx.NetworkError | httpx.RemoteProtocolError | httpx.ProxyError | httpx.DecodingError
+        kind,
+        httpx.TimeoutException
+        | httpx.NetworkError
+        | httpx.RemoteProtocolError
+        | httpx.ProxyError
+        | httpx.DecodingError,
     )
 
     def fail(_: httpx.Request) -> httpx.Response:

@@ -22,7 +22,13 @@ from worker.testing import FakeClock
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
-LINK: MessageDict = {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1}
+LINK: MessageDict = {
+    "account": "acme",
+    "action": "create",
+    "relationtype": BUYER,
+    "parentid": 1,
+    "childid": 1,
+}
 LINKS: list[MessageDict] = [{**LINK, "childid": child} for child in range(1, 2101)]
 
 
@@ -40,9 +46,20 @@ def http(front: Front) -> Iterator[Relations]:
 
 
 @pytest.mark.parametrize("module", [client, async_client])
-def test_the_examples_of_the_docstrings_do_what_they_say(front: Front, http: Relations, module: ModuleType) -> None:
-    names = {"url": front.url, "key": KEYS["portal"][0], "settings": front.runtime.settings, "relations": http}
-    tests = [test for test in doctest.DocTestFinder().find(module, globs={**vars(module), **names}) if test.examples]
+def test_the_examples_of_the_docstrings_do_what_they_say(
+    front: Front, http: Relations, module: ModuleType
+) -> None:
+    names = {
+        "url": front.url,
+        "key": KEYS["portal"][0],
+        "settings": front.runtime.settings,
+        "relations": http,
+    }
+    tests = [
+        test
+        for test in doctest.DocTestFinder().find(module, globs={**vars(module), **names})
+        if test.examples
+    ]
     assert tests
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for test in tests:
@@ -90,7 +107,9 @@ def test_what_is_not_there_is_not_found(direct: Relations, http: Relations) -> N
             relations.batch("acme", "nothing")
 
 
-def test_a_label_may_hold_any_character_and_is_shown_to_those_who_may_read_the_account(front: Front, http: Relations) -> None:
+def test_a_label_may_hold_any_character_and_is_shown_to_those_who_may_read_the_account(
+    front: Front, http: Relations
+) -> None:
     http.create(BUYER, 1, 2, batch="spring/2026 ü?")
     counted = http.batch("acme", "spring/2026 ü?")
     assert counted == {
@@ -110,13 +129,19 @@ def test_a_label_may_hold_any_character_and_is_shown_to_those_who_may_read_the_a
 def test_a_store_that_is_away_is_waited_for_as_long_as_told(front: Front) -> None:
     settings, clock = front.runtime.settings, FakeClock()
     away = Runtime(replace(settings, redis_url="redis://127.0.0.1:1/0"), wake=lambda *_: None)
-    with Relations.connect(away, account="acme", timeout=1, clock=clock) as relations, pytest.raises(StoreUnavailable):
+    with (
+        Relations.connect(away, account="acme", timeout=1, clock=clock) as relations,
+        pytest.raises(StoreUnavailable),
+    ):
         relations.create(BUYER, 1, 2)
     assert 0 <= clock.monotonic() <= 1
 
 
 def test_awaiting_asks_again_as_blocking_does(front: Front) -> None:
-    answers = [httpx.Response(503), httpx.Response(202, json={"jobs": [{"id": "acme-1", "state": "queued", "duplicate": False}]})]
+    answers = [
+        httpx.Response(503),
+        httpx.Response(202, json={"jobs": [{"id": "acme-1", "state": "queued", "duplicate": False}]}),
+    ]
     slept: list[float] = []
 
     async def note(seconds: float) -> None:
@@ -124,7 +149,9 @@ def test_awaiting_asks_again_as_blocking_does(front: Front) -> None:
 
     async def scene() -> str:
         transport = httpx.MockTransport(lambda _: answers.pop(0))
-        async with AsyncRelations("http://here", "key", account="acme", transport=transport, sleep=note) as relations:
+        async with AsyncRelations(
+            "http://here", "key", account="acme", transport=transport, sleep=note
+        ) as relations:
             return (await relations.create(BUYER, 1, 2)).id
 
     assert asyncio.run(scene()) == "acme-1"
@@ -134,7 +161,9 @@ def test_awaiting_asks_again_as_blocking_does(front: Front) -> None:
 def test_awaiting_follows_jobs_to_their_end(front: Front) -> None:
     async def scene() -> list[str]:
         async with AsyncRelations(front.url, KEYS["portal"][0], account="acme") as relations:
-            sent = await asyncio.gather(*(relations.create(BUYER, 1, child) for child in (1, 2)), relations.delete(BUYER, 1, 3))
+            sent = await asyncio.gather(
+                *(relations.create(BUYER, 1, child) for child in (1, 2)), relations.delete(BUYER, 1, 3)
+            )
             await asyncio.to_thread(front.runtime.flush, "acme")
             return [job["state"] for job in await relations.wait([each.id for each in sent])]
 
@@ -148,7 +177,11 @@ def test_http_needs_neither_celery_nor_redis(front: Front) -> None:
         "print(sorted({'celery', 'kombu', 'redis', 'starlette', 'structlog'} & set(sys.modules)))"
     )
     said = subprocess.run(
-        [sys.executable, "-c", code, front.url, KEYS["portal"][0]], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code, front.url, KEYS["portal"][0]],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert said.stdout.split("\n")[:2] == ["queued", "[]"]
 
@@ -159,7 +192,11 @@ PROBLEM = {"Content-Type": "application/problem+json"}
 JSON = {"Content-Type": "application/json"}
 CURABLE: list[Told] = [
     {"status_code": 202, "headers": JSON, "content": b'{"jobs": [{"id"'},
-    {"status_code": 202, "headers": {"Content-Encoding": "gzip"}, "stream": httpx.ByteStream(b"nothing of gzip")},
+    {
+        "status_code": 202,
+        "headers": {"Content-Encoding": "gzip"},
+        "stream": httpx.ByteStream(b"nothing of gzip"),
+    },
     {"status_code": 503, "headers": PROBLEM, "content": b'{"detail": "Redis is a'},
     {"status_code": 503, "headers": PROBLEM, "json": ["away"]},
     {"status_code": 502, "html": "<html>"},
@@ -171,7 +208,10 @@ HOPELESS: list[tuple[Told, str]] = [
     ({"status_code": 204}, "HTTP 204"),
     ({"status_code": 202, "json": []}, "expected `object`"),
     ({"status_code": 202, "json": {"id": "acme-1"}}, "`jobs`"),
-    ({"status_code": 202, "json": {"jobs": [{"id": 1, "state": None, "duplicate": True}]}}, r"`\$\.jobs\[0\]\.id`"),
+    (
+        {"status_code": 202, "json": {"jobs": [{"id": 1, "state": None, "duplicate": True}]}},
+        r"`\$\.jobs\[0\]\.id`",
+    ),
     ({"status_code": 202, "json": {"jobs": []}}, "0 jobs for 1 changes"),
     ({"status_code": 302, "headers": {"Location": "https://there"}}, "HTTP 302"),
     ({"status_code": 422, "headers": PROBLEM, "json": {"errors": [{"path": 1}]}}, "HTTP 422"),
@@ -184,19 +224,25 @@ async def at_once(_: float) -> None:
     """Does not sleep."""
 
 
-def create(kind: type[Relations | AsyncRelations], answering: Callable[[httpx.Request], httpx.Response]) -> Sent:
+def create(
+    kind: type[Relations | AsyncRelations], answering: Callable[[httpx.Request], httpx.Response]
+) -> Sent:
     """What either client makes of these answers."""
     if kind is Relations:
-        return Relations("http://here", "key", account="acme", transport=httpx.MockTransport(answering), clock=FakeClock()).create(
-            BUYER, 1, 2
-        )
-    relations = AsyncRelations("http://here", "key", account="acme", transport=httpx.MockTransport(answering), sleep=at_once)
+        return Relations(
+            "http://here", "key", account="acme", transport=httpx.MockTransport(answering), clock=FakeClock()
+        ).create(BUYER, 1, 2)
+    relations = AsyncRelations(
+        "http://here", "key", account="acme", transport=httpx.MockTransport(answering), sleep=at_once
+    )
     return asyncio.run(relations.create(BUYER, 1, 2))
 
 
 @pytest.mark.parametrize("kind", [Relations, AsyncRelations])
 @pytest.mark.parametrize("broken", CURABLE)
-def test_what_came_broken_or_too_late_is_asked_for_again_as_the_same_change(kind: type[Relations | AsyncRelations], broken: Told) -> None:
+def test_what_came_broken_or_too_late_is_asked_for_again_as_the_same_change(
+    kind: type[Relations | AsyncRelations], broken: Told
+) -> None:
     left, asked = [broken, GOOD], list[bytes]()
 
     def answering(request: httpx.Request) -> httpx.Response:
@@ -211,7 +257,9 @@ def test_what_came_broken_or_too_late_is_asked_for_again_as_the_same_change(kind
 
 @pytest.mark.parametrize("kind", [Relations, AsyncRelations])
 @pytest.mark.parametrize(("answer", "said"), HOPELESS)
-def test_what_no_repetition_cures_says_what_was_wrong(kind: type[Relations | AsyncRelations], answer: Told, said: str) -> None:
+def test_what_no_repetition_cures_says_what_was_wrong(
+    kind: type[Relations | AsyncRelations], answer: Told, said: str
+) -> None:
     with pytest.raises(RelationsError, match=f"(?i){said}") as raised:
         create(kind, lambda _: httpx.Response(**answer))
     assert not isinstance(raised.value, Unavailable)
@@ -221,6 +269,10 @@ def test_what_no_repetition_cures_says_what_was_wrong(kind: type[Relations | Asy
 def test_a_job_and_a_batch_are_told_as_such_or_not_at_all(told: bytes) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=JSON, content=told))
     relations = Relations("http://here", "key", transport=transport, clock=FakeClock())
-    for ask in (lambda: relations.job("acme-1"), lambda: relations.batch("acme", "b-1"), lambda: relations.wait("acme-1")):
+    for ask in (
+        lambda: relations.job("acme-1"),
+        lambda: relations.batch("acme", "b-1"),
+        lambda: relations.wait("acme-1"),
+    ):
         with pytest.raises(RelationsError, match="is this its address"):
             ask()

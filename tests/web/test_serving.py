@@ -41,7 +41,9 @@ def begun(port: int, *more: str) -> socket.socket:
         "Content-Type: application/json",
         *more,
     ]
-    connection.sendall("\r\n".join([*head, f"Content-Length: {len(CHANGE)}", "Expect: 100-continue", "", ""]).encode())
+    connection.sendall(
+        "\r\n".join([*head, f"Content-Length: {len(CHANGE)}", "Expect: 100-continue", "", ""]).encode()
+    )
     assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
     return connection
 
@@ -94,19 +96,29 @@ def test_a_port_that_is_taken_is_an_error_at_once(front: Front) -> None:
         Server(application(front.runtime), port=urlsplit(front.url).port or 0)
 
 
-def test_a_fault_of_ours_is_a_bare_500_and_the_next_request_is_served(front: Front, http: httpx.Client, redis_client: redis.Redis) -> None:
+def test_a_fault_of_ours_is_a_bare_500_and_the_next_request_is_served(
+    front: Front, http: httpx.Client, redis_client: redis.Redis
+) -> None:
     redis_client.set("relations:{acme}:inbox", "no list")
     redis_client.set("relations:{acme}:job:acme-1", "no hash")
-    for answer in (http.get("/v1/jobs/acme-1"), http.post("/v1/changes", content=CHANGE, headers={"Content-Type": "application/json"})):
+    for answer in (
+        http.get("/v1/jobs/acme-1"),
+        http.post("/v1/changes", content=CHANGE, headers={"Content-Type": "application/json"}),
+    ):
         document = problem(answer, 500)
         assert "WRONGTYPE" not in answer.text
         assert "errors" not in document
     assert [event for event, _ in front.said] == ["request.failed"] * 2
     redis_client.flushall()
-    assert http.post("/v1/changes", content=CHANGE, headers={"Content-Type": "application/json"}).status_code == 202
+    assert (
+        http.post("/v1/changes", content=CHANGE, headers={"Content-Type": "application/json"}).status_code
+        == 202
+    )
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault_of_ours(front: Front, http: httpx.Client) -> None:
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault_of_ours(
+    front: Front, http: httpx.Client
+) -> None:
     begun(urlsplit(front.url).port or 0).close()
     assert http.get("/healthz").status_code == 200
     assert front.said == []

@@ -20,7 +20,9 @@ RULE = Rule(action="'create'", relationtype="'t'", parentid="p", childid="c")
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NOW = 1_614_265_330
 
-STANDARD = Source(name="immo", account="acme", scheme="standard-webhooks", secrets=(Secret(WHSEC),), rules=(RULE,))
+STANDARD = Source(
+    name="immo", account="acme", scheme="standard-webhooks", secrets=(Secret(WHSEC),), rules=(RULE,)
+)
 VECTOR = Delivery(
     "https://here/webhooks/immo",
     {
@@ -30,21 +32,31 @@ VECTOR = Delivery(
     },
     b'{"test": 2432232314}',
 )
-OFFICE = Source(name="office", account="acme", scheme="onoffice", secrets=(Secret("provider-secret"),), rules=(RULE,))
+OFFICE = Source(
+    name="office", account="acme", scheme="onoffice", secrets=(Secret("provider-secret"),), rules=(RULE,)
+)
 OFFICE_URL = (
     "https://hooks.example.test/onoffice/estate?apiClaim=abcDEF%2B%2F12%3D%3D&customerName=musterfirma&customerWebId=00001-001"
     "&estateId=4629&parameterCacheId=abc123&timestamp=1700000000&userId=21"
     "&signature=0a6ef3d10d42691e2acb91a964bb4cd45bb88748b5f256f84bd4beb553a53cae"
 )
 FORMS = Source(
-    name="forms", account="acme", scheme="hmac", secrets=(Secret("forms-secret"),), rules=(RULE,), header="X-Signature", prefix="sha256="
+    name="forms",
+    account="acme",
+    scheme="hmac",
+    secrets=(Secret("forms-secret"),),
+    rules=(RULE,),
+    header="X-Signature",
+    prefix="sha256=",
 )
 DESK = Source(name="desk", account="acme", scheme="bearer", secrets=(Secret("desk-secret"),), rules=(RULE,))
 
 
 def with_headers(**headers: str) -> Delivery:
     changed = {name.replace("_", "-"): value for name, value in headers.items()}
-    return VECTOR._replace(headers={name: value for name, value in {**VECTOR.headers, **changed}.items() if value})
+    return VECTOR._replace(
+        headers={name: value for name, value in {**VECTOR.headers, **changed}.items() if value}
+    )
 
 
 def refused(source: Source, delivery: Delivery, *, now: float = NOW) -> str:
@@ -67,12 +79,21 @@ def test_any_of_several_signatures_and_any_of_several_secrets_will_do() -> None:
     other = "whsec_b3RoZXIgc2VjcmV0IG9mIGltbW8="
     rotating = replace(STANDARD, secrets=(Secret(other), Secret(WHSEC)))
     assert verify(rotating, VECTOR, now=NOW)
-    assert verify(STANDARD, with_headers(webhook_signature=f"v1a,xyz v1,AAAA {VECTOR.headers['webhook-signature']}"), now=NOW)
+    assert verify(
+        STANDARD,
+        with_headers(webhook_signature=f"v1a,xyz v1,AAAA {VECTOR.headers['webhook-signature']}"),
+        now=NOW,
+    )
     refused(replace(STANDARD, secrets=(Secret(other),)), VECTOR)
 
 
-@given(st.binary(max_size=50), st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1, max_size=40))
-def test_what_the_reference_library_signs_is_right_and_one_changed_byte_is_not(body: bytes, message: str) -> None:
+@given(
+    st.binary(max_size=50),
+    st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1, max_size=40),
+)
+def test_what_the_reference_library_signs_is_right_and_one_changed_byte_is_not(
+    body: bytes, message: str
+) -> None:
     text = body.decode("latin-1")
     signature = Webhook(WHSEC).sign(message, datetime.fromtimestamp(NOW, UTC), text)
     headers = {"webhook-id": message, "webhook-timestamp": str(NOW), "webhook-signature": signature}
@@ -104,7 +125,10 @@ def test_a_malformed_header_is_unauthorized_and_nothing_worse(headers: dict[str,
     refused(STANDARD, with_headers(**headers))
 
 
-@given(st.dictionaries(st.sampled_from([*VECTOR.headers, "authorization", "x-signature"]), st.text(max_size=30)), st.binary(max_size=20))
+@given(
+    st.dictionaries(st.sampled_from([*VECTOR.headers, "authorization", "x-signature"]), st.text(max_size=30)),
+    st.binary(max_size=20),
+)
 def test_whatever_arrives_is_refused_unless_it_is_signed(headers: Mapping[str, str], body: bytes) -> None:
     for source in (STANDARD, FORMS, DESK, OFFICE):
         refused(source, Delivery("https://here/?signature=%ff&timestamp=1614265330", headers, body))
@@ -115,7 +139,10 @@ def test_whatever_arrives_is_refused_unless_it_is_signed(headers: Mapping[str, s
     [
         ({}, lambda body: "sha256=" + hmac.new(b"forms-secret", body, hashlib.sha256).hexdigest()),
         ({}, lambda body: "sha256=" + hmac.new(b"forms-secret", body, hashlib.sha256).hexdigest().upper()),
-        ({"algorithm": "sha512", "prefix": ""}, lambda body: hmac.new(b"forms-secret", body, hashlib.sha512).hexdigest()),
+        (
+            {"algorithm": "sha512", "prefix": ""},
+            lambda body: hmac.new(b"forms-secret", body, hashlib.sha512).hexdigest(),
+        ),
         (
             {"algorithm": "sha1", "encoding": "base64", "prefix": "v1="},
             lambda body: "v1=" + b64encode(hmac.new(b"forms-secret", body, hashlib.sha1).digest()).decode(),
@@ -155,7 +182,12 @@ def test_onoffice_signs_its_query_together_with_the_address() -> None:
     right = Delivery(OFFICE_URL, {}, b"")
     assert verify(OFFICE, right, now=1_700_000_000) == verify(OFFICE, right, now=1_700_000_001)
     refused(OFFICE, right, now=1_700_000_301)
-    for old, new in (("estateId=4629", "estateId=4630"), ("hooks.", "hook."), ("&signature=0", "&signature=1"), ("https:", "http:")):
+    for old, new in (
+        ("estateId=4629", "estateId=4630"),
+        ("hooks.", "hook."),
+        ("&signature=0", "&signature=1"),
+        ("https:", "http:"),
+    ):
         refused(OFFICE, right._replace(url=OFFICE_URL.replace(old, new)), now=1_700_000_000)
     refused(OFFICE, right._replace(url=OFFICE_URL + "&estateId=1"), now=1_700_000_000)
     refused(OFFICE, right._replace(url=OFFICE_URL.partition("&signature")[0]), now=1_700_000_000)
@@ -191,7 +223,9 @@ def test_github_signs_the_body_behind_a_prefix() -> None:
 
 def test_stripe_lists_time_and_signatures_as_fields_of_one_header() -> None:
     right = mac_of(f"{NOW}.{{}}").hex()
-    delivery = Delivery("https://here", {"stripe-signature": f"t={NOW},v1={'0' * 64},v1={right},v0={'1' * 64}"}, b"{}")
+    delivery = Delivery(
+        "https://here", {"stripe-signature": f"t={NOW},v1={'0' * 64},v1={right},v0={'1' * 64}"}, b"{}"
+    )
     assert verify(STRIPE, delivery, now=NOW)
     assert "clock" in refused(STRIPE, delivery, now=NOW + 301)
     for header in (f"t={NOW + 1},v1={right}", f"t={NOW},v0={right}", f"v1={right}", "t=,v1=", f"t={NOW}"):
@@ -211,4 +245,8 @@ def test_hubspot_signs_method_address_body_and_milliseconds_as_the_sender_knows_
 
 def test_shopify_signs_the_body_in_base64() -> None:
     source = replace(FORMS, header="X-Shopify-Hmac-Sha256", prefix="", encoding="base64")
-    assert verify(source, Delivery("https://here", {"x-shopify-hmac-sha256": b64encode(mac_of("{}")).decode()}, b"{}"), now=NOW)
+    assert verify(
+        source,
+        Delivery("https://here", {"x-shopify-hmac-sha256": b64encode(mac_of("{}")).decode()}, b"{}"),
+        now=NOW,
+    )

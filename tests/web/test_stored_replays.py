@@ -41,17 +41,28 @@ def act(desk: Means, replay: Replay) -> Replay:
     return run(desk, replay.id)
 
 
-def test_the_set_is_judged_job_by_job_and_what_would_be_sent_is_shown_before_anything_is(front: Front, desk: Means) -> None:
+def test_the_set_is_judged_job_by_job_and_what_would_be_sent_is_shown_before_anything_is(
+    front: Front, desk: Means
+) -> None:
     good, bad, worse, waiting = [
         *send(front, {"childid": 1}, {"childid": [2, MISSING]}, {"childid": MISSING}),
         *send(front, {"childid": 3}, work=False),
     ]
     requests = front.store.counts("acme")["requests"]
     replay = prepare(desk, "acme", [good, bad, worse, waiting, "acme-gone", "beta-1", bad], by="ada")
-    assert (replay.eligible, replay.relations, replay.refused) == (2, 2, {"not failed": 2, "gone": 1, "foreign": 1})
+    assert (replay.eligible, replay.relations, replay.refused) == (
+        2,
+        2,
+        {"not failed": 2, "gone": 1, "foreign": 1},
+    )
     assert replay.examples["acme-gone"] == "is not kept any more"
     assert (replay.state, replay.by, replay.paused) == ("previewed", "ada", "")
-    shown = {"action": "create", "relationtype": "estate:address:buyer", "parentid": [501], "childid": [MISSING]}
+    shown = {
+        "action": "create",
+        "relationtype": "estate:address:buyer",
+        "parentid": [501],
+        "childid": [MISSING],
+    }
     assert replay.plan == {"requests": 1, "actions": 1, "creates": 1, "listed": [shown], "whole": True}
     assert front.store.counts("acme")["requests"] == requests
     assert [job.state for name in (bad, worse) if (job := front.store.get_job(name))] == ["failed", "failed"]
@@ -63,7 +74,9 @@ def test_the_set_is_judged_job_by_job_and_what_would_be_sent_is_shown_before_any
     assert told == [("ada", "replay done", 2), ("ada", "replay started", 0), ("ada", "replay prepared", 2)]
 
 
-def test_a_replay_whose_message_was_lost_is_found_until_it_is_done_or_stopped(front: Front, desk: Means) -> None:
+def test_a_replay_whose_message_was_lost_is_found_until_it_is_done_or_stopped(
+    front: Front, desk: Means
+) -> None:
     send(front, {"childid": MISSING})
     replay = prepare(desk, "acme", FAILED, by="ada")
     assert desk.acts.stalled_replays("acme", 0.0) == []  # nobody let it run yet
@@ -78,7 +91,10 @@ def test_a_replay_whose_message_was_lost_is_found_until_it_is_done_or_stopped(fr
 
 def test_what_newer_changes_decided_is_not_asked_for_again(front: Front, desk: Means) -> None:
     names = ("superseded", "as asked", "contradicts")
-    jobs = send(front, *({"childid": MISSING, "parentid": at, "occurred_at": "2026-11-01T00:00:00Z"} for at in (1, 2, 3)))
+    jobs = send(
+        front,
+        *({"childid": MISSING, "parentid": at, "occurred_at": "2026-11-01T00:00:00Z"} for at in (1, 2, 3)),
+    )
     # The address comes into being, and people go on: one is unlinked and one linked, both confirmed; one unlink is still open.
     fresh = [("delete", 1), ("create", 2), ("delete", 3)]
     for (kind, parent), later in zip(fresh, (False, False, True), strict=True):
@@ -98,7 +114,13 @@ def confirm(front: Front, desk: Means, kind: str, relation: Any, *, still_open: 
     from worker.ports import Writes
     from worker.usecases.batch import Batch
 
-    front.runtime.intake().accept([from_message({**BUYERS, "action": kind, "parentid": relation.parent, "childid": relation.child}).change])
+    front.runtime.intake().accept(
+        [
+            from_message(
+                {**BUYERS, "action": kind, "parentid": relation.parent, "childid": relation.child}
+            ).change
+        ]
+    )
     lease = front.store.lease("acme", desk.name())
     assert lease is not None
     work = lease.read(max_jobs=9, max_relations=99)
@@ -107,7 +129,11 @@ def confirm(front: Front, desk: Means, kind: str, relation: Any, *, still_open: 
     lease.claim(work.jobs, (), batch.writes(effects))
     if not still_open:
         left, applied, known = advance(batch.states[relation], presence=True, upsert=False)
-        done = Effects({relation: left}, {relation: (known, None)}, [RelationOutcome(wish.job, relation, "applied") for wish in applied])
+        done = Effects(
+            {relation: left},
+            {relation: (known, None)},
+            [RelationOutcome(wish.job, relation, "applied") for wish in applied],
+        )
         lease.claim((), (), batch.writes(done) or Writes())
     lease.release()
 
@@ -120,11 +146,24 @@ def test_a_forced_replay_is_a_new_job_that_stands_for_the_old_one(front: Front, 
     fresh, old = front.store.get_job(new), front.store.get_job(job)
     assert fresh is not None
     assert old is not None
-    assert (fresh.replays, fresh.source, fresh.state, fresh.occurred_at > old.occurred_at) == (job, "replay", "queued", True)
+    assert (fresh.replays, fresh.source, fresh.state, fresh.occurred_at > old.occurred_at) == (
+        job,
+        "replay",
+        "queued",
+        True,
+    )
     assert old.dismissed is not None
-    assert (old.dismissed.by, old.dismissed.why, front.store.failed_jobs("acme", limit=9)) == ("ada", "replaced", [])
+    assert (old.dismissed.by, old.dismissed.why, front.store.failed_jobs("acme", limit=9)) == (
+        "ada",
+        "replaced",
+        [],
+    )
     plain = prepare(desk, "acme", [job], by="ada")
-    assert (plain.eligible, plain.refused, plain.examples) == (0, {"replaced": 1}, {job: f"was sent anew before, as {new}"})
+    assert (plain.eligible, plain.refused, plain.examples) == (
+        0,
+        {"replaced": 1},
+        {job: f"was sent anew before, as {new}"},
+    )
     again = act(desk, prepare(desk, "acme", [job], by="ada", forced=True))
     assert (again.back, len({new, *front.store.get_job(job).replayed_by})) == (1, 2)  # type: ignore[union-attr]
 
@@ -159,7 +198,10 @@ def test_the_audit_counts_what_an_act_did_and_not_what_was_so_before(front: Fron
 def test_a_correction_is_shown_checked_and_sent_in_place_of_what_failed(front: Front, desk: Means) -> None:
     jobs = send(front, {"childid": [1, MISSING], "batch": "import"}, {"childid": MISSING, "parentid": 7})
     replay = prepare(desk, "acme", jobs, by="ada", correction=correction_of(["childid=8,9"]))
-    assert sorted((each["parentid"], each["childid"]) for each in replay.plan["listed"]) == [([7], [8, 9]), ([501], [8, 9])]
+    assert sorted((each["parentid"], each["childid"]) for each in replay.plan["listed"]) == [
+        ([7], [8, 9]),
+        ([501], [8, 9]),
+    ]
     assert act(desk, replay).back == 2
     flush(front)
     [new] = [front.store.get_job(each) for each in front.store.get_job(jobs[0]).replayed_by]  # type: ignore[union-attr]
@@ -190,7 +232,9 @@ def test_nothing_and_everything_are_refused(desk: Means, wanted: Any) -> None:
                 ask(desk, "acme", wanted, by="ada")
 
 
-def test_delivered_twice_or_after_a_crash_it_goes_on_where_it_stood_and_counts_each_job_once(front: Front, desk: Means) -> None:
+def test_delivered_twice_or_after_a_crash_it_goes_on_where_it_stood_and_counts_each_job_once(
+    front: Front, desk: Means
+) -> None:
     send(front, *({"childid": MISSING, "parentid": number} for number in range(1, PIECE + 3)))
     replay = prepare(desk, "acme", FAILED, by="ada")
     assert replay.eligible == PIECE + 2
@@ -206,10 +250,15 @@ def test_delivered_twice_or_after_a_crash_it_goes_on_where_it_stood_and_counts_e
 
 
 def test_a_piece_that_two_workers_have_worked_counts_once(front: Front, desk: Means) -> None:
-    replay = prepare(desk, "acme", send(front, {"childid": MISSING}, {"childid": MISSING, "parentid": 2}), by="ada")
+    replay = prepare(
+        desk, "acme", send(front, {"childid": MISSING}, {"childid": MISSING, "parentid": 2}), by="ada"
+    )
     start(desk, replay.id, by="ada")
     for _ in range(2):
-        assert desk.acts.advance_replay(replay, 0, 1, back=1, missed={"gone": 1}, deed=desk_deed(desk)) == "running"
+        assert (
+            desk.acts.advance_replay(replay, 0, 1, back=1, missed={"gone": 1}, deed=desk_deed(desk))
+            == "running"
+        )
     seen = find(desk, replay.id)
     assert (seen.done, seen.back, seen.missed) == (1, 1, {"gone": 1})
 
@@ -253,14 +302,20 @@ def test_a_paused_account_is_said_once_and_keeps_its_replay(front: Front, desk: 
 
 
 def test_more_than_one_replay_holds_is_left_for_the_next(front: Front, desk: Means) -> None:
-    send(front, {"childid": MISSING}, {"childid": MISSING, "parentid": 2}, {"childid": MISSING, "parentid": 3})
+    send(
+        front, {"childid": MISSING}, {"childid": MISSING, "parentid": 2}, {"childid": MISSING, "parentid": 3}
+    )
     replay = prepare(desk, "acme", FAILED, by="ada", most=2)
     assert (replay.eligible, replay.more) == (2, True)
 
 
-def test_an_unreadable_message_is_read_again_with_corrections_and_stands_for_what_it_made(front: Front, desk: Means) -> None:
+def test_an_unreadable_message_is_read_again_with_corrections_and_stands_for_what_it_made(
+    front: Front, desk: Means
+) -> None:
     body = b'{"account": "nobody", "action": "create", "relationtype": "estate:address:buyer", "parentid": 0, "childid": 4}'
-    letter = UnreadableMessage("nobody", "celery", "task:0", ("parentid: expected a positive integer, got 0",), body)
+    letter = UnreadableMessage(
+        "nobody", "celery", "task:0", ("parentid: expected a positive integer, got 0",), body
+    )
     job = desk.intake.reject(letter).job
     assert job.startswith(f"{UNROUTED}-")
     assert prepare(desk, UNROUTED, [job], by="ada").refused == {"unreadable": 1}
@@ -270,5 +325,11 @@ def test_an_unreadable_message_is_read_again_with_corrections_and_stands_for_wha
     flush(front)
     [new] = [front.store.get_job(each) for each in front.store.get_job(job).replayed_by]  # type: ignore[union-attr]
     assert new is not None
-    assert (new.account, new.state, new.event_id, new.source, new.replays) == ("acme", "succeeded", "task:0", "celery", job)
+    assert (new.account, new.state, new.event_id, new.source, new.replays) == (
+        "acme",
+        "succeeded",
+        "task:0",
+        "celery",
+        job,
+    )
     assert front.store.failed_jobs(UNROUTED, limit=9) == []

@@ -14,7 +14,13 @@ from producers.portals.http.requests import LONGEST_WAIT, patience
 from tests.support.http_front import MISSING, Front
 from worker.errors import StoreUnavailable
 
-BUYER = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}
+BUYER = {
+    "account": "acme",
+    "action": "create",
+    "relationtype": "estate:address:buyer",
+    "parentid": 501,
+    "childid": 9001,
+}
 SOON = 20.0  # seconds in which everything here is over
 
 
@@ -26,7 +32,13 @@ def waiting(look: Callable[[Sequence[str]], Mapping[str, Any]], **more: Any) -> 
     return Waiting(look, run=at_once, **more)
 
 
-def ended(look: Callable[[Sequence[str]], Mapping[str, Any]], jobs: list[set[str]], *, seconds: float = SOON, **more: Any) -> list[Any]:
+def ended(
+    look: Callable[[Sequence[str]], Mapping[str, Any]],
+    jobs: list[set[str]],
+    *,
+    seconds: float = SOON,
+    **more: Any,
+) -> list[Any]:
     async def all_of_them() -> list[Any]:
         desk = waiting(look, **more)
         asked: list[Awaitable[Any]] = [desk.ended(each, seconds) for each in jobs]
@@ -55,7 +67,9 @@ def asking(*headers: str) -> Request:
         (("wait=" + "9" * 400,), 0),
     ],
 )
-def test_a_wish_is_read_as_its_rfc_has_it_and_what_is_no_wish_is_ignored(headers: tuple[str, ...], seconds: int) -> None:
+def test_a_wish_is_read_as_its_rfc_has_it_and_what_is_no_wish_is_ignored(
+    headers: tuple[str, ...], seconds: int
+) -> None:
     assert patience(asking(*headers)) == seconds
 
 
@@ -66,16 +80,25 @@ def test_whoever_waits_shares_one_look_per_tick_at_jobs_that_are_still_open() ->
         looks.append(list(jobs))
         return {"a": "succeeded", "b": "failed" if len(looks) > 1 else "sending"}
 
-    assert ended(look, [{"a"}, {"a", "b"}, {"b"}]) == [{"a": "succeeded"}, {"a": "succeeded", "b": "failed"}, {"b": "failed"}]
+    assert ended(look, [{"a"}, {"a", "b"}, {"b"}]) == [
+        {"a": "succeeded"},
+        {"a": "succeeded", "b": "failed"},
+        {"b": "failed"},
+    ]
     assert looks == [["a", "b"], ["b"]]
 
 
-def test_nobody_is_kept_longer_than_asked_nor_by_a_server_that_leaves_nor_for_more_jobs_than_are_looked_at() -> None:
+def test_nobody_is_kept_longer_than_asked_nor_by_a_server_that_leaves_nor_for_more_jobs_than_are_looked_at() -> (
+    None
+):
     still = lambda jobs: dict.fromkeys(jobs, "queued")  # noqa: E731
     assert ended(still, [{"a"}], seconds=0.05) == [None]
     assert ended(still, [{"a"}, {"b"}], leaving=lambda: True) == [None, None]
     many = set(map(str, range(MOST)))
-    assert ended(lambda jobs: dict.fromkeys(jobs, "succeeded"), [many, {"x"}]) == [dict.fromkeys(many, "succeeded"), None]
+    assert ended(lambda jobs: dict.fromkeys(jobs, "succeeded"), [many, {"x"}]) == [
+        dict.fromkeys(many, "succeeded"),
+        None,
+    ]
 
 
 def test_a_redis_that_is_away_for_a_moment_ends_nobodys_waiting() -> None:
@@ -92,7 +115,9 @@ def test_a_redis_that_is_away_for_a_moment_ends_nobodys_waiting() -> None:
 def test_who_asks_to_wait_is_told_how_the_jobs_ended(front: Front, http: httpx.Client) -> None:
     body = [BUYER, {**BUYER, "childid": MISSING}]
     with ThreadPoolExecutor(1) as other:
-        asked = other.submit(http.post, "/v1/changes", json=body, headers={"Prefer": "respond-async, wait=25"}, timeout=60)
+        asked = other.submit(
+            http.post, "/v1/changes", json=body, headers={"Prefer": "respond-async, wait=25"}, timeout=60
+        )
         while not asked.done():
             front.runtime.flush("acme")
     answer = asked.result()

@@ -15,9 +15,13 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_the_reference_page_names_every_route_there_is(front: Front) -> None:
     page = (DOCS / "reference/http.md").read_text("utf-8")
-    told = {(method.lower(), path) for method, path in re.findall(r"^\| `(\w+) (/[^`?]*)", page, re.MULTILINE)}
+    told = {
+        (method.lower(), path) for method, path in re.findall(r"^\| `(\w+) (/[^`?]*)", page, re.MULTILINE)
+    }
     paths = front.client().get("/openapi.json").json()["paths"]
-    assert told == {(method, path) for path, methods in paths.items() for method in methods} - {("get", "/webhooks/{source}")}
+    assert told == {(method, path) for path, methods in paths.items() for method in methods} - {
+        ("get", "/webhooks/{source}")
+    }
 
 
 def test_the_settings_of_the_guide_can_be_used(tmp_path: Path) -> None:
@@ -30,7 +34,9 @@ def test_the_settings_of_the_guide_can_be_used(tmp_path: Path) -> None:
     assert len(settings.sources["immo"].rules) == 2
 
 
-@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem
+)
 def test_no_link_of_a_page_leads_nowhere(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(((?!https?:)[^)#]*)#?([^)]*)\)", page.read_text("utf-8")):
         aim = page.parent.joinpath(target) if target else page

@@ -32,7 +32,11 @@ def deliver(
     """The payload, signed by the reference library."""
     body, moment = json.dumps(payload), datetime.fromtimestamp(time.time() if at is None else at, UTC)
     signature = Webhook(secret).sign(message, moment, body)
-    headers = {"webhook-id": message, "webhook-timestamp": str(int(moment.timestamp())), "webhook-signature": signature}
+    headers = {
+        "webhook-id": message,
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": signature,
+    }
     return http.post(f"/webhooks/{path}", content=body, headers=headers)
 
 
@@ -47,7 +51,9 @@ def test_what_the_reference_library_signs_becomes_the_jobs_of_its_rules(front: F
     assert front.woken == ["acme"]
 
 
-def test_a_second_delivery_meets_the_first_jobs_even_with_another_secret_time_and_content(front: Front) -> None:
+def test_a_second_delivery_meets_the_first_jobs_even_with_another_secret_time_and_content(
+    front: Front,
+) -> None:
     http = front.client(None)
     first = deliver(http, ENQUIRY).json()["jobs"]
     later = {**ENQUIRY, "data": {**ENQUIRY["data"], "person_ids": [1, 2, 9]}}
@@ -69,9 +75,12 @@ def test_a_payload_of_no_interest_is_accepted_without_a_job(front: Front) -> Non
 
 
 @pytest.mark.parametrize(
-    ("secret", "offset"), [("whsec_bm90IHRoaXMgb25l", 0), (SECRETS["IMMO_SECRET"], -302), (SECRETS["IMMO_SECRET"], 310)]
+    ("secret", "offset"),
+    [("whsec_bm90IHRoaXMgb25l", 0), (SECRETS["IMMO_SECRET"], -302), (SECRETS["IMMO_SECRET"], 310)],
 )
-def test_a_wrong_or_stale_signature_is_unauthorized_and_the_operator_hears_of_it(front: Front, secret: str, offset: float) -> None:
+def test_a_wrong_or_stale_signature_is_unauthorized_and_the_operator_hears_of_it(
+    front: Front, secret: str, offset: float
+) -> None:
     answer = deliver(front.client(None), ENQUIRY, secret=secret, at=time.time() + offset)
     problem(answer, 401)
     assert answer.headers["www-authenticate"] == "Signature"
@@ -81,14 +90,23 @@ def test_a_wrong_or_stale_signature_is_unauthorized_and_the_operator_hears_of_it
 
 @pytest.mark.parametrize("signature", ["v1", "v1,", "nonsense", "v1,\xe4", ",", "v1,AAAA v2"])
 def test_a_malformed_signature_is_unauthorized_not_a_crash(front: Front, signature: str) -> None:
-    headers = {"webhook-id": "m", "webhook-timestamp": str(int(time.time())), "webhook-signature": signature.encode("latin-1")}
+    headers = {
+        "webhook-id": "m",
+        "webhook-timestamp": str(int(time.time())),
+        "webhook-signature": signature.encode("latin-1"),
+    }
     problem(front.client(None).post("/webhooks/immo", content=b"{}", headers=headers), 401)
 
 
-def test_a_genuine_payload_that_makes_no_valid_change_is_kept_as_one_failed_job_with_its_faults(front: Front) -> None:
+def test_a_genuine_payload_that_makes_no_valid_change_is_kept_as_one_failed_job_with_its_faults(
+    front: Front,
+) -> None:
     payload = {**ENQUIRY, "timestamp": "2200-01-01T00:00:00Z"}
     first, again = (deliver(front.client(None), payload).json()["jobs"] for _ in range(2))
-    assert [(job["state"], job["duplicate"]) for job in (*first, *again)] == [("failed", False), ("failed", True)]
+    assert [(job["state"], job["duplicate"]) for job in (*first, *again)] == [
+        ("failed", False),
+        ("failed", True),
+    ]
     assert first[0]["id"] == again[0]["id"]
     job = front.store.get_job(first[0]["id"])
     assert job
@@ -98,7 +116,9 @@ def test_a_genuine_payload_that_makes_no_valid_change_is_kept_as_one_failed_job_
     assert front.runtime.job_admin.get_payload(job.id).body == json.dumps(payload).encode()
 
 
-def test_a_kept_payload_becomes_changes_once_its_rules_were_mended(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_payload_becomes_changes_once_its_rules_were_mended(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
     payload = {"type": "enquiry.created", "data": {"estate": 501, "person_ids": [1]}}
     (kept,) = deliver(front.client(None), payload).json()["jobs"]
     hands = means(front.runtime)
@@ -117,33 +137,56 @@ def test_a_kept_payload_becomes_changes_once_its_rules_were_mended(front: Front,
 def test_a_payload_that_names_no_account_waits_in_a_lane_of_its_own(front: Front) -> None:
     body, moment = json.dumps({"tenant": "nobody"}).encode(), str(int(time.time()))
     mac = hmac.new(SECRETS["FORMS_SECRET"].encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
-    answer = front.client(None).post("/webhooks/forms", content=body, headers={"X-Signature": f"sha256={mac}", "X-Timestamp": moment})
+    answer = front.client(None).post(
+        "/webhooks/forms", content=body, headers={"X-Signature": f"sha256={mac}", "X-Timestamp": moment}
+    )
     assert answer.status_code == 202
     assert answer.json()["jobs"][0]["id"].startswith("unrouted-")
 
 
-def test_rules_that_became_unreadable_leave_those_before_in_force(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_that_became_unreadable_leave_those_before_in_force(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = replace(front.runtime.settings.sources["immo"].rules[0], parentid="data[")
     source = replace(front.runtime.settings.sources["immo"], rules=(broken,))
     monkeypatch.setattr(front.runtime, "settings", replace(front.runtime.settings, sources={"immo": source}))
     assert len(deliver(front.client(None), ENQUIRY).json()["jobs"]) == 2
-    assert [(event, "sources.immo.rules[0].parentid" in str(fields)) for event, fields in front.said] == [("settings.rejected", True)]
+    assert [(event, "sources.immo.rules[0].parentid" in str(fields)) for event, fields in front.said] == [
+        ("settings.rejected", True)
+    ]
 
 
 def test_the_account_may_stand_in_the_payload_and_the_signature_cover_the_time(front: Front) -> None:
-    payload = {"tenant": "00001-001", "action": "create", "type": "estate:address:buyer", "parent": 1, "children": [2], "at": None}
+    payload = {
+        "tenant": "00001-001",
+        "action": "create",
+        "type": "estate:address:buyer",
+        "parent": 1,
+        "children": [2],
+        "at": None,
+    }
     body, moment = json.dumps(payload).encode(), str(int(time.time()))
     mac = hmac.new(SECRETS["FORMS_SECRET"].encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
     headers = {"X-Signature": f"sha256={mac}", "X-Timestamp": moment}
     answer = front.client(None).post("/webhooks/forms", content=body, headers=headers)
     assert answer.json()["jobs"][0]["id"].startswith("acme-")
-    problem(front.client(None).post("/webhooks/forms", content=body, headers={**headers, "X-Timestamp": str(int(moment) + 1)}), 401)
+    problem(
+        front.client(None).post(
+            "/webhooks/forms", content=body, headers={**headers, "X-Timestamp": str(int(moment) + 1)}
+        ),
+        401,
+    )
 
 
 def test_onoffice_delivers_by_a_signed_get(front: Front) -> None:
-    url, fields = f"{front.url}/webhooks/office", {"estateId": "4.629", "timestamp": str(int(time.time())), "userId": "21"}
+    url, fields = (
+        f"{front.url}/webhooks/office",
+        {"estateId": "4.629", "timestamp": str(int(time.time())), "userId": "21"},
+    )
     signature = hmac.new(
-        SECRETS["OFFICE_SECRET"].encode(), f"{url}?{urlencode(sorted(fields.items()))}".encode(), hashlib.sha256
+        SECRETS["OFFICE_SECRET"].encode(),
+        f"{url}?{urlencode(sorted(fields.items()))}".encode(),
+        hashlib.sha256,
     ).hexdigest()
     http = front.client(None)
     (first,) = http.get(url, params={**fields, "signature": signature}).json()["jobs"]
@@ -160,7 +203,14 @@ def test_a_source_that_is_not_there_and_a_get_where_none_belongs_are_refused(fro
     http = front.client(None)
     problem(deliver(http, ENQUIRY, path="nothing"), 404)
     problem(http.get("/webhooks/immo"), 405)
-    problem(http.post("/webhooks/desk", content=b" " * (2**20 + 1), headers={"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"}), 413)
+    problem(
+        http.post(
+            "/webhooks/desk",
+            content=b" " * (2**20 + 1),
+            headers={"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"},
+        ),
+        413,
+    )
 
 
 def test_no_answer_to_a_webhook_repeats_a_secret(front: Front) -> None:

@@ -7,4 +7,16 @@ from worker.config.reader import load
 from worker.config.secret import Secret, fingerprint, hide, redact
 from worker.config.values import Account, Key, Rule, Settings, Source, TypePolicy
 
-__all__ = ["Account", "Key", "Rule", "Secret", "Settings", "Source", "TypePolicy", "fingerprint", "hide", "load", "redact"]
+__all__ = [
+    "Account",
+    "Key",
+    "Rule",
+    "Secret",
+    "Settings",
+    "Source",
+    "TypePolicy",
+    "fingerprint",
+    "hide",
+    "load",
+    "redact",
+]

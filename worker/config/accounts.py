@@ -35,22 +35,36 @@ LIMITS: Final[Mapping[str, Check[Any]]] = {
     "remember_days": number(0.0001, 3650),
     "max_deletes_per_hour": whole(0, 1_000_000),
 }
-DEFAULTS: Final[Mapping[str, Any]] = {each.name: each.default for each in fields(Account) if each.name in LIMITS and each.name != "doubt"}
+DEFAULTS: Final[Mapping[str, Any]] = {
+    each.name: each.default for each in fields(Account) if each.name in LIMITS and each.name != "doubt"
+}
 
 
-def account(name: str, table: Table, base: Mapping[str, Any], *, environ: Mapping[str, str], folder: Path) -> Account:
+def account(
+    name: str, table: Table, base: Mapping[str, Any], *, environ: Mapping[str, str], folder: Path
+) -> Account:
     """One account, built on the defaults."""
     limits = {**base, **table.taken(LIMITS)}
     if url := table.take("api_url", checks.API):
         limits["api_url"] = encrypted(url, table)
-    token, secret, claim = (credential(key, table, environ=environ, folder=folder) for key in ("token", "secret", "extendedclaim"))
+    token, secret, claim = (
+        credential(key, table, environ=environ, folder=folder) for key in ("token", "secret", "extendedclaim")
+    )
     table.done()
     if name == RESERVED:
-        table.findings.fault(table.path, "is the name of the lane for messages that name no known account; choose another")
+        table.findings.fault(
+            table.path, "is the name of the lane for messages that name no known account; choose another"
+        )
     sound(table, limits)
     limits.setdefault("doubt", SIGNATURE_LIFE + limits["timeout"])
     lengths(table, token, secret)
-    return Account(name=table.named(name), token=token or Secret(""), secret=secret or Secret(""), extendedclaim=claim, **limits)
+    return Account(
+        name=table.named(name),
+        token=token or Secret(""),
+        secret=secret or Secret(""),
+        extendedclaim=claim,
+        **limits,
+    )
 
 
 def encrypted(url: str, table: Table) -> str:
@@ -68,7 +82,9 @@ def credential(key: str, table: Table, *, environ: Mapping[str, str], folder: Pa
     return tried(key, table.need(key, checks.SECRET, ""), table, environ=environ, folder=folder)
 
 
-def tried(key: str, reference: str, table: Table, *, environ: Mapping[str, str], folder: Path) -> Secret | None:
+def tried(
+    key: str, reference: str, table: Table, *, environ: Mapping[str, str], folder: Path
+) -> Secret | None:
     """The secret, if its value is there now."""
     secret = Secret(reference, environ=environ, folder=folder)
     try:
@@ -100,6 +116,12 @@ def sound(table: Table, limits: Mapping[str, Any]) -> None:
     least = SIGNATURE_LIFE + limits["timeout"]
     doubt, patience = limits.get("doubt", least), limits["give_up_after"]
     if doubt < least and ("doubt" in table or "timeout" in table):
-        table.fault("doubt", f"expected at least {least:g}, the signature's {SIGNATURE_LIFE} s + timeout (rule R14), got {doubt:g}")
+        table.fault(
+            "doubt",
+            f"expected at least {least:g}, the signature's {SIGNATURE_LIFE} s + timeout (rule R14), got {doubt:g}",
+        )
     if patience < doubt and ("doubt" in table or "give_up_after" in table):
-        table.fault("give_up_after", f"expected at least doubt ({doubt:g}), or relations are given up unread, got {patience:g}")
+        table.fault(
+            "give_up_after",
+            f"expected at least doubt ({doubt:g}), or relations are given up unread, got {patience:g}",
+        )

@@ -23,7 +23,9 @@ class Check(Generic[T]):
 
     def refusal(self, value: object) -> str:
         """What is wrong with a refused value."""
-        return f"expected {self.expected}" if self.private else f"expected {self.expected}, got {quoted(value)}"
+        return (
+            f"expected {self.expected}" if self.private else f"expected {self.expected}, got {quoted(value)}"
+        )
 
 
 def quoted(value: object) -> str:
@@ -44,12 +46,17 @@ def is_number(value: object) -> bool:
 
 def number(low: float, high: float) -> Check[float]:
     """A number in a range."""
-    return Check(f"a number from {low:g} to {high:g}", lambda value: float(value) if is_number(value) and low <= value <= high else None)
+    return Check(
+        f"a number from {low:g} to {high:g}",
+        lambda value: float(value) if is_number(value) and low <= value <= high else None,
+    )
 
 
 def whole(low: int, high: int) -> Check[int]:
     """A whole number in a range."""
-    fits: Callable[[Any], bool] = lambda value: is_number(value) and value == int(value) and low <= value <= high  # noqa: E731
+    fits: Callable[[Any], bool] = lambda value: (
+        is_number(value) and value == int(value) and low <= value <= high
+    )  # noqa: E731
     return Check(f"a whole number from {low} to {high}", lambda value: int(value) if fits(value) else None)
 
 
@@ -64,13 +71,19 @@ def some_of(*words: T) -> Check[tuple[T, ...]]:
     known = ", ".join(f'"{word}"' for word in words)
     return Check(
         f"a list of {known}",
-        lambda value: tuple(value) if value and isinstance(value, list) and all(each in words for each in value) else None,
+        lambda value: (
+            tuple(value)
+            if value and isinstance(value, list) and all(each in words for each in value)
+            else None
+        ),
     )
 
 
 def matching(expected: str, pattern: str) -> Check[str]:
     """Text that matches all of a pattern."""
-    return Check(expected, lambda value: value if isinstance(value, str) and re.fullmatch(pattern, value) else None)
+    return Check(
+        expected, lambda value: value if isinstance(value, str) and re.fullmatch(pattern, value) else None
+    )
 
 
 def is_url(value: object, schemes: tuple[str, ...]) -> bool:
@@ -88,7 +101,11 @@ def is_url(value: object, schemes: tuple[str, ...]) -> bool:
 def url(*schemes: str) -> Check[str]:
     """A URL with one of these schemes; refused ones are not repeated, because they may carry a password."""
     known = ", ".join(f"{scheme}://" for scheme in schemes)
-    return Check(f"a URL that begins with {known}", lambda value: value if is_url(value, schemes) else None, private=True)
+    return Check(
+        f"a URL that begins with {known}",
+        lambda value: value if is_url(value, schemes) else None,
+        private=True,
+    )
 
 
 def password(value: str) -> str:
@@ -123,10 +140,14 @@ HUGE: Final = 1e15  # no setting comes near; below it whole numbers are exact
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 TEXT: Final = Check("text", lambda value: value if isinstance(value, str) and value else None)
 NAMES: Final = Check("a list of names", lambda value: texts(value) if isinstance(value, list) else None)
-POSITIVE: Final = Check("a positive number", lambda value: float(value) if is_number(value) and value > 0 else None)
+POSITIVE: Final = Check(
+    "a positive number", lambda value: float(value) if is_number(value) and value > 0 else None
+)
 BACKOFF: Final = Check(f"[first, longest] with 0 < first <= longest <= {DAY}", pair)
 SECRET: Final = Check(
-    "env:NAME, file:PATH or the secret itself", lambda value: value if isinstance(value, str) and value else None, private=True
+    "env:NAME, file:PATH or the secret itself",
+    lambda value: value if isinstance(value, str) and value else None,
+    private=True,
 )
 SECRETS: Final = Check("env:NAME, file:PATH or the secret itself, or a list of them", texts, private=True)
 API: Final = Check(

@@ -46,7 +46,9 @@ def load(environ: Mapping[str, str], cwd: Path, *, terminal: bool = False) -> Se
     findings = Findings()
     variables = from_environment(environ, findings)
     file, content = document(environ, cwd, findings)
-    tables = from_file(Table(content, "", findings), variables, environ=environ, folder=file.parent if file else cwd)
+    tables = from_file(
+        Table(content, "", findings), variables, environ=environ, folder=file.parent if file else cwd
+    )
     if findings.faults:
         raise InvalidSettings(findings.faults)
     log = variables.get("RELATIONS_LOG", "console" if terminal else "json")
@@ -64,15 +66,23 @@ def load(environ: Mapping[str, str], cwd: Path, *, terminal: bool = False) -> Se
 
 def from_environment(environ: Mapping[str, str], findings: Findings) -> dict[str, str]:
     """The good ones of our variables; an empty one counts as not set."""
-    given = {name: value for name, value in environ.items() if name.startswith("RELATIONS_") and value.strip()}
+    given = {
+        name: value for name, value in environ.items() if name.startswith("RELATIONS_") and value.strip()
+    }
     for name in given.keys() - VARIABLES.keys() - {"RELATIONS_CONFIG"}:
         if match := get_close_matches(name, VARIABLES, n=1, cutoff=0.85):
             findings.warn(name, f'is not read; did you mean "{match[0]}"?')
     good = Table({name: given[name] for name in VARIABLES if name in given}, "", findings).taken(VARIABLES)
     for name in good:
         checks_out(name, good[name], findings)
-    if good.get("RELATIONS_REDIS_URL", "").startswith("redis+cluster:") and "RELATIONS_BROKER_URL" not in given:
-        findings.fault("RELATIONS_BROKER_URL", "is missing: a Redis Cluster cannot be the Celery broker; name a single Redis or RabbitMQ")
+    if (
+        good.get("RELATIONS_REDIS_URL", "").startswith("redis+cluster:")
+        and "RELATIONS_BROKER_URL" not in given
+    ):
+        findings.fault(
+            "RELATIONS_BROKER_URL",
+            "is missing: a Redis Cluster cannot be the Celery broker; name a single Redis or RabbitMQ",
+        )
     return good
 
 
@@ -94,20 +104,33 @@ def document(environ: Mapping[str, str], cwd: Path, findings: Findings) -> tuple
         return path, tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         findings.fault("RELATIONS_CONFIG" if named else FILE, f"{path} cannot be read: {error.strerror}")
-    except (ValueError, RecursionError) as error:  # TOML that does not parse, bytes that are not UTF-8, brackets without end
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # TOML that does not parse, bytes that are not UTF-8, brackets without end
         findings.fault(path.name, f"is not valid TOML: {error}")
     return path, {}
 
 
-def from_file(root: Table, variables: Mapping[str, str], *, environ: Mapping[str, str], folder: Path) -> dict[str, Any]:
+def from_file(
+    root: Table, variables: Mapping[str, str], *, environ: Mapping[str, str], folder: Path
+) -> dict[str, Any]:
     """The parts of the settings that the file gives."""
     base = defaults(root.table("defaults")) | {"api_url": variables.get("RELATIONS_API_URL", API_URL)}
-    accounts = {name: account(name, table, base, environ=environ, folder=folder) for name, table in root.tables("accounts")}
+    accounts = {
+        name: account(name, table, base, environ=environ, folder=folder)
+        for name, table in root.tables("accounts")
+    }
     if not accounts:
-        root.findings.warn("accounts", "there is none, so every change is refused; add an [accounts.NAME] table")
+        root.findings.warn(
+            "accounts", "there is none, so every change is refused; add an [accounts.NAME] table"
+        )
     types = {name: policy(table) for name, table in root.tables("types")}
     keys = {name: key(name, table, accounts) for name, table in root.tables("keys")}
-    sources = {name: source(name, table, accounts, environ=environ, folder=folder) for name, table in root.tables("sources")}
+    sources = {
+        name: source(name, table, accounts, environ=environ, folder=folder)
+        for name, table in root.tables("sources")
+    }
     root.done()
     distinct(keys, root.findings)
     groups = {"accounts": accounts, "types": types, "keys": keys, "sources": sources}
@@ -150,4 +173,7 @@ def distinct(keys: Mapping[str, Key], findings: Findings) -> None:
     for name, each in keys.items():
         owner = owners.setdefault(each.sha256, name)
         if each.sha256 and owner != name:
-            findings.fault(f"keys.{name}.sha256", f"is the same key as keys.{owner}; make another with `relations keys new`")
+            findings.fault(
+                f"keys.{name}.sha256",
+                f"is the same key as keys.{owner}; make another with `relations keys new`",
+            )

@@ -46,7 +46,9 @@ class Secret:
 
     __slots__ = ("_environ", "_folder", "_reference", "_seen")
 
-    def __init__(self, reference: str, *, environ: Mapping[str, str] = NOTHING, folder: Path = Path()) -> None:
+    def __init__(
+        self, reference: str, *, environ: Mapping[str, str] = NOTHING, folder: Path = Path()
+    ) -> None:
         self._reference, self._environ, self._folder = reference, environ, folder
         self._seen: tuple[object, str] = (None, "")
 
@@ -58,11 +60,23 @@ class Secret:
     def reveal(self) -> str:
         """The value as it is now; raises InvalidSettings if there is none."""
         source, _, name = self._reference.partition(":")
-        value = self._reference if self.literal else self._environ.get(name, "").strip() if source == "env" else self._read(name)
+        value = (
+            self._reference
+            if self.literal
+            else self._environ.get(name, "").strip()
+            if source == "env"
+            else self._read(name)
+        )
         if not value:
             raise InvalidSettings([Fault(str(self), "is empty or not set")])
         if not value.isprintable():  # several lines, or bytes of another encoding: it could not even be sent
-            raise InvalidSettings([Fault(str(self), "holds characters that cannot be printed, so it is no secret; copy it anew")])
+            raise InvalidSettings(
+                [
+                    Fault(
+                        str(self), "holds characters that cannot be printed, so it is no secret; copy it anew"
+                    )
+                ]
+            )
         hide(value)
         return value
 
@@ -80,7 +94,10 @@ class Secret:
         return self._seen[1]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and (self._reference, self._folder) == (other._reference, other._folder)
+        return isinstance(other, Secret) and (self._reference, self._folder) == (
+            other._reference,
+            other._folder,
+        )
 
     def __hash__(self) -> int:
         return hash((self._reference, self._folder))

@@ -26,17 +26,25 @@ HMAC: Final[Mapping[str, Check[Any]]] = {
     "timestamp_header": HEADER,
     "timestamp_field": FIELD,
     "signature_field": FIELD,
-    "signed": Check("a text with {body} and any of {timestamp}, {method}, {url}", lambda value: value if is_template(value) else None),
+    "signed": Check(
+        "a text with {body} and any of {timestamp}, {method}, {url}",
+        lambda value: value if is_template(value) else None,
+    ),
 }
 NEEDED: Final = ("action", "relationtype", "parentid", "childid")
 EXPRESSION: Final = Check("a JMESPath expression as text", TEXT.accept)
 EXPRESSIONS: Final = dict.fromkeys(("when", "occurred_at", "relationinfo", "event_id"), EXPRESSION)
 
 
-def source(name: str, table: Table, accounts: Mapping[str, Account], *, environ: Mapping[str, str], folder: Path) -> Source:
+def source(
+    name: str, table: Table, accounts: Mapping[str, Account], *, environ: Mapping[str, str], folder: Path
+) -> Source:
     """One webhook source."""
     scheme: Scheme = table.need("scheme", one_of(*SCHEMES), "bearer")
-    secrets = [tried("secret", each, table, environ=environ, folder=folder) for each in table.need("secret", checks.SECRETS, ())]
+    secrets = [
+        tried("secret", each, table, environ=environ, folder=folder)
+        for each in table.need("secret", checks.SECRETS, ())
+    ]
     signing = hmac(table, scheme)
     address = table.take("url", checks.url("https", "http")) or ""
     whose = belonging(table, accounts)
@@ -47,7 +55,9 @@ def source(name: str, table: Table, accounts: Mapping[str, Account], *, environ:
     kept = tuple(secret for secret in secrets if secret)
     if scheme == "standard-webhooks":
         decodable(table, kept)
-    return Source(name=table.named(name), scheme=scheme, secrets=kept, rules=rules, url=address, **signing, **whose)
+    return Source(
+        name=table.named(name), scheme=scheme, secrets=kept, rules=rules, url=address, **signing, **whose
+    )
 
 
 def hmac(table: Table, scheme: Scheme) -> dict[str, Any]:
@@ -56,9 +66,16 @@ def hmac(table: Table, scheme: Scheme) -> dict[str, Any]:
     if scheme == "hmac" and "header" not in table:
         table.fault("header", "is missing; expected the name of the header that carries the signature")
     if "timestamp_field" in table and "signature_field" not in table:
-        table.fault("signature_field", "is missing; expected the field of the header that holds the signature")
-    if "{timestamp}" in values.get("signed", "") and not values.keys() & {"timestamp_header", "timestamp_field"}:
-        table.fault("signed", "has a {timestamp}; expected timestamp_header or timestamp_field to say where it stands")
+        table.fault(
+            "signature_field", "is missing; expected the field of the header that holds the signature"
+        )
+    if "{timestamp}" in values.get("signed", "") and not values.keys() & {
+        "timestamp_header",
+        "timestamp_field",
+    }:
+        table.fault(
+            "signed", "has a {timestamp}; expected timestamp_header or timestamp_field to say where it stands"
+        )
     for key in HMAC if scheme != "hmac" else ():
         if key in table:
             table.fault(key, f'belongs to scheme "hmac"; scheme "{scheme}" has no use for it')
@@ -80,7 +97,9 @@ def belonging(table: Table, accounts: Mapping[str, Account]) -> dict[str, Any]:
     if ("account" in table) == ("account_from" in table):
         table.fault("account", "expected either account, or account_from with accounts")
     if ("account_from" in table) != ("accounts" in table):
-        table.fault("accounts", "belongs to account_from: each value it may find, and the account it stands for")
+        table.fault(
+            "accounts", "belongs to account_from: each value it may find, and the account it stands for"
+        )
     if fixed:
         known(table, "account", fixed, accounts)
     return {"account": fixed, "account_from": found, "accounts": MappingProxyType(mapped)}
@@ -90,7 +109,9 @@ def known(table: Table, key: str, name: object, accounts: Mapping[str, Account])
     """Whether there is such an account; a fault if not."""
     if isinstance(name, str) and name in accounts:
         return True
-    table.fault(key, f"there is no account {quoted(name)}{nearest(name, accounts) if isinstance(name, str) else ''}")
+    table.fault(
+        key, f"there is no account {quoted(name)}{nearest(name, accounts) if isinstance(name, str) else ''}"
+    )
     return False
 
 

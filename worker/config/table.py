@@ -87,7 +87,9 @@ class Table:
         if not isinstance(rows, list):
             self.fault(key, f"expected a list of tables, got {quoted(rows)}")
             return []
-        return [Table(row, f"{under(self.path, key)}[{index}]", self.findings) for index, row in enumerate(rows)]
+        return [
+            Table(row, f"{under(self.path, key)}[{index}]", self.findings) for index, row in enumerate(rows)
+        ]
 
     def named(self, name: str) -> str:
         """The name this table goes by, which also stands in keys, ids and URLs."""
@@ -108,4 +110,9 @@ class Table:
         for key in self.content:
             if key not in self._taken:
                 match = get_close_matches(key, self._taken, n=1)
-                self.fault(key, f'is unknown; did you mean "{match[0]}"?' if match else f"is unknown; known are {', '.join(self._taken)}")
+                self.fault(
+                    key,
+                    f'is unknown; did you mean "{match[0]}"?'
+                    if match
+                    else f"is unknown; known are {', '.join(self._taken)}",
+                )

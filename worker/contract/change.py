@@ -11,7 +11,9 @@ from worker.contract.message import SOURCE, MessageDict
 from worker.contract.relation import Relation
 from worker.contract.types import Verb
 
-CORRELATION = re.compile(r"[A-Za-z0-9._:/+=@-]{1,60}")  # short enough for a compact hash, and safe in any line or header
+CORRELATION = re.compile(
+    r"[A-Za-z0-9._:/+=@-]{1,60}"
+)  # short enough for a compact hash, and safe in any line or header
 
 Info = tuple[tuple[str, str], ...]
 

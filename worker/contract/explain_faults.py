@@ -24,7 +24,11 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 def capped(faults: Iterator[Fault]) -> list[Fault]:
     """The first `MAX_FAULTS`, and a word about the rest if there are more."""
     listed = list(islice(faults, MAX_FAULTS))
-    return [*listed, Fault("", f"only the first {MAX_FAULTS} faults are listed")] if next(faults, None) else listed
+    return (
+        [*listed, Fault("", f"only the first {MAX_FAULTS} faults are listed")]
+        if next(faults, None)
+        else listed
+    )
 
 
 def explain(obj: object, path: str = "") -> Iterator[Fault]:
@@ -62,7 +66,9 @@ def _together(obj: Mapping[object, object], path: str) -> Iterator[Fault]:
         yield Fault(join(path, "childid"), field_rules.N_TO_N)
     info = obj.get("relationinfo")
     if info is None or isinstance(info, dict):
-        misplaced = field_rules.info_misplaced(obj.get("action"), info or (), _type_or_none(obj.get("relationtype")))
+        misplaced = field_rules.info_misplaced(
+            obj.get("action"), info or (), _type_or_none(obj.get("relationtype"))
+        )
         yield from [Fault(join(path, "relationinfo"), misplaced)] if misplaced else []
 
 
@@ -82,7 +88,10 @@ def _type_or_none(text: object) -> RelationType | None:
 
 def _account(value: object, at: str) -> Iterator[Fault]:
     if not (isinstance(value, str) and re.fullmatch(message.ACCOUNT, value)):
-        yield Fault(at, f"expected an account name (1 to 32 of a-z 0-9 _ -, a letter or digit first), got {show(value)}")
+        yield Fault(
+            at,
+            f"expected an account name (1 to 32 of a-z 0-9 _ -, a letter or digit first), got {show(value)}",
+        )
 
 
 def _action(value: object, at: str) -> Iterator[Fault]:
@@ -135,7 +144,9 @@ def _occurred_at(value: object, at: str) -> Iterator[Fault]:
 def _text(longest: int) -> Checker:
     def checker(value: object, at: str) -> Iterator[Fault]:
         if not (isinstance(value, str) and len(value) <= longest and re.fullmatch(message.PRINTABLE, value)):
-            got = f"{len(value)} characters" if isinstance(value, str) and len(value) > longest else show(value)
+            got = (
+                f"{len(value)} characters" if isinstance(value, str) and len(value) > longest else show(value)
+            )
             yield Fault(at, f"expected a text of 1 to {longest} printable characters, got {got}")
 
     return checker

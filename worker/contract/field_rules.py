@@ -20,7 +20,9 @@ def info_misplaced(action: object, keys: Collection[object], relation_type: Rela
         return ""
     if action == "delete":
         return "a delete takes no relationinfo"
-    return f"{relation_type.name} takes no relationinfo" if relation_type and not relation_type.info_keys else ""
+    return (
+        f"{relation_type.name} takes no relationinfo" if relation_type and not relation_type.info_keys else ""
+    )
 
 
 def info_faults(info: Mapping[object, object]) -> Iterator[tuple[object, str]]:

@@ -58,9 +58,13 @@ def parse_many(data: bytes | str) -> list[Parsed]:
     raw = _bytes(data, MAX_BODY)
     first = _first_byte(raw)
     if not first:
-        raise InvalidChange([Fault("", "expected a change, an array of changes, or one change per line; got nothing")])
+        raise InvalidChange(
+            [Fault("", "expected a change, an array of changes, or one change per line; got nothing")]
+        )
     try:
-        return [_build(message) for message in (_MANY.decode(raw) if first == b"[" else _ONE.decode_lines(raw))]
+        return [
+            _build(message) for message in (_MANY.decode(raw) if first == b"[" else _ONE.decode_lines(raw))
+        ]
     except _REFUSED:
         return _slowly(raw)
 
@@ -116,7 +120,9 @@ def _info(message: Message, relation_type: RelationType) -> Info:
 
 
 def _bytes(data: bytes | str, longest: int) -> bytes:
-    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data  # the decoder refuses a lone surrogate
+    raw = (
+        data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    )  # the decoder refuses a lone surrogate
     if len(raw) > longest:
         raise InvalidChange([Fault("", f"expected at most {longest} bytes, got {len(raw)}")])
     return raw
@@ -160,13 +166,17 @@ def _items(raw: bytes) -> Iterator[tuple[str, bytes]]:
         try:
             _, end = _SCAN(text, at)
         except (ValueError, RecursionError):
-            raise InvalidChange([Fault(f"[{number}]", "expected a change, got JSON that is nested too deeply")]) from None
+            raise InvalidChange(
+                [Fault(f"[{number}]", "expected a change, got JSON that is nested too deeply")]
+            ) from None
         yield f"[{number}]", text[at:end].encode()
         at, number = _AFTER.match(text, end).end(), number + 1  # type: ignore[union-attr]
 
 
 def _lines(raw: bytes) -> Iterator[tuple[str, bytes]]:
-    for number, line in enumerate(BytesIO(raw), start=1):  # one by one: a body may be nothing but millions of short lines
+    for number, line in enumerate(
+        BytesIO(raw), start=1
+    ):  # one by one: a body may be nothing but millions of short lines
         if line.strip():
             yield f"line {number}", line
 

@@ -37,8 +37,14 @@ def check(change: Change, overrides: Mapping[str, Override] | None = None, *, pa
     relation_type = TYPES[change.type]
     allowed = permission(relation_type, change.action, (overrides or {}).get(change.type))
     if allowed == "deny":
-        raise InvalidChange([Fault(f"{path}.action" if path else "action", _denied(relation_type, change.action))])
-    return [f"{change.action} is not documented for {change.type}; the CRM may reject it"] if allowed == "warn" else []
+        raise InvalidChange(
+            [Fault(f"{path}.action" if path else "action", _denied(relation_type, change.action))]
+        )
+    return (
+        [f"{change.action} is not documented for {change.type}; the CRM may reject it"]
+        if allowed == "warn"
+        else []
+    )
 
 
 def _denied(relation_type: RelationType, verb: Verb) -> str:

@@ -45,11 +45,21 @@ def schema() -> Schema:
 def _properties() -> Schema:
     spellings = [*TYPES, *(relation_type.urn for relation_type in TYPES.values())]
     return {
-        "account": {"description": "The onOffice account.", "type": "string", "pattern": f"^{message.ACCOUNT}$"},
+        "account": {
+            "description": "The onOffice account.",
+            "type": "string",
+            "pattern": f"^{message.ACCOUNT}$",
+        },
         "action": {"description": "What to do.", "enum": list(get_args(Verb))},
         "relationtype": {"description": "The relation type, by short name or URN.", "enum": spellings},
-        "parentid": {"description": "The parent record, or several; then the child is one.", "$ref": "#/$defs/ids"},
-        "childid": {"description": "The child record, or several; then the parent is one.", "$ref": "#/$defs/ids"},
+        "parentid": {
+            "description": "The parent record, or several; then the child is one.",
+            "$ref": "#/$defs/ids",
+        },
+        "childid": {
+            "description": "The child record, or several; then the parent is one.",
+            "$ref": "#/$defs/ids",
+        },
         "relationinfo": _info(),
         "occurred_at": _occurred_at(),
         "event_id": _text("The producer's own key, unique per account and source.", message.MAX_EVENT_ID),
@@ -98,7 +108,10 @@ def _text(description: str, longest: int) -> Schema:
 
 def _info_rules() -> list[Schema]:
     takers = [spelling for known in TYPES.values() if known.info_keys for spelling in (known.name, known.urn)]
-    needed = {"required": ["relationinfo"], "properties": {"relationinfo": {"type": "object", "minProperties": 1}}}
+    needed = {
+        "required": ["relationinfo"],
+        "properties": {"relationinfo": {"type": "object", "minProperties": 1}},
+    }
     none = {"properties": {"relationinfo": {"maxProperties": 0}}}
     return [
         {"if": _when("action", ["modify"]), "then": needed},

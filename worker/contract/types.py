@@ -83,7 +83,9 @@ def _resolved(name: str) -> Resolved:
         return Resolved(TYPES[name])
     canonical, swapped = catalogue.ALIASES[name]
     how = (
-        f"{name} is {canonical} from the other side; parent and child were swapped" if swapped else f"{name} is another name of {canonical}"
+        f"{name} is {canonical} from the other side; parent and child were swapped"
+        if swapped
+        else f"{name} is another name of {canonical}"
     )
     return Resolved(TYPES[canonical], swapped, (how,))
 
@@ -91,7 +93,9 @@ def _resolved(name: str) -> Resolved:
 _LONGEST = 200  # far beyond any spelling; keeps the cache and the search for a suggestion small
 
 # Both exact spellings of every type, so that a correct one costs a single look-up.
-_EXACT: dict[str, Resolved] = {spelling: _resolved(name) for name in TYPES for spelling in (name, TYPES[name].urn)}
+_EXACT: dict[str, Resolved] = {
+    spelling: _resolved(name) for name in TYPES for spelling in (name, TYPES[name].urn)
+}
 
 
 def resolve(text: str) -> Resolved:

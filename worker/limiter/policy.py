@@ -16,7 +16,9 @@ RAISE: Final = 1 / 32
 FAILURES_TO_OPEN: Final = 5
 FIRST_COOLDOWN: Final = 5 * SECOND
 LONGEST_COOLDOWN: Final = 300 * SECOND
-PROBE_LIFE: Final = 150 * SECOND  # longer than any request may take (`timeout` is at most 120), so two probes never meet
+PROBE_LIFE: Final = (
+    150 * SECOND
+)  # longer than any request may take (`timeout` is at most 120), so two probes never meet
 LONGEST_STOP: Final = 86_400 * SECOND
 LONGEST_WAIT: Final = 60 * SECOND
 LONGEST_REASON: Final = 60  # one value over 64 bytes would double the memory of the account's hash
@@ -71,7 +73,9 @@ def book(state: State, now: int, *, rate: float, burst: int, max_wait: int) -> t
     not_before = believable(state.not_before, now, LONGEST_STOP)
     if max(open_until, not_before) > now:
         reason: Reason = "breaker" if open_until >= not_before else "retry_after"
-        return state, grant(state, wait=max(open_until, not_before) - now, open_for=max(0, open_until - now), reason=reason)
+        return state, grant(
+            state, wait=max(open_until, not_before) - now, open_for=max(0, open_until - now), reason=reason
+        )
     slot, cost, wait = step(state.tat, now, factor=state.factor, rate=rate, burst=burst, max_wait=max_wait)
     reason = "pace" if wait else ""
     if wait > max_wait:
@@ -79,7 +83,9 @@ def book(state: State, now: int, *, rate: float, burst: int, max_wait: int) -> t
     return take(state, slot, now), grant(state, booked=True, wait=wait, reason=reason, slot=slot, cost=cost)
 
 
-def step(tat: int, now: int, *, factor: float, rate: float, burst: int, max_wait: int) -> tuple[int, int, int]:
+def step(
+    tat: int, now: int, *, factor: float, rate: float, burst: int, max_wait: int
+) -> tuple[int, int, int]:
     """One step of GCRA: the slot's own tat, what it costs, and the wait until it may be used.
 
     The tolerance is the burst at *full* pace: otherwise halving the pace would hand out a fresh burst.
@@ -102,7 +108,16 @@ def take(state: State, slot: int, now: int) -> State:
     return replace(state, tat=slot, probe=True, open_until=now + PROBE_LIFE)
 
 
-def grant(state: State, *, wait: int, reason: Reason, booked: bool = False, open_for: int = 0, slot: int = 0, cost: int = 0) -> Grant:
+def grant(
+    state: State,
+    *,
+    wait: int,
+    reason: Reason,
+    booked: bool = False,
+    open_for: int = 0,
+    slot: int = 0,
+    cost: int = 0,
+) -> Grant:
     """The grant in seconds, with what it tells about the account."""
     return Grant(
         booked=booked,
@@ -122,9 +137,15 @@ def report(state: State, now: int, *, feedback: Feedback, retry_after: int = 0, 
 
     A 429 is an answer: it slows the account, and it proves that the transport works.
     """
-    state = failed(state, now) if feedback == "failed" else replace(state, failures=0, cooldown=0, open_until=0, probe=False)
+    state = (
+        failed(state, now)
+        if feedback == "failed"
+        else replace(state, failures=0, cooldown=0, open_until=0, probe=False)
+    )
     pace = faster(state.factor) if feedback == "ok" else slower(state.factor)
-    held = max(state.not_before, now + min(retry_after, LONGEST_STOP)) if retry_after > 0 else state.not_before
+    held = (
+        max(state.not_before, now + min(retry_after, LONGEST_STOP)) if retry_after > 0 else state.not_before
+    )
     return replace(state, factor=pace, not_before=held, reason=(reason or feedback)[:LONGEST_REASON])
 
 
@@ -141,7 +162,9 @@ def turn(before: State, after: State) -> BreakerChange:
     """What a report did to the breaker."""
     if before.failures < FAILURES_TO_OPEN <= after.failures:
         return BreakerChange("opened", after.cooldown / SECOND)
-    return BreakerChange("closed") if before.failures >= FAILURES_TO_OPEN > after.failures else BreakerChange()
+    return (
+        BreakerChange("closed") if before.failures >= FAILURES_TO_OPEN > after.failures else BreakerChange()
+    )
 
 
 def refund(state: State, grant: Grant) -> State:

@@ -23,24 +23,36 @@ class RedisLimiter:
         self._client, self._prefix = client, prefix
         self._book, self._report, self._refund = map(self._script, ("book", "report", "refund"))
 
-    def book(self, account: str, *, rate: float, burst: int, max_wait: float, now: float | None = None) -> Grant:
+    def book(
+        self, account: str, *, rate: float, burst: int, max_wait: float, now: float | None = None
+    ) -> Grant:
         """The next slot within `max_wait` seconds, booked; or, with nothing booked, when to come back."""
         return granted(self._run(self._book, account, rate, burst, policy.ticks(max_wait), instant(now)))
 
     def report(
-        self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "", now: float | None = None
+        self,
+        account: str,
+        feedback: Feedback,
+        *,
+        retry_after: float = 0.0,
+        reason: str = "",
+        now: float | None = None,
     ) -> BreakerChange:
         """Let a request's answer change the pace; needed only when `Grant.worth_reporting` says so. What it did to the breaker.
 
         `retry_after` seconds stop the account until then; `reason` is kept for operators.
         """
         text = (reason or feedback)[: policy.LONGEST_REASON]
-        turned, probe_in = self._run(self._report, account, feedback, policy.ticks(retry_after), text, instant(now))
+        turned, probe_in = self._run(
+            self._report, account, feedback, policy.ticks(retry_after), text, instant(now)
+        )
         return BreakerChange(TURNS[turned], probe_in / policy.SECOND)
 
     def refund(self, account: str, grant: Grant) -> bool:
         """True if the unused slot of `grant` was given back; False if later bookings stand on it, so that it is lost."""
-        return grant.booked and bool(self._run(self._refund, account, grant.slot, grant.cost, int(grant.probe)))
+        return grant.booked and bool(
+            self._run(self._refund, account, grant.slot, grant.cost, int(grant.probe))
+        )
 
     def state(self, account: str) -> Pace:
         """What an operator wants to see."""
@@ -51,7 +63,10 @@ class RedisLimiter:
         with available(), self._client.pipeline(transaction=False) as pipeline:
             for account in accounts:
                 pipeline.hgetall(self._key(account))
-            return {name: policy.describe(remembered(row)) for name, row in zip(accounts, pipeline.execute(), strict=True)}
+            return {
+                name: policy.describe(remembered(row))
+                for name, row in zip(accounts, pipeline.execute(), strict=True)
+            }
 
     def reset(self, account: str) -> None:
         """Forget all about the account: full pace, breaker closed."""
@@ -93,8 +108,15 @@ def granted(row: list[Any]) -> Grant:
 def remembered(answer: Any) -> policy.State:
     """The state that the scripts keep in the account's hash."""
     text = {plain(key): plain(value) for key, value in answer.items()}
-    whole = {name: int(text.get(name, 0)) for name in ("tat", "failures", "cooldown", "open_until", "not_before")}
-    return policy.State(factor=float(text.get("factor", 1)), probe=text.get("probe") == "1", reason=text.get("reason", ""), **whole)
+    whole = {
+        name: int(text.get(name, 0)) for name in ("tat", "failures", "cooldown", "open_until", "not_before")
+    }
+    return policy.State(
+        factor=float(text.get("factor", 1)),
+        probe=text.get("probe") == "1",
+        reason=text.get("reason", ""),
+        **whole,
+    )
 
 
 def plain(value: str | bytes) -> str:

@@ -24,15 +24,38 @@ SAME = 5.0  # seconds by which two readings of one clock may differ
 
 # Only what happens before a connection stands is "not sent". A kept connection that the server closed before it read our
 # request looks the same as one it closed after executing it, so that stays unknown.
-_BEFORE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError, httpx.InvalidURL)
+_BEFORE = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.ProxyError,
+    httpx.InvalidURL,
+)
 _AFTER = (
     *(httpx.ReadTimeout, httpx.WriteTimeout, httpx.TimeoutException),
     *(httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.NetworkError),
     *(httpx.LocalProtocolError, httpx.RemoteProtocolError, httpx.ProtocolError),
-    *(httpx.DecodingError, httpx.TooManyRedirects, httpx.TransportError, httpx.RequestError, httpx.HTTPStatusError, httpx.HTTPError),
-    *(httpx.StreamConsumed, httpx.StreamClosed, httpx.ResponseNotRead, httpx.RequestNotRead, httpx.StreamError, httpx.CookieConflict),
+    *(
+        httpx.DecodingError,
+        httpx.TooManyRedirects,
+        httpx.TransportError,
+        httpx.RequestError,
+        httpx.HTTPStatusError,
+        httpx.HTTPError,
+    ),
+    *(
+        httpx.StreamConsumed,
+        httpx.StreamClosed,
+        httpx.ResponseNotRead,
+        httpx.RequestNotRead,
+        httpx.StreamError,
+        httpx.CookieConflict,
+    ),
 )
-BORDER: Mapping[type[Exception], Verdict] = dict.fromkeys(_AFTER, Verdict.UNKNOWN) | dict.fromkeys(_BEFORE, Verdict.NOT_SENT)
+BORDER: Mapping[type[Exception], Verdict] = dict.fromkeys(_AFTER, Verdict.UNKNOWN) | dict.fromkeys(
+    _BEFORE, Verdict.NOT_SENT
+)
 """Every exception of httpx, translated."""
 
 
@@ -96,7 +119,9 @@ class Client:
     def _exchange(self, actions: Sequence[Action], request_id: str, clock: float) -> Reply:
         names = wire.identifiers(request_id, len(actions))
         try:
-            response = self._transport.handle_request(self._request(actions, names, int(clock + time.monotonic() + self.offset)))
+            response = self._transport.handle_request(
+                self._request(actions, names, int(clock + time.monotonic() + self.offset))
+            )
         except tuple(BORDER) as error:
             return Reply(self._failed(error, len(actions)), message=self._text(error))
         return self._reply(response, actions, names, clock)
@@ -111,10 +136,16 @@ class Client:
             modify_action=self._modify_action,
             extendedclaim=self._claim,
         )
-        timeouts = httpx.Timeout(self._timeout).as_dict()  # at most; our own transport gives each step what is left of the deadline
-        return httpx.Request("POST", self._url, headers=self._headers, content=content, extensions={"timeout": timeouts})
+        timeouts = httpx.Timeout(
+            self._timeout
+        ).as_dict()  # at most; our own transport gives each step what is left of the deadline
+        return httpx.Request(
+            "POST", self._url, headers=self._headers, content=content, extensions={"timeout": timeouts}
+        )
 
-    def _reply(self, response: httpx.Response, actions: Sequence[Action], names: Sequence[str], clock: float) -> Reply:
+    def _reply(
+        self, response: httpx.Response, actions: Sequence[Action], names: Sequence[str], clock: float
+    ) -> Reply:
         now, date = clock + time.monotonic(), http_date(response.headers.get("Date"))
         wait = retry_after(response.headers.get("Retry-After"), now=now if date is None else date)
         try:
@@ -125,7 +156,9 @@ class Client:
         finally:
             response.close()
         skew = None if date is None else date - now
-        return Reply(outcomes, response.status_code, retry_after=wait, skew=skew, message=message or _shared(outcomes))
+        return Reply(
+            outcomes, response.status_code, retry_after=wait, skew=skew, message=message or _shared(outcomes)
+        )
 
     def _failed(self, error: Exception, count: int) -> tuple[ActionResult, ...]:
         verdict = BORDER.get(type(error), Verdict.UNKNOWN)
@@ -136,7 +169,9 @@ class Client:
 
     def _stay_at_home(self) -> None:
         if os.getpid() != self._pid:
-            raise RuntimeError(f"this client belongs to process {self._pid}; make a new one in every process, after the fork")
+            raise RuntimeError(
+                f"this client belongs to process {self._pid}; make a new one in every process, after the fork"
+            )
 
 
 def _checked(text: str) -> httpx.URL:

@@ -47,9 +47,7 @@ def advice(code: int) -> str:
     return _SPECIAL.get(code) or _BY_CLASS[classify(code)]
 
 
-_CLAIM = (
-    "Read the extendedclaim of the marketplace app again (the provider's unlock page hands it out) and put it into the account's settings."
-)
+_CLAIM = "Read the extendedclaim of the marketplace app again (the provider's unlock page hands it out) and put it into the account's settings."
 _SYNC = "Switch on the customer's synchronisation in onOffice enterprise, then replay."
 
 _SPECIAL: Mapping[int, str] = {

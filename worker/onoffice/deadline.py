@@ -76,7 +76,10 @@ class _Backend(httpcore.NetworkBackend):
         for turn, address in enumerate(addresses):
             share = self._deadline.left(httpcore.ConnectTimeout, at_most=timeout) / (len(addresses) - turn)
             try:
-                return _Stream(self._sockets.connect_tcp(address, port, share, local_address, socket_options), self._deadline)
+                return _Stream(
+                    self._sockets.connect_tcp(address, port, share, local_address, socket_options),
+                    self._deadline,
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
@@ -95,11 +98,16 @@ class _Stream(httpcore.NetworkStream):
         self._stream, self._deadline = stream, deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, timeout=self._deadline.left(httpcore.ReadTimeout, at_most=timeout))
+        return self._stream.read(
+            max_bytes, timeout=self._deadline.left(httpcore.ReadTimeout, at_most=timeout)
+        )
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), _PIECE):
-            self._stream.write(buffer[start : start + _PIECE], timeout=self._deadline.left(httpcore.WriteTimeout, at_most=timeout))
+            self._stream.write(
+                buffer[start : start + _PIECE],
+                timeout=self._deadline.left(httpcore.WriteTimeout, at_most=timeout),
+            )
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None

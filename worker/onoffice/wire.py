@@ -44,11 +44,18 @@ def body(
     """The JSON body of a request; actions of one kind share one signature, since it covers neither parameters nor identifier."""
     heads = {kind: _head(kind, modify_action) for kind in dict.fromkeys(action.kind for action in actions)}
     for head in heads.values():
-        signed = signature(secret, timestamp=timestamp, token=token, resourcetype=head["resourcetype"], actionid=head["actionid"])
+        signed = signature(
+            secret,
+            timestamp=timestamp,
+            token=token,
+            resourcetype=head["resourcetype"],
+            actionid=head["actionid"],
+        )
         head |= {"timestamp": timestamp, "hmac": signed, "hmac_version": "2"}
     claim = {"extendedclaim": extendedclaim} if extendedclaim else {}
     written = [
-        heads[action.kind] | {"identifier": identifier, "parameters": dict(sorted((_parameters(action) | claim).items()))}
+        heads[action.kind]
+        | {"identifier": identifier, "parameters": dict(sorted((_parameters(action) | claim).items()))}
         for action, identifier in zip(actions, identifiers, strict=True)
     ]
     return msgspec.json.encode({"token": token, "request": {"actions": written}})
@@ -66,7 +73,9 @@ def _resourcetype(kind: Kind) -> str:
 def _parameters(action: Action) -> dict[str, Any]:
     relationtype = {"relationtype": RELATION_PREFIX + action.type}
     if action.kind == "get":
-        return relationtype | ({"parentids": action.parents} if action.parents else {"childids": action.children})
+        return relationtype | (
+            {"parentids": action.parents} if action.parents else {"childids": action.children}
+        )
     if action.kind == "delete":
         (parent,), (child,) = action.parents, action.children  # the API deletes one pair per action
         return relationtype | {"parentid": parent, "childid": child}
@@ -75,7 +84,12 @@ def _parameters(action: Action) -> dict[str, Any]:
 
 
 def read(
-    answer: bytes, actions: Sequence[Action], identifiers: Sequence[str], *, status: int = 200, hidden: Sequence[str] = ()
+    answer: bytes,
+    actions: Sequence[Action],
+    identifiers: Sequence[str],
+    *,
+    status: int = 200,
+    hidden: Sequence[str] = (),
 ) -> tuple[ActionResult, ...]:
     """One outcome per action, whatever the answer looks like; `status` is HTTP's, `hidden` are texts no message may show.
 
@@ -107,7 +121,10 @@ def unknown(message: str, *, code: int = 0) -> ActionResult:
 def _document(answer: bytes) -> dict[str, Any]:
     try:
         return _object(msgspec.json.decode(answer))
-    except (ValueError, RecursionError):  # every error of msgspec and of UTF-8 is a ValueError; nesting is the other
+    except (
+        ValueError,
+        RecursionError,
+    ):  # every error of msgspec and of UTF-8 is a ValueError; nesting is the other
         return {}
 
 
@@ -133,7 +150,9 @@ def _whole(state: Mapping[str, Any], status: int, hidden: Sequence[str]) -> Acti
 # Results to actions -------------------------------------------------------------------------------------------------------------
 
 
-def _matched(rows: Sequence[dict[str, Any]], actions: Sequence[Action], identifiers: Sequence[str]) -> list[list[dict[str, Any]]]:
+def _matched(
+    rows: Sequence[dict[str, Any]], actions: Sequence[Action], identifiers: Sequence[str]
+) -> list[list[dict[str, Any]]]:
     """For each action the results that are its own: by name; by position only if none has a name and the order is credible."""
     named = defaultdict(list)
     for row in rows:
@@ -152,7 +171,10 @@ def _name(row: Mapping[str, Any]) -> str:
 def _may_be(row: Mapping[str, Any], action: Action) -> bool:
     """Whether a nameless result says nothing against being the answer to this action."""
     names = ("modify", "create") if action.kind == "modify" else (action.kind,)
-    known = {"actionid": [ACTION_PREFIX + name for name in names], "resourcetype": [_resourcetype(action.kind)]}
+    known = {
+        "actionid": [ACTION_PREFIX + name for name in names],
+        "resourcetype": [_resourcetype(action.kind)],
+    }
     return all(not row.get(key) or row[key] in allowed for key, allowed in known.items())
 
 
@@ -160,7 +182,11 @@ def _outcome(action: Action, own: Sequence[dict[str, Any]], hidden: Sequence[str
     if not own:
         return unknown("the answer has no result for this action")
     first, *more = (_result(action, row, hidden) for row in own)
-    return first if all(other == first for other in more) else unknown("the answer has results for this action that disagree")
+    return (
+        first
+        if all(other == first for other in more)
+        else unknown("the answer has results for this action that disagree")
+    )
 
 
 def _result(action: Action, row: Mapping[str, Any], hidden: Sequence[str]) -> ActionResult:

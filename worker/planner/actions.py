@@ -10,7 +10,18 @@ from typing import Literal, NamedTuple
 
 from worker.contract import Info, Order, Relation
 
-__all__ = ["Action", "ErrorClass", "Info", "Kind", "Operation", "Order", "ActionResult", "Reply", "Request", "Verdict"]
+__all__ = [
+    "Action",
+    "ErrorClass",
+    "Info",
+    "Kind",
+    "Operation",
+    "Order",
+    "ActionResult",
+    "Reply",
+    "Request",
+    "Verdict",
+]
 
 Kind = Literal["create", "modify", "delete", "get"]
 
@@ -45,7 +56,9 @@ class Action:
     @property
     def relations(self) -> tuple[Relation, ...]:
         """The relations this action is about, in the order of its ids."""
-        return self.asked or tuple(Relation(self.type, parent, child) for parent in self.parents for child in self.children)
+        return self.asked or tuple(
+            Relation(self.type, parent, child) for parent in self.parents for child in self.children
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,15 @@ import msgspec
 from worker.contract import Relation
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
 from worker.planner.fold import ConfirmedState, Result
-from worker.planner.relation_state import CREATE_KEYS, Doubt, OpenRelation, Refusal, RelationState, advance, reopen
+from worker.planner.relation_state import (
+    CREATE_KEYS,
+    Doubt,
+    OpenRelation,
+    Refusal,
+    RelationState,
+    advance,
+    reopen,
+)
 from worker.planner.retry_policy import SECOND, Decision, NextStep, RetryPolicy, again, decide, halves, judge
 
 replace = msgspec.structs.replace
@@ -54,10 +62,16 @@ class ReplyContext(NamedTuple):
     draw: Callable[[], float]
 
 
-def answer(cases: Mapping[Relation, RelationState], request: Request, reply: Reply, context: ReplyContext) -> Effects:
+def answer(
+    cases: Mapping[Relation, RelationState], request: Request, reply: Reply, context: ReplyContext
+) -> Effects:
     """The effects of a reply on the relations of its request."""
     effects = Effects()
-    failed = {action.part for action, outcome in zip(request.actions, reply.results, strict=True) if outcome.verdict is Verdict.REJECTED}
+    failed = {
+        action.part
+        for action, outcome in zip(request.actions, reply.results, strict=True)
+        if outcome.verdict is Verdict.REJECTED
+    }
     for action, outcome in zip(request.actions, reply.results, strict=True):
         if action.kind == "get":
             _read(cases, action, outcome, context, effects)
@@ -72,42 +86,92 @@ def lose(cases: Mapping[Relation, RelationState], request: Request, context: Rep
     Nothing is put off: whom it was about comes next again, in the same order, so that what kills can be found (R21).
     """
     context = context._replace(retry=context.retry._replace(backoff=(0.0, 0.0)))
-    silence = ActionResult(Verdict.UNKNOWN, message="the worker that sent it died before the answer was recorded")
+    silence = ActionResult(
+        Verdict.UNKNOWN, message="the worker that sent it died before the answer was recorded"
+    )
     return answer(cases, request, Reply((silence,) * len(request.actions)), context)
 
 
-def fail(relation: Relation, case: RelationState, refusal: Refusal, effects: Effects, *, upsert: bool) -> None:
+def fail(
+    relation: Relation, case: RelationState, refusal: Refusal, effects: Effects, *, upsert: bool
+) -> None:
     """End the case: its wishes fail, unless a merged one may be tried once more without its newest wish (R9)."""
     rest = case.open.intents[:-1]
     if rest and not case.open.reduced:
         reduced = reopen(replace(case.open, intents=rest), case.confirmed, case.doubt, upsert=upsert)
-        if reduced and (reduced.target.presence, reduced.target.patch) != (case.target.presence, case.target.patch):
+        if reduced and (reduced.target.presence, reduced.target.patch) != (
+            case.target.presence,
+            case.target.patch,
+        ):
             newest = case.open.intents[-1]
-            opened = OpenRelation(reduced.target.intents, case.open.cleared, since=case.open.since, reduced=True, verify=case.open.verify)
+            opened = OpenRelation(
+                reduced.target.intents,
+                case.open.cleared,
+                since=case.open.since,
+                reduced=True,
+                verify=case.open.verify,
+            )
             effects.states[relation] = RelationState(opened, case.confirmed, case.doubt, reduced.target)
             effects.outcomes.append(RelationOutcome(newest.job, relation, "failed", refusal=refusal))
             return
     effects.states[relation] = None
-    effects.outcomes += [RelationOutcome(intent.job, relation, "failed", refusal=refusal) for intent in case.open.intents]
+    effects.outcomes += [
+        RelationOutcome(intent.job, relation, "failed", refusal=refusal) for intent in case.open.intents
+    ]
 
 
-def _read(cases: Mapping[Relation, RelationState], action: Action, outcome: ActionResult, context: ReplyContext, effects: Effects) -> None:
+def _read(
+    cases: Mapping[Relation, RelationState],
+    action: Action,
+    outcome: ActionResult,
+    context: ReplyContext,
+    effects: Effects,
+) -> None:
     for relation in action.relations:
         case = cases.get(relation)
         if case is None:
             continue  # settled before: a worker died after an earlier chunk
         if outcome.verdict in (Verdict.UNKNOWN, Verdict.NOT_SENT):
-            decision = decide("get", outcome, case.open, alone=True, retry=context.retry, now=context.answered, draw=context.draw())
-            refusal = case.open.refusal if case.open.refused else None  # a lost read must not hide what is to be judged by the next
+            decision = decide(
+                "get",
+                outcome,
+                case.open,
+                alone=True,
+                retry=context.retry,
+                now=context.answered,
+                draw=context.draw(),
+            )
+            refusal = (
+                case.open.refusal if case.open.refused else None
+            )  # a lost read must not hide what is to be judged by the next
             _apply(relation, _missed(case), decision, refusal or _refusal(outcome), context, effects)
         elif outcome.error not in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
-            _judged(relation, case, _seen(action, relation, outcome), context, effects, readable=outcome.verdict is Verdict.OK)
+            _judged(
+                relation,
+                case,
+                _seen(action, relation, outcome),
+                context,
+                effects,
+                readable=outcome.verdict is Verdict.OK,
+            )
 
 
-def _judged(relation: Relation, case: RelationState, seen: bool | None, context: ReplyContext, effects: Effects, *, readable: bool) -> None:
+def _judged(
+    relation: Relation,
+    case: RelationState,
+    seen: bool | None,
+    context: ReplyContext,
+    effects: Effects,
+    *,
+    readable: bool,
+) -> None:
     """Apply what a read-back showed; one that was refused shows nothing, so the writes' own answers decide."""
     unproved = seen is None and not readable and case.open.refused
-    judged = again(case.open, context.retry, context.draw()) if unproved else judge(case, seen, retry=context.retry, draw=context.draw())
+    judged = (
+        again(case.open, context.retry, context.draw())
+        if unproved
+        else judge(case, seen, retry=context.retry, draw=context.draw())
+    )
     if judged.do is NextStep.CONFIRM:
         _confirm(relation, case, frozenset(), context, effects)
         return
@@ -138,7 +202,15 @@ def _written(
         case = cases.get(relation)
         if case is None:
             continue  # settled before: a worker died after an earlier chunk
-        decision = decide(action.kind, outcome, case.open, alone=alone, retry=retry, now=context.answered, draw=context.draw())
+        decision = decide(
+            action.kind,
+            outcome,
+            case.open,
+            alone=alone,
+            retry=retry,
+            now=context.answered,
+            draw=context.draw(),
+        )
         if outcome.verdict is Verdict.UNKNOWN:
             case = _doubted(relation, case, action, context, effects)
         elif outcome.verdict is Verdict.NOT_SENT:
@@ -146,19 +218,36 @@ def _written(
         if decision.do is NextStep.CONFIRM:
             _confirm(relation, case, keys, context, effects)
         elif decision.do is NextStep.SPLIT:
-            part = halves(action.part or f"{relations[0]}/", position, len(relations), sibling_failed=sibling_failed)
-            _apply(relation, case.with_progress(part=part, verify=action.kind != "modify"), decision, _refusal(outcome), context, effects)
+            part = halves(
+                action.part or f"{relations[0]}/", position, len(relations), sibling_failed=sibling_failed
+            )
+            _apply(
+                relation,
+                case.with_progress(part=part, verify=action.kind != "modify"),
+                decision,
+                _refusal(outcome),
+                context,
+                effects,
+            )
         else:
             _apply(relation, case, decision, _refusal(outcome), context, effects)
 
 
-def _doubted(relation: Relation, case: RelationState, action: Action, context: ReplyContext, effects: Effects) -> RelationState:
+def _doubted(
+    relation: Relation, case: RelationState, action: Action, context: ReplyContext, effects: Effects
+) -> RelationState:
     """The case with its write in doubt: it may still land, and so may the info of one that was in doubt before (R14)."""
     before = case.doubt.info if case.doubt and case.doubt.until > context.signed else ()
-    doubt = Doubt(context.signed + round(context.doubt * SECOND), action.kind, tuple(sorted(dict((*before, *action.info)).items())))
+    doubt = Doubt(
+        context.signed + round(context.doubt * SECOND),
+        action.kind,
+        tuple(sorted(dict((*before, *action.info)).items())),
+    )
     effects.confirmed[relation] = (case.confirmed, doubt)
     missed = _missed(case)
-    return RelationState(replace(missed.open, losses=case.open.losses + 1), case.confirmed, doubt, case.target)
+    return RelationState(
+        replace(missed.open, losses=case.open.losses + 1), case.confirmed, doubt, case.target
+    )
 
 
 def _missed(case: RelationState) -> RelationState:
@@ -170,14 +259,23 @@ def _confirmed_keys(action: Action) -> frozenset[str]:
     return keys & CREATE_KEYS if action.kind == "create" else keys
 
 
-def _confirm(relation: Relation, case: RelationState, keys: frozenset[str], context: ReplyContext, effects: Effects) -> None:
+def _confirm(
+    relation: Relation, case: RelationState, keys: frozenset[str], context: ReplyContext, effects: Effects
+) -> None:
     left, applied, known = advance(case, presence=True, keys=keys, upsert=context.retry.upsert)
     effects.states[relation] = left
     effects.confirmed[relation] = (known, case.doubt)
     effects.outcomes += [RelationOutcome(intent.job, relation, "applied") for intent in applied]
 
 
-def _apply(relation: Relation, case: RelationState, decision: Decision, refusal: Refusal, context: ReplyContext, effects: Effects) -> None:
+def _apply(
+    relation: Relation,
+    case: RelationState,
+    decision: Decision,
+    refusal: Refusal,
+    context: ReplyContext,
+    effects: Effects,
+) -> None:
     """Every decision but confirm: the case stays open with its progress, or fails."""
     case = case.with_progress(refusal=refusal)
     match decision.do:
@@ -194,7 +292,11 @@ def _apply(relation: Relation, case: RelationState, decision: Decision, refusal:
             case = case.with_progress(absent=True)
         case NextStep.RETRY:
             case = case.with_progress(tries=case.open.tries + 1, losses=0, misses=0, absent=False)
-    effects.states[relation] = case.with_progress(not_before=context.answered + round(decision.delay * SECOND)) if decision.delay else case
+    effects.states[relation] = (
+        case.with_progress(not_before=context.answered + round(decision.delay * SECOND))
+        if decision.delay
+        else case
+    )
 
 
 def _refusal(outcome: ActionResult) -> Refusal:

@@ -180,4 +180,8 @@ def _stars(graph: _Graph, centers: set[int]) -> Iterator[Star]:
         center, leaf = (one, other) if len(leaves[one]) <= len(leaves[other]) else (other, one)
         leaves[center].append(leaf)
     for center in order:
-        yield Star("parent" if center < parents else "child", ids[center], tuple([ids[leaf] for leaf in sorted(leaves[center])]))
+        yield Star(
+            "parent" if center < parents else "child",
+            ids[center],
+            tuple([ids[leaf] for leaf in sorted(leaves[center])]),
+        )

@@ -77,12 +77,17 @@ def _afresh(case: RelationState) -> RelationState:
 def _ready(cases: Mapping[Relation, RelationState], order: Orders) -> list[Operation]:
     """The next operation of every relation but the halves of swaps that have to wait (R12)."""
     first = {
-        swap_key(relation, each) for relation, case in cases.items() if is_first_half(case.target.presence, each := order(relation.type))
+        swap_key(relation, each)
+        for relation, case in cases.items()
+        if is_first_half(case.target.presence, each := order(relation.type))
     }
     steps = [
         step(relation, case, now=0)
         for relation, case in cases.items()
-        if not (is_waiting_half(case.target.presence, each := order(relation.type)) and swap_key(relation, each) in first)
+        if not (
+            is_waiting_half(case.target.presence, each := order(relation.type))
+            and swap_key(relation, each) in first
+        )
     ]
     return [each for each in steps if isinstance(each, Operation)]
 

@@ -112,7 +112,13 @@ class Fold(NamedTuple):
     cleared: JobVersion
 
 
-def fold(intents: Iterable[Intent], known: ConfirmedState = NOTHING, *, cleared: JobVersion = NEVER, upsert: bool = False) -> Fold:
+def fold(
+    intents: Iterable[Intent],
+    known: ConfirmedState = NOTHING,
+    *,
+    cleared: JobVersion = NEVER,
+    upsert: bool = False,
+) -> Fold:
     """The target of one relation.
 
     `cleared` is the newest delete already folded away, `upsert` makes a modify count as a create too. Wishes that
@@ -120,11 +126,17 @@ def fold(intents: Iterable[Intent], known: ConfirmedState = NOTHING, *, cleared:
     """
     intents = tuple(intents)
     if len(intents) == 1 and known == NOTHING and cleared == NEVER:
-        return Fold(_alone(intents[0], upsert), (), intents[0].job_version if intents[0].action == "delete" else NEVER)
+        return Fold(
+            _alone(intents[0], upsert), (), intents[0].job_version if intents[0].action == "delete" else NEVER
+        )
     ordered = sorted(set(intents))
-    cleared = max([cleared, known.absent, *(intent.job_version for intent in ordered if intent.action == "delete")])
+    cleared = max(
+        [cleared, known.absent, *(intent.job_version for intent in ordered if intent.action == "delete")]
+    )
     sides = [
-        (intent, side) for intent in ordered if (side := _presence(intent, upsert)) is not None and intent.version > known.presence.version
+        (intent, side)
+        for intent in ordered
+        if (side := _presence(intent, upsert)) is not None and intent.version > known.presence.version
     ]
     decisive, presence = (sides[-1][0].job_version, sides[-1][1]) if sides else (NEVER, None)
     turn = max((intent.job_version for intent, side in sides if side is not presence), default=NEVER)
@@ -139,20 +151,28 @@ def fold(intents: Iterable[Intent], known: ConfirmedState = NOTHING, *, cleared:
         info=tuple((key, value, mark) for key, (_, value, mark) in sorted(owners.items())),
         cleared=cleared,
     )
-    lost = tuple(_lost(intent, known, target, _presence(intent, upsert)) for intent in ordered if intent not in live)
+    lost = tuple(
+        _lost(intent, known, target, _presence(intent, upsert)) for intent in ordered if intent not in live
+    )
     return Fold(target if live else None, lost, cleared)
 
 
-def confirm(target: Target, known: ConfirmedState, *, presence: bool, keys: Iterable[str] = ()) -> ConfirmedState:
+def confirm(
+    target: Target, known: ConfirmedState, *, presence: bool, keys: Iterable[str] = ()
+) -> ConfirmedState:
     """The memory after the API confirmed the target's presence (or not yet) and these info keys."""
     sent = set(keys)
-    info = dict(known.info) | {key: ConfirmedInfo(*mark, value) for key, value, mark in target.info if key in sent}
+    info = dict(known.info) | {
+        key: ConfirmedInfo(*mark, value) for key, value, mark in target.info if key in sent
+    }
     known = known._replace(info=info)
     if not presence or target.presence is None:
         return known
     if target.presence:
         return overtaken(known._replace(present=target.decisive), target.cleared)
-    return known._replace(absent=target.decisive, info={key: each._replace(removed=True) for key, each in info.items()})
+    return known._replace(
+        absent=target.decisive, info={key: each._replace(removed=True) for key, each in info.items()}
+    )
 
 
 def overtaken(known: ConfirmedState, cleared: JobVersion) -> ConfirmedState:
@@ -164,7 +184,13 @@ def _alone(intent: Intent, upsert: bool) -> Target:
     """The target of one wish for a relation nothing is known of: most are, so it is worth its own short way."""
     mark, presence = intent.job_version, _presence(intent, upsert)
     info = tuple([(key, value, mark) for key, value in sorted(dict(intent.info).items())])
-    return Target((intent,), presence, NEVER if presence is None else mark, info, NEVER if presence is not False else mark)
+    return Target(
+        (intent,),
+        presence,
+        NEVER if presence is None else mark,
+        info,
+        NEVER if presence is not False else mark,
+    )
 
 
 def _presence(intent: Intent, upsert: bool) -> bool | None:
@@ -185,12 +211,16 @@ def _owners(
     for intent in ordered:
         if intent.version > cleared.version and _presence(intent, upsert):
             owners = {
-                key: (intent, was.value, was.job_version) for key, was in known.info.items() if was.removed and was.job_version > cleared
+                key: (intent, was.value, was.job_version)
+                for key, was in known.info.items()
+                if was.removed and was.job_version > cleared
             }
     for intent in ordered:
         if intent.info and intent.version > cleared.version:
             owners |= {
-                key: (intent, value, intent.job_version) for key, value in intent.info if intent.version > known.version_of(key).version
+                key: (intent, value, intent.job_version)
+                for key, value in intent.info
+                if intent.version > known.version_of(key).version
             }
     return owners
 

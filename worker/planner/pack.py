@@ -10,7 +10,9 @@ from worker.contract import Order
 from worker.planner.actions import Action, Request
 
 
-def pack(actions: Iterable[Action], max_actions: int, *, order: Callable[[str], Order], repeated: bool) -> tuple[Request, ...]:
+def pack(
+    actions: Iterable[Action], max_actions: int, *, order: Callable[[str], Order], repeated: bool
+) -> tuple[Request, ...]:
     """Each action in the earliest request that has room and lies behind those with earlier actions it conflicts with.
 
     `repeated` says whether any relation stands in several actions; where none does, only ordered types are looked at.
@@ -38,8 +40,12 @@ def _marks(action: Action, order: Order, repeated: bool) -> tuple[list[Hashable]
     if order == "free" or action.kind not in ("create", "delete"):
         return same, same
     other = "delete" if action.kind == "create" else "create"
-    records = [(action.type, "parent", parent) for parent in action.parents] + [(action.type, "child", child) for child in action.children]
-    return same + [(*record, action.kind) for record in records], same + [(*record, other) for record in records]
+    records = [(action.type, "parent", parent) for parent in action.parents] + [
+        (action.type, "child", child) for child in action.children
+    ]
+    return same + [(*record, action.kind) for record in records], same + [
+        (*record, other) for record in records
+    ]
 
 
 def _with_room(onward: list[int], slot: int) -> int:

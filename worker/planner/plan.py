@@ -57,11 +57,15 @@ def plan(operations: Sequence[Operation], limits: Limits, order: Callable[[str],
         made, needed = _actions(group, groups[group], limits.max_ids)
         actions += made
         least += needed
-    requests = pack(actions, limits.max_actions, order=orders.__getitem__, repeated=relations < len(operations))
+    requests = pack(
+        actions, limits.max_actions, order=orders.__getitem__, repeated=relations < len(operations)
+    )
     return Plan(requests, relations, len(actions), least, len(actions) - least)
 
 
-def _groups(operations: Sequence[Operation], orders: Mapping[str, Order]) -> tuple[dict[Group, list[Relation]], int]:
+def _groups(
+    operations: Sequence[Operation], orders: Mapping[str, Order]
+) -> tuple[dict[Group, list[Relation]], int]:
     """The relations by group, and how many there are. Groups sort into the order of packing, free types last: few wait for those.
 
     A relation's second operation is of the second phase, and so on, so no star holds two of one relation.
@@ -91,9 +95,14 @@ def _actions(group: Group, relations: list[Relation], max_ids: int) -> tuple[lis
         reads = list(_reads(name, relations, part, max_ids=max_ids))
         return reads, len(reads)
     if kind == "delete":
-        return [Action(kind, name, (relation.parent,), (relation.child,), info, part) for relation in sorted(relations)], len(relations)
+        return [
+            Action(kind, name, (relation.parent,), (relation.child,), info, part)
+            for relation in sorted(relations)
+        ], len(relations)
     covered = cover((relation.parent, relation.child) for relation in relations)
-    return [_star(kind, name, piece, info, part) for star in covered.stars for piece in _cut(star, max_ids)], covered.matching
+    return [
+        _star(kind, name, piece, info, part) for star in covered.stars for piece in _cut(star, max_ids)
+    ], covered.matching
 
 
 def _star(kind: Kind, name: str, star: Star, info: Info, part: str) -> Action:
@@ -117,7 +126,9 @@ def _reads(name: str, relations: Iterable[Relation], part: str, *, max_ids: int)
         asked[relation.parent if by_parent else relation.child].append(relation)
     for ids in _pieces(tuple(sorted(asked)), max_ids):
         answers = tuple(relation for each in ids for relation in asked[each])
-        yield Action("get", name, ids if by_parent else (), () if by_parent else ids, part=part, asked=answers)
+        yield Action(
+            "get", name, ids if by_parent else (), () if by_parent else ids, part=part, asked=answers
+        )
 
 
 def _pieces(ids: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:

@@ -10,7 +10,18 @@ import msgspec
 
 from worker.contract import Info, Relation
 from worker.planner.actions import Kind, Operation
-from worker.planner.fold import NEVER, NOTHING, ConfirmedState, Intent, JobVersion, LostIntent, Target, confirm, fold, overtaken
+from worker.planner.fold import (
+    NEVER,
+    NOTHING,
+    ConfirmedState,
+    Intent,
+    JobVersion,
+    LostIntent,
+    Target,
+    confirm,
+    fold,
+    overtaken,
+)
 
 CREATE_KEYS = frozenset({"statusTerminbestaetigung"})
 """The only info a create may carry; source: the documentation page "Create Relations"."""
@@ -63,7 +74,9 @@ class RelationState:
 
     def with_progress(self, **progress: Any) -> "RelationState":
         """The same with other progress."""
-        return RelationState(msgspec.structs.replace(self.open, **progress), self.confirmed, self.doubt, self.target)
+        return RelationState(
+            msgspec.structs.replace(self.open, **progress), self.confirmed, self.doubt, self.target
+        )
 
     def delayed(self, until: int) -> "RelationState":
         """The same, not to be looked at before `until` (µs)."""
@@ -77,14 +90,28 @@ class Wait(NamedTuple):
 
 
 def add_intents(
-    intents: tuple[Intent, ...], before: OpenRelation | None, known: ConfirmedState, doubt: Doubt | None, *, now: int, upsert: bool
+    intents: tuple[Intent, ...],
+    before: OpenRelation | None,
+    known: ConfirmedState,
+    doubt: Doubt | None,
+    *,
+    now: int,
+    upsert: bool,
 ) -> tuple[RelationState | None, tuple[LostIntent, ...], ConfirmedState]:
     """The case after new wishes met what was open and known; the wishes that lost; the memory as it is now.
 
     Progress goes on when the target still asks the same; a changed target starts afresh but inherits `not_before` (R9).
     """
-    folded = fold(intents + (before.intents if before else ()), known, cleared=before.cleared if before else NEVER, upsert=upsert)
-    memory, target = overtaken(known, folded.cleared), folded.target  # even a stale delete makes older info void
+    folded = fold(
+        intents + (before.intents if before else ()),
+        known,
+        cleared=before.cleared if before else NEVER,
+        upsert=upsert,
+    )
+    memory, target = (
+        overtaken(known, folded.cleared),
+        folded.target,
+    )  # even a stale delete makes older info void
     if target is None:
         return None, folded.lost, memory
     if before is None:
@@ -92,11 +119,15 @@ def add_intents(
     elif _same(fold(before.intents, known, cleared=before.cleared, upsert=upsert).target, target):
         opened = msgspec.structs.replace(before, intents=target.intents, cleared=target.cleared)
     else:
-        opened = OpenRelation(target.intents, target.cleared, since=now, not_before=before.not_before, verify=before.verify)
+        opened = OpenRelation(
+            target.intents, target.cleared, since=now, not_before=before.not_before, verify=before.verify
+        )
     return RelationState(opened, memory, doubt, target), folded.lost, memory
 
 
-def reopen(opened: OpenRelation, known: ConfirmedState = NOTHING, doubt: Doubt | None = None, *, upsert: bool) -> RelationState | None:
+def reopen(
+    opened: OpenRelation, known: ConfirmedState = NOTHING, doubt: Doubt | None = None, *, upsert: bool
+) -> RelationState | None:
     """The case of an open relation that nothing new was asked of; None when its wishes are all settled."""
     target = fold(opened.intents, known, cleared=opened.cleared, upsert=upsert).target
     return RelationState(opened, known, doubt, target) if target else None
@@ -113,7 +144,9 @@ def advance(
     applied = tuple(lost.intent for lost in folded.lost)
     if folded.target is None:
         return None, applied, known
-    opened = OpenRelation(folded.target.intents, folded.target.cleared, since=case.open.since, reduced=case.open.reduced)
+    opened = OpenRelation(
+        folded.target.intents, folded.target.cleared, since=case.open.since, reduced=case.open.reduced
+    )
     return RelationState(opened, known, case.doubt, folded.target), applied, known
 
 

@@ -44,7 +44,16 @@ class RetryPolicy(NamedTuple):
     upsert: bool = False
 
 
-def decide(kind: Kind, outcome: ActionResult, opened: OpenRelation, *, alone: bool, retry: RetryPolicy, now: int, draw: float) -> Decision:
+def decide(
+    kind: Kind,
+    outcome: ActionResult,
+    opened: OpenRelation,
+    *,
+    alone: bool,
+    retry: RetryPolicy,
+    now: int,
+    draw: float,
+) -> Decision:
     """What to do about a relation after a write; `alone` if it was the only one in its action, `draw` from [0, 1)."""
     if outcome.verdict is Verdict.OK:
         return Decision(NextStep.CONFIRM)
@@ -100,19 +109,27 @@ def halves(part: str, position: int, size: int, *, sibling_failed: bool) -> str:
     return part + ("0" if position * 2 < size else "1")
 
 
-def _rejected(kind: Kind, error: ErrorClass, opened: OpenRelation, *, alone: bool, retry: RetryPolicy, draw: float) -> Decision:
+def _rejected(
+    kind: Kind, error: ErrorClass, opened: OpenRelation, *, alone: bool, retry: RetryPolicy, draw: float
+) -> Decision:
     if error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
         return Decision(NextStep.HOLD)
     if not alone:
         return Decision(NextStep.SPLIT)
     if kind == "modify":
         return _modify_rejected(error, opened, retry, draw)
-    checked = (ErrorClass.AMBIGUOUS,) if kind == "create" else (ErrorClass.AMBIGUOUS, ErrorClass.RECORD, ErrorClass.ABSENT)
+    checked = (
+        (ErrorClass.AMBIGUOUS,)
+        if kind == "create"
+        else (ErrorClass.AMBIGUOUS, ErrorClass.RECORD, ErrorClass.ABSENT)
+    )
     return Decision(NextStep.CHECK if error in checked else NextStep.FAIL)
 
 
 def _modify_rejected(error: ErrorClass, opened: OpenRelation, retry: RetryPolicy, draw: float) -> Decision:
-    if error is ErrorClass.ABSENT and retry.upsert and not opened.absent:  # once: what may not create would insert for ever
+    if (
+        error is ErrorClass.ABSENT and retry.upsert and not opened.absent
+    ):  # once: what may not create would insert for ever
         return Decision(NextStep.INSERT)
     if error in (ErrorClass.ABSENT, ErrorClass.AMBIGUOUS) and opened.tries + 1 < retry.max_attempts:
         return Decision(NextStep.RETRY, backoff(opened.tries, retry, draw))

@@ -20,7 +20,15 @@ from worker.ports.job_admin import (
     record_ref,
     summarize_ids,
 )
-from worker.ports.metrics import BOUNDS, AccountStats, FlushCounters, MemoryUsage, Metrics, SweepStats, WorkerInfo
+from worker.ports.metrics import (
+    BOUNDS,
+    AccountStats,
+    FlushCounters,
+    MemoryUsage,
+    Metrics,
+    SweepStats,
+    WorkerInfo,
+)
 from worker.ports.queries import Queries
 from worker.ports.records import (
     FOREVER,
@@ -36,8 +44,27 @@ from worker.ports.records import (
     RequestPage,
     RequestRecord,
 )
-from worker.ports.services import Api, BreakerChange, Clock, EventSink, Feedback, Grant, LeaseKeeper, Limiter, Pace, Reason
-from worker.ports.store import NOBODY, AcceptResult, Receipt, RefusedChange, Store, Submission, UnreadableMessage
+from worker.ports.services import (
+    Api,
+    BreakerChange,
+    Clock,
+    EventSink,
+    Feedback,
+    Grant,
+    LeaseKeeper,
+    Limiter,
+    Pace,
+    Reason,
+)
+from worker.ports.store import (
+    NOBODY,
+    AcceptResult,
+    Receipt,
+    RefusedChange,
+    Store,
+    Submission,
+    UnreadableMessage,
+)
 from worker.ports.work import (
     SOON,
     BegunRequest,

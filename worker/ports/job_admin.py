@@ -61,16 +61,24 @@ class RecordRef(NamedTuple):
     @property
     def sides(self) -> dict[str, str]:
         """The relation types it can stand in, and on which side: `p`, `c` or `pc`."""
-        named = {name: "p" * (each.parent == self.module) + "c" * (each.child == self.module) for name, each in TYPES.items()}
+        named = {
+            name: "p" * (each.parent == self.module) + "c" * (each.child == self.module)
+            for name, each in TYPES.items()
+        }
         return {name: sides for name, sides in named.items() if sides}
 
     def is_on(self, side: str, name: str, number: int) -> bool:
         """Whether an id on this side (`p` or `c`) of a relation type is the record's."""
-        return number == self.number and (TYPES[name].parent if side == "p" else TYPES[name].child) == self.module
+        return (
+            number == self.number
+            and (TYPES[name].parent if side == "p" else TYPES[name].child) == self.module
+        )
 
     def stands_in(self, relation: Relation) -> bool:
         """Whether it is one of the two."""
-        return self.is_on("p", relation.type, relation.parent) or self.is_on("c", relation.type, relation.child)
+        return self.is_on("p", relation.type, relation.parent) or self.is_on(
+            "c", relation.type, relation.child
+        )
 
 
 def record_ref(module: str, number: int) -> RecordRef:

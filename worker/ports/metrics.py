@@ -52,7 +52,10 @@ class FlushCounters(Counter[str]):
             relations = len(action.relations)
             self.count("actions", action.kind)
             self.count("carried", action.kind, relations)
-            self.count("answers", outcome.error.value if outcome.verdict is Verdict.REJECTED else outcome.verdict.value)
+            self.count(
+                "answers",
+                outcome.error.value if outcome.verdict is Verdict.REJECTED else outcome.verdict.value,
+            )
             if outcome.verdict is Verdict.UNKNOWN and action.kind != "get":
                 self.count("doubts", "relations", relations)
             if outcome.verdict is Verdict.REJECTED and action.kind != "get" and relations > 1:

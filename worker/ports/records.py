@@ -131,7 +131,9 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     correlations: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, request: Request, reply: Reply, *, at: int, correlations: tuple[str, ...]) -> "RequestRecord":
+    def of(
+        cls, name: str, request: Request, reply: Reply, *, at: int, correlations: tuple[str, ...]
+    ) -> "RequestRecord":
         """Of a request that was sent, and signed at that time (µs)."""
         return cls(
             id=name,
@@ -140,7 +142,9 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             seconds=reply.seconds,
             message=reply.message,
             actions=request.actions,
-            answers=tuple((outcome.verdict.value, outcome.code, outcome.message) for outcome in reply.results),
+            answers=tuple(
+                (outcome.verdict.value, outcome.code, outcome.message) for outcome in reply.results
+            ),
             correlations=correlations,
         )
 
@@ -149,7 +153,16 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         """Of a request that an account would send that only observes; equal ones have the same id."""
         name = f"{OBSERVED}-{blake2b(msgspec.json.encode(request), digest_size=8).hexdigest()}"
         answers = ((OBSERVED, 0, ""),) * len(request.actions)
-        return cls(id=name, at=at, status=0, seconds=0.0, message="", actions=request.actions, answers=answers, correlations=correlations)
+        return cls(
+            id=name,
+            at=at,
+            status=0,
+            seconds=0.0,
+            message="",
+            actions=request.actions,
+            answers=answers,
+            correlations=correlations,
+        )
 
     @property
     def observed(self) -> bool:
@@ -172,11 +185,21 @@ class Pause(NamedTuple):
         for outcome in reply.results:
             if outcome.verdict is Verdict.REJECTED and outcome.error is ErrorClass.CREDENTIALS:
                 return cls("credentials", f"{outcome.code}: {outcome.message}", fingerprint=fingerprint)
-            if outcome.verdict is Verdict.REJECTED and outcome.error is ErrorClass.CLOCK and (misdated or reply.skew is None):
+            if (
+                outcome.verdict is Verdict.REJECTED
+                and outcome.error is ErrorClass.CLOCK
+                and (misdated or reply.skew is None)
+            ):
                 skew = f"; the API's clock is {reply.skew:+.0f} s from ours" if reply.skew is not None else ""
-                return cls("clock", f"{outcome.code}: {outcome.message}{skew}", until=now + round(CLOCK_PAUSE * 1e6))
+                return cls(
+                    "clock", f"{outcome.code}: {outcome.message}{skew}", until=now + round(CLOCK_PAUSE * 1e6)
+                )
         return None
 
     def ends_with(self, fingerprint: str) -> bool:
         """Whether it is about rejected credentials, and these are others (R20)."""
-        return self.reason == "credentials" and bool(self.fingerprint and fingerprint) and self.fingerprint != fingerprint
+        return (
+            self.reason == "credentials"
+            and bool(self.fingerprint and fingerprint)
+            and self.fingerprint != fingerprint
+        )

@@ -71,7 +71,9 @@ class Limiter(Protocol):
     def book(self, account: str, *, rate: float, burst: int, max_wait: float) -> Grant:
         """The next slot within `max_wait` seconds, booked; or, with nothing booked, when to come back."""
 
-    def report(self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "") -> BreakerChange:
+    def report(
+        self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = ""
+    ) -> BreakerChange:
         """Let a request's answer change the pace; needed only when it changes anything. What it did to the breaker."""
 
     def refund(self, account: str, grant: Grant) -> bool:

@@ -61,7 +61,9 @@ class UnreadableMessage(NamedTuple):
 class Store(Protocol):
     """The status store and the accounts' inboxes."""
 
-    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> AcceptResult:
+    def accept(
+        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
+    ) -> AcceptResult:
         """Write the submissions, all or none; the same again answers the same."""
 
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
@@ -97,13 +99,17 @@ class Store(Protocol):
     def counts(self, account: str) -> Mapping[str, int]:
         """The account's counters: accepted, backlog, open relations, outcomes, requests, actions."""
 
-    def relation_history(self, account: str, relation: Relation) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
+    def relation_history(
+        self, account: str, relation: Relation
+    ) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
         """What is kept of a relation, and the jobs that named it, oldest first."""
 
     def get_request(self, account: str, request_id: str) -> RequestRecord | None:
         """What was sent and answered."""
 
-    def requeue(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
+    def requeue(
+        self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER
+    ) -> tuple[list[str], bool]:
         """Put the failed relations of these jobs back into the inbox; the jobs that were, and whether to wake a worker.
 
         What was put back under a mark is not put back under it again, but named again. What was dismissed after `since` (µs) stays.

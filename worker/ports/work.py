@@ -107,7 +107,9 @@ class Lease(Protocol):
 
     account: str
     pause: Pause | None
-    refused_credentials: str  # the fingerprint of credentials that were, before others ended that pause; "" if there are none
+    refused_credentials: (
+        str  # the fingerprint of credentials that were, before others ended that pause; "" if there are none
+    )
 
     def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
         """The next batch; it stays where it is until taken."""

@@ -41,7 +41,12 @@ SENTINEL: Final = ("redis+sentinel://", "sentinel://")
 AHEAD: Final = 3  # calls on their way at once
 REST: Final = 20.0  # seconds that a silent node of a cluster is left alone
 # Or it is waited for ever for a server that hangs, or whose machine is gone.
-TIMES: Final = {"socket_keepalive": True, "socket_connect_timeout": 5.0, "socket_timeout": 10.0, "health_check_interval": 10}
+TIMES: Final = {
+    "socket_keepalive": True,
+    "socket_connect_timeout": 5.0,
+    "socket_timeout": 10.0,
+    "health_check_interval": 10,
+}
 FULL: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS")
 
 
@@ -164,7 +169,11 @@ def _options() -> dict[str, Any]:
     return {
         **TIMES,
         # A server that hangs is not asked again: three more times of ten seconds, for the connection and for the command, are 160.
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=3, supported_errors=(faults.ConnectionError,)),
+        "retry": Retry(
+            ExponentialWithJitterBackoff(base=0.05, cap=0.5),
+            retries=3,
+            supported_errors=(faults.ConnectionError,),
+        ),
     }
 
 
@@ -182,7 +191,10 @@ class Several(NamedTuple):
         """Read it, with `port` where it names none; raises ValueError."""
         parts = urlsplit(url)
         service, _, database = parts.path.strip("/").partition("/")
-        pairs = (pair.rpartition(":") if ":" in pair else (pair, "", port) for pair in parts.netloc.rpartition("@")[2].split(","))
+        pairs = (
+            pair.rpartition(":") if ":" in pair else (pair, "", port)
+            for pair in parts.netloc.rpartition("@")[2].split(",")
+        )
         hosts = tuple((host.strip("[]"), int(number)) for host, _, number in pairs)
         access = (unquote(word) if word else None for word in (parts.username, parts.password))
         return cls(hosts, service or "mymaster", int(database or 0), *access)
@@ -237,7 +249,13 @@ def _cluster(asked: Several, options: dict[str, Any]) -> Client:
     def make() -> RedisCluster:
         nodes = [ClusterNode(*host) for host in asked.hosts]  # type: ignore[no-untyped-call]
         # Slots that nobody serves are their accounts' trouble, not everybody's.
-        return Nodes(startup_nodes=nodes, username=asked.username, password=asked.password, require_full_coverage=False, **options)
+        return Nodes(
+            startup_nodes=nodes,
+            username=asked.username,
+            password=asked.password,
+            require_full_coverage=False,
+            **options,
+        )
 
     return cast(Client, _Late(make))
 

@@ -36,7 +36,12 @@ pack = msgspec.msgpack.Encoder().encode  # for scripts, which unpack it
 encode = msgspec.json.Encoder().encode  # for what is kept, which people read
 
 
-class StoredMemory(msgspec.Struct, frozen=True, omit_defaults=True, rename={"present": "p", "absent": "a", "info": "i", "doubt": "d"}):
+class StoredMemory(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={"present": "p", "absent": "a", "info": "i", "doubt": "d"},
+):
     """A relation's memory as it is kept: for the common case below the 64 bytes that keep its hash compact."""
 
     present: JobVersion = NEVER
@@ -58,7 +63,12 @@ def submission(entry: Submission) -> tuple[object, ...]:
     fields = [*about, "e", entry.event_id, "k", event]
     if change.info:
         fields += ["i", encode(dict(change.info)).decode()]
-    for name, value in (("u", change.source), ("b", change.batch), ("g", " ".join(entry.first_halves)), ("ci", change.correlation)):
+    for name, value in (
+        ("u", change.source),
+        ("b", change.batch),
+        ("g", " ".join(entry.first_halves)),
+        ("ci", change.correlation),
+    ):
         if value:
             fields += [name, value]
     return (
@@ -75,12 +85,18 @@ def submission(entry: Submission) -> tuple[object, ...]:
 
 def taken(row: list[Any]) -> ClaimedJob:
     """A job as read.lua gives it."""
-    job, action, name, parents, children, info, occurred, number, again, guards, accepted_at, correlation = row
+    job, action, name, parents, children, info, occurred, number, again, guards, accepted_at, correlation = (
+        row
+    )
     relation_type = name.decode()
     if again:
         relations = tuple(Relation.parse(text) for text in again.decode().split())
     else:
-        relations = tuple(Relation(relation_type, parent, child) for parent in _numbers(parents) for child in _numbers(children))
+        relations = tuple(
+            Relation(relation_type, parent, child)
+            for parent in _numbers(parents)
+            for child in _numbers(children)
+        )
     return ClaimedJob(
         job.decode(),
         action.decode(),
@@ -127,7 +143,9 @@ def pause(row: list[Any] | None) -> Pause | None:
 
 def lifetimes(keep: Retention) -> bytes:
     """How long things are kept, as the scripts want it: ms of finished jobs, failed jobs, relation memories, event ids at least."""
-    return pack([round(1000 * seconds) for seconds in (keep.finished, keep.failed, keep.memory, keep.remembered)])
+    return pack(
+        [round(1000 * seconds) for seconds in (keep.finished, keep.failed, keep.memory, keep.remembered)]
+    )
 
 
 def chunks(writes: Writes, request_id: str, *, size: int = CHUNK) -> Iterator[dict[str, Any]]:
@@ -135,13 +153,21 @@ def chunks(writes: Writes, request_id: str, *, size: int = CHUNK) -> Iterator[di
 
     `size` 0 leaves them in one piece.
     """
-    relations = list(dict.fromkeys([*(entry.relation for entry in writes.outcomes), *writes.opens, *writes.confirmed]))
+    relations = list(
+        dict.fromkeys([*(entry.relation for entry in writes.outcomes), *writes.opens, *writes.confirmed])
+    )
     outcomes: dict[Relation, list[RelationOutcome]] = defaultdict(list)
     for entry in writes.outcomes:
         outcomes[entry.relation].append(entry)
     size = size or len(relations) or 1
     for start in range(0, max(1, len(relations)), size):
-        yield _chunk(writes, relations[start : start + size], outcomes, request_id, states=writes.job_states if start == 0 else {})
+        yield _chunk(
+            writes,
+            relations[start : start + size],
+            outcomes,
+            request_id,
+            states=writes.job_states if start == 0 else {},
+        )
 
 
 def job(account: str, job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
@@ -191,7 +217,9 @@ def entry(each: ReplayEntry) -> bytes:
 
 def read_entry(text: bytes) -> ReplayEntry:
     """The same back."""
-    return msgspec.json.decode(text, type=ReplayEntry) if text.startswith(b"{") else ReplayEntry(text.decode())
+    return (
+        msgspec.json.decode(text, type=ReplayEntry) if text.startswith(b"{") else ReplayEntry(text.decode())
+    )
 
 
 def replay(row: Mapping[bytes, bytes]) -> Replay | None:
@@ -233,7 +261,10 @@ def _chunk(
         fields: list[object] = []
         if relation in writes.confirmed:
             known, doubt = writes.confirmed[relation]
-            fields += ["k", encode(StoredMemory(known.present, known.absent, dict(known.info), doubt)).decode()]
+            fields += [
+                "k",
+                encode(StoredMemory(known.present, known.absent, dict(known.info), doubt)).decode(),
+            ]
         for entry in outcomes.get(relation, ()):
             fields += [f"#{entry.job}", _mention(entry, request_id)]
             jobs.setdefault(entry.job, _Job()).add(entry)
@@ -275,7 +306,9 @@ class _Job:
 
 def _opened(relation: Relation, writes: Writes) -> tuple[object, ...]:
     entry = writes.opens[relation]
-    blob, due = (encode(entry.open).decode(), entry.open.not_before or entry.open.since) if entry.open else ("", 0)
+    blob, due = (
+        (encode(entry.open).decode(), entry.open.not_before or entry.open.since) if entry.open else ("", 0)
+    )
     side = {"first": "|f|", "held": "|h|", "": ""}[entry.side]
     return (str(relation), blob, due, entry.guard, side) if entry.guard else (str(relation), blob, due)
 

@@ -30,7 +30,13 @@ class Scrub:
         if not cursor:
             self._fixed()
         after, names = self._scan(cursor)
-        kinds = {"rel": self._memory, "request": self._request, "payload": self._payload, "replay": self._replay, "batch": self._batch}
+        kinds = {
+            "rel": self._memory,
+            "request": self._request,
+            "payload": self._payload,
+            "replay": self._replay,
+            "batch": self._batch,
+        }
         for name in names:
             kind, _, rest = name.decode().removeprefix(f"{self._base}:").partition(":")
             if rest and kind in kinds:
@@ -58,7 +64,9 @@ class Scrub:
             return
         record = msgspec.json.decode(text, type=RequestRecord)
         said = codec.encode((record.correlations, record.answers, record.message))
-        if self._names(said) or any(self._who.stands_in(relation) for action in record.actions for relation in action.relations):
+        if self._names(said) or any(
+            self._who.stands_in(relation) for action in record.actions for relation in action.relations
+        ):
             self._counts["requests"] += self._client.delete(f"{self._base}:request:{name}")
 
     def _payload(self, job: str) -> None:
@@ -77,7 +85,9 @@ class Scrub:
             self._client.delete(key, f"{key}:jobs")
             self._client.zrem(f"{self._base}:replays", name)
         elif self._names(codec.encode((replay.what, replay.plan, replay.examples))):
-            self._client.hset(key, "about", codec.encode(msgspec.structs.replace(replay, what=GONE, plan={}, examples={})))
+            self._client.hset(
+                key, "about", codec.encode(msgspec.structs.replace(replay, what=GONE, plan={}, examples={}))
+            )
         else:
             return
         self._counts["replays"] += 1
@@ -87,7 +97,10 @@ class Scrub:
             self._counts["batches"] += self._client.delete(f"{self._base}:batch:{label}")
 
     def _sends(self, key: str) -> bool:
-        pages = (self._client.lrange(key, start, start + EXAMINED - 1) for start in range(0, self._client.llen(key), EXAMINED))
+        pages = (
+            self._client.lrange(key, start, start + EXAMINED - 1)
+            for start in range(0, self._client.llen(key), EXAMINED)
+        )
         return any(each.startswith(b"{") and self._names(each) for page in pages for each in page)
 
     def _names(self, text: bytes | None) -> bool:

@@ -7,7 +7,17 @@ import msgspec
 
 from worker.contract import Relation
 from worker.errors import LeaseLost
-from worker.ports import AdminResult, AuditEntry, AuditPage, Lease, Payload, RecordRef, Replay, ReplayEntry, ReplayState
+from worker.ports import (
+    AdminResult,
+    AuditEntry,
+    AuditPage,
+    Lease,
+    Payload,
+    RecordRef,
+    Replay,
+    ReplayEntry,
+    ReplayState,
+)
 from worker.redis.client import Client, available, script
 from worker.store import codec, keys
 from worker.store.erasure import Scrub, token
@@ -33,12 +43,19 @@ class RedisJobAdmin:
     """Implements `ports.JobAdmin`. Hand `now` (µs) in tests only; production lets Redis say what time it is."""
 
     def __init__(
-        self, client: Client, prefix: str, *, keep: Callable[[str], Retention] = lambda _: Retention(), now: Callable[[], int] | None = None
+        self,
+        client: Client,
+        prefix: str,
+        *,
+        keep: Callable[[str], Retention] = lambda _: Retention(),
+        now: Callable[[], int] | None = None,
     ) -> None:
         self._client: Any = client  # answers bytes, at once; see RedisStore
         self._prefix, self._keep = prefix, keep
         self._now: Callable[[], str] = (lambda: str(now())) if now else (lambda: "")
-        self._scripts = {name: script(client, "worker.store", name, "shared", *parts) for name, parts in PARTS.items()}
+        self._scripts = {
+            name: script(client, "worker.store", name, "shared", *parts) for name, parts in PARTS.items()
+        }
 
     def cancel(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
         """End changes that wait in the inbox."""
@@ -67,22 +84,51 @@ class RedisJobAdmin:
                 return AuditPage((), "")
             rows = self._client.zrevrange(key, start + 1, start + limit, withscores=True)
             told = self._client.hmget(self._key(account, "deed"), [name for name, _ in rows]) if rows else []
-        found = tuple(_deed(name.decode(), int(at), text) for (name, at), text in zip(rows, told, strict=True) if text)
+        found = tuple(
+            _deed(name.decode(), int(at), text) for (name, at), text in zip(rows, told, strict=True) if text
+        )
         return AuditPage(found, rows[-1][0].decode() if len(rows) == limit else "")
 
     def get_payload(self, job: str) -> Payload | None:
         """What is kept of the unreadable message that the job stands for."""
         with available():
-            body, faults, size = self._client.hmget(self._key(_account(job), f"payload:{job}"), "body", "faults", "size")
-        return None if body is None else Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size))
+            body, faults, size = self._client.hmget(
+                self._key(_account(job), f"payload:{job}"), "body", "faults", "size"
+            )
+        return (
+            None
+            if body is None
+            else Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size))
+        )
 
     def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], deed: AuditEntry) -> None:
         """Keep a replay and its set; a piece of the set that is lost on the way makes no replay."""
         texts = [codec.entry(each) for each in entries]
         life = round(REPLAY_LIFE * 1000)
         for start in range(0, len(texts), EXAMINED):
-            self._run("prepare", replay.account, self._now(), replay.id, start, life, "", "", 0, *texts[start : start + EXAMINED])
-        self._run("prepare", replay.account, self._now(), replay.id, -1, life, codec.encode(replay), codec.deed(deed), replay.eligible)
+            self._run(
+                "prepare",
+                replay.account,
+                self._now(),
+                replay.id,
+                start,
+                life,
+                "",
+                "",
+                0,
+                *texts[start : start + EXAMINED],
+            )
+        self._run(
+            "prepare",
+            replay.account,
+            self._now(),
+            replay.id,
+            -1,
+            life,
+            codec.encode(replay),
+            codec.deed(deed),
+            replay.eligible,
+        )
 
     def get_replay(self, replay_id: str) -> Replay | None:
         """One replay, with how far it is."""
@@ -98,7 +144,9 @@ class RedisJobAdmin:
     def replay_entries(self, replay_id: str, start: int, most: int) -> list[ReplayEntry]:
         """A piece of its set."""
         with available():
-            rows = self._client.lrange(self._key(_account(replay_id), f"replay:{replay_id}:jobs"), start, start + most - 1)
+            rows = self._client.lrange(
+                self._key(_account(replay_id), f"replay:{replay_id}:jobs"), start, start + most - 1
+            )
         return [codec.read_entry(row) for row in rows]
 
     def set_replay_state(self, replay_id: str, to: ReplayState, deed: AuditEntry) -> ReplayState | None:
@@ -114,7 +162,9 @@ class RedisJobAdmin:
 
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
         """The replays that should run and have not come on for so long."""
-        return [name.decode() for name in self._run("stalled", account, self._now(), round(seconds * 1_000_000))]
+        return [
+            name.decode() for name in self._run("stalled", account, self._now(), round(seconds * 1_000_000))
+        ]
 
     def touch_replay(self, replay_id: str) -> None:
         """It was given to a worker once more."""
@@ -136,7 +186,14 @@ class RedisJobAdmin:
     def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
         """Take a record out of the next jobs."""
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease is a mistake of ours
-        told = lease.holder, str(who.number), codec.pack(who.sides), codec.lifetimes(self._keep(lease.account)), after, AT_ONCE
+        told = (
+            lease.holder,
+            str(who.number),
+            codec.pack(who.sides),
+            codec.lifetimes(self._keep(lease.account)),
+            after,
+            AT_ONCE,
+        )
         answer = self._run("erase", lease.account, self._now(), *told)
         if answer == b"lost":
             raise LeaseLost(f"the lease on account {lease.account} is not ours any more")
@@ -146,7 +203,9 @@ class RedisJobAdmin:
         """Take a record out of a part of everything else that is kept."""
         lease.renew()  # whoever lost it stops here
         with available():
-            return Scrub(self._client, keys.base(self._prefix, lease.account), who, self._scripts["forget"]).step(cursor)
+            return Scrub(
+                self._client, keys.base(self._prefix, lease.account), who, self._scripts["forget"]
+            ).step(cursor)
 
     def _act(self, name: str, account: str, jobs: Sequence[str], told: Sequence[bytes]) -> AdminResult:
         """The act in pieces, each of which the deed counts."""
@@ -155,7 +214,9 @@ class RedisJobAdmin:
             looked, acted, others = self._run(name, account, self._now(), *told, *left[:AT_ONCE])
             left = left[looked:]
             done += [job.decode() for job in acted]
-            refused |= {job.decode(): why.decode() for job, why in zip(others[::2], others[1::2], strict=True)}
+            refused |= {
+                job.decode(): why.decode() for job, why in zip(others[::2], others[1::2], strict=True)
+            }
         return AdminResult(tuple(done), refused)
 
     def _key(self, account: str, name: str) -> str:

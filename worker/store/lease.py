@@ -7,7 +7,17 @@ from typing import Any, Final, NamedTuple
 from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
-from worker.ports import SOON, BegunRequest, ClaimedJob, DeleteBrake, Pause, RelationRecord, SwapPartners, WorkBatch, Writes
+from worker.ports import (
+    SOON,
+    BegunRequest,
+    ClaimedJob,
+    DeleteBrake,
+    Pause,
+    RelationRecord,
+    SwapPartners,
+    WorkBatch,
+    Writes,
+)
 from worker.redis.client import available
 from worker.store import codec
 from worker.store.limits import LEASE
@@ -43,7 +53,14 @@ class RedisLease:
     """Implements `ports.Lease`; for one thread, but `renew` may be called from another."""
 
     def __init__(
-        self, account: str, holder: str, stopped: tuple[Pause | None, str], base: str, scripts: Scripts, keep: bytes, now: Callable[[], str]
+        self,
+        account: str,
+        holder: str,
+        stopped: tuple[Pause | None, str],
+        base: str,
+        scripts: Scripts,
+        keep: bytes,
+        now: Callable[[], str],
     ) -> None:
         self.account, (self.pause, self.refused_credentials) = account, stopped
         self._holder, self._base, self._scripts, self._keep, self._now = holder, base, scripts, keep, now
@@ -56,7 +73,9 @@ class RedisLease:
 
     def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
         """The next batch; it stays where it is until taken."""
-        now, journal, due, jobs, rows, condemned = self._held(self._run("read", self._now(), self._holder, max_jobs, max_relations))
+        now, journal, due, jobs, rows, condemned = self._held(
+            self._run("read", self._now(), self._holder, max_jobs, max_relations)
+        )
         return WorkBatch(
             int(now),
             tuple(codec.taken(row) for row in jobs if row[1]),
@@ -88,7 +107,9 @@ class RedisLease:
             "begun": [entry.request_id for entry in begun],
             "writes": whole,
         }
-        answer = self._held(self._run("take", self._now(), self._holder, self._step, codec.pack(taken), self._keep))
+        answer = self._held(
+            self._run("take", self._now(), self._holder, self._step, codec.pack(taken), self._keep)
+        )
         if answer == b"read again":
             return False
         self._step += 1
@@ -97,7 +118,11 @@ class RedisLease:
     def begin(self, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
         """Journal a request and say when it is signed (µs), or why it must not be sent."""
         allowed = codec.brake(brake, request, self.account)
-        answer = self._held(self._run("begin", self._now(), self._holder, self._step, request_id, codec.encode(request), allowed))
+        answer = self._held(
+            self._run(
+                "begin", self._now(), self._holder, self._step, request_id, codec.encode(request), allowed
+            )
+        )
         if answer[0] == b"paused" and (pause := codec.pause(answer[1])):
             return pause
         self._step += 1
@@ -124,11 +149,15 @@ class RedisLease:
 
     def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
         """Give it back; seconds until work is next due, None if there is none."""
-        asked = self._run("release", self._now(), self._holder, SOON_US, round(window * 1e6), round(rest * 1e6))
+        asked = self._run(
+            "release", self._now(), self._holder, SOON_US, round(window * 1e6), round(rest * 1e6)
+        )
         after = int(self._held(asked))
         return None if after < 0 else after / 1e6
 
-    def _settle(self, request_id: str, chunk: dict[str, Any], record_id: str = "", record: bytes = b"") -> None:
+    def _settle(
+        self, request_id: str, chunk: dict[str, Any], record_id: str = "", record: bytes = b""
+    ) -> None:
         self._step_on("settle", request_id, codec.pack(chunk), self._keep, record_id, record)
 
     def _step_on(self, name: str, *args: str | bytes) -> Any:

@@ -5,7 +5,9 @@ from typing import Final, NamedTuple
 LEASE: Final = 10.0  # seconds a lease lives without being renewed (R17)
 SWEEP_DELAY: Final = 60.0  # seconds, the longest a lost wake-up goes unrepaired (R22)
 EXAMINED: Final = 1000  # entries one page looks at, however few of them match
-SLACK: Final = 300_000_000  # µs the clock that named a job may differ from the store's, when jobs are looked for by time
+SLACK: Final = (
+    300_000_000  # µs the clock that named a job may differ from the store's, when jobs are looked for by time
+)
 PAYLOAD: Final = 64 * 1024  # bytes kept of an unreadable message
 PAYLOADS: Final = 1000  # unreadable messages of an account that keep theirs
 DEEDS: Final = 10_000  # remembered per account

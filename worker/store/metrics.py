@@ -42,10 +42,15 @@ class RedisMetrics:
                 self._ask(pipeline, base)
             answers = pipeline.execute()
             rows = [answers[start : start + ASKED] for start in range(0, len(answers), ASKED)]
-            for base, (_, _, head, *_) in zip(bases, rows, strict=True):  # one that a replay put back waits since then
+            for base, (_, _, head, *_) in zip(
+                bases, rows, strict=True
+            ):  # one that a replay put back waits since then
                 pipeline.hget(f"{base}:job:{(head or b'').decode()}", "bk")
             backs = pipeline.execute() if bases else []
-        return {account: _standing(row, int(back or 0)) for account, row, back in zip(accounts, rows, backs, strict=True)}
+        return {
+            account: _standing(row, int(back or 0))
+            for account, row, back in zip(accounts, rows, backs, strict=True)
+        }
 
     def record_heartbeat(self, worker: WorkerInfo) -> None:
         """The worker is alive; those that have not been for an hour are forgotten."""
@@ -75,14 +80,18 @@ class RedisMetrics:
     def sweep_stats(self) -> SweepStats:
         """What there is to say of sweeps."""
         with available():
-            return SweepStats(*(int(number or 0) for number in self._client.hmget(self._sweep, *SweepStats._fields)))
+            return SweepStats(
+                *(int(number or 0) for number in self._client.hmget(self._sweep, *SweepStats._fields))
+            )
 
     def memory_usage(self) -> MemoryUsage:
         """How full the server is, or all of a cluster's together."""
         with available():
             info = self._client.info("memory")
         nodes = [info] if "used_memory" in info else list(info.values())
-        return MemoryUsage(sum(node["used_memory"] for node in nodes), sum(node.get("maxmemory", 0) for node in nodes))
+        return MemoryUsage(
+            sum(node["used_memory"] for node in nodes), sum(node.get("maxmemory", 0) for node in nodes)
+        )
 
     def _ask(self, pipeline: Any, base: str) -> None:
         """As many commands as `ASKED`, answered as `_standing` reads them."""

@@ -7,7 +7,16 @@ import msgspec
 
 from worker.clock import prefix_of
 from worker.contract import Relation
-from worker.ports import FailureGroup, JobFilter, JobPage, JobRecord, JobState, RelationRecord, RequestPage, RequestRecord
+from worker.ports import (
+    FailureGroup,
+    JobFilter,
+    JobPage,
+    JobRecord,
+    JobState,
+    RelationRecord,
+    RequestPage,
+    RequestRecord,
+)
 from worker.redis.client import Client, available, script
 from worker.store import codec, keys
 from worker.store.limits import EXAMINED, SLACK, STATES
@@ -20,7 +29,10 @@ class RedisQueries:
         self._client: Any = client  # answers bytes, at once; see RedisStore
         self._prefix = prefix
         self._find = script(client, "worker.store", "find", "find")
-        self._failures, self._records = script(client, "worker.store", "failures"), script(client, "worker.store", "records")
+        self._failures, self._records = (
+            script(client, "worker.store", "failures"),
+            script(client, "worker.store", "records"),
+        )
 
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
         """Jobs that fit, newest first; a page may hold few or none and still have a next one."""
@@ -29,7 +41,9 @@ class RedisQueries:
             "last": prefix_of(wanted.until + SLACK) if wanted.until else "",
         }
         with available():
-            last, rows = self._find(keys=[keys.base(self._prefix, account)], args=[codec.pack(asked), limit, cursor, EXAMINED])
+            last, rows = self._find(
+                keys=[keys.base(self._prefix, account)], args=[codec.pack(asked), limit, cursor, EXAMINED]
+            )
         found = ((name.decode(), dict(zip(flat[::2], flat[1::2], strict=True))) for name, flat in rows)
         return JobPage(tuple(codec.job(account, name, row) for name, row in found), last.decode())
 
@@ -42,7 +56,11 @@ class RedisQueries:
             pipeline.hmget(self._key(account, "counts"), STATES)
             listed, dead, unresolved, counts = pipeline.execute()
         queued = listed - int(dead or 0)
-        return {"queued": queued, **{name: int(count or 0) for name, count in zip(STATES, counts, strict=True)}, "unresolved": unresolved}
+        return {
+            "queued": queued,
+            **{name: int(count or 0) for name, count in zip(STATES, counts, strict=True)},
+            "unresolved": unresolved,
+        }
 
     def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """The states of these jobs; what is not there (any more) is left out."""
@@ -64,14 +82,20 @@ class RedisQueries:
         names, found = [str(relation) for relation in relations], dict[Relation, RelationRecord]()
         for start in range(0, len(names), EXAMINED):
             with available():
-                found |= codec.records(self._records(keys=[keys.base(self._prefix, account)], args=names[start : start + EXAMINED]))
+                found |= codec.records(
+                    self._records(
+                        keys=[keys.base(self._prefix, account)], args=names[start : start + EXAMINED]
+                    )
+                )
         return found
 
     def failure_groups(self, account: str) -> list[FailureGroup]:
         """What waits for a decision, by error and type, the most jobs first."""
         with available():
             rows = self._failures(keys=[keys.base(self._prefix, account)], args=[])
-        return sorted((_failure(row) for row in rows), key=lambda each: (-each.jobs, each.code, each.error, each.type))
+        return sorted(
+            (_failure(row) for row in rows), key=lambda each: (-each.jobs, each.code, each.error, each.type)
+        )
 
     def list_requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:
         """What was sent and answered, newest first."""
@@ -79,8 +103,13 @@ class RedisQueries:
             start = self._client.lpos(self._key(account, "requests"), cursor) if cursor else -1
             if start is None:  # it is so old that the list has forgotten it
                 return RequestPage((), "")
-            names = [name.decode() for name in self._client.lrange(self._key(account, "requests"), start + 1, start + limit)]
-            rows = self._client.mget([self._key(account, f"request:{name}") for name in names]) if names else []
+            names = [
+                name.decode()
+                for name in self._client.lrange(self._key(account, "requests"), start + 1, start + limit)
+            ]
+            rows = (
+                self._client.mget([self._key(account, f"request:{name}") for name in names]) if names else []
+            )
         found = tuple(msgspec.json.decode(row, type=RequestRecord) for row in rows if row)
         return RequestPage(found, names[-1] if len(names) == limit else "")
 

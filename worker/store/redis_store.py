@@ -36,7 +36,9 @@ __all__ = ["Retention", "RedisStore"]
 
 LONGEST: Final = round(SWEEP_DELAY * 1e6)  # µs
 PATIENCE: Final = 3  # accounts whose node does not answer before a sweep ends: each may cost the time of a connection that fails
-PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # of scripts that share more than the clock, the lease and the pause
+PARTS: Final[
+    Mapping[str, tuple[str, ...]]
+] = {  # of scripts that share more than the clock, the lease and the pause
     "take": ("inbox", "relation", "failures", "end", "job", "write"),
     "settle": ("relation", "failures", "end", "job", "write"),
     "replay": ("failures",),
@@ -55,16 +57,28 @@ class RedisStore:
     """Implements `ports.Store`. Hand `now` (µs) in tests only; production lets Redis say what time it is."""
 
     def __init__(
-        self, client: Client, prefix: str, *, keep: Callable[[str], Retention] = lambda _: Retention(), now: Callable[[], int] | None = None
+        self,
+        client: Client,
+        prefix: str,
+        *,
+        keep: Callable[[str], Retention] = lambda _: Retention(),
+        now: Callable[[], int] | None = None,
     ) -> None:
         # redis-py types every answer for clients that decode and that wait; ours does neither, so answers are bytes.
         self._client: Any = client
         self._prefix, self._keep = prefix, keep
         self._now: Callable[[], str] = (lambda: str(now())) if now else (lambda: "")
-        self._scripts = Scripts(**{name: script(client, "worker.store", name, "shared", *PARTS.get(name, ())) for name in Scripts._fields})
+        self._scripts = Scripts(
+            **{
+                name: script(client, "worker.store", name, "shared", *PARTS.get(name, ()))
+                for name in Scripts._fields
+            }
+        )
         self._registered: set[str] = set()
 
-    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> AcceptResult:
+    def accept(
+        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
+    ) -> AcceptResult:
         """Write the submissions, all or none; the same again answers the same."""
         if not submissions:
             return AcceptResult(())
@@ -90,17 +104,40 @@ class RedisStore:
             for answer in self._scripts.accept.each(calls()):
                 yield _accepted(answer, account, sent.popleft(), max_backlog)
 
-    def _accepting(self, account: str, submissions: Sequence[Submission], max_backlog: int, oldest: float) -> Call:
+    def _accepting(
+        self, account: str, submissions: Sequence[Submission], max_backlog: int, oldest: float
+    ) -> Call:
         packed = codec.pack([codec.submission(entry) for entry in submissions])
-        return Call([keys.base(self._prefix, account)], [self._now(), max_backlog, round(oldest * 1e6), packed])
+        return Call(
+            [keys.base(self._prefix, account)], [self._now(), max_backlog, round(oldest * 1e6), packed]
+        )
 
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
         self._register(account)
-        body, refusal = message.body[:PAYLOAD], codec.encode((0, "unreadable", message.faults[0][: codec.SHOWN], ""))
-        said = job, keys.unreadable(message.source, message.event_id), codec.lifetimes(self._keep(account)), PAYLOADS, refusal
+        body, refusal = (
+            message.body[:PAYLOAD],
+            codec.encode((0, "unreadable", message.faults[0][: codec.SHOWN], "")),
+        )
+        said = (
+            job,
+            keys.unreadable(message.source, message.event_id),
+            codec.lifetimes(self._keep(account)),
+            PAYLOADS,
+            refusal,
+        )
         kept = body, codec.encode(message.faults), len(message.body)
-        known = self._run(self._scripts.reject, account, self._now(), *said, *kept, "e", message.event_id, "u", message.source)
+        known = self._run(
+            self._scripts.reject,
+            account,
+            self._now(),
+            *said,
+            *kept,
+            "e",
+            message.event_id,
+            "u",
+            message.source,
+        )
         return Receipt(known.decode(), duplicate=known.decode() != job)
 
     def lease(self, account: str, holder: str) -> RedisLease | None:
@@ -110,14 +147,18 @@ class RedisStore:
             return None
         stopped = (codec.pause(answer[2]) if len(answer) > 2 else None), answer[1].decode()
         lifetimes = codec.lifetimes(self._keep(account))
-        return RedisLease(account, holder, stopped, keys.base(self._prefix, account), self._scripts, lifetimes, self._now)
+        return RedisLease(
+            account, holder, stopped, keys.base(self._prefix, account), self._scripts, lifetimes, self._now
+        )
 
     def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
         """The accounts that a flush message should be sent for now; what a few cannot be asked is left to the next time."""
         found, away = list[str](), 0
         for account in accounts:
             try:
-                woken = self._run(self._scripts.due, account, self._now(), LONGEST, credentials.get(account, ""))
+                woken = self._run(
+                    self._scripts.due, account, self._now(), LONGEST, credentials.get(account, "")
+                )
                 found += [account] if woken else []
             except StoreUnavailable:
                 away += 1
@@ -148,19 +189,34 @@ class RedisStore:
     def counts(self, account: str) -> Mapping[str, int]:
         """The account's counters, with what is waiting now."""
         with available():
-            listed, opened = self._client.llen(self._key(account, "inbox")), self._client.hlen(self._key(account, "open"))
+            listed, opened = (
+                self._client.llen(self._key(account, "inbox")),
+                self._client.hlen(self._key(account, "open")),
+            )
             dead = self._client.get(self._key(account, "dead"))
-        return {**self._counts(account, "counts"), "backlog": int(listed) - int(dead or 0), "open": int(opened)}
+        return {
+            **self._counts(account, "counts"),
+            "backlog": int(listed) - int(dead or 0),
+            "open": int(opened),
+        }
 
-    def relation_history(self, account: str, relation: Relation) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
+    def relation_history(
+        self, account: str, relation: Relation
+    ) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
         """What is kept of a relation, and the jobs that named it, oldest first."""
         with available():
             opened = self._client.hget(self._key(account, "open"), str(relation))
             row = self._client.hgetall(self._key(account, f"rel:{relation}"))
         record = codec.record(opened, row.get(b"k"))
-        named = {name[1:].decode(): value.decode().partition(" ") for name, value in row.items() if name.startswith(b"#")}
+        named = {
+            name[1:].decode(): value.decode().partition(" ")
+            for name, value in row.items()
+            if name.startswith(b"#")
+        }
         ended = [RelationEvent(job, result, detail) for job, (result, _, detail) in sorted(named.items())]
-        waiting = [RelationEvent(intent.job, "", "") for intent in (record.open.intents if record.open else ())]
+        waiting = [
+            RelationEvent(intent.job, "", "") for intent in (record.open.intents if record.open else ())
+        ]
         return record, tuple(ended + waiting)
 
     def get_request(self, account: str, request_id: str) -> RequestRecord | None:
@@ -169,7 +225,9 @@ class RedisStore:
             row = self._client.get(self._key(account, f"request:{request_id}"))
         return msgspec.json.decode(row, type=RequestRecord) if row else None
 
-    def requeue(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
+    def requeue(
+        self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER
+    ) -> tuple[list[str], bool]:
         """Put the failed relations of these jobs back into the inbox."""
         wake, *back = self._run(self._scripts.replay, account, self._now(), mark, since, *jobs)
         return [job.decode() for job in back], bool(wake)
@@ -189,11 +247,19 @@ class RedisStore:
 
     def resume(self, account: str, *, deed: AuditEntry | None = None, since: int | None = None) -> bool:
         """Let it go on, if it is paused since then; whether it was."""
-        return bool(self._run(self._scripts.resume, account, self._now(), codec.deed(deed), "" if since is None else since))
+        return bool(
+            self._run(
+                self._scripts.resume, account, self._now(), codec.deed(deed), "" if since is None else since
+            )
+        )
 
     def _counts(self, account: str, key: str) -> dict[str, int]:
         with available():
-            return {name.decode(): int(value) for name, value in self._client.hgetall(self._key(account, key)).items() if value != b"0"}
+            return {
+                name.decode(): int(value)
+                for name, value in self._client.hgetall(self._key(account, key)).items()
+                if value != b"0"
+            }
 
     def _register(self, account: str) -> None:
         """Before the account's first change, or with a later one: in a cluster its node may be up and the registry's down."""
@@ -213,9 +279,14 @@ class RedisStore:
 def _accepted(answer: Any, account: str, submissions: Sequence[Submission], max_backlog: int) -> AcceptResult:
     """What accept.lua answered; raises BacklogFull."""
     if answer[0] == b"full":
-        raise BacklogFull(f"account {account} has {max_backlog} changes waiting; try again when some are done", retry_after=30.0)
+        raise BacklogFull(
+            f"account {account} has {max_backlog} changes waiting; try again when some are done",
+            retry_after=30.0,
+        )
     if answer[0] == b"refused":
-        return AcceptResult((), tuple(RefusedChange(at, reason.decode(), job.decode()) for at, reason, job in answer[1]))
+        return AcceptResult(
+            (), tuple(RefusedChange(at, reason.decode(), job.decode()) for at, reason, job in answer[1])
+        )
     known = {at: Receipt(job.decode(), duplicate=True) for at, job in answer[2]}
     receipts = tuple(known.get(at) or Receipt(entry.job) for at, entry in enumerate(submissions))
     return AcceptResult(receipts, wake=bool(answer[1]))

@@ -7,4 +7,12 @@ from worker.testing.metrics import MemoryMetrics
 from worker.testing.queries import MemoryQueries
 from worker.testing.store import MemoryStore
 
-__all__ = ["FakeClock", "MemoryJobAdmin", "MemoryLease", "MemoryMetrics", "MemoryQueries", "MemoryStore", "steady"]
+__all__ = [
+    "FakeClock",
+    "MemoryJobAdmin",
+    "MemoryLease",
+    "MemoryMetrics",
+    "MemoryQueries",
+    "MemoryStore",
+    "steady",
+]

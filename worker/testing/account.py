@@ -22,7 +22,19 @@ from worker.ports import (
     Writes,
 )
 from worker.store.limits import EXAMINED, Retention
-from worker.testing.stored import Batch, Hand, Holding, Job, Kept, Remembered, Replaying, Sent, StoredRelation, Wake, replace
+from worker.testing.stored import (
+    Batch,
+    Hand,
+    Holding,
+    Job,
+    Kept,
+    Remembered,
+    Replaying,
+    Sent,
+    StoredRelation,
+    Wake,
+    replace,
+)
 
 HISTORY: Final = 40  # jobs remembered per relation
 SLACK: Final = 8  # entries more than that before the oldest go
@@ -51,7 +63,10 @@ class AccountState:
     batches: defaultdict[str, Batch] = field(default_factory=lambda: defaultdict(Batch))
     requests: dict[str, Sent] = field(default_factory=dict)
     deletes: Counter[int] = field(default_factory=Counter)  # by minute
-    refused: tuple[str, int] = ("", 0)  # the fingerprint of credentials that were, while others work, and until when
+    refused: tuple[str, int] = (
+        "",
+        0,
+    )  # the fingerprint of credentials that were, while others work, and until when
     braked: bool = False  # whether the brake held it when it was stopped once more
     looked: int = 0  # when a person let it go on that the brake had stopped (µs)
     deeds: dict[str, AuditEntry] = field(default_factory=dict)
@@ -104,16 +119,24 @@ class AccountState:
         del self.jobs[job_id]
         if self.events.get(job.key) == job_id:
             del self.events[job.key]
-            self.remembered[job.key] = Remembered(job_id, job.fingerprint, job.record.finished_at + _us(self.keep.remembered))
+            self.remembered[job.key] = Remembered(
+                job_id, job.fingerprint, job.record.finished_at + _us(self.keep.remembered)
+            )
         return None
 
     def waiting(self, now: int) -> list[str]:
         """The failed jobs that wait for a decision, oldest first."""
-        return [job_id for job_id in sorted(self.failed, key=self.failed.__getitem__) if self.job(job_id, now)]
+        return [
+            job_id for job_id in sorted(self.failed, key=self.failed.__getitem__) if self.job(job_id, now)
+        ]
 
     def open_jobs(self) -> dict[str, int]:
         """The jobs that have left the inbox, by state."""
-        return Counter(job.record.state for job in self.jobs.values() if job.record.state in ("sending", "retrying", "verifying"))
+        return Counter(
+            job.record.state
+            for job in self.jobs.values()
+            if job.record.state in ("sending", "retrying", "verifying")
+        )
 
     def memory(self, relation: Relation, now: int) -> StoredRelation | None:
         """A memory that is not forgotten."""
@@ -132,11 +155,17 @@ class AccountState:
     def record(self, relation: Relation, now: int) -> RelationRecord:
         """What there is of a relation."""
         memory = self.memory(relation, now)
-        return RelationRecord(self.opens.get(relation), (memory and memory.known) or NOTHING, memory.doubt if memory else None)
+        return RelationRecord(
+            self.opens.get(relation), (memory and memory.known) or NOTHING, memory.doubt if memory else None
+        )
 
     def records(self, relations: Iterable[Relation], now: int) -> dict[Relation, RelationRecord]:
         """The same of several, without those of which there is nothing."""
-        return {each: self.record(each, now) for each in relations if each in self.opens or self._is_known(each, now)}
+        return {
+            each: self.record(each, now)
+            for each in relations
+            if each in self.opens or self._is_known(each, now)
+        }
 
     def _is_known(self, relation: Relation, now: int) -> bool:
         memory = self.memory(relation, now)
@@ -165,7 +194,13 @@ class AccountState:
         self.inbox.remove(job.record.id)
         self.arriving -= Counter(job.firsts)
         asked = job.again or job.relations
-        self.write(Writes(outcomes=[RelationOutcome(job.record.id, relation, "superseded", by) for relation in asked]), "", now)
+        self.write(
+            Writes(
+                outcomes=[RelationOutcome(job.record.id, relation, "superseded", by) for relation in asked]
+            ),
+            "",
+            now,
+        )
         job.again = ()
 
     # --- writing
@@ -176,7 +211,9 @@ class AccountState:
             self._open(relation, entry)
         fallen = _grouped(writes.outcomes)
         for relation in dict.fromkeys([*fallen, *writes.confirmed]):
-            self._remember(relation, writes.confirmed.get(relation), fallen.get(relation, ()), request_id, now)
+            self._remember(
+                relation, writes.confirmed.get(relation), fallen.get(relation, ()), request_id, now
+            )
         for job_id, entries in _by_job(writes.job_states, fallen).items():
             job = self.job(job_id, now)
             if job and job.left:
@@ -205,13 +242,17 @@ class AccountState:
         memory = self.memory(relation, now) or StoredRelation()
         if known:
             memory.known, memory.doubt = known
-        memory.mentions |= {entry.job: RelationEvent(entry.job, entry.result, _why(entry, request_id)) for entry in fallen}
+        memory.mentions |= {
+            entry.job: RelationEvent(entry.job, entry.result, _why(entry, request_id)) for entry in fallen
+        }
         if len(memory.mentions) + (memory.known is not None) > HISTORY + SLACK:
             memory.mentions = {job: memory.mentions[job] for job in sorted(memory.mentions)[-HISTORY:]}
         memory.ends = now + _us(self.keep.memory)
         self.memories[relation] = memory
 
-    def _move(self, job: Job, fallen: Sequence[RelationOutcome], state: JobState | None, request_id: str, now: int) -> None:
+    def _move(
+        self, job: Job, fallen: Sequence[RelationOutcome], state: JobState | None, request_id: str, now: int
+    ) -> None:
         """Take a job on: its outcomes counted, its state, and its end with the last outcome."""
         record, new = job.record, Counter(entry.result for entry in fallen)
         job.left -= len(fallen)
@@ -244,7 +285,10 @@ class AccountState:
 
     def _count_out(self, batch: Batch, state: str, now: int) -> None:
         batch.counts[state] += 1
-        if batch.counts["succeeded"] + batch.counts["superseded"] + batch.counts["failed"] >= batch.counts["accepted"]:
+        if (
+            batch.counts["succeeded"] + batch.counts["superseded"] + batch.counts["failed"]
+            >= batch.counts["accepted"]
+        ):
             batch.ends = now + _us(self.keep.failed)
 
 
@@ -259,7 +303,9 @@ def _grouped(settled: Iterable[RelationOutcome]) -> dict[Relation, list[Relation
     return fallen
 
 
-def _by_job(states: Iterable[str], fallen: Mapping[Relation, list[RelationOutcome]]) -> dict[str, list[RelationOutcome]]:
+def _by_job(
+    states: Iterable[str], fallen: Mapping[Relation, list[RelationOutcome]]
+) -> dict[str, list[RelationOutcome]]:
     jobs: dict[str, list[RelationOutcome]] = {job: [] for job in states}
     for entries in fallen.values():
         for entry in entries:
@@ -272,7 +318,11 @@ def _why(entry: RelationOutcome, request_id: str) -> str:
 
 
 def _first_refusal(fallen: Iterable[RelationOutcome]) -> tuple[int, str, str, str] | None:
-    refusals = ((*entry.refusal, str(entry.relation)) for entry in fallen if entry.result == "failed" and entry.refusal)
+    refusals = (
+        (*entry.refusal, str(entry.relation))
+        for entry in fallen
+        if entry.result == "failed" and entry.refusal
+    )
     return next(refusals, None)
 
 

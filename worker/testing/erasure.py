@@ -29,20 +29,30 @@ def scrub(state: AccountState, who: RecordRef, *, now: int) -> Mapping[str, int]
         if mentions(who, [deed.by, deed.act, deed.what, deed.count, deed.note]):
             state.deeds[name] = replace(deed, what=ERASED, note="")
             counts["deeds"] += 1
-    for relation in [each for each in list(state.memories) if who.stands_in(each) and state.memory(each, now)]:
+    for relation in [
+        each for each in list(state.memories) if who.stands_in(each) and state.memory(each, now)
+    ]:
         del state.memories[relation]
         counts["memories"] += 1
     for name, sent in state.requests.items():
         record = sent.record
         about = any(who.stands_in(relation) for action in record.actions for relation in action.relations)
-        if now < sent.ends and (about or mentions(who, [record.correlations, record.answers, record.message])):
+        if now < sent.ends and (
+            about or mentions(who, [record.correlations, record.answers, record.message])
+        ):
             state.requests[name] = sent._replace(ends=0)
             counts["requests"] += 1
-    for label in [label for label, batch in state.batches.items() if mentions(who, label) and now < batch.ends]:
+    for label in [
+        label for label, batch in state.batches.items() if mentions(who, label) and now < batch.ends
+    ]:
         del state.batches[label]
         counts["batches"] += 1
-    counts["payloads"] += sum(_forgotten(state, job, kept, who) for job, kept in list(state.payloads.items()) if state.job(job, now))
-    counts["replays"] += sum(_shortened(state, name, held, who) for name, held in list(state.replays.items()) if now < held.ends)
+    counts["payloads"] += sum(
+        _forgotten(state, job, kept, who) for job, kept in list(state.payloads.items()) if state.job(job, now)
+    )
+    counts["replays"] += sum(
+        _shortened(state, name, held, who) for name, held in list(state.replays.items()) if now < held.ends
+    )
     return +counts
 
 

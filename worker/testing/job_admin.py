@@ -58,7 +58,10 @@ class MemoryJobAdmin:
         for name in done:
             _dismiss(state, name, Dismissal(now, deed.by, deed.note))
         state.tell(deed if jobs else None, fresh, now)
-        return AdminResult(tuple(done), {name: job.record.state if job else "gone" for name, job in found.items() if name not in done})
+        return AdminResult(
+            tuple(done),
+            {name: job.record.state if job else "gone" for name, job in found.items() if name not in done},
+        )
 
     def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
         """Link a failed job with those sent in its place, and dismiss it."""
@@ -68,7 +71,9 @@ class MemoryJobAdmin:
         original = self._job(job)
         if original and original.record.state == "failed":
             _dismiss(self._held(_account(job)), job, Dismissal(self._now(), by, "replaced"))
-            original.record = replace(original.record, replayed_by=tuple(new), replay=mark or original.record.replay)
+            original.record = replace(
+                original.record, replayed_by=tuple(new), replay=mark or original.record.replay
+            )
 
     def add_audit_entry(self, account: str, deed: AuditEntry) -> None:
         """Remember a deed."""
@@ -90,7 +95,9 @@ class MemoryJobAdmin:
         """Keep a replay and its set."""
         state, now = self._held(replay.account), self._now()
         made = replace(replay, state="previewed", made_at=now)
-        state.replays.setdefault(replay.id, Replaying(made, tuple(entries), now + round(REPLAY_LIFE * SECOND)))
+        state.replays.setdefault(
+            replay.id, Replaying(made, tuple(entries), now + round(REPLAY_LIFE * SECOND))
+        )
         state.tell(deed, replay.eligible, now)
 
     def get_replay(self, replay_id: str) -> Replay | None:
@@ -100,7 +107,11 @@ class MemoryJobAdmin:
 
     def list_replays(self, account: str, *, limit: int = 50) -> list[Replay]:
         """The account's replays, newest first."""
-        newest = sorted(self._held(account).replays.values(), key=lambda each: (each.replay.made_at, each.replay.id), reverse=True)
+        newest = sorted(
+            self._held(account).replays.values(),
+            key=lambda each: (each.replay.made_at, each.replay.id),
+            reverse=True,
+        )
         return [each.replay for each in newest[:limit] if self._now() < each.ends]
 
     def replay_entries(self, replay_id: str, start: int, most: int) -> list[ReplayEntry]:
@@ -131,7 +142,9 @@ class MemoryJobAdmin:
         was, through = held.replay, end == replay.eligible
         if was.done != start or was.state == "done" or (start == end and not through):
             return was.state
-        held.replay = replace(was, done=end, back=was.back + back, missed=dict(Counter(was.missed) + Counter(missed)))
+        held.replay = replace(
+            was, done=end, back=was.back + back, missed=dict(Counter(was.missed) + Counter(missed))
+        )
         held.moved_at = now
         if through:
             held.replay = replace(held.replay, state="done", finished_at=now)
@@ -141,8 +154,16 @@ class MemoryJobAdmin:
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
         """The replays that should run and have not come on for so long."""
         now, before = self._now(), self._now() - round(seconds * 1_000_000)
-        running = [held for held in self._held(account).replays.values() if held.replay.state == "running" and now < held.ends]
-        return [held.replay.id for held in sorted(running, key=lambda held: (held.moved_at, held.replay.id)) if held.moved_at <= before]
+        running = [
+            held
+            for held in self._held(account).replays.values()
+            if held.replay.state == "running" and now < held.ends
+        ]
+        return [
+            held.replay.id
+            for held in sorted(running, key=lambda held: (held.moved_at, held.replay.id))
+            if held.moved_at <= before
+        ]
 
     def touch_replay(self, replay_id: str) -> None:
         """It was given to a worker once more."""
@@ -156,7 +177,9 @@ class MemoryJobAdmin:
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """The open relations whose work names a record."""
         opens = self._held(account).opens
-        return sorted(relation for relation, opened in opens.items() if who.stands_in(relation) or mentions(who, opened))
+        return sorted(
+            relation for relation, opened in opens.items() if who.stands_in(relation) or mentions(who, opened)
+        )
 
     def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
         """Take a record out of the next jobs."""
@@ -165,7 +188,11 @@ class MemoryJobAdmin:
         numbers = [number for number in sorted(state.index) if number > after][:AT_ONCE]
         held = [job for number in numbers if (job := state.job(state.index[number], now))]
         for job in held:
-            labels = {name: "" for name in ("source", "batch", "correlation") if mentions(who, getattr(job.record, name))}
+            labels = {
+                name: ""
+                for name in ("source", "batch", "correlation")
+                if mentions(who, getattr(job.record, name))
+            }
             job.record = replace(job.record, **labels)
         jobs = [job for job in held if any(map(who.stands_in, job.relations))]
         emptied = [_erase(state, job, who, now) for job in jobs]
@@ -207,22 +234,34 @@ def _erase(state: AccountState, job: Job, who: RecordRef, now: int) -> bool:
     if job.record.state == "queued":
         _withdraw_some(state, job, lost, guards, now)
     record = job.record
-    parents, children = (tuple(each for each in ids if not who.is_on(side, record.type, each)) for side, ids in _sides(job))
+    parents, children = (
+        tuple(each for each in ids if not who.is_on(side, record.type, each)) for side, ids in _sides(job)
+    )
     gone = not parents or not children
     left = tuple(relation for relation in record.failed if not who.stands_in(relation))
     if record.state == "failed" and not left:
         state.failed.pop(record.id, None)
-    changed: dict[str, Any] = {"parents": () if gone else parents, "children": () if gone else children, "event_id": "", "failed": left}
+    changed: dict[str, Any] = {
+        "parents": () if gone else parents,
+        "children": () if gone else children,
+        "event_id": "",
+        "failed": left,
+    }
     if record.refusal:
         changed["refusal"] = (record.refusal[0], record.refusal[1], "", "")
     if gone:
         changed |= {"info": (), "failed": (), "by": ERASED}
-    job.record, job.again = replace(record, **changed), tuple(each for each in job.again if not who.stands_in(each))
+    job.record, job.again = (
+        replace(record, **changed),
+        tuple(each for each in job.again if not who.stands_in(each)),
+    )
     job.firsts = () if gone else guards
     return gone
 
 
-def _withdraw_some(state: AccountState, job: Job, lost: Sequence[Relation], guards: tuple[str, ...], now: int) -> None:
+def _withdraw_some(
+    state: AccountState, job: Job, lost: Sequence[Relation], guards: tuple[str, ...], now: int
+) -> None:
     """What waits of a job and is about the record ends; the job with it if that was all."""
     if job.left == len(lost):
         state.withdraw(job, ERASED, now)

@@ -7,7 +7,18 @@ from itertools import islice
 from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
-from worker.ports import SOON, BegunRequest, ClaimedJob, DeleteBrake, Pause, RelationRecord, SwapPartners, SwapSide, WorkBatch, Writes
+from worker.ports import (
+    SOON,
+    BegunRequest,
+    ClaimedJob,
+    DeleteBrake,
+    Pause,
+    RelationRecord,
+    SwapPartners,
+    SwapSide,
+    WorkBatch,
+    Writes,
+)
 from worker.store.limits import HOUR, LEASE
 from worker.testing.account import AccountState
 from worker.testing.stored import Hand, Holding, Sent, Wake
@@ -20,7 +31,11 @@ class MemoryLease:
     """Implements `ports.Lease`."""
 
     def __init__(self, account: str, holder: str, state: AccountState, now: Callable[[], int]) -> None:
-        self.account, self.pause, self.refused_credentials = account, state.paused(now()), state.refused_now(now())
+        self.account, self.pause, self.refused_credentials = (
+            account,
+            state.paused(now()),
+            state.refused_now(now()),
+        )
         self._holder, self._state, self._now = holder, state, now
 
     def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
@@ -31,9 +46,13 @@ class MemoryLease:
         relations = [relation for _, _, relation in due]
         jobs = self._next_jobs(limit - len(due), max_relations - len(due))
         state.hand = self._hand(limit, max_jobs, [*relations, *(job.job for job in jobs)])
-        named = dict.fromkeys([*relations, *(relation for job in jobs for relation in state.jobs[job.job].relations)])
+        named = dict.fromkeys(
+            [*relations, *(relation for job in jobs for relation in state.jobs[job.job].relations)]
+        )
         begun = sorted(state.journal.values(), key=lambda entry: (entry.signed, entry.request_id))
-        return WorkBatch(now, jobs, tuple(relations), state.records(named, now), tuple(begun), state.hand.losses >= DEADLY)
+        return WorkBatch(
+            now, jobs, tuple(relations), state.records(named, now), tuple(begun), state.hand.losses >= DEADLY
+        )
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """What the store has of these relations."""
@@ -114,7 +133,9 @@ class MemoryLease:
             return None
         state, minute = self._state, now // (60 * SECOND)
         looked = state.looked and now < state.looked + round(HOUR * SECOND)
-        total = sum(count for at, count in state.deletes.items() if at > minute - 60) + (deletes if looked else brake.ahead)
+        total = sum(count for at, count in state.deletes.items() if at > minute - 60) + (
+            deletes if looked else brake.ahead
+        )
         if total > brake.most:
             state.looked = 0
             state.pause = Pause("brake", brake.detail(self.account) % total, since=now)

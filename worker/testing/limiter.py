@@ -15,21 +15,33 @@ class MemoryLimiter:
         self._states: dict[str, policy.State] = {}
         self._lock = threading.Lock()
 
-    def book(self, account: str, *, rate: float, burst: int, max_wait: float, now: float | None = None) -> Grant:
+    def book(
+        self, account: str, *, rate: float, burst: int, max_wait: float, now: float | None = None
+    ) -> Grant:
         """The next slot, booked, or when to come back."""
         with self._lock:
-            state, grant = policy.book(self._get(account), self._now(now), rate=rate, burst=burst, max_wait=policy.ticks(max_wait))
+            state, grant = policy.book(
+                self._get(account), self._now(now), rate=rate, burst=burst, max_wait=policy.ticks(max_wait)
+            )
             self._states[account] = state
         return grant
 
     def report(
-        self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = "", now: float | None = None
+        self,
+        account: str,
+        feedback: Feedback,
+        *,
+        retry_after: float = 0.0,
+        reason: str = "",
+        now: float | None = None,
     ) -> BreakerChange:
         """Let an answer change the pace; what it did to the breaker."""
         held = policy.ticks(retry_after)
         with self._lock:
             before = self._get(account)
-            self._states[account] = policy.report(before, self._now(now), feedback=feedback, retry_after=held, reason=reason)
+            self._states[account] = policy.report(
+                before, self._now(now), feedback=feedback, retry_after=held, reason=reason
+            )
             return policy.turn(before, self._states[account])
 
     def refund(self, account: str, grant: Grant) -> bool:

@@ -28,7 +28,11 @@ class MemoryMetrics:
 
     def record_heartbeat(self, worker: WorkerInfo) -> None:
         """The worker is alive; those that have not been for an hour are forgotten."""
-        alive = {name: each for name, each in self._workers.items() if each.at >= worker.at - round(FORGOTTEN * 1e6)}
+        alive = {
+            name: each
+            for name, each in self._workers.items()
+            if each.at >= worker.at - round(FORGOTTEN * 1e6)
+        }
         self._workers = {**alive, worker.name: worker}
 
     def remove_worker(self, name: str) -> None:
@@ -58,7 +62,9 @@ class MemoryMetrics:
             tally[f"deed:{deed.act}"] += deed.count
         return AccountStats(
             backlog=counts.pop("backlog"),
-            oldest=state.jobs[state.inbox[0]].back_at or time_of_id(state.inbox[0].rpartition("-")[2]) if state.inbox else 0,
+            oldest=state.jobs[state.inbox[0]].back_at or time_of_id(state.inbox[0].rpartition("-")[2])
+            if state.inbox
+            else 0,
             open=counts.pop("open"),
             begun=len(state.journal),
             unresolved=len(state.waiting(now)),

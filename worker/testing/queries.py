@@ -3,7 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from worker.contract import Relation
-from worker.ports import FOREVER, FailureGroup, JobFilter, JobPage, JobRecord, JobState, RelationRecord, RequestPage
+from worker.ports import (
+    FOREVER,
+    FailureGroup,
+    JobFilter,
+    JobPage,
+    JobRecord,
+    JobState,
+    RelationRecord,
+    RequestPage,
+)
 from worker.store.limits import EXAMINED, STATES
 from worker.testing.account import AccountState
 from worker.testing.store import MemoryStore
@@ -34,7 +43,11 @@ class MemoryQueries:
         """Jobs by state."""
         held = self._held(account)
         counts = self._store.counts(account)
-        return {"queued": len(held.inbox), **{name: counts.get(name, 0) for name in STATES}, "unresolved": len(held.waiting(self._now()))}
+        return {
+            "queued": len(held.inbox),
+            **{name: counts.get(name, 0) for name in STATES},
+            "unresolved": len(held.waiting(self._now())),
+        }
 
     def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """The states of these jobs; what is not there (any more) is left out."""

@@ -35,12 +35,16 @@ Reason = Literal["conflict", "ahead", "too_old"]
 class MemoryStore:
     """Implements `ports.Store`; `now` gives microseconds since the epoch."""
 
-    def __init__(self, now: Callable[[], int], *, keep: Callable[[str], Retention] = lambda _: Retention()) -> None:
+    def __init__(
+        self, now: Callable[[], int], *, keep: Callable[[str], Retention] = lambda _: Retention()
+    ) -> None:
         self._now, self._keep = now, keep
         self._states: dict[str, AccountState] = {}
         self._registered: set[str] = set()
 
-    def accept(self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float) -> AcceptResult:
+    def accept(
+        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
+    ) -> AcceptResult:
         """Write the submissions, all or none; the same again answers the same."""
         if not submissions:
             return AcceptResult(())
@@ -50,7 +54,10 @@ class MemoryStore:
         if refused:
             return AcceptResult((), tuple(refused))
         if fresh and len(state.inbox) + len(fresh) > max_backlog:
-            raise BacklogFull(f"account {account} has {max_backlog} changes waiting; try again when some are done", retry_after=30.0)
+            raise BacklogFull(
+                f"account {account} has {max_backlog} changes waiting; try again when some are done",
+                retry_after=30.0,
+            )
         for entry in fresh:
             _admit(state, account, entry, now)
         return AcceptResult(tuple(receipts), wake=bool(fresh) and _woken(state, now))
@@ -82,7 +89,11 @@ class MemoryStore:
 
     def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
         """The accounts that a flush message should be sent for now."""
-        return [account for account in accounts if _is_due(self._state(account), self._now(), credentials.get(account, ""))]
+        return [
+            account
+            for account in accounts
+            if _is_due(self._state(account), self._now(), credentials.get(account, ""))
+        ]
 
     def tidy(self, account: str, after: int = 0) -> int:
         """Let the account's indexes forget what is forgotten; where to go on."""
@@ -99,7 +110,11 @@ class MemoryStore:
 
     def batch_counts(self, account: str, label: str) -> Mapping[str, int]:
         """Counts of a batch label."""
-        return {name: count for name, count in self._state(account).batch(label, self._now()).counts.items() if count}
+        return {
+            name: count
+            for name, count in self._state(account).batch(label, self._now()).counts.items()
+            if count
+        }
 
     def counts(self, account: str) -> Mapping[str, int]:
         """The account's counters, with what is waiting now."""
@@ -107,12 +122,16 @@ class MemoryStore:
         counts = {name: count for name, count in state.counts.items() if count} | state.open_jobs()
         return {**counts, "backlog": len(state.inbox), "open": len(state.opens)}
 
-    def relation_history(self, account: str, relation: Relation) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
+    def relation_history(
+        self, account: str, relation: Relation
+    ) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
         """What is kept of a relation, and the jobs that named it, oldest first."""
         state, now = self._state(account), self._now()
         record, memory = state.record(relation, now), state.memory(relation, now)
         ended = [memory.mentions[job] for job in sorted(memory.mentions)] if memory else []
-        waiting = [RelationEvent(intent.job, "", "") for intent in (record.open.intents if record.open else ())]
+        waiting = [
+            RelationEvent(intent.job, "", "") for intent in (record.open.intents if record.open else ())
+        ]
         return record, tuple(ended + waiting)
 
     def get_request(self, account: str, request_id: str) -> RequestRecord | None:
@@ -120,7 +139,9 @@ class MemoryStore:
         sent = self._state(account).requests.get(request_id)
         return sent.record if sent and self._now() < sent.ends else None
 
-    def requeue(self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER) -> tuple[list[str], bool]:
+    def requeue(
+        self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER
+    ) -> tuple[list[str], bool]:
         """Put the failed relations of these jobs back into the inbox."""
         state, now = self._state(account), self._now()
         back, fresh = [], False
@@ -130,7 +151,11 @@ class MemoryStore:
                 state.failed.pop(job_id, None)
                 continue
             mine, dismissed = bool(mark) and job.record.replay == mark, job.record.dismissed
-            fails = job.record.state == "failed" and bool(job.record.failed) and not (dismissed and dismissed.at > since)
+            fails = (
+                job.record.state == "failed"
+                and bool(job.record.failed)
+                and not (dismissed and dismissed.at > since)
+            )
             if fails and not mine:
                 _put_back(state, job, mark, now)
                 fresh = True
@@ -188,11 +213,15 @@ def _sift(
             refused.append(RefusedChange(position, reason, known[0] if known else ""))
         elif known is None:
             fresh[key] = entry
-        receipts.append(Receipt(known[0], duplicate=True) if known and known[0] != entry.job else Receipt(entry.job))
+        receipts.append(
+            Receipt(known[0], duplicate=True) if known and known[0] != entry.job else Receipt(entry.job)
+        )
     return receipts, refused, list(fresh.values())
 
 
-def _known(state: AccountState, twin: Submission | None, key: tuple[str, str], now: int) -> tuple[str, str] | None:
+def _known(
+    state: AccountState, twin: Submission | None, key: tuple[str, str], now: int
+) -> tuple[str, str] | None:
     """The job that has this key already, here or in the store, and the fingerprint of its content."""
     if twin:
         return twin.job, _fingerprint(twin)
@@ -239,7 +268,14 @@ def _admit(state: AccountState, account: str, entry: Submission, now: int) -> No
         occurred_at=now if change.occurred_at is None else min(change.occurred_at, now),
         total=len(change.parents) * len(change.children),
     )
-    job = Job(record, state.counts["accepted"], _fingerprint(entry), entry.first_halves, record.total, (change.source, entry.event_id))
+    job = Job(
+        record,
+        state.counts["accepted"],
+        _fingerprint(entry),
+        entry.first_halves,
+        record.total,
+        (change.source, entry.event_id),
+    )
     state.jobs[entry.job] = job
     state.events[job.key] = state.index[job.number] = entry.job
     state.inbox.append(entry.job)
@@ -250,12 +286,20 @@ def _admit(state: AccountState, account: str, entry: Submission, now: int) -> No
         batch.ends = FOREVER
 
 
-def _keep_unreadable(state: AccountState, account: str, job: str, message: UnreadableMessage, now: int) -> None:
+def _keep_unreadable(
+    state: AccountState, account: str, job: str, message: UnreadableMessage, now: int
+) -> None:
     """A failed job with the message's bytes; the oldest beyond so many lose theirs."""
     state.counts.update(accepted=1, failed=1, unreadable=1)
     number, ends = state.counts["accepted"], now + round(state.keep.failed * SECOND)
-    said = {"source": message.source, "event_id": message.event_id, "refusal": (0, "unreadable", message.faults[0][:200], "")}
-    record = _record(job, account, now, number=number, state="failed", occurred_at=now, finished_at=now, **said)
+    said = {
+        "source": message.source,
+        "event_id": message.event_id,
+        "refusal": (0, "unreadable", message.faults[0][:200], ""),
+    }
+    record = _record(
+        job, account, now, number=number, state="failed", occurred_at=now, finished_at=now, **said
+    )
     state.jobs[job] = Job(record, number, "", (), 0, ends=ends)
     state.index[number], state.failed[job] = job, number
     state.payloads[job] = Kept(Payload(message.body[:PAYLOAD], message.faults, len(message.body)), ends)
@@ -265,9 +309,35 @@ def _keep_unreadable(state: AccountState, account: str, job: str, message: Unrea
 
 def _record(job: str, account: str, now: int, **known: Any) -> JobRecord:
     """A job's record at its beginning."""
-    nothing = {"action": "", "type": "", "parents": (), "children": (), "info": (), "batch": "", "total": 0, "finished_at": 0}
-    none_yet = {"attempts": 0, "counts": dict.fromkeys(RESULTS, 0), "refusal": None, "requests": (), "failed": (), "by": ""}
-    return JobRecord(**{"id": job, "account": account, "state": "queued", "accepted_at": now, **nothing, **none_yet, **known})
+    nothing = {
+        "action": "",
+        "type": "",
+        "parents": (),
+        "children": (),
+        "info": (),
+        "batch": "",
+        "total": 0,
+        "finished_at": 0,
+    }
+    none_yet = {
+        "attempts": 0,
+        "counts": dict.fromkeys(RESULTS, 0),
+        "refusal": None,
+        "requests": (),
+        "failed": (),
+        "by": "",
+    }
+    return JobRecord(
+        **{
+            "id": job,
+            "account": account,
+            "state": "queued",
+            "accepted_at": now,
+            **nothing,
+            **none_yet,
+            **known,
+        }
+    )
 
 
 def _woken(state: AccountState, now: int) -> bool:
@@ -297,7 +367,14 @@ def _put_back(state: AccountState, job: Job, mark: str, now: int) -> None:
     record, failures = job.record, job.record.counts["failed"]
     job.again, job.left, job.ends, job.back_at = record.failed, len(record.failed), FOREVER, now
     counts = {**record.counts, "failed": 0, "superseded": record.counts["superseded"] + failures - job.left}
-    cleared = {"failed": (), "refusal": None, "finished_at": 0, "dismissed": None, "replayed_by": (), "replay": mark or record.replay}
+    cleared = {
+        "failed": (),
+        "refusal": None,
+        "finished_at": 0,
+        "dismissed": None,
+        "replayed_by": (),
+        "replay": mark or record.replay,
+    }
     job.record = replace(record, state="queued", counts=counts, **cleared)
     state.failed.pop(record.id, None)
     state.counts["failed"] -= 1

@@ -9,7 +9,16 @@ import msgspec
 from worker.contract import Relation
 from worker.planner.fold import ConfirmedState
 from worker.planner.relation_state import Doubt
-from worker.ports import FOREVER, ClaimedJob, JobRecord, Payload, RelationEvent, Replay, ReplayEntry, RequestRecord
+from worker.ports import (
+    FOREVER,
+    ClaimedJob,
+    JobRecord,
+    Payload,
+    RelationEvent,
+    Replay,
+    ReplayEntry,
+    RequestRecord,
+)
 
 replace = msgspec.structs.replace
 
@@ -57,7 +66,9 @@ class Job:
     def relations(self) -> tuple[Relation, ...]:
         """Every relation it names."""
         record = self.record
-        return tuple(Relation(record.type, parent, child) for parent in record.parents for child in record.children)
+        return tuple(
+            Relation(record.type, parent, child) for parent in record.parents for child in record.children
+        )
 
     def start(self) -> None:
         """It leaves the inbox."""
@@ -68,7 +79,16 @@ class Job:
         record = self.record
         relations = self.again or self.relations
         brought = 0 if self.again else record.accepted_at, record.correlation
-        return ClaimedJob(record.id, record.action, relations, record.info, record.occurred_at, self.number, self.firsts, *brought)  # type: ignore[arg-type]
+        return ClaimedJob(
+            record.id,
+            record.action,
+            relations,
+            record.info,
+            record.occurred_at,
+            self.number,
+            self.firsts,
+            *brought,
+        )  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)

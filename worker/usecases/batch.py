@@ -47,14 +47,18 @@ class Batch:
         """Take open relations in hand as they are."""
         for relation in relations:
             record = records.get(relation, RelationRecord())
-            if record.open and (case := reopen(record.open, record.confirmed, record.doubt, upsert=self.upsert)):
+            if record.open and (
+                case := reopen(record.open, record.confirmed, record.doubt, upsert=self.upsert)
+            ):
                 self.states[relation] = case
 
     def recover(self, begun: BegunRequest, context: ReplyContext) -> Effects:
         """The effects of a request whose sender died with it."""
         return lose(self.states, begun.request, context)
 
-    def add_intents(self, jobs: Iterable[ClaimedJob], records: Mapping[Relation, RelationRecord], *, now: int) -> Effects:
+    def add_intents(
+        self, jobs: Iterable[ClaimedJob], records: Mapping[Relation, RelationRecord], *, now: int
+    ) -> Effects:
         """Fold new jobs into what is open and known of their relations."""
         effects = Effects()
         for relation, intents in intents_by_relation(jobs).items():
@@ -64,7 +68,11 @@ class Batch:
 
     def keep(self, relations: Iterable[Relation]) -> None:
         """Only these stay in hand: what else a dead worker left waits its turn, so that small hands stay small (R21)."""
-        self.states = {relation: self.states[relation] for relation in dict.fromkeys(relations) if relation in self.states}
+        self.states = {
+            relation: self.states[relation]
+            for relation in dict.fromkeys(relations)
+            if relation in self.states
+        }
 
     def condemn(self) -> Effects:
         """Fail all that is in hand, which three workers did not survive (R21)."""
@@ -83,7 +91,12 @@ class Batch:
 
     def correlations(self, relations: Iterable[Relation]) -> tuple[str, ...]:
         """What the calls behind these relations go by: the first few."""
-        intents = (intent for relation in relations if relation in self.states for intent in self.states[relation].open.intents)
+        intents = (
+            intent
+            for relation in relations
+            if relation in self.states
+            for intent in self.states[relation].open.intents
+        )
         return _few(intent.correlation for intent in intents)
 
     # --- what is next
@@ -123,7 +136,9 @@ class Batch:
             if held.open != case.open:
                 effects.states[relation] = held
             return True
-        if case.open.spoiled and case.doubt and case.doubt.until > now:  # it was sent before, and may still land
+        if (
+            case.open.spoiled and case.doubt and case.doubt.until > now
+        ):  # it was sent before, and may still land
             effects.states[relation] = case.with_progress(verify=True).delayed(case.doubt.until)
         elif case.open.spoiled:
             fail(relation, case, DEPENDENCY, effects, upsert=self.upsert)
@@ -137,7 +152,10 @@ class Batch:
             order, before = self.order(relation.type), self.states.get(relation)
             if before is None or not is_first_half(before.target.presence, order):
                 continue
-            key, known = swap_key(relation, order), effects.confirmed.get(relation, (before.confirmed, None))[0]
+            key, known = (
+                swap_key(relation, order),
+                effects.confirmed.get(relation, (before.confirmed, None))[0],
+            )
             if known.presence > before.confirmed.presence:
                 guards[key] = True
             elif relation in failed and not (case and is_first_half(case.target.presence, order)):
@@ -150,17 +168,29 @@ class Batch:
         for relation in others:
             if case := self.states.get(relation):
                 at_once = confirmed and case.open.held
-                freed = case.with_progress(held=False, spoiled=False, not_before=0 if at_once else case.open.not_before)
+                freed = case.with_progress(
+                    held=False, spoiled=False, not_before=0 if at_once else case.open.not_before
+                )
                 effects.states[relation] = freed if confirmed else case.with_progress(spoiled=True)
         return effects
 
-    def withdraw(self, relations: Iterable[Relation], records: Mapping[Relation, RelationRecord], *, by: str) -> Effects:
+    def withdraw(
+        self, relations: Iterable[Relation], records: Mapping[Relation, RelationRecord], *, by: str
+    ) -> Effects:
         """The effects of a person's word that nothing is wanted of these any more; what else is in hand forgets where it was split."""
-        effects = Effects({each: case.with_progress(part="", refusal=_wordless(case.open.refusal)) for each, case in self.states.items()})
+        effects = Effects(
+            {
+                each: case.with_progress(part="", refusal=_wordless(case.open.refusal))
+                for each, case in self.states.items()
+            }
+        )
         for relation in relations:
             effects.states[relation] = None
             opened = records[relation].open
-            effects.outcomes += [RelationOutcome(intent.job, relation, "superseded", by) for intent in (opened.intents if opened else ())]
+            effects.outcomes += [
+                RelationOutcome(intent.job, relation, "superseded", by)
+                for intent in (opened.intents if opened else ())
+            ]
         return effects
 
     # --- writing down
@@ -170,7 +200,15 @@ class Batch:
         opens = {relation: self._open_write(relation, case) for relation, case in effects.states.items()}
         return Writes(opens, effects.confirmed, effects.outcomes, dict(_states(effects.states)))
 
-    def _enter(self, relation: Relation, intents: tuple[Intent, ...], record: RelationRecord, effects: Effects, *, now: int) -> None:
+    def _enter(
+        self,
+        relation: Relation,
+        intents: tuple[Intent, ...],
+        record: RelationRecord,
+        effects: Effects,
+        *,
+        now: int,
+    ) -> None:
         held = self.states.get(relation)
         before, known, doubt = (held.open, held.confirmed, held.doubt) if held else record
         case, lost, memory = add_intents(intents, before, known, doubt, now=now, upsert=self.upsert)
@@ -178,7 +216,9 @@ class Batch:
             effects.states[relation] = case
         if memory is not known:
             effects.confirmed[relation] = (memory, doubt)
-        effects.outcomes += [RelationOutcome(entry.intent.job, relation, entry.result, entry.by) for entry in lost]
+        effects.outcomes += [
+            RelationOutcome(entry.intent.job, relation, entry.result, entry.by) for entry in lost
+        ]
 
     def _open_write(self, relation: Relation, case: RelationState | None) -> OpenWrite:
         order = self.order(relation.type)
@@ -186,7 +226,9 @@ class Batch:
         if case is None or not key:
             return OpenWrite(case.open if case else None, key)
         presence = case.target.presence
-        side: SwapSide = "first" if is_first_half(presence, order) else "held" if is_waiting_half(presence, order) else ""
+        side: SwapSide = (
+            "first" if is_first_half(presence, order) else "held" if is_waiting_half(presence, order) else ""
+        )
         return OpenWrite(case.open, key, side)
 
 
@@ -206,7 +248,9 @@ def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Inte
     """What the jobs ask of each relation."""
     intents: dict[Relation, tuple[Intent, ...]] = {}
     for job in jobs:
-        intent = Intent(Version(job.occurred_at, job.accepted), job.job, job.action, job.info, job.correlation)
+        intent = Intent(
+            Version(job.occurred_at, job.accepted), job.job, job.action, job.info, job.correlation
+        )
         for relation in job.relations:
             intents[relation] = (*intents.get(relation, ()), intent)
     return intents

@@ -26,7 +26,9 @@ from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 
 BUDGET = 20.0  # seconds of its own time after which a flush begins no request
 NEAR = 0.25  # seconds a flush waits for its slot before it gives its worker back
-PARTING = 10.0  # seconds, the life of a lease, in which a flush that lost its store tries to give the lease back
+PARTING = (
+    10.0  # seconds, the life of a lease, in which a flush that lost its store tries to give the lease back
+)
 AGAIN = 0.5  # seconds between two tries
 MAX_RELATIONS = 5000  # relations per batch
 
@@ -40,7 +42,9 @@ def flush(lane: FlushPolicy, tools: FlushDeps) -> FlushResult:
         return flushed
     started, wait = tools.clock.monotonic(), 0.0
     try:
-        refused = bool(lane.fingerprint) and lease.refused_credentials == lane.fingerprint  # others have good ones, and work it (R20)
+        refused = (
+            bool(lane.fingerprint) and lease.refused_credentials == lane.fingerprint
+        )  # others have good ones, and work it (R20)
         if refused or (lease.pause and not _healed(lease.pause, lane, tools)):
             flushed.state = "paused"
         else:
@@ -79,7 +83,12 @@ class _Flush:
         self.flushed.correlations = self.batch.correlations(self.batch.states)
         if work.condemned:
             effects.add(self.step(self.batch.condemn()))
-            self.tools.emit("batch.condemned", account=self.lane.account, jobs=[job.job for job in work.jobs], due=list(map(str, work.due)))
+            self.tools.emit(
+                "batch.condemned",
+                account=self.lane.account,
+                jobs=[job.job for job in work.jobs],
+                due=list(map(str, work.due)),
+            )
         if not self.lease.claim(work.jobs, work.begun, self.batch.writes(effects)):
             return 0.0  # somebody cancelled one of the jobs just now: read again
         self.count(effects)
@@ -98,7 +107,9 @@ class _Flush:
         """Take everything in hand: what a dead worker had begun, what is due, what is new."""
         effects, records = Effects(), dict(work.records)
         orphans = [relation for begun in work.begun for relation in begun.request.relations()]
-        records |= self.lease.records([relation for relation in dict.fromkeys(orphans) if relation not in records])
+        records |= self.lease.records(
+            [relation for relation in dict.fromkeys(orphans) if relation not in records]
+        )
         self.batch.reopen(dict.fromkeys([*orphans, *work.due]), records)
         for begun in work.begun:
             effects.add(self.step(self.batch.recover(begun, self.reply_context(begun.signed, work.now))))
@@ -110,12 +121,22 @@ class _Flush:
         """Record what would be sent, where that is new, and leave everything where it is."""
         lane = self.lane
         found = observed(work, limits=lane.limits, order=lane.order, upsert=lane.retry.upsert)
-        new = [writes for writes in found if writes.request and self.tools.store.get_request(lane.account, writes.request.id) is None]
+        new = [
+            writes
+            for writes in found
+            if writes.request and self.tools.store.get_request(lane.account, writes.request.id) is None
+        ]
         for writes in new:
             if writes.request:
                 self.lease.settle(writes.request.id, writes)
         if new:
-            self.tools.emit("flush.observed", account=lane.account, flush=self.flushed.id, requests=len(found), new=len(new))
+            self.tools.emit(
+                "flush.observed",
+                account=lane.account,
+                flush=self.flushed.id,
+                requests=len(found),
+                new=len(new),
+            )
         self.flushed.state = "observed"
         return 0.0
 
@@ -125,7 +146,11 @@ class _Flush:
         wanted = self.batch.operations(effects, now=now)
         waiting = self.batch.waiting(wanted)
         neighbours = self.lease.swap_partners(sorted(set(waiting.values()))) if waiting else {}
-        blocked = {each for each, key in waiting.items() if self.batch.blocked(each, neighbours[key], effects, now=now)}
+        blocked = {
+            each
+            for each, key in waiting.items()
+            if self.batch.blocked(each, neighbours[key], effects, now=now)
+        }
         if effects.states:
             self.batch.hold(effects)
             self.count(effects)
@@ -134,7 +159,9 @@ class _Flush:
 
     def round(self, ready: Sequence[Operation]) -> float | None:
         """Plan and send what is ready; seconds to wait when the round had to stop, None when it is through."""
-        planned = plan(ready, Limits(max_ids=self.lane.limits.max_ids, max_actions=self.most()), self.lane.order)
+        planned = plan(
+            ready, Limits(max_ids=self.lane.limits.max_ids, max_actions=self.most()), self.lane.order
+        )
         self.flushed.least += planned.least
         deletes = sum(request.deletes for request in planned.requests)
         for request in planned.requests:
@@ -158,7 +185,9 @@ class _Flush:
 
     def book(self) -> Grant:
         """A slot, waited for when it is near."""
-        grant = self.tools.limiter.book(self.lane.account, rate=self.lane.rate, burst=self.lane.burst, max_wait=NEAR)
+        grant = self.tools.limiter.book(
+            self.lane.account, rate=self.lane.rate, burst=self.lane.burst, max_wait=NEAR
+        )
         self.factor = grant.factor
         self.tally.count("waits", grant.reason, grant.wait > 0)
         if grant.booked and grant.wait > 0:
@@ -169,11 +198,15 @@ class _Flush:
         """Begin, send and settle one request, the plan holding so many deletes from here on; whether the account may go on at once."""
         request_id = self.tools.new_id()
         signed = self.lease.begin(
-            request_id, request, DeleteBrake(self.lane.max_deletes_per_hour, deletes) if self.lane.max_deletes_per_hour else None
+            request_id,
+            request,
+            DeleteBrake(self.lane.max_deletes_per_hour, deletes) if self.lane.max_deletes_per_hour else None,
         )
         if isinstance(signed, Pause):
             self.tools.limiter.refund(self.lane.account, grant)
-            if signed.reason == "brake":  # nobody begins on an account that has been paused before, so it was this request
+            if (
+                signed.reason == "brake"
+            ):  # nobody begins on an account that has been paused before, so it was this request
                 self.paused(signed)
             return False
         correlations = self.batch.correlations(request.relations())
@@ -245,10 +278,17 @@ class _Flush:
 
     def report(self, reply: Reply, feedback: Feedback) -> None:
         """Let the account's pace follow, and say when its breaker opens or closes."""
-        turn = self.tools.limiter.report(self.lane.account, feedback, retry_after=reply.retry_after or 0.0, reason=reply.message)
+        turn = self.tools.limiter.report(
+            self.lane.account, feedback, retry_after=reply.retry_after or 0.0, reason=reply.message
+        )
         if turn.breaker:
             self.tally.count("breaker", turn.breaker)
-            self.tools.emit(f"breaker.{turn.breaker}", account=self.lane.account, reason=reply.message, probe_in=turn.probe_in)
+            self.tools.emit(
+                f"breaker.{turn.breaker}",
+                account=self.lane.account,
+                reason=reply.message,
+                probe_in=turn.probe_in,
+            )
 
     def reply_context(self, signed: int, answered: int) -> ReplyContext:
         """When, and by which policies, an answer is judged."""

@@ -66,7 +66,9 @@ class Intake:
     wake: Callable[[str, float], None]
     emit: EventSink
 
-    def accept(self, changes: Sequence[Change], *, path: str = "[{}]", redelivered: bool = False) -> list[Receipt]:
+    def accept(
+        self, changes: Sequence[Change], *, path: str = "[{}]", redelivered: bool = False
+    ) -> list[Receipt]:
         """Receipts for the changes of one account, all accepted or none.
 
         Raises InvalidChange with every fault by its path (`path` is filled with the position), an event id that is taken
@@ -77,7 +79,9 @@ class Intake:
         door = self.policy_of(changes[0].account)
         self._check(changes, door, path)
         submissions = [self._submission(change, door, redelivered=redelivered) for change in changes]
-        answer = self.store.accept(door.account, submissions, max_backlog=door.max_backlog, oldest=door.memory)
+        answer = self.store.accept(
+            door.account, submissions, max_backlog=door.max_backlog, oldest=door.memory
+        )
         return self._received(answer, changes, door, path)
 
     def accept_rounds(self, account: str, rounds: Iterable[Sequence[Change]]) -> Iterator[list[Receipt]]:
@@ -95,7 +99,9 @@ class Intake:
                 begun += len(changes)
                 yield [self._submission(change, door, redelivered=False) for change in changes]
 
-        for answer in self.store.accept_rounds(account, submissions(), max_backlog=door.max_backlog, oldest=door.memory):
+        for answer in self.store.accept_rounds(
+            account, submissions(), max_backlog=door.max_backlog, oldest=door.memory
+        ):
             first, changes = ahead.popleft()
             yield self._received(answer, changes, door, "[{}]", first=first)
 
@@ -123,13 +129,26 @@ class Intake:
             account = self.policy_of(message.account).account
         except NotFound:
             account = UNROUTED
-        faults, body = tuple(map(redact, message.faults)), redact(message.body.decode(errors="surrogateescape"))
-        kept = message._replace(faults=faults, body=body.encode(errors="surrogateescape"))  # a sender may quote a secret of ours
+        faults, body = (
+            tuple(map(redact, message.faults)),
+            redact(message.body.decode(errors="surrogateescape")),
+        )
+        kept = message._replace(
+            faults=faults, body=body.encode(errors="surrogateescape")
+        )  # a sender may quote a secret of ours
         receipt = self.store.reject(account, f"{account}-{self.new_id()}", kept)
-        self.emit("message.rejected", account=account, job=receipt.job, source=message.source, faults=list(faults[:LOGGED]))
+        self.emit(
+            "message.rejected",
+            account=account,
+            job=receipt.job,
+            source=message.source,
+            faults=list(faults[:LOGGED]),
+        )
         return receipt
 
-    def requeue(self, account: str, jobs: Iterable[str], *, mark: str = "", since: int = FOREVER) -> list[str]:
+    def requeue(
+        self, account: str, jobs: Iterable[str], *, mark: str = "", since: int = FOREVER
+    ) -> list[str]:
         """The failed jobs whose failed relations went back to the inbox; what went under this mark before is named, not put back again.
 
         What was dismissed after `since` (µs) does not go back.
@@ -146,9 +165,22 @@ class Intake:
         except RelationsError as error:
             return Part(positions, error=_at_home(error, positions, path))
 
-    def _received(self, answer: AcceptResult, changes: Sequence[Change], door: IntakePolicy, path: str, *, first: int = 0) -> list[Receipt]:
+    def _received(
+        self,
+        answer: AcceptResult,
+        changes: Sequence[Change],
+        door: IntakePolicy,
+        path: str,
+        *,
+        first: int = 0,
+    ) -> list[Receipt]:
         if answer.refused:
-            raise InvalidChange([_fault(refused, path.format(first + refused.position), changes) for refused in answer.refused])
+            raise InvalidChange(
+                [
+                    _fault(refused, path.format(first + refused.position), changes)
+                    for refused in answer.refused
+                ]
+            )
         if answer.wake:
             self._wake(door.account, door.window)
         return list(answer.receipts)
@@ -160,7 +192,9 @@ class Intake:
                 for warning in check(change, door.overrides):
                     self.emit("change.warned", account=door.account, warning=warning)
             except InvalidChange as error:
-                faults += [Fault(_join(path.format(position), fault.path), fault.message) for fault in error.faults]
+                faults += [
+                    Fault(_join(path.format(position), fault.path), fault.message) for fault in error.faults
+                ]
         if faults:
             raise InvalidChange(faults)
 
@@ -186,8 +220,14 @@ def _fault(refused: RefusedChange, where: str, changes: Sequence[Change]) -> Fau
         message = f"{change.event_id!r} is taken by job {refused.job} with other content; send a new event_id for a new change"
         return Fault(_join(where, "event_id"), message)
     if refused.reason == "ahead":
-        return Fault(_join(where, "occurred_at"), "is more than 5 minutes ahead of the server's clock; check the sender's clock")
-    return Fault(_join(where, "occurred_at"), "is older than the relation memory, so it cannot be ordered any more; send it as of now")
+        return Fault(
+            _join(where, "occurred_at"),
+            "is more than 5 minutes ahead of the server's clock; check the sender's clock",
+        )
+    return Fault(
+        _join(where, "occurred_at"),
+        "is older than the relation memory, so it cannot be ordered any more; send it as of now",
+    )
 
 
 def _join(where: str, path: str) -> str:
@@ -222,7 +262,12 @@ def run_replay(intake: Intake, acts: JobAdmin, replay_id: str) -> Replay | None:
         deed = AuditEntry(intake.new_id(), replay.by, "replay done", replay.what, replay.id)
         acts.advance_replay(replay, replay.done, end, back=back, missed=missed, deed=deed)
     if replay:
-        numbers = {"eligible": replay.eligible, "done": replay.done, "back": replay.back, "missed": dict(replay.missed)}
+        numbers = {
+            "eligible": replay.eligible,
+            "done": replay.done,
+            "back": replay.back,
+            "missed": dict(replay.missed),
+        }
         intake.emit("replay.done", account=replay.account, replay=replay.id, state=replay.state, **numbers)
     return replay
 
@@ -235,13 +280,17 @@ def _put_back(intake: Intake, replay: Replay, entries: Sequence[ReplayEntry], mi
     return len(back)
 
 
-def _send_anew(intake: Intake, acts: JobAdmin, replay: Replay, entries: Sequence[ReplayEntry], missed: Counter[str]) -> int:
+def _send_anew(
+    intake: Intake, acts: JobAdmin, replay: Replay, entries: Sequence[ReplayEntry], missed: Counter[str]
+) -> int:
     """How many were sent anew as other changes, which then stand in their place; those that failed on are as before."""
     found = {entry.job: intake.store.get_job(entry.job) for entry in entries if entry.changes}
     unfit = {name: _unfit(job, replay) for name, job in found.items()}
     missed.update(filter(None, unfit.values()))
     anew = [entry for entry in entries if entry.changes and not unfit[entry.job]]
-    results = iter(intake.accept_good([change for entry in anew for change in _changes(entry, found[entry.job])]))
+    results = iter(
+        intake.accept_good([change for entry in anew for change in _changes(entry, found[entry.job])])
+    )
     back = 0
     for entry in anew:
         told = [next(results) for _ in entry.changes]
@@ -250,14 +299,23 @@ def _send_anew(intake: Intake, acts: JobAdmin, replay: Replay, entries: Sequence
             back += 1
         else:
             faults = [str(fault) for result in told if not isinstance(result, Receipt) for fault in result]
-            intake.emit("replay.refused", account=replay.account, replay=replay.id, job=entry.job, faults=faults[:LOGGED])
+            intake.emit(
+                "replay.refused",
+                account=replay.account,
+                replay=replay.id,
+                job=entry.job,
+                faults=faults[:LOGGED],
+            )
             missed.update(["refused"])
     return back
 
 
 def _changes(entry: ReplayEntry, job: JobRecord | None) -> list[Change]:
     """What is sent in the place of a job goes by the job's own correlation."""
-    return [msgspec.structs.replace(from_message(change).change, correlation=job.correlation if job else "") for change in entry.changes]
+    return [
+        msgspec.structs.replace(from_message(change).change, correlation=job.correlation if job else "")
+        for change in entry.changes
+    ]
 
 
 def _unfit(job: JobRecord | None, replay: Replay) -> str:

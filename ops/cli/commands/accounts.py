@@ -49,7 +49,13 @@ def listing(desk: CommandContext) -> None:
     heads = ("ACCOUNT", "MODE", "INBOX", "OLDEST", "OPEN", "FAILED", "STATE")
 
     def lines() -> None:
-        rows = [(*(each[name] for name in ("account", "mode", "backlog", "oldest", "open", "unresolved")), _words(each)) for each in states]
+        rows = [
+            (
+                *(each[name] for name in ("account", "mode", "backlog", "oldest", "open", "unresolved")),
+                _words(each),
+            )
+            for each in states
+        ]
         output.table(heads, rows)
 
     desk.answer({"accounts": states}, lines)
@@ -68,8 +74,13 @@ def pausing(desk: CommandContext, name: str, why: str, by: str) -> None:
       relations accounts pause acme --why "moving to the new API user"
     """
     account = desk.settings.account(name).name
-    desk.runtime.store.pause(account, Pause(BY_HAND, why), deed=AuditEntry(hands(desk).name(), by, "paused", account, why))
-    desk.answer({"account": account, "paused": True}, [f"{account} is paused; `relations accounts resume {account}` lets it go on."])
+    desk.runtime.store.pause(
+        account, Pause(BY_HAND, why), deed=AuditEntry(hands(desk).name(), by, "paused", account, why)
+    )
+    desk.answer(
+        {"account": account, "paused": True},
+        [f"{account} is paused; `relations accounts resume {account}` lets it go on."],
+    )
 
 
 @accounts.command("resume")
@@ -86,7 +97,10 @@ def resuming(desk: CommandContext, name: str, by: str) -> None:
     account = desk.settings.account(name).name
     was = desk.runtime.store.resume(account, deed=AuditEntry(hands(desk).name(), by, "resumed", account))
     desk.runtime.limiter.reset(account)
-    desk.answer({"account": account, "paused": False, "was_paused": was}, [f"{account} goes on." if was else f"{account} was not paused."])
+    desk.answer(
+        {"account": account, "paused": False, "was_paused": was},
+        [f"{account} goes on." if was else f"{account} was not paused."],
+    )
 
 
 @accounts.command("check")
@@ -103,7 +117,10 @@ def checking(desk: CommandContext, name: str | None) -> None:
     findings = [
         finding
         for account in desk.accounts(name)
-        for finding in (*doctor.warnings(desk.settings, account.name), doctor.credentials(desk.runtime, account))
+        for finding in (
+            *doctor.warnings(desk.settings, account.name),
+            doctor.credentials(desk.runtime, account),
+        )
     ]
     tell(desk, findings)
 
@@ -115,7 +132,9 @@ def tell(desk: CommandContext, findings: Iterable[doctor.Finding]) -> None:
     def lines() -> None:
         for finding in findings:
             found.append(finding)
-            click.echo(f"{click.style(f'{finding.level:4}', fg=_COLOURS[finding.level])}  {finding.what}: {finding.text}")
+            click.echo(
+                f"{click.style(f'{finding.level:4}', fg=_COLOURS[finding.level])}  {finding.what}: {finding.text}"
+            )
             if finding.todo:
                 click.echo(f"      → {finding.todo}")
 
@@ -142,8 +161,21 @@ def keys() -> None:
 
 @keys.command("new")
 @click.argument("name")
-@click.option("--account", "names", multiple=True, metavar="NAME", help="For these accounts only; default: all of the settings.")
-@click.option("--can", multiple=True, type=click.Choice(RIGHTS), default=("send",), show_default=True, help="What it may do.")
+@click.option(
+    "--account",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="For these accounts only; default: all of the settings.",
+)
+@click.option(
+    "--can",
+    multiple=True,
+    type=click.Choice(RIGHTS),
+    default=("send",),
+    show_default=True,
+    help="What it may do.",
+)
 @with_desk
 def new(desk: CommandContext, name: str, names: tuple[str, ...], can: tuple[str, ...]) -> None:
     """Make a bearer key: it is shown once and kept nowhere; its hash goes into the settings.
@@ -153,14 +185,19 @@ def new(desk: CommandContext, name: str, names: tuple[str, ...], can: tuple[str,
       relations keys new portal --account acme --can send --can read
     """
     if not NAME.fullmatch(name):
-        raise click.UsageError(f"A key's name begins with a letter or a digit and has at most 40 letters, digits, - and _, got {name!r}.")
+        raise click.UsageError(
+            f"A key's name begins with a letter or a digit and has at most 40 letters, digits, - and _, got {name!r}."
+        )
     accounts = list(names) or _known(desk)
     key = f"rel_{secrets.token_urlsafe(32)}"
     entry = {"sha256": sha256(key.encode()).hexdigest(), "accounts": accounts, "can": list(can)}
     for remark in _remarks(desk, name, accounts):
         click.echo(f"note: {remark}", err=True)
     table = [f"[keys.{name}]", *(f"{field} = {json.dumps(value)}" for field, value in entry.items())]
-    desk.answer({"name": name, "key": key, **entry}, [f"Key, shown this once: {key}", "", "Into the settings:", "", *table])
+    desk.answer(
+        {"name": name, "key": key, **entry},
+        [f"Key, shown this once: {key}", "", "Into the settings:", "", *table],
+    )
 
 
 def _known(desk: CommandContext) -> list[str]:
@@ -175,16 +212,30 @@ def _known(desk: CommandContext) -> list[str]:
 def _remarks(desk: CommandContext, name: str, accounts: Sequence[str]) -> Iterator[str]:
     """What is odd about a key, by the settings."""
     with suppress(InvalidSettings):
-        yield from (f"there is no account {each} in the settings" for each in accounts if each not in desk.settings.accounts)
-        yield from [f"the settings have a key {name} already: this one takes its place"] if name in desk.settings.keys else []
+        yield from (
+            f"there is no account {each} in the settings"
+            for each in accounts
+            if each not in desk.settings.accounts
+        )
+        yield from (
+            [f"the settings have a key {name} already: this one takes its place"]
+            if name in desk.settings.keys
+            else []
+        )
 
 
 def _words(state: dict[str, Any]) -> str:
     pause, pace = state["paused"], state["pace"]
     if pause is None and pace["breaker"] != "closed":
-        return f"breaker {pace['breaker'].replace('_', ' ')}, next probe at {pace['until']} ({pace['reason']})"
+        return (
+            f"breaker {pace['breaker'].replace('_', ' ')}, next probe at {pace['until']} ({pace['reason']})"
+        )
     if pause is None:
-        return "works" if pace["factor"] == 1 else f"works at {pace['factor']:.0%} of its pace ({pace['reason']})"
+        return (
+            "works"
+            if pace["factor"] == 1
+            else f"works at {pace['factor']:.0%} of its pace ({pace['reason']})"
+        )
     ends = f" until {pause['until']}" if pause["until"] else " until resumed"
     why = ": ".join(filter(None, (pause["reason"], pause["detail"])))
     return f"paused since {pause['since']}{ends} ({why})"

@@ -27,7 +27,10 @@ def audit(desk: CommandContext, account: str | None, limit: int, cursor: str) ->
     page = hands(desk).acts.audit_log(desk.lane(account), limit=limit, cursor=cursor)
 
     def lines() -> None:
-        rows = [(instant(each.at, desk.zone), each.by, each.act, f"{each.count:,}", each.what, each.note) for each in page.deeds]
+        rows = [
+            (instant(each.at, desk.zone), each.by, each.act, f"{each.count:,}", each.what, each.note)
+            for each in page.deeds
+        ]
         output.table(("AT", "WHO", "ACT", "COUNT", "WHAT", "NOTE"), rows)
         if page.next:
             click.echo(f"more with --cursor {page.next}", err=True)

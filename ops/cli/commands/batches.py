@@ -20,6 +20,11 @@ def batch(desk: CommandContext, label: str, account: str | None) -> None:
     """
     name = desk.account(account).name
     counts = batch_json(name, label, desk.runtime.store.batch_counts(name, label))
-    states = {"open": counts["open"], "succeeded": counts["succeeded"], "superseded": counts["superseded"], "failed": counts["failed"]}
+    states = {
+        "open": counts["open"],
+        "succeeded": counts["succeeded"],
+        "superseded": counts["superseded"],
+        "failed": counts["failed"],
+    }
     told = ", ".join(f"{number:,} {state}" for state, number in states.items() if number)
     desk.answer(counts, [f"{counts['accepted']:,} accepted: {told}"])

@@ -26,7 +26,9 @@ Act = Callable[..., AdminResult]
 @by_option
 @with_desk
 @filtered
-def cancelling(desk: CommandContext, names: tuple[str, ...], account: str | None, yes: bool, by: str, wanted: JobFilter) -> None:
+def cancelling(
+    desk: CommandContext, names: tuple[str, ...], account: str | None, yes: bool, by: str, wanted: JobFilter
+) -> None:
     """End queued changes that no worker has taken yet, as superseded; what was taken goes on.
 
     \b
@@ -44,7 +46,9 @@ def cancelling(desk: CommandContext, names: tuple[str, ...], account: str | None
 @by_option
 @with_desk
 @filtered
-def dismissing(desk: CommandContext, names: tuple[str, ...], account: str | None, yes: bool, by: str, wanted: JobFilter) -> None:
+def dismissing(
+    desk: CommandContext, names: tuple[str, ...], account: str | None, yes: bool, by: str, wanted: JobFilter
+) -> None:
     """Take failed jobs that need no replay off the list of failures; they stay failed.
 
     \b
@@ -55,14 +59,26 @@ def dismissing(desk: CommandContext, names: tuple[str, ...], account: str | None
     _decide(desk, wanted_of(desk, names, wanted, account), "failed", dismiss, "dismissed", yes=yes, by=by)
 
 
-def _decide(desk: CommandContext, wanted: Mapping[str, Wanted], state: JobState, act: Act, done: str, *, yes: bool, by: str) -> None:
+def _decide(
+    desk: CommandContext,
+    wanted: Mapping[str, Wanted],
+    state: JobState,
+    act: Act,
+    done: str,
+    *,
+    yes: bool,
+    by: str,
+) -> None:
     if not yes:
         _preview(desk, wanted, state, done)
         return
     acted = {account: act(hands(desk), account, which, by=by) for account, which in wanted.items()}
     jobs = [job for each in acted.values() for job in each.done]
     refused = {job: why for each in acted.values() for job, why in each.refused.items()}
-    lines = [f"{count(len(jobs), 'job')} {done}.", *(f"note: {job} is {why}" for job, why in islice(refused.items(), SHOWN))]
+    lines = [
+        f"{count(len(jobs), 'job')} {done}.",
+        *(f"note: {job} is {why}" for job, why in islice(refused.items(), SHOWN)),
+    ]
     desk.answer({"preview": False, "jobs": jobs, "refused": refused}, lines)
     finish(Exit.OK if jobs and not refused else Exit.PARTLY if jobs else Exit.FAILED)
 

@@ -45,10 +45,15 @@ def _todo(found: list[tuple[str, FailureGroup]]) -> Iterator[str]:
         yield "Nothing failed, or it was replayed or dismissed."
         return
     for failure in {(failure.code, failure.error): failure for _, failure in found}.values():
-        yield f"{failure.code or failure.error}: {said(failure)}. {todo(failure)}" if failure.code else f"{failure.error}: {todo(failure)}"
+        yield (
+            f"{failure.code or failure.error}: {said(failure)}. {todo(failure)}"
+            if failure.code
+            else f"{failure.error}: {todo(failure)}"
+        )
     account, failure = found[0]
     which = failure.code or failure.error
     jobs = sum(other.jobs for name, other in found if (name, other.code or other.error) == (account, which))
-    yield f"Look at them: relations jobs list --account {account} --error {which}; replay {count(jobs, 'job')}: " + (
-        f"relations replay --account {account} --error {which}"
+    yield (
+        f"Look at them: relations jobs list --account {account} --error {which}; replay {count(jobs, 'job')}: "
+        + (f"relations replay --account {account} --error {which}")
     )

@@ -21,7 +21,18 @@ from ops.cli.import_steps.retry_notice import RetryNotice
 from ops.cli.import_steps.summary import ImportSummary
 from ops.cli.progress import progress
 from producers.portals import Relations, Sent
-from producers.portals.imports import FIELDS, REQUIRED, Given, LoadCounts, Row, faults_of, field_of, load_rows, pieces, rows
+from producers.portals.imports import (
+    FIELDS,
+    REQUIRED,
+    Given,
+    LoadCounts,
+    Row,
+    faults_of,
+    field_of,
+    load_rows,
+    pieces,
+    rows,
+)
 from worker.config.values import shielded
 from worker.contract import Change
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
@@ -54,14 +65,38 @@ class OpenImport(NamedTuple):
 @click.command("import", short_help="Import a file of changes: CSV or NDJSON.")
 @click.argument("file", metavar="FILE|-")
 @account_option
-@click.option("--map", "maps", multiple=True, metavar="COLUMN=FIELD", help="What a column is; without FIELD it is left out.")
-@click.option("--set", "sets", multiple=True, metavar="FIELD=VALUE", help="What holds for every line that does not say it.")
-@click.option("--batch", metavar="LABEL", help="A label to ask for later; default: of the file's name and content.")
-@click.option("--rejects", type=click.Path(dir_okay=False, path_type=Path), help="Where rejected lines go; default: FILE.rejects.ndjson.")
+@click.option(
+    "--map",
+    "maps",
+    multiple=True,
+    metavar="COLUMN=FIELD",
+    help="What a column is; without FIELD it is left out.",
+)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="What holds for every line that does not say it.",
+)
+@click.option(
+    "--batch", metavar="LABEL", help="A label to ask for later; default: of the file's name and content."
+)
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where rejected lines go; default: FILE.rejects.ndjson.",
+)
 @click.option("--wait", "waits", is_flag=True, help="Follow the jobs to their end.")
-@click.option("--dry-run", is_flag=True, help="Check every line, and tell what would be sent; needs no Redis.")
-@click.option("--url", envvar="RELATIONS_URL", metavar="URL", help="Send over HTTP instead of straight to Redis.")
-@click.option("--key", envvar="RELATIONS_KEY", metavar="KEY", help="The key for --url; better given as RELATIONS_KEY.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check every line, and tell what would be sent; needs no Redis."
+)
+@click.option(
+    "--url", envvar="RELATIONS_URL", metavar="URL", help="Send over HTTP instead of straight to Redis."
+)
+@click.option(
+    "--key", envvar="RELATIONS_KEY", metavar="KEY", help="The key for --url; better given as RELATIONS_KEY."
+)
 @with_desk
 def importing(
     desk: CommandContext,
@@ -90,9 +125,13 @@ def importing(
     if url and not key and not dry_run:
         raise click.UsageError("--url needs a key: set RELATIONS_KEY, or give --key.")
     reading = _reading(desk, maps, sets, account, batch, local=not url)
-    path = rejects or (Path(f"{file}.rejects.ndjson") if name_of(file) != "stdin" else Path("stdin.rejects.ndjson"))
+    path = rejects or (
+        Path(f"{file}.rejects.ndjson") if name_of(file) != "stdin" else Path("stdin.rejects.ndjson")
+    )
     if same(file, path):
-        raise click.UsageError(f"Rejected lines cannot go to {path}: that is the file to import. Name another file with --rejects.")
+        raise click.UsageError(
+            f"Rejected lines cannot go to {path}: that is the file to import. Name another file with --rejects."
+        )
     if dry_run:
         with _begun(desk, file, reading, path) as begun:
             code = _rehearse(desk, begun, local=not url)
@@ -105,13 +144,24 @@ def importing(
 
 
 def _reading(
-    desk: CommandContext, maps: Sequence[str], sets: Sequence[str], account: str | None, batch: str | None, *, local: bool
+    desk: CommandContext,
+    maps: Sequence[str],
+    sets: Sequence[str],
+    account: str | None,
+    batch: str | None,
+    *,
+    local: bool,
 ) -> Reading:
     mapping, constants = _pairs("--map", maps), _pairs("--set", sets)
     chosen = _default(desk, constants.get("account") or account, local=local)
     given = {"account": chosen or None, "batch": batch}
     faults = [f"--set {fault}" for fault in faults_of(constants)]
-    faults += [f"--{name}: {fault.message}" for name, text in given.items() if text is not None for fault in faults_of({name: text})]
+    faults += [
+        f"--{name}: {fault.message}"
+        for name, text in given.items()
+        if text is not None
+        for fault in faults_of({name: text})
+    ]
     if faults:
         raise click.UsageError("\n".join(faults))
     return Reading(mapping, constants, chosen, batch)
@@ -123,7 +173,11 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     sides = pairs.values() if option == "--map" else pairs
     if wrong := next((side for side in sides if side and not field_of(side)), None):
         raise click.UsageError(f"{option}: there is no field {wrong}; there are {', '.join(FIELDS)}.")
-    return {name: field_of(value) for name, value in pairs.items()} if option == "--map" else {field_of(n): v for n, v in pairs.items()}
+    return (
+        {name: field_of(value) for name, value in pairs.items()}
+        if option == "--map"
+        else {field_of(n): v for n, v in pairs.items()}
+    )
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:
@@ -159,7 +213,9 @@ def _given(name: str, digest: str, reading: Reading) -> Given:
 
 
 @contextmanager
-def _connected(desk: CommandContext, url: str | None, key: str | None) -> Iterator[tuple[Relations, RetryNotice]]:
+def _connected(
+    desk: CommandContext, url: str | None, key: str | None
+) -> Iterator[tuple[Relations, RetryNotice]]:
     """A client, and what waits when it cannot be answered; it tries only once, so that a person is told soon."""
     if url:
         with Relations(url, key or "", timeout=ANSWER) as relations:
@@ -185,7 +241,16 @@ def _once(tell: EventSink) -> EventSink:
 # --- what is done
 
 
-def _import(desk: CommandContext, file: str, reading: Reading, path: Path, *, waits: bool, url: str | None, key: str | None) -> Exit:
+def _import(
+    desk: CommandContext,
+    file: str,
+    reading: Reading,
+    path: Path,
+    *,
+    waits: bool,
+    url: str | None,
+    key: str | None,
+) -> Exit:
     with _connected(desk, url, key) as (relations, patience), tempfile.TemporaryFile("w+") as known:
         following = Following(relations, patience, known)
         send = following.send if waits else relations.send
@@ -208,7 +273,10 @@ def _carry(desk: CommandContext, begun: OpenImport, send: Send, outcome: ImportS
             for _ in load_rows(begun.rows, begun.given, send, begun.reject, tally):
                 tell(tally.line)
     except (KeyboardInterrupt, Unavailable):
-        click.echo(f"Stopped at line {tally.line:,}: {outcome.counts()}. The same command goes on; nothing is done twice.", err=True)
+        click.echo(
+            f"Stopped at line {tally.line:,}: {outcome.counts()}. The same command goes on; nothing is done twice.",
+            err=True,
+        )
         raise
     except RelationsError:
         if tally.accepted + tally.known:
@@ -239,15 +307,23 @@ def _rehearse(desk: CommandContext, begun: OpenImport, *, local: bool) -> Exit:
                 rehearsal.add(item.change)
             except (InvalidChange, NotFound) as error:
                 tally.rejected += 1
-                begun.reject(item.row, error.faults if isinstance(error, InvalidChange) else [Fault("account", str(error))])
+                begun.reject(
+                    item.row,
+                    error.faults if isinstance(error, InvalidChange) else [Fault("account", str(error))],
+                )
     costs = rehearsal.costs()
     tally.accepted = sum(each.changes for each in costs)
     document = {"accounts": [each.document() for each in costs], "rejected": tally.rejected}
 
     def lines() -> None:
-        table = [(c.account, f"{c.changes:,}", f"{c.actions:,}", f"{c.requests:,}", f"{c.seconds:,.0f} s") for c in costs]
+        table = [
+            (c.account, f"{c.changes:,}", f"{c.actions:,}", f"{c.requests:,}", f"{c.seconds:,.0f} s")
+            for c in costs
+        ]
         output.table(("ACCOUNT", "CHANGES", "ACTIONS", "REQUESTS", "AT ITS PACE"), table)
-        how = "" if local else " Checked and planned by the defaults: the settings of --url are not known here."
+        how = (
+            "" if local else " Checked and planned by the defaults: the settings of --url are not known here."
+        )
         click.echo(f"{tally.rejected:,} rejected. Nothing was sent.{how}", err=True)
 
     desk.answer(document, lines)

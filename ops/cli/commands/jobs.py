@@ -46,7 +46,9 @@ jobs.add_command(watching)
 @click.option("--cursor", type=click.IntRange(1), help="Where the last page ended.")
 @with_desk
 @filtered
-def listing(desk: CommandContext, account: str | None, wanted: JobFilter, limit: int, cursor: int | None) -> None:
+def listing(
+    desk: CommandContext, account: str | None, wanted: JobFilter, limit: int, cursor: int | None
+) -> None:
     """List an account's jobs, newest first.
 
     \b
@@ -58,7 +60,9 @@ def listing(desk: CommandContext, account: str | None, wanted: JobFilter, limit:
     page = _page(desk, desk.lane(account), wanted, limit, str(cursor or ""))
 
     def lines() -> None:
-        output.table(("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY"), [_row(desk, job) for job in page.jobs])
+        output.table(
+            ("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY"), [_row(desk, job) for job in page.jobs]
+        )
         if page.next:
             click.echo(f"more with --cursor {page.next}", err=True)
 
@@ -80,7 +84,11 @@ def _page(desk: CommandContext, account: str, wanted: JobFilter, limit: int, cur
 
 @jobs.command("show")
 @click.argument("job")
-@click.option("--payload", is_flag=True, help="Of one that stands for an unreadable message: print the message as it came.")
+@click.option(
+    "--payload",
+    is_flag=True,
+    help="Of one that stands for an unreadable message: print the message as it came.",
+)
 @with_desk
 def showing(desk: CommandContext, job: str, payload: bool) -> None:
     """Show one job: its state, its outcomes, and why it failed.
@@ -102,7 +110,9 @@ def showing(desk: CommandContext, job: str, payload: bool) -> None:
         return
     faults = list(kept.faults) if kept else []
     more = {"faults": faults, "payload": kept.body.decode(errors="replace")} if kept else {}
-    desk.answer({**_public(found), **more}, [*_facts(desk, found), *(f"  fault: {fault}" for fault in faults)])
+    desk.answer(
+        {**_public(found), **more}, [*_facts(desk, found), *(f"  fault: {fault}" for fault in faults)]
+    )
 
 
 @click.command("explain", short_help="Explain a relation: every job, request and answer.")
@@ -156,9 +166,12 @@ def why(job: JobRecord) -> str:
 def _facts(desk: CommandContext, job: JobRecord) -> Iterator[str]:
     yield f"{job.id}  {job.state}"
     yield from _what(job)
-    yield f"  by {job.source} as {job.event_id or '(erased)'}" + (f" in batch {job.batch}" if job.batch else "")
-    yield f"  occurred {instant(job.occurred_at, desk.zone)}, accepted {instant(job.accepted_at, desk.zone)}" + (
-        f", finished {instant(job.finished_at, desk.zone)}" if job.finished_at else ""
+    yield f"  by {job.source} as {job.event_id or '(erased)'}" + (
+        f" in batch {job.batch}" if job.batch else ""
+    )
+    yield (
+        f"  occurred {instant(job.occurred_at, desk.zone)}, accepted {instant(job.accepted_at, desk.zone)}"
+        + (f", finished {instant(job.finished_at, desk.zone)}" if job.finished_at else "")
     )
     if job.total:
         yield from _outcomes(job)
@@ -171,7 +184,10 @@ def _facts(desk: CommandContext, job: JobRecord) -> Iterator[str]:
 
 
 def _outcomes(job: JobRecord) -> Iterator[str]:
-    outcomes = ", ".join(f"{number:,} {name}" for name, number in job.counts.items() if number) or "none has its outcome yet"
+    outcomes = (
+        ", ".join(f"{number:,} {name}" for name, number in job.counts.items() if number)
+        or "none has its outcome yet"
+    )
     yield f"  {count(job.total, 'relation')}: {outcomes}" + (f"; by {job.by}" if job.by else "")
 
 
@@ -193,7 +209,9 @@ def _links(desk: CommandContext, job: JobRecord) -> Iterator[str]:
     if job.replay:
         yield f"  worked by replay {job.replay}"
     if let_go := job.dismissed:
-        yield f"  dismissed {instant(let_go.at, desk.zone)} by {let_go.by}" + (f": {let_go.why}" if let_go.why else "")
+        yield f"  dismissed {instant(let_go.at, desk.zone)} by {let_go.by}" + (
+            f": {let_go.why}" if let_go.why else ""
+        )
 
 
 # --- which relation
@@ -206,4 +224,8 @@ def _relation(words: Sequence[str]) -> Relation:
     if not all(number.isascii() and number.isdecimal() for number in numbers):
         raise click.UsageError(f"Expected two ids after {name}, got {' '.join(numbers)}.")
     meant, (parent, child) = resolve(name), map(int, numbers)
-    return Relation(meant.type.name, child, parent) if meant.swapped else Relation(meant.type.name, parent, child)
+    return (
+        Relation(meant.type.name, child, parent)
+        if meant.swapped
+        else Relation(meant.type.name, parent, child)
+    )

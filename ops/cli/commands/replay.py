@@ -29,8 +29,16 @@ POLL: Final = 0.5  # seconds between two looks at a replay that a worker works
 @click.argument("names", nargs=-1, metavar="[JOB]…")
 @click.option("--failed", is_flag=True, help="Every failed job of the account that waits for a decision.")
 @account_option
-@click.option("--force", is_flag=True, help="As of now, so that it overrules what newer changes decided since.")
-@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Corrected, e.g. childid=9002: a new change, linked to the old.")
+@click.option(
+    "--force", is_flag=True, help="As of now, so that it overrules what newer changes decided since."
+)
+@click.option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Corrected, e.g. childid=9002: a new change, linked to the old.",
+)
 @click.option("--yes", is_flag=True, help="Do it.")
 @click.option("--background", is_flag=True, help="With --yes: let a worker do it, and do not wait.")
 @by_option
@@ -71,7 +79,11 @@ def replay(
         replays_of.prepare(means, owner, which, by=by, forced=force, correction=correction)
         for owner, which in wanted_of(desk, names, wanted, account).items()
     ]
-    if names and not any(each.eligible for each in made) and all(set(each.refused) == {"gone"} for each in made):
+    if (
+        names
+        and not any(each.eligible for each in made)
+        and all(set(each.refused) == {"gone"} for each in made)
+    ):
         raise NotFound(f"there is no job {' nor '.join(names)}; failed jobs are kept for a while only")
     if yes:
         _act(desk, made, by, background=background)
@@ -123,7 +135,9 @@ def showing(desk: CommandContext, replay_id: str) -> None:
     """
     found = replays_of.find(hands(desk), replay_id)
     became = replays_of.outcomes(hands(desk), found)
-    desk.answer(replay_json(found, became), [*_facts(found), *([f"  by now: {reasons(became)}"] if became else [])])
+    desk.answer(
+        replay_json(found, became), [*_facts(found), *([f"  by now: {reasons(became)}"] if became else [])]
+    )
 
 
 @replays.command("run")
@@ -153,11 +167,17 @@ def stopping(desk: CommandContext, replay_id: str, by: str) -> None:
       relations replays stop acme-0f3k9x2b7c1d4e5g6h
     """
     found = replays_of.stop(hands(desk), replay_id, by=by)
-    desk.answer(replay_json(found), [f"{found.id} is {found.state}: {found.done:,} of {count(found.eligible, 'job')} done."])
+    desk.answer(
+        replay_json(found),
+        [f"{found.id} is {found.state}: {found.done:,} of {count(found.eligible, 'job')} done."],
+    )
 
 
 def _preview(desk: CommandContext, made: Sequence[Replay]) -> None:
-    desk.answer({"replays": [replay_json(each) for each in made]}, [line for each in made for line in (*_facts(each), *_next(each))])
+    desk.answer(
+        {"replays": [replay_json(each) for each in made]},
+        [line for each in made for line in (*_facts(each), *_next(each))],
+    )
     finish(Exit.OK if any(each.eligible for each in made) else Exit.FAILED)
 
 
@@ -175,7 +195,13 @@ def _act(desk: CommandContext, made: Sequence[Replay], by: str, *, background: b
     lines += [f"note: {why}" for each in done if (why := _still(desk, each.account))]
     desk.answer({"replays": [replay_json(each) for each in (*done, *empty)]}, lines)
     whole = all(not each.refused and (background or each.back == each.eligible) for each in (*done, *empty))
-    finish(Exit.OK if whole and done else Exit.PARTLY if background or any(each.back for each in done) else Exit.FAILED)
+    finish(
+        Exit.OK
+        if whole and done
+        else Exit.PARTLY
+        if background or any(each.back for each in done)
+        else Exit.FAILED
+    )
 
 
 def _still(desk: CommandContext, lane: str) -> str:
@@ -188,7 +214,10 @@ def _hand(desk: CommandContext, replay: Replay) -> None:
     try:
         desk.hand(replay.id)
     except Exception as error:  # whatever the broker's client raises
-        click.echo(f"The broker is away ({type(error).__name__}); {replay.id} begins within a minute or two of its return.", err=True)
+        click.echo(
+            f"The broker is away ({type(error).__name__}); {replay.id} begins within a minute or two of its return.",
+            err=True,
+        )
 
 
 def _worked(desk: CommandContext, replay: Replay, by: str) -> Replay:
@@ -209,7 +238,9 @@ def _followed(means: Means, replay: Replay) -> Replay:
 
     worker = Thread(target=replays_of.run, args=(means, replay.id), daemon=True)
     worker.start()
-    with click.progressbar(length=replay.eligible, label=f"Replaying {replay.account}", file=sys.stderr) as bar:
+    with click.progressbar(
+        length=replay.eligible, label=f"Replaying {replay.account}", file=sys.stderr
+    ) as bar:
         while worker.is_alive():
             worker.join(POLL)
             bar.update(replays_of.find(means, replay.id).done - bar.pos)
@@ -229,7 +260,9 @@ def _facts(replay: Replay) -> Iterator[str]:
         yield f"  the account is paused ({replay.paused}): nothing is sent until it is resumed"
     yield from _plan(replay)
     if replay.state != "previewed":
-        yield f"  {replay.done:,} done, {replay.back:,} sent again" + (f"; {reasons(replay.missed)}" if replay.missed else "")
+        yield f"  {replay.done:,} done, {replay.back:,} sent again" + (
+            f"; {reasons(replay.missed)}" if replay.missed else ""
+        )
     if replay.more:
         yield "  there are more failed jobs than one replay takes; replay again afterwards"
 

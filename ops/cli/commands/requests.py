@@ -41,7 +41,10 @@ def listing(desk: CommandContext, account: str | None, failed: bool, limit: int,
     found = [each for each in page.requests if not failed or _failures(each)]
 
     def lines() -> None:
-        output.table(("REQUEST", "AT", "HTTP", "SECONDS", "ACTIONS", "RELATIONS", "ANSWERS"), [_row(desk, each) for each in found])
+        output.table(
+            ("REQUEST", "AT", "HTTP", "SECONDS", "ACTIONS", "RELATIONS", "ANSWERS"),
+            [_row(desk, each) for each in found],
+        )
         if page.next:
             click.echo(f"more with --cursor {page.next}", err=True)
 
@@ -68,9 +71,25 @@ def showing(desk: CommandContext, request: str, account: str | None) -> None:
 def _row(desk: CommandContext, request: RequestRecord) -> tuple[object, ...]:
     relations = sum(len(action.relations) for action in request.actions)
     if request.observed:
-        return request.id, instant(request.at, desk.zone), "–", "–", len(request.actions), relations, "would be sent"
+        return (
+            request.id,
+            instant(request.at, desk.zone),
+            "–",
+            "–",
+            len(request.actions),
+            relations,
+            "would be sent",
+        )
     answers = f"{_failures(request)} of {len(request.answers)} not ok" if _failures(request) else "ok"
-    return request.id, instant(request.at, desk.zone), request.status, f"{request.seconds:.2f}", len(request.actions), relations, answers
+    return (
+        request.id,
+        instant(request.at, desk.zone),
+        request.status,
+        f"{request.seconds:.2f}",
+        len(request.actions),
+        relations,
+        answers,
+    )
 
 
 def _failures(request: RequestRecord) -> int:
@@ -79,7 +98,11 @@ def _failures(request: RequestRecord) -> int:
 
 def _facts(desk: CommandContext, request: RequestRecord) -> Iterator[str]:
     said = f": {request.message}" if request.message else ""
-    how = "would be sent; the account only observes" if request.observed else f"HTTP {request.status} after {request.seconds:.2f} s{said}"
+    how = (
+        "would be sent; the account only observes"
+        if request.observed
+        else f"HTTP {request.status} after {request.seconds:.2f} s{said}"
+    )
     yield f"{request.id}  {instant(request.at, desk.zone)}  {how}"
     if request.correlations:
         yield f"  for {', '.join(request.correlations)}"

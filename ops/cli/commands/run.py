@@ -23,7 +23,9 @@ from worker.wiring import Runtime
 
 
 @click.command(short_help="Run the whole system once and tell what happened.")
-@click.option("--changes", type=click.IntRange(1), default=5000, show_default=True, help="How many changes are sent.")
+@click.option(
+    "--changes", type=click.IntRange(1), default=5000, show_default=True, help="How many changes are sent."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed sends the same changes.")
 @click.option("--faults", is_flag=True, help="Lose answers, throttle and fail, as networks do.")
 @with_desk
@@ -42,10 +44,24 @@ def demo(desk: CommandContext, changes: int, seed: int, faults: bool) -> None:
 
 @click.command(short_help="Run the whole stack locally until Ctrl-C.")
 @click.option(
-    "--directory", type=click.Path(file_okay=False, path_type=Path), help="Keeps data and logs; default: a new one, removed at the end."
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keeps data and logs; default: a new one, removed at the end.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Of the HTTP interface; 0 takes any free one.")
-@click.option("--simulator-port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="Of the simulator.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Of the HTTP interface; 0 takes any free one.",
+)
+@click.option(
+    "--simulator-port",
+    type=click.IntRange(0, 65535),
+    default=8090,
+    show_default=True,
+    help="Of the simulator.",
+)
 def dev(directory: Path | None, port: int, simulator_port: int) -> None:
     """Run the whole stack locally until Ctrl-C: server, simulator, worker, beat and HTTP interface.
 
@@ -60,8 +76,15 @@ def dev(directory: Path | None, port: int, simulator_port: int) -> None:
 
 
 @click.command(short_help="Serve the HTTP interface.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; put a TLS proxy in front of anything else.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free one.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where to listen; put a TLS proxy in front of anything else.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free one."
+)
 @with_desk
 def api(desk: CommandContext, host: str, port: int) -> None:
     """Serve the HTTP interface: changes, jobs, webhooks, what operators ask and do, and metrics.
@@ -76,7 +99,9 @@ def api(desk: CommandContext, host: str, port: int) -> None:
         from ops.web.routes import operators_table
         from producers.portals.http.application import serve as serve_http
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error.name} is not installed; the HTTP interface needs onoffice-relations[http].") from error
+        raise click.ClickException(
+            f"{error.name} is not installed; the HTTP interface needs onoffice-relations[http]."
+        ) from error
     log.configure(desk.settings.log)
     runtime = Runtime(desk.settings, wake=MessageSender(desk.wake))  # one that says its events as log lines
 
@@ -90,15 +115,46 @@ def api(desk: CommandContext, host: str, port: int) -> None:
 
 
 @click.command(short_help="Serve a simulator of the onOffice API.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; its control endpoints ask for no key.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="0 takes any free one.")
-@click.option("--account", "accounts", multiple=True, metavar="TOKEN:SECRET", help="Who may call; default: the accounts of the settings.")
-@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="How it behaves where the documentation is silent.")
-@click.option("--faults", type=click.FloatRange(0, 1), default=0.0, metavar="RATE", help="How many requests go wrong, from 0 to 1.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where to listen; its control endpoints ask for no key.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="0 takes any free one."
+)
+@click.option(
+    "--account",
+    "accounts",
+    multiple=True,
+    metavar="TOKEN:SECRET",
+    help="Who may call; default: the accounts of the settings.",
+)
+@click.option(
+    "--switch",
+    "switches",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How it behaves where the documentation is silent.",
+)
+@click.option(
+    "--faults",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="RATE",
+    help="How many requests go wrong, from 0 to 1.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Which ones.")
 @with_desk
 def simulator(
-    desk: CommandContext, host: str, port: int, accounts: Sequence[str], switches: Sequence[str], faults: float, seed: int
+    desk: CommandContext,
+    host: str,
+    port: int,
+    accounts: Sequence[str],
+    switches: Sequence[str],
+    faults: float,
+    seed: int,
 ) -> None:
     """Serve a faithful simulator of the onOffice API for relation calls.
 
@@ -113,7 +169,10 @@ def simulator(
         server = serve(served, host, port)
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    desk.answer({"url": server.url, "base": server.base, "accounts": len(known)}, [f"{server.url}  ({len(known)} account(s))"])
+    desk.answer(
+        {"url": server.url, "base": server.base, "accounts": len(known)},
+        [f"{server.url}  ({len(known)} account(s))"],
+    )
     sys.stdout.flush()
     with server:
         server.wait()
@@ -143,7 +202,9 @@ def _pair(text: str) -> tuple[str, str]:
 def _from_settings(desk: CommandContext) -> dict[str, str]:
     """Tokens and secrets of the settings' accounts; without usable settings none, and `POST /_sim/seed` adds them."""
     try:
-        return {account.token.reveal(): account.secret.reveal() for account in desk.settings.accounts.values()}
+        return {
+            account.token.reveal(): account.secret.reveal() for account in desk.settings.accounts.values()
+        }
     except InvalidSettings:
         return {}
 
@@ -154,7 +215,9 @@ def _switches(texts: Sequence[str]) -> Switches:
         name, _, value = text.partition("=")
         words = _values(name)
         if not words:
-            raise click.UsageError(f"There is no switch {name}; there are {', '.join(field.name for field in fields(Switches))}.")
+            raise click.UsageError(
+                f"There is no switch {name}; there are {', '.join(field.name for field in fields(Switches))}."
+            )
         if value not in words:
             raise click.UsageError(f"--switch {name} may be {', '.join(words)}; got {value}.")
         given[name] = words[value]

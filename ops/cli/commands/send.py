@@ -26,7 +26,9 @@ LISTED = 50  # jobs that are listed; of more, their number is told
 @click.command(short_help="Send changes: one, a file of them, or a sample.")
 @click.argument("words", nargs=-1, metavar="ACTION TYPE PARENT CHILD…  |  FILE…  |  -")
 @account_option
-@click.option("--info", "infos", multiple=True, metavar="KEY=VALUE", help="Relation info; may be given several times.")
+@click.option(
+    "--info", "infos", multiple=True, metavar="KEY=VALUE", help="Relation info; may be given several times."
+)
 @click.option("--occurred-at", metavar="TIME", help="When it became true, with offset; default: now.")
 @click.option("--event-id", metavar="TEXT", help="Your own key: the same again is the same job.")
 @click.option("--batch", metavar="LABEL", help="A label to ask for later.")
@@ -56,7 +58,9 @@ def send(
       relations send --sample 01-portal-burst
     """
     entries = _entries(desk, words, account, sample, {**fields, "relationinfo": _infos(infos)})
-    for note in dict.fromkeys(f"{entry.where}: {note}".removeprefix(": ") for entry in entries for note in entry.notes):
+    for note in dict.fromkeys(
+        f"{entry.where}: {note}".removeprefix(": ") for entry in entries for note in entry.notes
+    ):
         click.echo(f"note: {note}", err=True)
     if dry_run:
         _rehearse(desk, entries)
@@ -64,25 +68,43 @@ def send(
         _tell(desk, deliver(desk.runtime.intake(), entries))
 
 
-def _entries(desk: CommandContext, words: Sequence[str], account: str | None, sample: str | None, fields: dict[str, Any]) -> list[Entry]:
+def _entries(
+    desk: CommandContext,
+    words: Sequence[str],
+    account: str | None,
+    sample: str | None,
+    fields: dict[str, Any],
+) -> list[Entry]:
     """What is to be sent, by the form of the command line."""
     if sample and not words:
         return _sample(desk.account(account).name, sample)
     if sample or not words:
-        raise click.UsageError("Give ACTION TYPE PARENT CHILD…, files of NDJSON, a single dash, or --sample NAME.")
+        raise click.UsageError(
+            "Give ACTION TYPE PARENT CHILD…, files of NDJSON, a single dash, or --sample NAME."
+        )
     if all(_is_file(word) for word in words):
         if given := [name for name, value in fields.items() if value]:
-            raise click.UsageError(f"A file says by itself what it means; {', '.join(given)} is for a single change.")
+            raise click.UsageError(
+                f"A file says by itself what it means; {', '.join(given)} is for a single change."
+            )
         default, several = _default(desk, account), len(words) > 1
-        return list(chain.from_iterable(from_lines(_content(word), default, name=word if several else "") for word in words))
+        return list(
+            chain.from_iterable(
+                from_lines(_content(word), default, name=word if several else "") for word in words
+            )
+        )
     if len(words) < 4:
-        raise click.UsageError(f"Expected ACTION TYPE PARENT CHILD…, or files that end in .ndjson or .jsonl; got {' '.join(words)}.")
+        raise click.UsageError(
+            f"Expected ACTION TYPE PARENT CHILD…, or files that end in .ndjson or .jsonl; got {' '.join(words)}."
+        )
     return from_words(words, desk.account(account).name, fields)
 
 
 def _sample(account: str, name: str) -> list[Entry]:
     """A shipped flow as if it happened just now, under event ids of its own."""
-    flow = samples.fresh(samples.changes(name), account=account, now=time.time_ns() // 1000, run=os.urandom(3).hex())
+    flow = samples.fresh(
+        samples.changes(name), account=account, now=time.time_ns() // 1000, run=os.urandom(3).hex()
+    )
     return [Entry(f"#{number}", change) for number, change in enumerate(flow, start=1)]
 
 
@@ -153,7 +175,9 @@ def _lines(delivery: SendResult) -> Callable[[], None]:
     known = sum(each.duplicate for each in accepted)
 
     def lines() -> None:
-        output.lines(f"{each.job}{'  (known already)' if each.duplicate else ''}" for each in accepted[:LISTED])
+        output.lines(
+            f"{each.job}{'  (known already)' if each.duplicate else ''}" for each in accepted[:LISTED]
+        )
         if len(accepted) > 1:
             more = f", {len(accepted) - LISTED:,} not listed" if len(accepted) > LISTED else ""
             click.echo(f"{len(accepted) - known:,} accepted, {known:,} known already{more}", err=True)

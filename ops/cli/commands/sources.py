@@ -68,7 +68,10 @@ def trying(desk: CommandContext, name: str, file: Path) -> None:
     except OSError as error:
         raise NotFound(f"{file} cannot be read: {error.strerror}") from None
     mapped = _mapped(desk, source, body)
-    document = {"source": name, "changes": [{"rule": each.path, "change": dict(to_message(each.change))} for each in mapped]}
+    document = {
+        "source": name,
+        "changes": [{"rule": each.path, "change": dict(to_message(each.change))} for each in mapped],
+    }
     desk.answer(document, [f"{count(len(mapped), 'change')}; nothing was sent", *map(_line, mapped)])
     finish(Exit.OK)
 
@@ -90,8 +93,9 @@ def _mapped(desk: CommandContext, source: Source, body: bytes) -> list[Mapped]:
 
 def _line(mapped: Mapped) -> str:
     change = mapped.change
-    return f"  {mapped.path}  {change.account}: {change.action} {change.type} {ids(change.parents)} → {ids(change.children)}" + info_text(
-        change.info
+    return (
+        f"  {mapped.path}  {change.account}: {change.action} {change.type} {ids(change.parents)} → {ids(change.children)}"
+        + info_text(change.info)
     )
 
 

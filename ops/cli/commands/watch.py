@@ -23,10 +23,18 @@ TOLD: Final = 1000  # jobs that are told one by one
 @click.command("watch")
 @click.argument("names", nargs=-1, metavar="[JOB]…")
 @account_option
-@click.option("--timeout", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Look no longer; 0: until all are finished.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Look no longer; 0: until all are finished.",
+)
 @with_desk
 @filtered
-def watching(desk: CommandContext, names: tuple[str, ...], account: str | None, timeout: float, wanted: JobFilter) -> None:
+def watching(
+    desk: CommandContext, names: tuple[str, ...], account: str | None, timeout: float, wanted: JobFilter
+) -> None:
     """Follow jobs until all are finished: those that are named, or those that fit a filter now.
 
     Exit code 1 if any failed, 4 if some are still open when the time is over.
@@ -36,14 +44,21 @@ def watching(desk: CommandContext, names: tuple[str, ...], account: str | None, 
       relations jobs watch acme-0f3k9x2b7c1d4e5g6h
       relations jobs watch --batch import-7 --timeout 600
     """
-    jobs = [job for owner, which in wanted_of(desk, names, wanted, account).items() for job in _found(desk, owner, which)]
+    jobs = [
+        job
+        for owner, which in wanted_of(desk, names, wanted, account).items()
+        for job in _found(desk, owner, which)
+    ]
     if not jobs:
         raise NotFound("there is no such job; finished jobs are kept for a while only")
     for name in dict.fromkeys(name for name in names if name not in jobs):
         click.echo(f"note: there is no job {name}", err=True)
     ended = _follow(desk, jobs, time.monotonic() + timeout if timeout else float("inf"))
     states = {job.id: job.state for job in ended.values()}
-    failed, still = list(states.values()).count("failed"), sum(state in OPEN_STATES for state in states.values())
+    failed, still = (
+        list(states.values()).count("failed"),
+        sum(state in OPEN_STATES for state in states.values()),
+    )
     lines = [f"{count(len(states), 'job')}: {failed:,} failed, {still:,} still open."]
     desk.answer({"jobs": [dict(job_json(job)) for job in ended.values()]}, lines)
     finish(Exit.FAILED if failed else Exit.PARTLY if still else Exit.OK)
@@ -61,7 +76,12 @@ def _follow(desk: CommandContext, names: Sequence[str], until: float) -> Mapping
     while opened:
         now = desk.runtime.queries.get_jobs(opened)
         for name, job in now.items():
-            if job and len(names) <= TOLD and not desk.as_json and (name not in known or known[name].state != job.state):
+            if (
+                job
+                and len(names) <= TOLD
+                and not desk.as_json
+                and (name not in known or known[name].state != job.state)
+            ):
                 click.echo(f"{name}  {job.state}", err=True)
         known |= {name: job for name, job in now.items() if job}
         opened = [name for name in opened if (found := now.get(name)) and found.state in OPEN_STATES]

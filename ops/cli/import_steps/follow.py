@@ -33,7 +33,11 @@ class Following:
     def send(self, changes: Sequence[Change]) -> list[Sent]:
         """Hand over changes of one account."""
         sent = self._relations.send(changes)
-        self._labels |= {(change.account, change.batch) for change, each in zip(changes, sent, strict=True) if not each.duplicate}
+        self._labels |= {
+            (change.account, change.batch)
+            for change, each in zip(changes, sent, strict=True)
+            if not each.duplicate
+        }
         if known := sorted(each.id for each in sent if each.duplicate):  # ids sort by the time of acceptance
             self._known.write(" ".join(known) + "\n")
         return sent

@@ -22,7 +22,9 @@ def opened(file: str) -> Iterator[tuple[TextIO, FileFormat]]:
     """The text, and what it is. A stream is kept, because only its whole content tells its lines again."""
     with ExitStack() as stack:
         try:
-            binary = _seekable(sys.stdin.buffer if file == DASH else stack.enter_context(Path(file).open("rb")), stack)
+            binary = _seekable(
+                sys.stdin.buffer if file == DASH else stack.enter_context(Path(file).open("rb")), stack
+            )
             found = detect_format(binary)
             binary.seek(0)
         except OSError as error:

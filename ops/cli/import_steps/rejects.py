@@ -34,13 +34,17 @@ class Rejects:
         self._beside = self._target.with_name(f".rejects-{os.getpid()}-{os.urandom(4).hex()}")
         self._file: TextIO | None = None
         if fault := _fault(self._target, direct=self._direct):
-            raise click.UsageError(f"Rejected lines cannot go to {path}: {fault}. Name another file with --rejects.")
+            raise click.UsageError(
+                f"Rejected lines cannot go to {path}: {fault}. Name another file with --rejects."
+            )
 
     def __call__(self, row: Row, faults: Sequence[Fault]) -> None:
         """This line, for these reasons."""
         document = {"line": row.line, "faults": [fault._asdict() for fault in faults], "text": row.text}
         with self._writing():
-            self._file = self._file or (self._target if self._direct else self._beside).open("w", encoding="utf-8")
+            self._file = self._file or (self._target if self._direct else self._beside).open(
+                "w", encoding="utf-8"
+            )
             self._file.write(json.dumps(document, ensure_ascii=False) + "\n")
         if next(self._told) <= TOLD and not self._quiet:
             click.echo(f"line {row.line}: {'; '.join(map(str, faults))}", err=True)
@@ -48,7 +52,9 @@ class Rejects:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._file:
             with self._writing():
                 self._file.close()
@@ -60,7 +66,9 @@ class Rejects:
         try:
             yield
         except OSError as error:
-            raise RelationsError(f"rejected lines cannot be written to {self.path}: {error.strerror}") from None
+            raise RelationsError(
+                f"rejected lines cannot be written to {self.path}: {error.strerror}"
+            ) from None
 
 
 def _fault(path: Path, *, direct: bool) -> str:

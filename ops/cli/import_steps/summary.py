@@ -20,7 +20,11 @@ class ImportSummary(NamedTuple):
     def counts(self) -> str:
         """What became of the lines, and the label to ask for."""
         tally = self.tally
-        label = f"batch {self.batch}" if tally.accepted or not tally.known else "those keep the label of their first import"
+        label = (
+            f"batch {self.batch}"
+            if tally.accepted or not tally.known
+            else "those keep the label of their first import"
+        )
         return f"{tally.accepted:,} accepted, {tally.known:,} known already, {tally.rejected:,} rejected; {label}"
 
     def lines(self) -> Iterator[str]:
@@ -53,4 +57,6 @@ class ImportSummary(NamedTuple):
 
 def _line(end: BatchDict) -> str:
     states = f"{end['succeeded']:,} succeeded, {end['superseded']:,} superseded, {end['failed']:,} failed"
-    return f"{end['batch'] or 'without a label'}: {states}" + (f", {end['open']:,} open" if end["open"] else "")
+    return f"{end['batch'] or 'without a label'}: {states}" + (
+        f", {end['open']:,} open" if end["open"] else ""
+    )

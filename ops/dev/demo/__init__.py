@@ -68,12 +68,18 @@ def play(directory: Path, stage: Stage, *, changes: int, seed: int, faults: bool
         stage.title("1 · Enqueue from a CRM webhook")
         webhook = acts.webhooks(scene)
         stage.title("2 · Background processing for a portal")
-        facts = {"webhook": webhook, "burst": acts.portal(scene, made, faults=FAULTY if faults else 0.0, seed=seed)}
+        facts = {
+            "webhook": webhook,
+            "burst": acts.portal(scene, made, faults=FAULTY if faults else 0.0, seed=seed),
+        }
         after_burst = _ending(scene, made.asked)
         stage.title("3 · Replay of failed jobs")
         facts["replay"] = acts.replay(scene, made)
         stack.simulate("land", {})  # what was late on its way arrives now, and must change nothing
-        facts |= _totals(scene, made) | {"after_burst": after_burst, "after_replay": _ending(scene, made.mended)}
+        facts |= _totals(scene, made) | {
+            "after_burst": after_burst,
+            "after_replay": _ending(scene, made.mended),
+        }
     return _judged(facts, made) | {
         "seconds": round(time.monotonic() - stage.started, 1),
         "repeat": f"relations demo --changes {changes} --seed {seed}{' --faults' if faults else ''}",
@@ -86,7 +92,12 @@ def _ending(scene: acts.Scene, asked: Mapping[str, World]) -> dict[str, Any]:
     held = {account: crm.relations(scene.stack, account) for account in whole}
     wrong = crm.differences(held, whole)
     failed = sum(len(scene.store.failed_jobs(account, limit=100_000)) for account in whole)
-    return {"relations": sum(map(len, held.values())), "wrong": len(wrong), "examples": wrong[:5], "failed_jobs": failed}
+    return {
+        "relations": sum(map(len, held.values())),
+        "wrong": len(wrong),
+        "examples": wrong[:5],
+        "failed_jobs": failed,
+    }
 
 
 def _totals(scene: acts.Scene, made: Burst) -> dict[str, Any]:

@@ -28,7 +28,11 @@ ESTATE, BEFORE, NOW = 700_001, 700_042, 700_043
 BUYERS: Final = (700_101, 700_102, 700_103)
 BROKER, INTERESTED = "estate:address:contactPerson", "estate:address:interested"
 WORLD: Final[World] = {
-    relation: {} for relation in (*(Relation(INTERESTED, ESTATE, child) for child in BUYERS), Relation(BROKER, ESTATE, NOW))
+    relation: {}
+    for relation in (
+        *(Relation(INTERESTED, ESTATE, child) for child in BUYERS),
+        Relation(BROKER, ESTATE, NOW),
+    )
 }
 """What the webhooks of the first act ask for."""
 DEADLINE: Final = 300.0  # seconds; longer than a write may be in doubt
@@ -79,9 +83,15 @@ def webhooks(scene: Scene) -> dict[str, Any]:
         and all(job["duplicate"] for job in again),
         "violations": crm.violations(scene.stack),
     }
-    scene.stage.echo(f"POST /webhooks/immo, signed: an enquiry of {len(BUYERS)} people about an estate → job {first[0]['id']}")
-    scene.stage.echo(f"the same delivery again → {'the same job' if facts['redelivered_is_the_same_job'] else 'ANOTHER JOB'}")
-    scene.stage.echo("a change of broker → link the new one, then unlink the old one; the estate was never without")
+    scene.stage.echo(
+        f"POST /webhooks/immo, signed: an enquiry of {len(BUYERS)} people about an estate → job {first[0]['id']}"
+    )
+    scene.stage.echo(
+        f"the same delivery again → {'the same job' if facts['redelivered_is_the_same_job'] else 'ANOTHER JOB'}"
+    )
+    scene.stage.echo(
+        "a change of broker → link the new one, then unlink the old one; the estate was never without"
+    )
     return facts
 
 
@@ -96,7 +106,9 @@ def portal(scene: Scene, burst: Burst, *, faults: float, seed: int) -> dict[str,
         delivered = time.monotonic() - started
         scene.stage.echo(f"{len(burst.arrivals):,} changes sent: {_ways(sent)}")
         twice = len(burst.arrivals) - burst.changes
-        scene.stage.echo(f"{burst.contradictions:,} contradict an earlier one, {burst.late:,} come late, {twice:,} come twice")
+        scene.stage.echo(
+            f"{burst.contradictions:,} contradict an earlier one, {burst.late:,} come late, {twice:,} come twice"
+        )
     after = scene.settle(accepted + burst.changes)
     return {
         "sent": len(burst.arrivals),
@@ -116,12 +128,16 @@ def replay(scene: Scene, burst: Burst) -> dict[str, Any]:
         _missing(scene.stack, account, frozenset())
     scene.stage.echo("the missing addresses exist now")
     hands = means(scene.runtime)
-    previews = [again.prepare(hands, account, JobFilter(state="failed"), by="demo") for account in burst.missing]
+    previews = [
+        again.prepare(hands, account, JobFilter(state="failed"), by="demo") for account in burst.missing
+    ]
     failures = [failure for account in burst.missing for failure in scene.questions.failure_groups(account)]
     why = " · ".join(f"{failure.jobs} {failure.error}" for failure in failures)
     jobs, relations = sum(each.eligible for each in previews), sum(each.relations for each in previews)
     actions = sum(each.plan.get("actions", 0) for each in previews)
-    scene.stage.echo(f"preview: {relations:,} relations of {jobs:,} jobs would be tried again in {actions:,} actions, refused for: {why}")
+    scene.stage.echo(
+        f"preview: {relations:,} relations of {jobs:,} jobs would be tried again in {actions:,} actions, refused for: {why}"
+    )
     replayed = sum(again.run(hands, again.start(hands, each.id, by="demo").id).back for each in previews)
     scene.settle(0)
     scene.stage.echo(f"{replayed:,} jobs replayed")
@@ -143,7 +159,9 @@ def _webhook(stack: Stack, message_id: str, payload: dict[str, Any]) -> list[dic
 
 def _jobs(answer: httpx.Response) -> list[dict[str, Any]]:
     if answer.status_code != httpx.codes.ACCEPTED:
-        raise DeliveryRefused(f"{answer.request.method} {answer.request.url} answered {answer.status_code}: {answer.text[:500]}")
+        raise DeliveryRefused(
+            f"{answer.request.method} {answer.request.url} answered {answer.status_code}: {answer.text[:500]}"
+        )
     jobs: list[dict[str, Any]] = answer.json()["jobs"]
     return jobs
 
@@ -168,10 +186,15 @@ def _maintenance(scene: Scene, accepted: int, *, seed: int, rate: float) -> Iter
         scene.store.pause(account, Pause("by hand", "maintenance"))
     yield
     deadline = time.monotonic() + DEADLINE
-    while crm.totals(scene.store, scene.stack.credentials)["accepted"] < accepted and time.monotonic() < deadline:
+    while (
+        crm.totals(scene.store, scene.stack.credentials)["accepted"] < accepted
+        and time.monotonic() < deadline
+    ):
         time.sleep(crm.POLL)
     scene.stack.simulate("faults", {"script": ["lost_after"], "random": {"seed": seed, "rate": rate}})
-    scene.stage.echo(f"accepted while the accounts were paused; now they go on, and {rate:.0%} of all requests go wrong")
+    scene.stage.echo(
+        f"accepted while the accounts were paused; now they go on, and {rate:.0%} of all requests go wrong"
+    )
     for account in scene.stack.credentials:
         scene.store.resume(account)
 

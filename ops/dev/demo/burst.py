@@ -45,7 +45,11 @@ def burst(changes: int, *, seed: int, accounts: Sequence[str], start: int) -> Bu
     dice = random.Random(f"burst {seed}")
     offices = [Office(name, dice, changes // len(accounts)) for name in accounts]
     steps = [offices[number % len(offices)].step() for number in range(changes)]
-    placed = [entry for number, step in enumerate(steps) for entry in _placed(number, step, dice, seed=seed, start=start)]
+    placed = [
+        entry
+        for number, step in enumerate(steps)
+        for entry in _placed(number, step, dice, seed=seed, start=start)
+    ]
     return Burst(
         arrivals=tuple(arrival for _, arrival in sorted(placed, key=lambda entry: entry[0])),
         changes=changes,
@@ -65,7 +69,9 @@ class _Place(NamedTuple):
     manner: Literal["in time", "late", "twice"]
 
 
-def _placed(number: int, step: Step, dice: random.Random, *, seed: int, start: int) -> Iterator[tuple[_Place, Arrival]]:
+def _placed(
+    number: int, step: Step, dice: random.Random, *, seed: int, start: int
+) -> Iterator[tuple[_Place, Arrival]]:
     """A change with its place among the arrivals, and with another one if it arrives twice."""
     message = _message(step, f"{seed}-{number}", start + STEP * number)
     late = dice.random() < LATE and not _founding(step)

@@ -22,12 +22,17 @@ class Unfinished(RelationsError):
 def relations(stack: Stack, account: str) -> World:
     """What the CRM holds now."""
     state = stack.simulate("state", token=stack.credentials[account].token)
-    return {Relation(edge["relationtype"], edge["parentid"], edge["childid"]): edge["relationinfo"] for edge in state["relations"]}
+    return {
+        Relation(edge["relationtype"], edge["parentid"], edge["childid"]): edge["relationinfo"]
+        for edge in state["relations"]
+    }
 
 
 def violations(stack: Stack) -> int:
     """How often an estate was left without its broker."""
-    return sum(len(stack.simulate("state", token=each.token)["violations"]) for each in stack.credentials.values())
+    return sum(
+        len(stack.simulate("state", token=each.token)["violations"]) for each in stack.credentials.values()
+    )
 
 
 def differences(held: Mapping[str, World], asked: Mapping[str, World]) -> list[str]:
@@ -66,7 +71,9 @@ def totals(store: Store, accounts: Mapping[str, object]) -> Counter[str]:
     return sum((Counter(dict(store.counts(account))) for account in accounts), Counter())
 
 
-def settle(store: Store, stack: Stack, *, accepted: int, seconds: float, echo: Callable[[str], None]) -> Counter[str]:
+def settle(
+    store: Store, stack: Stack, *, accepted: int, seconds: float, echo: Callable[[str], None]
+) -> Counter[str]:
     """Wait until so many changes are accepted and nothing is open; the counters then, or Unfinished after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
@@ -75,8 +82,12 @@ def settle(store: Store, stack: Stack, *, accepted: int, seconds: float, echo: C
         if now["accepted"] >= accepted and not open_now:
             return now
         if time.monotonic() > deadline:
-            raise Unfinished(f"after {seconds:g} s {now['accepted']:,} of {accepted:,} changes are accepted and {open_now:,} still wait")
-        echo(f"{now['accepted']:,} accepted · {now['backlog']:,} in the inbox · {now['open']:,} open · {now['requests']:,} requests")
+            raise Unfinished(
+                f"after {seconds:g} s {now['accepted']:,} of {accepted:,} changes are accepted and {open_now:,} still wait"
+            )
+        echo(
+            f"{now['accepted']:,} accepted · {now['backlog']:,} in the inbox · {now['open']:,} open · {now['requests']:,} requests"
+        )
         time.sleep(POLL)
 
 

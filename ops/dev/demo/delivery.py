@@ -44,7 +44,9 @@ def deliver(stack: Stack, arrivals: Sequence[Arrival]) -> Counter[str]:
     limits = httpx.Limits(max_connections=SENDERS, max_keepalive_connections=SENDERS)
     headers = {"Authorization": f"Bearer {stack.key}"}
     with (
-        httpx.Client(base_url=stack.url, headers=headers, limits=limits, timeout=30.0, trust_env=False) as http,
+        httpx.Client(
+            base_url=stack.url, headers=headers, limits=limits, timeout=30.0, trust_env=False
+        ) as http,
         stack.celery() as celery,
         ThreadPoolExecutor(SENDERS) as senders,
     ):

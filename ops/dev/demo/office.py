@@ -65,7 +65,15 @@ class Office:
     def _story(self) -> Callable[[], Step]:
         if not self.missing:
             return self._mistake
-        stories = [self._enquiry, self._search, self._deal, self._withdrawal, self._return, self._viewing, self._mistake]
+        stories = [
+            self._enquiry,
+            self._search,
+            self._deal,
+            self._withdrawal,
+            self._return,
+            self._viewing,
+            self._mistake,
+        ]
         return self.dice.choices(stories, (430, 100, 230, 145, 60, 30, 5))[0]
 
     def _enquiry(self) -> Step:
@@ -78,7 +86,9 @@ class Office:
 
     def _deal(self) -> Step:
         """A buyer, a tenant or an owner is found."""
-        return self._link(self.dice.choice(DEALS), (self._estate(),), self._people(self.dice.choice((1, 1, 2))))
+        return self._link(
+            self.dice.choice(DEALS), (self._estate(),), self._people(self.dice.choice((1, 1, 2)))
+        )
 
     def _withdrawal(self) -> Step:
         """Somebody walks away."""

@@ -41,7 +41,12 @@ def _funnel(facts: Mapping[str, Any]) -> Table:
     table.add_column()
     most = max(number for number, _ in rows.values())
     for name, (number, remark) in rows.items():
-        table.add_row(name, f"{number:,}", f"[cyan]{'█' * max(1, round(WIDTH * number / most))}[/cyan]", f"[dim]{remark}[/dim]")
+        table.add_row(
+            name,
+            f"{number:,}",
+            f"[cyan]{'█' * max(1, round(WIDTH * number / most))}[/cyan]",
+            f"[dim]{remark}[/dim]",
+        )
     return table
 
 
@@ -54,7 +59,9 @@ def _outcomes(facts: Mapping[str, Any]) -> Table:
     failed = f"{facts['after_burst']['failed_jobs']:,} jobs had failed for good, {facts['after_replay']['failed_jobs']:,} after the replay"
     table.add_row("replay", "", failed)
     if facts["faults"]:
-        table.add_row("faults", "", " · ".join(f"{number:,} {kind}" for kind, number in facts["faults"].items()))
+        table.add_row(
+            "faults", "", " · ".join(f"{number:,} {kind}" for kind, number in facts["faults"].items())
+        )
     table.add_row("time", "", f"{facts['burst']['seconds']:g} s for the burst, {facts['seconds']:g} s in all")
     table.add_row("again", "", facts["repeat"])
     return table

@@ -17,7 +17,9 @@ class Stage:
 
     def __init__(self, *, silent: bool = False) -> None:
         plain = Console(highlight=False, quiet=silent, soft_wrap=True)
-        self._console = plain if plain.is_terminal else Console(highlight=False, quiet=silent, soft_wrap=True, width=WIDE)
+        self._console = (
+            plain if plain.is_terminal else Console(highlight=False, quiet=silent, soft_wrap=True, width=WIDE)
+        )
         self.started = time.monotonic()
 
     def title(self, text: str) -> None:

@@ -34,7 +34,11 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def application(
-    runtime: Runtime, *, now: Callable[[], float] = time.time, slow: float = SLOW, further: Sequence[tuple[Operation, Handler]] = ()
+    runtime: Runtime,
+    *,
+    now: Callable[[], float] = time.time,
+    slow: float = SLOW,
+    further: Sequence[tuple[Operation, Handler]] = (),
 ) -> Starlette:
     """The interface over this runtime, with `further` routes; raises InvalidSettings if a webhook's rules cannot be read.
 
@@ -42,16 +46,23 @@ def application(
     """
     check_rules(runtime.settings)
     app = Starlette(exception_handlers={HTTPException: _on_http})
-    app.router.redirect_slashes = False  # an address has one spelling, and no redirect believes the Host header
+    app.router.redirect_slashes = (
+        False  # an address has one spelling, and no redirect believes the Host header
+    )
     app.state.leaving = lambda: False
     routes = Routes(runtime, now, slow, lambda: bool(app.state.leaving()))
     methods: dict[str, dict[str, Endpoint]] = {}
     name = runtime.intake().new_id
     routes.described = described([*TABLE, *further])
     for operation, handler in (*TABLE, *further):
-        methods.setdefault(operation.path, {})[operation.method] = _correlated(_answering(partial(handler, routes), runtime.emit), name)
+        methods.setdefault(operation.path, {})[operation.method] = _correlated(
+            _answering(partial(handler, routes), runtime.emit), name
+        )
     spelled_out_first = sorted(methods.items(), key=lambda each: "{" in each[0])
-    app.router.routes += [Route(path, _chosen(endpoints), methods=[*endpoints, "OPTIONS"]) for path, endpoints in spelled_out_first]
+    app.router.routes += [
+        Route(path, _chosen(endpoints), methods=[*endpoints, "OPTIONS"])
+        for path, endpoints in spelled_out_first
+    ]
     return app
 
 
@@ -91,7 +102,10 @@ def _answering(endpoint: Endpoint, emit: EventSink) -> Endpoint:
         except ClientDisconnect:
             return problems.problem(400, "the connection ended before the body did")
         except Exception as error:
-            if isinstance(error, RelationsError) and problems.status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
+            if (
+                isinstance(error, RelationsError)
+                and problems.status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR
+            ):
                 return problems.refused(error)
             emit("request.failed", path=request.url.path, error=type(error).__name__, exc_info=error)
             return problems.problem(500, problems.OURS)
@@ -110,7 +124,9 @@ class Server:
     `run` serves until SIGINT or SIGTERM in the main thread, or `stop` from anywhere; as a context manager it serves from a thread.
     """
 
-    def __init__(self, app: Starlette, *, host: str = "127.0.0.1", port: int = 8080, head_seconds: float = HEAD_SECONDS) -> None:
+    def __init__(
+        self, app: Starlette, *, host: str = "127.0.0.1", port: int = 8080, head_seconds: float = HEAD_SECONDS
+    ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         # An answer is two small writes, which Nagle's algorithm would keep 40 ms apart; connections inherit this.
@@ -133,7 +149,9 @@ class Server:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
         self._thread.join()
 

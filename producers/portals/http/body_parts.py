@@ -28,7 +28,9 @@ def at_home(error: RelationsError, places: Sequence[str]) -> Iterator[Fault]:
         yield Fault(join(places[int(position)], rest), fault.message)
 
 
-def not_all(parts: Sequence[Part], places: Sequence[str], jobs: Mapping[int, Mapping[str, object]]) -> Response:
+def not_all(
+    parts: Sequence[Part], places: Sequence[str], jobs: Mapping[int, Mapping[str, object]]
+) -> Response:
     """The problem document of a body of which these parts were refused; `jobs` are those of the others, by position.
 
     Never a 2xx: whoever does not look further sends it all again, which does no harm to what has its event id. What time can cure
@@ -39,10 +41,19 @@ def not_all(parts: Sequence[Part], places: Sequence[str], jobs: Mapping[int, Map
     gravest = max(curable, key=lambda error: error.retry_after) if curable else errors[0]
     if len(errors) == 1 and not jobs and not isinstance(gravest, InvalidChange | NotFound):
         return refused(gravest)
-    faults = [fault for part in parts if part.error for fault in at_home(part.error, [places[at] for at in part.positions])]
-    if isinstance(gravest, NotFound):  # an account that is not there is a fault of the change, not of the address
+    faults = [
+        fault
+        for part in parts
+        if part.error
+        for fault in at_home(part.error, [places[at] for at in part.positions])
+    ]
+    if isinstance(
+        gravest, NotFound
+    ):  # an account that is not there is a fault of the change, not of the address
         gravest = InvalidChange(faults)
-    return refused(gravest, faults=faults, more={"jobs": [jobs.get(at) for at in range(len(places))]} if jobs else None)
+    return refused(
+        gravest, faults=faults, more={"jobs": [jobs.get(at) for at in range(len(places))]} if jobs else None
+    )
 
 
 def join(place: str, path: str) -> str:

@@ -13,7 +13,9 @@ from worker.contract import Change
 from worker.errors import BacklogFull, RelationsError, Unavailable
 from worker.ports import Receipt
 
-MOST: Final = 1000  # changes in one write, so that none blocks the server for long; a single request may bring more
+MOST: Final = (
+    1000  # changes in one write, so that none blocks the server for long; a single request may bring more
+)
 
 
 class Accept(Protocol):
@@ -59,7 +61,9 @@ class Group:
         self._waiting: dict[Lane, deque[Member]] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
-    async def accept(self, account: str, changes: Sequence[Change], *, redelivered: bool = False) -> list[Receipt]:
+    async def accept(
+        self, account: str, changes: Sequence[Change], *, redelivered: bool = False
+    ) -> list[Receipt]:
         """As `Intake.accept`, for one account; paths of faults begin with the position in `changes`."""
         lane, member = Lane(account, redelivered), Member(changes, asyncio.get_running_loop().create_future())
         if lane in self._waiting:
@@ -77,7 +81,9 @@ class Group:
             members = _first(waiting, self._most)
             try:
                 answers = await self._run(lambda: self._write(members, redelivered=lane.redelivered))  # noqa: B023 it ends within the turn
-            except Exception as error:  # a bug: loud for everyone who waits, and no reason to leave the others waiting
+            except (
+                Exception
+            ) as error:  # a bug: loud for everyone who waits, and no reason to leave the others waiting
                 answers = [error] * len(members)
             for member, answer in zip(members, answers, strict=True):
                 member.tell(answer)
@@ -86,7 +92,9 @@ class Group:
     def _write(self, members: Sequence[Member], *, redelivered: bool) -> Answers:
         """One answer per member. What was refused together is tried one by one, so that one client's fault is never another's."""
         if len(members) > 1:
-            together = self._try([change for member in members for change in member.changes], redelivered=redelivered)
+            together = self._try(
+                [change for member in members for change in member.changes], redelivered=redelivered
+            )
             if isinstance(together, list):
                 rest = iter(together)
                 return [[next(rest) for _ in member.changes] for member in members]

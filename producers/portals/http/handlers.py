@@ -20,7 +20,16 @@ from producers.portals.http.group_commit import Group
 from producers.portals.http.long_poll import States, Waiting
 from producers.portals.http.problems import JobEntry
 from producers.portals.http.query import Listing, OneAccount, read
-from producers.portals.http.requests import JSON, body, correlated, identified, key_of, patience, permit, places
+from producers.portals.http.requests import (
+    JSON,
+    body,
+    correlated,
+    identified,
+    key_of,
+    patience,
+    permit,
+    places,
+)
 from producers.portals.serializers import batch_json, job_json
 from producers.webhooks.mapping import changes_of, check_rules, payload_of
 from producers.webhooks.reparse import unreadable
@@ -59,7 +68,9 @@ class Routes:
     def __post_init__(self) -> None:
         self.judged, self.sources = self.runtime.settings, self.runtime.settings.sources
         self.group = Group(self.runtime.intake().accept, run=run_in_threadpool)
-        self.waiting = Waiting(self.runtime.queries.get_states, run=run_in_threadpool, leaving=lambda: self.leaving())
+        self.waiting = Waiting(
+            self.runtime.queries.get_states, run=run_in_threadpool, leaving=lambda: self.leaving()
+        )
 
     async def post_changes(self, request: Request) -> Response:
         """`POST /v1/changes`."""
@@ -68,10 +79,17 @@ class Routes:
         parsed = await run_in_threadpool(parse_many, raw) if len(raw) > BIG else parse_many(raw)
         if len(parsed) > MOST:
             raise TooLarge(MOST, "changes")
-        changes = correlated(identified([each.change for each in parsed], request.headers.get("idempotency-key")), request)
-        parts = await asyncio.gather(*(self._part(key, changes, positions) for positions in by_account(changes)))
+        changes = correlated(
+            identified([each.change for each in parsed], request.headers.get("idempotency-key")), request
+        )
+        parts = await asyncio.gather(
+            *(self._part(key, changes, positions) for positions in by_account(changes))
+        )
         good = [part for part in parts if not part.error]
-        jobs = await self._shown({at: receipt for part in good for at, receipt in zip(part.positions, part.receipts, strict=True)}, parsed)
+        jobs = await self._shown(
+            {at: receipt for part in good for at, receipt in zip(part.positions, part.receipts, strict=True)},
+            parsed,
+        )
         if len(good) < len(parts):
             return not_all(parts, places(raw, len(changes)), jobs)
         return await self._accepted([jobs[at] for at in range(len(changes))], patience(request))
@@ -98,7 +116,9 @@ class Routes:
         asked = read(request.query_params.multi_items(), Listing)
         permit(key, "read", asked.account)
         page = await run_in_threadpool(
-            lambda: self.runtime.queries.find_jobs(asked.account, asked.filter(), limit=asked.limit, cursor=asked.cursor)
+            lambda: self.runtime.queries.find_jobs(
+                asked.account, asked.filter(), limit=asked.limit, cursor=asked.cursor
+            )
         )
         return problems.answer({"jobs": [job_json(job) for job in page.jobs], "next": page.next or None})
 
@@ -107,7 +127,11 @@ class Routes:
         key, label = self.key(request, "read"), request.path_params["label"]
         account = read(request.query_params.multi_items(), OneAccount).account
         permit(key, "read", account)
-        return problems.answer(batch_json(account, label, await run_in_threadpool(self.runtime.store.batch_counts, account, label)))
+        return problems.answer(
+            batch_json(
+                account, label, await run_in_threadpool(self.runtime.store.batch_counts, account, label)
+            )
+        )
 
     async def webhook(self, request: Request) -> Response:
         """`POST /webhooks/{source}`; onOffice's own are a GET."""
@@ -119,15 +143,21 @@ class Routes:
             entries = await self._meant(source, delivery, message, request)
         except RelationsError as error:
             faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
-            self.runtime.emit("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
+            self.runtime.emit(
+                "webhook.refused", source=source.name, error=type(error).__name__, faults=faults
+            )
             raise
         return problems.accepted(entries)
 
-    async def _meant(self, source: Source, delivery: Delivery, message: str, request: Request) -> list[JobEntry]:
+    async def _meant(
+        self, source: Source, delivery: Delivery, message: str, request: Request
+    ) -> list[JobEntry]:
         """The jobs of what a genuine message means; one that makes no valid changes is kept as a failed job, for mended rules."""
         try:
             mapped = changes_of(source, payload_of(source, delivery), message)
-            receipts = await self._delivered(correlated([each.change for each in mapped], request), [each.path for each in mapped])
+            receipts = await self._delivered(
+                correlated([each.change for each in mapped], request), [each.path for each in mapped]
+            )
         except InvalidChange as error:
             kept = unreadable(source, delivery, message, [str(fault) for fault in error.faults])
             receipt = await run_in_threadpool(self.runtime.intake().reject, kept)
@@ -173,7 +203,11 @@ class Routes:
                 check_rules(settings)
                 self.sources = settings.sources
             except InvalidSettings as error:
-                self.runtime.emit("settings.rejected", file=str(settings.file), faults=[str(fault) for fault in error.faults])
+                self.runtime.emit(
+                    "settings.rejected",
+                    file=str(settings.file),
+                    faults=[str(fault) for fault in error.faults],
+                )
         return self.sources
 
     async def _part(self, key: Key, changes: Sequence[Change], positions: tuple[int, ...]) -> Part:
@@ -191,11 +225,15 @@ class Routes:
         except InvalidChange as error:
             raise InvalidChange(list(at_home(error, paths))) from None
 
-    async def _shown(self, receipts: Mapping[int, Receipt], parsed: Sequence[Parsed] = ()) -> dict[int, JobEntry]:
+    async def _shown(
+        self, receipts: Mapping[int, Receipt], parsed: Sequence[Parsed] = ()
+    ) -> dict[int, JobEntry]:
         """The receipts as they are answered; jobs that were there before are looked up, because they may be done by now."""
         before = sorted({receipt.job for receipt in receipts.values() if receipt.duplicate})
         states = await run_in_threadpool(self.runtime.queries.get_states, before) if before else {}
-        return {at: shown(receipt, states, parsed[at].notes if parsed else ()) for at, receipt in receipts.items()}
+        return {
+            at: shown(receipt, states, parsed[at].notes if parsed else ()) for at, receipt in receipts.items()
+        }
 
 
 def shown(receipt: Receipt, states: States, notes: Sequence[str]) -> JobEntry:

@@ -28,7 +28,9 @@ class Waiter:
 
     def see(self, states: States) -> None:
         """Take in what was seen of some jobs."""
-        self.ended |= {job: states[job] for job in self.open & states.keys() if states[job] not in OPEN_STATES}
+        self.ended |= {
+            job: states[job] for job in self.open & states.keys() if states[job] not in OPEN_STATES
+        }
         self.open -= self.ended.keys()
         if not self.open:
             self.tell(self.ended)
@@ -42,7 +44,13 @@ class Waiter:
 class Waiting:
     """One look for all; it ends when nobody waits."""
 
-    def __init__(self, look: Callable[[Sequence[str]], States], *, run: Run, leaving: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        look: Callable[[Sequence[str]], States],
+        *,
+        run: Run,
+        leaving: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._look, self._run, self._leaving = look, run, leaving
         self._waiters: set[Waiter] = set()
         self._task: asyncio.Task[None] | None = None

@@ -19,7 +19,11 @@ Document = dict[str, Any]
 REF: Final = "#/components/schemas/{name}"
 PROBLEM: Final = "application/problem+json"
 SOON: Final = {"Retry-After": "Seconds after which the same may be sent again."}
-HEADERS: Final[Mapping[int, Mapping[str, str]]] = {401: {"WWW-Authenticate": "The proof that is wanted."}, 429: SOON, 503: SOON}
+HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
+    401: {"WWW-Authenticate": "The proof that is wanted."},
+    429: SOON,
+    503: SOON,
+}
 WITH_KEY: Final = (401, 403)
 WITH_BODY: Final = (400, 408, 413, 415, 422)
 ALWAYS: Final = (500,)
@@ -40,7 +44,13 @@ class Text:
             **({"pattern": self.pattern} if self.pattern else {}),
             **({"examples": [self.example]} if self.example else {}),
         }
-        return {"name": name, "in": place, "required": place == "path", "description": self.description, "schema": shape}
+        return {
+            "name": name,
+            "in": place,
+            "required": place == "path",
+            "description": self.description,
+            "schema": shape,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +80,11 @@ class Answer:
     def document(self) -> Document:
         """As OpenAPI says it."""
         examples = {} if self.example is None else {"example": self.example}
-        return {"description": self.description, **_headers(self.headers), "content": {self.kind: _content(_shape(self.type), examples)}}
+        return {
+            "description": self.description,
+            **_headers(self.headers),
+            "content": {self.kind: _content(_shape(self.type), examples)},
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +117,12 @@ class Operation:
             *(_query(self.query) if self.query else ()),
             *(text.parameter(name, "header") for name, text in self.headers.items()),
         ]
-        statuses = {*self.problems, *ALWAYS, *(WITH_KEY if self.right else ()), *(WITH_BODY if self.body else ())}
+        statuses = {
+            *self.problems,
+            *ALWAYS,
+            *(WITH_KEY if self.right else ()),
+            *(WITH_BODY if self.body else ()),
+        }
         return {
             "summary": self.summary,
             "security": [{"key": [self.right]}] if self.right else [],
@@ -124,10 +143,20 @@ def document(operations: Sequence[Operation], *, version: str) -> Document:
     return {
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
-        "info": {"title": "onOffice relations", "version": version, "description": "Says what should be true of relations in onOffice."},
+        "info": {
+            "title": "onOffice relations",
+            "version": version,
+            "description": "Says what should be true of relations in onOffice.",
+        },
         "paths": paths,
         "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A key of this server, with its rights."}},
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A key of this server, with its rights.",
+                }
+            },
             "responses": {str(status): _problem(status) for status in sorted(_referenced(paths))},
             "schemas": {**_change(), **_schemas(operations)},
         },
@@ -144,7 +173,10 @@ def _change() -> dict[str, Document]:
     text = msgspec.json.encode(schema()).replace(b"#/$defs/", REF.format(name="").encode())
     whole: Document = msgspec.json.decode(text)
     parts: dict[str, Document] = whole.pop("$defs")
-    return {"Change": {name: value for name, value in whole.items() if name not in ("$schema", "$id")}, **parts}
+    return {
+        "Change": {name: value for name, value in whole.items() if name not in ("$schema", "$id")},
+        **parts,
+    }
 
 
 def _schemas(operations: Sequence[Operation]) -> dict[str, Document]:
@@ -172,19 +204,35 @@ def _query(kind: type[msgspec.Struct]) -> list[Document]:
 
 
 def _problem(status: int) -> Document:
-    example = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": HTTPStatus(status).description or "…"}
+    example = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": HTTPStatus(status).description or "…",
+    }
     content = {PROBLEM: {"schema": _shape(Problem), "example": example}}
     return {"description": HTTPStatus(status).phrase, **_headers(HEADERS.get(status, {})), "content": content}
 
 
 def _headers(told: Mapping[str, str]) -> Document:
-    return {"headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in told.items()}} if told else {}
+    return (
+        {
+            "headers": {
+                name: {"description": text, "schema": {"type": "string"}} for name, text in told.items()
+            }
+        }
+        if told
+        else {}
+    )
 
 
 def _content(shape: Document, examples: Mapping[str, Any]) -> Document:
     if "example" in examples:
         return {"schema": shape, "example": examples["example"]}
-    return {"schema": shape, **({"examples": {name: {"value": value} for name, value in examples.items()}} if examples else {})}
+    return {
+        "schema": shape,
+        **({"examples": {name: {"value": value} for name, value in examples.items()}} if examples else {}),
+    }
 
 
 def _referenced(paths: Mapping[str, Mapping[str, Document]]) -> set[int]:

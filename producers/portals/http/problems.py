@@ -77,7 +77,13 @@ def status_of(error: RelationsError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def answer(document: object, *, status: int = 200, headers: Mapping[str, str] | None = None, kind: str = "application/json") -> Response:
+def answer(
+    document: object,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    kind: str = "application/json",
+) -> Response:
     """A document as JSON."""
     return Response(msgspec.json.encode(document), status, headers, kind)
 
@@ -91,7 +97,12 @@ def problem(
     more: Mapping[str, Any] | None = None,
 ) -> Response:
     """A problem document; hidden values in its texts are starred, wherever they came from."""
-    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": redact(detail)}
+    document = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": redact(detail),
+    }
     errors = [{"path": redact(fault.path), "message": redact(fault.message)} for fault in faults]
     return answer(
         {**document, **({"errors": errors} if errors else {}), **(more or {})},
@@ -101,7 +112,9 @@ def problem(
     )
 
 
-def refused(error: RelationsError, *, faults: Sequence[Fault] = (), more: Mapping[str, Any] | None = None) -> Response:
+def refused(
+    error: RelationsError, *, faults: Sequence[Fault] = (), more: Mapping[str, Any] | None = None
+) -> Response:
     """The problem document of an error; `faults` stand in for its own."""
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -17,17 +17,39 @@ from worker.ports import JobFilter, JobState
 
 MOST: Final = 500  # jobs of one page
 NO_TYPE: Final = RelationType("", "", "", "")
-CHECKS: Final[Mapping[str, Callable[[str], object]]] = {"relationtype": resolve, "since": read_instant, "until": read_instant}
+CHECKS: Final[Mapping[str, Callable[[str], object]]] = {
+    "relationtype": resolve,
+    "since": read_instant,
+    "until": read_instant,
+}
 
 Account = Annotated[str, Meta(pattern=f"^{ACCOUNT}$", description="the name of an account")]
 Id = Annotated[int, Meta(ge=1, le=MAX_ID, description="the id of a record, a positive whole number")]
-Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=f"^[^{CONTROLS}]+$", description=f"1 to {MAX_LABEL} printable characters")]
-Moment = Annotated[
-    str, Meta(pattern=f"^{PATTERN}$", description="a date and time with offset (RFC 3339) between 1970 and 2255, `+` written as %2B")
+Label = Annotated[
+    str,
+    Meta(
+        max_length=MAX_LABEL,
+        pattern=f"^[^{CONTROLS}]+$",
+        description=f"1 to {MAX_LABEL} printable characters",
+    ),
 ]
-State = Annotated[JobState, Meta(description=f"one of {', '.join(get_args(JobState))}; failed only while they wait for a decision")]
-Error = Annotated[str, Meta(pattern="^(-?[0-9]{1,9}|[a-z][a-z_]{0,31})$", description="the code or the class of an error")]
-Type = Annotated[str, Meta(min_length=1, max_length=200, description="a relation type, by its short name or URN")]
+Moment = Annotated[
+    str,
+    Meta(
+        pattern=f"^{PATTERN}$",
+        description="a date and time with offset (RFC 3339) between 1970 and 2255, `+` written as %2B",
+    ),
+]
+State = Annotated[
+    JobState,
+    Meta(description=f"one of {', '.join(get_args(JobState))}; failed only while they wait for a decision"),
+]
+Error = Annotated[
+    str, Meta(pattern="^(-?[0-9]{1,9}|[a-z][a-z_]{0,31})$", description="the code or the class of an error")
+]
+Type = Annotated[
+    str, Meta(min_length=1, max_length=200, description="a relation type, by its short name or URN")
+]
 Limit = Annotated[int, Meta(ge=1, le=MOST, description=f"a whole number from 1 to {MOST}")]
 Cursor = Annotated[str, Meta(pattern="^[0-9]{0,15}$", description="the `next` of a page")]
 
@@ -53,7 +75,9 @@ class Jobs(OneAccount, frozen=True, kw_only=True):
 
     def filter(self) -> JobFilter:
         """As the store is asked; raises Invalid. The ids of a mirrored type change places, as they do in a change."""
-        if faults := [fault for name in CHECKS if (given := getattr(self, name)) for fault in _unfit(name, given)]:
+        if faults := [
+            fault for name in CHECKS if (given := getattr(self, name)) for fault in _unfit(name, given)
+        ]:
             raise Invalid(faults)
         type_, swapped, _ = resolve(self.relationtype) if self.relationtype else Resolved(NO_TYPE)
         parent, child = (self.childid, self.parentid) if swapped else (self.parentid, self.childid)
@@ -91,7 +115,9 @@ def read(query: Iterable[tuple[str, str]], kind: type[Asked]) -> Asked:
             faults.append(Fault(name, "is given twice"))
         else:
             given[name] = text
-    faults += [Fault(name, "is required") for name, field in known.items() if field.required and name not in given]
+    faults += [
+        Fault(name, "is required") for name, field in known.items() if field.required and name not in given
+    ]
     for name, field in known.items():
         try:
             given |= {name: _value(given[name], field.type)} if name in given else {}

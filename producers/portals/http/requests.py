@@ -28,7 +28,11 @@ def key_of(keys: Iterable[Key], header: str) -> Key:
     digest = hashlib.sha256(token.strip().encode("latin-1", "replace")).hexdigest()
     found = [key for key in keys if hmac.compare_digest(key.sha256, digest)]
     if scheme.lower() != "bearer" or not found:
-        raise Unauthorized("send a key of this server as `Authorization: Bearer KEY`" if not header else "this key is not known here")
+        raise Unauthorized(
+            "send a key of this server as `Authorization: Bearer KEY`"
+            if not header
+            else "this key is not known here"
+        )
     hide(token.strip())  # should it be quoted from a body, no log and no answer repeats it
     return found[0]
 
@@ -89,7 +93,9 @@ def identified(changes: Sequence[Change], key: str | None) -> list[Change]:
 
 def correlation(request: Request, name: Callable[[], str]) -> str:
     """What the client calls its request, by X-Correlation-Id or X-Request-Id; else, or where that is not fit to be kept, a fresh name."""
-    return correlation_of(request.headers.get("x-correlation-id"), request.headers.get("x-request-id")) or name()
+    return (
+        correlation_of(request.headers.get("x-correlation-id"), request.headers.get("x-request-id")) or name()
+    )
 
 
 def correlated(changes: Sequence[Change], request: Request) -> list[Change]:

@@ -32,11 +32,14 @@ class JobPageDict(TypedDict):
 
 
 CHANGE: Final[Mapping[str, Any]] = schema()["examples"][0]
-JOB: Final = Text(description="The id of a job; it begins with its account.", example="acme-1m7y8t1vgssvve752b")
+JOB: Final = Text(
+    description="The id of a job; it begins with its account.", example="acme-1m7y8t1vgssvve752b"
+)
 LABEL: Final = Text(description="The `batch` of changes.", example="import-7")
 SOURCE: Final = Text(description="The name of a webhook source of the settings.", example="immo")
 KEY: Final = Text(
-    description="Names every change that has no `event_id`: the key, a colon, and its position in the body.", pattern="^[ -~]{1,180}$"
+    description="Names every change that has no `event_id`: the key, a colon, and its position in the body.",
+    pattern="^[ -~]{1,180}$",
 )
 PREFER: Final = Text(description="`wait=N`: answer when the jobs have ended, or after N seconds, 30 at most.")
 ACCEPTED: Final = {"jobs": [{"id": JOB.example, "state": "queued", "duplicate": False}]}
@@ -44,7 +47,9 @@ LOCATION: Final = {"Location": "Where a single job is found."}
 OK: Final = Answer(description="It is.", type=Health, example={"status": "ok"})
 CHANGES: Final = Body(
     schemas={
-        "application/json": {"anyOf": [change_ref(), {"type": "array", "items": change_ref(), "maxItems": 10_000}]},
+        "application/json": {
+            "anyOf": [change_ref(), {"type": "array", "items": change_ref(), "maxItems": 10_000}]
+        },
         "application/x-ndjson": {"type": "string", "description": "One change per line."},
     },
     examples={"application/json": {"one": CHANGE, "several": [CHANGE]}},
@@ -71,7 +76,9 @@ TABLE: Final[tuple[tuple[Operation, Handler], ...]] = (
             headers={"Idempotency-Key": KEY, "Prefer": PREFER},
             body=CHANGES,
             answers={
-                202: Answer(description="Everything is written.", type=JobsDict, example=ACCEPTED, headers=LOCATION),
+                202: Answer(
+                    description="Everything is written.", type=JobsDict, example=ACCEPTED, headers=LOCATION
+                ),
                 200: Answer(
                     description="Everything is written and has ended; only where `Prefer: wait` asked for it.",
                     type=JobsDict,
@@ -128,18 +135,37 @@ TABLE: Final[tuple[tuple[Operation, Handler], ...]] = (
                 summary=summary,
                 places={"source": SOURCE},
                 body=body,
-                answers={202: Answer(description="Everything is written.", type=JobsDict, example=ACCEPTED, headers=LOCATION)},
+                answers={
+                    202: Answer(
+                        description="Everything is written.",
+                        type=JobsDict,
+                        example=ACCEPTED,
+                        headers=LOCATION,
+                    )
+                },
                 problems=(401, 404, 405, 422, 429, 503),
             ),
             Routes.webhook,
         )
         for method, summary, body in (
             ("GET", "Take a message of onOffice; its query carries all, signed", None),
-            ("POST", "Take a message of a webhook, proved as the source's scheme has it", Body(schemas={"*/*": {}})),
+            (
+                "POST",
+                "Take a message of a webhook, proved as the source's scheme has it",
+                Body(schemas={"*/*": {}}),
+            ),
         )
     ),
-    (Operation(method="GET", path="/healthz", summary="Whether the process is up", answers={200: OK}), Routes.healthz),
-    (Operation(method="GET", path="/readyz", summary="Whether Redis answers", answers={200: OK}, problems=(503,)), Routes.readyz),
+    (
+        Operation(method="GET", path="/healthz", summary="Whether the process is up", answers={200: OK}),
+        Routes.healthz,
+    ),
+    (
+        Operation(
+            method="GET", path="/readyz", summary="Whether Redis answers", answers={200: OK}, problems=(503,)
+        ),
+        Routes.readyz,
+    ),
     (
         Operation(
             method="GET",

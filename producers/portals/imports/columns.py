@@ -26,7 +26,18 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as they are after `_plain`
     "source": ("quelle",),
     "batch": ("label",),
 }
-FIELDS: Final = ("account", "action", "relationtype", "parentid", "childid", "occurred_at", "event_id", "source", "batch", *INFO)
+FIELDS: Final = (
+    "account",
+    "action",
+    "relationtype",
+    "parentid",
+    "childid",
+    "occurred_at",
+    "event_id",
+    "source",
+    "batch",
+    *INFO,
+)
 REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
 THOUSANDS: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+")
 
@@ -53,16 +64,25 @@ class Layout:
     def read(self, cells: Sequence[str]) -> Cells:
         """What a row says."""
         if len(cells) < self._named or any(map(str.strip, cells[self._width :])):
-            return Cells(None, [Fault("", f"expected {self._named} cells as in the header, got {len(cells)}")])
+            return Cells(
+                None, [Fault("", f"expected {self._named} cells as in the header, got {len(cells)}")]
+            )
         said = {field: cell for at, field in self._wanted if (cell := cells[at].strip())}
-        strange = [_stranger(at + 1, cells[at]) for at in self._nameless if at < len(cells) and cells[at].strip()]
+        strange = [
+            _stranger(at + 1, cells[at]) for at in self._nameless if at < len(cells) and cells[at].strip()
+        ]
         message, faults = message_of({**self._constants, **said})
         torn = any("\n" in said.get(fault.path, "") for fault in faults)
         return Cells(None if torn else message, [*strange, *faults])
 
 
 def layout(
-    head: Sequence[str], delimiter: str, *, mapping: Mapping[str, str], constants: Mapping[str, str], needed: Sequence[str] = REQUIRED
+    head: Sequence[str],
+    delimiter: str,
+    *,
+    mapping: Mapping[str, str],
+    constants: Mapping[str, str],
+    needed: Sequence[str] = REQUIRED,
 ) -> tuple[Layout, str]:
     """What the columns mean, and what separates them: the delimiter, or that under which most names are known.
 
@@ -72,10 +92,14 @@ def layout(
     choices = {each: names for each in delimiter or DELIMITERS if (names := _names(head, each))}
     if not choices:
         raise Invalid([Fault("header", "has no names that can be read; is a quotation mark left open?")])
-    chosen = max(choices, key=lambda each: (sum(_plain(name) in known for name in choices[each]), len(choices[each])))
+    chosen = max(
+        choices, key=lambda each: (sum(_plain(name) in known for name in choices[each]), len(choices[each]))
+    )
     names = choices[chosen]
     fields = tuple(known.get(_plain(name), "") if name else "" for name in names)
-    faults = chain(_unknown(names, known), _absent(names, mapping), _twice(fields), _missing(fields, constants, needed))
+    faults = chain(
+        _unknown(names, known), _absent(names, mapping), _twice(fields), _missing(fields, constants, needed)
+    )
     if listed := capped(faults):
         raise Invalid(listed)
     return Layout(names, fields, constants), chosen
@@ -107,7 +131,9 @@ def message_of(said: Mapping[str, str]) -> Cells:
 def faults_of(said: Mapping[str, str]) -> list[Fault]:
     """What is wrong with each of these texts by itself, whatever a line may add."""
     message, faults = message_of(said)
-    named = (fault for fault in explain(message) if re.split(r"[.\[]", fault.path)[0] in said or "." in fault.path)
+    named = (
+        fault for fault in explain(message) if re.split(r"[.\[]", fault.path)[0] in said or "." in fault.path
+    )
     return [*faults, *named]
 
 
@@ -148,14 +174,18 @@ def _absent(names: Sequence[str], mapping: Mapping[str, str]) -> Iterator[Fault]
 
 
 def _twice(fields: Sequence[str]) -> Iterator[Fault]:
-    return (Fault("header", f"{field} stands in several columns") for field in FIELDS if fields.count(field) > 1)
+    return (
+        Fault("header", f"{field} stands in several columns") for field in FIELDS if fields.count(field) > 1
+    )
 
 
 def _missing(fields: Sequence[str], constants: Mapping[str, str], needed: Sequence[str]) -> Iterator[Fault]:
     for field in needed:
         if field not in fields and field not in constants:
             value = "with --account NAME" if field == "account" else f"with --set {field}=VALUE"
-            yield Fault("header", f"no column for {field}; name one with --map COLUMN={field}, or the value {value}")
+            yield Fault(
+                "header", f"no column for {field}; name one with --map COLUMN={field}, or the value {value}"
+            )
 
 
 def _shown(name: str) -> str:
@@ -178,7 +208,10 @@ def _wrong(text: str, side: str) -> Iterator[Fault]:
     if THOUSANDS.fullmatch(text):
         hint = re.sub("[^0-9]", "", text)[:LONGEST]
         several = "; separate several ids by blanks" if "," in text else ""
-        yield Fault(side, f"expected an id, got {show(text)}: write a number without thousands separators, {hint}{several}")
+        yield Fault(
+            side,
+            f"expected an id, got {show(text)}: write a number without thousands separators, {hint}{several}",
+        )
         return
     if "\n" in text and re.search(r"[,;|\t]", text):  # ids they may be, but more likely the next line's cells
         yield Fault(side, f"expected ids, got several lines, {show(text)}")

@@ -69,7 +69,9 @@ def pieces(rows: Iterable[Row], given: Given, tally: LoadCounts, reject: Reject)
         raise Invalid([Fault("", "expected at least one change, got nothing")])
 
 
-def load_rows(rows: Iterable[Row], given: Given, send: SendRows, reject: Reject, tally: LoadCounts) -> Iterator[None]:
+def load_rows(
+    rows: Iterable[Row], given: Given, send: SendRows, reject: Reject, tally: LoadCounts
+) -> Iterator[None]:
     """Hand all rows over, piece by piece; `tally` counts along."""
     for items in pieces(rows, given, tally, reject):
         by_account: dict[str, list[Item]] = {}

@@ -68,7 +68,13 @@ class _Lines(Iterator[str]):
         return line
 
 
-def rows(text: TextIO, *, mapping: Mapping[str, str], constants: Mapping[str, str], needed: Sequence[str] = REQUIRED) -> Iterator[Row]:
+def rows(
+    text: TextIO,
+    *,
+    mapping: Mapping[str, str],
+    constants: Mapping[str, str],
+    needed: Sequence[str] = REQUIRED,
+) -> Iterator[Row]:
     """The rows of CSV with a header, or of NDJSON if the text begins with `{`; blank lines are none.
 
     `mapping` gives columns of other names their field, `constants` fields their value where a line has none; the fields `needed` are
@@ -77,7 +83,9 @@ def rows(text: TextIO, *, mapping: Mapping[str, str], constants: Mapping[str, st
     lines = _Lines(text)
     begins = lines.begin().lstrip()[:1]
     if begins == "[":
-        raise Invalid([Fault("", "expected one change per line, got a JSON array; `jq -c '.[]'` makes lines of it")])
+        raise Invalid(
+            [Fault("", "expected one change per line, got a JSON array; `jq -c '.[]'` makes lines of it")]
+        )
     if begins == "{" and any(mapping.values()):
         raise Invalid([Fault("", "--map is for the columns of CSV, and these are lines of JSON")])
     if begins:
@@ -100,10 +108,14 @@ def _object(number: int, text: str, filled: Mapping[str, Any]) -> Row:
         return Row(number, text, None, [Fault("", f"expected JSON: {error}")])
     if not isinstance(found, dict):
         return Row(number, text, None, [Fault("", "expected a change (an object)")])
-    return Row(number, text, {**filled, **{name: value for name, value in found.items() if value is not None}})
+    return Row(
+        number, text, {**filled, **{name: value for name, value in found.items() if value is not None}}
+    )
 
 
-def _csv(lines: _Lines, mapping: Mapping[str, str], constants: Mapping[str, str], needed: Sequence[str]) -> Iterator[Row]:
+def _csv(
+    lines: _Lines, mapping: Mapping[str, str], constants: Mapping[str, str], needed: Sequence[str]
+) -> Iterator[Row]:
     said = _separator(lines)
     if not lines.begin():
         return

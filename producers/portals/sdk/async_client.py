@@ -41,15 +41,21 @@ class AsyncRelations:
         self._http = httpx.AsyncClient(**http_transport.options(url, key), transport=transport)
         self._steps, self._sleep = steps(account, timeout, CLOCK, random.random), sleep
 
-    async def create(self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]) -> Sent:
+    async def create(
+        self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]
+    ) -> Sent:
         """Let the relations exist."""
         return await self._run(self._steps.one("create", relationtype, parentid, childid, options))
 
-    async def modify(self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]) -> Sent:
+    async def modify(
+        self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]
+    ) -> Sent:
         """Let the relations carry this `relationinfo`."""
         return await self._run(self._steps.one("modify", relationtype, parentid, childid, options))
 
-    async def delete(self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]) -> Sent:
+    async def delete(
+        self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]
+    ) -> Sent:
         """Let the relations not exist."""
         return await self._run(self._steps.one("delete", relationtype, parentid, childid, options))
 
@@ -79,7 +85,9 @@ class AsyncRelations:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def _run(self, wanted: Generator[Step, Any, Result]) -> Result:

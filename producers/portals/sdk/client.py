@@ -93,7 +93,11 @@ class Relations:
         from producers.portals.sdk.redis_transport import MOST, direct  # HTTP needs none of it
 
         client = cls.__new__(cls)
-        client._line, client._steps, client._clock = direct(settings), steps(account, timeout, clock, random.random, most=MOST), clock
+        client._line, client._steps, client._clock = (
+            direct(settings),
+            steps(account, timeout, clock, random.random, most=MOST),
+            clock,
+        )
         return client
 
     def create(self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]) -> Sent:
@@ -164,7 +168,9 @@ class Relations:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _run(self, wanted: Generator[Step, Any, Result]) -> Result:
@@ -188,7 +194,11 @@ class Relations:
         return None
 
 
-def steps(account: str, timeout: float, clock: Clock, draw: Callable[[], float], *, most: int = CHUNK) -> Steps:
+def steps(
+    account: str, timeout: float, clock: Clock, draw: Callable[[], float], *, most: int = CHUNK
+) -> Steps:
     """A client's manners, with the time and the names of this process."""
     micros = lambda: time.time_ns() // 1000  # noqa: E731
-    return Steps(account=account, timeout=timeout, now=clock.monotonic, micros=micros, draw=draw, name=NAMES, most=most)
+    return Steps(
+        account=account, timeout=timeout, now=clock.monotonic, micros=micros, draw=draw, name=NAMES, most=most
+    )

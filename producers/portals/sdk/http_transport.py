@@ -87,14 +87,18 @@ def answer(ask: Ask, response: httpx.Response) -> Any:
     if not isinstance(ask, Send) or not isinstance(known, Jobs):
         return document
     if len(known.jobs) != len(ask.changes):
-        raise RelationsError(f"{response.url} answered with {len(known.jobs)} jobs for {len(ask.changes)} changes")
+        raise RelationsError(
+            f"{response.url} answered with {len(known.jobs)} jobs for {len(ask.changes)} changes"
+        )
     return [Sent(job.id, job.state, job.duplicate) for job in known.jobs]
 
 
 def unanswered(error: httpx.RequestError, url: httpx.URL) -> RelationsError:
     """A fault of the way there or back, in our words."""
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.TooManyRedirects):
-        return RelationsError(f"{url} cannot be asked: {type(error).__name__}")  # its text may quote our headers, and so the key
+        return RelationsError(
+            f"{url} cannot be asked: {type(error).__name__}"
+        )  # its text may quote our headers, and so the key
     how = "answered what cannot be read" if isinstance(error, httpx.DecodingError) else "cannot be reached"
     return Unavailable(f"{url} {how}: {str(error) or type(error).__name__}", retry_after=0.0)
 
@@ -102,13 +106,17 @@ def unanswered(error: httpx.RequestError, url: httpx.URL) -> RelationsError:
 def refusal(answer: httpx.Response) -> RelationsError:
     """The error that a problem document stands for."""
     document = _document(answer)
-    detail = f"{document.detail or f'{answer.url} answered {answer.reason_phrase}'} (HTTP {answer.status_code})"
+    detail = (
+        f"{document.detail or f'{answer.url} answered {answer.reason_phrase}'} (HTTP {answer.status_code})"
+    )
     if answer.status_code in CURABLE:
         kind = BacklogFull if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS else Unavailable
         after = answer.headers.get("retry-after", "")
         return kind(detail, retry_after=float(after) if after.isdecimal() else 0.0)
     if answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
-        return InvalidChange([Fault(fault.path, fault.message) for fault in document.errors] or [Fault("", detail)])
+        return InvalidChange(
+            [Fault(fault.path, fault.message) for fault in document.errors] or [Fault("", detail)]
+        )
     kinds: dict[int, type[RelationsError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
     return kinds.get(answer.status_code, RelationsError)(detail)
 
@@ -120,13 +128,23 @@ def _faults_of_url(url: str) -> list[Fault]:
     except httpx.InvalidURL:
         good = False
     # A user and a password in it would take the key's place in the header, and stand in every message.
-    return [] if good else [Fault("url", "expected an address such as https://relations.example, without a user and a password")]
+    return (
+        []
+        if good
+        else [
+            Fault(
+                "url", "expected an address such as https://relations.example, without a user and a password"
+            )
+        ]
+    )
 
 
 def _faults_of_key(key: str) -> list[Fault]:
     if key and key.isascii() and key.isprintable():
         return []
-    return [Fault("key", "expected printable ASCII characters in one line, as `relations keys new` prints them")]
+    return [
+        Fault("key", "expected printable ASCII characters in one line, as `relations keys new` prints them")
+    ]
 
 
 def _request(ask: Ask) -> dict[str, Any]:
@@ -136,7 +154,10 @@ def _request(ask: Ask) -> dict[str, Any]:
         return {"method": "POST", "url": "/v1/changes", **said}
     if isinstance(ask, Look):
         return {"method": "GET", "url": f"/v1/jobs/{quote(ask.job, safe='')}"}
-    return {"method": "GET", "url": f"/v1/batches/{quote(ask.label, safe='')}?{urlencode({'account': ask.account})}"}
+    return {
+        "method": "GET",
+        "url": f"/v1/batches/{quote(ask.label, safe='')}?{urlencode({'account': ask.account})}",
+    }
 
 
 def _garbled(answer: httpx.Response, error: Exception) -> RelationsError:

@@ -93,7 +93,9 @@ class Steps:
     name: Callable[[], str]
     most: int = CHUNK  # changes per question
 
-    def one(self, action: Verb, relationtype: str, parentid: Ids, childid: Ids, options: Options) -> Generator[Step, Any, Sent]:
+    def one(
+        self, action: Verb, relationtype: str, parentid: Ids, childid: Ids, options: Options
+    ) -> Generator[Step, Any, Sent]:
         """Send one change."""
         about = {"action": action, "relationtype": relationtype, "parentid": parentid, "childid": childid}
         (sent,) = yield from self.send([cast(MessageDict, {**about, **options})])
@@ -105,11 +107,18 @@ class Steps:
         rest, call = iter(changes), self.name()
         while chunk := list(itertools.islice(rest, self.most)):
             moment = self.micros()
-            named = [self._named(change, f"{call}:{at}", moment) for at, change in enumerate(chunk, start=len(sent))]
+            named = [
+                self._named(change, f"{call}:{at}", moment)
+                for at, change in enumerate(chunk, start=len(sent))
+            ]
             try:
                 sent += yield from self._ask(Send(named))
             except RelationsError as error:
-                known = InvalidChange([_moved(each, len(sent)) for each in error.faults]) if isinstance(error, InvalidChange) else error
+                known = (
+                    InvalidChange([_moved(each, len(sent)) for each in error.faults])
+                    if isinstance(error, InvalidChange)
+                    else error
+                )
                 known.accepted = sent
                 raise known from None
         return sent
@@ -131,7 +140,9 @@ class Steps:
             if not (waiting := _open(found)):
                 break
             if self.now() + pause > deadline:
-                raise TimeoutError(f"{len(waiting)} jobs are not seen done after {timeout:g} seconds: {', '.join(waiting[:10])}")
+                raise TimeoutError(
+                    f"{len(waiting)} jobs are not seen done after {timeout:g} seconds: {', '.join(waiting[:10])}"
+                )
             yield Pause(pause)
         return [job for job in found.values() if job]
 
@@ -162,7 +173,9 @@ class Steps:
         if isinstance(change, Change):
             if change.event_id:
                 return change
-            return msgspec.structs.replace(change, event_id=event_id, occurred_at=change.occurred_at or moment)
+            return msgspec.structs.replace(
+                change, event_id=event_id, occurred_at=change.occurred_at or moment
+            )
         given: dict[str, Any] = dict(change)
         if None in given.values():
             given = {name: value for name, value in given.items() if value is not None}
@@ -173,12 +186,18 @@ class Steps:
 
 def pauses() -> Iterator[float]:
     """Seconds, doubling up to the longest, for ever."""
-    return itertools.chain(itertools.takewhile(lambda pause: pause < LONGEST, (FIRST * 2**n for n in range(99))), itertools.repeat(LONGEST))
+    return itertools.chain(
+        itertools.takewhile(lambda pause: pause < LONGEST, (FIRST * 2**n for n in range(99))),
+        itertools.repeat(LONGEST),
+    )
 
 
 def _names(jobs: Jobs) -> list[str]:
     """The ids of a job or of many, also of those that were just sent."""
-    return [each.id if isinstance(each, Sent) else each for each in ([jobs] if isinstance(jobs, str | Sent) else jobs)]
+    return [
+        each.id if isinstance(each, Sent) else each
+        for each in ([jobs] if isinstance(jobs, str | Sent) else jobs)
+    ]
 
 
 def _open(jobs: dict[str, JobDict | None]) -> list[str]:
@@ -188,4 +207,6 @@ def _open(jobs: dict[str, JobDict | None]) -> list[str]:
 def _moved(fault: Fault, by: int) -> Fault:
     """`[3].childid` of a chunk that begins `by` changes later."""
     position, bracket, rest = fault.path.removeprefix("[").partition("]")
-    return Fault(f"[{int(position) + by}]{rest}", fault.message) if bracket and position.isdecimal() else fault
+    return (
+        Fault(f"[{int(position) + by}]{rest}", fault.message) if bracket and position.isdecimal() else fault
+    )

@@ -43,8 +43,15 @@ class Direct:
     def _send(self, ask: Send) -> list[Sent]:
         accounts = {each.account if isinstance(each, Change) else each.get("account") for each in ask.changes}
         if len(accounts) == 1 and isinstance(account := accounts.pop(), str) and len(ask.changes) > CHUNK:
-            rounds = (_parsed(ask.changes[start : start + CHUNK], start) for start in range(0, len(ask.changes), CHUNK))
-            return [_sent(receipt) for receipts in self._intake.accept_rounds(account, rounds) for receipt in receipts]
+            rounds = (
+                _parsed(ask.changes[start : start + CHUNK], start)
+                for start in range(0, len(ask.changes), CHUNK)
+            )
+            return [
+                _sent(receipt)
+                for receipts in self._intake.accept_rounds(account, rounds)
+                for receipt in receipts
+            ]
         parts = self._intake.accept_each(_parsed(ask.changes))
         if errors := [part.error for part in parts if part.error]:
             raise _gravest(errors)
@@ -76,11 +83,15 @@ def waker(settings: Settings) -> Wake:
 
         url, options = celery_broker(settings)
         app = Celery(broker=url, set_as_current=False)
-        app.conf.update(task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options)
+        app.conf.update(
+            task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options
+        )
         return app
 
     def wake(account: str, seconds: float) -> None:
-        application().send_task("relations.flush", [account], countdown=seconds or None, queue="relations.flush", retry=False)
+        application().send_task(
+            "relations.flush", [account], countdown=seconds or None, queue="relations.flush", retry=False
+        )
 
     return wake
 
@@ -108,11 +119,15 @@ def _gravest(errors: list[RelationsError]) -> RelationsError:
     for error in errors:
         if not isinstance(error, InvalidChange):
             return error
-    return InvalidChange([fault for error in errors if isinstance(error, InvalidChange) for fault in error.faults])
+    return InvalidChange(
+        [fault for error in errors if isinstance(error, InvalidChange) for fault in error.faults]
+    )
 
 
 def _in_order(parts: list[Part]) -> list[Sent]:
-    receipts = {at: receipt for part in parts for at, receipt in zip(part.positions, part.receipts, strict=True)}
+    receipts = {
+        at: receipt for part in parts for at, receipt in zip(part.positions, part.receipts, strict=True)
+    }
     return [_sent(each) for _, each in sorted(receipts.items())]
 
 
