@@ -1,5 +1,6 @@
 # demo: the main job through real parts · test: every check and test · bench-quick: the numbers, in one run
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
+# coverage: the suite with a threshold · mutation: does the planner's suite notice changed code? · diagrams: draws docs/diagrams
 # Needs Python >= 3.11 with venv, make, and a package index. Everything else is made in .venv.
 
 PYTHON ?= python3
@@ -7,13 +8,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-broker torture check format bench bench-quick lock clean help
-help: ; @sed -n '1,3p' Makefile
+.PHONY: demo test test-broker torture coverage mutation check format diagrams bench bench-quick lock clean help
+help: ; @sed -n '1,4p' Makefile
 
 demo: $(READY) ; @$(BIN)/relations demo
 test: check ; @$(BIN)/pytest -n 2 --dist worksteal
 test-broker: $(READY) ; @ops/rabbitmq.sh install && $(BIN)/pytest tests/deploy/test_rabbitmq.py
 torture: $(READY) ; @$(BIN)/python -m tests.torture
+diagrams: ; @docs/diagrams/draw.sh
 bench: $(READY) ; @$(BIN)/python -m ops.bench
 bench-quick: $(READY) ; @$(BIN)/python -m ops.bench --quick
 
