@@ -1,7 +1,7 @@
-"""A faithful simulator of the onOffice API for relation calls: signatures, rules, error codes, and everything that goes wrong on the way.
+"""A simulator of the onOffice API for relation calls: signatures, rules, error codes, and injected faults.
 
-Shipped code: in-process for tests (`ops.simulator.inprocess`), on a socket for `relations simulator` and the demo. Of the worker it
-imports the contract only, so that the two read the documentation independently.
+It runs in-process for tests (`ops.simulator.inprocess`) and on a socket for `relations simulator` and the
+demo. Of the worker it imports the contract only, so that the two read the documentation independently.
 """
 
 from ops.simulator.crm import Crm, Records

@@ -1,4 +1,7 @@
-"""A decoded request body in, the API's answer out: envelope, signatures, actions, two levels of status. No bytes, no HTTP, no faults."""
+"""From a decoded request body to the API's answer: envelope, signatures, actions, two levels of status.
+
+It knows no bytes, no HTTP and no injected faults.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,8 +30,8 @@ class SimulatedAccount:
     crm: Crm
 
 
-class Act(NamedTuple):
-    """What one action was and came to, for the log; `code` 0 is success, None not executed."""
+class ActionEntry(NamedTuple):
+    """One action and its result for the log; `code` 0 is success, None not executed."""
 
     kind: str
     type: str
@@ -41,16 +44,19 @@ class ApiAnswer(NamedTuple):
     """The body to send, and what was done for it."""
 
     body: Json
-    acts: tuple[Act, ...] = ()
+    acts: tuple[ActionEntry, ...] = ()
 
 
 def refuse(refused: ApiRefusal, *, code: int = 400) -> ApiAnswer:
-    """The answer to a request that is bad as a whole; `code` is the status code inside the body, HTTP says 200 nevertheless."""
+    """Answer a request that is bad as a whole.
+
+    `code` is the status code inside the body; the HTTP status is 200 all the same.
+    """
     return ApiAnswer(_envelope([], {"code": code, "errorcode": refused.code, "message": refused.message}))
 
 
 def decode(raw: bytes) -> object:
-    """The JSON of a request body; `ApiRefusal` 9 for none, 4 for bad JSON."""
+    """Decode the JSON of a request body; raise `ApiRefusal` 9 for an empty one, 4 for bad JSON."""
     if not raw:
         raise ApiRefusal(9)
     try:
@@ -60,18 +66,18 @@ def decode(raw: bytes) -> object:
 
 
 def token_of(body: object) -> str:
-    """The token a request names, or ""."""
+    """Return the token that a request names, or ""."""
     token = body.get("token") if isinstance(body, dict) else None
     return token if isinstance(token, str) else ""
 
 
-def announced(body: object) -> tuple[Act, ...]:
-    """What a request asks for, not executed."""
+def requested_actions(body: object) -> tuple[ActionEntry, ...]:
+    """Return the actions a request asks for, as not executed."""
     try:
         _, actions = _read_envelope(body)
     except ApiRefusal:
         return ()
-    return tuple(_act(action, None) for action in actions if isinstance(action, dict))
+    return tuple(_action_entry(action, None) for action in actions if isinstance(action, dict))
 
 
 def answer(
@@ -82,22 +88,25 @@ def answer(
     switches: Switches,
     half: bool = False,
 ) -> ApiAnswer:
-    """The answer to a request that comes in at `now`; `half` makes every star create stop halfway with an error."""
+    """Answer a request that comes in at `now`.
+
+    `half` makes every create of several relations stop halfway with an error.
+    """
     try:
         token, actions = _read_envelope(body)
         if token not in accounts and switches.credentials == "request":
             raise ApiRefusal(40)
     except ApiRefusal as refused:
         return refuse(refused)
-    desk = _Desk(token, accounts.get(token), now, switches, half)
-    pairs = [desk.result(action if isinstance(action, dict) else {}) for action in actions]
-    acts = tuple(act for _, act in pairs)
+    executor = _ActionExecutor(token, accounts.get(token), now, switches, half)
+    pairs = [executor.execute(action if isinstance(action, dict) else {}) for action in actions]
+    acts = tuple(entry for _, entry in pairs)
     return ApiAnswer(_envelope([result for result, _ in pairs], _status(acts, switches)), acts)
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
-    """Works on the actions of one request."""
+class _ActionExecutor:
+    """Executes the actions of one request."""
 
     token: str
     account: SimulatedAccount | None
@@ -105,12 +114,12 @@ class _Desk:
     switches: Switches
     half: bool
 
-    def result(self, action: Json) -> tuple[Json, Act]:
+    def execute(self, action: Json) -> tuple[Json, ActionEntry]:
         try:
             records, fault = self._perform(action), None
         except ApiRefusal as refused:
             records, fault = [], refused
-        return self._result(action, records, fault), _act(action, fault.code if fault else 0)
+        return self._result(action, records, fault), _action_entry(action, fault.code if fault else 0)
 
     def _perform(self, action: Json) -> list[Json]:
         _check_attributes(action)
@@ -154,9 +163,8 @@ class _Desk:
             found = {asked: answers for asked, answers in found.items() if answers}
         if not found and self.switches.empty_ids == "no_records":
             return []
-        return [
-            {"id": "relatedIds", "type": "", "elements": found or []}
-        ]  # PHP cannot tell an empty object from an empty list
+        elements = found or []  # PHP cannot tell an empty object from an empty list
+        return [{"id": "relatedIds", "type": "", "elements": elements}]
 
     def _result(self, action: Json, records: list[Json], fault: ApiRefusal | None) -> Json:
         data: object = {"meta": {"cntabsolute": len(records)}, "records": records}
@@ -208,7 +216,7 @@ def _kind(action: Json) -> str:
     return kind
 
 
-def _status(acts: tuple[Act, ...], switches: Switches) -> Json:
+def _status(acts: tuple[ActionEntry, ...], switches: Switches) -> Json:
     if switches.top_level == "97" and any(act.code for act in acts):
         return {"code": 500, "errorcode": 97, "message": ApiRefusal(97).message}
     return {"code": 200, "errorcode": 0, "message": "OK"}
@@ -218,8 +226,8 @@ def _envelope(results: list[Json], status: Json) -> Json:
     return {"status": status, "response": {"results": results}}
 
 
-def _act(action: Json, code: int | None) -> Act:
-    """The line for the log, written from whatever was sent, since a refused action may be of any shape."""
+def _action_entry(action: Json, code: int | None) -> ActionEntry:
+    """Describe an action for the log, from whatever was sent: a refused action may be of any shape."""
     given = action.get("parameters")
     given = given if isinstance(given, dict) else {}
     kind, name = (
@@ -227,7 +235,7 @@ def _act(action: Json, code: int | None) -> Act:
         str(given.get("relationtype", "")).removeprefix(URN),
     )
     parents, children = (_ids_of(given.get(side, given.get(f"{side}s"))) for side in ("parentid", "childid"))
-    return Act(kind, name, parents, children, code)
+    return ActionEntry(kind, name, parents, children, code)
 
 
 def _ids_of(value: object) -> tuple[int, ...]:

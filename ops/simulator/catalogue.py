@@ -1,6 +1,8 @@
-"""The relation types the simulator knows, as the documentation page "Relations" lists them: short name → (parent module, child module).
+"""The relation types the simulator knows, as the documentation page "Relations" lists them: short name →
+(parent module, child module).
 
-Written apart from the worker's own catalogue on purpose; pass `known_types` to `Simulator` to use another one.
+Written apart from the worker's own catalogue on purpose; pass `known_types` to `Simulator` to use another
+one.
 """
 
 from collections.abc import Mapping
@@ -8,19 +10,21 @@ from collections.abc import Mapping
 URN = "urn:onoffice-de-ns:smart:2.5:relationTypes:"
 
 _NAMES = """
-estate:address:buyer estate:address:renter estate:address:owner estate:address:interested estate:address:contactPerson
-estate:address:contactPersonAll estate:address:tenant estate:address:matching estate:estateUnit estate:allFiles estate:mail
-estate:user:officer estate:user:assignment estate:file:titelbild estate:file:grundriss estate:file:foto estate:file:allpictures
-estate:file:alllinks estate:file:allpicturesExceptTitelbild estateTracking:estate complex:estate:units
-calendar:address calendar:estate calendar:file:attachment
-agentsLog:address agentsLog:estate agentsLog:file:attachment agentsLog:attachment:download agentsLogMail:address agentsLogMail:estate
-address:process address:resubmission address:mail address:searchcriteria address:address:isTippgeberOf address:contact:address
-address:estate:tipp address:estate:offer address:estate:contacted address:estate:offerByAgentsLog address:estate:matching
-address:user:officer address:user:additionalOfficers address:user:strangeNameRelation address:user:sync address:file:attachment
-templateManagement:email:attachment templateManagement:email:documentAttributes
-customer:address:contact project:task:customer project:agentslog project:calendar project:address project:estate project:file:attachment
-task:address task:estate task:file:attachment
-user:address user:address:birthday user:messengerUser:is billing:estate job:estate
+estate:address:buyer estate:address:renter estate:address:owner estate:address:interested
+estate:address:contactPerson estate:address:contactPersonAll estate:address:tenant estate:address:matching
+estate:estateUnit estate:allFiles estate:mail estate:user:officer estate:user:assignment
+estate:file:titelbild estate:file:grundriss estate:file:foto estate:file:allpictures estate:file:alllinks
+estate:file:allpicturesExceptTitelbild estateTracking:estate complex:estate:units calendar:address
+calendar:estate calendar:file:attachment agentsLog:address agentsLog:estate agentsLog:file:attachment
+agentsLog:attachment:download agentsLogMail:address agentsLogMail:estate address:process
+address:resubmission address:mail address:searchcriteria address:address:isTippgeberOf
+address:contact:address address:estate:tipp address:estate:offer address:estate:contacted
+address:estate:offerByAgentsLog address:estate:matching address:user:officer address:user:additionalOfficers
+address:user:strangeNameRelation address:user:sync address:file:attachment
+templateManagement:email:attachment templateManagement:email:documentAttributes customer:address:contact
+project:task:customer project:agentslog project:calendar project:address project:estate
+project:file:attachment task:address task:estate task:file:attachment user:address user:address:birthday
+user:messengerUser:is billing:estate job:estate
 """
 
 # Where the segments of the name are not the modules of the records.

@@ -59,7 +59,7 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
     token: str | None = None
 
     def plan(self) -> FaultPlan:
-        """The plan it describes."""
+        """Return the plan it describes."""
         rest = (
             FaultPlan.random(self.random.seed, self.random.rate, self.random.kinds)
             if self.random
@@ -69,7 +69,7 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def respond(simulator: "Simulator", route: str, query: str, body: bytes) -> Response:
-    """The answer to one control request; `route` is method and path."""
+    """Answer one control request; `route` is method and path."""
     work = _ROUTES.get(route)
     if work is None:
         return json({"error": f"no such endpoint: {route}", "endpoints": sorted(_ROUTES)}, "404 Not Found")

@@ -1,4 +1,7 @@
-"""One customer's CRM: which relations exist, which records do, and the rules of writing. Pure state; no JSON, HTTP or clock."""
+"""One customer's CRM: which relations and records exist, and the rules of writing.
+
+Pure state; it knows no JSON, HTTP or clock.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +21,8 @@ Check = Callable[[Relation], ApiRefusal | None]
 class Records:
     """What is special about records; by default every id exists, may be written, and belongs to a broker.
 
-    `known` closes a module: only the ids given exist there. `brokers` are the addresses allowed as contact persons.
+    `known` closes a module: only the ids given exist there. `brokers` are the addresses allowed as contact
+    persons.
     """
 
     missing: frozenset[Record] = frozenset()
@@ -35,8 +39,8 @@ class Records:
 class Crm:
     """The relations of one customer, written by the rules of the API and read from both ends.
 
-    `put` and `drop` go around the rules, as people do who edit in the CRM's own windows. `violations` holds every
-    contact person whose delete left an estate without a broker.
+    `put` and `drop` go around the rules, as people do who edit in the CRM's own windows. `violations` holds
+    every contact person whose delete left an estate without a broker.
     """
 
     def __init__(
@@ -47,14 +51,14 @@ class Crm:
         self.clear()
 
     def clear(self) -> None:
-        """No relations, no violations; records stay special."""
+        """Remove all relations and violations; what is special about records stays."""
         self.violations: list[Relation] = []
         self._infos: dict[Relation, dict[str, str]] = {}
         self._children: dict[Record, dict[int, None]] = {}
         self._parents: dict[Record, dict[int, None]] = {}
 
     def relations(self) -> dict[Relation, dict[str, str]]:
-        """Every relation with its info, as a copy."""
+        """Return every relation with its info, as a copy."""
         return {relation: dict(info) for relation, info in self._infos.items()}
 
     def __contains__(self, relation: Relation) -> bool:
@@ -64,27 +68,27 @@ class Crm:
         return len(self._infos)
 
     def put(self, relation: Relation, info: Info | None = None) -> None:
-        """The relation is there, its info merged with what it had."""
+        """Add the relation, past all rules; merge its info with what it had."""
         self._infos.setdefault(relation, {}).update(info or {})
         self._children.setdefault((relation.type, relation.parent), {})[relation.child] = None
         self._parents.setdefault((relation.type, relation.child), {})[relation.parent] = None
 
     def drop(self, relation: Relation) -> None:
-        """The relation is not there."""
+        """Remove the relation, past all rules."""
         if self._infos.pop(relation, None) is not None:
             del self._children[relation.type, relation.parent][relation.child]
             del self._parents[relation.type, relation.child][relation.parent]
 
     def children(self, name: str, parent: int) -> list[int]:
-        """The ids related to this parent, in the order they came."""
+        """Return the ids related to this parent, in the order they were added."""
         return list(self._children.get((name, parent), ()))
 
     def parents(self, name: str, child: int) -> list[int]:
-        """The ids related to this child, in the order they came."""
+        """Return the ids related to this child, in the order they were added."""
         return list(self._parents.get((name, child), ()))
 
     def create(self, star: Sequence[Relation], info: Info, *, switches: Switches) -> None:
-        """Every relation of the star exists, or `ApiRefusal` with what `switches.array_create` leaves behind."""
+        """Create every relation of the star, or raise `ApiRefusal`; see `Switches.array_create`."""
 
         def check(relation: Relation) -> ApiRefusal | None:
             return (
@@ -102,7 +106,7 @@ class Crm:
         )
 
     def modify(self, star: Sequence[Relation], info: Info, *, switches: Switches) -> None:
-        """Every relation of the star has this info, or `ApiRefusal`."""
+        """Set this info on every relation of the star, or raise `ApiRefusal`."""
 
         def check(relation: Relation) -> ApiRefusal | None:
             return self._record_fault(relation, switches) or (None if relation in self else ApiRefusal(180))
@@ -110,7 +114,7 @@ class Crm:
         self._write(star, check, lambda relation: self.put(relation, info), switches)
 
     def delete(self, relation: Relation, *, switches: Switches) -> None:
-        """The relation is gone, or `ApiRefusal`."""
+        """Delete the relation, or raise `ApiRefusal`."""
         if fault := self._record_fault(relation, switches):
             raise fault
         if relation not in self and switches.absent_delete == "168":
@@ -124,7 +128,7 @@ class Crm:
     ) -> None:
         faults = [check(relation) for relation in star]
         first = next((place for place, fault in enumerate(faults) if fault), len(star))
-        for relation in _good(star, faults, first, switches.array_create):
+        for relation in _written_part(star, faults, first, switches.array_create):
             write(relation)
         if first < len(star):
             raise faults[first] or ApiRefusal(1)
@@ -154,10 +158,10 @@ class Crm:
         )
 
 
-def _good(
+def _written_part(
     star: Sequence[Relation], faults: Sequence[ApiRefusal | None], first: int, policy: str
 ) -> Iterable[Relation]:
-    """The relations a star leaves behind when the one at `first` is bad (none is, when it is the star's length)."""
+    """Return the relations that are written; the one at `first` is bad (none: the star's length)."""
     if first == len(star) or policy == "half":
         return star[:first]
     return (

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and the API: the kinds of faults and the plans that hand them out. Frozen values only."""
+"""What can go wrong between a client and the API: kinds of faults, and plans of which request meets which."""
 
 import random
 from collections.abc import Iterable
@@ -65,7 +65,8 @@ class InjectedFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultPlan:
-    """Which request meets which fault: first the script, one entry per request (None: all goes well), then chance.
+    """Which request meets which fault: first the script, one entry per request (None: all goes well), then
+    chance.
 
     `at` depends on nothing but the plan and the number of the request, so that a run can be repeated.
     """
@@ -77,23 +78,26 @@ class FaultPlan:
 
     @classmethod
     def script(cls, faults: Iterable[InjectedFault | Kind | None]) -> "FaultPlan":
-        """These faults for the next requests, then none."""
+        """Return a plan with these faults for the next requests, then none."""
         return cls(entries=tuple(_fault(fault) if fault else None for fault in faults))
 
     @classmethod
     def random(cls, seed: int, rate: float, kinds: Iterable[InjectedFault | Kind] = KINDS) -> "FaultPlan":
-        """A fault with probability `rate`, of a kind drawn evenly; give `InjectedFault` values to set their seconds."""
+        """Return a plan with a fault at probability `rate`, of a kind drawn evenly.
+
+        Give `InjectedFault` values to set their seconds.
+        """
         return cls(seed=seed, rate=rate, choices=tuple(map(_fault, kinds)))
 
     def at(self, number: int) -> InjectedFault | None:
-        """What happens to request `number`, counted from 0."""
+        """Return the fault of request `number`, counted from 0."""
         if number < len(self.entries):
             return self.entries[number]
         if not self.rate or not self.choices:
             return None
-        dice = random.Random(f"{self.seed}:{number}")
-        drawn = dice.random() < self.rate
-        return replace(dice.choice(self.choices), pick=dice.randrange(1 << 16)) if drawn else None
+        generator = random.Random(f"{self.seed}:{number}")
+        drawn = generator.random() < self.rate
+        return replace(generator.choice(self.choices), pick=generator.randrange(1 << 16)) if drawn else None
 
 
 def _fault(fault: InjectedFault | Kind) -> InjectedFault:

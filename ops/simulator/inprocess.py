@@ -1,4 +1,4 @@
-"""The simulator as an httpx transport: no socket, no thread, and dropped connections look to the client as httpx shows them."""
+"""The simulator as an httpx transport: no socket, no thread; drops raise what httpx raises for them."""
 
 from types import MappingProxyType
 
@@ -20,15 +20,16 @@ _AS_HTTPX: MappingProxyType[Kind, tuple[type[httpx.TransportError], str]] = Mapp
 class InProcess(httpx.BaseTransport):
     """A transport for `httpx.Client(transport=InProcess(simulator))`; any host leads to the simulator.
 
-    `Dropped` becomes `RemoteProtocolError` (`lost_after`), `ReadError` (`lost_before`) or `ReadTimeout` (`late`). Nothing else times
-    out here: `latency` and `drip` call the simulator's `sleep` in the caller's own thread.
+    `Dropped` becomes `RemoteProtocolError` (`lost_after`), `ReadError` (`lost_before`) or `ReadTimeout`
+    (`late`). Nothing else times out here: `latency` and `drip` call the simulator's `sleep` in the caller's
+    own thread.
     """
 
     def __init__(self, simulator: Simulator) -> None:
         self._wsgi = httpx.WSGITransport(simulator)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """The simulator's response, or the transport error that its drop would be on a socket."""
+        """Return the simulator's response; raise the transport error that a drop would be on a socket."""
         try:
             return self._wsgi.handle_request(request)
         except Dropped as dropped:

@@ -1,23 +1,23 @@
-"""What the simulator saw: the last requests in full, and counters over all of them."""
+"""The simulator's log: the last requests in full, and counters over all of them."""
 
 from collections import Counter, deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ops.simulator.api import Act
+from ops.simulator.api import ActionEntry
 
 
 class Entry(NamedTuple):
     """One request as it was handled, or (`landed`) a late one reaching the CRM after all.
 
-    `number` counts from 0; a landing repeats the number of its request. `executed`: the actions reached the CRM, each with
-    its own code. `fault` is the kind of fault, or "".
+    `number` counts from 0; a landing repeats the number of its request. `executed`: the actions reached the
+    CRM, each with its own code. `fault` is the kind of fault, or "".
     """
 
     number: int
     at: float
     token: str
-    acts: tuple[Act, ...]
+    acts: tuple[ActionEntry, ...]
     fault: str
     executed: bool
     landed: bool = False
@@ -60,7 +60,7 @@ class Log:
             self._codes.update(act.code for act in entry.acts if act.code is not None)
 
     def totals(self) -> Totals:
-        """The counters now."""
+        """Return the counters as they are now."""
         plain = self._plain
         faults = {kind: count for kind, count in self._faults.items() if kind}
         return Totals(

@@ -1,4 +1,7 @@
-"""The parameters of an action, parsed once: stars, pairs and questions come out, or `ApiRefusal` with the API's code for the fault."""
+"""The parameters of an action, parsed into a star, a pair or a question.
+
+A fault raises `ApiRefusal` with the code that the API answers.
+"""
 
 from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
@@ -32,7 +35,7 @@ class Question(NamedTuple):
 
 
 def read_type(parameters: Parameters, types: Container[str]) -> str:
-    """The short name of the relation type; 132 for one that is missing, unknown or mistyped."""
+    """Return the short name of the relation type; 132 for one that is missing, unknown or mistyped."""
     urn = parameters.get("relationtype")
     if not isinstance(urn, str) or not urn.startswith(URN) or urn.removeprefix(URN) not in types:
         raise ApiRefusal(132)
@@ -41,7 +44,7 @@ def read_type(parameters: Parameters, types: Container[str]) -> str:
 
 
 def read_create(parameters: Parameters, types: Container[str]) -> Star:
-    """The star to create; only an appointment's addresses carry info, and only the confirmation."""
+    """Return the star to create; only an appointment's addresses carry info, and only the confirmation."""
     name = read_type(parameters, types)
     if name in READ_ONLY:
         raise ApiRefusal(132)
@@ -53,7 +56,7 @@ def read_create(parameters: Parameters, types: Container[str]) -> Star:
 
 
 def read_modify(parameters: Parameters, types: Container[str]) -> Star:
-    """The star to modify, whose info is mandatory."""
+    """Return the star to modify, whose info is mandatory."""
     name = read_type(parameters, types)
     if name != WITH_INFO:
         raise ApiRefusal(182)
@@ -65,7 +68,7 @@ def read_modify(parameters: Parameters, types: Container[str]) -> Star:
 
 
 def read_delete(parameters: Parameters, types: Container[str]) -> Relation:
-    """The one relation to delete: integers here, no arrays."""
+    """Return the one relation to delete: integers here, no arrays."""
     name = read_type(parameters, types)
     if name in READ_ONLY:
         raise ApiRefusal(132)
@@ -76,7 +79,7 @@ def read_delete(parameters: Parameters, types: Container[str]) -> Relation:
 
 
 def read_get(parameters: Parameters, types: Container[str]) -> Question:
-    """The question: ids of one side, never of both."""
+    """Return the question: ids of one side, never of both."""
     name = read_type(parameters, types)
     sides = [side for side in ("parentids", "childids") if side in parameters]
     if len(sides) > 1:

@@ -1,6 +1,7 @@
 """The error codes the simulator answers, with the API's own texts."""
 
-_TEXTS = {
+_NO_RECORD = "Record may not exist or the permission rights are not set accordingly for this action."
+_MESSAGES = {
     1: "Unknown error occurred",
     4: "Invalid or malformed JSON",
     9: "Empty request",
@@ -17,7 +18,7 @@ _TEXTS = {
     25: 'Missing configuration for resourceType "{}"',
     40: "Invalid user credentials",
     78: "Entry could not be created",
-    80: "Unknown record. Record may not exist or the permission rights are not set accordingly for this action.",
+    80: f"Unknown record. {_NO_RECORD}",
     97: "Error in action",
     132: "No or unknown relation given",
     136: "Your timestamp is too old or your server time is wrong.",
@@ -38,8 +39,8 @@ _TEXTS = {
     262: "Missing write right for estate(s) with id(s) {}",
     263: "Address must be a real estate agent",
     282: "No valid parameter given!",
-    292: "Unknown address record id. Record may not exist or the permission rights are not set accordingly for this action.",
-    293: "Unknown estate record id. Record may not exist or the permission rights are not set accordingly for this action.",
+    292: f"Unknown address record id. {_NO_RECORD}",
+    293: f"Unknown estate record id. {_NO_RECORD}",
     302: "This action support only up to 500 Ids",
 }
 
@@ -49,5 +50,5 @@ class ApiRefusal(Exception):
 
     def __init__(self, code: int, *about: object) -> None:
         self.code = code
-        self.message = _TEXTS[code].format(*about)
+        self.message = _MESSAGES[code].format(*about)
         super().__init__(f"{code} {self.message}")

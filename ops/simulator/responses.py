@@ -18,7 +18,9 @@ _PAGE = (
 
 
 class Dropped(ConnectionError):
-    """The connection ends without an answer; `kind` is the fault behind it (`lost_after`, `lost_before`, `late`)."""
+    """The connection ends without an answer; `kind` is the fault behind it (`lost_after`, `lost_before`,
+    `late`).
+    """
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -35,7 +37,7 @@ class Response(NamedTuple):
     drip: float = 0.0
 
     def pieces(self, sleep: Callable[[float], None]) -> Iterator[bytes]:
-        """The body as it should arrive."""
+        """Yield the body in the pieces it arrives in."""
         if not self.drip:
             yield self.body
             return
@@ -46,20 +48,20 @@ class Response(NamedTuple):
 
 
 def json(value: object, status: str = "200 OK") -> Response:
-    """A JSON response."""
+    """Return a JSON response."""
     return Response(
         status, (("Content-Type", "application/json; charset=utf-8"),), msgspec.json.encode(value)
     )
 
 
 def page(status: str, *headers: tuple[str, str]) -> Response:
-    """A page of HTML, as a gateway in front of the API writes it."""
+    """Return a page of HTML, as a gateway in front of the API writes it."""
     title = status.encode()
     return Response(status, (("Content-Type", "text/html"), *headers), _PAGE % (title, title))
 
 
 def respond(answer: ApiAnswer, fault: InjectedFault | None) -> Response:
-    """The response under this fault; raises `Dropped` when there is none."""
+    """Return the response under this fault; raises `Dropped` when there is none."""
     if fault is None:
         return json(answer.body)
     if fault.kind in ("lost_after", "lost_before", "late"):
@@ -67,8 +69,8 @@ def respond(answer: ApiAnswer, fault: InjectedFault | None) -> Response:
     return _RESPONSES.get(fault.kind, _undisturbed)(answer, fault)
 
 
-def dated(response: Response, now: float, session: str) -> Response:
-    """The response with what every answer of the API carries: its clock, its length, a session cookie nobody should keep."""
+def add_common_headers(response: Response, now: float, session: str) -> Response:
+    """Add what every answer of the API carries: its clock, its length, a session cookie to be ignored."""
     common = (
         ("Date", formatdate(now, usegmt=True)),
         ("Content-Length", str(len(response.body))),

@@ -1,4 +1,4 @@
-"""A WSGI application on a socket: one thread per connection, HTTP/1.1 with keep-alive, and connections that really drop."""
+"""A WSGI application on a socket: a thread per connection, keep-alive, and connections that really drop."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 seconds: closing sends R
 
 
 class Server:
-    """A served simulator: `url` is the API, `base` what the control endpoints are under; `close()` drops every connection."""
+    """A simulator being served: `url` is the API, `base` the root of the control endpoints."""
 
     def __init__(self, simulator: WSGIApplication, host: str, port: int) -> None:
         self._tcp = _Tcp((host, port), _Handler)
@@ -32,11 +32,11 @@ class Server:
         self._thread.start()
 
     def wait(self) -> None:
-        """Comes back when the server is closed."""
+        """Wait until the server is closed."""
         self._thread.join()
 
     def close(self) -> None:
-        """The port is free, and clients see their connections end."""
+        """Free the port and end the connections of all clients."""
         self._tcp.shutdown()
         self._tcp.server_close()
         self._tcp.drop_all()
@@ -52,7 +52,7 @@ class Server:
 
 
 def serve(simulator: WSGIApplication, host: str = "127.0.0.1", port: int = 0) -> Server:
-    """A running server for the simulator; port 0 takes any free one."""
+    """Start a server for the simulator; port 0 takes any free one."""
     return Server(simulator, host, port)
 
 
@@ -80,10 +80,10 @@ class _Tcp(ThreadingMixIn, TCPServer):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
-                continue  # its client was faster
+                continue  # its client closed it first
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Quiet about clients that go away; anything else is a bug and is shown."""
+        """Ignore clients that went away; show anything else, which is a bug."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._exchange()
 
     def log_message(self, *_: Any) -> None:
-        """Quiet: the simulator keeps its own log."""
+        """Write nothing: the simulator keeps its own log."""
 
     def _exchange(self) -> None:
         try:
@@ -111,9 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
         except Dropped as dropped:
             self._drop(reset=dropped.kind == "lost_before")
             return
-        self.wfile.write(
-            self._head + next(pieces, b"")
-        )  # one segment, so that no client waits for a second one
+        # One segment, so that no client waits for a second one.
+        self.wfile.write(self._head + next(pieces, b""))
         for piece in pieces:
             self.wfile.write(piece)
 
@@ -124,9 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _drop(self, *, reset: bool) -> None:
         if reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            os.close(
-                self.connection.detach()
-            )  # past the server's own shutdown, which would say goodbye politely
+            os.close(self.connection.detach())  # past the server's own orderly shutdown
         self.close_connection = True
 
     def _environ(self) -> WSGIEnvironment:

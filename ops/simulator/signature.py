@@ -1,4 +1,4 @@
-"""The signature of an action as the documentation describes it (HMAC version 2), written apart from the worker's own."""
+"""The signature of an action (HMAC version 2), written from the documentation, apart from the worker's."""
 
 import hmac
 from base64 import b64encode
@@ -12,13 +12,13 @@ LIFE = 120.0
 
 
 def sign(secret: str, *, timestamp: int, token: str, resourcetype: str, actionid: str) -> str:
-    """The base64 HMAC over what identifies an action; parameters and identifier are not covered."""
+    """Return the base64 HMAC over what identifies an action; parameters and identifier are not covered."""
     message = f"{timestamp}{token}{resourcetype}{actionid}"
     return b64encode(hmac.digest(secret.encode(), message.encode(), "sha256")).decode()
 
 
 def check(action: Mapping[str, Any], *, token: str, secret: str, now: float) -> None:
-    """Nothing for a good signature; `ApiRefusal` 137 for a wrong one, 136 for one that is right but not of this time."""
+    """Check the signature; raise `ApiRefusal` 137 for a wrong one, 136 for one whose time is over."""
     timestamp, given = action.get("timestamp"), action.get("hmac")
     if not str(timestamp).isdecimal() or not isinstance(given, str) or str(action.get("hmac_version")) != "2":
         raise ApiRefusal(137)

@@ -1,4 +1,4 @@
-"""The simulator itself: a WSGI application that holds accounts, clock, faults and log, and lets tests look into all of them."""
+"""The simulator: a WSGI application with accounts, clock, faults and log, all of which tests may inspect."""
 
 import threading
 import time
@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from ops.simulator import control
-from ops.simulator.api import ApiAnswer, SimulatedAccount, announced, answer, decode, refuse, token_of
+from ops.simulator.api import ApiAnswer, SimulatedAccount, answer, decode, refuse, requested_actions, token_of
 from ops.simulator.catalogue import KNOWN_TYPES
 from ops.simulator.crm import Crm, Info, Records
 from ops.simulator.faults import FaultPlan, InjectedFault
 from ops.simulator.log import Entry, Log
 from ops.simulator.refusals import ApiRefusal
-from ops.simulator.responses import Response, dated, json, page, respond
+from ops.simulator.responses import Response, add_common_headers, json, page, respond
 from ops.simulator.switches import Switches
 from worker.contract import Relation
 
@@ -22,20 +22,20 @@ _EVERYONE = ""
 
 
 @dataclass(slots=True)
-class _Deck:
-    """A plan and how many requests it has dealt with."""
+class _PlanPosition:
+    """A plan, and for how many requests it was asked."""
 
     plan: FaultPlan
-    dealt: int = 0
+    drawn: int = 0
 
     def draw(self) -> InjectedFault | None:
-        fault = self.plan.at(self.dealt)
-        self.dealt += 1
+        fault = self.plan.at(self.drawn)
+        self.drawn += 1
         return fault
 
 
 @dataclass(frozen=True, slots=True)
-class _Late:
+class _LateRequest:
     """A request that was not answered and reaches the CRM at `due`."""
 
     due: float
@@ -54,13 +54,15 @@ class Simulator:
         client.post("https://api.example.test/api/stable/api.php", json=body)
         assert simulator.relations("my-token") == {("estate:address:buyer", 501, 9001): {}}
 
-    On a socket, for other processes: `with serve(simulator) as server: server.url`; they look into it under `/_sim/`.
+    On a socket, for other processes: `with serve(simulator) as server: server.url`; they look into it under
+    `/_sim/`.
 
-    Every token has a CRM of its own until `share` joins them. `switches` chooses among the behaviours the documentation leaves
-    open; `inject` makes requests go wrong; `records` says which ids are missing, not writable, or brokers (for every CRM;
-    `seed` sets it for one). `clock` gives the time signatures are checked against and the `Date` header shows; `sleep` waits
-    for the faults `latency` and `drip`. `known_types` maps short names of relation types to the modules of parent and child.
-    `history` bounds the log. All methods may be called from any thread.
+    Every token has a CRM of its own until `share` joins them. `switches` chooses among the behaviours the
+    documentation leaves open; `inject` makes requests go wrong; `records` says which ids are missing, not
+    writable, or brokers (for every CRM; `seed` sets it for one). `clock` gives the time signatures are
+    checked against and the `Date` header shows; `sleep` waits for the faults `latency` and `drip`.
+    `known_types` maps short names of relation types to the modules of parent and child. `history` bounds the
+    log. All methods may be called from any thread.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Simulator:
         self._accounts = {
             token: SimulatedAccount(secret, self._empty()) for token, secret in accounts.items()
         }
-        self._decks = {_EVERYONE: _Deck(faults or FaultPlan())}
+        self._plans = {_EVERYONE: _PlanPosition(faults or FaultPlan())}
         self._start()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -95,13 +97,13 @@ class Simulator:
             )
         else:
             response = self._exchange(raw) if path.endswith("/api.php") else page("404 Not Found")
-        response = dated(response, self.clock(), f"{id(self):x}")
+        response = add_common_headers(response, self.clock(), f"{id(self):x}")
         if response.pause:
             self.sleep(response.pause)
         start_response(response.status, list(response.headers))
         return response.pieces(self.sleep)
 
-    # Looking in
+    # Inspecting
 
     @property
     def log(self) -> tuple[Entry, ...]:
@@ -110,18 +112,21 @@ class Simulator:
             return tuple(self._log.entries)
 
     def relations(self, token: str) -> dict[Relation, dict[str, str]]:
-        """What the CRM of this token holds now: relation → info. A `Relation` equals its plain (type, parent, child) tuple."""
+        """Return what the CRM of this token holds now: relation → info.
+
+        A `Relation` equals its plain (type, parent, child) tuple.
+        """
         with self._lock:
             self._land_due()
             return self._accounts[token].crm.relations()
 
     def violations(self, token: str) -> tuple[Relation, ...]:
-        """Every contact person whose delete left an estate without a broker."""
+        """Return every contact person whose delete left an estate without a broker."""
         with self._lock:
             return tuple(self._accounts[token].crm.violations)
 
     def stats(self) -> dict[str, object]:
-        """Counters over all requests since the start or the last reset, and what is there now."""
+        """Return counters over all requests since the start or the last reset, and what is there now."""
         with self._lock:
             crms = {id(account.crm): account.crm for account in self._accounts.values()}.values()
             now = {
@@ -131,10 +136,10 @@ class Simulator:
             }
             return asdict(self._log.totals()) | now
 
-    # Setting up
+    # Preparing
 
     def account(self, token: str, secret: str) -> None:
-        """The account is there with this secret: a new one with an empty CRM, or an old one whose secret was changed."""
+        """Add an account with an empty CRM, or change the secret of one."""
         with self._lock:
             self._accounts.setdefault(token, SimulatedAccount(secret, self._empty())).secret = secret
 
@@ -151,7 +156,10 @@ class Simulator:
         drop: Iterable[tuple[str, int, int]] = (),
         records: Records | None = None,
     ) -> None:
-        """These relations are there (with their info, if a mapping), those of `drop` are not; past all rules, as people edit a CRM."""
+        """Add relations (with their info, if a mapping) and remove those of `drop`, past all rules.
+
+        So do people who edit in the CRM's own windows. `records` replaces what is special about records.
+        """
         infos = relations if isinstance(relations, Mapping) else {relation: {} for relation in relations}
         with self._lock:
             crm = self._accounts[token].crm
@@ -162,12 +170,15 @@ class Simulator:
                 crm.put(Relation(*relation), info)
 
     def inject(self, plan: FaultPlan, *, token: str | None = None) -> None:
-        """Faults by this plan, from the next request on: of one token, or of every token without a plan of its own."""
+        """Inject faults by this plan from the next request on.
+
+        For one token, or for every token that has no plan of its own.
+        """
         with self._lock:
-            self._decks[token or _EVERYONE] = _Deck(plan)
+            self._plans[token or _EVERYONE] = _PlanPosition(plan)
 
     def land(self) -> int:
-        """How many late requests reach the CRM by this call, which does not wait for their time; signatures may be too old by now."""
+        """Execute all late requests now and return how many; signatures count as of their own time."""
         with self._lock:
             return self._land_due(early=True)
 
@@ -176,14 +187,14 @@ class Simulator:
         with self._lock:
             for account in self._accounts.values():
                 account.crm.clear()
-            self._decks = {_EVERYONE: _Deck(FaultPlan())}
+            self._plans = {_EVERYONE: _PlanPosition(FaultPlan())}
             self._start()
 
     # One exchange
 
     def _start(self) -> None:
         self._log = Log(self._history)
-        self._late: list[_Late] = []
+        self._late: list[_LateRequest] = []
         self._count = 0
 
     def _empty(self) -> Crm:
@@ -196,7 +207,7 @@ class Simulator:
             return self._reject(refused)
         with self._lock:
             self._land_due()
-            fault = self._decks.get(token_of(body), self._decks[_EVERYONE]).draw()
+            fault = self._plans.get(token_of(body), self._plans[_EVERYONE]).draw()
             result = self._run(body, fault)
         return respond(result, fault)
 
@@ -217,14 +228,14 @@ class Simulator:
                 body, now, accounts=self._accounts, switches=self.switches, half=kind == "half_star"
             )
         else:
-            result = ApiAnswer({}, announced(body))
+            result = ApiAnswer({}, requested_actions(body))
         if fault and fault.kind == "late":
-            self._late.append(_Late(now + fault.seconds, number, token, body))
+            self._late.append(_LateRequest(now + fault.seconds, number, token, body))
         self._log.add(Entry(number, now, token, result.acts, kind, executes))
         return result
 
     def _land_due(self, *, early: bool = False) -> int:
-        """Late requests reach the CRM at their own time, in its order, however late it is looked at."""
+        """Execute late requests as of their own time and in its order, however much later this is called."""
         if not self._late:
             return 0
         now = self.clock()

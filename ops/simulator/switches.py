@@ -1,4 +1,4 @@
-"""What the documentation leaves open, as switches: a client is right only if it ends right under every one of them."""
+"""What the documentation leaves open, as switches; a client is right if it is right under all of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -11,15 +11,19 @@ class Switches:
 
     - `duplicate_create`: what a create of an existing relation answers: success, 78 or 173.
     - `absent_delete`: what a delete of a relation that is not there answers: 168 or success.
-    - `array_create`: what a star with a bad id leaves behind: nothing (`atomic`), all its good relations (`partial`), or
-      those before the first bad one (`half`). The error is answered all the same. Holds for modify, too.
+    - `array_create`: what a star with a bad id leaves behind: nothing (`atomic`), all its good relations
+      (`partial`), or those before the first bad one (`half`). The error is answered all the same. Holds for
+      modify, too.
     - `existing_info`: whether a create of an existing relation keeps its old relation info or overwrites it.
-    - `modify_is_create`: a create with relation info on relations that all exist modifies them, as the documentation's example says.
+    - `modify_is_create`: a create with relation info on relations that all exist modifies them, as the
+      documentation's example says.
     - `top_level`: the status above the results when an action failed: 200, or code 500 with errorcode 97.
     - `credentials`: whether a token nobody has is answered for the request as a whole or per action.
-    - `unknown_record`: the error code of a record that does not exist: 80, or 292 and 293 for addresses and estates.
+    - `unknown_record`: the error code of a record that does not exist: 80, or 292 and 293 for addresses and
+      estates.
     - `error_data`: `data` of a rejected action: PHP's empty `list`, or the `object` with empty records.
-    - `empty_ids`: an asked id without relations is an empty `list`, its key is `absent`, or absent and with no id left `no_records`.
+    - `empty_ids`: an asked id without relations is an empty `list`, its key is `absent`, or absent and with
+      no id left `no_records`.
     - `require_sorted`: parameters out of order (first level) break the signature: 137.
     """
 
@@ -37,7 +41,10 @@ class Switches:
 
     @classmethod
     def all(cls) -> Iterator["Switches"]:
-        """A covering set: the defaults, every other value of every switch alone, and all of them at once (each at its last value)."""
+        """Yield a covering set of switches.
+
+        The defaults, every other value of every switch alone, and all at once (each at its last value).
+        """
         options = {field.name: _values(cls, field.name) for field in fields(cls)}
         yield cls()
         for name, values in options.items():
