@@ -69,7 +69,7 @@ def measure(*, quick: bool, echo: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _accepting(directory: Path, seconds: float, echo: Callable[[str], None]) -> dict[str, Any]:
-    """Changes per second accepted, nobody working on them meanwhile."""
+    """Measure changes per second accepted, while nobody works on them."""
     echo("accepting …")
     served = find_spec(HTTP) is not None
     with running(directory, _shape(*(["api"] if served else []))) as stack:
@@ -81,7 +81,7 @@ def _accepting(directory: Path, seconds: float, echo: Callable[[str], None]) -> 
 def _working(
     directory: Path, changes: int, tasks: int, *, concurrencies: Sequence[int], echo: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Changes per second end to end, ours by shape of load and the peer's by concurrency."""
+    """Measure changes per second end to end, ours by kind of load and the peer's by concurrency."""
     with running(directory, _shape("worker")) as stack:
         runtime, ours = stack.runtime(), {}
         for account, (name, load) in zip(stack.credentials, LOADS.items(), strict=False):

@@ -1,4 +1,6 @@
-"""How fast changes are accepted: straight to the store, singly and in batches, and singly over HTTP from 32 connections."""
+"""How fast changes are accepted: straight to the store, singly and in batches, and singly over HTTP from 32
+connections.
+"""
 
 import asyncio
 import time
@@ -18,14 +20,14 @@ CONNECTIONS: Final = 32
 
 
 def direct(runtime: Runtime, account: str, *, seconds: float) -> dict[str, float]:
-    """Changes per second into the store, by size of batch."""
+    """Measure changes per second into the store, by size of batch."""
     return {str(size): _direct(runtime, account, size, seconds) for size in (1, *BATCHES)}
 
 
 def over_http(stack: Stack, account: str, *, seconds: float) -> float:
-    """Changes per second, one per request, from many connections at once."""
+    """Measure changes per second, one per request, from many connections at once."""
     requests = [_request(stack, change) for change in links(2000, account=account, seed=7)]
-    return asyncio.run(_storm(stack.url, requests, seconds))
+    return asyncio.run(_send_all(stack.url, requests, seconds))
 
 
 def _direct(runtime: Runtime, account: str, size: int, seconds: float) -> float:
@@ -50,7 +52,7 @@ def _request(stack: Stack, change: Change) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def _storm(url: str, requests: Sequence[bytes], seconds: float) -> float:
+async def _send_all(url: str, requests: Sequence[bytes], seconds: float) -> float:
     started = time.monotonic()
     counts = await asyncio.gather(
         *(_connection(url, requests[at::CONNECTIONS], started + seconds) for at in range(CONNECTIONS))
@@ -59,7 +61,7 @@ async def _storm(url: str, requests: Sequence[bytes], seconds: float) -> float:
 
 
 async def _connection(url: str, requests: Sequence[bytes], until: float) -> int:
-    """Requests answered 202 on one connection; a bare client, so that the server is measured."""
+    """Count the requests answered 202 on one connection; a bare client, so that the server is measured."""
     place = urlsplit(url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
     done = 0

@@ -1,4 +1,6 @@
-"""Runs the peer: one Celery task and one signed call per change, at several concurrencies, in the same stack's server and simulator."""
+"""Runs the peer: one Celery task and one signed call per change, at several concurrencies, in the same
+stack's server and simulator.
+"""
 
 import sys
 import time

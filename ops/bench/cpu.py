@@ -18,7 +18,10 @@ def seconds(pid: int) -> float:
 
 @contextmanager
 def measured(pids: Mapping[str, int]) -> Iterator[Callable[[], dict[str, float]]]:
-    """Gives what to call for the CPU seconds of each group, and of this process as `client`, since the beginning."""
+    """Yield a function that returns the CPU seconds of each group since the beginning.
+
+    This process counts as `client`.
+    """
     before = {name: seconds(pid) for name, pid in pids.items()}
     mine = sum(os.times()[:2])
     yield lambda: {

@@ -1,4 +1,6 @@
-"""How fast changes go all the way: accepted by one process, worked by one Celery worker, executed by the simulator on a socket."""
+"""How fast changes go all the way: accepted by one process, worked by one Celery worker, executed by the
+simulator on a socket.
+"""
 
 import time
 from collections.abc import Sequence
@@ -61,7 +63,7 @@ def through(stack: Stack, runtime: Runtime, changes: Sequence[Change]) -> Throug
 
 
 def pids(stack: Stack) -> dict[str, int]:
-    """The groups of processes to be measured."""
+    """Return the groups of processes to be measured."""
     found = {name: process.pid for name, process in stack.processes.items()}
     return found | ({"redis": stack.server.pid} if stack.server.pid else {})
 

@@ -1,6 +1,8 @@
-"""`python -m ops.bench.http [--seconds S] [--json]`: the HTTP intake beside FastAPI doing the same work and a bare application, in turns.
+"""`python -m ops.bench.http [--seconds S] [--json]`: the HTTP intake beside FastAPI doing the same work and a
+bare application, in turns.
 
-One process each, single changes from 32 connections, the same Redis with its append-only file; the client runs in this process.
+One process each, single changes from 32 connections, the same Redis with its append-only file; the client
+runs in this process.
 """
 
 import argparse
@@ -39,8 +41,8 @@ def measure(directory: Path, *, seconds: float) -> dict[str, Throughput]:
     """Ours, FastAPI and the bare application, of one run."""
     with (
         running(directory, SHAPE) as stack,
-        _rival(stack, "fastapi") as fastapi,
-        _rival(stack, "bare") as bare,
+        _peer(stack, "fastapi") as fastapi,
+        _peer(stack, "bare") as bare,
     ):
         places = {"intake": stack.url, "fastapi": fastapi.command[-1], "bare": bare.command[-1]}
         urls = {
@@ -48,7 +50,7 @@ def measure(directory: Path, *, seconds: float) -> dict[str, Throughput]:
         }
         requests = [_request(message) for message in map(to_message, links(2000, account="one", seed=7))]
         turns = [
-            {name: asyncio.run(storm(url, requests, seconds)) for name, url in urls.items()}
+            {name: asyncio.run(send_all(url, requests, seconds)) for name, url in urls.items()}
             for _ in range(TURNS)
         ]
     return {
@@ -57,8 +59,8 @@ def measure(directory: Path, *, seconds: float) -> dict[str, Throughput]:
     }
 
 
-async def storm(url: str, requests: Sequence[bytes], seconds: float) -> Throughput:
-    """The requests from many connections at once, each waiting for its answer before it asks again."""
+async def send_all(url: str, requests: Sequence[bytes], seconds: float) -> Throughput:
+    """Send the requests from many connections at once, each waiting for its answer before the next."""
     started, spent = time.perf_counter(), list[float]()
     await asyncio.gather(
         *(_connection(url, requests[at::CONNECTIONS], started + seconds, spent) for at in range(CONNECTIONS))
@@ -82,7 +84,7 @@ async def _connection(url: str, requests: Sequence[bytes], until: float, spent: 
     writer.close()
 
 
-def _rival(stack: Stack, name: str) -> Process:
+def _peer(stack: Stack, name: str) -> Process:
     port = str(free_port())
     environ = {**stack.environ, "BENCH_KEY_SHA256": hashlib.sha256(KEY.encode()).hexdigest()}
     process = Process(

@@ -1,6 +1,8 @@
-"""What the HTTP intake is measured beside: the same work as a user of FastAPI would write it, and a bare application that does none.
+"""What the HTTP intake is measured beside: the same work as a user of FastAPI would write it, and a bare
+application that does none.
 
-`python -m ops.bench.http_peers fastapi|bare PORT`; the Redis URL and the hash of the key come from the environment.
+`python -m ops.bench.http_peers fastapi|bare PORT`; the Redis URL and the hash of the key come from the
+environment.
 """
 
 import hashlib
@@ -23,7 +25,7 @@ DAY: Final = 86_400
 
 
 def bare() -> Any:
-    """Reads the body as JSON and answers; the most that this stack can do."""
+    """Return an application that reads the body as JSON and answers: the most that this stack can do."""
 
     async def changes(request: Request) -> JSONResponse:
         await request.json()
@@ -33,7 +35,11 @@ def bare() -> Any:
 
 
 def fastapi() -> Any:
-    """The key, the body by a model, the job, its place in the inbox and its idempotency key by one pipeline, the answer by a model."""
+    """Return the intake as a user of FastAPI would write it.
+
+    The key is checked, the body read by a model; job, place in the inbox and idempotency key are written by
+    one pipeline, and the answer is made by a model.
+    """
     from fastapi import Depends, FastAPI, Header, HTTPException
     from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
     from redis.asyncio import Redis
@@ -100,12 +106,12 @@ def fastapi() -> Any:
     return app
 
 
-RIVALS: Final[dict[str, Callable[[], Any]]] = {"bare": bare, "fastapi": fastapi}
+PEERS: Final[dict[str, Callable[[], Any]]] = {"bare": bare, "fastapi": fastapi}
 
 
 def main(name: str, port: str) -> None:
     """Serve it as the intake is served."""
-    uvicorn.run(RIVALS[name](), port=int(port), log_level="warning", access_log=False, lifespan="off")
+    uvicorn.run(PEERS[name](), port=int(port), log_level="warning", access_log=False, lifespan="off")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Batch intake from Python beside one Celery `.delay()` per change, in turns in one run: the same messages, the same server.
+"""Batch intake from Python beside one Celery `.delay()` per change, in turns in one run: the same messages,
+the same server.
 
-Each turn begins with an empty server: a store that holds a hundred thousand jobs takes half as long again for each, for want of cache.
+Each turn begins with an empty server: a store that holds a hundred thousand jobs takes half as long again for
+each, for want of cache.
 """
 
 import time
@@ -20,7 +22,7 @@ TASKS: Final = 1500
 
 
 def intake(stack: Stack, account: str) -> dict[str, float]:
-    """Changes per second into the system: a list handed to `Relations.connect(…).send`, and one task for each."""
+    """Measure changes per second: a list given to `Relations.connect(…).send`, and one task for each."""
     messages: list[Any] = [to_message(change) for change in links(CHANGES, account=account, seed=11)]
     runtime, rates = stack.runtime(wakes=False), list[tuple[float, float]]()
     with Relations.connect(runtime) as relations, stack.celery() as app:
@@ -34,7 +36,7 @@ def intake(stack: Stack, account: str) -> dict[str, float]:
 
 
 def _task(app: Celery) -> Any:
-    """A task that nobody runs, because only the sending is measured."""
+    """Return a task that nobody runs, because only sending is measured."""
 
     def take(change: Any) -> None:
         """Never run."""

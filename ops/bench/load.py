@@ -13,7 +13,9 @@ AGO = 3_600_000_000  # µs before now that a burst began
 
 
 def links(count: int, *, account: str, seed: int = 1) -> list[Change]:
-    """A mailing: `count` different single relations of one type, the same hundred persons to every estate, in no order."""
+    """Return a mailing: `count` different single relations of one type, the same hundred persons to every
+    estate, in no order.
+    """
     estates = max(1, count // 100)
     pairs = [(1 + number % estates, 10_001 + number // estates) for number in range(count)]
     random.Random(seed).shuffle(pairs)
@@ -24,7 +26,9 @@ def links(count: int, *, account: str, seed: int = 1) -> list[Change]:
 
 
 def toggles(count: int, *, account: str, seed: int = 1) -> list[Change]:
-    """A quarrel: links and unlinks of a tenth as many relations, so that most changes are outdated by a later one."""
+    """Return a quarrel: links and unlinks of a tenth as many relations, so that most changes are outdated by
+    a later one.
+    """
     dice = random.Random(seed)
     few = max(1, count // 10)
     return [
@@ -40,13 +44,13 @@ def toggles(count: int, *, account: str, seed: int = 1) -> list[Change]:
 
 
 def chunks(changes: list[Change], size: int) -> Iterator[list[Change]]:
-    """The changes in lists of `size`."""
+    """Yield the changes in lists of `size`."""
     rest = iter(changes)
     while chunk := list(islice(rest, size)):
         yield chunk
 
 
 def bursts(count: int, *, account: str, seed: int = 1) -> list[Change]:
-    """The demo's day of an office: enquiries, deals, withdrawals, appointments, some late, some twice."""
+    """Return the demo's day of an office: enquiries, deals, withdrawals, appointments, some late, some twice."""
     made = burst(count, seed=seed, accounts=[account], start=time.time_ns() // 1000 - AGO)
     return [from_message(arrival.message).change for arrival in made.arrivals]

@@ -1,7 +1,8 @@
-"""The peer: what one writes first. One Celery task per change, one signed HTTP call per task, a client per process.
+"""The peer: what one writes first. One Celery task per change, one signed HTTP call per task, a client per
+process.
 
-A bare Celery application with the same broker, pool and acknowledgement as ours, but no store, no folding, no planning and no
-recovery: `celery -A ops.bench.peer worker`, settings from the environment.
+A bare Celery application with the same broker, pool and acknowledgement as ours, but no store, no folding, no
+planning and no recovery: `celery -A ops.bench.peer worker`, settings from the environment.
 """
 
 import os

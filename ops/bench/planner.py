@@ -1,7 +1,8 @@
-"""How fast the planner is: `python -m ops.bench.planner [--json]` measures covers and plans of 10 to 200,000 relations of several shapes.
+"""How fast the planner is: `python -m ops.bench.planner [--json]` measures covers and plans of 10 to 200,000
+relations of several shapes.
 
-Matching libraries stand beside our own cover where they happen to be installed; none is a dependency. Equal seeds, equal graphs;
-times are CPU time, so that a busy machine disturbs little.
+Matching libraries stand beside our own cover where they happen to be installed; none is a dependency. Equal
+seeds, equal graphs; times are CPU time, so that a busy machine disturbs little.
 """
 
 import argparse
@@ -23,17 +24,17 @@ from worker.planner.plan import Limits, plan
 
 Edges = list[tuple[int, int]]
 Shape = Callable[[int, Random], Edges]
-Rival = Callable[[Edges], int]
+Peer = Callable[[Edges], int]
 Result = TypeVar("Result")
 
 SIZES = (10, 100, 1_000, 10_000, 200_000)
-SLOW = 20_000  # relations from which on only our own is measured: a rival may take minutes for a grid
+SLOW = 20_000  # relations from which on only our own is measured: a peer may take minutes for a grid
 ORDERS: tuple[Order, ...] = ("free", "create_first")
 KINDS: tuple[Kind, ...] = ("create", "create", "create", "create", "delete", "modify")
 
 
 def stars(size: int, random: Random) -> Edges:
-    """What producers send: one record with some others, either way round."""
+    """Draw what producers send: one record with some others, either way round."""
     edges: Edges = []
     while len(edges) < size:
         center, first = random.randrange(10**6), len(edges)
@@ -47,7 +48,7 @@ def stars(size: int, random: Random) -> Edges:
 
 
 def hubs(size: int, random: Random) -> Edges:
-    """A few records that nearly everybody is related to."""
+    """Draw a few records that nearly everybody is related to."""
     ids = range(max(2, size // 4))
     weights = list(accumulate(1 / (each + 1) ** 0.9 for each in ids))
     return list(
@@ -83,7 +84,7 @@ def path(size: int, random: Random) -> Edges:
 
 
 def grid(size: int, random: Random) -> Edges:
-    """A chess board, its ids shuffled: long alternating paths, hard for whoever augments one at a time."""
+    """Draw a chess board, its ids shuffled: long alternating paths, hard for whoever augments one at a time."""
     side = max(2, round((size / 2) ** 0.5))
     ids = _shuffled(side * side, random)
     steps = [
@@ -106,7 +107,7 @@ def _shuffled(size: int, random: Random) -> list[int]:
 SHAPES: tuple[Shape, ...] = (stars, hubs, sparse, blocks, path, grid)
 
 
-def _networkx(networkx: Any) -> Rival:
+def _networkx(networkx: Any) -> Peer:
     def matching(edges: Edges) -> int:
         graph = networkx.Graph([(parent, -1 - child) for parent, child in edges])
         return len(networkx.bipartite.hopcroft_karp_matching(graph, {parent for parent, _ in edges})) // 2
@@ -114,7 +115,7 @@ def _networkx(networkx: Any) -> Rival:
     return matching
 
 
-def _scipy(csgraph: Any) -> Rival:
+def _scipy(csgraph: Any) -> Peer:
     sparse_matrix = import_module("scipy.sparse").csr_array
 
     def matching(edges: Edges) -> int:
@@ -125,7 +126,7 @@ def _scipy(csgraph: Any) -> Rival:
     return matching
 
 
-def _igraph(igraph: Any) -> Rival:
+def _igraph(igraph: Any) -> Peer:
     def matching(edges: Edges) -> int:
         rows, columns = _numbered(edges)
         parents, children = max(rows) + 1, max(columns) + 1
@@ -139,14 +140,14 @@ def _igraph(igraph: Any) -> Rival:
 
 
 def _numbered(edges: Edges) -> tuple[list[int], list[int]]:
-    """The distinct edges as row and column numbers without gaps."""
+    """Return the distinct edges as row and column numbers without gaps."""
     unique = set(edges)
     row = {parent: number for number, parent in enumerate({parent for parent, _ in unique})}
     column = {child: number for number, child in enumerate({child for _, child in unique})}
     return [row[parent] for parent, _ in unique], [column[child] for _, child in unique]
 
 
-def _rustworkx(rustworkx: Any) -> Rival:
+def _rustworkx(rustworkx: Any) -> Peer:
     def matching(edges: Edges) -> int:
         rows, columns = _numbered(edges)
         parents, graph = max(rows) + 1, rustworkx.PyGraph()
@@ -159,7 +160,7 @@ def _rustworkx(rustworkx: Any) -> Rival:
     return matching
 
 
-RIVALS: Final = (
+PEERS: Final = (
     ("networkx", _networkx),
     ("scipy.sparse.csgraph", _scipy),
     ("igraph", _igraph),
@@ -168,13 +169,15 @@ RIVALS: Final = (
 
 
 class Covered(NamedTuple):
-    """One cover: our milliseconds, and those of each library for the matching alone (None: it found another size)."""
+    """One cover: our milliseconds, and those of each library for the matching alone (None: it found another
+    size).
+    """
 
     shape: str
     relations: int
     stars: int
     ours: float
-    rivals: dict[str, float | None]
+    peers: dict[str, float | None]
 
 
 class Planned(NamedTuple):
@@ -214,25 +217,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure() -> Measured:
     """Covers of every shape and size, plans of every size."""
-    rivals, imports = _rivals()
-    covers = [_covered(shape, size, rivals) for size in SIZES for shape in SHAPES]
+    peers, imports = _peers()
+    covers = [_covered(shape, size, peers) for size in SIZES for shape in SHAPES]
     return Measured(
         covers, [_planned(size, order) for size in (*SIZES[:-1], 100_000) for order in ORDERS], imports
     )
 
 
-def _covered(shape: Shape, size: int, rivals: Mapping[str, Rival]) -> Covered:
+def _covered(shape: Shape, size: int, peers: Mapping[str, Peer]) -> Covered:
     edges = shape(size, Random(size))
     ours, covered = _best(partial(cover, edges))
     theirs: dict[str, float | None] = {}
-    for name, rival in rivals.items() if size < SLOW else ():
-        milliseconds, matching = _best(partial(rival, edges))
+    for name, peer in peers.items() if size < SLOW else ():
+        milliseconds, matching = _best(partial(peer, edges))
         theirs[name] = milliseconds if matching == covered.matching else None
     return Covered(shape.__name__, len(set(edges)), len(covered.stars), ours, theirs)
 
 
 def _planned(size: int, order: Order) -> Planned:
-    """A plan with a hundred ids per action and fifty actions per request."""
+    """Measure a plan with a hundred ids per action and fifty actions per request."""
     operations, limits = _operations(size, Random(size)), Limits(max_ids=100, max_actions=50)
     ours, made = _best(partial(plan, operations, limits, lambda _: order))
     return Planned(order, len(operations), made.actions, made.least, len(made.requests), ours)
@@ -247,21 +250,21 @@ def _operations(size: int, random: Random) -> list[Operation]:
     return [Operation(random.choice(KINDS), relation) for relation in relations[:size]]
 
 
-def _rivals() -> tuple[dict[str, Rival], dict[str, float]]:
-    """The libraries that can be imported, and the milliseconds that takes."""
-    found, imports = dict[str, Rival](), dict[str, float]()
-    for name, rival in RIVALS:
+def _peers() -> tuple[dict[str, Peer], dict[str, float]]:
+    """Return the libraries that can be imported, and the milliseconds that takes."""
+    found, imports = dict[str, Peer](), dict[str, float]()
+    for name, peer in PEERS:
         started = process_time()
         try:
             module = import_module(name)
         except ImportError:
             continue
-        found[name], imports[name] = rival(module), 1000 * (process_time() - started)
+        found[name], imports[name] = peer(module), 1000 * (process_time() - started)
     return found, imports
 
 
 def _best(work: Callable[[], Result]) -> tuple[float, Result]:
-    """The milliseconds of the shortest of several runs; long ones run once."""
+    """Return the milliseconds of the shortest of several runs; long ones run once."""
     times: list[float] = []
     while len(times) < 5 and sum(times) < 0.2:
         started = process_time()
@@ -283,7 +286,7 @@ def _tables(measured: Measured) -> Iterator[str]:
     )
     for each in measured.covers:
         theirs = "".join(
-            f"{'wrong' if spent is None else f'{spent:.2f}':>22}" for spent in each.rivals.values()
+            f"{'wrong' if spent is None else f'{spent:.2f}':>22}" for spent in each.peers.values()
         )
         yield f"{each.shape:8}{each.relations:10,}{each.stars:9,}{each.ours:11.2f}{theirs}"
     for name, spent in measured.imports.items():

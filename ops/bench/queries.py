@@ -1,6 +1,8 @@
-"""`python -m ops.bench.queries [--jobs N] [--json]`: how long each question takes when the store holds a million jobs.
+"""`python -m ops.bench.queries [--jobs N] [--json]`: how long each question takes when the store holds a
+million jobs.
 
-The jobs are made through the store's own transitions, so that every index and counter is as a year of work leaves it.
+The jobs are made through the store's own transitions, so that every index and counter is as a year of work
+leaves it.
 """
 
 import argparse
@@ -84,12 +86,15 @@ class Month:
         return self._now
 
     def go_on(self) -> None:
-        """The next thousand jobs are of a later hour."""
+        """Let the next thousand jobs be of a later hour."""
         self._now += self._step
 
 
 def fill(store: RedisStore, jobs: int, times: Month, *, echo: Callable[[str], None]) -> list[str]:
-    """The ids of some of the jobs, evenly spread; one job in twenty failed, the last thousand are still open or queued."""
+    """Fill the store and return the ids of some of the jobs, evenly spread.
+
+    One job in twenty failed, the last thousand are still open or queued.
+    """
     dice, names, kept = (
         random.Random(1),
         IdGenerator(lambda: times.now() // 1000, random.Random(2).randbytes),

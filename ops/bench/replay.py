@@ -1,7 +1,8 @@
-"""`python -m ops.bench.replay [--jobs N] [--json]`: failed jobs replayed through the real stack, beside the same changes sent afresh.
+"""`python -m ops.bench.replay [--jobs N] [--json]`: failed jobs replayed through the real stack, beside the
+same changes sent afresh.
 
-Every job failed of a record that was not there; then it is there. Measured is what a person waits for: the preview, until all are back in
-the inbox, and until all are done.
+Every job failed of a record that was not there; then it is there. Measured is what a person waits for: the
+preview, until all are back in the inbox, and until all are done.
 """
 
 import argparse
@@ -103,7 +104,7 @@ def _send(runtime: Runtime, jobs: int, first: int) -> float:
 
 
 def _know(stack: Stack, addresses: list[int] | None) -> None:
-    """The CRM has these addresses only, or any."""
+    """Let the CRM have these addresses only, or any (None)."""
     records: dict[str, Any] = {} if addresses is None else {"known": {"address": addresses}}
     stack.simulate("seed", {"token": stack.credentials[ACCOUNT].token, "records": records})
 

@@ -15,12 +15,12 @@ AIM_THROUGH: Final = 20_000  # changes per second, end to end
 
 
 def machine() -> str:
-    """What it was measured on."""
+    """Return what it was measured on."""
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
 
 
 def tables(facts: Mapping[str, Any]) -> Group:
-    """Accepting, end to end beside the peer, and where the time went."""
+    """Return the tables: accepting, end to end beside the peer, and where the time went."""
     best = max(facts["peer"].values(), key=lambda each: each["rate"])
     ours = facts["end_to_end"]
     return Group(

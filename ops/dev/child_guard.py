@@ -1,8 +1,8 @@
-"""Runs a command that cannot outlive the process that asked for it: `python -IS child_guard.py PARENT LIFELINE COMMAND…`.
+"""Run a command that cannot outlive its parent: `python -IS child_guard.py PARENT LIFELINE COMMAND…`.
 
-On Linux the kernel does the killing; elsewhere a watchdog waits for the end of the pipe LIFELINE, whose other end only the parent holds.
-A program of its own, run by its path and without our packages, because doing this between fork and exec (`preexec_fn`) can deadlock
-in a parent that has threads.
+On Linux the kernel does the killing; elsewhere a watchdog waits for the end of the pipe LIFELINE, whose other
+end only the parent holds. A program of its own, run by its path and without our packages, because doing this
+between fork and exec (`preexec_fn`) can deadlock in a parent that has threads.
 """
 
 import ctypes
@@ -14,15 +14,17 @@ from typing import NoReturn
 PR_SET_PDEATHSIG = 1
 
 
-def ask_the_kernel() -> None:
+def set_parent_death_signal() -> None:
     """Have Linux send SIGKILL to this process when the thread that started it ends; it holds over exec."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
 
 
-def leave_a_watchdog(lifeline: int) -> None:
-    """Fork a child that kills this whole process group once `lifeline` ends; the caller must lead a group of its own."""
+def fork_watchdog(lifeline: int) -> None:
+    """Fork a child that kills this whole process group once `lifeline` ends; the caller must lead a group of
+    its own.
+    """
     if os.fork():
         os.close(lifeline)
         return
@@ -34,10 +36,10 @@ def run(parent: int, lifeline: int, command: list[str]) -> NoReturn:
     """Become `command`, tied to `parent`."""
     if sys.platform == "linux":
         os.close(lifeline)
-        ask_the_kernel()
+        set_parent_death_signal()
     else:
-        leave_a_watchdog(lifeline)
-    if os.getppid() != parent:  # it ended before the tie was made
+        fork_watchdog(lifeline)
+    if os.getppid() != parent:  # it ended before the child was tied to it
         sys.exit("the parent process is gone")
     try:
         os.execvp(command[0], command)  # noqa: S606 — the caller's command, no shell wanted

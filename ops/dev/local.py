@@ -1,4 +1,4 @@
-"""`relations dev`: the whole system on this machine until Ctrl-C, with what one needs to talk to it. The parts are `ops.dev.stack`'s."""
+"""`relations dev`: run the whole system on this machine until Ctrl-C, and print how to talk to it."""
 
 import json
 import shlex
@@ -29,18 +29,19 @@ CHANGE: Final = {
 
 
 def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int = 8090) -> int:
-    """The exit code: 0 after Ctrl-C or SIGTERM, 1 if a part did not start, or ended by itself again and again.
+    """Run the system; return 0 after Ctrl-C or SIGTERM, 1 if a part did not start or kept ending.
 
-    Data and logs are in `directory`, by default a new one that is removed at the end. Port 0 takes any free one.
+    Data and logs are in `directory`, by default a new one that is removed at the end. Port 0 takes any free
+    one.
     """
     console = Console(highlight=False, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     shape = Shape(api_port=port, simulator_port=simulator_port)
     try:
-        with _place(directory) as place, running(place, shape, echo=console.print) as stack:
+        with _data_directory(directory) as data, running(data, shape, echo=console.print) as stack:
             (stack.directory / ENVIRONMENT).write_text(environment(stack), "utf-8")
             console.print(welcome(stack))
-            _stay(stack, echo=console.print)
+            _supervise(stack, echo=console.print)
     except RelationsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -49,7 +50,7 @@ def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int 
 
 
 def welcome(stack: Stack) -> str:
-    """How to use it."""
+    """Return the text that says what runs where and how to use it."""
     pids = ", ".join(f"{name} {process.pid}" for name, process in stack.processes.items())
     logs = ", ".join(f"{name}.log" for name in stack.processes)
     return f"""
@@ -71,20 +72,20 @@ Ctrl-C stops everything."""
 
 
 def environment(stack: Stack) -> str:
-    """What a shell reads to talk to it: every setting, and URL, SIMULATOR and KEY."""
+    """Return what a shell sources to talk to it: every setting, and URL, SIMULATOR and KEY."""
     ours = {name: value for name, value in stack.environ.items() if name.startswith(("RELATIONS_", "DEMO_"))}
-    told = {
+    variables = {
         **ours,
         "URL": stack.url,
         "SIMULATOR": stack.simulator,
         "KEY": stack.key,
         "RELATIONS_KEY": stack.key,
     }
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in told.items())
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
-def _stay(stack: Stack, *, echo: Callable[[str], None]) -> NoReturn:
-    """Until Ctrl-C, or until a part cannot be kept running."""
+def _supervise(stack: Stack, *, echo: Callable[[str], None]) -> NoReturn:
+    """Keep all parts running until Ctrl-C, or until one cannot be kept running."""
     supervisor = Supervisor(stack, echo=echo)
     while True:
         supervisor.tend()
@@ -92,7 +93,7 @@ def _stay(stack: Stack, *, echo: Callable[[str], None]) -> NoReturn:
 
 
 @contextmanager
-def _place(directory: Path | None) -> Iterator[Path]:
+def _data_directory(directory: Path | None) -> Iterator[Path]:
     if directory:
         directory.mkdir(parents=True, exist_ok=True)
         yield directory

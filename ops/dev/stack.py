@@ -1,6 +1,7 @@
-"""The whole system on one machine, as real processes in one directory: server, simulator, Celery worker and beat, HTTP intake.
+"""The whole system as real processes in one directory: Redis, simulator, Celery worker and beat, HTTP intake.
 
-For the demo, `relations dev`, benches and process tests; nothing in it outlives the process that started it. Not for production.
+For the demo, `relations dev`, benches and process tests, not for production. Nothing of it outlives the
+process that started it.
 """
 
 import json
@@ -27,8 +28,8 @@ from worker.wiring import Runtime, load_settings
 Part = Literal["worker", "beat", "api"]
 
 PARTS: Final[tuple[Part, ...]] = ("worker", "beat", "api")
-PATIENCE: Final = 30.0  # seconds a part may take to come up
-PARTING: Final = 3.0  # seconds a part may take to end
+START_TIMEOUT: Final = 30.0  # seconds a part may take to come up
+STOP_TIMEOUT: Final = 3.0  # seconds a part may take to end
 QUEUES: Final = "relations.intake,relations.flush,relations.ops"
 KEY: Final = "demo-key-that-opens-nothing-but-this-machine"
 SIMULATOR: Final = "import sys; from ops.simulator import Simulator, serve; serve(Simulator({}), port=int(sys.argv[1])).wait()"
@@ -75,9 +76,11 @@ occurred_at = "timestamp"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What to start: accounts, their limits (keys of `[defaults]`), which parts, and on which ports (0: any free one).
+    """What to start: accounts, their limits (keys of `[defaults]`), which parts, and on which ports (0: any
+    free one).
 
-    `store` and `broker` are the URLs of servers that run already; without them the stack has one for both, which persists as said.
+    `store` and `broker` are the URLs of servers that run already; without them the stack has one for both,
+    which persists as said.
     """
 
     accounts: tuple[str, ...] = ("nord", "sued", "west")
@@ -101,7 +104,7 @@ class Credentials:
 
     @classmethod
     def of(cls, account: str) -> Self:
-        """The same for the same name, so that a run can be repeated."""
+        """Make up credentials from the name: the same for the same name, so that a run can be repeated."""
         return cls(_hex(f"token {account}", 16), _hex(f"secret {account}", 32))
 
 
@@ -114,13 +117,15 @@ class Stack:
         self.webhook_secret = "whsec_" + b64encode(bytes.fromhex(_hex("webhook", 24))).decode()
         self.key = KEY
         self.processes: dict[str, Process] = {}
-        self._ends = ExitStack()
+        self._exits = ExitStack()
 
     def start(self, *, echo: Callable[[str], None]) -> Self:
-        """Start every part and wait until each answers; StartFailed carries the end of the log of one that does not."""
+        """Start every part and wait until each answers; StartFailed carries the end of the log of one that
+        does not.
+        """
         try:
-            self._ground(echo)
-            self._parts(echo)
+            self._start_servers(echo)
+            self._start_parts(echo)
         except BaseException:
             self.close()
             raise
@@ -128,7 +133,7 @@ class Stack:
 
     def close(self) -> None:
         """End every part, the last started first."""
-        self._ends.close()
+        self._exits.close()
 
     def __enter__(self) -> Self:
         return self
@@ -139,11 +144,11 @@ class Stack:
         self.close()
 
     def settings(self) -> Settings:
-        """The settings that every part was started with."""
+        """Load the settings that every part was started with."""
         return load_settings(self.environ, self.directory)
 
     def celery(self) -> Celery:
-        """A bare Celery app on the broker, as any producer has one: it knows the names of our tasks and no code of ours."""
+        """Return a bare Celery app on the broker, as any producer has one: it knows only names of our tasks."""
         url, options = broker(self.broker_url)
         app = Celery(broker=url)
         app.conf.update(
@@ -152,7 +157,7 @@ class Stack:
         return app
 
     def runtime(self, *, wakes: bool = True) -> Runtime:
-        """The runtime of a producer in this process; one that does not wake leaves that to the sweep."""
+        """Return a producer's runtime in this process; with `wakes=False` it leaves waking to the sweep."""
         app = self.celery()
 
         def wake(account: str, seconds: float) -> None:
@@ -166,20 +171,20 @@ class Stack:
         return made
 
     def simulate(self, route: str, document: Mapping[str, Any] | None = None, **query: str) -> Any:
-        """What the simulator's own endpoint `/_sim/<route>` answers: a GET, or a POST of the document."""
+        """Call the simulator's endpoint `/_sim/<route>`: a POST of the document, or a GET without one."""
         method = "GET" if document is None else "POST"
         answer = self.http.request(method, f"{self.simulator}/_sim/{route}", params=query, json=document)
         return answer.raise_for_status().json()
 
     def ended(self) -> list[str]:
-        """The parts that are not running any more; `redis` is the server, if it is our own."""
+        """Return the parts that are not running any more; `redis` is the server, if it is our own."""
         running = {"redis": self.server.running} | {
             name: process.running for name, process in self.processes.items()
         }
         return [name for name, up in running.items() if not up]
 
     def replace(self, part: str) -> None:
-        """Kill a part with SIGKILL and start it again, as a supervisor would; it may take a while to answer (`redis` answers)."""
+        """Kill a part by SIGKILL and start it again; it may take a while to answer (`redis` answers at once)."""
         if part == "redis":
             self.server.kill()
             return self.server.restart()
@@ -187,21 +192,21 @@ class Stack:
         return self._launch(part, self._commands(int(self.url.rpartition(":")[2]))[part])
 
     def kill(self) -> None:
-        """End every part by SIGKILL: the fastest way out for a test that is done."""
+        """Kill every part by SIGKILL, the fastest way for a test that is done."""
         for process in self.processes.values():
             process.kill()
 
     def log(self, name: str) -> Path:
-        """Where a part writes its log."""
+        """Return the path of a part's log."""
         return self.directory / ("redis/server.log" if name == "redis" else f"{name}.log")
 
-    # --- the ground everything stands on
+    # --- Redis and the simulator
 
-    def _ground(self, echo: Callable[[str], None]) -> None:
-        self.http = self._ends.enter_context(httpx.Client(timeout=10.0, trust_env=False))
+    def _start_servers(self, echo: Callable[[str], None]) -> None:
+        self.http = self._exits.enter_context(httpx.Client(timeout=10.0, trust_env=False))
         self.directory.mkdir(parents=True, exist_ok=True)
         place, url = self.directory / "redis", self.shape.store or None
-        self.server = self._ends.enter_context(run_server(place, url=url, persist=self.shape.persist))
+        self.server = self._exits.enter_context(run_server(place, url=url, persist=self.shape.persist))
         self.redis_url = self.server.url
         self.broker_url = self.shape.broker or self.redis_url
         echo(f"Redis server       {self.redis_url}")
@@ -217,7 +222,7 @@ class Stack:
         echo(f"onOffice simulator {self.simulator}")
 
     def _environ(self) -> dict[str, str]:
-        """Every setting there is, so that none of the caller's own slips in."""
+        """Return every setting there is, so that none of the caller's own slips in."""
         secrets = {
             _variable(name, what): getattr(each, what)
             for name, each in self.credentials.items()
@@ -237,8 +242,8 @@ class Stack:
 
     # --- the parts
 
-    def _parts(self, echo: Callable[[str], None]) -> None:
-        self.settings()  # what is wrong with them is said once, and here
+    def _start_parts(self, echo: Callable[[str], None]) -> None:
+        self.settings()  # faults in them are reported once, here
         port = self.shape.api_port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         for name, command in self._commands(port).items():
@@ -259,7 +264,7 @@ class Stack:
             echo(lines[name])
 
     def _commands(self, port: int) -> dict[str, list[str]]:
-        """What to run, by name; the workers beside the first are `worker-2` and so on."""
+        """Return the commands by name; the workers beside the first are `worker-2` and so on."""
         celery = [sys.executable, "-m", "celery", "-A", "worker.app"]
         options = ["-c", str(self.shape.concurrency), "-l", "INFO", "--without-gossip", "--without-mingle"]
         worker = [*celery, "worker", "-Q", QUEUES, *options]
@@ -274,10 +279,10 @@ class Stack:
         self.processes[name] = process = Process(
             command, log=self.log(name), env=self.environ, cwd=self.directory
         )
-        self._ends.callback(process.stop, seconds=PARTING)
+        self._exits.callback(process.stop, seconds=STOP_TIMEOUT)
 
     def _await(self, name: str, ready: Callable[[], bool]) -> None:
-        self.processes[name].wait_until(ready, seconds=PATIENCE)
+        self.processes[name].wait_until(ready, seconds=START_TIMEOUT)
 
     def _answers(self, url: str) -> bool:
         try:
@@ -297,13 +302,13 @@ class Stack:
 def running(
     directory: Path, shape: Shape | None = None, *, echo: Callable[[str], None] = lambda _: None
 ) -> Iterator[Stack]:
-    """The system, up and answering, in `directory`; everything has ended when the block has."""
+    """Run the system in `directory`; it is up and answering in the block, and has ended after it."""
     with Stack(directory, shape or Shape()).start(echo=echo) as stack:
         yield stack
 
 
 def settings_file(shape: Shape) -> str:
-    """The settings file of a stack; the secrets in it are names of environment variables."""
+    """Return the settings file of a stack; secrets in it are names of environment variables."""
     tables = [("defaults", dict(shape.defaults))]
     for name in shape.accounts:
         secrets = {what: f"env:{_variable(name, what)}" for what in ("token", "secret")}

@@ -1,4 +1,6 @@
-"""Starts again what ended by itself, as `docker compose` does where the system is deployed: for `relations dev` and for torture.
+"""Restart parts that ended by themselves, as `docker compose` does where the system is deployed.
+
+For `relations dev` and the torture tests.
 
 The simulator is left alone: the CRM it held is gone with it.
 """
@@ -12,23 +14,23 @@ from typing import Final, Protocol
 from ops.dev.processes import tail
 from worker.errors import RelationsError
 
-FIRST, LONGEST = 0.25, 5.0  # seconds until a part is started again
-STEADY: Final = 10.0  # seconds after which a part that ended had been up
-LINE: Final = 200  # characters
-ENOUGH: Final = 5  # ends in a row, none of them after being up
+FIRST_DELAY, LONGEST_DELAY = 0.25, 5.0  # seconds until a part is restarted
+UP_AFTER: Final = 10.0  # seconds of running after which a part counts as up
+LONGEST_LINE: Final = 200  # characters of a log line that are shown
+ENDS_TO_GIVE_UP: Final = 5  # in a row, without being up in between
 
 
 class Parts(Protocol):
-    """What is looked after; `ops.dev.stack.Stack` is meant."""
+    """What a supervisor needs of the parts; `ops.dev.stack.Stack` has it."""
 
     def ended(self) -> list[str]:
-        """The parts that are not running any more."""
+        """Return the parts that are not running any more."""
 
     def replace(self, part: str) -> None:
-        """Start it again."""
+        """Kill the part, if it still runs, and start it again."""
 
     def log(self, name: str) -> Path:
-        """Where it writes its log."""
+        """Return the path of the part's log."""
 
 
 class GivenUp(RelationsError):
@@ -36,48 +38,47 @@ class GivenUp(RelationsError):
 
 
 @dataclass(slots=True)
-class Care:
-    """What is known of a part: when it was started last, its ends in a row since it was last up, and when it is started again."""
+class RestartState:
+    """When a part was started last, how often in a row it ended since it was up, and when it is restarted."""
 
     since: float
     ends: int = 0
     due: float | None = None
 
-    def ended(self, now: float) -> float:
-        """Note an end; the seconds until the next start."""
-        self.ends = 1 if now - self.since >= STEADY else self.ends + 1
-        delay = min(LONGEST, FIRST * 2.0 ** (self.ends - 1))
+    def note_end(self, now: float) -> float:
+        """Note that the part ended; return the seconds until it is restarted."""
+        self.ends = 1 if now - self.since >= UP_AFTER else self.ends + 1
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (self.ends - 1))
         self.due = now + delay
         return delay
 
 
 class Supervisor:
-    """Looks after the parts whenever `tend` is called; `ends` counts what ended by itself, by part."""
+    """Restarts parts whenever `tend` is called; `ends` counts by part how often each ended by itself."""
 
     def __init__(
         self, parts: Parts, *, echo: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.parts, self.echo, self.clock = parts, echo, clock
         self.ends: dict[str, int] = {}
-        self._born = clock()
-        self._cared: dict[str, Care] = {}
+        self._started = clock()
+        self._states: dict[str, RestartState] = {}
 
     def tend(self) -> None:
-        """Notice what ended and start what is due; `GivenUp` if there is no use in it."""
+        """Notice which parts ended and restart those that are due; raise `GivenUp` where that is no use."""
         for name in self.parts.ended():
-            self._tend(name, self._cared.setdefault(name, Care(self._born)), self.clock())
+            self._tend(name, self._states.setdefault(name, RestartState(self._started)), self.clock())
 
-    def _tend(self, name: str, care: Care, now: float) -> None:
-        if care.due is None:
-            delay = care.ended(now)
+    def _tend(self, name: str, state: RestartState, now: float) -> None:
+        if state.due is None:
+            delay = state.note_end(now)
             self.ends[name] = self.ends.get(name, 0) + 1
-            if name == "simulator" or care.ends >= ENOUGH:
+            if name == "simulator" or state.ends >= ENDS_TO_GIVE_UP:
                 raise GivenUp(
                     f"{name} ended; the end of {self.parts.log(name)}:\n{tail(self.parts.log(name))}"
                 )
-            self.echo(
-                f"{name} ended, the last line of its log: {tail(self.parts.log(name), 1)[:LINE]}; starting it again in {delay:g} s"
-            )
-        elif now >= care.due:
+            line = tail(self.parts.log(name), 1)[:LONGEST_LINE]
+            self.echo(f"{name} ended, the last line of its log: {line}; starting it again in {delay:g} s")
+        elif now >= state.due:
             self.parts.replace(name)
-            care.since, care.due = now, None
+            state.since, state.due = now, None

@@ -163,7 +163,7 @@ class _ActionExecutor:
             found = {asked: answers for asked, answers in found.items() if answers}
         if not found and self.switches.empty_ids == "no_records":
             return []
-        elements = found or []  # PHP cannot tell an empty object from an empty list
+        elements: Json | list[Json] = found or []  # PHP cannot tell an empty object from an empty list
         return [{"id": "relatedIds", "type": "", "elements": elements}]
 
     def _result(self, action: Json, records: list[Json], fault: ApiRefusal | None) -> Json:

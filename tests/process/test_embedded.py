@@ -153,7 +153,7 @@ def test_the_server_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_the_watchdog_used_where_the_kernel_cannot_tell_kills_the_whole_group(tmp_path: Path) -> None:
-    child_code = "import sys; from ops.dev.child_guard import leave_a_watchdog; leave_a_watchdog(int(sys.argv[1])); print('up', flush=True); input()"
+    child_code = "import sys; from ops.dev.child_guard import fork_watchdog; fork_watchdog(int(sys.argv[1])); print('up', flush=True); input()"
     lifeline, ours = os.pipe()
     with subprocess.Popen(
         [PYTHON, "-c", child_code, str(lifeline)],
