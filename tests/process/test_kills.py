@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.dev.supervisor import ENOUGH, FIRST, LONGEST, STEADY, Care, GivenUp, Supervisor
+from ops.dev.supervisor import ENDS_TO_GIVE_UP, FIRST_DELAY, LONGEST_DELAY, UP_AFTER, RestartState, GivenUp, Supervisor
 from tests.torture.kills import torture
 from tests.torture.report import survived
 from tests.torture.verdict import repeated
@@ -52,7 +52,7 @@ def test_a_part_that_ended_is_started_again_after_a_moment_and_somebody_is_told_
     assert parts.started == []
     assert "beat ended" in said[0]
     assert "last words" in said[0]
-    now[0] += FIRST
+    now[0] += FIRST_DELAY
     supervisor.tend()
     supervisor.tend()
     assert (parts.started, supervisor.ends, len(said)) == (["beat"], {"beat": 1}, 1)
@@ -63,28 +63,28 @@ def test_a_part_that_ends_again_and_again_at_its_start_is_given_up_with_the_end_
 ) -> None:
     parts, now = Parts(tmp_path / "log"), [0.0]
     supervisor = Supervisor(parts, echo=lambda _: None, clock=lambda: now[0])
-    for _ in range(ENOUGH - 1):
+    for _ in range(ENDS_TO_GIVE_UP - 1):
         parts.down = ["worker"]
         supervisor.tend()
-        now[0] += LONGEST
+        now[0] += LONGEST_DELAY
         supervisor.tend()
     parts.down = ["worker"]
     with pytest.raises(GivenUp, match=r"worker ended; the end of .*\nfirst\nlast words"):
         supervisor.tend()
-    assert parts.started == ["worker"] * (ENOUGH - 1)
+    assert parts.started == ["worker"] * (ENDS_TO_GIVE_UP - 1)
 
 
 def test_delays_grow_until_a_part_has_been_up_for_a_while() -> None:
-    care = Care(0.0)
-    assert [care.ended(1.0) for _ in range(6)] == [
-        FIRST,
-        2 * FIRST,
-        4 * FIRST,
-        8 * FIRST,
-        16 * FIRST,
-        LONGEST,
+    care = RestartState(0.0)
+    assert [care.note_end(1.0) for _ in range(6)] == [
+        FIRST_DELAY,
+        2 * FIRST_DELAY,
+        4 * FIRST_DELAY,
+        8 * FIRST_DELAY,
+        16 * FIRST_DELAY,
+        LONGEST_DELAY,
     ]
-    assert care.ended(STEADY) == FIRST
+    assert care.note_end(UP_AFTER) == FIRST_DELAY
 
 
 def test_a_crm_that_is_gone_is_not_started_again_empty(tmp_path: Path) -> None:
