@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 
 from ops.simulator import Records, Simulator, serve
-from ops.web.metrics import metrics
-from ops.web.routes import operators_table
-from producers.portals.http.application import Server, application
+from ops.web.routes import operator_routes
+from producers.portals.http.application import application
+from producers.portals.http.server import Server
 from worker.config import Settings, load
 from worker.errors import Unavailable
 from worker.wiring import Runtime
@@ -179,8 +179,8 @@ def running(folder: Path, redis_url: str) -> Iterator[Front]:
     with serve(simulator) as crm:
         runtime = Runtime(settings(folder, redis_url, crm.url), wake=wake(lambda: made[0]))
         runtime.emit = lambda event, /, **fields: made[0].said.append((event, fields))
-        further = operators_table(lambda replay: made[0].handed.append(replay), metrics(runtime))
-        with Server(application(runtime, further=further), port=0) as server:
+        routes = operator_routes(runtime, send_replay=lambda replay: made[0].handed.append(replay))
+        with Server(application(runtime, more_routes=routes), port=0) as server:
             made.append(Front(runtime, server.url))
             yield made[0]
             made[0].close()

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.portals.http.group_commit import Accept, Answers, Group
+from producers.portals.http.group_commit import Accept, CommitGroup, Results
 from worker.contract import Change
 from worker.errors import RelationsError, StoreUnavailable
 from worker.ports import Receipt
@@ -31,7 +31,7 @@ def intake(*, max_backlog: int = 1_000_000) -> Intake:
     )
 
 
-async def inline(write: Callable[[], Answers]) -> Answers:
+async def inline(write: Callable[[], Results]) -> Results:
     """Beside nothing: as long as the write is under way, the loop goes round once."""
     await asyncio.sleep(0)
     return write()
@@ -88,7 +88,7 @@ def test_every_request_gets_the_answer_it_would_have_got_alone(
         (account, [msgspec.structs.replace(each, account=account) for each in body])
         for account, body in asked
     ]
-    answers = asyncio.run(at_once(Group(together.accept, run=inline, most=most), bodies))
+    answers = asyncio.run(at_once(CommitGroup(together.accept, run=inline, max_changes=most), bodies))
     assert [seen(together, answer) for answer in answers] == [
         seen(alone, one_alone(alone, body)) for _, body in bodies
     ]
@@ -97,7 +97,7 @@ def test_every_request_gets_the_answer_it_would_have_got_alone(
 
 
 async def at_once(
-    group: Group, bodies: Sequence[tuple[str, list[Change]]]
+    group: CommitGroup, bodies: Sequence[tuple[str, list[Change]]]
 ) -> list[list[Receipt] | BaseException]:
     return await asyncio.gather(
         *(group.accept(account, body) for account, body in bodies), return_exceptions=True
@@ -126,7 +126,7 @@ def test_requests_of_one_tick_share_one_write_per_account() -> None:
     bodies = [
         (account, [change(child, account=account)]) for child in range(1, 51) for account in ("acme", "beta")
     ]
-    asyncio.run(at_once(Group(counted(intake().accept, sizes), run=inline), bodies))
+    asyncio.run(at_once(CommitGroup(counted(intake().accept, sizes), run=inline), bodies))
     assert sizes == [50, 50]
 
 
@@ -134,14 +134,14 @@ def test_who_comes_during_a_write_goes_into_the_next_one() -> None:
     sizes: list[int] = []
 
     async def arriving() -> None:
-        group = Group(counted(intake().accept, sizes), run=slow)
+        group = CommitGroup(counted(intake().accept, sizes), run=slow)
         tasks = []
         for child in range(1, 31):
             tasks.append(asyncio.create_task(group.accept("acme", [change(child)])))
             await asyncio.sleep(0)
         await asyncio.gather(*tasks)
 
-    async def slow(write: Callable[[], Answers]) -> Answers:
+    async def slow(write: Callable[[], Results]) -> Results:
         for _ in range(10):
             await asyncio.sleep(0)
         return write()
@@ -154,7 +154,7 @@ def test_who_comes_during_a_write_goes_into_the_next_one() -> None:
 def test_no_write_grows_beyond_the_bound_unless_one_request_does() -> None:
     sizes: list[int] = []
     bodies = [("acme", [change(1)] * size) for size in (3, 3, 3, 12, 1)]
-    asyncio.run(at_once(Group(counted(intake().accept, sizes), run=inline, most=8), bodies))
+    asyncio.run(at_once(CommitGroup(counted(intake().accept, sizes), run=inline, max_changes=8), bodies))
     assert sizes == [6, 3, 12, 1]
 
 
@@ -165,7 +165,7 @@ def test_when_the_store_is_away_everyone_hears_it_after_one_try() -> None:
         tries.append(len(changes))
         raise StoreUnavailable("gone")
 
-    answers = asyncio.run(at_once(Group(away, run=inline), [("acme", [change(1)])] * 5))
+    answers = asyncio.run(at_once(CommitGroup(away, run=inline), [("acme", [change(1)])] * 5))
     assert tries == [5]
     assert [type(answer) for answer in answers] == [StoreUnavailable] * 5
 
@@ -179,14 +179,16 @@ def test_a_bug_in_one_write_is_told_to_all_in_it_and_the_next_write_goes_on() ->
         return front.accept(changes, path=path, redelivered=redelivered)
 
     answers = asyncio.run(
-        at_once(Group(accept, run=inline, most=2), [("acme", [change(child)]) for child in (1, 2, 3)])
+        at_once(
+            CommitGroup(accept, run=inline, max_changes=2), [("acme", [change(child)]) for child in (1, 2, 3)]
+        )
     )
     assert [type(answer) for answer in answers] == [ZeroDivisionError, ZeroDivisionError, list]
 
 
 def test_who_has_gone_meanwhile_is_no_trouble_to_the_others() -> None:
     async def leaving() -> list[Receipt]:
-        group = Group(intake().accept, run=inline)
+        group = CommitGroup(intake().accept, run=inline)
         gone = asyncio.create_task(group.accept("acme", [change(1)]))
         stays = asyncio.create_task(group.accept("acme", [change(2)]))
         await asyncio.sleep(0)

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from producers.portals.http.application import Server, application
-from producers.portals.http.handlers import MOST
-from producers.portals.http.server import HEAD_BYTES
+from producers.portals.http.application import application
+from producers.portals.http.changes import MAX_CHANGES
+from producers.portals.http.server import MAX_HEAD, Server
 from tests.support.http_front import KEYS, Front, problem
 from worker.contract import MAX_BODY, from_message
 
@@ -31,7 +31,7 @@ JSON = {"Content-Type": "application/json"}
 def hurried(front: Front) -> Iterator[socket.socket]:
     """A connection to the interface, which has little time for heads and bodies."""
     with (
-        Server(application(front.runtime, slow=0.2), port=0, head_seconds=0.2) as server,
+        Server(application(front.runtime, body_seconds=0.2), port=0, head_seconds=0.2) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
     ):
         yield connection
@@ -81,7 +81,7 @@ def test_a_head_that_drips_is_given_no_more_time_than_one_that_stops(front: Fron
 
 def test_a_head_without_end_is_refused_before_it_fills_the_memory(front: Front) -> None:
     with socket.create_connection(("127.0.0.1", urlsplit(front.url).port or 0), timeout=60) as connection:
-        connection.sendall(b"GET /healthz HTTP/1.1\r\n" + b"X: " + b"y" * HEAD_BYTES)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n" + b"X: " + b"y" * MAX_HEAD)
         assert connection.recv(100).startswith(b"HTTP/1.1 431 ")
 
 
@@ -163,10 +163,12 @@ def test_more_changes_than_one_body_may_bring_are_refused_whole_and_counted(
 ) -> None:
     line = json.dumps(BUYER) + "\n"
     document = problem(
-        http.post("/v1/changes", content=line * (MOST + 1), headers={"Content-Type": "application/x-ndjson"}),
+        http.post(
+            "/v1/changes", content=line * (MAX_CHANGES + 1), headers={"Content-Type": "application/x-ndjson"}
+        ),
         413,
     )
-    assert document["detail"] == f"the body has more than {MOST} changes; send it in parts"
+    assert document["detail"] == f"the body has more than {MAX_CHANGES} changes; send it in parts"
     assert front.store.counts("acme").get("accepted", 0) == 0
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import producers.errors
 import worker.errors
 from producers.portals.http.body_parts import not_all
-from producers.portals.http.problems import STATUS, refused, status_of
-from producers.portals.http.requests import places
+from producers.portals.http.problems import STATUS, error_response, status_of
+from producers.portals.http.requests import change_paths
 from worker.contract import parse_many
 from worker.errors import (
     BacklogFull,
@@ -61,7 +61,9 @@ def test_every_error_there_is_has_its_status() -> None:
 
 
 def test_our_own_faults_are_not_explained_to_strangers() -> None:
-    answer = refused(worker.errors.InvalidSettings([Fault("accounts.acme.token", "env:ACME_TOKEN is empty")]))
+    answer = error_response(
+        worker.errors.InvalidSettings([Fault("accounts.acme.token", "env:ACME_TOKEN is empty")])
+    )
     assert answer.status_code == 500
     assert b"ACME_TOKEN" not in bytes(answer.body)
 
@@ -71,15 +73,15 @@ def test_our_own_faults_are_not_explained_to_strangers() -> None:
 def test_whoever_waits_as_told_does_not_come_too_early(
     kind: type[worker.errors.Unavailable], seconds: float
 ) -> None:
-    told = int(refused(kind("later", retry_after=seconds)).headers["retry-after"])
+    told = int(error_response(kind("later", retry_after=seconds)).headers["retry-after"])
     assert told == max(1, math.ceil(seconds))
 
 
 def test_a_single_fault_is_the_detail_and_several_are_counted() -> None:
     one, two = Fault("childid", "is required"), Fault("parentid", "is required")
-    assert json.loads(bytes(refused(InvalidChange([one])).body))["detail"] == "childid: is required"
+    assert json.loads(bytes(error_response(InvalidChange([one])).body))["detail"] == "childid: is required"
     assert (
-        json.loads(bytes(refused(Invalid([one, two])).body))["detail"]
+        json.loads(bytes(error_response(Invalid([one, two])).body))["detail"]
         == "2 faults; nothing with a fault was accepted"
     )
 
@@ -105,7 +107,7 @@ def test_places_are_named_as_the_parser_names_them(count: int, data: st.DataObje
         ).encode()
 
     good: list[dict[str, object]] = [dict(GOOD) for _ in range(count)]
-    where = places(body(good), len(parse_many(body(good))))
+    where = change_paths(body(good), len(parse_many(body(good))))
     with pytest.raises(InvalidChange) as raised:
         parse_many(
             body([{**message, **({"childid": 0} if at == bad else {})} for at, message in enumerate(good)])

@@ -18,10 +18,10 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_open
 from prometheus_client.parser import text_string_to_metric_families as read_text
-from starlette.requests import Request
-from starlette.responses import Response
 
-from ops.web.metrics import COUNTERS, GAUGES, HISTOGRAMS, SYSTEM, metrics
+from ops.web.metrics import COUNTERS, GAUGES, HISTOGRAMS, SYSTEM
+from ops.web.routes import operator_routes
+from producers.portals.http.application import application
 from tests.support.http_front import MISSING, Front
 from worker.contract import from_message
 from worker.ports import Pause, WorkerInfo
@@ -48,17 +48,22 @@ configuration and alert rules, `ops/grafana` a dashboard; `docker compose --prof
 """
 
 
-def scrape(runtime: Runtime, accept: str = "", now: Callable[[], float] = lambda: NOW) -> Response:
-    """An answer of the endpoint."""
-    request = Request(
-        {"type": "http", "method": "GET", "path": "/metrics", "headers": [(b"accept", accept.encode())]}
-    )
-    return asyncio.run(metrics(runtime, now=now)(request))
+def scrape(runtime: Runtime, accept: str = "", now: Callable[[], float] = lambda: NOW) -> httpx.Response:
+    """Return the response of the interface over this runtime, at this time."""
+    routes = operator_routes(runtime, send_replay=lambda _: None, now=now)
+    app = application(runtime, more_routes=routes)
+
+    async def get() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.get("/metrics", headers={"Accept": accept})
+
+    return asyncio.run(get())
 
 
 def families(front: Front) -> dict[str, Metric]:
     """Every metric by its name, as Prometheus reads it."""
-    return {family.name: family for family in read_text(bytes(scrape(front.runtime).body).decode())}
+    return {family.name: family for family in read_text(scrape(front.runtime).text)}
 
 
 def value(found: dict[str, Metric], sample: str, **labels: str) -> float:
@@ -125,7 +130,7 @@ def test_every_process_tells_the_same_and_counters_only_rise(front: Front) -> No
     work(front, 1)
     before = families(front)
     other = Runtime(front.runtime.settings, wake=lambda *_: None)
-    assert scrape(other).body == scrape(front.runtime).body
+    assert scrape(other).content == scrape(front.runtime).content
     other.client.close()
     work(front, 2)
     after = families(front)
@@ -171,7 +176,7 @@ def test_openmetrics_is_spoken_to_who_asks_for_it(front: Front) -> None:
     work(front, 1)
     answer = scrape(front.runtime, "application/openmetrics-text; version=1.0.0")
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
-    assert {family.name for family in read_open(bytes(answer.body).decode())} >= {
+    assert {family.name for family in read_open(answer.text)} >= {
         "relations_accepted",
         "relations_request_seconds",
     }
@@ -208,7 +213,7 @@ def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
 def test_promtool_finds_no_fault(front: Front) -> None:
     work(front, 1, MISSING)
     subprocess.run(
-        ["promtool", "check", "metrics"], input=bytes(scrape(front.runtime).body), check=True, timeout=60
+        ["promtool", "check", "metrics"], input=scrape(front.runtime).content, check=True, timeout=60
     )
     subprocess.run(["promtool", "check", "rules", str(RULES)], check=True, timeout=60)
 

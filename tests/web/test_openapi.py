@@ -11,10 +11,9 @@ from hypothesis import settings
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from ops.web.metrics import metrics
-from ops.web.routes import operators_table
+from ops.web.routes import OPERATOR_ROUTES
 from producers.portals.http.application import application
-from producers.portals.http.routes import TABLE
+from producers.portals.http.routes import PORTAL_ROUTES
 from tests.support.http_front import KEYS, Front
 
 SEED = ["--seed", "1"] if settings().derandomize else []
@@ -32,14 +31,13 @@ def test_the_description_is_valid_openapi(told: dict[str, Any]) -> None:
 
 
 def test_every_route_is_described_with_each_of_its_methods(front: Front, told: dict[str, Any]) -> None:
-    further = operators_table(front.handed.append, metrics(front.runtime))
     served = {
         (route.path_format, method.lower())  # type: ignore[attr-defined]
-        for route in application(front.runtime, further=further).routes
+        for route in application(front.runtime, more_routes=OPERATOR_ROUTES).routes
         for method in route.methods - {"HEAD", "OPTIONS"}  # type: ignore[attr-defined]
     }
     assert served == {(path, method) for path, methods in told["paths"].items() for method in methods}
-    assert len(TABLE) + len(further) == len(served)
+    assert len(PORTAL_ROUTES) + len(OPERATOR_ROUTES) + 1 == len(served)  # and the description itself
 
 
 def test_whatever_needs_a_key_says_so_and_what_is_answered_without(told: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from producers.portals.http.query import Listing, read
+from producers.portals.http.query import JobPageQuery, read_query
 from tests.support.http_front import MISSING, Front, problem
 from worker.contract import from_message, write_instant
 from worker.errors import Invalid
@@ -15,12 +15,12 @@ UNIT = {"relationtype": "complex:estate:units", "parentid": "5", "childid": "7"}
 
 
 def wanted(**given: str) -> JobFilter:
-    return read([("account", "acme"), *given.items()], Listing).filter()
+    return read_query([("account", "acme"), *given.items()], JobPageQuery).filter()
 
 
 def faults(*given: tuple[str, str]) -> dict[str, str]:
     with pytest.raises(Invalid) as refused:
-        read(given, Listing)
+        read_query(given, JobPageQuery)
     return {fault.path: fault.message for fault in refused.value.faults}
 
 

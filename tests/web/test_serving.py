@@ -15,7 +15,8 @@ import httpx
 import pytest
 import redis
 
-from producers.portals.http.application import Server, application
+from producers.portals.http.application import application
+from producers.portals.http.server import Server
 from tests.support.http_front import KEYS, SECRETS, Front, problem
 
 CHANGE = b'{"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}'
@@ -26,7 +27,7 @@ from tests.support.http_front import settings
 from producers.portals.http.application import serve
 from worker.wiring import Runtime
 runtime = Runtime(settings(Path(sys.argv[1]), sys.argv[2], "http://127.0.0.1:9/"), wake=lambda *_: None)
-serve(runtime, port=0, started=lambda server: print(server.port, flush=True))
+serve(runtime, port=0, on_start=lambda server: print(server.port, flush=True))
 print("ended", flush=True)
 """
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from producers.portals.http.long_poll import MOST, States, Waiting
-from producers.portals.http.requests import LONGEST_WAIT, patience
+from producers.portals.http.long_poll import MAX_JOBS, JobPoller, States
+from producers.portals.http.requests import MAX_WAIT, preferred_wait
 from tests.support.http_front import MISSING, Front
 from worker.errors import StoreUnavailable
 
@@ -28,8 +28,8 @@ async def at_once(look: Callable[[], States]) -> States:
     return look()
 
 
-def waiting(look: Callable[[Sequence[str]], Mapping[str, Any]], **more: Any) -> Waiting:
-    return Waiting(look, run=at_once, **more)
+def waiting(look: Callable[[Sequence[str]], Mapping[str, Any]], **more: Any) -> JobPoller:
+    return JobPoller(look, run=at_once, **more)
 
 
 def ended(
@@ -40,8 +40,8 @@ def ended(
     **more: Any,
 ) -> list[Any]:
     async def all_of_them() -> list[Any]:
-        desk = waiting(look, **more)
-        asked: list[Awaitable[Any]] = [desk.ended(each, seconds) for each in jobs]
+        poller = waiting(look, **more)
+        asked: list[Awaitable[Any]] = [poller.wait_until_ended(each, seconds) for each in jobs]
         return await asyncio.gather(*asked)
 
     return asyncio.run(all_of_them())
@@ -59,7 +59,7 @@ def asking(*headers: str) -> Request:
         (("respond-async, Wait = 7",), 7),
         (("return=minimal", 'wait="3"; x=y'), 3),
         (("wait=4, wait=9",), 4),
-        (("wait=999999",), LONGEST_WAIT),
+        (("wait=999999",), MAX_WAIT),
         (("wait=-1",), 0),
         (("wait=1.5",), 0),
         (("wait",), 0),
@@ -70,7 +70,7 @@ def asking(*headers: str) -> Request:
 def test_a_wish_is_read_as_its_rfc_has_it_and_what_is_no_wish_is_ignored(
     headers: tuple[str, ...], seconds: int
 ) -> None:
-    assert patience(asking(*headers)) == seconds
+    assert preferred_wait(asking(*headers)) == seconds
 
 
 def test_whoever_waits_shares_one_look_per_tick_at_jobs_that_are_still_open() -> None:
@@ -93,8 +93,8 @@ def test_nobody_is_kept_longer_than_asked_nor_by_a_server_that_leaves_nor_for_mo
 ):
     still = lambda jobs: dict.fromkeys(jobs, "queued")  # noqa: E731
     assert ended(still, [{"a"}], seconds=0.05) == [None]
-    assert ended(still, [{"a"}, {"b"}], leaving=lambda: True) == [None, None]
-    many = set(map(str, range(MOST)))
+    assert ended(still, [{"a"}, {"b"}], is_stopping=lambda: True) == [None, None]
+    many = set(map(str, range(MAX_JOBS)))
     assert ended(lambda jobs: dict.fromkeys(jobs, "succeeded"), [many, {"x"}]) == [
         dict.fromkeys(many, "succeeded"),
         None,
