@@ -58,7 +58,7 @@ async def _act(
     jobs, refused, more = await run_in_threadpool(_select, deps, form, state)
     if jobs and not form.dry_run:
         note = "" if form.jobs else f"of {cancel_dismiss.said(form.ids_or_filter())}"
-        result = await run_in_threadpool(act, deps.means, form.account, jobs, by=call.key.name, note=note)
+        result = await run_in_threadpool(act, deps.services, form.account, jobs, by=call.key.name, note=note)
         jobs, refused = result.done, {**refused, **result.refused}
     summary = summarize_counts(Counter(refused.values()))
     return json_response(
@@ -74,7 +74,7 @@ def _select(
     Raises InvalidChange if nothing or everything is selected.
     """
     jobs, refused = list[str](), dict[str, str]()
-    for fit, unfit in cancel_dismiss.sifted(deps.means, form.account, form.ids_or_filter(), state):
+    for fit, unfit in cancel_dismiss.sifted(deps.services, form.account, form.ids_or_filter(), state):
         jobs += fit
         refused |= unfit
         if len(jobs) > MAX_JOBS:
@@ -89,7 +89,7 @@ async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Respo
         check_access(call.key, "replay", str(form.set["account"]))
     replay = await run_in_threadpool(
         replays.prepare,
-        deps.means,
+        deps.services,
         form.account,
         form.ids_or_filter(),
         by=call.key.name,
@@ -104,7 +104,7 @@ async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Start a replay, or let a stopped one go on; a worker carries it out."""
 
     def start() -> Replay:
-        replay = replays.start(deps.means, call.request.path_params["id"], by=call.key.name)
+        replay = replays.start(deps.services, call.request.path_params["id"], by=call.key.name)
         deps.send_replay(replay.id)
         return replay
 
@@ -114,7 +114,7 @@ async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 async def stop_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Stop a replay after the piece that is being worked."""
     replay_id = call.request.path_params["id"]
-    replay = await run_in_threadpool(replays.stop, deps.means, replay_id, by=call.key.name)
+    replay = await run_in_threadpool(replays.stop, deps.services, replay_id, by=call.key.name)
     return json_response(replay_json(replay))
 
 
@@ -122,6 +122,8 @@ async def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> Respon
     """Take a record out of everything that is kept."""
     form = call.input
     account = deps.current_settings().account(form.account).name
-    counts = await run_in_threadpool(erase.erase, deps.means, account, form.module, form.id, by=call.key.name)
+    counts = await run_in_threadpool(
+        erase.erase, deps.services, account, form.module, form.id, by=call.key.name
+    )
     erased = {kind: count for kind, count in counts.items() if count}
     return json_response({"account": account, "erased": erased})

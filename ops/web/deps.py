@@ -31,7 +31,7 @@ class OperatorDeps:
     store: Store
     queries: Queries
     job_admin: JobAdmin
-    means: Means
+    services: Means
     metrics: CollectorRegistry
     new_id: Callable[[], str]
     explain: Callable[[str, Relation], Any]
@@ -54,7 +54,7 @@ def operator_deps(
         store=runtime.store,
         queries=runtime.queries,
         job_admin=runtime.job_admin,
-        means=means(runtime),
+        services=means(runtime),
         metrics=metrics_registry(runtime, now=now),
         new_id=runtime.intake().new_id,
         explain=explain_relation,

@@ -45,7 +45,7 @@ class JobSelection(JobQuery, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class JobActionForm(JobSelection, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Jobs by their ids or by a filter; with `dry_run` nothing is done, only said."""
+    """Jobs by their ids or by a filter; with `dry_run` they are only named."""
 
     dry_run: bool = False
 

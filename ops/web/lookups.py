@@ -65,8 +65,8 @@ async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Re
 async def list_accounts(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show the accounts of the key, in the order of the settings."""
     accounts = [name for name in deps.current_settings().accounts if name in call.key.accounts]
-    shown = await run_in_threadpool(lambda: [deps.describe(name) for name in accounts])
-    return json_response({"accounts": shown})
+    described = await run_in_threadpool(lambda: [deps.describe(name) for name in accounts])
+    return json_response({"accounts": described})
 
 
 async def list_replays(deps: OperatorDeps, call: ApiCall[NewestQuery]) -> Response:
@@ -77,8 +77,10 @@ async def list_replays(deps: OperatorDeps, call: ApiCall[NewestQuery]) -> Respon
 
 async def get_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show a replay, and what its jobs have become by now."""
-    replay = await run_in_threadpool(replays.find, deps.means, call.request.path_params["id"])
-    return json_response(replay_json(replay, await run_in_threadpool(replays.outcomes, deps.means, replay)))
+    replay = await run_in_threadpool(replays.find, deps.services, call.request.path_params["id"])
+    return json_response(
+        replay_json(replay, await run_in_threadpool(replays.outcomes, deps.services, replay))
+    )
 
 
 async def get_metrics(deps: OperatorDeps, call: ApiCall[None]) -> Response:

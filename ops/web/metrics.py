@@ -77,7 +77,7 @@ GAUGES: Final = (
         _oldest_age,
     ),
     Gauge("relations_jobs", "Jobs that have not ended.", _open_jobs, "state"),
-    Gauge("relations_open", "Relations whose wishes have no outcome yet.", lambda sample: sample.stats.open),
+    Gauge("relations_open", "Relations whose changes have no outcome yet.", lambda sample: sample.stats.open),
     Gauge("relations_begun", "Requests that were begun and not settled.", lambda sample: sample.stats.begun),
     Gauge(
         "relations_unresolved",
@@ -131,7 +131,7 @@ COUNTERS: Final = (
     Counter("relations_flush_seconds", "Time that flushes took.", "flush", unit=1e6),
     Counter(
         "relations_requests",
-        "Requests by what they tell of the account: ok, slow (429) or failed.",
+        "Requests by what they show of the account: ok, slow (429) or failed.",
         "requests",
         "feedback",
     ),
@@ -158,7 +158,7 @@ COUNTERS: Final = (
     Counter("relations_breaker_turns", "Times the breaker opened or closed.", "breaker", "turn"),
     Counter(
         "relations_deeds",
-        "Jobs that people's deeds were about: cancelled, dismissed, replayed, erased; pauses count as 1.",
+        "Jobs that operators cancelled, dismissed, replayed or erased; a pause counts as 1.",
         "deed",
         "deed",
     ),
@@ -170,7 +170,7 @@ HISTOGRAMS: Final = (
 )
 
 SYSTEM: Final = (
-    ("relations_workers", f"Workers that gave a sign of life in the last {HEARTBEAT_AGE:g} seconds."),
+    ("relations_workers", f"Workers that sent a heartbeat in the last {HEARTBEAT_AGE:g} seconds."),
     ("relations_worker_processes", "Processes of those workers."),
     ("relations_last_sweep_timestamp_seconds", "When the last sweep was; 0 if there was none."),
     ("relations_sweeps_total", "Sweeps that were made."),

@@ -1,10 +1,9 @@
 """The operators' routes, as a table; `relations api` serves them beside those for portals."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final
 
-import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
@@ -22,11 +21,11 @@ ReplayId = Annotated[
 ]
 RequestId = Annotated[str, Meta(description="The id of a request.", examples=["1m7y8t1vgssvve752b"])]
 TypeName = Annotated[
-    str,
-    Meta(description="A relation type, by its short name or URN.", examples=["estate:address:buyer"]),
+    str, Meta(description="A relation type, by its short name or URN.", examples=["estate:address:buyer"])
 ]
 RELATION: Final = {"type": TypeName, "parent": RecordId, "child": RecordId}
 METRICS: Final = ResponseDoc("The text format, or OpenMetrics.", str, content_type="text/plain")
+PROBLEMS: Final = (404, 422, 503)
 JOBS_EXAMPLE: Final = {"account": "acme", "batch": "import-7", "dry_run": True}
 REPLAY_EXAMPLE: Final = {"account": "acme", "error": "160", "since": "2026-11-20T18:00:00Z"}
 ERASURE_EXAMPLE: Final = {"account": "acme", "module": "address", "id": 9001}
@@ -40,51 +39,20 @@ def _get(
     summary: str,
     *,
     right: Right = "read",
-    query: type[msgspec.Struct] | None = AccountQuery,
-    path_params: Mapping[str, Any] | None = None,
-    account_in: Literal["", "id"] = "",
+    query: Any = AccountQuery,
+    **more: Any,
 ) -> ApiRoute:
+    responses = {200: ResponseDoc("What is there.", dict[str, Any])}
     return ApiRoute(
-        handler,
-        "GET",
-        path,
-        summary,
-        {200: ResponseDoc("What is there.", dict[str, Any])},
-        right=right,
-        query=query,
-        path_params=path_params or {},
-        account_in=account_in,
-        problems=(404, 422, 503),
+        handler, "GET", path, summary, responses, right=right, query=query, problems=PROBLEMS, **more
     )
 
 
 def _post(
-    handler: Handler,
-    path: str,
-    summary: str,
-    *,
-    right: Right = "replay",
-    form: type[msgspec.Struct] | None = None,
-    form_example: Mapping[str, Any] | None = None,
-    form_required: bool = True,
-    path_params: Mapping[str, Any] | None = None,
-    account_in: Literal["", "account", "id"] = "",
-    status: int = 200,
+    handler: Handler, path: str, summary: str, *, right: Right = "replay", status: int = 200, **more: Any
 ) -> ApiRoute:
-    return ApiRoute(
-        handler,
-        "POST",
-        path,
-        summary,
-        {status: ResponseDoc("What was done.", dict[str, Any])},
-        right=right,
-        form=form,
-        form_example=form_example,
-        form_required=form_required,
-        path_params=path_params or {},
-        account_in=account_in,
-        problems=(404, 422, 503),
-    )
+    responses = {status: ResponseDoc("What was done.", dict[str, Any])}
+    return ApiRoute(handler, "POST", path, summary, responses, right=right, problems=PROBLEMS, **more)
 
 
 OPERATOR_ROUTES: Final = (

@@ -1,4 +1,4 @@
-"""Group commit: sharing a write changes nothing for anybody, and saves writes."""
+"""Group commit: sharing a write changes no answer, and saves writes."""
 
 import asyncio
 import itertools
@@ -20,19 +20,19 @@ Answer = list[tuple[str, bool]] | list[str]
 
 
 def intake(*, max_backlog: int = 1_000_000) -> Intake:
-    """Intake over a store in memory, its names counted."""
-    names = (f"{number:018d}" for number in itertools.count())
+    """Return an intake over a store in memory, with ids that count up."""
+    ids = (f"{number:018d}" for number in itertools.count())
     return Intake(
         store=MemoryStore(lambda: NOW),
         policy_of=lambda name: IntakePolicy(account=name, window=1.0, max_backlog=max_backlog),
-        new_id=lambda: next(names),
+        new_id=lambda: next(ids),
         wake=lambda *_: None,
         emit=lambda *_, **__: None,
     )
 
 
 async def inline(write: Callable[[], Results]) -> Results:
-    """Beside nothing: as long as the write is under way, the loop goes round once."""
+    """Run the write after the event loop went round once."""
     await asyncio.sleep(0)
     return write()
 
@@ -67,30 +67,29 @@ changes = st.builds(
 requests = st.lists(st.tuples(st.sampled_from(["acme", "beta"]), st.lists(changes, max_size=4)), max_size=12)
 
 
-def seen(front: Intake, answer: list[Receipt] | BaseException) -> Answer:
-    """An answer without names: which content the jobs have and whether they were there, or what was wrong."""
+def describe(intake: Intake, answer: list[Receipt] | BaseException) -> Answer:
+    """Return the content of the jobs and whether they are duplicates, or the kind and paths of the error."""
     if isinstance(answer, BaseException):
         assert isinstance(answer, RelationsError)
         return [type(answer).__name__, *(fault.path for fault in getattr(answer, "faults", ()))]
-    jobs = [front.store.get_job(receipt.job) for receipt in answer]
+    jobs = [intake.store.get_job(receipt.job) for receipt in answer]
     return [
-        (f"{job.account} {job.children} {job.accepted_at}" if job else "", each.duplicate)
-        for job, each in zip(jobs, answer, strict=True)
+        (f"{job.account} {job.children} {job.accepted_at}" if job else "", item.duplicate)
+        for job, item in zip(jobs, answer, strict=True)
     ]
 
 
 @given(requests, st.integers(1, 6), st.integers(1, 20))
 def test_every_request_gets_the_answer_it_would_have_got_alone(
-    asked: Sequence[tuple[str, list[Change]]], most: int, backlog: int
+    sent: Sequence[tuple[str, list[Change]]], most: int, backlog: int
 ) -> None:
     together, alone = intake(max_backlog=backlog), intake(max_backlog=backlog)
     bodies = [
-        (account, [msgspec.structs.replace(each, account=account) for each in body])
-        for account, body in asked
+        (account, [msgspec.structs.replace(item, account=account) for item in body]) for account, body in sent
     ]
     answers = asyncio.run(at_once(CommitGroup(together.accept, run=inline, max_changes=most), bodies))
-    assert [seen(together, answer) for answer in answers] == [
-        seen(alone, one_alone(alone, body)) for _, body in bodies
+    assert [describe(together, answer) for answer in answers] == [
+        describe(alone, accept_alone(alone, body)) for _, body in bodies
     ]
     for account in ("acme", "beta"):
         assert together.store.counts(account) == alone.store.counts(account)
@@ -104,21 +103,21 @@ async def at_once(
     )
 
 
-def one_alone(front: Intake, body: Sequence[Change]) -> list[Receipt] | RelationsError:
+def accept_alone(intake: Intake, body: Sequence[Change]) -> list[Receipt] | RelationsError:
     try:
-        return front.accept(body, path="{}")
+        return intake.accept(body, path="{}")
     except RelationsError as error:
         return error
 
 
 def counted(accept: Accept, sizes: list[int]) -> Accept:
-    """Intake that notes how many changes each write had."""
+    """Return an accept that notes how many changes each write had."""
 
-    def accepting(changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
+    def counting(changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
         sizes.append(len(changes))
         return accept(changes, path=path, redelivered=redelivered)
 
-    return accepting
+    return counting
 
 
 def test_requests_of_one_tick_share_one_write_per_account() -> None:
@@ -130,7 +129,7 @@ def test_requests_of_one_tick_share_one_write_per_account() -> None:
     assert sizes == [50, 50]
 
 
-def test_who_comes_during_a_write_goes_into_the_next_one() -> None:
+def test_requests_that_come_during_a_write_share_the_next_one() -> None:
     sizes: list[int] = []
 
     async def arriving() -> None:
@@ -158,7 +157,7 @@ def test_no_write_grows_beyond_the_bound_unless_one_request_does() -> None:
     assert sizes == [6, 3, 12, 1]
 
 
-def test_when_the_store_is_away_everyone_hears_it_after_one_try() -> None:
+def test_an_unavailable_store_is_reported_to_all_after_one_try() -> None:
     tries: list[int] = []
 
     def away(changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
@@ -170,13 +169,13 @@ def test_when_the_store_is_away_everyone_hears_it_after_one_try() -> None:
     assert [type(answer) for answer in answers] == [StoreUnavailable] * 5
 
 
-def test_a_bug_in_one_write_is_told_to_all_in_it_and_the_next_write_goes_on() -> None:
-    front, broken = intake(), iter([True])
+def test_a_bug_in_one_write_is_reported_to_all_in_it_and_the_next_write_goes_on() -> None:
+    working, broken = intake(), iter([True])
 
     def accept(changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
         if next(broken, False):
             raise ZeroDivisionError
-        return front.accept(changes, path=path, redelivered=redelivered)
+        return working.accept(changes, path=path, redelivered=redelivered)
 
     answers = asyncio.run(
         at_once(
@@ -186,7 +185,7 @@ def test_a_bug_in_one_write_is_told_to_all_in_it_and_the_next_write_goes_on() ->
     assert [type(answer) for answer in answers] == [ZeroDivisionError, ZeroDivisionError, list]
 
 
-def test_who_has_gone_meanwhile_is_no_trouble_to_the_others() -> None:
+def test_a_client_that_left_does_not_disturb_the_others() -> None:
     async def leaving() -> list[Receipt]:
         group = CommitGroup(intake().accept, run=inline)
         gone = asyncio.create_task(group.accept("acme", [change(1)]))

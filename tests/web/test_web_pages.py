@@ -1,4 +1,4 @@
-"""The pages about the interface are right: every route stands there, and the settings they show can be used."""
+"""The pages about the interface name every route, and the settings that they show can be used."""
 
 import re
 import textwrap
@@ -15,11 +15,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_the_reference_page_names_every_route_there_is(front: Front) -> None:
     page = (DOCS / "reference/http.md").read_text("utf-8")
-    told = {
+    documented = {
         (method.lower(), path) for method, path in re.findall(r"^\| `(\w+) (/[^`?]*)", page, re.MULTILINE)
     }
     paths = front.client().get("/openapi.json").json()["paths"]
-    assert told == {(method, path) for path, methods in paths.items() for method in methods} - {
+    assert documented == {(method, path) for path, methods in paths.items() for method in methods} - {
         ("get", "/webhooks/{source}")
     }
 

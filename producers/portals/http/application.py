@@ -27,7 +27,6 @@ from producers.portals.http.problems import (
 )
 from producers.portals.http.routes import PORTAL_ROUTES
 from producers.portals.http.server import Server
-from producers.webhooks.mapping import check_rules
 from worker import log
 from worker.contract import correlation_of
 from worker.errors import RelationsError
@@ -49,7 +48,6 @@ def application(
 
     Raises InvalidSettings if a webhook's rules cannot be used.
     """
-    check_rules(runtime.settings)
     correlation = Middleware(CorrelationMiddleware, new_id=runtime.intake().new_id)
     app = Starlette(middleware=[correlation], exception_handlers={HTTPException: _http_problem})
     app.router.redirect_slashes = (

@@ -20,11 +20,15 @@ PROBE_SECONDS: Final = 2.0  # that a health check waits for Redis
 
 
 class WebhookSources:
-    """The webhook sources of the settings; while new ones have unusable rules, the old ones are used."""
+    """The webhook sources of the settings; while new ones have unusable rules, the old ones are used.
+
+    Raises InvalidSettings if there are no old ones yet.
+    """
 
     def __init__(self, current_settings: Callable[[], Settings], emit: EventSink) -> None:
         self._current_settings, self._emit = current_settings, emit
         self._checked = current_settings()
+        check_rules(self._checked)
         self._sources = self._checked.sources
 
     def get(self, name: str) -> Source:
@@ -64,9 +68,7 @@ class RedisProbe:
 class HttpDeps:
     """The dependencies; `now` is in seconds since the epoch, a body may take `body_seconds` to come."""
 
-    current_settings: Callable[
-        [], Settings
-    ]  # reads a changed file again, so that a revoked key stops working
+    current_settings: Callable[[], Settings]  # read again after a change, so that a revoked key stops working
     intake: Intake
     store: Store
     queries: Queries

@@ -7,27 +7,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 from worker.contract import Change
 from worker.errors import BacklogFull, RelationsError, Unavailable
 from worker.ports import Receipt
 
 MAX_CHANGES: Final = 1000  # of one write, so that none blocks the server for long; one request may bring more
-
-
-class Accept(Protocol):
-    """The signature of `Intake.accept`."""
-
-    def __call__(self, changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
-        """Return receipts for the changes of one account, all or none."""
-
-
-class QueueKey(NamedTuple):
-    """What requests must have in common to share a write."""
-
-    account: str
-    redelivered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +33,10 @@ class PendingRequest:
             self.future.set_result(result)
 
 
+Accept = Callable[..., list[Receipt]]  # `Intake.accept`
+QueueKey = tuple[
+    str, bool
+]  # what requests have in common that share a write: account, and whether redelivered
 Results = list[list[Receipt] | Exception]  # one per request
 Run = Callable[[Callable[[], Results]], Awaitable[Results]]
 
@@ -63,7 +53,7 @@ class CommitGroup:
         self, account: str, changes: Sequence[Change], *, redelivered: bool = False
     ) -> list[Receipt]:
         """Do as `Intake.accept` for one account; paths of faults begin with the position in `changes`."""
-        key = QueueKey(account, redelivered)
+        key = (account, redelivered)
         request = PendingRequest(changes, asyncio.get_running_loop().create_future())
         if key in self._queues:
             self._queues[key].append(request)
@@ -75,11 +65,11 @@ class CommitGroup:
         return await request.future
 
     async def _write_queue(self, key: QueueKey) -> None:
-        queue = self._queues[key]
+        queue, (_, redelivered) = self._queues[key], key
         while queue:
             requests = _take_group(queue, self._max_changes)
             try:
-                results = await self._run(lambda: self._write(requests, redelivered=key.redelivered))  # noqa: B023 it ends within this turn
+                results = await self._run(lambda: self._write(requests, redelivered=redelivered))  # noqa: B023 it ends within this turn
             except Exception as error:  # a bug: everybody in this write learns of it, and the queue goes on
                 results = [error] * len(requests)
             for request, result in zip(requests, results, strict=True):

@@ -5,7 +5,6 @@ How states are read, how that is run beside the event loop, and whether the serv
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from worker.errors import Unavailable
@@ -18,31 +17,8 @@ States = Mapping[str, JobState]
 Run = Callable[[Callable[[], States]], Awaitable[States]]
 
 
-@dataclass(eq=False, slots=True)
-class PendingWait:
-    """The jobs of one client: which are open, how the others ended, and the future that the client awaits."""
-
-    open: set[str]
-    future: asyncio.Future[States | None]
-    ended: dict[str, JobState] = field(default_factory=dict)
-
-    def update(self, states: States) -> None:
-        """Note which jobs ended, and wake the client when all have."""
-        self.ended |= {
-            job: states[job] for job in self.open & states.keys() if states[job] not in OPEN_STATES
-        }
-        self.open -= self.ended.keys()
-        if not self.open:
-            self.resolve(self.ended)
-
-    def resolve(self, states: States | None) -> None:
-        """Wake the client, unless it has gone."""
-        if not self.future.done():
-            self.future.set_result(states)
-
-
 class JobPoller:
-    """One polling loop for all clients; it ends when nobody waits."""
+    """Asks about the open jobs of all waiting clients at once; asks nothing while nobody waits."""
 
     def __init__(
         self,
@@ -52,39 +28,51 @@ class JobPoller:
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._get_states, self._run, self._is_stopping = get_states, run, is_stopping
-        self._waits: set[PendingWait] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._open: dict[object, set[str]] = {}  # the open jobs of each client that waits
+        self._query: asyncio.Task[States] | None = None
+        self._next_query_at = 0.0
 
     async def wait_until_ended(self, jobs: Collection[str], seconds: float) -> States | None:
         """Return the states in which these jobs ended.
 
         None if one did not end in time, too many are waited for, or the server is stopping.
         """
-        if len(jobs) + sum(len(wait.open) for wait in self._waits) > MAX_JOBS:
+        if len(jobs) + sum(map(len, self._open.values())) > MAX_JOBS:
             return None
-        wait = PendingWait(set(jobs), asyncio.get_running_loop().create_future())
-        self._waits.add(wait)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._poll())
+        client, ended = object(), dict[str, JobState]()
+        self._open[client] = set(jobs)
         try:
             async with asyncio.timeout(seconds):
-                return await wait.future
+                while self._open[client]:
+                    states = await self._next_states()
+                    if self._is_stopping():
+                        return None
+                    ended |= _ended(self._open[client], states)
+                    self._open[client] -= ended.keys()
+            return ended
         except TimeoutError:
             return None
         finally:
-            self._waits.discard(wait)
+            del self._open[client]
 
-    async def _poll(self) -> None:
-        while self._waits and not self._is_stopping():
-            states = await self._query(sorted(set[str]().union(*(wait.open for wait in self._waits))))
-            for wait in self._waits:
-                wait.update(states)
-            await asyncio.sleep(TICK)
-        for wait in self._waits:
-            wait.resolve(None)
+    async def _next_states(self) -> States:
+        """Return the result of the query that runs or comes next, which others may be waiting for too."""
+        if self._query is None or self._query.done():
+            self._query = asyncio.create_task(self._query_states())
+        return await asyncio.shield(self._query)  # a client that leaves takes it from nobody
 
-    async def _query(self, jobs: Sequence[str]) -> States:
+    async def _query_states(self) -> States:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._next_query_at - loop.time())
+        self._next_query_at = loop.time() + TICK
+        jobs = sorted(set[str]().union(*self._open.values()))
+        if not jobs or self._is_stopping():
+            return {}
         try:
             return await self._run(lambda: self._get_states(jobs))
         except Unavailable:  # the jobs are accepted, and Redis may be back in time
             return {}
+
+
+def _ended(jobs: Collection[str], states: States) -> dict[str, JobState]:
+    return {job: states[job] for job in jobs if job in states and states[job] not in OPEN_STATES}

@@ -10,15 +10,7 @@ from starlette.responses import Response
 
 from producers.errors import Forbidden, TooLarge, TooSlow, Unauthorized, Unsupported
 from worker.config import redact
-from worker.errors import (
-    BacklogFull,
-    Fault,
-    Invalid,
-    InvalidSettings,
-    NotFound,
-    RelationsError,
-    Unavailable,
-)
+from worker.errors import BacklogFull, Fault, Invalid, InvalidSettings, NotFound, RelationsError, Unavailable
 from worker.ports import JobState
 
 STATUS: Final[Mapping[type[RelationsError], int]] = {

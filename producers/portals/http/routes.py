@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, TypedDict
 
 from msgspec import Meta
 
-from producers.portals.http import changes, health, jobs, webhooks
+from producers.portals.http import handlers
 from producers.portals.http.api_route import ApiRoute, ResponseDoc
 from producers.portals.http.openapi import CHANGE_REF
 from producers.portals.http.problems import JobsDict
@@ -28,8 +28,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 Preference = Annotated[
-    str,
-    Meta(description="`wait=N`: answer when the jobs have ended, or after N seconds, 30 at most."),
+    str, Meta(description="`wait=N`: answer when the jobs have ended, or after N seconds, 30 at most.")
 ]
 
 
@@ -56,13 +55,13 @@ ENDED: Final = ResponseDoc(
     "Everything is written and has ended; only where `Prefer: wait` asked for it.",
     JobsDict,
     _jobs_example("succeeded"),
-    {**LOCATION, "Preference-Applied": "The wish that was followed."},
+    {**LOCATION, "Preference-Applied": "The preference that was applied."},
 )
 HEALTHY: Final = ResponseDoc("It is.", HealthDict, {"status": "ok"})
 CHANGES_BODY: Final = {
     "application/json": {
         "schema": {
-            "anyOf": [CHANGE_REF, {"type": "array", "items": CHANGE_REF, "maxItems": changes.MAX_CHANGES}]
+            "anyOf": [CHANGE_REF, {"type": "array", "items": CHANGE_REF, "maxItems": handlers.MAX_CHANGES}]
         },
         "examples": {"one": {"value": CHANGE}, "several": {"value": [CHANGE]}},
     },
@@ -71,7 +70,7 @@ CHANGES_BODY: Final = {
 
 PORTAL_ROUTES: Final = (
     ApiRoute(
-        changes.post_changes,
+        handlers.post_changes,
         "POST",
         "/v1/changes",
         "Accept changes",
@@ -82,7 +81,7 @@ PORTAL_ROUTES: Final = (
         problems=(429, 503),
     ),
     ApiRoute(
-        jobs.list_jobs,
+        handlers.list_jobs,
         "GET",
         "/v1/jobs",
         "Find jobs of an account, newest first",
@@ -92,7 +91,7 @@ PORTAL_ROUTES: Final = (
         problems=(422, 503),
     ),
     ApiRoute(
-        jobs.get_job,
+        handlers.get_job,
         "GET",
         "/v1/jobs/{id}",
         "Show a job",
@@ -103,7 +102,7 @@ PORTAL_ROUTES: Final = (
         problems=(404, 503),
     ),
     ApiRoute(
-        jobs.get_batch,
+        handlers.get_batch,
         "GET",
         "/v1/batches/{label:path}",
         "Show how far the jobs of a batch are",
@@ -114,7 +113,7 @@ PORTAL_ROUTES: Final = (
         problems=(404, 422, 503),
     ),
     ApiRoute(
-        webhooks.receive_webhook,
+        handlers.receive_webhook,
         "GET",
         "/webhooks/{source}",
         "Take a message of onOffice; its query carries all, signed",
@@ -123,7 +122,7 @@ PORTAL_ROUTES: Final = (
         problems=(401, 404, 405, 422, 429, 503),
     ),
     ApiRoute(
-        webhooks.receive_webhook,
+        handlers.receive_webhook,
         "POST",
         "/webhooks/{source}",
         "Take a message of a webhook, proved as the source's scheme has it",
@@ -132,6 +131,6 @@ PORTAL_ROUTES: Final = (
         body={"*/*": {"schema": {}}},
         problems=(401, 404, 405, 422, 429, 503),
     ),
-    ApiRoute(health.healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
-    ApiRoute(health.readyz, "GET", "/readyz", "Whether Redis answers", {200: HEALTHY}, problems=(503,)),
+    ApiRoute(handlers.healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
+    ApiRoute(handlers.readyz, "GET", "/readyz", "Whether Redis answers", {200: HEALTHY}, problems=(503,)),
 )
