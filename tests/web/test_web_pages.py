@@ -45,6 +45,6 @@ def test_no_link_of_a_page_leads_nowhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as they are made where the page is read."""
+    """Return the anchors of a page's headings, as the site that shows it makes them."""
     heads = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}

@@ -48,12 +48,6 @@ def application(
 
     Raises InvalidSettings if a webhook's rules cannot be used.
     """
-    correlation = Middleware(CorrelationMiddleware, new_id=runtime.intake().new_id)
-    app = Starlette(middleware=[correlation], exception_handlers={HTTPException: _http_problem})
-    app.router.redirect_slashes = (
-        False  # an address has one spelling, and no redirect believes the Host header
-    )
-    app.state.is_stopping = lambda: False
     deps = http_deps(
         runtime, now=now, body_seconds=body_seconds, is_stopping=lambda: bool(app.state.is_stopping())
     )
@@ -61,10 +55,17 @@ def application(
     for route in _with_description([*bind(PORTAL_ROUTES, deps), *more_routes]):
         methods.setdefault(route.path, {})[route.method] = _endpoint(route, deps)
     literal_paths_first = sorted(methods, key=lambda path: "{" in path)
-    app.router.routes += [
-        Route(path, _dispatch(methods[path]), methods=[*methods[path], "OPTIONS"])
-        for path in literal_paths_first
-    ]
+    app = Starlette(
+        routes=[
+            Route(path, _dispatch(methods[path]), methods=[*methods[path], "OPTIONS"])
+            for path in literal_paths_first
+        ],
+        middleware=[Middleware(CorrelationMiddleware, new_id=deps.intake.new_id)],
+        exception_handlers={HTTPException: _http_problem},
+    )
+    # An address has one spelling, and no redirect believes the Host header.
+    app.router.redirect_slashes = False
+    app.state.is_stopping = lambda: False
     return app
 
 
