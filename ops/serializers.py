@@ -137,3 +137,9 @@ def _pace(runtime: Runtime, account: str, zone: tzinfo) -> dict[str, Any]:
         "reason": state["reason"],
         "until": instant(round(until * 1e6), zone) if until else "",
     }
+
+
+def summarize_counts(counts: Mapping[str, int]) -> str:
+    """Return the counts as text, the greatest first: `3 not failed, 1 gone`."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{count:,} {reason}" for reason, count in ordered)

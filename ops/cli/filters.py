@@ -83,7 +83,7 @@ def _filter(given: Mapping[str, str | None], desk: CommandContext) -> JobFilter:
         if value
     ]
     try:
-        return query.read([("account", "any"), *asked], query.Jobs).filter()
+        return query.read_query([("account", "any"), *asked], query.JobQuery).filter()
     except Invalid as error:
         back = {parameter: f"--{option}" for option, parameter in OPTIONS.items()}
         raise click.UsageError(

@@ -8,12 +8,15 @@ import click
 
 from ops.cli.context import CommandContext
 from ops.cli.filters import is_empty
+from ops.serializers import summarize_counts
 from producers.job_admin.cancel_dismiss import Wanted
 from producers.means import Means, means
 from worker.errors import NotFound
 from worker.ports import UNROUTED, JobFilter
 
 Function = TypeVar("Function")
+
+reasons = summarize_counts
 
 
 def by_option(function: Any) -> Any:
@@ -45,13 +48,6 @@ def wanted_of(
             raise NotFound(f"there is no job {name}")
         found.setdefault(owner, []).append(name)
     return found
-
-
-def reasons(refused: Mapping[str, int]) -> str:
-    """`3 not failed, 1 gone`."""
-    return ", ".join(
-        f"{count:,} {reason}" for reason, count in sorted(refused.items(), key=lambda each: -each[1])
-    )
 
 
 def _who() -> str:

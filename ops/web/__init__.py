@@ -1,1 +1,1 @@
-"""What the HTTP interface serves for operators and their machines; what it serves for producers is in `producers.portals`."""
+"""What the HTTP interface serves to operators and to Prometheus; `producers.portals.http` serves portals."""

@@ -1,4 +1,4 @@
-"""What the operators' endpoints take: their queries and bodies as types, from which they are read, checked and described."""
+"""Queries and bodies of the operators' routes, as types from which they are read, checked and described."""
 
 from typing import Annotated, Any
 
@@ -6,64 +6,65 @@ import msgspec
 from msgspec import Meta
 
 from producers.job_admin.cancel_dismiss import Wanted
-from producers.portals.http.query import Account, Id, Jobs, Limit, OneAccount
+from producers.portals.http.query import AccountQuery, JobQuery, Limit, RecordId
 from worker.errors import Fault, Invalid
 from worker.ports import JobFilter
 
 JobIds = Annotated[
     tuple[str, ...], Meta(max_length=10_000, description="the ids of jobs; instead of a filter")
 ]
+Module = Annotated[str, Meta(min_length=1, max_length=40, description="as in relation types, e.g. address")]
 
 
-class Newest(OneAccount, frozen=True, kw_only=True):
-    """How many of the newest of what an account has."""
+class NewestQuery(AccountQuery, frozen=True, kw_only=True):
+    """The newest entries of an account, and how many of them."""
 
     limit: Limit = 50
 
 
-class PageQuery(Newest, frozen=True, kw_only=True):
-    """Which page of what an account has."""
+class PageQuery(NewestQuery, frozen=True, kw_only=True):
+    """One page of the entries of an account."""
 
     cursor: Annotated[str, Meta(max_length=64, description="the `next` of a page")] = ""
 
 
-class Either(Jobs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JobSelection(JobQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Jobs by their ids or by a filter."""
 
     jobs: JobIds = ()
 
-    def wanted(self) -> Wanted:
-        """As acts take it; an account alone is an empty filter. Raises Invalid when both are given."""
-        wanted = self.filter()
-        if self.jobs and wanted != JobFilter():
+    def ids_or_filter(self) -> Wanted:
+        """Return the ids, or without any the filter; one that gives nothing but the account is empty.
+
+        Raises Invalid when both are given.
+        """
+        job_filter = self.filter()
+        if self.jobs and job_filter != JobFilter():
             raise Invalid([Fault("jobs", "expected ids or a filter, not both")])
-        return self.jobs or wanted
+        return self.jobs or job_filter
 
 
-class Chosen(Either, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Jobs by their ids or by a filter; with `dry_run` nothing is done, only said."""
+class JobActionForm(JobSelection, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Jobs by their ids or by a filter; with `dry_run` they are only named."""
 
     dry_run: bool = False
 
 
-class Replayed(Either, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Failed jobs by their ids or by a filter; `set` corrects them, `force` lets them overrule what is newer."""
+class ReplayForm(JobSelection, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Failed jobs by ids or a filter; `set` corrects them, `force` lets them overrule what is newer."""
 
     force: bool = False
     set: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Paused(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why an account is stopped."""
+class PauseForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The reason for pausing an account."""
 
     why: Annotated[str, Meta(max_length=200)] = ""
 
 
-class Erasure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The record that is taken out of everything that is kept."""
+class ErasureForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The record to take out of everything that is kept."""
 
-    account: Account
-    module: Annotated[
-        str, Meta(min_length=1, max_length=40, description="as in relation types, e.g. address")
-    ]
-    id: Id
+    module: Module
+    id: RecordId

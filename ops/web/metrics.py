@@ -1,159 +1,164 @@
-"""What Prometheus scrapes: every number there is, read from Redis at each scrape, so that whichever process is asked tells the same.
+"""The metrics for Prometheus, read from Redis at each scrape, so that every process gives the same numbers.
 
-A metric is a line in one of the tables below, which `docs/reference/metrics.md` is made of; labels are words of the code and accounts.
+A metric is a row in one of the tables below, which `docs/reference/metrics.md` is made of. Labels are
+accounts and words of the code.
 """
 
 import math
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import Response
 
-from producers.portals.http.problems import refused
-from worker.errors import Unavailable
-from worker.ports import BOUNDS, UNROUTED, AccountStats, Pace
+from worker.ports import BOUNDS, UNROUTED, AccountStats, Metrics, Pace
 from worker.wiring import Runtime
 
-ALIVE: Final = 30.0  # seconds since its last sign of life within which a worker counts
+HEARTBEAT_AGE: Final = 30.0  # seconds since its last heartbeat within which a worker counts
 OPEN_STATES: Final = ("sending", "retrying", "verifying")
 BREAKERS: Final = ("closed", "half_open", "open")
 
 
-class Stand(NamedTuple):
-    """One account as it is scraped."""
+class AccountSample(NamedTuple):
+    """What a scrape finds of one account."""
 
-    standing: AccountStats
+    stats: AccountStats
     pace: Pace
     now: float  # seconds
-    observes: bool = False
+    observes: bool
 
 
 class Gauge(NamedTuple):
-    """A number of each account as it is now; with a label, several of them."""
+    """A metric of each account as it is now; `read` gives one number, or one per value of the label."""
 
     name: str
     help: str
-    read: Callable[[Stand], Mapping[str, float] | float]
+    read: Callable[[AccountSample], Mapping[str, float] | float]
     label: str = ""
 
 
-class Counted(NamedTuple):
-    """A counter of each account: a field of the store's, or all labels that were tallied under a name."""
+class Counter(NamedTuple):
+    """A metric of each account that only rises.
+
+    It is a field of the account's counts, or whatever was tallied under a name, by label; divided by `unit`.
+    """
 
     name: str
     help: str
-    tallied: str = ""
+    tally: str = ""
     label: str = ""
     field: str = ""
-    per: float = 1.0
+    unit: float = 1.0
 
 
-def _age(of: Stand) -> float:
-    return max(0.0, of.now - of.standing.oldest / 1e6) if of.standing.oldest else 0.0
+def _oldest_age(sample: AccountSample) -> float:
+    return max(0.0, sample.now - sample.stats.oldest / 1e6) if sample.stats.oldest else 0.0
 
 
-def _paused(of: Stand) -> Mapping[str, float]:
-    pause = of.standing.pause
-    return {pause.reason: 1.0} if pause and (not pause.until or pause.until / 1e6 > of.now) else {}
+def _pause_reasons(sample: AccountSample) -> Mapping[str, float]:
+    pause = sample.stats.pause
+    return {pause.reason: 1.0} if pause and (not pause.until or pause.until / 1e6 > sample.now) else {}
 
 
-def _states(of: Stand) -> Mapping[str, float]:
+def _open_jobs(sample: AccountSample) -> Mapping[str, float]:
     return {
-        "queued": of.standing.backlog,
-        **{state: of.standing.counts.get(state, 0) for state in OPEN_STATES},
+        "queued": sample.stats.backlog,
+        **{state: sample.stats.counts.get(state, 0) for state in OPEN_STATES},
     }
 
 
 GAUGES: Final = (
-    Gauge("relations_backlog", "Changes that wait in the inbox.", lambda of: of.standing.backlog),
+    Gauge("relations_backlog", "Changes that wait in the inbox.", lambda sample: sample.stats.backlog),
     Gauge(
-        "relations_oldest_seconds", "Age of the change at the head of the inbox; 0 for an empty one.", _age
+        "relations_oldest_seconds",
+        "Age of the change at the head of the inbox; 0 for an empty one.",
+        _oldest_age,
     ),
-    Gauge("relations_jobs", "Jobs that have not ended.", _states, "state"),
-    Gauge("relations_open", "Relations whose wishes have no outcome yet.", lambda of: of.standing.open),
-    Gauge("relations_begun", "Requests that were begun and not settled.", lambda of: of.standing.begun),
-    Gauge("relations_unresolved", "Failed jobs that wait for a decision.", lambda of: of.standing.unresolved),
-    Gauge("relations_paused", "1 while the account is stopped, by the reason.", _paused, "reason"),
+    Gauge("relations_jobs", "Jobs that have not ended.", _open_jobs, "state"),
+    Gauge("relations_open", "Relations whose changes have no outcome yet.", lambda sample: sample.stats.open),
+    Gauge("relations_begun", "Requests that were begun and not settled.", lambda sample: sample.stats.begun),
+    Gauge(
+        "relations_unresolved",
+        "Failed jobs that wait for a decision.",
+        lambda sample: sample.stats.unresolved,
+    ),
+    Gauge("relations_paused", "1 while the account is stopped, by the reason.", _pause_reasons, "reason"),
     Gauge(
         "relations_observing",
         "1 while the account only observes: its changes wait by design.",
-        lambda of: float(of.observes),
+        lambda sample: float(sample.observes),
     ),
     Gauge(
         "relations_pace",
         "Share of its rate that the account is sent at: 1 is full pace.",
-        lambda of: of.pace["factor"],
+        lambda sample: sample.pace["factor"],
     ),
     Gauge(
         "relations_failures_in_a_row",
         "Requests without a usable answer since the last one that had one.",
-        lambda of: of.pace["failures"],
+        lambda sample: sample.pace["failures"],
     ),
     Gauge(
         "relations_breaker",
         "1 for the state the breaker is in.",
-        lambda of: {each: float(of.pace["breaker"] == each) for each in BREAKERS},
+        lambda sample: {state: float(sample.pace["breaker"] == state) for state in BREAKERS},
         "state",
     ),
     Gauge(
         "relations_held_seconds",
         "How long no request may go out, because the API said so (Retry-After) or the breaker is open.",
-        lambda of: max(0.0, of.pace["not_before"] - of.now, of.pace["open_until"] - of.now),
+        lambda sample: max(
+            0.0, sample.pace["not_before"] - sample.now, sample.pace["open_until"] - sample.now
+        ),
     ),
 )
 
 COUNTERS: Final = (
-    Counted("relations_accepted", "Changes that were accepted.", field="accepted"),
-    Counted(
+    Counter("relations_accepted", "Changes that were accepted.", field="accepted"),
+    Counter(
         "relations_unreadable",
         "Messages that made no change and are kept as failed jobs.",
         field="unreadable",
     ),
-    Counted("relations_requests_sent", "Requests that were settled.", field="requests"),
-    Counted("relations_actions_sent", "Actions of those requests.", field="actions"),
-    Counted("relations_outcomes", "Outcomes of relations: one per job and relation.", "outcomes", "outcome"),
-    Counted("relations_failed", "Outcomes that are failures, by class of the error.", "failures", "class"),
-    Counted("relations_taken", "Changes that flushes took from the inbox.", "changes", "how"),
-    Counted("relations_flushes", "Flushes that held an account, by how they ended.", "flushes", "state"),
-    Counted("relations_flush_seconds", "Time that flushes took.", "flush", per=1e6),
-    Counted(
+    Counter("relations_requests_sent", "Requests that were settled.", field="requests"),
+    Counter("relations_actions_sent", "Actions of those requests.", field="actions"),
+    Counter("relations_outcomes", "Outcomes of relations: one per job and relation.", "outcomes", "outcome"),
+    Counter("relations_failed", "Outcomes that are failures, by class of the error.", "failures", "class"),
+    Counter("relations_taken", "Changes that flushes took from the inbox.", "changes", "how"),
+    Counter("relations_flushes", "Flushes that held an account, by how they ended.", "flushes", "state"),
+    Counter("relations_flush_seconds", "Time that flushes took.", "flush", unit=1e6),
+    Counter(
         "relations_requests",
-        "Requests by what they tell of the account: ok, slow (429) or failed.",
+        "Requests by what they show of the account: ok, slow (429) or failed.",
         "requests",
         "feedback",
     ),
-    Counted("relations_actions", "Actions by kind; `get` reads back what is in doubt.", "actions", "kind"),
-    Counted("relations_carried", "Relations that actions were about, by kind.", "carried", "kind"),
-    Counted(
+    Counter("relations_actions", "Actions by kind; `get` reads back what is in doubt.", "actions", "kind"),
+    Counter("relations_carried", "Relations that actions were about, by kind.", "carried", "kind"),
+    Counter(
         "relations_answers",
         "Answers to actions: ok, unknown, not_sent, or the class of the error.",
         "answers",
         "answer",
     ),
-    Counted("relations_doubts", "Relations whose write got no answer.", "doubts", "of"),
-    Counted(
+    Counter("relations_doubts", "Relations whose write got no answer.", "doubts", "of"),
+    Counter(
         "relations_splits", "Stars that were rejected, and so are tried in smaller company.", "splits", "of"
     ),
-    Counted("relations_recovered", "Requests found begun by a worker that died.", "recovered", "of"),
-    Counted("relations_waits", "Slots that were not free at once, by why.", "waits", "reason"),
-    Counted(
+    Counter("relations_recovered", "Requests found begun by a worker that died.", "recovered", "of"),
+    Counter("relations_waits", "Slots that were not free at once, by why.", "waits", "reason"),
+    Counter(
         "relations_pauses",
         "Times the account was stopped by what the API said, or by the brake.",
         "pauses",
         "reason",
     ),
-    Counted("relations_breaker_turns", "Times the breaker opened or closed.", "breaker", "turn"),
-    Counted(
+    Counter("relations_breaker_turns", "Times the breaker opened or closed.", "breaker", "turn"),
+    Counter(
         "relations_deeds",
-        "Jobs that people's deeds were about: cancelled, dismissed, replayed, erased; pauses count as 1.",
+        "Jobs that operators cancelled, dismissed, replayed or erased; a pause counts as 1.",
         "deed",
         "deed",
     ),
@@ -165,7 +170,7 @@ HISTOGRAMS: Final = (
 )
 
 SYSTEM: Final = (
-    ("relations_workers", f"Workers that gave a sign of life in the last {ALIVE:g} seconds."),
+    ("relations_workers", f"Workers that sent a heartbeat in the last {HEARTBEAT_AGE:g} seconds."),
     ("relations_worker_processes", "Processes of those workers."),
     ("relations_last_sweep_timestamp_seconds", "When the last sweep was; 0 if there was none."),
     ("relations_sweeps_total", "Sweeps that were made."),
@@ -177,99 +182,87 @@ SYSTEM: Final = (
 
 @dataclass(frozen=True, slots=True)
 class MetricsCollector(Collector):
-    """Collects them from a runtime; `now` in seconds."""
+    """Collects all metrics of a runtime; `now` is in seconds since the epoch."""
 
     runtime: Runtime
     now: Callable[[], float]
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, in six round trips however many accounts there are; raises Unavailable."""
-        runtime, now = self.runtime, self.now()
-        names = [*runtime.settings.accounts, UNROUTED]
-        standings, paces = runtime.metrics.account_stats(names), runtime.limiter.states(names)
-        observers = {name for name, account in runtime.settings.accounts.items() if account.mode == "observe"}
-        stands = {name: Stand(standings[name], paces[name], now, name in observers) for name in names}
-        yield from _gauges(stands)
-        yield from _counters(stands)
-        yield from _histograms(stands)
-        yield from _system(runtime, now)
+        """Yield every metric, in six round trips however many accounts there are; raise Unavailable."""
+        metrics, settings, now = self.runtime.metrics, self.runtime.settings, self.now()
+        names = [*settings.accounts, UNROUTED]
+        stats, paces = metrics.account_stats(names), self.runtime.limiter.states(names)
+        observing = {name for name, account in settings.accounts.items() if account.mode == "observe"}
+        samples = {name: AccountSample(stats[name], paces[name], now, name in observing) for name in names}
+        for gauge in GAUGES:
+            yield _gauge(gauge, samples)
+        for counter in COUNTERS:
+            yield _counter(counter, samples)
+        for name, text, tally in HISTOGRAMS:
+            yield _histogram(name, text, tally, samples)
+        yield from _system(metrics, now)
 
 
-def metrics(
-    runtime: Runtime, *, now: Callable[[], float] = time.time
-) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint `GET /metrics` over a runtime: the text format, or OpenMetrics for who asks for it; 503 while Redis is away."""
+def metrics_registry(runtime: Runtime, *, now: Callable[[], float]) -> CollectorRegistry:
+    """Return the registry of a runtime's metrics, which an encoder of prometheus_client turns into text."""
     registry = CollectorRegistry()
     registry.register(MetricsCollector(runtime, now))
-
-    async def endpoint(request: Request) -> Response:
-        encode, kind = choose_encoder(request.headers.get("accept", ""))
-        try:
-            return Response(await run_in_threadpool(encode, registry), headers={"Content-Type": kind})
-        except Unavailable as error:
-            return refused(error)
-
-    return endpoint
+    return registry
 
 
-def _gauges(stands: Mapping[str, Stand]) -> Iterator[Metric]:
-    for gauge in GAUGES:
-        family = GaugeMetricFamily(gauge.name, gauge.help, labels=["account", *filter(None, [gauge.label])])
-        for account, stand in stands.items():
-            found = gauge.read(stand)
-            for label, value in found.items() if isinstance(found, Mapping) else [("", found)]:
-                family.add_metric([account, *filter(None, [label])], value)
-        yield family
+def _gauge(gauge: Gauge, samples: Mapping[str, AccountSample]) -> Metric:
+    family = GaugeMetricFamily(gauge.name, gauge.help, labels=_labels(gauge.label))
+    for account, sample in samples.items():
+        found = gauge.read(sample)
+        for label, value in found.items() if isinstance(found, Mapping) else [("", found)]:
+            family.add_metric([account, label] if label else [account], value)
+    return family
 
 
-def _counters(stands: Mapping[str, Stand]) -> Iterator[Metric]:
-    for counted in COUNTERS:
-        family = CounterMetricFamily(
-            counted.name, counted.help, labels=["account", *filter(None, [counted.label])]
-        )
-        for account, stand in stands.items():
-            for label, value in _found(counted, stand.standing).items():
-                family.add_metric([account, *filter(None, [label])], value / counted.per)
-        yield family
+def _counter(counter: Counter, samples: Mapping[str, AccountSample]) -> Metric:
+    family = CounterMetricFamily(counter.name, counter.help, labels=_labels(counter.label))
+    for account, sample in samples.items():
+        for label, value in _counts(counter, sample.stats).items():
+            family.add_metric([account, label] if label else [account], value / counter.unit)
+    return family
 
 
-def _found(counted: Counted, standing: AccountStats) -> Mapping[str, float]:
-    """The counter's values by label; one without a label is there from the start, so that its first rise is seen."""
-    if counted.field:
-        return {"": standing.counts.get(counted.field, 0)}
-    if not counted.label:
-        return {"": standing.tally.get(f"{counted.tallied}:us", 0)}
-    return _tallied(standing, counted.tallied)
+def _labels(label: str) -> list[str]:
+    return ["account", label] if label else ["account"]
 
 
-def _tallied(standing: AccountStats, name: str) -> dict[str, float]:
-    return {
-        key.removeprefix(f"{name}:"): value
-        for key, value in standing.tally.items()
-        if key.startswith(f"{name}:")
-    }
+def _counts(counter: Counter, stats: AccountStats) -> Mapping[str, float]:
+    """Return the values by label; a counter without one starts at 0, so that its first rise is seen."""
+    if counter.field:
+        return {"": stats.counts.get(counter.field, 0)}
+    if not counter.label:
+        return {"": stats.tally.get(f"{counter.tally}:us", 0)}
+    return _tallied(stats, counter.tally)
 
 
-def _histograms(stands: Mapping[str, Stand]) -> Iterator[Metric]:
-    for name, text, tallied in HISTOGRAMS:
-        family = HistogramMetricFamily(name, text, labels=["account"])
-        for account, stand in stands.items():
-            found, total = _tallied(stand.standing, tallied), 0.0
-            buckets = []
-            for bound in (*BOUNDS[tallied], math.inf):
-                total += found.get(f"{bound:g}", 0)
-                buckets.append(("+Inf" if math.isinf(bound) else str(bound), total))
-            family.add_metric([account], buckets, found.get("us", 0) / 1e6)
-        yield family
+def _tallied(stats: AccountStats, name: str) -> dict[str, float]:
+    prefix = f"{name}:"
+    return {key.removeprefix(prefix): value for key, value in stats.tally.items() if key.startswith(prefix)}
 
 
-def _system(runtime: Runtime, now: float) -> Iterator[Metric]:
-    workers = [worker for worker in runtime.metrics.list_workers() if worker.at / 1e6 > now - ALIVE]
-    sweeps, memory = runtime.metrics.sweep_stats(), runtime.metrics.memory_usage()
-    processes = sum(worker.concurrency for worker in workers)
+def _histogram(name: str, text: str, tally: str, samples: Mapping[str, AccountSample]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=["account"])
+    for account, sample in samples.items():
+        found, total = _tallied(sample.stats, tally), 0.0
+        buckets = []
+        for bound in (*BOUNDS[tally], math.inf):
+            total += found.get(f"{bound:g}", 0)
+            buckets.append(("+Inf" if math.isinf(bound) else str(bound), total))
+        family.add_metric([account], buckets, found.get("us", 0) / 1e6)
+    return family
+
+
+def _system(metrics: Metrics, now: float) -> Iterator[Metric]:
+    workers = [worker for worker in metrics.list_workers() if worker.at / 1e6 > now - HEARTBEAT_AGE]
+    sweeps, memory = metrics.sweep_stats(), metrics.memory_usage()
     values = (
         len(workers),
-        processes,
+        sum(worker.concurrency for worker in workers),
         sweeps.at / 1e6,
         sweeps.made,
         sweeps.repaired,
@@ -277,5 +270,5 @@ def _system(runtime: Runtime, now: float) -> Iterator[Metric]:
         memory.most,
     )
     for (name, text), value in zip(SYSTEM, values, strict=True):
-        kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-        yield kind(name, text, value=value)
+        family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+        yield family(name, text, value=value)

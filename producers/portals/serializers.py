@@ -1,4 +1,4 @@
-"""A job or a batch as JSON, the same for the HTTP interface, the command line and the SDK. Pure."""
+"""Jobs and batches as JSON, the same for the HTTP interface, the command line and the SDK. Pure."""
 
 from collections.abc import Mapping
 from typing import TypedDict
@@ -10,14 +10,14 @@ from worker.ports import JobRecord
 ErrorDict = TypedDict(
     "ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None}
 )
-"""The first refusal among a job's relations, without ids if it is about none; made this way because `class` is a word of Python."""
+"""The first refusal among a job's relations; the ids are null if it is about none of them.
+
+Not a class statement, because `class` is a keyword of Python.
+"""
 
 
 class JobDict(TypedDict):
-    """A job as it is shown. Times are RFC 3339 in UTC; what is not there yet is null.
-
-    `replay` worked it last; `replays` is the job it was sent in place of, and `replayed_by` are those sent in its place.
-    """
+    """A job; times are RFC 3339 in UTC, and null while they are not known yet."""
 
     id: str
     account: str
@@ -39,14 +39,14 @@ class JobDict(TypedDict):
     error: ErrorDict | None
     superseded_by: str | None
     requests: list[str]
-    replay: str | None
-    replays: str | None
-    replayed_by: list[str]
+    replay: str | None  # the replay that put it back last
+    replays: str | None  # the job it was sent in place of
+    replayed_by: list[str]  # the jobs sent in place of it
     history: list[dict[str, str]]
 
 
 class BatchDict(TypedDict):
-    """How far the jobs of a label are. It is done when none is open; one that is replayed is open again."""
+    """The jobs of a label by what became of them; a job that is replayed is open again."""
 
     account: str
     batch: str
@@ -58,25 +58,24 @@ class BatchDict(TypedDict):
 
 
 def batch_json(account: str, label: str, counts: Mapping[str, int]) -> BatchDict:
-    """The counts of a label as the interface shows them; raises NotFound when no job carries it."""
+    """Return the counts of a label; raise NotFound if no job carries it."""
     if not counts:
         raise NotFound(f'account {account} has no jobs of batch "{label}" (any more)')
-    accepted, succeeded, superseded, failed = (
-        counts.get(name, 0) for name in ("accepted", "succeeded", "superseded", "failed")
-    )
+    accepted = counts.get("accepted", 0)
+    ended = {state: counts.get(state, 0) for state in ("succeeded", "superseded", "failed")}
     return {
         "account": account,
         "batch": label,
         "accepted": accepted,
-        "open": accepted - succeeded - superseded - failed,
-        "succeeded": succeeded,
-        "superseded": superseded,
-        "failed": failed,
+        "open": accepted - sum(ended.values()),
+        "succeeded": ended["succeeded"],
+        "superseded": ended["superseded"],
+        "failed": ended["failed"],
     }
 
 
 def job_json(job: JobRecord) -> JobDict:
-    """The job as the interface shows it."""
+    """Return the job as JSON."""
     return {
         "id": job.id,
         "account": job.account,
@@ -106,18 +105,17 @@ def job_json(job: JobRecord) -> JobDict:
 
 
 def _error(refusal: tuple[int, str, str, str]) -> ErrorDict:
-    code, kind, message, name = refusal
-    _, parent, child = Relation.parse(name) if name else (None, None, None)
-    return {"code": code, "class": kind, "message": message, "parentid": parent, "childid": child}
+    code, error_class, message, relation = refusal
+    _, parent, child = Relation.parse(relation) if relation else (None, None, None)
+    return {"code": code, "class": error_class, "message": message, "parentid": parent, "childid": child}
 
 
 def _history(job: JobRecord) -> list[dict[str, str]]:
-    """What the job's own record knows of its way; each request's part stands in the request's record."""
-    told = [{"at": write_instant(job.accepted_at), "event": "accepted"}]
+    """Return the events that the job's own record knows of; its requests have records of their own."""
+    events = [{"at": write_instant(job.accepted_at), "event": "accepted"}]
     if job.finished_at:
-        told.append({"at": write_instant(job.finished_at), "event": job.state})
-    if let_go := job.dismissed:
-        told.append(
-            {"at": write_instant(let_go.at), "event": "dismissed", "by": let_go.by, "why": let_go.why}
-        )
-    return told
+        events.append({"at": write_instant(job.finished_at), "event": job.state})
+    if dismissed := job.dismissed:
+        at = write_instant(dismissed.at)
+        events.append({"at": at, "event": "dismissed", "by": dismissed.by, "why": dismissed.why})
+    return events

@@ -16,7 +16,8 @@ from celery import Celery
 from ops.dev.redis_server import run_server
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
 from ops.simulator.inprocess import InProcess
-from producers.portals.http.application import Server, application
+from producers.portals.http.application import application
+from producers.portals.http.server import Server
 from tests.support.flow_world import World, change
 from tests.support.worker_shift import Shift
 from worker.background import MessageSender

@@ -1,4 +1,7 @@
-"""The whole interface on a real socket, over a real Redis: two accounts, keys with different rights, one source per scheme."""
+"""The HTTP interface on a real socket, over a real Redis.
+
+It has two accounts, keys with different rights, and one webhook source per scheme.
+"""
 
 import hashlib
 import os
@@ -10,9 +13,9 @@ from typing import Any
 import httpx
 
 from ops.simulator import Records, Simulator, serve
-from ops.web.metrics import metrics
-from ops.web.routes import operators_table
-from producers.portals.http.application import Server, application
+from ops.web.routes import operator_routes
+from producers.portals.http.application import application
+from producers.portals.http.server import Server
 from worker.config import Settings, load
 from worker.errors import Unavailable
 from worker.wiring import Runtime
@@ -34,6 +37,13 @@ KEYS = {
     "acme": ("canary-key-acme", ("acme",), ("send", "read")),
     "viewer": ("canary-key-viewer", ("acme",), ("read",)),
     "admin": ("canary-key-admin", ("acme",), ("send", "read", "replay", "admin")),
+}
+BUYER = {
+    "account": "acme",
+    "action": "create",
+    "relationtype": "estate:address:buyer",
+    "parentid": 501,
+    "childid": 9001,
 }
 RULE = """
 [[sources.{0}.rules]]
@@ -108,12 +118,12 @@ childid = "userId"
 
 
 def sha256(key: str) -> str:
-    """The hash of a key, as the settings have it."""
+    """Return the hash of a key as the settings have it."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
-    """The problem document, which says of itself what it is."""
+    """Return the problem document of a response with this status."""
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     document: dict[str, Any] = answer.json()
     assert document["status"] == status
@@ -122,18 +132,29 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     return document
 
 
+def request_head(*lines: str) -> bytes:
+    """Return the head of a POST of changes with these further lines."""
+    start = [
+        "POST /v1/changes HTTP/1.1",
+        "Host: here",
+        f"Authorization: Bearer {KEYS['portal'][0]}",
+        "Content-Type: application/json",
+    ]
+    return "\r\n".join([*start, *lines, "", ""]).encode()
+
+
 class Front:
-    """The running interface, and a way to reach it with each key."""
+    """The running interface, clients for it, and what it did: `woken` accounts, sent replays and events."""
 
     def __init__(self, runtime: Runtime, url: str) -> None:
         self.runtime, self.store, self.url = runtime, runtime.store, url
         self.woken: list[str] = []
-        self.handed: list[str] = []  # replays that a worker was to work
-        self.said: list[tuple[str, dict[str, object]]] = []
+        self.sent_replays: list[str] = []
+        self.events: list[tuple[str, dict[str, object]]] = []
         self._clients: list[httpx.Client] = []
 
     def client(self, key: str | None = "portal") -> httpx.Client:
-        """A client that carries the key of this name."""
+        """Return a client that carries the key of this name."""
         headers = {"Authorization": f"Bearer {KEYS[key][0]}"} if key else {}
         self._clients.append(
             httpx.Client(base_url=self.url, headers=headers, transport=httpx.HTTPTransport(), timeout=20.0)
@@ -147,7 +168,7 @@ class Front:
 
 
 def settings(folder: Path, redis_url: str, api_url: str) -> Settings:
-    """The settings every test of the interface runs with."""
+    """Write and return the settings that every test of the interface runs with."""
     keys = [
         f'[keys.{name}]\nsha256 = "{sha256(key)}"\naccounts = {list(accounts)}\ncan = {list(can)}\n'
         for name, (key, accounts, can) in KEYS.items()
@@ -158,19 +179,22 @@ def settings(folder: Path, redis_url: str, api_url: str) -> Settings:
 
 
 def wake(front: Callable[[], Front]) -> Callable[[str, float], None]:
-    """Notes who was woken; the broker of `beta` is away."""
+    """Return a wake-up that notes the account; the broker of `beta` cannot be reached."""
 
-    def waking(account: str, _: float) -> None:
+    def note(account: str, _: float) -> None:
         front().woken.append(account)
         if account == "beta":
-            raise Unavailable("the broker is away")
+            raise Unavailable("the broker cannot be reached")
 
-    return waking
+    return note
 
 
 @contextmanager
 def running(folder: Path, redis_url: str) -> Iterator[Front]:
-    """The interface, up, before a simulated CRM that misses one address; the secrets have to be in the environment."""
+    """Serve the interface in front of a simulated CRM that lacks one address.
+
+    The secrets have to be in the environment.
+    """
     made: list[Front] = []
     records = Records(missing=frozenset({("address", MISSING)}))
     simulator = Simulator(
@@ -178,9 +202,9 @@ def running(folder: Path, redis_url: str) -> Iterator[Front]:
     )
     with serve(simulator) as crm:
         runtime = Runtime(settings(folder, redis_url, crm.url), wake=wake(lambda: made[0]))
-        runtime.emit = lambda event, /, **fields: made[0].said.append((event, fields))
-        further = operators_table(lambda replay: made[0].handed.append(replay), metrics(runtime))
-        with Server(application(runtime, further=further), port=0) as server:
+        runtime.emit = lambda event, /, **fields: made[0].events.append((event, fields))
+        routes = operator_routes(runtime, send_replay=lambda replay: made[0].sent_replays.append(replay))
+        with Server(application(runtime, more_routes=routes), port=0) as server:
             made.append(Front(runtime, server.url))
             yield made[0]
             made[0].close()

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
-from producers.portals.http.application import Server, application
+from producers.portals.http.application import application
+from producers.portals.http.server import Server
 from tests.torture.input_fuzz import ACTIONS, EXAMPLES, InputKind, answer_to
 from tests.torture.mutate import garbled, twisted, written
 from tests.torture.webhook_fuzz import HEADERS, PAYLOAD
@@ -67,8 +68,8 @@ childid = "ids"
 class Front:
     """The HTTP interface on a real socket; `failures` are the errors it did not expect."""
 
-    def __init__(self, runtime: Runtime, server: Server) -> None:
-        self.runtime, self.port, self.failures = runtime, server.port, list[Mapping[str, object]]()
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime, self.port, self.failures = runtime, 0, list[Mapping[str, object]]()
         runtime.emit = self._echo
 
     def _echo(self, event: str, /, **fields: object) -> None:
@@ -113,8 +114,10 @@ def front(redis_url: str, folder: Path) -> Iterator[Front]:
     runtime = Runtime(
         load({"TORTURE_TOKEN": TOKEN, "RELATIONS_REDIS_URL": redis_url}, folder), wake=lambda *_: None
     )
+    made = Front(runtime)  # before the application, which reports its errors from then on
     with Server(application(runtime), port=0) as server:
-        yield Front(runtime, server)
+        made.port = server.port
+        yield made
     runtime.client.close()
 
 

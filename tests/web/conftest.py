@@ -1,4 +1,4 @@
-"""The interface, up, for every test of this room: one server, and a Redis that is empty when the test begins."""
+"""One running interface for every test of this room, over a Redis that is empty when a test begins."""
 
 from collections.abc import Iterator
 
@@ -11,8 +11,8 @@ from tests.support.http_front import SECRETS, Front, running
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Front]:
-    """The running interface, with the secrets in the environment."""
+def shared_front(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Front]:
+    """Serve the interface, with the secrets in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SECRETS.items():
             patch.setenv(name, value)
@@ -21,15 +21,15 @@ def house(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -
 
 
 @pytest.fixture
-def front(house: Front, redis_client: redis.Redis) -> Front:
-    """The running interface over an empty Redis."""
-    house.woken.clear()
-    house.handed.clear()
-    house.said.clear()
-    return house
+def front(shared_front: Front, redis_client: redis.Redis) -> Front:
+    """Return the running interface over an empty Redis."""
+    shared_front.woken.clear()
+    shared_front.sent_replays.clear()
+    shared_front.events.clear()
+    return shared_front
 
 
 @pytest.fixture
 def http(front: Front) -> httpx.Client:
-    """A client that may send and read for both accounts."""
+    """Return a client that may send and read for both accounts."""
     return front.client()

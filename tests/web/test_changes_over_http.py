@@ -1,4 +1,4 @@
-"""POST /v1/changes on a real socket: what is accepted is a job, what is not is named by its path, and nothing in between."""
+"""POST /v1/changes on a real socket: a change becomes a job, or its faults are named by their paths."""
 
 import json
 import socket
@@ -10,16 +10,17 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.http_front import KEYS, SECRETS, Front, problem, running, sha256
+from tests.support.http_front import (
+    BUYER,
+    KEYS,
+    SECRETS,
+    Front,
+    problem,
+    request_head,
+    running,
+    sha256,
+)
 from worker.contract import MAX_BODY
-
-BUYER = {
-    "account": "acme",
-    "action": "create",
-    "relationtype": "estate:address:buyer",
-    "parentid": 501,
-    "childid": 9001,
-}
 
 
 def change(**other: object) -> dict[str, object]:
@@ -63,7 +64,7 @@ def test_an_array_and_ndjson_are_answered_in_their_order_without_a_location(
         assert "location" not in answer.headers
 
 
-def test_what_was_corrected_is_said(http: httpx.Client) -> None:
+def test_a_correction_is_noted(http: httpx.Client) -> None:
     (job,) = http.post("/v1/changes", json=change(relationtype="complex:estate:units")).json()["jobs"]
     assert job["notes"] == ["complex:estate:units is another name of estate:estateUnit"]
 
@@ -112,8 +113,8 @@ def test_what_intake_refuses_is_named_by_its_place_in_the_body(
 
 def test_the_same_event_id_is_the_same_job_and_with_other_content_a_fault(http: httpx.Client) -> None:
     first = http.post("/v1/changes", json=change(event_id="e-1")).json()["jobs"][0]
-    again = http.post("/v1/changes", json=change(event_id="e-1")).json()["jobs"][0]
-    assert again == {"id": first["id"], "state": "queued", "duplicate": True}
+    second = http.post("/v1/changes", json=change(event_id="e-1")).json()["jobs"][0]
+    assert second == {"id": first["id"], "state": "queued", "duplicate": True}
     document = problem(
         http.post("/v1/changes", json=[change(childid=1), change(event_id="e-1", childid=2)]), 422
     )
@@ -124,9 +125,9 @@ def test_the_same_event_id_is_the_same_job_and_with_other_content_a_fault(http: 
 def test_the_same_idempotency_key_is_the_same_jobs(front: Front, http: httpx.Client) -> None:
     body, headers = [change(childid=1), change(childid=2, event_id="own")], {"Idempotency-Key": "retry-7"}
     first = http.post("/v1/changes", json=body, headers=headers).json()["jobs"]
-    again = http.post("/v1/changes", json=body, headers=headers).json()["jobs"]
-    assert [job["id"] for job in first] == [job["id"] for job in again]
-    assert [job["duplicate"] for job in first + again] == [False, False, True, True]
+    second = http.post("/v1/changes", json=body, headers=headers).json()["jobs"]
+    assert [job["id"] for job in first] == [job["id"] for job in second]
+    assert [job["duplicate"] for job in first + second] == [False, False, True, True]
     assert {job.event_id for job in map(front.store.get_job, [job["id"] for job in first]) if job} == {
         "retry-7:0",
         "own",
@@ -156,20 +157,20 @@ def test_one_accounts_fault_leaves_the_other_accounts_part_accepted_and_the_answ
     assert (accepted(front), accepted(front, "beta")) == (1, 0)
 
 
-def test_what_time_can_cure_decides_the_status_so_that_a_retry_delivers_the_rest(
+def test_a_curable_fault_decides_the_status_so_that_a_retry_delivers_the_rest(
     front: Front, http: httpx.Client
 ) -> None:
-    crowd = [change(account="beta", childid=child, event_id=f"b{child}") for child in range(1, 5)]
+    beyond_backlog = [change(account="beta", childid=child, event_id=f"b{child}") for child in range(1, 5)]
     late = change(occurred_at="2200-01-01T00:00:00Z")
-    for body, places in (
-        ([*crowd, change(event_id="a")], ["[0].account"]),
-        ([late, *crowd], ["[0].occurred_at", "[1].account"]),
+    for body, expected in (
+        ([*beyond_backlog, change(event_id="a")], ["[0].account"]),
+        ([late, *beyond_backlog], ["[0].occurred_at", "[1].account"]),
     ):
         answer = http.post("/v1/changes", json=body)
-        assert paths(problem(answer, 429)) == places
+        assert paths(problem(answer, 429)) == expected
         assert int(answer.headers["retry-after"]) >= 1
-    again = http.post("/v1/changes", json=[*crowd[:3], change(event_id="a")]).json()["jobs"]
-    assert [job["duplicate"] for job in again] == [False, False, False, True]
+    second = http.post("/v1/changes", json=[*beyond_backlog[:3], change(event_id="a")]).json()["jobs"]
+    assert [job["duplicate"] for job in second] == [False, False, False, True]
 
 
 def test_without_a_key_or_with_a_wrong_one_nothing_is_read(front: Front) -> None:
@@ -187,7 +188,7 @@ def test_without_a_key_or_with_a_wrong_one_nothing_is_read(front: Front) -> None
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_key_opens_its_own_accounts_and_rights_only(front: Front) -> None:
+def test_a_key_is_good_for_its_own_accounts_and_rights_only(front: Front) -> None:
     problem(front.client("viewer").post("/v1/changes", json=BUYER), 403)
     only_acme = front.client("acme")
     problem(only_acme.post("/v1/changes", json=change(account="beta")), 403)
@@ -226,26 +227,16 @@ def test_no_changes_are_no_jobs(http: httpx.Client) -> None:
     assert (answer.status_code, answer.json()) == (202, {"jobs": []})
 
 
-def head(front: Front, *lines: str) -> bytes:
-    start = [
-        "POST /v1/changes HTTP/1.1",
-        "Host: here",
-        f"Authorization: Bearer {KEYS['portal'][0]}",
-        "Content-Type: application/json",
-    ]
-    return "\r\n".join([*start, *lines, "", ""]).encode()
-
-
 @pytest.mark.parametrize("announced", [True, False])
 def test_an_oversized_body_is_refused_while_it_is_still_coming(front: Front, announced: bool) -> None:
     parts = urlsplit(front.url)
     chunk = b"100000\r\n" + b" " * 2**20 + b"\r\n"
     with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
         if announced:
-            connection.sendall(head(front, f"Content-Length: {MAX_BODY + 1}"))
+            connection.sendall(request_head(f"Content-Length: {MAX_BODY + 1}"))
         else:
             connection.sendall(
-                head(front, "Transfer-Encoding: chunked") + chunk * (MAX_BODY // 2**20) + b"1\r\n \r\n"
+                request_head("Transfer-Encoding: chunked") + chunk * (MAX_BODY // 2**20) + b"1\r\n \r\n"
             )
         assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
 
@@ -287,12 +278,12 @@ def test_no_answer_repeats_a_secret_even_one_that_was_sent(front: Front) -> None
         change(relationtype=secret, event_id=secret * 20)
         for secret in [KEYS["portal"][0], SECRETS["ACME_TOKEN"]]
     ]
-    said = http.post("/v1/changes", json=bodies).text
-    said += (
+    text = http.post("/v1/changes", json=bodies).text
+    text += (
         front.client(None)
         .post("/v1/changes", json=bodies, headers={"Authorization": f"Bearer {SECRETS['ACME_SECRET']}"})
         .text
     )
-    said += http.get("/v1/jobs", params={KEYS["portal"][0]: "1", "account": SECRETS["ACME_TOKEN"]}).text
-    assert said.count("***") >= 3
-    assert "canary" not in said
+    text += http.get("/v1/jobs", params={KEYS["portal"][0]: "1", "account": SECRETS["ACME_TOKEN"]}).text
+    assert text.count("***") >= 3
+    assert "canary" not in text

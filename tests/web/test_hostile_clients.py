@@ -1,4 +1,4 @@
-"""Clients that mean no good, or do not know better: each gets its refusal, and nobody else notices."""
+"""Hostile and broken clients: each is refused, and no other client notices."""
 
 import gzip
 import json
@@ -11,48 +11,31 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from producers.portals.http.application import Server, application
-from producers.portals.http.handlers import MOST
-from producers.portals.http.server import HEAD_BYTES
-from tests.support.http_front import KEYS, Front, problem
+from producers.portals.http.application import application
+from producers.portals.http.handlers import MAX_CHANGES
+from producers.portals.http.server import MAX_HEAD, Server
+from tests.support.http_front import BUYER, Front, problem, request_head
 from worker.contract import MAX_BODY, from_message
 
-BUYER = {
-    "account": "acme",
-    "action": "create",
-    "relationtype": "estate:address:buyer",
-    "parentid": 501,
-    "childid": 9001,
-}
 JSON = {"Content-Type": "application/json"}
 
 
 @contextmanager
-def hurried(front: Front) -> Iterator[socket.socket]:
-    """A connection to the interface, which has little time for heads and bodies."""
+def impatient_server(front: Front) -> Iterator[socket.socket]:
+    """Connect to a server that allows little time for heads and bodies."""
     with (
-        Server(application(front.runtime, slow=0.2), port=0, head_seconds=0.2) as server,
+        Server(application(front.runtime, body_seconds=0.2), port=0, head_seconds=0.2) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
     ):
         yield connection
 
 
-def answered(connection: socket.socket) -> bytes:
-    """Everything the server still says, until it closes."""
-    said = b""
+def read_all(connection: socket.socket) -> bytes:
+    """Return everything the server sends until it closes."""
+    received = b""
     while chunk := connection.recv(65536):
-        said += chunk
-    return said
-
-
-def head(*lines: str) -> bytes:
-    start = [
-        "POST /v1/changes HTTP/1.1",
-        "Host: here",
-        f"Authorization: Bearer {KEYS['portal'][0]}",
-        "Content-Type: application/json",
-    ]
-    return "\r\n".join([*start, *lines, "", ""]).encode()
+        received += chunk
+    return received
 
 
 @pytest.mark.parametrize(
@@ -60,34 +43,34 @@ def head(*lines: str) -> bytes:
     [b"", b"GET /healthz HTTP/1.1\r\nHost: he", b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\nGET /heal"],
 )
 def test_a_head_that_does_not_come_ends_the_connection(front: Front, begun: bytes) -> None:
-    with hurried(front) as connection:
+    with impatient_server(front) as connection:
         connection.sendall(begun)
-        said = answered(connection)
-        assert said.count(b"HTTP/1.1 200 OK") == begun.count(b"\r\n\r\n")
-        assert b"HTTP/1.1 408 " in said
+        received = read_all(connection)
+        assert received.count(b"HTTP/1.1 200 OK") == begun.count(b"\r\n\r\n")
+        assert b"HTTP/1.1 408 " in received
 
 
 def test_a_head_that_drips_is_given_no_more_time_than_one_that_stops(front: Front) -> None:
-    with hurried(front) as connection, ThreadPoolExecutor(1) as other:
-        said = other.submit(answered, connection)
+    with impatient_server(front) as connection, ThreadPoolExecutor(1) as reader:
+        response = reader.submit(read_all, connection)
         connection.sendall(b"GET /healthz HTTP/1.1\r\n")
         for _ in range(1200):
-            if wait([said], 0.05).done:
+            if wait([response], 0.05).done:
                 break
             with suppress(OSError):
                 connection.sendall(b"X: y\r\n")
-        assert said.done()
+        assert response.done()
 
 
 def test_a_head_without_end_is_refused_before_it_fills_the_memory(front: Front) -> None:
     with socket.create_connection(("127.0.0.1", urlsplit(front.url).port or 0), timeout=60) as connection:
-        connection.sendall(b"GET /healthz HTTP/1.1\r\n" + b"X: " + b"y" * HEAD_BYTES)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n" + b"X: " + b"y" * MAX_HEAD)
         assert connection.recv(100).startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_body_that_drips_is_refused_and_nothing_of_it_accepted(front: Front) -> None:
-    with hurried(front) as connection:
-        connection.sendall(head("Content-Length: 500") + json.dumps(BUYER).encode())
+    with impatient_server(front) as connection:
+        connection.sendall(request_head("Content-Length: 500") + json.dumps(BUYER).encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
     assert front.store.counts("acme").get("accepted", 0) == 0
 
@@ -96,7 +79,9 @@ def test_slow_clients_keep_nobody_else_waiting(front: Front, http: httpx.Client)
     parts = urlsplit(front.url)
     slow = [socket.create_connection((parts.hostname, parts.port), timeout=60) for _ in range(200)]
     for number, connection in enumerate(slow):
-        connection.sendall(head("Content-Length: 500") if number % 2 else b"POST /v1/changes HTTP/1.1\r\nHo")
+        connection.sendall(
+            request_head("Content-Length: 500") if number % 2 else b"POST /v1/changes HTTP/1.1\r\nHo"
+        )
     assert http.post("/v1/changes", json=BUYER).status_code == 202
     for connection in slow:
         connection.close()
@@ -163,10 +148,12 @@ def test_more_changes_than_one_body_may_bring_are_refused_whole_and_counted(
 ) -> None:
     line = json.dumps(BUYER) + "\n"
     document = problem(
-        http.post("/v1/changes", content=line * (MOST + 1), headers={"Content-Type": "application/x-ndjson"}),
+        http.post(
+            "/v1/changes", content=line * (MAX_CHANGES + 1), headers={"Content-Type": "application/x-ndjson"}
+        ),
         413,
     )
-    assert document["detail"] == f"the body has more than {MOST} changes; send it in parts"
+    assert document["detail"] == f"the body has more than {MAX_CHANGES} changes; send it in parts"
     assert front.store.counts("acme").get("accepted", 0) == 0
 
 
@@ -179,22 +166,21 @@ def test_more_changes_than_one_body_may_bring_are_refused_whole_and_counted(
         ("/healthz", {"GET", "HEAD"}),
     ],
 )
-def test_methods_are_told_to_who_asks_and_to_who_takes_a_wrong_one(
-    http: httpx.Client, path: str, methods: set[str]
-) -> None:
-    told = http.options(path)
-    assert (told.status_code, told.content) == (204, b"")
+def test_options_and_405_name_the_methods_there_are(http: httpx.Client, path: str, methods: set[str]) -> None:
+    options = http.options(path)
+    assert (options.status_code, options.content) == (204, b"")
     refused = http.patch(path)
     problem(refused, 405)
-    for answer in (told, refused):
+    for answer in (options, refused):
         assert set(answer.headers["allow"].split(", ")) == methods | {"OPTIONS"}
-    assert not any(name.startswith("access-control") for name in told.headers)
+        assert answer.headers["x-correlation-id"]
+    assert not any(name.startswith("access-control") for name in options.headers)
 
 
 def test_head_is_get_without_the_body(http: httpx.Client) -> None:
-    asked, whole = http.head("/openapi.json"), http.get("/openapi.json")
-    assert (asked.status_code, asked.content) == (200, b"")
-    assert asked.headers["content-length"] == whole.headers["content-length"]
+    head, whole = http.head("/openapi.json"), http.get("/openapi.json")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
 
 
 def test_one_idempotency_key_used_by_many_at_once_is_one_job(front: Front) -> None:

@@ -1,4 +1,4 @@
-"""Jobs and probes over HTTP: what is shown, in pages, to whom, and whether the interface is ready."""
+"""Jobs and health checks over HTTP: what is shown, in pages, to whom, and whether the interface is ready."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def send(front: Front, *children: int) -> list[str]:
     return [receipt.job for receipt in front.runtime.intake().accept(changes)]
 
 
-def test_a_job_shows_what_it_asks_for(front: Front, http: httpx.Client) -> None:
+def test_a_job_shows_its_change(front: Front, http: httpx.Client) -> None:
     change = from_message({**BUYERS, "batch": "import-7", "source": "portal", "event_id": "e"}).change
     (receipt,) = front.runtime.intake().accept([change])
     job = http.get(f"/v1/jobs/{receipt.job}").json()
@@ -104,8 +104,8 @@ def test_a_state_picks_jobs(front: Front, http: httpx.Client) -> None:
     front.runtime.flush("acme")
     for state, job in (("succeeded", good), ("failed", bad)):
         assert [
-            each["id"]
-            for each in http.get("/v1/jobs", params={"account": "acme", "state": state}).json()["jobs"]
+            item["id"]
+            for item in http.get("/v1/jobs", params={"account": "acme", "state": state}).json()["jobs"]
         ] == [job]
 
 
@@ -130,7 +130,7 @@ def test_a_query_that_cannot_be_answered_names_every_fault(
     assert [error["path"] for error in document["errors"]] == faults
 
 
-def test_a_job_that_is_not_there_is_not_found_and_one_of_another_account_not_told_about(
+def test_a_job_that_is_not_there_is_not_found_and_one_of_another_account_is_not_revealed(
     front: Front, http: httpx.Client
 ) -> None:
     (job,) = send(front, 1)
@@ -147,7 +147,7 @@ def test_a_key_that_may_only_read_reads(front: Front) -> None:
 
 
 def test_the_interface_is_healthy_without_redis_but_not_ready_and_accepts_nothing(
-    tmp_path: Path, house: Front
+    tmp_path: Path, shared_front: Front
 ) -> None:
     with run_server(tmp_path / "redis") as server, running(tmp_path, server.url) as front:
         http = front.client()

@@ -1,4 +1,4 @@
-"""The interface's description: valid, complete, and true of the running interface as an independent reader checks it."""
+"""The OpenAPI document: valid, complete, and true of the interface as an independent tool checks it."""
 
 import subprocess
 import sys
@@ -11,39 +11,37 @@ from hypothesis import settings
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from ops.web.metrics import metrics
-from ops.web.routes import operators_table
+from ops.web.routes import OPERATOR_ROUTES
 from producers.portals.http.application import application
-from producers.portals.http.routes import TABLE
+from producers.portals.http.routes import PORTAL_ROUTES
 from tests.support.http_front import KEYS, Front
 
 SEED = ["--seed", "1"] if settings().derandomize else []
 
 
 @pytest.fixture
-def told(http: httpx.Client) -> dict[str, Any]:
-    document: dict[str, Any] = http.get("/openapi.json").json()
-    return document
+def document(http: httpx.Client) -> dict[str, Any]:
+    parsed: dict[str, Any] = http.get("/openapi.json").json()
+    return parsed
 
 
-def test_the_description_is_valid_openapi(told: dict[str, Any]) -> None:
-    assert told["openapi"].startswith("3.1.")
-    OpenAPIV31SpecValidator(told).validate()
+def test_the_description_is_valid_openapi(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(document).validate()
 
 
-def test_every_route_is_described_with_each_of_its_methods(front: Front, told: dict[str, Any]) -> None:
-    further = operators_table(front.handed.append, metrics(front.runtime))
+def test_every_route_is_described_with_each_of_its_methods(front: Front, document: dict[str, Any]) -> None:
     served = {
         (route.path_format, method.lower())  # type: ignore[attr-defined]
-        for route in application(front.runtime, further=further).routes
+        for route in application(front.runtime, more_routes=OPERATOR_ROUTES).routes
         for method in route.methods - {"HEAD", "OPTIONS"}  # type: ignore[attr-defined]
     }
-    assert served == {(path, method) for path, methods in told["paths"].items() for method in methods}
-    assert len(TABLE) + len(further) == len(served)
+    assert served == {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert len(PORTAL_ROUTES) + len(OPERATOR_ROUTES) + 1 == len(served)  # and the description itself
 
 
-def test_whatever_needs_a_key_says_so_and_what_is_answered_without(told: dict[str, Any]) -> None:
-    for path, methods in told["paths"].items():
+def test_routes_that_need_a_key_are_marked_with_the_problems_of_keys(document: dict[str, Any]) -> None:
+    for path, methods in document["paths"].items():
         for operation in methods.values():
             needed = path.startswith("/v1/")
             assert bool(operation["security"]) is needed
@@ -51,27 +49,27 @@ def test_whatever_needs_a_key_says_so_and_what_is_answered_without(told: dict[st
             assert "500" in operation["responses"]
 
 
-def test_every_example_fits_the_schema_beside_it(told: dict[str, Any]) -> None:
-    found = list(examples(told))
+def test_every_example_fits_the_schema_beside_it(document: dict[str, Any]) -> None:
+    found = list(examples(document))
     assert len(found) > 10
     for schema, example in found:
-        Draft202012Validator({**schema, "components": told["components"]}).validate(example)
+        Draft202012Validator({**schema, "components": document["components"]}).validate(example)
 
 
 def examples(node: Any) -> Any:
-    """Each schema with an example that stands beside it."""
+    """Yield each schema with an example that stands beside it."""
     if isinstance(node, list):
-        for each in node:
-            yield from examples(each)
+        for item in node:
+            yield from examples(item)
     if isinstance(node, dict):
         if "schema" in node:
             yield from ((node["schema"], node[name]) for name in ("example",) if name in node)
-            yield from ((node["schema"], each["value"]) for each in node.get("examples", {}).values())
-        for each in node.values():
-            yield from examples(each)
+            yield from ((node["schema"], item["value"]) for item in node.get("examples", {}).values())
+        for item in node.values():
+            yield from examples(item)
 
 
-def test_what_is_answered_is_what_is_described(front: Front, told: dict[str, Any], tmp_path: Path) -> None:
+def test_responses_are_as_described(front: Front, document: dict[str, Any], tmp_path: Path) -> None:
     """Positive data may still be refused: only the settings know accounts, sources and what is allowed."""
     command = [
         "-m",
@@ -96,6 +94,6 @@ def test_what_is_answered_is_what_is_described(front: Front, told: dict[str, Any
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert (
-        f"Tested: {sum(map(len, told['paths'].values())) - 1}\n" in run.stdout
+        f"Tested: {sum(map(len, document['paths'].values())) - 1}\n" in run.stdout
     )  # it leaves the description's own address alone
-    assert not [event for event, _ in front.said if event == "request.failed"]
+    assert not [event for event, _ in front.events if event == "request.failed"]

@@ -1,4 +1,4 @@
-"""The operators' endpoints on a real socket: rights and accounts of keys, previews, acts, and the audit."""
+"""The operators' routes on a real socket: rights and accounts of keys, dry runs, actions, audit log."""
 
 import json
 from typing import Any
@@ -14,11 +14,11 @@ BUYER = "estate:address:buyer"
 CHANGE = {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 501}
 
 
-class Office:
-    """A client for each kind of key."""
+class Operator:
+    """A client with an admin key, or another one per call."""
 
-    def __init__(self, url: str, handed: list[str]) -> None:
-        self.url, self.handed = url, handed
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def __call__(
         self, method: str, path: str, *, key: str = "canary-key-admin", **how: Any
@@ -37,22 +37,22 @@ class Office:
 
 
 @pytest.fixture
-def office(front: Front) -> Office:
-    return Office(front.url, front.handed)
+def operator(front: Front) -> Operator:
+    return Operator(front.url)
 
 
-def send(front: Front, *children: int, work: bool = True, **more: Any) -> list[str]:
+def send(front: Front, *children: int, flush: bool = True, **more: Any) -> list[str]:
     receipts = front.runtime.intake().accept(
         [from_message({**CHANGE, "childid": child, **more}).change for child in children]
     )
-    if work:
+    if flush:
         while front.runtime.flush("acme").next_in == 0.0:
             pass
     return [receipt.job for receipt in receipts]
 
 
-def test_the_description_of_all_routes_is_valid_and_names_each(office: Office) -> None:
-    document = httpx.get(f"{office.url}/openapi.json").json()
+def test_the_description_of_all_routes_is_valid_and_names_each(operator: Operator) -> None:
+    document = httpx.get(f"{operator.url}/openapi.json").json()
     validate(document)
     assert {
         "/v1/replays/{id}/run",
@@ -62,37 +62,42 @@ def test_the_description_of_all_routes_is_valid_and_names_each(office: Office) -
     } <= set(document["paths"])
 
 
-def test_a_relation_is_explained_also_by_its_urn_and_mirrored(front: Front, office: Office) -> None:
+def test_a_relation_is_explained_also_by_its_urn_and_mirrored(front: Front, operator: Operator) -> None:
     [job] = send(front, 1)
-    told = office.get(f"/v1/relations/{BUYER}/501/1", account="acme")
-    assert [each["id"] for each in told["jobs"]] == [job]
-    [each] = told["jobs"]
-    assert (each["action"], each["by"], each["error"], each["verified"]) == ("create", None, None, False)
-    [passage] = each["requests"]
+    explained = operator.get(f"/v1/relations/{BUYER}/501/1", account="acme")
+    assert [item["id"] for item in explained["jobs"]] == [job]
+    [job_json] = explained["jobs"]
+    assert (job_json["action"], job_json["by"], job_json["error"], job_json["verified"]) == (
+        "create",
+        None,
+        None,
+        False,
+    )
+    [passage] = job_json["requests"]
     assert (passage["id"], passage["action"], passage["answer"]["verdict"]) == (
-        each["request"],
+        job_json["request"],
         "create",
         "ok",
     )
     urn = "urn:onoffice-de-ns:smart:2.5:relationTypes:estate:address:buyer"
-    assert office.get(f"/v1/relations/{urn}/501/1", account="acme") == told
-    problem(office("GET", "/v1/relations/nonsense/1/1", params={"account": "acme"}), 404)
+    assert operator.get(f"/v1/relations/{urn}/501/1", account="acme") == explained
+    problem(operator("GET", "/v1/relations/nonsense/1/1", params={"account": "acme"}), 404)
 
 
-def test_failures_are_grouped_replayed_as_previewed_and_stand_in_the_audit(
-    front: Front, office: Office
+def test_failures_are_grouped_and_replayed_as_previewed_and_the_audit_log_shows_it(
+    front: Front, operator: Operator
 ) -> None:
     jobs = send(front, MISSING, 1)
-    [group] = office.get("/v1/errors", account="acme")["errors"]
+    [group] = operator.get("/v1/errors", account="acme")["errors"]
     assert (group["code"], group["jobs"]) == (80, 1)
-    made = office.post("/v1/replays", 201, account="acme", error="80")
-    assert (made["state"], made["eligible"], made["plan"]["actions"]) == ("previewed", 1, 1)
-    assert office.get(f"/v1/replays/{made['id']}") == {**made, "became": {}}
-    assert office.get("/v1/replays", account="acme")["replays"] == [made]
-    assert office.post(f"/v1/replays/{made['id']}/run", 202)["state"] == "running"
-    assert office.handed == [made["id"]]
-    assert office.post(f"/v1/replays/{made['id']}/cancel")["state"] == "stopped"
-    assert [(deed["by"], deed["act"]) for deed in office.get("/v1/audit", account="acme")["deeds"]] == [
+    replay = operator.post("/v1/replays", 201, account="acme", error="80")
+    assert (replay["state"], replay["eligible"], replay["plan"]["actions"]) == ("previewed", 1, 1)
+    assert operator.get(f"/v1/replays/{replay['id']}") == {**replay, "became": {}}
+    assert operator.get("/v1/replays", account="acme")["replays"] == [replay]
+    assert operator.post(f"/v1/replays/{replay['id']}/run", 202)["state"] == "running"
+    assert front.sent_replays == [replay["id"]]
+    assert operator.post(f"/v1/replays/{replay['id']}/cancel")["state"] == "stopped"
+    assert [(entry["by"], entry["act"]) for entry in operator.get("/v1/audit", account="acme")["deeds"]] == [
         ("admin", "replay stopped"),
         ("admin", "replay started"),
         ("admin", "replay prepared"),
@@ -100,66 +105,68 @@ def test_failures_are_grouped_replayed_as_previewed_and_stand_in_the_audit(
     assert front.store.get_job(jobs[0]).state == "failed"
 
 
-def test_an_empty_filter_and_an_unknown_field_are_refused(office: Office) -> None:
+def test_an_empty_filter_and_an_unknown_field_are_refused(operator: Operator) -> None:
     for path in ("/v1/replays", "/v1/jobs/cancel", "/v1/jobs/dismiss"):
-        problem(office("POST", path, json={"account": "acme"}), 422)
-        problem(office("POST", path, json={"account": "acme", "error": "80", "everything": True}), 422)
-        problem(office("POST", path, content=b"{"), 415)
+        problem(operator("POST", path, json={"account": "acme"}), 422)
+        problem(operator("POST", path, json={"account": "acme", "error": "80", "everything": True}), 422)
+        problem(operator("POST", path, content=b"{"), 415)
 
 
-@pytest.mark.parametrize(("act", "state"), [("cancel", "failed"), ("dismiss", "queued")])
-def test_an_act_is_never_on_others_than_were_asked_for(
-    front: Front, office: Office, act: str, state: str
+@pytest.mark.parametrize(("action", "state"), [("cancel", "failed"), ("dismiss", "queued")])
+def test_an_action_is_never_on_others_than_were_selected(
+    front: Front, operator: Operator, action: str, state: str
 ) -> None:
-    [failed], [queued] = send(front, MISSING), send(front, 1, work=False)
+    [failed], [queued] = send(front, MISSING), send(front, 1, flush=False)
     for form in ({"state": state}, {"jobs": [failed, queued], "batch": "one"}):
-        problem(office("POST", f"/v1/jobs/{act}", json={"account": "acme", **form}), 422)
-    fit, unfit = (queued, failed) if act == "cancel" else (failed, queued)
-    look = office.post(
-        f"/v1/jobs/{act}", account="acme", jobs=[failed, queued, "acme-x", "beta-y"], dry_run=True
+        problem(operator("POST", f"/v1/jobs/{action}", json={"account": "acme", **form}), 422)
+    fit, unfit = (queued, failed) if action == "cancel" else (failed, queued)
+    dry_run = operator.post(
+        f"/v1/jobs/{action}", account="acme", jobs=[failed, queued, "acme-x", "beta-y"], dry_run=True
     )
-    assert look["jobs"] == [fit]
-    assert look["refused"] == {unfit: state, "acme-x": "gone", "beta-y": "foreign"}
+    assert dry_run["jobs"] == [fit]
+    assert dry_run["refused"] == {unfit: state, "acme-x": "gone", "beta-y": "foreign"}
     assert [front.store.get_job(job).state for job in (failed, queued)] == ["failed", "queued"]  # type: ignore[union-attr]
 
 
-def test_queued_changes_are_cancelled_and_failures_dismissed_after_a_look(
-    front: Front, office: Office
+def test_queued_changes_are_cancelled_and_failures_dismissed_after_a_dry_run(
+    front: Front, operator: Operator
 ) -> None:
-    queued = send(front, 1, 2, work=False, batch="one")
-    look = office.post("/v1/jobs/cancel", account="acme", batch="one", dry_run=True)
-    assert (sorted(look["jobs"]), look["dry_run"], look["more"]) == (sorted(queued), True, False)
+    queued = send(front, 1, 2, flush=False, batch="one")
+    dry_run = operator.post("/v1/jobs/cancel", account="acme", batch="one", dry_run=True)
+    assert (sorted(dry_run["jobs"]), dry_run["dry_run"], dry_run["more"]) == (sorted(queued), True, False)
     assert front.store.counts("acme")["backlog"] == 2
-    assert sorted(office.post("/v1/jobs/cancel", account="acme", batch="one")["jobs"]) == sorted(queued)
+    assert sorted(operator.post("/v1/jobs/cancel", account="acme", batch="one")["jobs"]) == sorted(queued)
     assert front.store.counts("acme")["backlog"] == 0
     [failed] = send(front, MISSING)
-    done = office.post("/v1/jobs/dismiss", account="acme", jobs=[failed, queued[0]])
+    done = operator.post("/v1/jobs/dismiss", account="acme", jobs=[failed, queued[0]])
     assert (done["jobs"], done["refused"]) == ([failed], {queued[0]: "superseded"})
-    assert office.get("/v1/errors", account="acme") == {"errors": []}
+    assert operator.get("/v1/errors", account="acme") == {"errors": []}
 
 
-def test_accounts_are_shown_paused_and_resumed_by_who_may(front: Front, office: Office) -> None:
-    assert [each["account"] for each in office.get("/v1/accounts")["accounts"]] == ["acme"]
-    office.post("/v1/accounts/acme/pause", why="moving")
-    assert office.get("/v1/accounts")["accounts"][0]["paused"]["detail"] == "moving"
-    assert office.post("/v1/accounts/acme/resume")["was_paused"] is True
-    problem(office("POST", "/v1/accounts/beta/pause", json={}), 403)
-    problem(office("POST", "/v1/accounts/acme/pause", json={}, key="canary-key-portal"), 403)
+def test_accounts_are_shown_paused_and_resumed_by_keys_with_the_right(
+    front: Front, operator: Operator
+) -> None:
+    assert [item["account"] for item in operator.get("/v1/accounts")["accounts"]] == ["acme"]
+    operator.post("/v1/accounts/acme/pause", why="moving")
+    assert operator.get("/v1/accounts")["accounts"][0]["paused"]["detail"] == "moving"
+    assert operator.post("/v1/accounts/acme/resume")["was_paused"] is True
+    problem(operator("POST", "/v1/accounts/beta/pause", json={}), 403)
+    problem(operator("POST", "/v1/accounts/acme/pause", json={}, key="canary-key-portal"), 403)
 
 
-def test_requests_are_listed_and_shown(front: Front, office: Office) -> None:
+def test_requests_are_listed_and_shown(front: Front, operator: Operator) -> None:
     send(front, 1, 2)
-    page = office.get("/v1/requests", account="acme", limit=1)
-    shown = office.get(f"/v1/requests/{page['requests'][0]['id']}", account="acme")
+    page = operator.get("/v1/requests", account="acme", limit=1)
+    shown = operator.get(f"/v1/requests/{page['requests'][0]['id']}", account="acme")
     assert shown == page["requests"][0]
-    problem(office("GET", "/v1/requests/nothing", params={"account": "acme"}), 404)
+    problem(operator("GET", "/v1/requests/nothing", params={"account": "acme"}), 404)
 
 
-def test_a_person_is_erased(front: Front, office: Office) -> None:
+def test_a_person_is_erased(front: Front, operator: Operator) -> None:
     [job] = send(front, 424242)
-    assert office.post("/v1/erasures", account="acme", module="address", id=424242)["erased"]
-    assert "424242" not in json.dumps(office.get(f"/v1/jobs/{job}"))
-    problem(office("POST", "/v1/erasures", json={"account": "acme", "module": "person", "id": 1}), 404)
+    assert operator.post("/v1/erasures", account="acme", module="address", id=424242)["erased"]
+    assert "424242" not in json.dumps(operator.get(f"/v1/jobs/{job}"))
+    problem(operator("POST", "/v1/erasures", json={"account": "acme", "module": "person", "id": 1}), 404)
 
 
 @pytest.mark.parametrize(
@@ -174,14 +181,14 @@ def test_a_person_is_erased(front: Front, office: Office) -> None:
         ("POST", "/v1/erasures", {"account": "beta", "module": "address", "id": 1}),
     ],
 )
-def test_nothing_of_another_account_is_asked_or_done(
-    office: Office, method: str, path: str, form: Any
+def test_nothing_of_another_account_is_shown_or_done(
+    operator: Operator, method: str, path: str, form: Any
 ) -> None:
-    problem(office(method, path, json=form), 403)
-    problem(office(method, path, json=form, key="wrong"), 401)
+    problem(operator(method, path, json=form), 403)
+    problem(operator(method, path, json=form, key="wrong"), 401)
 
 
-def test_numbers_are_served_to_prometheus_without_a_key(front: Front, office: Office) -> None:
+def test_numbers_are_served_to_prometheus_without_a_key(front: Front, operator: Operator) -> None:
     send(front, 1)
-    text = httpx.get(f"{office.url}/metrics").text
+    text = httpx.get(f"{operator.url}/metrics").text
     assert 'account="acme"' in text

@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type works: each ```bash block that begins with curl is run as it stands against the real interface."""
+"""Each ```bash block of the pages that begins with curl is run as it stands against the real interface."""
 
 import json
 import os
@@ -22,7 +22,7 @@ COMMANDS = [
     pytest.param(text, id=f"{page.stem}:{number}")
     for page in PAGES
     for number, (_, text) in enumerate(
-        (each for each in blocks(page) if each.language == "bash" and each.text.startswith("curl -sS ")), 1
+        (item for item in blocks(page) if item.language == "bash" and item.text.startswith("curl -sS ")), 1
     )
 ]
 

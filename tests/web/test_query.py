@@ -1,11 +1,11 @@
-"""What a list is asked for: every filter narrows it, every fault is named, nothing is guessed."""
+"""Queries of lists: every filter narrows the list, every fault is named, nothing is guessed."""
 
 from urllib.parse import urlencode
 
 import httpx
 import pytest
 
-from producers.portals.http.query import Listing, read
+from producers.portals.http.query import JobPageQuery, read_query
 from tests.support.http_front import MISSING, Front, problem
 from worker.contract import from_message, write_instant
 from worker.errors import Invalid
@@ -14,19 +14,19 @@ from worker.ports import JobFilter
 UNIT = {"relationtype": "complex:estate:units", "parentid": "5", "childid": "7"}
 
 
-def wanted(**given: str) -> JobFilter:
-    return read([("account", "acme"), *given.items()], Listing).filter()
+def job_filter(**given: str) -> JobFilter:
+    return read_query([("account", "acme"), *given.items()], JobPageQuery).filter()
 
 
 def faults(*given: tuple[str, str]) -> dict[str, str]:
     with pytest.raises(Invalid) as refused:
-        read(given, Listing)
+        read_query(given, JobPageQuery)
     return {fault.path: fault.message for fault in refused.value.faults}
 
 
-def test_a_query_becomes_the_filter_that_it_says() -> None:
-    assert wanted() == JobFilter()
-    assert wanted(
+def test_a_query_becomes_its_filter() -> None:
+    assert job_filter() == JobFilter()
+    assert job_filter(
         state="failed",
         error="-12",
         source="portal",
@@ -39,10 +39,12 @@ def test_a_query_becomes_the_filter_that_it_says() -> None:
 
 
 def test_types_are_asked_for_in_every_spelling_and_mirrored_ids_change_places_as_in_a_change() -> None:
-    meant = from_message({**UNIT, "account": "acme", "action": "create", "parentid": 5, "childid": 7}).change
-    asked = wanted(**UNIT)
-    assert (asked.type, asked.parent, asked.child) == (meant.type, meant.parents[0], meant.children[0])
-    urn = wanted(relationtype="urn:onoffice-de-ns:smart:2.5:relationTypes:estate:address:buyer", parentid="5")
+    change = from_message({**UNIT, "account": "acme", "action": "create", "parentid": 5, "childid": 7}).change
+    found = job_filter(**UNIT)
+    assert (found.type, found.parent, found.child) == (change.type, change.parents[0], change.children[0])
+    urn = job_filter(
+        relationtype="urn:onoffice-de-ns:smart:2.5:relationTypes:estate:address:buyer", parentid="5"
+    )
     assert (urn.type, urn.parent, urn.child) == ("estate:address:buyer", 5, 0)
 
 
@@ -58,8 +60,8 @@ def test_types_are_asked_for_in_every_spelling_and_mirrored_ids_change_places_as
         *(("error", text) for text in ("", "Record", "1" * 10, "a b", "record\n")),
         *((label, text) for label in ("source", "batch") for text in ("", "x" * 65, "a\nb", "a\n", "\x00")),
         *(
-            (moment, text)
-            for moment in ("since", "until")
+            (instant, text)
+            for instant in ("since", "until")
             for text in ("", "2026-11-21", "2026-11-21T02:00:00", "2026-02-30T02:00:00Z")
         ),
         *(("limit", text) for text in ("", "0", "501", "x", "-5")),
@@ -114,7 +116,7 @@ def test_each_filter_picks_its_jobs(front: Front, http: httpx.Client) -> None:
     front.runtime.flush("acme")
     third = front.store.get_job(jobs[3])
     assert third
-    moment = write_instant(third.accepted_at)
+    accepted_at = write_instant(third.accepted_at)
     for query, picked in [
         ({"state": "failed"}, [1]),
         ({"error": "80"}, [1]),
@@ -124,14 +126,14 @@ def test_each_filter_picks_its_jobs(front: Front, http: httpx.Client) -> None:
         ({"batch": "import-7"}, [4]),
         ({"relationtype": "estate:address:owner"}, [5]),
         ({"childid": "3"}, [5]),
-        ({"since": moment}, [5, 4, 3]),
-        ({"until": moment}, [2, 1, 0]),
+        ({"since": accepted_at}, [5, 4, 3]),
+        ({"until": accepted_at}, [2, 1, 0]),
         ({"source": "portal", "state": "failed"}, []),
     ]:
         page = http.get("/v1/jobs?" + urlencode({"account": "acme", **query})).json()
         assert [job["id"] for job in page["jobs"]] == [jobs[at] for at in picked], query
 
 
-def test_a_batch_is_asked_for_by_its_account_and_nothing_else(http: httpx.Client) -> None:
+def test_a_batch_is_found_by_its_account_and_nothing_else(http: httpx.Client) -> None:
     document = problem(http.get("/v1/batches/import-7", params={"acount": "acme"}), 422)
     assert [error["path"] for error in document["errors"]] == ["acount", "account"]

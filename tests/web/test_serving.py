@@ -15,10 +15,11 @@ import httpx
 import pytest
 import redis
 
-from producers.portals.http.application import Server, application
-from tests.support.http_front import KEYS, SECRETS, Front, problem
+from producers.portals.http.application import application
+from producers.portals.http.server import Server
+from tests.support.http_front import BUYER, SECRETS, Front, problem, request_head
 
-CHANGE = b'{"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "childid": 2}'
+CHANGE = json.dumps(BUYER).encode()
 PROCESS = """
 import sys
 from pathlib import Path
@@ -26,35 +27,26 @@ from tests.support.http_front import settings
 from producers.portals.http.application import serve
 from worker.wiring import Runtime
 runtime = Runtime(settings(Path(sys.argv[1]), sys.argv[2], "http://127.0.0.1:9/"), wake=lambda *_: None)
-serve(runtime, port=0, started=lambda server: print(server.port, flush=True))
+serve(runtime, port=0, on_start=lambda server: print(server.port, flush=True))
 print("ended", flush=True)
 """
 
 
-def begun(port: int, *more: str) -> socket.socket:
-    """A request whose head was read and whose body is awaited."""
+def begin_request(port: int, *more: str) -> socket.socket:
+    """Send the head of a request, so that the server awaits its body."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=60)
-    head = [
-        "POST /v1/changes HTTP/1.1",
-        "Host: here",
-        f"Authorization: Bearer {KEYS['portal'][0]}",
-        "Content-Type: application/json",
-        *more,
-    ]
-    connection.sendall(
-        "\r\n".join([*head, f"Content-Length: {len(CHANGE)}", "Expect: 100-continue", "", ""]).encode()
-    )
+    connection.sendall(request_head(*more, f"Content-Length: {len(CHANGE)}", "Expect: 100-continue"))
     assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
     return connection
 
 
-def answer_of(connection: socket.socket) -> dict[str, Any]:
-    """The document of an answer that accepts, and after which the connection ends."""
-    said = b""
+def read_accepted(connection: socket.socket) -> dict[str, Any]:
+    """Return the document of a 202, after which the connection ends."""
+    received = b""
     while chunk := connection.recv(65536):
-        said += chunk
-    assert said.startswith(b"HTTP/1.1 202 ")
-    document: dict[str, Any] = json.loads(said.partition(b"\r\n\r\n")[2])
+        received += chunk
+    assert received.startswith(b"HTTP/1.1 202 ")
+    document: dict[str, Any] = json.loads(received.partition(b"\r\n\r\n")[2])
     return document
 
 
@@ -68,14 +60,14 @@ def test_every_request_that_has_begun_is_answered_before_the_process_ends_well_a
         assert process.stdout
         lines = (line.strip() for line in process.stdout)
         port = int(next(line for line in lines if line.isdecimal()))
-        connections = [begun(port, "Prefer: wait=30"), *(begun(port) for _ in range(16))]
+        connections = [begin_request(port, "Prefer: wait=30"), *(begin_request(port) for _ in range(16))]
         connections[0].sendall(CHANGE)  # it is accepted, and waits for an end that does not come
         while not redis_client.llen("relations:{acme}:inbox"):
             assert process.poll() is None
         process.send_signal(number)
         for connection in connections[1:]:
             connection.sendall(CHANGE)
-        jobs = {answer_of(connection)["jobs"][0]["id"] for connection in connections}
+        jobs = {read_accepted(connection)["jobs"][0]["id"] for connection in connections}
         assert len(jobs) == len(connections)
         assert all(redis_client.exists("relations:{acme}:job:" + job) for job in jobs)
         assert "ended" in lines
@@ -96,7 +88,7 @@ def test_a_port_that_is_taken_is_an_error_at_once(front: Front) -> None:
         Server(application(front.runtime), port=urlsplit(front.url).port or 0)
 
 
-def test_a_fault_of_ours_is_a_bare_500_and_the_next_request_is_served(
+def test_an_internal_error_is_a_bare_500_and_the_next_request_is_served(
     front: Front, http: httpx.Client, redis_client: redis.Redis
 ) -> None:
     redis_client.set("relations:{acme}:inbox", "no list")
@@ -108,7 +100,7 @@ def test_a_fault_of_ours_is_a_bare_500_and_the_next_request_is_served(
         document = problem(answer, 500)
         assert "WRONGTYPE" not in answer.text
         assert "errors" not in document
-    assert [event for event, _ in front.said] == ["request.failed"] * 2
+    assert [event for event, _ in front.events] == ["request.failed"] * 2
     redis_client.flushall()
     assert (
         http.post("/v1/changes", content=CHANGE, headers={"Content-Type": "application/json"}).status_code
@@ -116,9 +108,9 @@ def test_a_fault_of_ours_is_a_bare_500_and_the_next_request_is_served(
     )
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault_of_ours(
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_internal_error(
     front: Front, http: httpx.Client
 ) -> None:
-    begun(urlsplit(front.url).port or 0).close()
+    begin_request(urlsplit(front.url).port or 0).close()
     assert http.get("/healthz").status_code == 200
-    assert front.said == []
+    assert front.events == []

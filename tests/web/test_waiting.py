@@ -1,4 +1,4 @@
-"""`Prefer: wait`: who asks to be kept waiting learns how the jobs ended, or that they are accepted; nobody is kept for ever."""
+"""`Prefer: wait`: the answer comes when the jobs have ended, or in time without their end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -9,27 +9,20 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from producers.portals.http.long_poll import MOST, States, Waiting
-from producers.portals.http.requests import LONGEST_WAIT, patience
-from tests.support.http_front import MISSING, Front
+from producers.portals.http.long_poll import MAX_JOBS, JobPoller, States
+from producers.portals.http.requests import MAX_WAIT, preferred_wait
+from tests.support.http_front import BUYER, MISSING, Front
 from worker.errors import StoreUnavailable
 
-BUYER = {
-    "account": "acme",
-    "action": "create",
-    "relationtype": "estate:address:buyer",
-    "parentid": 501,
-    "childid": 9001,
-}
 SOON = 20.0  # seconds in which everything here is over
 
 
-async def at_once(look: Callable[[], States]) -> States:
+async def run_inline(look: Callable[[], States]) -> States:
     return look()
 
 
-def waiting(look: Callable[[Sequence[str]], Mapping[str, Any]], **more: Any) -> Waiting:
-    return Waiting(look, run=at_once, **more)
+def poller_of(look: Callable[[Sequence[str]], Mapping[str, Any]], **more: Any) -> JobPoller:
+    return JobPoller(look, run=run_inline, **more)
 
 
 def ended(
@@ -39,15 +32,15 @@ def ended(
     seconds: float = SOON,
     **more: Any,
 ) -> list[Any]:
-    async def all_of_them() -> list[Any]:
-        desk = waiting(look, **more)
-        asked: list[Awaitable[Any]] = [desk.ended(each, seconds) for each in jobs]
-        return await asyncio.gather(*asked)
+    async def wait_for_all() -> list[Any]:
+        poller = poller_of(look, **more)
+        waits: list[Awaitable[Any]] = [poller.wait_until_ended(group, seconds) for group in jobs]
+        return await asyncio.gather(*waits)
 
-    return asyncio.run(all_of_them())
+    return asyncio.run(wait_for_all())
 
 
-def asking(*headers: str) -> Request:
+def request_with(*headers: str) -> Request:
     return Request({"type": "http", "headers": [(b"prefer", header.encode()) for header in headers]})
 
 
@@ -59,7 +52,7 @@ def asking(*headers: str) -> Request:
         (("respond-async, Wait = 7",), 7),
         (("return=minimal", 'wait="3"; x=y'), 3),
         (("wait=4, wait=9",), 4),
-        (("wait=999999",), LONGEST_WAIT),
+        (("wait=999999",), MAX_WAIT),
         (("wait=-1",), 0),
         (("wait=1.5",), 0),
         (("wait",), 0),
@@ -67,13 +60,13 @@ def asking(*headers: str) -> Request:
         (("wait=" + "9" * 400,), 0),
     ],
 )
-def test_a_wish_is_read_as_its_rfc_has_it_and_what_is_no_wish_is_ignored(
+def test_a_preference_is_read_as_its_rfc_says_and_anything_else_is_ignored(
     headers: tuple[str, ...], seconds: int
 ) -> None:
-    assert patience(asking(*headers)) == seconds
+    assert preferred_wait(request_with(*headers)) == seconds
 
 
-def test_whoever_waits_shares_one_look_per_tick_at_jobs_that_are_still_open() -> None:
+def test_all_who_wait_share_one_query_per_tick_about_the_jobs_still_open() -> None:
     looks: list[list[str]] = []
 
     def look(jobs: Sequence[str]) -> Mapping[str, str]:
@@ -88,43 +81,41 @@ def test_whoever_waits_shares_one_look_per_tick_at_jobs_that_are_still_open() ->
     assert looks == [["a", "b"], ["b"]]
 
 
-def test_nobody_is_kept_longer_than_asked_nor_by_a_server_that_leaves_nor_for_more_jobs_than_are_looked_at() -> (
-    None
-):
+def test_a_wait_ends_in_time_or_with_the_server_and_does_not_begin_for_too_many_jobs() -> None:
     still = lambda jobs: dict.fromkeys(jobs, "queued")  # noqa: E731
     assert ended(still, [{"a"}], seconds=0.05) == [None]
-    assert ended(still, [{"a"}, {"b"}], leaving=lambda: True) == [None, None]
-    many = set(map(str, range(MOST)))
+    assert ended(still, [{"a"}, {"b"}], is_stopping=lambda: True) == [None, None]
+    many = set(map(str, range(MAX_JOBS)))
     assert ended(lambda jobs: dict.fromkeys(jobs, "succeeded"), [many, {"x"}]) == [
         dict.fromkeys(many, "succeeded"),
         None,
     ]
 
 
-def test_a_redis_that_is_away_for_a_moment_ends_nobodys_waiting() -> None:
-    troubles = [StoreUnavailable("away"), StoreUnavailable("away")]
+def test_a_short_outage_of_redis_ends_no_wait() -> None:
+    outages = [StoreUnavailable("away"), StoreUnavailable("away")]
 
     def look(jobs: Sequence[str]) -> Mapping[str, str]:
-        if troubles:
-            raise troubles.pop()
+        if outages:
+            raise outages.pop()
         return dict.fromkeys(jobs, "succeeded")
 
     assert ended(look, [{"a"}]) == [{"a": "succeeded"}]
 
 
-def test_who_asks_to_wait_is_told_how_the_jobs_ended(front: Front, http: httpx.Client) -> None:
+def test_a_client_that_waits_learns_how_the_jobs_ended(front: Front, http: httpx.Client) -> None:
     body = [BUYER, {**BUYER, "childid": MISSING}]
     with ThreadPoolExecutor(1) as other:
-        asked = other.submit(
+        pending = other.submit(
             http.post, "/v1/changes", json=body, headers={"Prefer": "respond-async, wait=25"}, timeout=60
         )
-        while not asked.done():
+        while not pending.done():
             front.runtime.flush("acme")
-    answer = asked.result()
+    answer = pending.result()
     assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=25")
     assert [job["state"] for job in answer.json()["jobs"]] == ["succeeded", "failed"]
-    again = http.post("/v1/changes", json=[], headers={"Prefer": "wait=25"})
-    assert (again.status_code, again.json()) == (202, {"jobs": []})
+    empty = http.post("/v1/changes", json=[], headers={"Prefer": "wait=25"})
+    assert (empty.status_code, empty.json()) == (202, {"jobs": []})
 
 
 def test_jobs_that_take_longer_are_accepted_as_usual(http: httpx.Client) -> None:

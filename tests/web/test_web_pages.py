@@ -1,4 +1,4 @@
-"""The pages about the interface are right: every route stands there, and the settings they show can be used."""
+"""The pages about the interface name every route, and the settings that they show can be used."""
 
 import re
 import textwrap
@@ -15,11 +15,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_the_reference_page_names_every_route_there_is(front: Front) -> None:
     page = (DOCS / "reference/http.md").read_text("utf-8")
-    told = {
+    documented = {
         (method.lower(), path) for method, path in re.findall(r"^\| `(\w+) (/[^`?]*)", page, re.MULTILINE)
     }
     paths = front.client().get("/openapi.json").json()["paths"]
-    assert told == {(method, path) for path, methods in paths.items() for method in methods} - {
+    assert documented == {(method, path) for path, methods in paths.items() for method in methods} - {
         ("get", "/webhooks/{source}")
     }
 
@@ -45,6 +45,6 @@ def test_no_link_of_a_page_leads_nowhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as they are made where the page is read."""
+    """Return the anchors of a page's headings, as the site that shows it makes them."""
     heads = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}

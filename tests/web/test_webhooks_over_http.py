@@ -84,7 +84,7 @@ def test_a_wrong_or_stale_signature_is_unauthorized_and_the_operator_hears_of_it
     answer = deliver(front.client(None), ENQUIRY, secret=secret, at=time.time() + offset)
     problem(answer, 401)
     assert answer.headers["www-authenticate"] == "Signature"
-    assert [event for event, _ in front.said] == ["webhook.refused"]
+    assert [event for event, _ in front.events] == ["webhook.refused"]
     assert "accepted" not in front.store.counts("acme")
 
 
@@ -112,7 +112,7 @@ def test_a_genuine_payload_that_makes_no_valid_change_is_kept_as_one_failed_job_
     assert job
     assert (job.state, job.source, job.refusal and job.refusal[1]) == ("failed", "immo", "unreadable")
     assert "rules[0].occurred_at" in (job.refusal or (0, "", "", ""))[2]
-    assert ("message.rejected", "immo") in [(event, fields.get("source")) for event, fields in front.said]
+    assert ("message.rejected", "immo") in [(event, fields.get("source")) for event, fields in front.events]
     assert front.runtime.job_admin.get_payload(job.id).body == json.dumps(payload).encode()
 
 
@@ -151,7 +151,7 @@ def test_rules_that_became_unreadable_leave_those_before_in_force(
     source = replace(front.runtime.settings.sources["immo"], rules=(broken,))
     monkeypatch.setattr(front.runtime, "settings", replace(front.runtime.settings, sources={"immo": source}))
     assert len(deliver(front.client(None), ENQUIRY).json()["jobs"]) == 2
-    assert [(event, "sources.immo.rules[0].parentid" in str(fields)) for event, fields in front.said] == [
+    assert [(event, "sources.immo.rules[0].parentid" in str(fields)) for event, fields in front.events] == [
         ("settings.rejected", True)
     ]
 
@@ -220,4 +220,4 @@ def test_no_answer_to_a_webhook_repeats_a_secret(front: Front) -> None:
     right = http.post("/webhooks/desk", json=body, headers={"Authorization": f"Bearer {secret}"})
     assert (wrong.status_code, right.status_code) == (401, 202)
     kept = front.runtime.job_admin.get_payload(right.json()["jobs"][0]["id"])
-    assert "canary" not in wrong.text + right.text + str(kept) + str(front.said)
+    assert "canary" not in wrong.text + right.text + str(kept) + str(front.events)

@@ -95,8 +95,7 @@ def api(desk: CommandContext, host: str, port: int) -> None:
       relations api --host 0.0.0.0 --port 8080
     """
     try:
-        from ops.web.metrics import metrics
-        from ops.web.routes import operators_table
+        from ops.web.routes import operator_routes
         from producers.portals.http.application import serve as serve_http
     except ModuleNotFoundError as error:
         raise click.ClickException(
@@ -111,7 +110,7 @@ def api(desk: CommandContext, host: str, port: int) -> None:
         except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
             runtime.emit("wake.failed", account=replay.rpartition("-")[0], error=type(error).__name__)
 
-    serve_http(runtime, host=host, port=port, further=operators_table(hand, metrics(runtime)))
+    serve_http(runtime, host=host, port=port, more_routes=operator_routes(runtime, send_replay=hand))
 
 
 @click.command(short_help="Serve a simulator of the onOffice API.")

@@ -1,34 +1,38 @@
-"""The HTTP interface as an application and as a server; which routes there are is in `table`, what they do in `routes`.
+"""The HTTP interface as an ASGI application: routing, correlation ids, and a response for every error."""
 
-Nothing is composed here: the runtime is handed in, with its way to wake a worker.
-"""
-
-import socket
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from http import HTTPStatus
-from types import TracebackType
-from typing import Self
+from importlib.metadata import version
+from typing import Any, Final
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from producers.portals.http import problems
-from producers.portals.http.handlers import SLOW, Routes
-from producers.portals.http.openapi import Operation
-from producers.portals.http.requests import correlation
-from producers.portals.http.routes import TABLE, Handler, described
-from producers.portals.http.server import BACKLOG, HEAD_SECONDS, Uvicorn, configured
-from producers.webhooks.mapping import check_rules
+from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc, bind, check_call
+from producers.portals.http.deps import HttpDeps, http_deps
+from producers.portals.http.openapi import Document, openapi_document
+from producers.portals.http.problems import (
+    INTERNAL_ERROR,
+    error_response,
+    json_response,
+    problem_response,
+    status_of,
+)
+from producers.portals.http.routes import PORTAL_ROUTES
+from producers.portals.http.server import Server
 from worker import log
+from worker.contract import correlation_of
 from worker.errors import RelationsError
-from worker.ports import EventSink
 from worker.wiring import Runtime
+
+BODY_SECONDS: Final = 60.0  # that a body may take to come
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -37,123 +41,32 @@ def application(
     runtime: Runtime,
     *,
     now: Callable[[], float] = time.time,
-    slow: float = SLOW,
-    further: Sequence[tuple[Operation, Handler]] = (),
+    body_seconds: float = BODY_SECONDS,
+    more_routes: Sequence[ApiRoute] = (),
 ) -> Starlette:
-    """The interface over this runtime, with `further` routes; raises InvalidSettings if a webhook's rules cannot be read.
+    """Return the application over this runtime; `now` is in seconds since the epoch.
 
-    `now` gives seconds.
+    Raises InvalidSettings if a webhook's rules cannot be used.
     """
-    check_rules(runtime.settings)
-    app = Starlette(exception_handlers={HTTPException: _on_http})
-    app.router.redirect_slashes = (
-        False  # an address has one spelling, and no redirect believes the Host header
+    deps = http_deps(
+        runtime, now=now, body_seconds=body_seconds, is_stopping=lambda: bool(app.state.is_stopping())
     )
-    app.state.leaving = lambda: False
-    routes = Routes(runtime, now, slow, lambda: bool(app.state.leaving()))
     methods: dict[str, dict[str, Endpoint]] = {}
-    name = runtime.intake().new_id
-    routes.described = described([*TABLE, *further])
-    for operation, handler in (*TABLE, *further):
-        methods.setdefault(operation.path, {})[operation.method] = _correlated(
-            _answering(partial(handler, routes), runtime.emit), name
-        )
-    spelled_out_first = sorted(methods.items(), key=lambda each: "{" in each[0])
-    app.router.routes += [
-        Route(path, _chosen(endpoints), methods=[*endpoints, "OPTIONS"])
-        for path, endpoints in spelled_out_first
-    ]
+    for route in _with_description([*bind(PORTAL_ROUTES, deps), *more_routes]):
+        methods.setdefault(route.path, {})[route.method] = _endpoint(route, deps)
+    literal_paths_first = sorted(methods, key=lambda path: "{" in path)
+    app = Starlette(
+        routes=[
+            Route(path, _dispatch(methods[path]), methods=[*methods[path], "OPTIONS"])
+            for path in literal_paths_first
+        ],
+        middleware=[Middleware(CorrelationMiddleware, new_id=deps.intake.new_id)],
+        exception_handlers={HTTPException: _http_problem},
+    )
+    # An address has one spelling, and no redirect believes the Host header.
+    app.router.redirect_slashes = False
+    app.state.is_stopping = lambda: False
     return app
-
-
-def _chosen(endpoints: Mapping[str, Endpoint]) -> Endpoint:
-    """The endpoint for a request's method; OPTIONS is told which there are."""
-    allowed = ", ".join([*endpoints, *(["HEAD"] if "GET" in endpoints else []), "OPTIONS"])
-
-    async def chosen(request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return Response(status_code=204, headers={"Allow": allowed})
-        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
-
-    return chosen
-
-
-def _correlated(endpoint: Endpoint, name: Callable[[], str]) -> Endpoint:
-    """The endpoint with a name for every request, the client's own or a fresh one: said in each line of the log, and in the answer."""
-
-    async def correlated(request: Request) -> Response:
-        request.state.correlation = said = correlation(request, name)
-        with log.bound(correlation=said):
-            response = await endpoint(request)
-        response.headers["X-Correlation-Id"] = said
-        return response
-
-    return correlated
-
-
-def _answering(endpoint: Endpoint, emit: EventSink) -> Endpoint:
-    """The endpoint with an answer for every error; one that got past here would cost the client its connection."""
-
-    async def answering(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except HTTPException:
-            raise
-        except ClientDisconnect:
-            return problems.problem(400, "the connection ended before the body did")
-        except Exception as error:
-            if (
-                isinstance(error, RelationsError)
-                and problems.status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR
-            ):
-                return problems.refused(error)
-            emit("request.failed", path=request.url.path, error=type(error).__name__, exc_info=error)
-            return problems.problem(500, problems.OURS)
-
-    return answering
-
-
-async def _on_http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 registered for these
-    return problems.problem(error.status_code, error.detail, headers=error.headers)
-
-
-class Server:
-    """The application on a socket that is open once this exists: `port` is known and connections wait until `run`.
-
-    `run` serves until SIGINT or SIGTERM in the main thread, or `stop` from anywhere; as a context manager it serves from a thread.
-    """
-
-    def __init__(
-        self, app: Starlette, *, host: str = "127.0.0.1", port: int = 8080, head_seconds: float = HEAD_SECONDS
-    ) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        # An answer is two small writes, which Nagle's algorithm would keep 40 ms apart; connections inherit this.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-        self._server = server = Uvicorn(configured(app, head_seconds=head_seconds))
-        app.state.leaving = lambda: server.should_exit
-        self._thread = threading.Thread(target=self.run, name="http")
-
-    def run(self) -> None:
-        """Serve; requests that have begun are answered before it returns."""
-        self._server.run(sockets=[self._socket])
-
-    def stop(self) -> None:
-        """Let `run` return, soon."""
-        self._server.should_exit = True
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-        self._thread.join()
 
 
 def serve(
@@ -161,13 +74,88 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8080,
-    further: Sequence[tuple[Operation, Handler]] = (),
-    started: Callable[[Server], None] | None = None,
+    more_routes: Sequence[ApiRoute] = (),
+    on_start: Callable[[Server], None] | None = None,
 ) -> None:
-    """Serve the interface until the process is told to end; `started` is handed the server when its port (0: any free one) is open."""
-    server = Server(application(runtime, further=further), host=host, port=port)
+    """Serve the interface until the process is told to end; port 0 takes any free one.
+
+    `on_start` gets the server when its port is open.
+    """
+    server = Server(application(runtime, more_routes=more_routes), host=host, port=port)
     runtime.emit("api.started", url=server.url)
-    if started:
-        started(server)
+    if on_start:
+        on_start(server)
     server.run()
     runtime.emit("api.stopped", url=server.url)
+
+
+class CorrelationMiddleware:
+    """Gives every request a correlation id, its own or a fresh one, which the log and the response carry."""
+
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
+        self._app, self._new_id = app, new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        headers = Headers(scope=scope)
+        given = correlation_of(headers.get("x-correlation-id"), headers.get("x-request-id"))
+        correlation = given or self._new_id()
+        scope["state"] = {**scope.get("state", {}), "correlation": correlation}
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Correlation-Id"] = correlation
+            await send(message)
+
+        with log.bound(correlation=correlation):
+            await self._app(scope, receive, send_with_id)
+
+
+def _with_description(routes: Sequence[ApiRoute]) -> list[ApiRoute]:
+    """Return the routes, and one more that describes them all."""
+    response = ResponseDoc("An OpenAPI 3.1 document.", dict[str, Any])
+    route = ApiRoute(_get_openapi, "GET", "/openapi.json", "This description", {200: response})
+    document = openapi_document([*routes, route], version=version("onoffice-relations"))
+    return [*routes, *bind([route], document)]
+
+
+async def _get_openapi(document: Document, _call: ApiCall[None]) -> Response:
+    return json_response(document)
+
+
+def _dispatch(endpoints: Mapping[str, Endpoint]) -> Endpoint:
+    """Return the endpoint that calls the one for a request's method, and answers OPTIONS."""
+    allowed = ", ".join([*endpoints, *(["HEAD"] if "GET" in endpoints else []), "OPTIONS"])
+
+    async def dispatch(request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": allowed})
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return dispatch
+
+
+def _endpoint(route: ApiRoute, deps: HttpDeps) -> Endpoint:
+    """Return the endpoint of a route; an error without a response would cost the client its connection."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            call = await check_call(route, request, deps.current_settings, body_seconds=deps.body_seconds)
+            response: Response = await route.handler(call)
+        except HTTPException:
+            raise
+        except ClientDisconnect:
+            return problem_response(400, "the connection ended before the body did")
+        except Exception as error:
+            if isinstance(error, RelationsError) and status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
+                return error_response(error)
+            deps.emit("request.failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+            return problem_response(500, INTERNAL_ERROR)
+        return response
+
+    return endpoint
+
+
+async def _http_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 registered for these
+    return problem_response(error.status_code, error.detail, headers=error.headers)

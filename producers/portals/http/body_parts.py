@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from starlette.responses import Response
 
-from producers.portals.http.problems import refused
+from producers.portals.http.problems import error_response
 from worker.contract import Change
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
 from worker.usecases.intake import Part
@@ -40,7 +40,7 @@ def not_all(
     curable = [error for error in errors if isinstance(error, Unavailable)]
     gravest = max(curable, key=lambda error: error.retry_after) if curable else errors[0]
     if len(errors) == 1 and not jobs and not isinstance(gravest, InvalidChange | NotFound):
-        return refused(gravest)
+        return error_response(gravest)
     faults = [
         fault
         for part in parts
@@ -51,7 +51,7 @@ def not_all(
         gravest, NotFound
     ):  # an account that is not there is a fault of the change, not of the address
         gravest = InvalidChange(faults)
-    return refused(
+    return error_response(
         gravest, faults=faults, more={"jobs": [jobs.get(at) for at in range(len(places))]} if jobs else None
     )
 

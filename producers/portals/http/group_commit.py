@@ -1,106 +1,95 @@
-"""Group commit: requests that arrive together share one write to the store, and each waits for its own answer.
+"""Group commit: requests that arrive together share one write to the store, and each gets its own answer.
 
-Knows no HTTP; what a write is, and how it is run beside the event loop, are handed in.
+Knows no HTTP; what a write is, and how it is run beside the event loop, are passed in.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 from worker.contract import Change
 from worker.errors import BacklogFull, RelationsError, Unavailable
 from worker.ports import Receipt
 
-MOST: Final = (
-    1000  # changes in one write, so that none blocks the server for long; a single request may bring more
-)
-
-
-class Accept(Protocol):
-    """`Intake.accept`."""
-
-    def __call__(self, changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
-        """Receipts for the changes of one account, all or none."""
-
-
-class Lane(NamedTuple):
-    """What may share a write."""
-
-    account: str
-    redelivered: bool
+MAX_CHANGES: Final = 1000  # of one write, so that none blocks the server for long; one request may bring more
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """The changes of one request, and where its answer goes."""
+class PendingRequest:
+    """The changes of one request, and the future that its handler awaits."""
 
     changes: Sequence[Change]
-    answer: asyncio.Future[list[Receipt]]
+    future: asyncio.Future[list[Receipt]]
 
-    def tell(self, answer: "list[Receipt] | Exception") -> None:
-        """Wake who waits, unless they have gone."""
-        if self.answer.done():
+    def resolve(self, result: "list[Receipt] | Exception") -> None:
+        """Wake the handler, unless its client has gone."""
+        if self.future.done():
             return
-        if isinstance(answer, Exception):
-            self.answer.set_exception(answer)
+        if isinstance(result, Exception):
+            self.future.set_exception(result)
         else:
-            self.answer.set_result(answer)
+            self.future.set_result(result)
 
 
-Answers = list[list[Receipt] | Exception]
-Run = Callable[[Callable[[], Answers]], Awaitable[Answers]]
+Accept = Callable[..., list[Receipt]]  # `Intake.accept`
+QueueKey = tuple[
+    str, bool
+]  # what requests have in common that share a write: account, and whether redelivered
+Results = list[list[Receipt] | Exception]  # one per request
+Run = Callable[[Callable[[], Results]], Awaitable[Results]]
 
 
-class Group:
-    """One write at a time per lane; whoever comes meanwhile goes into the next one, in the order of arrival."""
+class CommitGroup:
+    """Makes one write at a time per account; requests that come meanwhile share the next, in their order."""
 
-    def __init__(self, accept: Accept, *, run: Run, most: int = MOST) -> None:
-        self._accept, self._run, self._most = accept, run, most
-        self._waiting: dict[Lane, deque[Member]] = {}
+    def __init__(self, accept: Accept, *, run: Run, max_changes: int = MAX_CHANGES) -> None:
+        self._accept, self._run, self._max_changes = accept, run, max_changes
+        self._queues: dict[QueueKey, deque[PendingRequest]] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
     async def accept(
         self, account: str, changes: Sequence[Change], *, redelivered: bool = False
     ) -> list[Receipt]:
-        """As `Intake.accept`, for one account; paths of faults begin with the position in `changes`."""
-        lane, member = Lane(account, redelivered), Member(changes, asyncio.get_running_loop().create_future())
-        if lane in self._waiting:
-            self._waiting[lane].append(member)
+        """Do as `Intake.accept` for one account; paths of faults begin with the position in `changes`."""
+        key = (account, redelivered)
+        request = PendingRequest(changes, asyncio.get_running_loop().create_future())
+        if key in self._queues:
+            self._queues[key].append(request)
         else:
-            self._waiting[lane] = deque([member])
-            task = asyncio.create_task(self._work(lane))
+            self._queues[key] = deque([request])
+            task = asyncio.create_task(self._write_queue(key))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await member.answer
+        return await request.future
 
-    async def _work(self, lane: Lane) -> None:
-        waiting = self._waiting[lane]
-        while waiting:
-            members = _first(waiting, self._most)
+    async def _write_queue(self, key: QueueKey) -> None:
+        queue, (_, redelivered) = self._queues[key], key
+        while queue:
+            requests = _take_group(queue, self._max_changes)
             try:
-                answers = await self._run(lambda: self._write(members, redelivered=lane.redelivered))  # noqa: B023 it ends within the turn
-            except (
-                Exception
-            ) as error:  # a bug: loud for everyone who waits, and no reason to leave the others waiting
-                answers = [error] * len(members)
-            for member, answer in zip(members, answers, strict=True):
-                member.tell(answer)
-        del self._waiting[lane]
+                results = await self._run(lambda: self._write(requests, redelivered=redelivered))  # noqa: B023 it ends within this turn
+            except Exception as error:  # a bug: everybody in this write learns of it, and the queue goes on
+                results = [error] * len(requests)
+            for request, result in zip(requests, results, strict=True):
+                request.resolve(result)
+        del self._queues[key]
 
-    def _write(self, members: Sequence[Member], *, redelivered: bool) -> Answers:
-        """One answer per member. What was refused together is tried one by one, so that one client's fault is never another's."""
-        if len(members) > 1:
-            together = self._try(
-                [change for member in members for change in member.changes], redelivered=redelivered
-            )
-            if isinstance(together, list):
-                rest = iter(together)
-                return [[next(rest) for _ in member.changes] for member in members]
-            if isinstance(together, Unavailable) and not isinstance(together, BacklogFull):
-                return [together] * len(members)
-        return [self._try(member.changes, redelivered=redelivered) for member in members]
+    def _write(self, requests: Sequence[PendingRequest], *, redelivered: bool) -> Results:
+        """Return one result per request.
+
+        What was refused together is tried one by one, so that one client's fault is never another's.
+        """
+        if len(requests) > 1:
+            together = [change for request in requests for change in request.changes]
+            result = self._try(together, redelivered=redelivered)
+            if isinstance(result, list):
+                receipts = iter(result)
+                return [[next(receipts) for _ in request.changes] for request in requests]
+            if isinstance(result, Unavailable) and not isinstance(result, BacklogFull):
+                return [result] * len(requests)
+        return [self._try(request.changes, redelivered=redelivered) for request in requests]
 
     def _try(self, changes: Sequence[Change], *, redelivered: bool) -> list[Receipt] | RelationsError:
         try:
@@ -109,11 +98,11 @@ class Group:
             return error
 
 
-def _first(waiting: deque[Member], most: int) -> list[Member]:
-    """The members that go next: at least one, and no more changes than `most` unless the first alone has them."""
-    members = [waiting.popleft()]
-    size = len(members[0].changes)
-    while waiting and size + len(waiting[0].changes) <= most:
-        size += len(waiting[0].changes)
-        members.append(waiting.popleft())
-    return members
+def _take_group(queue: deque[PendingRequest], max_changes: int) -> list[PendingRequest]:
+    """Take the requests of the next write: the first, and as many more as `max_changes` allows."""
+    requests = [queue.popleft()]
+    size = len(requests[0].changes)
+    while queue and size + len(queue[0].changes) <= max_changes:
+        size += len(queue[0].changes)
+        requests.append(queue.popleft())
+    return requests

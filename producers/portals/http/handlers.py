@@ -1,11 +1,10 @@
-"""The endpoints: what a request asks for is done through intake and store, beside the event loop, and answered.
+"""The handlers for portals: each reads its request, asks intake or the store in a thread, and answers.
 
-How things are read is in `requests`, how they are answered in `answers`, which webhook may say what in `producers.webhooks`.
+Which routes they serve, and what is checked before, is in `routes`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -14,235 +13,170 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from producers.errors import TooLarge
-from producers.portals.http import problems
+from producers.portals.http.api_route import ApiCall
 from producers.portals.http.body_parts import at_home, by_account, not_all
-from producers.portals.http.group_commit import Group
-from producers.portals.http.long_poll import States, Waiting
-from producers.portals.http.problems import JobEntry
-from producers.portals.http.query import Listing, OneAccount, read
+from producers.portals.http.deps import HttpDeps
+from producers.portals.http.problems import JobEntry, accepted_response, json_response
+from producers.portals.http.query import AccountQuery, JobPageQuery
 from producers.portals.http.requests import (
-    JSON,
-    body,
-    correlated,
-    identified,
-    key_of,
-    patience,
-    permit,
-    places,
+    change_paths,
+    check_access,
+    preferred_wait,
+    read_body,
+    with_correlation,
+    with_event_ids,
 )
 from producers.portals.serializers import batch_json, job_json
-from producers.webhooks.mapping import changes_of, check_rules, payload_of
+from producers.webhooks.mapping import Mapped, changes_of, payload_of
 from producers.webhooks.reparse import unreadable
 from producers.webhooks.verify import Delivery, verify
-from worker.config import Key, Settings, Source
-from worker.contract import MAX_BODY, MAX_MESSAGE, Change, Parsed, parse_many
-from worker.errors import Invalid, InvalidChange, InvalidSettings, NotFound, RelationsError, StoreUnavailable
-from worker.ports import Receipt
+from worker.config import Key, Source
+from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many
+from worker.errors import Invalid, InvalidChange, NotFound, RelationsError
+from worker.ports import Queries, Receipt
 from worker.usecases.intake import Part
-from worker.wiring import Runtime
 
-BIG: Final = 2**16  # bytes; a larger body is parsed beside the event loop
-MOST: Final = 10_000  # changes of one body
-PATIENCE: Final = 2.0  # seconds a probe waits for Redis
-SLOW: Final = 60.0  # seconds a body may take to come
+CONTENT_TYPES: Final = ("application/json", "application/x-ndjson")
+MAX_INLINE_PARSE: Final = 2**16  # bytes; a larger body is parsed beside the event loop
+MAX_CHANGES: Final = 10_000  # of one body
 
 
-@dataclass(slots=True)
-class Routes:
-    """Every endpoint, over one runtime; `now` gives seconds since the epoch, and a body has `slow` seconds to come.
-
-    Once `leaving` is set, nobody is kept waiting.
-    """
-
-    runtime: Runtime
-    now: Callable[[], float]
-    slow: float = SLOW
-    leaving: Callable[[], bool] = lambda: False
-    group: Group = field(init=False)
-    waiting: Waiting = field(init=False)
-    probe: asyncio.Task[list[str]] | None = field(default=None, init=False)
-    described: Mapping[str, object] = field(default_factory=dict, init=False)
-    judged: Settings = field(init=False)
-    sources: Mapping[str, Source] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.judged, self.sources = self.runtime.settings, self.runtime.settings.sources
-        self.group = Group(self.runtime.intake().accept, run=run_in_threadpool)
-        self.waiting = Waiting(
-            self.runtime.queries.get_states, run=run_in_threadpool, leaving=lambda: self.leaving()
-        )
-
-    async def post_changes(self, request: Request) -> Response:
-        """`POST /v1/changes`."""
-        key = self.key(request, "send")
-        raw = await body(request, MAX_BODY, seconds=self.slow, kinds=JSON)
-        parsed = await run_in_threadpool(parse_many, raw) if len(raw) > BIG else parse_many(raw)
-        if len(parsed) > MOST:
-            raise TooLarge(MOST, "changes")
-        changes = correlated(
-            identified([each.change for each in parsed], request.headers.get("idempotency-key")), request
-        )
-        parts = await asyncio.gather(
-            *(self._part(key, changes, positions) for positions in by_account(changes))
-        )
-        good = [part for part in parts if not part.error]
-        jobs = await self._shown(
-            {at: receipt for part in good for at, receipt in zip(part.positions, part.receipts, strict=True)},
-            parsed,
-        )
-        if len(good) < len(parts):
-            return not_all(parts, places(raw, len(changes)), jobs)
-        return await self._accepted([jobs[at] for at in range(len(changes))], patience(request))
-
-    async def _accepted(self, jobs: Sequence[JobEntry], seconds: int) -> Response:
-        """The jobs at once, or when all have ended if that is within `seconds`."""
-        ended = await self.waiting.ended({job["id"] for job in jobs}, seconds) if jobs and seconds else None
-        if ended is None:
-            return problems.accepted(jobs)
-        return problems.accepted([{**job, "state": ended[job["id"]]} for job in jobs], waited=seconds)
-
-    async def get_job(self, request: Request) -> Response:
-        """`GET /v1/jobs/{id}`."""
-        name: str = request.path_params["id"]
-        permit(self.key(request, "read"), "read", name.rpartition("-")[0] or name)
-        job = await run_in_threadpool(self.runtime.store.get_job, name)
-        if job is None:
-            raise NotFound(f'there is no job "{name}" (any more)')
-        return problems.answer(job_json(job))
-
-    async def get_jobs(self, request: Request) -> Response:
-        """`GET /v1/jobs`."""
-        key = self.key(request, "read")
-        asked = read(request.query_params.multi_items(), Listing)
-        permit(key, "read", asked.account)
-        page = await run_in_threadpool(
-            lambda: self.runtime.queries.find_jobs(
-                asked.account, asked.filter(), limit=asked.limit, cursor=asked.cursor
-            )
-        )
-        return problems.answer({"jobs": [job_json(job) for job in page.jobs], "next": page.next or None})
-
-    async def get_batch(self, request: Request) -> Response:
-        """`GET /v1/batches/{label}`."""
-        key, label = self.key(request, "read"), request.path_params["label"]
-        account = read(request.query_params.multi_items(), OneAccount).account
-        permit(key, "read", account)
-        return problems.answer(
-            batch_json(
-                account, label, await run_in_threadpool(self.runtime.store.batch_counts, account, label)
-            )
-        )
-
-    async def webhook(self, request: Request) -> Response:
-        """`POST /webhooks/{source}`; onOffice's own are a GET."""
-        source = self._source(request)
-        raw = await body(request, MAX_MESSAGE, seconds=self.slow)
-        delivery = Delivery(str(request.url), request.headers, raw, request.method)
-        try:
-            message = verify(source, delivery, now=self.now())
-            entries = await self._meant(source, delivery, message, request)
-        except RelationsError as error:
-            faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
-            self.runtime.emit(
-                "webhook.refused", source=source.name, error=type(error).__name__, faults=faults
-            )
-            raise
-        return problems.accepted(entries)
-
-    async def _meant(
-        self, source: Source, delivery: Delivery, message: str, request: Request
-    ) -> list[JobEntry]:
-        """The jobs of what a genuine message means; one that makes no valid changes is kept as a failed job, for mended rules."""
-        try:
-            mapped = changes_of(source, payload_of(source, delivery), message)
-            receipts = await self._delivered(
-                correlated([each.change for each in mapped], request), [each.path for each in mapped]
-            )
-        except InvalidChange as error:
-            kept = unreadable(source, delivery, message, [str(fault) for fault in error.faults])
-            receipt = await run_in_threadpool(self.runtime.intake().reject, kept)
-            return [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
-        return list((await self._shown(dict(enumerate(receipts)))).values())
-
-    async def healthz(self, _: Request) -> Response:
-        """`GET /healthz`: the process is up."""
-        return problems.answer({"status": "ok"})
-
-    async def readyz(self, _: Request) -> Response:
-        """`GET /readyz`: Redis answers, and soon. One question at a time: probes must not pile up when it hangs."""
-        if self.probe is None or self.probe.done():
-            self.probe = asyncio.create_task(run_in_threadpool(self.runtime.store.accounts))
-        await asyncio.wait({self.probe}, timeout=PATIENCE)
-        if not self.probe.done():
-            raise StoreUnavailable(f"Redis did not answer within {PATIENCE:g} seconds")
-        self.probe.result()
-        return problems.answer({"status": "ok"})
-
-    def key(self, request: Request, right: str) -> Key:
-        """The key of a request, if it has this right."""
-        self.runtime.refresh()  # a key that was taken away stops working without a restart
-        key = key_of(self.runtime.settings.keys.values(), request.headers.get("authorization", ""))
-        permit(key, right)
-        return key
-
-    def _source(self, request: Request) -> Source:
-        self.runtime.refresh()
-        source = self._sources().get(request.path_params["source"])
-        if source is None:
-            raise NotFound("there is no webhook source of that name")
-        if request.method == "GET" and source.scheme != "onoffice":
-            raise HTTPException(405, headers={"Allow": "POST"})
-        return source
-
-    def _sources(self) -> Mapping[str, Source]:
-        """The webhook sources of the settings; those before a change for the worse stay in force, as all settings do."""
-        settings = self.runtime.settings
-        if settings is not self.judged:
-            self.judged = settings
-            try:
-                check_rules(settings)
-                self.sources = settings.sources
-            except InvalidSettings as error:
-                self.runtime.emit(
-                    "settings.rejected",
-                    file=str(settings.file),
-                    faults=[str(fault) for fault in error.faults],
-                )
-        return self.sources
-
-    async def _part(self, key: Key, changes: Sequence[Change], positions: tuple[int, ...]) -> Part:
-        account = changes[positions[0]].account
-        try:
-            permit(key, "send", account)
-            return Part(positions, tuple(await self.group.accept(account, [changes[at] for at in positions])))
-        except RelationsError as error:
-            return Part(positions, error=error)
-
-    async def _delivered(self, changes: Sequence[Change], paths: Sequence[str]) -> list[Receipt]:
-        """A message that is delivered again meets its first jobs, whatever its content says by now (R2)."""
-        try:
-            return await self.group.accept(changes[0].account, changes, redelivered=True) if changes else []
-        except InvalidChange as error:
-            raise InvalidChange(list(at_home(error, paths))) from None
-
-    async def _shown(
-        self, receipts: Mapping[int, Receipt], parsed: Sequence[Parsed] = ()
-    ) -> dict[int, JobEntry]:
-        """The receipts as they are answered; jobs that were there before are looked up, because they may be done by now."""
-        before = sorted({receipt.job for receipt in receipts.values() if receipt.duplicate})
-        states = await run_in_threadpool(self.runtime.queries.get_states, before) if before else {}
-        return {
-            at: shown(receipt, states, parsed[at].notes if parsed else ()) for at, receipt in receipts.items()
-        }
-
-
-def shown(receipt: Receipt, states: States, notes: Sequence[str]) -> JobEntry:
-    """One accepted change; `notes` say what was corrected in it."""
-    entry: JobEntry = {
-        "id": receipt.job,
-        "state": states.get(receipt.job) if receipt.duplicate else "queued",
-        "duplicate": receipt.duplicate,
+async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
+    """Accept the changes of the body, each account's part as a whole or not at all."""
+    request = call.request
+    raw = await read_body(request, MAX_BODY, seconds=deps.body_seconds, content_types=CONTENT_TYPES)
+    parsed = await run_in_threadpool(parse_many, raw) if len(raw) > MAX_INLINE_PARSE else parse_many(raw)
+    if len(parsed) > MAX_CHANGES:
+        raise TooLarge(MAX_CHANGES, "changes")
+    changes = with_correlation([item.change for item in parsed], request)
+    changes = with_event_ids(changes, request.headers.get("idempotency-key"))
+    parts = await asyncio.gather(
+        *(_accept_part(deps, call.key, changes, positions) for positions in by_account(changes))
+    )
+    receipts = {
+        at: receipt for part in parts for at, receipt in zip(part.positions, part.receipts, strict=False)
     }
-    if notes:
-        entry["notes"] = list(notes)
-    return entry
+    jobs = await _job_entries(deps.queries, receipts, [item.notes for item in parsed])
+    if any(part.error for part in parts):
+        return not_all(parts, change_paths(raw, len(changes)), jobs)
+    return await _respond(deps, [jobs[at] for at in range(len(changes))], preferred_wait(request))
+
+
+async def _accept_part(
+    deps: HttpDeps, key: Key, changes: Sequence[Change], positions: tuple[int, ...]
+) -> Part:
+    """Accept the changes of one account, if the key is for it."""
+    account = changes[positions[0]].account
+    try:
+        check_access(key, "send", account)
+        receipts = await deps.commit_group.accept(account, [changes[at] for at in positions])
+    except RelationsError as error:
+        return Part(positions, error=error)
+    return Part(positions, tuple(receipts))
+
+
+async def _respond(deps: HttpDeps, jobs: Sequence[JobEntry], wait: int) -> Response:
+    """Answer at once, or when all jobs have ended if that is within `wait` seconds."""
+    if jobs and wait:
+        ended = await deps.job_poller.wait_until_ended({job["id"] for job in jobs}, wait)
+        if ended is not None:
+            return accepted_response([{**job, "state": ended[job["id"]]} for job in jobs], waited=wait)
+    return accepted_response(jobs)
+
+
+async def _job_entries(
+    queries: Queries, receipts: Mapping[int, Receipt], notes: Sequence[Sequence[str]] = ()
+) -> dict[int, JobEntry]:
+    """Return the entries of receipts by position; a duplicate has the state that its job is in by now.
+
+    `notes` say what was corrected in the change of each position.
+    """
+    duplicates = sorted({receipt.job for receipt in receipts.values() if receipt.duplicate})
+    states = await run_in_threadpool(queries.get_states, duplicates) if duplicates else {}
+    entries: dict[int, JobEntry] = {}
+    for at, receipt in receipts.items():
+        state = states.get(receipt.job) if receipt.duplicate else "queued"
+        entries[at] = {"id": receipt.job, "state": state, "duplicate": receipt.duplicate}
+        if notes and notes[at]:
+            entries[at]["notes"] = list(notes[at])
+    return entries
+
+
+async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
+    """Show one job."""
+    job_id = call.request.path_params["id"]
+    job = await run_in_threadpool(deps.store.get_job, job_id)
+    if job is None:
+        raise NotFound(f'there is no job "{job_id}" (any more)')
+    return json_response(job_json(job))
+
+
+async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
+    """List the jobs that fit, newest first, one page at a time."""
+    query = call.input
+    page = await run_in_threadpool(
+        deps.queries.find_jobs, query.account, query.filter(), limit=query.limit, cursor=query.cursor
+    )
+    return json_response({"jobs": [job_json(job) for job in page.jobs], "next": page.next or None})
+
+
+async def get_batch(deps: HttpDeps, call: ApiCall[AccountQuery]) -> Response:
+    """Count the jobs of a batch by what has become of them."""
+    label = call.request.path_params["label"]
+    counts = await run_in_threadpool(deps.store.batch_counts, call.account, label)
+    return json_response(batch_json(call.account, label, counts))
+
+
+async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
+    """Accept the changes of a webhook's message; onOffice sends its own by GET, all others by POST."""
+    request = call.request
+    source = deps.sources.get(request.path_params["source"])
+    if request.method == "GET" and source.scheme != "onoffice":
+        raise HTTPException(405, headers={"Allow": "POST"})
+    raw = await read_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
+    delivery = Delivery(str(request.url), request.headers, raw, request.method)
+    try:
+        message_id = verify(source, delivery, now=deps.now())
+        jobs = await _accept_delivery(deps, source, delivery, message_id, request)
+    except RelationsError as error:
+        faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
+        deps.emit("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
+        raise
+    return accepted_response(jobs)
+
+
+async def _accept_delivery(
+    deps: HttpDeps, source: Source, delivery: Delivery, message_id: str, request: Request
+) -> list[JobEntry]:
+    """Return the jobs of a genuine message.
+
+    One that makes no valid changes is kept as a failed job, to be read again when the rules are corrected.
+    """
+    try:
+        mapped = changes_of(source, payload_of(source, delivery), message_id)
+        receipts = await _accept_mapped(deps, mapped, request) if mapped else []
+    except InvalidChange as error:
+        message = unreadable(source, delivery, message_id, [str(fault) for fault in error.faults])
+        receipt = await run_in_threadpool(deps.intake.reject, message)
+        return [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
+    return list((await _job_entries(deps.queries, dict(enumerate(receipts)))).values())
+
+
+async def _accept_mapped(deps: HttpDeps, mapped: list[Mapped], request: Request) -> list[Receipt]:
+    """Accept the changes; a redelivered message meets its first jobs, whatever its content is by now (R2)."""
+    changes = with_correlation([item.change for item in mapped], request)
+    try:
+        return await deps.commit_group.accept(changes[0].account, changes, redelivered=True)
+    except InvalidChange as error:
+        raise InvalidChange(list(at_home(error, [item.path for item in mapped]))) from None
+
+
+async def healthz(_deps: HttpDeps, _call: ApiCall[None]) -> Response:
+    """Answer, which shows that the process is up."""
+    return json_response({"status": "ok"})
+
+
+async def readyz(deps: HttpDeps, _call: ApiCall[None]) -> Response:
+    """Answer once Redis has answered."""
+    await deps.redis_probe.check()
+    return json_response({"status": "ok"})

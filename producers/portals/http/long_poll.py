@@ -1,87 +1,78 @@
-"""Waiting for jobs to end: whoever waits shares one look at the store per tick. Knows no HTTP.
+"""Waiting for jobs to end: all who wait share one query of the store per tick. Knows no HTTP.
 
-How to look, how that is run beside the event loop, and whether the server is leaving are handed in.
+How states are read, how that is run beside the event loop, and whether the server is stopping are passed in.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from worker.errors import Unavailable
 from worker.ports import OPEN_STATES, JobState
 
-TICK: Final = 0.1  # seconds between looks
-MOST: Final = 10_000  # jobs that are looked at in one tick; who would bring more does not wait
+TICK: Final = 0.1  # seconds between queries
+MAX_JOBS: Final = 10_000  # that one query asks about; a client that would add more does not wait
 
 States = Mapping[str, JobState]
 Run = Callable[[Callable[[], States]], Awaitable[States]]
 
 
-@dataclass(eq=False, slots=True)
-class Waiter:
-    """Jobs that are still open, the states of those that ended, and who is told when none is open."""
-
-    open: set[str]
-    told: asyncio.Future[States | None]
-    ended: dict[str, JobState] = field(default_factory=dict)
-
-    def see(self, states: States) -> None:
-        """Take in what was seen of some jobs."""
-        self.ended |= {
-            job: states[job] for job in self.open & states.keys() if states[job] not in OPEN_STATES
-        }
-        self.open -= self.ended.keys()
-        if not self.open:
-            self.tell(self.ended)
-
-    def tell(self, states: States | None) -> None:
-        """Wake who waits, unless they have gone."""
-        if not self.told.done():
-            self.told.set_result(states)
-
-
-class Waiting:
-    """One look for all; it ends when nobody waits."""
+class JobPoller:
+    """Asks about the open jobs of all waiting clients at once; asks nothing while nobody waits."""
 
     def __init__(
         self,
-        look: Callable[[Sequence[str]], States],
+        get_states: Callable[[Sequence[str]], States],
         *,
         run: Run,
-        leaving: Callable[[], bool] = lambda: False,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._look, self._run, self._leaving = look, run, leaving
-        self._waiters: set[Waiter] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._get_states, self._run, self._is_stopping = get_states, run, is_stopping
+        self._open: dict[object, set[str]] = {}  # the open jobs of each client that waits
+        self._query: asyncio.Task[States] | None = None
+        self._next_query_at = 0.0
 
-    async def ended(self, jobs: Collection[str], seconds: float) -> States | None:
-        """The states in which these jobs ended; None when one had not in time, too many are waited for, or the server is leaving."""
-        if len(jobs) + sum(len(waiter.open) for waiter in self._waiters) > MOST:
+    async def wait_until_ended(self, jobs: Collection[str], seconds: float) -> States | None:
+        """Return the states in which these jobs ended.
+
+        None if one did not end in time, too many are waited for, or the server is stopping.
+        """
+        if len(jobs) + sum(map(len, self._open.values())) > MAX_JOBS:
             return None
-        waiter = Waiter(set(jobs), asyncio.get_running_loop().create_future())
-        self._waiters.add(waiter)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._watch())
+        client, ended = object(), dict[str, JobState]()
+        self._open[client] = set(jobs)
         try:
             async with asyncio.timeout(seconds):
-                return await waiter.told
+                while self._open[client]:
+                    states = await self._next_states()
+                    if self._is_stopping():
+                        return None
+                    ended |= _ended(self._open[client], states)
+                    self._open[client] -= ended.keys()
+            return ended
         except TimeoutError:
             return None
         finally:
-            self._waiters.discard(waiter)
+            del self._open[client]
 
-    async def _watch(self) -> None:
-        while self._waiters and not self._leaving():
-            states = await self._seen(sorted(set[str]().union(*(waiter.open for waiter in self._waiters))))
-            for waiter in self._waiters:
-                waiter.see(states)
-            await asyncio.sleep(TICK)
-        for waiter in self._waiters:
-            waiter.tell(None)
+    async def _next_states(self) -> States:
+        """Return the result of the query that runs or comes next, which others may be waiting for too."""
+        if self._query is None or self._query.done():
+            self._query = asyncio.create_task(self._query_states())
+        return await asyncio.shield(self._query)  # a client that leaves takes it from nobody
 
-    async def _seen(self, jobs: Sequence[str]) -> States:
+    async def _query_states(self) -> States:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._next_query_at - loop.time())
+        self._next_query_at = loop.time() + TICK
+        jobs = sorted(set[str]().union(*self._open.values()))
+        if not jobs or self._is_stopping():
+            return {}
         try:
-            return await self._run(lambda: self._look(jobs))
+            return await self._run(lambda: self._get_states(jobs))
         except Unavailable:  # the jobs are accepted, and Redis may be back in time
             return {}
+
+
+def _ended(jobs: Collection[str], states: States) -> dict[str, JobState]:
+    return {job: states[job] for job in jobs if job in states and states[job] not in OPEN_STATES}

@@ -1,7 +1,7 @@
-"""What the HTTP interface answers: accepted changes, and problem documents (RFC 9457) for every error there is."""
+"""Responses: accepted changes, and a problem document (RFC 9457) for every error there is."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NotRequired, TypedDict
 
@@ -10,19 +10,11 @@ from starlette.responses import Response
 
 from producers.errors import Forbidden, TooLarge, TooSlow, Unauthorized, Unsupported
 from worker.config import redact
-from worker.errors import (
-    BacklogFull,
-    Fault,
-    Invalid,
-    InvalidSettings,
-    NotFound,
-    RelationsError,
-    Unavailable,
-)
+from worker.errors import BacklogFull, Fault, Invalid, InvalidSettings, NotFound, RelationsError, Unavailable
 from worker.ports import JobState
 
 STATUS: Final[Mapping[type[RelationsError], int]] = {
-    RelationsError: 500,  # whoever adds an error chooses its status here, or it counts as our fault
+    RelationsError: 500,  # an error that is added without a status here counts as a fault of the server
     Invalid: 422,
     InvalidSettings: 500,
     NotFound: 404,
@@ -34,17 +26,18 @@ STATUS: Final[Mapping[type[RelationsError], int]] = {
     TooSlow: 408,
     Unsupported: 415,
 }
+INTERNAL_ERROR: Final = "something is wrong here, not with the request; the log says what"
 
 
 class FaultDict(TypedDict):
-    """One thing that is wrong, and where."""
+    """One fault, and the path to it."""
 
     path: str
     message: str
 
 
 class JobEntry(TypedDict):
-    """What is answered for one accepted change; `state` is null for a job that was forgotten meanwhile."""
+    """The job of one accepted change; `state` is null for a job that is forgotten by now."""
 
     id: str
     state: JobState | None
@@ -58,8 +51,8 @@ class JobsDict(TypedDict):
     jobs: list[JobEntry]
 
 
-class Problem(TypedDict):
-    """What went wrong (RFC 9457). Where only some accounts' parts of a body were refused, `jobs` has one entry per change."""
+class ProblemDict(TypedDict):
+    """A problem document (RFC 9457); `jobs` has an entry per change if only parts of a body were refused."""
 
     type: str
     title: str
@@ -69,65 +62,61 @@ class Problem(TypedDict):
     jobs: NotRequired[list[JobEntry | None]]
 
 
-OURS: Final = "something is wrong here, not with the request; the log says what"
-
-
 def status_of(error: RelationsError) -> int:
-    """The HTTP status that says it: the nearest class of the error tree that has one."""
+    """Return the HTTP status of the nearest class of the error tree that has one."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def answer(
+def json_response(
     document: object,
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-    kind: str = "application/json",
+    content_type: str = "application/json",
 ) -> Response:
-    """A document as JSON."""
-    return Response(msgspec.json.encode(document), status, headers, kind)
+    """Return a response with this document as JSON."""
+    return Response(msgspec.json.encode(document), status, headers, content_type)
 
 
-def problem(
+def accepted_response(jobs: Sequence[Mapping[str, object]], *, waited: int = 0) -> Response:
+    """Return 202 with the jobs and the location of a single one; 200 if the client waited for their end."""
+    location = {"Location": f"/v1/jobs/{jobs[0]['id']}"} if len(jobs) == 1 else {}
+    applied = {"Preference-Applied": f"wait={waited}"} if waited else {}
+    return json_response({"jobs": jobs}, status=200 if waited else 202, headers={**location, **applied})
+
+
+def problem_response(
     status: int,
     detail: str,
     *,
-    faults: Iterable[Fault] = (),
+    faults: Sequence[Fault] = (),
     headers: Mapping[str, str] | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Response:
-    """A problem document; hidden values in its texts are starred, wherever they came from."""
-    document = {
+    """Return a problem document; secrets in its texts are starred, wherever they came from."""
+    document: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": redact(detail),
+        **(more or {}),
     }
-    errors = [{"path": redact(fault.path), "message": redact(fault.message)} for fault in faults]
-    return answer(
-        {**document, **({"errors": errors} if errors else {}), **(more or {})},
-        status=status,
-        headers=headers,
-        kind="application/problem+json",
-    )
+    if faults:
+        document["errors"] = [
+            {"path": redact(fault.path), "message": redact(fault.message)} for fault in faults
+        ]
+    return json_response(document, status=status, headers=headers, content_type="application/problem+json")
 
 
-def refused(
+def error_response(
     error: RelationsError, *, faults: Sequence[Fault] = (), more: Mapping[str, Any] | None = None
 ) -> Response:
-    """The problem document of an error; `faults` stand in for its own."""
+    """Return the problem document of an error; `faults` take the place of its own."""
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return problem(status, OURS)
+        return problem_response(status, INTERNAL_ERROR)
     listed = faults or (error.faults if isinstance(error, Invalid) else ())
-    return problem(status, _detail(error, listed), faults=listed, headers=_headers(error), more=more)
-
-
-def accepted(jobs: Sequence[Mapping[str, object]], *, waited: int = 0) -> Response:
-    """202 with the jobs, and with the place of a single one; 200 when they were waited for until they ended."""
-    location = {"Location": f"/v1/jobs/{jobs[0]['id']}"} if len(jobs) == 1 else {}
-    applied = {"Preference-Applied": f"wait={waited}"} if waited else {}
-    return answer({"jobs": jobs}, status=200 if waited else 202, headers={**location, **applied})
+    return problem_response(status, _detail(error, listed), faults=listed, headers=_headers(error), more=more)
 
 
 def _detail(error: RelationsError, faults: Sequence[Fault]) -> str:

@@ -1,6 +1,6 @@
-"""What a query asks for: its parameters as one type, from which they are read, checked and described.
+"""Queries as types, from which they are read, checked and described.
 
-The faults are the descriptions, so that what is said of a parameter is what is checked.
+A fault quotes the description of its parameter, so that the description is what is checked.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,16 +15,18 @@ from worker.contract.message import ACCOUNT, CONTROLS, MAX_ID, MAX_LABEL
 from worker.errors import Fault, Invalid, NotFound
 from worker.ports import JobFilter, JobState
 
-MOST: Final = 500  # jobs of one page
-NO_TYPE: Final = RelationType("", "", "", "")
-CHECKS: Final[Mapping[str, Callable[[str], object]]] = {
+MAX_PAGE: Final = 500  # entries of one page
+ANY_TYPE: Final = Resolved(RelationType("", "", "", ""))
+PARSERS: Final[Mapping[str, Callable[[str], object]]] = {  # of texts that a pattern alone cannot check
     "relationtype": resolve,
     "since": read_instant,
     "until": read_instant,
 }
 
-Account = Annotated[str, Meta(pattern=f"^{ACCOUNT}$", description="the name of an account")]
-Id = Annotated[int, Meta(ge=1, le=MAX_ID, description="the id of a record, a positive whole number")]
+AccountName = Annotated[
+    str, Meta(pattern=f"^{ACCOUNT}$", description="the name of an account", examples=["acme"])
+]
+RecordId = Annotated[int, Meta(ge=1, le=MAX_ID, description="the id of a record, a positive whole number")]
 Label = Annotated[
     str,
     Meta(
@@ -33,7 +35,7 @@ Label = Annotated[
         description=f"1 to {MAX_LABEL} printable characters",
     ),
 ]
-Moment = Annotated[
+Timestamp = Annotated[
     str,
     Meta(
         pattern=f"^{PATTERN}$",
@@ -44,42 +46,44 @@ State = Annotated[
     JobState,
     Meta(description=f"one of {', '.join(get_args(JobState))}; failed only while they wait for a decision"),
 ]
-Error = Annotated[
+ErrorName = Annotated[
     str, Meta(pattern="^(-?[0-9]{1,9}|[a-z][a-z_]{0,31})$", description="the code or the class of an error")
 ]
-Type = Annotated[
+TypeName = Annotated[
     str, Meta(min_length=1, max_length=200, description="a relation type, by its short name or URN")
 ]
-Limit = Annotated[int, Meta(ge=1, le=MOST, description=f"a whole number from 1 to {MOST}")]
+Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE, description=f"a whole number from 1 to {MAX_PAGE}")]
 Cursor = Annotated[str, Meta(pattern="^[0-9]{0,15}$", description="the `next` of a page")]
 
 
-class OneAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose."""
+class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The account that is asked about."""
 
-    account: Account
+    account: AccountName
 
 
-class Jobs(OneAccount, frozen=True, kw_only=True):
-    """Which jobs of an account: all that is given must fit. `since` and `until` are about their acceptance, `until` itself excluded."""
+class JobQuery(AccountQuery, frozen=True, kw_only=True):
+    """Jobs of an account that fit everything given, accepted at `since` or later and before `until`."""
 
     state: State | UnsetType = UNSET
-    relationtype: Type | UnsetType = UNSET
-    parentid: Id | UnsetType = UNSET
-    childid: Id | UnsetType = UNSET
-    error: Error | UnsetType = UNSET
+    relationtype: TypeName | UnsetType = UNSET
+    parentid: RecordId | UnsetType = UNSET
+    childid: RecordId | UnsetType = UNSET
+    error: ErrorName | UnsetType = UNSET
     source: Label | UnsetType = UNSET
     batch: Label | UnsetType = UNSET
-    since: Moment | UnsetType = UNSET
-    until: Moment | UnsetType = UNSET
+    since: Timestamp | UnsetType = UNSET
+    until: Timestamp | UnsetType = UNSET
 
     def filter(self) -> JobFilter:
-        """As the store is asked; raises Invalid. The ids of a mirrored type change places, as they do in a change."""
-        if faults := [
-            fault for name in CHECKS if (given := getattr(self, name)) for fault in _unfit(name, given)
-        ]:
+        """Return the filter for the store; the ids of a mirrored type change places, as they do in a change.
+
+        Raises Invalid.
+        """
+        given = {name: text for name in PARSERS if (text := getattr(self, name))}
+        if faults := [fault for name, text in given.items() for fault in _parse_faults(name, text)]:
             raise Invalid(faults)
-        type_, swapped, _ = resolve(self.relationtype) if self.relationtype else Resolved(NO_TYPE)
+        type_, swapped, _ = resolve(self.relationtype) if self.relationtype else ANY_TYPE
         parent, child = (self.childid, self.parentid) if swapped else (self.parentid, self.childid)
         return JobFilter(
             state=self.state or "",
@@ -94,61 +98,58 @@ class Jobs(OneAccount, frozen=True, kw_only=True):
         )
 
 
-class Listing(Jobs, frozen=True, kw_only=True):
-    """Which page of which jobs."""
+class JobPageQuery(JobQuery, frozen=True, kw_only=True):
+    """One page of the jobs that fit."""
 
     limit: Limit = 50
     cursor: Cursor = ""
 
 
-Asked = TypeVar("Asked", bound=OneAccount)
+Query = TypeVar("Query", bound=msgspec.Struct)
 
 
-def read(query: Iterable[tuple[str, str]], kind: type[Asked]) -> Asked:
-    """The query as a value of this kind; raises Invalid with every fault: an unknown filter must not look like an empty one."""
-    given, faults = dict[str, Any](), list[Fault]()
-    known = {field.name: field for field in msgspec.structs.fields(kind)}
-    for name, text in query:
-        if name not in known:
-            faults.append(Fault(name, f"is unknown; there are {', '.join(known)}"))
-        elif name in given:
+def read_query(parameters: Iterable[tuple[str, str]], query_type: type[Query]) -> Query:
+    """Return the query as a value of this type; raise Invalid with every fault.
+
+    Unknown and repeated parameters are faults too: an unknown filter must not look like an empty one.
+    """
+    fields = {field.name: field for field in msgspec.structs.fields(query_type)}
+    texts, values, faults = dict[str, str](), dict[str, Any](), list[Fault]()
+    for name, text in parameters:
+        if name not in fields:
+            faults.append(Fault(name, f"is unknown; there are {', '.join(fields)}"))
+        elif name in texts:
             faults.append(Fault(name, "is given twice"))
         else:
-            given[name] = text
-    faults += [
-        Fault(name, "is required") for name, field in known.items() if field.required and name not in given
-    ]
-    for name, field in known.items():
+            texts[name] = text
+    for name, field in fields.items():
+        if name not in texts:
+            faults += [Fault(name, "is required")] if field.required else []
+            continue
         try:
-            given |= {name: _value(given[name], field.type)} if name in given else {}
+            values[name] = _convert(texts[name], field.type)
         except ValueError as error:
             faults.append(Fault(name, str(error)))
         else:
-            faults += _unfit(name, given[name]) if name in CHECKS and name in given else []
+            faults += _parse_faults(name, texts[name])
     if faults:
         raise Invalid(faults)
-    return kind(**given)
+    return query_type(**values)
 
 
-def _unfit(name: str, text: str) -> list[Fault]:
+def _parse_faults(name: str, text: str) -> list[Fault]:
     try:
-        CHECKS[name](text)
+        if parse := PARSERS.get(name):
+            parse(text)
     except (ValueError, NotFound) as error:
         return [Fault(name, str(error))]
     return []
 
 
-def _value(text: str, kind: Any) -> Any:
+def _convert(text: str, value_type: Any) -> Any:
     try:
-        value = msgspec.convert(text, kind, strict=False)
+        if not text.endswith("\n"):  # which `$` in a pattern overlooks
+            return msgspec.convert(text, value_type, strict=False)
     except msgspec.ValidationError:
-        raise ValueError(f"expected {_description(kind)}") from None
-    if text.endswith("\n"):  # which `$` in a pattern overlooks
-        raise ValueError(f"expected {_description(kind)}")
-    return value
-
-
-def _description(kind: Any) -> str:
-    """What the type says of itself."""
-    schema = msgspec.json.schema(kind)
-    return str(schema["description"])
+        pass
+    raise ValueError(f"expected {msgspec.json.schema(value_type)['description']}")

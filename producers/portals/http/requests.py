@@ -1,56 +1,70 @@
-"""What a request says, checked: whose key it carries, its body within bounds, its wishes, and where its changes stand in it."""
+"""Reading a request: its key, its body within limits, and the headers that concern its changes."""
 
 import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 from starlette.requests import Request
 
 from producers.errors import Forbidden, TooLarge, TooSlow, Unauthorized, Unsupported
 from worker.config import Key, hide
-from worker.contract import Change, correlation_of
+from worker.contract import Change
 from worker.contract.message import PRINTABLE
-from worker.errors import Fault, InvalidChange
+from worker.errors import Fault, Invalid, InvalidChange
 
-JSON: Final = ("application/json", "application/x-ndjson")
-LONGEST_KEY: Final = 180  # characters of an Idempotency-Key: `:` and a position have to fit behind it
-LONGEST_WAIT: Final = 30  # seconds a client may ask to be kept waiting
+MAX_FORM: Final = 2**20  # bytes
+MAX_IDEMPOTENCY_KEY: Final = 180  # characters: `:` and a position have to fit behind it
+MAX_WAIT: Final = 30  # seconds a client may ask to be kept waiting
 WAIT: Final = re.compile(r'wait[ \t]*=[ \t]*"?([0-9]{1,9})"?[ \t]*(;.*)?', re.IGNORECASE)
 
+Form = TypeVar("Form", bound=msgspec.Struct)
 
-def key_of(keys: Iterable[Key], header: str) -> Key:
-    """The key that an Authorization header carries; raises Unauthorized. Takes as long for a wrong one as for a right one."""
+
+def authenticate(keys: Iterable[Key], header: str) -> Key:
+    """Return the key that an Authorization header carries; raise Unauthorized.
+
+    A wrong key takes as long as a right one.
+    """
     scheme, _, token = header.partition(" ")
     digest = hashlib.sha256(token.strip().encode("latin-1", "replace")).hexdigest()
     found = [key for key in keys if hmac.compare_digest(key.sha256, digest)]
+    if not header:
+        raise Unauthorized("send a key of this server as `Authorization: Bearer KEY`")
     if scheme.lower() != "bearer" or not found:
-        raise Unauthorized(
-            "send a key of this server as `Authorization: Bearer KEY`"
-            if not header
-            else "this key is not known here"
-        )
-    hide(token.strip())  # should it be quoted from a body, no log and no answer repeats it
+        raise Unauthorized("this key is not known here")
+    hide(token.strip())  # should a body quote it, no log and no response repeats it
     return found[0]
 
 
-def permit(key: Key, right: str, account: str = "") -> None:
-    """Raises Forbidden unless the key has the right, and for this account if one is named."""
+def check_access(key: Key, right: str, account: str = "") -> None:
+    """Raise Forbidden unless the key has the right, and for this account if one is given."""
     if right not in key.can:
         raise Forbidden(f'key "{key.name}" has no right to {right}')
     if account and account not in key.accounts:
         raise Forbidden(f'key "{key.name}" is not for account "{account}"')
 
 
-async def body(request: Request, limit: int, *, seconds: float, kinds: Collection[str] = ()) -> bytes:
-    """The body, of one of these content types (any if none is named); raises TooLarge and TooSlow as soon as it is, Unsupported
-    before reading."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kinds and kind not in kinds:
-        raise Unsupported(f"send {' or '.join(kinds)}, not {kind or 'a body without Content-Type'}")
+def job_account(job_id: str) -> str:
+    """Return the account that the id of a job or a replay begins with."""
+    return job_id.rpartition("-")[0] or job_id
+
+
+async def read_body(
+    request: Request, limit: int, *, seconds: float, content_types: Collection[str] = ()
+) -> bytes:
+    """Return the body, if it is of one of these content types (of any, if none is given).
+
+    Raises Unsupported before anything is read, TooLarge as soon as the limit is passed, TooSlow after these
+    seconds.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_types and content_type not in content_types:
+        got = content_type or "a body without Content-Type"
+        raise Unsupported(f"send {' or '.join(content_types)}, not {got}")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Unsupported("send the body without Content-Encoding")
     announced = request.headers.get("content-length", "")
@@ -58,57 +72,67 @@ async def body(request: Request, limit: int, *, seconds: float, kinds: Collectio
         raise TooLarge(limit)
     try:
         async with asyncio.timeout(seconds):
-            return await _read(request, limit)
+            return await _read_chunks(request, limit)
     except TimeoutError:
         raise TooSlow(f"the body did not come within {seconds:g} seconds; send it in parts") from None
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    read = bytearray()
+async def _read_chunks(request: Request, limit: int) -> bytes:
+    body = bytearray()
     async for chunk in request.stream():
-        read += chunk
-        if len(read) > limit:
+        body += chunk
+        if len(body) > limit:
             raise TooLarge(limit)
-    return bytes(read)
+    return bytes(body)
 
 
-def patience(request: Request) -> int:
-    """The seconds that the client would rather wait (`Prefer: wait=…`, RFC 7240), within bounds; 0 without such a wish."""
-    intents = (intent.strip() for header in request.headers.getlist("prefer") for intent in header.split(","))
-    waits = (match for intent in intents if (match := WAIT.fullmatch(intent)))
-    return next((min(int(match[1]), LONGEST_WAIT) for match in waits), 0)
+async def read_form(request: Request, form_type: type[Form], *, seconds: float, required: bool) -> Form:
+    """Return the JSON object of the body as a value of this type; one that is not required may be empty.
+
+    Raises Invalid with the first fault.
+    """
+    content_types = ("application/json",) if required else ()
+    raw = await read_body(request, MAX_FORM, seconds=seconds, content_types=content_types)
+    try:
+        return msgspec.json.decode(raw if raw or required else b"{}", type=form_type)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        text, _, path = str(error).partition(" - at `$")
+        raise Invalid([Fault(path.strip("`."), text)]) from None
 
 
-def identified(changes: Sequence[Change], key: str | None) -> list[Change]:
-    """The changes, those without an event id named by the Idempotency-Key and their position."""
-    if key is None:
+def preferred_wait(request: Request) -> int:
+    """Return the seconds that the client prefers to wait (`Prefer: wait=…`, RFC 7240), `MAX_WAIT` at most."""
+    preferences = (text.strip() for header in request.headers.getlist("prefer") for text in header.split(","))
+    waits = (match for text in preferences if (match := WAIT.fullmatch(text)))
+    return next((min(int(match[1]), MAX_WAIT) for match in waits), 0)
+
+
+def with_event_ids(changes: Sequence[Change], idempotency_key: str | None) -> list[Change]:
+    """Return the changes, those without an event id named by the Idempotency-Key and their position."""
+    if idempotency_key is None:
         return list(changes)
-    if len(key) > LONGEST_KEY or not re.fullmatch(PRINTABLE, key):
-        raise InvalidChange([Fault("Idempotency-Key", f"expected 1 to {LONGEST_KEY} printable characters")])
+    if len(idempotency_key) > MAX_IDEMPOTENCY_KEY or not re.fullmatch(PRINTABLE, idempotency_key):
+        expected = f"expected 1 to {MAX_IDEMPOTENCY_KEY} printable characters"
+        raise InvalidChange([Fault("Idempotency-Key", expected)])
     return [
-        change if change.event_id else msgspec.structs.replace(change, event_id=f"{key}:{position}")
+        change
+        if change.event_id
+        else msgspec.structs.replace(change, event_id=f"{idempotency_key}:{position}")
         for position, change in enumerate(changes)
     ]
 
 
-def correlation(request: Request, name: Callable[[], str]) -> str:
-    """What the client calls its request, by X-Correlation-Id or X-Request-Id; else, or where that is not fit to be kept, a fresh name."""
-    return (
-        correlation_of(request.headers.get("x-correlation-id"), request.headers.get("x-request-id")) or name()
-    )
-
-
-def correlated(changes: Sequence[Change], request: Request) -> list[Change]:
-    """The changes, each with what its request is called."""
+def with_correlation(changes: Iterable[Change], request: Request) -> list[Change]:
+    """Return the changes, each with the correlation id of its request."""
     return [msgspec.structs.replace(change, correlation=request.state.correlation) for change in changes]
 
 
-def places(raw: bytes, count: int) -> list[str]:
-    """The path of each of `count` changes in a body, named as `parse_many` names it."""
-    numbered = [f"[{position}]" for position in range(count)]
+def change_paths(raw: bytes, count: int) -> list[str]:
+    """Return the path of each of `count` changes of a body, as `parse_many` names it."""
+    in_array = [f"[{position}]" for position in range(count)]
     if raw.lstrip()[:1] == b"[":
-        return numbered
-    lines = [f"line {number}" for number, line in enumerate(raw.split(b"\n"), start=1) if line.strip()]
+        return in_array
     if count == 1:
         return [""]
-    return lines if len(lines) == count else numbered
+    lines = [f"line {number}" for number, line in enumerate(raw.split(b"\n"), start=1) if line.strip()]
+    return lines if len(lines) == count else in_array

@@ -1,25 +1,39 @@
-"""Every route of the HTTP interface, once: what serves it and how it is described. A new one is a line here and a row in the docs."""
+"""The routes for portals, as a table; a new one is a row here and a row in `docs/reference/http.md`."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from importlib.metadata import version
-from typing import Any, Final, TypedDict
+from typing import Annotated, Any, Final, TypedDict
 
-from starlette.requests import Request
-from starlette.responses import Response
+from msgspec import Meta
 
-from producers.portals.http import problems
-from producers.portals.http.handlers import Routes
-from producers.portals.http.openapi import Answer, Body, Document, Operation, Text, change_ref, document
+from producers.portals.http import handlers
+from producers.portals.http.api_route import ApiRoute, ResponseDoc
+from producers.portals.http.openapi import CHANGE_REF
 from producers.portals.http.problems import JobsDict
-from producers.portals.http.query import Listing, OneAccount
+from producers.portals.http.query import AccountQuery, JobPageQuery
 from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import schema
 
-Handler = Callable[[Routes, Request], Awaitable[Response]]
+JOB_ID: Final = "acme-1m7y8t1vgssvve752b"
+CHANGE: Final[Any] = schema()["examples"][0]
+
+JobId = Annotated[str, Meta(description="The id of a job; it begins with its account.", examples=[JOB_ID])]
+BatchLabel = Annotated[str, Meta(description="The `batch` of changes.", examples=["import-7"])]
+SourceName = Annotated[
+    str, Meta(description="The name of a webhook source of the settings.", examples=["immo"])
+]
+IdempotencyKey = Annotated[
+    str,
+    Meta(
+        description="Names every change without `event_id`: the key, a colon, and its position in the body.",
+        pattern="^[ -~]{1,180}$",
+    ),
+]
+Preference = Annotated[
+    str, Meta(description="`wait=N`: answer when the jobs have ended, or after N seconds, 30 at most.")
+]
 
 
-class Health(TypedDict):
-    """That all is well."""
+class HealthDict(TypedDict):
+    """The status of a service that is well."""
 
     status: str
 
@@ -31,148 +45,92 @@ class JobPageDict(TypedDict):
     next: str | None
 
 
-CHANGE: Final[Mapping[str, Any]] = schema()["examples"][0]
-JOB: Final = Text(
-    description="The id of a job; it begins with its account.", example="acme-1m7y8t1vgssvve752b"
-)
-LABEL: Final = Text(description="The `batch` of changes.", example="import-7")
-SOURCE: Final = Text(description="The name of a webhook source of the settings.", example="immo")
-KEY: Final = Text(
-    description="Names every change that has no `event_id`: the key, a colon, and its position in the body.",
-    pattern="^[ -~]{1,180}$",
-)
-PREFER: Final = Text(description="`wait=N`: answer when the jobs have ended, or after N seconds, 30 at most.")
-ACCEPTED: Final = {"jobs": [{"id": JOB.example, "state": "queued", "duplicate": False}]}
+def _jobs_example(state: str) -> Any:
+    return {"jobs": [{"id": JOB_ID, "state": state, "duplicate": False}]}
+
+
 LOCATION: Final = {"Location": "Where a single job is found."}
-OK: Final = Answer(description="It is.", type=Health, example={"status": "ok"})
-CHANGES: Final = Body(
-    schemas={
-        "application/json": {
-            "anyOf": [change_ref(), {"type": "array", "items": change_ref(), "maxItems": 10_000}]
-        },
-        "application/x-ndjson": {"type": "string", "description": "One change per line."},
-    },
-    examples={"application/json": {"one": CHANGE, "several": [CHANGE]}},
+ACCEPTED: Final = ResponseDoc("Everything is written.", JobsDict, _jobs_example("queued"), LOCATION)
+ENDED: Final = ResponseDoc(
+    "Everything is written and has ended; only where `Prefer: wait` asked for it.",
+    JobsDict,
+    _jobs_example("succeeded"),
+    {**LOCATION, "Preference-Applied": "The preference that was applied."},
 )
+HEALTHY: Final = ResponseDoc("It is.", HealthDict, {"status": "ok"})
+CHANGES_BODY: Final = {
+    "application/json": {
+        "schema": {
+            "anyOf": [CHANGE_REF, {"type": "array", "items": CHANGE_REF, "maxItems": handlers.MAX_CHANGES}]
+        },
+        "examples": {"one": {"value": CHANGE}, "several": {"value": [CHANGE]}},
+    },
+    "application/x-ndjson": {"schema": {"type": "string", "description": "One change per line."}},
+}
 
-
-async def openapi(routes: Routes, _request: Request) -> Response:
-    """`GET /openapi.json`."""
-    return problems.answer(routes.described)
-
-
-def described(table: Sequence[tuple[Operation, Handler]]) -> Document:
-    """The description of an interface that has these routes."""
-    return document([operation for operation, _ in table], version=version("onoffice-relations"))
-
-
-TABLE: Final[tuple[tuple[Operation, Handler], ...]] = (
-    (
-        Operation(
-            method="POST",
-            path="/v1/changes",
-            summary="Accept changes",
-            right="send",
-            headers={"Idempotency-Key": KEY, "Prefer": PREFER},
-            body=CHANGES,
-            answers={
-                202: Answer(
-                    description="Everything is written.", type=JobsDict, example=ACCEPTED, headers=LOCATION
-                ),
-                200: Answer(
-                    description="Everything is written and has ended; only where `Prefer: wait` asked for it.",
-                    type=JobsDict,
-                    example={"jobs": [{"id": JOB.example, "state": "succeeded", "duplicate": False}]},
-                    headers={**LOCATION, "Preference-Applied": "The wish that was followed."},
-                ),
-            },
-            problems=(429, 503),
-        ),
-        Routes.post_changes,
+PORTAL_ROUTES: Final = (
+    ApiRoute(
+        handlers.post_changes,
+        "POST",
+        "/v1/changes",
+        "Accept changes",
+        {202: ACCEPTED, 200: ENDED},
+        right="send",
+        headers={"Idempotency-Key": IdempotencyKey, "Prefer": Preference},
+        body=CHANGES_BODY,
+        problems=(429, 503),
     ),
-    (
-        Operation(
-            method="GET",
-            path="/v1/jobs",
-            summary="Find jobs of an account, newest first",
-            right="read",
-            query=Listing,
-            answers={200: Answer(description="A page of jobs.", type=JobPageDict)},
-            problems=(422, 503),
-        ),
-        Routes.get_jobs,
+    ApiRoute(
+        handlers.list_jobs,
+        "GET",
+        "/v1/jobs",
+        "Find jobs of an account, newest first",
+        {200: ResponseDoc("A page of jobs.", JobPageDict)},
+        right="read",
+        query=JobPageQuery,
+        problems=(422, 503),
     ),
-    (
-        Operation(
-            method="GET",
-            path="/v1/jobs/{id}",
-            summary="Show a job",
-            right="read",
-            places={"id": JOB},
-            answers={200: Answer(description="The job.", type=JobDict)},
-            problems=(404, 503),
-        ),
-        Routes.get_job,
+    ApiRoute(
+        handlers.get_job,
+        "GET",
+        "/v1/jobs/{id}",
+        "Show a job",
+        {200: ResponseDoc("The job.", JobDict)},
+        right="read",
+        account_in="id",
+        path_params={"id": JobId},
+        problems=(404, 503),
     ),
-    (
-        Operation(
-            method="GET",
-            path="/v1/batches/{label:path}",
-            summary="Show how far the jobs of a batch are",
-            right="read",
-            places={"label": LABEL},
-            query=OneAccount,
-            answers={200: Answer(description="Counts of its jobs.", type=BatchDict)},
-            problems=(404, 422, 503),
-        ),
-        Routes.get_batch,
+    ApiRoute(
+        handlers.get_batch,
+        "GET",
+        "/v1/batches/{label:path}",
+        "Show how far the jobs of a batch are",
+        {200: ResponseDoc("Counts of its jobs.", BatchDict)},
+        right="read",
+        path_params={"label": BatchLabel},
+        query=AccountQuery,
+        problems=(404, 422, 503),
     ),
-    *(
-        (
-            Operation(
-                method=method,
-                path="/webhooks/{source}",
-                summary=summary,
-                places={"source": SOURCE},
-                body=body,
-                answers={
-                    202: Answer(
-                        description="Everything is written.",
-                        type=JobsDict,
-                        example=ACCEPTED,
-                        headers=LOCATION,
-                    )
-                },
-                problems=(401, 404, 405, 422, 429, 503),
-            ),
-            Routes.webhook,
-        )
-        for method, summary, body in (
-            ("GET", "Take a message of onOffice; its query carries all, signed", None),
-            (
-                "POST",
-                "Take a message of a webhook, proved as the source's scheme has it",
-                Body(schemas={"*/*": {}}),
-            ),
-        )
+    ApiRoute(
+        handlers.receive_webhook,
+        "GET",
+        "/webhooks/{source}",
+        "Take a message of onOffice; its query carries all, signed",
+        {202: ACCEPTED},
+        path_params={"source": SourceName},
+        problems=(401, 404, 405, 422, 429, 503),
     ),
-    (
-        Operation(method="GET", path="/healthz", summary="Whether the process is up", answers={200: OK}),
-        Routes.healthz,
+    ApiRoute(
+        handlers.receive_webhook,
+        "POST",
+        "/webhooks/{source}",
+        "Take a message of a webhook, proved as the source's scheme has it",
+        {202: ACCEPTED},
+        path_params={"source": SourceName},
+        body={"*/*": {"schema": {}}},
+        problems=(401, 404, 405, 422, 429, 503),
     ),
-    (
-        Operation(
-            method="GET", path="/readyz", summary="Whether Redis answers", answers={200: OK}, problems=(503,)
-        ),
-        Routes.readyz,
-    ),
-    (
-        Operation(
-            method="GET",
-            path="/openapi.json",
-            summary="This description",
-            answers={200: Answer(description="An OpenAPI 3.1 document.", type=dict[str, Any])},
-        ),
-        openapi,
-    ),
+    ApiRoute(handlers.healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
+    ApiRoute(handlers.readyz, "GET", "/readyz", "Whether Redis answers", {200: HEALTHY}, problems=(503,)),
 )

@@ -1,35 +1,80 @@
-"""uvicorn as this interface needs it: it ends in peace, and does not wait for heads that do not come.
+"""The HTTP server: uvicorn on a socket of ours, with an orderly end, and with limits for requests' heads.
 
 Nothing here knows what is served.
 """
 
 import asyncio
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 BACKLOG: Final = 2048  # connections that wait to be taken
-PARTING: Final = 15  # seconds requests may take to end when the server stops
-IDLE: Final = 30  # seconds a connection may be kept between requests
-HEAD_SECONDS: Final = 10.0  # seconds a request's head may take to come
-HEAD_BYTES: Final = 2**16  # and how long it may be
+SHUTDOWN_SECONDS: Final = 15  # that requests may take to end when the server stops
+KEEP_ALIVE_SECONDS: Final = 30  # that a connection may be kept between requests
+HEAD_SECONDS: Final = 10.0  # that the head of a request may take to come
+MAX_HEAD: Final = 2**16  # bytes
 REFUSALS: Final = {
     408: b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
 }
 
 
-class Uvicorn(uvicorn.Server):
-    """Ends in peace: uvicorn's own raises the signal again after the last answer, so that a stopped service looks like a killed one."""
+class Server:
+    """The application on a socket that is open from the start: `port` is known, connections wait for `run`.
+
+    `run` serves until SIGINT or SIGTERM in the main thread, or `stop` from anywhere. As a context manager it
+    serves from a thread.
+    """
+
+    def __init__(
+        self, app: Starlette, *, host: str = "127.0.0.1", port: int = 8080, head_seconds: float = HEAD_SECONDS
+    ) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        # A response is two small writes, which Nagle's algorithm would keep 40 ms apart.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        self._server = server = GracefulServer(_uvicorn_config(app, head_seconds))
+        app.state.is_stopping = lambda: server.should_exit
+        self._thread = threading.Thread(target=self.run, name="http")
+
+    def run(self) -> None:
+        """Serve; requests that have begun are answered before it returns."""
+        self._server.run(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Let `run` return, soon."""
+        self._server.should_exit = True
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._thread.join()
+
+
+class GracefulServer(uvicorn.Server):
+    """A server after whose end the process goes on.
+
+    uvicorn's own raises the signal again after the last response, so that a stopped service looks killed.
+    """
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM end the server, where that can be asked for."""
+        """Let SIGINT and SIGTERM end the server, where handlers can be set: in the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -43,62 +88,61 @@ class Uvicorn(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-class Heads(HttpToolsProtocol):
-    """A connection whose requests' heads have to come in time and within bounds; uvicorn's own waits for ever and keeps everything."""
+class LimitedHeadProtocol(HttpToolsProtocol):
+    """A connection with limits for heads; uvicorn's own waits for ever and keeps everything."""
 
-    seconds = HEAD_SECONDS
-    _timer: asyncio.TimerHandle | None = None
-    _read = 0
+    head_seconds = HEAD_SECONDS
+    _timer: asyncio.TimerHandle | None = None  # runs while a head is incomplete
+    _head_size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The first head is expected from now on."""
+        """Expect the first head from now on."""
         super().connection_made(transport)
-        self._expect()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is expected any more."""
-        self._arrived()
+        """Expect nothing any more."""
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a head that is not complete."""
         super().data_received(data)
         if self._timer:
-            self._read += len(data)
-            if self._read > HEAD_BYTES:
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
                 self._refuse(431)
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Expect the rest of a head that begins."""
         super().on_message_begin()
-        self._expect()
+        self._start_timer()
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
-        self._arrived()
+        """Note that the head is complete."""
+        self._stop_timer()
         super().on_headers_complete()
 
-    def _expect(self) -> None:
+    def _start_timer(self) -> None:
         if self._timer is None:
-            self._timer, self._read = self.loop.call_later(self.seconds, self._refuse, 408), 0
+            self._timer, self._head_size = self.loop.call_later(self.head_seconds, self._refuse, 408), 0
 
-    def _arrived(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
     def _refuse(self, status: int) -> None:
-        self._arrived()
+        self._stop_timer()
         if not self.transport.is_closing():
             self.transport.write(REFUSALS[status])
             self.transport.close()
 
 
-def configured(app: Any, *, head_seconds: float) -> uvicorn.Config:
-    """How the application is served."""
+def _uvicorn_config(app: Any, head_seconds: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=type("Heads", (Heads,), {"seconds": head_seconds}),
+        http=type("Protocol", (LimitedHeadProtocol,), {"head_seconds": head_seconds}),
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -106,6 +150,6 @@ def configured(app: Any, *, head_seconds: float) -> uvicorn.Config:
         lifespan="off",
         ws="none",
         backlog=BACKLOG,
-        timeout_keep_alive=IDLE,
-        timeout_graceful_shutdown=PARTING,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )

@@ -1,4 +1,4 @@
-"""What the interface says without a socket: a status for every error there is, and paths as the parser names them."""
+"""Responses without a socket: a status for every error there is, and paths as the parser names them."""
 
 import inspect
 import json
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import producers.errors
 import worker.errors
 from producers.portals.http.body_parts import not_all
-from producers.portals.http.problems import STATUS, refused, status_of
-from producers.portals.http.requests import places
+from producers.portals.http.problems import STATUS, error_response, status_of
+from producers.portals.http.requests import change_paths
 from worker.contract import parse_many
 from worker.errors import (
     BacklogFull,
@@ -33,7 +33,7 @@ GOOD = {
     "parentid": 1,
     "childid": 2,
 }
-MEANT = {
+STATUSES = {
     "RelationsError": 500,
     "Invalid": 422,
     "InvalidChange": 422,
@@ -52,34 +52,37 @@ MEANT = {
 
 
 def test_every_error_there_is_has_its_status() -> None:
-    rooms = [vars(module).values() for module in (worker.errors, producers.errors)]
+    modules = [vars(module).values() for module in (worker.errors, producers.errors)]
     kinds = {
-        kind for room in rooms for kind in room if inspect.isclass(kind) and issubclass(kind, RelationsError)
+        kind
+        for names in modules
+        for kind in names
+        if inspect.isclass(kind) and issubclass(kind, RelationsError)
     }
-    assert {kind.__name__: status_of(kind.__new__(kind)) for kind in kinds} == MEANT
+    assert {kind.__name__: status_of(kind.__new__(kind)) for kind in kinds} == STATUSES
     assert set(STATUS) <= kinds
 
 
-def test_our_own_faults_are_not_explained_to_strangers() -> None:
-    answer = refused(worker.errors.InvalidSettings([Fault("accounts.acme.token", "env:ACME_TOKEN is empty")]))
+def test_internal_errors_are_not_explained_to_clients() -> None:
+    answer = error_response(
+        worker.errors.InvalidSettings([Fault("accounts.acme.token", "env:ACME_TOKEN is empty")])
+    )
     assert answer.status_code == 500
     assert b"ACME_TOKEN" not in bytes(answer.body)
 
 
 @pytest.mark.parametrize("kind", [StoreUnavailable, BacklogFull, LeaseLost])
 @given(seconds=st.floats(0, 1000))
-def test_whoever_waits_as_told_does_not_come_too_early(
-    kind: type[worker.errors.Unavailable], seconds: float
-) -> None:
-    told = int(refused(kind("later", retry_after=seconds)).headers["retry-after"])
-    assert told == max(1, math.ceil(seconds))
+def test_retry_after_is_never_too_early(kind: type[worker.errors.Unavailable], seconds: float) -> None:
+    retry_after = int(error_response(kind("later", retry_after=seconds)).headers["retry-after"])
+    assert retry_after == max(1, math.ceil(seconds))
 
 
 def test_a_single_fault_is_the_detail_and_several_are_counted() -> None:
     one, two = Fault("childid", "is required"), Fault("parentid", "is required")
-    assert json.loads(bytes(refused(InvalidChange([one])).body))["detail"] == "childid: is required"
+    assert json.loads(bytes(error_response(InvalidChange([one])).body))["detail"] == "childid: is required"
     assert (
-        json.loads(bytes(refused(Invalid([one, two])).body))["detail"]
+        json.loads(bytes(error_response(Invalid([one, two])).body))["detail"]
         == "2 faults; nothing with a fault was accepted"
     )
 
@@ -93,7 +96,7 @@ def test_an_account_that_is_not_there_is_a_fault_of_the_change_not_a_wrong_addre
 
 
 @given(st.integers(1, 6), st.data(), st.sampled_from(["array", "lines"]))
-def test_places_are_named_as_the_parser_names_them(count: int, data: st.DataObject, form: str) -> None:
+def test_changes_have_the_paths_that_the_parser_names(count: int, data: st.DataObject, form: str) -> None:
     bad = data.draw(st.integers(0, count - 1))
     blanks = data.draw(st.lists(st.sampled_from(["", " ", "\n", "\r\n"]), min_size=count, max_size=count))
 
@@ -105,9 +108,9 @@ def test_places_are_named_as_the_parser_names_them(count: int, data: st.DataObje
         ).encode()
 
     good: list[dict[str, object]] = [dict(GOOD) for _ in range(count)]
-    where = places(body(good), len(parse_many(body(good))))
+    paths = change_paths(body(good), len(parse_many(body(good))))
     with pytest.raises(InvalidChange) as raised:
         parse_many(
             body([{**message, **({"childid": 0} if at == bad else {})} for at, message in enumerate(good)])
         )
-    assert raised.value.faults[0].path == (f"{where[bad]}.childid" if where[bad] else "childid")
+    assert raised.value.faults[0].path == (f"{paths[bad]}.childid" if paths[bad] else "childid")

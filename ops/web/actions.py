@@ -1,0 +1,129 @@
+"""Handlers by which operators act: pause accounts; cancel, dismiss and replay jobs; erase records.
+
+Each action stands in the audit log under the name of the key.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from ops.serializers import replay_json, summarize_counts
+from ops.web.deps import OperatorDeps
+from ops.web.forms import ErasureForm, JobActionForm, PauseForm, ReplayForm
+from producers.job_admin import cancel_dismiss, erase
+from producers.portals.http.api_route import ApiCall
+from producers.portals.http.problems import json_response
+from producers.portals.http.requests import check_access
+from producers.replay import prepare as replays
+from worker.ports import AdminResult, AuditEntry, JobState, Pause, Replay
+
+MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether there are more
+
+
+async def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> Response:
+    """Stop sending for an account until it is resumed."""
+    account, why = deps.current_settings().account(call.account).name, call.input.why
+    entry = AuditEntry(deps.new_id(), call.key.name, "paused", account, why)
+    await run_in_threadpool(deps.store.pause, account, Pause("hand", why), deed=entry)
+    return json_response({"account": account, "paused": True})
+
+
+async def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Let an account go on, at full pace."""
+    account = deps.current_settings().account(call.account).name
+    entry = AuditEntry(deps.new_id(), call.key.name, "resumed", account)
+    was_paused = await run_in_threadpool(deps.store.resume, account, deed=entry)
+    await run_in_threadpool(deps.reset_pace, account)
+    return json_response({"account": account, "paused": False, "was_paused": was_paused})
+
+
+async def cancel_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
+    """End queued changes."""
+    return await _act(deps, call, cancel_dismiss.cancel, "queued")
+
+
+async def dismiss_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
+    """Take failures that need no replay off the list of those that wait for a decision."""
+    return await _act(deps, call, cancel_dismiss.dismiss, "failed")
+
+
+async def _act(
+    deps: OperatorDeps, call: ApiCall[JobActionForm], act: Callable[..., AdminResult], state: JobState
+) -> Response:
+    """Act on the selected jobs that are in this state; with `dry_run` only name them."""
+    form = call.input
+    jobs, refused, more = await run_in_threadpool(_select, deps, form, state)
+    if jobs and not form.dry_run:
+        note = "" if form.jobs else f"of {cancel_dismiss.said(form.ids_or_filter())}"
+        result = await run_in_threadpool(act, deps.services, form.account, jobs, by=call.key.name, note=note)
+        jobs, refused = result.done, {**refused, **result.refused}
+    summary = summarize_counts(Counter(refused.values()))
+    return json_response(
+        {"dry_run": form.dry_run, "jobs": jobs, "refused": refused, "more": more, "summary": summary}
+    )
+
+
+def _select(
+    deps: OperatorDeps, form: JobActionForm, state: JobState
+) -> tuple[Sequence[str], Mapping[str, str], bool]:
+    """Return the selected jobs in this state, the others with the reason, and whether there are more.
+
+    Raises InvalidChange if nothing or everything is selected.
+    """
+    jobs, refused = list[str](), dict[str, str]()
+    for fit, unfit in cancel_dismiss.sifted(deps.services, form.account, form.ids_or_filter(), state):
+        jobs += fit
+        refused |= unfit
+        if len(jobs) > MAX_JOBS:
+            return jobs[:MAX_JOBS], refused, True
+    return jobs, refused, False
+
+
+async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Response:
+    """Fix a set of failed jobs and show what would be sent; nothing is sent yet."""
+    form = call.input
+    if "account" in form.set:
+        check_access(call.key, "replay", str(form.set["account"]))
+    replay = await run_in_threadpool(
+        replays.prepare,
+        deps.services,
+        form.account,
+        form.ids_or_filter(),
+        by=call.key.name,
+        forced=form.force,
+        correction=form.set,
+    )
+    headers = {"Location": f"/v1/replays/{replay.id}"}
+    return json_response(replay_json(replay), status=201, headers=headers)
+
+
+async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Start a replay, or let a stopped one go on; a worker carries it out."""
+
+    def start() -> Replay:
+        replay = replays.start(deps.services, call.request.path_params["id"], by=call.key.name)
+        deps.send_replay(replay.id)
+        return replay
+
+    return json_response(replay_json(await run_in_threadpool(start)), status=202)
+
+
+async def stop_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Stop a replay after the piece that is being worked."""
+    replay_id = call.request.path_params["id"]
+    replay = await run_in_threadpool(replays.stop, deps.services, replay_id, by=call.key.name)
+    return json_response(replay_json(replay))
+
+
+async def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> Response:
+    """Take a record out of everything that is kept."""
+    form = call.input
+    account = deps.current_settings().account(form.account).name
+    counts = await run_in_threadpool(
+        erase.erase, deps.services, account, form.module, form.id, by=call.key.name
+    )
+    erased = {kind: count for kind, count in counts.items() if count}
+    return json_response({"account": account, "erased": erased})

@@ -1,0 +1,64 @@
+"""The dependencies of the operators' handlers as one value, built from a runtime here and nowhere else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from ops.explain import explain
+from ops.explain.gather import gather
+from ops.serializers import account_json
+from ops.web.metrics import metrics_registry
+from producers.means import Means, means
+from worker.config import Settings
+from worker.contract import Relation
+from worker.onoffice.codes import advice
+from worker.ports import JobAdmin, Queries, Store
+from worker.wiring import Runtime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorDeps:
+    """The dependencies of the handlers.
+
+    `explain` and `describe` give the JSON of a relation and of an account, `reset_pace` lets an account go on
+    at full pace, `send_replay` sends a replay's id to the workers.
+    """
+
+    current_settings: Callable[[], Settings]
+    store: Store
+    queries: Queries
+    job_admin: JobAdmin
+    services: Means
+    metrics: CollectorRegistry
+    new_id: Callable[[], str]
+    explain: Callable[[str, Relation], Any]
+    describe: Callable[[str], Any]
+    reset_pace: Callable[[str], None]
+    send_replay: Callable[[str], None]
+
+
+def operator_deps(
+    runtime: Runtime, *, send_replay: Callable[[str], None], now: Callable[[], float]
+) -> OperatorDeps:
+    """Build the dependencies from a runtime; `now` is in seconds since the epoch."""
+
+    def explain_relation(account: str, relation: Relation) -> Any:
+        evidence = gather(runtime, runtime.settings.account(account), relation)
+        return explain(evidence, zone=UTC, advice=advice).json()
+
+    return OperatorDeps(
+        current_settings=lambda: runtime.settings,
+        store=runtime.store,
+        queries=runtime.queries,
+        job_admin=runtime.job_admin,
+        services=means(runtime),
+        metrics=metrics_registry(runtime, now=now),
+        new_id=runtime.intake().new_id,
+        explain=explain_relation,
+        describe=lambda account: account_json(runtime, runtime.settings.account(account), UTC),
+        reset_pace=runtime.limiter.reset,
+        send_replay=send_replay,
+    )

@@ -1,0 +1,90 @@
+"""Handlers that show what is kept: relations, failures, requests, replays, accounts, audit log, metrics."""
+
+from prometheus_client.exposition import choose_encoder
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from ops.serializers import deed_json, failure_json, replay_json, request_json
+from ops.web.deps import OperatorDeps
+from ops.web.forms import NewestQuery, PageQuery
+from producers.portals.http.api_route import ApiCall
+from producers.portals.http.problems import json_response
+from producers.portals.http.query import AccountQuery
+from producers.replay import prepare as replays
+from worker.contract import Relation, resolve
+from worker.contract.message import MAX_ID
+from worker.errors import Fault, Invalid, NotFound
+
+
+async def explain_relation(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
+    """Show every job that named a relation and what became of it."""
+    path = call.request.path_params
+    parent, child = path["parent"], path["child"]
+    bad = [side for side in ("parent", "child") if not 1 <= path[side] <= MAX_ID]
+    if bad:
+        raise Invalid([Fault(side, "expected the id of a record, a positive whole number") for side in bad])
+    relation_type, swapped, _ = resolve(path["type"])
+    relation = Relation(relation_type.name, *((child, parent) if swapped else (parent, child)))
+    return json_response(await run_in_threadpool(deps.explain, call.account, relation))
+
+
+async def list_failures(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
+    """List what failed and waits for a decision, in groups by error and type."""
+    groups = await run_in_threadpool(deps.queries.failure_groups, call.account)
+    return json_response({"errors": [failure_json(call.account, group) for group in groups]})
+
+
+async def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
+    """List the requests to the API, newest first, one page at a time."""
+    query = call.input
+    page = await run_in_threadpool(
+        deps.queries.list_requests, query.account, limit=query.limit, cursor=query.cursor
+    )
+    requests = [request_json(request) for request in page.requests]
+    return json_response({"requests": requests, "next": page.next or None})
+
+
+async def get_request(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
+    """Show one request to the API."""
+    request_id = call.request.path_params["id"]
+    found = await run_in_threadpool(deps.store.get_request, call.account, request_id)
+    if found is None:
+        raise NotFound("there is no such request (any more)")
+    return json_response(request_json(found))
+
+
+async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
+    """List who did what, newest first, one page at a time."""
+    query = call.input
+    page = await run_in_threadpool(
+        deps.job_admin.audit_log, query.account, limit=query.limit, cursor=query.cursor
+    )
+    return json_response({"deeds": [deed_json(entry) for entry in page.deeds], "next": page.next or None})
+
+
+async def list_accounts(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Show the accounts of the key, in the order of the settings."""
+    accounts = [name for name in deps.current_settings().accounts if name in call.key.accounts]
+    described = await run_in_threadpool(lambda: [deps.describe(name) for name in accounts])
+    return json_response({"accounts": described})
+
+
+async def list_replays(deps: OperatorDeps, call: ApiCall[NewestQuery]) -> Response:
+    """List the replays of the last week, newest first."""
+    found = await run_in_threadpool(deps.job_admin.list_replays, call.account, limit=call.input.limit)
+    return json_response({"replays": [replay_json(replay) for replay in found]})
+
+
+async def get_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Show a replay, and what its jobs have become by now."""
+    replay = await run_in_threadpool(replays.find, deps.services, call.request.path_params["id"])
+    return json_response(
+        replay_json(replay, await run_in_threadpool(replays.outcomes, deps.services, replay))
+    )
+
+
+async def get_metrics(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Show every metric, as text for Prometheus or as OpenMetrics for clients that ask for it."""
+    encode, content_type = choose_encoder(call.request.headers.get("accept", ""))
+    text = await run_in_threadpool(encode, deps.metrics)
+    return Response(text, headers={"Content-Type": content_type})

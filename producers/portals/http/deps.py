@@ -1,0 +1,106 @@
+"""The dependencies of the handlers for portals as one value, built from a runtime here and nowhere else."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+
+from producers.portals.http.group_commit import CommitGroup
+from producers.portals.http.long_poll import JobPoller
+from producers.webhooks.mapping import check_rules
+from worker.config import Settings, Source
+from worker.errors import InvalidSettings, NotFound, StoreUnavailable
+from worker.ports import EventSink, Queries, Store
+from worker.usecases.intake import Intake
+from worker.wiring import Runtime
+
+PROBE_SECONDS: Final = 2.0  # that a health check waits for Redis
+
+
+class WebhookSources:
+    """The webhook sources of the settings; while new ones have unusable rules, the old ones are used.
+
+    Raises InvalidSettings if there are no old ones yet.
+    """
+
+    def __init__(self, current_settings: Callable[[], Settings], emit: EventSink) -> None:
+        self._current_settings, self._emit = current_settings, emit
+        self._checked = current_settings()
+        check_rules(self._checked)
+        self._sources = self._checked.sources
+
+    def get(self, name: str) -> Source:
+        """Return the source of this name; raise NotFound."""
+        settings = self._current_settings()
+        if settings is not self._checked:
+            self._checked = settings
+            try:
+                check_rules(settings)
+                self._sources = settings.sources
+            except InvalidSettings as error:
+                faults = [str(fault) for fault in error.faults]
+                self._emit("settings.rejected", file=str(settings.file), faults=faults)
+        if name not in self._sources:
+            raise NotFound("there is no webhook source of that name")
+        return self._sources[name]
+
+
+class RedisProbe:
+    """Asks Redis one question at a time: health checks must not pile up while it hangs."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        self._ask = ask
+        self._question: asyncio.Task[object] | None = None
+
+    async def check(self) -> None:
+        """Return when Redis has answered; raise StoreUnavailable if it does not do so in time."""
+        if self._question is None or self._question.done():
+            self._question = asyncio.create_task(run_in_threadpool(self._ask))
+        await asyncio.wait({self._question}, timeout=PROBE_SECONDS)
+        if not self._question.done():
+            raise StoreUnavailable(f"Redis did not answer within {PROBE_SECONDS:g} seconds")
+        self._question.result()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpDeps:
+    """The dependencies; `now` is in seconds since the epoch, a body may take `body_seconds` to come."""
+
+    current_settings: Callable[[], Settings]  # read again after a change, so that a revoked key stops working
+    intake: Intake
+    store: Store
+    queries: Queries
+    emit: EventSink
+    now: Callable[[], float]
+    body_seconds: float
+    commit_group: CommitGroup
+    job_poller: JobPoller
+    sources: WebhookSources
+    redis_probe: RedisProbe
+
+
+def http_deps(
+    runtime: Runtime, *, now: Callable[[], float], body_seconds: float, is_stopping: Callable[[], bool]
+) -> HttpDeps:
+    """Build the dependencies from a runtime."""
+
+    def current_settings() -> Settings:
+        runtime.refresh()
+        return runtime.settings
+
+    intake = runtime.intake()
+    return HttpDeps(
+        current_settings=current_settings,
+        intake=intake,
+        store=runtime.store,
+        queries=runtime.queries,
+        emit=runtime.emit,
+        now=now,
+        body_seconds=body_seconds,
+        commit_group=CommitGroup(intake.accept, run=run_in_threadpool),
+        job_poller=JobPoller(runtime.queries.get_states, run=run_in_threadpool, is_stopping=is_stopping),
+        sources=WebhookSources(current_settings, runtime.emit),
+        redis_probe=RedisProbe(runtime.store.accounts),
+    )
