@@ -1,4 +1,4 @@
-"""Which jobs a command is about: the filters of `GET /v1/jobs` as options, with the same checks and the same words."""
+"""The filters of `GET /v1/jobs` as options, with the same checks and the same messages."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,7 +6,6 @@ from functools import wraps
 from typing import Any, Final, TypeVar, get_args
 
 import click
-import msgspec
 
 from ops.cli.context import CommandContext
 from producers.portals.http import query
@@ -16,9 +15,9 @@ from worker.ports import JobFilter, JobState
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
-OPTIONS: Final[Mapping[str, str]] = {  # option → parameter of the HTTP interface
+TIME_UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}  # seconds
+TIME_AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
+PARAMETERS: Final[Mapping[str, str]] = {  # option → parameter of the HTTP interface
     "state": "state",
     "type": "relationtype",
     "parent": "parentid",
@@ -29,69 +28,55 @@ OPTIONS: Final[Mapping[str, str]] = {  # option → parameter of the HTTP interf
     "since": "since",
     "until": "until",
 }
+OPTIONS: Final = (
+    click.option(
+        "--state",
+        type=click.Choice(get_args(JobState)),
+        help="In this state; `failed`: those that wait for a decision.",
+    ),
+    click.option("--type", metavar="TYPE", help="Of this relation type, by its short name or URN."),
+    click.option("--parent", metavar="ID", help="That name this parent."),
+    click.option("--child", metavar="ID", help="That name this child."),
+    click.option("--error", metavar="CODE|CLASS", help="That failed of this, e.g. 160 or rights."),
+    click.option("--source", metavar="NAME", help="From this source."),
+    click.option("--batch", metavar="LABEL", help="Of this batch."),
+    click.option(
+        "--since", metavar="TIME", help="Accepted since then: 2026-11-21T02:00:00Z, or 90m, 2h, 3d ago."
+    ),
+    click.option("--until", metavar="TIME", help="Accepted before then."),
+)
 
 
-def filtered(function: Function) -> Function:
-    """Gives a command that has its desk first the argument `wanted`, a Filter, from options that narrow down which jobs are meant."""
+def with_job_filter(function: Function) -> Function:
+    """Give a command the argument `job_filter`, a JobFilter, from options; goes below `with_context`."""
 
     @wraps(function)
-    def run(desk: CommandContext, *args: Any, **options: Any) -> Any:
-        given = {name: options.pop(name) for name in OPTIONS}
-        return function(desk, *args, wanted=_filter(given, desk), **options)
+    def run(context: CommandContext, *args: Any, **options: Any) -> Any:
+        texts = {option: options.pop(option) for option in PARAMETERS}
+        return function(context, *args, job_filter=_parse_filter(texts, context), **options)
 
-    options = (
-        click.option(
-            "--state",
-            type=click.Choice(get_args(JobState)),
-            help="In this state; `failed`: those that wait for a decision.",
-        ),
-        click.option("--type", metavar="TYPE", help="Of this relation type, by its short name or URN."),
-        click.option("--parent", metavar="ID", help="That name this parent."),
-        click.option("--child", metavar="ID", help="That name this child."),
-        click.option("--error", metavar="CODE|CLASS", help="That failed of this, e.g. 160 or rights."),
-        click.option("--source", metavar="NAME", help="From this source."),
-        click.option("--batch", metavar="LABEL", help="Of this batch."),
-        click.option(
-            "--since", metavar="TIME", help="Accepted since then: 2026-11-21T02:00:00Z, or 90m, 2h, 3d ago."
-        ),
-        click.option("--until", metavar="TIME", help="Accepted before then."),
-    )
-    made: Any = run
-    for option in reversed(options):
-        made = option(made)
-    return made  # type: ignore[no-any-return]
+    command: Any = run
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command  # type: ignore[no-any-return]
 
 
-def is_empty(wanted: JobFilter) -> bool:
-    """Whether it would let every job through."""
-    return wanted == JobFilter()
-
-
-def words(wanted: JobFilter) -> str:
-    """The filter as it was asked for, for people and for the audit: `state=failed error=160`."""
-    given = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value}
-    return " ".join(
-        f"{name}={write_instant(value) if name in ('since', 'until') else value}"
-        for name, value in given.items()
-    )
-
-
-def _filter(given: Mapping[str, str | None], desk: CommandContext) -> JobFilter:
-    asked = [
-        (OPTIONS[name], _moment(value, desk) if name in ("since", "until") else value)
-        for name, value in given.items()
-        if value
+def _parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
+    parameters = [
+        (PARAMETERS[option], _parse_time(text, context) if option in ("since", "until") else text)
+        for option, text in texts.items()
+        if text
     ]
     try:
-        return query.read([("account", "any"), *asked], query.Jobs).filter()
+        return query.read([("account", "any"), *parameters], query.Jobs).filter()
     except Invalid as error:
-        back = {parameter: f"--{option}" for option, parameter in OPTIONS.items()}
-        raise click.UsageError(
-            "; ".join(f"{back.get(fault.path, fault.path)}: {fault.message}" for fault in error.faults)
-        ) from None
+        options = {parameter: f"--{option}" for option, parameter in PARAMETERS.items()}
+        faults = [f"{options.get(fault.path, fault.path)}: {fault.message}" for fault in error.faults]
+        raise click.UsageError("; ".join(faults)) from None
 
 
-def _moment(text: str, desk: CommandContext) -> str:
-    """An instant as the interface takes it; `2h` is two hours ago by the store's clock."""
-    ago = AGO.fullmatch(text)
-    return write_instant(desk.now() - int(ago[1]) * UNITS[ago[2]] * 1_000_000) if ago else text
+def _parse_time(text: str, context: CommandContext) -> str:
+    """Return an instant as the HTTP interface takes it; `2h` is two hours ago by the store's clock."""
+    if not (ago := TIME_AGO.fullmatch(text)):
+        return text
+    return write_instant(context.read_clock() - int(ago[1]) * TIME_UNITS[ago[2]] * 1_000_000)

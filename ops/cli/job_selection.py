@@ -1,60 +1,48 @@
-"""What every command that acts on jobs shares: whose hand it is, the jobs it is about, and how it says what was done."""
+"""Which jobs a command acts on, and on whose behalf."""
 
 import getpass
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from ops.cli.context import CommandContext
-from ops.cli.filters import is_empty
 from producers.job_admin.cancel_dismiss import Wanted
-from producers.means import Means, means
 from worker.errors import NotFound
 from worker.ports import UNROUTED, JobFilter
 
-Function = TypeVar("Function")
-
 
 def by_option(function: Any) -> Any:
-    """The option `--by`."""
+    """Add the option `--by`."""
     return click.option(
-        "--by", metavar="WHO", default=_who, show_default="your user name", help="Who the audit shall name."
+        "--by",
+        metavar="WHO",
+        default=_get_user_name,
+        show_default="your user name",
+        help="Who the audit shall name.",
     )(function)
 
 
-def hands(desk: CommandContext) -> Means:
-    """What acts need, of the desk's runtime."""
-    return means(desk.runtime)
-
-
-def wanted_of(
-    desk: CommandContext, names: Sequence[str], wanted: JobFilter, account: str | None
+def select_jobs(
+    context: CommandContext, job_ids: Sequence[str], job_filter: JobFilter, account: str | None
 ) -> Mapping[str, Wanted]:
-    """Per account the jobs that are meant: those that were named, or those of one account that fit the filter."""
-    if bool(names) == (not is_empty(wanted)):
+    """Return per account the given jobs, or else the filter for the jobs of one account."""
+    if bool(job_ids) == (job_filter != JobFilter()):
         raise click.UsageError(
             "Name jobs, or say which by --state, --error, --batch and the like; --help lists them."
         )
-    if not names:
-        return {desk.lane(account): wanted}
-    found: dict[str, list[str]] = {}
-    for name in names:
-        owner = name.rpartition("-")[0]
-        if owner not in desk.settings.accounts and owner != UNROUTED:
-            raise NotFound(f"there is no job {name}")
-        found.setdefault(owner, []).append(name)
-    return found
+    if not job_ids:
+        return {context.find_account_name(account): job_filter}
+    by_account: dict[str, list[str]] = {}
+    for job_id in job_ids:
+        owner = job_id.rpartition("-")[0]
+        if owner not in context.settings.accounts and owner != UNROUTED:
+            raise NotFound(f"there is no job {job_id}")
+        by_account.setdefault(owner, []).append(job_id)
+    return by_account
 
 
-def reasons(refused: Mapping[str, int]) -> str:
-    """`3 not failed, 1 gone`."""
-    return ", ".join(
-        f"{count:,} {reason}" for reason, count in sorted(refused.items(), key=lambda each: -each[1])
-    )
-
-
-def _who() -> str:
+def _get_user_name() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container may run as a user that has no name

@@ -13,10 +13,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ops.cli.job_selection import reasons
-from ops.explain import explain
-from ops.explain.gather import gather
-from ops.serializers import account_json, deed_json, failure_json, replay_json, request_json
+from ops.explain.text import format_tally
+from ops.lookups import explain_relation, get_account_status, resolve_relation
+from ops.serializers import (
+    serialize_audit_entry,
+    serialize_failure,
+    serialize_replay,
+    serialize_request,
+)
 from ops.web.forms import Chosen, Erasure, Newest, PageQuery, Paused, Replayed
 from producers.job_admin import cancel_dismiss, erase
 from producers.means import Means, means
@@ -26,10 +30,8 @@ from producers.portals.http.query import OneAccount, read
 from producers.portals.http.requests import body, permit
 from producers.replay import prepare as replays
 from worker.config import Key
-from worker.contract import Relation, resolve
 from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
-from worker.onoffice.codes import advice
 from worker.ports import AdminResult, AuditEntry, JobState, Pause, Replay
 
 MOST: Final = 10_000  # jobs that one call acts on; the answer says whether there are more
@@ -47,22 +49,17 @@ async def relation(routes: Routes, request: Request) -> Response:
         Fault(side, f"expected {ID}") for side in ("parent", "child") if not 1 <= places[side] <= MAX_ID
     ]:
         raise Invalid(faults)
-    meant = resolve(places["type"])
-    parent, child = (
-        (places["child"], places["parent"]) if meant.swapped else (places["parent"], places["child"])
-    )
+    relation = resolve_relation(places["type"], places["parent"], places["child"])
     account = routes.runtime.settings.account(asked.account)
-    evidence = await run_in_threadpool(
-        gather, routes.runtime, account, Relation(meant.type.name, parent, child)
-    )
-    return problems.answer(explain(evidence, zone=UTC, advice=advice).json())
+    explanation = await run_in_threadpool(explain_relation, routes.runtime, account, relation, zone=UTC)
+    return problems.answer(explanation.to_json())
 
 
 async def errors(routes: Routes, request: Request) -> Response:
     """`GET /v1/errors`."""
     asked = _query(routes, request, "read", OneAccount)
     found = await run_in_threadpool(routes.runtime.queries.failure_groups, asked.account)
-    return problems.answer({"errors": [failure_json(asked.account, each) for each in found]})
+    return problems.answer({"errors": [serialize_failure(asked.account, each) for each in found]})
 
 
 async def requests(routes: Routes, request: Request) -> Response:
@@ -72,7 +69,7 @@ async def requests(routes: Routes, request: Request) -> Response:
         lambda: routes.runtime.queries.list_requests(asked.account, limit=asked.limit, cursor=asked.cursor)
     )
     return problems.answer(
-        {"requests": [request_json(each) for each in page.requests], "next": page.next or None}
+        {"requests": [serialize_request(each) for each in page.requests], "next": page.next or None}
     )
 
 
@@ -84,7 +81,7 @@ async def one_request(routes: Routes, request: Request) -> Response:
     )
     if found is None:
         raise NotFound("there is no such request (any more)")
-    return problems.answer(request_json(found))
+    return problems.answer(serialize_request(found))
 
 
 async def audit(routes: Routes, request: Request) -> Response:
@@ -93,7 +90,9 @@ async def audit(routes: Routes, request: Request) -> Response:
     page = await run_in_threadpool(
         lambda: routes.runtime.job_admin.audit_log(asked.account, limit=asked.limit, cursor=asked.cursor)
     )
-    return problems.answer({"deeds": [deed_json(each) for each in page.deeds], "next": page.next or None})
+    return problems.answer(
+        {"deeds": [serialize_audit_entry(each) for each in page.deeds], "next": page.next or None}
+    )
 
 
 async def accounts(routes: Routes, request: Request) -> Response:
@@ -103,7 +102,7 @@ async def accounts(routes: Routes, request: Request) -> Response:
     return problems.answer(
         {
             "accounts": await run_in_threadpool(
-                lambda: [account_json(routes.runtime, each, UTC) for each in mine]
+                lambda: [get_account_status(routes.runtime, each, UTC) for each in mine]
             )
         }
     )
@@ -149,7 +148,7 @@ async def post_replay(routes: Routes, request: Request) -> Response:
             _means(routes), form.account, form.wanted(), by=key.name, forced=form.force, correction=form.set
         )
     )
-    return problems.answer(replay_json(made), status=201, headers={"Location": f"/v1/replays/{made.id}"})
+    return problems.answer(serialize_replay(made), status=201, headers={"Location": f"/v1/replays/{made.id}"})
 
 
 async def get_replay(routes: Routes, request: Request) -> Response:
@@ -165,7 +164,7 @@ async def list_replays(routes: Routes, request: Request) -> Response:
     found = await run_in_threadpool(
         lambda: routes.runtime.job_admin.list_replays(asked.account, limit=asked.limit)
     )
-    return problems.answer({"replays": [replay_json(each) for each in found]})
+    return problems.answer({"replays": [serialize_replay(each) for each in found]})
 
 
 async def run_replay(hand: Callable[[str], None], routes: Routes, request: Request) -> Response:
@@ -245,7 +244,7 @@ async def _act(
 def _decided(
     form: Chosen, jobs: Sequence[str], refused: Mapping[str, str], more: bool
 ) -> Mapping[str, object]:
-    summary = reasons(Counter(refused.values()))
+    summary = format_tally(Counter(refused.values()))
     return {
         "dry_run": form.dry_run,
         "jobs": list(jobs),
@@ -281,4 +280,4 @@ async def _steered(
     )  # before it is looked up, so that nobody learns what others have
     found = await run_in_threadpool(steer, _means(routes), name, key.name)
     became = await run_in_threadpool(replays.outcomes, _means(routes), found) if follow else None
-    return problems.answer(replay_json(found, became), status=status)
+    return problems.answer(serialize_replay(found, became), status=status)
