@@ -8,7 +8,7 @@ import click
 from ops.cli.commands.jobs_cancel_dismiss import cancel_jobs, dismiss_jobs
 from ops.cli.commands.jobs_watch import watch_jobs
 from ops.cli.context import CommandContext, account_option, with_context
-from ops.cli.filters import with_job_filter
+from ops.cli.job_selection import with_job_filter
 from ops.explain.advice import advise
 from ops.explain.text import format_ids, format_info, format_instant, pluralize
 from producers.portals.serializers import job_json

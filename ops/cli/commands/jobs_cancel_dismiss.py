@@ -1,39 +1,29 @@
 """`relations jobs cancel` and `jobs dismiss`: previews of how many and which jobs; the acts with `--yes`."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
 import click
 
-from ops.cli.context import CommandContext, account_option, with_context
+from ops.cli.context import CommandContext, with_context
 from ops.cli.errors import Exit, exit_with
-from ops.cli.filters import with_job_filter
-from ops.cli.job_selection import by_option, select_jobs
+from ops.cli.job_selection import JobSelection, by_option, with_job_selection
 from ops.explain.text import format_tally, pluralize
-from producers.job_admin.cancel_dismiss import Wanted, cancel, dismiss, sifted
-from worker.ports import AdminResult, JobFilter, JobState
+from producers.job_admin.cancel_dismiss import cancel, dismiss, sifted
+from worker.ports import AdminResult, JobState
 
 MAX_LISTED: Final = 10
 Act = Callable[..., AdminResult]
 
 
 @click.command("cancel")
-@click.argument("job_ids", nargs=-1, metavar="[JOB]…")
-@account_option
 @click.option("--yes", is_flag=True, help="Do it.")
 @by_option
 @with_context
-@with_job_filter
-def cancel_jobs(
-    context: CommandContext,
-    job_ids: tuple[str, ...],
-    account: str | None,
-    yes: bool,
-    by: str,
-    job_filter: JobFilter,
-) -> None:
+@with_job_selection
+def cancel_jobs(context: CommandContext, selection: JobSelection, yes: bool, by: str) -> None:
     """End queued changes that no worker has taken yet, as superseded; what was taken goes on.
 
     \b
@@ -41,7 +31,6 @@ def cancel_jobs(
       relations jobs cancel acme-0f3k9x2b7c1d4e5g6h --yes
       relations jobs cancel --account acme --batch import-7
     """
-    selection = select_jobs(context, job_ids, job_filter, account)
     if yes:
         _act(context, selection, cancel, "cancelled", by=by)
     else:
@@ -49,20 +38,11 @@ def cancel_jobs(
 
 
 @click.command("dismiss")
-@click.argument("job_ids", nargs=-1, metavar="[JOB]…")
-@account_option
 @click.option("--yes", is_flag=True, help="Do it.")
 @by_option
 @with_context
-@with_job_filter
-def dismiss_jobs(
-    context: CommandContext,
-    job_ids: tuple[str, ...],
-    account: str | None,
-    yes: bool,
-    by: str,
-    job_filter: JobFilter,
-) -> None:
+@with_job_selection
+def dismiss_jobs(context: CommandContext, selection: JobSelection, yes: bool, by: str) -> None:
     """Take failed jobs that need no replay off the list of failures; they stay failed.
 
     \b
@@ -70,16 +50,15 @@ def dismiss_jobs(
       relations jobs dismiss acme-0f3k9x2b7c1d4e5g6h --yes
       relations jobs dismiss --account acme --error 160 --until 3d --yes
     """
-    selection = select_jobs(context, job_ids, job_filter, account)
     if yes:
         _act(context, selection, dismiss, "dismissed", by=by)
     else:
         _preview(context, selection, "failed", "dismissed")
 
 
-def _act(context: CommandContext, selection: Mapping[str, Wanted], act: Act, done: str, *, by: str) -> None:
+def _act(context: CommandContext, selection: JobSelection, act: Act, done: str, *, by: str) -> None:
     jobs, refused = list[str](), dict[str, str]()
-    for account, selected in selection.items():
+    for account, selected in selection.by_account(context).items():
         result = act(context.services, account, selected, by=by)
         jobs += result.done
         refused |= result.refused
@@ -93,9 +72,9 @@ def _act(context: CommandContext, selection: Mapping[str, Wanted], act: Act, don
     exit_with(Exit.OK if jobs and not refused else Exit.PARTLY if jobs else Exit.FAILED)
 
 
-def _preview(context: CommandContext, selection: Mapping[str, Wanted], state: JobState, done: str) -> None:
+def _preview(context: CommandContext, selection: JobSelection, state: JobState, done: str) -> None:
     jobs, refused = list[str](), dict[str, str]()
-    for account, selected in selection.items():
+    for account, selected in selection.by_account(context).items():
         for fit, unfit in sifted(context.services, account, selected, state):
             jobs += fit
             refused |= unfit

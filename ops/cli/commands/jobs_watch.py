@@ -6,23 +6,20 @@ from typing import Final
 
 import click
 
-from ops.cli.context import CommandContext, account_option, print_note, with_context
+from ops.cli.context import CommandContext, print_note, with_context
 from ops.cli.errors import Exit, exit_with
-from ops.cli.filters import with_job_filter
-from ops.cli.job_selection import select_jobs
+from ops.cli.job_selection import JobSelection, with_job_selection
 from ops.explain.text import pluralize
 from producers.job_admin.cancel_dismiss import chosen
 from producers.portals.serializers import job_json
 from worker.errors import NotFound
-from worker.ports import OPEN_STATES, JobFilter, JobRecord
+from worker.ports import OPEN_STATES, JobRecord
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two looks
 MAX_PRINTED: Final = 1000  # of more jobs, changes of state are not printed
 
 
 @click.command("watch")
-@click.argument("job_ids", nargs=-1, metavar="[JOB]…")
-@account_option
 @click.option(
     "--timeout",
     type=click.FloatRange(0),
@@ -31,14 +28,8 @@ MAX_PRINTED: Final = 1000  # of more jobs, changes of state are not printed
     help="Look no longer; 0: until all are finished.",
 )
 @with_context
-@with_job_filter
-def watch_jobs(
-    context: CommandContext,
-    job_ids: tuple[str, ...],
-    account: str | None,
-    timeout: float,
-    job_filter: JobFilter,
-) -> None:
+@with_job_selection
+def watch_jobs(context: CommandContext, selection: JobSelection, timeout: float) -> None:
     """Follow jobs until all are finished: those that are named, or those that fit a filter now.
 
     Exit code 1 if any failed, 4 if some are still open when the time is over.
@@ -50,14 +41,14 @@ def watch_jobs(
     """
     found = [
         job_id
-        for name, selection in select_jobs(context, job_ids, job_filter, account).items()
-        for piece in chosen(context.services, name, selection)
+        for account, selected in selection.by_account(context).items()
+        for piece in chosen(context.services, account, selected)
         for job_id, job in piece.items()
         if job
     ]
     if not found:
         raise NotFound("there is no such job; finished jobs are kept for a while only")
-    for job_id in dict.fromkeys(job_ids):
+    for job_id in dict.fromkeys(selection.job_ids):
         if job_id not in found:
             print_note(f"there is no job {job_id}")
     jobs = _follow(context, found, time.monotonic() + timeout if timeout else float("inf"))

@@ -6,12 +6,10 @@ from threading import Thread
 from typing import Final
 
 import click
-import msgspec
 
-from ops.cli.context import CommandContext, account_option, with_context
+from ops.cli.context import CommandContext, with_context
 from ops.cli.errors import Exit, exit_with
-from ops.cli.filters import with_job_filter
-from ops.cli.job_selection import by_option, select_jobs
+from ops.cli.job_selection import JobSelection, by_option, with_job_selection
 from ops.cli.progress import show_progress
 from ops.explain.replay import describe_replay, describe_replay_result
 from ops.lookups import why_not_sending
@@ -19,15 +17,13 @@ from ops.serializers import serialize_replay
 from producers.replay import prepare as replays
 from producers.replay.resend import correction_of
 from worker.errors import InvalidChange, NotFound
-from worker.ports import JobFilter, Replay
+from worker.ports import Replay
 
 POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay
 
 
 @click.command("replay", short_help="Send what failed again; a preview without --yes.")
-@click.argument("job_ids", nargs=-1, metavar="[JOB]…")
 @click.option("--failed", is_flag=True, help="Every failed job of the account that waits for a decision.")
-@account_option
 @click.option(
     "--force", is_flag=True, help="As of now, so that it overrules what newer changes decided since."
 )
@@ -42,18 +38,16 @@ POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay
 @click.option("--background", is_flag=True, help="With --yes: let a worker do it, and do not wait.")
 @by_option
 @with_context
-@with_job_filter
+@with_job_selection
 def replay_jobs(
     context: CommandContext,
-    job_ids: tuple[str, ...],
+    selection: JobSelection,
     failed: bool,
-    account: str | None,
     force: bool,
     pairs: tuple[str, ...],
     yes: bool,
     background: bool,
     by: str,
-    job_filter: JobFilter,
 ) -> None:
     """Send the failed relations of jobs again, with their own occurred_at: what is newer still wins.
 
@@ -68,17 +62,18 @@ def replay_jobs(
       relations replay acme-0f3k9x2b7c1d4e5g6h --set childid=9002 --yes
     """
     if failed:
-        job_filter = msgspec.structs.replace(job_filter, state="failed")
+        selection = selection.only_failed()
     try:
         correction = correction_of(pairs)
     except InvalidChange as error:
         raise click.UsageError("; ".join(map(str, error.faults))) from None
     prepared = [
         replays.prepare(context.services, name, selected, by=by, forced=force, correction=correction)
-        for name, selected in select_jobs(context, job_ids, job_filter, account).items()
+        for name, selected in selection.by_account(context).items()
     ]
+    job_ids = " nor ".join(selection.job_ids)
     if job_ids and all(not replay.eligible and set(replay.refused) == {"gone"} for replay in prepared):
-        raise NotFound(f"there is no job {' nor '.join(job_ids)}; failed jobs are kept for a while only")
+        raise NotFound(f"there is no job {job_ids}; failed jobs are kept for a while only")
     if yes:
         run_replays(context, prepared, by, background=background)
     else:
