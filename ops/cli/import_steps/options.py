@@ -31,8 +31,8 @@ def parse_options(
 
     Accounts of another machine are not checked here.
     """
-    mapping = {column: field_of(_check_field("--map", field)) for column, field in _split("--map", maps)}
-    constants = {field_of(_check_field("--set", field)): value for field, value in _split("--set", sets)}
+    mapping = {column: _find_field("--map", name) for column, name in _split("--map", maps)}
+    constants = {_find_field("--set", name): value for name, value in _split("--set", sets)}
     account = constants.get("account") or account
     default = context.find_default_account(account) if is_local else account or ""
     faults = [f"--set {fault}" for fault in faults_of(constants)]
@@ -54,7 +54,9 @@ def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _check_field(option: str, field: str) -> str:
-    if field and not field_of(field):
-        raise click.UsageError(f"{option}: there is no field {field}; there are {', '.join(FIELDS)}.")
+def _find_field(option: str, name: str) -> str:
+    """Return the field of that name or alias; an empty name means none."""
+    field = field_of(name)
+    if name and not field:
+        raise click.UsageError(f"{option}: there is no field {name}; there are {', '.join(FIELDS)}.")
     return field
