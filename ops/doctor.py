@@ -1,6 +1,6 @@
-"""Looks at everything a working system needs, and says of each part: ok, warn or fail, and what to do.
+"""The doctor: checks every part that a working system needs, and reports how each is and what to do.
 
-Reads only: Redis is asked about itself, workers are pinged, and each account's credentials are tried by a harmless read.
+Reads only: Redis is asked about itself, workers are pinged, and credentials are tried by a harmless read.
 """
 
 import time
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from redis.exceptions import RedisError
 
+from ops.explain.text import format_cause
+from ops.lookups import read_store_clock
 from worker.config import Account, Settings
 from worker.config.values import shielded
 from worker.contract import Relation
@@ -24,62 +26,60 @@ if TYPE_CHECKING:
 
 Level = Literal["ok", "warn", "fail"]
 
-PROBE: Final = Relation("estate:address:buyer", 1, 1)
-OLDEST: Final = (7, 0)  # scripts begin with `#!lua flags=…`
-DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
-SIGNATURE_LIFE: Final = 120.0
-LATE: Final = 30.0  # seconds without a sweep, of which there is one every two
-IDLE: Final = (
-    60.0  # seconds after which a waiting change should have been looked at, window and sweep included
-)
-PATIENCE: Final = 2  # seconds for workers to answer
+PROBE_RELATION: Final = Relation("estate:address:buyer", 1, 1)
+MIN_SERVER_VERSION: Final = (7, 0)  # scripts begin with `#!lua flags=…`
+MAX_CLOCK_DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
+SIGNATURE_LIFETIME: Final = 120.0  # seconds
+MAX_SWEEP_AGE: Final = 30.0  # seconds without a sweep, of which there is one every two
+MAX_WAIT: Final = 60.0  # seconds until a waiting change is looked at at the latest, window and sweep included
+REPLY_TIMEOUT: Final = 2  # seconds for the broker and the workers to answer
 
 
 class Finding(NamedTuple):
-    """What was looked at, how it is, and what to do about it."""
+    """The result of one check: what was checked, how it is, and what to do about it."""
 
-    what: str
+    subject: str
     level: Level
-    text: str
-    todo: str = ""
+    message: str
+    advice: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return the finding as plain data."""
+        return {"what": self.subject, "level": self.level, "text": self.message, "todo": self.advice}
 
 
-def examine(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Iterator[Finding]:
-    """Every finding, as it is made: settings, Redis, clock, broker, workers, sweep, then account by account."""
-    yield from settings(runtime.settings)
+def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Iterator[Finding]:
+    """Yield findings as they are made: settings, Redis, broker, workers, sweep, then account by account."""
+    settings = runtime.settings
+    yield from check_settings(settings)
     try:
-        yield from redis(runtime)
-        reachable = True
+        yield from check_redis(runtime)
+        is_reachable = True
     except StoreUnavailable as error:
-        where = shielded(runtime.settings.redis_url)
-        yield Finding(
-            "redis",
-            "fail",
-            f"{where} does not answer: {error}",
-            "Start it, or set RELATIONS_REDIS_URL to one that runs.",
-        )
-        reachable = False
-    yield from broker(celery, shown=str(shielded(runtime.settings.broker_url)))
-    if not reachable:
+        message = f"{shielded(settings.redis_url)} does not answer: {error}"
+        yield Finding("redis", "fail", message, "Start it, or set RELATIONS_REDIS_URL to one that runs.")
+        is_reachable = False
+    yield from check_broker(celery, url=str(shielded(settings.broker_url)))
+    if not is_reachable:
         return
-    yield sweep(runtime.metrics.sweep_stats().at / 1e6, now=time.time())
-    for account in runtime.settings.accounts.values():
-        yield lane(runtime, account, now=time.time())
+    yield check_sweep(runtime.metrics.sweep_stats().at / 1e6, now=time.time())
+    for account in settings.accounts.values():
+        yield check_account(runtime, account, now=time.time())
         if api:
-            yield credentials(runtime, account)
-        yield from rights(runtime, account)
+            yield check_credentials(runtime, account)
+        yield from check_rights(runtime, account)
 
 
-def settings(found: Settings) -> Iterator[Finding]:
-    """Where they came from, and their warnings."""
-    where = str(found.file) if found.file else "no file; from the environment alone"
-    yield Finding("settings", "ok", f"{where}, {len(found.accounts)} account(s)")
-    yield from warnings(found)
+def check_settings(settings: Settings) -> Iterator[Finding]:
+    """Yield where the settings came from, and their warnings."""
+    where = str(settings.file) if settings.file else "no file; from the environment alone"
+    yield Finding("settings", "ok", f"{where}, {len(settings.accounts)} account(s)")
+    yield from find_settings_warnings(settings)
 
 
-def warnings(found: Settings, account: str = "") -> Iterator[Finding]:
-    """What is odd about them, or about an account in them, such as a token and a secret that are swapped."""
-    for warning in found.warnings:
+def find_settings_warnings(settings: Settings, account: str = "") -> Iterator[Finding]:
+    """Yield what is odd about the settings, or about one account, such as token and secret swapped."""
+    for warning in settings.warnings:
         if warning.startswith(f"accounts.{account}." if account else ""):
             yield Finding("settings", "warn", warning, "See docs/reference/settings.md.")
 
@@ -87,211 +87,188 @@ def warnings(found: Settings, account: str = "") -> Iterator[Finding]:
 # --- Redis
 
 
-def redis(runtime: Runtime) -> Iterator[Finding]:
-    """Version, eviction, persistence and clock of the server; raises StoreUnavailable when it is away."""
+def check_redis(runtime: Runtime) -> Iterator[Finding]:
+    """Check version, eviction, persistence and clock of the server; raises StoreUnavailable."""
     client: Any = runtime.client
     with available():
-        info: Mapping[str, Any] = (
-            client.info()
-        )  # first, because finding the master may take seconds, and the clock goes on
+        # First, because finding the master may take seconds, and the clock goes on.
+        info: Mapping[str, Any] = client.info()
         before = time.time()
         seconds, micros = client.time()
         after = time.time()
-    yield version(info, str(shielded(runtime.settings.redis_url)))
-    yield eviction(info)
-    yield persistence(info, _fsync(client))
-    yield clock(seconds + micros / 1e6 - (before + after) / 2)
+    yield check_server_version(info, str(shielded(runtime.settings.redis_url)))
+    yield check_eviction(info)
+    yield check_persistence(info, _read_fsync_policy(client))
+    yield check_clock(seconds + micros / 1e6 - (before + after) / 2)
 
 
-def version(info: Mapping[str, Any], where: str) -> Finding:
-    """Whether the server is new enough."""
+def check_server_version(info: Mapping[str, Any], url: str) -> Finding:
+    """Check that the server is new enough."""
     number = str(info.get("redis_version", "0"))
-    product = f"{info.get('server_name', 'redis')} {info.get('valkey_version', number)}"
-    if tuple(int(part) for part in number.split(".")[:2]) < OLDEST:
-        return Finding(
-            "redis", "fail", f"{product} at {where} is too old", "Use Redis or Valkey 7.0 or newer."
-        )
-    return Finding("redis", "ok", f"{product} at {where}")
+    server = f"{info.get('server_name', 'redis')} {info.get('valkey_version', number)} at {url}"
+    if tuple(int(part) for part in number.split(".")[:2]) < MIN_SERVER_VERSION:
+        return Finding("redis", "fail", f"{server} is too old", "Use Redis or Valkey 7.0 or newer.")
+    return Finding("redis", "ok", server)
 
 
-def eviction(info: Mapping[str, Any]) -> Finding:
-    """Whether a full server refuses new changes rather than drop accepted ones."""
-    policy, bound = str(info.get("maxmemory_policy", "unknown")), int(info.get("maxmemory", 0))
+def check_eviction(info: Mapping[str, Any]) -> Finding:
+    """Check that a full server refuses new changes rather than drop accepted ones."""
+    policy, limit = str(info.get("maxmemory_policy", "unknown")), int(info.get("maxmemory", 0))
     if policy != "noeviction":
-        text = f"maxmemory-policy is {policy}: a full server drops accepted changes"
-        return Finding("eviction", "fail" if bound else "warn", text, "Set maxmemory-policy noeviction.")
-    return Finding(
-        "eviction",
-        "ok",
-        f"noeviction, {bound / 2**20:,.0f} MiB at most" if bound else "noeviction, memory without a bound",
+        message = f"maxmemory-policy is {policy}: a full server drops accepted changes"
+        return Finding("eviction", "fail" if limit else "warn", message, "Set maxmemory-policy noeviction.")
+    memory = f"{limit / 2**20:,.0f} MiB at most" if limit else "memory without a bound"
+    return Finding("eviction", "ok", f"noeviction, {memory}")
+
+
+def _read_fsync_policy(client: Any) -> str:
+    """Return the server's fsync policy, or `unknown`: hosted servers often do not show it."""
+    try:
+        config = client.config_get("appendfsync")
+    except RedisError:
+        return "unknown"
+    return str(
+        {_to_text(key): _to_text(value) for key, value in config.items()}.get("appendfsync", "unknown")
     )
 
 
-def _fsync(client: Any) -> str:
-    """The server's fsync policy; hosted servers often keep it to themselves."""
-    try:
-        return str(
-            {_text(key): _text(value) for key, value in client.config_get("appendfsync").items()}.get(
-                "appendfsync", "unknown"
-            )
-        )
-    except RedisError:
-        return "unknown"
-
-
-def _text(value: bytes | str) -> str:
+def _to_text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def persistence(info: Mapping[str, Any], fsync: str) -> Finding:
-    """What is lost when the server dies."""
+def check_persistence(info: Mapping[str, Any], fsync: str) -> Finding:
+    """Check how much is lost when the server dies."""
     if not info.get("aof_enabled"):
-        return Finding(
-            "persistence",
-            "warn",
-            "no append-only file: what was accepted is lost when the server ends",
-            "Set appendonly yes.",
-        )
+        message = "no append-only file: what was accepted is lost when the server ends"
+        return Finding("persistence", "warn", message, "Set appendonly yes.")
     if info.get("aof_last_write_status", "ok") != "ok":
-        return Finding(
-            "persistence",
-            "fail",
-            "the append-only file cannot be written",
-            "Look at the server's disk and log.",
-        )
-    lost = {
-        "always": "nothing is lost when it dies",
-        "everysec": "at most the last second is lost when it dies",
-    }
+        message = "the append-only file cannot be written"
+        return Finding("persistence", "fail", message, "Look at the server's disk and log.")
     if fsync == "no":
-        text = "append-only file, appendfsync no: the system decides when to write"
-        return Finding("persistence", "warn", text, "Set appendfsync everysec or always.")
-    return Finding(
-        "persistence",
-        "ok",
-        f"append-only file, appendfsync {fsync}" + (f": {lost[fsync]}" if fsync in lost else ""),
-    )
+        message = "append-only file, appendfsync no: the system decides when to write"
+        return Finding("persistence", "warn", message, "Set appendfsync everysec or always.")
+    lost = {
+        "always": ": nothing is lost when it dies",
+        "everysec": ": at most the last second is lost when it dies",
+    }
+    return Finding("persistence", "ok", f"append-only file, appendfsync {fsync}{lost.get(fsync, '')}")
 
 
-def clock(ahead: float) -> Finding:
-    """Whether Redis's clock, which signs, is right by ours; `ahead` in seconds."""
-    text = f"Redis is {ahead:+.1f} s from this machine"
-    if abs(ahead) > DRIFT:
-        return Finding("clock", "warn", text, "Requests are signed with Redis's time: keep both by NTP.")
-    return Finding("clock", "ok", text)
+def check_clock(ahead: float) -> Finding:
+    """Check that Redis's clock, which signs, agrees with this machine's; `ahead` in seconds."""
+    message = f"Redis is {ahead:+.1f} s from this machine"
+    if abs(ahead) > MAX_CLOCK_DRIFT:
+        return Finding("clock", "warn", message, "Requests are signed with Redis's time: keep both by NTP.")
+    return Finding("clock", "ok", message)
 
 
 # --- Celery
 
 
-def broker(celery: "Celery", *, shown: str) -> Iterator[Finding]:
-    """Whether the broker answers and workers listen to every queue."""
+def check_broker(celery: "Celery", *, url: str) -> Iterator[Finding]:
+    """Check that the broker answers and that workers listen to every queue."""
     try:
         with celery.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=PATIENCE)
-            yield Finding("broker", "ok", shown)
-        queues = celery.control.inspect(timeout=PATIENCE).active_queues() or {}
+            connection.ensure_connection(
+                max_retries=1, interval_start=0, interval_step=0, timeout=REPLY_TIMEOUT
+            )
+            yield Finding("broker", "ok", url)
+        queues = celery.control.inspect(timeout=REPLY_TIMEOUT).active_queues() or {}
     except Exception as error:  # whatever the transport's client raises
-        reason = f"{shown} does not answer ({type(error).__name__})"
-        yield Finding("broker", "fail", reason, "Start it, or set RELATIONS_BROKER_URL to one that runs.")
+        message = f"{url} does not answer ({type(error).__name__})"
+        yield Finding("broker", "fail", message, "Start it, or set RELATIONS_BROKER_URL to one that runs.")
         return
-    yield workers(queues, [queue.name for queue in celery.conf.task_queues])
+    yield check_workers(queues, [queue.name for queue in celery.conf.task_queues])
 
 
-def workers(queues: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
-    """Whether workers listen to every wanted queue, by what Celery's inspection answered."""
-    heard = {queue["name"] for each in queues.values() for queue in each}
-    deaf = [queue for queue in wanted if queue not in heard]
+def check_workers(queues: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
+    """Check that workers listen to every wanted queue, by what Celery's inspection answered."""
+    served = {queue["name"] for worker_queues in queues.values() for queue in worker_queues}
+    unserved = [queue for queue in wanted if queue not in served]
     if not queues:
-        todo = f"Start one: celery -A worker.app worker -Q {','.join(wanted)}"
-        return Finding("workers", "fail", "none answers: changes are accepted, and nothing is sent", todo)
-    if deaf:
-        text = f"{len(queues)} answer, and none listens to {', '.join(deaf)}"
-        return Finding("workers", "warn", text, "Give a worker -Q with these queues.")
+        message = "none answers: changes are accepted, and nothing is sent"
+        start = f"Start one: celery -A worker.app worker -Q {','.join(wanted)}"
+        return Finding("workers", "fail", message, start)
+    if unserved:
+        message = f"{len(queues)} answer, and none listens to {', '.join(unserved)}"
+        return Finding("workers", "warn", message, "Give a worker -Q with these queues.")
     return Finding("workers", "ok", f"{len(queues)} answer: {', '.join(sorted(queues))}")
 
 
-def sweep(last: float, *, now: float) -> Finding:
-    """Whether beat's sweep, which repairs lost wake-ups, is made; `last` in seconds since 1970, 0 for never."""
-    if last and now - last <= LATE:
+def check_sweep(last: float, *, now: float) -> Finding:
+    """Check that beat's sweep, which repairs lost wake-ups, runs; `last` in seconds since 1970, 0: never."""
+    if last and now - last <= MAX_SWEEP_AGE:
         return Finding("sweep", "ok", f"the last was {max(now - last, 0.0):.0f} s ago")
-    text = f"the last was {now - last:,.0f} s ago" if last else "there never was one"
-    return Finding(
-        "sweep", "fail", f"{text}: lost wake-ups are not repaired", "Start beat: celery -A worker.app beat"
-    )
+    age = f"the last was {now - last:,.0f} s ago" if last else "there never was one"
+    message = f"{age}: lost wake-ups are not repaired"
+    return Finding("sweep", "fail", message, "Start beat: celery -A worker.app beat")
 
 
 # --- accounts
 
 
-def lane(runtime: Runtime, account: Account, *, now: float) -> Finding:
-    """Whether the account is stopped, or its changes wait longer than a sweep would let them."""
-    what, store = f"account {account.name}", runtime.store
+def check_account(runtime: Runtime, account: Account, *, now: float) -> Finding:
+    """Check that the account is not stopped, and that its changes wait no longer than a sweep allows."""
+    subject, store = f"account {account.name}", runtime.store
     if pause := store.get_pause(account.name):
-        why = ": ".join(filter(None, (pause.reason, pause.detail)))
-        return Finding(
-            what,
-            "warn",
-            f"is paused ({why})",
-            f"When its cause is gone: relations accounts resume {account.name}",
-        )
+        message = f"is paused ({format_cause(pause.reason, pause.detail)})"
+        resume = f"When its cause is gone: relations accounts resume {account.name}"
+        return Finding(subject, "warn", message, resume)
     if account.mode == "observe":
-        return Finding(
-            what,
-            "warn",
-            "only observes: nothing but reads is sent",
-            'Set mode = "write" when the plans are right.',
-        )
+        message = "only observes: nothing but reads is sent"
+        return Finding(subject, "warn", message, 'Set mode = "write" when the plans are right.')
     waiting = store.counts(account.name)["backlog"]
     if not waiting:
-        return Finding(what, "ok", "nothing waits in the inbox")
+        return Finding(subject, "ok", "nothing waits in the inbox")
+    age = _measure_wait(runtime, account, now)
+    if age > MAX_WAIT:
+        message = f"{waiting:,} wait, the newest for {age:,.0f} s: neither a wake-up nor a sweep came"
+        return Finding(subject, "fail", message, "Start a worker and beat: celery -A worker.app beat")
+    return Finding(subject, "ok", "1 change waits" if waiting == 1 else f"{waiting:,} changes wait")
+
+
+def _measure_wait(runtime: Runtime, account: Account, now: float) -> float:
+    """Return for how many seconds the newest change has waited; 0 when that is not known."""
     newest = runtime.queries.find_jobs(account.name, JobFilter(state="queued"), limit=1).jobs
-    age = (
-        now - newest[0].accepted_at / 1e6 if newest and not newest[0].replay else 0.0
-    )  # it is not known since when a replayed one waits
-    if age > IDLE:
-        text = f"{waiting:,} wait, the newest for {age:,.0f} s: neither a wake-up nor a sweep came"
-        return Finding(what, "fail", text, "Start a worker and beat: celery -A worker.app beat")
-    return Finding(what, "ok", "1 change waits" if waiting == 1 else f"{waiting:,} changes wait")
+    if not newest or newest[0].replay:  # when a replayed job came back to the inbox is not kept
+        return 0.0
+    return now - newest[0].accepted_at / 1e6
 
 
-def credentials(runtime: Runtime, account: Account) -> Finding:
-    """Whether the API takes the account's credentials; asked by reading one relation that need not be there."""
-    what = f"credentials {account.name}"
-    with available():
-        seconds, _ = runtime.client.time()
-    read = Action("get", PROBE.type, (PROBE.parent,), (), asked=(PROBE,))
-    reply = runtime.api(account).send([read], request_id="doctor", now=float(seconds))
-    return _skewed(what, reply.skew) or _answered(what, reply.results[0], reply.seconds, account.api_url)
-
-
-def _skewed(what: str, skew: float | None) -> Finding | None:
-    if skew is None or abs(skew) < SIGNATURE_LIFE / 4:
-        return None
-    level: Level = "fail" if abs(skew) >= SIGNATURE_LIFE else "warn"
-    return Finding(
-        what,
-        level,
-        f"the API's clock is {skew:+.0f} s from Redis's; a signature is valid for ±120 s",
-        advice(136),
+def check_credentials(runtime: Runtime, account: Account) -> Finding:
+    """Check that the API takes the account's credentials, by reading a relation that need not be there."""
+    subject, probe = f"credentials {account.name}", PROBE_RELATION
+    read = Action("get", probe.type, (probe.parent,), (), asked=(probe,))
+    now = float(read_store_clock(runtime) // 1_000_000)
+    reply = runtime.api(account).send([read], request_id="doctor", now=now)
+    return _check_skew(subject, reply.skew) or _check_answer(
+        subject, reply.results[0], reply.seconds, account.api_url
     )
 
 
-def _answered(what: str, outcome: ActionResult, seconds: float, url: str) -> Finding:
-    if outcome.verdict is Verdict.OK:
-        return Finding(what, "ok", f"accepted by {url} in {seconds:.2f} s")
-    if outcome.verdict is not Verdict.REJECTED:
-        text = f"{url} gave no usable answer: {outcome.message or outcome.verdict}"
-        return Finding(what, "fail", text, "Check the network and the API's URL.")
-    said = f"{outcome.code} {describe(outcome.code, outcome.message)}"
-    if outcome.error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
-        return Finding(what, "fail", f"refused: {said}", advice(outcome.code))
-    return Finding(what, "warn", f"accepted, but the read was refused: {said}", advice(outcome.code))
+def _check_skew(subject: str, skew: float | None) -> Finding | None:
+    if skew is None or abs(skew) < SIGNATURE_LIFETIME / 4:
+        return None
+    level: Level = "fail" if abs(skew) >= SIGNATURE_LIFETIME else "warn"
+    message = f"the API's clock is {skew:+.0f} s from Redis's; a signature is valid for ±120 s"
+    return Finding(subject, level, message, advice(136))
 
 
-def rights(runtime: Runtime, account: Account) -> Iterator[Finding]:
-    """What the API refused for want of a right. Only a write can tell, so this is what the failures that wait for a decision say."""
-    for each in runtime.queries.failure_groups(account.name):
-        if each.error == ErrorClass.RIGHTS:
-            text = f"{each.code} {describe(each.code)}: {each.jobs:,} failed of {each.type}"
-            yield Finding(f"rights {account.name}", "warn", text, advice(each.code))
+def _check_answer(subject: str, result: ActionResult, seconds: float, url: str) -> Finding:
+    if result.verdict is Verdict.OK:
+        return Finding(subject, "ok", f"accepted by {url} in {seconds:.2f} s")
+    if result.verdict is not Verdict.REJECTED:
+        message = f"{url} gave no usable answer: {result.message or result.verdict}"
+        return Finding(subject, "fail", message, "Check the network and the API's URL.")
+    refusal = f"{result.code} {describe(result.code, result.message)}"
+    if result.error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
+        return Finding(subject, "fail", f"refused: {refusal}", advice(result.code))
+    return Finding(subject, "warn", f"accepted, but the read was refused: {refusal}", advice(result.code))
+
+
+def check_rights(runtime: Runtime, account: Account) -> Iterator[Finding]:
+    """Yield the rights that the API refused, by unresolved failures: only a write can show one."""
+    for failure in runtime.queries.failure_groups(account.name):
+        if failure.error == ErrorClass.RIGHTS:
+            message = f"{failure.code} {describe(failure.code)}: {failure.jobs:,} failed of {failure.type}"
+            yield Finding(f"rights {account.name}", "warn", message, advice(failure.code))

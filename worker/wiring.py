@@ -20,7 +20,7 @@ from worker.contract import TYPES, Order, Override, Relation, order_of, resolve
 from worker.errors import Fault, InvalidSettings, RelationsError, StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.onoffice.client import Client as ApiClient
-from worker.planner.dry_run import DryRun, dry_run
+from worker.planner.dry_run import DryRun
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
 from worker.ports import UNROUTED, Api, ClaimedJob, EventSink, RelationRecord, Writes
@@ -29,7 +29,8 @@ from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore, Retention
-from worker.usecases.batch import Batch, intents_by_relation
+from worker.usecases.batch import Batch
+from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.intake import Intake, IntakePolicy
@@ -91,11 +92,10 @@ class Runtime:
         self, account: str, jobs: Sequence[ClaimedJob], known: Mapping[Relation, RelationRecord]
     ) -> DryRun:
         """What flushes of these jobs would send, if the API took all of it."""
-        lane, told = self.flush_policy(self.settings.account(account)), DryRun()
-        for start in range(0, len(jobs), lane.max_batch):
-            intents = intents_by_relation(jobs[start : start + lane.max_batch])
-            told += dry_run(intents, known, limits=lane.limits, order=lane.order, upsert=lane.retry.upsert)
-        return told
+        policy = self.flush_policy(self.settings.account(account))
+        return dry_run_jobs(
+            jobs, known, DryRunPolicy(policy.limits, policy.order, policy.retry.upsert, policy.max_batch)
+        )
 
     def withdraw(
         self,

@@ -1,36 +1,44 @@
-"""The command line `relations`: each command here or in a module beside this one, errors in `errors`, printing in `show`.
+"""The command line `relations`: each command in a module of `commands` that bears its name.
 
-Commands hold no logic of the system: they parse, call one thing, and print.
+Commands hold no logic of the system: they parse options, call one thing, and print.
 """
 
 from importlib.metadata import version
 
 import click
 
-from ops.cli.commands.accounts import accounts, keys
-from ops.cli.commands.audit import audit, erase
-from ops.cli.commands.batches import batch
-from ops.cli.commands.failures import errors
-from ops.cli.commands.imports import importing
-from ops.cli.commands.jobs import explaining, jobs
-from ops.cli.commands.replay import replay, replays
+from ops.cli.commands.accounts import accounts
+from ops.cli.commands.api import serve_api
+from ops.cli.commands.audit import list_audit_log
+from ops.cli.commands.batch import show_batch
+from ops.cli.commands.demo import run_demo
+from ops.cli.commands.dev import run_dev
+from ops.cli.commands.doctor import run_doctor
+from ops.cli.commands.erase import erase_record
+from ops.cli.commands.errors import list_errors
+from ops.cli.commands.explain import explain
+from ops.cli.commands.import_file import import_file
+from ops.cli.commands.jobs import jobs
+from ops.cli.commands.keys import keys
+from ops.cli.commands.replay import replay_jobs
+from ops.cli.commands.replays import replays
 from ops.cli.commands.requests import requests
-from ops.cli.commands.run import api, demo, dev, examine, simulator
-from ops.cli.commands.send import send
+from ops.cli.commands.send import send_changes
+from ops.cli.commands.simulator import serve_simulator
 from ops.cli.commands.sources import sources
-from ops.cli.errors import Commands
+from ops.cli.errors import RootGroup
 
 __all__ = ["main"]
 
 
 @click.group(
-    cls=Commands,
+    cls=RootGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 ok · 1 failed · 2 usage, settings or Redis · 3 not found · 4 partly.",
 )
 @click.version_option(version("onoffice-relations"), prog_name="relations")
 def main() -> None:
-    """Says what should be true of relations in onOffice, and shows what became of it.
+    """Say what should be true of relations in onOffice, and see what became of it.
 
     \b
     Examples:
@@ -42,25 +50,25 @@ def main() -> None:
 
 
 COMMANDS = (
-    demo,
-    dev,
-    send,
-    importing,
-    batch,
-    jobs,
-    explaining,
-    errors,
-    requests,
-    replay,
-    replays,
-    audit,
-    erase,
     accounts,
+    serve_api,
+    list_audit_log,
+    show_batch,
+    run_demo,
+    run_dev,
+    run_doctor,
+    erase_record,
+    list_errors,
+    explain,
+    import_file,
+    jobs,
     keys,
+    replay_jobs,
+    replays,
+    requests,
+    send_changes,
+    serve_simulator,
     sources,
-    examine,
-    api,
-    simulator,
 )
 for command in COMMANDS:
     main.add_command(command)

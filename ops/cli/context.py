@@ -1,11 +1,12 @@
-"""What every command works with: settings and runtime when first asked for, the account meant, and how to answer.
+"""What every command works with: settings and live objects, the account in question, and how to answer.
 
-Nothing is read or connected before a command needs it, so that `--help` works with broken settings and without Redis.
+Nothing is read or connected before a command needs it, so that `--help` works with broken settings and
+without Redis.
 """
 
 import os
-from collections.abc import Callable, Iterable
-from datetime import datetime, tzinfo
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, tzinfo
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ops.cli import output
+from ops.lookups import read_store_clock
+from producers.means import Means, means
 from worker.background import MessageSender
 from worker.config import Account, Settings
-from worker.redis.client import available
 from worker.wiring import Runtime, Wake, load_settings
 
 if TYPE_CHECKING:
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+UNPRINTED_EVENTS: Final = frozenset({"replay.done"})  # the command itself reports these
+
 
 class CommandContext:
-    """One command's surroundings; made by click for each run."""
+    """The settings, live objects and output format of one command; click makes one for each run."""
 
     def __init__(self) -> None:
         self.as_json = False
@@ -37,10 +41,16 @@ class CommandContext:
 
     @cached_property
     def runtime(self) -> Runtime:
-        """The live objects; events that a person should know of are said on stderr."""
-        made = Runtime(self.settings, wake=MessageSender(self.wake, emit=emit))
-        made.emit = emit
-        return made
+        """The live objects; their events are printed as notes."""
+        print_event = EventPrinter()
+        runtime = Runtime(self.settings, wake=MessageSender(self.wake, emit=print_event))
+        runtime.emit = print_event
+        return runtime
+
+    @cached_property
+    def services(self) -> Means:
+        """What acts on jobs needs of the runtime."""
+        return means(self.runtime)
 
     @cached_property
     def celery(self) -> "Celery":
@@ -55,7 +65,7 @@ class CommandContext:
 
     @property
     def wake(self) -> Wake:
-        """Sends a flush message, as every other producer does."""
+        """A function that sends a flush message, as every other producer does."""
 
         def send(account: str, seconds: float) -> None:
             self.celery.send_task(
@@ -64,23 +74,21 @@ class CommandContext:
 
         return send
 
-    def hand(self, replay: str) -> None:
+    def enqueue_replay(self, replay_id: str) -> None:
         """Give a replay to a worker; raises whatever the broker's client does."""
-        self.celery.send_task("relations.replay", [replay], queue="relations.ops", retry=False)
+        self.celery.send_task("relations.replay", [replay_id], queue="relations.ops", retry=False)
 
     @property
     def zone(self) -> tzinfo:
         """The local time zone."""
-        return datetime.now().astimezone().tzinfo or output.UTC
+        return datetime.now().astimezone().tzinfo or UTC
 
-    def now(self) -> int:
-        """The store's clock, µs."""
-        with available():
-            seconds, micros = self.runtime.client.time()
-        return int(seconds) * 1_000_000 + int(micros)
+    def read_clock(self) -> int:
+        """Return the store's time, in µs since 1970."""
+        return read_store_clock(self.runtime)
 
-    def account(self, name: str | None) -> Account:
-        """The account of that name, or the only one there is."""
+    def find_account(self, name: str | None) -> Account:
+        """Return the account of that name, or the only one there is."""
         if name:
             return self.settings.account(name)
         known = sorted(self.settings.accounts)
@@ -89,49 +97,74 @@ class CommandContext:
         there = f"the settings have {len(known)}: {', '.join(known)}" if known else "the settings have none"
         raise click.UsageError(f"Say which account with --account ({there}).")
 
-    def lane(self, name: str | None) -> str:
-        """The account's name; also of the lane for messages that name none."""
-        return self.settings.lane(name) if name else self.account(None).name
+    def find_account_name(self, name: str | None) -> str:
+        """Return the same account's name; also `unrouted`, where messages that name no account are kept."""
+        return self.settings.lane(name) if name else self.find_account(None).name
 
-    def accounts(self, name: str | None) -> Iterable[Account]:
-        """The account of that name, or all."""
-        return [self.settings.account(name)] if name else list(self.settings.accounts.values())
+    def find_default_account(self, name: str | None) -> str:
+        """Return the account of changes that name none; empty with several accounts, so that each must."""
+        return "" if not name and len(self.settings.accounts) > 1 else self.find_account(name).name
 
-    def answer(self, document: Any, lines: Iterable[str] | Callable[[], None]) -> None:
+    def answer(self, document: Any, lines: Iterable[str]) -> None:
         """Print the document with `--json`, else the lines."""
         if self.as_json:
-            output.document(document)
-        elif callable(lines):
-            lines()
+            output.print_document(document)
         else:
-            output.lines(lines)
+            output.print_lines(lines)
+
+    def answer_table(
+        self, document: Any, heads: Sequence[str], rows: Iterable[Sequence[object]], *, cursor: str = ""
+    ) -> None:
+        """Print the document with `--json`, else a table; `cursor` is where the next page begins."""
+        if self.as_json:
+            output.print_document(document)
+            return
+        output.print_table(heads, list(rows))
+        if cursor:
+            self.remark(f"more with --cursor {cursor}")
+
+    def remark(self, text: str) -> None:
+        """Print a line for people on stderr; nothing with `--json`."""
+        if not self.as_json:
+            click.echo(text, err=True)
 
 
-TOLD: Final = frozenset({"replay.done"})
+class EventPrinter:
+    """Prints events of the runtime as notes on stderr, but the same one only once.
+
+    A warning about a type comes with every line of a file that names it.
+    """
+
+    def __init__(self) -> None:
+        self._printed = set[str]()
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        """Print the event, unless it was printed before or the command reports it itself."""
+        line = " ".join(["note:", event, *(f"{key}={value}" for key, value in fields.items())])
+        if event not in UNPRINTED_EVENTS and line not in self._printed:
+            self._printed.add(line)
+            click.echo(line, err=True)
 
 
-def emit(event: str, /, **fields: object) -> None:
-    """An event of the runtime as a remark on stderr; what a command tells itself is left out."""
-    if event in TOLD:
-        return
-    told = " ".join(f"{key}={value}" for key, value in fields.items())
-    click.echo(f"note: {event} {told}", err=True)
+def print_note(text: str) -> None:
+    """Print a note on stderr, with `--json` too."""
+    click.echo(f"note: {text}", err=True)
 
 
-def with_desk(function: Function) -> Function:
-    """Gives a command its desk as first argument, and the option `--json`."""
+def with_context(function: Function) -> Function:
+    """Give a command its context as first argument, and the option `--json`."""
 
     @wraps(function)
     def run(*args: Any, as_json: bool, **options: Any) -> Any:
-        desk = click.get_current_context().ensure_object(CommandContext)
-        desk.as_json = as_json
-        return function(desk, *args, **options)
+        context = click.get_current_context().ensure_object(CommandContext)
+        context.as_json = as_json
+        return function(context, *args, **options)
 
     return click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")(run)  # type: ignore[return-value]
 
 
 def account_option(function: Function) -> Function:
-    """The option `--account`."""
+    """Add the option `--account`."""
     return click.option(
-        "--account", metavar="NAME", help="Whose; needed only when the settings have several accounts."
+        "--account", metavar="NAME", help="Which account; needed only when the settings have several."
     )(function)

@@ -14,7 +14,7 @@ from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, St
 
 
 class Exit(IntEnum):
-    """What a command ends with; documented in docs/reference/exit-codes.md."""
+    """The exit codes; documented in docs/reference/exit-codes.md."""
 
     OK = 0
     FAILED = 1
@@ -24,56 +24,52 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-class Commands(click.Group):
-    """The root: runs a command, and turns what it raises into one message on stderr and an exit code."""
+class RootGroup(click.Group):
+    """The root command: turns what a command raises into one message on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; errors of ours end it here, all others are bugs and stay loud."""
-        desk = ctx.ensure_object(CommandContext)
+        """Run the command; errors of ours end it here, all others are bugs and keep their traceback."""
+        context = ctx.ensure_object(CommandContext)
         try:
             return super().invoke(ctx)
         except RelationsError as error:
-            report(error, desk)
-            ctx.exit(code_of(error))
+            print_error(error, context)
+            ctx.exit(find_exit_code(error))
         except KeyboardInterrupt:
             ctx.exit(Exit.INTERRUPTED)
 
 
-def code_of(error: RelationsError) -> Exit:
-    """Which exit code an error of ours has."""
+def find_exit_code(error: RelationsError) -> Exit:
+    """Return which exit code an error has."""
     if isinstance(error, InvalidSettings | StoreUnavailable):
         return Exit.USAGE
     return Exit.NOT_FOUND if isinstance(error, NotFound) else Exit.FAILED
 
 
-def report(error: RelationsError, desk: CommandContext) -> None:
-    """Say it on stderr: as sentences, or with `--json` as one object."""
-    lines = message(error, desk)
-    if desk.as_json:
+def print_error(error: RelationsError, context: CommandContext) -> None:
+    """Print the error on stderr: as sentences, or with `--json` as one object."""
+    text = "\n".join(_format_error(error, context))
+    if context.as_json:
         faults = [fault._asdict() for fault in error.faults] if isinstance(error, Invalid) else []
-        lines = [
-            json.dumps(
-                {"error": type(error).__name__, "message": "\n".join(lines), "faults": faults},
-                ensure_ascii=False,
-            )
-        ]
-    click.echo("\n".join(lines), err=True)
+        document = {"error": type(error).__name__, "message": text, "faults": faults}
+        text = json.dumps(document, ensure_ascii=False)
+    click.echo(text, err=True)
 
 
-def message(error: RelationsError, desk: CommandContext) -> Sequence[str]:
-    """What happened and what to do, a line per fault."""
+def _format_error(error: RelationsError, context: CommandContext) -> Sequence[str]:
+    """Return what happened and what to do, a line per fault."""
     if isinstance(error, InvalidSettings):
         return ["The settings cannot be used:", *(f"  {fault}" for fault in error.faults)]
     if isinstance(error, StoreUnavailable):
-        where = shielded(desk.settings.redis_url)
-        why = str(error).rstrip(".")
-        return [
-            f"{where}: {why}. Start it, or set RELATIONS_REDIS_URL to one that runs; `relations doctor` checks every part."
-        ]
+        reason = f"{shielded(context.settings.redis_url)}: {str(error).rstrip('.')}."
+        advice = (
+            "Start it, or set RELATIONS_REDIS_URL to one that runs; `relations doctor` checks every part."
+        )
+        return [f"{reason} {advice}"]
     return list(map(str, error.faults)) if isinstance(error, Invalid) else [str(error)]
 
 
-def finish(code: int) -> None:
-    """End the command with this code unless all is well."""
+def exit_with(code: int) -> None:
+    """End the command with this code, unless it is 0."""
     if code:
         sys.exit(code)

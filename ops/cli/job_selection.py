@@ -1,56 +1,152 @@
-"""What every command that acts on jobs shares: whose hand it is, the jobs it is about, and how it says what was done."""
+"""Which jobs a command acts on, and on whose behalf: the options that all acts on jobs share.
+
+The filters are those of `GET /v1/jobs`, with the same checks and the same messages.
+"""
 
 import getpass
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 import click
+import msgspec
 
-from ops.cli.context import CommandContext
-from ops.cli.filters import is_empty
-from ops.serializers import summarize_counts
+from ops.cli.context import CommandContext, account_option
 from producers.job_admin.cancel_dismiss import Wanted
-from producers.means import Means, means
-from worker.errors import NotFound
-from worker.ports import UNROUTED, JobFilter
+from producers.portals.http import query
+from worker.contract import write_instant
+from worker.errors import Invalid, NotFound
+from worker.ports import UNROUTED, JobFilter, JobState
 
-Function = TypeVar("Function")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-reasons = summarize_counts
+TIME_UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}  # seconds
+TIME_AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
+PARAMETERS: Final[Mapping[str, str]] = {  # option → parameter of the HTTP interface
+    "state": "state",
+    "type": "relationtype",
+    "parent": "parentid",
+    "child": "childid",
+    "error": "error",
+    "source": "source",
+    "batch": "batch",
+    "since": "since",
+    "until": "until",
+}
+FILTER_OPTIONS: Final = (
+    click.option(
+        "--state",
+        type=click.Choice(get_args(JobState)),
+        help="In this state; `failed`: those that wait for a decision.",
+    ),
+    click.option("--type", metavar="TYPE", help="Of this relation type, by its short name or URN."),
+    click.option("--parent", metavar="ID", help="That name this parent."),
+    click.option("--child", metavar="ID", help="That name this child."),
+    click.option("--error", metavar="CODE|CLASS", help="That failed of this, e.g. 160 or rights."),
+    click.option("--source", metavar="NAME", help="From this source."),
+    click.option("--batch", metavar="LABEL", help="Of this batch."),
+    click.option(
+        "--since", metavar="TIME", help="Accepted since then: 2026-11-21T02:00:00Z, or 90m, 2h, 3d ago."
+    ),
+    click.option("--until", metavar="TIME", help="Accepted before then."),
+)
 
 
-def by_option(function: Any) -> Any:
-    """The option `--by`."""
+class JobSelection(NamedTuple):
+    """Jobs by their ids, or those of one account that fit a filter."""
+
+    job_ids: Sequence[str]
+    account: str | None
+    filter: JobFilter
+
+    def only_failed(self) -> "JobSelection":
+        """Return the selection with the filter narrowed to failed jobs."""
+        return self._replace(filter=msgspec.structs.replace(self.filter, state="failed"))
+
+    def by_account(self, context: CommandContext) -> Mapping[str, Wanted]:
+        """Return the selected jobs of each account; raises UsageError unless by ids or by a filter."""
+        if bool(self.job_ids) == (self.filter != JobFilter()):
+            raise click.UsageError(
+                "Name jobs, or say which by --state, --error, --batch and the like; --help lists them."
+            )
+        if not self.job_ids:
+            return {context.find_account_name(self.account): self.filter}
+        by_account: dict[str, list[str]] = {}
+        for job_id in self.job_ids:
+            owner = job_id.rpartition("-")[0]
+            if owner not in context.settings.accounts and owner != UNROUTED:
+                raise NotFound(f"there is no job {job_id}")
+            by_account.setdefault(owner, []).append(job_id)
+        return by_account
+
+
+def with_job_selection(function: Function) -> Function:
+    """Give a command the argument `selection`; goes below `with_context`."""
+
+    @account_option
+    @with_job_filter
+    @wraps(function)
+    def run(
+        context: CommandContext,
+        *args: Any,
+        job_ids: Sequence[str],
+        account: str | None,
+        job_filter: JobFilter,
+        **options: Any,
+    ) -> Any:
+        return function(context, *args, selection=JobSelection(job_ids, account, job_filter), **options)
+
+    return click.argument("job_ids", nargs=-1, metavar="[JOB]…")(run)  # type: ignore[return-value]
+
+
+def with_job_filter(function: Function) -> Function:
+    """Give a command the argument `job_filter`, a JobFilter; goes below `with_context`."""
+
+    @wraps(function)
+    def run(context: CommandContext, *args: Any, **options: Any) -> Any:
+        texts = {option: options.pop(option) for option in PARAMETERS}
+        return function(context, *args, job_filter=_parse_filter(texts, context), **options)
+
+    command: Any = run
+    for option in reversed(FILTER_OPTIONS):
+        command = option(command)
+    return command  # type: ignore[no-any-return]
+
+
+def by_option(function: Function) -> Function:
+    """Add the option `--by`."""
     return click.option(
-        "--by", metavar="WHO", default=_who, show_default="your user name", help="Who the audit shall name."
+        "--by",
+        metavar="WHO",
+        default=_get_user_name,
+        show_default="your user name",
+        help="Who the audit shall name.",
     )(function)
 
 
-def hands(desk: CommandContext) -> Means:
-    """What acts need, of the desk's runtime."""
-    return means(desk.runtime)
+def _parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
+    parameters = [
+        (PARAMETERS[option], _parse_time(text, context) if option in ("since", "until") else text)
+        for option, text in texts.items()
+        if text
+    ]
+    try:
+        return query.read_query([("account", "any"), *parameters], query.JobQuery).filter()
+    except Invalid as error:
+        options = {parameter: f"--{option}" for option, parameter in PARAMETERS.items()}
+        faults = [f"{options.get(fault.path, fault.path)}: {fault.message}" for fault in error.faults]
+        raise click.UsageError("; ".join(faults)) from None
 
 
-def wanted_of(
-    desk: CommandContext, names: Sequence[str], wanted: JobFilter, account: str | None
-) -> Mapping[str, Wanted]:
-    """Per account the jobs that are meant: those that were named, or those of one account that fit the filter."""
-    if bool(names) == (not is_empty(wanted)):
-        raise click.UsageError(
-            "Name jobs, or say which by --state, --error, --batch and the like; --help lists them."
-        )
-    if not names:
-        return {desk.lane(account): wanted}
-    found: dict[str, list[str]] = {}
-    for name in names:
-        owner = name.rpartition("-")[0]
-        if owner not in desk.settings.accounts and owner != UNROUTED:
-            raise NotFound(f"there is no job {name}")
-        found.setdefault(owner, []).append(name)
-    return found
+def _parse_time(text: str, context: CommandContext) -> str:
+    """Return an instant as the HTTP interface takes it; `2h` is two hours ago by the store's clock."""
+    if not (ago := TIME_AGO.fullmatch(text)):
+        return text
+    return write_instant(context.read_clock() - int(ago[1]) * TIME_UNITS[ago[2]] * 1_000_000)
 
 
-def _who() -> str:
+def _get_user_name() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container may run as a user that has no name

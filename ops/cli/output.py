@@ -3,46 +3,43 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC
 from typing import Any
 
 import click
 
-__all__ = ["UTC", "document", "lines", "table"]
 
-
-def document(value: Any) -> None:
-    """One JSON document, indented on a terminal."""
+def print_document(value: Any) -> None:
+    """Print one JSON document, indented on a terminal."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str))
 
 
-def lines(texts: Iterable[str]) -> None:
-    """One per line."""
-    for text in texts:
-        click.echo(text)
+def print_lines(lines: Iterable[str]) -> None:
+    """Print each on a line of its own."""
+    for line in lines:
+        click.echo(line)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns under heads: framed on a terminal, else padded text that `grep` and `awk` can take."""
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print columns under heads: styled on a terminal, else padded text that `grep` and `awk` can take."""
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _framed(heads, cells)
+        _print_styled(heads, cells)
     else:
-        _padded([list(heads), *cells])
+        _print_padded([list(heads), *cells])
 
 
-def _framed(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+def _print_styled(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     from rich.console import Console  # slow to import, and of use on a terminal only
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(*heads, box=None, header_style="bold", pad_edge=False)
+    table = Table(*heads, box=None, header_style="bold", pad_edge=False)
     for row in cells:
-        made.add_row(*map(Text, row))
-    Console().print(made)
+        table.add_row(*map(Text, row))
+    Console().print(table)
 
 
-def _padded(cells: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
+def _print_padded(cells: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

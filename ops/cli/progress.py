@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, else a line every few seconds; always on stderr, and nothing when asked for JSON."""
+"""The progress of a long command on stderr: a bar on a terminal, else a line every few seconds."""
 
 import sys
 import time
@@ -8,55 +8,61 @@ from typing import Final
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
-EVERY: Final = 5.0  # seconds between lines
+INTERVAL: Final = 5.0  # seconds between lines
 
-Tell = Callable[[int], None]
+ReportProgress = Callable[[int], None]
 
 
-class _Rate(ProgressColumn):
+class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
-        """How many a second."""
+        """Return the speed of the task, per second."""
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
 @contextmanager
-def progress(what: str, total: int, *, quiet: bool) -> Iterator[Tell]:
-    """Something to tell how many of `total` are done."""
+def show_progress(what: str, total: int, *, quiet: bool) -> Iterator[ReportProgress]:
+    """Give a function to be called with how many of `total` are done; `quiet` shows nothing."""
     if quiet:
-        yield lambda _: None
+        yield lambda _done: None
     elif sys.stderr.isatty():
-        console = Console(stderr=True)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            _Rate(),
+            _RateColumn(),
             TimeRemainingColumn(),
         )
-        with Bar(*columns, console=console) as bar:
+        with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(what, total=total)
             yield lambda done: bar.update(task, completed=done)
     else:
-        yield Lines(what, total, now=time.monotonic)
+        yield ProgressLines(what, total, clock=time.monotonic)
 
 
-class Lines:
-    """A line now and then, with the rate and the time left."""
+class ProgressLines:
+    """Prints a line now and then, with the rate and the time left."""
 
-    def __init__(self, what: str, total: int, *, now: Callable[[], float]) -> None:
-        self._what, self._total, self._now = what, total, now
-        self._began = self._told = now()
+    def __init__(self, what: str, total: int, *, clock: Callable[[], float]) -> None:
+        self._what, self._total, self._clock = what, total, clock
+        self._started = self._printed = clock()
 
     def __call__(self, done: int) -> None:
-        """So many are done."""
-        now = self._now()
-        if now - self._told < EVERY:
+        """Print how many are done, if the last line is old enough."""
+        now = self._clock()
+        if now - self._printed < INTERVAL:
             return
-        self._told = now
-        rate = done / (now - self._began)
+        self._printed = now
+        rate = done / (now - self._started)
         left = f", {(self._total - done) / rate:,.0f} s left" if rate else ""
         click.echo(f"{self._what}: {done:,} of {self._total:,}, {rate:,.0f}/s{left}", err=True)

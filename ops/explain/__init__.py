@@ -1,9 +1,10 @@
 """Sentences for people: what happened to one relation, and what would become of a list of changes. Pure.
 
-`relation` reads what the store kept; `flow` rehearses fold, plan and answers without a store or an API.
+`relation` explains what the store kept of it (`evidence`); `plan` explains a dry run of changes (`dry_run`).
 """
 
-from ops.explain.flow import explain_plan, rehearse
-from ops.explain.relation import Evidence, Explanation, Told, explain
+from ops.explain.evidence import Evidence, collect_evidence
+from ops.explain.plan import explain_plan
+from ops.explain.relation import Explanation, explain
 
-__all__ = ["Evidence", "Explanation", "Told", "explain", "explain_plan", "rehearse"]
+__all__ = ["Evidence", "Explanation", "collect_evidence", "explain", "explain_plan"]

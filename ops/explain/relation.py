@@ -1,80 +1,54 @@
-"""One relation explained: what is wanted of it now, what is known, and what became of every job that named it.
+"""One relation explained: what is wanted of it now, what is known, and what became of each of its jobs.
 
-Pure: whoever calls it fetches the evidence and says what time it is, in which zone, and how API codes are advised on.
+Pure: the evidence, with its time, and the time zone are arguments.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from ops.explain.words import count, info_text, instant
+from ops.explain.advice import advise
+from ops.explain.evidence import Evidence
+from ops.explain.requests import RequestPart, find_part
+from ops.explain.text import format_info, format_instant, pluralize
 from worker.contract import Relation, write_instant
-from worker.planner.actions import Action
 from worker.planner.fold import NEVER, JobVersion
 from worker.planner.relation_state import Refusal, RelationState, contradicts, reopen
-from worker.ports import (
-    CANCELLED,
-    ERASED,
-    OPEN_STATES,
-    JobRecord,
-    RelationEvent,
-    RelationRecord,
-    RequestRecord,
-)
+from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, RelationEvent
 
-Advice = Callable[[int], str]
-
-WITHDRAWN: Mapping[str, str] = {
+SUPERSEDED_BY_OPERATOR: Final[Mapping[str, str]] = {
     CANCELLED: "cancelled while it waited in the inbox",
     ERASED: "ended when a record was erased",
 }
-WITHOUT_CODE: Mapping[str, str] = {
-    "dependency": "Mend what the other half of the swap failed of, then replay both jobs.",
-    "unreadable": "Mend its producer, or the rules of its webhook, then replay it: it is read again.",
-    "poison": "Look into the workers' logs for what ended them, then replay.",
-    "unknown": "Run `relations doctor` to see whether the API can be reached, then replay.",
-    "not_sent": "Run `relations doctor` to see whether the API can be reached, then replay.",
-}
+TARGETS: Final = {True: "that it is there", False: "that it is not there", None: "its info"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """Everything that is kept about a relation; `now` in µs of the store's clock, `upsert` as the account's policy has it."""
+class JobExplanation(NamedTuple):
+    """What became of one job here; `state` is its outcome for this relation or, while open, the job's state.
 
-    relation: Relation
-    record: RelationRecord
-    mentions: Sequence[RelationEvent]
-    jobs: Mapping[str, JobRecord]
-    requests: Mapping[str, RequestRecord]
-    now: int
-    upsert: bool = False
-    still: str = ""  # why nothing of the account is sent now
-
-
-class Told(NamedTuple):
-    """One job's part: its outcome for this relation or, while open, its state; a sentence; a sentence per request where there is more to
-    tell than the first says; and `facts` and `trail`, the same as data for programs."""
+    `request_lines` are for people, and empty where `text` says all; `facts` and `requests` are for programs.
+    """
 
     job: str
     state: str
     text: str
-    requests: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = {}
-    trail: tuple[Mapping[str, Any], ...] = ()
+    request_lines: tuple[str, ...]
+    facts: Mapping[str, Any]
+    requests: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """The relation explained; `str()` is for people, `json()` for programs."""
+    """The relation explained; `str()` is for people, `to_json()` for programs."""
 
     relation: Relation
     wanted: str
     known: tuple[str, ...]
-    jobs: tuple[Told, ...]
+    jobs: tuple[JobExplanation, ...]
     presence: bool | None = None
-    open: bool = False
-    still: str = ""
+    is_open: bool = False
+    why_not_sending: str = ""
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -82,16 +56,17 @@ class Explanation:
     def _lines(self) -> Iterator[str]:
         yield str(self.relation)
         yield f"  wanted: {self.wanted}"
-        yield from [f"  but:    {self.still}"] if self.still else []
-        yield from (f"  known:  {each}" for each in self.known)
+        if self.why_not_sending:
+            yield f"  but:    {self.why_not_sending}"
+        yield from (f"  known:  {fact}" for fact in self.known)
         if not self.jobs:
             yield "  no job named it, or none that is still kept"
-        for told in self.jobs:
-            yield f"  {told.text}"
-            yield from (f"      {each}" for each in told.requests)
+        for job in self.jobs:
+            yield f"  {job.text}"
+            yield from (f"      {line}" for line in job.request_lines)
 
-    def json(self) -> dict[str, Any]:
-        """The same as plain data; `wanted.presence` is null where only info is wanted, or nothing is."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the same as plain data; `wanted.presence` is null where only info or nothing is wanted."""
         return {
             "relation": {
                 "relationtype": self.relation.type,
@@ -99,251 +74,201 @@ class Explanation:
                 "childid": self.relation.child,
             },
             "wanted": {
-                "open": self.open,
+                "open": self.is_open,
                 "presence": self.presence,
                 "text": self.wanted,
-                "but": self.still or None,
+                "but": self.why_not_sending or None,
             },
             "known": list(self.known),
             "jobs": [
                 {
-                    "id": told.job,
-                    "state": told.state,
-                    "text": told.text,
-                    **told.facts,
-                    "requests": list(told.trail),
+                    "id": job.job,
+                    "state": job.state,
+                    "text": job.text,
+                    **job.facts,
+                    "requests": list(job.requests),
                 }
-                for told in self.jobs
+                for job in self.jobs
             ],
         }
 
 
-def explain(evidence: Evidence, *, zone: tzinfo, advice: Advice) -> Explanation:
-    """The explanation; times in `zone`, and what to do about an API code in the words of `advice`."""
-    teller = _Teller(evidence, zone, advice)
-    case = teller.case
-    unread = any(not event.result for event in evidence.mentions)
-    return Explanation(
-        relation=evidence.relation,
-        wanted=teller.wanted(),
-        known=tuple(teller.known()),
-        jobs=tuple(teller.told(event) for event in {each.job: each for each in evidence.mentions}.values()),
-        presence=case.target.presence if case else None,
-        open=case is not None,
-        still=evidence.still if case or unread else "",
-    )
+def explain(evidence: Evidence, *, zone: tzinfo) -> Explanation:
+    """Explain the relation, with times in `zone`."""
+    return _Explainer(evidence, zone).explain()
 
 
-class _Teller:
-    def __init__(self, evidence: Evidence, zone: tzinfo, advice: Advice) -> None:
-        self.of, self.zone, self.advice = evidence, zone, advice
-        opened, known, doubt = evidence.record
-        self.case: RelationState | None = (
-            reopen(opened, known, doubt, upsert=evidence.upsert) if opened else None
+class _Explainer:
+    def __init__(self, evidence: Evidence, zone: tzinfo) -> None:
+        self.evidence, self.zone = evidence, zone
+        opened, confirmed, doubt = evidence.record
+        self.state: RelationState | None = (
+            reopen(opened, confirmed, doubt, upsert=evidence.upsert) if opened else None
+        )
+        self.is_waiting = any(not event.result for event in evidence.events)
+
+    def explain(self) -> Explanation:
+        last_events = {event.job: event for event in self.evidence.events}  # of a job that was replayed
+        return Explanation(
+            relation=self.evidence.relation,
+            wanted=self.describe_target(),
+            known=tuple(self.describe_known()),
+            jobs=tuple(map(self.explain_job, last_events.values())),
+            presence=self.state.target.presence if self.state else None,
+            is_open=self.state is not None,
+            why_not_sending=self.evidence.why_not_sending if self.state or self.is_waiting else "",
         )
 
     # --- now
 
-    def wanted(self) -> str:
-        """What the open wishes come to."""
-        if self.case is None:
-            waiting = any(not event.result for event in self.of.mentions)
-            return (
-                "what a change in the inbox asks for; it has not been read yet"
-                if waiting
-                else "nothing is open"
-            )
-        target = self.case.target
-        what = {True: "that it is there", False: "that it is not there", None: "its info"}[target.presence]
-        since = (
-            f", as of {self.at(target.decisive.version.occurred_at)} ({target.decisive.job})"
-            if target.presence is not None
-            else ""
-        )
-        return f"{what}{info_text(target.patch)}{since}"
+    def describe_target(self) -> str:
+        """Return what the open intents come to."""
+        if self.state is None:
+            waiting = "what a change in the inbox asks for; it has not been read yet"
+            return waiting if self.is_waiting else "nothing is open"
+        target = self.state.target
+        what = f"{TARGETS[target.presence]}{format_info(target.patch)}"
+        if target.presence is None:
+            return what
+        return f"{what}, as of {self.at(target.decisive.version.occurred_at)} ({target.decisive.job})"
 
-    def known(self) -> Iterator[str]:
-        """What the API confirmed, and what may still land."""
-        memory, doubt = self.of.record.confirmed, self.of.record.doubt
-        if memory.presence != NEVER:
-            word = "there" if memory.present > memory.absent else "not there"
-            yield f"{word}, confirmed {self.mark(memory.presence)}"
-        for key, was in sorted(memory.info.items()):
-            yield f"{key}, {'gone again, but ' if was.removed else ''}confirmed {self.mark(was.job_version)}"
-        if doubt and doubt.until > self.of.now:
+    def describe_known(self) -> Iterator[str]:
+        """Yield what the API confirmed, and what may still take effect."""
+        confirmed, doubt = self.evidence.record.confirmed, self.evidence.record.doubt
+        if confirmed.presence != NEVER:
+            word = "there" if confirmed.present > confirmed.absent else "not there"
+            yield f"{word}, confirmed {self.describe_version(confirmed.presence)}"
+        for key, info in sorted(confirmed.info.items()):
+            removed = "gone again, but " if info.removed else ""
+            yield f"{key}, {removed}confirmed {self.describe_version(info.job_version)}"
+        if doubt and doubt.until > self.evidence.now:
             yield f"in doubt until {self.at(doubt.until)}: a {doubt.kind} got no answer and may still land"
-        if memory.presence == NEVER and not memory.info:
+        if confirmed.presence == NEVER and not confirmed.info:
             yield "nothing was confirmed, or longer ago than is remembered"
 
-    def progress(self, job: str) -> str:
-        """What an open job waits for here."""
-        if self.case is None or all(intent.job != job for intent in self.case.open.intents):
+    def describe_progress(self, job: str) -> str:
+        """Return what an open job waits for here."""
+        if self.state is None or all(intent.job != job for intent in self.state.open.intents):
             return "waits in the inbox"
-        opened, doubt, now = self.case.open, self.case.doubt, self.of.now
-        tried = f" after {count(opened.tries, 'rejection')}" if opened.tries else ""
-        last = f"; last: {self.refusal(opened.refusal)}" if opened.refusal else ""
+        opened, doubt, now = self.state.open, self.state.doubt, self.evidence.now
+        tried = f" after {pluralize(opened.tries, 'rejection')}" if opened.tries else ""
+        last = f"; last: {_describe_refusal(opened.refusal)}" if opened.refusal else ""
+        until = f" until {self.at(opened.not_before)}" if opened.not_before > now else ""
         if opened.held:
             return f"is held{tried}: the other half of its swap has to be confirmed first{last}"
-        if doubt and doubt.until > now and contradicts(doubt, self.case.target):
-            return f"is in doubt until {self.at(doubt.until)}: an earlier {doubt.kind} without an answer may still land and undo it"
+        if doubt and doubt.until > now and contradicts(doubt, self.state.target):
+            earlier = f"an earlier {doubt.kind} without an answer may still land and undo it"
+            return f"is in doubt until {self.at(doubt.until)}: {earlier}"
         if opened.verify:
-            return f"is verifying: it is read back before anything is written again{self.until(opened.not_before)}{last}"
-        if opened.not_before > now:
-            return f"is waiting{self.until(opened.not_before)}{tried}{last}"
-        return f"is due now{tried}{last}"
+            return f"is verifying: it is read back before anything is written again{until}{last}"
+        return f"is waiting{until}{tried}{last}" if until else f"is due now{tried}{last}"
 
     # --- each job
 
-    def told(self, event: RelationEvent) -> Told:
-        """One job's sentence."""
-        job = self.of.jobs.get(event.job)
-        state = event.result or (job.state if job else "queued")
-        text = f"{self.named(event.job)}: {self.outcome(event, job)}"
-        trail = list(self.trail(job))
-        longer = len(trail) > 1 or any(each.observed for each in trail)
-        told = tuple(map(self.request, trail)) if longer else ()
-        return Told(event.job, state, text, told, self.facts(event, job), tuple(map(self.passage, trail)))
-
-    def facts(self, event: RelationEvent, job: JobRecord | None) -> Mapping[str, Any]:
-        """What the sentence says, as data: `by` is the job that is newer, `request` the one that decided, `verified` if by reading back."""
-        decided = self.of.requests.get(event.detail) if event.result == "applied" else None
-        known = (
-            job.refusal
-            if event.result == "failed" and job and job.refusal and job.refusal[3] == str(self.of.relation)
-            else None
+    def explain_job(self, event: RelationEvent) -> JobExplanation:
+        """Explain one job in a sentence, and its requests where there is more to say than that."""
+        job = self.evidence.jobs.get(event.job)
+        parts = list(self.find_parts(job))
+        has_more = len(parts) > 1 or any(part.request.observed for part in parts)
+        return JobExplanation(
+            job=event.job,
+            state=event.result or (job.state if job else "queued"),
+            text=f"{self.describe_job(event.job)}: {self.describe_outcome(event, job)}",
+            request_lines=tuple(part.describe(self.zone) for part in parts) if has_more else (),
+            facts=self.get_facts(event, job),
+            requests=tuple(part.to_json(self.zone) for part in parts),
         )
+
+    def get_facts(self, event: RelationEvent, job: JobRecord | None) -> Mapping[str, Any]:
+        """Return what the sentence says, as data.
+
+        `by` is the newer job, `request` the one that decided, `verified` whether by reading back.
+        """
+        applied, failed = event.result == "applied", event.result == "failed"
+        decided = self.find_part(event.detail) if applied else None
+        refusal = self.find_refusal(job) if failed else None
         return {
             "action": job.action if job else None,
             "source": job.source if job else None,
             "occurred_at": write_instant(job.occurred_at) if job else None,
             "by": event.detail if event.result in ("superseded", "stale") else None,
-            "request": event.detail or None if event.result == "applied" else None,
-            "verified": bool(decided and decided.actions[self.position(decided)].kind == "get"),
-            "error": {"code": known[0], "class": known[1], "message": known[2]} if known else None,
+            "request": event.detail or None if applied else None,
+            "verified": bool(decided and decided.is_read),
+            "error": {"code": refusal.code, "class": refusal.error, "message": refusal.message}
+            if refusal
+            else None,
         }
 
-    def passage(self, record: RequestRecord) -> Mapping[str, Any]:
-        """One request's part, as data."""
-        at = self.position(record)
-        verdict, code, message = record.answers[at]
-        return {
-            "id": record.id,
-            "at": write_instant(record.at),
-            "action": record.actions[at].kind,
-            "relations": len(record.actions[at].relations),
-            "answer": {"verdict": verdict, "code": code, "message": message},
-            "status": record.status,
-            "seconds": record.seconds,
-            "observed": record.observed,
-            "text": self.request(record),
-        }
-
-    def outcome(self, event: RelationEvent, job: JobRecord | None) -> str:
-        """What became of the job here."""
+    def describe_outcome(self, event: RelationEvent, job: JobRecord | None) -> str:
+        """Return what became of the job here."""
         match event.result:
             case "applied":
-                return self.applied(event.detail)
+                return self.describe_applied(event.detail)
             case "superseded":
-                return WITHDRAWN.get(event.detail) or f"superseded by {self.named(event.detail)}"
+                by_operator = SUPERSEDED_BY_OPERATOR.get(event.detail)
+                return by_operator or f"superseded by {self.describe_job(event.detail)}"
             case "stale":
-                return f"stale: {self.named(event.detail)} is newer and was confirmed before it came"
+                return f"stale: {self.describe_job(event.detail)} is newer and was confirmed before it came"
             case "failed":
-                return self.failed(event, job)
-        return self.progress(event.job)
+                return self.describe_failure(event, job)
+        return self.describe_progress(event.job)
 
-    def applied(self, detail: str) -> str:
-        """By which request it was applied, or that there was nothing left to send."""
-        record = self.of.requests.get(detail)
-        if record is None:
-            in_jobs = any(detail in job.requests for job in self.of.jobs.values())
-            return (
-                f"applied with request {detail}, which is no longer kept"
-                if in_jobs
-                else "applied: it was confirmed already"
-            )
-        at = self.position(record)
-        action, said = record.actions[at], self.answer(record, at)
-        if action.kind == "get":
-            return f"applied: request {record.id} read it back and found it as wanted, {said}"
-        relations = sum(len(each.relations) for each in record.actions)
-        return f"applied with request {record.id} ({count(len(record.actions), 'action')} for {count(relations, 'relation')}), {said}"
+    def describe_applied(self, request: str) -> str:
+        """Return which request applied it, or that there was nothing left to send."""
+        part = self.find_part(request)
+        if part is None:
+            if any(request in job.requests for job in self.evidence.jobs.values()):
+                return f"applied with request {request}, which is no longer kept"
+            return "applied: it was confirmed already"
+        answer = part.describe_answer()
+        if part.is_read:
+            return f"applied: request {request} read it back and found it as wanted, {answer}"
+        actions = part.request.actions
+        size = pluralize(sum(len(action.relations) for action in actions), "relation")
+        return f"applied with request {request} ({pluralize(len(actions), 'action')} for {size}), {answer}"
 
-    def failed(self, event: RelationEvent, job: JobRecord | None) -> str:
-        """Code, text and what to do."""
+    def describe_failure(self, event: RelationEvent, job: JobRecord | None) -> str:
+        """Return the code, its text, and what to do."""
         code, _, error = event.detail.partition(" ")
-        known = job.refusal if job and job.refusal and job.refusal[3] == str(self.of.relation) else None
-        refusal = Refusal(*known[:3]) if known else Refusal(int(code or 0), error, "")
-        again = (
-            "; a replay put it back"
-            if job and job.state in OPEN_STATES and self.of.relation not in job.failed
-            else ""
-        )
-        todo = (
-            self.advice(refusal.code)
-            if refusal.code
-            else WITHOUT_CODE.get(refusal.error, "Replay it when its cause is gone.")
-        )
-        return f"failed: {self.refusal(refusal)}{again}. {todo}"
+        refusal = self.find_refusal(job) or Refusal(int(code or 0), error, "")
+        was_replayed = job and job.state in OPEN_STATES and self.evidence.relation not in job.failed
+        replayed = "; a replay put it back" if was_replayed else ""
+        return f"failed: {_describe_refusal(refusal)}{replayed}. {advise(refusal.code, refusal.error)}"
 
-    def trail(self, job: JobRecord | None) -> Iterator[RequestRecord]:
-        """The kept requests the job travelled in that were about this relation."""
-        records = (self.of.requests.get(each) for each in (job.requests if job else ()))
-        yield from (record for record in records if record and self.position(record) >= 0)
+    # --- parts
 
-    # --- words
+    def find_part(self, request: str) -> RequestPart | None:
+        """Return what a request had to do with the relation, if it is still kept."""
+        return find_part(self.evidence.requests.get(request), self.evidence.relation)
 
-    def request(self, record: RequestRecord) -> str:
-        """One request's sentence."""
-        at = self.position(record)
-        action = record.actions[at]
-        return f"{record.id} at {self.at(record.at)}: {_about(action)}, {self.answer(record, at)}"
+    def find_parts(self, job: JobRecord | None) -> Iterator[RequestPart]:
+        """Yield the same of every request that the job travelled in."""
+        yield from filter(None, map(self.find_part, job.requests if job else ()))
 
-    def answer(self, record: RequestRecord, at: int) -> str:
-        """What the API said to one action."""
-        verdict, code, message = record.answers[at]
-        if record.observed:
-            return "would be sent; the account only observes"
-        words = {
-            "ok": "API answered ok",
-            "rejected": f"API answered {code} {message}".rstrip(),
-            "unknown": f"no usable answer ({message or record.message or 'none at all'})",
-            "not_sent": f"it never left ({message or record.message or 'no connection'})",
-        }
-        return f"{words[verdict]} after {record.seconds:.2f} s"
+    def find_refusal(self, job: JobRecord | None) -> Refusal | None:
+        """Return the refusal that the job keeps, if it was about this relation."""
+        if job and job.refusal and job.refusal[3] == str(self.evidence.relation):
+            return Refusal(*job.refusal[:3])
+        return None
 
-    def position(self, record: RequestRecord) -> int:
-        """Which of its actions was about this relation; -1 for none."""
-        return next(
-            (at for at, action in enumerate(record.actions) if self.of.relation in action.relations), -1
-        )
-
-    def named(self, name: str) -> str:
-        """The job with what it asked for, if it is still kept."""
-        job = self.of.jobs.get(name)
+    def describe_job(self, job_id: str) -> str:
+        """Return the job with what it asked for, if it is still kept."""
+        job = self.evidence.jobs.get(job_id)
         if job is None:
-            return f"{name} (no longer kept)"
-        return (
-            f"{name} {job.action}{info_text(job.info)} at {self.at(job.occurred_at)} by {job.source or 'api'}"
-        )
+            return f"{job_id} (no longer kept)"
+        what = f"{job.action}{format_info(job.info)}"
+        return f"{job_id} {what} at {self.at(job.occurred_at)} by {job.source or 'api'}"
 
-    def mark(self, mark: JobVersion) -> str:
-        """When a confirmed change happened, and its job."""
-        return f"for the change of {self.at(mark.version.occurred_at)} ({mark.job})"
-
-    def refusal(self, refusal: Refusal) -> str:
-        """`80 No such record (record)`."""
-        said = " ".join(filter(None, (str(refusal.code or ""), refusal.message)))
-        return f"{said} ({refusal.error})" if said else refusal.error
-
-    def until(self, micros: int) -> str:
-        """` until …` if that is still to come."""
-        return f" until {self.at(micros)}" if micros > self.of.now else ""
+    def describe_version(self, confirmed: JobVersion) -> str:
+        """Return when a confirmed change happened, and its job."""
+        return f"for the change of {self.at(confirmed.version.occurred_at)} ({confirmed.job})"
 
     def at(self, micros: int) -> str:
-        """An instant."""
-        return instant(micros, self.zone)
+        """Return the instant in the reader's time zone."""
+        return format_instant(micros, self.zone)
 
 
-def _about(action: Action) -> str:
-    verb = "read back" if action.kind == "get" else action.kind
-    return f"{verb} of {count(len(action.relations), 'relation')}"
+def _describe_refusal(refusal: Refusal) -> str:
+    """Return such as `80 No such record (record)`."""
+    answer = " ".join(filter(None, (str(refusal.code or ""), refusal.message)))
+    return f"{answer} ({refusal.error})" if answer else refusal.error

@@ -1,7 +1,7 @@
 """The shipped samples: what producers really send, as files, each with the explanation of what becomes of it.
 
-`README.md` beside this file tells the stories; `relations explain --sample` shows one and `relations send
---sample` sends it.
+`README.md` beside this file describes them; `relations explain --sample` shows one and
+`relations send --sample` sends it.
 """
 
 from collections.abc import Sequence
@@ -15,41 +15,35 @@ from worker.errors import NotFound
 FOLDER = files(__package__)
 
 
-def names() -> list[str]:
-    """Return the names of the flows in their order, e.g. `01-portal-burst`."""
-    return sorted(
-        each.name.removesuffix(".ndjson") for each in FOLDER.iterdir() if each.name.endswith(".ndjson")
-    )
+def list_names() -> list[str]:
+    """Return the samples in their order, e.g. `01-portal-burst`."""
+    found = (file.name for file in FOLDER.iterdir())
+    return sorted(name.removesuffix(".ndjson") for name in found if name.endswith(".ndjson"))
 
 
-def find(name: str) -> str:
-    """Return the full name of a flow, by its name, its number or its name without the number.
-
-    Raises NotFound, which names all flows.
-    """
-    for each in names():
-        number, _, title = each.partition("-")
-        if name in (each, number, number.lstrip("0"), title):
-            return each
-    raise NotFound(f'there is no sample "{name}"; there are {", ".join(names())}')
+def find_name(name: str) -> str:
+    """Return the sample meant by its name, its number or its title; raises NotFound with all there are."""
+    for known in list_names():
+        number, _, title = known.partition("-")
+        if name in (known, number, number.lstrip("0"), title):
+            return known
+    raise NotFound(f'there is no sample "{name}"; there are {", ".join(list_names())}')
 
 
-def changes(name: str) -> list[Change]:
-    """Return the flow's messages in the order of arrival."""
-    return [parsed.change for parsed in parse_many(FOLDER.joinpath(f"{find(name)}.ndjson").read_bytes())]
+def read_changes(name: str) -> list[Change]:
+    """Return the sample's messages in the order of arrival."""
+    messages = FOLDER.joinpath(f"{find_name(name)}.ndjson").read_bytes()
+    return [parsed.change for parsed in parse_many(messages)]
 
 
-def explained(name: str) -> str:
-    """Return the explanation of what becomes of the flow."""
-    return FOLDER.joinpath(f"{find(name)}.explained.txt").read_text(encoding="utf-8")
+def read_explanation(name: str) -> str:
+    """Return what becomes of the sample, in sentences."""
+    return FOLDER.joinpath(f"{find_name(name)}.explained.txt").read_text(encoding="utf-8")
 
 
-def fresh(flow: Sequence[Change], *, account: str, now: int, run: str) -> list[Change]:
-    """Return the flow as if its last change had happened at `now` (µs).
-
-    Distances in time stay; event ids are those of this `run`; all of it is for `account`.
-    """
-    last = max((change.occurred_at or 0 for change in flow), default=0)
+def shift_to(changes: Sequence[Change], *, account: str, now: int, run: str) -> list[Change]:
+    """Return the changes as if the last had happened at `now` (µs), with event ids of this `run`."""
+    last = max((change.occurred_at or 0 for change in changes), default=0)
     return [
         msgspec.structs.replace(
             change,
@@ -57,5 +51,5 @@ def fresh(flow: Sequence[Change], *, account: str, now: int, run: str) -> list[C
             occurred_at=None if change.occurred_at is None else now - last + change.occurred_at,
             event_id=change.event_id and f"{change.event_id}.{run}",
         )
-        for change in flow
+        for change in changes
     ]

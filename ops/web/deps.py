@@ -7,14 +7,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from ops.explain import explain
-from ops.explain.gather import gather
-from ops.serializers import account_json
+from ops import lookups
 from ops.web.metrics import metrics_registry
 from producers.means import Means, means
 from worker.config import Settings
 from worker.contract import Relation
-from worker.onoffice.codes import advice
 from worker.ports import JobAdmin, Queries, Store
 from worker.wiring import Runtime
 
@@ -46,8 +43,8 @@ def operator_deps(
     """Build the dependencies from a runtime; `now` is in seconds since the epoch."""
 
     def explain_relation(account: str, relation: Relation) -> Any:
-        evidence = gather(runtime, runtime.settings.account(account), relation)
-        return explain(evidence, zone=UTC, advice=advice).json()
+        found = lookups.explain_relation(runtime, runtime.settings.account(account), relation, zone=UTC)
+        return found.to_json()
 
     return OperatorDeps(
         current_settings=lambda: runtime.settings,
@@ -58,7 +55,7 @@ def operator_deps(
         metrics=metrics_registry(runtime, now=now),
         new_id=runtime.intake().new_id,
         explain=explain_relation,
-        describe=lambda account: account_json(runtime, runtime.settings.account(account), UTC),
+        describe=lambda account: lookups.get_account_status(runtime, runtime.settings.account(account), UTC),
         reset_pace=runtime.limiter.reset,
         send_replay=send_replay,
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 from starlette.responses import Response
 
-from ops.web import actions, lookups
+from ops.web import action_handlers, read_handlers
 from ops.web.deps import operator_deps
 from ops.web.forms import ErasureForm, JobActionForm, NewestQuery, PageQuery, PauseForm, ReplayForm
 from producers.portals.http.api_route import ApiRoute, ResponseDoc, bind
@@ -57,25 +57,44 @@ def _post(
 
 OPERATOR_ROUTES: Final = (
     ApiRoute(
-        lookups.get_metrics, "GET", "/metrics", "Numbers for Prometheus", {200: METRICS}, problems=(503,)
+        read_handlers.get_metrics,
+        "GET",
+        "/metrics",
+        "Numbers for Prometheus",
+        {200: METRICS},
+        problems=(503,),
     ),
     _get(
-        lookups.explain_relation,
+        read_handlers.explain_relation,
         "/v1/relations/{type:path}/{parent:int}/{child:int}",
         "Explain a relation",
         path_params=RELATION,
     ),
-    _get(lookups.list_failures, "/v1/errors", "What failed and waits for a decision, by error and type"),
-    _get(lookups.list_requests, "/v1/requests", "What was sent and answered, newest first", query=PageQuery),
-    _get(lookups.get_request, "/v1/requests/{id}", "Show a request", path_params={"id": RequestId}),
     _get(
-        lookups.list_audit_entries, "/v1/audit", "Who did what, newest first", right="admin", query=PageQuery
+        read_handlers.list_failures, "/v1/errors", "What failed and waits for a decision, by error and type"
     ),
     _get(
-        lookups.list_accounts, "/v1/accounts", "The accounts of the key: backlog, pace, breaker", query=None
+        read_handlers.list_requests,
+        "/v1/requests",
+        "What was sent and answered, newest first",
+        query=PageQuery,
+    ),
+    _get(read_handlers.get_request, "/v1/requests/{id}", "Show a request", path_params={"id": RequestId}),
+    _get(
+        read_handlers.list_audit_entries,
+        "/v1/audit",
+        "Who did what, newest first",
+        right="admin",
+        query=PageQuery,
+    ),
+    _get(
+        read_handlers.list_accounts,
+        "/v1/accounts",
+        "The accounts of the key: backlog, pace, breaker",
+        query=None,
     ),
     _post(
-        actions.pause_account,
+        action_handlers.pause_account,
         "/v1/accounts/{account}/pause",
         "Stop an account",
         right="admin",
@@ -86,7 +105,7 @@ OPERATOR_ROUTES: Final = (
         form_required=False,
     ),
     _post(
-        actions.resume_account,
+        action_handlers.resume_account,
         "/v1/accounts/{account}/resume",
         "Let an account go on",
         right="admin",
@@ -94,21 +113,21 @@ OPERATOR_ROUTES: Final = (
         account_in="account",
     ),
     _post(
-        actions.cancel_jobs,
+        action_handlers.cancel_jobs,
         "/v1/jobs/cancel",
         "End queued changes",
         form=JobActionForm,
         form_example=JOBS_EXAMPLE,
     ),
     _post(
-        actions.dismiss_jobs,
+        action_handlers.dismiss_jobs,
         "/v1/jobs/dismiss",
         "Take failures that need no replay off the list",
         form=JobActionForm,
         form_example=JOBS_EXAMPLE,
     ),
     _post(
-        actions.prepare_replay,
+        action_handlers.prepare_replay,
         "/v1/replays",
         "Fix a set of failed jobs, and show what would be sent",
         form=ReplayForm,
@@ -116,10 +135,13 @@ OPERATOR_ROUTES: Final = (
         status=201,
     ),
     _get(
-        lookups.list_replays, "/v1/replays", "The replays of the last week, newest first", query=NewestQuery
+        read_handlers.list_replays,
+        "/v1/replays",
+        "The replays of the last week, newest first",
+        query=NewestQuery,
     ),
     _get(
-        lookups.get_replay,
+        read_handlers.get_replay,
         "/v1/replays/{id}",
         "Show a replay",
         query=None,
@@ -127,7 +149,7 @@ OPERATOR_ROUTES: Final = (
         account_in="id",
     ),
     _post(
-        actions.run_replay,
+        action_handlers.run_replay,
         "/v1/replays/{id}/run",
         "Run a replay",
         path_params={"id": ReplayId},
@@ -135,14 +157,14 @@ OPERATOR_ROUTES: Final = (
         status=202,
     ),
     _post(
-        actions.stop_replay,
+        action_handlers.stop_replay,
         "/v1/replays/{id}/cancel",
         "Stop a replay",
         path_params={"id": ReplayId},
         account_in="id",
     ),
     _post(
-        actions.erase_record,
+        action_handlers.erase_record,
         "/v1/erasures",
         "Take a record out of everything that is kept",
         right="admin",

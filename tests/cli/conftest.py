@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops.simulator import Records, Server, Simulator, serve
-from tests.support.cli_runner import MISSING, SECRET, TOKEN, Cli, environ, runner, settings_file
+from tests.support.cli_runner import MISSING, SECRET, TOKEN, Cli, make_cli, make_environ, write_settings
 from worker.wiring import Runtime, load_settings
 
 
@@ -23,18 +23,18 @@ def api(simulator: Simulator) -> Iterator[Server]:
 
 @pytest.fixture
 def env(tmp_path: Path, redis_url: str, api: Server) -> dict[str, str]:
-    return environ(settings_file(tmp_path, api.url, "acme"), redis_url)
+    return make_environ(write_settings(tmp_path, api.url, "acme"), redis_url)
 
 
 @pytest.fixture
 def two_accounts(tmp_path: Path, redis_url: str, api: Server) -> dict[str, str]:
-    return environ(settings_file(tmp_path, api.url, "acme", "berg"), redis_url)
+    return make_environ(write_settings(tmp_path, api.url, "acme", "berg"), redis_url)
 
 
 @pytest.fixture
 def cli(env: dict[str, str]) -> Cli:
-    """Runs a command with the settings of one account; `env` adds to them."""
-    return runner(env)
+    """Run a command with the settings of one account; `env` adds to them."""
+    return make_cli(env)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def runtime(env: dict[str, str], tmp_path: Path) -> Runtime:
 
 @pytest.fixture
 def drain(runtime: Runtime) -> Callable[[], None]:
-    """Works the inbox of acme until nothing is due, as a worker would."""
+    """Work the inbox of acme until nothing is due, as a worker would."""
 
     def run() -> None:
         for _ in range(20):

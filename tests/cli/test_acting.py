@@ -1,4 +1,4 @@
-"""The commands that act: each shows first what it would do, acts on `--yes`, counts, and stands in the audit."""
+"""The commands that act: each previews what it would do, acts on `--yes`, counts, and is in the audit log."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from ops.simulator import Records, Simulator
-from tests.support.cli_runner import MISSING, TOKEN, Cli, job_of
+from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job
 from worker.contract import Relation, from_message
 from worker.ports import UnreadableMessage
 from worker.wiring import Runtime
@@ -16,7 +16,7 @@ Drain = Callable[[], None]
 
 
 def send(cli: Cli, child: int, *more: str) -> str:
-    return job_of(cli("send", "create", BUYER, "501", str(child), *more))
+    return first_job(cli("send", "create", BUYER, "501", str(child), *more))
 
 
 def state(cli: Cli, job: str) -> str:
@@ -26,7 +26,7 @@ def state(cli: Cli, job: str) -> str:
 def test_a_replay_is_shown_with_what_it_would_send_and_acts_on_yes(
     cli: Cli, drain: Drain, simulator: Simulator
 ) -> None:
-    job = job_of(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
+    job = first_job(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
     drain()
     preview = cli("replay", "--failed").stdout
     assert "1 job with 1 failed relation would go back" in preview
@@ -93,7 +93,7 @@ def test_a_replay_of_a_job_that_is_not_there_is_not_found(cli: Cli, name: str, m
         ("jobs", "dismiss", "--yes"),
     ],
 )
-def test_an_act_wants_to_know_which_jobs_and_takes_no_empty_filter(cli: Cli, words: list[str]) -> None:
+def test_an_act_needs_jobs_and_refuses_an_empty_filter(cli: Cli, words: list[str]) -> None:
     cli(*words, code=2)
 
 
@@ -123,17 +123,17 @@ def test_dismissed_failures_are_no_longer_listed_and_the_audit_names_who_did_it(
     assert "1 job dismissed." in cli("jobs", "dismiss", "--error", "80", "--yes", "--by", "ada").stdout
     assert json.loads(cli("errors", "--json").stdout) == {"errors": []}
     assert state(cli, job) == "failed"
-    [deed] = json.loads(cli("audit", "--json").stdout)["deeds"]
-    assert (deed["by"], deed["act"], deed["count"]) == ("ada", "dismissed", 1)
+    [entry] = json.loads(cli("audit", "--json").stdout)["deeds"]
+    assert (entry["by"], entry["act"], entry["count"]) == ("ada", "dismissed", 1)
     assert "dismissed" in cli("audit").stdout
 
 
-def test_errors_say_how_many_since_when_and_what_to_do(cli: Cli, drain: Drain) -> None:
+def test_errors_are_listed_with_how_many_since_when_and_what_to_do(cli: Cli, drain: Drain) -> None:
     jobs = [send(cli, MISSING, "--event-id", name) for name in "ab"]
     drain()
-    told = cli("errors").stdout
-    assert "Check in onOffice that the record exists" in told
-    assert "relations replay --account acme --error 80" in told
+    output = cli("errors").stdout
+    assert "Check in onOffice that the record exists" in output
+    assert "relations replay --account acme --error 80" in output
     [group] = json.loads(cli("errors", "--json").stdout)["errors"]
     assert (group["code"], group["class"], group["jobs"], group["relationtype"], group["example"]) == (
         80,
@@ -145,7 +145,7 @@ def test_errors_say_how_many_since_when_and_what_to_do(cli: Cli, drain: Drain) -
 
 
 def test_requests_are_listed_and_shown_with_each_answer(cli: Cli, drain: Drain) -> None:
-    job_of(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
+    first_job(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
     drain()
     page = json.loads(cli("requests", "list", "--failed", "--json").stdout)
     assert page["requests"]
@@ -157,7 +157,7 @@ def test_requests_are_listed_and_shown_with_each_answer(cli: Cli, drain: Drain) 
 
 
 def test_a_person_is_erased_from_everything_that_is_kept(cli: Cli, drain: Drain, runtime: Runtime) -> None:
-    job = job_of(cli("send", "create", BUYER, "501", "9001", "424242"))
+    job = first_job(cli("send", "create", BUYER, "501", "9001", "424242"))
     drain()
     assert "would be taken out" in cli("erase", "address", "424242").stdout
     assert "424242" in cli("jobs", "show", job).stdout
@@ -171,9 +171,9 @@ def test_a_person_is_erased_from_everything_that_is_kept(cli: Cli, drain: Drain,
 def test_an_account_is_paused_by_somebody_for_a_reason(cli: Cli) -> None:
     cli("accounts", "pause", "acme", "--why", "moving", "--by", "ada")
     cli("accounts", "resume", "acme", "--by", "bob")
-    deeds = json.loads(cli("audit", "--json").stdout)["deeds"]
-    assert [(deed["by"], deed["act"]) for deed in deeds] == [("bob", "resumed"), ("ada", "paused")]
-    assert deeds[1]["note"] == "moving"
+    entries = json.loads(cli("audit", "--json").stdout)["deeds"]
+    assert [(entry["by"], entry["act"]) for entry in entries] == [("bob", "resumed"), ("ada", "paused")]
+    assert entries[1]["note"] == "moving"
 
 
 def test_jobs_are_watched_until_all_are_finished(cli: Cli, drain: Drain) -> None:
@@ -181,9 +181,9 @@ def test_jobs_are_watched_until_all_are_finished(cli: Cli, drain: Drain) -> None
     cli("jobs", "watch", good, "--timeout", "0.01", code=4)
     drain()
     assert "1 job: 0 failed, 0 still open." in cli("jobs", "watch", good).stdout
-    told = cli("jobs", "watch", "--batch", "b", code=1)
-    assert "2 jobs: 1 failed, 0 still open." in told.stdout
-    assert f"{bad}  failed" in told.stderr
+    output = cli("jobs", "watch", "--batch", "b", code=1)
+    assert "2 jobs: 1 failed, 0 still open." in output.stdout
+    assert f"{bad}  failed" in output.stderr
     cli("jobs", "watch", "acme-000000000000000000", code=3)
 
 
@@ -196,10 +196,13 @@ def test_a_filter_for_another_state_is_refused_before_and_with_yes(cli: Cli, dra
             assert "expected" in cli("jobs", *words, *yes, code=1).stderr
 
 
-def test_a_message_that_names_no_account_is_seen_shown_and_mended(
+def test_a_message_that_names_no_account_is_listed_shown_and_corrected(
     cli: Cli, runtime: Runtime, drain: Drain
 ) -> None:
-    body = b'{"account": "acne", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 9001}'
+    body = (
+        b'{"account": "acne", "action": "create", "relationtype": "estate:address:buyer",'
+        b' "parentid": 501, "childid": 9001}'
+    )
     job = (
         runtime.intake()
         .reject(UnreadableMessage("acne", "celery", "task-1", ("account: there is no account",), body))
@@ -231,9 +234,9 @@ def test_what_waits_is_explained_behind_any_number_of_others_and_why_it_waits(
         for at in range(1, 1201)
     ]
     runtime.intake().accept(others)
-    told = cli("explain", BUYER, "501", "9001").stdout
-    assert job in told
-    assert "account acme is paused (hand: moving)" in told
+    output = cli("explain", BUYER, "501", "9001").stdout
+    assert job in output
+    assert "account acme is paused (hand: moving)" in output
 
 
 def test_a_replay_of_a_paused_account_says_that_nothing_is_sent(cli: Cli, drain: Drain) -> None:

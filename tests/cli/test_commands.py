@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ops.simulator import Simulator
-from tests.support.cli_runner import MISSING, TOKEN, Cli, job_of, runner
-from worker.contract import write_instant
+from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job, make_cli
+from worker.contract import TYPES, write_instant
 from worker.wiring import Runtime, load_settings
 
 BUYER = "estate:address:buyer"
@@ -17,7 +17,7 @@ Drain = Callable[[], None]
 
 
 def test_a_sent_change_is_a_job_in_the_inbox(cli: Cli, runtime: Runtime) -> None:
-    job = runtime.store.get_job(job_of(cli("send", "create", BUYER, "501", "9001", "9002")))
+    job = runtime.store.get_job(first_job(cli("send", "create", BUYER, "501", "9001", "9002")))
     assert (job.state, job.action, job.parents, job.children, job.source) == (
         "queued",
         "create",
@@ -28,7 +28,7 @@ def test_a_sent_change_is_a_job_in_the_inbox(cli: Cli, runtime: Runtime) -> None
 
 
 def test_several_parents_are_joined_by_commas(cli: Cli, runtime: Runtime) -> None:
-    job = runtime.store.get_job(job_of(cli("send", "delete", BUYER, "501,502", "9001")))
+    job = runtime.store.get_job(first_job(cli("send", "delete", BUYER, "501,502", "9001")))
     assert (job.parents, job.children) == ((501, 502), (9001,))
 
 
@@ -45,7 +45,7 @@ def test_every_option_of_a_change_arrives(cli: Cli, runtime: Runtime) -> None:
         "statusTerminbestaetigung=gesendet",
         *more,
     )
-    job = runtime.store.get_job(job_of(sent))
+    job = runtime.store.get_job(first_job(sent))
     assert (job.info, job.event_id, job.batch) == ((("statusTerminbestaetigung", "gesendet"),), "e1", "b1")
     assert job.occurred_at == at
 
@@ -53,7 +53,7 @@ def test_every_option_of_a_change_arrives(cli: Cli, runtime: Runtime) -> None:
 def test_the_same_event_id_is_the_same_job(cli: Cli) -> None:
     words = ("send", "create", BUYER, "501", "9001", "--event-id", "e1")
     first, second = cli(*words), cli(*words)
-    assert job_of(first) == job_of(second)
+    assert first_job(first) == first_job(second)
     assert "known already" in second.stdout
 
 
@@ -90,10 +90,10 @@ def test_one_bad_line_is_named_and_nothing_of_the_file_is_sent(cli: Cli, runtime
         for child in (b"1", b'"x"')
     ]
     result = cli("send", "-", stdin=b"\n".join([*lines, b"{", b"[]"]), code=1)
-    told = result.stderr.splitlines()
-    assert told[0] == 'line 2.childid: expected a positive integer or an array of them, got "x"'
-    assert told[1].startswith("line 3: expected JSON")
-    assert told[2] == "line 4: expected a change (an object), got an array"
+    faults = result.stderr.splitlines()
+    assert faults[0] == 'line 2.childid: expected a positive integer or an array of them, got "x"'
+    assert faults[1].startswith("line 3: expected JSON")
+    assert faults[2] == "line 4: expected a change (an object), got an array"
     assert result.stdout == ""
     assert runtime.store.counts("acme")["backlog"] == 0
 
@@ -107,12 +107,22 @@ def test_faults_that_only_the_intake_knows_are_named_by_line_too(cli: Cli) -> No
     )
 
 
+def test_a_warning_that_many_lines_have_is_printed_once(cli: Cli) -> None:
+    type_name = next(name for name, known in TYPES.items() if not known.documented and not known.read_only)
+    lines = [
+        {"action": "create", "relationtype": type_name, "parentid": 1, "childid": child} for child in (1, 2)
+    ]
+    sent = cli("send", "-", stdin="\n".join(map(json.dumps, lines)).encode())
+    assert sent.stderr.count("note: ") == 1
+    assert "2 accepted" in sent.stderr
+
+
 def test_a_body_for_two_accounts_may_be_accepted_in_part(two_accounts: dict[str, str]) -> None:
     line = {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 1, "childid": 1}
     text = "\n".join(
         map(json.dumps, [line, {**line, "account": "berg", "relationtype": "user:messengerUser:is"}])
     ).encode()
-    result = runner(two_accounts)("send", "-", "--json", stdin=text, code=4)
+    result = make_cli(two_accounts)("send", "-", "--json", stdin=text, code=4)
     assert len(json.loads(result.stdout)["jobs"]) == 1
     assert json.loads(result.stderr)["faults"][0]["path"] == "line 2.action"
 
@@ -127,7 +137,7 @@ def test_a_body_for_two_accounts_may_be_accepted_in_part(two_accounts: dict[str,
     ],
 )
 def test_with_several_accounts_one_has_to_be_named(two_accounts: dict[str, str], words: list[str]) -> None:
-    assert "--account (the settings have 2: acme, berg)" in runner(two_accounts)(*words, code=2).stderr
+    assert "--account (the settings have 2: acme, berg)" in make_cli(two_accounts)(*words, code=2).stderr
 
 
 def test_an_unknown_account_is_not_found(cli: Cli) -> None:
@@ -157,13 +167,13 @@ def test_a_sample_can_be_sent_twice(cli: Cli, drain: Drain, simulator: Simulator
 
 
 def test_a_job_is_shown_with_what_became_of_it(cli: Cli, drain: Drain) -> None:
-    job = job_of(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
+    job = first_job(cli("send", "create", BUYER, "501", "9001", str(MISSING)))
     drain()
-    told = cli("jobs", "show", job).stdout
-    assert told.startswith(f"{job}  failed\n")
-    assert "2 relations: 1 applied, 1 failed" in told
-    assert f"failed for {BUYER}:501:{MISSING}: 80" in told
-    assert "Check in onOffice that the record exists" in told
+    output = cli("jobs", "show", job).stdout
+    assert output.startswith(f"{job}  failed\n")
+    assert "2 relations: 1 applied, 1 failed" in output
+    assert f"failed for {BUYER}:501:{MISSING}: 80" in output
+    assert "Check in onOffice that the record exists" in output
     document = json.loads(cli("jobs", "show", job, "--json").stdout)
     assert (document["id"], document["state"], document["error"]["code"]) == (job, "failed", 80)
 
@@ -174,7 +184,7 @@ def test_a_job_that_is_not_there_is_not_found(cli: Cli, name: str) -> None:
 
 
 def test_jobs_are_listed_page_by_page_newest_first(cli: Cli) -> None:
-    sent = [job_of(cli("send", "create", BUYER, "501", str(child))) for child in (1, 2, 3)]
+    sent = [first_job(cli("send", "create", BUYER, "501", str(child))) for child in (1, 2, 3)]
     first = json.loads(cli("jobs", "list", "--limit", "2", "--json").stdout)
     second = json.loads(cli("jobs", "list", "--limit", "2", "--cursor", first["next"], "--json").stdout)
     assert [job["id"] for job in first["jobs"] + second["jobs"]] == sent[::-1]
@@ -184,25 +194,25 @@ def test_jobs_are_listed_page_by_page_newest_first(cli: Cli) -> None:
 
 
 def test_a_relation_is_explained_from_inbox_to_answer(cli: Cli, drain: Drain) -> None:
-    jobs = [job_of(cli("send", action, BUYER, "501", "9001")) for action in ("create", "delete", "create")]
+    jobs = [first_job(cli("send", action, BUYER, "501", "9001")) for action in ("create", "delete", "create")]
     waiting = cli("explain", BUYER, "501", "9001").stdout
     assert [line.split()[0] for line in waiting.splitlines()[3:]] == jobs
     assert waiting.count("waits in the inbox") == 3
     drain()
-    told = {
+    jobs_by_id = {
         each["id"]: each for each in json.loads(cli("explain", BUYER, "501", "9001", "--json").stdout)["jobs"]
     }
-    assert [told[job]["state"] for job in jobs] == ["superseded", "superseded", "applied"]
-    assert f"superseded by {jobs[2]} create" in told[jobs[0]]["text"]
-    assert "(1 action for 1 relation), API answered ok after" in told[jobs[2]]["text"]
+    assert [jobs_by_id[job]["state"] for job in jobs] == ["superseded", "superseded", "applied"]
+    assert f"superseded by {jobs[2]} create" in jobs_by_id[jobs[0]]["text"]
+    assert "(1 action for 1 relation), API answered ok after" in jobs_by_id[jobs[2]]["text"]
 
 
 def test_a_failed_relation_is_explained_with_code_text_and_advice(cli: Cli, drain: Drain) -> None:
     cli("send", "create", BUYER, "501", str(MISSING))
     drain()
-    told = cli("explain", BUYER, "501", str(MISSING)).stdout
-    assert "failed: 80 " in told
-    assert "Check in onOffice that the record exists and that the API user may see it, then replay." in told
+    output = cli("explain", BUYER, "501", str(MISSING)).stdout
+    assert "failed: 80 " in output
+    assert "Check in onOffice that the record exists and that the API user may see it, then replay." in output
 
 
 def test_a_relation_nobody_named_is_not_found(cli: Cli) -> None:
@@ -210,8 +220,8 @@ def test_a_relation_nobody_named_is_not_found(cli: Cli) -> None:
 
 
 def test_a_mirrored_type_is_explained_under_its_own_name(cli: Cli) -> None:
-    told = cli("explain", "estate:address:matching", "501", "9001", code=3).stdout
-    assert told.startswith("address:estate:matching:9001:501")
+    output = cli("explain", "estate:address:matching", "501", "9001", code=3).stdout
+    assert output.startswith("address:estate:matching:9001:501")
 
 
 @pytest.mark.parametrize("words", [(), (BUYER,), (BUYER, "1", "x"), (BUYER, "1", "2", "3")])
@@ -262,15 +272,15 @@ def test_a_command_line_that_makes_no_sense_is_a_usage_error(cli: Cli, words: tu
     assert "Usage: relations send" in cli(*words, code=2).stderr
 
 
-def test_unusable_settings_are_told_all_at_once(cli: Cli, tmp_path: Path) -> None:
+def test_all_faults_of_unusable_settings_are_printed_at_once(cli: Cli, tmp_path: Path) -> None:
     bad = tmp_path / "bad.toml"
     bad.write_text('[accounts.acme]\ntoken = "env:GONE"\nsecret = "env:SECRET"\nrate = "fast"\n[typos]\n')
     result = cli("jobs", "list", code=2, RELATIONS_CONFIG=str(bad))
     assert result.stderr.startswith("The settings cannot be used:\n")
     assert all(path in result.stderr for path in ("accounts.acme.rate", "accounts.acme.token", "typos"))
-    told = json.loads(cli("jobs", "list", "--json", code=2, RELATIONS_CONFIG=str(bad)).stderr)
+    document = json.loads(cli("jobs", "list", "--json", code=2, RELATIONS_CONFIG=str(bad)).stderr)
     assert {"accounts.acme.rate", "accounts.acme.token", "typos"} <= {
-        fault["path"] for fault in told["faults"]
+        fault["path"] for fault in document["faults"]
     }
 
 
@@ -284,7 +294,7 @@ def test_unusable_settings_are_told_all_at_once(cli: Cli, tmp_path: Path) -> Non
         ["replay", "--failed"],
     ],
 )
-def test_without_redis_one_line_says_where_and_what_to_do(cli: Cli, words: list[str]) -> None:
+def test_without_redis_one_line_names_its_address_and_what_to_do(cli: Cli, words: list[str]) -> None:
     result = cli(
         *words,
         code=2,

@@ -1,4 +1,4 @@
-"""The doctor: each finding by the facts, and the command against a real Redis and API with no worker around."""
+"""The doctor: each finding by the facts, and the command against a real Redis and API without a worker."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 
 from ops import doctor
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
-from tests.support.cli_runner import SECRET, TOKEN, Cli, environ, runner, settings_file
+from tests.support.cli_runner import SECRET, TOKEN, Cli, make_cli, make_environ, write_settings
 from worker.wiring import Runtime, load_settings
 
 BUYER = "estate:address:buyer"
@@ -20,13 +20,13 @@ BUYER = "estate:address:buyer"
     ("number", "level"),
     [("6.2.14", "fail"), ("7.0.0", "ok"), ("7.2.4", "ok"), ("8.0.1", "ok"), ("10.1.0", "ok")],
 )
-def test_servers_from_7_on_will_do(number: str, level: str) -> None:
-    assert doctor.version({"redis_version": number}, "redis://here").level == level
+def test_servers_from_version_7_on_are_ok(number: str, level: str) -> None:
+    assert doctor.check_server_version({"redis_version": number}, "redis://here").level == level
 
 
 def test_a_valkey_is_called_by_its_own_name_and_number() -> None:
     info = {"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.1.0"}
-    assert doctor.version(info, "redis://here").text == "valkey 9.1.0 at redis://here"
+    assert doctor.check_server_version(info, "redis://here").message == "valkey 9.1.0 at redis://here"
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_a_valkey_is_called_by_its_own_name_and_number() -> None:
         ("volatile-ttl", 2**30, "fail"),
     ],
 )
-def test_a_server_that_may_drop_keys_is_not_well(policy: str, bound: int, level: str) -> None:
-    assert doctor.eviction({"maxmemory_policy": policy, "maxmemory": bound}).level == level
+def test_a_server_that_may_drop_keys_is_a_finding(policy: str, bound: int, level: str) -> None:
+    assert doctor.check_eviction({"maxmemory_policy": policy, "maxmemory": bound}).level == level
 
 
 @pytest.mark.parametrize(
@@ -53,45 +53,45 @@ def test_a_server_that_may_drop_keys_is_not_well(policy: str, bound: int, level:
         ({"aof_enabled": 1, "aof_last_write_status": "err"}, "always", "fail"),
     ],
 )
-def test_what_is_lost_with_the_server_is_told(info: dict[str, Any], fsync: str, level: str) -> None:
-    assert doctor.persistence(info, fsync).level == level
+def test_what_is_lost_with_the_server_is_a_finding(info: dict[str, Any], fsync: str, level: str) -> None:
+    assert doctor.check_persistence(info, fsync).level == level
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(0.0, "ok"), (-1.9, "ok"), (3.0, "warn"), (-60.0, "warn")])
-def test_clocks_that_differ_are_told(ahead: float, level: str) -> None:
-    assert doctor.clock(ahead).level == level
+def test_clocks_that_differ_are_a_finding(ahead: float, level: str) -> None:
+    assert doctor.check_clock(ahead).level == level
 
 
 def test_workers_must_listen_to_every_queue() -> None:
     wanted = ["relations.flush", "relations.ops"]
     queues = [{"name": name} for name in wanted]
-    assert doctor.workers({"celery@a": queues}, wanted).level == "ok"
-    assert doctor.workers({"celery@a": queues[:1], "celery@b": queues[1:]}, wanted).level == "ok"
-    assert "relations.ops" in doctor.workers({"celery@a": queues[:1]}, wanted).text
-    assert doctor.workers({}, wanted).level == "fail"
+    assert doctor.check_workers({"celery@a": queues}, wanted).level == "ok"
+    assert doctor.check_workers({"celery@a": queues[:1], "celery@b": queues[1:]}, wanted).level == "ok"
+    assert "relations.ops" in doctor.check_workers({"celery@a": queues[:1]}, wanted).message
+    assert doctor.check_workers({}, wanted).level == "fail"
 
 
 @pytest.mark.parametrize(("last", "level"), [(0.0, "fail"), (100.0, "fail"), (199.0, "ok"), (200.5, "ok")])
 def test_sweeps_must_go_on(last: float, level: str) -> None:
-    assert doctor.sweep(last, now=200.0).level == level
+    assert doctor.check_sweep(last, now=200.0).level == level
 
 
-def test_a_sweep_is_seen_by_the_doctor(cli: Cli, runtime: Runtime) -> None:
+def test_the_doctor_sees_a_sweep(cli: Cli, runtime: Runtime) -> None:
     runtime.sweep()
     assert "ok    sweep: the last was " in cli("doctor", "--no-api", code=1).stdout
 
 
-def test_what_failed_for_want_of_a_right_is_told_with_what_to_do(tmp_path: Path, redis_url: str) -> None:
+def test_failures_for_a_missing_right_are_a_finding_with_what_to_do(tmp_path: Path, redis_url: str) -> None:
     records = Records(no_write=frozenset({("address", 9)}))
     with serve(Simulator({TOKEN: SECRET}, records=records)) as api:
-        env = environ(settings_file(tmp_path, api.url, "acme"), redis_url)
-        runner(env)("send", "create", BUYER, "1", "9")
+        env = make_environ(write_settings(tmp_path, api.url, "acme"), redis_url)
+        make_cli(env)("send", "create", BUYER, "1", "9")
         runtime = Runtime(load_settings(env, tmp_path), wake=lambda *_: None)
         runtime.flush("acme")
-    [finding] = doctor.rights(runtime, runtime.settings.account("acme"))
-    assert (finding.what, finding.level) == ("rights acme", "warn")
-    assert f"1 failed of {BUYER}" in finding.text
-    assert "right" in finding.todo
+    [finding] = doctor.check_rights(runtime, runtime.settings.account("acme"))
+    assert (finding.subject, finding.level) == ("rights acme", "warn")
+    assert f"1 failed of {BUYER}" in finding.message
+    assert "right" in finding.advice
 
 
 def test_without_a_worker_the_doctor_fails_and_says_how_to_start_one(cli: Cli) -> None:
@@ -117,10 +117,10 @@ def test_without_a_worker_the_doctor_fails_and_says_how_to_start_one(cli: Cli) -
 
 def test_without_redis_the_doctor_still_looks_at_the_rest(cli: Cli) -> None:
     gone = "redis://:hunter22@127.0.0.1:1/0"
-    told = cli("doctor", code=1, RELATIONS_REDIS_URL=gone, RELATIONS_BROKER_URL=gone).stdout
-    assert "fail  redis: redis://***@127.0.0.1:1/0 does not answer" in told
-    assert "fail  broker: redis://***@127.0.0.1:1/0 does not answer" in told
-    assert "hunter22" not in told
+    output = cli("doctor", code=1, RELATIONS_REDIS_URL=gone, RELATIONS_BROKER_URL=gone).stdout
+    assert "fail  redis: redis://***@127.0.0.1:1/0 does not answer" in output
+    assert "fail  broker: redis://***@127.0.0.1:1/0 does not answer" in output
+    assert "hunter22" not in output
 
 
 def test_good_credentials_are_accepted(cli: Cli, simulator: Simulator) -> None:
@@ -135,10 +135,10 @@ def test_good_credentials_are_accepted(cli: Cli, simulator: Simulator) -> None:
 def test_rejected_credentials_fail_with_the_advice_for_their_code(
     cli: Cli, token: str, secret: str, words: str
 ) -> None:
-    told = cli("accounts", "check", "acme", code=1, TOKEN=token, SECRET=secret).stdout
-    assert told.startswith("fail  credentials acme: refused: ")
-    assert words in told
-    assert token not in told
+    output = cli("accounts", "check", "acme", code=1, TOKEN=token, SECRET=secret).stdout
+    assert output.startswith("fail  credentials acme: refused: ")
+    assert words in output
+    assert token not in output
 
 
 def test_an_api_that_does_not_answer_fails(cli: Cli, simulator: Simulator) -> None:
@@ -147,43 +147,49 @@ def test_an_api_that_does_not_answer_fails(cli: Cli, simulator: Simulator) -> No
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(60, "warn"), (-300, "fail")])
-def test_an_api_with_another_time_is_told_by_how_much(
+def test_the_skew_of_the_apis_clock_is_a_finding(
     redis_url: str, tmp_path: Path, ahead: int, level: str
 ) -> None:
     with serve(Simulator({TOKEN: SECRET}, clock=lambda: time.time() + ahead)) as server:
-        check = runner(environ(settings_file(tmp_path, server.url, "acme"), redis_url))
+        check = make_cli(make_environ(write_settings(tmp_path, server.url, "acme"), redis_url))
         findings = check("accounts", "check", "--json", code=int(level == "fail"))
     [finding] = json.loads(findings.stdout)["findings"]
-    told = re.match(r"the API's clock is ([+-]\d+) s from Redis's", finding["text"])
+    skew = re.match(r"the API's clock is ([+-]\d+) s from Redis's", finding["text"])
     assert finding["level"] == level
-    assert told
-    assert abs(int(told[1]) - ahead) <= 1
+    assert skew
+    assert abs(int(skew[1]) - ahead) <= 1
 
 
-def test_a_paused_account_is_told_with_what_stopped_it(cli: Cli, runtime: Runtime) -> None:
+def test_a_paused_account_is_a_finding_with_its_cause(cli: Cli, runtime: Runtime) -> None:
     cli("accounts", "pause", "acme", "--why", "holidays")
-    finding = doctor.lane(runtime, runtime.settings.account("acme"), now=float(runtime.client.time()[0]))
-    assert (finding.level, finding.text) == ("warn", "is paused (hand: holidays)")
+    finding = doctor.check_account(
+        runtime, runtime.settings.account("acme"), now=float(runtime.client.time()[0])
+    )
+    assert (finding.level, finding.message) == ("warn", "is paused (hand: holidays)")
 
 
-def test_changes_that_wait_for_a_moment_are_no_fault(cli: Cli, runtime: Runtime) -> None:
+def test_changes_that_wait_briefly_are_no_fault(cli: Cli, runtime: Runtime) -> None:
     cli("send", "create", BUYER, "1", "2")
     assert (
-        doctor.lane(runtime, runtime.settings.account("acme"), now=float(runtime.client.time()[0])).text
+        doctor.check_account(
+            runtime, runtime.settings.account("acme"), now=float(runtime.client.time()[0])
+        ).message
         == "1 change waits"
     )
 
 
-def test_changes_that_nobody_came_for_are_a_fault(cli: Cli, runtime: Runtime) -> None:
+def test_changes_that_wait_too_long_are_a_fault(cli: Cli, runtime: Runtime) -> None:
     cli("send", "create", BUYER, "1", "2")
-    finding = doctor.lane(runtime, runtime.settings.account("acme"), now=runtime.client.time()[0] + 120.0)
+    finding = doctor.check_account(
+        runtime, runtime.settings.account("acme"), now=runtime.client.time()[0] + 120.0
+    )
     assert finding.level == "fail"
-    assert "beat" in finding.todo
+    assert "beat" in finding.advice
 
 
-def test_an_account_that_only_observes_is_told(env: dict[str, str], tmp_path: Path) -> None:
+def test_an_account_that_only_observes_is_a_finding(env: dict[str, str], tmp_path: Path) -> None:
     config = Path(env["RELATIONS_CONFIG"])
     config.write_text(config.read_text().replace("window = 0", 'window = 0\nmode = "observe"'))
     runtime = Runtime(load_settings(env, tmp_path), wake=lambda *_: None)
-    finding = doctor.lane(runtime, runtime.settings.account("acme"), now=0.0)
-    assert (finding.level, finding.text) == ("warn", "only observes: nothing but reads is sent")
+    finding = doctor.check_account(runtime, runtime.settings.account("acme"), now=0.0)
+    assert (finding.level, finding.message) == ("warn", "only observes: nothing but reads is sent")

@@ -6,6 +6,7 @@ import pytest
 
 from ops.explain import Evidence, explain
 from worker.contract import Relation
+from worker.onoffice.codes import advice
 from worker.planner.actions import Action
 from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal
@@ -19,7 +20,7 @@ SECOND = 1_000_000
 NOTHING_KEPT = RelationRecord()
 
 
-def at(seconds: float) -> int:
+def at_second(seconds: float) -> int:
     return NINE + round(seconds * SECOND)
 
 
@@ -36,8 +37,8 @@ def job(name: str, action: str = "create", seconds: float = 0, **more: object) -
         "source": "portal",
         "event_id": name,
         "batch": "",
-        "occurred_at": at(seconds),
-        "accepted_at": at(seconds),
+        "occurred_at": at_second(seconds),
+        "accepted_at": at_second(seconds),
         "finished_at": 0,
         "attempts": 0,
         "total": 1,
@@ -54,17 +55,17 @@ def request(
     name: str, *actions: Action, answers: tuple[tuple[str, int, str], ...], seconds: float = 0.12
 ) -> RequestRecord:
     return RequestRecord(
-        id=name, at=at(5), status=200, seconds=seconds, message="", actions=actions, answers=answers
+        id=name, at=at_second(5), status=200, seconds=seconds, message="", actions=actions, answers=answers
     )
 
 
-def wish(name: str, action: str = "create", seconds: float = 0) -> Intent:
-    return Intent(Version(at(seconds), 1), name, action)
+def intent(name: str, action: str = "create", seconds: float = 0) -> Intent:
+    return Intent(Version(at_second(seconds), 1), name, action)
 
 
-def told(
+def explain_text(
     record: RelationRecord = NOTHING_KEPT,
-    *mentions: RelationEvent,
+    *events: RelationEvent,
     jobs: tuple[JobRecord, ...] = (),
     requests: tuple[RequestRecord, ...] = (),
     now: float = 10,
@@ -72,56 +73,52 @@ def told(
     evidence = Evidence(
         relation=HERE,
         record=record,
-        mentions=mentions,
+        events=events,
         jobs={each.id: each for each in jobs},
         requests={each.id: each for each in requests},
-        now=at(now),
+        now=at_second(now),
     )
-    return str(explain(evidence, zone=ZONE, advice=lambda code: f"Advice on {code}."))
+    return str(explain(evidence, zone=ZONE))
 
 
-def opened(*wishes: Intent, doubt: Doubt | None = None, **progress: object) -> RelationRecord:
-    return RelationRecord(OpenRelation(wishes, NEVER, **progress), ConfirmedState(), doubt)
+def open_record(*intents: Intent, doubt: Doubt | None = None, **progress: object) -> RelationRecord:
+    return RelationRecord(OpenRelation(intents, NEVER, **progress), ConfirmedState(), doubt)
 
 
 STAR = Action("create", BUYER, (501,), tuple(range(9001, 9012)))
 
 
 def test_an_applied_job_names_its_request_the_answer_and_how_many_travelled_along() -> None:
-    text = told(
+    text = explain_text(
         NOTHING_KEPT,
         RelationEvent("acme-1", "applied", "r1"),
         jobs=(job("acme-1", seconds=3, requests=("r1",)),),
         requests=(request("r1", STAR, answers=(("ok", 0, ""),)),),
     )
-    assert (
-        "acme-1 create at 2026-11-20T09:00:03+01:00 by portal: applied with request r1 (1 action for 11 relations), "
-        in text
-    )
+    job_part = "acme-1 create at 2026-11-20T09:00:03+01:00 by portal"
+    assert f"{job_part}: applied with request r1 (1 action for 11 relations), " in text
     assert text.endswith("API answered ok after 0.12 s")
 
 
-def test_a_job_that_was_read_back_says_so_and_lists_its_way() -> None:
+def test_a_job_that_was_read_back_lists_its_requests() -> None:
     lost = request("r1", STAR, answers=(("unknown", 0, "connection lost"),), seconds=30)
     read = request("r2", Action("get", BUYER, (501,), (), asked=(HERE,)), answers=(("ok", 0, ""),))
-    text = told(
+    text = explain_text(
         NOTHING_KEPT,
         RelationEvent("acme-1", "applied", "r2"),
         jobs=(job("acme-1", requests=("r1", "r2")),),
         requests=(lost, read),
     )
     assert "applied: request r2 read it back and found it as wanted, API answered ok after 0.12 s" in text
-    assert (
-        "r1 at 2026-11-20T09:00:05+01:00: create of 11 relations, no usable answer (connection lost) after 30.00 s"
-        in text
-    )
+    lost_line = "create of 11 relations, no usable answer (connection lost) after 30.00 s"
+    assert f"r1 at 2026-11-20T09:00:05+01:00: {lost_line}" in text
     assert "r2 at 2026-11-20T09:00:05+01:00: read back of 1 relation, API answered ok after 0.12 s" in text
 
 
 def test_requests_about_other_relations_of_the_job_are_left_out() -> None:
     other = request("r1", Action("create", BUYER, (502,), (9001,)), answers=(("ok", 0, ""),))
     mine = request("r2", STAR, answers=(("ok", 0, ""),))
-    assert "r1" not in told(
+    assert "r1" not in explain_text(
         RelationRecord(),
         RelationEvent("acme-1", "applied", "r2"),
         jobs=(job("acme-1", requests=("r1", "r2")),),
@@ -129,35 +126,31 @@ def test_requests_about_other_relations_of_the_job_are_left_out() -> None:
     )
 
 
-def test_a_superseded_job_names_the_newer_one_and_what_it_asked() -> None:
-    text = told(
+def test_a_superseded_job_names_the_newer_one_with_what_it_asks() -> None:
+    text = explain_text(
         NOTHING_KEPT,
         RelationEvent("acme-1", "superseded", "acme-2"),
         jobs=(job("acme-1"), job("acme-2", "delete", 7)),
     )
-    assert (
-        "acme-1 create at 2026-11-20T09:00:00+01:00 by portal: superseded by acme-2 delete at 2026-11-20T09:00:07+01:00 by portal"
-        in text
-    )
+    newer = "acme-2 delete at 2026-11-20T09:00:07+01:00 by portal"
+    assert f"acme-1 create at 2026-11-20T09:00:00+01:00 by portal: superseded by {newer}" in text
 
 
 def test_a_stale_job_names_what_was_confirmed_before_it_came() -> None:
-    text = told(
+    text = explain_text(
         NOTHING_KEPT,
         RelationEvent("acme-1", "stale", "acme-2"),
         jobs=(job("acme-1"), job("acme-2", "delete", 7)),
     )
-    assert (
-        "stale: acme-2 delete at 2026-11-20T09:00:07+01:00 by portal is newer and was confirmed before it came"
-        in text
-    )
+    newer = "acme-2 delete at 2026-11-20T09:00:07+01:00 by portal"
+    assert f"stale: {newer} is newer and was confirmed before it came" in text
 
 
 def test_a_failed_job_has_code_text_class_and_advice() -> None:
     failed = job(
         "acme-1", state="failed", refusal=(80, "record", "No such record", str(HERE)), failed=(HERE,)
     )
-    assert "failed: 80 No such record (record). Advice on 80." in told(
+    assert f"failed: 80 No such record (record). {advice(80)}" in explain_text(
         NOTHING_KEPT, RelationEvent("acme-1", "failed", "80 record"), jobs=(failed,)
     )
 
@@ -166,14 +159,14 @@ def test_the_text_of_another_relations_refusal_is_not_borrowed() -> None:
     failed = job(
         "acme-1", state="failed", refusal=(80, "record", "No such record", f"{BUYER}:501:1"), failed=(HERE,)
     )
-    assert "failed: 263 (rights). Advice on 263." in told(
+    assert f"failed: 263 (rights). {advice(263)}" in explain_text(
         NOTHING_KEPT, RelationEvent("acme-1", "failed", "263 rights"), jobs=(failed,)
     )
 
 
 @pytest.mark.parametrize("error", ["dependency", "poison", "unknown", "not_sent"])
 def test_a_failure_without_a_code_has_advice_of_its_own(error: str) -> None:
-    text = told(
+    text = explain_text(
         NOTHING_KEPT,
         RelationEvent("acme-1", "failed", f"0 {error}"),
         jobs=(job("acme-1", state="failed", failed=(HERE,)),),
@@ -182,15 +175,15 @@ def test_a_failure_without_a_code_has_advice_of_its_own(error: str) -> None:
     assert "replay" in text
 
 
-def test_a_failed_job_that_was_replayed_says_so() -> None:
-    text = told(
+def test_a_failed_job_that_was_replayed_is_explained_as_such() -> None:
+    text = explain_text(
         NOTHING_KEPT, RelationEvent("acme-1", "failed", "80 record"), jobs=(job("acme-1", state="queued"),)
     )
     assert "; a replay put it back" in text
 
 
 def test_a_job_that_is_kept_no_longer_still_has_its_outcome() -> None:
-    text = told(NOTHING_KEPT, RelationEvent("acme-1", "superseded", "acme-2"))
+    text = explain_text(NOTHING_KEPT, RelationEvent("acme-1", "superseded", "acme-2"))
     assert "acme-1 (no longer kept): superseded by acme-2 (no longer kept)" in text
 
 
@@ -198,41 +191,41 @@ def test_a_job_that_is_kept_no_longer_still_has_its_outcome() -> None:
     ("progress", "sentence"),
     [
         ({}, "is due now"),
-        ({"not_before": at(60)}, "is waiting until 2026-11-20T09:01:00+01:00"),
-        ({"not_before": at(5)}, "is due now"),
+        ({"not_before": at_second(60)}, "is waiting until 2026-11-20T09:01:00+01:00"),
+        ({"not_before": at_second(5)}, "is due now"),
         ({"verify": True}, "is verifying: it is read back before anything is written again"),
-        ({"verify": True, "not_before": at(60)}, "written again until 2026-11-20T09:01:00+01:00"),
+        ({"verify": True, "not_before": at_second(60)}, "written again until 2026-11-20T09:01:00+01:00"),
         ({"held": True}, "is held: the other half of its swap has to be confirmed first"),
         (
-            {"not_before": at(60), "tries": 2, "refusal": Refusal(999, "transient", "busy")},
+            {"not_before": at_second(60), "tries": 2, "refusal": Refusal(999, "transient", "busy")},
             "after 2 rejections; last: 999 busy (transient)",
         ),
     ],
 )
-def test_an_open_job_says_what_it_waits_for(progress: dict[str, object], sentence: str) -> None:
-    text = told(opened(wish("acme-1"), **progress), RelationEvent("acme-1", "", ""), jobs=(job("acme-1"),))
+def test_an_open_job_is_explained_by_what_it_waits_for(progress: dict[str, object], sentence: str) -> None:
+    text = explain_text(
+        open_record(intent("acme-1"), **progress), RelationEvent("acme-1", "", ""), jobs=(job("acme-1"),)
+    )
     assert sentence in text
     assert "wanted: that it is there, as of 2026-11-20T09:00:00+01:00 (acme-1)" in text
 
 
 def test_a_contradicting_write_in_doubt_is_what_an_open_job_waits_for() -> None:
-    doubt = Doubt(at(150), "create")
-    text = told(
-        opened(wish("acme-2", "delete", 7), doubt=doubt),
+    doubt = Doubt(at_second(150), "create")
+    text = explain_text(
+        open_record(intent("acme-2", "delete", 7), doubt=doubt),
         RelationEvent("acme-2", "", ""),
         jobs=(job("acme-2", "delete", 7),),
     )
-    assert (
-        "is in doubt until 2026-11-20T09:02:30+01:00: an earlier create without an answer may still land and undo it"
-        in text
-    )
+    doubted = "an earlier create without an answer may still land and undo it"
+    assert f"is in doubt until 2026-11-20T09:02:30+01:00: {doubted}" in text
     assert "wanted: that it is not there" in text
     assert "known:  in doubt until 2026-11-20T09:02:30+01:00" in text
 
 
 def test_a_job_that_is_not_read_yet_waits_in_the_inbox_whatever_is_open() -> None:
-    text = told(
-        opened(wish("acme-1")),
+    text = explain_text(
+        open_record(intent("acme-1")),
         RelationEvent("acme-1", "", ""),
         RelationEvent("acme-2", "", ""),
         jobs=(job("acme-1"), job("acme-2", "delete", 7)),
@@ -242,8 +235,11 @@ def test_a_job_that_is_not_read_yet_waits_in_the_inbox_whatever_is_open() -> Non
 
 
 def test_what_is_known_is_what_was_confirmed_last() -> None:
-    present, absent = JobVersion(Version(at(1), 1), "acme-1"), JobVersion(Version(at(7), 2), "acme-2")
-    text = told(
+    present, absent = (
+        JobVersion(Version(at_second(1), 1), "acme-1"),
+        JobVersion(Version(at_second(7), 2), "acme-2"),
+    )
+    text = explain_text(
         RelationRecord(
             None, ConfirmedState(present, absent, {"statusTerminbestaetigung": ConfirmedInfo(*present)})
         )
@@ -256,8 +252,8 @@ def test_what_is_known_is_what_was_confirmed_last() -> None:
     assert "wanted: nothing is open" in text
 
 
-def test_an_untouched_relation_says_that_nothing_is_known() -> None:
-    assert told().splitlines() == [
+def test_of_an_untouched_relation_nothing_is_known() -> None:
+    assert explain_text().splitlines() == [
         str(HERE),
         "  wanted: nothing is open",
         "  known:  nothing was confirmed, or longer ago than is remembered",
@@ -268,13 +264,13 @@ def test_an_untouched_relation_says_that_nothing_is_known() -> None:
 def test_the_same_as_data() -> None:
     evidence = Evidence(
         relation=HERE,
-        record=opened(wish("acme-1")),
-        mentions=(RelationEvent("acme-1", "", ""),),
+        record=open_record(intent("acme-1")),
+        events=(RelationEvent("acme-1", "", ""),),
         jobs={"acme-1": job("acme-1")},
         requests={},
-        now=at(10),
+        now=at_second(10),
     )
-    document = explain(evidence, zone=ZONE, advice=str).json()
+    document = explain(evidence, zone=ZONE).to_json()
     assert document["relation"] == {"relationtype": BUYER, "parentid": 501, "childid": 9001}
     assert (document["wanted"]["open"], document["wanted"]["presence"]) == (True, True)
     assert [(each["id"], each["state"]) for each in document["jobs"]] == [("acme-1", "sending")]

@@ -1,6 +1,6 @@
 """Help, the reference page made of it, and the golden explanations of the samples.
 
-To write them anew after a change: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/cli
+To update them after a change: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/cli
 """
 
 import csv
@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from ops import samples
 from ops.cli import main
 from ops.cli.errors import Exit
-from ops.explain import explain_plan, rehearse
+from ops.explain import explain_plan
+from ops.explain.dry_run import dry_run_changes, number_messages
 from worker.contract import parse_many
 
 ROOT = Path(__file__).parents[2]
@@ -26,9 +27,10 @@ SAMPLES = ROOT / "ops" / "samples"
 
 HEAD = """# Command line
 
-Every command takes `--json` where it has something to answer: one document on stdout, and an error as one object on stderr. People get
-tables, with colours on a terminal only. Answers go to stdout, remarks and errors to stderr. What a command ends with is told in
-[exit codes](exit-codes.md). Settings come from the environment and one file, as for every other part: see [settings](settings.md).
+Every command takes `--json` where it has something to answer: one document on stdout, and an error as one
+object on stderr. People get tables, with colours on a terminal only. Answers go to stdout, remarks and errors
+to stderr. What a command ends with is listed under [exit codes](exit-codes.md). Settings come from the
+environment and one file, as for every other part: see [settings](settings.md).
 
 `--account` may be left out when the settings have exactly one account.
 """
@@ -103,6 +105,13 @@ def test_every_command_answers_in_json_but_those_that_only_run_or_only_group() -
     }
 
 
+def test_every_command_has_a_module_that_bears_its_name() -> None:
+    modules = {path.stem for path in (ROOT / "ops" / "cli" / "commands").glob("*.py")}
+    missing = {name for name in main.commands if name not in modules}
+    assert missing == {"import"}  # a keyword of Python, so its module is import_file
+    assert "import_file" in modules
+
+
 def test_the_reference_page_is_current() -> None:
     assert is_current(REFERENCE / "cli.md", reference())
 
@@ -115,28 +124,28 @@ def test_the_page_of_exit_codes_names_every_code() -> None:
 # --- samples
 
 
-@pytest.mark.parametrize("name", samples.names())
+@pytest.mark.parametrize("name", samples.list_names())
 def test_the_explanation_of_a_sample_is_current(name: str) -> None:
-    assert is_current(SAMPLES / f"{name}.explained.txt", explain_plan(samples.changes(name)) + "\n")
+    assert is_current(SAMPLES / f"{name}.explained.txt", explain_plan(samples.read_changes(name)) + "\n")
     shown = CliRunner().invoke(main, ["explain", "--sample", name], env={"RELATIONS_CONFIG": "/nowhere.toml"})
-    assert shown.output == samples.explained(name)
+    assert shown.output == samples.read_explanation(name)
 
 
-@pytest.mark.parametrize("name", samples.names())
+@pytest.mark.parametrize("name", samples.list_names())
 def test_the_readme_counts_a_sample_rightly(name: str) -> None:
     row = re.search(
         rf"^\| `{name}` \|.*\| (\d+) \| (\d+) \| (\d+) \|$",
         (SAMPLES / "README.md").read_text(encoding="utf-8"),
         re.MULTILINE,
     )
-    told = rehearse(list(enumerate(samples.changes(name), start=1)))
+    run = dry_run_changes(number_messages(samples.read_changes(name)))
     assert row
-    assert tuple(map(int, row.groups())) == (told.messages, told.actions, len(told.requests))
+    assert tuple(map(int, row.groups())) == (len(run.messages), run.plan.actions, len(run.plan.requests))
 
 
-@pytest.mark.parametrize("name", samples.names())
+@pytest.mark.parametrize("name", samples.list_names())
 def test_a_sample_is_one_minute_of_one_account(name: str) -> None:
-    flow = samples.changes(name)
+    flow = samples.read_changes(name)
     times = [change.occurred_at for change in flow]
     assert {change.account for change in flow} == {"acme"}
     assert max(times) - min(times) < 60_000_000
@@ -145,7 +154,7 @@ def test_a_sample_is_one_minute_of_one_account(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["01-portal-burst", "01", "1", "portal-burst"])
 def test_a_sample_is_found_by_name_number_or_title(name: str) -> None:
-    assert samples.find(name) == "01-portal-burst"
+    assert samples.find_name(name) == "01-portal-burst"
 
 
 def test_a_sample_that_is_not_there_is_not_found() -> None:
@@ -160,7 +169,7 @@ def test_the_table_of_the_new_build_is_the_same_import_as_its_messages() -> None
             (row["action"], row["relationtype"], int(row["parentid"]), int(row["childid"]))
             for row in csv.DictReader(file)
         ]
-    flow = samples.changes("05-new-build")
+    flow = samples.read_changes("05-new-build")
     assert rows == [(change.action, change.type, change.parents[0], change.children[0]) for change in flow]
     pairs = [row[2:] for row in rows]
     assert len(pairs) == 129
@@ -168,18 +177,18 @@ def test_the_table_of_the_new_build_is_the_same_import_as_its_messages() -> None
     assert len([pair for pair in pairs if pair[::-1] in pairs]) == 2
 
 
-def test_a_fresh_sample_ends_now_and_keeps_its_distances() -> None:
-    flow = samples.changes("01")
+def test_a_shifted_sample_ends_now_and_keeps_its_distances() -> None:
+    flow = samples.read_changes("01")
     now = 2_000_000_000_000_000
-    fresh = samples.fresh(flow, account="berg", now=now, run="x")
-    assert max(change.occurred_at for change in fresh) == now
-    assert {new.occurred_at - old.occurred_at for new, old in zip(fresh, flow, strict=True)} == {
+    shifted = samples.shift_to(flow, account="berg", now=now, run="x")
+    assert max(change.occurred_at for change in shifted) == now
+    assert {new.occurred_at - old.occurred_at for new, old in zip(shifted, flow, strict=True)} == {
         now - max(each.occurred_at for each in flow)
     }
-    assert {change.account for change in fresh} == {"berg"}
-    assert len({change.event_id for change in fresh}) == 17
+    assert {change.account for change in shifted} == {"berg"}
+    assert len({change.event_id for change in shifted}) == 17
 
 
 def test_the_samples_are_valid_ndjson_for_any_producer() -> None:
-    for name in samples.names():
+    for name in samples.list_names():
         assert parse_many((SAMPLES / f"{name}.ndjson").read_bytes())

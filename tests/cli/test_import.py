@@ -1,4 +1,4 @@
-"""`relations import`: files as people have them, line by line into the inbox, and what is told about them."""
+"""`relations import`: files as people have them, line by line into the inbox, and what is reported."""
 
 import json
 import os
@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +18,8 @@ from click.testing import CliRunner
 from ops import samples
 from ops.cli import main
 from ops.cli.errors import Exit
-from ops.cli.progress import Lines
-from tests.support.cli_runner import MISSING, Cli
+from ops.cli.progress import ProgressLines
+from tests.support.cli_runner import MISSING, Cli, run_when_accepted
 from worker.ports import JobFilter
 from worker.wiring import Runtime
 
@@ -28,17 +27,9 @@ LINKS = ("--set", "action=create", "--set", "relationtype=estate:address:buyer")
 
 
 def jobs(runtime: Runtime) -> list[tuple[str, str, tuple[int, ...], tuple[int, ...]]]:
-    """What was accepted, in order."""
+    """Return what was accepted, in order."""
     found = runtime.queries.find_jobs("acme", JobFilter(), limit=1000).jobs
     return [(job.action, job.type, job.parents, job.children) for job in reversed(found)]
-
-
-def when_accepted(runtime: Runtime, number: int, act: Callable[[], None]) -> None:
-    """Do it as soon as so many changes have been accepted."""
-    deadline = time.monotonic() + 60
-    while runtime.store.counts("acme").get("accepted", 0) < number and time.monotonic() < deadline:
-        time.sleep(0.02)
-    act()
 
 
 def test_the_examples_of_the_guide_are_command_lines() -> None:
@@ -83,10 +74,11 @@ def test_a_file_means_the_same_however_it_was_saved(
     assert not (tmp_path / "links.rejects.ndjson").exists()
 
 
-def test_a_cell_may_hold_several_ids_and_the_line_says_more_than_the_options(
-    cli: Cli, runtime: Runtime
-) -> None:
-    text = b"verb,type,building,unit,statusTerminbestaetigung\nDelete,,7,8 9,\nmodify,calendar:address,2,3;4,gesendet\n"
+def test_a_cell_may_hold_several_ids_and_a_line_overrules_the_options(cli: Cli, runtime: Runtime) -> None:
+    text = (
+        b"verb,type,building,unit,statusTerminbestaetigung\n"
+        b"Delete,,7,8 9,\nmodify,calendar:address,2,3;4,gesendet\n"
+    )
     cli("import", "-", *LINKS, "--map", "building=parentid", "--map", "unit=childid", stdin=text)
     assert jobs(runtime) == [
         ("delete", "estate:address:buyer", (7,), (8, 9)),
@@ -149,7 +141,9 @@ def test_what_the_store_refuses_costs_its_line_only(cli: Cli, runtime: Runtime, 
     ]
 
 
-def test_the_same_again_goes_on_and_does_nothing_twice(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+def test_the_same_import_again_goes_on_and_does_nothing_twice(
+    cli: Cli, runtime: Runtime, tmp_path: Path
+) -> None:
     file = tmp_path / "links.csv"
     file.write_text("parentid,childid\n" + "".join(f"1,{n}\n" for n in range(1, 2501)))
     cli("import", str(file), *LINKS)
@@ -202,7 +196,7 @@ def test_two_lines_that_make_each_the_others_parent_are_rejected_and_name_each_o
     assert runtime.store.counts("acme")["accepted"] == 1001
 
 
-def test_a_header_that_is_not_understood_is_told_whole_and_sends_nothing(cli: Cli, runtime: Runtime) -> None:
+def test_all_faults_of_a_header_are_printed_and_nothing_is_sent(cli: Cli, runtime: Runtime) -> None:
     result = cli(
         "import",
         "-",
@@ -248,7 +242,7 @@ def test_waiting_ends_with_what_became_of_every_job(
     file.write_text(f"parentid,childid\n1,2\n1,{MISSING}\n1,3\n")
     runtime.emit = lambda *_, **__: None
     with ThreadPoolExecutor() as pool:
-        worked = pool.submit(when_accepted, runtime, 3, drain)
+        worked = pool.submit(run_when_accepted, runtime, 3, drain)
         answer = json.loads(cli("import", str(file), *LINKS, "--wait", "--json", code=Exit.PARTLY).stdout)
         worked.result()
     (batch,) = answer["batches"]
@@ -259,7 +253,7 @@ def test_waiting_ends_with_what_became_of_every_job(
     cli("batch", "another", code=Exit.NOT_FOUND)
 
 
-def test_a_dry_run_tells_the_cost_and_writes_nothing(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_cost_and_writes_nothing(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
     file = tmp_path / "new-build.csv"
     file.write_bytes((samples.FOLDER / "05-new-build.csv").read_bytes() + b"create,estate:estateUnit,x,1\n")
     answer = json.loads(cli("import", str(file), "--dry-run", "--json", code=Exit.PARTLY).stdout)
@@ -271,22 +265,22 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(cli: Cli, runtime: Runtime,
 
 
 def test_progress_is_a_line_now_and_then_and_nothing_before() -> None:
-    moments = iter([0.0, 1.0, 6.0, 7.0, 12.0])
-    said = CliRunner().invoke(telling(moments, [10, 600, 700, 1200])).stderr
-    assert said == "import: 600 of 2,000, 100/s, 14 s left\nimport: 1,200 of 2,000, 100/s, 8 s left\n"
+    times = iter([0.0, 1.0, 6.0, 7.0, 12.0])
+    stderr = CliRunner().invoke(report_steps(times, [10, 600, 700, 1200])).stderr
+    assert stderr == "import: 600 of 2,000, 100/s, 14 s left\nimport: 1,200 of 2,000, 100/s, 8 s left\n"
 
 
-def telling(moments: Iterator[float], steps: list[int]) -> click.Command:
+def report_steps(times: Iterator[float], steps: list[int]) -> click.Command:
     @click.command()
     def run() -> None:
-        tell = Lines("import", 2000, now=lambda: next(moments))
+        report = ProgressLines("import", 2000, clock=lambda: next(times))
         for done in steps:
-            tell(done)
+            report(done)
 
     return run
 
 
-def test_an_interruption_tells_how_to_go_on_and_going_on_does_the_rest(
+def test_an_interruption_prints_how_to_go_on_and_going_on_does_the_rest(
     cli: Cli, env: dict[str, str], runtime: Runtime, drain: Callable[[], None], tmp_path: Path
 ) -> None:
     config = Path(env["RELATIONS_CONFIG"])
@@ -295,12 +289,12 @@ def test_an_interruption_tells_how_to_go_on_and_going_on_does_the_rest(
     words = ["import", str(tmp_path / "links.csv"), *LINKS]
     command = [sys.executable, "-m", "ops.cli", *words]
     with subprocess.Popen(command, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True) as process:
-        when_accepted(
+        run_when_accepted(
             runtime, 1000, lambda: process.send_signal(signal.SIGINT)
         )  # it waits for the inbox to have room again
-        said = process.communicate(timeout=60)[1]
+        stderr = process.communicate(timeout=60)[1]
     assert process.returncode == Exit.INTERRUPTED
-    assert "The same command goes on; nothing is done twice." in said
+    assert "The same command goes on; nothing is done twice." in stderr
     runtime.emit = lambda *_, **__: None
     drain()
     assert "500 accepted, 1,000 known already" in cli(*words).output

@@ -1,4 +1,4 @@
-"""What an import reads and what it writes beside it: no file is lost, whatever is named, and streams are files too."""
+"""The files of an import: none is lost, whatever is named as rejects, and streams are files too."""
 
 import json
 import os
@@ -125,10 +125,10 @@ def test_a_pipe_is_a_file(cli: Cli, runtime: Runtime, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0"])
 def test_a_stream_may_go_by_a_name_of_the_system(env: dict[str, str], tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-m", "ops.cli", "import", name, *LINKS, "--dry-run", "--json"]
-    told = subprocess.run(
+    done = subprocess.run(
         command, input=BAD, env={**os.environ, **env}, cwd=tmp_path, stdout=subprocess.PIPE, check=False
     )
-    assert json.loads(told.stdout)["rejected"] == 1
+    assert json.loads(done.stdout)["rejected"] == 1
     assert (tmp_path / "stdin.rejects.ndjson").exists()
 
 

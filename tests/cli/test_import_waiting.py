@@ -1,11 +1,10 @@
-"""An import that has to wait, or is stopped: it says for what, how far it came, and how it goes on."""
+"""An import that has to wait, or is stopped: it prints for what, how far it came, and how to go on."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ops.cli.errors import Exit
-from tests.support.cli_runner import MISSING, Cli, runner
+from tests.support.cli_runner import MISSING, Cli, make_cli, run_when_accepted
 from worker.wiring import Runtime
 
 LINKS = ("--set", "action=create", "--set", "type=estate:address:buyer")
@@ -27,17 +26,9 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def when_accepted(runtime: Runtime, number: int, act: Callable[[], None]) -> None:
-    """Do it as soon as so many changes have been accepted."""
-    deadline = time.monotonic() + 60
-    while runtime.store.counts("acme").get("accepted", 0) < number and time.monotonic() < deadline:
-        time.sleep(0.02)
-    act()
-
-
 @contextmanager
 def started(env: dict[str, str], *words: str) -> Iterator[subprocess.Popen[str]]:
-    """An import in a process of its own."""
+    """Run an import in a process of its own."""
     command = [sys.executable, "-m", "ops.cli", "import", *words]
     with subprocess.Popen(
         command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -50,25 +41,25 @@ def started(env: dict[str, str], *words: str) -> Iterator[subprocess.Popen[str]]
 
 def interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
     process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=60)
+    output = process.communicate(timeout=60)
     assert process.returncode == Exit.INTERRUPTED
-    return told
+    return output
 
 
 # --- what was known before is followed under the label it has
 
 
 @pytest.mark.parametrize("label", [("--batch", "B"), ()])
-def test_who_waits_for_what_was_known_waits_for_its_jobs(
+def test_waiting_for_known_lines_waits_for_their_jobs(
     cli: Cli, runtime: Runtime, drain: Callable[[], None], file: Path, label: tuple[str, ...]
 ) -> None:
     runtime.emit = lambda *_, **__: None
     cli("import", str(file), *LINKS, "--batch", "A")
     with ThreadPoolExecutor() as pool:
         renamed = file.rename(file.with_name("renamed.csv"))
-        told = pool.submit(cli, "import", str(renamed), *LINKS, *label, "--wait", "--json")
+        imported = pool.submit(cli, "import", str(renamed), *LINKS, *label, "--wait", "--json")
         drain()
-        answer = json.loads(told.result(60).stdout)
+        answer = json.loads(imported.result(60).stdout)
     assert (answer["accepted"], answer["known"]) == (0, 3)
     ((name, opened, succeeded),) = [
         (each["batch"], each["open"], each["succeeded"]) for each in answer["batches"]
@@ -93,11 +84,11 @@ def test_every_label_is_followed_that_a_line_ever_had_and_jobs_without_one(
     cli("send", str(tmp_path / "sent.ndjson"))
     (tmp_path / "all.ndjson").write_text("".join(lines))
     with ThreadPoolExecutor() as pool:
-        told = pool.submit(
+        imported = pool.submit(
             cli, "import", str(tmp_path / "all.ndjson"), "--batch", "L3", "--wait", "--json", code=Exit.PARTLY
         )
-        when_accepted(runtime, 12, drain)
-        answer = json.loads(told.result(60).stdout)
+        run_when_accepted(runtime, 12, drain)
+        answer = json.loads(imported.result(60).stdout)
     ends = {each["batch"]: (each["accepted"], each["open"], each["failed"]) for each in answer["batches"]}
     assert ends == {"L0": (3, 0, 0), "L1": (3, 0, 0), "L2": (3, 0, 0), "L3": (1, 0, 0), "": (2, 0, 1)}
 
@@ -112,7 +103,7 @@ def test_every_label_is_followed_that_a_line_ever_had_and_jobs_without_one(
         {"RELATIONS_URL": "http://127.0.0.1:1", "RELATIONS_KEY": "k"},
     ],
 )
-def test_what_is_waited_for_is_said_soon_and_how_to_stop(
+def test_a_notice_soon_names_what_is_waited_for_and_how_to_stop(
     env: dict[str, str], file: Path, where: dict[str, str]
 ) -> None:
     with started({**env, **where}, str(file), *LINKS, "--account", "acme") as process:
@@ -125,14 +116,14 @@ def test_what_is_waited_for_is_said_soon_and_how_to_stop(
     assert "Stopped at line 4: 0 accepted, 0 known already, 0 rejected; batch links.csv-" in rest
 
 
-def test_who_stops_waiting_is_told_what_was_accepted_and_the_label(
+def test_stopping_to_wait_prints_what_was_accepted_and_the_label(
     cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ops.cli.import_steps.follow.sleep", stopped)
-    told = cli("import", str(file), *LINKS, "--wait", "--batch=spring", code=Exit.INTERRUPTED)
-    assert "3 accepted, 0 known already, 0 rejected; batch spring\n" in told.stdout
-    assert "spring: 0 succeeded, 0 superseded, 0 failed, 3 open\n" in told.stdout
-    assert "Stopped waiting; what was accepted is worked all the same." in told.stderr
+    result = cli("import", str(file), *LINKS, "--wait", "--batch=spring", code=Exit.INTERRUPTED)
+    assert "3 accepted, 0 known already, 0 rejected; batch spring\n" in result.stdout
+    assert "spring: 0 succeeded, 0 superseded, 0 failed, 3 open\n" in result.stdout
+    assert "Stopped waiting; what was accepted is worked all the same." in result.stderr
     again = cli("import", str(file), *LINKS, "--wait", "--json", code=Exit.INTERRUPTED)
     assert [(each["batch"], each["open"]) for each in json.loads(again.stdout)["batches"]] == [("spring", 3)]
 
@@ -141,10 +132,10 @@ def stopped(seconds: float) -> None:
     raise KeyboardInterrupt
 
 
-# --- what is said of going on
+# --- when it prints how to go on
 
 
-def test_nothing_is_said_of_going_on_when_it_cannot_be(cli: Cli, tmp_path: Path) -> None:
+def test_nothing_is_printed_about_going_on_when_that_is_impossible(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("parentid,unit\n1,2\n")
     (tmp_path / "bad.ndjson").write_text("[1]\n")
     for name in ("bad.csv", "bad.ndjson"):
@@ -154,7 +145,7 @@ def test_nothing_is_said_of_going_on_when_it_cannot_be(cli: Cli, tmp_path: Path)
 
 
 @pytest.mark.parametrize("url", ["nowhere", "ftp://127.0.0.1", "https://user:word@127.0.0.1"])
-def test_an_address_that_is_none_ends_it_at_once(cli: Cli, file: Path, url: str) -> None:
+def test_an_invalid_address_ends_it_at_once(cli: Cli, file: Path, url: str) -> None:
     result = cli(
         "import",
         str(file),
@@ -173,11 +164,12 @@ def test_an_address_that_is_none_ends_it_at_once(cli: Cli, file: Path, url: str)
 
 
 def test_without_an_account_nothing_begins(two_accounts: dict[str, str], file: Path) -> None:
-    cli = runner(two_accounts)
+    cli = make_cli(two_accounts)
     for more in ((), ("--dry-run",)):
         result = cli("import", str(file), *LINKS, *more, code=Exit.FAILED)
         assert result.output.splitlines() == [
-            "header: no column for account; name one with --map COLUMN=account, or the value with --account NAME"
+            "header: no column for account; name one with --map COLUMN=account,"
+            " or the value with --account NAME"
         ]
     assert "3 accepted" in cli("import", str(file), *LINKS, "--account", "berg").output
     assert "3 accepted" in cli("import", str(file), *LINKS, "--set", "konto=acme").output
@@ -205,7 +197,9 @@ def test_a_value_that_no_line_could_have_stops_it(
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "parentid,childid\n", "parentid,childid\n\n"])
-def test_a_rehearsal_ends_as_the_import_would(cli: Cli, file: Path, text: str) -> None:
+def test_a_dry_run_ends_as_the_import_would(cli: Cli, file: Path, text: str) -> None:
     file.write_text(text)
-    told = {cli("import", str(file), *LINKS, *more, code=Exit.FAILED).output for more in ((), ("--dry-run",))}
-    assert told == {"expected at least one change, got nothing\n"}
+    outputs = {
+        cli("import", str(file), *LINKS, *more, code=Exit.FAILED).output for more in ((), ("--dry-run",))
+    }
+    assert outputs == {"expected at least one change, got nothing\n"}

@@ -1,11 +1,11 @@
-"""`relations sources`: what a webhook would make of a payload, said before anybody sends one. Neither Redis nor the API is asked."""
+"""`relations sources`: what a webhook would make of a payload; neither Redis nor the API is asked."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli_runner import Cli, environ, runner, settings_file
+from tests.support.cli_runner import Cli, make_cli, make_environ, write_settings
 
 NOWHERE = "127.0.0.1:9"  # nothing listens there
 INTERESTED = "estate:address:interested"
@@ -59,19 +59,19 @@ ENQUIRY = {"type": "enquiry.created", "estates": 501, "persons": [9001, 9002]}
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = settings_file(tmp_path, f"http://{NOWHERE}/", "acme", "berg")
+    path = write_settings(tmp_path, f"http://{NOWHERE}/", "acme", "berg")
     path.write_text(path.read_text() + SOURCES)
     return path
 
 
 @pytest.fixture
 def cli(config: Path) -> Cli:
-    return runner({**environ(config, f"redis://{NOWHERE}/0"), "IMMO_SECRET": "whsec_c2VjcmV0"})
+    return make_cli({**make_environ(config, f"redis://{NOWHERE}/0"), "IMMO_SECRET": "whsec_c2VjcmV0"})
 
 
 @pytest.fixture
 def payload(tmp_path: Path) -> Path:
-    """A file; what stands in it is up to the test."""
+    """Return the path of a payload file; each test writes its own."""
     return tmp_path / "payload.json"
 
 
@@ -80,7 +80,7 @@ def write(payload: Path, document: object) -> str:
     return str(payload)
 
 
-def test_sources_are_listed_with_whose_they_are_and_where_they_listen(cli: Cli) -> None:
+def test_sources_are_listed_with_their_account_and_address(cli: Cli) -> None:
     heads, *rows = cli("sources", "list").stdout.splitlines()
     assert heads.split() == ["SOURCE", "SCHEME", "ACCOUNT", "RULES", "ADDRESS"]
     assert rows[0].split() == ["immo", "standard-webhooks", "acme", "2", "/webhooks/immo"]
@@ -99,9 +99,9 @@ def test_without_sources_the_list_is_empty(config: Path, cli: Cli) -> None:
     assert json.loads(cli("sources", "list", "--json").stdout) == {"sources": []}
 
 
-def test_a_good_payload_is_told_change_by_change_and_nothing_is_sent(cli: Cli, payload: Path) -> None:
-    told = cli("sources", "try", "immo", write(payload, {**ENQUIRY, "contact": "42"})).stdout
-    assert told.splitlines() == [
+def test_a_good_payload_is_printed_change_by_change_and_nothing_is_sent(cli: Cli, payload: Path) -> None:
+    output = cli("sources", "try", "immo", write(payload, {**ENQUIRY, "contact": "42"})).stdout
+    assert output.splitlines() == [
         "2 changes; nothing was sent",
         f"  rules[0]  acme: create {INTERESTED} 501 → 9001 9002",
         "  rules[1]  acme: create estate:address:contactPerson 501 → 42",
@@ -192,9 +192,9 @@ def test_a_rule_that_fails_is_named_with_the_field_that_does(
     refused = cli("sources", "try", "immo", file, code=1)
     assert fault in refused.stderr
     assert refused.stdout == ""
-    told = json.loads(cli("sources", "try", "immo", file, "--json", code=1).stderr)
-    assert told["error"] == "InvalidChange"
-    assert any(f"{each['path']}: {each['message']}".startswith(fault) for each in told["faults"])
+    document = json.loads(cli("sources", "try", "immo", file, "--json", code=1).stderr)
+    assert document["error"] == "InvalidChange"
+    assert any(f"{each['path']}: {each['message']}".startswith(fault) for each in document["faults"])
 
 
 def test_every_rule_that_fails_is_named_at_once(cli: Cli, payload: Path) -> None:
@@ -207,9 +207,7 @@ def test_every_rule_that_fails_is_named_at_once(cli: Cli, payload: Path) -> None
     ]
 
 
-def test_a_type_that_the_operator_denies_fails_as_it_would_at_the_door(
-    cli: Cli, config: Path, payload: Path
-) -> None:
+def test_a_type_that_the_operator_denies_fails_as_at_intake(cli: Cli, config: Path, payload: Path) -> None:
     config.write_text(config.read_text() + f'\n[types."{INTERESTED}"]\ncreate = "deny"\n')
     assert cli("sources", "try", "immo", write(payload, ENQUIRY), code=1).stderr.startswith(
         "rules[0].action: "

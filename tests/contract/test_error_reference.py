@@ -12,8 +12,7 @@ from typing import Final
 
 import pytest
 
-from ops.explain.relation import WITHOUT_CODE
-from ops.serializers import todo_of
+from ops.explain.advice import ADVICE_WITHOUT_CODE, advise
 from worker.onoffice.codes import advice, classify, describe, table
 from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
 from worker.planner.apply_reply import UNANSWERED
@@ -94,7 +93,7 @@ def classes(names: Iterator[ErrorClass]) -> Iterator[str]:
 
 def own() -> Iterator[str]:
     yield "| class | what it means | what to do |\n|---|---|---|\n"
-    yield from (f"| `{name}` | {text} | {todo_of(0, name)} |\n" for name, text in OWN.items())
+    yield from (f"| `{name}` | {text} | {advise(0, name)} |\n" for name, text in OWN.items())
 
 
 def codes() -> Iterator[str]:
@@ -145,7 +144,7 @@ def test_every_class_and_every_code_is_told() -> None:
 
 def test_what_fails_without_a_code_is_told() -> None:
     assert UNANSWERED.error in OWN
-    assert set(WITHOUT_CODE) <= set(OWN)
+    assert set(ADVICE_WITHOUT_CODE) <= set(OWN)
 
 
 @pytest.mark.parametrize("kind", ["create", "modify", "delete"])

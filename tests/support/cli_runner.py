@@ -1,11 +1,13 @@
 """Settings and a runner for tests of the command line."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from click.testing import CliRunner, Result
 
 from ops.cli import main
+from worker.wiring import Runtime
 
 TOKEN, SECRET = "t" * 32, "s" * 64
 MISSING = 7777  # an address the simulator does not have
@@ -13,7 +15,7 @@ MISSING = 7777  # an address the simulator does not have
 Cli = Callable[..., Result]
 
 
-def settings_file(folder: Path, api_url: str, *accounts: str) -> Path:
+def write_settings(folder: Path, api_url: str, *accounts: str) -> Path:
     path = folder / "relations.toml"
     tables = [
         f'[accounts.{name}]\ntoken = "env:TOKEN"\nsecret = "env:SECRET"\napi_url = "{api_url}"\n'
@@ -23,7 +25,7 @@ def settings_file(folder: Path, api_url: str, *accounts: str) -> Path:
     return path
 
 
-def environ(config: Path, redis_url: str) -> dict[str, str]:
+def make_environ(config: Path, redis_url: str) -> dict[str, str]:
     return {
         "RELATIONS_CONFIG": str(config),
         "RELATIONS_REDIS_URL": redis_url,
@@ -36,11 +38,9 @@ def environ(config: Path, redis_url: str) -> dict[str, str]:
     }
 
 
-def runner(surroundings: dict[str, str]) -> Cli:
+def make_cli(env: dict[str, str]) -> Cli:
     def run(*args: str, code: int = 0, stdin: bytes | None = None, **more: str) -> Result:
-        result = CliRunner().invoke(
-            main, args, env={**surroundings, **more}, input=stdin, prog_name="relations"
-        )
+        result = CliRunner().invoke(main, args, env={**env, **more}, input=stdin, prog_name="relations")
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == code, result.output
@@ -49,6 +49,14 @@ def runner(surroundings: dict[str, str]) -> Cli:
     return run
 
 
-def job_of(result: Result) -> str:
-    """The job that `send` names first."""
+def first_job(result: Result) -> str:
+    """Return the job that `send` prints first."""
     return result.stdout.split()[0]
+
+
+def run_when_accepted(runtime: Runtime, number: int, act: Callable[[], None]) -> None:
+    """Act as soon as so many changes of acme have been accepted, or after a minute."""
+    deadline = time.monotonic() + 60
+    while runtime.store.counts("acme").get("accepted", 0) < number and time.monotonic() < deadline:
+        time.sleep(0.02)
+    act()

@@ -27,7 +27,7 @@ MOST_FAULTS: Final = 101
 LONGEST_FAULT: Final = 4096  # characters
 LINES: Final = [
     line
-    for name in samples.names()
+    for name in samples.list_names()
     for line in files(samples).joinpath(f"{name}.ndjson").read_bytes().splitlines()
 ]
 EXAMPLES: Final = tuple(map(msgspec.json.decode, LINES))

@@ -1,30 +1,23 @@
-"""Looking at jobs and relations: `jobs list`, `jobs show` and `explain`."""
+"""`relations jobs`: `list` and `show`; `cancel`, `dismiss` and `watch` are in modules beside this one."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import click
 
-from ops import samples
-from ops.cli import output
-from ops.cli.commands.cancel_dismiss import cancelling, dismissing
-from ops.cli.commands.watch import watching
-from ops.cli.context import CommandContext, account_option, with_desk
-from ops.cli.errors import Exit, finish
-from ops.cli.filters import filtered
-from ops.explain import explain
-from ops.explain.gather import gather
-from ops.explain.words import count, ids, info_text, instant
-from ops.serializers import todo_of
+from ops.cli.commands.jobs_cancel_dismiss import cancel_jobs, dismiss_jobs
+from ops.cli.commands.jobs_watch import watch_jobs
+from ops.cli.context import CommandContext, account_option, with_context
+from ops.cli.job_selection import with_job_filter
+from ops.explain.advice import advise
+from ops.explain.text import format_ids, format_info, format_instant, pluralize
 from producers.portals.serializers import job_json
-from worker.contract import Relation, resolve
 from worker.errors import NotFound
-from worker.onoffice.codes import advice, describe
+from worker.onoffice.codes import describe
 from worker.ports import JobFilter, JobPage, JobRecord
 
 
-@click.group()
+@click.group("jobs")
 def jobs() -> None:
     """Look at jobs.
 
@@ -35,19 +28,19 @@ def jobs() -> None:
     """
 
 
-jobs.add_command(cancelling)
-jobs.add_command(dismissing)
-jobs.add_command(watching)
+jobs.add_command(cancel_jobs)
+jobs.add_command(dismiss_jobs)
+jobs.add_command(watch_jobs)
 
 
 @jobs.command("list")
 @account_option
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
 @click.option("--cursor", type=click.IntRange(1), help="Where the last page ended.")
-@with_desk
-@filtered
-def listing(
-    desk: CommandContext, account: str | None, wanted: JobFilter, limit: int, cursor: int | None
+@with_context
+@with_job_filter
+def list_jobs(
+    context: CommandContext, account: str | None, limit: int, cursor: int | None, job_filter: JobFilter
 ) -> None:
     """List an account's jobs, newest first.
 
@@ -57,40 +50,50 @@ def listing(
       relations jobs list --account acme --state failed --error 160 --limit 100
       relations jobs list --parent 501 --since 2h
     """
-    page = _page(desk, desk.lane(account), wanted, limit, str(cursor or ""))
-
-    def lines() -> None:
-        output.table(
-            ("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY"), [_row(desk, job) for job in page.jobs]
-        )
-        if page.next:
-            click.echo(f"more with --cursor {page.next}", err=True)
-
-    desk.answer({"jobs": [_public(job) for job in page.jobs], "next": page.next or None}, lines)
+    name = context.find_account_name(account)
+    page = _find_full_page(context, name, job_filter, limit, str(cursor or ""))
+    context.answer_table(
+        {"jobs": [job_json(job) for job in page.jobs], "next": page.next or None},
+        ("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY"),
+        (_format_row(context, job) for job in page.jobs),
+        cursor=page.next,
+    )
 
 
-def _page(desk: CommandContext, account: str, wanted: JobFilter, limit: int, cursor: str) -> JobPage:
-    """A full page if there are as many: where few jobs fit, it goes on looking, and says that it does."""
-    found, looked = list[JobRecord](), 0
+def _find_full_page(
+    context: CommandContext, account: str, job_filter: JobFilter, limit: int, cursor: str
+) -> JobPage:
+    """Return a full page if there are as many jobs; where few fit, this takes many looks, and says so."""
+    found, looks = list[JobRecord](), 0
     while True:
-        page = desk.runtime.queries.find_jobs(account, wanted, limit=limit - len(found), cursor=cursor)
+        page = context.runtime.queries.find_jobs(account, job_filter, limit=limit - len(found), cursor=cursor)
         found += page.jobs
         if not page.next or len(found) == limit:
             return JobPage(tuple(found), page.next)
-        cursor, looked = page.next, looked + 1
-        if sys.stderr.isatty() and not looked % 20:
+        cursor, looks = page.next, looks + 1
+        if sys.stderr.isatty() and not looks % 20:
             click.echo(f"looking further back, {len(found)} found …", err=True)
 
 
+def _format_row(context: CommandContext, job: JobRecord) -> tuple[object, ...]:
+    if not job.type:
+        relations = "(unreadable message)"
+    elif not job.parents:
+        relations = f"{job.type} (erased)"
+    else:
+        relations = f"{job.type} {format_ids(job.parents, most=3)} → {format_ids(job.children, most=3)}"
+    return job.id, job.state, job.action, relations, format_instant(job.accepted_at, context.zone), job.source
+
+
 @jobs.command("show")
-@click.argument("job")
+@click.argument("job_id", metavar="JOB")
 @click.option(
     "--payload",
     is_flag=True,
     help="Of one that stands for an unreadable message: print the message as it came.",
 )
-@with_desk
-def showing(desk: CommandContext, job: str, payload: bool) -> None:
+@with_context
+def show_job(context: CommandContext, job_id: str, payload: bool) -> None:
     """Show one job: its state, its outcomes, and why it failed.
 
     \b
@@ -99,133 +102,73 @@ def showing(desk: CommandContext, job: str, payload: bool) -> None:
       relations jobs show acme-0f3k9x2b7c1d4e5g6h --json
       relations jobs show acme-0f3k9x2b7c1d4e5g6h --payload
     """
-    found = desk.runtime.store.get_job(job)
-    if found is None:
-        raise NotFound(f"there is no job {job}; finished jobs are kept for a while only")
-    kept = None if found.type else desk.runtime.job_admin.get_payload(job)
-    if payload and kept is None:
-        raise NotFound(f"nothing is kept of a message for {job}: it is a change, or too old, or was erased")
-    if payload and kept and not desk.as_json:
-        sys.stdout.buffer.write(kept.body)
+    job = context.runtime.store.get_job(job_id)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}; finished jobs are kept for a while only")
+    document, lines = dict(job_json(job)), list(_describe_job(context, job))
+    message = None if job.type else context.runtime.job_admin.get_payload(job_id)
+    if payload and message is None:
+        raise NotFound(
+            f"nothing is kept of a message for {job_id}: it is a change, or too old, or was erased"
+        )
+    if payload and message and not context.as_json:
+        sys.stdout.buffer.write(message.body)
         return
-    faults = list(kept.faults) if kept else []
-    more = {"faults": faults, "payload": kept.body.decode(errors="replace")} if kept else {}
-    desk.answer(
-        {**_public(found), **more}, [*_facts(desk, found), *(f"  fault: {fault}" for fault in faults)]
-    )
+    if message:
+        document |= {"faults": list(message.faults), "payload": message.body.decode(errors="replace")}
+        lines += [f"  fault: {fault}" for fault in message.faults]
+    context.answer(document, lines)
 
 
-@click.command("explain", short_help="Explain a relation: every job, request and answer.")
-@click.argument("words", nargs=-1, metavar="TYPE PARENT CHILD")
-@account_option
-@click.option("--sample", metavar="NAME", help="Explain a shipped sample instead; needs nothing running.")
-@with_desk
-def explaining(desk: CommandContext, words: tuple[str, ...], account: str | None, sample: str | None) -> None:
-    """Explain one relation: what is wanted now, what is known, and what became of every job that named it.
-
-    \b
-    Examples:
-      relations explain estate:address:buyer 501 9001
-      relations explain --sample 01-portal-burst
-    """
-    if sample and not words:
-        text = samples.explained(sample)
-        desk.answer({"sample": samples.find(sample), "text": text.splitlines()}, [text.rstrip("\n")])
-        return
-    evidence = gather(desk.runtime, desk.account(account), _relation(words))
-    told = explain(evidence, zone=desk.zone, advice=advice)
-    desk.answer(told.json(), [str(told)])
-    finish(Exit.OK if told.jobs else Exit.NOT_FOUND)
-
-
-# --- one job
-
-
-def _public(job: JobRecord) -> dict[str, Any]:
-    return dict(job_json(job))
-
-
-def _row(desk: CommandContext, job: JobRecord) -> tuple[object, ...]:
-    return job.id, job.state, job.action, _about(job), instant(job.accepted_at, desk.zone), job.source
-
-
-def _about(job: JobRecord) -> str:
-    if not job.type or not job.parents:
-        return f"{job.type} (erased)" if job.type else "(unreadable message)"
-    return f"{job.type} {ids(job.parents, most=3)} → {ids(job.children, most=3)}"
-
-
-def why(job: JobRecord) -> str:
-    """The first refusal among its relations, in the API's words or ours."""
-    if not job.refusal:
-        return ""
-    code, error, message, _ = job.refusal
-    return f"{code} {describe(code, message)}" if code else message or error
-
-
-def _facts(desk: CommandContext, job: JobRecord) -> Iterator[str]:
+def _describe_job(context: CommandContext, job: JobRecord) -> Iterator[str]:
     yield f"{job.id}  {job.state}"
-    yield from _what(job)
-    yield f"  by {job.source} as {job.event_id or '(erased)'}" + (
-        f" in batch {job.batch}" if job.batch else ""
-    )
-    yield (
-        f"  occurred {instant(job.occurred_at, desk.zone)}, accepted {instant(job.accepted_at, desk.zone)}"
-        + (f", finished {instant(job.finished_at, desk.zone)}" if job.finished_at else "")
-    )
+    yield f"  {_describe_change(job)}"
+    batch = f" in batch {job.batch}" if job.batch else ""
+    yield f"  by {job.source} as {job.event_id or '(erased)'}{batch}"
+    yield f"  {_describe_times(context, job)}"
     if job.total:
-        yield from _outcomes(job)
+        counts = ", ".join(f"{number:,} {name}" for name, number in job.counts.items() if number)
+        newer = f"; by {job.by}" if job.by else ""
+        yield f"  {pluralize(job.total, 'relation')}: {counts or 'none has its outcome yet'}{newer}"
     if job.refusal:
-        yield f"  failed{f' for {job.refusal[3]}' if job.refusal[3] else ''}: {why(job)}"
-        yield f"  {todo_of(job.refusal[0], job.refusal[1])}"
+        yield from _describe_refusal(job.refusal)
     if job.requests:
-        yield f"  travelled in {count(len(job.requests), 'request')}: {' '.join(job.requests)}"
-    yield from _links(desk, job)
+        yield f"  travelled in {pluralize(len(job.requests), 'request')}: {' '.join(job.requests)}"
+    yield from _describe_operator_acts(context, job)
 
 
-def _outcomes(job: JobRecord) -> Iterator[str]:
-    outcomes = (
-        ", ".join(f"{number:,} {name}" for name, number in job.counts.items() if number)
-        or "none has its outcome yet"
-    )
-    yield f"  {count(job.total, 'relation')}: {outcomes}" + (f"; by {job.by}" if job.by else "")
-
-
-def _what(job: JobRecord) -> Iterator[str]:
+def _describe_change(job: JobRecord) -> str:
     if not job.type:
-        yield f"  a message that makes no change; as it came: relations jobs show {job.id} --payload"
-    elif not job.parents:
-        yield f"  {job.action} {job.type} of a record that was erased"
-    else:
-        yield f"  {job.action} {job.type} {ids(job.parents)} → {ids(job.children)}{info_text(job.info)}"
+        return f"a message that makes no change; as it came: relations jobs show {job.id} --payload"
+    if not job.parents:
+        return f"{job.action} {job.type} of a record that was erased"
+    ids = f"{format_ids(job.parents)} → {format_ids(job.children)}"
+    return f"{job.action} {job.type} {ids}{format_info(job.info)}"
 
 
-def _links(desk: CommandContext, job: JobRecord) -> Iterator[str]:
-    """What people did to it."""
+def _describe_times(context: CommandContext, job: JobRecord) -> str:
+    times = {"occurred": job.occurred_at, "accepted": job.accepted_at}
+    if job.finished_at:
+        times["finished"] = job.finished_at
+    return ", ".join(f"{name} {format_instant(at, context.zone)}" for name, at in times.items())
+
+
+def _describe_refusal(refusal: tuple[int, str, str, str]) -> Iterator[str]:
+    """Yield the first refusal among the job's relations, and what to do about it."""
+    code, error, message, relation = refusal
+    reason = f"{code} {describe(code, message)}" if code else message or error
+    yield f"  failed{f' for {relation}' if relation else ''}: {reason}"
+    yield f"  {advise(code, error)}"
+
+
+def _describe_operator_acts(context: CommandContext, job: JobRecord) -> Iterator[str]:
     if job.replays:
         yield f"  sent in place of {job.replays}"
     if job.replayed_by:
         yield f"  sent anew as {', '.join(job.replayed_by)}"
     if job.replay:
         yield f"  worked by replay {job.replay}"
-    if let_go := job.dismissed:
-        yield f"  dismissed {instant(let_go.at, desk.zone)} by {let_go.by}" + (
-            f": {let_go.why}" if let_go.why else ""
-        )
-
-
-# --- which relation
-
-
-def _relation(words: Sequence[str]) -> Relation:
-    if len(words) != 3:
-        raise click.UsageError("Expected TYPE PARENT CHILD, or --sample NAME.")
-    name, *numbers = words
-    if not all(number.isascii() and number.isdecimal() for number in numbers):
-        raise click.UsageError(f"Expected two ids after {name}, got {' '.join(numbers)}.")
-    meant, (parent, child) = resolve(name), map(int, numbers)
-    return (
-        Relation(meant.type.name, child, parent)
-        if meant.swapped
-        else Relation(meant.type.name, parent, child)
-    )
+    if job.dismissed:
+        why = f": {job.dismissed.why}" if job.dismissed.why else ""
+        at = format_instant(job.dismissed.at, context.zone)
+        yield f"  dismissed {at} by {job.dismissed.by}{why}"

@@ -1,34 +1,29 @@
-"""`relations replay` and `relations replays`: what failed is sent again; first the set is fixed and shown, nothing goes without `--yes`."""
+"""`relations replay`: sends what failed again; without `--yes` the set is only fixed and shown."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from threading import Thread
 from typing import Final
 
 import click
-import msgspec
 
-from ops.cli import output
-from ops.cli.context import CommandContext, account_option, with_desk
-from ops.cli.errors import Exit, finish
-from ops.cli.filters import filtered
-from ops.cli.job_selection import by_option, hands, reasons, wanted_of
-from ops.explain.gather import still
-from ops.explain.words import count, ids, info_text, instant
-from ops.serializers import replay_json
-from producers.means import Means
-from producers.replay import prepare as replays_of
+from ops.cli.context import CommandContext, with_context
+from ops.cli.errors import Exit, exit_with
+from ops.cli.job_selection import JobSelection, by_option, with_job_selection
+from ops.cli.progress import show_progress
+from ops.explain.replay import describe_replay, describe_replay_result
+from ops.lookups import why_not_sending
+from ops.serializers import serialize_replay
+from producers.replay import prepare as replays
 from producers.replay.resend import correction_of
 from worker.errors import InvalidChange, NotFound
-from worker.ports import JobFilter, Replay
+from worker.ports import Replay
 
-SHOWN: Final = 20  # actions and refused jobs that are listed
-POLL: Final = 0.5  # seconds between two looks at a replay that a worker works
+POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay
 
 
-@click.command(short_help="Send what failed again; a preview without --yes.")
-@click.argument("names", nargs=-1, metavar="[JOB]…")
+@click.command("replay", short_help="Send what failed again; a preview without --yes.")
 @click.option("--failed", is_flag=True, help="Every failed job of the account that waits for a decision.")
-@account_option
 @click.option(
     "--force", is_flag=True, help="As of now, so that it overrules what newer changes decided since."
 )
@@ -42,14 +37,12 @@ POLL: Final = 0.5  # seconds between two looks at a replay that a worker works
 @click.option("--yes", is_flag=True, help="Do it.")
 @click.option("--background", is_flag=True, help="With --yes: let a worker do it, and do not wait.")
 @by_option
-@with_desk
-@filtered
-def replay(
-    desk: CommandContext,
-    names: tuple[str, ...],
+@with_context
+@with_job_selection
+def replay_jobs(
+    context: CommandContext,
+    selection: JobSelection,
     failed: bool,
-    account: str | None,
-    wanted: JobFilter,
     force: bool,
     pairs: tuple[str, ...],
     yes: bool,
@@ -58,8 +51,8 @@ def replay(
 ) -> None:
     """Send the failed relations of jobs again, with their own occurred_at: what is newer still wins.
 
-    Without --yes the set is fixed and shown: how many go, how many do not and why, and what would be sent. That preview is
-    kept for a week; `relations replays run ID` acts on just it.
+    Without --yes the set is fixed and shown: how many go, how many do not and why, and what would be sent.
+    That preview is kept for a week; `relations replays run ID` acts on just it.
 
     \b
     Examples:
@@ -69,232 +62,85 @@ def replay(
       relations replay acme-0f3k9x2b7c1d4e5g6h --set childid=9002 --yes
     """
     if failed:
-        wanted = msgspec.structs.replace(wanted, state="failed")
+        selection = selection.only_failed()
     try:
         correction = correction_of(pairs)
     except InvalidChange as error:
         raise click.UsageError("; ".join(map(str, error.faults))) from None
-    means = hands(desk)
-    made = [
-        replays_of.prepare(means, owner, which, by=by, forced=force, correction=correction)
-        for owner, which in wanted_of(desk, names, wanted, account).items()
+    prepared = [
+        replays.prepare(context.services, name, selected, by=by, forced=force, correction=correction)
+        for name, selected in selection.by_account(context).items()
     ]
-    if (
-        names
-        and not any(each.eligible for each in made)
-        and all(set(each.refused) == {"gone"} for each in made)
-    ):
-        raise NotFound(f"there is no job {' nor '.join(names)}; failed jobs are kept for a while only")
+    job_ids = " nor ".join(selection.job_ids)
+    if job_ids and all(not replay.eligible and set(replay.refused) == {"gone"} for replay in prepared):
+        raise NotFound(f"there is no job {job_ids}; failed jobs are kept for a while only")
     if yes:
-        _act(desk, made, by, background=background)
+        run_replays(context, prepared, by, background=background)
     else:
-        _preview(desk, made)
+        _preview(context, prepared)
 
 
-@click.group()
-def replays() -> None:
-    """Replays that were prepared: look at them, run them, stop them.
-
-    \b
-    Examples:
-      relations replays list
-      relations replays run acme-0f3k9x2b7c1d4e5g6h
-      relations replays stop acme-0f3k9x2b7c1d4e5g6h
-    """
+def _preview(context: CommandContext, prepared: Sequence[Replay]) -> None:
+    lines = list[str]()
+    for replay in prepared:
+        lines += describe_replay(replay)
+        if replay.eligible:
+            lines.append(f"Nothing was sent. To act: relations replays run {replay.id}")
+    context.answer({"replays": [serialize_replay(replay) for replay in prepared]}, lines)
+    exit_with(Exit.OK if any(replay.eligible for replay in prepared) else Exit.FAILED)
 
 
-@replays.command("list")
-@account_option
-@with_desk
-def listing(desk: CommandContext, account: str | None) -> None:
-    """List an account's replays of the last week, newest first.
-
-    \b
-    Examples:
-      relations replays list --account acme
-    """
-    found = hands(desk).acts.list_replays(desk.lane(account))
-    heads = ("REPLAY", "STATE", "BY", "MADE", "JOBS", "DONE", "BACK", "OF")
-    numbers = [(each.eligible, each.done, each.back) for each in found]
-    rows = [
-        (each.id, each.state, each.by, instant(each.made_at, desk.zone), *some, each.what)
-        for each, some in zip(found, numbers, strict=True)
-    ]
-    desk.answer({"replays": [replay_json(each) for each in found]}, lambda: output.table(heads, rows))
-
-
-@replays.command("show")
-@click.argument("replay_id", metavar="REPLAY")
-@with_desk
-def showing(desk: CommandContext, replay_id: str) -> None:
-    """Show one replay: its set, what would be or was sent, and how far it is.
-
-    \b
-    Examples:
-      relations replays show acme-0f3k9x2b7c1d4e5g6h
-    """
-    found = replays_of.find(hands(desk), replay_id)
-    became = replays_of.outcomes(hands(desk), found)
-    desk.answer(
-        replay_json(found, became), [*_facts(found), *([f"  by now: {reasons(became)}"] if became else [])]
-    )
-
-
-@replays.command("run")
-@click.argument("replay_id", metavar="REPLAY")
-@click.option("--background", is_flag=True, help="Let a worker do it, and do not wait.")
-@by_option
-@with_desk
-def running(desk: CommandContext, replay_id: str, background: bool, by: str) -> None:
-    """Run a prepared or stopped replay.
-
-    \b
-    Examples:
-      relations replays run acme-0f3k9x2b7c1d4e5g6h
-    """
-    _act(desk, [replays_of.find(hands(desk), replay_id)], by, background=background)
-
-
-@replays.command("stop")
-@click.argument("replay_id", metavar="REPLAY")
-@by_option
-@with_desk
-def stopping(desk: CommandContext, replay_id: str, by: str) -> None:
-    """Stop a replay after the piece that is being worked; `run` lets it go on.
-
-    \b
-    Examples:
-      relations replays stop acme-0f3k9x2b7c1d4e5g6h
-    """
-    found = replays_of.stop(hands(desk), replay_id, by=by)
-    desk.answer(
-        replay_json(found),
-        [f"{found.id} is {found.state}: {found.done:,} of {count(found.eligible, 'job')} done."],
-    )
-
-
-def _preview(desk: CommandContext, made: Sequence[Replay]) -> None:
-    desk.answer(
-        {"replays": [replay_json(each) for each in made]},
-        [line for each in made for line in (*_facts(each), *_next(each))],
-    )
-    finish(Exit.OK if any(each.eligible for each in made) else Exit.FAILED)
-
-
-def _act(desk: CommandContext, made: Sequence[Replay], by: str, *, background: bool) -> None:
-    means = hands(desk)
-    started = [replays_of.start(means, each.id, by=by) for each in made if each.eligible]
+def run_replays(context: CommandContext, prepared: Sequence[Replay], by: str, *, background: bool) -> None:
+    """Run prepared replays here, or with `background` on a worker, and print what was done."""
+    started = [replays.start(context.services, replay.id, by=by) for replay in prepared if replay.eligible]
     if background:
-        for each in started:
-            _hand(desk, each)
-        done = started
+        for replay in started:
+            _enqueue(context, replay)
     else:
-        done = [_worked(desk, each, by) for each in started]
-    empty = [each for each in made if not each.eligible]
-    lines = [line for each in (*done, *empty) for line in _outcome(each)]
-    lines += [f"note: {why}" for each in done if (why := _still(desk, each.account))]
-    desk.answer({"replays": [replay_json(each) for each in (*done, *empty)]}, lines)
-    whole = all(not each.refused and (background or each.back == each.eligible) for each in (*done, *empty))
-    finish(
-        Exit.OK
-        if whole and done
-        else Exit.PARTLY
-        if background or any(each.back for each in done)
-        else Exit.FAILED
+        started = [_run_here(context, replay, by) for replay in started]
+    results = [*started, *(replay for replay in prepared if not replay.eligible)]
+    lines = [line for replay in results for line in describe_replay_result(replay)]
+    reasons = (_why_not_sending(context, replay.account) for replay in started)
+    lines += [f"note: {reason}" for reason in reasons if reason]
+    context.answer({"replays": [serialize_replay(replay) for replay in results]}, lines)
+    is_whole = not any(
+        replay.refused or (not background and replay.back != replay.eligible) for replay in results
     )
+    is_partly = background or any(replay.back for replay in started)
+    exit_with(Exit.OK if is_whole and started else Exit.PARTLY if is_partly else Exit.FAILED)
 
 
-def _still(desk: CommandContext, lane: str) -> str:
-    """Why what went back is not sent now; the lane for messages that name no account sends nothing itself."""
-    return still(desk.runtime, desk.settings.accounts[lane]) if lane in desk.settings.accounts else ""
+def _why_not_sending(context: CommandContext, name: str) -> str:
+    account = context.settings.accounts.get(name)  # none for messages that name no account
+    return why_not_sending(context.runtime, account) if account else ""
 
 
-def _hand(desk: CommandContext, replay: Replay) -> None:
-    """Give it to a worker; if the broker is away, the sweep does."""
+def _enqueue(context: CommandContext, replay: Replay) -> None:
+    """Give the replay to a worker; if the broker is away, the sweep does."""
     try:
-        desk.hand(replay.id)
+        context.enqueue_replay(replay.id)
     except Exception as error:  # whatever the broker's client raises
-        click.echo(
-            f"The broker is away ({type(error).__name__}); {replay.id} begins within a minute or two of its return.",
-            err=True,
-        )
+        away = f"The broker is away ({type(error).__name__})"
+        click.echo(f"{away}; {replay.id} begins within a minute or two of its return.", err=True)
 
 
-def _worked(desk: CommandContext, replay: Replay, by: str) -> Replay:
-    """Work it in this process; a bar on a terminal follows it. Ctrl-C stops it after the piece that is being worked."""
-    means = hands(desk)
+def _run_here(context: CommandContext, replay: Replay, by: str) -> Replay:
+    """Run the replay in this process; Ctrl-C stops it after the piece that is being worked."""
     try:
-        if desk.as_json or not sys.stderr.isatty():
-            return replays_of.run(means, replay.id)
-        return _followed(means, replay)
+        if context.as_json or not sys.stderr.isatty():
+            return replays.run(context.services, replay.id)
+        return _run_with_progress(context, replay)
     except KeyboardInterrupt:
-        stopped = replays_of.stop(means, replay.id, by=by)
+        stopped = replays.stop(context.services, replay.id, by=by)
         click.echo(f"Stopped. To go on: relations replays run {replay.id}", err=True)
         return stopped
 
 
-def _followed(means: Means, replay: Replay) -> Replay:
-    from threading import Thread
-
-    worker = Thread(target=replays_of.run, args=(means, replay.id), daemon=True)
+def _run_with_progress(context: CommandContext, replay: Replay) -> Replay:
+    worker = Thread(target=replays.run, args=(context.services, replay.id), daemon=True)
     worker.start()
-    with click.progressbar(
-        length=replay.eligible, label=f"Replaying {replay.account}", file=sys.stderr
-    ) as bar:
+    with show_progress(f"replay {replay.account}", replay.eligible, quiet=False) as report:
         while worker.is_alive():
-            worker.join(POLL)
-            bar.update(replays_of.find(means, replay.id).done - bar.pos)
-    return replays_of.find(means, replay.id)
-
-
-def _facts(replay: Replay) -> Iterator[str]:
-    yield f"{replay.id}  {replay.state}  by {replay.by}: {replay.what}{' (forced)' if replay.forced else ''}"
-    verb = "went" if replay.state == "done" else "would go" if replay.state == "previewed" else "go"
-    yield f"  {count(replay.eligible, 'job')} with {count(replay.relations, 'failed relation')} {verb} back"
-    if replay.correction:
-        yield "  corrected: " + ", ".join(f"{name}={value}" for name, value in replay.correction.items())
-    if replay.refused:
-        yield f"  not replayed: {reasons(replay.refused)}"
-        yield from (f"    {job} {why}" for job, why in list(replay.examples.items())[:SHOWN])
-    if replay.paused:
-        yield f"  the account is paused ({replay.paused}): nothing is sent until it is resumed"
-    yield from _plan(replay)
-    if replay.state != "previewed":
-        yield f"  {replay.done:,} done, {replay.back:,} sent again" + (
-            f"; {reasons(replay.missed)}" if replay.missed else ""
-        )
-    if replay.more:
-        yield "  there are more failed jobs than one replay takes; replay again afterwards"
-
-
-def _plan(replay: Replay) -> Iterator[str]:
-    plan = replay.plan
-    if not plan.get("actions"):
-        return
-    whole = "" if plan.get("whole") else "at least "
-    yield f"  would send {whole}{count(plan['actions'], 'action')} in {count(plan['requests'], 'request')}:"
-    for action in plan["listed"][:SHOWN]:
-        info = info_text(tuple(action.get("relationinfo", {}).items()))
-        yield f"    {action['action']}  {action['relationtype']}  {ids(action['parentid'])} → {ids(action['childid'])}{info}"
-    if plan["actions"] > SHOWN:
-        yield f"    … and {plan['actions'] - min(SHOWN, len(plan['listed'])):,} more"
-
-
-def _next(replay: Replay) -> Iterator[str]:
-    if replay.eligible:
-        yield f"Nothing was sent. To act: relations replays run {replay.id}"
-
-
-def _outcome(replay: Replay) -> Iterator[str]:
-    """Acted beside previewed, and the difference explained."""
-    if replay.state == "running":
-        yield f"{replay.id}: a worker replays {count(replay.eligible, 'job')}; relations replays show {replay.id}"
-        return
-    total = replay.eligible + sum(replay.refused.values())
-    yield f"{count(replay.back, 'job')} of {total:,} went back into the inbox ({replay.id})."
-    for job, why in list(replay.examples.items())[:SHOWN]:
-        yield f"note: {job} {why}"
-    if replay.missed:
-        yield f"note: {reasons(replay.missed)} since the preview"
-    if replay.state == "stopped":
-        yield f"note: it was stopped; relations replays run {replay.id} goes on"
+            worker.join(POLL_INTERVAL)
+            report(replays.find(context.services, replay.id).done)
+    return replays.find(context.services, replay.id)

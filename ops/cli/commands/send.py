@@ -3,27 +3,27 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from ops import samples
-from ops.cli import output
-from ops.cli.context import CommandContext, account_option, with_desk
-from ops.cli.errors import Exit, finish, report
-from ops.cli.send_input import Entry, SendResult, deliver, from_lines, from_words, public
+from ops.cli.context import CommandContext, account_option, print_note, with_context
+from ops.cli.delivery import Delivery, deliver
+from ops.cli.errors import Exit, exit_with, print_error
+from ops.cli.offline_rules import OfflineRules
+from ops.cli.send_input import Entry, from_lines, from_words
 from ops.explain import explain_plan
-from worker.contract import check
 from worker.errors import Fault, InvalidChange
-from worker.planner.plan import Limits
 
-LISTED = 50  # jobs that are listed; of more, their number is told
+MAX_LISTED: Final = 50  # jobs that are listed; the others are counted
+CHANGE_FILES: Final = (".ndjson", ".jsonl", ".json")
 
 
-@click.command(short_help="Send changes: one, a file of them, or a sample.")
+@click.command("send", short_help="Send changes: one, a file of them, or a sample.")
 @click.argument("words", nargs=-1, metavar="ACTION TYPE PARENT CHILD…  |  FILE…  |  -")
 @account_option
 @click.option(
@@ -34,9 +34,9 @@ LISTED = 50  # jobs that are listed; of more, their number is told
 @click.option("--batch", metavar="LABEL", help="A label to ask for later.")
 @click.option("--sample", metavar="NAME", help="Send a shipped sample as if it happened just now.")
 @click.option("--dry-run", is_flag=True, help="Check, and explain what would be sent; needs no Redis.")
-@with_desk
-def send(
-    desk: CommandContext,
+@with_context
+def send_changes(
+    context: CommandContext,
     words: tuple[str, ...],
     account: str | None,
     infos: tuple[str, ...],
@@ -46,8 +46,9 @@ def send(
 ) -> None:
     """Accept changes: ACTION is create, modify or delete, TYPE a relation type; one side is a single id.
 
-    NDJSON is read from files, or from standard input with a single dash. Accepted means kept in Redis: prints a job id per line.
-    Lines without event_id get one of the file's content and their number, so sending a file again changes nothing.
+    NDJSON is read from files, or from standard input with a single dash. Accepted means kept in Redis:
+    prints a job id per line. Lines without event_id get one of the file's content and their number, so
+    sending a file again changes nothing.
 
     \b
     Examples:
@@ -57,129 +58,108 @@ def send(
       relations send changes.ndjson --dry-run
       relations send --sample 01-portal-burst
     """
-    entries = _entries(desk, words, account, sample, {**fields, "relationinfo": _infos(infos)})
-    for note in dict.fromkeys(
-        f"{entry.where}: {note}".removeprefix(": ") for entry in entries for note in entry.notes
-    ):
-        click.echo(f"note: {note}", err=True)
+    entries = _read_entries(context, words, account, sample, {**fields, "relationinfo": _parse_infos(infos)})
+    notes = (f"{entry.where}: {note}".removeprefix(": ") for entry in entries for note in entry.notes)
+    for note in dict.fromkeys(notes):
+        print_note(note)
     if dry_run:
-        _rehearse(desk, entries)
+        _dry_run(context, entries)
     else:
-        _tell(desk, deliver(desk.runtime.intake(), entries))
+        _print_delivery(context, deliver(context.runtime.intake(), entries))
 
 
-def _entries(
-    desk: CommandContext,
+def _read_entries(
+    context: CommandContext,
     words: Sequence[str],
     account: str | None,
     sample: str | None,
     fields: dict[str, Any],
 ) -> list[Entry]:
-    """What is to be sent, by the form of the command line."""
+    """Return what is to be sent, by the form of the command line."""
     if sample and not words:
-        return _sample(desk.account(account).name, sample)
+        return _read_sample(context.find_account(account).name, sample)
     if sample or not words:
         raise click.UsageError(
             "Give ACTION TYPE PARENT CHILD…, files of NDJSON, a single dash, or --sample NAME."
         )
-    if all(_is_file(word) for word in words):
+    if all(word == "-" or word.endswith(CHANGE_FILES) for word in words):
         if given := [name for name, value in fields.items() if value]:
-            raise click.UsageError(
-                f"A file says by itself what it means; {', '.join(given)} is for a single change."
-            )
-        default, several = _default(desk, account), len(words) > 1
-        return list(
-            chain.from_iterable(
-                from_lines(_content(word), default, name=word if several else "") for word in words
-            )
-        )
+            options = ", ".join(given)
+            raise click.UsageError(f"A file says by itself what it means; {options} is for a single change.")
+        return _read_files(context, words, account)
     if len(words) < 4:
-        raise click.UsageError(
-            f"Expected ACTION TYPE PARENT CHILD…, or files that end in .ndjson or .jsonl; got {' '.join(words)}."
-        )
-    return from_words(words, desk.account(account).name, fields)
+        expected = "ACTION TYPE PARENT CHILD…, or files that end in .ndjson or .jsonl"
+        raise click.UsageError(f"Expected {expected}; got {' '.join(words)}.")
+    return from_words(words, context.find_account(account).name, fields)
 
 
-def _sample(account: str, name: str) -> list[Entry]:
-    """A shipped flow as if it happened just now, under event ids of its own."""
-    flow = samples.fresh(
-        samples.changes(name), account=account, now=time.time_ns() // 1000, run=os.urandom(3).hex()
+def _read_sample(account: str, name: str) -> list[Entry]:
+    """Return a shipped sample as if it happened just now, under event ids of its own."""
+    changes = samples.shift_to(
+        samples.read_changes(name), account=account, now=time.time_ns() // 1000, run=os.urandom(3).hex()
     )
-    return [Entry(f"#{number}", change) for number, change in enumerate(flow, start=1)]
+    return [Entry(f"#{number}", change) for number, change in enumerate(changes, start=1)]
 
 
-def _is_file(word: str) -> bool:
-    return word == "-" or word.endswith((".ndjson", ".jsonl", ".json"))
+def _read_files(context: CommandContext, files: Sequence[str], account: str | None) -> list[Entry]:
+    default = context.find_default_account(account)
+    parts = (from_lines(_read_bytes(file), default, name=file if len(files) > 1 else "") for file in files)
+    return list(chain.from_iterable(parts))
 
 
-def _content(word: str) -> bytes:
-    if word == "-":
+def _read_bytes(file: str) -> bytes:
+    if file == "-":
         return sys.stdin.buffer.read()
     try:
-        return Path(word).read_bytes()
+        return Path(file).read_bytes()
     except OSError as error:
-        raise click.UsageError(f"{word} cannot be read: {error.strerror}.") from None
+        raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
 
 
-def _default(desk: CommandContext, account: str | None) -> str:
-    """The account of lines that name none; with several accounts they must."""
-    return desk.account(account).name if account or len(desk.settings.accounts) == 1 else ""
-
-
-def _infos(infos: Sequence[str]) -> dict[str, str]:
+def _parse_infos(infos: Sequence[str]) -> dict[str, str]:
     pairs = [info.partition("=") for info in infos]
     if any(not equals for _, equals, _ in pairs):
         raise click.UsageError("--info wants KEY=VALUE, such as statusTerminbestaetigung=gesendet.")
     return {key: value for key, _, value in pairs}
 
 
-def _rehearse(desk: CommandContext, entries: Sequence[Entry]) -> None:
-    """Check what intake checks without Redis, then explain."""
-    faults: list[Fault] = []
+def _dry_run(context: CommandContext, entries: Sequence[Entry]) -> None:
+    """Check what intake checks without Redis, then explain what would be sent."""
+    rules, faults = OfflineRules(context), list[Fault]()
     for entry in entries:
-        desk.settings.account(entry.change.account)
         try:
-            for warning in check(entry.change, desk.runtime.overrides, path=entry.where):
-                click.echo(f"note: {warning}", err=True)
+            for warning in rules.check(entry.change, entry.where):
+                print_note(warning)
         except InvalidChange as error:
             faults += error.faults
     if faults:
         raise InvalidChange(faults)
-    changes = [entry.change for entry in entries]
-    lane = desk.settings.account(changes[0].account)
-    limits = Limits(max_ids=lane.max_ids, max_actions=lane.max_actions)
-    text = explain_plan(changes, limits=limits, order=desk.runtime.order)
-    desk.answer({"changes": len(changes), "plan": text.splitlines()}, [text, "", "Nothing was sent."])
+    plan = explain_plan([entry.change for entry in entries], rules.get_policy)
+    document = {"changes": len(entries), "plan": plan.splitlines()}
+    context.answer(document, [plan, "", "Nothing was sent."])
 
 
-def _tell(desk: CommandContext, delivery: SendResult) -> None:
-    """Print the jobs; end with the reason if some or all were refused."""
-    if delivery.errors and not delivery.accepted:
-        raise _one(delivery)
-    desk.answer(public(delivery.sent), _lines(delivery))
+def _print_delivery(context: CommandContext, delivery: Delivery) -> None:
+    """Print the jobs; end with the reason if some or all changes were refused."""
+    jobs = delivery.jobs
+    if delivery.errors and not jobs:
+        raise _merge_errors(delivery)
+    lines = (f"{job.id}{'  (known already)' if job.is_duplicate else ''}" for job in jobs[:MAX_LISTED])
+    context.answer(delivery.to_json(), lines)
+    if len(jobs) > 1:
+        known = sum(job.is_duplicate for job in jobs)
+        more = f", {len(jobs) - MAX_LISTED:,} not listed" if len(jobs) > MAX_LISTED else ""
+        context.remark(f"{len(jobs) - known:,} accepted, {known:,} known already{more}")
     for error in delivery.errors:
-        report(error, desk)
-    finish(Exit.PARTLY if delivery.errors else Exit.OK)
+        print_error(error, context)
+    exit_with(Exit.PARTLY if delivery.errors else Exit.OK)
 
 
-def _one(delivery: SendResult) -> Exception:
-    """The reason why nothing was accepted, faults of several accounts together."""
-    invalid = [error for error in delivery.errors if isinstance(error, InvalidChange)]
-    if len(invalid) < len(delivery.errors):
-        return next(error for error in delivery.errors if not isinstance(error, InvalidChange))
-    return InvalidChange([fault for error in invalid for fault in error.faults])
-
-
-def _lines(delivery: SendResult) -> Callable[[], None]:
-    accepted = delivery.accepted
-    known = sum(each.duplicate for each in accepted)
-
-    def lines() -> None:
-        output.lines(
-            f"{each.job}{'  (known already)' if each.duplicate else ''}" for each in accepted[:LISTED]
-        )
-        if len(accepted) > 1:
-            more = f", {len(accepted) - LISTED:,} not listed" if len(accepted) > LISTED else ""
-            click.echo(f"{len(accepted) - known:,} accepted, {known:,} known already{more}", err=True)
-
-    return lines
+def _merge_errors(delivery: Delivery) -> Exception:
+    """Return why nothing was accepted, faults of several accounts together."""
+    faults = list[Fault]()
+    for error in delivery.errors:
+        if not isinstance(error, InvalidChange):
+            return error
+        faults += error.faults
+    return InvalidChange(faults)

@@ -1,15 +1,13 @@
-"""`relations sources`: the webhooks of the settings, and what one would make of a payload, without sending anything."""
+"""`relations sources`: the webhooks of the settings, and what one would make of a payload."""
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from ops.cli import output
-from ops.cli.context import CommandContext, with_desk
-from ops.cli.errors import Exit, finish
-from ops.explain.words import count, ids, info_text
+from ops.cli.context import CommandContext, with_context
+from ops.explain.text import format_ids, format_info, pluralize
 from producers.webhooks.mapping import Mapped, changes_of, check_rules, payload_of
 from producers.webhooks.verify import Delivery
 from worker.config import Source
@@ -17,10 +15,12 @@ from worker.config.values import nearest
 from worker.contract import check, to_message
 from worker.errors import InvalidChange, NotFound
 
+COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 
-@click.group()
+
+@click.group("sources")
 def sources() -> None:
-    """Webhook sources of the settings.
+    """Look at the webhook sources of the settings.
 
     \b
     Examples:
@@ -30,81 +30,82 @@ def sources() -> None:
 
 
 @sources.command("list")
-@with_desk
-def listing(desk: CommandContext) -> None:
-    """List the sources: how their senders prove themselves, whose they are, and how many rules they have.
+@with_context
+def list_sources(context: CommandContext) -> None:
+    """List the sources: how their senders prove themselves, their account, and how many rules they have.
 
     \b
     Examples:
       relations sources list
     """
-    check_rules(desk.settings)
-    found = [_document(each) for each in desk.settings.sources.values()]
+    check_rules(context.settings)
+    found = [_serialize_source(source) for source in context.settings.sources.values()]
     heads = ("SOURCE", "SCHEME", "ACCOUNT", "RULES", "ADDRESS")
-    rows = [[each[name] for name in ("name", "scheme", "account", "rules", "path")] for each in found]
-    desk.answer({"sources": found}, lambda: output.table(heads, rows))
+    context.answer_table({"sources": found}, heads, ([source[name] for name in COLUMNS] for source in found))
 
 
 @sources.command("try")
 @click.argument("name")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
-@with_desk
-def trying(desk: CommandContext, name: str, file: Path) -> None:
+@with_context
+def try_payload(context: CommandContext, name: str, file: Path) -> None:
     """Print the changes that a source's rules make of a payload, or which rule fails where; nothing is sent.
 
-    FILE holds the body of a message as it arrives, for onOffice the query string; `-` is standard input. Signatures are not looked at.
+    FILE holds the body of a message as it arrives, for onOffice the query string; `-` is standard input.
+    Signatures are not checked.
 
     \b
     Examples:
       relations sources try immo enquiry.json
       curl -s https://sender/example | relations sources try immo - --json
     """
-    check_rules(desk.settings)
-    source = desk.settings.sources.get(name)
+    check_rules(context.settings)
+    source = context.settings.sources.get(name)
     if source is None:
-        raise NotFound(f'there is no source "{name}"{nearest(name, desk.settings.sources)}')
-    try:
-        body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    except OSError as error:
-        raise NotFound(f"{file} cannot be read: {error.strerror}") from None
-    mapped = _mapped(desk, source, body)
-    document = {
-        "source": name,
-        "changes": [{"rule": each.path, "change": dict(to_message(each.change))} for each in mapped],
-    }
-    desk.answer(document, [f"{count(len(mapped), 'change')}; nothing was sent", *map(_line, mapped)])
-    finish(Exit.OK)
-
-
-def _mapped(desk: CommandContext, source: Source, body: bytes) -> list[Mapped]:
-    """What the rules make of the payload, checked as intake would."""
-    url = f"?{body.decode(errors='replace').strip().removeprefix('?')}" if source.scheme == "onoffice" else ""
-    mapped = changes_of(source, payload_of(source, Delivery(url, {}, body)), "try")
-    faults = []
-    for each in mapped:
-        try:
-            check(each.change, desk.runtime.overrides)
-        except InvalidChange as error:
-            faults += [fault._replace(path=f"{each.path}.{fault.path}") for fault in error.faults]
-    if faults:
-        raise InvalidChange(faults)
-    return mapped
-
-
-def _line(mapped: Mapped) -> str:
-    change = mapped.change
-    return (
-        f"  {mapped.path}  {change.account}: {change.action} {change.type} {ids(change.parents)} → {ids(change.children)}"
-        + info_text(change.info)
+        raise NotFound(f'there is no source "{name}"{nearest(name, context.settings.sources)}')
+    changes = _map_payload(context, source, _read_payload(file))
+    context.answer(
+        {
+            "source": name,
+            "changes": [{"rule": each.path, "change": dict(to_message(each.change))} for each in changes],
+        },
+        [f"{pluralize(len(changes), 'change')}; nothing was sent", *map(_describe_change, changes)],
     )
 
 
-def _document(source: Source) -> dict[str, Any]:
-    account = source.account or ", ".join(sorted(set(source.accounts.values())))
+def _read_payload(file: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise NotFound(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[Mapped]:
+    """Return what the rules make of the payload, checked as intake would."""
+    url = f"?{body.decode(errors='replace').strip().removeprefix('?')}" if source.scheme == "onoffice" else ""
+    changes = changes_of(source, payload_of(source, Delivery(url, {}, body)), "try")
+    faults = []
+    for mapped in changes:
+        try:
+            check(mapped.change, context.runtime.overrides)
+        except InvalidChange as error:
+            faults += [fault._replace(path=f"{mapped.path}.{fault.path}") for fault in error.faults]
+    if faults:
+        raise InvalidChange(faults)
+    return changes
+
+
+def _describe_change(mapped: Mapped) -> str:
+    change = mapped.change
+    ids = f"{format_ids(change.parents)} → {format_ids(change.children)}{format_info(change.info)}"
+    return f"  {mapped.path}  {change.account}: {change.action} {change.type} {ids}"
+
+
+def _serialize_source(source: Source) -> dict[str, Any]:
     return {
         "name": source.name,
         "scheme": source.scheme,
-        "account": account,
+        "account": source.account or ", ".join(sorted(set(source.accounts.values()))),
         "rules": len(source.rules),
         "path": f"/webhooks/{source.name}",
     }

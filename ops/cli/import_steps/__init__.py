@@ -1,1 +1,1 @@
-"""The steps of `relations import`: open the file, load it, wait for its jobs, and summarize."""
+"""The steps of `relations import`: parse options, open the file, estimate or load, follow, summarize."""

@@ -1,115 +1,129 @@
-"""What an import handed over, followed to its end: by label, and one by one where jobs have none.
+"""The jobs of an import, followed to their end: by their label, and one by one where they have none.
 
-A line that was known already has the job of its first acceptance, under the label it had then. Which that is, is asked only when all
-is handed over: the key may be one that sends and does not read.
+A line that was known already has the job of its first acceptance, with the label it had then. Labels are
+looked up only when all is sent: until then a key that may send but not read is enough.
 """
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from time import sleep
-from typing import Final, TextIO
+from typing import Final, NamedTuple, TextIO
 
-from ops.cli.import_steps.retry_notice import RetryNotice
+from ops.cli.import_steps.retry import Retry
 from producers.portals import Relations, Sent
 from producers.portals.serializers import BatchDict, JobDict, batch_json
 from worker.contract import Change
 from worker.errors import NotFound
 from worker.ports import OPEN_STATES
 
-LOOK: Final = 0.5  # seconds between looks at what became of it
-
-Label = tuple[str, str]  # of an account; the latter is empty for jobs without one
+POLL_INTERVAL: Final = 0.5  # seconds
 
 
-class Following:
-    """Hands over, remembers, and looks. `known` is an empty file for the ids of jobs that were there before: there may be millions."""
+class Label(NamedTuple):
+    """A batch label of an account; `text` is empty for jobs without one."""
 
-    def __init__(self, relations: Relations, patience: RetryNotice, known: TextIO) -> None:
-        self._relations, self._patience, self._known = relations, patience, known
-        self._labels, self._ends = set[Label](), dict[Label, BatchDict]()
-        self._alone, self._states = deque[tuple[str, str]](), dict[str, Counter[str]]()
+    account: str
+    text: str
+
+
+class JobFollower:
+    """Sends changes and remembers their jobs, then polls them.
+
+    `known_jobs` is an empty file for the ids of jobs that were there before: there may be millions.
+    `batches` is what the last poll found.
+    """
+
+    def __init__(self, relations: Relations, retry: Retry, known_jobs: TextIO) -> None:
+        self._relations, self._retry, self._known_jobs = relations, retry, known_jobs
+        self.batches: list[BatchDict] = []
+        self._labels, self._labelled = set[Label](), dict[Label, BatchDict]()
+        self._unlabelled, self._unlabelled_states = deque[tuple[str, str]](), dict[str, Counter[str]]()
 
     def send(self, changes: Sequence[Change]) -> list[Sent]:
-        """Hand over changes of one account."""
+        """Send changes of one account."""
         sent = self._relations.send(changes)
-        self._labels |= {
-            (change.account, change.batch)
-            for change, each in zip(changes, sent, strict=True)
-            if not each.duplicate
-        }
-        if known := sorted(each.id for each in sent if each.duplicate):  # ids sort by the time of acceptance
-            self._known.write(" ".join(known) + "\n")
+        for change, job in zip(changes, sent, strict=True):
+            if not job.duplicate:
+                self._labels.add(Label(change.account, change.batch or ""))
+        if known := sorted(job.id for job in sent if job.duplicate):  # ids sort by the time of acceptance
+            self._known_jobs.write(" ".join(known) + "\n")
         return sent
 
-    def looks(self) -> Iterator[list[BatchDict]]:
-        """How far all of it is, again and again until none is open."""
-        self._find()
-        waiting = sorted(self._labels)
+    def poll(self) -> Iterator[list[BatchDict]]:
+        """Yield `batches` again and again, until no job is open."""
+        self._find_known_labels()
+        open_labels = sorted(self._labels)
         while True:
-            self._ends |= {label: found for label in waiting if (found := self._batch(*label))}
-            self._look_at_those_alone()
-            yield [*self._ends.values(), *self._those_alone()]
-            waiting = [label for label in waiting if label in self._ends and self._ends[label]["open"]]
-            if not (waiting or self._alone):
+            for label in open_labels:
+                if batch := self._get_batch(label):
+                    self._labelled[label] = batch
+            self._poll_unlabelled()
+            unlabelled = (batch_json(name, "", states) for name, states in self._unlabelled_states.items())
+            self.batches = [*self._labelled.values(), *unlabelled]
+            yield self.batches
+            open_labels = [
+                label for label in open_labels if label in self._labelled and self._labelled[label]["open"]
+            ]
+            if not (open_labels or self._unlabelled):
                 return
-            sleep(LOOK)
+            sleep(POLL_INTERVAL)
 
-    def _batch(self, account: str, label: str) -> BatchDict | None:
-        """None once its jobs are forgotten."""
+    def _get_batch(self, label: Label) -> BatchDict | None:
+        """Return None once its jobs are no longer kept."""
         try:
-            return self._patience(lambda: self._relations.batch(account, label))
+            return self._retry(lambda: self._relations.batch(label.account, label.text))
         except NotFound:
             return None
 
-    def _job(self, name: str) -> JobDict | None:
-        """None once it is forgotten."""
+    def _get_job(self, job_id: str) -> JobDict | None:
+        """Return None once it is no longer kept."""
         try:
-            return self._patience(lambda: self._relations.job(name))
+            return self._retry(lambda: self._relations.job(job_id))
         except NotFound:
             return None
 
-    # --- known before
+    # --- jobs that were known before
 
-    def _find(self) -> None:
-        """The labels of what was known already."""
-        self._known.seek(0)
-        for line in self._known:
-            self._sort(line.split(), cache(self._label))
+    def _find_known_labels(self) -> None:
+        self._known_jobs.seek(0)
+        for line in self._known_jobs:
+            self._add_labels(line.split(), cache(self._get_label))
 
-    def _sort(self, ids: list[str], label_of: Callable[[str], Label | None]) -> None:
-        """Two that have one label have it in common with all that were accepted between them."""
-        label = label_of(ids[0])
-        if label and label == label_of(ids[-1]):
-            self._note(label, ids)
-        elif len(ids) > 1:
-            half = len(ids) // 2
-            self._sort(ids[:half], label_of)
-            self._sort(ids[half:], label_of)
+    def _add_labels(self, job_ids: list[str], label_of: Callable[[str], Label | None]) -> None:
+        """Add the labels of these jobs, which are in order of acceptance.
 
-    def _label(self, name: str) -> Label | None:
-        job = self._job(name)
-        return (job["account"], job["batch"] or "") if job else None
+        Two with one label have it in common with all that were accepted between them, so halving the list
+        finds all labels without asking for each job.
+        """
+        label = label_of(job_ids[0])
+        if label and label == label_of(job_ids[-1]):
+            self._add_label(label, job_ids)
+        elif len(job_ids) > 1:
+            half = len(job_ids) // 2
+            self._add_labels(job_ids[:half], label_of)
+            self._add_labels(job_ids[half:], label_of)
 
-    def _note(self, label: Label, ids: list[str]) -> None:
-        account, words = label
-        if words:
+    def _get_label(self, job_id: str) -> Label | None:
+        job = self._get_job(job_id)
+        return Label(job["account"], job["batch"] or "") if job else None
+
+    def _add_label(self, label: Label, job_ids: list[str]) -> None:
+        if label.text:
             self._labels.add(label)
         else:
-            self._alone.extend((account, name) for name in ids)
-            self._states.setdefault(account, Counter())["accepted"] += len(ids)
+            self._unlabelled.extend((label.account, job_id) for job_id in job_ids)
+            states = self._unlabelled_states.setdefault(label.account, Counter())
+            states["accepted"] += len(job_ids)
 
-    # --- without a label
+    # --- jobs without a label
 
-    def _look_at_those_alone(self) -> None:
-        """They end about in their order, so one that is open is the end of this look."""
-        while self._alone:
-            account, name = self._alone[0]
-            job = self._job(name)
+    def _poll_unlabelled(self) -> None:
+        """Count those that ended; they end about in their order, so the first open one ends this look."""
+        while self._unlabelled:
+            account, job_id = self._unlabelled[0]
+            job = self._get_job(job_id)
             if job and job["state"] in OPEN_STATES:
                 return
-            self._states[account][job["state"] if job else "succeeded"] += 1
-            self._alone.popleft()
-
-    def _those_alone(self) -> Iterator[BatchDict]:
-        return (batch_json(account, "", states) for account, states in self._states.items())
+            self._unlabelled_states[account][job["state"] if job else "succeeded"] += 1
+            self._unlabelled.popleft()

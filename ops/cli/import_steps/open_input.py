@@ -1,44 +1,58 @@
-"""An import's file, looked at once before it is read; what comes as a stream is kept on disk meanwhile."""
+"""An import's file, opened as rows; a stream is kept on disk, because the whole content names its lines."""
 
+import json
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, Final, TextIO, cast
+from typing import BinaryIO, Final, NamedTuple, cast
 
 import click
 
-from producers.portals.imports import FileFormat, detect_format
+from ops.cli.import_steps.options import ImportOptions
+from producers.portals.imports import REQUIRED, Given, Row, detect_format, rows
 
 DASH: Final = "-"
+STEM: Final = 40  # characters of a file's name in the default label
+
+
+class OpenInput(NamedTuple):
+    """A file's rows, what is given for all of them, and about how many lines there are."""
+
+    rows: Iterator[Row]
+    given: Given
+    lines: int
 
 
 @contextmanager
-def opened(file: str) -> Iterator[tuple[TextIO, FileFormat]]:
-    """The text, and what it is. A stream is kept, because only its whole content tells its lines again."""
+def open_input(file: str, options: ImportOptions) -> Iterator[OpenInput]:
+    """Open a file, or standard input for a dash; raises UsageError if it cannot be read."""
     with ExitStack() as stack:
         try:
-            binary = _seekable(
-                sys.stdin.buffer if file == DASH else stack.enter_context(Path(file).open("rb")), stack
-            )
-            found = detect_format(binary)
+            stream = sys.stdin.buffer if file == DASH else stack.enter_context(Path(file).open("rb"))
+            binary = _make_seekable(stream, stack)
+            format_ = detect_format(binary)
             binary.seek(0)
         except OSError as error:
             raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
-        yield stack.enter_context(TextIOWrapper(binary, encoding=found.encoding, newline="")), found
+        text = stack.enter_context(TextIOWrapper(binary, encoding=format_.encoding, newline=""))
+        needed = REQUIRED if options.account else ("account", *REQUIRED)
+        read = rows(text, mapping=options.mapping, constants=options.constants, needed=needed)
+        yield OpenInput(read, _identify(get_name(file), format_.digest, options), format_.lines)
 
 
-def name_of(file: str) -> str:
-    """What to call it: its name, unless it is a stream that has none."""
+def get_name(file: str) -> str:
+    """Return what to call the file: its name, or `stdin` for a stream that has none."""
     return "stdin" if file == DASH or file.startswith("/dev/") else Path(file).name
 
 
-def same(file: str, path: Path) -> bool:
-    """Whether this path leads to the file that is read, by whatever name or link."""
+def is_input(file: str, path: Path) -> bool:
+    """Return whether the path leads to the file that is read, by whatever name or link."""
     try:
         read = os.fstat(sys.stdin.fileno()) if file == DASH else Path(file).stat()
         return os.path.samestat(read, path.stat())
@@ -46,10 +60,20 @@ def same(file: str, path: Path) -> bool:
         return False
 
 
-def _seekable(binary: BinaryIO, stack: ExitStack) -> BinaryIO:
+def _make_seekable(binary: BinaryIO, stack: ExitStack) -> BinaryIO:
     if binary is not sys.stdin.buffer and binary.seekable():
         return binary
     kept = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
     shutil.copyfileobj(binary, kept)
     kept.seek(0)
     return kept
+
+
+def _identify(name: str, digest: str, options: ImportOptions) -> Given:
+    """Return what the lines are known by: the content, and how it is read if options say so."""
+    meaning = (options.mapping, options.constants)
+    if any(meaning):
+        words = json.dumps([digest, *(sorted(pairs.items()) for pairs in meaning)])
+        digest = sha256(words.encode()).hexdigest()[:16]
+    stem = "".join(char if char.isprintable() else "_" for char in name[:STEM])
+    return Given(digest, options.account, options.batch or f"{stem}-{digest[:8]}")

@@ -1,13 +1,11 @@
-"""Where an import's rejected lines go: a file that is there only when there are any, and that takes no other file's place."""
+"""Where an import's rejected lines go: a file that exists only if there are any, and replaces no other."""
 
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self, TextIO
 
 import click
@@ -15,64 +13,64 @@ import click
 from producers.portals.imports import Row
 from worker.errors import Fault, RelationsError
 
-TOLD: Final = 10  # rejected lines that are told on stderr; the file has all
+MAX_PRINTED: Final = 10  # rejected lines that are printed on stderr; the file has all
 KEYS: Final = {"line", "faults", "text"}
-LONGEST: Final = 2**24  # bytes of a rejected line
+MAX_LINE: Final = 2**24  # bytes of a rejected line
 
 
-class Rejects:
-    """Writes rejected lines as NDJSON and tells the first few.
+class RejectsFile:
+    """Writes rejected lines as NDJSON and prints the first few.
 
-    They are written beside the path, and renamed at the end or when it is interrupted; only rejected lines of an earlier import are
-    ever replaced. A path that is no file, such as a pipe, is written to directly. Raises UsageError for one that cannot be used.
+    They are written beside the path, and renamed at the end or when the import is interrupted; only rejected
+    lines of an earlier import are ever replaced. A path that is no file, such as a pipe, is written to
+    directly. Raises UsageError for one that cannot be used.
     """
 
     def __init__(self, path: Path, *, quiet: bool) -> None:
-        self.path, self._quiet, self._told = path, quiet, count(1)
+        self.path, self._quiet, self._written = path, quiet, 0
         self._direct = path.exists() and not path.is_file()
         self._target = path if self._direct else path.resolve()
         self._beside = self._target.with_name(f".rejects-{os.getpid()}-{os.urandom(4).hex()}")
         self._file: TextIO | None = None
-        if fault := _fault(self._target, direct=self._direct):
+        if fault := _find_fault(self._target, direct=self._direct):
             raise click.UsageError(
                 f"Rejected lines cannot go to {path}: {fault}. Name another file with --rejects."
             )
 
     def __call__(self, row: Row, faults: Sequence[Fault]) -> None:
-        """This line, for these reasons."""
+        """Write a rejected line with its faults."""
         document = {"line": row.line, "faults": [fault._asdict() for fault in faults], "text": row.text}
-        with self._writing():
-            self._file = self._file or (self._target if self._direct else self._beside).open(
-                "w", encoding="utf-8"
-            )
+        with self._name_failures():
+            self._file = self._file or self._open()
             self._file.write(json.dumps(document, ensure_ascii=False) + "\n")
-        if next(self._told) <= TOLD and not self._quiet:
+        self._written += 1
+        if self._written <= MAX_PRINTED and not self._quiet:
             click.echo(f"line {row.line}: {'; '.join(map(str, faults))}", err=True)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file:
-            with self._writing():
+            with self._name_failures():
                 self._file.close()
                 if not self._direct:
                     self._beside.replace(self._target)
 
+    def _open(self) -> TextIO:
+        return (self._target if self._direct else self._beside).open("w", encoding="utf-8")
+
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _name_failures(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise RelationsError(
-                f"rejected lines cannot be written to {self.path}: {error.strerror}"
-            ) from None
+            message = f"rejected lines cannot be written to {self.path}: {error.strerror}"
+            raise RelationsError(message) from None
 
 
-def _fault(path: Path, *, direct: bool) -> str:
-    """Why this path cannot be used, by trying; empty if it can."""
+def _find_fault(path: Path, *, direct: bool) -> str:
+    """Return why this path cannot be used, by trying; empty if it can."""
     try:
         if path.is_dir():
             return "it is a directory"
@@ -81,17 +79,18 @@ def _fault(path: Path, *, direct: bool) -> str:
         if direct:
             return ""
         with tempfile.TemporaryFile(dir=path.parent):
-            return "" if _ours(path) else "that file is there, and is not one of rejected lines"
+            is_safe = _has_only_rejects(path)
+            return "" if is_safe else "that file is there, and is not one of rejected lines"
     except OSError as error:
         return (error.strerror or str(error)).lower()
 
 
-def _ours(path: Path) -> bool:
-    """Whether there is nothing to lose: no file, an empty one, or an earlier import's rejected lines."""
+def _has_only_rejects(path: Path) -> bool:
+    """Return whether nothing can be lost: no file, an empty one, or an earlier import's rejected lines."""
     if not path.exists():
         return True
     with path.open("rb") as file:
-        first = file.readline(LONGEST)
+        first = file.readline(MAX_LINE)
     try:
         return not first or set(json.loads(first)) == KEYS
     except (ValueError, TypeError, RecursionError):

@@ -1,6 +1,6 @@
-"""What became of an import, told: in sentences, as a document, and as an exit code."""
+"""The summary of an import: sentences, a document, and an exit code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,53 +10,54 @@ from producers.portals.serializers import BatchDict
 
 
 class ImportSummary(NamedTuple):
-    """What became of the lines and, when their jobs are followed, of those; `ends` changes while it is waited for."""
+    """What became of the lines and, where their jobs were followed, of their batches."""
 
-    tally: LoadCounts
-    batch: str
+    counts: LoadCounts
+    label: str
     rejects: Path
-    ends: list[BatchDict]
+    batches: Sequence[BatchDict] = ()
 
-    def counts(self) -> str:
-        """What became of the lines, and the label to ask for."""
-        tally = self.tally
-        label = (
-            f"batch {self.batch}"
-            if tally.accepted or not tally.known
-            else "those keep the label of their first import"
+    def format_counts(self) -> str:
+        """Return what became of the lines, and the label to ask for."""
+        counts = self.counts
+        numbers = (
+            f"{counts.accepted:,} accepted, {counts.known:,} known already, {counts.rejected:,} rejected"
         )
-        return f"{tally.accepted:,} accepted, {tally.known:,} known already, {tally.rejected:,} rejected; {label}"
+        if counts.known and not counts.accepted:
+            return f"{numbers}; those keep the label of their first import"
+        return f"{numbers}; batch {self.label}"
 
-    def lines(self) -> Iterator[str]:
-        """For people."""
-        for note, number in self.tally.notes.items():
+    def format_lines(self) -> Iterator[str]:
+        """Yield the summary for people."""
+        for note, number in self.counts.notes.items():
             yield f"note: {note} ({number:,} lines)"
-        yield self.counts()
-        if self.tally.rejected:
+        yield self.format_counts()
+        if self.counts.rejected:
             yield f"Rejected lines, each with its reason: {self.rejects}"
-        yield from map(_line, self.ends)
+        yield from map(_format_batch, self.batches)
 
-    def document(self) -> dict[str, Any]:
-        """For programs."""
-        tally = self.tally
+    def to_json(self) -> dict[str, Any]:
+        """Return the summary for programs."""
+        counts = self.counts
         return {
-            "accepted": tally.accepted,
-            "known": tally.known,
-            "rejected": tally.rejected,
-            "batch": self.batch,
-            "rejects": str(self.rejects) if tally.rejected else None,
-            "batches": self.ends,
+            "accepted": counts.accepted,
+            "known": counts.known,
+            "rejected": counts.rejected,
+            "batch": self.label,
+            "rejects": str(self.rejects) if counts.rejected else None,
+            "batches": list(self.batches),
         }
 
-    def code(self) -> Exit:
-        """Whether all is well."""
-        if self.tally.rejected and not self.tally.accepted + self.tally.known:
+    def get_exit_code(self) -> Exit:
+        """Return OK when every line was accepted and no job failed."""
+        counts = self.counts
+        if counts.rejected and not counts.accepted + counts.known:
             return Exit.FAILED
-        return Exit.PARTLY if self.tally.rejected or any(each["failed"] for each in self.ends) else Exit.OK
+        has_failures = counts.rejected or any(batch["failed"] for batch in self.batches)
+        return Exit.PARTLY if has_failures else Exit.OK
 
 
-def _line(end: BatchDict) -> str:
-    states = f"{end['succeeded']:,} succeeded, {end['superseded']:,} superseded, {end['failed']:,} failed"
-    return f"{end['batch'] or 'without a label'}: {states}" + (
-        f", {end['open']:,} open" if end["open"] else ""
-    )
+def _format_batch(batch: BatchDict) -> str:
+    ends = ", ".join(f"{batch[state]:,} {state}" for state in ("succeeded", "superseded", "failed"))
+    still_open = f", {batch['open']:,} open" if batch["open"] else ""
+    return f"{batch['batch'] or 'without a label'}: {ends}{still_open}"

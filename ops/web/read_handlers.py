@@ -4,14 +4,19 @@ from prometheus_client.exposition import choose_encoder
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ops.serializers import deed_json, failure_json, replay_json, request_json
+from ops.lookups import resolve_relation
+from ops.serializers import (
+    serialize_audit_entry,
+    serialize_failure,
+    serialize_replay,
+    serialize_request,
+)
 from ops.web.deps import OperatorDeps
 from ops.web.forms import NewestQuery, PageQuery
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
 from producers.portals.http.query import AccountQuery
 from producers.replay import prepare as replays
-from worker.contract import Relation, resolve
 from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
 
@@ -23,15 +28,14 @@ async def explain_relation(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> R
     bad = [side for side in ("parent", "child") if not 1 <= path[side] <= MAX_ID]
     if bad:
         raise Invalid([Fault(side, "expected the id of a record, a positive whole number") for side in bad])
-    relation_type, swapped, _ = resolve(path["type"])
-    relation = Relation(relation_type.name, *((child, parent) if swapped else (parent, child)))
+    relation = resolve_relation(path["type"], parent, child)
     return json_response(await run_in_threadpool(deps.explain, call.account, relation))
 
 
 async def list_failures(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
     """List what failed and waits for a decision, in groups by error and type."""
     groups = await run_in_threadpool(deps.queries.failure_groups, call.account)
-    return json_response({"errors": [failure_json(call.account, group) for group in groups]})
+    return json_response({"errors": [serialize_failure(call.account, group) for group in groups]})
 
 
 async def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
@@ -40,7 +44,7 @@ async def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Respons
     page = await run_in_threadpool(
         deps.queries.list_requests, query.account, limit=query.limit, cursor=query.cursor
     )
-    requests = [request_json(request) for request in page.requests]
+    requests = [serialize_request(request) for request in page.requests]
     return json_response({"requests": requests, "next": page.next or None})
 
 
@@ -50,7 +54,7 @@ async def get_request(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Respon
     found = await run_in_threadpool(deps.store.get_request, call.account, request_id)
     if found is None:
         raise NotFound("there is no such request (any more)")
-    return json_response(request_json(found))
+    return json_response(serialize_request(found))
 
 
 async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
@@ -59,7 +63,9 @@ async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Re
     page = await run_in_threadpool(
         deps.job_admin.audit_log, query.account, limit=query.limit, cursor=query.cursor
     )
-    return json_response({"deeds": [deed_json(entry) for entry in page.deeds], "next": page.next or None})
+    return json_response(
+        {"deeds": [serialize_audit_entry(entry) for entry in page.deeds], "next": page.next or None}
+    )
 
 
 async def list_accounts(deps: OperatorDeps, call: ApiCall[None]) -> Response:
@@ -72,14 +78,14 @@ async def list_accounts(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 async def list_replays(deps: OperatorDeps, call: ApiCall[NewestQuery]) -> Response:
     """List the replays of the last week, newest first."""
     found = await run_in_threadpool(deps.job_admin.list_replays, call.account, limit=call.input.limit)
-    return json_response({"replays": [replay_json(replay) for replay in found]})
+    return json_response({"replays": [serialize_replay(replay) for replay in found]})
 
 
 async def get_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show a replay, and what its jobs have become by now."""
     replay = await run_in_threadpool(replays.find, deps.services, call.request.path_params["id"])
     return json_response(
-        replay_json(replay, await run_in_threadpool(replays.outcomes, deps.services, replay))
+        serialize_replay(replay, await run_in_threadpool(replays.outcomes, deps.services, replay))
     )
 
 

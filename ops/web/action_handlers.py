@@ -10,7 +10,8 @@ from typing import Final
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ops.serializers import replay_json, summarize_counts
+from ops.explain.text import format_tally
+from ops.serializers import serialize_replay
 from ops.web.deps import OperatorDeps
 from ops.web.forms import ErasureForm, JobActionForm, PauseForm, ReplayForm
 from producers.job_admin import cancel_dismiss, erase
@@ -60,7 +61,7 @@ async def _act(
         note = "" if form.jobs else f"of {cancel_dismiss.said(form.ids_or_filter())}"
         result = await run_in_threadpool(act, deps.services, form.account, jobs, by=call.key.name, note=note)
         jobs, refused = result.done, {**refused, **result.refused}
-    summary = summarize_counts(Counter(refused.values()))
+    summary = format_tally(Counter(refused.values()))
     return json_response(
         {"dry_run": form.dry_run, "jobs": jobs, "refused": refused, "more": more, "summary": summary}
     )
@@ -97,7 +98,7 @@ async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Respo
         correction=form.set,
     )
     headers = {"Location": f"/v1/replays/{replay.id}"}
-    return json_response(replay_json(replay), status=201, headers=headers)
+    return json_response(serialize_replay(replay), status=201, headers=headers)
 
 
 async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
@@ -108,14 +109,14 @@ async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
         deps.send_replay(replay.id)
         return replay
 
-    return json_response(replay_json(await run_in_threadpool(start)), status=202)
+    return json_response(serialize_replay(await run_in_threadpool(start)), status=202)
 
 
 async def stop_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Stop a replay after the piece that is being worked."""
     replay_id = call.request.path_params["id"]
     replay = await run_in_threadpool(replays.stop, deps.services, replay_id, by=call.key.name)
-    return json_response(replay_json(replay))
+    return json_response(serialize_replay(replay))
 
 
 async def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> Response:

@@ -1,0 +1,44 @@
+"""`relations erase`: a record, such as a person, taken out of everything that is kept."""
+
+import click
+
+from ops.cli.context import CommandContext, account_option, with_context
+from ops.cli.job_selection import by_option
+from ops.explain.text import format_tally
+from producers.job_admin.erase import erase
+from worker.ports import record_ref
+
+
+@click.command("erase")
+@click.argument("module")
+@click.argument("number", metavar="ID", type=click.IntRange(1))
+@account_option
+@click.option("--yes", is_flag=True, help="Do it; there is no way back.")
+@by_option
+@with_context
+def erase_record(
+    context: CommandContext, module: str, number: int, account: str | None, yes: bool, by: str
+) -> None:
+    """Take a record, e.g. a person's address, out of all that is kept.
+
+    That is jobs, histories, requests, payloads and replays. What is open and names it ends as superseded. The
+    audit keeps that something was erased, not what. The CRM is not touched.
+
+    \b
+    Examples:
+      relations erase address 9001 --account acme
+      relations erase address 9001 --account acme --yes
+    """
+    name = context.find_account_name(account)
+    record_ref(module, number)  # refuses a module that there is not
+    if not yes:
+        what = f"{module} {number} would be taken out of everything kept of account {name}"
+        context.answer(
+            {"preview": True, "account": name, "module": module, "id": number},
+            [f"{what}; open changes that name it would end. Add --yes."],
+        )
+        return
+    counts = erase(context.services, name, module, number, by=by)
+    erased = {kind: count for kind, count in counts.items() if count}
+    text = f"Taken out: {format_tally(erased)}." if erased else "Nothing that is kept names it."
+    context.answer({"preview": False, "account": name, "erased": erased}, [text])

@@ -1,0 +1,46 @@
+"""`relations explain`: one relation, or a shipped sample, explained."""
+
+from collections.abc import Sequence
+
+import click
+
+from ops import samples
+from ops.cli.context import CommandContext, account_option, with_context
+from ops.cli.errors import Exit, exit_with
+from ops.lookups import explain_relation, resolve_relation
+from worker.contract import Relation
+
+
+@click.command("explain", short_help="Explain a relation: every job, request and answer.")
+@click.argument("words", nargs=-1, metavar="TYPE PARENT CHILD")
+@account_option
+@click.option("--sample", metavar="NAME", help="Explain a shipped sample instead; needs nothing running.")
+@with_context
+def explain(context: CommandContext, words: tuple[str, ...], account: str | None, sample: str | None) -> None:
+    """Explain one relation: what is wanted now, what is known, and what became of every job that named it.
+
+    \b
+    Examples:
+      relations explain estate:address:buyer 501 9001
+      relations explain --sample 01-portal-burst
+    """
+    if sample and not words:
+        text = samples.read_explanation(sample)
+        document = {"sample": samples.find_name(sample), "text": text.splitlines()}
+        context.answer(document, [text.rstrip("\n")])
+        return
+    explanation = explain_relation(
+        context.runtime, context.find_account(account), _parse_relation(words), zone=context.zone
+    )
+    context.answer(explanation.to_json(), [str(explanation)])
+    exit_with(Exit.OK if explanation.jobs else Exit.NOT_FOUND)
+
+
+def _parse_relation(words: Sequence[str]) -> Relation:
+    if len(words) != 3:
+        raise click.UsageError("Expected TYPE PARENT CHILD, or --sample NAME.")
+    type_name, *ids = words
+    if not all(text.isascii() and text.isdecimal() for text in ids):
+        raise click.UsageError(f"Expected two ids after {type_name}, got {' '.join(ids)}.")
+    parent, child = map(int, ids)
+    return resolve_relation(type_name, parent, child)

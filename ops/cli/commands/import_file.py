@@ -1,0 +1,218 @@
+"""`relations import`: a file of changes into the inbox, line by line; the steps are in `import_steps`."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+
+from ops.cli.context import CommandContext, account_option, with_context
+from ops.cli.errors import Exit, exit_with
+from ops.cli.import_steps.cost_estimate import CostEstimate
+from ops.cli.import_steps.follow import JobFollower
+from ops.cli.import_steps.open_input import OpenInput, get_name, is_input, open_input
+from ops.cli.import_steps.options import ImportOptions, parse_options
+from ops.cli.import_steps.rejects import RejectsFile
+from ops.cli.import_steps.retry import Retry
+from ops.cli.import_steps.summary import ImportSummary
+from ops.cli.offline_rules import OfflineRules
+from ops.cli.progress import show_progress
+from producers.portals import Relations, Sent
+from producers.portals.imports import LoadCounts, load_rows, pieces
+from worker.config.values import shielded
+from worker.contract import Change
+from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
+
+HTTP_TIMEOUT: Final = 10.0  # seconds a server may take for one answer
+
+Send = Callable[[Sequence[Change]], list[Sent]]
+
+
+@click.command("import", short_help="Import a file of changes: CSV or NDJSON.")
+@click.argument("file", metavar="FILE|-")
+@account_option
+@click.option(
+    "--map",
+    "maps",
+    multiple=True,
+    metavar="COLUMN=FIELD",
+    help="What a column is; without FIELD it is left out.",
+)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="What holds for every line that does not say it.",
+)
+@click.option(
+    "--batch", metavar="LABEL", help="A label to ask for later; default: of the file's name and content."
+)
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where rejected lines go; default: FILE.rejects.ndjson.",
+)
+@click.option("--wait", "waits", is_flag=True, help="Follow the jobs to their end.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check every line, and count what would be sent; needs no Redis."
+)
+@click.option(
+    "--url", envvar="RELATIONS_URL", metavar="URL", help="Send over HTTP instead of straight to Redis."
+)
+@click.option(
+    "--key", envvar="RELATIONS_KEY", metavar="KEY", help="The key for --url; better given as RELATIONS_KEY."
+)
+@with_context
+def import_file(
+    context: CommandContext,
+    file: str,
+    account: str | None,
+    maps: Sequence[str],
+    sets: Sequence[str],
+    batch: str | None,
+    rejects: Path | None,
+    waits: bool,
+    dry_run: bool,
+    url: str | None,
+    key: str | None,
+) -> None:
+    """Import changes from CSV with a header, or NDJSON; a dash is standard input.
+
+    Every line is accepted or rejected by itself. Columns stand in any order and go by their names; the
+    delimiter is found out. A cell may hold several ids, between blanks. Each line is known by the file's
+    content and its number, so the same import again goes on where it ended and does nothing twice.
+
+    \b
+    Examples:
+      relations import changes.ndjson --dry-run
+      relations import buyers.csv --set action=create --set type=estate:address:buyer --map contact=childid
+      relations import buyers.csv --wait --url https://relations.example --account acme
+    """
+    if url and not key and not dry_run:
+        raise click.UsageError("--url needs a key: set RELATIONS_KEY, or give --key.")
+    options = parse_options(context, maps, sets, account, batch, is_local=not url)
+    is_stream = get_name(file) == "stdin"
+    path = rejects or Path(f"{'stdin' if is_stream else file}.rejects.ndjson")
+    if is_input(file, path):
+        fault = f"Rejected lines cannot go to {path}: that is the file to import."
+        raise click.UsageError(f"{fault} Name another file with --rejects.")
+    if dry_run:
+        exit_with(_dry_run(context, file, options, path, is_local=not url))
+    else:
+        exit_with(_import(context, file, options, path, waits=waits, url=url, key=key))
+
+
+# --- dry run
+
+
+def _dry_run(
+    context: CommandContext, file: str, options: ImportOptions, path: Path, *, is_local: bool
+) -> Exit:
+    """Check every line as intake does, and plan the good ones."""
+    counts = LoadCounts()
+    estimate = CostEstimate(OfflineRules(context if is_local else None))
+    with RejectsFile(path, quiet=context.as_json) as reject, open_input(file, options) as opened:
+        for items in pieces(opened.rows, opened.given, counts, reject):
+            for item in items:
+                if faults := _add_to_estimate(estimate, item.change):
+                    counts.rejected += 1
+                    reject(item.row, faults)
+    costs = estimate.get_costs()
+    counts.accepted = sum(cost.changes for cost in costs)
+    context.answer_table(
+        {"accounts": [cost.to_json() for cost in costs], "rejected": counts.rejected},
+        ("ACCOUNT", "CHANGES", "ACTIONS", "REQUESTS", "AT ITS PACE"),
+        (
+            (c.account, f"{c.changes:,}", f"{c.actions:,}", f"{c.requests:,}", f"{c.seconds:,.0f} s")
+            for c in costs
+        ),
+    )
+    defaults = " Checked and planned by the defaults: the settings of --url are not known here."
+    context.remark(f"{counts.rejected:,} rejected. Nothing was sent.{'' if is_local else defaults}")
+    return ImportSummary(counts, "", path).get_exit_code()
+
+
+def _add_to_estimate(estimate: CostEstimate, change: Change) -> Sequence[Fault]:
+    """Count a change in, or return why it would be rejected."""
+    try:
+        estimate.add(change)
+    except InvalidChange as error:
+        return error.faults
+    except NotFound as error:
+        return [Fault("account", str(error))]
+    return ()
+
+
+# --- import
+
+
+def _import(
+    context: CommandContext,
+    file: str,
+    options: ImportOptions,
+    path: Path,
+    *,
+    waits: bool,
+    url: str | None,
+    key: str | None,
+) -> Exit:
+    with _connect(context, url, key) as (relations, retry), tempfile.TemporaryFile("w+") as known_jobs:
+        follower = JobFollower(relations, retry, known_jobs)
+        send = follower.send if waits else relations.send
+        with RejectsFile(path, quiet=context.as_json) as reject, open_input(file, options) as opened:
+            summary = ImportSummary(LoadCounts(), opened.given.batch, path)
+            _load(context, opened, lambda changes: retry(lambda: send(changes)), reject, summary)
+        try:
+            if waits:
+                _follow(context, follower, summary.counts)
+        finally:  # also when nobody waits any longer
+            summary = summary._replace(batches=follower.batches)
+            context.answer(summary.to_json(), summary.format_lines())
+    return summary.get_exit_code()
+
+
+@contextmanager
+def _connect(context: CommandContext, url: str | None, key: str | None) -> Iterator[tuple[Relations, Retry]]:
+    """Give a client that tries only once, and what repeats its calls and says that it waits."""
+    if url:
+        with Relations(url, key or "", timeout=HTTP_TIMEOUT) as relations:
+            yield relations, Retry(str(shielded(url)))
+    else:
+        with Relations.connect(context.runtime, timeout=0.0) as relations:
+            yield relations, Retry(str(shielded(context.settings.redis_url)))
+
+
+def _load(
+    context: CommandContext, opened: OpenInput, send: Send, reject: RejectsFile, summary: ImportSummary
+) -> None:
+    """Send all rows; an interruption says how far it came, and that the same command goes on."""
+    counts = summary.counts
+    try:
+        with show_progress("import", opened.lines, quiet=context.as_json) as report:
+            for _ in load_rows(opened.rows, opened.given, send, reject, counts):
+                report(counts.line)
+    except (KeyboardInterrupt, Unavailable):
+        go_on = "The same command goes on; nothing is done twice."
+        click.echo(f"Stopped at line {counts.line:,}: {summary.format_counts()}. {go_on}", err=True)
+        raise
+    except RelationsError:
+        if counts.accepted + counts.known:
+            go_on = "Once this is mended, the same command goes on; nothing is done twice:"
+            click.echo(f"Stopped at line {counts.line:,}: {summary.format_counts()}. {go_on}", err=True)
+        raise
+
+
+def _follow(context: CommandContext, follower: JobFollower, counts: LoadCounts) -> None:
+    """Wait until no job of the import is open."""
+    total = counts.accepted + counts.known
+    try:
+        with show_progress("jobs", total, quiet=context.as_json) as report:
+            for batches in follower.poll():
+                ended = sum(batch["accepted"] - batch["open"] for batch in batches)
+                report(min(total, ended))
+    except (KeyboardInterrupt, RelationsError):
+        click.echo("Stopped waiting; what was accepted is worked all the same.", err=True)
+        raise

@@ -1,0 +1,62 @@
+"""What the options of an import mean: which columns are which fields, and what holds for every line."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import click
+
+from ops.cli.context import CommandContext
+from producers.portals.imports import FIELDS, faults_of, field_of
+
+
+class ImportOptions(NamedTuple):
+    """How a file is understood; `account` is that of lines that name none, empty if every line must."""
+
+    mapping: Mapping[str, str]  # column → field, empty to leave it out
+    constants: Mapping[str, str]
+    account: str
+    batch: str | None
+
+
+def parse_options(
+    context: CommandContext,
+    maps: Sequence[str],
+    sets: Sequence[str],
+    account: str | None,
+    batch: str | None,
+    *,
+    is_local: bool,
+) -> ImportOptions:
+    """Parse and check the options; raises UsageError for a value that no line could have.
+
+    Accounts of another machine are not checked here.
+    """
+    mapping = {column: _find_field("--map", name) for column, name in _split("--map", maps)}
+    constants = {_find_field("--set", name): value for name, value in _split("--set", sets)}
+    account = constants.get("account") or account
+    default = context.find_default_account(account) if is_local else account or ""
+    faults = [f"--set {fault}" for fault in faults_of(constants)]
+    for name, value in {"account": default or None, "batch": batch}.items():
+        if value is not None:
+            faults += [f"--{name}: {fault.message}" for fault in faults_of({name: value})]
+    if faults:
+        raise click.UsageError("\n".join(faults))
+    return ImportOptions(mapping, constants, default, batch)
+
+
+def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise click.UsageError(f"{option} wants NAME=VALUE; got {text}.")
+        pairs.append((name, value))
+    return pairs
+
+
+def _find_field(option: str, name: str) -> str:
+    """Return the field of that name or alias; an empty name means none."""
+    field = field_of(name)
+    if name and not field:
+        raise click.UsageError(f"{option}: there is no field {name}; there are {', '.join(FIELDS)}.")
+    return field

@@ -1,0 +1,19 @@
+"""What an operator should do about a failure, by its API code or, where there is none, by its class."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from worker.onoffice.codes import advice
+
+ADVICE_WITHOUT_CODE: Final[Mapping[str, str]] = {
+    "dependency": "Mend what the other half of the swap failed of, then replay both jobs.",
+    "unreadable": "Mend its producer, or the rules of its webhook, then replay it: it is read again.",
+    "poison": "Look into the workers' logs for what ended them, then replay.",
+    "unknown": "Run `relations doctor` to see whether the API can be reached, then replay.",
+    "not_sent": "Run `relations doctor` to see whether the API can be reached, then replay.",
+}
+
+
+def advise(code: int, error: str) -> str:
+    """Return what to do about an API code, or about a class of errors when the code is 0."""
+    return advice(code) if code else ADVICE_WITHOUT_CODE.get(error, "Replay it when its cause is gone.")

@@ -1,0 +1,99 @@
+"""What operators look up in a running system, the same for the command line and for the HTTP interface."""
+
+from datetime import tzinfo
+from typing import Any
+
+from ops.explain import Explanation, collect_evidence, explain
+from ops.explain.text import format_cause, format_instant
+from worker.config import Account
+from worker.contract import Relation, resolve
+from worker.ports import OPEN_STATES, Pause
+from worker.redis.client import available
+from worker.wiring import Runtime
+
+
+def read_store_clock(runtime: Runtime) -> int:
+    """Return the store's time, in µs since 1970."""
+    with available():
+        seconds, micros = runtime.client.time()
+    return int(seconds) * 1_000_000 + int(micros)
+
+
+def resolve_relation(type_name: str, parent: int, child: int) -> Relation:
+    """Return the relation under its canonical type, which may swap parent and child; raises NotFound."""
+    resolved = resolve(type_name)
+    if resolved.swapped:
+        parent, child = child, parent
+    return Relation(resolved.type.name, parent, child)
+
+
+def explain_relation(runtime: Runtime, account: Account, relation: Relation, *, zone: tzinfo) -> Explanation:
+    """Explain the relation by everything that is kept about it."""
+    stats = runtime.metrics.account_stats([account.name])[account.name]
+    evidence = collect_evidence(
+        runtime.store,
+        runtime.queries,
+        account.name,
+        relation,
+        now=read_store_clock(runtime),
+        since=stats.oldest if stats.backlog else None,
+        upsert=account.on_modify_absent == "create",
+        why_not_sending=why_not_sending(runtime, account),
+    )
+    return explain(evidence, zone=zone)
+
+
+def why_not_sending(runtime: Runtime, account: Account) -> str:
+    """Return why nothing of the account is sent now; empty if it is sent."""
+    name = account.name
+    if pause := runtime.store.get_pause(name):
+        cause = format_cause(pause.reason, pause.detail)
+        go_on = f"relations accounts resume {name}"
+        return f"account {name} is paused ({cause}); when its cause is gone: {go_on}"
+    if account.mode == "observe":
+        return f"account {name} only observes: nothing but reads is sent"
+    if runtime.limiter.state(name)["breaker"] != "closed":
+        silent = f"the API has not answered account {name} for a while"
+        return f"{silent}; single reads try whether it is there again"
+    return ""
+
+
+def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> dict[str, Any]:
+    """Return an account's backlog, jobs by state, pause and pace as plain data; times in this zone."""
+    stats = runtime.metrics.account_stats([account.name])[account.name]
+    open_jobs = {state: stats.counts.get(state, 0) for state in OPEN_STATES[1:]}
+    return {
+        "account": account.name,
+        "mode": account.mode,
+        "backlog": stats.backlog,
+        "oldest": format_instant(stats.oldest, zone) if stats.oldest else None,
+        "open": stats.open,
+        "jobs": {"queued": stats.backlog, **open_jobs},
+        "unresolved": stats.unresolved,
+        **{name: stats.counts.get(name, 0) for name in ("failed", "succeeded", "superseded", "accepted")},
+        "paused": _serialize_pause(runtime.store.get_pause(account.name), zone),
+        "pace": _get_pace(runtime, account.name, zone),
+    }
+
+
+def _serialize_pause(pause: Pause | None, zone: tzinfo) -> dict[str, str] | None:
+    if pause is None:
+        return None
+    return {
+        "reason": pause.reason,
+        "detail": pause.detail,
+        "since": format_instant(pause.since, zone),
+        "until": format_instant(pause.until, zone) if pause.until else "",
+    }
+
+
+def _get_pace(runtime: Runtime, account: str, zone: tzinfo) -> dict[str, Any]:
+    """Return the limiter's state: share of the full pace, breaker, and until when nothing is sent."""
+    state = runtime.limiter.state(account)
+    until = max(float(state["open_until"]), float(state["not_before"]))
+    return {
+        "factor": state["factor"],
+        "breaker": state["breaker"],
+        "reason": state["reason"],
+        "until": format_instant(round(until * 1e6), zone) if until else "",
+    }
