@@ -16,7 +16,7 @@ from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.ports import JobFilter
-from worker.redis.client import available
+from worker.redis.client import translate_errors
 from worker.wiring import Runtime
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def warnings(found: Settings, account: str = "") -> Iterator[Finding]:
 def redis(runtime: Runtime) -> Iterator[Finding]:
     """Version, eviction, persistence and clock of the server; raises StoreUnavailable when it is away."""
     client: Any = runtime.client
-    with available():
+    with translate_errors():
         info: Mapping[str, Any] = (
             client.info()
         )  # first, because finding the master may take seconds, and the clock goes on
@@ -258,7 +258,7 @@ def lane(runtime: Runtime, account: Account, *, now: float) -> Finding:
 def credentials(runtime: Runtime, account: Account) -> Finding:
     """Whether the API takes the account's credentials; asked by reading one relation that need not be there."""
     what = f"credentials {account.name}"
-    with available():
+    with translate_errors():
         seconds, _ = runtime.client.time()
     read = Action("get", PROBE.type, (PROBE.parent,), (), asked=(PROBE,))
     reply = runtime.api(account).send([read], request_id="doctor", now=float(seconds))

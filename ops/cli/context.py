@@ -15,7 +15,7 @@ import click
 from ops.cli import output
 from worker.background import MessageSender
 from worker.config import Account, Settings
-from worker.redis.client import available
+from worker.redis.client import translate_errors
 from worker.wiring import Runtime, Wake, load_settings
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class CommandContext:
 
     def now(self) -> int:
         """The store's clock, µs."""
-        with available():
+        with translate_errors():
             seconds, micros = self.runtime.client.time()
         return int(seconds) * 1_000_000 + int(micros)
 
