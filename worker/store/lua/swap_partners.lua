@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- neighbours(base; guard…) → {{going first, earliest due µs, arriving, waiting}…} in the order of the guards (R12)
+-- swap_partners(base; guard…) → {{relations that go first, earliest due µs, arriving, relations that wait}…}, one per guard (R12)
 -- Invariant: nothing changes.
 local base, found = KEYS[1], {}
 local function members(guard, side)
@@ -15,6 +15,6 @@ for i, guard in ipairs(ARGV) do
     local at = tonumber(redis.call('ZSCORE', base .. ':due', relation) or 0)
     due = due and math.min(due, at) or at
   end
-  found[i] = {first, us(due or 0), tonumber(redis.call('HGET', base .. ':arriving', guard) or 0), members(guard, '|h|')}
+  found[i] = {first, as_text(due or 0), tonumber(redis.call('HGET', base .. ':arriving', guard) or 0), members(guard, '|h|')}
 end
 return found

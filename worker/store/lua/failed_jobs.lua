@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- failed(base; limit) → the failed jobs that wait for a decision, oldest first
--- Invariant: only jobs that are still kept are named; the index forgets what was forgotten.
+-- failed_jobs(base; limit) → the failed jobs that wait for a decision, oldest first
+-- Invariant: only jobs that are still kept are named; expired ones leave the index.
 local base, limit, found = KEYS[1], tonumber(ARGV[1]), {}
 while #found < limit do
   local ids = redis.call('ZRANGE', base .. ':failed', #found, limit - 1)

@@ -1,17 +1,17 @@
 #!lua flags=no-writes
--- find(base; wanted, limit, cursor, examined) → {cursor of the next page or '', {job id, its hash}…}, newest first
--- wanted: msgpack of worker.ports.Filter, with `first`, `last`: names of jobs a while before `since`, after `until` ('': any)
--- Invariant: nothing changes; at most `examined` entries are looked at, from the index that has the fewest.
+-- find_jobs(base; filter, limit, cursor, examined) → {cursor of the next page or '', {job id, its hash}…}, newest first
+-- filter: msgpack of worker.ports.JobFilter, with `first`, `last`: beginnings of job ids a while before `since`, after `until` ('': any)
+-- Invariant: nothing changes; at most `examined` entries are looked at, of the index that has the fewest.
 local base, wanted = KEYS[1], cmsgpack.unpack(ARGV[1])
 local limit, cursor, examined = tonumber(ARGV[2]), ARGV[3] ~= '' and tonumber(ARGV[3]) or math.huge, tonumber(ARGV[4])
-local function below(key, upto) -- up to `examined` members with their numbers, newest first
+local function list_below(key, upto) -- up to `examined` members with their numbers, newest first
   return redis.call('ZRANGE', key, '(' .. (upto == math.huge and '+inf' or string.format('%.0f', upto)), '-inf', 'BYSCORE', 'REV',
     'LIMIT', 0, examined, 'WITHSCORES')
 end
-local function merged(keys) -- the newest of several indexes
+local function merge(keys) -- the newest of several indexes
   local entries, flat = {}, {}
   for _, key in ipairs(keys) do
-    local found = below(key, cursor)
+    local found = list_below(key, cursor)
     for i = 1, #found, 2 do entries[#entries + 1] = {found[i], tonumber(found[i + 1])} end
   end
   table.sort(entries, function(a, b) return a[2] > b[2] end)
@@ -20,7 +20,7 @@ local function merged(keys) -- the newest of several indexes
   end
   return flat
 end
-local function before(key, name) -- the number of the first job that was named later; job names sort by time
+local function number_after(key, name) -- the number of the first job made after the name; job ids sort by time
   local low, high = 0, redis.call('ZCARD', key)
   while low < high do
     local middle = math.floor((low + high) / 2)
@@ -40,17 +40,17 @@ if wanted.error ~= '' then
       keys[#keys + 1] = base .. ':failed:' .. group
     end
   end
-  entries = merged(keys)
+  entries = merge(keys)
 else
   local key = base .. ':' .. (wanted.state == 'failed' and 'failed' or 'jobs')
-  entries = below(key, wanted.last ~= '' and math.min(cursor, before(key, wanted.last)) or cursor)
+  entries = list_below(key, wanted.last ~= '' and math.min(cursor, number_after(key, wanted.last)) or cursor)
 end
 
 local found, last = {}, ''
 for i = 1, #entries, 2 do
   local id, key = entries[i], base .. ':job:' .. entries[i]
   if wanted.first ~= '' and string.sub(id, -18) < wanted.first then return {'', found} end
-  if fits(wanted, redis.call('HMGET', key, unpack(FIELDS))) then found[#found + 1] = {id, redis.call('HGETALL', key)} end
+  if matches(wanted, redis.call('HMGET', key, unpack(FIELDS))) then found[#found + 1] = {id, redis.call('HGETALL', key)} end
   last = string.format('%.0f', entries[i + 1])
   if #found == limit then break end
 end

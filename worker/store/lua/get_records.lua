@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- records(base; relation…) → {{relation, open, memory}…} in the order asked for
+-- get_records(base; relation…) → {{relation, open, memory}…} in the order of the arguments
 -- Invariant: nothing changes.
 local base, found = KEYS[1], {}
 for i, relation in ipairs(ARGV) do

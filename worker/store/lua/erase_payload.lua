@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- forget(base; job, refusal) → 1
--- Invariant: a job that stands for an unreadable message keeps that it does, and nothing of what the message said.
+-- erase_payload(base; job, refusal) → 1
+-- Invariant: the job of an unreadable message says that it is one, and nothing of what the message held.
 local base, job, key = KEYS[1], ARGV[1], KEYS[1] .. ':job:' .. ARGV[1]
 redis.call('DEL', base .. ':payload:' .. job)
 redis.call('ZREM', base .. ':payloads', job)
