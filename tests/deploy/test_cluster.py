@@ -13,8 +13,17 @@ from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import Stack, running
 from producers.job_admin.erase import erase
 from producers.means import means
-from tests.support.clusters import Cluster, ask, cluster, until
-from tests.support.deploy_work import accept, closest, done, links, opened, repeated, shape, succeeded
+from tests.support.clusters import Cluster, run_cluster, run_command, wait_until
+from tests.support.deploy_work import (
+    accept,
+    all_succeeded,
+    count_open,
+    link_changes,
+    make_shape,
+    repeated_creates,
+    shortest_gap,
+    wait_until_done,
+)
 from worker.errors import StoreUnavailable
 from worker.ports import Pause
 from worker.redis.client import connect
@@ -25,14 +34,14 @@ ACCOUNTS = tuple(f"office-{number}" for number in range(9))
 LATENCY = 0.05
 ROOT = Path(__file__).parents[2]
 LAWS = [
-    *(f"tests/store/test_{name}.py" for name in ("transitions", "outcomes", "questions", "acts")),
+    *(f"tests/store/test_{name}.py" for name in ("transitions", "outcomes", "store_queries", "store_job_admin")),
     "tests/flow/test_flows.py",
 ]
 
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("cluster")) as made:
+    with run_cluster(tmp_path_factory.mktemp("cluster")) as made:
         yield made
 
 
@@ -40,7 +49,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def stack(three: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     place = tmp_path_factory.mktemp("stack")
     with run_server(place / "broker", persist="everysec") as broker:
-        wanted = shape(
+        wanted = make_shape(
             *ACCOUNTS, parts=("worker", "beat"), store=three.url, broker=broker.url, workers=2, concurrency=2
         )
         with running(place, wanted) as stack:
@@ -86,17 +95,17 @@ def test_nothing_is_done_twice_and_one_worker_at_a_time_has_an_account(three: Cl
     stack.simulate(
         "faults", {"random": {"seed": 1, "rate": 1.0, "kinds": [{"kind": "latency", "seconds": LATENCY}]}}
     )
-    receipts = [accept(stack.runtime(wakes=False), links(account, range(60))) for account in ACCOUNTS]
+    receipts = [accept(stack.runtime(wakes=False), link_changes(account, range(60))) for account in ACCOUNTS]
     for account in ACCOUNTS * 2:
         for _ in range(4):  # one for every process there is
             runtime.wake(account, 0.0)
     for account in ACCOUNTS:
-        done(stack, runtime, account, range(60))
+        wait_until_done(stack, runtime, account, range(60))
     stack.simulate("faults", {})
-    assert all(succeeded(runtime, each) for each in receipts)
-    assert repeated(stack) == {}
+    assert all(all_succeeded(runtime, each) for each in receipts)
+    assert repeated_creates(stack) == {}
     assert (
-        closest(stack) > 0.9 * LATENCY
+        shortest_gap(stack) > 0.9 * LATENCY
     )  # a second holder would not wait for the answer that the first waits for
     for name in ("worker", "worker-2"):
         assert "request.done" in stack.log(name).read_text()
@@ -125,30 +134,32 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
     alive = [account for account in ACCOUNTS if account not in gone]
     runtime, more = stack.runtime(), range(60, 80)
     runtime.store.pause(gone[0], Pause("by hand"))
-    waiting = accept(runtime, links(gone[0], more))
+    waiting = accept(runtime, link_changes(gone[0], more))
     node.kill()
     for each in set(three.nodes) - {node}:
-        ask(each, "SCRIPT FLUSH")  # as if it had been started again
+        run_command(each, "SCRIPT FLUSH")  # as if it had been started again
     fresh = stack.runtime(wakes=False)  # knows no node yet, and leaves waking to the sweep
-    parts = fresh.intake().accept_each([one for name in ACCOUNTS for one in links(name, more)])
+    parts = fresh.intake().accept_each([one for name in ACCOUNTS for one in link_changes(name, more)])
     refused = dict(zip(ACCOUNTS, (part.error for part in parts), strict=True))
     assert {account for account, error in refused.items() if isinstance(error, StoreUnavailable)} == set(gone)
     assert [refused[account] for account in alive] == [None] * len(alive)
     assert fresh.stalled_replays() == []  # nor does what cannot be asked end a sweep
     for account in alive:
-        done(stack, fresh, account, range(80))
+        wait_until_done(stack, fresh, account, range(80))
     node.restart()
-    until(
-        lambda: all(opened(runtime, account) == 0 for account in gone[1:]), "the node is not back", seconds=60
+    wait_until(
+        lambda: all(count_open(runtime, account) == 0 for account in gone[1:]),
+        "the node is not back",
+        seconds=60,
     )
     for account in gone:
-        accept(runtime, links(account, more))
+        accept(runtime, link_changes(account, more))
     runtime.store.resume(gone[0])
     runtime.wake(gone[0], 0.0)
     for account in gone:
-        done(stack, runtime, account, range(80))
-    assert succeeded(runtime, waiting)
-    assert repeated(stack) == {}
+        wait_until_done(stack, runtime, account, range(80))
+    assert all_succeeded(runtime, waiting)
+    assert repeated_creates(stack) == {}
 
 
 def test_a_node_that_hangs_is_asked_once_and_then_left_alone_for_a_while(three: Cluster) -> None:

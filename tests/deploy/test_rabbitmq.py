@@ -12,8 +12,17 @@ from kombu import Connection
 
 from ops.dev.processes import Process, free_port
 from ops.dev.stack import Stack, running
-from tests.support.clusters import until
-from tests.support.deploy_work import accept, done, held, links, message, repeated, shape, succeeded
+from tests.support.clusters import wait_until
+from tests.support.deploy_work import (
+    accept,
+    all_succeeded,
+    crm_links,
+    link_changes,
+    make_shape,
+    message,
+    repeated_creates,
+    wait_until_done,
+)
 
 SCRIPT = Path(__file__).parents[2] / "ops" / "rabbitmq.sh"
 THERE = subprocess.run([SCRIPT, "there"], check=False).returncode == 0
@@ -57,7 +66,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 @pytest.fixture(scope="module")
 def stack(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running(
-        tmp_path_factory.mktemp("stack"), shape("nord", "sued", parts=("worker", "beat"), broker=broker.url)
+        tmp_path_factory.mktemp("stack"),
+        make_shape("nord", "sued", parts=("worker", "beat"), broker=broker.url),
     ) as stack:
         yield stack
         stack.kill()  # nothing is left to end well
@@ -68,34 +78,34 @@ def test_changes_sent_as_messages_are_done_once(stack: Stack) -> None:
     with stack.celery() as producer:
         for number in range(20):
             producer.send_task("relations.accept", [message("nord", number)], queue="relations.intake")
-    receipts = accept(runtime, links("sued", range(20)))
-    done(stack, runtime, "nord", range(20))
-    done(stack, runtime, "sued", range(20))
-    assert succeeded(runtime, receipts)
-    assert repeated(stack) == {}
+    receipts = accept(runtime, link_changes("sued", range(20)))
+    wait_until_done(stack, runtime, "nord", range(20))
+    wait_until_done(stack, runtime, "sued", range(20))
+    assert all_succeeded(runtime, receipts)
+    assert repeated_creates(stack) == {}
 
 
 def test_a_message_that_was_lost_is_replaced_by_the_sweep(stack: Stack) -> None:
     runtime = stack.runtime(wakes=False)
-    accept(runtime, links("nord", range(100, 120)))
-    until(lambda: held(stack, "nord") >= set(range(100, 120)), "nothing was swept", seconds=60)
+    accept(runtime, link_changes("nord", range(100, 120)))
+    wait_until(lambda: crm_links(stack, "nord") >= set(range(100, 120)), "nothing was swept", seconds=60)
 
 
 def test_the_broker_dies_while_changes_come_in_and_nobody_is_started_again(
     stack: Stack, broker: Broker
 ) -> None:
     runtime, beside = stack.runtime(), stack.runtime(wakes=False)
-    before = accept(runtime, links("sued", range(200, 230)))
+    before = accept(runtime, link_changes("sued", range(200, 230)))
     broker.process.kill()
-    during = accept(beside, links("sued", range(230, 260)))
+    during = accept(beside, link_changes("sued", range(230, 260)))
     broker.start()
-    after = accept(stack.runtime(), links("sued", range(260, 290)))
-    until(
-        lambda: held(stack, "sued") >= set(range(200, 290)),
+    after = accept(stack.runtime(), link_changes("sued", range(260, 290)))
+    wait_until(
+        lambda: crm_links(stack, "sued") >= set(range(200, 290)),
         "what came while the broker was away is not done",
         seconds=60,
     )
-    assert succeeded(runtime, [*before, *during, *after])
+    assert all_succeeded(runtime, [*before, *during, *after])
     assert stack.ended() == []
 
 
@@ -107,4 +117,4 @@ def test_a_confirmed_message_of_changes_outlives_broker_and_worker(stack: Stack,
     broker.process.kill()
     broker.start()
     stack.replace("worker")
-    until(lambda: held(stack, "nord") >= set(range(300, 320)), "a message got lost", seconds=60)
+    wait_until(lambda: crm_links(stack, "nord") >= set(range(300, 320)), "a message got lost", seconds=60)

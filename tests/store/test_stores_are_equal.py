@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from ops.dev.redis_server import RedisServer
-from tests.support.store_moves import (
+from tests.support.store_steps import job_admin_of, queries_of
+from tests.support.store_values import (
     BROKER,
     BUYER,
     MONTH,
@@ -26,13 +27,12 @@ from tests.support.store_moves import (
     change,
     intents_by_relation,
     keep_newest,
-    leave,
-    record_of,
-    request_about,
+    leave_open,
+    make_request,
+    make_request_record,
     settle_all,
     submission,
 )
-from tests.support.store_steps import acts, questions
 from worker.contract import TYPES, Relation, order_of
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.fold import Intent
@@ -52,8 +52,8 @@ from worker.ports import (
     UnreadableMessage,
     Writes,
 )
-from worker.store.lease import Scripts
 from worker.store.redis_store import RedisStore
+from worker.store.scripts import PARTS, StoreClient
 from worker.testing import FakeClock, MemoryStore
 from worker.usecases.batch import Batch
 
@@ -67,13 +67,13 @@ REPEATABLE = (
     "lease",
     "renew",
     "read",
-    "records",
-    "neighbours",
-    "take",
+    "get_records",
+    "swap_partners",
+    "claim",
     "begin",
     "settle",
-    "stop",
-    "paused",
+    "pause",
+    "get_pause",
     "reject",
 )
 RECORDS = [RecordRef("address", 9), RecordRef("address", 10), RecordRef("estate", 1)]
@@ -82,7 +82,7 @@ STEPS: tuple[Callable[[Lease], object], ...] = (
     lambda lease: lease.release(window=1.5),
     lambda lease: lease.read(max_jobs=9, max_relations=9),
     lambda lease: lease.claim((), (), Writes()),
-    lambda lease: lease.begin("r", request_about(RELATIONS)),
+    lambda lease: lease.begin("r", make_request(RELATIONS)),
     lambda lease: lease.settle("r", Writes()),
 )
 
@@ -133,28 +133,30 @@ class SideBySide(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock, self.prefix, self.ids, self.stammers = FakeClock(START), f"t{uuid4().hex}", 0, False
+        self.clock, self.prefix, self.ids, self.repeats = FakeClock(START), f"t{uuid4().hex}", 0, False
         self.memory = MemoryStore(self.clock.now)
         self.redis = RedisStore(self.client, self.prefix, now=self.clock.now)
-        self.redis._scripts = Scripts(*map(self.stammering, Scripts._fields, self.redis._scripts))
-        self.acts = {self.memory: acts(self.memory), self.redis: acts(self.redis)}
-        scripts = self.acts[self.redis]._scripts
-        scripts |= {name: self.stammering("act", script) for name, script in scripts.items()}
+        self.job_admins = {self.memory: job_admin_of(self.memory), self.redis: job_admin_of(self.redis)}
+        self.repeat_scripts(self.redis._client, REPEATABLE)
+        self.repeat_scripts(self.job_admins[self.redis]._client, PARTS)
         self.leases: list[Pair] = []
         self.jobs: dict[str, list[str]] = {account: [] for account in ACCOUNTS}
         self.sent: list[tuple[str, str]] = []
         self.replays: list[str] = []
         self.last: tuple[str, Sequence[Submission], int] = ("acme", (), 0)
 
-    def stammering(self, name: str, script: Callable[..., Any]) -> Callable[..., Any]:
-        """A script whose first answer gets lost now and then."""
+    def repeat_scripts(self, client: StoreClient, names: Iterable[str]) -> None:
+        """Call these scripts twice while `repeats` is set, as if their first answer had been lost."""
 
-        def call(**how: Any) -> Any:
-            if self.stammers and name in (*REPEATABLE, "act"):
-                script(**how)
-            return script(**how)
+        def repeated(script: Callable[..., Any]) -> Callable[..., Any]:
+            def call(**arguments: Any) -> Any:
+                if self.repeats:
+                    script(**arguments)
+                return script(**arguments)
 
-        return call
+            return call
+
+        client.scripts |= {name: repeated(client.scripts[name]) for name in names}
 
     def name(self) -> str:
         self.ids += 1
@@ -183,7 +185,7 @@ class SideBySide(RuleBasedStateMachine):
             self.leases.append(Pair(account, memory, redis))
 
     def expire(self, account: str) -> None:
-        self.memory._state(account).held = None
+        self.memory._state(account).lease = None
         self.client.delete(f"{self.prefix}:{{{account}}}:lease")
 
     # --- intake
@@ -248,7 +250,7 @@ class SideBySide(RuleBasedStateMachine):
     def send(self, account: str, share: int, chosen: list[Any], end: str) -> None:
         pair, name = self.mine(account), self.name()
         opened = [relation for relation in RELATIONS if relation in self.memory._state(account).opens]
-        request = request_about(opened[::share] or RELATIONS[:1])
+        request = make_request(opened[::share] or RELATIONS[:1])
         signed = self.held(pair, lambda lease: lease.begin(name, request))
         if end == "lost":
             self.expire(account)
@@ -257,7 +259,7 @@ class SideBySide(RuleBasedStateMachine):
                 intents_by_relation((), self.held(pair, lambda lease: lease.records(request.relations()))),
                 chosen,
             )
-            writes.request = record_of(name, request, signed) if end == "recorded" else None
+            writes.request = make_request_record(name, request, signed) if end == "recorded" else None
             self.held(pair, lambda lease: lease.settle(name, writes))
             self.sent.append((account, name))
 
@@ -269,17 +271,17 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(account=accounts, rest=st.sampled_from([2, 4, 8, 60]))
     def give_back_for_a_rest(self, account: str, rest: int) -> None:
-        self.stammers = False
+        self.repeats = False
         self.held(self.mine(account), lambda lease: lease.release(window=1.5, rest=float(rest)))
 
     @rule(
         account=accounts,
         what=st.sampled_from(["renew", "release", "release", "lease", "lost"]),
-        stammers=st.booleans(),
+        repeats=st.booleans(),
     )
-    def keep_or_give_back(self, account: str, what: str, stammers: bool) -> None:
-        self.stammers = (
-            stammers and what != "release"
+    def keep_or_give_back(self, account: str, what: str, repeats: bool) -> None:
+        self.repeats = (
+            repeats and what != "release"
         )  # after which nobody can tell that it was us who had the lease
         if what == "lease":
             self.lease(account)
@@ -298,7 +300,7 @@ class SideBySide(RuleBasedStateMachine):
             doubt = now + 150_000_000 if later == 30 else 0
             state = {**how, "since": now, "not_before": now + later * 1_000_000 if later else 0}
             if end == "open":
-                leave(relation, asked, state, writes, doubt=doubt)
+                leave_open(relation, asked, state, writes, doubt=doubt)
             elif end == "newest":
                 keep_newest(relation, asked, state, writes, doubt=doubt)
             else:
@@ -331,7 +333,7 @@ class SideBySide(RuleBasedStateMachine):
                 self.mine(account),
                 lambda lease: lease.set_pause(Pause("clock", until=self.clock.now() + then * 1_000_000)),
             )
-            self.held(self.mine(account), lambda lease: lease.begin("r", request_about(RELATIONS)))
+            self.held(self.mine(account), lambda lease: lease.begin("r", make_request(RELATIONS)))
             self.held(self.mine(account), STEPS[1])
             self.pass_time(2)
         self.both(lambda store: store.get_pause(account))
@@ -352,13 +354,13 @@ class SideBySide(RuleBasedStateMachine):
             self.jobs[account][:newest] if first else self.jobs[account][-newest:],
             self.deed("cancelled"),
         )
-        self.both(lambda store: self.acts[store].cancel(account, [*jobs, f"{account}-gone"], deed))
+        self.both(lambda store: self.job_admins[store].cancel(account, [*jobs, f"{account}-gone"], deed))
 
     @rule(account=accounts, jobs=st.sampled_from([1, 3]), newest=st.integers(1, 4))
     def cancel_while_in_hand(self, account: str, jobs: int, newest: int) -> None:
         pair, deed = self.mine(account), self.deed("cancelled")
         work = self.held(pair, lambda lease: lease.read(max_jobs=jobs, max_relations=5000))
-        self.both(lambda store: self.acts[store].cancel(account, self.jobs[account][-newest:], deed))
+        self.both(lambda store: self.job_admins[store].cancel(account, self.jobs[account][-newest:], deed))
         writes = self.decide(intents_by_relation(work.jobs, work.records), [("open", {}, 0)])
         self.held(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
 
@@ -368,7 +370,7 @@ class SideBySide(RuleBasedStateMachine):
             [*self.memory.failed_jobs(account, limit=1), *self.jobs[account][-newest:]],
             self.deed("dismissed"),
         )
-        self.both(lambda store: self.acts[store].dismiss(account, jobs, deed))
+        self.both(lambda store: self.job_admins[store].dismiss(account, jobs, deed))
 
     @rule(
         account=accounts,
@@ -380,13 +382,13 @@ class SideBySide(RuleBasedStateMachine):
         message = UnreadableMessage(account, "celery", event or name, ("parentid: is required", "no 1"), body)
         receipt = self.both(lambda store: store.reject(account, f"{account}-{name}", message))
         self.jobs[account] += [] if receipt.duplicate else [receipt.job]
-        self.both(lambda store: self.acts[store].get_payload(receipt.job))
+        self.both(lambda store: self.job_admins[store].get_payload(receipt.job))
 
     @rule(account=accounts, newest=st.integers(2, 4))
     def send_anew(self, account: str, newest: int) -> None:
         if len(self.jobs[account]) >= newest:
             job, *new = self.jobs[account][-newest:]
-            self.both(lambda store: self.acts[store].link_replacement(job, new, by="ada"))
+            self.both(lambda store: self.job_admins[store].link_replacement(job, new, by="ada"))
 
     @rule(account=accounts, jobs=st.integers(0, 3), anew=st.booleans())
     def prepare(self, account: str, jobs: int, anew: bool) -> None:
@@ -404,7 +406,7 @@ class SideBySide(RuleBasedStateMachine):
             eligible=len(entries),
             plan={"actions": [[9]]},
         )
-        self.both(lambda store: self.acts[store].save_replay(replay, entries, deed))
+        self.both(lambda store: self.job_admins[store].save_replay(replay, entries, deed))
         self.replays.append(name)
 
     @precondition(lambda self: self.replays)
@@ -420,42 +422,42 @@ class SideBySide(RuleBasedStateMachine):
             self.deed(f"replay {to}"),
             self.deed("replay done"),
         )
-        self.both(lambda store: self.acts[store].set_replay_state(name, to, deed))
-        if replay := self.both(lambda store: self.acts[store].get_replay(name)):
+        self.both(lambda store: self.job_admins[store].set_replay_state(name, to, deed))
+        if replay := self.both(lambda store: self.job_admins[store].get_replay(name)):
             start, end = replay.done, min(replay.done + piece, replay.eligible)
             missed = {"gone": end - start - back} if end - start > back else {}
             told = {"back": min(back, end - start), "missed": missed, "deed": done}
-            self.both(lambda store: self.acts[store].replay_entries(name, start, 2))
-            self.both(lambda store: self.acts[store].advance_replay(replay, start, end, **told))
+            self.both(lambda store: self.job_admins[store].replay_entries(name, start, 2))
+            self.both(lambda store: self.job_admins[store].advance_replay(replay, start, end, **told))
         self.both(
             lambda store: (
-                [self.acts[store].stalled_replays(replay.account, age) for age in (0, 1, 60)]
+                [self.job_admins[store].stalled_replays(replay.account, age) for age in (0, 1, 60)]
                 if replay
                 else None
             )
         )
-        self.both(lambda store: self.acts[store].touch_replay(name) if back else None)
+        self.both(lambda store: self.job_admins[store].touch_replay(name) if back else None)
 
     @rule(account=accounts, who=st.sampled_from(RECORDS))
     def erase(self, account: str, who: RecordRef) -> None:
         """As the use case does it, whether or not a request is under way."""
         pair, batch = self.mine(account), Batch(upsert=False, order=lambda name: order_of(TYPES[name]))
         held = {self.memory: pair.memory, self.redis: pair.redis}
-        self.both(lambda store: self.acts[store].count_unsettled(account))
-        self.stammers = False  # what a first call has changed is not counted by the second
-        relations = self.both(lambda store: self.acts[store].open_relations_with(account, who))
+        self.both(lambda store: self.job_admins[store].count_unsettled(account))
+        self.repeats = False  # what a first call has changed is not counted by the second
+        relations = self.both(lambda store: self.job_admins[store].open_relations_with(account, who))
         ended, records = [each for each in relations if who.stands_in(each)], pair.memory.records(relations)
         batch.reopen(set(relations) - set(ended), records)
         writes = batch.writes(batch.withdraw(ended, records, by=ERASED))
         self.held(pair, lambda lease: lease.claim((), (), writes))
-        self.both(lambda store: self.acts[store].erase_jobs(held[store], who, 0))
-        self.both(lambda store: through(self.acts[store], held[store], who))
+        self.both(lambda store: self.job_admins[store].erase_jobs(held[store], who, 0))
+        self.both(lambda store: through(self.job_admins[store], held[store], who))
         for relation in RELATIONS:
             assert not who.stands_in(relation) or self.memory.relation_history(account, relation) == (
                 RelationRecord(),
                 (),
             )
-        assert self.both(lambda store: self.acts[store].erase_jobs(held[store], who, 0)) == (
+        assert self.both(lambda store: self.job_admins[store].erase_jobs(held[store], who, 0)) == (
             0,
             {"jobs": 0, "emptied": 0},
         )
@@ -469,7 +471,7 @@ class SideBySide(RuleBasedStateMachine):
     )
     def brake(self, account: str, deletes: int, ahead: int, most: int, resumed: bool) -> None:
         pair, name, deed = self.mine(account), self.name(), self.deed("resumed")
-        request = request_about(RELATIONS[:deletes], kind="delete")
+        request = make_request(RELATIONS[:deletes], kind="delete")
         signed = self.held(pair, lambda lease: lease.begin(name, request, DeleteBrake(most, deletes + ahead)))
         if isinstance(signed, int):
             self.held(pair, lambda lease: lease.settle(name, Writes()))
@@ -512,18 +514,18 @@ class SideBySide(RuleBasedStateMachine):
             self.both(lambda store, account=account: seen(store, account))
             self.both(
                 lambda store, account=account: (
-                    self.acts[store].audit_log(account, limit=4),
-                    self.acts[store].list_replays(account, limit=3),
+                    self.job_admins[store].audit_log(account, limit=4),
+                    self.job_admins[store].list_replays(account, limit=3),
                 )
             )
 
     @invariant()
     def pages_jobs_and_requests_are_equal(self) -> None:
-        page = self.both(lambda store: questions(store).find_jobs("acme", JobFilter(), limit=2))
-        self.both(lambda store: questions(store).find_jobs("acme", JobFilter(), limit=2, cursor=page.next))
-        self.both(lambda store: questions(store).find_jobs("acme", JobFilter(state="failed"), limit=1))
+        page = self.both(lambda store: queries_of(store).find_jobs("acme", JobFilter(), limit=2))
+        self.both(lambda store: queries_of(store).find_jobs("acme", JobFilter(), limit=2, cursor=page.next))
+        self.both(lambda store: queries_of(store).find_jobs("acme", JobFilter(state="failed"), limit=1))
         self.both(
-            lambda store: questions(store).find_jobs(
+            lambda store: queries_of(store).find_jobs(
                 "acme", JobFilter(type=BUYER, parent=1, error="ambiguous"), limit=2
             )
         )
@@ -568,10 +570,10 @@ def outcome(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def seen(store: Store, account: str, relations: Iterable[Relation] = RELATIONS[:5]) -> tuple[Any, ...]:
     """Everything but single jobs."""
     return (
-        questions(store).find_jobs(account, JobFilter(), limit=1000),
-        questions(store).count_by_state(account),
-        questions(store).failure_groups(account),
-        questions(store).list_requests(account, limit=3),
+        queries_of(store).find_jobs(account, JobFilter(), limit=1000),
+        queries_of(store).count_by_state(account),
+        queries_of(store).failure_groups(account),
+        queries_of(store).list_requests(account, limit=3),
         store.counts(account),
         store.batch_counts(account, "import"),
         store.get_pause(account),

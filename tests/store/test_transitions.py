@@ -7,19 +7,19 @@ from itertools import pairwise
 import pytest
 from redis import Redis
 
-from tests.support.store_moves import BROKER, BUYER, MONTH, PLENTY, START, change, request_about, submission
 from tests.support.store_steps import (
     BASE,
     accept,
-    contents,
+    claim_all,
+    dump_keys,
     expire_lease,
-    lease,
-    live,
-    read,
-    settle,
-    stammer,
-    take,
+    read_all,
+    run_every_transition,
+    run_scripts_twice,
+    send_and_settle,
+    take_lease,
 )
+from tests.support.store_values import BROKER, BUYER, MONTH, NO_LIMIT, START, change, make_request, submission
 from worker.contract import Relation
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.apply_reply import RelationOutcome
@@ -35,16 +35,16 @@ def test_the_same_accept_twice_writes_nothing_and_answers_the_same(
 ) -> None:
     changes = [change(1, 9, batch="import"), change(2, 9, 10, name=BROKER)]
     receipts = accept(redis_store, *changes)
-    before = contents(redis_client)
+    before = dump_keys(redis_client)
     assert accept(redis_store, *changes) == receipts
-    assert contents(redis_client) == before
+    assert dump_keys(redis_client) == before
 
 
 def test_an_event_id_known_under_another_job_is_answered_with_the_first(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     redis_store.accept(
-        "acme", [submission("1", change(1, 9), event_id="e")], max_backlog=PLENTY, oldest=MONTH
+        "acme", [submission("1", change(1, 9), event_id="e")], max_backlog=NO_LIMIT, oldest=MONTH
     )
     again = redis_store.accept(
         "acme", [submission("2", change(1, 9), event_id="e")], max_backlog=0, oldest=MONTH
@@ -67,7 +67,7 @@ def test_a_redelivered_message_may_differ_from_the_first_but_no_other_change_may
     )
     first = submission("2", change(1, 9), event_id="e", redelivered=True)
     other = submission("3", change(1, 9), event_id="e")
-    answer = store.accept("acme", [first, other], max_backlog=PLENTY, oldest=MONTH)
+    answer = store.accept("acme", [first, other], max_backlog=NO_LIMIT, oldest=MONTH)
     assert [(refused.position, refused.reason, refused.job) for refused in answer.refused] == [
         (1, "conflict", "acme-2")
     ]
@@ -78,7 +78,7 @@ def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(
 ) -> None:
     ahead = change(1, 10, occurred_at=START + 301_000_000)
     answer = redis_store.accept(
-        "acme", [submission("1", change(1, 9)), submission("2", ahead)], max_backlog=PLENTY, oldest=MONTH
+        "acme", [submission("1", change(1, 9)), submission("2", ahead)], max_backlog=NO_LIMIT, oldest=MONTH
     )
     assert [(refused.position, refused.reason) for refused in answer.refused] == [(1, "ahead")]
     with pytest.raises(BacklogFull):
@@ -88,24 +88,24 @@ def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(
             max_backlog=1,
             oldest=MONTH,
         )
-    assert contents(redis_client, f"{BASE}*") == {}
+    assert dump_keys(redis_client, f"{BASE}*") == {}
 
 
 def test_exactly_one_of_many_concurrent_accepts_is_told_to_wake_a_worker(redis_store: RedisStore) -> None:
     def one(number: int) -> bool:
         return redis_store.accept(
-            "acme", [submission(str(number), change(number, 9))], max_backlog=PLENTY, oldest=MONTH
+            "acme", [submission(str(number), change(number, 9))], max_backlog=NO_LIMIT, oldest=MONTH
         ).wake
 
     with ThreadPoolExecutor(16) as threads:
         for first in (1, 101):
             assert sum(threads.map(one, range(first, first + 64))) == 1
-            lease(redis_store)  # clears the mark
+            take_lease(redis_store)  # clears the mark
 
 
 def test_a_moment_at_the_epoch_is_that_moment_and_not_now(store: Store) -> None:
     answer = store.accept(
-        "acme", [submission("1", change(1, 9, occurred_at=0))], max_backlog=PLENTY, oldest=MONTH
+        "acme", [submission("1", change(1, 9, occurred_at=0))], max_backlog=NO_LIMIT, oldest=MONTH
     )
     assert [refused.reason for refused in answer.refused] == ["too_old"]
 
@@ -119,14 +119,14 @@ def test_a_job_is_never_both_in_the_inbox_and_open(redis_store: RedisStore, redi
         inbox = [job.decode() for job in redis_client.lrange(f"{BASE}inbox", 0, -1)]
         return inbox, {intent.job for record in opened if record.open for intent in record.open.intents}
 
-    held = lease(redis_store)
+    held = take_lease(redis_store)
     accept(redis_store, change(1, 9), change(1, 10))
     assert where() == (["acme-000", "acme-001"], set())
-    read(held)
+    read_all(held)
     assert where() == (["acme-000", "acme-001"], set())
-    take(held)
+    claim_all(held)
     assert where() == ([], {"acme-000", "acme-001"})
-    settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
+    send_and_settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
     redis_store.requeue("acme", ["acme-000"])
     assert where() == (["acme-000"], {"acme-001"})
 
@@ -138,9 +138,9 @@ def test_every_step_carried_out_twice_leaves_what_it_leaves_once(redis_client: R
         clock = FakeClock(START)
         store = RedisStore(redis_client, "t", now=clock.now)
         if repeated:
-            stammer(store)
-        live(store, clock)
-        left.append(contents(redis_client))
+            run_scripts_twice(store)
+        run_every_transition(store, clock)
+        left.append(dump_keys(redis_client))
     assert left[0] == left[1]
     assert len(left[0]) > 20
 
@@ -149,18 +149,18 @@ def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9))
-    old = lease(redis_store, "old")
-    work, request = read(old), request_about([Relation(BUYER, 1, 9)])
+    old = take_lease(redis_store, "old")
+    work, request = read_all(old), make_request([Relation(BUYER, 1, 9)])
     assert redis_store.lease("acme", "new") is None
     for takeover in (False, True):
         expire_lease(redis_store)
         if takeover:
-            lease(redis_store, "new")
-        before = contents(redis_client)
+            take_lease(redis_store, "new")
+        before = dump_keys(redis_client)
         steps: list[Callable[[], object]] = [
             old.renew,
             old.release,
-            lambda: read(old),
+            lambda: read_all(old),
             lambda: old.claim(work.jobs, (), Writes()),
             lambda: old.begin("r1", request),
             lambda: old.settle(
@@ -170,13 +170,13 @@ def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(
         for step in steps:
             with pytest.raises(LeaseLost):
                 step()
-        assert contents(redis_client) == before
+        assert dump_keys(redis_client) == before
 
 
 def test_a_lease_ends_ten_seconds_after_it_was_last_renewed(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
-    held = lease(redis_store)
+    held = take_lease(redis_store)
     redis_client.pexpire(f"{BASE}lease", 100)
     held.renew()
     assert 9_000 < redis_client.pttl(f"{BASE}lease") <= 10_000
@@ -186,13 +186,14 @@ def test_a_begun_request_stays_begun_when_the_account_is_paused_before_its_repea
     redis_store: RedisStore, clock: FakeClock
 ) -> None:
     accept(redis_store, change(1, 9))
-    held = lease(redis_store)
-    take(held)
+    held = take_lease(redis_store)
+    claim_all(held)
     signed = clock.now()
-    operator = RedisStore(redis_store._client, "t", now=clock.now)
-    stammer(redis_store, between=lambda: (clock.sleep(1.0), operator.pause("acme", Pause("by hand"))))
-    held._scripts = redis_store._scripts
-    assert held.begin("r1", request_about([Relation(BUYER, 1, 9)])) == signed
+    operator = RedisStore(redis_store._client.redis, "t", now=clock.now)
+    run_scripts_twice(
+        redis_store, between=lambda: (clock.sleep(1.0), operator.pause("acme", Pause("by hand")))
+    )
+    assert held.begin("r1", make_request([Relation(BUYER, 1, 9)])) == signed
     held.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")]))
     job = redis_store.get_job("acme-000")
     assert job is not None
@@ -203,11 +204,11 @@ def test_a_begin_that_arrives_again_after_its_settle_leaves_no_trace(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9))
-    held = lease(redis_store)
-    take(held)
+    held = take_lease(redis_store)
+    claim_all(held)
     step = held._step
-    settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
-    redis_store._scripts.begin(keys=["t:{acme}"], args=[START, "h1", step, "r1", b"{}"])
+    send_and_settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
+    redis_store._client.scripts["begin"](keys=["t:{acme}"], args=[START, "h1", step, "r1", b"{}"])
     assert redis_client.hgetall(f"{BASE}journal") == {}
 
 
@@ -216,8 +217,8 @@ def test_jobs_that_were_erased_from_the_inbox_do_not_shift_the_others(
 ) -> None:
     accept(redis_store, change(1, 9), change(1, 10), change(1, 11))
     redis_client.delete(f"{BASE}job:acme-000")
-    held = lease(redis_store)
-    work = read(held)
+    held = take_lease(redis_store)
+    work = read_all(held)
     assert [job.job for job in work.jobs] == ["acme-001", "acme-002"]
     held.claim(work.jobs[:1], (), Writes())
     assert redis_client.lrange(f"{BASE}inbox", 0, -1) == [b"acme-002"]
@@ -230,9 +231,9 @@ def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(
     store: Store, clock: FakeClock
 ) -> None:
     accept(store, change(1, 9))
-    held = lease(store)
+    held = take_lease(store)
     assert held.release() == 0.0
-    again = store.accept("acme", [submission("2", change(2, 9))], max_backlog=PLENTY, oldest=MONTH)
+    again = store.accept("acme", [submission("2", change(2, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
     assert not again.wake
     assert store.due_accounts(["acme"]) == []
     clock.sleep(2.0)
@@ -245,8 +246,8 @@ def test_release_says_when_work_is_due_and_leaves_what_is_not_soon_to_the_sweep(
     store: Store, clock: FakeClock, later: float, marked: bool
 ) -> None:
     accept(store, change(1, 9))
-    held = lease(store)
-    take(held, later=later)
+    held = take_lease(store)
+    claim_all(held, later=later)
     assert held.release() == later
     assert store.due_accounts(["acme"]) == []
     clock.sleep(later)
@@ -267,7 +268,7 @@ def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(
 
 
 def test_an_account_that_is_leased_paused_or_empty_is_not_due(store: Store, clock: FakeClock) -> None:
-    held = lease(store)
+    held = take_lease(store)
     accept(store, change(1, 9))
     clock.sleep(3.0)  # the message counts as lost by now
     assert store.due_accounts(["acme", "baker"]) == []

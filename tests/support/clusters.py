@@ -30,11 +30,11 @@ class Cluster(NamedTuple):
 
     def home(self, key: str) -> RedisServer:
         """The node that has the key's slot."""
-        slot = int(ask(self.nodes[0], "CLUSTER KEYSLOT", key))
+        slot = int(run_command(self.nodes[0], "CLUSTER KEYSLOT", key))
         return self.nodes[slot * len(self.nodes) // SLOTS]
 
 
-class Guarded(NamedTuple):
+class SentinelSetup(NamedTuple):
     """A master and its replica; the sentinels at `url` put the replica in the master's place when that dies."""
 
     url: str
@@ -44,7 +44,7 @@ class Guarded(NamedTuple):
 
 
 @contextmanager
-def cluster(directory: Path, *, nodes: int = 3, persist: Persist = "always") -> Iterator[Cluster]:
+def run_cluster(directory: Path, *, nodes: int = 3, persist: Persist = "always") -> Iterator[Cluster]:
     """A cluster that is up; a dead node takes only its own slots with it, and may be started again."""
     options = (
         "--cluster-enabled",
@@ -73,24 +73,28 @@ def cluster(directory: Path, *, nodes: int = 3, persist: Persist = "always") -> 
 
 
 @contextmanager
-def guarded(directory: Path, *, sentinels: int = 3, persist: Persist = "always") -> Iterator[Guarded]:
+def run_sentinels(
+    directory: Path, *, sentinels: int = 3, persist: Persist = "always"
+) -> Iterator[SentinelSetup]:
     """A master whose replica is in step, and sentinels that know each other."""
     with ExitStack() as ends:
         master = ends.enter_context(_server(directory / "master", persist=persist))
         behind = ("--replicaof", *_place(master).split(":"), "--repl-diskless-sync-delay", "0")
-        ask(master, "CONFIG SET", "repl-diskless-sync-delay", 0)
+        run_command(master, "CONFIG SET", "repl-diskless-sync-delay", 0)
         replica = ends.enter_context(_server(directory / "replica", *behind, persist=persist))
         quorum = sentinels // 2 + 1
         watching = tuple(
             ends.enter_context(_sentinel(directory / f"sentinel-{n}", master, quorum=quorum))
             for n in range(sentinels)
         )
-        until(lambda: "master_link_status:up" in info(replica, "replication"), "the replica is not in step")
-        until(
+        wait_until(
+            lambda: "master_link_status:up" in read_info(replica, "replication"), "the replica is not in step"
+        )
+        wait_until(
             lambda: all(_knows(each, sentinels - 1) for each in watching),
             "the sentinels do not know each other",
         )
-        yield Guarded(
+        yield SentinelSetup(
             f"redis+sentinel://{','.join(_place(each) for each in watching)}/{SERVICE}/0",
             master,
             replica,
@@ -98,20 +102,20 @@ def guarded(directory: Path, *, sentinels: int = 3, persist: Persist = "always")
         )
 
 
-def ask(server: RedisServer, command: str, *args: object) -> Any:
+def run_command(server: RedisServer, command: str, *args: object) -> Any:
     """What one server answers to a command."""
     with redis.Redis.from_url(server.url, decode_responses=True, socket_timeout=5.0) as client:
         return client.execute_command(command, *args)
 
 
-def info(server: RedisServer, section: str) -> str:
+def read_info(server: RedisServer, section: str) -> str:
     """A section of the server's own account of itself, as it comes."""
     with redis.Redis.from_url(server.url, decode_responses=True, socket_timeout=5.0) as client:
         client.response_callbacks.clear()
         return str(client.execute_command("INFO", section))
 
 
-def until(done: Callable[[], bool], complaint: str, *, seconds: float = SECONDS) -> None:
+def wait_until(done: Callable[[], bool], complaint: str, *, seconds: float = SECONDS) -> None:
     """Return once it is done; raises StartFailed with the complaint if that takes longer."""
     deadline = time.monotonic() + seconds
     while not done():
@@ -152,25 +156,25 @@ def _introduce(nodes: tuple[RedisServer, ...]) -> None:
     """Give out the slots and let the nodes meet."""
     bounds = pairwise(-(-SLOTS * number // len(nodes)) for number in range(len(nodes) + 1))
     for node, (first, beyond), epoch in zip(nodes, bounds, count(1)):
-        ask(node, "CLUSTER SET-CONFIG-EPOCH", epoch)
-        ask(node, "CLUSTER ADDSLOTSRANGE", first, beyond - 1)
+        run_command(node, "CLUSTER SET-CONFIG-EPOCH", epoch)
+        run_command(node, "CLUSTER ADDSLOTSRANGE", first, beyond - 1)
     for node in nodes[1:]:
-        ask(
+        run_command(
             nodes[0],
             "CLUSTER MEET",
             *_place(node).split(":"),
-            ask(node, "CONFIG GET", "cluster-port")["cluster-port"],
+            run_command(node, "CONFIG GET", "cluster-port")["cluster-port"],
         )
-    until(lambda: all(_whole(node, len(nodes)) for node in nodes), "the cluster is not whole")
+    wait_until(lambda: all(_whole(node, len(nodes)) for node in nodes), "the cluster is not whole")
 
 
 def _whole(node: RedisServer, size: int) -> bool:
-    said = ask(node, "CLUSTER INFO")
+    said = run_command(node, "CLUSTER INFO")
     return bool(said["cluster_state"] == "ok" and int(said["cluster_size"]) == size)
 
 
 def _knows(sentinel: RedisServer, others: int) -> bool:
-    known = ask(sentinel, "SENTINEL MASTER", SERVICE)
+    known = run_command(sentinel, "SENTINEL MASTER", SERVICE)
     return bool(known["num-other-sentinels"] == others and known["num-slaves"] == 1)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 from redis import Redis
 
-from tests.support.store_moves import MONTH, PLENTY, change, submission
-from tests.support.store_steps import accept, jobs
+from tests.support.store_steps import accept, list_jobs
+from tests.support.store_values import MONTH, NO_LIMIT, change, submission
 from worker.errors import BacklogFull
 from worker.ports import Store, Submission
 from worker.store.redis_store import RedisStore
@@ -19,12 +19,12 @@ ROUNDS = [
 
 def test_rounds_are_accepted_in_order_and_again_answer_the_same(store: Store) -> None:
     for again in (False, True):
-        answers = list(store.accept_rounds("acme", iter(ROUNDS), max_backlog=PLENTY, oldest=MONTH))
+        answers = list(store.accept_rounds("acme", iter(ROUNDS), max_backlog=NO_LIMIT, oldest=MONTH))
         assert [[receipt.job for receipt in answer.receipts] for answer in answers] == [
             [each.job for each in one] for one in ROUNDS
         ]
         assert [answer.wake for answer in answers] == [not again, *[False] * 5]
-    assert [job.id for job in reversed(jobs(store))] == [each.job for one in ROUNDS for each in one]
+    assert [job.id for job in reversed(list_jobs(store))] == [each.job for one in ROUNDS for each in one]
 
 
 @pytest.mark.parametrize("at", range(len(ROUNDS)))
@@ -38,16 +38,18 @@ def test_a_connection_that_breaks_on_the_way_costs_no_round_and_doubles_none(
             yield one
 
     accept(redis_store, change(99, 9), first=900)  # the server knows the script
-    answers = list(redis_store.accept_rounds("acme", rounds(), max_backlog=PLENTY, oldest=MONTH))
+    answers = list(redis_store.accept_rounds("acme", rounds(), max_backlog=NO_LIMIT, oldest=MONTH))
     assert [[receipt.job for receipt in answer.receipts] for answer in answers] == [
         [each.job for each in one] for one in ROUNDS
     ]
-    assert [job.id for job in reversed(jobs(redis_store))][1:] == [each.job for one in ROUNDS for each in one]
+    assert [job.id for job in reversed(list_jobs(redis_store))][1:] == [
+        each.job for one in ROUNDS for each in one
+    ]
 
 
 def test_who_stops_listening_leaves_no_answer_for_others(redis_store: RedisStore) -> None:
     accept(redis_store, change(99, 9), first=900)
-    first = next(redis_store.accept_rounds("acme", iter(ROUNDS), max_backlog=PLENTY, oldest=MONTH))
+    first = next(redis_store.accept_rounds("acme", iter(ROUNDS), max_backlog=NO_LIMIT, oldest=MONTH))
     assert [receipt.job for receipt in first.receipts] == [each.job for each in ROUNDS[0]]
     assert redis_store.get_job("acme-000") is not None
     assert redis_store.counts("acme")["accepted"] in (4, 7, 10)  # what was on its way may have arrived

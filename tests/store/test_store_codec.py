@@ -13,6 +13,7 @@ from worker.planner.fold import ConfirmedInfo, ConfirmedState, Intent, JobVersio
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal
 from worker.ports import BegunRequest, OpenWrite, Pause, RelationRecord, RequestRecord, Submission, Writes
 from worker.store import codec
+from worker.store.chunks import split_into_chunks
 
 ids = st.integers(1, 2**31)
 micros = st.integers(1, 2**52)
@@ -88,9 +89,9 @@ changes = st.builds(
 rests = st.none() | st.tuples(knowns, st.none() | doubts)
 
 
-def bare(writes: Writes) -> dict[str, object]:
-    """The writes in one piece."""
-    [whole] = codec.chunks(writes, "r1", size=0)
+def in_one_chunk(writes: Writes) -> dict[str, object]:
+    """Return the writes in one chunk."""
+    [whole] = split_into_chunks(writes, "r1", size=0)
     return whole
 
 
@@ -98,7 +99,7 @@ def bare(writes: Writes) -> dict[str, object]:
 def test_what_is_open_and_remembered_of_a_relation_comes_back(
     relation: Relation, opened: OpenRelation, rest: tuple[ConfirmedState, Doubt | None] | None
 ) -> None:
-    whole = bare(Writes({relation: OpenWrite(opened)}, {relation: rest} if rest else {}))
+    whole = in_one_chunk(Writes({relation: OpenWrite(opened)}, {relation: rest} if rest else {}))
     [(name, blob, due)] = whole["opens"]
     memory = whole["relations"][0][1][1].encode() if rest else None
     known, doubt = rest or (ConfirmedState(), None)
@@ -145,7 +146,7 @@ def row_of(entry: Submission) -> dict[bytes, bytes]:
 @given(changes, words, st.lists(st.sampled_from(["a:1", "a::2"]), max_size=2).map(tuple))
 def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str, firsts: tuple[str, ...]) -> None:
     row = row_of(Submission("acme-1", change, event_id, first_halves=firsts))
-    job = codec.job("acme", "acme-1", row)
+    job = codec.job("acme-1", row)
     assert (job.action, job.type, job.parents, job.children, job.info) == (
         change.action,
         change.type,
@@ -160,19 +161,19 @@ def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str, firs
         change.occurred_at or 7,
     )
     assert job.total == len(change.relations)
-    taken = codec.taken(
+    claimed = codec.claimed_job(
         [
             b"acme-1",
             *(row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q", b"ag", b"g", b"n", b"ci")),
         ]
     )
-    assert (taken.action, taken.relations, taken.info, taken.first_halves) == (
+    assert (claimed.action, claimed.relations, claimed.info, claimed.first_halves) == (
         change.action,
         change.relations,
         change.info,
         firsts,
     )
-    assert (taken.accepted_at, taken.correlation, job.correlation) == (
+    assert (claimed.accepted_at, claimed.correlation, job.correlation) == (
         7,
         change.correlation,
         change.correlation,
@@ -180,38 +181,38 @@ def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str, firs
 
 
 @given(changes, st.lists(relations, min_size=1, max_size=3))
-def test_a_replayed_job_is_taken_for_its_failed_relations_only(
+def test_a_requeued_job_is_claimed_for_its_failed_relations_only(
     change: Change, failed: list[Relation]
 ) -> None:
     row = row_of(Submission("acme-1", change, "e1"))
     cells = [row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q")]
-    again = " ".join(map(str, failed)).encode()
-    taken = codec.taken([b"acme-1", *cells, again, None, row[b"n"], None])
-    assert (taken.relations, taken.accepted_at) == (tuple(failed), 0)
+    remaining = " ".join(map(str, failed)).encode()
+    claimed = codec.claimed_job([b"acme-1", *cells, remaining, None, row[b"n"], None])
+    assert (claimed.relations, claimed.accepted_at) == (tuple(failed), 0)
 
 
 @given(st.lists(settled, max_size=12, unique_by=lambda entry: (entry.job, entry.relation)), st.integers(1, 4))
-def test_cut_writes_are_whole_for_each_relation_and_lose_and_invent_nothing(
+def test_chunks_of_writes_are_whole_for_each_relation_and_lose_and_invent_nothing(
     outcomes: list[RelationOutcome], size: int
 ) -> None:
     named = dict.fromkeys(entry.relation for entry in outcomes)
     writes = Writes({each: OpenWrite(None) for each in named}, {}, outcomes)
-    cuts = list(codec.chunks(writes, "r1", size=size))
-    assert all(len(cut["opens"]) <= size for cut in cuts)
+    chunks = list(split_into_chunks(writes, "r1", size=size))
+    assert all(len(chunk["opens"]) <= size for chunk in chunks)
     for part in ("opens", "relations"):
-        assert [entry for cut in cuts for entry in cut[part]] == bare(writes)[part]
+        assert [entry for chunk in chunks for entry in chunk[part]] == in_one_chunk(writes)[part]
     counted = {
         (job, at): count
-        for cut in cuts
-        for job, counts, *_ in cut["jobs"]
+        for chunk in chunks
+        for job, counts, *_ in chunk["jobs"]
         for at, count in enumerate(counts)
         if count
     }
     for job, at in counted:
-        total = sum(counts[at] for cut in cuts for name, counts, *_ in cut["jobs"] if name == job)
+        total = sum(counts[at] for chunk in chunks for name, counts, *_ in chunk["jobs"] if name == job)
         assert total == sum(entry.job == job and codec.RESULTS[at] == entry.result for entry in outcomes)
-    assert sum(sum(counts) for cut in cuts for _, counts, *_ in cut["jobs"]) == len(outcomes)
-    assert sum(sum(cut["counts"].values()) for cut in cuts) == len(outcomes)
+    assert sum(sum(counts) for chunk in chunks for _, counts, *_ in chunk["jobs"]) == len(outcomes)
+    assert sum(sum(chunk["counts"].values()) for chunk in chunks) == len(outcomes)
 
 
 @given(st.builds(Pause, words, st.text(max_size=20), micros, micros, words))

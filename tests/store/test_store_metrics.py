@@ -9,18 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.support.store_moves import MONTH, PLENTY, START, change, submission
-from tests.support.store_steps import accept, acts, lease, settle, take
+from tests.support.store_steps import accept, claim_all, job_admin_of, metrics_of, send_and_settle, take_lease
+from tests.support.store_values import MONTH, NO_LIMIT, START, change, submission
 from worker.background import WorkerHeartbeat
 from worker.clock import IdGenerator, time_of_id
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
-from worker.ports import BOUNDS, AuditEntry, FlushCounters, Metrics, Pause, Store, SweepStats, WorkerInfo
+from worker.ports import BOUNDS, AuditEntry, FlushCounters, Pause, Store, SweepStats, WorkerInfo
 from worker.redis.client import connect
 from worker.store.metrics import RedisMetrics
-from worker.store.redis_store import RedisStore
-from worker.testing import MemoryMetrics, MemoryStore
 
 BUYER = "estate:address:buyer"
 tallies = st.lists(
@@ -32,14 +30,6 @@ tallies = st.lists(
 seconds = st.floats(0, 10_000)
 Counts = tuple[str, str, int]
 FRESH = itertools.count()
-
-
-def metrics_of(store: Store) -> Metrics:
-    """What is counted beside a store."""
-    if isinstance(store, RedisStore):
-        return RedisMetrics(store._client, store._prefix)
-    assert isinstance(store, MemoryStore)
-    return MemoryMetrics(store)
 
 
 def worker(name: str, at: int) -> WorkerInfo:
@@ -56,11 +46,11 @@ def tally_of(*counts: Counts) -> FlushCounters:
 def test_a_standing_tells_what_waits_what_is_open_and_what_failed(store: Store) -> None:
     numbers, names = metrics_of(store), IdGenerator(lambda: START // 1000, lambda count: bytes(count))
     accept(store, *(change(1, child) for child in range(9, 13)))
-    held = lease(store)
-    take(held)
-    settle(held, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
+    held = take_lease(store)
+    claim_all(held)
+    send_and_settle(held, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
     held.begin("r2", Request((Action("create", BUYER, (1,), (11,)),)))
-    store.accept("acme", [submission(names(), change(2, 9))], max_backlog=PLENTY, oldest=MONTH)
+    store.accept("acme", [submission(names(), change(2, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
     store.pause("acme", Pause("hand", "moving"))
     here = numbers.account_stats(["acme", "other"])
     acme = here["acme"]
@@ -124,7 +114,7 @@ def test_a_request_is_counted_by_what_came_of_it() -> None:
 
 def test_a_deed_is_counted_once_however_often_it_is_told(store: Store) -> None:
     accept(store, change(1, 9), change(1, 10))
-    doing = acts(store)
+    doing = job_admin_of(store)
     for _ in range(2):
         doing.cancel("acme", ["acme-000", "acme-001"], AuditEntry("d1", "ada", "cancelled"))
     assert metrics_of(store).account_stats(["acme"])["acme"].tally == {"deed:cancelled": 2}

@@ -8,25 +8,24 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.support.store_moves import (
+from tests.support.store_steps import accept, claim_all, queries_of, send_and_settle, take_lease
+from tests.support.store_values import (
     BROKER,
     BUYER,
     MONTH,
-    PLENTY,
+    NO_LIMIT,
     REFUSED,
     START,
     change,
-    record_of,
-    request_about,
+    make_request,
+    make_request_record,
     submission,
 )
-from tests.support.store_steps import accept, lease, questions, settle, take
 from worker.clock import IdGenerator
 from worker.contract import Change, Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import Refusal
 from worker.ports import OPEN_STATES, JobFilter, JobRecord, Queries, Store, Writes
-from worker.store import queries as on_redis
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
 
@@ -80,12 +79,12 @@ def test_pages_hold_every_job_that_fits_once_newest_first(
         MemoryStore(clock.now) if kind == "memory" else RedisStore(redis_client, "t", now=clock.now)
     )
     fill(store, clock, made)
-    everything = [job for page in pages(questions(store), JobFilter(), 500) for job in page]
+    everything = [job for page in pages(queries_of(store), JobFilter(), 500) for job in page]
     assert len(everything) == len(made)
-    found = list(pages(questions(store), wanted, limit))
+    found = list(pages(queries_of(store), wanted, limit))
     assert all(len(page) <= limit for page in found)
     assert [job for page in found for job in page] == [job for job in everything if fits(job, wanted)]
-    states = questions(store).count_by_state("acme")
+    states = queries_of(store).count_by_state("acme")
     assert {state: states[state] for state in OPEN_STATES} == {
         state: sum(job.state == state for job in everything) for state in OPEN_STATES
     }
@@ -94,10 +93,10 @@ def test_pages_hold_every_job_that_fits_once_newest_first(
 def test_a_page_examines_a_bounded_number_of_entries_and_says_where_to_go_on(
     store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_redis, "EXAMINED", 3)
-    monkeypatch.setattr("worker.testing.queries.EXAMINED", 3)
+    monkeypatch.setattr("worker.store.queries.MAX_EXAMINED", 3)
+    monkeypatch.setattr("worker.testing.queries.MAX_EXAMINED", 3)
     accept(store, change(7, 9), *(change(number, 9) for number in range(100, 109)))
-    found = list(pages(questions(store), JobFilter(parent=7), 5))
+    found = list(pages(queries_of(store), JobFilter(parent=7), 5))
     assert [len(page) for page in found] == [0, 0, 0, 1]
 
 
@@ -113,20 +112,20 @@ def test_failures_are_grouped_by_error_and_type_and_a_replay_takes_them_out(
             (HOUR, change(3, 9, name=BROKER), "failed"),
         ],
     )
-    groups = {(each.code, each.type): each for each in questions(store).failure_groups("acme")}
+    groups = {(each.code, each.type): each for each in queries_of(store).failure_groups("acme")}
     assert {key: each.jobs for key, each in groups.items()} == {
         (78, BUYER): 1,
         (160, BUYER): 1,
         (0, BROKER): 1,
     }
     assert (groups[160, BUYER].error, groups[160, BUYER].last) == ("record", START + HOUR)
-    assert questions(store).count_by_state("acme")["unresolved"] == 3
+    assert queries_of(store).count_by_state("acme")["unresolved"] == 3
     store.requeue("acme", [groups[160, BUYER].example])
-    assert {(each.code, each.type) for each in questions(store).failure_groups("acme")} == {
+    assert {(each.code, each.type) for each in queries_of(store).failure_groups("acme")} == {
         (78, BUYER),
         (0, BROKER),
     }
-    assert questions(store).count_by_state("acme")["unresolved"] == 2
+    assert queries_of(store).count_by_state("acme")["unresolved"] == 2
 
 
 def test_jobs_are_asked_for_their_states_together_and_those_that_are_not_there_are_left_out(
@@ -135,22 +134,22 @@ def test_jobs_are_asked_for_their_states_together_and_those_that_are_not_there_a
     fill(
         store, clock, [(0, change(1, 9), "failed"), (0, change(2, 9), "applied"), (0, change(3, 9), "queued")]
     )
-    known = {job.id: job.state for page in pages(questions(store), JobFilter(), 500) for job in page}
+    known = {job.id: job.state for page in pages(queries_of(store), JobFilter(), 500) for job in page}
     assert sorted(known.values()) == ["failed", "queued", "succeeded"]
-    assert questions(store).get_states([*known, "acme-gone", "nobody-1"]) == known
-    assert questions(store).get_states([]) == {}
+    assert queries_of(store).get_states([*known, "acme-gone", "nobody-1"]) == known
+    assert queries_of(store).get_states([]) == {}
 
 
 def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) -> None:
     accept(store, change(1, 9))
-    held = lease(store)
-    take(held)
+    held = take_lease(store)
+    claim_all(held)
     for number in range(5):
-        request = request_about([Relation(BUYER, 1, 9)])
+        request = make_request([Relation(BUYER, 1, 9)])
         signed = held.begin(f"r{number}", request)
         assert isinstance(signed, int)
-        held.settle(f"r{number}", Writes(request=record_of(f"r{number}", request, signed)))
-    ask = questions(store)
+        held.settle(f"r{number}", Writes(request=make_request_record(f"r{number}", request, signed)))
+    ask = queries_of(store)
     first = ask.list_requests("acme", limit=2)
     second = ask.list_requests("acme", limit=2, cursor=first.next)
     last = ask.list_requests("acme", limit=2, cursor=second.next)
@@ -168,19 +167,19 @@ def fill(store: Store, clock: FakeClock, made: list[tuple[int, Change, str]]) ->
     for number, (later, one, fate) in enumerate(made):
         clock.sleep(later / 1e6)
         job = f"{names()[:-3]}{number:03d}"
-        store.accept("acme", [submission(job, one)], max_backlog=PLENTY, oldest=MONTH)
+        store.accept("acme", [submission(job, one)], max_backlog=NO_LIMIT, oldest=MONTH)
         if fate != "queued" and all(each[2] != "queued" for each in made[:number]):
             work_off(store, one, fate, REFUSALS[number % 3])
 
 
 def work_off(store: Store, one: Change, fate: str, refusal: Refusal) -> None:
     """The only job of the inbox taken, and perhaps ended."""
-    held = lease(store)
-    [job] = take(held).jobs
+    held = take_lease(store)
+    [job] = claim_all(held).jobs
     if fate == "applied":
-        settle(held, f"r{job.job}", dict.fromkeys(one.relations, "applied"))
+        send_and_settle(held, f"r{job.job}", dict.fromkeys(one.relations, "applied"))
     if fate == "failed":
-        held.begin(f"r{job.job}", request_about(one.relations))
+        held.begin(f"r{job.job}", make_request(one.relations))
         held.settle(
             f"r{job.job}",
             Writes(
