@@ -38,15 +38,15 @@ class RedisJobAdmin:
     ) -> None:
         self._client, self._retention = StoreClient(client, prefix, now), keep
 
-    def cancel(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
+    def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """End changes that wait in the inbox."""
         lifetimes = codec.lifetimes(self._retention(account))
-        return self._run_on_jobs("cancel", account, jobs, lifetimes, codec.audit_entry(deed))
+        return self._run_on_jobs("cancel", account, jobs, lifetimes, codec.audit_entry(audit_entry))
 
-    def dismiss(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
+    def dismiss(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """Mark failed jobs as decided, so that they wait no longer."""
-        why = codec.encode((deed.by, deed.note))
-        return self._run_on_jobs("dismiss", account, jobs, codec.audit_entry(deed), why)
+        why = codec.encode((audit_entry.by, audit_entry.note))
+        return self._run_on_jobs("dismiss", account, jobs, codec.audit_entry(audit_entry), why)
 
     def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
         """Link a failed job with those sent in its place, perhaps on another account, and dismiss it."""
@@ -54,9 +54,9 @@ class RedisJobAdmin:
         for account in dict.fromkeys(keys.account_of(job_id) for job_id in (*new, job)):
             self._client.run_now("link_replacement", account, why, mark, job, *new)
 
-    def add_audit_entry(self, account: str, deed: AuditEntry) -> None:
+    def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
         """Add an entry to the audit log."""
-        self._client.run_now("add_audit_entry", account, codec.audit_entry(deed), deed.count)
+        self._client.run_now("add_audit_entry", account, codec.audit_entry(audit_entry), audit_entry.count)
 
     def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
         """Return a page of the audit log, newest first."""
@@ -87,12 +87,12 @@ class RedisJobAdmin:
             return None
         return Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size))
 
-    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], deed: AuditEntry) -> None:
+    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
         """Save a replay and its set; if a piece of the set is lost on the way, there is no replay."""
         texts = [codec.replay_entry(entry) for entry in entries]
         for start in range(0, len(texts), MAX_EXAMINED):
             self._save_replay(replay, start, b"", b"", 0, *texts[start : start + MAX_EXAMINED])
-        self._save_replay(replay, -1, codec.encode(replay), codec.audit_entry(deed), replay.eligible)
+        self._save_replay(replay, -1, codec.encode(replay), codec.audit_entry(audit_entry), replay.eligible)
 
     def _save_replay(self, replay: Replay, start: int, *args: bytes | int) -> None:
         lifetime_ms = round(REPLAY_LIFETIME * 1000)
@@ -119,9 +119,11 @@ class RedisJobAdmin:
             rows = self._client.redis.lrange(key, start, start + most - 1)
         return [codec.read_replay_entry(row) for row in rows]
 
-    def set_replay_state(self, replay_id: str, to: ReplayState, deed: AuditEntry) -> ReplayState | None:
+    def set_replay_state(
+        self, replay_id: str, to: ReplayState, audit_entry: AuditEntry
+    ) -> ReplayState | None:
         """Start, continue or stop a replay; return its state."""
-        account, entry = keys.account_of(replay_id), codec.audit_entry(deed)
+        account, entry = keys.account_of(replay_id), codec.audit_entry(audit_entry)
         return codec.replay_state(self._client.run_now("set_replay_state", account, replay_id, to, entry))
 
     def advance_replay(

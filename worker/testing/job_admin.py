@@ -32,7 +32,7 @@ class MemoryJobAdmin:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def cancel(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
+    def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """End changes that wait in the inbox."""
         state, now = self._state(account), self._now()
         done, refused, cancelled = list[str](), dict[str, str](), 0
@@ -45,10 +45,10 @@ class MemoryJobAdmin:
                 refused[job_id] = job.record.state if job else "gone"
                 continue
             done.append(job_id)
-        state.write_audit_entry(deed if jobs else None, cancelled, now)
+        state.write_audit_entry(audit_entry if jobs else None, cancelled, now)
         return AdminResult(tuple(done), refused)
 
-    def dismiss(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
+    def dismiss(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """Mark failed jobs as decided, so that they wait no longer."""
         state, now = self._state(account), self._now()
         done, refused, dismissed = list[str](), dict[str, str](), 0
@@ -56,11 +56,11 @@ class MemoryJobAdmin:
             job = state.job(job_id, now)
             if job and job.record.state == "failed":
                 dismissed += not job.record.dismissed
-                _dismiss(state, job, Dismissal(now, deed.by, deed.note))
+                _dismiss(state, job, Dismissal(now, audit_entry.by, audit_entry.note))
                 done.append(job_id)
             else:
                 refused[job_id] = job.record.state if job else "gone"
-        state.write_audit_entry(deed if jobs else None, dismissed, now)
+        state.write_audit_entry(audit_entry if jobs else None, dismissed, now)
         return AdminResult(tuple(done), refused)
 
     def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
@@ -74,9 +74,9 @@ class MemoryJobAdmin:
             record = original.record
             original.record = replace(record, replayed_by=tuple(new), replay=mark or record.replay)
 
-    def add_audit_entry(self, account: str, deed: AuditEntry) -> None:
+    def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
         """Add an entry to the audit log."""
-        self._state(account).write_audit_entry(deed, deed.count, self._now())
+        self._state(account).write_audit_entry(audit_entry, audit_entry.count, self._now())
 
     def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
         """Return a page of the audit log, newest first."""
@@ -91,13 +91,13 @@ class MemoryJobAdmin:
         stored = self._state(_account(job)).payloads.get(job)
         return stored.payload if stored and self._now() < stored.expires else None
 
-    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], deed: AuditEntry) -> None:
+    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
         """Save a replay and its set."""
         state, now = self._state(replay.account), self._now()
         saved = replace(replay, state="previewed", made_at=now)
         expires = now + to_us(REPLAY_LIFETIME)
         state.replays.setdefault(replay.id, StoredReplay(saved, tuple(entries), expires))
-        state.write_audit_entry(deed, replay.eligible, now)
+        state.write_audit_entry(audit_entry, replay.eligible, now)
 
     def get_replay(self, replay_id: str) -> Replay | None:
         """Return one replay, with its progress."""
@@ -115,7 +115,9 @@ class MemoryJobAdmin:
         stored = self._replay(replay_id)
         return list(stored.entries[start : start + most]) if stored else []
 
-    def set_replay_state(self, replay_id: str, to: ReplayState, deed: AuditEntry) -> ReplayState | None:
+    def set_replay_state(
+        self, replay_id: str, to: ReplayState, audit_entry: AuditEntry
+    ) -> ReplayState | None:
         """Start, continue or stop a replay; return its state."""
         stored, now = self._replay(replay_id), self._now()
         if stored is None or stored.replay.state == "done":
@@ -126,7 +128,7 @@ class MemoryJobAdmin:
             return to
         run_at = stored.replay.run_at or (now if to == "running" else 0)
         stored.replay = replace(stored.replay, state=to, run_at=run_at)
-        self._state(stored.replay.account).write_audit_entry(deed, stored.replay.done, now)
+        self._state(stored.replay.account).write_audit_entry(audit_entry, stored.replay.done, now)
         return to
 
     def advance_replay(
