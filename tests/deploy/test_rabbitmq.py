@@ -1,4 +1,4 @@
-"""RabbitMQ as the broker, a private node of it: workers die, messages get lost, and the broker dies while changes come in.
+"""A private RabbitMQ node as the broker: workers die, messages get lost, the broker dies.
 
 `ops/rabbitmq.sh install` installs it; without it these tests are skipped.
 """
@@ -25,13 +25,15 @@ from tests.support.deploy_work import (
 )
 
 SCRIPT = Path(__file__).parents[2] / "ops" / "rabbitmq.sh"
-THERE = subprocess.run([SCRIPT, "there"], check=False).returncode == 0
+IS_INSTALLED = subprocess.run([SCRIPT, "there"], check=False).returncode == 0
 
-pytestmark = pytest.mark.skipif(not THERE, reason="rabbitmq-server is not installed: ops/rabbitmq.sh install")
+pytestmark = pytest.mark.skipif(
+    not IS_INSTALLED, reason="rabbitmq-server is not installed: ops/rabbitmq.sh install"
+)
 
 
 class Broker:
-    """A node that can be killed and started again with all it had written."""
+    """A node that can be killed and restarted with all it had written."""
 
     def __init__(self, directory: Path) -> None:
         port, *others = (str(free_port()) for _ in range(3))
@@ -44,9 +46,9 @@ class Broker:
 
     def start(self) -> None:
         self.process = Process(self._command, log=self._log)
-        self.process.wait_until(self._answers, seconds=60)
+        self.process.wait_until(self._is_up, seconds=60)
 
-    def _answers(self) -> bool:
+    def _is_up(self) -> bool:
         try:
             with Connection(self.url, connect_timeout=1) as connection:
                 return bool(connection.connect())
@@ -56,11 +58,11 @@ class Broker:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    made = Broker(tmp_path_factory.mktemp("rabbitmq"))
+    node = Broker(tmp_path_factory.mktemp("rabbitmq"))
     try:
-        yield made
+        yield node
     finally:
-        made.process.kill()
+        node.process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def stack(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         make_shape("nord", "sued", parts=("worker", "beat"), broker=broker.url),
     ) as stack:
         yield stack
-        stack.kill()  # nothing is left to end well
+        stack.kill()  # its broker ends next, so nothing could end in order
 
 
 def test_changes_sent_as_messages_are_done_once(stack: Stack) -> None:
@@ -91,7 +93,7 @@ def test_a_message_that_was_lost_is_replaced_by_the_sweep(stack: Stack) -> None:
     wait_until(lambda: crm_links(stack, "nord") >= set(range(100, 120)), "nothing was swept", seconds=60)
 
 
-def test_the_broker_dies_while_changes_come_in_and_nobody_is_started_again(
+def test_the_broker_dies_while_changes_come_in_and_no_process_is_restarted(
     stack: Stack, broker: Broker
 ) -> None:
     runtime, beside = stack.runtime(), stack.runtime(wakes=False)

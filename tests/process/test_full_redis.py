@@ -1,4 +1,4 @@
-"""Redis full, as store and as broker: no worker ends over it, and no message of changes that it had taken is lost."""
+"""Redis is full, as store and as broker: no worker ends, and no message of changes that it had is lost."""
 
 import os
 import signal
