@@ -63,7 +63,7 @@ def test_never_more_than_burst_plus_rate_times_t_slots_in_any_t(
 
 
 @given(rates, bursts, max_waits, st.lists(st.integers(0, SECOND), max_size=40))
-def test_a_booked_slot_waits_at_most_max_wait_and_a_refused_one_is_free_when_it_said(
+def test_a_booked_slot_waits_at_most_max_wait_and_a_refused_one_is_free_after_its_wait(
     rate: float, burst: int, max_wait: int, gaps: list[int]
 ) -> None:
     state, now = PaceState(), START
@@ -90,7 +90,7 @@ def test_an_idle_account_sends_its_burst_at_once_and_then_by_the_rate() -> None:
     assert policy.slot_interval(3.0, 1.0) == 333_334
 
 
-def test_halving_the_pace_hands_out_no_fresh_burst() -> None:
+def test_halving_the_pace_grants_no_fresh_burst() -> None:
     state = PaceState()
     for _ in range(8):
         state, _grant = booked(state, START)
@@ -208,7 +208,7 @@ def test_refunding_the_latest_slot_is_as_if_it_had_not_been_booked(
     assert policy.refund(again, grant) == again
 
 
-def test_a_slot_that_later_ones_stand_on_cannot_be_refunded() -> None:
+def test_a_slot_that_later_ones_build_on_cannot_be_refunded() -> None:
     state, first = booked(PaceState(), START)
     state, _second = booked(state, START)
     assert policy.refund(state, first) == state

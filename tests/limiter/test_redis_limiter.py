@@ -1,4 +1,4 @@
-"""What only the limiter on Redis has: its clock, its keys, a full or absent server, and many workers at once."""
+"""What only the limiter on Redis has: its clock, its keys, a full or absent server, many workers at once."""
 
 import multiprocessing
 import socket
@@ -86,7 +86,7 @@ def test_an_absent_server_is_something_time_can_cure() -> None:
 
 
 def contend(url: str, prefix: str, results: "multiprocessing.Queue[tuple[int, list[int]]]") -> None:
-    """Books for a second as a worker would: waits for its slot, comes back when told to."""
+    """Book slots for a second as a worker would: wait for the slot, come back when the grant says so."""
     limiter, calls, slots = RedisLimiter(Redis.from_url(url), prefix), 0, list[int]()
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Laws of accepting in rounds: what goes ahead of its turn still comes in order, once, whatever becomes of the connection."""
+"""Laws of accepting in rounds: every round is accepted in order, once, whatever happens to the connection."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,18 +17,18 @@ ROUNDS = [
 ]
 
 
-def test_rounds_are_accepted_in_order_and_again_answer_the_same(store: Store) -> None:
-    for again in (False, True):
+def test_rounds_are_accepted_in_order_and_a_repetition_answers_the_same(store: Store) -> None:
+    for is_repeated in (False, True):
         answers = list(store.accept_rounds("acme", iter(ROUNDS), max_backlog=NO_LIMIT, oldest=MONTH))
         assert [[receipt.job for receipt in answer.receipts] for answer in answers] == [
             [each.job for each in one] for one in ROUNDS
         ]
-        assert [answer.wake for answer in answers] == [not again, *[False] * 5]
+        assert [answer.wake for answer in answers] == [not is_repeated, *[False] * 5]
     assert [job.id for job in reversed(list_jobs(store))] == [each.job for one in ROUNDS for each in one]
 
 
 @pytest.mark.parametrize("at", range(len(ROUNDS)))
-def test_a_connection_that_breaks_on_the_way_costs_no_round_and_doubles_none(
+def test_a_connection_that_breaks_loses_no_round_and_doubles_none(
     redis_store: RedisStore, redis_client: Redis, at: int
 ) -> None:
     def rounds() -> Iterator[Sequence[Submission]]:
@@ -47,12 +47,12 @@ def test_a_connection_that_breaks_on_the_way_costs_no_round_and_doubles_none(
     ]
 
 
-def test_who_stops_listening_leaves_no_answer_for_others(redis_store: RedisStore) -> None:
+def test_an_abandoned_iteration_leaves_no_answer_for_others(redis_store: RedisStore) -> None:
     accept(redis_store, change(99, 9), first=900)
     first = next(redis_store.accept_rounds("acme", iter(ROUNDS), max_backlog=NO_LIMIT, oldest=MONTH))
     assert [receipt.job for receipt in first.receipts] == [each.job for each in ROUNDS[0]]
     assert redis_store.get_job("acme-000") is not None
-    assert redis_store.counts("acme")["accepted"] in (4, 7, 10)  # what was on its way may have arrived
+    assert redis_store.counts("acme")["accepted"] in (4, 7, 10)  # rounds on their way may have arrived
 
 
 def test_a_full_inbox_stops_the_rounds(store: Store) -> None:

@@ -1,5 +1,6 @@
 """Laws of keys and lifetimes, of a server that is full or away, and of the scripts as files."""
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from worker.errors import StoreUnavailable
 from worker.ports import Pause, Receipt
 from worker.redis.client import connect
 from worker.store.redis_store import RedisStore, Retention
-from worker.store.scripts import PARTS
+from worker.store.scripts import CONSTANTS, PARTS
 from worker.testing import FakeClock
 
 REFUSED_WHEN_FULL = ("accept", "requeue", "reject", "save_replay")
@@ -53,12 +54,12 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
         change(1, 11),
         change(1, 12, name=BROKER),
     )
-    held = take_lease(redis_store)
-    claim_all(held)
+    lease = take_lease(redis_store)
+    claim_all(lease)
     left = dump_keys(redis_client)
     assert not any(ends for key, (_, ends) in left.items() if not key.endswith(b":lease"))
     send_and_settle(
-        held,
+        lease,
         "r1",
         {
             Relation(BUYER, 1, 9): "applied",
@@ -67,7 +68,7 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
             Relation(BROKER, 1, 12): "stale",
         },
     )
-    held.release()
+    lease.release()
     left = dump_keys(redis_client)
     assert {key for key in left if not key.startswith(BASE.encode())} == {b"t:accounts"}
     for_ever = {key.decode().removeprefix(BASE) for key, (_, ends) in left.items() if not ends}
@@ -83,8 +84,8 @@ def test_an_event_id_is_remembered_for_four_days_when_its_job_is_gone(redis_clie
     store = RedisStore(redis_client, "t", keep=lambda _: Retention(finished=3600.0, failed=3600.0))
     again = {"max_backlog": NO_LIMIT, "oldest": MONTH}
     store.accept("acme", [submission("000", change(1, 9), event_id="e1")], **again)
-    claim_all(held := take_lease(store))
-    send_and_settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
+    claim_all(lease := take_lease(store))
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
     hours = {
         key.removeprefix(BASE.encode()).partition(b":")[0]: round(redis_client.ttl(key) / 3600)
         for key in dump_keys(redis_client)
@@ -96,13 +97,13 @@ def test_an_event_id_is_remembered_for_four_days_when_its_job_is_gone(redis_clie
     )
 
 
-def test_a_replayed_job_keeps_its_batch_and_its_event_while_it_is_open(
+def test_a_requeued_job_keeps_its_batch_and_its_event_while_it_is_open(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9, batch="import"))
-    held = take_lease(redis_store)
-    claim_all(held)
-    send_and_settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
+    lease = take_lease(redis_store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed"})
     assert all(
         redis_client.ttl(key) > 0 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import"]
     )
@@ -111,18 +112,18 @@ def test_a_replayed_job_keeps_its_batch_and_its_event_while_it_is_open(
         redis_client.ttl(key) == -1
         for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import", f"{BASE}job:acme-000"]
     )
-    claim_all(held)
-    send_and_settle(held, "r2", {Relation(BUYER, 1, 9): "applied"})
+    claim_all(lease)
+    send_and_settle(lease, "r2", {Relation(BUYER, 1, 9): "applied"})
     assert redis_client.ttl(f"{BASE}batch:import") > 0
     accept(redis_store, change(1, 10, batch="import"), first=1)
     assert redis_client.ttl(f"{BASE}batch:import") == -1
 
 
-def test_the_indexes_forget_jobs_that_are_forgotten(redis_store: RedisStore, redis_client: Redis) -> None:
+def test_jobs_that_expired_leave_the_indexes(redis_store: RedisStore, redis_client: Redis) -> None:
     accept(redis_store, change(1, 9), change(1, 10), change(1, 11))
-    held = take_lease(redis_store)
-    claim_all(held)
-    send_and_settle(held, "r1", {Relation(BUYER, 1, child): "failed" for child in (9, 10)})
+    lease = take_lease(redis_store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, child): "failed" for child in (9, 10)})
     redis_client.delete(f"{BASE}job:acme-000", f"{BASE}job:acme-001")
     assert redis_store.requeue("acme", ["acme-000", "acme-001"]) == ([], False)
     assert redis_store.tidy("acme") == 0
@@ -145,7 +146,7 @@ def test_scripts_touch_only_keys_of_their_account(
 
 
 def until_echo(monitor: Any) -> Iterator[dict[str, Any]]:
-    """The commands the server was given before the echo."""
+    """Yield the commands that the server got before the echo."""
     while not (command := monitor.next_command())["command"].startswith("ECHO"):
         yield command
 
@@ -155,7 +156,7 @@ def until_echo(monitor: Any) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def full(client: Redis) -> Iterator[None]:
-    """No memory left."""
+    """Leave the server without memory."""
     client.config_set("maxmemory", "1")
     try:
         yield
@@ -176,14 +177,14 @@ def test_a_full_server_accepts_nothing_but_lets_the_backlog_drain(
                 "baker", [submission("1", change(1, 9, account="baker"))], max_backlog=NO_LIMIT, oldest=MONTH
             )
         assert dump_keys(redis_client) == before
-        held = take_lease(redis_store)
-        claim_all(held)
-        send_and_settle(held, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
+        lease = take_lease(redis_store)
+        claim_all(lease)
+        send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
         with pytest.raises(StoreUnavailable):
             redis_store.requeue("acme", ["acme-001"])
-        held.set_pause(Pause("clock", until=START + 1))
-        held.renew()
-        assert held.release() is None
+        lease.set_pause(Pause("clock", until=START + 1))
+        lease.renew()
+        assert lease.release() is None
         assert redis_store.due_accounts(["acme"]) == []
     assert [job.state for job in list_jobs(redis_store)] == ["failed", "succeeded"]
 
@@ -198,7 +199,7 @@ def test_a_server_that_is_away_is_unavailable_and_not_an_error_of_redis() -> Non
             store.get_job("acme-1")
 
 
-def test_without_a_given_now_the_server_tells_the_time(redis_client: Redis) -> None:
+def test_without_a_given_now_the_servers_clock_counts(redis_client: Redis) -> None:
     redis_store, (seconds, _) = RedisStore(redis_client, "t"), redis_client.time()
     accept(redis_store, change(1, 9))
     work = read_all(take_lease(redis_store))
@@ -225,6 +226,12 @@ def test_each_script_is_short_and_states_its_signature_and_invariant(path: Any) 
     assert header[0].startswith(f"-- {name}(base; ")
     assert "→" in header[0]
     assert any(line.startswith("-- Invariant: ") for line in header)
+
+
+def test_scripts_name_only_constants_of_their_own_or_of_the_limits() -> None:
+    text = "\n".join(re.sub(r"--.*|'[^']*'", "", path.read_text()) for path in LUA)
+    used = set(re.findall(r"\b[A-Z][A-Z_]+[A-Z]\b", text)) - {"KEYS", "ARGV"}
+    assert used <= {*re.findall(r"local ([A-Z_]+) =", text), *CONSTANTS}
 
 
 def test_there_is_one_script_for_each_transition() -> None:

@@ -12,15 +12,15 @@ from worker.testing import FakeClock, MemoryStore, skip_renewal
 WEEK = 7 * 86_400.0
 
 
-def test_finished_jobs_and_all_that_belongs_to_them_are_forgotten_when_their_time_is_over(
+def test_finished_jobs_and_all_that_belongs_to_them_expire(
     clock: FakeClock,
 ) -> None:
     store, relation = MemoryStore(clock.now), Relation(BUYER, 1, 9)
     accept(store, change(1, 9, batch="import"), change(1, 10, batch="import"))
-    held = take_lease(store)
-    claim_all(held)
-    send_and_settle(held, "r1", {relation: "applied", Relation(BUYER, 1, 10): "failed"})
-    held.release()
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {relation: "applied", Relation(BUYER, 1, 10): "failed"})
+    lease.release()
     clock.sleep(WEEK)
     assert [job.id for job in list_jobs(store)] == ["acme-001"]
     assert store.get_request("acme", "r1") is None
@@ -36,12 +36,12 @@ def test_finished_jobs_and_all_that_belongs_to_them_are_forgotten_when_their_tim
     assert list(store._state("acme").index) == [3]
 
 
-def test_a_replayed_job_is_kept_while_it_is_open_and_so_is_its_batch(clock: FakeClock) -> None:
+def test_a_requeued_job_is_kept_while_it_is_open_and_so_is_its_batch(clock: FakeClock) -> None:
     store = MemoryStore(clock.now)
     accept(store, change(1, 9, batch="import"))
-    held = take_lease(store)
-    claim_all(held)
-    send_and_settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed"})
     store.requeue("acme", ["acme-000"])
     clock.sleep(2 * MONTH)
     assert store.batch_counts("acme", "import")["accepted"] == 1
@@ -55,28 +55,28 @@ def test_a_replayed_job_is_kept_while_it_is_open_and_so_is_its_batch(clock: Fake
     assert store.batch_counts("acme", "finished")["accepted"] == 2
 
 
-def test_how_long_is_the_accounts_own_choice(clock: FakeClock) -> None:
+def test_retention_is_set_per_account(clock: FakeClock) -> None:
     store = MemoryStore(clock.now, keep=lambda account: Retention(finished=1.0 if account == "acme" else 2.0))
     accept(store, change(1, 9))
-    held = take_lease(store)
-    claim_all(held)
-    send_and_settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
     clock.sleep(1.0)
     assert store.get_job("acme-000") is None
 
 
 def test_a_lease_that_is_not_renewed_for_ten_seconds_is_free_again(clock: FakeClock) -> None:
     store = MemoryStore(clock.now)
-    held = take_lease(store)
+    lease = take_lease(store)
     clock.sleep(9.0)
-    held.renew()
+    lease.renew()
     clock.sleep(9.999)
     assert store.lease("acme", "other") is None
     clock.sleep(0.001)
     assert store.lease("acme", "other") is not None
 
 
-def test_a_copy_goes_its_own_way(clock: FakeClock) -> None:
+def test_a_copy_is_independent(clock: FakeClock) -> None:
     store = MemoryStore(clock.now)
     accept(store, change(1, 9), change(1, 10))
     branch = deepcopy(store)
@@ -85,7 +85,7 @@ def test_a_copy_goes_its_own_way(clock: FakeClock) -> None:
     assert branch.counts("acme")["open"] == 2
 
 
-def test_the_clock_moves_only_when_told_and_to_the_microsecond() -> None:
+def test_the_clock_moves_only_by_sleep_and_to_the_microsecond() -> None:
     clock = FakeClock(START)
     as_port: Clock = clock
     as_port.sleep(0.1)
@@ -93,10 +93,10 @@ def test_the_clock_moves_only_when_told_and_to_the_microsecond() -> None:
     assert (clock.now(), as_port.monotonic()) == (START + 100_001, 0.100_001)
 
 
-def test_the_twin_and_the_keeper_fit_their_ports(clock: FakeClock) -> None:
+def test_the_store_and_the_keeper_fit_their_ports(clock: FakeClock) -> None:
     store: Store = MemoryStore(clock.now)
     keeper: LeaseKeeper = skip_renewal
-    held = take_lease(store)
-    with keeper(held):
+    lease = take_lease(store)
+    with keeper(lease):
         store.accept("acme", [submission("1", change(1, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
-    assert held.release() == 0.0
+    assert lease.release() == 0.0

@@ -1,4 +1,4 @@
-"""The store's values survive the way to bytes and back, and writes lose nothing when they are cut."""
+"""The store's values survive the way to bytes and back, and writes lose nothing when they are split."""
 
 from itertools import chain
 
@@ -23,7 +23,7 @@ job_ids = st.integers(0, 999).map(lambda number: f"acme-{number:018d}")
 infos = st.dictionaries(words, st.text(max_size=12), max_size=3).map(lambda info: tuple(sorted(info.items())))
 relations = st.builds(Relation, names, ids, ids)
 versions = st.builds(Version, micros, ids)
-marks = st.builds(JobVersion, versions, job_ids)
+job_versions = st.builds(JobVersion, versions, job_ids)
 intents = st.builds(Intent, versions, job_ids, st.sampled_from(["create", "modify", "delete"]), infos)
 refusals = st.builds(
     Refusal, st.integers(0, 400), st.sampled_from(["record", "ambiguous", "poison"]), st.text(max_size=20)
@@ -31,7 +31,7 @@ refusals = st.builds(
 opens = st.builds(
     OpenRelation,
     st.lists(intents, min_size=1, max_size=3).map(tuple),
-    marks,
+    job_versions,
     since=micros,
     not_before=st.one_of(st.just(0), micros),
     tries=st.integers(0, 9),
@@ -46,12 +46,12 @@ opens = st.builds(
     refusal=st.none() | refusals,
 )
 settings_of_info = st.builds(
-    lambda mark, value, gone: ConfirmedInfo(*mark, value, gone), marks, words, st.booleans()
+    lambda version, value, gone: ConfirmedInfo(*version, value, gone), job_versions, words, st.booleans()
 )
-knowns = st.builds(
+confirmed_states = st.builds(
     ConfirmedState,
-    marks,
-    marks,
+    job_versions,
+    job_versions,
     st.dictionaries(words, settings_of_info, max_size=2),
 )
 doubts = st.builds(Doubt, micros, st.sampled_from(["create", "modify", "delete"]), infos)
@@ -66,7 +66,7 @@ stars = st.builds(
     st.lists(relations, max_size=2).map(tuple),
 )
 requests = st.builds(Request, st.lists(stars, min_size=1, max_size=3).map(tuple))
-settled = st.builds(
+relation_outcomes = st.builds(
     RelationOutcome,
     job_ids,
     relations,
@@ -86,7 +86,7 @@ changes = st.builds(
     source=words,
     batch=st.text(max_size=12),
 )
-rests = st.none() | st.tuples(knowns, st.none() | doubts)
+memories = st.none() | st.tuples(confirmed_states, st.none() | doubts)
 
 
 def in_one_chunk(writes: Writes) -> dict[str, object]:
@@ -95,16 +95,16 @@ def in_one_chunk(writes: Writes) -> dict[str, object]:
     return whole
 
 
-@given(relations, opens, rests)
+@given(relations, opens, memories)
 def test_what_is_open_and_remembered_of_a_relation_comes_back(
-    relation: Relation, opened: OpenRelation, rest: tuple[ConfirmedState, Doubt | None] | None
+    relation: Relation, opened: OpenRelation, memory: tuple[ConfirmedState, Doubt | None] | None
 ) -> None:
-    whole = in_one_chunk(Writes({relation: OpenWrite(opened)}, {relation: rest} if rest else {}))
+    whole = in_one_chunk(Writes({relation: OpenWrite(opened)}, {relation: memory} if memory else {}))
     [(name, blob, due)] = whole["opens"]
-    memory = whole["relations"][0][1][1].encode() if rest else None
-    known, doubt = rest or (ConfirmedState(), None)
-    assert codec.records([[name.encode(), blob.encode(), memory]]) == {
-        relation: RelationRecord(opened, known, doubt)
+    stored = whole["relations"][0][1][1].encode() if memory else None
+    confirmed, doubt = memory or (ConfirmedState(), None)
+    assert codec.records([[name.encode(), blob.encode(), stored]]) == {
+        relation: RelationRecord(opened, confirmed, doubt)
     }
     assert due == (opened.not_before or opened.since)
 
@@ -191,7 +191,10 @@ def test_a_requeued_job_is_claimed_for_its_failed_relations_only(
     assert (claimed.relations, claimed.accepted_at) == (tuple(failed), 0)
 
 
-@given(st.lists(settled, max_size=12, unique_by=lambda entry: (entry.job, entry.relation)), st.integers(1, 4))
+@given(
+    st.lists(relation_outcomes, max_size=12, unique_by=lambda entry: (entry.job, entry.relation)),
+    st.integers(1, 4),
+)
 def test_chunks_of_writes_are_whole_for_each_relation_and_lose_and_invent_nothing(
     outcomes: list[RelationOutcome], size: int
 ) -> None:

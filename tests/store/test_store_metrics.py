@@ -1,4 +1,4 @@
-"""Laws of numbers: the store in memory and the one on Redis count alike, counting commutes, and silence is noticed."""
+"""Laws of metrics, on Redis and in memory: both count alike, counting commutes, and silence is noticed."""
 
 import itertools
 import socket
@@ -29,7 +29,7 @@ tallies = st.lists(
 )
 seconds = st.floats(0, 10_000)
 Counts = tuple[str, str, int]
-FRESH = itertools.count()
+NEW_ACCOUNT = itertools.count()
 
 
 def worker(name: str, at: int) -> WorkerInfo:
@@ -43,17 +43,17 @@ def tally_of(*counts: Counts) -> FlushCounters:
     return tally
 
 
-def test_a_standing_tells_what_waits_what_is_open_and_what_failed(store: Store) -> None:
-    numbers, names = metrics_of(store), IdGenerator(lambda: START // 1000, lambda count: bytes(count))
+def test_account_stats_show_what_waits_what_is_open_and_what_failed(store: Store) -> None:
+    metrics, new_id = metrics_of(store), IdGenerator(lambda: START // 1000, lambda count: bytes(count))
     accept(store, *(change(1, child) for child in range(9, 13)))
-    held = take_lease(store)
-    claim_all(held)
-    send_and_settle(held, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
-    held.begin("r2", Request((Action("create", BUYER, (1,), (11,)),)))
-    store.accept("acme", [submission(names(), change(2, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
+    lease.begin("r2", Request((Action("create", BUYER, (1,), (11,)),)))
+    store.accept("acme", [submission(new_id(), change(2, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
     store.pause("acme", Pause("hand", "moving"))
-    here = numbers.account_stats(["acme", "other"])
-    acme = here["acme"]
+    stats = metrics.account_stats(["acme", "other"])
+    acme = stats["acme"]
     assert (acme.backlog, acme.oldest, acme.open, acme.begun, acme.unresolved) == (1, START, 2, 1, 1)
     assert acme.counts == {
         name: count for name, count in store.counts("acme").items() if name not in ("backlog", "open")
@@ -61,7 +61,7 @@ def test_a_standing_tells_what_waits_what_is_open_and_what_failed(store: Store) 
     assert acme.counts["requests"] == 1
     assert acme.pause is not None
     assert acme.pause.reason == "hand"
-    assert here["other"]._replace(pause=None) == (0, 0, 0, 0, 0, {}, {}, None)
+    assert stats["other"]._replace(pause=None) == (0, 0, 0, 0, 0, {}, {}, None)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
@@ -69,11 +69,11 @@ def test_a_standing_tells_what_waits_what_is_open_and_what_failed(store: Store) 
 def test_counting_one_tally_after_the_other_is_counting_their_sum_in_any_order(
     store: Store, several: list[list[Counts]]
 ) -> None:
-    numbers, account = metrics_of(store), f"a{next(FRESH)}"
+    metrics, account = metrics_of(store), f"a{next(NEW_ACCOUNT)}"
     for counts in several:
-        numbers.add(account, tally_of(*counts))
-    together = tally_of(*(each for counts in reversed(several) for each in counts))
-    assert numbers.account_stats([account])[account].tally == together
+        metrics.add(account, tally_of(*counts))
+    together = tally_of(*(count for counts in reversed(several) for count in counts))
+    assert metrics.account_stats([account])[account].tally == together
 
 
 @given(st.sampled_from(sorted(BOUNDS)), st.lists(seconds, max_size=10))
@@ -112,61 +112,61 @@ def test_a_request_is_counted_by_what_came_of_it() -> None:
     }
 
 
-def test_a_deed_is_counted_once_however_often_it_is_told(store: Store) -> None:
+def test_an_act_is_counted_once_however_often_it_is_repeated(store: Store) -> None:
     accept(store, change(1, 9), change(1, 10))
-    doing = job_admin_of(store)
+    job_admin = job_admin_of(store)
     for _ in range(2):
-        doing.cancel("acme", ["acme-000", "acme-001"], AuditEntry("d1", "ada", "cancelled"))
+        job_admin.cancel("acme", ["acme-000", "acme-001"], AuditEntry("d1", "ada", "cancelled"))
     assert metrics_of(store).account_stats(["acme"])["acme"].tally == {"deed:cancelled": 2}
 
 
-def test_a_worker_is_named_until_it_leaves_or_was_silent_for_an_hour(store: Store) -> None:
-    numbers, hour = metrics_of(store), 3_600_000_000
-    numbers.record_heartbeat(worker("a", START))
-    numbers.record_heartbeat(worker("b", START))
-    numbers.record_heartbeat(worker("b", START + hour))
-    assert [each.name for each in numbers.list_workers()] == ["a", "b"]
-    numbers.record_heartbeat(worker("b", START + hour + 1))
-    assert numbers.list_workers() == [worker("b", START + hour + 1)]
-    numbers.remove_worker("b")
-    assert list(numbers.list_workers()) == []
+def test_a_worker_is_listed_until_it_leaves_or_was_silent_for_an_hour(store: Store) -> None:
+    metrics, hour = metrics_of(store), 3_600_000_000
+    metrics.record_heartbeat(worker("a", START))
+    metrics.record_heartbeat(worker("b", START))
+    metrics.record_heartbeat(worker("b", START + hour))
+    assert [worker.name for worker in metrics.list_workers()] == ["a", "b"]
+    metrics.record_heartbeat(worker("b", START + hour + 1))
+    assert metrics.list_workers() == [worker("b", START + hour + 1)]
+    metrics.remove_worker("b")
+    assert list(metrics.list_workers()) == []
 
 
 def test_sweeps_are_counted_with_what_they_repaired(store: Store) -> None:
-    numbers = metrics_of(store)
-    assert numbers.sweep_stats() == SweepStats()
-    numbers.record_sweep(3, at=START)
-    numbers.record_sweep(0, at=START + 1)
-    assert numbers.sweep_stats() == SweepStats(START + 1, 2, 3)
+    metrics = metrics_of(store)
+    assert metrics.sweep_stats() == SweepStats()
+    metrics.record_sweep(3, at=START)
+    metrics.record_sweep(0, at=START + 1)
+    assert metrics.sweep_stats() == SweepStats(START + 1, 2, 3)
 
 
-def test_numbers_that_cannot_be_written_are_no_reason_to_fail() -> None:
+def test_metrics_that_cannot_be_written_are_no_reason_to_fail() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
-        numbers = RedisMetrics(connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0"), "t")
-        numbers.add("acme", tally_of(("waits", "pace", 1)))
-        numbers.record_sweep(1, at=START)
+        metrics = RedisMetrics(connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0"), "t")
+        metrics.add("acme", tally_of(("waits", "pace", 1)))
+        metrics.record_sweep(1, at=START)
         with pytest.raises(StoreUnavailable):
-            numbers.account_stats(["acme"])
+            metrics.account_stats(["acme"])
 
 
 @given(st.integers(0, 2**45 - 1))
-def test_a_name_tells_when_it_was_given(milliseconds: int) -> None:
+def test_an_id_shows_when_it_was_made(milliseconds: int) -> None:
     assert time_of_id(IdGenerator(lambda: milliseconds, lambda count: bytes(count))()) == 1000 * milliseconds
 
 
-def test_a_pulse_is_heard_while_it_beats_and_says_goodbye(redis_url: str, redis_client: Redis) -> None:
-    numbers = RedisMetrics(redis_client, "t")
-    pulse = WorkerHeartbeat(lambda: numbers, every=0.01)
-    pulse.start("celery@here", concurrency=3)
+def test_a_worker_sends_heartbeats_until_it_stops(redis_url: str, redis_client: Redis) -> None:
+    metrics = RedisMetrics(redis_client, "t")
+    heartbeat = WorkerHeartbeat(lambda: metrics, every=0.01)
+    heartbeat.start("celery@here", concurrency=3)
     first, deadline = 0, time.monotonic() + 60
     while time.monotonic() < deadline:
-        at = [each.at for each in numbers.list_workers()]
+        at = [worker.at for worker in metrics.list_workers()]
         first = first or sum(at)
         if sum(at) > first:
             break
-    (alive,) = numbers.list_workers()
+    [alive] = metrics.list_workers()
     assert (alive.name, alive.concurrency) == ("celery@here", 3)
     assert alive.at > first > 0
-    pulse.stop()
-    assert numbers.list_workers() == []
+    heartbeat.stop()
+    assert metrics.list_workers() == []

@@ -1,4 +1,4 @@
-"""Laws of what can be asked: lists by filter and cursor, failures by error, requests; on a real server and in memory."""
+"""Laws of the queries, on Redis and in memory: lists by filter and cursor, failures by error, requests."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -32,7 +32,7 @@ from worker.testing import FakeClock, MemoryStore
 HOUR = 3_600_000_000  # µs
 REFUSALS = (REFUSED, Refusal(160, "record", "gone"), Refusal(0, "poison", ""))
 
-asked = st.lists(
+change_lists = st.lists(
     st.tuples(
         st.sampled_from([0, 0, 1, HOUR]),  # µs after the one before
         st.builds(
@@ -65,12 +65,12 @@ filters = st.builds(
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 2
 )
-@given(made=asked, wanted=filters, limit=st.integers(1, 3))
+@given(made=change_lists, wanted=filters, limit=st.integers(1, 3))
 @example(
     made=[(0, change(1, 9), "failed"), (1, change(1, 9), "failed")], wanted=JobFilter(error="78"), limit=1
 )
 @pytest.mark.parametrize("kind", ["memory", "redis"])
-def test_pages_hold_every_job_that_fits_once_newest_first(
+def test_pages_have_every_matching_job_once_newest_first(
     redis_client: Redis, kind: str, made: list[Any], wanted: JobFilter, limit: int
 ) -> None:
     redis_client.flushall()
@@ -83,14 +83,14 @@ def test_pages_hold_every_job_that_fits_once_newest_first(
     assert len(everything) == len(made)
     found = list(pages(queries_of(store), wanted, limit))
     assert all(len(page) <= limit for page in found)
-    assert [job for page in found for job in page] == [job for job in everything if fits(job, wanted)]
+    assert [job for page in found for job in page] == [job for job in everything if matches(job, wanted)]
     states = queries_of(store).count_by_state("acme")
     assert {state: states[state] for state in OPEN_STATES} == {
         state: sum(job.state == state for job in everything) for state in OPEN_STATES
     }
 
 
-def test_a_page_examines_a_bounded_number_of_entries_and_says_where_to_go_on(
+def test_a_page_examines_a_bounded_number_of_entries_and_has_a_cursor(
     store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.store.queries.MAX_EXAMINED", 3)
@@ -100,7 +100,7 @@ def test_a_page_examines_a_bounded_number_of_entries_and_says_where_to_go_on(
     assert [len(page) for page in found] == [0, 0, 0, 1]
 
 
-def test_failures_are_grouped_by_error_and_type_and_a_replay_takes_them_out(
+def test_failures_are_grouped_by_error_and_type_and_requeued_jobs_leave_the_groups(
     store: Store, clock: FakeClock
 ) -> None:
     fill(
@@ -128,9 +128,7 @@ def test_failures_are_grouped_by_error_and_type_and_a_replay_takes_them_out(
     assert queries_of(store).count_by_state("acme")["unresolved"] == 2
 
 
-def test_jobs_are_asked_for_their_states_together_and_those_that_are_not_there_are_left_out(
-    store: Store, clock: FakeClock
-) -> None:
+def test_states_are_read_together_without_those_of_unknown_jobs(store: Store, clock: FakeClock) -> None:
     fill(
         store, clock, [(0, change(1, 9), "failed"), (0, change(2, 9), "applied"), (0, change(3, 9), "queued")]
     )
@@ -142,17 +140,17 @@ def test_jobs_are_asked_for_their_states_together_and_those_that_are_not_there_a
 
 def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) -> None:
     accept(store, change(1, 9))
-    held = take_lease(store)
-    claim_all(held)
+    lease = take_lease(store)
+    claim_all(lease)
     for number in range(5):
         request = make_request([Relation(BUYER, 1, 9)])
-        signed = held.begin(f"r{number}", request)
+        signed = lease.begin(f"r{number}", request)
         assert isinstance(signed, int)
-        held.settle(f"r{number}", Writes(request=make_request_record(f"r{number}", request, signed)))
-    ask = queries_of(store)
-    first = ask.list_requests("acme", limit=2)
-    second = ask.list_requests("acme", limit=2, cursor=first.next)
-    last = ask.list_requests("acme", limit=2, cursor=second.next)
+        lease.settle(f"r{number}", Writes(request=make_request_record(f"r{number}", request, signed)))
+    queries = queries_of(store)
+    first = queries.list_requests("acme", limit=2)
+    second = queries.list_requests("acme", limit=2, cursor=first.next)
+    last = queries.list_requests("acme", limit=2, cursor=second.next)
     assert [[each.id for each in page.requests] for page in (first, second, last)] == [
         ["r4", "r3"],
         ["r2", "r1"],
@@ -162,46 +160,48 @@ def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) ->
 
 
 def fill(store: Store, clock: FakeClock, made: list[tuple[int, Change, str]]) -> None:
-    """The changes accepted one after the other, each taken as far as it is to come."""
+    """Accept the changes one after the other, and work each as far as its fate says."""
     names = IdGenerator(lambda: clock.now() // 1000, lambda size: bytes(size))
     for number, (later, one, fate) in enumerate(made):
         clock.sleep(later / 1e6)
         job = f"{names()[:-3]}{number:03d}"
         store.accept("acme", [submission(job, one)], max_backlog=NO_LIMIT, oldest=MONTH)
         if fate != "queued" and all(each[2] != "queued" for each in made[:number]):
-            work_off(store, one, fate, REFUSALS[number % 3])
+            work(store, one, fate, REFUSALS[number % 3])
 
 
-def work_off(store: Store, one: Change, fate: str, refusal: Refusal) -> None:
-    """The only job of the inbox taken, and perhaps ended."""
-    held = take_lease(store)
-    [job] = claim_all(held).jobs
+def work(store: Store, one: Change, fate: str, refusal: Refusal) -> None:
+    """Claim the only job of the inbox, and perhaps end it."""
+    lease = take_lease(store)
+    [job] = claim_all(lease).jobs
     if fate == "applied":
-        send_and_settle(held, f"r{job.job}", dict.fromkeys(one.relations, "applied"))
+        send_and_settle(lease, f"r{job.job}", dict.fromkeys(one.relations, "applied"))
     if fate == "failed":
-        held.begin(f"r{job.job}", make_request(one.relations))
-        held.settle(
+        lease.begin(f"r{job.job}", make_request(one.relations))
+        lease.settle(
             f"r{job.job}",
             Writes(
-                outcomes=[RelationOutcome(job.job, each, "failed", "", refusal) for each in one.relations]
+                outcomes=[
+                    RelationOutcome(job.job, relation, "failed", "", refusal) for relation in one.relations
+                ]
             ),
         )
-    held.release()
+    lease.release()
 
 
-def pages(ask: Queries, wanted: JobFilter, limit: int) -> Iterator[tuple[JobRecord, ...]]:
-    """One page after the other, to the end."""
+def pages(queries: Queries, wanted: JobFilter, limit: int) -> Iterator[tuple[JobRecord, ...]]:
+    """Yield one page after the other, to the end."""
     cursor = ""
     while True:
-        page = ask.find_jobs("acme", wanted, limit=limit, cursor=cursor)
+        page = queries.find_jobs("acme", wanted, limit=limit, cursor=cursor)
         yield page.jobs
         if not page.next:
             return
         cursor = page.next
 
 
-def fits(job: JobRecord, wanted: JobFilter) -> bool:
-    """What a filter means."""
+def matches(job: JobRecord, wanted: JobFilter) -> bool:
+    """Return whether the job matches the filter."""
     refusal = job.refusal or (0, "other", "", "")
     return all(
         (

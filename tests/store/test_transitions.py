@@ -91,7 +91,7 @@ def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(
     assert dump_keys(redis_client, f"{BASE}*") == {}
 
 
-def test_exactly_one_of_many_concurrent_accepts_is_told_to_wake_a_worker(redis_store: RedisStore) -> None:
+def test_exactly_one_of_many_concurrent_accepts_is_to_wake_a_worker(redis_store: RedisStore) -> None:
     def one(number: int) -> bool:
         return redis_store.accept(
             "acme", [submission(str(number), change(number, 9))], max_backlog=NO_LIMIT, oldest=MONTH
@@ -103,7 +103,7 @@ def test_exactly_one_of_many_concurrent_accepts_is_told_to_wake_a_worker(redis_s
             take_lease(redis_store)  # clears the mark
 
 
-def test_a_moment_at_the_epoch_is_that_moment_and_not_now(store: Store) -> None:
+def test_occurred_at_zero_is_the_epoch_and_not_now(store: Store) -> None:
     answer = store.accept(
         "acme", [submission("1", change(1, 9, occurred_at=0))], max_backlog=NO_LIMIT, oldest=MONTH
     )
@@ -115,29 +115,29 @@ def test_a_moment_at_the_epoch_is_that_moment_and_not_now(store: Store) -> None:
 
 def test_a_job_is_never_both_in_the_inbox_and_open(redis_store: RedisStore, redis_client: Redis) -> None:
     def where() -> tuple[list[str], set[str]]:
-        opened = held.records([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)]).values()
+        opened = lease.records([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)]).values()
         inbox = [job.decode() for job in redis_client.lrange(f"{BASE}inbox", 0, -1)]
         return inbox, {intent.job for record in opened if record.open for intent in record.open.intents}
 
-    held = take_lease(redis_store)
+    lease = take_lease(redis_store)
     accept(redis_store, change(1, 9), change(1, 10))
     assert where() == (["acme-000", "acme-001"], set())
-    read_all(held)
+    read_all(lease)
     assert where() == (["acme-000", "acme-001"], set())
-    claim_all(held)
+    claim_all(lease)
     assert where() == ([], {"acme-000", "acme-001"})
-    send_and_settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed"})
     redis_store.requeue("acme", ["acme-000"])
     assert where() == (["acme-000"], {"acme-001"})
 
 
-def test_every_step_carried_out_twice_leaves_what_it_leaves_once(redis_client: Redis) -> None:
+def test_every_script_called_twice_leaves_what_it_leaves_when_called_once(redis_client: Redis) -> None:
     left = []
-    for repeated in (False, True):
+    for is_repeated in (False, True):
         redis_client.flushall()
         clock = FakeClock(START)
         store = RedisStore(redis_client, "t", now=clock.now)
-        if repeated:
+        if is_repeated:
             run_scripts_twice(store)
         run_every_transition(store, clock)
         left.append(dump_keys(redis_client))
@@ -145,7 +145,7 @@ def test_every_step_carried_out_twice_leaves_what_it_leaves_once(redis_client: R
     assert len(left[0]) > 20
 
 
-def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(
+def test_a_holder_without_the_lease_claims_begins_and_settles_nothing(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9))
@@ -176,9 +176,9 @@ def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(
 def test_a_lease_ends_ten_seconds_after_it_was_last_renewed(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
-    held = take_lease(redis_store)
+    lease = take_lease(redis_store)
     redis_client.pexpire(f"{BASE}lease", 100)
-    held.renew()
+    lease.renew()
     assert 9_000 < redis_client.pttl(f"{BASE}lease") <= 10_000
 
 
@@ -186,53 +186,53 @@ def test_a_begun_request_stays_begun_when_the_account_is_paused_before_its_repea
     redis_store: RedisStore, clock: FakeClock
 ) -> None:
     accept(redis_store, change(1, 9))
-    held = take_lease(redis_store)
-    claim_all(held)
+    lease = take_lease(redis_store)
+    claim_all(lease)
     signed = clock.now()
     operator = RedisStore(redis_store._client.redis, "t", now=clock.now)
     run_scripts_twice(
         redis_store, between=lambda: (clock.sleep(1.0), operator.pause("acme", Pause("by hand")))
     )
-    assert held.begin("r1", make_request([Relation(BUYER, 1, 9)])) == signed
-    held.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")]))
+    assert lease.begin("r1", make_request([Relation(BUYER, 1, 9)])) == signed
+    lease.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")]))
     job = redis_store.get_job("acme-000")
     assert job is not None
     assert job.state == "succeeded"
 
 
-def test_a_begin_that_arrives_again_after_its_settle_leaves_no_trace(
+def test_a_begin_repeated_after_its_settle_leaves_no_trace(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9))
-    held = take_lease(redis_store)
-    claim_all(held)
-    step = held._step
-    send_and_settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
+    lease = take_lease(redis_store)
+    claim_all(lease)
+    step = lease._step
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
     redis_store._client.scripts["begin"](keys=["t:{acme}"], args=[START, "h1", step, "r1", b"{}"])
     assert redis_client.hgetall(f"{BASE}journal") == {}
 
 
-def test_jobs_that_were_erased_from_the_inbox_do_not_shift_the_others(
+def test_jobs_that_are_gone_from_the_inbox_do_not_shift_the_others(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9), change(1, 10), change(1, 11))
     redis_client.delete(f"{BASE}job:acme-000")
-    held = take_lease(redis_store)
-    work = read_all(held)
+    lease = take_lease(redis_store)
+    work = read_all(lease)
     assert [job.job for job in work.jobs] == ["acme-001", "acme-002"]
-    held.claim(work.jobs[:1], (), Writes())
+    lease.claim(work.jobs[:1], (), Writes())
     assert redis_client.lrange(f"{BASE}inbox", 0, -1) == [b"acme-002"]
 
 
 # --- waking
 
 
-def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(
+def test_release_marks_the_account_as_woken_when_work_remains_and_the_sweep_trusts_the_mark(
     store: Store, clock: FakeClock
 ) -> None:
     accept(store, change(1, 9))
-    held = take_lease(store)
-    assert held.release() == 0.0
+    lease = take_lease(store)
+    assert lease.release() == 0.0
     again = store.accept("acme", [submission("2", change(2, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
     assert not again.wake
     assert store.due_accounts(["acme"]) == []
@@ -242,21 +242,21 @@ def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(
 
 
 @pytest.mark.parametrize(("later", "marked"), [(5.0, True), (8.0, False)])
-def test_release_says_when_work_is_due_and_leaves_what_is_not_soon_to_the_sweep(
+def test_release_returns_when_work_is_due_and_leaves_later_work_to_the_sweep(
     store: Store, clock: FakeClock, later: float, marked: bool
 ) -> None:
     accept(store, change(1, 9))
-    held = take_lease(store)
-    claim_all(held, later=later)
-    assert held.release() == later
+    lease = take_lease(store)
+    claim_all(lease, later=later)
+    assert lease.release() == later
     assert store.due_accounts(["acme"]) == []
     clock.sleep(later)
     assert store.due_accounts(["acme"]) == ([] if marked else ["acme"])
-    clock.sleep(2.0)  # a message that was sent counts as lost by now
+    clock.sleep(2.0)  # the message counts as lost by now
     assert store.due_accounts(["acme"]) == ["acme"]
 
 
-def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(
+def test_lost_wake_ups_are_replaced_at_doubling_intervals_up_to_a_minute(
     store: Store, clock: FakeClock
 ) -> None:
     accept(store, change(1, 9))
@@ -268,12 +268,12 @@ def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(
 
 
 def test_an_account_that_is_leased_paused_or_empty_is_not_due(store: Store, clock: FakeClock) -> None:
-    held = take_lease(store)
+    lease = take_lease(store)
     accept(store, change(1, 9))
     clock.sleep(3.0)  # the message counts as lost by now
     assert store.due_accounts(["acme", "baker"]) == []
-    held.set_pause(Pause("credentials"))
-    held.release()
+    lease.set_pause(Pause("credentials"))
+    lease.release()
     clock.sleep(3600.0)
     assert store.due_accounts(["acme", "baker"]) == []
     assert store.resume("acme")
