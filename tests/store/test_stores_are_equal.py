@@ -1,4 +1,4 @@
-"""One state machine drives the store in memory and the one on Redis side by side; all answers must be equal."""
+"""One state machine drives the store in memory and the one on Redis; all answers must be equal."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence

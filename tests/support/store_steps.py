@@ -1,4 +1,4 @@
-"""The steps of a flush on a store of the account `acme`, what people can do to it, and a dump of all that it left."""
+"""The steps of a flush on a store, for the account `acme`; queries and acts on it; a dump of its keys."""
 
 from collections.abc import Callable
 from typing import Any

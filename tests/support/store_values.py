@@ -1,4 +1,4 @@
-"""Values for the tests of the store: changes, submissions, and writes as a flush makes them of the batch it works."""
+"""Values for the tests of the store: changes, submissions, and writes as a flush makes them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
