@@ -29,5 +29,7 @@ class MultiHostUrl(NamedTuple):
 
 
 def _host_and_port(text: str, default_port: int) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    return (host.strip("[]"), int(port)) if colon else (text, default_port)
+    if text.endswith("]") or ":" not in text:  # an IPv6 address has colons of its own, in brackets
+        return text.strip("[]"), default_port
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
