@@ -1,11 +1,15 @@
 #!lua flags=allow-oom
--- book(rate, burst, max_wait, now): book the account's next slot, or tell when to come back. Times in whole microseconds.
+-- book(rate, burst, max_wait, now): book the account's next slot, or return when to come back. Times in µs.
 -- KEYS   1 {account}:pace, a hash: tat factor failures cooldown open_until probe not_before reason
 -- ARGV   rate (per second), burst, max_wait, now ('' asks Redis)
--- Result booked, wait, factor, failures, probe, open_for, reason (0 none, 1 pace, 2 retry_after, 3 breaker), slot, cost
--- Keeps  at most burst + rate * t slots in any t seconds, whatever the factor did; one probe at a time behind an open breaker.
--- Twice  (redis-py after a lost answer) books a second slot: that costs pace, and of a probe its lifetime, never a call too many.
-local rate, burst, max_wait, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), read_clock(ARGV[4])
+-- Result booked, wait, factor, failures, probe, open_for, reason, slot, cost
+--        reason: 0 none, 1 pace, 2 retry_after, 3 breaker
+-- Keeps  at most burst + rate * t slots in any t seconds, whatever the factor did; one probe at a time behind
+--        an open breaker.
+-- Twice  (redis-py after a lost answer) books a second slot: that costs pace, and of a probe its lifetime,
+--        never a call too many.
+local rate, burst, max_wait = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local now = read_clock(ARGV[4])
 
 -- An instant further ahead than it can have been set means that the clock stepped back: it counts as never.
 local function ignore_too_far(instant, furthest)
@@ -15,7 +19,8 @@ end
 
 local s = redis.call('HMGET', KEYS[1], 'tat', 'factor', 'failures', 'open_until', 'not_before')
 local factor, failures = tonumber(s[2] or 1), tonumber(s[3] or 0)
-local open_until, not_before = ignore_too_far(s[4], LONGEST_COOLDOWN), ignore_too_far(s[5], LONGEST_RETRY_AFTER)
+local open_until = ignore_too_far(s[4], LONGEST_COOLDOWN)
+local not_before = ignore_too_far(s[5], LONGEST_RETRY_AFTER)
 local factor_text = string.format('%.17g', factor)
 
 local stopped_until = math.max(open_until, not_before)
@@ -26,7 +31,8 @@ end
 
 -- GCRA; the tolerance is the burst at full pace, otherwise halving the pace would grant a fresh burst.
 local full, cost = math.ceil(SECOND / rate), math.ceil(SECOND / (rate * factor))
-local tat = ignore_too_far(s[1], math.max(1 / SLOWEST_FACTOR, burst) * full + math.max(max_wait, LONGEST_WAIT))
+local furthest = math.max(1 / SLOWEST_FACTOR, burst) * full + math.max(max_wait, LONGEST_WAIT)
+local tat = ignore_too_far(s[1], furthest)
 local slot = math.max(tat, now) + cost
 local wait = math.max(0, slot - math.max(cost, burst * full) - now)
 local reason = wait > 0 and 1 or 0

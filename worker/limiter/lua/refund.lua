@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- refund(slot, cost, probe): give a booked slot back when no request follows. Times in whole microseconds.
+-- refund(slot, cost, probe): give a booked slot back when no request follows. Times in µs.
 -- KEYS   1 {account}:pace (its fields: book.lua)
 -- ARGV   slot, cost and probe (0 or 1) as book answered them
 -- Result 1 given back, 0 lost

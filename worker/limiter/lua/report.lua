@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
--- report(feedback, retry_after, reason, now): let an answer change pace and breaker. Times in whole microseconds.
+-- report(feedback, retry_after, reason, now): let an answer change pace and breaker. Times in µs.
 -- KEYS   1 {account}:pace (its fields: book.lua)
 -- ARGV   feedback (ok, slow, failed), retry_after (0: none), reason (for operators), now ('' asks Redis)
 -- Result what it did to the breaker (0 nothing, 1 opened, 2 closed), time until its first probe
--- Keeps  SLOWEST_FACTOR <= factor <= 1; the breaker opens at the fifth failure in a row for FIRST_COOLDOWN, after each failed
---        probe for twice as long, up to LONGEST_COOLDOWN; any answer closes it; not_before never moves back.
--- Twice  counts the same answer twice: a slower pace for a while, and a change of the breaker that is not reported.
+-- Keeps  SLOWEST_FACTOR <= factor <= 1; the breaker opens at the fifth failure in a row for FIRST_COOLDOWN,
+--        after each failed probe for twice as long, up to LONGEST_COOLDOWN; any answer closes it; not_before
+--        never moves back.
+-- Twice  counts the same answer twice: a slower pace for a while, and an unreported change of the breaker.
 local feedback, retry_after, reason, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], read_clock(ARGV[4])
 local s = redis.call('HMGET', KEYS[1], 'factor', 'failures', 'cooldown', 'open_until', 'probe', 'not_before')
 local factor, failures, cooldown = tonumber(s[1] or 1), tonumber(s[2] or 0), tonumber(s[3] or 0)
@@ -31,7 +32,7 @@ if retry_after > 0 then
 end
 
 redis.call('HSET', KEYS[1], 'factor', string.format('%.17g', factor), 'failures', failures, 'probe', probe,
-  'reason', reason, 'cooldown', string.format('%.0f', cooldown), 'open_until', string.format('%.0f', open_until),
-  'not_before', string.format('%.0f', not_before))
+  'reason', reason, 'cooldown', string.format('%.0f', cooldown),
+  'open_until', string.format('%.0f', open_until), 'not_before', string.format('%.0f', not_before))
 redis.call('EXPIRE', KEYS[1], STATE_LIFETIME)
 return {change, change == 1 and cooldown or 0}
