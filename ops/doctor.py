@@ -18,7 +18,7 @@ from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.ports import JobFilter
-from worker.redis.client import available
+from worker.redis.client import translate_errors
 from worker.wiring import Runtime
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def find_settings_warnings(settings: Settings, account: str = "") -> Iterator[Fi
 def check_redis(runtime: Runtime) -> Iterator[Finding]:
     """Check version, eviction, persistence and clock of the server; raises StoreUnavailable."""
     client: Any = runtime.client
-    with available():
+    with translate_errors():
         # First, because finding the master may take seconds, and the clock goes on.
         info: Mapping[str, Any] = client.info()
         before = time.time()

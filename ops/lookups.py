@@ -8,13 +8,13 @@ from ops.explain.text import format_cause, format_instant
 from worker.config import Account
 from worker.contract import Relation, resolve
 from worker.ports import OPEN_STATES, Pause
-from worker.redis.client import available
+from worker.redis.client import translate_errors
 from worker.wiring import Runtime
 
 
 def read_store_clock(runtime: Runtime) -> int:
     """Return the store's time, in µs since 1970."""
-    with available():
+    with translate_errors():
         seconds, micros = runtime.client.time()
     return int(seconds) * 1_000_000 + int(micros)
 

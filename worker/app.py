@@ -18,7 +18,7 @@ from worker.background import WorkerHeartbeat
 from worker.celery_patches import apply_patches
 from worker.config import Settings
 from worker.errors import InvalidSettings
-from worker.redis.client import AMQP, broker
+from worker.redis.broker import AMQP_SCHEMES, broker_settings
 from worker.wiring import load_settings, metrics_of
 
 QUEUES = ("relations.intake", "relations.flush", "relations.ops")
@@ -28,7 +28,7 @@ SWEEP = 2.0  # seconds between sweeps
 def configure(app: Celery, settings: Settings) -> None:
     """Set everything that reliability rests on."""
     longest = max((account.timeout for account in settings.accounts.values()), default=30.0)
-    url, options = broker(settings.broker_url)
+    url, options = broker_settings(settings.broker_url)
     app.conf.update(
         broker_url=url,
         broker_connection_retry_on_startup=True,
@@ -41,7 +41,7 @@ def configure(app: Celery, settings: Settings) -> None:
         task_acks_late=True,
         task_reject_on_worker_lost=False,  # true makes a poison message an endless loop
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=not url.startswith(AMQP),  # it keeps its own count of what it hands out
+        worker_disable_prefetch=not url.startswith(AMQP_SCHEMES),  # it keeps its own count of what it hands out
         task_ignore_result=True,  # the status store is ours
         task_serializer="json",
         accept_content=["json"],
@@ -61,7 +61,7 @@ def configure(app: Celery, settings: Settings) -> None:
 
 
 def _transport(url: str, longest: float) -> dict[str, Any]:
-    if url.startswith(AMQP):
+    if url.startswith(AMQP_SCHEMES):
         return {}
     return {
         # Longer than any flush, so that a slow one is not delivered twice; a lost one comes back within seconds of it.

@@ -16,7 +16,8 @@ from kombu.transport.redis import Channel, QoS, SentinelChannel, SentinelTranspo
 from kombu.transport.virtual import QoS as Held
 from kombu.utils.json import dumps
 
-from worker.redis.client import Full, Managed
+from worker.redis.client import OutOfMemoryError
+from worker.redis.sentinel import SentinelConnection
 
 DEEPEST = 20  # levels of lists and objects in a message; a list of changes has five
 # A full Redis refuses what brings something in. What a worker moves within the broker does not grow it for long, so it may.
@@ -119,7 +120,7 @@ class Unacknowledged(QoS):
         """The message is in hand."""
         try:
             super().append(message, delivery_tag)
-        except Full:
+        except OutOfMemoryError:
             where = message.delivery_info
             text = dumps([message._raw, where["exchange"], where["routing_key"]])
             channel: Any = self.channel
@@ -139,12 +140,12 @@ class Unacknowledged(QoS):
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
         """Give back one message."""
-        with suppress(Full):
+        with suppress(OutOfMemoryError):
             super().restore_by_tag(tag, client, leftmost)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Give back what others left unsettled."""
-        with suppress(Full):
+        with suppress(OutOfMemoryError):
             super().restore_visible(*args, **options)
 
     def _is_connected(self) -> bool:
@@ -157,13 +158,13 @@ class Posting:
     QoS: Any = Unacknowledged
 
     def _queue_bind(self, *names: Any) -> None:
-        with suppress(Full):  # it was bound when there was room
+        with suppress(OutOfMemoryError):  # it was bound when there was room
             super()._queue_bind(*names)  # type: ignore[misc]
 
     def _put(self, queue: str, message: Any, **options: Any) -> None:
         try:
             super()._put(queue, message, **options)  # type: ignore[misc]
-        except Full:
+        except OutOfMemoryError:
             channel: Any = self
             key = channel._q_for_pri(queue, channel._get_message_priority(message, reverse=False))
             with channel.conn_or_acquire() as client:
@@ -177,7 +178,7 @@ class Post(Posting, Channel):
 class SentinelPost(Posting, SentinelChannel):
     """The channel to whichever Redis a Sentinel names."""
 
-    connection_class = Managed
+    connection_class = SentinelConnection
 
 
 def apply_patches() -> None:

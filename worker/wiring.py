@@ -24,7 +24,8 @@ from worker.planner.dry_run import DryRun
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
 from worker.ports import UNROUTED, Api, ClaimedJob, EventSink, RelationRecord, Writes
-from worker.redis.client import Client, broker, connect
+from worker.redis.broker import broker_settings
+from worker.redis.client import Client, connect
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
@@ -262,7 +263,7 @@ def load_settings(environ: Mapping[str, str], folder: Path) -> Settings:
 
 def celery_broker(settings: Settings) -> tuple[str, dict[str, str]]:
     """The broker in Celery's words: its URL, and the options of its transport."""
-    return broker(settings.broker_url)
+    return broker_settings(settings.broker_url)
 
 
 _current: dict[int, Runtime] = {}

@@ -22,7 +22,7 @@ from celery import Celery
 from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import Persist, run_server
 from worker.config import Settings
-from worker.redis.client import broker
+from worker.redis.broker import broker_settings
 from worker.wiring import Runtime, load_settings
 
 Part = Literal["worker", "beat", "api"]
@@ -149,7 +149,7 @@ class Stack:
 
     def celery(self) -> Celery:
         """Return a bare Celery app on the broker, as any producer has one: it knows only names of our tasks."""
-        url, options = broker(self.broker_url)
+        url, options = broker_settings(self.broker_url)
         app = Celery(broker=url)
         app.conf.update(
             task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options

@@ -1,4 +1,4 @@
-"""What a worker does about a broker's connection that has broken."""
+"""What a worker does about a broken connection to the broker."""
 
 from pathlib import Path
 
@@ -16,9 +16,8 @@ def test_a_channel_with_unacknowledged_messages_can_be_closed_when_its_connectio
         queue = connection.SimpleQueue("some")
         queue.put("a wake-up")
         queue.get(timeout=10)
-        connection.transport.client = (
-            None  # how kombu leaves a channel whose connection broke while it was closed
-        )
+        # How kombu leaves a channel whose connection broke while it was being closed.
+        connection.transport.client = None
         connection.default_channel.close()
         assert connection.default_channel.closed
 
@@ -30,10 +29,8 @@ def test_a_message_whose_connection_is_gone_may_be_acknowledged_in_vain_and_come
         queue = connection.SimpleQueue("some")
         queue.put("a wake-up")
         message = queue.get(timeout=10)
-        transport, message.channel.connection = (
-            message.channel.connection,
-            None,
-        )  # as of a channel that was closed meanwhile
+        transport = message.channel.connection
+        message.channel.connection = None  # as in a channel that was closed meanwhile
         message.ack()
         message.channel.connection = transport
         with redis.Redis.from_url(server.url) as client:

@@ -11,7 +11,7 @@ from tests.support.flow_world import INFO, World, change
 from worker.config import Settings
 from worker.contract import Change
 from worker.ports import Pause
-from worker.store.limits import EXAMINED, Retention
+from worker.store.limits import MAX_EXAMINED, Retention
 from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime
 
@@ -79,12 +79,12 @@ def test_an_old_job_that_lives_on_does_not_keep_the_index_from_forgetting_the_re
     redis_client: redis.Redis,
 ) -> None:
     store = RedisStore(redis_client, "test")
-    numbers = range(1, 2 * EXAMINED + 2)
+    numbers = range(1, 2 * MAX_EXAMINED + 2)
     redis_client.zadd("test:{acme}:jobs", {f"acme-{number}": number for number in numbers})
     redis_client.hset("test:{acme}:job:acme-1", "s", "failed")
     first = store.tidy("acme")
     second = store.tidy("acme", first)
-    assert (first, second, store.tidy("acme", second)) == (EXAMINED, 2 * EXAMINED, 0)
+    assert (first, second, store.tidy("acme", second)) == (MAX_EXAMINED, 2 * MAX_EXAMINED, 0)
     assert redis_client.zrange("test:{acme}:jobs", 0, -1) == [b"acme-1"]
 
 
@@ -93,7 +93,7 @@ def test_the_sweep_tidies_also_what_belongs_to_an_account_that_left_the_settings
 ) -> None:
     runtime = Runtime(Settings(redis_url=redis_url, prefix="test"), wake=lambda *_: None)
     redis_client.sadd("test:accounts", "gone")
-    redis_client.zadd("test:{gone}:jobs", {f"gone-{number}": number for number in range(1, EXAMINED + 2)})
+    redis_client.zadd("test:{gone}:jobs", {f"gone-{number}": number for number in range(1, MAX_EXAMINED + 2)})
     for _ in range(2):
         runtime.sweep()
     runtime.client.close()

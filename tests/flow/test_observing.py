@@ -17,7 +17,7 @@ def recorded(here: World) -> list[RequestRecord]:
     """Every request of acme that is kept, oldest first."""
     store = here.store
     asked = (
-        RedisQueries(store._client, store._prefix) if isinstance(store, RedisStore) else MemoryQueries(store)
+        RedisQueries(store._client.redis, store._client.prefix) if isinstance(store, RedisStore) else MemoryQueries(store)
     )
     return list(reversed(asked.list_requests("acme", limit=100).requests))
 

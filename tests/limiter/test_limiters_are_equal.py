@@ -15,8 +15,8 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from ops.dev.redis_server import RedisServer
-from worker.limiter import Feedback, Grant
 from worker.limiter.redis_limiter import RedisLimiter
+from worker.ports import Feedback, Grant
 from worker.testing.limiter import MemoryLimiter
 
 ACCOUNT = "acme"

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.limiter import Feedback, Grant, policy
-from worker.limiter.policy import SECOND, State
+from worker.limiter import policy
+from worker.limiter.policy import SECOND, PaceState
+from worker.ports import Feedback, Grant
 
 START = 1_800_000_000 * SECOND
 rates = st.floats(0.05, 200)
@@ -23,13 +24,13 @@ steps = st.lists(
 
 
 def booked(
-    state: State, now: int, *, rate: float = 4.0, burst: int = 8, max_wait: int = 0
-) -> tuple[State, Grant]:
+    state: PaceState, now: int, *, rate: float = 4.0, burst: int = 8, max_wait: int = 0
+) -> tuple[PaceState, Grant]:
     return policy.book(state, now, rate=rate, burst=burst, max_wait=max_wait)
 
 
-def failing(times: int, state: State | None = None) -> State:
-    state = state or State()
+def failing(times: int, state: PaceState | None = None) -> PaceState:
+    state = state or PaceState()
     for _ in range(times):
         state = policy.report(state, START, feedback="failed")
     return state
@@ -41,13 +42,13 @@ def failing(times: int, state: State | None = None) -> State:
 def test_never_more_than_burst_plus_rate_times_t_slots_in_any_t(
     rate: float, burst: int, max_wait: int, moves: list[tuple[int, str]]
 ) -> None:
-    state, now, held = State(), START, dict[int, int]()
+    state, now, held = PaceState(), START, dict[int, int]()
     last = Grant(booked=False)
     for gap, move in moves:
         now += gap
         if move == "book":
             state, last = booked(state, now, rate=rate, burst=burst, max_wait=max_wait)
-            held |= {last.slot: now + policy.ticks(last.wait)} if last.booked else {}
+            held |= {last.slot: now + policy.to_us(last.wait)} if last.booked else {}
         elif move == "refund":
             after = policy.refund(state, last)
             if after != state:
@@ -62,14 +63,14 @@ def test_never_more_than_burst_plus_rate_times_t_slots_in_any_t(
 
 
 @given(rates, bursts, max_waits, st.lists(st.integers(0, SECOND), max_size=40))
-def test_a_booked_slot_waits_at_most_max_wait_and_a_refused_one_is_free_when_it_said(
+def test_a_booked_slot_waits_at_most_max_wait_and_a_refused_one_is_free_after_its_wait(
     rate: float, burst: int, max_wait: int, gaps: list[int]
 ) -> None:
-    state, now = State(), START
+    state, now = PaceState(), START
     for gap in gaps:
         now += gap
         after, grant = booked(state, now, rate=rate, burst=burst, max_wait=max_wait)
-        wait = policy.ticks(grant.wait)
+        wait = policy.to_us(grant.wait)
         if grant.booked:
             assert wait <= max_wait
         else:
@@ -81,16 +82,16 @@ def test_a_booked_slot_waits_at_most_max_wait_and_a_refused_one_is_free_when_it_
 
 
 def test_an_idle_account_sends_its_burst_at_once_and_then_by_the_rate() -> None:
-    state, waits = State(), []
+    state, waits = PaceState(), []
     for _ in range(11):
         state, grant = booked(state, START, max_wait=SECOND)
         waits.append(grant.wait)
     assert waits == [0.0] * 8 + [0.25, 0.5, 0.75]
-    assert policy.interval(3.0, 1.0) == 333_334
+    assert policy.slot_interval(3.0, 1.0) == 333_334
 
 
-def test_halving_the_pace_hands_out_no_fresh_burst() -> None:
-    state = State()
+def test_halving_the_pace_grants_no_fresh_burst() -> None:
+    state = PaceState()
     for _ in range(8):
         state, _grant = booked(state, START)
     state = policy.report(state, START, feedback="slow")
@@ -99,18 +100,13 @@ def test_halving_the_pace_hands_out_no_fresh_burst() -> None:
 
 def test_pace_halves_down_to_a_sixteenth_and_rises_slowly_to_all_of_it() -> None:
     down, up = [1.0], [1 / 16]
-    while down[-1] != policy.slower(down[-1]):
-        down.append(policy.slower(down[-1]))
-    while up[-1] != policy.faster(up[-1]):
-        up.append(policy.faster(up[-1]))
+    while down[-1] != policy.slow_down(down[-1]):
+        down.append(policy.slow_down(down[-1]))
+    while up[-1] != policy.speed_up(up[-1]):
+        up.append(policy.speed_up(up[-1]))
     assert down == [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16]
     assert up[-1] == 1
     assert {after - before for before, after in pairwise(up)} == {1 / 32}
-
-
-@pytest.mark.parametrize(("factor", "actions"), [(1.0, 50), (0.5, 25), (1 / 16, 3), (1 / 64, 1)])
-def test_a_slowed_account_sends_fewer_actions_but_at_least_one(factor: float, actions: int) -> None:
-    assert policy.fewer(50, factor) == actions
 
 
 def test_the_fifth_failure_in_a_row_opens_the_breaker_for_five_seconds() -> None:
@@ -135,7 +131,7 @@ def test_a_half_open_breaker_lets_exactly_one_probe_through() -> None:
 
 def test_a_probe_that_never_reports_is_replaced_after_its_life() -> None:
     state, _ = booked(failing(5), START + 5 * SECOND)
-    _, grant = booked(state, START + 5 * SECOND + policy.PROBE_LIFE)
+    _, grant = booked(state, START + 5 * SECOND + policy.PROBE_LIFETIME)
     assert (grant.booked, grant.probe) == (True, True)
 
 
@@ -152,7 +148,7 @@ def test_each_failed_probe_doubles_the_cool_down_up_to_five_minutes() -> None:
         assert grant.probe
         state = policy.report(state, now, feedback="failed")
         cooldowns.append(booked(state, now)[1].open_for)
-        now += policy.ticks(cooldowns[-1])
+        now += policy.to_us(cooldowns[-1])
     assert cooldowns == [10, 20, 40, 80, 160, 300, 300, 300]
 
 
@@ -173,29 +169,29 @@ def test_failures_that_come_in_after_the_breaker_opened_do_not_prolong_it() -> N
 
 
 def test_retry_after_stops_the_account_to_the_microsecond() -> None:
-    state = policy.report(State(), START, feedback="slow", retry_after=30 * SECOND)
+    state = policy.report(PaceState(), START, feedback="slow", retry_after=30 * SECOND)
     early = booked(state, START + 30 * SECOND - 1)[1]
     assert (early.booked, early.reason, early.wait, early.open_for) == (False, "retry_after", 1e-6, 0.0)
     assert booked(state, START + 30 * SECOND)[1].booked
 
 
 def test_a_shorter_retry_after_does_not_cut_a_longer_one() -> None:
-    state = policy.report(State(), START, feedback="slow", retry_after=30 * SECOND)
+    state = policy.report(PaceState(), START, feedback="slow", retry_after=30 * SECOND)
     state = policy.report(state, START, feedback="slow", retry_after=5 * SECOND)
     assert booked(state, START)[1].wait == 30
 
 
 def test_a_clock_that_steps_back_a_day_and_more_does_not_stop_the_account() -> None:
-    state = State(tat=START, failures=5, open_until=START, not_before=START)
-    assert booked(state, START - 2 * policy.LONGEST_STOP)[1].booked
+    state = PaceState(tat=START, failures=5, open_until=START, not_before=START)
+    assert booked(state, START - 2 * policy.LONGEST_RETRY_AFTER)[1].booked
 
 
 @given(st.sampled_from([1.0, 0.5]), st.integers(0, 6), st.sampled_from(["ok", "slow", "failed"]))
 def test_only_an_answer_that_changes_nothing_is_not_worth_reporting(
     factor: float, failures: int, feedback: Feedback
 ) -> None:
-    state = State(factor=factor, failures=failures, reason=feedback)
-    grant = policy.grant(state, wait=0, reason="", booked=True)
+    state = PaceState(factor=factor, failures=failures, reason=feedback)
+    grant = policy.make_grant(state, wait=0, reason="", booked=True)
     assert grant.worth_reporting(feedback) == (policy.report(state, START, feedback=feedback) != state)
 
 
@@ -203,7 +199,7 @@ def test_only_an_answer_that_changes_nothing_is_not_worth_reporting(
 def test_refunding_the_latest_slot_is_as_if_it_had_not_been_booked(
     rate: float, burst: int, before: int
 ) -> None:
-    state = State()
+    state = PaceState()
     for _ in range(before):
         state, _grant = booked(state, START, rate=rate, burst=burst, max_wait=10 * SECOND)
     after, grant = booked(state, START, rate=rate, burst=burst, max_wait=10 * SECOND)
@@ -212,8 +208,8 @@ def test_refunding_the_latest_slot_is_as_if_it_had_not_been_booked(
     assert policy.refund(again, grant) == again
 
 
-def test_a_slot_that_later_ones_stand_on_cannot_be_refunded() -> None:
-    state, first = booked(State(), START)
+def test_a_slot_that_later_ones_build_on_cannot_be_refunded() -> None:
+    state, first = booked(PaceState(), START)
     state, _second = booked(state, START)
     assert policy.refund(state, first) == state
 
@@ -221,10 +217,10 @@ def test_a_slot_that_later_ones_stand_on_cannot_be_refunded() -> None:
 @pytest.mark.parametrize(
     ("state", "word"),
     [
-        (State(failures=4), "closed"),
-        (State(failures=5), "open"),
-        (State(failures=7, probe=True), "half_open"),
+        (PaceState(failures=4), "closed"),
+        (PaceState(failures=5), "open"),
+        (PaceState(failures=7, probe=True), "half_open"),
     ],
 )
-def test_operators_read_the_breaker_as_one_word(state: State, word: str) -> None:
+def test_operators_read_the_breaker_as_one_word(state: PaceState, word: str) -> None:
     assert policy.describe(state)["breaker"] == word

@@ -1,4 +1,4 @@
-"""What only the limiter on Redis has: its clock, its keys, a full or absent server, and many workers at once."""
+"""What only the limiter on Redis has: its clock, its keys, a full or absent server, many workers at once."""
 
 import multiprocessing
 import socket
@@ -39,7 +39,7 @@ def test_the_key_carries_the_account_as_hash_tag_and_outlives_the_longest_stop(r
     prefix = f"t{uuid4().hex}"
     RedisLimiter(redis_client, prefix).report("acme", "slow", retry_after=1e9)
     assert redis_client.keys(f"{prefix}*") == [f"{prefix}:{{acme}}:pace".encode()]
-    assert redis_client.ttl(f"{prefix}:{{acme}}:pace") > policy.LONGEST_STOP / policy.SECOND
+    assert redis_client.ttl(f"{prefix}:{{acme}}:pace") > policy.LONGEST_RETRY_AFTER / policy.SECOND
 
 
 def test_one_noisy_account_slows_only_itself(limiter: RedisLimiter) -> None:
@@ -86,7 +86,7 @@ def test_an_absent_server_is_something_time_can_cure() -> None:
 
 
 def contend(url: str, prefix: str, results: "multiprocessing.Queue[tuple[int, list[int]]]") -> None:
-    """Books for a second as a worker would: waits for its slot, comes back when told to."""
+    """Book slots for a second as a worker would: wait for the slot, come back when the grant says so."""
     limiter, calls, slots = RedisLimiter(Redis.from_url(url), prefix), 0, list[int]()
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
@@ -110,7 +110,7 @@ def test_four_contending_processes_waste_no_calls_and_stay_within_the_rate(redis
     assert len(slots) > RATE * SECONDS / 2
     assert calls <= 1.1 * len(slots)
     # Slots an interval apart are the law: no two workers hold the same, no window holds too many.
-    assert min(after - before for before, after in pairwise(slots)) >= policy.interval(RATE, 1.0)
+    assert min(after - before for before, after in pairwise(slots)) >= policy.slot_interval(RATE, 1.0)
 
 
 @pytest.mark.parametrize("name", ["book", "report", "refund"])

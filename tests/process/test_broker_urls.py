@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.redis.client import broker
+from worker.redis.broker import broker_settings
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,10 @@ from worker.redis.client import broker
     ],
 )
 def test_the_broker_is_named_in_the_words_of_its_client(ours: str, kombus: str, master: str | None) -> None:
-    url, options = broker(ours)
+    url, options = broker_settings(ours)
     assert url == kombus
     assert options.get("master_name") == master
 
 
 def test_a_message_to_rabbitmq_is_sent_when_the_broker_has_confirmed_it() -> None:
-    assert broker("amqps://u:p@rabbit//")[1] == {"confirm_publish": True}
+    assert broker_settings("amqps://u:p@rabbit//")[1] == {"confirm_publish": True}

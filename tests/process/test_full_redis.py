@@ -1,4 +1,4 @@
-"""Redis full, as store and as broker: no worker ends over it, and no message of changes that it had taken is lost."""
+"""Redis is full, as store and as broker: no worker ends, and no message of changes that it had is lost."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 from celery import Celery
 
 from ops.dev.stack import QUICK, Shape, running
-from tests.support.clusters import until
+from tests.support.clusters import wait_until
 
 CHANGE = {
     "account": "nord",
@@ -37,14 +37,14 @@ def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
         runtime.client.config_set("maxmemory", "1")
         os.kill(worker.pid, signal.SIGCONT)
         client = runtime.client  # each was tried once, and is in the worker's hands until it is tried again
-        until(
+        wait_until(
             lambda: client.llen("relations.intake") == 0 and client.hlen("unacked") >= MESSAGES,
             "not all were taken",
             seconds=60,
         )
         assert runtime.store.batch_counts("nord", "full") == {}
         runtime.client.config_set("maxmemory", "0")
-        until(
+        wait_until(
             lambda: runtime.store.batch_counts("nord", "full").get("succeeded") == MESSAGES,
             "not all succeeded",
             seconds=60,

@@ -1,5 +1,6 @@
 """Laws of keys and lifetimes, of a server that is full or away, and of the scripts as files."""
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,26 +10,35 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.support.store_moves import (
+from tests.support.store_steps import (
+    BASE,
+    accept,
+    claim_all,
+    dump_keys,
+    list_jobs,
+    read_all,
+    run_every_transition,
+    send_and_settle,
+    take_lease,
+)
+from tests.support.store_values import (
     BROKER,
     BUYER,
     MONTH,
-    PLENTY,
+    NO_LIMIT,
     START,
     change,
     submission,
 )
-from tests.support.store_steps import BASE, accept, contents, jobs, lease, live, read, settle, take
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.ports import Pause, Receipt
 from worker.redis.client import connect
-from worker.store.job_admin import PARTS
-from worker.store.lease import Scripts
 from worker.store.redis_store import RedisStore, Retention
+from worker.store.scripts import CONSTANTS, PARTS
 from worker.testing import FakeClock
 
-BRINGS_IN = ("accept", "replay", "reject", "prepare")
+REFUSED_WHEN_FULL = ("accept", "requeue", "reject", "save_replay")
 LUA = sorted(path for path in files("worker.store").joinpath("lua").iterdir() if path.name.endswith(".lua"))
 
 # --- keys and lifetimes
@@ -44,12 +54,12 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
         change(1, 11),
         change(1, 12, name=BROKER),
     )
-    held = lease(redis_store)
-    take(held)
-    left = contents(redis_client)
+    lease = take_lease(redis_store)
+    claim_all(lease)
+    left = dump_keys(redis_client)
     assert not any(ends for key, (_, ends) in left.items() if not key.endswith(b":lease"))
-    settle(
-        held,
+    send_and_settle(
+        lease,
         "r1",
         {
             Relation(BUYER, 1, 9): "applied",
@@ -58,8 +68,8 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
             Relation(BROKER, 1, 12): "stale",
         },
     )
-    held.release()
-    left = contents(redis_client)
+    lease.release()
+    left = dump_keys(redis_client)
     assert {key for key in left if not key.startswith(BASE.encode())} == {b"t:accounts"}
     for_ever = {key.decode().removeprefix(BASE) for key, (_, ends) in left.items() if not ends}
     assert for_ever == {"t:accounts", "jobs", "counts", "requests"}
@@ -72,13 +82,13 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
 
 def test_an_event_id_is_remembered_for_four_days_when_its_job_is_gone(redis_client: Redis) -> None:
     store = RedisStore(redis_client, "t", keep=lambda _: Retention(finished=3600.0, failed=3600.0))
-    again = {"max_backlog": PLENTY, "oldest": MONTH}
+    again = {"max_backlog": NO_LIMIT, "oldest": MONTH}
     store.accept("acme", [submission("000", change(1, 9), event_id="e1")], **again)
-    take(held := lease(store))
-    settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
+    claim_all(lease := take_lease(store))
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
     hours = {
         key.removeprefix(BASE.encode()).partition(b":")[0]: round(redis_client.ttl(key) / 3600)
-        for key in contents(redis_client)
+        for key in dump_keys(redis_client)
     }
     assert (hours[b"job"], hours[b"event"]) == (1, 96)
     redis_client.delete(f"{BASE}job:acme-000")
@@ -87,13 +97,13 @@ def test_an_event_id_is_remembered_for_four_days_when_its_job_is_gone(redis_clie
     )
 
 
-def test_a_replayed_job_keeps_its_batch_and_its_event_while_it_is_open(
+def test_a_requeued_job_keeps_its_batch_and_its_event_while_it_is_open(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9, batch="import"))
-    held = lease(redis_store)
-    take(held)
-    settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
+    lease = take_lease(redis_store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed"})
     assert all(
         redis_client.ttl(key) > 0 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import"]
     )
@@ -102,18 +112,18 @@ def test_a_replayed_job_keeps_its_batch_and_its_event_while_it_is_open(
         redis_client.ttl(key) == -1
         for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import", f"{BASE}job:acme-000"]
     )
-    take(held)
-    settle(held, "r2", {Relation(BUYER, 1, 9): "applied"})
+    claim_all(lease)
+    send_and_settle(lease, "r2", {Relation(BUYER, 1, 9): "applied"})
     assert redis_client.ttl(f"{BASE}batch:import") > 0
     accept(redis_store, change(1, 10, batch="import"), first=1)
     assert redis_client.ttl(f"{BASE}batch:import") == -1
 
 
-def test_the_indexes_forget_jobs_that_are_forgotten(redis_store: RedisStore, redis_client: Redis) -> None:
+def test_jobs_that_expired_leave_the_indexes(redis_store: RedisStore, redis_client: Redis) -> None:
     accept(redis_store, change(1, 9), change(1, 10), change(1, 11))
-    held = lease(redis_store)
-    take(held)
-    settle(held, "r1", {Relation(BUYER, 1, child): "failed" for child in (9, 10)})
+    lease = take_lease(redis_store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, child): "failed" for child in (9, 10)})
     redis_client.delete(f"{BASE}job:acme-000", f"{BASE}job:acme-001")
     assert redis_store.requeue("acme", ["acme-000", "acme-001"]) == ([], False)
     assert redis_store.tidy("acme") == 0
@@ -125,7 +135,7 @@ def test_scripts_touch_only_keys_of_their_account(
     redis_store: RedisStore, redis_client: Redis, clock: FakeClock, redis_url: str
 ) -> None:
     with Redis.from_url(redis_url) as other, other.monitor() as monitor:
-        live(redis_store, clock)
+        run_every_transition(redis_store, clock)
         redis_store.due_accounts(["acme"])
         redis_client.echo("the end")
         commands = list(until_echo(monitor))
@@ -136,7 +146,7 @@ def test_scripts_touch_only_keys_of_their_account(
 
 
 def until_echo(monitor: Any) -> Iterator[dict[str, Any]]:
-    """The commands the server was given before the echo."""
+    """Yield the commands that the server got before the echo."""
     while not (command := monitor.next_command())["command"].startswith("ECHO"):
         yield command
 
@@ -146,7 +156,7 @@ def until_echo(monitor: Any) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def full(client: Redis) -> Iterator[None]:
-    """No memory left."""
+    """Leave the server without memory."""
     client.config_set("maxmemory", "1")
     try:
         yield
@@ -159,24 +169,24 @@ def test_a_full_server_accepts_nothing_but_lets_the_backlog_drain(
 ) -> None:
     accept(redis_store, change(1, 9), change(1, 10))
     with full(redis_client):
-        before = contents(redis_client)
+        before = dump_keys(redis_client)
         with pytest.raises(StoreUnavailable):
             accept(redis_store, change(2, 9), change(2, 10), first=10)
         with pytest.raises(StoreUnavailable):
             redis_store.accept(
-                "baker", [submission("1", change(1, 9, account="baker"))], max_backlog=PLENTY, oldest=MONTH
+                "baker", [submission("1", change(1, 9, account="baker"))], max_backlog=NO_LIMIT, oldest=MONTH
             )
-        assert contents(redis_client) == before
-        held = lease(redis_store)
-        take(held)
-        settle(held, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
+        assert dump_keys(redis_client) == before
+        lease = take_lease(redis_store)
+        claim_all(lease)
+        send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
         with pytest.raises(StoreUnavailable):
             redis_store.requeue("acme", ["acme-001"])
-        held.set_pause(Pause("clock", until=START + 1))
-        held.renew()
-        assert held.release() is None
+        lease.set_pause(Pause("clock", until=START + 1))
+        lease.renew()
+        assert lease.release() is None
         assert redis_store.due_accounts(["acme"]) == []
-    assert [job.state for job in jobs(redis_store)] == ["failed", "succeeded"]
+    assert [job.state for job in list_jobs(redis_store)] == ["failed", "succeeded"]
 
 
 def test_a_server_that_is_away_is_unavailable_and_not_an_error_of_redis() -> None:
@@ -189,10 +199,10 @@ def test_a_server_that_is_away_is_unavailable_and_not_an_error_of_redis() -> Non
             store.get_job("acme-1")
 
 
-def test_without_a_given_now_the_server_tells_the_time(redis_client: Redis) -> None:
+def test_without_a_given_now_the_servers_clock_counts(redis_client: Redis) -> None:
     redis_store, (seconds, _) = RedisStore(redis_client, "t"), redis_client.time()
     accept(redis_store, change(1, 9))
-    work = read(lease(redis_store))
+    work = read_all(take_lease(redis_store))
     assert abs(work.now - seconds * 1_000_000) < 60_000_000
     assert redis_store.get_pause("acme") is None
 
@@ -209,19 +219,20 @@ def test_each_script_is_short_and_states_its_signature_and_invariant(path: Any) 
         assert lines[0].startswith("-- Put before ")
         return
     name = path.name.removesuffix(".lua")
-    # Those bring something in; all others must run on a full server (R23).
-    reads = dict.fromkeys(("records", "neighbours", "find"), "#!lua flags=no-writes")
-    assert lines[0] == reads.get(name, "#!lua" if name in BRINGS_IN else "#!lua flags=allow-oom")
+    # What brings something in is refused; all others must run on a full server (R23).
+    reads = dict.fromkeys(("get_records", "swap_partners", "find_jobs"), "#!lua flags=no-writes")
+    assert lines[0] == reads.get(name, "#!lua" if name in REFUSED_WHEN_FULL else "#!lua flags=allow-oom")
     header = [line for line in lines[1:8] if line.startswith("-- ")]
     assert header[0].startswith(f"-- {name}(base; ")
     assert "→" in header[0]
     assert any(line.startswith("-- Invariant: ") for line in header)
 
 
+def test_scripts_name_only_constants_of_their_own_or_of_the_limits() -> None:
+    text = "\n".join(re.sub(r"--.*|'[^']*'", "", path.read_text()) for path in LUA)
+    used = set(re.findall(r"\b[A-Z][A-Z_]+[A-Z]\b", text)) - {"KEYS", "ARGV"}
+    assert used <= {*re.findall(r"local ([A-Z_]+) =", text), *CONSTANTS}
+
+
 def test_there_is_one_script_for_each_transition() -> None:
-    assert {path.name.removesuffix(".lua") for path in LUA if not path.name.startswith("_")} == {
-        *Scripts._fields,
-        *PARTS,
-        "find",
-        "failures",
-    }
+    assert {path.name.removesuffix(".lua") for path in LUA if not path.name.startswith("_")} == set(PARTS)

@@ -2,31 +2,31 @@
 
 from copy import deepcopy
 
-from tests.support.store_moves import BUYER, MONTH, PLENTY, START, change, submission
-from tests.support.store_steps import accept, jobs, lease, read, settle, take
+from tests.support.store_steps import accept, claim_all, list_jobs, read_all, send_and_settle, take_lease
+from tests.support.store_values import BUYER, MONTH, NO_LIMIT, START, change, submission
 from worker.contract import Relation
 from worker.ports import Clock, LeaseKeeper, Store
 from worker.store.limits import Retention
-from worker.testing import FakeClock, MemoryStore, steady
+from worker.testing import FakeClock, MemoryStore, skip_renewal
 
 WEEK = 7 * 86_400.0
 
 
-def test_finished_jobs_and_all_that_belongs_to_them_are_forgotten_when_their_time_is_over(
+def test_finished_jobs_and_all_that_belongs_to_them_expire(
     clock: FakeClock,
 ) -> None:
     store, relation = MemoryStore(clock.now), Relation(BUYER, 1, 9)
     accept(store, change(1, 9, batch="import"), change(1, 10, batch="import"))
-    held = lease(store)
-    take(held)
-    settle(held, "r1", {relation: "applied", Relation(BUYER, 1, 10): "failed"})
-    held.release()
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {relation: "applied", Relation(BUYER, 1, 10): "failed"})
+    lease.release()
     clock.sleep(WEEK)
-    assert [job.id for job in jobs(store)] == ["acme-001"]
+    assert [job.id for job in list_jobs(store)] == ["acme-001"]
     assert store.get_request("acme", "r1") is None
     assert store.batch_counts("acme", "import")["accepted"] == 2
     again = submission("002", change(1, 9), event_id="000")  # an event id that is free again
-    assert not store.accept("acme", [again], max_backlog=PLENTY, oldest=MONTH).receipts[0].duplicate
+    assert not store.accept("acme", [again], max_backlog=NO_LIMIT, oldest=MONTH).receipts[0].duplicate
     clock.sleep(MONTH - WEEK)
     assert store.get_job("acme-001") is None
     assert store.relation_history("acme", relation)[1] == ()
@@ -36,56 +36,56 @@ def test_finished_jobs_and_all_that_belongs_to_them_are_forgotten_when_their_tim
     assert list(store._state("acme").index) == [3]
 
 
-def test_a_replayed_job_is_kept_while_it_is_open_and_so_is_its_batch(clock: FakeClock) -> None:
+def test_a_requeued_job_is_kept_while_it_is_open_and_so_is_its_batch(clock: FakeClock) -> None:
     store = MemoryStore(clock.now)
     accept(store, change(1, 9, batch="import"))
-    held = lease(store)
-    take(held)
-    settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed"})
     store.requeue("acme", ["acme-000"])
     clock.sleep(2 * MONTH)
     assert store.batch_counts("acme", "import")["accepted"] == 1
     assert store.get_job("acme-000") is not None
-    assert [job.job for job in read(lease(store)).jobs] == ["acme-000"]
+    assert [job.job for job in read_all(take_lease(store)).jobs] == ["acme-000"]
     accept(store, change(1, 10, batch="finished"), first=1)
-    take(lease(store))
-    settle(lease(store), "r2", {Relation(BUYER, 1, 10): "applied"})
+    claim_all(take_lease(store))
+    send_and_settle(take_lease(store), "r2", {Relation(BUYER, 1, 10): "applied"})
     accept(store, change(1, 11, batch="finished"), first=2)
     clock.sleep(2 * MONTH)
     assert store.batch_counts("acme", "finished")["accepted"] == 2
 
 
-def test_how_long_is_the_accounts_own_choice(clock: FakeClock) -> None:
+def test_retention_is_set_per_account(clock: FakeClock) -> None:
     store = MemoryStore(clock.now, keep=lambda account: Retention(finished=1.0 if account == "acme" else 2.0))
     accept(store, change(1, 9))
-    held = lease(store)
-    take(held)
-    settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
     clock.sleep(1.0)
     assert store.get_job("acme-000") is None
 
 
 def test_a_lease_that_is_not_renewed_for_ten_seconds_is_free_again(clock: FakeClock) -> None:
     store = MemoryStore(clock.now)
-    held = lease(store)
+    lease = take_lease(store)
     clock.sleep(9.0)
-    held.renew()
+    lease.renew()
     clock.sleep(9.999)
     assert store.lease("acme", "other") is None
     clock.sleep(0.001)
     assert store.lease("acme", "other") is not None
 
 
-def test_a_copy_goes_its_own_way(clock: FakeClock) -> None:
+def test_a_copy_is_independent(clock: FakeClock) -> None:
     store = MemoryStore(clock.now)
     accept(store, change(1, 9), change(1, 10))
     branch = deepcopy(store)
-    take(lease(branch))
-    assert len(read(lease(store)).jobs) == 2
+    claim_all(take_lease(branch))
+    assert len(read_all(take_lease(store)).jobs) == 2
     assert branch.counts("acme")["open"] == 2
 
 
-def test_the_clock_moves_only_when_told_and_to_the_microsecond() -> None:
+def test_the_clock_moves_only_by_sleep_and_to_the_microsecond() -> None:
     clock = FakeClock(START)
     as_port: Clock = clock
     as_port.sleep(0.1)
@@ -93,10 +93,10 @@ def test_the_clock_moves_only_when_told_and_to_the_microsecond() -> None:
     assert (clock.now(), as_port.monotonic()) == (START + 100_001, 0.100_001)
 
 
-def test_the_twin_and_the_keeper_fit_their_ports(clock: FakeClock) -> None:
+def test_the_store_and_the_keeper_fit_their_ports(clock: FakeClock) -> None:
     store: Store = MemoryStore(clock.now)
-    keeper: LeaseKeeper = steady
-    held = lease(store)
-    with keeper(held):
-        store.accept("acme", [submission("1", change(1, 9))], max_backlog=PLENTY, oldest=MONTH)
-    assert held.release() == 0.0
+    keeper: LeaseKeeper = skip_renewal
+    lease = take_lease(store)
+    with keeper(lease):
+        store.accept("acme", [submission("1", change(1, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
+    assert lease.release() == 0.0

@@ -1,4 +1,4 @@
-"""One state machine drives the store in memory and the one on a real server side by side; whatever can be seen of them must be equal."""
+"""One state machine drives the store in memory and the one on Redis; all answers must be equal."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from ops.dev.redis_server import RedisServer
-from tests.support.store_moves import (
+from tests.support.store_steps import job_admin_of, queries_of
+from tests.support.store_values import (
     BROKER,
     BUYER,
     MONTH,
@@ -26,13 +27,12 @@ from tests.support.store_moves import (
     change,
     intents_by_relation,
     keep_newest,
-    leave,
-    record_of,
-    request_about,
+    leave_open,
+    make_request,
+    make_request_record,
     settle_all,
     submission,
 )
-from tests.support.store_steps import acts, questions
 from worker.contract import TYPES, Relation, order_of
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.fold import Intent
@@ -52,8 +52,8 @@ from worker.ports import (
     UnreadableMessage,
     Writes,
 )
-from worker.store.lease import Scripts
 from worker.store.redis_store import RedisStore
+from worker.store.scripts import PARTS, StoreClient
 from worker.testing import FakeClock, MemoryStore
 from worker.usecases.batch import Batch
 
@@ -62,18 +62,19 @@ RELATIONS = [
     Relation(name, parent, child) for name in (BUYER, BROKER) for parent in (1, 2) for child in (9, 10)
 ]
 GUARDS = [f"{BROKER}:1", f"{BROKER}:2"]
-GRID = 2  # seconds; all lifetimes and all jumps of the clock are multiples, so real time that passes meanwhile does not count
+# Seconds; all lifetimes and jumps of the clock are multiples, so that the real time of a test does not count.
+GRID = 2
 REPEATABLE = (
     "lease",
     "renew",
     "read",
-    "records",
-    "neighbours",
-    "take",
+    "get_records",
+    "swap_partners",
+    "claim",
     "begin",
     "settle",
-    "stop",
-    "paused",
+    "pause",
+    "get_pause",
     "reject",
 )
 RECORDS = [RecordRef("address", 9), RecordRef("address", 10), RecordRef("estate", 1)]
@@ -82,7 +83,7 @@ STEPS: tuple[Callable[[Lease], object], ...] = (
     lambda lease: lease.release(window=1.5),
     lambda lease: lease.read(max_jobs=9, max_relations=9),
     lambda lease: lease.claim((), (), Writes()),
-    lambda lease: lease.begin("r", request_about(RELATIONS)),
+    lambda lease: lease.begin("r", make_request(RELATIONS)),
     lambda lease: lease.settle("r", Writes()),
 )
 
@@ -112,16 +113,16 @@ openings = st.lists(
 )
 
 
-class Pair(NamedTuple):
-    """One lease, held in both stores."""
+class LeasePair(NamedTuple):
+    """One lease on both stores."""
 
     account: str
     memory: Lease
     redis: Lease
 
 
-class Said(NamedTuple):
-    """A refusal, comparable."""
+class RaisedError(NamedTuple):
+    """An error that a call raised, comparable."""
 
     kind: type[Exception]
     text: str
@@ -133,85 +134,87 @@ class SideBySide(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock, self.prefix, self.ids, self.stammers = FakeClock(START), f"t{uuid4().hex}", 0, False
+        self.clock, self.prefix, self.ids, self.repeats = FakeClock(START), f"t{uuid4().hex}", 0, False
         self.memory = MemoryStore(self.clock.now)
         self.redis = RedisStore(self.client, self.prefix, now=self.clock.now)
-        self.redis._scripts = Scripts(*map(self.stammering, Scripts._fields, self.redis._scripts))
-        self.acts = {self.memory: acts(self.memory), self.redis: acts(self.redis)}
-        scripts = self.acts[self.redis]._scripts
-        scripts |= {name: self.stammering("act", script) for name, script in scripts.items()}
-        self.leases: list[Pair] = []
+        self.job_admins = {self.memory: job_admin_of(self.memory), self.redis: job_admin_of(self.redis)}
+        self.repeat_scripts(self.redis._client, REPEATABLE)
+        self.repeat_scripts(self.job_admins[self.redis]._client, PARTS)
+        self.leases: list[LeasePair] = []
         self.jobs: dict[str, list[str]] = {account: [] for account in ACCOUNTS}
         self.sent: list[tuple[str, str]] = []
         self.replays: list[str] = []
         self.last: tuple[str, Sequence[Submission], int] = ("acme", (), 0)
 
-    def stammering(self, name: str, script: Callable[..., Any]) -> Callable[..., Any]:
-        """A script whose first answer gets lost now and then."""
+    def repeat_scripts(self, client: StoreClient, names: Iterable[str]) -> None:
+        """Call these scripts twice while `repeats` is set, as if their first answer had been lost."""
 
-        def call(**how: Any) -> Any:
-            if self.stammers and name in (*REPEATABLE, "act"):
-                script(**how)
-            return script(**how)
+        def repeated(script: Callable[..., Any]) -> Callable[..., Any]:
+            def call(**arguments: Any) -> Any:
+                if self.repeats:
+                    script(**arguments)
+                return script(**arguments)
 
-        return call
+            return call
 
-    def name(self) -> str:
+        client.scripts |= {name: repeated(client.scripts[name]) for name in names}
+
+    def new_id(self) -> str:
         self.ids += 1
         return f"{self.ids:05d}"
 
-    def both(self, ask: Callable[[Store], Any]) -> Any:
-        """What both stores answer."""
-        return same(ask, self.memory, self.redis)
+    def on_both(self, call: Callable[[Store], Any]) -> Any:
+        """Make the call on both stores and return their one answer."""
+        return same_answer(call, self.memory, self.redis)
 
-    def held(self, pair: Pair, ask: Callable[[Lease], Any]) -> Any:
-        """What both leases answer."""
-        return same(ask, pair.memory, pair.redis)
+    def on_leases(self, pair: LeasePair, call: Callable[[Lease], Any]) -> Any:
+        """Make the call on both leases and return their one answer."""
+        return same_answer(call, pair.memory, pair.redis)
 
-    def mine(self, account: str) -> Pair:
-        """A lease that holds: the one at hand, else a new one."""
+    def valid_lease(self, account: str) -> LeasePair:
+        """Return the account's lease, a new one if the last has ended."""
         if self.memory._state(account).holder(self.clock.now()) is None:
             self.lease(account)
         return next(pair for pair in reversed(self.leases) if pair.account == account)
 
     def lease(self, account: str) -> None:
-        holder = self.name()
+        holder = self.new_id()
         memory, redis = self.memory.lease(account, holder), self.redis.lease(account, holder)
         assert (memory is None) is (redis is None)
         if memory and redis:
             assert (memory.account, memory.pause) == (redis.account, redis.pause)
-            self.leases.append(Pair(account, memory, redis))
+            self.leases.append(LeasePair(account, memory, redis))
 
     def expire(self, account: str) -> None:
-        self.memory._state(account).held = None
+        self.memory._state(account).lease = None
         self.client.delete(f"{self.prefix}:{{{account}}}:lease")
 
     # --- intake
 
-    @initialize(asked=st.lists(changes, min_size=2, max_size=4))
-    def begin_with_some(self, asked: list[dict[str, Any]]) -> None:
-        self.accept("acme", asked, 1000)
+    @initialize(drawn=st.lists(changes, min_size=2, max_size=4))
+    def begin_with_some_changes(self, drawn: list[dict[str, Any]]) -> None:
+        self.accept("acme", drawn, 1000)
 
     @rule(
         account=accounts,
-        asked=st.lists(changes, min_size=1, max_size=4),
+        drawn=st.lists(changes, min_size=1, max_size=4),
         backlog=st.sampled_from([4, 1000, 1000]),
     )
-    def accept(self, account: str, asked: list[dict[str, Any]], backlog: int) -> None:
-        self.last = account, [self.submit(account, **one) for one in asked], backlog
-        self.accept_again()
+    def accept(self, account: str, drawn: list[dict[str, Any]], backlog: int) -> None:
+        self.last = account, [self.make_submission(account, **fields) for fields in drawn], backlog
+        self.repeat_last_accept()
 
     @precondition(lambda self: self.last[1])
     @rule()
-    def accept_again(self) -> None:
+    def repeat_last_accept(self) -> None:
         account, submissions, backlog = self.last
-        answer = self.both(
+        answer = self.on_both(
             lambda store: store.accept(account, submissions, max_backlog=backlog, oldest=MONTH)
         )
-        if not isinstance(answer, Said):
+        if not isinstance(answer, RaisedError):
             self.jobs[account] += [receipt.job for receipt in answer.receipts if not receipt.duplicate]
 
-    def submit(
+    def make_submission(
         self,
         account: str,
         *,
@@ -223,7 +226,7 @@ class SideBySide(RuleBasedStateMachine):
     ) -> Submission:
         occurred = None if ago is None else self.clock.now() - ago * 1_000_000
         asked = change(rest.pop("parent"), *children, account=account, occurred_at=occurred, **rest)
-        return submission(self.name(), asked, event_id=event, redelivered=redelivered)
+        return submission(self.new_id(), asked, event_id=event, redelivered=redelivered)
 
     # --- work
 
@@ -233,11 +236,11 @@ class SideBySide(RuleBasedStateMachine):
         relations=st.sampled_from([2, 5000]),
         chosen=openings,
     )
-    def take(self, account: str, jobs: int, relations: int, chosen: list[Any]) -> None:
-        pair = self.mine(account)
-        work = self.held(pair, lambda lease: lease.read(max_jobs=jobs, max_relations=relations))
-        writes = self.decide(intents_by_relation(work.jobs, work.records), chosen)
-        self.held(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
+    def claim(self, account: str, jobs: int, relations: int, chosen: list[Any]) -> None:
+        pair = self.valid_lease(account)
+        work = self.on_leases(pair, lambda lease: lease.read(max_jobs=jobs, max_relations=relations))
+        writes = self.make_writes(intents_by_relation(work.jobs, work.records), chosen)
+        self.on_leases(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
 
     @rule(
         account=accounts,
@@ -246,59 +249,62 @@ class SideBySide(RuleBasedStateMachine):
         end=st.sampled_from(["answered", "recorded", "recorded", "lost"]),
     )
     def send(self, account: str, share: int, chosen: list[Any], end: str) -> None:
-        pair, name = self.mine(account), self.name()
+        pair, name = self.valid_lease(account), self.new_id()
         opened = [relation for relation in RELATIONS if relation in self.memory._state(account).opens]
-        request = request_about(opened[::share] or RELATIONS[:1])
-        signed = self.held(pair, lambda lease: lease.begin(name, request))
+        request = make_request(opened[::share] or RELATIONS[:1])
+        signed = self.on_leases(pair, lambda lease: lease.begin(name, request))
         if end == "lost":
             self.expire(account)
         elif isinstance(signed, int):
-            writes = self.decide(
-                intents_by_relation((), self.held(pair, lambda lease: lease.records(request.relations()))),
+            writes = self.make_writes(
+                intents_by_relation(
+                    (), self.on_leases(pair, lambda lease: lease.records(request.relations()))
+                ),
                 chosen,
             )
-            writes.request = record_of(name, request, signed) if end == "recorded" else None
-            self.held(pair, lambda lease: lease.settle(name, writes))
+            writes.request = make_request_record(name, request, signed) if end == "recorded" else None
+            self.on_leases(pair, lambda lease: lease.settle(name, writes))
             self.sent.append((account, name))
 
     @rule(account=accounts, jobs=st.sampled_from([1, 2, 1000]), times=st.integers(1, 6))
     def lose_workers(self, account: str, jobs: int, times: int) -> None:
         for _ in range(times):
-            self.held(self.mine(account), lambda lease: lease.read(max_jobs=jobs, max_relations=5000))
+            self.on_leases(
+                self.valid_lease(account), lambda lease: lease.read(max_jobs=jobs, max_relations=5000)
+            )
             self.expire(account)
 
     @rule(account=accounts, rest=st.sampled_from([2, 4, 8, 60]))
-    def give_back_for_a_rest(self, account: str, rest: int) -> None:
-        self.stammers = False
-        self.held(self.mine(account), lambda lease: lease.release(window=1.5, rest=float(rest)))
+    def release_for_a_rest(self, account: str, rest: int) -> None:
+        self.repeats = False
+        self.on_leases(self.valid_lease(account), lambda lease: lease.release(window=1.5, rest=float(rest)))
 
     @rule(
         account=accounts,
         what=st.sampled_from(["renew", "release", "release", "lease", "lost"]),
-        stammers=st.booleans(),
+        repeats=st.booleans(),
     )
-    def keep_or_give_back(self, account: str, what: str, stammers: bool) -> None:
-        self.stammers = (
-            stammers and what != "release"
-        )  # after which nobody can tell that it was us who had the lease
+    def renew_or_release(self, account: str, what: str, repeats: bool) -> None:
+        # A repeated release would not find the lease it gave back.
+        self.repeats = repeats and what != "release"
         if what == "lease":
             self.lease(account)
         elif what == "lost":
-            pair = self.mine(account)
+            pair = self.valid_lease(account)
             self.expire(account)
-            assert all(isinstance(self.held(pair, step), Said) for step in STEPS)
+            assert all(isinstance(self.on_leases(pair, step), RaisedError) for step in STEPS)
         else:
-            self.held(self.mine(account), STEPS[what == "release"])
+            self.on_leases(self.valid_lease(account), STEPS[what == "release"])
 
-    def decide(self, intents: Mapping[Relation, Sequence[Intent]], chosen: Sequence[Any]) -> Writes:
-        """Writes that give each relation one of the chosen fates."""
+    def make_writes(self, intents: Mapping[Relation, Sequence[Intent]], chosen: Sequence[Any]) -> Writes:
+        """Return writes that give each relation one of the chosen fates."""
         writes, now = Writes(), self.clock.now()
         for number, (relation, asked) in enumerate(intents.items()):
             end, how, later = chosen[number % len(chosen)]
             doubt = now + 150_000_000 if later == 30 else 0
             state = {**how, "since": now, "not_before": now + later * 1_000_000 if later else 0}
             if end == "open":
-                leave(relation, asked, state, writes, doubt=doubt)
+                leave_open(relation, asked, state, writes, doubt=doubt)
             elif end == "newest":
                 keep_newest(relation, asked, state, writes, doubt=doubt)
             else:
@@ -310,11 +316,11 @@ class SideBySide(RuleBasedStateMachine):
     @rule(
         account=accounts,
         seconds=st.sampled_from([0, 2, 60]),
-        by_hand=st.booleans(),
+        by_operator=st.booleans(),
         then=st.sampled_from([None, 2, 4]),
     )
-    def stop(self, account: str, seconds: int, by_hand: bool, then: int | None) -> None:
-        """A pause, perhaps a second one, and its end."""
+    def pause(self, account: str, seconds: int, by_operator: bool, then: int | None) -> None:
+        """Pause, perhaps a second time, and resume."""
         pause = Pause(
             "credentials",
             "136: später",
@@ -322,53 +328,55 @@ class SideBySide(RuleBasedStateMachine):
             until=seconds and self.clock.now() + seconds * 1_000_000,
             fingerprint="f",
         )
-        if by_hand:
-            self.both(lambda store: store.pause(account, pause))
+        if by_operator:
+            self.on_both(lambda store: store.pause(account, pause))
         else:
-            self.held(self.mine(account), lambda lease: lease.set_pause(pause))
+            self.on_leases(self.valid_lease(account), lambda lease: lease.set_pause(pause))
         if then:
-            self.held(
-                self.mine(account),
+            self.on_leases(
+                self.valid_lease(account),
                 lambda lease: lease.set_pause(Pause("clock", until=self.clock.now() + then * 1_000_000)),
             )
-            self.held(self.mine(account), lambda lease: lease.begin("r", request_about(RELATIONS)))
-            self.held(self.mine(account), STEPS[1])
+            self.on_leases(self.valid_lease(account), lambda lease: lease.begin("r", make_request(RELATIONS)))
+            self.on_leases(self.valid_lease(account), STEPS[1])
             self.pass_time(2)
-        self.both(lambda store: store.get_pause(account))
+        self.on_both(lambda store: store.get_pause(account))
         if seconds != 2:
-            self.both(lambda store: store.resume(account))
+            self.on_both(lambda store: store.resume(account))
 
     @rule(account=accounts, newest=st.integers(0, 5), mark=st.sampled_from(["", "", "m"]))
-    def replay(self, account: str, newest: int, mark: str) -> None:
-        failed = self.both(lambda store: store.failed_jobs(account, limit=3))
-        self.both(lambda store: store.requeue(account, [*failed, *self.jobs[account][-newest:]], mark=mark))
+    def requeue(self, account: str, newest: int, mark: str) -> None:
+        failed = self.on_both(lambda store: store.failed_jobs(account, limit=3))
+        self.on_both(
+            lambda store: store.requeue(account, [*failed, *self.jobs[account][-newest:]], mark=mark)
+        )
 
-    def deed(self, act: str, *, by: str = "ada") -> AuditEntry:
-        return AuditEntry(self.name(), by, act, "jobs 9, 10 and 1", "because")
+    def audit_entry(self, act: str, *, by: str = "ada") -> AuditEntry:
+        return AuditEntry(self.new_id(), by, act, "jobs 9, 10 and 1", "because")
 
     @rule(account=accounts, newest=st.integers(1, 6), first=st.booleans())
     def cancel(self, account: str, newest: int, first: bool) -> None:
         jobs, deed = (
             self.jobs[account][:newest] if first else self.jobs[account][-newest:],
-            self.deed("cancelled"),
+            self.audit_entry("cancelled"),
         )
-        self.both(lambda store: self.acts[store].cancel(account, [*jobs, f"{account}-gone"], deed))
+        self.on_both(lambda store: self.job_admins[store].cancel(account, [*jobs, f"{account}-gone"], deed))
 
     @rule(account=accounts, jobs=st.sampled_from([1, 3]), newest=st.integers(1, 4))
-    def cancel_while_in_hand(self, account: str, jobs: int, newest: int) -> None:
-        pair, deed = self.mine(account), self.deed("cancelled")
-        work = self.held(pair, lambda lease: lease.read(max_jobs=jobs, max_relations=5000))
-        self.both(lambda store: self.acts[store].cancel(account, self.jobs[account][-newest:], deed))
-        writes = self.decide(intents_by_relation(work.jobs, work.records), [("open", {}, 0)])
-        self.held(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
+    def cancel_after_read(self, account: str, jobs: int, newest: int) -> None:
+        pair, deed = self.valid_lease(account), self.audit_entry("cancelled")
+        work = self.on_leases(pair, lambda lease: lease.read(max_jobs=jobs, max_relations=5000))
+        self.on_both(lambda store: self.job_admins[store].cancel(account, self.jobs[account][-newest:], deed))
+        writes = self.make_writes(intents_by_relation(work.jobs, work.records), [("open", {}, 0)])
+        self.on_leases(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
 
     @rule(account=accounts, newest=st.integers(1, 6))
     def dismiss(self, account: str, newest: int) -> None:
         jobs, deed = (
             [*self.memory.failed_jobs(account, limit=1), *self.jobs[account][-newest:]],
-            self.deed("dismissed"),
+            self.audit_entry("dismissed"),
         )
-        self.both(lambda store: self.acts[store].dismiss(account, jobs, deed))
+        self.on_both(lambda store: self.job_admins[store].dismiss(account, jobs, deed))
 
     @rule(
         account=accounts,
@@ -376,24 +384,24 @@ class SideBySide(RuleBasedStateMachine):
         body=st.sampled_from([b"{", b'{"parentid": 9}', b"x" * 65_600]),
     )
     def reject(self, account: str, event: str, body: bytes) -> None:
-        name = self.name()
+        name = self.new_id()
         message = UnreadableMessage(account, "celery", event or name, ("parentid: is required", "no 1"), body)
-        receipt = self.both(lambda store: store.reject(account, f"{account}-{name}", message))
+        receipt = self.on_both(lambda store: store.reject(account, f"{account}-{name}", message))
         self.jobs[account] += [] if receipt.duplicate else [receipt.job]
-        self.both(lambda store: self.acts[store].get_payload(receipt.job))
+        self.on_both(lambda store: self.job_admins[store].get_payload(receipt.job))
 
     @rule(account=accounts, newest=st.integers(2, 4))
-    def send_anew(self, account: str, newest: int) -> None:
+    def link_replacement(self, account: str, newest: int) -> None:
         if len(self.jobs[account]) >= newest:
             job, *new = self.jobs[account][-newest:]
-            self.both(lambda store: self.acts[store].link_replacement(job, new, by="ada"))
+            self.on_both(lambda store: self.job_admins[store].link_replacement(job, new, by="ada"))
 
     @rule(account=accounts, jobs=st.integers(0, 3), anew=st.booleans())
-    def prepare(self, account: str, jobs: int, anew: bool) -> None:
+    def save_replay(self, account: str, jobs: int, anew: bool) -> None:
         failed, deed, name = (
             self.memory.failed_jobs(account, limit=jobs),
-            self.deed("replay prepared"),
-            f"{account}-{self.name()}",
+            self.audit_entry("replay prepared"),
+            f"{account}-{self.new_id()}",
         )
         entries = [ReplayEntry(job, ({"childid": 10},) if anew else ()) for job in failed]
         replay = Replay(
@@ -404,7 +412,7 @@ class SideBySide(RuleBasedStateMachine):
             eligible=len(entries),
             plan={"actions": [[9]]},
         )
-        self.both(lambda store: self.acts[store].save_replay(replay, entries, deed))
+        self.on_both(lambda store: self.job_admins[store].save_replay(replay, entries, deed))
         self.replays.append(name)
 
     @precondition(lambda self: self.replays)
@@ -414,48 +422,48 @@ class SideBySide(RuleBasedStateMachine):
         piece=st.integers(0, 2),
         back=st.integers(0, 1),
     )
-    def work_a_replay(self, which: int, to: Any, piece: int, back: int) -> None:
+    def advance_replay(self, which: int, to: Any, piece: int, back: int) -> None:
         name, deed, done = (
             self.replays[-1 - which % len(self.replays)],
-            self.deed(f"replay {to}"),
-            self.deed("replay done"),
+            self.audit_entry(f"replay {to}"),
+            self.audit_entry("replay done"),
         )
-        self.both(lambda store: self.acts[store].set_replay_state(name, to, deed))
-        if replay := self.both(lambda store: self.acts[store].get_replay(name)):
+        self.on_both(lambda store: self.job_admins[store].set_replay_state(name, to, deed))
+        if replay := self.on_both(lambda store: self.job_admins[store].get_replay(name)):
             start, end = replay.done, min(replay.done + piece, replay.eligible)
             missed = {"gone": end - start - back} if end - start > back else {}
-            told = {"back": min(back, end - start), "missed": missed, "deed": done}
-            self.both(lambda store: self.acts[store].replay_entries(name, start, 2))
-            self.both(lambda store: self.acts[store].advance_replay(replay, start, end, **told))
-        self.both(
+            progress = {"back": min(back, end - start), "missed": missed, "deed": done}
+            self.on_both(lambda store: self.job_admins[store].replay_entries(name, start, 2))
+            self.on_both(lambda store: self.job_admins[store].advance_replay(replay, start, end, **progress))
+        self.on_both(
             lambda store: (
-                [self.acts[store].stalled_replays(replay.account, age) for age in (0, 1, 60)]
+                [self.job_admins[store].stalled_replays(replay.account, age) for age in (0, 1, 60)]
                 if replay
                 else None
             )
         )
-        self.both(lambda store: self.acts[store].touch_replay(name) if back else None)
+        self.on_both(lambda store: self.job_admins[store].touch_replay(name) if back else None)
 
     @rule(account=accounts, who=st.sampled_from(RECORDS))
     def erase(self, account: str, who: RecordRef) -> None:
-        """As the use case does it, whether or not a request is under way."""
-        pair, batch = self.mine(account), Batch(upsert=False, order=lambda name: order_of(TYPES[name]))
-        held = {self.memory: pair.memory, self.redis: pair.redis}
-        self.both(lambda store: self.acts[store].count_unsettled(account))
-        self.stammers = False  # what a first call has changed is not counted by the second
-        relations = self.both(lambda store: self.acts[store].open_relations_with(account, who))
+        """Erase a record as the use case does, whether or not a request is under way."""
+        pair, batch = self.valid_lease(account), Batch(upsert=False, order=lambda name: order_of(TYPES[name]))
+        leases = {self.memory: pair.memory, self.redis: pair.redis}
+        self.on_both(lambda store: self.job_admins[store].count_unsettled(account))
+        self.repeats = False  # what the first call changed, a repeated one would not count
+        relations = self.on_both(lambda store: self.job_admins[store].open_relations_with(account, who))
         ended, records = [each for each in relations if who.stands_in(each)], pair.memory.records(relations)
         batch.reopen(set(relations) - set(ended), records)
         writes = batch.writes(batch.withdraw(ended, records, by=ERASED))
-        self.held(pair, lambda lease: lease.claim((), (), writes))
-        self.both(lambda store: self.acts[store].erase_jobs(held[store], who, 0))
-        self.both(lambda store: through(self.acts[store], held[store], who))
+        self.on_leases(pair, lambda lease: lease.claim((), (), writes))
+        self.on_both(lambda store: self.job_admins[store].erase_jobs(leases[store], who, 0))
+        self.on_both(lambda store: erase_all_the_rest(self.job_admins[store], leases[store], who))
         for relation in RELATIONS:
             assert not who.stands_in(relation) or self.memory.relation_history(account, relation) == (
                 RelationRecord(),
                 (),
             )
-        assert self.both(lambda store: self.acts[store].erase_jobs(held[store], who, 0)) == (
+        assert self.on_both(lambda store: self.job_admins[store].erase_jobs(leases[store], who, 0)) == (
             0,
             {"jobs": 0, "emptied": 0},
         )
@@ -468,110 +476,116 @@ class SideBySide(RuleBasedStateMachine):
         resumed=st.booleans(),
     )
     def brake(self, account: str, deletes: int, ahead: int, most: int, resumed: bool) -> None:
-        pair, name, deed = self.mine(account), self.name(), self.deed("resumed")
-        request = request_about(RELATIONS[:deletes], kind="delete")
-        signed = self.held(pair, lambda lease: lease.begin(name, request, DeleteBrake(most, deletes + ahead)))
+        pair, name, deed = self.valid_lease(account), self.new_id(), self.audit_entry("resumed")
+        request = make_request(RELATIONS[:deletes], kind="delete")
+        signed = self.on_leases(
+            pair, lambda lease: lease.begin(name, request, DeleteBrake(most, deletes + ahead))
+        )
         if isinstance(signed, int):
-            self.held(pair, lambda lease: lease.settle(name, Writes()))
+            self.on_leases(pair, lambda lease: lease.settle(name, Writes()))
         elif resumed:
-            self.both(lambda store: store.resume(account, deed=deed))
+            self.on_both(lambda store: store.resume(account, deed=deed))
 
     @rule(
         seconds=st.sampled_from([2, 2, 4, 4, 6, 6, 8, 10, 60, 7 * 86_400, 30 * 86_400]),
         fingerprint=st.sampled_from(["", "f", "g"]),
     )
     def pass_time(self, seconds: int, fingerprint: str = "") -> None:
-        """The server's own clock cannot be moved; what is left of lifetimes can."""
+        """Move the clock; the server's own cannot be moved, so the rest of its lifetimes is shortened."""
         self.clock.sleep(seconds)
         self.last = "acme", (), 0
         for key in self.client.scan_iter(f"{self.prefix}:*", count=1000):
             if (left := self.client.pttl(key)) > 0:
                 self.client.pexpire(key, (-(-left // (1000 * GRID)) * GRID - seconds) * 1000)
-        self.both(
+        self.on_both(
             lambda store: store.due_accounts(ACCOUNTS, credentials=dict.fromkeys(ACCOUNTS, fingerprint))
         )
 
     @rule(account=accounts)
     def tidy(self, account: str) -> None:
-        """What indexes still hold of forgotten jobs and requests goes."""
-        self.both(lambda store: store.tidy(account))
-        held, base = self.memory._state(account), f"{self.prefix}:{{{account}}}"
+        """Drop expired jobs and requests from the indexes."""
+        self.on_both(lambda store: store.tidy(account))
+        state, base = self.memory._state(account), f"{self.prefix}:{{{account}}}"
         assert [name.decode() for name in self.client.zrange(f"{base}:jobs", 0, -1)] == list(
-            held.index.values()
+            state.index.values()
         )
         assert [name.decode() for name in self.client.lrange(f"{base}:requests", 0, -1)] == list(
-            reversed(held.requests)
+            reversed(state.requests)
         )
 
-    # --- what can be seen
+    # --- what can be read
 
     @invariant()
-    def all_that_can_be_seen_is_equal(self) -> None:
-        self.both(lambda store: store.accounts())
+    def all_that_can_be_read_is_equal(self) -> None:
+        self.on_both(lambda store: store.accounts())
         for account in ACCOUNTS:
-            self.both(lambda store, account=account: seen(store, account))
-            self.both(
+            self.on_both(lambda store, account=account: read_everything(store, account))
+            self.on_both(
                 lambda store, account=account: (
-                    self.acts[store].audit_log(account, limit=4),
-                    self.acts[store].list_replays(account, limit=3),
+                    self.job_admins[store].audit_log(account, limit=4),
+                    self.job_admins[store].list_replays(account, limit=3),
                 )
             )
 
     @invariant()
     def pages_jobs_and_requests_are_equal(self) -> None:
-        page = self.both(lambda store: questions(store).find_jobs("acme", JobFilter(), limit=2))
-        self.both(lambda store: questions(store).find_jobs("acme", JobFilter(), limit=2, cursor=page.next))
-        self.both(lambda store: questions(store).find_jobs("acme", JobFilter(state="failed"), limit=1))
-        self.both(
-            lambda store: questions(store).find_jobs(
+        page = self.on_both(lambda store: queries_of(store).find_jobs("acme", JobFilter(), limit=2))
+        self.on_both(
+            lambda store: queries_of(store).find_jobs("acme", JobFilter(), limit=2, cursor=page.next)
+        )
+        self.on_both(lambda store: queries_of(store).find_jobs("acme", JobFilter(state="failed"), limit=1))
+        self.on_both(
+            lambda store: queries_of(store).find_jobs(
                 "acme", JobFilter(type=BUYER, parent=1, error="ambiguous"), limit=2
             )
         )
-        self.both(lambda store: [store.get_job(job) for job in self.jobs["acme"][:1]])
-        self.both(lambda store: [store.get_request(account, name) for account, name in self.sent[-3:]])
+        self.on_both(lambda store: [store.get_job(job) for job in self.jobs["acme"][:1]])
+        self.on_both(lambda store: [store.get_request(account, name) for account, name in self.sent[-3:]])
 
     @precondition(lambda self: self.leases)
     @invariant()
     def open_work_is_equal(self) -> None:
-        self.held(self.leases[-1], lambda lease: (lease.records(RELATIONS), lease.swap_partners(GUARDS)))
+        self.on_leases(self.leases[-1], lambda lease: (lease.records(RELATIONS), lease.swap_partners(GUARDS)))
 
 
-def through(acts: Any, lease: Lease, who: RecordRef) -> Counter[str]:
-    """All that is kept gone through for a record."""
-    cursor, counts = acts.erase_rest(lease, who, 0)
+def erase_all_the_rest(job_admin: Any, lease: Lease, who: RecordRef) -> Counter[str]:
+    """Erase a record from everything beside jobs, and return the counts of what went."""
+    cursor, counts = job_admin.erase_rest(lease, who, 0)
     total = Counter(counts)
     while cursor:
-        cursor, counts = acts.erase_rest(lease, who, cursor)
+        cursor, counts = job_admin.erase_rest(lease, who, cursor)
         total.update(counts)
     return total
 
 
-def same(ask: Callable[[Any], Any], *asked: Any) -> Any:
-    """The one answer that all give."""
-    first, *others = map(outcome(ask), asked)
+def same_answer(call: Callable[[Any], Any], *targets: Any) -> Any:
+    """Return the answer of the first, which all others must give too."""
+    first, *others = map(answer_or_error(call), targets)
     assert all(other == first for other in others), (first, *others)
     return first
 
 
-def outcome(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The answer, or the refusal as a value."""
+def answer_or_error(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a call that returns the errors it raises."""
 
-    def asked(of: Any) -> Any:
+    def try_call(target: Any) -> Any:
         try:
-            return ask(of)
+            return call(target)
         except (LeaseLost, BacklogFull) as error:
-            return Said(type(error), str(error), error.retry_after)
+            return RaisedError(type(error), str(error), error.retry_after)
 
-    return asked
+    return try_call
 
 
-def seen(store: Store, account: str, relations: Iterable[Relation] = RELATIONS[:5]) -> tuple[Any, ...]:
-    """Everything but single jobs."""
+def read_everything(
+    store: Store, account: str, relations: Iterable[Relation] = RELATIONS[:5]
+) -> tuple[Any, ...]:
+    """Return everything that can be read of an account but single jobs."""
     return (
-        questions(store).find_jobs(account, JobFilter(), limit=1000),
-        questions(store).count_by_state(account),
-        questions(store).failure_groups(account),
-        questions(store).list_requests(account, limit=3),
+        queries_of(store).find_jobs(account, JobFilter(), limit=1000),
+        queries_of(store).count_by_state(account),
+        queries_of(store).failure_groups(account),
+        queries_of(store).list_requests(account, limit=3),
         store.counts(account),
         store.batch_counts(account, "import"),
         store.get_pause(account),
@@ -588,9 +602,6 @@ def test_the_store_in_memory_and_the_one_on_redis_are_equal(redis_server: RedisS
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            phases=(
-                Phase.reuse,
-                Phase.generate,
-            ),  # a failure is told as it is: making it shorter takes minutes
+            phases=(Phase.reuse, Phase.generate),  # no shrinking: making a failure shorter takes minutes
         )
         run_state_machine_as_test(machine, settings=quiet)

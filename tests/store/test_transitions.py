@@ -7,19 +7,19 @@ from itertools import pairwise
 import pytest
 from redis import Redis
 
-from tests.support.store_moves import BROKER, BUYER, MONTH, PLENTY, START, change, request_about, submission
 from tests.support.store_steps import (
     BASE,
     accept,
-    contents,
+    claim_all,
+    dump_keys,
     expire_lease,
-    lease,
-    live,
-    read,
-    settle,
-    stammer,
-    take,
+    read_all,
+    run_every_transition,
+    run_scripts_twice,
+    send_and_settle,
+    take_lease,
 )
+from tests.support.store_values import BROKER, BUYER, MONTH, NO_LIMIT, START, change, make_request, submission
 from worker.contract import Relation
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.apply_reply import RelationOutcome
@@ -35,16 +35,16 @@ def test_the_same_accept_twice_writes_nothing_and_answers_the_same(
 ) -> None:
     changes = [change(1, 9, batch="import"), change(2, 9, 10, name=BROKER)]
     receipts = accept(redis_store, *changes)
-    before = contents(redis_client)
+    before = dump_keys(redis_client)
     assert accept(redis_store, *changes) == receipts
-    assert contents(redis_client) == before
+    assert dump_keys(redis_client) == before
 
 
 def test_an_event_id_known_under_another_job_is_answered_with_the_first(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     redis_store.accept(
-        "acme", [submission("1", change(1, 9), event_id="e")], max_backlog=PLENTY, oldest=MONTH
+        "acme", [submission("1", change(1, 9), event_id="e")], max_backlog=NO_LIMIT, oldest=MONTH
     )
     again = redis_store.accept(
         "acme", [submission("2", change(1, 9), event_id="e")], max_backlog=0, oldest=MONTH
@@ -67,7 +67,7 @@ def test_a_redelivered_message_may_differ_from_the_first_but_no_other_change_may
     )
     first = submission("2", change(1, 9), event_id="e", redelivered=True)
     other = submission("3", change(1, 9), event_id="e")
-    answer = store.accept("acme", [first, other], max_backlog=PLENTY, oldest=MONTH)
+    answer = store.accept("acme", [first, other], max_backlog=NO_LIMIT, oldest=MONTH)
     assert [(refused.position, refused.reason, refused.job) for refused in answer.refused] == [
         (1, "conflict", "acme-2")
     ]
@@ -78,7 +78,7 @@ def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(
 ) -> None:
     ahead = change(1, 10, occurred_at=START + 301_000_000)
     answer = redis_store.accept(
-        "acme", [submission("1", change(1, 9)), submission("2", ahead)], max_backlog=PLENTY, oldest=MONTH
+        "acme", [submission("1", change(1, 9)), submission("2", ahead)], max_backlog=NO_LIMIT, oldest=MONTH
     )
     assert [(refused.position, refused.reason) for refused in answer.refused] == [(1, "ahead")]
     with pytest.raises(BacklogFull):
@@ -88,24 +88,24 @@ def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(
             max_backlog=1,
             oldest=MONTH,
         )
-    assert contents(redis_client, f"{BASE}*") == {}
+    assert dump_keys(redis_client, f"{BASE}*") == {}
 
 
-def test_exactly_one_of_many_concurrent_accepts_is_told_to_wake_a_worker(redis_store: RedisStore) -> None:
+def test_exactly_one_of_many_concurrent_accepts_is_to_wake_a_worker(redis_store: RedisStore) -> None:
     def one(number: int) -> bool:
         return redis_store.accept(
-            "acme", [submission(str(number), change(number, 9))], max_backlog=PLENTY, oldest=MONTH
+            "acme", [submission(str(number), change(number, 9))], max_backlog=NO_LIMIT, oldest=MONTH
         ).wake
 
     with ThreadPoolExecutor(16) as threads:
         for first in (1, 101):
             assert sum(threads.map(one, range(first, first + 64))) == 1
-            lease(redis_store)  # clears the mark
+            take_lease(redis_store)  # clears the mark
 
 
-def test_a_moment_at_the_epoch_is_that_moment_and_not_now(store: Store) -> None:
+def test_occurred_at_zero_is_the_epoch_and_not_now(store: Store) -> None:
     answer = store.accept(
-        "acme", [submission("1", change(1, 9, occurred_at=0))], max_backlog=PLENTY, oldest=MONTH
+        "acme", [submission("1", change(1, 9, occurred_at=0))], max_backlog=NO_LIMIT, oldest=MONTH
     )
     assert [refused.reason for refused in answer.refused] == ["too_old"]
 
@@ -115,52 +115,52 @@ def test_a_moment_at_the_epoch_is_that_moment_and_not_now(store: Store) -> None:
 
 def test_a_job_is_never_both_in_the_inbox_and_open(redis_store: RedisStore, redis_client: Redis) -> None:
     def where() -> tuple[list[str], set[str]]:
-        opened = held.records([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)]).values()
+        opened = lease.records([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)]).values()
         inbox = [job.decode() for job in redis_client.lrange(f"{BASE}inbox", 0, -1)]
         return inbox, {intent.job for record in opened if record.open for intent in record.open.intents}
 
-    held = lease(redis_store)
+    lease = take_lease(redis_store)
     accept(redis_store, change(1, 9), change(1, 10))
     assert where() == (["acme-000", "acme-001"], set())
-    read(held)
+    read_all(lease)
     assert where() == (["acme-000", "acme-001"], set())
-    take(held)
+    claim_all(lease)
     assert where() == ([], {"acme-000", "acme-001"})
-    settle(held, "r1", {Relation(BUYER, 1, 9): "failed"})
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed"})
     redis_store.requeue("acme", ["acme-000"])
     assert where() == (["acme-000"], {"acme-001"})
 
 
-def test_every_step_carried_out_twice_leaves_what_it_leaves_once(redis_client: Redis) -> None:
+def test_every_script_called_twice_leaves_what_it_leaves_when_called_once(redis_client: Redis) -> None:
     left = []
-    for repeated in (False, True):
+    for is_repeated in (False, True):
         redis_client.flushall()
         clock = FakeClock(START)
         store = RedisStore(redis_client, "t", now=clock.now)
-        if repeated:
-            stammer(store)
-        live(store, clock)
-        left.append(contents(redis_client))
+        if is_repeated:
+            run_scripts_twice(store)
+        run_every_transition(store, clock)
+        left.append(dump_keys(redis_client))
     assert left[0] == left[1]
     assert len(left[0]) > 20
 
 
-def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(
+def test_a_holder_without_the_lease_claims_begins_and_settles_nothing(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9))
-    old = lease(redis_store, "old")
-    work, request = read(old), request_about([Relation(BUYER, 1, 9)])
+    old = take_lease(redis_store, "old")
+    work, request = read_all(old), make_request([Relation(BUYER, 1, 9)])
     assert redis_store.lease("acme", "new") is None
     for takeover in (False, True):
         expire_lease(redis_store)
         if takeover:
-            lease(redis_store, "new")
-        before = contents(redis_client)
+            take_lease(redis_store, "new")
+        before = dump_keys(redis_client)
         steps: list[Callable[[], object]] = [
             old.renew,
             old.release,
-            lambda: read(old),
+            lambda: read_all(old),
             lambda: old.claim(work.jobs, (), Writes()),
             lambda: old.begin("r1", request),
             lambda: old.settle(
@@ -170,15 +170,15 @@ def test_a_holder_without_the_lease_takes_begins_and_settles_nothing(
         for step in steps:
             with pytest.raises(LeaseLost):
                 step()
-        assert contents(redis_client) == before
+        assert dump_keys(redis_client) == before
 
 
 def test_a_lease_ends_ten_seconds_after_it_was_last_renewed(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
-    held = lease(redis_store)
+    lease = take_lease(redis_store)
     redis_client.pexpire(f"{BASE}lease", 100)
-    held.renew()
+    lease.renew()
     assert 9_000 < redis_client.pttl(f"{BASE}lease") <= 10_000
 
 
@@ -186,53 +186,54 @@ def test_a_begun_request_stays_begun_when_the_account_is_paused_before_its_repea
     redis_store: RedisStore, clock: FakeClock
 ) -> None:
     accept(redis_store, change(1, 9))
-    held = lease(redis_store)
-    take(held)
+    lease = take_lease(redis_store)
+    claim_all(lease)
     signed = clock.now()
-    operator = RedisStore(redis_store._client, "t", now=clock.now)
-    stammer(redis_store, between=lambda: (clock.sleep(1.0), operator.pause("acme", Pause("by hand"))))
-    held._scripts = redis_store._scripts
-    assert held.begin("r1", request_about([Relation(BUYER, 1, 9)])) == signed
-    held.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")]))
+    operator = RedisStore(redis_store._client.redis, "t", now=clock.now)
+    run_scripts_twice(
+        redis_store, between=lambda: (clock.sleep(1.0), operator.pause("acme", Pause("by hand")))
+    )
+    assert lease.begin("r1", make_request([Relation(BUYER, 1, 9)])) == signed
+    lease.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", Relation(BUYER, 1, 9), "applied")]))
     job = redis_store.get_job("acme-000")
     assert job is not None
     assert job.state == "succeeded"
 
 
-def test_a_begin_that_arrives_again_after_its_settle_leaves_no_trace(
+def test_a_begin_repeated_after_its_settle_leaves_no_trace(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9))
-    held = lease(redis_store)
-    take(held)
-    step = held._step
-    settle(held, "r1", {Relation(BUYER, 1, 9): "applied"})
-    redis_store._scripts.begin(keys=["t:{acme}"], args=[START, "h1", step, "r1", b"{}"])
+    lease = take_lease(redis_store)
+    claim_all(lease)
+    step = lease._step
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
+    redis_store._client.scripts["begin"](keys=["t:{acme}"], args=[START, "h1", step, "r1", b"{}"])
     assert redis_client.hgetall(f"{BASE}journal") == {}
 
 
-def test_jobs_that_were_erased_from_the_inbox_do_not_shift_the_others(
+def test_jobs_that_are_gone_from_the_inbox_do_not_shift_the_others(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9), change(1, 10), change(1, 11))
     redis_client.delete(f"{BASE}job:acme-000")
-    held = lease(redis_store)
-    work = read(held)
+    lease = take_lease(redis_store)
+    work = read_all(lease)
     assert [job.job for job in work.jobs] == ["acme-001", "acme-002"]
-    held.claim(work.jobs[:1], (), Writes())
+    lease.claim(work.jobs[:1], (), Writes())
     assert redis_client.lrange(f"{BASE}inbox", 0, -1) == [b"acme-002"]
 
 
 # --- waking
 
 
-def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(
+def test_release_marks_the_account_as_woken_when_work_remains_and_the_sweep_trusts_the_mark(
     store: Store, clock: FakeClock
 ) -> None:
     accept(store, change(1, 9))
-    held = lease(store)
-    assert held.release() == 0.0
-    again = store.accept("acme", [submission("2", change(2, 9))], max_backlog=PLENTY, oldest=MONTH)
+    lease = take_lease(store)
+    assert lease.release() == 0.0
+    again = store.accept("acme", [submission("2", change(2, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
     assert not again.wake
     assert store.due_accounts(["acme"]) == []
     clock.sleep(2.0)
@@ -241,21 +242,21 @@ def test_release_marks_again_when_work_remains_and_the_sweep_trusts_the_mark(
 
 
 @pytest.mark.parametrize(("later", "marked"), [(5.0, True), (8.0, False)])
-def test_release_says_when_work_is_due_and_leaves_what_is_not_soon_to_the_sweep(
+def test_release_returns_when_work_is_due_and_leaves_later_work_to_the_sweep(
     store: Store, clock: FakeClock, later: float, marked: bool
 ) -> None:
     accept(store, change(1, 9))
-    held = lease(store)
-    take(held, later=later)
-    assert held.release() == later
+    lease = take_lease(store)
+    claim_all(lease, later=later)
+    assert lease.release() == later
     assert store.due_accounts(["acme"]) == []
     clock.sleep(later)
     assert store.due_accounts(["acme"]) == ([] if marked else ["acme"])
-    clock.sleep(2.0)  # a message that was sent counts as lost by now
+    clock.sleep(2.0)  # the message counts as lost by now
     assert store.due_accounts(["acme"]) == ["acme"]
 
 
-def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(
+def test_lost_wake_ups_are_replaced_at_doubling_intervals_up_to_a_minute(
     store: Store, clock: FakeClock
 ) -> None:
     accept(store, change(1, 9))
@@ -267,12 +268,12 @@ def test_lost_wake_ups_are_repaired_at_doubling_distances_up_to_a_minute(
 
 
 def test_an_account_that_is_leased_paused_or_empty_is_not_due(store: Store, clock: FakeClock) -> None:
-    held = lease(store)
+    lease = take_lease(store)
     accept(store, change(1, 9))
     clock.sleep(3.0)  # the message counts as lost by now
     assert store.due_accounts(["acme", "baker"]) == []
-    held.set_pause(Pause("credentials"))
-    held.release()
+    lease.set_pause(Pause("credentials"))
+    lease.release()
     clock.sleep(3600.0)
     assert store.due_accounts(["acme", "baker"]) == []
     assert store.resume("acme")

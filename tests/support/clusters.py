@@ -1,6 +1,7 @@
-"""Servers that stand together, for tests: a cluster of masters, and a master with its replica under sentinels.
+"""Servers that work together: a cluster of masters, and a master with its replica under sentinels.
 
-Everything listens on 127.0.0.1, keeps its data in a directory, and ends with the process that started it. Not for production.
+Everything listens on 127.0.0.1, keeps its data in a directory, and ends with the process that started it. Not
+for production.
 """
 
 import time
@@ -18,8 +19,8 @@ from ops.dev.redis_server import PORTS_TO_TRY, Persist, RedisServer, find_binary
 SLOTS: Final = 16_384
 SERVICE: Final = "main"
 DOWN_AFTER: Final = 0.5  # seconds of silence after which a node counts as dead
-SECONDS: Final = 20.0
-POLL: Final = 0.02
+TIMEOUT: Final = 20.0
+POLL_INTERVAL: Final = 0.02
 
 
 class Cluster(NamedTuple):
@@ -28,14 +29,14 @@ class Cluster(NamedTuple):
     url: str
     nodes: tuple[RedisServer, ...]
 
-    def home(self, key: str) -> RedisServer:
-        """The node that has the key's slot."""
-        slot = int(ask(self.nodes[0], "CLUSTER KEYSLOT", key))
+    def node_of(self, key: str) -> RedisServer:
+        """Return the node that has the key's slot."""
+        slot = int(run_command(self.nodes[0], "CLUSTER KEYSLOT", key))
         return self.nodes[slot * len(self.nodes) // SLOTS]
 
 
-class Guarded(NamedTuple):
-    """A master and its replica; the sentinels at `url` put the replica in the master's place when that dies."""
+class SentinelSetup(NamedTuple):
+    """A master and its replica; the sentinels at `url` promote the replica when the master dies."""
 
     url: str
     master: RedisServer
@@ -44,21 +45,15 @@ class Guarded(NamedTuple):
 
 
 @contextmanager
-def cluster(directory: Path, *, nodes: int = 3, persist: Persist = "always") -> Iterator[Cluster]:
-    """A cluster that is up; a dead node takes only its own slots with it, and may be started again."""
-    options = (
-        "--cluster-enabled",
-        "yes",
-        "--cluster-require-full-coverage",
-        "no",
-        "--cluster-node-timeout",
-        str(round(DOWN_AFTER * 1000)),
-    )
-    with ExitStack() as ends:
-        made = tuple(
-            # The bus gets a port by itself: the usual one, 10,000 higher, is not always a port.
-            ends.enter_context(
-                _server(
+def run_cluster(directory: Path, *, nodes: int = 3, persist: Persist = "always") -> Iterator[Cluster]:
+    """Run a cluster that is up; a dead node takes only its own slots with it, and may be started again."""
+    options = ("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
+    options = (*options, "--cluster-node-timeout", str(round(DOWN_AFTER * 1000)))
+    with ExitStack() as stack:
+        servers = tuple(
+            # The bus gets a port of its own: the usual one, 10,000 higher, is not always a port.
+            stack.enter_context(
+                _start_server(
                     directory / f"node-{number}",
                     *options,
                     "--cluster-port",
@@ -68,112 +63,107 @@ def cluster(directory: Path, *, nodes: int = 3, persist: Persist = "always") -> 
             )
             for number in range(nodes)
         )
-        _introduce(made)
-        yield Cluster("redis+cluster://" + ",".join(_place(each) for each in made), made)
+        _form_cluster(servers)
+        yield Cluster("redis+cluster://" + ",".join(map(_address, servers)), servers)
 
 
 @contextmanager
-def guarded(directory: Path, *, sentinels: int = 3, persist: Persist = "always") -> Iterator[Guarded]:
-    """A master whose replica is in step, and sentinels that know each other."""
-    with ExitStack() as ends:
-        master = ends.enter_context(_server(directory / "master", persist=persist))
-        behind = ("--replicaof", *_place(master).split(":"), "--repl-diskless-sync-delay", "0")
-        ask(master, "CONFIG SET", "repl-diskless-sync-delay", 0)
-        replica = ends.enter_context(_server(directory / "replica", *behind, persist=persist))
+def run_sentinels(
+    directory: Path, *, sentinels: int = 3, persist: Persist = "always"
+) -> Iterator[SentinelSetup]:
+    """Run a master whose replica is in sync, and sentinels that know each other."""
+    with ExitStack() as stack:
+        master = stack.enter_context(_start_server(directory / "master", persist=persist))
+        run_command(master, "CONFIG SET", "repl-diskless-sync-delay", 0)
+        follow = ("--replicaof", *_address(master).split(":"), "--repl-diskless-sync-delay", "0")
+        replica = stack.enter_context(_start_server(directory / "replica", *follow, persist=persist))
         quorum = sentinels // 2 + 1
-        watching = tuple(
-            ends.enter_context(_sentinel(directory / f"sentinel-{n}", master, quorum=quorum))
-            for n in range(sentinels)
+        started = tuple(
+            stack.enter_context(_start_sentinel(directory / f"sentinel-{number}", master, quorum=quorum))
+            for number in range(sentinels)
         )
-        until(lambda: "master_link_status:up" in info(replica, "replication"), "the replica is not in step")
-        until(
-            lambda: all(_knows(each, sentinels - 1) for each in watching),
+        wait_until(
+            lambda: "master_link_status:up" in read_info(replica, "replication"), "the replica is not in sync"
+        )
+        wait_until(
+            lambda: all(_knows_others(sentinel, sentinels - 1) for sentinel in started),
             "the sentinels do not know each other",
         )
-        yield Guarded(
-            f"redis+sentinel://{','.join(_place(each) for each in watching)}/{SERVICE}/0",
-            master,
-            replica,
-            watching,
-        )
+        url = f"redis+sentinel://{','.join(map(_address, started))}/{SERVICE}/0"
+        yield SentinelSetup(url, master, replica, started)
 
 
-def ask(server: RedisServer, command: str, *args: object) -> Any:
-    """What one server answers to a command."""
+def run_command(server: RedisServer, command: str, *args: object) -> Any:
+    """Run a command on one server and return its answer."""
     with redis.Redis.from_url(server.url, decode_responses=True, socket_timeout=5.0) as client:
         return client.execute_command(command, *args)
 
 
-def info(server: RedisServer, section: str) -> str:
-    """A section of the server's own account of itself, as it comes."""
+def read_info(server: RedisServer, section: str) -> str:
+    """Return a section of the server's INFO as text."""
     with redis.Redis.from_url(server.url, decode_responses=True, socket_timeout=5.0) as client:
         client.response_callbacks.clear()
         return str(client.execute_command("INFO", section))
 
 
-def until(done: Callable[[], bool], complaint: str, *, seconds: float = SECONDS) -> None:
+def wait_until(is_done: Callable[[], bool], complaint: str, *, seconds: float = TIMEOUT) -> None:
     """Return once it is done; raises StartFailed with the complaint if that takes longer."""
     deadline = time.monotonic() + seconds
-    while not done():
+    while not is_done():
         if time.monotonic() > deadline:
             raise StartFailed(f"{complaint} after {seconds:g} s")
-        time.sleep(POLL)
+        time.sleep(POLL_INTERVAL)
 
 
-def _server(directory: Path, *options: str, persist: Persist) -> RedisServer:
+def _start_server(directory: Path, *options: str, persist: Persist) -> RedisServer:
     directory.mkdir(parents=True, exist_ok=True)
     ports = (free_port() for _ in range(PORTS_TO_TRY))
     return start_server(find_binary(), directory.resolve(), persist=persist, ports=ports, options=options)
 
 
-def _sentinel(directory: Path, master: RedisServer, *, quorum: int) -> RedisServer:
-    """A sentinel keeps what it knows in its own file of settings, so it gets a writable one."""
+def _start_sentinel(directory: Path, master: RedisServer, *, quorum: int) -> RedisServer:
+    """Start a sentinel, which writes what it learns into its configuration file."""
     directory.mkdir(parents=True, exist_ok=True)
     silence = round(DOWN_AFTER * 1000)
     lines = [
-        f"sentinel monitor {SERVICE} {_place(master).replace(':', ' ')} {quorum}",
+        f"sentinel monitor {SERVICE} {_address(master).replace(':', ' ')} {quorum}",
         f"sentinel down-after-milliseconds {SERVICE} {silence}",
         f"sentinel failover-timeout {SERVICE} {4 * silence}",
     ]
     file = directory / "sentinel.conf"
     file.write_text("\n".join([*lines, ""]))
-    ports = (free_port() for _ in range(PORTS_TO_TRY))
     return start_server(
         find_binary(),
         directory.resolve(),
         persist="no",
-        ports=ports,
+        ports=(free_port() for _ in range(PORTS_TO_TRY)),
         head=(str(file),),
         options=("--sentinel",),
     )
 
 
-def _introduce(nodes: tuple[RedisServer, ...]) -> None:
-    """Give out the slots and let the nodes meet."""
+def _form_cluster(nodes: tuple[RedisServer, ...]) -> None:
+    """Assign the slots and let the nodes meet."""
     bounds = pairwise(-(-SLOTS * number // len(nodes)) for number in range(len(nodes) + 1))
     for node, (first, beyond), epoch in zip(nodes, bounds, count(1)):
-        ask(node, "CLUSTER SET-CONFIG-EPOCH", epoch)
-        ask(node, "CLUSTER ADDSLOTSRANGE", first, beyond - 1)
+        run_command(node, "CLUSTER SET-CONFIG-EPOCH", epoch)
+        run_command(node, "CLUSTER ADDSLOTSRANGE", first, beyond - 1)
     for node in nodes[1:]:
-        ask(
-            nodes[0],
-            "CLUSTER MEET",
-            *_place(node).split(":"),
-            ask(node, "CONFIG GET", "cluster-port")["cluster-port"],
-        )
-    until(lambda: all(_whole(node, len(nodes)) for node in nodes), "the cluster is not whole")
+        bus_port = run_command(node, "CONFIG GET", "cluster-port")["cluster-port"]
+        run_command(nodes[0], "CLUSTER MEET", *_address(node).split(":"), bus_port)
+    wait_until(lambda: all(_is_complete(node, len(nodes)) for node in nodes), "the cluster is not complete")
 
 
-def _whole(node: RedisServer, size: int) -> bool:
-    said = ask(node, "CLUSTER INFO")
-    return bool(said["cluster_state"] == "ok" and int(said["cluster_size"]) == size)
+def _is_complete(node: RedisServer, size: int) -> bool:
+    info = run_command(node, "CLUSTER INFO")
+    return bool(info["cluster_state"] == "ok" and int(info["cluster_size"]) == size)
 
 
-def _knows(sentinel: RedisServer, others: int) -> bool:
-    known = ask(sentinel, "SENTINEL MASTER", SERVICE)
-    return bool(known["num-other-sentinels"] == others and known["num-slaves"] == 1)
+def _knows_others(sentinel: RedisServer, others: int) -> bool:
+    master = run_command(sentinel, "SENTINEL MASTER", SERVICE)
+    return bool(master["num-other-sentinels"] == others and master["num-slaves"] == 1)
 
 
-def _place(server: RedisServer) -> str:
-    """Host and port."""
+def _address(server: RedisServer) -> str:
+    """Return host and port."""
     return server.url.removeprefix("redis://").partition("/")[0]

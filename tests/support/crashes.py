@@ -70,4 +70,4 @@ def live(here: World, fuse: Fuse, day: Callable[[], None]) -> World:
 def forget(store: Store, *keys: str) -> None:
     """Make the server forget keys, or everything; an in-memory store is new for every run anyway."""
     if isinstance(store, RedisStore):
-        store._client.delete(*keys) if keys else store._client.flushall()
+        store._client.redis.delete(*keys) if keys else store._client.redis.flushall()

@@ -1,57 +1,64 @@
-"""Work for a running stack, and a look at what came of it: links that each may be made only once."""
+"""Work for a running stack, and a look at what came of it: links that may be created only once each."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from ops.dev.stack import QUICK, Shape, Stack
-from tests.support.clusters import until
+from tests.support.clusters import wait_until
 from worker.contract import Change, from_message
 from worker.errors import StoreUnavailable
 from worker.ports import Receipt
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
-PATIENCE = 60.0
+TIMEOUT = 60.0
 LIMITS = {**QUICK, "window": 0.1, "max_ids": 5, "max_actions": 5, "doubt": 125.0}  # many small requests
 
 
 def message(account: str, number: int) -> dict[str, object]:
-    """Estate `number` gets its buyer."""
+    """Return the message that gives estate `1000 + number` its buyer."""
     return {
-        "account": account, "action": "create", "relationtype": BUYER, "parentid": 1000 + number, "childid": 1, "event_id": f"e{number}",
-    }  # fmt: skip
+        "account": account,
+        "action": "create",
+        "relationtype": BUYER,
+        "parentid": 1000 + number,
+        "childid": 1,
+        "event_id": f"e{number}",
+    }
 
 
-def links(account: str, numbers: Iterable[int]) -> list[Change]:
+def link_changes(account: str, numbers: Iterable[int]) -> list[Change]:
+    """Return the changes of these links."""
     return [from_message(message(account, number)).change for number in numbers]
 
 
 def accept(runtime: Runtime, changes: Sequence[Change]) -> list[Receipt]:
-    """All of them accepted."""
+    """Accept all of them."""
     parts = runtime.intake().accept_each(changes)
     assert [part.error for part in parts if part.error] == []
     return [receipt for part in parts for receipt in part.receipts]
 
 
-def held(stack: Stack, account: str) -> set[int]:
-    """The numbers of the links that the CRM holds."""
+def crm_links(stack: Stack, account: str) -> set[int]:
+    """Return the numbers of the links that the CRM has."""
     state = stack.simulate("state", token=stack.credentials[account].token)
     return {edge["parentid"] - 1000 for edge in state["relations"]}
 
 
-def done(stack: Stack, runtime: Runtime, account: str, numbers: Iterable[int]) -> None:
-    """Return once the CRM holds exactly these links and nothing is open."""
+def wait_until_done(stack: Stack, runtime: Runtime, account: str, numbers: Iterable[int]) -> None:
+    """Return once the CRM has exactly these links and nothing is open."""
     wanted = set(numbers)
 
-    def whole() -> bool:
-        return held(stack, account) == wanted and not opened(runtime, account)
+    def is_done() -> bool:
+        return crm_links(stack, account) == wanted and not count_open(runtime, account)
 
-    until(whole, f"{account} is not done", seconds=PATIENCE)
+    wait_until(is_done, f"{account} is not done", seconds=TIMEOUT)
 
 
-def opened(runtime: Runtime, account: str) -> int:
-    """What still waits; 1 while the store does not say."""
+def count_open(runtime: Runtime, account: str) -> int:
+    """Return how many jobs and relations wait; 1 while the store cannot be asked."""
     try:
         counts = runtime.store.counts(account)
     except StoreUnavailable:
@@ -59,7 +66,8 @@ def opened(runtime: Runtime, account: str) -> int:
     return counts.get("backlog", 0) + counts.get("open", 0)
 
 
-def succeeded(runtime: Runtime, receipts: Sequence[Receipt]) -> bool:
+def all_succeeded(runtime: Runtime, receipts: Sequence[Receipt]) -> bool:
+    """Return whether every job succeeded, with one outcome for its one relation."""
     jobs = [runtime.store.get_job(receipt.job) for receipt in receipts]
     return bool(jobs) and all(
         job is not None and job.state == "succeeded" and sum(job.counts.values()) == job.total == 1
@@ -67,30 +75,31 @@ def succeeded(runtime: Runtime, receipts: Sequence[Receipt]) -> bool:
     )
 
 
-def repeated(stack: Stack) -> dict[tuple[str, int], int]:
-    """The links that were asked for more than once, with how often."""
-    asked = Counter(
+def repeated_creates(stack: Stack) -> dict[tuple[str, int], int]:
+    """Return the links that the API was asked to create more than once, with how often."""
+    creates = Counter(
         (entry["token"], parent)
-        for entry in log(stack)
+        for entry in request_log(stack)
         for act in entry["acts"]
         if act["kind"] == "create"
         for parent in act["parents"]
     )
-    return {link: times for link, times in asked.items() if times > 1}
+    return {link: times for link, times in creates.items() if times > 1}
 
 
-def closest(stack: Stack) -> float:
-    """The shortest time between two requests of one account, in seconds."""
+def shortest_gap(stack: Stack) -> float:
+    """Return the shortest time between two requests of one account, in seconds."""
     times: dict[str, list[float]] = {}
-    for entry in log(stack):
+    for entry in request_log(stack):
         times.setdefault(entry["token"], []).append(entry["at"])
-    return min(later - earlier for each in times.values() for earlier, later in pairwise(each))
+    return min(later - earlier for instants in times.values() for earlier, later in pairwise(instants))
 
 
-def log(stack: Stack) -> list[dict[str, object]]:
+def request_log(stack: Stack) -> list[dict[str, Any]]:
+    """Return the simulator's log of requests."""
     return stack.simulate("log", limit="10000")
 
 
-def shape(*accounts: str, **rest: object) -> Shape:
-    """A stack of small requests."""
+def make_shape(*accounts: str, **rest: Any) -> Shape:
+    """Return the shape of a stack that sends small requests."""
     return Shape(accounts=accounts, defaults=LIMITS, **rest)

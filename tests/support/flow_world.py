@@ -12,7 +12,7 @@ from worker.onoffice.client import Client
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
 from worker.ports import Receipt, Store
-from worker.testing import FakeClock, steady
+from worker.testing import FakeClock, skip_renewal
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
@@ -81,7 +81,7 @@ class World:
             limiter=self.limiter,
             api=self.apis[account],
             clock=self.clock,
-            keep_lease=steady,
+            keep_lease=skip_renewal,
             new_id=self.name,
             draw=self.random.random,
             emit=self.emit,

@@ -1,21 +1,21 @@
-"""The steps of a flush on a real store, and a look at all it left."""
+"""The steps of a flush on a store, for the account `acme`; queries and acts on it; a dump of its keys."""
 
 from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
 
-from tests.support.store_moves import (
+from tests.support.store_values import (
     BROKER,
     BUYER,
     MONTH,
-    PLENTY,
+    NO_LIMIT,
     change,
     intents_by_relation,
     keep_newest,
-    leave,
-    record_of,
-    request_about,
+    leave_open,
+    make_request,
+    make_request_record,
     settle_all,
     submission,
 )
@@ -26,6 +26,7 @@ from worker.ports import (
     JobFilter,
     JobRecord,
     Lease,
+    Metrics,
     Pause,
     Queries,
     Receipt,
@@ -34,81 +35,85 @@ from worker.ports import (
     Writes,
 )
 from worker.store.job_admin import RedisJobAdmin
-from worker.store.lease import Scripts
+from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
-from worker.testing import FakeClock, MemoryJobAdmin, MemoryQueries, MemoryStore
+from worker.testing import FakeClock, MemoryJobAdmin, MemoryMetrics, MemoryQueries, MemoryStore
 
 BASE = "t:{acme}:"
 
 
 def accept(store: Store, *changes: Change, first: int = 0) -> list[Receipt]:
-    """The changes accepted as jobs acme-000, acme-001, …"""
+    """Accept the changes as jobs acme-000, acme-001, …"""
     submissions = [submission(f"{first + number:03d}", each) for number, each in enumerate(changes)]
-    return list(store.accept("acme", submissions, max_backlog=PLENTY, oldest=MONTH).receipts)
+    return list(store.accept("acme", submissions, max_backlog=NO_LIMIT, oldest=MONTH).receipts)
 
 
-def questions(store: Store) -> Queries:
-    """What can be asked of a store."""
+def queries_of(store: Store) -> Queries:
+    """Return the queries over a store's data."""
     if isinstance(store, RedisStore):
-        return RedisQueries(store._client, store._prefix)
+        return RedisQueries(store._client.redis, store._client.prefix)
     assert isinstance(store, MemoryStore)
     return MemoryQueries(store)
 
 
-def acts(store: Store) -> JobAdmin:
-    """What can be done to it by people."""
+def job_admin_of(store: Store) -> JobAdmin:
+    """Return the job admin over a store's data, with the store's clock."""
     if isinstance(store, RedisStore):
-        return RedisJobAdmin(store._client, store._prefix, now=lambda: int(store._now()))
+        return RedisJobAdmin(store._client.redis, store._client.prefix, now=store._client._now)
     assert isinstance(store, MemoryStore)
     return MemoryJobAdmin(store)
 
 
-def jobs(store: Store) -> tuple[JobRecord, ...]:
-    """The jobs of acme, newest first."""
-    return questions(store).find_jobs("acme", JobFilter(), limit=1000).jobs
+def metrics_of(store: Store) -> Metrics:
+    """Return the metrics beside a store's data."""
+    if isinstance(store, RedisStore):
+        return RedisMetrics(store._client.redis, store._client.prefix)
+    assert isinstance(store, MemoryStore)
+    return MemoryMetrics(store)
 
 
-def lease(store: Store, holder: str = "h1") -> Lease:
-    """The lease of acme."""
-    held = store.lease("acme", holder)
-    assert held is not None
-    return held
+def list_jobs(store: Store) -> tuple[JobRecord, ...]:
+    """Return the jobs, newest first."""
+    return queries_of(store).find_jobs("acme", JobFilter(), limit=1000).jobs
 
 
-def read(held: Lease) -> WorkBatch:
-    """All there is."""
-    return held.read(max_jobs=1000, max_relations=5000)
+def take_lease(store: Store, holder: str = "h1") -> Lease:
+    """Return the lease, which must be free."""
+    lease = store.lease("acme", holder)
+    assert lease is not None
+    return lease
 
 
-def take(held: Lease, *, later: float = 0.0) -> WorkBatch:
-    """Everything in the inbox made open."""
-    work, writes = read(held), Writes()
-    for relation, wishes in intents_by_relation(work.jobs, work.records).items():
-        leave(
-            relation,
-            wishes,
-            {"since": work.now, "not_before": work.now + round(later * 1e6) if later else 0},
-            writes,
-        )
-    held.claim(work.jobs, work.begun, writes)
+def read_all(lease: Lease) -> WorkBatch:
+    """Read all work there is."""
+    return lease.read(max_jobs=1000, max_relations=5000)
+
+
+def claim_all(lease: Lease, *, later: float = 0.0) -> WorkBatch:
+    """Claim everything in the inbox, due `later` seconds from now."""
+    work, writes = read_all(lease), Writes()
+    not_before = work.now + round(later * 1e6) if later else 0
+    for relation, intents in intents_by_relation(work.jobs, work.records).items():
+        leave_open(relation, intents, {"since": work.now, "not_before": not_before}, writes)
+    lease.claim(work.jobs, work.begun, writes)
     return work
 
 
-def settle(held: Lease, request_id: str, results: dict[Relation, Result]) -> Writes:
-    """One request begun and settled, each relation with one result for all its jobs."""
-    request = request_about(results)
-    signed, writes = held.begin(request_id, request), Writes()
+def send_and_settle(lease: Lease, request_id: str, results: dict[Relation, Result]) -> Writes:
+    """Begin and settle one request, each relation with one result for all its jobs."""
+    request = make_request(results)
+    signed, writes = lease.begin(request_id, request), Writes()
     assert isinstance(signed, int)
-    for relation, wishes in intents_by_relation((), held.records(results)).items():
-        settle_all(relation, wishes, results[relation], writes)
-    writes.request = record_of(request_id, request, signed)
-    held.settle(request_id, writes)
+    for relation, intents in intents_by_relation((), lease.records(results)).items():
+        settle_all(relation, intents, results[relation], writes)
+    writes.request = make_request_record(request_id, request, signed)
+    lease.settle(request_id, writes)
     return writes
 
 
-def contents(client: Redis, pattern: str = "*") -> dict[bytes, Any]:
-    """Every key with its value and whether it ends."""
+def dump_keys(client: Redis, pattern: str = "*") -> dict[bytes, Any]:
+    """Return every key with its value and whether it expires."""
     readers: dict[bytes, Callable[[bytes], Any]] = {
         b"hash": client.hgetall,
         b"string": client.get,
@@ -123,29 +128,30 @@ def contents(client: Redis, pattern: str = "*") -> dict[bytes, Any]:
 
 
 def expire_lease(store: Store) -> None:
-    """Its ten seconds are over."""
+    """End the lease, as if its ten seconds were over."""
     if isinstance(store, RedisStore):
-        store._client.delete(f"{BASE}lease")
+        store._client.redis.delete(f"{BASE}lease")
     elif isinstance(store, MemoryStore):
-        store._state("acme").held = None
+        store._state("acme").lease = None
 
 
-def stammer(store: RedisStore, between: Callable[[], object] = lambda: None) -> None:
-    """From now on every script is run twice with the same arguments: its first answer got lost."""
+def run_scripts_twice(store: RedisStore, between: Callable[[], object] = lambda: None) -> None:
+    """Run every script twice from now on, with the same arguments, as if its first answer had been lost."""
 
-    def twice(script: Callable[..., Any]) -> Callable[..., Any]:
-        def call(**how: Any) -> Any:
-            script(**how)
+    def run_twice(script: Callable[..., Any]) -> Callable[..., Any]:
+        def call(**arguments: Any) -> Any:
+            script(**arguments)
             between()
-            return script(**how)
+            return script(**arguments)
 
         return call
 
-    store._scripts = Scripts(*map(twice, store._scripts))
+    scripts = store._client.scripts
+    scripts |= {name: run_twice(script) for name, script in scripts.items()}
 
 
-def live(store: Store, clock: FakeClock) -> None:
-    """A bit of everything."""
+def run_every_transition(store: Store, clock: FakeClock) -> None:
+    """Do a bit of everything, so that nearly every key exists."""
     accept(
         store,
         change(1, 9, 10, batch="import"),
@@ -153,25 +159,22 @@ def live(store: Store, clock: FakeClock) -> None:
         change(3, 9),
         change(3, 9, kind="delete"),
     )
-    held = lease(store)
-    work, writes = read(held), Writes()
-    for relation, wishes in intents_by_relation(work.jobs, work.records).items():
-        keep_newest(relation, wishes, {"since": work.now}, writes)
-    held.claim(work.jobs, work.begun, writes)
-    settle(
-        held,
-        "r1",
-        {
-            Relation(BUYER, 1, 9): "applied",
-            Relation(BUYER, 1, 10): "failed",
-            Relation(BROKER, 2, 9): "applied",
-        },
-    )
+    lease = take_lease(store)
+    work, writes = read_all(lease), Writes()
+    for relation, intents in intents_by_relation(work.jobs, work.records).items():
+        keep_newest(relation, intents, {"since": work.now}, writes)
+    lease.claim(work.jobs, work.begun, writes)
+    results: dict[Relation, Result] = {
+        Relation(BUYER, 1, 9): "applied",
+        Relation(BUYER, 1, 10): "failed",
+        Relation(BROKER, 2, 9): "applied",
+    }
+    send_and_settle(lease, "r1", results)
     store.requeue("acme", ["acme-000"])
-    held.begin("r2", request_about([Relation(BUYER, 3, 9)]))
-    held.set_pause(Pause("clock", "136", until=clock.now() + 1))
+    lease.begin("r2", make_request([Relation(BUYER, 3, 9)]))
+    lease.set_pause(Pause("clock", "136", until=clock.now() + 1))
     clock.sleep(1.0)
     accept(store, change(1, 9, kind="modify", info=(("key", "value"),), batch="import"), first=10)
-    take(held, later=3.0)
-    held.renew()
+    claim_all(lease, later=3.0)
+    lease.renew()
     store.pause("acme", Pause("by hand"))

@@ -14,9 +14,9 @@ from worker.errors import LeaseLost
 from worker.planner.apply_reply import RelationOutcome
 from worker.ports import AcceptResult as Answer
 from worker.ports import Pause, Submission, Writes
-from worker.store.limits import LEASE
+from worker.store.limits import LEASE_LIFETIME
 
-LEASE_US = round(LEASE * 1e6)
+LEASE_US = round(LEASE_LIFETIME * 1e6)
 
 
 @dataclass(slots=True)

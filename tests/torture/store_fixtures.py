@@ -6,7 +6,6 @@ from typing import Any
 
 import redis
 
-from worker.store.lease import Scripts
 from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 
@@ -49,7 +48,8 @@ class RedisGround:
         """A new one in an empty database; now and then a transition is called twice, as redis-py does after a lost answer."""
         self._client.flushdb()
         store = RedisStore(self._client, PREFIX, now=now)
-        store._scripts = Scripts(*map(_now_and_then_twice, store._scripts))
+        scripts = store._client.scripts
+        scripts |= {name: _now_and_then_twice(script) for name, script in scripts.items()}
         return store
 
     def forget(self, account: str) -> None:

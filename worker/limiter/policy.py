@@ -1,35 +1,51 @@
 """The rules of pace, adaptation and breaker, as functions from state to state.
 
-Inside, time is whole microseconds: whole numbers make the law exact (never more than burst + rate · t slots in any
-t seconds) and equal in Python and Lua. The scripts in `lua/` are these functions once more; a state machine proves it.
+Times are whole microseconds: whole numbers make the limit exact (never more than burst + rate · t slots in
+any t seconds) and equal in Python and Lua. The scripts in `lua/` are the same functions; a state machine test
+proves it.
 """
 
 import math
 from dataclasses import dataclass, replace
 from typing import Final
 
-from worker.limiter import BreakerChange, Feedback, Grant, Pace, Reason
+from worker.ports import BreakerChange, Feedback, Grant, Pace, Reason
 
 SECOND: Final = 1_000_000
-SLOWEST: Final = 1 / 16
-RAISE: Final = 1 / 32
+SLOWEST_FACTOR: Final = 1 / 16
+FACTOR_STEP: Final = 1 / 32
 FAILURES_TO_OPEN: Final = 5
 FIRST_COOLDOWN: Final = 5 * SECOND
 LONGEST_COOLDOWN: Final = 300 * SECOND
-PROBE_LIFE: Final = (
-    150 * SECOND
-)  # longer than any request may take (`timeout` is at most 120), so two probes never meet
-LONGEST_STOP: Final = 86_400 * SECOND
+# Longer than any request may take (`timeout` is at most 120), so two probes never meet.
+PROBE_LIFETIME: Final = 150 * SECOND
+LONGEST_RETRY_AFTER: Final = 86_400 * SECOND
 LONGEST_WAIT: Final = 60 * SECOND
-LONGEST_REASON: Final = 60  # one value over 64 bytes would double the memory of the account's hash
+STATE_LIFETIME: Final = 2 * 86_400  # seconds after the last use; outlives every stop
+REASON_LENGTH: Final = 60  # one value over 64 bytes would double the memory of the account's hash
+
+SCRIPT_CONSTANTS: Final = {
+    "SECOND": SECOND,
+    "SLOWEST_FACTOR": SLOWEST_FACTOR,
+    "FACTOR_STEP": FACTOR_STEP,
+    "FAILURES_TO_OPEN": FAILURES_TO_OPEN,
+    "FIRST_COOLDOWN": FIRST_COOLDOWN,
+    "LONGEST_COOLDOWN": LONGEST_COOLDOWN,
+    "PROBE_LIFETIME": PROBE_LIFETIME,
+    "LONGEST_RETRY_AFTER": LONGEST_RETRY_AFTER,
+    "LONGEST_WAIT": LONGEST_WAIT,
+    "STATE_LIFETIME": STATE_LIFETIME,
+}
+"""The constants that the Lua scripts name."""
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """What is remembered of one account; times in microseconds since the epoch, 0 for never.
+class PaceState:
+    """What is stored of one account's pace; times in microseconds since the epoch, 0 for never.
 
-    `tat` is when the pace is even again (GCRA's theoretical arrival time); the breaker is open from the fifth
-    failure in a row until an answer; from `open_until` on one probe may go out, and `probe` says that one is.
+    `tat` is GCRA's theoretical arrival time: when all booked slots are paid for. The breaker is open from the
+    fifth failure in a row until an answer; from `open_until` on one probe may go out, and `probe` says that
+    one is on its way.
     """
 
     tat: int = 0
@@ -42,74 +58,68 @@ class State:
     reason: str = ""
 
 
-def ticks(seconds: float) -> int:
-    """Seconds as whole microseconds."""
+def to_us(seconds: float) -> int:
+    """Return seconds as whole microseconds."""
     return round(seconds * SECOND)
 
 
-def interval(rate: float, factor: float) -> int:
-    """Microseconds between two slots at `rate · factor` per second, rounded up so that the rate is never exceeded."""
+def slot_interval(rate: float, factor: float) -> int:
+    """Return the µs between two slots, rounded up so that `rate · factor` per second is never exceeded."""
     return math.ceil(SECOND / (rate * factor))
 
 
-def slower(factor: float) -> float:
-    """Half the pace, down to a sixteenth."""
-    return max(SLOWEST, factor / 2)
+def slow_down(factor: float) -> float:
+    """Return half the factor, a sixteenth at least."""
+    return max(SLOWEST_FACTOR, factor / 2)
 
 
-def faster(factor: float) -> float:
-    """A little more pace, up to all of it."""
-    return min(1.0, factor + RAISE)
+def speed_up(factor: float) -> float:
+    """Return the factor one step higher, 1 at most."""
+    return min(1.0, factor + FACTOR_STEP)
 
 
-def fewer(max_actions: int, factor: float) -> int:
-    """How many actions a request may carry at this factor: at least one."""
-    return max(1, int(max_actions * factor))
-
-
-def book(state: State, now: int, *, rate: float, burst: int, max_wait: int) -> tuple[State, Grant]:
-    """The state with the next slot booked and its grant, or the same state and when to come back."""
-    open_until = believable(state.open_until, now, LONGEST_COOLDOWN)
-    not_before = believable(state.not_before, now, LONGEST_STOP)
-    if max(open_until, not_before) > now:
+def book(state: PaceState, now: int, *, rate: float, burst: int, max_wait: int) -> tuple[PaceState, Grant]:
+    """Return the state with the next slot booked and its grant, or the same state and when to come back."""
+    open_until = ignore_too_far(state.open_until, now, LONGEST_COOLDOWN)
+    not_before = ignore_too_far(state.not_before, now, LONGEST_RETRY_AFTER)
+    stopped_until = max(open_until, not_before)
+    if stopped_until > now:
         reason: Reason = "breaker" if open_until >= not_before else "retry_after"
-        return state, grant(
-            state, wait=max(open_until, not_before) - now, open_for=max(0, open_until - now), reason=reason
-        )
-    slot, cost, wait = step(state.tat, now, factor=state.factor, rate=rate, burst=burst, max_wait=max_wait)
+        open_for = max(0, open_until - now)
+        return state, make_grant(state, wait=stopped_until - now, open_for=open_for, reason=reason)
+    slot, cost, wait = next_slot(state, now, rate=rate, burst=burst, max_wait=max_wait)
     reason = "pace" if wait else ""
     if wait > max_wait:
-        return state, grant(state, wait=wait, reason=reason)
-    return take(state, slot, now), grant(state, booked=True, wait=wait, reason=reason, slot=slot, cost=cost)
+        return state, make_grant(state, wait=wait, reason=reason)
+    booked = make_grant(state, booked=True, wait=wait, reason=reason, slot=slot, cost=cost)
+    return take_slot(state, slot, now), booked
 
 
-def step(
-    tat: int, now: int, *, factor: float, rate: float, burst: int, max_wait: int
-) -> tuple[int, int, int]:
-    """One step of GCRA: the slot's own tat, what it costs, and the wait until it may be used.
+def next_slot(state: PaceState, now: int, *, rate: float, burst: int, max_wait: int) -> tuple[int, int, int]:
+    """Return the next slot's tat, its cost, and the wait until it may be used (one step of GCRA).
 
-    The tolerance is the burst at *full* pace: otherwise halving the pace would hand out a fresh burst.
+    The tolerance is the burst at *full* pace: otherwise halving the pace would grant a fresh burst.
     """
-    full, cost = interval(rate, 1.0), interval(rate, factor)
-    lead = max(round(1 / SLOWEST), burst) * full + max(max_wait, LONGEST_WAIT)
-    slot = max(believable(tat, now, lead), now) + cost
+    full, cost = slot_interval(rate, 1.0), slot_interval(rate, state.factor)
+    furthest = max(round(1 / SLOWEST_FACTOR), burst) * full + max(max_wait, LONGEST_WAIT)
+    slot = max(ignore_too_far(state.tat, now, furthest), now) + cost
     return slot, cost, max(0, slot - max(cost, burst * full) - now)
 
 
-def believable(instant: int, now: int, lead: int) -> int:
-    """The instant, or never if it lies further ahead than it can have been set: then the clock stepped back."""
-    return instant if instant <= now + lead else 0
+def ignore_too_far(instant: int, now: int, furthest: int) -> int:
+    """Return the instant, or 0 if it is further ahead than it was ever set: then the clock stepped back."""
+    return instant if instant <= now + furthest else 0
 
 
-def take(state: State, slot: int, now: int) -> State:
-    """The state once the slot is booked; behind an open breaker the booking is the one probe."""
+def take_slot(state: PaceState, slot: int, now: int) -> PaceState:
+    """Return the state once the slot is booked; behind an open breaker the booking is the one probe."""
     if state.failures < FAILURES_TO_OPEN:
         return replace(state, tat=slot)
-    return replace(state, tat=slot, probe=True, open_until=now + PROBE_LIFE)
+    return replace(state, tat=slot, probe=True, open_until=now + PROBE_LIFETIME)
 
 
-def grant(
-    state: State,
+def make_grant(
+    state: PaceState,
     *,
     wait: int,
     reason: Reason,
@@ -118,7 +128,7 @@ def grant(
     slot: int = 0,
     cost: int = 0,
 ) -> Grant:
-    """The grant in seconds, with what it tells about the account."""
+    """Return the grant, in seconds, with the state of the account."""
     return Grant(
         booked=booked,
         wait=wait / SECOND,
@@ -132,25 +142,30 @@ def grant(
     )
 
 
-def report(state: State, now: int, *, feedback: Feedback, retry_after: int = 0, reason: str = "") -> State:
-    """The state after an answer, or the lack of one.
+def report(
+    state: PaceState, now: int, *, feedback: Feedback, retry_after: int = 0, reason: str = ""
+) -> PaceState:
+    """Return the state after an answer, or the lack of one.
 
     A 429 is an answer: it slows the account, and it proves that the transport works.
     """
-    state = (
-        failed(state, now)
-        if feedback == "failed"
-        else replace(state, failures=0, cooldown=0, open_until=0, probe=False)
-    )
-    pace = faster(state.factor) if feedback == "ok" else slower(state.factor)
-    held = (
-        max(state.not_before, now + min(retry_after, LONGEST_STOP)) if retry_after > 0 else state.not_before
-    )
-    return replace(state, factor=pace, not_before=held, reason=(reason or feedback)[:LONGEST_REASON])
+    if feedback == "failed":
+        state = count_failure(state, now)
+    else:
+        state = replace(state, failures=0, cooldown=0, open_until=0, probe=False)
+    not_before = state.not_before
+    if retry_after > 0:
+        not_before = max(not_before, now + min(retry_after, LONGEST_RETRY_AFTER))
+    factor = speed_up(state.factor) if feedback == "ok" else slow_down(state.factor)
+    return replace(state, factor=factor, not_before=not_before, reason=(reason or feedback)[:REASON_LENGTH])
 
 
-def failed(state: State, now: int) -> State:
-    """One more failure: the fifth opens the breaker, a probe's opens it for twice as long; latecomers change nothing."""
+def count_failure(state: PaceState, now: int) -> PaceState:
+    """Return the state after one more failure.
+
+    The fifth opens the breaker, a probe's opens it for twice as long; failures that come in while it is open
+    change nothing.
+    """
     state = replace(state, failures=state.failures + 1)
     if not state.probe and state.failures != FAILURES_TO_OPEN:
         return state
@@ -158,25 +173,25 @@ def failed(state: State, now: int) -> State:
     return replace(state, cooldown=cooldown, open_until=now + cooldown, probe=False)
 
 
-def turn(before: State, after: State) -> BreakerChange:
-    """What a report did to the breaker."""
+def breaker_change(before: PaceState, after: PaceState) -> BreakerChange:
+    """Return what a report did to the breaker."""
     if before.failures < FAILURES_TO_OPEN <= after.failures:
         return BreakerChange("opened", after.cooldown / SECOND)
-    return (
-        BreakerChange("closed") if before.failures >= FAILURES_TO_OPEN > after.failures else BreakerChange()
-    )
+    if before.failures >= FAILURES_TO_OPEN > after.failures:
+        return BreakerChange("closed")
+    return BreakerChange()
 
 
-def refund(state: State, grant: Grant) -> State:
-    """The state without the grant's slot, if it is the latest; an unused probe may be sent by the next one to ask."""
+def refund(state: PaceState, grant: Grant) -> PaceState:
+    """Return the state without the grant's slot, if that is the latest; an unused probe becomes free."""
     if not grant.booked or state.tat != grant.slot:
         return state
     state = replace(state, tat=state.tat - grant.cost)
     return replace(state, probe=False, open_until=0) if grant.probe and state.probe else state
 
 
-def describe(state: State) -> Pace:
-    """The state for operators."""
+def describe(state: PaceState) -> Pace:
+    """Return the state for operators."""
     is_open = state.failures >= FAILURES_TO_OPEN
     return {
         "factor": state.factor,

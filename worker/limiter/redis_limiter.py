@@ -1,33 +1,39 @@
 """The limiter on Redis, by Redis's clock: shared by all workers, one round trip per call.
 
-The keys, and what each script keeps true, stand at the head of the files in `lua/`.
+The key, and what each script keeps true, stand at the head of the files in `lua/`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from worker.limiter import BreakerChange, Feedback, Grant, Pace, Reason, policy
-from worker.redis.client import Client, Script, available, script
+from worker.limiter import policy
+from worker.limiter.policy import SECOND, PaceState
+from worker.ports import BreakerChange, Feedback, Grant, Pace, Reason
+from worker.redis.client import Client, translate_errors
+from worker.redis.scripts import load_script
 
 REASONS: Final[tuple[Reason, ...]] = ("", "pace", "retry_after", "breaker")
-TURNS: Final[tuple[Literal["", "opened", "closed"], ...]] = ("", "opened", "closed")
+BREAKER_CHANGES: Final[tuple[Literal["", "opened", "closed"], ...]] = ("", "opened", "closed")
 
 
 class RedisLimiter:
-    """Paces the requests of each account for any number of processes; the client may or may not decode answers.
+    """Implements `ports.Limiter` for any number of processes; the client may or may not decode answers.
 
-    Hand `now` (seconds since the epoch) in tests only.
+    Pass `now` (seconds since the epoch) in tests only.
     """
 
     def __init__(self, client: Client, prefix: str) -> None:
         self._client, self._prefix = client, prefix
-        self._book, self._report, self._refund = map(self._script, ("book", "report", "refund"))
+        self._scripts = {
+            name: load_script(client, "worker.limiter", name, ("clock",), policy.SCRIPT_CONSTANTS)
+            for name in ("book", "report", "refund")
+        }
 
     def book(
         self, account: str, *, rate: float, burst: int, max_wait: float, now: float | None = None
     ) -> Grant:
-        """The next slot within `max_wait` seconds, booked; or, with nothing booked, when to come back."""
-        return granted(self._run(self._book, account, rate, burst, policy.ticks(max_wait), instant(now)))
+        """Return the next slot within `max_wait` seconds, booked; or, not booked, when to come back."""
+        return _read_grant(self._run("book", account, rate, burst, policy.to_us(max_wait), _script_time(now)))
 
     def report(
         self,
@@ -38,87 +44,82 @@ class RedisLimiter:
         reason: str = "",
         now: float | None = None,
     ) -> BreakerChange:
-        """Let a request's answer change the pace; needed only when `Grant.worth_reporting` says so. What it did to the breaker.
+        """Let a request's answer change the pace, and return what it did to the breaker.
 
-        `retry_after` seconds stop the account until then; `reason` is kept for operators.
+        Needed only when `Grant.worth_reporting` says so. `retry_after` seconds stop the account until then;
+        `reason` is kept for operators.
         """
-        text = (reason or feedback)[: policy.LONGEST_REASON]
-        turned, probe_in = self._run(
-            self._report, account, feedback, policy.ticks(retry_after), text, instant(now)
-        )
-        return BreakerChange(TURNS[turned], probe_in / policy.SECOND)
+        text = (reason or feedback)[: policy.REASON_LENGTH]
+        args = feedback, policy.to_us(retry_after), text, _script_time(now)
+        change, probe_in = self._run("report", account, *args)
+        return BreakerChange(BREAKER_CHANGES[change], probe_in / SECOND)
 
     def refund(self, account: str, grant: Grant) -> bool:
-        """True if the unused slot of `grant` was given back; False if later bookings stand on it, so that it is lost."""
-        return grant.booked and bool(
-            self._run(self._refund, account, grant.slot, grant.cost, int(grant.probe))
-        )
+        """Give back the unused slot of `grant`; return False if it is lost because later ones build on it."""
+        if not grant.booked:
+            return False
+        return bool(self._run("refund", account, grant.slot, grant.cost, int(grant.probe)))
 
     def state(self, account: str) -> Pace:
-        """What an operator wants to see."""
+        """Return the account's pace for operators."""
         return self.states([account])[account]
 
     def states(self, accounts: Sequence[str]) -> dict[str, Pace]:
-        """The same of many accounts, in one round trip."""
-        with available(), self._client.pipeline(transaction=False) as pipeline:
+        """Return the paces of these accounts, in one round trip."""
+        with translate_errors(), self._client.pipeline(transaction=False) as pipeline:
             for account in accounts:
                 pipeline.hgetall(self._key(account))
-            return {
-                name: policy.describe(remembered(row))
-                for name, row in zip(accounts, pipeline.execute(), strict=True)
-            }
+            rows = zip(accounts, pipeline.execute(), strict=True)
+        return {account: policy.describe(_read_state(row)) for account, row in rows}
 
     def reset(self, account: str) -> None:
         """Forget all about the account: full pace, breaker closed."""
-        with available():
+        with translate_errors():
             self._client.delete(self._key(account))
 
     def _key(self, account: str) -> str:
         return f"{self._prefix}:{{{account}}}:pace"
 
-    def _script(self, name: str) -> Script:
-        return script(self._client, "worker.limiter", name)
-
-    def _run(self, run: Script, account: str, *args: str | float) -> Any:
-        with available():
-            return run(keys=[self._key(account)], args=args)
+    def _run(self, script: str, account: str, *args: str | float) -> Any:
+        with translate_errors():
+            return self._scripts[script](keys=[self._key(account)], args=args)
 
 
-def instant(now: float | None) -> str:
-    """The argument `now` of a script; empty lets it ask Redis."""
-    return "" if now is None else str(policy.ticks(now))
+def _script_time(now: float | None) -> str:
+    """Return the argument `now` of a script; empty lets it ask Redis."""
+    return "" if now is None else str(policy.to_us(now))
 
 
-def granted(row: list[Any]) -> Grant:
-    """The grant that book.lua answered."""
-    booked, wait, factor, failures, probe, open_for, why, slot, cost = row
+def _read_grant(row: list[Any]) -> Grant:
+    """Read the answer of book.lua."""
+    booked, wait, factor, failures, probe, open_for, reason, slot, cost = row
     return Grant(
         booked=bool(booked),
-        wait=wait / policy.SECOND,
+        wait=wait / SECOND,
         factor=float(factor),
         failures=failures,
         probe=bool(probe),
-        open_for=open_for / policy.SECOND,
-        reason=REASONS[why],
+        open_for=open_for / SECOND,
+        reason=REASONS[reason],
         slot=slot,
         cost=cost,
     )
 
 
-def remembered(answer: Any) -> policy.State:
-    """The state that the scripts keep in the account's hash."""
-    text = {plain(key): plain(value) for key, value in answer.items()}
-    whole = {
-        name: int(text.get(name, 0)) for name in ("tat", "failures", "cooldown", "open_until", "not_before")
-    }
-    return policy.State(
+def _read_state(row: Mapping[Any, Any]) -> PaceState:
+    """Read the state that the scripts keep in the account's hash."""
+    text = {_to_text(name): _to_text(value) for name, value in row.items()}
+    return PaceState(
+        tat=int(text.get("tat", 0)),
         factor=float(text.get("factor", 1)),
+        failures=int(text.get("failures", 0)),
+        cooldown=int(text.get("cooldown", 0)),
+        open_until=int(text.get("open_until", 0)),
         probe=text.get("probe") == "1",
+        not_before=int(text.get("not_before", 0)),
         reason=text.get("reason", ""),
-        **whole,
     )
 
 
-def plain(value: str | bytes) -> str:
-    """The text, decoded if the client does not."""
+def _to_text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode()

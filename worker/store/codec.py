@@ -1,14 +1,12 @@
-"""The store's values as bytes and back: what the scripts are handed and what they answer. No I/O."""
+"""The store's values as bytes and back: the scripts' arguments and answers, and what is stored. No I/O."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from worker.contract import Relation
 from worker.planner.actions import Request
-from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, JobVersion
 from worker.planner.relation_state import Doubt, OpenRelation
 from worker.ports import (
@@ -19,21 +17,20 @@ from worker.ports import (
     Dismissal,
     JobRecord,
     Pause,
+    RelationEvent,
     RelationRecord,
     Replay,
     ReplayEntry,
+    ReplayState,
     Submission,
-    Writes,
 )
 from worker.store import keys
-from worker.store.limits import Retention
+from worker.store.limits import MAX_FAULT_LENGTH, Retention
 
 RESULTS = ("applied", "superseded", "stale", "failed")
-SHOWN = 200  # characters of a fault that a job's record shows
-CHUNK = 500  # relations per script call, so that none blocks the server for long
 
 pack = msgspec.msgpack.Encoder().encode  # for scripts, which unpack it
-encode = msgspec.json.Encoder().encode  # for what is kept, which people read
+encode = msgspec.json.Encoder().encode  # for what is stored, which people may read
 
 
 class StoredMemory(
@@ -42,7 +39,7 @@ class StoredMemory(
     omit_defaults=True,
     rename={"present": "p", "absent": "a", "info": "i", "doubt": "d"},
 ):
-    """A relation's memory as it is kept: for the common case below the 64 bytes that keep its hash compact."""
+    """A relation's memory as it is stored: usually below the 64 bytes that keep its hash compact."""
 
     present: JobVersion = NEVER
     absent: JobVersion = NEVER
@@ -50,32 +47,42 @@ class StoredMemory(
     doubt: Doubt | None = None
 
 
-_open = msgspec.json.Decoder(OpenRelation).decode
-_memory = msgspec.json.Decoder(StoredMemory).decode
-_request = msgspec.json.Decoder(Request).decode
-_info = msgspec.json.Decoder(dict[str, str]).decode
+_decode_open = msgspec.json.Decoder(OpenRelation).decode
+_decode_memory = msgspec.json.Decoder(StoredMemory).decode
+_decode_request = msgspec.json.Decoder(Request).decode
+_decode_info = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def submission(entry: Submission) -> tuple[object, ...]:
-    """One entry of accept.lua."""
+    """Return one entry for accept.lua."""
     change, event = entry.change, keys.event(entry.change.source, entry.event_id)
-    about = ["a", change.action, "t", change.type, "p", _ids(change.parents), "c", _ids(change.children)]
-    fields = [*about, "e", entry.event_id, "k", event]
+    fields = [
+        "a",
+        change.action,
+        "t",
+        change.type,
+        "p",
+        _join_ids(change.parents),
+        "c",
+        _join_ids(change.children),
+    ]
+    fields += ["e", entry.event_id, "k", event]
     if change.info:
         fields += ["i", encode(dict(change.info)).decode()]
-    for name, value in (
-        ("u", change.source),
-        ("b", change.batch),
-        ("g", " ".join(entry.first_halves)),
-        ("ci", change.correlation),
-    ):
+    optional = {
+        "u": change.source,
+        "b": change.batch,
+        "g": " ".join(entry.first_halves),
+        "ci": change.correlation,
+    }
+    for name, value in optional.items():
         if value:
             fields += [name, value]
     return (
         entry.job,
         event,
         "" if entry.redelivered else change.fingerprint,
-        0 if change.occurred_at is None else max(1, change.occurred_at),  # 0 asks for now
+        0 if change.occurred_at is None else max(1, change.occurred_at),  # 0 stands for now
         len(change.parents) * len(change.children),
         change.batch,
         entry.first_halves,
@@ -83,106 +90,123 @@ def submission(entry: Submission) -> tuple[object, ...]:
     )
 
 
-def taken(row: list[Any]) -> ClaimedJob:
-    """A job as read.lua gives it."""
-    job, action, name, parents, children, info, occurred, number, again, guards, accepted_at, correlation = (
-        row
-    )
-    relation_type = name.decode()
-    if again:
-        relations = tuple(Relation.parse(text) for text in again.decode().split())
+def claimed_job(row: list[Any]) -> ClaimedJob:
+    """Read a job of read.lua."""
+    (
+        job,
+        action,
+        type_,
+        parents,
+        children,
+        info,
+        occurred,
+        number,
+        remaining,
+        guards,
+        accepted,
+        correlation,
+    ) = row
+    if remaining:  # it was put back, and only these are left to do
+        named = tuple(Relation.parse(text) for text in remaining.decode().split())
     else:
-        relations = tuple(
+        relation_type = type_.decode()
+        named = tuple(
             Relation(relation_type, parent, child)
-            for parent in _numbers(parents)
-            for child in _numbers(children)
+            for parent in _split_ids(parents)
+            for child in _split_ids(children)
         )
     return ClaimedJob(
         job.decode(),
         action.decode(),
-        relations,
-        tuple(sorted(_info(info).items())) if info else (),
+        named,
+        _read_info(info),
         int(occurred),
         int(number),
         tuple((guards or b"").decode().split()),
-        0 if again else int(accepted_at),
+        0 if remaining else int(accepted),
         (correlation or b"").decode(),
     )
 
 
+def relations(names: Iterable[bytes]) -> tuple[Relation, ...]:
+    """Read relations by their names."""
+    return tuple(Relation.parse(name.decode()) for name in names)
+
+
 def record(opened: bytes | None, memory: bytes | None) -> RelationRecord:
-    """What the store has of a relation."""
-    known, doubt = ConfirmedState(), None
+    """Read what the store has of a relation: its open work and its memory."""
+    confirmed, doubt = ConfirmedState(), None
     if memory:
-        kept = _memory(memory)
-        known, doubt = ConfirmedState(kept.present, kept.absent, kept.info), kept.doubt
-    return RelationRecord(_open(opened) if opened else None, known, doubt)
+        stored = _decode_memory(memory)
+        confirmed, doubt = ConfirmedState(stored.present, stored.absent, stored.info), stored.doubt
+    return RelationRecord(_decode_open(opened) if opened else None, confirmed, doubt)
 
 
 def records(rows: Iterable[list[Any]]) -> dict[Relation, RelationRecord]:
-    """What the store has of several."""
+    """Read what the store has of several relations."""
     return {Relation.parse(name.decode()): record(opened, memory) for name, opened, memory in rows}
 
 
+def history(row: Mapping[bytes, bytes]) -> list[RelationEvent]:
+    """Read the outcomes of the jobs that named a relation, oldest first."""
+    outcomes = sorted(
+        (name[1:].decode(), value.decode()) for name, value in row.items() if name.startswith(b"#")
+    )
+    events = ((job, *outcome.partition(" ")) for job, outcome in outcomes)
+    return [RelationEvent(job, result, detail) for job, result, _, detail in events]
+
+
+def counts(row: Mapping[bytes, bytes]) -> dict[str, int]:
+    """Read counters, without those that are zero."""
+    return {name.decode(): int(value) for name, value in row.items() if value != b"0"}
+
+
 def begun(flat: list[bytes]) -> tuple[BegunRequest, ...]:
-    """The journal, oldest first."""
+    """Read the journal, oldest request first."""
     entries = []
-    for name, value in zip(flat[::2], flat[1::2], strict=True):
+    for request_id, value in zip(flat[::2], flat[1::2], strict=True):
         signed, _, request = value.partition(b" ")
-        entries.append(BegunRequest(name.decode(), int(signed), _request(request)))
+        entries.append(BegunRequest(request_id.decode(), int(signed), _decode_request(request)))
     return tuple(sorted(entries, key=lambda entry: (entry.signed, entry.request_id)))
 
 
 def pause(row: list[Any] | None) -> Pause | None:
-    """The pause in force."""
+    """Read the pause in force."""
     if not row:
         return None
     reason, detail, since, until, fingerprint = (cell.decode() for cell in row)
     return Pause(reason, detail, int(since), int(until), fingerprint)
 
 
+def pause_args(pause: Pause) -> tuple[str, str, int, str]:
+    """Return the pause as pause.lua takes it."""
+    return pause.reason, pause.detail, pause.until, pause.fingerprint
+
+
+def unreadable_refusal(fault: str) -> bytes:
+    """Return the refusal of a job that stands for an unreadable message."""
+    return encode((0, "unreadable", fault[:MAX_FAULT_LENGTH], ""))
+
+
 def lifetimes(keep: Retention) -> bytes:
-    """How long things are kept, as the scripts want it: ms of finished jobs, failed jobs, relation memories, event ids at least."""
-    return pack(
-        [round(1000 * seconds) for seconds in (keep.finished, keep.failed, keep.memory, keep.remembered)]
-    )
+    """Return the lifetimes (ms) for the scripts: finished jobs, failed jobs, memories, event ids at least."""
+    seconds = keep.finished, keep.failed, keep.memory, keep.remembered
+    return pack([round(1000 * each) for each in seconds])
 
 
-def chunks(writes: Writes, request_id: str, *, size: int = CHUNK) -> Iterator[dict[str, Any]]:
-    """The writes as take.lua and settle.lua want them, cut by relation, so that each cut is whole for its relations.
-
-    `size` 0 leaves them in one piece.
-    """
-    relations = list(
-        dict.fromkeys([*(entry.relation for entry in writes.outcomes), *writes.opens, *writes.confirmed])
-    )
-    outcomes: dict[Relation, list[RelationOutcome]] = defaultdict(list)
-    for entry in writes.outcomes:
-        outcomes[entry.relation].append(entry)
-    size = size or len(relations) or 1
-    for start in range(0, max(1, len(relations)), size):
-        yield _chunk(
-            writes,
-            relations[start : start + size],
-            outcomes,
-            request_id,
-            states=writes.job_states if start == 0 else {},
-        )
-
-
-def job(account: str, job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
-    """A job as it is kept."""
+def job(job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
+    """Read a job; `keys.py` explains the fields."""
     text = {name.decode(): value.decode() for name, value in row.items()}
     refusal = msgspec.json.decode(text["x"], type=tuple[int, str, str, str]) if "x" in text else None
     return JobRecord(
         id=job_id,
-        account=account,
+        account=keys.account_of(job_id),
         state=text["s"],  # type: ignore[arg-type]
         action=text["a"],
         type=text["t"],
-        parents=_numbers(row[b"p"]),
-        children=_numbers(row[b"c"]),
-        info=tuple(sorted(_info(text["i"]).items())) if "i" in text else (),
+        parents=_split_ids(row[b"p"]),
+        children=_split_ids(row[b"c"]),
+        info=_read_info(row.get(b"i")),
         source=text.get("u", ""),
         event_id=text.get("e", ""),
         batch=text.get("b", ""),
@@ -197,7 +221,7 @@ def job(account: str, job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
         failed=tuple(map(Relation.parse, text.get("fr", "").split())),
         by=text.get("y", ""),
         number=int(text.get("q", 0)),
-        dismissed=_dismissal(text["d"]) if "d" in text else None,
+        dismissed=_read_dismissal(text["d"]) if "d" in text else None,
         replays=text.get("rp", ""),
         replayed_by=tuple(text.get("rb", "").split()),
         replay=text.get("rm", ""),
@@ -205,25 +229,31 @@ def job(account: str, job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
     )
 
 
-def deed(entry: AuditEntry | None) -> bytes:
-    """A deed as the scripts want it."""
+def audit_entry(entry: AuditEntry | None) -> bytes:
+    """Return an entry of the audit log for the scripts, empty for none."""
     return pack((entry.name, entry.by, entry.act, entry.what, entry.note)) if entry else b""
 
 
-def entry(each: ReplayEntry) -> bytes:
-    """One of a replay's set: nearly always nothing but its job."""
-    return encode(each) if each.changes else each.job.encode()
+def read_audit_entry(entry_id: str, at: int, row: bytes) -> AuditEntry:
+    """Read an entry of the audit log."""
+    by, act, what, count, note = msgspec.json.decode(row, type=tuple[str, str, str, int, str])
+    return AuditEntry(entry_id, by, act, what, note, count, at)
 
 
-def read_entry(text: bytes) -> ReplayEntry:
-    """The same back."""
+def replay_entry(entry: ReplayEntry) -> bytes:
+    """Return one entry of a replay's set: nearly always just the job's id."""
+    return encode(entry) if entry.changes else entry.job.encode()
+
+
+def read_replay_entry(text: bytes) -> ReplayEntry:
+    """Read one entry of a replay's set."""
     return (
         msgspec.json.decode(text, type=ReplayEntry) if text.startswith(b"{") else ReplayEntry(text.decode())
     )
 
 
 def replay(row: Mapping[bytes, bytes]) -> Replay | None:
-    """A replay as it is kept: what was fixed, and how far it is."""
+    """Read a replay: what was fixed when it was saved, and its progress."""
     if b"about" not in row:
         return None
     number = {name: int(row.get(name, 0)) for name in (b"made", b"run", b"finished", b"at", b"back")}
@@ -239,93 +269,30 @@ def replay(row: Mapping[bytes, bytes]) -> Replay | None:
     )
 
 
-def brake(asked: DeleteBrake | None, request: Request, account: str) -> bytes:
-    """The brake as begin.lua wants it; none for a request that deletes nothing."""
-    deletes = request.deletes
-    return pack((deletes, asked.ahead, asked.most, asked.detail(account))) if asked and deletes else b""
+def replay_state(answer: bytes) -> ReplayState | None:
+    """Read the state that a script answers; None when there is no such replay."""
+    return answer.decode() or None  # type: ignore[return-value]
 
 
-def _chunk(
-    writes: Writes,
-    relations: list[Relation],
-    outcomes: Mapping[Relation, list[RelationOutcome]],
-    request_id: str,
-    *,
-    states: Mapping[str, str],
-) -> dict[str, Any]:
-    opens, memories, counts = [], [], [0, 0, 0, 0]
-    jobs: dict[str, _Job] = {job: _Job(state) for job, state in states.items()}
-    for relation in relations:
-        if relation in writes.opens:
-            opens.append(_opened(relation, writes))
-        fields: list[object] = []
-        if relation in writes.confirmed:
-            known, doubt = writes.confirmed[relation]
-            fields += [
-                "k",
-                encode(StoredMemory(known.present, known.absent, dict(known.info), doubt)).decode(),
-            ]
-        for entry in outcomes.get(relation, ()):
-            fields += [f"#{entry.job}", _mention(entry, request_id)]
-            jobs.setdefault(entry.job, _Job()).add(entry)
-            counts[RESULTS.index(entry.result)] += 1
-        if fields:
-            memories.append((str(relation), fields))
-    return {
-        "opens": opens,
-        "relations": memories,
-        "jobs": [(name, *entry.row(request_id)) for name, entry in jobs.items()],
-        "counts": {f"relations_{name}": count for name, count in zip(RESULTS, counts, strict=True) if count},
-    }
+def brake(allowed: DeleteBrake | None, request: Request, account: str) -> bytes:
+    """Return the brake for begin.lua, empty for a request that deletes nothing."""
+    if not allowed or not request.deletes:
+        return b""
+    return pack((request.deletes, allowed.ahead, allowed.most, allowed.detail(account)))
 
 
-class _Job:
-    """What one chunk does to one job."""
-
-    __slots__ = ("by", "counts", "failed", "refusal", "state")
-
-    def __init__(self, state: str = "") -> None:
-        self.state, self.by, self.refusal = state, "", ""
-        self.counts, self.failed = [0, 0, 0, 0], list[str]()
-
-    def add(self, entry: RelationOutcome) -> None:
-        """Count one outcome; the first refusal stands for the job."""
-        self.counts[RESULTS.index(entry.result)] += 1
-        if entry.by:
-            self.by = entry.by
-        if entry.result == "failed":
-            self.failed.append(str(entry.relation))
-            if entry.refusal and not self.refusal:
-                self.refusal = encode((*entry.refusal, str(entry.relation))).decode()
-
-    def row(self, request_id: str) -> tuple[object, ...]:
-        """As `set_job` of the scripts wants it."""
-        travelled = request_id if any((self.counts[0], self.counts[3], self.state)) else ""
-        return self.counts, travelled, self.state, self.by, self.refusal, " ".join(self.failed)
-
-
-def _opened(relation: Relation, writes: Writes) -> tuple[object, ...]:
-    entry = writes.opens[relation]
-    blob, due = (
-        (encode(entry.open).decode(), entry.open.not_before or entry.open.since) if entry.open else ("", 0)
-    )
-    side = {"first": "|f|", "held": "|h|", "": ""}[entry.side]
-    return (str(relation), blob, due, entry.guard, side) if entry.guard else (str(relation), blob, due)
-
-
-def _mention(entry: RelationOutcome, request_id: str) -> str:
-    why = f"{entry.refusal.code} {entry.refusal.error}" if entry.refusal else entry.by or request_id
-    return f"{entry.result} {why}".strip()
-
-
-def _dismissal(text: str) -> Dismissal:
+def _read_dismissal(text: str) -> Dismissal:
     at, _, rest = text.partition(" ")
     return Dismissal(int(at), *msgspec.json.decode(rest, type=tuple[str, str]))
 
 
-def _ids(ids: tuple[int, ...]) -> str:
+def _read_info(text: bytes | None) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(_decode_info(text).items())) if text else ()
+
+
+def _join_ids(ids: tuple[int, ...]) -> str:
     return str(ids[0]) if len(ids) == 1 else ",".join(map(str, ids))
 
 
-def _numbers(text: bytes) -> tuple[int, ...]:
+def _split_ids(text: bytes) -> tuple[int, ...]:
     return tuple(map(int, text.split(b","))) if text else ()

@@ -1,12 +1,11 @@
-"""What people do to jobs on Redis: one script each, in pieces that do not block the server for long."""
+"""People's acts on jobs in Redis: one script each, in pieces that do not block the server for long."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from worker.contract import Relation
-from worker.errors import LeaseLost
 from worker.ports import (
     AdminResult,
     AuditEntry,
@@ -18,29 +17,16 @@ from worker.ports import (
     ReplayEntry,
     ReplayState,
 )
-from worker.redis.client import Client, available, script
+from worker.redis.client import Client, translate_errors
 from worker.store import codec, keys
-from worker.store.erasure import Scrub, token
+from worker.store.erasure import RecordEraser, record_pattern
 from worker.store.lease import RedisLease
-from worker.store.limits import AT_ONCE, EXAMINED, REPLAY_LIFE, Retention
-
-PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # the scripts, and what each is put together from
-    "cancel": ("inbox", "relation", "failures", "end", "withdraw", "deed"),
-    "dismiss": ("failures", "deed"),
-    "replace": ("failures",),
-    "deed": ("deed",),
-    "prepare": ("deed",),
-    "steer": ("deed",),
-    "advance": ("deed",),
-    "stalled": (),
-    "handed": (),
-    "erase": ("inbox", "relation", "failures", "end", "withdraw", "erase"),
-    "forget": ("failures",),
-}
+from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, REPLAY_LIFETIME, Retention
+from worker.store.scripts import StoreClient
 
 
 class RedisJobAdmin:
-    """Implements `ports.JobAdmin`. Hand `now` (µs) in tests only; production lets Redis say what time it is."""
+    """Implements `ports.JobAdmin`. Pass `now` (µs) in tests only; production uses Redis's clock."""
 
     def __init__(
         self,
@@ -50,192 +36,149 @@ class RedisJobAdmin:
         keep: Callable[[str], Retention] = lambda _: Retention(),
         now: Callable[[], int] | None = None,
     ) -> None:
-        self._client: Any = client  # answers bytes, at once; see RedisStore
-        self._prefix, self._keep = prefix, keep
-        self._now: Callable[[], str] = (lambda: str(now())) if now else (lambda: "")
-        self._scripts = {
-            name: script(client, "worker.store", name, "shared", *parts) for name, parts in PARTS.items()
-        }
+        self._client, self._retention = StoreClient(client, prefix, now), keep
 
-    def cancel(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
+    def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """End changes that wait in the inbox."""
-        return self._act("cancel", account, jobs, (codec.lifetimes(self._keep(account)), codec.deed(deed)))
+        lifetimes = codec.lifetimes(self._retention(account))
+        return self._run_on_jobs("cancel", account, jobs, lifetimes, codec.audit_entry(audit_entry))
 
-    def dismiss(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
-        """Let failed jobs wait for a decision no longer."""
-        return self._act("dismiss", account, jobs, (codec.deed(deed), codec.encode((deed.by, deed.note))))
+    def dismiss(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
+        """Mark failed jobs as decided, so that they wait no longer."""
+        why = codec.encode((audit_entry.by, audit_entry.note))
+        return self._run_on_jobs("dismiss", account, jobs, codec.audit_entry(audit_entry), why)
 
     def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
-        """Link a failed job with those sent in its place, and dismiss it; they may be another account's."""
+        """Link a failed job with those sent in its place, perhaps on another account, and dismiss it."""
         why = codec.encode((by, "replaced"))
-        for account in dict.fromkeys(_account(name) for name in (*new, job)):
-            self._run("replace", account, self._now(), why, mark, job, *new)
+        for account in dict.fromkeys(keys.account_of(job_id) for job_id in (*new, job)):
+            self._client.run_now("link_replacement", account, why, mark, job, *new)
 
-    def add_audit_entry(self, account: str, deed: AuditEntry) -> None:
-        """Remember a deed."""
-        self._run("deed", account, self._now(), codec.deed(deed), deed.count)
+    def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
+        """Add an entry to the audit log."""
+        self._client.run_now("add_audit_entry", account, codec.audit_entry(audit_entry), audit_entry.count)
 
     def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
-        """Who did what, newest first."""
-        key = self._key(account, "deeds")
-        with available():
-            start = self._client.zrevrank(key, cursor) if cursor else -1
-            if start is None:  # so old that it was forgotten
+        """Return a page of the audit log, newest first."""
+        key = self._client.key(account, "deeds")
+        with translate_errors():
+            start = self._client.redis.zrevrank(key, cursor) if cursor else -1
+            if start is None:  # the cursor's entry is so old that it was dropped
                 return AuditPage((), "")
-            rows = self._client.zrevrange(key, start + 1, start + limit, withscores=True)
-            told = self._client.hmget(self._key(account, "deed"), [name for name, _ in rows]) if rows else []
-        found = tuple(
-            _deed(name.decode(), int(at), text) for (name, at), text in zip(rows, told, strict=True) if text
+            ids = self._client.redis.zrevrange(key, start + 1, start + limit, withscores=True)
+            rows = (
+                self._client.redis.hmget(self._client.key(account, "deed"), [id_ for id_, _ in ids])
+                if ids
+                else []
+            )
+        entries = (
+            codec.read_audit_entry(id_.decode(), int(at), row)
+            for (id_, at), row in zip(ids, rows, strict=True)
+            if row
         )
-        return AuditPage(found, rows[-1][0].decode() if len(rows) == limit else "")
+        return AuditPage(tuple(entries), ids[-1][0].decode() if len(ids) == limit else "")
 
     def get_payload(self, job: str) -> Payload | None:
-        """What is kept of the unreadable message that the job stands for."""
-        with available():
-            body, faults, size = self._client.hmget(
-                self._key(_account(job), f"payload:{job}"), "body", "faults", "size"
-            )
-        return (
-            None
-            if body is None
-            else Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size))
-        )
+        """Return what is kept of the unreadable message that the job stands for."""
+        key = self._client.key(keys.account_of(job), f"payload:{job}")
+        with translate_errors():
+            body, faults, size = self._client.redis.hmget(key, "body", "faults", "size")
+        if body is None:
+            return None
+        return Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size))
 
-    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], deed: AuditEntry) -> None:
-        """Keep a replay and its set; a piece of the set that is lost on the way makes no replay."""
-        texts = [codec.entry(each) for each in entries]
-        life = round(REPLAY_LIFE * 1000)
-        for start in range(0, len(texts), EXAMINED):
-            self._run(
-                "prepare",
-                replay.account,
-                self._now(),
-                replay.id,
-                start,
-                life,
-                "",
-                "",
-                0,
-                *texts[start : start + EXAMINED],
-            )
-        self._run(
-            "prepare",
-            replay.account,
-            self._now(),
-            replay.id,
-            -1,
-            life,
-            codec.encode(replay),
-            codec.deed(deed),
-            replay.eligible,
-        )
+    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
+        """Save a replay and its set; if a piece of the set is lost on the way, there is no replay."""
+        texts = [codec.replay_entry(entry) for entry in entries]
+        for start in range(0, len(texts), MAX_EXAMINED):
+            self._save_replay(replay, start, b"", b"", 0, *texts[start : start + MAX_EXAMINED])
+        self._save_replay(replay, -1, codec.encode(replay), codec.audit_entry(audit_entry), replay.eligible)
+
+    def _save_replay(self, replay: Replay, start: int, *args: bytes | int) -> None:
+        lifetime_ms = round(REPLAY_LIFETIME * 1000)
+        self._client.run_now("save_replay", replay.account, replay.id, start, lifetime_ms, *args)
 
     def get_replay(self, replay_id: str) -> Replay | None:
-        """One replay, with how far it is."""
-        with available():
-            return codec.replay(self._client.hgetall(self._key(_account(replay_id), f"replay:{replay_id}")))
+        """Return one replay, with its progress."""
+        with translate_errors():
+            row = self._client.redis.hgetall(
+                self._client.key(keys.account_of(replay_id), f"replay:{replay_id}")
+            )
+        return codec.replay(row)
 
     def list_replays(self, account: str, *, limit: int = 50) -> list[Replay]:
-        """The account's replays, newest first."""
-        with available():
-            names = self._client.zrevrange(self._key(account, "replays"), 0, limit - 1)
-        return [found for name in names if (found := self.get_replay(name.decode()))]
+        """Return the account's replays, newest first."""
+        with translate_errors():
+            ids = self._client.redis.zrevrange(self._client.key(account, "replays"), 0, limit - 1)
+        return [replay for id_ in ids if (replay := self.get_replay(id_.decode()))]
 
     def replay_entries(self, replay_id: str, start: int, most: int) -> list[ReplayEntry]:
-        """A piece of its set."""
-        with available():
-            rows = self._client.lrange(
-                self._key(_account(replay_id), f"replay:{replay_id}:jobs"), start, start + most - 1
-            )
-        return [codec.read_entry(row) for row in rows]
+        """Return a piece of the replay's set."""
+        key = self._client.key(keys.account_of(replay_id), f"replay:{replay_id}:jobs")
+        with translate_errors():
+            rows = self._client.redis.lrange(key, start, start + most - 1)
+        return [codec.read_replay_entry(row) for row in rows]
 
-    def set_replay_state(self, replay_id: str, to: ReplayState, deed: AuditEntry) -> ReplayState | None:
-        """Let it run (on), or stop it; the state it is in then."""
-        return _state(self._run("steer", _account(replay_id), self._now(), replay_id, to, codec.deed(deed)))
+    def set_replay_state(
+        self, replay_id: str, to: ReplayState, audit_entry: AuditEntry
+    ) -> ReplayState | None:
+        """Start, continue or stop a replay; return its state."""
+        account, entry = keys.account_of(replay_id), codec.audit_entry(audit_entry)
+        return codec.replay_state(self._client.run_now("set_replay_state", account, replay_id, to, entry))
 
     def advance_replay(
         self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: AuditEntry
     ) -> ReplayState | None:
-        """Count a piece of the set as worked, once."""
-        told = start, end, replay.eligible, back, codec.pack(dict(missed)), codec.deed(deed)
-        return _state(self._run("advance", replay.account, self._now(), replay.id, *told))
+        """Count a piece of the set as worked, once; return the replay's state."""
+        args = start, end, replay.eligible, back, codec.pack(dict(missed)), codec.audit_entry(deed)
+        return codec.replay_state(self._client.run_now("advance_replay", replay.account, replay.id, *args))
 
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
-        """The replays that should run and have not come on for so long."""
-        return [
-            name.decode() for name in self._run("stalled", account, self._now(), round(seconds * 1_000_000))
-        ]
+        """Return the replays that should run and have not advanced for so long."""
+        ids = self._client.run_now("stalled_replays", account, round(seconds * 1e6))
+        return [id_.decode() for id_ in ids]
 
     def touch_replay(self, replay_id: str) -> None:
-        """It was given to a worker once more."""
-        self._run("handed", _account(replay_id), self._now(), replay_id)
+        """Note that the replay was given to a worker."""
+        self._client.run_now("touch_replay", keys.account_of(replay_id), replay_id)
 
     def count_unsettled(self, account: str) -> int:
-        """Requests that were begun and not settled."""
-        with available():
-            return int(self._client.hlen(self._key(account, "journal")))
+        """Return the number of requests that were begun and not settled."""
+        with translate_errors():
+            return int(self._client.redis.hlen(self._client.key(account, "journal")))
 
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
-        """The open relations whose work names a record."""
-        named = token(who)
-        with available():
-            rows = self._client.hscan_iter(self._key(account, "open"), count=EXAMINED)
-            found = {Relation.parse(name.decode()): named.search(work) for name, work in rows}
-        return sorted(relation for relation, by_name in found.items() if by_name or who.stands_in(relation))
+        """Return the open relations whose work names a record."""
+        pattern = record_pattern(who)
+        with translate_errors():
+            rows = self._client.redis.hscan_iter(self._client.key(account, "open"), count=MAX_EXAMINED)
+            named = {Relation.parse(name.decode()): pattern.search(work) for name, work in rows}
+        return sorted(relation for relation, match in named.items() if match or who.stands_in(relation))
 
     def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
-        """Take a record out of the next jobs."""
-        assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease is a mistake of ours
-        told = (
-            lease.holder,
-            str(who.number),
-            codec.pack(who.sides),
-            codec.lifetimes(self._keep(lease.account)),
-            after,
-            AT_ONCE,
-        )
-        answer = self._run("erase", lease.account, self._now(), *told)
-        if answer == b"lost":
-            raise LeaseLost(f"the lease on account {lease.account} is not ours any more")
-        return int(answer[0]), {"jobs": answer[1], "emptied": answer[2]}
+        """Erase a record from the next jobs."""
+        assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
+        lifetimes = codec.lifetimes(self._retention(lease.account))
+        args = str(who.number), codec.pack(who.sides), lifetimes, after, JOBS_PER_CALL
+        answer: Any = lease.run("erase_jobs", *args)
+        last, changed, emptied = answer
+        return int(last), {"jobs": changed, "emptied": emptied}
 
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:
-        """Take a record out of a part of everything else that is kept."""
-        lease.renew()  # whoever lost it stops here
-        with available():
-            return Scrub(
-                self._client, keys.base(self._prefix, lease.account), who, self._scripts["forget"]
-            ).step(cursor)
+        """Erase a record from a part of everything else that is kept."""
+        lease.renew()  # raises if it was lost
+        with translate_errors():
+            return RecordEraser(self._client, lease.account, who).erase_next(cursor)
 
-    def _act(self, name: str, account: str, jobs: Sequence[str], told: Sequence[bytes]) -> AdminResult:
-        """The act in pieces, each of which the deed counts."""
+    def _run_on_jobs(self, script: str, account: str, jobs: Sequence[str], *args: bytes) -> AdminResult:
+        """Run the script on the jobs in pieces; the audit entry counts them all."""
         left, done, refused = list(dict.fromkeys(jobs)), list[str](), dict[str, str]()
         while left:
-            looked, acted, others = self._run(name, account, self._now(), *told, *left[:AT_ONCE])
-            left = left[looked:]
-            done += [job.decode() for job in acted]
+            answer: Any = self._client.run_now(script, account, *args, *left[:JOBS_PER_CALL])
+            looked_at, changed, others = answer
+            left = left[looked_at:]
+            done += [job.decode() for job in changed]
             refused |= {
                 job.decode(): why.decode() for job, why in zip(others[::2], others[1::2], strict=True)
             }
         return AdminResult(tuple(done), refused)
-
-    def _key(self, account: str, name: str) -> str:
-        return f"{keys.base(self._prefix, account)}:{name}"
-
-    def _run(self, name: str, account: str, *args: str | bytes | int) -> Any:
-        with available():
-            return self._scripts[name](keys=[keys.base(self._prefix, account)], args=args)
-
-
-def _account(name: str) -> str:
-    """The account that a job or a replay carries in its id (R5)."""
-    return name.rpartition("-")[0]
-
-
-def _state(answer: bytes) -> ReplayState | None:
-    return answer.decode() or None  # type: ignore[return-value]
-
-
-def _deed(name: str, at: int, text: bytes) -> AuditEntry:
-    by, act, what, count, note = msgspec.json.decode(text, type=tuple[str, str, str, int, str])
-    return AuditEntry(name, by, act, what, note, count, at)

@@ -1,8 +1,8 @@
 """The lease on an account: everything only its holder may do, each step carried out at most once (R17)."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from worker.contract import Relation
 from worker.errors import LeaseLost
@@ -18,163 +18,121 @@ from worker.ports import (
     WorkBatch,
     Writes,
 )
-from worker.redis.client import available
 from worker.store import codec
-from worker.store.limits import LEASE
+from worker.store.chunks import split_into_chunks
+from worker.store.limits import LEASE_LIFETIME
+from worker.store.scripts import StoreClient
 
-LIFE_MS: Final = round(LEASE * 1000)
+LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
 SOON_US: Final = round(SOON * 1e6)
 
 
-class Scripts(NamedTuple):
-    """The transitions, one Lua file each."""
-
-    accept: Any
-    lease: Any
-    renew: Any
-    read: Any
-    records: Any
-    neighbours: Any
-    take: Any
-    begin: Any
-    settle: Any
-    release: Any
-    due: Any
-    tidy: Any
-    replay: Any
-    reject: Any
-    resume: Any
-    failed: Any
-    stop: Any
-    paused: Any
-
-
 class RedisLease:
-    """Implements `ports.Lease`; for one thread, but `renew` may be called from another."""
+    """Implements `ports.Lease`; for one thread, but `renew` may be called from another.
+
+    `step` numbers the calls that change something: a lost answer may repeat the call, never the step.
+    """
 
     def __init__(
         self,
         account: str,
         holder: str,
-        stopped: tuple[Pause | None, str],
-        base: str,
-        scripts: Scripts,
-        keep: bytes,
-        now: Callable[[], str],
+        pause: Pause | None,
+        refused_credentials: str,
+        client: StoreClient,
+        lifetimes: bytes,
     ) -> None:
-        self.account, (self.pause, self.refused_credentials) = account, stopped
-        self._holder, self._base, self._scripts, self._keep, self._now = holder, base, scripts, keep, now
+        self.account, self.holder = account, holder
+        self.pause, self.refused_credentials = pause, refused_credentials
+        self._client, self._lifetimes = client, lifetimes
         self._step = 0
 
-    @property
-    def holder(self) -> str:
-        """Who holds it: the token that the scripts compare."""
-        return self._holder
-
     def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
-        """The next batch; it stays where it is until taken."""
-        now, journal, due, jobs, rows, condemned = self._held(
-            self._run("read", self._now(), self._holder, max_jobs, max_relations)
-        )
+        """Return the next batch; it stays where it is until claimed."""
+        answer = self.run("read", max_jobs, max_relations)
+        now, journal, due, jobs, records, condemned = answer
         return WorkBatch(
             int(now),
-            tuple(codec.taken(row) for row in jobs if row[1]),
-            tuple(Relation.parse(name.decode()) for name in due),
-            codec.records(rows),
+            tuple(codec.claimed_job(row) for row in jobs if row[1]),
+            codec.relations(due),
+            codec.records(records),
             codec.begun(journal),
             bool(condemned),
         )
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
-        """What the store has of these relations."""
+        """Return what the store has of these relations."""
         names = [str(relation) for relation in relations]
-        return codec.records(self._run("records", *names)) if names else {}
+        return codec.records(self._client.run("get_records", self.account, *names)) if names else {}
 
     def swap_partners(self, guards: Sequence[str]) -> Mapping[str, SwapPartners]:
-        """Who else belongs to these swaps."""
-        rows = self._run("neighbours", *guards) if guards else []
+        """Return the other relations of these swaps."""
+        rows = self._client.run("swap_partners", self.account, *guards) if guards else []
         return {
-            guard: SwapPartners(_relations(first), int(due), arriving, _relations(held))
+            guard: SwapPartners(codec.relations(first), int(due), arriving, codec.relations(held))
             for guard, (first, due, arriving, held) in zip(guards, rows, strict=True)
         }
 
     def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
         """Move jobs from the inbox into open relations; False when one has ended since it was read."""
-        [whole] = codec.chunks(writes, "", size=0)
-        taken = {
+        [whole] = split_into_chunks(writes, "", size=0)
+        claimed = {
             "jobs": [job.job for job in jobs],
             "guards": Counter(guard for job in jobs for guard in job.first_halves),
-            "begun": [entry.request_id for entry in begun],
+            "begun": [request.request_id for request in begun],
             "writes": whole,
         }
-        answer = self._held(
-            self._run("take", self._now(), self._holder, self._step, codec.pack(taken), self._keep)
-        )
+        answer = self.run("claim", self._step, codec.pack(claimed), self._lifetimes)
         if answer == b"read again":
             return False
         self._step += 1
         return True
 
     def begin(self, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
-        """Journal a request and say when it is signed (µs), or why it must not be sent."""
+        """Journal a request and return when it is signed (µs), or why it must not be sent."""
         allowed = codec.brake(brake, request, self.account)
-        answer = self._held(
-            self._run(
-                "begin", self._now(), self._holder, self._step, request_id, codec.encode(request), allowed
-            )
-        )
+        answer = self.run("begin", self._step, request_id, codec.encode(request), allowed)
         if answer[0] == b"paused" and (pause := codec.pause(answer[1])):
             return pause
         self._step += 1
         return int(answer[1])
 
     def settle(self, request_id: str, writes: Writes) -> None:
-        """Write the outcomes of a begun request, in chunks; the last clears its journal."""
-        *rest, last = codec.chunks(writes, request_id)
+        """Write the outcomes of a begun request, in chunks; the last one clears its journal."""
+        *rest, last = split_into_chunks(writes, request_id)
         for chunk in rest:
             self._settle("", chunk)
-        record = codec.encode(writes.request) if writes.request else b""
-        if writes.request and not writes.request.observed:
-            last["counts"] |= {"requests": 1, "actions": len(writes.request.actions)}
-        self._settle(request_id, last, writes.request.id if writes.request else "", record)
+        record = writes.request
+        if record and not record.observed:
+            last["counts"] |= {"requests": 1, "actions": len(record.actions)}
+        self._settle(request_id, last, record.id if record else "", codec.encode(record) if record else b"")
 
     def set_pause(self, pause: Pause) -> None:
         """Pause the account."""
-        self._run("stop", self._now(), pause.reason, pause.detail, pause.until, pause.fingerprint, b"")
+        self._client.run_now("pause", self.account, *codec.pause_args(pause), b"")
 
     def renew(self) -> None:
-        """Hold it for another while."""
-        if not self._run("renew", self._holder, LIFE_MS):
-            raise LeaseLost(f"the lease on account {self.account} is not ours any more")
+        """Prolong the lease by its whole lifetime."""
+        if not self._client.run("renew", self.account, self.holder, LIFETIME_MS):
+            raise self._lost()
 
     def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
-        """Give it back; seconds until work is next due, None if there is none."""
-        asked = self._run(
-            "release", self._now(), self._holder, SOON_US, round(window * 1e6), round(rest * 1e6)
-        )
-        after = int(self._held(asked))
-        return None if after < 0 else after / 1e6
+        """Give the lease back; return the seconds until work is next due, None if there is none."""
+        due_in = int(self.run("release", SOON_US, round(window * 1e6), round(rest * 1e6)))
+        return None if due_in < 0 else due_in / 1e6
 
     def _settle(
         self, request_id: str, chunk: dict[str, Any], record_id: str = "", record: bytes = b""
     ) -> None:
-        self._step_on("settle", request_id, codec.pack(chunk), self._keep, record_id, record)
-
-    def _step_on(self, name: str, *args: str | bytes) -> Any:
-        """One step of the lease; a lost answer may repeat the call, never the step."""
-        answer = self._held(self._run(name, self._now(), self._holder, self._step, *args))
+        self.run("settle", self._step, request_id, codec.pack(chunk), self._lifetimes, record_id, record)
         self._step += 1
-        return answer
 
-    def _held(self, answer: Any) -> Any:
+    def run(self, script: str, *args: str | bytes | int) -> Any:
+        """Run a script for the lease's holder; raises LeaseLost when that is somebody else by now."""
+        answer = self._client.run_now(script, self.account, self.holder, *args)
         if answer == b"lost" or (isinstance(answer, list) and answer and answer[0] == b"lost"):
-            raise LeaseLost(f"the lease on account {self.account} is not ours any more")
+            raise self._lost()
         return answer
 
-    def _run(self, name: str, *args: str | bytes | int) -> Any:
-        with available():
-            return getattr(self._scripts, name)(keys=[self._base], args=args)
-
-
-def _relations(names: list[bytes]) -> tuple[Relation, ...]:
-    return tuple(Relation.parse(name.decode()) for name in names)
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(f"the lease on account {self.account} is not ours any more")

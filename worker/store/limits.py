@@ -1,29 +1,41 @@
-"""How long the store keeps things, and how much of them: what both the store on Redis and the one in memory go by. No I/O."""
+"""How long the store keeps things and how many of them. No I/O.
+
+The store on Redis, its Lua scripts and the store in memory share these. A script that names one of the whole
+numbers here gets it as a local. Durations are seconds, those in `_US` microseconds.
+"""
 
 from typing import Final, NamedTuple
 
-LEASE: Final = 10.0  # seconds a lease lives without being renewed (R17)
-SWEEP_DELAY: Final = 60.0  # seconds, the longest a lost wake-up goes unrepaired (R22)
-EXAMINED: Final = 1000  # entries one page looks at, however few of them match
-SLACK: Final = (
-    300_000_000  # µs the clock that named a job may differ from the store's, when jobs are looked for by time
+LEASE_LIFETIME: Final = 10.0  # of a lease that is not renewed (R17)
+MAX_EXAMINED: Final = 1000  # entries one page looks at, however few of them match
+CLOCK_AHEAD_US: Final = 300_000_000  # a sender's clock may be ahead of the store's by so much (R3)
+CLOCK_SLACK_US: Final = 300_000_000  # the clock that made a job's id may differ from the store's by so much
+FIRST_WAKE_DELAY_US: Final = 2_000_000  # after which the first flush message counts as lost
+LONGEST_WAKE_DELAY_US: Final = 60_000_000  # the longest time a lost flush message is not replaced (R22)
+DEADLY_LOSSES: Final = (
+    3  # workers that died with one thing alone in their batch, before it is condemned (R21)
 )
-PAYLOAD: Final = 64 * 1024  # bytes kept of an unreadable message
-PAYLOADS: Final = 1000  # unreadable messages of an account that keep theirs
-DEEDS: Final = 10_000  # remembered per account
-REPLAYS: Final = 1000  # listed per account
-REPLAY_LIFE: Final = 7 * 86_400.0  # seconds a replay is kept
-AT_ONCE: Final = 500  # jobs one call of a script acts on, so that none blocks the server for long
-HOUR: Final = 3600.0  # seconds the brake looks back
-FORGOTTEN: Final = 3600.0  # seconds after which a worker that went silent is not named any more
-STATES: Final = (
-    "sending",
-    "retrying",
-    "verifying",
-    "succeeded",
-    "superseded",
-    "failed",
-)  # of jobs, counted
+
+JOBS_PER_CALL: Final = 500  # that one call of a script acts on, so that none blocks the server for long
+RELATIONS_PER_CALL: Final = 5000  # after which a script that ends jobs leaves the rest to the next call
+
+MAX_HISTORY: Final = 40  # jobs remembered per relation
+HISTORY_SLACK: Final = 8  # jobs more than that before the oldest go
+REQUEST_IDS_LENGTH: Final = 120  # characters of request ids remembered per job
+MAX_REQUESTS: Final = 10_000  # listed per account
+MAX_AUDIT_ENTRIES: Final = 10_000  # kept per account
+MAX_REPLAYS: Final = 1000  # listed per account
+REPLAY_LIFETIME: Final = 7 * 86_400.0
+MAX_PAYLOADS: Final = 1000  # unreadable messages of an account that keep their bytes
+MAX_PAYLOAD_BYTES: Final = 64 * 1024  # kept of an unreadable message
+MAX_FAULT_LENGTH: Final = 200  # characters of a fault that a job's record shows
+
+BRAKE_WINDOW_US: Final = 3_600_000_000  # in which the brake counts deletes
+REFUSED_LIFE_US: Final = 600_000_000  # for which refused credentials are remembered while others work (R20)
+WORKER_LIFETIME: Final = 3600.0  # after which a silent worker is not listed any more
+
+COUNTED_STATES: Final = ("sending", "retrying", "verifying", "succeeded", "superseded", "failed")
+"""The states of jobs that the account's counters hold; queued jobs are counted by the inbox."""
 
 
 class Retention(NamedTuple):
@@ -35,5 +47,5 @@ class Retention(NamedTuple):
 
     @property
     def memory(self) -> float:
-        """A relation's memory outlives the longest-lived job that it may have to judge (R8)."""
+        """How long a relation's memory is kept: as long as the longest-lived job it may judge (R8)."""
         return max(self.finished, self.failed)

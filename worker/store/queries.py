@@ -1,4 +1,4 @@
-"""What people and monitors ask of the store on Redis: one script or one pipeline each, over a bounded number of entries."""
+"""What people and monitors ask of the store: one script or pipeline each, over bounded entries."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,108 +17,91 @@ from worker.ports import (
     RequestPage,
     RequestRecord,
 )
-from worker.redis.client import Client, available, script
+from worker.redis.client import Client, translate_errors
 from worker.store import codec, keys
-from worker.store.limits import EXAMINED, SLACK, STATES
+from worker.store.limits import CLOCK_SLACK_US, COUNTED_STATES, MAX_EXAMINED
+from worker.store.scripts import StoreClient
 
 
 class RedisQueries:
     """Implements `ports.Queries`."""
 
     def __init__(self, client: Client, prefix: str) -> None:
-        self._client: Any = client  # answers bytes, at once; see RedisStore
-        self._prefix = prefix
-        self._find = script(client, "worker.store", "find", "find")
-        self._failures, self._records = (
-            script(client, "worker.store", "failures"),
-            script(client, "worker.store", "records"),
-        )
+        self._client = StoreClient(client, prefix)
 
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
-        """Jobs that fit, newest first; a page may hold few or none and still have a next one."""
-        asked = msgspec.structs.asdict(wanted) | {
-            "first": prefix_of(wanted.since - SLACK) if wanted.since else "",
-            "last": prefix_of(wanted.until + SLACK) if wanted.until else "",
+        """Return the jobs that match, newest first; a page may hold few or none and still have a next one."""
+        ids = {
+            "first": prefix_of(wanted.since - CLOCK_SLACK_US) if wanted.since else "",
+            "last": prefix_of(wanted.until + CLOCK_SLACK_US) if wanted.until else "",
         }
-        with available():
-            last, rows = self._find(
-                keys=[keys.base(self._prefix, account)], args=[codec.pack(asked), limit, cursor, EXAMINED]
-            )
-        found = ((name.decode(), dict(zip(flat[::2], flat[1::2], strict=True))) for name, flat in rows)
-        return JobPage(tuple(codec.job(account, name, row) for name, row in found), last.decode())
+        packed = codec.pack(msgspec.structs.asdict(wanted) | ids)
+        next_cursor, rows = self._client.run("find_jobs", account, packed, limit, cursor, MAX_EXAMINED)
+        jobs = (codec.job(job.decode(), _to_dict(fields)) for job, fields in rows)
+        return JobPage(tuple(jobs), next_cursor.decode())
 
     def count_by_state(self, account: str) -> Mapping[str, int]:
-        """Jobs by state: those open now, those that ended since the account's beginning, and `unresolved` failures."""
-        with available(), self._client.pipeline(transaction=False) as pipeline:
-            pipeline.llen(self._key(account, "inbox"))
-            pipeline.get(self._key(account, "dead"))
-            pipeline.zcard(self._key(account, "failed"))
-            pipeline.hmget(self._key(account, "counts"), STATES)
+        """Return the number of jobs by state (open: now, ended: in all), and of `unresolved` failures."""
+        with translate_errors(), self._client.redis.pipeline(transaction=False) as pipeline:
+            pipeline.llen(self._client.key(account, "inbox"))
+            pipeline.get(self._client.key(account, "dead"))
+            pipeline.zcard(self._client.key(account, "failed"))
+            pipeline.hmget(self._client.key(account, "counts"), COUNTED_STATES)
             listed, dead, unresolved, counts = pipeline.execute()
-        queued = listed - int(dead or 0)
-        return {
-            "queued": queued,
-            **{name: int(count or 0) for name, count in zip(STATES, counts, strict=True)},
-            "unresolved": unresolved,
-        }
+        ended = {state: int(count or 0) for state, count in zip(COUNTED_STATES, counts, strict=True)}
+        return {"queued": listed - int(dead or 0), **ended, "unresolved": unresolved}
 
     def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
-        """The states of these jobs; what is not there (any more) is left out."""
-        with available(), self._client.pipeline(transaction=False) as pipeline:
+        """Return the states of these jobs, without those that are not there (any more)."""
+        with translate_errors(), self._client.redis.pipeline(transaction=False) as pipeline:
             for job in jobs:
-                pipeline.hget(self._key(job.rpartition("-")[0], f"job:{job}"), "s")
-            return {job: state.decode() for job, state in zip(jobs, pipeline.execute(), strict=True) if state}
+                pipeline.hget(self._job_key(job), "s")
+            states = zip(jobs, pipeline.execute(), strict=True)
+        return {job: state.decode() for job, state in states if state}
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
-        """These jobs; what is not there (any more) is left out."""
-        with available(), self._client.pipeline(transaction=False) as pipeline:
+        """Return these jobs, without those that are not there (any more)."""
+        with translate_errors(), self._client.redis.pipeline(transaction=False) as pipeline:
             for job in jobs:
-                pipeline.hgetall(self._key(job.rpartition("-")[0], f"job:{job}"))
+                pipeline.hgetall(self._job_key(job))
             rows = zip(jobs, pipeline.execute(), strict=True)
-        return {job: codec.job(job.rpartition("-")[0], job, row) for job, row in rows if row}
+        return {job: codec.job(job, row) for job, row in rows if row}
 
     def get_records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
-        """What is open and known of these relations now."""
-        names, found = [str(relation) for relation in relations], dict[Relation, RelationRecord]()
-        for start in range(0, len(names), EXAMINED):
-            with available():
-                found |= codec.records(
-                    self._records(
-                        keys=[keys.base(self._prefix, account)], args=names[start : start + EXAMINED]
-                    )
-                )
-        return found
+        """Return what is open and known of these relations now."""
+        names, records = [str(relation) for relation in relations], dict[Relation, RelationRecord]()
+        for start in range(0, len(names), MAX_EXAMINED):
+            rows = self._client.run("get_records", account, *names[start : start + MAX_EXAMINED])
+            records |= codec.records(rows)
+        return records
 
     def failure_groups(self, account: str) -> list[FailureGroup]:
-        """What waits for a decision, by error and type, the most jobs first."""
-        with available():
-            rows = self._failures(keys=[keys.base(self._prefix, account)], args=[])
-        return sorted(
-            (_failure(row) for row in rows), key=lambda each: (-each.jobs, each.code, each.error, each.type)
-        )
+        """Return the failed jobs that wait for a decision by error and type, the largest group first."""
+        groups = [_read_failure_group(row) for row in self._client.run("failure_groups", account)]
+        return sorted(groups, key=lambda group: (-group.jobs, group.code, group.error, group.type))
 
     def list_requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:
-        """What was sent and answered, newest first."""
-        with available():
-            start = self._client.lpos(self._key(account, "requests"), cursor) if cursor else -1
-            if start is None:  # it is so old that the list has forgotten it
+        """Return what was sent and answered, newest first."""
+        key, redis = self._client.key(account, "requests"), self._client.redis
+        with translate_errors():
+            start = redis.lpos(key, cursor) if cursor else -1
+            if start is None:  # the cursor's request is so old that the list has dropped it
                 return RequestPage((), "")
-            names = [
-                name.decode()
-                for name in self._client.lrange(self._key(account, "requests"), start + 1, start + limit)
-            ]
-            rows = (
-                self._client.mget([self._key(account, f"request:{name}") for name in names]) if names else []
-            )
-        found = tuple(msgspec.json.decode(row, type=RequestRecord) for row in rows if row)
-        return RequestPage(found, names[-1] if len(names) == limit else "")
+            ids = [id_.decode() for id_ in redis.lrange(key, start + 1, start + limit)]
+            rows = redis.mget([self._client.key(account, f"request:{id_}") for id_ in ids]) if ids else []
+        requests = tuple(msgspec.json.decode(row, type=RequestRecord) for row in rows if row)
+        return RequestPage(requests, ids[-1] if len(ids) == limit else "")
 
-    def _key(self, account: str, name: str) -> str:
-        return f"{keys.base(self._prefix, account)}:{name}"
+    def _job_key(self, job_id: str) -> str:
+        return self._client.key(keys.account_of(job_id), f"job:{job_id}")
 
 
-def _failure(row: list[Any]) -> FailureGroup:
+def _to_dict(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _read_failure_group(row: list[Any]) -> FailureGroup:
     group, jobs, first, last, example = row
-    code, error, name = group.decode().split(" ")
-    first, last = sorted((int(first), int(last)))  # the first accepted may have ended last
-    return FailureGroup(int(code), error, name, jobs, first, last, example.decode())
+    code, error, relation_type = group.decode().split(" ")
+    first, last = sorted((int(first), int(last)))  # the job accepted first may have ended last
+    return FailureGroup(int(code), error, relation_type, jobs, first, last, example.decode())

@@ -1,8 +1,12 @@
-"""Shipped fakes, so that nothing has to be mocked: the store in memory, held equal to the one on Redis, and a clock that only you move."""
+"""Fakes for your tests, so that nothing has to be mocked: store, queries and limiter in memory, and a clock.
 
-from worker.testing.clock import FakeClock, steady
+They implement the same ports as the adapters on Redis; state machine tests prove that they answer the same.
+"""
+
+from worker.testing.clock import FakeClock, skip_renewal
 from worker.testing.job_admin import MemoryJobAdmin
 from worker.testing.lease import MemoryLease
+from worker.testing.limiter import MemoryLimiter
 from worker.testing.metrics import MemoryMetrics
 from worker.testing.queries import MemoryQueries
 from worker.testing.store import MemoryStore
@@ -11,8 +15,9 @@ __all__ = [
     "FakeClock",
     "MemoryJobAdmin",
     "MemoryLease",
+    "MemoryLimiter",
     "MemoryMetrics",
     "MemoryQueries",
     "MemoryStore",
-    "steady",
+    "skip_renewal",
 ]

@@ -1,4 +1,4 @@
-"""Taking a record out of all that the store in memory keeps beside jobs and open work."""
+"""Erases a record from all that the store in memory keeps beside jobs and open work."""
 
 import re
 from collections import Counter
@@ -9,69 +9,97 @@ import msgspec
 
 from worker.ports import ERASED, RecordRef
 from worker.testing.account import AccountState
-from worker.testing.stored import Kept, Replaying, replace
+from worker.testing.stored import StoredPayload, StoredReplay, StoredRequest, replace
 
 
-def mentions(who: RecordRef, value: Any) -> bool:
-    """Whether a value, written down, has the record's number in it."""
+def names_record(who: RecordRef, value: Any) -> bool:
+    """Return whether a value, as text, has the record's number in it."""
     text = value if isinstance(value, bytes) else msgspec.json.encode(value)
     grouped = f"{who.number:,}".replace(",", "[.,]")
     return re.search(rf"(?<![0-9])(?:{who.number}|{grouped})(?![0-9])".encode(), text) is not None
 
 
-def scrub(state: AccountState, who: RecordRef, *, now: int) -> Mapping[str, int]:
-    """Counts of what went."""
-    counts = Counter[str]()
-    state.hand = None
-    if state.pause and mentions(who, state.pause.detail):
+def erase_record(state: AccountState, who: RecordRef, *, now: int) -> Mapping[str, int]:
+    """Erase the record and return counts of what went."""
+    state.batch = None
+    if state.pause and names_record(who, state.pause.detail):
         state.pause = state.pause._replace(detail=ERASED)
-    for name, deed in state.deeds.items():
-        if mentions(who, [deed.by, deed.act, deed.what, deed.count, deed.note]):
-            state.deeds[name] = replace(deed, what=ERASED, note="")
-            counts["deeds"] += 1
-    for relation in [
-        each for each in list(state.memories) if who.stands_in(each) and state.memory(each, now)
-    ]:
-        del state.memories[relation]
-        counts["memories"] += 1
-    for name, sent in state.requests.items():
-        record = sent.record
-        about = any(who.stands_in(relation) for action in record.actions for relation in action.relations)
-        if now < sent.ends and (
-            about or mentions(who, [record.correlations, record.answers, record.message])
-        ):
-            state.requests[name] = sent._replace(ends=0)
-            counts["requests"] += 1
-    for label in [
-        label for label, batch in state.batches.items() if mentions(who, label) and now < batch.ends
-    ]:
-        del state.batches[label]
-        counts["batches"] += 1
-    counts["payloads"] += sum(
-        _forgotten(state, job, kept, who) for job, kept in list(state.payloads.items()) if state.job(job, now)
-    )
-    counts["replays"] += sum(
-        _shortened(state, name, held, who) for name, held in list(state.replays.items()) if now < held.ends
+    counts = Counter(
+        deeds=_erase_audit_log(state, who),
+        memories=_erase_memories(state, who, now),
+        requests=_erase_requests(state, who, now),
+        batches=_erase_batches(state, who, now),
+        payloads=sum(
+            _erase_payload(state, job, stored, who, now) for job, stored in [*state.payloads.items()]
+        ),
+        replays=sum(_erase_replay(state, id_, stored, who, now) for id_, stored in [*state.replays.items()]),
     )
     return +counts
 
 
-def _forgotten(state: AccountState, name: str, kept: Kept, who: RecordRef) -> bool:
-    job = state.jobs[name]
-    if not any(mentions(who, each) for each in (kept.payload.body, kept.payload.faults, job.record.event_id)):
+def _erase_audit_log(state: AccountState, who: RecordRef) -> int:
+    named = [
+        entry
+        for entry in state.audit_log.values()
+        if names_record(who, [entry.by, entry.act, entry.what, entry.count, entry.note])
+    ]
+    for entry in named:
+        state.audit_log[entry.name] = replace(entry, what=ERASED, note="")
+    return len(named)
+
+
+def _erase_memories(state: AccountState, who: RecordRef, now: int) -> int:
+    named = [each for each in [*state.relations] if who.stands_in(each) and state.relation(each, now)]
+    for relation in named:
+        del state.relations[relation]
+    return len(named)
+
+
+def _erase_requests(state: AccountState, who: RecordRef, now: int) -> int:
+    def is_named(stored: StoredRequest) -> bool:
+        record = stored.record
+        sent = (relation for action in record.actions for relation in action.relations)
+        free_text = [record.correlations, record.answers, record.message]
+        return any(map(who.stands_in, sent)) or names_record(who, free_text)
+
+    named = [id_ for id_, stored in state.requests.items() if now < stored.expires and is_named(stored)]
+    for request_id in named:
+        state.requests[request_id] = state.requests[request_id]._replace(expires=0)
+    return len(named)
+
+
+def _erase_batches(state: AccountState, who: RecordRef, now: int) -> int:
+    labels = [
+        label for label, batch in state.batches.items() if names_record(who, label) and now < batch.expires
+    ]
+    for label in labels:
+        del state.batches[label]
+    return len(labels)
+
+
+def _erase_payload(state: AccountState, job_id: str, stored: StoredPayload, who: RecordRef, now: int) -> bool:
+    job = state.job(job_id, now)
+    if not job or not any(
+        names_record(who, text) for text in (stored.payload.body, stored.payload.faults, job.record.event_id)
+    ):
         return False
-    del state.payloads[name]
-    state.failed.pop(name, None)
+    del state.payloads[job_id]
+    state.failed.pop(job_id, None)
     job.record = replace(job.record, event_id="", refusal=(0, "unreadable", "", ""), by=ERASED)
     return True
 
 
-def _shortened(state: AccountState, name: str, held: Replaying, who: RecordRef) -> bool:
-    replay = held.replay
-    if mentions(who, replay.correction) or any(each.changes and mentions(who, each) for each in held.entries):
-        del state.replays[name]
-        return True
-    if not mentions(who, (replay.what, replay.plan, replay.examples)):
+def _erase_replay(state: AccountState, id_: str, stored: StoredReplay, who: RecordRef, now: int) -> bool:
+    """Delete a replay that would send the record again; of others, drop what shows it."""
+    replay = stored.replay
+    if now >= stored.expires:
         return False
-    held.replay = replace(replay, what=ERASED, plan={}, examples={})
+    if names_record(who, replay.correction) or any(
+        entry.changes and names_record(who, entry) for entry in stored.entries
+    ):
+        del state.replays[id_]
+        return True
+    if not names_record(who, (replay.what, replay.plan, replay.examples)):
+        return False
+    stored.replay = replace(replay, what=ERASED, plan={}, examples={})
     return True

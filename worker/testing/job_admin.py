@@ -1,4 +1,4 @@
-"""What people do to jobs in memory: the same answers as on Redis."""
+"""People's acts on jobs in memory: the same answers as on Redis."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,11 @@ from worker.ports import (
     ReplayEntry,
     ReplayState,
 )
-from worker.store.limits import AT_ONCE, REPLAY_LIFE
+from worker.store.limits import JOBS_PER_CALL, REPLAY_LIFETIME
 from worker.testing.account import AccountState
-from worker.testing.erasure import mentions, scrub
-from worker.testing.lease import SECOND
+from worker.testing.erasure import erase_record, names_record
 from worker.testing.store import MemoryStore
-from worker.testing.stored import Job, Replaying, replace
+from worker.testing.stored import StoredJob, StoredReplay, replace, to_us
 
 
 class MemoryJobAdmin:
@@ -33,251 +32,236 @@ class MemoryJobAdmin:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def cancel(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
+    def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """End changes that wait in the inbox."""
-        state, now = self._held(account), self._now()
-        done, refused, fresh = list[str](), dict[str, str](), 0
-        for name in dict.fromkeys(jobs):
-            job = state.job(name, now)
+        state, now = self._state(account), self._now()
+        done, refused, cancelled = list[str](), dict[str, str](), 0
+        for job_id in dict.fromkeys(jobs):
+            job = state.job(job_id, now)
             if job and job.record.state == "queued":
-                state.withdraw(job, CANCELLED, now)
-                fresh += 1
+                state.cancel_job(job, CANCELLED, now)
+                cancelled += 1
             elif not job or job.record.by != CANCELLED:
-                refused[name] = job.record.state if job else "gone"
+                refused[job_id] = job.record.state if job else "gone"
                 continue
-            done.append(name)
-        state.tell(deed if jobs else None, fresh, now)
+            done.append(job_id)
+        state.write_audit_entry(audit_entry if jobs else None, cancelled, now)
         return AdminResult(tuple(done), refused)
 
-    def dismiss(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
-        """Let failed jobs wait for a decision no longer."""
-        state, now = self._held(account), self._now()
-        found = {name: state.job(name, now) for name in dict.fromkeys(jobs)}
-        done = [name for name, job in found.items() if job and job.record.state == "failed"]
-        fresh = sum(not state.jobs[name].record.dismissed for name in done)
-        for name in done:
-            _dismiss(state, name, Dismissal(now, deed.by, deed.note))
-        state.tell(deed if jobs else None, fresh, now)
-        return AdminResult(
-            tuple(done),
-            {name: job.record.state if job else "gone" for name, job in found.items() if name not in done},
-        )
+    def dismiss(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
+        """Mark failed jobs as decided, so that they wait no longer."""
+        state, now = self._state(account), self._now()
+        done, refused, dismissed = list[str](), dict[str, str](), 0
+        for job_id in dict.fromkeys(jobs):
+            job = state.job(job_id, now)
+            if job and job.record.state == "failed":
+                dismissed += not job.record.dismissed
+                _dismiss(state, job, Dismissal(now, audit_entry.by, audit_entry.note))
+                done.append(job_id)
+            else:
+                refused[job_id] = job.record.state if job else "gone"
+        state.write_audit_entry(audit_entry if jobs else None, dismissed, now)
+        return AdminResult(tuple(done), refused)
 
     def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
         """Link a failed job with those sent in its place, and dismiss it."""
-        for name in new:
-            if held := self._job(name):
-                held.record = replace(held.record, replays=job)
+        for job_id in new:
+            if stored := self._job(job_id):
+                stored.record = replace(stored.record, replays=job)
         original = self._job(job)
         if original and original.record.state == "failed":
-            _dismiss(self._held(_account(job)), job, Dismissal(self._now(), by, "replaced"))
-            original.record = replace(
-                original.record, replayed_by=tuple(new), replay=mark or original.record.replay
-            )
+            _dismiss(self._state(_account(job)), original, Dismissal(self._now(), by, "replaced"))
+            record = original.record
+            original.record = replace(record, replayed_by=tuple(new), replay=mark or record.replay)
 
-    def add_audit_entry(self, account: str, deed: AuditEntry) -> None:
-        """Remember a deed."""
-        self._held(account).tell(deed, deed.count, self._now())
+    def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
+        """Add an entry to the audit log."""
+        self._state(account).write_audit_entry(audit_entry, audit_entry.count, self._now())
 
     def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
-        """Who did what, newest first."""
-        told = sorted(self._held(account).deeds.values(), key=lambda deed: (deed.at, deed.name), reverse=True)
-        start = [deed.name for deed in told].index(cursor) + 1 if cursor else 0
-        page = told[start : start + limit]
+        """Return a page of the audit log, newest first."""
+        entries = self._state(account).audit_log.values()
+        newest = sorted(entries, key=lambda entry: (entry.at, entry.name), reverse=True)
+        start = [entry.name for entry in newest].index(cursor) + 1 if cursor else 0
+        page = newest[start : start + limit]
         return AuditPage(tuple(page), page[-1].name if len(page) == limit else "")
 
     def get_payload(self, job: str) -> Payload | None:
-        """What is kept of the unreadable message that the job stands for."""
-        kept = self._held(_account(job)).payloads.get(job)
-        return kept.payload if kept and self._now() < kept.ends else None
+        """Return what is kept of the unreadable message that the job stands for."""
+        stored = self._state(_account(job)).payloads.get(job)
+        return stored.payload if stored and self._now() < stored.expires else None
 
-    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], deed: AuditEntry) -> None:
-        """Keep a replay and its set."""
-        state, now = self._held(replay.account), self._now()
-        made = replace(replay, state="previewed", made_at=now)
-        state.replays.setdefault(
-            replay.id, Replaying(made, tuple(entries), now + round(REPLAY_LIFE * SECOND))
-        )
-        state.tell(deed, replay.eligible, now)
+    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
+        """Save a replay and its set."""
+        state, now = self._state(replay.account), self._now()
+        saved = replace(replay, state="previewed", made_at=now)
+        expires = now + to_us(REPLAY_LIFETIME)
+        state.replays.setdefault(replay.id, StoredReplay(saved, tuple(entries), expires))
+        state.write_audit_entry(audit_entry, replay.eligible, now)
 
     def get_replay(self, replay_id: str) -> Replay | None:
-        """One replay, with how far it is."""
-        held = self._replaying(replay_id)
-        return held.replay if held else None
+        """Return one replay, with its progress."""
+        stored = self._replay(replay_id)
+        return stored.replay if stored else None
 
     def list_replays(self, account: str, *, limit: int = 50) -> list[Replay]:
-        """The account's replays, newest first."""
-        newest = sorted(
-            self._held(account).replays.values(),
-            key=lambda each: (each.replay.made_at, each.replay.id),
-            reverse=True,
-        )
-        return [each.replay for each in newest[:limit] if self._now() < each.ends]
+        """Return the account's replays, newest first."""
+        stored = self._state(account).replays.values()
+        newest = sorted(stored, key=lambda each: (each.replay.made_at, each.replay.id), reverse=True)
+        return [each.replay for each in newest[:limit] if self._now() < each.expires]
 
     def replay_entries(self, replay_id: str, start: int, most: int) -> list[ReplayEntry]:
-        """A piece of its set."""
-        held = self._replaying(replay_id)
-        return list(held.entries[start : start + most]) if held else []
+        """Return a piece of the replay's set."""
+        stored = self._replay(replay_id)
+        return list(stored.entries[start : start + most]) if stored else []
 
-    def set_replay_state(self, replay_id: str, to: ReplayState, deed: AuditEntry) -> ReplayState | None:
-        """Let it run (on), or stop it; the state it is in then."""
-        held, now = self._replaying(replay_id), self._now()
-        if held is None or held.replay.state == "done":
-            return held.replay.state if held else None
-        held.moved_at = now if to == "running" else held.moved_at
-        if held.replay.state == to:
+    def set_replay_state(
+        self, replay_id: str, to: ReplayState, audit_entry: AuditEntry
+    ) -> ReplayState | None:
+        """Start, continue or stop a replay; return its state."""
+        stored, now = self._replay(replay_id), self._now()
+        if stored is None or stored.replay.state == "done":
+            return stored.replay.state if stored else None
+        if to == "running":
+            stored.advanced_at = now
+        if stored.replay.state == to:
             return to
-        run_at = held.replay.run_at or (now if to == "running" else 0)
-        held.replay = replace(held.replay, state=to, run_at=run_at)
-        self._held(held.replay.account).tell(deed, held.replay.done, now)
+        run_at = stored.replay.run_at or (now if to == "running" else 0)
+        stored.replay = replace(stored.replay, state=to, run_at=run_at)
+        self._state(stored.replay.account).write_audit_entry(audit_entry, stored.replay.done, now)
         return to
 
     def advance_replay(
         self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: AuditEntry
     ) -> ReplayState | None:
-        """Count a piece of the set as worked, once."""
-        held, now = self._replaying(replay.id), self._now()
-        if held is None:
+        """Count a piece of the set as worked, once; return the replay's state."""
+        stored, now = self._replay(replay.id), self._now()
+        if stored is None:
             return None
-        was, through = held.replay, end == replay.eligible
-        if was.done != start or was.state == "done" or (start == end and not through):
-            return was.state
-        held.replay = replace(
-            was, done=end, back=was.back + back, missed=dict(Counter(was.missed) + Counter(missed))
-        )
-        held.moved_at = now
-        if through:
-            held.replay = replace(held.replay, state="done", finished_at=now)
-            self._held(replay.account).tell(deed, held.replay.back, now)
-        return held.replay.state
+        before, is_last = stored.replay, end == replay.eligible
+        if before.done != start or before.state == "done" or (start == end and not is_last):
+            return before.state
+        all_missed = dict(Counter(before.missed) + Counter(missed))
+        stored.replay = replace(before, done=end, back=before.back + back, missed=all_missed)
+        stored.advanced_at = now
+        if is_last:
+            stored.replay = replace(stored.replay, state="done", finished_at=now)
+            self._state(replay.account).write_audit_entry(deed, stored.replay.back, now)
+        return stored.replay.state
 
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
-        """The replays that should run and have not come on for so long."""
-        now, before = self._now(), self._now() - round(seconds * 1_000_000)
-        running = [
-            held
-            for held in self._held(account).replays.values()
-            if held.replay.state == "running" and now < held.ends
+        """Return the replays that should run and have not advanced for so long."""
+        now, before = self._now(), self._now() - to_us(seconds)
+        stalled = [
+            (stored.advanced_at, stored.replay.id)
+            for stored in self._state(account).replays.values()
+            if stored.replay.state == "running" and now < stored.expires and stored.advanced_at <= before
         ]
-        return [
-            held.replay.id
-            for held in sorted(running, key=lambda held: (held.moved_at, held.replay.id))
-            if held.moved_at <= before
-        ]
+        return [replay_id for _, replay_id in sorted(stalled)]
 
     def touch_replay(self, replay_id: str) -> None:
-        """It was given to a worker once more."""
-        if held := self._replaying(replay_id):
-            held.moved_at = self._now()
+        """Note that the replay was given to a worker."""
+        if stored := self._replay(replay_id):
+            stored.advanced_at = self._now()
 
     def count_unsettled(self, account: str) -> int:
-        """Requests that were begun and not settled."""
-        return len(self._held(account).journal)
+        """Return the number of requests that were begun and not settled."""
+        return len(self._state(account).journal)
 
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
-        """The open relations whose work names a record."""
-        opens = self._held(account).opens
+        """Return the open relations whose work names a record."""
+        opens = self._state(account).opens
         return sorted(
-            relation for relation, opened in opens.items() if who.stands_in(relation) or mentions(who, opened)
+            relation for relation, work in opens.items() if who.stands_in(relation) or names_record(who, work)
         )
 
     def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
-        """Take a record out of the next jobs."""
+        """Erase a record from the next jobs."""
         lease.renew()
-        state, now = self._held(lease.account), self._now()
-        numbers = [number for number in sorted(state.index) if number > after][:AT_ONCE]
-        held = [job for number in numbers if (job := state.job(state.index[number], now))]
-        for job in held:
-            labels = {
-                name: ""
+        state, now = self._state(lease.account), self._now()
+        numbers = [number for number in sorted(state.index) if number > after][:JOBS_PER_CALL]
+        jobs = [job for number in numbers if (job := state.job(state.index[number], now))]
+        for job in jobs:
+            labels = (
+                name
                 for name in ("source", "batch", "correlation")
-                if mentions(who, getattr(job.record, name))
-            }
-            job.record = replace(job.record, **labels)
-        jobs = [job for job in held if any(map(who.stands_in, job.relations))]
-        emptied = [_erase(state, job, who, now) for job in jobs]
-        return numbers[-1] if len(numbers) == AT_ONCE else 0, {"jobs": len(jobs), "emptied": sum(emptied)}
+                if names_record(who, getattr(job.record, name))
+            )
+            job.record = replace(job.record, **dict.fromkeys(labels, ""))
+        named = [job for job in jobs if any(map(who.stands_in, job.relations))]
+        emptied = [_erase(state, job, who, now) for job in named]
+        last = numbers[-1] if len(numbers) == JOBS_PER_CALL else 0
+        return last, {"jobs": len(named), "emptied": sum(emptied)}
 
-    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:
-        """Take a record out of everything else that is kept."""
+    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:  # noqa: ARG002
+        """Erase a record from everything else that is kept, all at once."""
         lease.renew()
-        return 0 * cursor, scrub(self._held(lease.account), who, now=self._now())
+        return 0, erase_record(self._state(lease.account), who, now=self._now())
 
-    def _job(self, name: str) -> Job | None:
-        return self._held(_account(name)).job(name, self._now())
+    def _job(self, job_id: str) -> StoredJob | None:
+        return self._state(_account(job_id)).job(job_id, self._now())
 
-    def _replaying(self, replay_id: str) -> Replaying | None:
-        held = self._held(_account(replay_id)).replays.get(replay_id)
-        return held if held and self._now() < held.ends else None
+    def _replay(self, replay_id: str) -> StoredReplay | None:
+        stored = self._state(_account(replay_id)).replays.get(replay_id)
+        return stored if stored and self._now() < stored.expires else None
 
-    def _held(self, account: str) -> AccountState:
+    def _state(self, account: str) -> AccountState:
         return self._store._state(account)
 
     def _now(self) -> int:
         return self._store._now()
 
 
-def _account(name: str) -> str:
-    return name.rpartition("-")[0]
+def _account(id_: str) -> str:
+    return id_.rpartition("-")[0]
 
 
-def _dismiss(state: AccountState, name: str, dismissal: Dismissal) -> None:
-    state.failed.pop(name, None)
-    record = state.jobs[name].record
-    state.jobs[name].record = replace(record, dismissed=record.dismissed or dismissal)
+def _dismiss(state: AccountState, job: StoredJob, dismissal: Dismissal) -> None:
+    state.failed.pop(job.record.id, None)
+    job.record = replace(job.record, dismissed=job.record.dismissed or dismissal)
 
 
-def _erase(state: AccountState, job: Job, who: RecordRef, now: int) -> bool:
-    """Take the record out of the job; whether nothing is left of it."""
-    lost = [relation for relation in job.again or job.relations if who.stands_in(relation)]
-    guards = tuple(key for key in job.firsts if not _guards(who, key))
+def _erase(state: AccountState, job: StoredJob, who: RecordRef, now: int) -> bool:
+    """Erase the record from the job; return whether nothing is left of it."""
+    lost = [relation for relation in job.remaining or job.relations if who.stands_in(relation)]
+    guards = tuple(guard for guard in job.first_halves if not _is_guard_of(who, guard))
     if job.record.state == "queued":
-        _withdraw_some(state, job, lost, guards, now)
+        _end_some(state, job, lost, guards, now)
     record = job.record
-    parents, children = (
-        tuple(each for each in ids if not who.is_on(side, record.type, each)) for side, ids in _sides(job)
-    )
-    gone = not parents or not children
-    left = tuple(relation for relation in record.failed if not who.stands_in(relation))
-    if record.state == "failed" and not left:
+    parents = tuple(each for each in record.parents if not who.is_on("p", record.type, each))
+    children = tuple(each for each in record.children if not who.is_on("c", record.type, each))
+    failed = tuple(relation for relation in record.failed if not who.stands_in(relation))
+    if record.state == "failed" and not failed:
         state.failed.pop(record.id, None)
-    changed: dict[str, Any] = {
-        "parents": () if gone else parents,
-        "children": () if gone else children,
-        "event_id": "",
-        "failed": left,
-    }
+    is_empty = not parents or not children
+    changed: dict[str, Any] = {"event_id": ""}
     if record.refusal:
         changed["refusal"] = (record.refusal[0], record.refusal[1], "", "")
-    if gone:
-        changed |= {"info": (), "failed": (), "by": ERASED}
-    job.record, job.again = (
-        replace(record, **changed),
-        tuple(each for each in job.again if not who.stands_in(each)),
-    )
-    job.firsts = () if gone else guards
-    return gone
+    if is_empty:
+        changed |= {"parents": (), "children": (), "failed": (), "info": (), "by": ERASED}
+    else:
+        changed |= {"parents": parents, "children": children, "failed": failed}
+    job.record = replace(record, **changed)
+    job.remaining = tuple(each for each in job.remaining if not who.stands_in(each))
+    job.first_halves = () if is_empty else guards
+    return is_empty
 
 
-def _withdraw_some(
-    state: AccountState, job: Job, lost: Sequence[Relation], guards: tuple[str, ...], now: int
+def _end_some(
+    state: AccountState, job: StoredJob, lost: Sequence[Relation], guards: tuple[str, ...], now: int
 ) -> None:
-    """What waits of a job and is about the record ends; the job with it if that was all."""
+    """End what is left to do about the record, and the job with it if that was all."""
     if job.left == len(lost):
-        state.withdraw(job, ERASED, now)
+        state.cancel_job(job, ERASED, now)
     elif lost:
-        state.arriving -= Counter(key for key in job.firsts if key not in guards)
+        state.arriving -= Counter(guard for guard in job.first_halves if guard not in guards)
         job.left -= len(lost)
         counts = {**job.record.counts, "superseded": job.record.counts["superseded"] + len(lost)}
         job.record = replace(job.record, counts=counts, by=ERASED)
         state.counts["relations_superseded"] += len(lost)
 
 
-def _sides(job: Job) -> tuple[tuple[str, tuple[int, ...]], tuple[str, tuple[int, ...]]]:
-    return ("p", job.record.parents), ("c", job.record.children)
-
-
-def _guards(who: RecordRef, key: str) -> bool:
-    """Whether a guard key names the record: `<type>:<parent>` or `<type>::<child>`."""
-    name, _, number = key.rpartition(":")
+def _is_guard_of(who: RecordRef, guard: str) -> bool:
+    """Return whether a guard key names the record: `<type>:<parent>` or `<type>::<child>`."""
+    name, _, number = guard.rpartition(":")
     return who.is_on("c" if name.endswith(":") else "p", name.rstrip(":"), int(number))

@@ -1,4 +1,4 @@
-"""What an account in memory holds, thing by thing: jobs, memories, batches, the lease and what is kept for people. Values only."""
+"""The values that an account of the store in memory holds."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,25 +20,32 @@ from worker.ports import (
     RequestRecord,
 )
 
+SECOND = 1_000_000  # µs
+
 replace = msgspec.structs.replace
 
 
-class Holding(NamedTuple):
+def to_us(seconds: float) -> int:
+    """Return seconds as whole microseconds."""
+    return round(seconds * SECOND)
+
+
+class LeaseHolder(NamedTuple):
     """Who may work the account, and until when (µs)."""
 
     holder: str
     until: int
 
 
-class Wake(NamedTuple):
+class WakeMark(NamedTuple):
     """A flush message is under way since `at`; after `delay` it counts as lost (µs)."""
 
     at: int
     delay: int
 
 
-class Hand(NamedTuple):
-    """The batch in hand (R21): its bound, what to try if its worker dies, and the one thing in it if it is alone."""
+class CurrentBatch(NamedTuple):
+    """The batch being worked (R21): its limit, what to read if its worker dies, and what is in it alone."""
 
     size: int
     half: int
@@ -49,18 +56,18 @@ class Hand(NamedTuple):
 
 
 @dataclass(slots=True)
-class Job:
+class StoredJob:
     """A job's record, and what its record does not show."""
 
     record: JobRecord
     number: int
     fingerprint: str
-    firsts: tuple[str, ...]
+    first_halves: tuple[str, ...]
     left: int
     key: tuple[str, str] = ("", "")
-    again: tuple[Relation, ...] = ()
-    back_at: int = 0
-    ends: int = FOREVER
+    remaining: tuple[Relation, ...] = ()  # of a requeued job: the relations that are left to do
+    requeued_at: int = 0
+    expires: int = FOREVER
 
     @property
     def relations(self) -> tuple[Relation, ...]:
@@ -70,72 +77,71 @@ class Job:
             Relation(record.type, parent, child) for parent in record.parents for child in record.children
         )
 
-    def start(self) -> None:
-        """It leaves the inbox."""
-        self.again, self.record = (), replace(self.record, state="sending")
+    def leave_inbox(self) -> None:
+        """Note that a flush has claimed it."""
+        self.remaining, self.record = (), replace(self.record, state="sending")
 
-    def taken(self) -> ClaimedJob:
-        """The job as a flush reads it."""
+    def as_claimed(self) -> ClaimedJob:
+        """Return the job as a flush reads it."""
         record = self.record
-        relations = self.again or self.relations
-        brought = 0 if self.again else record.accepted_at, record.correlation
         return ClaimedJob(
             record.id,
-            record.action,
-            relations,
+            record.action,  # type: ignore[arg-type]
+            self.remaining or self.relations,
             record.info,
             record.occurred_at,
             self.number,
-            self.firsts,
-            *brought,
-        )  # type: ignore[arg-type]
+            self.first_halves,
+            0 if self.remaining else record.accepted_at,
+            record.correlation,
+        )
 
 
 @dataclass(slots=True)
 class StoredRelation:
     """What is remembered of a relation, and the outcomes of the jobs that named it."""
 
-    known: ConfirmedState | None = None
+    confirmed: ConfirmedState | None = None
     doubt: Doubt | None = None
-    mentions: dict[str, RelationEvent] = field(default_factory=dict)
-    ends: int = FOREVER
+    events: dict[str, RelationEvent] = field(default_factory=dict)
+    expires: int = FOREVER
 
 
 @dataclass(slots=True)
-class Batch:
-    """Counts of a batch label."""
+class BatchCounts:
+    """The counts of a batch label."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    ends: int = FOREVER
+    expires: int = FOREVER
 
 
-class Kept(NamedTuple):
+class StoredPayload(NamedTuple):
     """What is kept of an unreadable message, and until when (µs)."""
 
     payload: Payload
-    ends: int
+    expires: int
 
 
 @dataclass(slots=True)
-class Replaying:
-    """A replay and its set, when it is forgotten, and when it last came on (µs)."""
+class StoredReplay:
+    """A replay and its set, when it expires, and when it last advanced (µs)."""
 
     replay: Replay
     entries: tuple[ReplayEntry, ...]
-    ends: int
-    moved_at: int = 0
+    expires: int
+    advanced_at: int = 0
 
 
-class Remembered(NamedTuple):
-    """An event id that is remembered longer than its job: the job, the fingerprint of its content, and until when."""
+class RememberedEvent(NamedTuple):
+    """An event id that outlives its job: the job, its content's fingerprint, and when it expires (µs)."""
 
     job: str
     fingerprint: str
-    ends: int
+    expires: int
 
 
-class Sent(NamedTuple):
-    """The record of a request, and when it is forgotten."""
+class StoredRequest(NamedTuple):
+    """The record of a request, and when it expires (µs)."""
 
     record: RequestRecord
-    ends: int
+    expires: int

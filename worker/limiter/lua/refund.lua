@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- refund(slot, cost, probe): gives a booked slot back when no call follows. Times in whole microseconds.
+-- refund(slot, cost, probe): give a booked slot back when no request follows. Times in µs.
 -- KEYS   1 {account}:pace (its fields: book.lua)
 -- ARGV   slot, cost and probe (0 or 1) as book answered them
 -- Result 1 given back, 0 lost
--- Keeps  the law of book: only the latest slot can be given back, because later ones stand on the earlier.
+-- Keeps  the limit of book: only the latest slot can be given back, because later ones build on the earlier.
 -- Twice  gives back once: the slot is no longer the latest.
 if redis.call('HGET', KEYS[1], 'tat') ~= ARGV[1] then
   return 0

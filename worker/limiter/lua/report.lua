@@ -1,46 +1,38 @@
 #!lua flags=allow-oom
--- report(feedback, retry_after, reason, now): lets an answer change pace and breaker. Times in whole microseconds.
+-- report(feedback, retry_after, reason, now): let an answer change pace and breaker. Times in µs.
 -- KEYS   1 {account}:pace (its fields: book.lua)
 -- ARGV   feedback (ok, slow, failed), retry_after (0: none), reason (for operators), now ('' asks Redis)
 -- Result what it did to the breaker (0 nothing, 1 opened, 2 closed), time until its first probe
--- Keeps  1/16 <= factor <= 1; the breaker opens at the fifth failure in a row for 5 s, after each failed probe for twice
---        as long, up to 300 s; any answer closes it; not_before never moves back.
--- Twice  counts the same answer twice: a slower pace for a while, and a turn of the breaker that nobody hears of.
-local feedback, retry_after, reason, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000000 + time[2]
-end
-
+-- Keeps  SLOWEST_FACTOR <= factor <= 1; the breaker opens at the fifth failure in a row for FIRST_COOLDOWN,
+--        after each failed probe for twice as long, up to LONGEST_COOLDOWN; any answer closes it; not_before
+--        never moves back.
+-- Twice  counts the same answer twice: a slower pace for a while, and an unreported change of the breaker.
+local feedback, retry_after, reason, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], read_clock(ARGV[4])
 local s = redis.call('HMGET', KEYS[1], 'factor', 'failures', 'cooldown', 'open_until', 'probe', 'not_before')
 local factor, failures, cooldown = tonumber(s[1] or 1), tonumber(s[2] or 0), tonumber(s[3] or 0)
 local open_until, probe, not_before = tonumber(s[4] or 0), s[5] or '0', tonumber(s[6] or 0)
-local turned = 0
+local change = 0
 
 if feedback == 'failed' then
   failures = failures + 1
   -- Failures of requests that were under way when the breaker opened change nothing.
-  if probe == '1' or failures == 5 then
-    cooldown = math.min(math.max(2 * cooldown, 5000000), 300000000)
+  if probe == '1' or failures == FAILURES_TO_OPEN then
+    cooldown = math.min(math.max(2 * cooldown, FIRST_COOLDOWN), LONGEST_COOLDOWN)
     open_until, probe = now + cooldown, '0'
   end
-  turned = failures == 5 and 1 or 0
+  change = failures == FAILURES_TO_OPEN and 1 or 0
 else
-  turned = failures >= 5 and 2 or 0
+  change = failures >= FAILURES_TO_OPEN and 2 or 0
   failures, cooldown, open_until, probe = 0, 0, 0, '0'
 end
 
-if feedback == 'ok' then
-  factor = math.min(1, factor + 1 / 32)
-else
-  factor = math.max(1 / 16, factor / 2)
-end
+factor = feedback == 'ok' and math.min(1, factor + FACTOR_STEP) or math.max(SLOWEST_FACTOR, factor / 2)
 if retry_after > 0 then
-  not_before = math.max(not_before, now + math.min(retry_after, 86400000000))
+  not_before = math.max(not_before, now + math.min(retry_after, LONGEST_RETRY_AFTER))
 end
 
-redis.call('HSET', KEYS[1], 'factor', string.format('%.17g', factor), 'failures', failures, 'probe', probe, 'reason', reason,
-  'cooldown', string.format('%.0f', cooldown), 'open_until', string.format('%.0f', open_until),
-  'not_before', string.format('%.0f', not_before))
-redis.call('EXPIRE', KEYS[1], 172800)
-return {turned, turned == 1 and cooldown or 0}
+redis.call('HSET', KEYS[1], 'factor', string.format('%.17g', factor), 'failures', failures, 'probe', probe,
+  'reason', reason, 'cooldown', string.format('%.0f', cooldown),
+  'open_until', string.format('%.0f', open_until), 'not_before', string.format('%.0f', not_before))
+redis.call('EXPIRE', KEYS[1], STATE_LIFETIME)
+return {change, change == 1 and cooldown or 0}

@@ -1,11 +1,11 @@
--- Put before whatever ends a job or takes it up again: the failed jobs that wait for a decision, all and by error and type.
+-- Put before scripts that end a job or requeue it: the indexes of failed jobs that wait for a decision, all of them and by group.
 
-local function failure_group(refusal, type) -- "<code> <class> <type>"; the refusal as the job keeps it
+local function failure_group(refusal, type) -- "<code> <class> <type>", from the refusal as the job keeps it
   local known = refusal and refusal ~= '' and cjson.decode(refusal) or {0, 'other'}
   return string.format('%.0f %s %s', known[1], known[2], type or '')
 end
 
-local function drop_failure(base, job) -- it waits no longer: replayed, dismissed, erased, forgotten
+local function drop_failure(base, job) -- it waits no longer: requeued, dismissed, erased, expired
   if redis.call('ZREM', base .. ':failed', job) == 0 then return end
   local got = redis.call('HMGET', base .. ':job:' .. job, 'x', 't')
   redis.call('ZREM', base .. ':failed:' .. failure_group(got[1], got[2]), job)
@@ -16,7 +16,7 @@ local function add_failure(base, job, refusal, keep) -- keep: ms a failed job li
   local group = failure_group(refusal, got[1])
   redis.call('SADD', base .. ':failures', group)
   for _, key in ipairs({base .. ':failed', base .. ':failed:' .. group}) do
-    for _, old in ipairs(redis.call('ZRANGE', key, 0, 9)) do -- forgotten ones, a few at a time
+    for _, old in ipairs(redis.call('ZRANGE', key, 0, 9)) do -- expired ones, a few at a time
       if redis.call('EXISTS', base .. ':job:' .. old) == 1 then break end
       redis.call('ZREM', key, old)
     end

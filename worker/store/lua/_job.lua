@@ -1,19 +1,19 @@
--- Put before take and settle: the outcomes of jobs.
--- keep = {finished job, failed job, relation}, lifetimes in ms.
+-- Put before claim and settle: write the outcomes of jobs.
+-- keep = {finished job, failed job, relation}, lifetimes in ms
 
 local RESULTS = {'ok', 'su', 'st', 'fa'}
-local OPEN = {sending = true, retrying = true, verifying = true} -- queued ones are the inbox
+local OPEN = {sending = true, retrying = true, verifying = true} -- queued jobs are counted by the inbox
 
-local function shift(totals, from, to) -- open states are counted as they are now
+local function move_state_count(totals, from, to) -- open states are counted as they are, ended ones as they come
   if from == to then return end
   for state, by in pairs({[from] = -1, [to] = 1}) do
     if OPEN[state] then totals[state] = (totals[state] or 0) + by end
   end
 end
 
--- Ends and states are added to totals, which are written once for all jobs.
+-- The ends and changes of state are added to totals, which are written once for all jobs.
 -- entry = {job, {applied, superseded, stale, failed}, request, state, by, refusal, failed relations}
-local function set_job(base, now, entry, keep, totals)
+local function update_job(base, now, entry, keep, totals)
   local job, counts, request = entry[1], entry[2], entry[3]
   local key = base .. ':job:' .. job
   local got = redis.call('HMGET', key, 'r', 'k', 'b', 'ok', 'su', 'st', 'fa', 'w', 'fr', 'm', 'x', 's')
@@ -27,18 +27,19 @@ local function set_job(base, now, entry, keep, totals)
   end
   put('r', left)
   if request ~= '' and not string.find(' ' .. (got[8] or '') .. ' ', ' ' .. request .. ' ', 1, true) then
-    local way = (got[8] and got[8] .. ' ' or '') .. request
-    put('w', #way > 120 and string.gsub(string.sub(way, -121), '^%S* ', '', 1) or way) -- whole ids only
-    if entry[4] ~= 'queued' then put('m', tonumber(got[10] or 0) + 1) end -- one that would only travel
+    local ids = (got[8] and got[8] .. ' ' or '') .. request
+    local cut = #ids > REQUEST_IDS_LENGTH and string.gsub(string.sub(ids, -REQUEST_IDS_LENGTH - 1), '^%S* ', '', 1)
+    put('w', cut or ids) -- whole ids only
+    if entry[4] ~= 'queued' then put('m', tonumber(got[10] or 0) + 1) end -- a dry run of a queued job is no attempt
   end
   if entry[5] ~= '' then put('y', entry[5]) end
   if entry[6] ~= '' and not got[11] then put('x', entry[6]) end
   if entry[7] ~= '' then put('fr', (got[9] and got[9] .. ' ' or '') .. entry[7]) end
-  local state = left == 0 and finish(base, job, got, sums, got[11] or entry[6], keep, totals) or entry[4]
-  if left == 0 then put('f', us(now)) end
+  local state = left == 0 and finish_job(base, job, got, sums, got[11] or entry[6], keep, totals) or entry[4]
+  if left == 0 then put('f', as_text(now)) end
   if state ~= '' then
     put('s', state)
-    shift(totals, got[12], state)
+    move_state_count(totals, got[12], state)
   end
   redis.call('HSET', key, unpack(fields))
 end

@@ -1,13 +1,11 @@
--- Put before take and settle: what is open of a relation, and what is remembered of it.
+-- Put before scripts that write relations: the open work of a relation, and what is remembered of it.
 
-local HISTORY = 40 -- jobs remembered per relation
-
-local function many(command, key, arguments) -- one call for as many as the stack of Lua takes
+local function call_in_chunks(command, key, arguments) -- as many at once as Lua's stack takes
   for i = 1, #arguments, 4000 do redis.call(command, key, unpack(arguments, i, math.min(i + 3999, #arguments))) end
 end
 
 -- opens: {relation, blob ('': closed), due, guard, side}…
-local function set_opens(base, opens)
+local function write_open_relations(base, opens)
   local closed, blobs, dues = {}, {}, {}
   for _, open in ipairs(opens) do
     local relation, blob, due, guard, side = unpack(open)
@@ -23,23 +21,23 @@ local function set_opens(base, opens)
       if side ~= '' then redis.call('ZADD', base .. ':guard', 0, guard .. side .. relation) end
     end
   end
-  many('HDEL', base .. ':open', closed)
-  many('ZREM', base .. ':due', closed)
-  many('HSET', base .. ':open', blobs)
-  many('ZADD', base .. ':due', dues)
+  call_in_chunks('HDEL', base .. ':open', closed)
+  call_in_chunks('ZREM', base .. ':due', closed)
+  call_in_chunks('HSET', base .. ':open', blobs)
+  call_in_chunks('ZADD', base .. ':due', dues)
 end
 
-local function set_relation(base, relation, fields, keep)
+local function write_relation(base, relation, fields, keep)
   local key = base .. ':rel:' .. relation
-  many('HSET', key, fields)
+  call_in_chunks('HSET', key, fields)
   redis.call('PEXPIRE', key, keep)
-  if redis.call('HLEN', key) > HISTORY + 8 then
+  if redis.call('HLEN', key) > MAX_HISTORY + HISTORY_SLACK then
     local jobs = {}
     for _, field in ipairs(redis.call('HKEYS', key)) do
       if string.sub(field, 1, 1) == '#' then jobs[#jobs + 1] = field end
     end
     table.sort(jobs) -- job ids sort by time
-    for i = #jobs - HISTORY + 1, #jobs do jobs[i] = nil end -- the latest stay
-    many('HDEL', key, jobs)
+    for i = #jobs - MAX_HISTORY + 1, #jobs do jobs[i] = nil end -- the latest stay
+    call_in_chunks('HDEL', key, jobs)
   end
 end

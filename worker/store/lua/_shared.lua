@@ -1,36 +1,36 @@
--- Put before every script: the clock, the right to write, the pause in force, the wake mark.
+-- Put before every script: the clock, the lease's steps, the pause in force, the wake mark.
 
-local function clock(given) -- µs; production gives none
+local function read_clock(given) -- µs; only tests give a time
   if given ~= '' then return tonumber(given) end
   local time = redis.call('TIME')
   return tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 
-local function us(number) return string.format('%.0f', number) end
+local function as_text(number) return string.format('%.0f', number) end
 
--- 'go' before a step of the lease, 'again' when this very step was carried out before, 'lost' for anyone else.
-local function whose(base, token, step)
-  local held = redis.call('HMGET', base .. ':lease', 'token', 'step')
-  if held[1] ~= token then return 'lost' end
-  return tonumber(held[2]) > tonumber(step) and 'again' or 'go'
+-- 'run' for the lease's next step, 'repeated' for a step that was carried out before, 'lost' when another holder has the lease.
+local function check_step(base, token, step)
+  local lease = redis.call('HMGET', base .. ':lease', 'token', 'step')
+  if lease[1] ~= token then return 'lost' end
+  return tonumber(lease[2]) > tonumber(step) and 'repeated' or 'run'
 end
 
-local function turn(base, token, step) -- the same, and the step counts as carried out
-  local answer = whose(base, token, step)
-  if answer == 'go' then redis.call('HINCRBY', base .. ':lease', 'step', 1) end
+local function take_step(base, token, step) -- checks the step and counts it as carried out
+  local answer = check_step(base, token, step)
+  if answer == 'run' then redis.call('HINCRBY', base .. ':lease', 'step', 1) end
   return answer
 end
 
-local function pause(base, now) -- the pause in force, or nil
-  local held = redis.call('HMGET', base .. ':pause', 'reason', 'detail', 'since', 'until', 'fingerprint')
-  if not held[1] then return nil end
-  if held[4] ~= '0' and tonumber(held[4]) <= now then
+local function pause_in_force(base, now) -- nil when there is none
+  local pause = redis.call('HMGET', base .. ':pause', 'reason', 'detail', 'since', 'until', 'fingerprint')
+  if not pause[1] then return nil end
+  if pause[4] ~= '0' and tonumber(pause[4]) <= now then
     redis.call('DEL', base .. ':pause')
     return nil
   end
-  return held
+  return pause
 end
 
-local function wake(base, now, delay)
-  redis.call('HSET', base .. ':wake', 'at', us(now), 'delay', us(delay))
+local function mark_woken(base, now, delay) -- a flush message is under way; after `delay` µs it counts as lost
+  redis.call('HSET', base .. ':wake', 'at', as_text(now), 'delay', as_text(delay))
 end

@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
--- cancel(base; now, keep, deed, job…) → {how many were looked at, {cancelled…}, {job, its state or gone…}}
+-- cancel(base; now, keep, audit entry, job…) → {how many were looked at, {cancelled…}, {job, its state or gone…}}
 -- Invariant: only what waits in the inbox is cancelled; its relations end superseded, and its entry is dead in the very same step.
--- The same call again names the same jobs, and counts and writes nothing.
--- Some 5,000 relations are ended at once; who gets fewer jobs back asks again.
-local base, now, keep = KEYS[1], clock(ARGV[1]), cmsgpack.unpack(ARGV[2])
+-- A repeated call names the same jobs, and counts and writes nothing.
+-- Stops once it has ended RELATIONS_PER_CALL relations; the caller goes on with the jobs that were not looked at.
+local base, now, keep = KEYS[1], read_clock(ARGV[1]), cmsgpack.unpack(ARGV[2])
 local looked, relations, fresh, done, refused, totals = 0, 0, 0, {}, {}, {}
 for i = 4, #ARGV do
   local state, by = unpack(redis.call('HMGET', base .. ':job:' .. ARGV[i], 's', 'y'))
   if state == 'queued' then
-    relations = relations + withdraw(base, now, ARGV[i], 'cancelled', keep, totals)
+    relations = relations + cancel_job(base, now, ARGV[i], 'cancelled', keep, totals)
     fresh = fresh + 1
   end
   if state == 'queued' or by == 'cancelled' then done[#done + 1] = ARGV[i]
@@ -17,9 +17,9 @@ for i = 4, #ARGV do
     refused[#refused + 1] = state or 'gone'
   end
   looked = looked + 1
-  if relations >= 5000 then break end
+  if relations >= RELATIONS_PER_CALL then break end
 end
 for name, by in pairs(totals) do redis.call('HINCRBY', base .. ':counts', name, by) end
-drop_dead(base, 1000)
-count_deed(base, now, ARGV[3], fresh)
+drop_dead_jobs(base, 1000)
+count_audit_entry(base, now, ARGV[3], fresh)
 return {looked, done, refused}

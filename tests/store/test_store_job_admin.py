@@ -1,0 +1,358 @@
+"""Laws of people's acts on jobs, on both stores: cancel, dismiss, unreadable messages, audit log, brake."""
+
+from collections import Counter
+
+import pytest
+from redis import Redis
+
+from tests.support.store_steps import (
+    BASE,
+    accept,
+    claim_all,
+    dump_keys,
+    job_admin_of,
+    list_jobs,
+    queries_of,
+    read_all,
+    send_and_settle,
+    take_lease,
+)
+from tests.support.store_values import BROKER, BUYER, MONTH, change, make_request, submission
+from worker.config.accounts import RESERVED
+from worker.contract import Relation
+from worker.errors import BacklogFull
+from worker.ports import (
+    CANCELLED,
+    UNROUTED,
+    AdminResult,
+    AuditEntry,
+    DeleteBrake,
+    JobFilter,
+    Pause,
+    Receipt,
+    Store,
+    UnreadableMessage,
+    Writes,
+)
+from worker.store.limits import MAX_AUDIT_ENTRIES, MAX_PAYLOAD_BYTES
+from worker.store.redis_store import RedisStore
+from worker.testing import FakeClock
+
+BRAKE = DeleteBrake(3, 2)
+
+
+def audit_entry(act: str = "cancelled", name: str = "d1") -> AuditEntry:
+    return AuditEntry(name, "ada", act, "some", "because")
+
+
+def job_ids(*numbers: int) -> list[str]:
+    return [f"acme-{number:03d}" for number in numbers]
+
+
+# --- cancelling
+
+
+def test_a_cancelled_job_ends_superseded_and_all_others_keep_their_order(store: Store) -> None:
+    accept(store, *(change(number, 9, batch="import") for number in range(1, 7)))
+    result = job_admin_of(store).cancel("acme", [*job_ids(0, 2, 3), "acme-gone"], audit_entry())
+    assert result == AdminResult(tuple(job_ids(0, 2, 3)), {"acme-gone": "gone"})
+    assert [job.job for job in read_all(take_lease(store)).jobs] == job_ids(1, 4, 5)
+    ended = store.get_job("acme-002")
+    assert ended is not None
+    assert (ended.state, ended.by, ended.counts["superseded"], bool(ended.finished_at)) == (
+        "superseded",
+        CANCELLED,
+        1,
+        True,
+    )
+    assert [event.detail for event in store.relation_history("acme", Relation(BUYER, 3, 9))[1]] == [CANCELLED]
+    assert store.batch_counts("acme", "import") == {"accepted": 6, "superseded": 3}
+    assert store.counts("acme")["backlog"] == 3 == queries_of(store).count_by_state("acme")["queued"]
+    claim_all(take_lease(store))
+    accept(store, change(7, 9), first=7)
+    assert store.counts("acme")["backlog"] == 1 == queries_of(store).count_by_state("acme")["queued"]
+
+
+def test_cancelling_makes_room_at_once_and_an_account_with_all_cancelled_is_not_due(store: Store) -> None:
+    accept(store, change(1, 9), change(2, 9))
+    with pytest.raises(BacklogFull):
+        accept_at_most(store, 2)
+    job_admin_of(store).cancel("acme", job_ids(0, 1), audit_entry())
+    take_lease(store).release()
+    assert store.due_accounts(["acme"]) == []
+    accept_at_most(store, 1)
+    assert store.counts("acme")["backlog"] == 1
+
+
+def accept_at_most(store: Store, backlog: int) -> None:
+    store.accept("acme", [submission("900", change(9, 9))], max_backlog=backlog, oldest=MONTH)
+
+
+def test_a_job_cancelled_between_read_and_claim_is_not_sent_and_its_batch_loses_nothing(
+    store: Store,
+) -> None:
+    accept(store, change(1, 9), change(2, 9))
+    lease = take_lease(store)
+    work = read_all(lease)
+    job_admin_of(store).cancel("acme", job_ids(1), audit_entry())
+    assert not lease.claim(work.jobs, (), Writes())
+    assert [job.job for job in claim_all(lease).jobs] == job_ids(0)
+    assert [
+        bool(record.open)
+        for record in lease.records([Relation(BUYER, parent, 9) for parent in (1, 2)]).values()
+    ] == [True, False]
+
+
+def test_a_claimed_job_cannot_be_cancelled(store: Store) -> None:
+    accept(store, change(1, 9))
+    lease = take_lease(store)
+    claim_all(lease)
+    assert job_admin_of(store).cancel("acme", job_ids(0), audit_entry()) == AdminResult(
+        (), {"acme-000": "sending"}
+    )
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
+    assert job_admin_of(store).cancel("acme", job_ids(0), audit_entry()) == AdminResult(
+        (), {"acme-000": "succeeded"}
+    )
+
+
+def test_a_cancelled_half_that_goes_first_is_not_waited_for(store: Store) -> None:
+    accept(store, change(1, 9, name=BROKER), change(1, 8, name=BROKER, kind="delete"))
+    guard = f"{BROKER}:1"
+    assert take_lease(store).swap_partners([guard])[guard].arriving == 1
+    job_admin_of(store).cancel("acme", job_ids(0), audit_entry())
+    assert take_lease(store).swap_partners([guard])[guard].arriving == 0
+
+
+def test_jobs_of_a_paused_account_can_be_cancelled_and_a_requeued_job_keeps_its_outcomes(
+    store: Store,
+) -> None:
+    accept(store, change(1, 9, 10))
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
+    store.requeue("acme", job_ids(0))
+    store.pause("acme", Pause("by hand"))
+    assert job_admin_of(store).cancel("acme", job_ids(0), audit_entry()).done == ("acme-000",)
+    job = store.get_job("acme-000")
+    assert job is not None
+    assert (job.state, job.counts) == ("succeeded", {"applied": 1, "superseded": 1, "stale": 0, "failed": 0})
+    assert read_all(lease).jobs == ()
+
+
+def test_many_are_cancelled_in_pieces_with_one_audit_entry_and_the_inbox_becomes_empty(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    accept(redis_store, *(change(number, *range(1, 31)) for number in range(1, 1201)))
+    all_jobs = job_ids(*range(1200))
+    all_jobs.reverse()  # so that none is at the head of the inbox before the last piece
+    result = job_admin_of(redis_store).cancel("acme", all_jobs, audit_entry())
+    assert (len(result.done), result.refused) == (1200, {})
+    assert [(each.count, each.act) for each in job_admin_of(redis_store).audit_log("acme").deeds] == [
+        (1200, "cancelled")
+    ]
+    assert redis_store.counts("acme")["relations_superseded"] == 36_000
+    while redis_client.exists(f"{BASE}inbox"):
+        assert read_all(take_lease(redis_store)).jobs == ()
+    assert not redis_client.exists(f"{BASE}dead", f"{BASE}arriving")
+
+
+# --- dismissing
+
+
+def test_a_dismissed_job_waits_for_no_decision_and_can_still_be_requeued(
+    store: Store, clock: FakeClock
+) -> None:
+    accept(store, change(1, 9), change(2, 9))
+    lease = take_lease(store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed", Relation(BUYER, 2, 9): "applied"})
+    result = job_admin_of(store).dismiss("acme", [*job_ids(0, 1), "acme-gone"], audit_entry("dismissed"))
+    assert result == AdminResult(("acme-000",), {"acme-001": "succeeded", "acme-gone": "gone"})
+    job = store.get_job("acme-000")
+    assert job is not None
+    assert (job.state, job.dismissed) == ("failed", (clock.now(), "ada", "because"))
+    assert (
+        store.failed_jobs("acme", limit=9),
+        queries_of(store).failure_groups("acme"),
+        store.counts("acme")["failed"],
+    ) == ([], [], 1)
+    assert store.requeue("acme", job_ids(0))[0] == job_ids(0)
+    replayed = store.get_job("acme-000")
+    assert replayed is not None
+    assert replayed.dismissed is None
+
+
+# --- messages that cannot be read
+
+
+def unreadable(event: str, body: bytes = b"{}", *faults: str) -> UnreadableMessage:
+    return UnreadableMessage(
+        "acme", "celery", event, faults or ("parentid: is required", "childid: is required"), body
+    )
+
+
+def test_an_unreadable_message_is_a_failed_job_once_and_keeps_its_bytes(store: Store) -> None:
+    assert store.reject("acme", "acme-1", unreadable("e", b"{7}")) == Receipt("acme-1")
+    assert store.reject("acme", "acme-2", unreadable("e", b"other")) == Receipt("acme-1", duplicate=True)
+    [job] = list_jobs(store)
+    assert (job.state, job.total, job.type, job.event_id, job.refusal) == (
+        "failed",
+        0,
+        "",
+        "e",
+        (0, "unreadable", "parentid: is required", ""),
+    )
+    assert job_admin_of(store).get_payload("acme-1") == (
+        b"{7}",
+        ("parentid: is required", "childid: is required"),
+        3,
+    )
+    [group] = queries_of(store).failure_groups("acme")
+    assert (
+        group.error,
+        group.jobs,
+        queries_of(store).find_jobs("acme", JobFilter(error="unreadable")).jobs,
+    ) == ("unreadable", 1, (job,))
+    assert store.requeue("acme", ["acme-1"]) == ([], False)  # there is nothing of it to do again
+
+
+def test_the_corrected_message_with_the_same_event_id_is_a_change_of_its_own(store: Store) -> None:
+    store.reject("acme", "acme-1", unreadable("000"))
+    assert [receipt.duplicate for receipt in accept(store, change(1, 9))] == [False]
+
+
+def test_long_ones_are_cut_and_only_the_latest_are_kept(redis_store: RedisStore, redis_client: Redis) -> None:
+    for number in range(1003):
+        redis_store.reject(
+            "acme",
+            f"acme-{number:04d}",
+            unreadable(str(number), b"x" * (MAX_PAYLOAD_BYTES + 5) if number == 1002 else b"{"),
+        )
+    kept = job_admin_of(redis_store).get_payload("acme-1002")
+    assert kept is not None
+    assert (len(kept.body), kept.size) == (MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES + 5)
+    assert [job_admin_of(redis_store).get_payload(f"acme-{number:04d}") is None for number in (0, 2, 3)] == [
+        True,
+        True,
+        False,
+    ]
+    assert len(list(redis_client.scan_iter(f"{BASE}payload:*", count=1000))) == 1000
+    assert all(redis_client.ttl(key) > 0 for key in redis_client.keys(f"{BASE}payload*"))
+
+
+def test_no_account_can_have_the_name_of_the_one_for_unrouted_messages() -> None:
+    assert RESERVED == UNROUTED
+
+
+# --- the audit log
+
+
+def test_the_audit_log_is_newest_first_by_cursor_and_capped(
+    redis_store: RedisStore, redis_client: Redis, clock: FakeClock
+) -> None:
+    job_admin = job_admin_of(redis_store)
+    for number in range(25):
+        clock.sleep(1.0)
+        job_admin.add_audit_entry(
+            "acme", AuditEntry(f"n{number:05d}", "ada", "noted", f"thing {number}", count=number)
+        )
+    job_admin.add_audit_entry("acme", AuditEntry("n00003", "bob", "noted again"))
+    first = job_admin.audit_log("acme", limit=20)
+    rest = job_admin.audit_log("acme", limit=20, cursor=first.next)
+    assert [each.count for each in (*first.deeds, *rest.deeds)] == list(reversed(range(25)))
+    assert (rest.next, first.deeds[0]) == (
+        "",
+        AuditEntry("n00024", "ada", "noted", "thing 24", "", 24, clock.now()),
+    )
+    redis_client.zadd(f"{BASE}deeds", {f"old{number}": number for number in range(MAX_AUDIT_ENTRIES)})
+    job_admin.add_audit_entry("acme", audit_entry(name="newest"))
+    assert (redis_client.zcard(f"{BASE}deeds"), job_admin.audit_log("acme", limit=1).deeds[0].name) == (
+        MAX_AUDIT_ENTRIES,
+        "newest",
+    )
+
+
+def test_a_pause_and_its_end_have_one_audit_entry_and_only_when_they_happen(store: Store) -> None:
+    store.pause("acme", Pause("by hand"), deed=audit_entry("paused", "p1"))
+    assert [
+        store.resume("acme", deed=audit_entry("resumed", "p2")),
+        store.resume("acme", deed=audit_entry("resumed", "p3")),
+    ] == [True, False]
+    assert Counter(each.act for each in job_admin_of(store).audit_log("acme").deeds) == {
+        "paused": 1,
+        "resumed": 1,
+    }
+
+
+# --- the brake
+
+
+def test_the_brake_stops_a_mass_delete_before_its_first_and_counts_what_left_within_the_hour(
+    store: Store, clock: FakeClock
+) -> None:
+    lease, two = (
+        take_lease(store),
+        make_request([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete"),
+    )
+    assert isinstance(lease.begin("r1", two, BRAKE), int)
+    clock.sleep(9.0)
+    lease.renew()
+    stopped = lease.begin("r2", two, BRAKE)
+    assert isinstance(stopped, Pause)
+    assert (stopped.reason, stopped.until, store.get_pause("acme")) == ("brake", 0, stopped)
+    assert stopped.detail.startswith("4 deletes within an hour")
+    assert "relations accounts resume acme" in stopped.detail
+    assert [entry.request_id for entry in read_all(lease).begun] == ["r1"]
+
+
+def test_resuming_grants_a_fresh_hour_and_then_the_brake_stops_again(store: Store) -> None:
+    lease, two = (
+        take_lease(store),
+        make_request([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete"),
+    )
+    mass = DeleteBrake(3, 500)
+    assert isinstance(lease.begin("r1", two, mass), Pause)
+    store.resume("acme")
+    assert isinstance(lease.begin("r2", two, mass), int)  # a person has allowed it
+    assert isinstance(lease.begin("r3", two, mass), Pause)
+    store.resume("acme")
+    assert isinstance(lease.begin("r4", two, mass), int)
+
+
+def test_creates_are_not_braked_and_after_an_hour_deletes_do_not_count(
+    store: Store, clock: FakeClock
+) -> None:
+    lease, two = (
+        take_lease(store),
+        make_request([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)], kind="delete"),
+    )
+    assert isinstance(lease.begin("r1", two, BRAKE), int)
+    assert isinstance(lease.begin("r2", make_request([Relation(BUYER, 2, 9)]), DeleteBrake(3, 500)), int)
+    for _ in range(601):
+        clock.sleep(6.0)
+        lease.renew()
+    assert isinstance(lease.begin("r3", two, BRAKE), int)
+
+
+# --- repeated calls
+
+
+def test_every_act_called_twice_leaves_what_it_leaves_when_called_once(redis_client: Redis) -> None:
+    left = []
+    for is_repeated in (False, True):
+        redis_client.flushall()
+        store = RedisStore(redis_client, "t", now=FakeClock(1_800_000_000_000_000).now)
+        accept(store, *(change(number, 9, batch="import") for number in range(1, 5)))
+        lease, job_admin = take_lease(store), job_admin_of(store)
+        claim_all(lease)
+        send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed", Relation(BUYER, 2, 9): "failed"})
+        accept(store, change(5, 9), change(6, 9), first=5)
+        for _ in range(1 + is_repeated):
+            job_admin.cancel("acme", job_ids(5), audit_entry())
+            job_admin.dismiss("acme", job_ids(0), audit_entry("dismissed", "d2"))
+            job_admin.link_replacement("acme-001", ["acme-006"], by="ada")
+            store.reject("acme", "acme-u", unreadable("u"))
+            store.requeue("acme", job_ids(1), mark="m")
+        left.append(dump_keys(redis_client))
+    assert left[0] == left[1]

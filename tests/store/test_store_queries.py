@@ -1,0 +1,218 @@
+"""Laws of the queries, on Redis and in memory: lists by filter and cursor, failures by error, requests."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from tests.support.store_steps import accept, claim_all, queries_of, send_and_settle, take_lease
+from tests.support.store_values import (
+    BROKER,
+    BUYER,
+    MONTH,
+    NO_LIMIT,
+    REFUSED,
+    START,
+    change,
+    make_request,
+    make_request_record,
+    submission,
+)
+from worker.clock import IdGenerator
+from worker.contract import Change, Relation
+from worker.planner.apply_reply import RelationOutcome
+from worker.planner.relation_state import Refusal
+from worker.ports import OPEN_STATES, JobFilter, JobRecord, Queries, Store, Writes
+from worker.store.redis_store import RedisStore
+from worker.testing import FakeClock, MemoryStore
+
+HOUR = 3_600_000_000  # µs
+REFUSALS = (REFUSED, Refusal(160, "record", "gone"), Refusal(0, "poison", ""))
+
+change_lists = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0, 1, HOUR]),  # µs after the one before
+        st.builds(
+            change,
+            st.sampled_from([1, 12, 2]),
+            st.sampled_from([9, 10]),
+            st.sampled_from([11, 99]),
+            name=st.sampled_from([BUYER, BROKER]),
+            source=st.sampled_from(["", "portal"]),
+            batch=st.sampled_from(["", "import"]),
+        ),
+        st.sampled_from(["queued", "sending", "applied", "failed", "failed"]),
+    ),
+    max_size=12,
+)
+filters = st.builds(
+    JobFilter,
+    state=st.sampled_from(["", "", "failed", "queued", "succeeded", "sending"]),
+    type=st.sampled_from(["", BUYER, BROKER]),
+    parent=st.sampled_from([0, 0, 1, 2]),
+    child=st.sampled_from([0, 0, 9, 99]),
+    error=st.sampled_from(["", "", "160", "record", "poison", "0", "none"]),
+    source=st.sampled_from(["", "", "portal"]),
+    batch=st.sampled_from(["", "", "import"]),
+    since=st.sampled_from([0, 0, START, START + HOUR, START + HOUR + 1]),
+    until=st.sampled_from([0, 0, START + 1, START + HOUR, START + 2 * HOUR]),
+)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 2
+)
+@given(made=change_lists, wanted=filters, limit=st.integers(1, 3))
+@example(
+    made=[(0, change(1, 9), "failed"), (1, change(1, 9), "failed")], wanted=JobFilter(error="78"), limit=1
+)
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_pages_have_every_matching_job_once_newest_first(
+    redis_client: Redis, kind: str, made: list[Any], wanted: JobFilter, limit: int
+) -> None:
+    redis_client.flushall()
+    clock = FakeClock(START)
+    store: Store = (
+        MemoryStore(clock.now) if kind == "memory" else RedisStore(redis_client, "t", now=clock.now)
+    )
+    fill(store, clock, made)
+    everything = [job for page in pages(queries_of(store), JobFilter(), 500) for job in page]
+    assert len(everything) == len(made)
+    found = list(pages(queries_of(store), wanted, limit))
+    assert all(len(page) <= limit for page in found)
+    assert [job for page in found for job in page] == [job for job in everything if matches(job, wanted)]
+    states = queries_of(store).count_by_state("acme")
+    assert {state: states[state] for state in OPEN_STATES} == {
+        state: sum(job.state == state for job in everything) for state in OPEN_STATES
+    }
+
+
+def test_a_page_examines_a_bounded_number_of_entries_and_has_a_cursor(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.store.queries.MAX_EXAMINED", 3)
+    monkeypatch.setattr("worker.testing.queries.MAX_EXAMINED", 3)
+    accept(store, change(7, 9), *(change(number, 9) for number in range(100, 109)))
+    found = list(pages(queries_of(store), JobFilter(parent=7), 5))
+    assert [len(page) for page in found] == [0, 0, 0, 1]
+
+
+def test_failures_are_grouped_by_error_and_type_and_requeued_jobs_leave_the_groups(
+    store: Store, clock: FakeClock
+) -> None:
+    fill(
+        store,
+        clock,
+        [
+            (0, change(1, 9), "failed"),
+            (HOUR, change(2, 9), "failed"),
+            (HOUR, change(3, 9, name=BROKER), "failed"),
+        ],
+    )
+    groups = {(each.code, each.type): each for each in queries_of(store).failure_groups("acme")}
+    assert {key: each.jobs for key, each in groups.items()} == {
+        (78, BUYER): 1,
+        (160, BUYER): 1,
+        (0, BROKER): 1,
+    }
+    assert (groups[160, BUYER].error, groups[160, BUYER].last) == ("record", START + HOUR)
+    assert queries_of(store).count_by_state("acme")["unresolved"] == 3
+    store.requeue("acme", [groups[160, BUYER].example])
+    assert {(each.code, each.type) for each in queries_of(store).failure_groups("acme")} == {
+        (78, BUYER),
+        (0, BROKER),
+    }
+    assert queries_of(store).count_by_state("acme")["unresolved"] == 2
+
+
+def test_states_are_read_together_without_those_of_unknown_jobs(store: Store, clock: FakeClock) -> None:
+    fill(
+        store, clock, [(0, change(1, 9), "failed"), (0, change(2, 9), "applied"), (0, change(3, 9), "queued")]
+    )
+    known = {job.id: job.state for page in pages(queries_of(store), JobFilter(), 500) for job in page}
+    assert sorted(known.values()) == ["failed", "queued", "succeeded"]
+    assert queries_of(store).get_states([*known, "acme-gone", "nobody-1"]) == known
+    assert queries_of(store).get_states([]) == {}
+
+
+def test_requests_come_newest_first_by_cursor(store: Store, clock: FakeClock) -> None:
+    accept(store, change(1, 9))
+    lease = take_lease(store)
+    claim_all(lease)
+    for number in range(5):
+        request = make_request([Relation(BUYER, 1, 9)])
+        signed = lease.begin(f"r{number}", request)
+        assert isinstance(signed, int)
+        lease.settle(f"r{number}", Writes(request=make_request_record(f"r{number}", request, signed)))
+    queries = queries_of(store)
+    first = queries.list_requests("acme", limit=2)
+    second = queries.list_requests("acme", limit=2, cursor=first.next)
+    last = queries.list_requests("acme", limit=2, cursor=second.next)
+    assert [[each.id for each in page.requests] for page in (first, second, last)] == [
+        ["r4", "r3"],
+        ["r2", "r1"],
+        ["r0"],
+    ]
+    assert last.next == ""
+
+
+def fill(store: Store, clock: FakeClock, made: list[tuple[int, Change, str]]) -> None:
+    """Accept the changes one after the other, and work each as far as its fate says."""
+    names = IdGenerator(lambda: clock.now() // 1000, lambda size: bytes(size))
+    for number, (later, one, fate) in enumerate(made):
+        clock.sleep(later / 1e6)
+        job = f"{names()[:-3]}{number:03d}"
+        store.accept("acme", [submission(job, one)], max_backlog=NO_LIMIT, oldest=MONTH)
+        if fate != "queued" and all(each[2] != "queued" for each in made[:number]):
+            work(store, one, fate, REFUSALS[number % 3])
+
+
+def work(store: Store, one: Change, fate: str, refusal: Refusal) -> None:
+    """Claim the only job of the inbox, and perhaps end it."""
+    lease = take_lease(store)
+    [job] = claim_all(lease).jobs
+    if fate == "applied":
+        send_and_settle(lease, f"r{job.job}", dict.fromkeys(one.relations, "applied"))
+    if fate == "failed":
+        lease.begin(f"r{job.job}", make_request(one.relations))
+        lease.settle(
+            f"r{job.job}",
+            Writes(
+                outcomes=[
+                    RelationOutcome(job.job, relation, "failed", "", refusal) for relation in one.relations
+                ]
+            ),
+        )
+    lease.release()
+
+
+def pages(queries: Queries, wanted: JobFilter, limit: int) -> Iterator[tuple[JobRecord, ...]]:
+    """Yield one page after the other, to the end."""
+    cursor = ""
+    while True:
+        page = queries.find_jobs("acme", wanted, limit=limit, cursor=cursor)
+        yield page.jobs
+        if not page.next:
+            return
+        cursor = page.next
+
+
+def matches(job: JobRecord, wanted: JobFilter) -> bool:
+    """Return whether the job matches the filter."""
+    refusal = job.refusal or (0, "other", "", "")
+    return all(
+        (
+            not wanted.state or job.state == wanted.state,
+            not wanted.type or job.type == wanted.type,
+            not wanted.parent or wanted.parent in job.parents,
+            not wanted.child or wanted.child in job.children,
+            not wanted.error or (job.state == "failed" and wanted.error in (str(refusal[0]), refusal[1])),
+            not wanted.source or job.source == wanted.source,
+            not wanted.batch or job.batch == wanted.batch,
+            not wanted.since or job.accepted_at >= wanted.since,
+            not wanted.until or job.accepted_at < wanted.until,
+        )
+    )

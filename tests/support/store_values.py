@@ -1,0 +1,122 @@
+"""Values for the tests of the store: changes, submissions, and writes as a flush makes them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from worker.contract import TYPES, Change, Relation, order_of
+from worker.planner.actions import Action, Kind, Request
+from worker.planner.apply_reply import RelationOutcome
+from worker.planner.fold import ConfirmedInfo, ConfirmedState, Intent, JobVersion, Result, Version
+from worker.planner.relation_state import Doubt, OpenRelation, Refusal
+from worker.planner.swaps import is_first_half, swap_key
+from worker.ports import ClaimedJob, OpenWrite, RelationRecord, RequestRecord, Submission, SwapSide, Writes
+
+START = 1_800_000_000_000_000  # µs; far from any real test run, so that a real clock would show
+BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
+MONTH = 30 * 86_400.0
+NO_LIMIT = 1_000_000
+REFUSED = Refusal(78, "ambiguous", "no")
+
+
+def change(
+    parent: int,
+    *children: int,
+    kind: str = "create",
+    name: str = BUYER,
+    account: str = "acme",
+    **rest: object,
+) -> Change:
+    """Return one change."""
+    return Change(account=account, action=kind, type=name, parents=(parent,), children=children, **rest)
+
+
+def submission(job: str, asked: Change, *, event_id: str = "", redelivered: bool = False) -> Submission:
+    """Return the change as intake gives it to the store."""
+    order = order_of(TYPES[asked.type])
+    is_first = is_first_half({"create": True, "delete": False}.get(asked.action), order)
+    first_halves = tuple(swap_key(relation, order) for relation in asked.relations) if is_first else ()
+    return Submission(f"{asked.account}-{job}", asked, event_id or job, redelivered, first_halves)
+
+
+def intents_by_relation(
+    jobs: Iterable[ClaimedJob], records: Mapping[Relation, RelationRecord]
+) -> dict[Relation, tuple[Intent, ...]]:
+    """Return each relation's intents, oldest first: those that were open, and those of the jobs."""
+    intents = {relation: record.open.intents for relation, record in records.items() if record.open}
+    for job in jobs:
+        intent = Intent(Version(job.occurred_at, job.accepted), job.job, job.action, job.info)
+        for relation in job.relations:
+            intents[relation] = (*intents.get(relation, ()), intent)
+    return intents
+
+
+def open_write(relation: Relation, opened: OpenRelation | None) -> OpenWrite:
+    """Return the write of an open relation, with its side of a swap."""
+    order = order_of(TYPES[relation.type])
+    if not opened or order == "free":
+        return OpenWrite(opened, swap_key(relation, order))
+    is_first = is_first_half(opened.intents[-1].action == "create", order)
+    side: SwapSide = "first" if is_first else "held" if opened.held else ""
+    return OpenWrite(opened, swap_key(relation, order), side)
+
+
+def settle_all(relation: Relation, intents: Sequence[Intent], result: Result, writes: Writes) -> None:
+    """Give every intent an outcome, close the relation and remember it."""
+    writes.opens[relation] = open_write(relation, None)
+    newest = max(intent.job_version for intent in intents)
+    refusal = REFUSED if result == "failed" else None
+    by = newest.job if result in ("superseded", "stale") else ""
+    writes.outcomes += [RelationOutcome(intent.job, relation, result, by, refusal) for intent in intents]
+    if result == "applied":
+        confirmed = ConfirmedState(present=newest, info={"key": ConfirmedInfo(*newest, "value")})
+        writes.confirmed[relation] = confirmed, None
+
+
+def keep_newest(
+    relation: Relation,
+    intents: Sequence[Intent],
+    progress: Mapping[str, object],
+    writes: Writes,
+    *,
+    doubt: int = 0,
+) -> None:
+    """Supersede all intents but the newest; that one stays open, perhaps with a write in doubt."""
+    *older, newest = sorted(intents)
+    writes.outcomes += [RelationOutcome(intent.job, relation, "superseded", newest.job) for intent in older]
+    leave_open(relation, (newest,), progress, writes, doubt=doubt)
+
+
+def leave_open(
+    relation: Relation,
+    intents: Sequence[Intent],
+    progress: Mapping[str, object],
+    writes: Writes,
+    *,
+    doubt: int = 0,
+) -> None:
+    """Leave the intents open, perhaps with a write in doubt until then (µs)."""
+    opened = OpenRelation(tuple(intents), **progress)
+    writes.opens[relation] = open_write(relation, opened)
+    if doubt:
+        memory = ConfirmedState(absent=JobVersion(Version(1, 1), "acme-0"))
+        writes.confirmed[relation] = memory, Doubt(doubt, "create", (("key", "value"),))
+    if opened.not_before:
+        state = "verifying" if opened.verify else "retrying"
+        writes.job_states |= dict.fromkeys((intent.job for intent in intents), state)
+
+
+def make_request(relations: Iterable[Relation], *, kind: Kind = "create") -> Request:
+    """Return a request with an action for each relation."""
+    return Request(tuple(Action(kind, each.type, (each.parent,), (each.child,)) for each in relations))
+
+
+def make_request_record(request_id: str, request: Request, now: int) -> RequestRecord:
+    """Return the record of a request that was answered."""
+    return RequestRecord(
+        id=request_id,
+        at=now,
+        status=200,
+        seconds=0.25,
+        message="OK",
+        actions=request.actions,
+        answers=tuple(("ok", 0, "OK") for _ in request.actions),
+    )

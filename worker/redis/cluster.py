@@ -1,0 +1,69 @@
+"""A Redis Cluster. Each script touches one slot, so a cluster's client can stand in for a plain one."""
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Final, cast
+
+from redis import Redis, RedisCluster
+from redis.cluster import ClusterNode
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from worker.redis.urls import MultiHostUrl
+
+SILENT_NODE_PAUSE: Final = 20.0  # seconds that a node which did not answer is not asked
+
+
+def connect_cluster(url: str, options: dict[str, Any]) -> Redis:
+    """Return a client that finds the cluster's nodes at its first command."""
+    cluster = MultiHostUrl.parse(url, default_port=6379)
+
+    def connect() -> RedisCluster:
+        return ClusterClient(
+            startup_nodes=[ClusterNode(*host) for host in cluster.hosts],  # type: ignore[no-untyped-call]
+            username=cluster.username,
+            password=cluster.password,
+            require_full_coverage=False,  # slots that nobody serves concern only the accounts in them
+            **options,
+        )
+
+    return cast(Redis, LazyClusterClient(connect))
+
+
+class ClusterClient(RedisCluster):
+    """A cluster's client that leaves a node alone for a while after it did not answer.
+
+    Otherwise every call for that node's accounts would wait for the whole timeout, and other accounts would
+    wait behind it.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._silent_until = dict[str, float]()
+        super().__init__(**options)
+
+    def _execute_command(self, target_node: ClusterNode, *args: Any, **options: Any) -> Any:
+        node = target_node.name
+        if time.monotonic() < self._silent_until.get(node, 0.0):
+            raise RedisTimeoutError(f"{node} did not answer a moment ago")
+        try:
+            return super()._execute_command(target_node, *args, **options)  # type: ignore[no-untyped-call]
+        except RedisTimeoutError:
+            self._silent_until[node] = time.monotonic() + SILENT_NODE_PAUSE
+            raise
+
+
+class LazyClusterClient:
+    """A cluster's client that is made when it is first used.
+
+    Making one asks the nodes for their slots, and none may be up yet when a process starts.
+    """
+
+    def __init__(self, connect: Callable[[], RedisCluster]) -> None:
+        self._connect = connect
+
+    @cached_property
+    def _client(self) -> RedisCluster:
+        return self._connect()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
