@@ -180,13 +180,13 @@ class _Teller:
         if self.case is None or all(intent.job != job for intent in self.case.open.intents):
             return "waits in the inbox"
         opened, doubt, now = self.case.open, self.case.doubt, self.of.now
-        tried = f" after {count(opened.tries, 'rejection')}" if opened.tries else ""
+        tried = f" after {count(opened.rejections, 'rejection')}" if opened.rejections else ""
         last = f"; last: {self.refusal(opened.refusal)}" if opened.refusal else ""
-        if opened.held:
+        if opened.waits_for_swap:
             return f"is held{tried}: the other half of its swap has to be confirmed first{last}"
         if doubt and doubt.until > now and contradicts(doubt, self.case.target):
             return f"is in doubt until {self.at(doubt.until)}: an earlier {doubt.kind} without an answer may still land and undo it"
-        if opened.verify:
+        if opened.stage.reads:
             return f"is verifying: it is read back before anything is written again{self.until(opened.not_before)}{last}"
         if opened.not_before > now:
             return f"is waiting{self.until(opened.not_before)}{tried}{last}"

@@ -93,7 +93,7 @@ async def audit(routes: Routes, request: Request) -> Response:
     page = await run_in_threadpool(
         lambda: routes.runtime.job_admin.audit_log(asked.account, limit=asked.limit, cursor=asked.cursor)
     )
-    return problems.answer({"deeds": [deed_json(each) for each in page.deeds], "next": page.next or None})
+    return problems.answer({"deeds": [deed_json(each) for each in page.entries], "next": page.next or None})
 
 
 async def accounts(routes: Routes, request: Request) -> Response:
@@ -114,7 +114,7 @@ async def pause(routes: Routes, request: Request) -> Response:
     key, account = _account(routes, request)
     form = await _form(routes, request, Paused, optional=True)
     deed = AuditEntry(_means(routes).name(), key.name, "paused", account, form.why)
-    await run_in_threadpool(lambda: routes.runtime.store.pause(account, Pause("hand", form.why), deed=deed))
+    await run_in_threadpool(lambda: routes.runtime.store.pause(account, Pause("hand", form.why), audit_entry=deed))
     return problems.answer({"account": account, "paused": True})
 
 
@@ -122,7 +122,7 @@ async def resume(routes: Routes, request: Request) -> Response:
     """`POST /v1/accounts/{account}/resume`."""
     key, account = _account(routes, request)
     deed = AuditEntry(_means(routes).name(), key.name, "resumed", account)
-    was = await run_in_threadpool(lambda: routes.runtime.store.resume(account, deed=deed))
+    was = await run_in_threadpool(lambda: routes.runtime.store.resume(account, audit_entry=deed))
     await run_in_threadpool(routes.runtime.limiter.reset, account)
     return problems.answer({"account": account, "paused": False, "was_paused": was})
 

@@ -274,7 +274,7 @@ def _system(runtime: Runtime, now: float) -> Iterator[Metric]:
         sweeps.made,
         sweeps.repaired,
         memory.used,
-        memory.most,
+        memory.limit,
     )
     for (name, text), value in zip(SYSTEM, values, strict=True):
         kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily

@@ -79,7 +79,7 @@ def _end_open(means: Means, lease: Lease, who: RecordRef) -> Mapping[str, int]:
     """End the record's open relations, and take it out of what was split from one star with them."""
     counts, found = Counter[str](), iter(means.acts.open_relations_with(lease.account, who))
     while piece := list(islice(found, PIECE)):
-        ended = [relation for relation in piece if who.stands_in(relation)]
+        ended = [relation for relation in piece if who.is_part_of(relation)]
         lease.renew()
         lease.claim((), (), means.withdraw(lease.account, ended, lease.records(piece), by=ERASED))
         counts["open"] += len(ended)

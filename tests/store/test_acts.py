@@ -106,9 +106,9 @@ def test_what_was_taken_cannot_be_cancelled(store: Store) -> None:
 def test_a_cancelled_half_that_would_have_gone_first_is_not_waited_for(store: Store) -> None:
     accept(store, change(1, 9, name=BROKER), change(1, 8, name=BROKER, kind="delete"))
     guard = f"{BROKER}:1"
-    assert lease(store).swap_partners([guard])[guard].arriving == 1
+    assert lease(store).swap_partners([guard])[guard].queued == 1
     acts(store).cancel("acme", names(0), deed())
-    assert lease(store).swap_partners([guard])[guard].arriving == 0
+    assert lease(store).swap_partners([guard])[guard].queued == 0
 
 
 def test_a_paused_account_can_be_cancelled_and_a_replayed_job_keeps_what_it_had(store: Store) -> None:
@@ -133,7 +133,7 @@ def test_many_are_cancelled_in_pieces_with_one_deed_and_the_inbox_gets_empty(
     everything.reverse()  # so that none is at the head before the last piece
     acted = acts(redis_store).cancel("acme", everything, deed())
     assert (len(acted.done), acted.refused) == (1200, {})
-    assert [(each.count, each.act) for each in acts(redis_store).audit_log("acme").deeds] == [
+    assert [(each.count, each.act) for each in acts(redis_store).audit_log("acme").entries] == [
         (1200, "cancelled")
     ]
     assert redis_store.counts("acme")["relations_superseded"] == 36_000
@@ -241,26 +241,26 @@ def test_the_audit_is_newest_first_by_cursor_and_capped(
     desk.add_audit_entry("acme", AuditEntry("n00003", "bob", "noted again"))
     first = desk.audit_log("acme", limit=20)
     rest = desk.audit_log("acme", limit=20, cursor=first.next)
-    assert [each.count for each in (*first.deeds, *rest.deeds)] == list(reversed(range(25)))
-    assert (rest.next, first.deeds[0]) == (
+    assert [each.count for each in (*first.entries, *rest.entries)] == list(reversed(range(25)))
+    assert (rest.next, first.entries[0]) == (
         "",
         AuditEntry("n00024", "ada", "noted", "thing 24", "", 24, clock.now()),
     )
     redis_client.zadd(f"{BASE}deeds", {f"old{number}": number for number in range(DEEDS)})
     desk.add_audit_entry("acme", deed(name="newest"))
-    assert (redis_client.zcard(f"{BASE}deeds"), desk.audit_log("acme", limit=1).deeds[0].name) == (
+    assert (redis_client.zcard(f"{BASE}deeds"), desk.audit_log("acme", limit=1).entries[0].name) == (
         DEEDS,
         "newest",
     )
 
 
 def test_a_pause_and_its_end_are_told_once_and_only_when_they_happen(store: Store) -> None:
-    store.pause("acme", Pause("by hand"), deed=deed("paused", "p1"))
+    store.pause("acme", Pause("by hand"), audit_entry=deed("paused", "p1"))
     assert [
-        store.resume("acme", deed=deed("resumed", "p2")),
-        store.resume("acme", deed=deed("resumed", "p3")),
+        store.resume("acme", audit_entry=deed("resumed", "p2")),
+        store.resume("acme", audit_entry=deed("resumed", "p3")),
     ] == [True, False]
-    assert Counter(each.act for each in acts(store).audit_log("acme").deeds) == {"paused": 1, "resumed": 1}
+    assert Counter(each.act for each in acts(store).audit_log("acme").entries) == {"paused": 1, "resumed": 1}
 
 
 # --- the brake

@@ -36,6 +36,7 @@ from tests.support.store_steps import acts, questions
 from worker.contract import TYPES, Relation, order_of
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.fold import Intent
+from worker.planner.relation_state import Stage
 from worker.ports import (
     ERASED,
     AuditEntry,
@@ -102,7 +103,12 @@ changes = st.fixed_dictionaries(
     }
 )
 fields = st.sampled_from(
-    [{}, {"verify": True}, {"held": True, "tries": 3}, {"verify": True, "part": "a/0.1"}]
+    [
+        {},
+        {"stage": Stage.READ_BACK},
+        {"waits_for_swap": True, "rejections": 3},
+        {"stage": Stage.READ_BACK, "part": "a/0.1"},
+    ]
 )
 delays = st.sampled_from([0, 0, 2, 4, 8, 30])
 ends = st.sampled_from(["applied", "superseded", "stale", "failed", "failed", "open", "newest"])
@@ -424,7 +430,7 @@ class SideBySide(RuleBasedStateMachine):
         if replay := self.both(lambda store: self.acts[store].get_replay(name)):
             start, end = replay.done, min(replay.done + piece, replay.eligible)
             missed = {"gone": end - start - back} if end - start > back else {}
-            told = {"back": min(back, end - start), "missed": missed, "deed": done}
+            told = {"back": min(back, end - start), "missed": missed, "audit_entry": done}
             self.both(lambda store: self.acts[store].replay_entries(name, start, 2))
             self.both(lambda store: self.acts[store].advance_replay(replay, start, end, **told))
         self.both(
@@ -444,14 +450,14 @@ class SideBySide(RuleBasedStateMachine):
         self.both(lambda store: self.acts[store].count_unsettled(account))
         self.stammers = False  # what a first call has changed is not counted by the second
         relations = self.both(lambda store: self.acts[store].open_relations_with(account, who))
-        ended, records = [each for each in relations if who.stands_in(each)], pair.memory.records(relations)
+        ended, records = [each for each in relations if who.is_part_of(each)], pair.memory.records(relations)
         batch.reopen(set(relations) - set(ended), records)
         writes = batch.writes(batch.withdraw(ended, records, by=ERASED))
         self.held(pair, lambda lease: lease.claim((), (), writes))
         self.both(lambda store: self.acts[store].erase_jobs(held[store], who, 0))
         self.both(lambda store: through(self.acts[store], held[store], who))
         for relation in RELATIONS:
-            assert not who.stands_in(relation) or self.memory.relation_history(account, relation) == (
+            assert not who.is_part_of(relation) or self.memory.relation_history(account, relation) == (
                 RelationRecord(),
                 (),
             )
@@ -474,7 +480,7 @@ class SideBySide(RuleBasedStateMachine):
         if isinstance(signed, int):
             self.held(pair, lambda lease: lease.settle(name, Writes()))
         elif resumed:
-            self.both(lambda store: store.resume(account, deed=deed))
+            self.both(lambda store: store.resume(account, audit_entry=deed))
 
     @rule(
         seconds=st.sampled_from([2, 2, 4, 4, 6, 6, 8, 10, 60, 7 * 86_400, 30 * 86_400]),

@@ -55,7 +55,7 @@ def open_write(relation: Relation, opened: OpenRelation | None) -> OpenWrite:
     if not opened or order == "free":
         return OpenWrite(opened, swap_key(relation, order))
     first = is_first_half(opened.intents[-1].action == "create", order)
-    side: SwapSide = "first" if first else "held" if opened.held else ""
+    side: SwapSide = "first" if first else "held" if opened.waits_for_swap else ""
     return OpenWrite(opened, swap_key(relation, order), side)
 
 
@@ -104,7 +104,7 @@ def leave(
             Doubt(doubt, "create", (("key", "value"),)),
         )
     if written.not_before:
-        writes.job_states |= {wish.job: "verifying" if written.verify else "retrying" for wish in wishes}
+        writes.job_states |= {wish.job: "verifying" if written.stage.reads else "retrying" for wish in wishes}
 
 
 def request_about(relations: Iterable[Relation], *, kind: Kind = "create") -> Request:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from tests.support.flow_world import World
-from worker.ports import SOON
+from worker.ports import MAX_COUNTDOWN
 from worker.usecases.flush_context import FlushResult
 
 SECOND = 1_000_000
@@ -86,7 +86,7 @@ class Shift:
             self.world.clock.sleep(REST / SECOND)
         self._free[worker] = self.world.clock.now()
         self.turns.append(Turn(account, asked, at, self._free[worker], flushed))
-        if flushed and flushed.next_in is not None and flushed.next_in <= SOON:
+        if flushed and flushed.next_in is not None and flushed.next_in <= MAX_COUNTDOWN:
             self.wake(account, flushed.next_in)
 
     def _at(self, now: int) -> None:

@@ -38,7 +38,7 @@ class RedisLimiter:
         reason: str = "",
         now: float | None = None,
     ) -> BreakerChange:
-        """Let a request's answer change the pace; needed only when `Grant.worth_reporting` says so. What it did to the breaker.
+        """Let a request's answer change the pace; needed only when `Grant.needs_report` says so. What it did to the breaker.
 
         `retry_after` seconds stop the account until then; `reason` is kept for operators.
         """

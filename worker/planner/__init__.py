@@ -1,1 +1,1 @@
-"""What to do, decided without doing it: fold, plan, retry. Pure."""
+"""The pure centre: intents are folded into targets, targets planned into requests, replies applied to relations."""

@@ -1,6 +1,6 @@
-"""What the use cases need of the world: a store, an API, a limiter, and the values that cross these borders.
+"""What the use cases need from outside: a store, the API, a limiter, and the values that cross these borders.
 
-The adapters are `store/`, `onoffice/` and `limiter/`; `worker.testing` ships an in-memory store that is held equal to the Redis one.
+The adapters are `store/`, `onoffice/` and `limiter/`; `worker.testing` ships an in-memory store that is tested to equal Redis.
 """
 
 from worker.ports.job_admin import (
@@ -23,7 +23,6 @@ from worker.ports.job_admin import (
 from worker.ports.metrics import (
     BOUNDS,
     AccountStats,
-    FlushCounters,
     MemoryUsage,
     Metrics,
     SweepStats,
@@ -66,7 +65,7 @@ from worker.ports.store import (
     UnreadableMessage,
 )
 from worker.ports.work import (
-    SOON,
+    MAX_COUNTDOWN,
     BegunRequest,
     ClaimedJob,
     DeleteBrake,
@@ -86,7 +85,7 @@ __all__ = [
     "FOREVER",
     "NOBODY",
     "OPEN_STATES",
-    "SOON",
+    "MAX_COUNTDOWN",
     "UNROUTED",
     "AcceptResult",
     "AdminResult",
@@ -134,7 +133,6 @@ __all__ = [
     "Submission",
     "SweepStats",
     "ClaimedJob",
-    "FlushCounters",
     "BreakerChange",
     "UnreadableMessage",
     "WorkBatch",

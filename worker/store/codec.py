@@ -9,8 +9,8 @@ import msgspec
 from worker.contract import Relation
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
-from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, JobVersion
-from worker.planner.relation_state import Doubt, OpenRelation
+from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, Intent, JobVersion
+from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
 from worker.ports import (
     AuditEntry,
     BegunRequest,
@@ -50,7 +50,27 @@ class StoredMemory(
     doubt: Doubt | None = None
 
 
-_open = msgspec.json.Decoder(OpenRelation).decode
+class StoredOpen(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """An open relation as it is kept: flat, and in words that every release so far reads and writes."""
+
+    wishes: tuple[Intent, ...]
+    cleared: JobVersion = NEVER
+    since: int = 0
+    not_before: int = 0
+    tries: int = 0
+    losses: int = 0
+    misses: int = 0
+    verify: bool = False
+    refused: bool = False
+    absent: bool = False
+    part: str = ""
+    reduced: bool = False
+    held: bool = False
+    spoiled: bool = False
+    refusal: Refusal | None = None
+
+
+_stored_open = msgspec.json.Decoder(StoredOpen).decode
 _memory = msgspec.json.Decoder(StoredMemory).decode
 _request = msgspec.json.Decoder(Request).decode
 _info = msgspec.json.Decoder(dict[str, str]).decode
@@ -116,7 +136,7 @@ def record(opened: bytes | None, memory: bytes | None) -> RelationRecord:
     if memory:
         kept = _memory(memory)
         known, doubt = ConfirmedState(kept.present, kept.absent, kept.info), kept.doubt
-    return RelationRecord(_open(opened) if opened else None, known, doubt)
+    return RelationRecord(_decode_open(opened) if opened else None, known, doubt)
 
 
 def records(rows: Iterable[list[Any]]) -> dict[Relation, RelationRecord]:
@@ -242,7 +262,7 @@ def replay(row: Mapping[bytes, bytes]) -> Replay | None:
 def brake(asked: DeleteBrake | None, request: Request, account: str) -> bytes:
     """The brake as begin.lua wants it; none for a request that deletes nothing."""
     deletes = request.deletes
-    return pack((deletes, asked.ahead, asked.most, asked.detail(account))) if asked and deletes else b""
+    return pack((deletes, asked.planned, asked.limit, asked.detail(account))) if asked and deletes else b""
 
 
 def _chunk(
@@ -307,10 +327,58 @@ class _Job:
 def _opened(relation: Relation, writes: Writes) -> tuple[object, ...]:
     entry = writes.opens[relation]
     blob, due = (
-        (encode(entry.open).decode(), entry.open.not_before or entry.open.since) if entry.open else ("", 0)
+        (_encode_open(entry.open).decode(), entry.open.not_before or entry.open.since)
+        if entry.open
+        else ("", 0)
     )
     side = {"first": "|f|", "held": "|h|", "": ""}[entry.side]
     return (str(relation), blob, due, entry.guard, side) if entry.guard else (str(relation), blob, due)
+
+
+def _encode_open(opened: OpenRelation) -> bytes:
+    stage = opened.stage
+    return encode(
+        StoredOpen(
+            opened.intents,
+            opened.cleared,
+            opened.since,
+            opened.not_before,
+            opened.rejections,
+            opened.lost_writes,
+            opened.failures,
+            stage.reads,
+            stage is Stage.READ_REJECTED,
+            stage is Stage.WRITE_ABSENT,
+            opened.part,
+            opened.reduced,
+            opened.waits_for_swap,
+            opened.first_half_failed,
+            opened.refusal,
+        )
+    )
+
+
+def _decode_open(text: bytes) -> OpenRelation:
+    kept, stage = _stored_open(text), Stage.WRITE
+    if kept.verify:
+        stage = Stage.READ_REJECTED if kept.refused else Stage.READ_BACK
+    elif kept.absent:
+        stage = Stage.WRITE_ABSENT
+    return OpenRelation(
+        kept.wishes,
+        kept.cleared,
+        kept.since,
+        kept.not_before,
+        kept.tries,
+        kept.losses,
+        kept.misses,
+        stage,
+        kept.part,
+        kept.reduced,
+        kept.held,
+        kept.spoiled,
+        kept.refusal,
+    )
 
 
 def _mention(entry: RelationOutcome, request_id: str) -> str:

@@ -55,7 +55,7 @@ class Scrub:
                 self._counts["deeds"] += 1
 
     def _memory(self, relation: str) -> None:
-        if self._who.stands_in(Relation.parse(relation)):
+        if self._who.is_part_of(Relation.parse(relation)):
             self._counts["memories"] += self._client.delete(f"{self._base}:rel:{relation}")
 
     def _request(self, name: str) -> None:
@@ -65,7 +65,7 @@ class Scrub:
         record = msgspec.json.decode(text, type=RequestRecord)
         said = codec.encode((record.correlations, record.answers, record.message))
         if self._names(said) or any(
-            self._who.stands_in(relation) for action in record.actions for relation in action.relations
+            self._who.is_part_of(relation) for action in record.actions for relation in action.relations
         ):
             self._counts["requests"] += self._client.delete(f"{self._base}:request:{name}")
 

@@ -57,13 +57,13 @@ class RedisJobAdmin:
             name: script(client, "worker.store", name, "shared", *parts) for name, parts in PARTS.items()
         }
 
-    def cancel(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
+    def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """End changes that wait in the inbox."""
-        return self._act("cancel", account, jobs, (codec.lifetimes(self._keep(account)), codec.deed(deed)))
+        return self._act("cancel", account, jobs, (codec.lifetimes(self._keep(account)), codec.deed(audit_entry)))
 
-    def dismiss(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
+    def dismiss(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """Let failed jobs wait for a decision no longer."""
-        return self._act("dismiss", account, jobs, (codec.deed(deed), codec.encode((deed.by, deed.note))))
+        return self._act("dismiss", account, jobs, (codec.deed(audit_entry), codec.encode((audit_entry.by, audit_entry.note))))
 
     def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
         """Link a failed job with those sent in its place, and dismiss it; they may be another account's."""
@@ -71,9 +71,9 @@ class RedisJobAdmin:
         for account in dict.fromkeys(_account(name) for name in (*new, job)):
             self._run("replace", account, self._now(), why, mark, job, *new)
 
-    def add_audit_entry(self, account: str, deed: AuditEntry) -> None:
-        """Remember a deed."""
-        self._run("deed", account, self._now(), codec.deed(deed), deed.count)
+    def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
+        """Remember a audit_entry."""
+        self._run("deed", account, self._now(), codec.deed(audit_entry), audit_entry.count)
 
     def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
         """Who did what, newest first."""
@@ -101,7 +101,7 @@ class RedisJobAdmin:
             else Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size))
         )
 
-    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], deed: AuditEntry) -> None:
+    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
         """Keep a replay and its set; a piece of the set that is lost on the way makes no replay."""
         texts = [codec.entry(each) for each in entries]
         life = round(REPLAY_LIFE * 1000)
@@ -126,7 +126,7 @@ class RedisJobAdmin:
             -1,
             life,
             codec.encode(replay),
-            codec.deed(deed),
+            codec.deed(audit_entry),
             replay.eligible,
         )
 
@@ -149,15 +149,15 @@ class RedisJobAdmin:
             )
         return [codec.read_entry(row) for row in rows]
 
-    def set_replay_state(self, replay_id: str, to: ReplayState, deed: AuditEntry) -> ReplayState | None:
+    def set_replay_state(self, replay_id: str, to: ReplayState, audit_entry: AuditEntry) -> ReplayState | None:
         """Let it run (on), or stop it; the state it is in then."""
-        return _state(self._run("steer", _account(replay_id), self._now(), replay_id, to, codec.deed(deed)))
+        return _state(self._run("steer", _account(replay_id), self._now(), replay_id, to, codec.deed(audit_entry)))
 
     def advance_replay(
-        self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: AuditEntry
+        self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], audit_entry: AuditEntry
     ) -> ReplayState | None:
         """Count a piece of the set as worked, once."""
-        told = start, end, replay.eligible, back, codec.pack(dict(missed)), codec.deed(deed)
+        told = start, end, replay.eligible, back, codec.pack(dict(missed)), codec.deed(audit_entry)
         return _state(self._run("advance", replay.account, self._now(), replay.id, *told))
 
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
@@ -181,7 +181,7 @@ class RedisJobAdmin:
         with available():
             rows = self._client.hscan_iter(self._key(account, "open"), count=EXAMINED)
             found = {Relation.parse(name.decode()): named.search(work) for name, work in rows}
-        return sorted(relation for relation, by_name in found.items() if by_name or who.stands_in(relation))
+        return sorted(relation for relation, by_name in found.items() if by_name or who.is_part_of(relation))
 
     def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
         """Take a record out of the next jobs."""

@@ -8,7 +8,7 @@ from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.ports import (
-    SOON,
+    MAX_COUNTDOWN,
     BegunRequest,
     ClaimedJob,
     DeleteBrake,
@@ -23,7 +23,7 @@ from worker.store import codec
 from worker.store.limits import LEASE
 
 LIFE_MS: Final = round(LEASE * 1000)
-SOON_US: Final = round(SOON * 1e6)
+SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 
 
 class Scripts(NamedTuple):

@@ -240,16 +240,16 @@ class RedisStore:
         """Why the account is stopped, if it is."""
         return codec.pause(self._run(self._scripts.paused, account, self._now()))
 
-    def pause(self, account: str, pause: Pause, *, deed: AuditEntry | None = None) -> None:
+    def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
         """Stop the account by hand."""
-        told = pause.reason, pause.detail, pause.until, pause.fingerprint, codec.deed(deed)
+        told = pause.reason, pause.detail, pause.until, pause.fingerprint, codec.deed(audit_entry)
         self._run(self._scripts.stop, account, self._now(), *told)
 
-    def resume(self, account: str, *, deed: AuditEntry | None = None, since: int | None = None) -> bool:
+    def resume(self, account: str, *, audit_entry: AuditEntry | None = None, since: int | None = None) -> bool:
         """Let it go on, if it is paused since then; whether it was."""
         return bool(
             self._run(
-                self._scripts.resume, account, self._now(), codec.deed(deed), "" if since is None else since
+                self._scripts.resume, account, self._now(), codec.deed(audit_entry), "" if since is None else since
             )
         )
 

@@ -30,13 +30,13 @@ def scrub(state: AccountState, who: RecordRef, *, now: int) -> Mapping[str, int]
             state.deeds[name] = replace(deed, what=ERASED, note="")
             counts["deeds"] += 1
     for relation in [
-        each for each in list(state.memories) if who.stands_in(each) and state.memory(each, now)
+        each for each in list(state.memories) if who.is_part_of(each) and state.memory(each, now)
     ]:
         del state.memories[relation]
         counts["memories"] += 1
     for name, sent in state.requests.items():
         record = sent.record
-        about = any(who.stands_in(relation) for action in record.actions for relation in action.relations)
+        about = any(who.is_part_of(relation) for action in record.actions for relation in action.relations)
         if now < sent.ends and (
             about or mentions(who, [record.correlations, record.answers, record.message])
         ):

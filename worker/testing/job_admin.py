@@ -33,7 +33,7 @@ class MemoryJobAdmin:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def cancel(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
+    def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """End changes that wait in the inbox."""
         state, now = self._held(account), self._now()
         done, refused, fresh = list[str](), dict[str, str](), 0
@@ -46,18 +46,18 @@ class MemoryJobAdmin:
                 refused[name] = job.record.state if job else "gone"
                 continue
             done.append(name)
-        state.tell(deed if jobs else None, fresh, now)
+        state.tell(audit_entry if jobs else None, fresh, now)
         return AdminResult(tuple(done), refused)
 
-    def dismiss(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
+    def dismiss(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """Let failed jobs wait for a decision no longer."""
         state, now = self._held(account), self._now()
         found = {name: state.job(name, now) for name in dict.fromkeys(jobs)}
         done = [name for name, job in found.items() if job and job.record.state == "failed"]
         fresh = sum(not state.jobs[name].record.dismissed for name in done)
         for name in done:
-            _dismiss(state, name, Dismissal(now, deed.by, deed.note))
-        state.tell(deed if jobs else None, fresh, now)
+            _dismiss(state, name, Dismissal(now, audit_entry.by, audit_entry.note))
+        state.tell(audit_entry if jobs else None, fresh, now)
         return AdminResult(
             tuple(done),
             {name: job.record.state if job else "gone" for name, job in found.items() if name not in done},
@@ -75,9 +75,9 @@ class MemoryJobAdmin:
                 original.record, replayed_by=tuple(new), replay=mark or original.record.replay
             )
 
-    def add_audit_entry(self, account: str, deed: AuditEntry) -> None:
+    def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
         """Remember a deed."""
-        self._held(account).tell(deed, deed.count, self._now())
+        self._held(account).tell(audit_entry, audit_entry.count, self._now())
 
     def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
         """Who did what, newest first."""
@@ -91,14 +91,14 @@ class MemoryJobAdmin:
         kept = self._held(_account(job)).payloads.get(job)
         return kept.payload if kept and self._now() < kept.ends else None
 
-    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], deed: AuditEntry) -> None:
+    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
         """Keep a replay and its set."""
         state, now = self._held(replay.account), self._now()
         made = replace(replay, state="previewed", made_at=now)
         state.replays.setdefault(
             replay.id, Replaying(made, tuple(entries), now + round(REPLAY_LIFE * SECOND))
         )
-        state.tell(deed, replay.eligible, now)
+        state.tell(audit_entry, replay.eligible, now)
 
     def get_replay(self, replay_id: str) -> Replay | None:
         """One replay, with how far it is."""
@@ -119,7 +119,7 @@ class MemoryJobAdmin:
         held = self._replaying(replay_id)
         return list(held.entries[start : start + most]) if held else []
 
-    def set_replay_state(self, replay_id: str, to: ReplayState, deed: AuditEntry) -> ReplayState | None:
+    def set_replay_state(self, replay_id: str, to: ReplayState, audit_entry: AuditEntry) -> ReplayState | None:
         """Let it run (on), or stop it; the state it is in then."""
         held, now = self._replaying(replay_id), self._now()
         if held is None or held.replay.state == "done":
@@ -129,11 +129,11 @@ class MemoryJobAdmin:
             return to
         run_at = held.replay.run_at or (now if to == "running" else 0)
         held.replay = replace(held.replay, state=to, run_at=run_at)
-        self._held(held.replay.account).tell(deed, held.replay.done, now)
+        self._held(held.replay.account).tell(audit_entry, held.replay.done, now)
         return to
 
     def advance_replay(
-        self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: AuditEntry
+        self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], audit_entry: AuditEntry
     ) -> ReplayState | None:
         """Count a piece of the set as worked, once."""
         held, now = self._replaying(replay.id), self._now()
@@ -148,7 +148,7 @@ class MemoryJobAdmin:
         held.moved_at = now
         if through:
             held.replay = replace(held.replay, state="done", finished_at=now)
-            self._held(replay.account).tell(deed, held.replay.back, now)
+            self._held(replay.account).tell(audit_entry, held.replay.back, now)
         return held.replay.state
 
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
@@ -178,7 +178,7 @@ class MemoryJobAdmin:
         """The open relations whose work names a record."""
         opens = self._held(account).opens
         return sorted(
-            relation for relation, opened in opens.items() if who.stands_in(relation) or mentions(who, opened)
+            relation for relation, opened in opens.items() if who.is_part_of(relation) or mentions(who, opened)
         )
 
     def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
@@ -194,7 +194,7 @@ class MemoryJobAdmin:
                 if mentions(who, getattr(job.record, name))
             }
             job.record = replace(job.record, **labels)
-        jobs = [job for job in held if any(map(who.stands_in, job.relations))]
+        jobs = [job for job in held if any(map(who.is_part_of, job.relations))]
         emptied = [_erase(state, job, who, now) for job in jobs]
         return numbers[-1] if len(numbers) == AT_ONCE else 0, {"jobs": len(jobs), "emptied": sum(emptied)}
 
@@ -229,7 +229,7 @@ def _dismiss(state: AccountState, name: str, dismissal: Dismissal) -> None:
 
 def _erase(state: AccountState, job: Job, who: RecordRef, now: int) -> bool:
     """Take the record out of the job; whether nothing is left of it."""
-    lost = [relation for relation in job.again or job.relations if who.stands_in(relation)]
+    lost = [relation for relation in job.again or job.relations if who.is_part_of(relation)]
     guards = tuple(key for key in job.firsts if not _guards(who, key))
     if job.record.state == "queued":
         _withdraw_some(state, job, lost, guards, now)
@@ -238,7 +238,7 @@ def _erase(state: AccountState, job: Job, who: RecordRef, now: int) -> bool:
         tuple(each for each in ids if not who.is_on(side, record.type, each)) for side, ids in _sides(job)
     )
     gone = not parents or not children
-    left = tuple(relation for relation in record.failed if not who.stands_in(relation))
+    left = tuple(relation for relation in record.failed if not who.is_part_of(relation))
     if record.state == "failed" and not left:
         state.failed.pop(record.id, None)
     changed: dict[str, Any] = {
@@ -253,7 +253,7 @@ def _erase(state: AccountState, job: Job, who: RecordRef, now: int) -> bool:
         changed |= {"info": (), "failed": (), "by": ERASED}
     job.record, job.again = (
         replace(record, **changed),
-        tuple(each for each in job.again if not who.stands_in(each)),
+        tuple(each for each in job.again if not who.is_part_of(each)),
     )
     job.firsts = () if gone else guards
     return gone

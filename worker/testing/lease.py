@@ -8,7 +8,7 @@ from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.ports import (
-    SOON,
+    MAX_COUNTDOWN,
     BegunRequest,
     ClaimedJob,
     DeleteBrake,
@@ -116,7 +116,7 @@ class MemoryLease:
             return None
         pace = round(rest * SECOND)
         after = max(0, due - now, stopped.until - now if stopped else 0, pace)
-        if after <= SOON * SECOND:
+        if after <= MAX_COUNTDOWN * SECOND:
             state.wake = Wake(now, after + 2 * SECOND)
         elif pace > 0:
             state.wake = Wake(now, pace)
@@ -134,9 +134,9 @@ class MemoryLease:
         state, minute = self._state, now // (60 * SECOND)
         looked = state.looked and now < state.looked + round(HOUR * SECOND)
         total = sum(count for at, count in state.deletes.items() if at > minute - 60) + (
-            deletes if looked else brake.ahead
+            deletes if looked else brake.planned
         )
-        if total > brake.most:
+        if total > brake.limit:
             state.looked = 0
             state.pause = Pause("brake", brake.detail(self.account) % total, since=now)
             return state.pause

@@ -171,12 +171,12 @@ class MemoryStore:
         """Why the account is stopped, if it is."""
         return self._state(account).paused(self._now())
 
-    def pause(self, account: str, pause: Pause, *, deed: AuditEntry | None = None) -> None:
+    def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
         """Stop the account by hand."""
         if self._state(account).stop(pause, self._now()):
-            self._state(account).tell(deed, 1, self._now())
+            self._state(account).tell(audit_entry, 1, self._now())
 
-    def resume(self, account: str, *, deed: AuditEntry | None = None, since: int | None = None) -> bool:
+    def resume(self, account: str, *, audit_entry: AuditEntry | None = None, since: int | None = None) -> bool:
         """Let it go on, if it is paused since then; whether it was."""
         state, stopped, now = self._state(account), self.get_pause(account), self._now()
         if since is not None and not (stopped and stopped.since == since):
@@ -190,7 +190,7 @@ class MemoryStore:
             state.braked = False
             state.deletes.clear()
             state.looked = now
-        state.tell(deed, 1, now)
+        state.tell(audit_entry, 1, now)
         return True
 
     def _state(self, account: str) -> AccountState:

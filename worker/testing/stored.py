@@ -81,14 +81,14 @@ class Job:
         brought = 0 if self.again else record.accepted_at, record.correlation
         return ClaimedJob(
             record.id,
-            record.action,
+            record.action,  # type: ignore[arg-type]
             relations,
             record.info,
             record.occurred_at,
             self.number,
             self.firsts,
             *brought,
-        )  # type: ignore[arg-type]
+        )
 
 
 @dataclass(slots=True)

@@ -260,7 +260,7 @@ def run_replay(intake: Intake, acts: JobAdmin, replay_id: str) -> Replay | None:
         end = replay.done + len(entries) if entries else replay.eligible
         missed.update({} if entries or end == replay.done else {"forgotten": end - replay.done})
         deed = AuditEntry(intake.new_id(), replay.by, "replay done", replay.what, replay.id)
-        acts.advance_replay(replay, replay.done, end, back=back, missed=missed, deed=deed)
+        acts.advance_replay(replay, replay.done, end, back=back, missed=missed, audit_entry=deed)
     if replay:
         numbers = {
             "eligible": replay.eligible,

@@ -75,7 +75,7 @@ def pausing(desk: CommandContext, name: str, why: str, by: str) -> None:
     """
     account = desk.settings.account(name).name
     desk.runtime.store.pause(
-        account, Pause(BY_HAND, why), deed=AuditEntry(hands(desk).name(), by, "paused", account, why)
+        account, Pause(BY_HAND, why), audit_entry=AuditEntry(hands(desk).name(), by, "paused", account, why)
     )
     desk.answer(
         {"account": account, "paused": True},
@@ -95,7 +95,7 @@ def resuming(desk: CommandContext, name: str, by: str) -> None:
       relations accounts resume acme
     """
     account = desk.settings.account(name).name
-    was = desk.runtime.store.resume(account, deed=AuditEntry(hands(desk).name(), by, "resumed", account))
+    was = desk.runtime.store.resume(account, audit_entry=AuditEntry(hands(desk).name(), by, "resumed", account))
     desk.runtime.limiter.reset(account)
     desk.answer(
         {"account": account, "paused": False, "was_paused": was},

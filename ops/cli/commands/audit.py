@@ -29,13 +29,13 @@ def audit(desk: CommandContext, account: str | None, limit: int, cursor: str) ->
     def lines() -> None:
         rows = [
             (instant(each.at, desk.zone), each.by, each.act, f"{each.count:,}", each.what, each.note)
-            for each in page.deeds
+            for each in page.entries
         ]
         output.table(("AT", "WHO", "ACT", "COUNT", "WHAT", "NOTE"), rows)
         if page.next:
             click.echo(f"more with --cursor {page.next}", err=True)
 
-    desk.answer({"deeds": [deed_json(each) for each in page.deeds], "next": page.next or None}, lines)
+    desk.answer({"deeds": [deed_json(each) for each in page.entries], "next": page.next or None}, lines)
 
 
 @click.command("erase")
