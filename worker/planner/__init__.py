@@ -1,1 +1,1 @@
-"""The pure centre: intents are folded into targets, targets planned into requests, replies applied to relations."""
+"""The pure centre: fold intents into targets, plan targets into requests, apply replies to relations."""

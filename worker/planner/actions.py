@@ -1,4 +1,4 @@
-"""The values that travel between fold, plan and the API: operations in, actions and requests out, results back.
+"""The values between fold, plan and the API: operations in, actions and requests out, results back.
 
 Frozen and comparable; nothing here does I/O, reads a clock or knows Redis, Celery or HTTP.
 """
@@ -16,7 +16,8 @@ Kind = Literal["create", "modify", "delete", "get"]
 class Operation(NamedTuple):
     """One thing to do to one relation next.
 
-    `part` names the piece of a split star it belongs to, if any: operations of different parts never share an action.
+    `part` names the piece of a split star it belongs to, if any: operations of different parts never share an
+    action.
     """
 
     kind: Kind
@@ -29,7 +30,8 @@ class Operation(NamedTuple):
 class Action:
     """One action of the API: a star, so at least one of the two sides is a single id.
 
-    For `get` exactly one side is filled, with the ids to read; `asked` are the relations the answer is wanted for.
+    For `get` exactly one side is filled, with the ids to read; `asked` are the relations the answer is wanted
+    for.
     """
 
     kind: Kind
@@ -94,7 +96,8 @@ class Verdict(StrEnum):
 class ActionResult:
     """The answer to one action, or that there was none.
 
-    `related` is filled for a `get` that is ok: id asked about → related ids; ids without relations may be missing.
+    `related` is filled for a `get` that is ok: id asked about → related ids; ids without relations may be
+    missing.
     """
 
     verdict: Verdict
@@ -106,10 +109,11 @@ class ActionResult:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of one request: one result per action, in the actions' order, and what it shows about the account.
+    """What came of one request: one result per action, in their order, and what it shows about the account.
 
-    `status` is the HTTP status, 0 without an answer. `retry_after` is in seconds (429, 503); `skew` is the API's clock
-    minus the one the request was signed with, from the `Date` header. Both are None if the answer did not have them.
+    `status` is the HTTP status, 0 without an answer. `retry_after` is in seconds (429, 503); `skew` is the
+    API's clock minus the one the request was signed with, from the `Date` header. Both are None if the answer
+    did not have them.
     """
 
     results: tuple[ActionResult, ...]

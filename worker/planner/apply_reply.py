@@ -1,6 +1,7 @@
-"""What the reply to one request changes: what is left to do for each of its relations, and which intents have an outcome.
+"""What the reply to one request changes: what is left to do for its relations, and which intents are settled.
 
-Pure. `retry_policy.py` decides; here each decision becomes the effect on one relation, intent by intent (R9, R10).
+Pure. `retry_policy.py` decides; here each decision becomes the effect on one relation, intent by intent (R9,
+R10).
 """
 
 from collections.abc import Callable, Mapping
@@ -37,7 +38,7 @@ SENDER_DIED = ActionResult(
 
 
 class RelationOutcome(NamedTuple):
-    """One outcome of one (job, relation); `by` names the job that superseded it or that it is stale against."""
+    """The outcome of one (job, relation); `by` is the job that superseded it or that it is stale against."""
 
     job: str
     relation: Relation
@@ -51,7 +52,7 @@ Confirmed = tuple[ConfirmedState, Doubt | None]
 
 
 class RelationEffect(NamedTuple):
-    """What a step changes about one relation: its state (None: closed), what is confirmed if that moved, and outcomes."""
+    """What a step changes about one relation: its state (None: closed), what is confirmed now, outcomes."""
 
     state: RelationState | None
     confirmed: Confirmed | None = None
@@ -83,8 +84,8 @@ class Effects:
 class ReplyContext(NamedTuple):
     """What a reply is judged by.
 
-    When the request was signed and answered (µs), for how many seconds a lost one may still land, the retry policy, and
-    the source of random numbers from [0, 1).
+    When the request was signed and answered (µs), for how many seconds a lost one may still land, the retry
+    policy, and the source of random numbers from [0, 1).
     """
 
     signed: int
@@ -130,7 +131,8 @@ def apply_lost_request(
 ) -> Effects:
     """Return the effects of a request whose sender died: every write of it is in doubt (R14).
 
-    Nothing is delayed: its relations come next again, in the same order, so that what kills can be found (R21).
+    Nothing is delayed: its relations come next again, in the same order, so that what kills can be found
+    (R21).
     """
     at_once = context._replace(retry=context.retry._replace(backoff=(0.0, 0.0)))
     return apply_reply(states, request, Reply((SENDER_DIED,) * len(request.actions)), at_once)
@@ -139,7 +141,7 @@ def apply_lost_request(
 def fail_relation(
     relation: Relation, state: RelationState, refusal: Refusal, *, upsert: bool
 ) -> RelationEffect:
-    """Let all intents fail; or, once, only the newest of several, if the others ask for something else (R9)."""
+    """Fail all intents; or, once, only the newest of several, if the others ask for something else (R9)."""
     reduced = drop_newest_intent(state, upsert=upsert)
     failed = state.open.intents[-1:] if reduced else state.open.intents
     outcomes = [RelationOutcome(intent.job, relation, "failed", refusal=refusal) for intent in failed]
@@ -206,7 +208,7 @@ def _decide(answer: _Answer, state: RelationState, context: ReplyContext) -> Dec
 
 
 def _is_seen(action: Action, relation: Relation, result: ActionResult) -> bool | None:
-    """Return whether the answer shows the relation; None if the asked id is not in it, which proves nothing (R15)."""
+    """Return whether the answer shows the relation; None, if the id is not in it, proves nothing (R15)."""
     by_parent = bool(action.parents)
     asked, other = (relation.parent, relation.child) if by_parent else (relation.child, relation.parent)
     related = result.related.get(asked)
@@ -214,7 +216,7 @@ def _is_seen(action: Action, relation: Relation, result: ActionResult) -> bool |
 
 
 def _in_doubt(state: RelationState, action: Action, context: ReplyContext) -> RelationState:
-    """Return the state with its write in doubt: it may still land, and so may the info of an earlier one (R14)."""
+    """Return the state with its write in doubt: it may still land, as may info of an earlier one (R14)."""
     earlier = state.doubt.info if state.doubt and state.doubt.until > context.signed else ()
     info = tuple(sorted(dict((*earlier, *action.info)).items()))
     doubt = Doubt(context.signed + round(context.doubt * SECOND), action.kind, info)

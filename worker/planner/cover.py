@@ -1,9 +1,9 @@
 """The fewest stars that hold every relation of one bipartite graph, with the proof that fewer is impossible.
 
-König (1931): as few records touch every relation as a maximum matching has pairs. Leaves are peeled first, which settles
-everything tree-like; what is left gets Hopcroft–Karp. Our own: 1,000 relations take about 1 ms, stars and all; igraph's
-matching alone takes 0.5 ms for 18 MB, networkx' twice as long as ours, and scipy's (215 MB) 40 times as long on a grid of
-20,000 (docs/explanation/planner.md).
+König (1931): as few records touch every relation as a maximum matching has pairs. Leaves are peeled first,
+which settles everything tree-like; what is left gets Hopcroft–Karp. Our own: 1,000 relations take about 1 ms,
+stars and all; igraph's matching alone takes 0.5 ms for 18 MB, networkx' twice as long as ours, and scipy's
+(215 MB) 40 times as long on a grid of 20,000 (docs/explanation/planner.md).
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,8 +29,8 @@ class Star(NamedTuple):
 class Cover(NamedTuple):
     """A partition of the edges into stars, parents' stars first, by center.
 
-    `matching` counts pairs of which no two share a record, so no cover has fewer stars: `len(stars) == matching` is the
-    certificate.
+    `matching` counts pairs of which no two share a record, so no cover has fewer stars: `len(stars) ==
+    matching` is the certificate.
     """
 
     stars: tuple[Star, ...]
@@ -38,7 +38,7 @@ class Cover(NamedTuple):
 
 
 class _Graph(NamedTuple):
-    """Records numbered in the order of their ids, parents before children, with the sorted neighbours of each."""
+    """Records numbered by their ids, parents before children, with the sorted neighbours of each."""
 
     parents: list[int]
     children: list[int]
@@ -46,7 +46,7 @@ class _Graph(NamedTuple):
 
 
 def cover(edges: Iterable[tuple[int, int]]) -> Cover:
-    """Cover each (parent id, child id) exactly once with the fewest stars; the order of the edges does not matter."""
+    """Cover each (parent id, child id) exactly once with the fewest stars; order does not matter."""
     unique = set(edges)
     parents, children = sorted({parent for parent, _ in unique}), sorted({child for _, child in unique})
     if len(parents) == 1:
@@ -89,8 +89,8 @@ def _find_centers(graph: _Graph) -> tuple[set[int], int]:
 def _peel(leaves: list[int], neighbours: list[list[int]], degree: list[int]) -> Iterator[tuple[int, int]]:
     """Pair every record that has one neighbour left with it, and remove both, until there is none.
 
-    These pairs are part of some maximum matching. The last leaf goes first, so a pair without other neighbours gets its
-    parent as the center.
+    These pairs are part of some maximum matching. The last leaf goes first, so a pair without other
+    neighbours gets its parent as the center.
     """
     while leaves:
         leaf = leaves.pop()
@@ -101,7 +101,7 @@ def _peel(leaves: list[int], neighbours: list[list[int]], degree: list[int]) -> 
 
 
 def _remove(record: int, neighbours: list[list[int]], degree: list[int], leaves: list[int]) -> None:
-    """Take a record out of the graph and add what becomes a leaf by it; a removed or lonely record has degree 0."""
+    """Remove a record, and add new leaves to `leaves`; a removed or lonely record has degree 0."""
     degree[record] = 0
     for v in neighbours[record]:
         if degree[v]:
@@ -123,7 +123,10 @@ def _maximum_matching(core: _Core, neighbours: list[list[int]], degree: list[int
 
 
 def _greedy_pairs(core: _Core, neighbours: list[list[int]], degree: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of a large matching: leaves while there are any, else the rarest neighbour of the next rarest parent."""
+    """Yield pairs of a large matching.
+
+    Leaves while there are any, else the rarest neighbour of the next parent, rarest parents first.
+    """
     for parent in sorted(core, key=degree.__getitem__):
         if degree[parent]:
             child = min((v for v in neighbours[parent] if degree[v]), key=degree.__getitem__)
@@ -149,7 +152,7 @@ def _layers(core: _Core, mates: list[int]) -> dict[int, int]:
 
 
 def _augment(root: int, mates: list[int], depth: dict[int, int], untried: dict[int, Iterator[int]]) -> None:
-    """Turn over a shortest alternating path from an unpaired parent to an unpaired child, if one is left in this round."""
+    """Turn over a shortest alternating path from an unpaired parent to an unpaired child, if there is one."""
     path, children = [root], list[int]()
     while path:
         child = next((v for v in untried[path[-1]] if depth.get(mates[v]) == len(path)), _UNPAIRED)
@@ -170,13 +173,16 @@ def _pair(one: int, other: int, mates: list[int]) -> None:
 
 
 def _minimum_cover(core: _Core, mates: list[int]) -> set[int]:
-    """Return the minimum cover after König: children that alternating paths from unpaired parents reach, other parents."""
+    """Return the minimum cover after König.
+
+    It has the children that alternating paths from unpaired parents reach, and the parents that they do not.
+    """
     reached = _layers(core, mates)
     return {child for parent in reached for child in core[parent]} | (core.keys() - reached.keys())
 
 
 def _stars(graph: _Graph, centers: set[int]) -> Iterator[Star]:
-    """Deal the edges out to the centers; an edge between two of them goes to the smaller star, so that fewer must be cut.
+    """Deal the edges out to the centers; one between two goes to the smaller star, so that fewer are cut.
 
     None is empty: every center is paired with a record that is none.
     """

@@ -1,4 +1,4 @@
-"""What would be sent for a number of intents, if the API took every action: fold → targets → rounds of requests.
+"""What would be sent for some intents, if the API took every action: fold → targets → rounds of requests.
 
 Pure, and made of the parts that a flush is made of; nothing is sent and nothing is stored.
 """
@@ -49,7 +49,7 @@ def dry_run(
     order: Orders,
     upsert: bool = False,
 ) -> DryRun:
-    """Fold the intents of one window with what is open and confirmed, then plan and confirm them round by round."""
+    """Fold the intents with what is open and confirmed, then plan and confirm them round by round."""
     result, states = DryRun(), dict[Relation, RelationState]()
     for relation, wanted in intents.items():
         before, confirmed, _ = records.get(relation, (None, NOTHING, None))

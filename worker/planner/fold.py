@@ -1,6 +1,7 @@
-"""Folding: any number of intents for one relation become at most one target, and every other intent learns why it lost.
+"""Folding: intents for one relation become at most one target, and every other intent learns why it lost.
 
-The latest wins, for presence and for each info key by itself (R6). Pure: versions decide, never arrival or a clock.
+The latest wins, for presence and for each info key by itself (R6). Pure: versions decide, never arrival or a
+clock.
 """
 
 from collections.abc import Iterable, Mapping
@@ -62,9 +63,10 @@ class ConfirmedInfo(NamedTuple):
 
 
 class ConfirmedState(NamedTuple):
-    """The relation memory (R8): the newest versions that the API confirmed. What people did since is not known.
+    """The relation memory (R8): the newest versions that the API confirmed; people may have changed it since.
 
-    `absent` also moves when a newer create makes a delete unnecessary: whatever is older is void all the same.
+    `absent` also moves when a newer create makes a delete unnecessary: whatever is older is void all the
+    same.
     """
 
     present: JobVersion = NEVER
@@ -87,8 +89,8 @@ NOTHING = ConfirmedState()
 class Target(NamedTuple):
     """What should be true of a relation: present, absent or (None) left as it is, and info to be set.
 
-    `intents` are those it stands for, `decisive` the newest about presence, `info` has (key, value, version), `cleared`
-    is the newest delete: older info is void.
+    `intents` are those it stands for, `decisive` the newest about presence, `info` has (key, value, version),
+    `cleared` is the newest delete: older info is void.
     """
 
     intents: tuple[Intent, ...]
@@ -104,7 +106,7 @@ class Target(NamedTuple):
 
 
 class LostIntent(NamedTuple):
-    """An intent that is not sent, and `by` which job: superseded by a newer one, stale against a confirmed one, or applied."""
+    """An intent that is not sent: superseded by a newer one, stale against a confirmed one, or applied."""
 
     intent: Intent
     result: Result
@@ -128,8 +130,8 @@ def fold(
 ) -> Fold:
     """Fold the intents for one relation into its target.
 
-    `cleared` is the newest delete that was folded away before, `upsert` makes a modify count as a create too. Intents
-    that agree on presence all stand behind the target and share its outcome.
+    `cleared` is the newest delete that was folded away before, `upsert` makes a modify count as a create too.
+    Intents that agree on presence all stand behind the target and share its outcome.
     """
     intents = tuple(intents)
     if len(intents) == 1 and confirmed == NOTHING and cleared == NEVER:
@@ -182,7 +184,7 @@ def note_overtaken_delete(confirmed: ConfirmedState, cleared: JobVersion) -> Con
 
 
 def _fold_only_intent(intent: Intent, upsert: bool) -> Fold:
-    """Fold the only intent for a relation of which nothing is confirmed: most are, so they get a short way of their own."""
+    """Fold an only intent for a relation of which nothing is confirmed: a short way, for most are such."""
     version, presence = intent.job_version, _presence(intent, upsert)
     info = tuple([(key, value, version) for key, value in sorted(dict(intent.info).items())])
     cleared = version if presence is False else NEVER
@@ -201,7 +203,7 @@ def _presence(intent: Intent, upsert: bool) -> bool | None:
 def _deciding_by_key(
     ordered: list[Intent], confirmed: ConfirmedState, cleared: JobVersion, *, upsert: bool
 ) -> dict[str, tuple[Intent, str, JobVersion]]:
-    """Return per info key the intent that decides it: the latest that no delete and no confirmed value outdates.
+    """Return the intent that decides each info key: the latest that no delete or confirmed value outdates.
 
     Info that an older delete removed comes back with the next create, which decides about it then.
     """
@@ -224,7 +226,7 @@ def _deciding_by_key(
 
 
 def _lost(intent: Intent, confirmed: ConfirmedState, target: Target, *, upsert: bool) -> LostIntent:
-    """Return why an intent is not live: first the newer intent that beat a part of it, then what was confirmed before."""
+    """Return why an intent is not live: a newer intent beat a part of it, or a confirmed one did."""
     votes = _presence(intent, upsert) is not None
     if votes and intent.version > confirmed.presence.version:
         return LostIntent(intent, "superseded", target.decisive.job)

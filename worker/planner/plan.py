@@ -1,10 +1,11 @@
-"""Operations become actions, actions become requests: provably the fewest actions, in an order that breaks nothing.
+"""Operations become actions, actions requests: provably the fewest actions, in an order that breaks nothing.
 
 Pure, and equal inputs give equal plans: only several operations on one relation have an order of their own.
 
-No request holds two actions that conflict, and conflicting ones keep their order (R11). Two actions conflict if they are
-about the same relation, or if their type is ordered, one creates and the other deletes, and they share a record. One
-pass with an index by relation and by record finds that: no pair of actions is ever compared.
+No request holds two actions that conflict, and conflicting ones keep their order (R11). Two actions conflict
+if they are about the same relation, or if their type is ordered, one creates and the other deletes, and they
+share a record. One pass with an index by relation and by record finds that: no pair of actions is ever
+compared.
 """
 
 from collections import defaultdict
@@ -16,7 +17,7 @@ from worker.planner.actions import Action, Kind, Operation, Request
 from worker.planner.cover import cover
 
 Group = tuple[int, int, bool, Kind, str, Info, str]
-"""What the operations of one action have in common: (level, phase, whether the type is free, kind, type, info, part)."""
+"""The operations of one action share (level, phase, whether the type is free, kind, type, info, part)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,9 @@ class Limits:
 class Plan:
     """Requests in the order they have to go, with the proof of their size.
 
-    `least` is the number of actions no plan can do without: per group of creates or modifies the size of a maximum
-    matching, for deletes one each, for reads one per `max_ids` ids. `cut` counts actions that only `max_ids` made
-    necessary, so `actions == least + cut`.
+    `least` is the number of actions no plan can do without: per group of creates or modifies the size of a
+    maximum matching, for deletes one each, for reads one per `max_ids` ids. `cut` counts actions that only
+    `max_ids` made necessary, so `actions == least + cut`.
     """
 
     requests: tuple[Request, ...]
@@ -50,7 +51,8 @@ class Plan:
 def plan(operations: Sequence[Operation], limits: Limits, order: Callable[[str], Order]) -> Plan:
     """Plan the operations; `order` tells of a type which half of a swap goes first.
 
-    Operations on one relation keep the order they are given in, even where that is against the order of their type.
+    Operations on one relation keep the order they are given in, even where that is against the order of their
+    type.
     """
     types = {operation.relation.type for operation in operations}
     orders = {relation_type: order(relation_type) for relation_type in types}
@@ -73,8 +75,8 @@ def _group(
 ) -> tuple[dict[Group, list[Relation]], int]:
     """Return the relations by group, and how many there are.
 
-    Groups sort into the order of packing, free types last: few wait for those. A relation's second operation is of the
-    second phase, and so on, so no star holds two of one relation.
+    Groups sort into the order of packing, free types last: few wait for those. A relation's second operation
+    is of the second phase, and so on, so no star holds two of one relation.
     """
     last: dict[Relation, tuple[int, int]] = {}
     groups: dict[Group, list[Relation]] = defaultdict(list)
@@ -88,7 +90,7 @@ def _group(
 
 
 def _level(kind: Kind, order: Order, level: int) -> int:
-    """Return an even level for the first half of a swap, an odd one for the other, never below the operation before."""
+    """Return an even level for the first half of a swap, an odd one for the other, not below `level`."""
     if kind not in ("create", "delete"):
         return level
     return level + (level + (order != f"{kind}_first")) % 2
@@ -139,7 +141,8 @@ def _pack(
 ) -> tuple[Request, ...]:
     """Put each action into the earliest request that has room and comes after the actions it conflicts with.
 
-    `repeated` says whether any relation is in several actions; where none is, only ordered types can conflict.
+    `repeated` says whether any relation is in several actions; where none is, only ordered types can
+    conflict.
     """
     requests: list[list[Action]] = []
     earliest: dict[Hashable, int] = {}  # mark → the first request after every action that left the mark
@@ -172,7 +175,7 @@ def _marks(action: Action, order: Order, repeated: bool) -> tuple[list[Hashable]
 
 
 def _request_with_room(next_open: list[int], slot: int) -> int:
-    """Return the first request from `slot` on that has room, or the next new one; shorten the way there for later calls."""
+    """Return the first request from `slot` on that has room, or a new one; shorten the way for later."""
     while slot < len(next_open) and (following := next_open[slot]) != slot:
         if following < len(next_open):
             next_open[slot] = next_open[following]

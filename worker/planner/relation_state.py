@@ -1,6 +1,7 @@
-"""The state of one relation in a flush: what is wanted, what is confirmed, how trying went, and what to do next.
+"""The state of one relation in a flush: what is wanted and confirmed, how trying went, what to do next.
 
-Pure. The store keeps an `OpenRelation` while any outcome is missing; a `RelationState` joins it with what is confirmed.
+Pure. The store keeps an `OpenRelation` while any outcome is missing; a `RelationState` joins it with what is
+confirmed.
 """
 
 from enum import Enum
@@ -56,12 +57,13 @@ class Stage(Enum):
 
 
 class OpenRelation(msgspec.Struct, frozen=True, gc=False):
-    """A relation whose intents have no outcome yet, and how trying went so far. Times in µs of the store's clock.
+    """A relation whose intents have no outcome yet, and how trying went. Times in µs of the store's clock.
 
-    `rejections` counts definite rejections, `lost_writes` those without an answer since the last definite one, and
-    `failures` requests of any kind in a row that came to nothing. `part` names the piece of a split star it belongs to
-    (R16). A `reduced` relation is tried once more without its newest intent (R9). The last two flags are about the
-    waiting half of a swap (R12): it steps back for the first half, and that one failed for good.
+    `rejections` counts definite rejections, `lost_writes` those without an answer since the last definite
+    one, and `failures` requests of any kind in a row that came to nothing. `part` names the piece of a split
+    star it belongs to (R16). A `reduced` relation is tried once more without its newest intent (R9). The last
+    two flags are about the waiting half of a swap (R12): it steps back for the first half, and that one
+    failed for good.
     """
 
     intents: tuple[Intent, ...]
@@ -112,10 +114,10 @@ def add_intents(
     now: int,
     upsert: bool,
 ) -> tuple[RelationState | None, tuple[LostIntent, ...], ConfirmedState]:
-    """Fold new intents into what is open; return the new state, the intents that lost, and what is confirmed now.
+    """Fold new intents into what is open; return the new state, the intents that lost, and the new memory.
 
-    Progress goes on while the target stays the same; a changed target starts from the beginning, but not earlier than
-    the old one would have been tried (R9).
+    Progress goes on while the target stays the same; a changed target starts from the beginning, but not
+    earlier than the old one would have been tried (R9).
     """
     older, cleared = (before.intents, before.cleared) if before else ((), NEVER)
     folded = fold(intents + older, confirmed, cleared=cleared, upsert=upsert)
@@ -149,7 +151,7 @@ def reopen(
 
 
 def drop_newest_intent(state: RelationState, *, upsert: bool) -> RelationState | None:
-    """Return the state without its newest intent, None if that was tried before or asks for the very same (R9)."""
+    """Return the state without its newest intent; None if that was tried before or asks for the same (R9)."""
     opened, older = state.open, state.open.intents[:-1]
     if not older or opened.reduced:
         return None
@@ -164,7 +166,7 @@ def drop_newest_intent(state: RelationState, *, upsert: bool) -> RelationState |
 def confirm_write(
     state: RelationState, keys: frozenset[str] = frozenset(), *, upsert: bool
 ) -> tuple[RelationState | None, tuple[Intent, ...], ConfirmedState]:
-    """Confirm the presence and these info keys; return the state that is left, the intents applied, what is confirmed."""
+    """Confirm presence and these info keys; return what is left, the intents applied, the new memory."""
     confirmed = confirm(state.target, state.confirmed, keys)
     if not state.target.info or all(key in keys for key, _, _ in state.target.info):
         return None, state.open.intents, confirmed
@@ -179,15 +181,15 @@ def confirm_write(
 def next_operation(relation: Relation, state: RelationState, *, now: int) -> Operation | Wait:
     """Return what to do about the relation next: one operation, or how long to wait.
 
-    A target that contradicts a write in doubt waits until that write can no longer land (R14). Presence goes before
-    info, and a create carries info only if the relation was just shown to be absent (R13).
+    A target that contradicts a write in doubt waits until that write can no longer land (R14). Presence goes
+    before info, and a create carries info only if the relation was just shown to be absent (R13).
     """
     if state.open.not_before > now:
         return Wait(state.open.not_before)
     doubt = state.doubt if state.doubt and state.doubt.until > now else None
     if doubt and contradicts(doubt, state.target):
         return Wait(doubt.until)
-    # A write in doubt may have landed since the read: a create would then meet a relation, which keeps its old info.
+    # A write in doubt may have landed since the read: a create that meets a relation leaves its old info.
     with_info = state.open.stage is Stage.WRITE_ABSENT and not doubt
     return _operation(relation, state, with_info=with_info)
 
@@ -217,7 +219,7 @@ def _operation(relation: Relation, state: RelationState, *, with_info: bool) -> 
 
 
 def _only_modifies(target: Target) -> bool:
-    """Return whether only modifies stand behind an upsert's target: then the relation is most likely there already."""
+    """Return whether only modifies stand behind an upsert: then the relation is most likely there already."""
     return all(intent.action == "modify" for intent in target.intents)
 
 

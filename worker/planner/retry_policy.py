@@ -1,6 +1,7 @@
 """The whole retry policy: one decision per answer to a write, and one per read-back. Pure values in and out.
 
-What an answer means is decided here and nowhere else; `apply_reply.py` applies it to the relations of a request.
+What an answer means is decided here and nowhere else; `apply_reply.py` applies it to the relations of a
+request.
 """
 
 from enum import StrEnum
@@ -39,7 +40,7 @@ class Decision(NamedTuple):
 
 
 class RetryPolicy(NamedTuple):
-    """How long to try: definite rejections of a relation, seconds without a definite answer, seconds of backoff.
+    """How long to try: definite rejections, seconds without a definite answer, shortest and longest backoff.
 
     With `upsert` a modify of a relation that does not exist creates it.
     """
@@ -83,8 +84,8 @@ def decide_after_read(
 ) -> Decision:
     """Decide after a read that saw the relation, saw that it is absent, or (None) proves neither (R15).
 
-    TRY_LATER without a delay means to write it now. An absence that is not proved counts only together with the API's
-    own rejection of the delete.
+    TRY_LATER without a delay means to write it now. An absence that is not proved counts only together with
+    the API's own rejection of the delete.
     """
     rejected = state.open.stage is Stage.READ_REJECTED
     as_wanted = seen if state.target.presence else seen is False or (seen is None and rejected)
@@ -102,15 +103,16 @@ def retry_or_fail(opened: OpenRelation, retry: RetryPolicy, draw: float) -> Deci
 
 
 def backoff(failures: int, retry: RetryPolicy, draw: float) -> float:
-    """Return the seconds to wait: a random part of base · 2^failures, capped, but never a busy loop (full jitter)."""
+    """Return the seconds to wait: a random part of base · 2^failures, capped; never a busy loop."""
     first, longest = retry.backoff
     return max(first / 4, draw * min(longest, first * 2.0 ** min(failures, 30)))
 
 
 def split_part(part: str, position: int, size: int, *, sibling_failed: bool) -> str:
-    """Return the new part of the relation at `position` of a star of `size` relations that was rejected as `part`.
+    """Return the new part of the relation at `position` of a star of `size` that was rejected as `part`.
 
-    Halve while one culprit is suspected; when both halves of a star fail there are several, and each goes alone.
+    Halve while one culprit is suspected; when both halves of a star fail there are several, and each goes
+    alone.
     """
     if size < MIN_HALVED or sibling_failed:
         return f"{part}.{position}"

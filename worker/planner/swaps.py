@@ -1,16 +1,16 @@
 """Swaps (R12): which half of one goes first, and what the two halves have in common. Pure.
 
-An estate must never lose its only broker to a half-done swap, so its delete waits for the create; a unit has one base
-object, so its create waits for the delete.
+An estate must never lose its only broker to a half-done swap, so its delete waits for the create; a unit has
+one base object, so its create waits for the delete.
 """
 
 from worker.contract import Order, Relation
 
 
 def swap_key(relation: Relation, order: Order) -> str:
-    """Return what the halves of a swap share: the parent that keeps a child, or the child that keeps one parent.
+    """Return what both halves share: the parent that keeps a child, or the child that keeps one parent.
 
-    It is "" for a type of which nothing is swapped.
+    It is "" for a type without swaps.
     """
     if order == "create_first":
         return f"{relation.type}:{relation.parent}"

@@ -19,7 +19,10 @@ UNROUTED: Final = "unrouted"
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
-    """Who did what, to what (in words) and to how many; `name` is a fresh sortable id. The store sets `at` (µs) and `count`."""
+    """Who did what, to what (in words) and to how many.
+
+    `name` is a fresh sortable id; the store sets `at` (µs) and `count`.
+    """
 
     name: str
     by: str
@@ -45,7 +48,7 @@ class AdminResult(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """What is kept of an unreadable message: its bytes (fewer than its `size` if it was cut) and every fault of it."""
+    """What is kept of an unreadable message: its bytes (fewer than `size` if it was cut) and every fault."""
 
     body: bytes
     faults: tuple[str, ...]
@@ -95,9 +98,9 @@ ReplayState = Literal["previewed", "running", "stopped", "done"]
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """A replay: a fixed set of failed jobs, what would be sent for it, and how far it is. Times in µs.
 
-    `eligible` jobs are in the set, `refused` counts the others by reason (`examples` has some). `done` of the set were
-    handled so far: `back` were put back or sent as new jobs, the rest is counted by reason in `missed`. `plan` is plain
-    data.
+    `eligible` jobs are in the set, `refused` counts the others by reason (`examples` has some). `done` of the
+    set were handled so far: `back` were put back or sent as new jobs, the rest is counted by reason in
+    `missed`. `plan` is plain data.
     """
 
     id: str
@@ -123,7 +126,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One job of a replay's set; if there are `changes` (messages), these are sent as new jobs in its place."""
+    """One job of a replay's set; if it has `changes` (messages), these are sent as new jobs in its place."""
 
     job: str
     changes: tuple[Mapping[str, Any], ...] = ()
@@ -177,10 +180,10 @@ class JobAdmin(Protocol):
         missed: Mapping[str, int],
         audit_entry: AuditEntry,
     ) -> ReplayState | None:
-        """Count the entries from `start` to `end` as handled, once; return the state then, which is done with the last."""
+        """Count the entries from `start` to `end` as handled, once; return the state after that."""
 
     def stalled_replays(self, account: str, seconds: float) -> Sequence[str]:
-        """Return the running replays without progress for so long: their worker died, or its message was lost."""
+        """Return running replays without progress for so long: their worker died, or a message was lost."""
 
     def touch_replay(self, replay_id: str) -> None:
         """Restart the time after which the replay counts as stalled: a worker was given it once more."""
@@ -189,13 +192,13 @@ class JobAdmin(Protocol):
         """Count the requests that were begun and not settled."""
 
     def open_relations_with(self, account: str, who: RecordRef) -> Sequence[Relation]:
-        """Return the open relations that name a record: its own, and those split from a star together with one of its own."""
+        """Return the open relations that name a record: its own, and those split from a star with it."""
 
     def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
-        """Erase a record from the next jobs numbered above `after`; return where to go on (0: done), and what was changed."""
+        """Erase a record from jobs after number `after`; return where to go on (0: done), what changed."""
 
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:
-        """Erase a record from a part of what else is kept; return where to go on (0: done), and what was changed."""
+        """Erase a record from a part of what else is kept; return where to go on (0: done), what changed."""
 
 
 def summarize_ids(wanted: Iterable[str]) -> str:

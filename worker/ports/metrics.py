@@ -17,9 +17,10 @@ BOUNDS: Final[Mapping[str, tuple[float, ...]]] = {
 class AccountStats(NamedTuple):
     """The state of one account.
 
-    `backlog` is the number of changes in the inbox and `oldest` when the first was accepted (µs; 0: none), `open` the
-    number of open relations, `begun` of requests that were begun and not settled, `unresolved` of failed jobs that need a
-    decision. `counts` are the store's counters, `tally` those of flushes and of operators' actions. The pause may be over.
+    `backlog` is the number of changes in the inbox and `oldest` when the first was accepted (µs; 0: none),
+    `open` the number of open relations, `begun` of requests that were begun and not settled, `unresolved` of
+    failed jobs that need a decision. `counts` are the store's counters, `tally` those of flushes and of
+    operators' actions. The pause may be over.
     """
 
     backlog: int
@@ -59,10 +60,10 @@ class MemoryUsage(NamedTuple):
 
 
 class Metrics(Protocol):
-    """Metrics kept with the store, so that every process shows the same; reading all accounts costs two round trips."""
+    """Metrics in the store, the same for every process; reading all accounts costs two round trips."""
 
     def add(self, account: str, tally: Mapping[str, int]) -> None:
-        """Add to the account's counters. If the store cannot be written, they are lost: a number is no reason to fail."""
+        """Add to the account's counters; lost if the store is away: a number is no reason to fail."""
 
     def account_stats(self, accounts: Sequence[str]) -> Mapping[str, AccountStats]:
         """Return the state of these accounts."""

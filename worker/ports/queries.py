@@ -15,13 +15,13 @@ class Queries(Protocol):
         """Return the jobs that match, newest first; a page may hold few or none and still have a next one."""
 
     def count_by_state(self, account: str) -> Mapping[str, int]:
-        """Count jobs by state: those open now, those that ended since the account's first, and `unresolved` failures."""
+        """Count jobs by state: those open now, all that ever ended, and `unresolved` failures."""
 
     def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
-        """Return the states of these jobs, of one account or several; unknown and forgotten ones are left out."""
+        """Return the states of these jobs, of one account or several, without unknown and forgotten ones."""
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
-        """Return these jobs, of one account or several; unknown and forgotten ones are left out."""
+        """Return these jobs, of one account or several, without unknown and forgotten ones."""
 
     def get_records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what is open and confirmed about these relations now."""

@@ -26,11 +26,12 @@ class Dismissal(NamedTuple):
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A job: what it asks for, its state, counts of outcomes, the first refusal, the requests it was part of. Times in µs.
+    """A job: what it asks for, its state, counts of outcomes, first refusal, and requests. Times in µs.
 
-    `number` is its place in the order of acceptance. A job that stands for an unreadable message, or was emptied when a
-    record was erased, has no type or no ids. `replays` is the job that it replaces, `replayed_by` are those that replace
-    it, `replay` is the last replay that handled it. `refusal` is (code, error class, text, relation).
+    `number` is its place in the order of acceptance. A job that stands for an unreadable message, or was
+    emptied when a record was erased, has no type or no ids. `replays` is the job that it replaces,
+    `replayed_by` are those that replace it, `replay` is the last replay that handled it. `refusal` is (code,
+    error class, text, relation).
     """
 
     id: str
@@ -70,10 +71,10 @@ class JobPage(NamedTuple):
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs of an account: every field that is given must match. Times of acceptance in µs, `until` is excluded.
+    """Which jobs of an account: every given field must match. Times of acceptance in µs, `until` is excluded.
 
-    `error` is the API's code or the error class of the failure. It matches failed jobs that need a decision, as the state
-    `failed` does: neither replayed nor dismissed since.
+    `error` is the API's code or the error class of the failure. It matches failed jobs that need a decision,
+    as the state `failed` does: neither replayed nor dismissed since.
     """
 
     state: str = ""
@@ -118,9 +119,10 @@ class RelationEvent(NamedTuple):
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was sent and answered, without secrets; kept for `relations requests` and for explaining a relation.
+    """What was sent and answered, without secrets, for `relations requests` and for explaining a relation.
 
-    `answers` has (verdict, code, message) per action, `correlations` the first few ids of the calls behind its changes.
+    `answers` has (verdict, code, message) per action, `correlations` the first few ids of the calls behind
+    its changes.
     """
 
     id: str
@@ -150,7 +152,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     @classmethod
     def for_dry_run(cls, request: Request, *, at: int, correlations: tuple[str, ...]) -> "RequestRecord":
-        """Return the record of a request that an observing account would send; equal requests have the same id."""
+        """Return the record of a request that an observing account would send; equal ones have one id."""
         digest = blake2b(msgspec.json.encode(request), digest_size=8).hexdigest()
         answers = ((OBSERVED, 0, ""),) * len(request.actions)
         return cls(
@@ -188,8 +190,8 @@ class Pause(NamedTuple):
     ) -> "Pause | None":
         """Return the pause that a reply calls for (R18), if any.
 
-        Rejected credentials pause until there are others; a signature that comes too late does so for a minute, but only
-        if it was signed by the API's time (`clock_corrected`), or that is not known.
+        Rejected credentials pause until there are others; a signature that comes too late does so for a
+        minute, but only if it was signed by the API's time (`clock_corrected`), or that is not known.
         """
         for result in reply.results:
             if result.verdict is not Verdict.REJECTED:

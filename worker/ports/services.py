@@ -1,4 +1,4 @@
-"""What a flush needs besides the store: the API, its pace, a clock, a lease that stays alive, and log events."""
+"""What a flush needs besides the store: the API, its pace, a clock, a renewed lease, and log events."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ class Api(Protocol):
     """The API with one account's credentials."""
 
     def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
-        """Send one request, signed at `now` (seconds); return a result per action, whatever the network does."""
+        """Send one request, signed at `now` (seconds); return a result per action, and never raise."""
 
 
 Feedback = Literal["ok", "slow", "failed"]
@@ -25,7 +25,7 @@ Reason = Literal["", "pace", "retry_after", "breaker"]
 
 
 class BreakerChange(NamedTuple):
-    """What a report did to the breaker, if anything; one that opened lets a probe through in `probe_in` seconds."""
+    """What a report did to the breaker; one that opened lets a probe through in `probe_in` seconds."""
 
     breaker: Literal["", "opened", "closed"] = ""
     probe_in: float = 0.0
@@ -49,8 +49,8 @@ class Pace(TypedDict):
 class Grant:
     """The answer to `book`: a booked slot `wait` seconds from now, or, not booked, when to come back.
 
-    `factor` scales the account's rate and its `max_actions`; with `probe` only a read may be sent; `open_for` is how
-    long the breaker stays open. `slot` and `cost` (µs) name what was booked, for a refund.
+    `factor` scales the account's rate and its `max_actions`; with `probe` only a read may be sent; `open_for`
+    is how long the breaker stays open. `slot` and `cost` (µs) name what was booked, for a refund.
     """
 
     booked: bool
@@ -64,7 +64,7 @@ class Grant:
     cost: int = 0
 
     def needs_report(self, feedback: Feedback) -> bool:
-        """Return whether a report would change anything: a healthy account costs one round trip per request, not two."""
+        """Return whether a report changes anything: a healthy account costs one round trip per request."""
         return feedback != "ok" or self.factor < 1 or self.failures > 0
 
 
@@ -77,7 +77,7 @@ class Limiter(Protocol):
     def report(
         self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = ""
     ) -> BreakerChange:
-        """Let a reply change the pace; return what it did to the breaker. `Grant.needs_report` says when it is needed."""
+        """Let a reply change the pace, if `Grant.needs_report`; return what it did to the breaker."""
 
     def refund(self, account: str, grant: Grant) -> bool:
         """Give a booked slot back when no request follows."""

@@ -15,8 +15,8 @@ NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 class Submission(NamedTuple):
     """A change with the job id that it gets if it is new.
 
-    A `redelivered` one is recognised by its event id alone, not by its content. `first_halves` are the swap keys of those
-    of its relations that go first (R12); they are counted until the job is claimed.
+    A `redelivered` one is recognised by its event id alone, not by its content. `first_halves` are the swap
+    keys of those of its relations that go first (R12); they are counted until the job is claimed.
     """
 
     job: str
@@ -36,8 +36,8 @@ class Receipt(NamedTuple):
 class RefusedChange(NamedTuple):
     """Why a submission was not accepted, and its position in the list.
 
-    `conflict`: another change has this event id, as `job`. `ahead`: it occurs in the future. `too_old`: it is older than
-    the relation memory.
+    `conflict`: another change has this event id, as `job`. `ahead`: it occurs in the future. `too_old`: it is
+    older than the relation memory.
     """
 
     position: int
@@ -46,7 +46,7 @@ class RefusedChange(NamedTuple):
 
 
 class AcceptResult(NamedTuple):
-    """The receipts or, with nothing written, the refusals of one account's submissions; and whether to wake a worker."""
+    """The receipts of one account's submissions, or refusals with nothing written; and whether to wake."""
 
     receipts: tuple[Receipt, ...]
     refused: tuple[RefusedChange, ...] = ()
@@ -54,7 +54,7 @@ class AcceptResult(NamedTuple):
 
 
 class UnreadableMessage(NamedTuple):
-    """A message that is no change: the account it names (perhaps unknown), every fault of it, and its bytes."""
+    """A message that is no change: the account it names (perhaps unknown), every fault, and its bytes."""
 
     account: str
     source: str
@@ -69,7 +69,7 @@ class Store(Protocol):
     def accept(
         self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
     ) -> AcceptResult:
-        """Write the submissions, all or none; repeating the call returns the same. `oldest` is an age in seconds."""
+        """Write the submissions, all or none; a repeated call returns the same. `oldest` is in seconds."""
 
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that needs a decision; a repeated message is the same job."""
@@ -77,22 +77,23 @@ class Store(Protocol):
     def accept_rounds(
         self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
     ) -> Iterator[AcceptResult]:
-        """Accept one list after the other, each all or none; the next may be prepared while the one before is written."""
+        """Accept list after list, each all or none; one may be prepared while the one before is written."""
 
     def lease(self, account: str, holder: str) -> Lease | None:
-        """Take the account's lease, and clear the mark that it was woken; return None while another worker holds the lease."""
+        """Take the account's lease and clear its woken mark; return None while another worker has it."""
 
     def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
-        """Return the accounts with due work, without a lease and a recent flush message; mark them as woken (R22).
+        """Return accounts with due work, without a lease or a recent flush message; mark them as woken (R22).
 
-        An account that is paused for its credentials is among them only if it has others now, by the fingerprints in
-        `credentials` (R20).
+        An account that is paused for its credentials is among them only if it has others now, by the
+        fingerprints in `credentials` (R20).
         """
 
     def tidy(self, account: str, after: int = 0) -> int:
         """Remove jobs and requests that have expired from the account's indexes, a bounded number of them.
 
-        Jobs are examined from the acceptance number `after` on; return the number to go on after, 0 once all were seen.
+        Jobs are examined from the acceptance number `after` on; return the number to go on after, 0 once all
+        were seen.
         """
 
     def accounts(self) -> list[str]:
@@ -118,10 +119,10 @@ class Store(Protocol):
     def requeue(
         self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER
     ) -> tuple[list[str], bool]:
-        """Put the failed relations of these jobs back into the inbox; return those jobs, and whether to wake a worker.
+        """Put failed relations of jobs back into the inbox; return the jobs, and whether to wake a worker.
 
-        A job is put back once under the same `mark`, but is among the returned again. Jobs that were dismissed after
-        `since` (µs) stay as they are.
+        A job is put back once under the same `mark`, but is among the returned again. Jobs that were
+        dismissed after `since` (µs) stay as they are.
         """
 
     def failed_jobs(self, account: str, *, limit: int) -> list[str]:

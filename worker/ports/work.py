@@ -1,4 +1,4 @@
-"""An account's work as a flush reads it, everything that one transition writes, and the lease that allows it."""
+"""An account's work as a flush reads it, what one transition writes, and the lease that allows it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from worker.planner.relation_state import Doubt, OpenRelation
 from worker.ports.records import JobState, Pause, RequestRecord
 
 MAX_COUNTDOWN = 5.0
-"""Seconds that a flush message may wait, since its countdown lives in a worker's memory; later work is left to the sweep."""
+"""Seconds that a flush message may wait in a worker's memory; the sweep wakes accounts for later work."""
 
 
 class ClaimedJob(NamedTuple):
     """An accepted job as a flush reads it.
 
-    `relations` are those without an outcome. `occurred_at` is in µs, `accepted` its place in the order of acceptance,
-    `first_halves` the swap keys of those of its relations that go first (R12). `accepted_at` (µs) is 0 for a job that was
-    put back.
+    `relations` are those without an outcome. `occurred_at` is in µs, `accepted` its place in the order of
+    acceptance, `first_halves` the swap keys of those of its relations that go first (R12). `accepted_at` (µs)
+    is 0 for a job that was put back.
     """
 
     job: str
@@ -51,10 +51,10 @@ class BegunRequest(NamedTuple):
 
 
 class WorkBatch(NamedTuple):
-    """One batch, read at `now` (µs): new jobs, open relations that are due, and requests that a dead worker had begun.
+    """One batch, read at `now` (µs): new jobs, open relations that are due, requests of a dead worker.
 
-    `records` has every relation of the jobs and of those that are due. A `condemned` batch is one that three workers in a
-    row did not survive (R21).
+    `records` has every relation of the jobs and of those that are due. A `condemned` batch is one that three
+    workers in a row did not survive (R21).
     """
 
     now: int
@@ -68,8 +68,8 @@ class WorkBatch(NamedTuple):
 class SwapPartners(NamedTuple):
     """Both halves of a swap (R12).
 
-    `first` are the open relations that go first, `due` is when the earliest of them is (µs), `queued` how many more are
-    in the inbox, and `waiting` are the open relations that wait for them.
+    `first` are the open relations that go first, `due` is when the earliest of them is (µs), `queued` how
+    many more are in the inbox, and `waiting` are the open relations that wait for them.
     """
 
     first: tuple[Relation, ...] = ()
@@ -83,7 +83,7 @@ SwapSide = Literal["", "first", "held"]
 
 
 class OpenWrite(NamedTuple):
-    """The new state of an open relation (None: closed), with its swap key and the half of the swap it is, if any."""
+    """The new state of an open relation (None: closed), with its swap key and half, if any."""
 
     open: OpenRelation | None
     guard: str = ""
@@ -91,7 +91,7 @@ class OpenWrite(NamedTuple):
 
 
 class DeleteBrake(NamedTuple):
-    """How many deletes may leave within an hour, and how many the plan still holds, including this request's."""
+    """How many deletes may leave within an hour, and how many are planned, including this request's."""
 
     limit: int
     planned: int
@@ -116,10 +116,10 @@ class Writes:
 
 
 class Lease(Protocol):
-    """The right to work an account. Every method that moves work raises LeaseLost once another worker holds it.
+    """The right to work an account. Methods that move work raise LeaseLost once another worker holds it.
 
-    `pause` is why the account is stopped, if it is; `refused_credentials` the fingerprint of credentials that the API
-    rejected before others ended that pause ("": none).
+    `pause` is why the account is stopped, if it is; `refused_credentials` the fingerprint of credentials that
+    the API rejected before others ended that pause ("": none).
     """
 
     account: str
@@ -159,6 +159,6 @@ class Lease(Protocol):
     def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
         """Give the lease back; return the seconds until work is next due, None if there is none.
 
-        What came into the inbox meanwhile waits `window` seconds from its acceptance for company. Nothing is due before
-        `rest` seconds are over. Within MAX_COUNTDOWN the account is marked as woken.
+        What came into the inbox meanwhile waits `window` seconds from its acceptance for company. Nothing is
+        due before `rest` seconds are over. Within MAX_COUNTDOWN the account is marked as woken.
         """

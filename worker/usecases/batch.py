@@ -1,6 +1,7 @@
-"""The batch of a flush: the states of its relations, what each wants done next, and how a step is written to the store.
+"""The batch of a flush: the states of its relations, what each wants done next, and what a step writes.
 
-Pure bookkeeping over `planner`: it takes records and swap partners and returns effects and writes; it does no I/O.
+Pure bookkeeping over `planner`: it takes records and swap partners and returns effects and writes; it does no
+I/O.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,7 +39,9 @@ from worker.ports import (
     Writes,
 )
 
-POISON_REFUSAL = Refusal(0, "poison", "three workers died with this change alone in hand; it was not tried again")
+POISON_REFUSAL = Refusal(
+    0, "poison", "three workers died with this change alone in hand; it was not tried again"
+)
 DEPENDENCY_REFUSAL = Refusal(
     0, "dependency", "the other half of the swap failed for good, so this half was not sent"
 )
@@ -89,7 +92,7 @@ class Batch:
         return effects
 
     def keep_only(self, relations: Iterable[Relation]) -> None:
-        """Drop all others: what else a dead worker left waits for its turn, so that small batches stay small (R21)."""
+        """Drop all others: they wait their turn, so that small batches stay small (R21)."""
         kept = dict.fromkeys(relations)
         self.states = {relation: self.states[relation] for relation in kept if relation in self.states}
 
@@ -117,7 +120,7 @@ class Batch:
     # --- what is next
 
     def next_operations(self, *, now: int) -> tuple[list[Operation], Effects]:
-        """Return what every relation wants done now, without a look at swaps; those that have to wait are due later."""
+        """Return what every relation wants done now, whatever its swap; what has to wait is due later."""
         operations, effects = [], Effects()
         for relation, state in self.states.items():
             operation = next_operation(relation, state, now=now)
@@ -128,7 +131,7 @@ class Batch:
         return operations, effects
 
     def waiting_halves(self, operations: Iterable[Operation]) -> dict[Relation, str]:
-        """Return the waiting halves of swaps among the operations with their swap keys (R12); reads need not wait."""
+        """Return the operations' waiting halves of swaps with their swap keys (R12); reads need not wait."""
         swaps = ((op.relation, self.order(op.relation.type)) for op in operations if op.kind != "get")
         return {
             relation: swap_key(relation, order)
@@ -157,7 +160,7 @@ class Batch:
         decided: dict[str, bool] = {}
         for relation, state in effects.states.items():
             order, before = self.order(relation.type), self.states.get(relation)
-            if before is None or not is_first_half(before.target.presence, order):
+            if order == "free" or before is None or not is_first_half(before.target.presence, order):
                 continue
             confirmed, _ = effects.confirmed.get(relation, (before.confirmed, None))
             if confirmed.presence > before.confirmed.presence:
@@ -167,7 +170,7 @@ class Batch:
         return decided
 
     def decide_waiting_halves(self, relations: Iterable[Relation], *, confirmed: bool) -> Effects:
-        """Return the effects of a decided first half on the halves that wait for it: they may go, or will fail."""
+        """Return the effects of a decided first half on those that wait for it: they may go, or will fail."""
         effects = Effects()
         for relation in relations:
             state = self.states.get(relation)
@@ -187,7 +190,8 @@ class Batch:
     ) -> Effects:
         """Return the effects of a person's decision that nothing is wanted of these relations any more.
 
-        The others in the batch forget from which star they were split, and texts of the API that may name a record.
+        The others in the batch forget from which star they were split, and texts of the API that may name a
+        record.
         """
         effects = Effects()
         for relation, state in self.states.items():
@@ -216,8 +220,9 @@ class Batch:
     def _hold_back(self, relation: Relation, partners: SwapPartners, *, now: int) -> RelationEffect | None:
         """Return the effect on a waiting half that must not be sent now, None if it may go.
 
-        One whose other half is not in this batch steps back, each time for as long as it has been open: were it less
-        than the time in which all such halves are read, they would keep the first half from being read for ever.
+        One whose other half is not in this batch steps back, each time for as long as it has been open: were
+        it less than the time in which all such halves are read, they would keep the first half from being
+        read for ever.
         """
         state, opened = self.states[relation], self.states[relation].open
         first_halves = [other for other in partners.first if other != relation]
@@ -235,13 +240,15 @@ class Batch:
         return fail_relation(relation, state, DEPENDENCY_REFUSAL, upsert=self.upsert)
 
     def _open_write(self, relation: Relation, state: RelationState | None) -> OpenWrite:
-        order = self.order(relation.type)
-        key = swap_key(relation, order)
-        if state is None or not key:
-            return OpenWrite(state.open if state else None, key)
-        presence = state.target.presence
-        side: SwapSide = "first" if is_first_half(presence, order) else ""
-        return OpenWrite(state.open, key, "held" if is_waiting_half(presence, order) else side)
+        order, opened = self.order(relation.type), state.open if state else None
+        if order == "free":
+            return OpenWrite(opened)
+        side: SwapSide = ""
+        if state and is_first_half(state.target.presence, order):
+            side = "first"
+        elif state and is_waiting_half(state.target.presence, order):
+            side = "held"
+        return OpenWrite(opened, swap_key(relation, order), side)
 
 
 def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Intent, ...]]:

@@ -1,7 +1,7 @@
-"""The use case: work one account's batch, from its lease to its last outcome. Knows no Celery, Redis, HTTP or logging.
+"""The use case: work one account's batch, from its lease to its last outcome. Knows no adapters.
 
-lease → read → fold → claim, then rounds: plan what is due; per request pace → begin → send → settle (R14, R17). A crash
-anywhere leaves every change in the inbox, among the open relations, or in doubt, never nowhere.
+lease → read → fold → claim, then rounds: plan what is due; per request pace → begin → send → settle (R14,
+R17). A crash anywhere leaves every change in the inbox, among the open relations, or in doubt, never nowhere.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,13 @@ from worker.usecases.observe import observe
 
 BUDGET = 20.0  # seconds after which a flush begins no further request
 MAX_SLOT_WAIT = 0.25  # seconds that a flush waits for its slot before it gives its worker back
-RELEASE_FOR = (
-    10.0  # seconds, the life of a lease, in which a flush that lost its store tries to give the lease back
-)
+RELEASE_FOR = 10.0  # seconds, the life of a lease, for which a flush that lost its store tries to release it
 RELEASE_EVERY = 0.5  # seconds between two tries
 MAX_RELATIONS = 5000  # relations per batch
 
 
 def flush(policy: FlushPolicy, deps: FlushDeps) -> FlushResult:
-    """Work one batch of the account; the result's `state` says whether another worker holds it, or it is paused."""
+    """Work one batch of the account; the result's `state` is why nothing could be done, if so."""
     telemetry = FlushTelemetry(policy.account, deps.new_id(), deps.emit)
     result = telemetry.result
     lease = deps.store.lease(policy.account, result.id)
@@ -86,7 +84,7 @@ class _Flush:
     # --- the batch
 
     def fold(self, work: WorkBatch) -> Effects:
-        """Fill the batch with what a dead worker had begun, what is due and what is new; return the effects of that."""
+        """Fill the batch with what a dead worker began, what is due and what is new; return the effects."""
         begun = dict.fromkeys(relation for entry in work.begun for relation in entry.request.relations())
         missing = [relation for relation in begun if relation not in work.records]
         records = {**work.records, **self.lease.records(missing)}
@@ -102,7 +100,7 @@ class _Flush:
         return effects
 
     def apply(self, effects: Effects) -> Effects:
-        """Apply effects, and before them what they decide for the waiting halves of swaps; return both (R12)."""
+        """Apply effects, but first what they decide for the waiting halves of swaps; return both (R12)."""
         decided, both = self.batch.decided_swaps(effects), Effects()
         partners = self.lease.swap_partners(sorted(decided)) if decided else {}
         for key, others in partners.items():
@@ -114,7 +112,7 @@ class _Flush:
         return both
 
     def next_operations(self) -> list[Operation]:
-        """Return the operations of the next round: one per relation, without the waiting halves of swaps (R12)."""
+        """Return the operations of the next round: one per relation, no waiting half of a swap (R12)."""
         now = self.now()
         operations, effects = self.batch.next_operations(now=now)
         if waiting := self.batch.waiting_halves(operations):
@@ -131,7 +129,7 @@ class _Flush:
     # --- a round
 
     def run_round(self, operations: Sequence[Operation]) -> float | None:
-        """Plan the operations and send the requests; return the seconds to rest if the flush has to end here."""
+        """Plan the operations, send the requests; return the seconds to rest if the flush has to end here."""
         limits = Limits(max_ids=self.policy.limits.max_ids, max_actions=self.max_actions())
         planned = plan(operations, limits, self.policy.order)
         self.telemetry.round_planned(planned)
@@ -151,7 +149,7 @@ class _Flush:
         return None
 
     def max_actions(self) -> int:
-        """Return the most actions per request at the present pace (R19), and never more than the delete brake lets pass."""
+        """Return the most actions per request at the present pace (R19) that the delete brake lets pass."""
         most = max(1, int(self.policy.limits.max_actions * self.pace_factor))
         return min(most, self.policy.max_deletes_per_hour or most)
 
@@ -212,7 +210,7 @@ class _Flush:
         pause = Pause.after_reply(
             reply, now=self.now(), fingerprint=self.policy.fingerprint, clock_corrected=self.clock_corrected
         )
-        # Only the first is tried again, as a new request: after so long only `begin` knows whether the lease is still ours.
+        # The first is tried again, as a new request: only `begin` knows if the lease is still ours.
         self.clock_corrected |= any(result.error is ErrorClass.CLOCK for result in reply.results)
         if pause:
             self.lease.set_pause(pause)
@@ -231,7 +229,7 @@ class _Flush:
 
 
 def _is_stopped(lease: Lease, policy: FlushPolicy, deps: FlushDeps, telemetry: FlushTelemetry) -> bool:
-    """Return whether the account must not be worked; resume one that was paused for credentials and has others (R20)."""
+    """Return whether the account is stopped; resume one that has other credentials now (R20)."""
     if policy.fingerprint and lease.refused_credentials == policy.fingerprint:
         return True  # other workers have good ones, and work it
     if lease.pause is None:
@@ -245,7 +243,7 @@ def _is_stopped(lease: Lease, policy: FlushPolicy, deps: FlushDeps, telemetry: F
 
 
 def _release_when_back(lease: Lease, policy: FlushPolicy, deps: FlushDeps) -> None:
-    """Release the lease as soon as the store is back: who does not is taken for dead, and its batch for deadly (R21)."""
+    """Release the lease once the store is back: else its batch counts as deadly (R21)."""
     until = deps.clock.monotonic() + RELEASE_FOR
     while deps.clock.monotonic() < until:
         try:

@@ -1,4 +1,4 @@
-"""What a flush is given and what it returns: an account's policies, the adapters it works with, its result. Values only."""
+"""What a flush is given and returns: an account's policies, the adapters it works with, its result."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,8 +14,9 @@ from worker.ports import Api, Clock, EventSink, LeaseKeeper, Limiter, Store
 class FlushPolicy:
     """An account's policies, as a flush needs them; durations in seconds.
 
-    `doubt` is how long a lost request may still land, `order` tells of a relation type which half of a swap goes first,
-    `fingerprint` stands for the account's credentials. An account that only observes (`observe`) sends nothing.
+    `doubt` is how long a lost request may still land, `order` tells of a relation type which half of a swap
+    goes first, `fingerprint` stands for the account's credentials. An account that only observes (`observe`)
+    sends nothing.
     """
 
     account: str

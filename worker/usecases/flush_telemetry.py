@@ -1,4 +1,4 @@
-"""What a flush reports: its result, its counters and its log events. It is told the facts once per step, and decides nothing."""
+"""What a flush reports: its result, counters and log events. It gets each fact once, and decides nothing."""
 
 import math
 from collections import Counter
@@ -129,7 +129,7 @@ class FlushTelemetry:
             **Counter(str(result.verdict) for result in reply.results),
             **Counter[str](outcome.result for outcome in effects.outcomes),
         )
-        # 219 and 302: the planner made an action that the API does not take. It is split, but somebody has to look at it.
+        # 219 and 302: the planner made an action that the API does not take. It is split, but needs a look.
         if stars := [result.message for result in reply.results if result.error is ErrorClass.STAR]:
             self._emit("plan.rejected", messages=stars)
         if any(result.error is ErrorClass.CLOCK for result in reply.results):

@@ -1,4 +1,4 @@
-"""The use case: record what a flush would send, for an account that only observes. Nothing is sent, nothing moves."""
+"""The use case: record what a flush would send, for an account that only observes. Nothing is sent."""
 
 from worker.contract import Relation
 from worker.planner.dry_run import dry_run
@@ -9,7 +9,7 @@ from worker.usecases.flush_context import FlushPolicy
 
 
 def observe(work: WorkBatch, store: Store, lease: Lease, policy: FlushPolicy) -> tuple[int, int]:
-    """Record the requests of a batch that stays where it is; return how many there are, and how many were new."""
+    """Record the requests of a batch that stays where it is; return how many they are, and how many new."""
     requests = _would_be_sent(work, policy)
     new = 0
     for record, writes in requests:
