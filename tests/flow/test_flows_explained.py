@@ -1,6 +1,7 @@
-"""What `relations explain` says of every relation of the shipped samples after they ran: golden pages, to be read as a person reads them.
+"""What `relations explain` shows for every relation of the shipped samples after they ran: golden pages.
 
-To write them anew after a change: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/flow/test_flows_explained.py
+To rewrite them after a change: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest
+tests/flow/test_flows_explained.py
 """
 
 import os
@@ -23,14 +24,14 @@ from worker.testing import MemoryQueries, MemoryStore
 
 PAGES = Path(__file__).parent / "explained"
 TRIES = {"retry": RetryPolicy(max_attempts=2)}
-WORLDS = {  # what goes wrong in the story
+WORLDS = {  # what goes wrong in the sample
     "02-owner-lead": {"faults": FaultPlan.script([InjectedFault("lost_after")])},
-    "05-new-build": {"records": Records(missing=frozenset({("estate", 8999)})), "lane": TRIES},
+    "05-new-build": {"records": Records(missing=frozenset({("estate", 8999)})), "policy": TRIES},
 }
 
 
 def ran(name: str) -> World:
-    """The sample's messages in two windows, and worked to the end."""
+    """Run the sample's messages in two windows to the end."""
     world = World(MemoryStore, **WORLDS.get(name, {}))
     flow = samples.fresh(samples.changes(name), account="acme", now=START * 1_000_000, run="x")
     for part in (flow[: len(flow) // 2], flow[len(flow) // 2 :]):
@@ -42,16 +43,14 @@ def ran(name: str) -> World:
 
 
 def page(world: World) -> Iterator[str]:
-    """Every relation's explanation; those that differ in numbers and times only are told once, with how many there are."""
+    """Yield the explanations of all relations; of those that differ only in numbers the first."""
     store, alike = world.store, dict[str, list[str]]()
-    questions = MemoryQueries(store)
+    queries = MemoryQueries(store)
     for relation in relations(world):
-        told = str(
-            explain(
-                evidence(store, questions, "acme", relation, now=world.clock.now), zone=UTC, advice=advice
-            )
+        text = str(
+            explain(evidence(store, queries, "acme", relation, now=world.clock.now), zone=UTC, advice=advice)
         )
-        alike.setdefault(re.sub(r"\d+", "0", told), []).append(told)
+        alike.setdefault(re.sub(r"\d+", "0", text), []).append(text)
     for texts in alike.values():
         yield texts[0]
         yield from [f"  (and {len(texts) - 1} more like it)"] if len(texts) > 1 else []

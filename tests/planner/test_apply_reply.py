@@ -1,4 +1,4 @@
-"""What replies change: one outcome per intent whatever comes back, and no write that a read should come before."""
+"""What replies change: one outcome per intent, and no write that a read should come before."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -61,15 +61,17 @@ def test_every_intent_is_open_or_has_one_outcome_after_any_reply_and_all_have_in
         Limits(max_ids=most, max_actions=3),
     )
     loop.add_intents(burst)
-    wanted = {(each.job, relation) for relation, intents in burst.items() for each in intents}
+    wanted = {(one.job, relation) for relation, intents in burst.items() for one in intents}
     while loop.states:
         unsettled = [
-            (each.job, relation) for relation, state in loop.states.items() for each in state.open.intents
+            (one.job, relation) for relation, state in loop.states.items() for one in state.open.intents
         ]
-        assert Counter(unsettled + [(each.job, each.relation) for each in loop.outcomes]) == Counter(wanted)
+        assert Counter(unsettled + [(outcome.job, outcome.relation) for outcome in loop.outcomes]) == Counter(
+            wanted
+        )
         assert all(state.open.intents == state.target.intents for state in loop.states.values())
         loop.run_round()
-    assert Counter((each.job, each.relation) for each in loop.outcomes) == Counter(wanted)
+    assert Counter((outcome.job, outcome.relation) for outcome in loop.outcomes) == Counter(wanted)
 
 
 @given(BURSTS, SCRIPTS, st.booleans())
@@ -79,10 +81,10 @@ def test_an_outcome_says_why(
     loop = FlushLoop(Scripted(outcomes, []), RetryPolicy(max_attempts=4, upsert=upsert))
     loop.add_intents(burst)
     loop.run()
-    jobs = {each.job for intents in burst.values() for each in intents}
-    for each in loop.outcomes:
-        assert (each.result == "failed") is (each.refusal is not None)
-        assert (each.result in ("superseded", "stale")) is (each.by in jobs - {each.job})
+    jobs = {one.job for intents in burst.values() for one in intents}
+    for outcome in loop.outcomes:
+        assert (outcome.result == "failed") is (outcome.refusal is not None)
+        assert (outcome.result in ("superseded", "stale")) is (outcome.by in jobs - {outcome.job})
 
 
 @pytest.mark.parametrize("error", sorted(set(ErrorClass) - {ErrorClass.CREDENTIALS, ErrorClass.CLOCK}))
@@ -109,7 +111,7 @@ def test_an_api_that_rejects_everything_is_believed_after_a_bounded_number_of_re
     loop.add_intents({LINK: [wanted]})
     loop.run(most=40)
     assert not loop.states
-    assert [each.job for each in loop.outcomes] == ["a3"]
+    assert [outcome.job for outcome in loop.outcomes] == ["a3"]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_an_api_that_rejects_everything_is_believed_after_a_bounded_number_of_re
 @pytest.mark.parametrize(
     "wanted",
     [intent(3, "create"), intent(3, "modify", bestaetigung="a"), intent(3, "delete")],
-    ids=lambda each: each.action,
+    ids=lambda one: one.action,
 )
 def test_an_api_that_never_answers_is_tried_ever_more_rarely_and_given_up_on_by_age(
     no_answer: ActionResult, wanted: Intent

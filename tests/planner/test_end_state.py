@@ -53,10 +53,10 @@ class Unreliable:
         return AMBIGUOUS if trouble.startswith("refused") else LOST
 
     def land(self, now: int) -> None:
-        for _, action in [each for each in self.late if each[0] <= now]:
+        for _, action in [one for one in self.late if one[0] <= now]:
             for relation in action.relations:
                 self.crm.write(action, relation)
-        self.late = [each for each in self.late if each[0] > now]
+        self.late = [one for one in self.late if one[0] > now]
 
 
 SCRIPTS = st.lists(st.tuples(st.sampled_from(TROUBLE), st.integers(0, 200)), max_size=12)
@@ -84,7 +84,11 @@ def test_whatever_is_lost_or_late_the_crm_ends_as_the_newest_intents_want(
         found = api.crm.relations.get(relation)
         assert (found is not None) is there
         assert found is None or info.items() <= found.items()
-        failed = [each for each in loop.outcomes if each.relation == relation and each.result == "failed"]
+        failed = [
+            outcome
+            for outcome in loop.outcomes
+            if outcome.relation == relation and outcome.result == "failed"
+        ]
         assert not failed or not there
 
 
@@ -101,7 +105,7 @@ def test_info_newer_than_a_late_delete_comes_back_with_a_late_create() -> None:
 def newest(intents: list[Intent], *, upsert: bool) -> tuple[bool, dict[str, str]]:
     """Return whether the relation is there in the end, and its info: one intent after the other, by time."""
     there, info = False, dict[str, str]()
-    for each in sorted(intents):
-        there = each.action == "create" or (each.action == "modify" and (there or upsert))
-        info = {} if each.action == "delete" else info | dict(each.info)
+    for one in sorted(intents):
+        there = one.action == "create" or (one.action == "modify" and (there or upsert))
+        info = {} if one.action == "delete" else info | dict(one.info)
     return there, info

@@ -1,4 +1,4 @@
-"""The fold: the latest wins, for presence and for each info key by itself, and no intent is lost silently (R6–R10)."""
+"""The fold: the latest wins, for presence and for each info key, and no intent is lost silently (R6–R10)."""
 
 from typing import NamedTuple
 
@@ -162,14 +162,14 @@ def test_the_intents_behind_a_target_agree_with_it(
     if target:
         info_versions = {mark for _, _, mark in target.info}
         brought_back = info_versions - {
-            each.job_version for each in intents
+            one.job_version for one in intents
         }  # what a delete that came late had taken away
         agreeing = {
-            each.job_version
-            for each in target.intents
-            if target.presence is not None and asks[each.action] is target.presence
+            one.job_version
+            for one in target.intents
+            if target.presence is not None and asks[one.action] is target.presence
         }
-        behind = {each.job_version for each in target.intents}
+        behind = {one.job_version for one in target.intents}
         assert behind >= agreeing | (info_versions - brought_back)
         assert behind == agreeing | info_versions or brought_back
 
@@ -198,7 +198,7 @@ def test_confirming_presence_leaves_just_the_info(
 def test_intents_that_join_an_open_target_end_where_one_fold_of_all_ends(
     some: list[Intent], others: list[Intent], known: ConfirmedState, upsert: bool
 ) -> None:
-    """Presence, info and whose word they are are equal; more intents may stand behind the target, since turns were folded away."""
+    """Presence, info and their versions are equal; more intents may stand behind the target."""
     first, at_once = fold(some, known, upsert=upsert), fold(some + others, known, upsert=upsert)
     joined = fold(
         [*others, *(first.target.intents if first.target else ())],
@@ -215,7 +215,7 @@ def test_intents_that_join_an_open_target_end_where_one_fold_of_all_ends(
 def test_intents_that_come_after_the_api_confirmed_the_first_end_in_the_same_memory(
     some: list[Intent], others: list[Intent], upsert: bool
 ) -> None:
-    """The same in what counts: the newest version about presence, and those of the info that is newer than the newest delete."""
+    """The same in what decides: the newest version about presence, and of info newer than every delete."""
     split = NOTHING
     for window in (some, others):
         folded = fold(window, split, upsert=upsert)
@@ -225,7 +225,7 @@ def test_intents_that_come_after_the_api_confirmed_the_first_end_in_the_same_mem
 
 @given(INTENTS, CONFIRMED)
 def test_an_upsert_is_a_create_in_all_but_its_name(intents: list[Intent], known: ConfirmedState) -> None:
-    as_creates = [each._replace(action="create") if each.action == "modify" else each for each in intents]
+    as_creates = [one._replace(action="create") if one.action == "modify" else one for one in intents]
     assert end(fold(intents, known, upsert=True).target) == end(fold(as_creates, known).target)
 
 
@@ -239,7 +239,7 @@ def test_create_then_delete_is_not_nothing_but_a_delete() -> None:
 def test_two_creates_stand_behind_one_target_together() -> None:
     folded = fold([intent(1, "create"), intent(2, "create")])
     assert folded.target
-    assert ([each.job for each in folded.target.intents], folded.lost) == (["a1", "a2"], ())
+    assert ([one.job for one in folded.target.intents], folded.lost) == (["a1", "a2"], ())
 
 
 def test_a_create_and_its_confirmation_are_one_target() -> None:

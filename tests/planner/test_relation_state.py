@@ -61,7 +61,8 @@ def state_of(
     upsert: bool = False,
     **progress: object,
 ) -> RelationState:
-    state = reopen(OpenRelation(tuple(sorted(intents)), **progress), known, doubt, upsert=upsert)  # type: ignore[arg-type]
+    opened = OpenRelation(tuple(sorted(intents)), **progress)  # type: ignore[arg-type]
+    state = reopen(opened, known, doubt, upsert=upsert)
     assert state
     return state
 
@@ -122,14 +123,14 @@ WINDOWS = INTENTS.flatmap(
         ]
     )
 )
-"""Intents spread over up to four windows, after each of which the API confirms none, one or two operations."""
+"""Intents spread over up to four windows, each with up to two operations confirmed after it."""
 
 
 @given(WINDOWS, CONFIRMED, st.booleans())
 def test_however_the_intents_are_spread_over_windows_the_same_is_confirmed_in_the_end(
     windows: list[tuple[list[Intent], int]], known: ConfirmedState, upsert: bool
 ) -> None:
-    """The same in all that decides; an intent that is `superseded` in one history may be `applied` in another."""
+    """What decides is equal; an intent `superseded` in one history may be `applied` in another."""
     spread, at_once = Obedient(known, upsert=upsert), Obedient(known, upsert=upsert)
     for intents, steps in windows:
         spread.add_intents(intents)
@@ -221,7 +222,8 @@ def test_only_the_confirmation_may_go_with_a_create() -> None:
 def test_nothing_is_wanted_before_its_time_nor_against_a_write_that_may_still_land(
     intents: list[Intent], known: ConfirmedState, progress: dict[str, object], doubt: Doubt, upsert: bool
 ) -> None:
-    state = reopen(OpenRelation(tuple(intents), **progress), known, doubt, upsert=upsert)  # type: ignore[arg-type]
+    opened = OpenRelation(tuple(intents), **progress)  # type: ignore[arg-type]
+    state = reopen(opened, known, doubt, upsert=upsert)
     if state:
         against = contradicts(doubt, state.target)
         for now in range(11):
@@ -244,7 +246,7 @@ def test_a_doubt_contradicts_just_what_it_would_undo_if_it_landed_last(
 
 
 def reached(target: Target) -> dict[str, str] | None:
-    """The info of the relation when the target is reached, None when it is gone; info that is set is set on something."""
+    """The info of the relation when the target is reached, None when it is gone."""
     return None if target.presence is False else dict(target.patch)
 
 

@@ -1,4 +1,4 @@
-"""The retry policy as tables: what every answer and every read leads to, how long to wait, how stars are split."""
+"""The retry policy as tables: what answers and reads lead to, how long to wait, how stars are split."""
 
 from itertools import product
 from math import ceil, log2
@@ -267,7 +267,7 @@ def test_backoff_is_full_jitter_below_a_doubling_bound_and_never_a_busy_loop(
 
 
 def levels(size: int, culprits: set[int]) -> int:
-    """Return how often stars are sent until every culprit is alone, if a star with a culprit is rejected as a whole."""
+    """Return how often stars are sent until every culprit is alone; a star with one is rejected."""
     parts = {"": list(range(size))}
     level = 0
     while failing := {

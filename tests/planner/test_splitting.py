@@ -19,7 +19,8 @@ BUYERS = [Relation("estate:address:buyer", 501, 9000 + number) for number in ran
 def linked(relations: list[Relation]) -> dict[Relation, list[Intent]]:
     """One job per relation."""
     return {
-        each: [Intent(Version(1, number), f"job-{number}", "create")] for number, each in enumerate(relations)
+        relation: [Intent(Version(1, number), f"job-{number}", "create")]
+        for number, relation in enumerate(relations)
     }
 
 
@@ -32,7 +33,7 @@ def test_one_bad_id_in_a_star_of_500_fails_alone_and_costs_two_requests_per_halv
     loop = FlushLoop(crm.answer)
     loop.add_intents(linked(BUYERS))
     loop.run()
-    assert {each.job for each in loop.outcomes if each.result == "failed"} == {f"job-{at}"}
+    assert {outcome.job for outcome in loop.outcomes if outcome.result == "failed"} == {f"job-{at}"}
     assert crm.relations.keys() == set(BUYERS) - {BUYERS[at]}
     assert len(loop.sent) - 1 <= 2 * ceil(log2(500))
 
@@ -47,12 +48,12 @@ def test_one_bad_id_in_a_star_of_500_fails_alone_and_costs_two_requests_per_halv
 def test_any_bad_ids_fail_alone_within_two_rounds_per_halving(
     bad: set[int], size: int, atomic: bool, keys: bool, error: ErrorClass
 ) -> None:
-    star, wrong = BUYERS[:size], {BUYERS[each] for each in bad if each < size}
+    star, wrong = BUYERS[:size], {BUYERS[number] for number in bad if number < size}
     crm = Crm(bad=wrong, atomic=atomic, error=error, keys=keys)
     loop = FlushLoop(crm.answer)
     loop.add_intents(linked(star))
     loop.run()
-    assert {each.relation for each in loop.outcomes if each.result == "failed"} == wrong
+    assert {outcome.relation for outcome in loop.outcomes if outcome.result == "failed"} == wrong
     assert crm.relations.keys() == set(star) - wrong
     assert loop.rounds <= 1 + 2 * ceil(log2(max(2, size)))
 
@@ -60,15 +61,15 @@ def test_any_bad_ids_fail_alone_within_two_rounds_per_halving(
 @pytest.mark.parametrize("upsert", [True, False])
 def test_a_bad_id_among_modifies_is_found_without_a_read(upsert: bool) -> None:
     crm = Crm(bad=[BUYERS[5]])
-    crm.relations = {each: {} for each in BUYERS[:16]}
+    crm.relations = {buyer: {} for buyer in BUYERS[:16]}
     loop = FlushLoop(crm.answer, RetryPolicy(upsert=upsert))
     loop.add_intents(
-        {each: [Intent(Version(1, 0), "confirm", "modify", ((CREATED, "a"),))] for each in BUYERS[:16]}
+        {buyer: [Intent(Version(1, 0), "confirm", "modify", ((CREATED, "a"),))] for buyer in BUYERS[:16]}
     )
     loop.run()
-    assert [each.relation for each in loop.outcomes if each.result == "failed"] == [BUYERS[5]]
+    assert [outcome.relation for outcome in loop.outcomes if outcome.result == "failed"] == [BUYERS[5]]
     assert {action.kind for action in loop.actions()} == {"modify"}
-    assert all(crm.relations[each] == {CREATED: "a"} for each in BUYERS[:16] if each != BUYERS[5])
+    assert all(crm.relations[buyer] == {CREATED: "a"} for buyer in BUYERS[:16] if buyer != BUYERS[5])
 
 
 def test_a_star_of_which_the_rest_was_done_is_read_back_and_only_the_bad_id_is_sent_again() -> None:

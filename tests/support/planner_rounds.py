@@ -1,4 +1,4 @@
-"""Rounds of plan → reply → plan without any I/O: a CRM that is a dict, and the loop that a flush runs, on a clock of its own."""
+"""Rounds of plan → reply → plan without any I/O: the loop that a flush runs, with a dict for a CRM."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ def refused(error: ErrorClass, code: int = 1) -> ActionResult:
 
 
 class Crm:
-    """Relations with their info. A write with one of the `bad` is rejected, and did nothing or, not `atomic`, all the rest."""
+    """Relations with their info. A write of a `bad` one is rejected, but, unless `atomic`, the rest is done."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Values for the planner's tests: intents of one relation with versions of their own, and what was confirmed before."""
+"""Values for the planner's tests: intents of one relation, and what was confirmed before."""
 
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ NO_INFO: st.SearchStrategy[Info] = st.just(())
 
 
 def intent(occurred_at: int, action: IntentAction, number: int = 0, /, **info: str) -> Intent:
-    """The intent of job `a3` for `intent(3, ...)`; `bestaetigung` and `rueckmeldung` are the two info keys."""
+    """The intent of job `a3` for `intent(3, ...)`, with `bestaetigung` and `rueckmeldung` as info keys."""
     names = {"bestaetigung": CREATED, "rueckmeldung": LATER}
     return Intent(
         Version(occurred_at, number),
