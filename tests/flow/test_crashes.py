@@ -17,7 +17,7 @@ BROKER, APPOINTMENT, BUYER = "estate:address:contactPerson", "calendar:address",
 
 
 def scenario() -> list[Change]:
-    """A swap, a bad id in a star, confirmations, a contradiction and a duplicate."""
+    """Return a swap, a bad id in a star, confirmations, a contradiction and a duplicate."""
     return [
         change("create", BUYER, 501, *range(9000, 9006), at=-9),
         change("delete", BUYER, 501, 9001, at=-8),

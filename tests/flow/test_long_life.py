@@ -38,7 +38,7 @@ def random_change(rng: random.Random, number: int) -> Change:
 
 
 def work(world: World, rng: random.Random, count: int) -> None:
-    """Changes in bursts, faults, pauses, and a replay of what failed; all done in the end."""
+    """Work changes in bursts, with faults, pauses, and a replay of what failed, until all is done."""
     for number in range(count):
         world.accept(random_change(rng, number))
         if rng.random() < 0.1:

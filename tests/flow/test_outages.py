@@ -219,7 +219,7 @@ KEY = "a-key-for-nothing"
 
 @contextmanager
 def running_company(folder: Path, redis_url: str) -> Iterator[tuple[Runtime, Simulator, list[str]]]:
-    """A runtime whose credentials are files, its CRM, and the accounts that it woke."""
+    """Yield a runtime whose credentials are files, its CRM, and the accounts that it woke."""
     simulator, woken = Simulator({"t" * 32: "s" * 64}), list[str]()
     (folder / "token").write_text("t" * 32)
     (folder / "secret").write_text("s" * 64)

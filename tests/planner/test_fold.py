@@ -33,7 +33,7 @@ class End(NamedTuple):
 
 
 def history(intents: list[Intent], known: ConfirmedState, cleared: JobVersion, *, upsert: bool) -> End:
-    """The naive way: apply everything that was asked for or confirmed, from the oldest to the newest."""
+    """Fold the naive way: apply all that was asked for or confirmed, from the oldest to the newest."""
     events: list[tuple[JobVersion, str, dict[str, str]]] = [
         (intent.job_version, intent.action, dict(intent.info)) for intent in intents
     ]
@@ -72,12 +72,12 @@ def end(target: Target | None) -> End:
 
 
 def confirmed(target: Target | None, known: ConfirmedState) -> ConfirmedState:
-    """What is confirmed once the API has confirmed the whole target."""
+    """Return what is confirmed once the API has confirmed the whole target."""
     return confirm(target, known, keys=dict(target.patch)) if target else known
 
 
 def deciding(known: ConfirmedState) -> tuple[JobVersion, JobVersion, dict[str, JobVersion]]:
-    """The part of it that decides anything: versions of info that a delete made void are just not removed."""
+    """Return the part that decides anything: versions of info that a delete made void are just not removed."""
     return (
         known.presence,
         known.absent,

@@ -246,12 +246,12 @@ def test_a_doubt_contradicts_just_what_it_would_undo_if_it_landed_last(
 
 
 def reached(target: Target) -> dict[str, str] | None:
-    """The info of the relation when the target is reached, None when it is gone."""
+    """Return the info of the relation when the target is reached, None when it is gone."""
     return None if target.presence is False else dict(target.patch)
 
 
 def landed(doubt: Doubt, info: dict[str, str] | None, gone: bool) -> dict[str, str] | None:
-    """The same after the write landed, at worst: an account may have its modifies sent as creates.
+    """Return the same after the write landed, at worst: an account may have its modifies sent as creates.
 
     Keys that nobody asked for are left out.
     """

@@ -21,7 +21,7 @@ def refused(error: ErrorClass, code: int = 1) -> ActionResult:
 
 
 class Crm:
-    """Relations with their info. A write of a `bad` one is rejected, but, unless `atomic`, the rest is done."""
+    """Relations with their info. A write of a `bad` one is rejected; unless `atomic`, the rest is done."""
 
     def __init__(
         self,

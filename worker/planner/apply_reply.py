@@ -117,9 +117,8 @@ def apply_reply(
         answer = _Answer(action, result, relations, read or len(relations) == 1, sibling_failed)
         apply = _apply_read if read else _apply_write
         for position, relation in enumerate(relations):
-            if state := states.get(
-                relation
-            ):  # if not, it was settled before: a worker died after a first chunk
+            # One without a state was settled before: a worker died when it had written a part of it.
+            if state := states.get(relation):
                 effect = apply(answer, position, state, context)
                 if effect:
                     effects.add(relation, effect)
@@ -131,8 +130,7 @@ def apply_lost_request(
 ) -> Effects:
     """Return the effects of a request whose sender died: every write of it is in doubt (R14).
 
-    Nothing is delayed: its relations come next again, in the same order, so that what kills can be found
-    (R21).
+    Nothing is delayed: its relations come next, in the same order, so that what kills can be found (R21).
     """
     at_once = context._replace(retry=context.retry._replace(backoff=(0.0, 0.0)))
     return apply_reply(states, request, Reply((SENDER_DIED,) * len(request.actions)), at_once)

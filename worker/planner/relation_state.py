@@ -62,8 +62,8 @@ class OpenRelation(msgspec.Struct, frozen=True, gc=False):
     `rejections` counts definite rejections, `lost_writes` those without an answer since the last definite
     one, and `failures` requests of any kind in a row that came to nothing. `part` names the piece of a split
     star it belongs to (R16). A `reduced` relation is tried once more without its newest intent (R9). The last
-    two flags are about the waiting half of a swap (R12): it steps back for the first half, and that one
-    failed for good.
+    two flags are about the waiting half of a swap (R12), and either may hold alone: it stepped back for the
+    first half, and a first half failed for good.
     """
 
     intents: tuple[Intent, ...]
@@ -122,11 +122,10 @@ def add_intents(
     older, cleared = (before.intents, before.cleared) if before else ((), NEVER)
     folded = fold(intents + older, confirmed, cleared=cleared, upsert=upsert)
     target, lost = folded.target, folded.lost
-    confirmed_now = note_overtaken_delete(
-        confirmed, folded.cleared
-    )  # even a stale delete makes older info void
+    # Even a stale delete makes older info void.
+    memory = note_overtaken_delete(confirmed, folded.cleared)
     if target is None:
-        return None, lost, confirmed_now
+        return None, lost, memory
     if before is None:
         opened = OpenRelation(target.intents, target.cleared, since=now)
     elif _is_same(fold(before.intents, confirmed, cleared=before.cleared, upsert=upsert).target, target):
@@ -139,7 +138,7 @@ def add_intents(
             not_before=before.not_before,
             stage=_stage_of_changed_target(before.stage),
         )
-    return RelationState(opened, confirmed_now, doubt, target), lost, confirmed_now
+    return RelationState(opened, memory, doubt, target), lost, memory
 
 
 def reopen(

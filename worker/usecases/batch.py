@@ -13,8 +13,6 @@ from worker.planner.apply_reply import (
     Effects,
     RelationEffect,
     RelationOutcome,
-    ReplyContext,
-    apply_lost_request,
     fail_relation,
 )
 from worker.planner.fold import Intent, Version
@@ -29,7 +27,6 @@ from worker.planner.relation_state import (
 )
 from worker.planner.swaps import is_first_half, is_waiting_half, swap_key
 from worker.ports import (
-    BegunRequest,
     ClaimedJob,
     JobState,
     OpenWrite,
@@ -67,10 +64,6 @@ class Batch:
                 state = reopen(record.open, record.confirmed, record.doubt, upsert=self.upsert)
                 if state:
                     self.states[relation] = state
-
-    def apply_lost_request(self, begun: BegunRequest, context: ReplyContext) -> Effects:
-        """Return the effects of a request whose sender died with it."""
-        return apply_lost_request(self.states, begun.request, context)
 
     def add_intents(
         self, jobs: Iterable[ClaimedJob], records: Mapping[Relation, RelationRecord], *, now: int
@@ -143,7 +136,7 @@ class Batch:
         self, waiting: Mapping[Relation, str], partners: Mapping[str, SwapPartners], *, now: int
     ) -> tuple[set[Relation], Effects]:
         """Return the waiting halves that must not be sent now, and the effects on them."""
-        blocked, effects = set(), Effects()
+        blocked, effects = set[Relation](), Effects()
         for relation, key in waiting.items():
             effect = self._hold_back(relation, partners[key], now=now)
             if effect:

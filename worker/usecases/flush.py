@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from worker.errors import LeaseLost, Unavailable
 from worker.planner.actions import Action, ErrorClass, Operation, Reply, Request
-from worker.planner.apply_reply import Effects, ReplyContext, apply_reply
+from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.plan import Limits, plan
 from worker.planner.retry_policy import SECOND
 from worker.ports import DeleteBrake, Feedback, Grant, Lease, Pause, RequestRecord, WorkBatch
@@ -92,7 +92,7 @@ class _Flush:
         effects = Effects()
         for entry in work.begun:
             context = self.reply_context(entry.signed, work.now)
-            effects.extend(self.apply(self.batch.apply_lost_request(entry, context)))
+            effects.extend(self.apply(apply_lost_request(self.batch.states, entry.request, context)))
         effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
         self.batch.keep_only([*work.due, *(relation for job in work.jobs for relation in job.relations)])
         states = self.batch.states
@@ -193,9 +193,8 @@ class _Flush:
         if not isinstance(signed, Pause):
             return signed
         self.deps.limiter.refund(self.policy.account, grant)
-        if (
-            signed.reason == "brake"
-        ):  # it was this request: nothing begins on an account that was paused before
+        # Nothing begins on an account that was paused before, so a brake was pulled by this request.
+        if signed.reason == "brake":
             self.telemetry.account_paused(signed)
         return None
 
@@ -210,7 +209,7 @@ class _Flush:
         pause = Pause.after_reply(
             reply, now=self.now(), fingerprint=self.policy.fingerprint, clock_corrected=self.clock_corrected
         )
-        # The first is tried again, as a new request: only `begin` knows if the lease is still ours.
+        # A first signature that came too late is made again, with a new request: `begin` checks the lease.
         self.clock_corrected |= any(result.error is ErrorClass.CLOCK for result in reply.results)
         if pause:
             self.lease.set_pause(pause)
