@@ -41,7 +41,9 @@ def configure(app: Celery, settings: Settings) -> None:
         task_acks_late=True,
         task_reject_on_worker_lost=False,  # true makes a poison message an endless loop
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=not url.startswith(AMQP_SCHEMES),  # it keeps its own count of what it hands out
+        worker_disable_prefetch=not url.startswith(
+            AMQP_SCHEMES
+        ),  # it keeps its own count of what it hands out
         task_ignore_result=True,  # the status store is ours
         task_serializer="json",
         accept_content=["json"],

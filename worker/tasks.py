@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from worker.app import app
 from worker.contract import Change, correlation_of, from_message
 from worker.errors import Fault, InvalidChange, NotFound, Unavailable
-from worker.ports import SOON, Receipt, UnreadableMessage
+from worker.ports import MAX_COUNTDOWN, Receipt, UnreadableMessage
 from worker.usecases.intake import Intake, run_replay
 from worker.wiring import Runtime, runtime
 
@@ -62,7 +62,9 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
 def flush(account: str) -> None:
     """Work one batch of the account; then queue behind the others for the next. Without a broker to queue at, go on with it."""
     while (
-        (again := here().flush(account).next_in) is not None and again <= SOON and not _queued(account, again)
+        (again := here().flush(account).next_in) is not None
+        and again <= MAX_COUNTDOWN
+        and not _queued(account, again)
     ):
         time.sleep(again)
 

@@ -151,15 +151,15 @@ class _Explainer:
         if self.state is None or all(intent.job != job for intent in self.state.open.intents):
             return "waits in the inbox"
         opened, doubt, now = self.state.open, self.state.doubt, self.evidence.now
-        tried = f" after {pluralize(opened.tries, 'rejection')}" if opened.tries else ""
+        tried = f" after {pluralize(opened.rejections, 'rejection')}" if opened.rejections else ""
         last = f"; last: {_describe_refusal(opened.refusal)}" if opened.refusal else ""
         until = f" until {self.at(opened.not_before)}" if opened.not_before > now else ""
-        if opened.held:
+        if opened.waits_for_swap:
             return f"is held{tried}: the other half of its swap has to be confirmed first{last}"
         if doubt and doubt.until > now and contradicts(doubt, self.state.target):
             earlier = f"an earlier {doubt.kind} without an answer may still land and undo it"
             return f"is in doubt until {self.at(doubt.until)}: {earlier}"
-        if opened.verify:
+        if opened.stage.reads:
             return f"is verifying: it is read back before anything is written again{until}{last}"
         return f"is waiting{until}{tried}{last}" if until else f"is due now{tried}{last}"
 

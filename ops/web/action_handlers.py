@@ -28,7 +28,7 @@ async def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> Respons
     """Stop sending for an account until it is resumed."""
     account, why = deps.current_settings().account(call.account).name, call.input.why
     entry = AuditEntry(deps.new_id(), call.key.name, "paused", account, why)
-    await run_in_threadpool(deps.store.pause, account, Pause("hand", why), deed=entry)
+    await run_in_threadpool(deps.store.pause, account, Pause("hand", why), audit_entry=entry)
     return json_response({"account": account, "paused": True})
 
 
@@ -36,7 +36,7 @@ async def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Let an account go on, at full pace."""
     account = deps.current_settings().account(call.account).name
     entry = AuditEntry(deps.new_id(), call.key.name, "resumed", account)
-    was_paused = await run_in_threadpool(deps.store.resume, account, deed=entry)
+    was_paused = await run_in_threadpool(deps.store.resume, account, audit_entry=entry)
     await run_in_threadpool(deps.reset_pace, account)
     return json_response({"account": account, "paused": False, "was_paused": was_paused})
 

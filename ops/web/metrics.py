@@ -267,7 +267,7 @@ def _system(metrics: Metrics, now: float) -> Iterator[Metric]:
         sweeps.made,
         sweeps.repaired,
         memory.used,
-        memory.most,
+        memory.limit,
     )
     for (name, text), value in zip(SYSTEM, values, strict=True):
         family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily

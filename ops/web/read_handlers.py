@@ -64,7 +64,7 @@ async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Re
         deps.job_admin.audit_log, query.account, limit=query.limit, cursor=query.cursor
     )
     return json_response(
-        {"deeds": [serialize_audit_entry(entry) for entry in page.deeds], "next": page.next or None}
+        {"deeds": [serialize_audit_entry(entry) for entry in page.entries], "next": page.next or None}
     )
 
 

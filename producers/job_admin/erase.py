@@ -58,9 +58,11 @@ def _under_way(means: Means, account: str) -> str:
     return f"account {account} has a request without an answer; try again in a few minutes"
 
 
-def fingerprint(who: RecordRef, deed: str) -> str:
+def fingerprint(who: RecordRef, audit_entry: str) -> str:
     """What the audit says instead of the id: whoever asks about one can see whether it was that."""
-    return blake2b(f"{who.module}:{who.number}".encode(), salt=deed[-16:].encode(), digest_size=9).hexdigest()
+    return blake2b(
+        f"{who.module}:{who.number}".encode(), salt=audit_entry[-16:].encode(), digest_size=9
+    ).hexdigest()
 
 
 def _lease(means: Means, account: str, holder: str) -> Lease:
@@ -79,7 +81,7 @@ def _end_open(means: Means, lease: Lease, who: RecordRef) -> Mapping[str, int]:
     """End the record's open relations, and take it out of what was split from one star with them."""
     counts, found = Counter[str](), iter(means.acts.open_relations_with(lease.account, who))
     while piece := list(islice(found, PIECE)):
-        ended = [relation for relation in piece if who.stands_in(relation)]
+        ended = [relation for relation in piece if who.is_part_of(relation)]
         lease.renew()
         lease.claim((), (), means.withdraw(lease.account, ended, lease.records(piece), by=ERASED))
         counts["open"] += len(ended)

@@ -18,7 +18,7 @@ from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
 from worker.planner.apply_reply import UNANSWERED
 from worker.planner.relation_state import OpenRelation
 from worker.planner.retry_policy import NextStep, RetryPolicy, decide
-from worker.usecases.batch import DEPENDENCY, POISON
+from worker.usecases.batch import DEPENDENCY_REFUSAL, POISON_REFUSAL
 
 REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 NEVER: Final = {ErrorClass.CREDENTIALS, ErrorClass.CLOCK, ErrorClass.TRANSIENT}  # no job fails with these
@@ -40,8 +40,8 @@ MEANING: Final[Mapping[ErrorClass, str]] = {
 OWN: Final[Mapping[str, str]] = {
     Verdict.UNKNOWN: "No definite answer within `give_up_after`: whether it was done is not known. The code, if any, is the last one.",
     Verdict.NOT_SENT: "The same, and the last try did not even leave: no connection, or HTTP 429.",
-    DEPENDENCY.error: "The other half of a swap failed for good, so this half was not sent.",
-    POISON.error: "Three workers died with this change alone in hand.",
+    DEPENDENCY_REFUSAL.error: "The other half of a swap failed for good, so this half was not sent.",
+    POISON_REFUSAL.error: "Three workers died with this change alone in hand.",
     "unreadable": "A message that makes no change: it names what is wrong with it.",
 }
 
@@ -160,4 +160,4 @@ def test_a_job_fails_with_the_classes_that_the_reference_says(kind: Kind, error:
         now=0,
         draw=0.5,
     )
-    assert (decision.do is NextStep.HOLD) == (error in NEVER)
+    assert (decision.step is NextStep.KEEP) == (error in NEVER)

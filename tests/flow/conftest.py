@@ -1,4 +1,4 @@
-"""Every flow runs on both stores: the in-memory one for speed of thought, Redis because that is what runs."""
+"""Every flow runs on both stores: the in-memory one, and Redis."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ from worker.testing import MemoryStore
 
 
 @pytest.fixture(params=["memory", "redis"])
-def world(request: pytest.FixtureRequest, redis_client: redis.Redis) -> Callable[..., World]:
-    """Makes a world on the store of the parameter."""
+def make_world(request: pytest.FixtureRequest, redis_client: redis.Redis) -> Callable[..., World]:
+    """Return what makes a world on the store of the parameter."""
     if request.param == "memory":
         return lambda **options: World(lambda now: MemoryStore(now), **options)
     return lambda **options: World(lambda now: RedisStore(redis_client, "test", now=now), **options)

@@ -1,4 +1,4 @@
-"""Stories of the brake, which keeps more deletes than allowed from leaving, and of cancelling beside a flush."""
+"""The delete brake, which stops more deletes than allowed, and cancelling during a flush."""
 
 import pytest
 
@@ -10,83 +10,81 @@ from worker.testing import MemoryJobAdmin, MemoryStore
 BUYER = "estate:address:buyer"
 
 
-def world(brake: int) -> World:
-    return World(lambda now: MemoryStore(now), lane={"max_deletes_per_hour": brake})
+def world_with(brake: int) -> World:
+    return World(lambda now: MemoryStore(now), policy={"max_deletes_per_hour": brake})
 
 
-def linked(here: World, number: int) -> None:
-    """So many buyers of estate 1."""
-    here.accept(change("create", BUYER, 1, *range(1, number + 1), at=0))
-    here.drain()
+def create_buyers(world: World, number: int) -> None:
+    """Create so many buyers of estate 1."""
+    world.accept(change("create", BUYER, 1, *range(1, number + 1), at=0))
+    world.drain()
 
 
-def test_a_mass_unlink_pauses_the_account_before_any_of_it_leaves_and_says_so_once() -> None:
-    here = world(brake=10)
-    linked(here, 25)
-    here.clock.sleep(1.0)
-    here.accept(change("delete", BUYER, 1, *range(1, 26), at=1))
-    here.flush()
-    here.flush()
-    assert here.sent().count("delete") == 0
-    [told] = [fields for event, fields in here.events if event == "account.paused"]
+def test_a_mass_delete_pauses_the_account_before_any_of_it_leaves_and_is_reported_once() -> None:
+    world = world_with(brake=10)
+    create_buyers(world, 25)
+    world.clock.sleep(1.0)
+    world.accept(change("delete", BUYER, 1, *range(1, 26), at=1))
+    world.flush()
+    world.flush()
+    assert world.sent().count("delete") == 0
+    [paused] = [fields for event, fields in world.events if event == "account.paused"]
     assert (
-        told["reason"],
-        str(told["detail"]).startswith("25 deletes within an hour, max_deletes_per_hour = 10"),
+        paused["reason"],
+        str(paused["detail"]).startswith("25 deletes within an hour, max_deletes_per_hour = 10"),
     ) == ("brake", True)
-    assert len(here.relations()) == 25
+    assert len(world.relations()) == 25
 
 
 def test_each_resume_lets_another_hours_allowance_go_until_all_is_done() -> None:
-    here = world(brake=10)
-    linked(here, 25)
-    here.clock.sleep(1.0)
-    here.accept(change("delete", BUYER, 1, *range(1, 26), at=1))
+    world = world_with(brake=10)
+    create_buyers(world, 25)
+    world.clock.sleep(1.0)
+    world.accept(change("delete", BUYER, 1, *range(1, 26), at=1))
     left = []
     for _ in range(4):
-        here.flush()
-        here.flush()
-        left.append(len(here.relations()))
-        here.store.resume("acme")
+        world.flush()
+        world.flush()
+        left.append(len(world.relations()))
+        world.store.resume("acme")
     assert left == [25, 15, 5, 0]
 
 
-def test_a_few_unlinks_and_any_number_of_links_pass_the_brake() -> None:
-    here = world(brake=10)
-    linked(here, 200)
-    here.clock.sleep(1.0)
-    here.accept(change("delete", BUYER, 1, *range(1, 11), at=1))
-    here.drain()
-    assert len(here.relations()) == 190
-    here.clock.sleep(60.0)
-    here.accept(change("delete", BUYER, 1, 11, at=61))
-    here.flush()
-    paused = here.store.get_pause("acme")
+def test_a_few_deletes_and_any_number_of_creates_pass_the_brake() -> None:
+    world = world_with(brake=10)
+    create_buyers(world, 200)
+    world.clock.sleep(1.0)
+    world.accept(change("delete", BUYER, 1, *range(1, 11), at=1))
+    world.drain()
+    assert len(world.relations()) == 190
+    world.clock.sleep(60.0)
+    world.accept(change("delete", BUYER, 1, 11, at=61))
+    world.flush()
+    paused = world.store.get_pause("acme")
     assert paused is not None
     assert paused.detail.startswith("11 deletes")
-    here.clock.sleep(3600.0)
-    here.store.resume("acme")
-    here.drain()
-    assert len(here.relations()) == 189
+    world.clock.sleep(3600.0)
+    world.store.resume("acme")
+    world.drain()
+    assert len(world.relations()) == 189
 
 
 def test_what_is_cancelled_while_a_flush_reads_is_not_sent_and_the_rest_is_in_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = world(brake=0)
+    world = world_with(brake=0)
     jobs = [
         receipt.job
-        for receipt in here.accept(change("create", BUYER, 1, 9, at=0), change("create", BUYER, 2, 9, at=0))
+        for receipt in world.accept(change("create", BUYER, 1, 9, at=0), change("create", BUYER, 2, 9, at=0))
     ]
-    fold = World.lane_of
-    acts = MemoryJobAdmin(here.store)  # type: ignore[arg-type]
+    acts = MemoryJobAdmin(world.store)  # type: ignore[arg-type]
 
     def order(name: str) -> str:
-        """Asked while the batch is folded, so after the read and before the take."""
+        """Cancel while the batch is folded: after the read and before the claim."""
         acts.cancel("acme", jobs[:1], AuditEntry("d", "ada", "cancelled"))
         return "free"
 
-    monkeypatch.setattr(here, "lane", {"order": order})
-    assert fold(here, "acme").order is order
-    assert here.flush().next_in == 0.0
-    here.drain()
-    assert set(here.relations()) == {Relation(BUYER, 2, 9)}
+    monkeypatch.setattr(world, "policy", {"order": order})
+    assert world.flush().next_in == 0.0
+    world.drain()
+    assert set(world.relations()) == {Relation(BUYER, 2, 9)}

@@ -1,4 +1,6 @@
-"""The CRM converges: random changes, any order, every fault, every reading of the documentation, and one outcome each.
+"""The CRM converges.
+
+Random changes, any order, every fault, every reading of the documentation, and one outcome each.
 
 A failing case prints its seed; `CONVERGENCE_SEED=n pytest tests/flow/test_convergence.py` repeats it.
 """
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.simulator import KINDS, FaultPlan, InjectedFault, Switches
-from tests.support.flow_world import INFO, World, asked_for, change
+from tests.support.flow_world import INFO, World, change, expected_states
 from worker.contract import Change
 from worker.planner.plan import Limits
 from worker.testing import MemoryStore
@@ -26,49 +28,49 @@ SEED = int(
 ) or random.SystemRandom().randrange(1, 1_000_000)
 
 
-def changes(dice: random.Random, count: int) -> list[Change]:
+def changes(rng: random.Random, count: int) -> list[Change]:
     """Random changes with distinct `occurred_at`, in an order of arrival that has nothing to do with it."""
-    moments = dice.sample(range(1, 100 * count), count)
-    return [one(dice, f"event-{at}", moment) for at, moment in enumerate(moments)]
+    times = rng.sample(range(1, 100 * count), count)
+    return [random_change(rng, f"event-{at}", seconds) for at, seconds in enumerate(times)]
 
 
-def one(dice: random.Random, event_id: str, moment: int) -> Change:
-    name = dice.choice(TYPES)
-    action = dice.choice(
+def random_change(rng: random.Random, event_id: str, seconds: int) -> Change:
+    name = rng.choice(TYPES)
+    action = rng.choice(
         ("create", "delete", "modify") if name == "calendar:address" else ("create", "delete")
     )
     info: tuple[tuple[str, str], ...] = ()
     if name == "calendar:address" and action != "delete":
-        key, values = dice.choice(
+        key, values = rng.choice(
             (
                 (INFO, ("bestätigt", "gesendet", "gecancelt")),
                 ("statusTerminrueckmeldung", ("aktiv", "inaktiv")),
             )
         )
-        info = ((key, dice.choice(values)),) if action == "modify" or dice.random() < 0.5 else ()
-    children = dice.sample(range(900, 904), dice.choice((1, 1, 2, 3)))
-    account = dice.choice(ACCOUNTS)
+        info = ((key, rng.choice(values)),) if action == "modify" or rng.random() < 0.5 else ()
+    children = rng.sample(range(900, 904), rng.choice((1, 1, 2, 3)))
+    account = rng.choice(ACCOUNTS)
     return change(
         action,
         name,
-        dice.randrange(501, 503),
+        rng.randrange(501, 503),
         *children,
-        at=-moment / 100,
+        at=-seconds / 100,
         account=account,
         info=info,
         event_id=event_id,
     )
 
 
-def live(world: World, asked: list[Change], dice: random.Random) -> None:
-    """Hand the changes in, some twice, with flushes in between, until all is done and late writes have landed."""
-    for at, each in enumerate(asked):
-        world.accept(each)
-        if dice.random() < 0.15:
-            world.accept(dice.choice(asked[: at + 1]))
-        if dice.random() < 0.3:
-            world.flush(dice.choice(ACCOUNTS))
-            world.clock.sleep(dice.random() * 8)
+def work(world: World, submitted: list[Change], rng: random.Random) -> None:
+    """Accept the changes, some twice, with flushes in between, until all is done, late writes included."""
+    for at, wanted in enumerate(submitted):
+        world.accept(wanted)
+        if rng.random() < 0.15:
+            world.accept(rng.choice(submitted[: at + 1]))
+        if rng.random() < 0.3:
+            world.flush(rng.choice(ACCOUNTS))
+            world.clock.sleep(rng.random() * 8)
     world.drain()
     world.clock.sleep(300)
     world.simulator.land()
@@ -82,40 +84,42 @@ def only_what_differs(switches: Switches) -> str:
 
 
 @pytest.mark.parametrize("switches", list(Switches.all()), ids=only_what_differs)
-def test_the_end_state_is_the_one_asked_for_and_every_job_has_one_outcome(
-    switches: Switches, world: Callable[..., World]
+def test_the_end_state_is_the_expected_one_and_every_job_has_one_outcome(
+    switches: Switches, make_world: Callable[..., World]
 ) -> None:
     print(f"repeat with CONVERGENCE_SEED={SEED}")
-    dice = random.Random(f"{SEED} {switches}")
-    asked = changes(dice, 60)
-    faults = FaultPlan.random(SEED, 0.1 + 0.2 * dice.random(), FAULTS)
-    here = world(
+    rng = random.Random(f"{SEED} {switches}")
+    submitted = changes(rng, 60)
+    faults = FaultPlan.random(SEED, 0.1 + 0.2 * rng.random(), FAULTS)
+    world = make_world(
         accounts=ACCOUNTS,
         switches=switches,
         faults=faults,
         seed=SEED,
-        lane={"limits": Limits(max_ids=4, max_actions=4)},
+        policy={"limits": Limits(max_ids=4, max_actions=4)},
     )
-    live(here, asked, dice)
-    jobs = {job.event_id: job for job in map(here.store.get_job, {receipt.job for receipt in here.receipts})}
-    assert jobs.keys() == {each.event_id for each in asked}
+    work(world, submitted, rng)
+    jobs = {
+        job.event_id: job for job in map(world.store.get_job, {receipt.job for receipt in world.receipts})
+    }
+    assert jobs.keys() == {wanted.event_id for wanted in submitted}
     for job in jobs.values():
         assert job.state in ("succeeded", "superseded", "failed")
         assert sum(job.counts.values()) == job.total
         # A modify may give up before its create arrives; nothing else has a reason to fail.
         assert job.state != "failed" or (job.action, job.refusal[0]) == ("modify", 180)
     for account in ACCOUNTS:
-        mine = [(each, relation) for each in asked if each.account == account for relation in each.relations]
-        wanted = asked_for(
-            (each, relation) for each, relation in mine if relation not in jobs[each.event_id].failed
+        mine = [(one, relation) for one in submitted if one.account == account for relation in one.relations]
+        wanted = expected_states(
+            (one, relation) for one, relation in mine if relation not in jobs[one.event_id].failed
         )
-        seen = here.relations(account)
+        seen = world.relations(account)
         assert {
             relation: seen.get(relation)
             for relation in wanted.keys() | seen.keys()
             if not wanted[relation].allows(seen.get(relation))
         } == {}
-        counts = here.store.counts(account)
+        counts = world.store.counts(account)
         assert sum(
             counts.get(f"relations_{result}", 0) for result in ("applied", "superseded", "stale", "failed")
         ) == len(mine)
@@ -124,27 +128,27 @@ def test_the_end_state_is_the_one_asked_for_and_every_job_has_one_outcome(
 @given(seed=st.integers(0, 2**32), orders=st.lists(st.randoms(use_true_random=False), min_size=2, max_size=3))
 @settings(max_examples=25)
 def test_any_order_of_arrival_gives_the_same_end_state(seed: int, orders: list[random.Random]) -> None:
-    asked = [each for each in changes(random.Random(seed), 25) if each.action != "modify"]
+    submitted = [one for one in changes(random.Random(seed), 25) if one.action != "modify"]
     ends = []
     for order in orders:
-        here = World(MemoryStore, accounts=ACCOUNTS, seed=seed)
-        arriving = order.sample(asked, len(asked))
+        world = World(MemoryStore, accounts=ACCOUNTS, seed=seed)
+        arriving = order.sample(submitted, len(submitted))
         while arriving:
             together, arriving = arriving[:7], arriving[7:]
-            here.accept(*together)
-            here.flush(order.choice(ACCOUNTS))
-        here.drain()
+            world.accept(*together)
+            world.flush(order.choice(ACCOUNTS))
+        world.drain()
         ends.append(
             {
-                account: {relation: dict(info) for relation, info in here.relations(account).items()}
+                account: {relation: dict(info) for relation, info in world.relations(account).items()}
                 for account in ACCOUNTS
             }
         )
     presence = [{account: set(relations) for account, relations in end.items()} for end in ends]
-    assert all(each == presence[0] for each in presence)
+    assert all(end == presence[0] for end in presence)
     for account in ACCOUNTS:
-        wanted = asked_for(
-            (each, relation) for each in asked if each.account == account for relation in each.relations
+        wanted = expected_states(
+            (one, relation) for one in submitted if one.account == account for relation in one.relations
         )
         assert all(
             want.allows(end[account].get(relation)) for end in ends for relation, want in wanted.items()

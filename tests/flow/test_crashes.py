@@ -1,4 +1,4 @@
-"""Stopped before or after any call to the world, and started again, intake and flush end as if nothing had happened."""
+"""Crashed before or after any call to the outside, and started again, intake and flush end the same."""
 
 import itertools
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from ops.simulator import FaultPlan, Records
-from tests.support.crashes import Fuse, forget, live
-from tests.support.flow_world import INFO, World, asked_for, change
+from tests.support.crashes import CrashPoint, delete_keys, run_with_crash
+from tests.support.flow_world import INFO, World, change, expected_states
 from worker.contract import Change
 from worker.planner.plan import Limits
 
@@ -17,7 +17,7 @@ BROKER, APPOINTMENT, BUYER = "estate:address:contactPerson", "calendar:address",
 
 
 def scenario() -> list[Change]:
-    """A swap, a bad id in a star, confirmations, a contradiction and a duplicate."""
+    """Return a swap, a bad id in a star, confirmations, a contradiction and a duplicate."""
     return [
         change("create", BUYER, 501, *range(9000, 9006), at=-9),
         change("delete", BUYER, 501, 9001, at=-8),
@@ -29,50 +29,50 @@ def scenario() -> list[Change]:
     ]
 
 
-def play(world: Callable[..., World], fuse: Fuse, faults: tuple[str, ...]) -> World:
-    here = world(
-        lane={"limits": Limits(max_ids=4, max_actions=3)},
+def play(make_world: Callable[..., World], point: CrashPoint, faults: tuple[str, ...]) -> World:
+    world = make_world(
+        policy={"limits": Limits(max_ids=4, max_actions=3)},
         records=Records(missing=frozenset({("address", 9004)})),
         faults=FaultPlan.script(faults),
     )
-    here.simulator.seed("token-acme", [change("create", BROKER, 501, 42).relations[0]])
-    asked = [msgspec.structs.replace(each, event_id=f"e{at}") for at, each in enumerate(scenario())]
+    world.simulator.seed("token-acme", [change("create", BROKER, 501, 42).relations[0]])
+    submitted = [msgspec.structs.replace(wanted, event_id=f"e{at}") for at, wanted in enumerate(scenario())]
 
-    def day() -> None:
-        for each in asked:  # a producer that got no answer says the same again
-            here.accept(each)
-        here.drain()
+    def run() -> None:
+        for wanted in submitted:  # a producer that got no answer sends the same again
+            world.accept(wanted)
+        world.drain()
 
-    return live(here, fuse, day)
+    return run_with_crash(world, point, run)
 
 
-def ending(here: World) -> tuple[Any, Any]:
-    jobs = sorted({receipt.job for receipt in here.receipts})
+def final_state(world: World) -> tuple[Any, Any]:
+    jobs = sorted({receipt.job for receipt in world.receipts})
     outcomes = sorted(
         (job.event_id, job.state, tuple(job.counts.items()), job.failed)
-        for job in map(here.store.get_job, jobs)
+        for job in map(world.store.get_job, jobs)
     )
-    return here.relations(), outcomes
+    return world.relations(), outcomes
 
 
 @pytest.mark.parametrize(
     "faults", [(), ("lost_after", None, "lost_before")], ids=["calm", "with lost answers"]
 )
 def test_a_crash_at_any_step_changes_neither_the_end_state_nor_the_outcomes(
-    world: Callable[..., World], faults: tuple[str, ...]
+    make_world: Callable[..., World], faults: tuple[str, ...]
 ) -> None:
-    fuse = Fuse()
-    undisturbed = play(world, fuse, faults)
-    state, outcomes = ending(undisturbed)
-    wanted = asked_for(
-        (each, relation) for each in scenario() for relation in each.relations if relation.child != 9004
+    point = CrashPoint()
+    undisturbed = play(make_world, point, faults)
+    relations, outcomes = final_state(undisturbed)
+    expected = expected_states(
+        (wanted, relation) for wanted in scenario() for relation in wanted.relations if relation.child != 9004
     )
-    assert state.keys() == {relation for relation, want in wanted.items() if want.present}
-    for at, after in itertools.product(range(fuse.calls), (False, True)):
-        forget(undisturbed.store)
-        assert (at, after, *ending(play(world, Fuse(at, after=after), faults))) == (
+    assert relations.keys() == {relation for relation, state in expected.items() if state.present}
+    for at, after in itertools.product(range(point.calls), (False, True)):
+        delete_keys(undisturbed.store)
+        assert (at, after, *final_state(play(make_world, CrashPoint(at, after=after), faults))) == (
             at,
             after,
-            state,
+            relations,
             outcomes,
         )

@@ -1,4 +1,4 @@
-"""Whatever is asked for, and wherever the process stops, intake and flush included: the end is that of the undisturbed run."""
+"""Whatever is asked for, and wherever intake or flush crash: the end is that of the undisturbed run."""
 
 from collections.abc import Callable
 from itertools import product
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.simulator import FaultPlan, Records
-from tests.support.crashes import Fuse, forget, live
+from tests.support.crashes import CrashPoint, delete_keys, run_with_crash
 from tests.support.flow_world import INFO, World, change
 from worker.contract import Change, Relation
 from worker.store.redis_store import RedisStore
@@ -23,14 +23,14 @@ BROKER, UNIT, APPOINTMENT, BUYER = (
 )
 MISSING = 903
 Make = Callable[[Callable[[], int]], Any]
-ActionResult = tuple[str, Relation, str]
+Outcome = tuple[str, Relation, str]
 
 
 @st.composite
 def changes(draw: st.DrawFn) -> list[Change]:
-    """One to four changes over few relations, in any order of `occurred_at`, one of them perhaps said twice."""
-    moments = draw(st.lists(st.integers(1, 9), min_size=1, max_size=4))
-    made = [draw(one(f"e{at}", -moment)) for at, moment in enumerate(moments)]
+    """One to four changes over few relations, in any order of time, one of them perhaps sent twice."""
+    times = draw(st.lists(st.integers(1, 9), min_size=1, max_size=4))
+    made = [draw(one(f"e{at}", -seconds)) for at, seconds in enumerate(times)]
     return [*made, *draw(st.lists(st.sampled_from(made), max_size=1))]
 
 
@@ -51,28 +51,30 @@ def one(draw: st.DrawFn, event_id: str, at: float) -> Change:
     )
 
 
-def play(make: Make, asked: list[Change], between: list[bool], batch: int, lost: bool, fuse: Fuse) -> World:
+def play(
+    make: Make, submitted: list[Change], between: list[bool], batch: int, lost: bool, point: CrashPoint
+) -> World:
     missing = Records(missing=frozenset({("address", MISSING), ("estate", MISSING)}))
-    here = World(
+    world = World(
         make,
-        lane={"max_batch": batch},
+        policy={"max_batch": batch},
         records=missing,
         faults=FaultPlan.script(["lost_after"] if lost else []),
     )
 
-    def day() -> None:
-        for each, flush in zip(asked, between, strict=True):
-            here.accept(each)
+    def run() -> None:
+        for wanted, flush in zip(submitted, between, strict=True):
+            world.accept(wanted)
             if flush:
-                here.flush()
-        here.drain()
+                world.flush()
+        world.drain()
 
-    return live(here, fuse, day)
+    return run_with_crash(world, point, run)
 
 
-def outcomes(here: World) -> set[ActionResult]:
-    """The one outcome of each job on each of its relations."""
-    jobs = {receipt.job: here.store.get_job(receipt.job) for receipt in here.receipts}
+def outcomes(world: World) -> set[Outcome]:
+    """Return the one outcome of each job on each of its relations."""
+    jobs = {receipt.job: world.store.get_job(receipt.job) for receipt in world.receipts}
     assert all(job.state in ("succeeded", "superseded", "failed") for job in jobs.values())
     assert all(sum(job.counts.values()) == job.total for job in jobs.values())
     relations = {
@@ -82,57 +84,62 @@ def outcomes(here: World) -> set[ActionResult]:
         for child in job.children
     }
     return {
-        (jobs[said.job].event_id, each, said.result)
-        for each in relations
-        for said in here.store.relation_history("acme", each)[1]
+        (jobs[event.job].event_id, relation, event.result)
+        for relation in relations
+        for event in world.store.relation_history("acme", relation)[1]
     }
 
 
-def decided(asked: list[Change], found: set[ActionResult]) -> set[ActionResult]:
-    """The outcomes of the newest wish of each relation: those it overtakes may have been sent before, when batches were cut otherwise."""
+def decided(submitted: list[Change], found: set[Outcome]) -> set[Outcome]:
+    """Return the outcomes of the newest intents; older ones may have been sent in earlier batches."""
     newest: dict[Relation, str] = {}
-    for each in sorted(
-        {each.event_id: each for each in asked}.values(), key=lambda each: each.occurred_at or 0
-    ):
-        newest |= dict.fromkeys(each.relations, each.event_id)
+    by_event = {wanted.event_id: wanted for wanted in submitted}
+    for wanted in sorted(by_event.values(), key=lambda wanted: wanted.occurred_at or 0):
+        newest |= dict.fromkeys(wanted.relations, wanted.event_id)
     return {outcome for outcome in found if newest[outcome[1]] == outcome[0]}
 
 
-def stop_everywhere(make: Make, asked: list[Change], between: list[bool], batch: int, lost: bool) -> None:
-    fuse = Fuse()
-    undisturbed = play(make, asked, between, batch, lost, fuse)
+def crash_everywhere(
+    make: Make, submitted: list[Change], between: list[bool], batch: int, lost: bool
+) -> None:
+    point = CrashPoint()
+    undisturbed = play(make, submitted, between, batch, lost, point)
     state, found = undisturbed.relations(), outcomes(undisturbed)
-    for at, after in product(range(fuse.calls), (False, True)):
-        forget(undisturbed.store)
-        here = play(make, asked, between, batch, lost, Fuse(at, after=after))
-        assert (at, after, here.relations()) == (at, after, state)
-        again = outcomes(here)
-        assert {each[:2] for each in again} == {each[:2] for each in found}
-        assert (at, after, decided(asked, again)) == (at, after, decided(asked, found))
+    for at, after in product(range(point.calls), (False, True)):
+        delete_keys(undisturbed.store)
+        world = play(make, submitted, between, batch, lost, CrashPoint(at, after=after))
+        assert (at, after, world.relations()) == (at, after, state)
+        repeated = outcomes(world)
+        assert {outcome[:2] for outcome in repeated} == {outcome[:2] for outcome in found}
+        assert (at, after, decided(submitted, repeated)) == (at, after, decided(submitted, found))
 
 
-days = given(
-    asked=changes(),
+any_changes = given(
+    submitted=changes(),
     between=st.lists(st.booleans(), min_size=5, max_size=5),
     batch=st.sampled_from((1, 2, 1000)),
     lost=st.booleans(),
 )
 
 
-@days
+@any_changes
 @settings(max_examples=settings.default.max_examples // 5)
-def test_a_stop_at_any_step_changes_neither_the_end_state_nor_what_decides_it(
-    asked: list[Change], between: list[bool], batch: int, lost: bool
+def test_a_crash_at_any_step_changes_neither_the_end_state_nor_what_decides_it(
+    submitted: list[Change], between: list[bool], batch: int, lost: bool
 ) -> None:
-    stop_everywhere(MemoryStore, asked, between[: len(asked)], batch, lost)
+    crash_everywhere(MemoryStore, submitted, between[: len(submitted)], batch, lost)
 
 
-@days
+@any_changes
 @settings(max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_neither_does_it_on_redis(
-    redis_client: redis.Redis, asked: list[Change], between: list[bool], batch: int, lost: bool
+    redis_client: redis.Redis, submitted: list[Change], between: list[bool], batch: int, lost: bool
 ) -> None:
     redis_client.flushall()
-    stop_everywhere(
-        lambda now: RedisStore(redis_client, "test", now=now), asked, between[: len(asked)], batch, lost
+    crash_everywhere(
+        lambda now: RedisStore(redis_client, "test", now=now),
+        submitted,
+        between[: len(submitted)],
+        batch,
+        lost,
     )

@@ -1,4 +1,4 @@
-"""Nobody waits for a busy neighbour, and the API never sees more of an account than its pace, however many workers there are."""
+"""No account waits for a busy one, and none exceeds its pace, however many workers there are."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 from ops.dev.stack import QUICK, Shape, Stack, running
 from ops.simulator import FaultPlan, InjectedFault
 from tests.support.flow_world import World, change
-from tests.support.worker_shift import Shift
+from tests.support.worker_pool import WorkerPool
 from tests.torture.outages import over
 from worker.planner.plan import Limits
 from worker.testing import MemoryStore
@@ -28,57 +28,55 @@ def test_the_worst_window_is_found() -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
 def test_200_small_accounts_wait_for_one_flush_of_a_huge_one_at_most(workers: int) -> None:
-    here = World(MemoryStore, accounts=("huge", *SMALL), faults=SLOW)
-    shift = Shift(here, workers=workers)
-    here.accept(
+    world = World(MemoryStore, accounts=("huge", *SMALL), faults=SLOW)
+    pool = WorkerPool(world, workers=workers)
+    world.accept(
         *(change("create", BUYER, 501 + number, 9001 + number, account="huge") for number in range(10_000))
     )
     for account in SMALL:
-        here.accept(*(change("create", BUYER, 501 + number, 9001, account=account) for number in range(5)))
-    shift.run(until=lambda: len({turn.account for turn in shift.turns}) == 201)
-    assert here.store.counts("huge")["backlog"] > 0
-    assert not here.open_accounts().keys() - {"huge"}  # one flush was enough for each
-    huge = [turn for turn in shift.turns if turn.account == "huge"]
-    for turn in shift.turns:
-        assert len([other for other in huge if turn.asked <= other.begun < turn.begun]) <= 1
-        assert turn.flushed is not None
-        assert turn.flushed.jobs <= 1000
+        world.accept(*(change("create", BUYER, 501 + number, 9001, account=account) for number in range(5)))
+    pool.run(until=lambda: len({turn.account for turn in pool.turns}) == 201)
+    assert world.store.counts("huge")["backlog"] > 0
+    assert not world.open_accounts().keys() - {"huge"}  # one flush was enough for each
+    huge = [turn for turn in pool.turns if turn.account == "huge"]
+    for turn in pool.turns:
+        assert len([other for other in huge if turn.due <= other.begun < turn.begun]) <= 1
+        assert turn.result is not None
+        assert turn.result.jobs <= 1000
 
 
 def test_what_comes_later_waits_for_one_flush_of_the_huge_account_at_most() -> None:
-    here = World(MemoryStore, accounts=("huge", "small"), faults=SLOW, lane={"max_batch": 200})
-    shift = Shift(here, workers=1)
-    here.accept(
+    world = World(MemoryStore, accounts=("huge", "small"), faults=SLOW, policy={"max_batch": 200})
+    pool = WorkerPool(world, workers=1)
+    world.accept(
         *(change("create", BUYER, 501 + number, 9001 + number, account="huge") for number in range(6000))
     )
     for number in range(10):
-        shift.run(2.0)
-        here.accept(change("create", BUYER, 501 + number, 9001, account="small"))
-        shift.run(until=lambda: "small" not in here.open_accounts())
-    assert "huge" in here.open_accounts()
-    huge = [turn for turn in shift.turns if turn.account == "huge"]
-    small = [turn for turn in shift.turns if turn.account == "small"]
+        pool.run(2.0)
+        world.accept(change("create", BUYER, 501 + number, 9001, account="small"))
+        pool.run(until=lambda: "small" not in world.open_accounts())
+    assert "huge" in world.open_accounts()
+    huge = [turn for turn in pool.turns if turn.account == "huge"]
+    small = [turn for turn in pool.turns if turn.account == "small"]
     assert len(small) >= 10  # the sweep may have sent a message more while one waited
-    assert all(
-        len([other for other in huge if turn.asked <= other.begun < turn.begun]) <= 1 for turn in small
-    )
+    assert all(len([other for other in huge if turn.due <= other.begun < turn.begun]) <= 1 for turn in small)
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(4.0, 8), (0.5, 1), (50.0, 2)])
 def test_the_api_never_sees_more_than_burst_and_rate_allow(rate: float, burst: int) -> None:
-    lane = {"rate": rate, "burst": burst, "limits": Limits(max_ids=1, max_actions=2)}
-    here = World(MemoryStore, accounts=("acme", "other"), lane=lane)
-    shift = Shift(here, workers=4)
-    for account in here.accounts:
-        here.accept(
+    policy = {"rate": rate, "burst": burst, "limits": Limits(max_ids=1, max_actions=2)}
+    world = World(MemoryStore, accounts=("acme", "other"), policy=policy)
+    pool = WorkerPool(world, workers=4)
+    for account in world.accounts:
+        world.accept(
             *(change("create", BUYER, 501 + number, 9001 + number, account=account) for number in range(100))
         )
-    shift.run(until=shift.done)
-    for account in here.accounts:
-        moments = [entry.at for entry in here.simulator.log if entry.token == f"token-{account}"]
-        assert len(moments) == 50
-        assert over(moments, rate) <= burst + 1e-3  # the simulator's clock is a float
-        assert moments[-1] - moments[0] <= (50 - burst) / rate + 1  # and no less than that
+    pool.run(until=pool.is_done)
+    for account in world.accounts:
+        times = [entry.at for entry in world.simulator.log if entry.token == f"token-{account}"]
+        assert len(times) == 50
+        assert over(times, rate) <= burst + 1e-3  # the simulator's clock is a float
+        assert times[-1] - times[0] <= (50 - burst) / rate + 1  # and no less than that
 
 
 # --- several real worker processes
@@ -109,21 +107,21 @@ def test_real_workers_share_one_pace_per_account_and_obey_retry_after(tmp_path: 
         log = seen(stack, token)
         [throttled] = [number for number, entry in enumerate(log) if entry["fault"]]
         assert log[throttled + 1]["at"] - log[throttled]["at"] >= PAUSE
-        for each in stack.credentials.values():
-            moments = [entry["at"] for entry in seen(stack, each.token)]
+        for credentials in stack.credentials.values():
+            times = [entry["at"] for entry in seen(stack, credentials.token)]
             # One more: a request may be late on its way, and the next has already its own slot.
-            assert over(moments, RATE) <= BURST + 1
+            assert over(times, RATE) <= BURST + 1
         for process in stack.processes.values():
             process.kill()  # the huge account would keep them busy
 
 
 def seen(stack: Stack, token: str) -> list[dict[str, Any]]:
-    """What the simulator saw of one account, in order."""
+    """Return what the simulator saw of one account, in order."""
     return [entry for entry in stack.simulate("log", limit="10000") if entry["token"] == token]
 
 
 def until(true: Callable[[], bool], stack: Stack) -> None:
-    """Wait for it."""
+    """Wait until something is true."""
     deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline, stack.processes["worker"].tail()

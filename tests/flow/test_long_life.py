@@ -1,4 +1,4 @@
-"""Laws of a long life: whatever was done, nothing is kept for ever but the registry and the counters."""
+"""Whatever was done, nothing is kept for ever but the registry of accounts and the counters."""
 
 import random
 import time
@@ -20,32 +20,32 @@ KEEP = Retention(
     finished=0.3, failed=0.6, remembered=0.3
 )  # seconds of the server's own clock, which no test can move
 TYPES = ("estate:address:contactPerson", "estate:address:buyer", "calendar:address", "estate:estateUnit")
-PATIENCE = 60.0
+DEADLINE = 60.0
 
 
-def one(dice: random.Random, number: int) -> Change:
+def random_change(rng: random.Random, number: int) -> Change:
     """Any change, some about a record that is not there."""
-    name = dice.choice(TYPES)
-    action = dice.choice(("create", "create", "delete", *(("modify",) if name == "calendar:address" else ())))
-    info = ((INFO, dice.choice(("gesendet", "bestätigt"))),) if action == "modify" else ()
-    children = dice.sample(range(900, 910), dice.choice((1, 1, 3)))
+    name = rng.choice(TYPES)
+    action = rng.choice(("create", "create", "delete", *(("modify",) if name == "calendar:address" else ())))
+    info = ((INFO, rng.choice(("gesendet", "bestätigt"))),) if action == "modify" else ()
+    children = rng.sample(range(900, 910), rng.choice((1, 1, 3)))
     more = {
-        "batch": dice.choice(("", "monday", "tuesday")),
+        "batch": rng.choice(("", "monday", "tuesday")),
         "event_id": f"event-{number}",
-        "account": dice.choice(ACCOUNTS),
+        "account": rng.choice(ACCOUNTS),
     }
-    return change(action, name, dice.randrange(501, 504), *children, info=info, **more)
+    return change(action, name, rng.randrange(501, 504), *children, info=info, **more)
 
 
-def live(world: World, dice: random.Random, count: int) -> None:
-    """Changes in bursts, faults, pauses, and a replay of what failed; all done in the end."""
+def work(world: World, rng: random.Random, count: int) -> None:
+    """Work changes in bursts, with faults, pauses, and a replay of what failed, until all is done."""
     for number in range(count):
-        world.accept(one(dice, number))
-        if dice.random() < 0.1:
-            world.flush(dice.choice(ACCOUNTS))
-            world.clock.sleep(dice.random() * 8)
-        if dice.random() < 0.02:
-            world.store.pause(dice.choice(ACCOUNTS), Pause("clock", until=world.clock.now() + 5_000_000))
+        world.accept(random_change(rng, number))
+        if rng.random() < 0.1:
+            world.flush(rng.choice(ACCOUNTS))
+            world.clock.sleep(rng.random() * 8)
+        if rng.random() < 0.02:
+            world.store.pause(rng.choice(ACCOUNTS), Pause("clock", until=world.clock.now() + 5_000_000))
     world.drain()
     for account in ACCOUNTS:
         world.intake.requeue(account, world.store.failed_jobs(account, limit=50))
@@ -57,17 +57,19 @@ def names(client: redis.Redis) -> set[str]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_when_all_is_forgotten_there_are_as_many_keys_as_before(redis_client: redis.Redis, seed: int) -> None:
+def test_when_all_has_expired_only_the_registry_and_the_counters_are_left(
+    redis_client: redis.Redis, seed: int
+) -> None:
     world = World(
         lambda now: RedisStore(redis_client, "test", now=now, keep=lambda _: KEEP),
         accounts=ACCOUNTS,
         faults=FaultPlan.random(seed, 0.2),
         records=Records(missing=frozenset({("address", 903)})),
     )
-    live(world, random.Random(seed), 150)
+    work(world, random.Random(seed), 150)
     assert any(name.startswith("test:{acme}:request:") for name in names(redis_client))
     for_ever = {"test:accounts", "test:{acme}:counts", "test:{bart}:counts"}
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + DEADLINE
     while names(redis_client) != for_ever and time.monotonic() < deadline:
         for account in ACCOUNTS:  # as the sweep does, whether or not there is ever work again
             world.store.tidy(account)

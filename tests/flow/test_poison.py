@@ -1,4 +1,4 @@
-"""What is bad hurts only itself: ids that the API refuses, and changes that kill whoever has them in hand."""
+"""What is bad hurts only itself: ids that the API rejects, and changes that kill their worker."""
 
 import random
 import sys
@@ -13,7 +13,7 @@ from ops.dev.processes import Process
 from ops.dev.stack import QUEUES, QUICK, Shape, Stack, running
 from ops.simulator import Records
 from tests.support.flow_world import World, change
-from tests.support.worker_shift import Died, Shift
+from tests.support.worker_pool import WorkerDied, WorkerPool
 from worker.contract import Relation
 from worker.planner.actions import Action, Reply
 from worker.planner.plan import Limits
@@ -21,37 +21,37 @@ from worker.testing import MemoryStore
 
 Make = Callable[..., World]
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
-DEADLY = 9666
+FATAL_CHILD = 9666
 STAR = range(9001, 9501)
 
 
-# --- ids that the API refuses
+# --- ids that the API rejects
 
 
 @pytest.mark.parametrize("bad", [9001, 9123, 9250, 9251, 9500])
 def test_one_bad_id_in_a_star_of_500_costs_18_more_requests_at_most_and_only_itself(
-    world: Make, bad: int
+    make_world: Make, bad: int
 ) -> None:
-    here = world(
+    world = make_world(
         records=Records(missing=frozenset({("address", bad)})),
-        lane={"limits": Limits(max_ids=500, max_actions=50)},
+        policy={"limits": Limits(max_ids=500, max_actions=50)},
     )
-    here.accept(change("create", BUYER, 501, *STAR))
-    here.drain()
-    assert {relation.child for relation in here.relations()} == {*STAR} - {bad}
-    assert here.store.get_job(here.receipts[0].job).failed == (Relation(BUYER, 501, bad),)
-    assert here.store.counts("acme")["requests"] <= 1 + 18
+    world.accept(change("create", BUYER, 501, *STAR))
+    world.drain()
+    assert {relation.child for relation in world.relations()} == {*STAR} - {bad}
+    assert world.store.get_job(world.receipts[0].job).failed == (Relation(BUYER, 501, bad),)
+    assert world.store.counts("acme")["requests"] <= 1 + 18
 
 
 @pytest.mark.parametrize("count", [2, 5, 20, 100, 500])
 def test_with_several_bad_ids_everyone_goes_alone_before_halving_costs_more(count: int) -> None:
     bad = random.Random(count).sample(STAR, count)
     records = Records(missing=frozenset(("address", child) for child in bad))
-    here = World(MemoryStore, records=records, lane={"limits": Limits(max_ids=500, max_actions=50)})
-    here.accept(change("create", BUYER, 501, *STAR))
-    here.drain()
-    assert {relation.child for relation in here.relations()} == {*STAR} - {*bad}
-    counts = here.store.counts("acme")
+    world = World(MemoryStore, records=records, policy={"limits": Limits(max_ids=500, max_actions=50)})
+    world.accept(change("create", BUYER, 501, *STAR))
+    world.drain()
+    assert {relation.child for relation in world.relations()} == {*STAR} - {*bad}
+    counts = world.store.counts("acme")
     assert counts["requests"] <= 1 + 18 + 500 // 50
     assert counts["actions"] <= 500 + 2 * 18  # nobody is tried alone twice
 
@@ -59,106 +59,106 @@ def test_with_several_bad_ids_everyone_goes_alone_before_halving_costs_more(coun
 # --- changes that kill their worker
 
 
-class Deadly:
-    """A way to the API that does not survive having one address in hand."""
+class FatalApi:
+    """An API client that kills its worker when it is to send one address."""
 
     def __init__(self, world: World, account: str = "acme") -> None:
         self._inner, self.account = world.apis[account], account
         world.apis[account] = self  # type: ignore[assignment]
 
     def send(self, actions: tuple[Action, ...], **how: object) -> Reply:
-        if any(relation.child == DEADLY for action in actions for relation in action.relations):
-            raise Died
+        if any(relation.child == FATAL_CHILD for action in actions for relation in action.relations):
+            raise WorkerDied
         return self._inner.send(actions, **how)  # type: ignore[arg-type]
 
 
-def deadly(**options: object) -> World:
-    here = World(MemoryStore, **options)  # type: ignore[arg-type]
-    Deadly(here)
-    return here
+def fatal_world(**options: object) -> World:
+    world = World(MemoryStore, **options)  # type: ignore[arg-type]
+    FatalApi(world)
+    return world
 
 
-def outcomes(here: World) -> dict[int, str]:
-    """What became of each child, by the one job that named it."""
-    jobs = [here.store.get_job(receipt.job) for receipt in here.receipts]
+def outcomes(world: World) -> dict[int, str]:
+    """Return what became of each child, by the one job that is about it."""
+    jobs = [world.store.get_job(receipt.job) for receipt in world.receipts]
     return {job.children[0]: job.state for job in jobs if job}
 
 
 @pytest.mark.parametrize("size", [1, 2, 30, 300])
 def test_a_change_that_kills_its_worker_is_found_alone_and_its_neighbours_are_applied(size: int) -> None:
-    here = deadly()
-    shift = Shift(here)
+    world = fatal_world()
+    pool = WorkerPool(world)
     neighbours = range(9001, 9001 + size - 1)
-    here.accept(*(change("create", BUYER, 501, child) for child in [*neighbours, DEADLY]))
-    shift.run(until=shift.done)
-    assert outcomes(here) == {DEADLY: "failed"} | dict.fromkeys(neighbours, "succeeded")
+    world.accept(*(change("create", BUYER, 501, child) for child in [*neighbours, FATAL_CHILD]))
+    pool.run(until=pool.is_done)
+    assert outcomes(world) == {FATAL_CHILD: "failed"} | dict.fromkeys(neighbours, "succeeded")
     refusal = next(
         job.refusal
-        for receipt in here.receipts
-        if (job := here.store.get_job(receipt.job)) and job.state == "failed"
+        for receipt in world.receipts
+        if (job := world.store.get_job(receipt.job)) and job.state == "failed"
     )
     assert refusal[1] == "poison"
     # Halving twice as often as there are powers of two (both halves may hold it), and three deaths alone.
-    assert shift.deaths <= 2 * (size - 1).bit_length() + 4
+    assert pool.deaths <= 2 * (size - 1).bit_length() + 4
 
 
 def test_a_job_of_many_relations_loses_only_the_one_that_kills() -> None:
-    here = deadly(lane={"limits": Limits(max_ids=100, max_actions=50)})
-    shift = Shift(here)
-    here.accept(change("create", BUYER, 501, *range(9601, 9701)))
-    shift.run(until=shift.done)
-    job = here.store.get_job(here.receipts[0].job)
-    assert (job.failed, job.counts["applied"]) == ((Relation(BUYER, 501, DEADLY),), 99)
+    world = fatal_world(policy={"limits": Limits(max_ids=100, max_actions=50)})
+    pool = WorkerPool(world)
+    world.accept(change("create", BUYER, 501, *range(9601, 9701)))
+    pool.run(until=pool.is_done)
+    job = world.store.get_job(world.receipts[0].job)
+    assert (job.failed, job.counts["applied"]) == ((Relation(BUYER, 501, FATAL_CHILD),), 99)
 
 
 def test_poison_is_found_though_new_changes_keep_coming() -> None:
-    here = deadly()
-    shift = Shift(here)
-    here.accept(*(change("create", BUYER, 501, child) for child in (9001, DEADLY, 9002)))
+    world = fatal_world()
+    pool = WorkerPool(world)
+    world.accept(*(change("create", BUYER, 501, child) for child in (9001, FATAL_CHILD, 9002)))
     for number in range(400):
-        here.accept(change("create", BUYER, 502 + number, 9001))
-        shift.run(1.0)
-    shift.run(until=shift.done)
+        world.accept(change("create", BUYER, 502 + number, 9001))
+        pool.run(1.0)
+    pool.run(until=pool.is_done)
     states = [
         job.state
-        for receipt in here.receipts
-        if (job := here.store.get_job(receipt.job)) and DEADLY not in job.children
+        for receipt in world.receipts
+        if (job := world.store.get_job(receipt.job)) and FATAL_CHILD not in job.children
     ]
     assert states == ["succeeded"] * 402
-    assert shift.deaths <= 8
+    assert pool.deaths <= 8
 
 
 def test_one_account_s_poison_costs_the_others_nothing() -> None:
-    here = deadly(accounts=("acme", "other"))
-    shift = Shift(here, workers=2)
+    world = fatal_world(accounts=("acme", "other"))
+    pool = WorkerPool(world, workers=2)
     for number in range(20):
-        here.accept(*(change("create", BUYER, 501, 9001 + number, account=name) for name in here.accounts))
-    here.accept(change("create", BUYER, 501, DEADLY))
-    shift.run(5.0)
-    assert len(here.relations("other")) == 20
-    shift.run(until=shift.done)
-    assert len(here.relations("acme")) == 20
+        world.accept(*(change("create", BUYER, 501, 9001 + number, account=name) for name in world.accounts))
+    world.accept(change("create", BUYER, 501, FATAL_CHILD))
+    pool.run(5.0)
+    assert len(world.relations("other")) == 20
+    pool.run(until=pool.is_done)
+    assert len(world.relations("acme")) == 20
 
 
 def test_the_half_of_a_swap_that_waits_for_poison_fails_with_it_and_the_broker_stays() -> None:
-    here = deadly()
-    here.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
-    shift = Shift(here)
-    here.accept(change("create", BROKER, 501, DEADLY), change("delete", BROKER, 501, 42))
-    shift.run(until=shift.done)
-    assert [here.store.get_job(receipt.job).refusal[1] for receipt in here.receipts] == [
+    world = fatal_world()
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
+    pool = WorkerPool(world)
+    world.accept(change("create", BROKER, 501, FATAL_CHILD), change("delete", BROKER, 501, 42))
+    pool.run(until=pool.is_done)
+    assert [world.store.get_job(receipt.job).refusal[1] for receipt in world.receipts] == [
         "poison",
         "dependency",
     ]
-    assert set(here.relations()) == {Relation(BROKER, 501, 42)}
+    assert set(world.relations()) == {Relation(BROKER, 501, 42)}
 
 
 # --- a real worker, really killed
 
 
 @contextmanager
-def mortal(stack: Stack, folder: Path) -> Iterator[Path]:
-    """A Celery worker whose children kill themselves over one address; the file has a line for each that did."""
+def crashing_worker(stack: Stack, folder: Path) -> Iterator[Path]:
+    """Run a Celery worker that one address kills; the file has a mark for each death."""
     deaths = folder / "deaths"
     deaths.touch()
     command = [
@@ -178,25 +178,25 @@ def mortal(stack: Stack, folder: Path) -> Iterator[Path]:
     env = {
         **stack.environ,
         "PYTHONPATH": str(Path(__file__).parents[2]),
-        "DEADLY": str(DEADLY),
-        "DEATHS": str(deaths),
+        "FATAL_CHILD": str(FATAL_CHILD),
+        "DEATHS_FILE": str(deaths),
     }
     options = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    with Process([*command, *options], log=folder / "mortal.log", env=env, cwd=folder) as process:
+    with Process([*command, *options], log=folder / "crashing.log", env=env, cwd=folder) as process:
         yield deaths
         assert process.running, process.tail()
 
 
 def test_a_real_worker_killed_by_a_change_leaves_it_failed_and_its_neighbours_applied(tmp_path: Path) -> None:
     shape = Shape(accounts=("acme",), defaults={**QUICK, "window": 0.0, "doubt": 125.0}, parts=())
-    with running(tmp_path, shape) as stack, mortal(stack, tmp_path) as deaths:
+    with running(tmp_path, shape) as stack, crashing_worker(stack, tmp_path) as deaths:
         runtime = stack.runtime()
         [*neighbours, poison] = runtime.intake().accept(
-            [change("create", BUYER, 501, child) for child in (9001, 9002, 9003, DEADLY)]
+            [change("create", BUYER, 501, child) for child in (9001, 9002, 9003, FATAL_CHILD)]
         )
         deadline, seen = time.monotonic() + 60, 0
         while (counts := runtime.store.counts("acme")).get("backlog") or counts.get("open"):
-            assert time.monotonic() < deadline, (tmp_path / "mortal.log").read_text()[-5000:]
+            assert time.monotonic() < deadline, (tmp_path / "crashing.log").read_text()[-5000:]
             if (now := len(deaths.read_text())) > seen:
                 runtime.client.delete("relations:{acme}:lease")  # as ten seconds would
                 seen = now

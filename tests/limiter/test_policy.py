@@ -192,7 +192,7 @@ def test_only_an_answer_that_changes_nothing_is_not_worth_reporting(
 ) -> None:
     state = PaceState(factor=factor, failures=failures, reason=feedback)
     grant = policy.make_grant(state, wait=0, reason="", booked=True)
-    assert grant.worth_reporting(feedback) == (policy.report(state, START, feedback=feedback) != state)
+    assert grant.needs_report(feedback) == (policy.report(state, START, feedback=feedback) != state)
 
 
 @given(rates, bursts, st.integers(0, 30))

@@ -18,7 +18,7 @@ EDGES = SPARSE | DENSE
 
 
 def largest_matching(edges: Edges) -> int:
-    """The textbook way, one augmenting path after the other."""
+    """Find it the textbook way, one augmenting path after the other."""
     children = {parent: [c for p, c in sorted(set(edges)) if p == parent] for parent, _ in edges}
     mate: dict[int, int] = {}
 

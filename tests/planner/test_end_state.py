@@ -1,11 +1,11 @@
-"""Whatever is lost, late or refused on the way, the CRM ends as the newest wishes say."""
+"""Whatever is lost, late or rejected on the way, the CRM ends as the newest intents want it."""
 
 from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.planner_rounds import DOUBT, LOST, Crm, Desk, refused
+from tests.support.planner_rounds import DOUBT, LOST, Crm, FlushLoop, refused
 from tests.support.planner_values import BURSTS, CREATED, LATE_BURSTS, LINK, RELATIONS, intent
 from worker.contract import Relation
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
@@ -27,7 +27,7 @@ TROUBLE = (
 
 
 class Unreliable:
-    """A CRM behind a bad line: what happens to each write stands in a script, then the line is good."""
+    """A CRM behind a bad network: a script says what happens to each write, then the network is good."""
 
     def __init__(self, crm: Crm, script: list[tuple[str, int]]) -> None:
         self.crm, self.script = crm, iter(script)
@@ -53,17 +53,17 @@ class Unreliable:
         return AMBIGUOUS if trouble.startswith("refused") else LOST
 
     def land(self, now: int) -> None:
-        for _, action in [each for each in self.late if each[0] <= now]:
+        for _, action in [one for one in self.late if one[0] <= now]:
             for relation in action.relations:
                 self.crm.write(action, relation)
-        self.late = [each for each in self.late if each[0] > now]
+        self.late = [one for one in self.late if one[0] > now]
 
 
-STORMS = st.lists(st.tuples(st.sampled_from(TROUBLE), st.integers(0, 200)), max_size=12)
+SCRIPTS = st.lists(st.tuples(st.sampled_from(TROUBLE), st.integers(0, 200)), max_size=12)
 
 
-@given(BURSTS, LATE_BURSTS, st.integers(0, 6), STORMS, st.booleans(), st.booleans())
-def test_whatever_is_lost_or_late_the_crm_ends_as_the_newest_wishes_say(
+@given(BURSTS, LATE_BURSTS, st.integers(0, 6), SCRIPTS, st.booleans(), st.booleans())
+def test_whatever_is_lost_or_late_the_crm_ends_as_the_newest_intents_want(
     burst: dict[Relation, list[Intent]],
     later: dict[Relation, list[Intent]],
     rounds: int,
@@ -71,37 +71,41 @@ def test_whatever_is_lost_or_late_the_crm_ends_as_the_newest_wishes_say(
     upsert: bool,
     keys: bool,
 ) -> None:
-    line = Unreliable(Crm(keys=keys), script)
-    desk = Desk(line, ENDURING._replace(upsert=upsert))
-    line.now = lambda: desk.now
-    desk.add_intents(burst)
-    desk.work(most=rounds)
-    desk.add_intents(later)
-    desk.work()
-    line.land(10**18)
+    api = Unreliable(Crm(keys=keys), script)
+    loop = FlushLoop(api, ENDURING._replace(upsert=upsert))
+    api.now = lambda: loop.now
+    loop.add_intents(burst)
+    loop.run(most=rounds)
+    loop.add_intents(later)
+    loop.run()
+    api.land(10**18)
     for relation in RELATIONS:
         there, info = newest([*burst[relation], *later[relation]], upsert=upsert)
-        found = line.crm.relations.get(relation)
+        found = api.crm.relations.get(relation)
         assert (found is not None) is there
         assert found is None or info.items() <= found.items()
-        failed = [each for each in desk.settled if each.relation == relation and each.result == "failed"]
+        failed = [
+            outcome
+            for outcome in loop.outcomes
+            if outcome.relation == relation and outcome.result == "failed"
+        ]
         assert not failed or not there
 
 
-def test_info_newer_than_a_late_unlink_comes_back_with_a_late_link() -> None:
+def test_info_newer_than_a_late_delete_comes_back_with_a_late_create() -> None:
     crm = Crm()
-    desk = Desk(crm.answer)
+    loop = FlushLoop(crm.answer)
     linked = [intent(1, "create"), intent(9, "modify", bestaetigung="new")]
     for intents in (linked, [intent(3, "delete")], [intent(5, "create", bestaetigung="old")]):
-        desk.add_intents({LINK: intents})
-        desk.work()
+        loop.add_intents({LINK: intents})
+        loop.run()
     assert crm.relations == {LINK: {CREATED: "new"}}
 
 
 def newest(intents: list[Intent], *, upsert: bool) -> tuple[bool, dict[str, str]]:
-    """Whether the relation ends up there, and the info that must be on it: one wish after the other, by time."""
+    """Return whether the relation is there in the end, and its info: one intent after the other, by time."""
     there, info = False, dict[str, str]()
-    for each in sorted(intents):
-        there = each.action == "create" or (each.action == "modify" and (there or upsert))
-        info = {} if each.action == "delete" else info | dict(each.info)
+    for one in sorted(intents):
+        there = one.action == "create" or (one.action == "modify" and (there or upsert))
+        info = {} if one.action == "delete" else info | dict(one.info)
     return there, info

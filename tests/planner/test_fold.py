@@ -1,4 +1,4 @@
-"""The fold: the latest wins, for presence and for each info key by itself, and nobody is forgotten (R6–R10)."""
+"""The fold: the latest wins, for presence and for each info key, and no intent is lost silently (R6–R10)."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.planner_values import CLEARED, CREATED, KNOWN, LATE_WISHES, LATER, WISHES, intent
+from tests.support.planner_values import CLEARED, CONFIRMED, CREATED, INTENTS, LATE_INTENTS, LATER, intent
 from worker.planner.fold import (
     NEVER,
     NOTHING,
@@ -17,15 +17,15 @@ from worker.planner.fold import (
     Version,
     confirm,
     fold,
-    overtaken,
+    note_overtaken_delete,
 )
 
-SHUFFLED = WISHES.flatmap(lambda intents: st.tuples(st.just(intents), st.permutations(intents)))
+SHUFFLED = INTENTS.flatmap(lambda intents: st.tuples(st.just(intents), st.permutations(intents)))
 UPSERT = st.booleans()
 
 
 class End(NamedTuple):
-    """How a relation ends, and by whose word."""
+    """How a relation ends, and which versions decided that."""
 
     presence: bool | None
     decisive: JobVersion
@@ -33,7 +33,7 @@ class End(NamedTuple):
 
 
 def history(intents: list[Intent], known: ConfirmedState, cleared: JobVersion, *, upsert: bool) -> End:
-    """The naive way: live through everything that was wished or confirmed, from the oldest to the newest."""
+    """Fold the naive way: apply all that was asked for or confirmed, from the oldest to the newest."""
     events: list[tuple[JobVersion, str, dict[str, str]]] = [
         (intent.job_version, intent.action, dict(intent.info)) for intent in intents
     ]
@@ -46,22 +46,22 @@ def history(intents: list[Intent], known: ConfirmedState, cleared: JobVersion, *
         if action in ("create", "delete") or (action == "modify" and upsert):
             presence, decisive = action != "delete", mark
         info |= {key: (value, mark) for key, value in values.items()}
-    asked = {intent.job_version for intent in intents}
-    linked = [
+    wanted = {intent.job_version for intent in intents}
+    created = [
         intent for intent in intents if intent.action == "create" or (upsert and intent.action == "modify")
     ]
-    unlinked = max(
+    deleted = max(
         [known.absent, cleared, *(intent.job_version for intent in intents if intent.action == "delete")]
     )
     if any(
-        intent.job_version > unlinked for intent in linked
-    ):  # what an older unlink took away comes back with the link
-        asked |= {was.job_version for was in known.info.values() if was.removed}
+        intent.job_version > deleted for intent in created
+    ):  # what an older delete removed comes back with the create
+        wanted |= {was.job_version for was in known.info.values() if was.removed}
     changed = decisive in {intent.job_version for intent in intents}
     return End(
         presence if changed else None,
         decisive if changed else NEVER,
-        {key: (value, mark) for key, (value, mark) in info.items() if mark in asked},
+        {key: (value, mark) for key, (value, mark) in info.items() if mark in wanted},
     )
 
 
@@ -72,12 +72,12 @@ def end(target: Target | None) -> End:
 
 
 def confirmed(target: Target | None, known: ConfirmedState) -> ConfirmedState:
-    """The memory once the API has said yes to all of it."""
-    return confirm(target, known, presence=True, keys=dict(target.patch)) if target else known
+    """Return what is confirmed once the API has confirmed the whole target."""
+    return confirm(target, known, keys=dict(target.patch)) if target else known
 
 
-def counting(known: ConfirmedState) -> tuple[JobVersion, JobVersion, dict[str, JobVersion]]:
-    """The part of a memory that decides anything: marks of info that an unlink made void are just not tidied away."""
+def deciding(known: ConfirmedState) -> tuple[JobVersion, JobVersion, dict[str, JobVersion]]:
+    """Return the part that decides anything: versions of info that a delete made void are just not removed."""
     return (
         known.presence,
         known.absent,
@@ -85,7 +85,7 @@ def counting(known: ConfirmedState) -> tuple[JobVersion, JobVersion, dict[str, J
     )
 
 
-@given(WISHES, KNOWN, CLEARED, UPSERT)
+@given(INTENTS, CONFIRMED, CLEARED, UPSERT)
 def test_the_latest_wins_for_presence_and_for_each_info_key_by_itself(
     intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
 ) -> None:
@@ -93,17 +93,17 @@ def test_the_latest_wins_for_presence_and_for_each_info_key_by_itself(
     assert end(folded.target) == history(intents, known, cleared, upsert=upsert)
 
 
-@given(SHUFFLED, KNOWN, CLEARED, UPSERT)
+@given(SHUFFLED, CONFIRMED, CLEARED, UPSERT)
 def test_order_of_arrival_makes_no_difference(
-    cases: tuple[list[Intent], list[Intent]], known: ConfirmedState, cleared: JobVersion, upsert: bool
+    drawn: tuple[list[Intent], list[Intent]], known: ConfirmedState, cleared: JobVersion, upsert: bool
 ) -> None:
-    intents, shuffled = cases
+    intents, shuffled = drawn
     assert fold(shuffled, known, cleared=cleared, upsert=upsert) == fold(
         intents, known, cleared=cleared, upsert=upsert
     )
 
 
-@given(WISHES, KNOWN, CLEARED, UPSERT)
+@given(INTENTS, CONFIRMED, CLEARED, UPSERT)
 def test_a_wish_that_comes_twice_counts_once(
     intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
 ) -> None:
@@ -112,24 +112,24 @@ def test_a_wish_that_comes_twice_counts_once(
     )
 
 
-@given(WISHES, UPSERT)
-def test_the_short_way_of_a_lonely_wish_ends_where_the_long_way_does(
+@given(INTENTS, UPSERT)
+def test_the_short_way_of_an_only_intent_ends_where_the_long_way_does(
     intents: list[Intent], upsert: bool
 ) -> None:
     assert fold(intents[:1], upsert=upsert) == fold(intents[:1] * 2, upsert=upsert)
 
 
-@given(WISHES, KNOWN, CLEARED, UPSERT)
+@given(INTENTS, CONFIRMED, CLEARED, UPSERT)
 def test_folding_what_was_folded_changes_nothing(
     intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
 ) -> None:
     target = fold(intents, known, cleared=cleared, upsert=upsert).target
     if target:
-        again = fold(target.intents, known, cleared=target.cleared, upsert=upsert)
-        assert (again.target, again.lost) == (target, ())
+        refolded = fold(target.intents, known, cleared=target.cleared, upsert=upsert)
+        assert (refolded.target, refolded.lost) == (target, ())
 
 
-@given(WISHES, KNOWN, CLEARED, UPSERT)
+@given(INTENTS, CONFIRMED, CLEARED, UPSERT)
 def test_every_wish_is_either_in_the_target_or_lost_never_both(
     intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
 ) -> None:
@@ -138,8 +138,8 @@ def test_every_wish_is_either_in_the_target_or_lost_never_both(
     assert sorted([*kept, *(lost.intent for lost in folded.lost)]) == sorted(intents)
 
 
-@given(WISHES, KNOWN, CLEARED, UPSERT)
-def test_whoever_lost_is_told_a_newer_job_and_whether_the_api_had_confirmed_it(
+@given(INTENTS, CONFIRMED, CLEARED, UPSERT)
+def test_an_intent_that_lost_names_a_newer_job_and_whether_the_api_had_confirmed_it(
     intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
 ) -> None:
     here = {mark.job: mark for mark in [*(intent.job_version for intent in intents), cleared]}
@@ -153,28 +153,28 @@ def test_whoever_lost_is_told_a_newer_job_and_whether_the_api_had_confirmed_it(
         assert winner.version > lost.intent.version
 
 
-@given(WISHES, KNOWN, CLEARED, UPSERT)
-def test_the_wishes_behind_a_target_agree_with_it(
+@given(INTENTS, CONFIRMED, CLEARED, UPSERT)
+def test_the_intents_behind_a_target_agree_with_it(
     intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
 ) -> None:
     target = fold(intents, known, cleared=cleared, upsert=upsert).target
     asks = {"create": True, "delete": False, "modify": True if upsert else None}
     if target:
-        deciding = {mark for _, _, mark in target.info}
-        brought_back = deciding - {
-            each.job_version for each in intents
+        info_versions = {mark for _, _, mark in target.info}
+        brought_back = info_versions - {
+            one.job_version for one in intents
         }  # what a delete that came late had taken away
         agreeing = {
-            each.job_version
-            for each in target.intents
-            if target.presence is not None and asks[each.action] is target.presence
+            one.job_version
+            for one in target.intents
+            if target.presence is not None and asks[one.action] is target.presence
         }
-        behind = {each.job_version for each in target.intents}
-        assert behind >= agreeing | (deciding - brought_back)
-        assert behind == agreeing | deciding or brought_back
+        behind = {one.job_version for one in target.intents}
+        assert behind >= agreeing | (info_versions - brought_back)
+        assert behind == agreeing | info_versions or brought_back
 
 
-@given(WISHES, KNOWN, CLEARED, UPSERT)
+@given(INTENTS, CONFIRMED, CLEARED, UPSERT)
 def test_what_the_api_confirmed_asks_for_nothing_more(
     intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
 ) -> None:
@@ -184,31 +184,21 @@ def test_what_the_api_confirmed_asks_for_nothing_more(
     assert sorted(lost.intent for lost in folded.lost) == sorted(intents)
 
 
-@given(WISHES, KNOWN, CLEARED, UPSERT)
+@given(INTENTS, CONFIRMED, CLEARED, UPSERT)
 def test_confirming_presence_leaves_just_the_info(
     intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
 ) -> None:
     target = fold(intents, known, cleared=cleared, upsert=upsert).target
     if target:
-        left = fold(
-            target.intents, confirm(target, known, presence=True), cleared=target.cleared, upsert=upsert
-        ).target
+        left = fold(target.intents, confirm(target, known), cleared=target.cleared, upsert=upsert).target
         assert end(left) == End(None, NEVER, end(target).info)
 
 
-@given(WISHES, KNOWN, CLEARED, UPSERT)
-def test_an_unconfirmed_target_leaves_the_memory_alone(
-    intents: list[Intent], known: ConfirmedState, cleared: JobVersion, upsert: bool
-) -> None:
-    target = fold(intents, known, cleared=cleared, upsert=upsert).target
-    assert target is None or confirm(target, known, presence=False) == known
-
-
-@given(WISHES, LATE_WISHES, KNOWN, UPSERT)
-def test_wishes_that_join_an_open_target_end_where_one_fold_of_all_ends(
+@given(INTENTS, LATE_INTENTS, CONFIRMED, UPSERT)
+def test_intents_that_join_an_open_target_end_where_one_fold_of_all_ends(
     some: list[Intent], others: list[Intent], known: ConfirmedState, upsert: bool
 ) -> None:
-    """Presence, info and whose word they are are equal; more wishes may stand behind the target, since turns were folded away."""
+    """Presence, info and their versions are equal; more intents may stand behind the target."""
     first, at_once = fold(some, known, upsert=upsert), fold(some + others, known, upsert=upsert)
     joined = fold(
         [*others, *(first.target.intents if first.target else ())],
@@ -221,44 +211,44 @@ def test_wishes_that_join_an_open_target_end_where_one_fold_of_all_ends(
     assert {lost.intent for lost in first.lost + joined.lost} <= {lost.intent for lost in at_once.lost}
 
 
-@given(WISHES, LATE_WISHES, UPSERT)
-def test_wishes_that_come_after_the_api_confirmed_the_first_end_in_the_same_memory(
+@given(INTENTS, LATE_INTENTS, UPSERT)
+def test_intents_that_come_after_the_api_confirmed_the_first_end_in_the_same_memory(
     some: list[Intent], others: list[Intent], upsert: bool
 ) -> None:
-    """The same in what counts: the newest mark of presence, and those of the info that is newer than the newest unlink."""
+    """The same in what decides: the newest version about presence, and of info newer than every delete."""
     split = NOTHING
     for window in (some, others):
         folded = fold(window, split, upsert=upsert)
-        split = overtaken(confirmed(folded.target, split), folded.cleared)
-    assert counting(split) == counting(confirmed(fold(some + others, upsert=upsert).target, NOTHING))
+        split = note_overtaken_delete(confirmed(folded.target, split), folded.cleared)
+    assert deciding(split) == deciding(confirmed(fold(some + others, upsert=upsert).target, NOTHING))
 
 
-@given(WISHES, KNOWN)
+@given(INTENTS, CONFIRMED)
 def test_an_upsert_is_a_create_in_all_but_its_name(intents: list[Intent], known: ConfirmedState) -> None:
-    created = [each._replace(action="create") if each.action == "modify" else each for each in intents]
-    assert end(fold(intents, known, upsert=True).target) == end(fold(created, known).target)
+    as_creates = [one._replace(action="create") if one.action == "modify" else one for one in intents]
+    assert end(fold(intents, known, upsert=True).target) == end(fold(as_creates, known).target)
 
 
-def test_link_then_unlink_is_not_nothing_but_an_unlink() -> None:
+def test_create_then_delete_is_not_nothing_but_a_delete() -> None:
     folded = fold([intent(1, "create"), intent(2, "delete")])
     assert folded.target
     assert folded.target.presence is False
     assert [(lost.intent.job, lost.result, lost.by) for lost in folded.lost] == [("a1", "superseded", "a2")]
 
 
-def test_two_links_stand_behind_one_target_together() -> None:
+def test_two_creates_stand_behind_one_target_together() -> None:
     folded = fold([intent(1, "create"), intent(2, "create")])
     assert folded.target
-    assert ([each.job for each in folded.target.intents], folded.lost) == (["a1", "a2"], ())
+    assert ([one.job for one in folded.target.intents], folded.lost) == (["a1", "a2"], ())
 
 
-def test_a_link_and_its_confirmation_are_one_target() -> None:
+def test_a_create_and_its_confirmation_are_one_target() -> None:
     target = fold([intent(1, "create"), intent(2, "modify", bestaetigung="bestätigt")]).target
     assert target
     assert (target.presence, target.patch) == (True, ((CREATED, "bestätigt"),))
 
 
-def test_a_modify_that_is_older_than_the_unlink_it_meets_is_superseded_by_it() -> None:
+def test_a_modify_that_is_older_than_the_delete_it_meets_is_superseded_by_it() -> None:
     folded = fold([intent(2, "delete"), intent(1, "modify", rueckmeldung="aktiv")])
     assert [(lost.intent.job, lost.result, lost.by) for lost in folded.lost] == [("a1", "superseded", "a2")]
 
@@ -273,7 +263,7 @@ def test_two_keys_of_two_modifies_are_both_set_and_one_key_goes_to_the_newer() -
     assert target.patch == ((CREATED, "gecancelt"), (LATER, "aktiv"))
 
 
-def test_a_late_unlink_is_stale_and_names_the_link_that_was_confirmed() -> None:
+def test_a_late_delete_is_stale_and_names_the_create_that_was_confirmed() -> None:
     known = ConfirmedState(present=JobVersion(Version(5, 0), "winner"))
     assert fold([intent(3, "delete")], known).lost == ((intent(3, "delete"), "stale", "winner"),)
 

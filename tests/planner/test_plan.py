@@ -1,4 +1,4 @@
-"""The plan: every operation once, in stars and requests within their limits, and conflicts kept apart and in order (R11)."""
+"""The plan: every operation once, within the limits, conflicts apart and in order (R11)."""
 
 from collections import Counter, defaultdict
 from itertools import combinations, groupby, pairwise
@@ -75,7 +75,7 @@ def visits(made: Plan) -> dict[Relation, list[tuple[int, Action]]]:
 
 
 def conflict(one: Action, other: Action) -> bool:
-    """R11, said naively."""
+    """Return whether two actions conflict: R11, the naive way."""
     if set(one.relations) & set(other.relations):
         return True
     ordered = (
@@ -191,8 +191,8 @@ def test_only_the_order_on_one_relation_makes_a_difference(
 ) -> None:
     operations, mixed = cases
     in_turn = {
-        relation: iter(list(each))
-        for relation, each in groupby(sorted(operations, key=lambda o: o.relation), key=lambda o: o.relation)
+        relation: iter(list(group))
+        for relation, group in groupby(sorted(operations, key=lambda o: o.relation), key=lambda o: o.relation)
     }
     assert planned([next(in_turn[operation.relation]) for operation in mixed], limits) == planned(
         operations, limits

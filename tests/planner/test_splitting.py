@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.planner_rounds import LOST, Crm, Desk
+from tests.support.planner_rounds import LOST, Crm, FlushLoop
 from tests.support.planner_values import CREATED
 from worker.contract import Relation
 from worker.planner.actions import ErrorClass
@@ -19,7 +19,8 @@ BUYERS = [Relation("estate:address:buyer", 501, 9000 + number) for number in ran
 def linked(relations: list[Relation]) -> dict[Relation, list[Intent]]:
     """One job per relation."""
     return {
-        each: [Intent(Version(1, number), f"job-{number}", "create")] for number, each in enumerate(relations)
+        relation: [Intent(Version(1, number), f"job-{number}", "create")]
+        for number, relation in enumerate(relations)
     }
 
 
@@ -29,12 +30,12 @@ def test_one_bad_id_in_a_star_of_500_fails_alone_and_costs_two_requests_per_halv
     at: int, atomic: bool
 ) -> None:
     crm = Crm(bad=[BUYERS[at]], atomic=atomic)
-    desk = Desk(crm.answer)
-    desk.add_intents(linked(BUYERS))
-    desk.work()
-    assert {each.job for each in desk.settled if each.result == "failed"} == {f"job-{at}"}
+    loop = FlushLoop(crm.answer)
+    loop.add_intents(linked(BUYERS))
+    loop.run()
+    assert {outcome.job for outcome in loop.outcomes if outcome.result == "failed"} == {f"job-{at}"}
     assert crm.relations.keys() == set(BUYERS) - {BUYERS[at]}
-    assert len(desk.sent) - 1 <= 2 * ceil(log2(500))
+    assert len(loop.sent) - 1 <= 2 * ceil(log2(500))
 
 
 @given(
@@ -47,35 +48,35 @@ def test_one_bad_id_in_a_star_of_500_fails_alone_and_costs_two_requests_per_halv
 def test_any_bad_ids_fail_alone_within_two_rounds_per_halving(
     bad: set[int], size: int, atomic: bool, keys: bool, error: ErrorClass
 ) -> None:
-    star, wrong = BUYERS[:size], {BUYERS[each] for each in bad if each < size}
+    star, wrong = BUYERS[:size], {BUYERS[number] for number in bad if number < size}
     crm = Crm(bad=wrong, atomic=atomic, error=error, keys=keys)
-    desk = Desk(crm.answer)
-    desk.add_intents(linked(star))
-    desk.work()
-    assert {each.relation for each in desk.settled if each.result == "failed"} == wrong
+    loop = FlushLoop(crm.answer)
+    loop.add_intents(linked(star))
+    loop.run()
+    assert {outcome.relation for outcome in loop.outcomes if outcome.result == "failed"} == wrong
     assert crm.relations.keys() == set(star) - wrong
-    assert desk.rounds <= 1 + 2 * ceil(log2(max(2, size)))
+    assert loop.rounds <= 1 + 2 * ceil(log2(max(2, size)))
 
 
 @pytest.mark.parametrize("upsert", [True, False])
 def test_a_bad_id_among_modifies_is_found_without_a_read(upsert: bool) -> None:
     crm = Crm(bad=[BUYERS[5]])
-    crm.relations = {each: {} for each in BUYERS[:16]}
-    desk = Desk(crm.answer, RetryPolicy(upsert=upsert))
-    desk.add_intents(
-        {each: [Intent(Version(1, 0), "confirm", "modify", ((CREATED, "a"),))] for each in BUYERS[:16]}
+    crm.relations = {buyer: {} for buyer in BUYERS[:16]}
+    loop = FlushLoop(crm.answer, RetryPolicy(upsert=upsert))
+    loop.add_intents(
+        {buyer: [Intent(Version(1, 0), "confirm", "modify", ((CREATED, "a"),))] for buyer in BUYERS[:16]}
     )
-    desk.work()
-    assert [each.relation for each in desk.settled if each.result == "failed"] == [BUYERS[5]]
-    assert {action.kind for action in desk.actions()} == {"modify"}
-    assert all(crm.relations[each] == {CREATED: "a"} for each in BUYERS[:16] if each != BUYERS[5])
+    loop.run()
+    assert [outcome.relation for outcome in loop.outcomes if outcome.result == "failed"] == [BUYERS[5]]
+    assert {action.kind for action in loop.actions()} == {"modify"}
+    assert all(crm.relations[buyer] == {CREATED: "a"} for buyer in BUYERS[:16] if buyer != BUYERS[5])
 
 
 def test_a_star_of_which_the_rest_was_done_is_read_back_and_only_the_bad_id_is_sent_again() -> None:
-    desk = Desk(Crm(bad=[BUYERS[5]], atomic=False).answer)
-    desk.add_intents(linked(BUYERS[:16]))
-    desk.work()
-    assert [(action.kind, len(action.children)) for action in desk.actions()] == [
+    loop = FlushLoop(Crm(bad=[BUYERS[5]], atomic=False).answer)
+    loop.add_intents(linked(BUYERS[:16]))
+    loop.run()
+    assert [(action.kind, len(action.children)) for action in loop.actions()] == [
         ("create", 16),
         ("get", 0),
         ("create", 1),
@@ -84,24 +85,24 @@ def test_a_star_of_which_the_rest_was_done_is_read_back_and_only_the_bad_id_is_s
 
 def test_two_bad_ids_in_different_halves_send_everyone_alone() -> None:
     crm = Crm(bad=[BUYERS[0], BUYERS[15]])
-    desk = Desk(crm.answer)
-    desk.add_intents(linked(BUYERS[:16]))
-    desk.work()
-    writes = [len(action.children) for action in desk.actions() if action.kind == "create"]
+    loop = FlushLoop(crm.answer)
+    loop.add_intents(linked(BUYERS[:16]))
+    loop.run()
+    writes = [len(action.children) for action in loop.actions() if action.kind == "create"]
     assert writes == [16, 8, 8] + [1] * 16
 
 
 def test_a_star_that_breaks_the_answer_is_split_after_three_losses() -> None:
     crm = Crm()
-    desk = Desk(
+    loop = FlushLoop(
         lambda action: (
             LOST if action.kind == "create" and BUYERS[3] in action.relations else crm.answer(action)
         )
     )
-    desk.add_intents(linked(BUYERS[:8]))
-    while len(desk.cases) > 1:
-        desk.round()
-    assert set(desk.cases) == {BUYERS[3]}
+    loop.add_intents(linked(BUYERS[:8]))
+    while len(loop.states) > 1:
+        loop.run_round()
+    assert set(loop.states) == {BUYERS[3]}
     assert crm.relations.keys() == set(BUYERS[:8]) - {BUYERS[3]}
-    writes = [len(action.children) for action in desk.actions() if action.kind == "create"]
+    writes = [len(action.children) for action in loop.actions() if action.kind == "create"]
     assert writes[:5] == [8, 8, 8, 4, 4]

@@ -3,6 +3,7 @@
 from itertools import chain
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from worker.contract import Change, Relation
 from worker.planner.actions import Action, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
-from worker.planner.relation_state import Doubt, OpenRelation, Refusal
+from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
 from worker.ports import BegunRequest, OpenWrite, Pause, RelationRecord, RequestRecord, Submission, Writes
 from worker.store import codec
 from worker.store.chunks import split_into_chunks
@@ -34,15 +35,14 @@ opens = st.builds(
     job_versions,
     since=micros,
     not_before=st.one_of(st.just(0), micros),
-    tries=st.integers(0, 9),
-    losses=st.integers(0, 9),
-    misses=st.integers(0, 9),
-    verify=st.booleans(),
-    refused=st.booleans(),
-    absent=st.booleans(),
+    rejections=st.integers(0, 9),
+    lost_writes=st.integers(0, 9),
+    failures=st.integers(0, 9),
+    stage=st.sampled_from(Stage),
     part=st.sampled_from(["", "a:1:2/01.3"]),
     reduced=st.booleans(),
-    held=st.booleans(),
+    waits_for_swap=st.booleans(),
+    first_half_failed=st.booleans(),
     refusal=st.none() | refusals,
 )
 settings_of_info = st.builds(
@@ -107,6 +107,42 @@ def test_what_is_open_and_remembered_of_a_relation_comes_back(
         relation: RelationRecord(opened, confirmed, doubt)
     }
     assert due == (opened.not_before or opened.since)
+
+
+def test_an_open_relation_is_kept_under_the_names_of_every_release_so_far() -> None:
+    intent = Intent(Version(5, 1), "acme-1", "create")
+    opened = OpenRelation(
+        (intent,), rejections=1, lost_writes=2, failures=3, stage=Stage.READ_REJECTED, waits_for_swap=True
+    )
+    [(_, blob, _)] = in_one_chunk(Writes({Relation("estate:address:buyer", 1, 2): OpenWrite(opened)}))[
+        "opens"
+    ]
+    assert msgspec.json.decode(blob) == {
+        "wishes": [[[5, 1], "acme-1", "create", [], ""]],
+        "tries": 1,
+        "losses": 2,
+        "misses": 3,
+        "verify": True,
+        "refused": True,
+        "held": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "stage"),
+    [
+        ("", Stage.WRITE),
+        (',"absent":true', Stage.WRITE_ABSENT),
+        (',"verify":true', Stage.READ_BACK),
+        (',"verify":true,"absent":true', Stage.READ_BACK),
+        (',"verify":true,"refused":true', Stage.READ_REJECTED),
+    ],
+)
+def test_the_flags_of_a_kept_open_relation_are_one_stage(flags: str, stage: Stage) -> None:
+    text = f'{{"wishes":[[[5,1],"acme-1","create"]]{flags}}}'.encode()
+    assert codec.record(text, None).open == OpenRelation(
+        (Intent(Version(5, 1), "acme-1", "create"),), stage=stage
+    )
 
 
 @given(st.dictionaries(job_ids, st.tuples(micros, requests), max_size=4))

@@ -119,9 +119,9 @@ def test_a_claimed_job_cannot_be_cancelled(store: Store) -> None:
 def test_a_cancelled_half_that_goes_first_is_not_waited_for(store: Store) -> None:
     accept(store, change(1, 9, name=BROKER), change(1, 8, name=BROKER, kind="delete"))
     guard = f"{BROKER}:1"
-    assert take_lease(store).swap_partners([guard])[guard].arriving == 1
+    assert take_lease(store).swap_partners([guard])[guard].queued == 1
     job_admin_of(store).cancel("acme", job_ids(0), audit_entry())
-    assert take_lease(store).swap_partners([guard])[guard].arriving == 0
+    assert take_lease(store).swap_partners([guard])[guard].queued == 0
 
 
 def test_jobs_of_a_paused_account_can_be_cancelled_and_a_requeued_job_keeps_its_outcomes(
@@ -148,7 +148,7 @@ def test_many_are_cancelled_in_pieces_with_one_audit_entry_and_the_inbox_becomes
     all_jobs.reverse()  # so that none is at the head of the inbox before the last piece
     result = job_admin_of(redis_store).cancel("acme", all_jobs, audit_entry())
     assert (len(result.done), result.refused) == (1200, {})
-    assert [(each.count, each.act) for each in job_admin_of(redis_store).audit_log("acme").deeds] == [
+    assert [(each.count, each.act) for each in job_admin_of(redis_store).audit_log("acme").entries] == [
         (1200, "cancelled")
     ]
     assert redis_store.counts("acme")["relations_superseded"] == 36_000
@@ -260,26 +260,26 @@ def test_the_audit_log_is_newest_first_by_cursor_and_capped(
     job_admin.add_audit_entry("acme", AuditEntry("n00003", "bob", "noted again"))
     first = job_admin.audit_log("acme", limit=20)
     rest = job_admin.audit_log("acme", limit=20, cursor=first.next)
-    assert [each.count for each in (*first.deeds, *rest.deeds)] == list(reversed(range(25)))
-    assert (rest.next, first.deeds[0]) == (
+    assert [each.count for each in (*first.entries, *rest.entries)] == list(reversed(range(25)))
+    assert (rest.next, first.entries[0]) == (
         "",
         AuditEntry("n00024", "ada", "noted", "thing 24", "", 24, clock.now()),
     )
     redis_client.zadd(f"{BASE}deeds", {f"old{number}": number for number in range(MAX_AUDIT_ENTRIES)})
     job_admin.add_audit_entry("acme", audit_entry(name="newest"))
-    assert (redis_client.zcard(f"{BASE}deeds"), job_admin.audit_log("acme", limit=1).deeds[0].name) == (
+    assert (redis_client.zcard(f"{BASE}deeds"), job_admin.audit_log("acme", limit=1).entries[0].name) == (
         MAX_AUDIT_ENTRIES,
         "newest",
     )
 
 
 def test_a_pause_and_its_end_have_one_audit_entry_and_only_when_they_happen(store: Store) -> None:
-    store.pause("acme", Pause("by hand"), deed=audit_entry("paused", "p1"))
+    store.pause("acme", Pause("by hand"), audit_entry=audit_entry("paused", "p1"))
     assert [
-        store.resume("acme", deed=audit_entry("resumed", "p2")),
-        store.resume("acme", deed=audit_entry("resumed", "p3")),
+        store.resume("acme", audit_entry=audit_entry("resumed", "p2")),
+        store.resume("acme", audit_entry=audit_entry("resumed", "p3")),
     ] == [True, False]
-    assert Counter(each.act for each in job_admin_of(store).audit_log("acme").deeds) == {
+    assert Counter(each.act for each in job_admin_of(store).audit_log("acme").entries) == {
         "paused": 1,
         "resumed": 1,
     }

@@ -16,9 +16,10 @@ from worker.clock import IdGenerator, time_of_id
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
-from worker.ports import BOUNDS, AuditEntry, FlushCounters, Pause, Store, SweepStats, WorkerInfo
+from worker.ports import BOUNDS, AuditEntry, Pause, Store, SweepStats, WorkerInfo
 from worker.redis.client import connect
 from worker.store.metrics import RedisMetrics
+from worker.usecases.flush_telemetry import FlushCounters
 
 BUYER = "estate:address:buyer"
 tallies = st.lists(
@@ -98,7 +99,7 @@ def test_a_request_is_counted_by_what_came_of_it() -> None:
         ActionResult(Verdict.UNKNOWN),
     )
     tally = FlushCounters()
-    tally.send(Request((star, lost, read)), Reply(outcomes, seconds=0.2), "ok")
+    tally.count_request((star, lost, read), Reply(outcomes, seconds=0.2), "ok")
     assert {name: count for name, count in tally.items() if not name.startswith("latency")} == {
         "requests:ok": 1,
         **{f"actions:{kind}": 1 for kind in ("create", "delete", "get")},

@@ -13,6 +13,7 @@ from tests.support.flow_world import START, World
 from worker.contract import Change, Relation
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.planner.actions import Action
+from worker.planner.relation_state import Stage
 from worker.ports import AuditEntry, JobFilter, JobRecord, Pause, ReplayEntry, WorkerInfo
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
@@ -216,17 +217,24 @@ def test_open_relations_are_read_with_their_progress(queries: RedisQueries) -> N
     records = queries.get_records("acme", wanted.values())
     opens = {name: records[relation].open for name, relation in wanted.items()}
     progress = {
-        name: (work.tries, work.losses, work.verify, work.absent, work.part, work.held, work.spoiled)
+        name: (
+            work.rejections,
+            work.lost_writes,
+            work.stage,
+            work.part,
+            work.waits_for_swap,
+            work.first_half_failed,
+        )
         for name, work in opens.items()
         if work
     }
     assert progress == {
-        "in doubt": (0, 1, True, False, "", False, False),
-        "in doubt delete": (0, 1, True, False, "", False, False),
-        "retrying": (3, 0, False, False, "", False, False),
-        "split": (0, 0, False, True, f"{BUYER}:341:9041/0", False, False),
-        "first half": (3, 0, False, False, f"{BROKER}:301:9011/.0", False, False),
-        "waiting half": (0, 0, False, False, "", True, True),
+        "in doubt": (0, 1, Stage.READ_BACK, "", False, False),
+        "in doubt delete": (0, 1, Stage.READ_BACK, "", False, False),
+        "retrying": (3, 0, Stage.WRITE, "", False, False),
+        "split": (0, 0, Stage.WRITE_ABSENT, f"{BUYER}:341:9041/0", False, False),
+        "first half": (3, 0, Stage.WRITE, f"{BROKER}:301:9011/.0", False, False),
+        "waiting half": (0, 0, Stage.WRITE, "", True, True),
     }
     intents = {name: (work.intents[0].job, work.intents[0].action) for name, work in opens.items() if work}
     assert intents["in doubt delete"] == (IDS["in_doubt_delete"], "delete")
@@ -296,7 +304,7 @@ def test_a_prepared_and_a_half_run_replay_are_read_and_go_on(job_admin: RedisJob
     assert {replay.id for replay in job_admin.list_replays("acme")} == {prepared.id, running.id}
     assert job_admin.stalled_replays("acme", 1.0) == [running.id]
     done = AuditEntry("zzz", "bob", "replay done")
-    assert job_admin.advance_replay(running, 1, 2, back=1, missed={}, deed=done) == "done"
+    assert job_admin.advance_replay(running, 1, 2, back=1, missed={}, audit_entry=done) == "done"
 
 
 def test_the_audit_log_is_read(job_admin: RedisJobAdmin) -> None:

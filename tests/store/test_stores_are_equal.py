@@ -36,6 +36,7 @@ from tests.support.store_values import (
 from worker.contract import TYPES, Relation, order_of
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.fold import Intent
+from worker.planner.relation_state import Stage
 from worker.ports import (
     ERASED,
     AuditEntry,
@@ -103,7 +104,12 @@ changes = st.fixed_dictionaries(
     }
 )
 fields = st.sampled_from(
-    [{}, {"verify": True}, {"held": True, "tries": 3}, {"verify": True, "part": "a/0.1"}]
+    [
+        {},
+        {"stage": Stage.READ_BACK},
+        {"waits_for_swap": True, "rejections": 3},
+        {"stage": Stage.READ_BACK, "part": "a/0.1"},
+    ]
 )
 delays = st.sampled_from([0, 0, 2, 4, 8, 30])
 ends = st.sampled_from(["applied", "superseded", "stale", "failed", "failed", "open", "newest"])
@@ -356,27 +362,31 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(account=accounts, newest=st.integers(1, 6), first=st.booleans())
     def cancel(self, account: str, newest: int, first: bool) -> None:
-        jobs, deed = (
+        jobs, audit_entry = (
             self.jobs[account][:newest] if first else self.jobs[account][-newest:],
             self.audit_entry("cancelled"),
         )
-        self.on_both(lambda store: self.job_admins[store].cancel(account, [*jobs, f"{account}-gone"], deed))
+        self.on_both(
+            lambda store: self.job_admins[store].cancel(account, [*jobs, f"{account}-gone"], audit_entry)
+        )
 
     @rule(account=accounts, jobs=st.sampled_from([1, 3]), newest=st.integers(1, 4))
     def cancel_after_read(self, account: str, jobs: int, newest: int) -> None:
-        pair, deed = self.valid_lease(account), self.audit_entry("cancelled")
+        pair, audit_entry = self.valid_lease(account), self.audit_entry("cancelled")
         work = self.on_leases(pair, lambda lease: lease.read(max_jobs=jobs, max_relations=5000))
-        self.on_both(lambda store: self.job_admins[store].cancel(account, self.jobs[account][-newest:], deed))
+        self.on_both(
+            lambda store: self.job_admins[store].cancel(account, self.jobs[account][-newest:], audit_entry)
+        )
         writes = self.make_writes(intents_by_relation(work.jobs, work.records), [("open", {}, 0)])
         self.on_leases(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
 
     @rule(account=accounts, newest=st.integers(1, 6))
     def dismiss(self, account: str, newest: int) -> None:
-        jobs, deed = (
+        jobs, audit_entry = (
             [*self.memory.failed_jobs(account, limit=1), *self.jobs[account][-newest:]],
             self.audit_entry("dismissed"),
         )
-        self.on_both(lambda store: self.job_admins[store].dismiss(account, jobs, deed))
+        self.on_both(lambda store: self.job_admins[store].dismiss(account, jobs, audit_entry))
 
     @rule(
         account=accounts,
@@ -398,7 +408,7 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(account=accounts, jobs=st.integers(0, 3), anew=st.booleans())
     def save_replay(self, account: str, jobs: int, anew: bool) -> None:
-        failed, deed, name = (
+        failed, audit_entry, name = (
             self.memory.failed_jobs(account, limit=jobs),
             self.audit_entry("replay prepared"),
             f"{account}-{self.new_id()}",
@@ -412,7 +422,7 @@ class SideBySide(RuleBasedStateMachine):
             eligible=len(entries),
             plan={"actions": [[9]]},
         )
-        self.on_both(lambda store: self.job_admins[store].save_replay(replay, entries, deed))
+        self.on_both(lambda store: self.job_admins[store].save_replay(replay, entries, audit_entry))
         self.replays.append(name)
 
     @precondition(lambda self: self.replays)
@@ -423,12 +433,12 @@ class SideBySide(RuleBasedStateMachine):
         back=st.integers(0, 1),
     )
     def advance_replay(self, which: int, to: Any, piece: int, back: int) -> None:
-        name, deed, done = (
+        name, audit_entry, done = (
             self.replays[-1 - which % len(self.replays)],
             self.audit_entry(f"replay {to}"),
             self.audit_entry("replay done"),
         )
-        self.on_both(lambda store: self.job_admins[store].set_replay_state(name, to, deed))
+        self.on_both(lambda store: self.job_admins[store].set_replay_state(name, to, audit_entry))
         if replay := self.on_both(lambda store: self.job_admins[store].get_replay(name)):
             start, end = replay.done, min(replay.done + piece, replay.eligible)
             missed = {"gone": end - start - back} if end - start > back else {}
@@ -452,14 +462,14 @@ class SideBySide(RuleBasedStateMachine):
         self.on_both(lambda store: self.job_admins[store].count_unsettled(account))
         self.repeats = False  # what the first call changed, a repeated one would not count
         relations = self.on_both(lambda store: self.job_admins[store].open_relations_with(account, who))
-        ended, records = [each for each in relations if who.stands_in(each)], pair.memory.records(relations)
+        ended, records = [each for each in relations if who.is_part_of(each)], pair.memory.records(relations)
         batch.reopen(set(relations) - set(ended), records)
         writes = batch.writes(batch.withdraw(ended, records, by=ERASED))
         self.on_leases(pair, lambda lease: lease.claim((), (), writes))
         self.on_both(lambda store: self.job_admins[store].erase_jobs(leases[store], who, 0))
         self.on_both(lambda store: erase_all_the_rest(self.job_admins[store], leases[store], who))
         for relation in RELATIONS:
-            assert not who.stands_in(relation) or self.memory.relation_history(account, relation) == (
+            assert not who.is_part_of(relation) or self.memory.relation_history(account, relation) == (
                 RelationRecord(),
                 (),
             )
@@ -476,7 +486,7 @@ class SideBySide(RuleBasedStateMachine):
         resumed=st.booleans(),
     )
     def brake(self, account: str, deletes: int, ahead: int, most: int, resumed: bool) -> None:
-        pair, name, deed = self.valid_lease(account), self.new_id(), self.audit_entry("resumed")
+        pair, name, audit_entry = self.valid_lease(account), self.new_id(), self.audit_entry("resumed")
         request = make_request(RELATIONS[:deletes], kind="delete")
         signed = self.on_leases(
             pair, lambda lease: lease.begin(name, request, DeleteBrake(most, deletes + ahead))
@@ -484,7 +494,7 @@ class SideBySide(RuleBasedStateMachine):
         if isinstance(signed, int):
             self.on_leases(pair, lambda lease: lease.settle(name, Writes()))
         elif resumed:
-            self.on_both(lambda store: store.resume(account, deed=deed))
+            self.on_both(lambda store: store.resume(account, audit_entry=audit_entry))
 
     @rule(
         seconds=st.sampled_from([2, 2, 4, 4, 6, 6, 8, 10, 60, 7 * 86_400, 30 * 86_400]),

@@ -1,4 +1,4 @@
-"""Stopping a process at one call of the world: before it is carried out, or after it, when the answer is lost with the process."""
+"""Crash a process at one call to the outside, before it is carried out, or after it with its answer lost."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,31 +8,31 @@ from worker.ports import Store
 from worker.store.redis_store import RedisStore
 
 
-class Stop(BaseException):
+class Crashed(BaseException):
     """The process is gone; nothing catches this."""
 
 
-class Fuse:
-    """Burns at one call of the world, before or after it is carried out."""
+class CrashPoint:
+    """Crashes at the call with this number, before or after it is carried out."""
 
     def __init__(self, at: int = -1, *, after: bool = False) -> None:
         self.at, self.after, self.calls = at, after, 0
 
-    def through(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         number, self.calls = self.calls, self.calls + 1
         if number == self.at and not self.after:
-            raise Stop
-        result = call(*args, **kwargs)
+            raise Crashed
+        result = function(*args, **kwargs)
         if number == self.at:
-            raise Stop
+            raise Crashed
         return result
 
 
-class Brittle:
-    """Anything, its calls led through a fuse; what a lease-giving call gives is brittle, too."""
+class Crashing:
+    """An adapter whose calls, and those of the leases it gives, go through a crash point."""
 
-    def __init__(self, inner: Any, fuse: Fuse) -> None:
-        self._inner, self._fuse = inner, fuse
+    def __init__(self, inner: Any, point: CrashPoint) -> None:
+        self._inner, self._point = inner, point
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._inner, name)
@@ -40,34 +40,35 @@ class Brittle:
             return value
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            result = self._fuse.through(value, *args, **kwargs)
-            return Brittle(result, self._fuse) if name == "lease" and result is not None else result
+            result = self._point.call(value, *args, **kwargs)
+            return Crashing(result, self._point) if name == "lease" and result is not None else result
 
         return call
 
 
-def live(here: World, fuse: Fuse, day: Callable[[], None]) -> World:
-    """Let the day go on until the fuse burns, and once more from its beginning as soon as the lease has run out."""
-    sound, apis = here.store, here.apis
-    here.store, here.apis = Brittle(sound, fuse), {name: Brittle(api, fuse) for name, api in apis.items()}
-    here.intake = type(here.intake)(
-        store=here.store,
-        policy_of=here.intake.policy_of,
-        new_id=here.name,
-        wake=here.intake.wake,
-        emit=here.emit,
+def run_with_crash(world: World, point: CrashPoint, run: Callable[[], None]) -> World:
+    """Run until the crash, and once more from the beginning as soon as the lease has run out."""
+    store, apis = world.store, world.apis
+    world.store = Crashing(store, point)
+    world.apis = {account: Crashing(api, point) for account, api in apis.items()}
+    world.intake = type(world.intake)(
+        store=world.store,
+        policy_of=world.intake.policy_of,
+        new_id=world.new_id,
+        wake=world.intake.wake,
+        emit=world.emit,
     )
     try:
-        day()
-    except Stop:
-        here.clock.sleep(11)  # the lease runs out, by the world's clock …
-        forget(sound, "test:{acme}:lease")  # … and by the server's own
-        day()
-    here.store, here.apis = sound, apis
-    return here
+        run()
+    except Crashed:
+        world.clock.sleep(11)  # the lease runs out, by the world's clock …
+        delete_keys(store, "test:{acme}:lease")  # … and by the server's own
+        run()
+    world.store, world.apis = store, apis
+    return world
 
 
-def forget(store: Store, *keys: str) -> None:
-    """Make the server forget keys, or everything; an in-memory store is new for every run anyway."""
+def delete_keys(store: Store, *keys: str) -> None:
+    """Delete keys, or everything, from the server; an in-memory store is new for every run anyway."""
     if isinstance(store, RedisStore):
         store._client.redis.delete(*keys) if keys else store._client.redis.flushall()

@@ -1,4 +1,4 @@
-"""The Celery application, in processes that die of one address (the environment's DEADLY) as soon as they would send it anywhere."""
+"""The Celery application whose processes kill themselves when they would send the address FATAL_CHILD."""
 
 import os
 import signal
@@ -13,15 +13,15 @@ from worker.onoffice.deadline import DeadlineTransport
 __all__ = ["app"]
 
 
-class Mortal(DeadlineTransport):
-    """The way to the API, with a hole in it."""
+class CrashingTransport(DeadlineTransport):
+    """The transport to the API that kills its process over one address, and leaves a mark for each death."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if os.environ["DEADLY"].encode() in request.read():
-            with Path(os.environ["DEATHS"]).open("a") as deaths:
+        if os.environ["FATAL_CHILD"].encode() in request.read():
+            with Path(os.environ["DEATHS_FILE"]).open("a") as deaths:
                 deaths.write("x")
             os.kill(os.getpid(), signal.SIGKILL)
         return super().handle_request(request)
 
 
-client.DeadlineTransport = Mortal  # type: ignore[misc]
+client.DeadlineTransport = CrashingTransport  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A small world for flow tests: intake, store, flush, API client and simulator on one clock that only the test moves."""
+"""A small world for flow tests: intake, store, flush, API client and simulator on one clock."""
 
 import itertools
 import random
@@ -24,7 +24,10 @@ INFO = "statusTerminbestaetigung"
 
 @dataclass
 class World:
-    """Accounts against one simulator; `store` is made of the world's clock."""
+    """Accounts and one simulator.
+
+    `make_store` is given the world's clock, `policy` changes the flush policy.
+    """
 
     make_store: Callable[[Callable[[], int]], Store]
     accounts: Sequence[str] = ("acme",)
@@ -32,7 +35,7 @@ class World:
     faults: FaultPlan | None = None
     records: Records = field(default_factory=Records)
     seed: int = 0
-    lane: Mapping[str, object] = field(default_factory=dict)
+    policy: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.clock = FakeClock(START * 1_000_000)
@@ -46,8 +49,8 @@ class World:
             sleep=self.clock.sleep,
         )
         self.random = random.Random(self.seed)
-        names = (f"{number:018d}" for number in itertools.count())
-        self.name = lambda: next(names)
+        ids = (f"{number:018d}" for number in itertools.count())
+        self.new_id = lambda: next(ids)
         self.limiter = MemoryLimiter(clock=lambda: self.clock.now() / 1e6)
         self.events: list[tuple[str, dict[str, object]]] = []
         self.receipts: list[Receipt] = []
@@ -55,66 +58,69 @@ class World:
         self.intake = Intake(
             store=self.store,
             policy_of=self._intake_policy,
-            new_id=self.name,
+            new_id=self.new_id,
             wake=lambda *_: None,
             emit=self.emit,
         )
 
     def emit(self, event: str, /, **fields: object) -> None:
-        """Keep what was said."""
+        """Keep a log event."""
         self.events.append((event, fields))
 
     def accept(self, *changes: Change) -> list[Receipt]:
-        """Hand changes to intake, account by account."""
-        receipts = [
-            receipt
-            for part in self.intake.accept_each(changes)
-            for receipt in _good(part.error, part.receipts)
-        ]
+        """Submit changes to intake, account by account; an error of it is raised."""
+        receipts: list[Receipt] = []
+        for part in self.intake.accept_each(changes):
+            if part.error:
+                raise part.error
+            receipts += part.receipts
         self.receipts += receipts
         return receipts
 
     def flush(self, account: str = "acme") -> FlushResult:
-        """One flush."""
-        tools = FlushDeps(
+        """Run one flush."""
+        deps = FlushDeps(
             store=self.store,
             limiter=self.limiter,
             api=self.apis[account],
             clock=self.clock,
             keep_lease=skip_renewal,
-            new_id=self.name,
+            new_id=self.new_id,
             draw=self.random.random,
             emit=self.emit,
         )
-        return flush(self.lane_of(account), tools)
+        return flush(self.policy_of(account), deps)
 
     def drain(self, *, turns: int = 2000) -> None:
         """Flush every account until nothing is open, moving the clock to when work is next due."""
         for _ in range(turns):
-            waits = [again for account in self.accounts if (again := self.flush(account).next_in) is not None]
-            if not waits:
-                if not self.open_accounts():
-                    return
-                waits = [1.0]
-            self.clock.sleep(max(min(waits), 0.001))
+            results = [self.flush(account).next_in for account in self.accounts]
+            waits = [next_in for next_in in results if next_in is not None]
+            if not waits and not self.open_accounts():
+                return
+            self.clock.sleep(max(min(waits, default=1.0), 0.001))
         raise AssertionError(f"still open after {turns} turns: {self.open_accounts()}")
 
     def open_accounts(self) -> dict[str, Mapping[str, int]]:
-        """The accounts that still have work."""
+        """Return the counters of the accounts that still have work."""
         counts = {account: self.store.counts(account) for account in self.accounts}
-        return {account: each for account, each in counts.items() if each.get("backlog") or each.get("open")}
+        return {
+            account: numbers
+            for account, numbers in counts.items()
+            if numbers.get("backlog") or numbers.get("open")
+        }
 
     def relations(self, account: str = "acme") -> dict[Relation, dict[str, str]]:
-        """What the CRM has in the end, late writes landed."""
+        """Return what the CRM has once late writes have landed."""
         return dict(self.simulator.relations(f"token-{account}"))
 
     def sent(self) -> list[str]:
-        """The kinds of all actions that the API executed, in order."""
+        """Return the kinds of all actions that the API executed, in order."""
         return [act.kind for entry in self.simulator.log if entry.executed for act in entry.acts]
 
-    def lane_of(self, account: str) -> FlushPolicy:
-        """Generous by default: the tests are about right and wrong, not about pace."""
-        lane = FlushPolicy(
+    def policy_of(self, account: str) -> FlushPolicy:
+        """Return a generous policy: the tests are about right and wrong, not about pace."""
+        policy = FlushPolicy(
             account=account,
             limits=Limits(max_ids=100, max_actions=50),
             rate=1000.0,
@@ -125,7 +131,7 @@ class World:
             retry=RetryPolicy(),
             order=lambda name: order_of(TYPES[name]),
         )
-        return replace(lane, **self.lane)
+        return replace(policy, **self.policy)
 
     def _api(self, account: str) -> Client:
         return Client(
@@ -151,7 +157,7 @@ def change(
     account: str = "acme",
     **rest: object,
 ) -> Change:
-    """A change, `at` seconds after the start."""
+    """Return a change that occurred `at` seconds after the start."""
     return Change(
         account=account,
         action=action,
@@ -164,34 +170,31 @@ def change(
 
 
 @dataclass
-class Asked:
-    """What should be true of a relation in the end; `overtaken` if a newer create may have made a delete unnecessary."""
+class ExpectedState:
+    """What should be true of a relation in the end.
+
+    `overtaken` if a newer create may have made a delete needless.
+    """
 
     present: bool = False
     info: dict[str, str] = field(default_factory=dict)
     overtaken: bool = False
 
     def allows(self, seen: Mapping[str, str] | None) -> bool:
-        """Whether what the CRM shows is what was asked for: older info may survive only a delete that was never sent."""
+        """Return whether the CRM may show this: older info may survive only a delete that was never sent."""
         if seen is None or not self.present:
             return (seen is not None) == self.present
         return self.info.items() <= seen.items() if self.overtaken else self.info == seen
 
 
-def asked_for(changes: Iterable[tuple[Change, Relation]]) -> dict[Relation, Asked]:
-    """The end state that changes ask for, by the words of the architecture: latest wins, presence and each info key by itself."""
-    asked: dict[Relation, Asked] = {}
-    for each, relation in sorted(changes, key=lambda pair: pair[0].occurred_at or 0):
-        wanted = asked.setdefault(relation, Asked())
-        if each.action == "delete":
-            wanted.info, wanted.overtaken = {}, True
-        if each.action != "modify":
-            wanted.present = each.action == "create"
-        wanted.info.update(each.info)
-    return asked
-
-
-def _good(error: Exception | None, receipts: tuple[Receipt, ...]) -> tuple[Receipt, ...]:
-    if error:
-        raise error
-    return receipts
+def expected_states(changes: Iterable[tuple[Change, Relation]]) -> dict[Relation, ExpectedState]:
+    """Return the end states that changes ask for: the latest wins, for presence and for each info key."""
+    states: dict[Relation, ExpectedState] = {}
+    for wanted, relation in sorted(changes, key=lambda pair: pair[0].occurred_at or 0):
+        state = states.setdefault(relation, ExpectedState())
+        if wanted.action == "delete":
+            state.info, state.overtaken = {}, True
+        if wanted.action != "modify":
+            state.present = wanted.action == "create"
+        state.info.update(wanted.info)
+    return states

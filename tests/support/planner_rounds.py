@@ -1,14 +1,14 @@
-"""Rounds of plan → answer → plan without any I/O: a CRM that is a dict, and the loop a flush runs, with its clock in its hand."""
+"""Rounds of plan → reply → plan without any I/O: the loop that a flush runs, with a dict for a CRM."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from worker.contract import Order, Relation
 from worker.planner.actions import Action, ActionResult, ErrorClass, Operation, Reply, Request, Verdict
-from worker.planner.apply_reply import Effects, RelationOutcome, ReplyContext, answer
+from worker.planner.apply_reply import Effects, RelationOutcome, ReplyContext, apply_reply
 from worker.planner.fold import NOTHING, ConfirmedState, Intent
 from worker.planner.plan import Limits, plan
-from worker.planner.relation_state import Doubt, RelationState, Wait, add_intents, step
+from worker.planner.relation_state import Doubt, RelationState, Wait, add_intents, next_operation
 from worker.planner.retry_policy import SECOND, RetryPolicy
 
 DOUBT = 150.0
@@ -21,7 +21,7 @@ def refused(error: ErrorClass, code: int = 1) -> ActionResult:
 
 
 class Crm:
-    """Relations with their info. A write that meets one of `bad` is refused, having done nothing or, not `atomic`, all the rest."""
+    """Relations with their info. A write of a `bad` one is rejected; unless `atomic`, the rest is done."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Crm:
                     self.write(action, relation)
         if wrong:
             return refused(self.error)
-        return (
-            refused(ErrorClass.ABSENT if action.kind == "modify" else ErrorClass.AMBIGUOUS) if missing else OK
-        )
+        if missing:
+            return refused(ErrorClass.ABSENT if action.kind == "modify" else ErrorClass.AMBIGUOUS)
+        return OK
 
     def write(self, action: Action, relation: Relation) -> None:
         if action.kind == "delete":
@@ -58,92 +58,83 @@ class Crm:
             self.relations[relation] |= dict(action.info)
 
     def _related(self, action: Action) -> Mapping[int, frozenset[int]]:
-        """By asked id; an id without relations may be left out, as `keys` says."""
-        found: dict[int, set[int]] = (
-            {each: set() for each in action.parents or action.children} if self.keys else {}
-        )
-        for _, parent, child in (each for each in self.relations if each.type == action.type):
+        """Return the related ids by id asked about; whether one without relations is in it, `keys` says."""
+        ids = action.parents or action.children
+        found: dict[int, set[int]] = {record: set() for record in ids} if self.keys else {}
+        for relation_type, parent, child in self.relations:
             asked, other = (parent, child) if action.parents else (child, parent)
-            if asked in (action.parents or action.children):
+            if relation_type == action.type and asked in ids:
                 found.setdefault(asked, set()).add(other)
-        return {each: frozenset(others) for each, others in found.items()}
+        return {record: frozenset(others) for record, others in found.items()}
 
 
 @dataclass
-class Desk:
-    """Open relations in one hand, the requests sent for them, and every outcome that fell."""
+class FlushLoop:
+    """The relations of one batch, the requests sent for them, and every outcome so far."""
 
     send: Callable[[Action], ActionResult]
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=lambda: Limits(max_ids=1000, max_actions=50))
     order: Order = "free"
     draw: float = 0.5
     now: int = 0
-    cases: dict[Relation, RelationState] = field(default_factory=dict)
-    known: dict[Relation, tuple[ConfirmedState, Doubt | None]] = field(default_factory=dict)
-    settled: list[RelationOutcome] = field(default_factory=list)
+    states: dict[Relation, RelationState] = field(default_factory=dict)
+    confirmed: dict[Relation, tuple[ConfirmedState, Doubt | None]] = field(default_factory=dict)
+    outcomes: list[RelationOutcome] = field(default_factory=list)
     sent: list[Request] = field(default_factory=list)
     rounds: int = 0
 
     def add_intents(self, intents: Mapping[Relation, Iterable[Intent]]) -> None:
-        for relation, asked in intents.items():
-            held = self.cases.get(relation)
-            known, doubt = (held.confirmed, held.doubt) if held else self.known.get(relation, (NOTHING, None))
-            case, lost, memory = add_intents(
-                tuple(asked),
-                held.open if held else None,
-                known,
-                doubt,
-                now=self.now,
-                upsert=self.patience.upsert,
+        for relation, added in intents.items():
+            state = self.states.get(relation)
+            confirmed, doubt = self.confirmed.get(relation, (NOTHING, None))
+            if state:
+                confirmed, doubt = state.confirmed, state.doubt
+            before = state.open if state else None
+            changed, lost, confirmed = add_intents(
+                tuple(added), before, confirmed, doubt, now=self.now, upsert=self.retry.upsert
             )
-            outcomes = [RelationOutcome(each.intent.job, relation, each.result, each.by) for each in lost]
-            self.hold(Effects({relation: case}, {relation: (memory, doubt)}, outcomes))
+            outcomes = [RelationOutcome(entry.intent.job, relation, entry.result, entry.by) for entry in lost]
+            self.apply(Effects({relation: changed}, {relation: (confirmed, doubt)}, outcomes))
 
-    def hold(self, effects: Effects) -> None:
-        self.known |= effects.confirmed
-        self.settled += effects.outcomes
-        for relation, case in effects.states.items():
-            if case:
-                self.cases[relation] = case
+    def apply(self, effects: Effects) -> None:
+        self.confirmed |= effects.confirmed
+        self.outcomes += effects.outcomes
+        for relation, state in effects.states.items():
+            if state:
+                self.states[relation] = state
             else:
-                self.cases.pop(relation, None)
+                self.states.pop(relation, None)
 
-    def wanted(self) -> list[Operation]:
-        """What is wanted at the next moment at which anything is; the clock is moved there."""
-        todo = [step(relation, case, now=self.now) for relation, case in self.cases.items()]
-        waits = [each.until for each in todo if isinstance(each, Wait)]
-        if len(waits) == len(todo) and waits:
+    def next_operations(self) -> list[Operation]:
+        """Return what is to be done when anything next is; the clock is moved there."""
+        wanted = [next_operation(relation, state, now=self.now) for relation, state in self.states.items()]
+        waits = [operation.until for operation in wanted if isinstance(operation, Wait)]
+        if len(waits) == len(wanted) and waits:
             self.now = min(waits)
-            return self.wanted()
-        return [each for each in todo if isinstance(each, Operation)]
+            return self.next_operations()
+        return [operation for operation in wanted if isinstance(operation, Operation)]
 
-    def round(self) -> None:
+    def run_round(self) -> None:
         self.rounds += 1
-        for request in plan(self.wanted(), self.limits, lambda _: self.order).requests:
-            self.request(request)
+        for request in plan(self.next_operations(), self.limits, lambda _: self.order).requests:
+            self.send_request(request)
 
-    def request(self, request: Request) -> None:
+    def send_request(self, request: Request) -> None:
         self.sent.append(request)
         signed, self.now = self.now, self.now + SECOND
         reply = Reply(tuple(self.send(action) for action in request.actions))
-        self.hold(
-            answer(
-                self.cases,
-                request,
-                reply,
-                ReplyContext(signed, self.now, DOUBT, self.patience, lambda: self.draw),
-            )
-        )
+        context = ReplyContext(signed, self.now, DOUBT, self.retry, lambda: self.draw)
+        self.apply(apply_reply(self.states, request, reply, context))
 
-    def work(self, most: int = 1000) -> None:
-        """Rounds until nothing is open; so many at most."""
-        while self.cases and most:
-            self.round()
+    def run(self, most: int = 1000) -> None:
+        """Run rounds until nothing is open, at most so many."""
+        while self.states and most:
+            self.run_round()
             most -= 1
 
     def results(self, relation: Relation) -> dict[str, str]:
-        return {each.job: each.result for each in self.settled if each.relation == relation}
+        return {outcome.job: outcome.result for outcome in self.outcomes if outcome.relation == relation}
 
     def actions(self) -> list[Action]:
         return [action for request in self.sent for action in request.actions]

@@ -1,4 +1,4 @@
-"""What the planner's tests ask for: intents of one relation with versions of their own, and what was known before."""
+"""Values for the planner's tests: intents of one relation, and what was confirmed before."""
 
 from hypothesis import strategies as st
 
@@ -23,18 +23,18 @@ SOME_INFO = st.dictionaries(KEYS, st.sampled_from("ab"), min_size=1).map(lambda 
 NO_INFO: st.SearchStrategy[Info] = st.just(())
 
 
-def intent(moment: int, action: IntentAction, number: int = 0, /, **info: str) -> Intent:
-    """The intent of job `a3` for `intent(3, ...)`; `bestaetigung` and `rueckmeldung` are the two info keys."""
+def intent(occurred_at: int, action: IntentAction, number: int = 0, /, **info: str) -> Intent:
+    """Return the intent of job `a3` for `intent(3, ...)`, with `bestaetigung` and `rueckmeldung` as info keys."""
     names = {"bestaetigung": CREATED, "rueckmeldung": LATER}
     return Intent(
-        Version(moment, number),
-        f"a{moment}",
+        Version(occurred_at, number),
+        f"a{occurred_at}",
         action,
         tuple((names[key], value) for key, value in info.items()),
     )
 
 
-def _wishes(drawn: list[tuple[int, IntentAction, Info]]) -> list[Intent]:
+def _intents(drawn: list[tuple[int, IntentAction, Info]]) -> list[Intent]:
     return [
         Intent(Version(at, number), f"job-{number}", action, info)
         for number, (at, action, info) in enumerate(drawn)
@@ -48,48 +48,48 @@ def _with_info(action: IntentAction) -> st.SearchStrategy[tuple[int, IntentActio
 
 ACTIONS: st.SearchStrategy[IntentAction] = st.sampled_from(("create", "modify", "delete"))
 ONE = ACTIONS.flatmap(_with_info)
-WISHES = st.lists(ONE, min_size=1, max_size=8).map(_wishes)
-"""Wishes of different jobs in any order of time; equal times are told apart by acceptance."""
+INTENTS = st.lists(ONE, min_size=1, max_size=8).map(_intents)
+"""Intents of different jobs in any order of time; equal times are ordered by acceptance."""
 
 
 def _late(intents: list[Intent]) -> list[Intent]:
     return [
-        each._replace(
-            job=f"late-{each.job}", version=Version(each.version.occurred_at, each.version.accepted + 100)
+        asked._replace(
+            job=f"late-{asked.job}", version=Version(asked.version.occurred_at, asked.version.accepted + 100)
         )
-        for each in intents
+        for asked in intents
     ]
 
 
-LATE_WISHES = WISHES.map(_late)
-"""Wishes accepted after all of `WISHES`, though they may have occurred before them."""
+LATE_INTENTS = INTENTS.map(_late)
+"""Intents accepted after all of `INTENTS`, though they may have occurred before them."""
 
 BURSTS, LATE_BURSTS = (
-    st.fixed_dictionaries(dict.fromkeys(RELATIONS, intents)) for intents in (WISHES, LATE_WISHES)
+    st.fixed_dictionaries(dict.fromkeys(RELATIONS, intents)) for intents in (INTENTS, LATE_INTENTS)
 )
 """The same for four relations, any two of which can share a star."""
 
 
-def _mark(number: int) -> st.SearchStrategy[JobVersion]:
-    """Never, or a mark that is older than some of the intents, equal to none."""
+def _job_version(number: int) -> st.SearchStrategy[JobVersion]:
+    """Never, or a version that is older than some of the intents, equal to none."""
     return st.just(NEVER) | st.integers(0, 6).map(
         lambda at: JobVersion(Version(at, number), f"known-{number}")
     )
 
 
-def _setting(number: int) -> st.SearchStrategy[ConfirmedInfo]:
+def _confirmed_info(number: int) -> st.SearchStrategy[ConfirmedInfo]:
     return st.builds(
-        lambda mark, gone: ConfirmedInfo(*mark, "k", gone),
-        _mark(number).filter(lambda mark: mark != NEVER),
+        lambda version, removed: ConfirmedInfo(*version, "k", removed),
+        _job_version(number).filter(lambda version: version != NEVER),
         st.booleans(),
     )
 
 
-CLEARED = _mark(1000)
-KNOWN = st.builds(
+CLEARED = _job_version(1000)
+CONFIRMED = st.builds(
     ConfirmedState,
-    _mark(1001),
-    _mark(1002),
-    st.fixed_dictionaries({}, optional={CREATED: _setting(1003), LATER: _setting(1004)}),
+    _job_version(1001),
+    _job_version(1002),
+    st.fixed_dictionaries({}, optional={CREATED: _confirmed_info(1003), LATER: _confirmed_info(1004)}),
 )
-"""Any memory, however it came about."""
+"""Any confirmed state, however it came about."""

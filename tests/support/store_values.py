@@ -55,7 +55,7 @@ def open_write(relation: Relation, opened: OpenRelation | None) -> OpenWrite:
     if not opened or order == "free":
         return OpenWrite(opened, swap_key(relation, order))
     is_first = is_first_half(opened.intents[-1].action == "create", order)
-    side: SwapSide = "first" if is_first else "held" if opened.held else ""
+    side: SwapSide = "first" if is_first else "held" if opened.waits_for_swap else ""
     return OpenWrite(opened, swap_key(relation, order), side)
 
 
@@ -100,7 +100,7 @@ def leave_open(
         memory = ConfirmedState(absent=JobVersion(Version(1, 1), "acme-0"))
         writes.confirmed[relation] = memory, Doubt(doubt, "create", (("key", "value"),))
     if opened.not_before:
-        state = "verifying" if opened.verify else "retrying"
+        state = "verifying" if opened.stage.reads else "retrying"
         writes.job_states |= dict.fromkeys((intent.job for intent in intents), state)
 
 

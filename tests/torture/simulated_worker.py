@@ -18,7 +18,7 @@ from tests.torture.simulated_broker import Broker
 from worker.errors import LeaseLost, StoreUnavailable, Unavailable
 from worker.onoffice.client import Client
 from worker.planner.actions import Action, Reply
-from worker.ports import SOON, Lease
+from worker.ports import MAX_COUNTDOWN, Lease
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
@@ -136,7 +136,7 @@ class Worker:
         )
         self._account = account
         again = flush(self.world.lane(account), tools).next_in
-        if again is not None and again <= SOON:
+        if again is not None and again <= MAX_COUNTDOWN:
             self.world.broker.put(account, again)
 
     def _heard(self, event: str, /, **fields: object) -> None:

@@ -193,7 +193,7 @@ def test_the_audit_says_that_it_was_done_and_lets_whoever_knows_the_id_check(
 ) -> None:
     live(front, desk)
     erase(desk, "acme", "address", ADA, by="ada")
-    told = desk.acts.audit_log("acme", limit=1).deeds[0]
+    told = desk.acts.audit_log("acme", limit=1).entries[0]
     assert (told.by, told.act, told.what) == (
         "ada",
         "erased",

@@ -70,7 +70,10 @@ def test_the_set_is_judged_job_by_job_and_what_would_be_sent_is_shown_before_any
     assert (done.state, done.done, done.back, done.missed) == ("done", 2, 2, {})
     assert [job.state for name in (bad, worse) if (job := front.store.get_job(name))] == ["queued", "queued"]
     assert outcomes(desk, done) == {"queued": 2}
-    told = [(deed.by, deed.act, deed.count) for deed in desk.acts.audit_log("acme").deeds]
+    told = [
+        (audit_entry.by, audit_entry.act, audit_entry.count)
+        for audit_entry in desk.acts.audit_log("acme").entries
+    ]
     assert told == [("ada", "replay done", 2), ("ada", "replay started", 0), ("ada", "replay prepared", 2)]
 
 
@@ -110,7 +113,7 @@ def confirm(front: Front, desk: Means, kind: str, relation: Any, *, still_open: 
     """A newer change of the relation, confirmed or open, as a worker writes it down."""
     from worker.contract import TYPES, order_of
     from worker.planner.apply_reply import Effects, RelationOutcome
-    from worker.planner.relation_state import advance
+    from worker.planner.relation_state import confirm_write
     from worker.ports import Writes
     from worker.usecases.batch import Batch
 
@@ -128,7 +131,7 @@ def confirm(front: Front, desk: Means, kind: str, relation: Any, *, still_open: 
     effects = batch.add_intents(work.jobs, work.records, now=work.now)
     lease.claim(work.jobs, (), batch.writes(effects))
     if not still_open:
-        left, applied, known = advance(batch.states[relation], presence=True, upsert=False)
+        left, applied, known = confirm_write(batch.states[relation], upsert=False)
         done = Effects(
             {relation: left},
             {relation: (known, None)},
@@ -192,7 +195,10 @@ def test_the_audit_counts_what_an_act_did_and_not_what_was_so_before(front: Fron
     first, second = send(front, {"childid": 1}, {"childid": 2}, work=False)
     cancel(desk, "acme", [first], by="ada")
     assert cancel(desk, "acme", [first, second], by="bob").done == (first, second)
-    assert [(deed.by, deed.count) for deed in desk.acts.audit_log("acme").deeds] == [("bob", 1), ("ada", 1)]
+    assert [(audit_entry.by, audit_entry.count) for audit_entry in desk.acts.audit_log("acme").entries] == [
+        ("bob", 1),
+        ("ada", 1),
+    ]
 
 
 def test_a_correction_is_shown_checked_and_sent_in_place_of_what_failed(front: Front, desk: Means) -> None:
@@ -256,7 +262,7 @@ def test_a_piece_that_two_workers_have_worked_counts_once(front: Front, desk: Me
     start(desk, replay.id, by="ada")
     for _ in range(2):
         assert (
-            desk.acts.advance_replay(replay, 0, 1, back=1, missed={"gone": 1}, deed=desk_deed(desk))
+            desk.acts.advance_replay(replay, 0, 1, back=1, missed={"gone": 1}, audit_entry=desk_deed(desk))
             == "running"
         )
     seen = find(desk, replay.id)

@@ -14,7 +14,7 @@ from producers.portals.http.requests import MAX_WAIT, preferred_wait
 from tests.support.http_front import BUYER, MISSING, Front
 from worker.errors import StoreUnavailable
 
-SOON = 20.0  # seconds in which everything here is over
+MAX_COUNTDOWN = 20.0  # seconds in which everything here is over
 
 
 async def run_inline(look: Callable[[], States]) -> States:
@@ -29,7 +29,7 @@ def ended(
     look: Callable[[Sequence[str]], Mapping[str, Any]],
     jobs: list[set[str]],
     *,
-    seconds: float = SOON,
+    seconds: float = MAX_COUNTDOWN,
     **more: Any,
 ) -> list[Any]:
     async def wait_for_all() -> list[Any]:

@@ -46,7 +46,7 @@ class RedisLimiter:
     ) -> BreakerChange:
         """Let a request's answer change the pace, and return what it did to the breaker.
 
-        Needed only when `Grant.worth_reporting` says so. `retry_after` seconds stop the account until then;
+        Needed only when `Grant.needs_report` says so. `retry_after` seconds stop the account until then;
         `reason` is kept for operators.
         """
         text = (reason or feedback)[: policy.REASON_LENGTH]

@@ -1,1 +1,1 @@
-"""What to do, decided without doing it: fold, plan, retry. Pure."""
+"""The pure centre: fold intents into targets, plan targets into requests, apply replies to relations."""

@@ -1,4 +1,4 @@
-"""The values that travel between fold, plan and the API: operations in, actions and requests out, outcomes back.
+"""The values between fold, plan and the API: operations in, actions and requests out, results back.
 
 Frozen and comparable; nothing here does I/O, reads a clock or knows Redis, Celery or HTTP.
 """
@@ -8,28 +8,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from worker.contract import Info, Order, Relation
-
-__all__ = [
-    "Action",
-    "ErrorClass",
-    "Info",
-    "Kind",
-    "Operation",
-    "Order",
-    "ActionResult",
-    "Reply",
-    "Request",
-    "Verdict",
-]
+from worker.contract import Info, Relation
 
 Kind = Literal["create", "modify", "delete", "get"]
 
 
 class Operation(NamedTuple):
-    """One thing to be done to one relation in this step.
+    """One thing to do to one relation next.
 
-    `part` is empty but for the pieces of a split star: operations of different parts never share an action.
+    `part` names the piece of a split star it belongs to, if any: operations of different parts never share an
+    action.
     """
 
     kind: Kind
@@ -42,7 +30,8 @@ class Operation(NamedTuple):
 class Action:
     """One action of the API: a star, so at least one of the two sides is a single id.
 
-    For `get` exactly one side is filled: the ids asked about (`relations` are those the answer is wanted for).
+    For `get` exactly one side is filled, with the ids to read; `asked` are the relations the answer is wanted
+    for.
     """
 
     kind: Kind
@@ -55,7 +44,7 @@ class Action:
 
     @property
     def relations(self) -> tuple[Relation, ...]:
-        """The relations this action is about, in the order of its ids."""
+        """The relations that the action is about, in the order of its ids."""
         return self.asked or tuple(
             Relation(self.type, parent, child) for parent in self.parents for child in self.children
         )
@@ -68,18 +57,18 @@ class Request:
     actions: tuple[Action, ...]
 
     def relations(self) -> Iterator[Relation]:
-        """Every relation of every action."""
+        """Yield every relation of every action."""
         for action in self.actions:
             yield from action.relations
 
     @property
     def deletes(self) -> int:
-        """How many relations it would delete."""
+        """The number of relations that it would delete."""
         return sum(len(action.relations) for action in self.actions if action.kind == "delete")
 
 
 class ErrorClass(StrEnum):
-    """What an API error code means for us; the table of codes is `worker.onoffice.codes`."""
+    """What an API error code means to us; the table of codes is `worker.onoffice.codes`."""
 
     CREDENTIALS = "credentials"
     CLOCK = "clock"
@@ -105,7 +94,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """The answer to one action. `related` is filled for a `get` that is ok: asked id → related ids; ids may be missing."""
+    """The answer to one action, or that there was none.
+
+    `related` is filled for a `get` that is ok: id asked about → related ids; ids without relations may be
+    missing.
+    """
 
     verdict: Verdict
     code: int = 0
@@ -116,10 +109,11 @@ class ActionResult:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of one request: one outcome per action, in the actions' order, and what it tells about the account.
+    """What came of one request: one result per action, in their order, and what it shows about the account.
 
-    `status` is the HTTP status, 0 without an answer. `retry_after` in seconds (429, 503), `skew` the API's clock
-    minus the one the request was signed with, from the `Date` header, both None when the answer did not say.
+    `status` is the HTTP status, 0 without an answer. `retry_after` is in seconds (429, 503); `skew` is the
+    API's clock minus the one the request was signed with, from the `Date` header. Both are None if the answer
+    did not have them.
     """
 
     results: tuple[ActionResult, ...]
@@ -130,6 +124,6 @@ class Reply:
     message: str = ""
 
     @property
-    def heard(self) -> bool:
-        """Whether the API gave any answer of its own."""
-        return any(outcome.verdict in (Verdict.OK, Verdict.REJECTED) for outcome in self.results)
+    def is_answered(self) -> bool:
+        """Whether the API gave a definite answer to any action."""
+        return any(result.verdict in (Verdict.OK, Verdict.REJECTED) for result in self.results)

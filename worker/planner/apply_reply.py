@@ -1,13 +1,12 @@
-"""What the answer to one request changes: for each of its relations what is left to do, and which wishes got their outcome.
+"""What the reply to one request changes: what is left to do for its relations, and which intents are settled.
 
-Pure. The decisions are `retry.py`'s; here they are applied, contributor by contributor (R9, R10).
+Pure. `retry_policy.py` decides; here each decision becomes the effect on one relation, intent by intent (R9,
+R10).
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-import msgspec
+from typing import Any, NamedTuple
 
 from worker.contract import Relation
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
@@ -15,20 +14,31 @@ from worker.planner.fold import ConfirmedState, Result
 from worker.planner.relation_state import (
     CREATE_KEYS,
     Doubt,
-    OpenRelation,
     Refusal,
     RelationState,
-    advance,
-    reopen,
+    Stage,
+    confirm_write,
+    drop_newest_intent,
 )
-from worker.planner.retry_policy import SECOND, Decision, NextStep, RetryPolicy, again, decide, halves, judge
+from worker.planner.retry_policy import (
+    SECOND,
+    Decision,
+    NextStep,
+    RetryPolicy,
+    decide,
+    decide_after_read,
+    retry_or_fail,
+    split_part,
+)
 
-replace = msgspec.structs.replace
 UNANSWERED = Refusal(0, "unknown", "no definite answer")
+SENDER_DIED = ActionResult(
+    Verdict.UNKNOWN, message="the worker that sent it died before the answer was recorded"
+)
 
 
 class RelationOutcome(NamedTuple):
-    """One outcome of one (job, relation); `by` names the job that superseded it or that it is stale against."""
+    """The outcome of one (job, relation); `by` is the job that superseded it or that it is stale against."""
 
     job: str
     relation: Relation
@@ -37,15 +47,34 @@ class RelationOutcome(NamedTuple):
     refusal: Refusal | None = None
 
 
+Confirmed = tuple[ConfirmedState, Doubt | None]
+"""What is confirmed and what is in doubt about a relation."""
+
+
+class RelationEffect(NamedTuple):
+    """What a step changes about one relation: its state (None: closed), what is confirmed now, outcomes."""
+
+    state: RelationState | None
+    confirmed: Confirmed | None = None
+    outcomes: tuple[RelationOutcome, ...] = ()
+
+
 @dataclass(slots=True)
 class Effects:
-    """What a step changes: cases (None: closed), the memories that moved, the outcomes that fell."""
+    """What a step changes about many relations."""
 
     states: dict[Relation, RelationState | None] = field(default_factory=dict)
-    confirmed: dict[Relation, tuple[ConfirmedState, Doubt | None]] = field(default_factory=dict)
+    confirmed: dict[Relation, Confirmed] = field(default_factory=dict)
     outcomes: list[RelationOutcome] = field(default_factory=list)
 
-    def add(self, later: "Effects") -> None:
+    def add(self, relation: Relation, effect: RelationEffect) -> None:
+        """Add the effect on one relation."""
+        self.states[relation] = effect.state
+        if effect.confirmed:
+            self.confirmed[relation] = effect.confirmed
+        self.outcomes += effect.outcomes
+
+    def extend(self, later: "Effects") -> None:
         """Let later effects follow these."""
         self.states |= later.states
         self.confirmed |= later.confirmed
@@ -53,7 +82,11 @@ class Effects:
 
 
 class ReplyContext(NamedTuple):
-    """When a request was signed and answered (µs), how long a lost one may still land (seconds), and the policies."""
+    """What a reply is judged by.
+
+    When the request was signed and answered (µs), for how many seconds a lost one may still land, the retry
+    policy, and the source of random numbers from [0, 1).
+    """
 
     signed: int
     answered: int
@@ -62,248 +95,183 @@ class ReplyContext(NamedTuple):
     draw: Callable[[], float]
 
 
-def answer(
-    cases: Mapping[Relation, RelationState], request: Request, reply: Reply, context: ReplyContext
+class _Answer(NamedTuple):
+    """The answer to one action of a request, as each of its relations needs it."""
+
+    action: Action
+    result: ActionResult
+    relations: tuple[Relation, ...]
+    alone: bool
+    sibling_failed: bool
+
+
+def apply_reply(
+    states: Mapping[Relation, RelationState], request: Request, reply: Reply, context: ReplyContext
 ) -> Effects:
-    """The effects of a reply on the relations of its request."""
-    effects = Effects()
-    failed = {
-        action.part
-        for action, outcome in zip(request.actions, reply.results, strict=True)
-        if outcome.verdict is Verdict.REJECTED
-    }
-    for action, outcome in zip(request.actions, reply.results, strict=True):
-        if action.kind == "get":
-            _read(cases, action, outcome, context, effects)
-        else:
-            _written(cases, action, outcome, context, effects, sibling_failed=_sibling(action.part) in failed)
+    """Return the effects of a reply on the relations of its request."""
+    effects, answers = Effects(), list(zip(request.actions, reply.results, strict=True))
+    rejected = {action.part for action, result in answers if result.verdict is Verdict.REJECTED}
+    for action, result in answers:
+        relations, read = action.relations, action.kind == "get"
+        sibling_failed = _sibling(action.part) in rejected
+        answer = _Answer(action, result, relations, read or len(relations) == 1, sibling_failed)
+        apply = _apply_read if read else _apply_write
+        for position, relation in enumerate(relations):
+            # One without a state was settled before: a worker died when it had written a part of it.
+            if state := states.get(relation):
+                effect = apply(answer, position, state, context)
+                if effect:
+                    effects.add(relation, effect)
     return effects
 
 
-def lose(cases: Mapping[Relation, RelationState], request: Request, context: ReplyContext) -> Effects:
-    """The effects of a request whose sender died: every write of it is in doubt (R14).
+def apply_lost_request(
+    states: Mapping[Relation, RelationState], request: Request, context: ReplyContext
+) -> Effects:
+    """Return the effects of a request whose sender died: every write of it is in doubt (R14).
 
-    Nothing is put off: whom it was about comes next again, in the same order, so that what kills can be found (R21).
+    Nothing is delayed: its relations come next, in the same order, so that what kills can be found (R21).
     """
-    context = context._replace(retry=context.retry._replace(backoff=(0.0, 0.0)))
-    silence = ActionResult(
-        Verdict.UNKNOWN, message="the worker that sent it died before the answer was recorded"
+    at_once = context._replace(retry=context.retry._replace(backoff=(0.0, 0.0)))
+    return apply_reply(states, request, Reply((SENDER_DIED,) * len(request.actions)), at_once)
+
+
+def fail_relation(
+    relation: Relation, state: RelationState, refusal: Refusal, *, upsert: bool
+) -> RelationEffect:
+    """Fail all intents; or, once, only the newest of several, if the others ask for something else (R9)."""
+    reduced = drop_newest_intent(state, upsert=upsert)
+    failed = state.open.intents[-1:] if reduced else state.open.intents
+    outcomes = [RelationOutcome(intent.job, relation, "failed", refusal=refusal) for intent in failed]
+    return RelationEffect(reduced, outcomes=tuple(outcomes))
+
+
+def _apply_read(
+    answer: _Answer, position: int, state: RelationState, context: ReplyContext
+) -> RelationEffect | None:
+    result, relation, opened = answer.result, answer.relations[position], state.open
+    rejected = opened.stage is Stage.READ_REJECTED
+    if result.verdict in (Verdict.UNKNOWN, Verdict.NOT_SENT):
+        decision = _decide(answer, state, context)
+        # A lost read must not hide the rejection that the next read decides about.
+        refusal = (opened.refusal if rejected else None) or _refusal(result)
+        return _carry_out(relation, _unanswered(state), decision, refusal, context)
+    if result.error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
+        return None
+    seen = _is_seen(answer.action, relation, result)
+    if seen is None and rejected and result.verdict is not Verdict.OK:
+        # A read that was rejected itself shows nothing, so the rejection of the write decides.
+        decision = retry_or_fail(opened, context.retry, context.draw())
+    else:
+        decision = decide_after_read(state, seen, retry=context.retry, draw=context.draw())
+    if decision.step is NextStep.CONFIRM:
+        return _confirm(relation, state, frozenset(), context)
+    absent = state.target.presence is True and seen is False
+    answered = state.with_progress(stage=Stage.WRITE_ABSENT if absent else Stage.WRITE, failures=0)
+    return _carry_out(relation, answered, decision, opened.refusal or UNANSWERED, context)
+
+
+def _apply_write(
+    answer: _Answer, position: int, state: RelationState, context: ReplyContext
+) -> RelationEffect | None:
+    action, result, relation = answer.action, answer.result, answer.relations[position]
+    decision = _decide(answer, state, context)
+    if decision.step is NextStep.CONFIRM:
+        return _confirm(relation, state, _confirmed_keys(action), context)
+    if result.verdict is Verdict.UNKNOWN:
+        state = _in_doubt(state, action, context)
+    elif result.verdict is Verdict.NOT_SENT:
+        state = _unanswered(state)
+    if decision.step is NextStep.SPLIT:
+        whole, size = action.part or f"{answer.relations[0]}/", len(answer.relations)
+        part = split_part(whole, position, size, sibling_failed=answer.sibling_failed)
+        stage = Stage.WRITE if action.kind == "modify" else Stage.READ_BACK
+        state = state.with_progress(part=part, stage=stage)
+    effect = _carry_out(relation, state, decision, _refusal(result), context)
+    if effect and result.verdict is Verdict.UNKNOWN:
+        return effect._replace(confirmed=(state.confirmed, state.doubt))
+    return effect
+
+
+def _decide(answer: _Answer, state: RelationState, context: ReplyContext) -> Decision:
+    return decide(
+        answer.action.kind,
+        answer.result,
+        state.open,
+        alone=answer.alone,
+        retry=context.retry,
+        now=context.answered,
+        draw=context.draw(),
     )
-    return answer(cases, request, Reply((silence,) * len(request.actions)), context)
 
 
-def fail(
-    relation: Relation, case: RelationState, refusal: Refusal, effects: Effects, *, upsert: bool
-) -> None:
-    """End the case: its wishes fail, unless a merged one may be tried once more without its newest wish (R9)."""
-    rest = case.open.intents[:-1]
-    if rest and not case.open.reduced:
-        reduced = reopen(replace(case.open, intents=rest), case.confirmed, case.doubt, upsert=upsert)
-        if reduced and (reduced.target.presence, reduced.target.patch) != (
-            case.target.presence,
-            case.target.patch,
-        ):
-            newest = case.open.intents[-1]
-            opened = OpenRelation(
-                reduced.target.intents,
-                case.open.cleared,
-                since=case.open.since,
-                reduced=True,
-                verify=case.open.verify,
-            )
-            effects.states[relation] = RelationState(opened, case.confirmed, case.doubt, reduced.target)
-            effects.outcomes.append(RelationOutcome(newest.job, relation, "failed", refusal=refusal))
-            return
-    effects.states[relation] = None
-    effects.outcomes += [
-        RelationOutcome(intent.job, relation, "failed", refusal=refusal) for intent in case.open.intents
-    ]
-
-
-def _read(
-    cases: Mapping[Relation, RelationState],
-    action: Action,
-    outcome: ActionResult,
-    context: ReplyContext,
-    effects: Effects,
-) -> None:
-    for relation in action.relations:
-        case = cases.get(relation)
-        if case is None:
-            continue  # settled before: a worker died after an earlier chunk
-        if outcome.verdict in (Verdict.UNKNOWN, Verdict.NOT_SENT):
-            decision = decide(
-                "get",
-                outcome,
-                case.open,
-                alone=True,
-                retry=context.retry,
-                now=context.answered,
-                draw=context.draw(),
-            )
-            refusal = (
-                case.open.refusal if case.open.refused else None
-            )  # a lost read must not hide what is to be judged by the next
-            _apply(relation, _missed(case), decision, refusal or _refusal(outcome), context, effects)
-        elif outcome.error not in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
-            _judged(
-                relation,
-                case,
-                _seen(action, relation, outcome),
-                context,
-                effects,
-                readable=outcome.verdict is Verdict.OK,
-            )
-
-
-def _judged(
-    relation: Relation,
-    case: RelationState,
-    seen: bool | None,
-    context: ReplyContext,
-    effects: Effects,
-    *,
-    readable: bool,
-) -> None:
-    """Apply what a read-back showed; one that was refused shows nothing, so the writes' own answers decide."""
-    unproved = seen is None and not readable and case.open.refused
-    judged = (
-        again(case.open, context.retry, context.draw())
-        if unproved
-        else judge(case, seen, retry=context.retry, draw=context.draw())
-    )
-    if judged.do is NextStep.CONFIRM:
-        _confirm(relation, case, frozenset(), context, effects)
-        return
-    absent = case.target.presence is True and seen is False
-    answered = case.with_progress(verify=False, refused=False, absent=absent, misses=0)
-    _apply(relation, answered, judged, case.open.refusal or UNANSWERED, context, effects)
-
-
-def _seen(action: Action, relation: Relation, outcome: ActionResult) -> bool | None:
-    """Whether the answer shows the relation; None when the asked id is not in it, which proves nothing (R15)."""
-    asked, other = (relation.parent, relation.child) if action.parents else (relation.child, relation.parent)
-    related = outcome.related.get(asked)
+def _is_seen(action: Action, relation: Relation, result: ActionResult) -> bool | None:
+    """Return whether the answer shows the relation; None, if the id is not in it, proves nothing (R15)."""
+    by_parent = bool(action.parents)
+    asked, other = (relation.parent, relation.child) if by_parent else (relation.child, relation.parent)
+    related = result.related.get(asked)
     return None if related is None else other in related
 
 
-def _written(
-    cases: Mapping[Relation, RelationState],
-    action: Action,
-    outcome: ActionResult,
-    context: ReplyContext,
-    effects: Effects,
-    *,
-    sibling_failed: bool,
-) -> None:
-    relations, retry = action.relations, context.retry
-    alone, keys = len(relations) == 1, _confirmed_keys(action)
-    for position, relation in enumerate(relations):
-        case = cases.get(relation)
-        if case is None:
-            continue  # settled before: a worker died after an earlier chunk
-        decision = decide(
-            action.kind,
-            outcome,
-            case.open,
-            alone=alone,
-            retry=retry,
-            now=context.answered,
-            draw=context.draw(),
-        )
-        if outcome.verdict is Verdict.UNKNOWN:
-            case = _doubted(relation, case, action, context, effects)
-        elif outcome.verdict is Verdict.NOT_SENT:
-            case = _missed(case)
-        if decision.do is NextStep.CONFIRM:
-            _confirm(relation, case, keys, context, effects)
-        elif decision.do is NextStep.SPLIT:
-            part = halves(
-                action.part or f"{relations[0]}/", position, len(relations), sibling_failed=sibling_failed
-            )
-            _apply(
-                relation,
-                case.with_progress(part=part, verify=action.kind != "modify"),
-                decision,
-                _refusal(outcome),
-                context,
-                effects,
-            )
-        else:
-            _apply(relation, case, decision, _refusal(outcome), context, effects)
+def _in_doubt(state: RelationState, action: Action, context: ReplyContext) -> RelationState:
+    """Return the state with its write in doubt: it may still land, as may info of an earlier one (R14)."""
+    earlier = state.doubt.info if state.doubt and state.doubt.until > context.signed else ()
+    info = tuple(sorted(dict((*earlier, *action.info)).items()))
+    doubt = Doubt(context.signed + round(context.doubt * SECOND), action.kind, info)
+    opened = state.with_progress(
+        failures=state.open.failures + 1, lost_writes=state.open.lost_writes + 1
+    ).open
+    return RelationState(opened, state.confirmed, doubt, state.target)
 
 
-def _doubted(
-    relation: Relation, case: RelationState, action: Action, context: ReplyContext, effects: Effects
-) -> RelationState:
-    """The case with its write in doubt: it may still land, and so may the info of one that was in doubt before (R14)."""
-    before = case.doubt.info if case.doubt and case.doubt.until > context.signed else ()
-    doubt = Doubt(
-        context.signed + round(context.doubt * SECOND),
-        action.kind,
-        tuple(sorted(dict((*before, *action.info)).items())),
-    )
-    effects.confirmed[relation] = (case.confirmed, doubt)
-    missed = _missed(case)
-    return RelationState(
-        replace(missed.open, losses=case.open.losses + 1), case.confirmed, doubt, case.target
-    )
-
-
-def _missed(case: RelationState) -> RelationState:
-    return case.with_progress(misses=case.open.misses + 1)
+def _unanswered(state: RelationState) -> RelationState:
+    return state.with_progress(failures=state.open.failures + 1)
 
 
 def _confirmed_keys(action: Action) -> frozenset[str]:
+    if not action.info:
+        return frozenset()
     keys = frozenset(key for key, _ in action.info)
     return keys & CREATE_KEYS if action.kind == "create" else keys
 
 
 def _confirm(
-    relation: Relation, case: RelationState, keys: frozenset[str], context: ReplyContext, effects: Effects
-) -> None:
-    left, applied, known = advance(case, presence=True, keys=keys, upsert=context.retry.upsert)
-    effects.states[relation] = left
-    effects.confirmed[relation] = (known, case.doubt)
-    effects.outcomes += [RelationOutcome(intent.job, relation, "applied") for intent in applied]
+    relation: Relation, state: RelationState, keys: frozenset[str], context: ReplyContext
+) -> RelationEffect:
+    left, applied, confirmed = confirm_write(state, keys, upsert=context.retry.upsert)
+    outcomes = tuple([RelationOutcome(intent.job, relation, "applied") for intent in applied])
+    return RelationEffect(left, (confirmed, state.doubt), outcomes)
 
 
-def _apply(
-    relation: Relation,
-    case: RelationState,
-    decision: Decision,
-    refusal: Refusal,
-    context: ReplyContext,
-    effects: Effects,
-) -> None:
-    """Every decision but confirm: the case stays open with its progress, or fails."""
-    case = case.with_progress(refusal=refusal)
-    match decision.do:
-        case NextStep.HOLD:
-            return
+def _carry_out(
+    relation: Relation, state: RelationState, decision: Decision, refusal: Refusal, context: ReplyContext
+) -> RelationEffect | None:
+    """Return the effect of every decision but to confirm; None if nothing changes."""
+    progress: dict[str, Any] = {"refusal": refusal}
+    match decision.step:
+        case NextStep.KEEP:
+            return None
         case NextStep.FAIL:
-            fail(relation, case, refusal, effects, upsert=context.retry.upsert)
-            return
-        case NextStep.CHECK:
-            case = case.with_progress(verify=True, refused=True)
-        case NextStep.ASK:
-            case = case.with_progress(verify=True)
-        case NextStep.INSERT:
-            case = case.with_progress(absent=True)
+            return fail_relation(relation, state, refusal, upsert=context.retry.upsert)
+        case NextStep.READ_REJECTED:
+            progress["stage"] = Stage.READ_REJECTED
+        case NextStep.READ_BACK if not state.open.stage.reads:
+            progress["stage"] = Stage.READ_BACK
+        case NextStep.CREATE:
+            progress["stage"] = Stage.WRITE_ABSENT
         case NextStep.RETRY:
-            case = case.with_progress(tries=case.open.tries + 1, losses=0, misses=0, absent=False)
-    effects.states[relation] = (
-        case.with_progress(not_before=context.answered + round(decision.delay * SECOND))
-        if decision.delay
-        else case
-    )
+            rejections = state.open.rejections + 1
+            progress |= {"rejections": rejections, "lost_writes": 0, "failures": 0, "stage": Stage.WRITE}
+    if decision.delay:
+        progress["not_before"] = context.answered + round(decision.delay * SECOND)
+    return RelationEffect(state.with_progress(**progress))
 
 
-def _refusal(outcome: ActionResult) -> Refusal:
-    error = outcome.error.value if outcome.verdict is Verdict.REJECTED else outcome.verdict.value
-    return Refusal(outcome.code, error, outcome.message)
+def _refusal(result: ActionResult) -> Refusal:
+    error = result.error.value if result.verdict is Verdict.REJECTED else result.verdict.value
+    return Refusal(result.code, error, result.message)
 
 
 def _sibling(part: str) -> str:
-    """The other half of a split star; no part has an empty sibling."""
+    """Return the part of the other half of a split star; no part is called "-"."""
     return part[:-1] + {"0": "1", "1": "0"}.get(part[-1:], "-") if part else "-"

@@ -1,4 +1,4 @@
-"""What would be sent for a number of wishes, if the API took every action: fold → targets → rounds of actions and requests.
+"""What would be sent for some intents, if the API took every action: fold → targets → rounds of requests.
 
 Pure, and made of the parts that a flush is made of; nothing is sent and nothing is stored.
 """
@@ -9,23 +9,23 @@ from typing import Self
 
 from worker.contract import Order, Relation
 from worker.planner.actions import ActionResult, Operation, Reply, Request, Verdict
-from worker.planner.apply_reply import ReplyContext, answer
+from worker.planner.apply_reply import ReplyContext, apply_reply
 from worker.planner.fold import NOTHING, ConfirmedState, Intent, LostIntent
 from worker.planner.plan import Limits, plan
-from worker.planner.relation_state import Doubt, OpenRelation, RelationState, add_intents, step
+from worker.planner.relation_state import Doubt, OpenRelation, RelationState, add_intents, next_operation
 from worker.planner.retry_policy import RetryPolicy
 from worker.planner.swaps import is_first_half, is_waiting_half, swap_key
 
-ALL_WELL = ReplyContext(signed=0, answered=0, doubt=0.0, retry=RetryPolicy(), draw=lambda: 0.0)
-
 Orders = Callable[[str], Order]
-State = tuple[OpenRelation | None, ConfirmedState, Doubt | None]
-"""What is open and known of a relation now, and what is in doubt."""
+"""Which half of a swap goes first, by relation type."""
+
+Record = tuple[OpenRelation | None, ConfirmedState, Doubt | None]
+"""What is open, confirmed and in doubt about a relation now."""
 
 
 @dataclass(slots=True)
 class DryRun:
-    """What each relation should be, which wishes lost, and the requests in order; `least` as in a plan."""
+    """What each relation should be, which intents lost, and the requests in order; `least` as in a plan."""
 
     states: Mapping[Relation, RelationState] = field(default_factory=dict)
     lost: list[tuple[Relation, LostIntent]] = field(default_factory=list)
@@ -43,59 +43,59 @@ class DryRun:
 
 def dry_run(
     intents: Mapping[Relation, tuple[Intent, ...]],
-    known: Mapping[Relation, State],
+    records: Mapping[Relation, Record],
     *,
     limits: Limits,
     order: Orders,
     upsert: bool = False,
 ) -> DryRun:
-    """The wishes taken in one window, folded with what is open and known, then planned and confirmed round by round."""
-    told, cases = DryRun(), dict[Relation, RelationState]()
-    for relation, asked in intents.items():
-        before, memory, _ = known.get(relation, (None, NOTHING, None))
-        case, lost, _ = add_intents(asked, before, memory, None, now=0, upsert=upsert)
-        told.lost += [(relation, each) for each in lost]
-        if case:
-            cases[relation] = _afresh(case)
-    told.states = dict(cases)
-    context = ALL_WELL._replace(retry=RetryPolicy(upsert=upsert)) if upsert else ALL_WELL
-    while cases and (ready := _ready(cases, order)):
-        planned = plan(ready, limits, order)
-        told.actions, told.least = told.actions + planned.actions, told.least + planned.least
+    """Fold the intents with what is open and confirmed, then plan and confirm them round by round."""
+    result, states = DryRun(), dict[Relation, RelationState]()
+    for relation, wanted in intents.items():
+        before, confirmed, _ = records.get(relation, (None, NOTHING, None))
+        state, lost, _ = add_intents(wanted, before, confirmed, None, now=0, upsert=upsert)
+        result.lost += [(relation, intent) for intent in lost]
+        if state:
+            states[relation] = _without_delays(state)
+    result.states = dict(states)
+    context = ReplyContext(
+        signed=0, answered=0, doubt=0.0, retry=RetryPolicy(upsert=upsert), draw=lambda: 0.0
+    )
+    while states and (operations := _next_operations(states, order)):
+        planned = plan(operations, limits, order)
+        result.actions, result.least = result.actions + planned.actions, result.least + planned.least
         for request in planned.requests:
-            told.requests.append(request)
-            _confirm(cases, request, context)
-    return told
+            result.requests.append(request)
+            _confirm(states, request, context)
+    return result
 
 
-def _afresh(case: RelationState) -> RelationState:
-    """The case without the waiting that earlier tries have brought it: all is well now."""
-    opened = OpenRelation(case.open.intents, case.open.cleared)
-    return case if opened == case.open else RelationState(opened, case.confirmed, None, case.target)
+def _without_delays(state: RelationState) -> RelationState:
+    """Return the state without the delays and the splitting that earlier tries brought."""
+    opened = OpenRelation(state.open.intents, state.open.cleared)
+    return state if opened == state.open else RelationState(opened, state.confirmed, None, state.target)
 
 
-def _ready(cases: Mapping[Relation, RelationState], order: Orders) -> list[Operation]:
-    """The next operation of every relation but the halves of swaps that have to wait (R12)."""
-    first = {
-        swap_key(relation, each)
-        for relation, case in cases.items()
-        if is_first_half(case.target.presence, each := order(relation.type))
+def _next_operations(states: Mapping[Relation, RelationState], order: Orders) -> list[Operation]:
+    """Return the next operation of every relation but the halves of swaps that have to wait (R12)."""
+    first_halves = {
+        swap_key(relation, order(relation.type))
+        for relation, state in states.items()
+        if is_first_half(state.target.presence, order(relation.type))
     }
-    steps = [
-        step(relation, case, now=0)
-        for relation, case in cases.items()
-        if not (
-            is_waiting_half(case.target.presence, each := order(relation.type))
-            and swap_key(relation, each) in first
-        )
-    ]
-    return [each for each in steps if isinstance(each, Operation)]
+    operations = []
+    for relation, state in states.items():
+        type_order = order(relation.type)
+        waits = is_waiting_half(state.target.presence, type_order)
+        if not (waits and swap_key(relation, type_order) in first_halves):
+            operations.append(next_operation(relation, state, now=0))
+    return [operation for operation in operations if isinstance(operation, Operation)]
 
 
-def _confirm(cases: dict[Relation, RelationState], request: Request, context: ReplyContext) -> None:
-    outcomes = (ActionResult(Verdict.OK),) * len(request.actions)
-    for relation, case in answer(cases, request, Reply(outcomes), context).states.items():
-        if case:
-            cases[relation] = case
+def _confirm(states: dict[Relation, RelationState], request: Request, context: ReplyContext) -> None:
+    results = (ActionResult(Verdict.OK),) * len(request.actions)
+    for relation, state in apply_reply(states, request, Reply(results), context).states.items():
+        if state:
+            states[relation] = state
         else:
-            del cases[relation]
+            del states[relation]

@@ -1,6 +1,7 @@
-"""Folding: any number of wishes for one relation become at most one target, and every wish that lost learns why.
+"""Folding: intents for one relation become at most one target, and every other intent learns why it lost.
 
-The latest wins, for presence and for each info key by itself (R6). Pure: versions decide, never arrival or a clock.
+The latest wins, for presence and for each info key by itself (R6). Pure: versions decide, never arrival or a
+clock.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ class Version(NamedTuple):
 
 
 class JobVersion(NamedTuple):
-    """A version and the job that brought it."""
+    """The version of an intent, with its job."""
 
     version: Version
     job: str
@@ -30,7 +31,7 @@ NEVER = JobVersion(Version(-1, -1), "")
 
 
 class Intent(NamedTuple):
-    """What one job asks of one relation; `correlation` is only carried along."""
+    """What one job asks of one relation; `correlation` is only passed on to log events and records."""
 
     version: Version
     job: str
@@ -40,12 +41,15 @@ class Intent(NamedTuple):
 
     @property
     def job_version(self) -> JobVersion:
-        """Its version with its job."""
+        """The version with the job."""
         return JobVersion(self.version, self.job)
 
 
 class ConfirmedInfo(NamedTuple):
-    """An info value the API confirmed, and by whose word; `gone` if an unlink that is older, but came later, took it away."""
+    """An info value that the API confirmed, and the job it came from.
+
+    It is `removed` if a delete took it away from the relation; one that is older, but came later, counts too.
+    """
 
     version: Version
     job: str
@@ -54,14 +58,15 @@ class ConfirmedInfo(NamedTuple):
 
     @property
     def job_version(self) -> JobVersion:
-        """Its version with its job."""
+        """The version with the job."""
         return JobVersion(self.version, self.job)
 
 
 class ConfirmedState(NamedTuple):
-    """The relation memory (R8): the newest marks *confirmed* by the API, and no claim about what people did since.
+    """The relation memory (R8): the newest versions that the API confirmed; people may have changed it since.
 
-    `absent` also moves when a newer create made a delete unnecessary: whatever is older than it is void all the same.
+    `absent` also moves when a newer create makes a delete unnecessary: whatever is older is void all the
+    same.
     """
 
     present: JobVersion = NEVER
@@ -69,12 +74,12 @@ class ConfirmedState(NamedTuple):
     info: Mapping[str, ConfirmedInfo] = {}
 
     def version_of(self, key: str) -> JobVersion:
-        """By whose word the key has its value, or had it before it was gone."""
+        """Return the version that set the key, also if its value was removed since."""
         return self.info[key].job_version if key in self.info else NEVER
 
     @property
     def presence(self) -> JobVersion:
-        """The newest of the two."""
+        """The newest version that decided about presence."""
         return max(self.present, self.absent)
 
 
@@ -82,7 +87,11 @@ NOTHING = ConfirmedState()
 
 
 class Target(NamedTuple):
-    """What should be true of a relation: present, absent, or (None) left as it is; and info to be set on it."""
+    """What should be true of a relation: present, absent or (None) left as it is, and info to be set.
+
+    `intents` are those it stands for, `decisive` the newest about presence, `info` has (key, value, version),
+    `cleared` is the newest delete: older info is void.
+    """
 
     intents: tuple[Intent, ...]
     presence: bool | None
@@ -97,7 +106,7 @@ class Target(NamedTuple):
 
 
 class LostIntent(NamedTuple):
-    """A wish that will not be sent: superseded by a newer one here, stale against a confirmed one, or applied already."""
+    """An intent that is not sent: superseded by a newer one, stale against a confirmed one, or applied."""
 
     intent: Intent
     result: Result
@@ -105,7 +114,7 @@ class LostIntent(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """The one target, None when nothing is left to do, and the wishes it does not stand for."""
+    """The one target, None when nothing is left to do, and the intents it does not stand for."""
 
     target: Target | None
     lost: tuple[LostIntent, ...]
@@ -114,126 +123,118 @@ class Fold(NamedTuple):
 
 def fold(
     intents: Iterable[Intent],
-    known: ConfirmedState = NOTHING,
+    confirmed: ConfirmedState = NOTHING,
     *,
     cleared: JobVersion = NEVER,
     upsert: bool = False,
 ) -> Fold:
-    """The target of one relation.
+    """Fold the intents for one relation into its target.
 
-    `cleared` is the newest delete already folded away, `upsert` makes a modify count as a create too. Wishes that
-    agree on presence all stand behind the target and share its outcome.
+    `cleared` is the newest delete that was folded away before, `upsert` makes a modify count as a create too.
+    Intents that agree on presence all stand behind the target and share its outcome.
     """
     intents = tuple(intents)
-    if len(intents) == 1 and known == NOTHING and cleared == NEVER:
-        return Fold(
-            _alone(intents[0], upsert), (), intents[0].job_version if intents[0].action == "delete" else NEVER
-        )
+    if len(intents) == 1 and confirmed == NOTHING and cleared == NEVER:
+        return _fold_only_intent(intents[0], upsert)
     ordered = sorted(set(intents))
-    cleared = max(
-        [cleared, known.absent, *(intent.job_version for intent in ordered if intent.action == "delete")]
-    )
-    sides = [
-        (intent, side)
+    deletes = [intent.job_version for intent in ordered if intent.action == "delete"]
+    cleared = max([cleared, confirmed.absent, *deletes])
+    votes = [
+        (intent, wanted)
         for intent in ordered
-        if (side := _presence(intent, upsert)) is not None and intent.version > known.presence.version
+        if (wanted := _presence(intent, upsert)) is not None and intent.version > confirmed.presence.version
     ]
-    decisive, presence = (sides[-1][0].job_version, sides[-1][1]) if sides else (NEVER, None)
-    turn = max((intent.job_version for intent, side in sides if side is not presence), default=NEVER)
-    owners = _owners(ordered, known, cleared, upsert=upsert)
-    live = {intent for intent, side in sides if side is presence and intent.version > turn.version} | {
-        intent for intent, _, _ in owners.values()
-    }
+    decisive, presence = (votes[-1][0].job_version, votes[-1][1]) if votes else (NEVER, None)
+    contrary = max((intent.job_version for intent, wanted in votes if wanted is not presence), default=NEVER)
+    deciding = _deciding_by_key(ordered, confirmed, cleared, upsert=upsert)
+    live = {
+        intent for intent, wanted in votes if wanted is presence and intent.version > contrary.version
+    } | {intent for intent, _, _ in deciding.values()}
     target = Target(
         intents=tuple(intent for intent in ordered if intent in live),
         presence=presence,
         decisive=decisive,
-        info=tuple((key, value, mark) for key, (_, value, mark) in sorted(owners.items())),
+        info=tuple((key, value, version) for key, (_, value, version) in sorted(deciding.items())),
         cleared=cleared,
     )
-    lost = tuple(
-        _lost(intent, known, target, _presence(intent, upsert)) for intent in ordered if intent not in live
-    )
-    return Fold(target if live else None, lost, cleared)
+    lost = [_lost(intent, confirmed, target, upsert=upsert) for intent in ordered if intent not in live]
+    return Fold(target if live else None, tuple(lost), cleared)
 
 
-def confirm(
-    target: Target, known: ConfirmedState, *, presence: bool, keys: Iterable[str] = ()
-) -> ConfirmedState:
-    """The memory after the API confirmed the target's presence (or not yet) and these info keys."""
+def confirm(target: Target, confirmed: ConfirmedState, keys: Iterable[str] = ()) -> ConfirmedState:
+    """Return what is confirmed after the API confirmed the target's presence and these info keys."""
     sent = set(keys)
-    info = dict(known.info) | {
-        key: ConfirmedInfo(*mark, value) for key, value, mark in target.info if key in sent
+    info = dict(confirmed.info) | {
+        key: ConfirmedInfo(*version, value) for key, value, version in target.info if key in sent
     }
-    known = known._replace(info=info)
-    if not presence or target.presence is None:
-        return known
+    if target.presence is None:
+        return confirmed._replace(info=info)
     if target.presence:
-        return overtaken(known._replace(present=target.decisive), target.cleared)
-    return known._replace(
-        absent=target.decisive, info={key: each._replace(removed=True) for key, each in info.items()}
-    )
+        return note_overtaken_delete(confirmed._replace(present=target.decisive, info=info), target.cleared)
+    removed = {key: was._replace(removed=True) for key, was in info.items()}
+    return confirmed._replace(absent=target.decisive, info=removed)
 
 
-def overtaken(known: ConfirmedState, cleared: JobVersion) -> ConfirmedState:
-    """The memory with a delete that a newer, confirmed create made unnecessary; the same object if it held that already."""
-    return known._replace(absent=cleared) if known.absent < cleared < known.present else known
+def note_overtaken_delete(confirmed: ConfirmedState, cleared: JobVersion) -> ConfirmedState:
+    """Return what is confirmed with a delete that a newer, confirmed create made unnecessary.
+
+    It is the very same object if nothing changes.
+    """
+    return confirmed._replace(absent=cleared) if confirmed.absent < cleared < confirmed.present else confirmed
 
 
-def _alone(intent: Intent, upsert: bool) -> Target:
-    """The target of one wish for a relation nothing is known of: most are, so it is worth its own short way."""
-    mark, presence = intent.job_version, _presence(intent, upsert)
-    info = tuple([(key, value, mark) for key, value in sorted(dict(intent.info).items())])
-    return Target(
-        (intent,),
-        presence,
-        NEVER if presence is None else mark,
-        info,
-        NEVER if presence is not False else mark,
+def _fold_only_intent(intent: Intent, upsert: bool) -> Fold:
+    """Fold an only intent for a relation of which nothing is confirmed: a short way, for most are such."""
+    version, presence = intent.job_version, _presence(intent, upsert)
+    info = tuple([(key, value, version) for key, value in sorted(dict(intent.info).items())])
+    cleared = version if presence is False else NEVER
+    return Fold(
+        Target((intent,), presence, NEVER if presence is None else version, info, cleared), (), cleared
     )
 
 
 def _presence(intent: Intent, upsert: bool) -> bool | None:
-    """True asks for the relation, False against it, None says nothing of it."""
+    """Return whether the intent wants the relation present or absent; None if it does not care."""
     if intent.action == "delete":
         return False
     return True if upsert or intent.action == "create" else None
 
 
-def _owners(
-    ordered: list[Intent], known: ConfirmedState, cleared: JobVersion, *, upsert: bool
+def _deciding_by_key(
+    ordered: list[Intent], confirmed: ConfirmedState, cleared: JobVersion, *, upsert: bool
 ) -> dict[str, tuple[Intent, str, JobVersion]]:
-    """The wish that decides each info key: the latest that no delete and no confirmed value outdates.
+    """Return the intent that decides each info key: the latest that no delete or confirmed value outdates.
 
-    What an older delete took away comes back with the next create, which is then about that too.
+    Info that an older delete removed comes back with the next create, which decides about it then.
     """
-    owners: dict[str, tuple[Intent, str, JobVersion]] = {}
+    deciding: dict[str, tuple[Intent, str, JobVersion]] = {}
     for intent in ordered:
         if intent.version > cleared.version and _presence(intent, upsert):
-            owners = {
+            deciding = {
                 key: (intent, was.value, was.job_version)
-                for key, was in known.info.items()
+                for key, was in confirmed.info.items()
                 if was.removed and was.job_version > cleared
             }
     for intent in ordered:
         if intent.info and intent.version > cleared.version:
-            owners |= {
+            deciding |= {
                 key: (intent, value, intent.job_version)
                 for key, value in intent.info
-                if intent.version > known.version_of(key).version
+                if intent.version > confirmed.version_of(key).version
             }
-    return owners
+    return deciding
 
 
-def _lost(intent: Intent, known: ConfirmedState, target: Target, side: bool | None) -> LostIntent:
-    """Why a wish is not live: first whatever newer wish beat one of its parts, then what was confirmed before."""
-    if side is not None and intent.version > known.presence.version:
+def _lost(intent: Intent, confirmed: ConfirmedState, target: Target, *, upsert: bool) -> LostIntent:
+    """Return why an intent is not live: a newer intent beat a part of it, or a confirmed one did."""
+    votes = _presence(intent, upsert) is not None
+    if votes and intent.version > confirmed.presence.version:
         return LostIntent(intent, "superseded", target.decisive.job)
-    owners = {key: mark for key, _, mark in target.info}
-    confirmed = known.presence if side is not None else NEVER
+    deciding = {key: version for key, _, version in target.info}
+    newest = confirmed.presence if votes else NEVER
     for key, _ in intent.info:
-        before = max(known.version_of(key), known.absent)
+        before = max(confirmed.version_of(key), confirmed.absent)
         if intent.version > before.version:
-            return LostIntent(intent, "superseded", owners.get(key, target.cleared).job)
-        confirmed = max(confirmed, before)
-    return LostIntent(intent, "applied" if confirmed.job == intent.job else "stale", confirmed.job)
+            return LostIntent(intent, "superseded", deciding.get(key, target.cleared).job)
+        newest = max(newest, before)
+    return LostIntent(intent, "applied" if newest.job == intent.job else "stale", newest.job)

@@ -1,19 +1,23 @@
-"""Operations become actions, actions become requests: provably the fewest actions, in an order that breaks nothing.
+"""Operations become actions, actions requests: provably the fewest actions, in an order that breaks nothing.
 
 Pure, and equal inputs give equal plans: only several operations on one relation have an order of their own.
+
+No request holds two actions that conflict, and conflicting ones keep their order (R11). Two actions conflict
+if they are about the same relation, or if their type is ordered, one creates and the other deletes, and they
+share a record. One pass with an index by relation and by record finds that: no pair of actions is ever
+compared.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.contract import Info, Order, Relation
 from worker.planner.actions import Action, Kind, Operation, Request
-from worker.planner.cover import Star, cover
-from worker.planner.pack import pack
+from worker.planner.cover import cover
 
 Group = tuple[int, int, bool, Kind, str, Info, str]
-"""What the operations of one action have in common: (level, phase, whether the type is free, kind, type, info, part)."""
+"""The operations of one action share (level, phase, whether the type is free, kind, type, info, part)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,9 @@ class Limits:
 class Plan:
     """Requests in the order they have to go, with the proof of their size.
 
-    `least` is the number of actions no plan can do without: per group of creates or modifies the size of a maximum
-    matching, for deletes one each, for reads one per `max_ids` ids. `cut` counts actions that only `max_ids` made
-    necessary, so `actions == least + cut`.
+    `least` is the number of actions no plan can do without: per group of creates or modifies the size of a
+    maximum matching, for deletes one each, for reads one per `max_ids` ids. `cut` counts actions that only
+    `max_ids` made necessary, so `actions == least + cut`.
     """
 
     requests: tuple[Request, ...]
@@ -45,30 +49,34 @@ class Plan:
 
 
 def plan(operations: Sequence[Operation], limits: Limits, order: Callable[[str], Order]) -> Plan:
-    """The plan for operations; `order` says of a type which half of a swap goes first.
+    """Plan the operations; `order` tells of a type which half of a swap goes first.
 
-    Operations on one relation keep the order they are given in, even where that is against the order of their type.
+    Operations on one relation keep the order they are given in, even where that is against the order of their
+    type.
     """
-    orders = {name: order(name) for name in {operation.relation.type for operation in operations}}
-    groups, relations = _groups(operations, orders)
+    types = {operation.relation.type for operation in operations}
+    orders = {relation_type: order(relation_type) for relation_type in types}
+    groups, relations = _group(operations, orders)
     actions: list[Action] = []
     least = 0
     for group in sorted(groups):
         made, needed = _actions(group, groups[group], limits.max_ids)
         actions += made
         least += needed
-    requests = pack(
-        actions, limits.max_actions, order=orders.__getitem__, repeated=relations < len(operations)
-    )
+    requests = _pack(actions, limits.max_actions, orders, repeated=relations < len(operations))
     return Plan(requests, relations, len(actions), least, len(actions) - least)
 
 
-def _groups(
+# --- operations into groups, groups into actions
+
+
+def _group(
     operations: Sequence[Operation], orders: Mapping[str, Order]
 ) -> tuple[dict[Group, list[Relation]], int]:
-    """The relations by group, and how many there are. Groups sort into the order of packing, free types last: few wait for those.
+    """Return the relations by group, and how many there are.
 
-    A relation's second operation is of the second phase, and so on, so no star holds two of one relation.
+    Groups sort into the order of packing, free types last: few wait for those. A relation's second operation
+    is of the second phase, and so on, so no star holds two of one relation.
     """
     last: dict[Relation, tuple[int, int]] = {}
     groups: dict[Group, list[Relation]] = defaultdict(list)
@@ -82,55 +90,94 @@ def _groups(
 
 
 def _level(kind: Kind, order: Order, level: int) -> int:
-    """Even for the half of a swap that goes first, odd for the other, and never below the relation's operation before."""
+    """Return an even level for the first half of a swap, an odd one for the other, not below `level`."""
     if kind not in ("create", "delete"):
         return level
     return level + (level + (order != f"{kind}_first")) % 2
 
 
 def _actions(group: Group, relations: list[Relation], max_ids: int) -> tuple[list[Action], int]:
-    """The actions of one group, and how many no plan can do without."""
-    *_, kind, name, info, part = group
+    """Return the actions of one group, and how many no plan can do without."""
+    *_, kind, relation_type, info, part = group
     if kind == "get":
-        reads = list(_reads(name, relations, part, max_ids=max_ids))
+        reads = list(_reads(relation_type, relations, part, max_ids=max_ids))
         return reads, len(reads)
     if kind == "delete":
-        return [
-            Action(kind, name, (relation.parent,), (relation.child,), info, part)
-            for relation in sorted(relations)
-        ], len(relations)
+        pairs = [((relation.parent,), (relation.child,)) for relation in sorted(relations)]
+        return [Action(kind, relation_type, *pair, info, part) for pair in pairs], len(pairs)
     covered = cover((relation.parent, relation.child) for relation in relations)
-    return [
-        _star(kind, name, piece, info, part) for star in covered.stars for piece in _cut(star, max_ids)
-    ], covered.matching
+    actions = []
+    for side, center, leaves in covered.stars:
+        for ids in _slices(leaves, max_ids):
+            parents, children = ((center,), ids) if side == "parent" else (ids, (center,))
+            actions.append(Action(kind, relation_type, parents, children, info, part))
+    return actions, covered.matching
 
 
-def _star(kind: Kind, name: str, star: Star, info: Info, part: str) -> Action:
-    if star.side == "parent":
-        return Action(kind, name, (star.center,), star.leaves, info, part)
-    return Action(kind, name, star.leaves, (star.center,), info, part)
-
-
-def _cut(star: Star, max_ids: int) -> Iterator[Star]:
-    for leaves in _pieces(star.leaves, max_ids):
-        yield star._replace(leaves=leaves)
-
-
-def _reads(name: str, relations: Iterable[Relation], part: str, *, max_ids: int) -> Iterator[Action]:
-    """Reads by the side with fewer ids, each relation asked for once."""
+def _reads(relation_type: str, relations: Iterable[Relation], part: str, *, max_ids: int) -> Iterator[Action]:
+    """Yield reads by the side with fewer ids, each relation asked for once."""
     wanted = sorted(relations)
     parents, children = {relation.parent for relation in wanted}, {relation.child for relation in wanted}
     by_parent = len(parents) <= len(children)
-    asked: dict[int, list[Relation]] = defaultdict(list)
+    by_id: dict[int, list[Relation]] = defaultdict(list)
     for relation in wanted:
-        asked[relation.parent if by_parent else relation.child].append(relation)
-    for ids in _pieces(tuple(sorted(asked)), max_ids):
-        answers = tuple(relation for each in ids for relation in asked[each])
-        yield Action(
-            "get", name, ids if by_parent else (), () if by_parent else ids, part=part, asked=answers
-        )
+        by_id[relation.parent if by_parent else relation.child].append(relation)
+    for ids in _slices(tuple(sorted(by_id)), max_ids):
+        asked = tuple(relation for record in ids for relation in by_id[record])
+        sides = (ids, ()) if by_parent else ((), ids)
+        yield Action("get", relation_type, sides[0], sides[1], part=part, asked=asked)
 
 
-def _pieces(ids: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
+def _slices(ids: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
     for start in range(0, len(ids), size):
         yield ids[start : start + size]
+
+
+# --- actions into requests
+
+
+def _pack(
+    actions: Iterable[Action], max_actions: int, orders: Mapping[str, Order], *, repeated: bool
+) -> tuple[Request, ...]:
+    """Put each action into the earliest request that has room and comes after the actions it conflicts with.
+
+    `repeated` says whether any relation is in several actions; where none is, only ordered types can
+    conflict.
+    """
+    requests: list[list[Action]] = []
+    earliest: dict[Hashable, int] = {}  # mark → the first request after every action that left the mark
+    next_open: list[int] = []  # request → itself, or a later one to try because it is full
+    for action in actions:
+        left, respected = _marks(action, orders[action.type], repeated)
+        start = max((earliest[mark] for mark in respected if mark in earliest), default=0)
+        slot = _request_with_room(next_open, start)
+        if slot == len(requests):
+            requests.append([])
+            next_open.append(slot)
+        requests[slot].append(action)
+        if len(requests[slot]) == max_actions:
+            next_open[slot] = slot + 1
+        for mark in left:
+            earliest[mark] = max(earliest.get(mark, 0), slot + 1)
+    return tuple(Request(tuple(request)) for request in requests)
+
+
+def _marks(action: Action, order: Order, repeated: bool) -> tuple[list[Hashable], list[Hashable]]:
+    """Return the marks that an action leaves for later ones, and those of earlier ones that it respects."""
+    same: list[Hashable] = list(action.relations) if repeated else []
+    if order == "free" or action.kind not in ("create", "delete"):
+        return same, same
+    other = "delete" if action.kind == "create" else "create"
+    records = [(action.type, "parent", parent) for parent in action.parents]
+    records += [(action.type, "child", child) for child in action.children]
+    left = [(*record, action.kind) for record in records]
+    return same + left, same + [(*record, other) for record in records]
+
+
+def _request_with_room(next_open: list[int], slot: int) -> int:
+    """Return the first request from `slot` on that has room, or a new one; shorten the way for later."""
+    while slot < len(next_open) and (following := next_open[slot]) != slot:
+        if following < len(next_open):
+            next_open[slot] = next_open[following]
+        slot = following
+    return slot

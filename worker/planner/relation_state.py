@@ -1,9 +1,10 @@
-"""One relation in hand: what is asked of it, what is known of it, how trying went, and what to do about it next.
+"""The state of one relation in a flush: what is wanted and confirmed, how trying went, what to do next.
 
-Pure. `OpenRelation` is what the store keeps while any outcome is missing; a `RelationState` is an open relation joined with its memory.
+Pure. The store keeps an `OpenRelation` while any outcome is missing; a `RelationState` joins it with what is
+confirmed.
 """
 
-from dataclasses import dataclass
+from enum import Enum
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,7 +21,7 @@ from worker.planner.fold import (
     Target,
     confirm,
     fold,
-    overtaken,
+    note_overtaken_delete,
 )
 
 CREATE_KEYS = frozenset({"statusTerminbestaetigung"})
@@ -28,7 +29,7 @@ CREATE_KEYS = frozenset({"statusTerminbestaetigung"})
 
 
 class Refusal(NamedTuple):
-    """Why a relation is not as asked: API code (0: none), error class, and a text for a person."""
+    """Why a relation is not as wanted: API code (0: none), error class, and a text for people."""
 
     code: int
     error: str
@@ -43,29 +44,45 @@ class Doubt(NamedTuple):
     info: Info = ()
 
 
-class OpenRelation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, rename={"intents": "wishes"}):
-    """A relation whose wishes have no outcome yet, and how trying went so far. Times in µs of the store's clock."""
+class Stage(Enum):
+    """What is known before the next write of presence, and whether it `reads` the relation back first."""
+
+    WRITE = "nothing stands in its way"
+    WRITE_ABSENT = "the API has just shown the relation absent, so a create may carry info (R13)"
+    READ_BACK = "a write without an answer may have landed (R14)", True
+    READ_REJECTED = "it was rejected alone in its action: the read decides whether it failed (R15)", True
+
+    def __init__(self, _meaning: str, reads: bool = False) -> None:
+        self.reads = reads
+
+
+class OpenRelation(msgspec.Struct, frozen=True, gc=False):
+    """A relation whose intents have no outcome yet, and how trying went. Times in µs of the store's clock.
+
+    `rejections` counts definite rejections, `lost_writes` those without an answer since the last definite
+    one, and `failures` requests of any kind in a row that came to nothing. `part` names the piece of a split
+    star it belongs to (R16). A `reduced` relation is tried once more without its newest intent (R9). The last
+    two flags are about the waiting half of a swap (R12), and either may hold alone: it stepped back for the
+    first half, and a first half failed for good.
+    """
 
     intents: tuple[Intent, ...]
     cleared: JobVersion = NEVER
     since: int = 0
     not_before: int = 0
-    tries: int = 0  # definite rejections
-    losses: int = 0  # writes without an answer since the last definite one
-    misses: int = 0  # requests of any kind in a row that came to nothing
-    verify: bool = False  # read back before the next presence write
-    refused: bool = False  # alone in its action when rejected: the read decides
-    absent: bool = False  # a read just said so
-    part: str = ""  # the piece of a split star it belongs to
-    reduced: bool = False  # tried once more without its newest wish (R9)
-    held: bool = False  # the waiting half of a swap that stepped back for the half that goes first (R12)
-    spoiled: bool = False  # a half that goes first failed for good, and none has succeeded since
+    rejections: int = 0
+    lost_writes: int = 0
+    failures: int = 0
+    stage: Stage = Stage.WRITE
+    part: str = ""
+    reduced: bool = False
+    waits_for_swap: bool = False
+    first_half_failed: bool = False
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RelationState:
-    """An open relation with what is known of it; `target` is the fold of its wishes."""
+class RelationState(msgspec.Struct, frozen=True, gc=False):
+    """An open relation with what is confirmed and in doubt about it; `target` is the fold of its intents."""
 
     open: OpenRelation
     confirmed: ConfirmedState
@@ -73,13 +90,12 @@ class RelationState:
     target: Target
 
     def with_progress(self, **progress: Any) -> "RelationState":
-        """The same with other progress."""
-        return RelationState(
-            msgspec.structs.replace(self.open, **progress), self.confirmed, self.doubt, self.target
-        )
+        """Return the state with these fields of its open relation changed."""
+        changed = msgspec.structs.replace(self.open, **progress)
+        return RelationState(changed, self.confirmed, self.doubt, self.target)
 
     def delayed(self, until: int) -> "RelationState":
-        """The same, not to be looked at before `until` (µs)."""
+        """Return the state as one that is due at `until` (µs) at the earliest."""
         return self.with_progress(not_before=max(self.open.not_before, until))
 
 
@@ -92,95 +108,93 @@ class Wait(NamedTuple):
 def add_intents(
     intents: tuple[Intent, ...],
     before: OpenRelation | None,
-    known: ConfirmedState,
+    confirmed: ConfirmedState,
     doubt: Doubt | None,
     *,
     now: int,
     upsert: bool,
 ) -> tuple[RelationState | None, tuple[LostIntent, ...], ConfirmedState]:
-    """The case after new wishes met what was open and known; the wishes that lost; the memory as it is now.
+    """Fold new intents into what is open; return the new state, the intents that lost, and the new memory.
 
-    Progress goes on when the target still asks the same; a changed target starts afresh but inherits `not_before` (R9).
+    Progress goes on while the target stays the same; a changed target starts from the beginning, but not
+    earlier than the old one would have been tried (R9).
     """
-    folded = fold(
-        intents + (before.intents if before else ()),
-        known,
-        cleared=before.cleared if before else NEVER,
-        upsert=upsert,
-    )
-    memory, target = (
-        overtaken(known, folded.cleared),
-        folded.target,
-    )  # even a stale delete makes older info void
+    older, cleared = (before.intents, before.cleared) if before else ((), NEVER)
+    folded = fold(intents + older, confirmed, cleared=cleared, upsert=upsert)
+    target, lost = folded.target, folded.lost
+    # Even a stale delete makes older info void.
+    memory = note_overtaken_delete(confirmed, folded.cleared)
     if target is None:
-        return None, folded.lost, memory
+        return None, lost, memory
     if before is None:
         opened = OpenRelation(target.intents, target.cleared, since=now)
-    elif _same(fold(before.intents, known, cleared=before.cleared, upsert=upsert).target, target):
+    elif _is_same(fold(before.intents, confirmed, cleared=before.cleared, upsert=upsert).target, target):
         opened = msgspec.structs.replace(before, intents=target.intents, cleared=target.cleared)
     else:
         opened = OpenRelation(
-            target.intents, target.cleared, since=now, not_before=before.not_before, verify=before.verify
+            target.intents,
+            target.cleared,
+            since=now,
+            not_before=before.not_before,
+            stage=_stage_of_changed_target(before.stage),
         )
-    return RelationState(opened, memory, doubt, target), folded.lost, memory
+    return RelationState(opened, memory, doubt, target), lost, memory
 
 
 def reopen(
-    opened: OpenRelation, known: ConfirmedState = NOTHING, doubt: Doubt | None = None, *, upsert: bool
+    opened: OpenRelation, confirmed: ConfirmedState = NOTHING, doubt: Doubt | None = None, *, upsert: bool
 ) -> RelationState | None:
-    """The case of an open relation that nothing new was asked of; None when its wishes are all settled."""
-    target = fold(opened.intents, known, cleared=opened.cleared, upsert=upsert).target
-    return RelationState(opened, known, doubt, target) if target else None
+    """Return the state of an open relation without new intents, None when all of its intents are settled."""
+    target = fold(opened.intents, confirmed, cleared=opened.cleared, upsert=upsert).target
+    return RelationState(opened, confirmed, doubt, target) if target else None
 
 
-def advance(
-    case: RelationState, *, presence: bool, keys: frozenset[str] = frozenset(), upsert: bool
+def drop_newest_intent(state: RelationState, *, upsert: bool) -> RelationState | None:
+    """Return the state without its newest intent; None if that was tried before or asks for the same (R9)."""
+    opened, older = state.open, state.open.intents[:-1]
+    if not older or opened.reduced:
+        return None
+    target = fold(older, state.confirmed, cleared=opened.cleared, upsert=upsert).target
+    if target is None or _is_same(state.target, target):
+        return None
+    stage = _stage_of_changed_target(opened.stage)
+    reduced = OpenRelation(target.intents, opened.cleared, since=opened.since, stage=stage, reduced=True)
+    return RelationState(reduced, state.confirmed, state.doubt, target)
+
+
+def confirm_write(
+    state: RelationState, keys: frozenset[str] = frozenset(), *, upsert: bool
 ) -> tuple[RelationState | None, tuple[Intent, ...], ConfirmedState]:
-    """The case after the API confirmed some of it: what is left to do, the wishes applied, the new memory."""
-    known = confirm(case.target, case.confirmed, presence=presence, keys=keys)
-    if presence and all(key in keys for key, _, _ in case.target.info):
-        return None, case.open.intents, known
-    folded = fold(case.open.intents, known, cleared=case.open.cleared, upsert=upsert)
-    applied = tuple(lost.intent for lost in folded.lost)
-    if folded.target is None:
-        return None, applied, known
-    opened = OpenRelation(
-        folded.target.intents, folded.target.cleared, since=case.open.since, reduced=case.open.reduced
-    )
-    return RelationState(opened, known, case.doubt, folded.target), applied, known
+    """Confirm presence and these info keys; return what is left, the intents applied, the new memory."""
+    confirmed = confirm(state.target, state.confirmed, keys)
+    if not state.target.info or all(key in keys for key, _, _ in state.target.info):
+        return None, state.open.intents, confirmed
+    folded = fold(state.open.intents, confirmed, cleared=state.open.cleared, upsert=upsert)
+    target, applied = folded.target, tuple(lost.intent for lost in folded.lost)
+    if target is None:
+        return None, applied, confirmed
+    opened = OpenRelation(target.intents, target.cleared, since=state.open.since, reduced=state.open.reduced)
+    return RelationState(opened, confirmed, state.doubt, target), applied, confirmed
 
 
-def step(relation: Relation, case: RelationState, *, now: int) -> Operation | Wait:
-    """What to do about the relation next: one operation, or wait.
+def next_operation(relation: Relation, state: RelationState, *, now: int) -> Operation | Wait:
+    """Return what to do about the relation next: one operation, or how long to wait.
 
-    A target that contradicts a write in doubt waits until that write can no longer land (R14). Presence goes before
-    info, and a create carries info only if a read has just shown the relation absent (R13).
+    A target that contradicts a write in doubt waits until that write can no longer land (R14). Presence goes
+    before info, and a create carries info only if the relation was just shown to be absent (R13).
     """
-    if case.open.not_before > now:
-        return Wait(case.open.not_before)
-    doubt = case.doubt if case.doubt and case.doubt.until > now else None
-    if doubt and contradicts(doubt, case.target):
+    if state.open.not_before > now:
+        return Wait(state.open.not_before)
+    doubt = state.doubt if state.doubt and state.doubt.until > now else None
+    if doubt and contradicts(doubt, state.target):
         return Wait(doubt.until)
-    # A write in doubt may have landed since the read: then the create would meet a relation, which keeps its old info.
-    return _write(relation, case, absent=case.open.absent and not doubt)
-
-
-def _write(relation: Relation, case: RelationState, *, absent: bool) -> Operation:
-    target, opened = case.target, case.open
-    if target.presence is None:
-        return Operation("modify", relation, target.patch, opened.part)
-    if opened.verify:
-        return Operation("get", relation)
-    if not target.presence:
-        return Operation("delete", relation)
-    if _may_modify_first(case):
-        return Operation("modify", relation, target.patch, opened.part)
-    info = tuple((key, value) for key, value in target.patch if key in CREATE_KEYS) if absent else ()
-    return Operation("create", relation, info, opened.part)
+    # A write in doubt may have landed since the read: a create that meets a relation leaves its old info.
+    with_info = state.open.stage is Stage.WRITE_ABSENT and not doubt
+    return _operation(relation, state, with_info=with_info)
 
 
 def contradicts(doubt: Doubt, target: Target) -> bool:
-    """Whether the write in doubt, landing after the target was reached, would undo some of it."""
+    """Return whether the write in doubt, landing after the target was reached, would undo some of it."""
     if doubt.kind == "delete":
         return target.presence is not False
     if target.presence is False:
@@ -189,10 +203,29 @@ def contradicts(doubt: Doubt, target: Target) -> bool:
     return any(key in wanted and wanted[key] != value for key, value in doubt.info)
 
 
-def _may_modify_first(case: RelationState) -> bool:
-    """An upsert: only modifies stand behind the target, so the relation is most likely there already."""
-    return not case.open.absent and all(intent.action == "modify" for intent in case.target.intents)
+def _operation(relation: Relation, state: RelationState, *, with_info: bool) -> Operation:
+    target, opened = state.target, state.open
+    if target.presence is None:
+        return Operation("modify", relation, target.patch, opened.part)
+    if opened.stage.reads:
+        return Operation("get", relation)
+    if not target.presence:
+        return Operation("delete", relation)
+    if opened.stage is Stage.WRITE and _only_modifies(target):
+        return Operation("modify", relation, target.patch, opened.part)
+    info = tuple((key, value) for key, value in target.patch if key in CREATE_KEYS) if with_info else ()
+    return Operation("create", relation, info, opened.part)
 
 
-def _same(before: Target | None, after: Target) -> bool:
+def _only_modifies(target: Target) -> bool:
+    """Return whether only modifies stand behind an upsert: then the relation is most likely there already."""
+    return all(intent.action == "modify" for intent in target.intents)
+
+
+def _stage_of_changed_target(before: Stage) -> Stage:
+    """Return the stage in which a changed target starts: what was to be read back still is."""
+    return Stage.READ_BACK if before.reads else Stage.WRITE
+
+
+def _is_same(before: Target | None, after: Target) -> bool:
     return before is not None and (before.presence, before.patch) == (after.presence, after.patch)

@@ -1,4 +1,4 @@
-"""What people do to jobs besides sending them, and what is kept of who did what; nothing here is on the way of a change."""
+"""What operators do to jobs, and the audit log of it; no change passes here."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -11,15 +11,18 @@ from worker.ports.records import JobRecord
 from worker.ports.work import Lease
 
 CANCELLED: Final = "cancelled"
-"""What a change is superseded by that was cancelled."""
+"""What a cancelled change is superseded by."""
 ERASED: Final = "erased"
-"""What a relation is superseded by, and a job was emptied by, when a record was erased."""
+"""What a relation is superseded by, and a job was emptied by, when a record is erased."""
 UNROUTED: Final = "unrouted"
-"""The lane of messages that name no known account; no account may have this name."""
+"""The account of messages that name no known account; no other may have this name."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
-    """Who did what, to what (in words) and to how many, under a fresh sortable name. `at` (µs) and `count` are the store's to say."""
+    """Who did what, to what (in words) and to how many.
+
+    `name` is a fresh sortable id; the store sets `at` (µs) and `count`.
+    """
 
     name: str
     by: str
@@ -31,21 +34,21 @@ class AuditEntry(msgspec.Struct, frozen=True):
 
 
 class AuditPage(NamedTuple):
-    """Deeds, newest first, and the cursor of the next page (empty: no more)."""
+    """Audit entries, newest first, and the cursor of the next page (empty: no more)."""
 
-    deeds: tuple[AuditEntry, ...]
+    entries: tuple[AuditEntry, ...]
     next: str
 
 
 class AdminResult(NamedTuple):
-    """The jobs that were acted on, and why the others were not: the state they are in, or `gone`."""
+    """The jobs that were changed, and why the others were not: the state they are in, or `gone`."""
 
     done: tuple[str, ...]
     refused: Mapping[str, str]
 
 
 class Payload(NamedTuple):
-    """What is kept of an unreadable message: its bytes (of `size`; fewer if it was cut) and everything that was wrong with it."""
+    """What is kept of an unreadable message: its bytes (fewer than `size` if it was cut) and every fault."""
 
     body: bytes
     faults: tuple[str, ...]
@@ -53,37 +56,37 @@ class Payload(NamedTuple):
 
 
 class RecordRef(NamedTuple):
-    """A record of a module, e.g. address 9001: whoever it is about may ask to be erased."""
+    """A record of a module, e.g. address 9001; the person it is about may ask for its erasure."""
 
     module: str
     number: int
 
     @property
     def sides(self) -> dict[str, str]:
-        """The relation types it can stand in, and on which side: `p`, `c` or `pc`."""
-        named = {
-            name: "p" * (each.parent == self.module) + "c" * (each.child == self.module)
-            for name, each in TYPES.items()
+        """The relation types it can be part of, and on which side: parent `p`, child `c`, or both `pc`."""
+        sides = {
+            name: "p" * (relation_type.parent == self.module) + "c" * (relation_type.child == self.module)
+            for name, relation_type in TYPES.items()
         }
-        return {name: sides for name, sides in named.items() if sides}
+        return {name: where for name, where in sides.items() if where}
 
     def is_on(self, side: str, name: str, number: int) -> bool:
-        """Whether an id on this side (`p` or `c`) of a relation type is the record's."""
+        """Return whether an id on this side (`p` or `c`) of a relation type is the record's."""
         return (
             number == self.number
             and (TYPES[name].parent if side == "p" else TYPES[name].child) == self.module
         )
 
-    def stands_in(self, relation: Relation) -> bool:
-        """Whether it is one of the two."""
+    def is_part_of(self, relation: Relation) -> bool:
+        """Return whether it is the parent or the child of the relation."""
         return self.is_on("p", relation.type, relation.parent) or self.is_on(
             "c", relation.type, relation.child
         )
 
 
 def record_ref(module: str, number: int) -> RecordRef:
-    """The record; raises NotFound for a module that no relation type knows."""
-    modules = sorted({name for each in TYPES.values() for name in (each.parent, each.child)})
+    """Return the record; raise NotFound for a module that no relation type has."""
+    modules = sorted({module for known in TYPES.values() for module in (known.parent, known.child)})
     if module not in modules:
         raise NotFound(f'there is no module "{module}"; known are {", ".join(modules)}')
     return RecordRef(module, number)
@@ -93,10 +96,11 @@ ReplayState = Literal["previewed", "running", "stopped", "done"]
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """A replay: a set of failed jobs that was fixed and judged, what would be sent for it, and how far it is. Times in µs.
+    """A replay: a fixed set of failed jobs, what would be sent for it, and how far it is. Times in µs.
 
-    `eligible` jobs are its set, `refused` counts the others by reason (`examples` names some). Of the set, `done` were worked so
-    far: `back` went back or were sent anew, the rest is counted by reason in `missed`. `plan` is plain data.
+    `eligible` jobs are in the set, `refused` counts the others by reason (`examples` has some). `done` of the
+    set were handled so far: `back` were put back or sent as new jobs, the rest is counted by reason in
+    `missed`. `plan` is plain data.
     """
 
     id: str
@@ -122,78 +126,87 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One job of a replay's set; with `changes` (messages), these are sent anew in its place."""
+    """One job of a replay's set; if it has `changes` (messages), these are sent as new jobs in its place."""
 
     job: str
     changes: tuple[Mapping[str, Any], ...] = ()
 
 
 class JobAdmin(Protocol):
-    """Every act names what it was done to; the same again does nothing more, and answers the same."""
+    """What operators do to jobs. A repeated call changes nothing more, and returns the same."""
 
-    def cancel(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
-        """End changes that wait in the inbox, untaken, as superseded by `CANCELLED`."""
+    def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
+        """End changes that are still in the inbox as superseded by `CANCELLED`."""
 
-    def dismiss(self, account: str, jobs: Sequence[str], deed: AuditEntry) -> AdminResult:
-        """Let failed jobs wait for a decision no longer."""
+    def dismiss(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
+        """Mark failed jobs as needing no decision any more."""
 
     def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
-        """Link a failed job with those sent in its place (by the replay `mark`), and dismiss it."""
+        """Link a failed job with those that replace it (by the replay `mark`), and dismiss it."""
 
-    def add_audit_entry(self, account: str, deed: AuditEntry) -> None:
-        """Remember a deed."""
+    def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
+        """Add an entry to the audit log."""
 
     def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
-        """Who did what, newest first."""
+        """Return who did what, newest first."""
 
     def get_payload(self, job: str) -> Payload | None:
-        """What is kept of the unreadable message that the job stands for."""
+        """Return what is kept of the unreadable message that the job stands for."""
 
-    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], deed: AuditEntry) -> None:
-        """Keep a replay and its set, for a week."""
+    def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
+        """Keep a replay and its set for a week."""
 
     def get_replay(self, replay_id: str) -> Replay | None:
-        """One replay, with how far it is."""
+        """Return one replay, with how far it is."""
 
     def list_replays(self, account: str, *, limit: int = 50) -> Sequence[Replay]:
-        """The account's replays, newest first."""
+        """Return the account's replays, newest first."""
 
     def replay_entries(self, replay_id: str, start: int, most: int) -> Sequence[ReplayEntry]:
-        """A piece of its set."""
+        """Return at most `most` entries of a replay's set, from the position `start` on."""
 
-    def set_replay_state(self, replay_id: str, to: ReplayState, deed: AuditEntry) -> ReplayState | None:
-        """Let it run (on), or stop it; the state it is in then."""
+    def set_replay_state(
+        self, replay_id: str, to: ReplayState, audit_entry: AuditEntry
+    ) -> ReplayState | None:
+        """Run or stop a replay; return the state that it is in then."""
 
     def advance_replay(
-        self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: AuditEntry
+        self,
+        replay: Replay,
+        start: int,
+        end: int,
+        *,
+        back: int,
+        missed: Mapping[str, int],
+        audit_entry: AuditEntry,
     ) -> ReplayState | None:
-        """Count a piece of the set as worked, once; with the last piece the replay is done. The state it is in then."""
+        """Count the entries from `start` to `end` as handled, once; return the state after that."""
 
     def stalled_replays(self, account: str, seconds: float) -> Sequence[str]:
-        """The replays that should run and have not come on for so long: their worker died, or nobody was told."""
+        """Return running replays without progress for so long: their worker died, or a message was lost."""
 
     def touch_replay(self, replay_id: str) -> None:
-        """It was given to a worker once more, which gets its time."""
+        """Restart the time after which the replay counts as stalled: a worker was given it once more."""
 
     def count_unsettled(self, account: str) -> int:
-        """Requests that were begun and not settled."""
+        """Count the requests that were begun and not settled."""
 
     def open_relations_with(self, account: str, who: RecordRef) -> Sequence[Relation]:
-        """The open relations whose work names a record: its own, and those that were split from a star with one of its own."""
+        """Return the open relations that name a record: its own, and those split from a star with it."""
 
     def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
-        """Take a record out of the next jobs numbered above `after`; where to go on (0: done), and counts of what was changed."""
+        """Erase a record from jobs after number `after`; return where to go on (0: done), what changed."""
 
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:
-        """Take a record out of a part of everything else that is kept; where to go on (0: done), and counts of what was changed."""
+        """Erase a record from a part of what else is kept; return where to go on (0: done), what changed."""
 
 
 def summarize_ids(wanted: Iterable[str]) -> str:
-    """Ids in words: the first few, and how many more."""
+    """Return the first few ids as text, and how many more there are."""
     ids = list(wanted)
     return ", ".join(ids[:3]) + (f" and {len(ids) - 3:,} more" if len(ids) > 3 else "")
 
 
 def needs_decision(job: JobRecord) -> bool:
-    """Whether it failed and was neither dismissed nor emptied."""
+    """Return whether the job failed, and was neither dismissed nor emptied."""
     return job.state == "failed" and job.dismissed is None and job.by != ERASED

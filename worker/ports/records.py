@@ -1,4 +1,4 @@
-"""What is kept and shown: jobs, requests, pauses. Values only."""
+"""What the store keeps and people see: jobs, requests, pauses. Values only."""
 
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -12,13 +12,13 @@ from worker.planner.actions import Action, ErrorClass, Reply, Request, Verdict
 JobState = Literal["queued", "sending", "retrying", "verifying", "succeeded", "superseded", "failed"]
 OPEN_STATES: tuple[JobState, ...] = ("queued", "sending", "retrying", "verifying")
 FOREVER: Final = 2**62  # µs
-CLOCK_PAUSE: Final = 60.0  # seconds an account rests whose clock disagrees with the API's
+CLOCK_SKEW_PAUSE: Final = 60  # seconds for which an account rests whose clock disagrees with the API's
 OBSERVED: Final = "observed"
-"""What stands for the answer of a request that was not sent, because its account only observes."""
+"""The answer to a request that was not sent, because its account only observes."""
 
 
 class Dismissal(NamedTuple):
-    """When (µs) a failed job was let go of, by whom, and why."""
+    """When (µs) a failed job was dismissed, by whom, and why."""
 
     at: int
     by: str
@@ -26,11 +26,12 @@ class Dismissal(NamedTuple):
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as it is kept: counts of outcomes, the first refusal, the requests it travelled in. Times in µs.
+    """A job: what it asks for, its state, counts of outcomes, first refusal, and requests. Times in µs.
 
-    `number` is its place in the order of acceptance. One that stands for an unreadable message, or was emptied when a record
-    was erased, has no type, or no ids. `replays` is the job it was sent in place of, `replayed_by` are those sent in its place, `replay` is
-    the replay that worked it last.
+    `number` is its place in the order of acceptance. A job that stands for an unreadable message, or was
+    emptied when a record was erased, has no type or no ids. `replays` is the job that it replaces,
+    `replayed_by` are those that replace it, `replay` is the last replay that handled it. `refusal` is (code,
+    error class, text, relation).
     """
 
     id: str
@@ -70,9 +71,9 @@ class JobPage(NamedTuple):
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs of an account: every field that is given must fit. Times of acceptance in µs, `until` is not included.
+    """Which jobs of an account: every given field must match. Times of acceptance in µs, `until` is excluded.
 
-    `error` is the API's code or the class of what the job failed of; it asks for failed jobs that wait for a decision,
+    `error` is the API's code or the error class of the failure. It matches failed jobs that need a decision,
     as the state `failed` does: neither replayed nor dismissed since.
     """
 
@@ -88,8 +89,10 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailureGroup(NamedTuple):
-    """The failed jobs of one error and relation type that wait for a decision: how many, and when the oldest and the newest of
-    them ended (µs); `example` is the newest."""
+    """The failed jobs of one error and relation type that need a decision.
+
+    How many there are, when the oldest and the newest of them ended (µs), and the newest as an `example`.
+    """
 
     code: int
     error: str
@@ -108,7 +111,7 @@ class RequestPage(NamedTuple):
 
 
 class RelationEvent(NamedTuple):
-    """One job that named a relation, with its outcome there ("" while open)."""
+    """One job that was about a relation, with its result there ("" while open)."""
 
     job: str
     result: str
@@ -116,9 +119,10 @@ class RelationEvent(NamedTuple):
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was sent and answered, without secrets; kept for `relations requests` and for explaining a relation.
+    """What was sent and answered, without secrets, for `relations requests` and for explaining a relation.
 
-    `correlations` are what the calls go by that brought its changes, the first few of them.
+    `answers` has (verdict, code, message) per action, `correlations` the first few ids of the calls behind
+    its changes.
     """
 
     id: str
@@ -131,30 +135,28 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     correlations: tuple[str, ...] = ()
 
     @classmethod
-    def of(
-        cls, name: str, request: Request, reply: Reply, *, at: int, correlations: tuple[str, ...]
+    def from_reply(
+        cls, request_id: str, request: Request, reply: Reply, *, at: int, correlations: tuple[str, ...]
     ) -> "RequestRecord":
-        """Of a request that was sent, and signed at that time (µs)."""
+        """Return the record of a request that was sent, signed `at` (µs)."""
         return cls(
-            id=name,
+            id=request_id,
             at=at,
             status=reply.status,
             seconds=reply.seconds,
             message=reply.message,
             actions=request.actions,
-            answers=tuple(
-                (outcome.verdict.value, outcome.code, outcome.message) for outcome in reply.results
-            ),
+            answers=tuple((result.verdict.value, result.code, result.message) for result in reply.results),
             correlations=correlations,
         )
 
     @classmethod
-    def would_be(cls, request: Request, *, at: int, correlations: tuple[str, ...]) -> "RequestRecord":
-        """Of a request that an account would send that only observes; equal ones have the same id."""
-        name = f"{OBSERVED}-{blake2b(msgspec.json.encode(request), digest_size=8).hexdigest()}"
+    def for_dry_run(cls, request: Request, *, at: int, correlations: tuple[str, ...]) -> "RequestRecord":
+        """Return the record of a request that an observing account would send; equal ones have one id."""
+        digest = blake2b(msgspec.json.encode(request), digest_size=8).hexdigest()
         answers = ((OBSERVED, 0, ""),) * len(request.actions)
         return cls(
-            id=name,
+            id=f"{OBSERVED}-{digest}",
             at=at,
             status=0,
             seconds=0.0,
@@ -166,12 +168,15 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     @property
     def observed(self) -> bool:
-        """Whether it was not sent: the account only observes."""
+        """Whether it was not sent, because the account only observes."""
         return bool(self.answers) and self.answers[0][0] == OBSERVED
 
 
 class Pause(NamedTuple):
-    """Why an account is stopped, since when, and until when (µs; 0: until someone resumes it)."""
+    """Why an account is stopped, since when, and until when (µs; 0: until an operator resumes it).
+
+    `fingerprint` stands for the credentials that the API rejected, if that is the reason.
+    """
 
     reason: str
     detail: str = ""
@@ -180,24 +185,27 @@ class Pause(NamedTuple):
     fingerprint: str = ""
 
     @classmethod
-    def after(cls, reply: Reply, *, now: int, fingerprint: str, misdated: bool) -> "Pause | None":
-        """The pause that rejected credentials call for, or a clock that disagrees even after the API's time was learned (R18)."""
-        for outcome in reply.results:
-            if outcome.verdict is Verdict.REJECTED and outcome.error is ErrorClass.CREDENTIALS:
-                return cls("credentials", f"{outcome.code}: {outcome.message}", fingerprint=fingerprint)
-            if (
-                outcome.verdict is Verdict.REJECTED
-                and outcome.error is ErrorClass.CLOCK
-                and (misdated or reply.skew is None)
-            ):
+    def after_reply(
+        cls, reply: Reply, *, now: int, fingerprint: str, clock_corrected: bool
+    ) -> "Pause | None":
+        """Return the pause that a reply calls for (R18), if any.
+
+        Rejected credentials pause until there are others; a signature that comes too late does so for a
+        minute, but only if it was signed by the API's time (`clock_corrected`), or that is not known.
+        """
+        for result in reply.results:
+            if result.verdict is not Verdict.REJECTED:
+                continue
+            detail = f"{result.code}: {result.message}"
+            if result.error is ErrorClass.CREDENTIALS:
+                return cls("credentials", detail, fingerprint=fingerprint)
+            if result.error is ErrorClass.CLOCK and (clock_corrected or reply.skew is None):
                 skew = f"; the API's clock is {reply.skew:+.0f} s from ours" if reply.skew is not None else ""
-                return cls(
-                    "clock", f"{outcome.code}: {outcome.message}{skew}", until=now + round(CLOCK_PAUSE * 1e6)
-                )
+                return cls("clock", detail + skew, until=now + CLOCK_SKEW_PAUSE * 1_000_000)
         return None
 
     def ends_with(self, fingerprint: str) -> bool:
-        """Whether it is about rejected credentials, and these are others (R20)."""
+        """Return whether it is about rejected credentials, and these are others (R20)."""
         return (
             self.reason == "credentials"
             and bool(self.fingerprint and fingerprint)

@@ -1,4 +1,4 @@
-"""The rest of the world: the API, the pace it is spoken to at, the clock, and where is said what happened."""
+"""What a flush needs besides the store: the API, its pace, a clock, a renewed lease, and log events."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,14 +10,14 @@ from worker.ports.work import Lease
 
 
 class Api(Protocol):
-    """One account's way to the API."""
+    """The API with one account's credentials."""
 
     def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
-        """One request, one outcome per action; never raises for what the network does. `now` in seconds."""
+        """Send one request, signed at `now` (seconds); return a result per action, and never raise."""
 
 
 Feedback = Literal["ok", "slow", "failed"]
-"""What a request told about its account: answered · 429 · no usable answer (transport, timeout, 5xx)."""
+"""What a reply shows about its account: answered · 429 · no usable answer (transport, timeout, 5xx)."""
 
 
 Reason = Literal["", "pace", "retry_after", "breaker"]
@@ -25,14 +25,17 @@ Reason = Literal["", "pace", "retry_after", "breaker"]
 
 
 class BreakerChange(NamedTuple):
-    """What a report did to the breaker, if anything; one that was opened lets a probe through in `probe_in` seconds."""
+    """What a report did to the breaker; one that opened lets a probe through in `probe_in` seconds."""
 
     breaker: Literal["", "opened", "closed"] = ""
     probe_in: float = 0.0
 
 
 class Pace(TypedDict):
-    """An account's pace for operators: times in seconds since the epoch, 0 for never; `open_until` is when the next probe may go."""
+    """An account's pace for operators: times in seconds since the epoch, 0 for never.
+
+    `factor` is what remains of its rate, `open_until` when the next probe may go.
+    """
 
     factor: float
     failures: int
@@ -44,10 +47,10 @@ class Pace(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """An answer to `book`: a booked slot `wait` seconds from now, or, not booked, when to come back.
+    """The answer to `book`: a booked slot `wait` seconds from now, or, not booked, when to come back.
 
-    `factor` scales the account's rate and its `max_actions`; with `probe` only a read may be sent; `open_for` is how
-    long the breaker stays open. `slot` and `cost` (microseconds) name what was booked, for a refund.
+    `factor` scales the account's rate and its `max_actions`; with `probe` only a read may be sent; `open_for`
+    is how long the breaker stays open. `slot` and `cost` (µs) name what was booked, for a refund.
     """
 
     booked: bool
@@ -60,34 +63,34 @@ class Grant:
     slot: int = 0
     cost: int = 0
 
-    def worth_reporting(self, feedback: Feedback) -> bool:
-        """Whether a report would change anything: a healthy account costs one round trip per request, not two."""
+    def needs_report(self, feedback: Feedback) -> bool:
+        """Return whether a report changes anything: a healthy account costs one round trip per request."""
         return feedback != "ok" or self.factor < 1 or self.failures > 0
 
 
 class Limiter(Protocol):
-    """When the next request of an account may go (R19, R20)."""
+    """Decides when the next request of an account may go (R19, R20)."""
 
     def book(self, account: str, *, rate: float, burst: int, max_wait: float) -> Grant:
-        """The next slot within `max_wait` seconds, booked; or, with nothing booked, when to come back."""
+        """Book the next slot within `max_wait` seconds; if there is none, say when to come back."""
 
     def report(
         self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = ""
     ) -> BreakerChange:
-        """Let a request's answer change the pace; needed only when it changes anything. What it did to the breaker."""
+        """Let a reply change the pace, if `Grant.needs_report`; return what it did to the breaker."""
 
     def refund(self, account: str, grant: Grant) -> bool:
         """Give a booked slot back when no request follows."""
 
     def states(self, accounts: Sequence[str]) -> Mapping[str, Pace]:
-        """How these accounts are paced, in one round trip."""
+        """Return the pace of these accounts, in one round trip."""
 
 
 class Clock(Protocol):
     """A monotonic clock that can also wait."""
 
     def monotonic(self) -> float:
-        """Seconds."""
+        """Return the seconds since some fixed point."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -101,7 +104,7 @@ class LeaseKeeper(Protocol):
 
 
 class EventSink(Protocol):
-    """Where the use cases say what happened: a past-tense dotted name and flat fields."""
+    """Where use cases report what happened: a past-tense dotted event with flat fields."""
 
     def __call__(self, event: str, /, **fields: object) -> None:
-        """Say it."""
+        """Write the event."""

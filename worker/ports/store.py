@@ -1,4 +1,4 @@
-"""The status store: what intake hands in, what it answers, and everything that can be asked and done beside a flush."""
+"""The status store: what intake submits, what it gets back, and what can be read and done besides a flush."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -13,9 +13,10 @@ NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Submission(NamedTuple):
-    """A change with the job id it gets if it is new. `redelivered` sources are told apart by event id alone, not by content.
+    """A change with the job id that it gets if it is new.
 
-    `firsts` are the guard keys of the relations it would put first (R12), counted until it is taken.
+    A `redelivered` one is recognised by its event id alone, not by its content. `first_halves` are the swap
+    keys of those of its relations that go first (R12); they are counted until the job is claimed.
     """
 
     job: str
@@ -33,7 +34,11 @@ class Receipt(NamedTuple):
 
 
 class RefusedChange(NamedTuple):
-    """Why a submission was not accepted; `position` in the list that was handed in."""
+    """Why a submission was not accepted, and its position in the list.
+
+    `conflict`: another change has this event id, as `job`. `ahead`: it occurs in the future. `too_old`: it is
+    older than the relation memory.
+    """
 
     position: int
     reason: Literal["conflict", "ahead", "too_old"]
@@ -41,7 +46,7 @@ class RefusedChange(NamedTuple):
 
 
 class AcceptResult(NamedTuple):
-    """The answer of intake for one account: receipts or refusals (then nothing was written), and whether to wake a worker."""
+    """The receipts of one account's submissions, or refusals with nothing written; and whether to wake."""
 
     receipts: tuple[Receipt, ...]
     refused: tuple[RefusedChange, ...] = ()
@@ -49,7 +54,7 @@ class AcceptResult(NamedTuple):
 
 
 class UnreadableMessage(NamedTuple):
-    """A message that makes no change: whose (by what it says; may be nobody's), everything wrong with it, and its bytes as they came."""
+    """A message that is no change: the account it names (perhaps unknown), every fault, and its bytes."""
 
     account: str
     source: str
@@ -64,65 +69,72 @@ class Store(Protocol):
     def accept(
         self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
     ) -> AcceptResult:
-        """Write the submissions, all or none; the same again answers the same."""
+        """Write the submissions, all or none; a repeated call returns the same. `oldest` is in seconds."""
 
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
-        """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
+        """Keep a message as a failed job that needs a decision; a repeated message is the same job."""
 
     def accept_rounds(
         self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
     ) -> Iterator[AcceptResult]:
-        """The same for one round after the other, each all or none; the next may be on its way while the one before is written."""
+        """Accept list after list, each all or none; one may be prepared while the one before is written."""
 
     def lease(self, account: str, holder: str) -> Lease | None:
-        """The account's lease, None while another holder has it. Clears the wake mark."""
+        """Take the account's lease and clear its woken mark; return None while another worker has it."""
 
     def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
-        """The accounts with due work that nobody holds and no fresh message waits for; marks them as woken (R22).
+        """Return accounts with due work, without a lease or a recent flush message; mark them as woken (R22).
 
-        Of those that are paused for their credentials only the ones that now have others, by the fingerprints in `credentials` (R20).
+        An account that is paused for its credentials is among them only if it has others now, by the
+        fingerprints in `credentials` (R20).
         """
 
     def tidy(self, account: str, after: int = 0) -> int:
-        """Let the account's indexes forget jobs and requests that are forgotten: a bounded part of them, of jobs those with
-        acceptance numbers above `after`. Returns the number to go on after; 0 once all were seen."""
+        """Remove jobs and requests that have expired from the account's indexes, a bounded number of them.
+
+        Jobs are examined from the acceptance number `after` on; return the number to go on after, 0 once all
+        were seen.
+        """
 
     def accounts(self) -> list[str]:
-        """Every account that ever had a change."""
+        """Return every account that ever had a change."""
 
     def get_job(self, job_id: str) -> JobRecord | None:
-        """One job."""
+        """Return one job, None if it is unknown or forgotten."""
 
     def batch_counts(self, account: str, label: str) -> Mapping[str, int]:
-        """Counts of a batch label: accepted, and finished by state."""
+        """Count the jobs of a batch label: accepted, and finished by state."""
 
     def counts(self, account: str) -> Mapping[str, int]:
-        """The account's counters: accepted, backlog, open relations, outcomes, requests, actions."""
+        """Return the account's counters: accepted, backlog, open relations, outcomes, requests, actions."""
 
     def relation_history(
         self, account: str, relation: Relation
     ) -> tuple[RelationRecord, tuple[RelationEvent, ...]]:
-        """What is kept of a relation, and the jobs that named it, oldest first."""
+        """Return what is kept of a relation, and the jobs that were about it, oldest first."""
 
     def get_request(self, account: str, request_id: str) -> RequestRecord | None:
-        """What was sent and answered."""
+        """Return what was sent and answered, None if it is unknown or forgotten."""
 
     def requeue(
         self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER
     ) -> tuple[list[str], bool]:
-        """Put the failed relations of these jobs back into the inbox; the jobs that were, and whether to wake a worker.
+        """Put failed relations of jobs back into the inbox; return the jobs, and whether to wake a worker.
 
-        What was put back under a mark is not put back under it again, but named again. What was dismissed after `since` (µs) stays.
+        A job is put back once under the same `mark`, but is among the returned again. Jobs that were
+        dismissed after `since` (µs) stay as they are.
         """
 
     def failed_jobs(self, account: str, *, limit: int) -> list[str]:
-        """Ids of failed jobs that wait for a decision, oldest first."""
+        """Return the ids of failed jobs that need a decision, oldest first."""
 
     def get_pause(self, account: str) -> Pause | None:
-        """Why the account is stopped, if it is."""
+        """Return the pause of the account, if it is paused."""
 
-    def pause(self, account: str, pause: Pause, *, deed: AuditEntry | None = None) -> None:
-        """Stop the account by hand; the deed says who does."""
+    def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
+        """Pause the account for an operator, who is in the audit entry."""
 
-    def resume(self, account: str, *, deed: AuditEntry | None = None, since: int | None = None) -> bool:
-        """Let it go on, if it is paused since then (µs; None: since ever); whether it was."""
+    def resume(
+        self, account: str, *, audit_entry: AuditEntry | None = None, since: int | None = None
+    ) -> bool:
+        """Resume the account if it is paused, and since then (µs; None: any time); return whether it was."""

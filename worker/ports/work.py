@@ -1,4 +1,4 @@
-"""An account's work as it is read, and everything one transition writes; the lease that allows it."""
+"""An account's work as a flush reads it, what one transition writes, and the lease that allows it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,17 @@ from worker.planner.fold import ConfirmedState, IntentAction
 from worker.planner.relation_state import Doubt, OpenRelation
 from worker.ports.records import JobState, Pause, RequestRecord
 
-SOON = 5.0
-"""Seconds: a flush message may wait so long, since its countdown lives in a worker's memory; what is due later is the sweep's."""
+MAX_COUNTDOWN = 5.0
+"""Seconds that a flush message may wait in a worker's memory; the sweep wakes accounts for later work."""
 
 
 class ClaimedJob(NamedTuple):
-    """An accepted job as a flush reads it; `relations` are those still to be done, `accepted_at` (µs) is 0 for one that was put back."""
+    """An accepted job as a flush reads it.
+
+    `relations` are those without an outcome. `occurred_at` is in µs, `accepted` its place in the order of
+    acceptance, `first_halves` the swap keys of those of its relations that go first (R12). `accepted_at` (µs)
+    is 0 for a job that was put back.
+    """
 
     job: str
     action: IntentAction
@@ -30,7 +35,7 @@ class ClaimedJob(NamedTuple):
 
 
 class RelationRecord(NamedTuple):
-    """What the store has of one relation: open work and memory."""
+    """What the store has of one relation: what is open, what is confirmed, and what is in doubt."""
 
     open: OpenRelation | None = None
     confirmed: ConfirmedState = ConfirmedState()
@@ -38,7 +43,7 @@ class RelationRecord(NamedTuple):
 
 
 class BegunRequest(NamedTuple):
-    """A request that was begun and never settled: what it was, and when it was signed (µs)."""
+    """A request that was begun and never settled, and when it was signed (µs)."""
 
     request_id: str
     signed: int
@@ -46,7 +51,11 @@ class BegunRequest(NamedTuple):
 
 
 class WorkBatch(NamedTuple):
-    """One batch: what is due, what is new, what the store knows of every relation in either, and what a dead worker left."""
+    """One batch, read at `now` (µs): new jobs, open relations that are due, requests of a dead worker.
+
+    `records` has every relation of the jobs and of those that are due. A `condemned` batch is one that three
+    workers in a row did not survive (R21).
+    """
 
     now: int
     jobs: tuple[ClaimedJob, ...]
@@ -57,20 +66,24 @@ class WorkBatch(NamedTuple):
 
 
 class SwapPartners(NamedTuple):
-    """The other half of swaps (R12): relations that go first for a guard key, when the earliest is due (µs), how many more
-    are still in the inbox, and the relations that wait for them."""
+    """Both halves of a swap (R12).
+
+    `first` are the open relations that go first, `due` is when the earliest of them is (µs), `queued` how
+    many more are in the inbox, and `waiting` are the open relations that wait for them.
+    """
 
     first: tuple[Relation, ...] = ()
     due: int = 0
-    arriving: int = 0
-    held: tuple[Relation, ...] = ()
+    queued: int = 0
+    waiting: tuple[Relation, ...] = ()
 
 
 SwapSide = Literal["", "first", "held"]
+"""Which half of a swap a relation is: the one that goes first, the one that waits, or none."""
 
 
 class OpenWrite(NamedTuple):
-    """The new state of an open relation (None: closed), and the guard key it goes first for or waits for, if any."""
+    """The new state of an open relation (None: closed), with its swap key and half, if any."""
 
     open: OpenRelation | None
     guard: str = ""
@@ -78,22 +91,22 @@ class OpenWrite(NamedTuple):
 
 
 class DeleteBrake(NamedTuple):
-    """How many deletes may leave within an hour, and how many the plan still holds, this request's among them."""
+    """How many deletes may leave within an hour, and how many are planned, including this request's."""
 
-    most: int
-    ahead: int
+    limit: int
+    planned: int
 
     def detail(self, account: str) -> str:
-        """What the pause says; `%d` is how many it would have been."""
+        """Return the text of the pause; the store fills in `%d`, how many deletes there would have been."""
         return (
-            f"%d deletes within an hour, max_deletes_per_hour = {self.most}; if they are wanted, "
-            f"`relations accounts resume {account}` allows {self.most} more"
+            f"%d deletes within an hour, max_deletes_per_hour = {self.limit}; if they are wanted, "
+            f"`relations accounts resume {account}` allows {self.limit} more"
         )
 
 
 @dataclass(slots=True)
 class Writes:
-    """Everything one transition changes, applied at once or not at all."""
+    """Everything that one transition changes, applied at once or not at all."""
 
     opens: dict[Relation, OpenWrite] = field(default_factory=dict)
     confirmed: dict[Relation, tuple[ConfirmedState, Doubt | None]] = field(default_factory=dict)
@@ -103,47 +116,49 @@ class Writes:
 
 
 class Lease(Protocol):
-    """The right to work an account. Every method that moves work raises LeaseLost once another holder has it."""
+    """The right to work an account. Methods that move work raise LeaseLost once another worker holds it.
+
+    `pause` is why the account is stopped, if it is; `refused_credentials` the fingerprint of credentials that
+    the API rejected before others ended that pause ("": none).
+    """
 
     account: str
     pause: Pause | None
-    refused_credentials: (
-        str  # the fingerprint of credentials that were, before others ended that pause; "" if there are none
-    )
+    refused_credentials: str
 
     def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
-        """The next batch; it stays where it is until taken."""
+        """Return the next batch; it stays where it is until it is claimed."""
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
-        """What the store has of these relations."""
+        """Return what the store has of these relations."""
 
     def swap_partners(self, guards: Sequence[str]) -> Mapping[str, SwapPartners]:
-        """Who else belongs to these swaps."""
+        """Return both halves of the swaps with these keys."""
 
     def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
-        """Move jobs from the inbox into open relations; clear what a dead worker had begun.
+        """Move jobs from the inbox into open relations, and clear what a dead worker had begun.
 
-        False if one of the jobs has ended since it was read, by a person's act: then nothing was written, and it has to be read again.
+        Return False, with nothing written, if one of the jobs was cancelled or erased since it was read.
         """
 
     def begin(self, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
-        """Journal a request and say when it is signed (µs), or why it must not be sent.
+        """Journal a request; return when it is signed (µs), or the pause for which it must not be sent.
 
-        What the brake does not allow pauses the account.
+        More deletes than the brake allows pause the account.
         """
 
     def settle(self, request_id: str, writes: Writes) -> None:
-        """Write the outcomes of a begun request and clear its journal."""
+        """Write what came of a begun request, and clear its journal."""
 
     def set_pause(self, pause: Pause) -> None:
         """Pause the account."""
 
     def renew(self) -> None:
-        """Hold it for another while."""
+        """Prolong the lease."""
 
     def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
-        """Give it back; seconds until work is next due (within a few, then the wake mark is set), None if there is none.
+        """Give the lease back; return the seconds until work is next due, None if there is none.
 
-        What came in meanwhile waits for company as long as anything: `window` seconds from when it was accepted. Nothing is
-        due before `rest` seconds are over, and nobody is woken for it until then.
+        What came into the inbox meanwhile waits `window` seconds from its acceptance for company. Nothing is
+        due before `rest` seconds are over. Within MAX_COUNTDOWN the account is marked as woken.
         """

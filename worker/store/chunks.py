@@ -102,7 +102,7 @@ def _open_write(relation: Relation, writes: Writes) -> tuple[object, ...]:
     write = writes.opens[relation]
     row: tuple[object, ...] = str(relation), "", 0
     if write.open:
-        row = str(relation), codec.encode(write.open).decode(), write.open.not_before or write.open.since
+        row = str(relation), codec.encode_open(write.open).decode(), write.open.not_before or write.open.since
     if not write.guard:
         return row
     return (*row, write.guard, {"first": "|f|", "held": "|h|", "": ""}[write.side])

@@ -7,8 +7,8 @@ import msgspec
 
 from worker.contract import Relation
 from worker.planner.actions import Request
-from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, JobVersion
-from worker.planner.relation_state import Doubt, OpenRelation
+from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, Intent, JobVersion
+from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
 from worker.ports import (
     AuditEntry,
     BegunRequest,
@@ -47,7 +47,27 @@ class StoredMemory(
     doubt: Doubt | None = None
 
 
-_decode_open = msgspec.json.Decoder(OpenRelation).decode
+class StoredOpen(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """An open relation as it is stored: flat, with field names that every release so far reads and writes."""
+
+    wishes: tuple[Intent, ...]
+    cleared: JobVersion = NEVER
+    since: int = 0
+    not_before: int = 0
+    tries: int = 0
+    losses: int = 0
+    misses: int = 0
+    verify: bool = False
+    refused: bool = False
+    absent: bool = False
+    part: str = ""
+    reduced: bool = False
+    held: bool = False
+    spoiled: bool = False
+    refusal: Refusal | None = None
+
+
+_decode_stored_open = msgspec.json.Decoder(StoredOpen).decode
 _decode_memory = msgspec.json.Decoder(StoredMemory).decode
 _decode_request = msgspec.json.Decoder(Request).decode
 _decode_info = msgspec.json.Decoder(dict[str, str]).decode
@@ -278,7 +298,7 @@ def brake(allowed: DeleteBrake | None, request: Request, account: str) -> bytes:
     """Return the brake for begin.lua, empty for a request that deletes nothing."""
     if not allowed or not request.deletes:
         return b""
-    return pack((request.deletes, allowed.ahead, allowed.most, allowed.detail(account)))
+    return pack((request.deletes, allowed.planned, allowed.limit, allowed.detail(account)))
 
 
 def _read_dismissal(text: str) -> Dismissal:
@@ -296,3 +316,50 @@ def _join_ids(ids: tuple[int, ...]) -> str:
 
 def _split_ids(text: bytes) -> tuple[int, ...]:
     return tuple(map(int, text.split(b","))) if text else ()
+
+
+def encode_open(opened: OpenRelation) -> bytes:
+    """Encode an open relation as it is stored."""
+    stage = opened.stage
+    return encode(
+        StoredOpen(
+            opened.intents,
+            opened.cleared,
+            opened.since,
+            opened.not_before,
+            opened.rejections,
+            opened.lost_writes,
+            opened.failures,
+            stage.reads,
+            stage is Stage.READ_REJECTED,
+            stage is Stage.WRITE_ABSENT,
+            opened.part,
+            opened.reduced,
+            opened.waits_for_swap,
+            opened.first_half_failed,
+            opened.refusal,
+        )
+    )
+
+
+def _decode_open(text: bytes) -> OpenRelation:
+    stored, stage = _decode_stored_open(text), Stage.WRITE
+    if stored.verify:
+        stage = Stage.READ_REJECTED if stored.refused else Stage.READ_BACK
+    elif stored.absent:
+        stage = Stage.WRITE_ABSENT
+    return OpenRelation(
+        stored.wishes,
+        stored.cleared,
+        stored.since,
+        stored.not_before,
+        stored.tries,
+        stored.losses,
+        stored.misses,
+        stage,
+        stored.part,
+        stored.reduced,
+        stored.held,
+        stored.spoiled,
+        stored.refusal,
+    )

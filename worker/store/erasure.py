@@ -56,7 +56,7 @@ class RecordEraser:
                 self._counts["deeds"] += 1
 
     def _erase_memory(self, relation: str) -> None:
-        if self._who.stands_in(Relation.parse(relation)):
+        if self._who.is_part_of(Relation.parse(relation)):
             self._counts["memories"] += self._redis.delete(f"{self._base}:rel:{relation}")
 
     def _erase_request(self, request_id: str) -> None:
@@ -66,7 +66,7 @@ class RecordEraser:
         record = msgspec.json.decode(text, type=RequestRecord)
         free_text = codec.encode((record.correlations, record.answers, record.message))
         sent = (relation for action in record.actions for relation in action.relations)
-        if self._names(free_text) or any(map(self._who.stands_in, sent)):
+        if self._names(free_text) or any(map(self._who.is_part_of, sent)):
             self._counts["requests"] += self._redis.delete(f"{self._base}:request:{request_id}")
 
     def _erase_payload(self, job: str) -> None:

@@ -127,10 +127,17 @@ class RedisJobAdmin:
         return codec.replay_state(self._client.run_now("set_replay_state", account, replay_id, to, entry))
 
     def advance_replay(
-        self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: AuditEntry
+        self,
+        replay: Replay,
+        start: int,
+        end: int,
+        *,
+        back: int,
+        missed: Mapping[str, int],
+        audit_entry: AuditEntry,
     ) -> ReplayState | None:
         """Count a piece of the set as worked, once; return the replay's state."""
-        args = start, end, replay.eligible, back, codec.pack(dict(missed)), codec.audit_entry(deed)
+        args = start, end, replay.eligible, back, codec.pack(dict(missed)), codec.audit_entry(audit_entry)
         return codec.replay_state(self._client.run_now("advance_replay", replay.account, replay.id, *args))
 
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
@@ -153,7 +160,7 @@ class RedisJobAdmin:
         with translate_errors():
             rows = self._client.redis.hscan_iter(self._client.key(account, "open"), count=MAX_EXAMINED)
             named = {Relation.parse(name.decode()): pattern.search(work) for name, work in rows}
-        return sorted(relation for relation, match in named.items() if match or who.stands_in(relation))
+        return sorted(relation for relation, match in named.items() if match or who.is_part_of(relation))
 
     def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
         """Erase a record from the next jobs."""

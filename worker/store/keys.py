@@ -33,7 +33,7 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock.
     deletes          hash    minute → deletes sent in it; go: when resumed (µs)  an hour from the last one
     deed             hash    id → [by, act, what, count, note] (JSON):           the latest 10,000
                              the audit log
-    deeds            zset    ids of the audit log by time (µs)                   as `deed`
+    deeds            zset    ids of the audit log by time (µs)                   as `audit_entry`
     replay:<id>      hash    about (JSON), state, made, run, finished, at,       7 days
                              back, missed:<reason>
     replay:<id>:jobs list    its set: a job's id, or JSON with what to send      7 days

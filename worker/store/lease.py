@@ -8,7 +8,7 @@ from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.ports import (
-    SOON,
+    MAX_COUNTDOWN,
     BegunRequest,
     ClaimedJob,
     DeleteBrake,
@@ -24,7 +24,7 @@ from worker.store.limits import LEASE_LIFETIME
 from worker.store.scripts import StoreClient
 
 LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
-SOON_US: Final = round(SOON * 1e6)
+SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 
 
 class RedisLease:

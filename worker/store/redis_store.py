@@ -193,13 +193,15 @@ class RedisStore:
         """Return why the account is paused, if it is."""
         return codec.pause(self._client.run_now("get_pause", account))
 
-    def pause(self, account: str, pause: Pause, *, deed: AuditEntry | None = None) -> None:
+    def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
         """Pause the account for an operator."""
-        self._client.run_now("pause", account, *codec.pause_args(pause), codec.audit_entry(deed))
+        self._client.run_now("pause", account, *codec.pause_args(pause), codec.audit_entry(audit_entry))
 
-    def resume(self, account: str, *, deed: AuditEntry | None = None, since: int | None = None) -> bool:
+    def resume(
+        self, account: str, *, audit_entry: AuditEntry | None = None, since: int | None = None
+    ) -> bool:
         """End the pause, if there is one (since then); return whether there was."""
-        entry = codec.audit_entry(deed)
+        entry = codec.audit_entry(audit_entry)
         return bool(self._client.run_now("resume", account, entry, "" if since is None else since))
 
     def _read_counts(self, account: str, name: str) -> dict[str, int]:

@@ -49,7 +49,7 @@ def _erase_audit_log(state: AccountState, who: RecordRef) -> int:
 
 
 def _erase_memories(state: AccountState, who: RecordRef, now: int) -> int:
-    named = [each for each in [*state.relations] if who.stands_in(each) and state.relation(each, now)]
+    named = [each for each in [*state.relations] if who.is_part_of(each) and state.relation(each, now)]
     for relation in named:
         del state.relations[relation]
     return len(named)
@@ -60,7 +60,7 @@ def _erase_requests(state: AccountState, who: RecordRef, now: int) -> int:
         record = stored.record
         sent = (relation for action in record.actions for relation in action.relations)
         free_text = [record.correlations, record.answers, record.message]
-        return any(map(who.stands_in, sent)) or names_record(who, free_text)
+        return any(map(who.is_part_of, sent)) or names_record(who, free_text)
 
     named = [id_ for id_, stored in state.requests.items() if now < stored.expires and is_named(stored)]
     for request_id in named:

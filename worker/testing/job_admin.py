@@ -132,7 +132,14 @@ class MemoryJobAdmin:
         return to
 
     def advance_replay(
-        self, replay: Replay, start: int, end: int, *, back: int, missed: Mapping[str, int], deed: AuditEntry
+        self,
+        replay: Replay,
+        start: int,
+        end: int,
+        *,
+        back: int,
+        missed: Mapping[str, int],
+        audit_entry: AuditEntry,
     ) -> ReplayState | None:
         """Count a piece of the set as worked, once; return the replay's state."""
         stored, now = self._replay(replay.id), self._now()
@@ -146,7 +153,7 @@ class MemoryJobAdmin:
         stored.advanced_at = now
         if is_last:
             stored.replay = replace(stored.replay, state="done", finished_at=now)
-            self._state(replay.account).write_audit_entry(deed, stored.replay.back, now)
+            self._state(replay.account).write_audit_entry(audit_entry, stored.replay.back, now)
         return stored.replay.state
 
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
@@ -172,7 +179,9 @@ class MemoryJobAdmin:
         """Return the open relations whose work names a record."""
         opens = self._state(account).opens
         return sorted(
-            relation for relation, work in opens.items() if who.stands_in(relation) or names_record(who, work)
+            relation
+            for relation, work in opens.items()
+            if who.is_part_of(relation) or names_record(who, work)
         )
 
     def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
@@ -188,7 +197,7 @@ class MemoryJobAdmin:
                 if names_record(who, getattr(job.record, name))
             )
             job.record = replace(job.record, **dict.fromkeys(labels, ""))
-        named = [job for job in jobs if any(map(who.stands_in, job.relations))]
+        named = [job for job in jobs if any(map(who.is_part_of, job.relations))]
         emptied = [_erase(state, job, who, now) for job in named]
         last = numbers[-1] if len(numbers) == JOBS_PER_CALL else 0
         return last, {"jobs": len(named), "emptied": sum(emptied)}
@@ -223,14 +232,14 @@ def _dismiss(state: AccountState, job: StoredJob, dismissal: Dismissal) -> None:
 
 def _erase(state: AccountState, job: StoredJob, who: RecordRef, now: int) -> bool:
     """Erase the record from the job; return whether nothing is left of it."""
-    lost = [relation for relation in job.remaining or job.relations if who.stands_in(relation)]
+    lost = [relation for relation in job.remaining or job.relations if who.is_part_of(relation)]
     guards = tuple(guard for guard in job.first_halves if not _is_guard_of(who, guard))
     if job.record.state == "queued":
         _end_some(state, job, lost, guards, now)
     record = job.record
     parents = tuple(each for each in record.parents if not who.is_on("p", record.type, each))
     children = tuple(each for each in record.children if not who.is_on("c", record.type, each))
-    failed = tuple(relation for relation in record.failed if not who.stands_in(relation))
+    failed = tuple(relation for relation in record.failed if not who.is_part_of(relation))
     if record.state == "failed" and not failed:
         state.failed.pop(record.id, None)
     is_empty = not parents or not children
@@ -242,7 +251,7 @@ def _erase(state: AccountState, job: StoredJob, who: RecordRef, now: int) -> boo
     else:
         changed |= {"parents": parents, "children": children, "failed": failed}
     job.record = replace(record, **changed)
-    job.remaining = tuple(each for each in job.remaining if not who.stands_in(each))
+    job.remaining = tuple(each for each in job.remaining if not who.is_part_of(each))
     job.first_halves = () if is_empty else guards
     return is_empty
 

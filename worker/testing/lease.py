@@ -8,7 +8,7 @@ from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.ports import (
-    SOON,
+    MAX_COUNTDOWN,
     BegunRequest,
     ClaimedJob,
     DeleteBrake,
@@ -109,7 +109,7 @@ class MemoryLease:
         if pause and not pause.until:
             return None
         due_in = max(0, due - now, pause.until - now if pause else 0, pace_rest)
-        if due_in <= SOON * SECOND:
+        if due_in <= MAX_COUNTDOWN * SECOND:
             state.wake = WakeMark(now, due_in + FIRST_WAKE_DELAY_US)
         elif pace_rest > 0:
             state.wake = WakeMark(now, pace_rest)
@@ -128,8 +128,8 @@ class MemoryLease:
         state, minute = self._state, now // (60 * SECOND)
         was_resumed = state.brake_resumed_at and now < state.brake_resumed_at + BRAKE_WINDOW_US
         sent = sum(count for at, count in state.deletes.items() if at > minute - 60)
-        total = sent + (deletes if was_resumed else brake.ahead)
-        if total > brake.most:
+        total = sent + (deletes if was_resumed else brake.planned)
+        if total > brake.limit:
             state.brake_resumed_at = 0
             state.pause = Pause("brake", brake.detail(self.account) % total, since=now)
             return state.pause

@@ -166,12 +166,14 @@ class MemoryStore:
         """Return why the account is paused, if it is."""
         return self._state(account).pause_in_force(self._now())
 
-    def pause(self, account: str, pause: Pause, *, deed: AuditEntry | None = None) -> None:
+    def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
         """Pause the account for an operator."""
         if self._state(account).set_pause(pause, self._now()):
-            self._state(account).write_audit_entry(deed, 1, self._now())
+            self._state(account).write_audit_entry(audit_entry, 1, self._now())
 
-    def resume(self, account: str, *, deed: AuditEntry | None = None, since: int | None = None) -> bool:
+    def resume(
+        self, account: str, *, audit_entry: AuditEntry | None = None, since: int | None = None
+    ) -> bool:
         """End the pause, if there is one (since then); return whether there was."""
         state, pause, now = self._state(account), self.get_pause(account), self._now()
         if since is not None and not (pause and pause.since == since):
@@ -185,7 +187,7 @@ class MemoryStore:
             state.braked = False
             state.deletes.clear()
             state.brake_resumed_at = now
-        state.write_audit_entry(deed, 1, now)
+        state.write_audit_entry(audit_entry, 1, now)
         return True
 
     def _state(self, account: str) -> AccountState:

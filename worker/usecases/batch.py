@@ -1,6 +1,7 @@
-"""The batch in hand: its relations as cases, what each wants done next, and what a step of it is to be written as.
+"""The batch of a flush: the states of its relations, what each wants done next, and what a step writes.
 
-Pure bookkeeping over `planner`: it is handed records and neighbours and gives effects and writes back; it does no I/O.
+Pure bookkeeping over `planner`: it takes records and swap partners and returns effects and writes; it does no
+I/O.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,266 +9,261 @@ from itertools import islice
 
 from worker.contract import Order, Relation
 from worker.planner.actions import Operation
-from worker.planner.apply_reply import Effects, RelationOutcome, ReplyContext, fail, lose
-from worker.planner.dry_run import dry_run
+from worker.planner.apply_reply import (
+    Effects,
+    RelationEffect,
+    RelationOutcome,
+    fail_relation,
+)
 from worker.planner.fold import Intent, Version
-from worker.planner.plan import Limits
-from worker.planner.relation_state import Refusal, RelationState, Wait, add_intents, reopen, step
+from worker.planner.relation_state import (
+    Refusal,
+    RelationState,
+    Stage,
+    Wait,
+    add_intents,
+    next_operation,
+    reopen,
+)
 from worker.planner.swaps import is_first_half, is_waiting_half, swap_key
 from worker.ports import (
-    BegunRequest,
     ClaimedJob,
     JobState,
     OpenWrite,
     RelationRecord,
-    RequestRecord,
     SwapPartners,
     SwapSide,
-    WorkBatch,
     Writes,
 )
 
-POISON = Refusal(0, "poison", "three workers died with this change alone in hand; it was not tried again")
-DEPENDENCY = Refusal(0, "dependency", "the other half of the swap failed for good, so this half was not sent")
-STEP_BACK = 1_000_000  # µs, at first
-LONGEST_STEP = 60_000_000  # µs
-FEW = 20  # correlations named in one line of the log
+POISON_REFUSAL = Refusal(
+    0, "poison", "three workers died with this change alone in hand; it was not tried again"
+)
+DEPENDENCY_REFUSAL = Refusal(
+    0, "dependency", "the other half of the swap failed for good, so this half was not sent"
+)
+SHORTEST_STEP_BACK = 1_000_000  # µs that a waiting half of a swap steps back
+LONGEST_STEP_BACK = 60_000_000  # µs
+MAX_CORRELATIONS = 20  # in one log event or record
 
 
 class Batch:
-    """Open relations in one hand; `upsert` and `order` are the account's policies."""
+    """The relations of one flush; `upsert` and `order` are the account's policies."""
 
     def __init__(self, *, upsert: bool, order: Callable[[str], Order]) -> None:
         self.upsert, self.order = upsert, order
         self.states: dict[Relation, RelationState] = {}
 
-    # --- taking in
+    # --- filling it
 
     def reopen(self, relations: Iterable[Relation], records: Mapping[Relation, RelationRecord]) -> None:
-        """Take open relations in hand as they are."""
+        """Add open relations as they are."""
         for relation in relations:
-            record = records.get(relation, RelationRecord())
-            if record.open and (
-                case := reopen(record.open, record.confirmed, record.doubt, upsert=self.upsert)
-            ):
-                self.states[relation] = case
-
-    def recover(self, begun: BegunRequest, context: ReplyContext) -> Effects:
-        """The effects of a request whose sender died with it."""
-        return lose(self.states, begun.request, context)
+            record = records.get(relation)
+            if record and record.open:
+                state = reopen(record.open, record.confirmed, record.doubt, upsert=self.upsert)
+                if state:
+                    self.states[relation] = state
 
     def add_intents(
         self, jobs: Iterable[ClaimedJob], records: Mapping[Relation, RelationRecord], *, now: int
     ) -> Effects:
-        """Fold new jobs into what is open and known of their relations."""
+        """Fold new jobs into what is open and confirmed; return the effects, which the batch has already."""
         effects = Effects()
         for relation, intents in intents_by_relation(jobs).items():
-            self._enter(relation, intents, records.get(relation, RelationRecord()), effects, now=now)
-        self.hold(effects)
+            opened, confirmed, doubt = self._record(relation, records)
+            state, lost, confirmed_now = add_intents(
+                intents, opened, confirmed, doubt, now=now, upsert=self.upsert
+            )
+            if state or opened:
+                effects.states[relation] = state
+            if confirmed_now is not confirmed:
+                effects.confirmed[relation] = (confirmed_now, doubt)
+            for intent, result, by in lost:
+                effects.outcomes.append(RelationOutcome(intent.job, relation, result, by))
+        self.apply(effects)
         return effects
 
-    def keep(self, relations: Iterable[Relation]) -> None:
-        """Only these stay in hand: what else a dead worker left waits its turn, so that small hands stay small (R21)."""
-        self.states = {
-            relation: self.states[relation]
-            for relation in dict.fromkeys(relations)
-            if relation in self.states
-        }
+    def keep_only(self, relations: Iterable[Relation]) -> None:
+        """Drop all others: they wait their turn, so that small batches stay small (R21)."""
+        kept = dict.fromkeys(relations)
+        self.states = {relation: self.states[relation] for relation in kept if relation in self.states}
 
-    def condemn(self) -> Effects:
-        """Fail all that is in hand, which three workers did not survive (R21)."""
-        effects = Effects()
-        for relation, case in self.states.items():
-            fail(relation, case.with_progress(reduced=True), POISON, effects, upsert=self.upsert)
-        return effects
-
-    def hold(self, effects: Effects) -> None:
-        """Let effects change what is in hand."""
-        for relation, case in effects.states.items():
-            if case:
-                self.states[relation] = case
+    def apply(self, effects: Effects) -> None:
+        """Let effects change the batch."""
+        for relation, state in effects.states.items():
+            if state:
+                self.states[relation] = state
             else:
                 self.states.pop(relation, None)
 
+    def fail_all(self) -> Effects:
+        """Return the effects of failing everything, because three workers did not survive it (R21)."""
+        effects = Effects()
+        for relation, state in self.states.items():
+            whole = state.with_progress(reduced=True)  # so that no intent is tried once more
+            effects.add(relation, fail_relation(relation, whole, POISON_REFUSAL, upsert=self.upsert))
+        return effects
+
     def correlations(self, relations: Iterable[Relation]) -> tuple[str, ...]:
-        """What the calls behind these relations go by: the first few."""
-        intents = (
-            intent
-            for relation in relations
-            if relation in self.states
-            for intent in self.states[relation].open.intents
-        )
-        return _few(intent.correlation for intent in intents)
+        """Return the ids of the calls behind these relations: the first few."""
+        states = (self.states[relation] for relation in relations if relation in self.states)
+        return first_correlations(intent for state in states for intent in state.open.intents)
 
     # --- what is next
 
-    def operations(self, effects: Effects, *, now: int) -> list[Operation]:
-        """What every relation wants done now, swaps not yet looked at; those that have to wait become due later."""
-        wanted = []
-        for relation, case in self.states.items():
-            todo = step(relation, case, now=now)
-            if not isinstance(todo, Wait):
-                wanted.append(todo)
-            elif todo.until > case.open.not_before:
-                effects.states[relation] = case.delayed(todo.until)
-        return wanted
+    def next_operations(self, *, now: int) -> tuple[list[Operation], Effects]:
+        """Return what every relation wants done now, whatever its swap; what has to wait is due later."""
+        operations, effects = [], Effects()
+        for relation, state in self.states.items():
+            operation = next_operation(relation, state, now=now)
+            if not isinstance(operation, Wait):
+                operations.append(operation)
+            elif operation.until > state.open.not_before:
+                effects.states[relation] = state.delayed(operation.until)
+        return operations, effects
 
-    def waiting(self, wanted: Iterable[Operation]) -> dict[Relation, str]:
-        """The waiting halves of swaps among the wanted, with their guards (R12); to read back, nothing has to wait."""
-        swaps = ((op.relation, self.order(op.relation.type)) for op in wanted if op.kind != "get")
+    def waiting_halves(self, operations: Iterable[Operation]) -> dict[Relation, str]:
+        """Return the operations' waiting halves of swaps with their swap keys (R12); reads need not wait."""
+        swaps = ((op.relation, self.order(op.relation.type)) for op in operations if op.kind != "get")
         return {
-            each: swap_key(each, order)
-            for each, order in swaps
-            if order != "free" and is_waiting_half(self.states[each].target.presence, order)
+            relation: swap_key(relation, order)
+            for relation, order in swaps
+            if order != "free" and is_waiting_half(self.states[relation].target.presence, order)
         }
 
-    def blocked(self, relation: Relation, others: SwapPartners, effects: Effects, *, now: int) -> bool:
-        """Whether the half that goes first is still to come; a half that waited in vain fails instead.
+    def hold_back(
+        self, waiting: Mapping[Relation, str], partners: Mapping[str, SwapPartners], *, now: int
+    ) -> tuple[set[Relation], Effects]:
+        """Return the waiting halves that must not be sent now, and the effects on them."""
+        blocked, effects = set[Relation](), Effects()
+        for relation, key in waiting.items():
+            effect = self._hold_back(relation, partners[key], now=now)
+            if effect:
+                blocked.add(relation)
+                if effect.state is not self.states[relation]:
+                    effects.add(relation, effect)
+        return blocked, effects
 
-        One whose other half is not in this hand steps back, each time for as long as it has been open: were it less than the
-        hand needs to go through all such halves, they would keep it from the inbox for ever.
-        """
-        case = self.states[relation]
-        first = [other for other in others.first if other != relation]
-        if first or others.arriving:
-            near = any(other in self.states for other in first)
-            rest = min(max(now - case.open.since, STEP_BACK), LONGEST_STEP)
-            held = case.with_progress(held=True).delayed(0 if near else max(others.due, now + rest))
-            if held.open != case.open:
-                effects.states[relation] = held
-            return True
-        if (
-            case.open.spoiled and case.doubt and case.doubt.until > now
-        ):  # it was sent before, and may still land
-            effects.states[relation] = case.with_progress(verify=True).delayed(case.doubt.until)
-        elif case.open.spoiled:
-            fail(relation, case, DEPENDENCY, effects, upsert=self.upsert)
-        return case.open.spoiled
+    # --- swaps
 
-    def decided(self, effects: Effects) -> dict[str, bool]:
-        """The guards whose first half was just confirmed (True), or failed for good (False)."""
-        failed = {entry.relation for entry in effects.outcomes if entry.result == "failed"}
-        guards: dict[str, bool] = {}
-        for relation, case in effects.states.items():
+    def decided_swaps(self, effects: Effects) -> dict[str, bool]:
+        """Return the swap keys whose first half was just confirmed (True), or failed for good (False)."""
+        failed = {outcome.relation for outcome in effects.outcomes if outcome.result == "failed"}
+        decided: dict[str, bool] = {}
+        for relation, state in effects.states.items():
             order, before = self.order(relation.type), self.states.get(relation)
-            if before is None or not is_first_half(before.target.presence, order):
+            if order == "free" or before is None or not is_first_half(before.target.presence, order):
                 continue
-            key, known = (
-                swap_key(relation, order),
-                effects.confirmed.get(relation, (before.confirmed, None))[0],
-            )
-            if known.presence > before.confirmed.presence:
-                guards[key] = True
-            elif relation in failed and not (case and is_first_half(case.target.presence, order)):
-                guards.setdefault(key, False)
-        return guards
+            confirmed, _ = effects.confirmed.get(relation, (before.confirmed, None))
+            if confirmed.presence > before.confirmed.presence:
+                decided[swap_key(relation, order)] = True
+            elif relation in failed and not (state and is_first_half(state.target.presence, order)):
+                decided.setdefault(swap_key(relation, order), False)
+        return decided
 
-    def swapped(self, others: Iterable[Relation], *, confirmed: bool) -> Effects:
-        """The effects of a decided first half on the halves that wait: let them go, or leave them spoiled."""
+    def decide_waiting_halves(self, relations: Iterable[Relation], *, confirmed: bool) -> Effects:
+        """Return the effects of a decided first half on those that wait for it: they may go, or will fail."""
         effects = Effects()
-        for relation in others:
-            if case := self.states.get(relation):
-                at_once = confirmed and case.open.held
-                freed = case.with_progress(
-                    held=False, spoiled=False, not_before=0 if at_once else case.open.not_before
+        for relation in relations:
+            state = self.states.get(relation)
+            if state and confirmed:
+                not_before = 0 if state.open.waits_for_swap else state.open.not_before
+                effects.states[relation] = state.with_progress(
+                    waits_for_swap=False, first_half_failed=False, not_before=not_before
                 )
-                effects.states[relation] = freed if confirmed else case.with_progress(spoiled=True)
+            elif state:
+                effects.states[relation] = state.with_progress(first_half_failed=True)
         return effects
+
+    # --- erasure
 
     def withdraw(
         self, relations: Iterable[Relation], records: Mapping[Relation, RelationRecord], *, by: str
     ) -> Effects:
-        """The effects of a person's word that nothing is wanted of these any more; what else is in hand forgets where it was split."""
-        effects = Effects(
-            {
-                each: case.with_progress(part="", refusal=_wordless(case.open.refusal))
-                for each, case in self.states.items()
-            }
-        )
+        """Return the effects of a person's decision that nothing is wanted of these relations any more.
+
+        The others in the batch forget from which star they were split, and texts of the API that may name a
+        record.
+        """
+        effects = Effects()
+        for relation, state in self.states.items():
+            refusal = state.open.refusal and state.open.refusal._replace(message="")
+            effects.states[relation] = state.with_progress(part="", refusal=refusal)
         for relation in relations:
-            effects.states[relation] = None
             opened = records[relation].open
-            effects.outcomes += [
-                RelationOutcome(intent.job, relation, "superseded", by)
-                for intent in (opened.intents if opened else ())
-            ]
+            intents = opened.intents if opened else ()
+            outcomes = [RelationOutcome(intent.job, relation, "superseded", by) for intent in intents]
+            effects.add(relation, RelationEffect(None, outcomes=tuple(outcomes)))
         return effects
 
-    # --- writing down
+    # --- writing
 
     def writes(self, effects: Effects) -> Writes:
-        """Effects as the store takes them."""
-        opens = {relation: self._open_write(relation, case) for relation, case in effects.states.items()}
-        return Writes(opens, effects.confirmed, effects.outcomes, dict(_states(effects.states)))
+        """Return effects as the store takes them."""
+        opens = {relation: self._open_write(relation, state) for relation, state in effects.states.items()}
+        return Writes(opens, effects.confirmed, effects.outcomes, dict(_job_states(effects.states)))
 
-    def _enter(
-        self,
-        relation: Relation,
-        intents: tuple[Intent, ...],
-        record: RelationRecord,
-        effects: Effects,
-        *,
-        now: int,
-    ) -> None:
-        held = self.states.get(relation)
-        before, known, doubt = (held.open, held.confirmed, held.doubt) if held else record
-        case, lost, memory = add_intents(intents, before, known, doubt, now=now, upsert=self.upsert)
-        if case or before:
-            effects.states[relation] = case
-        if memory is not known:
-            effects.confirmed[relation] = (memory, doubt)
-        effects.outcomes += [
-            RelationOutcome(entry.intent.job, relation, entry.result, entry.by) for entry in lost
-        ]
+    def _record(self, relation: Relation, records: Mapping[Relation, RelationRecord]) -> RelationRecord:
+        """Return what is known of a relation: by the batch, else by the store."""
+        if state := self.states.get(relation):
+            return RelationRecord(state.open, state.confirmed, state.doubt)
+        return records.get(relation, RelationRecord())
 
-    def _open_write(self, relation: Relation, case: RelationState | None) -> OpenWrite:
-        order = self.order(relation.type)
-        key = swap_key(relation, order)
-        if case is None or not key:
-            return OpenWrite(case.open if case else None, key)
-        presence = case.target.presence
-        side: SwapSide = (
-            "first" if is_first_half(presence, order) else "held" if is_waiting_half(presence, order) else ""
-        )
-        return OpenWrite(case.open, key, side)
+    def _hold_back(self, relation: Relation, partners: SwapPartners, *, now: int) -> RelationEffect | None:
+        """Return the effect on a waiting half that must not be sent now, None if it may go.
 
+        One whose other half is not in this batch steps back, each time for as long as it has been open: were
+        it less than the time in which all such halves are read, they would keep the first half from being
+        read for ever.
+        """
+        state, opened = self.states[relation], self.states[relation].open
+        first_halves = [other for other in partners.first if other != relation]
+        if first_halves or partners.queued:
+            here = any(other in self.states for other in first_halves)
+            rest = min(max(now - opened.since, SHORTEST_STEP_BACK), LONGEST_STEP_BACK)
+            held = state.with_progress(waits_for_swap=True).delayed(
+                0 if here else max(partners.due, now + rest)
+            )
+            return RelationEffect(state if held.open == opened else held)
+        if not opened.first_half_failed:
+            return None
+        if state.doubt and state.doubt.until > now:  # it was sent before, and may still land
+            return RelationEffect(state.with_progress(stage=Stage.READ_BACK).delayed(state.doubt.until))
+        return fail_relation(relation, state, DEPENDENCY_REFUSAL, upsert=self.upsert)
 
-def observed(work: WorkBatch, *, limits: Limits, order: Callable[[str], Order], upsert: bool) -> list[Writes]:
-    """What would be sent for a batch that stays where it is: one record per request, with the jobs that would travel in it."""
-    intents: dict[Relation, tuple[Intent, ...]] = dict.fromkeys(work.due, ()) | intents_by_relation(work.jobs)
-    found = []
-    for request in dry_run(intents, work.records, limits=limits, order=order, upsert=upsert).requests:
-        asking = dict.fromkeys(intent for relation in request.relations() for intent in intents[relation])
-        correlations = _few(intent.correlation for intent in asking)
-        record = RequestRecord.would_be(request, at=work.now, correlations=correlations)
-        found.append(Writes(request=record, job_states={intent.job: "queued" for intent in asking}))
-    return found
+    def _open_write(self, relation: Relation, state: RelationState | None) -> OpenWrite:
+        order, opened = self.order(relation.type), state.open if state else None
+        if order == "free":
+            return OpenWrite(opened)
+        side: SwapSide = ""
+        if state and is_first_half(state.target.presence, order):
+            side = "first"
+        elif state and is_waiting_half(state.target.presence, order):
+            side = "held"
+        return OpenWrite(opened, swap_key(relation, order), side)
 
 
 def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Intent, ...]]:
-    """What the jobs ask of each relation."""
+    """Return what the jobs ask of each relation."""
     intents: dict[Relation, tuple[Intent, ...]] = {}
     for job in jobs:
-        intent = Intent(
-            Version(job.occurred_at, job.accepted), job.job, job.action, job.info, job.correlation
-        )
+        version = Version(job.occurred_at, job.accepted)
+        intent = Intent(version, job.job, job.action, job.info, job.correlation)
         for relation in job.relations:
             intents[relation] = (*intents.get(relation, ()), intent)
     return intents
 
 
-def _few(correlations: Iterable[str]) -> tuple[str, ...]:
-    return tuple(islice(dict.fromkeys(filter(None, correlations)), FEW))
+def first_correlations(intents: Iterable[Intent]) -> tuple[str, ...]:
+    """Return the ids of the calls that these intents came with, without repetitions: the first few."""
+    ids = dict.fromkeys(intent.correlation for intent in intents if intent.correlation)
+    return tuple(islice(ids, MAX_CORRELATIONS))
 
 
-def _states(cases: Mapping[Relation, RelationState | None]) -> Iterator[tuple[str, JobState]]:
-    """What the jobs of relations that stay open are doing."""
-    for case in cases.values():
-        if case and (case.open.verify or case.open.not_before):
-            for intent in case.open.intents:
-                yield intent.job, "verifying" if case.open.verify else "retrying"
-
-
-def _wordless(refusal: Refusal | None) -> Refusal | None:
-    """A refusal without the API's text, which may name a record."""
-    return refusal._replace(message="") if refusal else None
+def _job_states(states: Mapping[Relation, RelationState | None]) -> Iterator[tuple[str, JobState]]:
+    """Yield what the jobs of relations that stay open are doing."""
+    for state in states.values():
+        if state and (state.open.stage.reads or state.open.not_before):
+            for intent in state.open.intents:
+                yield intent.job, "verifying" if state.open.stage.reads else "retrying"

@@ -1,4 +1,4 @@
-"""What a flush is given, and what it says of itself: an account's policies, the tools it works with, and its account. Values only."""
+"""What a flush is given and returns: an account's policies, the adapters it works with, its result."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -7,12 +7,17 @@ from dataclasses import dataclass, field
 from worker.contract import Order
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import Api, Clock, EventSink, FlushCounters, LeaseKeeper, Limiter, Store
+from worker.ports import Api, Clock, EventSink, LeaseKeeper, Limiter, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushPolicy:
-    """An account's policies, as a flush needs them; durations in seconds."""
+    """An account's policies, as a flush needs them; durations in seconds.
+
+    `doubt` is how long a lost request may still land, `order` tells of a relation type which half of a swap
+    goes first, `fingerprint` stands for the account's credentials. An account that only observes (`observe`)
+    sends nothing.
+    """
 
     account: str
     limits: Limits
@@ -25,12 +30,12 @@ class FlushPolicy:
     order: Callable[[str], Order]
     fingerprint: str = ""
     observe: bool = False
-    max_deletes_per_hour: int = 0  # deletes within an hour; 0: any number
+    max_deletes_per_hour: int = 0  # 0: any number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushDeps:
-    """What a flush works with; `name` gives a fresh id, `draw` a number from [0, 1)."""
+    """What a flush works with; `new_id` returns a fresh id, `draw` a random number from [0, 1)."""
 
     store: Store
     limiter: Limiter
@@ -44,7 +49,10 @@ class FlushDeps:
 
 @dataclass(slots=True, kw_only=True)
 class FlushResult:
-    """What a flush did, and in how many seconds there is more to do (None: nothing known, or the sweep's affair)."""
+    """What a flush did, and in how many seconds there is more to do (None: not known, or left to the sweep).
+
+    `counters` are added to the account's metrics, under `name:label`.
+    """
 
     account: str
     id: str = ""
@@ -57,4 +65,4 @@ class FlushResult:
     least: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     correlations: tuple[str, ...] = ()
-    counters: FlushCounters = field(default_factory=FlushCounters)
+    counters: Counter[str] = field(default_factory=Counter)

@@ -259,8 +259,8 @@ def run_replay(intake: Intake, acts: JobAdmin, replay_id: str) -> Replay | None:
         back = _put_back(intake, replay, entries, missed) + _send_anew(intake, acts, replay, entries, missed)
         end = replay.done + len(entries) if entries else replay.eligible
         missed.update({} if entries or end == replay.done else {"forgotten": end - replay.done})
-        deed = AuditEntry(intake.new_id(), replay.by, "replay done", replay.what, replay.id)
-        acts.advance_replay(replay, replay.done, end, back=back, missed=missed, deed=deed)
+        audit_entry = AuditEntry(intake.new_id(), replay.by, "replay done", replay.what, replay.id)
+        acts.advance_replay(replay, replay.done, end, back=back, missed=missed, audit_entry=audit_entry)
     if replay:
         numbers = {
             "eligible": replay.eligible,

@@ -60,7 +60,7 @@ def pause_account(context: CommandContext, name: str, why: str, by: str) -> None
     """
     account = context.settings.account(name).name
     entry = AuditEntry(context.services.name(), by, "paused", account, why)
-    context.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), deed=entry)
+    context.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
     context.answer(
         {"account": account, "paused": True},
         [f"{account} is paused; `relations accounts resume {account}` lets it go on."],
@@ -80,7 +80,7 @@ def resume_account(context: CommandContext, name: str, by: str) -> None:
     """
     account = context.settings.account(name).name
     entry = AuditEntry(context.services.name(), by, "resumed", account)
-    was_paused = context.runtime.store.resume(account, deed=entry)
+    was_paused = context.runtime.store.resume(account, audit_entry=entry)
     context.runtime.limiter.reset(account)
     context.answer(
         {"account": account, "paused": False, "was_paused": was_paused},

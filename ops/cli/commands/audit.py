@@ -20,7 +20,7 @@ def list_audit_log(context: CommandContext, account: str | None, limit: int, cur
       relations audit --account acme
     """
     page = context.runtime.job_admin.audit_log(context.find_account_name(account), limit=limit, cursor=cursor)
-    entries = page.deeds
+    entries = page.entries
     rows = (
         (
             format_instant(entry.at, context.zone),

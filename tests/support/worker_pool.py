@@ -1,21 +1,21 @@
-"""Workers at one queue of flush messages, and the sweep: what Celery does, by a world's clock and one step after the other."""
+"""Workers at one queue of flush messages, and the sweep: what Celery does, on a world's clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from tests.support.flow_world import World
-from worker.ports import SOON
+from worker.ports import MAX_COUNTDOWN
 from worker.usecases.flush_context import FlushResult
 
 SECOND = 1_000_000
 SWEEP = 2 * SECOND
-REST = SECOND  # until a dead worker has a successor
-MOST = 3_000  # turns; more are a loop
+RESTART = SECOND  # until a dead worker has a successor
+MAX_TURNS = 3_000  # more are a loop
 
 
-class Died(BaseException):
-    """The worker is gone; nothing catches this on the way."""
+class WorkerDied(BaseException):
+    """The worker process is gone; nothing catches this on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,17 @@ class Turn:
     """One message and what came of it (None: the worker died); times in µs."""
 
     account: str
-    asked: int
+    due: int
     begun: int
     ended: int
-    flushed: FlushResult | None
+    result: FlushResult | None
 
 
-class Shift:
-    """`workers` take messages in the order in which they are due; each sends one for its account's next batch, behind the others."""
+class WorkerPool:
+    """So many workers take messages in the order in which they are due.
+
+    Each sends one for its account's next batch, behind the others.
+    """
 
     def __init__(self, world: World, *, workers: int = 1) -> None:
         self.world, self.turns = world, list[Turn]()
@@ -40,11 +43,11 @@ class Shift:
 
     @property
     def deaths(self) -> int:
-        """Workers that died."""
-        return sum(turn.flushed is None for turn in self.turns)
+        """The number of workers that died."""
+        return sum(turn.result is None for turn in self.turns)
 
     def wake(self, account: str, seconds: float) -> None:
-        """A message that is due in so many seconds."""
+        """Send a message that is due in so many seconds."""
         heappush(self._queue, (self.world.clock.now() + round(seconds * SECOND), self._sent, account))
         self._sent += 1
 
@@ -60,35 +63,34 @@ class Shift:
                 self._sweep()
             else:
                 self._work(worker, at)
-        self._at(max(end if not until() else 0, *self._free, self._swept - SWEEP))
+        self._set_clock(max(end if not until() else 0, *self._free, self._swept - SWEEP))
 
-    def done(self) -> bool:
-        """Nothing is open any more."""
+    def is_done(self) -> bool:
+        """Return whether nothing is open any more."""
         return not self.world.open_accounts()
 
     def _sweep(self) -> None:
-        self._at(self._swept)
+        self._set_clock(self._swept)
         self._swept += SWEEP
         world = self.world
-        for account in world.store.due_accounts(
-            world.accounts, credentials={name: world.lane_of(name).fingerprint for name in world.accounts}
-        ):
+        credentials = {account: world.policy_of(account).fingerprint for account in world.accounts}
+        for account in world.store.due_accounts(world.accounts, credentials=credentials):
             self.wake(account, 0.0)
 
     def _work(self, worker: int, at: int) -> None:
-        assert len(self.turns) < MOST, self.turns[-3:]
-        asked, _, account = heappop(self._queue)
-        self._at(at)
+        assert len(self.turns) < MAX_TURNS, self.turns[-3:]
+        due, _, account = heappop(self._queue)
+        self._set_clock(at)
         try:
-            flushed: FlushResult | None = self.world.flush(account)
-        except Died:
-            flushed = None
-            self.world.clock.sleep(REST / SECOND)
+            result: FlushResult | None = self.world.flush(account)
+        except WorkerDied:
+            result = None
+            self.world.clock.sleep(RESTART / SECOND)
         self._free[worker] = self.world.clock.now()
-        self.turns.append(Turn(account, asked, at, self._free[worker], flushed))
-        if flushed and flushed.next_in is not None and flushed.next_in <= SOON:
-            self.wake(account, flushed.next_in)
+        self.turns.append(Turn(account, due, at, self._free[worker], result))
+        if result and result.next_in is not None and result.next_in <= MAX_COUNTDOWN:
+            self.wake(account, result.next_in)
 
-    def _at(self, now: int) -> None:
-        """Workers live side by side, but are told one after the other: so the clock goes back to where the next one stands."""
+    def _set_clock(self, now: int) -> None:
+        """Set the clock, also back: workers live side by side, but are simulated one after the other."""
         self.world.clock.sleep((now - self.world.clock.now()) / SECOND)

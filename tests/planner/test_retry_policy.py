@@ -1,4 +1,4 @@
-"""The retry policy as tables: what every answer and every read-back leads to, how long to wait, how stars are halved."""
+"""The retry policy as tables: what answers and reads lead to, how long to wait, how stars are split."""
 
 from itertools import product
 from math import ceil, log2
@@ -10,23 +10,23 @@ from hypothesis import strategies as st
 from tests.support.planner_values import intent
 from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
 from worker.planner.fold import Intent
-from worker.planner.relation_state import OpenRelation, Refusal, RelationState, reopen
+from worker.planner.relation_state import OpenRelation, Refusal, RelationState, Stage, reopen
 from worker.planner.retry_policy import (
+    MIN_HALVED,
     SECOND,
-    SMALL,
     SPLIT_AFTER,
     Decision,
     NextStep,
     RetryPolicy,
-    again,
     backoff,
     decide,
-    halves,
-    judge,
+    decide_after_read,
+    retry_or_fail,
+    split_part,
 )
 
 KINDS: tuple[Kind, ...] = ("create", "modify", "delete", "get")
-E, PATIENCE = ErrorClass, RetryPolicy(max_attempts=3, give_up_after=60.0, backoff=(1.0, 30.0))
+E, RETRY = ErrorClass, RetryPolicy(max_attempts=3, give_up_after=60.0, backoff=(1.0, 30.0))
 PERMANENT = (E.SHAPE, E.STAR, E.RIGHTS, E.SYNC, E.TRANSIENT, E.OTHER)
 
 
@@ -39,7 +39,7 @@ def decided(
     now: int = 0,
     upsert: bool = False,
 ) -> Decision:
-    retry = PATIENCE._replace(upsert=upsert)
+    retry = RETRY._replace(upsert=upsert)
     return decide(kind, outcome, opened or OpenRelation(()), alone=alone, retry=retry, now=now, draw=0.5)
 
 
@@ -50,34 +50,34 @@ def rejected(error: ErrorClass) -> ActionResult:
 # What a rejection of a relation that was alone in its action leads to.
 ALONE: dict[Kind, dict[NextStep, tuple[ErrorClass, ...]]] = {
     "create": {
-        NextStep.HOLD: (E.CREDENTIALS, E.CLOCK),
-        NextStep.CHECK: (E.AMBIGUOUS,),
+        NextStep.KEEP: (E.CREDENTIALS, E.CLOCK),
+        NextStep.READ_REJECTED: (E.AMBIGUOUS,),
         NextStep.FAIL: (E.RECORD, E.ABSENT, *PERMANENT),
     },
     "modify": {
-        NextStep.HOLD: (E.CREDENTIALS, E.CLOCK),
+        NextStep.KEEP: (E.CREDENTIALS, E.CLOCK),
         NextStep.RETRY: (E.AMBIGUOUS, E.ABSENT),
         NextStep.FAIL: (E.RECORD, *PERMANENT),
     },
     "delete": {
-        NextStep.HOLD: (E.CREDENTIALS, E.CLOCK),
-        NextStep.CHECK: (E.AMBIGUOUS, E.RECORD, E.ABSENT),
+        NextStep.KEEP: (E.CREDENTIALS, E.CLOCK),
+        NextStep.READ_REJECTED: (E.AMBIGUOUS, E.RECORD, E.ABSENT),
         NextStep.FAIL: PERMANENT,
     },
 }
-# What silence leads to, by whether the write may have been carried out.
-SILENCE: dict[Verdict, dict[Kind, NextStep]] = {
+# What no answer leads to, by whether the write may have been carried out.
+NO_ANSWER: dict[Verdict, dict[Kind, NextStep]] = {
     Verdict.UNKNOWN: {
-        "create": NextStep.ASK,
-        "modify": NextStep.LATER,
-        "delete": NextStep.ASK,
-        "get": NextStep.ASK,
+        "create": NextStep.READ_BACK,
+        "modify": NextStep.TRY_LATER,
+        "delete": NextStep.READ_BACK,
+        "get": NextStep.READ_BACK,
     },
     Verdict.NOT_SENT: {
-        "create": NextStep.LATER,
-        "modify": NextStep.LATER,
-        "delete": NextStep.LATER,
-        "get": NextStep.LATER,
+        "create": NextStep.TRY_LATER,
+        "modify": NextStep.TRY_LATER,
+        "delete": NextStep.TRY_LATER,
+        "get": NextStep.TRY_LATER,
     },
 }
 
@@ -87,7 +87,7 @@ SILENCE: dict[Verdict, dict[Kind, NextStep]] = {
     [(kind, error, do) for kind, row in ALONE.items() for do, errors in row.items() for error in errors],
 )
 def test_a_rejection_alone_is_decided_by_its_class(kind: Kind, error: ErrorClass, expected: NextStep) -> None:
-    assert decided(kind, rejected(error)).do is expected
+    assert decided(kind, rejected(error)).step is expected
 
 
 @pytest.mark.parametrize("kind", ALONE)
@@ -96,18 +96,18 @@ def test_the_table_of_rejections_is_complete(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(("kind", "error"), list(product(("create", "modify"), ErrorClass)))
-def test_a_rejection_in_company_is_split_unless_the_account_is_at_fault(
+def test_a_rejection_with_others_is_split_unless_the_account_is_at_fault(
     kind: Kind, error: ErrorClass
 ) -> None:
     at_fault = error in (E.CREDENTIALS, E.CLOCK)
-    assert decided(kind, rejected(error), alone=False).do is (NextStep.HOLD if at_fault else NextStep.SPLIT)
+    assert decided(kind, rejected(error), alone=False).step is (NextStep.KEEP if at_fault else NextStep.SPLIT)
 
 
-@pytest.mark.parametrize(("verdict", "kind", "alone"), list(product(SILENCE, KINDS, (True, False))))
-def test_silence_is_asked_about_unless_nothing_was_sent_or_nothing_can_be_read(
+@pytest.mark.parametrize(("verdict", "kind", "alone"), list(product(NO_ANSWER, KINDS, (True, False))))
+def test_no_answer_leads_to_a_read_unless_nothing_was_sent_or_nothing_can_be_read(
     verdict: Verdict, kind: Kind, alone: bool
 ) -> None:
-    assert decided(kind, ActionResult(verdict), alone=alone).do is SILENCE[verdict][kind]
+    assert decided(kind, ActionResult(verdict), alone=alone).step is NO_ANSWER[verdict][kind]
 
 
 @pytest.mark.parametrize(("kind", "error", "alone"), list(product(KINDS, ErrorClass, (True, False))))
@@ -121,10 +121,10 @@ def test_ok_is_confirmed_whatever_else_the_answer_says(kind: Kind, error: ErrorC
     st.builds(
         OpenRelation,
         st.just(()),
-        tries=st.integers(0, 99),
-        losses=st.integers(0, 99),
-        misses=st.integers(0, 9999),
-        absent=st.booleans(),
+        rejections=st.integers(0, 99),
+        lost_writes=st.integers(0, 99),
+        failures=st.integers(0, 9999),
+        stage=st.sampled_from(Stage),
     ),
     st.booleans(),
     st.booleans(),
@@ -135,42 +135,48 @@ def test_there_is_a_decision_for_everything(
     kind: Kind, outcome: ActionResult, opened: OpenRelation, alone: bool, upsert: bool, now: int, draw: float
 ) -> None:
     decision = decide(
-        kind, outcome, opened, alone=alone, retry=PATIENCE._replace(upsert=upsert), now=now, draw=draw
+        kind, outcome, opened, alone=alone, retry=RETRY._replace(upsert=upsert), now=now, draw=draw
     )
-    assert isinstance(decision.do, NextStep)
+    assert isinstance(decision.step, NextStep)
     assert 0 <= decision.delay <= 30.0
-    assert decision.do not in (NextStep.LATER, NextStep.ASK, NextStep.RETRY) or decision.delay >= 0.25
+    assert (
+        decision.step not in (NextStep.TRY_LATER, NextStep.READ_BACK, NextStep.RETRY)
+        or decision.delay >= 0.25
+    )
 
 
 @pytest.mark.parametrize("kind", ["create", "modify"])
 def test_a_star_without_an_answer_is_suspected_at_the_third_loss(kind: Kind) -> None:
     lost = ActionResult(Verdict.UNKNOWN)
     splits = [
-        decided(kind, lost, OpenRelation((), losses=before), alone=False).do is NextStep.SPLIT
+        decided(kind, lost, OpenRelation((), lost_writes=before), alone=False).step is NextStep.SPLIT
         for before in range(SPLIT_AFTER + 1)
     ]
     assert splits == [False, False, True, True]
-    assert decided(kind, lost, OpenRelation((), losses=99), alone=True).do is not NextStep.SPLIT
+    assert decided(kind, lost, OpenRelation((), lost_writes=99), alone=True).step is not NextStep.SPLIT
 
 
-@pytest.mark.parametrize(("verdict", "kind"), list(product(SILENCE, KINDS)))
-def test_silence_is_given_up_on_by_age_and_a_definite_answer_never_is(verdict: Verdict, kind: Kind) -> None:
+@pytest.mark.parametrize(("verdict", "kind"), list(product(NO_ANSWER, KINDS)))
+def test_no_answer_is_given_up_on_by_age_and_a_definite_answer_never_is(verdict: Verdict, kind: Kind) -> None:
     since = OpenRelation((), since=5 * SECOND)
-    assert decided(kind, ActionResult(verdict), since, now=65 * SECOND).do is not NextStep.FAIL
-    assert decided(kind, ActionResult(verdict), since, now=65 * SECOND + 1).do is NextStep.FAIL
-    assert decided(kind, rejected(E.AMBIGUOUS), since, now=99 * SECOND).do is not NextStep.FAIL
+    assert decided(kind, ActionResult(verdict), since, now=65 * SECOND).step is not NextStep.FAIL
+    assert decided(kind, ActionResult(verdict), since, now=65 * SECOND + 1).step is NextStep.FAIL
+    assert decided(kind, rejected(E.AMBIGUOUS), since, now=99 * SECOND).step is not NextStep.FAIL
 
 
 @pytest.mark.parametrize("error", [E.AMBIGUOUS, E.ABSENT])
 def test_a_modify_that_comes_too_early_is_tried_as_often_as_allowed(error: ErrorClass) -> None:
-    decisions = [decided("modify", rejected(error), OpenRelation((), tries=tries)).do for tries in range(3)]
+    decisions = [
+        decided("modify", rejected(error), OpenRelation((), rejections=tries)).step for tries in range(3)
+    ]
     assert decisions == [NextStep.RETRY, NextStep.RETRY, NextStep.FAIL]
 
 
 def test_an_upsert_may_create_what_it_cannot_modify_but_not_over_and_over() -> None:
-    assert decided("modify", rejected(E.ABSENT), upsert=True).do is NextStep.INSERT
+    assert decided("modify", rejected(E.ABSENT), upsert=True).step is NextStep.CREATE
     assert (
-        decided("modify", rejected(E.ABSENT), OpenRelation((), absent=True), upsert=True).do is NextStep.RETRY
+        decided("modify", rejected(E.ABSENT), OpenRelation((), stage=Stage.WRITE_ABSENT), upsert=True).step
+        is NextStep.RETRY
     )
 
 
@@ -180,12 +186,18 @@ AMBIGUOUS, NO_RECORD = Refusal(168, "ambiguous", ""), Refusal(79, "record", "")
 LINKED, UNLINKED = intent(1, "create"), intent(1, "delete")
 
 
-def seen(asked: Intent, saw: bool | None, refusal: Refusal | None, tries: int = 0) -> NextStep:
-    case = reopen(
-        OpenRelation((asked,), refused=refusal is not None, refusal=refusal, tries=tries), upsert=False
+def step_after_read(asked: Intent, saw: bool | None, refusal: Refusal | None, tries: int = 0) -> NextStep:
+    state = reopen(
+        OpenRelation(
+            (asked,),
+            stage=Stage.READ_REJECTED if refusal else Stage.READ_BACK,
+            refusal=refusal,
+            rejections=tries,
+        ),
+        upsert=False,
     )
-    assert isinstance(case, RelationState)
-    return judge(case, saw, retry=PATIENCE, draw=0.5).do
+    assert isinstance(state, RelationState)
+    return decide_after_read(state, saw, retry=RETRY, draw=0.5).step
 
 
 @pytest.mark.parametrize(
@@ -193,17 +205,22 @@ def seen(asked: Intent, saw: bool | None, refusal: Refusal | None, tries: int = 
     [
         (LINKED, True, None, NextStep.CONFIRM),
         (LINKED, True, NO_RECORD, NextStep.CONFIRM),
-        (LINKED, False, None, NextStep.LATER),
-        (LINKED, None, None, NextStep.LATER),
+        (LINKED, False, None, NextStep.TRY_LATER),
+        (LINKED, None, None, NextStep.TRY_LATER),
         (LINKED, False, AMBIGUOUS, NextStep.RETRY),
         (LINKED, None, AMBIGUOUS, NextStep.RETRY),
         (LINKED, False, NO_RECORD, NextStep.FAIL),
         (LINKED, None, NO_RECORD, NextStep.FAIL),
         (UNLINKED, False, None, NextStep.CONFIRM),
         (UNLINKED, False, NO_RECORD, NextStep.CONFIRM),
-        (UNLINKED, None, None, NextStep.LATER),  # an id that is not in the answer proves nothing by itself
+        (
+            UNLINKED,
+            None,
+            None,
+            NextStep.TRY_LATER,
+        ),  # an id that is not in the answer proves nothing by itself
         (UNLINKED, None, AMBIGUOUS, NextStep.CONFIRM),  # but the API's own refusal does
-        (UNLINKED, True, None, NextStep.LATER),
+        (UNLINKED, True, None, NextStep.TRY_LATER),
         (UNLINKED, True, AMBIGUOUS, NextStep.RETRY),
         (UNLINKED, True, NO_RECORD, NextStep.FAIL),
     ],
@@ -211,12 +228,12 @@ def seen(asked: Intent, saw: bool | None, refusal: Refusal | None, tries: int = 
 def test_a_read_back_decides_what_the_answer_left_open(
     asked: Intent, saw: bool | None, refusal: Refusal | None, expected: NextStep
 ) -> None:
-    assert seen(asked, saw, refusal) is expected
+    assert step_after_read(asked, saw, refusal) is expected
 
 
 @pytest.mark.parametrize("asked", [LINKED, UNLINKED])
 def test_an_ambiguous_refusal_is_tried_as_often_as_allowed(asked: Intent) -> None:
-    assert [seen(asked, asked is UNLINKED, AMBIGUOUS, tries) for tries in range(3)] == [
+    assert [step_after_read(asked, asked is UNLINKED, AMBIGUOUS, tries) for tries in range(3)] == [
         NextStep.RETRY,
         NextStep.RETRY,
         NextStep.FAIL,
@@ -227,10 +244,11 @@ def test_only_what_time_may_cure_is_tried_again() -> None:
     cured = {
         error
         for error in ErrorClass
-        if again(OpenRelation((), refusal=Refusal(1, error.value, "")), PATIENCE, 0.5).do is NextStep.RETRY
+        if retry_or_fail(OpenRelation((), refusal=Refusal(1, error.value, "")), RETRY, 0.5).step
+        is NextStep.RETRY
     }
     assert cured == {E.AMBIGUOUS, E.ABSENT}
-    assert again(OpenRelation(()), PATIENCE, 0.5).do is NextStep.FAIL
+    assert retry_or_fail(OpenRelation(()), RETRY, 0.5).step is NextStep.FAIL
 
 
 # --- waiting
@@ -249,7 +267,7 @@ def test_backoff_is_full_jitter_below_a_doubling_bound_and_never_a_busy_loop(
 
 
 def levels(size: int, culprits: set[int]) -> int:
-    """How often stars of a part are sent until every culprit is alone: each star with a culprit among others is rejected as a whole."""
+    """Return how often stars are sent until every culprit is alone; a star with one is rejected."""
     parts = {"": list(range(size))}
     level = 0
     while failing := {
@@ -268,7 +286,7 @@ def levels(size: int, culprits: set[int]) -> int:
                 == 2
             )
             for position, member in enumerate(members):
-                parts.setdefault(halves(part, position, len(members), sibling_failed=several), []).append(
+                parts.setdefault(split_part(part, position, len(members), sibling_failed=several), []).append(
                     member
                 )
     assert sorted(member for members in parts.values() for member in members) == list(range(size))
@@ -292,11 +310,11 @@ def test_several_culprits_take_no_more_levels_than_one(star: tuple[int, set[int]
 
 
 @given(st.text("01", max_size=5), st.integers(1, 40), st.booleans())
-def test_halves_are_two_of_nearly_equal_size_or_everyone_alone(
+def test_a_star_is_split_into_two_nearly_equal_halves_or_everyone_goes_alone(
     part: str, size: int, sibling_failed: bool
 ) -> None:
-    parts = [halves(part, position, size, sibling_failed=sibling_failed) for position in range(size)]
-    if sibling_failed or size <= SMALL:
+    parts = [split_part(part, position, size, sibling_failed=sibling_failed) for position in range(size)]
+    if sibling_failed or size < MIN_HALVED:
         assert len(set(parts)) == size
     else:
         assert parts == [part + "0"] * ceil(size / 2) + [part + "1"] * (size // 2)

@@ -1,0 +1,78 @@
+"""Cases that the simulation found: a process that slept too long, starvation, and a lost answer in a swap."""
+
+import itertools
+from collections.abc import Sequence
+
+from ops.simulator import FaultPlan, Records
+from tests.support.flow_world import World, change
+from worker.planner.actions import Action, Reply
+from worker.testing import MemoryStore
+
+BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
+
+
+def test_what_was_begun_under_a_lost_lease_never_undoes_a_newer_change() -> None:
+    world = World(MemoryStore)
+    api = world.apis["acme"]
+
+    class Sleeping:
+        """An API that is only reached after the lease, the signature and the doubt are over."""
+
+        def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
+            world.apis["acme"] = api
+            world.accept(change("delete", BUYER, 501, 9001))
+            world.clock.sleep(200)
+            world.drain()
+            return api.send(actions, request_id=request_id, now=now)
+
+    world.accept(change("create", BUYER, 501, 9001, at=-1))
+    world.apis["acme"] = Sleeping()
+    assert world.flush().state == "lost"
+    world.drain()
+    assert world.relations() == {}
+
+
+def test_a_clock_that_is_off_costs_one_request_and_no_pause() -> None:
+    world = World(MemoryStore)
+    world.simulator.clock = lambda: world.clock.now() / 1e6 + 900
+    world.accept(change("create", BUYER, 501, 9001))
+    result = world.flush()
+    assert (result.requests, world.store.get_pause("acme")) == (2, None)
+    assert world.store.get_job(world.receipts[0].job).state == "succeeded"
+
+
+def test_a_clock_that_cannot_be_corrected_pauses_the_account_for_a_while() -> None:
+    world = World(MemoryStore)
+    readings = itertools.count(1)
+    world.simulator.clock = lambda: world.clock.now() / 1e6 + 900 * next(readings)
+    world.accept(change("create", BUYER, 501, 9001))
+    assert world.flush().requests == 2
+    assert world.store.get_pause("acme").reason == "clock"
+
+
+def test_waiting_halves_that_fill_every_batch_do_not_keep_the_first_half_in_the_inbox_for_ever() -> None:
+    world = World(MemoryStore, policy={"max_batch": 1})
+    world.accept(
+        *(change("delete", BROKER, 501, child, at=-2) for child in range(1, 6)),
+        change("create", BROKER, 501, 6, at=-1),
+    )
+    for _ in range(100):
+        world.flush()
+        world.clock.sleep(0.3)  # so slow that it needs longer for all of them than one steps back at first
+    assert world.open_accounts() == {}
+    assert [relation.child for relation in world.relations()] == [6]
+
+
+def test_a_waiting_half_that_was_sent_before_is_read_back_and_does_not_fail_as_unsent() -> None:
+    world = World(
+        MemoryStore,
+        records=Records(missing=frozenset({("address", 904)})),
+        faults=FaultPlan.script(["lost_after"]),
+    )
+    world.simulator.seed("token-acme", [(BROKER, 501, 1)])
+    world.accept(change("delete", BROKER, 501, 1, at=-2))
+    world.flush()
+    world.accept(change("create", BROKER, 501, 904, at=-1))
+    world.drain()
+    assert [world.store.get_job(receipt.job).state for receipt in world.receipts] == ["succeeded", "failed"]
+    assert world.relations() == {}

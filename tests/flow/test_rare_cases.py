@@ -1,0 +1,150 @@
+"""Rare cases: thousands of equal intents, a store that is away at a bad time, two pauses at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from ops.simulator import FaultPlan
+from tests.support.flow_world import World, change
+from worker.errors import StoreUnavailable
+from worker.planner.actions import ActionResult, ErrorClass, Reply, Verdict
+from worker.ports import Pause
+from worker.store.redis_store import RedisStore
+
+BUYER = "estate:address:buyer"
+Make = Callable[..., World]
+
+
+@pytest.mark.parametrize("at_once", [1000, 10_000], ids=["in several flushes", "in one"])
+def test_thousands_of_equal_intents_have_one_outcome_each(make_world: Make, at_once: int) -> None:
+    world = make_world(faults=FaultPlan.script(["gateway_before"] * 4), policy={"max_batch": at_once})
+    world.accept(*(change("create", BUYER, 501, 9001) for _ in range(4500)))
+    world.drain()
+    counts = world.store.counts("acme")
+    assert (counts["accepted"], counts["backlog"], counts["open"]) == (4500, 0, 0)
+    assert counts.get("succeeded", 0) + counts.get("superseded", 0) == 4500
+    assert len(world.relations()) == 1
+
+
+class FailingLease:
+    """A lease of a store that is away for the next few times that outcomes are to be written."""
+
+    def __init__(self, lease: Any, failures: list[int]) -> None:
+        self._lease, self._failures = lease, failures
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lease, name)
+
+    def settle(self, *args: Any) -> Any:
+        if self._failures[0]:
+            self._failures[0] -= 1
+            raise StoreUnavailable("Redis cannot be used: connection refused")
+        return self._lease.settle(*args)
+
+
+def test_a_store_that_is_away_when_outcomes_are_written_makes_no_change_look_deadly(
+    redis_client: redis.Redis,
+) -> None:
+    failures = [5]
+
+    class Store(RedisStore):
+        def lease(self, account: str, holder: str) -> Any:
+            lease = super().lease(account, holder)
+            return lease and FailingLease(lease, failures)
+
+    world = World(lambda now: Store(redis_client, "t", now=now))
+    [receipt] = world.accept(change("create", BUYER, 501, 9001))
+    while failures[0]:
+        with pytest.raises(StoreUnavailable):
+            world.flush()
+        world.clock.sleep(3.0)
+    world.drain()
+    job = world.store.get_job(receipt.job)
+    assert job is not None
+    assert (job.state, job.refusal) == ("succeeded", None)
+
+
+class Refusing:
+    """An API that rejects the credentials, and what happens meanwhile."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self._meanwhile = meanwhile
+
+    def send(self, actions: Any, **_: object) -> Reply:
+        self._meanwhile()
+        return Reply(
+            (ActionResult(Verdict.REJECTED, 137, ErrorClass.CREDENTIALS, "hmac wrong"),) * len(actions), 200
+        )
+
+
+def test_an_operator_s_pause_stays_whatever_the_credentials_do(make_world: Make) -> None:
+    world = make_world(policy={"fingerprint": "old"})
+    world.accept(change("create", BUYER, 501, 9001))
+    good, world.apis["acme"] = (
+        world.apis["acme"],
+        Refusing(lambda: world.store.pause("acme", Pause("hand", "moving"))),
+    )  # type: ignore[assignment]
+    world.flush()
+    world.apis["acme"], world.policy = good, {"fingerprint": "new"}
+    assert world.store.due_accounts(["acme"], credentials={"acme": "new"}) == []
+    assert world.flush().state == "paused"
+    assert world.relations() == {}
+    world.store.resume("acme")
+    world.drain()
+    assert len(world.relations()) == 1
+
+
+def test_an_operator_s_pause_stays_that_comes_just_when_new_credentials_end_another(make_world: Make) -> None:
+    world = make_world(policy={"fingerprint": "new"})
+    world.accept(change("create", BUYER, 501, 9001))
+    world.store.pause("acme", Pause("credentials", "137", fingerprint="old"))
+    world.clock.sleep(1.0)
+    resume = world.store.resume
+
+    def late(account: str, **which: Any) -> bool:
+        world.store.pause(account, Pause("hand", "moving"))
+        return resume(account, **which)
+
+    world.store.resume = late  # type: ignore[method-assign]
+    assert world.flush().state == "paused"
+    assert (stopped := world.store.get_pause("acme"))
+    assert stopped.reason == "hand"
+    assert "account.resumed" not in [event for event, _ in world.events]
+    assert world.relations() == {}
+
+
+def test_a_job_that_the_server_lost_keeps_no_flush_busy(redis_client: redis.Redis) -> None:
+    world = World(lambda now: RedisStore(redis_client, "t", now=now))
+    [lost, kept] = world.accept(change("create", BUYER, 501, 9001), change("create", BUYER, 501, 9002))
+    redis_client.delete(f"t:{{acme}}:job:{lost.job}")
+    world.drain()
+    job = world.store.get_job(kept.job)
+    assert job is not None
+    assert job.state == "succeeded"
+    assert world.flush().next_in is None
+
+
+def test_a_worker_with_rejected_credentials_leaves_the_account_to_one_with_good_ones(
+    make_world: Make,
+) -> None:
+    world, sent = make_world(), list[int]()
+    good, bad = world.apis["acme"], Refusing(lambda: sent.append(1))
+    for turn in range(20):
+        world.accept(change("create", BUYER, 501, 9001 + turn))
+        for world.apis["acme"], world.policy in (
+            (bad, {"fingerprint": "old"}),
+            (good, {"fingerprint": "new"}),
+        ):  # type: ignore[assignment]
+            world.flush()
+        world.clock.sleep(1.0)
+    assert (len(sent), len(world.relations())) == (1, 20)
+    world.clock.sleep(600.0)
+    world.accept(change("create", BUYER, 501, 9999))
+    world.apis["acme"], world.policy = bad, {"fingerprint": "old"}  # type: ignore[assignment]
+    world.flush()
+    assert (len(sent), world.flush().state) == (2, "paused")  # alone again, it pauses the account
+    world.store.resume("acme")
+    world.flush()
+    assert len(sent) == 3  # a resumed account is tried again

@@ -1,0 +1,34 @@
+"""The use case: record what a flush would send, for an account that only observes. Nothing is sent."""
+
+from worker.contract import Relation
+from worker.planner.dry_run import dry_run
+from worker.planner.fold import Intent
+from worker.ports import JobState, Lease, RequestRecord, Store, WorkBatch, Writes
+from worker.usecases.batch import first_correlations, intents_by_relation
+from worker.usecases.flush_context import FlushPolicy
+
+
+def observe(work: WorkBatch, store: Store, lease: Lease, policy: FlushPolicy) -> tuple[int, int]:
+    """Record the requests of a batch that stays where it is; return how many they are, and how many new."""
+    requests = _would_be_sent(work, policy)
+    new = 0
+    for record, writes in requests:
+        if store.get_request(policy.account, record.id) is None:
+            lease.settle(record.id, writes)
+            new += 1
+    return len(requests), new
+
+
+def _would_be_sent(work: WorkBatch, policy: FlushPolicy) -> list[tuple[RequestRecord, Writes]]:
+    """Return one record per request, with the jobs that would travel in it."""
+    intents: dict[Relation, tuple[Intent, ...]] = dict.fromkeys(work.due, ()) | intents_by_relation(work.jobs)
+    result = dry_run(
+        intents, work.records, limits=policy.limits, order=policy.order, upsert=policy.retry.upsert
+    )
+    found = []
+    for request in result.requests:
+        behind = dict.fromkeys(intent for relation in request.relations() for intent in intents[relation])
+        record = RequestRecord.for_dry_run(request, at=work.now, correlations=first_correlations(behind))
+        jobs: dict[str, JobState] = {intent.job: "queued" for intent in behind}
+        found.append((record, Writes(request=record, job_states=jobs)))
+    return found
