@@ -6,7 +6,8 @@ tests/flow/test_flows_explained.py
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from ops.simulator import FaultPlan, InjectedFault, Records
 from tests.support.flow_world import START, World
 from worker.contract import Relation
 from worker.onoffice.codes import advice
+from worker.planner.actions import Action, Reply
 from worker.planner.retry_policy import RetryPolicy
+from worker.ports import Api
 from worker.testing import MemoryQueries, MemoryStore
 
 PAGES = Path(__file__).parent / "explained"
@@ -30,9 +33,20 @@ WORLDS = {  # what goes wrong in the sample
 }
 
 
+class Instant:
+    """An API client whose requests take no time, so that pages do not depend on how busy the machine is."""
+
+    def __init__(self, inner: Api) -> None:
+        self._inner = inner
+
+    def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
+        return replace(self._inner.send(actions, request_id=request_id, now=now), seconds=0.0)
+
+
 def ran(name: str) -> World:
     """Run the sample's messages in two windows to the end."""
     world = World(MemoryStore, **WORLDS.get(name, {}))
+    world.apis["acme"] = Instant(world.apis["acme"])
     flow = samples.fresh(samples.changes(name), account="acme", now=START * 1_000_000, run="x")
     for part in (flow[: len(flow) // 2], flow[len(flow) // 2 :]):
         world.accept(*part)
