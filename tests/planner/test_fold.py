@@ -77,7 +77,7 @@ def confirmed(target: Target | None, known: ConfirmedState) -> ConfirmedState:
 
 
 def deciding(known: ConfirmedState) -> tuple[JobVersion, JobVersion, dict[str, JobVersion]]:
-    """Return the part that decides anything: versions of info that a delete made void are just not removed."""
+    """Return the part that decides: versions of info that a delete made void are just not removed."""
     return (
         known.presence,
         known.absent,

@@ -442,7 +442,7 @@ class SideBySide(RuleBasedStateMachine):
         if replay := self.on_both(lambda store: self.job_admins[store].get_replay(name)):
             start, end = replay.done, min(replay.done + piece, replay.eligible)
             missed = {"gone": end - start - back} if end - start > back else {}
-            progress = {"back": min(back, end - start), "missed": missed, "deed": done}
+            progress = {"back": min(back, end - start), "missed": missed, "audit_entry": done}
             self.on_both(lambda store: self.job_admins[store].replay_entries(name, start, 2))
             self.on_both(lambda store: self.job_admins[store].advance_replay(replay, start, end, **progress))
         self.on_both(

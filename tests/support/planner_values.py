@@ -24,7 +24,7 @@ NO_INFO: st.SearchStrategy[Info] = st.just(())
 
 
 def intent(occurred_at: int, action: IntentAction, number: int = 0, /, **info: str) -> Intent:
-    """Return the intent of job `a3` for `intent(3, ...)`, with `bestaetigung` and `rueckmeldung` as info keys."""
+    """Return the intent of job `a3` for `intent(3, ...)`; `bestaetigung` and `rueckmeldung` are keys."""
     names = {"bestaetigung": CREATED, "rueckmeldung": LATER}
     return Intent(
         Version(occurred_at, number),
