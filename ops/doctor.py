@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from redis.exceptions import RedisError
 
-from worker.config import Account, Settings
-from worker.config.values import shielded
+from worker.config import Account, Settings, mask_url
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
@@ -51,7 +50,7 @@ def examine(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Iterator
         yield from redis(runtime)
         reachable = True
     except StoreUnavailable as error:
-        where = shielded(runtime.settings.redis_url)
+        where = mask_url(runtime.settings.redis_url)
         yield Finding(
             "redis",
             "fail",
@@ -59,7 +58,7 @@ def examine(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Iterator
             "Start it, or set RELATIONS_REDIS_URL to one that runs.",
         )
         reachable = False
-    yield from broker(celery, shown=str(shielded(runtime.settings.broker_url)))
+    yield from broker(celery, shown=mask_url(runtime.settings.broker_url))
     if not reachable:
         return
     yield sweep(runtime.metrics.sweep_stats().at / 1e6, now=time.time())
@@ -97,7 +96,7 @@ def redis(runtime: Runtime) -> Iterator[Finding]:
         before = time.time()
         seconds, micros = client.time()
         after = time.time()
-    yield version(info, str(shielded(runtime.settings.redis_url)))
+    yield version(info, mask_url(runtime.settings.redis_url))
     yield eviction(info)
     yield persistence(info, _fsync(client))
     yield clock(seconds + micros / 1e6 - (before + after) / 2)

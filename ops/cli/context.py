@@ -14,9 +14,9 @@ import click
 
 from ops.cli import output
 from worker.background import MessageSender
-from worker.config import Account, Settings
+from worker.config import Account, Settings, load_settings
 from worker.redis.client import available
-from worker.wiring import Runtime, Wake, load_settings
+from worker.wiring import Runtime, Wake
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -91,7 +91,7 @@ class CommandContext:
 
     def lane(self, name: str | None) -> str:
         """The account's name; also of the lane for messages that name none."""
-        return self.settings.lane(name) if name else self.account(None).name
+        return self.settings.inbox_name(name) if name else self.account(None).name
 
     def accounts(self, name: str | None) -> Iterable[Account]:
         """The account of that name, or all."""

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ops.cli.context import CommandContext
-from worker.config.values import shielded
+from worker.config import mask_url
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable
 
 
@@ -65,7 +65,7 @@ def message(error: RelationsError, desk: CommandContext) -> Sequence[str]:
     if isinstance(error, InvalidSettings):
         return ["The settings cannot be used:", *(f"  {fault}" for fault in error.faults)]
     if isinstance(error, StoreUnavailable):
-        where = shielded(desk.settings.redis_url)
+        where = mask_url(desk.settings.redis_url)
         why = str(error).rstrip(".")
         return [
             f"{where}: {why}. Start it, or set RELATIONS_REDIS_URL to one that runs; `relations doctor` checks every part."

@@ -207,7 +207,7 @@ def _query(routes: Routes, request: Request, right: str, kind: type[Asked]) -> A
     key = routes.key(request, right)
     asked = read(request.query_params.multi_items(), kind)
     permit(key, right, asked.account)
-    routes.runtime.settings.lane(asked.account)
+    routes.runtime.settings.inbox_name(asked.account)
     return asked
 
 

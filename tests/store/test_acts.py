@@ -7,7 +7,7 @@ from redis import Redis
 
 from tests.support.store_moves import BROKER, BUYER, MONTH, change, request_about, submission
 from tests.support.store_steps import BASE, accept, acts, contents, jobs, lease, questions, read, settle, take
-from worker.config.accounts import RESERVED
+from worker.config.values import RESERVED
 from worker.contract import Relation
 from worker.errors import BacklogFull
 from worker.ports import (

@@ -13,7 +13,7 @@ from ops.simulator import Records, Simulator, serve
 from ops.web.metrics import metrics
 from ops.web.routes import operators_table
 from producers.portals.http.application import Server, application
-from worker.config import Settings, load
+from worker.config import Settings, load_settings
 from worker.errors import Unavailable
 from worker.wiring import Runtime
 
@@ -154,7 +154,7 @@ def settings(folder: Path, redis_url: str, api_url: str) -> Settings:
     ]
     text = TOML.replace("API_URL", api_url) + RULE.format("forms") + RULE.format("desk") + "".join(keys)
     (folder / "relations.toml").write_text(text, "utf-8")
-    return load({**os.environ, "RELATIONS_REDIS_URL": redis_url}, folder)
+    return load_settings({**os.environ, "RELATIONS_REDIS_URL": redis_url}, folder)
 
 
 def wake(front: Callable[[], Front]) -> Callable[[str, float], None]:

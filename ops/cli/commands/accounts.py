@@ -15,7 +15,7 @@ from ops.cli.context import CommandContext, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.job_selection import by_option, hands
 from ops.serializers import account_json
-from worker.config.checks import NAME
+from worker.config.table import NAME
 from worker.config.values import Right
 from worker.errors import InvalidSettings
 from worker.ports import AuditEntry, Pause

@@ -33,7 +33,7 @@ from producers.portals.imports import (
     pieces,
     rows,
 )
-from worker.config.values import shielded
+from worker.config import mask_url
 from worker.contract import Change
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
 from worker.ports import EventSink
@@ -219,11 +219,11 @@ def _connected(
     """A client, and what waits when it cannot be answered; it tries only once, so that a person is told soon."""
     if url:
         with Relations(url, key or "", timeout=ANSWER) as relations:
-            yield relations, RetryNotice(str(shielded(url)))
+            yield relations, RetryNotice(mask_url(url))
         return
     desk.runtime.emit = _once(emit)
     with Relations.connect(desk.runtime, timeout=0.0) as relations:
-        yield relations, RetryNotice(str(shielded(desk.settings.redis_url)))
+        yield relations, RetryNotice(mask_url(desk.settings.redis_url))
 
 
 def _once(tell: EventSink) -> EventSink:
