@@ -83,7 +83,7 @@ def _correlated(endpoint: Endpoint, name: Callable[[], str]) -> Endpoint:
 
     async def correlated(request: Request) -> Response:
         request.state.correlation = said = correlation(request, name)
-        with log.bound(correlation=said):
+        with log.context(correlation=said):
             response = await endpoint(request)
         response.headers["X-Correlation-Id"] = said
         return response
