@@ -11,8 +11,7 @@ from redis.exceptions import RedisError
 
 from ops.explain.text import format_cause
 from ops.lookups import read_store_clock
-from worker.config import Account, Settings
-from worker.config.values import shielded
+from worker.config import Account, Settings, mask_url
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
@@ -56,10 +55,10 @@ def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Itera
         yield from check_redis(runtime)
         is_reachable = True
     except StoreUnavailable as error:
-        message = f"{shielded(settings.redis_url)} does not answer: {error}"
+        message = f"{mask_url(settings.redis_url)} does not answer: {error}"
         yield Finding("redis", "fail", message, "Start it, or set RELATIONS_REDIS_URL to one that runs.")
         is_reachable = False
-    yield from check_broker(celery, url=str(shielded(settings.broker_url)))
+    yield from check_broker(celery, url=mask_url(settings.broker_url))
     if not is_reachable:
         return
     yield check_sweep(runtime.metrics.sweep_stats().at / 1e6, now=time.time())
@@ -96,7 +95,7 @@ def check_redis(runtime: Runtime) -> Iterator[Finding]:
         before = time.time()
         seconds, micros = client.time()
         after = time.time()
-    yield check_server_version(info, str(shielded(runtime.settings.redis_url)))
+    yield check_server_version(info, mask_url(runtime.settings.redis_url))
     yield check_eviction(info)
     yield check_persistence(info, _read_fsync_policy(client))
     yield check_clock(seconds + micros / 1e6 - (before + after) / 2)

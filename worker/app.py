@@ -16,10 +16,10 @@ from kombu import Queue
 from worker import log
 from worker.background import WorkerHeartbeat
 from worker.celery_patches import apply_patches
-from worker.config import Settings
+from worker.config import Settings, load_settings
 from worker.errors import InvalidSettings
 from worker.redis.broker import AMQP_SCHEMES, broker_settings
-from worker.wiring import load_settings, metrics_of
+from worker.wiring import metrics_of
 
 QUEUES = ("relations.intake", "relations.flush", "relations.ops")
 SWEEP = 2.0  # seconds between sweeps
@@ -101,7 +101,7 @@ def _log(**_: object) -> None:
 @task_prerun.connect
 def _begin(task_id: str, **_: object) -> None:
     """Every line of a task names it."""
-    log.begin(task=task_id)
+    log.set_context(task=task_id)
 
 
 pulse = WorkerHeartbeat(partial(metrics_of, settings))

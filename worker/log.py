@@ -1,6 +1,6 @@
-"""Log events as data: one pipeline for structlog and for the libraries' own logging, one line per event, no secrets.
+"""Log events as data: one line per event, of ours and of the libraries' own logging alike, without secrets.
 
-Call `configure` once per process; log with `get(__name__).info("flush.finished", account=…)`.
+Call `configure` once per process, then `emit("flush.finished", account=…)`. Nothing is configured at import.
 """
 
 import logging
@@ -12,42 +12,18 @@ from typing import Any, Final, Literal, TextIO, cast
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
-from worker.config.secret import STARS, hide, redact
-
-__all__ = ["begin", "bound", "configure", "get", "hide", "level", "emit", "redacted"]
+from worker.config.secret import STARS, redact
 
 SENSITIVE: Final = ("token", "secret", "hmac", "authorization", "password")
+# They log every request or task at INFO, with its arguments; our own line for each has more.
 CHATTY: Final = ("httpx", "httpcore", "celery.worker.strategy", "celery.app.trace", "celery.beat")
-"""They log every request or task at INFO, with its arguments; our own line for each says more."""
 
 
-def redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The event without secrets: neither under a telling key nor inside any text."""
-    return cast(EventDict, clean(event))
+# An account stands still, or a request met a bug of ours: a person is needed now.
+ERRORS: Final = frozenset({"account.paused", "request.failed"})
 
-
-def clean(value: Any) -> Any:
-    """The value as plain data, every hidden text replaced; what is no plain data becomes its text."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {str(key): cleaned(str(key), each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [clean(each) for each in value]
-    return redact(repr(value) if isinstance(value, BaseException) else str(value))
-
-
-def cleaned(key: str, value: Any) -> Any:
-    """The value, or stars if its key says that it is a secret."""
-    return STARS if any(word in key.lower() for word in SENSITIVE) else clean(value)
-
-
-URGENT: Final = frozenset({"account.paused", "request.failed"})
-"""An account stands still, or a request met a bug of ours: a person is needed now."""
-
-LOUD: Final = frozenset(
+# Somebody should look at these by day; nothing is lost meanwhile.
+WARNINGS: Final = frozenset(
     {
         "batch.condemned",
         "breaker.opened",
@@ -60,8 +36,6 @@ LOUD: Final = frozenset(
         "webhook.refused",
     }
 )
-"""Somebody should look at these by day; nothing is lost meanwhile."""
-
 SHARED: Final[list[Processor]] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
@@ -72,7 +46,7 @@ SHARED: Final[list[Processor]] = [
     structlog.processors.StackInfoRenderer(),
     structlog.processors.format_exc_info,
 ]
-# One list for good, because loggers keep it; what differs between styles is the handler's.
+# The same list for all styles, because loggers keep it; the handler does what differs.
 PIPELINE: Final[list[Processor]] = [
     structlog.stdlib.filter_by_level,
     *SHARED,
@@ -80,27 +54,23 @@ PIPELINE: Final[list[Processor]] = [
 ]
 
 
-def renderer(style: Literal["json", "console"], *, colors: bool) -> Processor:
-    """What writes the line: JSON for machines, or aligned text for people."""
-    if style == "json":
-        return structlog.processors.JSONRenderer(ensure_ascii=False)
-    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
-
-
 class Handler(logging.StreamHandler[TextIO]):
-    """Ours, so that configuring again replaces it and nobody else's."""
+    """Our handler, so that configuring again replaces it and nobody else's."""
 
 
 def configure(
     style: Literal["json", "console"], *, stream: TextIO | None = None, level: int = logging.INFO
 ) -> None:
-    """Send all log events to `stream` (stderr) in this style; calling it again replaces the last call."""
+    """Send all log events to `stream` (stderr) in this style; another call replaces the last one."""
     handler = Handler(stream or sys.stderr)
-    write = renderer(style, colors=handler.stream.isatty())
-    processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, redacted, write]
+    processors = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        redact_event,
+        renderer(style, colors=handler.stream.isatty()),
+    ]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=SHARED, processors=processors))
     root = logging.getLogger()
-    root.handlers = [each for each in root.handlers if not isinstance(each, Handler)] + [handler]
+    root.handlers = [other for other in root.handlers if not isinstance(other, Handler)] + [handler]
     root.setLevel(level)
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
@@ -112,27 +82,49 @@ def configure(
     )
 
 
-def get(name: str) -> structlog.stdlib.BoundLogger:
-    """The logger of a module; it may be made before `configure` is called."""
-    return cast(structlog.stdlib.BoundLogger, structlog.get_logger(name))
+def renderer(style: Literal["json", "console"], *, colors: bool) -> Processor:
+    """Return what writes a line: JSON for machines, or aligned text for people."""
+    if style == "json":
+        return structlog.processors.JSONRenderer(ensure_ascii=False)
+    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
 
 
-def level(event: str) -> Literal["info", "warning", "error"]:
-    """How loud an event is said."""
-    return "error" if event in URGENT else "warning" if event in LOUD else "info"
+def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Return the event without secrets: neither under a key that names one nor inside any text."""
+    return cast(EventDict, redact_value(event))
+
+
+def redact_value(value: Any, key: str = "") -> Any:
+    """Return the value as plain data, stars in place of every secret; what is no plain data becomes text."""
+    if any(word in key.lower() for word in SENSITIVE):
+        return STARS
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {str(name): redact_value(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redact_value(item) for item in value]
+    return redact(repr(value) if isinstance(value, BaseException) else str(value))
+
+
+def level_of(event: str) -> Literal["info", "warning", "error"]:
+    """Return the level of an event."""
+    return "error" if event in ERRORS else "warning" if event in WARNINGS else "info"
 
 
 def emit(event: str, /, **fields: object) -> None:
-    """A log event of the system, as loud as it is urgent."""
-    getattr(get("relations"), level(event))(event, **fields)
+    """Log an event of the system at its level."""
+    getattr(structlog.get_logger("relations"), level_of(event))(event, **fields)
 
 
-def begin(**fields: object) -> None:
-    """Puts these fields, and none of those before, on every line from now on."""
+def set_context(**fields: object) -> None:
+    """Put these fields, and none of those before, on every line from now on."""
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**fields)
 
 
-def bound(**fields: object) -> AbstractContextManager[None]:
-    """Puts these fields on every line that this thread or task of asyncio says until the block ends."""
+def context(**fields: object) -> AbstractContextManager[None]:
+    """Put these fields on every line of this thread or task of asyncio until the block ends."""
     return structlog.contextvars.bound_contextvars(**fields)

@@ -15,9 +15,9 @@ from pathlib import Path
 from worker import log
 from worker.background import MessageSender, heartbeat
 from worker.clock import IdGenerator, SystemClock
-from worker.config import Account, Settings, fingerprint, load
+from worker.config import Account, Settings, fingerprint, load_settings
 from worker.contract import TYPES, Order, Override, Relation, order_of, resolve
-from worker.errors import Fault, InvalidSettings, RelationsError, StoreUnavailable
+from worker.errors import Fault, InvalidSettings, StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.dry_run import DryRun
@@ -245,20 +245,6 @@ class Runtime:
 def metrics_of(settings: Settings) -> RedisMetrics:
     """The numbers alone, over a connection of their own."""
     return RedisMetrics(connect(settings.redis_url), settings.prefix)
-
-
-def load_settings(environ: Mapping[str, str], folder: Path) -> Settings:
-    """The settings, with the names that only other rooms understand checked too."""
-    settings = load(environ, folder)
-    faults = []
-    for name in settings.types:
-        try:
-            resolve(name)
-        except RelationsError as error:
-            faults.append(Fault(f'types."{name}"', str(error)))
-    if faults:
-        raise InvalidSettings(faults)
-    return settings
 
 
 def celery_broker(settings: Settings) -> tuple[str, dict[str, str]]:

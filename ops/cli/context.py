@@ -17,8 +17,8 @@ from ops.cli import output
 from ops.lookups import read_store_clock
 from producers.means import Means, means
 from worker.background import MessageSender
-from worker.config import Account, Settings
-from worker.wiring import Runtime, Wake, load_settings
+from worker.config import Account, Settings, load_settings
+from worker.wiring import Runtime, Wake
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -99,7 +99,7 @@ class CommandContext:
 
     def find_account_name(self, name: str | None) -> str:
         """Return the same account's name; also `unrouted`, where messages that name no account are kept."""
-        return self.settings.lane(name) if name else self.find_account(None).name
+        return self.settings.inbox_name(name) if name else self.find_account(None).name
 
     def find_default_account(self, name: str | None) -> str:
         """Return the account of changes that name none; empty with several accounts, so that each must."""

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ops.cli.context import CommandContext
-from worker.config.values import shielded
+from worker.config import mask_url
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable
 
 
@@ -61,7 +61,7 @@ def _format_error(error: RelationsError, context: CommandContext) -> Sequence[st
     if isinstance(error, InvalidSettings):
         return ["The settings cannot be used:", *(f"  {fault}" for fault in error.faults)]
     if isinstance(error, StoreUnavailable):
-        reason = f"{shielded(context.settings.redis_url)}: {str(error).rstrip('.')}."
+        reason = f"{mask_url(context.settings.redis_url)}: {str(error).rstrip('.')}."
         advice = (
             "Start it, or set RELATIONS_REDIS_URL to one that runs; `relations doctor` checks every part."
         )

@@ -21,9 +21,9 @@ from celery import Celery
 
 from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import Persist, run_server
-from worker.config import Settings
+from worker.config import Settings, load_settings
 from worker.redis.broker import broker_settings
-from worker.wiring import Runtime, load_settings
+from worker.wiring import Runtime
 
 Part = Literal["worker", "beat", "api"]
 

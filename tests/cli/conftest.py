@@ -7,7 +7,8 @@ import pytest
 
 from ops.simulator import Records, Server, Simulator, serve
 from tests.support.cli_runner import MISSING, SECRET, TOKEN, Cli, make_cli, make_environ, write_settings
-from worker.wiring import Runtime, load_settings
+from worker.config import load_settings
+from worker.wiring import Runtime
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 
 from ops.simulator import Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job, make_cli
+from worker.config import load_settings
 from worker.contract import TYPES, write_instant
-from worker.wiring import Runtime, load_settings
+from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
 Drain = Callable[[], None]

@@ -1,4 +1,4 @@
-"""The settings are read again when their file changes; what cannot be used is said, and the last good ones hold."""
+"""The settings are read again when their file changes; bad ones are reported, and the last good ones stay."""
 
 import itertools
 import os
@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from worker.wiring import Runtime, load_settings
+from worker.config import load_settings
+from worker.wiring import Runtime
 
 TIMES = itertools.count(1)
 ACCOUNT = '[accounts.acme]\ntoken = "env:T"\nsecret = "env:S"\n'
@@ -17,7 +18,7 @@ ACCOUNT = '[accounts.acme]\ntoken = "env:T"\nsecret = "env:S"\n'
 def running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str
 ) -> tuple[Runtime, Path, list[tuple[str, Any]]]:
-    """A runtime whose settings are named by a path that is relative, and in a folder."""
+    """Return a runtime whose settings are named by a relative path in a folder, the file, and its events."""
     file = tmp_path / "conf" / "relations.toml"
     file.parent.mkdir()
     file.write_text(ACCOUNT)
@@ -29,12 +30,10 @@ def running(
         "S": "s" * 64,
     }.items():
         monkeypatch.setenv(name, value)
-    runtime, said = (
-        Runtime(load_settings(os.environ, Path.cwd()), wake=lambda *_: None),
-        list[tuple[str, Any]](),
-    )
-    runtime.emit = lambda event, /, **fields: said.append((event, fields))
-    return runtime, file, said
+    runtime = Runtime(load_settings(os.environ, Path.cwd()), wake=lambda *_: None)
+    events: list[tuple[str, Any]] = []
+    runtime.emit = lambda event, /, **fields: events.append((event, fields))
+    return runtime, file, events
 
 
 def rewrite(file: Path, text: str) -> None:
@@ -43,7 +42,7 @@ def rewrite(file: Path, text: str) -> None:
 
 
 def test_a_changed_file_is_in_force_wherever_it_lies(running: Any) -> None:
-    runtime, file, said = running
+    runtime, file, events = running
     rewrite(file, ACCOUNT + "rate = 9.0\n")
     runtime.refresh()
     assert runtime.settings.accounts["acme"].rate == 9.0
@@ -51,20 +50,20 @@ def test_a_changed_file_is_in_force_wherever_it_lies(running: Any) -> None:
     runtime.refresh()
     runtime.refresh()
     assert runtime.settings.accounts["acme"].rate == 7.5
-    assert [event for event, _ in said] == ["settings.reloaded"] * 2
+    assert [event for event, _ in events] == ["settings.reloaded"] * 2
 
 
 @pytest.mark.parametrize(
     "text", ["", "[accounts", ACCOUNT + "rate = 'fast'\n", ACCOUNT.replace("env:T", "env:NOWHERE")]
 )
-def test_what_cannot_be_used_changes_nothing_and_is_said_once(running: Any, text: str) -> None:
-    runtime, file, said = running
+def test_what_cannot_be_used_changes_nothing_and_is_reported_once(running: Any, text: str) -> None:
+    runtime, file, events = running
     before = runtime.settings
     rewrite(file, text)
     runtime.refresh()
     runtime.refresh()
     assert runtime.settings is before
-    assert [event for event, _ in said] == ["settings.rejected"]
+    assert [event for event, _ in events] == ["settings.rejected"]
     rewrite(file, ACCOUNT + "rate = 9.0\n")
     runtime.refresh()
     assert runtime.settings.accounts["acme"].rate == 9.0

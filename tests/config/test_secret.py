@@ -82,8 +82,8 @@ def test_an_environment_that_changes_is_seen() -> None:
 
 def test_a_fingerprint_changes_with_token_secret_and_salt_and_shows_none_of_them() -> None:
     prints = {
-        fingerprint(*each)
-        for each in [
+        fingerprint(*credentials)
+        for credentials in [
             ("t", "s", "1"),
             ("u", "s", "1"),
             ("t", "u", "1"),
@@ -94,4 +94,4 @@ def test_a_fingerprint_changes_with_token_secret_and_salt_and_shows_none_of_them
     }
     assert len(prints) == 6
     assert fingerprint("t", "s", "1") == fingerprint("t", "s", "1")
-    assert all(len(each) == 16 for each in prints)
+    assert all(len(text) == 16 for text in prints)

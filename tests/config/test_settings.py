@@ -1,16 +1,16 @@
-"""Reading the settings: what is good comes out typed, and everything wrong is named at once."""
+"""Loading the settings: what is good comes out typed, and everything wrong is named at once."""
 
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from worker.config import Settings, load
-from worker.config.accounts import LIMITS
-from worker.config.values import Account
+from worker.config import Settings, load_settings
+from worker.config.table import keys_of
+from worker.config.values import Account, Limits
 from worker.errors import InvalidSettings, NotFound
 
 ROOT = Path(__file__).parents[2]
@@ -22,38 +22,41 @@ ENVIRON = {
 }
 ACME = '[accounts.acme]\ntoken = "env:ACME_TOKEN"\nsecret = "env:ACME_SECRET"\n'
 RULE = "action = 'a'\nrelationtype = 't'\nparentid = 'p'\nchildid = 'c'\n"
-SOURCE = f"[sources.immo]\naccount = 'acme'\nscheme = 'bearer'\nsecret = 'env:IMMO_SECRET'\n[[sources.immo.rules]]\n{RULE}"
+SOURCE = (
+    "[sources.immo]\naccount = 'acme'\nscheme = 'bearer'\nsecret = 'env:IMMO_SECRET'\n"
+    f"[[sources.immo.rules]]\n{RULE}"
+)
 Read = Callable[..., Settings]
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    """Reads these settings from a file, with the example's secrets in the environment."""
+    """Load these settings from a file, with the example's secrets in the environment."""
 
-    def reading(text: str, variables: Mapping[str, str] = {}) -> Settings:
+    def read_text(text: str, variables: Mapping[str, str] = {}) -> Settings:
         (tmp_path / "relations.toml").write_text(text, "utf-8")
-        return load({**ENVIRON, **variables}, tmp_path)
+        return load_settings({**ENVIRON, **variables}, tmp_path)
 
-    return reading
+    return read_text
 
 
 @pytest.fixture
 def faults(read: Read) -> Callable[..., list[str]]:
-    """The faults of such settings."""
+    """Return the faults of such settings."""
 
-    def finding(text: str, variables: Mapping[str, str] = {}) -> list[str]:
+    def find(text: str, variables: Mapping[str, str] = {}) -> list[str]:
         with pytest.raises(InvalidSettings) as raised:
             read(text, variables)
         return [str(fault) for fault in raised.value.faults]
 
-    return finding
+    return find
 
 
 Faults = Callable[..., list[str]]
 
 
 def test_without_file_and_environment_everything_has_its_default(tmp_path: Path) -> None:
-    settings = load({}, tmp_path)
+    settings = load_settings({}, tmp_path)
     assert settings == Settings(warnings=settings.warnings)
     assert settings.warnings == (
         "accounts: there is none, so every change is refused; add an [accounts.NAME] table",
@@ -61,7 +64,7 @@ def test_without_file_and_environment_everything_has_its_default(tmp_path: Path)
 
 
 def test_the_shipped_example_is_valid_and_shows_every_default(tmp_path: Path) -> None:
-    settings = load(
+    settings = load_settings(
         {**ENVIRON, "RELATIONS_CONFIG": str(ROOT / "ops/samples/relations.example.toml")}, tmp_path
     )
     acme = settings.account("acme")
@@ -76,10 +79,10 @@ def test_the_shipped_example_is_valid_and_shows_every_default(tmp_path: Path) ->
 
 def test_the_reference_page_names_every_limit_with_its_default() -> None:
     page = (ROOT / "docs/reference/settings.md").read_text("utf-8")
-    told = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page, re.MULTILINE))
-    limits = {each.name: each.default for each in fields(Account) if each.name in LIMITS}
-    assert {name: tomllib.loads(f"x = {told[name]}")["x"] for name in limits} == {
-        name: list(default) if isinstance(default, tuple) else default for name, default in limits.items()
+    documented = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page, re.MULTILINE))
+    assert {name: tomllib.loads(f"x = {documented[name]}")["x"] for name in keys_of(Limits)} == {
+        name: list(default) if isinstance(default, tuple) else default
+        for name, default in asdict(Limits()).items()
     }
 
 
@@ -115,11 +118,6 @@ def test_the_broker_is_the_store_unless_named_and_empty_variables_are_not_set(re
     assert (settings.broker_url, settings.log) == ("redis://h:6380/1", "json")
 
 
-def test_on_a_terminal_log_lines_are_for_people(tmp_path: Path) -> None:
-    assert load({}, tmp_path, terminal=True).log == "console"
-    assert load({"RELATIONS_LOG": "json"}, tmp_path, terminal=True).log == "json"
-
-
 def test_every_fault_is_named_at_once(faults: Faults) -> None:
     text = """
     [defaults]
@@ -139,7 +137,8 @@ def test_every_fault_is_named_at_once(faults: Faults) -> None:
     """
     assert sorted(faults(text, {"RELATIONS_REDIS_URL": "http://h"})) == sorted(
         [
-            "RELATIONS_REDIS_URL: expected a URL that begins with redis://, rediss://, redis+sentinel://, redis+cluster://, unix://",
+            "RELATIONS_REDIS_URL: expected a URL that begins with redis://, rediss://, redis+sentinel://, "
+            "redis+cluster://, unix://",
             "defaults.window: expected a number from 0 to 60, got 61",
             "accounts.acme.token: env:NOT_THERE is empty or not set",
             "accounts.acme.secret: is missing; expected env:NAME, file:PATH or the secret itself",
@@ -148,7 +147,7 @@ def test_every_fault_is_named_at_once(faults: Faults) -> None:
             'accounts.acme.brust: is unknown; did you mean "burst"?',
             "accounts.beta.token: is missing; expected env:NAME, file:PATH or the secret itself",
             "accounts.beta.secret: file:no/such/file cannot be read: No such file or directory",
-            'keys.portal.sha256: expected the 64 hexadecimal digits that `relations keys new` prints, got "abc"',
+            "keys.portal.sha256: expected the 64 hexadecimal digits that `relations keys new` prints",
             'keys.portal.accounts: there is no account "acne"; did you mean "acme"?',
             'keys.portal.can: expected a list of "send", "read", "replay", "admin", got ["sned"]',
             'source: is unknown; did you mean "sources"?',
@@ -191,10 +190,16 @@ def test_a_limit_that_cannot_hold_says_what_is_expected(faults: Faults, line: st
     assert faults(f"{ACME}{line}\n") == [f"accounts.acme.{fault}"]
 
 
-def test_a_fault_of_the_defaults_is_not_told_again_for_every_account(faults: Faults) -> None:
+def test_a_fault_of_the_defaults_is_not_repeated_for_every_account(faults: Faults) -> None:
     assert faults(f"[defaults]\ndoubt = 130\n{ACME}{ACME.replace('acme', 'beta')}") == [
         "defaults.doubt: expected at least 150, the signature's 120 s + timeout (rule R14), got 130"
     ]
+
+
+@pytest.mark.parametrize("doubt", ["130", "'x'"])
+def test_an_account_inherits_no_default_that_is_at_fault(faults: Faults, doubt: str) -> None:
+    (fault,) = faults(f"[defaults]\ndoubt = {doubt}\n{ACME}timeout = 60\n")
+    assert fault.startswith("defaults.doubt: ")
 
 
 def test_doubt_follows_the_timeout_where_nobody_set_it(read: Read) -> None:
@@ -220,9 +225,10 @@ def test_a_named_file_must_be_there_and_any_file_must_be_toml(tmp_path: Path, fa
     with pytest.raises(
         InvalidSettings, match=r"RELATIONS_CONFIG: .*elsewhere\.toml cannot be read: No such file"
     ):
-        load({"RELATIONS_CONFIG": "elsewhere.toml"}, tmp_path)
+        load_settings({"RELATIONS_CONFIG": "elsewhere.toml"}, tmp_path)
     assert faults("[accounts\n")[0].startswith("relations.toml: is not valid TOML: ")
-    assert faults("accounts = 3\n") == ["accounts: expected a table, got 3"]
+    assert faults("accounts = 3\n") == ["accounts: expected a table, got a number"]
+    assert faults("[accounts]\ntoken = 'x'\n") == ["accounts.token: expected a table, got text"]
 
 
 def test_the_file_is_utf_8_whatever_the_locale(read: Read) -> None:
@@ -276,6 +282,10 @@ def test_what_is_no_url_is_a_fault(faults: Faults, url: str) -> None:
             'prefix: belongs to scheme "hmac"; scheme "bearer" has no use for it',
         ),
         (("'env:IMMO_SECRET'", "['env:IMMO_SECRET', 'env:OLD']"), "secret: env:OLD is empty or not set"),
+        (
+            ("'env:IMMO_SECRET'", "[]"),
+            "secret: expected env:NAME, file:PATH or the secret itself, or a list of them",
+        ),
         (("action = 'a'", ""), "rules[0].action: is missing; expected a JMESPath expression as text"),
         (("childid = 'c'", "childid = 3"), "rules[0].childid: expected a JMESPath expression as text, got 3"),
         (
@@ -294,6 +304,17 @@ def test_a_standard_webhooks_secret_must_be_base64(faults: Faults) -> None:
     assert faults(ACME + source, {"IMMO_SECRET": "whsec_???"}) == [
         "sources.immo.secret: expected whsec_ and base64, as scheme standard-webhooks has it"
     ]
+
+
+def test_an_unknown_relation_type_is_named_with_all_other_faults(faults: Faults) -> None:
+    unknown, rate = faults("[types.'estate:adress:owner']\norder = 'free'\n[defaults]\nrate = 0\n")[::-1]
+    assert unknown.startswith('types."estate:adress:owner": ')
+    assert "did you mean" in unknown
+    assert rate == "defaults.rate: expected a positive number, got 0"
+
+
+def test_a_whole_number_may_be_written_with_a_point(read: Read) -> None:
+    assert read(f"{ACME}burst = 5.0\n").account("acme").burst == 5
 
 
 def test_two_names_for_one_key_are_a_fault(faults: Faults) -> None:

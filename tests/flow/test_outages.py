@@ -21,7 +21,7 @@ from producers.portals.http.server import Server
 from tests.support.flow_world import World, change
 from tests.support.worker_pool import WorkerPool
 from worker.background import MessageSender
-from worker.config import load
+from worker.config import load_settings
 from worker.contract import Change, from_message
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
@@ -227,7 +227,7 @@ def running_company(folder: Path, redis_url: str) -> Iterator[tuple[Runtime, Sim
     with serve(simulator) as crm:
         (folder / "relations.toml").write_text(SETTINGS.format(key=sha256(KEY.encode()).hexdigest()))
         environ = {**os.environ, "RELATIONS_REDIS_URL": redis_url, "RELATIONS_API_URL": crm.url}
-        runtime = Runtime(load(environ, folder), wake=lambda account, _: woken.append(account))
+        runtime = Runtime(load_settings(environ, folder), wake=lambda account, _: woken.append(account))
         yield runtime, simulator, woken
         runtime.client.close()
 

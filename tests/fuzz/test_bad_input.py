@@ -17,7 +17,7 @@ from producers.webhooks.mapping import MANY, changes_of, check_rules, payload_of
 from producers.webhooks.verify import Delivery
 from tests.torture import input_fuzz, webhook_fuzz
 from tests.torture.fuzz import all_doors, attempt
-from worker.config import Rule, Settings, Source, load
+from worker.config import Rule, Settings, Source, load_settings
 from worker.contract import parse_many
 from worker.errors import InvalidChange, InvalidSettings
 
@@ -173,4 +173,4 @@ def test_an_id_of_thousands_of_digits_in_a_query_is_no_id(digits: str) -> None:
 def test_settings_that_cannot_be_are_faults(text: str, tmp_path: Path) -> None:
     (tmp_path / "relations.toml").write_text(text)
     with pytest.raises(InvalidSettings):
-        load({"LINES": "two\nlines"}, tmp_path)
+        load_settings({"LINES": "two\nlines"}, tmp_path)

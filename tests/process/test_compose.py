@@ -22,7 +22,7 @@ from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import find_binary
 from ops.dev.stack import KEY
 from worker.app import QUEUES
-from worker.config import load
+from worker.config import load_settings
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "ops/docker/demo"
@@ -165,7 +165,7 @@ def test_the_demo_beside_it_has_all_that_it_names(tmp_path: Path) -> None:
     assert values["COMPOSE_PROFILES"] in SERVICES["simulator"]["profiles"]
     text = (DEMO / "relations.toml").read_text("utf-8").replace("/run/secrets", str(DEMO))
     (tmp_path / "relations.toml").write_text(text)
-    settings = load({}, tmp_path)
+    settings = load_settings({}, tmp_path)
     assert (settings.accounts["acme"].mode, settings.warnings) == ("write", ())
     assert settings.keys["demo"].sha256 == sha256(KEY.encode()).hexdigest()
 

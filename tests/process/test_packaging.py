@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from worker.config import load
+from worker.config import load_settings
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("worker", "producers", "ops")
@@ -114,7 +114,7 @@ def test_the_sample_settings_are_valid_with_the_secrets_that_compose_provides(tm
         (tmp_path / name).write_text("x" * length)
     sample = (ROOT / "ops/docker/relations.toml").read_text()
     (tmp_path / "relations.toml").write_text(sample.replace("/run/secrets", str(tmp_path)))
-    settings = load({}, tmp_path)
+    settings = load_settings({}, tmp_path)
     assert (list(settings.accounts), settings.accounts["acme"].mode, settings.warnings) == (
         ["acme"],
         "observe",

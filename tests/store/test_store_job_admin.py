@@ -18,7 +18,7 @@ from tests.support.store_steps import (
     take_lease,
 )
 from tests.support.store_values import BROKER, BUYER, MONTH, change, make_request, submission
-from worker.config.accounts import RESERVED
+from worker.config.values import RESERVED
 from worker.contract import Relation
 from worker.errors import BacklogFull
 from worker.ports import (

@@ -16,7 +16,7 @@ from ops.simulator import Records, Simulator, serve
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
 from producers.portals.http.server import Server
-from worker.config import Settings, load
+from worker.config import Settings, load_settings
 from worker.errors import Unavailable
 from worker.wiring import Runtime
 
@@ -175,7 +175,7 @@ def settings(folder: Path, redis_url: str, api_url: str) -> Settings:
     ]
     text = TOML.replace("API_URL", api_url) + RULE.format("forms") + RULE.format("desk") + "".join(keys)
     (folder / "relations.toml").write_text(text, "utf-8")
-    return load({**os.environ, "RELATIONS_REDIS_URL": redis_url}, folder)
+    return load_settings({**os.environ, "RELATIONS_REDIS_URL": redis_url}, folder)
 
 
 def wake(front: Callable[[], Front]) -> Callable[[str, float], None]:

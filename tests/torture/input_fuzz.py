@@ -15,7 +15,7 @@ import msgspec
 from ops import samples
 from ops.cli.send_input import from_lines
 from tests.torture.mutate import garbled, twisted, written
-from worker.config import load
+from worker.config import load_settings
 from worker.contract import Change, Parsed, from_message, from_messages, parse, parse_many, to_message
 from worker.errors import Fault, Invalid, InvalidSettings, RelationsError
 from worker.onoffice import wire
@@ -186,7 +186,7 @@ def settings(folder: Path) -> InputKind:
         (folder / "relations.toml").write_bytes(garbled(text, dice) if dice.random() < 0.4 else text)
         given = {f"RELATIONS_{dice.choice(VARIABLES)}": dice.choice(WORDS)} if dice.random() < 0.4 else {}
         try:
-            return bool(repr(load({**ENVIRONMENT, **given}, folder)))
+            return bool(repr(load_settings({**ENVIRONMENT, **given}, folder)))
         except (
             InvalidSettings
         ) as error:  # of as many faults, and as long, as the operator's own file has them

@@ -23,7 +23,7 @@ from producers.portals.http.server import Server
 from tests.torture.input_fuzz import ACTIONS, EXAMPLES, InputKind, answer_to
 from tests.torture.mutate import garbled, twisted, written
 from tests.torture.webhook_fuzz import HEADERS, PAYLOAD
-from worker.config import load
+from worker.config import load_settings
 from worker.onoffice import wire
 from worker.onoffice.client import Client
 from worker.wiring import Runtime
@@ -112,7 +112,8 @@ def front(redis_url: str, folder: Path) -> Iterator[Front]:
     text = SETTINGS.format(key=hashlib.sha256(KEY.encode()).hexdigest(), sources="".join(sources))
     (folder / "relations.toml").write_text(text)
     runtime = Runtime(
-        load({"TORTURE_TOKEN": TOKEN, "RELATIONS_REDIS_URL": redis_url}, folder), wake=lambda *_: None
+        load_settings({"TORTURE_TOKEN": TOKEN, "RELATIONS_REDIS_URL": redis_url}, folder),
+        wake=lambda *_: None,
     )
     made = Front(runtime)  # before the application, which reports its errors from then on
     with Server(application(runtime), port=0) as server:

@@ -8,7 +8,7 @@ import pytest
 
 from producers.webhooks.mapping import check_rules
 from tests.support.http_front import SECRETS, TOML, Front
-from worker.config import load
+from worker.config import load_settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -29,7 +29,7 @@ def test_the_settings_of_the_guide_can_be_used(tmp_path: Path) -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     accounts = TOML.partition("[sources.")[0].replace("API_URL", "http://127.0.0.1:9/")
     (tmp_path / "relations.toml").write_text(accounts + textwrap.dedent(example), "utf-8")
-    settings = load(SECRETS, tmp_path)
+    settings = load_settings(SECRETS, tmp_path)
     check_rules(settings)
     assert len(settings.sources["immo"].rules) == 2
 

@@ -1,10 +1,11 @@
-"""The settings: one frozen value from one reader, which names every missing or bad setting at once and shows no secret.
+"""The settings: one frozen value. Its loader names every missing or bad setting at once and shows no secret.
 
-A leaf: names of relation types and JMESPath rules are kept as written; the rooms that understand them check them.
+JMESPath expressions are kept as written; the room that understands them checks them.
 """
 
-from worker.config.reader import load
+from worker.config.loader import load_settings
 from worker.config.secret import Secret, fingerprint, hide, redact
+from worker.config.urls import mask_url
 from worker.config.values import Account, Key, Rule, Settings, Source, TypePolicy
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "TypePolicy",
     "fingerprint",
     "hide",
-    "load",
+    "load_settings",
+    "mask_url",
     "redact",
 ]

@@ -1,157 +1,155 @@
-"""What a single setting may be: each check knows what it expects in words, and turns a raw value into a good one.
+"""Rules that a single setting cannot see: between keys, between tables, and with the world outside.
 
-Nothing here knows which settings there are; that is `reader`.
+Each check takes values and yields faults, whose path is the key inside the table. A value has None where a
+required key is at fault already, so that everything else can still be judged.
 """
 
-import json
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, cast
-from urllib.parse import urlsplit
+from base64 import b64decode
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
 
-T = TypeVar("T")
+from worker.config.secret import Secret
+from worker.config.table import join, keys_of, nearest, quote
+from worker.config.urls import is_private
+from worker.config.values import RESERVED, SIGNATURE_LIFE, Account, HmacFormat, Key, Limits, Source
+from worker.contract import resolve
+from worker.errors import Fault, InvalidSettings, RelationsError
+
+LENGTHS: Final = {"token": 32, "secret": 64}
+SWAPPED: Final = {"token": 64, "secret": 32}
 
 
-@dataclass(frozen=True, slots=True)
-class Check(Generic[T]):
-    """Accepts a value (None: refused); a private one never repeats what it refused."""
+class Warned(Fault):
+    """Something that works but should be looked at."""
 
-    expected: str
-    accept: Callable[[Any], T | None]
-    private: bool = False
 
-    def refusal(self, value: object) -> str:
-        """What is wrong with a refused value."""
-        return (
-            f"expected {self.expected}" if self.private else f"expected {self.expected}, got {quoted(value)}"
+def check_limits(limits: Limits) -> Iterator[Fault]:
+    """Yield limits that contradict each other."""
+    least, doubt = SIGNATURE_LIFE + limits.timeout, limits.doubt
+    if doubt < least:
+        wanted = f"at least {least:g}, the signature's {SIGNATURE_LIFE} s + timeout (rule R14)"
+        yield Fault("doubt", f"expected {wanted}, got {doubt:g}")
+    if limits.give_up_after < doubt:
+        wanted = f"at least doubt ({doubt:g}), or relations are given up unread"
+        yield Fault("give_up_after", f"expected {wanted}, got {limits.give_up_after:g}")
+
+
+def check_account(account: Account, common_url: str) -> Iterator[Fault]:
+    """Yield what is wrong with an account; the URL that all have in common is not its own."""
+    if account.name == RESERVED:
+        yield Fault("", "is the name of the inbox for messages that name no known account; choose another")
+    yield from check_limits(account)
+    if account.api_url != common_url:
+        yield from check_encryption("api_url", account.api_url)
+    for key in ("token", "secret", "extendedclaim"):
+        yield from check_secret(key, getattr(account, key))
+    found = {key: len(value_of(getattr(account, key))) for key in LENGTHS}
+    if found == SWAPPED:
+        yield Warned("token", "looks swapped with the secret: a token has 32 characters, a secret 64")
+    else:
+        for key, expected in LENGTHS.items():
+            if found[key] != expected:
+                yield Warned(key, f"has {found[key]} characters; onOffice's have {expected}")
+
+
+def check_encryption(key: str, url: str) -> Iterator[Fault]:
+    """Yield a warning for an API at which others can read along."""
+    if not is_private(url):
+        yield Warned(key, "is not encrypted: the token can be read on the way; use https://")
+
+
+def check_secret(key: str, secret: Secret | None) -> Iterator[Fault]:
+    """Yield why a secret cannot be read now, or a warning if the settings file itself holds it."""
+    try:
+        if secret and secret.reveal() and secret.literal:
+            yield Warned(key, "is written in the settings file; keep it in env:NAME or file:PATH instead")
+    except InvalidSettings as error:
+        yield Fault(key, " ".join(error.faults[0]))
+
+
+def value_of(secret: Secret | None) -> str:
+    """Return the value of a secret, or nothing while there is none."""
+    with suppress(InvalidSettings):
+        return secret.reveal() if secret else ""
+    return ""
+
+
+def check_type(name: str) -> Iterator[Fault]:
+    """Yield a fault if there is no such relation type."""
+    try:
+        resolve(name)
+    except RelationsError as error:
+        yield Fault("", str(error))
+
+
+def check_known(key: str, account: str, accounts: Collection[str]) -> Iterator[Fault]:
+    """Yield a fault if there is no such account."""
+    if account not in accounts:
+        yield Fault(key, f"there is no account {quote(account)}{nearest(account, accounts)}")
+
+
+def check_keys(keys: Mapping[str, Key], accounts: Collection[str]) -> Iterator[Fault]:
+    """Yield unknown accounts of keys, and second names of one key: they leave open which rights it has."""
+    owners: dict[str, str] = {}
+    for name, key in keys.items():
+        for account in key.accounts or ():
+            yield from check_known(join(name, "accounts"), account, [*accounts, RESERVED])
+        owner = owners.setdefault(key.sha256 or name, name)
+        if owner != name:
+            advice = "make another with `relations keys new`"
+            yield Fault(join(name, "sha256"), f"is the same key as keys.{owner}; {advice}")
+
+
+def check_source(source: Source, given: Mapping[str, Any], accounts: Collection[str]) -> Iterator[Fault]:
+    """Yield what keeps a source from working; `given` is its table as written."""
+    for secret in source.secrets or ():
+        yield from check_secret("secret", secret)
+        if source.scheme == "standard-webhooks" and not is_base64(value_of(secret).removeprefix("whsec_")):
+            yield Fault("secret", "expected whsec_ and base64, as scheme standard-webhooks has it")
+    yield from check_signature(source, given)
+    yield from check_owner(source, given, accounts)
+    if not given.get("rules"):
+        yield Fault("rules", f"is missing; add a [[{join('sources', source.name)}.rules]] table")
+
+
+def check_signature(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield keys about the signature that are missing, or that the scheme has no use for."""
+    if source.scheme == "hmac" and "header" not in given:
+        yield Fault("header", "is missing; expected the name of the header that carries the signature")
+    if "timestamp_field" in given and "signature_field" not in given:
+        yield Fault(
+            "signature_field", "is missing; expected the field of the header that holds the signature"
         )
+    if "{timestamp}" in source.signed and not {"timestamp_header", "timestamp_field"}.intersection(given):
+        wanted = "timestamp_header or timestamp_field to say where it stands"
+        yield Fault("signed", f"has a {{timestamp}}; expected {wanted}")
+    if source.scheme not in ("hmac", None):
+        for key in keys_of(HmacFormat).keys() & given:
+            yield Fault(key, f'belongs to scheme "hmac"; scheme "{source.scheme}" has no use for it')
 
 
-def quoted(value: object) -> str:
-    """The value as a person wrote it, cut to a readable length."""
-    try:
-        text = json.dumps(value, default=str, ensure_ascii=False)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, tables in tables in tables
-        text = f"something huge ({type(value).__name__})"
-    return text if len(text) <= 60 else f"{text[:57]}…"
+def check_owner(source: Source, given: Mapping[str, Any], accounts: Collection[str]) -> Iterator[Fault]:
+    """Yield what leaves open which account the changes of a source are for."""
+    if ("account" in given) == ("account_from" in given):
+        yield Fault("account", "expected either account, or account_from with accounts")
+    if ("account_from" in given) != ("accounts" in given):
+        meaning = "each value it may find, and the account it stands for"
+        yield Fault("accounts", f"belongs to account_from: {meaning}")
+    if source.account:
+        yield from check_known("account", source.account, accounts)
+    for found, account in source.accounts.items():
+        yield from check_known(join("accounts", found), account, accounts)
 
 
-def is_number(value: object) -> bool:
-    """Whether it is a finite number; TOML's true and nan are not."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) <= HUGE  # false for nan; an integer of TOML may be greater than any float
+def is_base64(text: str) -> bool:
+    """Whether a text is base64."""
+    with suppress(ValueError):
+        b64decode(text, validate=True)
+        return True
+    return False
 
 
-def number(low: float, high: float) -> Check[float]:
-    """A number in a range."""
-    return Check(
-        f"a number from {low:g} to {high:g}",
-        lambda value: float(value) if is_number(value) and low <= value <= high else None,
-    )
-
-
-def whole(low: int, high: int) -> Check[int]:
-    """A whole number in a range."""
-    fits: Callable[[Any], bool] = lambda value: (
-        is_number(value) and value == int(value) and low <= value <= high
-    )  # noqa: E731
-    return Check(f"a whole number from {low} to {high}", lambda value: int(value) if fits(value) else None)
-
-
-def one_of(*words: T) -> Check[T]:
-    """One of these words."""
-    known = ", ".join(f'"{word}"' for word in words)
-    return Check(f"one of {known}", lambda value: cast(T, value) if value in words else None)
-
-
-def some_of(*words: T) -> Check[tuple[T, ...]]:
-    """A list of some of these words."""
-    known = ", ".join(f'"{word}"' for word in words)
-    return Check(
-        f"a list of {known}",
-        lambda value: (
-            tuple(value)
-            if value and isinstance(value, list) and all(each in words for each in value)
-            else None
-        ),
-    )
-
-
-def matching(expected: str, pattern: str) -> Check[str]:
-    """Text that matches all of a pattern."""
-    return Check(
-        expected, lambda value: value if isinstance(value, str) and re.fullmatch(pattern, value) else None
-    )
-
-
-def is_url(value: object, schemes: tuple[str, ...]) -> bool:
-    """Whether it is a URL with one of the schemes, and a port that is a number where there is one host."""
-    if not isinstance(value, str) or not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-        return False
-    try:
-        parts = urlsplit(value)
-        several = "," in value or ";" in value
-        return bool(parts.netloc or parts.path.strip("/")) and (several or parts.port != 0)
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        return False
-
-
-def url(*schemes: str) -> Check[str]:
-    """A URL with one of these schemes; refused ones are not repeated, because they may carry a password."""
-    known = ", ".join(f"{scheme}://" for scheme in schemes)
-    return Check(
-        f"a URL that begins with {known}",
-        lambda value: value if is_url(value, schemes) else None,
-        private=True,
-    )
-
-
-def password(value: str) -> str:
-    """The password inside a URL, or nothing."""
-    try:
-        return urlsplit(value).password or ""
-    except ValueError:
-        return ""
-
-
-def is_private_way(value: str) -> bool:
-    """Whether nobody on the way can read what is sent to this URL: it is encrypted, or does not leave the machine."""
-    parts = urlsplit(value)
-    return parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")
-
-
-def pair(value: Any) -> tuple[float, float] | None:
-    """Two positive numbers in order, at most a day."""
-    if not isinstance(value, list) or len(value) != 2 or not all(map(is_number, value)):
-        return None
-    return (float(value[0]), float(value[1])) if 0 < value[0] <= value[1] <= DAY else None
-
-
-def texts(value: Any) -> tuple[str, ...] | None:
-    """One text or several, as a tuple."""
-    listed = value if isinstance(value, list) else [value]
-    return tuple(listed) if listed and all(isinstance(each, str) and each for each in listed) else None
-
-
-DAY: Final = 86_400
-HUGE: Final = 1e15  # no setting comes near; below it whole numbers are exact
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-TEXT: Final = Check("text", lambda value: value if isinstance(value, str) and value else None)
-NAMES: Final = Check("a list of names", lambda value: texts(value) if isinstance(value, list) else None)
-POSITIVE: Final = Check(
-    "a positive number", lambda value: float(value) if is_number(value) and value > 0 else None
-)
-BACKOFF: Final = Check(f"[first, longest] with 0 < first <= longest <= {DAY}", pair)
-SECRET: Final = Check(
-    "env:NAME, file:PATH or the secret itself",
-    lambda value: value if isinstance(value, str) and value else None,
-    private=True,
-)
-SECRETS: Final = Check("env:NAME, file:PATH or the secret itself, or a list of them", texts, private=True)
-API: Final = Check(
-    "an https:// or http:// URL without user and password",
-    lambda value: value if is_url(value, ("https", "http")) and "@" not in urlsplit(value).netloc else None,
-    private=True,
-)
+def under(path: str, faults: Iterable[Fault]) -> Iterator[Fault]:
+    """Yield the faults of a table with the path of that table."""
+    return (fault._replace(path=f"{path}.{fault.path}" if fault.path else path) for fault in faults)

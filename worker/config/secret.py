@@ -20,37 +20,38 @@ _hidden: tuple[str, ...] = ()
 
 
 def hide(value: str) -> None:
-    """From now on `redact` replaces this value."""
+    """Make `redact` replace this value from now on."""
     global _hidden  # replaced, never changed in place, so that other threads may read on
     if len(value) >= SHORTEST and value not in _hidden:
         _hidden = tuple(sorted({*_hidden, value}, key=len, reverse=True))
 
 
 def redact(text: str) -> str:
-    """The text with stars in place of every hidden value."""
+    """Return the text with stars in place of every hidden value."""
     for value in _hidden:
         text = text.replace(value, STARS)
     return text
 
 
 def fingerprint(token: str, secret: str, salt: str) -> str:
-    """A short salted hash that tells whether credentials changed, and nothing else about them."""
+    """Return a short salted hash that changes with the credentials and shows nothing else about them."""
     return hmac.new(salt.encode(), f"{token}\0{secret}".encode(), hashlib.sha256).hexdigest()[:16]
 
 
 class Secret:
-    """A secret named by `env:NAME`, `file:PATH` or itself; only `reveal` shows it, and it cannot be pickled or copied.
+    """A secret named by `env:NAME`, `file:PATH` or itself; it cannot be pickled or copied.
 
-    A file is read again when it was replaced or changed; while it is missing or empty, its last value holds.
+    Only `reveal` shows it. A file is read again when it was replaced or changed; while it is missing or
+    empty, its last value holds.
     """
 
-    __slots__ = ("_environ", "_folder", "_reference", "_seen")
+    __slots__ = ("_environ", "_folder", "_last", "_reference")
 
     def __init__(
         self, reference: str, *, environ: Mapping[str, str] = NOTHING, folder: Path = Path()
     ) -> None:
         self._reference, self._environ, self._folder = reference, environ, folder
-        self._seen: tuple[object, str] = (None, "")
+        self._last: tuple[object, str] = (None, "")  # the file's state when it was read, and what it held
 
     @property
     def literal(self) -> bool:
@@ -58,49 +59,47 @@ class Secret:
         return not self._reference.startswith(("env:", "file:"))
 
     def reveal(self) -> str:
-        """The value as it is now; raises InvalidSettings if there is none."""
-        source, _, name = self._reference.partition(":")
-        value = (
-            self._reference
-            if self.literal
-            else self._environ.get(name, "").strip()
-            if source == "env"
-            else self._read(name)
-        )
+        """Return the value as it is now; raises InvalidSettings if there is none."""
+        value = self._current()
         if not value:
-            raise InvalidSettings([Fault(str(self), "is empty or not set")])
+            raise self._fault("is empty or not set")
         if not value.isprintable():  # several lines, or bytes of another encoding: it could not even be sent
-            raise InvalidSettings(
-                [
-                    Fault(
-                        str(self), "holds characters that cannot be printed, so it is no secret; copy it anew"
-                    )
-                ]
-            )
+            raise self._fault("holds characters that cannot be printed, so it is no secret; copy it again")
         hide(value)
         return value
 
-    def _read(self, name: str) -> str:
-        path = self._folder / name
+    def _current(self) -> str:
+        if self.literal:
+            return self._reference
+        source, _, name = self._reference.partition(":")
+        return self._environ.get(name, "").strip() if source == "env" else self._read(self._folder / name)
+
+    def _read(self, path: Path) -> str:
+        problem = ""
         try:
             status = path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
-            if stamp != self._seen[0]:
-                self._seen = (stamp, path.read_text("utf-8").strip() or self._seen[1])
-        except (OSError, ValueError) as error:  # a path with a null byte, a file that is not UTF-8
-            if not self._seen[1]:
-                why = getattr(error, "strerror", None) or "it is not text"
-                raise InvalidSettings([Fault(str(self), f"cannot be read: {why}")]) from None
-        return self._seen[1]
+            state = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if state != self._last[0]:
+                self._last = (state, path.read_text("utf-8").strip() or self._last[1])
+        except OSError as error:
+            problem = error.strerror or "it is no file"
+        except ValueError:  # a path with a null byte, a file that is not UTF-8
+            problem = "it is not text"
+        if problem and not self._last[1]:
+            raise self._fault(f"cannot be read: {problem}")
+        return self._last[1]
+
+    def _fault(self, problem: str) -> InvalidSettings:
+        return InvalidSettings([Fault(str(self), problem)])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and (self._reference, self._folder) == (
-            other._reference,
-            other._folder,
-        )
+        return isinstance(other, Secret) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((self._reference, self._folder))
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, Path]:
+        return self._reference, self._folder
 
     def __str__(self) -> str:
         return STARS if self.literal else self._reference

@@ -1,118 +1,160 @@
-"""One TOML table while it is read: keys are taken out with a check, faults are collected, and keys nobody took are named."""
+"""Reads TOML tables into dataclasses; every bad, missing and unknown key becomes a fault with its path.
 
+msgspec judges each value by the annotation of its field. The texts are ours alone, so that none of them
+repeats what may be a secret.
+"""
+
+import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from functools import cache
+from types import MappingProxyType, NoneType
+from typing import Any, Final, NamedTuple, get_args, get_type_hints
 
-from worker.config.checks import NAME, Check, quoted
+import msgspec
+
+from worker.contract.quoting import ascii_safe
 from worker.errors import Fault
 
-T = TypeVar("T")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+SHOWN: Final = 60  # characters of a refused value
+KINDS: Final = {
+    dict: "a table",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
 
 
-@dataclass(slots=True)
-class Findings:
-    """What the reader found: faults stop the start, warnings do not."""
+class TableKey(NamedTuple):
+    """A key of a table: the field it fills, what it may be, and whether it must be there."""
 
-    faults: list[Fault] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    field: str
+    hint: Any
+    required: bool
 
-    def fault(self, path: str, message: str) -> None:
-        """Note something that has to be changed."""
+
+@cache
+def keys_of(kind: type) -> dict[str, TableKey]:
+    """Return the keys that a table of this kind may have."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {
+        field.metadata.get("key", field.name): TableKey(
+            field.name, hints[field.name], field.default is field.default_factory is MISSING
+        )
+        for field in fields(kind)
+        if field.name != "name"  # it stands in the table's header
+    }
+
+
+class TableReader:
+    """Reads tables and gathers their faults; `make` makes values of the types that msgspec does not know.
+
+    What is at fault is left out of the value: it has its default then, or None.
+    """
+
+    def __init__(self, make: Callable[[type, Any], Any]) -> None:
+        self.make = make
+        self.faults: list[Fault] = []
+
+    def table(self, kind: Any, content: Any, path: str, **inherited: Any) -> Any:
+        """Return a table as a value of this kind, on top of what it inherits; None if it is no table."""
+        if self._expect(dict, content, path) is None:
+            return None
+        keys = keys_of(kind)
+        values: dict[str, Any] = {key.field: None for key in keys.values() if key.required}
+        values |= inherited
+        for name, key in keys.items():
+            if name in content:
+                if (value := self._value(key.hint, content[name], join(path, name))) is not None:
+                    values[key.field] = value
+            elif key.required:
+                self._refuse(join(path, name), f"is missing; expected {describe(key.hint)}")
+        self.unknown(content, keys, path)
+        return kind(**values)
+
+    def group(self, kind: Any, content: object, path: str, **inherited: Any) -> Mapping[str, Any]:
+        """Return the tables inside a table as values of this kind, by their names."""
+        named = "name" in {field.name for field in fields(kind)}
+        found: dict[str, Any] = {}
+        for name, table in (self._expect(dict, content, path) or {}).items():
+            if named and not NAME.fullmatch(name):  # it also stands in Redis keys, ids and URLs
+                self._refuse(join(path, name), "expected a name of at most 40 letters, digits, - and _")
+            own = inherited | ({"name": name} if named else {})
+            found[name] = self.table(kind, table, join(path, name), **own)
+        return MappingProxyType({name: value for name, value in found.items() if value is not None})
+
+    def unknown(self, content: Iterable[str], known: Iterable[str], path: str) -> None:
+        """Note each key that nobody reads, with the nearest one that is known."""
+        for name in content:
+            if name not in known:
+                hint = nearest(name, known) or f"; known are {', '.join(known)}"
+                self._refuse(join(path, name), f"is unknown{hint}")
+
+    def _value(self, hint: Any, content: object, path: str) -> Any:
+        if is_dataclass(row := next(iter(get_args(hint)), None)):
+            rows = self._expect(list, content, path) or ()
+            return tuple(self.table(row, table, f"{path}[{index}]") for index, table in enumerate(rows))
+        extra = meta_of(hint).extra or {}
+        if extra.get("listed") and isinstance(content, str):
+            content = [content]
+        try:
+            # Of a float only the number counts: 2.0 may stand where a whole number is expected.
+            value = msgspec.convert(content, hint, dec_hook=self.make, strict=not isinstance(content, float))
+            if extra.get("accepts", lambda _: True)(value):
+                return value
+        except (msgspec.ValidationError, UnicodeError):  # whose text may hold the value
+            pass
+        got = "" if extra.get("private") else f", got {quote(content)}"
+        return self._refuse(path, f"expected {describe(hint)}{got}")
+
+    def _expect(self, kind: type, content: object, path: str) -> Any:
+        """Return a table or a list; anything else may be a secret in a wrong place, so it is not shown."""
+        if isinstance(content, kind):
+            return content
+        return self._refuse(path, f"expected {KINDS[kind]}, got {KINDS.get(type(content), 'a date or time')}")
+
+    def _refuse(self, path: str, message: str) -> None:
         self.faults.append(Fault(path, message))
 
-    def warn(self, path: str, message: str) -> None:
-        """Note something that should be looked at."""
-        self.warnings.append(f"{path}: {message}")
+
+@cache
+def meta_of(hint: Any) -> msgspec.Meta:
+    """Return what an annotation says beyond the plain type."""
+    return next((item for item in get_args(hint) if isinstance(item, msgspec.Meta)), msgspec.Meta())
 
 
-def under(path: str, key: str) -> str:
-    """The path of a key, quoted as TOML wants it."""
-    key = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else quoted(key)
+def describe(hint: Any) -> str:
+    """Return what an annotation expects, in words: its description, its range, or its choices."""
+    meta, inner = meta_of(hint), get_args(hint)
+    if meta.description:
+        return meta.description
+    if meta.ge is not None:
+        return f"a {'whole ' if inner[0] is int else ''}number from {meta.ge} to {meta.le}"
+    choices = get_args(inner[0]) if NoneType in inner else inner
+    return f"one of {', '.join(map(quote, choices))}"
+
+
+def quote(value: object) -> str:
+    """Return the value as a person wrote it, cut to a readable length and safe to print."""
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, tables in tables in tables
+        text = f"something huge ({type(value).__name__})"
+    return ascii_safe(text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}…")
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return `; did you mean "…"?` or nothing, to end a message with."""
+    match = get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f'; did you mean "{match[0]}"?' if match else ""
+
+
+def join(path: str, key: str) -> str:
+    """Return the path of a key, quoted as TOML wants it."""
+    key = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else quote(key)
     return f"{path}.{key}" if path else key
-
-
-class Table:
-    """A table at a path; anything else there is a fault, and then an empty table."""
-
-    def __init__(self, content: object, path: str, findings: Findings) -> None:
-        self.path, self.findings = path, findings
-        self.content: Mapping[str, Any] = content if isinstance(content, dict) else {}
-        self._taken: list[str] = []
-        if not isinstance(content, dict):
-            findings.fault(path, f"expected a table, got {quoted(content)}")
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.content
-
-    def take(self, key: str, check: Check[T]) -> T | None:
-        """The checked value, or None if it is not there or at fault."""
-        self._taken.append(key)
-        if key not in self.content:
-            return None
-        value = check.accept(self.content[key])
-        if value is None:
-            self.fault(key, check.refusal(self.content[key]))
-        return value
-
-    def need(self, key: str, check: Check[T], missing: T) -> T:
-        """The checked value; the fault of a missing one says what is expected."""
-        if key not in self:
-            self.fault(key, f"is missing; expected {check.expected}")
-        value = self.take(key, check)
-        return missing if value is None else value
-
-    def taken(self, checks: Mapping[str, Check[Any]]) -> dict[str, Any]:
-        """All of these keys that are there and good."""
-        values = {key: self.take(key, check) for key, check in checks.items()}
-        return {key: value for key, value in values.items() if value is not None}
-
-    def table(self, key: str) -> "Table":
-        """The table under a key, empty if there is none."""
-        self._taken.append(key)
-        return Table(self.content.get(key, {}), under(self.path, key), self.findings)
-
-    def tables(self, key: str) -> Iterator[tuple[str, "Table"]]:
-        """Each named table under a key."""
-        group = self.table(key)
-        for name in group.content:
-            yield name, group.table(name)
-
-    def rows(self, key: str) -> list["Table"]:
-        """Each table of the list under a key."""
-        self._taken.append(key)
-        rows = self.content.get(key, [])
-        if not isinstance(rows, list):
-            self.fault(key, f"expected a list of tables, got {quoted(rows)}")
-            return []
-        return [
-            Table(row, f"{under(self.path, key)}[{index}]", self.findings) for index, row in enumerate(rows)
-        ]
-
-    def named(self, name: str) -> str:
-        """The name this table goes by, which also stands in keys, ids and URLs."""
-        if not NAME.fullmatch(name):
-            self.findings.fault(self.path, "expected a name of at most 40 letters, digits, - and _")
-        return name
-
-    def fault(self, key: str, message: str) -> None:
-        """Note something wrong with a key."""
-        self.findings.fault(under(self.path, key), message)
-
-    def warn(self, key: str, message: str) -> None:
-        """Note something doubtful about a key."""
-        self.findings.warn(under(self.path, key), message)
-
-    def done(self) -> None:
-        """Name every key that nobody took, with the nearest one that is known."""
-        for key in self.content:
-            if key not in self._taken:
-                match = get_close_matches(key, self._taken, n=1)
-                self.fault(
-                    key,
-                    f'is unknown; did you mean "{match[0]}"?'
-                    if match
-                    else f"is unknown; known are {', '.join(self._taken)}",
-                )

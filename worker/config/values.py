@@ -1,59 +1,117 @@
-"""The settings as frozen values. `reader` makes them; everyone else only reads them."""
+"""The settings as frozen values. `loader` makes them, everyone else only reads them.
 
-import re
-from collections.abc import Mapping
+Every field is a key of its TOML table, except `name`, which stands in the table's header. Annotations say
+what a key may be: its `Meta` is the range, and the words for it where the range does not say enough.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta
 
 from worker.config.secret import Secret
+from worker.config.table import nearest
+from worker.config.urls import is_api_url, is_url, mask_url
+from worker.contract import Order, Permission
 from worker.errors import NotFound
 
 API_URL: Final = "https://api.onoffice.de/api/stable/api.php"
 REDIS_URL: Final = "redis://127.0.0.1:6379/0"
+RESERVED: Final = "unrouted"  # the inbox of messages that name no account: `ports.UNROUTED`
+DAY: Final = 86_400
+SIGNATURE_LIFE: Final = 120  # seconds a signed request is valid for
+LARGEST: Final = 1e15  # no setting comes near; it keeps infinity out
 
-Order = Literal["create_first", "delete_first", "free"]
-Permission = Literal["allow", "warn", "deny"]
 Right = Literal["send", "read", "replay", "admin"]
-RESERVED: Final = "unrouted"  # the lane of messages that name no account; the store calls it `ports.UNROUTED`
 Scheme = Literal["standard-webhooks", "hmac", "onoffice", "bearer"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """One onOffice API user: its credentials and the limits of its lane. Durations in seconds."""
+def private(
+    expected: str, accepts: Callable[[Any], bool] = bool, *, listed: bool = False, pattern: str | None = None
+) -> Meta:
+    """Return what a value must be that may be a secret: no fault repeats it. A `listed` one may be a list."""
+    extra = {"private": True, "accepts": accepts, "listed": listed}
+    return Meta(description=expected, extra=extra, pattern=pattern)
 
-    name: str
-    token: Secret
-    secret: Secret
-    api_url: str = API_URL
-    extendedclaim: Secret | None = None
-    window: float = 1.0
-    max_batch: int = 1000
-    max_actions: int = 50
-    max_ids: int = 100
-    rate: float = 4.0
-    burst: int = 8
-    timeout: float = 30.0
+
+def url_of(*schemes: str) -> Meta:
+    """Return that a value must be a URL with one of these schemes; it may carry a password."""
+    known = ", ".join(f"{scheme}://" for scheme in schemes)
+    return private(f"a URL that begins with {known}", lambda value: is_url(value, *schemes))
+
+
+def is_backoff(pair: tuple[float, float]) -> bool:
+    """Whether these are two positive delays in order, at most a day."""
+    return 0 < pair[0] <= pair[1] <= DAY
+
+
+Days = Annotated[float, Meta(ge=0.0001, le=3650)]
+Backoff = Annotated[
+    tuple[float, float],
+    Meta(description=f"[first, longest] with 0 < first <= longest <= {DAY}", extra={"accepts": is_backoff}),
+]
+Text = Annotated[str, Meta(min_length=1, description="text")]
+Expression = Annotated[str, Meta(min_length=1, description="a JMESPath expression as text")]
+HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", description="the name of an HTTP header")]
+FieldName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_-]+\Z", description="the name of a field in the header of the signature")
+]
+SignedText = Annotated[
+    str,
+    Meta(
+        pattern=r"(?s)^(?=.*\{body\})([^{}]|\{(body|timestamp|method|url)\})*\Z",
+        description="a text with {body} and any of {timestamp}, {method}, {url}",
+    ),
+]
+ApiUrl = Annotated[str, private("an https:// or http:// URL without user and password", is_api_url)]
+SECRET: Final = private("env:NAME, file:PATH or the secret itself")
+SECRETS: Final = private(f"{SECRET.description}, or a list of them", listed=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much an account may do, and how fast. Durations are seconds unless the name says days."""
+
+    window: Annotated[float, Meta(ge=0, le=60)] = 1.0
+    max_batch: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+    max_actions: Annotated[int, Meta(ge=1, le=500)] = 50
+    max_ids: Annotated[int, Meta(ge=1, le=500)] = 100
+    rate: Annotated[float, Meta(gt=0, le=LARGEST, description="a positive number")] = 4.0
+    burst: Annotated[int, Meta(ge=1, le=1000)] = 8
+    timeout: Annotated[float, Meta(ge=1, le=120)] = 30.0
     mode: Literal["write", "observe"] = "write"
     on_modify_absent: Literal["fail", "create"] = "fail"
     modify_action: Literal["modify", "create"] = "modify"
-    max_attempts: int = 8
-    give_up_after: float = 86_400.0
-    doubt: float = 150.0
-    backoff: tuple[float, float] = (1.0, 300.0)
-    max_backlog: int = 1_000_000
-    retention_days: float = 7
-    failed_retention_days: float = 30
-    remember_days: float = 4
-    max_deletes_per_hour: int = 0
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 8
+    give_up_after: Annotated[float, Meta(ge=60, le=365 * DAY)] = 86_400.0
+    doubt: Annotated[float, Meta(ge=SIGNATURE_LIFE, le=3600)] = 0.0  # 0.0: 120 + timeout
+    backoff: Backoff = (1.0, 300.0)
+    max_backlog: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000_000
+    retention_days: Days = 7
+    failed_retention_days: Days = 30
+    remember_days: Days = 4
+    max_deletes_per_hour: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "doubt", self.doubt or SIGNATURE_LIFE + self.timeout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account(Limits):
+    """One onOffice API user: its credentials and its limits."""
+
+    name: str
+    token: Annotated[Secret, SECRET]
+    secret: Annotated[Secret, SECRET]
+    api_url: ApiUrl = API_URL
+    extendedclaim: Annotated[Secret | None, SECRET] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypePolicy:
-    """What an operator decided for a relation type; None leaves the catalogue's word."""
+    """What an operator decides for a relation type; None leaves what the catalogue says."""
 
     order: Order | None = None
     create: Permission | None = None
@@ -66,90 +124,105 @@ class Key:
     """A bearer key of the HTTP interface: the hash of it, the accounts it is for, and what it may do."""
 
     name: str
-    sha256: str
-    accounts: tuple[str, ...]
-    can: tuple[Right, ...]
+    sha256: Annotated[
+        str, private("the 64 hexadecimal digits that `relations keys new` prints", pattern=r"^[0-9a-f]{64}\Z")
+    ]
+    accounts: Annotated[tuple[str, ...], Meta(min_length=1, description="a list of names")]
+    can: Annotated[
+        tuple[Right, ...], Meta(min_length=1, description='a list of "send", "read", "replay", "admin"')
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """JMESPath expressions that make one change of a payload; empty ones were not given."""
 
-    action: str
-    relationtype: str
-    parentid: str
-    childid: str
-    when: str = ""
-    occurred_at: str = ""
-    relationinfo: str = ""
-    event_id: str = ""
+    action: Expression
+    relationtype: Expression
+    parentid: Expression
+    childid: Expression
+    when: Expression = ""
+    occurred_at: Expression = ""
+    relationinfo: Expression = ""
+    event_id: Expression = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A webhook: how its senders prove themselves, whose account it is, and the rules that make changes of it.
+class HmacFormat:
+    """How a signature of the scheme `hmac` is written; the other schemes fix that themselves."""
 
-    Either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for rotation. `url` is the
-    address its senders know, where a proxy hides it.
+    header: HeaderName = ""
+    algorithm: Literal["sha256", "sha512", "sha1"] = "sha256"
+    encoding: Literal["hex", "base64"] = "hex"
+    prefix: Text = ""
+    timestamp_header: HeaderName = ""
+    timestamp_field: FieldName = ""
+    signature_field: FieldName = ""
+    signed: SignedText = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source(HmacFormat):
+    """A webhook: how its senders prove themselves, its account, and the rules that make changes of payloads.
+
+    It has either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for
+    rotation. `url` is the address its senders know, where a proxy hides it.
     """
 
     name: str
     scheme: Scheme
-    secrets: tuple[Secret, ...]
-    rules: tuple[Rule, ...]
-    account: str = ""
-    account_from: str = ""
-    accounts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    header: str = ""
-    algorithm: Literal["sha256", "sha512", "sha1"] = "sha256"
-    encoding: Literal["hex", "base64"] = "hex"
-    prefix: str = ""
-    timestamp_header: str = ""
-    timestamp_field: str = ""
-    signature_field: str = ""
-    signed: str = ""
-    url: str = ""
+    secrets: Annotated[tuple[Secret, ...], SECRETS] = field(metadata={"key": "secret"})
+    rules: tuple[Rule, ...] = ()
+    account: Text = ""
+    account_from: Expression = ""
+    accounts: Annotated[
+        Mapping[str, str], Meta(description="a table of what account_from may find, and the accounts")
+    ] = field(default_factory=dict)
+    url: Annotated[str, url_of("https", "http")] = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Settings:
-    """Everything that can be set, checked; `warnings` is what works but should be looked at, `file` where it was read."""
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What variables of the environment set."""
 
-    redis_url: str = REDIS_URL
-    broker_url: str = REDIS_URL
-    api_url: str = API_URL
-    prefix: str = "relations"
-    log: Literal["json", "console"] = "json"
-    accounts: Mapping[str, Account] = field(default_factory=lambda: MappingProxyType({}))
-    types: Mapping[str, TypePolicy] = field(default_factory=lambda: MappingProxyType({}))
-    keys: Mapping[str, Key] = field(default_factory=lambda: MappingProxyType({}))
-    sources: Mapping[str, Source] = field(default_factory=lambda: MappingProxyType({}))
+    redis_url: Annotated[str, url_of("redis", "rediss", "redis+sentinel", "redis+cluster", "unix")] = field(
+        default=REDIS_URL, metadata={"key": "RELATIONS_REDIS_URL"}
+    )
+    broker_url: Annotated[
+        str, url_of("redis", "rediss", "redis+sentinel", "unix", "sentinel", "amqp", "amqps")
+    ] = field(default=REDIS_URL, metadata={"key": "RELATIONS_BROKER_URL"})
+    api_url: ApiUrl = field(default=API_URL, metadata={"key": "RELATIONS_API_URL"})
+    prefix: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9:._-]*\Z", description="letters, digits, : . _ and -")
+    ] = field(default="relations", metadata={"key": "RELATIONS_PREFIX"})
+    log: Literal["json", "console"] = field(default="json", metadata={"key": "RELATIONS_LOG"})
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Settings(Environment):
+    """Everything that can be set, checked.
+
+    `warnings` is what works but should be looked at, `file` where the tables were read.
+    """
+
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    types: Mapping[str, TypePolicy] = field(default_factory=dict)
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     file: Path | None = None
 
     def account(self, name: str) -> Account:
-        """The account of that name; raises NotFound with the nearest name there is."""
+        """Return the account of that name; raises NotFound with the nearest name there is."""
         if name not in self.accounts:
             raise NotFound(f'there is no account "{name}"{nearest(name, self.accounts)}')
         return self.accounts[name]
 
-    def lane(self, name: str) -> str:
-        """The same name, of an account or of the lane for messages that name none; raises NotFound."""
+    def inbox_name(self, name: str) -> str:
+        """Return the name, if it is an account's or `unrouted`; raises NotFound."""
         return name if name == RESERVED else self.account(name).name
 
     def __repr__(self) -> str:
-        shown = (f"{each.name}={shielded(getattr(self, each.name))!r}" for each in fields(self))
-        return f"Settings({', '.join(shown)})"
-
-
-def nearest(name: str, known: Mapping[str, Any]) -> str:
-    """`; did you mean "…"?` or nothing, to end a message with."""
-    match = get_close_matches(name, known, n=1)
-    return f'; did you mean "{match[0]}"?' if match else ""
-
-
-def shielded(value: object) -> object:
-    """The value, a URL without its user and password."""
-    if not isinstance(value, str) or "://" not in value:
-        return value
-    return re.sub(r"(?i)(password=)[^&;#]*", r"\1***", re.sub(r"://.*@", "://***@", value))
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        shown = {name: mask_url(value) if isinstance(value, str) else value for name, value in values.items()}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

@@ -21,7 +21,7 @@ from ops.cli.offline_rules import OfflineRules
 from ops.cli.progress import show_progress
 from producers.portals import Relations, Sent
 from producers.portals.imports import LoadCounts, load_rows, pieces
-from worker.config.values import shielded
+from worker.config import mask_url
 from worker.contract import Change
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
 
@@ -179,10 +179,10 @@ def _connect(context: CommandContext, url: str | None, key: str | None) -> Itera
     """Give a client that tries only once, and what repeats its calls and says that it waits."""
     if url:
         with Relations(url, key or "", timeout=HTTP_TIMEOUT) as relations:
-            yield relations, Retry(str(shielded(url)))
+            yield relations, Retry(mask_url(url))
     else:
         with Relations.connect(context.runtime, timeout=0.0) as relations:
-            yield relations, Retry(str(shielded(context.settings.redis_url)))
+            yield relations, Retry(mask_url(context.settings.redis_url))
 
 
 def _load(

@@ -10,7 +10,7 @@ from typing import Final, get_args
 import click
 
 from ops.cli.context import CommandContext, print_note, with_context
-from worker.config.checks import NAME
+from worker.config.table import NAME
 from worker.config.values import Right
 from worker.errors import InvalidSettings
 

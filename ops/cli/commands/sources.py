@@ -11,7 +11,7 @@ from ops.explain.text import format_ids, format_info, pluralize
 from producers.webhooks.mapping import Mapped, changes_of, check_rules, payload_of
 from producers.webhooks.verify import Delivery
 from worker.config import Source
-from worker.config.values import nearest
+from worker.config.table import nearest
 from worker.contract import check, to_message
 from worker.errors import InvalidChange, NotFound
 

@@ -107,7 +107,7 @@ class CorrelationMiddleware:
                 MutableHeaders(scope=message)["X-Correlation-Id"] = correlation
             await send(message)
 
-        with log.bound(correlation=correlation):
+        with log.context(correlation=correlation):
             await self._app(scope, receive, send_with_id)
 
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 from producers.portals.sdk.protocol import CHUNK, Look, Send, Sent, Try
 from producers.portals.serializers import batch_json, job_json
 from worker.background import MessageSender
-from worker.config import Settings
+from worker.config import Settings, load_settings
 from worker.contract import Change, MessageDict, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.ports import Receipt
 from worker.usecases.intake import Part
-from worker.wiring import Runtime, Wake, celery_broker, load_settings
+from worker.wiring import Runtime, Wake, celery_broker
 
 MOST: Final = 20 * CHUNK  # changes per question; while Redis writes a thousand, the next are made ready
 

@@ -1,0 +1,123 @@
+"""Reads the settings file and the environment into `Settings`, or raises one error that names all faults.
+
+What a key may be stands at the fields in `values`, how a table is read in `table`, what must fit together in
+`checks`.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from worker.config import checks
+from worker.config.checks import Warned, under
+from worker.config.secret import Secret, hide
+from worker.config.table import TableReader, join, keys_of, nearest
+from worker.config.urls import password_of
+from worker.config.values import Account, Environment, Key, Limits, Settings, Source, TypePolicy
+from worker.errors import Fault, InvalidSettings
+
+FILE: Final = "relations.toml"
+FILE_VARIABLE: Final = "RELATIONS_CONFIG"
+GROUPS: Final = {"accounts": Account, "types": TypePolicy, "keys": Key, "sources": Source}
+
+
+def load_settings(environ: Mapping[str, str], folder: Path) -> Settings:
+    """Return the settings of this environment and of the file it names, or of the one in the folder.
+
+    Raises InvalidSettings with every fault there is. `environ` is kept: `env:` secrets are looked up in it
+    whenever they are revealed.
+    """
+    file, document, unread = read_document(environ, folder)
+    reader = TableReader(partial(make_secret, environ, file.parent if file else folder))
+    variables, doubtful = read_environment(environ, reader)
+    tables = read_tables(document, reader, variables.api_url)
+    settings = Settings(**vars(variables), **tables, file=file)
+    found = [*unread, *reader.faults, *doubtful, *check_tables(settings, document)]
+    if faults := [fault for fault in found if not isinstance(fault, Warned)]:
+        raise InvalidSettings(faults)
+    return replace(settings, warnings=tuple(map(str, found)))
+
+
+def read_document(
+    environ: Mapping[str, str], folder: Path
+) -> tuple[Path | None, dict[str, Any], list[Fault]]:
+    """Return the settings file, its content and its faults; without RELATIONS_CONFIG it may be missing."""
+    named = environ.get(FILE_VARIABLE, "").strip()
+    path = folder / (named or FILE)
+    if not named and not path.exists():
+        return None, {}, []
+    try:
+        return path, tomllib.loads(path.read_text("utf-8")), []
+    except OSError as error:
+        fault = Fault(FILE_VARIABLE if named else FILE, f"{path} cannot be read: {error.strerror}")
+    except (ValueError, RecursionError) as error:  # no TOML, not UTF-8, brackets without end
+        fault = Fault(path.name, f"is not valid TOML: {error}")
+    return path, {}, [fault]
+
+
+def make_secret(environ: Mapping[str, str], folder: Path, _kind: type, reference: object) -> Secret:
+    """Return the secret behind a reference; raises ValueError if it is none."""
+    if not isinstance(reference, str) or not reference:
+        raise ValueError
+    return Secret(reference, environ=environ, folder=folder)
+
+
+def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[Environment, list[Fault]]:
+    """Return what our variables set, an empty one counts as not set; and what is doubtful about them."""
+    known = keys_of(Environment)
+    given = {
+        name: value for name, value in environ.items() if name.startswith("RELATIONS_") and value.strip()
+    }
+    variables: Environment = reader.table(Environment, {key: given[key] for key in known if key in given}, "")
+    found: list[Fault] = []
+    for name in given.keys() - known.keys() - {FILE_VARIABLE}:
+        if hint := nearest(name, known, cutoff=0.85):
+            found.append(Warned(name, f"is not read{hint}"))
+    if "RELATIONS_BROKER_URL" not in given:
+        variables = replace(variables, broker_url=variables.redis_url)
+    if variables.broker_url.startswith("redis+cluster:"):
+        reason = "a Redis Cluster cannot be the Celery broker; name a single Redis or RabbitMQ"
+        found.append(Fault("RELATIONS_BROKER_URL", f"is missing: {reason}"))
+    found += checks.check_encryption("RELATIONS_API_URL", variables.api_url)
+    for url in (variables.redis_url, variables.broker_url):
+        hide(password_of(url))
+    return variables, found
+
+
+def read_tables(document: dict[str, Any], reader: TableReader, api_url: str) -> dict[str, Any]:
+    """Return the groups of named tables of a file; accounts stand on `[defaults]` and the common URL."""
+    reader.unknown(document, ["defaults", *GROUPS], "")
+    inherited = {"api_url": api_url, **read_defaults(document.get("defaults", {}), reader)}
+    return {
+        group: reader.group(kind, document.get(group, {}), group, **(inherited if kind is Account else {}))
+        for group, kind in GROUPS.items()
+    }
+
+
+def read_defaults(content: Any, reader: TableReader) -> dict[str, Any]:
+    """Return the limits that accounts inherit: the good ones, so that no account repeats a fault of them."""
+    limits = reader.table(Limits, content, "defaults")
+    if limits is None:
+        return {}
+    reader.faults += under("defaults", checks.check_limits(limits))
+    faulty = {fault.path for fault in reader.faults}
+    good = (key for key in keys_of(Limits) if key in content and join("defaults", key) not in faulty)
+    return {key: getattr(limits, key) for key in good}
+
+
+def check_tables(settings: Settings, document: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what is wrong with the tables of a file beyond each key by itself."""
+    if not settings.accounts:
+        yield Warned("accounts", "there is none, so every change is refused; add an [accounts.NAME] table")
+    for name, account in settings.accounts.items():
+        yield from under(join("accounts", name), checks.check_account(account, settings.api_url))
+    for name in settings.types:
+        yield from under(join("types", name), checks.check_type(name))
+    yield from under("keys", checks.check_keys(settings.keys, settings.accounts))
+    for name, source in settings.sources.items():
+        given = document["sources"][name]
+        yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))
+        hide(password_of(source.url))
