@@ -29,7 +29,7 @@ class FlushTelemetry:
     def __init__(self, account: str, flush_id: str, emit: EventSink) -> None:
         self.counters = FlushCounters()
         self.result = FlushResult(account=account, id=flush_id, counters=self.counters)
-        self._emit_event = emit
+        self._emit = emit
 
     def finish(self, *, seconds: float) -> FlushResult:
         """Report the end of the flush with its canonical log event, and return its result."""
@@ -38,6 +38,7 @@ class FlushTelemetry:
         self.counters.time("flush", seconds)
         self._emit(
             "flush.done",
+            account=self.result.account,
             flush=result.id,
             state=result.state,
             again=result.next_in,
@@ -56,12 +57,12 @@ class FlushTelemetry:
 
     def account_resumed(self) -> None:
         """Report that the account goes on, because its credentials changed."""
-        self._emit("account.resumed", reason="its credentials changed")
+        self._emit("account.resumed", account=self.result.account, reason="its credentials changed")
 
     def account_paused(self, pause: Pause) -> None:
         """Report that the account stops."""
         self.counters.count("pauses", pause.reason)
-        self._emit("account.paused", reason=pause.reason, detail=pause.detail)
+        self._emit("account.paused", account=self.result.account, reason=pause.reason, detail=pause.detail)
 
     def slot_booked(self, grant: Grant) -> None:
         """Count what the flush waits for, if it waits."""
@@ -72,7 +73,12 @@ class FlushTelemetry:
         """Report that the account's breaker opened or closed, if it did."""
         if change.breaker:
             self.counters.count("breaker", change.breaker)
-            self._emit(f"breaker.{change.breaker}", reason=reason, probe_in=change.probe_in)
+            self._emit(
+                f"breaker.{change.breaker}",
+                account=self.result.account,
+                reason=reason,
+                probe_in=change.probe_in,
+            )
 
     # --- the batch
 
@@ -83,7 +89,12 @@ class FlushTelemetry:
 
     def batch_condemned(self, work: WorkBatch) -> None:
         """Report that a batch fails because three workers died of it."""
-        self._emit("batch.condemned", jobs=[job.job for job in work.jobs], due=list(map(str, work.due)))
+        self._emit(
+            "batch.condemned",
+            account=self.result.account,
+            jobs=[job.job for job in work.jobs],
+            due=list(map(str, work.due)),
+        )
 
     def batch_claimed(self, work: WorkBatch, outcomes: Sequence[RelationOutcome]) -> None:
         """Count what was claimed, and the outcomes that the fold had."""
@@ -95,7 +106,13 @@ class FlushTelemetry:
         """Report what would be sent, if any of it is new."""
         self.result.state = "observed"
         if new:
-            self._emit("flush.observed", flush=self.result.id, requests=requests, new=new)
+            self._emit(
+                "flush.observed",
+                account=self.result.account,
+                flush=self.result.id,
+                requests=requests,
+                new=new,
+            )
 
     # --- rounds
 
@@ -118,6 +135,7 @@ class FlushTelemetry:
         self.counters.count_request(record.actions, reply, feedback)
         self._emit(
             "request.done",
+            account=self.result.account,
             flush=self.result.id,
             request=record.id,
             feedback=feedback,
@@ -131,12 +149,9 @@ class FlushTelemetry:
         )
         # 219 and 302: the planner made an action that the API does not take. It is split, but needs a look.
         if stars := [result.message for result in reply.results if result.error is ErrorClass.STAR]:
-            self._emit("plan.rejected", messages=stars)
+            self._emit("plan.rejected", account=self.result.account, messages=stars)
         if any(result.error is ErrorClass.CLOCK for result in reply.results):
-            self._emit("clock.skewed", seconds=reply.skew)
-
-    def _emit(self, event: str, **fields: object) -> None:
-        self._emit_event(event, account=self.result.account, **fields)
+            self._emit("clock.skewed", account=self.result.account, seconds=reply.skew)
 
 
 class FlushCounters(Counter[str]):
