@@ -335,7 +335,7 @@ def test_no_answer_is_an_error_and_every_outcome_can_be_kept(content: bytes, sta
     outcomes = wire.read(content, ALL, NAMES, status=status, hidden=("secret",))
     assert len(outcomes) == 4
     for outcome in outcomes:
-        assert len(outcome.message.encode()) <= 4 * wire.LONGEST_MESSAGE
+        assert len(outcome.message.encode()) <= 4 * wire.MAX_MESSAGE
         assert 0 <= outcome.code < 2**63
         assert all(near in (15, 1051, 7) for near in outcome.related)
 
