@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from redis.exceptions import RedisError
 
+from worker.celery_config import QUEUES
 from worker.config import Account, Settings
+from worker.config.accounts import SIGNATURE_LIFE
 from worker.config.values import shielded
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
@@ -27,7 +29,6 @@ Level = Literal["ok", "warn", "fail"]
 PROBE: Final = Relation("estate:address:buyer", 1, 1)
 OLDEST: Final = (7, 0)  # scripts begin with `#!lua flags=…`
 DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
-SIGNATURE_LIFE: Final = 120.0
 LATE: Final = 30.0  # seconds without a sweep, of which there is one every two
 IDLE: Final = (
     60.0  # seconds after which a waiting change should have been looked at, window and sweep included
@@ -195,7 +196,7 @@ def broker(celery: "Celery", *, shown: str) -> Iterator[Finding]:
         reason = f"{shown} does not answer ({type(error).__name__})"
         yield Finding("broker", "fail", reason, "Start it, or set RELATIONS_BROKER_URL to one that runs.")
         return
-    yield workers(queues, [queue.name for queue in celery.conf.task_queues])
+    yield workers(queues, QUEUES)
 
 
 def workers(queues: Mapping[str, Any], wanted: Sequence[str]) -> Finding:

@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, tzinfo
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from ops.cli import output
-from worker.background import MessageSender
+from worker.background import WakeupQueue
 from worker.config import Account, Settings
+from worker.live_settings import load_settings
+from worker.ports import EventSink
 from worker.redis.client import available
-from worker.wiring import Runtime, Wake, load_settings
-
-if TYPE_CHECKING:
-    from celery import Celery
+from worker.wakeups import TaskSender
+from worker.wiring import Runtime
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -37,36 +37,14 @@ class CommandContext:
 
     @cached_property
     def runtime(self) -> Runtime:
-        """The live objects; events that a person should know of are said on stderr."""
-        made = Runtime(self.settings, wake=MessageSender(self.wake, emit=emit))
-        made.emit = emit
-        return made
+        """The live objects; events that a person should know of are printed on stderr."""
+        emit = print_once()
+        return Runtime(self.settings, wake=WakeupQueue(self.task_sender.wake, emit=emit), emit=emit)
 
     @cached_property
-    def celery(self) -> "Celery":
-        """A Celery application on the settings' broker."""
-        from celery import Celery  # takes a third of a second, and most commands do without
-
-        from worker.app import configure
-
-        app = Celery("relations", set_as_current=False)
-        configure(app, self.settings)
-        return app
-
-    @property
-    def wake(self) -> Wake:
-        """Sends a flush message, as every other producer does."""
-
-        def send(account: str, seconds: float) -> None:
-            self.celery.send_task(
-                "relations.flush", [account], countdown=seconds or None, queue="relations.flush", retry=False
-            )
-
-        return send
-
-    def hand(self, replay: str) -> None:
-        """Give a replay to a worker; raises whatever the broker's client does."""
-        self.celery.send_task("relations.replay", [replay], queue="relations.ops", retry=False)
+    def task_sender(self) -> TaskSender:
+        """What sends messages to our tasks over the settings' broker."""
+        return TaskSender(self.settings.broker_url, patch_kombu=True)
 
     @property
     def zone(self) -> tzinfo:
@@ -107,15 +85,20 @@ class CommandContext:
             output.lines(lines)
 
 
-TOLD: Final = frozenset({"replay.done"})
+PRINTED_BY_COMMANDS: Final = frozenset({"replay.done"})
 
 
-def emit(event: str, /, **fields: object) -> None:
-    """An event of the runtime as a remark on stderr; what a command tells itself is left out."""
-    if event in TOLD:
-        return
-    told = " ".join(f"{key}={value}" for key, value in fields.items())
-    click.echo(f"note: {event} {told}", err=True)
+def print_once() -> EventSink:
+    """Return a sink that prints each event as a note on stderr, the same only once; what commands print is left out."""
+    printed = set[str]()
+
+    def emit(event: str, /, **fields: object) -> None:
+        note = f"note: {' '.join([event, *(f'{key}={value}' for key, value in fields.items())])}"
+        if event not in PRINTED_BY_COMMANDS and note not in printed:
+            printed.add(note)
+            click.echo(note, err=True)
+
+    return emit
 
 
 def with_desk(function: Function) -> Function:

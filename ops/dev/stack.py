@@ -20,16 +20,18 @@ from celery import Celery
 
 from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import Persist, run_server
+from worker.background import Wake, WakeupQueue
+from worker.celery_config import QUEUES
 from worker.config import Settings
-from worker.redis.client import broker
-from worker.wiring import Runtime, load_settings
+from worker.live_settings import load_settings
+from worker.wakeups import TaskSender
+from worker.wiring import Runtime
 
 Part = Literal["worker", "beat", "api"]
 
 PARTS: Final[tuple[Part, ...]] = ("worker", "beat", "api")
 PATIENCE: Final = 30.0  # seconds a part may take to come up
 PARTING: Final = 3.0  # seconds a part may take to end
-QUEUES: Final = "relations.intake,relations.flush,relations.ops"
 KEY: Final = "demo-key-that-opens-nothing-but-this-machine"
 SIMULATOR: Final = "import sys; from ops.simulator import Simulator, serve; serve(Simulator({}), port=int(sys.argv[1])).wait()"
 QUICK: Final[Mapping[str, Any]] = {
@@ -143,27 +145,18 @@ class Stack:
         return load_settings(self.environ, self.directory)
 
     def celery(self) -> Celery:
-        """A bare Celery app on the broker, as any producer has one: it knows the names of our tasks and no code of ours."""
-        url, options = broker(self.broker_url)
-        app = Celery(broker=url)
-        app.conf.update(
-            task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options
-        )
-        return app
+        """Return a bare Celery app on the broker, as any producer has one: it knows no code of ours."""
+        return TaskSender(self.broker_url).app
 
-    def runtime(self, *, wakes: bool = True) -> Runtime:
-        """The runtime of a producer in this process; one that does not wake leaves that to the sweep."""
-        app = self.celery()
+    def runtime(self, *, wakes: bool = True, background: bool = False) -> Runtime:
+        """Return the runtime of a producer in this process, whose events are dropped.
 
-        def wake(account: str, seconds: float) -> None:
-            if wakes:
-                app.send_task(
-                    "relations.flush", [account], countdown=seconds or None, queue="relations.flush"
-                )
-
-        made = Runtime(self.settings(), wake=wake)
-        made.emit = lambda _event, /, **_: None  # what happens here is told by whoever asked for it
-        return made
+        One that does not wake leaves that to the sweep; in the `background`, a broken broker keeps nobody waiting.
+        """
+        wake: Wake = TaskSender(self.broker_url).wake if wakes else lambda _account, _seconds: None
+        if background:
+            wake = WakeupQueue(wake, emit=_drop)
+        return Runtime(self.settings(), wake=wake, emit=_drop)
 
     def simulate(self, route: str, document: Mapping[str, Any] | None = None, **query: str) -> Any:
         """What the simulator's own endpoint `/_sim/<route>` answers: a GET, or a POST of the document."""
@@ -262,7 +255,7 @@ class Stack:
         """What to run, by name; the workers beside the first are `worker-2` and so on."""
         celery = [sys.executable, "-m", "celery", "-A", "worker.app"]
         options = ["-c", str(self.shape.concurrency), "-l", "INFO", "--without-gossip", "--without-mingle"]
-        worker = [*celery, "worker", "-Q", QUEUES, *options]
+        worker = [*celery, "worker", "-Q", ",".join(QUEUES), *options]
         return {
             "worker": worker,
             **{f"worker-{n}": [*worker, "-n", f"worker-{n}@%h"] for n in range(2, self.shape.workers + 1)},
@@ -317,6 +310,10 @@ def settings_file(shape: Shape) -> str:
     return "\n".join(_table(name, values) for name, values in tables) + WEBHOOK.format(
         account=json.dumps(shape.accounts[0])
     )
+
+
+def _drop(_event: str, /, **_fields: object) -> None:
+    """Drop an event: what happens in this process is reported by its owner."""
 
 
 def _table(name: str, values: Mapping[str, Any]) -> str:

@@ -7,7 +7,8 @@ import pytest
 
 from ops.simulator import Records, Server, Simulator, serve
 from tests.support.cli_runner import MISSING, SECRET, TOKEN, Cli, environ, runner, settings_file
-from worker.wiring import Runtime, load_settings
+from worker.live_settings import load_settings
+from worker.wiring import Runtime
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def cli(env: dict[str, str]) -> Cli:
 
 @pytest.fixture
 def runtime(env: dict[str, str], tmp_path: Path) -> Runtime:
-    return Runtime(load_settings(env, tmp_path), wake=lambda *_: None)
+    return Runtime(load_settings(env, tmp_path), wake=lambda *_: None, emit=lambda *_, **__: None)
 
 
 @pytest.fixture

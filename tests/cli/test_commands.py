@@ -10,7 +10,8 @@ import pytest
 from ops.simulator import Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, job_of, runner
 from worker.contract import write_instant
-from worker.wiring import Runtime, load_settings
+from worker.live_settings import load_settings
+from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
 Drain = Callable[[], None]

@@ -11,7 +11,8 @@ import pytest
 from ops import doctor
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
 from tests.support.cli_runner import SECRET, TOKEN, Cli, environ, runner, settings_file
-from worker.wiring import Runtime, load_settings
+from worker.live_settings import load_settings
+from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
 

@@ -1,4 +1,4 @@
-"""The settings are read again when their file changes; what cannot be used is said, and the last good ones hold."""
+"""The settings are read again when their file changes; what cannot be used is reported, and the last good ones stay in force."""
 
 import itertools
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker.wiring import Runtime, load_settings
+from worker.live_settings import LiveSettings, load_settings
 
 TIMES = itertools.count(1)
 ACCOUNT = '[accounts.acme]\ntoken = "env:T"\nsecret = "env:S"\n'
@@ -15,26 +15,19 @@ ACCOUNT = '[accounts.acme]\ntoken = "env:T"\nsecret = "env:S"\n'
 
 @pytest.fixture
 def running(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str
-) -> tuple[Runtime, Path, list[tuple[str, Any]]]:
-    """A runtime whose settings are named by a path that is relative, and in a folder."""
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[LiveSettings, Path, list[tuple[str, Any]]]:
+    """Settings named by a path that is relative, and in a folder; their file; and the events."""
     file = tmp_path / "conf" / "relations.toml"
     file.parent.mkdir()
     file.write_text(ACCOUNT)
     monkeypatch.chdir(tmp_path)
-    for name, value in {
-        "RELATIONS_CONFIG": "conf/relations.toml",
-        "RELATIONS_REDIS_URL": redis_url,
-        "T": "t" * 32,
-        "S": "s" * 64,
-    }.items():
+    for name, value in {"RELATIONS_CONFIG": "conf/relations.toml", "T": "t" * 32, "S": "s" * 64}.items():
         monkeypatch.setenv(name, value)
-    runtime, said = (
-        Runtime(load_settings(os.environ, Path.cwd()), wake=lambda *_: None),
-        list[tuple[str, Any]](),
-    )
-    runtime.emit = lambda event, /, **fields: said.append((event, fields))
-    return runtime, file, said
+    events = list[tuple[str, Any]]()
+    settings = load_settings(os.environ, Path.cwd())
+    live = LiveSettings(settings, lambda event, /, **fields: events.append((event, fields)))
+    return live, file, events
 
 
 def rewrite(file: Path, text: str) -> None:
@@ -43,28 +36,28 @@ def rewrite(file: Path, text: str) -> None:
 
 
 def test_a_changed_file_is_in_force_wherever_it_lies(running: Any) -> None:
-    runtime, file, said = running
+    live, file, events = running
     rewrite(file, ACCOUNT + "rate = 9.0\n")
-    runtime.refresh()
-    assert runtime.settings.accounts["acme"].rate == 9.0
+    live.refresh()
+    assert live.current.accounts["acme"].rate == 9.0
     rewrite(file, ACCOUNT + "rate = 7.5\n")
-    runtime.refresh()
-    runtime.refresh()
-    assert runtime.settings.accounts["acme"].rate == 7.5
-    assert [event for event, _ in said] == ["settings.reloaded"] * 2
+    live.refresh()
+    live.refresh()
+    assert live.current.accounts["acme"].rate == 7.5
+    assert [event for event, _ in events] == ["settings.reloaded"] * 2
 
 
 @pytest.mark.parametrize(
     "text", ["", "[accounts", ACCOUNT + "rate = 'fast'\n", ACCOUNT.replace("env:T", "env:NOWHERE")]
 )
-def test_what_cannot_be_used_changes_nothing_and_is_said_once(running: Any, text: str) -> None:
-    runtime, file, said = running
-    before = runtime.settings
+def test_what_cannot_be_used_changes_nothing_and_is_reported_once(running: Any, text: str) -> None:
+    live, file, events = running
+    before = live.current
     rewrite(file, text)
-    runtime.refresh()
-    runtime.refresh()
-    assert runtime.settings is before
-    assert [event for event, _ in said] == ["settings.rejected"]
+    live.refresh()
+    live.refresh()
+    assert live.current is before
+    assert [event for event, _ in events] == ["settings.rejected"]
     rewrite(file, ACCOUNT + "rate = 9.0\n")
-    runtime.refresh()
-    assert runtime.settings.accounts["acme"].rate == 9.0
+    live.refresh()
+    assert live.current.accounts["acme"].rate == 9.0

@@ -134,7 +134,7 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
     refused = dict(zip(ACCOUNTS, (part.error for part in parts), strict=True))
     assert {account for account, error in refused.items() if isinstance(error, StoreUnavailable)} == set(gone)
     assert [refused[account] for account in alive] == [None] * len(alive)
-    assert fresh.stalled_replays() == []  # nor does what cannot be asked end a sweep
+    assert fresh.sweeper.stalled_replays() == []  # nor does what cannot be asked end a sweep
     for account in alive:
         done(stack, fresh, account, range(80))
     node.restart()

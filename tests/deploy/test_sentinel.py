@@ -46,7 +46,7 @@ def test_a_wake_up_is_sent_though_the_master_is_full(pair: Guarded) -> None:
     ask(pair.master, "CONFIG SET", "maxmemory", 1)
     where = {"RELATIONS_REDIS_URL": pair.url, "RELATIONS_BROKER_URL": pair.url}
     subprocess.run(
-        [sys.executable, "-c", "from worker.tasks import wake; wake('nord', 0.0)"],
+        [sys.executable, "-c", "from worker.app import app; from worker.wakeups import send_wakeup; send_wakeup(app, 'nord', 0.0)"],
         env=os.environ | where,
         check=True,
     )

@@ -11,21 +11,22 @@ from pathlib import Path
 
 import httpx
 import pytest
-from celery import Celery
 
 from ops.dev.redis_server import run_server
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
 from ops.simulator.inprocess import InProcess
 from producers.portals.http.application import Server, application
 from tests.support.flow_world import World, change
+from tests.support.httpx_transport import HttpxTransport
 from tests.support.worker_shift import Shift
-from worker.background import MessageSender
+from worker.background import Wake, WakeupQueue
 from worker.config import load
 from worker.contract import Change, from_message
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
 from worker.ports import Pause
 from worker.testing import MemoryStore
+from worker.wakeups import TaskSender
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
@@ -141,7 +142,7 @@ def test_rejected_credentials_are_said_once_and_work_goes_on_when_they_change_wi
         "token-acme",
         "rotated",
         timeout=30.0,
-        transport=InProcess(here.simulator),
+        transport=HttpxTransport(InProcess(here.simulator)),
     )
     shift.run(MINUTE, until=shift.done)
     assert len(here.relations("acme")) == 1
@@ -175,7 +176,7 @@ class Lying(httpx.BaseTransport):
 def test_a_clock_that_stays_wrong_pauses_its_account_for_a_minute_and_names_the_skew(world: Make) -> None:
     here = world()
     here.simulator.clock = lambda: here.clock.now() / 1e6 + 600
-    transport = Lying(InProcess(here.simulator), "Fri, 01 Jan 2027 00:00:00 GMT")
+    transport = HttpxTransport(Lying(InProcess(here.simulator), "Fri, 01 Jan 2027 00:00:00 GMT"))
     here.apis["acme"] = Client(
         "https://crm.example.test/api.php", "token-acme", "secret", timeout=30.0, transport=transport
     )
@@ -212,15 +213,17 @@ KEY = "a-key-for-nothing"
 
 
 @contextmanager
-def company(folder: Path, redis_url: str) -> Iterator[tuple[Runtime, Simulator, list[str]]]:
-    """A runtime whose credentials are files, the CRM it talks to, and whom it woke."""
+def company(
+    folder: Path, redis_url: str, wake: Wake | None = None
+) -> Iterator[tuple[Runtime, Simulator, list[str]]]:
+    """A runtime whose credentials are files, the CRM it talks to, and the accounts it woke (unless by `wake`)."""
     simulator, woken = Simulator({"t" * 32: "s" * 64}), list[str]()
     (folder / "token").write_text("t" * 32)
     (folder / "secret").write_text("s" * 64)
     with serve(simulator) as crm:
         (folder / "relations.toml").write_text(SETTINGS.format(key=sha256(KEY.encode()).hexdigest()))
         environ = {**os.environ, "RELATIONS_REDIS_URL": redis_url, "RELATIONS_API_URL": crm.url}
-        runtime = Runtime(load(environ, folder), wake=lambda account, _: woken.append(account))
+        runtime = Runtime(load(environ, folder), wake=wake or (lambda account, _: woken.append(account)))
         yield runtime, simulator, woken
         runtime.client.close()
 
@@ -332,41 +335,35 @@ def test_a_broker_that_says_nothing_keeps_no_producer_waiting_and_its_messages_a
         began.set()
         assert goes_on.wait(MINUTE)
 
-    sender = MessageSender(mute, emit=lambda _, **fields: failed.append(fields), most=2)
-    with company(tmp_path, redis_url) as (runtime, _, _):
-        runtime.wake = sender
+    queue = WakeupQueue(mute, emit=lambda _, **fields: failed.append(fields), max_size=2)
+    with company(tmp_path, redis_url, queue) as (runtime, _, _):
         runtime.intake().accept(parse(message(0)))
         assert began.wait(MINUTE)  # the message is stuck, and accept has returned
         for account in ("one", "two", "three", "four"):
-            sender(account, 0.0)
+            queue(account, 0.0)
         assert [fields["account"] for fields in failed] == ["three", "four"]
         goes_on.set()
-        sender.close(MINUTE)
+        queue.close(MINUTE)
 
 
-def test_an_absent_broker_is_said_and_the_sweep_finds_the_change(tmp_path: Path, redis_url: str) -> None:
+def test_an_absent_broker_is_reported_and_the_sweep_finds_the_change(tmp_path: Path, redis_url: str) -> None:
+    reported: list[tuple[str, object]] = []
+
+    def emit(event: str, /, **fields: object) -> None:
+        reported.append((event, fields["account"]))
+
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
-        app = Celery(broker=f"redis://127.0.0.1:{nobody.getsockname()[1]}/0", set_as_current=False)
-        app.conf.broker_transport_options = {"max_retries": 1, "interval_start": 0.0}
-        said: list[tuple[str, object]] = []
-
-        def emit(event: str, /, **fields: object) -> None:
-            said.append((event, fields["account"]))
-
-        sender = MessageSender(
-            lambda account, _: app.send_task("relations.flush", [account], retry=False), emit=emit
-        )
-        with company(tmp_path, redis_url) as (runtime, simulator, woken):
-            runtime.wake = sender
+        queue = WakeupQueue(TaskSender(f"redis://127.0.0.1:{nobody.getsockname()[1]}/0").wake, emit=emit)
+        with company(tmp_path, redis_url, queue) as (runtime, _, _):
             runtime.intake().accept(parse(message(0)))
-            sender.close(MINUTE)
-            assert said == [("wake.failed", "acme")]
-            runtime.wake = lambda account, _: woken.append(account)
-            deadline = time.monotonic() + MINUTE
-            while not woken:
-                assert time.monotonic() < deadline
-                runtime.sweep()
-                time.sleep(0.05)
-            drain(runtime)
-            assert len(simulator.relations("t" * 32)) == 1
+            queue.close(MINUTE)
+            assert reported == [("wake.failed", "acme")]
+    with company(tmp_path, redis_url) as (runtime, simulator, woken):
+        deadline = time.monotonic() + MINUTE
+        while not woken:
+            assert time.monotonic() < deadline
+            runtime.sweep()
+            time.sleep(0.05)
+        drain(runtime)
+        assert len(simulator.relations("t" * 32)) == 1

@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import find_binary
 from ops.dev.stack import KEY
-from worker.app import QUEUES
+from worker.celery_config import QUEUES
 from worker.config import load
 
 ROOT = Path(__file__).parents[2]

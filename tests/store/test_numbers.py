@@ -167,7 +167,7 @@ def test_a_name_tells_when_it_was_given(milliseconds: int) -> None:
 
 def test_a_pulse_is_heard_while_it_beats_and_says_goodbye(redis_url: str, redis_client: Redis) -> None:
     numbers = RedisMetrics(redis_client, "t")
-    pulse = WorkerHeartbeat(lambda: numbers, every=0.01)
+    pulse = WorkerHeartbeat(lambda: numbers, interval=0.01)
     pulse.start("celery@here", concurrency=3)
     first, deadline = 0, time.monotonic() + 60
     while time.monotonic() < deadline:

@@ -177,8 +177,11 @@ def running(folder: Path, redis_url: str) -> Iterator[Front]:
         {SECRETS[f"{name}_TOKEN"]: SECRETS[f"{name}_SECRET"] for name in ("ACME", "BETA")}, records=records
     )
     with serve(simulator) as crm:
-        runtime = Runtime(settings(folder, redis_url, crm.url), wake=wake(lambda: made[0]))
-        runtime.emit = lambda event, /, **fields: made[0].said.append((event, fields))
+        runtime = Runtime(
+            settings(folder, redis_url, crm.url),
+            wake=wake(lambda: made[0]),
+            emit=lambda event, /, **fields: made[0].said.append((event, fields)),
+        )
         further = operators_table(lambda replay: made[0].handed.append(replay), metrics(runtime))
         with Server(application(runtime, further=further), port=0) as server:
             made.append(Front(runtime, server.url))

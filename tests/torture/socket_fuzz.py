@@ -28,7 +28,7 @@ from worker.onoffice.client import Client
 from worker.wiring import Runtime
 
 KEY: Final = "a-key-that-opens-nothing"
-TOKEN: Final = "whsec_b3BlbnMtbm90aGluZy1hdC1hbGw="  # noqa: S105
+TOKEN: Final = "whsec_b3BlbnMtbm90aGluZy1hdC1hbGw="
 GRACE: Final = 0.1  # seconds an answer may take before the request counts as incomplete
 PATIENCE: Final = 20.0  # seconds without an answer that count as a hang
 BOMB: Final = b"0" * 2**24
@@ -67,13 +67,8 @@ childid = "ids"
 class Front:
     """The HTTP interface on a real socket; `failures` are the errors it did not expect."""
 
-    def __init__(self, runtime: Runtime, server: Server) -> None:
-        self.runtime, self.port, self.failures = runtime, server.port, list[Mapping[str, object]]()
-        runtime.emit = self._echo
-
-    def _echo(self, event: str, /, **fields: object) -> None:
-        if event == "request.failed":
-            self.failures.append(fields)
+    def __init__(self, runtime: Runtime, server: Server, failures: list[Mapping[str, object]]) -> None:
+        self.runtime, self.port, self.failures = runtime, server.port, failures
 
     def __call__(self, dice: random.Random) -> bool:
         """One request, whole or broken. Whether it was taken; of what was, every job is there."""
@@ -110,11 +105,16 @@ def front(redis_url: str, folder: Path) -> Iterator[Front]:
     )
     text = SETTINGS.format(key=hashlib.sha256(KEY.encode()).hexdigest(), sources="".join(sources))
     (folder / "relations.toml").write_text(text)
-    runtime = Runtime(
-        load({"TORTURE_TOKEN": TOKEN, "RELATIONS_REDIS_URL": redis_url}, folder), wake=lambda *_: None
-    )
+    failures = list[Mapping[str, object]]()
+
+    def emit(event: str, /, **fields: object) -> None:
+        if event == "request.failed":
+            failures.append(fields)
+
+    settings = load({"TORTURE_TOKEN": TOKEN, "RELATIONS_REDIS_URL": redis_url}, folder)
+    runtime = Runtime(settings, wake=lambda *_: None, emit=emit)
     with Server(application(runtime), port=0) as server:
-        yield Front(runtime, server)
+        yield Front(runtime, server, failures)
     runtime.client.close()
 
 

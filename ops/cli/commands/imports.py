@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import click
 
 from ops.cli import output
-from ops.cli.context import CommandContext, account_option, emit, with_desk
+from ops.cli.context import CommandContext, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.import_steps.cost_estimate import Rehearsal
 from ops.cli.import_steps.follow import Following
@@ -36,7 +36,6 @@ from producers.portals.imports import (
 from worker.config.values import shielded
 from worker.contract import Change
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
-from worker.ports import EventSink
 
 ANSWER: Final = 10.0  # seconds a server may take for one answer
 STEM: Final = 40  # characters of a file's name in the default label
@@ -221,21 +220,8 @@ def _connected(
         with Relations(url, key or "", timeout=ANSWER) as relations:
             yield relations, RetryNotice(str(shielded(url)))
         return
-    desk.runtime.emit = _once(emit)
     with Relations.connect(desk.runtime, timeout=0.0) as relations:
         yield relations, RetryNotice(str(shielded(desk.settings.redis_url)))
-
-
-def _once(tell: EventSink) -> EventSink:
-    """Tells the same only once: a warning about a type is one for every line of it."""
-    told = set[str]()
-
-    def once(event: str, /, **fields: object) -> None:
-        if (words := f"{event} {fields}") not in told:
-            told.add(words)
-            tell(event, **fields)
-
-    return once
 
 
 # --- what is done

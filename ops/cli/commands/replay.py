@@ -212,7 +212,7 @@ def _still(desk: CommandContext, lane: str) -> str:
 def _hand(desk: CommandContext, replay: Replay) -> None:
     """Give it to a worker; if the broker is away, the sweep does."""
     try:
-        desk.hand(replay.id)
+        desk.task_sender.start_replay(replay.id)
     except Exception as error:  # whatever the broker's client raises
         click.echo(
             f"The broker is away ({type(error).__name__}); {replay.id} begins within a minute or two of its return.",

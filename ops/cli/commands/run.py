@@ -17,7 +17,7 @@ from ops.cli.context import CommandContext, with_desk
 from ops.cli.errors import finish
 from ops.simulator import FaultPlan, Simulator, Switches, serve
 from worker import log
-from worker.background import MessageSender
+from worker.background import WakeupQueue
 from worker.errors import InvalidSettings
 from worker.wiring import Runtime
 
@@ -103,11 +103,11 @@ def api(desk: CommandContext, host: str, port: int) -> None:
             f"{error.name} is not installed; the HTTP interface needs onoffice-relations[http]."
         ) from error
     log.configure(desk.settings.log)
-    runtime = Runtime(desk.settings, wake=MessageSender(desk.wake))  # one that says its events as log lines
+    runtime = Runtime(desk.settings, wake=WakeupQueue(desk.task_sender.wake))  # its events are log lines
 
     def hand(replay: str) -> None:
         try:
-            desk.hand(replay)
+            desk.task_sender.start_replay(replay)
         except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
             runtime.emit("wake.failed", account=replay.rpartition("-")[0], error=type(error).__name__)
 
@@ -189,7 +189,7 @@ def examine(desk: CommandContext, no_api: bool) -> None:
       relations doctor
       relations doctor --no-api --json
     """
-    tell(desk, doctor.examine(desk.runtime, desk.celery, api=not no_api))
+    tell(desk, doctor.examine(desk.runtime, desk.task_sender.app, api=not no_api))
 
 
 def _pair(text: str) -> tuple[str, str]:
