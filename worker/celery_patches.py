@@ -55,7 +55,7 @@ def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> C
 
 
 class CheckedRequest(Request):
-    """A task's message; one whose headers make no sense is refused like any other that is none."""
+    """A task's message; one whose headers make no sense is refused as no message of a task."""
 
     def __init__(self, message: Any, **options: Any) -> None:
         try:

@@ -216,7 +216,7 @@ KEY = "a-key-for-nothing"
 def company(
     folder: Path, redis_url: str, wake: Wake | None = None
 ) -> Iterator[tuple[Runtime, Simulator, list[str]]]:
-    """A runtime whose credentials are files, the CRM it talks to, and the accounts it woke (unless by `wake`)."""
+    """A runtime whose credentials are files, its CRM, and the accounts that it woke (unless by `wake`)."""
     simulator, woken = Simulator({"t" * 32: "s" * 64}), list[str]()
     (folder / "token").write_text("t" * 32)
     (folder / "secret").write_text("s" * 64)

@@ -1,4 +1,4 @@
-"""Bad Celery messages: none ends a worker, and `relations.accept` keeps what can be read, whatever its arguments look like."""
+"""Bad Celery messages: none ends a worker, and `relations.accept` keeps what can be read of any arguments."""
 
 import json
 import os
@@ -49,7 +49,7 @@ SHAPES = (
 
 @pytest.fixture
 def runtime(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
-    """The runtime that the tasks of this process use, with one account."""
+    """Yield the runtime that the tasks of this process use, with one account."""
     (tmp_path / "relations.toml").write_text(
         '[accounts.acme]\ntoken = "env:FUZZ_TOKEN"\nsecret = "env:FUZZ_TOKEN"\n'
     )
@@ -190,7 +190,7 @@ def test_a_replay_is_run_by_its_task(runtime: Runtime) -> None:
 
 
 def count_accepted(runtime: Runtime) -> int:
-    """The accepted changes of acme; an unreadable message is counted as accepted, too, but is no change."""
+    """Return the number of accepted changes of acme, without unreadable messages, which count as accepted."""
     counts = runtime.store.counts("acme")
     return counts.get("accepted", 0) - counts.get("unreadable", 0)
 

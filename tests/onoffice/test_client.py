@@ -113,7 +113,7 @@ def test_an_untrusted_certificate_ends_the_connection_before_anything_is_sent() 
 
 @pytest.fixture
 def closed_port() -> Iterator[str]:
-    """A URL where nobody listens, kept from being given to somebody else."""
+    """Yield a URL where nobody listens, and which nobody else is given meanwhile."""
     with socket.socket() as kept:
         kept.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{kept.getsockname()[1]}/"
@@ -240,7 +240,7 @@ def at(seconds: float) -> str:
 
 
 def strict(ahead: float, *, date: float | None = None) -> Step:
-    """Return a step of an API whose clock is ahead and which takes 120 s of difference; `date` is its header, if wrong."""
+    """Return a step of an API with another clock that takes 120 s of difference; `date` is a wrong header."""
 
     def step(connection: socket.socket, request: ReceivedRequest) -> None:
         wrong = any(abs(action["timestamp"] - NOW - ahead) > 120 for action in request.actions)
@@ -319,7 +319,7 @@ def test_every_exception_of_httpcore_is_translated() -> None:
 
 
 def subclasses(root: type[Exception]) -> set[type[Exception]]:
-    """The class and all below it."""
+    """Return the class and all below it."""
     return {root}.union(*(subclasses(child) for child in root.__subclasses__()))
 
 

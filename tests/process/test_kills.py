@@ -13,10 +13,10 @@ from tests.torture.verdict import repeated
 from worker.contract import Relation
 
 
-def test_whatever_is_killed_every_accepted_change_is_done_and_none_is_sent_twice_unread() -> None:
-    said: list[str] = []
-    killed = torture("always", seconds=5, seed=1, echo=said.append, quarrel=False)
-    assert killed.verdict.examples == (), said
+def test_whatever_is_killed_every_accepted_change_is_done_and_none_is_sent_twice_without_a_read() -> None:
+    lines: list[str] = []
+    killed = torture("always", seconds=5, seed=1, echo=lines.append, quarrel=False)
+    assert killed.verdict.examples == (), lines
     assert survived(asdict(killed))
     assert {"worker", "beat", "api", "redis", "queues"} <= killed.kills.keys()
     assert killed.verdict.acknowledged > 0
@@ -25,7 +25,7 @@ def test_whatever_is_killed_every_accepted_change_is_done_and_none_is_sent_twice
 
 
 class Parts:
-    """Parts that end and start when told to."""
+    """Parts of a stack, which a test ends."""
 
     def __init__(self, log: Path) -> None:
         self.down: list[str] = []
@@ -44,18 +44,18 @@ class Parts:
         return self._log
 
 
-def test_a_part_that_ended_is_started_again_after_a_moment_and_somebody_is_told_why(tmp_path: Path) -> None:
-    parts, said, now = Parts(tmp_path / "log"), list[str](), [100.0]
-    supervisor = Supervisor(parts, echo=said.append, clock=lambda: now[0])
+def test_a_part_that_ended_is_started_again_soon_and_the_reason_is_reported(tmp_path: Path) -> None:
+    parts, lines, now = Parts(tmp_path / "log"), list[str](), [100.0]
+    supervisor = Supervisor(parts, echo=lines.append, clock=lambda: now[0])
     parts.down = ["beat"]
     supervisor.tend()
     assert parts.started == []
-    assert "beat ended" in said[0]
-    assert "last words" in said[0]
+    assert "beat ended" in lines[0]
+    assert "last words" in lines[0]
     now[0] += FIRST
     supervisor.tend()
     supervisor.tend()
-    assert (parts.started, supervisor.ends, len(said)) == (["beat"], {"beat": 1}, 1)
+    assert (parts.started, supervisor.ends, len(lines)) == (["beat"], {"beat": 1}, 1)
 
 
 def test_a_part_that_ends_again_and_again_at_its_start_is_given_up_with_the_end_of_its_log(
@@ -94,9 +94,9 @@ def test_a_crm_that_is_gone_is_not_started_again_empty(tmp_path: Path) -> None:
         Supervisor(parts, echo=lambda _: None, clock=lambda: 0.0).tend()
 
 
-def entry(kind: str, child: int, *, parents: tuple[int, ...] = (1,), **more: Any) -> dict[str, Any]:
+def entry(kind: str, child: int, *, parents: tuple[int, ...] = (1,), **fields: Any) -> dict[str, Any]:
     act = {"kind": kind, "type": "t", "parents": parents, "children": (child,) if child else (), "code": 0}
-    return {"token": "a", "acts": [act], "fault": "", "landed": False, **more}
+    return {"token": "a", "acts": [act], "fault": "", "landed": False, **fields}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The Celery application, in processes that die of one address (the environment's DEADLY) as soon as they would send it."""
+"""The Celery application, in processes that die when they are about to send one address, DEADLY."""
 
 import os
 import signal

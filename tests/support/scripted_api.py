@@ -1,4 +1,4 @@
-"""A real HTTP server on 127.0.0.1 that does exactly what a test says, one step per request: raw sockets, so it can misbehave."""
+"""A real HTTP server on 127.0.0.1 that takes one step of a test per request: raw sockets, to misbehave."""
 
 import json
 import socket
@@ -77,7 +77,7 @@ class Server:
         return request
 
     def stop(self) -> None:
-        """End the thread; no client is left by then, so it waits in `accept`, which one more connection wakes."""
+        """End the thread: no client is left by then, so one more connection wakes it from `accept`."""
         self._stopped = True
         socket.create_connection(self._listener.getsockname()).close()
         self._thread.join(5)
@@ -151,7 +151,7 @@ def reset(connection: socket.socket, _: ReceivedRequest) -> None:
 
 
 def drip(start: bytes) -> Step:
-    """Return a step that sends these raw bytes, then one byte every 10 ms until the client closes the connection."""
+    """Return a step that sends these raw bytes, then one byte every 10 ms until the client hangs up."""
 
     def step(connection: socket.socket, _: ReceivedRequest) -> None:
         connection.sendall(start)

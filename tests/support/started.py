@@ -1,4 +1,4 @@
-"""A running `relations dev`: started as a process of its own, read until it is ready, and ended with the block."""
+"""A running `relations dev`: started as a process, read until it is ready, and ended with the block."""
 
 import subprocess
 import threading
@@ -14,7 +14,7 @@ Process = subprocess.Popen[str]
 def started(
     command: Sequence[str], cwd: Path | None = None, *, seconds: float = 40.0
 ) -> Iterator[tuple[Process, str]]:
-    """Start the process; yield it with all it printed until it was ready. It is killed after `seconds` in any case."""
+    """Start the process; yield it and what it printed until it was ready. It is killed after `seconds`."""
     with subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -1,6 +1,6 @@
 """One deadline over everything a request does on the network: connect, TLS, send, and every read.
 
-Usual timeouts start anew at every read, so a server that drips a byte a second would hold a worker for ever;
+Usual timeouts start again at every read, so a server that drips a byte a second would hold a worker for ever;
 here every step gets only what is left. Not covered: the system's name resolution, which cannot be
 interrupted.
 """
@@ -18,7 +18,7 @@ import httpx
 # Below the 5 seconds after which common web servers close an idle connection: a request that meets the
 # closing end in doubt.
 KEEPALIVE = 4.0
-WRITE_SIZE = 16 * 1024  # one TLS record: a larger write would count its timeout anew for every record
+WRITE_SIZE = 16 * 1024  # one TLS record: a larger write would start its timeout again for every record
 
 
 class Deadline:

@@ -1,6 +1,6 @@
 """The use case: accept messages of any shape from a sender who waits for no answer, such as a Celery client.
 
-What cannot be read is kept as a failed job, because nobody is there who could be told to send it again.
+What cannot be read is kept as a failed job, because no sender waits who could correct it.
 """
 
 import json
