@@ -67,7 +67,7 @@ class Process:
         guard = (sys.executable, "-IS", str(GUARD_SCRIPT), str(os.getpid()), str(lifeline))
         try:
             with log.open("ab") as output:
-                self._child = subprocess.Popen(
+                self._child = subprocess.Popen(  # noqa: S603 — the caller's command, no shell
                     (*guard, *command),
                     stdin=subprocess.DEVNULL,
                     stdout=output,

@@ -189,6 +189,6 @@ def _place(url: str) -> str:
 def _major(binary: str) -> int:
     said = subprocess.run(
         [binary, "--version"], capture_output=True, text=True, timeout=5, check=False
-    ).stdout
+    ).stdout  # noqa: S603
     version = re.search(r"\bv=(\d+)", said)
     return int(version[1]) if version else 0

@@ -49,7 +49,7 @@ def same(file: str, path: Path) -> bool:
 def _seekable(binary: BinaryIO, stack: ExitStack) -> BinaryIO:
     if binary is not sys.stdin.buffer and binary.seekable():
         return binary
-    kept = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile()))
+    kept = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
     shutil.copyfileobj(binary, kept)
     kept.seek(0)
     return kept

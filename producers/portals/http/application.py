@@ -114,7 +114,7 @@ def _answering(endpoint: Endpoint, emit: EventSink) -> Endpoint:
 
 
 async def _on_http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, HTTPException)  # noqa: S101 registered for these
     return problems.problem(error.status_code, error.detail, headers=error.headers)
 
 

@@ -80,7 +80,7 @@ class Group:
         while waiting:
             members = _first(waiting, self._most)
             try:
-                answers = await self._run(lambda: self._write(members, redelivered=lane.redelivered))
+                answers = await self._run(lambda: self._write(members, redelivered=lane.redelivered))  # noqa: B023 it ends within the turn
             except (
                 Exception
             ) as error:  # a bug: loud for everyone who waits, and no reason to leave the others waiting

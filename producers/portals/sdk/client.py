@@ -198,7 +198,7 @@ def steps(
     account: str, timeout: float, clock: Clock, draw: Callable[[], float], *, most: int = CHUNK
 ) -> Steps:
     """A client's manners, with the time and the names of this process."""
-    micros = lambda: time.time_ns() // 1000
+    micros = lambda: time.time_ns() // 1000  # noqa: E731
     return Steps(
         account=account, timeout=timeout, now=clock.monotonic, micros=micros, draw=draw, name=NAMES, most=most
     )
