@@ -55,25 +55,15 @@ def connect_signals(settings: Settings) -> None:
     """Let a worker log as the settings say, and show that it is alive."""
     heartbeat = WorkerHeartbeat(lambda: connect_metrics(settings))
 
-    def configure_log(**_: object) -> None:
-        log.configure(settings.log)  # Celery's own lines go through the same pipeline
-
-    def bind_task(task_id: str, **_: object) -> None:
-        log.begin(task=task_id)  # so that every line of a task names it
-
     def start_heartbeat(sender: Any, **_: object) -> None:
         heartbeat.start(sender.controller.hostname, concurrency=sender.controller.concurrency)
 
-    def stop_heartbeat(**_: object) -> None:
-        heartbeat.stop()
-
-    for signal, handler in (
-        (signals.setup_logging, configure_log),
-        (signals.task_prerun, bind_task),
-        (signals.worker_ready, start_heartbeat),  # not before: one that came no further is not to be seen
-        (signals.worker_shutdown, stop_heartbeat),
-    ):
-        signal.connect(handler, weak=False)
+    # Celery's own lines go through our pipeline, and every line of a task names it.
+    signals.setup_logging.connect(lambda **_: log.configure(settings.log), weak=False)
+    signals.task_prerun.connect(lambda task_id, **_: log.begin(task=task_id), weak=False)
+    # Not before it is ready: a worker that came no further is not to be listed.
+    signals.worker_ready.connect(start_heartbeat, weak=False)
+    signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
 
 
 app = Celery(
