@@ -56,7 +56,7 @@ def runtime(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RELATIONS_CONFIG", str(tmp_path / "relations.toml"))
     monkeypatch.setenv("RELATIONS_REDIS_URL", redis_url)
     monkeypatch.setenv("FUZZ_TOKEN", "a-token-that-opens-nothing")
-    # Fuzzed settings of other tests may have made ordinary words secrets, which would be taken out of what is kept.
+    # Fuzzed settings of other tests may have made secrets of ordinary words, which would be redacted here.
     monkeypatch.setattr("worker.config.secret._hidden", ())
     tasks.runtime_of.cache_clear()
     yield tasks.get_runtime()
