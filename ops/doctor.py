@@ -11,7 +11,9 @@ from redis.exceptions import RedisError
 
 from ops.explain.text import format_cause
 from ops.lookups import read_store_clock
+from worker.celery_config import QUEUES
 from worker.config import Account, Settings, mask_url
+from worker.config.values import SIGNATURE_LIFE
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
@@ -28,7 +30,6 @@ Level = Literal["ok", "warn", "fail"]
 PROBE_RELATION: Final = Relation("estate:address:buyer", 1, 1)
 MIN_SERVER_VERSION: Final = (7, 0)  # scripts begin with `#!lua flags=…`
 MAX_CLOCK_DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
-SIGNATURE_LIFETIME: Final = 120.0  # seconds
 MAX_SWEEP_AGE: Final = 30.0  # seconds without a sweep, of which there is one every two
 MAX_WAIT: Final = 60.0  # seconds until a waiting change is looked at at the latest, window and sweep included
 REPLY_TIMEOUT: Final = 2  # seconds for the broker and the workers to answer
@@ -177,7 +178,7 @@ def check_broker(celery: "Celery", *, url: str) -> Iterator[Finding]:
         message = f"{url} does not answer ({type(error).__name__})"
         yield Finding("broker", "fail", message, "Start it, or set RELATIONS_BROKER_URL to one that runs.")
         return
-    yield check_workers(queues, [queue.name for queue in celery.conf.task_queues])
+    yield check_workers(queues, QUEUES)
 
 
 def check_workers(queues: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
@@ -246,9 +247,9 @@ def check_credentials(runtime: Runtime, account: Account) -> Finding:
 
 
 def _check_skew(subject: str, skew: float | None) -> Finding | None:
-    if skew is None or abs(skew) < SIGNATURE_LIFETIME / 4:
+    if skew is None or abs(skew) < SIGNATURE_LIFE / 4:
         return None
-    level: Level = "fail" if abs(skew) >= SIGNATURE_LIFETIME else "warn"
+    level: Level = "fail" if abs(skew) >= SIGNATURE_LIFE else "warn"
     message = f"the API's clock is {skew:+.0f} s from Redis's; a signature is valid for ±120 s"
     return Finding(subject, level, message, advice(136))
 

@@ -1,4 +1,4 @@
-"""The threads that a process of ours keeps beside its work: for its lease, its messages, its sign of life. They die with it."""
+"""The threads that a process runs beside its work: for its lease, its wake-ups, its heartbeat."""
 
 import atexit
 import os
@@ -14,21 +14,24 @@ from worker import log
 from worker.errors import LeaseLost, Unavailable
 from worker.ports import EventSink, Lease, Metrics, WorkerInfo
 
-RENEWAL = 3.0  # seconds between renewals of a lease that lives for ten
-UNSENT = 10_000  # flush messages that wait for a broker; there is one per account at most, and the sweep finds what is dropped
-PARTING = 3.0  # seconds a process that ends waits for its last messages to leave
-BEAT = 10.0  # seconds between two signs of life of a worker
+RENEWAL_INTERVAL = 3.0  # seconds between renewals of a lease that lives for ten
+HEARTBEAT_INTERVAL = 10.0  # seconds
+MAX_WAKEUPS = (
+    10_000  # that wait for a broker; there is one per account at most, and the sweep finds what is dropped
+)
+EXIT_TIMEOUT = 3.0  # seconds that a process that ends waits for one of these threads
 
-Send = Callable[[str, float], None]
+Wake = Callable[[str, float], None]
+"""Sends a wake-up: the account, and in how many seconds it is due."""
 
 
 @contextmanager
-def heartbeat(lease: Lease) -> Iterator[None]:
-    """Renews the lease from a thread of its own, so that a long answer does not cost it."""
+def keep_lease(lease: Lease) -> Iterator[None]:
+    """Renew the lease from a thread until the block ends, so that a long answer does not cost it."""
     done = threading.Event()
 
-    def beat() -> None:
-        while not done.wait(RENEWAL):
+    def renew() -> None:
+        while not done.wait(RENEWAL_INTERVAL):
             try:
                 lease.renew()
             except LeaseLost:
@@ -36,7 +39,7 @@ def heartbeat(lease: Lease) -> Iterator[None]:
             except Unavailable:
                 continue  # Redis may be back before the lease ends
 
-    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()
     try:
         yield
@@ -45,80 +48,83 @@ def heartbeat(lease: Lease) -> Iterator[None]:
         thread.join()
 
 
-class MessageSender:
-    """Sends flush messages from a thread of its own, so that a slow or dead broker keeps nobody waiting.
+class WakeupQueue:
+    """Sends wake-ups from a thread of its own, so that a slow or dead broker keeps nobody waiting.
 
-    What fails or does not fit is said and forgotten: a message is a hint, and the sweep finds the change.
+    What fails or does not fit is reported and dropped: a wake-up is a hint, and the sweep finds the change.
     """
 
-    def __init__(self, send: Send, *, emit: EventSink = log.emit, most: int = UNSENT) -> None:
+    def __init__(self, send: Wake, *, emit: EventSink = log.emit, max_size: int = MAX_WAKEUPS) -> None:
         self._send, self._emit = send, emit
-        self._waiting: Queue[tuple[str, float]] = Queue(most)
-        self._begun = threading.Lock()
+        self._queue: Queue[tuple[str, float]] = Queue(max_size)
+        self._started = threading.Lock()
 
     def __call__(self, account: str, seconds: float) -> None:
-        """Let it be sent soon."""
+        """Let the wake-up be sent soon."""
         try:
-            self._waiting.put_nowait((account, seconds))
+            self._queue.put_nowait((account, seconds))
         except Full as error:
-            self._failed(account, error)
-        if self._begun.acquire(blocking=False):
-            threading.Thread(target=self._work, name="sender", daemon=True).start()
+            self._report(account, error)
+        if self._started.acquire(blocking=False):
+            threading.Thread(target=self._work, name="wake-ups", daemon=True).start()
             atexit.register(self.close)
 
-    def close(self, seconds: float = PARTING) -> None:
-        """Return when everything has left, or the time is over."""
-        with self._waiting.all_tasks_done:
-            self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, seconds)
+    def close(self, seconds: float = EXIT_TIMEOUT) -> None:
+        """Return when every wake-up was sent or dropped, or the time is over."""
+        with self._queue.all_tasks_done:
+            self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, seconds)
 
     def _work(self) -> None:
         while True:
-            account, seconds = self._waiting.get()
+            account, seconds = self._queue.get()
             try:
                 self._send(account, seconds)
             except Exception as error:  # whatever the broker's client raises
-                self._failed(account, error)
-            self._waiting.task_done()
+                self._report(account, error)
+            self._queue.task_done()
 
-    def _failed(self, account: str, error: Exception) -> None:
+    def _report(self, account: str, error: Exception) -> None:
         self._emit("wake.failed", account=account, error=type(error).__name__)
 
 
 class WorkerHeartbeat:
-    """Tells from a thread of its own that a worker is alive, until it ends; one that is killed is noticed by its silence."""
+    """Records from a thread that a worker is alive, until it ends; a killed one is noticed by its silence."""
 
-    def __init__(self, numbers: Callable[[], Metrics], *, every: float = BEAT) -> None:
-        self._numbers, self._every = numbers, every
+    def __init__(
+        self, connect_metrics: Callable[[], Metrics], *, interval: float = HEARTBEAT_INTERVAL
+    ) -> None:
+        self._connect_metrics, self._interval = connect_metrics, interval
         self._done, self._thread = threading.Event(), threading.Thread()
 
     def start(self, name: str, *, concurrency: int) -> None:
-        """Begin to tell."""
-        numbers = self._numbers()
-        host, pid, release = socket.gethostname(), os.getpid(), version("onoffice-relations")
-
-        def beat() -> None:
-            while not self._done.is_set():
-                now = time.time_ns() // 1000
-                with suppress(Unavailable):
-                    numbers.record_heartbeat(
-                        WorkerInfo(
-                            name=name,
-                            hostname=host,
-                            pid=pid,
-                            concurrency=concurrency,
-                            version=release,
-                            at=now,
-                        )
-                    )
-                self._done.wait(self._every)
-            with suppress(Unavailable):
-                numbers.remove_worker(name)
-
-        self._thread = threading.Thread(target=beat, name="pulse", daemon=True)
+        """Begin to record heartbeats of the worker of this name."""
+        self._thread = threading.Thread(
+            target=self._work,
+            args=(self._connect_metrics(), name, concurrency),
+            name="heartbeat",
+            daemon=True,
+        )
         self._thread.start()
 
     def stop(self) -> None:
-        """Say goodbye."""
+        """End the heartbeats, and take the worker off the list."""
         self._done.set()
         if self._thread.is_alive():
-            self._thread.join(PARTING)
+            self._thread.join(EXIT_TIMEOUT)
+
+    def _work(self, metrics: Metrics, name: str, concurrency: int) -> None:
+        host, pid, release = socket.gethostname(), os.getpid(), version("onoffice-relations")
+        while not self._done.is_set():
+            worker = WorkerInfo(
+                name=name,
+                hostname=host,
+                pid=pid,
+                concurrency=concurrency,
+                version=release,
+                at=time.time_ns() // 1000,
+            )
+            with suppress(Unavailable):
+                metrics.record_heartbeat(worker)
+            self._done.wait(self._interval)
+        with suppress(Unavailable):
+            metrics.remove_worker(name)

@@ -1,5 +1,7 @@
-"""Celery and kombu where they fall short of a worker that must not end: over a message that makes no sense, over a connection that
-broke, over a Redis that is full. Nothing here decides what becomes of a change.
+"""Celery and kombu where they fall short of a worker that must not end: over a message that makes no sense,
+over a connection that broke, over a Redis that is full. Nothing here decides what becomes of a change.
+
+Classes only; `apply_patches` puts those of kombu in place when an application is configured.
 """
 
 from collections.abc import Callable
@@ -7,44 +9,58 @@ from contextlib import suppress
 from time import time
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import InvalidTaskError
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from celery.worker.strategy import default
 from kombu.transport.redis import Channel, QoS, SentinelChannel, SentinelTransport, Transport
-from kombu.transport.virtual import QoS as Held
+from kombu.transport.virtual import QoS as VirtualQoS
 from kombu.utils.json import dumps
 
 from worker.redis.client import OutOfMemoryError
 from worker.redis.sentinel import SentinelConnection
 
-DEEPEST = 20  # levels of lists and objects in a message; a list of changes has five
-# A full Redis refuses what brings something in. What a worker moves within the broker does not grow it for long, so it may.
-KEEP = "#!lua flags=allow-oom\nredis.call('ZADD', KEYS[1], ARGV[1], ARGV[2]) redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])"
-PUT = "#!lua flags=allow-oom\nredis.call('LPUSH', KEYS[1], ARGV[1])"
+MAX_DEPTH = 20  # levels of lists and objects in a message; a list of changes has five
+# A full Redis refuses what brings something in. What a worker moves within the broker does not grow it for
+# long, so it may.
+REMEMBER_UNACKED = """#!lua flags=allow-oom
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2]) redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])"""
+PUBLISH = """#!lua flags=allow-oom
+redis.call('LPUSH', KEYS[1], ARGV[1])"""
 
 
-def strategy(task: Any, app: Celery, consumer: Any, **more: Any) -> Callable[..., None]:
-    """Celery's way to run a message, for what is one: over another it would end the whole worker, and again when it is redelivered."""
-    run = default(task, app, consumer, **more)
+def apply_patches() -> None:
+    """Make every later connection of this process to a Redis broker use the channels below."""
+    Transport.Channel, SentinelTransport.Channel = TolerantChannel, TolerantSentinelChannel
 
-    def careful(message: Any, body: Any, *rest: Any, **how: Any) -> None:
+
+# --- messages that make no sense
+
+
+def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:
+    """Return Celery's way to run a message, behind a check that it is one.
+
+    Over any other, Celery would end the whole worker, and again when the message is redelivered.
+    """
+    run = default(task, app, consumer, **options)
+
+    def run_checked(message: Any, body: Any, *args: Any, **kwargs: Any) -> None:
         if not _is_task(_payload(message) if body is None else body):
             raise InvalidTaskError(
-                f"expected arguments, named arguments and options, at most {DEEPEST} levels deep"
+                f"expected arguments, named arguments and options, at most {MAX_DEPTH} levels deep"
             )
-        run(message, body, *rest, **how)
+        run(message, body, *args, **kwargs)
 
-    return careful
+    return run_checked
 
 
-class TaskMessage(Request):
-    """A task's message; one whose headers make no sense is refused like any other that is none."""
+class CheckedRequest(Request):
+    """A task's message; one whose headers make no sense is refused as no message of a task."""
 
-    def __init__(self, message: Any, **more: Any) -> None:
+    def __init__(self, message: Any, **options: Any) -> None:
         try:
-            super().__init__(message, **more)
+            super().__init__(message, **options)
             self._check()
         except InvalidTaskError:
             raise
@@ -54,7 +70,7 @@ class TaskMessage(Request):
             ) from error
 
     def _check(self) -> None:
-        """What Celery looks at later, where nobody catches it."""
+        """Check what Celery looks at later, where nobody catches its errors."""
         soft, hard = self.time_limits
         headers = self.request_dict.get("stamped_headers") or []
         stamps = self.request_dict.get("stamps") or {}
@@ -64,8 +80,15 @@ class TaskMessage(Request):
             raise TypeError("expected stamps by name")
 
 
-class Strategies(dict[Any, Any]):
-    """Ways to run messages by the name of their task; what is no name has none."""
+class CheckedTask(Task[Any, Any]):
+    """The base of our tasks; both classes are named because Celery itself looks them up late."""
+
+    Request = "worker.celery_patches:CheckedRequest"
+    Strategy = "worker.celery_patches:checked_strategy"
+
+
+class StrategyTable(dict[Any, Any]):
+    """Ways to run messages by the name of their task; a name that is no text is an unknown one."""
 
     def __getitem__(self, name: object) -> Any:
         if not isinstance(name, str):
@@ -73,10 +96,10 @@ class Strategies(dict[Any, Any]):
         return super().__getitem__(name)
 
 
-class Receiver(Consumer):
-    """Celery's own, for which a message without the name of a task is an unknown task like any other."""
+class TolerantConsumer(Consumer):
+    """Celery's consumer, for which a message without the name of a task is an unknown task like any other."""
 
-    Strategies = Strategies
+    Strategies = StrategyTable
 
 
 def _is_limit(value: object) -> bool:
@@ -95,41 +118,43 @@ def _is_task(payload: object) -> bool:
         payload = [payload.get("args", []), payload.get("kwargs", {}), {}]
     if not isinstance(payload, list | tuple) or len(payload) != 3:
         return False
-    return (
-        isinstance(payload[0], list | tuple)
-        and isinstance(payload[1], dict)
-        and _is_shallow(payload, DEEPEST)
-    )
+    args, kwargs, _ = payload
+    return isinstance(args, list | tuple) and isinstance(kwargs, dict) and _is_shallow(payload, MAX_DEPTH)
 
 
 def _is_shallow(value: object, levels: int) -> bool:
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return levels > 0 and all(
-        _is_shallow(each, levels - 1) for each in inside if isinstance(each, dict | list | tuple)
+        _is_shallow(item, levels - 1) for item in items if isinstance(item, dict | list | tuple)
     )
 
 
-class Unacknowledged(QoS):
-    """Settles messages only over a connection that is there; kombu's own class may end the whole worker over one that broke.
+# --- connections that broke, and a Redis that is full
 
-    What is not settled comes back after `visibility_timeout`, to a worker that finds nothing to do. On a full Redis, too, what was
-    received is remembered, and what cannot be given back comes back later.
+
+class TolerantQoS(QoS):
+    """Settles messages only over a live connection; over a broken one, kombu's own may end the worker.
+
+    What is not settled comes back after `visibility_timeout`, to a worker that finds nothing to do. On a full
+    Redis, too, what was received is remembered, and what cannot be given back comes back later.
     """
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """The message is in hand."""
+        """Remember that the message was received and is not acknowledged yet."""
         try:
             super().append(message, delivery_tag)
         except OutOfMemoryError:
-            where = message.delivery_info
-            text = dumps([message._raw, where["exchange"], where["routing_key"]])
+            info = message.delivery_info
+            text = dumps([message._raw, info["exchange"], info["routing_key"]])
             channel: Any = self.channel
             with channel.conn_or_acquire() as client:
-                client.eval(KEEP, 2, self.unacked_index_key, self.unacked_key, time(), delivery_tag, text)
-            Held.append(self, message, delivery_tag)
+                client.eval(
+                    REMEMBER_UNACKED, 2, self.unacked_index_key, self.unacked_key, time(), delivery_tag, text
+                )
+            VirtualQoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """The message is done."""
+        """Acknowledge the message."""
         if self._is_connected():
             super().ack(delivery_tag)
 
@@ -144,7 +169,7 @@ class Unacknowledged(QoS):
             super().restore_by_tag(tag, client, leftmost)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
-        """Give back what others left unsettled."""
+        """Give back what others left unacknowledged for too long."""
         with suppress(OutOfMemoryError):
             super().restore_visible(*args, **options)
 
@@ -152,10 +177,10 @@ class Unacknowledged(QoS):
         return getattr(self.channel.connection, "client", None) is not None
 
 
-class Posting:
-    """Over kombu's channels: a worker can send also while Redis is full."""
+class _PublishWhenFull:
+    """A mixin over kombu's channels: a worker can send also while Redis is full."""
 
-    QoS: Any = Unacknowledged
+    QoS: Any = TolerantQoS
 
     def _queue_bind(self, *names: Any) -> None:
         with suppress(OutOfMemoryError):  # it was bound when there was room
@@ -168,19 +193,14 @@ class Posting:
             channel: Any = self
             key = channel._q_for_pri(queue, channel._get_message_priority(message, reverse=False))
             with channel.conn_or_acquire() as client:
-                client.eval(PUT, 1, key, dumps(message))
+                client.eval(PUBLISH, 1, key, dumps(message))
 
 
-class Post(Posting, Channel):
+class TolerantChannel(_PublishWhenFull, Channel):
     """The channel to a Redis."""
 
 
-class SentinelPost(Posting, SentinelChannel):
+class TolerantSentinelChannel(_PublishWhenFull, SentinelChannel):
     """The channel to whichever Redis a Sentinel names."""
 
     connection_class = SentinelConnection
-
-
-def apply_patches() -> None:
-    """Let every connection of this process be made so."""
-    Transport.Channel, SentinelTransport.Channel = Post, SentinelPost

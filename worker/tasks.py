@@ -1,171 +1,144 @@
-"""The Celery tasks: a name, the runtime, one call each. What they do is elsewhere."""
+"""The Celery tasks: a name, the process's runtime, one call each. What they do is in the use cases."""
 
-import json
+import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 from celery.exceptions import Ignore, Reject
-from msgspec.structs import replace
 
 from worker.app import app
-from worker.contract import Change, correlation_of, from_message
-from worker.errors import Fault, InvalidChange, NotFound, Unavailable
-from worker.ports import MAX_COUNTDOWN, Receipt, UnreadableMessage
-from worker.usecases.intake import Intake, run_replay
-from worker.wiring import Runtime, runtime
+from worker.background import WakeupQueue
+from worker.celery_config import ACCEPT_TASK, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
+from worker.config import load_settings
+from worker.contract import correlation_of
+from worker.errors import NotFound, Unavailable
+from worker.ports import MAX_COUNTDOWN
+from worker.usecases.accept_messages import accept_messages
+from worker.usecases.intake import run_replay
+from worker.wakeups import send_wakeup
+from worker.wiring import Runtime
 
-LOSSES = 20  # times a message of changes whose worker died is tried again: often enough for a bad day, never an endless loop
+# Times a message whose worker died is delivered once more: often enough for a bad day, never an endless loop.
+MAX_REDELIVERIES = 20
 SOURCE = "celery"  # of a change that names none
-LABEL = 200  # characters of a name that a malformed message may give itself
-WAITS = "relations-waits"  # a header: how often a message was sent once more because the store was away
-LONGEST = 60.0  # seconds between tries while the store is away
-ONCE_MORE = {
-    "max_retries": 1,
-    "interval_start": 0.0,
-    "interval_step": 0.0,
-}  # that a connection broke is found out by using it
+RESENDS_HEADER = "relations-waits"  # how often a message was sent once more because the store was away
+MAX_DELAY = 60.0  # seconds between tries while the store is away
 
 
-def here() -> Runtime:
-    """This process's runtime, which wakes by sending `relations.flush`."""
-    return runtime(wake)
+def get_runtime() -> Runtime:
+    """Return this process's runtime, made with its first task."""
+    return runtime_of(os.getpid())
 
 
-def wake(account: str, seconds: float) -> None:
-    """Send a flush message."""
-    app.send_task(
-        "relations.flush",
-        [account],
-        countdown=seconds or None,
-        queue="relations.flush",
-        retry=True,
-        retry_policy=ONCE_MORE,
-    )
+@cache
+def runtime_of(_pid: int) -> Runtime:
+    """Return the runtime of the process with this id."""
+    return Runtime(load_settings(os.environ, Path.cwd()), wake=WakeupQueue(partial(send_wakeup, app)))
 
 
 @app.task(
-    name="relations.accept", bind=True, retry_on_worker_lost=True, max_retries=LOSSES, default_retry_delay=1
+    name=ACCEPT_TASK,
+    bind=True,
+    retry_on_worker_lost=True,
+    max_retries=MAX_REDELIVERIES,
+    default_retry_delay=1,
 )
 def accept(self: Any, /, *messages: object, **fields: object) -> None:
-    """Accept a change, or a list of changes, from any Celery client; the task's id makes a redelivery the same job (R1).
+    """Accept a change, or a list of changes, from any Celery client.
 
-    Nothing is refused for the way it was handed over: several arguments are several changes, named ones are one.
+    The task's id makes a redelivery the same job (R1).
+    Nothing is refused for the form of its arguments: several positional ones are several changes, named ones
+    are one.
     """
     try:
-        _take_in(here().intake(), _listed(messages, fields), self.request.id, _correlation(self.request))
-    except Unavailable as error:
-        _wait(self, error)
-
-
-@app.task(name="relations.flush", acks_late=True)
-def flush(account: str) -> None:
-    """Work one batch of the account; then queue behind the others for the next. Without a broker to queue at, go on with it."""
-    while (
-        (again := here().flush(account).next_in) is not None
-        and again <= MAX_COUNTDOWN
-        and not _queued(account, again)
-    ):
-        time.sleep(again)
-
-
-@app.task(name="relations.sweep", acks_late=False)
-def sweep() -> None:
-    """Repair lost wake-ups, and replays whose message or worker was lost."""
-    for each in here().stalled_replays():
-        replay.apply_async((each,))
-    here().sweep()
-
-
-@app.task(name="relations.replay", bind=True, retry_on_worker_lost=True, max_retries=LOSSES)
-def replay(self: Any, /, replay_id: str) -> None:
-    """Work a replay to its end; delivered twice, it goes on where it stood."""
-    try:
-        run_replay(here().intake(), here().job_admin, replay_id)
-    except NotFound as error:  # its account has left the settings
-        here().emit(
-            "replay.refused",
-            account=replay_id.rpartition("-")[0],
-            replay=replay_id,
-            job="",
-            faults=[str(error)],
+        accept_messages(
+            get_runtime().intake(),
+            _flatten(messages, fields),
+            message_id=self.request.id,
+            source=SOURCE,
+            correlation=_correlation(self.request),
         )
     except Unavailable as error:
-        _wait(self, error)
+        resend_later(self, error)
 
 
-def _wait(task: Any, error: Unavailable) -> NoReturn:
-    """Send the message once more, for later and as often as it takes: waiting for the store is not counted among its `LOSSES`."""
-    headers = {**(task.request.headers or {})}
-    said = headers.get(WAITS)
-    waits = max(said, 0) if isinstance(said, int) else 0
-    again = task.signature_from_request(
-        countdown=min(2.0 ** min(waits, 6), LONGEST), headers={**headers, WAITS: waits + 1}
-    )
+@app.task(name=FLUSH_TASK, acks_late=True)
+def flush(account: str) -> None:
+    """Work one batch of the account, then queue behind the others for the next; without a broker, go on."""
+    runtime = get_runtime()
+    next_in = runtime.flush(account).next_in
+    while (
+        next_in is not None and next_in <= MAX_COUNTDOWN and not _queue_next_flush(runtime, account, next_in)
+    ):
+        time.sleep(next_in)
+        next_in = runtime.flush(account).next_in
+
+
+@app.task(name=SWEEP_TASK, acks_late=False)
+def sweep() -> None:
+    """Repair lost wake-ups, and replays whose message or worker was lost."""
+    runtime = get_runtime()
+    for replay_id in runtime.sweeper.stalled_replays():
+        replay.apply_async((replay_id,))
+    runtime.sweep()
+
+
+@app.task(name=REPLAY_TASK, bind=True, retry_on_worker_lost=True, max_retries=MAX_REDELIVERIES)
+def replay(self: Any, /, replay_id: str) -> None:
+    """Run a replay to its end; delivered twice, it goes on where it stood."""
+    runtime = get_runtime()
     try:
-        again.apply_async()
+        run_replay(runtime.intake(), runtime.job_admin, replay_id)
+    except NotFound as error:  # its account has left the settings
+        account = replay_id.rpartition("-")[0]
+        runtime.emit("replay.refused", account=account, replay=replay_id, job="", faults=[str(error)])
+    except Unavailable as error:
+        resend_later(self, error)
+
+
+def resend_later(task: Any, error: Unavailable) -> NoReturn:
+    """Send the task's message once more, to be delivered later, as often as it takes.
+
+    Waiting for the store is not counted among its `MAX_REDELIVERIES`, as Celery's own retry would.
+    """
+    headers = {**(task.request.headers or {})}
+    known = headers.get(RESENDS_HEADER)
+    resends = max(known, 0) if isinstance(known, int) else 0
+    headers[RESENDS_HEADER] = resends + 1
+    delay = min(2.0 ** min(resends, 6), MAX_DELAY)
+    try:
+        task.signature_from_request(countdown=delay, headers=headers).apply_async()
     except (
         Exception
-    ) as failure:  # whatever the broker's client raises; then the broker keeps the message that it has
+    ) as failure:  # whatever the broker's client raises; the broker keeps the message that it has
         raise Reject(failure, requeue=True) from error
     raise Ignore
 
 
-def _queued(account: str, seconds: float) -> bool:
-    """Whether the broker took the message: it may be away, or, on a full Redis, refuse it (R23)."""
+def _queue_next_flush(runtime: Runtime, account: str, seconds: float) -> bool:
+    """Return whether the broker took the message: it may be away, or, on a full Redis, refuse it (R23)."""
     try:
-        wake(account, seconds)
+        send_wakeup(app, account, seconds)
     except Exception as error:  # whatever the broker's client raises
-        here().emit("wake.failed", account=account, error=type(error).__name__)
+        runtime.emit("wake.failed", account=account, error=type(error).__name__)
         return False
     return True
 
 
 def _correlation(request: Any) -> str:
-    """What the sender calls its message, by the header X-Correlation-Id; else the message's own id."""
+    """Return what the sender calls its message, by the header X-Correlation-Id; else the message's own id."""
     headers = {str(name).lower(): value for name, value in vars(request).items()}
     return correlation_of(headers.get("x-correlation-id"), request.id)
 
 
-def _listed(messages: Sequence[object], fields: Mapping[str, object]) -> list[object]:
-    listed = [each for given in messages for each in (given if isinstance(given, list | tuple) else [given])]
-    return [*listed, fields] if fields else listed
-
-
-def _take_in(intake: Intake, messages: Sequence[object], task: str, said: str) -> None:
-    """Accept what can be; what cannot is kept as a failed job, because nobody waits for an answer who could send it again."""
-    read = [_read(message, f"{task}:{at}", said) for at, message in enumerate(messages)]
-    results = iter(intake.accept_good([change for change in read if isinstance(change, Change)]))
-    for message, found, event_id in zip(
-        messages, read, (f"{task}:{at}" for at in range(len(read))), strict=True
-    ):
-        result = next(results) if isinstance(found, Change) else found
-        if not isinstance(result, Receipt):
-            intake.reject(_unreadable(message, result, event_id))
-
-
-def _read(message: object, event_id: str, said: str) -> Change | tuple[Fault, ...]:
-    """The change, or everything wrong with it."""
-    try:
-        named = message
-        if isinstance(message, Mapping):
-            given = {name: value for name, value in message.items() if value is not None}
-            named = {"event_id": event_id, "source": SOURCE, **given}
-        return replace(from_message(named).change, correlation=said)
-    except InvalidChange as error:
-        return error.faults
-
-
-def _unreadable(message: object, faults: Sequence[Fault], event_id: str) -> UnreadableMessage:
-    """The message as it is kept, under its own names where they are fit for it."""
-    said = message if isinstance(message, Mapping) else {}
-    account, source, event = (_label(said.get(name)) for name in ("account", "source", "event_id"))
-    try:
-        body = json.dumps(message, default=str).encode()
-    except (ValueError, RecursionError):
-        body = b""
-    return UnreadableMessage(account, source or SOURCE, event or event_id, tuple(map(str, faults)), body)
-
-
-def _label(value: object) -> str:
-    return value if isinstance(value, str) and len(value) <= LABEL and value.isprintable() else ""
+def _flatten(messages: Sequence[object], fields: Mapping[str, object]) -> list[object]:
+    """Return the messages among a task's arguments, of which each may be one or a list of them."""
+    flat = [
+        message
+        for argument in messages
+        for message in (argument if isinstance(argument, list | tuple) else [argument])
+    ]
+    return [*flat, fields] if fields else flat

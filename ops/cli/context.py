@@ -9,19 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from ops.cli import output
 from ops.lookups import read_store_clock
 from producers.means import Means, means
-from worker.background import MessageSender
+from worker.background import WakeupQueue
 from worker.config import Account, Settings, load_settings
-from worker.wiring import Runtime, Wake
-
-if TYPE_CHECKING:
-    from celery import Celery
+from worker.wakeups import TaskSender
+from worker.wiring import Runtime
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -43,9 +41,8 @@ class CommandContext:
     def runtime(self) -> Runtime:
         """The live objects; their events are printed as notes."""
         print_event = EventPrinter()
-        runtime = Runtime(self.settings, wake=MessageSender(self.wake, emit=print_event))
-        runtime.emit = print_event
-        return runtime
+        wake = WakeupQueue(self.task_sender.wake, emit=print_event)
+        return Runtime(self.settings, wake=wake, emit=print_event)
 
     @cached_property
     def services(self) -> Means:
@@ -53,30 +50,9 @@ class CommandContext:
         return means(self.runtime)
 
     @cached_property
-    def celery(self) -> "Celery":
-        """A Celery application on the settings' broker."""
-        from celery import Celery  # takes a third of a second, and most commands do without
-
-        from worker.app import configure
-
-        app = Celery("relations", set_as_current=False)
-        configure(app, self.settings)
-        return app
-
-    @property
-    def wake(self) -> Wake:
-        """A function that sends a flush message, as every other producer does."""
-
-        def send(account: str, seconds: float) -> None:
-            self.celery.send_task(
-                "relations.flush", [account], countdown=seconds or None, queue="relations.flush", retry=False
-            )
-
-        return send
-
-    def enqueue_replay(self, replay_id: str) -> None:
-        """Give a replay to a worker; raises whatever the broker's client does."""
-        self.celery.send_task("relations.replay", [replay_id], queue="relations.ops", retry=False)
+    def task_sender(self) -> TaskSender:
+        """What sends messages to our tasks over the settings' broker."""
+        return TaskSender(self.settings.broker_url, patch_kombu=True)
 
     @property
     def zone(self) -> tzinfo:

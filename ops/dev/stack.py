@@ -21,8 +21,10 @@ from celery import Celery
 
 from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import Persist, run_server
+from worker.background import Wake, WakeupQueue
+from worker.celery_config import QUEUES
 from worker.config import Settings, load_settings
-from worker.redis.broker import broker_settings
+from worker.wakeups import TaskSender
 from worker.wiring import Runtime
 
 Part = Literal["worker", "beat", "api"]
@@ -30,7 +32,6 @@ Part = Literal["worker", "beat", "api"]
 PARTS: Final[tuple[Part, ...]] = ("worker", "beat", "api")
 START_TIMEOUT: Final = 30.0  # seconds a part may take to come up
 STOP_TIMEOUT: Final = 3.0  # seconds a part may take to end
-QUEUES: Final = "relations.intake,relations.flush,relations.ops"
 KEY: Final = "demo-key-that-opens-nothing-but-this-machine"
 SIMULATOR: Final = "import sys; from ops.simulator import Simulator, serve; serve(Simulator({}), port=int(sys.argv[1])).wait()"
 QUICK: Final[Mapping[str, Any]] = {
@@ -149,26 +150,17 @@ class Stack:
 
     def celery(self) -> Celery:
         """Return a bare Celery app on the broker, as any producer has one: it knows only names of our tasks."""
-        url, options = broker_settings(self.broker_url)
-        app = Celery(broker=url)
-        app.conf.update(
-            task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options
-        )
-        return app
+        return TaskSender(self.broker_url).app
 
-    def runtime(self, *, wakes: bool = True) -> Runtime:
-        """Return a producer's runtime in this process; with `wakes=False` it leaves waking to the sweep."""
-        app = self.celery()
+    def runtime(self, *, wakes: bool = True, background: bool = False) -> Runtime:
+        """Return a producer's runtime in this process, whose events are dropped.
 
-        def wake(account: str, seconds: float) -> None:
-            if wakes:
-                app.send_task(
-                    "relations.flush", [account], countdown=seconds or None, queue="relations.flush"
-                )
-
-        made = Runtime(self.settings(), wake=wake)
-        made.emit = lambda _event, /, **_: None  # what happens here is told by whoever asked for it
-        return made
+        With `wakes=False` it leaves waking to the sweep; in the `background`, a broken broker keeps nobody waiting.
+        """
+        wake: Wake = TaskSender(self.broker_url).wake if wakes else lambda _account, _seconds: None
+        if background:
+            wake = WakeupQueue(wake, emit=_drop)
+        return Runtime(self.settings(), wake=wake, emit=_drop)
 
     def simulate(self, route: str, document: Mapping[str, Any] | None = None, **query: str) -> Any:
         """Call the simulator's endpoint `/_sim/<route>`: a POST of the document, or a GET without one."""
@@ -267,7 +259,7 @@ class Stack:
         """Return the commands by name; the workers beside the first are `worker-2` and so on."""
         celery = [sys.executable, "-m", "celery", "-A", "worker.app"]
         options = ["-c", str(self.shape.concurrency), "-l", "INFO", "--without-gossip", "--without-mingle"]
-        worker = [*celery, "worker", "-Q", QUEUES, *options]
+        worker = [*celery, "worker", "-Q", ",".join(QUEUES), *options]
         return {
             "worker": worker,
             **{f"worker-{n}": [*worker, "-n", f"worker-{n}@%h"] for n in range(2, self.shape.workers + 1)},
@@ -322,6 +314,10 @@ def settings_file(shape: Shape) -> str:
     return "\n".join(_table(name, values) for name, values in tables) + WEBHOOK.format(
         account=json.dumps(shape.accounts[0])
     )
+
+
+def _drop(_event: str, /, **_fields: object) -> None:
+    """Drop an event: what happens in this process is reported by its caller."""
 
 
 def _table(name: str, values: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final
 
 from producers.means import Means
-from worker.background import heartbeat
+from worker.background import keep_lease
 from worker.errors import Unavailable
 from worker.ports import ERASED, UNROUTED, AuditEntry, Lease, RecordRef, record_ref
 
@@ -42,7 +42,7 @@ def erase(means: Means, account: str, module: str, number: int, *, by: str) -> M
 def _erase(means: Means, account: str, who: RecordRef, name: str, counts: Counter[str]) -> None:
     lease = _lease(means, account, name)
     try:
-        with heartbeat(lease):
+        with keep_lease(lease):
             if means.acts.count_unsettled(account):
                 raise Unavailable(_under_way(means, account), retry_after=180.0)
             counts.update(_end_open(means, lease, who))

@@ -240,7 +240,6 @@ def test_waiting_ends_with_what_became_of_every_job(
 ) -> None:
     file = tmp_path / "links.csv"
     file.write_text(f"parentid,childid\n1,2\n1,{MISSING}\n1,3\n")
-    runtime.emit = lambda *_, **__: None
     with ThreadPoolExecutor() as pool:
         worked = pool.submit(run_when_accepted, runtime, 3, drain)
         answer = json.loads(cli("import", str(file), *LINKS, "--wait", "--json", code=Exit.PARTLY).stdout)
@@ -295,6 +294,5 @@ def test_an_interruption_prints_how_to_go_on_and_going_on_does_the_rest(
         stderr = process.communicate(timeout=60)[1]
     assert process.returncode == Exit.INTERRUPTED
     assert "The same command goes on; nothing is done twice." in stderr
-    runtime.emit = lambda *_, **__: None
     drain()
     assert "500 accepted, 1,000 known already" in cli(*words).output

@@ -53,7 +53,6 @@ def interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
 def test_waiting_for_known_lines_waits_for_their_jobs(
     cli: Cli, runtime: Runtime, drain: Callable[[], None], file: Path, label: tuple[str, ...]
 ) -> None:
-    runtime.emit = lambda *_, **__: None
     cli("import", str(file), *LINKS, "--batch", "A")
     with ThreadPoolExecutor() as pool:
         renamed = file.rename(file.with_name("renamed.csv"))
@@ -71,7 +70,6 @@ def test_every_label_is_followed_that_a_line_ever_had_and_jobs_without_one(
     cli: Cli, runtime: Runtime, drain: Callable[[], None], tmp_path: Path
 ) -> None:
     """Lines under event ids of their own may have come with any import; here their labels alternate."""
-    runtime.emit = lambda *_, **__: None
     link = {"action": "create", "relationtype": "estate:address:buyer", "parentid": 1, "source": "x"}
     lines = [
         json.dumps({**link, "childid": MISSING if n == 7 else n + 1, "event_id": f"e{n}"}) + "\n"

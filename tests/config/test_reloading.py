@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from worker.config import load_settings
-from worker.wiring import Runtime
+from worker.live_settings import LiveSettings
 
 TIMES = itertools.count(1)
 ACCOUNT = '[accounts.acme]\ntoken = "env:T"\nsecret = "env:S"\n'
@@ -17,7 +17,7 @@ ACCOUNT = '[accounts.acme]\ntoken = "env:T"\nsecret = "env:S"\n'
 @pytest.fixture
 def running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str
-) -> tuple[Runtime, Path, list[tuple[str, Any]]]:
+) -> tuple[LiveSettings, Path, list[tuple[str, Any]]]:
     """Return a runtime whose settings are named by a relative path in a folder, the file, and its events."""
     file = tmp_path / "conf" / "relations.toml"
     file.parent.mkdir()
@@ -30,10 +30,9 @@ def running(
         "S": "s" * 64,
     }.items():
         monkeypatch.setenv(name, value)
-    runtime = Runtime(load_settings(os.environ, Path.cwd()), wake=lambda *_: None)
     events: list[tuple[str, Any]] = []
-    runtime.emit = lambda event, /, **fields: events.append((event, fields))
-    return runtime, file, events
+    settings = load_settings(os.environ, Path.cwd())
+    return LiveSettings(settings, lambda event, /, **fields: events.append((event, fields))), file, events
 
 
 def rewrite(file: Path, text: str) -> None:
@@ -42,14 +41,14 @@ def rewrite(file: Path, text: str) -> None:
 
 
 def test_a_changed_file_is_in_force_wherever_it_lies(running: Any) -> None:
-    runtime, file, events = running
+    live, file, events = running
     rewrite(file, ACCOUNT + "rate = 9.0\n")
-    runtime.refresh()
-    assert runtime.settings.accounts["acme"].rate == 9.0
+    live.refresh()
+    assert live.current.accounts["acme"].rate == 9.0
     rewrite(file, ACCOUNT + "rate = 7.5\n")
-    runtime.refresh()
-    runtime.refresh()
-    assert runtime.settings.accounts["acme"].rate == 7.5
+    live.refresh()
+    live.refresh()
+    assert live.current.accounts["acme"].rate == 7.5
     assert [event for event, _ in events] == ["settings.reloaded"] * 2
 
 
@@ -57,13 +56,13 @@ def test_a_changed_file_is_in_force_wherever_it_lies(running: Any) -> None:
     "text", ["", "[accounts", ACCOUNT + "rate = 'fast'\n", ACCOUNT.replace("env:T", "env:NOWHERE")]
 )
 def test_what_cannot_be_used_changes_nothing_and_is_reported_once(running: Any, text: str) -> None:
-    runtime, file, events = running
-    before = runtime.settings
+    live, file, events = running
+    before = live.current
     rewrite(file, text)
-    runtime.refresh()
-    runtime.refresh()
-    assert runtime.settings is before
+    live.refresh()
+    live.refresh()
+    assert live.current is before
     assert [event for event, _ in events] == ["settings.rejected"]
     rewrite(file, ACCOUNT + "rate = 9.0\n")
-    runtime.refresh()
-    assert runtime.settings.accounts["acme"].rate == 9.0
+    live.refresh()
+    assert live.current.accounts["acme"].rate == 9.0

@@ -142,7 +142,7 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
         gone
     )
     assert [error_of[account] for account in alive] == [None] * len(alive)
-    assert fresh.stalled_replays() == []  # an account out of reach does not end the sweep
+    assert fresh.sweeper.stalled_replays() == []  # an account out of reach does not end the sweep
     for account in alive:
         wait_until_done(stack, fresh, account, range(80))
     node.restart()

@@ -56,7 +56,11 @@ def test_a_wake_up_is_sent_though_the_master_is_full(sentinels: SentinelSetup) -
     run_command(sentinels.master, "CONFIG SET", "maxmemory", 1)
     urls = {"RELATIONS_REDIS_URL": sentinels.url, "RELATIONS_BROKER_URL": sentinels.url}
     subprocess.run(
-        [sys.executable, "-c", "from worker.tasks import wake; wake('nord', 0.0)"],
+        [
+            sys.executable,
+            "-c",
+            "from worker.app import app; from worker.wakeups import send_wakeup; send_wakeup(app, 'nord', 0.0)",
+        ],
         env=os.environ | urls,
         check=True,
     )

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from celery import Celery
 
 from ops.dev.redis_server import run_server
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
@@ -19,14 +18,16 @@ from ops.simulator.inprocess import InProcess
 from producers.portals.http.application import application
 from producers.portals.http.server import Server
 from tests.support.flow_world import World, change
+from tests.support.httpx_transport import HttpxTransport
 from tests.support.worker_pool import WorkerPool
-from worker.background import MessageSender
+from worker.background import Wake, WakeupQueue
 from worker.config import load_settings
 from worker.contract import Change, from_message
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
 from worker.ports import Pause
 from worker.testing import MemoryStore
+from worker.wakeups import TaskSender
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
@@ -146,7 +147,7 @@ def test_rejected_credentials_are_reported_once_and_work_released_when_they_chan
         "token-acme",
         "rotated",
         timeout=30.0,
-        transport=InProcess(world.simulator),
+        transport=HttpxTransport(InProcess(world.simulator)),
     )
     pool.run(MINUTE, until=pool.is_done)
     assert len(world.relations("acme")) == 1
@@ -182,7 +183,7 @@ def test_a_clock_that_stays_wrong_pauses_its_account_for_a_minute_and_names_the_
 ) -> None:
     world = make_world()
     world.simulator.clock = lambda: world.clock.now() / 1e6 + 600
-    transport = WrongDate(InProcess(world.simulator), "Fri, 01 Jan 2027 00:00:00 GMT")
+    transport = HttpxTransport(WrongDate(InProcess(world.simulator), "Fri, 01 Jan 2027 00:00:00 GMT"))
     world.apis["acme"] = Client(
         "https://crm.example.test/api.php", "token-acme", "secret", timeout=30.0, transport=transport
     )
@@ -219,7 +220,9 @@ KEY = "a-key-for-nothing"
 
 
 @contextmanager
-def running_company(folder: Path, redis_url: str) -> Iterator[tuple[Runtime, Simulator, list[str]]]:
+def running_company(
+    folder: Path, redis_url: str, wake: Wake | None = None
+) -> Iterator[tuple[Runtime, Simulator, list[str]]]:
     """Yield a runtime whose credentials are files, its CRM, and the accounts that it woke."""
     simulator, woken = Simulator({"t" * 32: "s" * 64}), list[str]()
     (folder / "token").write_text("t" * 32)
@@ -227,7 +230,9 @@ def running_company(folder: Path, redis_url: str) -> Iterator[tuple[Runtime, Sim
     with serve(simulator) as crm:
         (folder / "relations.toml").write_text(SETTINGS.format(key=sha256(KEY.encode()).hexdigest()))
         environ = {**os.environ, "RELATIONS_REDIS_URL": redis_url, "RELATIONS_API_URL": crm.url}
-        runtime = Runtime(load_settings(environ, folder), wake=lambda account, _: woken.append(account))
+        runtime = Runtime(
+            load_settings(environ, folder), wake=wake or (lambda account, _: woken.append(account))
+        )
         yield runtime, simulator, woken
         runtime.client.close()
 
@@ -339,41 +344,35 @@ def test_a_silent_broker_keeps_no_producer_waiting_and_its_messages_are_bounded(
         began.set()
         assert released.wait(MINUTE)
 
-    sender = MessageSender(block, emit=lambda _, **fields: failed.append(fields), most=2)
-    with running_company(tmp_path, redis_url) as (runtime, _, _):
-        runtime.wake = sender
+    queue = WakeupQueue(block, emit=lambda _, **fields: failed.append(fields), max_size=2)
+    with running_company(tmp_path, redis_url, queue) as (runtime, _, _):
         runtime.intake().accept(parse(message(0)))
         assert began.wait(MINUTE)  # the message is stuck, and accept has returned
         for account in ("one", "two", "three", "four"):
-            sender(account, 0.0)
+            queue(account, 0.0)
         assert [fields["account"] for fields in failed] == ["three", "four"]
         released.set()
-        sender.close(MINUTE)
+        queue.close(MINUTE)
 
 
 def test_an_absent_broker_is_reported_and_the_sweep_finds_the_change(tmp_path: Path, redis_url: str) -> None:
+    reported: list[tuple[str, object]] = []
+
+    def emit(event: str, /, **fields: object) -> None:
+        reported.append((event, fields["account"]))
+
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and does not listen
-        app = Celery(broker=f"redis://127.0.0.1:{closed.getsockname()[1]}/0", set_as_current=False)
-        app.conf.broker_transport_options = {"max_retries": 1, "interval_start": 0.0}
-        reported: list[tuple[str, object]] = []
-
-        def emit(event: str, /, **fields: object) -> None:
-            reported.append((event, fields["account"]))
-
-        sender = MessageSender(
-            lambda account, _: app.send_task("relations.flush", [account], retry=False), emit=emit
-        )
-        with running_company(tmp_path, redis_url) as (runtime, simulator, woken):
-            runtime.wake = sender
+        queue = WakeupQueue(TaskSender(f"redis://127.0.0.1:{closed.getsockname()[1]}/0").wake, emit=emit)
+        with running_company(tmp_path, redis_url, queue) as (runtime, _, _):
             runtime.intake().accept(parse(message(0)))
-            sender.close(MINUTE)
+            queue.close(MINUTE)
             assert reported == [("wake.failed", "acme")]
-            runtime.wake = lambda account, _: woken.append(account)
-            deadline = time.monotonic() + MINUTE
-            while not woken:
-                assert time.monotonic() < deadline
-                runtime.sweep()
-                time.sleep(0.05)
-            drain(runtime)
-            assert len(simulator.relations("t" * 32)) == 1
+    with running_company(tmp_path, redis_url) as (runtime, simulator, woken):
+        deadline = time.monotonic() + MINUTE
+        while not woken:
+            assert time.monotonic() < deadline
+            runtime.sweep()
+            time.sleep(0.05)
+        drain(runtime)
+        assert len(simulator.relations("t" * 32)) == 1

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from ops.dev.processes import Process
-from ops.dev.stack import QUEUES, QUICK, Shape, Stack, running
+from ops.dev.stack import QUICK, Shape, Stack, running
 from ops.simulator import Records
 from tests.support.flow_world import World, change
 from tests.support.worker_pool import WorkerDied, WorkerPool
+from worker.celery_config import QUEUES
 from worker.contract import Relation
 from worker.planner.actions import Action, Reply
 from worker.planner.plan import Limits
@@ -169,7 +170,7 @@ def crashing_worker(stack: Stack, folder: Path) -> Iterator[Path]:
         "tests.support.crashing_worker",
         "worker",
         "-Q",
-        QUEUES,
+        ",".join(QUEUES),
         "-c",
         "2",
         "-l",

@@ -1,4 +1,4 @@
-"""Bad Celery messages: none ends a worker, `relations.accept` takes arguments of any shape, and what can be read among them is kept."""
+"""Bad Celery messages: none ends a worker, and `relations.accept` keeps what can be read of any arguments."""
 
 import json
 import os
@@ -19,10 +19,12 @@ from producers.means import means
 from producers.replay.prepare import prepare, start
 from tests.torture.input_fuzz import EXAMPLES
 from tests.torture.mutate import DEEP, NASTY, garbled, nested, twisted, written
-from worker import wiring
+from worker import tasks
 from worker.contract import from_message
 from worker.errors import InvalidChange
-from worker.ports import UNROUTED, JobFilter, UnreadableMessage
+from worker.ports import UNROUTED, JobFilter, JobRecord, Payload, UnreadableMessage
+from worker.usecases.accept_messages import accept_messages
+from worker.wiring import Runtime
 
 GOOD = {
     "account": "acme",
@@ -46,23 +48,24 @@ SHAPES = (
 
 
 @pytest.fixture
-def tasks(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The tasks of a process with one account."""
+def runtime(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """Yield the runtime that the tasks of this process use, with one account."""
     (tmp_path / "relations.toml").write_text(
         '[accounts.acme]\ntoken = "env:FUZZ_TOKEN"\nsecret = "env:FUZZ_TOKEN"\n'
     )
     monkeypatch.setenv("RELATIONS_CONFIG", str(tmp_path / "relations.toml"))
     monkeypatch.setenv("RELATIONS_REDIS_URL", redis_url)
     monkeypatch.setenv("FUZZ_TOKEN", "a-token-that-opens-nothing")
-    monkeypatch.setattr(wiring, "_current", {})
-    from worker import tasks
-
-    yield tasks
-    tasks.here().client.close()
+    # Fuzzed settings of other tests may have made secrets of ordinary words, which would be redacted here.
+    monkeypatch.setattr("worker.config.secret._hidden", ())
+    tasks.runtime_of.cache_clear()
+    yield tasks.get_runtime()
+    tasks.get_runtime().client.close()
+    tasks.runtime_of.cache_clear()
 
 
 def publish(stack: Stack, bodies: Sequence[bytes], **headers: object) -> None:
-    """Messages for `relations.accept`, whatever is in them."""
+    """Publish messages for `relations.accept`, whatever is in them."""
     with stack.celery().connection_for_write() as connection:
         producer = Producer(connection.default_channel)
         for body in bodies:
@@ -116,14 +119,14 @@ def test_no_message_ends_a_worker(tmp_path: Path) -> None:
         ((None, 7, [], {}, [[]], nested(GOOD, 500)), {"": ""}, 0),
     ],
 )
-def test_accept_keeps_what_it_can_read_however_it_is_handed_over(
-    tasks: Any, args: Any, named: Any, kept: int
+def test_accept_keeps_what_it_can_read_whatever_its_arguments(
+    runtime: Runtime, args: Any, named: Any, kept: int
 ) -> None:
     assert tasks.accept.apply(args=args, kwargs=named).successful()
-    assert accepted(tasks) == kept
+    assert count_accepted(runtime) == kept
 
 
-def test_accept_takes_anything_at_all(tasks: Any) -> None:
+def test_accept_takes_anything_at_all(runtime: Runtime) -> None:
     dice, expected = random.Random(2), 0
     for _ in range(60):
         changes = [
@@ -135,12 +138,12 @@ def test_accept_takes_anything_at_all(tasks: Any) -> None:
             ),
         ]
         assert tasks.accept.apply(args=(changes,), task_id=str(uuid4())).successful()
-        expected += sum(map(taken, changes))
-    assert accepted(tasks) <= expected
+        expected += sum(map(is_change, changes))
+    assert count_accepted(runtime) <= expected
     assert expected > 0
 
 
-def test_what_cannot_be_accepted_is_kept_and_keeps_nothing_else_from_it(tasks: Any) -> None:
+def test_what_cannot_be_accepted_is_kept_and_keeps_nothing_else_from_it(runtime: Runtime) -> None:
     denied = {**GOOD, "action": "modify", "relationinfo": {"statusTerminbestaetigung": "gesendet"}}
     message = [
         GOOD,
@@ -152,78 +155,93 @@ def test_what_cannot_be_accepted_is_kept_and_keeps_nothing_else_from_it(tasks: A
     ]
     for _ in range(2):  # a redelivery is nothing new
         tasks.accept.apply(args=(message,), task_id="task-1")
-    store, questions, acts = (getattr(tasks.here(), name) for name in ("store", "queries", "job_admin"))
-    assert (accepted(tasks), store.counts("acme")["unreadable"]) == (2, 2)
-    kept = {job.event_id: job for job in questions.find_jobs("acme", JobFilter(error="unreadable")).jobs}
+    assert (count_accepted(runtime), runtime.store.counts("acme")["unreadable"]) == (2, 2)
+    jobs = runtime.queries.find_jobs("acme", JobFilter(error="unreadable")).jobs
+    kept = {job.event_id: payload(runtime, job) for job in jobs}
     assert set(kept) == {"task-1:1", "task-1:2"}
-    assert json.loads(acts.get_payload(kept["task-1:2"].id).body) == message[2]
-    assert acts.get_payload(kept["task-1:2"].id).faults == (
-        "childid: expected a positive integer or an array of them, got 0",
-    )
-    lost = questions.find_jobs(UNROUTED, JobFilter(error="unreadable")).jobs
-    assert {acts.get_payload(job.id).body: job.event_id for job in lost} == {
+    assert json.loads(kept["task-1:2"].body) == message[2]
+    assert kept["task-1:2"].faults == ("childid: expected a positive integer or an array of them, got 0",)
+    unrouted = runtime.queries.find_jobs(UNROUTED, JobFilter(error="unreadable")).jobs
+    assert {payload(runtime, job).body: job.event_id for job in unrouted} == {
         json.dumps(message[4]).encode(): "task-1:4",
         b'"text"': "task-1:5",
     }
 
 
-def test_a_replay_is_worked_by_its_task(tasks: Any) -> None:
-    here = tasks.here()
-    here.intake().reject(
+def payload(runtime: Runtime, job: JobRecord) -> Payload:
+    found = runtime.job_admin.get_payload(job.id)
+    assert found is not None
+    return found
+
+
+def test_a_replay_is_run_by_its_task(runtime: Runtime) -> None:
+    runtime.intake().reject(
         UnreadableMessage("acme", "celery", "e", ("no",), json.dumps({**GOOD, "parentid": 0}).encode())
     )
-    desk = means(here)
-    replay = prepare(desk, "acme", JobFilter(error="unreadable"), by="ada", correction={"parentid": 5})
+    parts = means(runtime)
+    replay = prepare(parts, "acme", JobFilter(error="unreadable"), by="ada", correction={"parentid": 5})
     assert tasks.replay.apply(args=(replay.id,)).successful()
-    assert here.store.counts("acme")["accepted"] == 1  # nobody has started it
-    start(desk, replay.id, by="ada")
+    assert runtime.store.counts("acme")["accepted"] == 1  # nobody has started it
+    start(parts, replay.id, by="ada")
     for _ in range(2):
         assert tasks.replay.apply(args=(replay.id,)).successful()
-    assert here.job_admin.get_replay(replay.id).back == 1
-    assert here.store.counts("acme")["backlog"] == 1
+    done = runtime.job_admin.get_replay(replay.id)
+    assert done is not None
+    assert done.back == 1
+    assert runtime.store.counts("acme")["backlog"] == 1
 
 
-def accepted(tasks: Any) -> int:
-    """The changes of acme that were; what could not be read is kept, too, but is no change."""
-    counts = tasks.here().store.counts("acme")
+def count_accepted(runtime: Runtime) -> int:
+    """Return the number of accepted changes of acme, without unreadable messages, which count as accepted."""
+    counts = runtime.store.counts("acme")
     return counts.get("accepted", 0) - counts.get("unreadable", 0)
 
 
-def taken(message: object) -> bool:
-    """Whether it is a change; policy may still refuse it."""
+def is_change(message: object) -> bool:
+    """Return whether the message is a change; policy may still refuse it."""
     try:
         return bool(from_message(message).change)
     except InvalidChange:
         return False
 
 
-def test_a_message_delivered_again_is_the_same_job_also_if_its_event_id_is_null(tasks: Any) -> None:
+def test_a_message_delivered_again_is_the_same_job_also_if_its_event_id_is_null(runtime: Runtime) -> None:
     for message in ({**GOOD, "batch": "one"}, {**GOOD, "batch": "two", "event_id": None, "source": None}):
         for _ in range(2):
-            tasks._take_in(tasks.here().intake(), [message], f"task-{message['batch']}", "")
-    assert [tasks.here().store.batch_counts("acme", batch)["accepted"] for batch in ("one", "two")] == [1, 1]
+            accept_messages(
+                runtime.intake(),
+                [message],
+                message_id=f"task-{message['batch']}",
+                source="celery",
+                correlation="",
+            )
+    assert [runtime.store.batch_counts("acme", batch)["accepted"] for batch in ("one", "two")] == [1, 1]
 
 
-AGAIN = """
+RESENDING = """
 import json
 from celery.exceptions import Ignore
 from worker import tasks
 from worker.errors import StoreUnavailable
 
-for waits in (0, 19, 20, 5000):
-    tasks.accept.push_request(id="t1", retries=3, args=[{}], kwargs={}, headers={tasks.WAITS: waits}, called_directly=False)
+for resends in (0, 19, 20, 5000):
+    headers = {tasks.RESENDS_HEADER: resends}
+    tasks.accept.push_request(
+        id="t1", retries=3, args=[{}], kwargs={}, headers=headers, called_directly=False
+    )
     try:
-        tasks._wait(tasks.accept, StoreUnavailable("Redis is full"))
+        tasks.resend_later(tasks.accept, StoreUnavailable("Redis is full"))
     except Ignore:
-        [text] = tasks.here().client.lrange("relations.intake", 0, -1)
+        client = tasks.get_runtime().client
+        [text] = client.lrange("relations.intake", 0, -1)
         headers = json.loads(text)["headers"]
-        print(headers["id"], headers["retries"], headers[tasks.WAITS])
-        tasks.here().client.delete("relations.intake")
+        print(headers["id"], headers["retries"], headers[tasks.RESENDS_HEADER])
+        client.delete("relations.intake")
 """
 
 
-def test_waiting_for_the_store_is_no_loss_and_never_ends(tmp_path: Path, redis_url: str) -> None:
-    """In a process of its own, because Celery's application is made once in each."""
+def test_waiting_for_the_store_is_no_lost_delivery_and_never_ends(tmp_path: Path, redis_url: str) -> None:
+    """In a process of its own, because Celery's application is configured once in each."""
     (tmp_path / "relations.toml").write_text('[accounts.acme]\ntoken = "env:T"\nsecret = "env:T"\n')
     env = {
         **os.environ,
@@ -232,6 +250,6 @@ def test_waiting_for_the_store_is_no_loss_and_never_ends(tmp_path: Path, redis_u
         "T": "t",
     }
     run = subprocess.run(
-        [sys.executable, "-c", AGAIN], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", RESENDING], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
-    assert run.stdout.splitlines() == [f"t1 3 {waits + 1}" for waits in (0, 19, 20, 5000)], run.stderr
+    assert run.stdout.splitlines() == [f"t1 3 {resends + 1}" for resends in (0, 19, 20, 5000)], run.stderr

@@ -2,30 +2,30 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpcore
 import pytest
 
 from tests.support.scripted_api import (
-    Asked,
+    ReceivedRequest,
     Server,
-    Turn,
-    answers,
-    drips,
-    hangs_up,
+    Step,
+    answer_bytes,
+    answer_results,
+    drip,
+    hang_up,
     http,
-    resets,
+    reset,
     results,
-    says,
     scripted,
 )
 from worker.errors import InvalidSettings
-from worker.onoffice.client import BORDER, MAX_ANSWER, Client
+from worker.onoffice.client import MAX_ANSWER, VERDICTS, Client
 from worker.onoffice.sign import signature
 from worker.planner.actions import Action, ErrorClass, Reply, Verdict
 
@@ -49,18 +49,18 @@ def verdicts(reply: Reply) -> set[Verdict]:
     return {outcome.verdict for outcome in reply.results}
 
 
-# One request --------------------------------------------------------------------------------------------------------------------
+# --- one request
 
 
 def test_one_request_carries_all_actions_signed_with_the_callers_clock() -> None:
-    with scripted(answers()) as server:
+    with scripted(answer_results()) as server:
         reply = send(server, CREATE, DELETE, extendedclaim=CLAIM)
-    (asked,) = server.asked
-    assert asked.line == "POST /api.php HTTP/1.1"
-    assert asked.body["token"] == TOKEN
-    assert [action["identifier"] for action in asked.actions] == ["r1.0", "r1.1"]
-    assert {action["parameters"]["extendedclaim"] for action in asked.actions} == {CLAIM}
-    for action in asked.actions:
+    (request,) = server.requests
+    assert request.line == "POST /api.php HTTP/1.1"
+    assert request.body["token"] == TOKEN
+    assert [action["identifier"] for action in request.actions] == ["r1.0", "r1.1"]
+    assert {action["parameters"]["extendedclaim"] for action in request.actions} == {CLAIM}
+    for action in request.actions:
         parts = {key: action[key] for key in ("resourcetype", "actionid")}
         assert action["timestamp"] == int(NOW)
         assert action["hmac"] == signature(SECRET, timestamp=int(NOW), token=TOKEN, **parts)
@@ -69,10 +69,10 @@ def test_one_request_carries_all_actions_signed_with_the_callers_clock() -> None
     assert 0 < reply.seconds < 5
 
 
-def test_the_request_says_who_asks_and_gives_no_credentials_in_headers() -> None:
-    with scripted(answers()) as server:
+def test_the_request_names_its_client_and_carries_no_credentials_in_headers() -> None:
+    with scripted(answer_results()) as server:
         send(server)
-    headers = server.asked[0].headers
+    headers = server.requests[0].headers
     assert headers["user-agent"].startswith("onoffice-relations/")
     assert headers["content-type"] == "application/json"
     assert not {"authorization", "cookie"} & headers.keys()
@@ -81,39 +81,39 @@ def test_the_request_says_who_asks_and_gives_no_credentials_in_headers() -> None
 
 def test_the_connection_is_kept_and_cookies_are_not() -> None:
     with (
-        scripted(answers(Set_Cookie="PHPSESSID=1; Path=/"), answers()) as server,
+        scripted(answer_results(Set_Cookie="PHPSESSID=1; Path=/"), answer_results()) as server,
         closing(client(server)) as api,
     ):
         for _ in range(2):
             assert verdicts(api.send([CREATE], request_id="r", now=NOW)) == {Verdict.OK}
     assert server.connections == 1
-    assert "cookie" not in server.asked[1].headers
+    assert "cookie" not in server.requests[1].headers
 
 
 def test_redirects_are_not_followed() -> None:
     with (
-        scripted(answers()) as other,
-        scripted(says(b"", "301 Moved Permanently", Location=other.url)) as server,
+        scripted(answer_results()) as other,
+        scripted(answer_bytes(b"", "301 Moved Permanently", Location=other.url)) as server,
     ):
         reply = send(server)
-    assert (verdicts(reply), reply.status, other.asked) == ({Verdict.UNKNOWN}, 301, [])
+    assert (verdicts(reply), reply.status, other.requests) == ({Verdict.UNKNOWN}, 301, [])
 
 
-def test_a_certificate_nobody_vouches_for_ends_the_connection_before_anything_is_sent() -> None:
+def test_an_untrusted_certificate_ends_the_connection_before_anything_is_sent() -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(Path(__file__).with_name("self_signed.pem"))
-    with scripted(answers(), tls=tls) as server:
+    with scripted(answer_results(), tls=tls) as server:
         reply = send(server)
-    assert (verdicts(reply), server.asked) == ({Verdict.NOT_SENT}, [])
+    assert (verdicts(reply), server.requests) == ({Verdict.NOT_SENT}, [])
     assert "CERTIFICATE_VERIFY_FAILED" in reply.message
 
 
-# Answers that are none ----------------------------------------------------------------------------------------------------------
+# --- answers that are none
 
 
 @pytest.fixture
 def closed_port() -> Iterator[str]:
-    """A URL where nobody listens, kept from being given to somebody else."""
+    """Yield a URL where nobody listens, and which nobody else is given meanwhile."""
     with socket.socket() as kept:
         kept.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{kept.getsockname()[1]}/"
@@ -132,36 +132,36 @@ def test_a_name_that_cannot_be_resolved_means_not_sent(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "turn",
+    "step",
     [
-        resets,
-        hangs_up(),
-        hangs_up(after=b"HTTP/1.1 200 OK\r\n"),
-        hangs_up(after=b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"),
-        hangs_up(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}"),
-        hangs_up(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
-        hangs_up(after=b"\x00\x01\x02 what is this?\r\n\r\n"),
+        reset,
+        hang_up(),
+        hang_up(after=b"HTTP/1.1 200 OK\r\n"),
+        hang_up(after=b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"),
+        hang_up(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}"),
+        hang_up(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        hang_up(after=b"\x00\x01\x02 what is this?\r\n\r\n"),
     ],
     ids=["reset", "end", "half headers", "half body", "half chunk", "no chunk", "no HTTP"],
 )
-def test_a_broken_answer_leaves_every_action_unknown(turn: Turn) -> None:
-    with scripted(turn) as server:
+def test_a_broken_answer_leaves_every_action_unknown(step: Step) -> None:
+    with scripted(step) as server:
         reply = send(server, CREATE, DELETE)
     assert verdicts(reply) == {Verdict.UNKNOWN}
     assert len(reply.results) == 2
     assert reply.message
-    assert len(server.asked) == 1, "a lost answer is never asked for again by itself"
+    assert len(server.requests) == 1, "a lost answer is never requested again by the client itself"
 
 
 def test_a_connection_that_was_closed_while_idle_is_replaced_without_a_loss() -> None:
     closed = threading.Event()
 
-    def once(connection: socket.socket, asked: Asked) -> None:
-        answers()(connection, asked)
+    def once(connection: socket.socket, request: ReceivedRequest) -> None:
+        answer_results()(connection, request)
         connection.close()
         closed.set()
 
-    with scripted(once, answers()) as server, closing(client(server)) as api:
+    with scripted(once, answer_results()) as server, closing(client(server)) as api:
         assert verdicts(api.send([CREATE], request_id="r", now=NOW)) == {Verdict.OK}
         assert closed.wait(5)
         assert verdicts(api.send([CREATE], request_id="r", now=NOW)) == {Verdict.OK}
@@ -174,14 +174,14 @@ def test_a_connection_that_was_closed_while_idle_is_replaced_without_a_loss() ->
     ids=["headers", "body", "nonsense"],
 )
 def test_a_dripping_answer_ends_at_the_deadline(start: bytes) -> None:
-    with scripted(drips(start)) as server:
+    with scripted(drip(start)) as server:
         reply = send(server, timeout=0.2)
     assert verdicts(reply) == {Verdict.UNKNOWN}
     assert 0.2 <= reply.seconds < 1.5
     assert reply.message
 
 
-def test_a_peer_that_does_not_read_ends_at_the_deadline() -> None:
+def test_sending_to_a_peer_that_does_not_read_ends_at_the_deadline() -> None:
     huge = tuple(
         Action("create", "calendar:address", (1,), tuple(range(10**9, 10**9 + 50_000))) for _ in range(30)
     )
@@ -191,15 +191,15 @@ def test_a_peer_that_does_not_read_ends_at_the_deadline() -> None:
     assert 0.2 <= reply.seconds < 3
 
 
-def test_an_answer_too_large_to_hold_is_unknown() -> None:
-    with scripted(hangs_up(after=http(b" " * (MAX_ANSWER + 1)))) as server:
+def test_an_answer_over_the_size_limit_is_unknown() -> None:
+    with scripted(hang_up(after=http(b" " * (MAX_ANSWER + 1)))) as server:
         reply = send(server)
     assert (verdicts(reply), reply.status) == ({Verdict.UNKNOWN}, 200)
     assert str(MAX_ANSWER) in reply.message
 
 
-def test_a_gateways_page_is_unknown_and_tells_its_status() -> None:
-    with scripted(says(b"<html>Bad Gateway</html>", "502 Bad Gateway")) as server:
+def test_a_gateways_page_is_unknown_and_reported_with_its_status() -> None:
+    with scripted(answer_bytes(b"<html>Bad Gateway</html>", "502 Bad Gateway")) as server:
         reply = send(server)
     assert (verdicts(reply), reply.status, reply.message) == (
         {Verdict.UNKNOWN},
@@ -209,46 +209,46 @@ def test_a_gateways_page_is_unknown_and_tells_its_status() -> None:
 
 
 @pytest.mark.parametrize("wait", ["17", formatdate(NOW + 17, usegmt=True)])
-def test_429_means_not_sent_and_when_to_come_back(wait: str) -> None:
+def test_429_means_not_sent_and_carries_the_wait(wait: str) -> None:
     with scripted(
-        says(b"", "429 Too Many Requests", Retry_After=wait, Date=formatdate(NOW, usegmt=True))
+        answer_bytes(b"", "429 Too Many Requests", Retry_After=wait, Date=formatdate(NOW, usegmt=True))
     ) as server:
         reply = send(server)
     assert (verdicts(reply), reply.status, reply.retry_after) == ({Verdict.NOT_SENT}, 429, 17.0)
 
 
-def test_a_broken_503_still_says_when_to_come_back() -> None:
+def test_a_broken_503_still_carries_the_wait() -> None:
     with scripted(
-        hangs_up(after=b"HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 10\r\n\r\n")
+        hang_up(after=b"HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 10\r\n\r\n")
     ) as server:
         reply = send(server)
     assert (verdicts(reply), reply.status, reply.retry_after) == ({Verdict.UNKNOWN}, 503, 9.0)
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
-def test_a_door_that_is_closed_is_a_matter_of_credentials(status: str) -> None:
-    with scripted(says(b"no", status)) as server:
+def test_401_and_403_mean_rejected_credentials(status: str) -> None:
+    with scripted(answer_bytes(b"no", status)) as server:
         (outcome,) = send(server).results
     assert (outcome.verdict, outcome.error) == (Verdict.REJECTED, ErrorClass.CREDENTIALS)
 
 
-# The clock ----------------------------------------------------------------------------------------------------------------------
+# --- the clock
 
 
 def at(seconds: float) -> str:
     return formatdate(NOW + seconds, usegmt=True)
 
 
-def strict(ahead: float, *, date: float | None = None) -> Turn:
-    """A turn: an API whose clock is ahead and which takes 120 seconds of difference; `date` is what its header says, if it lies."""
+def strict(ahead: float, *, date: float | None = None) -> Step:
+    """Return a step of an API with another clock that takes 120 s of difference; `date` is a wrong header."""
 
-    def turn(connection: socket.socket, asked: Asked) -> None:
-        wrong = any(abs(action["timestamp"] - NOW - ahead) > 120 for action in asked.actions)
+    def step(connection: socket.socket, request: ReceivedRequest) -> None:
+        wrong = any(abs(action["timestamp"] - NOW - ahead) > 120 for action in request.actions)
         connection.sendall(
-            http(results(asked, 136 if wrong else 0), Date=at(ahead if date is None else date))
+            http(results(request, 136 if wrong else 0), Date=at(ahead if date is None else date))
         )
 
-    return turn
+    return step
 
 
 @pytest.mark.parametrize("ahead", [900, -900])
@@ -256,21 +256,21 @@ def test_a_clock_that_is_off_is_learned_from_the_refusal_and_kept(ahead: int) ->
     with scripted(*[strict(ahead)] * 3) as server, closing(client(server)) as api:
         replies = [api.send([CREATE, DELETE], request_id="r", now=NOW) for _ in range(3)]
     assert list(map(verdicts, replies)) == [{Verdict.REJECTED}, {Verdict.OK}, {Verdict.OK}]
-    assert len(server.asked) == 3, "nothing is signed again before its caller says so"
+    assert len(server.requests) == 3, "nothing is signed again before its caller says so"
     assert api.offset == pytest.approx(ahead, abs=3)
     assert all(reply.skew == pytest.approx(ahead, abs=3) for reply in replies), (
         "the skew stays visible after it was learned"
     )
 
 
-def test_a_skew_is_told_but_not_learned_while_the_api_accepts_the_clock() -> None:
+def test_a_skew_is_reported_but_not_learned_while_the_api_accepts_the_clock() -> None:
     with scripted(strict(60)) as server, closing(client(server)) as api:
         reply = api.send([CREATE], request_id="r", now=NOW)
     assert (verdicts(reply), api.offset) == ({Verdict.OK}, 0.0)
     assert reply.skew == pytest.approx(60, abs=3)
 
 
-def test_a_date_that_was_followed_in_vain_is_followed_no_longer() -> None:
+def test_a_date_that_did_not_help_is_followed_no_longer() -> None:
     with scripted(*[strict(900, date=5000)] * 2) as server, closing(client(server)) as api:
         offsets = []
         for _ in range(2):
@@ -282,23 +282,25 @@ def test_a_date_that_was_followed_in_vain_is_followed_no_longer() -> None:
     assert offsets == [pytest.approx(5000, abs=3), 0.0]
 
 
-def test_a_clock_error_without_a_date_teaches_nothing() -> None:
-    with scripted(answers(136)) as server:
+def test_nothing_is_learned_from_a_clock_error_without_a_date() -> None:
+    with scripted(answer_results(136)) as server:
         reply = send(server)
     assert [(o.verdict, o.error) for o in reply.results] == [(Verdict.REJECTED, ErrorClass.CLOCK)]
-    assert (len(server.asked), reply.skew) == (1, None)
+    assert (len(server.requests), reply.skew) == (1, None)
 
 
 def test_a_clock_error_of_the_whole_request_is_learned_from_too() -> None:
     refusal = b'{"status": {"code": 400, "errorcode": 136, "message": "old"}, "response": {"results": []}}'
-    with scripted(says(refusal, Date=at(900))) as server, closing(client(server)) as api:
+    with scripted(answer_bytes(refusal, Date=at(900))) as server, closing(client(server)) as api:
         api.send([CREATE], request_id="r", now=NOW)
     assert api.offset == pytest.approx(900, abs=3)
 
 
-def test_a_request_of_which_a_part_was_done_teaches_as_much() -> None:
-    def half(connection: socket.socket, asked: Asked) -> None:
-        done = results(asked).replace(b'"errorcode": 0, "message": ""', b'"errorcode": 136, "message": ""', 1)
+def test_a_clock_error_of_one_action_is_learned_from_too() -> None:
+    def half(connection: socket.socket, request: ReceivedRequest) -> None:
+        done = results(request).replace(
+            b'"errorcode": 0, "message": ""', b'"errorcode": 136, "message": ""', 1
+        )
         connection.sendall(http(done, Date=at(115)))
 
     with scripted(half) as server, closing(client(server)) as api:
@@ -307,51 +309,62 @@ def test_a_request_of_which_a_part_was_done_teaches_as_much() -> None:
     assert api.offset == pytest.approx(115, abs=3)
 
 
-# Borders ------------------------------------------------------------------------------------------------------------------------
+# --- borders
 
 
-def test_every_exception_of_httpx_is_translated() -> None:
-    named = {each for each in vars(httpx).values() if isinstance(each, type) and issubclass(each, Exception)}
-    named |= {
-        each for root in (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) for each in descendants(root)
-    }
-    assert {each for each in named if each.__module__.startswith("httpx")} == set(BORDER)
+def test_every_exception_of_httpcore_is_translated() -> None:
+    public = {item for item in vars(httpcore).values() if isinstance(item, type)}
+    errors = {item for item in public if issubclass(item, Exception)}
+    assert set[type[Exception]]().union(*map(subclasses, errors)) == set(VERDICTS)
 
 
-def descendants(root: type[Exception]) -> set[type[Exception]]:
-    return {root}.union(*(descendants(child) for child in root.__subclasses__()))
+def subclasses(root: type[Exception]) -> set[type[Exception]]:
+    """Return the class and all below it."""
+    return {root}.union(*(subclasses(child) for child in root.__subclasses__()))
 
 
 def test_only_errors_before_a_connection_stood_mean_not_sent() -> None:
-    before = {
-        "ConnectError",
-        "ConnectTimeout",
-        "PoolTimeout",
-        "UnsupportedProtocol",
-        "ProxyError",
-        "InvalidURL",
-    }
-    assert {error.__name__ for error, verdict in BORDER.items() if verdict is Verdict.NOT_SENT} == before
-    assert set(BORDER.values()) == {Verdict.NOT_SENT, Verdict.UNKNOWN}
+    before = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"}
+    assert {error.__name__ for error, verdict in VERDICTS.items() if verdict is Verdict.NOT_SENT} == before
+    assert set(VERDICTS.values()) == {Verdict.NOT_SENT, Verdict.UNKNOWN}
 
 
-@pytest.mark.parametrize("error", sorted(BORDER, key=lambda each: each.__name__))
-def test_no_exception_of_httpx_escapes(error: type[Exception]) -> None:
-    def fails(request: httpx.Request) -> httpx.Response:
-        raise error.__new__(error)
+class FailingTransport(httpcore.ConnectionInterface):
+    """Raises instead of sending, or in the middle of the answer's body."""
 
-    reply = send("http://test/", transport=httpx.MockTransport(fails))
-    assert verdicts(reply) == {BORDER[error]}
+    def __init__(self, error: Callable[[httpcore.Request], Exception], *, in_body: bool = False) -> None:
+        self._error, self._in_body = error, in_body
+
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        error = self._error(request)
+        if not self._in_body:
+            raise error
+
+        def body() -> Iterator[bytes]:
+            yield b"{"
+            raise error
+
+        return httpcore.Response(200, content=body())
+
+
+@pytest.mark.parametrize("in_body", [False, True])
+@pytest.mark.parametrize("error", sorted(VERDICTS, key=lambda error: error.__name__))
+def test_no_exception_of_httpcore_escapes(error: type[Exception], in_body: bool) -> None:
+    reply = send("http://test/", transport=FailingTransport(lambda _: error("no"), in_body=in_body))
+    assert verdicts(reply) == {VERDICTS[error]}
+    assert reply.status == (200 if in_body else 0)
+    assert reply.message == f"{error.__name__}: no"
 
 
 def test_secrets_show_neither_in_the_client_nor_in_what_it_reports() -> None:
-    def fails(request: httpx.Request) -> httpx.Response:
-        raise httpx.ReadError(f"lost {request.content.decode()} of {SECRET}")
+    def quote_request(request: httpcore.Request) -> Exception:
+        body = b"".join(request.stream)  # type: ignore[arg-type]
+        return httpcore.ReadError(f"lost {body.decode()} of {SECRET}")
 
-    with scripted(answers(22, f"who is {TOKEN} with {SECRET} and {CLAIM}?")) as server:
+    with scripted(answer_results(22, f"who is {TOKEN} with {SECRET} and {CLAIM}?")) as server:
         replies = [
             send(server, extendedclaim=CLAIM),
-            send("http://test/", transport=httpx.MockTransport(fails), extendedclaim=CLAIM),
+            send("http://test/", transport=FailingTransport(quote_request), extendedclaim=CLAIM),
         ]
     shown = repr(replies) + repr(client("https://user:hunter2@test/", extendedclaim=CLAIM))
     assert not any(secret in shown for secret in (TOKEN, SECRET, CLAIM, "hunter2"))
@@ -369,7 +382,7 @@ def test_secrets_show_neither_in_the_client_nor_in_what_it_reports() -> None:
         "https://u:pass\nword@host",
     ],
 )
-def test_a_url_that_is_none_is_an_error_of_the_settings_and_not_quoted(url: str) -> None:
+def test_an_invalid_url_is_an_error_of_the_settings_and_not_quoted(url: str) -> None:
     with pytest.raises(InvalidSettings, match="api_url: expected https://host/path") as caught:
         client(url)
     assert "word" not in str(caught.value)

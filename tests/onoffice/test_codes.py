@@ -10,7 +10,7 @@ from worker.planner.actions import ErrorClass
 TSV = files("worker.onoffice").joinpath("codes.tsv").read_text(encoding="utf-8")
 ROWS = [line.split("\t") for line in TSV.splitlines() if not line.startswith("#")][1:]
 
-# The judgement, once more and by class, so that a slip in the table shows.
+# The class of every code once more, so that a slip in the table shows.
 CLASSES = {
     "credentials": [13, 22, 28, 30, *range(40, 50), 104, 137, 153, 158, 183, 184, 193, 201, 243, 248],
     "clock": [136],
@@ -36,7 +36,7 @@ def test_every_row_names_its_class_itself() -> None:
     assert len({row[0] for row in ROWS}) == len(ROWS) == len(table())
 
 
-def test_the_classes_are_the_judged_ones_and_all_others_are_other() -> None:
+def test_the_listed_codes_have_their_classes_and_all_others_are_other() -> None:
     found = defaultdict(list)
     for code in table():
         found[str(classify(code))].append(code)
@@ -56,13 +56,13 @@ def test_a_spreadsheet_reads_the_table_too() -> None:
     ]
 
 
-def test_an_unknown_code_is_permanent_and_says_that_it_is_unknown() -> None:
+def test_an_unknown_code_is_permanent_and_described_as_unknown() -> None:
     assert classify(7777) is ErrorClass.OTHER
     assert describe(7777) == "unknown error code 7777"
     assert describe(7777, "Weltuntergang") == "unknown error code 7777: Weltuntergang"
 
 
-def test_the_api_s_own_words_go_before_the_table_s() -> None:
+def test_the_message_of_the_api_goes_before_that_of_the_table() -> None:
     assert describe(263) == "Address must be a real estate agent"
     assert describe(263, "Adresse 12 ist kein Makler") == "Adresse 12 ist kein Makler"
 

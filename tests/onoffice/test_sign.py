@@ -19,4 +19,6 @@ def test_the_signature_equals_the_published_one(vector: dict[str, str]) -> None:
 def test_every_signed_part_changes_the_signature() -> None:
     parts = {"timestamp": 1_700_000_000, "token": "t", "resourcetype": "relation", "actionid": "a"}
     changed = [{**parts, key: 7} for key in parts]
-    assert len({signature("s", **each) for each in [parts, *changed]} | {signature("other", **parts)}) == 6
+    assert (
+        len({signature("s", **variant) for variant in [parts, *changed]} | {signature("other", **parts)}) == 6
+    )

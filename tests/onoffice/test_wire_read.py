@@ -14,17 +14,17 @@ MODIFY = Action("modify", "calendar:address", (1,), (2,), (("statusTerminbestaet
 DELETE = Action("delete", "calendar:address", (1,), (2,))
 GET = Action("get", "estate:address:buyer", (15, 1051, 7), ())
 ALL = (CREATE, MODIFY, DELETE, GET)
-NAMES = wire.identifiers("r", 4)
-SURELY = [*range(13, 22), 22, 40, 49, 136, 137, 158, 243, 248, 4, 6, 9, 23, 25]
+IDENTIFIERS = wire.identifiers("r", 4)
+REFUSING_CODES = [*range(13, 22), 22, 40, 49, 136, 137, 158, 243, 248, 4, 6, 9, 23, 25]
 
 
-def row(action: Action, name: Any, code: Any = 0, message: Any = "", data: Any = ()) -> dict[str, Any]:
+def row(action: Action, identifier: Any, code: Any = 0, message: Any = "", data: Any = ()) -> dict[str, Any]:
     return {
         "actionid": f"urn:onoffice-de-ns:smart:2.5:smartml:action:{action.kind}",
         "resourceid": "",
         "resourcetype": "idsfromrelation" if action.kind == "get" else "relation",
         "cacheable": False,
-        "identifier": name,
+        "identifier": identifier,
         "data": list(data) if data == () else data,
         "status": {"errorcode": code, "message": message},
     }
@@ -39,8 +39,8 @@ def answer(results: Any, code: int = 200, errorcode: Any = 0, message: str = "OK
     ).encode()
 
 
-def read(results: Any, actions: tuple[Action, ...] = ALL, **more: Any) -> tuple[ActionResult, ...]:
-    return wire.read(answer(results), actions, NAMES[: len(actions)], **more)
+def read(results: Any, actions: tuple[Action, ...] = ALL, **options: Any) -> tuple[ActionResult, ...]:
+    return wire.read(answer(results), actions, IDENTIFIERS[: len(actions)], **options)
 
 
 def related(elements: Any) -> Any:
@@ -54,7 +54,10 @@ def related(elements: Any) -> Any:
 
 
 def rows(*codes: int) -> list[dict[str, Any]]:
-    return [row(action, name, code) for action, name, code in zip(ALL, NAMES, codes, strict=True)]
+    return [
+        row(action, identifier, code)
+        for action, identifier, code in zip(ALL, IDENTIFIERS, codes, strict=True)
+    ]
 
 
 def verdicts(outcomes: tuple[ActionResult, ...]) -> list[Verdict]:
@@ -67,16 +70,16 @@ FOUR = st.tuples(CODES, CODES, CODES, CODES)
 
 @given(FOUR, st.permutations(range(4)))
 def test_the_order_of_the_results_does_not_matter(codes: tuple[int, ...], order: list[int]) -> None:
-    told = rows(*codes)
-    assert read([told[i] for i in order]) == read(told)
+    result_rows = rows(*codes)
+    assert read([result_rows[i] for i in order]) == read(result_rows)
 
 
 @given(FOUR, st.integers(0, 3))
-def test_a_missing_result_is_unknown_and_changes_no_other(codes: tuple[int, ...], gone: int) -> None:
-    told = rows(*codes)
-    expected = list(read(told))
-    expected[gone] = wire.unknown("the answer has no result for this action")
-    assert list(read(told[:gone] + told[gone + 1 :])) == expected
+def test_a_missing_result_is_unknown_and_changes_no_other(codes: tuple[int, ...], missing: int) -> None:
+    result_rows = rows(*codes)
+    expected = list(read(result_rows))
+    expected[missing] = wire.unknown("the answer has no result for this action")
+    assert list(read(result_rows[:missing] + result_rows[missing + 1 :])) == expected
 
 
 @given(
@@ -88,7 +91,9 @@ def test_a_missing_result_is_unknown_and_changes_no_other(codes: tuple[int, ...]
 def test_where_there_are_results_they_alone_decide(
     codes: tuple[int, ...], code: int, errorcode: Any, status: int
 ) -> None:
-    assert wire.read(answer(rows(*codes), code, errorcode), ALL, NAMES, status=status) == read(rows(*codes))
+    assert wire.read(answer(rows(*codes), code, errorcode), ALL, IDENTIFIERS, status=status) == read(
+        rows(*codes)
+    )
 
 
 @given(CODES)
@@ -104,34 +109,36 @@ def test_a_code_decides_the_verdict(code: int) -> None:
 
 @given(FOUR)
 def test_codes_may_come_as_strings(codes: tuple[int, ...]) -> None:
-    assert read([row(a, n, str(c)) for a, n, c in zip(ALL, NAMES, codes, strict=True)]) == read(rows(*codes))
+    assert read([row(a, n, str(c)) for a, n, c in zip(ALL, IDENTIFIERS, codes, strict=True)]) == read(
+        rows(*codes)
+    )
 
 
 @pytest.mark.parametrize("blank", ["", None])
-def test_nameless_results_are_matched_by_position(blank: Any) -> None:
-    told = [row(action, blank, code) for action, code in zip(ALL, [0, 180, 168, 0], strict=True)]
-    assert read(told) == read(rows(0, 180, 168, 0))
+def test_results_without_identifiers_are_matched_by_position(blank: Any) -> None:
+    result_rows = [row(action, blank, code) for action, code in zip(ALL, [0, 180, 168, 0], strict=True)]
+    assert read(result_rows) == read(rows(0, 180, 168, 0))
 
 
-def test_nameless_results_in_a_foreign_order_are_not_trusted() -> None:
-    told = [row(action, "", 0) for action in (DELETE, CREATE, MODIFY, GET)]
-    assert verdicts(read(told)) == [Verdict.UNKNOWN] * 4
+def test_results_without_identifiers_in_another_order_are_not_trusted() -> None:
+    result_rows = [row(action, "", 0) for action in (DELETE, CREATE, MODIFY, GET)]
+    assert verdicts(read(result_rows)) == [Verdict.UNKNOWN] * 4
 
 
-def test_nameless_results_that_are_too_few_or_too_many_are_not_trusted() -> None:
-    told = [row(action, "", 0) for action in ALL]
-    assert verdicts(read(told[:3])) == [Verdict.UNKNOWN] * 4
-    assert verdicts(read([*told, told[0]])) == [Verdict.UNKNOWN] * 4
-    assert verdicts(read([*told[:3], "what?"]))[3] is Verdict.UNKNOWN
+def test_results_without_identifiers_that_are_too_few_or_too_many_are_not_trusted() -> None:
+    result_rows = [row(action, "", 0) for action in ALL]
+    assert verdicts(read(result_rows[:3])) == [Verdict.UNKNOWN] * 4
+    assert verdicts(read([*result_rows, result_rows[0]])) == [Verdict.UNKNOWN] * 4
+    assert verdicts(read([*result_rows[:3], "what?"]))[3] is Verdict.UNKNOWN
 
 
-def test_a_nameless_result_of_a_modify_may_call_itself_create() -> None:
+def test_a_result_of_a_modify_without_identifier_may_call_itself_create() -> None:
     assert verdicts(read([row(CREATE, "")], (MODIFY,))) == [Verdict.OK]
 
 
-def test_position_is_not_trusted_as_soon_as_one_result_has_a_name() -> None:
-    told = [row(CREATE, ""), *rows(0, 0, 0, 0)[1:]]
-    assert verdicts(read(told)) == [Verdict.UNKNOWN, Verdict.OK, Verdict.OK, Verdict.OK]
+def test_position_is_not_trusted_as_soon_as_one_result_has_an_identifier() -> None:
+    result_rows = [row(CREATE, ""), *rows(0, 0, 0, 0)[1:]]
+    assert verdicts(read(result_rows)) == [Verdict.UNKNOWN, Verdict.OK, Verdict.OK, Verdict.OK]
 
 
 def test_foreign_results_are_ignored() -> None:
@@ -140,7 +147,7 @@ def test_foreign_results_are_ignored() -> None:
     ) == read(rows(0, 180, 168, 0))
 
 
-def test_results_told_twice_count_once_if_they_agree_and_are_unknown_if_not() -> None:
+def test_repeated_results_count_once_if_they_agree_and_are_unknown_if_not() -> None:
     assert verdicts(read([row(CREATE, "r.0"), row(CREATE, "r.0")], (CREATE,))) == [Verdict.OK]
     assert verdicts(read([row(CREATE, "r.0"), row(CREATE, "r.0", 80)], (CREATE,))) == [Verdict.UNKNOWN]
 
@@ -155,7 +162,7 @@ def test_a_result_without_a_status_is_unknown(status: Any) -> None:
     assert verdicts(read([row(CREATE, "r.0") | {"status": status}], (CREATE,))) == [Verdict.UNKNOWN]
 
 
-# Reading relations --------------------------------------------------------------------------------------------------------------
+# --- reading relations
 
 
 def test_related_ids_come_as_strings_and_only_the_keys_that_are_there() -> None:
@@ -165,7 +172,7 @@ def test_related_ids_come_as_strings_and_only_the_keys_that_are_there() -> None:
 @pytest.mark.parametrize(
     "data", [[], {}, None, "", {"records": []}, {"records": {}}, {"records": None}, {"records": [[]]}]
 )
-def test_php_s_empties_prove_no_absence(data: Any) -> None:
+def test_empty_values_of_php_prove_no_absence(data: Any) -> None:
     (outcome,) = read([row(GET, "r.0", data=data)], (GET,))
     assert outcome == ActionResult(Verdict.OK)
 
@@ -182,24 +189,24 @@ def test_a_list_with_gaps_in_its_keys_is_a_list() -> None:
     assert related({"15": {"1": "50", "3": 8}}) == {15: frozenset({50, 8})}
 
 
-def test_ids_nobody_asked_for_are_left_out() -> None:
+def test_ids_that_were_not_requested_are_left_out() -> None:
     assert related({"7": ["1"], "99": ["1"]}) == {7: frozenset({1})}
 
 
 def test_a_read_by_children_answers_by_children() -> None:
     get = Action("get", "estate:address:buyer", (), (8,))
     data = {"records": [{"id": "relatedIds", "elements": {"8": ["15"]}}]}
-    (outcome,) = wire.read(answer([row(get, "r.0", data=data)]), (get,), NAMES[:1])
+    (outcome,) = wire.read(answer([row(get, "r.0", data=data)]), (get,), IDENTIFIERS[:1])
     assert outcome.related == {8: frozenset({15})}
 
 
-# No results ---------------------------------------------------------------------------------------------------------------------
+# --- no results
 
 
 @pytest.mark.parametrize("results", [[], {}, None, "", ["x"]])
-@pytest.mark.parametrize("code", SURELY)
+@pytest.mark.parametrize("code", REFUSING_CODES)
 def test_a_refusal_of_the_whole_request_rejects_every_action(results: Any, code: int) -> None:
-    outcomes = wire.read(answer(results, 400, code, "no"), ALL, NAMES)
+    outcomes = wire.read(answer(results, 400, code, "no"), ALL, IDENTIFIERS)
     assert {(o.verdict, o.code, o.error, o.message) for o in outcomes} == {
         (Verdict.REJECTED, code, classify(code), "no")
     }
@@ -209,11 +216,11 @@ def test_a_refusal_of_the_whole_request_rejects_every_action(results: Any, code:
 @pytest.mark.parametrize("code", [0, 1, 3, 7, 8, 26, 70, 80, 97, 168, 999, 7777, None, "x"])
 def test_any_other_code_without_results_leaves_every_action_unknown(code: Any) -> None:
     for status in (200, 500):
-        assert verdicts(wire.read(answer([], status, code, "?"), ALL, NAMES)) == [Verdict.UNKNOWN] * 4
+        assert verdicts(wire.read(answer([], status, code, "?"), ALL, IDENTIFIERS)) == [Verdict.UNKNOWN] * 4
 
 
-def test_what_the_api_said_without_results_is_told() -> None:
-    (outcome,) = wire.read(answer([], 500, 97, ""), (CREATE,), NAMES[:1])
+def test_the_message_of_an_answer_without_results_is_reported() -> None:
+    (outcome,) = wire.read(answer([], 500, 97, ""), (CREATE,), IDENTIFIERS[:1])
     assert (outcome.code, outcome.message) == (
         97,
         "HTTP 200 without readable results: Error in action (code 97)",
@@ -233,16 +240,16 @@ def test_what_the_api_said_without_results_is_told() -> None:
         (502, Verdict.UNKNOWN, ErrorClass.TRANSIENT),
     ],
 )
-def test_without_readable_results_the_http_status_speaks(
+def test_without_readable_results_the_http_status_decides(
     status: int, verdict: Verdict, error: ErrorClass
 ) -> None:
     for content in (b"<html>", b"", b"[]", answer([], 200, 0)):
-        (outcome,) = wire.read(content, (CREATE,), NAMES[:1], status=status)
+        (outcome,) = wire.read(content, (CREATE,), IDENTIFIERS[:1], status=status)
         assert (outcome.verdict, outcome.error) == (verdict, error)
         assert f"HTTP {status}" in outcome.message
 
 
-# Messages and hostile answers ---------------------------------------------------------------------------------------------------
+# --- messages and hostile answers
 
 
 def test_messages_are_cut_and_secrets_taken_out_before_the_cut() -> None:
@@ -254,9 +261,13 @@ def test_messages_are_cut_and_secrets_taken_out_before_the_cut() -> None:
 
 
 def test_secrets_are_hidden_in_the_message_of_a_whole_request_too() -> None:
-    (outcome,) = wire.read(answer([], 400, 97, "bad token TOKEN"), (CREATE,), NAMES[:1], hidden=("TOKEN",))
+    (outcome,) = wire.read(
+        answer([], 400, 97, "bad token TOKEN"), (CREATE,), IDENTIFIERS[:1], hidden=("TOKEN",)
+    )
     assert "TOKEN" not in outcome.message
-    (outcome,) = wire.read(answer([], 400, 22, "bad token TOKEN"), (CREATE,), NAMES[:1], hidden=("TOKEN",))
+    (outcome,) = wire.read(
+        answer([], 400, 22, "bad token TOKEN"), (CREATE,), IDENTIFIERS[:1], hidden=("TOKEN",)
+    )
     assert outcome.message == "bad token ***"
 
 
@@ -279,7 +290,7 @@ def test_secrets_are_hidden_in_the_message_of_a_whole_request_too() -> None:
     ],
 )
 def test_what_cannot_be_read_leaves_every_action_unknown(content: bytes) -> None:
-    assert verdicts(wire.read(content, ALL, NAMES)) == [Verdict.UNKNOWN] * 4
+    assert verdicts(wire.read(content, ALL, IDENTIFIERS)) == [Verdict.UNKNOWN] * 4
 
 
 LEAVES = (
@@ -310,7 +321,7 @@ SHAPES = st.recursive(
 PIECES = st.fixed_dictionaries(
     {},
     optional={
-        "identifier": st.sampled_from(NAMES) | SHAPES,
+        "identifier": st.sampled_from(IDENTIFIERS) | SHAPES,
         "status": st.fixed_dictionaries({}, optional={"errorcode": CODES | SHAPES, "message": SHAPES})
         | SHAPES,
         "data": st.fixed_dictionaries(
@@ -332,22 +343,22 @@ ANSWERS = st.binary() | st.one_of(SHAPES, NEARLY).map(lambda shape: json.dumps(s
 
 @given(ANSWERS, st.sampled_from([200, 301, 401, 429, 500]))
 def test_no_answer_is_an_error_and_every_outcome_can_be_kept(content: bytes, status: int) -> None:
-    outcomes = wire.read(content, ALL, NAMES, status=status, hidden=("secret",))
+    outcomes = wire.read(content, ALL, IDENTIFIERS, status=status, hidden=("secret",))
     assert len(outcomes) == 4
     for outcome in outcomes:
-        assert len(outcome.message.encode()) <= 4 * wire.LONGEST_MESSAGE
+        assert len(outcome.message.encode()) <= 4 * wire.MAX_MESSAGE
         assert 0 <= outcome.code < 2**63
-        assert all(near in (15, 1051, 7) for near in outcome.related)
+        assert all(number in (15, 1051, 7) for number in outcome.related)
 
 
 @given(st.lists(PIECES, max_size=6))
-def test_only_a_result_that_says_zero_makes_an_action_ok(results: list[Any]) -> None:
-    told = json.dumps({"response": {"results": results}}).encode()
-    for name, outcome in zip(NAMES, wire.read(told, ALL, NAMES), strict=True):
+def test_only_a_result_with_code_zero_makes_an_action_ok(results: list[Any]) -> None:
+    result_rows = json.dumps({"response": {"results": results}}).encode()
+    for identifier, outcome in zip(IDENTIFIERS, wire.read(result_rows, ALL, IDENTIFIERS), strict=True):
         if outcome.verdict is Verdict.OK:
             states = [
                 r["status"]
                 for r in results
-                if r.get("identifier") in (name, "", None) and isinstance(r.get("status"), dict)
+                if r.get("identifier") in (identifier, "", None) and isinstance(r.get("status"), dict)
             ]
             assert any(set(str(state.get("errorcode"))) == {"0"} for state in states)

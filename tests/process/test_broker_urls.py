@@ -1,4 +1,4 @@
-"""What Celery is told of the broker."""
+"""The broker's URL, as kombu has it."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from worker.redis.broker import broker_settings
 
 
 @pytest.mark.parametrize(
-    ("ours", "kombus", "master"),
+    ("url", "kombu_url", "master"),
     [
         ("redis://:pw@10.0.0.1:6379/2", "redis://:pw@10.0.0.1:6379/2", None),
         ("amqp://u:p@rabbit//", "amqp://u:p@rabbit//", None),
@@ -20,9 +20,9 @@ from worker.redis.broker import broker_settings
         ("sentinel://u:p%40%2F@a/main", "sentinel://u:p%40%2F@a:26379/0", "main"),
     ],
 )
-def test_the_broker_is_named_in_the_words_of_its_client(ours: str, kombus: str, master: str | None) -> None:
-    url, options = broker_settings(ours)
-    assert url == kombus
+def test_the_broker_url_is_translated_for_its_client(url: str, kombu_url: str, master: str | None) -> None:
+    translated, options = broker_settings(url)
+    assert translated == kombu_url
     assert options.get("master_name") == master
 
 

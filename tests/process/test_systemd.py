@@ -12,14 +12,14 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "ops/systemd").glob("*.service"))
 SERVICES = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
-ELSEWHERE = {
+IN_CONTAINER = {
     "/run/relations-beat/schedule": "/tmp/beat",
     "/run/relations-beat/pid": "/tmp/beat.pid",
     "${LISTEN}": "0.0.0.0",
 }
 
 
-def said(unit: Path, name: str) -> str:
+def unit_setting(unit: Path, name: str) -> str:
     found = re.findall(rf"^{name}=(.*)$", unit.read_text("utf-8"), re.MULTILINE)
     assert len(found) == 1, name
     return str(found[0])
@@ -33,13 +33,13 @@ def test_there_is_a_unit_for_each_part_that_keeps_nothing() -> None:
 def test_a_unit_does_what_the_container_does(unit: Path) -> None:
     service, command = (
         SERVICES[unit.stem.removeprefix("relations-")],
-        said(unit, "ExecStart").removeprefix("/opt/relations/bin/"),
+        unit_setting(unit, "ExecStart").removeprefix("/opt/relations/bin/"),
     )
-    for here, there in ELSEWHERE.items():
-        command = command.replace(here, there)
+    for on_host, in_container in IN_CONTAINER.items():
+        command = command.replace(on_host, in_container)
     assert command == service["command"]
-    assert f"{said(unit, 'TimeoutStopSec')}s" == service["stop_grace_period"]
-    assert said(unit, "Restart") == "always"
+    assert f"{unit_setting(unit, 'TimeoutStopSec')}s" == service["stop_grace_period"]
+    assert unit_setting(unit, "Restart") == "always"
 
 
 @pytest.mark.skipif(
@@ -54,4 +54,4 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
     )
     assert [
         line for line in f"{run.stdout}\n{run.stderr}".splitlines() if "relations-" in line
-    ] == []  # it speaks of others too
+    ] == []  # it reports others too

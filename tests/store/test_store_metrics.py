@@ -158,7 +158,7 @@ def test_an_id_shows_when_it_was_made(milliseconds: int) -> None:
 
 def test_a_worker_sends_heartbeats_until_it_stops(redis_url: str, redis_client: Redis) -> None:
     metrics = RedisMetrics(redis_client, "t")
-    heartbeat = WorkerHeartbeat(lambda: metrics, every=0.01)
+    heartbeat = WorkerHeartbeat(lambda: metrics, interval=0.01)
     heartbeat.start("celery@here", concurrency=3)
     first, deadline = 0, time.monotonic() + 60
     while time.monotonic() < deadline:

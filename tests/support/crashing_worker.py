@@ -1,27 +1,30 @@
-"""The Celery application whose processes kill themselves when they would send the address FATAL_CHILD."""
+"""The Celery application, in processes that die when they are about to send one address, DEADLY."""
 
 import os
 import signal
 from pathlib import Path
 
-import httpx
+import httpcore
 
 from worker.app import app
 from worker.onoffice import client
-from worker.onoffice.deadline import DeadlineTransport
+from worker.onoffice.deadline import Deadline, connection_pool
 
 __all__ = ["app"]
 
 
-class CrashingTransport(DeadlineTransport):
-    """The transport to the API that kills its process over one address, and leaves a mark for each death."""
+class MortalTransport(httpcore.ConnectionInterface):
+    """The way to the API, with a hole in it."""
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if os.environ["FATAL_CHILD"].encode() in request.read():
-            with Path(os.environ["DEATHS_FILE"]).open("a") as deaths:
+    def __init__(self, deadline: Deadline) -> None:
+        self._pool = connection_pool(deadline)
+
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        if os.environ["DEADLY"].encode() in b"".join(request.stream):  # type: ignore[arg-type]
+            with Path(os.environ["DEATHS"]).open("a") as deaths:
                 deaths.write("x")
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().handle_request(request)
+        return self._pool.handle_request(request)
 
 
-client.DeadlineTransport = CrashingTransport  # type: ignore[misc]
+client.connection_pool = MortalTransport  # type: ignore[assignment]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ops.simulator import FaultPlan, Records, Simulator, Switches
 from ops.simulator.inprocess import InProcess
+from tests.support.httpx_transport import HttpxTransport
 from worker.contract import TYPES, Change, Relation, order_of
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
@@ -139,7 +140,7 @@ class World:
             f"token-{account}",
             "secret",
             timeout=30.0,
-            transport=InProcess(self.simulator),
+            transport=HttpxTransport(InProcess(self.simulator)),
         )
 
     def _intake_policy(self, account: str) -> IntakePolicy:

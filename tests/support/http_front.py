@@ -201,8 +201,11 @@ def running(folder: Path, redis_url: str) -> Iterator[Front]:
         {SECRETS[f"{name}_TOKEN"]: SECRETS[f"{name}_SECRET"] for name in ("ACME", "BETA")}, records=records
     )
     with serve(simulator) as crm:
-        runtime = Runtime(settings(folder, redis_url, crm.url), wake=wake(lambda: made[0]))
-        runtime.emit = lambda event, /, **fields: made[0].events.append((event, fields))
+        runtime = Runtime(
+            settings(folder, redis_url, crm.url),
+            wake=wake(lambda: made[0]),
+            emit=lambda event, /, **fields: made[0].events.append((event, fields)),
+        )
         routes = operator_routes(runtime, send_replay=lambda replay: made[0].sent_replays.append(replay))
         with Server(application(runtime, more_routes=routes), port=0) as server:
             made.append(Front(runtime, server.url))

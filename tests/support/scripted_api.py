@@ -1,4 +1,4 @@
-"""A real HTTP server on 127.0.0.1 that does exactly what a test says, one turn per request: raw sockets, so it can misbehave."""
+"""A real HTTP server on 127.0.0.1 that takes one step of a test per request: raw sockets, to misbehave."""
 
 import json
 import socket
@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-Turn = Callable[[socket.socket, "Asked"], None]
+Step = Callable[[socket.socket, "ReceivedRequest"], None]
 
 
-class Asked:
+class ReceivedRequest:
     """One request as it arrived."""
 
     def __init__(self, head: bytes, content: bytes) -> None:
@@ -30,11 +30,11 @@ class Asked:
 
 
 class Server:
-    """Answers each request with the next turn; `asked` is what came, `connections` how often a client connected."""
+    """Handles each request with the next step; counts requests and connections."""
 
-    def __init__(self, turns: tuple[Turn, ...], tls: ssl.SSLContext | None) -> None:
-        self._turns, self._tls = list(turns), tls
-        self.asked: list[Asked] = []
+    def __init__(self, steps: tuple[Step, ...], tls: ssl.SSLContext | None) -> None:
+        self._steps, self._tls = list(steps), tls
+        self.requests: list[ReceivedRequest] = []
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -49,20 +49,20 @@ class Server:
             if self._stopped:
                 return accepted.close()
             self.connections += 1
-            with suppress(OSError), accepted, self._secured(accepted) as connection:
-                self._converse(connection)
+            with suppress(OSError), accepted, self._secure(accepted) as connection:
+                self._handle(connection)
 
-    def _secured(self, connection: socket.socket) -> socket.socket:
+    def _secure(self, connection: socket.socket) -> socket.socket:
         return self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
 
-    def _converse(self, connection: socket.socket) -> None:
-        while asked := self._receive(connection):
-            self.asked.append(asked)
-            self._turns.pop(0)(connection, asked)
+    def _handle(self, connection: socket.socket) -> None:
+        while request := self._receive(connection):
+            self.requests.append(request)
+            self._steps.pop(0)(connection, request)
             if connection.fileno() == -1:
                 return
 
-    def _receive(self, connection: socket.socket) -> Asked | None:
+    def _receive(self, connection: socket.socket) -> ReceivedRequest | None:
         data = b""
         while b"\r\n\r\n" not in data:
             piece = connection.recv(65536)
@@ -70,14 +70,14 @@ class Server:
                 return None
             data += piece
         head, _, content = data.partition(b"\r\n\r\n")
-        asked = Asked(head, content)
-        while len(content) < int(asked.headers["content-length"]):
+        request = ReceivedRequest(head, content)
+        while len(content) < int(request.headers["content-length"]):
             content += connection.recv(65536)
-        asked.content = content
-        return asked
+        request.content = content
+        return request
 
     def stop(self) -> None:
-        """End the thread; every client has gone by then, so it stands in `accept`, which one more connection wakes."""
+        """End the thread: no client is left by then, so one more connection wakes it from `accept`."""
         self._stopped = True
         socket.create_connection(self._listener.getsockname()).close()
         self._thread.join(5)
@@ -86,8 +86,9 @@ class Server:
 
 
 @contextmanager
-def scripted(*turns: Turn, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
-    server = Server(turns, tls)
+def scripted(*steps: Step, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Run a server that takes these steps, and stop it with the block."""
+    server = Server(steps, tls)
     try:
         yield server
     finally:
@@ -95,65 +96,67 @@ def scripted(*turns: Turn, tls: ssl.SSLContext | None = None) -> Iterator[Server
 
 
 def http(content: bytes, status: str = "200 OK", **headers: str) -> bytes:
-    """The bytes of one response."""
+    """Return the bytes of one response."""
     lines = [
         f"HTTP/1.1 {status}",
         f"Content-Length: {len(content)}",
-        *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items()),
+        *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
     ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
-def results(asked: Asked, errorcode: int = 0, message: str = "") -> bytes:
-    """The API's answer: the same code for every action."""
+def results(request: ReceivedRequest, errorcode: int = 0, message: str = "") -> bytes:
+    """Return the API's answer with the same code for every action."""
     rows = [
         {
-            **{k: a[k] for k in ("actionid", "resourcetype", "identifier")},
+            **{key: action[key] for key in ("actionid", "resourcetype", "identifier")},
             "data": [],
             "status": {"errorcode": errorcode, "message": message},
         }
-        for a in asked.actions
+        for action in request.actions
     ]
     return json.dumps(
         {"status": {"code": 200, "errorcode": 0, "message": "OK"}, "response": {"results": rows}}
     ).encode()
 
 
-def answers(errorcode: int = 0, message: str = "", status: str = "200 OK", **headers: str) -> Turn:
-    """A turn: an ordinary answer."""
-    return lambda connection, asked: connection.sendall(
-        http(results(asked, errorcode, message), status, **headers)
-    )
+def answer_results(errorcode: int = 0, message: str = "", status: str = "200 OK", **headers: str) -> Step:
+    """Return a step that gives an ordinary answer."""
+
+    def step(connection: socket.socket, request: ReceivedRequest) -> None:
+        connection.sendall(http(results(request, errorcode, message), status, **headers))
+
+    return step
 
 
-def says(content: bytes, status: str = "200 OK", **headers: str) -> Turn:
-    """A turn: these bytes as the answer."""
-    return lambda connection, asked: connection.sendall(http(content, status, **headers))
+def answer_bytes(content: bytes, status: str = "200 OK", **headers: str) -> Step:
+    """Return a step that gives these bytes as the answer's body."""
+    return lambda connection, _: connection.sendall(http(content, status, **headers))
 
 
-def hangs_up(*, after: bytes = b"") -> Turn:
-    """A turn: these raw bytes, then an ordinary end of the connection."""
+def hang_up(*, after: bytes = b"") -> Step:
+    """Return a step that sends these raw bytes, and ends the connection in the ordinary way."""
 
-    def turn(connection: socket.socket, asked: Asked) -> None:
+    def step(connection: socket.socket, _: ReceivedRequest) -> None:
         connection.sendall(after)
         connection.close()
 
-    return turn
+    return step
 
 
-def resets(connection: socket.socket, asked: Asked) -> None:
-    """A turn: RST instead of an answer."""
+def reset(connection: socket.socket, _: ReceivedRequest) -> None:
+    """Send RST instead of an answer: a step."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
-def drips(start: bytes) -> Turn:
-    """A turn: these raw bytes, then one byte every 10 ms until the client goes away."""
+def drip(start: bytes) -> Step:
+    """Return a step that sends these raw bytes, then one byte every 10 ms until the client hangs up."""
 
-    def turn(connection: socket.socket, asked: Asked) -> None:
+    def step(connection: socket.socket, _: ReceivedRequest) -> None:
         connection.sendall(start)
-        gone = threading.Event()
-        while not gone.wait(0.01):
+        never = threading.Event()
+        while not never.wait(0.01):
             connection.sendall(b"x")
 
-    return turn
+    return step

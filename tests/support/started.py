@@ -1,4 +1,4 @@
-"""A `relations dev` that runs: started as a process of its own, read until it is ready, and ended with the block."""
+"""A running `relations dev`: started as a process, read until it is ready, and ended with the block."""
 
 import subprocess
 import threading
@@ -14,7 +14,7 @@ Process = subprocess.Popen[str]
 def started(
     command: Sequence[str], cwd: Path | None = None, *, seconds: float = 40.0
 ) -> Iterator[tuple[Process, str]]:
-    """The process, and all it said until it was ready; it is killed after `seconds` whatever it does."""
+    """Start the process; yield it and what it printed until it was ready. It is killed after `seconds`."""
     with subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -28,7 +28,7 @@ def started(
 
 
 def line_of(process: Process) -> str:
-    """The next line it says; fails with its errors if it says no more."""
+    """Return the next line it prints; fail with its errors if it prints no more."""
     assert process.stdout
     line = process.stdout.readline()
     assert line, process.stderr.read() if process.stderr else ""

@@ -15,7 +15,6 @@ from typing import Any, Final
 from ops.bench.load import chunks, links
 from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import QUICK, Shape, Stack, running
-from worker.background import MessageSender
 from worker.contract import Change
 from worker.errors import Unavailable
 from worker.wiring import Runtime
@@ -73,8 +72,7 @@ def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Endured:
 @contextmanager
 def _producer(stack: Stack) -> Iterator[Runtime]:
     """A producer in this process, that hands its messages to a sender as all do."""
-    runtime = stack.runtime()
-    runtime.wake = MessageSender(runtime.wake, emit=lambda *_, **__: None)
+    runtime = stack.runtime(background=True)
     yield runtime
     runtime.client.close()
 

@@ -12,6 +12,7 @@ import httpx
 
 from ops.simulator import Simulator
 from ops.simulator.inprocess import InProcess
+from tests.support.httpx_transport import HttpxTransport
 from tests.torture.fault_profile import Chaos
 from tests.torture.schedule import SECOND, Actor, Schedule
 from tests.torture.simulated_broker import Broker
@@ -150,7 +151,7 @@ class Worker:
             "api.send", request_id, [(action.kind, action.parents, action.children) for action in actions]
         )
         if self._account not in self._clients:
-            way = Way(self, InProcess(self.world.simulator))
+            way = HttpxTransport(Way(self, InProcess(self.world.simulator)))
             self._clients[self._account] = Client(
                 "https://crm.example.test/api.php",
                 f"token-{self._account}",

@@ -68,13 +68,8 @@ childid = "ids"
 class Front:
     """The HTTP interface on a real socket; `failures` are the errors it did not expect."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime, self.port, self.failures = runtime, 0, list[Mapping[str, object]]()
-        runtime.emit = self._echo
-
-    def _echo(self, event: str, /, **fields: object) -> None:
-        if event == "request.failed":
-            self.failures.append(fields)
+    def __init__(self, runtime: Runtime, server: Server, failures: list[Mapping[str, object]]) -> None:
+        self.runtime, self.port, self.failures = runtime, server.port, failures
 
     def __call__(self, dice: random.Random) -> bool:
         """One request, whole or broken. Whether it was taken; of what was, every job is there."""
@@ -111,14 +106,16 @@ def front(redis_url: str, folder: Path) -> Iterator[Front]:
     )
     text = SETTINGS.format(key=hashlib.sha256(KEY.encode()).hexdigest(), sources="".join(sources))
     (folder / "relations.toml").write_text(text)
-    runtime = Runtime(
-        load_settings({"TORTURE_TOKEN": TOKEN, "RELATIONS_REDIS_URL": redis_url}, folder),
-        wake=lambda *_: None,
-    )
-    made = Front(runtime)  # before the application, which reports its errors from then on
+    failures = list[Mapping[str, object]]()
+
+    def emit(event: str, /, **fields: object) -> None:
+        if event == "request.failed":
+            failures.append(fields)
+
+    settings = load_settings({"TORTURE_TOKEN": TOKEN, "RELATIONS_REDIS_URL": redis_url}, folder)
+    runtime = Runtime(settings, wake=lambda *_: None, emit=emit)
     with Server(application(runtime), port=0) as server:
-        made.port = server.port
-        yield made
+        yield Front(runtime, server, failures)
     runtime.client.close()
 
 

@@ -1,2 +1,3 @@
-"""The onOffice API as an adapter: what is signed (`sign`), what the codes mean (`codes`), what travels (`wire`, `headers`),
-and how it travels (`client`, `deadline`). Decides nothing about retries and knows neither Redis nor Celery."""
+"""The onOffice API as an adapter: signatures (`sign`), error codes (`codes`), requests and answers as bytes
+(`wire`, `headers`), and the HTTP client (`client`, `deadline`). Decides nothing about retries; knows neither
+Redis nor Celery."""

@@ -1,7 +1,7 @@
-"""What the API's error codes mean: text, class, and what an operator should do. The table itself is `codes.tsv`.
+"""The API's error codes: text, class, and advice for operators. The table itself is `codes.tsv`.
 
-The class of a code is the class it has by itself; what 80, 235, 292, 293 mean on a delete or on a star is for the one who
-knows the action.
+The class of a code is the class it has by itself; what 80, 235, 292, 293 mean on a delete or on a star is
+decided where the action is known.
 """
 
 from collections.abc import Mapping
@@ -22,20 +22,20 @@ class Code(NamedTuple):
 
 @cache
 def table() -> Mapping[int, Code]:
-    """Every known code; a row without a valid class is an error, so that no code is classed by oversight."""
+    """Return every known code; a row without a valid class is an error, so that none is overlooked."""
     text = files(__package__).joinpath("codes.tsv").read_text(encoding="utf-8")
     rows = (line.split("\t") for line in text.splitlines() if line[:1].isdigit())
     return MappingProxyType({int(code): Code(ErrorClass(error), title) for code, error, title in rows})
 
 
 def classify(code: int) -> ErrorClass:
-    """The class of a code; a code nobody has listed is OTHER, and `describe` says that it is unknown."""
+    """Return the class of a code; one that is not listed is OTHER, and `describe` calls it unknown."""
     known = table().get(code)
     return known.error if known else ErrorClass.OTHER
 
 
 def describe(code: int, message: str = "") -> str:
-    """What happened, in the API's own words if it said any, else in the table's."""
+    """Return what happened, in the API's own words if it sent any, else in the table's."""
     known = table().get(code)
     if known is None:
         return f"unknown error code {code}: {message}" if message else f"unknown error code {code}"
@@ -43,18 +43,27 @@ def describe(code: int, message: str = "") -> str:
 
 
 def advice(code: int) -> str:
-    """One sentence for an operator: what to do about it."""
+    """Return one sentence for an operator: what to do about the code."""
     return _SPECIAL.get(code) or _BY_CLASS[classify(code)]
 
 
-_CLAIM = "Read the extendedclaim of the marketplace app again (the provider's unlock page hands it out) and put it into the account's settings."
+_CLAIM = (
+    "Read the extendedclaim of the marketplace app again (the provider's unlock page hands it "
+    "out) and put it into the account's settings."
+)
 _SYNC = "Switch on the customer's synchronisation in onOffice enterprise, then replay."
 
 _SPECIAL: Mapping[int, str] = {
     13: "The request carried no token: set the account's token (32 characters).",
     136: "Set the clock of the Redis host by NTP: the API takes timestamps that are at most 120 seconds off.",
-    137: "Check token and secret: most often they are swapped (the token has 32 characters, the secret 64) or the secret was renewed.",
-    158: "Allow this machine's address in the API user's IP rule in onOffice, or send from an address that is allowed.",
+    137: (
+        "Check token and secret: most often they are swapped (the token has 32 characters, the "
+        "secret 64) or the secret was renewed."
+    ),
+    158: (
+        "Allow this machine's address in the API user's IP rule in onOffice, or send from an address "
+        "that is allowed."
+    ),
     193: _CLAIM,
     201: _CLAIM,
     248: _CLAIM,
@@ -63,19 +72,34 @@ _SPECIAL: Mapping[int, str] = {
     218: "Activate ZPush for that user in onOffice enterprise, then replay.",
     261: "Give the API user the right to write addresses, including the one that is named, then replay.",
     262: "Give the API user the right to write estates, including the one that is named, then replay.",
-    263: "Only a broker can be contact person: mark the address as real estate agent in onOffice, or link a broker instead.",
+    263: (
+        "Only a broker can be contact person: mark the address as real estate agent in onOffice, or "
+        "link a broker instead."
+    ),
 }
 
 _BY_CLASS: Mapping[ErrorClass, str] = {
-    ErrorClass.CREDENTIALS: "Check the account's token, secret and API user in onOffice, then resume the account; its jobs are kept.",
+    ErrorClass.CREDENTIALS: (
+        "Check the account's token, secret and API user in onOffice, then resume the account; its "
+        "jobs are kept."
+    ),
     ErrorClass.CLOCK: _SPECIAL[136],
     ErrorClass.AMBIGUOUS: "Nothing yet: the relation is read back before anything is decided.",
-    ErrorClass.RECORD: "Check in onOffice that the record exists and that the API user may see it, then replay.",
-    ErrorClass.SHAPE: "Correct the relation type or its info at the producer; sending the same again will fail again.",
+    ErrorClass.RECORD: (
+        "Check in onOffice that the record exists and that the API user may see it, then replay."
+    ),
+    ErrorClass.SHAPE: (
+        "Correct the relation type or its info at the producer; sending the same again will fail again."
+    ),
     ErrorClass.STAR: "Report this as a bug: the action was planned in a form that the API does not take.",
     ErrorClass.ABSENT: 'Create the relation first, or set on_modify_absent = "create" for the account.',
     ErrorClass.RIGHTS: "Give the API user the right that the message names, then replay.",
     ErrorClass.SYNC: _SYNC,
-    ErrorClass.TRANSIENT: "Nothing: it is tried again by itself; if it lasts for hours, ask onOffice's support.",
-    ErrorClass.OTHER: "Look the code up in the API's documentation (page “Errors”); it counts as permanent until somebody replays the job.",
+    ErrorClass.TRANSIENT: (
+        "Nothing: it is tried again by itself; if it lasts for hours, ask onOffice's support."
+    ),
+    ErrorClass.OTHER: (
+        "Look the code up in the API's documentation (page “Errors”); it counts as permanent until "
+        "somebody replays the job."
+    ),
 }

@@ -1,7 +1,8 @@
 """One deadline over everything a request does on the network: connect, TLS, send, and every read.
 
-httpx's timeouts start anew at every read, so a server that drips a byte a second would hold a worker for ever; here every
-step gets only what is left. Not covered: the system's name resolution, which cannot be interrupted.
+Usual timeouts start again at every read, so a server that drips a byte a second would hold a worker for ever;
+here every step gets only what is left. Not covered: the system's name resolution, which cannot be
+interrupted.
 """
 
 import socket
@@ -14,9 +15,10 @@ from typing import Any
 import httpcore
 import httpx
 
-# Below the 5 seconds after which common web servers close an idle connection: a request that meets the closing end in doubt.
-_KEEPALIVE = 4.0
-_PIECE = 16 * 1024  # one TLS record: a larger write would count its timeout anew for every record
+# Below the 5 seconds after which common web servers close an idle connection: a request that meets the
+# closing end in doubt.
+KEEPALIVE = 4.0
+WRITE_SIZE = 16 * 1024  # one TLS record: a larger write would start its timeout again for every record
 
 
 class Deadline:
@@ -29,28 +31,23 @@ class Deadline:
         """Begin to count."""
         self._at = time.monotonic() + seconds
 
-    def left(self, error: type[Exception], *, at_most: float | None = None) -> float:
-        """The seconds left, more than zero; raises `error` when there are none."""
-        left = self._at - time.monotonic()
-        if left <= 0:
+    def remaining(self, error: type[Exception], *, at_most: float | None = None) -> float:
+        """Return the seconds left, more than zero; raise `error` when there are none."""
+        seconds = self._at - time.monotonic()
+        if seconds <= 0:
             raise error("the request's time is up")
-        return left if at_most is None else min(left, at_most)
+        return seconds if at_most is None else min(seconds, at_most)
 
 
-class DeadlineTransport(httpx.HTTPTransport):
-    """An httpx transport with one verified HTTP/1.1 connection that obeys a deadline beside httpx's timeouts."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        super().__init__(verify=_tls(), http2=False)
-        # httpx lets nobody hand a network backend to its pool, so the pool is put in its place; httpcore's side of it is public.
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=_tls(),
-            max_connections=1,
-            max_keepalive_connections=1,
-            keepalive_expiry=_KEEPALIVE,
-            http2=False,
-            network_backend=_Backend(deadline),
-        )
+def connection_pool(deadline: Deadline) -> httpcore.ConnectionPool:
+    """Return a pool of one verified HTTP/1.1 connection that obeys the deadline. It uses no proxy."""
+    return httpcore.ConnectionPool(
+        ssl_context=_tls(),
+        max_connections=1,
+        max_keepalive_connections=1,
+        keepalive_expiry=KEEPALIVE,
+        network_backend=_DeadlineBackend(deadline),
+    )
 
 
 @cache
@@ -58,7 +55,7 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-class _Backend(httpcore.NetworkBackend):
+class _DeadlineBackend(httpcore.NetworkBackend):
     def __init__(self, deadline: Deadline) -> None:
         self._deadline, self._sockets = deadline, httpcore.SyncBackend()
 
@@ -70,18 +67,19 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """A connection to the first address that answers; each address gets an equal share of the time left."""
+        """Connect to the first address that answers; each address gets an equal share of the time left."""
         addresses = _addresses(host, port)
         failure: Exception = httpcore.ConnectError("the host name has no address")
-        for turn, address in enumerate(addresses):
-            share = self._deadline.left(httpcore.ConnectTimeout, at_most=timeout) / (len(addresses) - turn)
+        for tried, address in enumerate(addresses):
+            share = self._deadline.remaining(httpcore.ConnectTimeout, at_most=timeout) / (
+                len(addresses) - tried
+            )
             try:
-                return _Stream(
-                    self._sockets.connect_tcp(address, port, share, local_address, socket_options),
-                    self._deadline,
-                )
+                stream = self._sockets.connect_tcp(address, port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            else:
+                return _DeadlineStream(stream, self._deadline)
         raise failure
 
 
@@ -93,27 +91,29 @@ def _addresses(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[4][0]) for address in found))
 
 
-class _Stream(httpcore.NetworkStream):
+class _DeadlineStream(httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream, self._deadline = stream, deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._stream.read(
-            max_bytes, timeout=self._deadline.left(httpcore.ReadTimeout, at_most=timeout)
+            max_bytes, timeout=self._deadline.remaining(httpcore.ReadTimeout, at_most=timeout)
         )
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), _PIECE):
+        for start in range(0, len(buffer), WRITE_SIZE):
+            piece = buffer[start : start + WRITE_SIZE]
             self._stream.write(
-                buffer[start : start + _PIECE],
-                timeout=self._deadline.left(httpcore.WriteTimeout, at_most=timeout),
+                piece, timeout=self._deadline.remaining(httpcore.WriteTimeout, at_most=timeout)
             )
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        left = self._deadline.left(httpcore.ConnectTimeout, at_most=timeout)
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout=left), self._deadline)
+        seconds = self._deadline.remaining(httpcore.ConnectTimeout, at_most=timeout)
+        return _DeadlineStream(
+            self._stream.start_tls(ssl_context, server_hostname, timeout=seconds), self._deadline
+        )
 
     def close(self) -> None:
         self._stream.close()

@@ -1,21 +1,21 @@
-"""What the headers of an answer say about time. Pure; whatever cannot be read is None, never an error."""
+"""The times in the headers of an answer. Pure; whatever cannot be read is None, never an error."""
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 
 def http_date(text: str | None) -> float | None:
-    """The Unix time of an HTTP date."""
+    """Return the Unix time of an HTTP date."""
     try:
-        moment = parsedate_to_datetime(text or "")
+        date = parsedate_to_datetime(text or "")
         # "-0000" parses as a naive time, which would be read in this machine's zone.
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
 
 def retry_after(text: str | None, *, now: float) -> float | None:
-    """Seconds to wait, from either form of `Retry-After`; `now` is the clock that a date is compared with."""
+    """Return the seconds to wait, from either form of `Retry-After`; a date is compared with `now`."""
     value = (text or "").strip()
     if value.isascii() and value.isdigit() and len(value) <= 9:
         return float(value)

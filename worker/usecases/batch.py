@@ -4,7 +4,7 @@ Pure bookkeeping over `planner`: it takes records and swap partners and returns 
 I/O.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from worker.contract import Order, Relation
@@ -242,6 +242,20 @@ class Batch:
         elif state and is_waiting_half(state.target.presence, order):
             side = "held"
         return OpenWrite(opened, swap_key(relation, order), side)
+
+
+def withdraw_relations(
+    relations: Sequence[Relation],
+    records: Mapping[Relation, RelationRecord],
+    *,
+    upsert: bool,
+    order: Callable[[str], Order],
+    by: str,
+) -> Writes:
+    """Return what ends these open relations; the others among the records forget their split star."""
+    batch = Batch(upsert=upsert, order=order)
+    batch.reopen(records.keys() - set(relations), records)
+    return batch.writes(batch.withdraw(relations, records, by=by))
 
 
 def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Intent, ...]]:

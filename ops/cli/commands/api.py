@@ -4,7 +4,7 @@ import click
 
 from ops.cli.context import CommandContext, with_context
 from worker import log
-from worker.background import MessageSender
+from worker.background import WakeupQueue
 from worker.wiring import Runtime
 
 
@@ -35,11 +35,13 @@ def serve_api(context: CommandContext, host: str, port: int) -> None:
             f"{error.name} is not installed; the HTTP interface needs onoffice-relations[http]."
         ) from error
     log.configure(context.settings.log)
-    runtime = Runtime(context.settings, wake=MessageSender(context.wake))  # whose events are log lines
+    runtime = Runtime(
+        context.settings, wake=WakeupQueue(context.task_sender.wake)
+    )  # whose events are log lines
 
     def enqueue_replay(replay_id: str) -> None:
         try:
-            context.enqueue_replay(replay_id)
+            context.task_sender.start_replay(replay_id)
         except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
             runtime.emit("wake.failed", account=replay_id.rpartition("-")[0], error=type(error).__name__)
 

@@ -25,7 +25,7 @@ def run_doctor(context: CommandContext, no_api: bool) -> None:
       relations doctor
       relations doctor --no-api --json
     """
-    print_findings(context, doctor.run_checks(context.runtime, context.celery, api=not no_api))
+    print_findings(context, doctor.run_checks(context.runtime, context.task_sender.app, api=not no_api))
 
 
 def print_findings(context: CommandContext, findings: Iterable[doctor.Finding]) -> None:

@@ -118,7 +118,7 @@ def _why_not_sending(context: CommandContext, name: str) -> str:
 def _enqueue(context: CommandContext, replay: Replay) -> None:
     """Give the replay to a worker; if the broker is away, the sweep does."""
     try:
-        context.enqueue_replay(replay.id)
+        context.task_sender.start_replay(replay.id)
     except Exception as error:  # whatever the broker's client raises
         away = f"The broker is away ({type(error).__name__})"
         click.echo(f"{away}; {replay.id} begins within a minute or two of its return.", err=True)

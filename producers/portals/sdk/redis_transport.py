@@ -5,20 +5,20 @@ Celery sends the wake-ups and is imported with the first of them; a wake-up that
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from logging import getLogger
 from pathlib import Path
 from typing import Any, Final
 
 from producers.portals.sdk.protocol import CHUNK, Look, Send, Sent, Try
 from producers.portals.serializers import batch_json, job_json
-from worker.background import MessageSender
+from worker.background import WakeupQueue
 from worker.config import Settings, load_settings
 from worker.contract import Change, MessageDict, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.ports import Receipt
 from worker.usecases.intake import Part
-from worker.wiring import Runtime, Wake, celery_broker
+from worker.wakeups import TaskSender
+from worker.wiring import Runtime
 
 MOST: Final = 20 * CHUNK  # changes per question; while Redis writes a thousand, the next are made ready
 
@@ -69,31 +69,8 @@ def direct(settings: Settings | Runtime | None) -> Direct:
     if isinstance(settings, Runtime):
         return Direct(settings)
     chosen = settings or load_settings(os.environ, Path.cwd())
-    made = Runtime(chosen, wake=MessageSender(waker(chosen), emit=_emit))
-    made.emit = _emit
-    return Direct(made)
-
-
-def waker(settings: Settings) -> Wake:
-    """Sends flush messages as any producer does: by their name, over the settings' broker."""
-
-    @cache
-    def application() -> Any:
-        from celery import Celery  # takes a third of a second
-
-        url, options = celery_broker(settings)
-        app = Celery(broker=url, set_as_current=False)
-        app.conf.update(
-            task_ignore_result=True, broker_connection_timeout=5.0, broker_transport_options=options
-        )
-        return app
-
-    def wake(account: str, seconds: float) -> None:
-        application().send_task(
-            "relations.flush", [account], countdown=seconds or None, queue="relations.flush", retry=False
-        )
-
-    return wake
+    wake = WakeupQueue(TaskSender(chosen.broker_url).wake, emit=_emit)
+    return Direct(Runtime(chosen, wake=wake, emit=_emit))
 
 
 def _emit(event: str, /, **fields: object) -> None:

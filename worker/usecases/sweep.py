@@ -1,0 +1,66 @@
+"""The use case: find what a lost message left lying (R22), and let indexes forget what is no longer kept.
+
+Each sweep does a bounded amount of work, on accounts drawn by chance, so that all have their turn.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from worker.errors import StoreUnavailable
+from worker.ports import UNROUTED, JobAdmin, Metrics, Store
+
+MAX_ACCOUNTS = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
+MAX_REPLAY_ACCOUNTS = 20  # accounts of which one sweep looks for replays that stand still
+STALLED_AFTER = 60.0  # seconds without progress of a replay: a piece takes less than one
+# Parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day.
+TIDIED_PARTS = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class Sweeper:
+    """Sweeps the accounts of the settings; `fingerprint_of` gives that of an account's credentials (R20)."""
+
+    store: Store
+    job_admin: JobAdmin
+    metrics: Metrics
+    list_accounts: Callable[[], Iterable[str]]
+    fingerprint_of: Callable[[str], str]
+    wake: Callable[[str, float], None]
+    now: Callable[[], int]  # µs
+    _tidy_cursors: dict[str, int] = field(default_factory=dict)
+
+    def sweep(self) -> int:
+        """Send the flush messages that are missing, and return how many."""
+        # Not the registry's accounts: in a cluster it may be away while accounts are not.
+        accounts = _sample(self.list_accounts(), MAX_ACCOUNTS)
+        due = self.store.due_accounts(
+            accounts, credentials={account: self.fingerprint_of(account) for account in accounts}
+        )
+        for account in due:
+            self.wake(account, 0.0)
+        self.metrics.record_sweep(len(due), at=self.now())
+        self._tidy()
+        return len(due)
+
+    def stalled_replays(self) -> list[str]:
+        """Return stalled replays of a few accounts; when the store is away, those found so far."""
+        stalled = list[str]()
+        with suppress(StoreUnavailable):
+            for account in _sample([*self.list_accounts(), UNROUTED], MAX_REPLAY_ACCOUNTS):
+                for replay_id in self.job_admin.stalled_replays(account, STALLED_AFTER):
+                    self.job_admin.touch_replay(replay_id)
+                    stalled.append(replay_id)
+        return stalled
+
+    def _tidy(self) -> None:
+        """Let indexes forget, also those of accounts that have left the settings."""
+        accounts = self.store.accounts()
+        for account in random.choices(accounts, k=TIDIED_PARTS) if accounts else ():
+            self._tidy_cursors[account] = self.store.tidy(account, self._tidy_cursors.get(account, 0))
+
+
+def _sample(accounts: Iterable[str], size: int) -> list[str]:
+    listed = list(accounts)
+    return random.sample(listed, min(len(listed), size))
