@@ -133,7 +133,7 @@ def _listed(messages: Sequence[object], fields: Mapping[str, object]) -> list[ob
 def _take_in(intake: Intake, messages: Sequence[object], task: str, said: str) -> None:
     """Accept what can be; what cannot is kept as a failed job, because nobody waits for an answer who could send it again."""
     read = [_read(message, f"{task}:{at}", said) for at, message in enumerate(messages)]
-    results = iter(intake.accept_good([change for change in read if isinstance(change, Change)]))
+    results = iter(intake.accept_valid([change for change in read if isinstance(change, Change)]))
     for message, found, event_id in zip(
         messages, read, (f"{task}:{at}" for at in range(len(read))), strict=True
     ):

@@ -50,7 +50,7 @@ def report(error: RelationsError, desk: CommandContext) -> None:
     """Say it on stderr: as sentences, or with `--json` as one object."""
     lines = message(error, desk)
     if desk.as_json:
-        faults = [fault._asdict() for fault in error.faults] if isinstance(error, Invalid) else []
+        faults = [fault.to_dict() for fault in error.faults] if isinstance(error, Invalid) else []
         lines = [
             json.dumps(
                 {"error": type(error).__name__, "message": "\n".join(lines), "faults": faults},

@@ -99,24 +99,14 @@ def _away(errors: Sequence[RelationsError]) -> bool:
 
 def _deliver(intake: Intake, piece: Sequence[Entry], sent: list[Sent], errors: list[RelationsError]) -> None:
     became = {at: Sent(entry) for at, entry in enumerate(piece)}
-    for part in intake.accept_each([entry.change for entry in piece], path="{}"):
-        if part.error:
-            errors.append(_at_home(part.error, piece))
+    for part in intake.accept_by_account([entry.change for entry in piece]):
+        if isinstance(part.error, InvalidChange):
+            errors.append(InvalidChange(_capped(part.error.moved(lambda at: piece[at].where).faults)))
+        elif part.error:
+            errors.append(part.error)
         for at, receipt in zip(part.positions, part.receipts, strict=False):
             became[at] = Sent(piece[at], receipt.job, receipt.duplicate)
     sent += became.values()
-
-
-def _at_home(error: RelationsError, piece: Sequence[Entry]) -> RelationsError:
-    """The error with the places of the file instead of positions."""
-    if not isinstance(error, InvalidChange):
-        return error
-    faults = []
-    for fault in error.faults:
-        head, _, tail = fault.path.partition(".")
-        where = piece[int(head)].where if head.isdecimal() else head
-        faults.append(Fault(".".join(filter(None, (where, tail))), fault.message))
-    return InvalidChange(_capped(faults))
 
 
 def _read(message: object, where: str) -> tuple[Change, tuple[str, ...]]:
@@ -126,11 +116,11 @@ def _read(message: object, where: str) -> tuple[Change, tuple[str, ...]]:
 
 def _decoded(line: bytes, where: str) -> object:
     if len(line) > MAX_MESSAGE:
-        raise InvalidChange([Fault(where, f"expected at most {MAX_MESSAGE} bytes, got {len(line)}")])
+        raise InvalidChange([Fault("", f"expected at most {MAX_MESSAGE} bytes, got {len(line)}", where)])
     try:
         return msgspec.json.decode(line)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidChange([Fault(where, f"expected JSON: {error}")]) from None
+        raise InvalidChange([Fault("", f"expected JSON: {error}", where)]) from None
 
 
 def _completed(message: object, account: str, event_id: str) -> object:

@@ -130,7 +130,7 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
     for each in set(three.nodes) - {node}:
         ask(each, "SCRIPT FLUSH")  # as if it had been started again
     fresh = stack.runtime(wakes=False)  # knows no node yet, and leaves waking to the sweep
-    parts = fresh.intake().accept_each([one for name in ACCOUNTS for one in links(name, more)])
+    parts = fresh.intake().accept_by_account([one for name in ACCOUNTS for one in links(name, more)])
     refused = dict(zip(ACCOUNTS, (part.error for part in parts), strict=True))
     assert {account for account, error in refused.items() if isinstance(error, StoreUnavailable)} == set(gone)
     assert [refused[account] for account in alive] == [None] * len(alive)

@@ -29,7 +29,7 @@ def links(account: str, numbers: Iterable[int]) -> list[Change]:
 
 def accept(runtime: Runtime, changes: Sequence[Change]) -> list[Receipt]:
     """All of them accepted."""
-    parts = runtime.intake().accept_each(changes)
+    parts = runtime.intake().accept_by_account(changes)
     assert [part.error for part in parts if part.error] == []
     return [receipt for part in parts for receipt in part.receipts]
 

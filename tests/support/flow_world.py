@@ -68,7 +68,7 @@ class World:
         """Hand changes to intake, account by account."""
         receipts = [
             receipt
-            for part in self.intake.accept_each(changes)
+            for part in self.intake.accept_by_account(changes)
             for receipt in _good(part.error, part.receipts)
         ]
         self.receipts += receipts

@@ -71,7 +71,7 @@ def seen(front: Intake, answer: list[Receipt] | BaseException) -> Answer:
     """An answer without names: which content the jobs have and whether they were there, or what was wrong."""
     if isinstance(answer, BaseException):
         assert isinstance(answer, RelationsError)
-        return [type(answer).__name__, *(fault.path for fault in getattr(answer, "faults", ()))]
+        return [type(answer).__name__, *(fault.location for fault in getattr(answer, "faults", ()))]
     jobs = [front.store.get_job(receipt.job) for receipt in answer]
     return [
         (f"{job.account} {job.children} {job.accepted_at}" if job else "", each.duplicate)
@@ -106,7 +106,7 @@ async def at_once(
 
 def one_alone(front: Intake, body: Sequence[Change]) -> list[Receipt] | RelationsError:
     try:
-        return front.accept(body, path="{}")
+        return front.accept(body)
     except RelationsError as error:
         return error
 
@@ -114,9 +114,9 @@ def one_alone(front: Intake, body: Sequence[Change]) -> list[Receipt] | Relation
 def counted(accept: Accept, sizes: list[int]) -> Accept:
     """Intake that notes how many changes each write had."""
 
-    def accepting(changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
+    def accepting(changes: Sequence[Change], *, redelivered: bool) -> list[Receipt]:
         sizes.append(len(changes))
-        return accept(changes, path=path, redelivered=redelivered)
+        return accept(changes, redelivered=redelivered)
 
     return accepting
 
@@ -161,7 +161,7 @@ def test_no_write_grows_beyond_the_bound_unless_one_request_does() -> None:
 def test_when_the_store_is_away_everyone_hears_it_after_one_try() -> None:
     tries: list[int] = []
 
-    def away(changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
+    def away(changes: Sequence[Change], *, redelivered: bool) -> list[Receipt]:
         tries.append(len(changes))
         raise StoreUnavailable("gone")
 
@@ -173,10 +173,10 @@ def test_when_the_store_is_away_everyone_hears_it_after_one_try() -> None:
 def test_a_bug_in_one_write_is_told_to_all_in_it_and_the_next_write_goes_on() -> None:
     front, broken = intake(), iter([True])
 
-    def accept(changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
+    def accept(changes: Sequence[Change], *, redelivered: bool) -> list[Receipt]:
         if next(broken, False):
             raise ZeroDivisionError
-        return front.accept(changes, path=path, redelivered=redelivered)
+        return front.accept(changes, redelivered=redelivered)
 
     answers = asyncio.run(
         at_once(Group(accept, run=inline, most=2), [("acme", [change(child)]) for child in (1, 2, 3)])

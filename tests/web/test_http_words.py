@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 import producers.errors
 import worker.errors
-from producers.portals.http.body_parts import not_all
+from producers.portals.http.body_parts import partly_refused
 from producers.portals.http.problems import STATUS, refused, status_of
-from producers.portals.http.requests import places
-from worker.contract import parse_many
+from worker.contract import parse_many, places_of
 from worker.errors import (
     BacklogFull,
     Fault,
@@ -24,7 +23,7 @@ from worker.errors import (
     RelationsError,
     StoreUnavailable,
 )
-from worker.usecases.intake import Part
+from worker.usecases.intake import AccountResult
 
 GOOD = {
     "account": "acme",
@@ -85,7 +84,8 @@ def test_a_single_fault_is_the_detail_and_several_are_counted() -> None:
 
 
 def test_an_account_that_is_not_there_is_a_fault_of_the_change_not_a_wrong_address() -> None:
-    answer = not_all([Part((0, 1), error=NotFound('there is no account "acne"'))], ["[0]", "[1]"], {})
+    unknown = AccountResult((0, 1), error=NotFound('there is no account "acne"'))
+    answer = partly_refused([unknown], range(2), {})
     assert answer.status_code == 422
     assert json.loads(bytes(answer.body))["errors"] == [
         {"path": "[0].account", "message": 'there is no account "acne"'}
@@ -105,9 +105,9 @@ def test_places_are_named_as_the_parser_names_them(count: int, data: st.DataObje
         ).encode()
 
     good: list[dict[str, object]] = [dict(GOOD) for _ in range(count)]
-    where = places(body(good), len(parse_many(body(good))))
+    places = places_of(body(good), len(parse_many(body(good))))
     with pytest.raises(InvalidChange) as raised:
         parse_many(
             body([{**message, **({"childid": 0} if at == bad else {})} for at, message in enumerate(good)])
         )
-    assert raised.value.faults[0].path == (f"{where[bad]}.childid" if where[bad] else "childid")
+    assert (raised.value.faults[0].path, raised.value.faults[0].place) == ("childid", places[bad])

@@ -91,7 +91,7 @@ def tried(
         secret.reveal()
     except InvalidSettings as error:
         if reference:
-            table.fault(key, " ".join(error.faults[0]))
+            table.fault(key, f"{error.faults[0].path} {error.faults[0].message}")
         return None
     if secret.literal:
         table.warn(key, "is written in the settings file; keep it in env:NAME or file:PATH instead")

@@ -1,14 +1,14 @@
 """The relation types as data: one line per type of the documentation page "Relations", in our own words.
 
-Which actions are documented comes from the pages "Create Relations", "Modify Relations" and "Delete Relations".
-What follows from the data (resolving, permissions) lives in `types` and `policy`.
+Which actions are documented comes from its pages "Create", "Modify" and "Delete Relations".
+What follows from the data (resolving, permissions) is in `types` and `permissions`.
 """
 
 from collections.abc import Mapping
 
 PREFIX = "urn:onoffice-de-ns:smart:2.5:relationTypes:"
 
-# Short name, parent module, child module, documented writes (c = create, m = modify, d = delete), what it says.
+# Short name, parent module, child module, documented writes (c(reate), m(odify), d(elete)), description.
 ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     ("estate:address:buyer", "estate", "address", "cd", "The address bought the estate."),
     ("estate:address:renter", "estate", "address", "cd", "The address is a tenant of the estate."),
@@ -177,7 +177,7 @@ ROWS: tuple[tuple[str, str, str, str, str], ...] = (
     ("user:messengerUser:is", "user", "messengerUser", "", "The messenger account is the user's."),
 )
 
-# Names of a relation that has another name already: the canonical name, and whether parent and child change places.
+# Second names of a relation: its canonical name, and whether parent and child change places.
 ALIASES: Mapping[str, tuple[str, bool]] = {
     "complex:estate:units": ("estate:estateUnit", False),
     "estate:address:matching": ("address:estate:matching", True),
@@ -189,7 +189,7 @@ READ_ONLY = frozenset({"user:messengerUser:is"})
 CREATE_FIRST = frozenset({"estate:address:contactPerson"})
 DELETE_FIRST = frozenset({"estate:estateUnit"})
 
-# The relationinfo the API knows: what it may say, and of which types.
+# The relationinfo that the API knows: the values of each key, and the keys of each type.
 CONFIRMATION, FEEDBACK = "statusTerminbestaetigung", "statusTerminrueckmeldung"
 INFO: Mapping[str, tuple[str, ...]] = {
     CONFIRMATION: ("bestätigt", "gesendet", "gecancelt", "nicht gesetzt"),
@@ -201,25 +201,27 @@ _TENANT = "`renter` and `tenant` both mean a tenant; only `renter` is documented
 _EMAIL = "By its text the parent is an e-mail template; the second segment is not the child."
 _ENTRY = "By its text the parent is an agents log entry, as in `agentsLog`."
 
-# What the name does not tell, or the documentation tells wrongly.
+# What a name does not show, or what the documentation has wrong.
 NOTES: Mapping[str, str] = {
     "estate:address:renter": _TENANT,
     "estate:address:tenant": _TENANT,
     "estate:address:contactPerson": "Brokers only (error 263), and not the same as `contactPersonAll`. "
-    "A new estate has a default broker, and every assigned broker is mailed: create the new one before deleting the old.",
+    "A new estate has a default broker, and every assigned broker is mailed: "
+    "create the new one before deleting the old.",
     "estate:address:contactPersonAll": "Not the same as `contactPerson`, which takes brokers only.",
     "estate:estateUnit": "Knows no modify: delete, then create. The base object needs the estate field "
     "`stammobjekt: true` and a paid module; units are estates too.",
     "complex:estate:units": "The same relation as `estate:estateUnit`, which it becomes.",
-    "estate:address:matching": "The mirror of `address:estate:matching`, which it becomes with parent and child swapped. "
-    "The overview wrongly calls its child a file.",
+    "estate:address:matching": "The mirror of `address:estate:matching`, "
+    "which it becomes with parent and child swapped. The overview wrongly calls its child a file.",
     "address:estate:matching": "Its mirror is `estate:address:matching`.",
     "calendar:address": "The only type documented for modify, and the only one with relationinfo.",
     "estate:allFiles": "The child is a file; the second segment is not a module.",
     "estate:file:allpicturesExceptTitelbild": "The overview gives it the text of `allpictures`.",
     "address:file:attachment": "The overview wrongly describes it as a relation of estate and file.",
     "address:contact:address": "The middle segment is a description: parent and child are both addresses.",
-    "customer:address:contact": "The last segment is a description: the parent is a customer, the child an address.",
+    "customer:address:contact": "The last segment is a description: "
+    "the parent is a customer, the child an address.",
     "templateManagement:email:attachment": _EMAIL,
     "templateManagement:email:documentAttributes": _EMAIL,
     "agentsLogMail:address": _ENTRY,

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from worker.clock import prefix_of
+from worker.clock import id_prefix
 from worker.contract import Relation
 from worker.ports import (
     FailureGroup,
@@ -37,8 +37,8 @@ class RedisQueries:
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
         """Jobs that fit, newest first; a page may hold few or none and still have a next one."""
         asked = msgspec.structs.asdict(wanted) | {
-            "first": prefix_of(wanted.since - SLACK) if wanted.since else "",
-            "last": prefix_of(wanted.until + SLACK) if wanted.until else "",
+            "first": id_prefix(wanted.since - SLACK) if wanted.since else "",
+            "last": id_prefix(wanted.until + SLACK) if wanted.until else "",
         }
         with available():
             last, rows = self._find(

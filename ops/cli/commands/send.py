@@ -139,10 +139,10 @@ def _rehearse(desk: CommandContext, entries: Sequence[Entry]) -> None:
     for entry in entries:
         desk.settings.account(entry.change.account)
         try:
-            for warning in check(entry.change, desk.runtime.overrides, path=entry.where):
+            for warning in check(entry.change, desk.runtime.overrides):
                 click.echo(f"note: {warning}", err=True)
         except InvalidChange as error:
-            faults += error.faults
+            faults += error.at(entry.where).faults
     if faults:
         raise InvalidChange(faults)
     changes = [entry.change for entry in entries]

@@ -14,8 +14,8 @@ from producers.webhooks.mapping import Mapped, changes_of, check_rules, payload_
 from producers.webhooks.verify import Delivery
 from worker.config import Source
 from worker.config.values import nearest
-from worker.contract import check, to_message
-from worker.errors import InvalidChange, NotFound
+from worker.contract import check, check_each, to_message
+from worker.errors import NotFound
 
 
 @click.group()
@@ -80,14 +80,9 @@ def _mapped(desk: CommandContext, source: Source, body: bytes) -> list[Mapped]:
     """What the rules make of the payload, checked as intake would."""
     url = f"?{body.decode(errors='replace').strip().removeprefix('?')}" if source.scheme == "onoffice" else ""
     mapped = changes_of(source, payload_of(source, Delivery(url, {}, body)), "try")
-    faults = []
-    for each in mapped:
-        try:
-            check(each.change, desk.runtime.overrides)
-        except InvalidChange as error:
-            faults += [fault._replace(path=f"{each.path}.{fault.path}") for fault in error.faults]
-    if faults:
-        raise InvalidChange(faults)
+    check_each(
+        ((each.path, each.change) for each in mapped), lambda change: check(change, desk.runtime.overrides)
+    )
     return mapped
 
 

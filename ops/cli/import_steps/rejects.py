@@ -40,7 +40,7 @@ class Rejects:
 
     def __call__(self, row: Row, faults: Sequence[Fault]) -> None:
         """This line, for these reasons."""
-        document = {"line": row.line, "faults": [fault._asdict() for fault in faults], "text": row.text}
+        document = {"line": row.line, "faults": [fault.to_dict() for fault in faults], "text": row.text}
         with self._writing():
             self._file = self._file or (self._target if self._direct else self._beside).open(
                 "w", encoding="utf-8"

@@ -21,7 +21,7 @@ MOST: Final = (
 class Accept(Protocol):
     """`Intake.accept`."""
 
-    def __call__(self, changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
+    def __call__(self, changes: Sequence[Change], *, redelivered: bool) -> list[Receipt]:
         """Receipts for the changes of one account, all or none."""
 
 
@@ -64,7 +64,7 @@ class Group:
     async def accept(
         self, account: str, changes: Sequence[Change], *, redelivered: bool = False
     ) -> list[Receipt]:
-        """As `Intake.accept`, for one account; paths of faults begin with the position in `changes`."""
+        """As `Intake.accept`, for one account; faults have positions in `changes`."""
         lane, member = Lane(account, redelivered), Member(changes, asyncio.get_running_loop().create_future())
         if lane in self._waiting:
             self._waiting[lane].append(member)
@@ -104,7 +104,7 @@ class Group:
 
     def _try(self, changes: Sequence[Change], *, redelivered: bool) -> list[Receipt] | RelationsError:
         try:
-            return self._accept(changes, path="{}", redelivered=redelivered)
+            return self._accept(changes, redelivered=redelivered)
         except RelationsError as error:
             return error
 

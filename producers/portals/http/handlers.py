@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from producers.errors import TooLarge
 from producers.portals.http import problems
-from producers.portals.http.body_parts import at_home, by_account, not_all
+from producers.portals.http.body_parts import partly_refused
 from producers.portals.http.group_commit import Group
 from producers.portals.http.long_poll import States, Waiting
 from producers.portals.http.problems import JobEntry
@@ -28,17 +28,16 @@ from producers.portals.http.requests import (
     key_of,
     patience,
     permit,
-    places,
 )
 from producers.portals.serializers import batch_json, job_json
 from producers.webhooks.mapping import changes_of, check_rules, payload_of
 from producers.webhooks.reparse import unreadable
 from producers.webhooks.verify import Delivery, verify
 from worker.config import Key, Settings, Source
-from worker.contract import MAX_BODY, MAX_MESSAGE, Change, Parsed, parse_many
+from worker.contract import MAX_BODY, MAX_MESSAGE, Change, ParsedChange, parse_many, places_of
 from worker.errors import Invalid, InvalidChange, InvalidSettings, NotFound, RelationsError, StoreUnavailable
 from worker.ports import Receipt
-from worker.usecases.intake import Part
+from worker.usecases.intake import AccountResult, group_by_account
 from worker.wiring import Runtime
 
 BIG: Final = 2**16  # bytes; a larger body is parsed beside the event loop
@@ -83,7 +82,7 @@ class Routes:
             identified([each.change for each in parsed], request.headers.get("idempotency-key")), request
         )
         parts = await asyncio.gather(
-            *(self._part(key, changes, positions) for positions in by_account(changes))
+            *(self._part(key, changes, positions) for positions in group_by_account(changes))
         )
         good = [part for part in parts if not part.error]
         jobs = await self._shown(
@@ -91,7 +90,7 @@ class Routes:
             parsed,
         )
         if len(good) < len(parts):
-            return not_all(parts, places(raw, len(changes)), jobs)
+            return partly_refused(parts, places_of(raw, len(changes)), jobs)
         return await self._accepted([jobs[at] for at in range(len(changes))], patience(request))
 
     async def _accepted(self, jobs: Sequence[JobEntry], seconds: int) -> Response:
@@ -210,23 +209,24 @@ class Routes:
                 )
         return self.sources
 
-    async def _part(self, key: Key, changes: Sequence[Change], positions: tuple[int, ...]) -> Part:
+    async def _part(self, key: Key, changes: Sequence[Change], positions: tuple[int, ...]) -> AccountResult:
         account = changes[positions[0]].account
         try:
             permit(key, "send", account)
-            return Part(positions, tuple(await self.group.accept(account, [changes[at] for at in positions])))
+            receipts = await self.group.accept(account, [changes[at] for at in positions])
+            return AccountResult(positions, tuple(receipts))
         except RelationsError as error:
-            return Part(positions, error=error)
+            return AccountResult.refused(positions, error)
 
     async def _delivered(self, changes: Sequence[Change], paths: Sequence[str]) -> list[Receipt]:
         """A message that is delivered again meets its first jobs, whatever its content says by now (R2)."""
         try:
             return await self.group.accept(changes[0].account, changes, redelivered=True) if changes else []
         except InvalidChange as error:
-            raise InvalidChange(list(at_home(error, paths))) from None
+            raise error.moved(paths.__getitem__) from None
 
     async def _shown(
-        self, receipts: Mapping[int, Receipt], parsed: Sequence[Parsed] = ()
+        self, receipts: Mapping[int, Receipt], parsed: Sequence[ParsedChange] = ()
     ) -> dict[int, JobEntry]:
         """The receipts as they are answered; jobs that were there before are looked up, because they may be done by now."""
         before = sorted({receipt.job for receipt in receipts.values() if receipt.duplicate})

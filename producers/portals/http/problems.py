@@ -103,7 +103,7 @@ def problem(
         "status": status,
         "detail": redact(detail),
     }
-    errors = [{"path": redact(fault.path), "message": redact(fault.message)} for fault in faults]
+    errors = [{"path": redact(fault.location), "message": redact(fault.message)} for fault in faults]
     return answer(
         {**document, **({"errors": errors} if errors else {}), **(more or {})},
         status=status,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from worker.contract import RelationType, Resolved, read_instant, resolve
+from worker.contract import RelationType, ResolvedType, read_instant, resolve
 from worker.contract.instant import PATTERN
 from worker.contract.message import ACCOUNT, CONTROLS, MAX_ID, MAX_LABEL
 from worker.errors import Fault, Invalid, NotFound
@@ -79,7 +79,7 @@ class Jobs(OneAccount, frozen=True, kw_only=True):
             fault for name in CHECKS if (given := getattr(self, name)) for fault in _unfit(name, given)
         ]:
             raise Invalid(faults)
-        type_, swapped, _ = resolve(self.relationtype) if self.relationtype else Resolved(NO_TYPE)
+        type_, swapped, _ = resolve(self.relationtype) if self.relationtype else ResolvedType(NO_TYPE)
         parent, child = (self.childid, self.parentid) if swapped else (self.parentid, self.childid)
         return JobFilter(
             state=self.state or "",

@@ -1,4 +1,4 @@
-"""What a request says, checked: whose key it carries, its body within bounds, its wishes, and where its changes stand in it."""
+"""What a request says, checked: whose key it carries, its body within bounds, and its wishes."""
 
 import asyncio
 import hashlib
@@ -101,14 +101,3 @@ def correlation(request: Request, name: Callable[[], str]) -> str:
 def correlated(changes: Sequence[Change], request: Request) -> list[Change]:
     """The changes, each with what its request is called."""
     return [msgspec.structs.replace(change, correlation=request.state.correlation) for change in changes]
-
-
-def places(raw: bytes, count: int) -> list[str]:
-    """The path of each of `count` changes in a body, named as `parse_many` names it."""
-    numbered = [f"[{position}]" for position in range(count)]
-    if raw.lstrip()[:1] == b"[":
-        return numbered
-    lines = [f"line {number}" for number, line in enumerate(raw.split(b"\n"), start=1) if line.strip()]
-    if count == 1:
-        return [""]
-    return lines if len(lines) == count else numbered
