@@ -138,10 +138,12 @@ def test_every_fault_is_named_by_its_path() -> None:
         "childid[6]": "expected a positive integer, got 0",
         "childid[7]": "expected an integer below 2**53, got 9007199254740992",
         "childid[8]": "expected a positive integer, got null",
-        "relationinfo.statusTerminbestaetigung": "expected one of bestätigt, gesendet, gecancelt, nicht gesetzt, "
+        "relationinfo.statusTerminbestaetigung": "expected one of "
+        "bestätigt, gesendet, gecancelt, nicht gesetzt, "
         'got "bestatigt"; did you mean bestätigt?',
         'relationinfo["a b"]': "unknown key",
-        "occurred_at": 'expected date, time and offset (RFC 3339) such as 2026-11-21T02:00:00Z, got "2026-11-21T02:00:00"',
+        "occurred_at": "expected date, time and offset (RFC 3339) such as 2026-11-21T02:00:00Z, "
+        'got "2026-11-21T02:00:00"',
         "event_id": 'expected a text of 1 to 200 printable characters, got "line\\nbreak"',
         "source": "expected a text of 1 to 64 printable characters, got 65 characters",
         "batch": 'expected a text of 1 to 64 printable characters, got ""',
@@ -194,19 +196,22 @@ def test_a_change_carries_at_most_500_ids() -> None:
 
 CALENDAR = {**PLAIN, "relationtype": "calendar:address"}
 SENT = {"statusTerminbestaetigung": "gesendet"}
+REQUIRED = "is required for modify: it says what to change"
 
 
 @pytest.mark.parametrize(
     ("message", "fault"),
     [
-        ({**CALENDAR, "action": "modify"}, "is required for modify: it says what to change"),
-        ({**CALENDAR, "action": "modify", "relationinfo": {}}, "is required for modify: it says what to change"),
+        ({**CALENDAR, "action": "modify"}, REQUIRED),
+        ({**CALENDAR, "action": "modify", "relationinfo": {}}, REQUIRED),
         ({**CALENDAR, "action": "delete", "relationinfo": SENT}, "a delete takes no relationinfo"),
         ({**PLAIN, "relationinfo": SENT}, "estate:address:buyer takes no relationinfo"),
-        ({**CALENDAR, "relationinfo": "gesendet"}, "expected an object with statusTerminbestaetigung or statusTerminrueckmeldung, "
-         'got "gesendet"'),
+        (
+            {**CALENDAR, "relationinfo": "gesendet"},
+            'expected an object with statusTerminbestaetigung or statusTerminrueckmeldung, got "gesendet"',
+        ),
     ],
-)  # fmt: skip
+)
 def test_relationinfo_stands_only_where_it_means_something(message: dict[str, Any], fault: str) -> None:
     assert faults(message) == {"relationinfo": fault}
 
@@ -221,7 +226,7 @@ def test_relationinfo_is_kept_sorted_by_key() -> None:
         )
 
 
-def test_a_mirrored_type_swaps_the_sides_and_says_so() -> None:
+def test_a_mirrored_type_swaps_the_sides_and_is_noted() -> None:
     parsed = from_message({**PLAIN, "relationtype": "estate:address:matching"})
     assert parsed.change.type == "address:estate:matching"
     assert (parsed.change.parents, parsed.change.children) == ((9001, 9002), (501,))

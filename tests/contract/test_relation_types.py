@@ -76,7 +76,7 @@ def test_short_name_and_urn_mean_the_same_type_and_need_no_note(name: str) -> No
         "relationTypes:",
     ],
 )
-def test_a_mistyped_prefix_is_corrected_and_said(prefix: str) -> None:
+def test_a_mistyped_prefix_is_corrected_and_noted(prefix: str) -> None:
     resolved = resolve(prefix + "estate:address:buyer")
     assert resolved.type is TYPES["estate:address:buyer"]
     assert resolved.notes == (f"the prefix {prefix} was read as {PREFIX}",)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from worker.config.secret import redact
-from worker.contract import MAX_FAULTS, Change, Order, Override, check, check_each, from_message
+from worker.contract import MAX_FAULTS, Change, Order, Override, check, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.planner.swaps import is_first_half, swap_key
 from worker.ports import (
@@ -194,12 +194,15 @@ class Intake:
 
     def _check(self, changes: Sequence[Change], policy: IntakePolicy, *, start: int = 0) -> None:
         """Emit the warnings of the changes; raise InvalidChange for those that the policy denies."""
-
-        def check_one(change: Change) -> None:
-            for warning in check(change, policy.overrides):
-                self.emit("change.warned", account=policy.account, warning=warning)
-
-        check_each(enumerate(changes, start), check_one)
+        faults: list[Fault] = []
+        for position, change in enumerate(changes, start):
+            try:
+                for warning in check(change, policy.overrides):
+                    self.emit("change.warned", account=policy.account, warning=warning)
+            except InvalidChange as error:
+                faults += error.at(position).faults
+        if faults:
+            raise InvalidChange(faults)
 
     def _submission(self, change: Change, policy: IntakePolicy, *, redelivered: bool) -> Submission:
         new_id = self.new_id()

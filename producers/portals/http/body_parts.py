@@ -16,9 +16,9 @@ def partly_refused(
 ) -> Response:
     """Return the problem document for results of which some are errors.
 
-    `places` are where the changes are in the body, `jobs` those that were accepted, by position. The status is never a
-    2xx: a client that looks no further sends it all again, which does no harm to changes with an event id. Errors that
-    time can cure decide the status, then the first account's.
+    `places` are where the changes are in the body, `jobs` those that were accepted, by position. The status
+    is never a 2xx: a client that looks no further sends it all again, which does no harm to changes with an
+    event id. Errors that time can cure decide the status, then the first account's.
     """
     errors = [result.error for result in results if result.error]
     curable = [error for error in errors if isinstance(error, Unavailable)]
