@@ -31,7 +31,8 @@ The {count} types of the documentation page *Relations*, under their short names
 name for the type.
 By default these are allowed, other creates and deletes are tried with a warning, \
 and a modify of another type or any write to a
-read-only type is refused; an operator decides otherwise with `create`, `modify`, `delete` = `allow`, `warn` or `deny`
+read-only type is refused; an operator decides otherwise with \
+`create`, `modify`, `delete` = `allow`, `warn` or `deny`
 under `[types."NAME"]`.
 **Order** says which goes first when creates and deletes of the type touch the same record.
 

@@ -60,7 +60,8 @@ def _order(name: str) -> Order:
     return "delete_first" if name in catalogue.DELETE_FIRST else "free"
 
 
-def _type(name: str, parent: str, child: str, documented: str, description: str) -> RelationType:
+def _type(name: str, documented: str, description: str) -> RelationType:
+    parent, child = catalogue.SIDES.get(name) or name.split(":")[:2]
     return RelationType(
         name,
         parent,

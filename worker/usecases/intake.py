@@ -32,9 +32,7 @@ from worker.ports import (
 )
 
 PIECE = 500  # jobs of a replay that are worked at once
-RELATION_MEMORY = (
-    30 * 86_400.0
-)  # seconds; a change older than the relation memory cannot be ordered any more (R3, R8)
+RELATION_MEMORY = 30 * 86_400.0  # seconds; an older change cannot be ordered any more (R3, R8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
