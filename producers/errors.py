@@ -1,10 +1,10 @@
-"""What the front doors refuse on their own account, besides what `worker.errors` knows.
+"""The errors of the ways in, besides those of `worker.errors`.
 
 RelationsError
-├── Unauthorized    nobody we know: no key, a wrong one, a bad or stale signature
-├── Forbidden       somebody we know, who may not do this
+├── Unauthorized    an unknown sender: no key, a wrong one, a bad or stale signature
+├── Forbidden       a known sender, who may not do this
 ├── TooLarge        more bytes than are read, or more changes than are taken at once
-├── TooSlow         bytes that come so slowly that nobody waits for the rest
+├── TooSlow         bytes that did not come in time
 └── Unsupported     bytes of a kind that is not read
 """
 
@@ -12,7 +12,7 @@ from worker.errors import RelationsError
 
 
 class Unauthorized(RelationsError):
-    """A sender who did not prove who they are; `challenge` says what proof is wanted."""
+    """The sender did not prove who they are; `challenge` is the WWW-Authenticate header of the answer."""
 
     def __init__(self, message: str, *, challenge: str = "Bearer") -> None:
         self.challenge = challenge
@@ -20,11 +20,11 @@ class Unauthorized(RelationsError):
 
 
 class Forbidden(RelationsError):
-    """A key without this right, or not for this account."""
+    """The key does not have this right, or not for this account."""
 
 
 class TooLarge(RelationsError):
-    """A body beyond the limit."""
+    """The body is beyond the limit."""
 
     def __init__(self, limit: int, what: str = "bytes") -> None:
         self.limit = limit
@@ -32,8 +32,8 @@ class TooLarge(RelationsError):
 
 
 class TooSlow(RelationsError):
-    """A body that did not come in time."""
+    """The body did not come in time."""
 
 
 class Unsupported(RelationsError):
-    """A body of another content type or encoding."""
+    """The body has a content type or encoding that is not read."""

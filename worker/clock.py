@@ -1,56 +1,56 @@
-"""Time and identity of this process, as the use cases are handed them."""
+"""Time and ids of this process; use cases take them as arguments."""
 
 import time
 from collections.abc import Callable
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
-PAIRS = [high + low for high in ALPHABET for low in ALPHABET]
+PAIRS = [high + low for high in ALPHABET for low in ALPHABET]  # the digits of 10 bits
 
 
 class SystemClock:
     """The monotonic clock of the system."""
 
     def monotonic(self) -> float:
-        """Seconds."""
+        """Return seconds that only grow."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Block for so many seconds."""
         time.sleep(seconds)
 
 
 class IdGenerator:
-    """Fresh names of 18 characters that sort by time: nine of milliseconds, nine of chance (45 bits each).
+    """Makes ids of 18 characters that sort by time: nine for milliseconds, nine random ones (45 bits each).
 
-    Given the milliseconds and the source of bytes, so that a test may hold both.
+    Takes the source of milliseconds and of random bytes, so that a test can fix both.
     """
 
     def __init__(self, milliseconds: Callable[[], int], random_bytes: Callable[[int], bytes]) -> None:
-        self._milliseconds, self._bytes = milliseconds, random_bytes
-        self._moment, self._prefix = -1, ""
+        self._milliseconds, self._random_bytes = milliseconds, random_bytes
+        self._last, self._prefix = -1, ""
 
     def __call__(self) -> str:
-        """The next one."""
-        moment, chance = self._milliseconds(), int.from_bytes(self._bytes(6))
-        if moment != self._moment:
-            self._moment, self._prefix = moment, prefix_of(1000 * moment)
+        """Return a new id."""
+        now, bits = self._milliseconds(), int.from_bytes(self._random_bytes(6))
+        if now != self._last:
+            self._last, self._prefix = now, id_prefix(1000 * now)
         pairs = (
-            PAIRS[chance & 1023]
-            + PAIRS[chance >> 10 & 1023]
-            + PAIRS[chance >> 20 & 1023]
-            + PAIRS[chance >> 30 & 1023]
+            PAIRS[bits & 1023]
+            + PAIRS[bits >> 10 & 1023]
+            + PAIRS[bits >> 20 & 1023]
+            + PAIRS[bits >> 30 & 1023]
         )
-        return self._prefix + pairs + ALPHABET[chance >> 40 & 31]
+        return self._prefix + pairs + ALPHABET[bits >> 40 & 31]
 
 
-def time_of_id(name: str) -> int:
-    """When a name was given (µs since the epoch), by its beginning."""
+def time_of_id(text: str) -> int:
+    """Return when an id was made (µs since the epoch), read from its first nine characters."""
     milliseconds = 0
-    for letter in name[:9]:
-        milliseconds = milliseconds << 5 | ALPHABET.index(letter)
+    for digit in text[:9]:
+        milliseconds = milliseconds << 5 | ALPHABET.index(digit)
     return 1000 * milliseconds
 
 
-def prefix_of(micros: int) -> str:
-    """What the names given at that time (µs since the epoch) begin with."""
+def id_prefix(micros: int) -> str:
+    """Return the first nine characters of every id made at that time (µs since the epoch)."""
     return "".join([ALPHABET[(micros // 1000 >> shift) & 31] for shift in range(40, -5, -5)])

@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from ops.cli.send_input import Entry, cap_faults
-from worker.errors import Fault, InvalidChange, RelationsError, StoreUnavailable
+from worker.errors import InvalidChange, RelationsError, StoreUnavailable
 from worker.usecases.intake import Intake
 
 AT_ONCE: Final = 1000  # changes per round trip
@@ -54,21 +54,12 @@ def _split(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 def _deliver_piece(intake: Intake, piece: Sequence[Entry]) -> Delivery:
     jobs, errors = dict[int, SentJob](), list[RelationsError]()
-    for part in intake.accept_each([entry.change for entry in piece], path="{}"):
-        if part.error:
-            errors.append(_name_places(part.error, piece))
-        for position, receipt in zip(part.positions, part.receipts, strict=False):
+    for result in intake.accept_by_account([entry.change for entry in piece]):
+        if isinstance(result.error, InvalidChange):
+            moved = result.error.moved(lambda position: piece[position].where)
+            errors.append(InvalidChange(cap_faults(moved.faults)))
+        elif result.error:
+            errors.append(result.error)
+        for position, receipt in zip(result.positions, result.receipts, strict=False):
             jobs[position] = SentJob(receipt.job, receipt.duplicate)
     return Delivery([job for _, job in sorted(jobs.items())], errors)
-
-
-def _name_places(error: RelationsError, piece: Sequence[Entry]) -> RelationsError:
-    """Return the error with the places of the file instead of positions in the piece."""
-    if not isinstance(error, InvalidChange):
-        return error
-    faults = []
-    for fault in error.faults:
-        head, _, tail = fault.path.partition(".")
-        place = piece[int(head)].where if head.isdecimal() else head
-        faults.append(Fault(".".join(filter(None, (place, tail))), fault.message))
-    return InvalidChange(cap_faults(faults))

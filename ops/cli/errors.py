@@ -50,7 +50,7 @@ def print_error(error: RelationsError, context: CommandContext) -> None:
     """Print the error on stderr: as sentences, or with `--json` as one object."""
     text = "\n".join(_format_error(error, context))
     if context.as_json:
-        faults = [fault._asdict() for fault in error.faults] if isinstance(error, Invalid) else []
+        faults = [fault.to_dict() for fault in error.faults] if isinstance(error, Invalid) else []
         document = {"error": type(error).__name__, "message": text, "faults": faults}
         text = json.dumps(document, ensure_ascii=False)
     click.echo(text, err=True)

@@ -21,10 +21,10 @@ class OfflineRules:
         self._overrides = context.runtime.overrides if context else {}
         self._order = context.runtime.order if context else catalogue_order
 
-    def check(self, change: Change, path: str = "") -> Sequence[str]:
+    def check(self, change: Change) -> Sequence[str]:
         """Return warnings about the change; raises InvalidChange, or NotFound for an unknown account."""
         self.find_account(change.account)
-        return check(change, self._overrides, path=path)
+        return check(change, self._overrides)
 
     def get_policy(self, account_name: str) -> DryRunPolicy:
         """Return how the account's changes are planned, all of them at once."""

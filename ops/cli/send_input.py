@@ -68,11 +68,11 @@ def _read(message: object, where: str) -> tuple[Change, tuple[str, ...]]:
 
 def _decoded(line: bytes, where: str) -> object:
     if len(line) > MAX_MESSAGE:
-        raise InvalidChange([Fault(where, f"expected at most {MAX_MESSAGE} bytes, got {len(line)}")])
+        raise InvalidChange([Fault("", f"expected at most {MAX_MESSAGE} bytes, got {len(line)}", where)])
     try:
         return msgspec.json.decode(line)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidChange([Fault(where, f"expected JSON: {error}")]) from None
+        raise InvalidChange([Fault("", f"expected JSON: {error}", where)]) from None
 
 
 def _completed(message: object, account: str, event_id: str) -> object:

@@ -40,7 +40,7 @@ def cli(env: dict[str, str]) -> Cli:
 
 @pytest.fixture
 def runtime(env: dict[str, str], tmp_path: Path) -> Runtime:
-    return Runtime(load_settings(env, tmp_path), wake=lambda *_: None)
+    return Runtime(load_settings(env, tmp_path), wake=lambda *_: None, emit=lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from worker.contract import Relation
 from worker.onoffice.codes import advice
 from worker.planner.actions import Action
 from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
-from worker.planner.relation_state import Doubt, OpenRelation, Refusal
+from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
 from worker.ports import JobRecord, RelationEvent, RelationRecord, RequestRecord
 
 ZONE = timezone(timedelta(hours=1))
@@ -193,11 +193,14 @@ def test_a_job_that_is_kept_no_longer_still_has_its_outcome() -> None:
         ({}, "is due now"),
         ({"not_before": at_second(60)}, "is waiting until 2026-11-20T09:01:00+01:00"),
         ({"not_before": at_second(5)}, "is due now"),
-        ({"verify": True}, "is verifying: it is read back before anything is written again"),
-        ({"verify": True, "not_before": at_second(60)}, "written again until 2026-11-20T09:01:00+01:00"),
-        ({"held": True}, "is held: the other half of its swap has to be confirmed first"),
+        ({"stage": Stage.READ_BACK}, "is verifying: it is read back before anything is written again"),
         (
-            {"not_before": at_second(60), "tries": 2, "refusal": Refusal(999, "transient", "busy")},
+            {"stage": Stage.READ_BACK, "not_before": at_second(60)},
+            "written again until 2026-11-20T09:01:00+01:00",
+        ),
+        ({"waits_for_swap": True}, "is held: the other half of its swap has to be confirmed first"),
+        (
+            {"not_before": at_second(60), "rejections": 2, "refusal": Refusal(999, "transient", "busy")},
             "after 2 rejections; last: 999 busy (transient)",
         ),
     ],

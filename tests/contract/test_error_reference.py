@@ -1,6 +1,6 @@
-"""The reference of errors: every class a job can fail with, every code of the API that is known, and what operators are told to do.
+"""The reference of errors: every class a job can fail with, every known code of the API, and what to do.
 
-To write it anew: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/contract/test_error_reference.py
+To write it again: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/contract/test_error_reference.py
 """
 
 import os
@@ -28,17 +28,22 @@ MEANING: Final[Mapping[ErrorClass, str]] = {
     ErrorClass.RECORD: "There is no such record, or the API user may not see it.",
     ErrorClass.RIGHTS: "The API user may not do that, or not to that record.",
     ErrorClass.SHAPE: "The relation type, an id or the info is not what the API takes.",
-    ErrorClass.ABSENT: "A modify of a relation that is not there, `max_attempts` times: its create may only have been late.",
-    ErrorClass.AMBIGUOUS: "Refused without saying why; a read showed that it was not done, `max_attempts` times.",
+    ErrorClass.ABSENT: "A modify of a relation that is not there, `max_attempts` times: "
+    "its create may only have been late.",
+    ErrorClass.AMBIGUOUS: "Refused without saying why; "
+    "a read showed that it was not done, `max_attempts` times.",
     ErrorClass.SYNC: "The change goes to a calendar or phone, too, and that is switched off.",
     ErrorClass.STAR: "An action that links many with many, or too many.",
     ErrorClass.OTHER: "Any other definite answer, and every code that is not listed here.",
     ErrorClass.CREDENTIALS: "The account is paused until it is resumed or has other credentials.",
-    ErrorClass.CLOCK: "The request is signed again; if that is refused too, the account is paused for a minute.",
-    ErrorClass.TRANSIENT: "It may have been done: the relation is read back and tried again. After `give_up_after` it fails as `unknown`.",
+    ErrorClass.CLOCK: "The request is signed again; "
+    "if that is refused too, the account is paused for a minute.",
+    ErrorClass.TRANSIENT: "It may have been done: the relation is read back and tried again. "
+    "After `give_up_after` it fails as `unknown`.",
 }
 OWN: Final[Mapping[str, str]] = {
-    Verdict.UNKNOWN: "No definite answer within `give_up_after`: whether it was done is not known. The code, if any, is the last one.",
+    Verdict.UNKNOWN: "No definite answer within `give_up_after`: whether it was done is not known. "
+    "The code, if any, is the last one.",
     Verdict.NOT_SENT: "The same, and the last try did not even leave: no connection, or HTTP 429.",
     DEPENDENCY_REFUSAL.error: "The other half of a swap failed for good, so this half was not sent.",
     POISON_REFUSAL.error: "Three workers died with this change alone in hand.",
@@ -47,13 +52,16 @@ OWN: Final[Mapping[str, str]] = {
 
 HEAD: Final = """# Errors
 
-What a failed job says, and what to do. `relations errors` lists what failed by code and class, each with the same advice as here;
-`relations jobs list --error 80` or `--error record` picks jobs by either. A job fails with the first refusal among its relations, the
+What a failed job says, and what to do. `relations errors` lists what failed by code and class, \
+each with the same advice as here;
+`relations jobs list --error 80` or `--error record` picks jobs by either. \
+A job fails with the first refusal among its relations, the
 others are done all the same.
 
 ## Definite answers
 
-The API refused it, and refuses it again unless something changes. Every relation is first tried alone, so the refusal is its own.
+The API refused it, and refuses it again unless something changes. \
+Every relation is first tried alone, so the refusal is its own.
 
 """
 BETWEEN: Final = """
@@ -69,7 +77,8 @@ They say something of the account or of the moment, so its jobs stay open.
 CODES: Final = """
 ## Codes
 
-Where the code itself says what to do, it is told here; else by its class. The API's own words, if it sends any, stand in place of
+Where the code itself says what to do, it is told here; else by its class. \
+The API's own words, if it sends any, stand in place of
 these. The table is `worker/onoffice/codes.tsv`; the class is this project's judgement.
 
 | code | class | text | what to do |
@@ -82,7 +91,7 @@ OTHERS: Final = """
 
 
 def by_class(error: ErrorClass) -> str:
-    """The advice of the class: the one that most of its codes have."""
+    """Return the advice of the class: the one that most of its codes have."""
     return Counter(advice(code) for code in table() if classify(code) is error).most_common(1)[0][0]
 
 
@@ -99,8 +108,8 @@ def own() -> Iterator[str]:
 def codes() -> Iterator[str]:
     for code in sorted(table()):
         if (error := classify(code)) is not ErrorClass.OTHER:
-            told = "" if advice(code) == by_class(error) else advice(code)
-            yield f"| {code} | `{error}` | {describe(code)} | {told} |\n"
+            own_advice = "" if advice(code) == by_class(error) else advice(code)
+            yield f"| {code} | `{error}` | {describe(code)} | {own_advice} |\n"
 
 
 def others() -> Iterator[str]:
@@ -136,21 +145,21 @@ def test_the_reference_is_current() -> None:
     assert REFERENCE.read_text(encoding="utf-8") == reference()
 
 
-def test_every_class_and_every_code_is_told() -> None:
+def test_every_class_and_every_code_is_described() -> None:
     assert set(MEANING) == set(ErrorClass)
-    told = {int(line.split(" | ")[0].strip("| ")) for line in chain(codes(), others()) if line[2:3].isdigit()}
-    assert told == set(table()) - {OK}
+    lines = [line for line in chain(codes(), others()) if line[2:3].isdigit()]
+    assert {int(line.split(" | ")[0].strip("| ")) for line in lines} == set(table()) - {OK}
 
 
-def test_what_fails_without_a_code_is_told() -> None:
+def test_what_fails_without_a_code_is_described() -> None:
     assert UNANSWERED.error in OWN
     assert set(ADVICE_WITHOUT_CODE) <= set(OWN)
 
 
 @pytest.mark.parametrize("kind", ["create", "modify", "delete"])
-@pytest.mark.parametrize("error", [each for each in ErrorClass if each is not ErrorClass.TRANSIENT])
+@pytest.mark.parametrize("error", [error for error in ErrorClass if error is not ErrorClass.TRANSIENT])
 def test_a_job_fails_with_the_classes_that_the_reference_says(kind: Kind, error: ErrorClass) -> None:
-    """A refusal holds the account, or it is checked, repeated or final; TRANSIENT codes are read as no answer at all."""
+    """A refusal pauses the account, or is checked, repeated or final; TRANSIENT codes count as no answer."""
     decision = decide(
         kind,
         ActionResult(Verdict.REJECTED, error=error),

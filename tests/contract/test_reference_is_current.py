@@ -1,6 +1,6 @@
-"""The golden copies for readers of other languages, human and not.
+"""The golden copies of the contract: the JSON Schema for other languages, the relation types for people.
 
-To write them anew after a change of the contract: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/contract
+To write them again: RELATIONS_WRITE_REFERENCE=1 .venv/bin/pytest tests/contract
 """
 
 import json
@@ -27,9 +27,12 @@ HEAD = """# Relation types
 The {count} types of the documentation page *Relations*, under their short names; the full name puts
 `urn:onoffice-de-ns:smart:2.5:relationTypes:` in front. Messages may use either.
 
-**Documented** are the writes that the pages *Create Relations*, *Modify Relations* and *Delete Relations* name for the type.
-By default these are allowed, other creates and deletes are tried with a warning, and a modify of another type or any write to a
-read-only type is refused; an operator decides otherwise with `create`, `modify`, `delete` = `allow`, `warn` or `deny`
+**Documented** are the writes that the pages *Create Relations*, *Modify Relations* and *Delete Relations* \
+name for the type.
+By default these are allowed, other creates and deletes are tried with a warning, \
+and a modify of another type or any write to a
+read-only type is refused; an operator decides otherwise with \
+`create`, `modify`, `delete` = `allow`, `warn` or `deny`
 under `[types."NAME"]`.
 **Order** says which goes first when creates and deletes of the type touch the same record.
 
@@ -41,7 +44,9 @@ under `[types."NAME"]`.
 def row(known: RelationType) -> str:
     writes = ", ".join(verb for verb in ("create", "modify", "delete") if verb in known.documented)
     order = "" if known.order == "free" else f"`{known.order}`"
-    return f"| `{known.name}` | {known.parent} → {known.child} | {known.description} | {writes} | {order} | {known.note} |\n"
+    sides = f"{known.parent} → {known.child}"
+    cells = (f"`{known.name}`", sides, known.description, writes, order, known.note)
+    return f"| {' | '.join(cells)} |\n"
 
 
 def golden(path: Path) -> str:
@@ -77,11 +82,11 @@ def test_the_examples_of_the_reference_are_valid_changes() -> None:
         assert parse_many(example)
 
 
-def test_the_faults_of_the_reference_are_what_is_said() -> None:
-    message, said = blocks("json5")[0], blocks("text")[0]
+def test_the_faults_of_the_reference_are_those_that_a_sender_gets() -> None:
+    message, documented = blocks("json5")[0], blocks("text")[0]
     with pytest.raises(InvalidChange) as caught:
         parse_many(message)
-    assert "\n".join(map(str, caught.value.faults)) == said.strip()
+    assert "\n".join(map(str, caught.value.faults)) == documented.strip()
 
 
 def test_the_reference_names_every_field() -> None:

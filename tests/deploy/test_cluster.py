@@ -136,7 +136,9 @@ def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(
     for other in set(cluster.nodes) - {node}:
         run_command(other, "SCRIPT FLUSH")  # as if it had been restarted
     fresh = stack.runtime(wakes=False)  # knows no node yet, and sends no flush messages
-    parts = fresh.intake().accept_each([change for name in ACCOUNTS for change in link_changes(name, more)])
+    parts = fresh.intake().accept_by_account(
+        [change for name in ACCOUNTS for change in link_changes(name, more)]
+    )
     error_of = dict(zip(ACCOUNTS, (part.error for part in parts), strict=True))
     assert {account for account, error in error_of.items() if isinstance(error, StoreUnavailable)} == set(
         gone

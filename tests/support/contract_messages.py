@@ -1,4 +1,4 @@
-"""Messages for the tests of this room: a plain one, and hypothesis strategies for every valid one and for anything at all."""
+"""Messages for tests of the contract: a plain one, and strategies for valid ones and for anything at all."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ infos = st.fixed_dictionaries({}, optional={key: st.sampled_from(values) for key
 
 @st.composite
 def messages(draw: st.DrawFn) -> dict[str, Any]:
-    """A valid message."""
+    """Draw a valid message."""
     action = draw(st.sampled_from(["create", "modify", "delete"]))
     name = draw(names)
     sides = draw(st.permutations([draw(single), draw(several)]))
@@ -63,7 +63,7 @@ json_values = st.recursive(
 
 @st.composite
 def spoiled(draw: st.DrawFn) -> dict[str, Any]:
-    """A message that was valid until one of its fields became something else, or a field came along."""
+    """Draw a valid message in which one field was replaced or added."""
     message = draw(messages())
     field = draw(st.sampled_from([*message, "childid", "relationinfo", "occurred_at", "extra"]))
     return message | {field: draw(json_values)}

@@ -36,7 +36,7 @@ def link_changes(account: str, numbers: Iterable[int]) -> list[Change]:
 
 def accept(runtime: Runtime, changes: Sequence[Change]) -> list[Receipt]:
     """Accept all of them."""
-    parts = runtime.intake().accept_each(changes)
+    parts = runtime.intake().accept_by_account(changes)
     assert [part.error for part in parts if part.error] == []
     return [receipt for part in parts for receipt in part.receipts]
 

@@ -71,7 +71,7 @@ class World:
     def accept(self, *changes: Change) -> list[Receipt]:
         """Submit changes to intake, account by account; an error of it is raised."""
         receipts: list[Receipt] = []
-        for part in self.intake.accept_each(changes):
+        for part in self.intake.accept_by_account(changes):
             if part.error:
                 raise part.error
             receipts += part.receipts

@@ -16,7 +16,7 @@ from ops import samples
 from ops.cli.send_input import from_lines
 from tests.torture.mutate import garbled, twisted, written
 from worker.config import load_settings
-from worker.contract import Change, Parsed, from_message, from_messages, parse, parse_many, to_message
+from worker.contract import Change, ParsedChange, from_message, parse_many, to_message
 from worker.errors import Fault, Invalid, InvalidSettings, RelationsError
 from worker.onoffice import wire
 from worker.planner.actions import Action, ActionResult, Verdict
@@ -65,12 +65,10 @@ def messages(dice: random.Random) -> bool:
         raw = b"\n".join(written(each, dice) for each in chosen)
     if dice.random() < 0.4:
         raw = garbled(raw, dice)
-    reads: Sequence[Callable[[], Parsed | list[Parsed]]] = (
-        lambda: parse(raw),
+    reads: Sequence[Callable[[], ParsedChange | list[ParsedChange]]] = (
         lambda: parse_many(raw),
         lambda: parse_many(raw.decode("utf-8", "surrogateescape")),
         lambda: from_message(chosen[0]),
-        lambda: from_messages(chosen),
     )
     taken = [not refused(lambda: _sound(read())) for read in reads]  # noqa: B023 called at once
     return any(taken)
@@ -89,7 +87,7 @@ def _message(dice: random.Random) -> Any:
     return message
 
 
-def _sound(parsed: Parsed | list[Parsed]) -> None:
+def _sound(parsed: ParsedChange | list[ParsedChange]) -> None:
     """What was taken says the same when it is written and read again, and can be kept."""
     for each in parsed if isinstance(parsed, list) else [parsed]:
         change: Change = each.change

@@ -71,7 +71,7 @@ def describe(intake: Intake, answer: list[Receipt] | BaseException) -> Answer:
     """Return the content of the jobs and whether they are duplicates, or the kind and paths of the error."""
     if isinstance(answer, BaseException):
         assert isinstance(answer, RelationsError)
-        return [type(answer).__name__, *(fault.path for fault in getattr(answer, "faults", ()))]
+        return [type(answer).__name__, *(fault.location for fault in getattr(answer, "faults", ()))]
     jobs = [intake.store.get_job(receipt.job) for receipt in answer]
     return [
         (f"{job.account} {job.children} {job.accepted_at}" if job else "", item.duplicate)
@@ -105,7 +105,7 @@ async def at_once(
 
 def accept_alone(intake: Intake, body: Sequence[Change]) -> list[Receipt] | RelationsError:
     try:
-        return intake.accept(body, path="{}")
+        return intake.accept(body)
     except RelationsError as error:
         return error
 
@@ -113,9 +113,9 @@ def accept_alone(intake: Intake, body: Sequence[Change]) -> list[Receipt] | Rela
 def counted(accept: Accept, sizes: list[int]) -> Accept:
     """Return an accept that notes how many changes each write had."""
 
-    def counting(changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
+    def counting(changes: Sequence[Change], *, redelivered: bool) -> list[Receipt]:
         sizes.append(len(changes))
-        return accept(changes, path=path, redelivered=redelivered)
+        return accept(changes, redelivered=redelivered)
 
     return counting
 
@@ -160,7 +160,7 @@ def test_no_write_grows_beyond_the_bound_unless_one_request_does() -> None:
 def test_an_unavailable_store_is_reported_to_all_after_one_try() -> None:
     tries: list[int] = []
 
-    def away(changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
+    def away(changes: Sequence[Change], *, redelivered: bool) -> list[Receipt]:
         tries.append(len(changes))
         raise StoreUnavailable("gone")
 
@@ -172,10 +172,10 @@ def test_an_unavailable_store_is_reported_to_all_after_one_try() -> None:
 def test_a_bug_in_one_write_is_reported_to_all_in_it_and_the_next_write_goes_on() -> None:
     working, broken = intake(), iter([True])
 
-    def accept(changes: Sequence[Change], *, path: str, redelivered: bool) -> list[Receipt]:
+    def accept(changes: Sequence[Change], *, redelivered: bool) -> list[Receipt]:
         if next(broken, False):
             raise ZeroDivisionError
-        return working.accept(changes, path=path, redelivered=redelivered)
+        return working.accept(changes, redelivered=redelivered)
 
     answers = asyncio.run(
         at_once(

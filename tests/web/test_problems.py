@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 import producers.errors
 import worker.errors
-from producers.portals.http.body_parts import not_all
-from producers.portals.http.problems import STATUS, error_response, status_of
-from producers.portals.http.requests import change_paths
-from worker.contract import parse_many
+from producers.portals.http.problems import STATUS, error_response, partly_refused, status_of
+from worker.contract import parse_many, places_of
 from worker.errors import (
     BacklogFull,
     Fault,
@@ -24,7 +22,7 @@ from worker.errors import (
     RelationsError,
     StoreUnavailable,
 )
-from worker.usecases.intake import Part
+from worker.usecases.intake import AccountResult
 
 GOOD = {
     "account": "acme",
@@ -88,7 +86,8 @@ def test_a_single_fault_is_the_detail_and_several_are_counted() -> None:
 
 
 def test_an_account_that_is_not_there_is_a_fault_of_the_change_not_a_wrong_address() -> None:
-    answer = not_all([Part((0, 1), error=NotFound('there is no account "acne"'))], ["[0]", "[1]"], {})
+    unknown = AccountResult((0, 1), error=NotFound('there is no account "acne"'))
+    answer = partly_refused([unknown], range(2), {})
     assert answer.status_code == 422
     assert json.loads(bytes(answer.body))["errors"] == [
         {"path": "[0].account", "message": 'there is no account "acne"'}
@@ -96,7 +95,7 @@ def test_an_account_that_is_not_there_is_a_fault_of_the_change_not_a_wrong_addre
 
 
 @given(st.integers(1, 6), st.data(), st.sampled_from(["array", "lines"]))
-def test_changes_have_the_paths_that_the_parser_names(count: int, data: st.DataObject, form: str) -> None:
+def test_changes_have_the_places_that_the_parser_names(count: int, data: st.DataObject, form: str) -> None:
     bad = data.draw(st.integers(0, count - 1))
     blanks = data.draw(st.lists(st.sampled_from(["", " ", "\n", "\r\n"]), min_size=count, max_size=count))
 
@@ -108,9 +107,9 @@ def test_changes_have_the_paths_that_the_parser_names(count: int, data: st.DataO
         ).encode()
 
     good: list[dict[str, object]] = [dict(GOOD) for _ in range(count)]
-    paths = change_paths(body(good), len(parse_many(body(good))))
+    places = places_of(body(good), len(parse_many(body(good))))
     with pytest.raises(InvalidChange) as raised:
         parse_many(
             body([{**message, **({"childid": 0} if at == bad else {})} for at, message in enumerate(good)])
         )
-    assert raised.value.faults[0].path == (f"{paths[bad]}.childid" if paths[bad] else "childid")
+    assert (raised.value.faults[0].place, raised.value.faults[0].path) == (places[bad], "childid")

@@ -150,7 +150,7 @@ def test_a_wrong_key_and_a_wrong_address_are_raised_at_once(front: Front) -> Non
 def test_every_fault_comes_back_by_its_path(front: Front) -> None:
     with client(front) as relations, pytest.raises(InvalidChange) as raised:
         relations.send([{"action": "create", "relationtype": BUYER, "parentid": 0, "childid": 1}] * 2)
-    assert [fault.path for fault in raised.value.faults] == ["[0].parentid", "[1].parentid"]
+    assert [fault.location for fault in raised.value.faults] == ["[0].parentid", "[1].parentid"]
 
 
 def test_waiting_ends_with_the_names_of_those_that_are_not_done(front: Front) -> None:

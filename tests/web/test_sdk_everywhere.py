@@ -80,7 +80,7 @@ def test_faults_of_many_are_named_by_their_place_among_all(request: pytest.Fixtu
     relations: Relations = request.getfixturevalue(way)
     with pytest.raises(InvalidChange) as raised:
         relations.send([*LINKS[:2050], {**LINK, "parentid": 0}])
-    assert [fault.path for fault in raised.value.faults] == ["[2050].parentid"]
+    assert [fault.location for fault in raised.value.faults] == ["[2050].parentid"]
     assert relations.send(LINKS[:1])[0].duplicate is False
 
 

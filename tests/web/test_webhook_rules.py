@@ -41,7 +41,7 @@ def made(payload: object, *rules: Rule, **other: Any) -> list[Change]:
 def refused(payload: object, *rules: Rule, **other: Any) -> list[str]:
     with pytest.raises(InvalidChange) as raised:
         made(payload, *rules, **other)
-    return [fault.path for fault in raised.value.faults]
+    return [fault.location for fault in raised.value.faults]
 
 
 def rule(**other: str) -> Rule:

@@ -125,7 +125,8 @@ def test_a_kept_payload_becomes_changes_once_its_rules_were_mended(
     assert prepare(hands, "acme", [kept["id"]], by="ada").refused == {"unreadable": 1}
     mended = replace(front.runtime.settings.sources["immo"].rules[0], parentid="data.estate")
     source = replace(front.runtime.settings.sources["immo"], rules=(mended,))
-    monkeypatch.setattr(front.runtime, "settings", replace(front.runtime.settings, sources={"immo": source}))
+    settings = replace(front.runtime.settings, sources={"immo": source})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
     replay = prepare(hands, "acme", [kept["id"]], by="ada")
     assert (replay.eligible, replay.plan["actions"]) == (1, 1)
     assert run(hands, start(hands, replay.id, by="ada").id).back == 1
@@ -149,7 +150,8 @@ def test_rules_that_became_unreadable_leave_those_before_in_force(
 ) -> None:
     broken = replace(front.runtime.settings.sources["immo"].rules[0], parentid="data[")
     source = replace(front.runtime.settings.sources["immo"], rules=(broken,))
-    monkeypatch.setattr(front.runtime, "settings", replace(front.runtime.settings, sources={"immo": source}))
+    settings = replace(front.runtime.settings, sources={"immo": source})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
     assert len(deliver(front.client(None), ENQUIRY).json()["jobs"]) == 2
     assert [(event, "sources.immo.rules[0].parentid" in str(fields)) for event, fields in front.events] == [
         ("settings.rejected", True)

@@ -7,6 +7,7 @@ required key is at fault already, so that everything else can still be judged.
 from base64 import b64decode
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from worker.config.secret import Secret
@@ -65,7 +66,7 @@ def check_secret(key: str, secret: Secret | None) -> Iterator[Fault]:
         if secret and secret.reveal() and secret.literal:
             yield Warned(key, "is written in the settings file; keep it in env:NAME or file:PATH instead")
     except InvalidSettings as error:
-        yield Fault(key, " ".join(error.faults[0]))
+        yield Fault(key, f"{error.faults[0].path} {error.faults[0].message}")
 
 
 def value_of(secret: Secret | None) -> str:
@@ -152,4 +153,4 @@ def is_base64(text: str) -> bool:
 
 def under(path: str, faults: Iterable[Fault]) -> Iterator[Fault]:
     """Yield the faults of a table with the path of that table."""
-    return (fault._replace(path=f"{path}.{fault.path}" if fault.path else path) for fault in faults)
+    return (replace(fault, path=f"{path}.{fault.path}" if fault.path else path) for fault in faults)

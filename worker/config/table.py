@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
-from worker.contract.quoting import ascii_safe
+from worker.contract.quoting import escape_unprintable
 from worker.errors import Fault
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -145,7 +145,7 @@ def quote(value: object) -> str:
         text = json.dumps(value, default=str, ensure_ascii=False)
     except (ValueError, RecursionError):  # an integer of thousands of digits, tables in tables in tables
         text = f"something huge ({type(value).__name__})"
-    return ascii_safe(text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}…")
+    return escape_unprintable(text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}…")
 
 
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:

@@ -1,16 +1,17 @@
-"""What a change may say: the message, the relation types, their JSON Schema. Pure."""
+"""The contract with producers: the message of a change, the relation types, their JSON Schema. Pure."""
 
-from worker.contract.change import Change, Info, correlation_of, to_message
+from worker.contract.change import Change, Info, Relation, correlation_of, to_message
+from worker.contract.faults import MAX_FAULTS, check_each, limit_faults
 from worker.contract.instant import read_instant, write_instant
 from worker.contract.message import MAX_BODY, MAX_IDS, MAX_MESSAGE, MessageDict
-from worker.contract.parsing import Parsed, from_message, from_messages, parse, parse_many
-from worker.contract.permissions import Override, Permission, check, order_of, permission
-from worker.contract.relation import Relation
+from worker.contract.parsing import ParsedChange, from_message, parse_many, places_of
+from worker.contract.permissions import Override, Permission, check, order_of, permission_of
 from worker.contract.schema import schema
-from worker.contract.types import TYPES, Order, RelationType, Resolved, Verb, resolve
+from worker.contract.types import TYPES, Order, RelationType, ResolvedType, Verb, resolve
 
 __all__ = [
     "MAX_BODY",
+    "MAX_FAULTS",
     "MAX_IDS",
     "MAX_MESSAGE",
     "TYPES",
@@ -19,20 +20,21 @@ __all__ = [
     "MessageDict",
     "Order",
     "Override",
-    "Parsed",
+    "ParsedChange",
     "Permission",
     "Relation",
     "RelationType",
-    "Resolved",
+    "ResolvedType",
     "Verb",
     "check",
+    "check_each",
     "correlation_of",
     "from_message",
-    "from_messages",
+    "limit_faults",
     "order_of",
-    "parse",
     "parse_many",
-    "permission",
+    "permission_of",
+    "places_of",
     "read_instant",
     "resolve",
     "schema",

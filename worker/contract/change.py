@@ -1,14 +1,17 @@
-"""The change: what one message asks for, canonical and checked; made by `parse` and its kin, never by hand from outside."""
+"""A change, canonical and checked, and the relations it is about.
+
+Changes from outside are made by `parsing` only.
+"""
 
 import re
 from base64 import urlsafe_b64encode
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
 from worker.contract.instant import write_instant
 from worker.contract.message import SOURCE, MessageDict
-from worker.contract.relation import Relation
 from worker.contract.types import Verb
 
 CORRELATION = re.compile(
@@ -18,12 +21,30 @@ CORRELATION = re.compile(
 Info = tuple[tuple[str, str], ...]
 
 
+class Relation(NamedTuple):
+    """One relation, the unit of every decision; `type` is a short name such as `estate:address:buyer`."""
+
+    type: str
+    parent: int
+    child: int
+
+    def __str__(self) -> str:
+        return f"{self.type}:{self.parent}:{self.child}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Relation":
+        """Return the relation that `str()` wrote."""
+        name, parent, child = text.rsplit(":", 2)
+        return cls(name, int(parent), int(child))
+
+
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One action on the 1:n relations of one type, under its canonical short name.
 
-    Ids are in the message's order without repetition, and one side is a single id. `info` is sorted by key;
-    `occurred_at` are microseconds since the epoch, None until intake fills in the moment of acceptance. `correlation` is what the
-    call that brought it goes by: no part of the message, and kept for whoever follows it through the logs.
+    Ids are in the message's order without repetition, and one side is a single id. `info` is sorted by key.
+    `occurred_at` is in microseconds since the epoch, None until intake fills in the time of acceptance.
+    `correlation` is the id of the call that brought the change, by which it is followed through the logs;
+    it is no part of the message.
     """
 
     account: str
@@ -45,18 +66,18 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def fingerprint(self) -> str:
-        """12 characters that are equal for equal content: who sent it, under which key and label, does not count."""
+        """12 characters that are equal for equal content: its source, event id and label do not count."""
         digest = blake2b(msgspec.json.encode(_content(self)), digest_size=9).digest()
         return urlsafe_b64encode(digest).decode()
 
 
-def correlation_of(*given: object) -> str:
-    """The first of these names of a call that is fit to be kept and logged; empty if none is."""
-    return next((name for name in given if isinstance(name, str) and CORRELATION.fullmatch(name)), "")
+def correlation_of(*candidates: object) -> str:
+    """Return the first of a call's ids that is fit to be stored and logged; "" if none is."""
+    return next((text for text in candidates if isinstance(text, str) and CORRELATION.fullmatch(text)), "")
 
 
 def _content(change: Change) -> dict[str, object]:
-    # Defaults are left out, so that a field added later leaves the fingerprints of older messages as they are.
+    # Defaults are left out, so that a field added later does not change the fingerprints of older messages.
     content: dict[str, object] = {
         "account": change.account,
         "action": change.action,
@@ -72,7 +93,7 @@ def _content(change: Change) -> dict[str, object]:
 
 
 def to_message(change: Change) -> MessageDict:
-    """The public JSON form, defaults left out; parsing it gives an equal change."""
+    """Return the public JSON form, defaults left out; parsing it gives an equal change."""
     message: MessageDict = {
         "account": change.account,
         "action": change.action,

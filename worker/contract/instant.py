@@ -1,4 +1,4 @@
-"""Moments as whole microseconds since the epoch (UTC), and as RFC 3339 texts; no clock is read here."""
+"""Instants as whole microseconds since the epoch (UTC), and as RFC 3339 texts; no clock is read here."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,34 +7,32 @@ from functools import lru_cache
 EXAMPLE = "2026-11-21T02:00:00Z"
 PATTERN = "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_BOUND = 2**53  # in the year 2255: below it, JavaScript and Lua keep every microsecond too
-_RFC3339 = re.compile(PATTERN)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+MAX_MICROS = 2**53  # in the year 2255: below it, JavaScript and Lua keep every microsecond too
+RFC3339 = re.compile(PATTERN)
 
 
-@lru_cache(maxsize=64)  # the changes of one call or one import often share their moment
+@lru_cache(maxsize=64)  # the changes of one call or one import often share their instant
 def read_instant(text: str) -> int:
-    """Microseconds since the epoch of an RFC 3339 text; its offset is mandatory, digits beyond microseconds are cut off.
+    """Return the microseconds since the epoch of an RFC 3339 text.
 
-    Raises `ValueError` with a text that says what was expected.
+    The offset is mandatory; digits beyond microseconds are cut off. Raises `ValueError` with what was
+    expected.
     """
-    if not _RFC3339.fullmatch(text):
+    if not RFC3339.fullmatch(text):
         raise ValueError(f"expected date, time and offset (RFC 3339) such as {EXAMPLE}")
-    micros = (_moment(text) - _EPOCH) // _MICROSECOND
-    if not 0 <= micros < _BOUND:
+    try:
+        instant = datetime.fromisoformat(text.upper())
+    except ValueError:  # the 30th of February, or 25 o'clock
+        raise ValueError("expected a date and time that exist") from None
+    micros = (instant - EPOCH) // MICROSECOND
+    if not 0 <= micros < MAX_MICROS:
         raise ValueError("expected a time between the years 1970 and 2255")
     return micros
 
 
-def _moment(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text.upper())
-    except ValueError:  # the 30th of February, or 25 o'clock
-        raise ValueError("expected a date and time that exist") from None
-
-
 @lru_cache(maxsize=64)
 def write_instant(micros: int) -> str:
-    """The RFC 3339 text, in UTC, that `read_instant` reads back as the same number."""
-    return (_EPOCH + micros * _MICROSECOND).isoformat().replace("+00:00", "Z")
+    """Return the RFC 3339 text, in UTC, that `read_instant` reads back as the same number."""
+    return (EPOCH + micros * MICROSECOND).isoformat().replace("+00:00", "Z")

@@ -1,6 +1,6 @@
 """The message of a producer as it travels: its fields and bounds, and the decoder's view of it.
 
-The bounds are stated once, here; the JSON Schema and the fault texts are made from them.
+The bounds are stated once, here; the decoder, the JSON Schema and the fault texts use them.
 """
 
 from typing import Annotated, Literal, Required, TypedDict
@@ -20,30 +20,30 @@ CONTROLS = "\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029"
 PRINTABLE = f"[^{CONTROLS}\\ud800-\\udfff]+"  # lone surrogates come from json.loads, and no store takes them
 SOURCE = "api"  # of a change that names none
 
-_Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
-_EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID, pattern=rf"\A{PRINTABLE}\Z")]
-_Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=rf"\A{PRINTABLE}\Z")]
-_Ids = _Id | Annotated[tuple[_Id, ...], Meta(min_length=1, max_length=MAX_IDS)]
+Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
+Ids = Id | Annotated[tuple[Id, ...], Meta(min_length=1, max_length=MAX_IDS)]
+EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID, pattern=rf"\A{PRINTABLE}\Z")]
+Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=rf"\A{PRINTABLE}\Z")]
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """A well-formed message, not yet resolved: what it means as a whole is decided in `parse`."""
+    """A well-formed message; whether its fields go together is decided in `parsing`."""
 
     account: Annotated[str, Meta(pattern=rf"\A{ACCOUNT}\Z")]
     action: Verb
     relationtype: str
-    parentid: _Ids
-    childid: _Ids
+    parentid: Ids
+    childid: Ids
     relationinfo: dict[str, str] | None = None
     occurred_at: str | None = None
-    event_id: _EventId | None = None
-    source: _Label | None = None
-    batch: _Label | None = None
+    event_id: EventId | None = None
+    source: Label | None = None
+    batch: Label | None = None
     version: Literal[1] | None = None
 
 
 class MessageDict(TypedDict, total=False):
-    """The public JSON form, as a type for those who write it."""
+    """The public JSON form, as a type for Python producers."""
 
     account: Required[str]
     action: Required[Verb]

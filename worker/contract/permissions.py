@@ -1,4 +1,4 @@
-"""Whether an account may do an action to a relation type: what the documentation says, unless the operator says otherwise."""
+"""Whether an account may do an action to a relation type: the documentation decides, unless overridden."""
 
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -9,44 +9,48 @@ from worker.errors import Fault, InvalidChange
 
 Permission = Literal["allow", "warn", "deny"]
 Override = Mapping[str, str]
-"""What the settings say of one type: `create`, `modify`, `delete` → allow, warn or deny; `order` → an `Order`."""
+"""The settings of one type: `create`, `modify`, `delete` → allow, warn or deny; `order` → an `Order`."""
 
-_PERMISSIONS: dict[str, Permission] = {word: word for word in get_args(Permission)}
-_ORDERS: dict[str, Order] = {word: word for word in get_args(Order)}
+PERMISSIONS: dict[str, Permission] = {word: word for word in get_args(Permission)}
+ORDERS: dict[str, Order] = {word: word for word in get_args(Order)}
 
 
-def permission(relation_type: RelationType, verb: Verb, override: Override | None = None) -> Permission:
-    """Allow what is documented, warn where the documentation is silent, deny what it rules out; an override wins."""
+def permission_of(relation_type: RelationType, verb: Verb, override: Override | None = None) -> Permission:
+    """Return allow for what is documented, warn where that is silent, deny for what it rules out.
+
+    An override wins.
+    """
     if override and verb in override:
-        return _PERMISSIONS[override[verb]]
+        return PERMISSIONS[override[verb]]
     if verb in relation_type.documented:
         return "allow"
-    # Silence about create and delete means little (the pages say "for example"); about modify the page is plain.
+    # Silence about create and delete means little: their pages say "for example". That on modify is complete.
     return "deny" if relation_type.read_only or verb == "modify" else "warn"
 
 
 def order_of(relation_type: RelationType, override: Override | None = None) -> Order:
-    """Whether creates go before deletes of this type, after them, or freely; an override wins."""
+    """Return whether creates go before deletes of this type, after them, or freely; an override wins."""
     if override and "order" in override:
-        return _ORDERS[override["order"]]
+        return ORDERS[override["order"]]
     return relation_type.order
 
 
-def check(change: Change, overrides: Mapping[str, Override] | None = None, *, path: str = "") -> list[str]:
-    """Warnings about a change that may be tried, by overrides per short type name; raises `InvalidChange` when it may not."""
+def check(change: Change, overrides: Mapping[str, Override] | None = None) -> list[str]:
+    """Return warnings about a change that may be tried; raise `InvalidChange` if it may not.
+
+    `overrides` are by short type name.
+    """
     relation_type = TYPES[change.type]
-    allowed = permission(relation_type, change.action, (overrides or {}).get(change.type))
-    if allowed == "deny":
-        raise InvalidChange(
-            [Fault(f"{path}.action" if path else "action", _denied(relation_type, change.action))]
-        )
-    return (
-        [f"{change.action} is not documented for {change.type}; the CRM may reject it"]
-        if allowed == "warn"
-        else []
-    )
+    override = overrides.get(change.type) if overrides else None
+    permission = permission_of(relation_type, change.action, override)
+    if permission == "deny":
+        raise InvalidChange([Fault("action", _denial(relation_type, change.action))])
+    if permission == "warn":
+        return [f"{change.action} is not documented for {change.type}; the CRM may reject it"]
+    return []
 
 
-def _denied(relation_type: RelationType, verb: Verb) -> str:
+def _denial(relation_type: RelationType, verb: Verb) -> str:
+    name = relation_type.name
     reason = "is read only" if relation_type.read_only else f"is not open to {verb}"
-    return f'{relation_type.name} {reason}; an operator can allow it with {verb} = "allow" under [types."{relation_type.name}"]'
+    return f'{name} {reason}; an operator can allow it with {verb} = "allow" under [types."{name}"]'

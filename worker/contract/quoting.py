@@ -1,37 +1,37 @@
-"""How values and suggestions appear in fault texts: short, quoted, safe to print whatever was sent."""
+"""Values and suggestions in fault texts: short, quoted, and safe to print whatever was sent."""
 
 from difflib import get_close_matches
 from functools import lru_cache
 
-_SHOWN = 60  # characters of a text
-_LONG = 100  # no suggestion for a word beyond this: it is no slip of the pen
-_NAMES: dict[type, str] = {list: "an array", tuple: "an array", dict: "an object", type(None): "null"}
+MAX_SHOWN = 60  # characters of a text
+MAX_WORD = 100  # characters of a word that a suggestion is looked for; a longer one is no typing error
+NAMES: dict[type, str] = {list: "an array", tuple: "an array", dict: "an object", type(None): "null"}
 
 
-def show(value: object) -> str:
-    """The value as a producer would recognise it, e.g. `"x"`, `7`, `null`, `an array`."""
+def quote(value: object) -> str:
+    """Return the value as its sender would recognise it, e.g. `"x"`, `7`, `null`, `an array`."""
     if isinstance(value, str):
-        shortened = value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
-        return f'"{ascii_safe(shortened)}"'
+        shortened = value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + "…"
+        return f'"{escape_unprintable(shortened)}"'
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
         return str(value) if value.bit_length() <= 64 else "a huge number"
-    return repr(value) if isinstance(value, float) else _NAMES.get(type(value), type(value).__name__)
+    return repr(value) if isinstance(value, float) else NAMES.get(type(value), type(value).__name__)
 
 
-def ascii_safe(text: str) -> str:
-    """The text with everything unprintable (controls, lone surrogates) as escapes; letters like ä stay."""
+def escape_unprintable(text: str) -> str:
+    """Return the text with controls, lone surrogates and the like as escapes; letters like ä stay."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def did_you_mean(word: object, choices: tuple[str, ...]) -> str:
-    """`; did you mean X?` for the nearest choice, or nothing when none is near or it is no word at all."""
-    return _nearest(word, choices) if isinstance(word, str) and len(word) <= _LONG else ""
+def suggest(word: object, choices: tuple[str, ...]) -> str:
+    """Return `; did you mean X?` for the nearest choice, or "" if none is near or `word` is no text."""
+    return _suggest(word, choices) if isinstance(word, str) and len(word) <= MAX_WORD else ""
 
 
 @lru_cache(maxsize=1024)  # a feed repeats its mistakes, and a search takes a millisecond
-def _nearest(word: str, choices: tuple[str, ...]) -> str:
+def _suggest(word: str, choices: tuple[str, ...]) -> str:
     near = get_close_matches(word.lower(), [choice.lower() for choice in choices], n=1)
     named = [choice for choice in choices if choice.lower() in near]
     return f"; did you mean {named[0]}?" if named else ""

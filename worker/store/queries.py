@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from worker.clock import prefix_of
+from worker.clock import id_prefix
 from worker.contract import Relation
 from worker.ports import (
     FailureGroup,
@@ -32,8 +32,8 @@ class RedisQueries:
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
         """Return the jobs that match, newest first; a page may hold few or none and still have a next one."""
         ids = {
-            "first": prefix_of(wanted.since - CLOCK_SLACK_US) if wanted.since else "",
-            "last": prefix_of(wanted.until + CLOCK_SLACK_US) if wanted.until else "",
+            "first": id_prefix(wanted.since - CLOCK_SLACK_US) if wanted.since else "",
+            "last": id_prefix(wanted.until + CLOCK_SLACK_US) if wanted.until else "",
         }
         packed = codec.pack(msgspec.structs.asdict(wanted) | ids)
         next_cursor, rows = self._client.run("find_jobs", account, packed, limit, cursor, MAX_EXAMINED)

@@ -29,7 +29,7 @@ def accept_messages(
         _parse(message, {"event_id": event_id, "source": source}, correlation)
         for message, event_id in zip(messages, event_ids, strict=True)
     ]
-    results = iter(intake.accept_good([change for change in parsed if isinstance(change, Change)]))
+    results = iter(intake.accept_valid([change for change in parsed if isinstance(change, Change)]))
     for message, found, event_id in zip(messages, parsed, event_ids, strict=True):
         result = next(results) if isinstance(found, Change) else found
         if not isinstance(result, Receipt):

@@ -1,6 +1,6 @@
-"""The use case: accept changes. Checks policy, gives every new change its job id, writes it, wakes a worker.
+"""The use case of accepting changes: check policy, give every change a job id, write it, wake a worker.
 
-Knows no HTTP, Celery or Redis; a change is accepted when `accept` returns, not before.
+Knows no HTTP, Celery or Redis. A change is accepted when `accept` returns, not before.
 """
 
 from collections import Counter, deque
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from worker.config.secret import redact
-from worker.contract import Change, Order, Override, check, from_message
+from worker.contract import MAX_FAULTS, Change, Order, Override, check, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.planner.swaps import is_first_half, swap_key
 from worker.ports import (
@@ -31,34 +31,60 @@ from worker.ports import (
     UnreadableMessage,
 )
 
-LOGGED = 100  # faults of one message that are logged
 PIECE = 500  # jobs of a replay that are worked at once
-MEMORY = 30 * 86_400.0  # seconds; a change older than the relation memory cannot be ordered any more (R3, R8)
+RELATION_MEMORY = 30 * 86_400.0  # seconds; an older change cannot be ordered any more (R3, R8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakePolicy:
-    """What an account accepts."""
+    """What an account accepts. `window` is how many seconds its changes are collected for a flush."""
 
     account: str
     window: float
     max_backlog: int
     overrides: Mapping[str, Override] = field(default_factory=dict)
     order: Callable[[str], Order] = lambda _: "free"
-    memory: float = MEMORY
+    memory: float = RELATION_MEMORY
 
 
-class Part(NamedTuple):
-    """What became of one account's part of a body: receipts by position, or why none of it was accepted."""
+class AccountResult(NamedTuple):
+    """What became of one account's changes in a mixed list: receipts by position, or why none was accepted.
+
+    The faults of `error` have the positions of the whole list.
+    """
 
     positions: tuple[int, ...]
     receipts: tuple[Receipt, ...] = ()
     error: RelationsError | None = None
 
+    @classmethod
+    def refused(cls, positions: tuple[int, ...], error: RelationsError) -> "AccountResult":
+        """Return the result for an error whose faults have the positions of the account's changes alone."""
+        if isinstance(error, InvalidChange):
+            error = error.moved(positions.__getitem__)
+        return cls(positions, error=error)
+
+    def by_position(self) -> dict[int, Receipt | tuple[Fault, ...]]:
+        """Return the receipts, or the faults of those changes that have some; raise any other error."""
+        if self.error is None:
+            return dict(zip(self.positions, self.receipts, strict=True))
+        faults = self.error.by_position() if isinstance(self.error, InvalidChange) else {}
+        if not faults:
+            raise self.error
+        return {position: tuple(found) for position, found in faults.items()}
+
+
+def group_by_account(changes: Sequence[Change]) -> list[tuple[int, ...]]:
+    """Return the positions of each account's changes."""
+    positions: dict[str, list[int]] = {}
+    for position, change in enumerate(changes):
+        positions.setdefault(change.account, []).append(position)
+    return [tuple(group) for group in positions.values()]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """The front door. `name` gives a fresh sortable id, `wake` sends a flush message after so many seconds."""
+    """Accepts changes. `new_id` gives a sortable id, `wake` sends a flush message due in so many seconds."""
 
     store: Store
     policy_of: Callable[[str], IntakePolicy]
@@ -66,186 +92,154 @@ class Intake:
     wake: Callable[[str, float], None]
     emit: EventSink
 
-    def accept(
-        self, changes: Sequence[Change], *, path: str = "[{}]", redelivered: bool = False
-    ) -> list[Receipt]:
-        """Receipts for the changes of one account, all accepted or none.
+    def accept(self, changes: Sequence[Change], *, redelivered: bool = False) -> list[Receipt]:
+        """Accept all of one account's changes or none, and return their receipts.
 
-        Raises InvalidChange with every fault by its path (`path` is filled with the position), an event id that is taken
-        among them; NotFound for an unknown account; Unavailable when time can cure it.
+        Raises InvalidChange with every fault by its position, an event id that is taken among them;
+        NotFound for an unknown account; Unavailable when time can cure it.
         """
         if not changes:
             return []
-        door = self.policy_of(changes[0].account)
-        self._check(changes, door, path)
-        submissions = [self._submission(change, door, redelivered=redelivered) for change in changes]
-        answer = self.store.accept(
-            door.account, submissions, max_backlog=door.max_backlog, oldest=door.memory
+        policy = self.policy_of(changes[0].account)
+        self._check(changes, policy)
+        submissions = [self._submission(change, policy, redelivered=redelivered) for change in changes]
+        result = self.store.accept(
+            policy.account, submissions, max_backlog=policy.max_backlog, oldest=policy.memory
         )
-        return self._received(answer, changes, door, path)
+        return self._receipts(result, changes, policy)
 
-    def accept_rounds(self, account: str, rounds: Iterable[Sequence[Change]]) -> Iterator[list[Receipt]]:
-        """Receipts for round after round of one account's changes, each accepted or not; positions in faults go on over all.
+    def accept_stream(self, account: str, chunks: Iterable[Sequence[Change]]) -> Iterator[list[Receipt]]:
+        """Accept one account's changes chunk by chunk, each as a whole or not; yield the receipts of each.
 
-        The next round may be on its way while one is written: behind one that raises, another may have been accepted.
+        Positions in faults count over all chunks. The next chunk may be on its way while one is written:
+        behind one that raises, another may have been accepted.
         """
-        door, ahead, begun = self.policy_of(account), deque[tuple[int, Sequence[Change]]](), 0
+        policy, unanswered, total = self.policy_of(account), deque[tuple[int, Sequence[Change]]](), 0
 
         def submissions() -> Iterator[list[Submission]]:
-            nonlocal begun
-            for changes in rounds:
-                self._check(changes, door, "[{}]", first=begun)
-                ahead.append((begun, changes))
-                begun += len(changes)
-                yield [self._submission(change, door, redelivered=False) for change in changes]
+            nonlocal total
+            for changes in chunks:
+                self._check(changes, policy, start=total)
+                unanswered.append((total, changes))
+                total += len(changes)
+                yield [self._submission(change, policy, redelivered=False) for change in changes]
 
-        for answer in self.store.accept_rounds(
-            account, submissions(), max_backlog=door.max_backlog, oldest=door.memory
+        for result in self.store.accept_rounds(
+            account, submissions(), max_backlog=policy.max_backlog, oldest=policy.memory
         ):
-            first, changes = ahead.popleft()
-            yield self._received(answer, changes, door, "[{}]", first=first)
+            start, changes = unanswered.popleft()
+            yield self._receipts(result, changes, policy, start=start)
 
-    def accept_each(self, changes: Sequence[Change], *, path: str = "[{}]") -> list[Part]:
-        """What became of each account's part of a mixed body; one part's faults do not touch another (R5)."""
-        by_account: dict[str, list[int]] = {}
-        for position, change in enumerate(changes):
-            by_account.setdefault(change.account, []).append(position)
-        return [self._part(changes, tuple(positions), path) for positions in by_account.values()]
+    def accept_by_account(self, changes: Sequence[Change]) -> list[AccountResult]:
+        """Accept each account's changes as a whole or not; faults of one account touch no other (R5)."""
+        return [self._accept_positions(changes, positions) for positions in group_by_account(changes)]
 
-    def accept_good(self, changes: Sequence[Change]) -> list[Receipt | tuple[Fault, ...]]:
-        """What became of each change: its receipt, or why it cannot be accepted, which keeps no other from it.
+    def accept_valid(self, changes: Sequence[Change]) -> list[Receipt | tuple[Fault, ...]]:
+        """Accept every change that can be, and return for each its receipt or its faults.
 
-        Raises Unavailable when time can cure it; what was accepted by then is accepted, and the same again finds it so.
+        Raises Unavailable when time can cure it; what was accepted by then stays so, and is a duplicate
+        next time.
         """
-        found: dict[int, Receipt | tuple[Fault, ...]] = {}
-        while left := [at for at in range(len(changes)) if at not in found]:
-            for part in self.accept_each([changes[at] for at in left], path="{}"):
-                found |= _judged(part, left)
-        return [found[at] for at in range(len(changes))]
+        results: dict[int, Receipt | tuple[Fault, ...]] = {}
+        while pending := [position for position in range(len(changes)) if position not in results]:
+            for part in self.accept_by_account([changes[position] for position in pending]):
+                results |= {pending[position]: result for position, result in part.by_position().items()}
+        return [results[position] for position in range(len(changes))]
 
     def reject(self, message: UnreadableMessage) -> Receipt:
-        """The failed job that stands for a message that makes no change; one that names no known account goes to the lane `UNROUTED`."""
+        """Keep a message that makes no change as a failed job, under `UNROUTED` if its account is unknown."""
         try:
             account = self.policy_of(message.account).account
         except NotFound:
             account = UNROUTED
-        faults, body = (
-            tuple(map(redact, message.faults)),
-            redact(message.body.decode(errors="surrogateescape")),
+        # A sender may quote a secret of ours.
+        faults = tuple(map(redact, message.faults))
+        body = redact(message.body.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        receipt = self.store.reject(
+            account, f"{account}-{self.new_id()}", message._replace(faults=faults, body=body)
         )
-        kept = message._replace(
-            faults=faults, body=body.encode(errors="surrogateescape")
-        )  # a sender may quote a secret of ours
-        receipt = self.store.reject(account, f"{account}-{self.new_id()}", kept)
         self.emit(
             "message.rejected",
             account=account,
             job=receipt.job,
             source=message.source,
-            faults=list(faults[:LOGGED]),
+            faults=list(faults[:MAX_FAULTS]),
         )
         return receipt
 
     def requeue(
         self, account: str, jobs: Iterable[str], *, mark: str = "", since: int = FOREVER
     ) -> list[str]:
-        """The failed jobs whose failed relations went back to the inbox; what went under this mark before is named, not put back again.
+        """Put the failed relations of failed jobs back into the inbox, and return the jobs that had some.
 
-        What was dismissed after `since` (µs) does not go back.
+        Jobs that went back before under the same mark are returned, but not put back again. Jobs that were
+        dismissed after `since` (µs since the epoch) stay as they are.
         """
-        door = self.policy_of(account)
-        back, wake = self.store.requeue(account, list(jobs), mark=mark, since=since)
+        policy = self.policy_of(account)
+        requeued, wake = self.store.requeue(account, list(jobs), mark=mark, since=since)
         if wake:
-            self._wake(account, door.window)
-        return back
+            self._wake(policy)
+        return requeued
 
-    def _part(self, changes: Sequence[Change], positions: tuple[int, ...], path: str) -> Part:
+    def _accept_positions(self, changes: Sequence[Change], positions: tuple[int, ...]) -> AccountResult:
         try:
-            return Part(positions, tuple(self.accept([changes[at] for at in positions], path=path)))
+            return AccountResult(positions, tuple(self.accept([changes[position] for position in positions])))
+        except NotFound as error:
+            faults = [Fault("account", str(error), position) for position in positions]
+            return AccountResult(positions, error=InvalidChange(faults))
         except RelationsError as error:
-            return Part(positions, error=_at_home(error, positions, path))
+            return AccountResult.refused(positions, error)
 
-    def _received(
-        self,
-        answer: AcceptResult,
-        changes: Sequence[Change],
-        door: IntakePolicy,
-        path: str,
-        *,
-        first: int = 0,
-    ) -> list[Receipt]:
-        if answer.refused:
-            raise InvalidChange(
-                [
-                    _fault(refused, path.format(first + refused.position), changes)
-                    for refused in answer.refused
-                ]
-            )
-        if answer.wake:
-            self._wake(door.account, door.window)
-        return list(answer.receipts)
-
-    def _check(self, changes: Sequence[Change], door: IntakePolicy, path: str, *, first: int = 0) -> None:
+    def _check(self, changes: Sequence[Change], policy: IntakePolicy, *, start: int = 0) -> None:
+        """Emit the warnings of the changes; raise InvalidChange for those that the policy denies."""
         faults: list[Fault] = []
-        for position, change in enumerate(changes, start=first):
+        for position, change in enumerate(changes, start):
             try:
-                for warning in check(change, door.overrides):
-                    self.emit("change.warned", account=door.account, warning=warning)
+                for warning in check(change, policy.overrides):
+                    self.emit("change.warned", account=policy.account, warning=warning)
             except InvalidChange as error:
-                faults += [
-                    Fault(_join(path.format(position), fault.path), fault.message) for fault in error.faults
-                ]
+                faults += error.at(position).faults
         if faults:
             raise InvalidChange(faults)
 
-    def _submission(self, change: Change, door: IntakePolicy, *, redelivered: bool) -> Submission:
-        name = self.new_id()
-        order = door.order(change.type)
-        firsts: tuple[str, ...] = ()
+    def _submission(self, change: Change, policy: IntakePolicy, *, redelivered: bool) -> Submission:
+        new_id = self.new_id()
+        order = policy.order(change.type)
+        first_halves: tuple[str, ...] = ()
         if order != "free" and is_first_half({"create": True, "delete": False}.get(change.action), order):
-            firsts = tuple(dict.fromkeys(swap_key(relation, order) for relation in change.relations))
-        return Submission(f"{door.account}-{name}", change, change.event_id or name, redelivered, firsts)
-
-    def _wake(self, account: str, seconds: float) -> None:
-        """The message is a hint: without it the sweep finds the change."""
-        try:
-            self.wake(account, seconds)
-        except Exception as error:  # whatever the broker's client raises: the change is accepted
-            self.emit("wake.failed", account=account, error=type(error).__name__)
-
-
-def _fault(refused: RefusedChange, where: str, changes: Sequence[Change]) -> Fault:
-    change = changes[refused.position]
-    if refused.reason == "conflict":
-        message = f"{change.event_id!r} is taken by job {refused.job} with other content; send a new event_id for a new change"
-        return Fault(_join(where, "event_id"), message)
-    if refused.reason == "ahead":
-        return Fault(
-            _join(where, "occurred_at"),
-            "is more than 5 minutes ahead of the server's clock; check the sender's clock",
+            first_halves = tuple(dict.fromkeys(swap_key(relation, order) for relation in change.relations))
+        return Submission(
+            f"{policy.account}-{new_id}", change, change.event_id or new_id, redelivered, first_halves
         )
-    return Fault(
-        _join(where, "occurred_at"),
-        "is older than the relation memory, so it cannot be ordered any more; send it as of now",
-    )
+
+    def _receipts(
+        self, result: AcceptResult, changes: Sequence[Change], policy: IntakePolicy, *, start: int = 0
+    ) -> list[Receipt]:
+        if result.refused:
+            raise InvalidChange([_fault_of(refused, changes, start) for refused in result.refused])
+        if result.wake:
+            self._wake(policy)
+        return list(result.receipts)
+
+    def _wake(self, policy: IntakePolicy) -> None:
+        """Send the flush message. It is a hint: without it the sweep finds the change."""
+        try:
+            self.wake(policy.account, policy.window)
+        except Exception as error:  # whatever the broker's client raises: the change is accepted
+            self.emit("wake.failed", account=policy.account, error=type(error).__name__)
 
 
-def _join(where: str, path: str) -> str:
-    return f"{where}.{path}" if where and path else where or path
-
-
-def _at_home(error: RelationsError, positions: tuple[int, ...], path: str) -> RelationsError:
-    """The error with paths of the whole body instead of the account's part."""
-    if isinstance(error, NotFound):
-        return InvalidChange([Fault(_join(path.format(at), "account"), str(error)) for at in positions])
-    if not isinstance(error, InvalidChange):
-        return error
-    homes = {path.format(part): path.format(at) for part, at in enumerate(positions)}
-    faults = []
-    for fault in error.faults:
-        head, dot, tail = fault.path.partition(".")
-        faults.append(Fault(homes.get(head, head) + dot + tail, fault.message))
-    return InvalidChange(faults)
+def _fault_of(refused: RefusedChange, changes: Sequence[Change], start: int) -> Fault:
+    position = start + refused.position
+    if refused.reason == "conflict":
+        event_id = changes[refused.position].event_id
+        taken = f"{event_id!r} is taken by job {refused.job} with other content"
+        return Fault("event_id", f"{taken}; send a new event_id for a new change", position)
+    if refused.reason == "ahead":
+        reason = "is more than 5 minutes ahead of the server's clock; check the sender's clock"
+    else:
+        reason = "is older than the relation memory, so it cannot be ordered any more; send it as of now"
+    return Fault("occurred_at", reason, position)
 
 
 def run_replay(intake: Intake, acts: JobAdmin, replay_id: str) -> Replay | None:
@@ -289,7 +283,7 @@ def _send_anew(
     missed.update(filter(None, unfit.values()))
     anew = [entry for entry in entries if entry.changes and not unfit[entry.job]]
     results = iter(
-        intake.accept_good([change for entry in anew for change in _changes(entry, found[entry.job])])
+        intake.accept_valid([change for entry in anew for change in _changes(entry, found[entry.job])])
     )
     back = 0
     for entry in anew:
@@ -304,7 +298,7 @@ def _send_anew(
                 account=replay.account,
                 replay=replay.id,
                 job=entry.job,
-                faults=faults[:LOGGED],
+                faults=faults[:MAX_FAULTS],
             )
             missed.update(["refused"])
     return back
@@ -327,16 +321,3 @@ def _unfit(job: JobRecord | None, replay: Replay) -> str:
     if job.state != "failed":
         return "not failed"
     return "dismissed" if job.dismissed and job.dismissed.at > replay.made_at else ""
-
-
-def _judged(part: Part, places: Sequence[int]) -> Mapping[int, Receipt | tuple[Fault, ...]]:
-    """The receipts of a part by their places, or else the faults of those that kept the others from being accepted."""
-    if part.error is None:
-        return {places[at]: receipt for at, receipt in zip(part.positions, part.receipts, strict=True)}
-    if not isinstance(part.error, InvalidChange):
-        raise part.error
-    faults: dict[int, tuple[Fault, ...]] = {}
-    for fault in part.error.faults:
-        at, _, path = fault.path.partition(".")
-        faults[places[int(at)]] = (*faults.get(places[int(at)], ()), Fault(path, fault.message))
-    return faults

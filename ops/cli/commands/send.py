@@ -128,10 +128,10 @@ def _dry_run(context: CommandContext, entries: Sequence[Entry]) -> None:
     rules, faults = OfflineRules(context), list[Fault]()
     for entry in entries:
         try:
-            for warning in rules.check(entry.change, entry.where):
+            for warning in rules.check(entry.change):
                 print_note(warning)
         except InvalidChange as error:
-            faults += error.faults
+            faults += error.at(entry.where).faults
     if faults:
         raise InvalidChange(faults)
     plan = explain_plan([entry.change for entry in entries], rules.get_policy)

@@ -12,8 +12,8 @@ from producers.webhooks.mapping import Mapped, changes_of, check_rules, payload_
 from producers.webhooks.verify import Delivery
 from worker.config import Source
 from worker.config.table import nearest
-from worker.contract import check, to_message
-from worker.errors import InvalidChange, NotFound
+from worker.contract import check, check_each, to_message
+from worker.errors import NotFound
 
 COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 
@@ -84,14 +84,10 @@ def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[M
     """Return what the rules make of the payload, checked as intake would."""
     url = f"?{body.decode(errors='replace').strip().removeprefix('?')}" if source.scheme == "onoffice" else ""
     changes = changes_of(source, payload_of(source, Delivery(url, {}, body)), "try")
-    faults = []
-    for mapped in changes:
-        try:
-            check(mapped.change, context.runtime.overrides)
-        except InvalidChange as error:
-            faults += [fault._replace(path=f"{mapped.path}.{fault.path}") for fault in error.faults]
-    if faults:
-        raise InvalidChange(faults)
+    check_each(
+        ((mapped.path, mapped.change) for mapped in changes),
+        lambda change: check(change, context.runtime.overrides),
+    )
     return changes
 
 

@@ -39,7 +39,7 @@ class RejectsFile:
 
     def __call__(self, row: Row, faults: Sequence[Fault]) -> None:
         """Write a rejected line with its faults."""
-        document = {"line": row.line, "faults": [fault._asdict() for fault in faults], "text": row.text}
+        document = {"line": row.line, "faults": [fault.to_dict() for fault in faults], "text": row.text}
         with self._name_failures():
             self._file = self._file or self._open()
             self._file.write(json.dumps(document, ensure_ascii=False) + "\n")

@@ -93,7 +93,7 @@ class CommitGroup:
 
     def _try(self, changes: Sequence[Change], *, redelivered: bool) -> list[Receipt] | RelationsError:
         try:
-            return self._accept(changes, path="{}", redelivered=redelivered)
+            return self._accept(changes, redelivered=redelivered)
         except RelationsError as error:
             return error
 

@@ -14,12 +14,10 @@ from starlette.responses import Response
 
 from producers.errors import TooLarge
 from producers.portals.http.api_route import ApiCall
-from producers.portals.http.body_parts import at_home, by_account, not_all
 from producers.portals.http.deps import HttpDeps
-from producers.portals.http.problems import JobEntry, accepted_response, json_response
+from producers.portals.http.problems import JobEntry, accepted_response, json_response, partly_refused
 from producers.portals.http.query import AccountQuery, JobPageQuery
 from producers.portals.http.requests import (
-    change_paths,
     check_access,
     preferred_wait,
     read_body,
@@ -31,10 +29,10 @@ from producers.webhooks.mapping import Mapped, changes_of, payload_of
 from producers.webhooks.reparse import unreadable
 from producers.webhooks.verify import Delivery, verify
 from worker.config import Key, Source
-from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many
+from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many, places_of
 from worker.errors import Invalid, InvalidChange, NotFound, RelationsError
 from worker.ports import Queries, Receipt
-from worker.usecases.intake import Part
+from worker.usecases.intake import AccountResult, group_by_account
 
 CONTENT_TYPES: Final = ("application/json", "application/x-ndjson")
 MAX_INLINE_PARSE: Final = 2**16  # bytes; a larger body is parsed beside the event loop
@@ -50,29 +48,31 @@ async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
         raise TooLarge(MAX_CHANGES, "changes")
     changes = with_correlation([item.change for item in parsed], request)
     changes = with_event_ids(changes, request.headers.get("idempotency-key"))
-    parts = await asyncio.gather(
-        *(_accept_part(deps, call.key, changes, positions) for positions in by_account(changes))
+    results = await asyncio.gather(
+        *(_accept_part(deps, call.key, changes, positions) for positions in group_by_account(changes))
     )
     receipts = {
-        at: receipt for part in parts for at, receipt in zip(part.positions, part.receipts, strict=False)
+        position: receipt
+        for result in results
+        for position, receipt in zip(result.positions, result.receipts, strict=False)
     }
     jobs = await _job_entries(deps.queries, receipts, [item.notes for item in parsed])
-    if any(part.error for part in parts):
-        return not_all(parts, change_paths(raw, len(changes)), jobs)
+    if any(result.error for result in results):
+        return partly_refused(results, places_of(raw, len(changes)), jobs)
     return await _respond(deps, [jobs[at] for at in range(len(changes))], preferred_wait(request))
 
 
 async def _accept_part(
     deps: HttpDeps, key: Key, changes: Sequence[Change], positions: tuple[int, ...]
-) -> Part:
+) -> AccountResult:
     """Accept the changes of one account, if the key is for it."""
     account = changes[positions[0]].account
     try:
         check_access(key, "send", account)
         receipts = await deps.commit_group.accept(account, [changes[at] for at in positions])
     except RelationsError as error:
-        return Part(positions, error=error)
-    return Part(positions, tuple(receipts))
+        return AccountResult.refused(positions, error)
+    return AccountResult(positions, tuple(receipts))
 
 
 async def _respond(deps: HttpDeps, jobs: Sequence[JobEntry], wait: int) -> Response:
@@ -168,7 +168,7 @@ async def _accept_mapped(deps: HttpDeps, mapped: list[Mapped], request: Request)
     try:
         return await deps.commit_group.accept(changes[0].account, changes, redelivered=True)
     except InvalidChange as error:
-        raise InvalidChange(list(at_home(error, [item.path for item in mapped]))) from None
+        raise error.moved([item.path for item in mapped].__getitem__) from None
 
 
 async def healthz(_deps: HttpDeps, _call: ApiCall[None]) -> Response:

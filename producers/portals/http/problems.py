@@ -1,7 +1,7 @@
 """Responses: accepted changes, and a problem document (RFC 9457) for every error there is."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NotRequired, TypedDict
 
@@ -10,8 +10,19 @@ from starlette.responses import Response
 
 from producers.errors import Forbidden, TooLarge, TooSlow, Unauthorized, Unsupported
 from worker.config import redact
-from worker.errors import BacklogFull, Fault, Invalid, InvalidSettings, NotFound, RelationsError, Unavailable
+from worker.errors import (
+    BacklogFull,
+    Fault,
+    Invalid,
+    InvalidChange,
+    InvalidSettings,
+    NotFound,
+    Place,
+    RelationsError,
+    Unavailable,
+)
 from worker.ports import JobState
+from worker.usecases.intake import AccountResult
 
 STATUS: Final[Mapping[type[RelationsError], int]] = {
     RelationsError: 500,  # an error that is added without a status here counts as a fault of the server
@@ -103,7 +114,7 @@ def problem_response(
     }
     if faults:
         document["errors"] = [
-            {"path": redact(fault.path), "message": redact(fault.message)} for fault in faults
+            {"path": redact(fault.location), "message": redact(fault.message)} for fault in faults
         ]
     return json_response(document, status=status, headers=headers, content_type="application/problem+json")
 
@@ -129,3 +140,33 @@ def _headers(error: RelationsError) -> dict[str, str]:
     if isinstance(error, Unavailable):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
     return {"WWW-Authenticate": error.challenge} if isinstance(error, Unauthorized) else {}
+
+
+def partly_refused(
+    results: Sequence[AccountResult],
+    places: Sequence[Place | None],
+    jobs: Mapping[int, Mapping[str, object]],
+) -> Response:
+    """Return the problem document for a body of which some accounts' changes were refused.
+
+    `places` are where the changes are in the body, `jobs` those that were accepted, by position. The status
+    is never a 2xx: a client that looks no further sends it all again, which does no harm to changes with an
+    event id. Errors that time can cure decide the status, then the first account's.
+    """
+    errors = [result.error for result in results if result.error]
+    curable = [error for error in errors if isinstance(error, Unavailable)]
+    gravest = max(curable, key=lambda error: error.retry_after) if curable else errors[0]
+    if len(errors) == 1 and not jobs and not isinstance(gravest, InvalidChange | NotFound):
+        return error_response(gravest)
+    faults = [fault for result in results for fault in _faults_of(result, places)]
+    if isinstance(gravest, NotFound):  # an unknown account is a fault of the change, not of the address
+        gravest = InvalidChange(faults)
+    more = {"jobs": [jobs.get(position) for position in range(len(places))]} if jobs else None
+    return error_response(gravest, faults=faults, more=more)
+
+
+def _faults_of(result: AccountResult, places: Sequence[Place | None]) -> Iterator[Fault]:
+    if isinstance(result.error, InvalidChange):
+        yield from result.error.moved(places.__getitem__).faults
+    elif result.error:
+        yield Fault("account", str(result.error), places[result.positions[0]])

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Final, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from worker.contract import RelationType, Resolved, read_instant, resolve
+from worker.contract import RelationType, ResolvedType, read_instant, resolve
 from worker.contract.instant import PATTERN
 from worker.contract.message import ACCOUNT, CONTROLS, MAX_ID, MAX_LABEL
 from worker.errors import Fault, Invalid, NotFound
 from worker.ports import JobFilter, JobState
 
 MAX_PAGE: Final = 500  # entries of one page
-ANY_TYPE: Final = Resolved(RelationType("", "", "", ""))
+ANY_TYPE: Final = ResolvedType(RelationType("", "", "", ""))
 PARSERS: Final[Mapping[str, Callable[[str], object]]] = {  # of texts that a pattern alone cannot check
     "relationtype": resolve,
     "since": read_instant,

@@ -125,14 +125,3 @@ def with_event_ids(changes: Sequence[Change], idempotency_key: str | None) -> li
 def with_correlation(changes: Iterable[Change], request: Request) -> list[Change]:
     """Return the changes, each with the correlation id of its request."""
     return [msgspec.structs.replace(change, correlation=request.state.correlation) for change in changes]
-
-
-def change_paths(raw: bytes, count: int) -> list[str]:
-    """Return the path of each of `count` changes of a body, as `parse_many` names it."""
-    in_array = [f"[{position}]" for position in range(count)]
-    if raw.lstrip()[:1] == b"[":
-        return in_array
-    if count == 1:
-        return [""]
-    lines = [f"line {number}" for number, line in enumerate(raw.split(b"\n"), start=1) if line.strip()]
-    return lines if len(lines) == count else in_array

@@ -7,8 +7,9 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
-from worker.contract.explain_faults import capped, explain
-from worker.contract.quoting import ascii_safe, did_you_mean, show
+from worker.contract import limit_faults
+from worker.contract.fields import find_faults
+from worker.contract.quoting import escape_unprintable, quote, suggest
 from worker.errors import Fault, Invalid
 
 DELIMITERS: Final = ",;\t|"
@@ -100,7 +101,7 @@ def layout(
     faults = chain(
         _unknown(names, known), _absent(names, mapping), _twice(fields), _missing(fields, constants, needed)
     )
-    if listed := capped(faults):
+    if listed := limit_faults(faults):
         raise Invalid(listed)
     return Layout(names, fields, constants), chosen
 
@@ -131,10 +132,8 @@ def message_of(said: Mapping[str, str]) -> Cells:
 def faults_of(said: Mapping[str, str]) -> list[Fault]:
     """What is wrong with each of these texts by itself, whatever a line may add."""
     message, faults = message_of(said)
-    named = (
-        fault for fault in explain(message) if re.split(r"[.\[]", fault.path)[0] in said or "." in fault.path
-    )
-    return [*faults, *named]
+    missing = [Fault(side, "is required") for side in ("parentid", "childid") if said.get(side) == ""]
+    return [*faults, *missing, *find_faults(message, incomplete=True)]
 
 
 def _plain(name: str) -> str:
@@ -161,7 +160,7 @@ def _unknown(names: Sequence[str], known: Mapping[str, str]) -> Iterator[Fault]:
     words = 'column "{0}" is not known{1}; name its field with --map "{0}=FIELD", or leave it out with --map "{0}="'
     for name in names:
         if name and _plain(name) not in known:
-            yield Fault("header", words.format(_shown(name), did_you_mean(name, FIELDS)))
+            yield Fault("header", words.format(_shown(name), suggest(name, FIELDS)))
 
 
 def _absent(names: Sequence[str], mapping: Mapping[str, str]) -> Iterator[Fault]:
@@ -170,7 +169,7 @@ def _absent(names: Sequence[str], mapping: Mapping[str, str]) -> Iterator[Fault]
     for column, field in mapping.items():
         if field and _plain(column) not in there:
             listed = ", ".join(islice(there.values(), SHOWN))
-            yield Fault("header", f"there is no column {show(column)}, as --map says; there are {listed}")
+            yield Fault("header", f"there is no column {quote(column)}, as --map says; there are {listed}")
 
 
 def _twice(fields: Sequence[str]) -> Iterator[Fault]:
@@ -190,7 +189,7 @@ def _missing(fields: Sequence[str], constants: Mapping[str, str], needed: Sequen
 
 def _shown(name: str) -> str:
     """A column's name as it can be given to --map, where blanks and line breaks do not count."""
-    words = ascii_safe(" ".join(name.split()))
+    words = escape_unprintable(" ".join(name.split()))
     return words if len(words) <= SHOWN else f"{words[:SHOWN]}…"
 
 
@@ -198,7 +197,7 @@ def _shown(name: str) -> str:
 
 
 def _stranger(number: int, cell: str) -> Fault:
-    return Fault("", f"column {number} has no name in the header, but this line says {show(cell)} in it")
+    return Fault("", f"column {number} has no name in the header, but this line says {quote(cell)} in it")
 
 
 def _wrong(text: str, side: str) -> Iterator[Fault]:
@@ -210,15 +209,15 @@ def _wrong(text: str, side: str) -> Iterator[Fault]:
         several = "; separate several ids by blanks" if "," in text else ""
         yield Fault(
             side,
-            f"expected an id, got {show(text)}: write a number without thousands separators, {hint}{several}",
+            f"expected an id, got {quote(text)}: write a number without thousands separators, {hint}{several}",
         )
         return
     if "\n" in text and re.search(r"[,;|\t]", text):  # ids they may be, but more likely the next line's cells
-        yield Fault(side, f"expected ids, got several lines, {show(text)}")
+        yield Fault(side, f"expected ids, got several lines, {quote(text)}")
         return
     for word in _words(text):
         if not _is_id(word):
-            yield Fault(side, f"expected an id, a positive whole number, got {show(word)}")
+            yield Fault(side, f"expected an id, a positive whole number, got {quote(word)}")
 
 
 def _is_id(word: str) -> bool:

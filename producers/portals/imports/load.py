@@ -10,8 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from producers.portals.imports.reader import Row
 from producers.portals.sdk.protocol import Sent
-from worker.contract import TYPES, Change, Parsed, Relation, from_message
-from worker.contract.explain_faults import capped
+from worker.contract import TYPES, Change, ParsedChange, Relation, from_message, limit_faults
 from worker.errors import Fault, Invalid, InvalidChange
 
 AT_ONCE: Final = 1000  # lines in memory at once
@@ -28,7 +27,7 @@ class SendRows(Protocol):
     """Accepts changes of one account, as `Relations.send` does."""
 
     def __call__(self, changes: Sequence[Change], /) -> Sequence[Sent]:
-        """All of them, or InvalidChange with faults `[3].childid`."""
+        """All of them, or InvalidChange with faults by position."""
 
 
 class Given(NamedTuple):
@@ -92,7 +91,7 @@ def _item(row: Row, given: Given, tally: LoadCounts, reject: Reject) -> Item | N
     return Item(row, parsed.change, parsed.notes)
 
 
-def _parsed(row: Row, given: Given) -> tuple[Parsed | None, Sequence[Fault]]:
+def _parsed(row: Row, given: Given) -> tuple[ParsedChange | None, Sequence[Fault]]:
     """The change, or all that is wrong: with the cells, and with what they say together."""
     if row.message is None:
         return None, row.faults
@@ -114,7 +113,7 @@ def _hand(items: list[Item], send: SendRows, tally: LoadCounts, reject: Reject) 
         try:
             sent = send([item.change for item in items])
         except InvalidChange as error:
-            if not (refused := _refusals(error)):
+            if not (refused := error.by_position()):
                 raise
             items = _without(items, refused, tally, reject)
             continue
@@ -151,17 +150,6 @@ def _contrary(line: int) -> Fault:
     return Fault("", f"line {line} names the same two ids the other way round; one of them must be wrong")
 
 
-def _refusals(error: InvalidChange) -> Refusals:
-    """The faults by the place they name."""
-    refused: Refusals = {}
-    for fault in error.faults:
-        head, _, path = fault.path.partition(".")
-        place = head.removeprefix("[").removesuffix("]")
-        if place.isdecimal():
-            refused.setdefault(int(place), []).append(Fault(path, fault.message))
-    return refused
-
-
 def _without(items: list[Item], refused: Refusals, tally: LoadCounts, reject: Reject) -> list[Item]:
     """Those that were not refused; the others are rejected."""
     for at, found in refused.items():
@@ -171,4 +159,4 @@ def _without(items: list[Item], refused: Refusals, tally: LoadCounts, reject: Re
 
 def _rejected(row: Row, faults: Sequence[Fault], tally: LoadCounts, reject: Reject) -> None:
     tally.rejected += row.lines
-    reject(row, capped(iter(faults)))
+    reject(row, limit_faults(faults))

@@ -1,5 +1,6 @@
 """A client's questions as HTTP requests and the answers read back; nothing is sent here, and nothing is asked twice."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -15,6 +16,9 @@ from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, NotFound, 
 
 SLOWEST: Final = 10.0  # seconds a single try may wait for the network
 CURABLE: Final = (408, 429, 502, 503, 504)
+POSITION: Final = re.compile(
+    r"\[([0-9]{1,9})\]\.?(.*)", re.DOTALL
+)  # how a fault says which change it is about
 BROKEN: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what reading JSON raises
 
 
@@ -114,11 +118,16 @@ def refusal(answer: httpx.Response) -> RelationsError:
         after = answer.headers.get("retry-after", "")
         return kind(detail, retry_after=float(after) if after.isdecimal() else 0.0)
     if answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
-        return InvalidChange(
-            [Fault(fault.path, fault.message) for fault in document.errors] or [Fault("", detail)]
-        )
+        return InvalidChange(list(map(_fault, document.errors)) or [Fault("", detail)])
     kinds: dict[int, type[RelationsError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
     return kinds.get(answer.status_code, RelationsError)(detail)
+
+
+def _fault(document: Listed) -> Fault:
+    """Return the fault of a problem document; `[3].childid` is a path in the change at position 3."""
+    if match := POSITION.fullmatch(document.path):
+        return Fault(match[2], document.message, int(match[1]))
+    return Fault(document.path, document.message)
 
 
 def _faults_of_url(url: str) -> list[Fault]:

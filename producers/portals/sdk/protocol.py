@@ -12,7 +12,7 @@ import msgspec
 
 from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import Change, MessageDict, Verb, write_instant
-from worker.errors import Fault, InvalidChange, RelationsError, Unavailable
+from worker.errors import InvalidChange, RelationsError, Unavailable
 from worker.ports import OPEN_STATES
 
 CHUNK: Final = 1000  # changes that are accepted or not, together
@@ -102,7 +102,7 @@ class Steps:
         return sent
 
     def send(self, changes: Iterable[Change | MessageDict]) -> Generator[Step, Any, list[Sent]]:
-        """Send many, some at a time; the paths of faults count from the first of all."""
+        """Send many, some at a time; the positions of faults count from the first of all."""
         sent: list[Sent] = []
         rest, call = iter(changes), self.name()
         while chunk := list(itertools.islice(rest, self.most)):
@@ -114,13 +114,10 @@ class Steps:
             try:
                 sent += yield from self._ask(Send(named))
             except RelationsError as error:
-                known = (
-                    InvalidChange([_moved(each, len(sent)) for each in error.faults])
-                    if isinstance(error, InvalidChange)
-                    else error
-                )
-                known.accepted = sent
-                raise known from None
+                if isinstance(error, InvalidChange):
+                    error = error.moved(lambda position: position + len(sent))
+                error.accepted = sent
+                raise error from None
         return sent
 
     def job(self, job_id: str) -> Generator[Step, Any, JobDict]:
@@ -202,11 +199,3 @@ def _names(jobs: Jobs) -> list[str]:
 
 def _open(jobs: dict[str, JobDict | None]) -> list[str]:
     return [name for name, job in jobs.items() if job is None or job["state"] in OPEN_STATES]
-
-
-def _moved(fault: Fault, by: int) -> Fault:
-    """`[3].childid` of a chunk that begins `by` changes later."""
-    position, bracket, rest = fault.path.removeprefix("[").partition("]")
-    return (
-        Fault(f"[{int(position) + by}]{rest}", fault.message) if bracket and position.isdecimal() else fault
-    )

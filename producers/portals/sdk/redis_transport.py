@@ -13,10 +13,10 @@ from producers.portals.sdk.protocol import CHUNK, Look, Send, Sent, Try
 from producers.portals.serializers import batch_json, job_json
 from worker.background import WakeupQueue
 from worker.config import Settings, load_settings
-from worker.contract import Change, MessageDict, from_message
-from worker.errors import Fault, InvalidChange, NotFound, RelationsError
+from worker.contract import Change, MessageDict, check_each, from_message
+from worker.errors import InvalidChange, NotFound, RelationsError
 from worker.ports import Receipt
-from worker.usecases.intake import Part
+from worker.usecases.intake import AccountResult
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime
 
@@ -49,10 +49,10 @@ class Direct:
             )
             return [
                 _sent(receipt)
-                for receipts in self._intake.accept_rounds(account, rounds)
+                for receipts in self._intake.accept_stream(account, rounds)
                 for receipt in receipts
             ]
-        parts = self._intake.accept_each(_parsed(ask.changes))
+        parts = self._intake.accept_by_account(_parsed(ask.changes))
         if errors := [part.error for part in parts if part.error]:
             raise _gravest(errors)
         return _in_order(parts)
@@ -80,15 +80,10 @@ def _emit(event: str, /, **fields: object) -> None:
 
 def _parsed(messages: Sequence[Change | MessageDict], first: int = 0) -> list[Change]:
     """The changes, or every fault of them."""
-    changes, faults = list[Change](), list[Fault]()
-    for at, each in enumerate(messages, start=first):
-        try:
-            changes.append(each if isinstance(each, Change) else from_message(each, f"[{at}]").change)
-        except InvalidChange as error:
-            faults += error.faults
-    if faults:
-        raise InvalidChange(faults)
-    return changes
+    return check_each(
+        enumerate(messages, start=first),
+        lambda message: message if isinstance(message, Change) else from_message(message).change,
+    )
 
 
 def _gravest(errors: list[RelationsError]) -> RelationsError:
@@ -101,7 +96,7 @@ def _gravest(errors: list[RelationsError]) -> RelationsError:
     )
 
 
-def _in_order(parts: list[Part]) -> list[Sent]:
+def _in_order(parts: list[AccountResult]) -> list[Sent]:
     receipts = {
         at: receipt for part in parts for at, receipt in zip(part.positions, part.receipts, strict=True)
     }
