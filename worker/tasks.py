@@ -12,7 +12,8 @@ from worker.app import app
 from worker.contract import Change, correlation_of, from_message
 from worker.errors import Fault, InvalidChange, NotFound, Unavailable
 from worker.ports import SOON, Receipt, UnreadableMessage
-from worker.usecases.intake import Intake, run_replay
+from worker.usecases.intake import Intake
+from worker.usecases.replay import run_replay
 from worker.wiring import Runtime, runtime
 
 LOSSES = 20  # times a message of changes whose worker died is tried again: often enough for a bad day, never an endless loop

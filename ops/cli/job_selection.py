@@ -8,8 +8,7 @@ import click
 
 from ops.cli.context import CommandContext
 from ops.cli.filters import is_empty
-from producers.job_admin.cancel_dismiss import Wanted
-from producers.means import Means, means
+from producers.job_admin.selection import Selection
 from worker.errors import NotFound
 from worker.ports import UNROUTED, JobFilter
 
@@ -23,14 +22,9 @@ def by_option(function: Any) -> Any:
     )(function)
 
 
-def hands(desk: CommandContext) -> Means:
-    """What acts need, of the desk's runtime."""
-    return means(desk.runtime)
-
-
 def wanted_of(
     desk: CommandContext, names: Sequence[str], wanted: JobFilter, account: str | None
-) -> Mapping[str, Wanted]:
+) -> Mapping[str, Selection]:
     """Per account the jobs that are meant: those that were named, or those of one account that fit the filter."""
     if bool(names) == (not is_empty(wanted)):
         raise click.UsageError(

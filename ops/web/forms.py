@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from producers.job_admin.cancel_dismiss import Wanted
+from producers.job_admin.selection import Selection
 from producers.portals.http.query import Account, Id, Jobs, Limit, OneAccount
 from worker.errors import Fault, Invalid
 from worker.ports import JobFilter
@@ -32,7 +32,7 @@ class Either(Jobs, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     jobs: JobIds = ()
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> Selection:
         """As acts take it; an account alone is an empty filter. Raises Invalid when both are given."""
         wanted = self.filter()
         if self.jobs and wanted != JobFilter():

@@ -18,13 +18,13 @@ from ops.explain import explain
 from ops.explain.gather import gather
 from ops.serializers import account_json, deed_json, failure_json, replay_json, request_json
 from ops.web.forms import Chosen, Erasure, Newest, PageQuery, Paused, Replayed
-from producers.job_admin import cancel_dismiss, erase
-from producers.means import Means, means
+from producers.job_admin.selection import describe_selection
 from producers.portals.http import problems
 from producers.portals.http.handlers import Routes
 from producers.portals.http.query import OneAccount, read
 from producers.portals.http.requests import body, permit
-from producers.replay import prepare as replays
+from producers.replay.service import ReplayService
+from producers.services import Services, build_services
 from worker.config import Key
 from worker.contract import Relation, resolve
 from worker.contract.message import MAX_ID
@@ -113,7 +113,7 @@ async def pause(routes: Routes, request: Request) -> Response:
     """`POST /v1/accounts/{account}/pause`."""
     key, account = _account(routes, request)
     form = await _form(routes, request, Paused, optional=True)
-    deed = AuditEntry(_means(routes).name(), key.name, "paused", account, form.why)
+    deed = AuditEntry(routes.runtime.intake().new_id(), key.name, "paused", account, form.why)
     await run_in_threadpool(lambda: routes.runtime.store.pause(account, Pause("hand", form.why), deed=deed))
     return problems.answer({"account": account, "paused": True})
 
@@ -121,7 +121,7 @@ async def pause(routes: Routes, request: Request) -> Response:
 async def resume(routes: Routes, request: Request) -> Response:
     """`POST /v1/accounts/{account}/resume`."""
     key, account = _account(routes, request)
-    deed = AuditEntry(_means(routes).name(), key.name, "resumed", account)
+    deed = AuditEntry(routes.runtime.intake().new_id(), key.name, "resumed", account)
     was = await run_in_threadpool(lambda: routes.runtime.store.resume(account, deed=deed))
     await run_in_threadpool(routes.runtime.limiter.reset, account)
     return problems.answer({"account": account, "paused": False, "was_paused": was})
@@ -129,12 +129,12 @@ async def resume(routes: Routes, request: Request) -> Response:
 
 async def cancel(routes: Routes, request: Request) -> Response:
     """`POST /v1/jobs/cancel`."""
-    return await _act(routes, request, cancel_dismiss.cancel, "queued")
+    return await _act(routes, request, _services(routes).jobs.cancel, "queued")
 
 
 async def dismiss(routes: Routes, request: Request) -> Response:
     """`POST /v1/jobs/dismiss`."""
-    return await _act(routes, request, cancel_dismiss.dismiss, "failed")
+    return await _act(routes, request, _services(routes).jobs.dismiss, "failed")
 
 
 async def post_replay(routes: Routes, request: Request) -> Response:
@@ -145,8 +145,8 @@ async def post_replay(routes: Routes, request: Request) -> Response:
     for other in [form.set["account"]] if "account" in form.set else []:
         permit(key, "replay", str(other))
     made = await run_in_threadpool(
-        lambda: replays.prepare(
-            _means(routes), form.account, form.wanted(), by=key.name, forced=form.force, correction=form.set
+        lambda: _services(routes).replays.prepare(
+            form.account, form.wanted(), by=key.name, forced=form.force, correction=form.set
         )
     )
     return problems.answer(replay_json(made), status=201, headers={"Location": f"/v1/replays/{made.id}"})
@@ -154,9 +154,7 @@ async def post_replay(routes: Routes, request: Request) -> Response:
 
 async def get_replay(routes: Routes, request: Request) -> Response:
     """`GET /v1/replays/{id}`."""
-    return await _steered(
-        routes, request, "read", lambda hands, name, _by: replays.find(hands, name), follow=True
-    )
+    return await _steered(routes, request, "read", lambda replays, name, _by: replays.find(name), follow=True)
 
 
 async def list_replays(routes: Routes, request: Request) -> Response:
@@ -171,8 +169,8 @@ async def list_replays(routes: Routes, request: Request) -> Response:
 async def run_replay(hand: Callable[[str], None], routes: Routes, request: Request) -> Response:
     """`POST /v1/replays/{id}/run`: a worker is handed it."""
 
-    def start(hands: Means, name: str, by: str) -> Replay:
-        started = replays.start(hands, name, by=by)
+    def start(replays: ReplayService, name: str, by: str) -> Replay:
+        started = replays.start(name, by=by)
         hand(name)
         return started
 
@@ -181,7 +179,7 @@ async def run_replay(hand: Callable[[str], None], routes: Routes, request: Reque
 
 async def stop_replay(routes: Routes, request: Request) -> Response:
     """`POST /v1/replays/{id}/cancel`."""
-    return await _steered(routes, request, "replay", lambda hands, name, by: replays.stop(hands, name, by=by))
+    return await _steered(routes, request, "replay", lambda replays, name, by: replays.stop(name, by=by))
 
 
 async def post_erasure(routes: Routes, request: Request) -> Response:
@@ -191,15 +189,15 @@ async def post_erasure(routes: Routes, request: Request) -> Response:
     permit(key, "admin", form.account)
     account = routes.runtime.settings.account(form.account).name
     counts = await run_in_threadpool(
-        lambda: erase.erase(_means(routes), account, form.module, form.id, by=key.name)
+        lambda: _services(routes).erasure.erase(account, form.module, form.id, by=key.name)
     )
     return problems.answer(
         {"account": account, "erased": {kind: number for kind, number in counts.items() if number}}
     )
 
 
-def _means(routes: Routes) -> Means:
-    return means(routes.runtime)
+def _services(routes: Routes) -> Services:
+    return build_services(routes.runtime)
 
 
 def _query(routes: Routes, request: Request, right: str, kind: type[Asked]) -> Asked:
@@ -234,11 +232,11 @@ async def _act(
     key = routes.key(request, "replay")
     form = await _form(routes, request, Chosen)
     permit(key, "replay", form.account)
-    jobs, refused, more = await run_in_threadpool(_chosen, _means(routes), form, state)
+    jobs, refused, more = await run_in_threadpool(_chosen, _services(routes), form, state)
     if form.dry_run or not jobs:
         return problems.answer(_decided(form, jobs, refused, more))
-    note = "" if form.jobs else f"of {cancel_dismiss.said(form.wanted())}"
-    acted = await run_in_threadpool(lambda: act(_means(routes), form.account, jobs, by=key.name, note=note))
+    note = "" if form.jobs else f"of {describe_selection(form.wanted())}"
+    acted = await run_in_threadpool(lambda: act(form.account, jobs, by=key.name, note=note))
     return problems.answer(_decided(form, acted.done, {**refused, **acted.refused}, more))
 
 
@@ -255,10 +253,10 @@ def _decided(
     }
 
 
-def _chosen(hands: Means, form: Chosen, state: JobState) -> tuple[list[str], dict[str, str], bool]:
+def _chosen(services: Services, form: Chosen, state: JobState) -> tuple[list[str], dict[str, str], bool]:
     """The jobs that are meant, `MOST` at once, those that cannot be and why, and whether there are more; raises InvalidChange."""
     jobs, refused = list[str](), dict[str, str]()
-    for fit, unfit in cancel_dismiss.sifted(hands, form.account, form.wanted(), state):
+    for fit, unfit in services.jobs.preview(form.account, form.wanted(), state):
         jobs += fit
         refused |= unfit
         if len(jobs) > MOST:
@@ -270,7 +268,7 @@ async def _steered(
     routes: Routes,
     request: Request,
     right: str,
-    steer: Callable[[Means, str, str], Replay],
+    steer: Callable[[ReplayService, str, str], Replay],
     *,
     status: int = 200,
     follow: bool = False,
@@ -279,6 +277,6 @@ async def _steered(
     permit(
         key, right, name.rpartition("-")[0] or name
     )  # before it is looked up, so that nobody learns what others have
-    found = await run_in_threadpool(steer, _means(routes), name, key.name)
-    became = await run_in_threadpool(replays.outcomes, _means(routes), found) if follow else None
+    found = await run_in_threadpool(steer, _services(routes).replays, name, key.name)
+    became = await run_in_threadpool(_services(routes).replays.count_outcomes, found) if follow else None
     return problems.answer(replay_json(found, became), status=status)

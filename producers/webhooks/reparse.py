@@ -1,10 +1,9 @@
 """Messages of webhooks that made no valid changes: how they are kept, and how they are read again when the rules were mended."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
-from producers.replay.resend import corrected, reread
+from producers.replay.resend import Correction, apply_correction, reparse_message
 from producers.webhooks.mapping import account_of, messages_of, payload_of
 from producers.webhooks.verify import Delivery
 from worker.config import Source
@@ -25,13 +24,13 @@ def unreadable(source: Source, delivery: Delivery, message: str, faults: Sequenc
     )
 
 
-def reading(
-    sources: Mapping[str, Source], job: JobRecord, body: bytes, correction: Mapping[str, Any]
+def reparse(
+    sources: Mapping[str, Source], job: JobRecord, body: bytes, correction: Correction
 ) -> Sequence[Change]:
     """What the message makes by the rules of today, corrected; raises InvalidChange if that is still nothing valid."""
     source = sources.get(job.source)
     if source is None:
-        return reread(job, body, correction)
+        return reparse_message(job, body, correction)
     url = f"?{body.decode(errors='replace')}" if source.scheme == "onoffice" else ""
     messages = messages_of(source, payload_of(source, Delivery(url, {}, body)), job.event_id)
-    return [from_message(corrected(each.message, correction), each.path).change for each in messages]
+    return [from_message(apply_correction(each.message, correction), each.path).change for each in messages]

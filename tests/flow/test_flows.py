@@ -9,6 +9,7 @@ from tests.support.flow_world import INFO, World, change
 from worker.contract import Relation
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
+from worker.usecases.replay import requeue
 
 Make = Callable[..., World]
 INTERESTED, BROKER, UNIT = "estate:address:interested", "estate:address:contactPerson", "estate:estateUnit"
@@ -244,8 +245,8 @@ def test_failed_relations_can_be_replayed_and_only_they(world: Make) -> None:
     here.drain()
     here.simulator.seed("token-acme", [], records=Records())
     job = here.receipts[0].job
-    assert here.intake.requeue("acme", [job]) == [job]
-    assert here.intake.requeue("acme", [job]) == [
+    assert requeue(here.intake, "acme", [job]) == [job]
+    assert requeue(here.intake, "acme", [job]) == [
         job
     ]  # a repeated call answers the same and does nothing more
     here.drain()

@@ -15,8 +15,7 @@ import pytest
 from kombu import Producer
 
 from ops.dev.stack import Shape, Stack, running
-from producers.means import means
-from producers.replay.prepare import prepare, start
+from producers.services import build_services
 from tests.torture.input_fuzz import EXAMPLES
 from tests.torture.mutate import DEEP, NASTY, garbled, nested, twisted, written
 from worker import wiring
@@ -172,11 +171,11 @@ def test_a_replay_is_worked_by_its_task(tasks: Any) -> None:
     here.intake().reject(
         UnreadableMessage("acme", "celery", "e", ("no",), json.dumps({**GOOD, "parentid": 0}).encode())
     )
-    desk = means(here)
-    replay = prepare(desk, "acme", JobFilter(error="unreadable"), by="ada", correction={"parentid": 5})
+    replays = build_services(here).replays
+    replay = replays.prepare("acme", JobFilter(error="unreadable"), by="ada", correction={"parentid": 5})
     assert tasks.replay.apply(args=(replay.id,)).successful()
     assert here.store.counts("acme")["accepted"] == 1  # nobody has started it
-    start(desk, replay.id, by="ada")
+    replays.start(replay.id, by="ada")
     for _ in range(2):
         assert tasks.replay.apply(args=(replay.id,)).successful()
     assert here.job_admin.get_replay(replay.id).back == 1

@@ -12,8 +12,7 @@ import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from producers.means import means
-from producers.replay.prepare import prepare, run, start
+from producers.services import build_services
 from tests.support.http_front import SECRETS, Front, problem
 from worker.ports import JobFilter
 
@@ -121,14 +120,14 @@ def test_a_kept_payload_becomes_changes_once_its_rules_were_mended(
 ) -> None:
     payload = {"type": "enquiry.created", "data": {"estate": 501, "person_ids": [1]}}
     (kept,) = deliver(front.client(None), payload).json()["jobs"]
-    hands = means(front.runtime)
-    assert prepare(hands, "acme", [kept["id"]], by="ada").refused == {"unreadable": 1}
+    replays = build_services(front.runtime).replays
+    assert replays.prepare("acme", [kept["id"]], by="ada").refused == {"unreadable": 1}
     mended = replace(front.runtime.settings.sources["immo"].rules[0], parentid="data.estate")
     source = replace(front.runtime.settings.sources["immo"], rules=(mended,))
     monkeypatch.setattr(front.runtime, "settings", replace(front.runtime.settings, sources={"immo": source}))
-    replay = prepare(hands, "acme", [kept["id"]], by="ada")
+    replay = replays.prepare("acme", [kept["id"]], by="ada")
     assert (replay.eligible, replay.plan["actions"]) == (1, 1)
-    assert run(hands, start(hands, replay.id, by="ada").id).back == 1
+    assert replays.run(replays.start(replay.id, by="ada").id).back == 1
     (job,) = front.runtime.queries.find_jobs("acme", JobFilter(state="queued")).jobs
     assert (job.parents, job.children, job.source, job.event_id) == ((501,), (1,), "immo", "msg-1:0:0")
     assert front.runtime.queries.count_by_state("acme")["unresolved"] == 0

@@ -13,7 +13,7 @@ from ops import doctor
 from ops.cli import output
 from ops.cli.context import CommandContext, with_desk
 from ops.cli.errors import Exit, finish
-from ops.cli.job_selection import by_option, hands
+from ops.cli.job_selection import by_option
 from ops.serializers import account_json
 from worker.config.checks import NAME
 from worker.config.values import Right
@@ -75,7 +75,9 @@ def pausing(desk: CommandContext, name: str, why: str, by: str) -> None:
     """
     account = desk.settings.account(name).name
     desk.runtime.store.pause(
-        account, Pause(BY_HAND, why), deed=AuditEntry(hands(desk).name(), by, "paused", account, why)
+        account,
+        Pause(BY_HAND, why),
+        deed=AuditEntry(desk.runtime.intake().new_id(), by, "paused", account, why),
     )
     desk.answer(
         {"account": account, "paused": True},
@@ -95,7 +97,9 @@ def resuming(desk: CommandContext, name: str, by: str) -> None:
       relations accounts resume acme
     """
     account = desk.settings.account(name).name
-    was = desk.runtime.store.resume(account, deed=AuditEntry(hands(desk).name(), by, "resumed", account))
+    was = desk.runtime.store.resume(
+        account, deed=AuditEntry(desk.runtime.intake().new_id(), by, "resumed", account)
+    )
     desk.runtime.limiter.reset(account)
     desk.answer(
         {"account": account, "paused": False, "was_paused": was},

@@ -5,10 +5,10 @@ import click
 from ops.cli import output
 from ops.cli.context import CommandContext, account_option, with_desk
 from ops.cli.errors import Exit, finish
-from ops.cli.job_selection import by_option, hands, reasons
+from ops.cli.job_selection import by_option, reasons
 from ops.explain.words import instant
 from ops.serializers import deed_json
-from producers.job_admin import erase as erasing
+from producers.services import build_services
 from worker.ports import record_ref
 
 
@@ -24,7 +24,7 @@ def audit(desk: CommandContext, account: str | None, limit: int, cursor: str) ->
     Examples:
       relations audit --account acme
     """
-    page = hands(desk).acts.audit_log(desk.lane(account), limit=limit, cursor=cursor)
+    page = desk.runtime.job_admin.audit_log(desk.lane(account), limit=limit, cursor=cursor)
 
     def lines() -> None:
         rows = [
@@ -61,7 +61,7 @@ def erase(desk: CommandContext, module: str, number: int, account: str | None, y
         text = f"{module} {number} would be taken out of everything kept of account {name}; open changes that name it would end. Add --yes."
         desk.answer({"preview": True, "account": name, "module": module, "id": number}, [text])
         return
-    counts = dict(erasing.erase(hands(desk), name, module, number, by=by))
+    counts = dict(build_services(desk.runtime).erasure.erase(name, module, number, by=by))
     found = {kind: number for kind, number in counts.items() if number}
     text = f"Taken out: {reasons(found)}." if found else "Nothing that is kept names it."
     desk.answer({"preview": False, "account": name, "erased": found}, [text])

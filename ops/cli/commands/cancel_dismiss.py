@@ -10,9 +10,10 @@ import click
 from ops.cli.context import CommandContext, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.filters import filtered
-from ops.cli.job_selection import by_option, hands, reasons, wanted_of
+from ops.cli.job_selection import by_option, reasons, wanted_of
 from ops.explain.words import count
-from producers.job_admin.cancel_dismiss import Wanted, cancel, dismiss, sifted
+from producers.job_admin.selection import Selection
+from producers.services import build_services
 from worker.ports import AdminResult, JobFilter, JobState
 
 SHOWN: Final = 10
@@ -36,7 +37,15 @@ def cancelling(
       relations jobs cancel acme-0f3k9x2b7c1d4e5g6h --yes
       relations jobs cancel --account acme --batch import-7
     """
-    _decide(desk, wanted_of(desk, names, wanted, account), "queued", cancel, "cancelled", yes=yes, by=by)
+    _decide(
+        desk,
+        wanted_of(desk, names, wanted, account),
+        "queued",
+        build_services(desk.runtime).jobs.cancel,
+        "cancelled",
+        yes=yes,
+        by=by,
+    )
 
 
 @click.command("dismiss")
@@ -56,12 +65,20 @@ def dismissing(
       relations jobs dismiss acme-0f3k9x2b7c1d4e5g6h --yes
       relations jobs dismiss --account acme --error 160 --until 3d --yes
     """
-    _decide(desk, wanted_of(desk, names, wanted, account), "failed", dismiss, "dismissed", yes=yes, by=by)
+    _decide(
+        desk,
+        wanted_of(desk, names, wanted, account),
+        "failed",
+        build_services(desk.runtime).jobs.dismiss,
+        "dismissed",
+        yes=yes,
+        by=by,
+    )
 
 
 def _decide(
     desk: CommandContext,
-    wanted: Mapping[str, Wanted],
+    wanted: Mapping[str, Selection],
     state: JobState,
     act: Act,
     done: str,
@@ -72,7 +89,7 @@ def _decide(
     if not yes:
         _preview(desk, wanted, state, done)
         return
-    acted = {account: act(hands(desk), account, which, by=by) for account, which in wanted.items()}
+    acted = {account: act(account, which, by=by) for account, which in wanted.items()}
     jobs = [job for each in acted.values() for job in each.done]
     refused = {job: why for each in acted.values() for job, why in each.refused.items()}
     lines = [
@@ -83,10 +100,10 @@ def _decide(
     finish(Exit.OK if jobs and not refused else Exit.PARTLY if jobs else Exit.FAILED)
 
 
-def _preview(desk: CommandContext, wanted: Mapping[str, Wanted], state: JobState, done: str) -> None:
+def _preview(desk: CommandContext, wanted: Mapping[str, Selection], state: JobState, done: str) -> None:
     jobs, refused = list[str](), dict[str, str]()
     for account, which in wanted.items():
-        for fit, unfit in sifted(hands(desk), account, which, state):
+        for fit, unfit in build_services(desk.runtime).jobs.preview(account, which, state):
             jobs += fit
             refused |= unfit
     document: dict[str, Any] = {"preview": True, "jobs": jobs, "refused": refused}

@@ -11,13 +11,13 @@ from ops.cli import output
 from ops.cli.context import CommandContext, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.filters import filtered
-from ops.cli.job_selection import by_option, hands, reasons, wanted_of
+from ops.cli.job_selection import by_option, reasons, wanted_of
 from ops.explain.gather import still
 from ops.explain.words import count, ids, info_text, instant
 from ops.serializers import replay_json
-from producers.means import Means
-from producers.replay import prepare as replays_of
-from producers.replay.resend import correction_of
+from producers.replay.resend import parse_correction
+from producers.replay.service import ReplayService
+from producers.services import build_services
 from worker.errors import InvalidChange, NotFound
 from worker.ports import JobFilter, Replay
 
@@ -71,12 +71,11 @@ def replay(
     if failed:
         wanted = msgspec.structs.replace(wanted, state="failed")
     try:
-        correction = correction_of(pairs)
+        correction = parse_correction(pairs)
     except InvalidChange as error:
         raise click.UsageError("; ".join(map(str, error.faults))) from None
-    means = hands(desk)
     made = [
-        replays_of.prepare(means, owner, which, by=by, forced=force, correction=correction)
+        _replays(desk).prepare(owner, which, by=by, forced=force, correction=correction)
         for owner, which in wanted_of(desk, names, wanted, account).items()
     ]
     if (
@@ -113,7 +112,7 @@ def listing(desk: CommandContext, account: str | None) -> None:
     Examples:
       relations replays list --account acme
     """
-    found = hands(desk).acts.list_replays(desk.lane(account))
+    found = desk.runtime.job_admin.list_replays(desk.lane(account))
     heads = ("REPLAY", "STATE", "BY", "MADE", "JOBS", "DONE", "BACK", "OF")
     numbers = [(each.eligible, each.done, each.back) for each in found]
     rows = [
@@ -133,8 +132,8 @@ def showing(desk: CommandContext, replay_id: str) -> None:
     Examples:
       relations replays show acme-0f3k9x2b7c1d4e5g6h
     """
-    found = replays_of.find(hands(desk), replay_id)
-    became = replays_of.outcomes(hands(desk), found)
+    found = _replays(desk).find(replay_id)
+    became = _replays(desk).count_outcomes(found)
     desk.answer(
         replay_json(found, became), [*_facts(found), *([f"  by now: {reasons(became)}"] if became else [])]
     )
@@ -152,7 +151,7 @@ def running(desk: CommandContext, replay_id: str, background: bool, by: str) -> 
     Examples:
       relations replays run acme-0f3k9x2b7c1d4e5g6h
     """
-    _act(desk, [replays_of.find(hands(desk), replay_id)], by, background=background)
+    _act(desk, [_replays(desk).find(replay_id)], by, background=background)
 
 
 @replays.command("stop")
@@ -166,11 +165,15 @@ def stopping(desk: CommandContext, replay_id: str, by: str) -> None:
     Examples:
       relations replays stop acme-0f3k9x2b7c1d4e5g6h
     """
-    found = replays_of.stop(hands(desk), replay_id, by=by)
+    found = _replays(desk).stop(replay_id, by=by)
     desk.answer(
         replay_json(found),
         [f"{found.id} is {found.state}: {found.done:,} of {count(found.eligible, 'job')} done."],
     )
+
+
+def _replays(desk: CommandContext) -> ReplayService:
+    return build_services(desk.runtime).replays
 
 
 def _preview(desk: CommandContext, made: Sequence[Replay]) -> None:
@@ -182,8 +185,7 @@ def _preview(desk: CommandContext, made: Sequence[Replay]) -> None:
 
 
 def _act(desk: CommandContext, made: Sequence[Replay], by: str, *, background: bool) -> None:
-    means = hands(desk)
-    started = [replays_of.start(means, each.id, by=by) for each in made if each.eligible]
+    started = [_replays(desk).start(each.id, by=by) for each in made if each.eligible]
     if background:
         for each in started:
             _hand(desk, each)
@@ -222,29 +224,29 @@ def _hand(desk: CommandContext, replay: Replay) -> None:
 
 def _worked(desk: CommandContext, replay: Replay, by: str) -> Replay:
     """Work it in this process; a bar on a terminal follows it. Ctrl-C stops it after the piece that is being worked."""
-    means = hands(desk)
+    service = _replays(desk)
     try:
         if desk.as_json or not sys.stderr.isatty():
-            return replays_of.run(means, replay.id)
-        return _followed(means, replay)
+            return service.run(replay.id)
+        return _followed(service, replay)
     except KeyboardInterrupt:
-        stopped = replays_of.stop(means, replay.id, by=by)
+        stopped = service.stop(replay.id, by=by)
         click.echo(f"Stopped. To go on: relations replays run {replay.id}", err=True)
         return stopped
 
 
-def _followed(means: Means, replay: Replay) -> Replay:
+def _followed(service: ReplayService, replay: Replay) -> Replay:
     from threading import Thread
 
-    worker = Thread(target=replays_of.run, args=(means, replay.id), daemon=True)
+    worker = Thread(target=service.run, args=(replay.id,), daemon=True)
     worker.start()
     with click.progressbar(
         length=replay.eligible, label=f"Replaying {replay.account}", file=sys.stderr
     ) as bar:
         while worker.is_alive():
             worker.join(POLL)
-            bar.update(replays_of.find(means, replay.id).done - bar.pos)
-    return replays_of.find(means, replay.id)
+            bar.update(service.find(replay.id).done - bar.pos)
+    return service.find(replay.id)
 
 
 def _facts(replay: Replay) -> Iterator[str]:

@@ -9,9 +9,9 @@ import click
 from ops.cli.context import CommandContext, account_option, with_desk
 from ops.cli.errors import Exit, finish
 from ops.cli.filters import filtered
-from ops.cli.job_selection import hands, wanted_of
+from ops.cli.job_selection import wanted_of
 from ops.explain.words import count
-from producers.job_admin.cancel_dismiss import chosen
+from producers.job_admin.selection import find_jobs
 from producers.portals.serializers import job_json
 from worker.errors import NotFound
 from worker.ports import OPEN_STATES, JobFilter, JobRecord
@@ -65,7 +65,7 @@ def watching(
 
 
 def _found(desk: CommandContext, account: str, which: Sequence[str] | JobFilter) -> Iterator[str]:
-    for piece in chosen(hands(desk), account, which):
+    for piece in find_jobs(desk.runtime.queries, account, which):
         yield from (name for name, job in piece.items() if job)
 
 
