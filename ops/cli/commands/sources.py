@@ -10,7 +10,7 @@ from ops.cli import output
 from ops.cli.context import CommandContext, with_desk
 from ops.cli.errors import Exit, finish
 from ops.explain.words import count, ids, info_text
-from producers.webhooks.mapping import Mapped, changes_of, check_rules, payload_of
+from producers.webhooks.mapping import MappedChange, build_changes, check_rules, read_payload
 from producers.webhooks.verify import Delivery
 from worker.config import Source
 from worker.config.values import nearest
@@ -76,10 +76,10 @@ def trying(desk: CommandContext, name: str, file: Path) -> None:
     finish(Exit.OK)
 
 
-def _mapped(desk: CommandContext, source: Source, body: bytes) -> list[Mapped]:
+def _mapped(desk: CommandContext, source: Source, body: bytes) -> list[MappedChange]:
     """What the rules make of the payload, checked as intake would."""
     url = f"?{body.decode(errors='replace').strip().removeprefix('?')}" if source.scheme == "onoffice" else ""
-    mapped = changes_of(source, payload_of(source, Delivery(url, {}, body)), "try")
+    mapped = build_changes(source, read_payload(source, Delivery(url, {}, body)), "try")
     faults = []
     for each in mapped:
         try:
@@ -91,7 +91,7 @@ def _mapped(desk: CommandContext, source: Source, body: bytes) -> list[Mapped]:
     return mapped
 
 
-def _line(mapped: Mapped) -> str:
+def _line(mapped: MappedChange) -> str:
     change = mapped.change
     return (
         f"  {mapped.path}  {change.account}: {change.action} {change.type} {ids(change.parents)} → {ids(change.children)}"

@@ -31,8 +31,8 @@ from producers.portals.http.requests import (
     places,
 )
 from producers.portals.serializers import batch_json, job_json
-from producers.webhooks.mapping import changes_of, check_rules, payload_of
-from producers.webhooks.reparse import unreadable
+from producers.webhooks.mapping import build_changes, check_rules, read_payload
+from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.verify import Delivery, verify
 from worker.config import Key, Settings, Source
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, Parsed, parse_many
@@ -154,12 +154,12 @@ class Routes:
     ) -> list[JobEntry]:
         """The jobs of what a genuine message means; one that makes no valid changes is kept as a failed job, for mended rules."""
         try:
-            mapped = changes_of(source, payload_of(source, delivery), message)
+            mapped = build_changes(source, read_payload(source, delivery), message)
             receipts = await self._delivered(
                 correlated([each.change for each in mapped], request), [each.path for each in mapped]
             )
         except InvalidChange as error:
-            kept = unreadable(source, delivery, message, [str(fault) for fault in error.faults])
+            kept = make_unreadable_message(source, delivery, message, [str(fault) for fault in error.faults])
             receipt = await run_in_threadpool(self.runtime.intake().reject, kept)
             return [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
         return list((await self._shown(dict(enumerate(receipts)))).values())
