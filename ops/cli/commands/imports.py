@@ -24,14 +24,13 @@ from producers.portals import Relations, Sent
 from producers.portals.imports import (
     FIELDS,
     REQUIRED,
-    Given,
+    InputRow,
     LoadCounts,
-    Row,
-    faults_of,
-    field_of,
-    load_rows,
-    pieces,
-    rows,
+    RowDefaults,
+    RowLoader,
+    check_values,
+    find_field,
+    read_rows,
 )
 from worker.config.values import shielded
 from worker.contract import Change
@@ -56,8 +55,8 @@ class Reading(NamedTuple):
 class OpenImport(NamedTuple):
     """An open file: its rows, what holds for all of them, about how many they are, and where the rejected ones go."""
 
-    rows: Iterator[Row]
-    given: Given
+    rows: Iterator[InputRow]
+    given: RowDefaults
     lines: int
     reject: Rejects
 
@@ -155,12 +154,12 @@ def _reading(
     mapping, constants = _pairs("--map", maps), _pairs("--set", sets)
     chosen = _default(desk, constants.get("account") or account, local=local)
     given = {"account": chosen or None, "batch": batch}
-    faults = [f"--set {fault}" for fault in faults_of(constants)]
+    faults = [f"--set {fault}" for fault in check_values(constants)]
     faults += [
         f"--{name}: {fault.message}"
         for name, text in given.items()
         if text is not None
-        for fault in faults_of({name: text})
+        for fault in check_values({name: text})
     ]
     if faults:
         raise click.UsageError("\n".join(faults))
@@ -171,12 +170,12 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     """`NAME=VALUE` of either option; the side that is a field under its own name."""
     pairs = dict(_pair(option, text) for text in texts)
     sides = pairs.values() if option == "--map" else pairs
-    if wrong := next((side for side in sides if side and not field_of(side)), None):
+    if wrong := next((side for side in sides if side and not find_field(side)), None):
         raise click.UsageError(f"{option}: there is no field {wrong}; there are {', '.join(FIELDS)}.")
     return (
-        {name: field_of(value) for name, value in pairs.items()}
+        {name: find_field(value) for name, value in pairs.items()}
         if option == "--map"
-        else {field_of(n): v for n, v in pairs.items()}
+        else {find_field(n): v for n, v in pairs.items()}
     )
 
 
@@ -198,18 +197,18 @@ def _default(desk: CommandContext, account: str | None, *, local: bool) -> str:
 def _begun(desk: CommandContext, file: str, reading: Reading, rejects: Path) -> Iterator[OpenImport]:
     needed = REQUIRED if reading.account else ("account", *REQUIRED)
     with Rejects(rejects, quiet=desk.as_json) as reject, opened(file) as (text, found):
-        read = rows(text, mapping=reading.mapping, constants=reading.constants, needed=needed)
+        read = read_rows(text, mapping=reading.mapping, constants=reading.constants, required=needed)
         yield OpenImport(read, _given(name_of(file), found.digest, reading), found.lines, reject)
 
 
-def _given(name: str, digest: str, reading: Reading) -> Given:
+def _given(name: str, digest: str, reading: Reading) -> RowDefaults:
     """The lines' identity: of the content, and of how it is read if that was said."""
     said = (reading.mapping, reading.constants)
     if any(said):
         words = json.dumps([digest, *(sorted(each.items()) for each in said)])
         digest = sha256(words.encode()).hexdigest()[:16]
     stem = "".join(char if char.isprintable() else "_" for char in name[:STEM])
-    return Given(digest, reading.account, reading.batch or f"{stem}-{digest[:8]}")
+    return RowDefaults(digest, reading.account, reading.batch or f"{stem}-{digest[:8]}")
 
 
 @contextmanager
@@ -270,7 +269,7 @@ def _carry(desk: CommandContext, begun: OpenImport, send: Send, outcome: ImportS
     tally = outcome.tally
     try:
         with progress("import", begun.lines, quiet=desk.as_json) as tell:
-            for _ in load_rows(begun.rows, begun.given, send, begun.reject, tally):
+            for _ in RowLoader(begun.given, begun.reject, tally).load(begun.rows, send):
                 tell(tally.line)
     except (KeyboardInterrupt, Unavailable):
         click.echo(
@@ -301,7 +300,7 @@ def _follow(desk: CommandContext, following: Following, outcome: ImportSummary) 
 def _rehearse(desk: CommandContext, begun: OpenImport, *, local: bool) -> Exit:
     """Check every line as intake does, and plan the good ones."""
     tally, rehearsal = LoadCounts(), Rehearsal(desk if local else None)
-    for items in pieces(begun.rows, begun.given, tally, begun.reject):
+    for items in RowLoader(begun.given, begun.reject, tally).parse(begun.rows):
         for item in items:
             try:
                 rehearsal.add(item.change)

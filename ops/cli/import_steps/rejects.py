@@ -12,7 +12,7 @@ from typing import Final, Self, TextIO
 
 import click
 
-from producers.portals.imports import Row
+from producers.portals.imports import InputRow
 from worker.errors import Fault, RelationsError
 
 TOLD: Final = 10  # rejected lines that are told on stderr; the file has all
@@ -38,7 +38,7 @@ class Rejects:
                 f"Rejected lines cannot go to {path}: {fault}. Name another file with --rejects."
             )
 
-    def __call__(self, row: Row, faults: Sequence[Fault]) -> None:
+    def __call__(self, row: InputRow, faults: Sequence[Fault]) -> None:
         """This line, for these reasons."""
         document = {"line": row.line, "faults": [fault._asdict() for fault in faults], "text": row.text}
         with self._writing():
