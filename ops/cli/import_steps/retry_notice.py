@@ -8,7 +8,7 @@ from typing import Final, Self, TypeVar
 
 import click
 
-from producers.portals.sdk.protocol import pauses
+from producers.portals.sdk.protocol import backoff_pauses
 from worker.errors import Unavailable
 
 LONGEST: Final = 3600.0  # seconds that are waited for a full inbox or an absent store
@@ -25,7 +25,7 @@ class RetryNotice:
 
     def __call__(self, act: Callable[[], Result]) -> Result:
         """What it answers."""
-        rests, until = pauses(), time.monotonic() + LONGEST
+        rests, until = backoff_pauses(), time.monotonic() + LONGEST
         with _Notice(self._where) as notice:
             while True:
                 try:
