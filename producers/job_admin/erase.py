@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 from worker.background import heartbeat
 from worker.contract import Relation
 from worker.errors import Unavailable
 from worker.ports import (
-    ERASED,
     UNROUTED,
     AuditEntry,
     Clock,
@@ -36,19 +35,8 @@ ErasePiece = Callable[[Lease, RecordRef, int], tuple[int, Mapping[str, int]]]
 """Erases a record from one piece, from a cursor on; returns the next cursor (0: done) and counts by kind."""
 
 
-class Withdraw(Protocol):
-    """Makes the writes that end open relations of an account."""
-
-    def __call__(
-        self,
-        account: str,
-        relations: Sequence[Relation],
-        records: Mapping[Relation, RelationRecord],
-        /,
-        *,
-        by: str,
-    ) -> Writes:
-        """Return them; the other relations among `records` forget that they were split from the same star."""
+Withdraw = Callable[[str, Sequence[Relation], Mapping[Relation, RelationRecord]], Writes]
+"""Makes the writes that end open relations of an account, and detach the others of their star."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +108,7 @@ class EraseService:
         while piece := list(islice(found, PIECE)):
             ended = [relation for relation in piece if record.stands_in(relation)]
             lease.renew()
-            writes = self.withdraw(lease.account, ended, lease.records(piece), by=ERASED)
+            writes = self.withdraw(lease.account, ended, lease.records(piece))
             lease.claim((), (), writes)
             counts["open"] += len(ended)
         return counts

@@ -5,10 +5,10 @@ forced or corrected one, or an unreadable message that is read again, is replace
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
-from typing import Any, Final, Protocol
+from itertools import count, islice
+from typing import Any, Final
 
 from producers.replay.eligibility import REASONS, is_unreadable, jobs_without_effect, reason_to_refuse
 from producers.replay.resend import Correction, Reparse, make_new_change
@@ -24,29 +24,8 @@ MAX_LISTED_ACTIONS: Final = 200
 MAX_PLANNED_RELATIONS: Final = 50_000  # beyond, the plan covers only the first jobs of the set
 NEWEST: Final = 2**60  # greater than the acceptance number of any job, and than any time in µs
 
-
-class RunDryRun(Protocol):
-    """Plans what flushes of these jobs would send, if the API took all of it."""
-
-    def __call__(
-        self, account: str, jobs: Sequence[ClaimedJob], known: Mapping[Relation, RelationRecord], /
-    ) -> DryRun:
-        """Return the plan, and the intents that newer ones drop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayOptions:
-    """How the jobs of one replay are sent again."""
-
-    account: str
-    replay_id: str
-    forced: bool = False
-    correction: Correction = field(default_factory=dict)
-
-    @property
-    def as_new_changes(self) -> bool:
-        """Whether new changes replace all jobs, instead of their going back as they are."""
-        return self.forced or bool(self.correction)
+DryRunOf = Callable[[str, Sequence[ClaimedJob], Mapping[Relation, RelationRecord]], DryRun]
+"""Plans what flushes of an account's jobs would send, by what is stored of their relations."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,9 +35,12 @@ class ReplayBuilder:
     queries: Queries
     job_admin: JobAdmin
     policy_of: Callable[[str], IntakePolicy]
-    dry_run: RunDryRun
+    dry_run: DryRunOf
     reparse: Reparse
-    options: ReplayOptions
+    account: str
+    replay_id: str
+    forced: bool
+    correction: Correction
     entries: list[ReplayEntry] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -67,32 +49,29 @@ class ReplayBuilder:
     has_more: bool = False
     new_numbers: Iterator[int] = field(default_factory=count)
 
-    def add(self, piece: Mapping[str, JobRecord | None]) -> None:
-        """Judge a piece of the selected jobs, and take or refuse each."""
-        unchanged, replaced = list[JobRecord](), list[JobRecord]()
-        for job_id, job in piece.items():
-            reason = reason_to_refuse(
-                self.options.account, job_id, job, as_new_change=self.options.as_new_changes
-            )
-            if reason or job is None:
-                replacements = f" {', '.join(job.replayed_by)}" if job and reason == "replaced" else ""
-                self._refuse(job_id, reason, replacements)
-            elif self.options.as_new_changes or is_unreadable(job):
-                replaced.append(job)
-            else:
-                unchanged.append(job)
-        self._take_unchanged(unchanged)
-        self._take_replaced(replaced)
+    @property
+    def as_new_changes(self) -> bool:
+        """Whether new changes replace all jobs, instead of their going back as they are."""
+        return self.forced or bool(self.correction)
+
+    def judge(self, pieces: Iterable[Mapping[str, JobRecord | None]], limit: int) -> None:
+        """Take or refuse each of the selected jobs, until `limit` jobs are taken."""
+        for piece in pieces:
+            room = limit - len(self.entries)
+            self._judge_piece(dict(islice(piece.items(), room)))
+            if len(piece) > room:
+                self.has_more = True
+                return
 
     def build(self, *, by: str, what: str, paused: str) -> Replay:
         """Return the replay as it is stored and shown; `paused` is why its account is paused, if it is."""
         return Replay(
-            id=self.options.replay_id,
-            account=self.options.account,
+            id=self.replay_id,
+            account=self.account,
             by=by,
             what=what,
-            forced=self.options.forced,
-            correction=self.options.correction,
+            forced=self.forced,
+            correction=self.correction,
             eligible=len(self.entries),
             relations=self.relations,
             refused=dict(self.refused),
@@ -102,20 +81,34 @@ class ReplayBuilder:
             plan=self._plan(),
         )
 
+    def _judge_piece(self, piece: Mapping[str, JobRecord | None]) -> None:
+        unchanged, replaced = list[JobRecord](), list[JobRecord]()
+        for job_id, job in piece.items():
+            reason = reason_to_refuse(self.account, job_id, job, as_new_change=self.as_new_changes)
+            if reason or job is None:
+                replacements = f" {', '.join(job.replayed_by)}" if job and reason == "replaced" else ""
+                self._refuse(job_id, reason, replacements)
+            elif self.as_new_changes or is_unreadable(job):
+                replaced.append(job)
+            else:
+                unchanged.append(job)
+        self._take_unchanged(unchanged)
+        self._take_replaced(replaced)
+
     def _take_unchanged(self, jobs: Sequence[JobRecord]) -> None:
         """Take the jobs of which something would be sent if they went back into the inbox."""
         if not jobs:
             return
-        account = self.options.account
-        records = self.queries.get_records(account, [relation for job in jobs for relation in job.failed])
-        lost = self.dry_run(account, [_claim_job(job) for job in jobs], records).lost
+        relations = [relation for job in jobs for relation in job.failed]
+        records = self.queries.get_records(self.account, relations)
+        lost = self.dry_run(self.account, [_claim_job(job) for job in jobs], records).lost
         without_effect = jobs_without_effect(jobs, lost, records)
         for job in jobs:
             if job.id in without_effect:
                 self._refuse(job.id, without_effect[job.id])
             else:
                 self.entries.append(ReplayEntry(job.id))
-                self._plan_for(account, _claim_job(job))
+                self._plan_for(self.account, _claim_job(job))
 
     def _take_replaced(self, jobs: Sequence[JobRecord]) -> None:
         """Take the jobs that valid new changes can replace."""
@@ -134,15 +127,11 @@ class ReplayBuilder:
 
     def _make_changes(self, job: JobRecord) -> Sequence[Change]:
         """Return the changes that would replace the job; raises InvalidChange, or NotFound for an account."""
-        options = self.options
+        changes: Sequence[Change] = ()
         if not is_unreadable(job):
-            changes: Sequence[Change] = [
-                make_new_change(job, options.correction, forced=options.forced, replay_id=options.replay_id)
-            ]
+            changes = [make_new_change(job, self.correction, forced=self.forced, replay_id=self.replay_id)]
         elif payload := self.job_admin.get_payload(job.id):
-            changes = self.reparse(job, payload.body, options.correction)
-        else:
-            changes = ()
+            changes = self.reparse(job, payload.body, self.correction)
         for change in changes:
             check(change, self.policy_of(change.account).overrides)
         return changes

@@ -6,7 +6,6 @@ The work of a running replay is `worker.usecases.replay`; this or any worker can
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from producers.job_admin.selection import (
@@ -17,7 +16,7 @@ from producers.job_admin.selection import (
     find_jobs,
     restrict_to_state,
 )
-from producers.replay.prepare import ReplayBuilder, ReplayOptions, RunDryRun
+from producers.replay.prepare import DryRunOf, ReplayBuilder
 from producers.replay.resend import Reparse, check_correction
 from worker.errors import NotFound
 from worker.ports import AuditEntry, JobAdmin, JobFilter, Queries, Replay, ReplayState, Store
@@ -35,7 +34,7 @@ class ReplayService:
     queries: Queries
     job_admin: JobAdmin
     intake: Intake
-    dry_run: RunDryRun
+    dry_run: DryRunOf
     reparse: Reparse
 
     def prepare(
@@ -54,13 +53,18 @@ class ReplayService:
         """
         what, selection = describe_selection(selection), restrict_to_state(selection, "failed")
         check_correction(correction or {})
-        options = ReplayOptions(
+        builder = ReplayBuilder(
+            queries=self.queries,
+            job_admin=self.job_admin,
+            policy_of=self.intake.policy_of,
+            dry_run=self.dry_run,
+            reparse=self.reparse,
             account=account,
             replay_id=f"{account}-{self.intake.new_id()}",
             forced=forced,
             correction=correction or {},
         )
-        builder = self._judge(selection, options, limit)
+        builder.judge(find_jobs(self.queries, account, selection), limit)
         pause = self.store.get_pause(account)
         replay = builder.build(by=by, what=what, paused=pause.reason if pause else "")
         # A filter finds the newest jobs first; they are replayed in the order of acceptance.
@@ -103,24 +107,6 @@ class ReplayService:
             replacements = [job_id for job in replayed for job_id in job.replayed_by]
             states.update(self.queries.get_states(replacements).values())
         return states
-
-    def _judge(self, selection: Selection, options: ReplayOptions, limit: int) -> ReplayBuilder:
-        """Judge the selected jobs until there are `limit` to replay."""
-        builder = ReplayBuilder(
-            queries=self.queries,
-            job_admin=self.job_admin,
-            policy_of=self.intake.policy_of,
-            dry_run=self.dry_run,
-            reparse=self.reparse,
-            options=options,
-        )
-        for piece in find_jobs(self.queries, options.account, selection):
-            room = limit - len(builder.entries)
-            builder.add(dict(islice(piece.items(), room)))
-            if len(piece) > room:
-                builder.has_more = True
-                break
-        return builder
 
     def _set_state(self, replay_id: str, state: ReplayState, act: str, by: str) -> Replay:
         replay = self.find(replay_id)
