@@ -70,7 +70,7 @@ class LoadCounts:
 
 @dataclass(frozen=True, slots=True)
 class RowLoader:
-    """Parses and sends the rows of one file; hands rejected rows to `reject`, and counts."""
+    """Parses and sends the rows of one file; calls `reject` for the others, and counts."""
 
     defaults: RowDefaults
     reject: Reject
@@ -122,7 +122,7 @@ class RowLoader:
                     raise
                 rows = self._remove_refused(rows, refusals)
                 continue
-            known = sum(each.duplicate for each in sent)
+            known = sum(answer.duplicate for answer in sent)
             self.counts.accepted += len(sent) - known
             self.counts.known += known
             return
