@@ -58,7 +58,7 @@ def find_ada(client: redis.Redis) -> list[bytes]:
 
 
 def populate(front: Front, services: Services) -> dict[str, str]:
-    """Store jobs about Ada in every state, alone and among others, and audit entries and replays about them."""
+    """Store jobs about Ada in every state, alone and among others, with replays and audit entries."""
     jobs = {
         "done": send(front, "create", BUYER, 1, ADA, event_id=f"crm-{ADA}", source="crm"),
         "shared": send(front, "create", BUYER, 2, [ADA, 5, MISSING], batch="import"),

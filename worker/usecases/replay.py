@@ -127,12 +127,13 @@ def _read_changes(entry: ReplayEntry, job: JobRecord | None) -> list[Change]:
 
 
 def _reason_to_skip(job: JobRecord | None, replay: Replay) -> str:
-    """Return why a job of the set is not replayed after all, by what people did since the preview; empty if it is."""
+    """Return why a job of the set is not replayed after all, because of what people did since the preview.
+
+    Empty if it is replayed.
+    """
     if job is None:
         return "gone"
-    if (
-        job.replay == replay.id
-    ):  # this replay sent it before its worker died, and the piece was not counted yet
+    if job.replay == replay.id:  # this replay sent it before its worker died, and it was not counted yet
         return ""
     if job.state != "failed":
         return "not failed"

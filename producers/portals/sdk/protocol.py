@@ -74,13 +74,13 @@ class Attempt(NamedTuple):
     timeout: float
 
 
-class Wait(NamedTuple):
-    """Wait so many seconds."""
+class Sleep(NamedTuple):
+    """Sleep so many seconds."""
 
     seconds: float
 
 
-Step = Attempt | Wait
+Step = Attempt | Sleep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ class ClientSteps:
             if self.monotonic() + pause > deadline:
                 ids = ", ".join(waiting[:10])
                 raise TimeoutError(f"{len(waiting)} jobs are not seen done after {timeout:g} seconds: {ids}")
-            yield Wait(pause)
+            yield Sleep(pause)
         return [job for job in found.values() if job]
 
     def _read_open_jobs(
@@ -168,7 +168,7 @@ class ClientSteps:
                 pause = max(error.retry_after, self.draw() * next(pauses))
                 if self.monotonic() + pause > deadline:
                     raise
-            yield Wait(pause)
+            yield Sleep(pause)
 
     def _identify(self, change: Change | MessageDict, event_id: str, now: int) -> Change | MessageDict:
         """Give the change an event id and a time before the first attempt, so that repeating it is safe (R1).
