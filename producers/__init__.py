@@ -1,1 +1,1 @@
-"""The ways in and back: HTTP, webhooks, the SDK, and replaying what failed. They enter the worker by its front door."""
+"""Webhooks, portals, replays and job administration; all enter the worker by its front door."""

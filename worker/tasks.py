@@ -17,7 +17,7 @@ from worker.contract import correlation_of
 from worker.errors import NotFound, Unavailable
 from worker.ports import MAX_COUNTDOWN
 from worker.usecases.accept_messages import accept_messages
-from worker.usecases.intake import run_replay
+from worker.usecases.replay import run_replay
 from worker.wakeups import send_wakeup
 from worker.wiring import Runtime
 

@@ -19,8 +19,7 @@ from rich.console import Console
 from ops.bench.end_to_end import BATCH, drained
 from ops.bench.load import chunks
 from ops.dev.stack import Shape, Stack, running
-from producers.means import means
-from producers.replay import prepare
+from producers.services import build_services
 from worker.contract import Change
 from worker.ports import JobFilter
 from worker.wiring import Runtime
@@ -66,15 +65,15 @@ def measure(stack: Stack, jobs: int) -> dict[str, float]:
     _know(stack, [])
     _send(runtime, jobs, MISSING)
     _know(stack, None)
-    hands, started = means(runtime), time.monotonic()
-    prepared = prepare.prepare(hands, ACCOUNT, JobFilter(state="failed"), by="bench")
+    replays, started = build_services(runtime).replays, time.monotonic()
+    prepared = replays.prepare(ACCOUNT, JobFilter(state="failed"), by="bench")
     shown = time.monotonic()
-    prepare.start(hands, prepared.id, by="bench")
-    done = prepare.run(hands, prepared.id)
+    replays.start(prepared.id, by="bench")
+    done = replays.run(prepared.id)
     back = time.monotonic()
     drained(runtime, ACCOUNT, back + DEADLINE)
     ended = time.monotonic()
-    assert (prepared.eligible, done.back, prepare.outcomes(hands, done, most=jobs)) == (
+    assert (prepared.eligible, done.back, replays.count_outcomes(done, limit=jobs)) == (
         jobs,
         jobs,
         {"succeeded": jobs},

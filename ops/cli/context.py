@@ -15,7 +15,7 @@ import click
 
 from ops.cli import output
 from ops.lookups import read_store_clock
-from producers.means import Means, means
+from producers.services import Services, build_services
 from worker.background import WakeupQueue
 from worker.config import Account, Settings, load_settings
 from worker.wakeups import TaskSender
@@ -45,9 +45,9 @@ class CommandContext:
         return Runtime(self.settings, wake=wake, emit=print_event)
 
     @cached_property
-    def services(self) -> Means:
+    def services(self) -> Services:
         """What acts on jobs needs of the runtime."""
-        return means(self.runtime)
+        return build_services(self.runtime)
 
     @cached_property
     def task_sender(self) -> TaskSender:

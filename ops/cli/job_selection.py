@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from ops.cli.context import CommandContext, account_option
-from producers.job_admin.cancel_dismiss import Wanted
+from producers.job_admin.selection import Selection
 from producers.portals.http import query
 from worker.contract import write_instant
 from worker.errors import Invalid, NotFound
@@ -64,7 +64,7 @@ class JobSelection(NamedTuple):
         """Return the selection with the filter narrowed to failed jobs."""
         return self._replace(filter=msgspec.structs.replace(self.filter, state="failed"))
 
-    def by_account(self, context: CommandContext) -> Mapping[str, Wanted]:
+    def by_account(self, context: CommandContext) -> Mapping[str, Selection]:
         """Return the selected jobs of each account; raises UsageError unless by ids or by a filter."""
         if bool(self.job_ids) == (self.filter != JobFilter()):
             raise click.UsageError(

@@ -5,11 +5,11 @@ No output and no store here; the faults of a file are all named before anything 
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from io import BytesIO, TextIOWrapper
 from typing import Any, NamedTuple
 
-import msgspec
-
-from worker.contract import MAX_MESSAGE, Change, from_message
+from producers.portals.imports import RowDefaults, read_ndjson
+from worker.contract import Change, from_message
 from worker.errors import Fault, InvalidChange
 
 MAX_FAULTS = 100  # faults that are listed
@@ -40,19 +40,22 @@ def from_words(words: Sequence[str], account: str, more: Mapping[str, Any]) -> l
     return [Entry("", change, notes)]
 
 
-def from_lines(text: bytes, account: str, *, name: str = "") -> list[Entry]:
+def from_lines(content: bytes, account: str, *, name: str = "") -> list[Entry]:
     """Return the changes of NDJSON; a line without an account is for `account`.
 
     A line without an event id gets one of content and number, so the same file again is the same jobs.
-    Raises InvalidChange with the faults of all lines; their paths begin with `name`.
+    Raises InvalidChange with the faults of all lines; `name` leads their places.
     """
-    digest, entries, faults = sha256(text).hexdigest()[:16], list[Entry](), list[Fault]()
-    for number, line in enumerate(text.split(b"\n"), start=1):
-        if not line.strip():
+    defaults = RowDefaults(sha256(content).hexdigest()[:16], account)
+    text = TextIOWrapper(BytesIO(content), "utf-8", errors="surrogateescape", newline="\n")
+    entries, faults = list[Entry](), list[Fault]()
+    for row in read_ndjson(text):
+        where = f"{name} line {row.line}".strip()
+        if row.message is None:
+            faults += InvalidChange(row.faults).at(where).faults
             continue
-        where = f"{name} line {number}".strip()
         try:
-            change, notes = _read(_completed(_decoded(line, where), account, f"{digest}:{number}"), where)
+            change, notes = _read(defaults.complete(row.line, row.message), where)
             entries.append(Entry(where, change, notes))
         except InvalidChange as error:
             faults += error.faults
@@ -64,22 +67,6 @@ def from_lines(text: bytes, account: str, *, name: str = "") -> list[Entry]:
 def _read(message: object, where: str) -> tuple[Change, tuple[str, ...]]:
     parsed = from_message(message, where)
     return parsed.change, parsed.notes
-
-
-def _decoded(line: bytes, where: str) -> object:
-    if len(line) > MAX_MESSAGE:
-        raise InvalidChange([Fault("", f"expected at most {MAX_MESSAGE} bytes, got {len(line)}", where)])
-    try:
-        return msgspec.json.decode(line)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidChange([Fault("", f"expected JSON: {error}", where)]) from None
-
-
-def _completed(message: object, account: str, event_id: str) -> object:
-    if not isinstance(message, dict):
-        return message
-    given = {key: value for key, value in message.items() if value is not None}
-    return {**({"account": account} if account else {}), "event_id": event_id, "source": SOURCE, **given}
 
 
 def _ids(words: Iterable[str]) -> int | str | list[int | str]:

@@ -14,11 +14,10 @@ from ops.explain.text import format_tally
 from ops.serializers import serialize_replay
 from ops.web.deps import OperatorDeps
 from ops.web.forms import ErasureForm, JobActionForm, PauseForm, ReplayForm
-from producers.job_admin import cancel_dismiss, erase
+from producers.job_admin.selection import describe_selection
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
 from producers.portals.http.requests import check_access
-from producers.replay import prepare as replays
 from worker.ports import AdminResult, AuditEntry, JobState, Pause, Replay
 
 MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether there are more
@@ -43,12 +42,12 @@ async def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 
 async def cancel_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
     """End queued changes."""
-    return await _act(deps, call, cancel_dismiss.cancel, "queued")
+    return await _act(deps, call, deps.services.jobs.cancel, "queued")
 
 
 async def dismiss_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
     """Take failures that need no replay off the list of those that wait for a decision."""
-    return await _act(deps, call, cancel_dismiss.dismiss, "failed")
+    return await _act(deps, call, deps.services.jobs.dismiss, "failed")
 
 
 async def _act(
@@ -58,8 +57,8 @@ async def _act(
     form = call.input
     jobs, refused, more = await run_in_threadpool(_select, deps, form, state)
     if jobs and not form.dry_run:
-        note = "" if form.jobs else f"of {cancel_dismiss.said(form.ids_or_filter())}"
-        result = await run_in_threadpool(act, deps.services, form.account, jobs, by=call.key.name, note=note)
+        note = "" if form.jobs else f"of {describe_selection(form.ids_or_filter())}"
+        result = await run_in_threadpool(act, form.account, jobs, by=call.key.name, note=note)
         jobs, refused = result.done, {**refused, **result.refused}
     summary = format_tally(Counter(refused.values()))
     return json_response(
@@ -75,7 +74,7 @@ def _select(
     Raises InvalidChange if nothing or everything is selected.
     """
     jobs, refused = list[str](), dict[str, str]()
-    for fit, unfit in cancel_dismiss.sifted(deps.services, form.account, form.ids_or_filter(), state):
+    for fit, unfit in deps.services.jobs.preview(form.account, form.ids_or_filter(), state):
         jobs += fit
         refused |= unfit
         if len(jobs) > MAX_JOBS:
@@ -89,8 +88,7 @@ async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Respo
     if "account" in form.set:
         check_access(call.key, "replay", str(form.set["account"]))
     replay = await run_in_threadpool(
-        replays.prepare,
-        deps.services,
+        deps.services.replays.prepare,
         form.account,
         form.ids_or_filter(),
         by=call.key.name,
@@ -105,7 +103,7 @@ async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Start a replay, or let a stopped one go on; a worker carries it out."""
 
     def start() -> Replay:
-        replay = replays.start(deps.services, call.request.path_params["id"], by=call.key.name)
+        replay = deps.services.replays.start(call.request.path_params["id"], by=call.key.name)
         deps.send_replay(replay.id)
         return replay
 
@@ -115,7 +113,7 @@ async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 async def stop_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Stop a replay after the piece that is being worked."""
     replay_id = call.request.path_params["id"]
-    replay = await run_in_threadpool(replays.stop, deps.services, replay_id, by=call.key.name)
+    replay = await run_in_threadpool(deps.services.replays.stop, replay_id, by=call.key.name)
     return json_response(serialize_replay(replay))
 
 
@@ -124,7 +122,7 @@ async def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> Respon
     form = call.input
     account = deps.current_settings().account(form.account).name
     counts = await run_in_threadpool(
-        erase.erase, deps.services, account, form.module, form.id, by=call.key.name
+        deps.services.erasure.erase, account, form.module, form.id, by=call.key.name
     )
     erased = {kind: count for kind, count in counts.items() if count}
     return json_response({"account": account, "erased": erased})

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from ops import lookups
 from ops.web.metrics import metrics_registry
-from producers.means import Means, means
+from producers.services import Services, build_services
 from worker.config import Settings
 from worker.contract import Relation
 from worker.ports import JobAdmin, Queries, Store
@@ -28,7 +28,7 @@ class OperatorDeps:
     store: Store
     queries: Queries
     job_admin: JobAdmin
-    services: Means
+    services: Services
     metrics: CollectorRegistry
     new_id: Callable[[], str]
     explain: Callable[[str, Relation], Any]
@@ -51,7 +51,7 @@ def operator_deps(
         store=runtime.store,
         queries=runtime.queries,
         job_admin=runtime.job_admin,
-        services=means(runtime),
+        services=build_services(runtime),
         metrics=metrics_registry(runtime, now=now),
         new_id=runtime.intake().new_id,
         explain=explain_relation,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from producers.job_admin.cancel_dismiss import Wanted
+from producers.job_admin.selection import Selection
 from producers.portals.http.query import AccountQuery, JobQuery, Limit, RecordId
 from worker.errors import Fault, Invalid
 from worker.ports import JobFilter
@@ -33,7 +33,7 @@ class JobSelection(JobQuery, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     jobs: JobIds = ()
 
-    def ids_or_filter(self) -> Wanted:
+    def ids_or_filter(self) -> Selection:
         """Return the ids, or without any the filter; one that gives nothing but the account is empty.
 
         Raises Invalid when both are given.

@@ -16,7 +16,6 @@ from ops.web.forms import NewestQuery, PageQuery
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
 from producers.portals.http.query import AccountQuery
-from producers.replay import prepare as replays
 from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
 
@@ -83,10 +82,10 @@ async def list_replays(deps: OperatorDeps, call: ApiCall[NewestQuery]) -> Respon
 
 async def get_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show a replay, and what its jobs have become by now."""
-    replay = await run_in_threadpool(replays.find, deps.services, call.request.path_params["id"])
-    return json_response(
-        serialize_replay(replay, await run_in_threadpool(replays.outcomes, deps.services, replay))
-    )
+    replays = deps.services.replays
+    replay = await run_in_threadpool(replays.find, call.request.path_params["id"])
+    outcomes = await run_in_threadpool(replays.count_outcomes, replay)
+    return json_response(serialize_replay(replay, outcomes))
 
 
 async def get_metrics(deps: OperatorDeps, call: ApiCall[None]) -> Response:

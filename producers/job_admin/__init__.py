@@ -1,1 +1,1 @@
-"""Cancel queued changes, dismiss failed jobs, and erase a record from everything that is kept."""
+"""What operators do to jobs: cancel queued ones, dismiss failed ones, erase a record."""

@@ -1,4 +1,4 @@
-"""The HTTP interface and its clients; `from producers.portals import Relations` needs nothing of the server's."""
+"""The HTTP interface and its Python clients; importing `Relations` loads nothing of the server."""
 
 from producers.portals.sdk.async_client import AsyncRelations
 from producers.portals.sdk.client import Relations

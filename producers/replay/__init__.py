@@ -1,1 +1,1 @@
-"""Replays of failed jobs: prepared and previewed, then run."""
+"""Replays of failed jobs: prepared and shown first, then run."""

@@ -1,103 +1,97 @@
-"""Failed jobs as changes that are sent anew: forced, corrected, or read again from the bytes of an unreadable message. Pure."""
+"""Makes new changes of a failed job: forced, corrected, or read again from an unreadable message. Pure."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from worker.contract import Change, check, from_message, write_instant
+from worker.contract import Change, from_message, write_instant
 from worker.errors import Fault, InvalidChange
 from worker.ports import JobRecord
-from worker.usecases.intake import IntakePolicy
 
-FIELDS: Final = ("account", "action", "relationtype", "parentid", "childid")
-INFO: Final = "relationinfo."
-SOURCE: Final = "replay"  # of what is sent anew
+CORRECTABLE: Final = ("account", "action", "relationtype", "parentid", "childid")
+INFO_PREFIX: Final = "relationinfo."
+SOURCE: Final = "replay"  # the `source` of a new change
+
+Correction = Mapping[str, Any]
+"""The values that replace those of a failed job, by field; one of relationinfo is `relationinfo.KEY`."""
+
+Reparse = Callable[[JobRecord, bytes, Correction], Sequence[Change]]
+"""Reads the bytes of an unreadable message again, with corrections; raises InvalidChange."""
 
 
-def correction_of(pairs: Iterable[str]) -> dict[str, Any]:
-    """What `childid=9002` or `relationinfo.statusTerminbestaetigung=gesendet` ask for; several ids with commas. Raises InvalidChange."""
-    found: dict[str, Any] = {}
+def parse_correction(pairs: Iterable[str]) -> Correction:
+    """Return the correction of `NAME=VALUE` pairs such as `childid=9001,9002`; raises InvalidChange."""
+    correction: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise InvalidChange([Fault(name, "expected NAME=VALUE")])
-        found[name] = _ids(value) if name in ("parentid", "childid") else value
-    return checked(found)
+        correction[name] = _parse_ids(value) if name in ("parentid", "childid") else value
+    check_correction(correction)
+    return correction
 
 
-def checked(correction: Mapping[str, Any]) -> dict[str, Any]:
-    """The correction, if it is about what can be corrected."""
-    unknown = [name for name in correction if name not in FIELDS and not name.startswith(INFO)]
-    if unknown:
-        raise InvalidChange(
-            [
-                Fault(name, f"cannot be corrected; expected {', '.join(FIELDS)} or {INFO}KEY")
-                for name in unknown
-            ]
-        )
-    return dict(correction)
+def check_correction(correction: Correction) -> None:
+    """Raise InvalidChange if the correction names a field that cannot be corrected."""
+    expected = f"{', '.join(CORRECTABLE)} or {INFO_PREFIX}KEY"
+    faults = [
+        Fault(name, f"cannot be corrected; expected {expected}")
+        for name in correction
+        if name not in CORRECTABLE and not name.startswith(INFO_PREFIX)
+    ]
+    if faults:
+        raise InvalidChange(faults)
 
 
-def anew(
-    job: JobRecord,
-    correction: Mapping[str, Any],
-    doors: Callable[[str], IntakePolicy],
-    *,
-    forced: bool,
-    replay: str,
-) -> Change:
-    """What failed of a job as a new change: corrected, and if forced as of now, so that it overrules what is newer than the job.
+def make_new_change(job: JobRecord, correction: Correction, *, forced: bool, replay_id: str) -> Change:
+    """Return the failed relations of a job as a new, corrected change; raises InvalidChange.
 
-    Within one replay it is the same change, however often it is sent.
+    It occurs now if it is forced, so that it overrules newer changes, else when the job did. Its event id is
+    of the job and the replay: however often one replay sends it, it is the same change.
     """
     if "account" in correction:
         raise InvalidChange([Fault("account", "can be corrected of unreadable messages only")])
-    parents, children = ({getattr(each, side): None for each in job.failed} for side in ("parent", "child"))
     message: dict[str, Any] = {
         "account": job.account,
         "action": job.action,
         "relationtype": job.type,
-        "parentid": list(parents),
-        "childid": list(children),
-        "event_id": f"{job.id}:{replay}",
+        "parentid": list(dict.fromkeys(relation.parent for relation in job.failed)),
+        "childid": list(dict.fromkeys(relation.child for relation in job.failed)),
+        "relationinfo": dict(job.info) or None,
+        "batch": job.batch or None,
+        "occurred_at": None if forced else write_instant(job.occurred_at),
+        "event_id": f"{job.id}:{replay_id}",
         "source": SOURCE,
     }
-    given = {
-        "relationinfo": dict(job.info),
-        "batch": job.batch,
-        "occurred_at": "" if forced else write_instant(job.occurred_at),
-    }
-    change = from_message(
-        corrected({**message, **{name: value for name, value in given.items() if value}}, correction)
-    ).change
-    check(change, doors(job.account).overrides)
-    return change
+    return from_message(apply_correction(message, correction)).change
 
 
-def reread(job: JobRecord, body: bytes, correction: Mapping[str, Any]) -> Sequence[Change]:
-    """What a Celery message makes today, corrected."""
+def reparse_message(job: JobRecord, body: bytes, correction: Correction) -> Sequence[Change]:
+    """Return the corrected change of an unreadable Celery message; raises InvalidChange."""
     try:
         message = json.loads(body)
     except ValueError:
         raise InvalidChange([Fault("", "was cut, or is no JSON")]) from None
     if not isinstance(message, dict):
         raise InvalidChange([Fault("", "is no object, so there is nothing to correct")])
-    given = {"event_id": job.event_id, "source": job.source, **message}
-    return [from_message(corrected(given, correction)).change]
+    message = {"event_id": job.event_id, "source": job.source, **message}
+    return [from_message(apply_correction(message, correction)).change]
 
 
-def corrected(message: Mapping[str, Any], correction: Mapping[str, Any]) -> dict[str, Any]:
-    """The message with what is given instead."""
-    plain = {name: value for name, value in correction.items() if not name.startswith(INFO)}
-    info = {name.removeprefix(INFO): value for name, value in correction.items() if name.startswith(INFO)}
-    before = message.get("relationinfo")
-    return {
-        **message,
-        **plain,
-        **({"relationinfo": {**(before if isinstance(before, dict) else {}), **info}} if info else {}),
-    }
+def apply_correction(message: Mapping[str, Any], correction: Correction) -> dict[str, Any]:
+    """Return the message with the corrected values; keys of relationinfo that are not corrected stay."""
+    corrected = dict(message)
+    for name, value in correction.items():
+        if name.startswith(INFO_PREFIX):
+            info = corrected.get("relationinfo")
+            info = info if isinstance(info, dict) else {}
+            corrected["relationinfo"] = {**info, name.removeprefix(INFO_PREFIX): value}
+        else:
+            corrected[name] = value
+    return corrected
 
 
-def _ids(text: str) -> Any:
-    pieces = [int(piece) if piece.strip().isdecimal() else piece for piece in text.split(",")]
-    return pieces[0] if len(pieces) == 1 else pieces
+def _parse_ids(text: str) -> Any:
+    """Return one id or a list of ids; a part that is no number stays text, for the contract to refuse."""
+    ids = [int(part) if part.strip().isdecimal() else part for part in text.split(",")]
+    return ids[0] if len(ids) == 1 else ids

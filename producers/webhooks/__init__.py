@@ -1,1 +1,1 @@
-"""Webhooks of other systems: who sent one (`signatures`), and what it means (`rules`)."""
+"""Webhooks: who sent one (`verify`), what it means (`mapping`), and reading it again later (`reparse`)."""

@@ -1,6 +1,6 @@
-"""What a webhook means: JMESPath over its payload makes messages, and the contract makes changes of them. Pure.
+"""Turns the payload of a webhook into changes: JMESPath rules make messages, which the contract parses. Pure.
 
-Knows no HTTP; whether the sender may be believed is `signatures`.
+Knows no HTTP; whether the sender can be trusted is `verify`.
 """
 
 import re
@@ -20,125 +20,75 @@ from worker.errors import Fault, InvalidChange, InvalidSettings
 
 FIELDS: Final = ("action", "relationtype", "parentid", "childid", "occurred_at", "relationinfo")
 EXPRESSIONS: Final = (*FIELDS, "when", "event_id")
-SHOWN: Final = 200  # characters of an error text
-MANY: Final = 1000  # changes of one rule: where both sides name several records, there is one per parent
-GROUPED: Final = re.compile(r"[0-9]{1,3}([.][0-9]{3}){0,5}|[0-9]{1,18}")  # onOffice writes 4629 as 4.629
+MAX_ERROR_TEXT: Final = 200  # characters
+MAX_PARENTS: Final = 1000  # of one rule with several children, since each parent becomes a change of its own
+ONOFFICE_NUMBER: Final = re.compile(r"[0-9]{1,3}([.][0-9]{3}){0,5}|[0-9]{1,18}")  # it writes 4629 as 4.629
+
+Result = TypeVar("Result")
 
 
-Found = TypeVar("Found")
-
-
-class Made(NamedTuple):
-    """A message, and the rule that made it, to lead the paths of its faults."""
+class MappedMessage(NamedTuple):
+    """A message, and the path of the rule that made it, which leads the paths of its faults."""
 
     path: str
     message: Mapping[str, object]
 
 
-class Mapped(NamedTuple):
-    """A change, and the rule that made it, to lead the paths of its faults."""
+class MappedChange(NamedTuple):
+    """A change, and the path of the rule that made it."""
 
     path: str
     change: Change
 
 
 def check_rules(settings: Settings) -> None:
-    """Raises InvalidSettings with every expression that is no JMESPath: a slip shows at the start, not with the first webhook."""
-    faults = [fault for source in settings.sources.values() for fault in _unreadable(source)]
+    """Raise InvalidSettings with every expression that is not JMESPath.
+
+    Called at the start, so that a typo does not wait for the first webhook.
+    """
+    faults = [fault for source in settings.sources.values() for fault in _find_broken_expressions(source)]
     if faults:
         raise InvalidSettings(faults)
 
 
-def payload_of(source: Source, delivery: Delivery) -> object:
-    """What the rules look at: the JSON of the body, or for onOffice the query, its ids as numbers."""
+def read_payload(source: Source, delivery: Delivery) -> object:
+    """Return what the rules search: the JSON of the body, or onOffice's query with its ids as numbers."""
     if source.scheme == "onoffice":
-        return {name: _id(name, value) for name, value in parse_qsl(urlsplit(delivery.url).query)}
+        return {name: _read_value(name, text) for name, text in parse_qsl(urlsplit(delivery.url).query)}
     try:
         return msgspec.json.decode(delivery.body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidChange([Fault("", f"expected JSON: {error}")]) from None
 
 
-def changes_of(source: Source, payload: object, message: str) -> list[Mapped]:
-    """The changes that the source's rules make of a payload; none if no rule applies. `message` is the id of the delivery.
+def build_changes(source: Source, payload: object, message_id: str) -> list[MappedChange]:
+    """Return the changes that the source's rules make of a payload, none if no rule applies.
 
-    Each gets an event id of message, rule and position, so that a redelivery finds its jobs. All or none: raises InvalidChange
-    with every fault by rule.
+    The event id of a change is made of the delivery's `message_id`, the rule and the position, so that a
+    redelivery finds its jobs. All or none: raises InvalidChange with every fault, by rule.
     """
-    return each_of(partial(_mapped, made) for made in messages_of(source, payload, message))
+    return _collect(partial(_parse_message, mapped) for mapped in build_messages(source, payload, message_id))
 
 
-def messages_of(source: Source, payload: object, message: str) -> list[Made]:
-    """The same as messages, before they are checked, so that they can be corrected."""
-    account = account_of(source, payload)
-    rules = (
+def build_messages(source: Source, payload: object, message_id: str) -> list[MappedMessage]:
+    """Return the messages of `build_changes` before they are parsed, so that they can be corrected."""
+    account = find_account(source, payload)
+    by_rule = _collect(
         partial(
-            _by_rule,
+            _apply_rule,
             rule,
             payload,
-            f"rules[{number}]",
-            {"account": account, "source": source.name},
-            f"{message}:{number}",
+            path=f"rules[{number}]",
+            constants={"account": account, "source": source.name},
+            event_id=f"{message_id}:{number}",
         )
         for number, rule in enumerate(source.rules)
     )
-    return [made for several in each_of(rules) for made in several]
+    return [message for messages in by_rule for message in messages]
 
 
-def each_of(asked: Iterable[Callable[[], Found]]) -> list[Found]:
-    """All of it, or InvalidChange with the faults of all."""
-    found, faults = list[Found](), list[Fault]()
-    for ask in asked:
-        try:
-            found.append(ask())
-        except InvalidChange as error:
-            faults += error.faults
-    if faults:
-        raise InvalidChange(faults)
-    return found
-
-
-def _mapped(made: Made) -> Mapped:
-    return Mapped(made.path, from_message(made.message, made.path).change)
-
-
-def _by_rule(rule: Rule, payload: object, path: str, whose: Mapping[str, str], name: str) -> list[Made]:
-    if rule.when and not _holds(_search(rule.when, payload, f"{path}.when")):
-        return []
-    if rule.event_id:
-        event = _search(rule.event_id, payload, f"{path}.event_id")
-        name = f"{_text(event, f'{path}.event_id')}:{name.rpartition(':')[2]}"
-    found = {
-        field: _search(getattr(rule, field), payload, f"{path}.{field}")
-        for field in FIELDS
-        if getattr(rule, field)
-    }
-    return [
-        Made(path, {**whose, **each, "event_id": f"{name}:{position}"})
-        for position, each in enumerate(_one_to_many(found, path))
-    ]
-
-
-def _one_to_many(found: Mapping[str, object], path: str) -> Iterator[Mapping[str, object]]:
-    """The message, or one per parent where both sides name several records."""
-    parents, children = found.get("parentid"), found.get("childid")
-    if isinstance(parents, list) and isinstance(children, list) and len(parents) > 1 and len(children) > 1:
-        if len(parents) > MANY:
-            raise InvalidChange(
-                [
-                    Fault(
-                        f"{path}.parentid",
-                        f"expected at most {MANY} ids beside several children, got {len(parents)}",
-                    )
-                ]
-            )
-        yield from ({**found, "parentid": parent} for parent in parents)
-    else:
-        yield found
-
-
-def account_of(source: Source, payload: object) -> str:
-    """The account that a payload is for; raises InvalidChange if it names none of the source's."""
+def find_account(source: Source, payload: object) -> str:
+    """Return the account that a payload is for; raises InvalidChange if it names none of the source's."""
     if source.account:
         return source.account
     found = _search(source.account_from, payload, "account_from")
@@ -150,12 +100,61 @@ def account_of(source: Source, payload: object) -> str:
     return account
 
 
-def _holds(value: object) -> bool:
-    """Truth as JMESPath has it: null, false and everything empty is false; 0 is a value."""
+def _collect(calls: Iterable[Callable[[], Result]]) -> list[Result]:
+    """Return the results of all calls, or raise InvalidChange with the faults of all."""
+    results, faults = list[Result](), list[Fault]()
+    for call in calls:
+        try:
+            results.append(call())
+        except InvalidChange as error:
+            faults += error.faults
+    if faults:
+        raise InvalidChange(faults)
+    return results
+
+
+def _parse_message(mapped: MappedMessage) -> MappedChange:
+    return MappedChange(mapped.path, from_message(mapped.message, mapped.path).change)
+
+
+def _apply_rule(
+    rule: Rule, payload: object, *, path: str, constants: Mapping[str, str], event_id: str
+) -> list[MappedMessage]:
+    """Return the messages that one rule makes, none if its condition does not hold."""
+    if rule.when and not _is_true(_search(rule.when, payload, f"{path}.when")):
+        return []
+    if rule.event_id:  # the payload's own id stands in for that of the delivery
+        own_id = _read_id(_search(rule.event_id, payload, f"{path}.event_id"), f"{path}.event_id")
+        event_id = f"{own_id}:{event_id.rpartition(':')[2]}"
+    fields = {
+        field: _search(expression, payload, f"{path}.{field}")
+        for field in FIELDS
+        if (expression := getattr(rule, field))
+    }
+    return [
+        MappedMessage(path, {**constants, **message, "event_id": f"{event_id}:{position}"})
+        for position, message in enumerate(_split_by_parent(fields, path))
+    ]
+
+
+def _split_by_parent(fields: Mapping[str, object], path: str) -> Iterator[Mapping[str, object]]:
+    """Yield the fields as one message, or as one per parent where both sides name several records."""
+    parents, children = fields.get("parentid"), fields.get("childid")
+    if not (isinstance(parents, list) and isinstance(children, list)) or min(len(parents), len(children)) < 2:
+        yield fields
+        return
+    if len(parents) > MAX_PARENTS:
+        expected = f"expected at most {MAX_PARENTS} ids beside several children, got {len(parents)}"
+        raise InvalidChange([Fault(f"{path}.parentid", expected)])
+    yield from ({**fields, "parentid": parent} for parent in parents)
+
+
+def _is_true(value: object) -> bool:
+    """Return the truth of a value by JMESPath: null, false and everything empty is false; 0 is true."""
     return bool(value) or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _text(value: object, path: str) -> str:
+def _read_id(value: object, path: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise InvalidChange([Fault(path, "expected it to find a text or a number in the payload")])
     return str(value)
@@ -163,32 +162,33 @@ def _text(value: object, path: str) -> str:
 
 def _search(expression: str, payload: object, path: str) -> object:
     try:
-        found: object = _compiled(expression).search(payload)
-    except Exception as error:  # a function that got something else than it takes: not all of jmespath's faults are its own errors
-        raise InvalidChange([Fault(path, f"cannot be found in this payload: {str(error)[:SHOWN]}")]) from None
+        found: object = _compile(expression).search(payload)
+    except Exception as error:  # not every error of jmespath's functions is one of its own
+        text = f"cannot be found in this payload: {str(error)[:MAX_ERROR_TEXT]}"
+        raise InvalidChange([Fault(path, text)]) from None
     return found
 
 
 @lru_cache(maxsize=1024)
-def _compiled(expression: str) -> Any:
+def _compile(expression: str) -> Any:
     return jmespath.compile(expression)
 
 
-def _unreadable(source: Source) -> Iterator[Fault]:
-    written = {
+def _find_broken_expressions(source: Source) -> Iterator[Fault]:
+    expressions = {"account_from": source.account_from} | {
         f"rules[{number}].{name}": getattr(rule, name)
         for number, rule in enumerate(source.rules)
         for name in EXPRESSIONS
     }
-    for where, expression in {"account_from": source.account_from, **written}.items():
+    for path, expression in expressions.items():
         try:
             if expression:
-                _compiled(expression)
+                _compile(expression)
         except (JMESPathError, RecursionError) as error:
-            yield Fault(
-                f"sources.{source.name}.{where}", f"is no JMESPath expression: {str(error).splitlines()[0]}"
-            )
+            reason = f"is no JMESPath expression: {str(error).splitlines()[0]}"
+            yield Fault(f"sources.{source.name}.{path}", reason)
 
 
-def _id(name: str, value: str) -> object:
-    return int(value.replace(".", "")) if name.endswith("Id") and GROUPED.fullmatch(value) else value
+def _read_value(name: str, text: str) -> object:
+    """Return a value of onOffice's query: the fields whose names end in `Id` hold numbers, even with dots."""
+    return int(text.replace(".", "")) if name.endswith("Id") and ONOFFICE_NUMBER.fullmatch(text) else text

@@ -1,11 +1,10 @@
-"""Messages of webhooks that made no valid changes: how they are kept, and how they are read again when the rules were mended."""
+"""Webhook messages that made no valid changes: how they are stored, and how they are read again later."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
-from producers.replay.resend import corrected, reread
-from producers.webhooks.mapping import account_of, messages_of, payload_of
+from producers.replay.resend import Correction, apply_correction, reparse_message
+from producers.webhooks.mapping import build_messages, find_account, read_payload
 from producers.webhooks.verify import Delivery
 from worker.config import Source
 from worker.contract import Change, from_message
@@ -13,25 +12,27 @@ from worker.errors import InvalidChange
 from worker.ports import JobRecord, UnreadableMessage
 
 
-def unreadable(source: Source, delivery: Delivery, message: str, faults: Sequence[str]) -> UnreadableMessage:
-    """The message as it is kept: its body, or the query of a GET; in nobody's name if the payload names no account and has to."""
+def make_unreadable_message(
+    source: Source, delivery: Delivery, message_id: str, faults: Sequence[str]
+) -> UnreadableMessage:
+    """Return the message as it is stored: its body or query, and its account if it names one."""
     body = urlsplit(delivery.url).query.encode() if source.scheme == "onoffice" else delivery.body
     try:
-        account = account_of(source, payload_of(source, delivery))
+        account = find_account(source, read_payload(source, delivery))
     except InvalidChange:
         account = source.account
-    return UnreadableMessage(
-        account=account, source=source.name, event_id=message, faults=tuple(faults), body=body
-    )
+    return UnreadableMessage(account, source.name, message_id, tuple(faults), body)
 
 
-def reading(
-    sources: Mapping[str, Source], job: JobRecord, body: bytes, correction: Mapping[str, Any]
+def reparse(
+    sources: Mapping[str, Source], job: JobRecord, body: bytes, correction: Correction
 ) -> Sequence[Change]:
-    """What the message makes by the rules of today, corrected; raises InvalidChange if that is still nothing valid."""
+    """Return the changes that the present rules make of a stored message, corrected; raises InvalidChange."""
     source = sources.get(job.source)
     if source is None:
-        return reread(job, body, correction)
+        return reparse_message(job, body, correction)
     url = f"?{body.decode(errors='replace')}" if source.scheme == "onoffice" else ""
-    messages = messages_of(source, payload_of(source, Delivery(url, {}, body)), job.event_id)
-    return [from_message(corrected(each.message, correction), each.path).change for each in messages]
+    messages = build_messages(source, read_payload(source, Delivery(url, {}, body)), job.event_id)
+    return [
+        from_message(apply_correction(mapped.message, correction), mapped.path).change for mapped in messages
+    ]

@@ -1,13 +1,14 @@
-"""Who sent a webhook: one check per scheme, pure but for the secret it reveals; the clock is handed in.
+"""Verifies who sent a webhook, by one check per signature scheme. Pure but for the secret that it reveals.
 
-A check returns the id of the message, the same when it is delivered again, or raises Unauthorized. What a message means is `rules`.
+A check returns the id of the message, the same for every delivery of it, or raises Unauthorized. What a
+message means is `mapping`.
 """
 
 import hashlib
 import hmac
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -20,13 +21,13 @@ from worker.config.values import Scheme
 from worker.errors import Fault, InvalidSettings
 
 TOLERANCE: Final = 300.0  # seconds between the sender's clock and ours
-SECONDS: Final = re.compile(r"[0-9]{1,11}")
-MILLISECONDS: Final = 13  # digits of a time in milliseconds, from 2001 to 2286
-PLACES: Final = re.compile(r"\{(body|timestamp|method|url)\}")
+WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,11}")
+MILLISECOND_DIGITS: Final = 13  # of a time in milliseconds, from 2001 to 2286
+PLACEHOLDER: Final = re.compile(r"\{(body|timestamp|method|url)\}")
 
 
 class Delivery(NamedTuple):
-    """What arrived. `headers` are looked up in lower case; `url` is the one the sender used."""
+    """A webhook as it arrived. `headers` are looked up in lower case; `url` is the one the sender used."""
 
     url: str
     headers: Mapping[str, str]
@@ -35,161 +36,162 @@ class Delivery(NamedTuple):
 
 
 def verify(source: Source, delivery: Delivery, *, now: float) -> str:
-    """The id of the message, once its sender has proved to know one of the source's secrets; `now` in seconds since the epoch.
+    """Return the id of the message if its sender knows one of the source's secrets.
 
-    Raises Unauthorized, whatever is wrong with the proof; it never says how the right one would look.
+    `now` is in seconds since 1970. Raises Unauthorized, whose text never shows what the right signature
+    would be.
     """
-    return CHECKS[source.scheme](source, delivery._replace(url=_known_as(source, delivery.url)), now)
+    return CHECKS[source.scheme](source, delivery._replace(url=_sent_url(source, delivery.url)), now)
 
 
-def _known_as(source: Source, url: str) -> str:
-    """The address as the sender knows it, with the query that came."""
+def _sent_url(source: Source, url: str) -> str:
+    """Return the URL as the sender knows it: behind a proxy, the configured one with the query that came."""
     query = urlsplit(url).query
     return f"{source.url}{f'?{query}' if query else ''}" if source.url else url
 
 
-def _standard(source: Source, delivery: Delivery, now: float) -> str:
-    """Standard Webhooks: the header lists signatures, one per secret in use."""
-    message, moment, listed = (
-        _header(delivery, f"webhook-{name}") for name in ("id", "timestamp", "signature")
+def _verify_standard(source: Source, delivery: Delivery, now: float) -> str:
+    """Verify by Standard Webhooks: the header lists signatures, one per secret in use."""
+    message_id, timestamp, signatures = (
+        _require_header(delivery, f"webhook-{name}") for name in ("id", "timestamp", "signature")
     )
-    _fresh(moment, now)
+    _check_timestamp(timestamp, now)
     try:
         text = delivery.body.decode()
     except UnicodeDecodeError:
         raise Unauthorized("the body is not UTF-8, so nobody signed it", challenge="Signature") from None
-    at = datetime.fromtimestamp(int(moment), UTC)
-    expected = [each.sign(message, at, text) for each in _webhooks(source)]
-    _one_of(expected, listed.split())
-    return message
+    sent_at = datetime.fromtimestamp(int(timestamp), UTC)
+    expected = [webhook.sign(message_id, sent_at, text) for webhook in _load_webhooks(source)]
+    _check_signature(expected, signatures.split())
+    return message_id
 
 
-def _webhooks(source: Source) -> list[Webhook]:
+def _load_webhooks(source: Source) -> list[Webhook]:
     try:
         return [Webhook(secret.reveal()) for secret in source.secrets]
-    except (EmptyWebhookSecretError, ValueError):  # a file that was rotated to something else
+    except (EmptyWebhookSecretError, ValueError):  # a secret's file was replaced by something else
         raise InvalidSettings(
             [Fault(f"sources.{source.name}.secret", "expected whsec_ and base64")]
         ) from None
 
 
-def _hmac(source: Source, delivery: Delivery, now: float) -> str:
-    """HMAC over what `signed` says: by default the body, after the time of sending and a dot if there is one.
+def _verify_hmac(source: Source, delivery: Delivery, now: float) -> str:
+    """Verify an HMAC over the content that `signed` describes.
 
-    An equal body is the same message.
+    By default that is the body, after the timestamp and a dot if there is a timestamp. Two deliveries with
+    equal bodies are the same message.
     """
-    header = _header(delivery, source.header)
-    fields = _fields(header) if source.signature_field else {}
-    moment = (
-        _header(delivery, source.timestamp_header)
-        if source.timestamp_header
-        else (fields.get(source.timestamp_field) or [""])[0]
-    )
+    header = _require_header(delivery, source.header)
+    fields = _parse_fields(header) if source.signature_field else {}
+    timestamp = ""
+    if source.timestamp_header:
+        timestamp = _require_header(delivery, source.timestamp_header)
+    elif source.timestamp_field:
+        timestamp = fields.get(source.timestamp_field, [""])[0]
     if source.timestamp_header or source.timestamp_field:
-        _fresh(moment[:-3] if len(moment) == MILLISECONDS else moment, now)
-    signed = _signed(source.signed or ("{timestamp}.{body}" if moment else "{body}"), delivery, moment)
-    given = fields.get(source.signature_field, []) if source.signature_field else [header]
-    macs = [hmac.new(secret.reveal().encode(), signed, source.algorithm) for secret in source.secrets]
+        _check_timestamp(timestamp[:-3] if len(timestamp) == MILLISECOND_DIGITS else timestamp, now)
+    template = source.signed or ("{timestamp}.{body}" if timestamp else "{body}")
+    received = fields.get(source.signature_field, []) if source.signature_field else [header]
+    if source.encoding == "hex":
+        received = [_lower_hex(signature, source.prefix) for signature in received]
+    _check_signature(_sign(source, _fill_template(template, delivery, timestamp)), received)
+    return _hash(delivery.body)
+
+
+def _sign(source: Source, content: bytes) -> list[str]:
+    """Return the signatures by each of the source's secrets, written as the sender writes them."""
+    macs = [hmac.new(secret.reveal().encode(), content, source.algorithm) for secret in source.secrets]
     if source.encoding == "base64":
-        expected = [source.prefix + b64encode(mac.digest()).decode() for mac in macs]
-    else:
-        expected, given = (
-            [source.prefix + mac.hexdigest() for mac in macs],
-            [_lower_hex(each, source.prefix) for each in given],
-        )
-    _one_of(expected, given)
-    return _digest(delivery.body)
+        return [source.prefix + b64encode(mac.digest()).decode() for mac in macs]
+    return [source.prefix + mac.hexdigest() for mac in macs]
 
 
-def _fields(header: str) -> dict[str, list[str]]:
-    """`t=1,v1=a,v1=b` by name."""
-    found: dict[str, list[str]] = {}
-    for piece in header.split(","):
-        name, _, value = piece.strip().partition("=")
-        found.setdefault(name, []).append(value)
-    return found
+def _parse_fields(header: str) -> dict[str, list[str]]:
+    """Return the values of a header such as `t=1,v1=a,v1=b` by name."""
+    fields: dict[str, list[str]] = {}
+    for pair in header.split(","):
+        name, _, value = pair.strip().partition("=")
+        fields.setdefault(name, []).append(value)
+    return fields
 
 
-def _signed(template: str, delivery: Delivery, moment: str) -> bytes:
-    """What the signature covers."""
+def _fill_template(template: str, delivery: Delivery, timestamp: str) -> bytes:
+    """Return the signed content: the template with its placeholders replaced."""
     values = {
         "body": delivery.body,
-        "timestamp": moment.encode(),
+        "timestamp": timestamp.encode(),
         "method": delivery.method.encode(),
         "url": delivery.url.encode(),
     }
-    texts = PLACES.split(template)  # text, place, text, …
-    return b"".join(values[piece] if at % 2 else piece.encode() for at, piece in enumerate(texts))
+    parts = PLACEHOLDER.split(template)  # text, name, text, name, …, text
+    return b"".join(values[part] if index % 2 else part.encode() for index, part in enumerate(parts))
 
 
-def _lower_hex(given: str, prefix: str) -> str:
-    return given[: len(prefix)] + given[len(prefix) :].lower()
+def _lower_hex(signature: str, prefix: str) -> str:
+    """Return the signature with its hex digits in lower case, since some senders write capitals."""
+    return signature[: len(prefix)] + signature[len(prefix) :].lower()
 
 
-def _bearer(source: Source, delivery: Delivery, _now: float) -> str:
-    """The secret itself as a bearer token. An equal body is the same message."""
+def _verify_bearer(source: Source, delivery: Delivery, _now: float) -> str:
+    """Verify that the bearer token is the secret; two deliveries with equal bodies are the same message."""
     scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthorized("send the secret of this source as `Authorization: Bearer SECRET`")
-    if not _matches([secret.reveal() for secret in source.secrets], [token.strip()]):
+    if not _any_equal((secret.reveal() for secret in source.secrets), [token.strip()]):
         raise Unauthorized("this is not the secret of this source")
-    return _digest(delivery.body)
+    return _hash(delivery.body)
 
 
-def _onoffice(source: Source, delivery: Delivery, now: float) -> str:
-    """onOffice: a GET (or POST), whose query is signed together with the address it was sent to."""
-    parts = urlsplit(delivery.url)
-    fields = dict(parse_qsl(parts.query, keep_blank_values=True))
-    given = fields.pop("signature", "")
-    _fresh(fields.get("timestamp", ""), now)
-    signed = f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(sorted(fields.items()))}"
-    _one_of(
-        [
-            hmac.new(secret.reveal().encode(), signed.encode(), hashlib.sha256).hexdigest()
-            for secret in source.secrets
-        ],
-        [given.lower()],
-    )
-    return _digest(signed.encode())
+def _verify_onoffice(source: Source, delivery: Delivery, now: float) -> str:
+    """Verify a GET (or POST) of onOffice, whose query is signed together with the address it was sent to."""
+    url = urlsplit(delivery.url)
+    fields = dict(parse_qsl(url.query, keep_blank_values=True))
+    received = fields.pop("signature", "")
+    _check_timestamp(fields.get("timestamp", ""), now)
+    content = f"{url.scheme}://{url.netloc}{url.path}?{urlencode(sorted(fields.items()))}".encode()
+    macs = [hmac.new(secret.reveal().encode(), content, hashlib.sha256) for secret in source.secrets]
+    _check_signature([mac.hexdigest() for mac in macs], [received.lower()])
+    return _hash(content)
 
 
 CHECKS: Final[Mapping[Scheme, Callable[[Source, Delivery, float], str]]] = {
-    "standard-webhooks": _standard,
-    "hmac": _hmac,
-    "bearer": _bearer,
-    "onoffice": _onoffice,
+    "standard-webhooks": _verify_standard,
+    "hmac": _verify_hmac,
+    "bearer": _verify_bearer,
+    "onoffice": _verify_onoffice,
 }
 
 
-def _header(delivery: Delivery, name: str) -> str:
+def _require_header(delivery: Delivery, name: str) -> str:
     value = delivery.headers.get(name.lower(), "")
     if not value:
         raise Unauthorized(f"the header {name} is missing", challenge="Signature")
     return value
 
 
-def _fresh(moment: str, now: float) -> None:
-    if not SECONDS.fullmatch(moment):
+def _check_timestamp(timestamp: str, now: float) -> None:
+    """Raise Unauthorized unless it is in whole seconds since 1970 and near `now`."""
+    if not WHOLE_SECONDS.fullmatch(timestamp):
         raise Unauthorized(
             "the time of sending is missing, or not in whole seconds since 1970", challenge="Signature"
         )
-    if abs(int(moment) - now) > TOLERANCE:
+    if abs(int(timestamp) - now) > TOLERANCE:
         raise Unauthorized(
             f"the time of sending is more than {TOLERANCE:g} seconds from this server's clock",
             challenge="Signature",
         )
 
 
-def _one_of(expected: list[str], given: list[str]) -> None:
-    if not _matches(expected, given):
+def _check_signature(expected: list[str], received: list[str]) -> None:
+    if not _any_equal(expected, received):
         raise Unauthorized("the signature does not match", challenge="Signature")
 
 
-def _matches(expected: list[str], given: list[str]) -> bool:
-    """Whether any is equal; the time it takes does not tell how far a wrong one is right."""
-    pairs = [(right.encode(), each.encode()) for right in expected for each in given]
-    return any(hmac.compare_digest(right, each) for right, each in pairs)
+def _any_equal(expected: Iterable[str], received: list[str]) -> bool:
+    """Return whether any two are equal; the time it takes does not show how much of a wrong one is right."""
+    pairs = [(right.encode(), given.encode()) for right in expected for given in received]
+    return any(hmac.compare_digest(right, given) for right, given in pairs)
 
 
-def _digest(content: bytes) -> str:
+def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]

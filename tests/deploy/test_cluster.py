@@ -11,8 +11,7 @@ import pytest
 
 from ops.dev.redis_server import RedisServer, run_server
 from ops.dev.stack import Stack, running
-from producers.job_admin.erase import erase
-from producers.means import means
+from producers.services import build_services
 from tests.support.clusters import Cluster, run_cluster, run_command, wait_until
 from tests.support.deploy_work import (
     accept,
@@ -112,7 +111,7 @@ def test_a_record_is_erased_on_whichever_node_its_account_lives(cluster: Cluster
     runtime = stack.runtime()
     for account in ACCOUNTS:
         assert relation_keys(runtime, "1007", account)
-        assert erase(means(runtime), account, "estate", 1007, by="ada")["jobs"] == 1
+        assert build_services(runtime).erasure.erase(account, "estate", 1007, by="ada")["jobs"] == 1
     assert [account for account in ACCOUNTS if relation_keys(runtime, "1007", account)] == []
     assert all(relation_keys(runtime, "1008", account) for account in ACCOUNTS)
 

@@ -9,6 +9,7 @@ from tests.support.flow_world import INFO, World, change
 from worker.contract import Relation
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
+from worker.usecases.replay import requeue
 
 Make = Callable[..., World]
 INTERESTED, BROKER, UNIT = "estate:address:interested", "estate:address:contactPerson", "estate:estateUnit"
@@ -250,8 +251,8 @@ def test_failed_relations_can_be_replayed_and_only_they(make_world: Make) -> Non
     world.drain()
     world.simulator.seed("token-acme", [], records=Records())
     job = world.receipts[0].job
-    assert world.intake.requeue("acme", [job]) == [job]
-    assert world.intake.requeue("acme", [job]) == [
+    assert requeue(world.intake, "acme", [job]) == [job]
+    assert requeue(world.intake, "acme", [job]) == [
         job
     ]  # a repeated call returns the same and does nothing more
     world.drain()

@@ -13,6 +13,7 @@ from worker.contract import Change
 from worker.ports import Pause
 from worker.store.limits import MAX_EXAMINED, Retention
 from worker.store.redis_store import RedisStore
+from worker.usecases.replay import requeue
 from worker.wiring import Runtime
 
 ACCOUNTS = ("acme", "bart")
@@ -48,7 +49,7 @@ def work(world: World, rng: random.Random, count: int) -> None:
             world.store.pause(rng.choice(ACCOUNTS), Pause("clock", until=world.clock.now() + 5_000_000))
     world.drain()
     for account in ACCOUNTS:
-        world.intake.requeue(account, world.store.failed_jobs(account, limit=50))
+        requeue(world.intake, account, world.store.failed_jobs(account, limit=50))
     world.drain()
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from producers.webhooks.mapping import MANY, changes_of, check_rules, payload_of
+from producers.webhooks.mapping import MAX_PARENTS, build_changes, check_rules, read_payload
 from producers.webhooks.verify import Delivery
 from tests.torture import input_fuzz, webhook_fuzz
 from tests.torture.fuzz import all_doors, attempt
@@ -116,7 +116,7 @@ def source(**expressions: str) -> Source:
 
 
 def mapped(asked: Source, body: bytes, url: str = "") -> int:
-    return len(changes_of(asked, payload_of(asked, Delivery(url, {}, body)), "message"))
+    return len(build_changes(asked, read_payload(asked, Delivery(url, {}, body)), "message"))
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,11 @@ def test_an_expression_without_end_is_no_jmespath() -> None:
 
 def test_a_payload_makes_a_bounded_number_of_changes() -> None:
     body = b'{"parents": [%s], "children": [1, 2]}'
-    assert mapped(source(), body % b",".join(b"%d" % each for each in range(1, MANY + 1))) == MANY
+    assert (
+        mapped(source(), body % b",".join(b"%d" % each for each in range(1, MAX_PARENTS + 1))) == MAX_PARENTS
+    )
     with pytest.raises(InvalidChange, match="at most"):
-        mapped(source(), body % b",".join(b"%d" % each for each in range(1, MANY + 2)))
+        mapped(source(), body % b",".join(b"%d" % each for each in range(1, MAX_PARENTS + 2)))
 
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "1" + ".000" * 5000])

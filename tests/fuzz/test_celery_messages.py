@@ -15,8 +15,7 @@ import pytest
 from kombu import Producer
 
 from ops.dev.stack import Shape, Stack, running
-from producers.means import means
-from producers.replay.prepare import prepare, start
+from producers.services import build_services
 from tests.torture.input_fuzz import EXAMPLES
 from tests.torture.mutate import DEEP, NASTY, garbled, nested, twisted, written
 from worker import tasks
@@ -178,11 +177,11 @@ def test_a_replay_is_run_by_its_task(runtime: Runtime) -> None:
     runtime.intake().reject(
         UnreadableMessage("acme", "celery", "e", ("no",), json.dumps({**GOOD, "parentid": 0}).encode())
     )
-    parts = means(runtime)
-    replay = prepare(parts, "acme", JobFilter(error="unreadable"), by="ada", correction={"parentid": 5})
+    replays = build_services(runtime).replays
+    replay = replays.prepare("acme", JobFilter(error="unreadable"), by="ada", correction={"parentid": 5})
     assert tasks.replay.apply(args=(replay.id,)).successful()
     assert runtime.store.counts("acme")["accepted"] == 1  # nobody has started it
-    start(parts, replay.id, by="ada")
+    replays.start(replay.id, by="ada")
     for _ in range(2):
         assert tasks.replay.apply(args=(replay.id,)).successful()
     done = runtime.job_admin.get_replay(replay.id)

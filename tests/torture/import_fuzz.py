@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from producers.portals.imports import (
     FIELDS,
-    Given,
+    InputRow,
     LoadCounts,
-    Row,
+    RowDefaults,
+    RowLoader,
+    check_values,
     detect_format,
-    faults_of,
-    field_of,
-    pieces,
-    rows,
+    find_field,
+    read_rows,
 )
 from producers.portals.imports.columns import ALIASES, INFO
 from tests.torture.input_fuzz import EXAMPLES, legible, refused
@@ -77,16 +77,18 @@ def _read(raw: bytes, dice: random.Random) -> list[Change]:
     )
     text = TextIOWrapper(file, encoding=detect_format(file).encoding, newline="")
     file.seek(0)
-    rejected = list[Row]()
+    rejected = list[InputRow]()
 
-    def reject(row: Row, faults: Sequence[Fault]) -> None:
+    def reject(row: InputRow, faults: Sequence[Fault]) -> None:
         legible(Invalid(faults))
         rejected.append(row)
 
-    tally, given = LoadCounts(), Given("0" * 16, "acme", "a batch")
+    tally, given = LoadCounts(), RowDefaults("0" * 16, "acme", "a batch")
     items = [
         item
-        for piece in pieces(rows(text, mapping=mapping, constants=constants), given, tally, reject)
+        for piece in RowLoader(given, reject, tally).parse(
+            read_rows(text, mapping=mapping, constants=constants)
+        )
         for item in piece
     ]
     told = [item.row.line for item in items] + [row.line for row in rejected]
@@ -101,13 +103,13 @@ def _read(raw: bytes, dice: random.Random) -> list[Change]:
 def _options(dice: random.Random) -> dict[str, str]:
     if dice.random() < 0.5:
         return {}
-    return {dice.choice(NAMES): field_of(dice.choice(NAMES)) for _ in range(dice.randrange(3))}
+    return {dice.choice(NAMES): find_field(dice.choice(NAMES)) for _ in range(dice.randrange(3))}
 
 
 def _constants(dice: random.Random) -> dict[str, str]:
     """Those that the command line lets pass."""
     constants = {dice.choice(FIELDS): _cell(dice) for _ in range(dice.randrange(4))}
-    return {} if faults_of(constants) else constants
+    return {} if check_values(constants) else constants
 
 
 def _table(dice: random.Random) -> bytes:
@@ -133,9 +135,9 @@ def _fitting(name: str, dice: random.Random) -> Any:
         return _cell(dice)
     return (
         str(dice.randrange(1, 10**6))
-        if field_of(name) in ("parentid", "childid")
+        if find_field(name) in ("parentid", "childid")
         else "gesendet"
-        if field_of(name) in INFO
+        if find_field(name) in INFO
         else ""
     )
 

@@ -19,6 +19,7 @@ from worker.ports import Pause
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import Intake, IntakePolicy
+from worker.usecases.replay import requeue
 
 START = 1_800_000_000 * SECOND  # far from any real run, so that a real clock would show
 FAULTS = (
@@ -146,7 +147,7 @@ class Stage:
                 self.store.pause(account, Pause("manual", "by hand", since=self.now()))
             case 1:
                 self._tell("operator", "replays", account)
-                self.intake.requeue(account, self.store.failed_jobs(account, limit=5))
+                requeue(self.intake, account, self.store.failed_jobs(account, limit=5))
             case _:
                 self._tell("operator", "resumes", account)
                 self.store.resume(account)

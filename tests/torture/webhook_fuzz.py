@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from producers.webhooks.mapping import changes_of, check_rules, payload_of
+from producers.webhooks.mapping import build_changes, check_rules, read_payload
 from producers.webhooks.verify import Delivery, verify
 from tests.torture.input_fuzz import refused
 from tests.torture.mutate import garbled, twisted, written
@@ -120,7 +120,8 @@ def rules(dice: random.Random) -> bool:
         return False
     return not refused(
         lambda: [
-            msgspec.json.encode(each) for each in changes_of(source, payload_of(source, delivery), "message")
+            msgspec.json.encode(each)
+            for each in build_changes(source, read_payload(source, delivery), "message")
         ]
     )
 

@@ -1,4 +1,7 @@
-"""Erasing a record: afterwards no key and no value names it, everything else is as it was, and what else was asked for is still done."""
+"""Erasing a record: afterwards no key and no value names it, and everything else is as it was.
+
+Other work of the same jobs is still done.
+"""
 
 from collections import Counter
 from typing import Any
@@ -6,22 +9,23 @@ from typing import Any
 import pytest
 import redis
 
-from producers.job_admin.erase import erase, fingerprint
-from producers.means import Means, means
-from producers.replay.prepare import prepare, start
+from producers.job_admin.erase import fingerprint
+from producers.services import Services, build_services
 from tests.support.http_front import MISSING, Front
 from worker.contract import Relation, from_message
 from worker.errors import NotFound, Unavailable
 from worker.planner.actions import Action, Request
 from worker.ports import AuditEntry, JobFilter, Pause, RecordRef, UnreadableMessage
+from worker.usecases.replay import requeue
 
 ADA = 987_654_321  # nothing else has these digits
+MISSING_ESTATE = 405
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
 
 
 @pytest.fixture
-def desk(front: Front) -> Means:
-    return means(front.runtime)
+def services(front: Front) -> Services:
+    return build_services(front.runtime)
 
 
 def send(front: Front, action: str, name: str, parent: Any, child: Any, **rest: Any) -> str:
@@ -36,8 +40,8 @@ def send(front: Front, action: str, name: str, parent: Any, child: Any, **rest: 
     return front.runtime.intake().accept([from_message(message).change])[0].job
 
 
-def everything(client: redis.Redis) -> list[bytes]:
-    """Every key name and every value, as bytes."""
+def read_everything(client: redis.Redis) -> list[bytes]:
+    """Return every key name and every value."""
     readers: dict[bytes, Any] = {
         b"hash": lambda key: [each for pair in client.hgetall(key).items() for each in pair],
         b"string": lambda key: [client.get(key)],
@@ -48,12 +52,13 @@ def everything(client: redis.Redis) -> list[bytes]:
     return [each for key in client.scan_iter(count=1000) for each in (key, *readers[client.type(key)](key))]
 
 
-def naming(client: redis.Redis) -> list[bytes]:
-    return [each for each in everything(client) if str(ADA).encode() in each or f"{ADA:,}".encode() in each]
+def find_ada(client: redis.Redis) -> list[bytes]:
+    forms = (str(ADA).encode(), f"{ADA:,}".encode())
+    return [text for text in read_everything(client) if any(form in text for form in forms)]
 
 
-def live(front: Front, desk: Means) -> dict[str, str]:
-    """Jobs about Ada in every state, alone and among others, and what people left behind about them."""
+def populate(front: Front, services: Services) -> dict[str, str]:
+    """Store jobs about Ada in every state, alone and among others, with replays and audit entries."""
     jobs = {
         "done": send(front, "create", BUYER, 1, ADA, event_id=f"crm-{ADA}", source="crm"),
         "shared": send(front, "create", BUYER, 2, [ADA, 5, MISSING], batch="import"),
@@ -62,36 +67,35 @@ def live(front: Front, desk: Means) -> dict[str, str]:
         "labelled": send(front, "create", BUYER, 3, 6, batch=f"import-{ADA}", source=f"form {ADA:,}"),
     }
     front.runtime.flush("acme")
-    desk.intake.requeue("acme", [jobs["shared"]])
+    requeue(front.runtime.intake(), "acme", [jobs["shared"]])
     front.runtime.flush("acme")
-    desk.intake.reject(
+    front.runtime.intake().reject(
         UnreadableMessage(
             "acme", "celery", f"task-{ADA}", (f"childid: got {ADA}",), f'{{"childid": "{ADA:,}"}}'.encode()
         )
     )
-    desk.intake.reject(
+    front.runtime.intake().reject(
         UnreadableMessage(
             "nobody", "celery", "task-1", ("account: is unknown",), f'{{"childid": {ADA}}}'.encode()
         )
     )
-    prepare(desk, "acme", JobFilter(child=ADA), by="bob")
-    prepare(desk, "acme", JobFilter(error="record"), by="bob", correction={"childid": ADA})
-    desk.acts.add_audit_entry("acme", AuditEntry(desk.name(), "bob", "noted", f"child {ADA}", f"{ADA}"))
+    services.replays.prepare("acme", JobFilter(child=ADA), by="bob")
+    services.replays.prepare("acme", JobFilter(error="record"), by="bob", correction={"childid": ADA})
+    front.runtime.job_admin.add_audit_entry(
+        "acme", AuditEntry(services.jobs.new_id(), "bob", "noted", f"child {ADA}", f"{ADA}")
+    )
     jobs["queued"] = send(front, "create", BROKER, 4, [ADA, 6], event_id=f"q-{ADA}")
     jobs["alone"] = send(front, "create", BROKER, 4, ADA)
     return jobs
 
 
-MISSING_ESTATE = 405
-
-
 def test_no_key_and_no_value_names_an_erased_record_and_all_else_is_as_it_was(
-    front: Front, desk: Means, redis_client: redis.Redis
+    front: Front, services: Services, redis_client: redis.Redis
 ) -> None:
-    jobs = live(front, desk)
+    jobs = populate(front, services)
     before = {name: front.store.get_job(job) for name, job in jobs.items()}
-    counts = erase(desk, "acme", "address", ADA, by="ada")
-    assert naming(redis_client) == []
+    counts = services.erasure.erase("acme", "address", ADA, by="ada")
+    assert find_ada(redis_client) == []
     assert counts["jobs"] == 5
     assert counts["emptied"] == 3
     assert min(counts[kind] for kind in ("memories", "requests", "payloads", "replays", "deeds")) > 0
@@ -108,35 +112,37 @@ def test_no_key_and_no_value_names_an_erased_record_and_all_else_is_as_it_was(
         (),
         "",
     )
-    assert (done.counts, done.accepted_at, done.finished_at) == same(before["done"])
+    assert (done.counts, done.accepted_at, done.finished_at) == counts_and_times(before["done"])
     assert front.store.batch_counts("acme", "import") == {"accepted": 1, "failed": 1}
 
 
-def same(job: Any) -> tuple[Any, ...]:
+def counts_and_times(job: Any) -> tuple[Any, ...]:
     return job.counts, job.accepted_at, job.finished_at
 
 
-def test_an_estate_of_the_same_number_is_another_record(front: Front, desk: Means) -> None:
+def test_an_estate_of_the_same_number_is_another_record(front: Front, services: Services) -> None:
     job, relation = send(front, "create", BUYER, ADA, 5), Relation(BUYER, ADA, 5)
     front.runtime.flush("acme")
     before = (
         front.store.get_job(job),
         front.store.relation_history("acme", relation),
-        desk.questions.list_requests("acme"),
+        front.runtime.queries.list_requests("acme"),
     )
-    assert +Counter(erase(desk, "acme", "address", ADA, by="ada")) == Counter()
+    assert +Counter(services.erasure.erase("acme", "address", ADA, by="ada")) == Counter()
     assert (
         front.store.get_job(job),
         front.store.relation_history("acme", relation),
-        desk.questions.list_requests("acme"),
+        front.runtime.queries.list_requests("acme"),
     ) == before
     assert before[1][1]
 
 
-def test_erasing_again_finds_nothing_and_what_else_was_asked_for_is_done(front: Front, desk: Means) -> None:
-    jobs = live(front, desk)
-    erase(desk, "acme", "address", ADA, by="ada")
-    assert +Counter(erase(desk, "acme", "address", ADA, by="ada")) == Counter()
+def test_erasing_twice_finds_nothing_and_the_other_relations_are_still_done(
+    front: Front, services: Services
+) -> None:
+    jobs = populate(front, services)
+    services.erasure.erase("acme", "address", ADA, by="ada")
+    assert +Counter(services.erasure.erase("acme", "address", ADA, by="ada")) == Counter()
     while front.runtime.flush("acme").next_in == 0.0:
         pass
     queued, alone = front.store.get_job(jobs["queued"]), front.store.get_job(jobs["alone"])
@@ -152,17 +158,19 @@ def test_erasing_again_finds_nothing_and_what_else_was_asked_for_is_done(front: 
     assert front.store.counts("acme")["backlog"] == 0
 
 
-def test_a_failed_job_that_lost_a_failure_to_it_is_replayed_to_a_good_end(front: Front, desk: Means) -> None:
+def test_a_failed_job_whose_only_failure_was_erased_has_nothing_to_replay(
+    front: Front, services: Services
+) -> None:
     job = send(front, "create", BUYER, 2, [MISSING, 5], batch="import")
     front.runtime.flush("acme")
-    erase(desk, "acme", "address", MISSING, by="ada")
+    services.erasure.erase("acme", "address", MISSING, by="ada")
     assert front.store.failed_jobs("acme", limit=9) == []  # nothing of it is left to do
-    assert desk.intake.requeue("acme", [job]) == []
+    assert requeue(front.runtime.intake(), "acme", [job]) == []
     assert front.store.batch_counts("acme", "import") == {"accepted": 1, "failed": 1}
 
 
-def test_open_work_about_it_ends_superseded_and_what_was_split_with_it_goes_on(
-    front: Front, desk: Means
+def test_open_relations_of_the_record_end_superseded_and_those_split_with_them_continue(
+    front: Front, services: Services
 ) -> None:
     front.store.pause("acme", Pause("by hand", f"look at {ADA}"))
     job = send(front, "create", BUYER, 1, [ADA, 7])
@@ -178,8 +186,8 @@ def test_open_work_about_it_ends_superseded_and_what_was_split_with_it_goes_on(
     }
     lease.claim(work.jobs, (), batch.writes(effects))
     lease.release()
-    assert erase(desk, "acme", "address", ADA, by="ada")["open"] == 1
-    assert naming(front.runtime.client) == []
+    assert services.erasure.erase("acme", "address", ADA, by="ada")["open"] == 1
+    assert find_ada(front.runtime.client) == []
     record = front.store.get_job(job)
     assert record is not None
     assert (record.state, record.counts["superseded"], record.children) == ("sending", 1, (7,))
@@ -188,41 +196,43 @@ def test_open_work_about_it_ends_superseded_and_what_was_split_with_it_goes_on(
     assert front.store.get_job(job).state == "succeeded"  # type: ignore[union-attr]
 
 
-def test_the_audit_says_that_it_was_done_and_lets_whoever_knows_the_id_check(
-    front: Front, desk: Means
+def test_the_audit_log_shows_a_fingerprint_that_whoever_knows_the_id_can_check(
+    front: Front, services: Services
 ) -> None:
-    live(front, desk)
-    erase(desk, "acme", "address", ADA, by="ada")
-    told = desk.acts.audit_log("acme", limit=1).entries[0]
-    assert (told.by, told.act, told.what) == (
+    populate(front, services)
+    services.erasure.erase("acme", "address", ADA, by="ada")
+    entry = front.runtime.job_admin.audit_log("acme", limit=1).entries[0]
+    assert (entry.by, entry.act, entry.what) == (
         "ada",
         "erased",
-        f"address {fingerprint(RecordRef('address', ADA), told.name)}",
+        f"address {fingerprint(RecordRef('address', ADA), entry.name)}",
     )
-    assert told.count > 0
+    assert entry.count > 0
 
 
-def test_an_account_at_work_or_with_a_request_under_way_is_not_touched(front: Front, desk: Means) -> None:
+def test_an_account_with_a_request_without_an_answer_is_not_touched(front: Front, services: Services) -> None:
     send(front, "create", BUYER, 1, ADA)
     lease = front.store.lease("acme", "h")
     assert lease is not None
     lease.begin("r1", Request((Action("create", BUYER, (1,), (ADA,)),)))
     lease.release()
     with pytest.raises(Unavailable, match="try again"):
-        erase(desk, "acme", "address", ADA, by="ada")
+        services.erasure.erase("acme", "address", ADA, by="ada")
     assert front.store.lease("acme", "next") is not None  # it was given back
-    assert naming(front.runtime.client)
+    assert find_ada(front.runtime.client)
 
 
-def test_a_running_replay_that_would_send_it_ends(front: Front, desk: Means) -> None:
+def test_a_running_replay_that_would_send_the_record_is_deleted(front: Front, services: Services) -> None:
     send(front, "create", BUYER, 1, MISSING)
     front.runtime.flush("acme")
-    replay = prepare(desk, "acme", JobFilter(error="record"), by="bob", correction={"childid": ADA})
-    start(desk, replay.id, by="bob")
-    erase(desk, "acme", "address", ADA, by="ada")
-    assert desk.acts.get_replay(replay.id) is None
+    replay = services.replays.prepare(
+        "acme", JobFilter(error="record"), by="bob", correction={"childid": ADA}
+    )
+    services.replays.start(replay.id, by="bob")
+    services.erasure.erase("acme", "address", ADA, by="ada")
+    assert front.runtime.job_admin.get_replay(replay.id) is None
 
 
-def test_a_module_nobody_knows_is_refused(desk: Means) -> None:
+def test_an_unknown_module_is_refused(services: Services) -> None:
     with pytest.raises(NotFound, match="known are address"):
-        erase(desk, "acme", "adress", 1, by="ada")
+        services.erasure.erase("acme", "adress", 1, by="ada")

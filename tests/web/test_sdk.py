@@ -1,4 +1,4 @@
-"""The Python client against the running interface: what it returns is accepted once, however often it had to ask."""
+"""The Python client against the running interface: a change is accepted once, however often it was sent."""
 
 from collections.abc import Callable
 from traceback import format_exception
@@ -32,8 +32,8 @@ def client(
     )
 
 
-class Losing(httpx.BaseTransport):
-    """A network that loses the answers to the first requests, after they were executed."""
+class LossyTransport(httpx.BaseTransport):
+    """A network that loses the responses to the first requests, after they were executed."""
 
     def __init__(self, lost: int) -> None:
         self.lost, self.inner = lost, httpx.HTTPTransport()
@@ -47,13 +47,13 @@ class Losing(httpx.BaseTransport):
         return answer
 
 
-def answering(*answers: httpx.Response) -> httpx.MockTransport:
-    """A server that gives these answers, the last for ever."""
+def respond_with(*answers: httpx.Response) -> httpx.MockTransport:
+    """Return a server that gives these responses, the last one for ever."""
     left = list(answers)
     return httpx.MockTransport(lambda _: left.pop(0) if len(left) > 1 else left[0])
 
 
-def test_a_producer_asks_forgets_and_looks_later(front: Front) -> None:
+def test_a_producer_sends_changes_and_reads_their_jobs_later(front: Front) -> None:
     with client(front) as relations:
         first = relations.create(BUYER, 501, [9001, 9002], batch="b-1")
         relations.delete(BUYER, 501, 9002)
@@ -82,8 +82,8 @@ def test_many_changes_of_any_form_are_sent_in_parts_and_answered_in_order(front:
         assert relations.send([change])[0] == (sent[-1].id, "queued", True)
 
 
-def test_a_lost_answer_is_asked_for_again_and_nothing_is_accepted_twice(front: Front) -> None:
-    with client(front, transport=Losing(3)) as relations:
+def test_a_request_with_a_lost_response_is_repeated_and_nothing_is_accepted_twice(front: Front) -> None:
+    with client(front, transport=LossyTransport(3)) as relations:
         sent = relations.create(BUYER, 501, 9001)
         assert sent.duplicate
         assert front.store.counts("acme")["accepted"] == 1
@@ -92,19 +92,19 @@ def test_a_lost_answer_is_asked_for_again_and_nothing_is_accepted_twice(front: F
         assert job.occurred_at <= job.accepted_at
 
 
-def test_it_waits_as_long_as_it_is_told_and_gives_up_in_time() -> None:
+def test_it_waits_as_long_as_retry_after_says_and_gives_up_at_its_timeout() -> None:
     full = httpx.Response(
         429, headers={"Retry-After": "7", "Content-Type": "application/problem+json"}, json={"detail": "full"}
     )
     accepted = httpx.Response(202, json={"jobs": [{"id": "acme-1", "state": "queued", "duplicate": False}]})
     clock = FakeClock()
     relations = Relations(
-        "http://here", "key", account="acme", transport=answering(full, full, accepted), clock=clock
+        "http://here", "key", account="acme", transport=respond_with(full, full, accepted), clock=clock
     )
     assert relations.create(BUYER, 1, 2).id == "acme-1"
     assert 14 <= clock.monotonic() < 15
     stubborn = Relations(
-        "http://here", "key", account="acme", timeout=20, transport=answering(full), clock=clock
+        "http://here", "key", account="acme", timeout=20, transport=respond_with(full), clock=clock
     )
     with pytest.raises(BacklogFull, match="full") as raised:
         stubborn.create(BUYER, 1, 2)
@@ -112,9 +112,9 @@ def test_it_waits_as_long_as_it_is_told_and_gives_up_in_time() -> None:
     assert clock.monotonic() < 35
 
 
-def test_a_gateways_page_is_as_curable_as_our_own_words() -> None:
+def test_a_gateways_error_page_is_as_curable_as_our_own() -> None:
     relations = Relations(
-        "http://here", "key", transport=answering(httpx.Response(502, text="<html>")), clock=FakeClock()
+        "http://here", "key", transport=respond_with(httpx.Response(502, text="<html>")), clock=FakeClock()
     )
     with pytest.raises(Unavailable, match="HTTP 502"):
         relations.job("acme-1")
@@ -129,7 +129,7 @@ def test_a_gateways_page_is_as_curable_as_our_own_words() -> None:
         ("acme", lambda relations: relations.create(BUYER, 1, 1, account="beta"), Forbidden),
     ],
 )
-def test_what_a_person_must_cure_is_raised_at_once(
+def test_errors_that_time_cannot_cure_are_raised_at_once(
     front: Front, key: str, ask: Callable[[Relations], object], error: type[RelationsError]
 ) -> None:
     clock = FakeClock()
@@ -147,13 +147,13 @@ def test_a_wrong_key_and_a_wrong_address_are_raised_at_once(front: Front) -> Non
     assert clock.monotonic() == 0
 
 
-def test_every_fault_comes_back_by_its_path(front: Front) -> None:
+def test_every_fault_is_raised_with_its_path(front: Front) -> None:
     with client(front) as relations, pytest.raises(InvalidChange) as raised:
         relations.send([{"action": "create", "relationtype": BUYER, "parentid": 0, "childid": 1}] * 2)
     assert [fault.location for fault in raised.value.faults] == ["[0].parentid", "[1].parentid"]
 
 
-def test_waiting_ends_with_the_names_of_those_that_are_not_done(front: Front) -> None:
+def test_a_timeout_of_waiting_names_the_jobs_that_are_not_done(front: Front) -> None:
     with client(front) as relations:
         done, failed = relations.create(BUYER, 1, 1), relations.create(BUYER, 1, MISSING)
         front.runtime.flush("acme")
@@ -208,7 +208,7 @@ def test_waiting_for_many_is_over_in_time_too() -> None:
 
 @pytest.mark.parametrize("kind", [Relations, AsyncRelations])
 @pytest.mark.parametrize("key", ["", " ", "rel_X\r\nHost: there", "rel_X\x00", "rel_Xü", "rel_X\x7f"])
-def test_a_key_that_cannot_be_one_is_refused_at_once_and_not_quoted(
+def test_an_impossible_key_is_refused_at_once_and_not_quoted(
     kind: type[Relations | AsyncRelations], key: str
 ) -> None:
     with pytest.raises(Invalid) as raised:
@@ -227,19 +227,19 @@ def test_blanks_around_a_key_and_an_address_are_not_part_of_them(front: Front) -
 @pytest.mark.parametrize(
     "url", ["", "here", "here:8080", "ftp://here", "http://", "http://here:x", "http://me:pass@here"]
 )
-def test_an_address_that_cannot_be_one_is_refused_at_once_and_its_password_not_quoted(url: str) -> None:
+def test_an_impossible_url_is_refused_at_once_and_its_password_not_quoted(url: str) -> None:
     with pytest.raises(Invalid, match="url: ") as raised:
         Relations(url, "key")
     assert "pass@" not in str(raised.value)
 
 
-def leaves(kind: type[httpx.RequestError]) -> list[type[httpx.RequestError]]:
-    """The errors that are raised as such."""
-    return [leaf for each in kind.__subclasses__() for leaf in leaves(each)] or [kind]
+def leaf_classes(kind: type[httpx.RequestError]) -> list[type[httpx.RequestError]]:
+    """Return the subclasses that have no subclasses of their own."""
+    return [leaf for each in kind.__subclasses__() for leaf in leaf_classes(each)] or [kind]
 
 
-@pytest.mark.parametrize("kind", leaves(httpx.RequestError))
-def test_every_error_of_the_network_is_one_of_ours(kind: type[httpx.RequestError]) -> None:
+@pytest.mark.parametrize("kind", leaf_classes(httpx.RequestError))
+def test_every_network_error_is_translated(kind: type[httpx.RequestError]) -> None:
     curable = issubclass(
         kind,
         httpx.TimeoutException

@@ -1,4 +1,4 @@
-"""The Python clients beside HTTP's own: straight to Redis, awaiting, and their examples run as they stand in the docstrings."""
+"""The Python clients over Redis and for `await`, and the examples of all their docstrings."""
 
 import asyncio
 import doctest
@@ -46,9 +46,7 @@ def http(front: Front) -> Iterator[Relations]:
 
 
 @pytest.mark.parametrize("module", [client, async_client])
-def test_the_examples_of_the_docstrings_do_what_they_say(
-    front: Front, http: Relations, module: ModuleType
-) -> None:
+def test_the_examples_of_the_docstrings_work(front: Front, http: Relations, module: ModuleType) -> None:
     names = {
         "url": front.url,
         "key": KEYS["portal"][0],
@@ -67,7 +65,7 @@ def test_the_examples_of_the_docstrings_do_what_they_say(
         assert runner.run(test).failed == 0, test.name
 
 
-def test_either_way_in_is_the_same_jobs(direct: Relations, http: Relations) -> None:
+def test_both_transports_lead_to_the_same_jobs(direct: Relations, http: Relations) -> None:
     sent = direct.create(BUYER, 501, [9001, 9002], event_id="mine", batch="b-1")
     assert http.create(BUYER, 501, [9001, 9002], event_id="mine") == (sent.id, "queued", True)
     assert direct.create(BUYER, 501, [9001, 9002], event_id="mine") == (sent.id, None, True)
@@ -76,7 +74,7 @@ def test_either_way_in_is_the_same_jobs(direct: Relations, http: Relations) -> N
 
 
 @pytest.mark.parametrize("way", ["direct", "http"])
-def test_faults_of_many_are_named_by_their_place_among_all(request: pytest.FixtureRequest, way: str) -> None:
+def test_faults_of_many_changes_have_positions_among_all(request: pytest.FixtureRequest, way: str) -> None:
     relations: Relations = request.getfixturevalue(way)
     with pytest.raises(InvalidChange) as raised:
         relations.send([*LINKS[:2050], {**LINK, "parentid": 0}])
@@ -84,14 +82,14 @@ def test_faults_of_many_are_named_by_their_place_among_all(request: pytest.Fixtu
     assert relations.send(LINKS[:1])[0].duplicate is False
 
 
-def test_what_was_accepted_before_a_fault_is_not_forgotten(http: Relations) -> None:
+def test_an_error_carries_what_was_accepted_before_it(http: Relations) -> None:
     with pytest.raises(InvalidChange) as raised:
         http.send([*LINKS[:2050], {**LINK, "parentid": 0}])
     assert len(raised.value.accepted) == 2000
     assert http.job(raised.value.accepted[-1].id)["state"] == "queued"
 
 
-def test_many_are_accepted_in_order_straight_into_redis(direct: Relations, front: Front) -> None:
+def test_many_changes_are_accepted_in_order_over_redis(direct: Relations, front: Front) -> None:
     change = from_message({**LINK, "account": "beta"}).change
     sent = [*direct.send(LINKS[:3]), *direct.send([change])]
     assert [front.store.get_job(each.id).children[0] for each in sent] == [1, 2, 3, 1]  # type: ignore[union-attr]
@@ -99,7 +97,7 @@ def test_many_are_accepted_in_order_straight_into_redis(direct: Relations, front
     assert {job["state"] for job in direct.wait([each.id for each in sent[:3]])} == {"succeeded"}
 
 
-def test_what_is_not_there_is_not_found(direct: Relations, http: Relations) -> None:
+def test_an_unknown_job_or_batch_is_not_found(direct: Relations, http: Relations) -> None:
     for relations in (direct, http):
         with pytest.raises(NotFound):
             relations.job("acme-nothing")
@@ -107,7 +105,7 @@ def test_what_is_not_there_is_not_found(direct: Relations, http: Relations) -> N
             relations.batch("acme", "nothing")
 
 
-def test_a_label_may_hold_any_character_and_is_shown_to_those_who_may_read_the_account(
+def test_a_label_may_have_any_character_and_is_shown_to_keys_of_the_account(
     front: Front, http: Relations
 ) -> None:
     http.create(BUYER, 1, 2, batch="spring/2026 ü?")
@@ -126,7 +124,7 @@ def test_a_label_may_hold_any_character_and_is_shown_to_those_who_may_read_the_a
     assert front.client().get("/v1/batches/x").status_code == 422
 
 
-def test_a_store_that_is_away_is_waited_for_as_long_as_told(front: Front) -> None:
+def test_a_store_that_is_away_is_waited_for_until_the_timeout(front: Front) -> None:
     settings, clock = front.runtime.settings, FakeClock()
     away = Runtime(replace(settings, redis_url="redis://127.0.0.1:1/0"), wake=lambda *_: None)
     with (
@@ -137,7 +135,7 @@ def test_a_store_that_is_away_is_waited_for_as_long_as_told(front: Front) -> Non
     assert 0 <= clock.monotonic() <= 1
 
 
-def test_awaiting_asks_again_as_blocking_does(front: Front) -> None:
+def test_the_async_client_repeats_calls_like_the_blocking_one(front: Front) -> None:
     answers = [
         httpx.Response(503),
         httpx.Response(202, json={"jobs": [{"id": "acme-1", "state": "queued", "duplicate": False}]}),
@@ -158,7 +156,7 @@ def test_awaiting_asks_again_as_blocking_does(front: Front) -> None:
     assert len(slept) == 1
 
 
-def test_awaiting_follows_jobs_to_their_end(front: Front) -> None:
+def test_the_async_client_waits_for_jobs(front: Front) -> None:
     async def scene() -> list[str]:
         async with AsyncRelations(front.url, KEYS["portal"][0], account="acme") as relations:
             sent = await asyncio.gather(
@@ -173,24 +171,28 @@ def test_awaiting_follows_jobs_to_their_end(front: Front) -> None:
 def test_http_needs_neither_celery_nor_redis(front: Front) -> None:
     code = (
         "import sys; from producers.portals import Relations\n"
-        "print(Relations(sys.argv[1], sys.argv[2], account='acme').create('estate:address:buyer', 1, 2).state)\n"
+        "relations = Relations(sys.argv[1], sys.argv[2], account='acme')\n"
+        "print(relations.create('estate:address:buyer', 1, 2).state)\n"
         "print(sorted({'celery', 'kombu', 'redis', 'starlette', 'structlog'} & set(sys.modules)))"
     )
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code, front.url, KEYS["portal"][0]],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
-    assert said.stdout.split("\n")[:2] == ["queued", "[]"]
+    assert result.stdout.split("\n")[:2] == ["queued", "[]"]
 
 
-Told = dict[str, Any]
-GOOD: Told = {"status_code": 202, "json": {"jobs": [{"id": "acme-1", "state": "queued", "duplicate": False}]}}
+Response = dict[str, Any]
+GOOD: Response = {
+    "status_code": 202,
+    "json": {"jobs": [{"id": "acme-1", "state": "queued", "duplicate": False}]},
+}
 PROBLEM = {"Content-Type": "application/problem+json"}
 JSON = {"Content-Type": "application/json"}
-CURABLE: list[Told] = [
+CURABLE: list[Response] = [
     {"status_code": 202, "headers": JSON, "content": b'{"jobs": [{"id"'},
     {
         "status_code": 202,
@@ -203,7 +205,7 @@ CURABLE: list[Told] = [
     {"status_code": 429, "headers": {"Retry-After": "soon"}, "json": {"detail": 7}},
     {"status_code": 408, "headers": PROBLEM, "json": {"detail": "too slow"}},
 ]
-HOPELESS: list[tuple[Told, str]] = [
+HOPELESS: list[tuple[Response, str]] = [
     ({"status_code": 200, "html": "<html>"}, "HTTP 200, text/html"),
     ({"status_code": 204}, "HTTP 204"),
     ({"status_code": 202, "json": []}, "expected `object`"),
@@ -220,8 +222,8 @@ HOPELESS: list[tuple[Told, str]] = [
 ]
 
 
-async def at_once(_: float) -> None:
-    """Does not sleep."""
+async def do_not_sleep(_: float) -> None:
+    """Return at once."""
 
 
 def create(
@@ -233,15 +235,15 @@ def create(
             "http://here", "key", account="acme", transport=httpx.MockTransport(answering), clock=FakeClock()
         ).create(BUYER, 1, 2)
     relations = AsyncRelations(
-        "http://here", "key", account="acme", transport=httpx.MockTransport(answering), sleep=at_once
+        "http://here", "key", account="acme", transport=httpx.MockTransport(answering), sleep=do_not_sleep
     )
     return asyncio.run(relations.create(BUYER, 1, 2))
 
 
 @pytest.mark.parametrize("kind", [Relations, AsyncRelations])
 @pytest.mark.parametrize("broken", CURABLE)
-def test_what_came_broken_or_too_late_is_asked_for_again_as_the_same_change(
-    kind: type[Relations | AsyncRelations], broken: Told
+def test_after_a_broken_or_late_response_the_same_change_is_sent_again(
+    kind: type[Relations | AsyncRelations], broken: Response
 ) -> None:
     left, asked = [broken, GOOD], list[bytes]()
 
@@ -256,18 +258,18 @@ def test_what_came_broken_or_too_late_is_asked_for_again_as_the_same_change(
 
 
 @pytest.mark.parametrize("kind", [Relations, AsyncRelations])
-@pytest.mark.parametrize(("answer", "said"), HOPELESS)
-def test_what_no_repetition_cures_says_what_was_wrong(
-    kind: type[Relations | AsyncRelations], answer: Told, said: str
+@pytest.mark.parametrize(("answer", "text"), HOPELESS)
+def test_a_response_that_repeating_cannot_cure_is_an_error_that_explains_it(
+    kind: type[Relations | AsyncRelations], answer: Response, text: str
 ) -> None:
-    with pytest.raises(RelationsError, match=f"(?i){said}") as raised:
+    with pytest.raises(RelationsError, match=f"(?i){text}") as raised:
         create(kind, lambda _: httpx.Response(**answer))
     assert not isinstance(raised.value, Unavailable)
 
 
-@pytest.mark.parametrize("told", [b"[]", b"{}", b'{"id": "acme-1"}', b'{"open": "no"}', b"null"])
-def test_a_job_and_a_batch_are_told_as_such_or_not_at_all(told: bytes) -> None:
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=JSON, content=told))
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"id": "acme-1"}', b'{"open": "no"}', b"null"])
+def test_a_response_that_is_no_job_or_batch_is_an_error(content: bytes) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=JSON, content=content))
     relations = Relations("http://here", "key", transport=transport, clock=FakeClock())
     for ask in (
         lambda: relations.job("acme-1"),

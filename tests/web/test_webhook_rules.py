@@ -1,4 +1,4 @@
-"""What a webhook means: rules make changes, and what they cannot make is named by rule."""
+"""Webhook rules: what changes they make of a payload, and how their faults are named."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.webhooks.mapping import changes_of, check_rules, payload_of
+from producers.webhooks.mapping import build_changes, check_rules, read_payload
 from producers.webhooks.verify import Delivery
 from worker.config import Rule, Secret, Settings, Source
 from worker.contract import Change
@@ -27,24 +27,24 @@ PAYLOAD = {
 }
 
 
-def source(*rules: Rule, **other: Any) -> Source:
-    whose = {} if "account_from" in other else {"account": "acme"}
+def make_source(*rules: Rule, **other: Any) -> Source:
+    account = {} if "account_from" in other else {"account": "acme"}
     return Source(
-        name="immo", scheme="bearer", secrets=(Secret("desk-secret"),), rules=rules, **whose, **other
+        name="immo", scheme="bearer", secrets=(Secret("desk-secret"),), rules=rules, **account, **other
     )
 
 
-def made(payload: object, *rules: Rule, **other: Any) -> list[Change]:
-    return [each.change for each in changes_of(source(*rules, **other), payload, "msg-1")]
+def map_payload(payload: object, *rules: Rule, **other: Any) -> list[Change]:
+    return [mapped.change for mapped in build_changes(make_source(*rules, **other), payload, "msg-1")]
 
 
 def refused(payload: object, *rules: Rule, **other: Any) -> list[str]:
     with pytest.raises(InvalidChange) as raised:
-        made(payload, *rules, **other)
+        map_payload(payload, *rules, **other)
     return [fault.location for fault in raised.value.faults]
 
 
-def rule(**other: str) -> Rule:
+def make_rule(**other: str) -> Rule:
     return Rule(
         **{
             "action": "'create'",
@@ -57,15 +57,15 @@ def rule(**other: str) -> Rule:
 
 
 def test_a_rule_makes_a_change_with_the_identity_of_the_message() -> None:
-    (change,) = made(PAYLOAD, ENQUIRY)
+    (change,) = map_payload(PAYLOAD, ENQUIRY)
     assert (change.account, change.action, change.type) == ("acme", "create", "estate:address:interested")
     assert (change.parents, change.children) == ((501,), (1, 2))
     assert (change.source, change.event_id) == ("immo", "msg-1:0:0")
     assert change.occurred_at == 1_795_226_400_000_000
 
 
-def test_a_payload_that_no_rule_is_for_makes_nothing() -> None:
-    assert made({"type": "ping"}, ENQUIRY) == []
+def test_a_payload_that_no_rule_matches_makes_no_change() -> None:
+    assert map_payload({"type": "ping"}, ENQUIRY) == []
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_a_payload_that_no_rule_is_for_makes_nothing() -> None:
     ],
 )
 def test_a_condition_holds_as_jmespath_has_it(value: object, holds: bool) -> None:
-    assert bool(made({"go": value, "p": 1, "c": 2}, rule(when="go"))) == holds
+    assert bool(map_payload({"go": value, "p": 1, "c": 2}, make_rule(when="go"))) == holds
 
 
-def test_several_rules_make_several_changes_and_their_faults_are_named_by_rule() -> None:
-    swap = (rule(childid="now"), rule(action="'delete'", childid="before"))
-    changes = made({"p": 1, "now": 43, "before": 42}, *swap)
+def test_several_rules_make_several_changes_and_their_faults_are_named_by_make_rule() -> None:
+    swap = (make_rule(childid="now"), make_rule(action="'delete'", childid="before"))
+    changes = map_payload({"p": 1, "now": 43, "before": 42}, *swap)
     assert [(change.action, change.children, change.event_id) for change in changes] == [
         ("create", (43,), "msg-1:0:0"),
         ("delete", (42,), "msg-1:1:0"),
@@ -96,16 +96,16 @@ def test_several_rules_make_several_changes_and_their_faults_are_named_by_rule()
 
 
 def test_several_parents_with_several_children_are_one_change_per_parent() -> None:
-    changes = made({"p": [1, 2], "c": [3, 4]}, rule())
+    changes = map_payload({"p": [1, 2], "c": [3, 4]}, make_rule())
     assert [(change.parents, change.children, change.event_id) for change in changes] == [
         ((1,), (3, 4), "msg-1:0:0"),
         ((2,), (3, 4), "msg-1:0:1"),
     ]
 
 
-def test_the_payloads_own_key_stands_in_for_the_message_id() -> None:
-    rules = (rule(event_id="key"), rule(action="'delete'", event_id="key", childid="before"))
-    assert [change.event_id for change in made({"p": 1, "c": 2, "before": 3, "key": 77}, *rules)] == [
+def test_the_payloads_own_id_replaces_that_of_the_delivery() -> None:
+    rules = (make_rule(event_id="key"), make_rule(action="'delete'", event_id="key", childid="before"))
+    assert [change.event_id for change in map_payload({"p": 1, "c": 2, "before": 3, "key": 77}, *rules)] == [
         "77:0:0",
         "77:1:0",
     ]
@@ -115,18 +115,18 @@ def test_the_payloads_own_key_stands_in_for_the_message_id() -> None:
     ]
 
 
-def test_text_becomes_a_number_only_where_the_rule_says_so() -> None:
-    assert refused({"p": "1", "c": 2}, rule()) == ["rules[0].parentid"]
-    assert made({"p": "1", "c": ["2", "3"]}, rule(parentid="to_number(p)", childid="c[].to_number(@)"))[
-        0
-    ].relations
-    assert refused({"p": 1, "c": 2}, rule(when="contains(type, 'x')")) == ["rules[0].when"]
+def test_text_becomes_a_number_only_where_the_rule_converts_it() -> None:
+    assert refused({"p": "1", "c": 2}, make_rule()) == ["rules[0].parentid"]
+    assert map_payload(
+        {"p": "1", "c": ["2", "3"]}, make_rule(parentid="to_number(p)", childid="c[].to_number(@)")
+    )[0].relations
+    assert refused({"p": 1, "c": 2}, make_rule(when="contains(type, 'x')")) == ["rules[0].when"]
 
 
-def test_the_account_may_stand_in_the_payload() -> None:
-    whose = {"account_from": "tenant", "accounts": {"00001-001": "acme", "2": "beta"}}
+def test_the_payload_may_name_the_account() -> None:
+    account = {"account_from": "tenant", "accounts": {"00001-001": "acme", "2": "beta"}}
     assert [
-        made({"tenant": tenant, "p": 1, "c": 2}, rule(), **whose)[0].account
+        map_payload({"tenant": tenant, "p": 1, "c": 2}, make_rule(), **account)[0].account
         for tenant in ("00001-001", "2", 2)
     ] == [
         "acme",
@@ -134,7 +134,7 @@ def test_the_account_may_stand_in_the_payload() -> None:
         "beta",
     ]
     for payload in ({}, {"tenant": "3"}, {"tenant": ["2"]}, None, 7):
-        assert refused(payload, rule(), **whose) == ["account_from"]
+        assert refused(payload, make_rule(), **account) == ["account_from"]
 
 
 def test_the_ids_in_the_query_of_onoffice_are_numbers_even_with_thousands_dots() -> None:
@@ -143,10 +143,10 @@ def test_the_ids_in_the_query_of_onoffice_are_numbers_even_with_thousands_dots()
         account="acme",
         scheme="onoffice",
         secrets=(Secret("provider-secret"),),
-        rules=(rule(),),
+        rules=(make_rule(),),
     )
     url = "https://here/?estateId=4.629&userId=21&customerWebId=00001-001&parameterCacheId=1.2&timestamp=1700000000"
-    assert payload_of(office, Delivery(url, {}, b"")) == {
+    assert read_payload(office, Delivery(url, {}, b"")) == {
         "estateId": 4629,
         "userId": 21,
         "customerWebId": "00001-001",
@@ -156,9 +156,9 @@ def test_the_ids_in_the_query_of_onoffice_are_numbers_even_with_thousands_dots()
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 5000])
-def test_what_is_no_json_is_a_fault(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_a_fault(body: bytes) -> None:
     with pytest.raises(InvalidChange, match="expected JSON"):
-        payload_of(source(rule()), Delivery("https://here", {}, body))
+        read_payload(make_source(make_rule()), Delivery("https://here", {}, body))
 
 
 anything = st.recursive(
@@ -170,23 +170,28 @@ anything = st.recursive(
 
 
 @given(anything)
-def test_whatever_the_payload_it_makes_changes_or_faults_and_the_same_again_the_same(payload: object) -> None:
+def test_any_payload_makes_changes_or_faults_and_always_the_same_ones(payload: object) -> None:
     def attempt() -> object:
         try:
-            return made(payload, rule(when="go"), rule(event_id="key"), rule(childid="to_number(c)"))
+            return map_payload(
+                payload, make_rule(when="go"), make_rule(event_id="key"), make_rule(childid="to_number(c)")
+            )
         except InvalidChange as error:
             return error.faults
 
     assert attempt() == attempt()
 
 
-def test_an_expression_that_cannot_be_read_is_named_before_anything_starts() -> None:
+def test_a_broken_expression_is_named_before_anything_starts() -> None:
     settings = Settings(
-        sources={"immo": source(rule(childid="data.["), rule(when="a ==")), "good": source(ENQUIRY)}
+        sources={
+            "immo": make_source(make_rule(childid="data.["), make_rule(when="a ==")),
+            "good": make_source(ENQUIRY),
+        }
     )
     with pytest.raises(InvalidSettings) as raised:
         check_rules(settings)
-    assert [fault.path for fault in raised.value.faults] == [
+    assert [fault.location for fault in raised.value.faults] == [
         "sources.immo.rules[0].childid",
         "sources.immo.rules[1].when",
     ]

@@ -1,4 +1,4 @@
-"""Webhooks on a real socket: signed ones become jobs, twice delivered ones the same jobs, and the others nothing."""
+"""Webhooks on a real socket: signed ones become jobs, redelivered ones the same jobs, all others nothing."""
 
 import hashlib
 import hmac
@@ -12,8 +12,7 @@ import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from producers.means import means
-from producers.replay.prepare import prepare, run, start
+from producers.services import build_services
 from tests.support.http_front import SECRETS, Front, problem
 from worker.ports import JobFilter
 
@@ -29,7 +28,7 @@ def deliver(
     at: float | None = None,
     path: str = "immo",
 ) -> httpx.Response:
-    """The payload, signed by the reference library."""
+    """Send the payload, signed by the reference library."""
     body, moment = json.dumps(payload), datetime.fromtimestamp(time.time() if at is None else at, UTC)
     signature = Webhook(secret).sign(message, moment, body)
     headers = {
@@ -40,7 +39,7 @@ def deliver(
     return http.post(f"/webhooks/{path}", content=body, headers=headers)
 
 
-def test_what_the_reference_library_signs_becomes_the_jobs_of_its_rules(front: Front) -> None:
+def test_a_delivery_signed_by_the_reference_library_becomes_the_jobs_of_its_rules(front: Front) -> None:
     answer = deliver(front.client(None), ENQUIRY)
     assert answer.status_code == 202
     jobs = [front.store.get_job(job["id"]) for job in answer.json()["jobs"]]
@@ -51,7 +50,7 @@ def test_what_the_reference_library_signs_becomes_the_jobs_of_its_rules(front: F
     assert front.woken == ["acme"]
 
 
-def test_a_second_delivery_meets_the_first_jobs_even_with_another_secret_time_and_content(
+def test_a_redelivery_finds_the_first_jobs_even_with_another_secret_time_and_content(
     front: Front,
 ) -> None:
     http = front.client(None)
@@ -62,14 +61,14 @@ def test_a_second_delivery_meets_the_first_jobs_even_with_another_secret_time_an
     assert front.store.counts("acme")["accepted"] == 2
 
 
-def test_a_job_that_was_done_meanwhile_is_shown_as_done(front: Front) -> None:
+def test_a_redelivery_shows_the_present_state_of_its_jobs(front: Front) -> None:
     http = front.client(None)
     deliver(http, ENQUIRY)
     front.runtime.flush("acme")
     assert {job["state"] for job in deliver(http, ENQUIRY).json()["jobs"]} == {"succeeded"}
 
 
-def test_a_payload_of_no_interest_is_accepted_without_a_job(front: Front) -> None:
+def test_a_payload_that_no_rule_matches_is_accepted_without_a_job(front: Front) -> None:
     answer = deliver(front.client(None), {"type": "ping"})
     assert (answer.status_code, answer.json()) == (202, {"jobs": []})
 
@@ -78,7 +77,7 @@ def test_a_payload_of_no_interest_is_accepted_without_a_job(front: Front) -> Non
     ("secret", "offset"),
     [("whsec_bm90IHRoaXMgb25l", 0), (SECRETS["IMMO_SECRET"], -302), (SECRETS["IMMO_SECRET"], 310)],
 )
-def test_a_wrong_or_stale_signature_is_unauthorized_and_the_operator_hears_of_it(
+def test_a_wrong_or_stale_signature_is_unauthorized_and_logged(
     front: Front, secret: str, offset: float
 ) -> None:
     answer = deliver(front.client(None), ENQUIRY, secret=secret, at=time.time() + offset)
@@ -98,7 +97,7 @@ def test_a_malformed_signature_is_unauthorized_not_a_crash(front: Front, signatu
     problem(front.client(None).post("/webhooks/immo", content=b"{}", headers=headers), 401)
 
 
-def test_a_genuine_payload_that_makes_no_valid_change_is_kept_as_one_failed_job_with_its_faults(
+def test_a_signed_payload_that_makes_no_valid_change_is_stored_as_one_failed_job_with_its_faults(
     front: Front,
 ) -> None:
     payload = {**ENQUIRY, "timestamp": "2200-01-01T00:00:00Z"}
@@ -116,26 +115,25 @@ def test_a_genuine_payload_that_makes_no_valid_change_is_kept_as_one_failed_job_
     assert front.runtime.job_admin.get_payload(job.id).body == json.dumps(payload).encode()
 
 
-def test_a_kept_payload_becomes_changes_once_its_rules_were_mended(
+def test_a_stored_payload_becomes_changes_once_its_rules_are_fixed(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payload = {"type": "enquiry.created", "data": {"estate": 501, "person_ids": [1]}}
     (kept,) = deliver(front.client(None), payload).json()["jobs"]
-    hands = means(front.runtime)
-    assert prepare(hands, "acme", [kept["id"]], by="ada").refused == {"unreadable": 1}
-    mended = replace(front.runtime.settings.sources["immo"].rules[0], parentid="data.estate")
-    source = replace(front.runtime.settings.sources["immo"], rules=(mended,))
-    settings = replace(front.runtime.settings, sources={"immo": source})
-    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
-    replay = prepare(hands, "acme", [kept["id"]], by="ada")
+    replays = build_services(front.runtime).replays
+    assert replays.prepare("acme", [kept["id"]], by="ada").refused == {"unreadable": 1}
+    fixed = replace(front.runtime.settings.sources["immo"].rules[0], parentid="data.estate")
+    source = replace(front.runtime.settings.sources["immo"], rules=(fixed,))
+    monkeypatch.setattr(front.runtime, "settings", replace(front.runtime.settings, sources={"immo": source}))
+    replay = replays.prepare("acme", [kept["id"]], by="ada")
     assert (replay.eligible, replay.plan["actions"]) == (1, 1)
-    assert run(hands, start(hands, replay.id, by="ada").id).back == 1
+    assert replays.run(replays.start(replay.id, by="ada").id).back == 1
     (job,) = front.runtime.queries.find_jobs("acme", JobFilter(state="queued")).jobs
     assert (job.parents, job.children, job.source, job.event_id) == ((501,), (1,), "immo", "msg-1:0:0")
     assert front.runtime.queries.count_by_state("acme")["unresolved"] == 0
 
 
-def test_a_payload_that_names_no_account_waits_in_a_lane_of_its_own(front: Front) -> None:
+def test_a_payload_that_names_no_account_is_stored_as_unrouted(front: Front) -> None:
     body, moment = json.dumps({"tenant": "nobody"}).encode(), str(int(time.time()))
     mac = hmac.new(SECRETS["FORMS_SECRET"].encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
     answer = front.client(None).post(
@@ -145,20 +143,19 @@ def test_a_payload_that_names_no_account_waits_in_a_lane_of_its_own(front: Front
     assert answer.json()["jobs"][0]["id"].startswith("unrouted-")
 
 
-def test_rules_that_became_unreadable_leave_those_before_in_force(
+def test_rules_that_become_invalid_leave_the_previous_ones_in_force(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = replace(front.runtime.settings.sources["immo"].rules[0], parentid="data[")
     source = replace(front.runtime.settings.sources["immo"], rules=(broken,))
-    settings = replace(front.runtime.settings, sources={"immo": source})
-    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+    monkeypatch.setattr(front.runtime, "settings", replace(front.runtime.settings, sources={"immo": source}))
     assert len(deliver(front.client(None), ENQUIRY).json()["jobs"]) == 2
     assert [(event, "sources.immo.rules[0].parentid" in str(fields)) for event, fields in front.events] == [
         ("settings.rejected", True)
     ]
 
 
-def test_the_account_may_stand_in_the_payload_and_the_signature_cover_the_time(front: Front) -> None:
+def test_the_payload_may_name_the_account_and_the_signature_cover_the_time(front: Front) -> None:
     payload = {
         "tenant": "00001-001",
         "action": "create",
@@ -201,7 +198,7 @@ def test_onoffice_delivers_by_a_signed_get(front: Front) -> None:
     assert posted["id"] == first["id"]
 
 
-def test_a_source_that_is_not_there_and_a_get_where_none_belongs_are_refused(front: Front) -> None:
+def test_an_unknown_source_and_a_get_that_is_not_onoffices_are_refused(front: Front) -> None:
     http = front.client(None)
     problem(deliver(http, ENQUIRY, path="nothing"), 404)
     problem(http.get("/webhooks/immo"), 405)

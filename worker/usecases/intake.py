@@ -3,35 +3,26 @@
 Knows no HTTP, Celery or Redis. A change is accepted when `accept` returns, not before.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import msgspec
-
 from worker.config.secret import redact
-from worker.contract import MAX_FAULTS, Change, Order, Override, check, from_message
+from worker.contract import MAX_FAULTS, Change, Order, Override, check
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.planner.swaps import is_first_half, swap_key
 from worker.ports import (
-    FOREVER,
     UNROUTED,
     AcceptResult,
-    AuditEntry,
     EventSink,
-    JobAdmin,
-    JobRecord,
     Receipt,
     RefusedChange,
-    Replay,
-    ReplayEntry,
     Store,
     Submission,
     UnreadableMessage,
 )
 
-PIECE = 500  # jobs of a replay that are worked at once
 RELATION_MEMORY = 30 * 86_400.0  # seconds; an older change cannot be ordered any more (R3, R8)
 
 
@@ -167,20 +158,6 @@ class Intake:
         )
         return receipt
 
-    def requeue(
-        self, account: str, jobs: Iterable[str], *, mark: str = "", since: int = FOREVER
-    ) -> list[str]:
-        """Put the failed relations of failed jobs back into the inbox, and return the jobs that had some.
-
-        Jobs that went back before under the same mark are returned, but not put back again. Jobs that were
-        dismissed after `since` (µs since the epoch) stay as they are.
-        """
-        policy = self.policy_of(account)
-        requeued, wake = self.store.requeue(account, list(jobs), mark=mark, since=since)
-        if wake:
-            self._wake(policy)
-        return requeued
-
     def _accept_positions(self, changes: Sequence[Change], positions: tuple[int, ...]) -> AccountResult:
         try:
             return AccountResult(positions, tuple(self.accept([changes[position] for position in positions])))
@@ -218,10 +195,10 @@ class Intake:
         if result.refused:
             raise InvalidChange([_fault_of(refused, changes, start) for refused in result.refused])
         if result.wake:
-            self._wake(policy)
+            self.wake_worker(policy)
         return list(result.receipts)
 
-    def _wake(self, policy: IntakePolicy) -> None:
+    def wake_worker(self, policy: IntakePolicy) -> None:
         """Send the flush message. It is a hint: without it the sweep finds the change."""
         try:
             self.wake(policy.account, policy.window)
@@ -240,84 +217,3 @@ def _fault_of(refused: RefusedChange, changes: Sequence[Change], start: int) -> 
     else:
         reason = "is older than the relation memory, so it cannot be ordered any more; send it as of now"
     return Fault("occurred_at", reason, position)
-
-
-def run_replay(intake: Intake, acts: JobAdmin, replay_id: str) -> Replay | None:
-    """The replay as far as it went: to its end, until it was stopped, or not at all if it is not there or nobody let it run.
-
-    Worked in pieces, each of which counts once, so that it may be called again, by whoever and whenever.
-    """
-    while (replay := acts.get_replay(replay_id)) and replay.state == "running":
-        entries = acts.replay_entries(replay_id, replay.done, PIECE)
-        missed = Counter[str]()
-        back = _put_back(intake, replay, entries, missed) + _send_anew(intake, acts, replay, entries, missed)
-        end = replay.done + len(entries) if entries else replay.eligible
-        missed.update({} if entries or end == replay.done else {"forgotten": end - replay.done})
-        audit_entry = AuditEntry(intake.new_id(), replay.by, "replay done", replay.what, replay.id)
-        acts.advance_replay(replay, replay.done, end, back=back, missed=missed, audit_entry=audit_entry)
-    if replay:
-        numbers = {
-            "eligible": replay.eligible,
-            "done": replay.done,
-            "back": replay.back,
-            "missed": dict(replay.missed),
-        }
-        intake.emit("replay.done", account=replay.account, replay=replay.id, state=replay.state, **numbers)
-    return replay
-
-
-def _put_back(intake: Intake, replay: Replay, entries: Sequence[ReplayEntry], missed: Counter[str]) -> int:
-    """How many went back into the inbox as they were."""
-    jobs = [entry.job for entry in entries if not entry.changes]
-    back = intake.requeue(replay.account, jobs, mark=replay.id, since=replay.made_at) if jobs else []
-    missed.update(_unfit(intake.store.get_job(job), replay) or "not failed" for job in set(jobs) - set(back))
-    return len(back)
-
-
-def _send_anew(
-    intake: Intake, acts: JobAdmin, replay: Replay, entries: Sequence[ReplayEntry], missed: Counter[str]
-) -> int:
-    """How many were sent anew as other changes, which then stand in their place; those that failed on are as before."""
-    found = {entry.job: intake.store.get_job(entry.job) for entry in entries if entry.changes}
-    unfit = {name: _unfit(job, replay) for name, job in found.items()}
-    missed.update(filter(None, unfit.values()))
-    anew = [entry for entry in entries if entry.changes and not unfit[entry.job]]
-    results = iter(
-        intake.accept_valid([change for entry in anew for change in _changes(entry, found[entry.job])])
-    )
-    back = 0
-    for entry in anew:
-        told = [next(results) for _ in entry.changes]
-        if jobs := [result.job for result in told if isinstance(result, Receipt)]:
-            acts.link_replacement(entry.job, jobs, by=replay.by, mark=replay.id)
-            back += 1
-        else:
-            faults = [str(fault) for result in told if not isinstance(result, Receipt) for fault in result]
-            intake.emit(
-                "replay.refused",
-                account=replay.account,
-                replay=replay.id,
-                job=entry.job,
-                faults=faults[:MAX_FAULTS],
-            )
-            missed.update(["refused"])
-    return back
-
-
-def _changes(entry: ReplayEntry, job: JobRecord | None) -> list[Change]:
-    """What is sent in the place of a job goes by the job's own correlation."""
-    return [
-        msgspec.structs.replace(from_message(change).change, correlation=job.correlation if job else "")
-        for change in entry.changes
-    ]
-
-
-def _unfit(job: JobRecord | None, replay: Replay) -> str:
-    """Why a job of the set is not worked any more: what people did to it since it was shown counts."""
-    if job is None:
-        return "gone"
-    if job.replay == replay.id:  # a worker died over it
-        return ""
-    if job.state != "failed":
-        return "not failed"
-    return "dismissed" if job.dismissed and job.dismissed.at > replay.made_at else ""

@@ -59,7 +59,7 @@ def pause_account(context: CommandContext, name: str, why: str, by: str) -> None
       relations accounts pause acme --why "moving to the new API user"
     """
     account = context.settings.account(name).name
-    entry = AuditEntry(context.services.name(), by, "paused", account, why)
+    entry = AuditEntry(context.runtime.intake().new_id(), by, "paused", account, why)
     context.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
     context.answer(
         {"account": account, "paused": True},
@@ -79,7 +79,7 @@ def resume_account(context: CommandContext, name: str, by: str) -> None:
       relations accounts resume acme
     """
     account = context.settings.account(name).name
-    entry = AuditEntry(context.services.name(), by, "resumed", account)
+    entry = AuditEntry(context.runtime.intake().new_id(), by, "resumed", account)
     was_paused = context.runtime.store.resume(account, audit_entry=entry)
     context.runtime.limiter.reset(account)
     context.answer(

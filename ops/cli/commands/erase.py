@@ -5,7 +5,6 @@ import click
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_tally
-from producers.job_admin.erase import erase
 from worker.ports import record_ref
 
 
@@ -38,7 +37,7 @@ def erase_record(
             [f"{what}; open changes that name it would end. Add --yes."],
         )
         return
-    counts = erase(context.services, name, module, number, by=by)
+    counts = context.services.erasure.erase(name, module, number, by=by)
     erased = {kind: count for kind, count in counts.items() if count}
     text = f"Taken out: {format_tally(erased)}." if erased else "Nothing that is kept names it."
     context.answer({"preview": False, "account": name, "erased": erased}, [text])

@@ -20,7 +20,7 @@ from ops.cli.import_steps.summary import ImportSummary
 from ops.cli.offline_rules import OfflineRules
 from ops.cli.progress import show_progress
 from producers.portals import Relations, Sent
-from producers.portals.imports import LoadCounts, load_rows, pieces
+from producers.portals.imports import LoadCounts, RowLoader
 from worker.config import mask_url
 from worker.contract import Change
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
@@ -115,7 +115,7 @@ def _dry_run(
     counts = LoadCounts()
     estimate = CostEstimate(OfflineRules(context if is_local else None))
     with RejectsFile(path, quiet=context.as_json) as reject, open_input(file, options) as opened:
-        for items in pieces(opened.rows, opened.given, counts, reject):
+        for items in RowLoader(opened.defaults, reject, counts).parse(opened.rows):
             for item in items:
                 if faults := _add_to_estimate(estimate, item.change):
                     counts.rejected += 1
@@ -163,7 +163,7 @@ def _import(
         follower = JobFollower(relations, retry, known_jobs)
         send = follower.send if waits else relations.send
         with RejectsFile(path, quiet=context.as_json) as reject, open_input(file, options) as opened:
-            summary = ImportSummary(LoadCounts(), opened.given.batch, path)
+            summary = ImportSummary(LoadCounts(), opened.defaults.batch, path)
             _load(context, opened, lambda changes: retry(lambda: send(changes)), reject, summary)
         try:
             if waits:
@@ -192,7 +192,7 @@ def _load(
     counts = summary.counts
     try:
         with show_progress("import", opened.lines, quiet=context.as_json) as report:
-            for _ in load_rows(opened.rows, opened.given, send, reject, counts):
+            for _ in RowLoader(opened.defaults, reject, counts).load(opened.rows, send):
                 report(counts.line)
     except (KeyboardInterrupt, Unavailable):
         go_on = "The same command goes on; nothing is done twice."

@@ -11,7 +11,6 @@ from ops.cli.context import CommandContext, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, by_option, with_job_selection
 from ops.explain.text import format_tally, pluralize
-from producers.job_admin.cancel_dismiss import cancel, dismiss, sifted
 from worker.ports import AdminResult, JobState
 
 MAX_LISTED: Final = 10
@@ -32,7 +31,7 @@ def cancel_jobs(context: CommandContext, selection: JobSelection, yes: bool, by:
       relations jobs cancel --account acme --batch import-7
     """
     if yes:
-        _act(context, selection, cancel, "cancelled", by=by)
+        _act(context, selection, context.services.jobs.cancel, "cancelled", by=by)
     else:
         _preview(context, selection, "queued", "cancelled")
 
@@ -51,7 +50,7 @@ def dismiss_jobs(context: CommandContext, selection: JobSelection, yes: bool, by
       relations jobs dismiss --account acme --error 160 --until 3d --yes
     """
     if yes:
-        _act(context, selection, dismiss, "dismissed", by=by)
+        _act(context, selection, context.services.jobs.dismiss, "dismissed", by=by)
     else:
         _preview(context, selection, "failed", "dismissed")
 
@@ -59,7 +58,7 @@ def dismiss_jobs(context: CommandContext, selection: JobSelection, yes: bool, by
 def _act(context: CommandContext, selection: JobSelection, act: Act, done: str, *, by: str) -> None:
     jobs, refused = list[str](), dict[str, str]()
     for account, selected in selection.by_account(context).items():
-        result = act(context.services, account, selected, by=by)
+        result = act(account, selected, by=by)
         jobs += result.done
         refused |= result.refused
     context.answer(
@@ -75,7 +74,7 @@ def _act(context: CommandContext, selection: JobSelection, act: Act, done: str, 
 def _preview(context: CommandContext, selection: JobSelection, state: JobState, done: str) -> None:
     jobs, refused = list[str](), dict[str, str]()
     for account, selected in selection.by_account(context).items():
-        for fit, unfit in sifted(context.services, account, selected, state):
+        for fit, unfit in context.services.jobs.preview(account, selected, state):
             jobs += fit
             refused |= unfit
     listed = f": {', '.join(jobs[:MAX_LISTED])}" if jobs else ""

@@ -10,7 +10,7 @@ from ops.cli.context import CommandContext, print_note, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, with_job_selection
 from ops.explain.text import pluralize
-from producers.job_admin.cancel_dismiss import chosen
+from producers.job_admin.selection import find_jobs
 from producers.portals.serializers import job_json
 from worker.errors import NotFound
 from worker.ports import OPEN_STATES, JobRecord
@@ -42,7 +42,7 @@ def watch_jobs(context: CommandContext, selection: JobSelection, timeout: float)
     found = [
         job_id
         for account, selected in selection.by_account(context).items()
-        for piece in chosen(context.services, account, selected)
+        for piece in find_jobs(context.runtime.queries, account, selected)
         for job_id, job in piece.items()
         if job
     ]

@@ -14,8 +14,7 @@ from ops.cli.progress import show_progress
 from ops.explain.replay import describe_replay, describe_replay_result
 from ops.lookups import why_not_sending
 from ops.serializers import serialize_replay
-from producers.replay import prepare as replays
-from producers.replay.resend import correction_of
+from producers.replay.resend import parse_correction
 from worker.errors import InvalidChange, NotFound
 from worker.ports import Replay
 
@@ -64,11 +63,11 @@ def replay_jobs(
     if failed:
         selection = selection.only_failed()
     try:
-        correction = correction_of(pairs)
+        correction = parse_correction(pairs)
     except InvalidChange as error:
         raise click.UsageError("; ".join(map(str, error.faults))) from None
     prepared = [
-        replays.prepare(context.services, name, selected, by=by, forced=force, correction=correction)
+        context.services.replays.prepare(name, selected, by=by, forced=force, correction=correction)
         for name, selected in selection.by_account(context).items()
     ]
     job_ids = " nor ".join(selection.job_ids)
@@ -92,7 +91,7 @@ def _preview(context: CommandContext, prepared: Sequence[Replay]) -> None:
 
 def run_replays(context: CommandContext, prepared: Sequence[Replay], by: str, *, background: bool) -> None:
     """Run prepared replays here, or with `background` on a worker, and print what was done."""
-    started = [replays.start(context.services, replay.id, by=by) for replay in prepared if replay.eligible]
+    started = [context.services.replays.start(replay.id, by=by) for replay in prepared if replay.eligible]
     if background:
         for replay in started:
             _enqueue(context, replay)
@@ -128,19 +127,19 @@ def _run_here(context: CommandContext, replay: Replay, by: str) -> Replay:
     """Run the replay in this process; Ctrl-C stops it after the piece that is being worked."""
     try:
         if context.as_json or not sys.stderr.isatty():
-            return replays.run(context.services, replay.id)
+            return context.services.replays.run(replay.id)
         return _run_with_progress(context, replay)
     except KeyboardInterrupt:
-        stopped = replays.stop(context.services, replay.id, by=by)
+        stopped = context.services.replays.stop(replay.id, by=by)
         click.echo(f"Stopped. To go on: relations replays run {replay.id}", err=True)
         return stopped
 
 
 def _run_with_progress(context: CommandContext, replay: Replay) -> Replay:
-    worker = Thread(target=replays.run, args=(context.services, replay.id), daemon=True)
+    worker = Thread(target=context.services.replays.run, args=(replay.id,), daemon=True)
     worker.start()
     with show_progress(f"replay {replay.account}", replay.eligible, quiet=False) as report:
         while worker.is_alive():
             worker.join(POLL_INTERVAL)
-            report(replays.find(context.services, replay.id).done)
-    return replays.find(context.services, replay.id)
+            report(context.services.replays.find(replay.id).done)
+    return context.services.replays.find(replay.id)

@@ -8,7 +8,6 @@ from ops.cli.job_selection import by_option
 from ops.explain.replay import describe_replay
 from ops.explain.text import format_instant, format_tally, pluralize
 from ops.serializers import serialize_replay
-from producers.replay import prepare
 
 
 @click.group("replays")
@@ -61,8 +60,8 @@ def show_replay(context: CommandContext, replay_id: str) -> None:
     Examples:
       relations replays show acme-0f3k9x2b7c1d4e5g6h
     """
-    replay = prepare.find(context.services, replay_id)
-    outcomes = prepare.outcomes(context.services, replay)
+    replay = context.services.replays.find(replay_id)
+    outcomes = context.services.replays.count_outcomes(replay)
     lines = [*describe_replay(replay), *([f"  by now: {format_tally(outcomes)}"] if outcomes else [])]
     context.answer(serialize_replay(replay, outcomes), lines)
 
@@ -79,7 +78,7 @@ def run_replay(context: CommandContext, replay_id: str, background: bool, by: st
     Examples:
       relations replays run acme-0f3k9x2b7c1d4e5g6h
     """
-    run_replays(context, [prepare.find(context.services, replay_id)], by, background=background)
+    run_replays(context, [context.services.replays.find(replay_id)], by, background=background)
 
 
 @replays.command("stop")
@@ -93,6 +92,6 @@ def stop_replay(context: CommandContext, replay_id: str, by: str) -> None:
     Examples:
       relations replays stop acme-0f3k9x2b7c1d4e5g6h
     """
-    replay = prepare.stop(context.services, replay_id, by=by)
+    replay = context.services.replays.stop(replay_id, by=by)
     progress = f"{replay.done:,} of {pluralize(replay.eligible, 'job')} done"
     context.answer(serialize_replay(replay), [f"{replay.id} is {replay.state}: {progress}."])

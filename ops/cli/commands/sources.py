@@ -8,7 +8,7 @@ import click
 
 from ops.cli.context import CommandContext, with_context
 from ops.explain.text import format_ids, format_info, pluralize
-from producers.webhooks.mapping import Mapped, changes_of, check_rules, payload_of
+from producers.webhooks.mapping import MappedChange, build_changes, check_rules, read_payload
 from producers.webhooks.verify import Delivery
 from worker.config import Source
 from worker.config.table import nearest
@@ -80,10 +80,10 @@ def _read_payload(file: Path) -> bytes:
         raise NotFound(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[Mapped]:
+def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[MappedChange]:
     """Return what the rules make of the payload, checked as intake would."""
     url = f"?{body.decode(errors='replace').strip().removeprefix('?')}" if source.scheme == "onoffice" else ""
-    changes = changes_of(source, payload_of(source, Delivery(url, {}, body)), "try")
+    changes = build_changes(source, read_payload(source, Delivery(url, {}, body)), "try")
     check_each(
         ((mapped.path, mapped.change) for mapped in changes),
         lambda change: check(change, context.runtime.overrides),
@@ -91,7 +91,7 @@ def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[M
     return changes
 
 
-def _describe_change(mapped: Mapped) -> str:
+def _describe_change(mapped: MappedChange) -> str:
     change = mapped.change
     ids = f"{format_ids(change.parents)} → {format_ids(change.children)}{format_info(change.info)}"
     return f"  {mapped.path}  {change.account}: {change.action} {change.type} {ids}"

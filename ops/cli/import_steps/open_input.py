@@ -15,17 +15,17 @@ from typing import BinaryIO, Final, NamedTuple, cast
 import click
 
 from ops.cli.import_steps.options import ImportOptions
-from producers.portals.imports import REQUIRED, Given, Row, detect_format, rows
+from producers.portals.imports import REQUIRED, InputRow, RowDefaults, detect_format, read_rows
 
 DASH: Final = "-"
 STEM: Final = 40  # characters of a file's name in the default label
 
 
 class OpenInput(NamedTuple):
-    """A file's rows, what is given for all of them, and about how many lines there are."""
+    """A file's rows, what holds for all of them, and about how many lines there are."""
 
-    rows: Iterator[Row]
-    given: Given
+    rows: Iterator[InputRow]
+    defaults: RowDefaults
     lines: int
 
 
@@ -41,9 +41,9 @@ def open_input(file: str, options: ImportOptions) -> Iterator[OpenInput]:
         except OSError as error:
             raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
         text = stack.enter_context(TextIOWrapper(binary, encoding=format_.encoding, newline=""))
-        needed = REQUIRED if options.account else ("account", *REQUIRED)
-        read = rows(text, mapping=options.mapping, constants=options.constants, needed=needed)
-        yield OpenInput(read, _identify(get_name(file), format_.digest, options), format_.lines)
+        required = REQUIRED if options.account else ("account", *REQUIRED)
+        rows = read_rows(text, mapping=options.mapping, constants=options.constants, required=required)
+        yield OpenInput(rows, _identify(get_name(file), format_.digest, options), format_.lines)
 
 
 def get_name(file: str) -> str:
@@ -69,11 +69,11 @@ def _make_seekable(binary: BinaryIO, stack: ExitStack) -> BinaryIO:
     return kept
 
 
-def _identify(name: str, digest: str, options: ImportOptions) -> Given:
+def _identify(name: str, digest: str, options: ImportOptions) -> RowDefaults:
     """Return what the lines are known by: the content, and how it is read if options say so."""
     meaning = (options.mapping, options.constants)
     if any(meaning):
         words = json.dumps([digest, *(sorted(pairs.items()) for pairs in meaning)])
         digest = sha256(words.encode()).hexdigest()[:16]
     stem = "".join(char if char.isprintable() else "_" for char in name[:STEM])
-    return Given(digest, options.account, options.batch or f"{stem}-{digest[:8]}")
+    return RowDefaults(digest, options.account, options.batch or f"{stem}-{digest[:8]}")

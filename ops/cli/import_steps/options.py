@@ -6,7 +6,7 @@ from typing import NamedTuple
 import click
 
 from ops.cli.context import CommandContext
-from producers.portals.imports import FIELDS, faults_of, field_of
+from producers.portals.imports import FIELDS, check_values, find_field
 
 
 class ImportOptions(NamedTuple):
@@ -35,10 +35,10 @@ def parse_options(
     constants = {_find_field("--set", name): value for name, value in _split("--set", sets)}
     account = constants.get("account") or account
     default = context.find_default_account(account) if is_local else account or ""
-    faults = [f"--set {fault}" for fault in faults_of(constants)]
+    faults = [f"--set {fault}" for fault in check_values(constants)]
     for name, value in {"account": default or None, "batch": batch}.items():
         if value is not None:
-            faults += [f"--{name}: {fault.message}" for fault in faults_of({name: value})]
+            faults += [f"--{name}: {fault.message}" for fault in check_values({name: value})]
     if faults:
         raise click.UsageError("\n".join(faults))
     return ImportOptions(mapping, constants, default, batch)
@@ -56,7 +56,7 @@ def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
 
 def _find_field(option: str, name: str) -> str:
     """Return the field of that name or alias; an empty name means none."""
-    field = field_of(name)
+    field = find_field(name)
     if name and not field:
         raise click.UsageError(f"{option}: there is no field {name}; there are {', '.join(FIELDS)}.")
     return field

@@ -10,7 +10,7 @@ from typing import Final, Self, TextIO
 
 import click
 
-from producers.portals.imports import Row
+from producers.portals.imports import InputRow
 from worker.errors import Fault, RelationsError
 
 MAX_PRINTED: Final = 10  # rejected lines that are printed on stderr; the file has all
@@ -37,7 +37,7 @@ class RejectsFile:
                 f"Rejected lines cannot go to {path}: {fault}. Name another file with --rejects."
             )
 
-    def __call__(self, row: Row, faults: Sequence[Fault]) -> None:
+    def __call__(self, row: InputRow, faults: Sequence[Fault]) -> None:
         """Write a rejected line with its faults."""
         document = {"line": row.line, "faults": [fault.to_dict() for fault in faults], "text": row.text}
         with self._name_failures():

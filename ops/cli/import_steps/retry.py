@@ -7,7 +7,7 @@ from typing import Final, Self, TypeVar
 
 import click
 
-from producers.portals.sdk.protocol import pauses
+from producers.portals.sdk.protocol import backoff_pauses
 from worker.errors import Unavailable
 
 MAX_WAIT: Final = 3600.0  # seconds that are waited for a full inbox or an absent store
@@ -24,7 +24,7 @@ class Retry:
 
     def __call__(self, call: Callable[[], Result]) -> Result:
         """Return what the call returns in the end."""
-        waits, deadline = pauses(), time.monotonic() + MAX_WAIT
+        waits, deadline = backoff_pauses(), time.monotonic() + MAX_WAIT
         with _WaitingNotice(self._where) as notice:
             while True:
                 try:

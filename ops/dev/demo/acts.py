@@ -18,8 +18,7 @@ from ops.dev.demo.delivery import DeliveryRefused, deliver
 from ops.dev.demo.office import World
 from ops.dev.demo.stage import Stage
 from ops.dev.stack import Stack
-from producers.means import means
-from producers.replay import prepare as again
+from producers.services import build_services
 from worker.contract import Relation
 from worker.ports import JobFilter, Pause, Queries, Store
 from worker.wiring import Runtime
@@ -127,10 +126,8 @@ def replay(scene: Scene, burst: Burst) -> dict[str, Any]:
     for account in burst.missing:
         _missing(scene.stack, account, frozenset())
     scene.stage.echo("the missing addresses exist now")
-    hands = means(scene.runtime)
-    previews = [
-        again.prepare(hands, account, JobFilter(state="failed"), by="demo") for account in burst.missing
-    ]
+    replays = build_services(scene.runtime).replays
+    previews = [replays.prepare(account, JobFilter(state="failed"), by="demo") for account in burst.missing]
     failures = [failure for account in burst.missing for failure in scene.questions.failure_groups(account)]
     why = " · ".join(f"{failure.jobs} {failure.error}" for failure in failures)
     jobs, relations = sum(each.eligible for each in previews), sum(each.relations for each in previews)
@@ -138,7 +135,7 @@ def replay(scene: Scene, burst: Burst) -> dict[str, Any]:
     scene.stage.echo(
         f"preview: {relations:,} relations of {jobs:,} jobs would be tried again in {actions:,} actions, refused for: {why}"
     )
-    replayed = sum(again.run(hands, again.start(hands, each.id, by="demo").id).back for each in previews)
+    replayed = sum(replays.run(replays.start(each.id, by="demo").id).back for each in previews)
     scene.settle(0)
     scene.stage.echo(f"{replayed:,} jobs replayed")
     return {"replayed": replayed}

@@ -25,8 +25,8 @@ from producers.portals.http.requests import (
     with_event_ids,
 )
 from producers.portals.serializers import batch_json, job_json
-from producers.webhooks.mapping import Mapped, changes_of, payload_of
-from producers.webhooks.reparse import unreadable
+from producers.webhooks.mapping import MappedChange, build_changes, read_payload
+from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.verify import Delivery, verify
 from worker.config import Key, Source
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many, places_of
@@ -153,16 +153,18 @@ async def _accept_delivery(
     One that makes no valid changes is kept as a failed job, to be read again when the rules are corrected.
     """
     try:
-        mapped = changes_of(source, payload_of(source, delivery), message_id)
+        mapped = build_changes(source, read_payload(source, delivery), message_id)
         receipts = await _accept_mapped(deps, mapped, request) if mapped else []
     except InvalidChange as error:
-        message = unreadable(source, delivery, message_id, [str(fault) for fault in error.faults])
+        message = make_unreadable_message(
+            source, delivery, message_id, [str(fault) for fault in error.faults]
+        )
         receipt = await run_in_threadpool(deps.intake.reject, message)
         return [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
     return list((await _job_entries(deps.queries, dict(enumerate(receipts)))).values())
 
 
-async def _accept_mapped(deps: HttpDeps, mapped: list[Mapped], request: Request) -> list[Receipt]:
+async def _accept_mapped(deps: HttpDeps, mapped: list[MappedChange], request: Request) -> list[Receipt]:
     """Accept the changes; a redelivered message meets its first jobs, whatever its content is by now (R2)."""
     changes = with_correlation([item.change for item in mapped], request)
     try:

@@ -1,25 +1,26 @@
-"""A file of changes, CSV or NDJSON, as changes: read in a stream, each line by itself good or rejected with the reason.
+"""Files of changes, CSV or NDJSON, read as a stream: each row becomes a change or is rejected.
 
-`detect_format` looks at the whole once, `lines` and `table` make rows of it, `load_rows` hands them over. Knows no terminal and no Redis.
+`detect_format` reads the whole file once, `read_rows` makes rows of its text, and a `RowLoader` sends them.
+Knows no terminal and no Redis.
 """
 
-from producers.portals.imports.columns import FIELDS, REQUIRED, faults_of, field_of
+from producers.portals.imports.columns import FIELDS, REQUIRED, check_values, find_field
 from producers.portals.imports.detect import FileFormat, detect_format
-from producers.portals.imports.load import Given, LoadCounts, Reject, load_rows, pieces
-from producers.portals.imports.reader import Row, rows
+from producers.portals.imports.load import LoadCounts, ParsedRow, RowDefaults, RowLoader
+from producers.portals.imports.reader import InputRow, read_ndjson, read_rows
 
 __all__ = [
     "FIELDS",
     "REQUIRED",
-    "Given",
-    "Reject",
-    "Row",
     "FileFormat",
+    "InputRow",
     "LoadCounts",
-    "load_rows",
-    "faults_of",
-    "field_of",
-    "pieces",
-    "rows",
+    "ParsedRow",
+    "RowDefaults",
+    "RowLoader",
+    "check_values",
     "detect_format",
+    "find_field",
+    "read_ndjson",
+    "read_rows",
 ]

@@ -1,4 +1,7 @@
-"""A table's header understood, and its cells as a message: which column is which field, by its name, an alias or the caller's word."""
+"""Reads a table's header and the cells of its rows: which column holds which field, and the message of a row.
+
+A column is known by its field's name, by an alias, or by the name that the caller maps to a field.
+"""
 
 import csv
 import re
@@ -13,10 +16,11 @@ from worker.contract.quoting import escape_unprintable, quote, suggest
 from worker.errors import Fault, Invalid
 
 DELIMITERS: Final = ",;\t|"
-LONGEST: Final = 20  # digits of an id that are read; the greatest that is accepted has 16
-SHOWN: Final = 60  # characters of a column's name, and columns that are listed
+MAX_ID_DIGITS: Final = 20  # that are read; the greatest id that is accepted has 16
+MAX_NAME: Final = 60  # characters of a column's name that are shown
+MAX_NAMES: Final = 60  # columns that are listed
 INFO: Final = ("statusTerminbestaetigung", "statusTerminrueckmeldung")
-ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as they are after `_plain`
+ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as `normalize` returns them
     "account": ("konto",),
     "action": ("aktion", "verb", "operation"),
     "relationtype": ("type", "relation", "typ", "beziehung", "beziehungstyp"),
@@ -27,203 +31,206 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as they are after `_plain`
     "source": ("quelle",),
     "batch": ("label",),
 }
-FIELDS: Final = (
-    "account",
-    "action",
-    "relationtype",
-    "parentid",
-    "childid",
-    "occurred_at",
-    "event_id",
-    "source",
-    "batch",
-    *INFO,
-)
+FIELDS: Final = (*ALIASES, *INFO)
 REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
 THOUSANDS: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+")
 
 
-class Cells(NamedTuple):
-    """What a row says, without the fields whose cells are wrong, and what is wrong; no message if the cells are not those of one row."""
+class ParsedCells(NamedTuple):
+    """The message of a row, without the fields whose cells are wrong, and what is wrong.
+
+    There is no message if the cells cannot be those of one row.
+    """
 
     message: dict[str, Any] | None
     faults: Sequence[Fault] = ()
 
 
-class Layout:
-    """The columns' names, the field of each (empty: left out), and the fields whose value is given where a row has none.
+class TableLayout:
+    """The field of each column, and the constants: values of fields that a row leaves empty.
 
-    A column without a name is none as long as nothing stands in it: a spreadsheet writes them where a cell was once touched.
+    A column without a name is allowed as long as its cells are empty: spreadsheets write it where a cell was
+    touched once.
     """
 
     def __init__(self, names: Sequence[str], fields: Sequence[str], constants: Mapping[str, str]) -> None:
         self._constants = constants
-        self._wanted = [(at, field) for at, field in enumerate(fields) if field]
-        self._nameless = [at for at, name in enumerate(names) if not name]
-        self._width, self._named = len(names), max(at for at, name in enumerate(names, start=1) if name)
+        self._fields = [(index, field) for index, field in enumerate(fields) if field]
+        self._nameless = [index for index, name in enumerate(names) if not name]
+        self._width = len(names)
+        self._min_width = max(number for number, name in enumerate(names, start=1) if name)
 
-    def read(self, cells: Sequence[str]) -> Cells:
-        """What a row says."""
-        if len(cells) < self._named or any(map(str.strip, cells[self._width :])):
-            return Cells(
-                None, [Fault("", f"expected {self._named} cells as in the header, got {len(cells)}")]
-            )
-        said = {field: cell for at, field in self._wanted if (cell := cells[at].strip())}
-        strange = [
-            _stranger(at + 1, cells[at]) for at in self._nameless if at < len(cells) and cells[at].strip()
+    def parse(self, cells: Sequence[str]) -> ParsedCells:
+        """Return the message of a row, and what is wrong with its cells."""
+        if len(cells) < self._min_width or any(map(str.strip, cells[self._width :])):
+            expected = f"expected {self._min_width} cells as in the header, got {len(cells)}"
+            return ParsedCells(None, [Fault("", expected)])
+        values = {field: cell for index, field in self._fields if (cell := cells[index].strip())}
+        nameless = [
+            _explain_nameless(index + 1, cells[index])
+            for index in self._nameless
+            if index < len(cells) and cells[index].strip()
         ]
-        message, faults = message_of({**self._constants, **said})
-        torn = any("\n" in said.get(fault.path, "") for fault in faults)
-        return Cells(None if torn else message, [*strange, *faults])
+        message, faults = build_message({**self._constants, **values})
+        # A wrong cell with a line break most likely holds the next lines, after a quotation mark left open.
+        spans_lines = any("\n" in values.get(fault.path, "") for fault in faults)
+        return ParsedCells(None if spans_lines else message, [*nameless, *faults])
 
 
-def layout(
+def detect_layout(
     head: Sequence[str],
     delimiter: str,
     *,
     mapping: Mapping[str, str],
     constants: Mapping[str, str],
-    needed: Sequence[str] = REQUIRED,
-) -> tuple[Layout, str]:
-    """What the columns mean, and what separates them: the delimiter, or that under which most names are known.
+    required: Sequence[str] = REQUIRED,
+) -> tuple[TableLayout, str]:
+    """Return what the columns hold and their delimiter, by the first lines; raises Invalid with every fault.
 
-    `head` are the first lines. Raises Invalid with every fault.
+    Without a `delimiter` it is the one by which the most names are known.
     """
-    known = _PLAIN | {_plain(column): field for column, field in mapping.items()}
-    choices = {each: names for each in delimiter or DELIMITERS if (names := _names(head, each))}
-    if not choices:
+    known = _FIELD_BY_NAME | {normalize(column): field for column, field in mapping.items()}
+    candidates = {char: names for char in delimiter or DELIMITERS if (names := _split_header(head, char))}
+    if not candidates:
         raise Invalid([Fault("header", "has no names that can be read; is a quotation mark left open?")])
-    chosen = max(
-        choices, key=lambda each: (sum(_plain(name) in known for name in choices[each]), len(choices[each]))
-    )
-    names = choices[chosen]
-    fields = tuple(known.get(_plain(name), "") if name else "" for name in names)
+
+    def count_known(char: str) -> tuple[int, int]:
+        return sum(normalize(name) in known for name in candidates[char]), len(candidates[char])
+
+    chosen = max(candidates, key=count_known)
+    names = candidates[chosen]
+    fields = [known.get(normalize(name), "") if name else "" for name in names]
     faults = chain(
-        _unknown(names, known), _absent(names, mapping), _twice(fields), _missing(fields, constants, needed)
+        _find_unknown(names, known),
+        _find_absent(names, mapping),
+        _find_duplicates(fields),
+        _find_missing(fields, constants, required),
     )
     if listed := limit_faults(faults):
         raise Invalid(listed)
-    return Layout(names, fields, constants), chosen
+    return TableLayout(names, fields, constants), chosen
 
 
-def field_of(name: str) -> str:
-    """The field a person means, by its name or an alias; empty for none."""
-    return _PLAIN.get(_plain(name), "")
-
-
-def message_of(said: Mapping[str, str]) -> Cells:
-    """What texts say, by the names of their fields."""
-    message: dict[str, Any] = {field: value for field, value in said.items() if field not in INFO}
-    info = {field: said[field] for field in INFO if field in said}
-    if info:
-        message["relationinfo"] = info
-    if "action" in said:
-        message["action"] = said["action"].lower()
-    faults = list[Fault]()
-    for side in ("parentid", "childid"):
-        text = message.pop(side, "")
-        if wrong := list(_wrong(text, side)):
-            faults += wrong
-        elif text:
-            message[side] = int(text) if _is_id(text) else list(map(int, _words(text)))
-    return Cells(message, faults)
-
-
-def faults_of(said: Mapping[str, str]) -> list[Fault]:
-    """What is wrong with each of these texts by itself, whatever a line may add."""
-    message, faults = message_of(said)
-    missing = [Fault(side, "is required") for side in ("parentid", "childid") if said.get(side) == ""]
-    return [*faults, *missing, *find_faults(message, incomplete=True)]
-
-
-def _plain(name: str) -> str:
+def normalize(name: str) -> str:
+    """Return a column's name as it is compared: in lower case, without blanks, `_`, `.` and `-`."""
     return re.sub(r"[\s_.-]", "", name).lower()
 
 
-_PLAIN: Final[dict[str, str]] = {_plain(field): field for field in FIELDS} | {
+_FIELD_BY_NAME: Final[dict[str, str]] = {normalize(field): field for field in FIELDS} | {
     alias: field for field, aliases in ALIASES.items() for alias in aliases
 }
+
+
+def find_field(name: str) -> str:
+    """Return the field of this name or alias; empty if there is none."""
+    return _FIELD_BY_NAME.get(normalize(name), "")
+
+
+def build_message(values: Mapping[str, str]) -> ParsedCells:
+    """Return the message of these texts by field, and what is wrong with its ids."""
+    message: dict[str, Any] = {field: text for field, text in values.items() if field not in INFO}
+    if info := {field: values[field] for field in INFO if field in values}:
+        message["relationinfo"] = info
+    if "action" in values:
+        message["action"] = values["action"].lower()
+    faults = list[Fault]()
+    for side in ("parentid", "childid"):
+        text = message.pop(side, "")
+        if wrong := list(_check_ids(text, side)):
+            faults += wrong
+        elif text:
+            message[side] = int(text) if _is_id(text) else list(map(int, _split_ids(text)))
+    return ParsedCells(message, faults)
+
+
+def check_values(values: Mapping[str, str]) -> list[Fault]:
+    """Return what is wrong with each of these texts by itself, whatever the other fields of a row may be."""
+    message, faults = build_message(values)
+    missing = [Fault(side, "is required") for side in ("parentid", "childid") if values.get(side) == ""]
+    return [*faults, *missing, *find_faults(message, incomplete=True)]
 
 
 # --- the header
 
 
-def _names(head: Sequence[str], delimiter: str) -> tuple[str, ...]:
-    """The names in the first record, which may have line breaks in them; nothing if this delimiter cannot read it."""
+def _split_header(head: Sequence[str], delimiter: str) -> tuple[str, ...]:
+    """Return the names in the first record, which may contain line breaks; none if it cannot be split."""
     names = list[str]()
     with suppress(csv.Error):
         names = [name.strip() for name in next(csv.reader(head, delimiter=delimiter, strict=True), [])]
     return tuple(names) if any(names) else ()
 
 
-def _unknown(names: Sequence[str], known: Mapping[str, str]) -> Iterator[Fault]:
-    words = 'column "{0}" is not known{1}; name its field with --map "{0}=FIELD", or leave it out with --map "{0}="'
+def _find_unknown(names: Sequence[str], known: Mapping[str, str]) -> Iterator[Fault]:
     for name in names:
-        if name and _plain(name) not in known:
-            yield Fault("header", words.format(_shown(name), suggest(name, FIELDS)))
+        if name and normalize(name) not in known:
+            shown, hint = _show_name(name), suggest(name, FIELDS)
+            yield Fault(
+                "header",
+                f'column "{shown}" is not known{hint}; '
+                f'name its field with --map "{shown}=FIELD", or leave it out with --map "{shown}="',
+            )
 
 
-def _absent(names: Sequence[str], mapping: Mapping[str, str]) -> Iterator[Fault]:
-    """To leave out what is not there does no harm."""
-    there = {_plain(name): _shown(name) for name in names if name}
+def _find_absent(names: Sequence[str], mapping: Mapping[str, str]) -> Iterator[Fault]:
+    """Find mapped columns that do not exist; to leave out one that does not exist does no harm."""
+    existing = {normalize(name): _show_name(name) for name in names if name}
     for column, field in mapping.items():
-        if field and _plain(column) not in there:
-            listed = ", ".join(islice(there.values(), SHOWN))
+        if field and normalize(column) not in existing:
+            listed = ", ".join(islice(existing.values(), MAX_NAMES))
             yield Fault("header", f"there is no column {quote(column)}, as --map says; there are {listed}")
 
 
-def _twice(fields: Sequence[str]) -> Iterator[Fault]:
+def _find_duplicates(fields: Sequence[str]) -> Iterator[Fault]:
     return (
         Fault("header", f"{field} stands in several columns") for field in FIELDS if fields.count(field) > 1
     )
 
 
-def _missing(fields: Sequence[str], constants: Mapping[str, str], needed: Sequence[str]) -> Iterator[Fault]:
-    for field in needed:
+def _find_missing(
+    fields: Sequence[str], constants: Mapping[str, str], required: Sequence[str]
+) -> Iterator[Fault]:
+    for field in required:
         if field not in fields and field not in constants:
-            value = "with --account NAME" if field == "account" else f"with --set {field}=VALUE"
-            yield Fault(
-                "header", f"no column for {field}; name one with --map COLUMN={field}, or the value {value}"
-            )
+            option = "--account NAME" if field == "account" else f"--set {field}=VALUE"
+            hint = f"name one with --map COLUMN={field}, or the value with {option}"
+            yield Fault("header", f"no column for {field}; {hint}")
 
 
-def _shown(name: str) -> str:
-    """A column's name as it can be given to --map, where blanks and line breaks do not count."""
-    words = escape_unprintable(" ".join(name.split()))
-    return words if len(words) <= SHOWN else f"{words[:SHOWN]}…"
+def _show_name(name: str) -> str:
+    """Return a column's name as --map takes it, where blanks and line breaks do not count."""
+    text = escape_unprintable(" ".join(name.split()))
+    return text if len(text) <= MAX_NAME else f"{text[:MAX_NAME]}…"
 
 
 # --- the cells
 
 
-def _stranger(number: int, cell: str) -> Fault:
+def _explain_nameless(number: int, cell: str) -> Fault:
     return Fault("", f"column {number} has no name in the header, but this line says {quote(cell)} in it")
 
 
-def _wrong(text: str, side: str) -> Iterator[Fault]:
-    """What keeps a cell from being ids: every word that is none."""
+def _check_ids(text: str, side: str) -> Iterator[Fault]:
+    """Find what keeps a cell from being one or several ids: each word that is not one."""
     if not text or _is_id(text):  # nearly always
         return
     if THOUSANDS.fullmatch(text):
-        hint = re.sub("[^0-9]", "", text)[:LONGEST]
+        number = re.sub("[^0-9]", "", text)[:MAX_ID_DIGITS]
+        hint = f"write a number without thousands separators, {number}"
         several = "; separate several ids by blanks" if "," in text else ""
-        yield Fault(
-            side,
-            f"expected an id, got {quote(text)}: write a number without thousands separators, {hint}{several}",
-        )
-        return
-    if "\n" in text and re.search(r"[,;|\t]", text):  # ids they may be, but more likely the next line's cells
+        yield Fault(side, f"expected an id, got {quote(text)}: {hint}{several}")
+    elif "\n" in text and re.search(r"[,;|\t]", text):  # more likely the next line's cells than ids
         yield Fault(side, f"expected ids, got several lines, {quote(text)}")
-        return
-    for word in _words(text):
-        if not _is_id(word):
-            yield Fault(side, f"expected an id, a positive whole number, got {quote(word)}")
+    else:
+        for word in _split_ids(text):
+            if not _is_id(word):
+                yield Fault(side, f"expected an id, a positive whole number, got {quote(word)}")
 
 
 def _is_id(word: str) -> bool:
-    return word.isdecimal() and word.isascii() and len(word) <= LONGEST
+    return word.isdecimal() and word.isascii() and len(word) <= MAX_ID_DIGITS
 
 
-def _words(text: str) -> list[str]:
-    """Ids stand between blanks, commas, semicolons or bars."""
+def _split_ids(text: str) -> list[str]:
+    """Split ids at blanks, commas, semicolons and bars."""
     return re.split(r"[\s,;|]+", text)

@@ -1,4 +1,4 @@
-"""What a file is, from one pass over its bytes: its digest, which makes every line of it known again, its encoding, its lines."""
+"""Reads a file once to find its encoding, its number of lines, and a digest of its content."""
 
 import codecs
 from collections.abc import Iterator
@@ -8,12 +8,16 @@ from typing import BinaryIO, Final, NamedTuple
 from worker.errors import Fault, Invalid
 
 BLOCK: Final = 2**20  # bytes in memory at once
-BOMS: Final = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-GUESSES: Final = ("utf-8", "cp1252")  # German Excel writes the latter
+BYTE_ORDER_MARKS: Final = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+ENCODINGS: Final = ("utf-8", "cp1252")  # German Excel writes the latter
 
 
 class FileFormat(NamedTuple):
-    """16 characters that stand for the content, its encoding, and about how many lines it has."""
+    """A digest of the content (16 characters), the encoding, and about how many lines there are."""
 
     digest: str
     encoding: str
@@ -21,36 +25,35 @@ class FileFormat(NamedTuple):
 
 
 def detect_format(file: BinaryIO) -> FileFormat:
-    """Read all of it; raises Invalid for bytes that are no text we know."""
-    digest, lines, head = sha256(), 0, b""
-    readers = dict[str, codecs.IncrementalDecoder]()
-    for block in _blocks(file):
-        if not head:
-            head, readers = block, _readers(block)
+    """Read the whole file; raises Invalid if it is no text in a known encoding."""
+    digest, lines, is_empty = sha256(), 0, True
+    decoders = dict[str, codecs.IncrementalDecoder]()
+    for block in _read_blocks(file):
+        if is_empty:
+            decoders, is_empty = _make_decoders(block), False
         digest.update(block)
         lines += block.count(b"\n")
-        for name in [name for name, reader in readers.items() if not _reads(reader, block)]:
-            del readers[name]
-    left = [name for name, reader in readers.items() if _reads(reader, b"", final=True)]
-    if head and not left:
+        decoders = {name: decoder for name, decoder in decoders.items() if _can_decode(decoder, block)}
+    encodings = [name for name, decoder in decoders.items() if _can_decode(decoder, b"", final=True)]
+    if not (encodings or is_empty):
         raise Invalid([Fault("", "expected text in UTF-8 or Windows-1252; save the file as CSV UTF-8")])
-    return FileFormat(digest.hexdigest()[:16], next(iter(left), GUESSES[0]), lines + 1)
+    return FileFormat(digest.hexdigest()[:16], encodings[0] if encodings else ENCODINGS[0], lines + 1)
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
+def _read_blocks(file: BinaryIO) -> Iterator[bytes]:
     while block := file.read(BLOCK):
         yield block
 
 
-def _readers(head: bytes) -> dict[str, codecs.IncrementalDecoder]:
-    """A decoder for each encoding it may be in; a byte order mark leaves no doubt."""
-    marked = [name for mark, name in BOMS.items() if head.startswith(mark)]
-    return {name: codecs.getincrementaldecoder(name)() for name in marked or GUESSES}
+def _make_decoders(head: bytes) -> dict[str, codecs.IncrementalDecoder]:
+    """Return a decoder for each possible encoding; a byte order mark leaves only one."""
+    marked = [name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)]
+    return {name: codecs.getincrementaldecoder(name)() for name in marked or ENCODINGS}
 
 
-def _reads(reader: codecs.IncrementalDecoder, block: bytes, *, final: bool = False) -> bool:
+def _can_decode(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False) -> bool:
     try:
-        reader.decode(block, final)
+        decoder.decode(block, final)
     except UnicodeDecodeError:
         return False
     return True

@@ -1,54 +1,64 @@
-"""Rows handed over piece by piece: each becomes a change under an event id of its file and line, or is rejected with its faults.
+"""Sends rows as changes, piece by piece; a row that makes no valid change is rejected with its faults.
 
-What a piece is refused for costs only the lines that are named: they are taken out, and the rest is handed over again.
+When a piece is refused, only the rows that the refusal names are rejected, and the others are sent again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
-from producers.portals.imports.reader import Row
+from producers.portals.imports.reader import InputRow
 from producers.portals.sdk.protocol import Sent
-from worker.contract import TYPES, Change, ParsedChange, Relation, from_message, limit_faults
+from worker.contract import TYPES, Change, Relation, from_message, limit_faults
 from worker.errors import Fault, Invalid, InvalidChange
 
-AT_ONCE: Final = 1000  # lines in memory at once
-SOURCE: Final = "cli"  # as `relations send`, so that the same file is the same jobs
-
-PAIRS: Final = 200_000  # relations whose reverse is looked for
-SAME_KIND: Final = frozenset(name for name, known in TYPES.items() if known.parent == known.child)
+PIECE: Final = 1000  # rows in memory at once
+SOURCE: Final = (
+    "cli"  # of rows that name none, for `send` and `import`, so that the same file is the same jobs
+)
+MAX_PAIRS: Final = 200_000  # relations whose reverse is looked for
+SYMMETRIC_TYPES: Final = frozenset(name for name, known in TYPES.items() if known.parent == known.child)
+"""The relation types whose parents and children are records of the same module."""
 
 Refusals = dict[int, list[Fault]]
-Reject = Callable[[Row, Sequence[Fault]], None]
+"""Why rows of a piece are refused, by their position."""
+Reject = Callable[[InputRow, Sequence[Fault]], None]
+SendPiece = Callable[[Sequence[Change]], Sequence[Sent]]
+"""Accepts changes of one account as `Relations.send` does: all, or InvalidChange by `[3].childid`."""
 
 
-class SendRows(Protocol):
-    """Accepts changes of one account, as `Relations.send` does."""
-
-    def __call__(self, changes: Sequence[Change], /) -> Sequence[Sent]:
-        """All of them, or InvalidChange with faults by position."""
-
-
-class Given(NamedTuple):
-    """What is said of every line that does not say it by itself; `digest` begins its event id."""
+class RowDefaults(NamedTuple):
+    """The fields of rows that leave them out; the file's `digest` and the line make the event id."""
 
     digest: str
-    account: str
-    batch: str
+    account: str = ""
+    batch: str = ""
+
+    def complete(self, line: int, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the message with the defaults for what it leaves out."""
+        defaults = {
+            "account": self.account,
+            "event_id": f"{self.digest}:{line}",
+            "source": SOURCE,
+            "batch": self.batch,
+        }
+        return {**{name: value for name, value in defaults.items() if value}, **message}
 
 
-class Item(NamedTuple):
-    """A row that is a change, and what was corrected on the way to it."""
+class ParsedRow(NamedTuple):
+    """A row that is a valid change."""
 
-    row: Row
+    row: InputRow
     change: Change
-    notes: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class LoadCounts:
-    """How far an import is; `notes` are what was corrected, how often."""
+    """The progress of an import: the last line that was read, and what became of the rows.
+
+    `known` rows were accepted before; `notes` counts what was corrected in rows.
+    """
 
     line: int = 0
     accepted: int = 0
@@ -57,106 +67,100 @@ class LoadCounts:
     notes: dict[str, int] = field(default_factory=dict)
 
 
-def pieces(rows: Iterable[Row], given: Given, tally: LoadCounts, reject: Reject) -> Iterator[list[Item]]:
-    """The good rows, so many at a time; the others are rejected, and `tally` counts along. Raises Invalid when there is no row at all."""
-    rest, seen = iter(rows), dict[Relation, int]()
-    while piece := list(islice(rest, AT_ONCE)):
-        items = [item for row in piece if (item := _item(row, given, tally, reject))]
-        tally.line = piece[-1].line
-        yield _without(items, _contradicting(items, seen), tally, reject)
-    if not tally.line:
-        raise Invalid([Fault("", "expected at least one change, got nothing")])
+@dataclass(frozen=True, slots=True)
+class RowLoader:
+    """Parses and sends the rows of one file; calls `reject` for the others, and counts."""
+
+    defaults: RowDefaults
+    reject: Reject
+    counts: LoadCounts
+
+    def load(self, rows: Iterable[InputRow], send: SendPiece) -> Iterator[None]:
+        """Send all rows, and yield after each piece."""
+        for piece in self.parse(rows):
+            by_account: dict[str, list[ParsedRow]] = {}
+            for parsed in piece:
+                by_account.setdefault(parsed.change.account, []).append(parsed)
+            for part in by_account.values():
+                self._send(part, send)
+            yield
+
+    def parse(self, rows: Iterable[InputRow]) -> Iterator[list[ParsedRow]]:
+        """Yield the valid rows, a piece at a time; raises Invalid if there is no row at all."""
+        rest, lines = iter(rows), dict[Relation, int]()
+        while piece := list(islice(rest, PIECE)):
+            parsed = [valid for row in piece if (valid := self._parse(row))]
+            self.counts.line = piece[-1].line
+            yield self._remove_refused(parsed, _find_contradictions(parsed, lines))
+        if not self.counts.line:
+            raise Invalid([Fault("", "expected at least one change, got nothing")])
+
+    def _parse(self, row: InputRow) -> ParsedRow | None:
+        """Return the row as a change, or reject it with the faults of its cells and of the change."""
+        parsed, faults = None, list(row.faults)
+        if row.message is not None:
+            try:
+                parsed = from_message(self.defaults.complete(row.line, row.message))
+            except InvalidChange as error:
+                known = {fault.path for fault in row.faults}
+                faults += [fault for fault in error.faults if fault.path not in known]
+        if faults or parsed is None:
+            self._reject(row, faults)
+            return None
+        for note in parsed.notes:
+            self.counts.notes[note] = self.counts.notes.get(note, 0) + 1
+        return ParsedRow(row, parsed.change)
+
+    def _send(self, rows: list[ParsedRow], send: SendPiece) -> None:
+        """Send one account's rows, without those that are refused, until the rest is accepted."""
+        while rows:
+            try:
+                sent = send([parsed.change for parsed in rows])
+            except InvalidChange as error:
+                if not (refusals := error.by_position()):
+                    raise
+                rows = self._remove_refused(rows, refusals)
+                continue
+            known = sum(answer.duplicate for answer in sent)
+            self.counts.accepted += len(sent) - known
+            self.counts.known += known
+            return
+
+    def _remove_refused(self, rows: list[ParsedRow], refusals: Refusals) -> list[ParsedRow]:
+        """Reject the refused rows and return the others."""
+        for position, faults in refusals.items():
+            self._reject(rows[position].row, faults)
+        return [parsed for position, parsed in enumerate(rows) if position not in refusals]
+
+    def _reject(self, row: InputRow, faults: Sequence[Fault]) -> None:
+        self.counts.rejected += row.lines
+        self.reject(row, limit_faults(faults))
 
 
-def load_rows(
-    rows: Iterable[Row], given: Given, send: SendRows, reject: Reject, tally: LoadCounts
-) -> Iterator[None]:
-    """Hand all rows over, piece by piece; `tally` counts along."""
-    for items in pieces(rows, given, tally, reject):
-        by_account: dict[str, list[Item]] = {}
-        for item in items:
-            by_account.setdefault(item.change.account, []).append(item)
-        for part in by_account.values():
-            _hand(part, send, tally, reject)
-        yield
+def _find_contradictions(rows: Sequence[ParsedRow], lines: dict[Relation, int]) -> Refusals:
+    """Refuse rows that make each of two records the parent of the other, since one must be wrong.
 
-
-def _item(row: Row, given: Given, tally: LoadCounts, reject: Reject) -> Item | None:
-    parsed, faults = _parsed(row, given)
-    if faults or not parsed:
-        _rejected(row, faults, tally, reject)
-        return None
-    for note in parsed.notes:
-        tally.notes[note] = tally.notes.get(note, 0) + 1
-    return Item(row, parsed.change, parsed.notes)
-
-
-def _parsed(row: Row, given: Given) -> tuple[ParsedChange | None, Sequence[Fault]]:
-    """The change, or all that is wrong: with the cells, and with what they say together."""
-    if row.message is None:
-        return None, row.faults
-    try:
-        return from_message(_completed(row.message, row.line, given)), row.faults
-    except InvalidChange as error:
-        named = {fault.path for fault in row.faults}
-        return None, [*row.faults, *(fault for fault in error.faults if fault.path not in named)]
-
-
-def _completed(message: Mapping[str, Any], line: int, given: Given) -> dict[str, Any]:
-    made = {"event_id": f"{given.digest}:{line}", "source": SOURCE, "batch": given.batch}
-    return {**({"account": given.account} if given.account else {}), **made, **message}
-
-
-def _hand(items: list[Item], send: SendRows, tally: LoadCounts, reject: Reject) -> None:
-    """Hand over one account's part, without those that are refused, until it is accepted or nothing is left."""
-    while items:
-        try:
-            sent = send([item.change for item in items])
-        except InvalidChange as error:
-            if not (refused := error.by_position()):
-                raise
-            items = _without(items, refused, tally, reject)
-            continue
-        known = sum(each.duplicate for each in sent)
-        tally.accepted, tally.known = tally.accepted + len(sent) - known, tally.known + known
-        return
-
-
-def _contradicting(items: Sequence[Item], seen: dict[Relation, int]) -> Refusals:
-    """Lines that make two records of one kind each the other's parent: one must be wrong, and nobody knows which.
-
-    Of two lines in one piece neither is accepted; a line of an earlier piece is gone already. `seen` tells the lines of all.
+    If both rows are in this piece, both are refused; a row of an earlier piece is sent already. `lines`
+    collects the line of each relation over all pieces.
     """
-    refused: Refusals = {}
-    here = {item.row.line: at for at, item in enumerate(items)}
-    for at, item in enumerate(items):
-        for relation in _directed(item.change):
-            if len(seen) < PAIRS:
-                seen.setdefault(relation, item.row.line)
-            if other := seen.get(Relation(relation.type, relation.child, relation.parent)):
-                refused[here.get(other, at)] = [_contrary(item.row.line)]
-                refused[at] = [_contrary(other)]
-    return refused
+    refusals: Refusals = {}
+    positions = {parsed.row.line: position for position, parsed in enumerate(rows)}
+    for position, (row, change) in enumerate(rows):
+        for relation in _one_way_relations(change):
+            if len(lines) < MAX_PAIRS:
+                lines.setdefault(relation, row.line)
+            if other := lines.get(Relation(relation.type, relation.child, relation.parent)):
+                refusals[positions.get(other, position)] = [_explain_contradiction(row.line)]
+                refusals[position] = [_explain_contradiction(other)]
+    return refusals
 
 
-def _directed(change: Change) -> Sequence[Relation]:
-    """The relations that must not be made the other way round too."""
-    if change.action != "create" or change.type not in SAME_KIND:
+def _one_way_relations(change: Change) -> Sequence[Relation]:
+    """Return the relations that contradict their reverse."""
+    if change.action != "create" or change.type not in SYMMETRIC_TYPES:
         return ()
     return [relation for relation in change.relations if relation.parent != relation.child]
 
 
-def _contrary(line: int) -> Fault:
+def _explain_contradiction(line: int) -> Fault:
     return Fault("", f"line {line} names the same two ids the other way round; one of them must be wrong")
-
-
-def _without(items: list[Item], refused: Refusals, tally: LoadCounts, reject: Reject) -> list[Item]:
-    """Those that were not refused; the others are rejected."""
-    for at, found in refused.items():
-        _rejected(items[at].row, found, tally, reject)
-    return [item for at, item in enumerate(items) if at not in refused]
-
-
-def _rejected(row: Row, faults: Sequence[Fault], tally: LoadCounts, reject: Reject) -> None:
-    tally.rejected += row.lines
-    reject(row, limit_faults(faults))

@@ -1,4 +1,4 @@
-"""`AsyncRelations`: the HTTP client for code that awaits. The same steps as those of `Relations`, word for word."""
+"""`AsyncRelations`: the HTTP client for code that awaits, with the same steps as `Relations`."""
 
 import asyncio
 import random
@@ -8,9 +8,9 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from producers.portals.sdk import http_transport
-from producers.portals.sdk.client import CLOCK, steps
-from producers.portals.sdk.protocol import Ids, Jobs, Options, Pause, Sent, Step
+from producers.portals.sdk.client import CLOCK, make_steps
+from producers.portals.sdk.http_transport import AsyncHttpTransport
+from producers.portals.sdk.protocol import Attempt, Ids, Jobs, Options, Sent, Step
 from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import Change, MessageDict
 from worker.errors import RelationsError
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 class AsyncRelations:
-    """As `Relations`, over HTTP only.
+    """A client like `Relations`, over HTTP only.
 
     >>> async def link():
     ...     async with AsyncRelations(url, key, account="acme") as relations:
@@ -38,49 +38,49 @@ class AsyncRelations:
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._http = httpx.AsyncClient(**http_transport.options(url, key), transport=transport)
-        self._steps, self._sleep = steps(account, timeout, CLOCK, random.random), sleep
+        self._transport = AsyncHttpTransport(url, key, transport)
+        self._steps, self._sleep = make_steps(account, timeout, CLOCK, random.random), sleep
 
     async def create(
         self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]
     ) -> Sent:
-        """Let the relations exist."""
-        return await self._run(self._steps.one("create", relationtype, parentid, childid, options))
+        """Create the relations."""
+        return await self._run(self._steps.send_one("create", relationtype, parentid, childid, options))
 
     async def modify(
         self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]
     ) -> Sent:
-        """Let the relations carry this `relationinfo`."""
-        return await self._run(self._steps.one("modify", relationtype, parentid, childid, options))
+        """Set this `relationinfo` of the relations."""
+        return await self._run(self._steps.send_one("modify", relationtype, parentid, childid, options))
 
     async def delete(
         self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]
     ) -> Sent:
-        """Let the relations not exist."""
-        return await self._run(self._steps.one("delete", relationtype, parentid, childid, options))
+        """Delete the relations."""
+        return await self._run(self._steps.send_one("delete", relationtype, parentid, childid, options))
 
     async def send(self, changes: Iterable[Change | MessageDict]) -> list[Sent]:
-        """Send many, 1,000 at a time; each 1,000 are accepted per account or not at all."""
+        """Send many changes, 1,000 at a time; each 1,000 are accepted per account or not at all."""
         return await self._run(self._steps.send(changes))
 
     async def job(self, job_id: str) -> JobDict:
-        """One job, as it is now."""
-        return await self._run(self._steps.job(job_id))
+        """Return one job as it is now."""
+        return await self._run(self._steps.get_job(job_id))
 
     async def wait(self, ids: Jobs, *, timeout: float = 60.0) -> list[JobDict]:
-        """The jobs, by id or as they were sent, once all of them are done; raises TimeoutError that names those that are not.
+        """Return the jobs, given by id or as they were sent, once all are done.
 
-        Unavailable when nobody tells by then.
+        Raises TimeoutError that names those that are not, or Unavailable if nothing answers by then.
         """
         return await self._run(self._steps.wait(ids, timeout=timeout))
 
     async def batch(self, account: str, label: str) -> BatchDict:
-        """How far the changes with this label are: done when none is `open`."""
-        return await self._run(self._steps.batch(account, label))
+        """Count the changes with this label by state: all are done when none is `open`."""
+        return await self._run(self._steps.get_batch(account, label))
 
     async def close(self) -> None:
-        """Close its connections."""
-        await self._http.aclose()
+        """Close the connections."""
+        await self._transport.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -90,26 +90,22 @@ class AsyncRelations:
     ) -> None:
         await self.close()
 
-    async def _run(self, wanted: Generator[Step, Any, Result]) -> Result:
+    async def _run(self, steps: Generator[Step, Any, Result]) -> Result:
         try:
-            step = next(wanted)
+            step = next(steps)
             while True:
                 try:
-                    answer = await self._take(step)
+                    answer = await self._perform(step)
                 except RelationsError as error:
-                    step = wanted.throw(error)
+                    step = steps.throw(error)
                 else:
-                    step = wanted.send(answer)
+                    step = steps.send(answer)
         except StopIteration as end:
             result: Result = end.value
             return result
 
-    async def _take(self, step: Step) -> Any:
-        if isinstance(step, Pause):
-            await self._sleep(step.seconds)
-            return None
-        try:
-            answer = await self._http.request(**http_transport.request(step))
-        except httpx.RequestError as error:
-            raise http_transport.unanswered(error, self._http.base_url) from None
-        return http_transport.answer(step.ask, answer)
+    async def _perform(self, step: Step) -> Any:
+        if isinstance(step, Attempt):
+            return await self._transport.attempt(step)
+        await self._sleep(step.seconds)
+        return None

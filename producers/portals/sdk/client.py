@@ -1,6 +1,7 @@
-"""The Python clients. What they return is accepted; they repeat themselves without doing so twice.
+"""`Relations`: the client that blocks, over HTTP or straight to Redis.
 
-`Relations(url, key)` speaks HTTP, `Relations.connect()` writes straight to Redis, `AsyncRelations(url, key)` is for `await`.
+A change that a client returns is accepted; a call that is repeated after an error is not carried out twice.
+`AsyncRelations` is the client for code that awaits.
 """
 
 import os
@@ -8,12 +9,12 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, Unpack
 
 import httpx
 
-from producers.portals.sdk import http_transport
-from producers.portals.sdk.protocol import CHUNK, Ids, Jobs, Options, Pause, Sent, Step, Steps, Try
+from producers.portals.sdk.http_transport import HttpTransport
+from producers.portals.sdk.protocol import CHUNK, Attempt, ClientSteps, Ids, Jobs, Options, Sent, Step
 from producers.portals.serializers import BatchDict, JobDict
 from worker.clock import IdGenerator, SystemClock
 from worker.contract import Change, MessageDict
@@ -27,31 +28,26 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Relations", "Sent"]
 
 CLOCK: Final = SystemClock()
-NAMES: Final = IdGenerator(lambda: time.time_ns() // 1_000_000, os.urandom)
+NEW_ID: Final = IdGenerator(lambda: time.time_ns() // 1_000_000, os.urandom)
 Result = TypeVar("Result")
 
 
-class Web:
-    """Answers a client's questions over HTTP."""
+class Transport(Protocol):
+    """Makes a client's calls."""
 
-    def __init__(self, http: httpx.Client) -> None:
-        self._http = http
-        self.close: Callable[[], None] = http.close
+    def attempt(self, step: Attempt) -> Any:
+        """Make the call once; raises Unavailable when time can cure it."""
 
-    def __call__(self, step: Try) -> Any:
-        """The answer."""
-        try:
-            answer = self._http.request(**http_transport.request(step))
-        except httpx.RequestError as error:
-            raise http_transport.unanswered(error, self._http.base_url) from None
-        return http_transport.answer(step.ask, answer)
+    def close(self) -> None:
+        """Close the connections."""
 
 
 class Relations:
-    """A client with one key; `account` is that of changes that name none; after `timeout` seconds a call tries no more.
+    """A client with one key; `account` is that of changes that name none.
 
-    Raises InvalidChange with every fault, Unauthorized, Forbidden, NotFound; Unavailable when time can cure it but the timeout came first.
-    An address or a key that cannot be one is Invalid at once.
+    A call is repeated for `timeout` seconds while time can cure its errors. Its methods raise InvalidChange
+    with every fault, Unauthorized, Forbidden, NotFound, or Unavailable if the timeout came first. A URL or a
+    key that cannot be one is Invalid at once.
 
     >>> relations = Relations(url, key, account="acme")
     >>> sent = relations.create("estate:address:buyer", 501, [9001, 9002], batch="spring")
@@ -70,8 +66,8 @@ class Relations:
         clock: Clock = CLOCK,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._line: Any = Web(httpx.Client(**http_transport.options(url, key), transport=transport))
-        self._steps, self._clock = steps(account, timeout, clock, draw), clock
+        self._transport: Transport = HttpTransport(url, key, transport)
+        self._steps, self._clock = make_steps(account, timeout, clock, draw), clock
 
     @classmethod
     def connect(
@@ -82,68 +78,69 @@ class Relations:
         timeout: float = 30.0,
         clock: Clock = CLOCK,
     ) -> Self:
-        """A client that writes straight to Redis, by these settings or those of this environment and working directory.
+        """Return a client that writes straight to Redis and wakes workers over the settings' broker.
 
-        It wakes workers over the settings' broker. Not to be shared over a fork.
+        Without settings, those of the environment and working directory are loaded. It cannot be shared over
+        a fork.
 
         >>> with Relations.connect(settings, account="acme") as relations:
         ...     relations.delete("estate:address:buyer", 501, 9002).duplicate
         False
         """
-        from producers.portals.sdk.redis_transport import MOST, direct  # HTTP needs none of it
+        from producers.portals.sdk import redis_transport  # imported here, since HTTP needs none of it
 
         client = cls.__new__(cls)
-        client._line, client._steps, client._clock = (
-            direct(settings),
-            steps(account, timeout, clock, random.random, most=MOST),
-            clock,
-        )
+        client._transport = redis_transport.connect(settings)
+        chunk = redis_transport.CHUNKS * CHUNK
+        client._steps, client._clock = make_steps(account, timeout, clock, random.random, chunk=chunk), clock
         return client
 
     def create(self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]) -> Sent:
-        """Let the relations exist.
+        """Create the relations.
 
         >>> relations.create("estate:address:interested", [501, 502], 9001, event_id="enquiry-4711").duplicate
         False
         >>> relations.create("estate:address:interested", [501, 502], 9001, event_id="enquiry-4711").duplicate
         True
         """
-        return self._run(self._steps.one("create", relationtype, parentid, childid, options))
+        return self._run(self._steps.send_one("create", relationtype, parentid, childid, options))
 
     def modify(self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]) -> Sent:
-        """Let the relations carry this `relationinfo`.
+        """Set this `relationinfo` of the relations.
 
-        >>> relations.modify("calendar:address", 7, 9001, relationinfo={"statusTerminbestaetigung": "gesendet"}).state
+        >>> info = {"statusTerminbestaetigung": "gesendet"}
+        >>> relations.modify("calendar:address", 7, 9001, relationinfo=info).state
         'queued'
         """
-        return self._run(self._steps.one("modify", relationtype, parentid, childid, options))
+        return self._run(self._steps.send_one("modify", relationtype, parentid, childid, options))
 
     def delete(self, relationtype: str, parentid: Ids, childid: Ids, **options: Unpack[Options]) -> Sent:
-        """Let the relations not exist.
+        """Delete the relations.
 
         >>> relations.delete("estate:address:interested", 501, 9001).state
         'queued'
         """
-        return self._run(self._steps.one("delete", relationtype, parentid, childid, options))
+        return self._run(self._steps.send_one("delete", relationtype, parentid, childid, options))
 
     def send(self, changes: Iterable[Change | MessageDict]) -> list[Sent]:
-        """Send many, 1,000 at a time; each 1,000 are accepted per account or not at all. Over HTTP an error's
-        `accepted` are those before them.
+        """Send many changes, 1,000 at a time; each 1,000 are accepted per account or not at all.
 
-        >>> links = [{"action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": n} for n in (1, 2, 3)]
-        >>> len(relations.send(links))
+        Over HTTP the `accepted` of an error are those that were sent before.
+
+        >>> link = {"action": "create", "relationtype": "estate:address:buyer", "parentid": 501}
+        >>> len(relations.send([{**link, "childid": child} for child in (1, 2, 3)]))
         3
         """
         return self._run(self._steps.send(changes))
 
     def job(self, job_id: str) -> JobDict:
-        """One job, as it is now."""
-        return self._run(self._steps.job(job_id))
+        """Return one job as it is now."""
+        return self._run(self._steps.get_job(job_id))
 
     def wait(self, ids: Jobs, *, timeout: float = 60.0) -> list[JobDict]:
-        """The jobs, by id or as they were sent, once all of them are done; raises TimeoutError that names those that are not.
+        """Return the jobs, given by id or as they were sent, once all are done.
 
-        Unavailable when nobody tells by then.
+        Raises TimeoutError that names those that are not, or Unavailable if nothing answers by then.
 
         >>> relations.wait(relations.create("estate:address:buyer", 501, 9003), timeout=0)
         Traceback (most recent call last):
@@ -153,17 +150,19 @@ class Relations:
         return self._run(self._steps.wait(ids, timeout=timeout))
 
     def batch(self, account: str, label: str) -> BatchDict:
-        """How far the changes with this label are: done when none is `open`. Raises NotFound when no change carries it.
+        """Count the changes with this label by state: all are done when none is `open`.
+
+        Raises NotFound if no change has the label.
 
         >>> sent = relations.create("estate:address:owner", 501, 9001, batch="import-7")
         >>> relations.batch("acme", "import-7")["open"]
         1
         """
-        return self._run(self._steps.batch(account, label))
+        return self._run(self._steps.get_batch(account, label))
 
     def close(self) -> None:
-        """Close its connections."""
-        self._line.close()
+        """Close the connections."""
+        self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -173,32 +172,37 @@ class Relations:
     ) -> None:
         self.close()
 
-    def _run(self, wanted: Generator[Step, Any, Result]) -> Result:
+    def _run(self, steps: Generator[Step, Any, Result]) -> Result:
         try:
-            step = next(wanted)
+            step = next(steps)
             while True:
                 try:
-                    answer = self._take(step)
+                    answer = self._perform(step)
                 except RelationsError as error:
-                    step = wanted.throw(error)
+                    step = steps.throw(error)
                 else:
-                    step = wanted.send(answer)
+                    step = steps.send(answer)
         except StopIteration as end:
             result: Result = end.value
             return result
 
-    def _take(self, step: Step) -> Any:
-        if not isinstance(step, Pause):
-            return self._line(step)
+    def _perform(self, step: Step) -> Any:
+        if isinstance(step, Attempt):
+            return self._transport.attempt(step)
         self._clock.sleep(step.seconds)
         return None
 
 
-def steps(
-    account: str, timeout: float, clock: Clock, draw: Callable[[], float], *, most: int = CHUNK
-) -> Steps:
-    """A client's manners, with the time and the names of this process."""
-    micros = lambda: time.time_ns() // 1000  # noqa: E731
-    return Steps(
-        account=account, timeout=timeout, now=clock.monotonic, micros=micros, draw=draw, name=NAMES, most=most
+def make_steps(
+    account: str, timeout: float, clock: Clock, draw: Callable[[], float], *, chunk: int = CHUNK
+) -> ClientSteps:
+    """Return the steps of a client, by the clock and the id generator of this process."""
+    return ClientSteps(
+        account=account,
+        timeout=timeout,
+        monotonic=clock.monotonic,
+        now=lambda: time.time_ns() // 1000,
+        draw=draw,
+        new_id=NEW_ID,
+        chunk=chunk,
     )

@@ -1,4 +1,4 @@
-"""A client's questions as HTTP requests and the answers read back; nothing is sent here, and nothing is asked twice."""
+"""Makes a client's calls over HTTP: one request per attempt, its answer read or turned into an error."""
 
 import re
 from collections.abc import Mapping
@@ -10,145 +10,129 @@ import httpx
 import msgspec
 
 from producers.errors import Forbidden, Unauthorized
-from producers.portals.sdk.protocol import Ask, Count, Look, Send, Sent, Try
+from producers.portals.sdk.protocol import Attempt, Call, GetBatch, GetJob, SendChanges, Sent
 from worker.contract import Change, to_message
 from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, NotFound, RelationsError, Unavailable
 
-SLOWEST: Final = 10.0  # seconds a single try may wait for the network
+MAX_TIMEOUT: Final = 10.0  # seconds that a single attempt may wait for the network
 CURABLE: Final = (408, 429, 502, 503, 504)
-POSITION: Final = re.compile(
-    r"\[([0-9]{1,9})\]\.?(.*)", re.DOTALL
-)  # how a fault says which change it is about
-BROKEN: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what reading JSON raises
+DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+POSITION: Final = re.compile(r"\[([0-9]{1,9})\]\.?(.*)", re.DOTALL)  # which change a fault is about
 
 
-class Job(msgspec.Struct):
-    """What is answered for a change."""
+class AcceptedJob(msgspec.Struct):
+    """The answer for one accepted change."""
 
     id: str
     state: str | None
     duplicate: bool
 
 
-class Jobs(msgspec.Struct):
-    """What is answered for changes."""
+class AcceptedJobs(msgspec.Struct):
+    """The answer for accepted changes."""
 
-    jobs: list[Job]
+    jobs: list[AcceptedJob]
 
 
-class Seen(msgspec.Struct):
+class JobAnswer(msgspec.Struct):
     """What a client itself reads of a job."""
 
     id: str
     state: str
 
 
-class Counted(msgspec.Struct):
-    """What its caller waits for in a batch."""
+class BatchAnswer(msgspec.Struct):
+    """What a caller waits for in a batch."""
 
     open: int
 
 
-class Listed(msgspec.Struct):
-    """A fault of a problem document."""
+class ProblemFault(msgspec.Struct):
+    """A fault in a problem document."""
 
     path: str
     message: str
 
 
-class Problem(msgspec.Struct):
+class ProblemAnswer(msgspec.Struct):
     """What is read of a problem document."""
 
     detail: str = ""
-    errors: list[Listed] = []
+    errors: list[ProblemFault] = []
 
 
-ANSWERS: Final[Mapping[type[Ask], type[msgspec.Struct]]] = {Send: Jobs, Look: Seen, Count: Counted}
+ANSWERS: Final[Mapping[type[Call], type[msgspec.Struct]]] = {
+    SendChanges: AcceptedJobs,
+    GetJob: JobAnswer,
+    GetBatch: BatchAnswer,
+}
 
 
-def options(url: str, key: str) -> dict[str, Any]:
-    """How either client of httpx is made, without the blanks around what was pasted; raises Invalid, which never quotes the key."""
+class HttpTransport:
+    """Makes calls and blocks until they are answered."""
+
+    def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None) -> None:
+        self._http = httpx.Client(**_client_options(url, key), transport=transport)
+
+    def attempt(self, step: Attempt) -> Any:
+        """Make the call once; raises Unavailable when time can cure it."""
+        try:
+            response = self._http.request(**_request_options(step))
+        except httpx.RequestError as error:
+            raise _error_of_request(error, self._http.base_url) from None
+        return _read_answer(step.call, response)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+
+class AsyncHttpTransport:
+    """Makes calls and awaits their answers."""
+
+    def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport | None) -> None:
+        self._http = httpx.AsyncClient(**_client_options(url, key), transport=transport)
+
+    async def attempt(self, step: Attempt) -> Any:
+        """Make the call once; raises Unavailable when time can cure it."""
+        try:
+            response = await self._http.request(**_request_options(step))
+        except httpx.RequestError as error:
+            raise _error_of_request(error, self._http.base_url) from None
+        return _read_answer(step.call, response)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+
+# --- the client and its requests
+
+
+def _client_options(url: str, key: str) -> dict[str, Any]:
+    """Return the options of either client of httpx; raises Invalid, which never quotes the key.
+
+    Blanks around the URL and the key come from copying, and are dropped.
+    """
     url, key = (url or "").strip(), (key or "").strip()
-    if faults := [*_faults_of_url(url), *_faults_of_key(key)]:
+    if faults := [*_check_url(url), *_check_key(key)]:
         raise Invalid(faults)
     return {"base_url": url, "headers": {"Authorization": f"Bearer {key}"}}
 
 
-def request(step: Try) -> dict[str, Any]:
-    """The request that asks it, in the words of either client."""
-    return {**_request(step.ask), "timeout": min(step.seconds, SLOWEST)}
-
-
-def answer(ask: Ask, response: httpx.Response) -> Any:
-    """What was answered, or the error that the answer stands for."""
-    if not response.is_success:
-        raise refusal(response)
+def _check_url(url: str) -> list[Fault]:
     try:
-        document = msgspec.json.decode(response.content)
-        known = msgspec.convert(document, ANSWERS[type(ask)])
-    except BROKEN as error:
-        raise _garbled(response, error) from error
-    if not isinstance(ask, Send) or not isinstance(known, Jobs):
-        return document
-    if len(known.jobs) != len(ask.changes):
-        raise RelationsError(
-            f"{response.url} answered with {len(known.jobs)} jobs for {len(ask.changes)} changes"
-        )
-    return [Sent(job.id, job.state, job.duplicate) for job in known.jobs]
-
-
-def unanswered(error: httpx.RequestError, url: httpx.URL) -> RelationsError:
-    """A fault of the way there or back, in our words."""
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.TooManyRedirects):
-        return RelationsError(
-            f"{url} cannot be asked: {type(error).__name__}"
-        )  # its text may quote our headers, and so the key
-    how = "answered what cannot be read" if isinstance(error, httpx.DecodingError) else "cannot be reached"
-    return Unavailable(f"{url} {how}: {str(error) or type(error).__name__}", retry_after=0.0)
-
-
-def refusal(answer: httpx.Response) -> RelationsError:
-    """The error that a problem document stands for."""
-    document = _document(answer)
-    detail = (
-        f"{document.detail or f'{answer.url} answered {answer.reason_phrase}'} (HTTP {answer.status_code})"
-    )
-    if answer.status_code in CURABLE:
-        kind = BacklogFull if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS else Unavailable
-        after = answer.headers.get("retry-after", "")
-        return kind(detail, retry_after=float(after) if after.isdecimal() else 0.0)
-    if answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
-        return InvalidChange(list(map(_fault, document.errors)) or [Fault("", detail)])
-    kinds: dict[int, type[RelationsError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
-    return kinds.get(answer.status_code, RelationsError)(detail)
-
-
-def _fault(document: Listed) -> Fault:
-    """Return the fault of a problem document; `[3].childid` is a path in the change at position 3."""
-    if match := POSITION.fullmatch(document.path):
-        return Fault(match[2], document.message, int(match[1]))
-    return Fault(document.path, document.message)
-
-
-def _faults_of_url(url: str) -> list[Fault]:
-    try:
-        known = httpx.URL(url)
-        good = known.scheme in ("http", "https") and known.host and not known.userinfo
+        parsed = httpx.URL(url)
+        # A user and a password would replace the key in the header, and be quoted in every message.
+        if parsed.scheme in ("http", "https") and parsed.host and not parsed.userinfo:
+            return []
     except httpx.InvalidURL:
-        good = False
-    # A user and a password in it would take the key's place in the header, and stand in every message.
-    return (
-        []
-        if good
-        else [
-            Fault(
-                "url", "expected an address such as https://relations.example, without a user and a password"
-            )
-        ]
-    )
+        pass
+    expected = "expected an address such as https://relations.example, without a user and a password"
+    return [Fault("url", expected)]
 
 
-def _faults_of_key(key: str) -> list[Fault]:
+def _check_key(key: str) -> list[Fault]:
     if key and key.isascii() and key.isprintable():
         return []
     return [
@@ -156,31 +140,95 @@ def _faults_of_key(key: str) -> list[Fault]:
     ]
 
 
-def _request(ask: Ask) -> dict[str, Any]:
-    if isinstance(ask, Send):
-        messages = [to_message(each) if isinstance(each, Change) else each for each in ask.changes]
-        said = {"content": msgspec.json.encode(messages), "headers": {"Content-Type": "application/json"}}
-        return {"method": "POST", "url": "/v1/changes", **said}
-    if isinstance(ask, Look):
-        return {"method": "GET", "url": f"/v1/jobs/{quote(ask.job, safe='')}"}
-    return {
-        "method": "GET",
-        "url": f"/v1/batches/{quote(ask.label, safe='')}?{urlencode({'account': ask.account})}",
-    }
+def _request_options(step: Attempt) -> dict[str, Any]:
+    """Return the arguments of `request` of either client of httpx."""
+    options: dict[str, Any] = {"method": "GET", "timeout": min(step.timeout, MAX_TIMEOUT)}
+    match step.call:
+        case SendChanges(changes):
+            messages = [to_message(change) if isinstance(change, Change) else change for change in changes]
+            options |= {
+                "method": "POST",
+                "url": "/v1/changes",
+                "content": msgspec.json.encode(messages),
+                "headers": {"Content-Type": "application/json"},
+            }
+        case GetJob(job_id):
+            options["url"] = f"/v1/jobs/{quote(job_id, safe='')}"
+        case GetBatch(account, label):
+            options["url"] = f"/v1/batches/{quote(label, safe='')}?{urlencode({'account': account})}"
+    return options
 
 
-def _garbled(answer: httpx.Response, error: Exception) -> RelationsError:
-    """JSON that was cut on its way may come whole the next time; whoever answers with something else is not the interface."""
-    kind = answer.headers.get("content-type", "no content type")
-    what = f"{answer.url} did not answer as the interface does (HTTP {answer.status_code}, {kind}): {error}"
-    if kind.startswith("application/json") and not isinstance(error, msgspec.ValidationError):
-        return Unavailable(what, retry_after=0.0)
-    return RelationsError(f"{what}; is this its address?")
+# --- answers and errors
 
 
-def _document(answer: httpx.Response) -> Problem:
-    """The problem document; empty if it is cut, or a proxy answered with something else."""
+def _read_answer(call: Call, response: httpx.Response) -> Any:
+    """Return the answer to a call, or raise the error that the response stands for."""
+    if not response.is_success:
+        raise _error_of_response(response)
     try:
-        return msgspec.json.decode(answer.content, type=Problem)
-    except BROKEN:
-        return Problem()
+        document = msgspec.json.decode(response.content)
+        answer = msgspec.convert(document, ANSWERS[type(call)])
+    except DECODE_ERRORS as error:
+        raise _error_of_content(response, error) from error
+    if not (isinstance(call, SendChanges) and isinstance(answer, AcceptedJobs)):
+        return document
+    if len(answer.jobs) != len(call.changes):
+        counts = f"{len(answer.jobs)} jobs for {len(call.changes)} changes"
+        raise RelationsError(f"{response.url} answered with {counts}")
+    return [Sent(job.id, job.state, job.duplicate) for job in answer.jobs]
+
+
+def _error_of_request(error: httpx.RequestError, url: httpx.URL) -> RelationsError:
+    """Return the error of a request that got no response."""
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.TooManyRedirects):
+        # The text of such an error may quote our headers, and so the key.
+        return RelationsError(f"{url} cannot be asked: {type(error).__name__}")
+    how = "answered what cannot be read" if isinstance(error, httpx.DecodingError) else "cannot be reached"
+    return Unavailable(f"{url} {how}: {str(error) or type(error).__name__}", retry_after=0.0)
+
+
+def _read_fault(fault: ProblemFault) -> Fault:
+    """Return the fault of a problem document; `[3].childid` is a path in the change at position 3."""
+    if match := POSITION.fullmatch(fault.path):
+        return Fault(match[2], fault.message, int(match[1]))
+    return Fault(fault.path, fault.message)
+
+
+def _error_of_response(response: httpx.Response) -> RelationsError:
+    """Return the error that a response other than a success stands for."""
+    problem = _read_problem(response)
+    detail = problem.detail or f"{response.url} answered {response.reason_phrase}"
+    detail = f"{detail} (HTTP {response.status_code})"
+    if response.status_code in CURABLE:
+        is_full = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
+        after = response.headers.get("retry-after", "")
+        retry_after = float(after) if after.isdecimal() else 0.0
+        return (BacklogFull if is_full else Unavailable)(detail, retry_after=retry_after)
+    if response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        faults = list(map(_read_fault, problem.errors))
+        return InvalidChange(faults or [Fault("", detail)])
+    kinds: dict[int, type[RelationsError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
+    return kinds.get(response.status_code, RelationsError)(detail)
+
+
+def _read_problem(response: httpx.Response) -> ProblemAnswer:
+    """Return the problem document; an empty one if it is cut, or a proxy answered with something else."""
+    try:
+        return msgspec.json.decode(response.content, type=ProblemAnswer)
+    except DECODE_ERRORS:
+        return ProblemAnswer()
+
+
+def _error_of_content(response: httpx.Response, error: Exception) -> RelationsError:
+    """Return the error of a success that cannot be read.
+
+    JSON that was cut on its way may arrive whole the next time; anything else does not come from the
+    interface.
+    """
+    kind = response.headers.get("content-type", "no content type")
+    status = f"(HTTP {response.status_code}, {kind})"
+    text = f"{response.url} did not answer as the interface does {status}: {error}"
+    if kind.startswith("application/json") and not isinstance(error, msgspec.ValidationError):
+        return Unavailable(text, retry_after=0.0)
+    return RelationsError(f"{text}; is this its address?")

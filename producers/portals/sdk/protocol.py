@@ -1,6 +1,7 @@
-"""What a client does, as steps: ask the system something, or pause. No network, no clock and no dice of its own.
+"""What a client does, as steps: attempt a call, or wait. Knows no network, clock or chance of its own.
 
-Generators yield what is wanted next and are sent the answer, so that one text serves clients that block and clients that await.
+The methods are generators that yield the next step and are sent its answer, so that one implementation serves
+clients that block and clients that await.
 """
 
 import itertools
@@ -15,14 +16,15 @@ from worker.contract import Change, MessageDict, Verb, write_instant
 from worker.errors import InvalidChange, RelationsError, Unavailable
 from worker.ports import OPEN_STATES
 
-CHUNK: Final = 1000  # changes that are accepted or not, together
-FIRST, LONGEST = 0.1, 5.0  # seconds between tries, and between looks at open jobs
-SHORTEST: Final = 1.0  # seconds that even the last try has
+CHUNK: Final = 1000  # changes that are accepted together, or not at all
+FIRST_PAUSE: Final = 0.1  # seconds between attempts, and between looks at open jobs; doubles
+LONGEST_PAUSE: Final = 5.0
+MIN_TIMEOUT: Final = 1.0  # seconds that even the last attempt has
 Ids = int | Sequence[int]
 
 
 class Sent(NamedTuple):
-    """An accepted change: its job, the state it had then if that is known, and whether it was there before."""
+    """An accepted change: its job, the job's state then if known, and whether the job existed before."""
 
     id: str
     state: str | None
@@ -33,7 +35,7 @@ Jobs = str | Sent | Iterable[str | Sent]
 
 
 class Options(TypedDict, total=False):
-    """What a change may say besides what it is about."""
+    """The optional fields of a change."""
 
     account: str
     relationinfo: dict[str, str]
@@ -43,76 +45,80 @@ class Options(TypedDict, total=False):
     batch: str
 
 
-class Send(NamedTuple):
-    """Accept these; answered with a `Sent` for each."""
+class SendChanges(NamedTuple):
+    """Accept these changes; answered with a `Sent` for each."""
 
     changes: Sequence[Change | MessageDict]
 
 
-class Look(NamedTuple):
-    """What is this job now? Answered with a `JobDict`."""
+class GetJob(NamedTuple):
+    """Read a job; answered with a `JobDict`."""
 
-    job: str
+    job_id: str
 
 
-class Count(NamedTuple):
-    """How far is this batch? Answered with a `BatchDict`."""
+class GetBatch(NamedTuple):
+    """Count the jobs of a batch label; answered with a `BatchDict`."""
 
     account: str
     label: str
 
 
-Ask = Send | Look | Count
+Call = SendChanges | GetJob | GetBatch
 
 
-class Try(NamedTuple):
-    """Ask this once, and wait so many seconds for the answer."""
+class Attempt(NamedTuple):
+    """Make this call once, and wait at most so many seconds for the answer."""
 
-    ask: Ask
+    call: Call
+    timeout: float
+
+
+class Sleep(NamedTuple):
+    """Sleep so many seconds."""
+
     seconds: float
 
 
-class Pause(NamedTuple):
-    """Wait so many seconds."""
-
-    seconds: float
-
-
-Step = Try | Pause
+Step = Attempt | Sleep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
-    """A client's manners. `now` gives seconds that only grow, `micros` those since the epoch, `draw` chance, `name` fresh ids."""
+class ClientSteps:
+    """The steps of each method of a client.
+
+    `monotonic` gives seconds that only grow, `now` microseconds since the epoch, `draw` a random number from
+    0 to 1.
+    """
 
     account: str
     timeout: float
-    now: Callable[[], float]
-    micros: Callable[[], int]
+    monotonic: Callable[[], float]
+    now: Callable[[], int]
     draw: Callable[[], float]
-    name: Callable[[], str]
-    most: int = CHUNK  # changes per question
+    new_id: Callable[[], str]
+    chunk: int = CHUNK  # changes per call
 
-    def one(
+    def send_one(
         self, action: Verb, relationtype: str, parentid: Ids, childid: Ids, options: Options
     ) -> Generator[Step, Any, Sent]:
         """Send one change."""
-        about = {"action": action, "relationtype": relationtype, "parentid": parentid, "childid": childid}
-        (sent,) = yield from self.send([cast(MessageDict, {**about, **options})])
+        message = {"action": action, "relationtype": relationtype, "parentid": parentid, "childid": childid}
+        (sent,) = yield from self.send([cast(MessageDict, {**message, **options})])
         return sent
 
     def send(self, changes: Iterable[Change | MessageDict]) -> Generator[Step, Any, list[Sent]]:
-        """Send many, some at a time; the positions of faults count from the first of all."""
+        """Send many changes, a chunk at a time; the paths of faults count from the first of all."""
         sent: list[Sent] = []
-        rest, call = iter(changes), self.name()
-        while chunk := list(itertools.islice(rest, self.most)):
-            moment = self.micros()
-            named = [
-                self._named(change, f"{call}:{at}", moment)
-                for at, change in enumerate(chunk, start=len(sent))
+        rest, send_id = iter(changes), self.new_id()
+        while chunk := list(itertools.islice(rest, self.chunk)):
+            now = self.now()
+            identified = [
+                self._identify(change, f"{send_id}:{position}", now)
+                for position, change in enumerate(chunk, start=len(sent))
             ]
             try:
-                sent += yield from self._ask(Send(named))
+                sent += yield from self._call(SendChanges(identified))
             except RelationsError as error:
                 if isinstance(error, InvalidChange):
                     error = error.moved(lambda position: position + len(sent))
@@ -120,82 +126,79 @@ class Steps:
                 raise error from None
         return sent
 
-    def job(self, job_id: str) -> Generator[Step, Any, JobDict]:
-        """Look at one job."""
-        return cast(JobDict, (yield from self._ask(Look(job_id))))
+    def get_job(self, job_id: str) -> Generator[Step, Any, JobDict]:
+        """Read one job."""
+        return cast(JobDict, (yield from self._call(GetJob(job_id))))
 
-    def batch(self, account: str, label: str) -> Generator[Step, Any, BatchDict]:
-        """Count the jobs of a label."""
-        return cast(BatchDict, (yield from self._ask(Count(account, label))))
+    def get_batch(self, account: str, label: str) -> Generator[Step, Any, BatchDict]:
+        """Count the jobs of a batch label."""
+        return cast(BatchDict, (yield from self._call(GetBatch(account, label))))
 
-    def wait(self, ids: Jobs, *, timeout: float) -> Generator[Step, Any, list[JobDict]]:
-        """Look until all are done; raises TimeoutError that names those that are not."""
-        found: dict[str, JobDict | None] = dict.fromkeys(_names(ids))
-        deadline = self.now() + timeout
-        for pause in pauses():
-            yield from self._look(found, deadline)
-            if not (waiting := _open(found)):
+    def wait(self, jobs: Jobs, *, timeout: float) -> Generator[Step, Any, list[JobDict]]:
+        """Read the jobs until all are done; raises TimeoutError that names those that are not."""
+        found: dict[str, JobDict | None] = dict.fromkeys(_job_ids(jobs))
+        deadline = self.monotonic() + timeout
+        for pause in backoff_pauses():
+            yield from self._read_open_jobs(found, deadline)
+            if not (waiting := _open_jobs(found)):
                 break
-            if self.now() + pause > deadline:
-                raise TimeoutError(
-                    f"{len(waiting)} jobs are not seen done after {timeout:g} seconds: {', '.join(waiting[:10])}"
-                )
-            yield Pause(pause)
+            if self.monotonic() + pause > deadline:
+                ids = ", ".join(waiting[:10])
+                raise TimeoutError(f"{len(waiting)} jobs are not seen done after {timeout:g} seconds: {ids}")
+            yield Sleep(pause)
         return [job for job in found.values() if job]
 
-    def _look(self, found: dict[str, JobDict | None], deadline: float) -> Generator[Step, Any, None]:
-        """Look at each open job, as long as there is time."""
-        for name in _open(found):
-            found[name] = yield from self._ask(Look(name), deadline)
-            if self.now() > deadline:
+    def _read_open_jobs(
+        self, found: dict[str, JobDict | None], deadline: float
+    ) -> Generator[Step, Any, None]:
+        """Read each job that is not seen done yet, as long as there is time."""
+        for job_id in _open_jobs(found):
+            found[job_id] = yield from self._call(GetJob(job_id), deadline)
+            if self.monotonic() > deadline:
                 return
 
-    def _ask(self, question: Ask, until: float | None = None) -> Generator[Step, Any, Any]:
-        """Ask until it is answered; what time can cure is asked again, as long as there is time: that of a caller, or our own."""
-        deadline, rests = self.now() + self.timeout if until is None else until, pauses()
+    def _call(self, call: Call, deadline: float | None = None) -> Generator[Step, Any, Any]:
+        """Make a call and return its answer; repeat it until the deadline while time can cure its errors."""
+        if deadline is None:
+            deadline = self.monotonic() + self.timeout
+        pauses = backoff_pauses()
         while True:
             try:
-                return (yield Try(question, max(SHORTEST, deadline - self.now())))
+                return (yield Attempt(call, max(MIN_TIMEOUT, deadline - self.monotonic())))
             except Unavailable as error:
-                rest = max(error.retry_after, self.draw() * next(rests))
-                if self.now() + rest > deadline:
+                pause = max(error.retry_after, self.draw() * next(pauses))
+                if self.monotonic() + pause > deadline:
                     raise
-            yield Pause(rest)
+            yield Sleep(pause)
 
-    def _named(self, change: Change | MessageDict, event_id: str, moment: int) -> Change | MessageDict:
-        """With identity and time from before the first try, so that a repetition is the same change (R1).
+    def _identify(self, change: Change | MessageDict, event_id: str, now: int) -> Change | MessageDict:
+        """Give the change an event id and a time before the first attempt, so that repeating it is safe (R1).
 
         A change with an event id of its own keeps its content as it is: sent again, it has to be equal.
         """
         if isinstance(change, Change):
             if change.event_id:
                 return change
-            return msgspec.structs.replace(
-                change, event_id=event_id, occurred_at=change.occurred_at or moment
-            )
-        given: dict[str, Any] = dict(change)
-        if None in given.values():
-            given = {name: value for name, value in given.items() if value is not None}
-        if "event_id" not in given:
-            given = {"occurred_at": write_instant(moment), **given, "event_id": event_id}
-        return cast(MessageDict, {"account": self.account, **given} if self.account else given)
+            return msgspec.structs.replace(change, event_id=event_id, occurred_at=change.occurred_at or now)
+        message: dict[str, Any] = {name: value for name, value in change.items() if value is not None}
+        if "event_id" not in message:
+            message = {"occurred_at": write_instant(now), **message, "event_id": event_id}
+        return cast(MessageDict, {"account": self.account, **message} if self.account else message)
 
 
-def pauses() -> Iterator[float]:
-    """Seconds, doubling up to the longest, for ever."""
-    return itertools.chain(
-        itertools.takewhile(lambda pause: pause < LONGEST, (FIRST * 2**n for n in range(99))),
-        itertools.repeat(LONGEST),
-    )
+def backoff_pauses() -> Iterator[float]:
+    """Yield seconds that double up to the longest pause, for ever."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _names(jobs: Jobs) -> list[str]:
-    """The ids of a job or of many, also of those that were just sent."""
-    return [
-        each.id if isinstance(each, Sent) else each
-        for each in ([jobs] if isinstance(jobs, str | Sent) else jobs)
-    ]
+def _job_ids(jobs: Jobs) -> list[str]:
+    """Return the ids of one job or many, given by id or as they were sent."""
+    several = [jobs] if isinstance(jobs, str | Sent) else jobs
+    return [job.id if isinstance(job, Sent) else job for job in several]
 
 
-def _open(jobs: dict[str, JobDict | None]) -> list[str]:
-    return [name for name, job in jobs.items() if job is None or job["state"] in OPEN_STATES]
+def _open_jobs(jobs: dict[str, JobDict | None]) -> list[str]:
+    return [job_id for job_id, job in jobs.items() if job is None or job["state"] in OPEN_STATES]

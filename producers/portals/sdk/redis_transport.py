@@ -1,107 +1,118 @@
-"""A client's questions answered by Redis itself: the same front door as every producer's, without a server between.
+"""Makes a client's calls straight on Redis, by the same intake as every producer's, without a server between.
 
-Celery sends the wake-ups and is imported with the first of them; a wake-up that fails costs nothing but the sweep's two seconds.
+Celery sends the wake-ups and is imported with the first of them. When a wake-up fails, the sweep finds the
+change within two seconds.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any, Final
 
-from producers.portals.sdk.protocol import CHUNK, Look, Send, Sent, Try
+from producers.portals.sdk.protocol import CHUNK, Attempt, GetBatch, GetJob, SendChanges, Sent
 from producers.portals.serializers import batch_json, job_json
 from worker.background import WakeupQueue
 from worker.config import Settings, load_settings
 from worker.contract import Change, MessageDict, check_each, from_message
-from worker.errors import InvalidChange, NotFound, RelationsError
+from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.ports import Receipt
 from worker.usecases.intake import AccountResult
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime
 
-MOST: Final = 20 * CHUNK  # changes per question; while Redis writes a thousand, the next are made ready
+CHUNKS: Final = 20  # per call; while Redis writes one chunk, the next is parsed
 
 
-class Direct:
-    """Answers a client's questions; `close` ends its connections."""
+class RedisTransport:
+    """Makes calls on a runtime's Redis."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime, self._intake = runtime, runtime.intake()
-        self.close: Callable[[], None] = runtime.client.close
 
-    def __call__(self, step: Try) -> Any:
-        """The answer; raises Unavailable when time can cure it. How long that takes to see is up to the settings' Redis client."""
-        ask = step.ask
-        if isinstance(ask, Send):
-            return self._send(ask)
-        if isinstance(ask, Look):
-            return self._job(ask.job)
-        counts = self._runtime.store.batch_counts(self._runtime.settings.account(ask.account).name, ask.label)
-        return batch_json(ask.account, ask.label, counts)
+    def attempt(self, step: Attempt) -> Any:
+        """Make the call once; raises Unavailable when time can cure it.
 
-    def _send(self, ask: Send) -> list[Sent]:
-        accounts = {each.account if isinstance(each, Change) else each.get("account") for each in ask.changes}
-        if len(accounts) == 1 and isinstance(account := accounts.pop(), str) and len(ask.changes) > CHUNK:
-            rounds = (
-                _parsed(ask.changes[start : start + CHUNK], start)
-                for start in range(0, len(ask.changes), CHUNK)
-            )
-            return [
-                _sent(receipt)
-                for receipts in self._intake.accept_stream(account, rounds)
-                for receipt in receipts
-            ]
-        parts = self._intake.accept_by_account(_parsed(ask.changes))
+        The timeouts are those of the settings' Redis client, not the step's.
+        """
+        match step.call:
+            case SendChanges(changes):
+                return self._send(changes)
+            case GetJob(job_id):
+                return self._get_job(job_id)
+            case GetBatch(account, label):
+                counts = self._runtime.store.batch_counts(self._runtime.settings.account(account).name, label)
+                return batch_json(account, label, counts)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._runtime.client.close()
+
+    def _send(self, changes: Sequence[Change | MessageDict]) -> list[Sent]:
+        accounts = {
+            change.account if isinstance(change, Change) else change.get("account") for change in changes
+        }
+        account = accounts.pop() if len(accounts) == 1 else None
+        if isinstance(account, str) and len(changes) > CHUNK:
+            return self._send_chunks(account, changes)
+        parts = self._intake.accept_by_account(_parse(changes))
         if errors := [part.error for part in parts if part.error]:
-            raise _gravest(errors)
-        return _in_order(parts)
+            raise _merge_errors(errors)
+        return _sent_in_order(parts)
 
-    def _job(self, name: str) -> Mapping[str, Any]:
-        found = self._runtime.store.get_job(name)
-        if found is None:
-            raise NotFound(f'there is no job "{name}" (any more)')
-        return job_json(found)
+    def _send_chunks(self, account: str, changes: Sequence[Change | MessageDict]) -> list[Sent]:
+        """Send chunk by chunk the changes of one account."""
+        chunks = (_parse(changes[start : start + CHUNK], start) for start in range(0, len(changes), CHUNK))
+        accepted = self._intake.accept_stream(account, chunks)
+        return [_to_sent(receipt) for receipts in accepted for receipt in receipts]
+
+    def _get_job(self, job_id: str) -> Mapping[str, Any]:
+        job = self._runtime.store.get_job(job_id)
+        if job is None:
+            raise NotFound(f'there is no job "{job_id}" (any more)')
+        return job_json(job)
 
 
-def direct(settings: Settings | Runtime | None) -> Direct:
-    """A line to a runtime's or the settings' Redis; without settings, to that of this environment and working directory."""
+def connect(settings: Settings | Runtime | None) -> RedisTransport:
+    """Connect to the Redis of a runtime or of settings, by default those of the environment."""
     if isinstance(settings, Runtime):
-        return Direct(settings)
+        return RedisTransport(settings)
     chosen = settings or load_settings(os.environ, Path.cwd())
     wake = WakeupQueue(TaskSender(chosen.broker_url).wake, emit=_emit)
-    return Direct(Runtime(chosen, wake=wake, emit=_emit))
+    return RedisTransport(Runtime(chosen, wake=wake, emit=_emit))
 
 
 def _emit(event: str, /, **fields: object) -> None:
-    """An event as the program around us logs; our own log is for our own processes."""
+    """Log an event as the program around us logs; our own log is for our own processes."""
     getLogger("relations").warning("%s %s", event, fields)
 
 
-def _parsed(messages: Sequence[Change | MessageDict], first: int = 0) -> list[Change]:
-    """The changes, or every fault of them."""
+def _parse(messages: Sequence[Change | MessageDict], first: int = 0) -> list[Change]:
+    """Return the changes, or raise InvalidChange with the faults of all; positions count from `first`."""
     return check_each(
         enumerate(messages, start=first),
         lambda message: message if isinstance(message, Change) else from_message(message).change,
     )
 
 
-def _gravest(errors: list[RelationsError]) -> RelationsError:
-    """What time can cure comes first; else all faults at once."""
+def _merge_errors(errors: Sequence[RelationsError]) -> RelationsError:
+    """Return the first error that is not about the changes, else one with all faults."""
+    faults: list[Fault] = []
     for error in errors:
         if not isinstance(error, InvalidChange):
             return error
-    return InvalidChange(
-        [fault for error in errors if isinstance(error, InvalidChange) for fault in error.faults]
-    )
+        faults += error.faults
+    return InvalidChange(faults)
 
 
-def _in_order(parts: list[AccountResult]) -> list[Sent]:
+def _sent_in_order(parts: Sequence[AccountResult]) -> list[Sent]:
     receipts = {
-        at: receipt for part in parts for at, receipt in zip(part.positions, part.receipts, strict=True)
+        position: receipt
+        for part in parts
+        for position, receipt in zip(part.positions, part.receipts, strict=True)
     }
-    return [_sent(each) for _, each in sorted(receipts.items())]
+    return [_to_sent(receipt) for _, receipt in sorted(receipts.items())]
 
 
-def _sent(receipt: Receipt) -> Sent:
+def _to_sent(receipt: Receipt) -> Sent:
     return Sent(receipt.job, None if receipt.duplicate else "queued", receipt.duplicate)

@@ -1,0 +1,96 @@
+"""Which failed jobs can be replayed, and the reasons why others cannot. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from producers.job_admin.selection import is_foreign
+from worker.contract import Relation
+from worker.planner.fold import LostIntent
+from worker.ports import JobRecord, RelationRecord
+
+REASONS: Final[Mapping[str, str]] = {
+    "gone": "is not kept any more",
+    "foreign": "is no job of this account",
+    "not failed": "is not failed (any more)",
+    "dismissed": "was dismissed, or sent anew, since",
+    "replaced": "was sent anew before, as",
+    "erased": "was about a record that was erased",
+    "superseded": "a newer change has been confirmed since",
+    "contradicts": "a newer change is open and would be contradicted",
+    "as asked": "is already as asked, as far as is known",
+    "invalid": "cannot be corrected like this",
+    "unreadable": "stands for a message that still cannot be read",
+    "refused": "was refused when it was sent anew",
+    "forgotten": "was erased from the replay, or kept too long",
+}
+"""Why a job is not replayed, by the reasons that a replay stores and counts."""
+
+PRECEDENCE: Final = ("as asked", "superseded", "contradicts")
+"""Of a job whose relations have different reasons, the last of these is its reason."""
+
+
+def reason_to_refuse(account: str, job_id: str, job: JobRecord | None, *, as_new_change: bool) -> str:
+    """Return why the job cannot be replayed whatever is known of its relations; empty if it can."""
+    if is_foreign(job_id, account):
+        return "foreign"
+    if job is None:
+        return "gone"
+    if job.state != "failed":
+        return "not failed"
+    if not job.failed and not is_unreadable(job):
+        return "erased"
+    return "replaced" if job.replayed_by and (is_unreadable(job) or not as_new_change) else ""
+
+
+def is_unreadable(job: JobRecord) -> bool:
+    """Return whether the job stands for a message that made no valid change."""
+    return job.refusal is not None and job.refusal[1] == "unreadable"
+
+
+def jobs_without_effect(
+    jobs: Sequence[JobRecord],
+    lost: Iterable[tuple[Relation, LostIntent]],
+    records: Mapping[Relation, RelationRecord],
+) -> Mapping[str, str]:
+    """Return the jobs of which nothing would be sent if they went back into the inbox, each with the reason.
+
+    `lost` are the intents that a dry run of these jobs dropped. One that another of these jobs supersedes
+    does not count: both go back, and the newer one wins.
+    """
+    own = {job.id for job in jobs}
+    dropped = {
+        (intent.intent.job, relation): intent
+        for relation, intent in lost
+        if intent.result != "superseded" or intent.by not in own
+    }
+    without_effect = {}
+    for job in jobs:
+        reasons = [
+            _reason_of_relation(job, dropped.get((job.id, relation)), records.get(relation, RelationRecord()))
+            for relation in job.failed
+        ]
+        if all(reasons):
+            without_effect[job.id] = max(reasons, key=PRECEDENCE.index)
+    return without_effect
+
+
+def _reason_of_relation(job: JobRecord, lost: LostIntent | None, record: RelationRecord) -> str:
+    """Return why nothing would be sent for one of the job's relations; empty if something would."""
+    if lost is None:
+        return ""
+    if lost.result == "superseded":
+        return "contradicts"
+    return "as asked" if lost.result == "applied" or _has_effect_already(job, record) else "superseded"
+
+
+def _has_effect_already(job: JobRecord, record: RelationRecord) -> bool:
+    """Return whether the relation is confirmed to be as the job wants it."""
+    confirmed = record.confirmed
+    if job.action == "delete":
+        return confirmed.absent > confirmed.present
+    if job.action == "create" and confirmed.present <= confirmed.absent:
+        return False
+    return all(
+        key in confirmed.info and confirmed.info[key].value == value and not confirmed.info[key].removed
+        for key, value in job.info
+    )

@@ -1,0 +1,117 @@
+"""Replays as operators steer them: prepare, find, start, run, stop, and see what became of the jobs.
+
+The work of a running replay is `worker.usecases.replay`; this or any worker can do it.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from producers.job_admin.selection import (
+    MAX_JOBS,
+    PIECE,
+    Selection,
+    describe_selection,
+    find_jobs,
+    restrict_to_state,
+)
+from producers.replay.prepare import DryRunOf, ReplayBuilder
+from producers.replay.resend import Reparse, check_correction
+from worker.errors import NotFound
+from worker.ports import AuditEntry, JobAdmin, JobFilter, Queries, Replay, ReplayState, Store
+from worker.usecases.intake import Intake
+from worker.usecases.replay import run_replay
+
+MAX_FOLLOWED_JOBS: Final = 10_000  # jobs of a replay whose outcomes are counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayService:
+    """Prepares replays, which are kept for a week, and steers them; the audit log shows every step."""
+
+    store: Store
+    queries: Queries
+    job_admin: JobAdmin
+    intake: Intake
+    dry_run: DryRunOf
+    reparse: Reparse
+
+    def prepare(
+        self,
+        account: str,
+        selection: Selection,
+        *,
+        by: str,
+        forced: bool = False,
+        correction: Mapping[str, Any] | None = None,
+        limit: int = MAX_JOBS,
+    ) -> Replay:
+        """Store a replay of the selected failed jobs and return it; nothing is sent before it is started.
+
+        Raises InvalidChange if nothing or everything is selected, or for a correction that cannot be made.
+        """
+        what, selection = describe_selection(selection), restrict_to_state(selection, "failed")
+        check_correction(correction or {})
+        builder = ReplayBuilder(
+            queries=self.queries,
+            job_admin=self.job_admin,
+            policy_of=self.intake.policy_of,
+            dry_run=self.dry_run,
+            reparse=self.reparse,
+            account=account,
+            replay_id=f"{account}-{self.intake.new_id()}",
+            forced=forced,
+            correction=correction or {},
+        )
+        builder.judge(find_jobs(self.queries, account, selection), limit)
+        pause = self.store.get_pause(account)
+        replay = builder.build(by=by, what=what, paused=pause.reason if pause else "")
+        # A filter finds the newest jobs first; they are replayed in the order of acceptance.
+        entries = builder.entries[::-1] if isinstance(selection, JobFilter) else builder.entries
+        self.job_admin.save_replay(replay, entries, self._audit_entry(replay, "prepared", by))
+        return self.find(replay.id)
+
+    def find(self, replay_id: str) -> Replay:
+        """Return the replay with its progress; raises NotFound."""
+        replay = self.job_admin.get_replay(replay_id)
+        if replay is None:
+            raise NotFound(f"there is no replay {replay_id}; they are kept for a week")
+        return replay
+
+    def start(self, replay_id: str, *, by: str) -> Replay:
+        """Let the replay run; a `relations.replay` message makes a worker work it, `run` works it here."""
+        return self._set_state(replay_id, "running", "started", by)
+
+    def stop(self, replay_id: str, *, by: str) -> Replay:
+        """Stop the replay after the current piece; `start` lets it continue."""
+        return self._set_state(replay_id, "stopped", "stopped", by)
+
+    def run(self, replay_id: str) -> Replay:
+        """Work a started replay until it is done or stopped."""
+        self.find(replay_id)
+        run_replay(self.intake, self.job_admin, replay_id)
+        return self.find(replay_id)
+
+    def count_outcomes(self, replay: Replay, *, limit: int = MAX_FOLLOWED_JOBS) -> Mapping[str, int]:
+        """Count the current states of the replayed jobs, of the first `limit` of them.
+
+        A job that was replaced counts by its replacements.
+        """
+        states = Counter[str]()
+        for first in range(0, min(replay.done, limit), PIECE):
+            entries = self.job_admin.replay_entries(replay.id, first, min(PIECE, replay.done - first))
+            found = self.queries.get_jobs([entry.job for entry in entries])
+            replayed = [job for job in found.values() if job.replay == replay.id]
+            states.update(job.state for job in replayed if not job.replayed_by)
+            replacements = [job_id for job in replayed for job_id in job.replayed_by]
+            states.update(self.queries.get_states(replacements).values())
+        return states
+
+    def _set_state(self, replay_id: str, state: ReplayState, act: str, by: str) -> Replay:
+        replay = self.find(replay_id)
+        self.job_admin.set_replay_state(replay_id, state, self._audit_entry(replay, act, by))
+        return self.find(replay_id)
+
+    def _audit_entry(self, replay: Replay, act: str, by: str) -> AuditEntry:
+        return AuditEntry(self.intake.new_id(), by, f"replay {act}", replay.what, replay.id)

@@ -1,0 +1,44 @@
+"""The services behind the operators' commands and endpoints, built from a runtime in this one place."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from producers.job_admin.cancel_dismiss import JobAdminService
+from producers.job_admin.erase import EraseService
+from producers.replay.service import ReplayService
+from producers.webhooks.reparse import reparse
+from worker.clock import SystemClock
+from worker.ports import ERASED
+from worker.wiring import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What operators do to jobs and records, one service per concern."""
+
+    jobs: JobAdminService
+    erasure: EraseService
+    replays: ReplayService
+
+
+def build_services(runtime: Runtime) -> Services:
+    """Build the services of a runtime; nothing connects."""
+    intake = runtime.intake()
+    return Services(
+        jobs=JobAdminService(queries=runtime.queries, job_admin=runtime.job_admin, new_id=intake.new_id),
+        erasure=EraseService(
+            store=runtime.store,
+            job_admin=runtime.job_admin,
+            clock=SystemClock(),
+            new_id=intake.new_id,
+            withdraw=partial(runtime.withdraw, by=ERASED),
+        ),
+        replays=ReplayService(
+            store=runtime.store,
+            queries=runtime.queries,
+            job_admin=runtime.job_admin,
+            intake=intake,
+            dry_run=runtime.dry_run,
+            reparse=lambda job, body, correction: reparse(runtime.settings.sources, job, body, correction),
+        ),
+    )

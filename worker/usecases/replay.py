@@ -1,0 +1,140 @@
+"""Works a replay: failed jobs go back into the inbox, or new changes are accepted in their place.
+
+Judging which jobs belong to a replay, and showing it before it runs, is `producers.replay`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from worker.contract import Change, from_message
+from worker.ports import FOREVER, AuditEntry, JobAdmin, JobRecord, Receipt, Replay, ReplayEntry
+from worker.usecases.intake import Intake
+
+PIECE: Final = 500  # jobs of a replay that are worked at once
+MAX_LOGGED_FAULTS: Final = 100
+
+
+class _PieceResult(NamedTuple):
+    """How many jobs of a piece were sent again, and how many were not, by reason."""
+
+    back: int
+    missed: Counter[str]
+
+
+def run_replay(intake: Intake, job_admin: JobAdmin, replay_id: str) -> Replay | None:
+    """Work a running replay until it is done or stopped, and return it; None if it does not exist.
+
+    Every piece is counted once, so any worker may call this again at any time.
+    """
+    while (replay := job_admin.get_replay(replay_id)) and replay.state == "running":
+        _work_next_piece(intake, job_admin, replay)
+    if replay:
+        intake.emit(
+            "replay.done",
+            account=replay.account,
+            replay=replay.id,
+            state=replay.state,
+            eligible=replay.eligible,
+            done=replay.done,
+            back=replay.back,
+            missed=dict(replay.missed),
+        )
+    return replay
+
+
+def requeue(
+    intake: Intake, account: str, jobs: Iterable[str], *, replay_id: str = "", dismissed_until: int = FOREVER
+) -> list[str]:
+    """Put the failed relations of these jobs back into the inbox; return the jobs that went back.
+
+    A job that this replay has put back before is returned too, but not put back twice. A job that was
+    dismissed after `dismissed_until` (µs) stays as it is.
+    """
+    policy = intake.policy_of(account)
+    back, wake = intake.store.requeue(account, list(jobs), mark=replay_id, since=dismissed_until)
+    if wake:
+        intake.wake_worker(policy)
+    return back
+
+
+def _work_next_piece(intake: Intake, job_admin: JobAdmin, replay: Replay) -> None:
+    entries = job_admin.replay_entries(replay.id, replay.done, PIECE)
+    unchanged = _requeue_unchanged(intake, replay, [entry.job for entry in entries if not entry.changes])
+    replaced = _send_replacements(intake, job_admin, replay, [entry for entry in entries if entry.changes])
+    missed = unchanged.missed + replaced.missed
+    end = replay.done + len(entries)
+    if not entries and end < replay.eligible:  # the rest of the set is no longer stored
+        missed["forgotten"] = replay.eligible - end
+        end = replay.eligible
+    entry = AuditEntry(intake.new_id(), replay.by, "replay done", replay.what, replay.id)
+    job_admin.advance_replay(
+        replay, replay.done, end, back=unchanged.back + replaced.back, missed=missed, audit_entry=entry
+    )
+
+
+def _requeue_unchanged(intake: Intake, replay: Replay, jobs: Sequence[str]) -> _PieceResult:
+    """Put the jobs back into the inbox as they are."""
+    if not jobs:
+        return _PieceResult(0, Counter())
+    back = requeue(intake, replay.account, jobs, replay_id=replay.id, dismissed_until=replay.made_at)
+    missed = Counter(
+        _reason_to_skip(intake.store.get_job(job), replay) or "not failed" for job in set(jobs) - set(back)
+    )
+    return _PieceResult(len(back), missed)
+
+
+def _send_replacements(
+    intake: Intake, job_admin: JobAdmin, replay: Replay, entries: Sequence[ReplayEntry]
+) -> _PieceResult:
+    """Accept the new changes of each entry and link them with the job that they replace.
+
+    A job none of whose changes is accepted stays failed, as it was before.
+    """
+    jobs = {entry.job: intake.store.get_job(entry.job) for entry in entries}
+    reasons = {job_id: _reason_to_skip(job, replay) for job_id, job in jobs.items()}
+    missed, back = Counter(reason for reason in reasons.values() if reason), 0
+    sendable = [entry for entry in entries if not reasons[entry.job]]
+    changes = [change for entry in sendable for change in _read_changes(entry, jobs[entry.job])]
+    results = iter(intake.accept_valid(changes))
+    for entry in sendable:
+        answers = [next(results) for _ in entry.changes]
+        if accepted := [answer.job for answer in answers if isinstance(answer, Receipt)]:
+            job_admin.link_replacement(entry.job, accepted, by=replay.by, mark=replay.id)
+            back += 1
+            continue
+        faults = [str(fault) for answer in answers if not isinstance(answer, Receipt) for fault in answer]
+        intake.emit(
+            "replay.refused",
+            account=replay.account,
+            replay=replay.id,
+            job=entry.job,
+            faults=faults[:MAX_LOGGED_FAULTS],
+        )
+        missed["refused"] += 1
+    return _PieceResult(back, missed)
+
+
+def _read_changes(entry: ReplayEntry, job: JobRecord | None) -> list[Change]:
+    """Return the changes of an entry, with the correlation id of the job that they replace."""
+    correlation = job.correlation if job else ""
+    return [
+        msgspec.structs.replace(from_message(message).change, correlation=correlation)
+        for message in entry.changes
+    ]
+
+
+def _reason_to_skip(job: JobRecord | None, replay: Replay) -> str:
+    """Return why a job of the set is not replayed after all, because of what people did since the preview.
+
+    Empty if it is replayed.
+    """
+    if job is None:
+        return "gone"
+    if job.replay == replay.id:  # this replay sent it before its worker died, and it was not counted yet
+        return ""
+    if job.state != "failed":
+        return "not failed"
+    return "dismissed" if job.dismissed and job.dismissed.at > replay.made_at else ""
