@@ -3,6 +3,7 @@
 Their parts are imported when they run: most need packages that the rest does without.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -169,6 +170,8 @@ def simulator(
         server = serve(served, host, port)
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    # A script that runs the server in the background starts it with SIGINT ignored; Ctrl-C must end it anyway.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     desk.answer(
         {"url": server.url, "base": server.base, "accounts": len(known)},
         [f"{server.url}  ({len(known)} account(s))"],
