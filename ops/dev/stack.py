@@ -32,7 +32,11 @@ START_TIMEOUT: Final = 30.0  # seconds a part may take to come up
 STOP_TIMEOUT: Final = 3.0  # seconds a part may take to end
 QUEUES: Final = "relations.intake,relations.flush,relations.ops"
 KEY: Final = "demo-key-that-opens-nothing-but-this-machine"
-SIMULATOR: Final = "import sys; from ops.simulator import Simulator, serve; serve(Simulator({}), port=int(sys.argv[1])).wait()"
+SIMULATOR: Final = """
+import sys
+from ops.simulator import Simulator, serve
+serve(Simulator({}), port=int(sys.argv[1])).wait()
+"""
 QUICK: Final[Mapping[str, Any]] = {
     "window": 1.0,
     "rate": 200.0,
@@ -148,7 +152,7 @@ class Stack:
         return load_settings(self.environ, self.directory)
 
     def celery(self) -> Celery:
-        """Return a bare Celery app on the broker, as any producer has one: it knows only names of our tasks."""
+        """Return a bare Celery app on the broker, as a producer has one: it knows only names of our tasks."""
         url, options = broker(self.broker_url)
         app = Celery(broker=url)
         app.conf.update(
@@ -184,7 +188,7 @@ class Stack:
         return [name for name, up in running.items() if not up]
 
     def replace(self, part: str) -> None:
-        """Kill a part by SIGKILL and start it again; it may take a while to answer (`redis` answers at once)."""
+        """Kill a part by SIGKILL and start it again; only `redis` is sure to answer at once."""
         if part == "redis":
             self.server.kill()
             return self.server.restart()

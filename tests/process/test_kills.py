@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from ops.dev.supervisor import ENDS_TO_GIVE_UP, FIRST_DELAY, LONGEST_DELAY, UP_AFTER, RestartState, GivenUp, Supervisor
+from ops.dev.supervisor import (
+    ENDS_TO_GIVE_UP,
+    FIRST_DELAY,
+    LONGEST_DELAY,
+    UP_AFTER,
+    RestartState,
+    GivenUp,
+    Supervisor,
+)
 from tests.torture.kills import torture
 from tests.torture.report import survived
 from tests.torture.verdict import repeated

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ops.dev.demo import crm
-from ops.dev.demo.office import World
+from ops.dev.demo import crm_state
+from ops.dev.demo.agency import CrmRelations
 from ops.dev.stack import Stack
 from tests.torture.expected_state import AcceptedChange, Wanted, wanted
 from tests.torture.load import ESTATE, RENTER, SEEDED, Books
@@ -48,7 +48,7 @@ def judge(
     stack: Stack, runtime: Runtime, books: Books, *, outages: Sequence[float], agreeing: Sequence[str]
 ) -> Verdict:
     """Read everything and compare."""
-    jobs = {job.event_id: job for account in stack.credentials for job in crm.jobs(runtime.queries, account)}
+    jobs = {job.event_id: job for account in stack.credentials for job in crm_state.list_jobs(runtime.queries, account)}
     gone = [
         event for event, (_, job) in books.acknowledged.items() if event not in jobs or jobs[event].id != job
     ]
@@ -61,7 +61,7 @@ def judge(
         line
         for account in stack.credentials
         for line in _wrong(
-            crm.relations(stack, account), books, account, jobs, seeded=account in agreeing, excused=excused
+            crm_state.read_relations(stack, account), books, account, jobs, seeded=account in agreeing, excused=excused
         )
     ]
     log = stack.simulate("log", limit=ENTRIES)
@@ -132,7 +132,7 @@ def _is_asked(relation: Relation, act: Mapping[str, Any]) -> bool:
 
 
 def _wrong(
-    held: World, books: Books, account: str, jobs: Mapping[str, JobRecord], *, seeded: bool, excused: Set[str]
+    held: CrmRelations, books: Books, account: str, jobs: Mapping[str, JobRecord], *, seeded: bool, excused: Set[str]
 ) -> list[str]:
     """Every relation of an account that the CRM does not hold as the accepted changes ask for."""
     sent = {event: change for event, change in books.sent.items() if change.account == account}
