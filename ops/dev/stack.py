@@ -84,7 +84,7 @@ class Shape:
     free one).
 
     `store` and `broker` are the URLs of servers that run already; without them the stack has one for both,
-    which persists as said.
+    which persists as `persist` says.
     """
 
     accounts: tuple[str, ...] = ("nord", "sued", "west")
@@ -171,7 +171,7 @@ class Stack:
                 )
 
         made = Runtime(self.settings(), wake=wake)
-        made.emit = lambda _event, /, **_: None  # what happens here is told by whoever asked for it
+        made.emit = lambda _event, /, **_: None  # the caller reports what happens here
         return made
 
     def simulate(self, route: str, document: Mapping[str, Any] | None = None, **query: str) -> Any:

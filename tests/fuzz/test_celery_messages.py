@@ -1,4 +1,4 @@
-"""Bad Celery messages: none ends a worker, `relations.accept` takes arguments of any shape, and what can be read among them is kept."""
+"""Bad Celery messages: none ends a worker, and readable arguments of `relations.accept` are kept."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from ops.dev.stack import Shape, Stack, running
 from producers.means import means
 from producers.replay.prepare import prepare, start
 from tests.torture.input_fuzz import EXAMPLES
-from tests.torture.mutate import DEEP, NASTY, garbled, nested, twisted, written
+from tests.torture.mutate import DEPTHS, NASTY, encode, garble, mutate, nest
 from worker import wiring
 from worker.contract import from_message
 from worker.errors import InvalidChange
@@ -47,7 +47,7 @@ SHAPES = (
 
 @pytest.fixture
 def tasks(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The tasks of a process with one account."""
+    """Return the tasks of a process with one account."""
     (tmp_path / "relations.toml").write_text(
         '[accounts.acme]\ntoken = "env:FUZZ_TOKEN"\nsecret = "env:FUZZ_TOKEN"\n'
     )
@@ -77,11 +77,11 @@ def publish(stack: Stack, bodies: Sequence[bytes], **headers: object) -> None:
 
 
 def test_no_message_ends_a_worker(tmp_path: Path) -> None:
-    dice = random.Random(1)
-    deep = [b"[[%b],{},{}]" % (b"[" * levels + b"]" * levels) for levels in DEEP]
-    odd = [written(twisted([[GOOD], {}, {"callbacks": None}], dice), dice) for _ in range(60)]
+    rng = random.Random(1)
+    deep = [b"[[%b],{},{}]" % (b"[" * levels + b"]" * levels) for levels in DEPTHS]
+    odd = [encode(mutate([[GOOD], {}, {"callbacks": None}], rng), rng) for _ in range(60)]
     with running(tmp_path, Shape(accounts=("acme",), parts=("worker",), concurrency=1)) as stack:
-        publish(stack, [*SHAPES, *deep, *odd, *(garbled(body, dice) for body in odd)])
+        publish(stack, [*SHAPES, *deep, *odd, *(garble(body, rng) for body in odd)])
         for header, value in {
             "id": [1],
             "timelimit": 5,
@@ -113,7 +113,7 @@ def test_no_message_ends_a_worker(tmp_path: Path) -> None:
         (([GOOD, 7, None, {**GOOD, "parentid": 0}, [GOOD], {**GOOD, "account": "nobody"}, "x"],), {}, 1),
         (("[{}]",), {}, 0),
         ((), {}, 0),
-        ((None, 7, [], {}, [[]], nested(GOOD, 500)), {"": ""}, 0),
+        ((None, 7, [], {}, [[]], nest(GOOD, 500)), {"": ""}, 0),
     ],
 )
 def test_accept_keeps_what_it_can_read_however_it_is_handed_over(
@@ -124,14 +124,14 @@ def test_accept_keeps_what_it_can_read_however_it_is_handed_over(
 
 
 def test_accept_takes_anything_at_all(tasks: Any) -> None:
-    dice, expected = random.Random(2), 0
+    rng, expected = random.Random(2), 0
     for _ in range(60):
         changes = [
-            dice.choice(NASTY),
+            rng.choice(NASTY),
             *(
-                {**twist, "account": "acme"}
-                for twist in (twisted(dice.choice(EXAMPLES), dice),)
-                if isinstance(twist, dict)
+                {**mutated, "account": "acme"}
+                for mutated in (mutate(rng.choice(EXAMPLES), rng),)
+                if isinstance(mutated, dict)
             ),
         ]
         assert tasks.accept.apply(args=(changes,), task_id=str(uuid4())).successful()
@@ -184,7 +184,7 @@ def test_a_replay_is_worked_by_its_task(tasks: Any) -> None:
 
 
 def accepted(tasks: Any) -> int:
-    """The changes of acme that were; what could not be read is kept, too, but is no change."""
+    """Return the accepted changes of acme; unreadable messages are kept, too, but are no changes."""
     counts = tasks.here().store.counts("acme")
     return counts.get("accepted", 0) - counts.get("unreadable", 0)
 
@@ -211,7 +211,10 @@ from worker import tasks
 from worker.errors import StoreUnavailable
 
 for waits in (0, 19, 20, 5000):
-    tasks.accept.push_request(id="t1", retries=3, args=[{}], kwargs={}, headers={tasks.WAITS: waits}, called_directly=False)
+    headers = {tasks.WAITS: waits}
+    tasks.accept.push_request(
+        id="t1", retries=3, args=[{}], kwargs={}, headers=headers, called_directly=False
+    )
     try:
         tasks._wait(tasks.accept, StoreUnavailable("Redis is full"))
     except Ignore:

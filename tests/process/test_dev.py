@@ -16,7 +16,7 @@ RUN = "import sys; from ops.dev.local import run; sys.exit(run(port=0, simulator
 
 @pytest.fixture
 def dev() -> Iterator[tuple[Process, str]]:
-    """A running stack, started as by a script in the background, and what it printed until it was ready."""
+    """Start a stack as a script does in the background; yield it and what it printed until it was ready."""
     with started([*WITH_SIGINT_IGNORED, sys.executable, "-c", RUN]) as process_and_output:
         yield process_and_output
 

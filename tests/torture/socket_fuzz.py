@@ -1,6 +1,6 @@
-"""Doors that are tried over real sockets: the HTTP interface with any request, and our client with any answer.
+"""Fuzzers over real sockets: the HTTP interface with any request, and our client with any answer.
 
-The same law as in `doors`: whatever comes is taken, or refused by an answer or outcome that says so; nothing hangs, nothing is lost.
+Each input must be accepted, or refused by an answer or result that says so; nothing hangs, nothing is lost.
 """
 
 import gzip
@@ -19,8 +19,8 @@ from typing import Any, Final
 import msgspec
 
 from producers.portals.http.application import Server, application
-from tests.torture.input_fuzz import ACTIONS, EXAMPLES, InputKind, answer_to
-from tests.torture.mutate import garbled, twisted, written
+from tests.torture.input_fuzz import ACTIONS, EXAMPLES, Fuzzer, make_answer
+from tests.torture.mutate import encode, garble, mutate
 from tests.torture.webhook_fuzz import HEADERS, PAYLOAD
 from worker.config import load
 from worker.onoffice import wire
@@ -28,9 +28,9 @@ from worker.onoffice.client import Client
 from worker.wiring import Runtime
 
 KEY: Final = "a-key-that-opens-nothing"
-TOKEN: Final = "whsec_b3BlbnMtbm90aGluZy1hdC1hbGw="  # noqa: S105
+TOKEN: Final = "whsec_b3BlbnMtbm90aGluZy1hdC1hbGw="
 GRACE: Final = 0.1  # seconds an answer may take before the request counts as incomplete
-PATIENCE: Final = 20.0  # seconds without an answer that count as a hang
+TIMEOUT: Final = 20.0  # seconds without an answer that count as a hang
 BOMB: Final = b"0" * 2**24
 DATES: Final = (
     "",
@@ -64,20 +64,20 @@ childid = "ids"
 """
 
 
-class Front:
-    """The HTTP interface on a real socket; `failures` are the errors it did not expect."""
+class HttpFuzzer:
+    """Fuzzes the HTTP interface on a real socket; `failures` are its unexpected errors."""
 
     def __init__(self, runtime: Runtime, server: Server) -> None:
         self.runtime, self.port, self.failures = runtime, server.port, list[Mapping[str, object]]()
-        runtime.emit = self._echo
+        runtime.emit = self._collect_failure
 
-    def _echo(self, event: str, /, **fields: object) -> None:
+    def _collect_failure(self, event: str, /, **fields: object) -> None:
         if event == "request.failed":
             self.failures.append(fields)
 
-    def __call__(self, dice: random.Random) -> bool:
-        """One request, whole or broken. Whether it was taken; of what was, every job is there."""
-        raw = _request(dice)
+    def __call__(self, rng: random.Random) -> bool:
+        """Send one request; return whether it was accepted. Every accepted job must exist."""
+        raw = _request(rng)
         answer = exchange(self.port, raw)
         if self.failures:
             raise AssertionError(f"unexpected: {self.failures.pop()}")
@@ -85,24 +85,23 @@ class Front:
         if status >= 500:
             raise AssertionError(f"{answer[:300]!r} to {raw[:300]!r}")
         if status == 202:
-            self._kept(answer.partition(b"\r\n\r\n")[2])
+            self._check_jobs(answer.partition(b"\r\n\r\n")[2])
         return 200 <= status < 300
 
-    def _kept(self, body: bytes) -> None:
+    def _check_jobs(self, body: bytes) -> None:
         for job in json.loads(body)["jobs"]:
             if self.runtime.store.get_job(job["id"]) is None:
-                raise AssertionError(f"job {job['id']} was acknowledged and is not there")
+                raise AssertionError(f"job {job['id']} was acknowledged and does not exist")
 
-    def healthy(self) -> bool:
-        """Whether it still answers."""
-        return exchange(
-            self.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        ).startswith(b"HTTP/1.1 200")
+    def is_healthy(self) -> bool:
+        """Return whether it still answers."""
+        request = b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        return exchange(self.port, request).startswith(b"HTTP/1.1 200")
 
 
 @contextmanager
-def front(redis_url: str, folder: Path) -> Iterator[Front]:
-    """The interface over this Redis, with a webhook of every scheme."""
+def serve_http(redis_url: str, folder: Path) -> Iterator[HttpFuzzer]:
+    """Serve the interface over this Redis, with a webhook of every scheme; yield its fuzzer."""
     signed = 'header = "X-Signature"\n'
     sources = (
         SOURCE.format(name=name, more=signed if name == "hmac" else "")
@@ -114,16 +113,19 @@ def front(redis_url: str, folder: Path) -> Iterator[Front]:
         load({"TORTURE_TOKEN": TOKEN, "RELATIONS_REDIS_URL": redis_url}, folder), wake=lambda *_: None
     )
     with Server(application(runtime), port=0) as server:
-        yield Front(runtime, server)
+        yield HttpFuzzer(runtime, server)
     runtime.client.close()
 
 
 def exchange(port: int, raw: bytes) -> bytes:
-    """All that is answered to these bytes until the other side closes; when it waits for more, it is told that there is none."""
+    """Send these bytes, and return the answer until the other side closes.
+
+    When the server waits for more, our side of the connection is closed.
+    """
     answer = bytearray()
     with (
         suppress(ConnectionError),
-        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection,
+        socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as connection,
     ):
         with suppress(ConnectionError):  # it need not read to the end
             connection.sendall(raw)
@@ -146,7 +148,7 @@ PATHS: Final = (
     "/webhooks/bearer",
     "/webhooks/standard-webhooks",
 )
-ASKED: Final = (
+READ_PATHS: Final = (
     *(
         "/v1/jobs?account=acme",
         "/v1/jobs/acme-1",
@@ -174,15 +176,15 @@ KINDS: Final = (
 HOSTS: Final = ("127.0.0.1", "[", "[::1", "a b", "x:99999999", "", "\xff", "h" * 5000)
 
 
-def _request(dice: random.Random) -> bytes:
-    path, body = dice.choice(PATHS), b""
-    if dice.random() < 0.3:
+def _request(rng: random.Random) -> bytes:
+    path, body = rng.choice(PATHS), b""
+    if rng.random() < 0.3:
         method, path = (
-            dice.choice(("GET", "GET", "POST", "HEAD", "DELETE", "OPTIONS", "BREW")),
-            dice.choice(ASKED),
+            rng.choice(("GET", "GET", "POST", "HEAD", "DELETE", "OPTIONS", "BREW")),
+            rng.choice(READ_PATHS),
         )
     else:
-        method, body = "POST", _body(path, dice)
+        method, body = "POST", _body(path, rng)
     headers = {
         "Host": "127.0.0.1",
         "Authorization": f"Bearer {KEY}",
@@ -191,50 +193,50 @@ def _request(dice: random.Random) -> bytes:
     }
     if path == "/webhooks/bearer":
         headers["Authorization"] = f"Bearer {TOKEN}"
-    if dice.random() < 0.6:
-        headers |= _odd(dice)
-    body = _framed(body, headers, dice)
+    if rng.random() < 0.6:
+        headers |= _odd_headers(rng)
+    body = _set_length(body, headers, rng)
     head = f"{method} {path} HTTP/1.1\r\n" + "".join(
         f"{name}: {value}\r\n" for name, value in headers.items()
     )
     raw = head.encode("latin-1") + b"\r\n" + body
-    return garbled(raw, dice) if dice.random() < 0.15 else raw
+    return garble(raw, rng) if rng.random() < 0.15 else raw
 
 
-def _body(path: str, dice: random.Random) -> bytes:
-    value: Any = PAYLOAD if path.startswith("/webhooks") else dice.choice(EXAMPLES) | {"account": "acme"}
-    if dice.random() < 0.6:
-        value = twisted(value, dice)
-    raw = written(value, dice) if dice.random() < 0.8 else b"\n".join(written(value, dice) for _ in range(3))
-    return garbled(raw, dice) if dice.random() < 0.3 else raw
+def _body(path: str, rng: random.Random) -> bytes:
+    value: Any = PAYLOAD if path.startswith("/webhooks") else rng.choice(EXAMPLES) | {"account": "acme"}
+    if rng.random() < 0.6:
+        value = mutate(value, rng)
+    raw = encode(value, rng) if rng.random() < 0.8 else b"\n".join(encode(value, rng) for _ in range(3))
+    return garble(raw, rng) if rng.random() < 0.3 else raw
 
 
-def _odd(dice: random.Random) -> dict[str, str]:
-    """A header or two that nobody expects."""
+def _odd_headers(rng: random.Random) -> dict[str, str]:
+    """Return one or two unusual headers."""
     odd = {
-        "Content-Type": dice.choice(KINDS),
-        "Content-Encoding": dice.choice(("gzip", "deflate", "br", "identity, gzip", "\xff")),
-        "Host": dice.choice(HOSTS),
-        "Authorization": dice.choice(HEADERS),
-        "Idempotency-Key": dice.choice(HEADERS),
-        "Prefer": dice.choice(("wait=0", "wait=-1", "wait=" + "9" * 5000, "wait=x", "wait")),
-        "X-Signature": dice.choice(HEADERS),
-        "Webhook-Id": dice.choice(HEADERS),
+        "Content-Type": rng.choice(KINDS),
+        "Content-Encoding": rng.choice(("gzip", "deflate", "br", "identity, gzip", "\xff")),
+        "Host": rng.choice(HOSTS),
+        "Authorization": rng.choice(HEADERS),
+        "Idempotency-Key": rng.choice(HEADERS),
+        "Prefer": rng.choice(("wait=0", "wait=-1", "wait=" + "9" * 5000, "wait=x", "wait")),
+        "X-Signature": rng.choice(HEADERS),
+        "Webhook-Id": rng.choice(HEADERS),
         "Expect": "100-continue",
         "Upgrade": "websocket",
         "Cookie": "a=b;" * 20_000,
     }
-    return {name: odd[name] for name in dice.sample(sorted(odd), dice.choice((1, 1, 2)))}
+    return {name: odd[name] for name in rng.sample(sorted(odd), rng.choice((1, 1, 2)))}
 
 
-def _framed(body: bytes, headers: dict[str, str], dice: random.Random) -> bytes:
-    """The body with what says where it ends: rightly, wrongly, in pieces, or blown up from very little."""
+def _set_length(body: bytes, headers: dict[str, str], rng: random.Random) -> bytes:
+    """Return the body, and set the headers of its length: right, wrong, chunked, or a decompression bomb."""
     if headers.get("Content-Encoding") in ("gzip", "deflate"):
         body = gzip.compress(BOMB, 1) if headers["Content-Encoding"] == "gzip" else zlib.compress(BOMB, 1)
-    way = dice.randrange(8)
-    if way == 0:
+    framing = rng.randrange(8)
+    if framing == 0:
         headers["Transfer-Encoding"] = "chunked"
-        return dice.choice(
+        return rng.choice(
             (
                 b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body),
                 b"zz\r\n" + body,
@@ -242,8 +244,8 @@ def _framed(body: bytes, headers: dict[str, str], dice: random.Random) -> bytes:
                 b"5\r\nab",
             )
         )
-    if way == 1:
-        headers["Content-Length"] = dice.choice(("-1", "0", "9" * 30, "x", "1, 2", str(len(body) + 5)))
+    if framing == 1:
+        headers["Content-Length"] = rng.choice(("-1", "0", "9" * 30, "x", "1, 2", str(len(body) + 5)))
         return body
     headers["Content-Length"] = str(len(body))
     return body
@@ -252,14 +254,14 @@ def _framed(body: bytes, headers: dict[str, str], dice: random.Random) -> bytes:
 # --- answers
 
 
-class Answering:
-    """A server that answers every request with the same bytes, then closes: the API on a bad day."""
+class CannedServer:
+    """A server that answers every request with the bytes in `answer`, then closes."""
 
     def __init__(self) -> None:
         self.answer = b""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api.php"
-        self._thread = threading.Thread(target=self._serve, name="answering", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="canned-server", daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
@@ -269,11 +271,11 @@ class Answering:
             except OSError:  # closed
                 return
             with connection, suppress(OSError):
-                connection.settimeout(PATIENCE)
-                _swallow(connection)
+                connection.settimeout(TIMEOUT)
+                _read_request(connection)
                 connection.sendall(self.answer)
 
-    def __enter__(self) -> "Answering":
+    def __enter__(self) -> "CannedServer":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -282,8 +284,8 @@ class Answering:
         self._thread.join()
 
 
-def _swallow(connection: socket.socket) -> None:
-    """Read one request of ours, which says how long it is."""
+def _read_request(connection: socket.socket) -> None:
+    """Read one request of ours, which has a Content-Length."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += connection.recv(2**16)
@@ -293,45 +295,43 @@ def _swallow(connection: socket.socket) -> None:
         body += connection.recv(2**16)
 
 
-def client(server: Answering) -> InputKind:
-    """The door of our client: one outcome per action, whatever comes back, and none of the credentials in a word of it."""
+def client_fuzzer(server: CannedServer) -> Fuzzer:
+    """Return a fuzzer of our client: one result per action for any answer, and credentials in no message."""
 
-    def door(dice: random.Random) -> bool:
-        server.answer = _answer(dice)
-        api = Client(server.url, TOKEN, TOKEN, timeout=PATIENCE)
+    def fuzz_client(rng: random.Random) -> bool:
+        server.answer = _answer(rng)
+        api = Client(server.url, TOKEN, TOKEN, timeout=TIMEOUT)
         reply = api.send(ACTIONS, request_id="r1", now=1_700_000_000.0)
         api.close()
-        told = msgspec.json.encode([reply.message, *(outcome.message for outcome in reply.results)])
-        if len(reply.results) != len(ACTIONS) or TOKEN.encode() in told:
+        messages = msgspec.json.encode([reply.message, *(result.message for result in reply.results)])
+        if len(reply.results) != len(ACTIONS) or TOKEN.encode() in messages:
             raise AssertionError(f"{reply} to {server.answer[:300]!r}")
-        return any(outcome.verdict == "ok" for outcome in reply.results)
+        return any(result.verdict == "ok" for result in reply.results)
 
-    return door
+    return fuzz_client
 
 
-def _answer(dice: random.Random) -> bytes:
-    document: Any = answer_to(ACTIONS, wire.identifiers("r1", len(ACTIONS)))
-    if dice.random() < 0.5:
-        document = twisted(document, dice)
-    body = written(document, dice)
+def _answer(rng: random.Random) -> bytes:
+    document: Any = make_answer(ACTIONS, wire.identifiers("r1", len(ACTIONS)))
+    if rng.random() < 0.5:
+        document = mutate(document, rng)
+    body = encode(document, rng)
     headers = {
         "Content-Type": "application/json",
-        "Date": dice.choice(DATES),
-        "Retry-After": dice.choice(("1", *DATES, "9" * 5000, TOKEN)),
+        "Date": rng.choice(DATES),
+        "Retry-After": rng.choice(("1", *DATES, "9" * 5000, TOKEN)),
     }
-    if dice.random() < 0.4:
-        name = dice.choice(
-            ("Content-Type", "Content-Encoding", "Transfer-Encoding", "Location", "Set-Cookie")
-        )
-        headers[name] = dice.choice(("gzip", "chunked", "text/html", "x" * 70_000, "\xff", TOKEN))
-    if dice.random() < 0.8:
-        headers["Content-Length"] = dice.choice(
+    if rng.random() < 0.4:
+        name = rng.choice(("Content-Type", "Content-Encoding", "Transfer-Encoding", "Location", "Set-Cookie"))
+        headers[name] = rng.choice(("gzip", "chunked", "text/html", "x" * 70_000, "\xff", TOKEN))
+    if rng.random() < 0.8:
+        headers["Content-Length"] = rng.choice(
             (str(len(body)),) * 6 + ("0", str(len(body) + 9), "-1", "9" * 30)
         )
-    status = dice.choice(
+    status = rng.choice(
         ("200 OK",) * 6
         + ("204 No Content", "302 Found", "429 Slow", "502 Bad", "999 What", "100 Continue", "x", "")
     )
     head = f"HTTP/1.1 {status}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     raw = head.encode("latin-1") + b"\r\n" + body
-    return garbled(raw, dice) if dice.random() < 0.3 else raw
+    return garble(raw, rng) if rng.random() < 0.3 else raw

@@ -10,7 +10,7 @@ from rich.text import Text
 WIDTH: Final = 30
 SENTENCES: Final = {
     "redelivered_is_the_same_job": "a webhook that was delivered twice is one job",
-    "never_without_broker": "no estate was without its broker for a moment",
+    "never_without_broker": "no estate was ever without its broker",
     "accepted_once": "every change was accepted exactly once",
     "as_asked": "the CRM's relations equal what was asked for, missing addresses left out",
     "only_missing_failed": "exactly the changes that name a missing address failed",

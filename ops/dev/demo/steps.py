@@ -192,7 +192,7 @@ def _paused_then_faulty(context: DemoContext, accepted: int, *, seed: int, rate:
     """
     accounts = context.stack.credentials
     for account in accounts:
-        context.store.pause(account, Pause("by hand", "maintenance"))
+        context.store.pause(account, Pause("hand", "maintenance"))
     yield
     deadline = time.monotonic() + DEADLINE
     while (
