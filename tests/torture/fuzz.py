@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.dev.redis_server import run_server
-from tests.torture import import_fuzz, input_fuzz, socket_fuzz, webhook_fuzz
+from tests.torture import client_fuzz, http_fuzz, import_fuzz, input_fuzz, webhook_fuzz
 from tests.torture.input_fuzz import Fuzzer
 
 INTERVAL = 10.0  # seconds between lines of progress
@@ -66,8 +66,8 @@ def all_fuzzers() -> Iterator[dict[str, Fuzzer]]:
         (folder / "settings").mkdir()
         with (
             run_server(folder / "redis") as redis,
-            socket_fuzz.serve_http(redis.url, folder) as fuzz_http,
-            socket_fuzz.CannedServer() as api,
+            http_fuzz.serve_http(redis.url, folder) as fuzz_http,
+            client_fuzz.CannedServer() as api,
         ):
             yield {
                 "messages": input_fuzz.fuzz_messages,
@@ -77,6 +77,6 @@ def all_fuzzers() -> Iterator[dict[str, Fuzzer]]:
                 "rules": webhook_fuzz.fuzz_rules,
                 "signatures": webhook_fuzz.fuzz_signatures,
                 "answers": input_fuzz.fuzz_answers,
-                "client": socket_fuzz.client_fuzzer(api),
+                "client": client_fuzz.client_fuzzer(api),
                 "http": fuzz_http,
             }

@@ -9,7 +9,8 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -101,35 +102,29 @@ def torture(
         supervisor, runtime = Supervisor(stack, echo=echo), stack.runtime()
         load = LoadGenerator(stack, seed=seed, ordinary=ORDINARY, contended=CONTENDED if contend else "")
         killer = ProcessKiller(stack, supervisor, random.Random(f"kills {seed}"))
-        stack.simulate("faults", {"random": {"seed": seed, "rate": FAULT_RATE, "kinds": FAULTS}})
-        load.start()
-        killer.run(seconds, interval)
-        stack.simulate("faults", {})
-        load.stop()
+        with _faults_under_load(stack, load, seed):
+            killer.run(seconds, interval)
         wait = partial(_wait, supervisor, since=killer.last_kill)
         recovery = wait(lambda: load.finished and not _count_open(runtime, ORDINARY), limit=RECOVERY_LIMIT)
         echo(f"{persist}: {sum(killer.kills.values())} kills; done {recovery:.1f} s after the last")
-        in_doubt, doubt_seconds = _count_open(runtime, (CONTENDED,)), 0.0
-        if contend:
-            doubt_seconds = wait(
-                lambda: not (_count_open(runtime, shape.accounts) or _count_undelivered(runtime)),
-                limit=LIMITS["doubt"] + RECOVERY_LIMIT,
-            )
+        in_doubt = _count_open(runtime, (CONTENDED,))
+        limit = LIMITS["doubt"] + RECOVERY_LIMIT
+        doubt_seconds = wait(lambda: _all_done(runtime, shape.accounts), limit=limit) if contend else 0.0
         redis_kills = killer.redis_kills if persist == "everysec" else []
         result = compare(stack, runtime, load.changes, redis_kills=redis_kills, ordinary=ORDINARY)
-        faults = stack.simulate("stats")["faults"]
-        stack.kill()
-        return KillRun(
+        kill_run = KillRun(
             persist=persist,
             seconds=seconds,
             kills=dict(killer.kills),
             ended_by_themselves=dict(supervisor.ends),
-            faults=faults,
+            faults=stack.simulate("stats")["faults"],
             recovery=round(recovery, 1),
             in_doubt=in_doubt,
             doubt_seconds=round(doubt_seconds, 1),
             result=result,
         )
+        stack.kill()
+        return kill_run
 
 
 class ProcessKiller:
@@ -168,6 +163,15 @@ class ProcessKiller:
         self.kills[target] += 1
 
 
+@contextmanager
+def _faults_under_load(stack: Stack, load: LoadGenerator, seed: int) -> Iterator[None]:
+    stack.simulate("faults", {"random": {"seed": seed, "rate": FAULT_RATE, "kinds": FAULTS}})
+    load.start()
+    yield
+    stack.simulate("faults", {})
+    load.stop()
+
+
 def _wait(supervisor: Supervisor, done: Callable[[], bool], *, since: float, limit: float) -> float:
     """Wait until `done()` or the limit, while ended parts are restarted; return the seconds since `since`."""
     deadline = time.monotonic() + limit
@@ -181,6 +185,10 @@ def _count_open(runtime: Runtime, accounts: tuple[str, ...]) -> int:
     """Count relations and changes that wait for an outcome."""
     counts = [runtime.store.counts(account) for account in accounts]
     return sum(account_counts["backlog"] + account_counts["open"] for account_counts in counts)
+
+
+def _all_done(runtime: Runtime, accounts: tuple[str, ...]) -> bool:
+    return not (_count_open(runtime, accounts) or _count_undelivered(runtime))
 
 
 def _count_undelivered(runtime: Runtime) -> int:

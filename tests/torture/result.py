@@ -61,16 +61,12 @@ def compare(
     jobs = {
         job.event_id: job for account in accounts for job in crm_state.list_jobs(runtime.queries, account)
     }
-    lost = [
+    lost = {
         event
         for event, (_, job) in changes.acknowledged.items()
         if event not in jobs or jobs[event].id != job
-    ]
-    excused = {
-        event
-        for event in lost
-        if any(0 <= kill - changes.acknowledged[event][0] <= LAST_SECOND for kill in redis_kills)
     }
+    excused = {event for event in lost if _was_before_kill(changes.acknowledged[event][0], redis_kills)}
     wrong: list[str] = []
     for account in accounts:
         actual = crm_state.read_relations(stack, account)
@@ -80,25 +76,31 @@ def compare(
     repeated = find_repeated_writes(log, {accounts[account].token for account in ordinary})
     failed = [f"{job.id} failed: {job.refusal}" for job in jobs.values() if job.state == "failed"]
     stuck = [f"{job.id} is {job.state}" for job in jobs.values() if _is_stuck(job)]
-    states = [job.state for job in jobs.values()]
     return TortureResult(
-        acknowledged=len(changes.acknowledged),
-        resent=changes.counts["resent"],
-        duplicates=changes.counts["duplicates"],
-        by_celery=len(changes.by_celery & jobs.keys()),
-        celery_lost=len(changes.by_celery - jobs.keys()),
+        **_count(changes, jobs),
         requests=len(log),
-        succeeded=states.count("succeeded"),
-        superseded=states.count("superseded"),
         lost=len(lost) - len(excused),
         in_last_second=len(excused),
         stuck=len(stuck),
         failed=len(failed),
-        unanswered=len(changes.sent.keys() - changes.by_celery - changes.acknowledged.keys()),
         wrong=len(wrong),
         repeated=len(repeated),
         examples=_first_of_each(stuck, failed, changes.refused, wrong, list(map(str, repeated))),
     )
+
+
+def _count(changes: SentChanges, jobs: Mapping[str, JobRecord]) -> dict[str, int]:
+    states = [job.state for job in jobs.values()]
+    return {
+        "acknowledged": len(changes.acknowledged),
+        "resent": changes.counts["resent"],
+        "duplicates": changes.counts["duplicates"],
+        "by_celery": len(changes.by_celery & jobs.keys()),
+        "celery_lost": len(changes.by_celery - jobs.keys()),
+        "succeeded": states.count("succeeded"),
+        "superseded": states.count("superseded"),
+        "unanswered": len(changes.sent.keys() - changes.by_celery - changes.acknowledged.keys()),
+    }
 
 
 def find_repeated_writes(log: Iterable[Mapping[str, Any]], tokens: Set[str]) -> list[Relation]:
@@ -133,6 +135,10 @@ def _is_read_by(relation: Relation, action: Mapping[str, Any]) -> bool:
     return relation.type == action["type"] and (
         relation.parent in action["parents"] or relation.child in action["children"]
     )
+
+
+def _was_before_kill(acknowledged: float, redis_kills: Sequence[float]) -> bool:
+    return any(0 <= kill - acknowledged <= LAST_SECOND for kill in redis_kills)
 
 
 def _is_stuck(job: JobRecord) -> bool:
