@@ -1,6 +1,7 @@
 """What every room of tests may use: a real server with a clean database, and how hard hypothesis tries."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,11 +11,15 @@ from hypothesis import settings
 from ops.dev.redis_server import RedisServer, run_server
 from worker.redis.client import connect
 
+# A suite that a script runs in the background starts with SIGINT ignored, and so would every process that
+# a test starts and interrupts. The children of a process with a handler start with the default action.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 settings.register_profile("quick", max_examples=50, deadline=None, derandomize=False, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2000)
-settings.register_profile(
-    "ci", settings.get_profile("quick"), derandomize=True
-)  # a verdict on a commit must not be drawn by lot
+# The verdict on a commit must not depend on chance.
+settings.register_profile("ci", settings.get_profile("quick"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "quick"))
 
 
@@ -27,7 +32,10 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def redis_client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    """A client, answers as bytes, of a database that is empty when the test begins; STORE_URL names another than the session's own."""
+    """A client of a database that is empty when the test begins; STORE_URL names another than the session's.
+
+    Replies are bytes.
+    """
     client = connect(os.environ.get("STORE_URL") or request.getfixturevalue("redis_server").url)
     client.flushall()
     yield client

@@ -48,8 +48,11 @@ def _rate(call: Callable[[int], object], size: int, seconds: float) -> float:
 
 def _request(stack: Stack, change: Change) -> bytes:
     body = msgspec.json.encode(to_message(change))
-    head = f"POST /v1/changes HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {stack.key}\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    head = (
+        f"POST /v1/changes HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {stack.key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 async def _send_all(url: str, requests: Sequence[bytes], seconds: float) -> float:

@@ -11,7 +11,7 @@ GROUP, USER, SYSTEM = 2, 11, 12  # places in /proc/<pid>/stat after the name
 
 
 def seconds(pid: int) -> float:
-    """User and system time of all living processes in the group that `pid` leads; 0 where there is no /proc."""
+    """Return user and system time of all processes alive in the group of `pid`; 0 where there is no /proc."""
     rows = (row for row in _rows() if int(row[GROUP]) == pid)
     return sum(int(row[USER]) + int(row[SYSTEM]) for row in rows) / TICKS
 

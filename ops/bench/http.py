@@ -103,8 +103,11 @@ def _answers(url: str) -> bool:
 
 def _request(message: Any) -> bytes:
     body = msgspec.json.encode(message)
-    head = f"POST /v1/changes HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    head = (
+        f"POST /v1/changes HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def main() -> None:
@@ -124,7 +127,8 @@ def main() -> None:
         return
     for name, fact in facts.items():
         sys.stdout.write(
-            f"{name:8} {fact['rate']:8,.0f} requests/s   p99 {fact['p99'] * 1000:6.1f} ms   {fact['ratio']:5.2f} x FastAPI\n"
+            f"{name:8} {fact['rate']:8,.0f} requests/s   p99 {fact['p99'] * 1000:6.1f} ms"
+            f"   {fact['ratio']:5.2f} x FastAPI\n"
         )
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
-from ops.dev.demo.burst import burst
+from ops.dev.demo.burst import make_burst
 from worker.contract import Change, from_message
 
 TYPE = "estate:address:buyer"
@@ -51,6 +51,6 @@ def chunks(changes: list[Change], size: int) -> Iterator[list[Change]]:
 
 
 def bursts(count: int, *, account: str, seed: int = 1) -> list[Change]:
-    """Return the demo's day of an office: enquiries, deals, withdrawals, appointments, some late, some twice."""
-    made = burst(count, seed=seed, accounts=[account], start=time.time_ns() // 1000 - AGO)
-    return [from_message(arrival.message).change for arrival in made.arrivals]
+    """Return the demo's burst: enquiries, deals, withdrawals, appointments; some late, some twice."""
+    burst = make_burst(count, seed=seed, accounts=[account], start=time.time_ns() // 1000 - AGO)
+    return [from_message(arrival.message).change for arrival in burst.arrivals]

@@ -84,7 +84,7 @@ def path(size: int, random: Random) -> Edges:
 
 
 def grid(size: int, random: Random) -> Edges:
-    """Draw a chess board, its ids shuffled: long alternating paths, hard for whoever augments one at a time."""
+    """Draw a chess board, its ids shuffled: long alternating paths, hard for augmenting one at a time."""
     side = max(2, round((size / 2) ** 0.5))
     ids = _shuffled(side * side, random)
     steps = [
@@ -293,7 +293,8 @@ def _tables(measured: Measured) -> Iterator[str]:
         yield f"import {name}: {spent:.0f} ms"
     yield f"\n{'plan':12}{'operations':>11}{'actions':>9}{'least':>9}{'requests':>10}{'ours, ms':>11}"
     for made in measured.plans:
-        yield f"{made.order:12}{made.operations:11,}{made.actions:9,}{made.least:9,}{made.requests:10,}{made.ours:11.2f}"
+        numbers = f"{made.operations:11,}{made.actions:9,}{made.least:9,}{made.requests:10,}"
+        yield f"{made.order:12}{numbers}{made.ours:11.2f}"
 
 
 if __name__ == "__main__":

@@ -73,11 +73,11 @@ def measure(stack: Stack, jobs: int) -> dict[str, float]:
     back = time.monotonic()
     drained(runtime, ACCOUNT, back + DEADLINE)
     ended = time.monotonic()
-    assert (prepared.eligible, done.back, replays.count_outcomes(done, limit=jobs)) == (
-        jobs,
-        jobs,
-        {"succeeded": jobs},
-    )  # noqa: S101
+    outcomes = replays.count_outcomes(done, limit=jobs)
+    if (prepared.eligible, done.back, outcomes) != (jobs, jobs, {"succeeded": jobs}):
+        raise RuntimeError(
+            f"of {jobs} jobs {prepared.eligible} were eligible, {done.back} replayed: {outcomes}"
+        )
     fresh = _send(runtime, jobs, 1)
     return {
         "jobs": float(jobs),

@@ -35,7 +35,9 @@ def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int 
     one.
     """
     console = Console(highlight=False, soft_wrap=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT, too: a script that runs the stack in the background starts it with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     shape = Shape(api_port=port, simulator_port=simulator_port)
     try:
         with _data_directory(directory) as data, running(data, shape, echo=console.print) as stack:

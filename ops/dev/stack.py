@@ -33,7 +33,11 @@ PARTS: Final[tuple[Part, ...]] = ("worker", "beat", "api")
 START_TIMEOUT: Final = 30.0  # seconds a part may take to come up
 STOP_TIMEOUT: Final = 3.0  # seconds a part may take to end
 KEY: Final = "demo-key-that-opens-nothing-but-this-machine"
-SIMULATOR: Final = "import sys; from ops.simulator import Simulator, serve; serve(Simulator({}), port=int(sys.argv[1])).wait()"
+SIMULATOR: Final = """
+import sys
+from ops.simulator import Simulator, serve
+serve(Simulator({}), port=int(sys.argv[1])).wait()
+"""
 QUICK: Final[Mapping[str, Any]] = {
     "window": 1.0,
     "rate": 200.0,
@@ -81,7 +85,7 @@ class Shape:
     free one).
 
     `store` and `broker` are the URLs of servers that run already; without them the stack has one for both,
-    which persists as said.
+    which persists as `persist` says.
     """
 
     accounts: tuple[str, ...] = ("nord", "sued", "west")

@@ -11,6 +11,8 @@ import httpx
 import pytest
 import redis
 
+from tests.support.started import WITH_SIGINT_IGNORED
+
 BUYER = "estate:address:buyer"
 COMMAND = (sys.executable, "-m", "ops.cli")
 
@@ -66,16 +68,20 @@ def test_bad_settings_are_one_message_and_no_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_simulator_serves_until_ctrl_c_which_is_quiet(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [(), WITH_SIGINT_IGNORED])
+def test_the_simulator_serves_until_ctrl_c_which_is_quiet(tmp_path: Path, start: Sequence[str]) -> None:
     words = ("simulator", "--port", "0", "--account", "my-token:my-secret", "--switch", "duplicate_create=78")
     with subprocess.Popen(
-        [*COMMAND, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*start, *COMMAND, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        url = process.stdout.readline().split()[0]
-        assert httpx.get(url.replace("/api/stable/api.php", "/_sim/stats")).json()["relations"] == 0
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
-        assert process.stderr.read() == ""
+        try:
+            url = process.stdout.readline().split()[0]
+            assert httpx.get(url.replace("/api/stable/api.php", "/_sim/stats")).json()["relations"] == 0
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
 
 
 def test_a_terminal_gets_a_table_with_bold_heads(env: dict[str, str], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ops.dev.stack import QUICK, Shape, Stack, running
 from ops.simulator import FaultPlan, InjectedFault
 from tests.support.flow_world import World, change
 from tests.support.worker_pool import WorkerPool
-from tests.torture.outages import over
+from tests.torture.outages import requests_over_rate
 from worker.planner.plan import Limits
 from worker.testing import MemoryStore
 
@@ -22,8 +22,8 @@ SLOW = FaultPlan.random(1, 1.0, [InjectedFault("latency", LATENCY)])
 
 
 def test_the_worst_window_is_found() -> None:
-    assert over([0.0, 10.0, 10.0, 10.5, 20.0], rate=2.0) == 2.0
-    assert over([0.0, 1.0, 2.0], rate=1.0) == 1.0
+    assert requests_over_rate([0.0, 10.0, 10.0, 10.5, 20.0], rate=2.0) == 2.0
+    assert requests_over_rate([0.0, 1.0, 2.0], rate=1.0) == 1.0
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
@@ -75,7 +75,7 @@ def test_the_api_never_sees_more_than_burst_and_rate_allow(rate: float, burst: i
     for account in world.accounts:
         times = [entry.at for entry in world.simulator.log if entry.token == f"token-{account}"]
         assert len(times) == 50
-        assert over(times, rate) <= burst + 1e-3  # the simulator's clock is a float
+        assert requests_over_rate(times, rate) <= burst + 1e-3  # the simulator's clock is a float
         assert times[-1] - times[0] <= (50 - burst) / rate + 1  # and no less than that
 
 
@@ -110,7 +110,7 @@ def test_real_workers_share_one_pace_per_account_and_obey_retry_after(tmp_path: 
         for credentials in stack.credentials.values():
             times = [entry["at"] for entry in seen(stack, credentials.token)]
             # One more: a request may be late on its way, and the next has already its own slot.
-            assert over(times, RATE) <= BURST + 1
+            assert requests_over_rate(times, RATE) <= BURST + 1
         for process in stack.processes.values():
             process.kill()  # the huge account would keep them busy
 

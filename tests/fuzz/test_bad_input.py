@@ -1,6 +1,6 @@
-"""The law of bad input: whatever comes in is taken, or refused by an error of ours; nothing else is raised, nothing hangs, nothing is lost.
+"""Every input is accepted, or refused by an error of ours; nothing else is raised, nothing hangs or is lost.
 
-The doors and what is done to their inputs are in `tests.torture`, where they can be tried for hours; here each gets some hundred tries.
+The fuzzers are in `tests.torture`, where they can run for hours; here each gets some hundred tries.
 """
 
 import os
@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from producers.webhooks.mapping import MAX_PARENTS, build_changes, check_rules, read_payload
 from producers.webhooks.verify import Delivery
 from tests.torture import input_fuzz, webhook_fuzz
-from tests.torture.fuzz import all_doors, attempt
+from tests.torture.fuzz import all_fuzzers, run_once
 from worker.config import Rule, Settings, Source, load_settings
 from worker.contract import parse_many
 from worker.errors import InvalidChange, InvalidSettings
 
 FIRST = 1 if "CI" in os.environ else random.SystemRandom().randrange(1, 10**9)
-DOORS = {
+TRIES = {
     "messages": 400,
     "files": 150,
     "tables": 400,
@@ -33,57 +33,53 @@ DOORS = {
     "client": 150,
     "http": 150,
 }
-dice = st.randoms(use_true_random=False)
+rngs = st.randoms(use_true_random=False)
 few = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")
-def opened() -> Iterator[dict[str, input_fuzz.InputKind]]:
-    with all_doors() as tried:
-        yield tried
+def fuzzers() -> Iterator[dict[str, input_fuzz.Fuzzer]]:
+    with all_fuzzers() as by_name:
+        yield by_name
 
 
-@pytest.mark.parametrize("name", DOORS)
-def test_whatever_comes_to_a_door_is_taken_or_refused(
-    opened: dict[str, input_fuzz.InputKind], name: str
-) -> None:
-    for seed in range(FIRST, FIRST + DOORS[name]):
+@pytest.mark.parametrize("name", TRIES)
+def test_every_input_is_accepted_or_refused(fuzzers: dict[str, input_fuzz.Fuzzer], name: str) -> None:
+    for seed in range(FIRST, FIRST + TRIES[name]):
         try:
-            attempt(name, opened[name], seed)
+            run_once(name, fuzzers[name], seed)
         except Exception as error:
-            raise AssertionError(f"door {name}, seed {seed}") from error
+            raise AssertionError(f"fuzzer {name}, seed {seed}") from error
 
 
-@pytest.mark.parametrize("name", DOORS)
-def test_what_is_tried_is_neither_all_noise_nor_all_right(
-    opened: dict[str, input_fuzz.InputKind], name: str
-) -> None:
-    assert 0 < sum(attempt(name, opened[name], seed) for seed in range(100)) < 100
+@pytest.mark.parametrize("name", TRIES)
+def test_some_inputs_are_accepted_and_some_refused(fuzzers: dict[str, input_fuzz.Fuzzer], name: str) -> None:
+    assert 0 < sum(run_once(name, fuzzers[name], seed) for seed in range(100)) < 100
 
 
-def test_every_door_is_tried(opened: dict[str, input_fuzz.InputKind]) -> None:
-    assert set(opened) == set(DOORS)
+def test_every_fuzzer_runs(fuzzers: dict[str, input_fuzz.Fuzzer]) -> None:
+    assert set(fuzzers) == set(TRIES)
 
 
-def test_the_interface_still_answers_after_all_that(opened: dict[str, Any]) -> None:
+def test_the_interface_still_answers_after_all_that(fuzzers: dict[str, Any]) -> None:
     for seed in range(20):
-        attempt("http", opened["http"], seed)
-    assert opened["http"].healthy()
+        run_once("http", fuzzers["http"], seed)
+    assert fuzzers["http"].is_healthy()
 
 
 @few
-@given(dice=dice)
-def test_a_failing_message_would_be_made_small(dice: random.Random) -> None:
-    input_fuzz.messages(dice)
+@given(rng=rngs)
+def test_hypothesis_can_shrink_a_failing_message(rng: random.Random) -> None:
+    input_fuzz.fuzz_messages(rng)
 
 
 @few
-@given(dice=dice)
-def test_a_failing_rule_would_be_made_small(dice: random.Random) -> None:
-    webhook_fuzz.rules(dice)
+@given(rng=rngs)
+def test_hypothesis_can_shrink_a_failing_rule(rng: random.Random) -> None:
+    webhook_fuzz.fuzz_rules(rng)
 
 
-# --- what once got through
+# --- inputs that once were not refused
 
 
 @pytest.mark.parametrize("levels", [10, 900, 1100, 100_000, 5_000_000])
@@ -102,8 +98,8 @@ def test_a_body_of_nothing_but_small_faults_names_a_hundred(body: bytes) -> None
     assert len(refused.value.faults) <= 101
 
 
-def source(**expressions: str) -> Source:
-    """A webhook with one rule."""
+def make_source(**expressions: str) -> Source:
+    """Make a webhook with one rule."""
     usual = {
         "action": "'create'",
         "relationtype": "'estate:address:buyer'",
@@ -115,8 +111,8 @@ def source(**expressions: str) -> Source:
     )
 
 
-def mapped(asked: Source, body: bytes, url: str = "") -> int:
-    return len(build_changes(asked, read_payload(asked, Delivery(url, {}, body)), "message"))
+def count_mapped(source: Source, body: bytes, url: str = "") -> int:
+    return len(build_changes(source, read_payload(source, Delivery(url, {}, body)), "message"))
 
 
 @pytest.mark.parametrize(
@@ -125,8 +121,8 @@ def mapped(asked: Source, body: bytes, url: str = "") -> int:
 )
 def test_an_expression_that_breaks_jmespath_on_a_payload_is_a_fault_of_that_payload(expression: str) -> None:
     with pytest.raises(InvalidChange, match="cannot be found in this payload"):
-        mapped(
-            source(when=expression),
+        count_mapped(
+            make_source(when=expression),
             b'{"parents": %s, "children": 1, "rows": [{"a": 1}, {"a": "x"}]}'
             % (b"[1]" if "::" in expression else b"5"),
         )
@@ -134,16 +130,17 @@ def test_an_expression_that_breaks_jmespath_on_a_payload_is_a_fault_of_that_payl
 
 def test_an_expression_without_end_is_no_jmespath() -> None:
     with pytest.raises(InvalidSettings, match="is no JMESPath"):
-        check_rules(Settings(sources={"x": source(when="(" * 5000 + "a" + ")" * 5000)}))
+        check_rules(Settings(sources={"x": make_source(when="(" * 5000 + "a" + ")" * 5000)}))
 
 
 def test_a_payload_makes_a_bounded_number_of_changes() -> None:
     body = b'{"parents": [%s], "children": [1, 2]}'
     assert (
-        mapped(source(), body % b",".join(b"%d" % each for each in range(1, MAX_PARENTS + 1))) == MAX_PARENTS
+        count_mapped(make_source(), body % b",".join(b"%d" % number for number in range(1, MAX_PARENTS + 1)))
+        == MAX_PARENTS
     )
     with pytest.raises(InvalidChange, match="at most"):
-        mapped(source(), body % b",".join(b"%d" % each for each in range(1, MAX_PARENTS + 2)))
+        count_mapped(make_source(), body % b",".join(b"%d" % number for number in range(1, MAX_PARENTS + 2)))
 
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "1" + ".000" * 5000])
@@ -153,10 +150,10 @@ def test_an_id_of_thousands_of_digits_in_a_query_is_no_id(digits: str) -> None:
         scheme="onoffice",
         secrets=(),
         account="acme",
-        rules=source(parentid="estateId", childid="`1`").rules,
+        rules=make_source(parentid="estateId", childid="`1`").rules,
     )
     with pytest.raises(InvalidChange, match="parentid"):
-        mapped(asked, b"", f"https://x/?estateId={digits}")
+        count_mapped(asked, b"", f"https://x/?estateId={digits}")
 
 
 @pytest.mark.parametrize(

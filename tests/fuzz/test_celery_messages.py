@@ -17,7 +17,7 @@ from kombu import Producer
 from ops.dev.stack import Shape, Stack, running
 from producers.services import build_services
 from tests.torture.input_fuzz import EXAMPLES
-from tests.torture.mutate import DEEP, NASTY, garbled, nested, twisted, written
+from tests.torture.mutate import DEPTHS, NASTY, encode, garble, mutate, nest
 from worker import tasks
 from worker.contract import from_message
 from worker.errors import InvalidChange
@@ -80,10 +80,10 @@ def publish(stack: Stack, bodies: Sequence[bytes], **headers: object) -> None:
 
 def test_no_message_ends_a_worker(tmp_path: Path) -> None:
     dice = random.Random(1)
-    deep = [b"[[%b],{},{}]" % (b"[" * levels + b"]" * levels) for levels in DEEP]
-    odd = [written(twisted([[GOOD], {}, {"callbacks": None}], dice), dice) for _ in range(60)]
+    deep = [b"[[%b],{},{}]" % (b"[" * levels + b"]" * levels) for levels in DEPTHS]
+    odd = [encode(mutate([[GOOD], {}, {"callbacks": None}], dice), dice) for _ in range(60)]
     with running(tmp_path, Shape(accounts=("acme",), parts=("worker",), concurrency=1)) as stack:
-        publish(stack, [*SHAPES, *deep, *odd, *(garbled(body, dice) for body in odd)])
+        publish(stack, [*SHAPES, *deep, *odd, *(garble(body, dice) for body in odd)])
         for header, value in {
             "id": [1],
             "timelimit": 5,
@@ -115,7 +115,7 @@ def test_no_message_ends_a_worker(tmp_path: Path) -> None:
         (([GOOD, 7, None, {**GOOD, "parentid": 0}, [GOOD], {**GOOD, "account": "nobody"}, "x"],), {}, 1),
         (("[{}]",), {}, 0),
         ((), {}, 0),
-        ((None, 7, [], {}, [[]], nested(GOOD, 500)), {"": ""}, 0),
+        ((None, 7, [], {}, [[]], nest(GOOD, 500)), {"": ""}, 0),
     ],
 )
 def test_accept_keeps_what_it_can_read_whatever_its_arguments(
@@ -132,7 +132,7 @@ def test_accept_takes_anything_at_all(runtime: Runtime) -> None:
             dice.choice(NASTY),
             *(
                 {**twist, "account": "acme"}
-                for twist in (twisted(dice.choice(EXAMPLES), dice),)
+                for twist in (mutate(dice.choice(EXAMPLES), dice),)
                 if isinstance(twist, dict)
             ),
         ]

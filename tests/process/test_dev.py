@@ -1,4 +1,4 @@
-"""`relations dev`: the stack comes up, says how to use it, and ends when it is told to, or when a part of it cannot be kept running."""
+"""`relations dev`: it comes up, prints how to use it, and ends at a signal or with a part that is lost."""
 
 import os
 import re
@@ -9,22 +9,25 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.support.started import Process, line_of, started
+from tests.support.started import WITH_SIGINT_IGNORED, Process, line_of, started
 
 RUN = "import sys; from ops.dev.local import run; sys.exit(run(port=0, simulator_port=0))"
 
 
 @pytest.fixture
 def dev() -> Iterator[tuple[Process, str]]:
-    """A running stack, and all it said until it was ready."""
-    with started([sys.executable, "-c", RUN]) as made:
-        yield made
+    """Start a stack as a script does in the background; yield it and what it printed until it was ready."""
+    with started([*WITH_SIGINT_IGNORED, sys.executable, "-c", RUN]) as process_and_output:
+        yield process_and_output
 
 
-def test_it_tells_where_everything_is_and_ends_with_0_when_asked_to(dev: tuple[Process, str]) -> None:
-    process, said = dev
-    url = re.search(r"HTTP intake +(http://\S+)", said)
-    key = re.search(r"Key +(\S+)", said)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_prints_where_everything_is_and_ends_with_0_at_a_signal(
+    dev: tuple[Process, str], number: int
+) -> None:
+    process, output = dev
+    url = re.search(r"HTTP intake +(http://\S+)", output)
+    key = re.search(r"Key +(\S+)", output)
     assert url
     assert key
     change = {
@@ -34,17 +37,17 @@ def test_it_tells_where_everything_is_and_ends_with_0_when_asked_to(dev: tuple[P
         "parentid": 501,
         "childid": 9001,
     }
-    answer = httpx.post(f"{url[1]}/v1/changes", json=change, headers={"Authorization": f"Bearer {key[1]}"})
-    assert answer.status_code == 202
-    process.send_signal(signal.SIGTERM)
+    response = httpx.post(f"{url[1]}/v1/changes", json=change, headers={"Authorization": f"Bearer {key[1]}"})
+    assert response.status_code == 202
+    process.send_signal(number)
     assert process.wait(20) == 0
 
 
-def test_it_starts_a_part_again_that_died_and_ends_with_1_when_that_is_no_use(
+def test_it_restarts_a_part_that_died_and_ends_with_1_when_a_part_cannot_be_restarted(
     dev: tuple[Process, str],
 ) -> None:
-    process, said = dev
-    pids = dict(re.findall(r"(simulator|beat) ([0-9]+)", said))
+    process, output = dev
+    pids = dict(re.findall(r"(simulator|beat) ([0-9]+)", output))
     os.kill(int(pids["beat"]), signal.SIGKILL)
     assert "beat ended" in line_of(process)
     os.kill(int(pids["simulator"]), signal.SIGKILL)

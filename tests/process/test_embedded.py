@@ -1,4 +1,4 @@
-"""The embedded server and the child processes behind it: they start, tell why not, survive kill and restart, and die with their parent."""
+"""The embedded server and its processes: start or say why not, survive restarts, die with their parent."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from worker.errors import InvalidSettings, StoreUnavailable
 PYTHON = sys.executable
 
 
-def until(done: Callable[[], bool], seconds: float = 10.0) -> bool:
+def wait_until(done: Callable[[], bool], seconds: float = 10.0) -> bool:
     deadline = time.monotonic() + seconds
     while not done() and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -31,7 +31,7 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def a_server_program(directory: Path, name: str, version: str) -> Path:
+def make_server_program(directory: Path, name: str, version: str) -> Path:
     directory.mkdir(exist_ok=True)
     program = directory / name
     program.write_text(f"#!/bin/sh\necho 'RedisServer v={version} sha=0'\n")
@@ -66,10 +66,10 @@ def test_every_test_begins_with_an_empty_database(
 ) -> None:
     with redis.Redis.from_url(redis_url) as other:
         assert other.dbsize() == 0
-    redis_client.set(run, "left behind")
+    redis_client.set(run, "left over")
 
 
-def test_what_was_acknowledged_under_always_outlives_sigkill(tmp_path: Path) -> None:
+def test_acknowledged_writes_survive_sigkill_under_always(tmp_path: Path) -> None:
     with (
         run_server(tmp_path / "a dir", persist="always") as server,
         redis.Redis.from_url(server.url) as client,
@@ -84,21 +84,19 @@ def test_what_was_acknowledged_under_always_outlives_sigkill(tmp_path: Path) -> 
         assert client.config_get("appendfsync") == {"appendfsync": "always"}
 
 
-def test_a_port_that_was_taken_meanwhile_is_passed_over(tmp_path: Path, taken_port: int) -> None:
+def test_a_port_that_is_in_use_is_skipped(tmp_path: Path, taken_port: int) -> None:
     port = free_port()
     with start_server(find_binary(), tmp_path, persist="no", ports=[taken_port, port]) as server:
         assert server.url == f"redis://127.0.0.1:{port}/0"
 
 
-def test_somebody_elses_server_on_the_port_is_not_taken_for_ours(
-    tmp_path: Path, redis_server: RedisServer
-) -> None:
+def test_another_server_on_the_port_is_an_error(tmp_path: Path, redis_server: RedisServer) -> None:
     port = int(redis_server.url.split(":")[2].split("/")[0])
     with pytest.raises(StartFailed, match="already in use"):
         run_server(tmp_path, port=port)
 
 
-def test_a_server_that_does_not_start_says_why_in_the_words_of_its_log(tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_shows_its_log(tmp_path: Path) -> None:
     (tmp_path / "appendonlydir").write_text("a file where the server wants a directory")
     with pytest.raises(
         StartFailed, match=r"ended with status 1; the end of .*server\.log:\n(.|\n)*appendonlydir"
@@ -116,15 +114,15 @@ def test_a_configured_server_is_used_as_it_is(
     assert redis_client.ping()
 
 
-def test_a_configured_server_that_is_away_is_named_without_its_password(tmp_path: Path) -> None:
+def test_a_configured_server_that_is_down_is_named_without_its_password(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="does not answer PING") as raised:
         run_server(tmp_path, url=f"redis://user:hush@127.0.0.1:{free_port()}/0")
     assert "hush" not in str(raised.value)
 
 
 def test_a_server_on_path_is_preferred_if_it_is_new_enough_for_our_scripts(tmp_path: Path) -> None:
-    old = a_server_program(tmp_path / "old", "redis-server", "6.2.14")
-    new = a_server_program(tmp_path / "new", "valkey-server", "8.1.1")
+    old = make_server_program(tmp_path / "old", "redis-server", "6.2.14")
+    new = make_server_program(tmp_path / "new", "valkey-server", "8.1.1")
     assert find_binary(f"{old.parent}:{new.parent}") == str(new)
     assert find_binary(str(old.parent)).endswith("valkey-server")
 
@@ -141,7 +139,13 @@ def test_without_any_server_the_error_names_what_to_install(
 
 
 def test_the_server_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    parent_code = "import sys, pathlib; from ops.dev.redis_server import run_server; s = run_server(pathlib.Path(sys.argv[1])); print(s.url, flush=True); input()"
+    parent_code = """
+import sys, pathlib
+from ops.dev.redis_server import run_server
+server = run_server(pathlib.Path(sys.argv[1]))
+print(server.url, flush=True)
+input()
+"""
     with subprocess.Popen(
         [PYTHON, "-c", parent_code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -149,11 +153,17 @@ def test_the_server_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         port = int(parent.stdout.readline().split(":")[2].split("/")[0])
         assert listens(port)
         parent.kill()
-    assert until(lambda: not listens(port))
+    assert wait_until(lambda: not listens(port))
 
 
-def test_the_watchdog_used_where_the_kernel_cannot_tell_kills_the_whole_group(tmp_path: Path) -> None:
-    child_code = "import sys; from ops.dev.child_guard import fork_watchdog; fork_watchdog(int(sys.argv[1])); print('up', flush=True); input()"
+def test_the_watchdog_for_kernels_without_parent_death_signals_kills_the_group(tmp_path: Path) -> None:
+    child_code = """
+import sys
+from ops.dev.child_guard import fork_watchdog
+fork_watchdog(int(sys.argv[1]))
+print('up', flush=True)
+input()
+"""
     lifeline, ours = os.pipe()
     with subprocess.Popen(
         [PYTHON, "-c", child_code, str(lifeline)],
@@ -170,11 +180,16 @@ def test_the_watchdog_used_where_the_kernel_cannot_tell_kills_the_whole_group(tm
         assert child.wait(10) == -signal.SIGKILL
 
 
-def test_a_child_is_ready_when_its_own_sign_says_so(tmp_path: Path) -> None:
-    sign, log = tmp_path / "ready", tmp_path / "log"
-    code = "import os, pathlib, signal; pathlib.Path(os.environ['SIGN']).touch(); print('up', flush=True); signal.pause()"
-    with Process([PYTHON, "-c", code], log=log, env={"SIGN": str(sign)}) as child:
-        child.wait_until(sign.exists)
+def test_a_child_is_ready_when_its_own_check_says_so(tmp_path: Path) -> None:
+    ready, log = tmp_path / "ready", tmp_path / "log"
+    code = """
+import os, pathlib, signal
+pathlib.Path(os.environ['READY']).touch()
+print('up', flush=True)
+signal.pause()
+"""
+    with Process([PYTHON, "-c", code], log=log, env={"READY": str(ready)}) as child:
+        child.wait_until(ready.exists)
         assert child.running
         child.wait_until(lambda: child.tail() == "up")
     assert not child.running
@@ -216,7 +231,7 @@ def test_stop_lets_a_child_end_by_itself_and_kills_the_children_it_leaves_behind
     with open(os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as held:
         child.wait_until(lambda: child.tail() == "up" and held.read() is None)
         assert (child.stop(), child.tail()) == (7, "up\nbye")
-        assert until(lambda: held.read() == b"")  # the sleeper that held the other end is gone
+        assert wait_until(lambda: held.read() == b"")  # the sleeper that held the other end is gone
 
 
 def test_a_child_that_ignores_sigterm_is_killed_after_the_deadline(tmp_path: Path) -> None:

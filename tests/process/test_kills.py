@@ -1,4 +1,4 @@
-"""Real processes, really killed, one after the other under load: what was accepted is done all the same."""
+"""Real processes killed one after the other under load: what was accepted is done all the same."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,23 +17,23 @@ from ops.dev.supervisor import (
 )
 from tests.torture.kills import torture
 from tests.torture.report import survived
-from tests.torture.verdict import repeated
+from tests.torture.result import find_repeated_writes
 from worker.contract import Relation
 
 
 def test_whatever_is_killed_every_accepted_change_is_done_and_none_is_sent_twice_unread() -> None:
-    said: list[str] = []
-    killed = torture("always", seconds=5, seed=1, echo=said.append, quarrel=False)
-    assert killed.verdict.examples == (), said
-    assert survived(asdict(killed))
-    assert {"worker", "beat", "api", "redis", "queues"} <= killed.kills.keys()
-    assert killed.verdict.acknowledged > 0
-    assert killed.verdict.by_celery > 0
-    assert killed.verdict.in_last_second == 0
+    lines: list[str] = []
+    run = torture("always", seconds=5, seed=1, echo=lines.append, contend=False)
+    assert run.result.examples == (), lines
+    assert survived(asdict(run))
+    assert {"worker", "beat", "api", "redis", "queues"} <= run.kills.keys()
+    assert run.result.acknowledged > 0
+    assert run.result.by_celery > 0
+    assert run.result.in_last_second == 0
 
 
 class Parts:
-    """Parts that end and start when told to."""
+    """A stack whose parts end and start as the test says."""
 
     def __init__(self, log: Path) -> None:
         self.down: list[str] = []
@@ -52,21 +52,21 @@ class Parts:
         return self._log
 
 
-def test_a_part_that_ended_is_started_again_after_a_moment_and_somebody_is_told_why(tmp_path: Path) -> None:
-    parts, said, now = Parts(tmp_path / "log"), list[str](), [100.0]
-    supervisor = Supervisor(parts, echo=said.append, clock=lambda: now[0])
+def test_a_part_that_ended_is_restarted_after_a_delay_and_the_reason_is_printed(tmp_path: Path) -> None:
+    parts, lines, now = Parts(tmp_path / "log"), list[str](), [100.0]
+    supervisor = Supervisor(parts, echo=lines.append, clock=lambda: now[0])
     parts.down = ["beat"]
     supervisor.tend()
     assert parts.started == []
-    assert "beat ended" in said[0]
-    assert "last words" in said[0]
+    assert "beat ended" in lines[0]
+    assert "last words" in lines[0]
     now[0] += FIRST_DELAY
     supervisor.tend()
     supervisor.tend()
-    assert (parts.started, supervisor.ends, len(said)) == (["beat"], {"beat": 1}, 1)
+    assert (parts.started, supervisor.ends, len(lines)) == (["beat"], {"beat": 1}, 1)
 
 
-def test_a_part_that_ends_again_and_again_at_its_start_is_given_up_with_the_end_of_its_log(
+def test_a_part_that_keeps_ending_at_its_start_is_given_up_with_the_end_of_its_log(
     tmp_path: Path,
 ) -> None:
     parts, now = Parts(tmp_path / "log"), [0.0]
@@ -83,8 +83,8 @@ def test_a_part_that_ends_again_and_again_at_its_start_is_given_up_with_the_end_
 
 
 def test_delays_grow_until_a_part_has_been_up_for_a_while() -> None:
-    care = RestartState(0.0)
-    assert [care.note_end(1.0) for _ in range(6)] == [
+    state = RestartState(0.0)
+    assert [state.note_end(1.0) for _ in range(6)] == [
         FIRST_DELAY,
         2 * FIRST_DELAY,
         4 * FIRST_DELAY,
@@ -92,10 +92,10 @@ def test_delays_grow_until_a_part_has_been_up_for_a_while() -> None:
         16 * FIRST_DELAY,
         LONGEST_DELAY,
     ]
-    assert care.note_end(UP_AFTER) == FIRST_DELAY
+    assert state.note_end(UP_AFTER) == FIRST_DELAY
 
 
-def test_a_crm_that_is_gone_is_not_started_again_empty(tmp_path: Path) -> None:
+def test_a_simulator_that_ended_is_not_restarted_without_its_relations(tmp_path: Path) -> None:
     parts = Parts(tmp_path / "log")
     parts.down = ["simulator"]
     with pytest.raises(GivenUp, match="simulator ended"):
@@ -108,7 +108,7 @@ def entry(kind: str, child: int, *, parents: tuple[int, ...] = (1,), **more: Any
 
 
 @pytest.mark.parametrize(
-    ("log", "twice"),
+    ("log", "repeated"),
     [
         ([entry("create", 5), entry("create", 6)], []),
         ([entry("create", 5), entry("create", 5)], [5]),
@@ -121,12 +121,12 @@ def entry(kind: str, child: int, *, parents: tuple[int, ...] = (1,), **more: Any
     ],
 )
 def test_a_write_counts_as_repeated_unless_its_relation_was_read_in_between(
-    log: list[dict[str, Any]], twice: list[int]
+    log: list[dict[str, Any]], repeated: list[int]
 ) -> None:
-    assert repeated(log, {"a", "b"}) == [Relation("t", 1, child) for child in twice]
+    assert find_repeated_writes(log, {"a", "b"}) == [Relation("t", 1, child) for child in repeated]
 
 
 def test_a_loss_anywhere_in_a_part_is_not_survived() -> None:
-    assert survived({"kills": {"always": {"verdict": {"lost": 0, "celery_lost": 3, "examples": []}}}})
-    assert not survived({"kills": {"always": {"verdict": {"lost": 1}}}})
+    assert survived({"kills": {"always": {"result": {"lost": 0, "celery_lost": 3, "examples": []}}}})
+    assert not survived({"kills": {"always": {"result": {"lost": 1}}}})
     assert not survived({"simulation": {"failing": [7]}})

@@ -1,4 +1,4 @@
-"""A running `relations dev`: started as a process, read until it is ready, and ended with the block."""
+"""Start a `relations dev` as a process of its own, read what it prints until it is ready, and end it."""
 
 import subprocess
 import threading
@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 READY = "Ctrl-C stops everything."
+WITH_SIGINT_IGNORED = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+"""Put before a command, it starts that as a script starts what it runs in the background."""
+
 Process = subprocess.Popen[str]
 
 
@@ -14,7 +17,7 @@ Process = subprocess.Popen[str]
 def started(
     command: Sequence[str], cwd: Path | None = None, *, seconds: float = 40.0
 ) -> Iterator[tuple[Process, str]]:
-    """Start the process; yield it and what it printed until it was ready. It is killed after `seconds`."""
+    """Yield the process and all it printed until it was ready; kill it after `seconds` in any case."""
     with subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -1,4 +1,4 @@
-"""Changes as unruly producers send them: few relations, much contradiction, any order. Made of a seed's dice."""
+"""Random changes as careless producers send them: few relations, many contradictions, any order."""
 
 import random
 
@@ -8,42 +8,44 @@ CONFIRMATION, FEEDBACK = "statusTerminbestaetigung", "statusTerminrueckmeldung"
 VALUES = {CONFIRMATION: ("bestätigt", "gesendet", "gecancelt"), FEEDBACK: ("aktiv", "inaktiv")}
 APPOINTMENT = "calendar:address"
 TYPES = ("estate:address:contactPerson", APPOINTMENT, "estate:estateUnit", "estate:address:buyer")
-MISSING = 904  # no address and no estate has this id, in the stories that say so
+MISSING = 904  # in some scenarios no address and no estate has this id
 CHILDREN = (901, 902, 903, MISSING)
 
 
-def changes(dice: random.Random, *, accounts: tuple[str, ...], now: int) -> list[Change]:
-    """Up to two dozen changes, `occurred_at` in the last minutes before `now` (µs); ties and missing ones happen."""
-    types = dice.sample(TYPES, dice.choice((1, 1, 2, 4)))
-    spread = dice.choice((5, 1000))
+def make_changes(rng: random.Random, *, accounts: tuple[str, ...], now: int) -> list[Change]:
+    """Make up to two dozen changes of the last minutes before `now` (µs).
+
+    Some have the same `occurred_at`, some none.
+    """
+    types = rng.sample(TYPES, rng.choice((1, 1, 2, 4)))
+    spread = rng.choice((5, 1000))
     return [
-        _one(dice, number, dice.choice(types), dice.choice(accounts), now, spread)
-        for number in range(dice.randrange(2, 25))
+        _make_change(rng, number, rng.choice(types), rng.choice(accounts), now, spread)
+        for number in range(rng.randrange(2, 25))
     ]
 
 
-def _one(dice: random.Random, number: int, name: str, account: str, now: int, spread: int) -> Change:
-    action: Verb = dice.choice(
-        ("create", "create", "delete", "modify") if name == APPOINTMENT else ("create", "delete")
-    )
-    parents, children = (
-        (dice.randrange(501, 503),),
-        tuple(dice.sample(CHILDREN, dice.choice((1, 1, 1, 2, 3)))),
+def _make_change(
+    rng: random.Random, number: int, relation_type: str, account: str, now: int, spread: int
+) -> Change:
+    is_appointment = relation_type == APPOINTMENT
+    action: Verb = rng.choice(
+        ("create", "create", "delete", "modify") if is_appointment else ("create", "delete")
     )
     return Change(
         account=account,
         action=action,
-        type=name,
-        parents=parents,
-        children=children,
-        info=_info(dice, action) if name == APPOINTMENT else (),
-        occurred_at=None if dice.random() < 0.2 else now - dice.randrange(spread) * 100_000,
+        type=relation_type,
+        parents=(rng.randrange(501, 503),),
+        children=tuple(rng.sample(CHILDREN, rng.choice((1, 1, 1, 2, 3)))),
+        info=_info(rng, action) if is_appointment else (),
+        occurred_at=None if rng.random() < 0.2 else now - rng.randrange(spread) * 100_000,
         event_id=f"event-{number}",
     )
 
 
-def _info(dice: random.Random, action: str) -> tuple[tuple[str, str], ...]:
-    if action == "delete" or (action == "create" and dice.random() < 0.5):
+def _info(rng: random.Random, action: str) -> tuple[tuple[str, str], ...]:
+    if action == "delete" or (action == "create" and rng.random() < 0.5):
         return ()
-    keys = dice.sample(sorted(VALUES), dice.choice((1, 1, 2)))
-    return tuple((key, dice.choice(VALUES[key])) for key in sorted(keys))
+    keys = rng.sample(sorted(VALUES), rng.choice((1, 1, 2)))
+    return tuple((key, rng.choice(VALUES[key])) for key in sorted(keys))

@@ -1,6 +1,6 @@
-"""What should be true in the end, written a second time and as small as it can be: the latest wins, relation by relation.
+"""The expected end state, computed a second time as simply as possible: the latest change of a relation wins.
 
-Knows neither planner nor store, so that the two cannot be wrong in the same way.
+Uses neither planner nor store, so that the two cannot be wrong in the same way.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from worker.contract import Change, Relation
 
 
 class AcceptedChange(NamedTuple):
-    """A change that was accepted: when it counts (µs), ties by the order of acceptance, and its job."""
+    """An accepted change: the time at which it counts (µs), its place in the order of acceptance, its job."""
 
     at: int
     number: int
@@ -20,28 +20,33 @@ class AcceptedChange(NamedTuple):
 
 
 @dataclass(slots=True)
-class Wanted:
-    """What should be true of a relation; None asks nothing of its presence. `overtaken`: a delete may never have been sent."""
+class ExpectedRelation:
+    """What should be true of a relation. `present` is None if no change says whether it exists.
+
+    `was_deleted`: a delete that a later create outdated may never have been sent.
+    """
 
     present: bool | None = None
     info: dict[str, str] = field(default_factory=dict)
-    overtaken: bool = False
+    was_deleted: bool = False
 
-    def allows(self, seen: Mapping[str, str] | None) -> bool:
-        """Whether what the CRM shows is right: older info may survive only a delete that was not necessary any more."""
-        if seen is None or not self.present:
-            return (seen is not None) == bool(self.present)
-        return self.info.items() <= seen.items() if self.overtaken else self.info == seen
+    def allows(self, actual: Mapping[str, str] | None) -> bool:
+        """Return whether the CRM's state is right; older info may survive only an outdated delete."""
+        if actual is None or not self.present:
+            return (actual is not None) == bool(self.present)
+        return self.info.items() <= actual.items() if self.was_deleted else self.info == actual
 
 
-def wanted(accepted: Iterable[tuple[AcceptedChange, Relation]], *, upsert: bool) -> dict[Relation, Wanted]:
-    """The end state that was asked for; `upsert` if a modify creates."""
-    asked: dict[Relation, Wanted] = {}
-    for (_, _, _, change), relation in sorted(accepted, key=lambda each: each[0][:2]):
-        want = asked.setdefault(relation, Wanted())
+def expect(
+    accepted: Iterable[tuple[AcceptedChange, Relation]], *, upsert: bool
+) -> dict[Relation, ExpectedRelation]:
+    """Return the end state that the changes ask for; with `upsert`, a modify creates."""
+    expected: dict[Relation, ExpectedRelation] = {}
+    for (_, _, _, change), relation in sorted(accepted, key=lambda pair: pair[0][:2]):
+        state = expected.setdefault(relation, ExpectedRelation())
         if change.action == "delete":
-            want.present, want.info, want.overtaken = False, {}, True
+            state.present, state.info, state.was_deleted = False, {}, True
         elif change.action == "create" or upsert:
-            want.present = True
-        want.info.update(change.info)
-    return asked
+            state.present = True
+        state.info.update(change.info)
+    return expected

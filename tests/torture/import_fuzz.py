@@ -1,6 +1,6 @@
-"""The door of files to import: tables as people save them, and what they become on the way. Nothing here needs a server.
+"""A fuzzer of files to import: tables as people save them, damaged. It needs no server.
 
-The law: whatever the bytes are, every line is a change, is rejected for reasons that can be read, or the file is refused as a whole.
+Every line must become a change or be rejected for legible reasons, or the whole file must be refused.
 """
 
 import csv
@@ -14,15 +14,13 @@ from producers.portals.imports import (
     InputRow,
     LoadCounts,
     RowDefaults,
-    RowLoader,
     check_values,
     detect_format,
     find_field,
-    read_rows,
 )
 from producers.portals.imports.columns import ALIASES, INFO
-from tests.torture.input_fuzz import EXAMPLES, legible, refused
-from tests.torture.mutate import NASTY, garbled, written
+from tests.torture.input_fuzz import EXAMPLES, check_legible, is_refused
+from tests.torture.mutate import NASTY, encode, garble
 from worker.contract import Change, from_message, to_message
 from worker.errors import Fault, Invalid
 
@@ -51,7 +49,7 @@ CELLS: Final = (
     "9" * 30,
 )
 ENCODINGS: Final = ("utf-8",) * 6 + ("utf-8-sig", "cp1252", "utf-16", "utf-16-le")
-HABITS: Final[tuple[dict[str, Any], ...]] = (
+CSV_DIALECTS: Final[tuple[dict[str, Any], ...]] = (
     {"quoting": csv.QUOTE_ALL},
     {"lineterminator": "\n"},
     {"lineterminator": "\r"},
@@ -59,88 +57,81 @@ HABITS: Final[tuple[dict[str, Any], ...]] = (
 )
 
 
-def tables(dice: random.Random) -> bool:
-    """A file to import, with or without options: whether a line of it was taken."""
-    raw = _table(dice)
-    if dice.random() < 0.3:
-        raw = garbled(raw, dice)
-    items = list[Change]()
-    return not refused(lambda: items.extend(_read(raw, dice))) and bool(items)
+def fuzz_tables(rng: random.Random) -> bool:
+    """Import a file, with or without options; return whether a line of it was accepted."""
+    raw = _table(rng)
+    if rng.random() < 0.3:
+        raw = garble(raw, rng)
+    changes = list[Change]()
+    return not is_refused(lambda: changes.extend(_read(raw, rng))) and bool(changes)
 
 
-def _read(raw: bytes, dice: random.Random) -> list[Change]:
-    """The changes, once every line is known to be accounted for."""
-    file, mapping, constants = (
-        BytesIO(raw),
-        _options(dice),
-        CONSTANTS if dice.random() < 0.8 else _constants(dice),
-    )
+def _read(raw: bytes, rng: random.Random) -> list[Change]:
+    """Return the changes; raise unless every line is accounted for once."""
+    file, mapping = BytesIO(raw), _options(rng)
+    constants = CONSTANTS if rng.random() < 0.8 else _constants(rng)
     text = TextIOWrapper(file, encoding=detect_format(file).encoding, newline="")
     file.seek(0)
     rejected = list[InputRow]()
 
     def reject(row: InputRow, faults: Sequence[Fault]) -> None:
-        legible(Invalid(faults))
+        check_legible(Invalid(faults))
         rejected.append(row)
 
-    tally, given = LoadCounts(), RowDefaults("0" * 16, "acme", "a batch")
+    counts, defaults = LoadCounts(), RowDefaults("0" * 16, "acme", "a batch")
     items = [
         item
-        for piece in RowLoader(given, reject, tally).parse(
+        for piece in RowLoader(defaults, reject, counts).parse(
             read_rows(text, mapping=mapping, constants=constants)
         )
         for item in piece
     ]
-    told = [item.row.line for item in items] + [row.line for row in rejected]
-    if len(set(told)) != len(told) or tally.rejected != sum(row.lines for row in rejected):
-        raise AssertionError(f"lines are told twice, or not counted: {sorted(told)}")
+    lines = [item.row.line for item in items] + [row.line for row in rejected]
+    if len(set(lines)) != len(lines) or counts.rejected != sum(row.lines for row in rejected):
+        raise AssertionError(f"lines are reported twice, or not counted: {sorted(lines)}")
     for change in (item.change for item in items):
         if from_message(to_message(change)).change != change:
-            raise AssertionError(f"{change} is not what it was")
+            raise AssertionError(f"{change} changed when it was written and read")
     return [item.change for item in items]
 
 
-def _options(dice: random.Random) -> dict[str, str]:
-    if dice.random() < 0.5:
+def _options(rng: random.Random) -> dict[str, str]:
+    if rng.random() < 0.5:
         return {}
-    return {dice.choice(NAMES): find_field(dice.choice(NAMES)) for _ in range(dice.randrange(3))}
+    return {rng.choice(NAMES): find_field(rng.choice(NAMES)) for _ in range(rng.randrange(3))}
 
 
-def _constants(dice: random.Random) -> dict[str, str]:
-    """Those that the command line lets pass."""
-    constants = {dice.choice(FIELDS): _cell(dice) for _ in range(dice.randrange(4))}
+def _constants(rng: random.Random) -> dict[str, str]:
+    """Return constants that the command line accepts."""
+    constants = {rng.choice(FIELDS): _cell(rng) for _ in range(rng.randrange(4))}
     return {} if check_values(constants) else constants
 
 
-def _table(dice: random.Random) -> bytes:
-    """A table that may be read, or lines of JSON."""
-    if dice.random() < 0.1:
-        return b"\n".join(written(dice.choice(EXAMPLES), dice) for _ in range(3))
+def _table(rng: random.Random) -> bytes:
+    """Return a table that may be readable, or lines of JSON."""
+    if rng.random() < 0.1:
+        return b"\n".join(encode(rng.choice(EXAMPLES), rng) for _ in range(3))
     lines = StringIO()
     names = (
-        ["parentid", "childid", *dice.sample(NAMES, dice.randrange(3))]
-        if dice.random() < 0.8
-        else dice.sample(NAMES, 4)
+        ["parentid", "childid", *rng.sample(NAMES, rng.randrange(3))]
+        if rng.random() < 0.8
+        else rng.sample(NAMES, 4)
     )
-    writer = csv.writer(lines, delimiter=dice.choice(",;\t|"), **dice.choice(HABITS))
+    writer = csv.writer(lines, delimiter=rng.choice(",;\t|"), **rng.choice(CSV_DIALECTS))
     writer.writerow(names)
-    for _ in range(dice.randrange(5)):
-        writer.writerow([_fitting(name, dice) for name in names] + [""] * dice.choice((0, 0, 0, 1, 3)))
-    return lines.getvalue().encode(dice.choice(ENCODINGS), "replace")
+    for _ in range(rng.randrange(5)):
+        writer.writerow([_cell_of(name, rng) for name in names] + [""] * rng.choice((0, 0, 0, 1, 3)))
+    return lines.getvalue().encode(rng.choice(ENCODINGS), "replace")
 
 
-def _fitting(name: str, dice: random.Random) -> Any:
-    """A cell that may stand under this name; now and then one that may not."""
-    if dice.random() < 0.2:
-        return _cell(dice)
-    return (
-        str(dice.randrange(1, 10**6))
-        if find_field(name) in ("parentid", "childid")
-        else "gesendet"
-        if find_field(name) in INFO
-        else ""
-    )
+def _cell_of(name: str, rng: random.Random) -> Any:
+    """Return a valid cell for this column; now and then an invalid one."""
+    if rng.random() < 0.2:
+        return _cell(rng)
+    if find_field(name) in ("parentid", "childid"):
+        return str(rng.randrange(1, 10**6))
+    return "gesendet" if find_field(name) in INFO else ""
 
 
-def _cell(dice: random.Random) -> str:
-    return dice.choice(CELLS) if dice.random() < 0.7 else str(dice.choice(NASTY))
+def _cell(rng: random.Random) -> str:
+    return rng.choice(CELLS) if rng.random() < 0.7 else str(rng.choice(NASTY))

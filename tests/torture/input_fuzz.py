@@ -1,6 +1,7 @@
-"""The doors through which bytes come in that we did not write, each tried by dice: nothing here needs a server.
+"""Fuzzers of what others write: messages, files, answers of the API, settings. None needs a server.
 
-A door returns whether what came was taken. It raises when the law is broken: whatever comes is taken, or refused by an error of ours.
+A fuzzer makes one random input and returns whether it was accepted. It raises unless the input is accepted,
+or refused by an error of ours.
 """
 
 import random
@@ -14,17 +15,17 @@ import msgspec
 
 from ops import samples
 from ops.cli.send_input import from_lines
-from tests.torture.mutate import garbled, twisted, written
+from tests.torture.mutate import encode, garble, mutate
 from worker.config import load_settings
 from worker.contract import Change, ParsedChange, from_message, parse_many, to_message
 from worker.errors import Fault, Invalid, InvalidSettings, RelationsError
 from worker.onoffice import wire
-from worker.planner.actions import Action, ActionResult, Verdict
+from worker.planner.actions import Action, Verdict
 
-InputKind = Callable[[random.Random], bool]
+Fuzzer = Callable[[random.Random], bool]
 
-MOST_FAULTS: Final = 101
-LONGEST_FAULT: Final = 4096  # characters
+MAX_FAULTS: Final = 101
+MAX_FAULT_LENGTH: Final = 4096  # characters
 LINES: Final = [
     line
     for name in samples.list_names()
@@ -33,23 +34,23 @@ LINES: Final = [
 EXAMPLES: Final = tuple(map(msgspec.json.decode, LINES))
 
 
-def legible(error: RelationsError) -> None:
-    """An error that can be logged, answered and read: bounded, and of characters that UTF-8 has."""
-    listed: Sequence[Fault] = error.faults if isinstance(error, Invalid) else (Fault("", str(error)),)
-    if not 0 < len(listed) <= MOST_FAULTS:
-        raise AssertionError(f"{len(listed)} faults")
-    for fault in listed:
+def check_legible(error: RelationsError) -> None:
+    """Raise unless the error can be logged and answered: bounded, and of characters that UTF-8 has."""
+    faults: Sequence[Fault] = error.faults if isinstance(error, Invalid) else (Fault("", str(error)),)
+    if not 0 < len(faults) <= MAX_FAULTS:
+        raise AssertionError(f"{len(faults)} faults")
+    for fault in faults:
         msgspec.json.encode(fault)
-        if len(str(fault)) > LONGEST_FAULT:
+        if len(str(fault)) > MAX_FAULT_LENGTH:
             raise AssertionError(f"a fault of {len(str(fault))} characters: {str(fault)[:200]}")
 
 
-def refused(act: Callable[[], object]) -> bool:
-    """Whether it was refused, by an error of ours that can be read."""
+def is_refused(call: Callable[[], object]) -> bool:
+    """Return whether the call raises an error of ours; the error must be legible."""
     try:
-        act()
+        call()
     except RelationsError as error:
-        legible(error)
+        check_legible(error)
         return True
     return False
 
@@ -57,42 +58,42 @@ def refused(act: Callable[[], object]) -> bool:
 # --- messages
 
 
-def messages(dice: random.Random) -> bool:
-    """One message, many, lines of them; as bytes, as text and decoded."""
-    chosen = [_message(dice) for _ in range(dice.choice((1, 1, 2, 5)))]
-    raw = written(chosen if dice.random() < 0.5 else chosen[0], dice)
-    if dice.random() < 0.3:
-        raw = b"\n".join(written(each, dice) for each in chosen)
-    if dice.random() < 0.4:
-        raw = garbled(raw, dice)
-    reads: Sequence[Callable[[], ParsedChange | list[ParsedChange]]] = (
+def fuzz_messages(rng: random.Random) -> bool:
+    """Parse one message, many, lines of them; as bytes, as text and decoded."""
+    messages = [_message(rng) for _ in range(rng.choice((1, 1, 2, 5)))]
+    raw = encode(messages if rng.random() < 0.5 else messages[0], rng)
+    if rng.random() < 0.3:
+        raw = b"\n".join(encode(message, rng) for message in messages)
+    if rng.random() < 0.4:
+        raw = garble(raw, rng)
+    parsers: Sequence[Callable[[], ParsedChange | list[ParsedChange]]] = (
         lambda: parse_many(raw),
         lambda: parse_many(raw.decode("utf-8", "surrogateescape")),
-        lambda: from_message(chosen[0]),
+        lambda: from_message(messages[0]),
     )
-    taken = [not refused(lambda: _sound(read())) for read in reads]  # noqa: B023 called at once
-    return any(taken)
+    accepted = [not is_refused(lambda: _check_roundtrip(read())) for read in parsers]  # noqa: B023 called at once
+    return any(accepted)
 
 
-def lines(dice: random.Random) -> bool:
-    """A file of messages, as the command line reads it."""
-    raw = b"\n".join(written(_message(dice), dice) for _ in range(dice.choice((1, 1, 3))))
-    return not refused(lambda: from_lines(garbled(raw, dice) if dice.random() < 0.3 else raw, "acme"))
+def fuzz_lines(rng: random.Random) -> bool:
+    """Read a file of messages as the command line does."""
+    raw = b"\n".join(encode(_message(rng), rng) for _ in range(rng.choice((1, 1, 3))))
+    return not is_refused(lambda: from_lines(garble(raw, rng) if rng.random() < 0.3 else raw, "acme"))
 
 
-def _message(dice: random.Random) -> Any:
-    message = dice.choice(EXAMPLES)
-    for _ in range(dice.choice((0, 1, 1, 2))):
-        message = twisted(message, dice)
+def _message(rng: random.Random) -> Any:
+    message = rng.choice(EXAMPLES)
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        message = mutate(message, rng)
     return message
 
 
-def _sound(parsed: ParsedChange | list[ParsedChange]) -> None:
-    """What was taken says the same when it is written and read again, and can be kept."""
-    for each in parsed if isinstance(parsed, list) else [parsed]:
-        change: Change = each.change
+def _check_roundtrip(parsed: ParsedChange | list[ParsedChange]) -> None:
+    """Raise unless what was accepted stays the same when written and read, and can be stored."""
+    for one in parsed if isinstance(parsed, list) else [parsed]:
+        change: Change = one.change
         if from_message(to_message(change)).change != change:
-            raise AssertionError(f"{change} is not what it was")
+            raise AssertionError(f"{change} changed when it was written and read")
         msgspec.json.encode(change)
 
 
@@ -106,34 +107,30 @@ ACTIONS: Final = (
 )
 
 
-def answers(dice: random.Random) -> bool:
-    """What the API answers: one outcome per action, and done only what a result of its own says is done."""
-    actions = dice.sample(ACTIONS, dice.randrange(1, len(ACTIONS) + 1))
+def fuzz_answers(rng: random.Random) -> bool:
+    """Read an answer of the API: each action has one result, and is done only if the answer says so."""
+    actions = rng.sample(ACTIONS, rng.randrange(1, len(ACTIONS) + 1))
     names = wire.identifiers("r1", len(actions))
-    document = answer_to(actions, names)
-    for _ in range(dice.choice((0, 1, 2))):
-        document = twisted(document, dice)
-    raw = written(document, dice)
-    if dice.random() < 0.3:
-        raw = garbled(raw, dice)
-    outcomes = wire.read(
-        raw, actions, names, status=dice.choice((200, 200, 302, 401, 429, 500, 502, 999)), hidden=("secret",)
+    document = make_answer(actions, names)
+    for _ in range(rng.choice((0, 1, 2))):
+        document = mutate(document, rng)
+    raw = encode(document, rng)
+    if rng.random() < 0.3:
+        raw = garble(raw, rng)
+    results = wire.read(
+        raw, actions, names, status=rng.choice((200, 200, 302, 401, 429, 500, 502, 999)), hidden=("secret",)
     )
-    if len(outcomes) != len(actions):
-        raise AssertionError(f"{len(outcomes)} outcomes of {len(actions)} actions")
-    msgspec.json.encode([(each.verdict, each.code, each.message) for each in outcomes])
-    return sum(_earned(each, raw) for each in outcomes) > 0
+    if len(results) != len(actions):
+        raise AssertionError(f"{len(results)} results of {len(actions)} actions")
+    msgspec.json.encode([(result.verdict, result.code, result.message) for result in results])
+    done = [result for result in results if result.verdict is Verdict.OK]
+    if done and b"errorcode" not in raw:
+        raise AssertionError("done, though no result of the answer says so")
+    return bool(done)
 
 
-def _earned(outcome: ActionResult, raw: bytes) -> bool:
-    """Whether it is done; nothing is without a word about it."""
-    if outcome.verdict is Verdict.OK and b"errorcode" not in raw:
-        raise AssertionError("done, though no result says so")
-    return outcome.verdict is Verdict.OK
-
-
-def answer_to(actions: Sequence[Action], names: Sequence[str]) -> Any:
-    """A document in which every action is done."""
+def make_answer(actions: Sequence[Action], names: Sequence[str]) -> Any:
+    """Return an answer by which every action is done."""
     rows = [
         {
             "actionid": wire.ACTION_PREFIX + action.kind,
@@ -159,7 +156,7 @@ ENVIRONMENT: Final = dict.fromkeys(
     ("ACME_TOKEN", "ACME_SECRET", "FORMS_SECRET", "IMMO_SECRET"), "whsec_c2VjcmV0"
 )
 VARIABLES: Final = ("URL", "BROKER_URL", "REDIS_URL", "API_URL", "PREFIX", "LOG", "CONFIG")
-WORDS: Final = (
+URLS: Final = (
     "redis://",
     "redis://h:99999",
     "redis://[",
@@ -174,40 +171,35 @@ WORDS: Final = (
 )
 
 
-def settings(folder: Path) -> InputKind:
-    """The door of a settings file in this folder, and of the environment."""
+def settings_fuzzer(folder: Path) -> Fuzzer:
+    """Return a fuzzer of a settings file in this folder, and of the environment."""
 
-    def door(dice: random.Random) -> bool:
-        text = (
-            SETTINGS if dice.random() < 0.2 else _toml(twisted(tomllib.loads(SETTINGS.decode()), dice), dice)
-        )
-        (folder / "relations.toml").write_bytes(garbled(text, dice) if dice.random() < 0.4 else text)
-        given = {f"RELATIONS_{dice.choice(VARIABLES)}": dice.choice(WORDS)} if dice.random() < 0.4 else {}
+    def fuzz_settings(rng: random.Random) -> bool:
+        text = SETTINGS if rng.random() < 0.2 else _toml(mutate(tomllib.loads(SETTINGS.decode()), rng), rng)
+        (folder / "relations.toml").write_bytes(garble(text, rng) if rng.random() < 0.4 else text)
+        given = {f"RELATIONS_{rng.choice(VARIABLES)}": rng.choice(URLS)} if rng.random() < 0.4 else {}
         try:
             return bool(repr(load_settings({**ENVIRONMENT, **given}, folder)))
-        except (
-            InvalidSettings
-        ) as error:  # of as many faults, and as long, as the operator's own file has them
+        except InvalidSettings as error:  # as many faults, and as long, as the operator's own file has
             return not str(error)
 
-    return door
+    return fuzz_settings
 
 
-def _toml(value: Any, dice: random.Random) -> bytes:
-    """The tables as TOML, inline below the first level."""
+def _toml(value: Any, rng: random.Random) -> bytes:
+    """Return the tables as TOML, inline below the first level."""
     if not isinstance(value, dict):
-        return written(value, dice)
+        return encode(value, rng)
     try:
-        return "\n".join(f"{_quoted(key)} = {_inline(each)}" for key, each in value.items()).encode(
-            "utf-8", "surrogatepass"
-        )
+        lines = [f"{_quoted(key)} = {_inline(item)}" for key, item in value.items()]
+        return "\n".join(lines).encode("utf-8", "surrogatepass")
     except RecursionError:
         return b"a = " + b"[" * 100_000
 
 
 def _inline(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_quoted(key)} = {_inline(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{_quoted(key)} = {_inline(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_inline, value)) + "]"
     if isinstance(value, str):
@@ -216,11 +208,8 @@ def _inline(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    return (
-        '"'
-        + "".join(
-            char if char.isprintable() and char not in '"\\' else f"\\u{ord(char) & 0xFFFF:04x}"
-            for char in str(text)
-        )
-        + '"'
+    escaped = (
+        char if char.isprintable() and char not in '"\\' else f"\\u{ord(char) & 0xFFFF:04x}"
+        for char in str(text)
     )
+    return '"' + "".join(escaped) + '"'

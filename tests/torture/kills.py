@@ -1,6 +1,6 @@
-"""Every process of a real stack killed by SIGKILL, one a second, under load and with a faulty API; then calm, and what is left.
+"""Kills of the processes of a real stack by SIGKILL, one a second, under load and with a faulty API.
 
-The victims: worker (with its pool), one pool child, beat, API, Redis. Now and then the broker loses its queues, too.
+The targets: worker (with its pool), one pool child, beat, API, Redis. Sometimes the broker loses its queues.
 """
 
 import os
@@ -9,7 +9,8 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,17 +20,15 @@ from ops.dev.processes import children
 from ops.dev.redis_server import Persist
 from ops.dev.stack import QUICK, Shape, Stack, running
 from ops.dev.supervisor import Supervisor
-from tests.torture.load import Crowd
-from tests.torture.verdict import Verdict, judge
+from tests.torture.load_generator import LoadGenerator
+from tests.torture.result import TortureResult, compare
 from worker.wiring import Runtime
 
-AGREEING: Final = ("nord", "sued", "west")
-QUARRELLING: Final = "streit"
-VICTIMS: Final = ("worker", "child", "beat", "api", "redis", "queues")
-QUEUES: Final = (
-    "relations.flush",
-    "relations.ops",
-)  # those of wake-ups; what is in `relations.intake` is not accepted yet
+ORDINARY: Final = ("nord", "sued", "west")
+CONTENDED: Final = "streit"
+TARGETS: Final = ("worker", "child", "beat", "api", "redis", "queues")
+# The queues of wake-ups. Messages in `relations.intake` are not deleted: they are not accepted yet.
+QUEUES: Final = ("relations.flush", "relations.ops")
 TIMEOUT: Final = 2.0
 LIMITS: Final = {**QUICK, "window": 0.2, "timeout": TIMEOUT, "doubt": 120.0 + TIMEOUT, "max_actions": 20}
 FAULTS: Final = (
@@ -41,19 +40,20 @@ FAULTS: Final = (
     "server_error_after",
     "throttle",
 )
-FAULTY: Final = 0.1  # of all requests
-EVERY: Final = 1.0  # seconds between kills
-CALM: Final = 90.0  # seconds until accounts without quarrel must be done, however slow the machine
+FAULT_RATE: Final = 0.1  # of all requests
+INTERVAL: Final = 1.0  # seconds between kills
+RECOVERY_LIMIT: Final = 90.0  # seconds until ordinary accounts must be done, however slow the machine
 POLL: Final = 0.05
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Killed:
-    """One run: what was done to the system, what came of it, and the seconds until everything was done after the last kill.
+class KillRun:
+    """One run: what was done to the system, and the result; `recovery` is the seconds after the last kill.
 
-    Apart from that, `in_doubt` relations waited `doubt_seconds` until a write without an answer could land no more (R14).
+    `in_doubt` relations of the contended account then waited `doubt_seconds` more, until a write without an
+    answer could not arrive any more (R14).
     """
 
     persist: Persist
@@ -64,132 +64,135 @@ class Killed:
     recovery: float
     in_doubt: int
     doubt_seconds: float
-    verdict: Verdict
+    result: TortureResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kills:
-    """The same under both ways to persist."""
+class KillRuns:
+    """One run under each way of Redis to persist."""
 
-    always: Killed
-    everysec: Killed
+    always: KillRun
+    everysec: KillRun
 
 
-def run(*, seconds: float, first: int, echo: Say) -> Kills:
-    """Half of the seconds each under AOF `always` and `everysec`; `first` seeds changes, faults and the choice of victims."""
+def run(*, seconds: float, first: int, echo: Echo) -> KillRuns:
+    """Run half of the time each under AOF `always` and `everysec`.
+
+    `first` seeds the changes, the faults and the choice of targets.
+    """
     one = partial(torture, seconds=seconds / 2, seed=first, echo=echo)
-    return Kills(always=one("always"), everysec=one("everysec"))
+    return KillRuns(always=one("always"), everysec=one("everysec"))
 
 
 def torture(
-    persist: Persist, *, seconds: float, seed: int, echo: Say, quarrel: bool = True, every: float = EVERY
-) -> Killed:
-    """One run. Without the quarrel nothing has to wait until a doubt ends, which takes two minutes."""
-    quarrelling = QUARRELLING if quarrel else ""
-    shape = Shape(accounts=(*AGREEING, QUARRELLING), defaults=LIMITS, persist=persist)
+    persist: Persist,
+    *,
+    seconds: float,
+    seed: int,
+    echo: Echo,
+    contend: bool = True,
+    interval: float = INTERVAL,
+) -> KillRun:
+    """Run once; without the contended account nothing waits until a doubt ends, which takes two minutes."""
+    shape = Shape(accounts=(*ORDINARY, CONTENDED), defaults=LIMITS, persist=persist)
     with (
-        tempfile.TemporaryDirectory(prefix="relations-kills-", ignore_cleanup_errors=True) as place,
-        running(Path(place), shape) as stack,
+        tempfile.TemporaryDirectory(prefix="relations-kills-", ignore_cleanup_errors=True) as folder,
+        running(Path(folder), shape) as stack,
     ):
-        supervisor, crowd = (
-            Supervisor(stack, echo=echo),
-            Crowd(stack, seed=seed, agreeing=AGREEING, quarrelling=quarrelling),
-        )
-        stack.simulate("faults", {"random": {"seed": seed, "rate": FAULTY, "kinds": FAULTS}})
-        crowd.start()
-        violence = Violence(stack, supervisor, random.Random(f"kills {seed}"))
-        violence.rage(seconds, every)
-        stack.simulate("faults", {})
-        crowd.stop()
-        runtime, calm = stack.runtime(), Calm(supervisor)
-        recovery = calm.wait(
-            lambda: crowd.silent and not _open(runtime, AGREEING), since=violence.last, seconds=CALM
-        )
-        echo(f"{persist}: {sum(violence.kills.values())} kills; done {recovery:.1f} s after the last")
-        in_doubt, doubting = _open(runtime, (QUARRELLING,)), 0.0
-        if quarrel:
-            rest = LIMITS["doubt"] + CALM
-            doubting = calm.wait(
-                lambda: not (_open(runtime, shape.accounts) or _unsettled(runtime)),
-                since=violence.last,
-                seconds=rest,
-            )
-        excused = violence.outages if persist == "everysec" else []
-        verdict = judge(stack, runtime, crowd.books, outages=excused, agreeing=AGREEING)
-        faults = stack.simulate("stats")["faults"]
-        stack.kill()
-        return Killed(
+        supervisor, runtime = Supervisor(stack, echo=echo), stack.runtime()
+        load = LoadGenerator(stack, seed=seed, ordinary=ORDINARY, contended=CONTENDED if contend else "")
+        killer = ProcessKiller(stack, supervisor, random.Random(f"kills {seed}"))
+        with _faults_under_load(stack, load, seed):
+            killer.run(seconds, interval)
+        wait = partial(_wait, supervisor, since=killer.last_kill)
+        recovery = wait(lambda: load.finished and not _count_open(runtime, ORDINARY), limit=RECOVERY_LIMIT)
+        echo(f"{persist}: {sum(killer.kills.values())} kills; done {recovery:.1f} s after the last")
+        in_doubt = _count_open(runtime, (CONTENDED,))
+        limit = LIMITS["doubt"] + RECOVERY_LIMIT
+        doubt_seconds = wait(lambda: _all_done(runtime, shape.accounts), limit=limit) if contend else 0.0
+        redis_kills = killer.redis_kills if persist == "everysec" else []
+        result = compare(stack, runtime, load.changes, redis_kills=redis_kills, ordinary=ORDINARY)
+        kill_run = KillRun(
             persist=persist,
             seconds=seconds,
-            kills=dict(violence.kills),
+            kills=dict(killer.kills),
             ended_by_themselves=dict(supervisor.ends),
-            faults=faults,
+            faults=stack.simulate("stats")["faults"],
             recovery=round(recovery, 1),
             in_doubt=in_doubt,
-            doubt_seconds=round(doubting, 1),
-            verdict=verdict,
+            doubt_seconds=round(doubt_seconds, 1),
+            result=result,
         )
+        stack.kill()
+        return kill_run
 
 
-class Violence:
-    """Kills by dice: counts of what was done, when Redis went down, and when the last kill was."""
+class ProcessKiller:
+    """Kills targets at random, and records the kills, those of Redis and the last one with their times."""
 
-    def __init__(self, stack: Stack, supervisor: Supervisor, dice: random.Random) -> None:
-        self.stack, self.supervisor, self.dice = stack, supervisor, dice
+    def __init__(self, stack: Stack, supervisor: Supervisor, rng: random.Random) -> None:
+        self.stack, self.supervisor, self.rng = stack, supervisor, rng
         self.kills: Counter[str] = Counter()
-        self.outages: list[float] = []
-        self.last = time.monotonic()
+        self.redis_kills: list[float] = []
+        self.last_kill = time.monotonic()
 
-    def rage(self, seconds: float, every: float) -> None:
-        """Kill something `every` so many seconds, in turns: each victim once, as the dice order them; the last turn is finished."""
-        until, queue = time.monotonic() + seconds, list[str]()
-        while queue or time.monotonic() < until:
-            queue = queue or self.dice.sample(VICTIMS, len(VICTIMS))
-            self.strike(queue.pop())
-            rest = time.monotonic() + every
-            while time.monotonic() < rest:
+    def run(self, seconds: float, interval: float) -> None:
+        """Kill one target per interval, in complete rounds: each target once, in random order."""
+        deadline, targets = time.monotonic() + seconds, list[str]()
+        while targets or time.monotonic() < deadline:
+            targets = targets or self.rng.sample(TARGETS, len(TARGETS))
+            self.kill(targets.pop())
+            next_kill = time.monotonic() + interval
+            while time.monotonic() < next_kill:
                 self.supervisor.tend()
                 time.sleep(POLL)
 
-    def strike(self, victim: str) -> None:
-        """Do it."""
-        self.last = time.monotonic()
-        if victim == "queues":
+    def kill(self, target: str) -> None:
+        """Kill one target."""
+        self.last_kill = time.monotonic()
+        if target == "queues":
             self.stack.runtime().client.delete(*QUEUES)
-        elif victim == "child":
+        elif target == "child":
             if not (pool := children(self.stack.processes["worker"].pid)):
-                return  # its worker is just coming up
-            os.kill(self.dice.choice(pool), signal.SIGKILL)
+                return  # its worker is just starting
+            os.kill(self.rng.choice(pool), signal.SIGKILL)
         else:
-            if victim == "redis":
-                self.outages.append(self.last)
-            self.stack.replace(victim)
-        self.kills[victim] += 1
+            if target == "redis":
+                self.redis_kills.append(self.last_kill)
+            self.stack.replace(target)
+        self.kills[target] += 1
 
 
-class Calm:
-    """Waiting, while ended parts are still started again."""
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        self.supervisor = supervisor
-
-    def wait(self, done: Callable[[], bool], *, since: float, seconds: float) -> float:
-        """The seconds since `since` when it was done, or when patience was over: then the verdict says what is stuck."""
-        until = time.monotonic() + seconds
-        while not done() and time.monotonic() < until:
-            self.supervisor.tend()
-            time.sleep(POLL)
-        return time.monotonic() - since
+@contextmanager
+def _faults_under_load(stack: Stack, load: LoadGenerator, seed: int) -> Iterator[None]:
+    stack.simulate("faults", {"random": {"seed": seed, "rate": FAULT_RATE, "kinds": FAULTS}})
+    load.start()
+    yield
+    stack.simulate("faults", {})
+    load.stop()
 
 
-def _open(runtime: Runtime, accounts: tuple[str, ...]) -> int:
-    """Relations and changes that wait for an outcome."""
+def _wait(supervisor: Supervisor, done: Callable[[], bool], *, since: float, limit: float) -> float:
+    """Wait until `done()` or the limit, while ended parts are restarted; return the seconds since `since`."""
+    deadline = time.monotonic() + limit
+    while not done() and time.monotonic() < deadline:
+        supervisor.tend()
+        time.sleep(POLL)
+    return time.monotonic() - since
+
+
+def _count_open(runtime: Runtime, accounts: tuple[str, ...]) -> int:
+    """Count relations and changes that wait for an outcome."""
     counts = [runtime.store.counts(account) for account in accounts]
-    return sum(each["backlog"] + each["open"] for each in counts)
+    return sum(account_counts["backlog"] + account_counts["open"] for account_counts in counts)
 
 
-def _unsettled(runtime: Runtime) -> int:
-    """Messages of changes that the broker has still to deliver, for the first time or again."""
+def _all_done(runtime: Runtime, accounts: tuple[str, ...]) -> bool:
+    return not (_count_open(runtime, accounts) or _count_undelivered(runtime))
+
+
+def _count_undelivered(runtime: Runtime) -> int:
+    """Count messages of changes that the broker has still to deliver, for the first time or again."""
     client: Any = runtime.client
     return int(client.llen("relations.intake")) + sum(
         b"relations.accept" in message for message in client.hvals("unacked")

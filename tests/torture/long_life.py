@@ -1,6 +1,7 @@
-"""A long life in minutes: rounds of changes through the real stack with a retention of seconds, and what is left after each.
+"""A long life in minutes: rounds of changes through the real stack with a retention of seconds.
 
-Every round but the first should end with as much memory and as many keys as the one before. Linux only, as RSS is read from /proc.
+Every round but the first should end with as much memory and as many keys as the one before. Linux only, as
+RSS is read from /proc.
 """
 
 import os
@@ -28,12 +29,12 @@ LIMITS: Final = {
     "max_actions": 500,
     "max_batch": 2000,
 }
-PATIENCE: Final = 300.0  # seconds for a round's work, and for its traces to vanish
+TIME_LIMIT: Final = 300.0  # seconds for a round's work, and for its keys to expire
 POLL: Final = 0.2
 MEGABYTE: Final = 2**20
 PARENT, RSS = 1, 21  # places in /proc/<pid>/stat after the name
-# Ends of keys that stay: a fixed number per account.
-LASTING: Final = (
+# Suffixes of keys that stay: a fixed number per account.
+PERMANENT: Final = (
     b":counts",
     b":numbers",
     b":pace",
@@ -45,7 +46,7 @@ LASTING: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One round: its load, its seconds of work, and what was there once it was forgotten. Memory in megabytes."""
+    """One round: its load, its seconds of work, and what was left once its keys expired; memory in MB."""
 
     load: str
     changes: int
@@ -57,8 +58,8 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Aged:
-    """All rounds; `lost` changes have no outcome, `left` keys should have gone."""
+class LongLifeResult:
+    """All rounds; `lost` changes have no outcome, `left` keys should have expired."""
 
     rounds: tuple[Round, ...]
     changes: int
@@ -66,8 +67,8 @@ class Aged:
     left: int
 
 
-def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Aged:
-    """Rounds until `seconds` are over, at least three; `first` seeds the changes."""
+def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> LongLifeResult:
+    """Run rounds until `seconds` are over, at least three; `first` seeds the changes."""
     shape = Shape(
         accounts=ACCOUNTS,
         defaults={
@@ -79,27 +80,27 @@ def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Aged:
         parts=("worker", "beat"),
         concurrency=2,
     )
-    until, rounds = time.monotonic() + seconds, list[Round]()
+    deadline, rounds = time.monotonic() + seconds, list[Round]()
     with (
         tempfile.TemporaryDirectory(prefix="relations-longlife-", ignore_cleanup_errors=True) as folder,
         running(Path(folder), shape) as stack,
     ):
         runtime = stack.runtime()
-        while len(rounds) < 3 or time.monotonic() < until:
-            rounds.append(_round(stack, runtime, len(rounds), first))
-            echo(_line(len(rounds), rounds[-1]))
-        return _account(runtime, rounds)
+        while len(rounds) < 3 or time.monotonic() < deadline:
+            rounds.append(_run_round(stack, runtime, len(rounds), first))
+            echo(_describe(len(rounds), rounds[-1]))
+        return _summarize(runtime, rounds)
 
 
-def _round(stack: Stack, runtime: Runtime, number: int, first: int) -> Round:
-    name, loads = _loads(number, first)
+def _run_round(stack: Stack, runtime: Runtime, number: int, first: int) -> Round:
+    name, loads = _make_loads(number, first)
     started = time.monotonic()
-    for parts in zip(*(chunks(load, AT_ONCE) for load in loads), strict=True):
-        for part in parts:
-            runtime.intake().accept(part)
-    _wait(lambda: not any(_open(runtime, account) for account in ACCOUNTS))
+    for chunk_of_each in zip(*(chunks(load, AT_ONCE) for load in loads), strict=True):
+        for chunk in chunk_of_each:
+            runtime.intake().accept(chunk)
+    _wait(lambda: not any(_count_open(runtime, account) for account in ACCOUNTS))
     worked = time.monotonic() - started
-    _wait(lambda: not _left(runtime))
+    _wait(lambda: not _remaining_keys(runtime))
     main, children = _rss(stack.processes["worker"].pid)
     info: Any = runtime.client.info("memory")
     return Round(
@@ -113,18 +114,18 @@ def _round(stack: Stack, runtime: Runtime, number: int, first: int) -> Round:
     )
 
 
-def _loads(number: int, first: int) -> tuple[str, Sequence[list[Change]]]:
-    """In turn: the same relations every time, ones that never were before, and a quarrel over few."""
-    each, seed = PER_ROUND // len(ACCOUNTS), first + number
+def _make_loads(number: int, first: int) -> tuple[str, Sequence[list[Change]]]:
+    """Return in turn: always the same relations, new ones, and many contradicting changes of few."""
+    size, seed = PER_ROUND // len(ACCOUNTS), first + number
     if number % 3 == 2:
-        return "a quarrel", [toggles(each, account=account, seed=seed) for account in ACCOUNTS]
-    loads = [links(each, account=account, seed=seed) for account in ACCOUNTS]
+        return "contradictions", [toggles(size, account=account, seed=seed) for account in ACCOUNTS]
+    loads = [links(size, account=account, seed=seed) for account in ACCOUNTS]
     if number % 3 == 0:
         return "the same relations", loads
-    return "fresh relations", [[_moved(change, number) for change in load] for load in loads]
+    return "new relations", [[_with_new_children(change, number) for change in load] for load in loads]
 
 
-def _moved(change: Change, number: int) -> Change:
+def _with_new_children(change: Change, number: int) -> Change:
     return Change(
         account=change.account,
         action=change.action,
@@ -134,7 +135,7 @@ def _moved(change: Change, number: int) -> Change:
     )
 
 
-def _open(runtime: Runtime, account: str) -> int:
+def _count_open(runtime: Runtime, account: str) -> int:
     counts = runtime.store.counts(account)
     return counts["backlog"] + counts["open"]
 
@@ -143,34 +144,38 @@ def _keys(runtime: Runtime) -> list[bytes]:
     return list(runtime.client.scan_iter(f"{runtime.settings.prefix}:*", count=10_000))
 
 
-def _left(runtime: Runtime) -> list[bytes]:
-    """The keys that should go when all is done and forgotten."""
-    return [key for key in _keys(runtime) if not key.endswith(LASTING)]
+def _remaining_keys(runtime: Runtime) -> list[bytes]:
+    """Return the keys that should expire when all is done."""
+    return [key for key in _keys(runtime) if not key.endswith(PERMANENT)]
 
 
-def _account(runtime: Runtime, rounds: Sequence[Round]) -> Aged:
-    sent = sum(each.changes for each in rounds)
+def _summarize(runtime: Runtime, rounds: Sequence[Round]) -> LongLifeResult:
+    sent = sum(one.changes for one in rounds)
     counts = [runtime.store.counts(account) for account in ACCOUNTS]
-    ended = sum(each.get(state, 0) for each in counts for state in ("succeeded", "superseded", "failed"))
-    return Aged(rounds=tuple(rounds), changes=sent, lost=sent - ended, left=len(_left(runtime)))
+    ended = sum(
+        numbers.get(state, 0) for numbers in counts for state in ("succeeded", "superseded", "failed")
+    )
+    left = len(_remaining_keys(runtime))
+    return LongLifeResult(rounds=tuple(rounds), changes=sent, lost=sent - ended, left=left)
 
 
-def _line(number: int, each: Round) -> str:
+def _describe(number: int, one: Round) -> str:
     return (
-        f"round {number:2}  {each.load:18}  {each.changes:,} changes in {each.seconds:5.1f} s  children {each.children_mb:6.1f} MB"
-        f"  worker {each.worker_mb:6.1f} MB  redis {each.redis_mb:6.2f} MB  {each.keys} keys"
+        f"round {number:2}  {one.load:18}  {one.changes:,} changes in {one.seconds:5.1f} s"
+        f"  children {one.children_mb:6.1f} MB  worker {one.worker_mb:6.1f} MB"
+        f"  redis {one.redis_mb:6.2f} MB  {one.keys} keys"
     )
 
 
 def _wait(done: Callable[[], bool]) -> None:
-    """Return when it is done or patience is over; what is missing then shows in the numbers."""
-    until = time.monotonic() + PATIENCE
-    while not done() and time.monotonic() < until:
+    """Wait until `done()` or the time limit; the numbers show what is not done then."""
+    deadline = time.monotonic() + TIME_LIMIT
+    while not done() and time.monotonic() < deadline:
         time.sleep(POLL)
 
 
 def _rss(leader: int) -> tuple[int, int]:
-    """Bytes that a Celery worker and all its children hold in memory."""
+    """Return the RSS in bytes of a Celery worker, and of all its children together."""
     page = os.sysconf("SC_PAGE_SIZE")
     rows = dict(_stats())
     children = (int(row[RSS]) for row in rows.values() if int(row[PARENT]) == leader)

@@ -1,6 +1,7 @@
-"""Everything away in turn, in real processes: a huge account beside many small ones, then no API, no broker, no memory for Redis.
+"""One outage after the other, with real processes: no API, no broker, no memory for Redis.
 
-The store and the broker are two servers, so that each can fail alone.
+Before them, a huge account runs beside many small ones. Store and broker are two servers, so that each can
+fail alone.
 """
 
 import tempfile
@@ -22,38 +23,38 @@ from worker.wiring import Runtime
 HUGE: Final = "huge"
 SMALL: Final = tuple(f"small-{number:03d}" for number in range(200))
 FEW: Final = SMALL[:20]
-CHANGES: Final = 100_000
+HUGE_CHANGES: Final = 100_000
 RATE: Final = 20.0
 BURST: Final = 10
 LIMITS: Final = {**QUICK, "window": 0.2, "rate": RATE, "burst": BURST, "max_ids": 100, "max_actions": 50}
-PROBES: Final = (5, 10, 20, 40, 80, 160, 300)  # seconds from one probe to the next, then always the last
-TO_OPEN: Final = 5
-PATIENCE: Final = 900.0
-AT_ONCE: Final = 1000
-TRIES: Final = 200
+PROBES: Final = (5, 10, 20, 40, 80, 160, 300)  # seconds between probes; the last repeats
+FAILURES_TO_OPEN: Final = 5  # a breaker
+TIME_LIMIT: Final = 900.0  # seconds until work must be done
+AT_ONCE: Final = 1000  # changes
+ATTEMPTS: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endured:
-    """What was asked of it, and what came of it; durations in seconds."""
+class OutageResult:
+    """What was sent, and the result; durations in seconds."""
 
     changes: int
     lost: int  # changes that did not succeed
     small_done: float  # until all small accounts were done …
     huge_waiting: int  # … while so many changes of the huge one still waited
-    over_pace: float  # the worst window's requests above the rate; the burst and one on its way are allowed
+    over_pace: float  # requests above the rate in the worst window; the burst and one on its way are allowed
     outage: float
-    asked: int  # requests during the outage
-    allowed: int  # as many as failures that open a breaker, and its probes, make
-    back: float  # from the API's return until all was done
-    muted: float  # the slowest answer of intake while the broker was away
+    requests_in_outage: int
+    requests_allowed: int  # as many as the failures that open a breaker, and its probes, make
+    recovery: float  # from the API's return until all was done
+    slowest_accept: float  # the slowest answer of intake while the broker was away
     swept: float  # from the broker's return until what came in meanwhile was done
-    refused: int  # changes a full Redis refused, each with an error
-    drained: int  # changes it finished all the same
+    refused: int  # changes that a full Redis refused, each with an error
+    drained: int  # changes that it finished all the same
 
 
-def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Endured:
-    """All of it once; the API is away for `seconds`. `first` seeds the changes."""
+def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> OutageResult:
+    """Run all of it once; the API is away for `seconds`. `first` seeds the changes."""
     with tempfile.TemporaryDirectory() as folder, run_server(Path(folder) / "broker") as broker:
         shape = Shape(
             accounts=(HUGE, *SMALL),
@@ -64,21 +65,26 @@ def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Endured:
             concurrency=1,
         )
         with running(Path(folder), shape, echo=echo) as stack, _producer(stack) as runtime:
-            ordeal = _Ordeal(stack, runtime, broker, first, echo)
-            numbers = ordeal.fairness() | ordeal.outage(seconds) | ordeal.mute() | ordeal.full()
-            return Endured(changes=ordeal.accepted, lost=ordeal.lost(), **numbers)
+            outages = _OutageRun(stack, runtime, broker, first, echo)
+            numbers = (
+                outages.check_fairness()
+                | outages.stop_api(seconds)
+                | outages.stop_broker()
+                | outages.fill_redis()
+            )
+            return OutageResult(changes=outages.accepted, lost=outages.count_lost(), **numbers)
 
 
 @contextmanager
 def _producer(stack: Stack) -> Iterator[Runtime]:
-    """A producer in this process, that hands its messages to a sender as all do."""
+    """Yield a producer in this process that sends its messages in the background, as all do."""
     runtime = stack.runtime(background=True)
     yield runtime
     runtime.client.close()
 
 
-class _Ordeal:
-    """One run, trouble by trouble; each gives its numbers."""
+class _OutageRun:
+    """One run. Each outage is a method that returns its numbers."""
 
     def __init__(
         self, stack: Stack, runtime: Runtime, broker: RedisServer, first: int, echo: Callable[[str], None]
@@ -87,79 +93,76 @@ class _Ordeal:
         self.accepted, self._seeds = 0, count(first)
         self._parents = count(1_000_000)
 
-    def fairness(self) -> dict[str, Any]:
-        """A mailing of one account, and five changes of each of the others."""
-        for chunk in chunks(links(CHANGES, account=HUGE, seed=next(self._seeds)), AT_ONCE):
+    def check_fairness(self) -> dict[str, Any]:
+        """Run a mailing of one account and five changes of each of the others."""
+        for chunk in chunks(links(HUGE_CHANGES, account=HUGE, seed=next(self._seeds)), AT_ONCE):
             self.accept(chunk)
         started = time.monotonic()
         for account in SMALL:
-            self.accept(self.fresh(account, 5))
-        self.until(lambda: self.open(SMALL) == 0)
-        done, waiting = time.monotonic() - started, self.open([HUGE])
+            self.accept(self.new_changes(account, 5))
+        self.wait_until_done(SMALL)
+        done, waiting = time.monotonic() - started, self.count_open([HUGE])
         self.echo(
-            f"{len(SMALL)} small accounts were done after {done:.1f} s; the huge one still had {waiting:,} changes"
+            f"{len(SMALL)} small accounts were done after {done:.1f} s;"
+            f" the huge one still had {waiting:,} changes"
         )
-        self.until(lambda: self.open([HUGE]) == 0)
-        worst = max(over(self.moments(account), RATE) for account in (HUGE, *FEW))
+        self.wait_until_done([HUGE])
+        worst = max(requests_over_rate(self.request_times(account), RATE) for account in (HUGE, *FEW))
         return {"small_done": round(done, 2), "huge_waiting": waiting, "over_pace": round(worst, 2)}
 
-    def outage(self, seconds: float) -> dict[str, Any]:
-        """Every request fails for a while, and changes keep coming."""
+    def stop_api(self, seconds: float) -> dict[str, Any]:
+        """Let every request fail for a while, and keep sending changes."""
         self.stack.simulate(
             "faults", {"random": {"seed": 1, "rate": 1.0, "kinds": ["gateway_before", "lost_before"]}}
         )
-        before, started = self.requests(), time.monotonic()
+        before, started = self.count_requests(), time.monotonic()
         while time.monotonic() - started < seconds:
             for account in FEW:
-                self.accept(self.fresh(account, 1))
+                self.accept(self.new_changes(account, 1))
             time.sleep(0.5)
-        length, asked = time.monotonic() - started, self.requests() - before
+        length, requests = time.monotonic() - started, self.count_requests() - before
         self.stack.simulate("faults", {})
-        self.echo(f"the API was away for {length:.0f} s and saw {asked} requests of {len(FEW)} accounts")
-        begun = time.monotonic()
-        self.until(lambda: self.open(FEW) == 0)
-        allowed = len(FEW) * (TO_OPEN + probes(length))
+        self.echo(f"the API was away for {length:.0f} s and saw {requests} requests of {len(FEW)} accounts")
         return {
             "outage": round(length, 1),
-            "asked": asked,
-            "allowed": allowed,
-            "back": round(time.monotonic() - begun, 1),
+            "requests_in_outage": requests,
+            "requests_allowed": len(FEW) * (FAILURES_TO_OPEN + count_probes(length)),
+            "recovery": round(self.wait_until_done(FEW), 1),
         }
 
-    def mute(self) -> dict[str, Any]:
-        """No broker: intake answers as ever, and the sweep finds what came in."""
+    def stop_broker(self) -> dict[str, Any]:
+        """Kill the broker: intake answers as before, and the sweep finds what came in."""
         self.broker.kill()
         slowest = 0.0
-        for _ in range(TRIES):
-            begun = time.monotonic()
-            self.accept(self.fresh(FEW[0], 1))
-            slowest = max(slowest, time.monotonic() - begun)
+        for _ in range(ATTEMPTS):
+            started = time.monotonic()
+            self.accept(self.new_changes(FEW[0], 1))
+            slowest = max(slowest, time.monotonic() - started)
         self.broker.restart()
-        begun = time.monotonic()
-        self.until(lambda: self.open(FEW) == 0)
-        swept = time.monotonic() - begun
+        swept = self.wait_until_done(FEW)
         self.echo(
-            f"without a broker intake answered within {1000 * slowest:.1f} ms; swept {swept:.1f} s after its return"
+            f"without a broker intake answered within {1000 * slowest:.1f} ms;"
+            f" swept {swept:.1f} s after its return"
         )
-        return {"muted": round(slowest, 4), "swept": round(swept, 1)}
+        return {"slowest_accept": round(slowest, 4), "swept": round(swept, 1)}
 
-    def full(self) -> dict[str, Any]:
-        """No memory: nothing is accepted, each refusal is an error, and the backlog drains."""
-        for chunk in chunks(self.fresh(HUGE, 20_000), AT_ONCE):
+    def fill_redis(self) -> dict[str, Any]:
+        """Let Redis have no memory: each new change is refused with an error, and the backlog drains."""
+        for chunk in chunks(self.new_changes(HUGE, 20_000), AT_ONCE):
             self.accept(chunk)
-        waiting, refused = self.open([HUGE]), 0
+        waiting, refused = self.count_open([HUGE]), 0
         self.runtime.client.config_set("maxmemory", "1")
         for account in FEW:
-            refused += not self.accept(self.fresh(account, 1))
-        self.until(lambda: self.open([HUGE]) == 0)
+            refused += not self.accept(self.new_changes(account, 1))
+        self.wait_until_done([HUGE])
         self.runtime.client.config_set("maxmemory", "0")
         self.echo(f"a full Redis refused {refused} of {len(FEW)} changes and finished {waiting:,}")
         return {"refused": refused, "drained": waiting}
 
-    # --- asking and looking
+    # --- helpers
 
-    def fresh(self, account: str, number: int) -> list[Change]:
-        """So many changes of relations that nobody named before."""
+    def new_changes(self, account: str, number: int) -> list[Change]:
+        """Make so many changes of relations that none named before."""
         return [
             Change(
                 account=account,
@@ -172,7 +175,7 @@ class _Ordeal:
         ]
 
     def accept(self, changes: Sequence[Change]) -> bool:
-        """Whether they were accepted."""
+        """Send the changes to intake; return whether they were accepted."""
         try:
             self.runtime.intake().accept(changes)
         except Unavailable:
@@ -180,51 +183,53 @@ class _Ordeal:
         self.accepted += len(changes)
         return True
 
-    def open(self, accounts: Sequence[str]) -> int:
-        """Jobs of these accounts without an end."""
+    def count_open(self, accounts: Sequence[str]) -> int:
+        """Count the jobs of these accounts that have not ended."""
         counts = [self.runtime.store.counts(account) for account in accounts]
-        return sum(each.get("accepted", 0) - _ended(each) for each in counts)
+        return sum(numbers.get("accepted", 0) - _count_ended(numbers) for numbers in counts)
 
-    def lost(self) -> int:
-        """Accepted changes that did not succeed."""
+    def count_lost(self) -> int:
+        """Count the accepted changes that did not succeed."""
         return self.accepted - sum(
             self.runtime.store.counts(account).get("succeeded", 0) for account in (HUGE, *SMALL)
         )
 
-    def requests(self) -> int:
-        """What the API has seen so far."""
+    def count_requests(self) -> int:
+        """Count the requests that the API has seen so far."""
         return int(self.stack.simulate("stats")["requests"])
 
-    def moments(self, account: str) -> list[float]:
-        """When the API saw requests of an account, as far as it remembers."""
+    def request_times(self, account: str) -> list[float]:
+        """Return when the API saw requests of an account, as far as its log goes."""
         token = self.stack.credentials[account].token
         return [entry["at"] for entry in self.stack.simulate("log", limit="10000") if entry["token"] == token]
 
-    def until(self, true: Callable[[], bool]) -> None:
-        """Wait for it; TimeoutError when it does not come."""
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"still open after {PATIENCE:g} s: {self.open((HUGE, *SMALL))} changes")
+    def wait_until_done(self, accounts: Sequence[str]) -> float:
+        """Wait until these accounts have no open jobs; return the seconds. Raises TimeoutError."""
+        started = time.monotonic()
+        while self.count_open(accounts):
+            if time.monotonic() - started > TIME_LIMIT:
+                open_changes = self.count_open((HUGE, *SMALL))
+                raise TimeoutError(f"still open after {TIME_LIMIT:g} s: {open_changes} changes")
             time.sleep(0.2)
+        return time.monotonic() - started
 
 
-def over(moments: Sequence[float], rate: float) -> float:
-    """By how many requests a window holds more than `rate` times its length, the worst one."""
+def requests_over_rate(times: Sequence[float], rate: float) -> float:
+    """Return by how many requests the worst window has more than `rate` times its length."""
     worst, lowest = 0.0, float("inf")
-    for number, at in enumerate(sorted(moments)):
+    for number, at in enumerate(sorted(times)):
         lowest = min(lowest, number - rate * at)
         worst = max(worst, number + 1 - rate * at - lowest)
     return worst
 
 
-def probes(seconds: float) -> int:
-    """How many probes an open breaker sends in so many seconds at most."""
-    found, at = 0, 0.0
-    while (at := at + PROBES[min(found, len(PROBES) - 1)]) <= seconds:
-        found += 1
-    return found
+def count_probes(seconds: float) -> int:
+    """Return how many probes an open breaker sends in so many seconds at most."""
+    probes, at = 0, 0.0
+    while (at := at + PROBES[min(probes, len(PROBES) - 1)]) <= seconds:
+        probes += 1
+    return probes
 
 
-def _ended(counts: Any) -> int:
+def _count_ended(counts: Any) -> int:
     return sum(counts.get(state, 0) for state in ("succeeded", "superseded", "failed"))

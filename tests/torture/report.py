@@ -1,4 +1,4 @@
-"""The account of a torture: every part's numbers, and whether everything survived. Facts in, text out."""
+"""The report of a torture: every part's numbers, and whether everything survived. Facts in, text out."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -8,33 +8,30 @@ from rich.table import Table
 from rich.text import Text
 
 FATAL: Final = ("lost", "stuck", "left", "failed", "failing", "unanswered", "wrong", "repeated")
-"""Numbers and lists of a part that must be 0 or empty, wherever they stand in it."""
-
-Leaf = tuple[tuple[str, ...], Any]
+"""Numbers and lists of a part that must be 0 or empty, at any depth."""
 
 
 def survived(facts: Mapping[str, Any]) -> bool:
-    """Whether nothing fatal happened in any part."""
-    return not any(value for path, value in leaves(facts) if _is_fatal(path))
+    """Return whether nothing fatal happened in any part."""
+    return not any(value for path, value in flatten(facts) if path[-1] in FATAL)
 
 
-def leaves(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
-    """Every number, text and list of nested facts, with its place."""
+def flatten(facts: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every number, text and list of nested facts with its path."""
     for key, value in facts.items():
         if isinstance(value, Mapping):
-            yield from leaves(value, (*path, key))
+            yield from flatten(value, (*path, key))
         else:
             yield (*path, key), value
 
 
-def tables(facts: Mapping[str, Any]) -> Group:
-    """One table a part, and the verdict; what is fatal and there is red."""
-    verdict = (
-        Text("\nEverything survived.\n", "bold green")
-        if survived(facts)
-        else Text("\nNot everything survived.\n", "bold red")
-    )
-    return Group(*(_table(name, part) for name, part in facts.items()), verdict)
+def render(facts: Mapping[str, Any]) -> Group:
+    """Return one table a part, fatal numbers in red, and whether everything survived."""
+    if survived(facts):
+        conclusion = Text("\nEverything survived.\n", "bold green")
+    else:
+        conclusion = Text("\nNot everything survived.\n", "bold red")
+    return Group(*(_table(name, part) for name, part in facts.items()), conclusion)
 
 
 def _table(name: str, part: Mapping[str, Any]) -> Table:
@@ -46,20 +43,15 @@ def _table(name: str, part: Mapping[str, Any]) -> Table:
         show_header=False,
         padding=(0, 2, 0, 0),
     )
-    for path, value in leaves(part):
-        table.add_row(
-            " ".join(path).replace("_", " "), _said(value), style="red" if value and _is_fatal(path) else ""
-        )
+    for path, value in flatten(part):
+        is_bad = value and path[-1] in FATAL
+        table.add_row(" ".join(path).replace("_", " "), _format(value), style="red" if is_bad else "")
     return table
 
 
-def _said(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return "\n".join(map(_said, value)) or "none"
+        return "\n".join(map(_format, value)) or "none"
     if isinstance(value, Mapping):
-        return " · ".join(f"{key.replace('_', ' ')} {_said(each)}" for key, each in value.items())
+        return " · ".join(f"{key.replace('_', ' ')} {_format(item)}" for key, item in value.items())
     return f"{value:,}" if isinstance(value, int | float) else str(value)
-
-
-def _is_fatal(path: tuple[str, ...]) -> bool:
-    return path[-1] in FATAL

@@ -1,4 +1,7 @@
-"""Everything one seed decides, set up on one schedule: producers, broker, workers, sweep, operator, store, API and their clocks."""
+"""A scenario: everything that one seed decides, on one schedule.
+
+It has producers, a broker, workers, the sweep, an operator, a store, the API and the clocks of all.
+"""
 
 import itertools
 import random
@@ -6,13 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ops.simulator import KINDS, FaultPlan, InjectedFault, Records, Simulator, Switches
-from tests.torture.changes import MISSING, changes
-from tests.torture.fault_profile import Chaos
-from tests.torture.history_checker import Witness, WitnessedStore
+from tests.torture.changes import MISSING, make_changes
+from tests.torture.fault_profile import FaultProfile
+from tests.torture.history_checker import CheckedStore, HistoryChecker
 from tests.torture.schedule import SECOND, Schedule
-from tests.torture.simulated_broker import Broker
-from tests.torture.simulated_worker import Worker, World
-from worker.contract import TYPES, Change, order_of
+from tests.torture.simulated_broker import SimulatedBroker
+from tests.torture.simulated_worker import SimulatedWorker, WorkerEnvironment
+from worker.contract import TYPES, Change, Order, order_of
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
 from worker.ports import Pause
@@ -21,204 +24,206 @@ from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import Intake, IntakePolicy
 from worker.usecases.replay import requeue
 
-START = 1_800_000_000 * SECOND  # far from any real run, so that a real clock would show
-FAULTS = (
+START = 1_800_000_000 * SECOND  # far from the time of any real run, so that a use of a real clock would show
+API_FAULTS = (
     *KINDS,
     *(InjectedFault("late", seconds) for seconds in (5.0, 30.0, 90.0, 118.0)),
     InjectedFault("latency", 12.0),
     InjectedFault("drip", 20.0),
 )
 SWITCHES = tuple(Switches.all())
-AGITATED = 60.0  # seconds until everything calms down
-JUMP = 12.0  # seconds the store's clock may jump ahead in all; `doubt` has a margin of 30 over a signature's life
+NO_FAULTS = FaultProfile()
+FAULTY_SECONDS = 60.0  # until the faults end
+# Seconds that the store's clock may jump ahead in all; `doubt` has a margin of 30 over a signature's life.
+JUMP = 12.0
+
+Trace = Callable[[float, str, tuple[object, ...]], None]
+"""Is called with the time (seconds since the start), the actor, and what it does."""
 
 
-Tell = Callable[[float, str, tuple[object, ...]], None]
-"""Hears when (seconds since the start), who, and what."""
+class StoreFixture(Protocol):
+    """Makes the store of a scenario, and does with it what only its maker can do."""
+
+    def make_store(self, now: Callable[[], int]) -> Any:
+        """Make a new store that uses this clock (µs)."""
+
+    def expire_lease(self, account: str) -> None:
+        """Remove the lease of this account, which has expired by the scenario's clock."""
+
+    def open_work(self, account: str) -> list[str]:
+        """Return the names of what is left of open work."""
 
 
-class Ground(Protocol):
-    """A store to stand on: made of a clock, with what only its maker can do."""
+class Scenario:
+    """All that happens with one seed; `trace` is called for every step."""
 
-    def store(self, now: Callable[[], int]) -> Any:
-        """A new store."""
-
-    def forget(self, account: str) -> None:
-        """The lease on this account ran out by the store's clock."""
-
-    def left(self, account: str) -> list[str]:
-        """What is left of open work."""
-
-
-class Stage:
-    """One seed's world; `tell` hears every step."""
-
-    def __init__(self, seed: int, ground: Ground, tell: Tell) -> None:
-        self.dice, self._hear = random.Random(seed), tell
-        self.schedule = Schedule(self.dice, START)
-        self.ground, self.calm = ground, False
-        self._chaos, self._ahead = Chaos.draw(self.dice), 0
-        self.accounts = self.dice.choice((("acme",), ("acme", "bart")))
-        self.changes = changes(self.dice, accounts=self.accounts, now=START)
-        self.upsert = self.dice.random() < 0.3
-        self.witness = Witness(self.now, ground.forget)
-        self.store = WitnessedStore(ground.store(self.now), self.witness)
-        self.simulator = self._simulator(seed)
-        self.broker = Broker(self.schedule, self.chaos)
-        names = (f"{number:018d}" for number in itertools.count())
-        self._name = lambda: next(names)
+    def __init__(self, seed: int, fixture: StoreFixture, trace: Trace) -> None:
+        self.rng, self._trace_to = random.Random(seed), trace
+        self.schedule = Schedule(self.rng, START)
+        self.fixture, self.is_calm = fixture, False
+        self._faults, self._ahead = FaultProfile.draw(self.rng), 0
+        self.accounts = self.rng.choice((("acme",), ("acme", "bart")))
+        self.changes = make_changes(self.rng, accounts=self.accounts, now=START)
+        self.upsert = self.rng.random() < 0.3
+        self.checker = HistoryChecker(self.now, fixture.expire_lease)
+        self.store = CheckedStore(fixture.make_store(self.now), self.checker)
+        self.simulator = self._make_simulator(seed)
+        self.broker = SimulatedBroker(self.schedule, self.faults)
+        ids = (f"{number:018d}" for number in itertools.count())
+        self._new_id = lambda: next(ids)
         self.intake = Intake(
             store=self.store,
-            policy_of=self._door,
-            new_id=self._name,
+            policy_of=_intake_policy,
+            new_id=self._new_id,
             wake=self.broker.put,
             emit=lambda *_, **__: None,
         )
-        self._lanes = {account: self._lane(account) for account in self.accounts}
-        self.workers = self._workers()
-        self._begin()
+        self._policies = {account: self._flush_policy(account) for account in self.accounts}
+        self.workers = self._make_workers()
+        self._schedule_events()
 
-    # --- its clocks and moods
+    # --- its state
 
     def now(self) -> int:
-        """The store's clock (µs): it jumps ahead now and then."""
+        """Return the time of the store's clock (µs), which jumps ahead now and then."""
         return self.schedule.now + self._ahead
 
-    def chaos(self) -> Chaos:
-        """What may go wrong at this moment: everything, and after a while nothing any more."""
-        return CALM if self.calm else self._chaos
+    def faults(self) -> FaultProfile:
+        """Return what may go wrong now; at the end, nothing."""
+        return NO_FAULTS if self.is_calm else self._faults
 
-    def calm_down(self) -> None:
-        """No new evil; somebody resumes what was paused."""
-        self.calm = True
+    def end_faults(self) -> None:
+        """Let no more faults happen, and resume what was paused."""
+        self.is_calm = True
         self.simulator.inject(FaultPlan())
         for account in self.accounts:
             self.store.resume(account)
 
-    def open(self) -> list[str]:
-        """What is not done yet."""
+    def unfinished(self) -> list[str]:
+        """Return what is not done yet, as sentences."""
         waiting = [f"{change.event_id} was not accepted" for change in self._unaccepted]
         return waiting + [
-            f"{account}: {left}" for account in self.accounts for left in self.ground.left(account)
+            f"{account}: {name}" for account in self.accounts for name in self.fixture.open_work(account)
         ]
 
-    # --- its people
+    # --- producers, sweep, operator, and the store's clock
 
-    def _begin(self) -> None:
-        dice, schedule = self.dice, self.schedule
+    def _schedule_events(self) -> None:
+        rng, schedule = self.rng, self.schedule
         self._unaccepted = list(self.changes)
         pending = list(self.changes)
         while pending:
             account = pending[0].account
-            together = [each for each in pending[: dice.choice((1, 1, 3))] if each.account == account]
-            pending = [each for each in pending if each not in together]
-            self._send_later(together, dice.random() * dice.choice((1.0, AGITATED)))
-        schedule.after(self._every(), self._sweep)
-        schedule.after(AGITATED * dice.random(), self._operate)
-        schedule.after(AGITATED * dice.random(), self._jump)
-        schedule.after(AGITATED, self.calm_down)
+            together = [change for change in pending[: rng.choice((1, 1, 3))] if change.account == account]
+            pending = [change for change in pending if change not in together]
+            self._send_later(together, rng.random() * rng.choice((1.0, FAULTY_SECONDS)))
+        schedule.after(self._sweep_interval(), self._sweep)
+        schedule.after(FAULTY_SECONDS * rng.random(), self._operate)
+        schedule.after(FAULTY_SECONDS * rng.random(), self._jump_ahead)
+        schedule.after(FAULTY_SECONDS, self.end_faults)
 
     def _send_later(self, together: Sequence[Change], seconds: float) -> None:
         self.schedule.after(seconds, lambda: self._send(together))
 
     def _send(self, together: Sequence[Change]) -> None:
-        """A producer that got no answer says the same again; some say it again anyway."""
-        self._tell("producer", "sends", together)
+        """Send changes; a producer that misses the answer sends them once more."""
+        self._trace("producer", "sends", together)
         self.intake.accept(together)
-        self._unaccepted = [each for each in self._unaccepted if each not in together]
-        if self.dice.random() < self.chaos().deaf:
-            self._send_later(together, 10 * self.dice.random())
+        self._unaccepted = [change for change in self._unaccepted if change not in together]
+        if self.rng.random() < self.faults().producer_misses_answer:
+            self._send_later(together, 10 * self.rng.random())
 
     def _sweep(self) -> None:
         for account in self.store.due_accounts(self.accounts):
-            self._tell("sweep", "wakes", account)
+            self._trace("sweep", "wakes", account)
             self.broker.put(account, 0.0)
-        self.schedule.after(self._every(), self._sweep)
+        self.schedule.after(self._sweep_interval(), self._sweep)
 
-    def _every(self) -> float:
-        return self.dice.uniform(5, 15) if self.calm else self.dice.uniform(1, 3)
+    def _sweep_interval(self) -> float:
+        return self.rng.uniform(5, 15) if self.is_calm else self.rng.uniform(1, 3)
 
     def _operate(self) -> None:
-        """An operator stops an account, lets it go on, or replays what failed."""
-        account = self.dice.choice(self.accounts)
-        match self.dice.randrange(3):
-            case 0 if not self.calm:
-                self._tell("operator", "pauses", account)
-                self.store.pause(account, Pause("manual", "by hand", since=self.now()))
+        """Let an operator pause an account, resume it, or replay what failed."""
+        account = self.rng.choice(self.accounts)
+        match self.rng.randrange(3):
+            case 0 if not self.is_calm:
+                self._trace("operator", "pauses", account)
+                self.store.pause(account, Pause("hand", "a test", since=self.now()))
             case 1:
-                self._tell("operator", "replays", account)
+                self._trace("operator", "replays", account)
                 requeue(self.intake, account, self.store.failed_jobs(account, limit=5))
             case _:
-                self._tell("operator", "resumes", account)
+                self._trace("operator", "resumes", account)
                 self.store.resume(account)
-        if not self.calm:
-            self.schedule.after(20 * self.dice.random(), self._operate)
+        if not self.is_calm:
+            self.schedule.after(20 * self.rng.random(), self._operate)
 
-    def _jump(self) -> None:
-        ahead = round(self.dice.choice((0.0, 0.0, JUMP * self.dice.random())) * SECOND)
+    def _jump_ahead(self) -> None:
+        ahead = round(self.rng.choice((0.0, 0.0, JUMP * self.rng.random())) * SECOND)
         self._ahead += ahead
-        self._tell("the store's clock", "jumps", ahead)
+        self._trace("the store's clock", "jumps", ahead)
 
     # --- its parts
 
-    def _simulator(self, seed: int) -> Simulator:
-        skew = self.dice.choice((0.0, 0.0, 0.0, 12.0, -12.0, 600.0, -600.0))
+    def _make_simulator(self, seed: int) -> Simulator:
+        skew = self.rng.choice((0.0, 0.0, 0.0, 12.0, -12.0, 600.0, -600.0))
         return Simulator(
             {f"token-{account}": "secret" for account in self.accounts},
-            switches=self.dice.choice(SWITCHES),
-            faults=FaultPlan.random(seed, self._chaos.fault, FAULTS),
+            switches=self.rng.choice(SWITCHES),
+            faults=FaultPlan.random(seed, self._faults.api_fault, API_FAULTS),
             records=Records(
                 missing=frozenset(
-                    {("address", MISSING), ("estate", MISSING)} if self.dice.random() < 0.3 else ()
+                    {("address", MISSING), ("estate", MISSING)} if self.rng.random() < 0.3 else ()
                 )
             ),
             clock=lambda: self.schedule.now / SECOND + skew,
-            sleep=self._pass,
+            sleep=self._pause_caller,
         )
 
-    def _pass(self, seconds: float) -> None:
-        """The API takes its time: whoever asked it waits."""
-        if asking := self.schedule.current:
-            asking.wait(self.schedule.now + round(seconds * SECOND))
+    def _pause_caller(self, seconds: float) -> None:
+        """Let the worker wait whose request takes this long."""
+        if caller := self.schedule.current:
+            caller.wait(self.schedule.now + round(seconds * SECOND))
 
-    def _workers(self) -> list[Worker]:
-        world = World(
+    def _make_workers(self) -> list[SimulatedWorker]:
+        environment = WorkerEnvironment(
             schedule=self.schedule,
-            chaos=self.chaos,
+            faults=self.faults,
             store=self.store,
             limiter=MemoryLimiter(clock=lambda: self.now() / SECOND),
             simulator=self.simulator,
             broker=self.broker,
-            lane=self._lanes.__getitem__,
-            name=self._name,
-            echo=self._tell_of_worker,
+            policy_of=self._policies.__getitem__,
+            new_id=self._new_id,
+            trace=self._trace_worker,
         )
-        return [Worker(world, f"worker {number}") for number in range(self.dice.choice((1, 2, 3)))]
+        count = self.rng.choice((1, 2, 3))
+        return [SimulatedWorker(environment, f"worker {number}") for number in range(count)]
 
-    def _lane(self, account: str) -> FlushPolicy:
-        dice = self.dice
+    def _flush_policy(self, account: str) -> FlushPolicy:
+        rng = self.rng
         return FlushPolicy(
             account=account,
-            limits=Limits(max_ids=dice.choice((2, 100)), max_actions=dice.choice((1, 3, 50))),
-            rate=dice.choice((4.0, 1000.0)),
-            burst=dice.choice((1, 8)),
-            window=dice.choice((0.0, 1.0)),
-            max_batch=dice.choice((1, 3, 1000)),
+            limits=Limits(max_ids=rng.choice((2, 100)), max_actions=rng.choice((1, 3, 50))),
+            rate=rng.choice((4.0, 1000.0)),
+            burst=rng.choice((1, 8)),
+            window=rng.choice((0.0, 1.0)),
+            max_batch=rng.choice((1, 3, 1000)),
             doubt=150.0,
-            retry=RetryPolicy(backoff=dice.choice(((1.0, 300.0), (0.25, 10.0))), upsert=self.upsert),
-            order=lambda name: order_of(TYPES[name]),
+            retry=RetryPolicy(backoff=rng.choice(((1.0, 300.0), (0.25, 10.0))), upsert=self.upsert),
+            order=_order_of_type,
         )
 
-    def _door(self, account: str) -> IntakePolicy:
-        return IntakePolicy(
-            account=account, window=1.0, max_backlog=1_000_000, order=lambda name: order_of(TYPES[name])
-        )
+    def _trace_worker(self, *step: object) -> None:
+        self._trace(self.schedule.current.name if self.schedule.current else "", *step)
 
-    def _tell_of_worker(self, *what: object) -> None:
-        self._tell(self.schedule.current.name if self.schedule.current else "", *what)
-
-    def _tell(self, who: str, *what: object) -> None:
-        self._hear((self.schedule.now - START) / SECOND, who, what)
+    def _trace(self, actor: str, *step: object) -> None:
+        self._trace_to((self.schedule.now - START) / SECOND, actor, step)
 
 
-CALM = Chaos()
+def _intake_policy(account: str) -> IntakePolicy:
+    return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000, order=_order_of_type)
+
+
+def _order_of_type(type_name: str) -> Order:
+    return order_of(TYPES[type_name])

@@ -1,6 +1,6 @@
-"""One seed, one order: actors in threads that pass a single baton, on a clock that only the schedule moves.
+"""One seed, one order: actors in threads of which only one runs at a time, on a clock of the schedule.
 
-At a `point` an actor lets go of the baton, and the dice say who has it next; nothing ever runs beside anything else.
+An actor runs until it waits; then the random numbers decide who runs next. Nothing ever runs in parallel.
 """
 
 import random
@@ -12,8 +12,8 @@ SECOND = 1_000_000  # µs
 NEVER = 1 << 62  # µs
 
 
-class Ended(BaseException):
-    """The story is over; raised in an actor that waits for the baton. Nothing may catch it on the way."""
+class ScenarioEnded(BaseException):
+    """The scenario is over; raised in an actor that waits. Nothing may catch it on the way."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,92 +21,91 @@ class Turn:
     """Something that may happen from `at` (µs) on."""
 
     at: int
-    go: Callable[[], None]
+    action: Callable[[], None]
 
 
 class Actor:
-    """A thread that runs only while it has the baton; `at` is when it may have it next (µs)."""
+    """A thread that runs only while the schedule lets it."""
 
     def __init__(self, schedule: "Schedule", name: str, run: Callable[[], None]) -> None:
         self.name, self._schedule, self._run = name, schedule, run
-        self._mine, self._back = threading.Semaphore(0), threading.Semaphore(0)
-        self._ended, self.error = False, None
+        self._may_run, self._has_paused = threading.Semaphore(0), threading.Semaphore(0)
+        self._ended = False
+        self._error: BaseException | None = None
         self._turn = schedule.at(schedule.now, self._resume)
-        self._thread = threading.Thread(target=self._live, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
         self._thread.start()
 
-    error: BaseException | None
-
     def wait(self, until: int = NEVER) -> None:
-        """Let go of the baton until then (µs), or until someone calls."""
+        """Let others run until then (µs), or until `wake` is called."""
         self._turn = self._schedule.at(until, self._resume)
-        self._back.release()
-        self._mine.acquire()
+        self._has_paused.release()
+        self._may_run.acquire()
         if self._ended:
-            raise Ended
+            raise ScenarioEnded
 
-    def call(self, at: int) -> None:
+    def wake(self, at: int) -> None:
         """Wake it at `at` (µs) if it would sleep longer."""
         self._turn.at = min(self._turn.at, at)
 
     def end(self) -> None:
-        """Make it unwind, whatever it was waiting for."""
+        """Make its thread end, whatever it was waiting for."""
         self._ended = True
-        self._mine.release()
+        self._may_run.release()
         self._thread.join()
 
     def _resume(self) -> None:
         self._schedule.current = self
-        self._mine.release()
-        self._back.acquire()
+        self._may_run.release()
+        self._has_paused.acquire()
         self._schedule.current = None
-        if self.error:
-            raise self.error
+        if self._error:
+            raise self._error
 
-    def _live(self) -> None:
-        self._mine.acquire()
+    def _run_thread(self) -> None:
+        self._may_run.acquire()
         try:
             if not self._ended:
                 self._run()
-        except Ended:
+        except ScenarioEnded:
             pass
-        except BaseException as error:  # belongs to whoever tells the story
-            self.error = error
-        self._back.release()
+        except BaseException as error:  # raised again in the thread of the schedule
+            self._error = error
+        self._has_paused.release()
 
 
 class Schedule:
-    """Who goes next, and what time it is (µs)."""
+    """Who runs next, and what time it is (µs)."""
 
-    def __init__(self, dice: random.Random, now: int) -> None:
-        self.dice, self.now = dice, now
+    def __init__(self, rng: random.Random, now: int) -> None:
+        self.rng, self.now = rng, now
         self.current: Actor | None = None
         self.turns = 0
         self._turns: list[Turn] = []
         self._actors: list[Actor] = []
 
-    def at(self, when: int, go: Callable[[], None]) -> Turn:
-        """Let something happen once, from then on."""
-        turn = Turn(when, go)
+    def at(self, when: int, action: Callable[[], None]) -> Turn:
+        """Let something happen once, at `when` (µs) or later."""
+        turn = Turn(when, action)
         self._turns.append(turn)
         return turn
 
-    def after(self, seconds: float, go: Callable[[], None]) -> Turn:
-        """The same, so many seconds from now."""
-        return self.at(self.now + round(seconds * SECOND), go)
+    def after(self, seconds: float, action: Callable[[], None]) -> Turn:
+        """Let something happen once, after so many seconds or later."""
+        return self.at(self.now + round(seconds * SECOND), action)
 
     def spawn(self, name: str, run: Callable[[], None]) -> Actor:
-        """An actor that begins as soon as the dice say so."""
+        """Start an actor; the random numbers decide when it first runs."""
         actor = Actor(self, name, run)
         self._actors.append(actor)
         return actor
 
     def run(self, done: Callable[[], bool]) -> None:
-        """Hand out turns until it is done."""
+        """Run turn after turn until `done()`."""
         while not done():
             turn = self._next()
             self.now, self.turns = max(self.now, turn.at), self.turns + 1
-            turn.go()
+            turn.action()
 
     def end(self) -> None:
         """End every actor."""
@@ -114,8 +113,8 @@ class Schedule:
             actor.end()
 
     def _next(self) -> Turn:
-        """One of those whose time has come, or else the earliest."""
+        """Choose one of the turns that are due, or else the earliest."""
         ready = [turn for turn in self._turns if turn.at <= self.now]
-        turn = self.dice.choice(ready) if ready else min(self._turns, key=lambda turn: turn.at)
+        turn = self.rng.choice(ready) if ready else min(self._turns, key=lambda turn: turn.at)
         self._turns.remove(turn)
         return turn

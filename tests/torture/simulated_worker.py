@@ -1,6 +1,6 @@
-"""A worker process that anything may happen to: it freezes, loses its store, dies in the middle of a call, and comes back.
+"""A simulated worker process: it freezes, loses its store, dies in the middle of a call, and starts again.
 
-Every call of the world is a point: before it and after it the dice decide what happens to this worker, and who goes on.
+Around every call to the outside the random numbers decide what happens to this worker, and who runs next.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +13,9 @@ import httpx
 from ops.simulator import Simulator
 from ops.simulator.inprocess import InProcess
 from tests.support.httpx_transport import HttpxTransport
-from tests.torture.fault_profile import Chaos
+from tests.torture.fault_profile import FaultProfile
 from tests.torture.schedule import SECOND, Actor, Schedule
-from tests.torture.simulated_broker import Broker
+from tests.torture.simulated_broker import SimulatedBroker
 from worker.errors import LeaseLost, StoreUnavailable, Unavailable
 from worker.onoffice.client import Client
 from worker.planner.actions import Action, Reply
@@ -25,225 +25,221 @@ from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 
 TIMEOUT = 30.0  # seconds a request may take
-RENEWAL = 3.0  # seconds between heartbeats
-MOMENTS = (0.0, 0.0, 0.0, 0.001, 0.05)  # seconds that pass at a point
-NO_ROUTE = "no route to host"
+RENEWAL = 3.0  # seconds between renewals of a lease
+DELAYS = (0.0, 0.0, 0.0, 0.001, 0.05)  # seconds that pass around a call
+URL = "https://crm.example.test/api.php"
 
 
-class Died(BaseException):
-    """The process is gone; nothing may catch this on the way."""
+class WorkerDied(BaseException):
+    """The process is dead; nothing may catch this on the way."""
 
 
 @dataclass(slots=True, kw_only=True)
-class World:
-    """What the workers share."""
+class WorkerEnvironment:
+    """What the workers of a scenario share."""
 
     schedule: Schedule
-    chaos: Callable[[], Chaos]
+    faults: Callable[[], FaultProfile]
     store: Any
     limiter: MemoryLimiter
     simulator: Simulator
-    broker: Broker
-    lane: Callable[[str], FlushPolicy]
-    name: Callable[[], str]
-    echo: Callable[..., None]
+    broker: SimulatedBroker
+    policy_of: Callable[[str], FlushPolicy]
+    new_id: Callable[[], str]
+    trace: Callable[..., None]
 
 
-class Worker:
-    """One process: takes flush messages for as long as the story lasts."""
+class SimulatedWorker:
+    """One process: takes flush messages for as long as the scenario lasts."""
 
-    def __init__(self, world: World, name: str) -> None:
-        self.world, self.name = world, name
-        self.crashes, self.frozen = 0, 0
-        self._asked = 0
-        self._be_born()
-        self.actor: Actor = world.schedule.spawn(name, self._live)
+    def __init__(self, environment: WorkerEnvironment, name: str) -> None:
+        self.environment, self.name = environment, name
+        self.schedule, self.faults, self.trace = environment.schedule, environment.faults, environment.trace
+        self.crashes, self.frozen_until = 0, 0
+        self._request_begun = 0
+        self._start()
+        self.actor: Actor = self.schedule.spawn(name, self._run)
 
-    # --- its clock (ports.Clock) and its heartbeat (ports.Keeper)
+    # --- its clock (ports.Clock) and the renewal of its leases
 
     def monotonic(self) -> float:
-        """Seconds; every process counts from its own beginning, and none counts quite right."""
-        return (self.world.schedule.now - self._born) / SECOND * self._rate
+        """Return seconds since an origin of its own; the clock may be a little fast or slow."""
+        return (self.schedule.now - self._clock_origin) / SECOND * self._clock_speed
 
     def sleep(self, seconds: float) -> None:
-        """Wait, or be killed while waiting."""
-        self.actor.wait(self.world.schedule.now + round(seconds * SECOND))
-        self._perhaps_die()
+        """Wait, or die while waiting."""
+        self.actor.wait(self.schedule.now + round(seconds * SECOND))
+        self._die_at_random()
 
     @contextmanager
-    def keep(self, lease: Lease) -> Iterator[None]:
+    def keep_lease(self, lease: Lease) -> Iterator[None]:
         """Renew the lease now and then until the block ends."""
-        alive, bare = (
-            True,
-            lease.bare if isinstance(lease, Points) else lease,
-        )  # nothing happens in the middle of a heartbeat
+        # The renewal runs outside of the worker's actor, so it must not be interrupted.
+        uninterrupted = lease.inner if isinstance(lease, InterruptiblePort) else lease
+        active = True
 
-        def beat() -> None:
-            if not alive:
+        def renew() -> None:
+            if not active:
                 return
-            if self.frozen > self.world.schedule.now:
-                self.world.schedule.at(self.frozen, beat)
+            if self.frozen_until > self.schedule.now:
+                self.schedule.at(self.frozen_until, renew)
                 return
             try:
-                if self._dice() >= self.world.chaos().faint:
-                    bare.renew()
+                if self._random() >= self.faults().failed_renewal:
+                    uninterrupted.renew()
             except LeaseLost:
                 return
-            self.world.schedule.after(RENEWAL, beat)
+            self.schedule.after(RENEWAL, renew)
 
-        self.world.schedule.after(RENEWAL, beat)
+        self.schedule.after(RENEWAL, renew)
         try:
             yield
         finally:
-            alive = False
+            active = False
 
-    # --- its life
+    # --- the process
 
-    def _be_born(self) -> None:
-        dice, now = self.world.schedule.dice, self.world.schedule.now
-        self._born, self._rate = now - dice.randrange(1000) * SECOND, dice.choice((1.0, 1.0, 0.98, 1.02))
+    def _start(self) -> None:
+        rng = self.schedule.rng
+        self._clock_origin = self.schedule.now - rng.randrange(1000) * SECOND
+        self._clock_speed = rng.choice((1.0, 1.0, 0.98, 1.02))
         self._clients: dict[str, Client] = {}
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         while True:
-            account = self.world.broker.take(self.actor)
+            account = self.environment.broker.take(self.actor)
             try:
                 self._flush(account)
             except Unavailable as error:
-                self.world.echo("gave up", error)
-            except Died:
-                self._come_back(account)
+                self.trace("gave up", error)
+            except WorkerDied:
+                self._restart(account)
 
-    def _come_back(self, account: str) -> None:
-        """The broker may hand out again what was not acknowledged."""
+    def _restart(self, account: str) -> None:
+        """Start again after a while; the broker may redeliver the message that was not acknowledged."""
         self.crashes += 1
-        self.world.echo("died")
-        if self._dice() < 0.5:
-            self.world.broker.put(account, 10 * self._dice())
-        self.actor.wait(self.world.schedule.now + round(5 * self._dice() * SECOND))
-        self._be_born()
+        self.trace("died")
+        if self._random() < 0.5:
+            self.environment.broker.put(account, 10 * self._random())
+        self.actor.wait(self.schedule.now + round(5 * self._random() * SECOND))
+        self._start()
 
     def _flush(self, account: str) -> None:
-        """What the task does."""
-        tools = FlushDeps(
-            store=Points(self.world.store, "store", self, cut=True),
-            limiter=Points(self.world.limiter, "limiter", self, cut=True),
+        """Do what the Celery task does."""
+        environment = self.environment
+        deps = FlushDeps(
+            store=InterruptiblePort(environment.store, "store", self),
+            limiter=InterruptiblePort(environment.limiter, "limiter", self),
             api=self,
             clock=self,
-            keep_lease=self.keep,
-            new_id=self.world.name,
-            draw=self.world.schedule.dice.random,
-            emit=self._heard,
+            keep_lease=self.keep_lease,
+            new_id=environment.new_id,
+            draw=self.schedule.rng.random,
+            emit=self._emit,
         )
         self._account = account
-        again = flush(self.world.lane(account), tools).next_in
-        if again is not None and again <= MAX_COUNTDOWN:
-            self.world.broker.put(account, again)
+        next_in = flush(environment.policy_of(account), deps).next_in
+        if next_in is not None and next_in <= MAX_COUNTDOWN:
+            environment.broker.put(account, next_in)
 
-    def _heard(self, event: str, /, **fields: object) -> None:
-        self.world.echo(event, fields)
+    def _emit(self, event: str, /, **fields: object) -> None:
+        self.trace(event, fields)
 
-    # --- the way to the API (ports.Api, and the transport below the client)
+    # --- the API (ports.Api), with the real client over a faulty network
 
     def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
-        """One request, by the real client."""
-        self.point(
-            "api.send", request_id, [(action.kind, action.parents, action.children) for action in actions]
-        )
+        """Send one request by the real client."""
+        described = [(action.kind, action.parents, action.children) for action in actions]
+        self.interrupt("api.send", request_id, described)
+        self._request_begun = self.schedule.now
+        reply = self._client().send(actions, request_id=request_id, now=now)
+        reply = replace(reply, seconds=(self.schedule.now - self._request_begun) / SECOND)
+        results = [(result.verdict.value, result.code) for result in reply.results]
+        self.interrupt("api.answer", request_id, reply.status, results)
+        return reply
+
+    def has_timed_out(self) -> bool:
+        """Return whether the request has taken too long."""
+        return self.schedule.now - self._request_begun > TIMEOUT * SECOND
+
+    def _client(self) -> Client:
         if self._account not in self._clients:
-            way = HttpxTransport(Way(self, InProcess(self.world.simulator)))
             self._clients[self._account] = Client(
-                "https://crm.example.test/api.php",
+                URL,
                 f"token-{self._account}",
                 "secret",
                 timeout=TIMEOUT,
-                transport=way,
+                transport=HttpxTransport(FaultyTransport(self, InProcess(self.environment.simulator))),
             )
-        self._asked = self.world.schedule.now
-        reply = self._clients[self._account].send(actions, request_id=request_id, now=now)
-        reply = replace(reply, seconds=(self.world.schedule.now - self._asked) / SECOND)
-        self.point(
-            "api.answer",
-            request_id,
-            reply.status,
-            [(each.verdict.value, each.code) for each in reply.results],
-        )
-        return reply
+        return self._clients[self._account]
 
-    def late(self) -> bool:
-        """Whether the request's time is up."""
-        return self.world.schedule.now - self._asked > TIMEOUT * SECOND
+    # --- interruptions
 
-    # --- points
+    def interrupt(self, *step: object, cuts_store: bool = False) -> None:
+        """Let others run; perhaps freeze, die, or lose the connection to the store."""
+        rng, faults = self.schedule.rng, self.faults()
+        self.trace(*step)
+        seconds = rng.choice(DELAYS)
+        if rng.random() < faults.freeze:
+            seconds = rng.choice((rng.uniform(5, 30), rng.uniform(5, 30), rng.uniform(100, 250)))
+            self.frozen_until = self.schedule.now + round(seconds * SECOND)
+            self.trace("freezes for", seconds)
+        self.actor.wait(self.schedule.now + round(seconds * SECOND))
+        self._die_at_random()
+        if cuts_store and rng.random() < faults.store_cut:
+            raise StoreUnavailable("the connection to the store was cut")
 
-    def point(self, *what: object, cut: bool = False) -> None:
-        """Let others go first; perhaps freeze, lose the store, or die."""
-        dice, chaos = self.world.schedule.dice, self.world.chaos()
-        self.world.echo(*what)
-        seconds = dice.choice(MOMENTS)
-        if dice.random() < chaos.freeze:
-            seconds = dice.choice((dice.uniform(5, 30), dice.uniform(5, 30), dice.uniform(100, 250)))
-            self.frozen = self.world.schedule.now + round(seconds * SECOND)
-            self.world.echo("freezes for", seconds)
-        self.actor.wait(self.world.schedule.now + round(seconds * SECOND))
-        self._perhaps_die()
-        if cut and dice.random() < chaos.cut:
-            raise StoreUnavailable("the line to the store was cut")
+    def _die_at_random(self) -> None:
+        if self._random() < self.faults().crash:
+            raise WorkerDied
 
-    def _perhaps_die(self) -> None:
-        if self._dice() < self.world.chaos().crash:
-            raise Died
-
-    def _dice(self) -> float:
-        return self.world.schedule.dice.random()
+    def _random(self) -> float:
+        return self.schedule.rng.random()
 
 
-class Points:
-    """Anything, its calls made points of a worker; what a lease-giving call gives is led through points, too."""
+class InterruptiblePort:
+    """A store, lease or limiter; the worker may be interrupted before and after each of its calls."""
 
-    def __init__(self, inner: Any, name: str, worker: Worker, *, cut: bool) -> None:
-        self.bare, self._name, self._worker, self._cut = inner, name, worker, cut
+    def __init__(self, inner: Any, name: str, worker: SimulatedWorker) -> None:
+        self.inner, self._name, self._worker = inner, name, worker
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self.bare, name)
+        value = getattr(self.inner, name)
         if not callable(value):
             return value
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._worker.point(f"{self._name}.{name}?", cut=self._cut)
+            self._worker.interrupt(f"{self._name}.{name}?", cuts_store=True)
             result = value(*args, **kwargs)
-            self._worker.point(f"{self._name}.{name}", *args, "→", result, cut=self._cut)
-            return (
-                Points(result, "lease", self._worker, cut=self._cut)
-                if name == "lease" and result is not None
-                else result
-            )
+            self._worker.interrupt(f"{self._name}.{name}", *args, "→", result, cuts_store=True)
+            is_lease = name == "lease" and result is not None
+            return InterruptiblePort(result, "lease", self._worker) if is_lease else result
 
         return call
 
 
-class Way(httpx.BaseTransport):
-    """The network between a worker and the API: slow, broken, or gone before the connection stands."""
+class FaultyTransport(httpx.BaseTransport):
+    """The network between a worker and the API: slow, broken, or down before a connection is made."""
 
-    def __init__(self, worker: Worker, inner: httpx.BaseTransport) -> None:
+    def __init__(self, worker: SimulatedWorker, inner: httpx.BaseTransport) -> None:
         self._worker, self._inner = worker, inner
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer, or what a transport raises that did not get one in time."""
-        worker, dice, chaos = self._worker, self._worker.world.schedule.dice, self._worker.world.chaos()
-        if worker.late():
+        """Return the response, or raise what a transport raises that gets none in time."""
+        worker, faults = self._worker, self._worker.faults()
+        if worker.has_timed_out():
             raise httpx.WriteTimeout("timed out", request=request)
-        if dice.random() < chaos.fault / 4:
-            raise httpx.ConnectError(NO_ROUTE, request=request)
-        self._travel(chaos)
+        if worker.schedule.rng.random() < faults.api_fault / 4:
+            raise httpx.ConnectError("no route to host", request=request)
+        self._travel(faults)
         response = self._inner.handle_request(request)
-        self._travel(chaos)
-        if worker.late():
+        self._travel(faults)
+        if worker.has_timed_out():
             raise httpx.ReadTimeout("timed out", request=request)
         return response
 
-    def _travel(self, chaos: Chaos) -> None:
-        schedule = self._worker.world.schedule
-        if schedule.dice.random() < chaos.slow:
-            self._worker.sleep(schedule.dice.uniform(1, 20))
-        self._worker.point("…")
+    def _travel(self, faults: FaultProfile) -> None:
+        rng = self._worker.schedule.rng
+        if rng.random() < faults.slow_network:
+            self._worker.sleep(rng.uniform(1, 20))
+        self._worker.interrupt("…")

@@ -1,39 +1,41 @@
-"""Deterministic simulation: the whole system in one process, every evil and every interleaving drawn from one seed.
+"""Deterministic simulation: the system in one process, with all faults and interleavings from one seed.
 
-`python -m tests.torture simulation --seed 4711` tells what happened in that story, step by step.
+`python -m tests.torture simulation --seed 4711` prints what happens with that seed, step by step.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
 from ops.dev.redis_server import run_server
-from tests.torture.expected_state import wanted
+from tests.torture.expected_state import expect
 from tests.torture.history_checker import check_jobs
-from tests.torture.scenario import AGITATED, START, Ground, Stage, Tell
+from tests.torture.scenario import FAULTY_SECONDS, START, Scenario, StoreFixture, Trace
 from tests.torture.schedule import SECOND
-from tests.torture.store_fixtures import MemoryGround, RedisGround
+from tests.torture.store_fixtures import MemoryStoreFixture, RedisStoreFixture
 from worker.contract import Relation
 
-Kind = Literal["memory", "redis"]
+StoreKind = Literal["memory", "redis"]
 
-PATIENCE = 4 * 3600.0  # seconds of the story after which what is still open counts as lost
-LANDED = 300.0  # seconds after which no write in doubt can land any more
-STEPS = 200_000  # turns; more than any story needs
-SHARE = 10  # every so-manyeth seed of a run is told on Redis, too
-UNSURE = ("poison", "unknown")  # failed without a definite answer: it may be so all the same
+TIME_LIMIT = 4 * 3600.0  # simulated seconds after the faults; what is still open then counts as lost
+DOUBT = 300.0  # simulated seconds after which no write in doubt can arrive any more
+MAX_TURNS = 200_000  # more than any scenario needs
+REDIS_SHARE = 10  # one of so many seeds runs on Redis, too
+# Details of failures after which the change may have been applied all the same.
+NO_DEFINITE_ANSWER = ("poison", "unknown")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
-    """What one seed came to; `wrong` says what should not have been, `lost` counts accepted changes without an end."""
+class ScenarioResult:
+    """The result of one seed: `wrong` lists violations, `lost` counts relations without an outcome."""
 
     seed: int
-    store: Kind
+    store: StoreKind
     changes: int
     turns: int
     faults: int
@@ -43,8 +45,8 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survived:
-    """What many seeds came to; `failing` are those to be looked at."""
+class SimulationResult:
+    """The result of many seeds; `failing` are the seeds with violations."""
 
     runs: int = 0
     changes: int = 0
@@ -53,144 +55,142 @@ class Survived:
     lost: int = 0
     failing: tuple[int, ...] = ()
 
-    def after(self, story: Story) -> "Survived":
-        """With one more story."""
+    def add(self, result: ScenarioResult) -> "SimulationResult":
+        """Return the result with one more run."""
+        is_new_failure = result.wrong and result.seed not in self.failing
         return replace(
             self,
             runs=self.runs + 1,
-            changes=self.changes + story.changes,
-            faults=self.faults + story.faults,
-            crashes=self.crashes + story.crashes,
-            lost=self.lost + story.lost,
-            failing=(*self.failing, story.seed)
-            if story.wrong and story.seed not in self.failing
-            else self.failing,
+            changes=self.changes + result.changes,
+            faults=self.faults + result.faults,
+            crashes=self.crashes + result.crashes,
+            lost=self.lost + result.lost,
+            failing=(*self.failing, result.seed) if is_new_failure else self.failing,
         )
 
 
-def simulate(seed: int, *, store: Kind = "memory", url: str = "", tell: Tell = lambda *_: None) -> Story:
-    """The story of a seed; `url` is a Redis server that it may empty, by default one of its own."""
+def simulate(
+    seed: int, *, store: StoreKind = "memory", url: str = "", trace: Trace = lambda *_: None
+) -> ScenarioResult:
+    """Run the scenario of a seed; `url` is a Redis server that it may empty, by default one of its own."""
     if store == "memory":
-        return _story(seed, store, MemoryGround(), tell)
-    with _server(url) as place:
-        return _story(seed, store, RedisGround(place), tell)
+        return _run_scenario(seed, store, MemoryStoreFixture(), trace)
+    with _redis(url) as server_url:
+        return _run_scenario(seed, store, RedisStoreFixture(server_url), trace)
 
 
-def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> Survived:
-    """As many stories as fit, seed after seed from `first`; failing ones are said with the command that tells them again."""
-    until = time.monotonic() + seconds
-    with _server("") as url:
-        seeds = iter(range(first, first + 1_000_000_000))
-        return survive((seed for seed in _while(lambda: time.monotonic() < until, seeds)), url=url, echo=echo)
+def run(*, seconds: float, first: int, echo: Callable[[str], None]) -> SimulationResult:
+    """Run seed after seed from `first` until the time is over."""
+    deadline = time.monotonic() + seconds
+    with _redis("") as url:
+        return run_seeds(_until(deadline, count(first)), url=url, echo=echo)
 
 
-def survive(seeds: Iterable[int], *, url: str, echo: Callable[[str], None]) -> Survived:
-    """What these seeds come to in memory, and every tenth on the server at `url`, too."""
-    survived = Survived()
+def run_seeds(seeds: Iterable[int], *, url: str, echo: Callable[[str], None]) -> SimulationResult:
+    """Run these seeds in memory, and every tenth also on the Redis server at `url`.
+
+    For a failing one it prints the command that repeats it.
+    """
+    total = SimulationResult()
     for seed in seeds:
-        stores: tuple[Kind, ...] = ("memory", "redis") if seed % SHARE == 0 else ("memory",)
+        stores: tuple[StoreKind, ...] = ("memory", "redis") if seed % REDIS_SHARE == 0 else ("memory",)
         for store in stores:
-            story = simulate(seed, store=store, url=url)
-            survived = survived.after(story)
-            if story.wrong:
-                echo(
-                    f"python -m tests.torture simulation --seed {seed}  # on {store}: {'; '.join(story.wrong[:3])}"
-                )
-    return survived
+            result = simulate(seed, store=store, url=url)
+            total = total.add(result)
+            if result.wrong:
+                wrong = "; ".join(result.wrong[:3])
+                echo(f"python -m tests.torture simulation --seed {seed}  # on {store}: {wrong}")
+    return total
 
 
-def replay(seed: int, *, echo: Callable[[str], None]) -> Story:
-    """The story of a seed, told step by step; on Redis if it goes well in memory."""
-    story = simulate(seed)
-    if not story.wrong:
-        story = simulate(seed, store="redis")
-    told = simulate(
-        seed,
-        store=story.store,
-        tell=lambda at, who, what: echo(f"{at:11.4f}  {who:<16}  {' '.join(map(str, what))}"),
-    )
-    echo(f"seed {seed} on {told.store}: {'; '.join(told.wrong) or 'all is well'}")
-    return told
+def replay(seed: int, *, echo: Callable[[str], None]) -> ScenarioResult:
+    """Run the scenario of a seed and print every step; on Redis if nothing is wrong in memory."""
+
+    def trace(at: float, actor: str, step: tuple[object, ...]) -> None:
+        echo(f"{at:11.4f}  {actor:<16}  {' '.join(map(str, step))}")
+
+    store: StoreKind = "memory" if simulate(seed).wrong else "redis"
+    result = simulate(seed, store=store, trace=trace)
+    echo(f"seed {seed} on {result.store}: {'; '.join(result.wrong) or 'nothing is wrong'}")
+    return result
 
 
-def _story(seed: int, store: Kind, ground: Ground, tell: Tell) -> Story:
-    stage = Stage(seed, ground, tell)
+def _run_scenario(seed: int, store: StoreKind, fixture: StoreFixture, trace: Trace) -> ScenarioResult:
+    scenario = Scenario(seed, fixture, trace)
     try:
-        wrong = _play(stage)
+        wrong = _run_and_check(scenario)
     finally:
-        stage.schedule.end()
-    accepted = [entry for each in stage.witness.accepted.values() for entry in each]
-    lost = sum(
-        (entry.job, relation) not in stage.witness.outcomes
-        for entry in accepted
-        for relation in entry.change.relations
-    )
-    return Story(
+        scenario.schedule.end()
+    accepted = [entry for entries in scenario.checker.accepted.values() for entry in entries]
+    return ScenarioResult(
         seed=seed,
         store=store,
         changes=len(accepted),
-        turns=stage.schedule.turns,
-        faults=sum(bool(entry.fault) for entry in stage.simulator.log) + stage.broker.lost,
-        crashes=sum(worker.crashes for worker in stage.workers),
-        lost=lost,
+        turns=scenario.schedule.turns,
+        faults=sum(bool(entry.fault) for entry in scenario.simulator.log) + scenario.broker.lost,
+        crashes=sum(worker.crashes for worker in scenario.workers),
+        lost=sum(
+            (entry.job, relation) not in scenario.checker.outcomes
+            for entry in accepted
+            for relation in entry.change.relations
+        ),
         wrong=tuple(wrong),
     )
 
 
-def _play(stage: Stage) -> list[str]:
-    """Let everything happen, wait until it is over, and say what is wrong then."""
-    ending = START + round((AGITATED + PATIENCE) * SECOND)
-    stage.schedule.run(
-        lambda: (
-            stage.schedule.now > ending or stage.schedule.turns > STEPS or (stage.calm and not stage.open())
-        )
-    )
-    if unfinished := stage.open():
-        return [*stage.witness.wrong, f"not finished: {', '.join(unfinished)}"]
-    landed = stage.schedule.now + round(LANDED * SECOND)
-    stage.schedule.run(lambda: stage.schedule.now > landed)
-    stage.simulator.land()
-    return [*stage.witness.wrong, *check_jobs(stage.witness, stage.store), *_check_end(stage)]
+def _run_and_check(scenario: Scenario) -> list[str]:
+    """Run the scenario until all work is done; return what is wrong then."""
+    schedule, checker = scenario.schedule, scenario.checker
+    deadline = START + round((FAULTY_SECONDS + TIME_LIMIT) * SECOND)
+
+    def is_over() -> bool:
+        if schedule.now > deadline or schedule.turns > MAX_TURNS:
+            return True
+        return scenario.is_calm and not scenario.unfinished()
+
+    schedule.run(is_over)
+    if unfinished := scenario.unfinished():
+        return [*checker.wrong, f"not finished: {', '.join(unfinished)}"]
+    no_doubt = schedule.now + round(DOUBT * SECOND)
+    schedule.run(lambda: schedule.now > no_doubt)
+    scenario.simulator.land()
+    return [*checker.wrong, *check_jobs(checker, scenario.store), *_check_crm(scenario)]
 
 
-def _check_end(stage: Stage) -> list[str]:
-    """Where the CRM is not as the accepted changes that did not fail ask for."""
+def _check_crm(scenario: Scenario) -> list[str]:
+    """Return where the CRM is not as the accepted changes that did not fail ask for."""
     wrong: list[str] = []
-    for account, accepted in stage.witness.accepted.items():
+    checker = scenario.checker
+    for account, accepted in scenario.checker.accepted.items():
         pairs = [(entry, relation) for entry in accepted for relation in entry.change.relations]
-        # Overtaken by a wish that failed: it may have been sent before, and then it stays.
-        unsure = {
-            relation for entry, relation in pairs if stage.witness.overtaken_in_vain(entry.job, relation)
-        }
-        good = [
-            (entry, relation) for entry, relation in pairs if not stage.witness.failed(entry.job, relation)
-        ]
-        asked, seen = wanted(good, upsert=stage.upsert), stage.simulator.relations(f"token-{account}")
-        for relation in (
-            (asked.keys() | seen.keys())
-            - unsure
-            - _unsure(stage, account, {relation for _, relation in pairs})
-        ):
-            want = asked.get(relation)
-            if want is None or not want.allows(seen.get(relation)):
-                wrong.append(f"{account} {relation} is {seen.get(relation)}, asked for is {want}")
+        # A change that one which failed superseded may have been sent before, and then it stays.
+        uncertain = {
+            relation for entry, relation in pairs if checker.superseded_by_failure(entry.job, relation)
+        } | _failed_without_answer(scenario, account, {relation for _, relation in pairs})
+        good = [(entry, relation) for entry, relation in pairs if not checker.failed(entry.job, relation)]
+        expected = expect(good, upsert=scenario.upsert)
+        actual = scenario.simulator.relations(f"token-{account}")
+        for relation in (expected.keys() | actual.keys()) - uncertain:
+            want = expected.get(relation)
+            if want is None or not want.allows(actual.get(relation)):
+                wrong.append(f"{account} {relation} is {actual.get(relation)}, expected is {want}")
     return sorted(wrong)
 
 
-def _unsure(stage: Stage, account: str, relations: set[Relation]) -> set[Relation]:
-    """Relations of which a wish failed without a definite answer."""
+def _failed_without_answer(scenario: Scenario, account: str, relations: set[Relation]) -> set[Relation]:
+    """Return the relations for which a change failed without a definite answer."""
     return {
         relation
         for relation in relations
         if any(
-            said.result == "failed" and said.detail.endswith(UNSURE)
-            for said in stage.store.relation_history(account, relation)[1]
+            event.result == "failed" and event.detail.endswith(NO_DEFINITE_ANSWER)
+            for event in scenario.store.relation_history(account, relation)[1]
         )
     }
 
 
 @contextmanager
-def _server(url: str) -> Iterator[str]:
+def _redis(url: str) -> Iterator[str]:
     if url:
         yield url
         return
@@ -198,6 +198,6 @@ def _server(url: str) -> Iterator[str]:
         yield server.url
 
 
-def _while(going_on: Callable[[], bool], seeds: Iterator[int]) -> Iterator[int]:
-    while going_on():
+def _until(deadline: float, seeds: Iterator[int]) -> Iterator[int]:
+    while time.monotonic() < deadline:
         yield next(seeds)

@@ -1,4 +1,4 @@
-"""The two stores a story can stand on, each with what only its maker may do: end a lease by the story's clock, look for open work."""
+"""The two stores of a scenario, each with what only its maker can do: expire a lease, find open work."""
 
 import itertools
 from collections.abc import Callable
@@ -13,21 +13,21 @@ PREFIX = "torture"
 OPEN = ("inbox", "open", "due", "guard", "arriving", "journal")
 
 
-class MemoryGround:
-    """The store in memory, whose leases run out by the clock it is handed."""
+class MemoryStoreFixture:
+    """The store in memory; its leases expire by the clock that it is given."""
 
-    def store(self, now: Callable[[], int]) -> MemoryStore:
-        """A new one."""
+    def make_store(self, now: Callable[[], int]) -> MemoryStore:
+        """Make a new store."""
         self._store = MemoryStore(now)
         return self._store
 
-    def forget(self, account: str) -> None:
-        """Nothing to do."""
+    def expire_lease(self, account: str) -> None:
+        """Do nothing: the store does it."""
 
-    def left(self, account: str) -> list[str]:
-        """The books of open work that are not empty."""
+    def open_work(self, account: str) -> list[str]:
+        """Return the names of the collections of open work that are not empty."""
         state = self._store._state(account)
-        books = (
+        collections = (
             state.inbox,
             state.opens,
             state.due,
@@ -35,39 +35,45 @@ class MemoryGround:
             any(state.arriving.values()),
             state.journal,
         )
-        return [name for name, book in zip(OPEN, books, strict=True) if book]
+        return [name for name, content in zip(OPEN, collections, strict=True) if content]
 
 
-class RedisGround:
-    """The store on a server of its own, its clock handed in; the server's clock ends no lease, so the story does."""
+class RedisStoreFixture:
+    """The store on a Redis server, with the scenario's clock.
+
+    The server expires leases by its own clock, too slowly for the scenario, so the scenario removes them.
+    """
 
     def __init__(self, url: str) -> None:
         self._client = redis.Redis.from_url(url)
 
-    def store(self, now: Callable[[], int]) -> RedisStore:
-        """A new one in an empty database; now and then a transition is called twice, as redis-py does after a lost answer."""
+    def make_store(self, now: Callable[[], int]) -> RedisStore:
+        """Make a new store in an emptied database.
+
+        Every third transition is called twice, as redis-py does after a lost answer.
+        """
         self._client.flushdb()
         store = RedisStore(self._client, PREFIX, now=now)
         scripts = store._client.scripts
-        scripts |= {name: _now_and_then_twice(script) for name, script in scripts.items()}
+        scripts |= {name: _repeat_every_third_call(script) for name, script in scripts.items()}
         return store
 
-    def forget(self, account: str) -> None:
+    def expire_lease(self, account: str) -> None:
         """Remove the lease."""
         self._client.delete(f"{PREFIX}:{{{account}}}:lease")
 
-    def left(self, account: str) -> list[str]:
-        """The keys of open work that are still there."""
+    def open_work(self, account: str) -> list[str]:
+        """Return the names of the keys of open work that exist."""
         return [name for name in OPEN if self._client.exists(f"{PREFIX}:{{{account}}}:{name}")]
 
 
-def _now_and_then_twice(script: Any) -> Callable[..., Any]:
-    """A call whose first answer gets lost every third time, so that it is made again; that must not matter."""
+def _repeat_every_third_call(script: Any) -> Callable[..., Any]:
+    """Return the script called twice every third time, which must not matter."""
     calls = itertools.count()
 
-    def call(**what: Any) -> Any:
+    def call(**arguments: Any) -> Any:
         if next(calls) % 3 == 0:
-            script(**what)
-        return script(**what)
+            script(**arguments)
+        return script(**arguments)
 
     return call

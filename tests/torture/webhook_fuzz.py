@@ -1,4 +1,4 @@
-"""Webhooks tried by dice: any rule over any payload, and what a sender signed with one thing changed in it. Nothing here needs a server."""
+"""Fuzzers of webhooks: any rule over any payload, and changed signed deliveries. None needs a server."""
 
 import hashlib
 import hmac
@@ -12,13 +12,13 @@ import msgspec
 
 from producers.webhooks.mapping import build_changes, check_rules, read_payload
 from producers.webhooks.verify import Delivery, verify
-from tests.torture.input_fuzz import refused
-from tests.torture.mutate import garbled, twisted, written
+from tests.torture.input_fuzz import is_refused
+from tests.torture.mutate import encode, garble, mutate
 from worker.config import Rule, Settings, Source
 from worker.config.secret import Secret
 
 NOW: Final = 1_700_000_000
-SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 of the scheme's own test vector
+SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the scheme's own test vector
 ADDRESS: Final = "https://hooks.example.test/webhooks/x"
 HEADERS: Final = (
     "",
@@ -80,7 +80,7 @@ EXPRESSIONS: Final = (
         "max(ids)",
     ),
 )
-"""What an operator may have written, good and bad; some fail only on some payloads."""
+"""Expressions that an operator may write, good and bad; some fail only on some payloads."""
 PAYLOAD: Final = {
     "type": "x",
     "data": {"id": 501, "ids": [1, 2]},
@@ -90,8 +90,8 @@ PAYLOAD: Final = {
 }
 
 
-def rules(dice: random.Random) -> bool:
-    """Any rule over any payload."""
+def fuzz_rules(rng: random.Random) -> bool:
+    """Map a payload by random rules."""
     names = (
         "action",
         "relationtype",
@@ -108,66 +108,66 @@ def rules(dice: random.Random) -> bool:
         "parentid": "data.id",
         "childid": "ids",
     }
-    chosen = usual | {name: dice.choice(EXPRESSIONS) for name in dice.sample(names, dice.choice((0, 1, 2)))}
-    source = _source("bearer", dice, rules=(Rule(**chosen),))
-    body = written(twisted(PAYLOAD, dice), dice)
-    if dice.random() < 0.3:
-        body = garbled(body, dice)
+    chosen = usual | {name: rng.choice(EXPRESSIONS) for name in rng.sample(names, rng.choice((0, 1, 2)))}
+    source = _source("bearer", rng, rules=(Rule(**chosen),))
+    body = encode(mutate(PAYLOAD, rng), rng)
+    if rng.random() < 0.3:
+        body = garble(body, rng)
     delivery = Delivery(
-        f"{ADDRESS}?{urlencode({'estateId': '4.629', 'a': dice.choice(('1', 'x'))})}", {}, body
+        f"{ADDRESS}?{urlencode({'estateId': '4.629', 'a': rng.choice(('1', 'x'))})}", {}, body
     )
-    if refused(lambda: check_rules(Settings(sources={"x": source}))):
+    if is_refused(lambda: check_rules(Settings(sources={"x": source}))):
         return False
-    return not refused(
+    return not is_refused(
         lambda: [
-            msgspec.json.encode(each)
-            for each in build_changes(source, read_payload(source, delivery), "message")
+            msgspec.json.encode(change)
+            for change in build_changes(source, read_payload(source, delivery), "message")
         ]
     )
 
 
-def signatures(dice: random.Random) -> bool:
-    """A delivery as its sender signed it, with one thing changed; only what was signed passes."""
-    source = _source(dice.choice(("standard-webhooks", "hmac", "onoffice", "bearer")), dice)
-    body = written(twisted(PAYLOAD, dice), random.Random(1))
-    signed = SIGNED[source.scheme](body, dice)
-    if refused(lambda: verify(source, signed, now=NOW)):
+def fuzz_signatures(rng: random.Random) -> bool:
+    """Verify a signed delivery with one thing changed; only what was signed may pass."""
+    source = _source(rng.choice(("standard-webhooks", "hmac", "onoffice", "bearer")), rng)
+    body = encode(mutate(PAYLOAD, rng), random.Random(1))
+    signed = SIGNERS[source.scheme](body, rng)
+    if is_refused(lambda: verify(source, signed, now=NOW)):
         raise AssertionError(f"{source.scheme}: what its sender signed was refused")
-    changed = _changed(signed, dice)
-    if refused(lambda: verify(source, changed, now=NOW)):
+    changed = _change_one_thing(signed, rng)
+    if is_refused(lambda: verify(source, changed, now=NOW)):
         return False
     # Neither a bearer nor onOffice signs the body, and no scheme but onOffice's the address.
     if source.scheme in ("standard-webhooks", "hmac") and changed.body != signed.body:
-        raise AssertionError(f"{source.scheme}: a body that nobody signed was believed")
+        raise AssertionError(f"{source.scheme}: a body that nobody signed was accepted")
     return True
 
 
-def _source(scheme: Any, dice: random.Random, rules: tuple[Rule, ...] = ()) -> Source:
-    more: dict[str, Any] = (
+def _source(scheme: Any, rng: random.Random, rules: tuple[Rule, ...] = ()) -> Source:
+    headers: dict[str, Any] = (
         {"header": "X-Signature", "timestamp_header": "X-Timestamp"} if scheme == "hmac" else {}
     )
-    whose: dict[str, Any] = dice.choice(
-        ({"account": "acme"}, {"account_from": dice.choice(EXPRESSIONS), "accounts": {"x": "acme"}})
+    account: dict[str, Any] = rng.choice(
+        ({"account": "acme"}, {"account_from": rng.choice(EXPRESSIONS), "accounts": {"x": "acme"}})
     )
-    return Source(name="x", scheme=scheme, secrets=(Secret(SECRET),), rules=rules, **more, **whose)
+    return Source(name="x", scheme=scheme, secrets=(Secret(SECRET),), rules=rules, **headers, **account)
 
 
-def _changed(delivery: Delivery, dice: random.Random) -> Delivery:
+def _change_one_thing(delivery: Delivery, rng: random.Random) -> Delivery:
     headers = dict(delivery.headers)
-    if headers and dice.random() < 0.6:
-        name = dice.choice(sorted(headers))
-        value = dice.choice(
+    if headers and rng.random() < 0.6:
+        name = rng.choice(sorted(headers))
+        value = rng.choice(
             (
-                garbled(headers[name].encode("latin-1", "replace"), dice).decode("latin-1"),
-                dice.choice(HEADERS),
+                garble(headers[name].encode("latin-1", "replace"), rng).decode("latin-1"),
+                rng.choice(HEADERS),
             )
         )
         headers[name] = value[:60_000]
     url, body = delivery.url, delivery.body
-    if dice.random() < 0.5:
-        body = garbled(body, dice)
-    if dice.random() < 0.4:
-        url = ADDRESS + "?" + garbled(url.partition("?")[2].encode(), dice).decode("latin-1")[:60_000]
+    if rng.random() < 0.5:
+        body = garble(body, rng)
+    if rng.random() < 0.4:
+        url = ADDRESS + "?" + garble(url.partition("?")[2].encode(), rng).decode("latin-1")[:60_000]
     return Delivery(url, headers, body)
 
 
@@ -175,7 +175,7 @@ def _mac(content: bytes, secret: str = SECRET) -> str:
     return hmac.new(secret.encode(), content, hashlib.sha256).hexdigest()
 
 
-def _by_standard(body: bytes, _: random.Random) -> Delivery:
+def _sign_standard(body: bytes, _: random.Random) -> Delivery:
     body = body.decode("utf-8", "replace").encode()
     mac = hmac.new(
         b64decode(SECRET.removeprefix("whsec_")), f"m1.{NOW}.".encode() + body, hashlib.sha256
@@ -191,23 +191,23 @@ def _by_standard(body: bytes, _: random.Random) -> Delivery:
     )
 
 
-def _by_hmac(body: bytes, _: random.Random) -> Delivery:
+def _sign_hmac(body: bytes, _: random.Random) -> Delivery:
     return Delivery(ADDRESS, {"x-signature": _mac(f"{NOW}.".encode() + body), "x-timestamp": str(NOW)}, body)
 
 
-def _by_bearer(body: bytes, _: random.Random) -> Delivery:
+def _sign_bearer(body: bytes, _: random.Random) -> Delivery:
     return Delivery(ADDRESS, {"authorization": f"Bearer {SECRET}"}, body)
 
 
-def _by_onoffice(_: bytes, dice: random.Random) -> Delivery:
-    fields = {"estateId": dice.choice(("4.629", "1" * 9000, "x")), "timestamp": str(NOW), "apiClaim": "ü+/=="}
+def _sign_onoffice(_: bytes, rng: random.Random) -> Delivery:
+    fields = {"estateId": rng.choice(("4.629", "1" * 9000, "x")), "timestamp": str(NOW), "apiClaim": "ü+/=="}
     query = urlencode(sorted(fields.items()))
     return Delivery(f"{ADDRESS}?{query}&signature={_mac(f'{ADDRESS}?{query}'.encode())}", {}, b"")
 
 
-SIGNED: Final[Mapping[str, Callable[[bytes, random.Random], Delivery]]] = {
-    "standard-webhooks": _by_standard,
-    "hmac": _by_hmac,
-    "bearer": _by_bearer,
-    "onoffice": _by_onoffice,
+SIGNERS: Final[Mapping[str, Callable[[bytes, random.Random], Delivery]]] = {
+    "standard-webhooks": _sign_standard,
+    "hmac": _sign_hmac,
+    "bearer": _sign_bearer,
+    "onoffice": _sign_onoffice,
 }

@@ -129,7 +129,7 @@ def confirm(front: Front, kind: str, relation: Any, *, still_open: bool) -> None
     effects = batch.add_intents(work.jobs, work.records, now=work.now)
     lease.claim(work.jobs, (), batch.writes(effects))
     if not still_open:
-        left, applied, known = confirm_write(batch.states[relation], presence=True, upsert=False)
+        left, applied, known = confirm_write(batch.states[relation], upsert=False)
         done = Effects(
             {relation: left},
             {relation: (known, None)},

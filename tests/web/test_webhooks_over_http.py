@@ -124,7 +124,8 @@ def test_a_stored_payload_becomes_changes_once_its_rules_are_fixed(
     assert replays.prepare("acme", [kept["id"]], by="ada").refused == {"unreadable": 1}
     fixed = replace(front.runtime.settings.sources["immo"].rules[0], parentid="data.estate")
     source = replace(front.runtime.settings.sources["immo"], rules=(fixed,))
-    monkeypatch.setattr(front.runtime, "settings", replace(front.runtime.settings, sources={"immo": source}))
+    settings = replace(front.runtime.settings, sources={"immo": source})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
     replay = replays.prepare("acme", [kept["id"]], by="ada")
     assert (replay.eligible, replay.plan["actions"]) == (1, 1)
     assert replays.run(replays.start(replay.id, by="ada").id).back == 1
@@ -148,7 +149,8 @@ def test_rules_that_become_invalid_leave_the_previous_ones_in_force(
 ) -> None:
     broken = replace(front.runtime.settings.sources["immo"].rules[0], parentid="data[")
     source = replace(front.runtime.settings.sources["immo"], rules=(broken,))
-    monkeypatch.setattr(front.runtime, "settings", replace(front.runtime.settings, sources={"immo": source}))
+    settings = replace(front.runtime.settings, sources={"immo": source})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
     assert len(deliver(front.client(None), ENQUIRY).json()["jobs"]) == 2
     assert [(event, "sources.immo.rules[0].parentid" in str(fields)) for event, fields in front.events] == [
         ("settings.rejected", True)

@@ -1,4 +1,4 @@
-"""Sends a burst the three ways producers have: bodies of many changes and single ones over HTTP, and Celery messages."""
+"""Send a burst on the three routes of producers: many changes or one per HTTP body, and Celery messages."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from ops.dev.stack import Stack
 from worker.contract import MessageDict
 from worker.errors import RelationsError
 
-SENDERS: Final = 6  # threads, so that changes overtake each other as they do in life
+SENDERS: Final = 6  # threads, so that changes overtake each other as they do in production
 SIZES: Final[dict[Route, int]] = {"batch": 100, "single": 1, "celery": 40}
 
 
@@ -21,26 +21,29 @@ class DeliveryRefused(RelationsError):
     """A change that should have been accepted was not."""
 
 
-class Parcel(NamedTuple):
-    """Messages that go out together."""
+class MessageGroup(NamedTuple):
+    """Messages that are sent together."""
 
     route: Route
     messages: tuple[MessageDict, ...]
 
 
-def parcels(arrivals: Sequence[Arrival]) -> Iterator[Parcel]:
-    """The arrivals packed by route, each parcel as soon as it is full, the rest at the end."""
+def group_by_route(arrivals: Sequence[Arrival]) -> Iterator[MessageGroup]:
+    """Yield the arrivals in groups of one route, each group as soon as it is full, the rest at the end."""
     waiting: dict[Route, list[MessageDict]] = {route: [] for route in SIZES}
     for message, route in arrivals:
         waiting[route].append(message)
         if len(waiting[route]) == SIZES[route]:
-            yield Parcel(route, tuple(waiting[route]))
+            yield MessageGroup(route, tuple(waiting[route]))
             waiting[route].clear()
-    yield from (Parcel(route, tuple(messages)) for route, messages in waiting.items() if messages)
+    yield from (MessageGroup(route, tuple(messages)) for route, messages in waiting.items() if messages)
 
 
 def deliver(stack: Stack, arrivals: Sequence[Arrival]) -> Counter[str]:
-    """Send everything from several threads; how many changes went which way, and how many HTTP answered as duplicates."""
+    """Send everything from several threads.
+
+    Returns how many changes took which route, and how many HTTP answered as duplicates.
+    """
     limits = httpx.Limits(max_connections=SENDERS, max_keepalive_connections=SENDERS)
     headers = {"Authorization": f"Bearer {stack.key}"}
     with (
@@ -50,16 +53,25 @@ def deliver(stack: Stack, arrivals: Sequence[Arrival]) -> Counter[str]:
         stack.celery() as celery,
         ThreadPoolExecutor(SENDERS) as senders,
     ):
-        return sum(senders.map(lambda parcel: _send(parcel, http, celery), parcels(arrivals)), Counter())
+        return sum(senders.map(lambda group: _send(group, http, celery), group_by_route(arrivals)), Counter())
 
 
-def _send(parcel: Parcel, http: httpx.Client, celery: Celery) -> Counter[str]:
-    sent = Counter[str]({parcel.route: len(parcel.messages)})
-    if parcel.route == "celery":
-        celery.send_task("relations.accept", [list(parcel.messages)], queue="relations.intake")
+def read_accepted_jobs(response: httpx.Response) -> list[dict[str, Any]]:
+    """Return the jobs of an HTTP response; raise DeliveryRefused if it is not 202."""
+    if response.status_code != httpx.codes.ACCEPTED:
+        request = response.request
+        raise DeliveryRefused(
+            f"{request.method} {request.url} answered {response.status_code}: {response.text[:500]}"
+        )
+    jobs: list[dict[str, Any]] = response.json()["jobs"]
+    return jobs
+
+
+def _send(group: MessageGroup, http: httpx.Client, celery: Celery) -> Counter[str]:
+    sent = Counter[str]({group.route: len(group.messages)})
+    if group.route == "celery":
+        celery.send_task("relations.accept", [list(group.messages)], queue="relations.intake")
         return sent
-    body: Any = parcel.messages[0] if parcel.route == "single" else parcel.messages
-    answer = http.post("/v1/changes", json=body)
-    if answer.status_code != httpx.codes.ACCEPTED:
-        raise DeliveryRefused(f"POST /v1/changes answered {answer.status_code}: {answer.text[:500]}")
-    return sent + Counter(duplicates=sum(job["duplicate"] for job in answer.json()["jobs"]))
+    body: Any = group.messages[0] if group.route == "single" else group.messages
+    jobs = read_accepted_jobs(http.post("/v1/changes", json=body))
+    return sent + Counter(duplicates=sum(job["duplicate"] for job in jobs))

@@ -1,4 +1,4 @@
-"""The end of the demo: the checks, and the way from changes to requests as a picture. Facts in, tables out."""
+"""The demo's report: the funnel from changes to requests, the outcomes, the checks. Facts in, tables out."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,18 +10,18 @@ from rich.text import Text
 WIDTH: Final = 30
 SENTENCES: Final = {
     "redelivered_is_the_same_job": "a webhook that was delivered twice is one job",
-    "never_without_broker": "no estate was without its broker for a moment",
+    "never_without_broker": "no estate was ever without its broker",
     "accepted_once": "every change was accepted exactly once",
     "as_asked": "the CRM's relations equal what was asked for, missing addresses left out",
     "only_missing_failed": "exactly the changes that name a missing address failed",
     "as_asked_after_replay": "after the replay they equal it with nothing left out",
     "one_outcome_each": "every job has one outcome per relation, and none is open",
 }
-PACE: Final = 4.0  # requests per second, the default of the settings
+DEFAULT_RATE: Final = 4.0  # requests per second
 
 
-def picture(facts: Mapping[str, Any]) -> Group:
-    """The funnel, the outcomes and the checks."""
+def render(facts: Mapping[str, Any]) -> Group:
+    """Return the funnel, the outcomes and the checks."""
     return Group(_funnel(facts), Text(), _outcomes(facts), Text(), _checks(facts))
 
 
@@ -34,7 +34,8 @@ def _funnel(facts: Mapping[str, Any]) -> Table:
         "actions": (burst["actions"], f"provable minimum, had all been known at once: {facts['least']:,}"),
         "requests": (
             burst["requests"],
-            f"one call per change: {burst['accepted']:,}, {_minutes(burst['accepted'] / PACE)} at {PACE:g} per second",
+            f"one call per change: {burst['accepted']:,},"
+            f" {_duration(burst['accepted'] / DEFAULT_RATE)} at {DEFAULT_RATE:g} per second",
         ),
     }
     table = _table()
@@ -56,8 +57,8 @@ def _outcomes(facts: Mapping[str, Any]) -> Table:
     results = " · ".join(f"{number:,} {result}" for result, number in facts["outcomes"].items() if number)
     table.add_row("jobs", "", jobs)
     table.add_row("relations asked", "", results)
-    failed = f"{facts['after_burst']['failed_jobs']:,} jobs had failed for good, {facts['after_replay']['failed_jobs']:,} after the replay"
-    table.add_row("replay", "", failed)
+    failed = facts["after_burst"]["failed_jobs"], facts["after_replay"]["failed_jobs"]
+    table.add_row("replay", "", f"{failed[0]:,} jobs had failed for good, {failed[1]:,} after the replay")
     if facts["faults"]:
         table.add_row(
             "faults", "", " · ".join(f"{number:,} {kind}" for kind, number in facts["faults"].items())
@@ -84,5 +85,5 @@ def _table() -> Table:
     return table
 
 
-def _minutes(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
