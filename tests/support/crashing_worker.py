@@ -1,4 +1,4 @@
-"""The Celery application, in processes that die when they are about to send one address, DEADLY."""
+"""The Celery application, in processes that die when they are about to send one address, FATAL_CHILD."""
 
 import os
 import signal
@@ -13,18 +13,18 @@ from worker.onoffice.deadline import Deadline, connection_pool
 __all__ = ["app"]
 
 
-class MortalTransport(httpcore.ConnectionInterface):
-    """The way to the API, with a hole in it."""
+class DeadlyTransport(httpcore.ConnectionInterface):
+    """The API client's transport, which kills its process before it sends that address."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._pool = connection_pool(deadline)
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
-        if os.environ["DEADLY"].encode() in b"".join(request.stream):  # type: ignore[arg-type]
-            with Path(os.environ["DEATHS"]).open("a") as deaths:
+        if os.environ["FATAL_CHILD"].encode() in b"".join(request.stream):  # type: ignore[arg-type]
+            with Path(os.environ["DEATHS_FILE"]).open("a") as deaths:
                 deaths.write("x")
             os.kill(os.getpid(), signal.SIGKILL)
         return self._pool.handle_request(request)
 
 
-client.connection_pool = MortalTransport  # type: ignore[assignment]
+client.connection_pool = DeadlyTransport  # type: ignore[assignment]

@@ -14,9 +14,11 @@ from producers.portals.imports import (
     InputRow,
     LoadCounts,
     RowDefaults,
+    RowLoader,
     check_values,
     detect_format,
     find_field,
+    read_rows,
 )
 from producers.portals.imports.columns import ALIASES, INFO
 from tests.torture.input_fuzz import EXAMPLES, check_legible, is_refused
