@@ -14,6 +14,12 @@ help: ; @sed -n '1,4p' Makefile
 demo: $(READY) ; @$(BIN)/relations demo
 test: check ; @$(BIN)/pytest -n 2 --dist worksteal
 test-broker: $(READY) ; @ops/rabbitmq.sh install && $(BIN)/pytest tests/deploy/test_rabbitmq.py
+coverage: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pytest-cov==7.1.0
+	@$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
+mutation: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
+	@rm -rf mutants && $(BIN)/mutmut run --max-children 2 && $(BIN)/mutmut results
 torture: $(READY) ; @$(BIN)/python -m tests.torture
 diagrams: ; @docs/diagrams/draw.sh
 bench: $(READY) ; @$(BIN)/python -m ops.bench

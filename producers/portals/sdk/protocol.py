@@ -121,7 +121,7 @@ class ClientSteps:
                 sent += yield from self._call(SendChanges(identified))
             except RelationsError as error:
                 if isinstance(error, InvalidChange):
-                    error = error.moved(lambda position: position + len(sent))
+                    error = error.moved(len(sent).__add__)
                 error.accepted = sent
                 raise error from None
         return sent
