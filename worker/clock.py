@@ -1,5 +1,6 @@
 """Time and ids of this process; use cases take them as arguments."""
 
+import os
 import time
 from collections.abc import Callable
 
@@ -22,10 +23,14 @@ class SystemClock:
 class IdGenerator:
     """Makes ids of 18 characters that sort by time: nine for milliseconds, nine random ones (45 bits each).
 
-    Takes the source of milliseconds and of random bytes, so that a test can fix both.
+    Time and chance are those of this process, unless a test gives its own.
     """
 
-    def __init__(self, milliseconds: Callable[[], int], random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        milliseconds: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
         self._milliseconds, self._random_bytes = milliseconds, random_bytes
         self._last, self._prefix = -1, ""
 

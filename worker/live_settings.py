@@ -1,32 +1,99 @@
-"""The settings as a running process has them: read again when their file changes."""
+"""The settings in force in a running process, read again when their file changes, and the policies they say."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
-from worker.config import Settings, load_settings
+from worker.config import Account, Settings, fingerprint, load_settings
+from worker.contract import TYPES, Order, Override, order_of, resolve
 from worker.errors import Fault, InvalidSettings
+from worker.planner.plan import Limits
+from worker.planner.retry_policy import RetryPolicy
 from worker.ports import EventSink
+from worker.usecases.flush_context import FlushPolicy
+from worker.usecases.intake import IntakePolicy
+
+DAY = 86_400.0  # seconds
 
 
 class LiveSettings:
-    """The settings in force; a file that cannot be used is reported once, and the last good ones stay."""
+    """The settings in force; a file that cannot be used is reported once, and the last good ones stay.
+
+    `overrides` are what the operator permits and orders otherwise than the documentation, by relation type.
+    """
 
     def __init__(self, settings: Settings, emit: EventSink) -> None:
-        self.current = settings
         self._emit = emit
         self._version = _file_version(settings.file)
+        self._use(settings)
 
-    def refresh(self) -> None:
-        """Read the settings again if their file changed."""
+    def refresh(self) -> Settings:
+        """Read the settings again if their file changed; return those in force."""
         file = self.current.file
         if file is None or self._version == (version := _file_version(file)):
-            return
+            return self.current
         self._version = version
         try:
-            self.current = self._reload(file)
+            self._use(self._reload(file))
             self._emit("settings.reloaded", file=str(self.current.file))
         except InvalidSettings as error:
             self._emit("settings.rejected", file=str(file), faults=[str(fault) for fault in error.faults])
+        return self.current
+
+    def flush_policy(self, name: str) -> FlushPolicy:
+        """Return an account's policies as a flush needs them."""
+        account = self.current.account(name)
+        return FlushPolicy(
+            account=account.name,
+            limits=Limits(max_ids=account.max_ids, max_actions=account.max_actions),
+            rate=account.rate,
+            burst=account.burst,
+            window=account.window,
+            max_batch=account.max_batch,
+            doubt=account.doubt,
+            retry=RetryPolicy(
+                account.max_attempts,
+                account.give_up_after,
+                account.backoff,
+                account.on_modify_absent == "create",
+            ),
+            order=self.order,
+            fingerprint=credentials_fingerprint(account, self.current.prefix),
+            observe=account.mode == "observe",
+            max_deletes_per_hour=account.max_deletes_per_hour,
+        )
+
+    def intake_policy(self, name: str) -> IntakePolicy:
+        """Return what an account accepts."""
+        account = self.current.account(name)
+        return IntakePolicy(
+            account=account.name,
+            window=account.window,
+            max_backlog=account.max_backlog,
+            overrides=self.overrides,
+            order=self.order,
+            memory=account.failed_retention_days * DAY,
+        )
+
+    def order(self, type_name: str) -> Order:
+        """Return which half of a swap goes first for a relation type."""
+        return order_of(TYPES[type_name], self.overrides.get(type_name))
+
+    def fingerprint(self, name: str) -> str:
+        """Return the fingerprint of an account's credentials; "" while they cannot be read."""
+        try:
+            return credentials_fingerprint(self.current.account(name), self.current.prefix)
+        except InvalidSettings:
+            return ""
+
+    def _use(self, settings: Settings) -> None:
+        self.current = settings
+        self.overrides: dict[str, Override] = {
+            resolve(name).type.name: {
+                key: value for key, value in asdict(policy).items() if value is not None
+            }
+            for name, policy in settings.types.items()
+        }
 
     def _reload(self, file: Path) -> Settings:
         path = file.resolve()
@@ -34,6 +101,11 @@ class LiveSettings:
         if self.current.accounts and not settings.accounts:  # most likely it is being written
             raise InvalidSettings([Fault("accounts", "there is none any more; to do without any, restart")])
         return settings
+
+
+def credentials_fingerprint(account: Account, prefix: str) -> str:
+    """Return what shows whether credentials changed, and nothing else about them (R20)."""
+    return fingerprint(account.token.reveal(), account.secret.reveal(), f"{prefix}:{account.name}")
 
 
 def _file_version(file: Path | None) -> tuple[int, int] | None:

@@ -1,6 +1,5 @@
 """The composition root: settings become live objects here and nowhere else. Nothing connects at import."""
 
-import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -11,10 +10,9 @@ from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Settings
 from worker.contract import Order, Override, Relation
 from worker.limiter.redis_limiter import RedisLimiter
-from worker.live_settings import LiveSettings
+from worker.live_settings import DAY, LiveSettings, credentials_fingerprint
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.dry_run import DryRun
-from worker.policies import DAY, Policies, credentials_fingerprint
 from worker.ports import Api, ClaimedJob, EventSink, RelationRecord, Writes
 from worker.redis.client import Client, connect
 from worker.store.job_admin import RedisJobAdmin
@@ -52,12 +50,11 @@ class Runtime:
             job_admin=self.job_admin,
             metrics=self.metrics,
             list_accounts=lambda: self.settings.accounts,
-            fingerprint_of=lambda account: self.policies.fingerprint(account),
+            fingerprint_of=self.live_settings.fingerprint,
             wake=wake,
             now=lambda: time.time_ns() // 1000,
         )
-        self._new_id = IdGenerator(lambda: time.time_ns() // 1_000_000, os.urandom)
-        self._policies = Policies(settings)
+        self._new_id = IdGenerator()
 
     @property
     def settings(self) -> Settings:
@@ -65,20 +62,13 @@ class Runtime:
         return self.live_settings.current
 
     @property
-    def policies(self) -> Policies:
-        """The policies by the settings now in force."""
-        if self._policies.settings is not self.settings:
-            self._policies = Policies(self.settings)
-        return self._policies
-
-    @property
     def overrides(self) -> Mapping[str, Override]:
         """What the operator permits and orders differently than the catalogue, by relation type."""
-        return self.policies.overrides
+        return self.live_settings.overrides
 
     def order(self, type_name: str) -> Order:
         """Return which half of a swap goes first for a relation type."""
-        return self.policies.order(type_name)
+        return self.live_settings.order(type_name)
 
     def refresh(self) -> None:
         """Read the settings again if their file changed."""
@@ -88,7 +78,7 @@ class Runtime:
         """Return the use case that accepts changes."""
         return Intake(
             store=self.store,
-            policy_of=lambda account: self.policies.intake_policy(account),
+            policy_of=self.live_settings.intake_policy,
             new_id=self._new_id,
             wake=self.wake,
             emit=self.emit,
@@ -107,7 +97,7 @@ class Runtime:
             draw=random.random,
             emit=self.emit,
         )
-        result = flush(self.policies.flush_policy(account), deps)
+        result = flush(self.live_settings.flush_policy(account), deps)
         if result.counters:
             self.metrics.add(account, result.counters)
         return result
@@ -121,7 +111,7 @@ class Runtime:
         self, account: str, jobs: Sequence[ClaimedJob], known: Mapping[Relation, RelationRecord]
     ) -> DryRun:
         """Return what flushes of these jobs would send if the API took all of it."""
-        policy = self.policies.flush_policy(account)
+        policy = self.live_settings.flush_policy(account)
         planned_by = DryRunPolicy(policy.limits, policy.order, policy.retry.upsert, policy.max_batch)
         return dry_run_jobs(jobs, known, planned_by)
 
@@ -134,7 +124,7 @@ class Runtime:
         by: str,
     ) -> Writes:
         """Return what ends these open relations; the others among the records forget their split star."""
-        policy = self.policies.flush_policy(account)
+        policy = self.live_settings.flush_policy(account)
         return withdraw_relations(relations, records, upsert=policy.retry.upsert, order=policy.order, by=by)
 
     def api(self, account: Account) -> Api:

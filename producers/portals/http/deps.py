@@ -86,13 +86,9 @@ def http_deps(
 ) -> HttpDeps:
     """Build the dependencies from a runtime."""
 
-    def current_settings() -> Settings:
-        runtime.refresh()
-        return runtime.settings
-
     intake = runtime.intake()
     return HttpDeps(
-        current_settings=current_settings,
+        current_settings=runtime.live_settings.refresh,
         intake=intake,
         store=runtime.store,
         queries=runtime.queries,
@@ -101,6 +97,6 @@ def http_deps(
         body_seconds=body_seconds,
         commit_group=CommitGroup(intake.accept, run=run_in_threadpool),
         job_poller=JobPoller(runtime.queries.get_states, run=run_in_threadpool, is_stopping=is_stopping),
-        sources=WebhookSources(current_settings, runtime.emit),
+        sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
         redis_probe=RedisProbe(runtime.store.accounts),
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Relations", "Sent"]
 
 CLOCK: Final = SystemClock()
-NEW_ID: Final = IdGenerator(lambda: time.time_ns() // 1_000_000, os.urandom)
+NEW_ID: Final = IdGenerator()
 Result = TypeVar("Result")
 
 
