@@ -98,7 +98,7 @@ def test_no_secret_shows_whatever_is_wrong_with_the_settings(
 ) -> None:
     document = deepcopy(dict(GOOD))
     for path, value in edits:
-        put(document, path, value)
+        put(document, path, deepcopy(value))  # what stands in two places is not one table
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "held").write_text(f"{SECRET}-in-a-file", "utf-8")
