@@ -47,7 +47,7 @@ def fastapi() -> Any:
     positive = Annotated[int, Field(ge=1)]
     ids = positive | Annotated[list[positive], Field(min_length=1, max_length=500)]
 
-    class Change(BaseModel):
+    class PeerChange(BaseModel):
         """A change, checked."""
 
         model_config = ConfigDict(extra="forbid")
@@ -86,7 +86,7 @@ def fastapi() -> Any:
             raise HTTPException(401)
 
     @app.post("/v1/changes", status_code=202, dependencies=[Depends(keyed)])
-    async def changes(change: Change) -> Jobs:
+    async def changes(change: PeerChange) -> Jobs:
         job, base = str(uuid.uuid4()), f"bench:{{{change.account}}}"
         fields: Any = {
             "state": "queued",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from ops.cli.send_input import Entry, cap_faults
+from ops.cli.send_input import SendEntry, cap_faults
 from worker.errors import InvalidChange, RelationsError, StoreUnavailable
 from worker.usecases.intake import Intake
 
@@ -18,7 +18,7 @@ class SentJob(NamedTuple):
     is_duplicate: bool
 
 
-class Delivery(NamedTuple):
+class SendDelivery(NamedTuple):
     """The jobs of what was accepted, in order, and every reason why something was not."""
 
     jobs: Sequence[SentJob]
@@ -31,7 +31,7 @@ class Delivery(NamedTuple):
         }
 
 
-def deliver(intake: Intake, entries: Sequence[Entry]) -> Delivery:
+def deliver(intake: Intake, entries: Sequence[SendEntry]) -> SendDelivery:
     """Send the entries in order and in bounded pieces, until the store is gone.
 
     An account's part of a piece is accepted as a whole or not at all.
@@ -43,16 +43,16 @@ def deliver(intake: Intake, entries: Sequence[Entry]) -> Delivery:
         errors += delivery.errors
         if any(isinstance(error, StoreUnavailable) for error in delivery.errors):
             break
-    return Delivery(jobs, errors)
+    return SendDelivery(jobs, errors)
 
 
-def _split(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+def _split(entries: Sequence[SendEntry]) -> Iterator[Sequence[SendEntry]]:
     rest = iter(entries)
     while piece := list(islice(rest, AT_ONCE)):
         yield piece
 
 
-def _deliver_piece(intake: Intake, piece: Sequence[Entry]) -> Delivery:
+def _deliver_piece(intake: Intake, piece: Sequence[SendEntry]) -> SendDelivery:
     jobs, errors = dict[int, SentJob](), list[RelationsError]()
     for result in intake.accept_by_account([entry.change for entry in piece]):
         if isinstance(result.error, InvalidChange):
@@ -62,4 +62,4 @@ def _deliver_piece(intake: Intake, piece: Sequence[Entry]) -> Delivery:
             errors.append(result.error)
         for position, receipt in zip(result.positions, result.receipts, strict=False):
             jobs[position] = SentJob(receipt.job, receipt.duplicate)
-    return Delivery([job for _, job in sorted(jobs.items())], errors)
+    return SendDelivery([job for _, job in sorted(jobs.items())], errors)

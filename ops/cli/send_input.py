@@ -16,7 +16,7 @@ MAX_FAULTS = 100  # faults that are listed
 SOURCE = "cli"  # of a change that names none
 
 
-class Entry(NamedTuple):
+class SendEntry(NamedTuple):
     """A change, and its place for error messages: `line 4`, or nothing for a single change."""
 
     where: str
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def from_words(words: Sequence[str], account: str, more: Mapping[str, Any]) -> list[Entry]:
+def from_words(words: Sequence[str], account: str, more: Mapping[str, Any]) -> list[SendEntry]:
     """Return one change of `ACTION TYPE PARENT CHILD…`; ids of either side may be joined by commas."""
     action, name, parent, *children = words
     message = {
@@ -37,10 +37,10 @@ def from_words(words: Sequence[str], account: str, more: Mapping[str, Any]) -> l
         **{key: value for key, value in more.items() if value},
     }
     change, notes = _read(message, "")
-    return [Entry("", change, notes)]
+    return [SendEntry("", change, notes)]
 
 
-def from_lines(content: bytes, account: str, *, name: str = "") -> list[Entry]:
+def from_lines(content: bytes, account: str, *, name: str = "") -> list[SendEntry]:
     """Return the changes of NDJSON; a line without an account is for `account`.
 
     A line without an event id gets one of content and number, so the same file again is the same jobs.
@@ -48,7 +48,7 @@ def from_lines(content: bytes, account: str, *, name: str = "") -> list[Entry]:
     """
     defaults = RowDefaults(sha256(content).hexdigest()[:16], account)
     text = TextIOWrapper(BytesIO(content), "utf-8", errors="surrogateescape", newline="\n")
-    entries, faults = list[Entry](), list[Fault]()
+    entries, faults = list[SendEntry](), list[Fault]()
     for row in read_ndjson(text):
         where = f"{name} line {row.line}".strip()
         if row.message is None:
@@ -56,7 +56,7 @@ def from_lines(content: bytes, account: str, *, name: str = "") -> list[Entry]:
             continue
         try:
             change, notes = _read(defaults.complete(row.line, row.message), where)
-            entries.append(Entry(where, change, notes))
+            entries.append(SendEntry(where, change, notes))
         except InvalidChange as error:
             faults += error.faults
     if faults or not entries:

@@ -6,9 +6,9 @@ demo. Of the worker it imports the contract only, so that the two read the docum
 
 from ops.simulator.crm import Crm, Records
 from ops.simulator.faults import KINDS, FaultPlan, InjectedFault
-from ops.simulator.log import Entry
+from ops.simulator.log import LogEntry
 from ops.simulator.responses import Dropped
-from ops.simulator.serve import Server, serve
+from ops.simulator.serve import SimulatorServer, serve
 from ops.simulator.simulator import API_PATH, Simulator
 from ops.simulator.switches import Switches
 
@@ -17,12 +17,12 @@ __all__ = [
     "KINDS",
     "Crm",
     "Dropped",
-    "Entry",
     "FaultPlan",
     "InjectedFault",
+    "LogEntry",
     "Records",
-    "Server",
     "Simulator",
+    "SimulatorServer",
     "Switches",
     "serve",
 ]

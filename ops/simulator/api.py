@@ -149,7 +149,7 @@ class _ActionExecutor:
             return False
         return all(relation in crm for relation in read.read_modify(given, crm.types).relations)
 
-    def _create(self, star: read.Star, crm: Crm) -> None:
+    def _create(self, star: read.StarParameters, crm: Crm) -> None:
         cut = len(star.relations) // 2 if self.half else 0
         crm.create(star.relations[:cut] if cut else star.relations, star.info, switches=self.switches)
         if cut:

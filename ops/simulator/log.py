@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ops.simulator.api import ActionEntry
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """One request as it was handled, or (`landed`) a late one reaching the CRM after all.
 
     `number` counts from 0; a landing repeats the number of its request. `executed`: the actions reached the
@@ -40,14 +40,14 @@ class Log:
     """A bounded list of entries with unbounded counters."""
 
     def __init__(self, size: int) -> None:
-        self.entries: deque[Entry] = deque(maxlen=size)
+        self.entries: deque[LogEntry] = deque(maxlen=size)
         self._plain: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self._actions: Counter[str] = Counter()
         self._codes: Counter[int] = Counter()
         self._faults: Counter[str] = Counter()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: LogEntry) -> None:
         """Keep and count it."""
         self.entries.append(entry)
         self._plain["landed" if entry.landed else "requests"] += 1

@@ -19,7 +19,7 @@ _CONFIRMATION = {
 _FEEDBACK = {"statusTerminrueckmeldung": frozenset({"aktiv", "inaktiv"})}
 
 
-class Star(NamedTuple):
+class StarParameters(NamedTuple):
     """What a create or a modify is about."""
 
     relations: list[Relation]
@@ -43,7 +43,7 @@ def read_type(parameters: Parameters, types: Container[str]) -> str:
     return STORED_AS.get(name, name)
 
 
-def read_create(parameters: Parameters, types: Container[str]) -> Star:
+def read_create(parameters: Parameters, types: Container[str]) -> StarParameters:
     """Return the star to create; only an appointment's addresses carry info, and only the confirmation."""
     name = read_type(parameters, types)
     if name in READ_ONLY:
@@ -52,10 +52,10 @@ def read_create(parameters: Parameters, types: Container[str]) -> Star:
     info = _info(parameters, _CONFIRMATION, code=179)
     if info and name != WITH_INFO:
         raise ApiRefusal(179)
-    return Star(relations, info)
+    return StarParameters(relations, info)
 
 
-def read_modify(parameters: Parameters, types: Container[str]) -> Star:
+def read_modify(parameters: Parameters, types: Container[str]) -> StarParameters:
     """Return the star to modify, whose info is mandatory."""
     name = read_type(parameters, types)
     if name != WITH_INFO:
@@ -64,7 +64,7 @@ def read_modify(parameters: Parameters, types: Container[str]) -> Star:
     info = _info(parameters, _CONFIRMATION | _FEEDBACK, code=181)
     if not info:
         raise ApiRefusal(181)
-    return Star(relations, info)
+    return StarParameters(relations, info)
 
 
 def read_delete(parameters: Parameters, types: Container[str]) -> Relation:

@@ -17,7 +17,7 @@ from ops.simulator.simulator import API_PATH
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 seconds: closing sends RST
 
 
-class Server:
+class SimulatorServer:
     """A simulator being served: `url` is the API, `base` the root of the control endpoints."""
 
     def __init__(self, simulator: WSGIApplication, host: str, port: int) -> None:
@@ -51,9 +51,9 @@ class Server:
         self.close()
 
 
-def serve(simulator: WSGIApplication, host: str = "127.0.0.1", port: int = 0) -> Server:
+def serve(simulator: WSGIApplication, host: str = "127.0.0.1", port: int = 0) -> SimulatorServer:
     """Start a server for the simulator; port 0 takes any free one."""
-    return Server(simulator, host, port)
+    return SimulatorServer(simulator, host, port)
 
 
 class _Tcp(ThreadingMixIn, TCPServer):

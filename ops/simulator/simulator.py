@@ -11,7 +11,7 @@ from ops.simulator.api import ApiAnswer, SimulatedAccount, answer, decode, refus
 from ops.simulator.catalogue import KNOWN_TYPES
 from ops.simulator.crm import Crm, Info, Records
 from ops.simulator.faults import FaultPlan, InjectedFault
-from ops.simulator.log import Entry, Log
+from ops.simulator.log import Log, LogEntry
 from ops.simulator.refusals import ApiRefusal
 from ops.simulator.responses import Response, add_common_headers, json, page, respond
 from ops.simulator.switches import Switches
@@ -106,7 +106,7 @@ class Simulator:
     # Inspecting
 
     @property
-    def log(self) -> tuple[Entry, ...]:
+    def log(self) -> tuple[LogEntry, ...]:
         """The last requests, oldest first."""
         with self._lock:
             return tuple(self._log.entries)
@@ -213,7 +213,7 @@ class Simulator:
 
     def _reject(self, refused: ApiRefusal) -> Response:
         with self._lock:
-            self._log.add(Entry(self._number(), self.clock(), "", (), "", executed=False))
+            self._log.add(LogEntry(self._number(), self.clock(), "", (), "", executed=False))
         return json(refuse(refused).body)
 
     def _number(self) -> int:
@@ -231,7 +231,7 @@ class Simulator:
             result = ApiAnswer({}, requested_actions(body))
         if fault and fault.kind == "late":
             self._late.append(_LateRequest(now + fault.seconds, number, token, body))
-        self._log.add(Entry(number, now, token, result.acts, kind, executes))
+        self._log.add(LogEntry(number, now, token, result.acts, kind, executes))
         return result
 
     def _land_due(self, *, early: bool = False) -> int:
@@ -244,5 +244,5 @@ class Simulator:
         for late in landing:
             at = min(late.due, now)
             acts = answer(late.body, at, accounts=self._accounts, switches=self.switches).acts
-            self._log.add(Entry(late.number, at, late.token, acts, "late", executed=True, landed=True))
+            self._log.add(LogEntry(late.number, at, late.token, acts, "late", executed=True, landed=True))
         return len(landing)

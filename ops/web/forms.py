@@ -28,7 +28,7 @@ class PageQuery(NewestQuery, frozen=True, kw_only=True):
     cursor: Annotated[str, Meta(max_length=64, description="the `next` of a page")] = ""
 
 
-class JobSelection(JobQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JobSelectionForm(JobQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Jobs by their ids or by a filter."""
 
     jobs: JobIds = ()
@@ -44,13 +44,13 @@ class JobSelection(JobQuery, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.jobs or job_filter
 
 
-class JobActionForm(JobSelection, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JobActionForm(JobSelectionForm, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Jobs by their ids or by a filter; with `dry_run` they are only named."""
 
     dry_run: bool = False
 
 
-class ReplayForm(JobSelection, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReplayForm(JobSelectionForm, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Failed jobs by ids or a filter; `set` corrects them, `force` lets them overrule what is newer."""
 
     force: bool = False

@@ -13,7 +13,7 @@ import jmespath
 import msgspec
 from jmespath.exceptions import JMESPathError
 
-from producers.webhooks.verify import Delivery
+from producers.webhooks.verify import WebhookDelivery
 from worker.config import Rule, Settings, Source
 from worker.contract import Change, from_message
 from worker.errors import Fault, InvalidChange, InvalidSettings
@@ -51,7 +51,7 @@ def check_rules(settings: Settings) -> None:
         raise InvalidSettings(faults)
 
 
-def read_payload(source: Source, delivery: Delivery) -> object:
+def read_payload(source: Source, delivery: WebhookDelivery) -> object:
     """Return what the rules search: the JSON of the body, or onOffice's query with its ids as numbers."""
     if source.scheme == "onoffice":
         return {name: _read_value(name, text) for name, text in parse_qsl(urlsplit(delivery.url).query)}

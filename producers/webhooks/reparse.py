@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from producers.replay.resend import Correction, apply_correction, reparse_message
 from producers.webhooks.mapping import build_messages, find_account, read_payload
-from producers.webhooks.verify import Delivery
+from producers.webhooks.verify import WebhookDelivery
 from worker.config import Source
 from worker.contract import Change, from_message
 from worker.errors import InvalidChange
@@ -13,7 +13,7 @@ from worker.ports import JobRecord, UnreadableMessage
 
 
 def make_unreadable_message(
-    source: Source, delivery: Delivery, message_id: str, faults: Sequence[str]
+    source: Source, delivery: WebhookDelivery, message_id: str, faults: Sequence[str]
 ) -> UnreadableMessage:
     """Return the message as it is stored: its body or query, and its account if it names one."""
     body = urlsplit(delivery.url).query.encode() if source.scheme == "onoffice" else delivery.body
@@ -32,7 +32,7 @@ def reparse(
     if source is None:
         return reparse_message(job, body, correction)
     url = f"?{body.decode(errors='replace')}" if source.scheme == "onoffice" else ""
-    messages = build_messages(source, read_payload(source, Delivery(url, {}, body)), job.event_id)
+    messages = build_messages(source, read_payload(source, WebhookDelivery(url, {}, body)), job.event_id)
     return [
         from_message(apply_correction(mapped.message, correction), mapped.path).change for mapped in messages
     ]

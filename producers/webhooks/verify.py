@@ -26,7 +26,7 @@ MILLISECOND_DIGITS: Final = 13  # of a time in milliseconds, from 2001 to 2286
 PLACEHOLDER: Final = re.compile(r"\{(body|timestamp|method|url)\}")
 
 
-class Delivery(NamedTuple):
+class WebhookDelivery(NamedTuple):
     """A webhook as it arrived. `headers` are looked up in lower case; `url` is the one the sender used."""
 
     url: str
@@ -35,7 +35,7 @@ class Delivery(NamedTuple):
     method: str = "POST"
 
 
-def verify(source: Source, delivery: Delivery, *, now: float) -> str:
+def verify(source: Source, delivery: WebhookDelivery, *, now: float) -> str:
     """Return the id of the message if its sender knows one of the source's secrets.
 
     `now` is in seconds since 1970. Raises Unauthorized, whose text never shows what the right signature
@@ -50,7 +50,7 @@ def _sent_url(source: Source, url: str) -> str:
     return f"{source.url}{f'?{query}' if query else ''}" if source.url else url
 
 
-def _verify_standard(source: Source, delivery: Delivery, now: float) -> str:
+def _verify_standard(source: Source, delivery: WebhookDelivery, now: float) -> str:
     """Verify by Standard Webhooks: the header lists signatures, one per secret in use."""
     message_id, timestamp, signatures = (
         _require_header(delivery, f"webhook-{name}") for name in ("id", "timestamp", "signature")
@@ -75,7 +75,7 @@ def _load_webhooks(source: Source) -> list[Webhook]:
         ) from None
 
 
-def _verify_hmac(source: Source, delivery: Delivery, now: float) -> str:
+def _verify_hmac(source: Source, delivery: WebhookDelivery, now: float) -> str:
     """Verify an HMAC over the content that `signed` describes.
 
     By default that is the body, after the timestamp and a dot if there is a timestamp. Two deliveries with
@@ -115,7 +115,7 @@ def _parse_fields(header: str) -> dict[str, list[str]]:
     return fields
 
 
-def _fill_template(template: str, delivery: Delivery, timestamp: str) -> bytes:
+def _fill_template(template: str, delivery: WebhookDelivery, timestamp: str) -> bytes:
     """Return the signed content: the template with its placeholders replaced."""
     values = {
         "body": delivery.body,
@@ -132,7 +132,7 @@ def _lower_hex(signature: str, prefix: str) -> str:
     return signature[: len(prefix)] + signature[len(prefix) :].lower()
 
 
-def _verify_bearer(source: Source, delivery: Delivery, _now: float) -> str:
+def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> str:
     """Verify that the bearer token is the secret; two deliveries with equal bodies are the same message."""
     scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
@@ -142,7 +142,7 @@ def _verify_bearer(source: Source, delivery: Delivery, _now: float) -> str:
     return _hash(delivery.body)
 
 
-def _verify_onoffice(source: Source, delivery: Delivery, now: float) -> str:
+def _verify_onoffice(source: Source, delivery: WebhookDelivery, now: float) -> str:
     """Verify a GET (or POST) of onOffice, whose query is signed together with the address it was sent to."""
     url = urlsplit(delivery.url)
     fields = dict(parse_qsl(url.query, keep_blank_values=True))
@@ -154,7 +154,7 @@ def _verify_onoffice(source: Source, delivery: Delivery, now: float) -> str:
     return _hash(content)
 
 
-CHECKS: Final[Mapping[Scheme, Callable[[Source, Delivery, float], str]]] = {
+CHECKS: Final[Mapping[Scheme, Callable[[Source, WebhookDelivery, float], str]]] = {
     "standard-webhooks": _verify_standard,
     "hmac": _verify_hmac,
     "bearer": _verify_bearer,
@@ -162,7 +162,7 @@ CHECKS: Final[Mapping[Scheme, Callable[[Source, Delivery, float], str]]] = {
 }
 
 
-def _require_header(delivery: Delivery, name: str) -> str:
+def _require_header(delivery: WebhookDelivery, name: str) -> str:
     value = delivery.headers.get(name.lower(), "")
     if not value:
         raise Unauthorized(f"the header {name} is missing", challenge="Signature")

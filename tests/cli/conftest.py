@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.simulator import Records, Server, Simulator, serve
+from ops.simulator import Records, Simulator, SimulatorServer, serve
 from tests.support.cli_runner import MISSING, SECRET, TOKEN, Cli, make_cli, make_environ, write_settings
 from worker.config import load_settings
 from worker.wiring import Runtime
@@ -17,18 +17,18 @@ def simulator() -> Simulator:
 
 
 @pytest.fixture
-def api(simulator: Simulator) -> Iterator[Server]:
+def api(simulator: Simulator) -> Iterator[SimulatorServer]:
     with serve(simulator) as server:
         yield server
 
 
 @pytest.fixture
-def env(tmp_path: Path, redis_url: str, api: Server) -> dict[str, str]:
+def env(tmp_path: Path, redis_url: str, api: SimulatorServer) -> dict[str, str]:
     return make_environ(write_settings(tmp_path, api.url, "acme"), redis_url)
 
 
 @pytest.fixture
-def two_accounts(tmp_path: Path, redis_url: str, api: Server) -> dict[str, str]:
+def two_accounts(tmp_path: Path, redis_url: str, api: SimulatorServer) -> dict[str, str]:
     return make_environ(write_settings(tmp_path, api.url, "acme", "berg"), redis_url)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from worker.config import Settings, load_settings
 from worker.config.table import keys_of
-from worker.config.values import Account, Limits
+from worker.config.values import Account, AccountLimits
 from worker.errors import InvalidSettings, NotFound
 
 ROOT = Path(__file__).parents[2]
@@ -80,9 +80,9 @@ def test_the_shipped_example_is_valid_and_shows_every_default(tmp_path: Path) ->
 def test_the_reference_page_names_every_limit_with_its_default() -> None:
     page = (ROOT / "docs/reference/settings.md").read_text("utf-8")
     documented = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page, re.MULTILINE))
-    assert {name: tomllib.loads(f"x = {documented[name]}")["x"] for name in keys_of(Limits)} == {
+    assert {name: tomllib.loads(f"x = {documented[name]}")["x"] for name in keys_of(AccountLimits)} == {
         name: list(default) if isinstance(default, tuple) else default
-        for name, default in asdict(Limits()).items()
+        for name, default in asdict(AccountLimits()).items()
     }
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from producers.webhooks.mapping import MAX_PARENTS, build_changes, check_rules, read_payload
-from producers.webhooks.verify import Delivery
+from producers.webhooks.verify import WebhookDelivery
 from tests.torture import input_fuzz, webhook_fuzz
 from tests.torture.fuzz import all_fuzzers, run_once
 from worker.config import Rule, Settings, Source, load_settings
@@ -112,7 +112,7 @@ def make_source(**expressions: str) -> Source:
 
 
 def count_mapped(source: Source, body: bytes, url: str = "") -> int:
-    return len(build_changes(source, read_payload(source, Delivery(url, {}, body)), "message"))
+    return len(build_changes(source, read_payload(source, WebhookDelivery(url, {}, body)), "message"))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from producers.webhooks.mapping import build_changes, check_rules, read_payload
-from producers.webhooks.verify import Delivery, verify
+from producers.webhooks.verify import WebhookDelivery, verify
 from tests.torture.input_fuzz import is_refused
 from tests.torture.mutate import encode, garble, mutate
 from worker.config import Rule, Settings, Source
@@ -113,7 +113,7 @@ def fuzz_rules(rng: random.Random) -> bool:
     body = encode(mutate(PAYLOAD, rng), rng)
     if rng.random() < 0.3:
         body = garble(body, rng)
-    delivery = Delivery(
+    delivery = WebhookDelivery(
         f"{ADDRESS}?{urlencode({'estateId': '4.629', 'a': rng.choice(('1', 'x'))})}", {}, body
     )
     if is_refused(lambda: check_rules(Settings(sources={"x": source}))):
@@ -152,7 +152,7 @@ def _source(scheme: Any, rng: random.Random, rules: tuple[Rule, ...] = ()) -> So
     return Source(name="x", scheme=scheme, secrets=(Secret(SECRET),), rules=rules, **headers, **account)
 
 
-def _change_one_thing(delivery: Delivery, rng: random.Random) -> Delivery:
+def _change_one_thing(delivery: WebhookDelivery, rng: random.Random) -> WebhookDelivery:
     headers = dict(delivery.headers)
     if headers and rng.random() < 0.6:
         name = rng.choice(sorted(headers))
@@ -168,19 +168,19 @@ def _change_one_thing(delivery: Delivery, rng: random.Random) -> Delivery:
         body = garble(body, rng)
     if rng.random() < 0.4:
         url = ADDRESS + "?" + garble(url.partition("?")[2].encode(), rng).decode("latin-1")[:60_000]
-    return Delivery(url, headers, body)
+    return WebhookDelivery(url, headers, body)
 
 
 def _mac(content: bytes, secret: str = SECRET) -> str:
     return hmac.new(secret.encode(), content, hashlib.sha256).hexdigest()
 
 
-def _sign_standard(body: bytes, _: random.Random) -> Delivery:
+def _sign_standard(body: bytes, _: random.Random) -> WebhookDelivery:
     body = body.decode("utf-8", "replace").encode()
     mac = hmac.new(
         b64decode(SECRET.removeprefix("whsec_")), f"m1.{NOW}.".encode() + body, hashlib.sha256
     ).digest()
-    return Delivery(
+    return WebhookDelivery(
         ADDRESS,
         {
             "webhook-id": "m1",
@@ -191,21 +191,23 @@ def _sign_standard(body: bytes, _: random.Random) -> Delivery:
     )
 
 
-def _sign_hmac(body: bytes, _: random.Random) -> Delivery:
-    return Delivery(ADDRESS, {"x-signature": _mac(f"{NOW}.".encode() + body), "x-timestamp": str(NOW)}, body)
+def _sign_hmac(body: bytes, _: random.Random) -> WebhookDelivery:
+    return WebhookDelivery(
+        ADDRESS, {"x-signature": _mac(f"{NOW}.".encode() + body), "x-timestamp": str(NOW)}, body
+    )
 
 
-def _sign_bearer(body: bytes, _: random.Random) -> Delivery:
-    return Delivery(ADDRESS, {"authorization": f"Bearer {SECRET}"}, body)
+def _sign_bearer(body: bytes, _: random.Random) -> WebhookDelivery:
+    return WebhookDelivery(ADDRESS, {"authorization": f"Bearer {SECRET}"}, body)
 
 
-def _sign_onoffice(_: bytes, rng: random.Random) -> Delivery:
+def _sign_onoffice(_: bytes, rng: random.Random) -> WebhookDelivery:
     fields = {"estateId": rng.choice(("4.629", "1" * 9000, "x")), "timestamp": str(NOW), "apiClaim": "ü+/=="}
     query = urlencode(sorted(fields.items()))
-    return Delivery(f"{ADDRESS}?{query}&signature={_mac(f'{ADDRESS}?{query}'.encode())}", {}, b"")
+    return WebhookDelivery(f"{ADDRESS}?{query}&signature={_mac(f'{ADDRESS}?{query}'.encode())}", {}, b"")
 
 
-SIGNERS: Final[Mapping[str, Callable[[bytes, random.Random], Delivery]]] = {
+SIGNERS: Final[Mapping[str, Callable[[bytes, random.Random], WebhookDelivery]]] = {
     "standard-webhooks": _sign_standard,
     "hmac": _sign_hmac,
     "bearer": _sign_bearer,

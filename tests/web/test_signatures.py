@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from producers.errors import Unauthorized
-from producers.webhooks.verify import TOLERANCE, Delivery, verify
+from producers.webhooks.verify import TOLERANCE, WebhookDelivery, verify
 from worker.config import Rule, Secret, Source
 
 RULE = Rule(action="'create'", relationtype="'t'", parentid="p", childid="c")
@@ -23,7 +23,7 @@ NOW = 1_614_265_330
 STANDARD = Source(
     name="immo", account="acme", scheme="standard-webhooks", secrets=(Secret(WHSEC),), rules=(RULE,)
 )
-VECTOR = Delivery(
+VECTOR = WebhookDelivery(
     "https://here/webhooks/immo",
     {
         "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -52,14 +52,14 @@ FORMS = Source(
 DESK = Source(name="desk", account="acme", scheme="bearer", secrets=(Secret("desk-secret"),), rules=(RULE,))
 
 
-def with_headers(**headers: str) -> Delivery:
+def with_headers(**headers: str) -> WebhookDelivery:
     changed = {name.replace("_", "-"): value for name, value in headers.items()}
     return VECTOR._replace(
         headers={name: value for name, value in {**VECTOR.headers, **changed}.items() if value}
     )
 
 
-def refused(source: Source, delivery: Delivery, *, now: float = NOW) -> str:
+def refused(source: Source, delivery: WebhookDelivery, *, now: float = NOW) -> str:
     with pytest.raises(Unauthorized) as raised:
         verify(source, delivery, now=now)
     return str(raised.value)
@@ -97,7 +97,7 @@ def test_what_the_reference_library_signs_passes_and_one_changed_byte_does_not(
     text = body.decode("latin-1")
     signature = Webhook(WHSEC).sign(message, datetime.fromtimestamp(NOW, UTC), text)
     headers = {"webhook-id": message, "webhook-timestamp": str(NOW), "webhook-signature": signature}
-    signed = Delivery("https://here", headers, text.encode())
+    signed = WebhookDelivery("https://here", headers, text.encode())
     assert verify(STANDARD, signed, now=NOW) == message
     refused(STANDARD, signed._replace(body=signed.body + b" "))
     refused(STANDARD, signed._replace(headers={**headers, "webhook-id": message + "x"}))
@@ -131,7 +131,7 @@ def test_a_malformed_header_is_unauthorized(headers: dict[str, str]) -> None:
 )
 def test_anything_unsigned_is_refused(headers: Mapping[str, str], body: bytes) -> None:
     for source in (STANDARD, FORMS, DESK, OFFICE):
-        refused(source, Delivery("https://here/?signature=%ff&timestamp=1614265330", headers, body))
+        refused(source, WebhookDelivery("https://here/?signature=%ff&timestamp=1614265330", headers, body))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_plain_hmac_is_compared_in_the_notation_of_its_sender(
     how: dict[str, str], signature: object
 ) -> None:
     source = replace(FORMS, **how)
-    right = Delivery("https://here", {"x-signature": signature(b"{}")}, b"{}")
+    right = WebhookDelivery("https://here", {"x-signature": signature(b"{}")}, b"{}")
     assert verify(source, right, now=NOW) == verify(source, right, now=NOW + 10**6)
     assert refused(source, right._replace(body=b"{ }")) == "the signature does not match"
     refused(source, right._replace(headers={"x-signature": signature(b"{}")[1:]}))
@@ -163,9 +163,11 @@ def test_a_plain_hmac_is_compared_in_the_notation_of_its_sender(
 def test_an_hmac_with_a_timestamp_covers_it_and_a_later_delivery_is_the_same_message() -> None:
     source = replace(FORMS, timestamp_header="X-Timestamp")
 
-    def signed(moment: int) -> Delivery:
+    def signed(moment: int) -> WebhookDelivery:
         mac = hmac.new(b"forms-secret", f"{moment}.{{}}".encode(), hashlib.sha256).hexdigest()
-        return Delivery("https://here", {"x-timestamp": str(moment), "x-signature": f"sha256={mac}"}, b"{}")
+        return WebhookDelivery(
+            "https://here", {"x-timestamp": str(moment), "x-signature": f"sha256={mac}"}, b"{}"
+        )
 
     assert verify(source, signed(NOW), now=NOW) == verify(source, signed(NOW + 1000), now=NOW + 1000)
     assert "clock" in refused(source, signed(NOW), now=NOW + 301)
@@ -173,7 +175,7 @@ def test_an_hmac_with_a_timestamp_covers_it_and_a_later_delivery_is_the_same_mes
 
 
 def test_a_bearer_token_is_the_secret_itself() -> None:
-    right = Delivery("https://here", {"authorization": "Bearer desk-secret"}, b"{}")
+    right = WebhookDelivery("https://here", {"authorization": "Bearer desk-secret"}, b"{}")
     assert verify(DESK, right, now=NOW) == verify(DESK, right, now=NOW)
     assert verify(DESK, right, now=NOW) != verify(DESK, right._replace(body=b"[]"), now=NOW)
     for header in ("Bearer desk-secre", "Basic desk-secret", "desk-secret", "", "Bearer "):
@@ -181,7 +183,7 @@ def test_a_bearer_token_is_the_secret_itself() -> None:
 
 
 def test_onoffice_signs_its_query_together_with_the_address() -> None:
-    right = Delivery(OFFICE_URL, {}, b"")
+    right = WebhookDelivery(OFFICE_URL, {}, b"")
     assert verify(OFFICE, right, now=1_700_000_000) == verify(OFFICE, right, now=1_700_000_001)
     refused(OFFICE, right, now=1_700_000_301)
     for old, new in (
@@ -218,14 +220,16 @@ def compute_mac(text: str) -> bytes:
 
 def test_github_signs_the_body_behind_a_prefix() -> None:
     source = replace(FORMS, header="X-Hub-Signature-256")
-    delivery = Delivery("https://here", {"x-hub-signature-256": f"sha256={compute_mac('{}').hex()}"}, b"{}")
+    delivery = WebhookDelivery(
+        "https://here", {"x-hub-signature-256": f"sha256={compute_mac('{}').hex()}"}, b"{}"
+    )
     assert verify(source, delivery, now=NOW)
     refused(source, delivery._replace(body=b"[]"))
 
 
 def test_stripe_lists_time_and_signatures_as_fields_of_one_header() -> None:
     right = compute_mac(f"{NOW}.{{}}").hex()
-    delivery = Delivery(
+    delivery = WebhookDelivery(
         "https://here", {"stripe-signature": f"t={NOW},v1={'0' * 64},v1={right},v0={'1' * 64}"}, b"{}"
     )
     assert verify(STRIPE, delivery, now=NOW)
@@ -238,7 +242,7 @@ def test_hubspot_signs_method_address_body_and_milliseconds_as_the_sender_knows_
     moment = f"{NOW}250"
     signature = b64encode(compute_mac(f"POST{HUBSPOT.url}?a=1{{}}{moment}")).decode()
     headers = {"x-hubspot-signature-v3": signature, "x-hubspot-request-timestamp": moment}
-    delivery = Delivery("http://10.0.0.7:8080/webhooks/hub?a=1", headers, b"{}")
+    delivery = WebhookDelivery("http://10.0.0.7:8080/webhooks/hub?a=1", headers, b"{}")
     assert verify(HUBSPOT, delivery, now=NOW)
     refused(HUBSPOT, delivery._replace(method="PUT"))
     refused(HUBSPOT, delivery._replace(url="http://10.0.0.7:8080/webhooks/hub?a=2"))
@@ -249,6 +253,8 @@ def test_shopify_signs_the_body_in_base64() -> None:
     source = replace(FORMS, header="X-Shopify-Hmac-Sha256", prefix="", encoding="base64")
     assert verify(
         source,
-        Delivery("https://here", {"x-shopify-hmac-sha256": b64encode(compute_mac("{}")).decode()}, b"{}"),
+        WebhookDelivery(
+            "https://here", {"x-shopify-hmac-sha256": b64encode(compute_mac("{}")).decode()}, b"{}"
+        ),
         now=NOW,
     )

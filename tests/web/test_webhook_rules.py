@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.webhooks.mapping import build_changes, check_rules, read_payload
-from producers.webhooks.verify import Delivery
+from producers.webhooks.verify import WebhookDelivery
 from worker.config import Rule, Secret, Settings, Source
 from worker.contract import Change
 from worker.errors import InvalidChange, InvalidSettings
@@ -146,7 +146,7 @@ def test_the_ids_in_the_query_of_onoffice_are_numbers_even_with_thousands_dots()
         rules=(make_rule(),),
     )
     url = "https://here/?estateId=4.629&userId=21&customerWebId=00001-001&parameterCacheId=1.2&timestamp=1700000000"
-    assert read_payload(office, Delivery(url, {}, b"")) == {
+    assert read_payload(office, WebhookDelivery(url, {}, b"")) == {
         "estateId": 4629,
         "userId": 21,
         "customerWebId": "00001-001",
@@ -158,7 +158,7 @@ def test_the_ids_in_the_query_of_onoffice_are_numbers_even_with_thousands_dots()
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 5000])
 def test_a_body_that_is_not_json_is_a_fault(body: bytes) -> None:
     with pytest.raises(InvalidChange, match="expected JSON"):
-        read_payload(make_source(make_rule()), Delivery("https://here", {}, body))
+        read_payload(make_source(make_rule()), WebhookDelivery("https://here", {}, body))
 
 
 anything = st.recursive(

@@ -13,7 +13,7 @@ from typing import Any, Final
 from worker.config.secret import Secret
 from worker.config.table import join, keys_of, nearest, quote
 from worker.config.urls import is_private
-from worker.config.values import RESERVED, SIGNATURE_LIFE, Account, HmacFormat, Key, Limits, Source
+from worker.config.values import RESERVED, SIGNATURE_LIFE, Account, AccountLimits, HmacFormat, Key, Source
 from worker.contract import resolve
 from worker.errors import Fault, InvalidSettings, RelationsError
 
@@ -25,7 +25,7 @@ class Warned(Fault):
     """Something that works but should be looked at."""
 
 
-def check_limits(limits: Limits) -> Iterator[Fault]:
+def check_limits(limits: AccountLimits) -> Iterator[Fault]:
     """Yield limits that contradict each other."""
     least, doubt = SIGNATURE_LIFE + limits.timeout, limits.doubt
     if doubt < least:

@@ -16,7 +16,7 @@ from worker.config.checks import Warned, under
 from worker.config.secret import Secret, hide
 from worker.config.table import TableReader, join, keys_of, nearest
 from worker.config.urls import password_of
-from worker.config.values import Account, Environment, Key, Limits, Settings, Source, TypePolicy
+from worker.config.values import Account, AccountLimits, Environment, Key, Settings, Source, TypePolicy
 from worker.errors import Fault, InvalidSettings
 
 FILE: Final = "relations.toml"
@@ -99,12 +99,12 @@ def read_tables(document: dict[str, Any], reader: TableReader, api_url: str) -> 
 
 def read_defaults(content: Any, reader: TableReader) -> dict[str, Any]:
     """Return the limits that accounts inherit: the good ones, so that no account repeats a fault of them."""
-    limits = reader.table(Limits, content, "defaults")
+    limits = reader.table(AccountLimits, content, "defaults")
     if limits is None:
         return {}
     reader.faults += under("defaults", checks.check_limits(limits))
     faulty = {fault.path for fault in reader.faults}
-    good = (key for key in keys_of(Limits) if key in content and join("defaults", key) not in faulty)
+    good = (key for key in keys_of(AccountLimits) if key in content and join("defaults", key) not in faulty)
     return {key: getattr(limits, key) for key in good}
 
 

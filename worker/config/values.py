@@ -71,7 +71,7 @@ SECRETS: Final = private(f"{SECRET.description}, or a list of them", listed=True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class AccountLimits:
     """How much an account may do, and how fast. Durations are seconds unless the name says days."""
 
     window: Annotated[float, Meta(ge=0, le=60)] = 1.0
@@ -99,7 +99,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account(Limits):
+class Account(AccountLimits):
     """One onOffice API user: its credentials and its limits."""
 
     name: str

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -115,11 +116,11 @@ def _dry_run(
     counts = LoadCounts()
     estimate = CostEstimate(OfflineRules(context if is_local else None))
     with RejectsFile(path, quiet=context.as_json) as reject, open_input(file, options) as opened:
-        for items in RowLoader(opened.defaults, reject, counts).parse(opened.rows):
-            for item in items:
-                if faults := _add_to_estimate(estimate, item.change):
-                    counts.rejected += 1
-                    reject(item.row, faults)
+        pieces = RowLoader(opened.defaults, reject, counts).parse(opened.rows)
+        for parsed in chain.from_iterable(pieces):
+            if faults := _add_to_estimate(estimate, parsed.change):
+                counts.rejected += 1
+                reject(parsed.row, faults)
     costs = estimate.get_costs()
     counts.accepted = sum(cost.changes for cost in costs)
     context.answer_table(

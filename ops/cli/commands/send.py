@@ -12,10 +12,10 @@ import click
 
 from ops import samples
 from ops.cli.context import CommandContext, account_option, print_note, with_context
-from ops.cli.delivery import Delivery, deliver
+from ops.cli.delivery import SendDelivery, deliver
 from ops.cli.errors import Exit, exit_with, print_error
 from ops.cli.offline_rules import OfflineRules
-from ops.cli.send_input import Entry, from_lines, from_words
+from ops.cli.send_input import SendEntry, from_lines, from_words
 from ops.explain import explain_plan
 from worker.errors import Fault, InvalidChange
 
@@ -74,7 +74,7 @@ def _read_entries(
     account: str | None,
     sample: str | None,
     fields: dict[str, Any],
-) -> list[Entry]:
+) -> list[SendEntry]:
     """Return what is to be sent, by the form of the command line."""
     if sample and not words:
         return _read_sample(context.find_account(account).name, sample)
@@ -93,15 +93,15 @@ def _read_entries(
     return from_words(words, context.find_account(account).name, fields)
 
 
-def _read_sample(account: str, name: str) -> list[Entry]:
+def _read_sample(account: str, name: str) -> list[SendEntry]:
     """Return a shipped sample as if it happened just now, under event ids of its own."""
     changes = samples.shift_to(
         samples.read_changes(name), account=account, now=time.time_ns() // 1000, run=os.urandom(3).hex()
     )
-    return [Entry(f"#{number}", change) for number, change in enumerate(changes, start=1)]
+    return [SendEntry(f"#{number}", change) for number, change in enumerate(changes, start=1)]
 
 
-def _read_files(context: CommandContext, files: Sequence[str], account: str | None) -> list[Entry]:
+def _read_files(context: CommandContext, files: Sequence[str], account: str | None) -> list[SendEntry]:
     default = context.find_default_account(account)
     parts = (from_lines(_read_bytes(file), default, name=file if len(files) > 1 else "") for file in files)
     return list(chain.from_iterable(parts))
@@ -123,7 +123,7 @@ def _parse_infos(infos: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _dry_run(context: CommandContext, entries: Sequence[Entry]) -> None:
+def _dry_run(context: CommandContext, entries: Sequence[SendEntry]) -> None:
     """Check what intake checks without Redis, then explain what would be sent."""
     rules, faults = OfflineRules(context), list[Fault]()
     for entry in entries:
@@ -139,7 +139,7 @@ def _dry_run(context: CommandContext, entries: Sequence[Entry]) -> None:
     context.answer(document, [plan, "", "Nothing was sent."])
 
 
-def _print_delivery(context: CommandContext, delivery: Delivery) -> None:
+def _print_delivery(context: CommandContext, delivery: SendDelivery) -> None:
     """Print the jobs; end with the reason if some or all changes were refused."""
     jobs = delivery.jobs
     if delivery.errors and not jobs:
@@ -155,7 +155,7 @@ def _print_delivery(context: CommandContext, delivery: Delivery) -> None:
     exit_with(Exit.PARTLY if delivery.errors else Exit.OK)
 
 
-def _merge_errors(delivery: Delivery) -> Exception:
+def _merge_errors(delivery: SendDelivery) -> Exception:
     """Return why nothing was accepted, faults of several accounts together."""
     faults = list[Fault]()
     for error in delivery.errors:

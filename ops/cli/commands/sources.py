@@ -9,7 +9,7 @@ import click
 from ops.cli.context import CommandContext, with_context
 from ops.explain.text import format_ids, format_info, pluralize
 from producers.webhooks.mapping import MappedChange, build_changes, check_rules, read_payload
-from producers.webhooks.verify import Delivery
+from producers.webhooks.verify import WebhookDelivery
 from worker.config import Source
 from worker.config.table import nearest
 from worker.contract import check, check_each, to_message
@@ -83,7 +83,7 @@ def _read_payload(file: Path) -> bytes:
 def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[MappedChange]:
     """Return what the rules make of the payload, checked as intake would."""
     url = f"?{body.decode(errors='replace').strip().removeprefix('?')}" if source.scheme == "onoffice" else ""
-    changes = build_changes(source, read_payload(source, Delivery(url, {}, body)), "try")
+    changes = build_changes(source, read_payload(source, WebhookDelivery(url, {}, body)), "try")
     check_each(
         ((mapped.path, mapped.change) for mapped in changes),
         lambda change: check(change, context.runtime.overrides),

@@ -24,17 +24,21 @@ class Retry:
 
     def __call__(self, call: Callable[[], Result]) -> Result:
         """Return what the call returns in the end."""
-        waits, deadline = backoff_pauses(), time.monotonic() + MAX_WAIT
         with _WaitingNotice(self._where) as notice:
-            while True:
-                try:
-                    return call()
-                except Unavailable as error:
-                    wait = max(next(waits), error.retry_after)
-                    if time.monotonic() + wait > deadline:
-                        raise
-                    notice.give_reason(str(error))
-                time.sleep(wait)
+            return _repeat(call, notice)
+
+
+def _repeat(call: Callable[[], Result], notice: "_WaitingNotice") -> Result:
+    waits, deadline = backoff_pauses(), time.monotonic() + MAX_WAIT
+    while True:
+        try:
+            return call()
+        except Unavailable as error:
+            wait = max(next(waits), error.retry_after)
+            if time.monotonic() + wait > deadline:
+                raise
+            notice.give_reason(str(error))
+        time.sleep(wait)
 
 
 class _WaitingNotice:

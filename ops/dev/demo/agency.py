@@ -142,13 +142,20 @@ class Agency:
 
     def _apply(self, change: AgencyChange) -> None:
         """Update the expected relations."""
+        apply = {"create": self._apply_create, "modify": self._apply_modify, "delete": self._apply_delete}
         for relation in change.relations():
             self.touched.add(relation)
-            if change.action == "delete":
-                self.contradictions += self.relations.pop(relation, None) is not None
-            elif change.action == "create":
-                self.contradictions += relation in self._ended
-                self.relations.setdefault(relation, {}).update(change.info)
-            elif relation in self.relations:
-                self.contradictions += any(key in self.relations[relation] for key in change.info)
-                self.relations[relation].update(change.info)
+            apply[change.action](relation, change.info)
+
+    def _apply_create(self, relation: Relation, info: Mapping[str, str]) -> None:
+        self.contradictions += relation in self._ended
+        self.relations.setdefault(relation, {}).update(info)
+
+    def _apply_modify(self, relation: Relation, info: Mapping[str, str]) -> None:
+        known = self.relations.get(relation)
+        if known is not None:
+            self.contradictions += any(key in known for key in info)
+            known.update(info)
+
+    def _apply_delete(self, relation: Relation, _info: Mapping[str, str]) -> None:
+        self.contradictions += self.relations.pop(relation, None) is not None

@@ -27,7 +27,7 @@ from producers.portals.http.requests import (
 from producers.portals.serializers import batch_json, job_json
 from producers.webhooks.mapping import MappedChange, build_changes, read_payload
 from producers.webhooks.reparse import make_unreadable_message
-from producers.webhooks.verify import Delivery, verify
+from producers.webhooks.verify import WebhookDelivery, verify
 from worker.config import Key, Source
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many, places_of
 from worker.errors import Invalid, InvalidChange, NotFound, RelationsError
@@ -134,7 +134,7 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     if request.method == "GET" and source.scheme != "onoffice":
         raise HTTPException(405, headers={"Allow": "POST"})
     raw = await read_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
-    delivery = Delivery(str(request.url), request.headers, raw, request.method)
+    delivery = WebhookDelivery(str(request.url), request.headers, raw, request.method)
     try:
         message_id = verify(source, delivery, now=deps.now())
         jobs = await _accept_delivery(deps, source, delivery, message_id, request)
@@ -146,7 +146,7 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
 
 
 async def _accept_delivery(
-    deps: HttpDeps, source: Source, delivery: Delivery, message_id: str, request: Request
+    deps: HttpDeps, source: Source, delivery: WebhookDelivery, message_id: str, request: Request
 ) -> list[JobEntry]:
     """Return the jobs of a genuine message.
 

@@ -39,21 +39,26 @@ class JobPoller:
         """
         if len(jobs) + sum(map(len, self._open.values())) > MAX_JOBS:
             return None
-        client, ended = object(), dict[str, JobState]()
+        client = object()
         self._open[client] = set(jobs)
         try:
             async with asyncio.timeout(seconds):
-                while self._open[client]:
-                    states = await self._next_states()
-                    if self._is_stopping():
-                        return None
-                    ended |= _ended(self._open[client], states)
-                    self._open[client] -= ended.keys()
-            return ended
+                return await self._poll(self._open[client])
         except TimeoutError:
             return None
         finally:
             del self._open[client]
+
+    async def _poll(self, jobs: set[str]) -> States | None:
+        """Take out of `jobs` those that have ended, until none is left; return their states, or None."""
+        ended = dict[str, JobState]()
+        while jobs:
+            states = await self._next_states()
+            if self._is_stopping():
+                return None
+            ended |= _ended(jobs, states)
+            jobs.difference_update(ended)
+        return ended
 
     async def _next_states(self) -> States:
         """Return the result of the query that runs or comes next, which others may be waiting for too."""

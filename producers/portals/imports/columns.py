@@ -222,9 +222,10 @@ def _check_ids(text: str, side: str) -> Iterator[Fault]:
     elif "\n" in text and re.search(r"[,;|\t]", text):  # more likely the next line's cells than ids
         yield Fault(side, f"expected ids, got several lines, {quote(text)}")
     else:
-        for word in _split_ids(text):
-            if not _is_id(word):
-                yield Fault(side, f"expected an id, a positive whole number, got {quote(word)}")
+        wrong = (word for word in _split_ids(text) if not _is_id(word))
+        yield from (
+            Fault(side, f"expected an id, a positive whole number, got {quote(word)}") for word in wrong
+        )
 
 
 def _is_id(word: str) -> bool:
