@@ -3,14 +3,13 @@
 from dataclasses import asdict
 
 from worker.config import Account, Settings, fingerprint
+from worker.config.values import DAY
 from worker.contract import TYPES, Order, Override, order_of, resolve
 from worker.errors import InvalidSettings
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import IntakePolicy
-
-DAY = 86_400.0  # seconds
 
 
 class Policies:

@@ -9,12 +9,13 @@ from worker import log
 from worker.background import Wake, keep_lease
 from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Settings
+from worker.config.values import DAY
 from worker.contract import Order, Override, Relation
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.dry_run import DryRun
-from worker.policies import DAY, Policies, credentials_fingerprint
+from worker.policies import Policies, credentials_fingerprint
 from worker.ports import Api, ClaimedJob, EventSink, RelationRecord, Writes
 from worker.redis.client import Client, connect
 from worker.store.job_admin import RedisJobAdmin

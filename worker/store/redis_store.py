@@ -14,6 +14,7 @@ from worker.contract import Relation
 from worker.errors import BacklogFull, StoreUnavailable
 from worker.ports import (
     FOREVER,
+    LEASE_LIFETIME,
     NOBODY,
     AcceptResult,
     AuditEntry,
@@ -31,7 +32,7 @@ from worker.redis.client import Client, translate_errors
 from worker.redis.scripts import ScriptCall
 from worker.store import codec, keys
 from worker.store.lease import RedisLease
-from worker.store.limits import LEASE_LIFETIME, MAX_EXAMINED, MAX_PAYLOAD_BYTES, Retention
+from worker.store.limits import MAX_EXAMINED, MAX_PAYLOAD_BYTES, Retention
 from worker.store.scripts import StoreClient
 
 __all__ = ["RedisStore", "Retention"]
