@@ -20,6 +20,7 @@ from worker.onoffice.codes import advice, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.ports import JobFilter
 from worker.redis.client import translate_errors
+from worker.redis.scripts import MIN_SERVER_VERSION
 from worker.wiring import Runtime
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 Level = Literal["ok", "warn", "fail"]
 
 PROBE_RELATION: Final = Relation("estate:address:buyer", 1, 1)
-MIN_SERVER_VERSION: Final = (7, 0)  # scripts begin with `#!lua flags=…`
 MAX_CLOCK_DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
 MAX_SWEEP_AGE: Final = 30.0  # seconds without a sweep, of which there is one every two
 MAX_WAIT: Final = 60.0  # seconds until a waiting change is looked at at the latest, window and sweep included
@@ -106,7 +106,7 @@ def check_server_version(info: Mapping[str, Any], url: str) -> Finding:
     """Check that the server is new enough."""
     number = str(info.get("redis_version", "0"))
     server = f"{info.get('server_name', 'redis')} {info.get('valkey_version', number)} at {url}"
-    if tuple(int(part) for part in number.split(".")[:2]) < MIN_SERVER_VERSION:
+    if int(number.partition(".")[0]) < MIN_SERVER_VERSION:
         return Finding("redis", "fail", f"{server} is too old", "Use Redis or Valkey 7.0 or newer.")
     return Finding("redis", "ok", server)
 

@@ -32,7 +32,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def redis_client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    """A client of a database that is empty when the test begins; STORE_URL names another than the session's.
+    """Yield a client of an empty database; STORE_URL names another than the session's.
 
     Replies are bytes.
     """
@@ -44,5 +44,5 @@ def redis_client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def redis_url(redis_server: RedisServer, redis_client: redis.Redis) -> str:
-    """The URL of a database that is empty when the test begins."""
+    """Return the URL of a database that is empty when the test begins."""
     return redis_server.url

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from worker.config import Settings
 from worker.redis.broker import AMQP_SCHEMES, broker_settings
+from worker.usecases.flush import FLUSH_BUDGET
 
 ACCEPT_TASK: Final = "relations.accept"
 FLUSH_TASK: Final = "relations.flush"
@@ -20,7 +21,6 @@ OPS_QUEUE: Final = "relations.ops"
 QUEUES: Final = (INTAKE_QUEUE, FLUSH_QUEUE, OPS_QUEUE)
 
 SWEEP_INTERVAL: Final = 2.0  # seconds
-LONGEST_FLUSH: Final = 20.0  # seconds of its own time after which a flush begins no request
 CONNECT_TIMEOUT: Final = 5.0  # seconds a sender waits for a connection to the broker
 
 
@@ -84,7 +84,7 @@ def _redelivery(longest_request: float) -> dict[str, Any]:
     return {
         # Longer than any flush, so that a slow one is not delivered twice; a lost one comes back within
         # seconds of it.
-        "visibility_timeout": LONGEST_FLUSH + longest_request + 30.0,
+        "visibility_timeout": FLUSH_BUDGET + longest_request + 30.0,
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
         "unacked_mutex_expire": 10,

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from worker.config import Account, Settings, fingerprint, load_settings
+from worker.config.values import DAY
 from worker.contract import TYPES, Order, Override, order_of, resolve
 from worker.errors import Fault, InvalidSettings
 from worker.planner.plan import Limits
@@ -12,8 +13,6 @@ from worker.planner.retry_policy import RetryPolicy
 from worker.ports import EventSink
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import IntakePolicy
-
-DAY = 86_400.0  # seconds
 
 
 class LiveSettings:

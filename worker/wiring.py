@@ -8,9 +8,10 @@ from worker import log
 from worker.background import Wake, keep_lease
 from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Settings
+from worker.config.values import DAY
 from worker.contract import Order, Override, Relation
 from worker.limiter.redis_limiter import RedisLimiter
-from worker.live_settings import DAY, LiveSettings, credentials_fingerprint
+from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.dry_run import DryRun
 from worker.ports import Api, ClaimedJob, EventSink, RelationRecord, Writes

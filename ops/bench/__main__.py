@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ops.bench import accept, report
 from ops.bench.celery_peer import peer
-from ops.bench.end_to_end import through
+from ops.bench.end_to_end import OPEN_WIDE, through
 from ops.bench.intake import intake
 from ops.bench.load import bursts, links, toggles
 from ops.dev.stack import Shape, running
@@ -23,14 +23,6 @@ from worker.contract import Change
 Load = Callable[..., Sequence[Change]]
 
 LOADS: Final[dict[str, Load]] = {"mailing": links, "quarrel": toggles, "demo burst": bursts}
-OPEN_WIDE: Final = {
-    "window": 0.0,
-    "rate": 100_000.0,
-    "burst": 1000,
-    "max_ids": 500,
-    "max_actions": 500,
-    "max_batch": 2000,
-}
 HTTP: Final = "starlette"  # an extra; without it that line is 0
 WIDE: Final = 120  # characters, where there is no terminal to ask
 PLANNER: Final = "ops.bench.planner"

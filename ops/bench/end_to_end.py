@@ -13,6 +13,14 @@ from ops.dev.stack import Stack
 from worker.contract import Change
 from worker.wiring import Runtime
 
+OPEN_WIDE: Final = {
+    "window": 0.0,
+    "rate": 100_000.0,
+    "burst": 1000,
+    "max_ids": 500,
+    "max_actions": 500,
+    "max_batch": 2000,
+}
 BATCH: Final = 500
 POLL: Final = 0.01
 DEADLINE: Final = 120.0

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from rich.console import Console
 
-from ops.bench.end_to_end import BATCH, drained
+from ops.bench.end_to_end import BATCH, OPEN_WIDE, drained
 from ops.bench.load import chunks
 from ops.dev.stack import Shape, Stack, running
 from producers.services import build_services
@@ -26,14 +26,6 @@ from worker.wiring import Runtime
 
 ACCOUNT: Final = "one"
 BUYER: Final = "estate:address:buyer"
-OPEN_WIDE: Final = {
-    "window": 0.0,
-    "rate": 100_000.0,
-    "burst": 1000,
-    "max_ids": 500,
-    "max_actions": 500,
-    "max_batch": 2000,
-}
 MISSING: Final = 1_000_000  # ids from here on are of addresses that come into being later
 DEADLINE: Final = 300.0
 

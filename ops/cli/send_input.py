@@ -9,11 +9,9 @@ from io import BytesIO, TextIOWrapper
 from typing import Any, NamedTuple
 
 from producers.portals.imports import RowDefaults, read_ndjson
-from worker.contract import Change, from_message
+from producers.portals.imports.load import SOURCE
+from worker.contract import MAX_FAULTS, Change, from_message
 from worker.errors import Fault, InvalidChange
-
-MAX_FAULTS = 100  # faults that are listed
-SOURCE = "cli"  # of a change that names none
 
 
 class SendEntry(NamedTuple):

@@ -20,10 +20,10 @@ from redis.retry import Retry
 
 from ops.dev.processes import Process, StartFailed, free_port
 from worker.errors import Fault, InvalidSettings, StoreUnavailable
+from worker.redis.scripts import MIN_SERVER_VERSION
 
 Persist = Literal["no", "everysec", "always"]
 
-OLDEST = 7  # the major version that brought `#!lua flags=…`, which our scripts begin with
 PORTS_TO_TRY = 5
 BOOT_SECONDS = 10.0
 NOTHING_TO_START = (
@@ -104,7 +104,7 @@ def find_binary(path: str | None = None) -> str:
     """
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name, path=path)
-        if found and _major_version(found) >= OLDEST:
+        if found and _major_version(found) >= MIN_SERVER_VERSION:
             return found
     bundled = _bundled()
     if not bundled:

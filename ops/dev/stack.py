@@ -153,13 +153,14 @@ class Stack:
         return load_settings(self.environ, self.directory)
 
     def celery(self) -> Celery:
-        """Return a bare Celery app on the broker, as any producer has one: it knows only names of our tasks."""
+        """Return a bare Celery app on the broker, as a producer has one: it knows only our tasks' names."""
         return TaskSender(self.broker_url).app
 
     def runtime(self, *, wakes: bool = True, background: bool = False) -> Runtime:
         """Return a producer's runtime in this process, whose events are dropped.
 
-        With `wakes=False` it leaves waking to the sweep; in the `background`, a broken broker keeps nobody waiting.
+        With `wakes=False` it leaves waking to the sweep; in the `background`, a broken broker keeps nobody
+        waiting.
         """
         wake: Wake = TaskSender(self.broker_url).wake if wakes else lambda _account, _seconds: None
         if background:
@@ -180,7 +181,7 @@ class Stack:
         return [name for name, up in running.items() if not up]
 
     def replace(self, part: str) -> None:
-        """Kill a part by SIGKILL and start it again; it may take a while to answer (`redis` answers at once)."""
+        """Kill a part by SIGKILL and start it again; all but `redis` may take a while to answer."""
         if part == "redis":
             self.server.kill()
             return self.server.restart()

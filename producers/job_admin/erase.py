@@ -59,8 +59,9 @@ class EraseService:
         counts, finished = Counter[str](), False
         try:
             self._erase_from(account, record, entry_id, counts)
-            if account != UNROUTED and UNROUTED in self.store.accounts():
-                # Messages that name no known account may be about the record too.
+            if account != UNROUTED:
+                # Messages that name no known account may be about the record too. The registry is not asked
+                # whether there are any: a failover or an older backup may have lost the inbox's entry.
                 self._erase_from(UNROUTED, record, entry_id, counts)
             finished = True
         finally:  # what was erased before an error is audited too

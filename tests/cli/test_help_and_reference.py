@@ -86,7 +86,7 @@ def test_every_example_is_a_command_line_that_parses(path: tuple[str, ...]) -> N
     assert lines
     for words in map(shlex.split, lines):
         length = next(n for n in (2, 1) if tuple(words[:n]) in COMMANDS)
-        COMMANDS[tuple(words[:length])].make_context("relations", words[length:])
+        COMMANDS[tuple(words[:length])].make_context("relations", words[length:], **main.context_settings)
 
 
 def test_every_command_answers_in_json_but_those_that_only_run_or_only_group() -> None:

@@ -55,12 +55,9 @@ def post_changes(stack: Stack, numbers: range) -> bool:
 def test_a_wake_up_is_sent_though_the_master_is_full(sentinels: SentinelSetup) -> None:
     run_command(sentinels.master, "CONFIG SET", "maxmemory", 1)
     urls = {"RELATIONS_REDIS_URL": sentinels.url, "RELATIONS_BROKER_URL": sentinels.url}
+    code = "from worker.app import app; from worker.wakeups import send_wakeup; send_wakeup(app, 'nord', 0.0)"
     subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from worker.app import app; from worker.wakeups import send_wakeup; send_wakeup(app, 'nord', 0.0)",
-        ],
+        [sys.executable, "-c", code],
         env=os.environ | urls,
         check=True,
     )

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from worker.contract.instant import SECOND
 from worker.limiter import policy
-from worker.limiter.policy import SECOND, PaceState
+from worker.limiter.policy import PaceState
 from worker.ports import Feedback, Grant
 
 START = 1_800_000_000 * SECOND

@@ -15,6 +15,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from worker.contract.instant import SECOND
 from worker.errors import StoreUnavailable
 from worker.limiter import policy
 from worker.limiter.redis_limiter import RedisLimiter
@@ -29,17 +30,17 @@ def limiter(redis_client: Redis) -> RedisLimiter:
 
 def test_without_now_the_server_clock_decides(limiter: RedisLimiter, redis_client: Redis) -> None:
     seconds, micros = redis_client.time()
-    before = seconds * policy.SECOND + micros
+    before = seconds * SECOND + micros
     grant = limiter.book("acme", rate=1.0, burst=1, max_wait=0.0)
     seconds, micros = redis_client.time()
-    assert before <= grant.slot - grant.cost <= seconds * policy.SECOND + micros
+    assert before <= grant.slot - grant.cost <= seconds * SECOND + micros
 
 
 def test_the_key_carries_the_account_as_hash_tag_and_outlives_the_longest_stop(redis_client: Redis) -> None:
     prefix = f"t{uuid4().hex}"
     RedisLimiter(redis_client, prefix).report("acme", "slow", retry_after=1e9)
     assert redis_client.keys(f"{prefix}*") == [f"{prefix}:{{acme}}:pace".encode()]
-    assert redis_client.ttl(f"{prefix}:{{acme}}:pace") > policy.LONGEST_RETRY_AFTER / policy.SECOND
+    assert redis_client.ttl(f"{prefix}:{{acme}}:pace") > policy.LONGEST_RETRY_AFTER / SECOND
 
 
 def test_one_noisy_account_slows_only_itself(limiter: RedisLimiter) -> None:

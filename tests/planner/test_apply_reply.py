@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from tests.support.planner_rounds import DOUBT, LOST, OK, Crm, FlushLoop, refused
 from tests.support.planner_values import BURSTS, CREATED, LATER, LINK, RELATIONS, intent
 from worker.contract import Relation
+from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.fold import ConfirmedState, Intent, JobVersion, Version
 from worker.planner.plan import Limits, plan
 from worker.planner.relation_state import Doubt, Stage
-from worker.planner.retry_policy import SECOND, RetryPolicy
+from worker.planner.retry_policy import RetryPolicy
 
 NO_RECORD, AMBIGUOUS = refused(ErrorClass.RECORD, 79), refused(ErrorClass.AMBIGUOUS, 168)
 

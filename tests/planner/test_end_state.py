@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from tests.support.planner_rounds import DOUBT, LOST, Crm, FlushLoop, refused
 from tests.support.planner_values import BURSTS, CREATED, LATE_BURSTS, LINK, RELATIONS, intent
 from worker.contract import Relation
+from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.planner.fold import Intent
-from worker.planner.retry_policy import SECOND, RetryPolicy
+from worker.planner.retry_policy import RetryPolicy
 
 AMBIGUOUS = refused(ErrorClass.AMBIGUOUS, 168)
 ENDURING = RetryPolicy(max_attempts=50)

@@ -1,4 +1,4 @@
-"""What goes wrong on the way: each fault shows the client what it says, and executes the request or not as it says."""
+"""Faults on the way: each shows the client what it says, and executes the request or not as it says."""
 
 from contextlib import nullcontext
 
@@ -27,12 +27,12 @@ OTHER = star("create", BUYER, [3], [4], identifier="b")
 
 
 def dropped(kind):
-    """The error of a fault that drops the connection must show, and no other error."""
+    """Expect the error of a fault that drops the connection, and no other error."""
     return pytest.raises(DROPS[kind]) if kind in DROPS else nullcontext()
 
 
 def struck(fault, *, clock=None, **options):
-    """A simulator whose next request meets this fault."""
+    """Return a simulator whose next request meets this fault."""
     return simulator(
         faults=FaultPlan.script([fault]), clock=clock or Clock(), sleep=lambda _: None, **options
     )

@@ -34,7 +34,7 @@ def pairs(name, parents, children):
 
 
 def read(sim, name, parent):
-    """The children the API tells, whatever way it shows an empty answer."""
+    """Return the children that the API names, in whatever way it shows an empty answer."""
     records = results(sim, get(name, parentids=[parent]))[0]["data"]["records"]
     return set(map(int, (records[0]["elements"] or {}).get(str(parent), []) if records else []))
 

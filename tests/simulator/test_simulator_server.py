@@ -29,7 +29,7 @@ def http():
 
 
 def now(made, parameters):
-    """The action, signed for the real clock."""
+    """Return the action, signed for the real clock."""
     return action(made, parameters, at=time.time())
 
 

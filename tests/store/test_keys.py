@@ -34,7 +34,7 @@ from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.ports import Pause, Receipt
 from worker.redis.client import connect
-from worker.store.redis_store import RedisStore, Retention
+from worker.store.redis_store import REGISTRATION_MEMORY, RedisStore, Retention
 from worker.store.scripts import CONSTANTS, PARTS
 from worker.testing import FakeClock
 
@@ -197,6 +197,22 @@ def test_a_server_that_is_away_is_unavailable_and_not_an_error_of_redis() -> Non
             accept(store, change(1, 9))
         with pytest.raises(StoreUnavailable):
             store.get_job("acme-1")
+
+
+def test_an_account_that_the_registry_has_lost_is_registered_again(
+    redis_store: RedisStore, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = 1000.0
+    monkeypatch.setattr("worker.store.redis_store.monotonic", lambda: seconds)
+    accept(redis_store, change(1, 9))
+    assert redis_store.accounts() == ["acme"]
+    redis_client.flushall()  # as an older backup or a failover may
+    seconds += REGISTRATION_MEMORY - 1
+    accept(redis_store, change(1, 9))
+    assert redis_store.accounts() == []  # one round trip per minute, not per change
+    seconds += 1
+    accept(redis_store, change(1, 9))
+    assert redis_store.accounts() == ["acme"]
 
 
 def test_without_a_given_now_the_servers_clock_counts(redis_client: Redis) -> None:

@@ -18,12 +18,10 @@ from tests.support.store_steps import (
     take_lease,
 )
 from tests.support.store_values import BROKER, BUYER, MONTH, change, make_request, submission
-from worker.config.values import RESERVED
 from worker.contract import Relation
 from worker.errors import BacklogFull
 from worker.ports import (
     CANCELLED,
-    UNROUTED,
     AdminResult,
     AuditEntry,
     DeleteBrake,
@@ -239,10 +237,6 @@ def test_long_ones_are_cut_and_only_the_latest_are_kept(redis_store: RedisStore,
     ]
     assert len(list(redis_client.scan_iter(f"{BASE}payload:*", count=1000))) == 1000
     assert all(redis_client.ttl(key) > 0 for key in redis_client.keys(f"{BASE}payload*"))
-
-
-def test_no_account_can_have_the_name_of_the_one_for_unrouted_messages() -> None:
-    assert RESERVED == UNROUTED
 
 
 # --- the audit log

@@ -33,7 +33,7 @@ BUYER, BROKER, UNIT, APPOINTMENT = (
 
 @pytest.fixture
 def client(redis_client: Redis) -> Redis:
-    """The server with the release's data restored."""
+    """Return the server with the release's data restored."""
     writers: dict[str, Callable[[bytes, Any], object]] = {
         "string": lambda key, value: redis_client.set(key, to_bytes(value)),
         "hash": lambda key, rows: redis_client.hset(

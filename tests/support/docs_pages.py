@@ -25,7 +25,7 @@ def blocks(page: Path) -> list[Block]:
 def shell(
     script: str, *, cwd: Path, env: Mapping[str, str], seconds: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
-    """The script run by bash; a command that fails ends it unless the script says otherwise."""
+    """Run the script by bash; a command that fails ends it unless the script says otherwise."""
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=cwd,

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from worker.contract import Order, Relation
+from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, ErrorClass, Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects, RelationOutcome, ReplyContext, apply_reply
 from worker.planner.fold import NOTHING, ConfirmedState, Intent
 from worker.planner.plan import Limits, plan
 from worker.planner.relation_state import Doubt, RelationState, Wait, add_intents, next_operation
-from worker.planner.retry_policy import SECOND, RetryPolicy
+from worker.planner.retry_policy import RetryPolicy
 
 DOUBT = 150.0
 OK = ActionResult(Verdict.OK)

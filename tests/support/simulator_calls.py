@@ -1,4 +1,4 @@
-"""Signed calls for the simulator's tests, built from the documentation and from nothing of ours; and a clock to hold."""
+"""Signed calls for the simulator's tests, built from the documentation only, and a clock that they move."""
 
 import base64
 import hashlib
@@ -64,13 +64,13 @@ def action(
 def star(
     kind: str, name: str, parents: Any, children: Any, info: Any = None, **changes: Any
 ) -> dict[str, Any]:
-    """A create or modify action; for a delete, plain integers."""
+    """Return a create or modify action; for a delete, plain integers."""
     given = {"relationtype": URN + name, "parentid": parents, "childid": children}
     return action(kind, given | ({} if info is None else {"relationinfo": info}), **changes)
 
 
 def get(name: str, **changes: Any) -> dict[str, Any]:
-    """A get action; pass `parentids` or `childids`."""
+    """Return a get action; pass `parentids` or `childids`."""
     sides = {side: changes.pop(side) for side in ("parentids", "childids") if side in changes}
     return action("get", {"relationtype": URN + name} | sides, **changes)
 
@@ -93,10 +93,10 @@ def results(to: Simulator, *actions: Any, token: str = TOKEN) -> list[dict[str, 
 
 
 def codes(to: Simulator, *actions: Any, token: str = TOKEN) -> list[int]:
-    """The error code of every action."""
+    """Return the error code of every action."""
     return [result["status"]["errorcode"] for result in results(to, *actions, token=token)]
 
 
 def links(of: Simulator, token: str = TOKEN) -> set[tuple[str, int, int]]:
-    """The relations that exist, as plain tuples."""
+    """Return the relations that exist, as plain tuples."""
     return {tuple(relation) for relation in of.relations(token)}  # type: ignore[misc]

@@ -12,8 +12,7 @@ from tests.torture.expected_state import AcceptedChange
 from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.apply_reply import RelationOutcome
-from worker.ports import AcceptResult, Pause, Submission, Writes
-from worker.store.limits import LEASE_LIFETIME
+from worker.ports import LEASE_LIFETIME, AcceptResult, Pause, Submission, Writes
 
 LEASE_US = round(LEASE_LIFETIME * 1e6)
 READS = ("records", "swap_partners")  # methods of a lease that anyone may call

@@ -7,6 +7,7 @@ or refused by an error of ours.
 import random
 import tomllib
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from worker.onoffice import wire
 from worker.planner.actions import Action, Verdict
 
 Fuzzer = Callable[[random.Random], bool]
+Parse = Callable[[], ParsedChange | list[ParsedChange]]
 
 MAX_FAULTS: Final = 101
 MAX_FAULT_LENGTH: Final = 4096  # characters
@@ -66,12 +68,12 @@ def fuzz_messages(rng: random.Random) -> bool:
         raw = b"\n".join(encode(message, rng) for message in messages)
     if rng.random() < 0.4:
         raw = garble(raw, rng)
-    parsers: Sequence[Callable[[], ParsedChange | list[ParsedChange]]] = (
+    parsers: Sequence[Parse] = (
         lambda: parse_many(raw),
         lambda: parse_many(raw.decode("utf-8", "surrogateescape")),
         lambda: from_message(messages[0]),
     )
-    accepted = [not is_refused(lambda: _check_roundtrip(read())) for read in parsers]  # noqa: B023 called at once
+    accepted = [not is_refused(partial(_check_roundtrip, parse)) for parse in parsers]
     return any(accepted)
 
 
@@ -88,8 +90,9 @@ def _message(rng: random.Random) -> Any:
     return message
 
 
-def _check_roundtrip(parsed: ParsedChange | list[ParsedChange]) -> None:
-    """Raise unless what was accepted stays the same when written and read, and can be stored."""
+def _check_roundtrip(parse: Parse) -> None:
+    """Raise unless what is accepted stays the same when written and read, and can be stored."""
+    parsed = parse()
     for one in parsed if isinstance(parsed, list) else [parsed]:
         change: Change = one.change
         if from_message(to_message(change)).change != change:

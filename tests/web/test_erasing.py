@@ -16,6 +16,7 @@ from worker.contract import Relation, from_message
 from worker.errors import NotFound, Unavailable
 from worker.planner.actions import Action, Request
 from worker.ports import AuditEntry, JobFilter, Pause, RecordRef, UnreadableMessage
+from worker.store import keys
 from worker.usecases.replay import requeue
 
 ADA = 987_654_321  # nothing else has these digits
@@ -114,6 +115,17 @@ def test_no_key_and_no_value_names_an_erased_record_and_all_else_is_as_it_was(
     )
     assert (done.counts, done.accepted_at, done.finished_at) == counts_and_times(before["done"])
     assert front.store.batch_counts("acme", "import") == {"accepted": 1, "failed": 1}
+
+
+def test_unrouted_messages_are_erased_though_the_registry_has_lost_their_inbox(
+    front: Front, services: Services, redis_client: redis.Redis
+) -> None:
+    body = f'{{"childid": {ADA}}}'.encode()
+    message = UnreadableMessage("nobody", "celery", "task-1", ("account: is unknown",), body)
+    front.runtime.intake().reject(message)
+    redis_client.delete(keys.accounts(front.runtime.settings.prefix))
+    services.erasure.erase("acme", "address", ADA, by="ada")
+    assert find_ada(redis_client) == []
 
 
 def counts_and_times(job: Any) -> tuple[Any, ...]:

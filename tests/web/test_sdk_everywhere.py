@@ -34,13 +34,13 @@ LINKS: list[MessageDict] = [{**LINK, "childid": child} for child in range(1, 210
 
 @pytest.fixture
 def direct(front: Front) -> Relations:
-    """A client that writes straight to the interface's own Redis."""
+    """Return a client that writes straight to the interface's own Redis."""
     return Relations.connect(front.runtime, account="acme")
 
 
 @pytest.fixture
 def http(front: Front) -> Iterator[Relations]:
-    """A client that speaks HTTP to it."""
+    """Yield a client that speaks HTTP to it."""
     with Relations(front.url, KEYS["portal"][0], account="acme") as relations:
         yield relations
 
@@ -229,7 +229,7 @@ async def do_not_sleep(_: float) -> None:
 def create(
     kind: type[Relations | AsyncRelations], answering: Callable[[httpx.Request], httpx.Response]
 ) -> Sent:
-    """What either client makes of these answers."""
+    """Return what either client makes of these answers."""
     if kind is Relations:
         return Relations(
             "http://here", "key", account="acme", transport=httpx.MockTransport(answering), clock=FakeClock()

@@ -108,7 +108,7 @@ def test_what_newer_changes_decided_is_not_replayed(front: Front, replays: Repla
 
 
 def confirm(front: Front, kind: str, relation: Any, *, still_open: bool) -> None:
-    """A newer change of the relation, confirmed or open, as a worker writes it down."""
+    """Write a newer change of the relation, confirmed or open, as a worker does."""
     from worker.contract import TYPES, order_of
     from worker.planner.apply_reply import Effects, RelationOutcome
     from worker.planner.relation_state import confirm_write

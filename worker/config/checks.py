@@ -13,8 +13,9 @@ from typing import Any, Final
 from worker.config.secret import Secret
 from worker.config.table import join, keys_of, nearest, quote
 from worker.config.urls import is_private
-from worker.config.values import RESERVED, SIGNATURE_LIFE, Account, AccountLimits, HmacFormat, Key, Source
+from worker.config.values import SIGNATURE_LIFE, Account, AccountLimits, HmacFormat, Key, Source
 from worker.contract import resolve
+from worker.contract.message import UNROUTED
 from worker.errors import Fault, InvalidSettings, RelationsError
 
 LENGTHS: Final = {"token": 32, "secret": 64}
@@ -38,7 +39,7 @@ def check_limits(limits: AccountLimits) -> Iterator[Fault]:
 
 def check_account(account: Account, common_url: str) -> Iterator[Fault]:
     """Yield what is wrong with an account; the URL that all have in common is not its own."""
-    if account.name == RESERVED:
+    if account.name == UNROUTED:
         yield Fault("", "is the name of the inbox for messages that name no known account; choose another")
     yield from check_limits(account)
     if account.api_url != common_url:
@@ -95,7 +96,7 @@ def check_keys(keys: Mapping[str, Key], accounts: Collection[str]) -> Iterator[F
     owners: dict[str, str] = {}
     for name, key in keys.items():
         for account in key.accounts or ():
-            yield from check_known(join(name, "accounts"), account, [*accounts, RESERVED])
+            yield from check_known(join(name, "accounts"), account, [*accounts, UNROUTED])
         owner = owners.setdefault(key.sha256 or name, name)
         if owner != name:
             advice = "make another with `relations keys new`"

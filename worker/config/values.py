@@ -15,12 +15,12 @@ from worker.config.secret import Secret
 from worker.config.table import nearest
 from worker.config.urls import is_api_url, is_url, mask_url
 from worker.contract import Order, Permission
+from worker.contract.message import UNROUTED
 from worker.errors import NotFound
 
 API_URL: Final = "https://api.onoffice.de/api/stable/api.php"
 REDIS_URL: Final = "redis://127.0.0.1:6379/0"
-RESERVED: Final = "unrouted"  # the inbox of messages that name no account: `ports.UNROUTED`
-DAY: Final = 86_400
+DAY: Final = 86_400  # seconds
 SIGNATURE_LIFE: Final = 120  # seconds a signed request is valid for
 LARGEST: Final = 1e15  # no setting comes near; it keeps infinity out
 
@@ -220,7 +220,7 @@ class Settings(Environment):
 
     def inbox_name(self, name: str) -> str:
         """Return the name, if it is an account's or `unrouted`; raises NotFound."""
-        return name if name == RESERVED else self.account(name).name
+        return name if name == UNROUTED else self.account(name).name
 
     def __repr__(self) -> str:
         values = {item.name: getattr(self, item.name) for item in fields(self)}

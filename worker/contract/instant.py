@@ -8,6 +8,7 @@ EXAMPLE = "2026-11-21T02:00:00Z"
 PATTERN = "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECOND = 1_000_000  # µs
 MICROSECOND = timedelta(microseconds=1)
 MAX_MICROS = 2**53  # in the year 2255: below it, JavaScript and Lua keep every microsecond too
 RFC3339 = re.compile(PATTERN)

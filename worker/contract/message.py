@@ -18,6 +18,7 @@ MAX_EVENT_ID, MAX_LABEL = 200, 64
 ACCOUNT = "[a-z0-9][a-z0-9_-]{0,31}"
 CONTROLS = "\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029"
 PRINTABLE = f"[^{CONTROLS}\\ud800-\\udfff]+"  # lone surrogates come from json.loads, and no store takes them
+UNROUTED = "unrouted"  # the account of messages that name no known one; no other may have this name
 SOURCE = "api"  # of a change that names none
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]

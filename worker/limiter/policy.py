@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
+from worker.contract.instant import SECOND
 from worker.ports import BreakerChange, Feedback, Grant, Pace, Reason
 
-SECOND: Final = 1_000_000
 SLOWEST_FACTOR: Final = 1 / 16
 FACTOR_STEP: Final = 1 / 32
 FAILURES_TO_OPEN: Final = 5

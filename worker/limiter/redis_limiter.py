@@ -6,8 +6,9 @@ The key, and what each script keeps true, stand at the head of the files in `lua
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
+from worker.contract.instant import SECOND
 from worker.limiter import policy
-from worker.limiter.policy import SECOND, PaceState
+from worker.limiter.policy import PaceState
 from worker.ports import BreakerChange, Feedback, Grant, Pace, Reason
 from worker.redis.client import Client, translate_errors
 from worker.redis.scripts import load_script

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from worker.contract import Relation
+from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
 from worker.planner.fold import ConfirmedState, Result
 from worker.planner.relation_state import (
@@ -21,7 +22,6 @@ from worker.planner.relation_state import (
     drop_newest_intent,
 )
 from worker.planner.retry_policy import (
-    SECOND,
     Decision,
     NextStep,
     RetryPolicy,

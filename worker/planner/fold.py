@@ -5,12 +5,13 @@ clock.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from worker.contract import Info
 
 IntentAction = Literal["create", "modify", "delete"]
 Result = Literal["applied", "superseded", "stale", "failed"]
+RESULTS: Final[tuple[Result, ...]] = get_args(Result)
 
 
 class Version(NamedTuple):

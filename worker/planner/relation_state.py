@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from worker.contract import Info, Relation
+from worker.contract.catalogue import CONFIRMATION
 from worker.planner.actions import Kind, Operation
 from worker.planner.fold import (
     NEVER,
@@ -24,7 +25,7 @@ from worker.planner.fold import (
     note_overtaken_delete,
 )
 
-CREATE_KEYS = frozenset({"statusTerminbestaetigung"})
+CREATE_KEYS = frozenset({CONFIRMATION})
 """The only info a create may carry; source: the documentation page "Create Relations"."""
 
 

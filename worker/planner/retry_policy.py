@@ -7,10 +7,10 @@ request.
 from enum import StrEnum
 from typing import NamedTuple
 
+from worker.contract.instant import SECOND
 from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
 from worker.planner.relation_state import OpenRelation, RelationState, Stage
 
-SECOND = 1_000_000  # µs
 SPLIT_AFTER = 3  # answers lost in a row before the star itself is suspected (R16)
 MIN_HALVED = 4  # halving fewer relations costs more than trying each alone
 CURABLE = (ErrorClass.AMBIGUOUS, ErrorClass.ABSENT)  # rejections that time may cure

@@ -4,10 +4,10 @@ The adapters are `store/`, `onoffice/` and `limiter/`; `worker.testing` ships an
 tested to equal Redis.
 """
 
+from worker.contract.message import UNROUTED
 from worker.ports.job_admin import (
     CANCELLED,
     ERASED,
-    UNROUTED,
     AdminResult,
     AuditEntry,
     AuditPage,
@@ -66,6 +66,7 @@ from worker.ports.store import (
     UnreadableMessage,
 )
 from worker.ports.work import (
+    LEASE_LIFETIME,
     MAX_COUNTDOWN,
     BegunRequest,
     ClaimedJob,
@@ -84,6 +85,7 @@ __all__ = [
     "CANCELLED",
     "ERASED",
     "FOREVER",
+    "LEASE_LIFETIME",
     "MAX_COUNTDOWN",
     "NOBODY",
     "OPEN_STATES",

@@ -14,8 +14,6 @@ CANCELLED: Final = "cancelled"
 """What a cancelled change is superseded by."""
 ERASED: Final = "erased"
 """What a relation is superseded by, and a job was emptied by, when a record is erased."""
-UNROUTED: Final = "unrouted"
-"""The account of messages that name no known account; no other may have this name."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True):

@@ -11,6 +11,8 @@ from worker.planner.fold import ConfirmedState, IntentAction
 from worker.planner.relation_state import Doubt, OpenRelation
 from worker.ports.records import JobState, Pause, RequestRecord
 
+LEASE_LIFETIME = 10.0
+"""Seconds for which a lease that is not renewed is kept (R17)."""
 MAX_COUNTDOWN = 5.0
 """Seconds that a flush message may wait in a worker's memory; the sweep wakes accounts for later work."""
 

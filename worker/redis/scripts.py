@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from redis import Redis
 from redis import exceptions as redis_errors
 
+MIN_SERVER_VERSION: Final = 7  # of Redis and Valkey; scripts begin with `#!lua flags=…`
 PIPELINED_CALLS: Final = 3  # calls on their way at once
 CONSTANT: Final = re.compile(r"\b[A-Z][A-Z_]+[A-Z]\b")
 

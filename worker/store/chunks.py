@@ -6,6 +6,7 @@ from typing import Any
 
 from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
+from worker.planner.fold import RESULTS
 from worker.ports import Writes
 from worker.store import codec
 
@@ -52,7 +53,7 @@ def _chunk(
         for outcome in outcomes.get(relation, ()):
             fields += [f"#{outcome.job}", _event(outcome, request_id)]
             jobs.setdefault(outcome.job, _JobWrite()).add(outcome)
-            totals[codec.RESULTS.index(outcome.result)] += 1
+            totals[RESULTS.index(outcome.result)] += 1
         if fields:
             memories.append((str(relation), fields))
     return {
@@ -60,7 +61,7 @@ def _chunk(
         "relations": memories,
         "jobs": [(job_id, *write.row(request_id)) for job_id, write in jobs.items()],
         "counts": {
-            f"relations_{result}": count for result, count in zip(codec.RESULTS, totals, strict=True) if count
+            f"relations_{result}": count for result, count in zip(RESULTS, totals, strict=True) if count
         },
     }
 
@@ -76,7 +77,7 @@ class _JobWrite:
 
     def add(self, outcome: RelationOutcome) -> None:
         """Count one outcome; the first refusal becomes the job's."""
-        self.counts[codec.RESULTS.index(outcome.result)] += 1
+        self.counts[RESULTS.index(outcome.result)] += 1
         if outcome.by:
             self.by = outcome.by
         if outcome.result == "failed":

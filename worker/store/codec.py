@@ -7,7 +7,7 @@ import msgspec
 
 from worker.contract import Relation
 from worker.planner.actions import Request
-from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, Intent, JobVersion
+from worker.planner.fold import NEVER, RESULTS, ConfirmedInfo, ConfirmedState, Intent, JobVersion
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
 from worker.ports import (
     AuditEntry,
@@ -26,8 +26,6 @@ from worker.ports import (
 )
 from worker.store import keys
 from worker.store.limits import MAX_FAULT_LENGTH, Retention
-
-RESULTS = ("applied", "superseded", "stale", "failed")
 
 pack = msgspec.msgpack.Encoder().encode  # for scripts, which unpack it
 encode = msgspec.json.Encoder().encode  # for what is stored, which people may read

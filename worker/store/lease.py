@@ -8,6 +8,7 @@ from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.ports import (
+    LEASE_LIFETIME,
     MAX_COUNTDOWN,
     BegunRequest,
     ClaimedJob,
@@ -20,7 +21,6 @@ from worker.ports import (
 )
 from worker.store import codec
 from worker.store.chunks import split_into_chunks
-from worker.store.limits import LEASE_LIFETIME
 from worker.store.scripts import StoreClient
 
 LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)

@@ -3,9 +3,11 @@
 The keys and their lifetimes are in `keys.py`, the transitions in `lua/`, the values' bytes in `codec.py`.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +16,7 @@ from worker.contract import Relation
 from worker.errors import BacklogFull, StoreUnavailable
 from worker.ports import (
     FOREVER,
+    LEASE_LIFETIME,
     NOBODY,
     AcceptResult,
     AuditEntry,
@@ -31,13 +34,16 @@ from worker.redis.client import Client, translate_errors
 from worker.redis.scripts import ScriptCall
 from worker.store import codec, keys
 from worker.store.lease import RedisLease
-from worker.store.limits import LEASE_LIFETIME, MAX_EXAMINED, MAX_PAYLOAD_BYTES, Retention
+from worker.store.limits import MAX_EXAMINED, MAX_PAYLOAD_BYTES, Retention
 from worker.store.scripts import StoreClient
 
 __all__ = ["RedisStore", "Retention"]
 
 MAX_SILENT_ACCOUNTS: Final = 3
 """Accounts that may be out of reach before a sweep ends: each may cost the time of a failing connection."""
+
+REGISTRATION_MEMORY: Final = 60.0
+"""Seconds after which an account is registered again: a failover or an older backup may have lost it."""
 
 
 class RedisStore:
@@ -53,7 +59,7 @@ class RedisStore:
     ) -> None:
         self._client = StoreClient(client, prefix, now)
         self._retention = keep
-        self._registered: set[str] = set()
+        self._registered_at: dict[str, float] = {}
 
     def accept(
         self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
@@ -210,10 +216,12 @@ class RedisStore:
 
     def _register(self, account: str) -> None:
         """Register the account, or leave it to a later change: a cluster's node may be down."""
-        if account not in self._registered:
-            with suppress(StoreUnavailable), translate_errors():
-                self._client.redis.sadd(keys.accounts(self._client.prefix), account)
-                self._registered.add(account)
+        now = monotonic()
+        if now - self._registered_at.get(account, -math.inf) < REGISTRATION_MEMORY:
+            return
+        with suppress(StoreUnavailable), translate_errors():
+            self._client.redis.sadd(keys.accounts(self._client.prefix), account)
+            self._registered_at[account] = now
 
 
 def _read_accepted(

@@ -7,7 +7,7 @@ from itertools import islice, takewhile
 
 from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
-from worker.planner.fold import NOTHING, ConfirmedState
+from worker.planner.fold import NOTHING, RESULTS, ConfirmedState
 from worker.planner.relation_state import Doubt, OpenRelation
 from worker.ports import (
     AuditEntry,
@@ -35,8 +35,6 @@ from worker.testing.stored import (
     replace,
     to_us,
 )
-
-RESULTS = ("applied", "superseded", "stale", "failed")
 
 
 @dataclass(slots=True)

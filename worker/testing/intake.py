@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from worker.planner.fold import RESULTS
 from worker.ports import FOREVER, JobRecord, Payload, Receipt, RefusedChange, Submission, UnreadableMessage
 from worker.store.limits import CLOCK_AHEAD_US, MAX_FAULT_LENGTH, MAX_PAYLOAD_BYTES, MAX_PAYLOADS
-from worker.testing.account import RESULTS, AccountState
+from worker.testing.account import AccountState
 from worker.testing.stored import StoredJob, StoredPayload, to_us
 
 RefusalReason = Literal["conflict", "ahead", "too_old"]

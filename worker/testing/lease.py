@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 from worker.contract import Relation
+from worker.contract.instant import SECOND
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.ports import (
+    LEASE_LIFETIME,
     MAX_COUNTDOWN,
     BegunRequest,
     ClaimedJob,
@@ -19,9 +21,9 @@ from worker.ports import (
     WorkBatch,
     Writes,
 )
-from worker.store.limits import BRAKE_WINDOW_US, DEADLY_LOSSES, FIRST_WAKE_DELAY_US, LEASE_LIFETIME
+from worker.store.limits import BRAKE_WINDOW_US, DEADLY_LOSSES, FIRST_WAKE_DELAY_US
 from worker.testing.account import AccountState
-from worker.testing.stored import SECOND, CurrentBatch, LeaseHolder, StoredRequest, WakeMark, to_us
+from worker.testing.stored import CurrentBatch, LeaseHolder, StoredRequest, WakeMark, to_us
 
 
 class MemoryLease:

@@ -6,6 +6,7 @@ from worker.contract import Relation
 from worker.errors import BacklogFull
 from worker.ports import (
     FOREVER,
+    LEASE_LIFETIME,
     NOBODY,
     AcceptResult,
     AuditEntry,
@@ -20,7 +21,6 @@ from worker.ports import (
 )
 from worker.store.limits import (
     FIRST_WAKE_DELAY_US,
-    LEASE_LIFETIME,
     LONGEST_WAKE_DELAY_US,
     REFUSED_LIFE_US,
     Retention,

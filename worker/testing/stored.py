@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from worker.contract import Relation
+from worker.contract.instant import SECOND
 from worker.planner.fold import ConfirmedState
 from worker.planner.relation_state import Doubt
 from worker.ports import (
@@ -19,8 +20,6 @@ from worker.ports import (
     ReplayEntry,
     RequestRecord,
 )
-
-SECOND = 1_000_000  # µs
 
 replace = msgspec.structs.replace
 

@@ -1,1 +1,1 @@
-"""The use cases: accept changes, flush an account, run a replay. They know no Celery, Redis, HTTP or logging."""
+"""The use cases: accept changes, flush an account, run a replay; without Celery, Redis, HTTP or logging."""

@@ -6,20 +6,20 @@ R17). A crash anywhere leaves every change in the inbox, among the open relation
 
 from collections.abc import Sequence
 
+from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, Unavailable
 from worker.planner.actions import Action, ErrorClass, Operation, Reply, Request
 from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.plan import Limits, plan
-from worker.planner.retry_policy import SECOND
-from worker.ports import DeleteBrake, Feedback, Grant, Lease, Pause, RequestRecord, WorkBatch
+from worker.ports import LEASE_LIFETIME, DeleteBrake, Feedback, Grant, Lease, Pause, RequestRecord, WorkBatch
 from worker.usecases.batch import Batch
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.flush_telemetry import FlushTelemetry
 from worker.usecases.observe import observe
 
-BUDGET = 20.0  # seconds after which a flush begins no further request
+FLUSH_BUDGET = 20.0  # seconds after which a flush begins no further request
 MAX_SLOT_WAIT = 0.25  # seconds that a flush waits for its slot before it gives its worker back
-RELEASE_FOR = 10.0  # seconds, the life of a lease, for which a flush that lost its store tries to release it
+RELEASE_FOR = LEASE_LIFETIME  # seconds for which a flush that lost its store tries to release its lease
 RELEASE_EVERY = 0.5  # seconds between two tries
 MAX_RELATIONS = 5000  # relations per batch
 
@@ -135,7 +135,7 @@ class _Flush:
         self.telemetry.round_planned(planned)
         deletes = sum(request.deletes for request in planned.requests)
         for request in planned.requests:
-            if self.deps.clock.monotonic() - self.started > BUDGET:
+            if self.deps.clock.monotonic() - self.started > FLUSH_BUDGET:
                 return 0.0
             grant = self.book_slot()
             if not grant.booked:

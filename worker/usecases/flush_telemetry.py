@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.apply_reply import Effects, RelationOutcome
 from worker.planner.plan import Plan
@@ -19,8 +20,6 @@ from worker.ports import (
     WorkBatch,
 )
 from worker.usecases.flush_context import FlushResult
-
-SECOND = 1e6  # µs
 
 
 class FlushTelemetry:

@@ -70,7 +70,8 @@ def serve_simulator(
         server = serve(simulator, host, port)
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    # A script that runs the server in the background starts it with SIGINT ignored; Ctrl-C must end it anyway.
+    # A script that runs the server in the background starts it with SIGINT ignored; Ctrl-C must end it
+    # anyway.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     context.answer(
         {"url": server.url, "base": server.base, "accounts": len(credentials)},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from worker.contract import Relation, Verb
+from worker.contract.catalogue import CONFIRMATION, FEEDBACK
 
 CrmRelations = dict[Relation, dict[str, str]]
 """The relations of one account, each with its info."""
@@ -15,7 +16,6 @@ MISSING: Final = 990_000  # addresses from here on do not exist until they are a
 APPOINTMENT: Final = "calendar:address"
 INTERESTED: Final = "estate:address:interested"
 DEALS: Final = ("estate:address:buyer", "estate:address:renter", "estate:address:owner")
-CONFIRMATION, FEEDBACK = "statusTerminbestaetigung", "statusTerminrueckmeldung"
 
 
 class AgencyChange(NamedTuple):

@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from worker.contract import Change
@@ -69,7 +70,7 @@ class CommitGroup:
         while queue:
             requests = _take_group(queue, self._max_changes)
             try:
-                results = await self._run(lambda: self._write(requests, redelivered=redelivered))  # noqa: B023 it ends within this turn
+                results = await self._run(partial(self._write, requests, redelivered=redelivered))
             except Exception as error:  # a bug: everybody in this write learns of it, and the queue goes on
                 results = [error] * len(requests)
             for request, result in zip(requests, results, strict=True):

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from worker.contract import limit_faults
+from worker.contract.catalogue import INFO
 from worker.contract.fields import find_faults
 from worker.contract.quoting import escape_unprintable, quote, suggest
 from worker.errors import Fault, Invalid
@@ -19,7 +20,6 @@ DELIMITERS: Final = ",;\t|"
 MAX_ID_DIGITS: Final = 20  # that are read; the greatest id that is accepted has 16
 MAX_NAME: Final = 60  # characters of a column's name that are shown
 MAX_NAMES: Final = 60  # columns that are listed
-INFO: Final = ("statusTerminbestaetigung", "statusTerminrueckmeldung")
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as `normalize` returns them
     "account": ("konto",),
     "action": ("aktion", "verb", "operation"),

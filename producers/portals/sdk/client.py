@@ -4,7 +4,6 @@ A change that a client returns is accepted; a call that is repeated after an err
 `AsyncRelations` is the client for code that awaits.
 """
 
-import os
 import random
 import time
 from collections.abc import Callable, Generator, Iterable

@@ -7,6 +7,8 @@ clients that block and clients that await.
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import add
 from typing import Any, Final, NamedTuple, TypedDict, cast
 
 import msgspec
@@ -121,7 +123,7 @@ class ClientSteps:
                 sent += yield from self._call(SendChanges(identified))
             except RelationsError as error:
                 if isinstance(error, InvalidChange):
-                    error = error.moved(len(sent).__add__)
+                    error = error.moved(partial(add, len(sent)))
                 error.accepted = sent
                 raise error from None
         return sent
