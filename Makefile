@@ -16,7 +16,7 @@ test: check ; @$(BIN)/pytest -n 2 --dist worksteal
 test-broker: $(READY) ; @ops/rabbitmq.sh install && $(BIN)/pytest tests/deploy/test_rabbitmq.py
 coverage: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pytest-cov==7.1.0
-	@$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
+	@$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=92
 mutation: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
 	@rm -rf mutants && $(BIN)/mutmut run --max-children 2 && $(BIN)/mutmut results

@@ -1,4 +1,4 @@
-"""The settings in force in a running process, read again when their file changes, and the policies they say."""
+"""The settings in force, read again when their file changes, and the policies that they say."""
 
 import os
 from dataclasses import asdict
