@@ -1,4 +1,5 @@
--- Put before scripts that end a job or requeue it: the indexes of failed jobs that wait for a decision, all of them and by group.
+-- Put before scripts that end a job or requeue it: the indexes of failed jobs that wait for a decision, all
+--   of them and by group.
 
 local function failure_group(refusal, type) -- "<code> <class> <type>", from the refusal as the job keeps it
   local known = refusal and refusal ~= '' and cjson.decode(refusal) or {0, 'other'}

@@ -1,4 +1,5 @@
--- Put before scripts that end a job: its lifetime, its place among the failed jobs, its batch, the account's totals.
+-- Put before scripts that end a job: its lifetime, its place among the failed jobs, its batch, the account's
+--   totals.
 -- keep = {finished job, failed job, relation, event id at least}, lifetimes in ms
 -- got = {…, event digest, batch…} of the job; sums = {applied, superseded, stale, failed}
 

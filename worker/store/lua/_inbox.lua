@@ -1,4 +1,5 @@
--- Put before scripts that count or read the inbox. Jobs that ended in it (cancelled, erased) stay listed for a while; `dead` counts them.
+-- Put before scripts that count or read the inbox. Jobs that ended in it (cancelled, erased) stay listed for
+--   a while; `dead` counts them.
 
 local function count_waiting(base) -- jobs that did not end in it
   return redis.call('LLEN', base .. ':inbox') - tonumber(redis.call('GET', base .. ':dead') or 0)

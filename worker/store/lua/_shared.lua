@@ -8,7 +8,8 @@ end
 
 local function as_text(number) return string.format('%.0f', number) end
 
--- 'run' for the lease's next step, 'repeated' for a step that was carried out before, 'lost' when another holder has the lease.
+-- 'run' for the lease's next step, 'repeated' for a step that was carried out before, 'lost' when another
+--   holder has the lease.
 local function check_step(base, token, step)
   local lease = redis.call('HMGET', base .. ':lease', 'token', 'step')
   if lease[1] ~= token then return 'lost' end

@@ -1,7 +1,9 @@
 #!lua flags=allow-oom
--- advance_replay(base; now, replay id, from, to, all, back, missed, audit entry) → its state, '' when it is gone
+-- advance_replay(base; now, replay id, from, to, all, back, missed, audit entry) → its state, '' when it is
+--   gone
 -- missed: msgpack of reason → jobs
--- Invariant: each piece of the set counts once, whoever worked it and however often; the last piece makes the replay done.
+-- Invariant: each piece of the set counts once, whoever worked it and however often; the last piece makes the
+--   replay done.
 local base, now = KEYS[1], read_clock(ARGV[1])
 local key = base .. ':replay:' .. ARGV[2]
 local state, at = unpack(redis.call('HMGET', key, 'state', 'at'))

@@ -1,8 +1,12 @@
 #!lua flags=allow-oom
--- begin(base; now, token, step, request id, request, brake) → {'ok', signed µs} | {'paused', pause…} | {'lost'}
--- brake ('': none): msgpack of {deletes of this request, deletes the plan still holds, most per hour, detail of the pause}
--- Invariant: no request begins without the lease or against a pause, and it is in the journal before it may leave.
--- More deletes than the brake allows within an hour pause the account before any of the plan leaves; once resumed, before one too many.
+-- begin(base; now, token, step, request id, request, brake) → {'ok', signed µs} | {'paused', pause…} |
+--   {'lost'}
+-- brake ('': none): msgpack of {deletes of this request, deletes the plan still holds, most per hour, detail
+--   of the pause}
+-- Invariant: no request begins without the lease or against a pause, and it is in the journal before it may
+--   leave.
+-- More deletes than the brake allows within an hour pause the account before any of the plan leaves; once
+--   resumed, before one too many.
 local base, now, key = KEYS[1], read_clock(ARGV[1]), KEYS[1] .. ':journal'
 local step = check_step(base, ARGV[2], ARGV[3])
 if step == 'lost' then return {'lost'} end

@@ -1,8 +1,11 @@
 #!lua flags=allow-oom
--- cancel(base; now, keep, audit entry, job…) → {how many were looked at, {cancelled…}, {job, its state or gone…}}
--- Invariant: only what waits in the inbox is cancelled; its relations end superseded, and its entry is dead in the very same step.
+-- cancel(base; now, keep, audit entry, job…) → {how many were looked at, {cancelled…}, {job, its state or
+--   gone…}}
+-- Invariant: only what waits in the inbox is cancelled; its relations end superseded, and its entry is dead
+--   in the very same step.
 -- A repeated call names the same jobs, and counts and writes nothing.
--- Stops once it has ended RELATIONS_PER_CALL relations; the caller goes on with the jobs that were not looked at.
+-- Stops once it has ended RELATIONS_PER_CALL relations; the caller goes on with the jobs that were not looked
+--   at.
 local base, now, keep = KEYS[1], read_clock(ARGV[1]), cmsgpack.unpack(ARGV[2])
 local looked, relations, fresh, done, refused, totals = 0, 0, 0, {}, {}, {}
 for i = 4, #ARGV do

@@ -1,7 +1,9 @@
 #!lua flags=allow-oom
--- dismiss(base; now, audit entry, why, job…) → {how many were looked at, {dismissed…}, {job, its state or gone…}}
+-- dismiss(base; now, audit entry, why, job…) → {how many were looked at, {dismissed…}, {job, its state or
+--   gone…}}
 -- why: JSON of {by, reason}
--- Invariant: a dismissed job stays failed and is kept as long as before; it only waits for a decision no more.
+-- Invariant: a dismissed job stays failed and is kept as long as before; it only waits for a decision no
+--   more.
 -- A repeated call names the same jobs, and counts and writes nothing.
 local base, now, fresh, done, refused = KEYS[1], read_clock(ARGV[1]), 0, {}, {}
 for i = 4, #ARGV do

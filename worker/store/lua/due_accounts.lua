@@ -1,6 +1,8 @@
 #!lua flags=allow-oom
--- due_accounts(base; now, fingerprint) → 1 when a flush message should be sent (and marks that it was), else 0; for one account
--- Invariant: one message is under way per account; while it is not answered, the next follows after a doubled delay (R22).
+-- due_accounts(base; now, fingerprint) → 1 when a flush message should be sent (and marks that it was), else
+--   0; for one account
+-- Invariant: one message is under way per account; while it is not answered, the next follows after a doubled
+--   delay (R22).
 -- A pause for credentials holds against the rejected ones only (R20); where these are not known, it holds.
 local base, now = KEYS[1], read_clock(ARGV[1])
 if redis.call('EXISTS', base .. ':lease') == 1 then return 0 end

@@ -1,6 +1,8 @@
 #!lua flags=allow-oom
--- failure_groups(base; ) → {group, jobs, first job's end µs, last job's end µs, last job}…, of failed jobs that wait for a decision
--- Invariant: groups without a kept job leave the list; of each group a bounded number of expired jobs is dropped.
+-- failure_groups(base; ) → {group, jobs, first job's end µs, last job's end µs, last job}…, of failed jobs
+--   that wait for a decision
+-- Invariant: groups without a kept job leave the list; of each group a bounded number of expired jobs is
+--   dropped.
 local base, found = KEYS[1], {}
 for _, group in ipairs(redis.call('SMEMBERS', base .. ':failures')) do
   local key = base .. ':failed:' .. group

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- lease(base; now, token, ttl ms) → {1, refused, pause…} | {0}
 -- refused: the fingerprint of credentials that were refused before others ended that pause, or ''
--- Invariant: at most one token holds an account; the wake mark goes before anything is read, so that no change is missed (R22).
+-- Invariant: at most one token holds an account; the wake mark goes before anything is read, so that no
+--   change is missed (R22).
 local base, now = KEYS[1], read_clock(ARGV[1])
 local holder = redis.call('HGET', base .. ':lease', 'token')
 if holder and holder ~= ARGV[2] then return {0} end

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- link_replacement(base; now, why (JSON of {by, reason}), mark, job, new job…) → 1
 -- mark ('': none): the replay that sent the new jobs
--- Invariant: the job and those sent in its place are linked both ways, as far as they are of this account, and the job is dismissed.
+-- Invariant: the job and those sent in its place are linked both ways, as far as they are of this account,
+--   and the job is dismissed.
 local base, now, mark, job = KEYS[1], read_clock(ARGV[1]), ARGV[3], ARGV[4]
 local key, new = base .. ':job:' .. job, {}
 for i = 5, #ARGV do

@@ -1,6 +1,8 @@
 #!lua flags=allow-oom
--- pause(base; now, reason, detail, until µs (0: until resumed), fingerprint, audit entry) → 1 | 0 when a longer one is in force
--- Invariant: a pause that a person has to end is never replaced by one that ends by itself or with other credentials; a manual pause
+-- pause(base; now, reason, detail, until µs (0: until resumed), fingerprint, audit entry) → 1 | 0 when a
+--   longer one is in force
+-- Invariant: a pause that a person has to end is never replaced by one that ends by itself or with other
+--   credentials; a manual pause
 -- keeps the mark that the brake had stopped the account.
 local base, now = KEYS[1], read_clock(ARGV[1])
 local before = pause_in_force(base, now)

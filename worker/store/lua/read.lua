@@ -1,8 +1,11 @@
 #!lua flags=allow-oom
 -- read(base; now, token, max_jobs, max_relations) → 'lost' | {now, begun, due, jobs, records, condemned}
--- begun: request id, journal entry…; jobs: {id, a, t, p, c, i, o, q, ag, g, n, ci}…; records: {relation, open, memory}… that exist
--- Invariant: nothing moves, but dead or lost entries of the inbox go. `work` notes the batch, so that one that kills its worker comes
--- back in halves, and a single thing is condemned after DEADLY_LOSSES deaths (R21). A repeated call reads as much.
+-- begun: request id, journal entry…; jobs: {id, a, t, p, c, i, o, q, ag, g, n, ci}…; records: {relation,
+--   open, memory}… that exist
+-- Invariant: nothing moves, but dead or lost entries of the inbox go. `work` notes the batch, so that one
+--   that kills its worker comes
+-- back in halves, and a single thing is condemned after DEADLY_LOSSES deaths (R21). A repeated call reads as
+--   much.
 local base, now, token = KEYS[1], read_clock(ARGV[1]), ARGV[2]
 if redis.call('HGET', base .. ':lease', 'token') ~= token then return 'lost' end
 

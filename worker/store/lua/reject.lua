@@ -1,6 +1,8 @@
 #!lua
--- reject(base; now, job, event digest, keep, refusal, body, faults, size, field, value…) → the job that stands for the message
--- Invariant: one job per message however often it comes, failed and waiting for a decision; the latest MAX_PAYLOADS keep their bytes.
+-- reject(base; now, job, event digest, keep, refusal, body, faults, size, field, value…) → the job that
+--   stands for the message
+-- Invariant: one job per message however often it comes, failed and waiting for a decision; the latest
+--   MAX_PAYLOADS keep their bytes.
 local base, now, job, keep = KEYS[1], read_clock(ARGV[1]), ARGV[2], cmsgpack.unpack(ARGV[4])
 local event, payloads = base .. ':event:' .. ARGV[3], base .. ':payloads'
 local known = redis.call('GET', event)

@@ -1,6 +1,8 @@
 #!lua flags=allow-oom
--- release(base; now, token, soon µs, window µs, rest µs) → µs until work is next due, -1 when there is none, or 'lost'
--- Invariant: work that is due within `soon` leaves with a wake mark, so that its message is sent once; later work is the sweep's.
+-- release(base; now, token, soon µs, window µs, rest µs) → µs until work is next due, -1 when there is none,
+--   or 'lost'
+-- Invariant: work that is due within `soon` leaves with a wake mark, so that its message is sent once; later
+--   work is the sweep's.
 -- Nobody is woken before an account's rest is over.
 local base, now = KEYS[1], read_clock(ARGV[1])
 if redis.call('HGET', base .. ':lease', 'token') ~= ARGV[2] then return 'lost' end

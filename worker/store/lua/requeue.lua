@@ -1,8 +1,10 @@
 #!lua
 -- requeue(base; now, mark, since µs, job…) → {wake, job…}: the jobs that were failed and are queued now
--- mark ('': none): the replay that asks; a job it requeued before is named again, whatever became of it, and not requeued twice
+-- mark ('': none): the replay that asks; a job it requeued before is named again, whatever became of it, and
+--   not requeued twice
 -- A job that was dismissed after `since` stays as it is.
--- Invariant: only relations without success go back, with their own occurred_at; counts and lifetimes are as before the job's end.
+-- Invariant: only relations without success go back, with their own occurred_at; counts and lifetimes are as
+--   before the job's end.
 -- A repeated call names the same jobs and writes none of them. Failures that were erased end superseded.
 local base, now, mark, since, requeued, fresh = KEYS[1], read_clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), {0}, 0
 local FIELDS = {'s', 'fr', 'fa', 'k', 'b', 'g', 'ag', 'rm', 'su', 'd'}

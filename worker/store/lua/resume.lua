@@ -1,7 +1,9 @@
 #!lua flags=allow-oom
 -- resume(base; now, audit entry, since µs ('': any)) → 1 when it was paused (since then), else 0
--- Invariant: refused credentials are remembered for REFUSED_LIFE_US when others end the pause, and forgotten when a person does.
--- Who resumes an account that the brake has stopped grants it a fresh hour, and deletes ahead do not stop it again.
+-- Invariant: refused credentials are remembered for REFUSED_LIFE_US when others end the pause, and forgotten
+--   when a person does.
+-- Who resumes an account that the brake has stopped grants it a fresh hour, and deletes ahead do not stop it
+--   again.
 local base, now = KEYS[1], read_clock(ARGV[1])
 local stopped = pause_in_force(base, now)
 if ARGV[3] ~= '' and not (stopped and stopped[3] == ARGV[3]) then return 0 end -- it is another pause by now

@@ -1,6 +1,7 @@
 #!lua
 -- save_replay(base; now, replay id, start, life ms, about ('': more follow), audit entry, count, entry…) → 1
--- Invariant: the set of a replay grows piece by piece, each once; the last call, with `about`, fixes it and makes the replay known.
+-- Invariant: the set of a replay grows piece by piece, each once; the last call, with `about`, fixes it and
+--   makes the replay known.
 local base, now, key = KEYS[1], read_clock(ARGV[1]), KEYS[1] .. ':replay:' .. ARGV[2]
 local start, life, about = tonumber(ARGV[3]), ARGV[4], ARGV[5]
 if redis.call('EXISTS', key) == 1 then return 1 end

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- set_replay_state(base; now, replay id, to (running, stopped), audit entry) → its state, '' when there is no such replay
+-- set_replay_state(base; now, replay id, to (running, stopped), audit entry) → its state, '' when there is no
+--   such replay
 -- Invariant: a replay that is done stays done; one that was stopped continues where it stood.
 local base, now, to = KEYS[1], read_clock(ARGV[1]), ARGV[3]
 local key = base .. ':replay:' .. ARGV[2]

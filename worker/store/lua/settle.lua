@@ -1,6 +1,8 @@
 #!lua flags=allow-oom
--- settle(base; now, token, step, request id ('': more chunks follow), writes, keep, record id, record) → 'ok' | 'lost'
--- Invariant: outcomes are written once, by the holder of the lease; a request leaves the journal with its last outcome.
+-- settle(base; now, token, step, request id ('': more chunks follow), writes, keep, record id, record) → 'ok'
+--   | 'lost'
+-- Invariant: outcomes are written once, by the holder of the lease; a request leaves the journal with its
+--   last outcome.
 local base, now = KEYS[1], read_clock(ARGV[1])
 local step = take_step(base, ARGV[2], ARGV[3])
 if step ~= 'run' then return step == 'repeated' and 'ok' or 'lost' end

@@ -1,5 +1,6 @@
 #!lua flags=no-writes
--- swap_partners(base; guard…) → {{relations that go first, earliest due µs, arriving, relations that wait}…}, one per guard (R12)
+-- swap_partners(base; guard…) → {{relations that go first, earliest due µs, arriving, relations that wait}…},
+--   one per guard (R12)
 -- Invariant: nothing changes.
 local base, found = KEYS[1], {}
 local function members(guard, side)

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- tidy(base; now, after, most) → the acceptance number to continue after, '0' once the end of the index was seen
+-- tidy(base; now, after, most) → the acceptance number to continue after, '0' once the end of the index was
+--   seen
 -- Invariant: the indexes lose only what has expired; at most `most` entries of each are looked at.
 local base, now, after, most = KEYS[1], read_clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 pause_in_force(base, now) -- deletes one whose time is over
