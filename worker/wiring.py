@@ -9,7 +9,7 @@ from worker.background import Wake, keep_lease
 from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Settings
 from worker.config.values import DAY
-from worker.contract import Order, Override, Relation
+from worker.contract import Relation
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.onoffice.client import Client as ApiClient
@@ -62,19 +62,6 @@ class Runtime:
         """The settings now in force."""
         return self.live_settings.current
 
-    @property
-    def overrides(self) -> Mapping[str, Override]:
-        """What the operator permits and orders differently than the catalogue, by relation type."""
-        return self.live_settings.overrides
-
-    def order(self, type_name: str) -> Order:
-        """Return which half of a swap goes first for a relation type."""
-        return self.live_settings.order(type_name)
-
-    def refresh(self) -> None:
-        """Read the settings again if their file changed."""
-        self.live_settings.refresh()
-
     def intake(self) -> Intake:
         """Return the use case that accepts changes."""
         return Intake(
@@ -87,7 +74,7 @@ class Runtime:
 
     def flush(self, account: str) -> FlushResult:
         """Work one batch of an account."""
-        self.refresh()
+        self.live_settings.refresh()
         deps = FlushDeps(
             store=self.store,
             limiter=self.limiter,
@@ -105,7 +92,7 @@ class Runtime:
 
     def sweep(self) -> int:
         """Send the flush messages that are missing, and return how many."""
-        self.refresh()
+        self.live_settings.refresh()
         return self.sweeper.sweep()
 
     def dry_run(

@@ -18,8 +18,8 @@ class OfflineRules:
 
     def __init__(self, context: CommandContext | None) -> None:
         self.find_account = context.settings.account if context else _default_account
-        self._overrides = context.runtime.overrides if context else {}
-        self._order = context.runtime.order if context else catalogue_order
+        self._overrides = context.runtime.live_settings.overrides if context else {}
+        self._order = context.runtime.live_settings.order if context else catalogue_order
 
     def check(self, change: Change) -> Sequence[str]:
         """Return warnings about the change; raises InvalidChange, or NotFound for an unknown account."""

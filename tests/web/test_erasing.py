@@ -190,7 +190,10 @@ def test_open_relations_of_the_record_end_superseded_and_those_split_with_them_c
     assert lease is not None
     from worker.usecases.batch import Batch
 
-    batch, work = Batch(upsert=False, order=front.runtime.order), lease.read(max_jobs=9, max_relations=99)
+    batch, work = (
+        Batch(upsert=False, order=front.runtime.live_settings.order),
+        lease.read(max_jobs=9, max_relations=99),
+    )
     effects = batch.add_intents(work.jobs, work.records, now=work.now)
     effects.states = {
         each: case and case.with_progress(part=f"{Relation(BUYER, 1, ADA)}/0")

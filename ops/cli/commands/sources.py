@@ -86,7 +86,7 @@ def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[M
     changes = build_changes(source, read_payload(source, WebhookDelivery(url, {}, body)), "try")
     check_each(
         ((mapped.path, mapped.change) for mapped in changes),
-        lambda change: check(change, context.runtime.overrides),
+        lambda change: check(change, context.runtime.live_settings.overrides),
     )
     return changes
 
