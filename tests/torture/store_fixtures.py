@@ -10,7 +10,7 @@ from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 
 PREFIX = "torture"
-OPEN = ("inbox", "open", "due", "guard", "arriving", "journal")
+OPEN = ("inbox", "open", "due", "guard", "journal")
 
 
 class MemoryStoreFixture:
@@ -32,7 +32,6 @@ class MemoryStoreFixture:
             state.opens,
             state.due,
             any(state.guards.values()),
-            any(state.arriving.values()),
             state.journal,
         )
         return [name for name, content in zip(OPEN, collections, strict=True) if content]

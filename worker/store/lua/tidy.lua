@@ -12,6 +12,15 @@ for i = 1, #jobs, 2 do
   end
 end
 drop_dead_jobs(base, most)
+redis.call('DEL', base .. ':arriving') -- of an earlier release
+for _, member in ipairs(redis.call('ZRANDMEMBER', base .. ':guard', most)) do
+  local relation = string.match(member, '|[fh]|(.*)$')
+  local memory = redis.call('HGET', base .. ':rel:' .. relation, 'k')
+  local doubt = memory and cjson.decode(memory).d
+  if redis.call('HEXISTS', base .. ':open', relation) == 0 and not (doubt and doubt[1] > now) then
+    redis.call('ZREM', base .. ':guard', member)
+  end
+end
 for _ = 1, most do -- oldest first, which is the order in which they expire
   local oldest = redis.call('LINDEX', base .. ':requests', -1)
   if not oldest or redis.call('EXISTS', base .. ':request:' .. oldest) == 1 then break end
