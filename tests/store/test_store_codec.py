@@ -44,6 +44,7 @@ opens = st.builds(
     waits_for_swap=st.booleans(),
     first_half_failed=st.booleans(),
     refusal=st.none() | refusals,
+    suspicion=st.integers(0, 9),
 )
 settings_of_info = st.builds(
     lambda version, value, gone: ConfirmedInfo(*version, value, gone), job_versions, words, st.booleans()

@@ -63,6 +63,7 @@ class StoredOpen(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     held: bool = False
     spoiled: bool = False
     refusal: Refusal | None = None
+    suspicion: int = 0
 
 
 _decode_stored_open = msgspec.json.Decoder(StoredOpen).decode
@@ -336,6 +337,7 @@ def encode_open(opened: OpenRelation) -> bytes:
             opened.waits_for_swap,
             opened.first_half_failed,
             opened.refusal,
+            opened.suspicion,
         )
     )
 
@@ -360,4 +362,5 @@ def _decode_open(text: bytes) -> OpenRelation:
         stored.held,
         stored.spoiled,
         stored.refusal,
+        stored.suspicion,
     )

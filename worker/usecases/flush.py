@@ -5,12 +5,14 @@ R17). A crash anywhere leaves every change in the inbox, among the open relation
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, Unavailable
-from worker.planner.actions import Action, ErrorClass, Operation, Reply, Request
+from worker.planner.actions import ErrorClass, Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.plan import Limits, plan
+from worker.planner.suspicion import REST, Company, Standing, next_companies, probe, put_off
 from worker.ports import LEASE_LIFETIME, DeleteBrake, Feedback, Grant, Lease, Pause, RequestRecord, WorkBatch
 from worker.usecases.batch import Batch
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
@@ -22,6 +24,10 @@ MAX_SLOT_WAIT = 0.25  # seconds that a flush waits for its slot before it gives 
 RELEASE_FOR = LEASE_LIFETIME  # seconds for which a flush that lost its store tries to release its lease
 RELEASE_EVERY = 0.5  # seconds between two tries
 MAX_RELATIONS = 5000  # relations per batch
+MAX_SUSPECTED = 10  # requests of suspected relations per flush
+
+Purpose = Literal["work", "trial", "probe"]
+"""What a request is for; a failed trial is the doing of the relations in it, a probe is about the account."""
 
 
 def flush(policy: FlushPolicy, deps: FlushDeps) -> FlushResult:
@@ -57,6 +63,9 @@ class _Flush:
         self.batch = Batch(upsert=policy.retry.upsert, order=policy.order)
         self.started, self.read_at = deps.clock.monotonic(), 0
         self.pace_factor, self.clock_corrected = 1.0, False
+        # Requests of suspected relations so far, and when the next may go (µs).
+        self.suspected, self.suspects_after = 0, 0
+        self.troubled = False  # whether requests of the account failed lately, as far as is known
 
     def run(self) -> float:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
@@ -129,24 +138,58 @@ class _Flush:
     # --- a round
 
     def run_round(self, operations: Sequence[Operation]) -> float | None:
-        """Plan the operations, send the requests; return the seconds to rest if the flush has to end here."""
+        """Plan what goes first, send the requests; return the seconds to rest if the flush ends here."""
+        companies = next_companies(operations, self.batch.states, troubled=self.troubled)
+        company, is_suspected = companies[0], companies[0].standing is Standing.SUSPECTED
+        if company.is_doubtful and self.suspects_after > self.now():
+            self.put_off(companies)
+            return None
         limits = Limits(max_ids=self.policy.limits.max_ids, max_actions=self.max_actions())
-        planned = plan(operations, limits, self.policy.order)
+        planned = plan(company.operations, limits, self.policy.order)
         self.telemetry.round_planned(planned)
-        deletes = sum(request.deletes for request in planned.requests)
+        deletes = sum(operation.kind == "delete" for operation in operations)
         for request in planned.requests:
-            if self.deps.clock.monotonic() - self.started > FLUSH_BUDGET:
+            if self.deps.clock.monotonic() - self.started > FLUSH_BUDGET or self.suspected == MAX_SUSPECTED:
                 return 0.0
             grant = self.book_slot()
             if not grant.booked:
                 return grant.wait
-            sent = _probe(request) if grant.probe else Request(request.actions[: self.max_actions()])
-            if not self.send(sent, grant, planned_deletes=deletes):
+            if self.has_to_plan_again(company, grant):
+                self.deps.limiter.refund(self.policy.account, grant)
+                return None
+            sent, purpose = self.choose(request, company, grant)
+            self.suspected += is_suspected and purpose != "probe"
+            if not self.send(sent, company, grant, purpose, planned_deletes=deletes):
                 return 0.0
             deletes -= request.deletes
-            if grant.probe or len(sent.actions) < len(request.actions):
+            if purpose != "work" or len(sent.actions) < len(request.actions):
                 return None  # plan again: a later request may build on what was left out
         return None
+
+    def has_to_plan_again(self, company: Company, grant: Grant) -> bool:
+        """Note what a grant says of the account; return whether that changes who goes next (R24)."""
+        is_news = grant.troubled and not self.troubled
+        self.troubled |= grant.troubled
+        self.suspects_after = self.now() + round(grant.suspects_wait * SECOND)
+        return is_news or (company.is_doubtful and grant.suspects_wait > 0)
+
+    def choose(self, request: Request, company: Company, grant: Grant) -> tuple[Request, Purpose]:
+        """Return what to send in the slot, and what for: the request, or a probe in its place (R20, R24)."""
+        if grant.probe or not company.may_go(grant.failures):
+            return probe(company, self.batch.states, grant.failures), "probe"
+        sent = Request(request.actions[: self.max_actions()])
+        return sent, "trial" if company.is_to_blame(grant.failures) else "work"
+
+    def put_off(self, companies: Sequence[Company]) -> None:
+        """Let suspected relations wait, one company after the other; those tried for too long fail (R24)."""
+        states, now, apart = self.batch.states, self.now(), REST / self.policy.rate
+        effects = self.apply(
+            put_off(
+                companies, states, now=now, until=self.suspects_after, apart=apart, retry=self.policy.retry
+            )
+        )
+        self.lease.claim((), (), self.batch.writes(effects))
+        self.telemetry.outcomes_written(effects.outcomes)
 
     def max_actions(self) -> int:
         """Return the most actions per request at the present pace (R19) that the delete brake lets pass."""
@@ -165,7 +208,9 @@ class _Flush:
             self.deps.clock.sleep(grant.wait)
         return grant
 
-    def send(self, request: Request, grant: Grant, *, planned_deletes: int) -> bool:
+    def send(
+        self, request: Request, company: Company, grant: Grant, purpose: Purpose, *, planned_deletes: int
+    ) -> bool:
         """Begin, send and settle one request; return whether the account may go on at once."""
         request_id = self.deps.new_id()
         signed = self.begin(request_id, request, grant, planned_deletes)
@@ -173,18 +218,20 @@ class _Flush:
             return False
         correlations = self.batch.correlations(request.relations())
         reply = self.deps.api.send(request.actions, request_id=request_id, now=signed / SECOND)
+        feedback = _feedback(reply, purpose)
         context = self.reply_context(signed, signed + round(reply.seconds * SECOND))
+        context = context._replace(to_blame=feedback == "suspect")
         # A probe's answer is about the account, not about the relation it read.
-        effects = Effects() if grant.probe else apply_reply(self.batch.states, request, reply, context)
+        is_probe = purpose == "probe"
+        effects = Effects() if is_probe else apply_reply(self.batch.states, request, reply, context)
         effects = self.apply(effects)
         writes = self.batch.writes(effects)
         writes.request = record = RequestRecord.from_reply(
             request_id, request, reply, at=signed, correlations=correlations
         )
         self.lease.settle(request_id, writes)
-        feedback = _feedback(reply)
         self.telemetry.request_settled(record, reply, effects, feedback)
-        return self.follow_reply(reply, grant, feedback)
+        return self.follow_reply(reply, company, grant, feedback)
 
     def begin(self, request_id: str, request: Request, grant: Grant, planned_deletes: int) -> int | None:
         """Journal the request; return when it is signed (µs), None if the account is paused."""
@@ -198,13 +245,13 @@ class _Flush:
             self.telemetry.account_paused(signed)
         return None
 
-    def follow_reply(self, reply: Reply, grant: Grant, feedback: Feedback) -> bool:
+    def follow_reply(self, reply: Reply, company: Company, grant: Grant, feedback: Feedback) -> bool:
         """Let pace, breaker and pause follow from a reply; return whether the account may go on at once."""
-        account = self.policy.account
+        account, rest = self.policy.account, reply.retry_after or 0.0
+        if feedback == "suspect":
+            rest = max(rest, company.rest_after(reply.seconds, rate=self.policy.rate))
         if grant.needs_report(feedback):
-            change = self.deps.limiter.report(
-                account, feedback, retry_after=reply.retry_after or 0.0, reason=reply.message
-            )
+            change = self.deps.limiter.report(account, feedback, retry_after=rest, reason=reply.message)
             self.telemetry.breaker_changed(change, reply.message)
         pause = Pause.after_reply(
             reply, now=self.now(), fingerprint=self.policy.fingerprint, clock_corrected=self.clock_corrected
@@ -214,7 +261,9 @@ class _Flush:
         if pause:
             self.lease.set_pause(pause)
             self.telemetry.account_paused(pause)
-        return feedback == "ok" and not pause
+        if feedback == "alive":
+            self.pace_factor = 1.0  # perhaps: the next grant says so
+        return feedback in ("ok", "alive", "suspect") and not pause
 
     # --- time
 
@@ -254,12 +303,12 @@ def _release_when_back(lease: Lease, policy: FlushPolicy, deps: FlushDeps) -> No
             deps.clock.sleep(RELEASE_EVERY)
 
 
-def _feedback(reply: Reply) -> Feedback:
+def _feedback(reply: Reply, purpose: Purpose) -> Feedback:
     """Return what a reply shows about its account."""
-    return "slow" if reply.status == 429 else "ok" if reply.is_answered else "failed"
-
-
-def _probe(request: Request) -> Request:
-    """Return a harmless read of the first relation, to see whether the API is back (R20)."""
-    relation = next(request.relations())
-    return Request((Action("get", relation.type, (relation.parent,), (), asked=(relation,)),))
+    if reply.status == 429:
+        return "slow"
+    if reply.is_answered:
+        return "alive" if purpose == "probe" else "ok"
+    # What never left failed for no reason that lies in it.
+    was_sent = any(result.verdict is Verdict.UNKNOWN for result in reply.results)
+    return "suspect" if purpose == "trial" and was_sent else "failed"

@@ -5,7 +5,8 @@
 -- Invariant: nothing moves, but dead or lost entries of the inbox go. `work` notes the batch, so that one
 --   that kills its worker comes
 -- back in halves, and a single thing is condemned after DEADLY_LOSSES deaths (R21). A repeated call reads as
---   much.
+--   much. A full batch leaves a quarter to the inbox (R24); one that grows again after a death does not, so
+--   that what killed keeps its place in the order.
 local base, now, token = KEYS[1], read_clock(ARGV[1]), ARGV[2]
 if redis.call('HGET', base .. ':lease', 'token') ~= token then return 'lost' end
 
@@ -16,7 +17,8 @@ if lost then limit = math.min(most, tonumber(half))
 elseif held then limit = math.min(most, tonumber(size))
 elseif size then limit = math.min(most, tonumber(size) * 2) end
 
-local due = redis.call('ZRANGEBYSCORE', base .. ':due', '-inf', as_text(now), 'LIMIT', 0, limit)
+local for_inbox = limit == most and math.min(math.floor(limit / 4), redis.call('LLEN', base .. ':inbox')) or 0
+local due = redis.call('ZRANGEBYSCORE', base .. ':due', '-inf', as_text(now), 'LIMIT', 0, limit - for_inbox)
 local records, jobs, seen, relations = {}, {}, {}, #due
 local function add_record(relation)
   if seen[relation] then return end
