@@ -21,7 +21,7 @@ LONGEST_COOLDOWN: Final = 300 * SECOND
 PROBE_LIFETIME: Final = 150 * SECOND
 LONGEST_RETRY_AFTER: Final = 86_400 * SECOND
 LONGEST_WAIT: Final = 60 * SECOND
-TROUBLE: Final = 120 * SECOND
+TROUBLE: Final = 600 * SECOND  # outlives every rest of suspected relations
 STATE_LIFETIME: Final = 2 * 86_400  # seconds after the last use; outlives every stop
 REASON_LENGTH: Final = 60  # one value over 64 bytes would double the memory of the account's hash
 

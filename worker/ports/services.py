@@ -55,8 +55,8 @@ class Grant:
 
     `factor` scales the account's rate and its `max_actions`; with `probe` only a read may be sent; `open_for`
     is how long the breaker stays open, `suspects_wait` how long suspected relations have to wait, in seconds.
-    With `troubled` a request failed within the last minute or two. `slot` and `cost` (µs) name what was
-    booked, for a refund.
+    With `troubled` a request failed within the last ten minutes. `slot` and `cost` (µs) name what was booked,
+    for a refund.
     """
 
     booked: bool

@@ -48,7 +48,8 @@ class MemoryLease:
         records = state.records(dict.fromkeys([*relations, *named]), now)
         begun = sorted(state.journal.values(), key=lambda request: (request.signed, request.request_id))
         condemned = state.batch.losses >= DEADLY_LOSSES
-        return WorkBatch(now, jobs, tuple(relations), records, tuple(begun), condemned)
+        small = limit < max_jobs
+        return WorkBatch(now, jobs, tuple(relations), records, tuple(begun), condemned, small)
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what the store has of these relations."""

@@ -66,11 +66,12 @@ class _Flush:
         # Requests of suspected relations so far, and when the next may go (µs).
         self.suspected, self.suspects_after = 0, 0
         self.troubled = False  # whether requests of the account failed lately, as far as is known
+        self.is_small = False  # whether the batch is to find what kills, so that nothing is put off (R21)
 
     def run(self) -> float:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
         work = self.lease.read(max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS)
-        self.read_at = work.now
+        self.read_at, self.is_small = work.now, work.small
         if not (work.jobs or work.due or work.begun):
             return 0.0
         if self.policy.observe:
@@ -141,7 +142,7 @@ class _Flush:
         """Plan what goes first, send the requests; return the seconds to rest if the flush ends here."""
         companies = next_companies(operations, self.batch.states, troubled=self.troubled)
         company, is_suspected = companies[0], companies[0].standing is Standing.SUSPECTED
-        if company.is_doubtful and self.suspects_after > self.now():
+        if self.has_to_rest(company):
             self.put_off(companies)
             return None
         limits = Limits(max_ids=self.policy.limits.max_ids, max_actions=self.max_actions())
@@ -171,7 +172,11 @@ class _Flush:
         is_news = grant.troubled and not self.troubled
         self.troubled |= grant.troubled
         self.suspects_after = self.now() + round(grant.suspects_wait * SECOND)
-        return is_news or (company.is_doubtful and grant.suspects_wait > 0)
+        return is_news or self.has_to_rest(company)
+
+    def has_to_rest(self, company: Company) -> bool:
+        """Return whether the company waits while suspected relations rest."""
+        return company.is_doubtful and not self.is_small and self.suspects_after > self.now()
 
     def choose(self, request: Request, company: Company, grant: Grant) -> tuple[Request, Purpose]:
         """Return what to send in the slot, and what for: the request, or a probe in its place (R20, R24)."""
