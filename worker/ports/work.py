@@ -55,8 +55,8 @@ class BegunRequest(NamedTuple):
 class WorkBatch(NamedTuple):
     """One batch, read at `now` (µs): new jobs, open relations that are due, requests of a dead worker.
 
-    `records` has every relation of the jobs and of those that are due. A `condemned` batch is one that three
-    workers in a row did not survive (R21).
+    `records` has every relation of the jobs and of those that are due. A `small` batch is smaller than asked
+    for, because a worker died of one lately; a `condemned` one three workers in a row did not survive (R21).
     """
 
     now: int
@@ -65,6 +65,7 @@ class WorkBatch(NamedTuple):
     records: Mapping[Relation, RelationRecord]
     begun: tuple[BegunRequest, ...]
     condemned: bool = False
+    small: bool = False
 
 
 class OpenWrite(NamedTuple):

@@ -48,7 +48,7 @@ class RedisLease:
     def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
         """Return the next batch; it stays where it is until claimed."""
         answer = self.run("read", max_jobs, max_relations)
-        now, journal, due, jobs, records, condemned = answer
+        now, journal, due, jobs, records, condemned, small = answer
         return WorkBatch(
             int(now),
             tuple(codec.claimed_job(row) for row in jobs if row[1]),
@@ -56,6 +56,7 @@ class RedisLease:
             codec.records(records),
             codec.begun(journal),
             bool(condemned),
+            bool(small),
         )
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:

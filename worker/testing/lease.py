@@ -35,16 +35,18 @@ class MemoryLease:
         """Return the next batch; it stays where it is until claimed."""
         state, now = self._held_state(), self._now()
         limit = _limit(state.batch, self._holder, max_jobs)
-        due = sorted((at, str(relation), relation) for relation, at in state.due.items() if at <= now)[:limit]
-        relations = [relation for _, _, relation in due]
-        jobs = self._next_jobs(limit - len(due), max_relations - len(due))
+        for_inbox = min(limit // 4, len(state.inbox)) if limit == max_jobs else 0
+        due = sorted((at, str(relation), relation) for relation, at in state.due.items() if at <= now)
+        relations = [relation for _, _, relation in due[: limit - for_inbox]]
+        jobs = self._next_jobs(limit - len(relations), max_relations - len(relations))
         things: list[Relation | str] = [*relations, *(job.job for job in jobs)]
         state.batch = _next_batch(state.batch, self._holder, limit, things, full=limit == max_jobs)
         named = [relation for job in jobs for relation in state.jobs[job.job].relations]
         records = state.records(dict.fromkeys([*relations, *named]), now)
         begun = sorted(state.journal.values(), key=lambda request: (request.signed, request.request_id))
         condemned = state.batch.losses >= DEADLY_LOSSES
-        return WorkBatch(now, jobs, tuple(relations), records, tuple(begun), condemned)
+        small = limit < max_jobs
+        return WorkBatch(now, jobs, tuple(relations), records, tuple(begun), condemned, small)
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what the store has of these relations."""

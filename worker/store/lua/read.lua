@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- read(base; now, token, max_jobs, max_relations) → 'lost' | {now, begun, due, jobs, records, condemned}
+-- read(base; now, token, max_jobs, max_relations) → 'lost' | {now, begun, due, jobs, records, condemned, small}
 -- begun: request id, journal entry…; jobs: {id, a, t, p, c, i, o, q, ag, n, ci, ae}…; records: {relation,
 --   open, memory}… that exist
--- Invariant: nothing moves, but dead or lost entries of the inbox go. `work` notes the batch, so that one
---   that kills its worker comes
--- back in halves, and a single thing is condemned after DEADLY_LOSSES deaths (R21). A repeated call reads as
---   much.
+-- Invariant: nothing moves, but dead or lost entries of the inbox go. `work` notes the batch, so that one that
+--   kills its worker comes back in halves, and a single thing is condemned after DEADLY_LOSSES deaths (R21).
+--   A repeated call reads as much. A full batch leaves a quarter to the inbox (R24); one that grows again after
+--   a death does not, so that what killed keeps its place in the order.
 local base, now, token = KEYS[1], read_clock(ARGV[1]), ARGV[2]
 if redis.call('HGET', base .. ':lease', 'token') ~= token then return 'lost' end
 
@@ -16,7 +16,8 @@ if lost then limit = math.min(most, tonumber(half))
 elseif held then limit = math.min(most, tonumber(size))
 elseif size then limit = math.min(most, tonumber(size) * 2) end
 
-local due = redis.call('ZRANGEBYSCORE', base .. ':due', '-inf', as_text(now), 'LIMIT', 0, limit)
+local for_inbox = limit == most and math.min(math.floor(limit / 4), redis.call('LLEN', base .. ':inbox')) or 0
+local due = redis.call('ZRANGEBYSCORE', base .. ':due', '-inf', as_text(now), 'LIMIT', 0, limit - for_inbox)
 local records, jobs, seen, relations = {}, {}, {}, #due
 local function add_record(relation)
   if seen[relation] then return end
@@ -54,4 +55,5 @@ half = count > 0 and math.max(1, math.floor(count / 2)) or limit
 losses = (count == 1 and held and alone == head) and tonumber(losses) + (lost and 1 or 0) or 0
 redis.call('HSET', key, 'size', limit, 'half', half, 'alone', count == 1 and head or '', 'losses', losses, 'held', token,
   'full', limit == most and 1 or 0)
-return {as_text(now), redis.call('HGETALL', base .. ':journal'), due, jobs, records, losses >= DEADLY_LOSSES and 1 or 0}
+return {as_text(now), redis.call('HGETALL', base .. ':journal'), due, jobs, records, losses >= DEADLY_LOSSES and 1 or 0,
+  limit < most and 1 or 0}
