@@ -36,11 +36,14 @@ from tests.support.store_values import (
 from worker.contract import TYPES, Relation, order_of
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.fold import Intent
+from worker.planner.plan import Limits
 from worker.planner.relation_state import Stage
+from worker.planner.retry_policy import RetryPolicy
 from worker.ports import (
     ERASED,
     AuditEntry,
     DeleteBrake,
+    ErasedPiece,
     JobFilter,
     Lease,
     Pause,
@@ -56,7 +59,8 @@ from worker.ports import (
 from worker.store.redis_store import RedisStore
 from worker.store.scripts import PARTS, StoreClient
 from worker.testing import FakeClock, MemoryStore
-from worker.usecases.batch import Batch
+from worker.usecases.flush_context import FlushPolicy
+from worker.usecases.withdrawal import withdraw_record
 
 ACCOUNTS = ("acme", "baker")
 RELATIONS = [
@@ -77,6 +81,17 @@ REPEATABLE = (
     "pause",
     "get_pause",
     "reject",
+)
+POLICY = FlushPolicy(
+    account="acme",
+    limits=Limits(max_ids=100, max_actions=50),
+    rate=1.0,
+    burst=1,
+    window=0.0,
+    max_batch=1000,
+    doubt=150.0,
+    retry=RetryPolicy(),
+    order=lambda name: order_of(TYPES[name]),
 )
 RECORDS = [RecordRef("address", 9), RecordRef("address", 10), RecordRef("estate", 1)]
 STEPS: tuple[Callable[[Lease], object], ...] = (
@@ -456,27 +471,29 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(account=accounts, who=st.sampled_from(RECORDS))
     def erase(self, account: str, who: RecordRef) -> None:
-        """Erase a record as the use case does, whether or not a request is under way."""
-        pair, batch = self.valid_lease(account), Batch(upsert=False, order=lambda name: order_of(TYPES[name]))
+        """Erase a record as the use case does; what has no answer yet stays."""
+        pair = self.valid_lease(account)
         leases = {self.memory: pair.memory, self.redis: pair.redis}
-        self.on_both(lambda store: self.job_admins[store].count_unsettled(account))
         self.repeats = False  # what the first call changed, a repeated one would not count
+        unsettled = self.on_both(lambda store: self.job_admins[store].unsettled_requests(account))
         relations = self.on_both(lambda store: self.job_admins[store].open_relations_with(account, who))
-        ended, records = [each for each in relations if who.is_part_of(each)], pair.memory.records(relations)
-        batch.reopen(set(relations) - set(ended), records)
-        writes = batch.writes(batch.withdraw(ended, records, by=ERASED))
-        self.on_leases(pair, lambda lease: lease.claim((), (), writes))
-        self.on_both(lambda store: self.job_admins[store].erase_jobs(leases[store], who, 0))
-        self.on_both(lambda store: erase_all_the_rest(self.job_admins[store], leases[store], who))
-        for relation in RELATIONS:
-            assert not who.is_part_of(relation) or self.memory.relation_history(account, relation) == (
-                RelationRecord(),
-                (),
+        known = pair.memory.records(relations)
+        withdrawal = withdraw_record(who, known, unsettled, POLICY, by=ERASED)
+        self.on_leases(pair, lambda lease: lease.claim((), (), withdrawal.writes))
+
+        def erase_jobs(store: Store) -> ErasedPiece:
+            return self.job_admins[store].erase_jobs(leases[store], who, 0, waiting=withdrawal.jobs)
+
+        self.on_both(erase_jobs)
+        kept = dict(withdrawal.waiting)
+        if not kept:
+            _, kept = self.on_both(
+                lambda store: erase_all_the_rest(self.job_admins[store], leases[store], who)
             )
-        assert self.on_both(lambda store: self.job_admins[store].erase_jobs(leases[store], who, 0)) == (
-            0,
-            {"jobs": 0, "emptied": 0},
-        )
+        for relation in RELATIONS:
+            if who.is_part_of(relation) and not withdrawal.waiting and relation not in kept:
+                assert self.memory.relation_history(account, relation) == (RelationRecord(), ())
+        assert self.on_both(erase_jobs) == ErasedPiece(0, {"jobs": 0, "emptied": 0})
 
     @rule(
         account=accounts,
@@ -558,14 +575,17 @@ class SideBySide(RuleBasedStateMachine):
         self.on_leases(self.leases[-1], lambda lease: (lease.records(RELATIONS), lease.swap_partners(GUARDS)))
 
 
-def erase_all_the_rest(job_admin: Any, lease: Lease, who: RecordRef) -> Counter[str]:
-    """Erase a record from everything beside jobs, and return the counts of what went."""
-    cursor, counts = job_admin.erase_rest(lease, who, 0)
-    total = Counter(counts)
-    while cursor:
-        cursor, counts = job_admin.erase_rest(lease, who, cursor)
+def erase_all_the_rest(
+    job_admin: Any, lease: Lease, who: RecordRef
+) -> tuple[Counter[str], dict[Relation, int]]:
+    """Erase a record from everything beside jobs, and return the counts of what went and what stays."""
+    total, in_doubt, cursor = Counter[str](), dict[Relation, int](), 0
+    while True:
+        cursor, counts, doubts = job_admin.erase_rest(lease, who, cursor)
         total.update(counts)
-    return total
+        in_doubt |= doubts
+        if not cursor:
+            return total, in_doubt
 
 
 def same_answer(call: Callable[[Any], Any], *targets: Any) -> Any:

@@ -137,7 +137,7 @@ def add_intents(
             target.cleared,
             since=now,
             not_before=before.not_before,
-            stage=_stage_of_changed_target(before.stage),
+            stage=_stage_of_changed_target(before),
         )
     return RelationState(opened, memory, doubt, target), lost, memory
 
@@ -158,7 +158,7 @@ def drop_newest_intent(state: RelationState, *, upsert: bool) -> RelationState |
     target = fold(older, state.confirmed, cleared=opened.cleared, upsert=upsert).target
     if target is None or _is_same(state.target, target):
         return None
-    stage = _stage_of_changed_target(opened.stage)
+    stage = _stage_of_changed_target(opened)
     reduced = OpenRelation(target.intents, opened.cleared, since=opened.since, stage=stage, reduced=True)
     return RelationState(reduced, state.confirmed, state.doubt, target)
 
@@ -194,6 +194,17 @@ def next_operation(relation: Relation, state: RelationState, *, now: int) -> Ope
     return _operation(relation, state, with_info=with_info)
 
 
+def unanswered_until(opened: OpenRelation, doubt: Doubt | None, *, now: int) -> int | None:
+    """Return until when (µs) a write of the relation that has no definite answer may still land.
+
+    It is `now` for one that can land no more, but was not read back yet; None if every write was answered, or
+    none was sent.
+    """
+    if doubt and doubt.until > now:
+        return doubt.until
+    return now if opened.stage.reads or opened.lost_writes else None
+
+
 def contradicts(doubt: Doubt, target: Target) -> bool:
     """Return whether the write in doubt, landing after the target was reached, would undo some of it."""
     if doubt.kind == "delete":
@@ -223,9 +234,9 @@ def _only_modifies(target: Target) -> bool:
     return all(intent.action == "modify" for intent in target.intents)
 
 
-def _stage_of_changed_target(before: Stage) -> Stage:
-    """Return the stage in which a changed target starts: what was to be read back still is."""
-    return Stage.READ_BACK if before.reads else Stage.WRITE
+def _stage_of_changed_target(before: OpenRelation) -> Stage:
+    """Return the stage in which a changed target starts: what has no definite answer is read back first."""
+    return Stage.READ_BACK if before.stage.reads or before.lost_writes else Stage.WRITE
 
 
 def _is_same(before: Target | None, after: Target) -> bool:

@@ -1,6 +1,7 @@
 """What operators do to jobs, and the audit log of it; no change passes here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -8,7 +9,7 @@ import msgspec
 from worker.contract import TYPES, Relation
 from worker.errors import NotFound
 from worker.ports.records import JobRecord
-from worker.ports.work import Lease
+from worker.ports.work import BegunRequest, Lease, Writes
 
 CANCELLED: Final = "cancelled"
 """What a cancelled change is superseded by."""
@@ -80,6 +81,36 @@ class RecordRef(NamedTuple):
         return self.is_on("p", relation.type, relation.parent) or self.is_on(
             "c", relation.type, relation.child
         )
+
+
+class UnsettledRequests(NamedTuple):
+    """The requests of an account that were begun and not settled, read at `now` (µs)."""
+
+    now: int
+    requests: tuple[BegunRequest, ...]
+
+
+class Withdrawal(NamedTuple):
+    """What ends a record's open relations, how many do, and which must wait for a definite answer.
+
+    `waiting` says until when (µs) a write of each may still land; `jobs` are those that wait with them.
+    """
+
+    writes: Writes
+    ended: int
+    waiting: Mapping[Relation, int]
+    jobs: frozenset[str]
+
+
+class ErasedPiece(NamedTuple):
+    """What was erased from a piece of what is kept: where to go on (0: all is done), and counts by kind.
+
+    `in_doubt` are relations whose memory stays until then (µs), because a write of them may still land.
+    """
+
+    next: int
+    counts: Mapping[str, int]
+    in_doubt: Mapping[Relation, int] = MappingProxyType({})
 
 
 def record_ref(module: str, number: int) -> RecordRef:
@@ -186,17 +217,19 @@ class JobAdmin(Protocol):
     def touch_replay(self, replay_id: str) -> None:
         """Restart the time after which the replay counts as stalled: a worker was given it once more."""
 
-    def count_unsettled(self, account: str) -> int:
-        """Count the requests that were begun and not settled."""
+    def unsettled_requests(self, account: str) -> UnsettledRequests:
+        """Return the requests that were begun and not settled, oldest first."""
 
     def open_relations_with(self, account: str, who: RecordRef) -> Sequence[Relation]:
         """Return the open relations that name a record: its own, and those split from a star with it."""
 
-    def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
-        """Erase a record from jobs after number `after`; return where to go on (0: done), what changed."""
+    def erase_jobs(
+        self, lease: Lease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
+    ) -> ErasedPiece:
+        """Erase a record from the next jobs after number `after`, but not from those that are `waiting`."""
 
-    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:
-        """Erase a record from a part of what else is kept; return where to go on (0: done), what changed."""
+    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
+        """Erase a record from the next part of what else is kept; memories in doubt stay."""
 
 
 def summarize_ids(wanted: Iterable[str]) -> str:
