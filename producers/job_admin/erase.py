@@ -61,7 +61,7 @@ class _Remainder(NamedTuple):
         lands = "can land no more" if is_over else f"may land until {write_instant(until)}"
         retry_after = FLUSH_TIME + max(0, until - self.now) / 1e6
         return Unavailable(
-            f"relations of the record with a write that has no answer yet: {count}, "
+            f"relations of the record with an unfinished write: {count}, "
             f"the last of which {lands}; {self.why}",
             retry_after=retry_after,
         )

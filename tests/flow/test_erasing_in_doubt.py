@@ -7,7 +7,7 @@ import pytest
 
 from ops.simulator import FaultPlan, InjectedFault
 from producers.job_admin.erase import EraseService
-from tests.support.flow_world import START, World, change
+from tests.support.flow_world import INFO, START, World, change
 from tests.support.store_steps import job_admin_of
 from worker.contract import Relation, write_instant
 from worker.errors import Unavailable
@@ -63,7 +63,9 @@ def test_what_was_never_sent_ends_at_once_and_what_has_no_answer_is_left_to_the_
     with pytest.raises(Unavailable) as refused:
         erase(world)
     until = START * 1_000_000 + 150_000_000
-    assert f"no answer yet: 1, the last of which may land until {write_instant(until)}" in str(refused.value)
+    assert f"unfinished write: 1, the last of which may land until {write_instant(until)}" in str(
+        refused.value
+    )
     assert 150 <= refused.value.retry_after <= 160
     assert (job(world, 0).children, job(world, 0).state) == ((9001, 9002), "verifying")
     assert (job(world, 1).state, job(world, 1).children) == ("superseded", ())
@@ -107,7 +109,7 @@ def test_a_request_of_a_dead_worker_delays_the_erasure_of_its_own_records_only(m
     world.apis["acme"] = api
     world.accept(change("create", BUYER, 502, 9001))
     assert erase(world)["jobs"] == 1
-    with pytest.raises(Unavailable, match="no answer yet: 1"):
+    with pytest.raises(Unavailable, match="unfinished write: 1"):
         erasure_of(world).erase("acme", "address", 9002, by="ada")
     world.drain()
     world.clock.sleep(150.0)
@@ -162,3 +164,14 @@ def test_a_newer_change_does_not_hide_that_the_write_before_it_had_no_answer(mak
     world.drain()
     assert world.relations() == {}
     assert erase(world)["emptied"] == 1
+
+
+def test_a_create_whose_info_is_still_to_be_set_is_finished_before_it_is_forgotten(make_world: Make) -> None:
+    world = make_world(faults=FaultPlan.script([None, InjectedFault("throttle", 20.0)]))
+    world.accept(change("create", "calendar:address", 501, 9001, info=((INFO, "gesendet"),)))
+    world.flush()
+    with pytest.raises(Unavailable, match="unfinished write: 1"):
+        erase(world)
+    world.drain()
+    assert (job(world, 0).state, erase(world)["emptied"]) == ("succeeded", 1)
+    assert world.relations() == {Relation("calendar:address", 501, 9001): {INFO: "gesendet"}}

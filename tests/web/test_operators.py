@@ -179,7 +179,7 @@ def test_an_erasure_says_when_to_come_back_for_a_write_without_an_answer(
     lease.release()
     form = {"account": "acme", "module": "address", "id": 9001}
     refused = operator("POST", "/v1/erasures", json=form)
-    assert "no answer yet: 1, the last of which may land until" in problem(refused, 503)["detail"]
+    assert "unfinished write: 1, the last of which may land until" in problem(refused, 503)["detail"]
     assert 60 < int(refused.headers["Retry-After"]) < 300
     assert operator.post("/v1/erasures", **{**form, "id": 9002})["erased"] == {}
 

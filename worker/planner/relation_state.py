@@ -194,15 +194,20 @@ def next_operation(relation: Relation, state: RelationState, *, now: int) -> Ope
     return _operation(relation, state, with_info=with_info)
 
 
-def unanswered_until(opened: OpenRelation, doubt: Doubt | None, *, now: int) -> int | None:
-    """Return until when (µs) a write of the relation that has no definite answer may still land.
+def unfinished_until(
+    opened: OpenRelation, confirmed: ConfirmedState, doubt: Doubt | None, *, now: int
+) -> int | None:
+    """Return until when (µs) an unfinished write of the relation may still land.
 
-    It is `now` for one that can land no more, but was not read back yet; None if every write was answered, or
-    none was sent.
+    Unfinished is one without a definite answer, and one of several that an intent needs, such as a create
+    whose info is still to be set. It is `now` for what can land no more; None if all that was sent is
+    accounted for.
     """
     if doubt and doubt.until > now:
         return doubt.until
-    return now if opened.stage.reads or opened.lost_writes else None
+    done = {confirmed.present.job, confirmed.absent.job, *(info.job for info in confirmed.info.values())}
+    half_done = any(intent.job in done for intent in opened.intents)
+    return now if opened.stage.reads or opened.lost_writes or half_done else None
 
 
 def contradicts(doubt: Doubt, target: Target) -> bool:

@@ -1,7 +1,7 @@
 """The withdrawal of a record's open relations before it is erased: which of them end, and which must wait.
 
-What was never sent ends at once. A relation with a write that has no definite answer is left to the flush:
-the write may have landed or may still do so, and only a read back shows what became of it (R14). Pure.
+What was never sent ends at once. A relation with an unfinished write is left to the flush: one without a
+definite answer may have landed or may still do so, and only a read back shows what became of it (R14). Pure.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ from worker.planner.apply_reply import (
     RelationOutcome,
     fail_relation,
 )
-from worker.planner.relation_state import Doubt, OpenRelation, RelationState, unanswered_until
+from worker.planner.relation_state import OpenRelation, RelationState, unfinished_until
 from worker.ports import BegunRequest, RecordRef, RelationRecord, UnsettledRequests, Withdrawal
 from worker.usecases.batch import Batch
 from worker.usecases.flush_context import FlushPolicy
@@ -32,8 +32,8 @@ def withdraw_record(
 ) -> Withdrawal:
     """Return what ends the record's relations among the known ones, superseded by `by`, and what must wait.
 
-    A relation that a paused account has kept without an answer for longer than the policy's `give_up_after`
-    ends failed, as in a flush. The relations that are not the record's own forget from which star they were
+    A relation that a paused account has kept unfinished for longer than the policy's `give_up_after` ends
+    failed, as in a flush. The relations that are not the record's own forget from which star they were
     split, and texts of the API that may name it.
     """
     now = unsettled.now
@@ -41,13 +41,15 @@ def withdraw_record(
     batch = Batch(upsert=policy.retry.upsert, order=policy.order)
     batch.reopen(known, known)
     effects, jobs, ended = Effects(), set[str](), 0
-    for relation, opened, doubt in _open_relations(known):
-        state = batch.states.get(relation)
+    for relation, entry in known.items():
+        opened, state = entry.open, batch.states.get(relation)
+        if not opened:
+            continue
         if not record.is_part_of(relation):
             if state:
                 effects.states[relation] = _without_texts(state)
             continue
-        until = unanswered_until(opened, doubt, now=now)
+        until = unfinished_until(opened, entry.confirmed, entry.doubt, now=now)
         overdue = now - opened.since > policy.retry.give_up_after * SECOND
         if relation not in waiting and (until is None or (overdue and until <= now)):
             effects.add(relation, _end(relation, opened, state if until else None, policy, by=by))
@@ -61,25 +63,17 @@ def withdraw_record(
 def _end(
     relation: Relation,
     opened: OpenRelation,
-    unanswered: RelationState | None,
+    unfinished: RelationState | None,
     policy: FlushPolicy,
     *,
     by: str,
 ) -> RelationEffect:
     """Return the effect of ending a relation: failed if a write of it was given up, else superseded."""
-    if unanswered:
-        whole = unanswered.with_progress(reduced=True)  # so that no intent is tried once more
+    if unfinished:
+        whole = unfinished.with_progress(reduced=True)  # so that no intent is tried once more
         return fail_relation(relation, whole, UNANSWERED, upsert=policy.retry.upsert)
     outcomes = [RelationOutcome(intent.job, relation, "superseded", by) for intent in opened.intents]
     return RelationEffect(None, outcomes=tuple(outcomes))
-
-
-def _open_relations(
-    known: Mapping[Relation, RelationRecord],
-) -> Iterator[tuple[Relation, OpenRelation, Doubt | None]]:
-    for relation, entry in known.items():
-        if entry.open:
-            yield relation, entry.open, entry.doubt
 
 
 def _without_texts(state: RelationState) -> RelationState:
