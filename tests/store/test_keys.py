@@ -72,7 +72,7 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
     left = dump_keys(redis_client)
     assert {key for key in left if not key.startswith(BASE.encode())} == {b"t:accounts"}
     for_ever = {key.decode().removeprefix(BASE) for key, (_, ends) in left.items() if not ends}
-    assert for_ever == {"t:accounts", "jobs", "counts", "requests"}
+    assert for_ever == {"t:accounts", "jobs", "counts", "numbers", "requests"}
     days = {
         key: round(redis_client.ttl(f"{BASE}{key}") / 86_400)
         for key in ("job:acme-000", "job:acme-001", "batch:import", "request:r1")

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from ops.dev.redis_server import RedisServer
-from tests.support.store_steps import job_admin_of, queries_of
+from tests.support.store_steps import job_admin_of, metrics_of, queries_of
 from tests.support.store_values import (
     BROKER,
     BUYER,
@@ -35,7 +35,7 @@ from tests.support.store_values import (
 )
 from worker.contract import TYPES, Relation, order_of
 from worker.errors import BacklogFull, LeaseLost
-from worker.planner.fold import Intent
+from worker.planner.fold import RESULTS, Intent
 from worker.planner.plan import Limits
 from worker.planner.relation_state import Stage
 from worker.planner.retry_policy import RetryPolicy
@@ -45,6 +45,7 @@ from worker.ports import (
     DeleteBrake,
     ErasedPiece,
     JobFilter,
+    JobRecord,
     Lease,
     Pause,
     RecordRef,
@@ -63,6 +64,7 @@ from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.withdrawal import withdraw_record
 
 ACCOUNTS = ("acme", "baker")
+COUNTED = ("accepted", "succeeded", "superseded", "failed")
 RELATIONS = [
     Relation(name, parent, child) for name in (BUYER, BROKER) for parent in (1, 2) for child in (9, 10)
 ]
@@ -569,6 +571,23 @@ class SideBySide(RuleBasedStateMachine):
         self.on_both(lambda store: [store.get_job(job) for job in self.jobs["acme"][:1]])
         self.on_both(lambda store: [store.get_request(account, name) for account, name in self.sent[-3:]])
 
+    @invariant()
+    def counters_equal_what_the_jobs_say(self) -> None:
+        """As long as no job was forgotten: what is counted of it stays."""
+        for account in ACCOUNTS:
+            jobs = [self.memory.get_job(job) for job in dict.fromkeys(self.jobs[account])]
+            if None in jobs:
+                continue
+            counts, of_batch = self.memory.counts(account), count_ends(jobs, "import")
+            outcomes = {result: sum(job.counts[result] for job in jobs) for result in RESULTS}
+            assert outcomes == {result: counts.get(f"relations_{result}", 0) for result in RESULTS}
+            assert count_ends(jobs) == +Counter({name: counts.get(name, 0) for name in COUNTED})
+            assert of_batch == Counter(self.memory.batch_counts(account, "import"))
+            tally = metrics_of(self.memory).account_stats([account])[account].tally
+            ever = {result: tally.get(f"outcomes:{result}", 0) for result in RESULTS}
+            assert {**ever, "failed": 0} == {**outcomes, "failed": 0}
+            assert ever["failed"] >= outcomes["failed"]  # those that were put back are still counted
+
     @precondition(lambda self: self.leases)
     @invariant()
     def open_work_is_equal(self) -> None:
@@ -586,6 +605,13 @@ def erase_all_the_rest(
         in_doubt |= doubts
         if not cursor:
             return total, in_doubt
+
+
+def count_ends(jobs: Iterable[JobRecord], batch: str = "") -> Counter[str]:
+    """Count the jobs (of a batch) as the store does: all that were accepted, and those that ended."""
+    counted = [job for job in jobs if batch in ("", job.batch)]
+    states = Counter(job.state for job in counted if job.state in COUNTED)
+    return +(states + Counter(accepted=len(counted)))
 
 
 def same_answer(call: Callable[[Any], Any], *targets: Any) -> Any:
@@ -620,6 +646,7 @@ def read_everything(
         store.batch_counts(account, "import"),
         store.get_pause(account),
         store.failed_jobs(account, limit=1000),
+        metrics_of(store).account_stats([account])[account].tally,
         [store.relation_history(account, relation) for relation in relations],
     )
 

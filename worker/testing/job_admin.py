@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from worker.contract import Relation
+from worker.planner.apply_reply import RelationOutcome
 from worker.ports import (
     CANCELLED,
     ERASED,
@@ -275,7 +276,7 @@ def _end_some(
         job.left -= len(lost)
         counts = {**job.record.counts, "superseded": job.record.counts["superseded"] + len(lost)}
         job.record = replace(job.record, counts=counts, by=ERASED)
-        state.counts["relations_superseded"] += len(lost)
+        state.count_outcomes(RelationOutcome(job.record.id, relation, "superseded") for relation in lost)
 
 
 def _is_guard_of(who: RecordRef, guard: str) -> bool:

@@ -55,5 +55,5 @@ for i = 1, #entries, 2 do
     break
   end
 end
-for name, by in pairs(totals) do redis.call('HINCRBY', base .. ':counts', name, by) end
+add_totals(base, totals)
 return {(entries.more or #entries == 2 * tonumber(ARGV[7])) and entries[#entries] or '0', changed, emptied}
