@@ -8,6 +8,7 @@ import msgspec
 
 from worker.contract import TYPES, Relation
 from worker.errors import NotFound
+from worker.planner.actions import Action
 from worker.ports.records import JobRecord
 from worker.ports.work import BegunRequest, Lease, Writes
 
@@ -81,6 +82,11 @@ class RecordRef(NamedTuple):
         return self.is_on("p", relation.type, relation.parent) or self.is_on(
             "c", relation.type, relation.child
         )
+
+    def is_named_by(self, action: Action) -> bool:
+        """Return whether the action is about one of its relations, or was split from a star of one."""
+        split_from = action.split_from
+        return any(map(self.is_part_of, action.relations)) or bool(split_from and self.is_part_of(split_from))
 
 
 class UnsettledRequests(NamedTuple):

@@ -68,8 +68,7 @@ class RecordEraser:
             return
         record = msgspec.json.decode(text, type=RequestRecord)
         free_text = codec.encode((record.correlations, record.answers, record.message))
-        sent = (relation for action in record.actions for relation in action.relations)
-        if self._names(free_text) or any(map(self._who.is_part_of, sent)):
+        if self._names(free_text) or any(map(self._who.is_named_by, record.actions)):
             self._counts["requests"] += self._redis.delete(f"{self._base}:request:{request_id}")
 
     def _erase_payload(self, job: str) -> None:

@@ -68,9 +68,8 @@ def _erase_memories(state: AccountState, who: RecordRef, now: int) -> int:
 def _erase_requests(state: AccountState, who: RecordRef, now: int) -> int:
     def is_named(stored: StoredRequest) -> bool:
         record = stored.record
-        sent = (relation for action in record.actions for relation in action.relations)
         free_text = [record.correlations, record.answers, record.message]
-        return any(map(who.is_part_of, sent)) or names_record(who, free_text)
+        return any(map(who.is_named_by, record.actions)) or names_record(who, free_text)
 
     named = [id_ for id_, stored in state.requests.items() if now < stored.expires and is_named(stored)]
     for request_id in named:

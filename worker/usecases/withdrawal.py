@@ -95,6 +95,6 @@ def _in_flight(
 
 def _relations_that_name(record: RecordRef, request: Request) -> Iterator[Relation]:
     """Yield the request's relations of the record, and those that were split from a star of one of these."""
-    for action in request.actions:
-        is_split = bool(action.part) and record.is_part_of(Relation.parse(action.part.partition("/")[0]))
-        yield from (each for each in action.relations if is_split or record.is_part_of(each))
+    for action in filter(record.is_named_by, request.actions):
+        own = [relation for relation in action.relations if record.is_part_of(relation)]
+        yield from own or action.relations
