@@ -232,7 +232,10 @@ class JobAdmin(Protocol):
     def erase_jobs(
         self, lease: Lease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
     ) -> ErasedPiece:
-        """Erase a record from the next jobs after number `after`, but not from those that are `waiting`."""
+        """Erase a record from the next jobs after number `after`, but not from those that are `waiting`.
+
+        First, from 0 on, replays that would send it again: they would do so behind the last job.
+        """
 
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
         """Erase a record from the next part of what else is kept; memories in doubt stay."""

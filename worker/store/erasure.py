@@ -6,6 +6,7 @@ server piece by piece, because some of them outlive every index.
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 import msgspec
 
@@ -42,6 +43,12 @@ class RecordEraser:
             if rest and kind in erasers:
                 erasers[kind](rest)
         return ErasedPiece(next_cursor, +self._counts, self._in_doubt)
+
+    def erase_replays(self) -> Mapping[str, int]:
+        """Erase the record from the listed replays, and return what went."""
+        for replay_id in self._redis.zrange(f"{self._base}:replays", 0, -1):
+            self._erase_replay(replay_id.decode())
+        return +self._counts
 
     def _erase_single_keys(self) -> None:
         """Erase it from the keys that exist once: the batch being worked, the pause, the audit log."""

@@ -169,11 +169,13 @@ class RedisJobAdmin:
     ) -> ErasedPiece:
         """Erase a record from the next jobs, but not from those that are waiting."""
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
+        with translate_errors():
+            replays = {} if after else RecordEraser(self._client, lease.account, who).erase_replays()
         lifetimes = codec.lifetimes(self._retention(lease.account))
         args = str(who.number), codec.pack(who.sides), lifetimes, after, JOBS_PER_CALL
         answer: Any = lease.run("erase_jobs", *args, codec.pack(list(waiting)))
         last, changed, emptied = answer
-        return ErasedPiece(int(last), {"jobs": changed, "emptied": emptied})
+        return ErasedPiece(int(last), {"jobs": changed, "emptied": emptied, **replays})
 
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
         """Erase a record from a part of everything else that is kept."""

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -33,7 +34,6 @@ def erase_record(state: AccountState, who: RecordRef, *, now: int) -> ErasedPiec
         payloads=sum(
             _erase_payload(state, job, stored, who, now) for job, stored in [*state.payloads.items()]
         ),
-        replays=sum(_erase_replay(state, id_, stored, who, now) for id_, stored in [*state.replays.items()]),
     )
     return ErasedPiece(0, +counts, in_doubt)
 
@@ -96,6 +96,12 @@ def _erase_payload(state: AccountState, job_id: str, stored: StoredPayload, who:
     state.failed.pop(job_id, None)
     job.record = replace(job.record, event_id="", refusal=(0, "unreadable", "", ""), by=ERASED)
     return True
+
+
+def erase_replays(state: AccountState, who: RecordRef, *, now: int) -> Mapping[str, int]:
+    """Erase the record from the replays, and return what went."""
+    replays = [*state.replays.items()]
+    return +Counter(replays=sum(_erase_replay(state, id_, stored, who, now) for id_, stored in replays))
 
 
 def _erase_replay(state: AccountState, id_: str, stored: StoredReplay, who: RecordRef, now: int) -> bool:

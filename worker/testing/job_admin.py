@@ -24,7 +24,7 @@ from worker.ports import (
 )
 from worker.store.limits import JOBS_PER_CALL, REPLAY_LIFETIME
 from worker.testing.account import AccountState
-from worker.testing.erasure import erase_record, names_record
+from worker.testing.erasure import erase_record, erase_replays, names_record
 from worker.testing.store import MemoryStore
 from worker.testing.stored import StoredJob, StoredReplay, replace, to_us
 
@@ -195,6 +195,7 @@ class MemoryJobAdmin:
         """Erase a record from the next jobs, but not from those that are waiting."""
         lease.renew()
         state, now = self._state(lease.account), self._now()
+        replays = {} if after else erase_replays(state, who, now=now)
         numbers = [number for number in sorted(state.index) if number > after][:JOBS_PER_CALL]
         jobs = [job for number in numbers if (job := state.job(state.index[number], now))]
         for job in jobs:
@@ -209,7 +210,7 @@ class MemoryJobAdmin:
         ]
         emptied = [_erase(state, job, who, now) for job in named]
         last = numbers[-1] if len(numbers) == JOBS_PER_CALL else 0
-        return ErasedPiece(last, {"jobs": len(named), "emptied": sum(emptied)})
+        return ErasedPiece(last, {"jobs": len(named), "emptied": sum(emptied), **replays})
 
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:  # noqa: ARG002
         """Erase a record from everything else that is kept, all at once."""
