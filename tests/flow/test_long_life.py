@@ -69,7 +69,8 @@ def test_when_all_has_expired_only_the_registry_and_the_counters_are_left(
     )
     work(world, random.Random(seed), 150)
     assert any(name.startswith("test:{acme}:request:") for name in names(redis_client))
-    for_ever = {"test:accounts", "test:{acme}:counts", "test:{bart}:counts"}
+    counters = {f"test:{{{account}}}:{name}" for account in ACCOUNTS for name in ("counts", "numbers")}
+    for_ever = {"test:accounts", *counters}
     deadline = time.monotonic() + DEADLINE
     while names(redis_client) != for_ever and time.monotonic() < deadline:
         for account in ACCOUNTS:  # as the sweep does, whether or not there is ever work again

@@ -72,7 +72,7 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
     left = dump_keys(redis_client)
     assert {key for key in left if not key.startswith(BASE.encode())} == {b"t:accounts"}
     for_ever = {key.decode().removeprefix(BASE) for key, (_, ends) in left.items() if not ends}
-    assert for_ever == {"t:accounts", "jobs", "counts", "requests"}
+    assert for_ever == {"t:accounts", "jobs", "counts", "numbers", "requests"}
     days = {
         key: round(redis_client.ttl(f"{BASE}{key}") / 86_400)
         for key in ("job:acme-000", "job:acme-001", "batch:import", "request:r1")
@@ -236,7 +236,8 @@ def test_each_script_is_short_and_states_its_signature_and_invariant(path: Any) 
         return
     name = path.name.removesuffix(".lua")
     # What brings something in is refused; all others must run on a full server (R23).
-    reads = dict.fromkeys(("get_records", "guarded_relations", "find_jobs"), "#!lua flags=no-writes")
+    reading = ("get_records", "guarded_relations", "find_jobs", "unsettled_requests")
+    reads = dict.fromkeys(reading, "#!lua flags=no-writes")
     assert lines[0] == reads.get(name, "#!lua" if name in REFUSED_WHEN_FULL else "#!lua flags=allow-oom")
     header = [line for line in lines[1:8] if line.startswith("-- ")]
     assert header[0].startswith(f"-- {name}(base; ")

@@ -256,7 +256,7 @@ def test_the_work_that_a_dead_worker_left_is_read(store: RedisStore, job_admin: 
     assert [(action.kind, action.parents, action.children) for action in begun.request.actions] == [
         ("create", (341,), children) for children in halves
     ]
-    assert (begun.signed, job_admin.count_unsettled("acme")) == (NOW, 1)
+    assert job_admin.unsettled_requests("acme").requests == (begun,)
     assert lease.guarded_relations([f"{BROKER}:301"]) == {
         f"{BROKER}:301": (Relation(BROKER, 301, 9011), Relation(BROKER, 301, 9013))
     }
@@ -366,7 +366,7 @@ def test_flushing_ends_every_open_job_with_one_outcome_per_relation(client: Redi
         assert job.state in ("succeeded", "superseded")
         assert sum(job.counts.values()) == job.total
     assert world.open_accounts() == {}
-    assert RedisJobAdmin(client, PREFIX).count_unsettled("acme") == 0
+    assert RedisJobAdmin(client, PREFIX).unsettled_requests("acme").requests == ()
     assert queries.count_by_state("acme")["unresolved"] == 6
     assert world.relations().keys() == {
         Relation(APPOINTMENT, 201, 9001),

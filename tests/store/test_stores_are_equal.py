@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from ops.dev.redis_server import RedisServer
-from tests.support.store_steps import job_admin_of, queries_of
+from tests.support.store_steps import job_admin_of, metrics_of, queries_of
 from tests.support.store_values import (
     BROKER,
     BUYER,
@@ -33,15 +33,19 @@ from tests.support.store_values import (
     settle_all,
     submission,
 )
-from worker.contract import TYPES, Relation, guarded_side
+from worker.contract import TYPES, Relation, guarded_side, order_of
 from worker.errors import BacklogFull, LeaseLost
-from worker.planner.fold import Intent
+from worker.planner.fold import RESULTS, Intent
+from worker.planner.plan import Limits
 from worker.planner.relation_state import Stage
+from worker.planner.retry_policy import RetryPolicy
 from worker.ports import (
     ERASED,
     AuditEntry,
     DeleteBrake,
+    ErasedPiece,
     JobFilter,
+    JobRecord,
     Lease,
     Pause,
     RecordRef,
@@ -56,9 +60,11 @@ from worker.ports import (
 from worker.store.redis_store import RedisStore
 from worker.store.scripts import PARTS, StoreClient
 from worker.testing import FakeClock, MemoryStore
-from worker.usecases.batch import Batch
+from worker.usecases.flush_context import FlushPolicy
+from worker.usecases.withdrawal import withdraw_record
 
 ACCOUNTS = ("acme", "baker")
+COUNTED = ("accepted", "succeeded", "superseded", "failed")
 RELATIONS = [
     Relation(name, parent, child) for name in (BUYER, BROKER) for parent in (1, 2) for child in (9, 10)
 ]
@@ -77,6 +83,19 @@ REPEATABLE = (
     "pause",
     "get_pause",
     "reject",
+)
+POLICY = FlushPolicy(
+    account="acme",
+    limits=Limits(max_ids=100, max_actions=50),
+    rate=1.0,
+    burst=1,
+    window=0.0,
+    max_batch=1000,
+    doubt=150.0,
+    retry=RetryPolicy(),
+    order=lambda name: order_of(TYPES[name]),
+    guarded=lambda name: guarded_side(TYPES[name]),
+    hold_for=600.0,
 )
 RECORDS = [RecordRef("address", 9), RecordRef("address", 10), RecordRef("estate", 1)]
 STEPS: tuple[Callable[[Lease], object], ...] = (
@@ -456,30 +475,29 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(account=accounts, who=st.sampled_from(RECORDS))
     def erase(self, account: str, who: RecordRef) -> None:
-        """Erase a record as the use case does, whether or not a request is under way."""
-        pair, batch = (
-            self.valid_lease(account),
-            Batch(upsert=False, guarded=lambda name: guarded_side(TYPES[name])),
-        )
+        """Erase a record as the use case does; what has no answer yet stays."""
+        pair = self.valid_lease(account)
         leases = {self.memory: pair.memory, self.redis: pair.redis}
-        self.on_both(lambda store: self.job_admins[store].count_unsettled(account))
         self.repeats = False  # what the first call changed, a repeated one would not count
+        unsettled = self.on_both(lambda store: self.job_admins[store].unsettled_requests(account))
         relations = self.on_both(lambda store: self.job_admins[store].open_relations_with(account, who))
-        ended, records = [each for each in relations if who.is_part_of(each)], pair.memory.records(relations)
-        batch.reopen(set(relations) - set(ended), records)
-        writes = batch.writes(batch.withdraw(ended, records, by=ERASED))
-        self.on_leases(pair, lambda lease: lease.claim((), (), writes))
-        self.on_both(lambda store: self.job_admins[store].erase_jobs(leases[store], who, 0))
-        self.on_both(lambda store: erase_all_the_rest(self.job_admins[store], leases[store], who))
-        for relation in RELATIONS:
-            assert not who.is_part_of(relation) or self.memory.relation_history(account, relation) == (
-                RelationRecord(),
-                (),
+        known = pair.memory.records(relations)
+        withdrawal = withdraw_record(who, known, unsettled, POLICY, by=ERASED)
+        self.on_leases(pair, lambda lease: lease.claim((), (), withdrawal.writes))
+
+        def erase_jobs(store: Store) -> ErasedPiece:
+            return self.job_admins[store].erase_jobs(leases[store], who, 0, waiting=withdrawal.jobs)
+
+        self.on_both(erase_jobs)
+        kept = dict(withdrawal.waiting)
+        if not kept:
+            _, kept = self.on_both(
+                lambda store: erase_all_the_rest(self.job_admins[store], leases[store], who)
             )
-        assert self.on_both(lambda store: self.job_admins[store].erase_jobs(leases[store], who, 0)) == (
-            0,
-            {"jobs": 0, "emptied": 0},
-        )
+        for relation in RELATIONS:
+            if who.is_part_of(relation) and not withdrawal.waiting and relation not in kept:
+                assert self.memory.relation_history(account, relation) == (RelationRecord(), ())
+        assert self.on_both(erase_jobs) == ErasedPiece(0, {"jobs": 0, "emptied": 0})
 
     @rule(
         account=accounts,
@@ -555,6 +573,23 @@ class SideBySide(RuleBasedStateMachine):
         self.on_both(lambda store: [store.get_job(job) for job in self.jobs["acme"][:1]])
         self.on_both(lambda store: [store.get_request(account, name) for account, name in self.sent[-3:]])
 
+    @invariant()
+    def counters_equal_what_the_jobs_say(self) -> None:
+        """As long as no job was forgotten: what is counted of it stays."""
+        for account in ACCOUNTS:
+            jobs = [self.memory.get_job(job) for job in dict.fromkeys(self.jobs[account])]
+            if None in jobs:
+                continue
+            counts, of_batch = self.memory.counts(account), count_ends(jobs, "import")
+            outcomes = {result: sum(job.counts[result] for job in jobs) for result in RESULTS}
+            assert outcomes == {result: counts.get(f"relations_{result}", 0) for result in RESULTS}
+            assert count_ends(jobs) == +Counter({name: counts.get(name, 0) for name in COUNTED})
+            assert of_batch == Counter(self.memory.batch_counts(account, "import"))
+            tally = metrics_of(self.memory).account_stats([account])[account].tally
+            ever = {result: tally.get(f"outcomes:{result}", 0) for result in RESULTS}
+            assert {**ever, "failed": 0} == {**outcomes, "failed": 0}
+            assert ever["failed"] >= outcomes["failed"]  # those that were put back are still counted
+
     @precondition(lambda self: self.leases)
     @invariant()
     def open_work_is_equal(self) -> None:
@@ -563,14 +598,24 @@ class SideBySide(RuleBasedStateMachine):
         )
 
 
-def erase_all_the_rest(job_admin: Any, lease: Lease, who: RecordRef) -> Counter[str]:
-    """Erase a record from everything beside jobs, and return the counts of what went."""
-    cursor, counts = job_admin.erase_rest(lease, who, 0)
-    total = Counter(counts)
-    while cursor:
-        cursor, counts = job_admin.erase_rest(lease, who, cursor)
+def erase_all_the_rest(
+    job_admin: Any, lease: Lease, who: RecordRef
+) -> tuple[Counter[str], dict[Relation, int]]:
+    """Erase a record from everything beside jobs, and return the counts of what went and what stays."""
+    total, in_doubt, cursor = Counter[str](), dict[Relation, int](), 0
+    while True:
+        cursor, counts, doubts = job_admin.erase_rest(lease, who, cursor)
         total.update(counts)
-    return total
+        in_doubt |= doubts
+        if not cursor:
+            return total, in_doubt
+
+
+def count_ends(jobs: Iterable[JobRecord], batch: str = "") -> Counter[str]:
+    """Count the jobs (of a batch) as the store does: all that were accepted, and those that ended."""
+    counted = [job for job in jobs if batch in ("", job.batch)]
+    states = Counter(job.state for job in counted if job.state in COUNTED)
+    return +(states + Counter(accepted=len(counted)))
 
 
 def same_answer(call: Callable[[Any], Any], *targets: Any) -> Any:
@@ -605,6 +650,7 @@ def read_everything(
         store.batch_counts(account, "import"),
         store.get_pause(account),
         store.failed_jobs(account, limit=1000),
+        metrics_of(store).account_stats([account])[account].tally,
         [store.relation_history(account, relation) for relation in relations],
     )
 

@@ -6,8 +6,16 @@ from typing import Any
 
 import redis
 
+from tests.support.store_steps import dump_keys
+from worker.ports import RecordRef
+from worker.store.erasure import record_pattern
+from worker.store.job_admin import RedisJobAdmin
+from worker.store.metrics import RedisMetrics
+from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
-from worker.testing import MemoryStore
+from worker.store.scripts import StoreClient
+from worker.testing import MemoryJobAdmin, MemoryMetrics, MemoryQueries, MemoryStore
+from worker.testing.account import AccountState
 
 PREFIX = "torture"
 OPEN = ("inbox", "open", "due", "guard", "journal")
@@ -20,6 +28,27 @@ class MemoryStoreFixture:
         """Make a new store."""
         self._store = MemoryStore(now)
         return self._store
+
+    def make_job_admin(self, now: Callable[[], int]) -> MemoryJobAdmin:
+        """Make what people act by on the store's jobs."""
+        return MemoryJobAdmin(self._store)
+
+    def make_queries(self) -> MemoryQueries:
+        """Make the queries over the store's data."""
+        return MemoryQueries(self._store)
+
+    def make_metrics(self) -> MemoryMetrics:
+        """Make the metrics beside the store's data."""
+        return MemoryMetrics(self._store)
+
+    def names(self, account: str, who: RecordRef) -> list[str]:
+        """Return what of the account's state has the record's number in it."""
+        state = self._store._state(account)
+        content = {name: getattr(state, name) for name in AccountState.__slots__}
+        content["guards"] = {key: sides for key, sides in state.guards.items() if sides}
+        content["requests"] = [stored for stored in state.requests.values() if stored.expires]
+        pattern = record_pattern(who)
+        return [name for name, value in content.items() if pattern.search(repr(value).encode())]
 
     def expire_lease(self, account: str) -> None:
         """Do nothing: the store does it."""
@@ -53,9 +82,32 @@ class RedisStoreFixture:
         """
         self._client.flushdb()
         store = RedisStore(self._client, PREFIX, now=now)
-        scripts = store._client.scripts
-        scripts |= {name: _repeat_every_third_call(script) for name, script in scripts.items()}
+        _repeat_scripts(store._client)
         return store
+
+    def make_job_admin(self, now: Callable[[], int]) -> RedisJobAdmin:
+        """Make what people act by on the store's jobs; its scripts are repeated as the store's are."""
+        job_admin = RedisJobAdmin(self._client, PREFIX, now=now)
+        _repeat_scripts(job_admin._client)
+        return job_admin
+
+    def make_queries(self) -> RedisQueries:
+        """Make the queries over the store's data."""
+        return RedisQueries(self._client, PREFIX)
+
+    def make_metrics(self) -> RedisMetrics:
+        """Make the metrics beside the store's data."""
+        return RedisMetrics(self._client, PREFIX)
+
+    def names(self, account: str, who: RecordRef) -> list[str]:
+        """Return the keys of the account that have the record's number in their name or value."""
+        dumped = dump_keys(self._client, f"{PREFIX}:{{{account}}}:*")
+        pattern = record_pattern(who)
+        return [
+            key.decode()
+            for key, (value, _) in dumped.items()
+            if pattern.search(key) or pattern.search(repr(value).encode())
+        ]
 
     def expire_lease(self, account: str) -> None:
         """Remove the lease."""
@@ -64,6 +116,10 @@ class RedisStoreFixture:
     def open_work(self, account: str) -> list[str]:
         """Return the names of the keys of open work that exist."""
         return [name for name in OPEN if self._client.exists(f"{PREFIX}:{{{account}}}:{name}")]
+
+
+def _repeat_scripts(client: StoreClient) -> None:
+    client.scripts |= {name: _repeat_every_third_call(script) for name, script in client.scripts.items()}
 
 
 def _repeat_every_third_call(script: Any) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
 """What one transition writes, in chunks for the scripts that do not block the server for long."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,7 +40,7 @@ def _chunk(
     *,
     states: Mapping[str, str],
 ) -> dict[str, Any]:
-    opens, memories, totals = [], [], [0, 0, 0, 0]
+    opens, memories = [], []
     jobs: dict[str, _JobWrite] = {job: _JobWrite(state) for job, state in states.items()}
     for relation in written:
         if relation in writes.opens:
@@ -53,27 +53,24 @@ def _chunk(
         for outcome in outcomes.get(relation, ()):
             fields += [f"#{outcome.job}", _event(outcome, request_id)]
             jobs.setdefault(outcome.job, _JobWrite()).add(outcome)
-            totals[RESULTS.index(outcome.result)] += 1
         if fields:
             memories.append((str(relation), fields))
     return {
         "opens": opens,
         "relations": memories,
         "jobs": [(job_id, *write.row(request_id)) for job_id, write in jobs.items()],
-        "counts": {
-            f"relations_{result}": count for result, count in zip(RESULTS, totals, strict=True) if count
-        },
+        "counts": {},
     }
 
 
 class _JobWrite:
     """What one chunk changes of one job."""
 
-    __slots__ = ("by", "counts", "failed", "refusal", "state")
+    __slots__ = ("by", "counts", "failed", "failures", "refusal", "state")
 
     def __init__(self, state: str = "") -> None:
         self.state, self.by, self.refusal = state, "", ""
-        self.counts, self.failed = [0, 0, 0, 0], list[str]()
+        self.counts, self.failed, self.failures = [0, 0, 0, 0], list[str](), Counter[str]()
 
     def add(self, outcome: RelationOutcome) -> None:
         """Count one outcome; the first refusal becomes the job's."""
@@ -82,6 +79,7 @@ class _JobWrite:
             self.by = outcome.by
         if outcome.result == "failed":
             self.failed.append(str(outcome.relation))
+            self.failures[outcome.refusal.error if outcome.refusal else "other"] += 1
             if outcome.refusal and not self.refusal:
                 self.refusal = codec.encode((*outcome.refusal, str(outcome.relation))).decode()
 
@@ -95,6 +93,7 @@ class _JobWrite:
             self.by,
             self.refusal,
             " ".join(self.failed),
+            self.failures,
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from worker.contract import Relation
-from worker.ports import ERASED, RecordRef, Replay, RequestRecord
+from worker.ports import ERASED, ErasedPiece, RecordRef, Replay, RequestRecord
 from worker.store import codec, keys
 from worker.store.limits import MAX_EXAMINED
 from worker.store.scripts import StoreClient
@@ -24,10 +24,10 @@ class RecordEraser:
         self._client, self._redis = client, client.redis
         self._account, self._base = account, keys.base(client.prefix, account)
         self._who, self._pattern = who, record_pattern(who)
-        self._counts = Counter[str]()
+        self._counts, self._in_doubt = Counter[str](), dict[Relation, int]()
 
-    def erase_next(self, cursor: int) -> tuple[int, Mapping[str, int]]:
-        """Erase the record from the next keys; return where to continue (0: done) and what went."""
+    def erase_next(self, cursor: int) -> ErasedPiece:
+        """Erase the record from the next keys."""
         if not cursor:
             self._erase_single_keys()
         next_cursor, names = self._scan(cursor)
@@ -42,7 +42,13 @@ class RecordEraser:
             kind, _, rest = name.decode().removeprefix(f"{self._base}:").partition(":")
             if rest and kind in erasers:
                 erasers[kind](rest)
-        return next_cursor, +self._counts
+        return ErasedPiece(next_cursor, +self._counts, self._in_doubt)
+
+    def erase_replays(self) -> Mapping[str, int]:
+        """Erase the record from the listed replays, and return what went."""
+        for replay_id in self._redis.zrange(f"{self._base}:replays", 0, -1):
+            self._erase_replay(replay_id.decode())
+        return +self._counts
 
     def _erase_single_keys(self) -> None:
         """Erase it from the keys that exist once: the batch being worked, the pause, the audit log."""
@@ -55,9 +61,13 @@ class RecordEraser:
                 self._redis.hset(f"{self._base}:deed", entry_id, codec.encode((by, act, ERASED, count, "")))
                 self._counts["deeds"] += 1
 
-    def _erase_memory(self, relation: str) -> None:
-        if self._who.is_part_of(Relation.parse(relation)):
-            self._counts["memories"] += self._redis.delete(f"{self._base}:rel:{relation}")
+    def _erase_memory(self, name: str) -> None:
+        if not self._who.is_part_of(relation := Relation.parse(name)):
+            return
+        erased, until = self._client.run_now("erase_memory", self._account, name)
+        self._counts["memories"] += erased
+        if int(until):
+            self._in_doubt[relation] = int(until)
 
     def _erase_request(self, request_id: str) -> None:
         text = self._redis.get(f"{self._base}:request:{request_id}")
@@ -65,8 +75,7 @@ class RecordEraser:
             return
         record = msgspec.json.decode(text, type=RequestRecord)
         free_text = codec.encode((record.correlations, record.answers, record.message))
-        sent = (relation for action in record.actions for relation in action.relations)
-        if self._names(free_text) or any(map(self._who.is_part_of, sent)):
+        if self._names(free_text) or any(map(self._who.is_named_by, record.actions)):
             self._counts["requests"] += self._redis.delete(f"{self._base}:request:{request_id}")
 
     def _erase_payload(self, job: str) -> None:

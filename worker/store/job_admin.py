@@ -1,6 +1,6 @@
 """People's acts on jobs in Redis: one script each, in pieces that do not block the server for long."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,12 +10,14 @@ from worker.ports import (
     AdminResult,
     AuditEntry,
     AuditPage,
+    ErasedPiece,
     Lease,
     Payload,
     RecordRef,
     Replay,
     ReplayEntry,
     ReplayState,
+    UnsettledRequests,
 )
 from worker.redis.client import Client, translate_errors
 from worker.store import codec, keys
@@ -149,10 +151,10 @@ class RedisJobAdmin:
         """Note that the replay was given to a worker."""
         self._client.run_now("touch_replay", keys.account_of(replay_id), replay_id)
 
-    def count_unsettled(self, account: str) -> int:
-        """Return the number of requests that were begun and not settled."""
-        with translate_errors():
-            return int(self._client.redis.hlen(self._client.key(account, "journal")))
+    def unsettled_requests(self, account: str) -> UnsettledRequests:
+        """Return the requests that were begun and not settled, oldest first."""
+        now, *journal = self._client.run_now("unsettled_requests", account)
+        return UnsettledRequests(int(now), codec.begun(journal))
 
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """Return the open relations whose work names a record."""
@@ -162,16 +164,20 @@ class RedisJobAdmin:
             named = {Relation.parse(name.decode()): pattern.search(work) for name, work in rows}
         return sorted(relation for relation, match in named.items() if match or who.is_part_of(relation))
 
-    def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
-        """Erase a record from the next jobs."""
+    def erase_jobs(
+        self, lease: Lease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
+    ) -> ErasedPiece:
+        """Erase a record from the next jobs, but not from those that are waiting."""
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
+        with translate_errors():
+            replays = {} if after else RecordEraser(self._client, lease.account, who).erase_replays()
         lifetimes = codec.lifetimes(self._retention(lease.account))
         args = str(who.number), codec.pack(who.sides), lifetimes, after, JOBS_PER_CALL
-        answer: Any = lease.run("erase_jobs", *args)
+        answer: Any = lease.run("erase_jobs", *args, codec.pack(list(waiting)))
         last, changed, emptied = answer
-        return int(last), {"jobs": changed, "emptied": emptied}
+        return ErasedPiece(int(last), {"jobs": changed, "emptied": emptied, **replays})
 
-    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:
+    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
         """Erase a record from a part of everything else that is kept."""
         lease.renew()  # raises if it was lost
         with translate_errors():

@@ -38,11 +38,13 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock.
     replay:<id>:jobs list    its set: a job's id, or JSON with what to send      7 days
     running          zset    replays that should run, by last progress (µs)      as the replay
     replays          zset    replays by when they were made (µs)                 7 days, the latest 1,000
-    counts           hash    counters of the account                             no end, a fixed set of fields
+    counts           hash    accepted, jobs by state, outcomes as the jobs       no end, a fixed set of fields
+                             have them, unreadable, requests, actions
     batch:<label>    hash    accepted, succeeded, superseded, failed             as a failed job
     request:<id>     string  what was sent and answered (JSON)                   7 days
     requests         list    ids of the latest requests, newest first            the latest 10,000
-    numbers          hash    counters of flushes and of people's acts            no end, a fixed set of fields
+    numbers          hash    what only rises: outcomes and failures as they      no end, a fixed set of fields
+                             were written, counters of flushes, people's acts
     pace             hash    see worker/limiter/lua/book.lua                     2 days from its last use
 
 A job's lifetime begins with its end; an index lives as long as the last thing in it.

@@ -17,6 +17,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # the parts of each script besi
     "dismiss": ("failures", "audit"),
     "due_accounts": ("inbox",),
     "erase_jobs": ("inbox", "relation", "failures", "finish", "cancel_job", "erase"),
+    "erase_memory": (),
     "erase_payload": ("failures",),
     "failed_jobs": (),
     "failure_groups": (),
@@ -39,6 +40,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # the parts of each script besi
     "stalled_replays": (),
     "tidy": ("inbox",),
     "touch_replay": (),
+    "unsettled_requests": (),
 }
 CONSTANTS: Final = {name: value for name, value in vars(limits).items() if isinstance(value, int)}
 

@@ -54,6 +54,7 @@ class AccountState:
     relations: dict[Relation, StoredRelation] = field(default_factory=dict)
     journal: dict[str, BegunRequest] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    numbers: Counter[str] = field(default_factory=Counter)  # outcomes and failures as they came; never fall
     batches: defaultdict[str, BatchCounts] = field(default_factory=lambda: defaultdict(BatchCounts))
     requests: dict[str, StoredRequest] = field(default_factory=dict)
     audit_log: dict[str, AuditEntry] = field(default_factory=dict)
@@ -202,7 +203,6 @@ class AccountState:
             job = self.job(job_id, now)
             if job and job.left:
                 self._update_job(job, of_job, writes.job_states.get(job_id), request_id, now)
-        self.counts.update(f"relations_{outcome.result}" for outcome in writes.outcomes)
 
     def _write_open(self, relation: Relation, write: OpenWrite, now: int) -> None:
         if write.open:
@@ -244,6 +244,7 @@ class AccountState:
     ) -> None:
         """Count a job's outcomes, set its state, and finish it with the last outcome."""
         record, new = job.record, Counter[str](outcome.result for outcome in outcomes)
+        self.count_outcomes(outcomes)
         job.left -= len(outcomes)
         requests = record.requests
         if request_id and request_id not in requests and (new["applied"] or new["failed"] or state):
@@ -260,6 +261,14 @@ class AccountState:
         )
         if job.left == 0:
             self._finish(job, now)
+
+    def count_outcomes(self, outcomes: Iterable[RelationOutcome]) -> None:
+        """Count outcomes, and failures by their class."""
+        for outcome in outcomes:
+            self.counts[f"relations_{outcome.result}"] += 1
+            self.numbers[f"outcomes:{outcome.result}"] += 1
+            if outcome.result == "failed":
+                self.numbers[f"failures:{outcome.refusal.error if outcome.refusal else 'other'}"] += 1
 
     def _finish(self, job: StoredJob, now: int) -> None:
         counts = job.record.counts

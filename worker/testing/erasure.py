@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from worker.ports import ERASED, RecordRef
+from worker.contract import Relation
+from worker.ports import ERASED, ErasedPiece, RecordRef
 from worker.testing.account import AccountState
 from worker.testing.stored import StoredPayload, StoredReplay, StoredRequest, replace
 
@@ -19,11 +20,12 @@ def names_record(who: RecordRef, value: Any) -> bool:
     return re.search(rf"(?<![0-9])(?:{who.number}|{grouped})(?![0-9])".encode(), text) is not None
 
 
-def erase_record(state: AccountState, who: RecordRef, *, now: int) -> Mapping[str, int]:
-    """Erase the record and return counts of what went."""
+def erase_record(state: AccountState, who: RecordRef, *, now: int) -> ErasedPiece:
+    """Erase the record, all at once."""
     state.batch = None
     if state.pause and names_record(who, state.pause.detail):
         state.pause = state.pause._replace(detail=ERASED)
+    in_doubt = _memories_in_doubt(state, who, now)
     counts = Counter(
         deeds=_erase_audit_log(state, who),
         memories=_erase_memories(state, who, now),
@@ -32,9 +34,8 @@ def erase_record(state: AccountState, who: RecordRef, *, now: int) -> Mapping[st
         payloads=sum(
             _erase_payload(state, job, stored, who, now) for job, stored in [*state.payloads.items()]
         ),
-        replays=sum(_erase_replay(state, id_, stored, who, now) for id_, stored in [*state.replays.items()]),
     )
-    return +counts
+    return ErasedPiece(0, +counts, in_doubt)
 
 
 def _erase_audit_log(state: AccountState, who: RecordRef) -> int:
@@ -48,19 +49,27 @@ def _erase_audit_log(state: AccountState, who: RecordRef) -> int:
     return len(named)
 
 
+def _memories_in_doubt(state: AccountState, who: RecordRef, now: int) -> dict[Relation, int]:
+    return {
+        relation: stored.doubt.until
+        for relation in filter(who.is_part_of, [*state.relations])
+        if (stored := state.relation(relation, now)) and stored.doubt and stored.doubt.until > now
+    }
+
+
 def _erase_memories(state: AccountState, who: RecordRef, now: int) -> int:
     named = [each for each in [*state.relations] if who.is_part_of(each) and state.relation(each, now)]
-    for relation in named:
+    over = set(named) - _memories_in_doubt(state, who, now).keys()
+    for relation in over:
         del state.relations[relation]
-    return len(named)
+    return len(over)
 
 
 def _erase_requests(state: AccountState, who: RecordRef, now: int) -> int:
     def is_named(stored: StoredRequest) -> bool:
         record = stored.record
-        sent = (relation for action in record.actions for relation in action.relations)
         free_text = [record.correlations, record.answers, record.message]
-        return any(map(who.is_part_of, sent)) or names_record(who, free_text)
+        return any(map(who.is_named_by, record.actions)) or names_record(who, free_text)
 
     named = [id_ for id_, stored in state.requests.items() if now < stored.expires and is_named(stored)]
     for request_id in named:
@@ -87,6 +96,12 @@ def _erase_payload(state: AccountState, job_id: str, stored: StoredPayload, who:
     state.failed.pop(job_id, None)
     job.record = replace(job.record, event_id="", refusal=(0, "unreadable", "", ""), by=ERASED)
     return True
+
+
+def erase_replays(state: AccountState, who: RecordRef, *, now: int) -> Mapping[str, int]:
+    """Erase the record from the replays, and return what went."""
+    replays = [*state.replays.items()]
+    return +Counter(replays=sum(_erase_replay(state, id_, stored, who, now) for id_, stored in replays))
 
 
 def _erase_replay(state: AccountState, id_: str, stored: StoredReplay, who: RecordRef, now: int) -> bool:

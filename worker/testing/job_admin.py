@@ -1,10 +1,11 @@
 """People's acts on jobs in memory: the same answers as on Redis."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from worker.contract import Relation
+from worker.planner.apply_reply import RelationOutcome
 from worker.ports import (
     CANCELLED,
     ERASED,
@@ -12,16 +13,18 @@ from worker.ports import (
     AuditEntry,
     AuditPage,
     Dismissal,
+    ErasedPiece,
     Lease,
     Payload,
     RecordRef,
     Replay,
     ReplayEntry,
     ReplayState,
+    UnsettledRequests,
 )
 from worker.store.limits import JOBS_PER_CALL, REPLAY_LIFETIME
 from worker.testing.account import AccountState
-from worker.testing.erasure import erase_record, names_record
+from worker.testing.erasure import erase_record, erase_replays, names_record
 from worker.testing.store import MemoryStore
 from worker.testing.stored import StoredJob, StoredReplay, replace, to_us
 
@@ -171,9 +174,11 @@ class MemoryJobAdmin:
         if stored := self._replay(replay_id):
             stored.advanced_at = self._now()
 
-    def count_unsettled(self, account: str) -> int:
-        """Return the number of requests that were begun and not settled."""
-        return len(self._state(account).journal)
+    def unsettled_requests(self, account: str) -> UnsettledRequests:
+        """Return the requests that were begun and not settled, oldest first."""
+        journal = self._state(account).journal.values()
+        ordered = sorted(journal, key=lambda begun: (begun.signed, begun.request_id))
+        return UnsettledRequests(self._now(), tuple(ordered))
 
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """Return the open relations whose work names a record."""
@@ -184,10 +189,13 @@ class MemoryJobAdmin:
             if who.is_part_of(relation) or names_record(who, work)
         )
 
-    def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
-        """Erase a record from the next jobs."""
+    def erase_jobs(
+        self, lease: Lease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
+    ) -> ErasedPiece:
+        """Erase a record from the next jobs, but not from those that are waiting."""
         lease.renew()
         state, now = self._state(lease.account), self._now()
+        replays = {} if after else erase_replays(state, who, now=now)
         numbers = [number for number in sorted(state.index) if number > after][:JOBS_PER_CALL]
         jobs = [job for number in numbers if (job := state.job(state.index[number], now))]
         for job in jobs:
@@ -197,15 +205,17 @@ class MemoryJobAdmin:
                 if names_record(who, getattr(job.record, name))
             )
             job.record = replace(job.record, **dict.fromkeys(labels, ""))
-        named = [job for job in jobs if any(map(who.is_part_of, job.relations))]
+        named = [
+            job for job in jobs if any(map(who.is_part_of, job.relations)) and job.record.id not in waiting
+        ]
         emptied = [_erase(state, job, who, now) for job in named]
         last = numbers[-1] if len(numbers) == JOBS_PER_CALL else 0
-        return last, {"jobs": len(named), "emptied": sum(emptied)}
+        return ErasedPiece(last, {"jobs": len(named), "emptied": sum(emptied), **replays})
 
-    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:  # noqa: ARG002
+    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:  # noqa: ARG002
         """Erase a record from everything else that is kept, all at once."""
         lease.renew()
-        return 0, erase_record(self._state(lease.account), who, now=self._now())
+        return erase_record(self._state(lease.account), who, now=self._now())
 
     def _job(self, job_id: str) -> StoredJob | None:
         return self._state(_account(job_id)).job(job_id, self._now())
@@ -262,4 +272,4 @@ def _end_some(state: AccountState, job: StoredJob, lost: Sequence[Relation], now
         job.left -= len(lost)
         counts = {**job.record.counts, "superseded": job.record.counts["superseded"] + len(lost)}
         job.record = replace(job.record, counts=counts, by=ERASED)
-        state.counts["relations_superseded"] += len(lost)
+        state.count_outcomes(RelationOutcome(job.record.id, relation, "superseded") for relation in lost)

@@ -55,7 +55,7 @@ class MemoryMetrics:
 
     def _stats(self, account: str) -> AccountStats:
         state = self._store._state(account)
-        counts, tally = dict(self._store.counts(account)), Counter(self._tallies[account])
+        counts, tally = dict(self._store.counts(account)), self._tallies[account] + state.numbers
         for entry in state.audit_log.values():
             tally[f"deed:{entry.act}"] += entry.count
         oldest = 0

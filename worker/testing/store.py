@@ -249,6 +249,7 @@ def _requeue(state: AccountState, job: StoredJob, mark: str, now: int) -> None:
     state.counts["failed"] -= 1
     state.counts["relations_failed"] -= failures
     state.counts["relations_superseded"] += erased
+    state.numbers["outcomes:superseded"] += erased
     if record.batch:
         batch = state.batch_counts(record.batch, now)
         batch.counts["failed"] -= 1

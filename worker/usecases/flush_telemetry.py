@@ -120,8 +120,7 @@ class FlushTelemetry:
         self.result.least += plan.least
 
     def outcomes_written(self, outcomes: Sequence[RelationOutcome]) -> None:
-        """Count outcomes."""
-        self.counters.count_outcomes(outcomes)
+        """Note outcomes; the store counts them as it writes them."""
         self.result.outcomes.update(outcome.result for outcome in outcomes)
 
     def request_settled(
@@ -184,13 +183,6 @@ class FlushCounters(Counter[str]):
         self.time("latency", reply.seconds)
         for action, result in zip(actions, reply.results, strict=True):
             self._count_action(action, result)
-
-    def count_outcomes(self, outcomes: Sequence[RelationOutcome]) -> None:
-        """Count outcomes, and failures by their error."""
-        for outcome in outcomes:
-            self.count("outcomes", outcome.result)
-            if outcome.result == "failed":
-                self.count("failures", outcome.refusal.error if outcome.refusal else "other")
 
     def _count_action(self, action: Action, result: ActionResult) -> None:
         relations, rejected = len(action.relations), result.verdict is Verdict.REJECTED

@@ -9,6 +9,12 @@ local function without(list, separator, is_named) -- the pieces without those th
   return table.concat(kept, separator), lost
 end
 
+local function as_set(list)
+  local set = {}
+  for _, member in ipairs(list) do set[member] = true end
+  return set
+end
+
 local function is_on(sides, type, side) return sides[type] and string.find(sides[type], side, 1, true) end
 
 local function matchers(sides, id) -- two tests: whether an id is the record's, whether a relation names it

@@ -3,6 +3,17 @@
 -- keep = {finished job, failed job, relation, event id at least}, lifetimes in ms
 -- got = {…, event digest, batch…} of the job; sums = {applied, superseded, stale, failed}
 
+-- totals: of the account's counts; an outcome (`relations_…`) and the class of a failure (`failures:…`) are
+--   also counted as they come, in numbers that never fall, whatever becomes of the job.
+local function add_totals(base, totals)
+  for name, by in pairs(totals) do
+    local outcome = string.match(name, '^relations_(.+)')
+    if outcome then redis.call('HINCRBY', base .. ':numbers', 'outcomes:' .. outcome, by) end
+    local counts = string.find(name, '^failures:') and ':numbers' or ':counts'
+    redis.call('HINCRBY', base .. counts, name, by)
+  end
+end
+
 local function count_batch_end(key, state, keep)
   redis.call('HINCRBY', key, state, 1)
   local accepted, ended = nil, 0

@@ -2,7 +2,10 @@
 -- keep = {finished job, failed job, relation}, lifetimes in ms
 
 local RESULTS = {'ok', 'su', 'st', 'fa'}
+local OUTCOMES = {'applied', 'superseded', 'stale', 'failed'}
 local OPEN = {sending = true, retrying = true, verifying = true, held = true} -- queued jobs are counted by the inbox
+
+local function add_total(totals, name, by) totals[name] = (totals[name] or 0) + by end
 
 local function move_state_count(totals, from, to) -- open states are counted as they are, ended ones as they come
   if from == to then return end
@@ -12,7 +15,7 @@ local function move_state_count(totals, from, to) -- open states are counted as 
 end
 
 -- The ends and changes of state are added to totals, which are written once for all jobs.
--- entry = {job, {applied, superseded, stale, failed}, request, state, by, refusal, failed relations}
+-- entry = {job, {applied, superseded, stale, failed}, request, state, by, refusal, failed relations, failures by class}
 local function update_job(base, now, entry, keep, totals)
   local job, counts, request = entry[1], entry[2], entry[3]
   local key = base .. ':job:' .. job
@@ -23,8 +26,12 @@ local function update_job(base, now, entry, keep, totals)
   for i, name in ipairs(RESULTS) do
     sums[i] = tonumber(got[3 + i] or 0) + counts[i]
     left = left - counts[i]
-    if counts[i] > 0 then put(name, sums[i]) end
+    if counts[i] > 0 then
+      put(name, sums[i])
+      add_total(totals, 'relations_' .. OUTCOMES[i], counts[i])
+    end
   end
+  for class, by in pairs(entry[8]) do add_total(totals, 'failures:' .. class, by) end
   put('r', left)
   if request ~= '' and not string.find(' ' .. (got[8] or '') .. ' ', ' ' .. request .. ' ', 1, true) then
     local ids = (got[8] and got[8] .. ' ' or '') .. request

@@ -22,7 +22,7 @@ for i = 4, #ARGV do
   looked = looked + 1
   if relations >= RELATIONS_PER_CALL then break end
 end
-for name, by in pairs(totals) do redis.call('HINCRBY', base .. ':counts', name, by) end
+add_totals(base, totals)
 drop_dead_jobs(base, 1000)
 count_audit_entry(base, now, ARGV[3], fresh)
 return {looked, done, refused}

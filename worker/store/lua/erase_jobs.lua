@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
--- erase_jobs(base; now, token, record id, sides, keep, after, most) → 'lost' | {after or '0', jobs changed, of these emptied}
--- sides: msgpack of type → p, c or pc, the sides the record can be on
+-- erase_jobs(base; now, token, record id, sides, keep, after, most, waiting) → 'lost' | {after or '0', jobs changed, of these emptied}
+-- sides: msgpack of type → p, c or pc, the sides the record can be on; waiting: msgpack of jobs with a write without an answer, which stay
 -- Invariant: jobs numbered above `after` name the record no more, not even in what their producer called them; a job that was about
 -- nothing else keeps only its state, counts and times. What was left to do about the record ends superseded, all else stays as it was.
 -- A repeated call finds nothing.
 local base, now, id, sides = KEYS[1], read_clock(ARGV[1]), ARGV[3], cmsgpack.unpack(ARGV[4])
 local keep, totals, changed, emptied, relations = cmsgpack.unpack(ARGV[5]), {}, 0, 0, 0
 if redis.call('HGET', base .. ':lease', 'token') ~= ARGV[2] then return 'lost' end
-local is_id, is_relation = matchers(sides, id)
+local waiting, is_id, is_relation = as_set(cmsgpack.unpack(ARGV[8])), matchers(sides, id)
 
 local function erase_job(job, key, parents, children, lost)
   local is_empty = parents == '' or children == ''
@@ -41,7 +41,7 @@ for i = 1, #entries, 2 do
   local key = base .. ':job:' .. entries[i]
   local type, parents, children, source, batch, correlation = unpack(redis.call('HMGET', key, 't', 'p', 'c', 'u', 'b', 'ci'))
   drop_labels(key, id, {u = source, b = batch, ci = correlation})
-  if type and sides[type] then
+  if type and sides[type] and not waiting[entries[i]] then
     local left = is_on(sides, type, 'p') and without(parents, ',', is_id) or parents
     local right = is_on(sides, type, 'c') and without(children, ',', is_id) or children
     local lost = count_ids(parents) * count_ids(children) - count_ids(left) * count_ids(right)
@@ -53,5 +53,5 @@ for i = 1, #entries, 2 do
     break
   end
 end
-for name, by in pairs(totals) do redis.call('HINCRBY', base .. ':counts', name, by) end
+add_totals(base, totals)
 return {(entries.more or #entries == 2 * tonumber(ARGV[7])) and entries[#entries] or '0', changed, emptied}

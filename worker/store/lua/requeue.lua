@@ -26,7 +26,10 @@ for i = 4, #ARGV do
     redis.call('PERSIST', base .. ':event:' .. event)
     redis.call('HINCRBY', base .. ':counts', 'failed', -1)
     redis.call('HINCRBY', base .. ':counts', 'relations_failed', -count)
-    if erased > 0 then redis.call('HINCRBY', base .. ':counts', 'relations_superseded', erased) end
+    if erased > 0 then
+      redis.call('HINCRBY', base .. ':counts', 'relations_superseded', erased)
+      redis.call('HINCRBY', base .. ':numbers', 'outcomes:superseded', erased)
+    end
     if batch then
       redis.call('HINCRBY', base .. ':batch:' .. batch, 'failed', -1)
       redis.call('PERSIST', base .. ':batch:' .. batch)
