@@ -34,6 +34,7 @@ WARNINGS: Final = frozenset(
         "settings.rejected",
         "wake.failed",
         "webhook.refused",
+        "writes.lost",
     }
 )
 SHARED: Final[list[Processor]] = [

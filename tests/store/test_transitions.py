@@ -21,7 +21,7 @@ from tests.support.store_steps import (
 )
 from tests.support.store_values import BROKER, BUYER, MONTH, NO_LIMIT, START, change, make_request, submission
 from worker.contract import Relation
-from worker.errors import BacklogFull, LeaseLost
+from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
 from worker.ports import Pause, Receipt, Store, Writes
 from worker.store.redis_store import RedisStore
@@ -171,6 +171,40 @@ def test_a_holder_without_the_lease_claims_begins_and_settles_nothing(
             with pytest.raises(LeaseLost):
                 step()
         assert dump_keys(redis_client) == before
+
+
+@pytest.mark.parametrize("kept", ["claimed", "begun", "settled"])
+def test_a_store_that_lost_acknowledged_writes_claims_begins_and_settles_nothing(
+    kept: str, redis_store: RedisStore, redis_client: Redis
+) -> None:
+    accept(redis_store, change(1, 9), change(2, 9))
+    lease, relation = take_lease(redis_store), Relation(BUYER, 1, 9)
+    claim_all(lease)
+    replica = {"claimed": copy_keys(redis_client)}
+    lease.begin("r1", make_request([relation]))
+    replica["begun"] = copy_keys(redis_client)
+    lease.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", relation, "applied")]))
+    replica["settled"] = copy_keys(redis_client)
+    lease.begin("r2", make_request([Relation(BUYER, 2, 9)]))
+
+    redis_client.flushall()
+    for key, content in replica[kept].items():
+        redis_client.restore(key, 0, content)
+    before, last = dump_keys(redis_client), [RelationOutcome("acme-001", Relation(BUYER, 2, 9), "applied")]
+    steps: list[Callable[[], object]] = [
+        lambda: lease.begin("r3", make_request([relation])),
+        lambda: lease.settle("r2", Writes(outcomes=last)),
+        lambda: lease.claim((), (), Writes()),
+    ]
+    for step in steps:
+        with pytest.raises(StoreRolledBack):
+            step()
+    assert dump_keys(redis_client) == before
+
+
+def copy_keys(client: Redis) -> dict[bytes, bytes]:
+    """Return what a replica would have of every key by now."""
+    return {key: client.dump(key) for key in client.scan_iter(count=1000)}
 
 
 def test_a_lease_ends_ten_seconds_after_it_was_last_renewed(

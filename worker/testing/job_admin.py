@@ -4,7 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from worker.contract import Relation
+from worker.planner.fold import NEVER
+from worker.planner.relation_state import OpenRelation
 from worker.ports import (
     CANCELLED,
     ERASED,
@@ -181,7 +185,7 @@ class MemoryJobAdmin:
         return sorted(
             relation
             for relation, work in opens.items()
-            if who.is_part_of(relation) or names_record(who, work)
+            if who.is_part_of(relation) or names_record(who, _stored(work))
         )
 
     def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
@@ -274,3 +278,9 @@ def _is_guard_of(who: RecordRef, guard: str) -> bool:
     """Return whether a guard key names the record: `<type>:<parent>` or `<type>::<child>`."""
     name, _, number = guard.rpartition(":")
     return who.is_on("c" if name.endswith(":") else "p", name.rstrip(":"), int(number))
+
+
+def _stored(work: OpenRelation) -> tuple[object, ...]:
+    """Return what a store writes of open work that may show a number: what was never set is not written."""
+    fields = msgspec.structs.asdict(work)
+    return tuple(value for name, value in fields.items() if name != "cleared" or value != NEVER)
