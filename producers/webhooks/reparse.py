@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from producers.replay.resend import Correction, apply_correction, reparse_message
+from producers.webhooks.expressions import Scope
 from producers.webhooks.mapping import build_messages, find_account, read_payload
 from producers.webhooks.verify import WebhookDelivery
 from worker.config import Source
@@ -18,7 +19,7 @@ def make_unreadable_message(
     """Return the message as it is stored: its body or query, and its account if it names one."""
     body = urlsplit(delivery.url).query.encode() if source.scheme == "onoffice" else delivery.body
     try:
-        account = find_account(source, read_payload(source, delivery))
+        account = find_account(source, Scope(read_payload(source, delivery)))
     except InvalidChange:
         account = source.account
     return UnreadableMessage(account, source.name, message_id, tuple(faults), body)

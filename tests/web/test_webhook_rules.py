@@ -1,5 +1,6 @@
 """Webhook rules: what changes they make of a payload, and how their faults are named."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def refused(payload: object, *rules: Rule, **other: Any) -> list[str]:
     return [fault.location for fault in raised.value.faults]
 
 
-def make_rule(**other: str) -> Rule:
+def make_rule(**other: Any) -> Rule:
     return Rule(
         **{
             "action": "'create'",
@@ -161,6 +162,91 @@ def test_a_body_that_is_not_json_is_a_fault(body: bytes) -> None:
         read_payload(make_source(make_rule()), WebhookDelivery("https://here", {}, body))
 
 
+HUBSPOT = [
+    {"eventId": 1, "objectId": 501, "propertyValue": 9001, "occurredAt": "2026-11-21T02:00:00Z"},
+    {"eventId": 2, "objectId": 502, "propertyValue": 9002, "occurredAt": "2026-11-21T01:00:00Z"},
+    {"eventId": 3, "objectId": 503, "propertyValue": None},
+]
+EACH_EVENT = make_rule(
+    each=("[]",),
+    when="propertyValue",
+    parentid="objectId",
+    childid="propertyValue",
+    occurred_at="occurredAt",
+    event_id="eventId",
+)
+
+
+def test_each_event_of_a_delivery_makes_its_own_change_with_its_own_id_and_time() -> None:
+    changes = map_payload(HUBSPOT, EACH_EVENT)
+    assert [(change.parents, change.children, change.event_id) for change in changes] == [
+        ((501,), (9001,), "1:0:0"),
+        ((502,), (9002,), "2:0:0"),
+    ]
+    assert [change.occurred_at for change in changes] == [1_795_226_400_000_000, 1_795_222_800_000_000]
+
+
+def test_events_without_an_id_are_told_apart_by_their_place_in_the_delivery() -> None:
+    rule = replace(EACH_EVENT, event_id="")
+    assert [change.event_id for change in map_payload(HUBSPOT, rule)] == ["msg-1:0:0:0", "msg-1:0:1:0"]
+    assert refused([{**HUBSPOT[0]}, {**HUBSPOT[1], "objectId": None}], rule) == ["rules[0].each[1].parentid"]
+
+
+def test_two_events_of_one_id_in_a_delivery_are_one_if_they_are_equal_and_refused_if_not() -> None:
+    again = {**HUBSPOT[1], "eventId": 1}
+    assert len({change.event_id for change in map_payload([HUBSPOT[0]] * 2, EACH_EVENT)}) == 1
+    assert refused([HUBSPOT[0], again], EACH_EVENT) == ["rules[0].each[1].event_id"]
+
+
+FEEDBACK = {
+    "agency": "00001-001",
+    "objekt": [
+        {"nr": 1, "interessent": [{"id": 11}, {"id": 12}]},
+        {"nr": 2, "interessent": {"id": 21}},
+        {"nr": 3},
+    ],
+}
+
+
+@pytest.mark.parametrize("parent", ["outer().nr", "outer(`1`).nr", "root().objekt[?nr == `2`] | [0].nr"])
+def test_nested_lists_are_pairs_within_each_element_never_a_product(parent: str) -> None:
+    rule = make_rule(each=("objekt", "interessent"), when="outer().nr", parentid=parent, childid="id")
+    pairs = [(change.parents[0], change.children[0]) for change in map_payload(FEEDBACK, rule)]
+    parents = [2, 2, 2] if "root" in parent else [1, 1, 2]
+    assert pairs == list(zip(parents, [11, 12, 21], strict=True))
+
+
+def test_an_event_may_name_its_account_or_what_is_around_it_does() -> None:
+    account = {"account_from": "agency", "accounts": {"00001-001": "acme", "2": "beta"}}
+    rule = make_rule(each=("objekt[]", "interessent"), parentid="outer().nr", childid="id")
+    own = {**FEEDBACK, "objekt": [{**FEEDBACK["objekt"][0], "agency": 2}, FEEDBACK["objekt"][1]]}
+    assert [change.account for change in map_payload(own, rule, **account)] == ["beta", "beta", "acme"]
+    assert map_payload({"objekt": []}, rule, **account) == []
+
+
+@pytest.mark.parametrize(
+    ("parent", "child"),
+    [
+        ("[].objectId", "[].propertyValue"),
+        ("[*].objectId", "[].propertyValue"),
+        ("[?propertyValue].objectId", "[:2].propertyValue"),
+        ("map(&objectId, @)", "[] | [].propertyValue"),
+        ("[].to_number(objectId)", "[].propertyValue | [?@ > `9001`]"),
+    ],
+)
+def test_parallel_lists_are_refused_because_they_lose_what_belongs_together(parent: str, child: str) -> None:
+    rule = make_rule(parentid=parent, childid=child)
+    assert refused(HUBSPOT[:2], rule) == ["rules[0].parentid"]
+    with pytest.raises(InvalidChange, match="`each`"):
+        map_payload(HUBSPOT[:2], rule)
+
+
+def test_lists_of_their_own_on_both_sides_stay_every_parent_with_every_child() -> None:
+    payload = {"estates": [{"id": 1}, {"id": 2}], "persons": [{"id": 3}, {"id": 4}]}
+    changes = map_payload(payload, make_rule(parentid="estates[].id", childid="persons[].id"))
+    assert [(change.parents, change.children) for change in changes] == [((1,), (3, 4)), ((2,), (3, 4))]
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (
@@ -174,7 +260,11 @@ def test_any_payload_makes_changes_or_faults_and_always_the_same_ones(payload: o
     def attempt() -> object:
         try:
             return map_payload(
-                payload, make_rule(when="go"), make_rule(event_id="key"), make_rule(childid="to_number(c)")
+                payload,
+                make_rule(each=("p", "c")),
+                make_rule(when="go"),
+                make_rule(event_id="key"),
+                make_rule(childid="to_number(c)"),
             )
         except InvalidChange as error:
             return error.faults
@@ -185,7 +275,7 @@ def test_any_payload_makes_changes_or_faults_and_always_the_same_ones(payload: o
 def test_a_broken_expression_is_named_before_anything_starts() -> None:
     settings = Settings(
         sources={
-            "immo": make_source(make_rule(childid="data.["), make_rule(when="a ==")),
+            "immo": make_source(make_rule(childid="data.["), make_rule(when="a ==", each=("[]", "b["))),
             "good": make_source(ENQUIRY),
         }
     )
@@ -194,4 +284,5 @@ def test_a_broken_expression_is_named_before_anything_starts() -> None:
     assert [fault.location for fault in raised.value.faults] == [
         "sources.immo.rules[0].childid",
         "sources.immo.rules[1].when",
+        "sources.immo.rules[1].each[1]",
     ]

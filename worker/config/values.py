@@ -53,7 +53,12 @@ Backoff = Annotated[
     Meta(description=f"[first, longest] with 0 < first <= longest <= {DAY}", extra={"accepts": is_backoff}),
 ]
 Text = Annotated[str, Meta(min_length=1, description="text")]
-Expression = Annotated[str, Meta(min_length=1, description="a JMESPath expression as text")]
+_EXPRESSION: Final = "a JMESPath expression as text"
+Expression = Annotated[str, Meta(min_length=1, description=_EXPRESSION)]
+Expressions = Annotated[
+    tuple[Expression, ...],
+    Meta(min_length=1, description=f"{_EXPRESSION}, or a list of them", extra={"listed": True}),
+]
 HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", description="the name of an HTTP header")]
 FieldName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_-]+\Z", description="the name of a field in the header of the signature")
@@ -135,7 +140,11 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """JMESPath expressions that make one change of a payload; empty ones were not given."""
+    """JMESPath expressions that make one change of a payload; empty ones were not given.
+
+    With `each` they make one of every element that it finds: the first of its expressions looks into the
+    payload, each further one into the elements of the one before.
+    """
 
     action: Expression
     relationtype: Expression
@@ -145,6 +154,7 @@ class Rule:
     occurred_at: Expression = ""
     relationinfo: Expression = ""
     event_id: Expression = ""
+    each: Expressions = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,10 +167,23 @@ async def _accept_delivery(
 async def _accept_mapped(deps: HttpDeps, mapped: list[MappedChange], request: Request) -> list[Receipt]:
     """Accept the changes; a redelivered message meets its first jobs, whatever its content is by now (R2)."""
     changes = with_correlation([item.change for item in mapped], request)
+    paths = [item.path for item in mapped]
+    receipts = [
+        zip(positions, await _accept_mapped_part(deps, changes, paths, positions), strict=True)
+        for positions in group_by_account(changes)
+    ]
+    return [receipt for _, receipt in sorted(pair for part in receipts for pair in part)]
+
+
+async def _accept_mapped_part(
+    deps: HttpDeps, changes: Sequence[Change], paths: Sequence[str], positions: tuple[int, ...]
+) -> list[Receipt]:
+    """Accept the changes of one account; faults are led by the paths of the rules."""
+    account = changes[positions[0]].account
     try:
-        return await deps.commit_group.accept(changes[0].account, changes, redelivered=True)
+        return await deps.commit_group.accept(account, [changes[at] for at in positions], redelivered=True)
     except InvalidChange as error:
-        raise error.moved([item.path for item in mapped].__getitem__) from None
+        raise error.moved(lambda at: paths[positions[at]]) from None
 
 
 async def healthz(_deps: HttpDeps, _call: ApiCall[None]) -> Response:
