@@ -121,7 +121,8 @@ class ReplayBuilder:
             if not changes:
                 self._refuse(job.id, "unreadable")
                 continue
-            self.entries.append(ReplayEntry(job.id, tuple({**to_message(change)} for change in changes)))
+            messages, delivered = tuple({**to_message(change)} for change in changes), changes[0].delivered
+            self.entries.append(ReplayEntry(job.id, messages, delivered))
             for change in changes:
                 self._plan_for(change.account, _claim_change(change, number=next(self.new_numbers)))
 

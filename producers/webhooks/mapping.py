@@ -97,6 +97,11 @@ def build_messages(source: Source, payload: object, message_id: str) -> list[Map
     return [message for messages in by_event for message in messages]
 
 
+def make_change(message: Mapping[str, object], path: str) -> Change:
+    """Return the change of a message, with an event id that is a webhook's; raises InvalidChange."""
+    return msgspec.structs.replace(from_message(message, path).change, delivered=True)
+
+
 def find_account(source: Source, scope: Scope) -> str:
     """Return the account that an event is for, which it names itself or what is around it does.
 
@@ -128,7 +133,7 @@ def _collect(calls: Iterable[Callable[[], Result]]) -> list[Result]:
 
 
 def _parse_message(mapped: MappedMessage) -> MappedChange:
-    return MappedChange(mapped.path, from_message(mapped.message, mapped.path).change)
+    return MappedChange(mapped.path, make_change(mapped.message, mapped.path))
 
 
 def _check_event_ids(mapped: Sequence[MappedChange]) -> None:

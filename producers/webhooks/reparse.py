@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 from producers.replay.resend import Correction, apply_correction, reparse_message
 from producers.webhooks.expressions import Scope
-from producers.webhooks.mapping import build_messages, find_account, read_payload
+from producers.webhooks.mapping import build_messages, find_account, make_change, read_payload
 from producers.webhooks.verify import WebhookDelivery
 from worker.config import Source
-from worker.contract import Change, from_message
+from worker.contract import Change
 from worker.errors import InvalidChange
 from worker.ports import JobRecord, UnreadableMessage
 
@@ -34,6 +34,4 @@ def reparse(
         return reparse_message(job, body, correction)
     url = f"?{body.decode(errors='replace')}" if source.scheme == "onoffice" else ""
     messages = build_messages(source, read_payload(source, WebhookDelivery(url, {}, body)), job.event_id)
-    return [
-        from_message(apply_correction(mapped.message, correction), mapped.path).change for mapped in messages
-    ]
+    return [make_change(apply_correction(mapped.message, correction), mapped.path) for mapped in messages]

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from worker.contract import TYPES, Change, Relation, order_of
 from worker.planner.actions import Action, Kind, Request
 from worker.planner.apply_reply import RelationOutcome
@@ -34,7 +36,8 @@ def submission(job: str, asked: Change, *, event_id: str = "", redelivered: bool
     order = order_of(TYPES[asked.type])
     is_first = is_first_half({"create": True, "delete": False}.get(asked.action), order)
     first_halves = tuple(swap_key(relation, order) for relation in asked.relations) if is_first else ()
-    return Submission(f"{asked.account}-{job}", asked, event_id or job, redelivered, first_halves)
+    asked = msgspec.structs.replace(asked, delivered=redelivered)
+    return Submission(f"{asked.account}-{job}", asked, event_id or job, first_halves)
 
 
 def intents_by_relation(

@@ -13,7 +13,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from producers.services import build_services
-from tests.support.http_front import SECRETS, Front, problem
+from tests.support.http_front import BUYER, SECRETS, Front, problem
 from worker.ports import JobFilter
 
 ENQUIRY = {"type": "enquiry.created", "data": {"estate_id": 501, "person_ids": [1, 2], "gone": [3]}}
@@ -59,6 +59,13 @@ def test_a_redelivery_finds_the_first_jobs_even_with_another_secret_time_and_con
     again = deliver(http, later, secret=SECRETS["OLD_SECRET"], at=time.time() - 60).json()["jobs"]
     assert [(job["id"], job["duplicate"]) for job in again] == [(job["id"], True) for job in first]
     assert front.store.counts("acme")["accepted"] == 2
+
+
+def test_a_key_that_may_send_cannot_make_a_delivery_vanish_by_claiming_its_event_ids(front: Front) -> None:
+    claims = [{**BUYER, "source": "immo", "event_id": f"msg-1:{rule}:0"} for rule in (0, 1)]
+    assert front.client("acme").post("/v1/changes", json=claims).status_code == 202
+    assert [job["duplicate"] for job in deliver(front.client(None), ENQUIRY).json()["jobs"]] == [False, False]
+    assert front.store.counts("acme")["accepted"] == 4
 
 
 def test_a_redelivery_shows_the_present_state_of_its_jobs(front: Front) -> None:
@@ -131,6 +138,9 @@ def test_a_stored_payload_becomes_changes_once_its_rules_are_fixed(
     assert replays.run(replays.start(replay.id, by="ada").id).back == 1
     (job,) = front.runtime.queries.find_jobs("acme", JobFilter(state="queued")).jobs
     assert (job.parents, job.children, job.source, job.event_id) == ((501,), (1,), "immo", "msg-1:0:0")
+    assert deliver(front.client(None), payload).json()["jobs"] == [
+        {"id": job.id, "state": "queued", "duplicate": True}
+    ]
     assert front.runtime.queries.count_by_state("acme")["unresolved"] == 0
 
 

@@ -44,7 +44,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Ids are in the message's order without repetition, and one side is a single id. `info` is sorted by key.
     `occurred_at` is in microseconds since the epoch, None until intake fills in the time of acceptance.
     `correlation` is the id of the call that brought the change, by which it is followed through the logs;
-    it is no part of the message.
+    it is no part of the message. One that was `delivered` is made of a webhook: its event id is in a space of
+    its own, and stands for whatever is delivered under it.
     """
 
     account: str
@@ -58,6 +59,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     source: str = SOURCE
     batch: str = ""
     correlation: str = ""
+    delivered: bool = False
 
     @property
     def relations(self) -> tuple[Relation, ...]:

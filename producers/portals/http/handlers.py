@@ -181,7 +181,7 @@ async def _accept_mapped_part(
     """Accept the changes of one account; faults are led by the paths of the rules."""
     account = changes[positions[0]].account
     try:
-        return await deps.commit_group.accept(account, [changes[at] for at in positions], redelivered=True)
+        return await deps.commit_group.accept(account, [changes[at] for at in positions])
     except InvalidChange as error:
         raise error.moved(lambda at: paths[positions[at]]) from None
 
