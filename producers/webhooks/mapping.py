@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from producers.webhooks.expressions import Scope, lists_of, reason_broken, search
-from producers.webhooks.verify import WebhookDelivery
+from producers.webhooks.fields import plain_fields
+from producers.webhooks.verify import WebhookDelivery, signed_fields
 from worker.config import Rule, Settings, Source
 from worker.contract import Change, from_message, limit_faults
 from worker.errors import Fault, InvalidChange, InvalidSettings
@@ -64,7 +64,9 @@ def check_rules(settings: Settings) -> None:
 def read_payload(source: Source, delivery: WebhookDelivery) -> object:
     """Return what the rules search: the JSON of the body, or onOffice's query with its ids as numbers."""
     if source.scheme == "onoffice":
-        return {name: _read_value(name, text) for name, text in parse_qsl(urlsplit(delivery.url).query)}
+        signed = plain_fields(signed_fields(delivery.url))
+        signed.pop("signature", None)
+        return {name: _read_value(name, value) for name, value in signed.items()}
     try:
         return msgspec.json.decode(delivery.body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
@@ -242,6 +244,7 @@ def _find_broken_expressions(source: Source) -> Iterator[Fault]:
             yield Fault(f"sources.{source.name}.{path}", reason)
 
 
-def _read_value(name: str, text: str) -> object:
+def _read_value(name: str, value: object) -> object:
     """Return a value of onOffice's query: the fields whose names end in `Id` hold numbers, even with dots."""
-    return int(text.replace(".", "")) if name.endswith("Id") and ONOFFICE_NUMBER.fullmatch(text) else text
+    is_number = name.endswith("Id") and isinstance(value, str) and ONOFFICE_NUMBER.fullmatch(value)
+    return int(str(value).replace(".", "")) if is_number else value

@@ -1,7 +1,6 @@
 """Webhook messages that made no valid changes: how they are stored, and how they are read again later."""
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from producers.replay.resend import Correction, apply_correction, reparse_message
 from producers.webhooks.expressions import Scope
@@ -17,7 +16,7 @@ def make_unreadable_message(
     source: Source, delivery: WebhookDelivery, message_id: str, faults: Sequence[str]
 ) -> UnreadableMessage:
     """Return the message as it is stored: its body or query, and its account if it names one."""
-    body = urlsplit(delivery.url).query.encode() if source.scheme == "onoffice" else delivery.body
+    body = delivery.url.partition("?")[2].encode("latin-1") if source.scheme == "onoffice" else delivery.body
     try:
         account = find_account(source, Scope(read_payload(source, delivery)))
     except InvalidChange:
@@ -32,6 +31,6 @@ def reparse(
     source = sources.get(job.source)
     if source is None:
         return reparse_message(job, body, correction)
-    url = f"?{body.decode(errors='replace')}" if source.scheme == "onoffice" else ""
+    url = f"?{body.decode('latin-1')}" if source.scheme == "onoffice" else ""
     messages = build_messages(source, read_payload(source, WebhookDelivery(url, {}, body)), job.event_id)
     return [make_change(apply_correction(mapped.message, correction), mapped.path) for mapped in messages]

@@ -11,14 +11,14 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from producers.errors import Unauthorized
-from worker.config import Source
+from producers.webhooks.fields import Tree, encode_tree, make_tree, split_fields
+from worker.config import Secret, Source
 from worker.config.values import Scheme
-from worker.errors import Fault, InvalidSettings
+from worker.errors import Fault, InvalidChange, InvalidSettings
 
 TOLERANCE: Final = 300.0  # seconds between the sender's clock and ours
 WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,11}")
@@ -27,7 +27,10 @@ PLACEHOLDER: Final = re.compile(r"\{(body|timestamp|method|url)\}")
 
 
 class WebhookDelivery(NamedTuple):
-    """A webhook as it arrived. `headers` are looked up in lower case; `url` is the one the sender used."""
+    """A webhook as it arrived. `headers` are looked up in lower case; `url` is the one the sender used.
+
+    The URL has every byte as a character of Latin-1.
+    """
 
     url: str
     headers: Mapping[str, str]
@@ -46,8 +49,9 @@ def verify(source: Source, delivery: WebhookDelivery, *, now: float) -> str:
 
 def _sent_url(source: Source, url: str) -> str:
     """Return the URL as the sender knows it: behind a proxy, the configured one with the query that came."""
-    query = urlsplit(url).query
-    return f"{source.url}{f'?{query}' if query else ''}" if source.url else url
+    query = url.partition("?")[2]
+    known = source.url.encode().decode("latin-1")
+    return f"{known}{f'?{query}' if query else ''}" if known else url
 
 
 def _verify_standard(source: Source, delivery: WebhookDelivery, now: float) -> str:
@@ -121,7 +125,7 @@ def _fill_template(template: str, delivery: WebhookDelivery, timestamp: str) -> 
         "body": delivery.body,
         "timestamp": timestamp.encode(),
         "method": delivery.method.encode(),
-        "url": delivery.url.encode(),
+        "url": delivery.url.encode("latin-1"),
     }
     parts = PLACEHOLDER.split(template)  # text, name, text, name, …, text
     return b"".join(values[part] if index % 2 else part.encode() for index, part in enumerate(parts))
@@ -143,15 +147,34 @@ def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> st
 
 
 def _verify_onoffice(source: Source, delivery: WebhookDelivery, now: float) -> str:
-    """Verify a GET (or POST) of onOffice, whose query is signed together with the address it was sent to."""
-    url = urlsplit(delivery.url)
-    fields = dict(parse_qsl(url.query, keep_blank_values=True))
-    received = fields.pop("signature", "")
-    _check_timestamp(fields.get("timestamp", ""), now)
-    content = f"{url.scheme}://{url.netloc}{url.path}?{urlencode(sorted(fields.items()))}".encode()
-    macs = [hmac.new(secret.reveal().encode(), content, hashlib.sha256) for secret in source.secrets]
-    _check_signature([mac.hexdigest() for mac in macs], [received.lower()])
-    return _hash(content)
+    """Verify a GET (or POST) of onOffice, whose query is signed together with the address it was sent to.
+
+    The query is signed as PHP writes it, sorted by name; its names are those of the sender or as PHP reads
+    them.
+    """
+    address = delivery.url.partition("?")[0]
+    signed = signed_fields(delivery.url)
+    received, timestamp = signed.pop("signature", ""), signed.get("timestamp", "")
+    _check_timestamp(timestamp if isinstance(timestamp, str) else "", now)
+    as_sent = signed_fields(delivery.url, as_php_reads=False)
+    as_sent.pop("signature", None)
+    contents = [f"{address}?{encode_tree(fields)}".encode() for fields in (signed, as_sent)]
+    expected = [_hex_mac(secret, content) for secret in source.secrets for content in contents]
+    _check_signature(expected, [str(received).lower()])
+    return _hash(contents[0])
+
+
+def signed_fields(url: str, *, as_php_reads: bool = True) -> Tree:
+    """Return the fields of a query that onOffice signed, sorted by name; one named twice is refused."""
+    try:
+        tree = make_tree(split_fields(url.partition("?")[2].encode("latin-1")), as_php_reads=as_php_reads)
+    except InvalidChange as error:
+        raise Unauthorized(f"the query cannot be checked: {error}", challenge="Signature") from None
+    return Tree(sorted(tree.items()))
+
+
+def _hex_mac(secret: Secret, content: bytes) -> str:
+    return hmac.new(secret.reveal().encode(), content, hashlib.sha256).hexdigest()
 
 
 CHECKS: Final[Mapping[Scheme, Callable[[Source, WebhookDelivery, float], str]]] = {

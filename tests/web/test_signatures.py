@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from producers.errors import Unauthorized
+from producers.webhooks.mapping import read_payload
 from producers.webhooks.verify import TOLERANCE, WebhookDelivery, verify
 from worker.config import Rule, Secret, Source
 
@@ -195,6 +196,62 @@ def test_onoffice_signs_its_query_together_with_the_address() -> None:
         refused(OFFICE, right._replace(url=OFFICE_URL.replace(old, new)), now=1_700_000_000)
     refused(OFFICE, right._replace(url=OFFICE_URL + "&estateId=1"), now=1_700_000_000)
     refused(OFFICE, right._replace(url=OFFICE_URL.partition("&signature")[0]), now=1_700_000_000)
+
+
+def sign_as_onoffice(written: str, sent: str = "") -> WebhookDelivery:
+    """Return the delivery of a query that PHP wrote, perhaps sent in another spelling or order."""
+    address = "https://hooks.example.test/onoffice"
+    mac = hmac.new(b"provider-secret", f"{address}?{written}".encode(), hashlib.sha256).hexdigest()
+    return WebhookDelivery(f"{address}?{sent or written}&signature={mac}", {}, b"", "GET")
+
+
+@pytest.mark.parametrize(
+    ("written", "sent", "fields"),
+    [
+        ("note=%7Eb&timestamp=1700000000", "timestamp=1700000000&note=~b", {"note": "~b"}),
+        ("name=M%FCller+GmbH&timestamp=1700000000", "", {"name": "Müller GmbH"}),
+        ("name=M%FCller&timestamp=1700000000", "name=M\xfcller&timestamp=1700000000", {"name": "Müller"}),
+        ("name=M%C3%BCller&timestamp=1700000000", "", {"name": "Müller"}),
+        (
+            "ids%5B0%5D=8&ids%5B1%5D=9&ids%5B10%5D=7&timestamp=1700000000",
+            "timestamp=1700000000&ids[0]=8&ids[1]=9&ids[10]=7",
+            {"ids": {"0": "8", "1": "9", "10": "7"}},
+        ),
+        (
+            "ids%5B0%5D=8&ids%5B1%5D=9&timestamp=1700000000",
+            "ids[]=8&ids[]=9&timestamp=1700000000",
+            {"ids": ["8", "9"]},
+        ),
+        ("my_name=x&timestamp=1700000000", "my.name=x&timestamp=1700000000", {"my_name": "x"}),
+        ("my.name=x&timestamp=1700000000", "", {"my_name": "x"}),
+        ("estateId=4.629&timestamp=1700000000&x=", "", {"estateId": 4629, "x": ""}),
+    ],
+)
+def test_onoffice_signs_what_php_writes_and_rules_read_just_that(
+    written: str, sent: str, fields: dict[str, object]
+) -> None:
+    delivery = sign_as_onoffice(written, sent)
+    assert verify(OFFICE, delivery, now=1_700_000_000)
+    assert read_payload(OFFICE, delivery) == {"timestamp": "1700000000", **fields}
+
+
+@pytest.mark.parametrize(
+    ("prepended", "written"),
+    [
+        ("estateId=9", "estateId=4629&timestamp=1700000000"),
+        ("estateId=9", "estateId=&timestamp=1700000000"),
+        ("estate.Id=9", "estate_Id=4629&timestamp=1700000000"),
+        ("ids[0]=9", "ids%5B0%5D=8&timestamp=1700000000"),
+        ("ids=9", "ids%5B0%5D=8&timestamp=1700000000"),
+        ("%65stateId=9", "estateId=4629&timestamp=1700000000"),
+        ("signature=0", "timestamp=1700000000"),
+    ],
+)
+def test_a_parameter_that_is_named_twice_is_refused_whichever_of_them_was_signed(
+    prepended: str, written: str
+) -> None:
+    for sent in (f"{prepended}&{written}", f"{written}&{prepended}"):
+        assert "named twice" in refused(OFFICE, sign_as_onoffice(written, sent), now=1_700_000_000)
 
 
 def test_no_refusal_contains_a_secret_or_the_right_signature() -> None:

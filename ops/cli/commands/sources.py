@@ -82,7 +82,7 @@ def _read_payload(file: Path) -> bytes:
 
 def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[MappedChange]:
     """Return what the rules make of the payload, checked as intake would."""
-    url = f"?{body.decode(errors='replace').strip().removeprefix('?')}" if source.scheme == "onoffice" else ""
+    url = f"?{body.decode('latin-1').strip().removeprefix('?')}" if source.scheme == "onoffice" else ""
     changes = build_changes(source, read_payload(source, WebhookDelivery(url, {}, body)), "try")
     check_each(
         ((mapped.path, mapped.change) for mapped in changes),

@@ -21,6 +21,7 @@ from producers.portals.http.requests import (
     check_access,
     preferred_wait,
     read_body,
+    sent_url,
     with_correlation,
     with_event_ids,
 )
@@ -134,7 +135,7 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     if request.method == "GET" and source.scheme != "onoffice":
         raise HTTPException(405, headers={"Allow": "POST"})
     raw = await read_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
-    delivery = WebhookDelivery(str(request.url), request.headers, raw, request.method)
+    delivery = WebhookDelivery(sent_url(request), request.headers, raw, request.method)
     try:
         message_id = verify(source, delivery, now=deps.now())
         jobs = await _accept_delivery(deps, source, delivery, message_id, request)

@@ -53,6 +53,14 @@ def job_account(job_id: str) -> str:
     return job_id.rpartition("-")[0] or job_id
 
 
+def sent_url(request: Request) -> str:
+    """Return the URL of a request byte by byte, as characters of Latin-1, not as the server understood it."""
+    scope = request.scope
+    host = request.headers.get("host") or "{}:{}".format(*scope["server"])
+    target, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    return f"{scope['scheme']}://{host}{target}{f'?{query}' if query else ''}"
+
+
 async def read_body(
     request: Request, limit: int, *, seconds: float, content_types: Collection[str] = ()
 ) -> bytes:
