@@ -10,9 +10,11 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
+from producers.webhooks.body import read_body_value
 from producers.webhooks.expressions import Scope, lists_of, reason_broken, search
 from producers.webhooks.fields import plain_fields
-from producers.webhooks.verify import WebhookDelivery, signed_fields
+from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.verify import signed_fields
 from worker.config import Rule, Settings, Source
 from worker.contract import Change, from_message, limit_faults
 from worker.errors import Fault, InvalidChange, InvalidSettings
@@ -67,10 +69,7 @@ def read_payload(source: Source, delivery: WebhookDelivery) -> object:
         signed = plain_fields(signed_fields(delivery.url))
         signed.pop("signature", None)
         return {name: _read_value(name, value) for name, value in signed.items()}
-    try:
-        return msgspec.json.decode(delivery.body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidChange([Fault("", f"expected JSON: {error}")]) from None
+    return read_body_value(delivery)
 
 
 def build_changes(source: Source, payload: object, message_id: str) -> list[MappedChange]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from producers.replay.resend import Correction, apply_correction, reparse_message
 from producers.webhooks.expressions import Scope
 from producers.webhooks.mapping import build_messages, find_account, make_change, read_payload
-from producers.webhooks.verify import WebhookDelivery
+from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Source
 from worker.contract import Change
 from worker.errors import InvalidChange

@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from producers.webhooks.mapping import build_changes, check_rules, read_payload
-from producers.webhooks.verify import WebhookDelivery, verify
+from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.verify import verify
 from tests.torture.input_fuzz import is_refused
 from tests.torture.mutate import encode, garble, mutate
 from worker.config import Rule, Settings, Source

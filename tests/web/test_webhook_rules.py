@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.webhooks.mapping import build_changes, check_rules, read_payload
-from producers.webhooks.verify import WebhookDelivery
+from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Rule, Secret, Settings, Source
 from worker.contract import Change
 from worker.errors import InvalidChange, InvalidSettings

@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from urllib.parse import urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 import httpx
 import pytest
@@ -14,6 +14,7 @@ from standardwebhooks.webhooks import Webhook
 
 from producers.services import build_services
 from tests.support.http_front import BUYER, SECRETS, Front, problem
+from worker.config import Secret
 from worker.ports import JobFilter
 
 ENQUIRY = {"type": "enquiry.created", "data": {"estate_id": 501, "person_ids": [1, 2], "gone": [3]}}
@@ -232,3 +233,32 @@ def test_no_answer_to_a_webhook_repeats_a_secret(front: Front) -> None:
     assert (wrong.status_code, right.status_code) == (401, 202)
     kept = front.runtime.job_admin.get_payload(right.json()["jobs"][0]["id"])
     assert "canary" not in wrong.text + right.text + str(kept) + str(front.events)
+
+
+@pytest.mark.parametrize("place", ["query", "path", "body"])
+def test_a_secret_in_the_address_or_the_body_is_taken_and_shown_nowhere(
+    front: Front, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "canary secret/of desk"
+    secret_in = "path" if place == "path" else f"{place}:k"
+    desk = replace(
+        front.runtime.settings.sources["desk"],
+        scheme="secret",
+        secret_in=secret_in,
+        secrets=(Secret(secret),),
+    )
+    settings = replace(front.runtime.settings, sources={**front.runtime.settings.sources, "desk": desk})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+    path = (
+        "/webhooks/desk"
+        + {"query": f"?k={quote_plus(secret)}", "path": f"/{quote(secret, safe='')}", "body": ""}[place]
+    )
+    http, body = front.client(None), {"parent": "x", "k": secret if place == "body" else ""}
+    right = http.post(path, json=body)
+    assert right.status_code == 202
+    problem(http.post(path.replace("canary", "Canary"), json={**body, "k": "wrong"}), 401)
+    kept = front.runtime.job_admin.get_payload(right.json()["jobs"][0]["id"])
+    shown = (
+        right.text + str(kept) + str(front.events) + str(front.store.get_job(right.json()["jobs"][0]["id"]))
+    )
+    assert "canary" not in shown

@@ -25,7 +25,7 @@ SIGNATURE_LIFE: Final = 120  # seconds a signed request is valid for
 LARGEST: Final = 1e15  # no setting comes near; it keeps infinity out
 
 Right = Literal["send", "read", "replay", "admin"]
-Scheme = Literal["standard-webhooks", "hmac", "onoffice", "bearer"]
+Scheme = Literal["standard-webhooks", "hmac", "onoffice", "bearer", "basic", "secret"]
 
 
 def private(
@@ -68,6 +68,13 @@ SignedText = Annotated[
     Meta(
         pattern=r"(?s)^(?=.*\{body\})([^{}]|\{(body|timestamp|method|url)\})*\Z",
         description="a text with {body} and any of {timestamp}, {method}, {url}",
+    ),
+]
+SecretPlace = Annotated[
+    str,
+    Meta(
+        pattern=r"^(path|header:[A-Za-z0-9-]+|query:[^&=\s]+|body:.+)\Z",
+        description='"path", "header:NAME", "query:NAME" or "body:" and a JMESPath expression',
     ),
 ]
 ApiUrl = Annotated[str, private("an https:// or http:// URL without user and password", is_api_url)]
@@ -163,7 +170,7 @@ class HmacFormat:
 
     header: HeaderName = ""
     algorithm: Literal["sha256", "sha512", "sha1"] = "sha256"
-    encoding: Literal["hex", "base64"] = "hex"
+    encoding: Literal["", "hex", "base64"] = ""  # either
     prefix: Text = ""
     timestamp_header: HeaderName = ""
     timestamp_field: FieldName = ""
@@ -182,6 +189,7 @@ class Source(HmacFormat):
     name: str
     scheme: Scheme
     secrets: Annotated[tuple[Secret, ...], SECRETS] = field(metadata={"key": "secret"})
+    secret_in: SecretPlace = ""
     rules: tuple[Rule, ...] = ()
     account: Text = ""
     account_from: Expression = ""

@@ -9,7 +9,7 @@ import click
 from ops.cli.context import CommandContext, with_context
 from ops.explain.text import format_ids, format_info, pluralize
 from producers.webhooks.mapping import MappedChange, build_changes, check_rules, read_payload
-from producers.webhooks.verify import WebhookDelivery
+from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Source
 from worker.config.table import nearest
 from worker.contract import check, check_each, to_message

@@ -149,7 +149,7 @@ def _endpoint(route: ApiRoute, deps: HttpDeps) -> Endpoint:
         except Exception as error:
             if isinstance(error, RelationsError) and status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
                 return error_response(error)
-            deps.emit("request.failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+            deps.emit("request.failed", path=route.path, error=type(error).__name__, exc_info=error)
             return problem_response(500, INTERNAL_ERROR)
         return response
 

@@ -19,6 +19,7 @@ from producers.portals.http.problems import JobEntry, accepted_response, json_re
 from producers.portals.http.query import AccountQuery, JobPageQuery
 from producers.portals.http.requests import (
     check_access,
+    joined_headers,
     preferred_wait,
     read_body,
     sent_url,
@@ -28,7 +29,8 @@ from producers.portals.http.requests import (
 from producers.portals.serializers import batch_json, job_json
 from producers.webhooks.mapping import MappedChange, build_changes, read_payload
 from producers.webhooks.reparse import make_unreadable_message
-from producers.webhooks.verify import WebhookDelivery, verify
+from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.verify import verify
 from worker.config import Key, Source
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many, places_of
 from worker.errors import Invalid, InvalidChange, NotFound, RelationsError
@@ -135,7 +137,7 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     if request.method == "GET" and source.scheme != "onoffice":
         raise HTTPException(405, headers={"Allow": "POST"})
     raw = await read_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
-    delivery = WebhookDelivery(sent_url(request), request.headers, raw, request.method)
+    delivery = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
     try:
         message_id = verify(source, delivery, now=deps.now())
         jobs = await _accept_delivery(deps, source, delivery, message_id, request)

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -59,6 +59,12 @@ def sent_url(request: Request) -> str:
     host = request.headers.get("host") or "{}:{}".format(*scope["server"])
     target, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
     return f"{scope['scheme']}://{host}{target}{f'?{query}' if query else ''}"
+
+
+def joined_headers(request: Request) -> Mapping[str, str]:
+    """Return the headers by name in lower case, with the values of one that came several times joined."""
+    names = dict.fromkeys(request.headers.keys())
+    return {name: ", ".join(request.headers.getlist(name)) for name in names}
 
 
 async def read_body(

@@ -20,6 +20,9 @@ BatchLabel = Annotated[str, Meta(description="The `batch` of changes.", examples
 SourceName = Annotated[
     str, Meta(description="The name of a webhook source of the settings.", examples=["immo"])
 ]
+MorePath = Annotated[
+    str, Meta(description="Further parts of the address, which a secret and rules may be read from.")
+]
 IdempotencyKey = Annotated[
     str,
     Meta(
@@ -128,6 +131,25 @@ PORTAL_ROUTES: Final = (
         "Take a message of a webhook, proved as the source's scheme has it",
         {202: ACCEPTED},
         path_params={"source": SourceName},
+        body={"*/*": {"schema": {}}},
+        problems=(401, 404, 405, 422, 429, 503),
+    ),
+    ApiRoute(
+        handlers.receive_webhook,
+        "GET",
+        "/webhooks/{source}/{rest:path}",
+        "Take a message of onOffice whose address has more parts",
+        {202: ACCEPTED},
+        path_params={"source": SourceName, "rest": MorePath},
+        problems=(401, 404, 405, 422, 429, 503),
+    ),
+    ApiRoute(
+        handlers.receive_webhook,
+        "POST",
+        "/webhooks/{source}/{rest:path}",
+        "Take a message of a webhook whose address has more parts: a secret, or what it is about",
+        {202: ACCEPTED},
+        path_params={"source": SourceName, "rest": MorePath},
         body={"*/*": {"schema": {}}},
         problems=(401, 404, 405, 422, 429, 503),
     ),
