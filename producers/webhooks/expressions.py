@@ -1,7 +1,8 @@
 """JMESPath for the rules of webhooks: where an expression looks, and which lists it takes apart. Pure.
 
 Beside JMESPath's own functions there are `root()`, the whole payload, and `outer()`, what the list was found
-in whose element a rule is looking at (`outer(`2`)`: one level further out).
+in whose element a rule is looking at (`outer(`2`)`: one level further out); and `parse_json(text)`, for JSON
+within a field.
 """
 
 import json
@@ -13,6 +14,8 @@ import jmespath
 from jmespath import functions, visitor
 from jmespath.exceptions import JMESPathError
 
+from producers.webhooks.body import read_json_text
+from worker.contract.quoting import escape_unprintable
 from worker.errors import Fault, InvalidChange
 
 MAX_ERROR_TEXT: Final = 200  # characters
@@ -45,6 +48,8 @@ class ScopeFunctions(functions.Functions):  # type: ignore[misc]  # jmespath has
             return (*self._scope.around, self._scope.value)[0]
         if function_name == "outer" and len(resolved_args) <= 1:
             return self._outer(*resolved_args)
+        if function_name == "parse_json" and len(resolved_args) == 1:
+            return read_json_text(resolved_args[0]) if isinstance(resolved_args[0], str) else None
         return super().call_function(function_name, resolved_args)
 
     def _outer(self, levels: object = 1) -> object:
@@ -58,7 +63,7 @@ def search(expression: str, scope: Scope, path: str) -> object:
     try:
         found: object = visitor.TreeInterpreter(options).visit(compile_expression(expression), scope.value)
     except Exception as error:  # not every error of jmespath's functions is one of its own
-        text = f"cannot be found in this payload: {str(error)[:MAX_ERROR_TEXT]}"
+        text = f"cannot be found in this payload: {escape_unprintable(str(error)[:MAX_ERROR_TEXT])}"
         raise InvalidChange([Fault(path, text)]) from None
     return found
 

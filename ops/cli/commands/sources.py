@@ -13,7 +13,7 @@ from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Source
 from worker.config.table import nearest
 from worker.contract import check, check_each, to_message
-from worker.errors import NotFound
+from worker.errors import Fault, InvalidChange, NotFound
 
 COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 
@@ -74,6 +74,13 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
 
 
 def _read_payload(file: Path) -> bytes:
+    body = _read_bytes(file)
+    if not body.strip():  # a delivery may be empty, but who tries one has forgotten something
+        raise InvalidChange([Fault("", "expected JSON, XML or a form, got nothing")])
+    return body
+
+
+def _read_bytes(file: Path) -> bytes:
     try:
         return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
