@@ -6,6 +6,7 @@ within a field.
 """
 
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -70,8 +71,11 @@ def search(expression: str, scope: Scope, path: str) -> object:
 
 @lru_cache(maxsize=1024)
 def compile_expression(expression: str) -> Node:
-    """Return the syntax tree of an expression; raises JMESPathError or RecursionError if it is none."""
-    parsed: Node = jmespath.compile(expression).parsed
+    """Return the syntax tree of an expression, composed (NFC) as payloads are.
+
+    Raises JMESPathError or RecursionError if it is none.
+    """
+    parsed: Node = jmespath.compile(unicodedata.normalize("NFC", expression)).parsed
     return parsed
 
 

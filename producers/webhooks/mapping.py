@@ -4,6 +4,7 @@ Knows no HTTP; whether the sender can be trusted is `verify`.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
@@ -14,6 +15,7 @@ from producers.webhooks.body import read_body_value
 from producers.webhooks.expressions import Scope, lists_of, reason_broken, search
 from producers.webhooks.fields import plain_fields
 from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.texts import compose, read_time
 from producers.webhooks.verify import signed_fields
 from worker.config import Rule, Settings, Source
 from worker.contract import Change, from_message, limit_faults
@@ -64,11 +66,18 @@ def check_rules(settings: Settings) -> None:
 
 
 def read_payload(source: Source, delivery: WebhookDelivery) -> object:
-    """Return what the rules search: the JSON of the body, or onOffice's query with its ids as numbers."""
+    """Return what the rules search: the body's value, or onOffice's query with its ids as numbers."""
+    try:
+        return compose(_read_value(source, delivery))
+    except RecursionError:
+        raise InvalidChange([Fault("", "is nested too deeply")]) from None
+
+
+def _read_value(source: Source, delivery: WebhookDelivery) -> object:
     if source.scheme == "onoffice":
         signed = plain_fields(signed_fields(delivery.url))
         signed.pop("signature", None)
-        return {name: _read_value(name, value) for name, value in signed.items()}
+        return {name: _read_number(name, value) for name, value in signed.items()}
     return read_body_value(delivery)
 
 
@@ -112,12 +121,16 @@ def find_account(source: Source, scope: Scope) -> str:
         return source.account
     for value in (scope.value, *reversed(scope.around)):
         found = search(source.account_from, Scope(value), "account_from")
-        account = source.accounts.get(str(found)) if isinstance(found, str | int) else None
+        account = _accounts_of(source).get(str(found)) if isinstance(found, str | int) else None
         if account is not None:
             return account
     raise InvalidChange(
         [Fault("account_from", "finds nothing in the payload that stands for an account of this source")]
     )
+
+
+def _accounts_of(source: Source) -> dict[str, str]:
+    return {unicodedata.normalize("NFC", found): account for found, account in source.accounts.items()}
 
 
 def _collect(calls: Iterable[Callable[[], Result]]) -> list[Result]:
@@ -186,6 +199,8 @@ def _apply_rule(source: Source, number: int, event: Event) -> list[MappedMessage
         for field in FIELDS
         if (expression := getattr(rule, field))
     }
+    if rule.occurred_at:
+        fields["occurred_at"] = read_time(fields["occurred_at"])
     _check_pairs(rule, fields, path)
     return [
         MappedMessage(path, {**constants, **message, "event_id": f"{event_id}:{position}"})
@@ -243,7 +258,7 @@ def _find_broken_expressions(source: Source) -> Iterator[Fault]:
             yield Fault(f"sources.{source.name}.{path}", reason)
 
 
-def _read_value(name: str, value: object) -> object:
+def _read_number(name: str, value: object) -> object:
     """Return a value of onOffice's query: the fields whose names end in `Id` hold numbers, even with dots."""
     is_number = name.endswith("Id") and isinstance(value, str) and ONOFFICE_NUMBER.fullmatch(value)
     return int(str(value).replace(".", "")) if is_number else value

@@ -420,3 +420,9 @@ def test_a_secret_has_one_place_that_is_named(faults: Callable[..., list[str]]) 
     assert faults(ACME + wrong) == [
         'sources.immo.secret_in: belongs to scheme "secret"; scheme "bearer" has no use for it'
     ]
+
+
+def test_a_byte_order_mark_before_the_settings_or_a_secret_is_no_part_of_them(tmp_path: Path) -> None:
+    (tmp_path / "relations.toml").write_text(ACME.replace("env:ACME_TOKEN", "file:token"), "utf-8-sig")
+    (tmp_path / "token").write_text("t" * 32 + "\r\n", "utf-8-sig")
+    assert load_settings(ENVIRON, tmp_path).account("acme").token.reveal() == "t" * 32

@@ -1,5 +1,6 @@
 """Webhook rules: what changes they make of a payload, and how their faults are named."""
 
+import unicodedata
 from dataclasses import replace
 from typing import Any
 
@@ -154,6 +155,61 @@ def test_the_ids_in_the_query_of_onoffice_are_numbers_even_with_thousands_dots()
         "parameterCacheId": "1.2",
         "timestamp": "1700000000",
     }
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        1_795_226_400,
+        1_795_226_400.0,
+        1_795_226_400_000,
+        1_795_226_400_000_000,
+        "1795226400",
+        "1795226400000",
+        "1795226400.000",
+        "2026-11-21T02:00:00Z",
+        "2026-11-21T03:00:00+0100",
+        "2026-11-21T03:00:00.000+01",
+        "2026-11-21 02:00:00 +0000",
+        "2026-11-20T21:00:00-0500",
+    ],
+)
+def test_the_time_of_an_event_may_be_a_number_since_1970_or_nearly_by_rfc_3339(at: object) -> None:
+    (change,) = map_payload({"p": 1, "c": 2, "at": at}, make_rule(occurred_at="at"))
+    assert change.occurred_at == 1_795_226_400_000_000
+
+
+@pytest.mark.parametrize(
+    "at", [True, -1, 1e300, 10**30, "", "2026-11-21", "2026-11-21T02:00:00", "soon", [1], {}]
+)
+def test_a_time_that_leaves_open_which_is_refused(at: object) -> None:
+    assert refused({"p": 1, "c": 2, "at": at}, make_rule(occurred_at="at")) == ["rules[0].occurred_at"]
+
+
+def test_a_payload_that_is_nested_deeply_is_read_or_refused() -> None:
+    for depth in range(50, 1100, 50):
+        try:
+            read_payload(make_source(), WebhookDelivery("https://here", {}, b"[" * depth + b"]" * depth))
+        except InvalidChange as error:
+            assert "nest" in str(error) or "recurs" in str(error).lower()  # noqa: PT017
+
+
+def test_a_fraction_of_a_second_is_kept() -> None:
+    (change,) = map_payload({"p": 1, "c": 2, "at": 1_795_226_400.25}, make_rule(occurred_at="at"))
+    assert change.occurred_at == 1_795_226_400_250_000
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+@pytest.mark.parametrize("sent", ["NFC", "NFD"])
+def test_umlauts_are_equal_however_many_characters_they_are_sent_or_written_in(
+    sent: str, written: str
+) -> None:
+    payload = unicodedata.normalize(sent, '{"büro": "Köln", "art": "Käufer", "p": 1, "c": 2}').encode()
+    rule = make_rule(when=unicodedata.normalize(written, "art == 'Käufer'"))
+    accounts = {unicodedata.normalize(written, "Köln"): "acme"}
+    source = make_source(rule, account_from=unicodedata.normalize(written, '"büro"'), accounts=accounts)
+    read = read_payload(source, WebhookDelivery("https://here", {}, payload))
+    assert [mapped.change.account for mapped in build_changes(source, read, "m")] == ["acme"]
 
 
 HUBSPOT = [
