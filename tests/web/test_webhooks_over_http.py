@@ -3,20 +3,24 @@
 import hashlib
 import hmac
 import json
+import socket
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.client import HTTPResponse
 from urllib.parse import quote, quote_plus, urlencode
 
 import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from producers.portals.http.forwarded import parse_networks
 from producers.services import build_services
 from tests.support.http_front import BUYER, SECRETS, Front, problem
 from worker.config import Secret
 from worker.ports import JobFilter
 
+ACTION = {"action": "create", "type": "estate:address:buyer", "parent": 1, "children": [2], "at": None}
 ENQUIRY = {"type": "enquiry.created", "data": {"estate_id": 501, "person_ids": [1, 2], "gone": [3]}}
 
 
@@ -211,10 +215,106 @@ def test_onoffice_delivers_by_a_signed_get(front: Front) -> None:
     assert posted["id"] == first["id"]
 
 
-def test_an_unknown_source_and_a_get_that_is_not_onoffices_are_refused(front: Front) -> None:
+@pytest.mark.parametrize("source", ["immo", "desk", "office"])
+def test_a_sender_that_only_looks_whether_somebody_is_here_is_answered(front: Front, source: str) -> None:
+    http = front.client(None)
+    for path in (f"/webhooks/{source}", f"/webhooks/{source}/more"):
+        assert [http.request(method, path).status_code for method in ("HEAD", "GET", "OPTIONS")] == [
+            200,
+            200,
+            204,
+        ]
+        problem(http.get(f"{path}?a=1"), 401)
+        asking = http.options(path, headers={"WebHook-Request-Origin": "events.example"})
+        assert asking.headers["webhook-allowed-origin"] == "events.example"
+    assert [http.request(method, "/webhooks/nothing").status_code for method in ("HEAD", "GET")] == [404, 404]
+    assert "accepted" not in front.store.counts("acme")
+
+
+def test_what_no_rule_fits_is_taken_with_nothing_to_do_and_what_time_can_cure_is_503(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert deliver(front.client(None), {"type": "ping"}).status_code == 202
+    assert [event for event, _ in front.events] == ["webhook.ignored"]
+    immo = front.runtime.settings.sources["immo"]
+    for broken in (replace(immo, account="beta"), replace(immo, secrets=(Secret("file:gone"),))):
+        settings = replace(front.runtime.settings, sources={"immo": broken})
+        monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+        many = {**ENQUIRY, "data": {"estate_id": 1, "person_ids": [1], "gone": [3]}}
+        for number in range(3):
+            answer = deliver(front.client(None), many, message=f"m{number}")
+        assert int(problem(answer, 503) and answer.headers["retry-after"]) > 0
+
+
+def test_a_delivery_for_an_account_that_has_left_the_settings_is_kept(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = replace(front.runtime.settings.sources["immo"], account="left")
+    settings = replace(front.runtime.settings, sources={"immo": source})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+    answer = deliver(front.client(None), ENQUIRY)
+    assert (answer.status_code, answer.json()["jobs"][0]["state"]) == (202, "failed")
+    assert answer.json()["jobs"][0]["id"].startswith("unrouted-")
+
+
+def test_an_offer_of_another_protocol_costs_no_body(front: Front) -> None:
+    """As Java's client sends it, which may speak HTTP/2; here in two pieces, and twice on one connection."""
+    secret, body = SECRETS["DESK_SECRET"], json.dumps(ACTION).encode()
+    head = (
+        f"POST /webhooks/desk HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {secret}\r\n"
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    chunked = head.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked")
+    end, port = b"\r\n0\r\n\r\n", int(front.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for pieces in (
+            [head + body],
+            [head[:60], head[60:], body],
+            [chunked, b"%x\r\n" % len(body), body, end],
+        ):
+            for piece in pieces:
+                connection.sendall(piece)
+            answer = HTTPResponse(connection)
+            answer.begin()
+            (job,) = json.loads(answer.read())["jobs"]
+            assert (answer.status, job["state"]) == (202, "queued")
+    assert front.store.counts("acme")["accepted"] == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "hooks.example.test"},
+        {"X-Forwarded-Proto": "https, http", "X-Forwarded-Host": "hooks.example.test, inner:8080"},
+        {"X-Forwarded-Ssl": "on", "X-Forwarded-Host": "hooks.example.test", "X-Forwarded-Port": "443"},
+        {"Forwarded": 'for=192.0.2.1;proto=HTTPS;host="hooks.example.test", for=10.0.0.1;proto=http'},
+        {"X-Forwarded-Scheme": "https", "Host": "hooks.example.test"},
+    ],
+)
+def test_the_address_that_was_signed_is_the_one_that_a_proxy_on_this_machine_tells(
+    front: Front, headers: dict[str, str]
+) -> None:
+    fields = {"estateId": "4629", "timestamp": str(int(time.time())), "userId": "21"}
+    signed = f"https://hooks.example.test/webhooks/office?{urlencode(sorted(fields.items()))}"
+    signature = hmac.new(SECRETS["OFFICE_SECRET"].encode(), signed.encode(), hashlib.sha256).hexdigest()
+    http, query = front.client(None), {**fields, "signature": signature}
+    assert http.get("/webhooks/office", params=query, headers=headers).status_code == 202
+    problem(http.get("/webhooks/office", params=query), 401)
+
+
+def test_only_trusted_proxies_are_believed() -> None:
+    assert parse_networks("*") is None
+    assert list(map(str, parse_networks("10.0.0.0/8, ::1,nonsense,192.0.2.7") or ())) == [
+        "10.0.0.0/8",
+        "::1/128",
+        "192.0.2.7/32",
+    ]
+
+
+def test_an_unknown_source_and_too_large_a_body_are_refused(front: Front) -> None:
     http = front.client(None)
     problem(deliver(http, ENQUIRY, path="nothing"), 404)
-    problem(http.get("/webhooks/immo"), 405)
     problem(
         http.post(
             "/webhooks/desk",

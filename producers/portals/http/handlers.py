@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -33,13 +32,22 @@ from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import verify
 from worker.config import Key, Source
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many, places_of
-from worker.errors import Invalid, InvalidChange, NotFound, RelationsError
+from worker.errors import (
+    BacklogFull,
+    Invalid,
+    InvalidChange,
+    InvalidSettings,
+    NotFound,
+    RelationsError,
+    Unavailable,
+)
 from worker.ports import Queries, Receipt
 from worker.usecases.intake import AccountResult, group_by_account
 
 CONTENT_TYPES: Final = ("application/json", "application/x-ndjson")
 MAX_INLINE_PARSE: Final = 2**16  # bytes; a larger body is parsed beside the event loop
 MAX_CHANGES: Final = 10_000  # of one body
+SETTINGS_RETRY_AFTER: Final = 60.0  # seconds until a secret may be readable again
 
 
 async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
@@ -131,11 +139,16 @@ async def get_batch(deps: HttpDeps, call: ApiCall[AccountQuery]) -> Response:
 
 
 async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
-    """Accept the changes of a webhook's message; onOffice sends its own by GET, all others by POST."""
+    """Accept the changes of a webhook's message, which is posted; onOffice and some forms use GET.
+
+    A source that is known never answers that it is gone, and 503 whatever time can cure: senders delete the
+    hook for the first, and try again for the second. They also look whether there is anybody, with nothing
+    to say.
+    """
     request = call.request
     source = deps.sources.get(request.path_params["source"])
-    if request.method == "GET" and source.scheme != "onoffice":
-        raise HTTPException(405, headers={"Allow": "POST"})
+    if request.method == "HEAD" or (request.method == "GET" and not request.scope["query_string"]):
+        return json_response({"jobs": []})
     raw = await read_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
     delivery = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
     try:
@@ -144,8 +157,16 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     except RelationsError as error:
         faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
         deps.emit("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
+        if isinstance(error, InvalidSettings | BacklogFull):
+            raise Unavailable("this cannot be taken at the moment", retry_after=_retry_after(error)) from None
         raise
+    if not jobs:
+        deps.emit("webhook.ignored", source=source.name, message=message_id)
     return accepted_response(jobs)
+
+
+def _retry_after(error: RelationsError) -> float:
+    return error.retry_after if isinstance(error, Unavailable) else SETTINGS_RETRY_AFTER
 
 
 async def _accept_delivery(
@@ -158,10 +179,9 @@ async def _accept_delivery(
     try:
         mapped = build_changes(source, read_payload(source, delivery), message_id)
         receipts = await _accept_mapped(deps, mapped, request) if mapped else []
-    except InvalidChange as error:
-        message = make_unreadable_message(
-            source, delivery, message_id, [str(fault) for fault in error.faults]
-        )
+    except (InvalidChange, NotFound) as error:  # NotFound: its account has left the settings
+        faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
+        message = make_unreadable_message(source, delivery, message_id, faults)
         receipt = await run_in_threadpool(deps.intake.reject, message)
         return [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
     return list((await _job_entries(deps.queries, dict(enumerate(receipts)))).values())
