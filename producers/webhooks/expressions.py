@@ -9,7 +9,7 @@ import json
 import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import jmespath
 from jmespath import functions, visitor
@@ -20,21 +20,59 @@ from worker.contract.quoting import escape_unprintable
 from worker.errors import Fault, InvalidChange
 
 MAX_ERROR_TEXT: Final = 200  # characters
+MAX_LOOKS: Final = 1_000_000  # at values, by all rules of one delivery: a second or two
+TEXT_PER_LOOK: Final = 16  # characters of a text
 _WRAPPERS: Final = ("flatten", "projection", "filter_projection", "value_projection")
 
 Node = Mapping[str, Any]
 HERE: Final[Node] = {"type": "identity", "children": []}  # what `@` and an expression that begins with [] are
 
 
-class Scope(NamedTuple):
-    """Where a rule looks: at `value`, inside of `around`, the payload first."""
+class Budget:
+    """The work that all rules of one delivery may cost together: as many looks at a value as `left` says.
 
-    value: object
-    around: tuple[object, ...] = ()
+    A few rules over a large payload can cost more than its sender may take: what has to be looked at for
+    each element of a list for each element of a list.
+    """
+
+    def __init__(self, left: int = MAX_LOOKS) -> None:
+        self.left = left
+
+    def spend(self, looks: int) -> None:
+        """Count looks; raise ValueError once there are too many."""
+        self.left -= looks
+        if self.left < 0:
+            raise ValueError(
+                f"the rules look at more than {MAX_LOOKS} values; take the payload apart by `each`"
+            )
+
+
+class Scope:
+    """Where a rule looks: at `value`, inside of `around`, the payload first; and the work it may cost."""
+
+    def __init__(self, value: object, around: tuple[object, ...] = (), budget: Budget | None = None) -> None:
+        self.value, self.around, self.budget = value, around, budget or Budget()
 
     def step_into(self, element: object) -> "Scope":
         """Return where one looks at an element of what was found here."""
-        return Scope(element, (*self.around, self.value))
+        return Scope(element, (*self.around, self.value), self.budget)
+
+    def at(self, value: object) -> "Scope":
+        """Return where one looks at a value and at nothing around it."""
+        return Scope(value, (), self.budget)
+
+
+class BoundedInterpreter(visitor.TreeInterpreter):  # type: ignore[misc]  # jmespath has no types
+    """JMESPath's interpreter, which counts what it looks at."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(jmespath.Options(custom_functions=ScopeFunctions(scope)))
+        self._spend = scope.budget.spend
+
+    def visit(self, node: Node, *args: Any, **kwargs: Any) -> Any:
+        """Return what one node of an expression finds."""
+        self._spend(1)
+        return super().visit(node, *args, **kwargs)
 
 
 class ScopeFunctions(functions.Functions):  # type: ignore[misc]  # jmespath has no types
@@ -44,7 +82,14 @@ class ScopeFunctions(functions.Functions):  # type: ignore[misc]  # jmespath has
         self._scope = scope
 
     def call_function(self, function_name: str, resolved_args: list[Any]) -> Any:
-        """Call a function by its name."""
+        """Call a function by its name; it costs what it is given and what it makes of that."""
+        spend = self._scope.budget.spend
+        spend(sum(map(_weigh, resolved_args)))
+        result = self._call(function_name, resolved_args)
+        spend(_weigh(result))
+        return result
+
+    def _call(self, function_name: str, resolved_args: list[Any]) -> Any:
         if function_name == "root" and not resolved_args:
             return (*self._scope.around, self._scope.value)[0]
         if function_name == "outer" and len(resolved_args) <= 1:
@@ -60,13 +105,19 @@ class ScopeFunctions(functions.Functions):  # type: ignore[misc]  # jmespath has
 
 def search(expression: str, scope: Scope, path: str) -> object:
     """Return what an expression finds; raise InvalidChange if it cannot be applied there."""
-    options = jmespath.Options(custom_functions=ScopeFunctions(scope))
     try:
-        found: object = visitor.TreeInterpreter(options).visit(compile_expression(expression), scope.value)
+        found: object = BoundedInterpreter(scope).visit(compile_expression(expression), scope.value)
     except Exception as error:  # not every error of jmespath's functions is one of its own
         text = f"cannot be found in this payload: {escape_unprintable(str(error)[:MAX_ERROR_TEXT])}"
         raise InvalidChange([Fault(path, text)]) from None
     return found
+
+
+def _weigh(value: object) -> int:
+    """Return how many looks it costs to go through a value; a character costs less than an item."""
+    if isinstance(value, str):
+        return len(value) // TEXT_PER_LOOK
+    return len(value) if isinstance(value, list) else 1
 
 
 @lru_cache(maxsize=1024)

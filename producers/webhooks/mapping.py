@@ -18,7 +18,8 @@ from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.texts import compose, read_time
 from producers.webhooks.verify import signed_fields
 from worker.config import Rule, Settings, Source
-from worker.contract import Change, from_message, limit_faults
+from worker.contract import MAX_FAULTS, Change, from_message, limit_faults
+from worker.contract.message import MAX_IDS
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
 FIELDS: Final = ("action", "relationtype", "parentid", "childid", "occurred_at", "relationinfo")
@@ -95,8 +96,9 @@ def build_changes(source: Source, payload: object, message_id: str) -> list[Mapp
 
 def build_messages(source: Source, payload: object, message_id: str) -> list[MappedMessage]:
     """Return the messages of `build_changes` before they are parsed, so that they can be corrected."""
+    scope = Scope(payload)
     by_rule = _collect(
-        partial(_find_events, rule, Event(Scope(payload), f"rules[{number}]", f"{message_id}:{number}"))
+        partial(_find_events, rule, Event(scope, f"rules[{number}]", f"{message_id}:{number}"))
         for number, rule in enumerate(source.rules)
     )
     by_event = _collect(
@@ -120,7 +122,7 @@ def find_account(source: Source, scope: Scope) -> str:
     if source.account:
         return source.account
     for value in (scope.value, *reversed(scope.around)):
-        found = search(source.account_from, Scope(value), "account_from")
+        found = search(source.account_from, scope.at(value), "account_from")
         account = _accounts_of(source).get(str(found)) if isinstance(found, str | int) else None
         if account is not None:
             return account
@@ -141,6 +143,8 @@ def _collect(calls: Iterable[Callable[[], Result]]) -> list[Result]:
             results.append(call())
         except InvalidChange as error:
             faults |= dict.fromkeys(error.faults)
+        if len(faults) > MAX_FAULTS:  # whoever made so many made one mistake many times
+            break
     if faults:
         raise InvalidChange(limit_faults(faults))
     return results
@@ -231,9 +235,10 @@ def _split_by_parent(fields: Mapping[str, object], path: str) -> Iterator[Mappin
     if not (isinstance(parents, list) and isinstance(children, list)) or min(len(parents), len(children)) < 2:
         yield fields
         return
-    if len(parents) > MAX_PARENTS:
-        expected = f"expected at most {MAX_PARENTS} ids beside several children, got {len(parents)}"
-        raise InvalidChange([Fault(f"{path}.parentid", expected)])
+    for field, ids, most in (("parentid", parents, MAX_PARENTS), ("childid", children, MAX_IDS)):
+        if len(ids) > most:  # before they are multiplied
+            expected = f"expected at most {most} ids where both sides have several, got {len(ids)}"
+            raise InvalidChange([Fault(f"{path}.{field}", expected)])
     yield from ({**fields, "parentid": parent} for parent in parents)
 
 

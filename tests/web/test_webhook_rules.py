@@ -1,5 +1,7 @@
 """Webhook rules: what changes they make of a payload, and how their faults are named."""
 
+import re
+import time
 import unicodedata
 from dataclasses import replace
 from typing import Any
@@ -336,3 +338,25 @@ def test_a_broken_expression_is_named_before_anything_starts() -> None:
         "sources.immo.rules[1].when",
         "sources.immo.rules[1].each[1]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("payload", "rule", "fault"),
+    [
+        ({"p": [*range(1, 1001)], "c": [*range(1, 25_001)]}, {}, "rules[0].childid"),
+        ({"p": [*range(1, 25_001)], "c": [1, 2]}, {}, "rules[0].parentid"),
+        ({"p": [*range(1, 1001)], "c": ["x"] * 500}, {}, "rules[0].childid[0]"),
+        ([{"p": 1, "c": 2}] * 8000, {"childid": "max(root()[].c)"}, "rules[0].each[62].childid"),
+        ([{"p": 1, "c": 2}] * 8000, {"when": "length(to_string(root())) > `1`"}, "rules[0].each[99].when"),
+        ([{"p": 1, "c": 2}] * 8000, {"when": "length(sort_by(root(), &c)) > `1`"}, "rules[0].each[40].when"),
+        ([{"p": 1, "c": 2}] * 11_000, {}, "rules[0].each"),
+    ],
+)
+def test_work_that_multiplies_is_refused_before_it_is_done(
+    payload: object, rule: dict[str, str], fault: str
+) -> None:
+    each = {"each": ("[]",)} if isinstance(payload, list) else {}
+    began = time.process_time()
+    first, *_ = refused(payload, make_rule(**each, **rule))
+    assert re.sub("each.[0-9]+", "each[N", first) == re.sub("each.[0-9]+", "each[N", fault)
+    assert time.process_time() - began < 6

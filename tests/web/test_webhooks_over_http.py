@@ -5,6 +5,7 @@ import hmac
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from http.client import HTTPResponse
@@ -362,3 +363,24 @@ def test_a_secret_in_the_address_or_the_body_is_taken_and_shown_nowhere(
         right.text + str(kept) + str(front.events) + str(front.store.get_job(right.json()["jobs"][0]["id"]))
     )
     assert "canary" not in shown
+
+
+def test_a_webhook_that_is_slow_to_map_stops_nobody_else(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = front.runtime.settings.sources["desk"]
+    rule = replace(desk.rules[0], each=("[]",), when="length(sort_by(root(), &b)) > `0`")
+    settings = replace(front.runtime.settings, sources={"desk": replace(desk, rules=(rule,))})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+    http = front.client(None)
+    headers = {"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"}
+    slow = [{"a": number, "b": -number} for number in range(9000)]
+    with ThreadPoolExecutor(1) as thread:
+        delivered = thread.submit(http.post, "/webhooks/desk", json=slow, headers=headers)
+        waits = []
+        while not delivered.done():
+            began = time.monotonic()
+            assert front.client(None).get("/healthz").status_code == 200
+            waits.append(time.monotonic() - began)
+    assert delivered.result().json()["jobs"][0]["state"] == "failed"
+    assert sorted(waits)[len(waits) // 2] < 1

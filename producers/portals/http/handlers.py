@@ -5,6 +5,7 @@ Which routes they serve, and what is checked before, is in `routes`.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -152,8 +153,8 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     raw = await read_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
     delivery = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
     try:
-        message_id = verify(source, delivery, now=deps.now())
-        jobs = await _accept_delivery(deps, source, delivery, message_id, request)
+        message_id, mapped = await deps.run_mapping(partial(_map_delivery, source, delivery, deps.now()))
+        jobs = await _accept_delivery(deps, source, delivery, message_id, mapped, request)
     except RelationsError as error:
         faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
         deps.emit("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
@@ -169,20 +170,37 @@ def _retry_after(error: RelationsError) -> float:
     return error.retry_after if isinstance(error, Unavailable) else SETTINGS_RETRY_AFTER
 
 
+def _map_delivery(
+    source: Source, delivery: WebhookDelivery, now: float
+) -> tuple[str, list[MappedChange] | InvalidChange]:
+    """Return the id of a genuine message, and the changes that it makes or why it makes none."""
+    message_id = verify(source, delivery, now=now)
+    try:
+        return message_id, build_changes(source, read_payload(source, delivery), message_id)
+    except InvalidChange as error:
+        return message_id, error
+
+
 async def _accept_delivery(
-    deps: HttpDeps, source: Source, delivery: WebhookDelivery, message_id: str, request: Request
+    deps: HttpDeps,
+    source: Source,
+    delivery: WebhookDelivery,
+    message_id: str,
+    mapped: list[MappedChange] | InvalidChange,
+    request: Request,
 ) -> list[JobEntry]:
     """Return the jobs of a genuine message.
 
     One that makes no valid changes is kept as a failed job, to be read again when the rules are corrected.
     """
     try:
-        mapped = build_changes(source, read_payload(source, delivery), message_id)
+        if isinstance(mapped, InvalidChange):
+            raise mapped
         receipts = await _accept_mapped(deps, mapped, request) if mapped else []
     except (InvalidChange, NotFound) as error:  # NotFound: its account has left the settings
         faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
-        message = make_unreadable_message(source, delivery, message_id, faults)
-        receipt = await run_in_threadpool(deps.intake.reject, message)
+        make = partial(make_unreadable_message, source, delivery, message_id, faults)
+        receipt = await run_in_threadpool(deps.intake.reject, await deps.run_mapping(make))
         return [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
     return list((await _job_entries(deps.queries, dict(enumerate(receipts)))).values())
 
