@@ -2,20 +2,25 @@
 
 Beside JMESPath's own functions there are `root()`, the whole payload, and `outer()`, what the list was found
 in whose element a rule is looking at (`outer(`2`)`: one level further out); and `parse_json(text)`, for JSON
-within a field.
+within a field. `header('X-Event')`, `query('event')` and `path(`0`)` read the request; the last is what
+stands behind the source's name in the address.
 """
 
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 import jmespath
 from jmespath import functions, visitor
 from jmespath.exceptions import JMESPathError
 
 from producers.webhooks.body import read_json_text
+from producers.webhooks.fields import decode_text, split_fields
+from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.texts import compose
 from worker.contract.quoting import escape_unprintable
 from worker.errors import Fault, InvalidChange
 
@@ -24,6 +29,7 @@ MAX_LOOKS: Final = 1_000_000  # at values, by all rules of one delivery: a secon
 TEXT_PER_LOOK: Final = 16  # characters of a text
 _WRAPPERS: Final = ("flatten", "projection", "filter_projection", "value_projection")
 
+NO_DELIVERY: Final = WebhookDelivery("", {}, b"")
 Node = Mapping[str, Any]
 HERE: Final[Node] = {"type": "identity", "children": []}  # what `@` and an expression that begins with [] are
 
@@ -48,18 +54,27 @@ class Budget:
 
 
 class Scope:
-    """Where a rule looks: at `value`, inside of `around`, the payload first; and the work it may cost."""
+    """Where a rule looks: at `value`, inside of `around`, the payload first; and the work it may cost.
 
-    def __init__(self, value: object, around: tuple[object, ...] = (), budget: Budget | None = None) -> None:
-        self.value, self.around, self.budget = value, around, budget or Budget()
+    `delivery` is the request that brought the payload.
+    """
+
+    def __init__(
+        self,
+        value: object,
+        around: tuple[object, ...] = (),
+        budget: Budget | None = None,
+        delivery: WebhookDelivery = NO_DELIVERY,
+    ) -> None:
+        self.value, self.around, self.budget, self.delivery = value, around, budget or Budget(), delivery
 
     def step_into(self, element: object) -> "Scope":
         """Return where one looks at an element of what was found here."""
-        return Scope(element, (*self.around, self.value), self.budget)
+        return Scope(element, (*self.around, self.value), self.budget, self.delivery)
 
     def at(self, value: object) -> "Scope":
         """Return where one looks at a value and at nothing around it."""
-        return Scope(value, (), self.budget)
+        return Scope(value, (), self.budget, self.delivery)
 
 
 class BoundedInterpreter(visitor.TreeInterpreter):  # type: ignore[misc]  # jmespath has no types
@@ -96,11 +111,42 @@ class ScopeFunctions(functions.Functions):  # type: ignore[misc]  # jmespath has
             return self._outer(*resolved_args)
         if function_name == "parse_json" and len(resolved_args) == 1:
             return read_json_text(resolved_args[0]) if isinstance(resolved_args[0], str) else None
+        if function_name in REQUEST_FUNCTIONS and len(resolved_args) == 1:
+            return compose(REQUEST_FUNCTIONS[function_name](self._scope.delivery, resolved_args[0]))
         return super().call_function(function_name, resolved_args)
 
     def _outer(self, levels: object = 1) -> object:
         around = self._scope.around
         return around[-levels] if isinstance(levels, int) and 1 <= levels <= len(around) else None
+
+
+def _header(delivery: WebhookDelivery, name: object) -> object:
+    return delivery.headers.get(str(name).lower())
+
+
+def _query(delivery: WebhookDelivery, name: object) -> object:
+    pairs = split_fields(delivery.url.partition("?")[2].encode("latin-1"))
+    texts = [[decode_text(text.encode("latin-1")) for text in pair] for pair in pairs]
+    found = [value for given, value in texts if given == name]
+    return found[0] if len(found) == 1 else found or None
+
+
+def _path(delivery: WebhookDelivery, position: object) -> object:
+    parts = [decode_text(part) for part, _ in further_parts(delivery.url)]
+    return parts[position] if isinstance(position, int) and 0 <= position < len(parts) else None
+
+
+REQUEST_FUNCTIONS: Final[Mapping[str, Callable[[WebhookDelivery, object], object]]] = {
+    "header": _header,
+    "query": _query,
+    "path": _path,
+}
+
+
+def further_parts(url: str) -> list[tuple[bytes, str]]:
+    """Return the parts of an address behind `/webhooks/NAME`, as they are meant and as they were sent."""
+    path = url.partition("?")[0].partition("://")[2].partition("/")[2]
+    return [(unquote_to_bytes(raw.encode("latin-1")), raw) for raw in path.split("/")[2:]]
 
 
 def search(expression: str, scope: Scope, path: str) -> object:
@@ -137,6 +183,21 @@ def reason_broken(expression: str) -> str:
     except (JMESPathError, RecursionError) as error:
         return f"is no JMESPath expression: {str(error).splitlines()[0]}"
     return ""
+
+
+@lru_cache(maxsize=1024)
+def calls_of(expression: str) -> frozenset[tuple[str, str]]:
+    """Return the functions that read the request, each with its argument if that is a fixed text."""
+    return frozenset(_find_calls(compile_expression(expression))) if expression else frozenset()
+
+
+def _find_calls(node: Node) -> Iterator[tuple[str, str]]:
+    children = [child for child in node["children"] if isinstance(child, Mapping)]
+    if node["type"] == "function_expression" and node["value"] in REQUEST_FUNCTIONS:
+        argument = children[0].get("value") if children and children[0]["type"] == "literal" else ""
+        yield node["value"], argument if isinstance(argument, str) else ""
+    for child in children:
+        yield from _find_calls(child)
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from producers.webhooks.body import read_body_value
-from producers.webhooks.expressions import Scope, lists_of, reason_broken, search
+from producers.webhooks.expressions import NO_DELIVERY, Scope, lists_of, reason_broken, search
 from producers.webhooks.fields import plain_fields
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.texts import compose, read_time
@@ -82,21 +82,25 @@ def _read_value(source: Source, delivery: WebhookDelivery) -> object:
     return read_body_value(delivery)
 
 
-def build_changes(source: Source, payload: object, message_id: str) -> list[MappedChange]:
-    """Return the changes that the source's rules make of a payload, none if no rule applies.
+def build_changes(
+    source: Source, payload: object, message_id: str, delivery: WebhookDelivery = NO_DELIVERY
+) -> list[MappedChange]:
+    """Return the changes that the source's rules make of a payload and the request that brought it.
 
     The event id of a change is made of the delivery's `message_id`, the rule and the position, so that a
     redelivery finds its jobs. All or none: raises InvalidChange with the faults, by rule and event.
     """
-    messages = build_messages(source, payload, message_id)
+    messages = build_messages(source, payload, message_id, delivery)
     mapped = _collect(partial(_parse_message, message) for message in messages)
     _check_event_ids(mapped)
     return mapped
 
 
-def build_messages(source: Source, payload: object, message_id: str) -> list[MappedMessage]:
+def build_messages(
+    source: Source, payload: object, message_id: str, delivery: WebhookDelivery = NO_DELIVERY
+) -> list[MappedMessage]:
     """Return the messages of `build_changes` before they are parsed, so that they can be corrected."""
-    scope = Scope(payload)
+    scope = Scope(payload, delivery=delivery)
     by_rule = _collect(
         partial(_find_events, rule, Event(scope, f"rules[{number}]", f"{message_id}:{number}"))
         for number, rule in enumerate(source.rules)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from producers.replay.resend import Correction, apply_correction, reparse_message
 from producers.webhooks.expressions import Scope
 from producers.webhooks.mapping import build_messages, find_account, make_change, read_payload
+from producers.webhooks.request_parts import make_head, read_kept
 from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Source
 from worker.contract import Change
@@ -15,10 +16,11 @@ from worker.ports import JobRecord, UnreadableMessage
 def make_unreadable_message(
     source: Source, delivery: WebhookDelivery, message_id: str, faults: Sequence[str]
 ) -> UnreadableMessage:
-    """Return the message as it is stored: its body or query, and its account if it names one."""
-    body = delivery.url.partition("?")[2].encode("latin-1") if source.scheme == "onoffice" else delivery.body
+    """Return the message as it is stored: what rules read of it, and its account if it names one."""
+    query = delivery.url.partition("?")[2].encode("latin-1")
+    body = query if source.scheme == "onoffice" else make_head(source, delivery) + delivery.body
     try:
-        account = find_account(source, Scope(read_payload(source, delivery)))
+        account = find_account(source, Scope(read_payload(source, delivery), delivery=delivery))
     except InvalidChange:
         account = source.account
     return UnreadableMessage(account, source.name, message_id, tuple(faults), body)
@@ -31,6 +33,6 @@ def reparse(
     source = sources.get(job.source)
     if source is None:
         return reparse_message(job, body, correction)
-    url = f"?{body.decode('latin-1')}" if source.scheme == "onoffice" else ""
-    messages = build_messages(source, read_payload(source, WebhookDelivery(url, {}, body)), job.event_id)
+    delivery = read_kept(source, body)
+    messages = build_messages(source, read_payload(source, delivery), job.event_id, delivery)
     return [make_change(apply_correction(mapped.message, correction), mapped.path) for mapped in messages]

@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote, quote_plus, unquote_to_bytes
+from urllib.parse import quote, quote_plus
 
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from producers.errors import Unauthorized
 from producers.webhooks.body import read_body_value
-from producers.webhooks.expressions import Scope, search
+from producers.webhooks.expressions import Scope, further_parts, search
 from producers.webhooks.fields import Tree, encode_tree, make_tree, split_fields
+from producers.webhooks.request_parts import make_head
 from producers.webhooks.signatures import (
     SEPARATORS,
     WebhookDelivery,
@@ -98,7 +99,7 @@ def _verify_hmac(source: Source, delivery: WebhookDelivery, now: float) -> str:
     expected = make_digests(source, delivery, timestamp)
     if not any_equal(expected, list(read_digests(source, received))):
         raise refusal("the signature does not match")
-    return _message_id(delivery)
+    return _message_id(source, delivery)
 
 
 def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> str:
@@ -107,7 +108,7 @@ def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> st
     if scheme.lower() != "bearer":
         raise Unauthorized("send the secret of this source as `Authorization: Bearer SECRET`")
     _check_secret(source, [token.strip()])
-    return _message_id(delivery)
+    return _message_id(source, delivery)
 
 
 def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str:
@@ -124,7 +125,7 @@ def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str
         _check_secret(source, [given, given.partition(":")[2]])
     except Unauthorized as error:
         raise Unauthorized(str(error), challenge="Basic") from None
-    return _message_id(delivery)
+    return _message_id(source, delivery)
 
 
 def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> str:
@@ -133,7 +134,7 @@ def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> st
     for secret in source.secrets:
         _hide_spellings(secret.reveal())
     _check_secret(source, [text for text in PLACES[place](delivery, name) if text])
-    return _message_id(delivery)
+    return _message_id(source, delivery)
 
 
 def _in_header(delivery: WebhookDelivery, name: str) -> Iterator[str]:
@@ -147,7 +148,7 @@ def _in_query(delivery: WebhookDelivery, name: str) -> Iterator[str]:
 
 
 def _in_path(delivery: WebhookDelivery, _name: str) -> Iterator[str]:
-    for part in path_parts(delivery.url):
+    for part, _ in further_parts(delivery.url):
         yield _decode(part)
 
 
@@ -163,12 +164,6 @@ PLACES: Final[Mapping[str, Callable[[WebhookDelivery, str], Iterator[str]]]] = {
     "path": _in_path,
     "body": _in_body,
 }
-
-
-def path_parts(url: str) -> list[bytes]:
-    """Return the parts of a URL's path, without what makes them fit for a URL."""
-    path = url.partition("?")[0].partition("://")[2].partition("/")[2]
-    return [unquote_to_bytes(part.encode("latin-1")) for part in path.split("/")]
 
 
 def _verify_onoffice(source: Source, delivery: WebhookDelivery, now: float) -> str:
@@ -238,9 +233,13 @@ def _hide_spellings(secret: str) -> None:
         hide(spelling)
 
 
-def _message_id(delivery: WebhookDelivery) -> str:
-    """Return the id of a message without one: its content, or what its address says if it has no body."""
-    return _hash(delivery.body or delivery.url.partition("://")[2].partition("/")[2].encode("latin-1"))
+def _message_id(source: Source, delivery: WebhookDelivery) -> str:
+    """Return the id of a message without one: its content, and what rules read beside it.
+
+    Without a body the address is the content.
+    """
+    body = delivery.body or delivery.url.partition("://")[2].partition("/")[2].encode("latin-1")
+    return _hash(make_head(source, delivery) + body)
 
 
 def _hash(content: bytes) -> str:

@@ -340,6 +340,24 @@ def test_a_broken_expression_is_named_before_anything_starts() -> None:
     ]
 
 
+def test_rules_read_headers_the_query_and_further_parts_of_the_address() -> None:
+    rule = make_rule(
+        when="header('X-GitHub-Event') == 'push' && query('event') == 'größer' && query('none') == null",
+        parentid="to_number(path(`0`))",
+        childid="to_number(path(`1`))",
+        event_id="header('x-github-delivery')",
+    )
+    headers = {"x-github-event": "push", "x-github-delivery": "d-1"}
+    delivery = WebhookDelivery("https://here/webhooks/immo/501/90%301?event=gr%C3%B6%C3%9Fer", headers, b"")
+    (mapped,) = build_changes(make_source(rule), None, "m", delivery)
+    assert (mapped.change.parents, mapped.change.children, mapped.change.event_id) == (
+        (501,),
+        (9001,),
+        "d-1:0:0",
+    )
+    assert build_changes(make_source(rule), None, "m", delivery._replace(headers={})) == []
+
+
 @pytest.mark.parametrize(
     ("payload", "rule", "fault"),
     [

@@ -18,7 +18,7 @@ from standardwebhooks.webhooks import Webhook
 from producers.portals.http.forwarded import parse_networks
 from producers.services import build_services
 from tests.support.http_front import BUYER, SECRETS, Front, problem
-from worker.config import Secret
+from worker.config import Rule, Secret
 from worker.ports import JobFilter
 
 ACTION = {"action": "create", "type": "estate:address:buyer", "parent": 1, "children": [2], "at": None}
@@ -363,6 +363,58 @@ def test_a_secret_in_the_address_or_the_body_is_taken_and_shown_nowhere(
         right.text + str(kept) + str(front.events) + str(front.store.get_job(right.json()["jobs"][0]["id"]))
     )
     assert "canary" not in shown
+
+
+def test_a_message_whose_address_or_header_says_what_it_is_is_kept_and_read_again_with_them(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, secret = front.runtime.settings.sources["desk"], "canary-of-the-query"
+
+    def use(parent: str) -> None:
+        rule = Rule(
+            action="query('event') == 'created' && 'create' || 'delete'",
+            relationtype="header('X-Type')",
+            parentid=parent,
+            childid="id",
+        )
+        changed = replace(
+            desk, scheme="secret", secret_in="query:k", secrets=(Secret(secret),), rules=(rule,)
+        )
+        settings = replace(front.runtime.settings, sources={"desk": changed})
+        monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+
+    def send(event: str) -> dict[str, object]:
+        headers = {"X-Type": "estate:address:buyer", "X-Other": "x"}
+        answer = front.client(None).post(
+            f"/webhooks/desk/501?k={secret}&event={event}", json={"id": 9001}, headers=headers
+        )
+        (job,) = answer.json()["jobs"]
+        return job
+
+    use("estate")
+    kept = [send("created"), send("deleted"), send("created")]
+    assert [job["duplicate"] for job in kept] == [False, False, True]
+    body = front.runtime.job_admin.get_payload(str(kept[0]["id"])).body
+    assert body == (
+        b'POST /webhooks/desk/501?event=created HTTP/1.1\r\nx-type: estate:address:buyer\r\n\r\n{"id":9001}'
+    )
+    use("to_number(path(`0`))")
+    replays = build_services(front.runtime).replays
+    replay = replays.prepare("acme", [str(job["id"]) for job in kept[:2]], by="ada")
+    assert replays.run(replays.start(replay.id, by="ada").id).back == 2
+    jobs = front.runtime.queries.find_jobs("acme", JobFilter(state="queued")).jobs
+    assert sorted((job.action, job.type, job.parents, job.children) for job in jobs) == [
+        ("create", "estate:address:buyer", (501,), (9001,)),
+        ("delete", "estate:address:buyer", (501,), (9001,)),
+    ]
+    assert send("created")["duplicate"]
+
+
+def test_only_a_source_that_is_gone_on_purpose_says_so(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = replace(front.runtime.settings.sources["immo"], gone=True)
+    settings = replace(front.runtime.settings, sources={"immo": gone})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+    problem(deliver(front.client(None), ENQUIRY), 410)
 
 
 def test_a_webhook_that_is_slow_to_map_stops_nobody_else(

@@ -163,6 +163,12 @@ class Rule:
     event_id: Expression = ""
     each: Expressions = ()
 
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """All of them that were given."""
+        single = [getattr(self, item.name) for item in fields(self) if item.name != "each"]
+        return (*self.each, *filter(None, single))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HmacFormat:
@@ -183,7 +189,7 @@ class Source(HmacFormat):
     """A webhook: how its senders prove themselves, its account, and the rules that make changes of payloads.
 
     It has either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for
-    rotation. `url` is the address its senders know, where a proxy hides it.
+    rotation. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
     """
 
     name: str
@@ -197,6 +203,7 @@ class Source(HmacFormat):
         Mapping[str, str], Meta(description="a table of what account_from may find, and the accounts")
     ] = field(default_factory=dict)
     url: Annotated[str, url_of("https", "http")] = field(default="", repr=False)
+    gone: Annotated[bool, Meta(description="true or false")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -148,6 +149,8 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     """
     request = call.request
     source = deps.sources.get(request.path_params["source"])
+    if source.gone:
+        raise HTTPException(410, "this webhook was removed on purpose; delete it at its sender")
     if request.method == "HEAD" or (request.method == "GET" and not request.scope["query_string"]):
         return json_response({"jobs": []})
     raw = await read_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
@@ -176,7 +179,7 @@ def _map_delivery(
     """Return the id of a genuine message, and the changes that it makes or why it makes none."""
     message_id = verify(source, delivery, now=now)
     try:
-        return message_id, build_changes(source, read_payload(source, delivery), message_id)
+        return message_id, build_changes(source, read_payload(source, delivery), message_id, delivery)
     except InvalidChange as error:
         return message_id, error
 

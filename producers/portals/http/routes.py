@@ -123,7 +123,7 @@ PORTAL_ROUTES: Final = (
         "Take a message whose query carries all, as onOffice's; without a query, only answer",
         {202: ACCEPTED, 200: PRESENT},
         path_params={"source": SourceName},
-        problems=(401, 404, 405, 422, 503),
+        problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(
         handlers.receive_webhook,
@@ -133,7 +133,7 @@ PORTAL_ROUTES: Final = (
         {202: ACCEPTED},
         path_params={"source": SourceName},
         body={"*/*": {"schema": {}}},
-        problems=(401, 404, 405, 422, 503),
+        problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(
         handlers.receive_webhook,
@@ -142,7 +142,7 @@ PORTAL_ROUTES: Final = (
         "The same, where the address has more parts",
         {202: ACCEPTED, 200: PRESENT},
         path_params={"source": SourceName, "rest": MorePath},
-        problems=(401, 404, 405, 422, 503),
+        problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(
         handlers.receive_webhook,
@@ -152,7 +152,7 @@ PORTAL_ROUTES: Final = (
         {202: ACCEPTED},
         path_params={"source": SourceName, "rest": MorePath},
         body={"*/*": {"schema": {}}},
-        problems=(401, 404, 405, 422, 503),
+        problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(handlers.healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
     ApiRoute(handlers.readyz, "GET", "/readyz", "Whether Redis answers", {200: HEALTHY}, problems=(503,)),
