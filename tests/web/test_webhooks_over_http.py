@@ -1,10 +1,12 @@
 """Webhooks on a real socket: signed ones become jobs, redelivered ones the same jobs, all others nothing."""
 
+import gzip
 import hashlib
 import hmac
 import json
 import socket
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -230,6 +232,32 @@ def test_a_sender_that_only_looks_whether_somebody_is_here_is_answered(front: Fr
         assert asking.headers["webhook-allowed-origin"] == "events.example"
     assert [http.request(method, "/webhooks/nothing").status_code for method in ("HEAD", "GET")] == [404, 404]
     assert "accepted" not in front.store.counts("acme")
+
+
+@pytest.mark.parametrize("name", ["hub.challenge", "challenge", "validationToken"])
+def test_a_challenge_is_sent_back_as_plain_text_if_it_is_harmless(front: Front, name: str) -> None:
+    http = front.client(None)
+    answer = http.get("/webhooks/immo", params={"hub.mode": "subscribe", name: "1158201444"})
+    assert (answer.status_code, answer.text) == (200, "1158201444")
+    assert answer.headers["content-type"].startswith("text/plain")
+    problem(http.get("/webhooks/immo", params={name: "<script>"}), 401)
+
+
+@pytest.mark.parametrize("signed", ["bytes", "content"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_compressed_body_is_read_whether_its_bytes_were_signed_or_what_is_in_them(
+    front: Front, encoding: str, signed: str
+) -> None:
+    body, moment = json.dumps({**ACTION, "tenant": "00001-001"}).encode(), str(int(time.time()))
+    packed = gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
+    content = f"{moment}.".encode() + (packed if signed == "bytes" else body)
+    mac = hmac.new(SECRETS["FORMS_SECRET"].encode(), content, hashlib.sha256).hexdigest()
+    headers = {"X-Signature": f"sha256={mac}", "X-Timestamp": moment, "Content-Encoding": encoding}
+    answer = front.client(None).post("/webhooks/forms", content=packed, headers=headers)
+    assert [job["state"] for job in answer.json()["jobs"]] == ["queued"]
+    bomb = gzip.compress(b" " * (2**20 + 1))
+    for content, status in ((packed[:-9], 415), (b"x", 415), (bomb, 413)):
+        problem(front.client(None).post("/webhooks/forms", content=content, headers=headers), status)
 
 
 def test_what_no_rule_fits_is_taken_with_nothing_to_do_and_what_time_can_cure_is_503(

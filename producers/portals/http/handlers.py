@@ -4,26 +4,29 @@ Which routes they serve, and what is checked before, is in `routes`.
 """
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
-from producers.errors import TooLarge
+from producers.errors import TooLarge, Unauthorized
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import JobEntry, accepted_response, json_response, partly_refused
 from producers.portals.http.query import AccountQuery, JobPageQuery
 from producers.portals.http.requests import (
     check_access,
+    content_encoding,
     joined_headers,
     preferred_wait,
     read_body,
     sent_url,
+    unzip,
     with_correlation,
     with_event_ids,
 )
@@ -49,6 +52,9 @@ from worker.usecases.intake import AccountResult, group_by_account
 CONTENT_TYPES: Final = ("application/json", "application/x-ndjson")
 MAX_INLINE_PARSE: Final = 2**16  # bytes; a larger body is parsed beside the event loop
 MAX_CHANGES: Final = 10_000  # of one body
+ENCODINGS: Final = ("gzip", "deflate")  # of a webhook's body
+CHALLENGES: Final = ("hub.challenge", "challenge", "validationToken")  # parameters that are sent back
+CHALLENGE: Final = re.compile(r"[A-Za-z0-9._~:/+=-]{1,512}")  # nothing that could be a page
 SETTINGS_RETRY_AFTER: Final = 60.0  # seconds until a secret may be readable again
 
 
@@ -151,13 +157,14 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     source = deps.sources.get(request.path_params["source"])
     if source.gone:
         raise HTTPException(410, "this webhook was removed on purpose; delete it at its sender")
-    if request.method == "HEAD" or (request.method == "GET" and not request.scope["query_string"]):
-        return json_response({"jobs": []})
-    raw = await read_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
-    delivery = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
+    if request.method in ("HEAD", "GET") and (answer := _answer_look(request)):
+        return answer
+    raw = await read_body(request, MAX_MESSAGE, seconds=deps.body_seconds, encodings=ENCODINGS)
+    sent = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
+    is_zipped = content_encoding(request) in ENCODINGS
     try:
-        message_id, mapped = await deps.run_mapping(partial(_map_delivery, source, delivery, deps.now()))
-        jobs = await _accept_delivery(deps, source, delivery, message_id, mapped, request)
+        mapped = await deps.run_mapping(partial(_map_delivery, source, sent, deps.now(), is_zipped=is_zipped))
+        jobs = await _accept_delivery(deps, source, mapped, request)
     except RelationsError as error:
         faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
         deps.emit("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
@@ -165,7 +172,7 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
             raise Unavailable("this cannot be taken at the moment", retry_after=_retry_after(error)) from None
         raise
     if not jobs:
-        deps.emit("webhook.ignored", source=source.name, message=message_id)
+        deps.emit("webhook.ignored", source=source.name, message=mapped.id)
     return accepted_response(jobs)
 
 
@@ -173,36 +180,57 @@ def _retry_after(error: RelationsError) -> float:
     return error.retry_after if isinstance(error, Unavailable) else SETTINGS_RETRY_AFTER
 
 
-def _map_delivery(
-    source: Source, delivery: WebhookDelivery, now: float
-) -> tuple[str, list[MappedChange] | InvalidChange]:
-    """Return the id of a genuine message, and the changes that it makes or why it makes none."""
-    message_id = verify(source, delivery, now=now)
+def _answer_look(request: Request) -> Response | None:
+    """Return the answer to a sender that only looks whether somebody is here; None for a message.
+
+    Some send a challenge that they want to read again, such as Meta, Dropbox and Microsoft Graph.
+    """
+    if request.method == "HEAD" or not request.scope["query_string"]:
+        return json_response({"jobs": []})
+    challenge = next((text for name in CHALLENGES if (text := request.query_params.get(name))), "")
+    if CHALLENGE.fullmatch(challenge):
+        return PlainTextResponse(challenge, headers={"X-Content-Type-Options": "nosniff"})
+    return None
+
+
+class MappedDelivery(NamedTuple):
+    """A genuine message: what was delivered, its id, and the changes that it makes or why it makes none."""
+
+    delivery: WebhookDelivery
+    id: str
+    changes: list[MappedChange] | InvalidChange
+
+
+def _map_delivery(source: Source, sent: WebhookDelivery, now: float, *, is_zipped: bool) -> MappedDelivery:
+    """Verify and map what was sent; of a body that is zipped some sign the bytes, some what is in them."""
+    delivery = sent._replace(body=unzip(sent.body, MAX_MESSAGE)) if is_zipped else sent
     try:
-        return message_id, build_changes(source, read_payload(source, delivery), message_id, delivery)
+        message_id = verify(source, delivery, now=now)
+    except Unauthorized:
+        if not is_zipped:
+            raise
+        message_id = verify(source, sent, now=now)
+    try:
+        changes = build_changes(source, read_payload(source, delivery), message_id, delivery)
     except InvalidChange as error:
-        return message_id, error
+        return MappedDelivery(delivery, message_id, error)
+    return MappedDelivery(delivery, message_id, changes)
 
 
 async def _accept_delivery(
-    deps: HttpDeps,
-    source: Source,
-    delivery: WebhookDelivery,
-    message_id: str,
-    mapped: list[MappedChange] | InvalidChange,
-    request: Request,
+    deps: HttpDeps, source: Source, mapped: MappedDelivery, request: Request
 ) -> list[JobEntry]:
     """Return the jobs of a genuine message.
 
     One that makes no valid changes is kept as a failed job, to be read again when the rules are corrected.
     """
     try:
-        if isinstance(mapped, InvalidChange):
-            raise mapped
-        receipts = await _accept_mapped(deps, mapped, request) if mapped else []
+        if isinstance(mapped.changes, InvalidChange):
+            raise mapped.changes
+        receipts = await _accept_mapped(deps, mapped.changes, request) if mapped.changes else []
     except (InvalidChange, NotFound) as error:  # NotFound: its account has left the settings
         faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
-        make = partial(make_unreadable_message, source, delivery, message_id, faults)
+        make = partial(make_unreadable_message, source, mapped.delivery, mapped.id, faults)
         receipt = await run_in_threadpool(deps.intake.reject, await deps.run_mapping(make))
         return [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
     return list((await _job_entries(deps.queries, dict(enumerate(receipts)))).values())

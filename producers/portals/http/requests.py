@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import re
+import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -67,20 +68,44 @@ def joined_headers(request: Request) -> Mapping[str, str]:
     return {name: ", ".join(request.headers.getlist(name)) for name in names}
 
 
+def content_encoding(request: Request) -> str:
+    """Return how the body is encoded; `identity` is not at all."""
+    return request.headers.get("content-encoding", "").strip().lower() or "identity"
+
+
+def unzip(body: bytes, limit: int) -> bytes:
+    """Return what was compressed by gzip or deflate; raise TooLarge, or Unsupported if it was not."""
+    unzipped = zlib.decompressobj(zlib.MAX_WBITS | 32)  # it sees which of the two it is
+    try:
+        found = unzipped.decompress(body, limit + 1)
+    except zlib.error:
+        raise Unsupported("the body is not what its Content-Encoding says") from None
+    if len(found) > limit:
+        raise TooLarge(limit)
+    if not unzipped.eof:
+        raise Unsupported("the body ends before what its Content-Encoding says")
+    return found
+
+
 async def read_body(
-    request: Request, limit: int, *, seconds: float, content_types: Collection[str] = ()
+    request: Request,
+    limit: int,
+    *,
+    seconds: float,
+    content_types: Collection[str] = (),
+    encodings: Collection[str] = (),
 ) -> bytes:
     """Return the body, if it is of one of these content types (of any, if none is given).
 
-    Raises Unsupported before anything is read, TooLarge as soon as the limit is passed, TooSlow after these
-    seconds.
+    Raises Unsupported before anything is read, also for any but these content encodings; TooLarge as soon as
+    the limit is passed, TooSlow after these seconds.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_types and content_type not in content_types:
         got = content_type or "a body without Content-Type"
         raise Unsupported(f"send {' or '.join(content_types)}, not {got}")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise Unsupported("send the body without Content-Encoding")
+    if content_encoding(request) not in ("identity", *encodings):
+        raise Unsupported(f"send the body with Content-Encoding {' or '.join((*encodings, 'identity'))}")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise TooLarge(limit)
