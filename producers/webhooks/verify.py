@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape
 
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
@@ -228,8 +229,8 @@ def _check_secret(source: Source, given: Iterable[str]) -> None:
 
 
 def _hide_spellings(secret: str) -> None:
-    """Hide a secret as it stands in URLs and in JSON too, so that no log and no kept message shows it."""
-    for spelling in (quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]):
+    """Hide a secret as it stands in URLs, JSON and XML too, so that no log and no kept message shows it."""
+    for spelling in (quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], escape(secret)):
         hide(spelling)
 
 
