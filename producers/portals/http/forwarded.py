@@ -44,7 +44,7 @@ class ForwardedMiddleware:
         if self._trusted is None or client is None:  # everybody, or a proxy on a socket of this machine
             return True
         with suppress(ValueError):
-            address = ip_address(client[0])
+            address = ip_address(client[0].removeprefix("::ffff:"))  # IPv4 on a socket that speaks both
             return any(address in network for network in self._trusted)
         return False
 
