@@ -9,6 +9,7 @@ stands behind the source's name in the address.
 import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -34,6 +35,10 @@ Node = Mapping[str, Any]
 HERE: Final[Node] = {"type": "identity", "children": []}  # what `@` and an expression that begins with [] are
 
 
+class TooMuchWork(InvalidChange):
+    """The rules of a source are too costly for this payload; the rest of them is not tried."""
+
+
 class Budget:
     """The work that all rules of one delivery may cost together: as many looks at a value as `left` says.
 
@@ -45,12 +50,11 @@ class Budget:
         self.left = left
 
     def spend(self, looks: int) -> None:
-        """Count looks; raise ValueError once there are too many."""
+        """Count looks; raise TooMuchWork once there are too many."""
         self.left -= looks
         if self.left < 0:
-            raise ValueError(
-                f"the rules look at more than {MAX_LOOKS} values; take the payload apart by `each`"
-            )
+            reason = f"is one look too many: the rules look at more than {MAX_LOOKS} values"
+            raise TooMuchWork([Fault("", f"{reason}; use `each` to look at parts of the payload")])
 
 
 class Scope:
@@ -153,6 +157,8 @@ def search(expression: str, scope: Scope, path: str) -> object:
     """Return what an expression finds; raise InvalidChange if it cannot be applied there."""
     try:
         found: object = BoundedInterpreter(scope).visit(compile_expression(expression), scope.value)
+    except TooMuchWork as error:
+        raise TooMuchWork([replace(fault, path=path) for fault in error.faults]) from None
     except Exception as error:  # not every error of jmespath's functions is one of its own
         text = f"cannot be found in this payload: {escape_unprintable(str(error)[:MAX_ERROR_TEXT])}"
         raise InvalidChange([Fault(path, text)]) from None

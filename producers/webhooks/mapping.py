@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from producers.webhooks.body import read_body_value
-from producers.webhooks.expressions import NO_DELIVERY, Scope, lists_of, reason_broken, search
+from producers.webhooks.expressions import NO_DELIVERY, Scope, TooMuchWork, lists_of, reason_broken, search
 from producers.webhooks.fields import plain_fields
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.texts import compose, read_time
@@ -145,6 +145,8 @@ def _collect(calls: Iterable[Callable[[], Result]]) -> list[Result]:
     for call in calls:
         try:
             results.append(call())
+        except TooMuchWork:
+            raise
         except InvalidChange as error:
             faults |= dict.fromkeys(error.faults)
         if len(faults) > MAX_FAULTS:  # whoever made so many made one mistake many times
