@@ -6,6 +6,7 @@ Knows no HTTP; whether the sender can be trusted is `verify`.
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
@@ -133,6 +134,18 @@ def find_account(source: Source, scope: Scope) -> str:
     raise InvalidChange(
         [Fault("account_from", "finds nothing in the payload that stands for an account of this source")]
     )
+
+
+def find_account_of_all(source: Source, payload: object, delivery: WebhookDelivery) -> str:
+    """Return the one account that all events of a payload are for; nothing if they name none, or several."""
+    if source.account:
+        return source.account
+    whole, accounts = Scope(payload, delivery=delivery), set[str]()
+    for rule in source.rules:
+        for event in _find_events(rule, Event(whole, "", "")):
+            with suppress(InvalidChange):
+                accounts.add(find_account(source, event.scope))
+    return accounts.pop() if len(accounts) == 1 else ""
 
 
 def _accounts_of(source: Source) -> dict[str, str]:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from producers.replay.resend import Correction, apply_correction, reparse_message
-from producers.webhooks.expressions import Scope
-from producers.webhooks.mapping import build_messages, find_account, make_change, read_payload
+from producers.webhooks.mapping import build_messages, find_account_of_all, make_change, read_payload
 from producers.webhooks.request_parts import make_head, read_kept
 from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Source
@@ -20,7 +19,7 @@ def make_unreadable_message(
     query = delivery.url.partition("?")[2].encode("latin-1")
     body = query if source.scheme == "onoffice" else make_head(source, delivery) + delivery.body
     try:
-        account = find_account(source, Scope(read_payload(source, delivery), delivery=delivery))
+        account = find_account_of_all(source, read_payload(source, delivery), delivery)
     except InvalidChange:
         account = source.account
     return UnreadableMessage(account, source.name, message_id, tuple(faults), body)

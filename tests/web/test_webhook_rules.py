@@ -6,11 +6,13 @@ import unicodedata
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.webhooks.mapping import build_changes, check_rules, read_payload
+from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Rule, Secret, Settings, Source
 from worker.contract import Change
@@ -274,6 +276,19 @@ def test_an_event_may_name_its_account_or_what_is_around_it_does() -> None:
     own = {**FEEDBACK, "objekt": [{**FEEDBACK["objekt"][0], "agency": 2}, FEEDBACK["objekt"][1]]}
     assert [change.account for change in map_payload(own, rule, **account)] == ["beta", "beta", "acme"]
     assert map_payload({"objekt": []}, rule, **account) == []
+
+
+@pytest.mark.parametrize(
+    ("agencies", "account"), [(["2", "2"], "beta"), (["2", "00001-001"], ""), ([None, "2"], "beta"), ([], "")]
+)
+def test_a_message_that_is_kept_is_for_the_one_account_of_its_events(
+    agencies: list[str | None], account: str
+) -> None:
+    accounts = {"00001-001": "acme", "2": "beta"}
+    source = make_source(make_rule(each=("[]",)), account_from="agency", accounts=accounts)
+    body = msgspec.json.encode([{"agency": agency, "p": 1} for agency in agencies])
+    delivery = WebhookDelivery("https://here/webhooks/immo", {}, body)
+    assert make_unreadable_message(source, delivery, "m", ["x"]).account == account
 
 
 @pytest.mark.parametrize(
