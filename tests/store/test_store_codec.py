@@ -173,7 +173,7 @@ def test_the_record_of_a_request_comes_back(request: Request, message: str) -> N
 
 def row_of(entry: Submission) -> dict[bytes, bytes]:
     """Return the job's hash as accept.lua leaves it."""
-    _, event, _, occurred, total, _, flat = codec.submission(entry)
+    _, event, _, occurred, total, _, flat, _ = codec.submission(entry)
     kept = {"s": "queued", "n": 7, "o": occurred or 7, "q": 3, "r": total, "z": total, "k": event}
     fields = {**dict(zip(flat[::2], flat[1::2], strict=True)), **kept}
     return {name.encode(): str(value).encode() for name, value in fields.items()}

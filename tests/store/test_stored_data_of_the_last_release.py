@@ -14,7 +14,17 @@ from worker.contract import Change, Relation
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.planner.actions import Action
 from worker.planner.relation_state import Stage
-from worker.ports import AuditEntry, JobFilter, JobRecord, Pause, ReplayEntry, WorkerInfo
+from worker.ports import (
+    AuditEntry,
+    JobFilter,
+    JobRecord,
+    Pause,
+    Receipt,
+    ReplayEntry,
+    Submission,
+    WorkerInfo,
+)
+from worker.store import keys
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
@@ -383,3 +393,23 @@ def test_flushing_ends_every_open_job_with_one_outcome_per_relation(client: Redi
         Relation(UNIT, 501, 502),
     }
     assert [set(world.relations(account)) for account in ("baker", "cargo")] == [{(BUYER, 1, 2)}] * 2
+
+
+@pytest.mark.parametrize(("writer", "is_known"), [("webhook", True), ("producer", False)])
+def test_an_event_id_that_the_release_stored_is_a_delivery_s_only_if_a_webhook_wrote_it(
+    store: RedisStore, client: Redis, writer: str, is_known: bool
+) -> None:
+    delivered = Change(
+        account="acme",
+        action="create",
+        type=BUYER,
+        parents=(1,),
+        children=(2,),
+        source="immo",
+        delivered=True,
+    )
+    fingerprint = "" if writer == "webhook" else delivered.fingerprint
+    client.set(f"{PREFIX}:{{acme}}:event:{keys.event('immo', 'msg-1:0:0')}", f"acme-old {fingerprint}")
+    entry = Submission("acme-new", delivered, "msg-1:0:0")
+    (receipt,) = store.accept("acme", [entry], max_backlog=1000, oldest=30 * 86_400).receipts
+    assert receipt == (Receipt("acme-old", duplicate=True) if is_known else Receipt("acme-new"))

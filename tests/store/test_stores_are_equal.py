@@ -34,7 +34,7 @@ from tests.support.store_values import (
     submission,
 )
 from worker.contract import TYPES, Relation, guarded_side, order_of
-from worker.errors import BacklogFull, LeaseLost
+from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.fold import RESULTS, Intent
 from worker.planner.plan import Limits
 from worker.planner.relation_state import Stage
@@ -290,6 +290,32 @@ class SideBySide(RuleBasedStateMachine):
             writes.request = make_request_record(name, request, signed) if end == "recorded" else None
             self.on_leases(pair, lambda lease: lease.settle(name, writes))
             self.sent.append((account, name))
+
+    @rule(account=accounts, what=st.sampled_from(["step", "begun", "settled"]))
+    def lose_last_write(self, account: str, what: str) -> None:
+        """Let the store forget the last write of a holder, as a failover does."""
+        pair, base = self.valid_lease(account), f"{self.prefix}:{{{account}}}"
+        self.on_leases(pair, lambda lease: lease.read(max_jobs=1, max_relations=1))
+        state, name = self.memory._state(account), self.new_id()
+        request = make_request(RELATIONS[:1])
+        if isinstance(self.on_leases(pair, lambda lease: lease.begin(name, request)), Pause):
+            return
+        if what == "settled":  # its journal entry is back
+            kept = self.client.hget(f"{base}:journal", name), state.journal[name]
+            self.on_leases(pair, lambda lease: lease.settle(name, Writes()))
+            self.client.hset(f"{base}:journal", name, kept[0])
+            state.journal[name] = kept[1]
+        elif what == "begun":
+            self.client.hdel(f"{base}:journal", name)
+            del state.journal[name]
+        else:
+            self.client.hincrby(f"{base}:lease", "step", -1)
+            assert state.lease
+            state.lease = state.lease._replace(steps=state.lease.steps - 1)
+        steps = STEPS[3:] if what == "step" else STEPS[4:5]
+        answers = [self.on_leases(pair, step) for step in steps]
+        assert all(answer.kind is StoreRolledBack for answer in answers)
+        self.expire(account)
 
     @rule(account=accounts, jobs=st.sampled_from([1, 2, 1000]), times=st.integers(1, 6))
     def lose_workers(self, account: str, jobs: int, times: int) -> None:

@@ -161,10 +161,14 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One job of a replay's set; if it has `changes` (messages), these are sent as new jobs in its place."""
+    """One job of a replay's set; if it has `changes` (messages), these are sent as new jobs in its place.
+
+    Their event ids are a webhook's if its message was `delivered`.
+    """
 
     job: str
     changes: tuple[Mapping[str, Any], ...] = ()
+    delivered: bool = False
 
 
 class JobAdmin(Protocol):

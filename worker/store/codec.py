@@ -77,7 +77,9 @@ _decode_info = msgspec.json.Decoder(dict[str, str]).decode
 
 def submission(entry: Submission) -> tuple[object, ...]:
     """Return one entry for accept.lua."""
-    change, event = entry.change, keys.event(entry.change.source, entry.event_id)
+    change = entry.change
+    digest = keys.delivery if change.delivered else keys.event
+    event = digest(change.source, entry.event_id)
     fields = [
         "a",
         change.action,
@@ -103,11 +105,13 @@ def submission(entry: Submission) -> tuple[object, ...]:
     return (
         entry.job,
         event,
-        "" if entry.redelivered else change.fingerprint,
+        "" if change.delivered else change.fingerprint,
         0 if change.occurred_at is None else max(1, change.occurred_at),  # 0 stands for now
         len(change.parents) * len(change.children),
         change.batch,
         fields,
+        # Release 0.1.0 had the ids of webhooks among those of producers.
+        keys.event(change.source, entry.event_id) if change.delivered else "",
     )
 
 

@@ -98,6 +98,11 @@ def event(source: str, event_id: str) -> str:
     return blake2b(f"{source}\0{event_id}".encode(), digest_size=12).hexdigest()
 
 
+def delivery(source: str, event_id: str) -> str:
+    """Return the digest of a webhook's event id: no producer can claim one, since no source has a NUL."""
+    return event(f"webhook\0{source}", event_id)
+
+
 def unreadable(source: str, event_id: str) -> str:
     """Return the digest for an unreadable message: the corrected one, which has the same key, is new."""
     return event(f"unreadable\0{source}", event_id)

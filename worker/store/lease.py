@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from worker.contract import Relation
-from worker.errors import LeaseLost
+from worker.errors import LeaseLost, StoreRolledBack
 from worker.planner.actions import Request
 from worker.ports import (
     LEASE_LIFETIME,
@@ -28,7 +28,9 @@ SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 class RedisLease:
     """Implements `ports.Lease`; for one thread, but `renew` may be called from another.
 
-    `step` numbers the calls that change something: a lost answer may repeat the call, never the step.
+    `step` numbers the calls that change something: a lost answer may repeat the call, never the step. A store
+    that knows of fewer steps, or has another journal than the holder knows, has lost what it acknowledged:
+    StoreRolledBack.
     """
 
     def __init__(
@@ -44,17 +46,20 @@ class RedisLease:
         self.pause, self.refused_credentials = pause, refused_credentials
         self._client, self._lifetimes = client, lifetimes
         self._step = 0
+        self._begun: set[str] | None = None  # requests in the journal; None before it was read
 
     def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
         """Return the next batch; it stays where it is until claimed."""
         answer = self.run("read", max_jobs, max_relations)
         now, journal, due, jobs, records, condemned, small = answer
+        begun = codec.begun(journal)
+        self._begun = {request.request_id for request in begun}
         return WorkBatch(
             int(now),
             tuple(codec.claimed_job(row) for row in jobs if row[1]),
             codec.relations(due),
             codec.records(records),
-            codec.begun(journal),
+            begun,
             bool(condemned),
             bool(small),
         )
@@ -81,15 +86,19 @@ class RedisLease:
         if answer == b"read again":
             return False
         self._step += 1
+        self._forget(*claimed["begun"])
         return True
 
     def begin(self, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
         """Journal a request and return when it is signed (µs), or why it must not be sent."""
         allowed = codec.brake(brake, request, self.account)
-        answer = self.run("begin", self._step, request_id, codec.encode(request), allowed)
+        known = b"" if self._begun is None else codec.pack(sorted(self._begun))
+        answer = self.run("begin", self._step, request_id, codec.encode(request), allowed, known)
         if answer[0] == b"paused" and (pause := codec.pause(answer[1])):
             return pause
         self._step += 1
+        if self._begun is not None:
+            self._begun.add(request_id)
         return int(answer[1])
 
     def settle(self, request_id: str, writes: Writes) -> None:
@@ -121,12 +130,20 @@ class RedisLease:
     ) -> None:
         self.run("settle", self._step, request_id, codec.pack(chunk), self._lifetimes, record_id, record)
         self._step += 1
+        self._forget(request_id)
+
+    def _forget(self, *settled: str) -> None:
+        if self._begun is not None:
+            self._begun.difference_update(settled)
 
     def run(self, script: str, *args: str | bytes | int) -> Any:
         """Run a script for the lease's holder; raises LeaseLost when that is somebody else by now."""
         answer = self._client.run_now(script, self.account, self.holder, *args)
-        if answer == b"lost" or (isinstance(answer, list) and answer and answer[0] == b"lost"):
+        verdict = answer[0] if isinstance(answer, list) and answer else answer
+        if verdict == b"lost":
             raise self._lost()
+        if verdict == b"rolled back":
+            raise StoreRolledBack(f"the store has lost writes of account {self.account} it had acknowledged")
         return answer
 
     def _lost(self) -> LeaseLost:

@@ -8,7 +8,7 @@ from worker.redis.scripts import load_script
 from worker.store import keys, limits
 
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # the parts of each script beside `shared`
-    "accept": ("inbox",),
+    "accept": ("inbox", "event"),
     "add_audit_entry": ("audit",),
     "advance_replay": ("audit",),
     "begin": (),

@@ -20,7 +20,7 @@ def sort_submissions(
     refused: list[RefusedChange] = []
     new: dict[tuple[str, str], Submission] = {}
     for position, entry in enumerate(submissions):
-        key = (entry.change.source, entry.event_id)
+        key = _key(entry)
         known = _known_job(state, new.get(key), key, now)
         if reason := _conflict(entry, known) if known else _untimely(entry, now, oldest):
             refused.append(RefusedChange(position, reason, known[0] if known else ""))
@@ -54,7 +54,7 @@ def add_job(state: AccountState, account: str, entry: Submission, now: int) -> N
         occurred_at=now if change.occurred_at is None else min(change.occurred_at, now),
         total=len(change.parents) * len(change.children),
     )
-    key = (change.source, entry.event_id)
+    key = _key(entry)
     job = StoredJob(record, number, _fingerprint(entry), record.total, key)
     state.jobs[entry.job] = job
     state.events[key] = state.index[number] = entry.job
@@ -89,6 +89,12 @@ def add_unreadable(state: AccountState, account: str, job: str, message: Unreada
         del state.payloads[old]
 
 
+def _key(entry: Submission) -> tuple[str, str]:
+    """Return the idempotency key; those of webhooks have a space of their own."""
+    source = entry.change.source
+    return f"webhook\0{source}" if entry.change.delivered else source, entry.event_id
+
+
 def _known_job(
     state: AccountState, earlier: Submission | None, key: tuple[str, str], now: int
 ) -> tuple[str, str] | None:
@@ -102,11 +108,11 @@ def _known_job(
 
 
 def _fingerprint(entry: Submission) -> str:
-    return "" if entry.redelivered else entry.change.fingerprint
+    return "" if entry.change.delivered else entry.change.fingerprint
 
 
 def _conflict(entry: Submission, known: tuple[str, str]) -> RefusalReason | None:
-    return None if entry.redelivered or known[1] == _fingerprint(entry) else "conflict"
+    return None if entry.change.delivered or known[1] == _fingerprint(entry) else "conflict"
 
 
 def _untimely(entry: Submission, now: int, oldest: int) -> RefusalReason | None:

@@ -4,8 +4,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from worker.contract import Relation
 from worker.planner.apply_reply import RelationOutcome
+from worker.planner.fold import NEVER
+from worker.planner.relation_state import OpenRelation
 from worker.ports import (
     CANCELLED,
     ERASED,
@@ -186,7 +190,7 @@ class MemoryJobAdmin:
         return sorted(
             relation
             for relation, work in opens.items()
-            if who.is_part_of(relation) or names_record(who, work)
+            if who.is_part_of(relation) or names_record(who, _stored(work))
         )
 
     def erase_jobs(
@@ -273,3 +277,9 @@ def _end_some(state: AccountState, job: StoredJob, lost: Sequence[Relation], now
         counts = {**job.record.counts, "superseded": job.record.counts["superseded"] + len(lost)}
         job.record = replace(job.record, counts=counts, by=ERASED)
         state.count_outcomes(RelationOutcome(job.record.id, relation, "superseded") for relation in lost)
+
+
+def _stored(work: OpenRelation) -> tuple[object, ...]:
+    """Return what a store writes of open work that may show a number: what was never set is not written."""
+    fields = msgspec.structs.asdict(work)
+    return tuple(value for name, value in fields.items() if name != "cleared" or value != NEVER)

@@ -5,7 +5,7 @@ from itertools import islice
 
 from worker.contract import Relation
 from worker.contract.instant import SECOND
-from worker.errors import LeaseLost
+from worker.errors import LeaseLost, StoreRolledBack
 from worker.planner.actions import Request
 from worker.ports import (
     LEASE_LIFETIME,
@@ -30,6 +30,8 @@ class MemoryLease:
         self.account = account
         self.pause, self.refused_credentials = state.pause_in_force(now()), state.refused_credentials(now())
         self._holder, self._state, self._now = holder, state, now
+        self._steps = 0
+        self._begun: set[str] | None = None  # requests in the journal; None before it was read
 
     def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
         """Return the next batch; it stays where it is until claimed."""
@@ -44,6 +46,7 @@ class MemoryLease:
         named = [relation for job in jobs for relation in state.jobs[job.job].relations]
         records = state.records(dict.fromkeys([*relations, *named]), now)
         begun = sorted(state.journal.values(), key=lambda request: (request.signed, request.request_id))
+        self._begun = set(state.journal)
         condemned = state.batch.losses >= DEADLY_LOSSES
         small = limit < max_jobs
         return WorkBatch(now, jobs, tuple(relations), records, tuple(begun), condemned, small)
@@ -58,30 +61,37 @@ class MemoryLease:
 
     def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
         """Move jobs from the inbox into open relations; False when one has ended since it was read."""
-        state = self._held_state()
+        state = self._checked_state()
         if any(state.jobs[claimed.job].record.state != "queued" for claimed in jobs):
             return False
+        self._take_step(state)
         for claimed in jobs:
             state.inbox.popleft()
             state.jobs[claimed.job].leave_inbox()
         for request in begun:
-            state.journal.pop(request.request_id, None)
+            self._clear(request.request_id)
         state.write(writes, "", self._now())
         return True
 
     def begin(self, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
         """Journal a request and return when it is signed (µs), or why it must not be sent."""
-        state, now = self._held_state(), self._now()
+        state, now = self._checked_state(), self._now()
+        if self._begun is not None and self._begun != state.journal.keys():
+            raise self._rolled_back()
         if pause := state.pause_in_force(now) or self._apply_brake(request.deletes, brake, now):
             return pause
+        self._take_step(state)
         state.journal[request_id] = BegunRequest(request_id, now, request)
+        if self._begun is not None:
+            self._begun.add(request_id)
         return now
 
     def settle(self, request_id: str, writes: Writes) -> None:
         """Write the outcomes of a begun request and clear its journal."""
-        state, now = self._held_state(), self._now()
+        state, now = self._checked_state(), self._now()
+        self._take_step(state)
         state.write(writes, request_id, now)
-        state.journal.pop(request_id, None)
+        self._clear(request_id)
         if record := writes.request:
             state.requests[record.id] = StoredRequest(record, now + to_us(state.retention.finished))
             if not record.observed:
@@ -93,7 +103,8 @@ class MemoryLease:
 
     def renew(self) -> None:
         """Prolong the lease by its whole lifetime."""
-        self._held_state().lease = LeaseHolder(self._holder, self._now() + to_us(LEASE_LIFETIME))
+        state, until = self._held_state(), self._now() + to_us(LEASE_LIFETIME)
+        state.lease = LeaseHolder(self._holder, until, state.lease.steps if state.lease else 0)
 
     def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
         """Give the lease back; return the seconds until work is next due, None if there is none."""
@@ -120,6 +131,27 @@ class MemoryLease:
         if self._state.holder(self._now()) != self._holder:
             raise LeaseLost(f"the lease on account {self.account} is not ours any more")
         return self._state
+
+    def _checked_state(self) -> AccountState:
+        """Return the held state; raises StoreRolledBack if it has fewer steps than were carried out."""
+        state = self._held_state()
+        if state.lease and state.lease.steps < self._steps:
+            raise self._rolled_back()
+        return state
+
+    def _take_step(self, state: AccountState) -> None:
+        self._steps += 1
+        if state.lease:
+            state.lease = state.lease._replace(steps=self._steps)
+
+    def _clear(self, request_id: str) -> None:
+        """Take a request out of the journal, and out of what this holder knows of it."""
+        self._state.journal.pop(request_id, None)
+        if self._begun is not None:
+            self._begun.discard(request_id)
+
+    def _rolled_back(self) -> StoreRolledBack:
+        return StoreRolledBack(f"the store has lost writes of account {self.account} it had acknowledged")
 
     def _apply_brake(self, deletes: int, brake: DeleteBrake | None, now: int) -> Pause | None:
         """Pause the account and return the pause if these are too many deletes; else count them."""

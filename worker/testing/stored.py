@@ -30,10 +30,11 @@ def to_us(seconds: float) -> int:
 
 
 class LeaseHolder(NamedTuple):
-    """Who may work the account, and until when (µs)."""
+    """Who may work the account, until when (µs), and how many steps were carried out."""
 
     holder: str
     until: int
+    steps: int = 0
 
 
 class WakeMark(NamedTuple):

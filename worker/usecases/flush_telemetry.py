@@ -63,6 +63,10 @@ class FlushTelemetry:
         self.counters.count("pauses", pause.reason)
         self._emit("account.paused", account=self.result.account, reason=pause.reason, detail=pause.detail)
 
+    def writes_lost(self) -> None:
+        """Report that the store lost what it had acknowledged, so that the flush ended before it sent."""
+        self._emit("writes.lost", account=self.result.account, flush=self.result.id)
+
     def slot_booked(self, grant: Grant) -> None:
         """Count what the flush waits for, if it waits."""
         if grant.wait > 0:

@@ -120,10 +120,12 @@ def _send_replacements(
 
 
 def _read_changes(entry: ReplayEntry, job: JobRecord | None) -> list[Change]:
-    """Return the changes of an entry, with the correlation id of the job that they replace."""
+    """Return the changes of an entry, with what they have of the job that they replace."""
     correlation = job.correlation if job else ""
     return [
-        msgspec.structs.replace(from_message(message).change, correlation=correlation)
+        msgspec.structs.replace(
+            from_message(message).change, correlation=correlation, delivered=entry.delivered
+        )
         for message in entry.changes
     ]
 

@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import Collection, Iterable, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -53,20 +54,58 @@ def job_account(job_id: str) -> str:
     return job_id.rpartition("-")[0] or job_id
 
 
+def sent_url(request: Request) -> str:
+    """Return the URL of a request byte by byte, as characters of Latin-1, not as the server understood it."""
+    scope = request.scope
+    host = request.headers.get("host") or "{}:{}".format(*scope["server"])
+    target, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    return f"{scope['scheme']}://{host}{target}{f'?{query}' if query else ''}"
+
+
+def joined_headers(request: Request) -> Mapping[str, str]:
+    """Return the headers by name in lower case, with the values of one that came several times joined."""
+    names = dict.fromkeys(request.headers.keys())
+    return {name: ", ".join(request.headers.getlist(name)) for name in names}
+
+
+def content_encoding(request: Request) -> str:
+    """Return how the body is encoded; `identity` is not at all."""
+    return request.headers.get("content-encoding", "").strip().lower() or "identity"
+
+
+def unzip(body: bytes, limit: int) -> bytes:
+    """Return what was compressed by gzip or deflate; raise TooLarge, or Unsupported if it was not."""
+    unzipped = zlib.decompressobj(zlib.MAX_WBITS | 32)  # it sees which of the two it is
+    try:
+        found = unzipped.decompress(body, limit + 1)
+    except zlib.error:
+        raise Unsupported("the body is not what its Content-Encoding says") from None
+    if len(found) > limit:
+        raise TooLarge(limit)
+    if not unzipped.eof:
+        raise Unsupported("the body ends before what its Content-Encoding says")
+    return found
+
+
 async def read_body(
-    request: Request, limit: int, *, seconds: float, content_types: Collection[str] = ()
+    request: Request,
+    limit: int,
+    *,
+    seconds: float,
+    content_types: Collection[str] = (),
+    encodings: Collection[str] = (),
 ) -> bytes:
     """Return the body, if it is of one of these content types (of any, if none is given).
 
-    Raises Unsupported before anything is read, TooLarge as soon as the limit is passed, TooSlow after these
-    seconds.
+    Raises Unsupported before anything is read, also for any but these content encodings; TooLarge as soon as
+    the limit is passed, TooSlow after these seconds.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_types and content_type not in content_types:
         got = content_type or "a body without Content-Type"
         raise Unsupported(f"send {' or '.join(content_types)}, not {got}")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise Unsupported("send the body without Content-Encoding")
+    if content_encoding(request) not in ("identity", *encodings):
+        raise Unsupported(f"send the body with Content-Encoding {' or '.join((*encodings, 'identity'))}")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise TooLarge(limit)

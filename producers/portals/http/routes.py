@@ -20,6 +20,9 @@ BatchLabel = Annotated[str, Meta(description="The `batch` of changes.", examples
 SourceName = Annotated[
     str, Meta(description="The name of a webhook source of the settings.", examples=["immo"])
 ]
+MorePath = Annotated[
+    str, Meta(description="Further parts of the address, which a secret and rules may be read from.")
+]
 IdempotencyKey = Annotated[
     str,
     Meta(
@@ -57,6 +60,7 @@ ENDED: Final = ResponseDoc(
     _jobs_example("succeeded"),
     {**LOCATION, "Preference-Applied": "The preference that was applied."},
 )
+PRESENT: Final = ResponseDoc("The source is known; there was nothing to do.", JobsDict, {"jobs": []})
 HEALTHY: Final = ResponseDoc("It is.", HealthDict, {"status": "ok"})
 CHANGES_BODY: Final = {
     "application/json": {
@@ -116,10 +120,10 @@ PORTAL_ROUTES: Final = (
         handlers.receive_webhook,
         "GET",
         "/webhooks/{source}",
-        "Take a message of onOffice; its query carries all, signed",
-        {202: ACCEPTED},
+        "Take a message whose query carries all, as onOffice's; without a query, only answer",
+        {202: ACCEPTED, 200: PRESENT},
         path_params={"source": SourceName},
-        problems=(401, 404, 405, 422, 429, 503),
+        problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(
         handlers.receive_webhook,
@@ -129,7 +133,26 @@ PORTAL_ROUTES: Final = (
         {202: ACCEPTED},
         path_params={"source": SourceName},
         body={"*/*": {"schema": {}}},
-        problems=(401, 404, 405, 422, 429, 503),
+        problems=(401, 404, 405, 410, 503),
+    ),
+    ApiRoute(
+        handlers.receive_webhook,
+        "GET",
+        "/webhooks/{source}/{rest:path}",
+        "The same, where the address has more parts",
+        {202: ACCEPTED, 200: PRESENT},
+        path_params={"source": SourceName, "rest": MorePath},
+        problems=(401, 404, 405, 410, 503),
+    ),
+    ApiRoute(
+        handlers.receive_webhook,
+        "POST",
+        "/webhooks/{source}/{rest:path}",
+        "Take a message of a webhook whose address has more parts: a secret, or what it is about",
+        {202: ACCEPTED},
+        path_params={"source": SourceName, "rest": MorePath},
+        body={"*/*": {"schema": {}}},
+        problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(handlers.healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
     ApiRoute(handlers.readyz, "GET", "/readyz", "Whether Redis answers", {200: HEALTHY}, problems=(503,)),

@@ -9,11 +9,12 @@ end
 local function as_text(number) return string.format('%.0f', number) end
 
 -- 'run' for the lease's next step, 'repeated' for a step that was carried out before, 'lost' when another
---   holder has the lease.
+--   holder has the lease, 'rolled back' when the store knows fewer steps than it has acknowledged.
 local function check_step(base, token, step)
   local lease = redis.call('HMGET', base .. ':lease', 'token', 'step')
   if lease[1] ~= token then return 'lost' end
-  return tonumber(lease[2]) > tonumber(step) and 'repeated' or 'run'
+  local taken, next_step = tonumber(lease[2]), tonumber(step)
+  return taken > next_step and 'repeated' or taken < next_step and 'rolled back' or 'run'
 end
 
 local function take_step(base, token, step) -- checks the step and counts it as carried out

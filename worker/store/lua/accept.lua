@@ -1,19 +1,12 @@
 #!lua
 -- accept(base; now, max_backlog, oldest, submissions) → {'ok', wake, duplicates} | {'refused', refusals} | {'full'}
--- submissions: msgpack of {job, event digest, fingerprint ('' ignores content), occurred_at (0: now), relations, batch, fields}
+-- submissions: msgpack of {job, event digest, fingerprint ('' ignores content), occurred_at (0: now), relations, batch, fields,
+--   older digest}
 -- duplicates: {position, job}…; refusals: {position, reason, job}…
 -- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in the inbox exactly when it is new.
 local base, now, oldest = KEYS[1], read_clock(ARGV[1]), tonumber(ARGV[3])
 local submissions = cmsgpack.unpack(ARGV[4])
-local KEYS_PER_COMMAND = 1000
-local seen, fresh, duplicates, refusals = {}, {}, {}, {}
-
--- One command for many keys: a call costs more than what it does.
-for first = 1, #submissions, KEYS_PER_COMMAND do
-  local events = {}
-  for i = first, math.min(first + KEYS_PER_COMMAND - 1, #submissions) do events[#events + 1] = base .. ':event:' .. submissions[i][2] end
-  for i, known in ipairs(redis.call('MGET', unpack(events))) do seen[submissions[first + i - 1][2]] = known or nil end
-end
+local seen, fresh, duplicates, refusals = known_events(base, submissions), {}, {}, {}
 
 for i, s in ipairs(submissions) do
   local known = seen[s[2]]

@@ -1,17 +1,26 @@
 #!lua flags=allow-oom
--- begin(base; now, token, step, request id, request, brake) → {'ok', signed µs} | {'paused', pause…} |
---   {'lost'}
+-- begin(base; now, token, step, request id, request, brake, known) → {'ok', signed µs} | {'paused', pause…} |
+--   {'lost'} | {'rolled back'}
 -- brake ('': none): msgpack of {deletes of this request, deletes the plan still holds, most per hour, detail
 --   of the pause}
--- Invariant: no request begins without the lease or against a pause, and it is in the journal before it may
---   leave.
+-- known ('': the holder has not read): msgpack of the request ids that the holder knows to be begun and
+--   unsettled
+-- Invariant: no request begins without the lease, against a pause, or beside a journal that is not the holder's;
+--   and it is in the journal before it may leave.
 -- More deletes than the brake allows within an hour pause the account before any of the plan leaves; once
 --   resumed, before one too many.
 local base, now, key = KEYS[1], read_clock(ARGV[1]), KEYS[1] .. ':journal'
 local step = check_step(base, ARGV[2], ARGV[3])
-if step == 'lost' then return {'lost'} end
+if step == 'lost' or step == 'rolled back' then return {step} end
 -- Before the pause: a step that was carried out stays so, also when the account was paused since.
 if step == 'repeated' then return {'ok', string.match(redis.call('HGET', key, ARGV[4]) or as_text(now), '^%d+')} end
+if ARGV[7] ~= '' then
+  local known = cmsgpack.unpack(ARGV[7])
+  for _, id in ipairs(known) do
+    if redis.call('HEXISTS', key, id) == 0 then return {'rolled back'} end
+  end
+  if redis.call('HLEN', key) ~= #known then return {'rolled back'} end
+end
 local stopped = pause_in_force(base, now)
 if stopped then return {'paused', stopped} end
 

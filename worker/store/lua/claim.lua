@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
--- claim(base; now, token, step, claimed, keep) → 'ok' | 'lost' | 'read again'
+-- claim(base; now, token, step, claimed, keep) → 'ok' | 'lost' | 'rolled back' | 'read again'
 -- claimed: msgpack of {jobs: {id…}, begun: {request id…}, writes}
 -- Invariant: a job leaves the inbox in the very step in which its relations become open or get their outcome;
 --   if one of them has
 -- ended there since it was read, nothing is claimed.
 local base, now = KEYS[1], read_clock(ARGV[1])
 local step = check_step(base, ARGV[2], ARGV[3])
-if step ~= 'run' then return step == 'repeated' and 'ok' or 'lost' end
+if step ~= 'run' then return step == 'repeated' and 'ok' or step end
 local claimed = cmsgpack.unpack(ARGV[4])
 for _, id in ipairs(claimed.jobs) do
   if redis.call('HGET', base .. ':job:' .. id, 's') ~= 'queued' then return 'read again' end

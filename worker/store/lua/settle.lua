@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- settle(base; now, token, step, request id ('': more chunks follow), writes, keep, record id, record) → 'ok'
---   | 'lost'
+--   | 'lost' | 'rolled back'
 -- Invariant: outcomes are written once, by the holder of the lease; a request leaves the journal with its
 --   last outcome.
 local base, now = KEYS[1], read_clock(ARGV[1])
 local step = take_step(base, ARGV[2], ARGV[3])
-if step ~= 'run' then return step == 'repeated' and 'ok' or 'lost' end
+if step ~= 'run' then return step == 'repeated' and 'ok' or step end
 local keep = cmsgpack.unpack(ARGV[6])
 write_all(base, now, cmsgpack.unpack(ARGV[5]), keep)
 if ARGV[4] ~= '' then redis.call('HDEL', base .. ':journal', ARGV[4]) end
