@@ -144,6 +144,37 @@ def test_a_cell_that_is_no_id_is_a_short_fault(cell: str) -> None:
     assert max(len(str(fault)) for fault in faults) < 300
 
 
+@pytest.mark.parametrize("mark", ["\u00a0", "\u202f", "\u2009", "\u2007", "\u3000"])
+def test_a_blank_that_groups_digits_separates_no_ids(mark: str) -> None:
+    (row,) = read(f"{HEAD}\n1;4{mark}629\n")
+    assert "write a number without thousands separators, 4629" in str(row.faults)
+    assert read_ids(f"{HEAD}\n1;4{mark}629\n1;9001{mark}9002\n1;{mark}501{mark}\n") == [(1, 501)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "readings"),
+    [
+        ("4 629", "the id 4629 or the ids 4, 629; write 4629 or 4|629"),
+        ("501 502", "the id 501502 or the ids 501, 502; write 501502 or 501|502"),
+        ("9001 12 345 678", "the id 12345678 or the ids 12, 345, 678; write 12345678 or 12|345|678"),
+        ("1" + " 234" * 300, "the ids 1, 234, 234, 234, 234, …"),
+    ],
+)
+def test_a_blank_that_may_group_digits_is_a_fault_that_names_both_readings(cell: str, readings: str) -> None:
+    ((_, (fault,)),) = rejected(f"{HEAD}\n1;{cell}\n")
+    assert readings in str(fault)
+    assert len(str(fault)) < 300
+
+
+@pytest.mark.parametrize(
+    "cell", ["501|502", "501, 502", "501  502", "501\t502", "8 9", "9001 9002", "4 5678"]
+)
+def test_ids_between_separators_that_can_be_nothing_else_are_several(cell: str) -> None:
+    (row,) = read(f'{HEAD}\n1;"{cell}"\n')
+    assert row.message is not None
+    assert len(row.message["childid"]) == 2
+
+
 @pytest.mark.parametrize("many", [3, 3500, 40_000])
 def test_a_quote_left_open_names_and_counts_the_lines_that_are_lost_with_it(many: int) -> None:
     text = f'{HEAD}\n1;2\n3;"4\n' + "".join(f"{n};{n + 1};a description\n" for n in range(1, many))

@@ -33,7 +33,14 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as `normalize` returns them
 }
 FIELDS: Final = (*ALIASES, *INFO)
 REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
-THOUSANDS: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+")
+GROUPED: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+([.,]0+)?")  # by marks that group thousands
+MAX_GROUPS: Final = 5  # that a fault shows
+# Blanks that no keyboard writes, but spreadsheets and web pages do: they group digits and separate no ids.
+NO_SEPARATORS: Final = (
+    "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+)
+GROUPED_BY_BLANKS: Final = re.compile(rf"(?<![0-9])[0-9]{{1,3}}(?:[ {NO_SEPARATORS}][0-9]{{3}})+(?![0-9])")
+SEPARATORS: Final = re.compile(r"[ \t\r\n,;|]+")
 
 
 class ParsedCells(NamedTuple):
@@ -214,11 +221,12 @@ def _check_ids(text: str, side: str) -> Iterator[Fault]:
     """Find what keeps a cell from being one or several ids: each word that is not one."""
     if not text or _is_id(text):  # nearly always
         return
-    if THOUSANDS.fullmatch(text):
-        number = re.sub("[^0-9]", "", text)[:MAX_ID_DIGITS]
-        hint = f"write a number without thousands separators, {number}"
-        several = "; separate several ids by blanks" if "," in text else ""
+    if GROUPED.fullmatch(text):
+        hint = f"write a number without thousands separators, {_join_groups(text)}"
+        several = "; separate several ids by bars" if "," in text else ""
         yield Fault(side, f"expected an id, got {quote(text)}: {hint}{several}")
+    elif grouped := GROUPED_BY_BLANKS.search(text):
+        yield Fault(side, _explain_grouped(grouped[0]))
     elif "\n" in text and re.search(r"[,;|\t]", text):  # more likely the next line's cells than ids
         yield Fault(side, f"expected ids, got several lines, {quote(text)}")
     else:
@@ -228,10 +236,24 @@ def _check_ids(text: str, side: str) -> Iterator[Fault]:
         )
 
 
+def _explain_grouped(text: str) -> str:
+    """Explain digits, a blank and three digits: one number or, with an ordinary blank, several."""
+    number, groups = _join_groups(text), text.split()
+    if any(char in text for char in NO_SEPARATORS):
+        return f"expected an id, got {quote(text)}: write a number without thousands separators, {number}"
+    ids = groups if len(groups) <= MAX_GROUPS else [*groups[:MAX_GROUPS], "…"]
+    either = f"the id {number} or the ids {', '.join(ids)}"
+    return f"{quote(text)} may be {either}; write {number} or {'|'.join(ids)}"
+
+
+def _join_groups(text: str) -> str:
+    return re.sub(r"[^0-9]", "", re.sub(r"[.,]0{1,2}$", "", text))[:MAX_ID_DIGITS]
+
+
 def _is_id(word: str) -> bool:
     return word.isdecimal() and word.isascii() and len(word) <= MAX_ID_DIGITS
 
 
 def _split_ids(text: str) -> list[str]:
-    """Split ids at blanks, commas, semicolons and bars."""
-    return re.split(r"[\s,;|]+", text)
+    """Split ids at blanks of the keyboard, commas, semicolons and bars."""
+    return SEPARATORS.split(text)
