@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from worker.contract import Change, from_message, write_instant
+from worker.contract.values import read_whole
 from worker.errors import Fault, InvalidChange
 from worker.ports import JobRecord
 
@@ -93,5 +94,5 @@ def apply_correction(message: Mapping[str, Any], correction: Correction) -> dict
 
 def _parse_ids(text: str) -> Any:
     """Return one id or a list of ids; a part that is no number stays text, for the contract to refuse."""
-    ids = [int(part) if part.strip().isdecimal() else part for part in text.split(",")]
+    ids = [part if (number := read_whole(part.strip())) is None else number for part in text.split(",")]
     return ids[0] if len(ids) == 1 else ids

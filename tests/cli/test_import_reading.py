@@ -144,6 +144,29 @@ def test_a_cell_that_is_no_id_is_a_short_fault(cell: str) -> None:
     assert max(len(str(fault)) for fault in faults) < 300
 
 
+@pytest.mark.parametrize("cell", ["501.0", "501,0", "501,00", "501.0000", "\t501", " 501 ", "0501"])
+def test_a_whole_number_is_an_id_however_a_program_wrote_it(cell: str) -> None:
+    assert read_ids(f"{HEAD}\n1;{cell}\n") == [(1, 501)]
+    assert read_ids(f"{HEAD}\n1;501.0 502.0\n") == [(1, [501, 502])]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("501.5", 'expected an id, a positive whole number, got "501.5"'),
+        ("501,000", '"501,000" may be the id 501 or the id 501000; write it in digits alone'),
+        ("1,23E+05", "its digits are lost: in the spreadsheet, format the column as a number"),
+        ("1.2e3", "its digits are lost"),
+        ("1.234,00", "without thousands separators, 1234"),
+        ("9007199254740993", "expected an integer below 2**53"),
+        ("9007199254740993.0", "expected an integer below 2**53"),
+    ],
+)
+def test_a_number_that_is_none_or_may_be_another_is_a_fault_by_name(cell: str, reason: str) -> None:
+    ((_, faults),) = rejected(f"{HEAD}\n1;{cell}\n")
+    assert reason in str(faults[0])
+
+
 @pytest.mark.parametrize("mark", ["\u00a0", "\u202f", "\u2009", "\u2007", "\u3000"])
 def test_a_blank_that_groups_digits_separates_no_ids(mark: str) -> None:
     (row,) = read(f"{HEAD}\n1;4{mark}629\n")

@@ -1,5 +1,8 @@
 import json
 import re
+from decimal import Decimal
+from fractions import Fraction
+from numbers import Number
 from typing import Any
 
 import msgspec
@@ -115,7 +118,7 @@ def test_every_fault_is_named_by_its_path() -> None:
             "action": "Create",
             "relationtype": "estate:address:byer",
             "parentid": [],
-            "childid": [1, 2, "x", "501", True, 2.0, 0, 2**53, None],
+            "childid": [1, 2, "x", "501", True, 2.5, 0, 2**53, None],
             "relationinfo": {"statusTerminbestaetigung": "bestatigt", "a b": 1},
             "occurred_at": "2026-11-21T02:00:00",
             "event_id": "line\nbreak",
@@ -134,7 +137,7 @@ def test_every_fault_is_named_by_its_path() -> None:
         "childid[2]": 'expected a positive integer, got "x"',
         "childid[3]": 'expected a positive integer, got "501"; send a number, not text',
         "childid[4]": "expected a positive integer, got true",
-        "childid[5]": "expected a positive integer, got 2.0",
+        "childid[5]": "expected a positive integer, got 2.5",
         "childid[6]": "expected a positive integer, got 0",
         "childid[7]": "expected an integer below 2**53, got 9007199254740992",
         "childid[8]": "expected a positive integer, got null",
@@ -149,6 +152,67 @@ def test_every_fault_is_named_by_its_path() -> None:
         "batch": 'expected a text of 1 to 64 printable characters, got ""',
         "version": "expected 1, got true",
     }
+
+
+WHOLE = [b"501.0", b"501.000"]
+NOT_WHOLE = {
+    b"501.5": "got 501.5",
+    b"1.2e3": "got 1.2e3; write all its digits, without an exponent",
+    b"5E2": "got 5E2; write all its digits, without an exponent",
+    b"9007199254740993.0": "expected an integer below 2**53, got 9007199254740993",
+    b"1" * 5000: "got a huge number",
+    b"-501.0": "got -501",
+}
+
+
+@pytest.mark.parametrize("wrap", [b"%b", b"[%b]", b"%b\n\n"])
+@pytest.mark.parametrize("number", WHOLE)
+def test_a_number_with_an_integral_value_is_an_integer(number: bytes, wrap: bytes) -> None:
+    message = encoded({**PLAIN, "version": 1.0}).replace(b"501", number).replace(b"9001", b"9001.0")
+    assert changes(wrap % message) == [from_message(PLAIN).change]
+
+
+@pytest.mark.parametrize("number", NOT_WHOLE)
+def test_any_other_number_is_a_fault_as_it_is_written(number: bytes) -> None:
+    body = encoded(PLAIN, PLAIN).replace(b"501", number)
+    named = faults(body, parse_many)
+    assert list(named) == ["line 1.parentid", "line 2.parentid"]
+    assert all(NOT_WHOLE[number] in message for message in named.values())
+
+
+class Integral:
+    """As numpy's integers are: registered as numbers, and no ints."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __int__(self) -> int:
+        return self.value
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == other
+
+    def __lt__(self, other: int) -> bool:
+        return self.value < other
+
+    def __gt__(self, other: int) -> bool:
+        return self.value > other
+
+
+Number.register(Integral)
+
+
+@pytest.mark.parametrize("number", [501.0, Decimal(501), Decimal("501.00"), Fraction(501), Integral(501)])
+def test_an_integral_number_of_python_is_an_integer_whatever_its_type(number: object) -> None:
+    assert from_message({**PLAIN, "parentid": number, "childid": (9001.0, 9002)}) == from_message(PLAIN)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [501.5, float("nan"), float("inf"), Decimal("NaN"), Decimal("sNaN"), Decimal("1E+9999999"), 1e300, 1j],
+)
+def test_a_number_of_python_that_is_no_integer_is_a_fault(number: object) -> None:
+    assert list(faults({**PLAIN, "parentid": number})) == ["parentid"]
 
 
 def test_missing_fields_are_named_and_null_is_not_a_value_for_a_required_one() -> None:

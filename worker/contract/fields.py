@@ -17,6 +17,7 @@ from worker.contract import instant, message
 from worker.contract.catalogue import INFO
 from worker.contract.quoting import quote, suggest
 from worker.contract.types import TYPES, RelationType, Verb, resolve
+from worker.contract.values import WrittenNumber, to_plain
 from worker.errors import Fault, NotFound
 
 Schema = dict[str, Any]
@@ -42,6 +43,7 @@ def find_faults(obj: object, *, incomplete: bool = False) -> Iterator[Fault]:
     Unknown fields come first, then field by field, then what does not go together. An incomplete message is
     one to which fields will be added: nothing is missing yet.
     """
+    obj = to_plain(obj)
     if not isinstance(obj, dict):
         yield Fault("", f"expected a change (an object), got {quote(obj)}")
         return
@@ -133,10 +135,16 @@ def _ids(value: object, path: str) -> Iterator[Fault]:
 
 def _id(value: object, path: str, wanted: str) -> Iterator[Fault]:
     if type(value) is not int or value < 1:
-        hint = "; send a number, not text" if isinstance(value, str) and value.isdecimal() else ""
-        yield Fault(path, f"expected {wanted}, got {quote(value)}{hint}")
+        yield Fault(path, f"expected {wanted}, got {quote(value)}{_hint_at_number(value)}")
     elif value > message.MAX_ID:
         yield Fault(path, f"expected an integer below 2**53, got {quote(value)}")
+
+
+def _hint_at_number(value: object) -> str:
+    if isinstance(value, str) and value.isdecimal():
+        return "; send a number, not text"
+    has_exponent = isinstance(value, WrittenNumber) and "e" in value.text.lower()
+    return "; write all its digits, without an exponent" if has_exponent else ""
 
 
 def _info(value: object, path: str) -> Iterator[Fault]:

@@ -6,10 +6,10 @@ decided in `permissions`.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from io import BytesIO
 from itertools import islice
-from typing import Any
 
 import msgspec
 
@@ -20,6 +20,7 @@ from worker.contract.fields import N_TO_N, find_faults, misplaced_info
 from worker.contract.instant import read_instant
 from worker.contract.message import MAX_BODY, SOURCE, Message
 from worker.contract.types import RelationType, resolve
+from worker.contract.values import read_json, to_plain
 from worker.errors import Fault, InvalidChange, NotFound, Place
 
 
@@ -64,6 +65,10 @@ def parse_many(data: bytes | str) -> list[ParsedChange]:
 
 def from_message(obj: object, place: Place | None = None) -> ParsedChange:
     """Return the change of one decoded message; raise InvalidChange with its faults, at this place."""
+    try:
+        return _to_change(msgspec.convert(obj, Message))
+    except REFUSALS:
+        obj = to_plain(obj)
     try:
         return _to_change(msgspec.convert(obj, Message))
     except REFUSALS as error:
@@ -133,12 +138,12 @@ def _parse_one_by_one(raw: bytes) -> list[ParsedChange]:
 
 
 def _parse_one(raw: bytes) -> ParsedChange:
-    return from_message(_decode(raw))
+    return from_message(_decode(raw, read_json))
 
 
-def _decode(raw: bytes, kind: Any = object) -> object:
+def _decode(raw: bytes, read: Callable[[bytes], object]) -> object:
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return read(raw)
     except msgspec.MsgspecError as error:
         raise InvalidChange([Fault("", f"expected JSON: {error}")]) from None
     except UnicodeError:
@@ -149,7 +154,9 @@ def _decode(raw: bytes, kind: Any = object) -> object:
 
 def _items(raw: bytes) -> Iterator[tuple[Place, bytes]]:
     """Yield the items of an array one by one: millions of them would not fit into memory as objects."""
-    _decode(raw, kind=msgspec.Raw)  # checks that the whole is JSON, and builds nothing
+    _decode(
+        raw, partial(msgspec.json.decode, type=msgspec.Raw)
+    )  # checks that the whole is JSON, and builds nothing
     try:
         text = raw.decode()
     except UnicodeError:

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from worker.contract import RelationType, ResolvedType, read_instant, resolve
 from worker.contract.instant import PATTERN
 from worker.contract.message import ACCOUNT, CONTROLS, MAX_ID, MAX_LABEL
+from worker.contract.values import read_whole
 from worker.errors import Fault, Invalid, NotFound
 from worker.ports import JobFilter, JobState
 
@@ -148,8 +149,10 @@ def _parse_faults(name: str, text: str) -> list[Fault]:
 
 def _convert(text: str, value_type: Any) -> Any:
     try:
-        if not text.endswith("\n"):  # which `$` in a pattern overlooks
-            return msgspec.convert(text, value_type, strict=False)
+        value = msgspec.convert(text, value_type, strict=False)
+        # A `$` in a pattern overlooks a last line end; and a number is written as everywhere else.
+        if not (text.endswith("\n") or (type(value) is int and read_whole(text) is None)):
+            return value
     except msgspec.ValidationError:
         pass
     raise ValueError(f"expected {msgspec.json.schema(value_type)['description']}")

@@ -34,12 +34,17 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as `normalize` returns them
 FIELDS: Final = (*ALIASES, *INFO)
 REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
 GROUPED: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+([.,]0+)?")  # by marks that group thousands
+DECIMALS: Final = re.compile(r"[0-9]{1,3}[.,]000")  # a whole number, or a group of thousands
+WHOLE: Final = re.compile(rf"[0-9]{{1,{MAX_ID_DIGITS}}}[.,](0|00|0{{4,{MAX_ID_DIGITS}}})")
+EXPONENT: Final = re.compile(r"[0-9]+([.,][0-9]+)?[Ee][+-]?[0-9]+")
 MAX_GROUPS: Final = 5  # that a fault shows
 # Blanks that no keyboard writes, but spreadsheets and web pages do: they group digits and separate no ids.
 NO_SEPARATORS: Final = (
     "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 )
-GROUPED_BY_BLANKS: Final = re.compile(rf"(?<![0-9])[0-9]{{1,3}}(?:[ {NO_SEPARATORS}][0-9]{{3}})+(?![0-9])")
+GROUPED_BY_BLANKS: Final = re.compile(
+    rf"(?<![0-9])(?<![0-9][.])[0-9]{{1,3}}(?:[ {NO_SEPARATORS}][0-9]{{3}})+(?![0-9])"
+)
 SEPARATORS: Final = re.compile(r"[ \t\r\n,;|]+")
 
 
@@ -146,7 +151,8 @@ def build_message(values: Mapping[str, str]) -> ParsedCells:
         if wrong := list(_check_ids(text, side)):
             faults += wrong
         elif text:
-            message[side] = int(text) if _is_id(text) else list(map(int, _split_ids(text)))
+            ids = _read_ids(text)
+            message[side] = ids[0] if len(ids) == 1 else ids
     return ParsedCells(message, faults)
 
 
@@ -219,9 +225,12 @@ def _explain_nameless(number: int, cell: str) -> Fault:
 
 def _check_ids(text: str, side: str) -> Iterator[Fault]:
     """Find what keeps a cell from being one or several ids: each word that is not one."""
-    if not text or _is_id(text):  # nearly always
+    if not text or _read_id(text) is not None:  # nearly always
         return
-    if GROUPED.fullmatch(text):
+    if DECIMALS.fullmatch(text):
+        either = f"the id {text[:-4]} or the id {_join_groups(text)}"
+        yield Fault(side, f"{quote(text)} may be {either}; write it in digits alone")
+    elif GROUPED.fullmatch(text):
         hint = f"write a number without thousands separators, {_join_groups(text)}"
         several = "; separate several ids by bars" if "," in text else ""
         yield Fault(side, f"expected an id, got {quote(text)}: {hint}{several}")
@@ -230,10 +239,17 @@ def _check_ids(text: str, side: str) -> Iterator[Fault]:
     elif "\n" in text and re.search(r"[,;|\t]", text):  # more likely the next line's cells than ids
         yield Fault(side, f"expected ids, got several lines, {quote(text)}")
     else:
-        wrong = (word for word in _split_ids(text) if not _is_id(word))
+        wrong = (word for word in _split_ids(text) if _read_id(word) is None)
         yield from (
-            Fault(side, f"expected an id, a positive whole number, got {quote(word)}") for word in wrong
+            Fault(side, f"expected an id, a positive whole number, got {quote(word)}{_hint(word)}")
+            for word in wrong
         )
+
+
+def _hint(word: str) -> str:
+    if not EXPONENT.fullmatch(word):
+        return ""
+    return "; its digits are lost: in the spreadsheet, format the column as a number without decimals"
 
 
 def _explain_grouped(text: str) -> str:
@@ -250,8 +266,18 @@ def _join_groups(text: str) -> str:
     return re.sub(r"[^0-9]", "", re.sub(r"[.,]0{1,2}$", "", text))[:MAX_ID_DIGITS]
 
 
-def _is_id(word: str) -> bool:
-    return word.isdecimal() and word.isascii() and len(word) <= MAX_ID_DIGITS
+def _read_ids(text: str) -> list[int]:
+    """Return the ids of a cell without faults."""
+    number = _read_id(text)
+    words = [text] if number is not None else _split_ids(text)
+    return [id_ for word in words if (id_ := _read_id(word)) is not None]
+
+
+def _read_id(word: str) -> int | None:
+    """Return the id that a word writes, if it does: `501`, or `501,0` as spreadsheets and pandas have it."""
+    if word.isdecimal() and word.isascii() and len(word) <= MAX_ID_DIGITS:  # nearly always
+        return int(word)
+    return int(re.split("[.,]", word)[0]) if WHOLE.fullmatch(word) else None
 
 
 def _split_ids(text: str) -> list[str]:

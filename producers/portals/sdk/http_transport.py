@@ -12,10 +12,12 @@ import msgspec
 from producers.errors import Forbidden, Unauthorized
 from producers.portals.sdk.protocol import Attempt, Call, GetBatch, GetJob, SendChanges, Sent
 from worker.contract import Change, to_message
+from worker.contract.values import read_number
 from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, NotFound, RelationsError, Unavailable
 
 MAX_TIMEOUT: Final = 10.0  # seconds that a single attempt may wait for the network
 CURABLE: Final = (408, 429, 502, 503, 504)
+ENCODER: Final = msgspec.json.Encoder(enc_hook=read_number, decimal_format="number")
 DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 POSITION: Final = re.compile(r"\[([0-9]{1,9})\]\.?(.*)", re.DOTALL)  # which change a fault is about
 
@@ -149,7 +151,7 @@ def _request_options(step: Attempt) -> dict[str, Any]:
             options |= {
                 "method": "POST",
                 "url": "/v1/changes",
-                "content": msgspec.json.encode(messages),
+                "content": ENCODER.encode(messages),
                 "headers": {"Content-Type": "application/json"},
             }
         case GetJob(job_id):
