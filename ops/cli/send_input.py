@@ -54,7 +54,7 @@ def from_lines(content: bytes, account: str, *, name: str = "") -> list[SendEntr
             faults += InvalidChange(row.faults).at(where).faults
             continue
         try:
-            change, notes = _read(defaults.complete(row.line, row.message), where)
+            change, notes = _read(defaults.complete(row), where)
             entries.append(SendEntry(where, change, notes))
         except InvalidChange as error:
             faults += error.faults

@@ -58,6 +58,11 @@ def pairs(runtime: Runtime) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         b'sep=;\r\nparent_id;child_id\r\n"1";" 2 "\r\n3;4\r\n',
         "parent;child;Straße\n1;2;Königsallee\n3;4;x\n".encode("cp1252"),
         "parent\tchild\n1\t2\n3\t4\n".encode("utf-16"),
+        b"parent;child\r1;2\r3;4\r",
+        "parent\tchild\n1\t2\n3\t4\n".encode("utf-16-le"),
+        b"Export vom 27.11.2026\n\nparent;child\n1;2\n3;4\n",
+        b"parent;child\n1;\t2\n3,00;4.0\n",
+        b'[{"parentid": 1, "childid": 2},\n {"parentid": 3.0, "childid": 4},]',
         b'parent,child,street\n1,2,"two\nlines"\n3,4,""\n',
         b'{"parentid": 1, "childid": 2}\n\n{"parentid": 3, "childid": 4}',
     ],
@@ -217,7 +222,7 @@ def test_all_faults_of_a_header_are_printed_and_nothing_is_sent(cli: Cli, runtim
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [(b"[1]", "got a JSON array"), (b"a\x81\xff\n", "Windows-1252")],
+    [(b"[1]", 'expected objects, got "1"'), (b"a\x81\xff\n", "Windows-1252")],
 )
 def test_what_is_no_import_fails_and_says_why(cli: Cli, text: bytes, words: str) -> None:
     assert words in cli("import", "-", *LINKS, stdin=text, code=Exit.FAILED).output

@@ -1,6 +1,7 @@
 """Reading tables: the messages of their rows, and the faults of rejected ones. Pure, without a store."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from io import BytesIO, StringIO, TextIOWrapper
 from itertools import product
 from typing import Any
@@ -12,6 +13,7 @@ from producers.portals.imports import (
     LoadCounts,
     RowDefaults,
     RowLoader,
+    TableOptions,
     detect_format,
     find_field,
     read_rows,
@@ -24,7 +26,7 @@ HEAD = "parentid;childid"
 
 
 def read(text: str, mapping: dict[str, str] | None = None, **constants: str) -> list[InputRow]:
-    return list(read_rows(StringIO(text, newline=""), mapping=mapping or {}, constants={**LINK, **constants}))
+    return list(read_rows(StringIO(text, newline=""), TableOptions(mapping or {}, {**LINK, **constants})))
 
 
 def read_ids(text: str, **mapping: str) -> list[tuple[Any, Any]]:
@@ -107,6 +109,61 @@ def test_mapping_a_column_that_does_not_exist_names_those_that_do() -> None:
     )
     assert read_ids(f"{HEAD}\n1;2\n", note="") == [(1, 2)]  # to leave out what is not there does no harm
     assert "these are lines of JSON" in header_faults("{}", {"unit": "childid"})
+
+
+@pytest.mark.parametrize(
+    "title", ["Export vom 27.11.2026", "Export;27.11.2026", '"Käufer\nund andere"', "a\n\nb"]
+)
+def test_a_title_above_a_header_without_fault_is_passed_over(title: str) -> None:
+    (row,) = read(f"{title}\n\n{HEAD}\n1;2\n")
+    assert (row.line, row.message) == (title.count("\n") + 4, {**LINK, "parentid": 1, "childid": 2})
+
+
+def test_the_line_of_the_header_can_be_said() -> None:
+    text = "Käufer;id\nparentid;note\nparentid;Kunde\n1;2\n"
+    assert 'column "Käufer" is not known' in header_faults(text)
+    options = TableOptions({"Kunde": "childid"}, LINK, header_row=3)
+    assert [row.line for row in read_rows(StringIO(text, newline=""), options)] == [4]
+    assert "names stand in a later line" in header_faults("Export\nparentid;x\n1;2\n")
+
+
+def test_a_file_without_a_header_is_told() -> None:
+    assert 'the first line is data, "501;9001", and there is no header' in header_faults(
+        "501;9001\n502;9002\n"
+    )
+
+
+PANDAS = ",parentid,childid\n0,501,9001\n1,502,9002\n"
+R = '"parentid" "childid"\n"1" 501 9001\n"2" 502 9002\n'.replace(" ", "\t")
+
+
+@pytest.mark.parametrize("text", [PANDAS, R, PANDAS.replace("\n1,", "\n7,")])
+def test_a_first_column_that_counts_the_lines_is_left_out(text: str) -> None:
+    options = TableOptions(constants=LINK, has_index="\n7," in text)
+    rows = list(read_rows(StringIO(text, newline=""), options))
+    assert [row.message for row in rows] == [
+        {**LINK, "parentid": parent, "childid": child} for parent, child in ((501, 9001), (502, 9002))
+    ]
+    assert not any(row.faults for row in rows)
+
+
+def test_a_first_column_that_may_say_something_is_a_fault_with_its_remedy() -> None:
+    for text in (PANDAS.replace("\n1,", "\n7,"), "parentid,childid\n1,501,9001\n"):
+        assert all("--index leaves it out" in str(faults[0]) for _, faults in rejected(text))
+
+
+@pytest.mark.parametrize("gap", ["nan", "NaN", "NULL", "None", "<NA>", "\\N", ""])
+def test_a_cell_without_a_value_is_no_label(gap: str) -> None:
+    head = "parentid;childid;batch;event_id;occurred_at;statusTerminbestaetigung\n"
+    assert [row.message for row in read(f"{head}1;2{f';{gap}' * 4}\n")] == [
+        {**LINK, "parentid": 1, "childid": 2}
+    ]
+    assert "expected an id" in str(rejected(f"{HEAD}\n1;{gap or 'x'}\n")[0][1])
+
+
+def test_a_cell_that_may_be_a_value_or_none_is_a_fault() -> None:
+    ((_, (fault,)),) = rejected("parentid;childid;batch\n1;2;NA\n1;2;NAB\n")
+    assert str(fault) == 'batch: "NA" may be a value or stand for none; leave the cell empty if it does'
 
 
 def test_every_column_name_and_alias_is_found_as_a_field() -> None:
@@ -225,6 +282,62 @@ def test_a_line_that_is_too_long_is_rejected_whole_and_the_next_is_read() -> Non
         assert read_ids(text, note="")[-1] == (3, 4)
 
 
+LINES = [{"parentid": number, "childid": 9001, "batch": 'a}{[\\"]'} for number in (501, 502, 503)]
+PRETTY = json.dumps(LINES, indent=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("\n".join(map(json.dumps, LINES)), [1, 2, 3]),
+        (",\n".join(map(json.dumps, LINES)) + ",\n", [1, 2, 3]),
+        ("".join(map(json.dumps, LINES)), [1, 1, 1]),
+        (json.dumps(LINES), [1, 1, 1]),
+        ("[" + ",\r\n".join(map(json.dumps, LINES)) + ",]", [1, 2, 3]),
+        (PRETTY, [2, 7, 12]),
+        ("\n".join(json.dumps(line, indent=1) for line in LINES), [1, 6, 11]),
+        ("[" + " " * 2**17 + ",".join(json.dumps(line) for line in LINES) + "]", [1, 1, 1]),
+    ],
+)
+def test_json_means_the_same_however_its_objects_are_laid_out(text: str, lines: list[int]) -> None:
+    rows = read(text)
+    assert [row.message for row in rows] == [{**LINK, **line} for line in LINES]
+    assert [row.line for row in rows] == lines
+    assert len({row.key for row in rows}) == 3
+
+
+@pytest.mark.parametrize("layout", [lambda text: text, lambda text: text.replace("\n", "")])
+def test_an_object_that_cannot_be_read_is_rejected_alone(layout: Callable[[str], str]) -> None:
+    rows = read(layout(PRETTY.replace("502", "5o2").replace("},", "}, oops", 1)))
+    assert [row.message["parentid"] for row in rows if row.message] == [501, 503]
+    assert {str(row.faults[0])[:29] for row in rows if row.faults} == {
+        'expected objects, got "oops" ',
+        "expected JSON: JSON is malfor",
+    }
+    cut = read(layout(PRETTY[: PRETTY.rindex("}")]))
+    assert str(cut[-1].faults[0]) == "the object that begins here has no end"
+    assert [row.message for row in cut[:2]] == [{**LINK, **line} for line in LINES[:2]]
+
+
+def test_a_broken_line_of_ndjson_costs_no_other() -> None:
+    for broken in ("{nonsense}", '{"parentid": 1', '{"parentid": "1', "{", '{"a": {}} {"b": 1'):
+        rows = read(f"{broken}\n" + "\n".join(map(json.dumps, LINES)))
+        assert [bool(row.faults) for row in rows] == [True, False, False, False]
+
+
+def test_an_object_that_is_too_long_is_rejected_and_the_next_is_read() -> None:
+    long = json.dumps({"parentid": 1, "batch": "x" * 2**21})
+    rows = read(f"[{long}, {json.dumps(LINES[0])}]")
+    assert ["at most" in str(row.faults) for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_found(name: str) -> None:
+    assert detect_format(BytesIO(f"{HEAD};Straße\n1;2;Königsallee\n".encode(name))).encoding == name
+    with pytest.raises(Invalid, match="NUL bytes"):
+        detect_format(BytesIO(b"parentid;childid\n1;2\0\n"))
+
+
 def test_the_encoding_is_detected_from_the_whole_file() -> None:
     text = f"{HEAD};Straße\n1;2;Königsallee\n"
     for name, found in (
@@ -232,6 +345,7 @@ def test_the_encoding_is_detected_from_the_whole_file() -> None:
         ("utf-8-sig", "utf-8-sig"),
         ("cp1252", "cp1252"),
         ("utf-16", "utf-16"),
+        ("utf-32", "utf-32"),
     ):
         raw = BytesIO(text.encode(name))
         encoding = detect_format(raw).encoding

@@ -15,6 +15,7 @@ from producers.portals.imports import (
     LoadCounts,
     RowDefaults,
     RowLoader,
+    TableOptions,
     check_values,
     detect_format,
     find_field,
@@ -84,7 +85,7 @@ def _read(raw: bytes, rng: random.Random) -> list[Change]:
     items = [
         item
         for piece in RowLoader(defaults, reject, counts).parse(
-            read_rows(text, mapping=mapping, constants=constants)
+            read_rows(text, TableOptions(mapping, constants))
         )
         for item in piece
     ]

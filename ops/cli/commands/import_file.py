@@ -31,7 +31,7 @@ HTTP_TIMEOUT: Final = 10.0  # seconds a server may take for one answer
 Send = Callable[[Sequence[Change]], list[Sent]]
 
 
-@click.command("import", short_help="Import a file of changes: CSV or NDJSON.")
+@click.command("import", short_help="Import a file of changes: CSV or JSON.")
 @click.argument("file", metavar="FILE|-")
 @account_option
 @click.option(
@@ -47,6 +47,15 @@ Send = Callable[[Sequence[Change]], list[Sent]]
     multiple=True,
     metavar="FIELD=VALUE",
     help="What holds for every line that does not say it.",
+)
+@click.option(
+    "--header-row",
+    type=click.IntRange(1),
+    metavar="LINE",
+    help="The line that has the names of the columns; what stands above it is left out.",
+)
+@click.option(
+    "--index", "has_index", is_flag=True, help="The first column only numbers the lines; leave it out."
 )
 @click.option(
     "--batch", metavar="LABEL", help="A label to ask for later; default: of the file's name and content."
@@ -73,6 +82,8 @@ def import_file(
     account: str | None,
     maps: Sequence[str],
     sets: Sequence[str],
+    header_row: int | None,
+    has_index: bool,
     batch: str | None,
     rejects: Path | None,
     waits: bool,
@@ -80,7 +91,7 @@ def import_file(
     url: str | None,
     key: str | None,
 ) -> None:
-    """Import changes from CSV with a header, or NDJSON; a dash is standard input.
+    """Import changes from CSV with a header, or JSON; a dash is standard input.
 
     Every line is accepted or rejected by itself. Columns stand in any order and go by their names; the
     delimiter is found out. A cell may hold several ids, between blanks. Each line is known by the file's
@@ -94,7 +105,9 @@ def import_file(
     """
     if url and not key and not dry_run:
         raise click.UsageError("--url needs a key: set RELATIONS_KEY, or give --key.")
-    options = parse_options(context, maps, sets, account, batch, is_local=not url)
+    options = parse_options(
+        context, maps, sets, account, batch, header_row=header_row or 0, has_index=has_index, is_local=not url
+    )
     is_stream = get_name(file) == "stdin"
     path = rejects or Path(f"{'stdin' if is_stream else file}.rejects.ndjson")
     if is_input(file, path):
