@@ -31,7 +31,7 @@ HTTP_TIMEOUT: Final = 10.0  # seconds a server may take for one answer
 Send = Callable[[Sequence[Change]], list[Sent]]
 
 
-@click.command("import", short_help="Import a file of changes: CSV or JSON.")
+@click.command("import", short_help="Import a file of changes: CSV, JSON or a spreadsheet.")
 @click.argument("file", metavar="FILE|-")
 @account_option
 @click.option(
@@ -56,6 +56,9 @@ Send = Callable[[Sequence[Change]], list[Sent]]
 )
 @click.option(
     "--index", "has_index", is_flag=True, help="The first column only numbers the lines; leave it out."
+)
+@click.option(
+    "--sheet", metavar="NAME", default="", help="Which sheet of a spreadsheet, if several are filled."
 )
 @click.option(
     "--batch", metavar="LABEL", help="A label to ask for later; default: of the file's name and content."
@@ -84,6 +87,7 @@ def import_file(
     sets: Sequence[str],
     header_row: int | None,
     has_index: bool,
+    sheet: str,
     batch: str | None,
     rejects: Path | None,
     waits: bool,
@@ -91,7 +95,7 @@ def import_file(
     url: str | None,
     key: str | None,
 ) -> None:
-    """Import changes from CSV with a header, or JSON; a dash is standard input.
+    """Import changes from CSV with a header, JSON, or a spreadsheet; a dash is standard input.
 
     Every line is accepted or rejected by itself. Columns stand in any order and go by their names; the
     delimiter is found out. A cell may hold several ids, between blanks. Each line is known by the file's
@@ -106,7 +110,15 @@ def import_file(
     if url and not key and not dry_run:
         raise click.UsageError("--url needs a key: set RELATIONS_KEY, or give --key.")
     options = parse_options(
-        context, maps, sets, account, batch, header_row=header_row or 0, has_index=has_index, is_local=not url
+        context,
+        maps,
+        sets,
+        account,
+        batch,
+        header_row=header_row or 0,
+        has_index=has_index,
+        sheet=sheet,
+        is_local=not url,
     )
     is_stream = get_name(file) == "stdin"
     path = rejects or Path(f"{'stdin' if is_stream else file}.rejects.ndjson")

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, NamedTuple, cast
 import click
 
 from ops.cli.import_steps.options import ImportOptions
-from producers.portals.imports import REQUIRED, InputRow, RowDefaults, detect_format, read_rows
+from producers.portals.imports import REQUIRED, InputRow, RowDefaults, detect_format, read_rows, unpack
 
 DASH: Final = "-"
 STEM: Final = 40  # characters of a file's name in the default label
@@ -35,7 +35,10 @@ def open_input(file: str, options: ImportOptions) -> Iterator[OpenInput]:
     with ExitStack() as stack:
         try:
             stream = sys.stdin.buffer if file == DASH else stack.enter_context(Path(file).open("rb"))
-            binary = _make_seekable(stream, stack)
+            kept = _make_seekable(stream, stack)
+            binary = unpack(kept, options.sheet)
+            if binary is not kept:
+                stack.enter_context(binary)
             format_ = detect_format(binary)
             binary.seek(0)
         except OSError as error:

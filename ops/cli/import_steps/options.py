@@ -15,6 +15,7 @@ class ImportOptions(NamedTuple):
     table: TableOptions
     account: str
     batch: str | None
+    sheet: str
 
 
 def parse_options(
@@ -26,6 +27,7 @@ def parse_options(
     *,
     header_row: int,
     has_index: bool,
+    sheet: str,
     is_local: bool,
 ) -> ImportOptions:
     """Parse and check the options; raises UsageError for a value that no line could have.
@@ -43,7 +45,7 @@ def parse_options(
     if faults:
         raise click.UsageError("\n".join(faults))
     table = TableOptions(mapping, constants, header_row=header_row, has_index=has_index)
-    return ImportOptions(table, default, batch)
+    return ImportOptions(table, default, batch, sheet)
 
 
 def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:

@@ -8,9 +8,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from producers.errors import Forbidden, TooLarge, TooSlow, Unauthorized, Unsupported
+from producers.portals.http.content_coding import decode, read_coding
 from worker.config import Key, hide
 from worker.contract import Change
 from worker.contract.message import PRINTABLE
@@ -56,25 +58,25 @@ def job_account(job_id: str) -> str:
 async def read_body(
     request: Request, limit: int, *, seconds: float, content_types: Collection[str] = ()
 ) -> bytes:
-    """Return the body, if it is of one of these content types (of any, if none is given).
+    """Return the body, if it is of one of these content types (of any, if none is given), decompressed.
 
-    Raises Unsupported before anything is read, TooLarge as soon as the limit is passed, TooSlow after these
-    seconds.
+    Raises Unsupported before anything is read, TooLarge as soon as the limit is passed by what came or by
+    what it becomes, TooSlow after these seconds.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_types and content_type not in content_types:
         got = content_type or "a body without Content-Type"
         raise Unsupported(f"send {' or '.join(content_types)}, not {got}")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise Unsupported("send the body without Content-Encoding")
+    coding = read_coding(",".join(request.headers.getlist("content-encoding")))
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise TooLarge(limit)
     try:
         async with asyncio.timeout(seconds):
-            return await _read_chunks(request, limit)
+            body = await _read_chunks(request, limit)
     except TimeoutError:
         raise TooSlow(f"the body did not come within {seconds:g} seconds; send it in parts") from None
+    return await run_in_threadpool(decode, body, coding, limit) if coding else body
 
 
 async def _read_chunks(request: Request, limit: int) -> bytes:
