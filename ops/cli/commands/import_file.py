@@ -148,8 +148,9 @@ def _dry_run(
                 reject(parsed.row, faults)
     costs = estimate.get_costs()
     counts.accepted = sum(cost.changes for cost in costs)
+    rejects = str(path) if counts.rejected else None
     context.answer_table(
-        {"accounts": [cost.to_json() for cost in costs], "rejected": counts.rejected},
+        {"accounts": [cost.to_json() for cost in costs], "rejected": counts.rejected, "rejects": rejects},
         ("ACCOUNT", "CHANGES", "ACTIONS", "REQUESTS", "AT ITS PACE"),
         (
             (c.account, f"{c.changes:,}", f"{c.actions:,}", f"{c.requests:,}", f"{c.seconds:,.0f} s")
@@ -158,7 +159,10 @@ def _dry_run(
     )
     defaults = " Checked and planned by the defaults: the settings of --url are not known here."
     context.remark(f"{counts.rejected:,} rejected. Nothing was sent.{'' if is_local else defaults}")
-    return ImportSummary(counts, "", path).get_exit_code()
+    summary = ImportSummary(counts, "", path)
+    for line in summary.format_rejects():
+        context.remark(line)
+    return summary.get_exit_code()
 
 
 def _add_to_estimate(estimate: CostEstimate, change: Change) -> Sequence[Fault]:

@@ -59,7 +59,7 @@ def find_header(head: Sequence[str], delimiter: str, options: TableOptions) -> H
         for above in range(1, 1 if options.header_row else len(head)):
             with suppress(Invalid):
                 return _read_header(head[above:], delimiter, options)._replace(above=above)
-        raise Invalid([*_explain_first_line(head, delimiter), *error.faults]) from None
+        raise Invalid(_explain_first_line(head, delimiter, error.faults)) from None
 
 
 def _read_header(head: Sequence[str], delimiter: str, options: TableOptions) -> Header:
@@ -113,17 +113,18 @@ def _is_longer(row: Sequence[str], names: Sequence[str]) -> bool:
     return len(row) == len(names) + 1 and bool(row[-1])
 
 
-def _explain_first_line(head: Sequence[str], delimiter: str) -> Iterator[Fault]:
-    """Explain a first line that is none of names: data, or a title."""
+def _explain_first_line(head: Sequence[str], delimiter: str, faults: Sequence[Fault]) -> Sequence[Fault]:
+    """Return what is wrong with a first line, by its faults as a header: it may be data, or a title."""
     candidates = (rows[0] for char in delimiter or DELIMITERS if (rows := _split(head, char)))
     names = max(candidates, key=len, default=[])
     shown = quote(head[0].strip())
     if any(map(DATA.fullmatch, names)):
         remedy = f"put a line of names above it, such as {', '.join(REQUIRED)}"
-        yield Fault("header", f"the first line is data, {shown}, and there is no header; {remedy}")
-    elif len(names) == 1:
+        return [Fault("header", f"is missing, for the first line is data, {shown}; {remedy}")]
+    if len(names) == 1:
         remedy = "if the names stand in a later line, say which with --header-row"
-        yield Fault("header", f"the first line, {shown}, looks like a title; {remedy}")
+        return [Fault("header", f"the first line, {shown}, looks like a title; {remedy}"), *faults]
+    return faults
 
 
 def _find_unknown(names: Sequence[str], known: Mapping[str, str]) -> Iterator[Fault]:
