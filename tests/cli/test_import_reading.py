@@ -320,6 +320,14 @@ def test_an_object_that_cannot_be_read_is_rejected_alone(layout: Callable[[str],
     assert [row.message for row in cut[:2]] == [{**LINK, **line} for line in LINES[:2]]
 
 
+def test_an_object_in_which_a_name_stands_twice_is_rejected() -> None:
+    (row, good) = read('{"parentid": 1, "childid": 2, "childid": 3}\n{"parentid": 1, "childid": 2}\n')
+    assert [str(fault) for fault in row.faults] == [
+        "childid: stands 2 times in its object; which value counts?"
+    ]
+    assert not good.faults
+
+
 def test_a_broken_line_of_ndjson_costs_no_other() -> None:
     for broken in ("{nonsense}", '{"parentid": 1', '{"parentid": "1', "{", '{"a": {}} {"b": 1'):
         rows = read(f"{broken}\n" + "\n".join(map(json.dumps, LINES)))

@@ -215,6 +215,43 @@ def test_a_number_of_python_that_is_no_integer_is_a_fault(number: object) -> Non
     assert list(faults({**PLAIN, "parentid": number})) == ["parentid"]
 
 
+@given(messages(), st.data(), st.booleans())
+def test_a_name_that_stands_twice_is_a_fault_wherever_it_stands(
+    message: dict[str, Any], data: st.DataObject, ascii_only: bool
+) -> None:
+    name = data.draw(st.sampled_from(list(message)))
+    value = message[name] if data.draw(st.booleans()) else None
+    again = f"{data.draw(st.sampled_from(['', ' ']))}{json.dumps(name)} : {json.dumps(value)}"
+    good = json.dumps(message, ensure_ascii=ascii_only)
+    pairs = [again, good[1:-1]] if data.draw(st.booleans()) else [good[1:-1], again]
+    bad = "{" + ",".join(pairs) + "}"
+    wanted = f"{name}: stands 2 times in its object; which value counts?"
+    for body, place in ((bad, ""), (f"[{good},{bad}]", "[1]."), (f"{good}\n{bad}", "line 2.")):
+        with pytest.raises(InvalidChange) as caught:
+            parse_many(body)
+        assert [str(fault) for fault in caught.value.faults] == [place + wanted]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'"parentid":501,"childid":9001,"child\\u0069d":9002',
+        b'"parentid":501,"childid":9001,"childid":9002,"event_id":"\\u0022"',
+        b'"parentid":501,"childid":9001,"childid":9002,"batch":null',
+        b'"parentid":501.0,"childid":9001.0,"childid":9001.0',
+    ],
+)
+def test_no_spelling_hides_a_name_that_stands_twice(body: bytes) -> None:
+    head = b'{"account":"acme","action":"create","relationtype":"estate:address:buyer",'
+    assert list(faults(head + body + b"}", parse_many)) == ["childid"]
+
+
+def test_a_key_of_relationinfo_stands_once_too() -> None:
+    info = '{"statusTerminbestaetigung": "gesendet", "statusTerminbestaetigung": "gecancelt", "a": 1, "a": 1}'
+    body = json.dumps({**CALENDAR, "action": "modify", "relationinfo": 0}).replace("0}", info + "}")
+    assert list(faults(body, parse_many)) == ["statusTerminbestaetigung", "a"]
+
+
 def test_missing_fields_are_named_and_null_is_not_a_value_for_a_required_one() -> None:
     assert faults({}) == dict.fromkeys(
         ["account", "action", "relationtype", "parentid", "childid"], "is required"

@@ -220,6 +220,25 @@ def test_a_body_of_another_kind_is_not_read(http: httpx.Client, headers: dict[st
     problem(http.post("/v1/changes", content=b"[]", headers=headers), 415)
 
 
+def test_two_idempotency_keys_are_refused_and_nothing_is_accepted(front: Front, http: httpx.Client) -> None:
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b"), ("Content-Type", "application/json")]
+    answer = http.post("/v1/changes", content=json.dumps(BUYER).encode(), headers=headers)
+    assert problem(answer, 422)["errors"] == [
+        {"path": "Idempotency-Key", "message": "is given twice; which one counts?"}
+    ]
+    assert front.runtime.store.counts("acme").get("accepted", 0) == 0
+
+
+def test_a_name_that_stands_twice_is_refused(front: Front, http: httpx.Client) -> None:
+    twice = json.dumps(BUYER)[:-1] + ', "childid": 9009}'
+    answer = http.post("/v1/changes", content=f"[{twice}]", headers={"Content-Type": "application/json"})
+    assert [fault["path"] for fault in problem(answer, 422)["errors"]] == ["[0].childid"]
+    form = b'{"account": "acme", "account": "second"}'
+    headers = {"Content-Type": "application/json"}
+    answer = front.client("admin").post("/v1/jobs/cancel", content=form, headers=headers)
+    assert [fault["path"] for fault in problem(answer, 422)["errors"]] == ["account"]
+
+
 BODY = json.dumps([BUYER]).encode()
 RAW = zlib.compressobj(wbits=-15)
 COMPRESSED = [

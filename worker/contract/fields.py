@@ -17,7 +17,7 @@ from worker.contract import instant, message
 from worker.contract.catalogue import INFO
 from worker.contract.quoting import quote, suggest
 from worker.contract.types import TYPES, RelationType, Verb, resolve
-from worker.contract.values import WrittenNumber, to_plain
+from worker.contract.values import PLAIN_NAME, WrittenNumber, to_plain
 from worker.errors import Fault, NotFound
 
 Schema = dict[str, Any]
@@ -25,7 +25,6 @@ Schema = dict[str, Any]
 N_TO_N = "parentid and childid both name several records; a change is 1:n, so send one change per parent"
 VERBS: tuple[str, ...] = get_args(Verb)
 SPELLINGS = (*TYPES, *(known.urn for known in TYPES.values()))
-PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 class Field(NamedTuple):
@@ -82,7 +81,7 @@ def misplaced_info(action: object, keys: Collection[object], relation_type: Rela
 
 def _path_of(key: object, parent: str = "") -> str:
     """Return the path of a key that a sender may have made up."""
-    if not (isinstance(key, str) and PLAIN_KEY.fullmatch(key)):
+    if not (isinstance(key, str) and PLAIN_NAME.fullmatch(key)):
         return f"{parent}[{quote(key)}]"
     return f"{parent}.{key}" if parent else key
 

@@ -2,14 +2,22 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from numbers import Number
 from typing import Any
 
 import msgspec
 
+from worker.contract.quoting import quote
+from worker.errors import Fault, InvalidChange
+
 MAX_DIGITS = 40  # of an integer that is read exactly; the greatest id has 16
 WHOLE = re.compile(rf"-?[0-9]{{1,{MAX_DIGITS}}}([.]0+)?")
+SEPARATOR = re.compile(r"[ \t\r\n]*")  # what stands between values
+PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+PLAIN = (int, bool, type(None))
 BOUND = 2**64  # beyond it no number is made an integer: its digits may be millions
 
 
@@ -26,10 +34,68 @@ class WrittenNumber(float):
 def read_json(raw: bytes) -> object:
     """Return the value of a JSON text; `501.0` is 501, a number with an exponent is a WrittenNumber.
 
-    Raises msgspec.MsgspecError, UnicodeError or RecursionError.
+    Raises InvalidChange for names that stand twice in an object, of which a decoder would drop one, and
+    msgspec.MsgspecError, UnicodeError or RecursionError.
     """
-    msgspec.json.decode(raw, type=msgspec.Raw)  # says what is wrong, and where
-    return json.loads(raw.decode(), parse_int=_read_written, parse_float=_read_written)
+    with suppress(msgspec.ValidationError):  # an integer of too many digits; what is no JSON at all is raised
+        value = msgspec.json.decode(raw)
+        if raw.count(b'"') == _count_quotes(value) and b"\\" not in raw:  # nearly always
+            return value
+    msgspec.json.decode(raw, type=msgspec.Raw)
+    return json.loads(
+        raw.decode(), parse_int=_read_written, parse_float=_read_written, object_pairs_hook=_read_object
+    )
+
+
+def _count_quotes(value: object) -> int:
+    """Return how many quotation marks an object is written with; -1 if it is not of plain values only."""
+    if type(value) is not dict:
+        return -1
+    quotes = 2 * len(value)
+    for item in value.values():
+        kind = type(item)
+        if kind is str:
+            quotes += 2
+        elif not (kind in PLAIN or (kind is list and all(type(each) is int for each in item))):
+            return -1
+    return quotes
+
+
+def has_repeated_names(raw: bytes) -> bool:
+    """Return whether a name stands twice in an object of this text, which may hold several values."""
+    text = raw.decode()
+    try:
+        position = _skip(text, 0)
+        while position < len(text):
+            _, position = SCANNER.raw_decode(text, position)
+            position = _skip(text, position)
+    except InvalidChange:
+        return True
+    return False
+
+
+def _skip(text: str, position: int) -> int:
+    separator = SEPARATOR.match(text, position)
+    return separator.end() if separator else position
+
+
+def _read_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object as a dictionary, if each of its names stands once."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        raise InvalidChange(
+            [
+                Fault(_path_of(name), f"stands {number} times in its object; which value counts?")
+                for name, number in counts.items()
+                if number > 1
+            ]
+        )
+    return values
+
+
+def _path_of(name: str) -> str:
+    return name if PLAIN_NAME.fullmatch(name) else f"[{quote(name)}]"
 
 
 def _read_written(text: str) -> int | WrittenNumber:
@@ -59,3 +125,6 @@ def read_number(value: Any) -> object:
 def read_whole(text: str) -> int | None:
     """Return the number that a text writes as digits, with nothing but zeros behind a point; else None."""
     return int(text.partition(".")[0]) if WHOLE.fullmatch(text) else None
+
+
+SCANNER = json.JSONDecoder(parse_int=str, parse_float=str, object_pairs_hook=_read_object)

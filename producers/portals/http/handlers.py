@@ -19,6 +19,7 @@ from producers.portals.http.problems import JobEntry, accepted_response, json_re
 from producers.portals.http.query import AccountQuery, JobPageQuery
 from producers.portals.http.requests import (
     check_access,
+    idempotency_key,
     preferred_wait,
     read_body,
     with_correlation,
@@ -42,12 +43,13 @@ MAX_CHANGES: Final = 10_000  # of one body
 async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
     """Accept the changes of the body, each account's part as a whole or not at all."""
     request = call.request
+    key = idempotency_key(request)
     raw = await read_body(request, MAX_BODY, seconds=deps.body_seconds, content_types=CONTENT_TYPES)
     parsed = await run_in_threadpool(parse_many, raw) if len(raw) > MAX_INLINE_PARSE else parse_many(raw)
     if len(parsed) > MAX_CHANGES:
         raise TooLarge(MAX_CHANGES, "changes")
     changes = with_correlation([item.change for item in parsed], request)
-    changes = with_event_ids(changes, request.headers.get("idempotency-key"))
+    changes = with_event_ids(changes, key)
     results = await asyncio.gather(
         *(_accept_part(deps, call.key, changes, positions) for positions in group_by_account(changes))
     )

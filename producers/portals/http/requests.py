@@ -16,6 +16,7 @@ from producers.portals.http.content_coding import decode, read_coding
 from worker.config import Key, hide
 from worker.contract import Change
 from worker.contract.message import PRINTABLE
+from worker.contract.values import read_json
 from worker.errors import Fault, Invalid, InvalidChange
 
 MAX_FORM: Final = 2**20  # bytes
@@ -96,7 +97,9 @@ async def read_form(request: Request, form_type: type[Form], *, seconds: float, 
     content_types = ("application/json",) if required else ()
     raw = await read_body(request, MAX_FORM, seconds=seconds, content_types=content_types)
     try:
-        return msgspec.json.decode(raw if raw or required else b"{}", type=form_type)
+        form = msgspec.json.decode(raw if raw or required else b"{}", type=form_type)
+        read_json(raw or b"{}")  # refuses names that stand twice
+        return form
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         text, _, path = str(error).partition(" - at `$")
         raise Invalid([Fault(path.strip("`."), text)]) from None
@@ -109,17 +112,25 @@ def preferred_wait(request: Request) -> int:
     return next((min(int(match[1]), MAX_WAIT) for match in waits), 0)
 
 
-def with_event_ids(changes: Sequence[Change], idempotency_key: str | None) -> list[Change]:
-    """Return the changes, those without an event id named by the Idempotency-Key and their position."""
-    if idempotency_key is None:
-        return list(changes)
-    if len(idempotency_key) > MAX_IDEMPOTENCY_KEY or not re.fullmatch(PRINTABLE, idempotency_key):
+def idempotency_key(request: Request) -> str | None:
+    """Return the Idempotency-Key; raise InvalidChange for one that cannot be one, or for several."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1:
+        raise InvalidChange([Fault("Idempotency-Key", "is given twice; which one counts?")])
+    if len(keys[0]) > MAX_IDEMPOTENCY_KEY or not re.fullmatch(PRINTABLE, keys[0]):
         expected = f"expected 1 to {MAX_IDEMPOTENCY_KEY} printable characters"
         raise InvalidChange([Fault("Idempotency-Key", expected)])
+    return keys[0]
+
+
+def with_event_ids(changes: Sequence[Change], key: str | None) -> list[Change]:
+    """Return the changes, those without an event id named by the Idempotency-Key and their position."""
+    if key is None:
+        return list(changes)
     return [
-        change
-        if change.event_id
-        else msgspec.structs.replace(change, event_id=f"{idempotency_key}:{position}")
+        change if change.event_id else msgspec.structs.replace(change, event_id=f"{key}:{position}")
         for position, change in enumerate(changes)
     ]
 

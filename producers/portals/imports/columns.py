@@ -29,6 +29,7 @@ REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
 # What programs write for a cell without a value; in an optional field it is one.
 GAPS: Final = frozenset(("nan", "NaN", "NULL", "null", "None", "<NA>", "NaT", r"\N", "#N/A"))
 EITHER: Final = frozenset(("NA", "N/A", "n/a"))  # R's gap, or a label
+NO_VALUES: Final = GAPS | EITHER
 GROUPED: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+([.,]0+)?")  # by marks that group thousands
 INDEX_HINT: Final = "; if the first column only numbers the lines, --index leaves it out"
 DECIMALS: Final = re.compile(r"[0-9]{1,3}[.,]000")  # a whole number, or a group of thousands
@@ -80,8 +81,10 @@ class TableLayout:
             hint = INDEX_HINT if len(cells) == self._min_width + 1 else ""
             return ParsedCells(None, [Fault("", expected + hint)])
         values = {field: cell for index, field in self._fields if (cell := cells[index].strip())}
-        for field in [field for field, cell in values.items() if cell in GAPS and field not in REQUIRED]:
-            del values[field]
+        unclear = list[Fault]()
+        if not NO_VALUES.isdisjoint(values.values()):  # hardly ever
+            values = {field: cell for field, cell in values.items() if cell not in GAPS or field in REQUIRED}
+            unclear = [_explain_either(field, cell) for field, cell in values.items() if cell in EITHER]
         nameless = [
             _explain_nameless(index + 1, cells[index])
             for index in self._nameless
@@ -90,7 +93,6 @@ class TableLayout:
         message, faults = build_message({**self._constants, **values})
         # A wrong cell with a line break most likely holds the next lines, after a quotation mark left open.
         spans_lines = any("\n" in values.get(fault.path, "") for fault in faults)
-        unclear = [_explain_either(field, cell) for field, cell in values.items() if cell in EITHER]
         return ParsedCells(None if spans_lines else message, [*nameless, *unclear, *faults])
 
 

@@ -15,7 +15,7 @@ from producers.portals.imports.lines import MAX_SHOWN_TEXT, InputRow, LineReader
 from worker.contract import MAX_MESSAGE
 from worker.contract.quoting import quote
 from worker.contract.values import read_json
-from worker.errors import Fault
+from worker.errors import Fault, InvalidChange
 
 TOKEN: Final = re.compile(  # a string, which the end of a piece may cut; a brace; what is between them
     r'(?P<string>"(?:[^"\\]|\\.)*(?:(?P<end>")|\\?\Z))|(?P<brace>[{}])|[^"{}]+'
@@ -81,6 +81,8 @@ def _read_objects(lines: LineReader, defaults: Mapping[str, Any]) -> Iterator[In
 def _parse_object(number: int, text: str, defaults: Mapping[str, Any], part: int = 0) -> InputRow:
     try:
         message = read_json(text.encode(errors="surrogateescape"))
+    except InvalidChange as error:
+        return InputRow(number, text, None, error.faults, part=part)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         return InputRow(number, text, None, [Fault("", f"expected JSON: {error}")], part=part)
     if not isinstance(message, dict):
