@@ -252,6 +252,27 @@ def test_a_key_of_relationinfo_stands_once_too() -> None:
     assert list(faults(body, parse_many)) == ["statusTerminbestaetigung", "a"]
 
 
+@pytest.mark.parametrize("wrap", ["%s", "[%s]", "%s\n%s"])
+def test_what_php_writes_for_an_empty_object_and_a_list_with_gaps_is_read(wrap: str) -> None:
+    message = json.dumps({**PLAIN, "childid": {"0": 9001, "2": 9002}, "relationinfo": []})
+    assert {parsed.change for parsed in parse_many(wrap.replace("%s", message))} == {
+        from_message(PLAIN).change
+    }
+
+
+@pytest.mark.parametrize("ids", [{}, {"a": 1}, {"0": "x"}, {"0": 1, "": 2}, {"٣": 1}])
+def test_any_other_object_is_no_list_of_ids(ids: dict[str, object]) -> None:
+    assert list(faults({**PLAIN, "childid": ids})) == ["childid[0]" if ids == {"0": "x"} else "childid"]
+
+
+def test_a_body_that_is_a_list_with_gaps_is_named_with_its_remedy() -> None:
+    named = faults(encoded({"0": PLAIN, "2": PLAIN}), parse_many)
+    assert "as PHP writes a list with gaps; send array_values($list)" in named[""]
+    assert list(faults(encoded({**CALENDAR, "action": "modify", "relationinfo": []}), parse_many)) == [
+        "relationinfo"
+    ]
+
+
 def test_missing_fields_are_named_and_null_is_not_a_value_for_a_required_one() -> None:
     assert faults({}) == dict.fromkeys(
         ["account", "action", "relationtype", "parentid", "childid"], "is required"

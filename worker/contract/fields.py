@@ -17,13 +17,14 @@ from worker.contract import instant, message
 from worker.contract.catalogue import INFO
 from worker.contract.quoting import quote, suggest
 from worker.contract.types import TYPES, RelationType, Verb, resolve
-from worker.contract.values import PLAIN_NAME, WrittenNumber, to_plain
+from worker.contract.values import PLAIN_NAME, WrittenNumber, is_list_with_gaps, to_plain_message
 from worker.errors import Fault, NotFound
 
 Schema = dict[str, Any]
 
 N_TO_N = "parentid and childid both name several records; a change is 1:n, so send one change per parent"
 VERBS: tuple[str, ...] = get_args(Verb)
+GAPS_HINT = " whose names are numbers, as PHP writes a list with gaps; send array_values($list)"
 SPELLINGS = (*TYPES, *(known.urn for known in TYPES.values()))
 
 
@@ -42,9 +43,10 @@ def find_faults(obj: object, *, incomplete: bool = False) -> Iterator[Fault]:
     Unknown fields come first, then field by field, then what does not go together. An incomplete message is
     one to which fields will be added: nothing is missing yet.
     """
-    obj = to_plain(obj)
-    if not isinstance(obj, dict):
-        yield Fault("", f"expected a change (an object), got {quote(obj)}")
+    obj = to_plain_message(obj)
+    if not isinstance(obj, dict) or is_list_with_gaps(obj):
+        hint = GAPS_HINT if isinstance(obj, dict) else ""
+        yield Fault("", f"expected a change (an object), got {quote(obj)}{hint}")
         return
     for key in obj:
         if key not in FIELDS:

@@ -20,7 +20,7 @@ from worker.contract.fields import N_TO_N, find_faults, misplaced_info
 from worker.contract.instant import read_instant
 from worker.contract.message import MAX_BODY, SOURCE, Message
 from worker.contract.types import RelationType, resolve
-from worker.contract.values import has_repeated_names, read_json, to_plain
+from worker.contract.values import has_repeated_names, read_json, to_plain_message
 from worker.errors import Fault, InvalidChange, NotFound, Place
 
 
@@ -70,7 +70,7 @@ def from_message(obj: object, place: Place | None = None) -> ParsedChange:
     try:
         return _to_change(msgspec.convert(obj, Message))
     except REFUSALS:
-        obj = to_plain(obj)
+        obj = to_plain_message(obj)
     try:
         return _to_change(msgspec.convert(obj, Message))
     except REFUSALS as error:

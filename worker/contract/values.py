@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from numbers import Number
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -110,6 +110,30 @@ def to_plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return read_number(value) if isinstance(value, Number) else value
+
+
+def to_plain_message(message: object) -> object:
+    """Return a message with its values as JSON has them, and with what PHP makes of some put right.
+
+    PHP writes an empty object as `[]`, and a list with gaps as an object: `{"0": 9001, "2": 9002}`.
+    """
+    plain = to_plain(message)
+    if isinstance(plain, dict):
+        for side in ("parentid", "childid"):
+            if is_list_with_gaps(ids := plain.get(side)):
+                plain[side] = list(ids.values())
+        if plain.get("relationinfo") == []:
+            plain["relationinfo"] = {}
+    return plain
+
+
+def is_list_with_gaps(value: object) -> TypeGuard[dict[str, object]]:
+    """Return whether an object has only numbers for names, as PHP writes a list with gaps."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(name, str) and name.isascii() and name.isdecimal() for name in value)
+    )
 
 
 def read_number(value: Any) -> object:

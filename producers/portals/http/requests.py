@@ -23,6 +23,8 @@ MAX_FORM: Final = 2**20  # bytes
 MAX_IDEMPOTENCY_KEY: Final = 180  # characters: `:` and a position have to fit behind it
 MAX_WAIT: Final = 30  # seconds a client may ask to be kept waiting
 WAIT: Final = re.compile(r'wait[ \t]*=[ \t]*"?([0-9]{1,9})"?[ \t]*(;.*)?', re.IGNORECASE)
+EMPTY_ARRAY: Final = "Expected `object`, got `array`"
+PHP_HINT: Final = "; PHP writes an empty array as [], send (object) [] for an object"
 
 Form = TypeVar("Form", bound=msgspec.Struct)
 
@@ -102,7 +104,8 @@ async def read_form(request: Request, form_type: type[Form], *, seconds: float, 
         return form
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         text, _, path = str(error).partition(" - at `$")
-        raise Invalid([Fault(path.strip("`."), text)]) from None
+        hint = PHP_HINT if text == EMPTY_ARRAY else ""
+        raise Invalid([Fault(path.strip("`."), text + hint)]) from None
 
 
 def preferred_wait(request: Request) -> int:
