@@ -16,10 +16,11 @@ from producers.errors import TooLarge
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import JobEntry, accepted_response, json_response, partly_refused
-from producers.portals.http.query import AccountQuery, JobPageQuery
+from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
 from producers.portals.http.requests import (
     check_access,
     idempotency_key,
+    job_account,
     preferred_wait,
     read_body,
     with_correlation,
@@ -111,6 +112,15 @@ async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
     if job is None:
         raise NotFound(f'there is no job "{job_id}" (any more)')
     return json_response(job_json(job))
+
+
+async def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> Response:
+    """Show several jobs, in the order of their ids; null for one that is not there (any more)."""
+    ids = call.input.jobs
+    for account in {job_account(job_id) for job_id in ids}:
+        check_access(call.key, "read", account)
+    jobs = await run_in_threadpool(deps.queries.get_jobs, ids)
+    return json_response({"jobs": [job_json(jobs[id_]) if id_ in jobs else None for id_ in ids]})
 
 
 async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:

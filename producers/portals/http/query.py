@@ -106,6 +106,12 @@ class JobPageQuery(JobQuery, frozen=True, kw_only=True):
     cursor: Cursor = ""
 
 
+class JobLookupForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Jobs by their ids, of the accounts of the key."""
+
+    jobs: Annotated[list[str], Meta(min_length=1, max_length=MAX_PAGE, description="Ids of jobs.")]
+
+
 Query = TypeVar("Query", bound=msgspec.Struct)
 
 

@@ -8,7 +8,7 @@ from producers.portals.http import handlers
 from producers.portals.http.api_route import ApiRoute, ResponseDoc
 from producers.portals.http.openapi import CHANGE_REF
 from producers.portals.http.problems import JobsDict
-from producers.portals.http.query import AccountQuery, JobPageQuery
+from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
 from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import schema
 
@@ -43,6 +43,12 @@ class JobPageDict(TypedDict):
 
     jobs: list[JobDict]
     next: str | None
+
+
+class JobLookupDict(TypedDict):
+    """Jobs in the order of the ids; null for one that is not there (any more)."""
+
+    jobs: list[JobDict | None]
 
 
 def _jobs_example(state: str) -> Any:
@@ -89,6 +95,17 @@ PORTAL_ROUTES: Final = (
         right="read",
         query=JobPageQuery,
         problems=(422, 503),
+    ),
+    ApiRoute(
+        handlers.look_up_jobs,
+        "POST",
+        "/v1/jobs/lookup",
+        "Show several jobs",
+        {200: ResponseDoc("The jobs.", JobLookupDict)},
+        right="read",
+        form=JobLookupForm,
+        form_example={"jobs": [JOB_ID]},
+        problems=(503,),
     ),
     ApiRoute(
         handlers.get_job,
