@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 class AsyncRelations:
     """A client like `Relations`, over HTTP only, for the event loop that uses it first.
 
-    >>> async def link():
+    >>> async def link() -> Sent:
     ...     async with AsyncRelations(url, key, account="acme") as relations:
     ...         return await relations.create("estate:address:buyer", 501, [9001, 9002])
     >>> asyncio.run(link()).state

@@ -125,7 +125,9 @@ class Relations:
 
         Over HTTP the `accepted` of an error are those that were sent before.
 
-        >>> link = {"action": "create", "relationtype": "estate:address:buyer", "parentid": 501}
+        >>> link: MessageDict = {
+        ...     "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 1
+        ... }
         >>> len(relations.send([{**link, "childid": child} for child in (1, 2, 3)]))
         3
         """

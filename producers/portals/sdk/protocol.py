@@ -44,7 +44,7 @@ class Options(TypedDict, total=False):
     """The optional fields of a change."""
 
     account: str
-    relationinfo: dict[str, str]
+    relationinfo: Mapping[str, str]
     occurred_at: str
     event_id: str
     source: str
