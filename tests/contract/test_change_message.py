@@ -1,9 +1,11 @@
 import json
 import re
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Number
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -11,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.contract_messages import PLAIN, accounts, infos, json_values, labels, messages, spoiled
-from worker.contract import MAX_BODY, MAX_IDS, Change, Relation, from_message, parse_many, to_message
+from worker.contract import (
+    MAX_BODY,
+    MAX_IDS,
+    Change,
+    Relation,
+    from_message,
+    parse_many,
+    read_instant,
+    to_message,
+)
 from worker.contract.fields import FIELDS, find_faults
 from worker.contract.message import Message
 from worker.errors import InvalidChange
@@ -205,6 +216,18 @@ Number.register(Integral)
 @pytest.mark.parametrize("number", [501.0, Decimal(501), Decimal("501.00"), Fraction(501), Integral(501)])
 def test_an_integral_number_of_python_is_an_integer_whatever_its_type(number: object) -> None:
     assert from_message({**PLAIN, "parentid": number, "childid": (9001.0, 9002)}) == from_message(PLAIN)
+
+
+def test_dates_times_and_uuids_of_python_are_texts() -> None:
+    at, day, name = datetime(2026, 11, 21, 2, tzinfo=UTC), date(2026, 11, 21), UUID(int=7)
+    change = from_message({**PLAIN, "occurred_at": at, "batch": day, "event_id": name}).change
+    assert (change.occurred_at, change.batch, change.event_id) == (
+        read_instant("2026-11-21T02:00:00Z"),
+        "2026-11-21",
+        str(name),
+    )
+    for unclear in (at.replace(tzinfo=None), day):
+        assert "offset" in faults({**PLAIN, "occurred_at": unclear})["occurred_at"]
 
 
 @pytest.mark.parametrize(

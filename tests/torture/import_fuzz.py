@@ -89,9 +89,9 @@ def _read(raw: bytes, rng: random.Random) -> list[Change]:
         )
         for item in piece
     ]
-    lines = [item.row.line for item in items] + [row.line for row in rejected]
-    if len(set(lines)) != len(lines) or counts.rejected != sum(row.lines for row in rejected):
-        raise AssertionError(f"lines are reported twice, or not counted: {sorted(lines)}")
+    keys = [item.row.key for item in items]
+    if len(set(keys)) != len(keys) or counts.rejected != sum(row.lines for row in rejected):
+        raise AssertionError(f"rows are sent twice, or rejected ones not counted: {sorted(keys)}")
     for change in (item.change for item in items):
         if from_message(to_message(change)).change != change:
             raise AssertionError(f"{change} changed when it was written and read")

@@ -5,8 +5,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import date
 from numbers import Number
 from typing import Any, TypeGuard
+from uuid import UUID
 
 import msgspec
 
@@ -18,6 +20,7 @@ WHOLE = re.compile(rf"-?[0-9]{{1,{MAX_DIGITS}}}([.]0+)?")
 SEPARATOR = re.compile(r"[ \t\r\n]*")  # what stands between values
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 PLAIN = (int, bool, type(None))
+LEVELS = 4  # of objects and arrays; a list of changes has three
 BOUND = 2**64  # beyond it no number is made an integer: its digits may be millions
 
 
@@ -103,12 +106,20 @@ def _read_written(text: str) -> int | WrittenNumber:
     return WrittenNumber(text) if number is None else number
 
 
-def to_plain(value: object) -> object:
-    """Return a Python value as JSON has it: a number with an integral value, of whatever type, is an int."""
-    if isinstance(value, Mapping):
-        return {name: to_plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
+def to_plain(value: object, levels: int = LEVELS) -> object:
+    """Return a Python value as JSON has it.
+
+    A number with an integral value, of whatever type, is an int; a date and time is in RFC 3339, without
+    offset if it has none; a UUID is its text. What is nested deeper than any message is left as it is.
+    """
+    if isinstance(value, Mapping) and levels:
+        return {name: to_plain(item, levels - 1) for name, item in value.items()}
+    if isinstance(value, list | tuple) and levels:
+        return [to_plain(item, levels - 1) for item in value]
+    if isinstance(value, date):  # or a datetime
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
     return read_number(value) if isinstance(value, Number) else value
 
 
