@@ -7,7 +7,8 @@ from worker.onoffice.codes import advice
 
 ADVICE_WITHOUT_CODE: Final[Mapping[str, str]] = {
     "dependency": "Mend what the other half of the swap failed of, then replay both jobs.",
-    "unreadable": "Mend its producer, or the rules of its webhook, then replay it: it is read again.",
+    "unreadable": "Mend the rules of its webhook, or correct it with `--set NAME=VALUE`, and replay it: what "
+    "was kept is read again. Mending its producer helps the next message only.",
     "poison": "Look into the workers' logs for what ended them, then replay.",
     "unknown": "Run `relations doctor` to see whether the API can be reached, then replay.",
     "not_sent": "Run `relations doctor` to see whether the API can be reached, then replay.",
