@@ -199,9 +199,14 @@ FIELDS: Mapping[str, Field] = {
         _account,
         required=True,
     ),
-    "action": Field("What to do.", {"enum": list(VERBS)}, partial(_choice, choices=VERBS), required=True),
+    "action": Field(
+        "What to do.", {"type": "string", "enum": list(VERBS)}, partial(_choice, choices=VERBS), required=True
+    ),
     "relationtype": Field(
-        "The relation type, by short name or URN.", {"enum": list(SPELLINGS)}, _relation_type, required=True
+        "The relation type, by short name or URN.",
+        {"type": "string", "enum": list(SPELLINGS)},
+        _relation_type,
+        required=True,
     ),
     "parentid": Field(
         "The parent record, or several; then the child is one.", {"$ref": "#/$defs/ids"}, _ids, required=True
@@ -213,7 +218,7 @@ FIELDS: Mapping[str, Field] = {
         "The state of an address in an appointment (calendar:address).",
         {
             "type": ["object", "null"],
-            "properties": {key: {"enum": list(values)} for key, values in INFO.items()},
+            "properties": {key: {"type": "string", "enum": list(values)} for key, values in INFO.items()},
             "additionalProperties": False,
         },
         _info,
@@ -226,5 +231,7 @@ FIELDS: Mapping[str, Field] = {
     "event_id": _text_field("The producer's own key, unique per account and source.", message.MAX_EVENT_ID),
     "source": _text_field("Who sends it.", message.MAX_LABEL, default=message.SOURCE),
     "batch": _text_field("A label to ask for later.", message.MAX_LABEL),
-    "version": Field("The version of this message.", {"enum": [1, None]}, _version),
+    "version": Field(
+        "The version of this message.", {"type": ["integer", "null"], "minimum": 1, "maximum": 1}, _version
+    ),
 }

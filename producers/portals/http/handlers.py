@@ -42,7 +42,10 @@ MAX_CHANGES: Final = 10_000  # of one body
 
 
 async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
-    """Accept the changes of the body, each account's part as a whole or not at all."""
+    """Accept the changes of the body, each account's part as a whole or not at all.
+
+    The body may also be one change per line, as `application/x-ndjson`.
+    """
     request = call.request
     key = idempotency_key(request)
     raw = await read_body(request, MAX_BODY, seconds=deps.body_seconds, content_types=CONTENT_TYPES)
@@ -140,7 +143,10 @@ async def get_batch(deps: HttpDeps, call: ApiCall[AccountQuery]) -> Response:
 
 
 async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
-    """Accept the changes of a webhook's message; onOffice sends its own by GET, all others by POST."""
+    """Accept the changes of a webhook's message; onOffice sends its own by GET, all others by POST.
+
+    The body is of whatever type its sender has.
+    """
     request = call.request
     source = deps.sources.get(request.path_params["source"])
     if request.method == "GET" and source.scheme != "onoffice":

@@ -71,7 +71,6 @@ CHANGES_BODY: Final = {
         },
         "examples": {"one": {"value": CHANGE}, "several": {"value": [CHANGE]}},
     },
-    "application/x-ndjson": {"schema": {"type": "string", "description": "One change per line."}},
 }
 
 PORTAL_ROUTES: Final = (
@@ -135,6 +134,7 @@ PORTAL_ROUTES: Final = (
         "/webhooks/{source}",
         "Take a message of onOffice; its query carries all, signed",
         {202: ACCEPTED},
+        operation="receiveOnofficeWebhook",
         path_params={"source": SourceName},
         problems=(401, 404, 405, 422, 429, 503),
     ),
@@ -145,7 +145,7 @@ PORTAL_ROUTES: Final = (
         "Take a message of a webhook, proved as the source's scheme has it",
         {202: ACCEPTED},
         path_params={"source": SourceName},
-        body={"*/*": {"schema": {}}},
+        body={"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         problems=(401, 404, 405, 422, 429, 503),
     ),
     ApiRoute(handlers.healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
