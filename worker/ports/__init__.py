@@ -31,6 +31,7 @@ from worker.ports.metrics import (
 )
 from worker.ports.queries import Queries
 from worker.ports.records import (
+    ERROR_CLASSES,
     FOREVER,
     OPEN_STATES,
     Dismissal,
@@ -84,6 +85,7 @@ __all__ = [
     "BOUNDS",
     "CANCELLED",
     "ERASED",
+    "ERROR_CLASSES",
     "FOREVER",
     "LEASE_LIFETIME",
     "MAX_COUNTDOWN",
