@@ -96,6 +96,7 @@ TEXT = b"parentid,childid\n1,2\n3,4\n"
         make_xlsx({"empty": [], "Käufer": SHEET}),
         gzip.compress(make_xlsx({"Käufer": SHEET})),
     ],
+    ids=["gzip", "bzip2", "xz", "xlsx", "xlsx in gzip"],
 )
 def test_a_file_may_be_compressed_or_a_spreadsheet(cli: Cli, runtime: Runtime, content: bytes) -> None:
     assert "2 accepted" in cli("import", "-", *LINKS, stdin=content).output
@@ -132,6 +133,7 @@ def test_a_spreadsheet_without_its_library_is_named(
         (b"PK\x03\x04[Content_Types].xml", "the spreadsheet cannot be read"),
         (b"%PDF-1.7", "a PDF document"),
     ],
+    ids=["cut", "damaged", "zip", "broken", "pdf"],
 )
 def test_a_file_that_holds_no_text_is_named(cli: Cli, content: bytes, words: str) -> None:
     assert words in cli("import", "-", *LINKS, stdin=content, code=Exit.FAILED).output

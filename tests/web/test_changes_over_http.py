@@ -252,7 +252,7 @@ COMPRESSED = [
 ]
 
 
-@pytest.mark.parametrize(("coding", "body"), COMPRESSED)
+@pytest.mark.parametrize(("coding", "body"), COMPRESSED, ids=range(len(COMPRESSED)))
 def test_a_compressed_body_is_read(http: httpx.Client, coding: str, body: bytes) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": coding}
     assert len(http.post("/v1/changes", content=body, headers=headers).json()["jobs"]) == 1

@@ -19,7 +19,7 @@ from worker.contract.faults import check_each, limit_faults
 from worker.contract.fields import N_TO_N, find_faults, misplaced_info
 from worker.contract.instant import read_instant
 from worker.contract.message import MAX_BODY, SOURCE, Message
-from worker.contract.types import RelationType, resolve
+from worker.contract.types import EXACT, RelationType, resolve
 from worker.contract.values import has_repeated_names, read_json, to_plain_message
 from worker.errors import Fault, InvalidChange, NotFound, Place
 
@@ -91,24 +91,25 @@ def _repeats_names(raw: bytes, messages: Sequence[Message]) -> bool:
     Each name and each text has two quotation marks, so mostly counting them tells: a second reading costs as
     much as the first. A message with nulls has more of them, one with escapes may have less.
     """
-    if raw.count(b'"') == sum(map(_count_quotes, messages)) and b"\\" not in raw:
-        return False
-    return has_repeated_names(raw)
-
-
-def _count_quotes(message: Message) -> int:
-    """Return how many quotation marks a message is written with if none of its fields is null."""
-    quotes = 16  # five names and three texts
-    for text in (message.occurred_at, message.event_id, message.source, message.batch):
-        if text is not None:
+    quotes = 16 * len(messages)  # five names and three texts in each
+    for message in messages:
+        if message.event_id is not None:
             quotes += 4
-    if message.relationinfo is not None:
-        quotes += 2 + 4 * len(message.relationinfo)
-    return quotes if message.version is None else quotes + 2
+        if message.occurred_at is not None:
+            quotes += 4
+        if message.source is not None:
+            quotes += 4
+        if message.batch is not None:
+            quotes += 4
+        if message.relationinfo is not None:
+            quotes += 2 + 4 * len(message.relationinfo)
+        if message.version is not None:
+            quotes += 2
+    return (raw.count(b'"') != quotes or b"\\" in raw) and has_repeated_names(raw)
 
 
 def _to_change(message: Message) -> ParsedChange:
-    relation_type, swapped, notes = resolve(message.relationtype)
+    relation_type, swapped, notes = EXACT.get(message.relationtype) or resolve(message.relationtype)
     parents, children = _distinct(message.parentid), _distinct(message.childid)
     if len(parents) > 1 and len(children) > 1:
         raise ValueError(N_TO_N)
@@ -118,7 +119,7 @@ def _to_change(message: Message) -> ParsedChange:
         type=relation_type.name,
         parents=children if swapped else parents,
         children=parents if swapped else children,
-        info=_to_info(message, relation_type),
+        info=_to_info(message, relation_type) if message.relationinfo or message.action == "modify" else (),
         occurred_at=None if message.occurred_at is None else read_instant(message.occurred_at),
         event_id=message.event_id,
         source=message.source or SOURCE,
@@ -133,8 +134,6 @@ def _distinct(ids: int | tuple[int, ...]) -> tuple[int, ...]:
 
 def _to_info(message: Message, relation_type: RelationType) -> Info:
     info = message.relationinfo or {}
-    if not info and message.action != "modify":  # nearly always
-        return ()
     if reason := misplaced_info(message.action, info, relation_type):
         raise ValueError(reason)
     if any(value not in INFO.get(key, ()) for key, value in info.items()):
