@@ -591,6 +591,9 @@ class SideBySide(RuleBasedStateMachine):
             lambda store: queries_of(store).find_jobs("acme", JobFilter(), limit=2, cursor=page.next)
         )
         self.on_both(lambda store: queries_of(store).find_jobs("acme", JobFilter(state="failed"), limit=1))
+        ended = max((job.finished_at for job in page.jobs), default=0)
+        late = JobFilter(state="failed", failed_since=ended, failed_until=ended + 1)
+        self.on_both(lambda store: queries_of(store).find_jobs("acme", late, limit=5))
         self.on_both(
             lambda store: queries_of(store).find_jobs(
                 "acme", JobFilter(type=BUYER, parent=1, error="ambiguous"), limit=2

@@ -34,6 +34,7 @@ from worker.ports.metrics import (
 )
 from worker.ports.queries import Queries
 from worker.ports.records import (
+    ERROR_CLASSES,
     FOREVER,
     OPEN_STATES,
     Dismissal,
@@ -85,6 +86,7 @@ __all__ = [
     "BOUNDS",
     "CANCELLED",
     "ERASED",
+    "ERROR_CLASSES",
     "FOREVER",
     "LEASE_LIFETIME",
     "MAX_COUNTDOWN",

@@ -102,4 +102,6 @@ def _matches(job: JobRecord, wanted: JobFilter) -> bool:
         and wanted.batch in ("", job.batch)
         and wanted.since <= job.accepted_at
         and (not wanted.until or job.accepted_at < wanted.until)
+        and wanted.failed_since <= job.finished_at
+        and (not wanted.failed_until or job.finished_at < wanted.failed_until)
     )

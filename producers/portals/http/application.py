@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc, bind, check_call
 from producers.portals.http.deps import HttpDeps, http_deps
 from producers.portals.http.forwarded import ForwardedMiddleware
-from producers.portals.http.openapi import Document, openapi_document
+from producers.portals.http.openapi import Document, OpenApiDict, openapi_document
 from producers.portals.http.problems import (
     INTERNAL_ERROR,
     error_response,
@@ -117,13 +117,14 @@ class CorrelationMiddleware:
 
 def _with_description(routes: Sequence[ApiRoute]) -> list[ApiRoute]:
     """Return the routes, and one more that describes them all."""
-    response = ResponseDoc("An OpenAPI 3.1 document.", dict[str, Any])
-    route = ApiRoute(_get_openapi, "GET", "/openapi.json", "This description", {200: response})
+    response = ResponseDoc("An OpenAPI 3.1 document.", OpenApiDict)
+    route = ApiRoute(get_openapi, "GET", "/openapi.json", "This description", {200: response})
     document = openapi_document([*routes, route], version=version("onoffice-relations"))
     return [*routes, *bind([route], document)]
 
 
-async def _get_openapi(document: Document, _call: ApiCall[None]) -> Response:
+async def get_openapi(document: Document, _call: ApiCall[None]) -> Response:
+    """Return this description."""
     return json_response(document)
 
 

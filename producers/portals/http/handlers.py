@@ -16,17 +16,19 @@ from starlette.responses import PlainTextResponse, Response
 
 from producers.errors import TooLarge, Unauthorized
 from producers.portals.http.api_route import ApiCall
+from producers.portals.http.content_coding import decode
 from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import JobEntry, accepted_response, json_response, partly_refused
-from producers.portals.http.query import AccountQuery, JobPageQuery
+from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
 from producers.portals.http.requests import (
     check_access,
-    content_encoding,
+    idempotency_key,
+    job_account,
     joined_headers,
     preferred_wait,
     read_body,
+    read_sent_body,
     sent_url,
-    unzip,
     with_correlation,
     with_event_ids,
 )
@@ -52,21 +54,24 @@ from worker.usecases.intake import AccountResult, group_by_account
 CONTENT_TYPES: Final = ("application/json", "application/x-ndjson")
 MAX_INLINE_PARSE: Final = 2**16  # bytes; a larger body is parsed beside the event loop
 MAX_CHANGES: Final = 10_000  # of one body
-ENCODINGS: Final = ("gzip", "deflate")  # of a webhook's body
 CHALLENGES: Final = ("hub.challenge", "challenge", "validationToken")  # parameters that are sent back
 CHALLENGE: Final = re.compile(r"[A-Za-z0-9._~:/+=-]{1,512}")  # nothing that could be a page
 SETTINGS_RETRY_AFTER: Final = 60.0  # seconds until a secret may be readable again
 
 
 async def post_changes(deps: HttpDeps, call: ApiCall[None]) -> Response:
-    """Accept the changes of the body, each account's part as a whole or not at all."""
+    """Accept the changes of the body, each account's part as a whole or not at all.
+
+    The body may also be one change per line, as `application/x-ndjson`.
+    """
     request = call.request
+    key = idempotency_key(request)
     raw = await read_body(request, MAX_BODY, seconds=deps.body_seconds, content_types=CONTENT_TYPES)
     parsed = await run_in_threadpool(parse_many, raw) if len(raw) > MAX_INLINE_PARSE else parse_many(raw)
     if len(parsed) > MAX_CHANGES:
         raise TooLarge(MAX_CHANGES, "changes")
     changes = with_correlation([item.change for item in parsed], request)
-    changes = with_event_ids(changes, request.headers.get("idempotency-key"))
+    changes = with_event_ids(changes, key)
     results = await asyncio.gather(
         *(_accept_part(deps, call.key, changes, positions) for positions in group_by_account(changes))
     )
@@ -132,6 +137,15 @@ async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
     return json_response(job_json(job, records))
 
 
+async def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> Response:
+    """Show several jobs, in the order of their ids; null for one that is not there (any more)."""
+    ids = call.input.jobs
+    for account in {job_account(job_id) for job_id in ids}:
+        check_access(call.key, "read", account)
+    jobs = await run_in_threadpool(deps.queries.get_jobs, ids)
+    return json_response({"jobs": [job_json(jobs[id_]) if id_ in jobs else None for id_ in ids]})
+
+
 async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
     """List the jobs that fit, newest first, one page at a time."""
     query = call.input
@@ -161,11 +175,10 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
         raise HTTPException(410, "this webhook was removed on purpose; delete it at its sender")
     if request.method in ("HEAD", "GET") and (answer := _answer_look(request)):
         return answer
-    raw = await read_body(request, MAX_MESSAGE, seconds=deps.body_seconds, encodings=ENCODINGS)
+    raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
     sent = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
-    is_zipped = content_encoding(request) in ENCODINGS
     try:
-        mapped = await deps.run_mapping(partial(_map_delivery, source, sent, deps.now(), is_zipped=is_zipped))
+        mapped = await deps.run_mapping(partial(_map_delivery, source, sent, deps.now(), coding=coding))
         jobs = await _accept_delivery(deps, source, mapped, request)
     except RelationsError as error:
         faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
@@ -203,13 +216,13 @@ class MappedDelivery(NamedTuple):
     changes: list[MappedChange] | InvalidChange
 
 
-def _map_delivery(source: Source, sent: WebhookDelivery, now: float, *, is_zipped: bool) -> MappedDelivery:
-    """Verify and map what was sent; of a body that is zipped some sign the bytes, some what is in them."""
-    delivery = sent._replace(body=unzip(sent.body, MAX_MESSAGE)) if is_zipped else sent
+def _map_delivery(source: Source, sent: WebhookDelivery, now: float, *, coding: str) -> MappedDelivery:
+    """Verify and map what was sent; of a compressed body some sign the bytes, some the content."""
+    delivery = sent._replace(body=decode(sent.body, coding, MAX_MESSAGE)) if coding else sent
     try:
         message_id = verify(source, delivery, now=now)
     except Unauthorized:
-        if not is_zipped:
+        if not coding:
             raise
         message_id = verify(source, sent, now=now)
     try:

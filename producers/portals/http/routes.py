@@ -8,7 +8,7 @@ from producers.portals.http import handlers
 from producers.portals.http.api_route import ApiRoute, ResponseDoc
 from producers.portals.http.openapi import CHANGE_REF
 from producers.portals.http.problems import JobsDict
-from producers.portals.http.query import AccountQuery, JobPageQuery
+from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
 from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import schema
 
@@ -48,6 +48,12 @@ class JobPageDict(TypedDict):
     next: str | None
 
 
+class JobLookupDict(TypedDict):
+    """Jobs in the order of the ids; null for one that is not there (any more)."""
+
+    jobs: list[JobDict | None]
+
+
 def _jobs_example(state: str) -> Any:
     return {"jobs": [{"id": JOB_ID, "state": state, "duplicate": False}]}
 
@@ -69,7 +75,6 @@ CHANGES_BODY: Final = {
         },
         "examples": {"one": {"value": CHANGE}, "several": {"value": [CHANGE]}},
     },
-    "application/x-ndjson": {"schema": {"type": "string", "description": "One change per line."}},
 }
 
 PORTAL_ROUTES: Final = (
@@ -93,6 +98,17 @@ PORTAL_ROUTES: Final = (
         right="read",
         query=JobPageQuery,
         problems=(422, 503),
+    ),
+    ApiRoute(
+        handlers.look_up_jobs,
+        "POST",
+        "/v1/jobs/lookup",
+        "Show several jobs",
+        {200: ResponseDoc("The jobs.", JobLookupDict)},
+        right="read",
+        form=JobLookupForm,
+        form_example={"jobs": [JOB_ID]},
+        problems=(503,),
     ),
     ApiRoute(
         handlers.get_job,
@@ -122,6 +138,7 @@ PORTAL_ROUTES: Final = (
         "/webhooks/{source}",
         "Take a message whose query carries all, as onOffice's; without a query, only answer",
         {202: ACCEPTED, 200: PRESENT},
+        operation="receiveOnofficeWebhook",
         path_params={"source": SourceName},
         problems=(401, 404, 405, 410, 503),
     ),
@@ -132,7 +149,7 @@ PORTAL_ROUTES: Final = (
         "Take a message of a webhook, proved as the source's scheme has it",
         {202: ACCEPTED},
         path_params={"source": SourceName},
-        body={"*/*": {"schema": {}}},
+        body={"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(
@@ -141,6 +158,7 @@ PORTAL_ROUTES: Final = (
         "/webhooks/{source}/{rest:path}",
         "The same, where the address has more parts",
         {202: ACCEPTED, 200: PRESENT},
+        operation="receiveOnofficeWebhookBelow",
         path_params={"source": SourceName, "rest": MorePath},
         problems=(401, 404, 405, 410, 503),
     ),
@@ -150,8 +168,9 @@ PORTAL_ROUTES: Final = (
         "/webhooks/{source}/{rest:path}",
         "Take a message of a webhook whose address has more parts: a secret, or what it is about",
         {202: ACCEPTED},
+        operation="receiveWebhookBelow",
         path_params={"source": SourceName, "rest": MorePath},
-        body={"*/*": {"schema": {}}},
+        body={"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(handlers.healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
