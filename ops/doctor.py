@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from ops.explain.text import format_cause
 from ops.lookups import read_store_clock
-from worker.celery_config import QUEUES
+from worker.celery_config import queue_names
 from worker.config import Account, Settings, mask_url
 from worker.config.values import SIGNATURE_LIFE
 from worker.contract import Relation
@@ -59,7 +59,7 @@ def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Itera
         message = f"{mask_url(settings.redis_url)} does not answer: {error}"
         yield Finding("redis", "fail", message, "Start it, or set RELATIONS_REDIS_URL to one that runs.")
         is_reachable = False
-    yield from check_broker(celery, url=mask_url(settings.broker_url))
+    yield from check_broker(celery, settings)
     if not is_reachable:
         return
     yield check_sweep(runtime.metrics.sweep_stats().at / 1e6, now=time.time())
@@ -165,20 +165,28 @@ def check_clock(ahead: float) -> Finding:
 # --- Celery
 
 
-def check_broker(celery: "Celery", *, url: str) -> Iterator[Finding]:
+def check_broker(celery: "Celery", settings: Settings) -> Iterator[Finding]:
     """Check that the broker answers and that workers listen to every queue."""
+    url = mask_url(settings.broker_url)
     try:
         with celery.connection_for_write() as connection:
             connection.ensure_connection(
                 max_retries=1, interval_start=0, interval_step=0, timeout=REPLY_TIMEOUT
             )
             yield Finding("broker", "ok", url)
-        queues = celery.control.inspect(timeout=REPLY_TIMEOUT).active_queues() or {}
     except Exception as error:  # whatever the transport's client raises
         message = f"{url} does not answer ({type(error).__name__})"
         yield Finding("broker", "fail", message, "Start it, or set RELATIONS_BROKER_URL to one that runs.")
         return
-    yield check_workers(queues, QUEUES)
+    try:
+        queues = celery.control.inspect(timeout=REPLY_TIMEOUT).active_queues() or {}
+    except Exception as error:  # such as a user of Redis without a right to channels
+        message = f"they cannot be asked: {error}"
+        yield Finding(
+            "workers", "warn", message, f"Let the broker's user use the channels {settings.prefix}*."
+        )
+        return
+    yield check_workers(queues, queue_names(settings.prefix))
 
 
 def check_workers(queues: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
@@ -187,11 +195,10 @@ def check_workers(queues: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
     unserved = [queue for queue in wanted if queue not in served]
     if not queues:
         message = "none answers: changes are accepted, and nothing is sent"
-        start = f"Start one: celery -A worker.app worker -Q {','.join(wanted)}"
-        return Finding("workers", "fail", message, start)
+        return Finding("workers", "fail", message, "Start one: celery -A worker.app worker")
     if unserved:
         message = f"{len(queues)} answer, and none listens to {', '.join(unserved)}"
-        return Finding("workers", "warn", message, "Give a worker -Q with these queues.")
+        return Finding("workers", "warn", message, "Start a worker without -Q, or with these queues.")
     return Finding("workers", "ok", f"{len(queues)} answer: {', '.join(sorted(queues))}")
 
 

@@ -1,7 +1,6 @@
 """How Celery finds the application: start it as `celery -A worker.app worker` and `… beat`.
 
-Importing this reads no settings and changes no library: both happen when Celery first asks for its
-configuration.
+Importing this reads no settings and connects to nothing: Celery asks for its configuration late.
 """
 
 import os
@@ -15,7 +14,6 @@ from celery.loaders.app import AppLoader
 from worker import log
 from worker.background import WorkerHeartbeat
 from worker.celery_config import worker_config
-from worker.celery_patches import apply_patches
 from worker.config import Settings, load_settings
 from worker.errors import InvalidSettings
 from worker.wiring import connect_metrics
@@ -45,7 +43,6 @@ class SettingsLoader(AppLoader):
             settings = load_settings(os.environ, Path.cwd())
         except InvalidSettings as error:
             raise UnusableSettings(error) from error
-        apply_patches()
         connect_signals(settings)
         return worker_config(settings)
 
@@ -69,5 +66,7 @@ app = Celery(
     "relations",
     loader="worker.app:SettingsLoader",
     task_cls="worker.celery_patches:CheckedTask",
+    amqp="worker.celery_broker:OwnAmqp",
+    control="worker.celery_broker:OwnControl",
     include=["worker.tasks"],
 )

@@ -28,6 +28,7 @@ WARNINGS: Final = frozenset(
         "batch.condemned",
         "breaker.opened",
         "clock.skewed",
+        "control.refused",
         "message.rejected",
         "plan.rejected",
         "replay.refused",

@@ -52,7 +52,7 @@ class CommandContext:
     @cached_property
     def task_sender(self) -> TaskSender:
         """What sends messages to our tasks over the settings' broker."""
-        return TaskSender(self.settings.broker_url, patch_kombu=True)
+        return TaskSender(self.settings.broker_url, self.settings.prefix)
 
     @property
     def zone(self) -> tzinfo:

@@ -21,10 +21,10 @@ from worker.redis.broker import broker_settings
     ],
 )
 def test_the_broker_url_is_translated_for_its_client(url: str, kombu_url: str, master: str | None) -> None:
-    translated, options = broker_settings(url)
+    translated, options = broker_settings(url, "relations")
     assert translated == kombu_url
     assert options.get("master_name") == master
 
 
 def test_a_message_to_rabbitmq_is_sent_when_the_broker_has_confirmed_it() -> None:
-    assert broker_settings("amqps://u:p@rabbit//")[1] == {"confirm_publish": True}
+    assert broker_settings("amqps://u:p@rabbit//", "relations")[1] == {"confirm_publish": True}

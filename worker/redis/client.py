@@ -13,9 +13,10 @@ from worker.errors import Fault, InvalidSettings, StoreUnavailable
 from worker.redis.cluster import connect_cluster
 from worker.redis.sentinel import connect_sentinel
 
-__all__ = ["SOCKET_OPTIONS", "Client", "OutOfMemoryError", "connect", "translate_errors"]
+__all__ = ["SOCKET_OPTIONS", "Client", "NoPermissionError", "OutOfMemoryError", "connect", "translate_errors"]
 
 Client = Redis
+NoPermissionError = redis_errors.NoPermissionError
 OutOfMemoryError = redis_errors.OutOfMemoryError
 
 # Without these, a client waits for ever for a server that hangs or whose machine is gone.

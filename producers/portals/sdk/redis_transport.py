@@ -78,7 +78,7 @@ def connect(settings: Settings | Runtime | None) -> RedisTransport:
     if isinstance(settings, Runtime):
         return RedisTransport(settings)
     chosen = settings or load_settings(os.environ, Path.cwd())
-    wake = WakeupQueue(TaskSender(chosen.broker_url).wake, emit=_emit)
+    wake = WakeupQueue(TaskSender(chosen.broker_url, chosen.prefix).wake, emit=_emit)
     return RedisTransport(Runtime(chosen, wake=wake, emit=_emit))
 
 
