@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from redis.exceptions import RedisError
 
 from ops.explain.text import format_cause
-from ops.lookups import read_store_clock
 from worker.celery_config import queue_names
 from worker.config import Account, Settings, mask_url
 from worker.config.values import SIGNATURE_LIFE
@@ -62,9 +61,10 @@ def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Itera
     yield from check_broker(celery, settings)
     if not is_reachable:
         return
-    yield check_sweep(runtime.metrics.sweep_stats().at / 1e6, now=time.time())
+    now = runtime.metrics.now() / 1e6  # by which sweeps and jobs are dated
+    yield check_sweep(runtime.metrics.sweep_stats().at / 1e6, now=now)
     for account in settings.accounts.values():
-        yield check_account(runtime, account, now=time.time())
+        yield check_account(runtime, account, now=now)
         if api:
             yield check_credentials(runtime, account)
         yield from check_rights(runtime, account)
@@ -246,7 +246,7 @@ def check_credentials(runtime: Runtime, account: Account) -> Finding:
     """Check that the API takes the account's credentials, by reading a relation that need not be there."""
     subject, probe = f"credentials {account.name}", PROBE_RELATION
     read = Action("get", probe.type, (probe.parent,), (), asked=(probe,))
-    now = float(read_store_clock(runtime) // 1_000_000)
+    now = float(runtime.metrics.now() // 1_000_000)
     reply = runtime.api(account).send([read], request_id="doctor", now=now)
     return _check_skew(subject, reply.skew) or _check_answer(
         subject, reply.results[0], reply.seconds, account.api_url

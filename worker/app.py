@@ -13,7 +13,7 @@ from celery.loaders.app import AppLoader
 
 from worker import log
 from worker.background import WorkerHeartbeat
-from worker.celery_config import worker_config
+from worker.celery_config import SWEEP_INTERVAL, worker_config
 from worker.config import Settings, load_settings
 from worker.errors import InvalidSettings
 from worker.wiring import connect_metrics
@@ -57,6 +57,7 @@ def connect_signals(settings: Settings) -> None:
     # Celery's own lines go through our pipeline, and every line of a task names it.
     signals.setup_logging.connect(lambda **_: log.configure(settings.log), weak=False)
     signals.task_prerun.connect(lambda task_id, **_: log.set_context(task=task_id), weak=False)
+    signals.beat_init.connect(lambda **_: log.emit("beat.started", every=SWEEP_INTERVAL), weak=False)
     # Not before it is ready: a worker that came no further is not to be listed.
     signals.worker_ready.connect(start_heartbeat, weak=False)
     signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)

@@ -4,7 +4,6 @@ import atexit
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -115,15 +114,15 @@ class WorkerHeartbeat:
     def _work(self, metrics: Metrics, name: str, concurrency: int) -> None:
         host, pid, release = socket.gethostname(), os.getpid(), version("onoffice-relations")
         while not self._done.is_set():
-            worker = WorkerInfo(
-                name=name,
-                hostname=host,
-                pid=pid,
-                concurrency=concurrency,
-                version=release,
-                at=time.time_ns() // 1000,
-            )
             with suppress(Unavailable):
+                worker = WorkerInfo(
+                    name=name,
+                    hostname=host,
+                    pid=pid,
+                    concurrency=concurrency,
+                    version=release,
+                    at=metrics.now(),
+                )
                 metrics.record_heartbeat(worker)
             self._done.wait(self._interval)
         with suppress(Unavailable):

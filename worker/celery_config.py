@@ -70,9 +70,9 @@ def worker_config(settings: Settings) -> dict[str, Any]:
             "sweep": {
                 "task": SWEEP_TASK,
                 "schedule": SWEEP_INTERVAL,
-                "options": {"expires": 2 * SWEEP_INTERVAL},
             }
         },
+        "beat_scheduler": "worker.celery_beat:SweepScheduler",
         "beat_max_loop_interval": SWEEP_INTERVAL,
     }
 

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 import click
 
 from ops.cli import output
-from ops.lookups import read_store_clock
 from producers.services import Services, build_services
 from worker.background import WakeupQueue
 from worker.config import Account, Settings, load_settings
@@ -61,7 +60,7 @@ class CommandContext:
 
     def read_clock(self) -> int:
         """Return the store's time, in µs since 1970."""
-        return read_store_clock(self.runtime)
+        return self.runtime.metrics.now()
 
     def find_account(self, name: str | None) -> Account:
         """Return the account of that name, or the only one there is."""

@@ -270,7 +270,7 @@ class Stack:
         return {
             "worker": worker,
             **{f"worker-{n}": [*worker, "-n", f"worker-{n}@%h"] for n in range(2, self.shape.workers + 1)},
-            "beat": [*celery, "beat", "-l", "INFO", "-s", str(self.directory / "schedule")],
+            "beat": [*celery, "beat", "-l", "INFO"],
             "api": [sys.executable, "-m", "ops.cli", "api", "--host", "127.0.0.1", "--port", str(port)],
         }
 
@@ -294,7 +294,7 @@ class Stack:
         return started <= {worker.pid for worker in connect_metrics(self.settings()).list_workers()}
 
     def _beat_keeps_time(self) -> bool:
-        return any(self.directory.glob("schedule*"))  # it keeps there what it has sent
+        return "beat.started" in self.log("beat").read_text("utf-8")
 
 
 @contextmanager

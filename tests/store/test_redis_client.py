@@ -113,7 +113,7 @@ def test_a_script_gets_the_constants_it_names_and_its_parts_behind_the_first_lin
     text = load_script(redis_client, "worker.store", "requeue", ("shared", "failures"), CONSTANTS)._text
     lines = text.splitlines()
     assert lines[0] == "#!lua"
-    assert lines[1] == f"local FIRST_WAKE_DELAY_US = {CONSTANTS['FIRST_WAKE_DELAY_US']}"
+    assert lines[1] == f"local LEASE_LIFETIME_MS = {CONSTANTS['LEASE_LIFETIME_MS']}"
     assert text.index("-- Put before every script") < text.index("-- Put before scripts that end a job")
     assert text.index("local function drop_failure") < text.index("-- requeue(base;")
     assert "MAX_REPLAYS" not in text

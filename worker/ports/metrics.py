@@ -34,7 +34,7 @@ class AccountStats(NamedTuple):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker process, and when its last heartbeat was (µs, by its own clock)."""
+    """A worker process, and when its last heartbeat was (µs, by the store's clock)."""
 
     name: str
     hostname: str
@@ -61,6 +61,9 @@ class MemoryUsage(NamedTuple):
 
 class Metrics(Protocol):
     """Metrics in the store, the same for every process; reading all accounts costs two round trips."""
+
+    def now(self) -> int:
+        """Return the store's time (µs), by which heartbeats and sweeps are dated."""
 
     def add(self, account: str, tally: Mapping[str, int]) -> None:
         """Add to the account's counters; lost if the store is away: a number is no reason to fail."""

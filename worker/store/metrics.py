@@ -29,6 +29,12 @@ class RedisMetrics:
         self._redis: Any = client  # untyped: see StoreClient
         self._prefix, self._workers, self._sweep = prefix, keys.workers(prefix), keys.sweep(prefix)
 
+    def now(self) -> int:
+        """Return the store's time."""
+        with translate_errors():
+            seconds, micros = self._redis.time()
+        return int(seconds) * 1_000_000 + int(micros)
+
     def add(self, account: str, tally: Mapping[str, int]) -> None:
         """Add to the account's counters in one round trip; what cannot be written is not counted."""
         with (
