@@ -37,14 +37,15 @@ def worker_config(settings: Settings) -> dict[str, Any]:
     from kombu import Queue  # slow to import, and who only wants the names does without
 
     longest_request = max((account.timeout for account in settings.accounts.values()), default=30.0)
-    url, options = broker_settings(settings.broker_url, settings.prefix)
-    is_amqp, queues = url.startswith(AMQP_SCHEMES), queue_names(settings.prefix)
+    broker, queues = broker_settings(settings.broker_url, settings.prefix), queue_names(settings.prefix)
+    is_amqp = settings.broker_url.startswith(AMQP_SCHEMES)
+    if not is_amqp:
+        broker["broker_transport_options"] |= _redelivery(longest_request)
     return {
-        "broker_url": url,
+        **broker,
         "broker_connection_retry_on_startup": True,
         # The default, 100, ends a worker after three quarters of an hour without its broker.
         "broker_connection_max_retries": None,
-        "broker_transport_options": options if is_amqp else options | _redelivery(longest_request),
         "task_queues": [Queue(name) for name in queues],
         "task_create_missing_queues": False,  # `-Q` with another environment's queue is a fault
         "task_default_queue": queues.ops,
@@ -79,11 +80,9 @@ def worker_config(settings: Settings) -> dict[str, Any]:
 
 def sender_config(broker_url: str, prefix: str) -> dict[str, Any]:
     """Return the configuration of a process that only sends messages to our tasks."""
-    url, options = broker_settings(broker_url, prefix)
     return {
-        "broker_url": url,
+        **broker_settings(broker_url, prefix),
         "broker_connection_timeout": CONNECT_TIMEOUT,
-        "broker_transport_options": options,
         "task_ignore_result": True,
         **_shared_names(prefix),
     }

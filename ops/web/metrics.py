@@ -266,9 +266,8 @@ def _system(metrics: Metrics, now: float) -> Iterator[Metric]:
         sweeps.at / 1e6,
         sweeps.made,
         sweeps.repaired,
-        memory.used,
-        memory.limit,
+        *((memory.used, memory.limit) if memory else ()),
     )
-    for (name, text), value in zip(SYSTEM, values, strict=True):
+    for (name, text), value in zip(SYSTEM, values, strict=False):  # the store may not tell its memory
         family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
         yield family(name, text, value=value)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from worker.config.secret import Secret
 from worker.config.table import join, keys_of, nearest, quote
-from worker.config.urls import is_private
+from worker.config.urls import is_private, redis_options
 from worker.config.values import SIGNATURE_LIFE, Account, AccountLimits, HmacFormat, Key, Source
 from worker.contract import resolve
 from worker.contract.message import UNROUTED
@@ -59,6 +59,14 @@ def check_encryption(key: str, url: str) -> Iterator[Fault]:
     """Yield a warning for an API at which others can read along."""
     if not is_private(url):
         yield Warned(key, "is not encrypted: the token can be read on the way; use https://")
+
+
+def check_redis_url(variable: str, url: str) -> Iterator[Fault]:
+    """Yield what neither store nor broker could use in a URL of Redis."""
+    try:
+        redis_options(url)
+    except ValueError as error:
+        yield Fault(variable, f"cannot be used: {error}")
 
 
 def check_secret(key: str, secret: Secret | None) -> Iterator[Fault]:

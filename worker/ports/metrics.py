@@ -86,5 +86,5 @@ class Metrics(Protocol):
     def sweep_stats(self) -> SweepStats:
         """Return when the last sweep was, and how many there were."""
 
-    def memory_usage(self) -> MemoryUsage:
-        """Return how full the store is."""
+    def memory_usage(self) -> MemoryUsage | None:
+        """Return how full the store is; None if it does not tell."""

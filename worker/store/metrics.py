@@ -12,7 +12,7 @@ import msgspec
 from worker.clock import time_of_id
 from worker.errors import StoreUnavailable
 from worker.ports import AccountStats, MemoryUsage, SweepStats, WorkerInfo
-from worker.redis.client import Client, translate_errors
+from worker.redis.client import Client, is_refusal, translate_errors
 from worker.store import codec, keys
 from worker.store.limits import WORKER_LIFETIME
 
@@ -94,10 +94,15 @@ class RedisMetrics:
             numbers = self._redis.hmget(self._sweep, *SweepStats._fields)
         return SweepStats(*(int(number or 0) for number in numbers))
 
-    def memory_usage(self) -> MemoryUsage:
-        """Return how full the server is, or all nodes of a cluster together."""
-        with translate_errors():
-            info = self._redis.info("memory")
+    def memory_usage(self) -> MemoryUsage | None:
+        """Return how full the server is, or all nodes of a cluster together; None without a right to INFO."""
+        try:
+            with translate_errors():
+                info = self._redis.info("memory")
+        except StoreUnavailable as error:
+            if is_refusal(error):
+                return None
+            raise
         nodes = [info] if "used_memory" in info else list(info.values())
         used = sum(node["used_memory"] for node in nodes)
         return MemoryUsage(used, sum(node.get("maxmemory", 0) for node in nodes))
