@@ -21,6 +21,7 @@ from kombu.utils.json import dumps
 
 from worker import log
 from worker.redis.client import NoPermissionError, OutOfMemoryError
+from worker.redis.connection import renewed
 from worker.redis.sentinel import SentinelConnection
 
 # A full Redis refuses what brings something in. What a worker moves within the broker does not grow it for
@@ -80,12 +81,24 @@ class _OwnChannel:
     """A mixin over kombu's channels: every key has a name of ours, and a full Redis takes messages too."""
 
     QoS: Any = TolerantQoS
-    name_options = ("keyprefix_queue", "keyprefix_binding_permanent", "keyprefix_binding_deadlines")
+    max_age = 0.0
+    own_options = ("max_age", "keyprefix_queue", "keyprefix_binding_permanent", "keyprefix_binding_deadlines")
 
     def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
         channel: Any = super()
         prefix: str = self.keyprefix_fanout  # type: ignore[attr-defined]
         return channel._deliver_fanout_message(message, exchange.removeprefix(prefix))
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]
+        return {**params, "connection_class": renewed(params["connection_class"]), "max_age": self.max_age}
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        channel: Any = self
+        if channel.client.connection.is_too_old:
+            channel.client.connection.disconnect()  # the next round connects anew
+        else:
+            super()._brpop_start(timeout)  # type: ignore[misc]
 
     def _subscribe(self) -> None:
         """Subscribe to channels by name where it is one: a right to `relations*` covers no pattern."""
@@ -129,14 +142,14 @@ class _OwnChannel:
 class OwnChannel(_OwnChannel, Channel):
     """The channel to a Redis."""
 
-    from_transport_options = Channel.from_transport_options + _OwnChannel.name_options
+    from_transport_options = Channel.from_transport_options + _OwnChannel.own_options
 
 
 class OwnSentinelChannel(_OwnChannel, SentinelChannel):
     """The channel to whichever Redis a Sentinel names."""
 
     connection_class = SentinelConnection
-    from_transport_options = SentinelChannel.from_transport_options + _OwnChannel.name_options
+    from_transport_options = SentinelChannel.from_transport_options + _OwnChannel.own_options
 
 
 class OwnTransport(Transport):

@@ -104,6 +104,7 @@ REDIS_OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "socket_connect_timeout": ("a positive number of seconds", _read_seconds),
     "health_check_interval": ("a positive number of seconds", _read_seconds),
     "max_connections": ("a positive number", lambda value: _read_number(value, least=1)),
+    "max_age": ("a positive number of seconds", _read_seconds),
     "ssl_cert_reqs": (f"one of {', '.join(CERTIFICATE_CHECKS)}", _read_certificate_check),
     "ssl_ca_certs": ("the path of a file", _read_text),
     "ssl_certfile": ("the path of a file", _read_text),

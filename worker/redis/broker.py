@@ -19,6 +19,7 @@ TRANSPORT_OPTIONS: Final = (  # of a URL, that kombu wants beside it
     "socket_connect_timeout",
     "health_check_interval",
     "max_connections",
+    "max_age",
 )
 SENTINEL_SCHEMES: Final = ("redis+sentinel://", "sentinel://")
 

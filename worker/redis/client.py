@@ -12,6 +12,7 @@ from redis.retry import Retry
 from worker.config.urls import redis_options
 from worker.errors import Fault, InvalidSettings, StoreUnavailable
 from worker.redis.cluster import connect_cluster
+from worker.redis.connection import renewed
 from worker.redis.sentinel import connect_sentinel
 
 __all__ = [
@@ -73,9 +74,12 @@ def connect(url: str) -> Client:
             return connect_sentinel(url, options)
         if scheme == "unix":
             options = {**LOCAL_OPTIONS, "retry": _retry()}
-        return Redis.from_url(url.partition("?")[0], **{**options, **redis_options(url)})
+        client = Redis.from_url(url.partition("?")[0], **{**options, **redis_options(url)})
     except ValueError as error:
         raise InvalidSettings([Fault("RELATIONS_REDIS_URL", f"cannot be used: {error}")]) from None
+    pool = client.connection_pool
+    pool.connection_class = renewed(pool.connection_class)
+    return client
 
 
 @contextmanager

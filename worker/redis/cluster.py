@@ -5,10 +5,11 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Final, cast
 
-from redis import Redis, RedisCluster
+from redis import Connection, Redis, RedisCluster
 from redis.cluster import ClusterNode
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from worker.redis.connection import renewed
 from worker.redis.urls import MultiHostUrl
 
 SILENT_NODE_PAUSE: Final = 20.0  # seconds that a node which did not answer is not asked
@@ -23,6 +24,7 @@ def connect_cluster(url: str, options: dict[str, Any]) -> Redis:
             startup_nodes=[ClusterNode(*host) for host in cluster.hosts],  # type: ignore[no-untyped-call]
             username=cluster.username,
             password=cluster.password,
+            connection_class=renewed(Connection),
             require_full_coverage=False,  # slots that nobody serves concern only the accounts in them
             **options,
         )
