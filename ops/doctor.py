@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from redis.exceptions import RedisError
 
 from ops.explain.text import format_cause
+from worker.background import cause_of
 from worker.celery_config import queue_names
 from worker.config import Account, Settings, mask_url
 from worker.config.values import SIGNATURE_LIFE
@@ -201,7 +202,7 @@ def check_broker(celery: "Celery", settings: Settings) -> Iterator[Finding]:
             )
             yield Finding("broker", "ok", url)
     except Exception as error:  # whatever the transport's client raises
-        message = f"{url} does not answer ({type(error).__name__})"
+        message = f"{url} does not answer ({cause_of(error)}): what is accepted is not woken"
         yield Finding("broker", "fail", message, "Start it, or set RELATIONS_BROKER_URL to one that runs.")
         return
     try:

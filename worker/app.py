@@ -4,6 +4,8 @@ Importing this reads no settings and connects to nothing: Celery asks for its co
 """
 
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,6 +49,17 @@ class SettingsLoader(AppLoader):
         return worker_config(settings)
 
 
+def open_connection() -> None:
+    """Open the connection over which a worker's child sends, while the server has room for one."""
+
+    def ask() -> None:
+        queue: Any = app.amqp.queues[app.conf.task_default_queue]
+        with suppress(Exception), app.connection_or_acquire() as connection:
+            queue.bind(connection.default_channel).queue_declare()
+
+    threading.Thread(target=ask, name="broker", daemon=True).start()
+
+
 def connect_signals(settings: Settings) -> None:
     """Let a worker log as the settings say, and show that it is alive."""
     heartbeat = WorkerHeartbeat(lambda: connect_metrics(settings))
@@ -57,6 +70,7 @@ def connect_signals(settings: Settings) -> None:
     # Celery's own lines go through our pipeline, and every line of a task names it.
     signals.setup_logging.connect(lambda **_: log.configure(settings.log), weak=False)
     signals.task_prerun.connect(lambda task_id, **_: log.set_context(task=task_id), weak=False)
+    signals.worker_process_init.connect(lambda **_: open_connection(), weak=False)
     signals.beat_init.connect(lambda **_: log.emit("beat.started", every=SWEEP_INTERVAL), weak=False)
     # Not before it is ready: a worker that came no further is not to be listed.
     signals.worker_ready.connect(start_heartbeat, weak=False)

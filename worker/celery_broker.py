@@ -20,7 +20,7 @@ from kombu.transport.virtual import QoS as VirtualQoS
 from kombu.utils.json import dumps
 
 from worker import log
-from worker.redis.client import NoPermissionError, OutOfMemoryError
+from worker.redis.client import NoPermissionError, OutOfMemoryError, make_retry
 from worker.redis.connection import renewed
 from worker.redis.sentinel import SentinelConnection
 
@@ -91,7 +91,8 @@ class _OwnChannel:
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]
-        return {**params, "connection_class": renewed(params["connection_class"]), "max_age": self.max_age}
+        own = {"connection_class": renewed(params["connection_class"]), "retry": make_retry()}
+        return {**params, **own, "max_age": self.max_age}
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         channel: Any = self

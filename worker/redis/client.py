@@ -23,6 +23,7 @@ __all__ = [
     "connect",
     "explain_error",
     "is_refusal",
+    "make_retry",
     "translate_errors",
 ]
 
@@ -66,14 +67,14 @@ def connect(url: str) -> Client:
     the process that made it, and repeats a command whose answer was lost (R1). Raises InvalidSettings for a
     URL that cannot be used.
     """
-    scheme, options = url.partition("://")[0], {**SOCKET_OPTIONS, "retry": _retry()}
+    scheme, options = url.partition("://")[0], {**SOCKET_OPTIONS, "retry": make_retry()}
     try:
         if scheme == "redis+cluster":
             return connect_cluster(url, options)
         if scheme == "redis+sentinel":
             return connect_sentinel(url, options)
         if scheme == "unix":
-            options = {**LOCAL_OPTIONS, "retry": _retry()}
+            options = {**LOCAL_OPTIONS, "retry": make_retry()}
         client = Redis.from_url(url.partition("?")[0], **{**options, **redis_options(url)})
     except ValueError as error:
         raise InvalidSettings([Fault("RELATIONS_REDIS_URL", f"cannot be used: {error}")]) from None
@@ -104,7 +105,8 @@ def explain_error(error: Exception) -> str:
     return f"{error} ({advice})" if advice else str(error) or type(error).__name__
 
 
-def _retry() -> Retry:
+def make_retry() -> Retry:
+    """Return how a client tries again when its connection is lost."""
     # Only lost connections are retried: a server that hangs would cost three more times ten seconds, for the
     # connection and for the command, 160 in all.
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=0.5)

@@ -4,7 +4,7 @@ import click
 
 from ops.cli.context import CommandContext, with_context
 from worker import log
-from worker.background import WakeupQueue
+from worker.background import WakeupQueue, cause_of
 from worker.wiring import Runtime
 
 
@@ -43,6 +43,6 @@ def serve_api(context: CommandContext, host: str, port: int) -> None:
         try:
             context.task_sender.start_replay(replay_id)
         except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
-            runtime.emit("wake.failed", account=replay_id.rpartition("-")[0], error=type(error).__name__)
+            runtime.emit("wake.failed", account=replay_id.rpartition("-")[0], error=cause_of(error))
 
     serve(runtime, host=host, port=port, more_routes=operator_routes(runtime, send_replay=enqueue_replay))

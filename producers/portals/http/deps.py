@@ -79,6 +79,7 @@ class HttpDeps:
     job_poller: JobPoller
     sources: WebhookSources
     redis_probe: RedisProbe
+    wake_trouble: Callable[[], str]  # why accepted changes are not woken; "" while they are
 
 
 def http_deps(
@@ -99,4 +100,5 @@ def http_deps(
         job_poller=JobPoller(runtime.queries.get_states, run=run_in_threadpool, is_stopping=is_stopping),
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
         redis_probe=RedisProbe(runtime.store.accounts),
+        wake_trouble=lambda: str(getattr(runtime.wake, "trouble", "")),
     )

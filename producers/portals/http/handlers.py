@@ -28,7 +28,7 @@ from producers.portals.serializers import batch_json, job_json
 from producers.webhooks.mapping import MappedChange, build_changes, read_payload
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.verify import WebhookDelivery, verify
-from worker.config import Key, Source
+from worker.config import Key, Source, redact
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many, places_of
 from worker.errors import Invalid, InvalidChange, NotFound, RelationsError
 from worker.ports import Queries, Receipt
@@ -179,6 +179,8 @@ async def healthz(_deps: HttpDeps, _call: ApiCall[None]) -> Response:
 
 
 async def readyz(deps: HttpDeps, _call: ApiCall[None]) -> Response:
-    """Answer once Redis has answered."""
+    """Answer once Redis has answered, and say if what is accepted is not woken: it waits for the sweep."""
     await deps.redis_probe.check()
-    return json_response({"status": "ok"})
+    trouble = deps.wake_trouble()
+    notes = {"notes": [f"accepted but not woken: {redact(trouble)}"]} if trouble else {}
+    return json_response({"status": "ok", **notes})
