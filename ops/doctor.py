@@ -200,7 +200,7 @@ def check_broker(celery: "Celery", settings: Settings) -> Iterator[Finding]:
             connection.ensure_connection(
                 max_retries=1, interval_start=0, interval_step=0, timeout=REPLY_TIMEOUT
             )
-            yield Finding("broker", "ok", url)
+            yield Finding("broker", "ok", mask_url(connection.as_uri()))
     except Exception as error:  # whatever the transport's client raises
         message = f"{url} does not answer ({cause_of(error)}): what is accepted is not woken"
         yield Finding("broker", "fail", message, "Start it, or set RELATIONS_BROKER_URL to one that runs.")

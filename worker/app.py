@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import click
-from celery import Celery, signals
+from celery import signals
 from celery.loaders.app import AppLoader
 
 from worker import log
 from worker.background import WorkerHeartbeat
+from worker.celery_broker import OwnCelery
 from worker.celery_config import SWEEP_INTERVAL, worker_config
 from worker.config import Settings, load_settings
 from worker.errors import InvalidSettings
@@ -77,11 +78,9 @@ def connect_signals(settings: Settings) -> None:
     signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
 
 
-app = Celery(
+app = OwnCelery(
     "relations",
     loader="worker.app:SettingsLoader",
     task_cls="worker.celery_patches:CheckedTask",
-    amqp="worker.celery_broker:OwnAmqp",
-    control="worker.celery_broker:OwnControl",
     include=["worker.tasks"],
 )

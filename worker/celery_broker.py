@@ -1,8 +1,8 @@
 """Celery's connections to the broker: named by the prefix, and alive over a broken one or a full Redis.
 
-`OwnAmqp` and `OwnControl` are put into our applications only, so a program around the SDK keeps its
-own Celery as it is. kombu's own `global_keyprefix` is not used: it renames the queues that producers without
-our code send to, and leaves out keys of scripts and of commands that it does not know.
+`OwnCelery` is what our applications are, so a program around the SDK keeps its own Celery as it is. kombu's
+own `global_keyprefix` is not used: it renames the queues that producers without our code send to, and leaves
+out keys of scripts and of commands that it does not know.
 """
 
 from contextlib import suppress
@@ -10,6 +10,7 @@ from queue import Empty
 from time import time
 from typing import Any, Final
 
+from celery import Celery
 from celery.app.amqp import AMQP
 from celery.app.control import Control
 from kombu import Connection, Queue
@@ -159,6 +160,10 @@ class OwnTransport(Transport):
     Channel = OwnChannel
 
 
+class OwnEncryptedTransport(OwnTransport):
+    """The same, over TLS."""
+
+
 class OwnSentinelTransport(SentinelTransport):
     """kombu's transport to a Sentinel's master, over our channels."""
 
@@ -168,7 +173,7 @@ class OwnSentinelTransport(SentinelTransport):
 # --- where our applications look for them
 
 OWN_TRANSPORTS: Final = {
-    "rediss": "worker.celery_broker:OwnTransport",
+    "rediss": "worker.celery_broker:OwnEncryptedTransport",
     "redis": "worker.celery_broker:OwnTransport",
     "sentinel": "worker.celery_broker:OwnSentinelTransport",
 }
@@ -229,6 +234,29 @@ class OwnControl(Control):
     """Remote control of our workers alone."""
 
     Mailbox = OwnMailbox
+
+
+class OwnCelery(Celery):
+    """Celery with all of this, on the broker of our settings alone and without results.
+
+    Celery itself would let CELERY_BROKER_URL and its like win, which others may have set for their own.
+    """
+
+    amqp_cls = "worker.celery_broker:OwnAmqp"
+    control_cls = "worker.celery_broker:OwnControl"
+    backend_cls = "disabled://"
+
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        """Return a connection to receive by."""
+        return super().connection_for_read(url or self.conf["broker_url"], **options)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        """Return a connection to send by."""
+        return super().connection_for_write(url or self.conf["broker_url"], **options)
+
+    def connection(self, hostname: str | None = None, *args: Any, **options: Any) -> Any:
+        """Return a connection."""
+        return super().connection(hostname or self.conf["broker_url"], *args, **options)
 
 
 def _renamed(queue: Queue, name: str) -> Queue:

@@ -36,14 +36,9 @@ class TaskSender:
     @cached_property
     def app(self) -> "Celery":
         """A Celery application that knows the broker and no code of our tasks."""
-        from celery import Celery
+        from worker.celery_broker import OwnCelery
 
-        app = Celery(
-            "relations",
-            set_as_current=False,
-            amqp="worker.celery_broker:OwnAmqp",
-            control="worker.celery_broker:OwnControl",
-        )
+        app = OwnCelery("relations", set_as_current=False)
         app.conf.update(sender_config(self._broker_url, self._prefix))
         return app
 
