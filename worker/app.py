@@ -17,6 +17,7 @@ from worker import log
 from worker.background import WorkerHeartbeat
 from worker.celery_broker import OwnCelery
 from worker.celery_config import SWEEP_INTERVAL, worker_config
+from worker.celery_output import configure_log
 from worker.config import Settings, load_settings
 from worker.errors import InvalidSettings
 from worker.wiring import connect_metrics
@@ -68,8 +69,12 @@ def connect_signals(settings: Settings) -> None:
     def start_heartbeat(sender: Any, **_: object) -> None:
         heartbeat.start(sender.controller.hostname, concurrency=sender.controller.concurrency)
 
+    def set_up(loglevel: int | None = None, logfile: str | None = None, **_: object) -> None:
+        configure_log(settings, level=loglevel, file=logfile)
+
     # Celery's own lines go through our pipeline, and every line of a task names it.
-    signals.setup_logging.connect(lambda **_: log.configure(settings.log), weak=False)
+    signals.celeryd_init.connect(lambda **_: set_up(), weak=False)  # before its first warning
+    signals.setup_logging.connect(set_up, weak=False)
     signals.task_prerun.connect(lambda task_id, **_: log.set_context(task=task_id), weak=False)
     signals.worker_process_init.connect(lambda **_: open_connection(), weak=False)
     signals.beat_init.connect(lambda **_: log.emit("beat.started", every=SWEEP_INTERVAL), weak=False)

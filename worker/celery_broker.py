@@ -6,6 +6,7 @@ out keys of scripts and of commands that it does not know.
 """
 
 from contextlib import suppress
+from functools import cached_property
 from queue import Empty
 from time import time
 from typing import Any, Final
@@ -245,6 +246,18 @@ class OwnCelery(Celery):
     amqp_cls = "worker.celery_broker:OwnAmqp"
     control_cls = "worker.celery_broker:OwnControl"
     backend_cls = "disabled://"
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802 (Celery's name)
+        """Celery's worker as a program."""
+        program: Any = "worker.celery_output:QuietWorker"
+        return self.subclass_with_self(program)
+
+    @cached_property
+    def Beat(self, **_: Any) -> Any:  # noqa: N802 (Celery's name)
+        """Celery's beat as a program."""
+        program: Any = "worker.celery_output:QuietBeat"
+        return self.subclass_with_self(program)
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
         """Return a connection to receive by."""

@@ -4,9 +4,12 @@ Call `configure` once per process, then `emit("flush.finished", account=…)`. N
 """
 
 import logging
+import os
 import sys
+import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from logging.handlers import WatchedFileHandler
 from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
@@ -59,11 +62,25 @@ class Handler(logging.StreamHandler[TextIO]):
     """Our handler, so that configuring again replaces it and nobody else's."""
 
 
+class FileHandler(WatchedFileHandler, Handler):
+    """The same into a file, which is opened anew after it was moved away."""
+
+    def __init__(self, path: str) -> None:
+        WatchedFileHandler.__init__(self, path, encoding="utf-8", errors="backslashreplace")
+
+
 def configure(
-    style: Literal["json", "console"], *, stream: TextIO | None = None, level: int = logging.INFO
+    style: Literal["json", "console"],
+    *,
+    stream: TextIO | None = None,
+    level: int = logging.INFO,
+    file: str | None = None,
 ) -> None:
-    """Send all log events to `stream` (stderr) in this style; another call replaces the last one."""
-    handler = Handler(stream or sys.stderr)
+    """Send all log events to the file, else to `stream` (stderr), in this style; the last call holds.
+
+    Raises OSError if the file cannot be written.
+    """
+    handler = FileHandler(file) if file else Handler(stream or sys.stderr)
     processors = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         redact_event,
@@ -81,6 +98,32 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def capture_the_rest() -> None:
+    """Let warnings, and errors that nobody caught, be lines like all others."""
+    logging.captureWarnings(True)
+    sys.excepthook = lambda kind, error, trace: _log_uncaught("process", (kind, error, trace))
+    threading.excepthook = lambda args: _log_uncaught(
+        args.thread.name if args.thread else "", (args.exc_type, args.exc_value, args.exc_traceback)
+    )
+    sys.unraisablehook = lambda args: _log_uncaught(
+        "finalizer", (args.exc_type, args.exc_value, args.exc_traceback)
+    )
+
+
+def _log_uncaught(where: str, error: Any) -> None:
+    if not issubclass(error[0], KeyboardInterrupt | SystemExit):
+        logging.getLogger("relations").critical("uncaught error in %s", where, exc_info=error)
+
+
+def write_at_once(event: str) -> None:
+    """Write one line past the logging system: from a signal handler it might wait for itself."""
+    handler = next((each for each in logging.getLogger().handlers if isinstance(each, Handler)), None)
+    if handler and logging.getLogger().isEnabledFor(logging.INFO):
+        record = logging.LogRecord("relations", logging.INFO, "", 0, event, (), None)
+        with suppress(OSError, ValueError):
+            os.write(handler.stream.fileno(), f"{handler.format(record)}\n".encode())
 
 
 def renderer(style: Literal["json", "console"], *, colors: bool) -> Processor:

@@ -35,6 +35,7 @@ def serve_api(context: CommandContext, host: str, port: int) -> None:
             f"{error.name} is not installed; the HTTP interface needs onoffice-relations[http]."
         ) from error
     log.configure(context.settings.log)
+    log.capture_the_rest()
     runtime = Runtime(
         context.settings, wake=WakeupQueue(context.task_sender.wake)
     )  # whose events are log lines
