@@ -26,7 +26,7 @@ from producers.portals.http.problems import (
     status_of,
 )
 from producers.portals.http.routes import PORTAL_ROUTES
-from producers.portals.http.server import Server
+from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from worker import log
 from worker.contract import correlation_of
 from worker.errors import RelationsError
@@ -74,14 +74,18 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8080,
+    keep_alive: float = KEEP_ALIVE_SECONDS,
+    root_path: str = "",
     more_routes: Sequence[ApiRoute] = (),
     on_start: Callable[[Server], None] | None = None,
 ) -> None:
     """Serve the interface until the process is told to end; port 0 takes any free one.
 
+    `keep_alive` is how many seconds an idle connection is kept, `root_path` the path above the interface.
     `on_start` gets the server when its port is open.
     """
-    server = Server(application(runtime, more_routes=more_routes), host=host, port=port)
+    app = application(runtime, more_routes=more_routes)
+    server = Server(app, host=host, port=port, keep_alive=keep_alive, root_path=root_path)
     runtime.emit("api.started", url=server.url)
     if on_start:
         on_start(server)
@@ -119,8 +123,8 @@ def _with_description(routes: Sequence[ApiRoute]) -> list[ApiRoute]:
     return [*routes, *bind([route], document)]
 
 
-async def _get_openapi(document: Document, _call: ApiCall[None]) -> Response:
-    return json_response(document)
+async def _get_openapi(document: Document, call: ApiCall[None]) -> Response:
+    return json_response({**document, "servers": [{"url": call.request.scope.get("root_path") or "/"}]})
 
 
 def _dispatch(endpoints: Mapping[str, Endpoint]) -> Endpoint:

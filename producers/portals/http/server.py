@@ -4,21 +4,26 @@ Nothing here knows what is served.
 """
 
 import asyncio
+import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from producers.portals.http.forwarded import ForwardedMiddleware
+
 BACKLOG: Final = 2048  # connections that wait to be taken
 SHUTDOWN_SECONDS: Final = 15  # that requests may take to end when the server stops
-KEEP_ALIVE_SECONDS: Final = 30  # that a connection may be kept between requests
+# That a connection may be kept between requests: longer than proxies keep theirs (nginx and AWS 60 s), or one
+# of them sends a request on a connection that is being closed, and its client gets a 502.
+KEEP_ALIVE_SECONDS: Final = 75.0
 HEAD_SECONDS: Final = 10.0  # that the head of a request may take to come
 MAX_HEAD: Final = 2**16  # bytes
 REFUSALS: Final = {
@@ -35,7 +40,14 @@ class Server:
     """
 
     def __init__(
-        self, app: Starlette, *, host: str = "127.0.0.1", port: int = 8080, head_seconds: float = HEAD_SECONDS
+        self,
+        app: Starlette,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        head_seconds: float = HEAD_SECONDS,
+        keep_alive: float = KEEP_ALIVE_SECONDS,
+        root_path: str = "",
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -43,7 +55,9 @@ class Server:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-        self._server = server = GracefulServer(_uvicorn_config(app, head_seconds))
+        self._server = server = GracefulServer(
+            _uvicorn_config(_behind_proxies(app, root_path), head_seconds, keep_alive)
+        )
         app.state.is_stopping = lambda: server.should_exit
         self._thread = threading.Thread(target=self.run, name="http")
 
@@ -139,7 +153,12 @@ class LimitedHeadProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def _uvicorn_config(app: Any, head_seconds: float) -> uvicorn.Config:
+def _behind_proxies(app: Any, root_path: str) -> ForwardedMiddleware:
+    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")  # the name that uvicorn gives it
+    return ForwardedMiddleware(app, trusted, root_path=root_path)
+
+
+def _uvicorn_config(app: Any, head_seconds: float, keep_alive: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=type("Protocol", (LimitedHeadProtocol,), {"head_seconds": head_seconds}),
@@ -150,6 +169,7 @@ def _uvicorn_config(app: Any, head_seconds: float) -> uvicorn.Config:
         lifespan="off",
         ws="none",
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        proxy_headers=False,  # ours are read already
+        timeout_keep_alive=cast(int, keep_alive),  # any number will do
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
