@@ -91,5 +91,5 @@ async def get_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 async def get_metrics(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show every metric, as text for Prometheus or as OpenMetrics for clients that ask for it."""
     encode, content_type = choose_encoder(call.request.headers.get("accept", ""))
-    text = await run_in_threadpool(encode, deps.metrics)
+    text = await run_in_threadpool(encode, await deps.metrics.read())
     return Response(text, headers={"Content-Type": content_type})

@@ -61,7 +61,6 @@ OPERATOR_ROUTES: Final = (
         "/metrics",
         "Numbers for Prometheus",
         {200: METRICS},
-        problems=(503,),
     ),
     _get(
         read_handlers.explain_relation,

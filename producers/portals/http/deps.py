@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 
@@ -50,18 +50,18 @@ class WebhookSources:
 class RedisProbe:
     """Asks Redis one question at a time: health checks must not pile up while it hangs."""
 
-    def __init__(self, ask: Callable[[], object]) -> None:
-        self._ask = ask
-        self._question: asyncio.Task[object] | None = None
+    def __init__(self, ask: Callable[[], Any], *, seconds: float = PROBE_SECONDS) -> None:
+        self._ask, self._seconds = ask, seconds
+        self._question: asyncio.Task[Any] | None = None
 
-    async def check(self) -> None:
-        """Return when Redis has answered; raise StoreUnavailable if it does not do so in time."""
+    async def check(self) -> Any:
+        """Return what Redis answered; raise StoreUnavailable if it does not do so in time."""
         if self._question is None or self._question.done():
             self._question = asyncio.create_task(run_in_threadpool(self._ask))
-        await asyncio.wait({self._question}, timeout=PROBE_SECONDS)
+        await asyncio.wait({self._question}, timeout=self._seconds)
         if not self._question.done():
-            raise StoreUnavailable(f"Redis did not answer within {PROBE_SECONDS:g} seconds")
-        self._question.result()
+            raise StoreUnavailable(f"Redis did not answer within {self._seconds:g} seconds")
+        return self._question.result()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
