@@ -113,7 +113,6 @@ def sample_names() -> set[str]:
 def reference() -> str:
     rows = [(item.name, "gauge", ["account", item.label], item.help) for item in GAUGES]
     rows += [(f"{item.name}_total", "counter", ["account", item.label], item.help) for item in COUNTERS]
-    single = (*SYSTEM, *PROCESS)
     rows += [(name, "histogram", ["account"], text) for name, text, _ in HISTOGRAMS]
     rows += [
         (name, "counter" if name.endswith("_total") else "gauge", [], text)
