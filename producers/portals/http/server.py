@@ -8,24 +8,24 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from producers.portals.http.bounds import BACKLOG, BoundedProtocol, connection_limit
 from producers.portals.http.forwarded import ForwardedMiddleware
 
-BACKLOG: Final = 2048  # connections that wait to be taken
 SHUTDOWN_SECONDS: Final = 15  # that requests may take to end when the server stops
 # That a connection may be kept between requests: longer than proxies keep theirs (nginx and AWS 60 s), or one
 # of them sends a request on a connection that is being closed, and its client gets a 502.
 KEEP_ALIVE_SECONDS: Final = 75.0
 HEAD_SECONDS: Final = 10.0  # that the head of a request may take to come
 MAX_HEAD: Final = 2**16  # bytes
+NO_OTHERS: Final[Mapping[str, float]] = {}
 REFUSALS: Final = {
     408: b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
@@ -36,7 +36,7 @@ class Server:
     """The application on a socket that is open from the start: `port` is known, connections wait for `run`.
 
     `run` serves until SIGINT or SIGTERM in the main thread, or `stop` from anywhere. As a context manager it
-    serves from a thread.
+    serves from a thread. `bounds` replaces those of `BoundedProtocol`, for tests.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Server:
         head_seconds: float = HEAD_SECONDS,
         keep_alive: float = KEEP_ALIVE_SECONDS,
         root_path: str = "",
+        bounds: Mapping[str, float] = NO_OTHERS,
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -56,7 +57,11 @@ class Server:
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
         self._server = server = GracefulServer(
-            _uvicorn_config(_behind_proxies(app, root_path), head_seconds, keep_alive)
+            _uvicorn_config(
+                _behind_proxies(app, root_path),
+                keep_alive,
+                {"head_seconds": head_seconds, "max_connections": connection_limit(), **bounds},
+            )
         )
         app.state.is_stopping = lambda: server.should_exit
         self._thread = threading.Thread(target=self.run, name="http")
@@ -102,7 +107,7 @@ class GracefulServer(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-class LimitedHeadProtocol(HttpToolsProtocol):
+class LimitedHeadProtocol(BoundedProtocol):
     """A connection with limits for heads; uvicorn's own waits for ever and keeps everything."""
 
     head_seconds = HEAD_SECONDS
@@ -158,10 +163,10 @@ def _behind_proxies(app: Any, root_path: str) -> ForwardedMiddleware:
     return ForwardedMiddleware(app, trusted, root_path=root_path)
 
 
-def _uvicorn_config(app: Any, head_seconds: float, keep_alive: float) -> uvicorn.Config:
+def _uvicorn_config(app: Any, keep_alive: float, bounds: Mapping[str, float]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=type("Protocol", (LimitedHeadProtocol,), {"head_seconds": head_seconds}),
+        http=type("Protocol", (LimitedHeadProtocol,), dict(bounds)),
         log_config=None,
         log_level="warning",
         access_log=False,
