@@ -7,6 +7,7 @@ from typing import Any
 
 from ops import lookups
 from ops.web.metrics import MetricsReader
+from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
 from worker.config import Settings
 from worker.contract import Relation
@@ -28,6 +29,7 @@ class OperatorDeps:
     job_admin: JobAdmin
     services: Services
     metrics: MetricsReader
+    threads: Threads
     new_id: Callable[[], str]
     explain: Callable[[str, Relation], Any]
     describe: Callable[[str], Any]
@@ -51,6 +53,7 @@ def operator_deps(
         job_admin=runtime.job_admin,
         services=build_services(runtime),
         metrics=MetricsReader(runtime, now=now),
+        threads=Threads(),
         new_id=runtime.intake().new_id,
         explain=explain_relation,
         describe=lambda account: lookups.get_account_status(runtime, runtime.settings.account(account), UTC),

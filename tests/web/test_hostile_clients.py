@@ -301,3 +301,24 @@ print(connection_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     for hard, expected in ((256, "16 256"), (2048, "1664 2048")):
         command = [sys.executable, "-c", script.format(hard=hard)]
         assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == expected
+
+
+# --- one key among others
+
+
+def test_what_one_key_asks_for_keeps_neither_intake_nor_other_keys_waiting(front: Front) -> None:
+    lease = front.store.lease("acme", "a flush that takes long")
+    assert lease
+    erasure = {"account": "acme", "module": "address", "id": 4711}
+    admin = front.client("admin")
+    with ThreadPoolExecutor(60) as clients:
+        waiting = [clients.submit(admin.post, "/v1/erasures", json=erasure) for _ in range(60)]
+        try:
+            wait(waiting, 0.5)
+            started = time.monotonic()
+            assert front.client("portal").post("/v1/changes", json=BUYER).status_code == 202
+            assert front.client("viewer").get("/v1/jobs", params={"account": "acme"}).status_code == 200
+            assert time.monotonic() - started < 5
+            assert not all(each.done() for each in waiting)
+        finally:
+            lease.release()

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from producers.portals.http.group_commit import CommitGroup
 from producers.portals.http.long_poll import JobPoller
+from producers.portals.http.threads import Threads
 from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
 from worker.errors import InvalidSettings, NotFound, StoreUnavailable
@@ -79,6 +80,7 @@ class HttpDeps:
     job_poller: JobPoller
     sources: WebhookSources
     redis_probe: RedisProbe
+    threads: Threads
     wake_trouble: Callable[[], str]  # why accepted changes are not woken; "" while they are
 
 
@@ -87,7 +89,7 @@ def http_deps(
 ) -> HttpDeps:
     """Build the dependencies from a runtime."""
 
-    intake = runtime.intake()
+    intake, threads = runtime.intake(), Threads()
     return HttpDeps(
         current_settings=runtime.live_settings.refresh,
         intake=intake,
@@ -96,9 +98,10 @@ def http_deps(
         emit=runtime.emit,
         now=now,
         body_seconds=body_seconds,
-        commit_group=CommitGroup(intake.accept, run=run_in_threadpool),
-        job_poller=JobPoller(runtime.queries.get_states, run=run_in_threadpool, is_stopping=is_stopping),
+        commit_group=CommitGroup(intake.accept, run=threads.run_intake),
+        job_poller=JobPoller(runtime.queries.get_states, run=threads.run_intake, is_stopping=is_stopping),
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
         redis_probe=RedisProbe(runtime.store.accounts),
+        threads=threads,
         wake_trouble=lambda: str(getattr(runtime.wake, "trouble", "")),
     )

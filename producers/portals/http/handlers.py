@@ -105,7 +105,7 @@ async def _job_entries(
 async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
     """Show one job."""
     job_id = call.request.path_params["id"]
-    job = await run_in_threadpool(deps.store.get_job, job_id)
+    job = await deps.threads.run_for(call.key.name, deps.store.get_job, job_id)
     if job is None:
         raise NotFound(f'there is no job "{job_id}" (any more)')
     return json_response(job_json(job))
@@ -114,8 +114,13 @@ async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
 async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
     """List the jobs that fit, newest first, one page at a time."""
     query = call.input
-    page = await run_in_threadpool(
-        deps.queries.find_jobs, query.account, query.filter(), limit=query.limit, cursor=query.cursor
+    page = await deps.threads.run_for(
+        call.key.name,
+        deps.queries.find_jobs,
+        query.account,
+        query.filter(),
+        limit=query.limit,
+        cursor=query.cursor,
     )
     return json_response({"jobs": [job_json(job) for job in page.jobs], "next": page.next or None})
 
@@ -123,7 +128,7 @@ async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
 async def get_batch(deps: HttpDeps, call: ApiCall[AccountQuery]) -> Response:
     """Count the jobs of a batch by what has become of them."""
     label = call.request.path_params["label"]
-    counts = await run_in_threadpool(deps.store.batch_counts, call.account, label)
+    counts = await deps.threads.run_for(call.key.name, deps.store.batch_counts, call.account, label)
     return json_response(batch_json(call.account, label, counts))
 
 
