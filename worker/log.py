@@ -16,6 +16,7 @@ import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from worker.config.secret import STARS, redact
+from worker.contract.quoting import make_printable
 
 SENSITIVE: Final = ("token", "secret", "hmac", "authorization", "password")
 # They log every request or task at INFO, with its arguments; our own line for each has more.
@@ -145,12 +146,12 @@ def redact_value(value: Any, key: str = "") -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
-        return redact(value)
+        return make_printable(redact(value))
     if isinstance(value, Mapping):
         return {str(name): redact_value(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [redact_value(item) for item in value]
-    return redact(repr(value) if isinstance(value, BaseException) else str(value))
+    return make_printable(redact(repr(value) if isinstance(value, BaseException) else str(value)))
 
 
 def level_of(event: str) -> Literal["info", "warning", "error"]:

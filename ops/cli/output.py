@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+from ops.cli.terminal import drawing_stream
+from worker.contract.quoting import make_printable
+
 
 def print_document(value: Any) -> None:
     """Print one JSON document, indented on a terminal."""
@@ -35,8 +38,8 @@ def _print_styled(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 
     table = Table(*heads, box=None, header_style="bold", pad_edge=False)
     for row in cells:
-        table.add_row(*map(Text, row))
-    Console().print(table)
+        table.add_row(*(Text(make_printable(cell)) for cell in row))
+    Console(file=drawing_stream(sys.stdout)).print(table)
 
 
 def _print_padded(cells: Sequence[Sequence[str]]) -> None:
