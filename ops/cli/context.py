@@ -33,8 +33,15 @@ class CommandContext:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings of this environment and working directory."""
-        return load_settings(os.environ, Path.cwd())
+        """The settings of this environment and working directory, but for faulty sources.
+
+        What a command needs of a secret that cannot be read, it misses when it uses it.
+        """
+        return load_settings(os.environ, Path.cwd(), spare=True)
+
+    def require_all_settings(self) -> None:
+        """Raise InvalidSettings for any fault: of a command that serves whatever the settings hold."""
+        load_settings(os.environ, Path.cwd())
 
     @cached_property
     def runtime(self) -> Runtime:

@@ -186,6 +186,10 @@ PROCESS: Final = (
         "relations_store_up",
         "1 while Redis answers; else there are only metrics of this process.",
     ),
+    (
+        "relations_settings_stale",
+        "1 while the settings file cannot be used, and this process runs on old ones.",
+    ),
     ("relations_wake_failing", "1 while the broker takes no wake-ups: what is accepted waits for the sweep."),
 )
 SCRAPE_SECONDS: Final = 4.0  # that a scrape waits for Redis; Prometheus itself waits for 10, many set 5
@@ -216,7 +220,9 @@ class MetricsReader:
             stored: list[Metric] = await self._probe.check()
         except StoreUnavailable:
             stored = []
-        values = bool(stored), bool(getattr(self._runtime.wake, "trouble", ""))
+        self._runtime.live_settings.refresh()
+        stale = bool(self._runtime.live_settings.faults)
+        values = bool(stored), stale, bool(getattr(self._runtime.wake, "trouble", ""))
         own = [
             GaugeMetricFamily(name, text, value=float(value))
             for (name, text), value in zip(PROCESS, values, strict=True)

@@ -255,3 +255,19 @@ def test_an_expression_that_is_no_jmespath_is_a_fault_of_the_settings(
     config.write_text(config.read_text().replace('"estateId"', '"estate["'))
     refused = cli("sources", *words, code=2, stdin=b"{}")
     assert "sources.office.rules[0].parentid: is no JMESPath expression" in refused.stderr
+
+
+def test_a_faulty_source_or_a_missing_secret_stops_nobody_who_looks_or_acts(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    config = Path(env["RELATIONS_CONFIG"])
+    config.write_text(config.read_text("utf-8") + '[sources.broken]\nscheme = "hmac"\n', "utf-8")
+    cli = make_cli({**env, "TOKEN": ""})
+    cli("jobs", "list")
+    cli("accounts", "pause", "acme", "--why", "holidays")
+    assert "holidays" in cli("accounts", "list").stdout
+    findings = cli("doctor", "--no-api", code=1).stdout
+    assert "sources.broken.secret" in findings
+    assert "accounts.acme.token: env:TOKEN is empty or not set" in findings
+    assert "sources.broken" in cli("sources", "list", code=2).stderr
+    assert "sources.broken" in cli("api", code=2).stderr

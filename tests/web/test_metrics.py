@@ -209,6 +209,7 @@ def test_without_redis_a_scrape_says_so(front: Front) -> None:
         lines = scrape(away).text.splitlines()
         assert [line for line in lines if not line.startswith("#")] == [
             "relations_store_up 0.0",
+            "relations_settings_stale 0.0",
             "relations_wake_failing 0.0",
         ]
 

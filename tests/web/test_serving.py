@@ -15,9 +15,11 @@ import httpx
 import pytest
 import redis
 
+from ops.web.routes import operator_routes
 from producers.portals.http.application import application
 from producers.portals.http.server import Server
-from tests.support.http_front import BUYER, SECRETS, Front, problem, request_head
+from tests.support.http_front import BUYER, SECRETS, Front, problem, request_head, settings
+from worker.wiring import Runtime
 
 CHANGE = json.dumps(BUYER).encode()
 PROCESS = """
@@ -112,3 +114,25 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_internal_error(
     begin_request(urlsplit(front.url).port or 0).close()
     assert http.get("/healthz").status_code == 200
     assert front.events == []
+
+
+def test_a_server_on_old_settings_says_so_and_a_mended_file_ends_it(
+    front: Front, redis_url: str, tmp_path: Path
+) -> None:
+    runtime = Runtime(settings(tmp_path, redis_url, "http://127.0.0.1:1"), wake=lambda *_: None)
+    file = tmp_path / "relations.toml"
+    good = file.read_text("utf-8")
+    routes = operator_routes(runtime, send_replay=lambda _: None)
+    with Server(application(runtime, more_routes=routes), port=0) as server:
+
+        def is_told() -> bool:
+            notes = httpx.get(f"{server.url}/readyz").json().get("notes", [])
+            told = any("running on old settings: accounts.acme.rate" in note for note in notes)
+            assert f"relations_settings_stale {float(told)}" in httpx.get(f"{server.url}/metrics").text
+            return told
+
+        assert not is_told()
+        file.write_text(good.replace("[accounts.acme]", '[accounts.acme]\nrate = "fast"'), "utf-8")
+        assert is_told()
+        file.write_text(good, "utf-8")
+        assert not is_told()

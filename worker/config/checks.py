@@ -26,6 +26,10 @@ class Warned(Fault):
     """Something that works but should be looked at."""
 
 
+class UnreadableSecret(Fault):
+    """A secret that is well written and cannot be read now."""
+
+
 def check_limits(limits: AccountLimits) -> Iterator[Fault]:
     """Yield limits that contradict each other."""
     least, doubt = SIGNATURE_LIFE + limits.timeout, limits.doubt
@@ -75,7 +79,7 @@ def check_secret(key: str, secret: Secret | None) -> Iterator[Fault]:
         if secret and secret.reveal() and secret.literal:
             yield Warned(key, "is written in the settings file; keep it in env:NAME or file:PATH instead")
     except InvalidSettings as error:
-        yield Fault(key, f"{error.faults[0].path} {error.faults[0].message}")
+        yield UnreadableSecret(key, f"{error.faults[0].path} {error.faults[0].message}")
 
 
 def value_of(secret: Secret | None) -> str:

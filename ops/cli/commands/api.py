@@ -56,6 +56,7 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
         root_path = clean_root_path(root_path)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--root-path") from None
+    context.require_all_settings()
     log.configure(context.settings.log)
     log.capture_the_rest()
     runtime = Runtime(

@@ -1,7 +1,7 @@
 """The dependencies of the handlers for portals as one value, built from a runtime here and nowhere else."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -82,6 +82,7 @@ class HttpDeps:
     redis_probe: RedisProbe
     threads: Threads
     wake_trouble: Callable[[], str]  # why accepted changes are not woken; "" while they are
+    settings_faults: Callable[[], Sequence[str]]  # why the settings in force are old ones
 
 
 def http_deps(
@@ -103,5 +104,6 @@ def http_deps(
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
         redis_probe=RedisProbe(runtime.store.accounts),
         threads=threads,
+        settings_faults=lambda: runtime.live_settings.faults,
         wake_trouble=lambda: str(getattr(runtime.wake, "trouble", "")),
     )

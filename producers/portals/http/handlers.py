@@ -187,5 +187,7 @@ async def readyz(deps: HttpDeps, _call: ApiCall[None]) -> Response:
     """Answer once Redis has answered, and say if what is accepted is not woken: it waits for the sweep."""
     await deps.redis_probe.check()
     trouble = deps.wake_trouble()
-    notes = {"notes": [f"accepted but not woken: {redact(trouble)}"]} if trouble else {}
-    return json_response({"status": "ok", **notes})
+    deps.current_settings()  # which reads them again if they changed
+    notes = [f"accepted but not woken: {redact(trouble)}"] if trouble else []
+    notes += [f"running on old settings: {redact(fault)}" for fault in deps.settings_faults()]
+    return json_response({"status": "ok", **({"notes": notes} if notes else {})})
