@@ -64,7 +64,7 @@ OPERATOR_ROUTES: Final = (
     ),
     _get(
         read_handlers.explain_relation,
-        "/v1/relations/{type:path}/{parent:int}/{child:int}",
+        "/v1/relations/{type:path}/{parent:record}/{child:record}",
         "Explain a relation",
         path_params=RELATION,
     ),

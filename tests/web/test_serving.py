@@ -1,5 +1,6 @@
 """The server itself: it ends in order, answers without stalling, and keeps its own faults to itself."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import pytest
 import redis
 
 from ops.web.routes import operator_routes
-from producers.portals.http.application import application
+from producers.portals.http.application import CorrelationMiddleware, application
 from producers.portals.http.server import Server
 from tests.support.http_front import BUYER, SECRETS, Front, problem, request_head, settings
 from worker.wiring import Runtime
@@ -136,3 +137,40 @@ def test_a_server_on_old_settings_says_so_and_a_mended_file_ends_it(
         assert is_told()
         file.write_text(good, "utf-8")
         assert not is_told()
+
+
+NINES = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/v1/relations/x/{NINES}/1",
+        f"/v1/relations/estate:address:buyer/1/{NINES}?account=acme",
+        f"/v1/jobs?account=acme&limit={NINES}",
+        f"/v1/audit?account=acme&cursor={NINES}",
+    ],
+)
+def test_numbers_of_any_length_are_no_internal_error(front: Front, path: str) -> None:
+    answer = front.client("admin").get(path)
+    problem(answer, 404 if "/v1/relations/" in path else 422)
+    assert front.events == []
+
+
+def test_an_error_that_nobody_expects_is_answered_and_logged_once() -> None:
+    async def fail(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError
+
+    async def get() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.get("/anything")
+
+    events: list[tuple[str, object]] = []
+    app = CorrelationMiddleware(
+        fail, new_id=lambda: "c-1", emit=lambda event, /, **fields: events.append((event, fields["error"]))
+    )
+    answer = asyncio.run(get())
+    problem(answer, 500)
+    assert answer.headers["x-correlation-id"] == "c-1"
+    assert events == [("request.failed", "ZeroDivisionError")]

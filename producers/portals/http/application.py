@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -30,6 +31,7 @@ from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from worker import log
 from worker.contract import correlation_of
 from worker.errors import RelationsError
+from worker.ports import EventSink
 from worker.wiring import Runtime
 
 BODY_SECONDS: Final = 60.0  # that a body may take to come
@@ -60,7 +62,7 @@ def application(
             Route(path, _dispatch(methods[path]), methods=[*methods[path], "OPTIONS"])
             for path in literal_paths_first
         ],
-        middleware=[Middleware(CorrelationMiddleware, new_id=deps.intake.new_id)],
+        middleware=[Middleware(CorrelationMiddleware, new_id=deps.intake.new_id, emit=deps.emit)],
         exception_handlers={HTTPException: _http_problem},
     )
     # An address has one spelling, and no redirect believes the Host header.
@@ -93,11 +95,31 @@ def serve(
     runtime.emit("api.stopped", url=server.url)
 
 
-class CorrelationMiddleware:
-    """Gives every request a correlation id, its own or a fresh one, which the log and the response carry."""
+class RecordIdConvertor(Convertor[int]):
+    """The id of a record in a path; more digits than a number of the API can have are another path."""
 
-    def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
-        self._app, self._new_id = app, new_id
+    regex = "[0-9]{1,19}"
+
+    def convert(self, value: str) -> int:
+        """Return the number."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """Return how a path has it."""
+        return str(value)
+
+
+register_url_convertor("record", RecordIdConvertor())
+
+
+class CorrelationMiddleware:
+    """Gives every request a correlation id, its own or a fresh one, which the log and the response carry.
+
+    An error that got past everything else is logged here, once, and answered.
+    """
+
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str], emit: EventSink) -> None:
+        self._app, self._new_id, self._emit = app, new_id, emit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -106,13 +128,23 @@ class CorrelationMiddleware:
         correlation = given or self._new_id()
         scope["state"] = {**scope.get("state", {}), "correlation": correlation}
 
+        is_answering = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal is_answering
+            is_answering = True
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["X-Correlation-Id"] = correlation
             await send(message)
 
         with log.context(correlation=correlation):
-            await self._app(scope, receive, send_with_id)
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:  # a bug of ours, or of a library
+                path = scope.get("path", "")
+                self._emit("request.failed", path=path, error=type(error).__name__, exc_info=error)
+                if not is_answering:
+                    await problem_response(500, INTERNAL_ERROR)(scope, receive, send_with_id)
 
 
 def _with_description(routes: Sequence[ApiRoute]) -> list[ApiRoute]:
