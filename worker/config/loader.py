@@ -43,14 +43,13 @@ def load_settings(environ: Mapping[str, str], folder: Path, *, spare: bool = Fal
         spoilt = {name for name in settings.sources if any(_is_of_source(fault, name) for fault in faults)}
         sources = {name: source for name, source in settings.sources.items() if name not in spoilt}
         settings = replace(settings, sources=MappingProxyType(sources))
-        faults = [
-            fault
-            for fault in faults
-            if not isinstance(fault, UnreadableSecret) and not fault.path.startswith("sources.")
-        ]
-    if faults:
+    if not all(spare and _is_spared(fault) for fault in faults):
         raise InvalidSettings(faults)
     return replace(settings, warnings=tuple(map(str, found)))
+
+
+def _is_spared(fault: Fault) -> bool:
+    return isinstance(fault, UnreadableSecret) or fault.path.startswith("sources.")
 
 
 def _is_of_source(fault: Fault, name: str) -> bool:
