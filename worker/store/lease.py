@@ -7,7 +7,6 @@ from worker.contract import Relation
 from worker.errors import LeaseLost, StoreRolledBack
 from worker.planner.actions import Request
 from worker.ports import (
-    LEASE_LIFETIME,
     MAX_COUNTDOWN,
     BegunRequest,
     ClaimedJob,
@@ -19,9 +18,9 @@ from worker.ports import (
 )
 from worker.store import codec
 from worker.store.chunks import split_into_chunks
+from worker.store.limits import LEASE_LIFETIME_MS
 from worker.store.scripts import StoreClient
 
-LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
 SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 
 
@@ -117,7 +116,7 @@ class RedisLease:
 
     def renew(self) -> None:
         """Prolong the lease by its whole lifetime."""
-        if not self._client.run("renew", self.account, self.holder, LIFETIME_MS):
+        if not self._client.run("renew", self.account, self.holder, LEASE_LIFETIME_MS):
             raise self._lost()
 
     def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:

@@ -16,7 +16,6 @@ from worker.contract import Relation
 from worker.errors import BacklogFull, StoreUnavailable
 from worker.ports import (
     FOREVER,
-    LEASE_LIFETIME,
     NOBODY,
     AcceptResult,
     AuditEntry,
@@ -34,7 +33,7 @@ from worker.redis.client import Client, translate_errors
 from worker.redis.scripts import ScriptCall
 from worker.store import codec, keys
 from worker.store.lease import RedisLease
-from worker.store.limits import MAX_EXAMINED, MAX_PAYLOAD_BYTES, Retention
+from worker.store.limits import LEASE_LIFETIME_MS, MAX_EXAMINED, MAX_PAYLOAD_BYTES, Retention
 from worker.store.scripts import StoreClient
 
 __all__ = ["RedisStore", "Retention"]
@@ -115,7 +114,7 @@ class RedisStore:
 
     def lease(self, account: str, holder: str) -> RedisLease | None:
         """Return the account's lease, None while another holder has it."""
-        answer = self._client.run_now("lease", account, holder, round(LEASE_LIFETIME * 1000))
+        answer = self._client.run_now("lease", account, holder, LEASE_LIFETIME_MS)
         if not answer[0]:
             return None
         pause = codec.pause(answer[2]) if len(answer) > 2 else None

@@ -84,6 +84,8 @@ class AccountState:
         """Return the pause in force."""
         if self.pause and 0 < self.pause.until <= now:
             self.pause = None
+        if self.pause and self.pause.until and self.pause.since > now:  # the clock stepped back
+            self.pause = self.pause._replace(since=now, until=now + self.pause.until - self.pause.since)
         return self.pause
 
     def refused_credentials(self, now: int) -> str:

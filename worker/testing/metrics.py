@@ -19,6 +19,10 @@ class MemoryMetrics:
         self._workers: dict[str, WorkerInfo] = {}
         self._sweeps = SweepStats()
 
+    def now(self) -> int:
+        """Return the store's time."""
+        return self._store._now()
+
     def add(self, account: str, tally: Mapping[str, int]) -> None:
         """Add to the account's counters."""
         self._tallies[account].update(tally)

@@ -23,12 +23,26 @@ local function take_step(base, token, step) -- checks the step and counts it as 
   return answer
 end
 
+-- A lease that has more time left than it was ever given was given it before the clock stepped back; it gets
+--   its lifetime anew, in which its holder, if there is one, renews it.
+local function lease_holder(base)
+  local holder = redis.call('HGET', base .. ':lease', 'token')
+  if holder and redis.call('PTTL', base .. ':lease') > LEASE_LIFETIME_MS then
+    redis.call('PEXPIRE', base .. ':lease', LEASE_LIFETIME_MS)
+  end
+  return holder
+end
+
 local function pause_in_force(base, now) -- nil when there is none
   local pause = redis.call('HMGET', base .. ':pause', 'reason', 'detail', 'since', 'until', 'fingerprint')
   if not pause[1] then return nil end
   if pause[4] ~= '0' and tonumber(pause[4]) <= now then
     redis.call('DEL', base .. ':pause')
     return nil
+  end
+  if pause[4] ~= '0' and tonumber(pause[3]) > now then -- the clock stepped back: it lasts as long as it was to
+    pause[3], pause[4] = as_text(now), as_text(now + tonumber(pause[4]) - tonumber(pause[3]))
+    redis.call('HSET', base .. ':pause', 'since', pause[3], 'until', pause[4])
   end
   return pause
 end

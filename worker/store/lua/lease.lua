@@ -4,7 +4,7 @@
 -- Invariant: at most one token holds an account; the wake mark goes before anything is read, so that no
 --   change is missed (R22).
 local base, now = KEYS[1], read_clock(ARGV[1])
-local holder = redis.call('HGET', base .. ':lease', 'token')
+local holder = lease_holder(base)
 if holder and holder ~= ARGV[2] then return {0} end
 redis.call('HSET', base .. ':lease', 'token', ARGV[2], 'step', 0)
 redis.call('PEXPIRE', base .. ':lease', ARGV[3])
