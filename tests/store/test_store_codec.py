@@ -25,13 +25,20 @@ infos = st.dictionaries(words, st.text(max_size=12), max_size=3).map(lambda info
 relations = st.builds(Relation, names, ids, ids)
 versions = st.builds(Version, micros, ids)
 job_versions = st.builds(JobVersion, versions, job_ids)
-intents = st.builds(Intent, versions, job_ids, st.sampled_from(["create", "modify", "delete"]), infos)
+intents = st.builds(
+    Intent,
+    versions,
+    job_ids,
+    st.sampled_from(["create", "modify", "delete"]),
+    infos,
+    allow_empty=st.booleans(),
+)
 refusals = st.builds(
     Refusal, st.integers(0, 400), st.sampled_from(["record", "ambiguous", "poison"]), st.text(max_size=20)
 )
 opens = st.builds(
     OpenRelation,
-    st.lists(intents, min_size=1, max_size=3).map(tuple),
+    st.lists(intents, min_size=1, max_size=3, unique_by=lambda intent: intent.job).map(tuple),
     job_versions,
     since=micros,
     not_before=st.one_of(st.just(0), micros),
