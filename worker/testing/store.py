@@ -215,7 +215,8 @@ def _is_due(state: AccountState, now: int, fingerprint: str) -> bool:
     if not (state.inbox or state.journal or any(at <= now for at in state.due.values())):
         return False
     last = state.wake
-    if last and last.at <= now < last.at + last.delay:
+    # A mark that is further ahead than any delay was made before the clock stepped back.
+    if last and last.at - LONGEST_WAKE_DELAY_US <= now < last.at + last.delay:
         return False
     delay = min(2 * last.delay, LONGEST_WAKE_DELAY_US) if last else FIRST_WAKE_DELAY_US
     state.wake = WakeMark(now, delay)

@@ -11,6 +11,7 @@ if stopped and (stopped[1] ~= 'credentials' or stopped[5] == '' or ARGV[2] == ''
 if count_waiting(base) == 0 and redis.call('HLEN', base .. ':journal') == 0
   and redis.call('ZCOUNT', base .. ':due', '-inf', as_text(now)) == 0 then return 0 end
 local at, delay = unpack(redis.call('HMGET', base .. ':wake', 'at', 'delay'))
-if at and tonumber(at) <= now and tonumber(at) + tonumber(delay) > now then return 0 end
+-- A mark that is further ahead than any delay was made before the clock stepped back.
+if at and tonumber(at) <= now + LONGEST_WAKE_DELAY_US and tonumber(at) + tonumber(delay) > now then return 0 end
 mark_woken(base, now, at and math.min(tonumber(delay) * 2, LONGEST_WAKE_DELAY_US) or FIRST_WAKE_DELAY_US)
 return 1
