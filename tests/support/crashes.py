@@ -71,4 +71,4 @@ def run_with_crash(world: World, point: CrashPoint, run: Callable[[], None]) -> 
 def delete_keys(store: Store, *keys: str) -> None:
     """Delete keys, or everything, from the server; an in-memory store is new for every run anyway."""
     if isinstance(store, RedisStore):
-        store._client.redis.delete(*keys) if keys else store._client.redis.flushall()
+        store.database.redis.delete(*keys) if keys else store.database.redis.flushall()

@@ -54,7 +54,7 @@ class RedisStoreFixture:
         """
         self._client.flushdb()
         store = RedisStore(self._client, PREFIX, now=now)
-        scripts = store._client.scripts
+        scripts = store.database.scripts
         scripts |= {name: _repeat_every_third_call(script) for name, script in scripts.items()}
         return store
 

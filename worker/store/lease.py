@@ -1,12 +1,14 @@
 """The lease on an account: everything only its holder may do, each step carried out at most once (R17)."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import urandom
+from typing import Final, TypeVar
 
 from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
+from worker.planner.apply_reply import RelationOutcome
 from worker.ports import (
     LEASE_LIFETIME,
     MAX_COUNTDOWN,
@@ -19,120 +21,466 @@ from worker.ports import (
     WorkBatch,
     Writes,
 )
-from worker.store import codec
-from worker.store.chunks import split_into_chunks
-from worker.store.scripts import StoreClient
+from worker.store import codec, jobs
+from worker.store.account import (
+    META_FIELDS,
+    PAUSE_FIELDS,
+    AccountCommit,
+    Before,
+    KnownPause,
+    Meta,
+    read_events,
+    read_jobs,
+    read_memories,
+    set_pause,
+    write_pause,
+)
+from worker.store.database import Check, Database, Overtaken, new_commit_id, repeat_while_overtaken
+from worker.store.jobs import QUEUED, Job, group_outcomes
+from worker.store.keys import short_id
+from worker.store.limits import BRAKE_WINDOW_US, FIRST_WAKE_DELAY_US, MAX_REQUESTS, Retention
+from worker.store.memories import Memory
+from worker.store.queue import WORK_FIELDS, Queue, QueueHead, WorkNote
 
 LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
 SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
+MINUTE_US: Final = 60_000_000
+
+Answer = TypeVar("Answer")
 
 
 class RedisLease:
     """Implements `ports.Lease`; for one thread, but `renew` may be called from another.
 
-    `step` numbers the calls that change something: a lost answer may repeat the call, never the step.
+    `step` numbers the commits: a lost answer may repeat one, but it is carried out once. What was read of jobs
+    and memories stays true until the holder itself writes it, or the account's version shows that a person did.
     """
 
     def __init__(
         self,
+        database: Database,
         account: str,
         holder: str,
-        pause: Pause | None,
+        *,
+        meta: Meta,
+        pause: KnownPause,
         refused_credentials: str,
-        client: StoreClient,
-        lifetimes: bytes,
+        keep: Retention,
+        now: int,
     ) -> None:
         self.account, self.holder = account, holder
-        self.pause, self.refused_credentials = pause, refused_credentials
-        self._client, self._lifetimes = client, lifetimes
-        self._step = 0
+        self.pause, self.refused_credentials = pause.in_force(now), refused_credentials
+        self._database, self._keep, self._known_pause = database, keep, pause
+        self._step, self._meta, self._nonce = 0, meta, urandom(6).hex()
+        self._version = meta.lease_version
+        self._queue = Queue()
+        self._jobs: dict[str, Job] = {}
+        self._memories: dict[Relation, Memory] = {}
+
+    # --- reading
 
     def read(self, *, max_jobs: int, max_relations: int) -> WorkBatch:
         """Return the next batch; it stays where it is until claimed."""
-        answer = self.run("read", max_jobs, max_relations)
-        now, journal, due, jobs, records, condemned = answer
-        return WorkBatch(
-            int(now),
-            tuple(codec.claimed_job(row) for row in jobs if row[1]),
-            codec.relations(due),
-            codec.records(records),
-            codec.begun(journal),
-            bool(condemned),
-        )
+        return repeat_while_overtaken(self.account, lambda: self._read(max_jobs, max_relations))
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what the store has of these relations."""
-        names = [str(relation) for relation in relations]
-        return codec.records(self._client.run("get_records", self.account, *names)) if names else {}
+        found = read_memories(self._database, self.account, list(relations), now=self._database.now())
+        self._memories |= {relation: memory for relation, (_, memory) in found.items()}
+        return {relation: record for relation, (record, _) in found.items()}
 
     def swap_partners(self, guards: Sequence[str]) -> Mapping[str, SwapPartners]:
         """Return the other relations of these swaps."""
-        rows = self._client.run("swap_partners", self.account, *guards) if guards else []
+        if not guards:
+            return {}
+        reads = self._database.reads(self.account)
+        for guard in guards:
+            for side in ("|f|", "|h|"):
+                reads.zrangebylex("guard", f"[{guard}{side}", f"[{guard}{side}\xff")
+            reads.hget("arriving", guard)
+        rows = reads.run()
+        first = [[name.decode().rpartition("|")[2] for name in row] for row in rows[::3]]
+        waiting = [[name.decode().rpartition("|")[2] for name in row] for row in rows[1::3]]
+        due = self._due_of(sorted({name for names in first for name in names}))
         return {
-            guard: SwapPartners(codec.relations(first), int(due), arriving, codec.relations(held))
-            for guard, (first, due, arriving, held) in zip(guards, rows, strict=True)
+            guard: SwapPartners(
+                tuple(map(Relation.parse, firsts)),
+                min((due[name] for name in firsts), default=0),
+                int(arriving or 0),
+                tuple(map(Relation.parse, held)),
+            )
+            for guard, firsts, held, arriving in zip(guards, first, waiting, rows[2::3], strict=True)
         }
 
+    # --- writing
+
     def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
-        """Move jobs from the inbox into open relations; False when one has ended since it was read."""
-        [whole] = split_into_chunks(writes, "", size=0)
-        claimed = {
-            "jobs": [job.job for job in jobs],
-            "guards": Counter(guard for job in jobs for guard in job.first_halves),
-            "begun": [request.request_id for request in begun],
-            "writes": whole,
-        }
-        answer = self.run("claim", self._step, codec.pack(claimed), self._lifetimes)
-        if answer == b"read again":
+        """Move jobs from the queue into open relations; False when one has ended since it was read."""
+        if not jobs:
+            self._repeat(lambda: self._claim({}, begun, writes))
+            return True
+        wanted = {short_id(job.job): job for job in jobs}
+        try:
+            return self._claim(wanted, begun, writes)
+        except Overtaken:
             return False
-        self._step += 1
-        return True
 
     def begin(self, request_id: str, request: Request, brake: DeleteBrake | None = None) -> int | Pause:
         """Journal a request and return when it is signed (µs), or why it must not be sent."""
-        allowed = codec.brake(brake, request, self.account)
-        answer = self.run("begin", self._step, request_id, codec.encode(request), allowed)
-        if answer[0] == b"paused" and (pause := codec.pause(answer[1])):
-            return pause
-        self._step += 1
-        return int(answer[1])
+        return self._repeat(lambda: self._begin(request_id, request, brake))
 
     def settle(self, request_id: str, writes: Writes) -> None:
-        """Write the outcomes of a begun request, in chunks; the last one clears its journal."""
-        *rest, last = split_into_chunks(writes, request_id)
-        for chunk in rest:
-            self._settle("", chunk)
-        record = writes.request
-        if record and not record.observed:
-            last["counts"] |= {"requests": 1, "actions": len(record.actions)}
-        self._settle(request_id, last, record.id if record else "", codec.encode(record) if record else b"")
+        """Write the outcomes of a begun request, and clear its journal."""
+        self._repeat(lambda: self._settle(request_id, writes))
 
     def set_pause(self, pause: Pause) -> None:
         """Pause the account."""
-        self._client.run_now("pause", self.account, *codec.pause_args(pause), b"")
+        repeat_while_overtaken(
+            self.account, lambda: set_pause(self._database, self.account, pause, self._keep)
+        )
 
     def renew(self) -> None:
         """Prolong the lease by its whole lifetime."""
-        if not self._client.run("renew", self.account, self.holder, LIFETIME_MS):
-            raise self._lost()
+        commit = self._commit(self._database.now(), counted=False)
+        commit.run("PEXPIRE", "lease", LIFETIME_MS)
+        try:
+            commit.send(new_commit_id())
+        except Check:
+            raise self._lost() from None
 
     def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
         """Give the lease back; return the seconds until work is next due, None if there is none."""
-        due_in = int(self.run("release", SOON_US, round(window * 1e6), round(rest * 1e6)))
-        return None if due_in < 0 else due_in / 1e6
+        due_in = repeat_while_overtaken(self.account, lambda: self._release(window, rest))
+        return None if due_in is None else due_in / 1e6
 
-    def _settle(
-        self, request_id: str, chunk: dict[str, Any], record_id: str = "", record: bytes = b""
-    ) -> None:
-        self.run("settle", self._step, request_id, codec.pack(chunk), self._lifetimes, record_id, record)
-        self._step += 1
+    # --- the steps
 
-    def run(self, script: str, *args: str | bytes | int) -> Any:
-        """Run a script for the lease's holder; raises LeaseLost when that is somebody else by now."""
-        answer = self._client.run_now(script, self.account, self.holder, *args)
-        if answer == b"lost" or (isinstance(answer, list) and answer and answer[0] == b"lost"):
+    def _read(self, max_jobs: int, max_relations: int) -> WorkBatch:
+        now = self._database.now()
+        reads = self._database.reads(self.account)
+        reads.hmget("meta", META_FIELDS)
+        reads.hget("lease", "token")
+        reads.hmget("work", WORK_FIELDS)
+        reads.zrangebyscore("due", "-inf", now, start=0, num=max_jobs)
+        reads.hgetall("journal")
+        reads.lrange("queue", 0, max_jobs - 1)
+        meta, token, work, due, journal, listed = reads.run()
+        if token != self.holder.encode():
             raise self._lost()
-        return answer
+        self._meta = Meta.read(meta)
+        if self._meta.lease_version != self._version:
+            self._forget()
+            self._version = self._meta.lease_version
+        note = WorkNote.read(work)
+        limit = note.limit(self.holder, max_jobs)
+        relations = tuple(Relation.parse(name.decode()) for name in due[:limit])
+        self._queue = Queue.read(
+            self._database, self.account, listed, want=limit - len(relations), dead=self._meta.dead
+        )
+        chosen = self._queue.choose(limit - len(relations), max_relations - len(relations))
+        self._jobs |= {job.short: job for job in chosen}
+        named = dict.fromkeys((*relations, *(each for job in chosen for each in job.relations())))
+        found = read_memories(self._database, self.account, list(named), now=now)
+        self._memories |= {relation: memory for relation, (_, memory) in found.items()}
+        things = [*map(str, relations), *(job.short for job in chosen)]
+        note = note.next(self.holder, limit, things, full=limit == max_jobs)
+        commit = self._commit(now)
+        commit.run("HSET", "work", *note.pairs())
+        self._queue.drop_dead_head(commit)
+        self._turn_memories(commit)
+        self._send(commit)
+        records = {
+            relation: record
+            for relation, (record, memory) in found.items()
+            if record.open or memory.confirmed is not None
+        }
+        claimed = tuple(job.as_claimed(self.account) for job in chosen)
+        return WorkBatch(now, claimed, relations, records, codec.begun(journal), note.is_condemned)
+
+    def _claim(self, wanted: Mapping[str, ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
+        self._load(writes, wanted)
+        if any(short not in self._jobs or self._jobs[short].value.state != QUEUED for short in wanted):
+            return False
+        now = self._database.now()
+        commit = self._commit(now)
+        if wanted:
+            if not self._queue.has(wanted):
+                self._queue = Queue.locate(self._database, self.account, wanted)
+            self._queue.cut_after(wanted, commit)
+            guards = Counter(guard for short in wanted for guard in self._jobs[short].value.guards)
+            commit.count("arriving", {guard: -count for guard, count in guards.items()})
+        changed = {short: Before.of(self._jobs[short]) for short in wanted}
+        for short in wanted:
+            jobs.claim(self._jobs[short], commit.totals)
+        if begun:
+            commit.run("HDEL", "journal", *(entry.request_id for entry in begun))
+        self._write(commit, writes, "", changed)
+        self._send(commit)
+        return True
+
+    def _begin(self, request_id: str, request: Request, brake: DeleteBrake | None) -> int | Pause:
+        now = self._database.now()
+        if pause := self._known_pause.in_force(now):
+            return self._paused(now) or self._begin(request_id, request, brake) if pause else pause
+        commit = self._commit(now)
+        commit.check("pause", "since", self._known_pause.since)
+        stopped = None
+        if brake and request.deletes:
+            stopped = self._apply_brake(commit, request.deletes, brake, now)
+        if stopped:
+            write_pause(commit, stopped, braked=False)
+        else:
+            commit.hset("journal", request_id, b"%d %s" % (now, codec.encode(request)))
+        try:
+            self._send(commit)
+        except Check:  # somebody paused or resumed the account
+            return self._paused(now) or self._begin(request_id, request, brake)
+        if stopped:
+            self._known_pause = KnownPause(stopped, braked=True)
+            return stopped
+        return now
+
+    def _settle(self, request_id: str, writes: Writes) -> None:
+        self._load(writes, ())
+        commit = self._commit(self._database.now())
+        record = writes.request
+        if request_id:
+            commit.run("HDEL", "journal", request_id)
+        if record:
+            lifetime = round(1000 * self._keep.finished)
+            commit.run("SET", f"request:{record.id}", codec.encode(record), "PX", lifetime)
+            commit.run("LPUSH", "requests", record.id)
+            commit.run("LTRIM", "requests", 0, MAX_REQUESTS - 1)
+            if not record.observed:
+                commit.totals.update(requests=1, actions=len(record.actions))
+        self._write(commit, writes, request_id, {})
+        self._send(commit)
+
+    def _release(self, window: float, rest: float) -> int | None:
+        now = self._database.now()
+        reads = self._database.reads(self.account)
+        reads.hmget("lease", ("token",))
+        reads.hmget("meta", META_FIELDS)
+        reads.hmget("work", WORK_FIELDS)
+        reads.zrange("due", 0, 0, withscores=True)
+        reads.hlen("journal")
+        reads.lrange("queue", 0, 0)
+        reads.hmget("pause", PAUSE_FIELDS)
+        reads.hget("wake", "at")
+        [token], meta, work, due, begun, listed, pause_row, woken = reads.run()
+        if token != self.holder.encode():
+            raise self._lost()
+        times = [int(score) for _, score in due] + ([now] if begun else [])
+        head = QueueHead.read(self._database, self.account, listed, dead=Meta.read(meta).dead)
+        if head.exists:  # it waits `window` from its acceptance
+            times.append(head.accepted_at + round(window * 1e6))
+        commit = AccountCommit(self._database, self.account, self._keep, now=now)
+        commit.check("lease", "token", self.holder)
+        commit.check("wake", "at", woken or b"")
+        note = WorkNote.read(work)
+        if note.full or not times:
+            commit.run("DEL", "work")
+        else:
+            commit.run("HDEL", "work", "held")
+        commit.run("DEL", "lease")
+        due_in = _due_in(times, KnownPause.read(pause_row).in_force(now), now, round(rest * 1e6))
+        if due_in is not None:
+            delay = due_in + FIRST_WAKE_DELAY_US if due_in <= SOON_US else round(rest * 1e6)
+            if delay:
+                commit.run("HSET", "wake", "at", now, "delay", delay)
+        try:
+            commit.send(f"{self._nonce}.end")
+        except Check as failed:
+            if failed.position == 0:
+                raise self._lost() from None
+            raise Overtaken from None
+        return due_in
+
+    # --- parts of them
+
+    def _write(
+        self, commit: AccountCommit, writes: Writes, request_id: str, changed: dict[str, Before]
+    ) -> None:
+        """Write everything that one transition changes; `changed` jobs are written in any case."""
+        self._write_opens(commit, writes)
+        by_relation: dict[Relation, list[RelationOutcome]] = {}
+        for outcome in writes.outcomes:
+            by_relation.setdefault(outcome.relation, []).append(outcome)
+        for relation in dict.fromkeys((*by_relation, *writes.confirmed)):
+            memory = self._memories[relation]
+            if relation in writes.confirmed:
+                memory.confirmed, memory.doubt = writes.confirmed[relation]
+            memory.add(by_relation.get(relation, ()), request_id)
+            commit.put_memory(relation, memory)
+        for job_id, outcomes in group_outcomes(writes.job_states, writes.outcomes).items():
+            job = self._jobs.get(short_id(job_id))
+            if job is None:
+                continue
+            before, state = changed.get(job.short) or Before.of(job), writes.job_states.get(job_id)
+            if jobs.settle(job, outcomes, state, request_id, commit.totals, now=commit.now, keep=self._keep):
+                changed[job.short] = before
+        commit.totals.update(Counter(f"relations_{outcome.result}" for outcome in writes.outcomes))
+        self._put_jobs(commit, changed)
+
+    def _put_jobs(self, commit: AccountCommit, changed: Mapping[str, Before]) -> None:
+        """Write jobs; one that ended when its idempotency key is old, or as failed, has that written anew."""
+        ended = [self._jobs[short] for short, before in changed.items() if before.is_open]
+        old = [
+            job
+            for job in ended
+            if not job.is_open
+            and not job.is_kept
+            and (job.value.state == jobs.FAILED or job.accepted_at < self._meta.events_since)
+        ]
+        events = read_events(self._database, self.account, [job.value.digest for job in old]) if old else {}
+        for short, before in changed.items():
+            job = self._jobs[short]
+            event = events.get(job.value.digest)
+            if event and job.accepted_at < self._meta.events_since:
+                commit.hset(f"events:{self._meta.events}", job.value.digest, event)
+            commit.put(job, before, event)
+
+    def _write_opens(self, commit: AccountCommit, writes: Writes) -> None:
+        dues: list[object] = []
+        for relation, write in writes.opens.items():
+            name = str(relation)
+            if write.open:
+                commit.hset("open", name, codec.encode_open(write.open))
+                dues += [write.open.not_before or write.open.since, name]
+            else:
+                commit.hdel("open", name)
+                commit.run("ZREM", "due", name)
+            if write.guard:
+                commit.run("ZREM", "guard", f"{write.guard}|f|{name}", f"{write.guard}|h|{name}")
+                if write.side:
+                    side = {"first": "f", "held": "h"}[write.side]
+                    commit.run("ZADD", "guard", 0, f"{write.guard}|{side}|{name}")
+        if dues:
+            commit.run("ZADD", "due", *dues)
+
+    def _load(self, writes: Writes, more: Iterable[str]) -> None:
+        """Read the jobs and memories that a transition needs and nobody has read."""
+        named = {short_id(outcome.job) for outcome in writes.outcomes} | {
+            *map(short_id, writes.job_states),
+            *more,
+        }
+        if missing := [short for short in named if short not in self._jobs]:
+            self._jobs |= read_jobs(self._database, self.account, missing)
+        relations = dict.fromkeys((*(outcome.relation for outcome in writes.outcomes), *writes.confirmed))
+        if unknown := [relation for relation in relations if relation not in self._memories]:
+            found = read_memories(
+                self._database, self.account, unknown, now=self._database.now(), opens=False
+            )
+            self._memories |= {relation: memory for relation, (_, memory) in found.items()}
+
+    def _turn_memories(self, commit: AccountCommit) -> None:
+        """Begin a new generation of memories once the older one has outlived what it holds."""
+        meta = self._meta
+        if meta.memories_since and commit.now - meta.memories_since <= round(self._keep.memory * 1e6):
+            return
+        generation = meta.memories
+        if meta.memories_since:
+            generation = 1 - generation
+            commit.run("DEL", f"memories:{generation}")
+        commit.run("HSET", "meta", "memories", generation, "memories_since", commit.now)
+        self._meta = meta._replace(memories=generation, memories_since=commit.now)
+
+    def _apply_brake(self, commit: AccountCommit, deletes: int, brake: DeleteBrake, now: int) -> Pause | None:
+        """Count these deletes of the hour, or return the pause if they are too many."""
+        reads = self._database.reads(self.account)
+        reads.hgetall("deletes")
+        [row] = reads.run()
+        minute, resumed_at = now // MINUTE_US, int(row.pop(b"go", 0))
+        old = [name for name in row if int(name) <= minute - 60]
+        sent = sum(int(count) for name, count in row.items() if name not in old)
+        was_resumed = resumed_at and now < resumed_at + BRAKE_WINDOW_US  # a person let the deletes continue
+        total = sent + (deletes if was_resumed else brake.planned)
+        if old:
+            commit.run("HDEL", "deletes", *old)
+        if total > brake.limit:
+            commit.run("HDEL", "deletes", "go")
+            return Pause("brake", brake.detail(self.account) % total, since=now)
+        commit.run("HINCRBY", "deletes", minute, deletes)
+        commit.run("PEXPIRE", "deletes", BRAKE_WINDOW_US // 1000 + 60_000)
+        return None
+
+    def _paused(self, now: int) -> Pause | None:
+        """Return the pause in force now, and remember it."""
+        reads = self._database.reads(self.account)
+        reads.hmget("pause", PAUSE_FIELDS)
+        self._known_pause = KnownPause.read(reads.run()[0])
+        return self._known_pause.in_force(now)
+
+    def _due_of(self, names: Sequence[str]) -> dict[str, int]:
+        if not names:
+            return {}
+        reads = self._database.reads(self.account)
+        for name in names:
+            reads.zscore("due", name)
+        return {name: int(score or 0) for name, score in zip(names, reads.run(), strict=True)}
+
+    # --- commits
+
+    def commit(self) -> AccountCommit:
+        """Return the next step, to be filled by an erasure."""
+        return self._commit(self._database.now())
+
+    def send(self, commit: AccountCommit) -> None:
+        """Send a step that an erasure has filled; nothing that was read before counts any more."""
+        self._send(commit)
+        self._forget()
+
+    def _repeat(self, act: Callable[[], Answer]) -> Answer:
+        return repeat_while_overtaken(self.account, act)
+
+    def _commit(self, now: int, *, counted: bool = True) -> AccountCommit:
+        generation = self._meta.memories
+        commit = AccountCommit(self._database, self.account, self._keep, now=now, generation=generation)
+        commit.check("lease", "token", self.holder)
+        if counted:
+            commit.check("lease", "step", self._step)
+            commit.check("meta", "v", self._version or "")
+            commit.run("HINCRBY", "lease", "step", 1)
+            commit.run("HINCRBY", "meta", "v", 1)
+        return commit
+
+    def _send(self, commit: AccountCommit) -> None:
+        """Send a step; raise LeaseLost, or Overtaken when a person has changed what was read."""
+        try:
+            commit.send(f"{self._nonce}.{self._step}")
+        except Check as failed:
+            if failed.position == 0 or (failed.position == 1 and failed.found != str(self._step + 1)):
+                self._forget()
+                raise self._lost() from None
+            if failed.position == 2:
+                self._read_again()
+                raise Overtaken from None
+            if failed.position > 2:
+                self._forget()
+                raise
+        except BaseException:
+            self._forget()  # what was read may have changed on the way
+            raise
+        self._step += 1
+        self._version += 1
+
+    def _read_again(self) -> None:
+        """Forget what was read, because a person or the sweep has changed some of it."""
+        self._forget()
+        reads = self._database.reads(self.account)
+        reads.hmget("meta", META_FIELDS)
+        self._meta = Meta.read(reads.run()[0])
+        self._version = self._meta.lease_version
+
+    def _forget(self) -> None:
+        self._jobs, self._memories, self._queue = {}, {}, Queue()
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(f"the lease on account {self.account} is not ours any more")
+
+
+def _due_in(times: Sequence[int], pause: Pause | None, now: int, rest: int) -> int | None:
+    """Return in how many µs work is next due; None if there is none, or the account is stopped."""
+    if not times or (pause and not pause.until):
+        return None
+    return max(0, min(times) - now, pause.until - now if pause else 0, rest)
