@@ -236,7 +236,7 @@ def test_each_script_is_short_and_states_its_signature_and_invariant(path: Any) 
         return
     name = path.name.removesuffix(".lua")
     # What brings something in is refused; all others must run on a full server (R23).
-    reads = dict.fromkeys(("get_records", "swap_partners", "find_jobs"), "#!lua flags=no-writes")
+    reads = dict.fromkeys(("get_records", "guarded_relations", "find_jobs"), "#!lua flags=no-writes")
     assert lines[0] == reads.get(name, "#!lua" if name in REFUSED_WHEN_FULL else "#!lua flags=allow-oom")
     header = [line for line in lines[1:8] if line.startswith("-- ")]
     assert header[0].startswith(f"-- {name}(base; ")

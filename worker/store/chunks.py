@@ -106,7 +106,7 @@ def _open_write(relation: Relation, writes: Writes) -> tuple[object, ...]:
         row = str(relation), codec.encode_open(write.open).decode(), write.open.not_before or write.open.since
     if not write.guard:
         return row
-    return (*row, write.guard, {"first": "|f|", "held": "|h|", "": ""}[write.side])
+    return (*row, write.guard, write.in_doubt_until)
 
 
 def _event(outcome: RelationOutcome, request_id: str) -> str:

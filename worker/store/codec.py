@@ -46,7 +46,10 @@ class StoredMemory(
 
 
 class StoredOpen(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """An open relation as it is stored: flat, with field names that every release so far reads and writes."""
+    """An open relation as it is stored: flat, with field names that every release so far reads and writes.
+
+    `may_empty` are the jobs among its wishes that may take the last relation of a record (R12).
+    """
 
     wishes: tuple[Intent, ...]
     cleared: JobVersion = NEVER
@@ -61,8 +64,8 @@ class StoredOpen(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     part: str = ""
     reduced: bool = False
     held: bool = False
-    spoiled: bool = False
     refusal: Refusal | None = None
+    may_empty: tuple[str, ...] = ()
 
 
 _decode_stored_open = msgspec.json.Decoder(StoredOpen).decode
@@ -90,8 +93,8 @@ def submission(entry: Submission) -> tuple[object, ...]:
     optional = {
         "u": change.source,
         "b": change.batch,
-        "g": " ".join(entry.first_halves),
         "ci": change.correlation,
+        "ae": "1" if change.allow_empty else "",
     }
     for name, value in optional.items():
         if value:
@@ -103,7 +106,6 @@ def submission(entry: Submission) -> tuple[object, ...]:
         0 if change.occurred_at is None else max(1, change.occurred_at),  # 0 stands for now
         len(change.parents) * len(change.children),
         change.batch,
-        entry.first_halves,
         fields,
     )
 
@@ -120,9 +122,9 @@ def claimed_job(row: list[Any]) -> ClaimedJob:
         occurred,
         number,
         remaining,
-        guards,
         accepted,
         correlation,
+        allow_empty,
     ) = row
     if remaining:  # it was put back, and only these are left to do
         named = tuple(Relation.parse(text) for text in remaining.decode().split())
@@ -140,9 +142,9 @@ def claimed_job(row: list[Any]) -> ClaimedJob:
         _read_info(info),
         int(occurred),
         int(number),
-        tuple((guards or b"").decode().split()),
         0 if remaining else int(accepted),
         (correlation or b"").decode(),
+        bool(allow_empty),
     )
 
 
@@ -244,6 +246,7 @@ def job(job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
         replayed_by=tuple(text.get("rb", "").split()),
         replay=text.get("rm", ""),
         correlation=text.get("ci", ""),
+        allow_empty="ae" in text,
     )
 
 
@@ -321,7 +324,7 @@ def encode_open(opened: OpenRelation) -> bytes:
     stage = opened.stage
     return encode(
         StoredOpen(
-            opened.intents,
+            tuple([intent[:-1] for intent in opened.intents]),  # type: ignore[misc]
             opened.cleared,
             opened.since,
             opened.not_before,
@@ -333,9 +336,9 @@ def encode_open(opened: OpenRelation) -> bytes:
             stage is Stage.WRITE_ABSENT,
             opened.part,
             opened.reduced,
-            opened.waits_for_swap,
-            opened.first_half_failed,
+            opened.held,
             opened.refusal,
+            tuple([intent.job for intent in opened.intents if intent.allow_empty]),
         )
     )
 
@@ -346,8 +349,11 @@ def _decode_open(text: bytes) -> OpenRelation:
         stage = Stage.READ_REJECTED if stored.refused else Stage.READ_BACK
     elif stored.absent:
         stage = Stage.WRITE_ABSENT
+    intents = stored.wishes
+    if may_empty := stored.may_empty:
+        intents = tuple(intent._replace(allow_empty=intent.job in may_empty) for intent in intents)
     return OpenRelation(
-        stored.wishes,
+        intents,
         stored.cleared,
         stored.since,
         stored.not_before,
@@ -358,6 +364,5 @@ def _decode_open(text: bytes) -> OpenRelation:
         stored.part,
         stored.reduced,
         stored.held,
-        stored.spoiled,
         stored.refusal,
     )

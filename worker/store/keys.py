@@ -16,9 +16,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock.
     failures         set     the groups                                          as `failed`
     open             hash    relation → its open work (JSON of OpenRelation)     until it has its outcomes
     due              zset    open relations by not_before (µs)                   with `open`
-    guard            zset    "<guard>|f|<relation>" goes first,                  with `open`
-                             "<guard>|h|<relation>" waits (R12)
-    arriving         hash    guard → relations in the inbox that go first        until claimed
+    guard            zset    "<guarded record>|f|<relation>" (R12); earlier      with `open`, or until its
+                             releases wrote |h| for some                         doubt is over
     rel:<relation>   hash    `k` the memory (JSON),                              30 days from its last outcome
                              `#<job>` "<result> <by or why>"
     journal          hash    request id → "<signed µs> <request>", not settled   until settled or given up
@@ -51,11 +50,11 @@ A job's lifetime begins with its end; an index lives as long as the last thing i
 A job's fields are short, and values stay below 64 bytes where they can, because that keeps its hash compact:
 s state · a action · t type · p parents · c children · i info (JSON) · o occurred_at · n accepted_at ·
 q acceptance number · f finished_at · k event digest · e event id · u source · b batch ·
-g guards that it would put first · r relations still open · z all relations · ok su st fa outcome counts ·
+r relations still open · z all relations · ok su st fa outcome counts ·
 m attempts · w requests · x first refusal (JSON) · y superseded by · fr failed relations ·
 bk requeued at (µs) · ag relations left to do of a requeued job · rm the replay that requeued it last ·
 d dismissed ("<µs> [by, why]") · rp the job it replaces · rb the jobs that replace it ·
-ci correlation id of the call that brought it.
+ci correlation id of the call that brought it · ae 1: it may take the last relation of a record (R12).
 
 Beside the accounts, below `{prefix}:`, all without end:
 

@@ -1,6 +1,5 @@
 """The lease on an account: everything only its holder may do, each step carried out at most once (R17)."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,7 +14,6 @@ from worker.ports import (
     DeleteBrake,
     Pause,
     RelationRecord,
-    SwapPartners,
     WorkBatch,
     Writes,
 )
@@ -65,20 +63,16 @@ class RedisLease:
         names = [str(relation) for relation in relations]
         return codec.records(self._client.run("get_records", self.account, *names)) if names else {}
 
-    def swap_partners(self, guards: Sequence[str]) -> Mapping[str, SwapPartners]:
-        """Return the other relations of these swaps."""
-        rows = self._client.run("swap_partners", self.account, *guards) if guards else []
-        return {
-            guard: SwapPartners(codec.relations(first), int(due), arriving, codec.relations(held))
-            for guard, (first, due, arriving, held) in zip(guards, rows, strict=True)
-        }
+    def guarded_relations(self, guards: Sequence[str]) -> Mapping[str, Sequence[Relation]]:
+        """Return the relations of these guarded records that are open, or closed with a write in doubt."""
+        rows = self._client.run("guarded_relations", self.account, *guards) if guards else []
+        return {guard: codec.relations(names) for guard, names in zip(guards, rows, strict=True)}
 
     def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
         """Move jobs from the inbox into open relations; False when one has ended since it was read."""
         [whole] = split_into_chunks(writes, "", size=0)
         claimed = {
             "jobs": [job.job for job in jobs],
-            "guards": Counter(guard for job in jobs for guard in job.first_halves),
             "begun": [request.request_id for request in begun],
             "writes": whole,
         }

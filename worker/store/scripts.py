@@ -23,6 +23,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # the parts of each script besi
     "find_jobs": ("filter",),
     "get_pause": (),
     "get_records": (),
+    "guarded_relations": (),
     "lease": (),
     "link_replacement": ("failures",),
     "pause": ("audit",),
@@ -36,7 +37,6 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {  # the parts of each script besi
     "set_replay_state": ("audit",),
     "settle": ("relation", "failures", "finish", "job", "write"),
     "stalled_replays": (),
-    "swap_partners": (),
     "tidy": ("inbox",),
     "touch_replay": (),
 }

@@ -10,6 +10,7 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import NOTHING, RESULTS, ConfirmedState
 from worker.planner.relation_state import Doubt, OpenRelation
 from worker.ports import (
+    OPEN_STATES,
     AuditEntry,
     BegunRequest,
     JobState,
@@ -17,7 +18,6 @@ from worker.ports import (
     Pause,
     RelationEvent,
     RelationRecord,
-    SwapSide,
     Writes,
 )
 from worker.store.limits import HISTORY_SLACK, MAX_EXAMINED, MAX_HISTORY, REQUEST_IDS_LENGTH, Retention
@@ -50,8 +50,7 @@ class AccountState:
     failed: dict[str, int] = field(default_factory=dict)  # acceptance number by job that waits for a decision
     opens: dict[Relation, OpenRelation] = field(default_factory=dict)
     due: dict[Relation, int] = field(default_factory=dict)
-    guards: defaultdict[str, dict[Relation, SwapSide]] = field(default_factory=lambda: defaultdict(dict))
-    arriving: Counter[str] = field(default_factory=Counter)
+    guards: defaultdict[str, set[Relation]] = field(default_factory=lambda: defaultdict(set))
     relations: dict[Relation, StoredRelation] = field(default_factory=dict)
     journal: dict[str, BegunRequest] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
@@ -117,7 +116,7 @@ class AccountState:
     def count_open_jobs(self) -> dict[str, int]:
         """Return the number of jobs that have left the inbox and are not finished, by state."""
         states = (job.record.state for job in self.jobs.values())
-        return Counter(state for state in states if state in ("sending", "retrying", "verifying"))
+        return Counter(state for state in states if state in OPEN_STATES[1:])
 
     def relation(self, relation: Relation, now: int) -> StoredRelation | None:
         """Return what is remembered of a relation and has not expired."""
@@ -179,7 +178,6 @@ class AccountState:
     def cancel_job(self, job: StoredJob, by: str, now: int) -> None:
         """End a job that waits in the inbox."""
         self.inbox.remove(job.record.id)
-        self.arriving -= Counter(job.first_halves)
         left = job.remaining or job.relations
         outcomes = [RelationOutcome(job.record.id, relation, "superseded", by) for relation in left]
         self.write(Writes(outcomes=outcomes), "", now)
@@ -190,7 +188,7 @@ class AccountState:
     def write(self, writes: Writes, request_id: str, now: int) -> None:
         """Write everything that one transition changes."""
         for relation, write in writes.opens.items():
-            self._write_open(relation, write)
+            self._write_open(relation, write, now)
         outcomes = _group_by_relation(writes.outcomes)
         for relation in dict.fromkeys([*outcomes, *writes.confirmed]):
             confirmed = writes.confirmed.get(relation)
@@ -201,16 +199,17 @@ class AccountState:
                 self._update_job(job, of_job, writes.job_states.get(job_id), request_id, now)
         self.counts.update(f"relations_{outcome.result}" for outcome in writes.outcomes)
 
-    def _write_open(self, relation: Relation, write: OpenWrite) -> None:
+    def _write_open(self, relation: Relation, write: OpenWrite, now: int) -> None:
         if write.open:
             self.opens[relation], self.due[relation] = write.open, write.open.not_before or write.open.since
         else:
             self.opens.pop(relation, None)
             self.due.pop(relation, None)
         if write.guard:
-            self.guards[write.guard].pop(relation, None)
-            if write.side:
-                self.guards[write.guard][relation] = write.side
+            if write.open or write.in_doubt_until > now:
+                self.guards[write.guard].add(relation)
+            else:
+                self.guards[write.guard].discard(relation)
 
     def _write_relation(
         self,

@@ -50,15 +50,15 @@ def add_job(state: AccountState, account: str, entry: Submission, now: int) -> N
         event_id=entry.event_id,
         batch=change.batch,
         correlation=change.correlation,
+        allow_empty=change.allow_empty,
         occurred_at=now if change.occurred_at is None else min(change.occurred_at, now),
         total=len(change.parents) * len(change.children),
     )
     key = (change.source, entry.event_id)
-    job = StoredJob(record, number, _fingerprint(entry), entry.first_halves, record.total, key)
+    job = StoredJob(record, number, _fingerprint(entry), record.total, key)
     state.jobs[entry.job] = job
     state.events[key] = state.index[number] = entry.job
     state.inbox.append(entry.job)
-    state.arriving.update(entry.first_halves)
     if change.batch:
         batch = state.batch_counts(change.batch, now)
         batch.counts["accepted"] += 1
@@ -81,7 +81,7 @@ def add_unreadable(state: AccountState, account: str, job: str, message: Unreada
         event_id=message.event_id,
         refusal=(0, "unreadable", message.faults[0][:MAX_FAULT_LENGTH], ""),
     )
-    state.jobs[job] = StoredJob(record, number, "", (), 0, expires=expires)
+    state.jobs[job] = StoredJob(record, number, "", 0, expires=expires)
     state.index[number], state.failed[job] = job, number
     payload = Payload(message.body[:MAX_PAYLOAD_BYTES], message.faults, len(message.body))
     state.payloads[job] = StoredPayload(payload, expires)

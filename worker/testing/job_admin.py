@@ -233,9 +233,8 @@ def _dismiss(state: AccountState, job: StoredJob, dismissal: Dismissal) -> None:
 def _erase(state: AccountState, job: StoredJob, who: RecordRef, now: int) -> bool:
     """Erase the record from the job; return whether nothing is left of it."""
     lost = [relation for relation in job.remaining or job.relations if who.is_part_of(relation)]
-    guards = tuple(guard for guard in job.first_halves if not _is_guard_of(who, guard))
     if job.record.state == "queued":
-        _end_some(state, job, lost, guards, now)
+        _end_some(state, job, lost, now)
     record = job.record
     parents = tuple(each for each in record.parents if not who.is_on("p", record.type, each))
     children = tuple(each for each in record.children if not who.is_on("c", record.type, each))
@@ -252,25 +251,15 @@ def _erase(state: AccountState, job: StoredJob, who: RecordRef, now: int) -> boo
         changed |= {"parents": parents, "children": children, "failed": failed}
     job.record = replace(record, **changed)
     job.remaining = tuple(each for each in job.remaining if not who.is_part_of(each))
-    job.first_halves = () if is_empty else guards
     return is_empty
 
 
-def _end_some(
-    state: AccountState, job: StoredJob, lost: Sequence[Relation], guards: tuple[str, ...], now: int
-) -> None:
+def _end_some(state: AccountState, job: StoredJob, lost: Sequence[Relation], now: int) -> None:
     """End what is left to do about the record, and the job with it if that was all."""
     if job.left == len(lost):
         state.cancel_job(job, ERASED, now)
     elif lost:
-        state.arriving -= Counter(guard for guard in job.first_halves if guard not in guards)
         job.left -= len(lost)
         counts = {**job.record.counts, "superseded": job.record.counts["superseded"] + len(lost)}
         job.record = replace(job.record, counts=counts, by=ERASED)
         state.counts["relations_superseded"] += len(lost)
-
-
-def _is_guard_of(who: RecordRef, guard: str) -> bool:
-    """Return whether a guard key names the record: `<type>:<parent>` or `<type>::<child>`."""
-    name, _, number = guard.rpartition(":")
-    return who.is_on("c" if name.endswith(":") else "p", name.rstrip(":"), int(number))

@@ -1,6 +1,5 @@
 """The lease on an account in memory: everything only its holder may do."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
@@ -16,8 +15,6 @@ from worker.ports import (
     DeleteBrake,
     Pause,
     RelationRecord,
-    SwapPartners,
-    SwapSide,
     WorkBatch,
     Writes,
 )
@@ -53,9 +50,9 @@ class MemoryLease:
         """Return what the store has of these relations."""
         return {relation: self._state.record(relation, self._now()) for relation in relations}
 
-    def swap_partners(self, guards: Sequence[str]) -> Mapping[str, SwapPartners]:
-        """Return the other relations of these swaps."""
-        return {guard: self._partners(guard) for guard in guards}
+    def guarded_relations(self, guards: Sequence[str]) -> Mapping[str, Sequence[Relation]]:
+        """Return the relations of these guarded records that are open, or closed with a write in doubt."""
+        return {guard: tuple(sorted(self._state.guards.get(guard, ()), key=str)) for guard in guards}
 
     def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
         """Move jobs from the inbox into open relations; False when one has ended since it was read."""
@@ -65,7 +62,6 @@ class MemoryLease:
         for claimed in jobs:
             state.inbox.popleft()
             state.jobs[claimed.job].leave_inbox()
-        state.arriving -= Counter(guard for claimed in jobs for guard in claimed.first_halves)
         for request in begun:
             state.journal.pop(request.request_id, None)
         state.write(writes, "", self._now())
@@ -149,12 +145,6 @@ class MemoryLease:
             jobs.append(job.as_claimed())
         return tuple(jobs)
 
-    def _partners(self, guard: str) -> SwapPartners:
-        sides, due = self._state.guards.get(guard, {}), self._state.due
-        first = _on_side(sides, "first")
-        earliest = min((due.get(relation, 0) for relation in first), default=0)
-        return SwapPartners(first, earliest, self._state.arriving[guard], _on_side(sides, "held"))
-
 
 def _limit(batch: CurrentBatch | None, holder: str, most: int) -> int:
     """Return how much to read: half of what killed its worker, the same in a repeated call, else twice."""
@@ -174,7 +164,3 @@ def _next_batch(
     if before and before.holder and alone is not None and before.alone == alone:
         losses = before.losses + (before.holder != holder)
     return CurrentBatch(limit, half, alone, losses, holder, full)
-
-
-def _on_side(sides: Mapping[Relation, SwapSide], side: SwapSide) -> tuple[Relation, ...]:
-    return tuple(sorted((relation for relation, its_side in sides.items() if its_side == side), key=str))

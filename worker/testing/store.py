@@ -253,5 +253,4 @@ def _requeue(state: AccountState, job: StoredJob, mark: str, now: int) -> None:
         batch = state.batch_counts(record.batch, now)
         batch.counts["failed"] -= 1
         batch.expires = FOREVER
-    state.arriving.update(job.first_halves)
     state.inbox.append(record.id)

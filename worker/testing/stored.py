@@ -61,7 +61,6 @@ class StoredJob:
     record: JobRecord
     number: int
     fingerprint: str
-    first_halves: tuple[str, ...]
     left: int
     key: tuple[str, str] = ("", "")
     remaining: tuple[Relation, ...] = ()  # of a requeued job: the relations that are left to do
@@ -90,9 +89,9 @@ class StoredJob:
             record.info,
             record.occurred_at,
             self.number,
-            self.first_halves,
             0 if self.remaining else record.accepted_at,
             record.correlation,
+            record.allow_empty,
         )
 
 

@@ -1,12 +1,6 @@
 -- Put before cancel and erase_jobs: a job ends in the inbox, what is left of it superseded.
 -- keep = {finished job, failed job, relation}, lifetimes in ms; by: the reason, cancelled or erased
 
-local function drop_arriving(base, guards) -- the job's relations that would have gone first no longer come (R12)
-  for guard in string.gmatch(guards, '%S+') do
-    if redis.call('HINCRBY', base .. ':arriving', guard, -1) <= 0 then redis.call('HDEL', base .. ':arriving', guard) end
-  end
-end
-
 local function list_relations(type, parents, children, remaining)
   local found = {}
   if remaining then
@@ -21,11 +15,10 @@ end
 
 local function cancel_job(base, now, job, by, keep, totals) -- returns how many relations ended
   local key = base .. ':job:' .. job
-  local got = redis.call('HMGET', key, 'r', 'k', 'b', 'ok', 'su', 'st', 'g', 't', 'p', 'c', 'ag')
+  local got = redis.call('HMGET', key, 'r', 'k', 'b', 'ok', 'su', 'st', 't', 'p', 'c', 'ag')
   local left = tonumber(got[1])
   local sums = {tonumber(got[4] or 0), tonumber(got[5] or 0) + left, tonumber(got[6] or 0), 0}
-  drop_arriving(base, got[7] or '')
-  for _, relation in ipairs(list_relations(got[8], got[9], got[10], got[11])) do
+  for _, relation in ipairs(list_relations(got[7], got[8], got[9], got[10])) do
     write_relation(base, relation, {'#' .. job, 'superseded ' .. by}, keep[3])
   end
   local state = finish_job(base, job, got, sums, '', keep, totals)

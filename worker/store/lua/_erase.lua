@@ -1,4 +1,4 @@
--- Put before erase_jobs: lists of ids, relations and guards without those that name the record.
+-- Put before erase_jobs: lists of ids and relations without those that name the record.
 -- sides = type → the sides the record can be on: p (parent), c (child) or pc
 
 local function without(list, separator, is_named) -- the pieces without those that name the record, and how many those are
@@ -11,17 +11,13 @@ end
 
 local function is_on(sides, type, side) return sides[type] and string.find(sides[type], side, 1, true) end
 
-local function matchers(sides, id) -- three tests: whether an id is the record's, whether a relation or a guard names it
+local function matchers(sides, id) -- two tests: whether an id is the record's, whether a relation names it
   local function is(piece) return piece == id end
   local function relation(piece)
     local type, parent, child = string.match(piece, '^(.*):(%d+):(%d+)$')
     return (parent == id and is_on(sides, type, 'p')) or (child == id and is_on(sides, type, 'c'))
   end
-  local function guard(piece) -- "<type>:<parent>" or "<type>::<child>"
-    local type, mark, number = string.match(piece, '^(.-)(::?)(%d+)$')
-    return number == id and is_on(sides, type, mark == '::' and 'c' or 'p')
-  end
-  return is, relation, guard
+  return is, relation
 end
 
 local function set_or_delete(key, name, value)

@@ -2,7 +2,7 @@
 -- keep = {finished job, failed job, relation}, lifetimes in ms
 
 local RESULTS = {'ok', 'su', 'st', 'fa'}
-local OPEN = {sending = true, retrying = true, verifying = true} -- queued jobs are counted by the inbox
+local OPEN = {sending = true, retrying = true, verifying = true, held = true} -- queued jobs are counted by the inbox
 
 local function move_state_count(totals, from, to) -- open states are counted as they are, ended ones as they come
   if from == to then return end

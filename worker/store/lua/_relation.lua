@@ -4,11 +4,11 @@ local function call_in_chunks(command, key, arguments) -- as many at once as Lua
   for i = 1, #arguments, 4000 do redis.call(command, key, unpack(arguments, i, math.min(i + 3999, #arguments))) end
 end
 
--- opens: {relation, blob ('': closed), due, guard, side}…
-local function write_open_relations(base, opens)
+-- opens: {relation, blob ('': closed), due, guard, in doubt until µs}…
+local function write_open_relations(base, now, opens)
   local closed, blobs, dues = {}, {}, {}
   for _, open in ipairs(opens) do
-    local relation, blob, due, guard, side = unpack(open)
+    local relation, blob, due, guard, in_doubt_until = unpack(open)
     if blob == '' then closed[#closed + 1] = relation
     else
       blobs[#blobs + 1] = relation
@@ -17,8 +17,8 @@ local function write_open_relations(base, opens)
       dues[#dues + 1] = relation
     end
     if guard then
-      redis.call('ZREM', base .. ':guard', guard .. '|f|' .. relation, guard .. '|h|' .. relation)
-      if side ~= '' then redis.call('ZADD', base .. ':guard', 0, guard .. side .. relation) end
+      if blob ~= '' or in_doubt_until > now then redis.call('ZADD', base .. ':guard', 0, guard .. '|f|' .. relation)
+      else redis.call('ZREM', base .. ':guard', guard .. '|f|' .. relation, guard .. '|h|' .. relation) end
     end
   end
   call_in_chunks('HDEL', base .. ':open', closed)

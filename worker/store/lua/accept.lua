@@ -1,6 +1,6 @@
 #!lua
 -- accept(base; now, max_backlog, oldest, submissions) → {'ok', wake, duplicates} | {'refused', refusals} | {'full'}
--- submissions: msgpack of {job, event digest, fingerprint ('' ignores content), occurred_at (0: now), relations, batch, guards, fields}
+-- submissions: msgpack of {job, event digest, fingerprint ('' ignores content), occurred_at (0: now), relations, batch, fields}
 -- duplicates: {position, job}…; refusals: {position, reason, job}…
 -- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in the inbox exactly when it is new.
 local base, now, oldest = KEYS[1], read_clock(ARGV[1]), tonumber(ARGV[3])
@@ -36,8 +36,7 @@ local number, text = redis.call('HINCRBY', base .. ':counts', 'accepted', #fresh
 local ids, scores, events, labels = {}, {}, {}, {}
 for i, s in ipairs(fresh) do
   local job, event, occurred = s[1], s[2], (s[4] > 0 and s[4] < now) and as_text(s[4]) or text
-  redis.call('HSET', base .. ':job:' .. job, 's', 'queued', 'n', text, 'o', occurred, 'q', number + i, 'r', s[5], 'z', s[5], unpack(s[8]))
-  for _, guard in ipairs(s[7]) do redis.call('HINCRBY', base .. ':arriving', guard, 1) end
+  redis.call('HSET', base .. ':job:' .. job, 's', 'queued', 'n', text, 'o', occurred, 'q', number + i, 'r', s[5], 'z', s[5], unpack(s[7]))
   if s[6] ~= '' then labels[s[6]] = (labels[s[6]] or 0) + 1 end
   local n = #ids
   ids[n + 1] = job

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- claim(base; now, token, step, claimed, keep) → 'ok' | 'lost' | 'read again'
--- claimed: msgpack of {jobs: {id…}, guards: {guard → count}, begun: {request id…}, writes}
+-- claimed: msgpack of {jobs: {id…}, begun: {request id…}, writes}
 -- Invariant: a job leaves the inbox in the very step in which its relations become open or get their outcome;
 --   if one of them has
 -- ended there since it was read, nothing is claimed.
@@ -21,9 +21,6 @@ local last = #claimed.jobs > 0 and redis.call('LPOS', base .. ':inbox', claimed.
 if last then
   redis.call('LTRIM', base .. ':inbox', last + 1, -1)
   drop_dead_count(base, last + 1 - #claimed.jobs)
-end
-for guard, count in pairs(claimed.guards) do
-  if redis.call('HINCRBY', base .. ':arriving', guard, -count) <= 0 then redis.call('HDEL', base .. ':arriving', guard) end
 end
 for _, id in ipairs(claimed.begun) do redis.call('HDEL', base .. ':journal', id) end
 claimed.writes.counts.sending = #claimed.jobs

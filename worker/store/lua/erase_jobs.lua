@@ -7,16 +7,15 @@
 local base, now, id, sides = KEYS[1], read_clock(ARGV[1]), ARGV[3], cmsgpack.unpack(ARGV[4])
 local keep, totals, changed, emptied, relations = cmsgpack.unpack(ARGV[5]), {}, 0, 0, 0
 if redis.call('HGET', base .. ':lease', 'token') ~= ARGV[2] then return 'lost' end
-local is_id, is_relation, is_guard = matchers(sides, id)
+local is_id, is_relation = matchers(sides, id)
 
 local function erase_job(job, key, parents, children, lost)
   local is_empty = parents == '' or children == ''
-  local state, again, guards, failed, refusal, left = unpack(redis.call('HMGET', key, 's', 'ag', 'g', 'fr', 'x', 'r'))
+  local state, again, failed, refusal, left = unpack(redis.call('HMGET', key, 's', 'ag', 'fr', 'x', 'r'))
   if state == 'queued' then
     if again then lost = select(2, without(again, ' ', is_relation)) end
     if tonumber(left) == lost then cancel_job(base, now, job, 'erased', keep, totals)
     elseif lost > 0 then
-      drop_arriving(base, (without(guards, ' ', function(piece) return not is_guard(piece) end)))
       redis.call('HINCRBY', key, 'su', lost)
       redis.call('HSET', key, 'r', tonumber(left) - lost, 'y', 'erased')
       totals.relations_superseded = (totals.relations_superseded or 0) + lost
@@ -25,14 +24,13 @@ local function erase_job(job, key, parents, children, lost)
   failed = (without(failed, ' ', is_relation))
   if state == 'failed' and failed == '' then drop_failure(base, job) end
   set_or_delete(key, 'fr', failed)
-  set_or_delete(key, 'g', (without(guards, ' ', is_guard)))
   if redis.call('HEXISTS', key, 'ag') == 1 then set_or_delete(key, 'ag', (without(again, ' ', is_relation))) end
   drop_messages(key, refusal)
   redis.call('HSET', key, 'p', is_empty and '' or parents, 'c', is_empty and '' or children)
-  redis.call('HDEL', key, 'e')
+  redis.call('HDEL', key, 'e', 'g') -- g: which records an earlier release noted
   if is_empty then
     redis.call('HSET', key, 'y', 'erased')
-    redis.call('HDEL', key, 'i', 'ag', 'fr', 'g')
+    redis.call('HDEL', key, 'i', 'ag', 'fr')
     emptied = emptied + 1
   end
   changed = changed + 1

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- read(base; now, token, max_jobs, max_relations) → 'lost' | {now, begun, due, jobs, records, condemned}
--- begun: request id, journal entry…; jobs: {id, a, t, p, c, i, o, q, ag, g, n, ci}…; records: {relation,
+-- begun: request id, journal entry…; jobs: {id, a, t, p, c, i, o, q, ag, n, ci, ae}…; records: {relation,
 --   open, memory}… that exist
 -- Invariant: nothing moves, but dead or lost entries of the inbox go. `work` notes the batch, so that one
 --   that kills its worker comes
@@ -34,7 +34,7 @@ while #jobs < want and at < want + 10000 and not full do -- past the dead jobs i
   if #ids == 0 then break end
   at = at + #ids
   for _, id in ipairs(ids) do
-    local job = redis.call('HMGET', base .. ':job:' .. id, 's', 'z', 'a', 't', 'p', 'c', 'i', 'o', 'q', 'ag', 'g', 'n', 'ci')
+    local job = redis.call('HMGET', base .. ':job:' .. id, 's', 'z', 'a', 't', 'p', 'c', 'i', 'o', 'q', 'ag', 'n', 'ci', 'ae')
     if not job[1] then -- expired, or lost by the server: nothing is left to do
       drop_dead_count(base, redis.call('LREM', base .. ':inbox', 1, id))
     elseif job[1] == 'queued' then

@@ -7,10 +7,10 @@
 --   before the job's end.
 -- A repeated call names the same jobs and writes none of them. Failures that were erased end superseded.
 local base, now, mark, since, requeued, fresh = KEYS[1], read_clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), {0}, 0
-local FIELDS = {'s', 'fr', 'fa', 'k', 'b', 'g', 'ag', 'rm', 'su', 'd'}
+local FIELDS = {'s', 'fr', 'fa', 'k', 'b', 'ag', 'rm', 'su', 'd'}
 for i = 4, #ARGV do
   local id, key = ARGV[i], base .. ':job:' .. ARGV[i]
-  local state, failed, count, event, batch, guards, again, before, superseded, dismissed = unpack(redis.call('HMGET', key, unpack(FIELDS)))
+  local state, failed, count, event, batch, again, before, superseded, dismissed = unpack(redis.call('HMGET', key, unpack(FIELDS)))
   local mine, fails = mark ~= '' and before == mark, state == 'failed' and failed
   if dismissed and tonumber(string.match(dismissed, '^%d+')) > since then fails = false end
   if not state then drop_failure(base, id) end -- it expired meanwhile
@@ -31,7 +31,6 @@ for i = 4, #ARGV do
       redis.call('HINCRBY', base .. ':batch:' .. batch, 'failed', -1)
       redis.call('PERSIST', base .. ':batch:' .. batch)
     end
-    for guard in string.gmatch(guards or '', '%S+') do redis.call('HINCRBY', base .. ':arriving', guard, 1) end
     redis.call('RPUSH', base .. ':inbox', id)
     fresh = fresh + 1
   end

@@ -12,6 +12,7 @@ for i = 1, #jobs, 2 do
   end
 end
 drop_dead_jobs(base, most)
+redis.call('DEL', base .. ':arriving') -- of an earlier release
 for _ = 1, most do -- oldest first, which is the order in which they expire
   local oldest = redis.call('LINDEX', base .. ':requests', -1)
   if not oldest or redis.call('EXISTS', base .. ':request:' .. oldest) == 1 then break end
