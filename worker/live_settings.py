@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worker.config import Account, Settings, fingerprint, load_settings
 from worker.config.values import DAY
-from worker.contract import TYPES, Order, Override, order_of, resolve
+from worker.contract import TYPES, GuardedSide, Order, Override, guarded_side, order_of, resolve
 from worker.errors import Fault, InvalidSettings
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
@@ -57,6 +57,8 @@ class LiveSettings:
                 account.on_modify_absent == "create",
             ),
             order=self.order,
+            guarded=self.guarded,
+            hold_for=account.hold_for,
             fingerprint=credentials_fingerprint(account, self.current.prefix),
             observe=account.mode == "observe",
             max_deletes_per_hour=account.max_deletes_per_hour,
@@ -70,13 +72,16 @@ class LiveSettings:
             window=account.window,
             max_backlog=account.max_backlog,
             overrides=self.overrides,
-            order=self.order,
             memory=account.failed_retention_days * DAY,
         )
 
     def order(self, type_name: str) -> Order:
         """Return which half of a swap goes first for a relation type."""
         return order_of(TYPES[type_name], self.overrides.get(type_name))
+
+    def guarded(self, type_name: str) -> GuardedSide:
+        """Return which record a relation type guards."""
+        return guarded_side(TYPES[type_name], self.overrides.get(type_name))
 
     def fingerprint(self, name: str) -> str:
         """Return the fingerprint of an account's credentials; "" while they cannot be read."""

@@ -100,7 +100,9 @@ class Runtime:
     ) -> DryRun:
         """Return what flushes of these jobs would send if the API took all of it."""
         policy = self.live_settings.flush_policy(account)
-        planned_by = DryRunPolicy(policy.limits, policy.order, policy.retry.upsert, policy.max_batch)
+        planned_by = DryRunPolicy(
+            policy.limits, policy.order, policy.guarded, policy.retry.upsert, policy.max_batch
+        )
         return dry_run_jobs(jobs, known, planned_by)
 
     def withdraw(
@@ -113,7 +115,9 @@ class Runtime:
     ) -> Writes:
         """Return what ends these open relations; the others among the records forget their split star."""
         policy = self.live_settings.flush_policy(account)
-        return withdraw_relations(relations, records, upsert=policy.retry.upsert, order=policy.order, by=by)
+        return withdraw_relations(
+            relations, records, upsert=policy.retry.upsert, guarded=policy.guarded, by=by
+        )
 
     def api(self, account: Account) -> Api:
         """Return the account's API client."""

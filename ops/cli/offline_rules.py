@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ops.cli.context import CommandContext
-from ops.explain.dry_run import catalogue_order
+from ops.explain.dry_run import catalogue_guarded, catalogue_order
 from worker.config import Account, Secret
 from worker.contract import Change, check
 from worker.planner.plan import Limits
@@ -20,6 +20,7 @@ class OfflineRules:
         self.find_account = context.settings.account if context else _default_account
         self._overrides = context.runtime.live_settings.overrides if context else {}
         self._order = context.runtime.live_settings.order if context else catalogue_order
+        self._guarded = context.runtime.live_settings.guarded if context else catalogue_guarded
 
     def check(self, change: Change) -> Sequence[str]:
         """Return warnings about the change; raises InvalidChange, or NotFound for an unknown account."""
@@ -30,7 +31,7 @@ class OfflineRules:
         """Return how the account's changes are planned, all of them at once."""
         account = self.find_account(account_name)
         limits = Limits(max_ids=account.max_ids, max_actions=account.max_actions)
-        return DryRunPolicy(limits, self._order, upsert=account.on_modify_absent == "create")
+        return DryRunPolicy(limits, self._order, self._guarded, upsert=account.on_modify_absent == "create")
 
 
 def _default_account(name: str) -> Account:

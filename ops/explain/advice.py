@@ -6,7 +6,9 @@ from typing import Final
 from worker.onoffice.codes import advice
 
 ADVICE_WITHOUT_CODE: Final[Mapping[str, str]] = {
-    "dependency": "Mend what the other half of the swap failed of, then replay both jobs.",
+    "dependency": "Remove what is in its way, or mend what that failed of, then replay it.",
+    "last_one": "Link another first, or mend what its create failed of, then replay it; "
+    "if the record is to have none, send the delete with allow_empty.",
     "unreadable": "Mend its producer, or the rules of its webhook, then replay it: it is read again.",
     "poison": "Look into the workers' logs for what ended them, then replay.",
     "unknown": "Run `relations doctor` to see whether the API can be reached, then replay.",

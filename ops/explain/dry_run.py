@@ -6,7 +6,7 @@ Nothing is known of the relations beforehand. Pure; nothing is sent and nothing 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from worker.contract import TYPES, Change, Order, order_of
+from worker.contract import TYPES, Change, GuardedSide, Order, guarded_side, order_of
 from worker.planner.dry_run import DryRun
 from worker.planner.plan import Limits
 from worker.ports import ClaimedJob
@@ -37,7 +37,12 @@ def catalogue_order(relation_type: str) -> Order:
     return order_of(TYPES[relation_type])
 
 
-DEFAULT_POLICY: Final = DryRunPolicy(Limits(max_ids=100, max_actions=50), catalogue_order)
+def catalogue_guarded(relation_type: str) -> GuardedSide:
+    """Return which record a type guards, by the catalogue alone."""
+    return guarded_side(TYPES[relation_type])
+
+
+DEFAULT_POLICY: Final = DryRunPolicy(Limits(max_ids=100, max_actions=50), catalogue_order, catalogue_guarded)
 
 
 def number_messages(changes: Sequence[Change]) -> dict[str, Change]:

@@ -154,8 +154,9 @@ class _Explainer:
         tried = f" after {pluralize(opened.rejections, 'rejection')}" if opened.rejections else ""
         last = f"; last: {_describe_refusal(opened.refusal)}" if opened.refusal else ""
         until = f" until {self.at(opened.not_before)}" if opened.not_before > now else ""
-        if opened.waits_for_swap:
-            return f"is held{tried}: the other half of its swap has to be confirmed first{last}"
+        if opened.held:
+            why = opened.refusal.message if opened.refusal else "another relation of its record is in its way"
+            return f"is held{until}{tried}: {why}"
         if doubt and doubt.until > now and contradicts(doubt, self.state.target):
             earlier = f"an earlier {doubt.kind} without an answer may still land and undo it"
             return f"is in doubt until {self.at(doubt.until)}: {earlier}"

@@ -17,7 +17,7 @@ from worker.ports import BOUNDS, UNROUTED, AccountStats, Metrics, Pace
 from worker.wiring import Runtime
 
 HEARTBEAT_AGE: Final = 30.0  # seconds since its last heartbeat within which a worker counts
-OPEN_STATES: Final = ("sending", "retrying", "verifying")
+OPEN_STATES: Final = ("sending", "retrying", "verifying", "held")
 BREAKERS: Final = ("closed", "half_open", "open")
 
 

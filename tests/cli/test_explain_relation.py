@@ -198,7 +198,7 @@ def test_a_job_that_is_kept_no_longer_still_has_its_outcome() -> None:
             {"stage": Stage.READ_BACK, "not_before": at_second(60)},
             "written again until 2026-11-20T09:01:00+01:00",
         ),
-        ({"waits_for_swap": True}, "is held: the other half of its swap has to be confirmed first"),
+        ({"held": True}, "is held: another relation of its record is in its way"),
         (
             {"not_before": at_second(60), "rejections": 2, "refusal": Refusal(999, "transient", "busy")},
             "after 2 rejections; last: 999 busy (transient)",

@@ -16,9 +16,10 @@ from ops.explain.advice import ADVICE_WITHOUT_CODE, advise
 from worker.onoffice.codes import advice, classify, describe, table
 from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
 from worker.planner.apply_reply import UNANSWERED
+from worker.planner.guard import DEPENDENCY, LAST_ONE
 from worker.planner.relation_state import OpenRelation
 from worker.planner.retry_policy import NextStep, RetryPolicy, decide
-from worker.usecases.batch import DEPENDENCY_REFUSAL, POISON_REFUSAL
+from worker.usecases.batch import POISON_REFUSAL
 
 REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 NEVER: Final = {ErrorClass.CREDENTIALS, ErrorClass.CLOCK, ErrorClass.TRANSIENT}  # no job fails with these
@@ -45,7 +46,10 @@ OWN: Final[Mapping[str, str]] = {
     Verdict.UNKNOWN: "No definite answer within `give_up_after`: whether it was done is not known. "
     "The code, if any, is the last one.",
     Verdict.NOT_SENT: "The same, and the last try did not even leave: no connection, or HTTP 429.",
-    DEPENDENCY_REFUSAL.error: "The other half of a swap failed for good, so this half was not sent.",
+    LAST_ONE: "The delete would leave its parent without the one it is to keep; "
+    "it was held for `hold_for` and was not sent.",
+    DEPENDENCY: "The child still has another parent, which it has to leave first; "
+    "the create was held for `hold_for` and was not sent.",
     POISON_REFUSAL.error: "Three workers died with this change alone in hand.",
     "unreadable": "A message that makes no change: it names what is wrong with it.",
 }

@@ -23,6 +23,11 @@ from worker.testing import MemoryStore
 ACCOUNTS = ("acme", "bart", "carl")
 TYPES = ("estate:address:contactPerson", "calendar:address", "estate:estateUnit")
 FAULTS = (*KINDS, *(InjectedFault("late", seconds) for seconds in (5.0, 30.0, 90.0, 118.0)))
+REASONS_TO_FAIL = (
+    ("modify", 180, "absent"),  # it gave up before its create arrived
+    ("delete", 0, "last_one"),  # of the last broker
+    ("create", 0, "dependency"),  # of a unit that is to have two buildings
+)
 SEED = int(
     os.environ.get("CONVERGENCE_SEED", "20" if "CI" in os.environ else "0")
 ) or random.SystemRandom().randrange(1, 1_000_000)
@@ -106,8 +111,7 @@ def test_the_end_state_is_the_expected_one_and_every_job_has_one_outcome(
     for job in jobs.values():
         assert job.state in ("succeeded", "superseded", "failed")
         assert sum(job.counts.values()) == job.total
-        # A modify may give up before its create arrives; nothing else has a reason to fail.
-        assert job.state != "failed" or (job.action, job.refusal[0]) == ("modify", 180)
+        assert job.state != "failed" or (job.action, *job.refusal[:2]) in REASONS_TO_FAIL
     for account in ACCOUNTS:
         mine = [(one, relation) for one in submitted if one.account == account for relation in one.relations]
         wanted = expected_states(
@@ -119,6 +123,7 @@ def test_the_end_state_is_the_expected_one_and_every_job_has_one_outcome(
             for relation in wanted.keys() | seen.keys()
             if not wanted[relation].allows(seen.get(relation))
         } == {}
+        assert world.simulator.violations(f"token-{account}") == ()
         counts = world.store.counts(account)
         assert sum(
             counts.get(f"relations_{result}", 0) for result in ("applied", "superseded", "stale", "failed")
@@ -131,7 +136,8 @@ def test_any_order_of_arrival_gives_the_same_end_state(seed: int, orders: list[r
     submitted = [one for one in changes(random.Random(seed), 25) if one.action != "modify"]
     ends = []
     for order in orders:
-        world = World(MemoryStore, accounts=ACCOUNTS, seed=seed)
+        # Which of several last brokers stays depends on the order; the fold does not.
+        world = World(MemoryStore, accounts=ACCOUNTS, seed=seed, policy={"guarded": lambda _: ""})
         arriving = order.sample(submitted, len(submitted))
         while arriving:
             together, arriving = arriving[:7], arriving[7:]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ops.simulator import FaultPlan, Records
 from tests.support.flow_world import World, change
+from worker.contract import Relation
 from worker.planner.actions import Action, Reply
 from worker.testing import MemoryStore
 
@@ -63,16 +64,17 @@ def test_waiting_halves_that_fill_every_batch_do_not_keep_the_first_half_in_the_
     assert [relation.child for relation in world.relations()] == [6]
 
 
-def test_a_waiting_half_that_was_sent_before_is_read_back_and_does_not_fail_as_unsent() -> None:
+def test_a_guarded_delete_that_was_sent_before_is_read_back_and_does_not_fail_as_unsent() -> None:
     world = World(
         MemoryStore,
         records=Records(missing=frozenset({("address", 904)})),
-        faults=FaultPlan.script(["lost_after"]),
+        faults=FaultPlan.script([None, "lost_after"]),
     )
-    world.simulator.seed("token-acme", [(BROKER, 501, 1)])
+    world.simulator.seed("token-acme", [(BROKER, 501, 1), (BROKER, 501, 2)])
     world.accept(change("delete", BROKER, 501, 1, at=-2))
     world.flush()
-    world.accept(change("create", BROKER, 501, 904, at=-1))
+    world.accept(change("create", BROKER, 501, 904, at=-1), change("delete", BROKER, 501, 2, at=-1))
     world.drain()
-    assert [world.store.get_job(receipt.job).state for receipt in world.receipts] == ["succeeded", "failed"]
-    assert world.relations() == {}
+    states = [world.store.get_job(receipt.job).state for receipt in world.receipts]
+    assert states == ["succeeded", "failed", "failed"]
+    assert list(world.relations()) == [Relation(BROKER, 501, 2)]

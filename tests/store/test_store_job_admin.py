@@ -17,7 +17,7 @@ from tests.support.store_steps import (
     send_and_settle,
     take_lease,
 )
-from tests.support.store_values import BROKER, BUYER, MONTH, change, make_request, submission
+from tests.support.store_values import BUYER, MONTH, change, make_request, submission
 from worker.contract import Relation
 from worker.errors import BacklogFull
 from worker.ports import (
@@ -114,14 +114,6 @@ def test_a_claimed_job_cannot_be_cancelled(store: Store) -> None:
     )
 
 
-def test_a_cancelled_half_that_goes_first_is_not_waited_for(store: Store) -> None:
-    accept(store, change(1, 9, name=BROKER), change(1, 8, name=BROKER, kind="delete"))
-    guard = f"{BROKER}:1"
-    assert take_lease(store).swap_partners([guard])[guard].queued == 1
-    job_admin_of(store).cancel("acme", job_ids(0), audit_entry())
-    assert take_lease(store).swap_partners([guard])[guard].queued == 0
-
-
 def test_jobs_of_a_paused_account_can_be_cancelled_and_a_requeued_job_keeps_its_outcomes(
     store: Store,
 ) -> None:
@@ -152,7 +144,7 @@ def test_many_are_cancelled_in_pieces_with_one_audit_entry_and_the_inbox_becomes
     assert redis_store.counts("acme")["relations_superseded"] == 36_000
     while redis_client.exists(f"{BASE}inbox"):
         assert read_all(take_lease(redis_store)).jobs == ()
-    assert not redis_client.exists(f"{BASE}dead", f"{BASE}arriving")
+    assert not redis_client.exists(f"{BASE}dead")
 
 
 # --- dismissing

@@ -171,6 +171,7 @@ def test_lists_counts_and_groups_are_read(store: RedisStore, queries: RedisQueri
         "sending": 0,
         "retrying": 3,
         "verifying": 3,
+        "held": 0,
         "succeeded": 4,
         "superseded": 3,
         "failed": 8,
@@ -222,19 +223,18 @@ def test_open_relations_are_read_with_their_progress(queries: RedisQueries) -> N
             work.lost_writes,
             work.stage,
             work.part,
-            work.waits_for_swap,
-            work.first_half_failed,
+            work.held,
         )
         for name, work in opens.items()
         if work
     }
     assert progress == {
-        "in doubt": (0, 1, Stage.READ_BACK, "", False, False),
-        "in doubt delete": (0, 1, Stage.READ_BACK, "", False, False),
-        "retrying": (3, 0, Stage.WRITE, "", False, False),
-        "split": (0, 0, Stage.WRITE_ABSENT, f"{BUYER}:341:9041/0", False, False),
-        "first half": (3, 0, Stage.WRITE, f"{BROKER}:301:9011/.0", False, False),
-        "waiting half": (0, 0, Stage.WRITE, "", True, True),
+        "in doubt": (0, 1, Stage.READ_BACK, "", False),
+        "in doubt delete": (0, 1, Stage.READ_BACK, "", False),
+        "retrying": (3, 0, Stage.WRITE, "", False),
+        "split": (0, 0, Stage.WRITE_ABSENT, f"{BUYER}:341:9041/0", False),
+        "first half": (3, 0, Stage.WRITE, f"{BROKER}:301:9011/.0", False),
+        "waiting half": (0, 0, Stage.WRITE, "", True),
     }
     intents = {name: (work.intents[0].job, work.intents[0].action) for name, work in opens.items() if work}
     assert intents["in doubt delete"] == (IDS["in_doubt_delete"], "delete")
@@ -257,8 +257,9 @@ def test_the_work_that_a_dead_worker_left_is_read(store: RedisStore, job_admin: 
         ("create", (341,), children) for children in halves
     ]
     assert (begun.signed, job_admin.count_unsettled("acme")) == (NOW, 1)
-    [partners] = lease.swap_partners([f"{BROKER}:301"]).values()
-    assert partners.first == (Relation(BROKER, 301, 9011),)
+    assert lease.guarded_relations([f"{BROKER}:301"]) == {
+        f"{BROKER}:301": (Relation(BROKER, 301, 9011), Relation(BROKER, 301, 9013))
+    }
 
 
 def test_what_explains_a_relation_is_read(store: RedisStore, queries: RedisQueries) -> None:

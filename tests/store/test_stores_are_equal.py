@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from redis import Redis
+from worker.store.scripts import PARTS, StoreClient
 
 from ops.dev.redis_server import RedisServer
 from tests.support.store_steps import job_admin_of, queries_of
@@ -33,7 +34,7 @@ from tests.support.store_values import (
     settle_all,
     submission,
 )
-from worker.contract import TYPES, Relation, order_of
+from worker.contract import TYPES, Relation, guarded_side
 from worker.errors import BacklogFull, LeaseLost
 from worker.planner.fold import Intent
 from worker.planner.relation_state import Stage
@@ -54,7 +55,6 @@ from worker.ports import (
     Writes,
 )
 from worker.store.redis_store import RedisStore
-from worker.store.scripts import PARTS, StoreClient
 from worker.testing import FakeClock, MemoryStore
 from worker.usecases.batch import Batch
 
@@ -70,7 +70,7 @@ REPEATABLE = (
     "renew",
     "read",
     "get_records",
-    "swap_partners",
+    "guarded_relations",
     "claim",
     "begin",
     "settle",
@@ -107,7 +107,7 @@ fields = st.sampled_from(
     [
         {},
         {"stage": Stage.READ_BACK},
-        {"waits_for_swap": True, "rejections": 3},
+        {"held": True, "rejections": 3},
         {"stage": Stage.READ_BACK, "part": "a/0.1"},
     ]
 )
@@ -457,7 +457,10 @@ class SideBySide(RuleBasedStateMachine):
     @rule(account=accounts, who=st.sampled_from(RECORDS))
     def erase(self, account: str, who: RecordRef) -> None:
         """Erase a record as the use case does, whether or not a request is under way."""
-        pair, batch = self.valid_lease(account), Batch(upsert=False, order=lambda name: order_of(TYPES[name]))
+        pair, batch = (
+            self.valid_lease(account),
+            Batch(upsert=False, guarded=lambda name: guarded_side(TYPES[name])),
+        )
         leases = {self.memory: pair.memory, self.redis: pair.redis}
         self.on_both(lambda store: self.job_admins[store].count_unsettled(account))
         self.repeats = False  # what the first call changed, a repeated one would not count
@@ -555,7 +558,9 @@ class SideBySide(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @invariant()
     def open_work_is_equal(self) -> None:
-        self.on_leases(self.leases[-1], lambda lease: (lease.records(RELATIONS), lease.swap_partners(GUARDS)))
+        self.on_leases(
+            self.leases[-1], lambda lease: (lease.records(RELATIONS), lease.guarded_relations(GUARDS))
+        )
 
 
 def erase_all_the_rest(job_admin: Any, lease: Lease, who: RecordRef) -> Counter[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ops.simulator import FaultPlan, Records, Simulator, Switches
 from ops.simulator.inprocess import InProcess
 from tests.support.httpx_transport import HttpxTransport
-from worker.contract import TYPES, Change, Relation, order_of
+from worker.contract import TYPES, Change, Relation, guarded_side, order_of
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
@@ -131,6 +131,8 @@ class World:
             doubt=150.0,
             retry=RetryPolicy(),
             order=lambda name: order_of(TYPES[name]),
+            guarded=lambda name: guarded_side(TYPES[name]),
+            hold_for=600.0,
         )
         return replace(policy, **self.policy)
 
@@ -144,9 +146,7 @@ class World:
         )
 
     def _intake_policy(self, account: str) -> IntakePolicy:
-        return IntakePolicy(
-            account=account, window=1.0, max_backlog=1_000_000, order=lambda name: order_of(TYPES[name])
-        )
+        return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000)
 
 
 def change(

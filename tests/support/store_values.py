@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from worker.contract import TYPES, Change, Relation, order_of
+from worker.contract import TYPES, Change, Relation, guarded_side
 from worker.planner.actions import Action, Kind, Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedInfo, ConfirmedState, Intent, JobVersion, Result, Version
+from worker.planner.guard import guard_key
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal
-from worker.planner.swaps import is_first_half, swap_key
-from worker.ports import ClaimedJob, OpenWrite, RelationRecord, RequestRecord, Submission, SwapSide, Writes
+from worker.ports import ClaimedJob, OpenWrite, RelationRecord, RequestRecord, Submission, Writes
 
 START = 1_800_000_000_000_000  # µs; far from any real test run, so that a real clock would show
 BUYER, BROKER = "estate:address:buyer", "estate:address:contactPerson"
@@ -31,10 +31,7 @@ def change(
 
 def submission(job: str, asked: Change, *, event_id: str = "", redelivered: bool = False) -> Submission:
     """Return the change as intake gives it to the store."""
-    order = order_of(TYPES[asked.type])
-    is_first = is_first_half({"create": True, "delete": False}.get(asked.action), order)
-    first_halves = tuple(swap_key(relation, order) for relation in asked.relations) if is_first else ()
-    return Submission(f"{asked.account}-{job}", asked, event_id or job, redelivered, first_halves)
+    return Submission(f"{asked.account}-{job}", asked, event_id or job, redelivered)
 
 
 def intents_by_relation(
@@ -50,13 +47,8 @@ def intents_by_relation(
 
 
 def open_write(relation: Relation, opened: OpenRelation | None) -> OpenWrite:
-    """Return the write of an open relation, with its side of a swap."""
-    order = order_of(TYPES[relation.type])
-    if not opened or order == "free":
-        return OpenWrite(opened, swap_key(relation, order))
-    is_first = is_first_half(opened.intents[-1].action == "create", order)
-    side: SwapSide = "first" if is_first else "held" if opened.waits_for_swap else ""
-    return OpenWrite(opened, swap_key(relation, order), side)
+    """Return the write of an open relation, with its guarded record."""
+    return OpenWrite(opened, guard_key(relation, guarded_side(TYPES[relation.type])))
 
 
 def settle_all(relation: Relation, intents: Sequence[Intent], result: Result, writes: Writes) -> None:

@@ -15,7 +15,7 @@ from worker.planner.apply_reply import RelationOutcome
 from worker.ports import LEASE_LIFETIME, AcceptResult, Pause, Submission, Writes
 
 LEASE_US = round(LEASE_LIFETIME * 1e6)
-READS = ("records", "swap_partners")  # methods of a lease that anyone may call
+READS = ("records", "guarded_relations")  # methods of a lease that anyone may call
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from tests.torture.history_checker import CheckedStore, HistoryChecker
 from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_broker import SimulatedBroker
 from tests.torture.simulated_worker import SimulatedWorker, WorkerEnvironment
-from worker.contract import TYPES, Change, Order, order_of
+from worker.contract import TYPES, Change, guarded_side, order_of
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
 from worker.ports import Pause
@@ -211,7 +211,9 @@ class Scenario:
             max_batch=rng.choice((1, 3, 1000)),
             doubt=150.0,
             retry=RetryPolicy(backoff=rng.choice(((1.0, 300.0), (0.25, 10.0))), upsert=self.upsert),
-            order=_order_of_type,
+            order=lambda name: order_of(TYPES[name]),
+            guarded=lambda name: guarded_side(TYPES[name]),
+            hold_for=rng.choice((0.0, 600.0)),
         )
 
     def _trace_worker(self, *step: object) -> None:
@@ -222,8 +224,4 @@ class Scenario:
 
 
 def _intake_policy(account: str) -> IntakePolicy:
-    return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000, order=_order_of_type)
-
-
-def _order_of_type(type_name: str) -> Order:
-    return order_of(TYPES[type_name])
+    return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000)

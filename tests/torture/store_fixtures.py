@@ -10,7 +10,7 @@ from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 
 PREFIX = "torture"
-OPEN = ("inbox", "open", "due", "guard", "arriving", "journal")
+OPEN = ("queue", "open", "due", "guard", "journal")
 
 
 class MemoryStoreFixture:
@@ -25,17 +25,9 @@ class MemoryStoreFixture:
         """Do nothing: the store does it."""
 
     def open_work(self, account: str) -> list[str]:
-        """Return the names of the collections of open work that are not empty."""
-        state = self._store._state(account)
-        collections = (
-            state.inbox,
-            state.opens,
-            state.due,
-            any(state.guards.values()),
-            any(state.arriving.values()),
-            state.journal,
-        )
-        return [name for name, content in zip(OPEN, collections, strict=True) if content]
+        """Return the names of the keys of open work that are not empty."""
+        database = self._store.database
+        return [name for name in OPEN if database.redis.exists(database.key(account, name))]
 
 
 class RedisStoreFixture:

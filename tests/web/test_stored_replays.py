@@ -109,7 +109,7 @@ def test_what_newer_changes_decided_is_not_replayed(front: Front, replays: Repla
 
 def confirm(front: Front, kind: str, relation: Any, *, still_open: bool) -> None:
     """Write a newer change of the relation, confirmed or open, as a worker does."""
-    from worker.contract import TYPES, order_of
+    from worker.contract import TYPES, guarded_side
     from worker.planner.apply_reply import Effects, RelationOutcome
     from worker.planner.relation_state import confirm_write
     from worker.ports import Writes
@@ -125,7 +125,7 @@ def confirm(front: Front, kind: str, relation: Any, *, still_open: bool) -> None
     lease = front.store.lease("acme", "another worker")
     assert lease is not None
     work = lease.read(max_jobs=9, max_relations=99)
-    batch = Batch(upsert=False, order=lambda name: order_of(TYPES[name]))
+    batch = Batch(upsert=False, guarded=lambda name: guarded_side(TYPES[name]))
     effects = batch.add_intents(work.jobs, work.records, now=work.now)
     lease.claim(work.jobs, (), batch.writes(effects))
     if not still_open:

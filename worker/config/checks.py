@@ -13,7 +13,15 @@ from typing import Any, Final
 from worker.config.secret import Secret
 from worker.config.table import join, keys_of, nearest, quote
 from worker.config.urls import is_private
-from worker.config.values import SIGNATURE_LIFE, Account, AccountLimits, HmacFormat, Key, Source
+from worker.config.values import (
+    SIGNATURE_LIFE,
+    Account,
+    AccountLimits,
+    HmacFormat,
+    Key,
+    Source,
+    TypePolicy,
+)
 from worker.contract import resolve
 from worker.contract.message import UNROUTED
 from worker.errors import Fault, InvalidSettings, RelationsError
@@ -77,12 +85,14 @@ def value_of(secret: Secret | None) -> str:
     return ""
 
 
-def check_type(name: str) -> Iterator[Fault]:
-    """Yield a fault if there is no such relation type."""
+def check_type(name: str, policy: TypePolicy) -> Iterator[Fault]:
+    """Yield a fault if there is no such relation type, or if its `order` contradicts its `last_one`."""
     try:
         resolve(name)
     except RelationsError as error:
         yield Fault("", str(error))
+    if policy.last_one == "keep" and policy.order not in (None, "create_first"):
+        yield Fault("last_one", f'"keep" needs order = "create_first", not "{policy.order}"; leave order out')
 
 
 def check_known(key: str, account: str, accounts: Collection[str]) -> Iterator[Fault]:

@@ -114,8 +114,8 @@ def check_tables(settings: Settings, document: Mapping[str, Any]) -> Iterator[Fa
         yield Warned("accounts", "there is none, so every change is refused; add an [accounts.NAME] table")
     for name, account in settings.accounts.items():
         yield from under(join("accounts", name), checks.check_account(account, settings.api_url))
-    for name in settings.types:
-        yield from under(join("types", name), checks.check_type(name))
+    for name, policy in settings.types.items():
+        yield from under(join("types", name), checks.check_type(name, policy))
     yield from under("keys", checks.check_keys(settings.keys, settings.accounts))
     for name, source in settings.sources.items():
         given = document["sources"][name]

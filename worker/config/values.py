@@ -14,7 +14,7 @@ from msgspec import Meta
 from worker.config.secret import Secret
 from worker.config.table import nearest
 from worker.config.urls import is_api_url, is_url, mask_url
-from worker.contract import Order, Permission
+from worker.contract import LastOne, Order, Permission
 from worker.contract.message import UNROUTED
 from worker.errors import NotFound
 
@@ -86,6 +86,7 @@ class AccountLimits:
     modify_action: Literal["modify", "create"] = "modify"
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 8
     give_up_after: Annotated[float, Meta(ge=60, le=365 * DAY)] = 86_400.0
+    hold_for: Annotated[float, Meta(ge=0, le=365 * DAY)] = 3_600.0
     doubt: Annotated[float, Meta(ge=SIGNATURE_LIFE, le=3600)] = 0.0  # 0.0: 120 + timeout
     backoff: Backoff = (1.0, 300.0)
     max_backlog: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000_000
@@ -114,6 +115,7 @@ class TypePolicy:
     """What an operator decides for a relation type; None leaves what the catalogue says."""
 
     order: Order | None = None
+    last_one: LastOne | None = None
     create: Permission | None = None
     modify: Permission | None = None
     delete: Permission | None = None

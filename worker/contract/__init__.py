@@ -5,9 +5,25 @@ from worker.contract.faults import MAX_FAULTS, check_each, limit_faults
 from worker.contract.instant import read_instant, write_instant
 from worker.contract.message import MAX_BODY, MAX_IDS, MAX_MESSAGE, MessageDict
 from worker.contract.parsing import ParsedChange, from_message, parse_many, places_of
-from worker.contract.permissions import Override, Permission, check, order_of, permission_of
+from worker.contract.permissions import (
+    Override,
+    Permission,
+    check,
+    guarded_side,
+    order_of,
+    permission_of,
+)
 from worker.contract.schema import schema
-from worker.contract.types import TYPES, Order, RelationType, ResolvedType, Verb, resolve
+from worker.contract.types import (
+    TYPES,
+    GuardedSide,
+    LastOne,
+    Order,
+    RelationType,
+    ResolvedType,
+    Verb,
+    resolve,
+)
 
 __all__ = [
     "MAX_BODY",
@@ -16,7 +32,9 @@ __all__ = [
     "MAX_MESSAGE",
     "TYPES",
     "Change",
+    "GuardedSide",
     "Info",
+    "LastOne",
     "MessageDict",
     "Order",
     "Override",
@@ -30,6 +48,7 @@ __all__ = [
     "check_each",
     "correlation_of",
     "from_message",
+    "guarded_side",
     "limit_faults",
     "order_of",
     "parse_many",

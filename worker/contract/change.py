@@ -44,7 +44,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Ids are in the message's order without repetition, and one side is a single id. `info` is sorted by key.
     `occurred_at` is in microseconds since the epoch, None until intake fills in the time of acceptance.
     `correlation` is the id of the call that brought the change, by which it is followed through the logs;
-    it is no part of the message.
+    it is no part of the message. A delete with `allow_empty` may take the last relation of a record that is
+    otherwise to keep one (R12).
     """
 
     account: str
@@ -57,6 +58,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     event_id: str | None = None
     source: str = SOURCE
     batch: str = ""
+    allow_empty: bool = False
     correlation: str = ""
 
     @property
@@ -89,6 +91,8 @@ def _content(change: Change) -> dict[str, object]:
         content["info"] = change.info
     if change.occurred_at is not None:
         content["occurred_at"] = change.occurred_at
+    if change.allow_empty:
+        content["allow_empty"] = True
     return content
 
 
@@ -111,6 +115,8 @@ def to_message(change: Change) -> MessageDict:
         message["source"] = change.source
     if change.batch:
         message["batch"] = change.batch
+    if change.allow_empty:
+        message["allow_empty"] = True
     return message
 
 

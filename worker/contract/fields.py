@@ -22,6 +22,7 @@ from worker.errors import Fault, NotFound
 Schema = dict[str, Any]
 
 N_TO_N = "parentid and childid both name several records; a change is 1:n, so send one change per parent"
+MISPLACED_ALLOW_EMPTY = "is for a delete only: that may then take the last relation of a record"
 VERBS: tuple[str, ...] = get_args(Verb)
 SPELLINGS = (*TYPES, *(known.urn for known in TYPES.values()))
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -60,6 +61,8 @@ def find_faults(obj: object, *, incomplete: bool = False) -> Iterator[Fault]:
     if not incomplete and (info is None or isinstance(info, dict)):
         reason = misplaced_info(obj.get("action"), info or (), _find_type(obj.get("relationtype")))
         yield from [Fault("relationinfo", reason)] if reason else []
+    if obj.get("allow_empty") is True and obj.get("action") in ("create", "modify"):
+        yield Fault("allow_empty", MISPLACED_ALLOW_EMPTY)
 
 
 def misplaced_info(action: object, keys: Collection[object], relation_type: RelationType | None) -> str:
@@ -164,6 +167,11 @@ def _text(value: object, path: str, *, longest: int) -> Iterator[Fault]:
         yield Fault(path, f"expected a text of 1 to {longest} printable characters, got {got}")
 
 
+def _flag(value: object, path: str) -> Iterator[Fault]:
+    if not isinstance(value, bool):
+        yield Fault(path, f"expected true or false, got {quote(value)}")
+
+
 def _version(value: object, path: str) -> Iterator[Fault]:
     if type(value) is not int or value != 1:
         yield Fault(path, f"expected 1, got {quote(value)}")
@@ -217,5 +225,10 @@ FIELDS: Mapping[str, Field] = {
     "event_id": _text_field("The producer's own key, unique per account and source.", message.MAX_EVENT_ID),
     "source": _text_field("Who sends it.", message.MAX_LABEL, default=message.SOURCE),
     "batch": _text_field("A label to ask for later.", message.MAX_LABEL),
+    "allow_empty": Field(
+        "Whether a delete may take the last relation of a record that is otherwise to keep one.",
+        {"type": ["boolean", "null"], "default": False},
+        _flag,
+    ),
     "version": Field("The version of this message.", {"enum": [1, None]}, _version),
 }

@@ -40,6 +40,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
     event_id: EventId | None = None
     source: Label | None = None
     batch: Label | None = None
+    allow_empty: bool | None = None
     version: Literal[1] | None = None
 
 
@@ -56,4 +57,5 @@ class MessageDict(TypedDict, total=False):
     event_id: str
     source: str
     batch: str
+    allow_empty: bool
     version: int

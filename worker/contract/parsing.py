@@ -16,7 +16,7 @@ import msgspec
 from worker.contract.catalogue import INFO
 from worker.contract.change import Change, Info
 from worker.contract.faults import check_each, limit_faults
-from worker.contract.fields import N_TO_N, find_faults, misplaced_info
+from worker.contract.fields import MISPLACED_ALLOW_EMPTY, N_TO_N, find_faults, misplaced_info
 from worker.contract.instant import read_instant
 from worker.contract.message import MAX_BODY, SOURCE, Message
 from worker.contract.types import RelationType, resolve
@@ -83,6 +83,8 @@ def _to_change(message: Message) -> ParsedChange:
     parents, children = _distinct(message.parentid), _distinct(message.childid)
     if len(parents) > 1 and len(children) > 1:
         raise ValueError(N_TO_N)
+    if message.allow_empty and message.action != "delete":
+        raise ValueError(MISPLACED_ALLOW_EMPTY)
     change = Change(
         account=message.account,
         action=message.action,
@@ -94,6 +96,7 @@ def _to_change(message: Message) -> ParsedChange:
         event_id=message.event_id,
         source=message.source or SOURCE,
         batch=message.batch or "",
+        allow_empty=bool(message.allow_empty),
     )
     return ParsedChange(change, notes)
 

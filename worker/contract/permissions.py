@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from worker.contract.change import Change
-from worker.contract.types import TYPES, Order, RelationType, Verb
+from worker.contract.types import TYPES, GuardedSide, LastOne, Order, RelationType, Verb
 from worker.errors import Fault, InvalidChange
 
 Permission = Literal["allow", "warn", "deny"]
 Override = Mapping[str, str]
-"""The settings of one type: `create`, `modify`, `delete` → allow, warn or deny; `order` → an `Order`."""
+"""The settings of one type: `create`, `modify`, `delete` → allow, warn or deny; `order` → an `Order`;
+`last_one` → keep or allow."""
 
 PERMISSIONS: dict[str, Permission] = {word: word for word in get_args(Permission)}
 ORDERS: dict[str, Order] = {word: word for word in get_args(Order)}
+LAST_ONE: dict[str, LastOne] = {word: word for word in get_args(LastOne)}
 
 
 def permission_of(relation_type: RelationType, verb: Verb, override: Override | None = None) -> Permission:
@@ -29,10 +31,25 @@ def permission_of(relation_type: RelationType, verb: Verb, override: Override | 
 
 
 def order_of(relation_type: RelationType, override: Override | None = None) -> Order:
-    """Return whether creates go before deletes of this type, after them, or freely; an override wins."""
+    """Return whether creates go before deletes of this type, after them, or freely; an override wins.
+
+    A type of which the last one is kept is one whose creates go first.
+    """
     if override and "order" in override:
         return ORDERS[override["order"]]
-    return relation_type.order
+    return "create_first" if override and override.get("last_one") == "keep" else relation_type.order
+
+
+def guarded_side(relation_type: RelationType, override: Override | None = None) -> GuardedSide:
+    """Return which record's other relations decide whether one of this type may be written (R12).
+
+    A parent of a `create_first` type keeps its last child, unless an override allows to take it; a child of
+    a `delete_first` type has one parent.
+    """
+    order = order_of(relation_type, override)
+    if order == "create_first":
+        return "" if override and LAST_ONE.get(override.get("last_one", "")) == "allow" else "parent"
+    return "child" if order == "delete_first" else ""
 
 
 def check(change: Change, overrides: Mapping[str, Override] | None = None) -> list[str]:

@@ -20,6 +20,12 @@ EXAMPLE: Schema = {
 }
 
 
+ALLOW_EMPTY_RULE: Schema = {
+    "if": {"required": ["allow_empty"], "properties": {"allow_empty": {"const": True}}},
+    "then": {"properties": {"action": {"const": "delete"}}},
+}
+
+
 def schema() -> Schema:
     """Return the schema as a JSON value. The parser takes a little more: it corrects mistyped prefixes."""
     return {
@@ -35,7 +41,7 @@ def schema() -> Schema:
         "required": [name for name, field in FIELDS.items() if field.required],
         "additionalProperties": False,
         "anyOf": [{"properties": {side: {"$ref": "#/$defs/single"}}} for side in ("parentid", "childid")],
-        "allOf": _info_rules(),
+        "allOf": [*_info_rules(), ALLOW_EMPTY_RULE],
         "$defs": {
             "id": {"type": "integer", "minimum": 1, "maximum": message.MAX_ID},
             "ids": _ids(message.MAX_IDS),

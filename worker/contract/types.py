@@ -14,6 +14,9 @@ from worker.errors import NotFound
 
 Verb = Literal["create", "modify", "delete"]
 Order = Literal["create_first", "delete_first", "free"]
+LastOne = Literal["keep", "allow"]
+GuardedSide = Literal["parent", "child", ""]
+"""The side of a relation whose record is guarded (R12): a parent keeps one child, a child has one parent."""
 
 VERBS: dict[str, Verb] = {"c": "create", "m": "modify", "d": "delete"}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from worker.contract import Info, Relation
+from worker.contract import GuardedSide, Info, Relation
 
 Kind = Literal["create", "modify", "delete", "get"]
 
@@ -17,13 +17,14 @@ class Operation(NamedTuple):
     """One thing to do to one relation next.
 
     `part` names the piece of a split star it belongs to, if any: operations of different parts never share an
-    action.
+    action. A read asks for the records on the side `ask`, "": on that with fewer of them.
     """
 
     kind: Kind
     relation: Relation
     info: Info = ()
     part: str = ""
+    ask: GuardedSide = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,9 @@ def fail_relation(
     reduced = drop_newest_intent(state, upsert=upsert)
     failed = state.open.intents[-1:] if reduced else state.open.intents
     outcomes = [RelationOutcome(intent.job, relation, "failed", refusal=refusal) for intent in failed]
-    return RelationEffect(reduced, outcomes=tuple(outcomes))
+    # The doubt stays on record: whatever comes next has to know what may still land.
+    confirmed = (state.confirmed, state.doubt) if state.doubt else None
+    return RelationEffect(reduced, confirmed, tuple(outcomes))
 
 
 def _apply_read(

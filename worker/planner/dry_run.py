@@ -11,10 +11,10 @@ from worker.contract import Order, Relation
 from worker.planner.actions import ActionResult, Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import ReplyContext, apply_reply
 from worker.planner.fold import NOTHING, ConfirmedState, Intent, LostIntent
+from worker.planner.guard import Guard, Guarded
 from worker.planner.plan import Limits, plan
 from worker.planner.relation_state import Doubt, OpenRelation, RelationState, add_intents, next_operation
 from worker.planner.retry_policy import RetryPolicy
-from worker.planner.swaps import is_first_half, is_waiting_half, swap_key
 
 Orders = Callable[[str], Order]
 """Which half of a swap goes first, by relation type."""
@@ -47,10 +47,14 @@ def dry_run(
     *,
     limits: Limits,
     order: Orders,
+    guarded: Guarded,
     upsert: bool = False,
 ) -> DryRun:
-    """Fold the intents with what is open and confirmed, then plan and confirm them round by round."""
-    result, states = DryRun(), dict[Relation, RelationState]()
+    """Fold the intents with what is open and confirmed, then plan and confirm them round by round.
+
+    What the guard reads is among the requests, and allows what it was read for (R12).
+    """
+    result, states, guard = DryRun(), dict[Relation, RelationState](), Guard(guarded)
     for relation, wanted in intents.items():
         before, confirmed, _ = records.get(relation, (None, NOTHING, None))
         state, lost, _ = add_intents(wanted, before, confirmed, None, now=0, upsert=upsert)
@@ -61,12 +65,12 @@ def dry_run(
     context = ReplyContext(
         signed=0, answered=0, doubt=0.0, retry=RetryPolicy(upsert=upsert), draw=lambda: 0.0
     )
-    while states and (operations := _next_operations(states, order)):
+    while states and (operations := _next_operations(states, guard)):
         planned = plan(operations, limits, order)
         result.actions, result.least = result.actions + planned.actions, result.least + planned.least
         for request in planned.requests:
             result.requests.append(request)
-            _confirm(states, request, context)
+            _confirm(states, request, context, guard)
     return result
 
 
@@ -76,25 +80,21 @@ def _without_delays(state: RelationState) -> RelationState:
     return state if opened == state.open else RelationState(opened, state.confirmed, None, state.target)
 
 
-def _next_operations(states: Mapping[Relation, RelationState], order: Orders) -> list[Operation]:
-    """Return the next operation of every relation but the halves of swaps that have to wait (R12)."""
-    first_halves = {
-        swap_key(relation, order(relation.type))
-        for relation, state in states.items()
-        if is_first_half(state.target.presence, order(relation.type))
-    }
-    operations = []
-    for relation, state in states.items():
-        type_order = order(relation.type)
-        waits = is_waiting_half(state.target.presence, type_order)
-        if not (waits and swap_key(relation, type_order) in first_halves):
-            operations.append(next_operation(relation, state, now=0))
-    return [operation for operation in operations if isinstance(operation, Operation)]
+def _next_operations(states: Mapping[Relation, RelationState], guard: Guard) -> list[Operation]:
+    """Return the next operation of every relation, but of those for which another has to make way (R12)."""
+    operations = [next_operation(relation, state, now=0) for relation, state in states.items()]
+    screened = guard.screen([each for each in operations if isinstance(each, Operation)], states)
+    return screened.free + screened.undecided
 
 
-def _confirm(states: dict[Relation, RelationState], request: Request, context: ReplyContext) -> None:
-    results = (ActionResult(Verdict.OK),) * len(request.actions)
-    for relation, state in apply_reply(states, request, Reply(results), context).states.items():
+def _confirm(
+    states: dict[Relation, RelationState], request: Request, context: ReplyContext, guard: Guard
+) -> None:
+    reply = Reply((ActionResult(Verdict.OK),) * len(request.actions))
+    effects = apply_reply(states, request, reply, context)
+    guard.note_reply(request, reply)
+    guard.note_effects(effects, states)
+    for relation, state in effects.states.items():
         if state:
             states[relation] = state
         else:

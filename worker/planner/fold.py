@@ -32,13 +32,17 @@ NEVER = JobVersion(Version(-1, -1), "")
 
 
 class Intent(NamedTuple):
-    """What one job asks of one relation; `correlation` is only passed on to log events and records."""
+    """What one job asks of one relation; `correlation` is only passed on to log events and records.
+
+    A delete that may take the last relation of a guarded record says so in `allow_empty` (R12).
+    """
 
     version: Version
     job: str
     action: IntentAction
     info: Info = ()
     correlation: str = ""
+    allow_empty: bool = False
 
     @property
     def job_version(self) -> JobVersion:
@@ -104,6 +108,11 @@ class Target(NamedTuple):
     def patch(self) -> Info:
         """The info to be set, as it is sent."""
         return tuple((key, value) for key, value, _ in self.info)
+
+    @property
+    def allow_empty(self) -> bool:
+        """Whether somebody who wants it absent accepts that its record has no other (R12)."""
+        return any(intent.allow_empty for intent in self.intents)
 
 
 class LostIntent(NamedTuple):

@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.contract import Info, Order, Relation
+from worker.contract import GuardedSide, Info, Order, Relation
 from worker.planner.actions import Action, Kind, Operation, Request
 from worker.planner.cover import cover
 
-Group = tuple[int, int, bool, Kind, str, Info, str]
-"""The operations of one action share (level, phase, whether the type is free, kind, type, info, part)."""
+Group = tuple[int, int, bool, Kind, str, Info, str, GuardedSide]
+"""One action has one (level, phase, whether the type is free, kind, type, info, part, ask)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ def _group(
     """
     last: dict[Relation, tuple[int, int]] = {}
     groups: dict[Group, list[Relation]] = defaultdict(list)
-    for kind, relation, info, part in operations:
+    for kind, relation, info, part, ask in operations:
         level, phase = last.get(relation, (0, 0))
         order = orders[relation.type]
         level = level if order == "free" else _level(kind, order, level)
         last[relation] = level, phase + 1
-        groups[level, phase, order == "free", kind, relation.type, info, part].append(relation)
+        groups[level, phase, order == "free", kind, relation.type, info, part, ask].append(relation)
     return groups, len(last)
 
 
@@ -98,9 +98,9 @@ def _level(kind: Kind, order: Order, level: int) -> int:
 
 def _actions(group: Group, relations: list[Relation], max_ids: int) -> tuple[list[Action], int]:
     """Return the actions of one group, and how many no plan can do without."""
-    *_, kind, relation_type, info, part = group
+    *_, kind, relation_type, info, part, ask = group
     if kind == "get":
-        reads = list(_reads(relation_type, relations, part, max_ids=max_ids))
+        reads = list(_reads(relation_type, relations, part, ask, max_ids=max_ids))
         return reads, len(reads)
     if kind == "delete":
         pairs = [((relation.parent,), (relation.child,)) for relation in sorted(relations)]
@@ -114,11 +114,13 @@ def _actions(group: Group, relations: list[Relation], max_ids: int) -> tuple[lis
     return actions, covered.matching
 
 
-def _reads(relation_type: str, relations: Iterable[Relation], part: str, *, max_ids: int) -> Iterator[Action]:
-    """Yield reads by the side with fewer ids, each relation asked for once."""
+def _reads(
+    relation_type: str, relations: Iterable[Relation], part: str, ask: GuardedSide, *, max_ids: int
+) -> Iterator[Action]:
+    """Yield reads by the wanted side, or by the one with fewer ids; each relation is asked for once."""
     wanted = sorted(relations)
     parents, children = {relation.parent for relation in wanted}, {relation.child for relation in wanted}
-    by_parent = len(parents) <= len(children)
+    by_parent = ask == "parent" if ask else len(parents) <= len(children)
     by_id: dict[int, list[Relation]] = defaultdict(list)
     for relation in wanted:
         by_id[relation.parent if by_parent else relation.child].append(relation)

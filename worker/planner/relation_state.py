@@ -62,9 +62,8 @@ class OpenRelation(msgspec.Struct, frozen=True, gc=False):
 
     `rejections` counts definite rejections, `lost_writes` those without an answer since the last definite
     one, and `failures` requests of any kind in a row that came to nothing. `part` names the piece of a split
-    star it belongs to (R16). A `reduced` relation is tried once more without its newest intent (R9). The last
-    two flags are about the waiting half of a swap (R12), and either may hold alone: it stepped back for the
-    first half, and a first half failed for good.
+    star it belongs to (R16). A `reduced` relation is tried once more without its newest intent (R9). A `held`
+    one waits until the other relations of its record allow it (R12).
     """
 
     intents: tuple[Intent, ...]
@@ -77,8 +76,7 @@ class OpenRelation(msgspec.Struct, frozen=True, gc=False):
     stage: Stage = Stage.WRITE
     part: str = ""
     reduced: bool = False
-    waits_for_swap: bool = False
-    first_half_failed: bool = False
+    held: bool = False
     refusal: Refusal | None = None
 
 

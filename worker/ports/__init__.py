@@ -74,8 +74,6 @@ from worker.ports.work import (
     Lease,
     OpenWrite,
     RelationRecord,
-    SwapPartners,
-    SwapSide,
     WorkBatch,
     Writes,
 )
@@ -134,8 +132,6 @@ __all__ = [
     "RequestRecord",
     "Store",
     "Submission",
-    "SwapPartners",
-    "SwapSide",
     "SweepStats",
     "UnreadableMessage",
     "WorkBatch",

@@ -9,8 +9,8 @@ import msgspec
 from worker.contract import Relation
 from worker.planner.actions import Action, ErrorClass, Reply, Request, Verdict
 
-JobState = Literal["queued", "sending", "retrying", "verifying", "succeeded", "superseded", "failed"]
-OPEN_STATES: tuple[JobState, ...] = ("queued", "sending", "retrying", "verifying")
+JobState = Literal["queued", "sending", "retrying", "verifying", "held", "succeeded", "superseded", "failed"]
+OPEN_STATES: tuple[JobState, ...] = ("queued", "sending", "retrying", "verifying", "held")
 FOREVER: Final = 2**62  # µs
 CLOCK_SKEW_PAUSE: Final = 60  # seconds for which an account rests whose clock disagrees with the API's
 OBSERVED: Final = "observed"
@@ -61,6 +61,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     replayed_by: tuple[str, ...] = ()
     replay: str = ""
     correlation: str = ""
+    allow_empty: bool = False
 
 
 class JobPage(NamedTuple):

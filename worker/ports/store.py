@@ -15,15 +15,13 @@ NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 class Submission(NamedTuple):
     """A change with the job id that it gets if it is new.
 
-    A `redelivered` one is recognised by its event id alone, not by its content. `first_halves` are the swap
-    keys of those of its relations that go first (R12); they are counted until the job is claimed.
+    A `redelivered` one is recognised by its event id alone, not by its content.
     """
 
     job: str
     change: Change
     event_id: str
     redelivered: bool = False
-    first_halves: tuple[str, ...] = ()
 
 
 class Receipt(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from worker.contract import Relation
 from worker.planner.actions import Request
@@ -21,8 +21,8 @@ class ClaimedJob(NamedTuple):
     """An accepted job as a flush reads it.
 
     `relations` are those without an outcome. `occurred_at` is in µs, `accepted` its place in the order of
-    acceptance, `first_halves` the swap keys of those of its relations that go first (R12). `accepted_at` (µs)
-    is 0 for a job that was put back.
+    acceptance. `accepted_at` (µs) is 0 for a job that was put back. A delete with `allow_empty` may take the
+    last relation of a guarded record (R12).
     """
 
     job: str
@@ -31,9 +31,9 @@ class ClaimedJob(NamedTuple):
     info: tuple[tuple[str, str], ...]
     occurred_at: int
     accepted: int
-    first_halves: tuple[str, ...] = ()
     accepted_at: int = 0
     correlation: str = ""
+    allow_empty: bool = False
 
 
 class RelationRecord(NamedTuple):
@@ -67,29 +67,15 @@ class WorkBatch(NamedTuple):
     condemned: bool = False
 
 
-class SwapPartners(NamedTuple):
-    """Both halves of a swap (R12).
-
-    `first` are the open relations that go first, `due` is when the earliest of them is (µs), `queued` how
-    many more are in the inbox, and `waiting` are the open relations that wait for them.
-    """
-
-    first: tuple[Relation, ...] = ()
-    due: int = 0
-    queued: int = 0
-    waiting: tuple[Relation, ...] = ()
-
-
-SwapSide = Literal["", "first", "held"]
-"""Which half of a swap a relation is: the one that goes first, the one that waits, or none."""
-
-
 class OpenWrite(NamedTuple):
-    """The new state of an open relation (None: closed), with its swap key and half, if any."""
+    """The new state of an open relation (None: closed), and its guarded record, if any (R12).
+
+    A write of it may land until `in_doubt_until` (µs), even if it is closed.
+    """
 
     open: OpenRelation | None
     guard: str = ""
-    side: SwapSide = ""
+    in_doubt_until: int = 0
 
 
 class DeleteBrake(NamedTuple):
@@ -134,8 +120,8 @@ class Lease(Protocol):
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what the store has of these relations."""
 
-    def swap_partners(self, guards: Sequence[str]) -> Mapping[str, SwapPartners]:
-        """Return both halves of the swaps with these keys."""
+    def guarded_relations(self, guards: Sequence[str]) -> Mapping[str, Sequence[Relation]]:
+        """Return the relations of these guarded records that are open, or closed with a write in doubt."""
 
     def claim(self, jobs: Sequence[ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
         """Move jobs from the inbox into open relations, and clear what a dead worker had begun.

@@ -13,7 +13,10 @@ encode = msgspec.json.Encoder().encode  # for what people may read
 
 
 class StoredOpen(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """An open relation as it is stored: flat, with field names that every release so far reads and writes."""
+    """An open relation as it is stored: flat, with field names that every release so far reads and writes.
+
+    `may_empty` are the jobs among its wishes that may take the last relation of a record (R12).
+    """
 
     wishes: tuple[Intent, ...]
     cleared: JobVersion = NEVER
@@ -28,8 +31,8 @@ class StoredOpen(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     part: str = ""
     reduced: bool = False
     held: bool = False
-    spoiled: bool = False
     refusal: Refusal | None = None
+    may_empty: tuple[str, ...] = ()
 
 
 _decode_stored_open = msgspec.json.Decoder(StoredOpen).decode
@@ -95,7 +98,7 @@ def encode_open(opened: OpenRelation) -> bytes:
     stage = opened.stage
     return encode(
         StoredOpen(
-            opened.intents,
+            tuple([intent[:-1] for intent in opened.intents]),  # type: ignore[misc]
             opened.cleared,
             opened.since,
             opened.not_before,
@@ -107,9 +110,9 @@ def encode_open(opened: OpenRelation) -> bytes:
             stage is Stage.WRITE_ABSENT,
             opened.part,
             opened.reduced,
-            opened.waits_for_swap,
-            opened.first_half_failed,
+            opened.held,
             opened.refusal,
+            tuple([intent.job for intent in opened.intents if intent.allow_empty]),
         )
     )
 
@@ -121,8 +124,11 @@ def read_open(text: bytes) -> OpenRelation:
         stage = Stage.READ_REJECTED if stored.refused else Stage.READ_BACK
     elif stored.absent:
         stage = Stage.WRITE_ABSENT
+    intents = stored.wishes
+    if may_empty := stored.may_empty:
+        intents = tuple(intent._replace(allow_empty=intent.job in may_empty) for intent in intents)
     return OpenRelation(
-        stored.wishes,
+        intents,
         stored.cleared,
         stored.since,
         stored.not_before,
@@ -133,6 +139,5 @@ def read_open(text: bytes) -> OpenRelation:
         stored.part,
         stored.reduced,
         stored.held,
-        stored.spoiled,
         stored.refusal,
     )

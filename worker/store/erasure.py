@@ -43,7 +43,8 @@ def erase_jobs(
     commit.run("HINCRBY", "meta", "p", 1)
     found = read_jobs(database, account, [short for short, _, _ in listed])
     counts, relations, is_any, next_after = Counter[str](), 0, False, 0
-    for short, next_after, is_kept in listed:
+    for short, place, is_kept in listed:
+        next_after = place
         job = found.get(short)
         if job is None or job.is_gone(now) or job.is_kept != is_kept:
             continue
@@ -68,14 +69,11 @@ def _erase_one(commit: AccountCommit, job: Job, who: RecordRef, counts: Counter[
         return 0
     if v.state == QUEUED:
         left = [relation for relation in job.relations() if who.is_part_of(relation)]
-        guards = [guard for guard in v.guards if jobs.is_guard_of(who, guard)]
         if v.left == len(left):
-            guards = list(v.guards)
             jobs.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
             commit.run("HINCRBY", "meta", "dead", 1)
         elif left:
             jobs.supersede(job, len(left), ERASED, commit.totals)
-        commit.count("arriving", dict.fromkeys(guards, -1) if left else {})
     counts["jobs"] += 1
     counts["emptied"] += jobs.erase(job, who)
     return len(named)

@@ -109,7 +109,6 @@ class RedisJobAdmin:
             outcomes = jobs.end_in_queue(job, by, commit.totals, now=commit.now, keep=commit.keep)
             for outcome in outcomes:
                 memories[outcome.relation][1].add((outcome,), "")
-            commit.count("arriving", dict.fromkeys(job.value.guards, -1))
             commit.put(job, before)
         for relation, (_, memory) in memories.items():
             commit.put_memory(relation, memory)

@@ -32,11 +32,12 @@ STATES: Final[tuple[JobState, ...]] = (
     "succeeded",
     "superseded",
     "failed",
+    "held",
 )
 """The states by the number that is stored."""
 ACTIONS: Final = {"create": "c", "modify": "m", "delete": "d", "": ""}
 ACTION_OF: Final = {letter: action for action, letter in ACTIONS.items()}
-COUNTED: Final = ("sending", "retrying", "verifying")  # queued jobs are counted by the queue
+COUNTED: Final = ("sending", "retrying", "verifying", "held")  # queued jobs are counted by the queue
 HEAD: Final = Layout(">QQ")  # accepted_at (µs) and acceptance number, which the script knows
 HEAD_SIZE: Final = HEAD.size
 
@@ -62,7 +63,7 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
     source: str = ""
     batch: str = ""
     correlation: str = ""
-    guards: tuple[str, ...] = ()
+    allow_empty: bool = False
     state: int = 0
     finished_at: int = 0
     expires: int = 0
@@ -120,7 +121,7 @@ class Job:
             v.source,
             v.batch,
             v.correlation,
-            v.guards,
+            v.allow_empty,
             v.state,
             v.finished_at,
             v.expires,
@@ -190,9 +191,9 @@ class Job:
             tuple(sorted(v.info.items())) if v.info else (),
             self.occurred_at,
             self.number,
-            v.guards,
             0 if v.again else self.accepted_at,
             v.correlation,
+            v.allow_empty,
         )
 
     def as_record(self, account: str) -> JobRecord:
@@ -226,6 +227,7 @@ class Job:
             replayed_by=v.replayed_by,
             replay=v.replay,
             correlation=v.correlation,
+            allow_empty=v.allow_empty,
         )
 
     def matches(self, wanted: JobFilter) -> bool:
@@ -245,7 +247,7 @@ class Job:
         )
 
 
-QUEUED, SENDING, RETRYING, VERIFYING, SUCCEEDED, SUPERSEDED, FAILED = range(len(STATES))
+QUEUED, SENDING, RETRYING, VERIFYING, SUCCEEDED, SUPERSEDED, FAILED, HELD = range(len(STATES))
 NUMBER_OF: Final = {state: number for number, state in enumerate(STATES)}
 NO_EVENT: Final = "\0"
 """Stands for an event id that was erased; an empty one is the job's own id."""
@@ -268,7 +270,7 @@ def encode_submission(entry: Submission) -> tuple[str, bytes, bytes]:
         change.source,
         change.batch,
         change.correlation,
-        entry.first_halves,
+        change.allow_empty,
     )
     return short, digest, _pack(value)
 
@@ -391,20 +393,13 @@ def erase(job: Job, who: RecordRef) -> bool:
     v.children = tuple(each for each in v.children if not who.is_on("c", v.type, each))
     v.failed = _without(v.failed, who)
     v.again = _without(v.again, who)
-    v.guards = tuple(guard for guard in v.guards if not is_guard_of(who, guard))
     v.event_id = NO_EVENT
     if v.refusal:
         v.refusal = (v.refusal[0], v.refusal[1], "", "")
     if v.parents and v.children:
         return False
-    v.parents, v.children, v.failed, v.again, v.guards, v.info, v.by = (), (), (), (), (), None, ERASED
+    v.parents, v.children, v.failed, v.again, v.info, v.by = (), (), (), (), None, ERASED
     return True
-
-
-def is_guard_of(who: RecordRef, guard: str) -> bool:
-    """Return whether a guard key names the record: `<type>:<parent>` or `<type>::<child>`."""
-    name, _, number = guard.rpartition(":")
-    return who.is_on("c" if name.endswith(":") else "p", name.rstrip(":"), int(number))
 
 
 def is_cancelled(job: Job) -> bool:

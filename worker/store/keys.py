@@ -26,9 +26,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, a
     failures         set     the groups                                          as `failed`
     open             hash    relation → its open work (JSON of OpenRelation)     until it has its outcomes
     due              zset    open relations by not_before (µs)                   with `open`
-    guard            zset    "<guard>|f|<relation>" goes first,                  with `open`
-                             "<guard>|h|<relation>" waits (R12)
-    arriving         hash    guard → relations in the queue that go first        until claimed
+    guard            zset    "<guarded record>|f|<relation>" (R12); earlier      with `open`, or until its
+                             releases wrote |h| for some                         doubt is over
     journal          hash    request id → "<signed µs> <request>", not settled   until settled or given up
     lease            hash    token, step: who may work the account               10 s, renewed
     work             hash    size, half, alone, losses, held, full:              until nothing is left to do

@@ -17,7 +17,6 @@ from worker.ports import (
     DeleteBrake,
     Pause,
     RelationRecord,
-    SwapPartners,
     WorkBatch,
     Writes,
 )
@@ -89,27 +88,14 @@ class RedisLease:
         self._memories |= {relation: memory for relation, (_, memory) in found.items()}
         return {relation: record for relation, (record, _) in found.items()}
 
-    def swap_partners(self, guards: Sequence[str]) -> Mapping[str, SwapPartners]:
-        """Return the other relations of these swaps."""
-        if not guards:
-            return {}
+    def guarded_relations(self, guards: Sequence[str]) -> Mapping[str, Sequence[Relation]]:
+        """Return the relations of these guarded records that are open, or closed with a write in doubt."""
         reads = self._database.reads(self.account)
         for guard in guards:
-            for side in ("|f|", "|h|"):
-                reads.zrangebylex("guard", f"[{guard}{side}", f"[{guard}{side}\xff")
-            reads.hget("arriving", guard)
-        rows = reads.run()
-        first = [[name.decode().rpartition("|")[2] for name in row] for row in rows[::3]]
-        waiting = [[name.decode().rpartition("|")[2] for name in row] for row in rows[1::3]]
-        due = self._due_of(sorted({name for names in first for name in names}))
+            reads.zrangebylex("guard", f"[{guard}|", f"[{guard}|\xff")
         return {
-            guard: SwapPartners(
-                tuple(map(Relation.parse, firsts)),
-                min((due[name] for name in firsts), default=0),
-                int(arriving or 0),
-                tuple(map(Relation.parse, held)),
-            )
-            for guard, firsts, held, arriving in zip(guards, first, waiting, rows[2::3], strict=True)
+            guard: tuple(Relation.parse(name.decode().rpartition("|")[2]) for name in names)
+            for guard, names in zip(guards, reads.run(), strict=True)
         }
 
     # --- writing
@@ -207,8 +193,6 @@ class RedisLease:
             if not self._queue.has(wanted):
                 self._queue = Queue.locate(self._database, self.account, wanted)
             self._queue.cut_after(wanted, commit)
-            guards = Counter(guard for short in wanted for guard in self._jobs[short].value.guards)
-            commit.count("arriving", {guard: -count for guard, count in guards.items()})
         changed = {short: Before.of(self._jobs[short]) for short in wanted}
         for short in wanted:
             jobs.claim(self._jobs[short], commit.totals)
@@ -351,10 +335,10 @@ class RedisLease:
                 commit.hdel("open", name)
                 commit.run("ZREM", "due", name)
             if write.guard:
-                commit.run("ZREM", "guard", f"{write.guard}|f|{name}", f"{write.guard}|h|{name}")
-                if write.side:
-                    side = {"first": "f", "held": "h"}[write.side]
-                    commit.run("ZADD", "guard", 0, f"{write.guard}|{side}|{name}")
+                if write.open or write.in_doubt_until > commit.now:
+                    commit.run("ZADD", "guard", 0, f"{write.guard}|f|{name}")
+                else:
+                    commit.run("ZREM", "guard", f"{write.guard}|f|{name}", f"{write.guard}|h|{name}")
         if dues:
             commit.run("ZADD", "due", *dues)
 
@@ -410,14 +394,6 @@ class RedisLease:
         reads.hmget("pause", PAUSE_FIELDS)
         self._known_pause = KnownPause.read(reads.run()[0])
         return self._known_pause.in_force(now)
-
-    def _due_of(self, names: Sequence[str]) -> dict[str, int]:
-        if not names:
-            return {}
-        reads = self._database.reads(self.account)
-        for name in names:
-            reads.zscore("due", name)
-        return {name: int(score or 0) for name, score in zip(names, reads.run(), strict=True)}
 
     # --- commits
 

@@ -150,8 +150,7 @@ class RedisStore:
             label = labels.setdefault(change.batch, len(labels) + 1) if change.batch else 0
             fingerprint = "" if entry.redelivered else change.fingerprint
             occurred = 0 if change.occurred_at is None else max(1, change.occurred_at)
-            guards = " ".join(entry.first_halves) if entry.first_halves else ""
-            rows += (short, digest, fingerprint, occurred, bucket, label, guards, value)
+            rows += (short, digest, fingerprint, occurred, bucket, label, value)
         names = [f"{base}:{name}" for name in ACCEPT_KEYS]
         for number in buckets:
             names += (f"{base}:jobs:{number}", f"{base}:order:{number}")
@@ -385,7 +384,6 @@ class RedisStore:
                 was = Before.of(job)
                 jobs.requeue(job, mark, commit.totals, now=now)
                 commit.put(job, was)
-                commit.count("arriving", dict.fromkeys(job.value.guards, 1))
                 fresh.append(job.short)
             waits = not mark and job.value.state == jobs.QUEUED and bool(job.value.again)
             if can_be or before or waits:
@@ -459,7 +457,6 @@ ACCEPT_KEYS: Final = (
     "events:1",
     "events:kept",
     "buckets",
-    "arriving",
 )
 
 

@@ -406,7 +406,7 @@ def accept(  # noqa: C901 as long as the script that it does the same as
 ) -> tuple[Any, ...]:
     """Do what `accept.lua` does."""
     now, max_backlog, oldest, period, layout, buckets, _ = args[:7]
-    rows = [args[at : at + 8] for at in range(7 + int(buckets), len(args), 8)]
+    rows = [args[at : at + 7] for at in range(7 + int(buckets), len(args), 7)]
     meta = server.hgetall(keys[0])
     if meta.get(b"layout") != layout:
         return b"layout", meta.get(b"layout", b"")
@@ -447,23 +447,21 @@ def accept(  # noqa: C901 as long as the script that it does the same as
         server.hset(keys[0], "events", present, "events_since", at)
     number = server.hincrby(keys[2], "accepted", len(fresh)) - len(fresh)
     opened: dict[int, int] = {}
-    for place, (short, digest, _, _, bucket, label, guards, value) in enumerate(fresh, number + 1):
-        own = 7 + 2 * int(bucket)
+    for place, (short, digest, _, _, bucket, label, value) in enumerate(fresh, number + 1):
+        own = 6 + 2 * int(bucket)
         server.rpush(keys[1], short)
         server.hset(keys[4 + present], digest, known[digest])
         server.hset(keys[own], short, at.to_bytes(8) + place.to_bytes(8) + value)
         server.rpush(keys[own + 1], short)
         opened[int(bucket)] = opened.get(int(bucket), 0) + 1
         if batch := int(label):
-            name = keys[8 + 2 * int(buckets) + batch]
+            name = keys[7 + 2 * int(buckets) + batch]
             server.hincrby(name, "accepted")
             server.persist(name)
-        for guard in guards.split():
-            server.hincrby(keys[8], guard)
     for bucket_place, by in opened.items():
         if server.hincrby(keys[7], args[6 + bucket_place], by) == by:
+            server.persist(keys[6 + 2 * bucket_place])
             server.persist(keys[7 + 2 * bucket_place])
-            server.persist(keys[8 + 2 * bucket_place])
     if server.exists(keys[3]):
         return b"ok", 0, duplicates
     server.hset(keys[3], "at", at, "delay", FIRST_WAKE_DELAY_US)

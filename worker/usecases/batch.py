@@ -4,19 +4,24 @@ Pure bookkeeping over `planner`: it takes records and swap partners and returns 
 I/O.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import NamedTuple
 
-from worker.contract import Order, Relation
+from worker.contract import Relation
+from worker.contract.instant import SECOND
 from worker.planner.actions import Operation
 from worker.planner.apply_reply import (
+    Confirmed,
     Effects,
     RelationEffect,
     RelationOutcome,
     fail_relation,
 )
 from worker.planner.fold import Intent, Version
+from worker.planner.guard import Guarded, guard_key
 from worker.planner.relation_state import (
+    OpenRelation,
     Refusal,
     RelationState,
     Stage,
@@ -25,33 +30,40 @@ from worker.planner.relation_state import (
     next_operation,
     reopen,
 )
-from worker.planner.swaps import is_first_half, is_waiting_half, swap_key
 from worker.ports import (
     ClaimedJob,
     JobState,
     OpenWrite,
     RelationRecord,
-    SwapPartners,
-    SwapSide,
     Writes,
 )
 
 POISON_REFUSAL = Refusal(
     0, "poison", "three workers died with this change alone in hand; it was not tried again"
 )
-DEPENDENCY_REFUSAL = Refusal(
-    0, "dependency", "the other half of the swap failed for good, so this half was not sent"
-)
-SHORTEST_STEP_BACK = 1_000_000  # µs that a waiting half of a swap steps back
-LONGEST_STEP_BACK = 60_000_000  # µs
+SHORTEST_HOLD, LONGEST_HOLD = 1_000_000, 300_000_000  # µs until a held relation is looked at again
 MAX_CORRELATIONS = 20  # in one log event or record
 
 
-class Batch:
-    """The relations of one flush; `upsert` and `order` are the account's policies."""
+class HoldTerms(NamedTuple):
+    """How long a guarded relation is held (R12), looked at now (µs).
 
-    def __init__(self, *, upsert: bool, order: Callable[[str], Order]) -> None:
-        self.upsert, self.order = upsert, order
+    It fails after `hold_for` seconds, unless a change that makes way for it is on its way, or at once if that
+    is final. `part` separates its next read from those of others.
+    """
+
+    now: int
+    hold_for: float
+    way_is_coming: bool = False
+    is_final: bool = False
+    part: str = ""
+
+
+class Batch:
+    """The relations of one flush; `upsert` and `guarded` are the account's policies."""
+
+    def __init__(self, *, upsert: bool, guarded: Guarded) -> None:
+        self.upsert, self.guarded = upsert, guarded
         self.states: dict[Relation, RelationState] = {}
 
     # --- filling it
@@ -123,58 +135,38 @@ class Batch:
                 effects.states[relation] = state.delayed(operation.until)
         return operations, effects
 
-    def waiting_halves(self, operations: Iterable[Operation]) -> dict[Relation, str]:
-        """Return the operations' waiting halves of swaps with their swap keys (R12); reads need not wait."""
-        swaps = ((op.relation, self.order(op.relation.type)) for op in operations if op.kind != "get")
-        return {
-            relation: swap_key(relation, order)
-            for relation, order in swaps
-            if order != "free" and is_waiting_half(self.states[relation].target.presence, order)
-        }
+    # --- the guard
 
-    def hold_back(
-        self, waiting: Mapping[Relation, str], partners: Mapping[str, SwapPartners], *, now: int
-    ) -> tuple[set[Relation], Effects]:
-        """Return the waiting halves that must not be sent now, and the effects on them."""
-        blocked, effects = set[Relation](), Effects()
-        for relation, key in waiting.items():
-            effect = self._hold_back(relation, partners[key], now=now)
-            if effect:
-                blocked.add(relation)
-                if effect.state is not self.states[relation]:
-                    effects.add(relation, effect)
-        return blocked, effects
+    def hold(self, relation: Relation, refusal: Refusal, terms: HoldTerms) -> RelationEffect:
+        """Return the effect on a relation that must not be written now (R12): held, or failed in the end.
 
-    # --- swaps
+        It waits as long as it has been open, within bounds, so that records are not read for nothing.
+        """
+        state, now = self.states[relation], terms.now
+        if state.doubt and state.doubt.until > now:  # it was sent before, and may still land
+            waits = state.with_progress(stage=Stage.READ_BACK).delayed(state.doubt.until)
+            return RelationEffect(waits.with_progress(held=True, refusal=refusal))
+        age = now - state.open.since
+        if terms.is_final or (age > terms.hold_for * SECOND and not terms.way_is_coming):
+            return fail_relation(relation, state, refusal, upsert=self.upsert)
+        rest = min(max(age, SHORTEST_HOLD), LONGEST_HOLD)
+        held = state.with_progress(held=True, refusal=refusal, part=terms.part or state.open.part)
+        return RelationEffect(held.delayed(now + rest))
 
-    def decided_swaps(self, effects: Effects) -> dict[str, bool]:
-        """Return the swap keys whose first half was just confirmed (True), or failed for good (False)."""
-        failed = {outcome.relation for outcome in effects.outcomes if outcome.result == "failed"}
-        decided: dict[str, bool] = {}
-        for relation, state in effects.states.items():
-            order, before = self.order(relation.type), self.states.get(relation)
-            if order == "free" or before is None or not is_first_half(before.target.presence, order):
-                continue
-            confirmed, _ = effects.confirmed.get(relation, (before.confirmed, None))
-            if confirmed.presence > before.confirmed.presence:
-                decided[swap_key(relation, order)] = True
-            elif relation in failed and not (state and is_first_half(state.target.presence, order)):
-                decided.setdefault(swap_key(relation, order), False)
-        return decided
-
-    def decide_waiting_halves(self, relations: Iterable[Relation], *, confirmed: bool) -> Effects:
-        """Return the effects of a decided first half on those that wait for it: they may go, or will fail."""
+    def wake(self, relations: Iterable[Relation]) -> Effects:
+        """Return the effects on relations that are held, now that way was made for them: they are due."""
         effects = Effects()
         for relation in relations:
             state = self.states.get(relation)
-            if state and confirmed:
-                not_before = 0 if state.open.waits_for_swap else state.open.not_before
-                effects.states[relation] = state.with_progress(
-                    waits_for_swap=False, first_half_failed=False, not_before=not_before
-                )
-            elif state:
-                effects.states[relation] = state.with_progress(first_half_failed=True)
+            if state and state.open.held:
+                effects.states[relation] = state.with_progress(held=False, refusal=None, not_before=0)
         return effects
+
+    def release(self, relations: Iterable[Relation]) -> None:
+        """Note that these relations are not held any more."""
+        for relation in relations:
+            if self.states[relation].open.held:
+                self.states[relation] = self.states[relation].with_progress(held=False, refusal=None)
 
     # --- erasure
 
@@ -201,7 +193,10 @@ class Batch:
 
     def writes(self, effects: Effects) -> Writes:
         """Return effects as the store takes them."""
-        opens = {relation: self._open_write(relation, state) for relation, state in effects.states.items()}
+        opens = {
+            relation: self._open_write(relation, state, effects.confirmed.get(relation))
+            for relation, state in effects.states.items()
+        }
         return Writes(opens, effects.confirmed, effects.outcomes, dict(_job_states(effects.states)))
 
     def _record(self, relation: Relation, records: Mapping[Relation, RelationRecord]) -> RelationRecord:
@@ -210,38 +205,12 @@ class Batch:
             return RelationRecord(state.open, state.confirmed, state.doubt)
         return records.get(relation, RelationRecord())
 
-    def _hold_back(self, relation: Relation, partners: SwapPartners, *, now: int) -> RelationEffect | None:
-        """Return the effect on a waiting half that must not be sent now, None if it may go.
-
-        One whose other half is not in this batch steps back, each time for as long as it has been open: were
-        it less than the time in which all such halves are read, they would keep the first half from being
-        read for ever.
-        """
-        state, opened = self.states[relation], self.states[relation].open
-        first_halves = [other for other in partners.first if other != relation]
-        if first_halves or partners.queued:
-            here = any(other in self.states for other in first_halves)
-            rest = min(max(now - opened.since, SHORTEST_STEP_BACK), LONGEST_STEP_BACK)
-            held = state.with_progress(waits_for_swap=True).delayed(
-                0 if here else max(partners.due, now + rest)
-            )
-            return RelationEffect(state if held.open == opened else held)
-        if not opened.first_half_failed:
-            return None
-        if state.doubt and state.doubt.until > now:  # it was sent before, and may still land
-            return RelationEffect(state.with_progress(stage=Stage.READ_BACK).delayed(state.doubt.until))
-        return fail_relation(relation, state, DEPENDENCY_REFUSAL, upsert=self.upsert)
-
-    def _open_write(self, relation: Relation, state: RelationState | None) -> OpenWrite:
-        order, opened = self.order(relation.type), state.open if state else None
-        if order == "free":
-            return OpenWrite(opened)
-        side: SwapSide = ""
-        if state and is_first_half(state.target.presence, order):
-            side = "first"
-        elif state and is_waiting_half(state.target.presence, order):
-            side = "held"
-        return OpenWrite(opened, swap_key(relation, order), side)
+    def _open_write(
+        self, relation: Relation, state: RelationState | None, confirmed: Confirmed | None
+    ) -> OpenWrite:
+        doubt = confirmed[1] if confirmed else None
+        key = guard_key(relation, self.guarded(relation.type))
+        return OpenWrite(state.open if state else None, key, doubt.until if key and doubt else 0)
 
 
 def withdraw_relations(
@@ -249,11 +218,11 @@ def withdraw_relations(
     records: Mapping[Relation, RelationRecord],
     *,
     upsert: bool,
-    order: Callable[[str], Order],
+    guarded: Guarded,
     by: str,
 ) -> Writes:
     """Return what ends these open relations; the others among the records forget their split star."""
-    batch = Batch(upsert=upsert, order=order)
+    batch = Batch(upsert=upsert, guarded=guarded)
     batch.reopen(records.keys() - set(relations), records)
     return batch.writes(batch.withdraw(relations, records, by=by))
 
@@ -263,7 +232,7 @@ def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Inte
     intents: dict[Relation, tuple[Intent, ...]] = {}
     for job in jobs:
         version = Version(job.occurred_at, job.accepted)
-        intent = Intent(version, job.job, job.action, job.info, job.correlation)
+        intent = Intent(version, job.job, job.action, job.info, job.correlation, job.allow_empty)
         for relation in job.relations:
             intents[relation] = (*intents.get(relation, ()), intent)
     return intents
@@ -278,6 +247,14 @@ def first_correlations(intents: Iterable[Intent]) -> tuple[str, ...]:
 def _job_states(states: Mapping[Relation, RelationState | None]) -> Iterator[tuple[str, JobState]]:
     """Yield what the jobs of relations that stay open are doing."""
     for state in states.values():
-        if state and (state.open.stage.reads or state.open.not_before):
+        if state and (doing := _doing(state.open)):
             for intent in state.open.intents:
-                yield intent.job, "verifying" if state.open.stage.reads else "retrying"
+                yield intent.job, doing
+
+
+def _doing(opened: OpenRelation) -> JobState | None:
+    if opened.held:
+        return "held"
+    if opened.stage.reads:
+        return "verifying"
+    return "retrying" if opened.not_before else None

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from worker.contract import Relation
 from worker.planner.dry_run import DryRun, Orders, dry_run
+from worker.planner.guard import Guarded
 from worker.planner.plan import Limits
 from worker.ports import ClaimedJob, RelationRecord
 from worker.usecases.batch import intents_by_relation
@@ -16,12 +17,14 @@ from worker.usecases.batch import intents_by_relation
 class DryRunPolicy(NamedTuple):
     """How an account's changes are planned.
 
-    `order` says which half of a type's swaps goes first, `upsert` lets a modify create. Jobs are taken in
+    `order` says which half of a type's swaps goes first, `guarded` which record a type guards, `upsert` lets
+    a modify create. Jobs are taken in
     batches of `max_batch`, as flushes take them; 0 takes all of them at once.
     """
 
     limits: Limits
     order: Orders
+    guarded: Guarded
     upsert: bool = False
     max_batch: int = 0
 
@@ -33,5 +36,12 @@ def dry_run_jobs(
     result, size = DryRun(), policy.max_batch or len(jobs) or 1
     for start in range(0, len(jobs), size):
         intents = intents_by_relation(jobs[start : start + size])
-        result += dry_run(intents, known, limits=policy.limits, order=policy.order, upsert=policy.upsert)
+        result += dry_run(
+            intents,
+            known,
+            limits=policy.limits,
+            order=policy.order,
+            guarded=policy.guarded,
+            upsert=policy.upsert,
+        )
     return result

@@ -10,9 +10,11 @@ from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, Unavailable
 from worker.planner.actions import Action, ErrorClass, Operation, Reply, Request
 from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
+from worker.planner.guard import Guard, Screened, makes_way
 from worker.planner.plan import Limits, plan
+from worker.planner.relation_state import reopen
 from worker.ports import LEASE_LIFETIME, DeleteBrake, Feedback, Grant, Lease, Pause, RequestRecord, WorkBatch
-from worker.usecases.batch import Batch
+from worker.usecases.batch import Batch, HoldTerms
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.flush_telemetry import FlushTelemetry
 from worker.usecases.observe import observe
@@ -54,7 +56,8 @@ class _Flush:
 
     def __init__(self, policy: FlushPolicy, deps: FlushDeps, lease: Lease, telemetry: FlushTelemetry) -> None:
         self.policy, self.deps, self.lease, self.telemetry = policy, deps, lease, telemetry
-        self.batch = Batch(upsert=policy.retry.upsert, order=policy.order)
+        self.batch = Batch(upsert=policy.retry.upsert, guarded=policy.guarded)
+        self.guard = Guard(policy.guarded)
         self.started, self.read_at = deps.clock.monotonic(), 0
         self.pace_factor, self.clock_corrected = 1.0, False
 
@@ -100,31 +103,73 @@ class _Flush:
         return effects
 
     def apply(self, effects: Effects) -> Effects:
-        """Apply effects, but first what they decide for the waiting halves of swaps; return both (R12)."""
-        decided, both = self.batch.decided_swaps(effects), Effects()
-        partners = self.lease.swap_partners(sorted(decided)) if decided else {}
-        for key, others in partners.items():
-            elsewhere = [relation for relation in others.waiting if relation not in self.batch.states]
-            self.batch.reopen(elsewhere, self.lease.records(elsewhere))
-            both.extend(self.batch.decide_waiting_halves(others.waiting, confirmed=decided[key]))
+        """Apply effects, but first what they allow relations that are held; return both (R12)."""
+        freed, both = self.guard.note_effects(effects, self.batch.states), Effects()
+        for relations in (self.lease.guarded_relations(sorted(freed)) if freed else {}).values():
+            elsewhere = [relation for relation in relations if relation not in self.batch.states]
+            records = self.lease.records(elsewhere)
+            held = [relation for relation, record in records.items() if record.open and record.open.held]
+            self.batch.reopen(held, records)
+            both.extend(self.batch.wake(relations))
         both.extend(effects)
         self.batch.apply(both)
         return both
 
     def next_operations(self) -> list[Operation]:
-        """Return the operations of the next round: one per relation, no waiting half of a swap (R12)."""
+        """Return the operations of the next round: one per relation, none that the guard holds (R12)."""
         now = self.now()
         operations, effects = self.batch.next_operations(now=now)
-        if waiting := self.batch.waiting_halves(operations):
-            partners = self.lease.swap_partners(sorted(set(waiting.values())))
-            blocked, changed = self.batch.hold_back(waiting, partners, now=now)
-            operations = [operation for operation in operations if operation.relation not in blocked]
-            effects.extend(changed)
+        screened = self.guard.screen(operations, self.batch.states)
+        operations = screened.free
+        if screened.undecided:
+            allowed, held = self.decide(screened, now)
+            operations += allowed
+            effects.extend(held)
         if effects.states:
             self.batch.apply(effects)
             self.lease.claim((), (), self.batch.writes(effects))
             self.telemetry.outcomes_written(effects.outcomes)
         return operations
+
+    def decide(self, screened: Screened, now: int) -> tuple[list[Operation], Effects]:
+        """Return the guarded operations that may go, and the effects on those that are held (R12)."""
+        batch, guard, policy = self.batch, self.guard, self.policy
+        beside = guard.others(screened.undecided)
+        keys = sorted({guard.key(operation.relation) for operation in screened.undecided})
+        opened = self.lease.guarded_relations(keys)
+        everything = dict.fromkeys([*beside, *(relation for found in opened.values() for relation in found)])
+        records = self.lease.records([relation for relation in everything if relation not in batch.states])
+        states = {
+            relation: state
+            for relation, record in records.items()
+            if record.open
+            and (state := reopen(record.open, record.confirmed, record.doubt, upsert=policy.retry.upsert))
+        } | batch.states
+        doubts = {relation: record.doubt for relation, record in records.items()}
+        doubts |= {relation: state.doubt for relation, state in batch.states.items()}
+        allowed, effects = list[Operation](), Effects()
+        for operation in sorted(
+            screened.undecided, key=lambda each: batch.states[each.relation].target.decisive
+        ):
+            relation = operation.relation
+            key, side = guard.key(relation), policy.guarded(relation.type)
+            refusal = guard.refuse(relation, doubts, now=now)
+            if refusal is None:
+                batch.release([relation])
+                allowed.append(operation)
+            elif key not in screened.awaited:
+                terms = HoldTerms(
+                    now,
+                    policy.hold_for,
+                    way_is_coming=any(
+                        other in states and makes_way(states[other].target.presence, side)
+                        for other in opened[key]
+                    ),
+                    is_final=guard.is_unreadable(relation),
+                    part=f"{relation}/" if guard.was_refused_together(relation) else "",
+                )
+                effects.add(relation, batch.hold(relation, refusal, terms))
+        return allowed, effects
 
     # --- a round
 
@@ -176,6 +221,7 @@ class _Flush:
         context = self.reply_context(signed, signed + round(reply.seconds * SECOND))
         # A probe's answer is about the account, not about the relation it read.
         effects = Effects() if grant.probe else apply_reply(self.batch.states, request, reply, context)
+        self.guard.note_reply(request, reply)
         effects = self.apply(effects)
         writes = self.batch.writes(effects)
         writes.request = record = RequestRecord.from_reply(

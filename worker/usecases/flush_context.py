@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from worker.contract import Order
+from worker.contract import GuardedSide, Order
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
 from worker.ports import Api, Clock, EventSink, LeaseKeeper, Limiter, Store
@@ -15,8 +15,9 @@ class FlushPolicy:
     """An account's policies, as a flush needs them; durations in seconds.
 
     `doubt` is how long a lost request may still land, `order` tells of a relation type which half of a swap
-    goes first, `fingerprint` stands for the account's credentials. An account that only observes (`observe`)
-    sends nothing.
+    goes first, `guarded` which record it guards: what the guard refuses is held for `hold_for` (R12).
+    `fingerprint` stands for the account's credentials. An account that only observes (`observe`) sends
+    nothing.
     """
 
     account: str
@@ -28,6 +29,8 @@ class FlushPolicy:
     doubt: float
     retry: RetryPolicy
     order: Callable[[str], Order]
+    guarded: Callable[[str], GuardedSide]
+    hold_for: float
     fingerprint: str = ""
     observe: bool = False
     max_deletes_per_hour: int = 0  # 0: any number

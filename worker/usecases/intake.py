@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from worker.config.secret import redact
-from worker.contract import MAX_FAULTS, Change, Order, Override, check
+from worker.contract import MAX_FAULTS, Change, Override, check
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
-from worker.planner.swaps import is_first_half, swap_key
 from worker.ports import (
     UNROUTED,
     AcceptResult,
@@ -34,7 +33,6 @@ class IntakePolicy:
     window: float
     max_backlog: int
     overrides: Mapping[str, Override] = field(default_factory=dict)
-    order: Callable[[str], Order] = lambda _: "free"
     memory: float = RELATION_MEMORY
 
 
@@ -181,13 +179,7 @@ class Intake:
 
     def _submission(self, change: Change, policy: IntakePolicy, *, redelivered: bool) -> Submission:
         new_id = self.new_id()
-        order = policy.order(change.type)
-        first_halves: tuple[str, ...] = ()
-        if order != "free" and is_first_half({"create": True, "delete": False}.get(change.action), order):
-            first_halves = tuple(dict.fromkeys(swap_key(relation, order) for relation in change.relations))
-        return Submission(
-            f"{policy.account}-{new_id}", change, change.event_id or new_id, redelivered, first_halves
-        )
+        return Submission(f"{policy.account}-{new_id}", change, change.event_id or new_id, redelivered)
 
     def _receipts(
         self, result: AcceptResult, changes: Sequence[Change], policy: IntakePolicy, *, start: int = 0

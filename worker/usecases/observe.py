@@ -23,7 +23,12 @@ def _would_be_sent(work: WorkBatch, policy: FlushPolicy) -> list[tuple[RequestRe
     """Return one record per request, with the jobs that would travel in it."""
     intents: dict[Relation, tuple[Intent, ...]] = dict.fromkeys(work.due, ()) | intents_by_relation(work.jobs)
     result = dry_run(
-        intents, work.records, limits=policy.limits, order=policy.order, upsert=policy.retry.upsert
+        intents,
+        work.records,
+        limits=policy.limits,
+        order=policy.order,
+        guarded=policy.guarded,
+        upsert=policy.retry.upsert,
     )
     found = []
     for request in result.requests:

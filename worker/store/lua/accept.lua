@@ -1,7 +1,7 @@
 #!lua
--- accept(meta, queue, counts, wake, events:0, events:1, events:kept, buckets, arriving, {jobs, order} per bucket, batch…;
+-- accept(meta, queue, counts, wake, events:0, events:1, events:kept, buckets, {jobs, order} per bucket, batch…;
 --   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, bucket…, {id, digest, fingerprint ('' ignores
---   content), occurred_at µs (0: now), bucket's place, batch's place (0: none), guards (' ' between), job}…)
+--   content), occurred_at µs (0: now), bucket's place, batch's place (0: none), job}…)
 --   → {'ok', wake, {position, id}…} | {'refused', {position, reason, id}…} | {'full'} | {'layout', found}
 -- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in the queue exactly when it is new.
 local now, period, buckets, count = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -9,7 +9,7 @@ if now == '' then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 else now = tonumber(now) end
-local WIDTH, AT_ONCE = 8, 1000 -- arguments of a submission; things one command is about
+local WIDTH, AT_ONCE = 7, 1000 -- arguments of a submission; things one command is about
 local first = 8 + buckets
 local meta = redis.call('HMGET', KEYS[1], 'layout', 'dead', 'events', 'events_since')
 if meta[1] ~= ARGV[5] then return {'layout', meta[1] or ''} end
@@ -67,8 +67,8 @@ local function write(last)
   redis.call('HSET', KEYS[5 + present], unpack(events))
   for bucket = 1, buckets do
     if #order[bucket] > 0 then
-      redis.call('HSET', KEYS[8 + 2 * bucket], unpack(jobs[bucket]))
-      redis.call('RPUSH', KEYS[9 + 2 * bucket], unpack(order[bucket]))
+      redis.call('HSET', KEYS[7 + 2 * bucket], unpack(jobs[bucket]))
+      redis.call('RPUSH', KEYS[8 + 2 * bucket], unpack(order[bucket]))
       jobs[bucket], order[bucket] = {}, {}
     end
   end
@@ -81,21 +81,20 @@ for i, at in ipairs(fresh) do
   events[2 * n + 1], events[2 * n + 2] = ARGV[at + 1], seen[ARGV[at + 1]]
   order[bucket][#order[bucket] + 1] = id
   entries[#entries + 1] = id
-  entries[#entries + 1] = struct.pack('>I8I8', now, number + i) .. ARGV[at + 7]
+  entries[#entries + 1] = struct.pack('>I8I8', now, number + i) .. ARGV[at + 6]
   opened[bucket] = opened[bucket] + 1
   if label > 0 then labels[label] = (labels[label] or 0) + 1 end
-  for guard in string.gmatch(ARGV[at + 6], '%S+') do redis.call('HINCRBY', KEYS[9], guard, 1) end
   write(i == #fresh)
 end
 for bucket = 1, buckets do
   if opened[bucket] > 0 and redis.call('HINCRBY', KEYS[8], ARGV[7 + bucket], opened[bucket]) == opened[bucket] then
+    redis.call('PERSIST', KEYS[7 + 2 * bucket])
     redis.call('PERSIST', KEYS[8 + 2 * bucket])
-    redis.call('PERSIST', KEYS[9 + 2 * bucket])
   end
 end
 for label, accepted in pairs(labels) do
-  redis.call('HINCRBY', KEYS[9 + 2 * buckets + label], 'accepted', accepted)
-  redis.call('PERSIST', KEYS[9 + 2 * buckets + label])
+  redis.call('HINCRBY', KEYS[8 + 2 * buckets + label], 'accepted', accepted)
+  redis.call('PERSIST', KEYS[8 + 2 * buckets + label])
 end
 if redis.call('EXISTS', KEYS[4]) == 1 then return {'ok', 0, duplicates} end
 redis.call('HSET', KEYS[4], 'at', string.format('%.0f', now), 'delay', FIRST_WAKE_DELAY_US)

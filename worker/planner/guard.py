@@ -1,0 +1,219 @@
+"""The guard (R12): what must be known of a record's other relations before one of them is written. Pure.
+
+A law about the CRM, whatever the batches, retries, replays, erasures and crashes: an estate never loses its
+only broker, and a unit never belongs to two buildings. So a guarded write begins only after the record was
+read in the same flush, and by what that read and the answers since then show. A relation that a lost write
+may still take away or add counts for the worse.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from worker.contract import TYPES, GuardedSide, Relation
+from worker.planner.actions import Operation, Reply, Request, Verdict
+from worker.planner.apply_reply import Effects
+from worker.planner.relation_state import Doubt, Refusal, RelationState
+from worker.planner.retry_policy import CURABLE
+
+LAST_ONE: Final = "last_one"  # the class of a failure: the parent would be left without a child
+DEPENDENCY: Final = "dependency"  # the child still has another parent
+MAX_CHECKED = 20  # other relations of a record whose doubts are looked up: one that surely stands is enough
+
+Guarded = Callable[[str], GuardedSide]
+"""Which side's record a relation type guards."""
+
+
+def guard_key(relation: Relation, side: GuardedSide) -> str:
+    """Return the name of the guarded record, the same for all of its relations; "" if none is guarded."""
+    if side == "parent":
+        return f"{relation.type}:{relation.parent}"
+    return f"{relation.type}::{relation.child}" if side == "child" else ""
+
+
+def makes_way(presence: bool | None, side: GuardedSide) -> bool:
+    """Return whether getting this presence lets others go: a new broker is there, a building was left."""
+    return (side == "parent" and presence is True) or (side == "child" and presence is False)
+
+
+class Screened(NamedTuple):
+    """Operations of a round: those that may go, those to be decided, the records for which others wait."""
+
+    free: list[Operation]
+    undecided: list[Operation]
+    awaited: frozenset[str]
+
+
+class Guard:
+    """What one flush knows of the guarded records it works on."""
+
+    def __init__(self, guarded: Guarded) -> None:
+        self._guarded = guarded
+        self._shown: dict[str, set[int]] = {}  # what a read showed, and what was confirmed since
+        self._confirmed: dict[str, set[int]] = defaultdict(set)  # there since an answer of this flush
+        self._taken: dict[str, set[int]] = defaultdict(set)  # may be gone since a write of this flush
+        self._unreadable: dict[str, Refusal | None] = {}  # with the refusal of a read of that record alone
+
+    def key(self, relation: Relation) -> str:
+        """Return the guarded record of the relation, "" if there is none."""
+        return guard_key(relation, self._guarded(relation.type))
+
+    # --- what is sent
+
+    def screen(self, operations: Sequence[Operation], states: Mapping[Relation, RelationState]) -> Screened:
+        """Return the operations that may go, with the reads the guard needs, and those to be decided.
+
+        A guarded write is decided when its record was read. One for which another operation of the round
+        makes way waits for the next round, and is in neither list.
+        """
+        sides = {kind: self._guarded(kind) for kind in {operation.relation.type for operation in operations}}
+        if not any(sides.values()):
+            return Screened(list(operations), [], frozenset())
+        awaited = frozenset(
+            guard_key(relation, sides[relation.type])
+            for _, relation, *_ in operations
+            if makes_way(states[relation].target.presence, sides[relation.type])
+        )
+        free, undecided = [], []
+        for operation in operations:
+            side = sides[operation.relation.type]
+            key = guard_key(operation.relation, side)
+            if operation.kind == "get":
+                free.append(operation._replace(ask=side))
+            elif not _is_guarded(operation, states[operation.relation], side):
+                free.append(operation)
+            elif self._is_known(operation.relation, key):
+                undecided.append(operation)
+            elif side == "child" or key not in awaited:
+                free.append(Operation("get", operation.relation, part=operation.part, ask=side))
+        return Screened(free, undecided, awaited)
+
+    def others(self, operations: Iterable[Operation]) -> list[Relation]:
+        """Return the relations that seem to stand beside those of these operations."""
+        found: dict[Relation, None] = {}
+        for operation in operations:
+            relation = operation.relation
+            side = self._guarded(relation.type)
+            for other in sorted(self._standing(self.key(relation)))[:MAX_CHECKED]:
+                found[_sibling(relation, other, side)] = None
+        return list(found)
+
+    def refuse(
+        self, relation: Relation, doubts: Mapping[Relation, Doubt | None], *, now: int
+    ) -> Refusal | None:
+        """Return why the relation must not be written now; None if it may, which then counts as written.
+
+        `doubts` are those about the relations beside it: what seems to stand (`others`), what is open.
+        """
+        key, side = self.key(relation), self._guarded(relation.type)
+        if refusal := self._unreadable.get(key):
+            return refusal
+        mine, standing, is_read = _other_id(relation, side), self._standing(key), key in self._shown
+        doubtful = {
+            _other_id(other, side): doubt.kind
+            for other, doubt in doubts.items()
+            if doubt and doubt.until > now and self.key(other) == key
+        }
+        if side == "parent":
+            removes_nothing = is_read and mine not in standing
+            sure = {other for other in standing - {mine} if doubtful.get(other) != "delete"}
+            if not sure and not removes_nothing:
+                return _last_one(relation)
+            self._taken[key].add(mine)
+            return None
+        landing = {other for other, kind in doubtful.items() if kind == "create"}
+        parents = (standing | landing) - {mine}
+        if parents or not is_read:
+            return _has_parent(relation, sorted(parents))
+        self._confirmed[key].add(mine)
+        return None
+
+    # --- what is learned
+
+    def note_reply(self, request: Request, reply: Reply) -> None:
+        """Learn from reads that ask for guarded records."""
+        for action, result in zip(request.actions, reply.results, strict=True):
+            side = self._guarded(action.type)
+            asked = action.parents if side == "parent" else action.children
+            if action.kind != "get" or not side or not asked:
+                continue
+            for record in asked:
+                key = guard_key(Relation(action.type, record, record), side)
+                if result.verdict is Verdict.OK:
+                    self._shown[key] = set(result.related.get(record, ()))
+                    self._unreadable.pop(key, None)
+                elif result.verdict is Verdict.REJECTED:
+                    alone = len(asked) == 1
+                    refusal = Refusal(result.code, result.error.value, result.message)
+                    self._unreadable[key] = refusal if alone else None
+
+    def note_effects(
+        self, effects: Effects, states: Mapping[Relation, RelationState]
+    ) -> dict[str, GuardedSide]:
+        """Learn what was just confirmed; return the records of which a held relation may go now."""
+        freed: dict[str, GuardedSide] = {}
+        for relation, (confirmed, _) in effects.confirmed.items():
+            side, before = self._guarded(relation.type), states.get(relation)
+            if not side or before is None or confirmed.presence <= before.confirmed.presence:
+                continue
+            key, other = guard_key(relation, side), _other_id(relation, side)
+            present = confirmed.present > confirmed.absent
+            (self._confirmed if present else self._taken)[key].add(other)
+            (self._taken if present else self._confirmed)[key].discard(other)
+            if makes_way(present, side):
+                freed[key] = side
+        return freed
+
+    def _standing(self, key: str) -> set[int]:
+        """Return the other ids that are related to the record, as far as this flush knows."""
+        return (self._shown.get(key, set()) | self._confirmed[key]) - self._taken[key]
+
+    def _is_known(self, relation: Relation, key: str) -> bool:
+        """Return whether the record was read; beside a broker that was just confirmed no read is needed."""
+        if key in self._shown or key in self._unreadable:
+            return True
+        side = self._guarded(relation.type)
+        return side == "parent" and bool(self._standing(key) - {_other_id(relation, side)})
+
+    def is_unreadable(self, relation: Relation) -> bool:
+        """Return whether the read of its record alone was rejected, with an error that time does not cure."""
+        refusal = self._unreadable.get(self.key(relation))
+        return refusal is not None and refusal.error not in CURABLE
+
+    def was_refused_together(self, relation: Relation) -> bool:
+        """Return whether the read of its record was rejected together with those of others."""
+        key = self.key(relation)
+        return key in self._unreadable and self._unreadable[key] is None
+
+
+def _is_guarded(operation: Operation, state: RelationState, side: GuardedSide) -> bool:
+    if side == "parent":
+        return operation.kind == "delete" and not state.target.allow_empty
+    return side == "child" and operation.kind == "create"
+
+
+def _other_id(relation: Relation, side: GuardedSide) -> int:
+    """Return the id by which a relation differs from the others of its guarded record."""
+    return relation.child if side == "parent" else relation.parent
+
+
+def _sibling(relation: Relation, other: int, side: GuardedSide) -> Relation:
+    return relation._replace(child=other) if side == "parent" else relation._replace(parent=other)
+
+
+def _last_one(relation: Relation) -> Refusal:
+    record = f"{TYPES[relation.type].parent} {relation.parent}"
+    return Refusal(
+        0,
+        LAST_ONE,
+        f"no other {relation.type} of {record} is known to stand, and it is to keep one; link another, or "
+        "send the delete with allow_empty",
+    )
+
+
+def _has_parent(relation: Relation, parents: Sequence[int]) -> Refusal:
+    record = f"{TYPES[relation.type].child} {relation.child}"
+    others = ", ".join(map(str, parents)) or "others that could not be read"
+    return Refusal(
+        0, DEPENDENCY, f"{record} still has the {relation.type} {others}, which has to be removed first"
+    )
