@@ -15,8 +15,11 @@ from worker.limiter.redis_limiter import RedisLimiter
 from worker.planner.actions import Action
 from worker.planner.relation_state import Stage
 from worker.ports import AuditEntry, JobFilter, JobRecord, Pause, ReplayEntry, WorkerInfo
+from worker.store.database import Database
 from worker.store.job_admin import RedisJobAdmin
+from worker.store.limits import Retention
 from worker.store.metrics import RedisMetrics
+from worker.store.migration import migrate
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
 
@@ -32,7 +35,7 @@ BUYER, BROKER, UNIT, APPOINTMENT = (
 
 
 @pytest.fixture
-def client(redis_client: Redis) -> Redis:
+def old_client(redis_client: Redis) -> Redis:
     """Return the server with the release's data restored."""
     writers: dict[str, Callable[[bytes, Any], object]] = {
         "string": lambda key, value: redis_client.set(key, to_bytes(value)),
@@ -52,6 +55,14 @@ def client(redis_client: Redis) -> Redis:
 
 
 @pytest.fixture
+def client(old_client: Redis) -> Redis:
+    """Return the server with the release's data, brought to today's layout."""
+    for account in (*ACCOUNTS, "unrouted"):
+        migrate(Database(old_client, PREFIX, lambda: NOW), account, Retention())
+    return old_client
+
+
+@pytest.fixture
 def store(client: Redis) -> RedisStore:
     return RedisStore(client, PREFIX, now=lambda: NOW)
 
@@ -63,7 +74,7 @@ def job_admin(client: Redis) -> RedisJobAdmin:
 
 @pytest.fixture
 def queries(client: Redis) -> RedisQueries:
-    return RedisQueries(client, PREFIX)
+    return RedisQueries(client, PREFIX, now=lambda: NOW)
 
 
 def to_bytes(value: Any) -> bytes:

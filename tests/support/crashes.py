@@ -62,7 +62,7 @@ def run_with_crash(world: World, point: CrashPoint, run: Callable[[], None]) -> 
         run()
     except Crashed:
         world.clock.sleep(11)  # the lease runs out, by the world's clock …
-        delete_keys(store, "test:{acme}:lease")  # … and by the server's own
+        delete_keys(store, "test:{acme}:holder")  # … and by the server's own
         run()
     world.store, world.apis = store, apis
     return world

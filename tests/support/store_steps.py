@@ -137,7 +137,7 @@ def dump_keys(client: Redis, pattern: str = "*") -> dict[bytes, Any]:
 def expire_lease(store: Store) -> None:
     """End the lease, as if its ten seconds were over."""
     assert isinstance(store, RedisStore)
-    store.database.redis.delete(store.database.key("acme", "lease"))
+    store.database.redis.delete(store.database.key("acme", "holder"))
 
 
 def run_scripts_twice(store: RedisStore, between: Callable[[], object] = lambda: None) -> None:

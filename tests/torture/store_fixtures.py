@@ -52,7 +52,7 @@ class RedisStoreFixture:
 
     def expire_lease(self, account: str) -> None:
         """Remove the lease."""
-        self._client.delete(f"{PREFIX}:{{{account}}}:lease")
+        self._client.delete(f"{PREFIX}:{{{account}}}:holder")
 
     def open_work(self, account: str) -> list[str]:
         """Return the names of the keys of open work that exist."""

@@ -1,16 +1,15 @@
-"""What the store reads and writes of one account: jobs with their indexes, memories, the audit log, pauses."""
+"""What the store reads and writes of one account: jobs with indexes, memories, audit log, pauses."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from worker.contract import Relation
-from worker.errors import StoreUnavailable
 from worker.ports import AuditEntry, Pause, RelationRecord
 from worker.store import codec
-from worker.store.database import Check, Commit, Database, Overtaken, by_bucket, check_layout, new_commit_id
+from worker.store.database import Check, Commit, Database, Overtaken, by_bucket, new_commit_id
 from worker.store.jobs import FAILED, STATES, Job
-from worker.store.keys import LAYOUT, account_of, bucket_of, short_id
+from worker.store.keys import account_of, bucket_of, short_id
 from worker.store.limits import MAX_AUDIT_ENTRIES, Retention
 from worker.store.memories import Memory, expiry_of
 
@@ -19,7 +18,7 @@ PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "bra
 
 
 class Meta(NamedTuple):
-    """The account's layout, versions, dead jobs in its queue, and the generations that are written (µs since)."""
+    """The account's layout, versions, dead jobs in its queue, and the generations in use (since µs)."""
 
     layout: bytes | None = None
     lease_version: int = 0
@@ -250,25 +249,6 @@ def read_events(database: Database, account: str, digests: Sequence[bytes]) -> d
     return found
 
 
-# --- the layout
-
-
-def ensure_layout(
-    database: Database, account: str, found: bytes | None, migrate: Callable[[str], None]
-) -> None:
-    """Give a new account its layout; bring one of an older release to it, or refuse that of a newer one."""
-    if check_layout(found, account):
-        return
-    migrate(account)
-    commit = Commit(database, account)
-    commit.check("meta", "layout", "")
-    commit.run("HSET", "meta", "layout", LAYOUT)
-    try:
-        commit.send(new_commit_id())
-    except Check:
-        return  # another process was first
-
-
 # --- what people do
 
 
@@ -284,7 +264,7 @@ def commit_of_people(
 ) -> AccountCommit:
     """Return a commit that holds while no other person's act has come in between.
 
-    One that is about jobs in the queue (`over_queue`) holds only while the lease's holder has written nothing.
+    One that is about jobs in the queue (`over_queue`) holds only while the lease's holder writes nothing.
     """
     commit = AccountCommit(database, account, keep, now=now, generation=meta.memories, adds=adds)
     commit.check("meta", "p", meta.people_version or "")
@@ -306,7 +286,7 @@ def send_act(commit: AccountCommit) -> None:
 def set_pause(
     database: Database, account: str, pause: Pause, keep: Retention, entry: AuditEntry | None = None
 ) -> bool:
-    """Pause the account; return False, with nothing written, when a pause that a person has to end is in force.
+    """Pause the account; return False, with nothing written, if a pause that a person has to end is in force.
 
     A manual pause keeps the mark that the brake had stopped the account.
     """
@@ -359,11 +339,3 @@ def group_by_account(jobs: Iterable[str]) -> dict[str, list[str]]:
     for job in jobs:
         groups.setdefault(account_of(job), []).append(short_id(job))
     return groups
-
-
-def unavailable_layout(account: str) -> StoreUnavailable:
-    """Return the error of an account that another process is bringing to this layout."""
-    return StoreUnavailable(
-        f"the stored data of account {account} is being brought to layout {LAYOUT}; try again",
-        retry_after=5.0,
-    )

@@ -1,4 +1,4 @@
-"""What is stored beside jobs and memories, as bytes and back: open relations, requests, replays, the audit log."""
+"""What is stored beside jobs and memories, as bytes and back: open relations, replays, the audit log."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""One account's keys on a server: reads in one round trip, and commits that hold only while nothing has changed.
+"""One account's keys on a server: reads in one round trip, commits that hold while nothing has changed.
 
 Whoever changes anything but by `accept` reads, decides in Python, and commits under conditions; when one no
 longer holds, it reads again.
@@ -21,7 +21,7 @@ CLOCK_LIFETIME: Final = 5.0  # seconds for which the server's clock is known wit
 ATTEMPTS: Final = 50  # of a commit that others overtake; each time somebody else has got something done
 CONSTANTS: Final = {name: value for name, value in vars(limits).items() if isinstance(value, int)}
 SCRIPTS: Final = {"accept": "accept", "commit": "commit", "add": "commit"}
-"""The files of the scripts by name: `add` is a commit that brings something in, so a full server refuses it (R23)."""
+"""The files of the scripts by name: `add` is a commit that brings something in; a full server refuses it."""
 
 
 Answer = TypeVar("Answer")
@@ -191,7 +191,7 @@ def new_commit_id() -> str:
 
 
 def repeat_while_overtaken(account: str, act: Callable[[], Answer]) -> Answer:
-    """Return what the act returns, once nobody comes in between; raise StoreUnavailable if that never happens."""
+    """Return what the act returns, once nobody comes in between; raise StoreUnavailable if that never is."""
     for _ in range(ATTEMPTS):
         try:
             return act()

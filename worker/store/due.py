@@ -56,7 +56,7 @@ def read_wakeable(database: Database, accounts: Sequence[str]) -> dict[str, Wake
 
 
 def _ask(pipeline: Any, base: str) -> None:
-    pipeline.hget(f"{base}:lease", "token")
+    pipeline.hget(f"{base}:holder", "token")
     pipeline.hmget(f"{base}:pause", PAUSE_FIELDS)
     pipeline.llen(f"{base}:queue")
     pipeline.hget(f"{base}:meta", "dead")

@@ -1,4 +1,4 @@
-"""Erases a record from all that is kept of an account: jobs, memories, requests, payloads, replays, the audit log.
+"""Erases a record from all that is kept of an account: jobs, memories, requests, payloads, replays, audit log.
 
 It goes through each of them piece by piece, under the account's lease.
 """
@@ -17,7 +17,7 @@ from worker.store import codec, jobs
 from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, read_jobs
 from worker.store.database import Database, repeat_while_overtaken
 from worker.store.jobs import QUEUED, Job
-from worker.store.keys import base, short_id
+from worker.store.keys import base, escape_glob, short_id
 from worker.store.lease import RedisLease
 from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
 
@@ -29,7 +29,7 @@ def erase_jobs(
 ) -> tuple[int, Mapping[str, int]]:
     """Erase the record from the next jobs; return where to go on (0: done), and how many were changed.
 
-    First those that are kept, by acceptance number; then bucket by bucket. Jobs named so far name the record no
+    First those that are kept, by acceptance number; then bucket by bucket. No job so far names the record any
     more, not even in what their producer called them; one that was about nothing else keeps only its state,
     counts and times. What was left to do about the record ends superseded, all else stays as it was.
     """
@@ -233,7 +233,7 @@ class RecordEraser:
 
     def _scan(self, cursor: int) -> tuple[int, list[bytes]]:
         """Return where to continue and some keys of the account; in a cluster they are all on one node."""
-        options = {"match": f"{_escape_glob(self._base)}:*", "count": MAX_EXAMINED}
+        options = {"match": f"{escape_glob(self._base)}:*", "count": MAX_EXAMINED}
         if not hasattr(self._redis, "get_node_from_key"):
             next_cursor, names = self._redis.scan(cursor, **options)
             return int(next_cursor), names
@@ -251,7 +251,3 @@ def record_pattern(who: RecordRef) -> re.Pattern[bytes]:
     digits = f"{who.number}"
     grouped = f"{who.number:,}".replace(",", "[.,]")
     return re.compile(rf"(?<![0-9])(?:{digits}|{grouped})(?![0-9])".encode())
-
-
-def _escape_glob(text: str) -> str:
-    return re.sub(r"([\[\]*?\\])", r"\\\1", text)

@@ -1,4 +1,4 @@
-"""A job as it is stored, and everything that can happen to one. Pure: times, outcomes and ids are arguments."""
+"""A job as it is stored, and all that can happen to one. Pure: times, outcomes and ids are arguments."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -254,7 +254,7 @@ NO_EVENT: Final = "\0"
 
 
 def encode_submission(entry: Submission) -> tuple[str, bytes, bytes]:
-    """Return the id, the event's digest and the value of a new job, without the head that the script puts before."""
+    """Return the id, the event's digest and the value of a new job, without the head that the script adds."""
     change, short = entry.change, short_id(entry.job)
     digest = event(change.source, entry.event_id)
     value = (
@@ -320,7 +320,7 @@ def settle(
     now: int,
     keep: Retention,
 ) -> bool:
-    """Count a job's outcomes and set its state; the last outcome ends it. Return False for one that had ended."""
+    """Count a job's outcomes and set its state; the last outcome ends it. Return False if it had ended."""
     v = job.value
     if not v.left:
         return False
@@ -373,7 +373,7 @@ def can_be_requeued(job: Job, since: int) -> bool:
 
 
 def requeue(job: Job, mark: str, totals: Counter[str], *, now: int) -> None:
-    """Put a failed job back with only its failed relations to do; failures that were erased end superseded."""
+    """Put a failed job back with only its failed relations to do; erased failures end superseded."""
     v = job.value
     failures, left = v.counts[3], len(v.failed)
     erased = failures - left

@@ -1,6 +1,6 @@
 """Every key of the status store. An account's keys carry its hash tag, so a script touches one cluster slot.
 
-Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, an id is a job's without its account.
+Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, an id is a job's without account.
 
     key              type    what                                                lifetime
     meta             hash    layout; v, p: commits of the lease's holder, of     no end, a fixed set of fields
@@ -14,7 +14,7 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, a
     kept             hash    id → job that failed once, whatever came of it      each by itself, by tidy
     keep             zset    the ids of `kept` by acceptance number              with `kept`
     events:0, :1     hash    digest → "<id> <fingerprint>", the idempotency      two generations in turn: at
-                             keys                                                least `finished`, `remembered`
+                             keys                                                least as long as jobs
     events:kept      hash    the same of jobs in `kept`                          with `kept`
     memories:0, :1   hash    relation → its memory, with the last outcomes       two generations in turn: at
                                                                                  least the longer of both
@@ -29,7 +29,10 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, a
     guard            zset    "<guarded record>|f|<relation>" (R12); earlier      with `open`, or until its
                              releases wrote |h| for some                         doubt is over
     journal          hash    request id → "<signed µs> <request>", not settled   until settled or given up
-    lease            hash    token, step: who may work the account               10 s, renewed
+    holder           hash    token, step: who has the lease and may work the     10 s, renewed
+                             account
+    lease            hash    token, step: the lease of release 0.1.0, taken for  none
+                             good, so that its workers keep out
     work             hash    size, half, alone, losses, held, full:              until nothing is left to do
                              the batch being worked (R21)
     wake             hash    at (µs), delay (µs): a flush message is under way   until leased
@@ -63,6 +66,7 @@ Beside the accounts, below `{prefix}:`, all without end:
     sweep            hash    at (µs), made, repaired
 """
 
+import re
 from hashlib import blake2b
 from typing import Final
 
@@ -90,7 +94,7 @@ def short_id(job: str) -> str:
 
 
 def bucket_of(short: str) -> int:
-    """Return the number of the bucket of a job, from the time that its id shows; later ids have higher ones."""
+    """Return the number of the bucket of a job, from the time that its id shows; later ones are higher."""
     number = 0
     for digit in short[:BUCKET_DIGITS].ljust(BUCKET_DIGITS, "0"):
         place = ALPHABET.find(digit)
@@ -126,3 +130,8 @@ def event(source: str, event_id: str) -> bytes:
 def unreadable(source: str, event_id: str) -> bytes:
     """Return the digest for an unreadable message: the corrected one, which has the same key, is new."""
     return event(f"unreadable\0{source}", event_id)
+
+
+def escape_glob(text: str) -> str:
+    """Return a pattern of keys that matches just this text."""
+    return re.sub(r"([\[\]*?\\])", r"\\\1", text)

@@ -51,8 +51,9 @@ Answer = TypeVar("Answer")
 class RedisLease:
     """Implements `ports.Lease`; for one thread, but `renew` may be called from another.
 
-    `step` numbers the commits: a lost answer may repeat one, but it is carried out once. What was read of jobs
-    and memories stays true until the holder itself writes it, or the account's version shows that a person did.
+    `step` numbers the commits: a lost answer may repeat one, but it is carried out once. What was read of
+    jobs and memories stays true until the holder itself writes it, or the account's version shows that a
+    person did.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class RedisLease:
     def renew(self) -> None:
         """Prolong the lease by its whole lifetime."""
         commit = self._commit(self._database.now(), counted=False)
-        commit.run("PEXPIRE", "lease", LIFETIME_MS)
+        commit.run("PEXPIRE", "holder", LIFETIME_MS)
         try:
             commit.send(new_commit_id())
         except Check:
@@ -145,7 +146,7 @@ class RedisLease:
         now = self._database.now()
         reads = self._database.reads(self.account)
         reads.hmget("meta", META_FIELDS)
-        reads.hget("lease", "token")
+        reads.hget("holder", "token")
         reads.hmget("work", WORK_FIELDS)
         reads.zrangebyscore("due", "-inf", now, start=0, num=max_jobs)
         reads.hgetall("journal")
@@ -243,7 +244,7 @@ class RedisLease:
     def _release(self, window: float, rest: float) -> int | None:
         now = self._database.now()
         reads = self._database.reads(self.account)
-        reads.hmget("lease", ("token",))
+        reads.hmget("holder", ("token",))
         reads.hmget("meta", META_FIELDS)
         reads.hmget("work", WORK_FIELDS)
         reads.zrange("due", 0, 0, withscores=True)
@@ -259,14 +260,14 @@ class RedisLease:
         if head.exists:  # it waits `window` from its acceptance
             times.append(head.accepted_at + round(window * 1e6))
         commit = AccountCommit(self._database, self.account, self._keep, now=now)
-        commit.check("lease", "token", self.holder)
+        commit.check("holder", "token", self.holder)
         commit.check("wake", "at", woken or b"")
         note = WorkNote.read(work)
         if note.full or not times:
             commit.run("DEL", "work")
         else:
             commit.run("HDEL", "work", "held")
-        commit.run("DEL", "lease")
+        commit.run("DEL", "holder")
         due_in = _due_in(times, KnownPause.read(pause_row).in_force(now), now, round(rest * 1e6))
         if due_in is not None:
             delay = due_in + FIRST_WAKE_DELAY_US if due_in <= SOON_US else round(rest * 1e6)
@@ -412,11 +413,11 @@ class RedisLease:
     def _commit(self, now: int, *, counted: bool = True) -> AccountCommit:
         generation = self._meta.memories
         commit = AccountCommit(self._database, self.account, self._keep, now=now, generation=generation)
-        commit.check("lease", "token", self.holder)
+        commit.check("holder", "token", self.holder)
         if counted:
-            commit.check("lease", "step", self._step)
+            commit.check("holder", "step", self._step)
             commit.check("meta", "v", self._version or "")
-            commit.run("HINCRBY", "lease", "step", 1)
+            commit.run("HINCRBY", "holder", "step", 1)
             commit.run("HINCRBY", "meta", "v", 1)
         return commit
 

@@ -38,7 +38,7 @@ _decode = msgspec.msgpack.Decoder(StoredMemory).decode
 
 
 class Memory:
-    """What is remembered of a relation: what is confirmed and in doubt (None: nothing), and the last outcomes."""
+    """What is remembered of a relation: what is confirmed and in doubt (None: nothing), last outcomes."""
 
     __slots__ = ("confirmed", "doubt", "events")
 

@@ -61,7 +61,7 @@ class Queue:
         return all(short in self._places for short in wanted)
 
     def drop_dead_head(self, commit: Commit) -> None:
-        """Let what ended in the queue, or is not stored any more, leave it as far as it is before all others."""
+        """Let what ended in the queue, or is not stored any more, leave it while it is before all others."""
         head = 0
         while head < len(self._listed) and not self._waits(self._listed[head]):
             head += 1
@@ -114,7 +114,7 @@ class QueueHead(NamedTuple):
 
 
 class WorkNote(NamedTuple):
-    """The batch being worked: its limit, what to read if its worker dies, what is in it alone, who holds it."""
+    """The batch being worked: its limit, what to read if its worker dies, what is alone in it, its holder."""
 
     size: int = 0
     half: int = 0
@@ -135,7 +135,7 @@ class WorkNote(NamedTuple):
         return [cell for pair in zip(WORK_FIELDS, values, strict=True) for cell in pair]
 
     def limit(self, holder: str, most: int) -> int:
-        """Return how much to read: half of what killed its worker, the same in a repeated call, else twice."""
+        """Return how much to read: half of what killed its worker, as before in a repeated call, else twice."""
         if not self.size:
             return most
         if self.held and self.held != holder:

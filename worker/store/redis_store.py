@@ -1,6 +1,6 @@
-"""The status store on Redis or Valkey: what intake, the sweep and people read and do, each account in one slot.
+"""The status store on Redis or Valkey: what intake, sweep and people read and do, each account in one slot.
 
-The keys and their lifetimes are in `keys.py`, what happens to a job in `jobs.py`, to a memory in `memories.py`.
+The keys and their lifetimes are in `keys.py`, what happens to jobs in `jobs.py`, to memories in `memories.py`.
 """
 
 import math
@@ -40,13 +40,19 @@ from worker.store.account import (
     KnownPause,
     Meta,
     commit_of_people,
-    ensure_layout,
     read_jobs,
     read_memories,
     send_act,
     set_pause,
 )
-from worker.store.database import Check, Database, Overtaken, new_commit_id, repeat_while_overtaken
+from worker.store.database import (
+    Check,
+    Database,
+    Overtaken,
+    check_layout,
+    new_commit_id,
+    repeat_while_overtaken,
+)
 from worker.store.due import Wakeable, read_wakeable
 from worker.store.jobs import encode_submission
 from worker.store.keys import LAYOUT, bucket_of, short_id
@@ -132,9 +138,9 @@ class RedisStore:
         return answer
 
     def _ensure_layout(self, account: str, found: bytes | None) -> None:
-        ensure_layout(
-            self.database, account, found, lambda name: migrate(self.database, name, self._retention(name))
-        )
+        """Give an account its layout, or refuse that of a newer release."""
+        if not check_layout(found, account):
+            migrate(self.database, account, self._retention(account))
 
     def _accept_call(
         self, account: str, submissions: Sequence[Submission], max_backlog: int, oldest: float
@@ -219,21 +225,24 @@ class RedisStore:
         now = self.database.now()
         reads = self.database.reads(account)
         reads.hmget("meta", META_FIELDS)
-        reads.hget("lease", "token")
+        reads.hget("holder", "token")
         reads.hmget("pause", PAUSE_FIELDS)
         reads.hmget("refused", ("fingerprint", "until"))
-        meta_row, token, pause, (refused, until) = reads.run()
+        reads.exists("inbox")
+        meta_row, token, pause, (refused, until), is_old = reads.run()
         meta = Meta.read(meta_row)
         if meta.layout != LAYOUT.encode():
             self._ensure_layout(account, meta.layout)
             raise Overtaken
+        if is_old:  # a producer of an earlier release has accepted something
+            migrate(self.database, account, self._retention(account))
         if token and token != holder.encode():
             return None
         commit = AccountCommit(self.database, account, self._retention(account), now=now)
-        commit.check("lease", "token", token or b"")
+        commit.check("holder", "token", token or b"")
         commit.check("meta", "layout", LAYOUT)
-        commit.run("HSET", "lease", "token", holder, "step", 0)
-        commit.run("PEXPIRE", "lease", LIFETIME_MS)
+        commit.run("HSET", "holder", "token", holder, "step", 0)
+        commit.run("PEXPIRE", "holder", LIFETIME_MS)
         commit.run("DEL", "wake")
         try:
             commit.send(new_commit_id())
@@ -279,7 +288,7 @@ class RedisStore:
             return True
         commit = AccountCommit(self.database, account, self._retention(account), now=now)
         commit.check("wake", "at", found.woken_at or "")
-        commit.check("lease", "token", "")
+        commit.check("holder", "token", "")
         commit.run("HSET", "wake", "at", now, "delay", delay)
         try:
             commit.send(new_commit_id())

@@ -1,4 +1,4 @@
-"""A dictionary that answers the few commands of Redis that the store uses, by the test's clock. For one thread."""
+"""A dictionary that answers the few Redis commands that the store uses, by the test's clock. For one thread."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -217,7 +217,7 @@ class MemoryServer:
 
     def zadd(self, key: str, *pairs: object) -> int:
         """Set scores; with XX only of members that are there."""
-        only_known = pairs[0] == "XX"
+        only_known = to_bytes(pairs[0]) == b"XX"
         values = self._hash(key) if only_known else self._values_of(key, dict)
         rest = pairs[1:] if only_known else pairs
         for score, member in zip(rest[::2], rest[1::2], strict=True):
