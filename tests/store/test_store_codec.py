@@ -195,7 +195,7 @@ def test_a_job_comes_back_as_it_was_accepted_however_often_it_is_written(
         min(change.occurred_at or 7, 7),
     )
     assert (job.state, job.total, job.number) == ("queued", len(change.relations), 3)
-    claimed = first.as_claimed("acme")
+    claimed = first.as_claimed("acme", first.relations())
     assert (claimed.job, claimed.action, claimed.relations, claimed.info) == (
         "acme-1",
         change.action,
@@ -216,7 +216,8 @@ def test_a_requeued_job_is_claimed_for_its_failed_relations_only(
 ) -> None:
     job = accepted(Submission("acme-1", change, "e1"))
     job.value.again = tuple(map(str, failed))
-    claimed = Job.read("1", job.encode(), is_kept=True).as_claimed("acme")
+    again = Job.read("1", job.encode(), is_kept=True)
+    claimed = again.as_claimed("acme", again.relations())
     assert (claimed.relations, claimed.accepted_at) == (tuple(failed), 0)
 
 

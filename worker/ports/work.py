@@ -56,7 +56,8 @@ class WorkBatch(NamedTuple):
     """One batch, read at `now` (µs): new jobs, open relations that are due, requests of a dead worker.
 
     `records` has every relation of the jobs and of those that are due. A `condemned` batch is one that three
-    workers in a row did not survive (R21).
+    workers in a row did not survive (R21). The jobs of a `recovered` one were claimed by a dead worker: they
+    are claimed once more, before what it had begun is judged, and worked by the next flush.
     """
 
     now: int
@@ -65,6 +66,7 @@ class WorkBatch(NamedTuple):
     records: Mapping[Relation, RelationRecord]
     begun: tuple[BegunRequest, ...]
     condemned: bool = False
+    recovered: bool = False
 
 
 class OpenWrite(NamedTuple):

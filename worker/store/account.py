@@ -8,12 +8,22 @@ from worker.contract import Relation
 from worker.ports import AuditEntry, Pause, RelationRecord
 from worker.store import codec
 from worker.store.database import Check, Commit, Database, Overtaken, by_bucket, new_commit_id
-from worker.store.jobs import FAILED, STATES, Job
+from worker.store.jobs import FAILED, QUEUED, STATES, Job
 from worker.store.keys import account_of, bucket_of, short_id
 from worker.store.limits import MAX_AUDIT_ENTRIES, Retention
 from worker.store.memories import Memory, expiry_of
 
-META_FIELDS: Final = ("layout", "v", "p", "dead", "events", "events_since", "memories", "memories_since")
+META_FIELDS: Final = (
+    "layout",
+    "v",
+    "p",
+    "dead",
+    "held",
+    "events",
+    "events_since",
+    "memories",
+    "memories_since",
+)
 PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "braked")
 
 
@@ -24,6 +34,7 @@ class Meta(NamedTuple):
     lease_version: int = 0
     people_version: int = 0
     dead: int = 0
+    held: int = 0
     events: int = 0
     events_since: int = 0
     memories: int = 0
@@ -200,6 +211,18 @@ def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[s
         for short, text in zip(missing, reads.run()[0], strict=True):
             if text is not None:
                 found[short] = Job.read(short, text, is_kept=True)
+    return found
+
+
+def read_jobs_and_hand(database: Database, account: str, shorts: Iterable[str]) -> dict[str, Job]:
+    """Return these jobs, marked if a flush has them in hand."""
+    found = read_jobs(database, account, shorts)
+    if queued := [job for job in found.values() if job.value.state == QUEUED]:
+        reads = database.reads(account)
+        reads.lrange("hand", 0, -1)
+        in_hand = set(reads.run()[0])
+        for job in queued:
+            job.is_in_hand = job.short.encode() in in_hand
     return found
 
 

@@ -10,7 +10,7 @@ from worker.store.account import PAUSE_FIELDS, KnownPause
 from worker.store.database import Database
 from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_WAKE_DELAY_US
 
-COMMANDS_PER_ACCOUNT: Final = 8
+COMMANDS_PER_ACCOUNT: Final = 9
 
 
 class Wakeable(NamedTuple):
@@ -63,15 +63,16 @@ def _ask(pipeline: Any, base: str) -> None:
     pipeline.hlen(f"{base}:journal")
     pipeline.zrange(f"{base}:due", 0, 0, withscores=True)
     pipeline.hmget(f"{base}:wake", ("at", "delay"))
+    pipeline.exists(f"{base}:hand")
     pipeline.llen(f"{base}:inbox")  # release 0.1.0
 
 
 def _read(row: Sequence[Any], now: int) -> Wakeable:
-    token, pause, listed, dead, begun, due, (woken_at, delay), old = row
+    token, pause, listed, dead, begun, due, (woken_at, delay), hand, old = row
     return Wakeable(
         bool(token),
         KnownPause.read(pause).in_force(now),
-        listed > int(dead or 0) or begun > 0,
+        listed > int(dead or 0) or begun > 0 or hand > 0,
         max(1, int(due[0][1])) if due else 0,
         int(woken_at or 0),
         int(delay or 0),

@@ -1,4 +1,4 @@
-"""Erases a record from all that is kept of an account: jobs, memories, requests, payloads, replays, audit log.
+"""Erases a record from all that is kept of an account: jobs, memories, requests, replays, audit log.
 
 It goes through each of them piece by piece, under the account's lease.
 """

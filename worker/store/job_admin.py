@@ -27,14 +27,14 @@ from worker.store.account import (
     Before,
     Meta,
     commit_of_people,
-    read_jobs,
+    read_jobs_and_hand,
     read_memories,
     send_act,
     trim_audit_log,
 )
 from worker.store.database import Database, repeat_while_overtaken
 from worker.store.erasure import RecordEraser, erase_jobs, record_pattern
-from worker.store.jobs import FAILED, QUEUED, Job
+from worker.store.jobs import FAILED, Job
 from worker.store.keys import account_of, short_id
 from worker.store.lease import RedisLease
 from worker.store.limits import (
@@ -86,7 +86,7 @@ class RedisJobAdmin:
         for id_ in wanted:
             job = found.get(short_id(id_))
             looked_at += 1
-            if job and job.value.state == QUEUED:
+            if job and job.is_queued:
                 fresh.append((job, Before.of(job)))
                 ended += job.value.left
             elif not job or not jobs.is_cancelled(job):
@@ -175,7 +175,7 @@ class RedisJobAdmin:
         reads.hget("deed", entry.name if entry else "")
         meta_row, known = reads.run()
         meta = Meta.read(meta_row)
-        found = read_jobs(self.database, account, dict.fromkeys(map(short_id, wanted)))
+        found = read_jobs_and_hand(self.database, account, dict.fromkeys(map(short_id, wanted)))
         keep = self._retention(account)
         commit = commit_of_people(self.database, account, keep, now=now, meta=meta, over_queue=over_queue)
         return commit, {short: job for short, job in found.items() if not job.is_gone(now)}, known
@@ -419,10 +419,11 @@ class RedisJobAdmin:
     # --- erasure
 
     def count_unsettled(self, account: str) -> int:
-        """Return the number of requests that were begun and not settled."""
+        """Return the number of requests that were begun and not settled, and of claims that are in hand."""
         reads = self.database.reads(account)
         reads.hlen("journal")
-        return int(reads.run()[0])
+        reads.exists("hand")
+        return int(sum(reads.run()))
 
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """Return the open relations whose work names a record."""

@@ -91,11 +91,11 @@ _decode = msgspec.msgpack.Decoder(StoredJob).decode
 class Job:
     """A job that was read: its id without the account, its head, where it is stored, and its value."""
 
-    __slots__ = ("accepted_at", "is_kept", "number", "short", "value")
+    __slots__ = ("accepted_at", "is_in_hand", "is_kept", "number", "short", "value")
 
     def __init__(self, short: str, accepted_at: int, number: int, value: StoredJob, *, is_kept: bool) -> None:
         self.short, self.accepted_at, self.number = short, accepted_at, number
-        self.value, self.is_kept = value, is_kept
+        self.value, self.is_kept, self.is_in_hand = value, is_kept, False
 
     @classmethod
     def read(cls, short: str, text: bytes, *, is_kept: bool) -> "Job":
@@ -138,8 +138,13 @@ class Job:
 
     @property
     def state(self) -> JobState:
-        """What it is doing."""
-        return STATES[self.value.state]
+        """What it is doing: what a flush has in hand is being sent."""
+        return STATES[SENDING if self.is_in_hand and self.value.state == QUEUED else self.value.state]
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it waits in the queue."""
+        return self.value.state == QUEUED and not self.is_in_hand
 
     @property
     def is_open(self) -> bool:
@@ -181,13 +186,13 @@ class Job:
         v = self.value
         return tuple(Relation(v.type, parent, child) for parent in v.parents for child in v.children)
 
-    def as_claimed(self, account: str) -> ClaimedJob:
-        """Return the job as a flush reads it."""
+    def as_claimed(self, account: str, relations: tuple[Relation, ...]) -> ClaimedJob:
+        """Return the job as a flush reads it, for these of its relations."""
         v = self.value
         return ClaimedJob(
             f"{account}-{self.short}",
             ACTION_OF[v.action],  # type: ignore[arg-type]
-            self.relations(),
+            relations,
             tuple(sorted(v.info.items())) if v.info else (),
             self.occurred_at,
             self.number,
@@ -304,10 +309,9 @@ def unreadable_job(
 # --- transitions: each changes the job, and adds to the account's totals
 
 
-def claim(job: Job, totals: Counter[str]) -> None:
+def claim(job: Job) -> None:
     """Let the job leave the queue."""
     job.value.state, job.value.again = SENDING, ()
-    totals["sending"] += 1
 
 
 def settle(

@@ -1,13 +1,16 @@
 """Every key of the status store. An account's keys carry its hash tag, so a script touches one cluster slot.
 
-Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, an id is a job's without account.
+Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, ids are without account.
 
     key              type    what                                                lifetime
     meta             hash    layout; v, p: commits of the lease's holder, of     no end, a fixed set of fields
                              people; last: the last commit; dead: jobs that
-                             ended in the queue; events, memories: which of two
+                             ended in the queue; held: open relations that are
+                             in hand; events, memories: which of two
                              generations is written, …_since (µs): since when
     queue            list    ids of accepted jobs that are not claimed, in order emptied by claim
+    hand             list    ids of claimed jobs whose open relations are not    until all are written or
+                             written yet: the holder of the lease has them       ended
     jobs:<bucket>    hash    id → job                                            `finished` after the end of
     order:<bucket>   list    the ids of a bucket by acceptance                   the last job in the bucket
     buckets          hash    bucket → jobs in it that have not ended             with the bucket, by tidy

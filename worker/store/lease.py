@@ -1,7 +1,8 @@
 """The lease on an account: everything only its holder may do, each step carried out at most once (R17)."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from itertools import chain
 from os import urandom
 from typing import Final, TypeVar
 
@@ -9,12 +10,14 @@ from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
+from worker.planner.relation_state import OpenRelation
 from worker.ports import (
     LEASE_LIFETIME,
     MAX_COUNTDOWN,
     BegunRequest,
     ClaimedJob,
     DeleteBrake,
+    OpenWrite,
     Pause,
     RelationRecord,
     WorkBatch,
@@ -35,6 +38,7 @@ from worker.store.account import (
     write_pause,
 )
 from worker.store.database import Check, Database, Overtaken, new_commit_id, repeat_while_overtaken
+from worker.store.hand import Hand, HandChange
 from worker.store.jobs import QUEUED, Job, group_outcomes
 from worker.store.keys import short_id
 from worker.store.limits import BRAKE_WINDOW_US, FIRST_WAKE_DELAY_US, MAX_REQUESTS, Retention
@@ -76,6 +80,9 @@ class RedisLease:
         self._queue = Queue()
         self._jobs: dict[str, Job] = {}
         self._memories: dict[Relation, Memory] = {}
+        self._opened: set[Relation] = set()
+        self._hand = Hand()
+        self._is_unsure = False  # whether the last commit was carried out
 
     # --- reading
 
@@ -86,8 +93,21 @@ class RedisLease:
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what the store has of these relations."""
         found = read_memories(self._database, self.account, list(relations), now=self._database.now())
-        self._memories |= {relation: memory for relation, (_, memory) in found.items()}
-        return {relation: record for relation, (record, _) in found.items()}
+        return self._note(found)
+
+    def _note(
+        self, found: Mapping[Relation, tuple[RelationRecord, Memory]]
+    ) -> dict[Relation, RelationRecord]:
+        """Remember what was read of relations; return it, with the open work that is in hand."""
+        records: dict[Relation, RelationRecord] = {}
+        for relation, (record, memory) in found.items():
+            self._memories[relation] = memory
+            if record.open:
+                self._opened.add(relation)
+            elif held := self._hand.held.get(relation):
+                record = record._replace(open=held)
+            records[relation] = record
+        return records
 
     def guarded_relations(self, guards: Sequence[str]) -> Mapping[str, Sequence[Relation]]:
         """Return the relations of these guarded records that are open, or closed with a write in doubt."""
@@ -137,6 +157,8 @@ class RedisLease:
 
     def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
         """Give the lease back; return the seconds until work is next due, None if there is none."""
+        if self._hand.jobs and not self._is_unsure and self._hand.recovered is None:
+            self._repeat(self._put_down)
         due_in = repeat_while_overtaken(self.account, lambda: self._release(window, rest))
         return None if due_in is None else due_in / 1e6
 
@@ -151,13 +173,16 @@ class RedisLease:
         reads.zrangebyscore("due", "-inf", now, start=0, num=max_jobs)
         reads.hgetall("journal")
         reads.lrange("queue", 0, max_jobs - 1)
-        meta, token, work, due, journal, listed = reads.run()
+        reads.lrange("hand", 0, -1)
+        meta, token, work, due, journal, listed, in_hand = reads.run()
         if token != self.holder.encode():
             raise self._lost()
         self._meta = Meta.read(meta)
         if self._meta.lease_version != self._version:
             self._forget()
             self._version = self._meta.lease_version
+        if in_hand and (not self._hand.jobs or self._hand.recovered is not None):
+            return self._recover([short.decode() for short in in_hand], journal, now)
         note = WorkNote.read(work)
         limit = note.limit(self.holder, max_jobs)
         relations = tuple(Relation.parse(name.decode()) for name in due[:limit])
@@ -166,41 +191,75 @@ class RedisLease:
         )
         chosen = self._queue.choose(limit - len(relations), max_relations - len(relations))
         self._jobs |= {job.short: job for job in chosen}
-        named = dict.fromkeys((*relations, *(each for job in chosen for each in job.relations())))
+        wanted = {job.short: job.relations() for job in chosen}
+        named = dict.fromkeys((*relations, *chain.from_iterable(wanted.values())))
         found = read_memories(self._database, self.account, list(named), now=now)
-        self._memories |= {relation: memory for relation, (_, memory) in found.items()}
-        things = [*map(str, relations), *(job.short for job in chosen)]
+        things = [*map(str, relations), *wanted]
         note = note.next(self.holder, limit, things, full=limit == max_jobs)
         commit = self._commit(now)
         commit.run("HSET", "work", *note.pairs())
         self._queue.drop_dead_head(commit)
         self._turn_memories(commit)
         self._send(commit)
-        records = {
-            relation: record
-            for relation, (record, memory) in found.items()
-            if record.open or memory.confirmed is not None
-        }
-        claimed = tuple(job.as_claimed(self.account) for job in chosen)
+        records = self._known_records(found)
+        claimed = tuple(job.as_claimed(self.account, wanted[job.short]) for job in chosen)
         return WorkBatch(now, claimed, relations, records, codec.begun(journal), note.is_condemned)
 
+    def _recover(self, in_hand: Sequence[str], journal: Mapping[bytes, bytes], now: int) -> WorkBatch:
+        """Return the jobs that a dead worker had in hand, for those of their relations that are not open."""
+        self._jobs |= read_jobs(self._database, self.account, in_hand)
+        waiting = [job for short in in_hand if (job := self._jobs.get(short)) and job.value.state == QUEUED]
+        named = dict.fromkeys(relation for job in waiting for relation in job.relations())
+        found = read_memories(self._database, self.account, list(named), now=now)
+        records = self._known_records(found)
+        self._hand = Hand(jobs=set(in_hand), recovered={job.short for job in waiting})
+        claimed = []
+        for job in waiting:
+            id_ = f"{self.account}-{job.short}"
+            left = tuple(each for each in job.relations() if not _has_intent(found[each][0].open, id_))
+            if left:
+                claimed.append(job.as_claimed(self.account, left))
+        return WorkBatch(now, tuple(claimed), (), records, codec.begun(journal), recovered=True)
+
+    def _known_records(
+        self, found: Mapping[Relation, tuple[RelationRecord, Memory]]
+    ) -> dict[Relation, RelationRecord]:
+        """Return what there is of relations, without those of which there is nothing."""
+        return {
+            relation: record
+            for relation, record in self._note(found).items()
+            if record.open or found[relation][1].confirmed is not None
+        }
+
     def _claim(self, wanted: Mapping[str, ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
+        recovered = self._hand.recovered
         self._load(writes, wanted)
         if any(short not in self._jobs or self._jobs[short].value.state != QUEUED for short in wanted):
             return False
-        now = self._database.now()
-        commit = self._commit(now)
-        if wanted:
+        commit = self._commit(self._database.now())
+        change = HandChange()
+        claimed = list(recovered or wanted)
+        if wanted and not recovered:
             if not self._queue.has(wanted):
                 self._queue = Queue.locate(self._database, self.account, wanted)
             self._queue.cut_after(wanted, commit)
-        changed = {short: Before.of(self._jobs[short]) for short in wanted}
-        for short in wanted:
-            jobs.claim(self._jobs[short], commit.totals)
+            change = self._hand.take(wanted.values(), writes, self._opened)
+            if change.jobs:
+                commit.run("RPUSH", "hand", *change.jobs)
+        changed = {short: Before.of(self._jobs[short]) for short in claimed if short not in change.jobs}
+        for short in claimed:
+            jobs.claim(self._jobs[short])
+        if not recovered:
+            commit.totals["sending"] += len(claimed)
         if begun:
             commit.run("HDEL", "journal", *(entry.request_id for entry in begun))
-        self._write(commit, writes, "", changed)
-        self._send(commit)
+        if recovered is not None:
+            commit.run("DEL", "hand")
+            commit.run("HSET", "meta", "held", 0)
+        self._write(commit, writes, "", changed, change)
+        self._send(commit, change)
+        if recovered is not None:
+            self._hand = Hand(is_recovered=True)
         return True
 
     def _begin(self, request_id: str, request: Request, brake: DeleteBrake | None) -> int | Pause:
@@ -238,8 +297,17 @@ class RedisLease:
             commit.run("LTRIM", "requests", 0, MAX_REQUESTS - 1)
             if not record.observed:
                 commit.totals.update(requests=1, actions=len(record.actions))
-        self._write(commit, writes, request_id, {})
-        self._send(commit)
+        change = HandChange()
+        self._write(commit, writes, request_id, {}, change)
+        self._send(commit, change)
+
+    def _put_down(self) -> None:
+        """Write the open relations that are in hand, and their jobs."""
+        self._load(Writes(), self._hand.jobs)
+        commit, change = self._commit(self._database.now()), HandChange()
+        left = {short: Before.of(self._jobs[short]) for short in self._hand.jobs if short in self._jobs}
+        self._write(commit, Writes(), "", left, change)
+        self._send(commit, change)
 
     def _release(self, window: float, rest: float) -> int | None:
         now = self._database.now()
@@ -252,10 +320,11 @@ class RedisLease:
         reads.lrange("queue", 0, 0)
         reads.hmget("pause", PAUSE_FIELDS)
         reads.hget("wake", "at")
-        [token], meta, work, due, begun, listed, pause_row, woken = reads.run()
+        reads.exists("hand")
+        [token], meta, work, due, begun, listed, pause_row, woken, in_hand = reads.run()
         if token != self.holder.encode():
             raise self._lost()
-        times = [int(score) for _, score in due] + ([now] if begun else [])
+        times = [int(score) for _, score in due] + ([now] if begun or in_hand else [])
         head = QueueHead.read(self._database, self.account, listed, dead=Meta.read(meta).dead)
         if head.exists:  # it waits `window` from its acceptance
             times.append(head.accepted_at + round(window * 1e6))
@@ -263,7 +332,9 @@ class RedisLease:
         commit.check("holder", "token", self.holder)
         commit.check("wake", "at", woken or b"")
         note = WorkNote.read(work)
-        if note.full or not times:
+        if self._hand.is_recovered:
+            pass  # the note is that of the dead worker's batch, which the next flush reads a part of
+        elif note.full or not times:
             commit.run("DEL", "work")
         else:
             commit.run("HDEL", "work", "held")
@@ -284,10 +355,14 @@ class RedisLease:
     # --- parts of them
 
     def _write(
-        self, commit: AccountCommit, writes: Writes, request_id: str, changed: dict[str, Before]
+        self,
+        commit: AccountCommit,
+        writes: Writes,
+        request_id: str,
+        changed: dict[str, Before],
+        change: HandChange,
     ) -> None:
         """Write everything that one transition changes; `changed` jobs are written in any case."""
-        self._write_opens(commit, writes)
         by_relation: dict[Relation, list[RelationOutcome]] = {}
         for outcome in writes.outcomes:
             by_relation.setdefault(outcome.relation, []).append(outcome)
@@ -306,6 +381,12 @@ class RedisLease:
                 changed[job.short] = before
         commit.totals.update(Counter(f"relations_{outcome.result}" for outcome in writes.outcomes))
         self._put_jobs(commit, changed)
+        written = self._hand.leave(changed, self._jobs, writes, change)
+        self._write_opens(commit, written, change.closed)
+        if change.held:
+            commit.run("HINCRBY", "meta", "held", change.held)
+        if self._hand.jobs and change.left >= self._hand.jobs and not change.jobs:
+            commit.run("DEL", "hand")
 
     def _put_jobs(self, commit: AccountCommit, changed: Mapping[str, Before]) -> None:
         """Write jobs; one that ended when its idempotency key is old, or as failed, has that written anew."""
@@ -325,21 +406,27 @@ class RedisLease:
                 commit.hset(f"events:{self._meta.events}", job.value.digest, event)
             commit.put(job, before, event)
 
-    def _write_opens(self, commit: AccountCommit, writes: Writes) -> None:
+    def _write_opens(
+        self, commit: AccountCommit, opens: Mapping[Relation, OpenWrite], unwritten: Container[Relation]
+    ) -> None:
+        """Write open relations; of those that were never written, nothing has to go."""
         dues: list[object] = []
-        for relation, write in writes.opens.items():
+        closed: list[str] = []
+        for relation, write in opens.items():
             name = str(relation)
             if write.open:
                 commit.hset("open", name, codec.encode_open(write.open))
-                dues += [write.open.not_before or write.open.since, name]
-            else:
+                dues += (write.open.not_before or write.open.since, name)
+            elif relation not in unwritten:
                 commit.hdel("open", name)
-                commit.run("ZREM", "due", name)
+                closed.append(name)
             if write.guard:
                 if write.open or write.in_doubt_until > commit.now:
                     commit.run("ZADD", "guard", 0, f"{write.guard}|f|{name}")
                 else:
                     commit.run("ZREM", "guard", f"{write.guard}|f|{name}", f"{write.guard}|h|{name}")
+        if closed:
+            commit.run("ZREM", "due", *closed)
         if dues:
             commit.run("ZADD", "due", *dues)
 
@@ -350,7 +437,11 @@ class RedisLease:
             *more,
         }
         if missing := [short for short in named if short not in self._jobs]:
-            self._jobs |= read_jobs(self._database, self.account, missing)
+            found_jobs = read_jobs(self._database, self.account, missing)
+            for job in found_jobs.values():
+                if job.short in self._hand.jobs and job.value.state == QUEUED and not self._hand.recovered:
+                    jobs.claim(job)
+            self._jobs |= found_jobs
         relations = dict.fromkeys((*(outcome.relation for outcome in writes.outcomes), *writes.confirmed))
         if unknown := [relation for relation in relations if relation not in self._memories]:
             found = read_memories(
@@ -421,7 +512,7 @@ class RedisLease:
             commit.run("HINCRBY", "meta", "v", 1)
         return commit
 
-    def _send(self, commit: AccountCommit) -> None:
+    def _send(self, commit: AccountCommit, change: HandChange | None = None) -> None:
         """Send a step; raise LeaseLost, or Overtaken when a person has changed what was read."""
         try:
             commit.send(f"{self._nonce}.{self._step}")
@@ -437,9 +528,12 @@ class RedisLease:
                 raise
         except BaseException:
             self._forget()  # what was read may have changed on the way
+            self._is_unsure = True
             raise
         self._step += 1
         self._version += 1
+        if change:
+            self._hand.apply(change)
 
     def _read_again(self) -> None:
         """Forget what was read, because a person or the sweep has changed some of it."""
@@ -451,9 +545,15 @@ class RedisLease:
 
     def _forget(self) -> None:
         self._jobs, self._memories, self._queue = {}, {}, Queue()
+        self._opened = set()
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(f"the lease on account {self.account} is not ours any more")
+
+
+def _has_intent(opened: OpenRelation | None, job: str) -> bool:
+    """Return whether a job has a say in open work."""
+    return opened is not None and any(intent.job == job for intent in opened.intents)
 
 
 def _due_in(times: Sequence[int], pause: Pause | None, now: int, rest: int) -> int | None:

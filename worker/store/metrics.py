@@ -105,7 +105,7 @@ class RedisMetrics:
 def _ask_for_stats(pipeline: Any, base: str) -> None:
     """Queue as many commands as `COMMANDS_PER_ACCOUNT`, answered as `_read_stats` reads them."""
     pipeline.llen(f"{base}:queue")
-    pipeline.hget(f"{base}:meta", "dead")
+    pipeline.hmget(f"{base}:meta", ("dead", "held"))
     pipeline.lindex(f"{base}:queue", 0)
     pipeline.hlen(f"{base}:open")
     pipeline.hlen(f"{base}:journal")
@@ -125,11 +125,11 @@ def _accepted_at(text: bytes | None, kept: bytes | None) -> int:
 
 def _read_stats(row: Sequence[Any], oldest: int) -> AccountStats:
     """Read one account's answers."""
-    listed, dead, _, opened, begun, unresolved, counts, numbers, pause = row
+    listed, (dead, held), _, opened, begun, unresolved, counts, numbers, pause = row
     return AccountStats(
         listed - int(dead or 0),
         oldest if listed > int(dead or 0) else 0,
-        opened,
+        opened + int(held or 0),
         begun,
         unresolved,
         codec.counts(counts),

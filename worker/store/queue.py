@@ -135,7 +135,7 @@ class WorkNote(NamedTuple):
         return [cell for pair in zip(WORK_FIELDS, values, strict=True) for cell in pair]
 
     def limit(self, holder: str, most: int) -> int:
-        """Return how much to read: half of what killed its worker, as before in a repeated call, else twice."""
+        """Return how much to read: half of what killed its worker; in a repeated call as much; else twice."""
         if not self.size:
             return most
         if self.held and self.held != holder:

@@ -1,6 +1,6 @@
 """The status store on Redis or Valkey: what intake, sweep and people read and do, each account in one slot.
 
-The keys and their lifetimes are in `keys.py`, what happens to jobs in `jobs.py`, to memories in `memories.py`.
+The keys and their lifetimes are in `keys.py`, what happens to jobs and memories in theirs.
 """
 
 import math
@@ -41,6 +41,7 @@ from worker.store.account import (
     Meta,
     commit_of_people,
     read_jobs,
+    read_jobs_and_hand,
     read_memories,
     send_act,
     set_pause,
@@ -311,7 +312,7 @@ class RedisStore:
     def get_job(self, job_id: str) -> JobRecord | None:
         """Return one job."""
         account, short = keys.account_of(job_id), short_id(job_id)
-        job = read_jobs(self.database, account, [short]).get(short)
+        job = read_jobs_and_hand(self.database, account, [short]).get(short)
         return job.as_record(account) if job and not job.is_gone(self.database.now()) else None
 
     def batch_counts(self, account: str, label: str) -> Mapping[str, int]:
@@ -325,10 +326,11 @@ class RedisStore:
         reads = self.database.reads(account)
         reads.llen("queue")
         reads.hlen("open")
-        reads.hget("meta", "dead")
+        reads.hmget("meta", ("dead", "held"))
         reads.hgetall("counts")
-        listed, opened, dead, counts = reads.run()
-        return {**codec.counts(counts), "backlog": int(listed) - int(dead or 0), "open": int(opened)}
+        listed, opened, (dead, held), counts = reads.run()
+        waiting = {"backlog": listed - int(dead or 0), "open": opened + int(held or 0)}
+        return {**codec.counts(counts), **waiting}
 
     def relation_history(
         self, account: str, relation: Relation
@@ -378,7 +380,7 @@ class RedisStore:
         reads.hmget("meta", META_FIELDS)
         reads.exists("wake")
         meta, woken = reads.run()
-        found = read_jobs(self.database, account, dict.fromkeys(map(short_id, wanted)))
+        found = read_jobs_and_hand(self.database, account, dict.fromkeys(map(short_id, wanted)))
         commit = commit_of_people(
             self.database, account, self._retention(account), now=now, meta=Meta.read(meta), adds=True
         )
@@ -394,7 +396,7 @@ class RedisStore:
                 jobs.requeue(job, mark, commit.totals, now=now)
                 commit.put(job, was)
                 fresh.append(job.short)
-            waits = not mark and job.value.state == jobs.QUEUED and bool(job.value.again)
+            waits = not mark and job.is_queued and bool(job.value.again)
             if can_be or before or waits:
                 requeued.append(id_)
         if not fresh:

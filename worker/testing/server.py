@@ -1,4 +1,4 @@
-"""A dictionary that answers the few Redis commands that the store uses, by the test's clock. For one thread."""
+"""A dictionary that answers the few Redis commands that the store uses, by a test's clock."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
