@@ -14,8 +14,9 @@ from worker.ports import BegunRequest, Pause, RequestRecord, Submission
 from worker.store import codec
 from worker.store.account import PAUSE_FIELDS, KnownPause
 from worker.store.jobs import HEAD, Job, encode_submission
+from worker.store.keys import short_id
 from worker.store.limits import MAX_HISTORY, Retention
-from worker.store.memories import Memory
+from worker.store.memories import Memory, end_of, why_of
 
 ids = st.integers(1, 2**31)
 micros = st.integers(1, 2**52)
@@ -98,10 +99,11 @@ def test_what_is_open_of_a_relation_comes_back(opened: OpenRelation) -> None:
 def test_what_is_remembered_of_a_relation_comes_back_until_its_lifetime_is_over(
     memory: tuple[ConfirmedState, Doubt | None] | None, outcomes: list[RelationOutcome], is_over: bool
 ) -> None:
-    kept, now = Memory(*memory) if memory else Memory(), 1_800_000_000_000_000
-    kept.add(outcomes, "r1")
+    kept, now = Memory("a", *memory) if memory else Memory("a"), 1_800_000_000_000_000
+    for entry in outcomes:
+        kept.add(short_id(entry.job), entry.result, why_of(entry, "r1"))
     later = now + round(Retention().memory * 1e6) + (1_000_000 if is_over else -1)
-    again = Memory.read(kept.encode(now, Retention()), "acme", later)
+    again = Memory.read("a", kept.encode(end_of(now, Retention())), "acme", later)
     if is_over:
         assert (again.confirmed, again.doubt, again.events) == (None, None, ())
         return

@@ -11,7 +11,7 @@ from worker.store.database import Check, Commit, Database, Overtaken, by_bucket,
 from worker.store.jobs import FAILED, QUEUED, STATES, Job
 from worker.store.keys import account_of, bucket_of, short_id
 from worker.store.limits import MAX_AUDIT_ENTRIES, Retention
-from worker.store.memories import Memory, expiry_of
+from worker.store.memories import Memory, end_of, expiry_of
 
 META_FIELDS: Final = (
     "layout",
@@ -81,7 +81,8 @@ class Before(NamedTuple):
     @classmethod
     def of(cls, job: Job) -> "Before":
         """Return it for a job as it was read."""
-        return cls(job.is_open, job.group if job.waits_for_decision else "")
+        value = job.value
+        return cls(value.left > 0, job.group if value.state == FAILED and job.waits_for_decision else "")
 
 
 class AccountCommit(Commit):
@@ -109,10 +110,10 @@ class AccountCommit(Commit):
         v = job.value
         if before.is_open and not v.left:
             self._end(job, event)
-        elif v.left and not before.is_open:
+        elif v.left and not before.is_open and v.batch:
             self._label(v.batch)["failed"] -= 1
-        self.hset("kept" if job.is_kept else f"jobs:{bucket_of(job.short)}", job.short, job.encode())
-        group = job.group if job.waits_for_decision else ""
+        self._set["kept" if job.is_kept else f"jobs:{bucket_of(job.short)}"] += (job.short, job.encode())
+        group = job.group if v.state == FAILED and job.waits_for_decision else ""
         if group != before.group:
             self.drop_failure(job, before.group)
             if group:
@@ -148,9 +149,11 @@ class AccountCommit(Commit):
         self.hdel("events:kept", job.value.digest)
         self.drop_failure(job, job.group if job.waits_for_decision else "")
 
-    def put_memory(self, relation: Relation, memory: Memory) -> None:
-        """Write the memory of a relation."""
-        self.hset(f"memories:{self.generation}", str(relation), memory.encode(self.now, self.keep))
+    def put_memories(self, memories: Iterable[Memory]) -> None:
+        """Write the memories of relations."""
+        expires, written = end_of(self.now, self.keep), self._set[f"memories:{self.generation}"]
+        for memory in memories:
+            written += (memory.name, memory.encode(expires))
 
     def audit(self, entry: AuditEntry | None, count: int, known: bytes | None) -> None:
         """Add an entry to the audit log, or its count to that of the one that is there."""
@@ -175,7 +178,8 @@ class AccountCommit(Commit):
 
     def _end(self, job: Job, event: bytes | None) -> None:
         v, bucket = job.value, bucket_of(job.short)
-        self._label(v.batch)[STATES[v.state]] += 1
+        if v.batch:
+            self._label(v.batch)[STATES[v.state]] += 1
         if not job.is_kept:
             self.count_open(bucket, -1, self._finished_ms)
         if v.state == FAILED and not job.is_kept:
@@ -186,7 +190,7 @@ class AccountCommit(Commit):
                 self.hset("events:kept", v.digest, event)
 
     def _label(self, label: str) -> Counter[str]:
-        return self._labels.setdefault(label, Counter()) if label else Counter()
+        return self._labels.setdefault(label, Counter())
 
 
 # --- reading
@@ -240,23 +244,15 @@ def read_memories(
         reads.hmget("open", names)
     older, newer, *opened = reads.run()
     found = {}
-    for relation, one, other, text in zip(
-        relations, older, newer, opened[0] if opens else [None] * len(names), strict=True
-    ):
-        memory = Memory.read(one if other is None else other, account, now)
+    works = opened[0] if opens else [None] * len(names)
+    for relation, name, one, other, work in zip(relations, names, older, newer, works, strict=True):
+        text = one if other is None else other
         if one is not None and other is not None:
-            memory = _latest(one, other, account, now)
-        found[relation] = (
-            RelationRecord(codec.read_open(text) if text else None, memory.state, memory.doubt),
-            memory,
-        )
+            text = max(one, other, key=expiry_of)
+        memory = Memory.read(name, text, account, now)
+        opened_work = codec.read_open(work) if work else None
+        found[relation] = (RelationRecord(opened_work, memory.state, memory.doubt), memory)
     return found
-
-
-def _latest(one: bytes, other: bytes, account: str, now: int) -> Memory:
-    """Return the memory that was written last of two generations."""
-    text = max(one, other, key=expiry_of)
-    return Memory.read(text, account, now)
 
 
 def read_events(database: Database, account: str, digests: Sequence[bytes]) -> dict[bytes, bytes]:

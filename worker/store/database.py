@@ -163,14 +163,15 @@ class Commit:
     @property
     def is_empty(self) -> bool:
         """Whether it would write nothing."""
-        return not (self._commands or self._set or self._deleted or self._opened)
+        return not (self._commands or any(self._set.values()) or self._deleted or self._opened)
 
     def send(self, commit_id: str) -> None:
         """Write everything; raise Check when a condition does not hold."""
         for key, fields in self._deleted.items():
             self.run("HDEL", key, *fields)
         for key, pairs in self._set.items():
-            self.run("HSET", key, *pairs)
+            if pairs:
+                self.run("HSET", key, *pairs)
         for (bucket, lifetime), by in self._opened.items():
             jobs, order = self._place(f"jobs:{bucket}"), self._place(f"order:{bucket}")
             self.run("OPEN", "buckets", bucket, jobs, order, by, lifetime)

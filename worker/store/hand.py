@@ -6,7 +6,6 @@ their relations has had an outcome, and what was begun is in the journal. Pure.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from worker.contract import Relation
 from worker.planner.fold import NEVER
@@ -104,7 +103,8 @@ class Hand:
 
 def _is_fresh(opened: OpenRelation) -> bool:
     """Return whether the open work is what a fold of its intents alone gives."""
-    progress: Any = (opened.not_before, opened.rejections, opened.lost_writes, opened.failures, opened.part)
-    if any(progress) or opened.stage is not Stage.WRITE or opened.reduced or opened.held or opened.refusal:
+    if opened.not_before or opened.rejections or opened.lost_writes or opened.failures or opened.part:
+        return False
+    if opened.stage is not Stage.WRITE or opened.reduced or opened.held or opened.refusal:
         return False
     return opened.cleared == NEVER or any(intent.job == opened.cleared.job for intent in opened.intents)

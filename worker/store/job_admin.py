@@ -108,10 +108,9 @@ class RedisJobAdmin:
         for job, before in ended:
             outcomes = jobs.end_in_queue(job, by, commit.totals, now=commit.now, keep=commit.keep)
             for outcome in outcomes:
-                memories[outcome.relation][1].add((outcome,), "")
+                memories[outcome.relation][1].add(job.short, "superseded", by)
             commit.put(job, before)
-        for relation, (_, memory) in memories.items():
-            commit.put_memory(relation, memory)
+        commit.put_memories(memory for _, memory in memories.values())
         if ended:
             commit.run("HINCRBY", "meta", "dead", len(ended))
 

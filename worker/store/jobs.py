@@ -1,7 +1,7 @@
 """A job as it is stored, and all that can happen to one. Pure: times, outcomes and ids are arguments."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from struct import Struct as Layout
 from typing import Final
 
@@ -40,6 +40,7 @@ ACTION_OF: Final = {letter: action for action, letter in ACTIONS.items()}
 COUNTED: Final = ("sending", "retrying", "verifying", "held")  # queued jobs are counted by the queue
 HEAD: Final = Layout(">QQ")  # accepted_at (µs) and acceptance number, which the script knows
 HEAD_SIZE: Final = HEAD.size
+NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -101,7 +102,7 @@ class Job:
     def read(cls, short: str, text: bytes, *, is_kept: bool) -> "Job":
         """Read a job."""
         accepted_at, number = HEAD.unpack_from(text)
-        value = _decode(memoryview(text)[HEAD_SIZE:])
+        value = _decode(text[HEAD_SIZE:])
         if value.total < 0:
             value.total = value.left = len(value.parents) * len(value.children)
         return cls(short, accepted_at, number, value, is_kept=is_kept)
@@ -329,24 +330,26 @@ def settle(
     if not v.left:
         return False
     before, counts = v.state, list(v.counts)
-    for outcome in outcomes:
-        counts[RESULTS.index(outcome.result)] += 1
-        v.by = outcome.by or v.by
-        if outcome.result == "failed":
-            v.failed = (*v.failed, str(outcome.relation))
-            if outcome.refusal and not v.refusal:
-                v.refusal = (*outcome.refusal, str(outcome.relation))
+    for _, relation, result, by, refusal in outcomes:
+        counts[NUMBERS[result]] += 1
+        if by:
+            v.by = by
+        if result == "failed":
+            v.failed = (*v.failed, str(relation))
+            if refusal and not v.refusal:
+                v.refusal = (*refusal, str(relation))
     was_sent = state or counts[0] > v.counts[0] or counts[3] > v.counts[3]
     v.counts = (counts[0], counts[1], counts[2], counts[3])
     v.left -= len(outcomes)
     if request_id and was_sent and request_id not in v.requests:
-        v.requests = _latest_that_fit((*v.requests, request_id))
+        v.requests = _latest_that_fit((*v.requests, request_id)) if v.requests else (request_id,)
         v.attempts += state != "queued"  # a dry run of a queued job is no attempt
     if v.left <= 0:
         _end(job, totals, now=now, keep=keep)
     elif state:
         v.state = NUMBER_OF[state]
-    _move_state_count(totals, STATES[before], STATES[v.state])
+    if v.state != before:
+        _move_state_count(totals, STATES[before], STATES[v.state])
     return True
 
 
@@ -411,20 +414,6 @@ def is_cancelled(job: Job) -> bool:
     return job.value.by == CANCELLED
 
 
-def group_outcomes(
-    states: Mapping[str, JobState], outcomes: Iterable[RelationOutcome]
-) -> dict[str, list[RelationOutcome]]:
-    """Return the outcomes of each job that has some or a new state."""
-    groups: dict[str, list[RelationOutcome]] = {job: [] for job in states}
-    for outcome in outcomes:
-        found = groups.get(outcome.job)
-        if found is None:
-            groups[outcome.job] = [outcome]
-        else:
-            found.append(outcome)
-    return groups
-
-
 def to_us(seconds: float) -> int:
     """Return seconds as whole microseconds."""
     return round(seconds * 1_000_000)
@@ -440,10 +429,9 @@ def _end(job: Job, totals: Counter[str], *, now: int, keep: Retention) -> None:
 
 def _move_state_count(totals: Counter[str], before: str, after: str) -> None:
     """Count open states as they are; ended ones are counted as they come."""
-    if before != after:
-        for state, by in ((before, -1), (after, 1)):
-            if state in COUNTED:
-                totals[state] += by
+    for state, by in ((before, -1), (after, 1)):
+        if state in COUNTED:
+            totals[state] += by
 
 
 def _latest_that_fit(request_ids: tuple[str, ...]) -> tuple[str, ...]:

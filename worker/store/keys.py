@@ -70,6 +70,7 @@ Beside the accounts, below `{prefix}:`, all without end:
 """
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -98,8 +99,13 @@ def short_id(job: str) -> str:
 
 def bucket_of(short: str) -> int:
     """Return the number of the bucket of a job, from the time that its id shows; later ones are higher."""
+    return _bucket_of(short[:BUCKET_DIGITS])
+
+
+@lru_cache(maxsize=1024)
+def _bucket_of(digits: str) -> int:
     number = 0
-    for digit in short[:BUCKET_DIGITS].ljust(BUCKET_DIGITS, "0"):
+    for digit in digits.ljust(BUCKET_DIGITS, "0"):
         place = ALPHABET.find(digit)
         number = number << 5 | (place if place >= 0 else ord(digit) & 31)  # any text has a bucket
     return number

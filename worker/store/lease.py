@@ -39,10 +39,10 @@ from worker.store.account import (
 )
 from worker.store.database import Check, Database, Overtaken, new_commit_id, repeat_while_overtaken
 from worker.store.hand import Hand, HandChange
-from worker.store.jobs import QUEUED, Job, group_outcomes
+from worker.store.jobs import QUEUED, Job
 from worker.store.keys import short_id
 from worker.store.limits import BRAKE_WINDOW_US, FIRST_WAKE_DELAY_US, MAX_REQUESTS, Retention
-from worker.store.memories import Memory
+from worker.store.memories import Memory, why_of
 from worker.store.queue import WORK_FIELDS, Queue, QueueHead, WorkNote
 
 LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
@@ -363,23 +363,30 @@ class RedisLease:
         change: HandChange,
     ) -> None:
         """Write everything that one transition changes; `changed` jobs are written in any case."""
-        by_relation: dict[Relation, list[RelationOutcome]] = {}
+        totals, memories, skipped = commit.totals, self._memories, len(self.account) + 1
+        by_job: dict[str, list[RelationOutcome]] = {id_[skipped:]: [] for id_ in writes.job_states}
+        touched: dict[Relation, Memory] = {}
+        for relation, (state, doubt) in writes.confirmed.items():
+            touched[relation] = memory = memories[relation]
+            memory.confirmed, memory.doubt = state, doubt
         for outcome in writes.outcomes:
-            by_relation.setdefault(outcome.relation, []).append(outcome)
-        for relation in dict.fromkeys((*by_relation, *writes.confirmed)):
-            memory = self._memories[relation]
-            if relation in writes.confirmed:
-                memory.confirmed, memory.doubt = writes.confirmed[relation]
-            memory.add(by_relation.get(relation, ()), request_id)
-            commit.put_memory(relation, memory)
-        for job_id, outcomes in group_outcomes(writes.job_states, writes.outcomes).items():
-            job = self._jobs.get(short_id(job_id))
-            if job is None:
+            short, relation = outcome.job[skipped:], outcome.relation
+            touched[relation] = memory = memories[relation]
+            memory.add(short, outcome.result, why_of(outcome, request_id))
+            if (found := by_job.get(short)) is None:
+                by_job[short] = [outcome]
+            else:
+                found.append(outcome)
+        commit.put_memories(touched.values())
+        for short, outcomes in by_job.items():
+            if (job := self._jobs.get(short)) is None:
                 continue
-            before, state = changed.get(job.short) or Before.of(job), writes.job_states.get(job_id)
-            if jobs.settle(job, outcomes, state, request_id, commit.totals, now=commit.now, keep=self._keep):
-                changed[job.short] = before
-        commit.totals.update(Counter(f"relations_{outcome.result}" for outcome in writes.outcomes))
+            before = changed.get(short) or Before.of(job)
+            doing = writes.job_states.get(f"{self.account}-{short}") if writes.job_states else None
+            if jobs.settle(job, outcomes, doing, request_id, totals, now=commit.now, keep=self._keep):
+                changed[short] = before
+        for result, count in Counter([outcome.result for outcome in writes.outcomes]).items():
+            totals[f"relations_{result}"] += count
         self._put_jobs(commit, changed)
         written = self._hand.leave(changed, self._jobs, writes, change)
         self._write_opens(commit, written, change.closed)
@@ -390,19 +397,17 @@ class RedisLease:
 
     def _put_jobs(self, commit: AccountCommit, changed: Mapping[str, Before]) -> None:
         """Write jobs; one that ended when its idempotency key is old, or as failed, has that written anew."""
-        ended = [self._jobs[short] for short, before in changed.items() if before.is_open]
-        old = [
-            job
-            for job in ended
-            if not job.is_open
-            and not job.is_kept
-            and (job.value.state == jobs.FAILED or job.accepted_at < self._meta.events_since)
-        ]
-        events = read_events(self._database, self.account, [job.value.digest for job in old]) if old else {}
+        since, old = self._meta.events_since, list[Job]()
         for short, before in changed.items():
             job = self._jobs[short]
-            event = events.get(job.value.digest)
-            if event and job.accepted_at < self._meta.events_since:
+            is_at_end = before.is_open and not job.value.left and not job.is_kept
+            if is_at_end and (job.value.state == jobs.FAILED or job.accepted_at < since):
+                old.append(job)
+        events = read_events(self._database, self.account, [job.value.digest for job in old])
+        for short, before in changed.items():
+            job = self._jobs[short]
+            event = events.get(job.value.digest) if events else None
+            if event and job.accepted_at < since:
                 commit.hset(f"events:{self._meta.events}", job.value.digest, event)
             commit.put(job, before, event)
 

@@ -1,18 +1,27 @@
 """The memory of a relation as it is stored, with the last outcomes of jobs that named it. Pure."""
 
-from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from worker.planner.apply_reply import RelationOutcome
-from worker.planner.fold import NEVER, NOTHING, RESULTS, ConfirmedInfo, ConfirmedState, JobVersion, Version
+from worker.planner.fold import (
+    NEVER,
+    NOTHING,
+    RESULTS,
+    ConfirmedInfo,
+    ConfirmedState,
+    JobVersion,
+    Result,
+    Version,
+)
 from worker.planner.relation_state import Doubt
 from worker.ports import RelationEvent
 from worker.store.keys import short_id
 from worker.store.limits import MAX_HISTORY, Retention
 
 SECOND: Final = 1_000_000
+NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}
 
 _pack = msgspec.msgpack.Encoder().encode
 Event = tuple[str, int, str]  # id, number of the result, by or why
@@ -40,26 +49,27 @@ _decode = msgspec.msgpack.Decoder(StoredMemory).decode
 class Memory:
     """What is remembered of a relation: what is confirmed and in doubt (None: nothing), last outcomes."""
 
-    __slots__ = ("confirmed", "doubt", "events")
+    __slots__ = ("confirmed", "doubt", "events", "name")
 
     def __init__(
         self,
+        name: str = "",
         confirmed: ConfirmedState | None = None,
         doubt: Doubt | None = None,
         events: tuple[Event, ...] = (),
     ) -> None:
-        self.confirmed, self.doubt, self.events = confirmed, doubt, events
+        self.name, self.confirmed, self.doubt, self.events = name, confirmed, doubt, events
 
     @classmethod
-    def read(cls, text: bytes | None, account: str, now: int) -> "Memory":
-        """Read what is remembered; nothing once its lifetime is over."""
+    def read(cls, name: str, text: bytes | None, account: str, now: int) -> "Memory":
+        """Read what is remembered of the relation of this name; nothing once its lifetime is over."""
         if text is None:
-            return cls()
+            return cls(name)
         stored = _decode(text)
         if stored.expires * SECOND <= now:
-            return cls()
-        if not stored.is_known and not (stored.present or stored.absent or stored.info or stored.doubt):
-            return cls(events=stored.events)
+            return cls(name)
+        if not stored.is_known and not (stored.present or stored.absent):
+            return cls(name, events=stored.events)
         last = stored.events[-1][0] if stored.events else ""
 
         def version(kept: tuple[int, int, str] | None) -> JobVersion:
@@ -69,46 +79,33 @@ class Memory:
             key: ConfirmedInfo(Version(at, number), f"{account}-{job or last}", value, removed)
             for key, at, number, job, value, removed in stored.info
         }
-        return cls(
-            ConfirmedState(version(stored.present), version(stored.absent), info), stored.doubt, stored.events
-        )
+        confirmed = ConfirmedState(version(stored.present), version(stored.absent), info)
+        return cls(name, confirmed, stored.doubt, stored.events)
 
-    def encode(self, now: int, keep: Retention) -> bytes:
-        """Encode what is remembered from now on."""
-        expires = -(-(now + round(keep.memory * SECOND)) // SECOND)
-        if self.confirmed is None:
-            return _pack((expires, self.events))
-        last = self.events[-1][0] if self.events else ""
-
-        def version(kept: JobVersion) -> tuple[int, int, str] | None:
-            if kept is NEVER or kept == NEVER:
-                return None
-            short = short_id(kept.job)
-            return (*kept.version, "" if short == last else short)
-
-        confirmed = self.confirmed
-        present, absent = version(confirmed.present), version(confirmed.absent)
-        if not confirmed.info and self.doubt is None and (present or absent):
-            row: tuple[Any, ...] = (expires, self.events, present)
-            return _pack((*row, absent) if absent else row)
+    def encode(self, expires: int) -> bytes:
+        """Encode what is remembered until then (seconds)."""
+        events, confirmed = self.events, self.confirmed
+        if len(events) > MAX_HISTORY:  # ids sort by time
+            newest = {event[0] for event in sorted(events)[-MAX_HISTORY:]}
+            self.events = events = tuple(event for event in events if event[0] in newest)
+        if confirmed is None:
+            return _pack((expires, events))
+        last = events[-1][0] if events else ""
+        present, absent = _short_version(confirmed.present, last), _short_version(confirmed.absent, last)
+        if (present or absent) and not confirmed.info and self.doubt is None:
+            return _pack((expires, events, present, absent) if absent else (expires, events, present))
         info = tuple(
             (key, *known.version, _short_if(known.job, last), known.value, known.removed)
             for key, known in confirmed.info.items()
         )
-        return _pack((expires, self.events, present, absent, info, self.doubt, True))
+        return _pack((expires, events, present, absent, info, self.doubt, True))
 
-    def add(self, outcomes: Iterable[RelationOutcome], request_id: str) -> None:
-        """Add outcomes of jobs; of the oldest beyond a number none is kept."""
+    def add(self, short: str, result: Result, why: str) -> None:
+        """Add the outcome of a job, in place of an earlier one of it."""
         events = self.events
-        for outcome in outcomes:
-            short = short_id(outcome.job)
-            if events and any(event[0] == short for event in events):
-                events = tuple(event for event in events if event[0] != short)
-            events = (*events, (short, RESULTS.index(outcome.result), _why(outcome, request_id)))
-        if len(events) > MAX_HISTORY:
-            kept = {event[0] for event in sorted(events)[-MAX_HISTORY:]}
-            events = tuple(event for event in events if event[0] in kept)
-        self.events = events
+        if events and any(event[0] == short for event in events):
+            events = tuple(event for event in events if event[0] != short)
+        self.events = (*events, (short, NUMBERS[result], why))
 
     @property
     def state(self) -> ConfirmedState:
@@ -123,15 +120,25 @@ class Memory:
         ]
 
 
-def _short_if(job: str, last: str) -> str:
-    short = short_id(job)
-    return "" if short == last else short
-
-
-def _why(outcome: RelationOutcome, request_id: str) -> str:
+def why_of(outcome: RelationOutcome, request_id: str) -> str:
     """Return why a relation has this outcome: the refusal, the newer job, or the request."""
     refusal = outcome.refusal
     return f"{refusal.code} {refusal.error}".strip() if refusal else outcome.by or request_id
+
+
+def end_of(now: int, keep: Retention) -> int:
+    """Return until when a memory is kept that is written now (seconds)."""
+    return -(-(now + round(keep.memory * SECOND)) // SECOND)
+
+
+def _short_version(kept: JobVersion, last: str) -> tuple[int, int, str] | None:
+    (at, number), job = kept
+    return None if at < 0 else (at, number, _short_if(job, last))
+
+
+def _short_if(job: str, last: str) -> str:
+    short = short_id(job)
+    return "" if short == last else short
 
 
 def expiry_of(text: bytes) -> int:

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.planner.fold import NEVER, RESULTS, ConfirmedInfo, ConfirmedState, JobVersion
 from worker.planner.relation_state import Doubt
@@ -126,8 +125,7 @@ class _Migration:
     def _move_memories(self, names: Sequence[str]) -> AccountCommit:
         commit = self._commit()
         for name, row in self._read_hashes(names).items():
-            relation = Relation.parse(name.removeprefix("rel:"))
-            commit.put_memory(relation, _read_memory(row))
+            commit.put_memories([_read_memory(name.removeprefix("rel:"), row)])
             commit.run("DEL", name)
         commit.run("HSET", "meta", "memories", 0, "memories_since", self._now)
         return commit
@@ -261,11 +259,11 @@ def _short_event(value: bytes) -> bytes:
     return f"{short_id(job)} {fingerprint}".encode()
 
 
-def _read_memory(row: Mapping[bytes, bytes]) -> Memory:
-    memory = Memory()
+def _read_memory(relation: str, row: Mapping[bytes, bytes]) -> Memory:
+    memory = Memory(relation)
     if text := row.get(b"k"):
         old = _decode_memory(text)
-        memory = Memory(ConfirmedState(old.present, old.absent, old.info), old.doubt)
+        memory = Memory(relation, ConfirmedState(old.present, old.absent, old.info), old.doubt)
     events = []
     for name, value in sorted(row.items()):
         if name.startswith(b"#"):
