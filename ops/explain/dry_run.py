@@ -63,6 +63,7 @@ def dry_run_changes(messages: Mapping[str, Change], policy: DryRunPolicy = DEFAU
             change.info,
             now if change.occurred_at is None else change.occurred_at,
             accepted=number,
+            allow_empty=change.allow_empty,
         )
         for number, (name, change) in enumerate(changes.items())
     ]

@@ -53,5 +53,7 @@ STORED_AS: Mapping[str, str] = {"complex:estate:units": "estate:estateUnit"}
 READ_ONLY = frozenset({"user:messengerUser:is"})
 BROKERS = "estate:address:contactPerson"
 """Takes real estate agents only, and an estate should never be left without one."""
+UNITS = "estate:estateUnit"
+"""A unit should never have two buildings."""
 WITH_INFO = "calendar:address"
 """The one type with relation info."""

@@ -6,7 +6,7 @@ Pure state; it knows no JSON, HTTP or clock.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ops.simulator.catalogue import BROKERS, KNOWN_TYPES
+from ops.simulator.catalogue import BROKERS, KNOWN_TYPES, UNITS
 from ops.simulator.refusals import ApiRefusal
 from ops.simulator.switches import Switches
 from worker.contract import Relation
@@ -40,7 +40,8 @@ class Crm:
     """The relations of one customer, written by the rules of the API and read from both ends.
 
     `put` and `drop` go around the rules, as people do who edit in the CRM's own windows. `violations` holds
-    every contact person whose delete left an estate without a broker.
+    every contact person whose delete left an estate without a broker, and every unit that a create gave a
+    second building.
     """
 
     def __init__(
@@ -98,12 +99,13 @@ class Crm:
             )
 
         overwrite = switches.existing_info == "overwrite"
-        self._write(
-            star,
-            check,
-            lambda relation: self.put(relation, info if overwrite or relation not in self else None),
-            switches,
-        )
+
+        def write(relation: Relation) -> None:
+            self.put(relation, info if overwrite or relation not in self else None)
+            if relation.type == UNITS and len(self.parents(UNITS, relation.child)) > 1:
+                self.violations.append(relation)
+
+        self._write(star, check, write, switches)
 
     def modify(self, star: Sequence[Relation], info: Info, *, switches: Switches) -> None:
         """Set this info on every relation of the star, or raise `ApiRefusal`."""

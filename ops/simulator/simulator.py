@@ -121,7 +121,7 @@ class Simulator:
             return self._accounts[token].crm.relations()
 
     def violations(self, token: str) -> tuple[Relation, ...]:
-        """Return every contact person whose delete left an estate without a broker."""
+        """Return every delete that left an estate without a broker, and create of a second building."""
         with self._lock:
             return tuple(self._accounts[token].crm.violations)
 

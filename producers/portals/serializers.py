@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from worker.contract import Relation, write_instant
 from worker.errors import NotFound
-from worker.ports import JobRecord
+from worker.ports import JobRecord, RelationRecord
 
 ErrorDict = TypedDict(
     "ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None}
@@ -14,6 +14,16 @@ ErrorDict = TypedDict(
 
 Not a class statement, because `class` is a keyword of Python.
 """
+
+
+class HeldDict(TypedDict):
+    """Why a relation of a held job is not written yet; it is looked at again at `until`, if not before."""
+
+    parentid: int
+    childid: int
+    reason: str
+    message: str
+    until: str
 
 
 class JobDict(TypedDict):
@@ -30,6 +40,7 @@ class JobDict(TypedDict):
     source: str
     event_id: str
     batch: str | None
+    allow_empty: bool
     correlation_id: str | None
     occurred_at: str
     accepted_at: str
@@ -37,6 +48,7 @@ class JobDict(TypedDict):
     attempts: int
     relations: dict[str, int]
     error: ErrorDict | None
+    held: HeldDict | None
     superseded_by: str | None
     requests: list[str]
     replay: str | None  # the replay that put it back last
@@ -74,8 +86,8 @@ def batch_json(account: str, label: str, counts: Mapping[str, int]) -> BatchDict
     }
 
 
-def job_json(job: JobRecord) -> JobDict:
-    """Return the job as JSON."""
+def job_json(job: JobRecord, records: Mapping[Relation, RelationRecord] | None = None) -> JobDict:
+    """Return the job as JSON; `records` of its relations say why it is held, which lists leave out."""
     return {
         "id": job.id,
         "account": job.account,
@@ -88,6 +100,7 @@ def job_json(job: JobRecord) -> JobDict:
         "source": job.source,
         "event_id": job.event_id,
         "batch": job.batch or None,
+        "allow_empty": job.allow_empty,
         "correlation_id": job.correlation or None,
         "occurred_at": write_instant(job.occurred_at),
         "accepted_at": write_instant(job.accepted_at),
@@ -95,6 +108,7 @@ def job_json(job: JobRecord) -> JobDict:
         "attempts": job.attempts,
         "relations": {"total": job.total, **job.counts},
         "error": _error(job.refusal) if job.refusal else None,
+        "held": held_json(records or {}),
         "superseded_by": job.by or None,
         "requests": list(job.requests),
         "replay": job.replay or None,
@@ -102,6 +116,28 @@ def job_json(job: JobRecord) -> JobDict:
         "replayed_by": list(job.replayed_by),
         "history": _history(job),
     }
+
+
+def held_json(records: Mapping[Relation, RelationRecord]) -> HeldDict | None:
+    """Return why the first relation that is held waits, None if there is none."""
+    for relation, (opened, _, _) in records.items():
+        if opened and opened.held:
+            _, reason, message = opened.refusal or (0, "", "")
+            return {
+                "parentid": relation.parent,
+                "childid": relation.child,
+                "reason": reason,
+                "message": message,
+                "until": write_instant(opened.not_before),
+            }
+    return None
+
+
+def held_relations(job: JobRecord) -> list[Relation]:
+    """Return the relations of which the records say why the job is held: none if it is not."""
+    if job.state != "held":
+        return []
+    return [Relation(job.type, parent, child) for parent in job.parents for child in job.children]
 
 
 def _error(refusal: tuple[int, str, str, str]) -> ErrorDict:

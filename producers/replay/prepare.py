@@ -162,7 +162,15 @@ class ReplayBuilder:
 
 def _claim_job(job: JobRecord) -> ClaimedJob:
     """Return what a flush would read of the job once it is back in the inbox."""
-    return ClaimedJob(job.id, job.action, job.failed, job.info, job.occurred_at, job.number)  # type: ignore[arg-type]
+    return ClaimedJob(
+        job.id,
+        job.action,  # type: ignore[arg-type]
+        job.failed,
+        job.info,
+        job.occurred_at,
+        job.number,
+        allow_empty=job.allow_empty,
+    )
 
 
 def _claim_change(change: Change, *, number: int) -> ClaimedJob:
@@ -174,6 +182,7 @@ def _claim_change(change: Change, *, number: int) -> ClaimedJob:
         change.info,
         NEWEST if change.occurred_at is None else change.occurred_at,
         NEWEST + number,
+        allow_empty=change.allow_empty,
     )
 
 

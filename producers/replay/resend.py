@@ -8,7 +8,8 @@ from worker.contract import Change, from_message, write_instant
 from worker.errors import Fault, InvalidChange
 from worker.ports import JobRecord
 
-CORRECTABLE: Final = ("account", "action", "relationtype", "parentid", "childid")
+CORRECTABLE: Final = ("account", "action", "relationtype", "parentid", "childid", "allow_empty")
+FLAGS: Final = {"true": True, "false": False}
 INFO_PREFIX: Final = "relationinfo."
 SOURCE: Final = "replay"  # the `source` of a new change
 
@@ -26,7 +27,10 @@ def parse_correction(pairs: Iterable[str]) -> Correction:
         name, equals, value = pair.partition("=")
         if not equals:
             raise InvalidChange([Fault(name, "expected NAME=VALUE")])
-        correction[name] = _parse_ids(value) if name in ("parentid", "childid") else value
+        if name in ("parentid", "childid"):
+            correction[name] = _parse_ids(value)
+        else:
+            correction[name] = FLAGS.get(value, value) if name == "allow_empty" else value
     check_correction(correction)
     return correction
 
@@ -59,6 +63,7 @@ def make_new_change(job: JobRecord, correction: Correction, *, forced: bool, rep
         "childid": list(dict.fromkeys(relation.child for relation in job.failed)),
         "relationinfo": dict(job.info) or None,
         "batch": job.batch or None,
+        "allow_empty": job.allow_empty or None,
         "occurred_at": None if forced else write_instant(job.occurred_at),
         "event_id": f"{job.id}:{replay_id}",
         "source": SOURCE,

@@ -18,7 +18,15 @@ from worker.config import Rule, Settings, Source
 from worker.contract import Change, from_message
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
-FIELDS: Final = ("action", "relationtype", "parentid", "childid", "occurred_at", "relationinfo")
+FIELDS: Final = (
+    "action",
+    "relationtype",
+    "parentid",
+    "childid",
+    "occurred_at",
+    "relationinfo",
+    "allow_empty",
+)
 EXPRESSIONS: Final = (*FIELDS, "when", "event_id")
 MAX_ERROR_TEXT: Final = 200  # characters
 MAX_PARENTS: Final = 1000  # of one rule with several children, since each parent becomes a change of its own

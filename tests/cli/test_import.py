@@ -257,7 +257,7 @@ def test_a_dry_run_prints_the_cost_and_writes_nothing(cli: Cli, runtime: Runtime
     file.write_bytes((samples.FOLDER / "05-new-build.csv").read_bytes() + b"create,estate:estateUnit,x,1\n")
     answer = json.loads(cli("import", str(file), "--dry-run", "--json", code=Exit.PARTLY).stdout)
     (cost,) = answer["accounts"]
-    assert (cost["changes"], cost["actions"], cost["requests"]) == (127, 2, 1)
+    assert (cost["changes"], cost["actions"], cost["requests"]) == (127, 4, 2)
     assert answer["rejected"] == 3  # one is nonsense, and two name the same two ids the other way round
     assert jobs(runtime) == []
     assert "AT ITS PACE" in cli("import", str(file), "--dry-run", code=Exit.PARTLY).output

@@ -77,6 +77,12 @@ def test_the_shipped_example_is_valid_and_shows_every_default(tmp_path: Path) ->
     assert settings.warnings == ()
 
 
+def test_the_last_one_is_kept_only_where_creates_go_first(faults: Faults) -> None:
+    (fault,) = faults("[types.'estate:estateUnit']\norder = 'delete_first'\nlast_one = 'keep'\n")
+    reason = '"keep" needs order = "create_first", not "delete_first"; leave order out'
+    assert fault == f'types."estate:estateUnit".last_one: {reason}'
+
+
 def test_the_reference_page_names_every_limit_with_its_default() -> None:
     page = (ROOT / "docs/reference/settings.md").read_text("utf-8")
     documented = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page, re.MULTILINE))

@@ -121,6 +121,7 @@ def test_every_fault_is_named_by_its_path() -> None:
             "event_id": "line\nbreak",
             "source": "x" * 65,
             "batch": "",
+            "allow_empty": 1,
             "version": True,
             "parentId": 7,
         }
@@ -147,6 +148,7 @@ def test_every_fault_is_named_by_its_path() -> None:
         "event_id": 'expected a text of 1 to 200 printable characters, got "line\\nbreak"',
         "source": "expected a text of 1 to 64 printable characters, got 65 characters",
         "batch": 'expected a text of 1 to 64 printable characters, got ""',
+        "allow_empty": "expected true or false, got 1",
         "version": "expected 1, got true",
     }
 
@@ -224,6 +226,12 @@ def test_relationinfo_is_kept_sorted_by_key() -> None:
             ("statusTerminbestaetigung", "bestätigt"),
             ("statusTerminrueckmeldung", "aktiv"),
         )
+
+
+def test_only_a_delete_may_take_the_last_relation_of_a_record() -> None:
+    assert from_message({**PLAIN, "action": "delete", "allow_empty": True}).change.allow_empty
+    assert not from_message({**PLAIN, "allow_empty": False}).change.allow_empty
+    assert list(faults({**PLAIN, "allow_empty": True})) == ["allow_empty"]
 
 
 def test_a_mirrored_type_swaps_the_sides_and_is_noted() -> None:

@@ -79,12 +79,12 @@ def test_what_is_cancelled_while_a_flush_reads_is_not_sent_and_the_rest_is_in_th
     ]
     acts = MemoryJobAdmin(world.store)  # type: ignore[arg-type]
 
-    def order(name: str) -> str:
+    def guarded(name: str) -> str:
         """Cancel while the batch is folded: after the read and before the claim."""
         acts.cancel("acme", jobs[:1], AuditEntry("d", "ada", "cancelled"))
-        return "free"
+        return ""
 
-    monkeypatch.setattr(world, "policy", {"order": order})
+    monkeypatch.setattr(world, "policy", {"guarded": guarded})
     assert world.flush().next_in == 0.0
     world.drain()
     assert set(world.relations()) == {Relation(BUYER, 2, 9)}

@@ -141,7 +141,7 @@ def test_one_account_s_poison_costs_the_others_nothing() -> None:
     assert len(world.relations("acme")) == 20
 
 
-def test_the_half_of_a_swap_that_waits_for_poison_fails_with_it_and_the_broker_stays() -> None:
+def test_the_delete_of_a_broker_whose_successor_is_poison_fails_and_the_broker_stays() -> None:
     world = fatal_world()
     world.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
     pool = WorkerPool(world)
@@ -149,7 +149,7 @@ def test_the_half_of_a_swap_that_waits_for_poison_fails_with_it_and_the_broker_s
     pool.run(until=pool.is_done)
     assert [world.store.get_job(receipt.job).refusal[1] for receipt in world.receipts] == [
         "poison",
-        "dependency",
+        "last_one",
     ]
     assert set(world.relations()) == {Relation(BROKER, 501, 42)}
 

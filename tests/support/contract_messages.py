@@ -49,6 +49,8 @@ def messages(draw: st.DrawFn) -> dict[str, Any]:
         "batch": labels,
         "version": st.just(1),
     }
+    if action == "delete":
+        optional["allow_empty"] = st.booleans()
     return message | draw(
         st.fixed_dictionaries({}, optional={key: value | st.none() for key, value in optional.items()})
     )

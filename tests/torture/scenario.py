@@ -137,6 +137,8 @@ class Scenario:
         for account in self.store.due_accounts(self.accounts):
             self._trace("sweep", "wakes", account)
             self.broker.put(account, 0.0)
+        for account in self.accounts:
+            self.store.tidy(account)
         self.schedule.after(self._sweep_interval(), self._sweep)
 
     def _sweep_interval(self) -> float:

@@ -170,6 +170,8 @@ def _check_crm(scenario: Scenario) -> list[str]:
         good = [(entry, relation) for entry, relation in pairs if not checker.failed(entry.job, relation)]
         expected = expect(good, upsert=scenario.upsert)
         actual = scenario.simulator.relations(f"token-{account}")
+        bare = scenario.simulator.violations(f"token-{account}")
+        wrong += [f"{account} {relation} broke the guard" for relation in bare]
         for relation in (expected.keys() | actual.keys()) - uncertain:
             want = expected.get(relation)
             if want is None or not want.allows(actual.get(relation)):

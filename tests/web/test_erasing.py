@@ -191,7 +191,7 @@ def test_open_relations_of_the_record_end_superseded_and_those_split_with_them_c
     from worker.usecases.batch import Batch
 
     batch, work = (
-        Batch(upsert=False, order=front.runtime.live_settings.order),
+        Batch(upsert=False, guarded=front.runtime.live_settings.guarded),
         lease.read(max_jobs=9, max_relations=99),
     )
     effects = batch.add_intents(work.jobs, work.records, now=work.now)

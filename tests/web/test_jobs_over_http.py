@@ -40,6 +40,7 @@ def test_a_job_shows_its_change(front: Front, http: httpx.Client) -> None:
         "source": "portal",
         "event_id": "e",
         "batch": "import-7",
+        "allow_empty": False,
         "correlation_id": None,
         "occurred_at": accepted,
         "accepted_at": accepted,
@@ -47,6 +48,7 @@ def test_a_job_shows_its_change(front: Front, http: httpx.Client) -> None:
         "attempts": 0,
         "relations": {"total": 4, "applied": 0, "superseded": 0, "stale": 0, "failed": 0},
         "error": None,
+        "held": None,
         "superseded_by": None,
         "requests": [],
         "replay": None,
@@ -54,6 +56,20 @@ def test_a_job_shows_its_change(front: Front, http: httpx.Client) -> None:
         "replayed_by": [],
         "history": [{"at": accepted, "event": "accepted"}],
     }
+
+
+def test_a_held_job_says_why_and_until_when(front: Front, http: httpx.Client) -> None:
+    broker = {**BUYERS, "relationtype": "estate:address:contactPerson", "childid": 42}
+    for message in (broker, {**broker, "action": "delete"}):
+        (receipt,) = front.runtime.intake().accept([from_message(message).change])
+        front.runtime.flush("acme")
+    job = http.get(f"/v1/jobs/{receipt.job}").json()
+    held = job["held"]
+    assert (job["state"], held["parentid"], held["childid"], held["reason"]) == ("held", 501, 42, "last_one")
+    assert "send the delete with allow_empty" in held["message"]
+    assert job["accepted_at"] < held["until"]
+    page = http.get("/v1/jobs", params={"account": "acme", "state": "held"}).json()
+    assert [(listed["id"], listed["held"]) for listed in page["jobs"]] == [(receipt.job, None)]
 
 
 def test_a_finished_job_shows_what_became_of_every_relation_and_the_first_refusal(

@@ -146,6 +146,7 @@ class Rule:
     when: Expression = ""
     occurred_at: Expression = ""
     relationinfo: Expression = ""
+    allow_empty: Expression = ""
     event_id: Expression = ""
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from worker.contract import Relation
 from worker.store.account import (
     META_FIELDS,
     PAUSE_FIELDS,
@@ -10,6 +11,7 @@ from worker.store.account import (
     Meta,
     commit_of_people,
     read_jobs,
+    read_memories,
     trim_audit_log,
 )
 from worker.store.database import Check, Database, new_commit_id
@@ -44,6 +46,7 @@ def tidy(database: Database, account: str, keep: Retention, after: int) -> int:
     _drop_buckets(database, account, keep, {int(number): count for number, count in buckets.items()}, now)
     _try(_drop_kept(database, account, keep, meta, [name.decode() for name, _ in kept], now))
     _try(_drop_requests(database, account, keep, requests, now))
+    _try(_drop_guards(database, account, keep, now))
     if meta.dead:
         _try(_drop_dead(database, account, keep, now))
     trim_audit_log(database, account)
@@ -147,6 +150,29 @@ def _drop_requests(
     commit = AccountCommit(database, account, keep, now=now)
     for name in gone:
         commit.run("LREM", "requests", -1, name)
+    return commit
+
+
+def _drop_guards(database: Database, account: str, keep: Retention, now: int) -> AccountCommit | None:
+    """Drop some guards of relations that are closed, and of which no write is in doubt any more (R12)."""
+    reads = database.reads(account)
+    reads.hmget("meta", META_FIELDS)
+    reads.zrandmember("guard", MAX_EXAMINED)
+    meta_row, members = reads.run()
+    by_relation = {Relation.parse(member.decode().rpartition("|")[2]): member for member in members or ()}
+    found = read_memories(database, account, list(by_relation), now=now)
+    old = [
+        member
+        for relation, member in by_relation.items()
+        if not (record := found[relation][0]).open and not (record.doubt and record.doubt.until > now)
+    ]
+    if not old:
+        return None
+    meta = Meta.read(meta_row)
+    commit = AccountCommit(database, account, keep, now=now)
+    commit.check("meta", "v", meta.lease_version or "")
+    commit.run("HINCRBY", "meta", "v", 1)
+    commit.run("ZREM", "guard", *old)
     return commit
 
 

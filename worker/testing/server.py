@@ -239,6 +239,10 @@ class MemoryServer:
         found: float | None = self._hash(key).get(to_bytes(member))
         return found
 
+    def zrandmember(self, key: str, count: int) -> list[bytes]:
+        """Return some members."""
+        return list(self._hash(key))[:count]
+
     def zrevrank(self, key: str, member: object) -> int | None:
         """Return a member's place from the end."""
         names = [name for name, _ in reversed(self._sorted(key))]

@@ -208,9 +208,15 @@ class Batch:
     def _open_write(
         self, relation: Relation, state: RelationState | None, confirmed: Confirmed | None
     ) -> OpenWrite:
-        doubt = confirmed[1] if confirmed else None
-        key = guard_key(relation, self.guarded(relation.type))
-        return OpenWrite(state.open if state else None, key, doubt.until if key and doubt else 0)
+        side = self.guarded(relation.type)
+        until = 0
+        if (
+            side == "child" and state is None and confirmed
+        ):  # a create that failed may land, and shows then only
+            memory, doubt = confirmed
+            if doubt and doubt.kind == "create" and memory.present <= memory.absent:
+                until = doubt.until
+        return OpenWrite(state.open if state else None, guard_key(relation, side), until)
 
 
 def withdraw_relations(

@@ -153,6 +153,10 @@ class _Flush:
         doubts = {relation: record.doubt for relation, record in records.items()}
         doubts |= {relation: state.doubt for relation, state in batch.states.items()}
         allowed, effects = list[Operation](), Effects()
+        for relation in (relation for found in opened.values() for relation in found):
+            record = records.get(relation)  # None: it is in the batch
+            if record and not record.open and not (record.doubt and record.doubt.until > now):
+                effects.states[relation] = None  # closed, and no write of it can land any more
         for operation in sorted(
             screened.undecided, key=lambda each: batch.states[each.relation].target.decisive
         ):

@@ -11,7 +11,7 @@ from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import with_job_filter
 from ops.explain.advice import advise
 from ops.explain.text import format_ids, format_info, format_instant, pluralize
-from producers.portals.serializers import job_json
+from producers.portals.serializers import held_json, held_relations, job_json
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
 from worker.ports import JobFilter, JobPage, JobRecord
@@ -105,7 +105,10 @@ def show_job(context: CommandContext, job_id: str, payload: bool) -> None:
     job = context.runtime.store.get_job(job_id)
     if job is None:
         raise NotFound(f"there is no job {job_id}; finished jobs are kept for a while only")
-    document, lines = dict(job_json(job)), list(_describe_job(context, job))
+    held = held_json(context.runtime.queries.get_records(job.account, held_relations(job)))
+    document, lines = {**job_json(job), "held": held}, list(_describe_job(context, job))
+    if held:
+        lines.append(f"  held: {held['message']}; looked at again {held['until']}, or when way is made")
     message = None if job.type else context.runtime.job_admin.get_payload(job_id)
     if payload and message is None:
         raise NotFound(

@@ -32,6 +32,11 @@ CHANGE_FILES: Final = (".ndjson", ".jsonl", ".json")
 @click.option("--occurred-at", metavar="TIME", help="When it became true, with offset; default: now.")
 @click.option("--event-id", metavar="TEXT", help="Your own key: the same again is the same job.")
 @click.option("--batch", metavar="LABEL", help="A label to ask for later.")
+@click.option(
+    "--allow-empty",
+    is_flag=True,
+    help="A delete may take the last relation of a record that is to keep one.",
+)
 @click.option("--sample", metavar="NAME", help="Send a shipped sample as if it happened just now.")
 @click.option("--dry-run", is_flag=True, help="Check, and explain what would be sent; needs no Redis.")
 @with_context
@@ -42,7 +47,7 @@ def send_changes(
     infos: tuple[str, ...],
     sample: str | None,
     dry_run: bool,
-    **fields: str | None,
+    **fields: str | bool | None,
 ) -> None:
     """Accept changes: ACTION is create, modify or delete, TYPE a relation type; one side is a single id.
 

@@ -24,7 +24,7 @@ from producers.portals.http.requests import (
     with_correlation,
     with_event_ids,
 )
-from producers.portals.serializers import batch_json, job_json
+from producers.portals.serializers import batch_json, held_relations, job_json
 from producers.webhooks.mapping import MappedChange, build_changes, read_payload
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.verify import WebhookDelivery, verify
@@ -108,7 +108,9 @@ async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
     job = await run_in_threadpool(deps.store.get_job, job_id)
     if job is None:
         raise NotFound(f'there is no job "{job_id}" (any more)')
-    return json_response(job_json(job))
+    held = held_relations(job)
+    records = await run_in_threadpool(deps.queries.get_records, job.account, held) if held else {}
+    return json_response(job_json(job, records))
 
 
 async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:

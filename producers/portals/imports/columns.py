@@ -30,8 +30,15 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as `normalize` returns them
     "event_id": ("event",),
     "source": ("quelle",),
     "batch": ("label",),
+    "allow_empty": (),
 }
 FIELDS: Final = (*ALIASES, *INFO)
+FLAGS: Final = {"true": True, "1": True, "yes": True, "ja": True} | {
+    "false": False,
+    "0": False,
+    "no": False,
+    "nein": False,
+}
 REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
 THOUSANDS: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+")
 
@@ -133,6 +140,8 @@ def build_message(values: Mapping[str, str]) -> ParsedCells:
         message["relationinfo"] = info
     if "action" in values:
         message["action"] = values["action"].lower()
+    if "allow_empty" in values:
+        message["allow_empty"] = FLAGS.get(values["allow_empty"].lower(), values["allow_empty"])
     faults = list[Fault]()
     for side in ("parentid", "childid"):
         text = message.pop(side, "")

@@ -45,6 +45,7 @@ class Options(TypedDict, total=False):
     event_id: str
     source: str
     batch: str
+    allow_empty: bool
 
 
 class SendChanges(NamedTuple):

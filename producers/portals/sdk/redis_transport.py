@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from producers.portals.sdk.protocol import CHUNK, Attempt, GetBatch, GetJob, SendChanges, Sent
-from producers.portals.serializers import batch_json, job_json
+from producers.portals.serializers import batch_json, held_relations, job_json
 from worker.background import WakeupQueue
 from worker.config import Settings, load_settings
 from worker.contract import Change, MessageDict, check_each, from_message
@@ -70,7 +70,7 @@ class RedisTransport:
         job = self._runtime.store.get_job(job_id)
         if job is None:
             raise NotFound(f'there is no job "{job_id}" (any more)')
-        return job_json(job)
+        return job_json(job, self._runtime.queries.get_records(job.account, held_relations(job)))
 
 
 def connect(settings: Settings | Runtime | None) -> RedisTransport:

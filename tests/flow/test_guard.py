@@ -1,0 +1,276 @@
+"""The guard is a law about the CRM: at no instant has a guarded estate no broker, or a unit two buildings.
+
+Whatever shares a batch, arrives when, is refused, lost, replayed or erased; `violations` is the simulator's
+own record of every write.
+"""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ops.simulator import FaultPlan, Records, Switches
+from tests.support.flow_world import World, change
+from worker.contract import Change, Relation
+from worker.planner.plan import Limits
+from worker.testing import MemoryStore
+from worker.usecases.replay import requeue
+
+Make = Callable[..., World]
+BROKER, UNIT, BUYER = "estate:address:contactPerson", "estate:estateUnit", "estate:address:buyer"
+ONLY_42 = Records(brokers=frozenset({42}))
+ESTATES = range(501, 621)
+
+
+def brokers(world: World, estate: int = 501) -> set[int]:
+    return {each.child for each in world.relations() if each.type == BROKER and each.parent == estate}
+
+
+def errors(world: World) -> list[str]:
+    jobs = [world.store.get_job(receipt.job) for receipt in world.receipts]
+    return [job.refusal[1] if job and job.refusal else "" for job in jobs]
+
+
+def states(world: World) -> list[str]:
+    jobs = [world.store.get_job(receipt.job) for receipt in world.receipts]
+    return [job.state if job else "gone" for job in jobs]
+
+
+def swap(estate: int = 501) -> list[Change]:
+    return [change("create", BROKER, estate, 43, at=-2), change("delete", BROKER, estate, 42, at=-1)]
+
+
+@pytest.mark.parametrize("max_batch", [1, 2, 1000])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_refused_successor_leaves_the_broker_wherever_a_batch_ends(
+    make_world: Make, max_batch: int, reverse: bool
+) -> None:
+    world = make_world(records=ONLY_42, policy={"max_batch": max_batch})
+    world.simulator.seed("token-acme", [Relation(BROKER, estate, 42) for estate in ESTATES])
+    creates, deletes = zip(*map(swap, ESTATES), strict=True)
+    world.accept(*((*deletes, *creates) if reverse else (*creates, *deletes)))
+    world.drain(turns=20_000)
+    assert world.simulator.violations("token-acme") == ()
+    assert all(brokers(world, estate) == {42} for estate in ESTATES)
+    assert sorted(errors(world)) == ["last_one"] * len(ESTATES) + ["rights"] * len(ESTATES)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0, 8.0])
+def test_a_delete_that_comes_while_the_create_is_tried_or_just_failed_is_held(
+    make_world: Make, seconds: float
+) -> None:
+    world = make_world(records=ONLY_42, faults=FaultPlan.script([None, "lost_before", "lost_before"]))
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
+    create, delete = swap()
+    world.accept(create)
+    world.flush()
+    world.clock.sleep(seconds)
+    world.accept(delete)
+    world.flush()
+    world.clock.sleep(1.0)
+    world.flush()
+    assert states(world)[1] in ("sending", "held", "verifying")  # the create may be tried in the same round
+    world.drain()
+    assert (brokers(world), errors(world)) == ({42}, ["rights", "last_one"])
+
+
+def test_only_the_deletes_are_replayed_and_then_everything_while_the_successor_is_still_refused(
+    make_world: Make,
+) -> None:
+    world = make_world(records=ONLY_42, policy={"max_batch": 50})
+    world.simulator.seed("token-acme", [Relation(BROKER, estate, 42) for estate in ESTATES])
+    world.accept(*(each for estate in ESTATES for each in swap(estate)))
+    world.drain(turns=20_000)
+    jobs = [receipt.job for receipt in world.receipts]
+    requeue(world.intake, "acme", jobs[1::2])
+    world.drain(turns=20_000)
+    requeue(world.intake, "acme", jobs)
+    world.drain(turns=20_000)
+    assert world.simulator.violations("token-acme") == ()
+    assert all(brokers(world, estate) == {42} for estate in ESTATES)
+
+
+@pytest.mark.parametrize("max_actions", [1, 2, 50])
+@pytest.mark.parametrize(
+    "missing", [Records(brokers=frozenset({42, 43})), Records(missing=frozenset({("address", 44)}))]
+)
+def test_one_of_several_successors_is_enough_whatever_the_others_are_refused_for(
+    make_world: Make, max_actions: int, missing: Records
+) -> None:
+    world = make_world(records=missing, policy={"limits": Limits(max_ids=100, max_actions=max_actions)})
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
+    world.accept(
+        change("create", BROKER, 501, 43),
+        change("create", BROKER, 501, 44),
+        change("delete", BROKER, 501, 42),
+    )
+    world.drain()
+    assert (brokers(world), states(world)) == ({43}, ["succeeded", "failed", "succeeded"])
+
+
+def test_a_held_delete_goes_at_once_when_a_successor_is_linked(make_world: Make) -> None:
+    world = make_world(records=Records(brokers=frozenset({42, 45})))
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
+    world.accept(*swap())
+    world.flush()
+    world.clock.sleep(100.0)
+    world.flush()
+    assert states(world) == ["failed", "held"]
+    world.accept(change("create", BROKER, 501, 45))
+    world.flush()
+    assert (brokers(world), states(world)) == ({45}, ["failed", "succeeded", "succeeded"])
+
+
+def test_a_broker_whom_a_person_links_in_the_crm_lets_the_held_one_go(make_world: Make) -> None:
+    world = make_world()
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
+    world.accept(change("delete", BROKER, 501, 42))
+    world.flush()
+    assert states(world) == ["held"]
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, 46)])
+    world.drain()
+    assert (brokers(world), states(world)) == ({46}, ["succeeded"])
+
+
+def test_of_several_last_brokers_one_stays(make_world: Make) -> None:
+    world = make_world()
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, child) for child in (41, 42, 43)])
+    world.accept(*(change("delete", BROKER, 501, child, at=-child) for child in (41, 42, 43)))
+    world.drain()
+    assert world.simulator.violations("token-acme") == ()
+    assert sorted(errors(world)) == ["", "", "last_one"]
+
+
+def test_a_broker_whose_own_delete_may_still_land_does_not_count(make_world: Make) -> None:
+    world = make_world(faults=FaultPlan.script([None, "late"]))
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, child) for child in (42, 43)])
+    world.accept(change("delete", BROKER, 501, 43))
+    world.flush()  # the delete of 43 got no answer, and lands in a while
+    world.accept(change("delete", BROKER, 501, 42))
+    world.drain()
+    assert world.simulator.violations("token-acme") == ()
+    assert (brokers(world), errors(world)) == ({42}, ["", "last_one"])
+
+
+def test_whoever_means_it_may_leave_an_estate_without_a_broker(make_world: Make) -> None:
+    world = make_world()
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
+    world.accept(change("delete", BROKER, 501, 42, allow_empty=True))
+    world.flush()
+    assert (brokers(world), states(world), world.sent()) == (set(), ["succeeded"], ["delete"])
+
+
+def test_a_delete_of_what_is_not_there_is_done_even_if_nobody_is_left(make_world: Make) -> None:
+    world = make_world()
+    world.accept(change("delete", BROKER, 501, 42))
+    world.flush()
+    assert (states(world), world.sent()) == (["succeeded"], ["get"])
+
+
+@pytest.mark.parametrize("empty_ids", ["list", "absent", "no_records"])
+def test_however_the_api_shows_an_estate_without_brokers(make_world: Make, empty_ids: str) -> None:
+    world = make_world(switches=Switches(empty_ids=empty_ids))  # type: ignore[arg-type]
+    world.accept(change("delete", BROKER, 501, 42))
+    world.drain()
+    assert states(world) == ["succeeded"]
+
+
+def test_the_guard_costs_one_read_for_many_estates(make_world: Make) -> None:
+    world = make_world()
+    estates = range(501, 581)
+    world.simulator.seed(
+        "token-acme", [Relation(BROKER, each, child) for each in estates for child in (42, 43)]
+    )
+    world.accept(*(change("delete", BROKER, estate, 42) for estate in estates))
+    world.flush()
+    assert world.sent() == ["get"] + ["delete"] * 80
+
+
+# --- units
+
+
+def test_a_unit_enters_a_building_only_when_it_has_left_the_other(make_world: Make) -> None:
+    world = make_world()
+    world.simulator.seed("token-acme", [Relation(UNIT, 1, 70)])
+    world.accept(change("create", UNIT, 2, 70))
+    world.flush()
+    assert states(world) == ["held"]
+    world.accept(change("delete", UNIT, 1, 70))
+    world.flush()
+    assert (list(world.relations()), states(world)) == ([Relation(UNIT, 2, 70)], ["succeeded", "succeeded"])
+
+
+def test_a_unit_that_stays_where_it_is_is_not_given_a_second_building(make_world: Make) -> None:
+    world = make_world()
+    world.simulator.seed("token-acme", [Relation(UNIT, 1, 70)])
+    world.accept(change("create", UNIT, 2, 70, 71))
+    world.drain()
+    assert errors(world) == ["dependency"]
+    assert set(world.relations()) == {Relation(UNIT, 1, 70), Relation(UNIT, 2, 71)}
+
+
+def test_a_building_whose_create_may_still_land_counts(make_world: Make) -> None:
+    world = make_world(faults=FaultPlan.script([None, "late"]))
+    world.accept(change("create", UNIT, 1, 70))
+    world.flush()
+    world.accept(change("create", UNIT, 2, 70))
+    world.drain()
+    assert world.simulator.violations("token-acme") == ()
+    assert list(world.relations()) == [Relation(UNIT, 1, 70)]
+
+
+# --- any story
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> Sequence[tuple[str, tuple[int, ...]]]:
+    """Return steps: changes, flushes, replays of all that failed, minutes that pass, hands in the CRM."""
+    step = st.tuples(
+        st.sampled_from(("create", "delete", "delete", "flush", "flush", "replay", "wait", "link")),
+        st.tuples(st.integers(501, 502), st.integers(41, 44)),
+    )
+    return draw(st.lists(step, min_size=1, max_size=14))
+
+
+@given(
+    story=stories(),
+    name=st.sampled_from((BROKER, UNIT)),
+    batch=st.sampled_from((1, 2, 1000)),
+    actions=st.sampled_from((1, 50)),
+    faults=st.lists(
+        st.sampled_from((None, None, "lost_after", "lost_before", "late", "server_error_after", "throttle")),
+        max_size=8,
+    ),
+    switches=st.sampled_from(list(Switches.all())),
+)
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_at_no_instant_is_the_guard_broken(
+    story: Sequence[tuple[str, tuple[int, int]]],
+    name: str,
+    batch: int,
+    actions: int,
+    faults: list[str | None],
+    switches: Switches,
+) -> None:
+    world = World(
+        MemoryStore,
+        faults=FaultPlan.script(faults),  # type: ignore[arg-type]
+        switches=switches,
+        records=Records(missing=frozenset({("address", 44), ("estate", 44)})),
+        policy={"max_batch": batch, "limits": Limits(max_ids=4, max_actions=actions)},
+    )
+    for kind, (parent, child) in story:
+        match kind:
+            case "create" | "delete":
+                world.accept(change(kind, name, parent, child))
+            case "replay":
+                requeue(world.intake, "acme", world.store.failed_jobs("acme", limit=100))
+            case "wait":
+                world.clock.sleep(700.0)
+            case "link":
+                world.simulator.seed("token-acme", [Relation(name, parent, child)])
+            case _:
+                world.flush()
+    world.drain()
+    assert world.simulator.violations("token-acme") == ()
