@@ -16,8 +16,7 @@ from tests.torture.simulation import ScenarioResult, run_seeds, simulate
 from worker.contract import Change, Relation
 from worker.planner.actions import Request
 from worker.ports import DeleteBrake, Pause
-from worker.testing import MemoryStore
-from worker.testing.lease import MemoryLease
+from worker.testing import MemoryLease, MemoryStore
 
 FIRST = 1 if "CI" in os.environ else random.SystemRandom().randrange(1, 1_000_000_000)
 SEEDS = 50

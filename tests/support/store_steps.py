@@ -22,6 +22,7 @@ from tests.support.store_values import (
 from worker.contract import Change, Relation
 from worker.planner.fold import Result
 from worker.ports import (
+    AuditEntry,
     JobFilter,
     JobRecord,
     Lease,
@@ -29,7 +30,10 @@ from worker.ports import (
     Pause,
     Queries,
     Receipt,
+    Replay,
+    ReplayEntry,
     Store,
+    UnreadableMessage,
     WorkBatch,
     Writes,
 )
@@ -183,3 +187,20 @@ def run_every_transition(store: Store, clock: FakeClock) -> None:
     claim_all(lease, later=3.0)
     lease.renew()
     store.pause("acme", Pause("by hand"))
+
+
+def run_every_act(store: Store) -> None:
+    """Let people do a bit of everything."""
+    job_admin, entry = job_admin_of(store), AuditEntry("a1", "ada", "acted", "some jobs")
+    message = UnreadableMessage("acme", "celery", "u", ("parentid: is required",), b"{}")
+    store.reject("acme", "acme-u", message)
+    accept(store, change(7, 9), change(8, 9), first=20)
+    failed = store.failed_jobs("acme", limit=9)
+    job_admin.cancel("acme", ["acme-020"], entry)
+    job_admin.link_replacement(failed[0], ["acme-021"], by="ada")
+    job_admin.dismiss("acme", failed, entry)
+    replay = Replay(id="acme-r1", account="acme", by="ada", what="all", eligible=1)
+    job_admin.save_replay(replay, [ReplayEntry(failed[0])], entry)
+    job_admin.set_replay_state("acme-r1", "running", entry)
+    job_admin.advance_replay(replay, 0, 1, back=1, missed={}, audit_entry=entry)
+    store.resume("acme", audit_entry=entry)

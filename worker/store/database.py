@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from worker.errors import StoreUnavailable
 from worker.redis.client import Client, translate_errors
+from worker.redis.cluster import LazyClusterClient
 from worker.redis.scripts import load_script
 from worker.store import keys, limits
 from worker.store.keys import LAYOUT, bucket_of
@@ -20,8 +21,13 @@ ARGUMENTS_PER_COMMAND: Final = 4000  # Lua's stack takes about twice as many
 CLOCK_LIFETIME: Final = 5.0  # seconds for which the server's clock is known without asking
 ATTEMPTS: Final = 50  # of a commit that others overtake; each time somebody else has got something done
 CONSTANTS: Final = {name: value for name, value in vars(limits).items() if isinstance(value, int)}
-SCRIPTS: Final = {"accept": "accept", "commit": "commit", "add": "commit"}
-"""The files of the scripts by name: `add` is a commit that brings something in; a full server refuses it."""
+SCRIPTS: Final = {
+    "accept": ("accept", "#!lua"),
+    "add": ("commit", "#!lua"),
+    "commit": ("commit", "#!lua flags=allow-oom"),
+    "read": ("read", "#!lua flags=no-writes,allow-oom"),
+}
+"""Files and first lines of the scripts by name: a full server refuses `add`, a commit that brings something in."""
 
 
 Answer = TypeVar("Answer")
@@ -59,7 +65,9 @@ class Database:
     def __init__(self, client: Client, prefix: str, now: Callable[[], int] | None = None) -> None:
         self.redis: Any = client
         self.prefix, self._given_now = prefix, now
-        self.scripts: dict[str, ServerScript] = getattr(client, "scripts", None) or _load(client)
+        self._is_cluster = isinstance(client, LazyClusterClient)
+        own = None if self._is_cluster else getattr(client, "scripts", None)
+        self.scripts: dict[str, ServerScript] = own or _load(client)
         self._clock_until = self._clock_offset = 0.0
 
     def key(self, account: str, name: str) -> str:
@@ -84,7 +92,7 @@ class Database:
 
     def reads(self, account: str) -> "Reads":
         """Return a round trip to be filled with reads."""
-        return Reads(self, account)
+        return ScriptedReads(self, account) if self._is_cluster else Reads(self, account)
 
     def _ask_time(self) -> tuple[int, int]:
         answer = self.redis.time()
@@ -117,6 +125,53 @@ class Reads:
         with translate_errors():
             answers: list[Any] = self._pipeline.execute()
         return answers
+
+
+class ScriptedReads(Reads):
+    """Reads of one account on a cluster: one script, which its client routes, repeats and redirects."""
+
+    def __init__(self, database: Database, account: str) -> None:
+        self._database, self._base = database, keys.base(database.prefix, account)
+        self._keys: dict[str, int] = {"meta": 1}
+        self._args: list[Any] = []
+        self._readers: list[Callable[[Any], Any]] = []
+        self.count = 0
+
+    def __getattr__(self, command: str) -> Callable[..., None]:
+        def add(key: str, *args: Any, **options: Any) -> None:
+            flat = [cell for arg in args for cell in (arg if isinstance(arg, list | tuple) else [arg])]
+            if "start" in options:
+                flat += ("LIMIT", options["start"], options["num"])
+            if options.get("withscores"):
+                flat.append("WITHSCORES")
+            place = self._keys.setdefault(key, len(self._keys) + 1)
+            self._args += (command.upper(), place, len(flat), *flat)
+            self._readers.append(_reader_of(command, with_scores="WITHSCORES" in flat))
+            self.count += 1
+
+        return add
+
+    def run(self) -> list[Any]:
+        """Run them and return their answers, as a pipeline has them."""
+        if not self.count:
+            return []
+        names = [f"{self._base}:{name}" for name in self._keys]
+        with translate_errors():
+            answers = self._database.scripts["read"](keys=names, args=self._args)
+        return [read(answer) for read, answer in zip(self._readers, answers, strict=True)]
+
+
+def _reader_of(command: str, *, with_scores: bool) -> Callable[[Any], Any]:
+    """Return what makes a script's answer that of redis-py."""
+    if with_scores:
+        return lambda flat: [(name, float(score)) for name, score in zip(flat[::2], flat[1::2], strict=True)]
+    if command == "hgetall":
+        return lambda flat: dict(zip(flat[::2], flat[1::2], strict=True))
+    if command == "hscan":
+        return lambda answer: (int(answer[0]), dict(zip(answer[1][::2], answer[1][1::2], strict=True)))
+    if command == "smembers":
+        return set
+    return lambda answer: float(answer) if command == "zscore" and answer is not None else answer
 
 
 class Commit:
@@ -226,12 +281,6 @@ def by_bucket(shorts: Iterable[str]) -> dict[int, list[str]]:
 
 def _load(client: Client) -> dict[str, ServerScript]:
     return {
-        name: load_script(
-            client,
-            "worker.store",
-            file,
-            constants=CONSTANTS,
-            first_line="#!lua flags=allow-oom" if name == "commit" else "#!lua",
-        )
-        for name, file in SCRIPTS.items()
+        name: load_script(client, "worker.store", file, constants=CONSTANTS, first_line=first_line)
+        for name, (file, first_line) in SCRIPTS.items()
     }
