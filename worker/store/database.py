@@ -27,7 +27,7 @@ SCRIPTS: Final = {
     "commit": ("commit", "#!lua flags=allow-oom"),
     "read": ("read", "#!lua flags=no-writes,allow-oom"),
 }
-"""Files and first lines of the scripts by name: a full server refuses `add`, a commit that brings something in."""
+"""Files and first lines of the scripts: a full server refuses `add`, a commit that brings something in."""
 
 
 Answer = TypeVar("Answer")
