@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from ops.simulator.crm import Records
-from ops.simulator.faults import KINDS, FaultPlan, InjectedFault, Kind
+from ops.simulator.faults import KINDS, FaultPlan, InjectedFault, Kind, Record
 from ops.simulator.responses import Response, json
 from ops.simulator.switches import Switches
 
@@ -51,11 +51,19 @@ class Chance(msgspec.Struct, forbid_unknown_fields=True):
     kinds: tuple[InjectedFault | Kind, ...] = KINDS
 
 
+class RecordFaults(msgspec.Struct, forbid_unknown_fields=True):
+    """The fault of every request that names one of these records."""
+
+    records: list[Record]
+    kind: InjectedFault | Kind
+
+
 class Faults(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /_sim/faults`: the script first, then chance; empty for no more faults."""
+    """The body of `POST /_sim/faults`: script, then chance, then records; empty for no more faults."""
 
     script: list[InjectedFault | Kind | None] = []
     random: Chance | None = None
+    records: RecordFaults | None = None
     token: str | None = None
 
     def plan(self) -> FaultPlan:
@@ -65,7 +73,8 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
             if self.random
             else FaultPlan()
         )
-        return replace(rest, entries=FaultPlan.script(self.script).entries)
+        named = FaultPlan.of_records(self.records.records, self.records.kind).records if self.records else {}
+        return replace(rest, entries=FaultPlan.script(self.script).entries, records=named)
 
 
 def respond(simulator: "Simulator", route: str, query: str, body: bytes) -> Response:

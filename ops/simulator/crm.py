@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ops.simulator.catalogue import BROKERS, KNOWN_TYPES, UNITS
+from ops.simulator.faults import Record
 from ops.simulator.refusals import ApiRefusal
 from ops.simulator.switches import Switches
 from worker.contract import Relation
 
-Record = tuple[str, int]
-"""A record by its module and id: `("address", 9001)`."""
 Info = Mapping[str, str]
 Check = Callable[[Relation], ApiRefusal | None]
 

@@ -1,8 +1,8 @@
 """What can go wrong between a client and the API: kinds of faults, and plans of which request meets which."""
 
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 Kind = Literal[
@@ -23,6 +23,8 @@ Kind = Literal[
     "latency",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Record = tuple[str, int]
+"""A record by its module and id: `("address", 9001)`."""
 NOT_EXECUTED: frozenset[Kind] = frozenset(
     {"lost_before", "late", "gateway_before", "throttle", "server_error"}
 )
@@ -66,7 +68,7 @@ class InjectedFault:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultPlan:
     """Which request meets which fault: first the script, one entry per request (None: all goes well), then
-    chance.
+    chance, and then that of the first of `records` which the request names.
 
     `at` depends on nothing but the plan and the number of the request, so that a run can be repeated.
     """
@@ -75,6 +77,7 @@ class FaultPlan:
     seed: int = 0
     rate: float = 0.0
     choices: tuple[InjectedFault, ...] = ()
+    records: Mapping[Record, InjectedFault] = field(default_factory=dict)
 
     @classmethod
     def script(cls, faults: Iterable[InjectedFault | Kind | None]) -> "FaultPlan":
@@ -88,6 +91,15 @@ class FaultPlan:
         Give `InjectedFault` values to set their seconds.
         """
         return cls(seed=seed, rate=rate, choices=tuple(map(_fault, kinds)))
+
+    @classmethod
+    def of_records(cls, records: Iterable[Record], fault: InjectedFault | Kind) -> "FaultPlan":
+        """Return a plan in which every request that names one of these records meets the fault."""
+        return cls(records=dict.fromkeys(records, _fault(fault)))
+
+    def of(self, named: Iterable[Record]) -> InjectedFault | None:
+        """Return the fault of a request that names these records."""
+        return next((self.records[record] for record in named if record in self.records), None)
 
     def at(self, number: int) -> InjectedFault | None:
         """Return the fault of request `number`, counted from 0."""

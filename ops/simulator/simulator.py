@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -10,7 +10,7 @@ from ops.simulator import control
 from ops.simulator.api import ApiAnswer, SimulatedAccount, answer, decode, refuse, requested_actions, token_of
 from ops.simulator.catalogue import KNOWN_TYPES
 from ops.simulator.crm import Crm, Info, Records
-from ops.simulator.faults import FaultPlan, InjectedFault
+from ops.simulator.faults import FaultPlan, InjectedFault, Record
 from ops.simulator.log import Log, LogEntry
 from ops.simulator.refusals import ApiRefusal
 from ops.simulator.responses import Response, add_common_headers, json, page, respond
@@ -28,8 +28,8 @@ class _PlanPosition:
     plan: FaultPlan
     drawn: int = 0
 
-    def draw(self) -> InjectedFault | None:
-        fault = self.plan.at(self.drawn)
+    def draw(self, named: Iterable[Record]) -> InjectedFault | None:
+        fault = self.plan.at(self.drawn) or self.plan.of(named)
         self.drawn += 1
         return fault
 
@@ -207,7 +207,7 @@ class Simulator:
             return self._reject(refused)
         with self._lock:
             self._land_due()
-            fault = self._plans.get(token_of(body), self._plans[_EVERYONE]).draw()
+            fault = self._plans.get(token_of(body), self._plans[_EVERYONE]).draw(self._records_of(body))
             result = self._run(body, fault)
         return respond(result, fault)
 
@@ -215,6 +215,12 @@ class Simulator:
         with self._lock:
             self._log.add(LogEntry(self._number(), self.clock(), "", (), "", executed=False))
         return json(refuse(refused).body)
+
+    def _records_of(self, body: object) -> Iterator[Record]:
+        """Yield the records that a request names."""
+        for act in requested_actions(body):
+            for module, ids in zip(self._types.get(act.type, ()), (act.parents, act.children), strict=False):
+                yield from ((module, number) for number in ids)
 
     def _number(self) -> int:
         self._count += 1

@@ -131,7 +131,8 @@ COUNTERS: Final = (
     Counter("relations_flush_seconds", "Time that flushes took.", "flush", unit=1e6),
     Counter(
         "relations_requests",
-        "Requests by what they show of the account: ok, slow (429) or failed.",
+        "Requests by what they show of the account: ok, alive (an answered probe), slow (429), failed, "
+        "or suspect (it failed for the relations in it).",
         "requests",
         "feedback",
     ),

@@ -11,7 +11,7 @@ import pytest
 
 from ops.dev.processes import Process
 from ops.dev.stack import QUICK, Shape, Stack, running
-from ops.simulator import Records
+from ops.simulator import FaultPlan, Records
 from tests.support.flow_world import World, change
 from tests.support.worker_pool import WorkerDied, WorkerPool
 from worker.celery_config import QUEUES
@@ -127,6 +127,22 @@ def test_poison_is_found_though_new_changes_keep_coming() -> None:
     ]
     assert states == ["succeeded"] * 402
     assert pool.deaths <= 8
+
+
+@pytest.mark.parametrize("size", [20, 1000])
+def test_poison_is_found_beside_relations_that_make_their_requests_fail(size: int) -> None:
+    bad = [("estate", 501 + number) for number in range(40)]
+    world = fatal_world(faults=FaultPlan.of_records(bad, "gateway_before"), policy={"max_batch": size})
+    pool = WorkerPool(world)
+    world.accept(*(change("create", BUYER, 501 + number, 90_001 + number) for number in range(40)))
+    pool.run(30.0)
+    world.accept(*(change("create", BUYER, 801, child) for child in (9001, 9002, FATAL_CHILD, 9003)))
+    poison = world.receipts[-2].job
+    pool.run(900.0, until=lambda: world.store.get_job(poison).state == "failed")
+    assert world.store.get_job(poison).refusal[1] == "poison"
+    pool.run(60.0)
+    assert {relation.child for relation in world.relations()} == {9001, 9002, 9003}
+    assert pool.deaths <= 2 * size.bit_length() + 4
 
 
 def test_one_account_s_poison_costs_the_others_nothing() -> None:

@@ -1,5 +1,6 @@
 """One state machine drives the limiter in memory and the one on a real server side by side."""
 
+from typing import get_args
 from uuid import uuid4
 
 import pytest
@@ -20,6 +21,7 @@ from worker.ports import Feedback, Grant
 from worker.testing.limiter import MemoryLimiter
 
 ACCOUNT = "acme"
+FEEDBACKS = get_args(Feedback)
 
 
 class SideBySide(RuleBasedStateMachine):
@@ -50,7 +52,7 @@ class SideBySide(RuleBasedStateMachine):
         self.last = grants[0]
 
     @rule(
-        feedback=st.sampled_from(["ok", "slow", "failed"]),
+        feedback=st.sampled_from(FEEDBACKS),
         retry_after=st.sampled_from([0.0, 0.0, 1.5, 100_000.0]),
         text=st.text(max_size=70),
     )
@@ -67,7 +69,7 @@ class SideBySide(RuleBasedStateMachine):
             self.report("failed", 0.0, "HTTP 502")
 
     @precondition(lambda self: self.memory.state(ACCOUNT)["breaker"] == "open")
-    @rule(feedback=st.sampled_from(["ok", "slow", "failed"]))
+    @rule(feedback=st.sampled_from(FEEDBACKS))
     def probe(self, feedback: Feedback) -> None:
         self.now = max(self.now, float(self.memory.state(ACCOUNT)["open_until"]))
         self.book(4.0, 8, 90.0)

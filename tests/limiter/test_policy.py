@@ -1,6 +1,7 @@
 """The laws of pace, adaptation and breaker, on the pure functions."""
 
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import example, given
@@ -12,13 +13,14 @@ from worker.limiter.policy import PaceState
 from worker.ports import Feedback, Grant
 
 START = 1_800_000_000 * SECOND
+FEEDBACKS = get_args(Feedback)
 rates = st.floats(0.05, 200)
 bursts = st.integers(1, 20)
 max_waits = st.integers(0, 3 * SECOND)
 steps = st.lists(
     st.tuples(
         st.integers(0, 2 * SECOND),
-        st.sampled_from(["book", "book", "book", "refund", "ok", "slow", "failed"]),
+        st.sampled_from(["book", "book", "book", "refund", *FEEDBACKS]),
     ),
     max_size=80,
 )
@@ -116,7 +118,7 @@ def test_the_fifth_failure_in_a_row_opens_the_breaker_for_five_seconds() -> None
     assert (grant.booked, grant.wait, grant.open_for, grant.reason) == (False, 5.0, 5.0, "breaker")
 
 
-@pytest.mark.parametrize("feedback", ["ok", "slow"])
+@pytest.mark.parametrize("feedback", ["ok", "alive", "slow"])
 def test_any_answer_ends_the_streak_of_failures(feedback: Feedback) -> None:
     state = policy.report(failing(4), START, feedback=feedback)
     assert policy.report(state, START, feedback="failed").open_until == 0
@@ -187,13 +189,50 @@ def test_a_clock_that_steps_back_a_day_and_more_does_not_stop_the_account() -> N
     assert booked(state, START - 2 * policy.LONGEST_RETRY_AFTER)[1].booked
 
 
-@given(st.sampled_from([1.0, 0.5]), st.integers(0, 6), st.sampled_from(["ok", "slow", "failed"]))
+@given(st.sampled_from([1.0, 0.5]), st.integers(0, 6), st.sampled_from(FEEDBACKS))
 def test_only_an_answer_that_changes_nothing_is_not_worth_reporting(
     factor: float, failures: int, feedback: Feedback
 ) -> None:
     state = PaceState(factor=factor, failures=failures, reason=feedback)
     grant = policy.make_grant(state, wait=0, reason="", booked=True)
     assert grant.needs_report(feedback) == (policy.report(state, START, feedback=feedback) != state)
+
+
+@given(st.sampled_from([1 / 16, 0.5, 1.0]), st.lists(st.sampled_from(["suspect", "alive"]), max_size=20))
+def test_what_suspected_relations_bring_about_never_slows_the_account_nor_opens_its_breaker(
+    factor: float, feedbacks: list[Feedback]
+) -> None:
+    state = PaceState(factor=factor)
+    for feedback in feedbacks:
+        state = policy.report(state, START, feedback=feedback)
+        assert state.factor >= factor
+        assert state.failures == (feedback == "suspect")
+        assert state.open_until == 0
+
+
+@pytest.mark.parametrize("failures", range(1, 7))
+def test_an_answer_to_a_harmless_read_gives_back_what_failures_cost_unless_they_opened_the_breaker(
+    failures: int,
+) -> None:
+    state = policy.report(failing(failures, PaceState(factor=3 / 4)), START, feedback="alive")
+    kept = 3 / 4 if failures < policy.FAILURES_TO_OPEN else 1 / 16
+    assert (state.factor, state.failures) == (policy.speed_up(kept), 0)
+
+
+def test_what_came_before_a_failure_was_answered_is_not_given_back() -> None:
+    state = policy.report(failing(1), START, feedback="slow")
+    assert policy.report(failing(1, state), START, feedback="alive").factor == policy.speed_up(1 / 4)
+
+
+def test_suspected_relations_rest_for_as_long_as_they_were_told_but_for_five_minutes_at_most() -> None:
+    state = policy.report(PaceState(), START, feedback="suspect", retry_after=7 * SECOND)
+    assert booked(state, START + SECOND)[1].suspects_wait == 6.0
+    shorter = policy.report(state, START, feedback="suspect", retry_after=SECOND)
+    assert booked(shorter, START + SECOND)[1].suspects_wait == 6.0
+    longest = policy.report(state, START, feedback="suspect", retry_after=9_000 * SECOND)
+    grant = booked(longest, START)[1]
+    assert (grant.booked, grant.suspects_wait) == (True, 300.0)
+    assert booked(longest, START - 400 * SECOND)[1].suspects_wait == 0.0  # the clock stepped back
 
 
 @given(rates, bursts, st.integers(0, 30))

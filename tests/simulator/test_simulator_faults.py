@@ -1,6 +1,7 @@
 """Faults on the way: each shows the client what it says, and executes the request or not as it says."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -240,3 +241,21 @@ def test_a_reset_forgets_what_happened_and_keeps_the_accounts():
     sim.reset()
     assert (sim.relations(TOKEN), sim.log, sim.land()) == ({}, (), 0)
     assert codes(sim, CREATE) == [0]
+
+
+@pytest.mark.parametrize("kind", ["create", "delete"])
+def test_a_request_that_names_a_record_meets_its_fault_in_the_module_of_that_record_only(kind):
+    plan = FaultPlan.of_records([("address", 2)], "gateway_before")
+    named, other = star(kind, BUYER, [1], [2], identifier="a"), star(kind, BUYER, [2], [1], identifier="b")
+    crm = simulator(faults=plan)
+    sent = [send(crm, other), send(crm, other, named), send(crm, get(BUYER, parentids=[1])), send(crm, named)]
+    assert [response.status_code for response in sent] == [200, 502, 200, 502]
+    assert [entry.fault for entry in crm.log] == ["", "gateway_before", "", "gateway_before"]
+
+
+def test_a_script_goes_before_the_faults_of_records():
+    plan = replace(
+        FaultPlan.of_records([("address", 2)], "gateway_before"), entries=(InjectedFault("throttle"),)
+    )
+    crm = simulator(faults=plan)
+    assert [send(crm, CREATE).status_code for _ in range(2)] == [429, 502]

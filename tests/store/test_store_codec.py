@@ -45,6 +45,7 @@ opens = st.builds(
     reduced=st.booleans(),
     held=st.booleans(),
     refusal=st.none() | refusals,
+    suspicion=st.integers(0, 9),
 )
 settings_of_info = st.builds(
     lambda version, value, gone: ConfirmedInfo(*version, value, gone), job_versions, words, st.booleans()

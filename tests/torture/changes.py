@@ -10,6 +10,8 @@ APPOINTMENT = "calendar:address"
 TYPES = ("estate:address:contactPerson", APPOINTMENT, "estate:estateUnit", "estate:address:buyer")
 MISSING = 904  # in some scenarios no address and no estate has this id
 CHILDREN = (901, 902, 903, MISSING)
+BAD_RECORDS = (("address", 901), ("estate", 501), ("calendar", 502))
+"""Records of which in some scenarios one makes every request fail that names it."""
 
 
 def make_changes(rng: random.Random, *, accounts: tuple[str, ...], now: int) -> list[Change]:

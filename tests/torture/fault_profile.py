@@ -21,6 +21,8 @@ class FaultProfile:
     failed_renewal: float = 0.0  # of a lease
     api_fault: float = 0.0  # a request that the API, or the network before it, spoils
     slow_network: float = 0.0
+    # Per scenario:
+    bad_record: float = 0.0  # a record that makes every request fail that names it
 
     @classmethod
     def draw(cls, rng: random.Random) -> "FaultProfile":

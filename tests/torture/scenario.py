@@ -5,11 +5,13 @@ It has producers, a broker, workers, the sweep, an operator, a store, the API an
 
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from ops.simulator import KINDS, FaultPlan, InjectedFault, Records, Simulator, Switches
-from tests.torture.changes import MISSING, make_changes
+from ops.simulator.faults import Record
+from tests.torture.changes import BAD_RECORDS, MISSING, make_changes
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.history_checker import CheckedStore, HistoryChecker
 from tests.torture.schedule import SECOND, Schedule
@@ -172,7 +174,9 @@ class Scenario:
         return Simulator(
             {f"token-{account}": "secret" for account in self.accounts},
             switches=self.rng.choice(SWITCHES),
-            faults=FaultPlan.random(seed, self._faults.api_fault, API_FAULTS),
+            faults=replace(
+                FaultPlan.random(seed, self._faults.api_fault, API_FAULTS), records=self._bad_records()
+            ),
             records=Records(
                 missing=frozenset(
                     {("address", MISSING), ("estate", MISSING)} if self.rng.random() < 0.3 else ()
@@ -181,6 +185,11 @@ class Scenario:
             clock=lambda: self.schedule.now / SECOND + skew,
             sleep=self._pause_caller,
         )
+
+    def _bad_records(self) -> Mapping[Record, InjectedFault]:
+        """Draw a record that makes every request fail that names it, or none."""
+        bad = [self.rng.choice(BAD_RECORDS)] if self.rng.random() < self._faults.bad_record else []
+        return FaultPlan.of_records(bad, self.rng.choice(API_FAULTS)).records
 
     def _pause_caller(self, seconds: float) -> None:
         """Let the worker wait whose request takes this long."""

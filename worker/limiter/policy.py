@@ -21,6 +21,7 @@ LONGEST_COOLDOWN: Final = 300 * SECOND
 PROBE_LIFETIME: Final = 150 * SECOND
 LONGEST_RETRY_AFTER: Final = 86_400 * SECOND
 LONGEST_WAIT: Final = 60 * SECOND
+TROUBLE: Final = 600 * SECOND  # outlives every rest of suspected relations
 STATE_LIFETIME: Final = 2 * 86_400  # seconds after the last use; outlives every stop
 REASON_LENGTH: Final = 60  # one value over 64 bytes would double the memory of the account's hash
 
@@ -34,6 +35,7 @@ SCRIPT_CONSTANTS: Final = {
     "PROBE_LIFETIME": PROBE_LIFETIME,
     "LONGEST_RETRY_AFTER": LONGEST_RETRY_AFTER,
     "LONGEST_WAIT": LONGEST_WAIT,
+    "TROUBLE": TROUBLE,
     "STATE_LIFETIME": STATE_LIFETIME,
 }
 """The constants that the Lua scripts name."""
@@ -45,7 +47,8 @@ class PaceState:
 
     `tat` is GCRA's theoretical arrival time: when all booked slots are paid for. The breaker is open from the
     fifth failure in a row until an answer; from `open_until` on one probe may go out, and `probe` says that
-    one is on its way.
+    one is on its way. `steady` is the factor that the failures in a row began with, `failed_at` when the last
+    request failed; no suspected relation is tried before `suspects_after`.
     """
 
     tat: int = 0
@@ -56,6 +59,9 @@ class PaceState:
     probe: bool = False
     not_before: int = 0
     reason: str = ""
+    steady: float = 0.0
+    suspects_after: int = 0
+    failed_at: int = 0
 
 
 def to_us(seconds: float) -> int:
@@ -91,7 +97,17 @@ def book(state: PaceState, now: int, *, rate: float, burst: int, max_wait: int) 
     reason = "pace" if wait else ""
     if wait > max_wait:
         return state, make_grant(state, wait=wait, reason=reason)
-    booked = make_grant(state, booked=True, wait=wait, reason=reason, slot=slot, cost=cost)
+    suspects_wait = max(0, ignore_too_far(state.suspects_after, now, LONGEST_COOLDOWN) - now)
+    booked = make_grant(
+        state,
+        booked=True,
+        wait=wait,
+        suspects_wait=suspects_wait,
+        troubled=state.failed_at > now - TROUBLE,
+        reason=reason,
+        slot=slot,
+        cost=cost,
+    )
     return take_slot(state, slot, now), booked
 
 
@@ -125,6 +141,8 @@ def make_grant(
     reason: Reason,
     booked: bool = False,
     open_for: int = 0,
+    suspects_wait: int = 0,
+    troubled: bool = False,
     slot: int = 0,
     cost: int = 0,
 ) -> Grant:
@@ -136,6 +154,8 @@ def make_grant(
         failures=state.failures,
         probe=booked and state.failures >= FAILURES_TO_OPEN,
         open_for=open_for / SECOND,
+        suspects_wait=suspects_wait / SECOND,
+        troubled=troubled,
         reason=reason,
         slot=slot,
         cost=cost,
@@ -147,8 +167,13 @@ def report(
 ) -> PaceState:
     """Return the state after an answer, or the lack of one.
 
-    A 429 is an answer: it slows the account, and it proves that the transport works.
+    A 429 is an answer: it slows the account, and it proves that the transport works. An answer to a harmless
+    read gives back the pace that the failures before it cost, unless they opened the breaker.
     """
+    if feedback == "suspect":
+        return count_suspect(state, now, rest=retry_after, reason=reason)
+    if feedback == "alive" and 0 < state.failures < FAILURES_TO_OPEN:
+        state = replace(state, factor=max(state.factor, state.steady))
     if feedback == "failed":
         state = count_failure(state, now)
     else:
@@ -156,7 +181,7 @@ def report(
     not_before = state.not_before
     if retry_after > 0:
         not_before = max(not_before, now + min(retry_after, LONGEST_RETRY_AFTER))
-    factor = speed_up(state.factor) if feedback == "ok" else slow_down(state.factor)
+    factor = speed_up(state.factor) if feedback in ("ok", "alive") else slow_down(state.factor)
     return replace(state, factor=factor, not_before=not_before, reason=(reason or feedback)[:REASON_LENGTH])
 
 
@@ -166,11 +191,24 @@ def count_failure(state: PaceState, now: int) -> PaceState:
     The fifth opens the breaker, a probe's opens it for twice as long; failures that come in while it is open
     change nothing.
     """
-    state = replace(state, failures=state.failures + 1)
+    steady = state.steady if state.failures else state.factor
+    state = replace(state, failures=state.failures + 1, steady=steady, failed_at=now)
     if not state.probe and state.failures != FAILURES_TO_OPEN:
         return state
     cooldown = min(max(2 * state.cooldown, FIRST_COOLDOWN), LONGEST_COOLDOWN)
     return replace(state, cooldown=cooldown, open_until=now + cooldown, probe=False)
+
+
+def count_suspect(state: PaceState, now: int, *, rest: int, reason: str) -> PaceState:
+    """Return the state after a failure that suspected relations brought about: the pace stays as it is.
+
+    It counts as the first failure in a row at most, so that it alone never opens the breaker; and suspected
+    relations rest.
+    """
+    if not state.failures:
+        state = replace(state, failures=1, steady=state.factor)
+    after = max(state.suspects_after, now + min(rest, LONGEST_COOLDOWN))
+    return replace(state, suspects_after=after, failed_at=now, reason=(reason or "suspect")[:REASON_LENGTH])
 
 
 def breaker_change(before: PaceState, after: PaceState) -> BreakerChange:

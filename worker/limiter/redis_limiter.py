@@ -47,8 +47,8 @@ class RedisLimiter:
     ) -> BreakerChange:
         """Let a request's answer change the pace, and return what it did to the breaker.
 
-        Needed only when `Grant.needs_report` says so. `retry_after` seconds stop the account until then;
-        `reason` is kept for operators.
+        Needed only when `Grant.needs_report` says so. `retry_after` seconds stop the account until then,
+        after the feedback `suspect` only its suspected relations; `reason` is kept for operators.
         """
         text = (reason or feedback)[: policy.REASON_LENGTH]
         args = feedback, policy.to_us(retry_after), text, _script_time(now)
@@ -93,7 +93,7 @@ def _script_time(now: float | None) -> str:
 
 def _read_grant(row: list[Any]) -> Grant:
     """Read the answer of book.lua."""
-    booked, wait, factor, failures, probe, open_for, reason, slot, cost = row
+    booked, wait, factor, failures, probe, open_for, reason, slot, cost, suspects_wait, troubled = row
     return Grant(
         booked=bool(booked),
         wait=wait / SECOND,
@@ -101,6 +101,8 @@ def _read_grant(row: list[Any]) -> Grant:
         failures=failures,
         probe=bool(probe),
         open_for=open_for / SECOND,
+        suspects_wait=suspects_wait / SECOND,
+        troubled=bool(troubled),
         reason=REASONS[reason],
         slot=slot,
         cost=cost,
@@ -119,6 +121,9 @@ def _read_state(row: Mapping[Any, Any]) -> PaceState:
         probe=text.get("probe") == "1",
         not_before=int(text.get("not_before", 0)),
         reason=text.get("reason", ""),
+        steady=float(text.get("steady", 0)),
+        suspects_after=int(text.get("suspects_after", 0)),
+        failed_at=int(text.get("failed_at", 0)),
     )
 
 

@@ -85,7 +85,8 @@ class ReplyContext(NamedTuple):
     """What a reply is judged by.
 
     When the request was signed and answered (µs), for how many seconds a lost one may still land, the retry
-    policy, and the source of random numbers from [0, 1).
+    policy, the source of random numbers from [0, 1), and whether that it was lost is `to_blame` on the
+    relations in it (R24).
     """
 
     signed: int
@@ -93,6 +94,7 @@ class ReplyContext(NamedTuple):
     doubt: float
     retry: RetryPolicy
     draw: Callable[[], float]
+    to_blame: bool = False
 
 
 class _Answer(NamedTuple):
@@ -157,7 +159,7 @@ def _apply_read(
         decision = _decide(answer, state, context)
         # A lost read must not hide the rejection that the next read decides about.
         refusal = (opened.refusal if rejected else None) or _refusal(result)
-        return _carry_out(relation, _unanswered(state), decision, refusal, context)
+        return _carry_out(relation, _unanswered(state, context), decision, refusal, context)
     if result.error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
         return None
     seen = _is_seen(answer.action, relation, result)
@@ -183,7 +185,9 @@ def _apply_write(
     if result.verdict is Verdict.UNKNOWN:
         state = _in_doubt(state, action, context)
     elif result.verdict is Verdict.NOT_SENT:
-        state = _unanswered(state)
+        state = _unanswered(state, context)
+    elif state.open.suspicion:
+        state = state.with_progress(suspicion=0)
     if decision.step is NextStep.SPLIT:
         whole, size = action.part or f"{answer.relations[0]}/", len(answer.relations)
         part = split_part(whole, position, size, sibling_failed=answer.sibling_failed)
@@ -220,14 +224,13 @@ def _in_doubt(state: RelationState, action: Action, context: ReplyContext) -> Re
     earlier = state.doubt.info if state.doubt and state.doubt.until > context.signed else ()
     info = tuple(sorted(dict((*earlier, *action.info)).items()))
     doubt = Doubt(context.signed + round(context.doubt * SECOND), action.kind, info)
-    opened = state.with_progress(
-        failures=state.open.failures + 1, lost_writes=state.open.lost_writes + 1
-    ).open
-    return RelationState(opened, state.confirmed, doubt, state.target)
+    lost = _unanswered(state, context).with_progress(lost_writes=state.open.lost_writes + 1)
+    return RelationState(lost.open, state.confirmed, doubt, state.target)
 
 
-def _unanswered(state: RelationState) -> RelationState:
-    return state.with_progress(failures=state.open.failures + 1)
+def _unanswered(state: RelationState, context: ReplyContext) -> RelationState:
+    opened = state.open
+    return state.with_progress(failures=opened.failures + 1, suspicion=opened.suspicion + context.to_blame)
 
 
 def _confirmed_keys(action: Action) -> frozenset[str]:

@@ -29,6 +29,10 @@ CREATE_KEYS = frozenset({CONFIRMATION})
 """The only info a create may carry; source: the documentation page "Create Relations"."""
 
 
+ALONE = 3
+"""The suspicion from which on a relation is tried alone (R24)."""
+
+
 class Refusal(NamedTuple):
     """Why a relation is not as wanted: API code (0: none), error class, and a text for people."""
 
@@ -63,7 +67,8 @@ class OpenRelation(msgspec.Struct, frozen=True, gc=False):
     `rejections` counts definite rejections, `lost_writes` those without an answer since the last definite
     one, and `failures` requests of any kind in a row that came to nothing. `part` names the piece of a split
     star it belongs to (R16). A `reduced` relation is tried once more without its newest intent (R9). A `held`
-    one waits until the other relations of its record allow it (R12).
+    one waits until the other relations of its record allow it (R12). `suspicion` counts requests with it that
+    failed although the API answered others (R24).
     """
 
     intents: tuple[Intent, ...]
@@ -78,6 +83,7 @@ class OpenRelation(msgspec.Struct, frozen=True, gc=False):
     reduced: bool = False
     held: bool = False
     refusal: Refusal | None = None
+    suspicion: int = 0
 
 
 class RelationState(msgspec.Struct, frozen=True, gc=False):
@@ -136,6 +142,7 @@ def add_intents(
             since=now,
             not_before=before.not_before,
             stage=_stage_of_changed_target(before.stage),
+            suspicion=min(before.suspicion, ALONE),
         )
     return RelationState(opened, memory, doubt, target), lost, memory
 
@@ -157,7 +164,14 @@ def drop_newest_intent(state: RelationState, *, upsert: bool) -> RelationState |
     if target is None or _is_same(state.target, target):
         return None
     stage = _stage_of_changed_target(opened.stage)
-    reduced = OpenRelation(target.intents, opened.cleared, since=opened.since, stage=stage, reduced=True)
+    reduced = OpenRelation(
+        target.intents,
+        opened.cleared,
+        since=opened.since,
+        stage=stage,
+        reduced=True,
+        suspicion=min(opened.suspicion, ALONE),
+    )
     return RelationState(reduced, state.confirmed, state.doubt, target)
 
 

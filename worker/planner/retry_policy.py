@@ -71,7 +71,7 @@ def decide(
         return _decide_rejected(kind, result.error, opened, alone=alone, retry=retry, draw=draw)
     if now - opened.since > retry.give_up_after * SECOND:
         return Decision(NextStep.FAIL)
-    delay = backoff(opened.failures, retry, draw)
+    delay = backoff(max(opened.failures, opened.suspicion), retry, draw)
     if result.verdict is Verdict.NOT_SENT:
         return Decision(NextStep.TRY_LATER, delay)
     if not alone and opened.lost_writes + 1 >= SPLIT_AFTER:

@@ -16,8 +16,12 @@ class Api(Protocol):
         """Send one request, signed at `now` (seconds); return a result per action, and never raise."""
 
 
-Feedback = Literal["ok", "slow", "failed"]
-"""What a reply shows about its account: answered · 429 · no usable answer (transport, timeout, 5xx)."""
+Feedback = Literal["ok", "alive", "slow", "failed", "suspect"]
+"""What a reply shows about its account.
+
+Answered · answered to a harmless read, so that what failed just before was not the account's · 429 · no
+usable answer (transport, timeout, 5xx) · none either, but that is the doing of the relations in it.
+"""
 
 
 Reason = Literal["", "pace", "retry_after", "breaker"]
@@ -50,7 +54,9 @@ class Grant:
     """The answer to `book`: a booked slot `wait` seconds from now, or, not booked, when to come back.
 
     `factor` scales the account's rate and its `max_actions`; with `probe` only a read may be sent; `open_for`
-    is how long the breaker stays open. `slot` and `cost` (µs) name what was booked, for a refund.
+    is how long the breaker stays open, `suspects_wait` how long suspected relations have to wait, in seconds.
+    With `troubled` a request failed within the last ten minutes. `slot` and `cost` (µs) name what was booked,
+    for a refund.
     """
 
     booked: bool
@@ -59,13 +65,15 @@ class Grant:
     failures: int = 0
     probe: bool = False
     open_for: float = 0.0
+    suspects_wait: float = 0.0
+    troubled: bool = False
     reason: Reason = ""
     slot: int = 0
     cost: int = 0
 
     def needs_report(self, feedback: Feedback) -> bool:
         """Return whether a report changes anything: a healthy account costs one round trip per request."""
-        return feedback != "ok" or self.factor < 1 or self.failures > 0
+        return feedback not in ("ok", "alive") or self.factor < 1 or self.failures > 0
 
 
 class Limiter(Protocol):
@@ -77,7 +85,10 @@ class Limiter(Protocol):
     def report(
         self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = ""
     ) -> BreakerChange:
-        """Let a reply change the pace, if `Grant.needs_report`; return what it did to the breaker."""
+        """Let a reply change the pace, if `Grant.needs_report`; return what it did to the breaker.
+
+        `retry_after` seconds stop the account; after the feedback `suspect` only its suspected relations.
+        """
 
     def refund(self, account: str, grant: Grant) -> bool:
         """Give a booked slot back when no request follows."""

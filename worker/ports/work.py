@@ -55,9 +55,10 @@ class BegunRequest(NamedTuple):
 class WorkBatch(NamedTuple):
     """One batch, read at `now` (µs): new jobs, open relations that are due, requests of a dead worker.
 
-    `records` has every relation of the jobs and of those that are due. A `condemned` batch is one that three
-    workers in a row did not survive (R21). The jobs of a `recovered` one were claimed by a dead worker: they
-    are claimed once more, before what it had begun is judged, and worked by the next flush.
+    `records` has every relation of the jobs and of those that are due. A `small` batch is smaller than asked
+    for, because a worker died of one lately; a `condemned` one three workers in a row did not survive (R21).
+    The jobs of a `recovered` one were claimed by a dead worker: they are claimed once more, before what it
+    had begun is judged, and worked by the next flush.
     """
 
     now: int
@@ -66,6 +67,7 @@ class WorkBatch(NamedTuple):
     records: Mapping[Relation, RelationRecord]
     begun: tuple[BegunRequest, ...]
     condemned: bool = False
+    small: bool = False
     recovered: bool = False
 
 

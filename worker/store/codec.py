@@ -33,6 +33,7 @@ class StoredOpen(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     held: bool = False
     refusal: Refusal | None = None
     may_empty: tuple[str, ...] = ()
+    suspicion: int = 0
 
 
 _decode_stored_open = msgspec.json.Decoder(StoredOpen).decode
@@ -113,6 +114,7 @@ def encode_open(opened: OpenRelation) -> bytes:
             opened.held,
             opened.refusal,
             tuple([intent.job for intent in opened.intents if intent.allow_empty]),
+            opened.suspicion,
         )
     )
 
@@ -140,4 +142,5 @@ def read_open(text: bytes) -> OpenRelation:
         stored.reduced,
         stored.held,
         stored.refusal,
+        stored.suspicion,
     )

@@ -105,6 +105,6 @@ def _is_fresh(opened: OpenRelation) -> bool:
     """Return whether the open work is what a fold of its intents alone gives."""
     if opened.not_before or opened.rejections or opened.lost_writes or opened.failures or opened.part:
         return False
-    if opened.stage is not Stage.WRITE or opened.reduced or opened.held or opened.refusal:
+    if opened.stage is not Stage.WRITE or opened.reduced or opened.held or opened.refusal or opened.suspicion:
         return False
     return opened.cleared == NEVER or any(intent.job == opened.cleared.job for intent in opened.intents)

@@ -174,7 +174,8 @@ class RedisLease:
         reads.hgetall("journal")
         reads.lrange("queue", 0, max_jobs - 1)
         reads.lrange("hand", 0, -1)
-        meta, token, work, due, journal, listed, in_hand = reads.run()
+        reads.llen("queue")
+        meta, token, work, due, journal, listed, in_hand, length = reads.run()
         if token != self.holder.encode():
             raise self._lost()
         self._meta = Meta.read(meta)
@@ -185,7 +186,9 @@ class RedisLease:
             return self._recover([short.decode() for short in in_hand], journal, now)
         note = WorkNote.read(work)
         limit = note.limit(self.holder, max_jobs)
-        relations = tuple(Relation.parse(name.decode()) for name in due[:limit])
+        # One that grows again after a death leaves none, so that what killed keeps its place in the order.
+        for_queue = min(limit // 4, length) if limit == max_jobs else 0
+        relations = tuple(Relation.parse(name.decode()) for name in due[: limit - for_queue])
         self._queue = Queue.read(
             self._database, self.account, listed, want=limit - len(relations), dead=self._meta.dead
         )
@@ -203,7 +206,8 @@ class RedisLease:
         self._send(commit)
         records = self._known_records(found)
         claimed = tuple(job.as_claimed(self.account, wanted[job.short]) for job in chosen)
-        return WorkBatch(now, claimed, relations, records, codec.begun(journal), note.is_condemned)
+        begun, is_small = codec.begun(journal), limit < max_jobs
+        return WorkBatch(now, claimed, relations, records, begun, note.is_condemned, is_small)
 
     def _recover(self, in_hand: Sequence[str], journal: Mapping[bytes, bytes], now: int) -> WorkBatch:
         """Return the jobs that a dead worker had in hand, for those of their relations that are not open."""

@@ -5,14 +5,16 @@ R17). A crash anywhere leaves every change in the inbox, among the open relation
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, Unavailable
-from worker.planner.actions import Action, ErrorClass, Operation, Reply, Request
+from worker.planner.actions import ErrorClass, Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.guard import Guard, Screened, makes_way
 from worker.planner.plan import Limits, plan
 from worker.planner.relation_state import reopen
+from worker.planner.suspicion import REST, OperationGroup, Priority, next_groups, probe, put_off
 from worker.ports import LEASE_LIFETIME, DeleteBrake, Feedback, Grant, Lease, Pause, RequestRecord, WorkBatch
 from worker.usecases.batch import Batch, HoldTerms
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
@@ -24,6 +26,10 @@ MAX_SLOT_WAIT = 0.25  # seconds that a flush waits for its slot before it gives 
 RELEASE_FOR = LEASE_LIFETIME  # seconds for which a flush that lost its store tries to release its lease
 RELEASE_EVERY = 0.5  # seconds between two tries
 MAX_RELATIONS = 5000  # relations per batch
+MAX_SUSPECTED = 10  # requests of suspected relations per flush
+
+Purpose = Literal["work", "trial", "probe"]
+"""What a request is for; a failed trial is the doing of the relations in it, a probe is about the account."""
 
 
 def flush(policy: FlushPolicy, deps: FlushDeps) -> FlushResult:
@@ -60,11 +66,15 @@ class _Flush:
         self.guard = Guard(policy.guarded)
         self.started, self.read_at = deps.clock.monotonic(), 0
         self.pace_factor, self.clock_corrected = 1.0, False
+        # Requests of suspected relations so far, and when the next may go (µs).
+        self.suspected, self.suspects_after = 0, 0
+        self.troubled = False  # whether requests of the account failed lately, as far as is known
+        self.is_small = False  # whether the batch is to find what kills, so that nothing is put off (R21)
 
     def run(self) -> float:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
         work = self.lease.read(max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS)
-        self.read_at = work.now
+        self.read_at, self.is_small = work.now, work.small
         if not (work.jobs or work.due or work.begun or work.recovered):
             return 0.0
         if self.policy.observe and not work.recovered:
@@ -183,24 +193,60 @@ class _Flush:
     # --- a round
 
     def run_round(self, operations: Sequence[Operation]) -> float | None:
-        """Plan the operations, send the requests; return the seconds to rest if the flush has to end here."""
+        """Plan what goes first, send the requests; return the seconds to rest if the flush ends here."""
+        groups = next_groups(operations, self.batch.states, troubled=self.troubled)
+        group, is_suspected = groups[0], groups[0].priority is Priority.SUSPECTED
+        if self.has_to_rest(group):
+            self.put_off(groups)
+            return None
         limits = Limits(max_ids=self.policy.limits.max_ids, max_actions=self.max_actions())
-        planned = plan(operations, limits, self.policy.order)
+        planned = plan(group.operations, limits, self.policy.order)
         self.telemetry.round_planned(planned)
-        deletes = sum(request.deletes for request in planned.requests)
+        deletes = sum(operation.kind == "delete" for operation in operations)
         for request in planned.requests:
-            if self.deps.clock.monotonic() - self.started > FLUSH_BUDGET:
+            if self.deps.clock.monotonic() - self.started > FLUSH_BUDGET or self.suspected == MAX_SUSPECTED:
                 return 0.0
             grant = self.book_slot()
             if not grant.booked:
                 return grant.wait
-            sent = _probe(request) if grant.probe else Request(request.actions[: self.max_actions()])
-            if not self.send(sent, grant, planned_deletes=deletes):
+            if self.has_to_plan_again(group, grant):
+                self.deps.limiter.refund(self.policy.account, grant)
+                return None
+            sent, purpose = self.choose(request, group, grant)
+            self.suspected += is_suspected and purpose != "probe"
+            if not self.send(sent, group, grant, purpose, planned_deletes=deletes):
                 return 0.0
             deletes -= request.deletes
-            if grant.probe or len(sent.actions) < len(request.actions):
+            if purpose != "work" or len(sent.actions) < len(request.actions):
                 return None  # plan again: a later request may build on what was left out
         return None
+
+    def has_to_plan_again(self, group: OperationGroup, grant: Grant) -> bool:
+        """Note what a grant says of the account; return whether that changes who goes next (R24)."""
+        is_news = grant.troubled and not self.troubled
+        self.troubled |= grant.troubled
+        self.suspects_after = self.now() + round(grant.suspects_wait * SECOND)
+        return is_news or self.has_to_rest(group)
+
+    def has_to_rest(self, group: OperationGroup) -> bool:
+        """Return whether the group waits while suspected relations rest."""
+        return group.is_doubtful and not self.is_small and self.suspects_after > self.now()
+
+    def choose(self, request: Request, group: OperationGroup, grant: Grant) -> tuple[Request, Purpose]:
+        """Return what to send in the slot, and what for: the request, or a probe in its place (R20, R24)."""
+        if grant.probe or not group.may_go(grant.failures):
+            return probe(group, self.batch.states, grant.failures), "probe"
+        sent = Request(request.actions[: self.max_actions()])
+        return sent, "trial" if group.is_to_blame(grant.failures) else "work"
+
+    def put_off(self, groups: Sequence[OperationGroup]) -> None:
+        """Let suspected relations wait, one group after the other; those tried for too long fail (R24)."""
+        states, now, apart = self.batch.states, self.now(), REST / self.policy.rate
+        effects = self.apply(
+            put_off(groups, states, now=now, until=self.suspects_after, apart=apart, retry=self.policy.retry)
+        )
+        self.lease.claim((), (), self.batch.writes(effects))
+        self.telemetry.outcomes_written(effects.outcomes)
 
     def max_actions(self) -> int:
         """Return the most actions per request at the present pace (R19) that the delete brake lets pass."""
@@ -219,7 +265,9 @@ class _Flush:
             self.deps.clock.sleep(grant.wait)
         return grant
 
-    def send(self, request: Request, grant: Grant, *, planned_deletes: int) -> bool:
+    def send(
+        self, request: Request, group: OperationGroup, grant: Grant, purpose: Purpose, *, planned_deletes: int
+    ) -> bool:
         """Begin, send and settle one request; return whether the account may go on at once."""
         request_id = self.deps.new_id()
         signed = self.begin(request_id, request, grant, planned_deletes)
@@ -227,9 +275,12 @@ class _Flush:
             return False
         correlations = self.batch.correlations(request.relations())
         reply = self.deps.api.send(request.actions, request_id=request_id, now=signed / SECOND)
+        feedback = _feedback(reply, purpose)
         context = self.reply_context(signed, signed + round(reply.seconds * SECOND))
+        context = context._replace(to_blame=feedback == "suspect")
         # A probe's answer is about the account, not about the relation it read.
-        effects = Effects() if grant.probe else apply_reply(self.batch.states, request, reply, context)
+        is_probe = purpose == "probe"
+        effects = Effects() if is_probe else apply_reply(self.batch.states, request, reply, context)
         self.guard.note_reply(request, reply)
         effects = self.apply(effects)
         writes = self.batch.writes(effects)
@@ -237,9 +288,8 @@ class _Flush:
             request_id, request, reply, at=signed, correlations=correlations
         )
         self.lease.settle(request_id, writes)
-        feedback = _feedback(reply)
         self.telemetry.request_settled(record, reply, effects, feedback)
-        return self.follow_reply(reply, grant, feedback)
+        return self.follow_reply(reply, group, grant, feedback)
 
     def begin(self, request_id: str, request: Request, grant: Grant, planned_deletes: int) -> int | None:
         """Journal the request; return when it is signed (µs), None if the account is paused."""
@@ -253,13 +303,13 @@ class _Flush:
             self.telemetry.account_paused(signed)
         return None
 
-    def follow_reply(self, reply: Reply, grant: Grant, feedback: Feedback) -> bool:
+    def follow_reply(self, reply: Reply, group: OperationGroup, grant: Grant, feedback: Feedback) -> bool:
         """Let pace, breaker and pause follow from a reply; return whether the account may go on at once."""
-        account = self.policy.account
+        account, rest = self.policy.account, reply.retry_after or 0.0
+        if feedback == "suspect":
+            rest = max(rest, group.rest_after(reply.seconds, rate=self.policy.rate))
         if grant.needs_report(feedback):
-            change = self.deps.limiter.report(
-                account, feedback, retry_after=reply.retry_after or 0.0, reason=reply.message
-            )
+            change = self.deps.limiter.report(account, feedback, retry_after=rest, reason=reply.message)
             self.telemetry.breaker_changed(change, reply.message)
         pause = Pause.after_reply(
             reply, now=self.now(), fingerprint=self.policy.fingerprint, clock_corrected=self.clock_corrected
@@ -269,7 +319,9 @@ class _Flush:
         if pause:
             self.lease.set_pause(pause)
             self.telemetry.account_paused(pause)
-        return feedback == "ok" and not pause
+        if feedback == "alive":
+            self.pace_factor = 1.0  # perhaps: the next grant says so
+        return feedback in ("ok", "alive", "suspect") and not pause
 
     # --- time
 
@@ -309,12 +361,12 @@ def _release_when_back(lease: Lease, policy: FlushPolicy, deps: FlushDeps) -> No
             deps.clock.sleep(RELEASE_EVERY)
 
 
-def _feedback(reply: Reply) -> Feedback:
+def _feedback(reply: Reply, purpose: Purpose) -> Feedback:
     """Return what a reply shows about its account."""
-    return "slow" if reply.status == 429 else "ok" if reply.is_answered else "failed"
-
-
-def _probe(request: Request) -> Request:
-    """Return a harmless read of the first relation, to see whether the API is back (R20)."""
-    relation = next(request.relations())
-    return Request((Action("get", relation.type, (relation.parent,), (), asked=(relation,)),))
+    if reply.status == 429:
+        return "slow"
+    if reply.is_answered:
+        return "alive" if purpose == "probe" else "ok"
+    # What never left failed for no reason that lies in it.
+    was_sent = any(result.verdict is Verdict.UNKNOWN for result in reply.results)
+    return "suspect" if purpose == "trial" and was_sent else "failed"

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 -- book(rate, burst, max_wait, now): book the account's next slot, or return when to come back. Times in µs.
 -- KEYS   1 {account}:pace, a hash: tat factor failures cooldown open_until probe not_before reason
+--        steady suspects_after failed_at
 -- ARGV   rate (per second), burst, max_wait, now ('' asks Redis)
--- Result booked, wait, factor, failures, probe, open_for, reason, slot, cost
+-- Result booked, wait, factor, failures, probe, open_for, reason, slot, cost, suspects_wait, troubled
 --        reason: 0 none, 1 pace, 2 retry_after, 3 breaker
 -- Keeps  at most burst + rate * t slots in any t seconds, whatever the factor did; one probe at a time behind
 --        an open breaker.
@@ -17,7 +18,7 @@ local function ignore_too_far(instant, furthest)
   return instant <= now + furthest and instant or 0
 end
 
-local s = redis.call('HMGET', KEYS[1], 'tat', 'factor', 'failures', 'open_until', 'not_before')
+local s = redis.call('HMGET', KEYS[1], 'tat', 'factor', 'failures', 'open_until', 'not_before', 'suspects_after', 'failed_at')
 local factor, failures = tonumber(s[2] or 1), tonumber(s[3] or 0)
 local open_until = ignore_too_far(s[4], LONGEST_COOLDOWN)
 local not_before = ignore_too_far(s[5], LONGEST_RETRY_AFTER)
@@ -26,7 +27,7 @@ local factor_text = string.format('%.17g', factor)
 local stopped_until = math.max(open_until, not_before)
 if stopped_until > now then
   local reason = open_until >= not_before and 3 or 2
-  return {0, stopped_until - now, factor_text, failures, 0, math.max(0, open_until - now), reason, 0, 0}
+  return {0, stopped_until - now, factor_text, failures, 0, math.max(0, open_until - now), reason, 0, 0, 0, 0}
 end
 
 -- GCRA; the tolerance is the burst at full pace, otherwise halving the pace would grant a fresh burst.
@@ -37,7 +38,7 @@ local slot = math.max(tat, now) + cost
 local wait = math.max(0, slot - math.max(cost, burst * full) - now)
 local reason = wait > 0 and 1 or 0
 if wait > max_wait then
-  return {0, wait, factor_text, failures, 0, 0, reason, 0, 0}
+  return {0, wait, factor_text, failures, 0, 0, reason, 0, 0, 0, 0}
 end
 
 redis.call('HSET', KEYS[1], 'tat', string.format('%.0f', slot))
@@ -46,4 +47,6 @@ if probe == 1 then
   redis.call('HSET', KEYS[1], 'probe', 1, 'open_until', string.format('%.0f', now + PROBE_LIFETIME))
 end
 redis.call('EXPIRE', KEYS[1], STATE_LIFETIME)
-return {1, wait, factor_text, failures, probe, 0, reason, slot, cost}
+local suspects_wait = math.max(0, ignore_too_far(s[6], LONGEST_COOLDOWN) - now)
+local troubled = tonumber(s[7] or 0) > now - TROUBLE and 1 or 0
+return {1, wait, factor_text, failures, probe, 0, reason, slot, cost, suspects_wait, troubled}
