@@ -19,6 +19,7 @@ META_FIELDS: Final = (
     "p",
     "dead",
     "held",
+    "held_since",
     "events",
     "events_since",
     "memories",
@@ -35,6 +36,7 @@ class Meta(NamedTuple):
     people_version: int = 0
     dead: int = 0
     held: int = 0
+    held_since: int = 0
     events: int = 0
     events_since: int = 0
     memories: int = 0

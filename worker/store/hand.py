@@ -7,6 +7,8 @@ their relations has had an outcome, and what was begun is in the journal. Pure.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from worker.contract import Relation
 from worker.planner.fold import NEVER
 from worker.planner.relation_state import OpenRelation, Stage
@@ -99,6 +101,13 @@ class Hand:
         self.held.update(change.taken)
         self.jobs.difference_update(change.left)
         self.jobs.update(change.jobs)
+
+
+def as_old(write: OpenWrite, since: int) -> OpenWrite:
+    """Return the write of a recovered relation, which keeps its place among those that are due."""
+    if write.open is None or write.open.since <= since:
+        return write
+    return write._replace(open=msgspec.structs.replace(write.open, since=since))
 
 
 def _is_fresh(opened: OpenRelation) -> bool:

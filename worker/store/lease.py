@@ -38,7 +38,7 @@ from worker.store.account import (
     write_pause,
 )
 from worker.store.database import Check, Database, Overtaken, new_commit_id, repeat_while_overtaken
-from worker.store.hand import Hand, HandChange
+from worker.store.hand import Hand, HandChange, as_old
 from worker.store.jobs import QUEUED, Job
 from worker.store.keys import short_id
 from worker.store.limits import BRAKE_WINDOW_US, FIRST_WAKE_DELAY_US, MAX_REQUESTS, Retention
@@ -240,36 +240,49 @@ class RedisLease:
         self._load(writes, wanted)
         if any(short not in self._jobs or self._jobs[short].value.state != QUEUED for short in wanted):
             return False
-        commit = self._commit(self._database.now())
-        change = HandChange()
+        commit, change = self._commit(self._database.now()), HandChange()
+        if recovered is not None:
+            self._end_recovery(commit, writes)
+        elif wanted:
+            change = self._take(commit, wanted, writes)
         claimed = list(recovered or wanted)
-        if wanted and not recovered:
-            if not self._queue.has(wanted):
-                self._queue = Queue.locate(self._database, self.account, wanted)
-            self._queue.cut_after(wanted, commit)
-            change = self._hand.take(wanted.values(), writes, self._opened)
-            if change.jobs:
-                commit.run("RPUSH", "hand", *change.jobs)
         changed = {short: Before.of(self._jobs[short]) for short in claimed if short not in change.jobs}
         for short in claimed:
             jobs.claim(self._jobs[short])
-        if not recovered:
-            commit.totals["sending"] += len(claimed)
         if begun:
             commit.run("HDEL", "journal", *(entry.request_id for entry in begun))
-        if recovered is not None:
-            commit.run("DEL", "hand")
-            commit.run("HSET", "meta", "held", 0)
         self._write(commit, writes, "", changed, change)
         self._send(commit, change)
         if recovered is not None:
             self._hand = Hand(is_recovered=True)
         return True
 
+    def _take(self, commit: AccountCommit, wanted: Mapping[str, ClaimedJob], writes: Writes) -> HandChange:
+        """Take jobs out of the queue, and into the hand as far as they need not be written now."""
+        if not self._queue.has(wanted):
+            self._queue = Queue.locate(self._database, self.account, wanted)
+        self._queue.cut_after(wanted, commit)
+        commit.totals["sending"] += len(wanted)
+        change = self._hand.take(wanted.values(), writes, self._opened)
+        if change.jobs:
+            commit.run("RPUSH", "hand", *change.jobs)
+            if not self._hand.jobs:
+                commit.run("HSET", "meta", "held_since", commit.now)
+        return change
+
+    def _end_recovery(self, commit: AccountCommit, writes: Writes) -> None:
+        """Let everything that a dead worker had in hand be written, as old as it is."""
+        since = self._meta.held_since
+        for relation, write in writes.opens.items():
+            if relation not in self._opened:
+                writes.opens[relation] = as_old(write, since)
+        commit.run("DEL", "hand")
+        commit.run("HSET", "meta", "held", 0)
+
     def _begin(self, request_id: str, request: Request, brake: DeleteBrake | None) -> int | Pause:
         now = self._database.now()
-        if pause := self._known_pause.in_force(now):
-            return self._paused(now) or self._begin(request_id, request, brake) if pause else pause
+        if self._known_pause.in_force(now):
+            return self._paused(now) or self._begin(request_id, request, brake)
         commit = self._commit(now)
         commit.check("pause", "since", self._known_pause.since)
         stopped = None
@@ -492,8 +505,12 @@ class RedisLease:
     def _paused(self, now: int) -> Pause | None:
         """Return the pause in force now, and remember it."""
         reads = self._database.reads(self.account)
+        reads.hget("holder", "token")
         reads.hmget("pause", PAUSE_FIELDS)
-        self._known_pause = KnownPause.read(reads.run()[0])
+        token, pause = reads.run()
+        if token != self.holder.encode():
+            raise self._lost()
+        self._known_pause = KnownPause.read(pause)
         return self._known_pause.in_force(now)
 
     # --- commits

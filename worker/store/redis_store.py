@@ -113,6 +113,11 @@ class RedisStore:
     ) -> Iterator[AcceptResult]:
         """Accept one round after the other; the next is on its way while Redis writes the one before."""
         self._register(account)
+        reads = self.database.reads(account)
+        reads.hget("meta", "layout")
+        self._ensure_layout(
+            account, reads.run()[0]
+        )  # now, or what is on its way would be accepted out of turn
         sent = deque[tuple[Sequence[Submission], ScriptCall]]()
 
         def list_calls() -> Iterator[ScriptCall]:
