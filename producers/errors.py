@@ -36,4 +36,8 @@ class TooSlow(RelationsError):
 
 
 class Unsupported(RelationsError):
-    """The body has a content type or encoding that is not read."""
+    """The body has a content type or coding that is not read; `accepted_codings` names those that are."""
+
+    def __init__(self, message: str, *, accepted: str = "") -> None:
+        self.accepted_codings = accepted
+        super().__init__(message)

@@ -1,14 +1,12 @@
 """The services behind the operators' commands and endpoints, built from a runtime in this one place."""
 
 from dataclasses import dataclass
-from functools import partial
 
 from producers.job_admin.cancel_dismiss import JobAdminService
 from producers.job_admin.erase import EraseService
 from producers.replay.service import ReplayService
 from producers.webhooks.reparse import reparse
 from worker.clock import SystemClock
-from worker.ports import ERASED
 from worker.wiring import Runtime
 
 
@@ -31,7 +29,7 @@ def build_services(runtime: Runtime) -> Services:
             job_admin=runtime.job_admin,
             clock=SystemClock(),
             new_id=intake.new_id,
-            withdraw=partial(runtime.withdraw, by=ERASED),
+            withdraw=runtime.withdraw,
         ),
         replays=ReplayService(
             store=runtime.store,

@@ -55,12 +55,17 @@ class WakeupQueue:
     """
 
     def __init__(self, send: Wake, *, emit: EventSink = log.emit, max_size: int = MAX_WAKEUPS) -> None:
-        self._send, self._emit = send, emit
-        self._queue: Queue[tuple[str, float]] = Queue(max_size)
-        self._started = threading.Lock()
+        self._send, self._emit, self._max_size = send, emit, max_size
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._queue: Queue[tuple[str, float]] = Queue(self._max_size)
+        self._started, self._pid = threading.Lock(), os.getpid()
 
     def __call__(self, account: str, seconds: float) -> None:
         """Let the wake-up be sent soon."""
+        if self._pid != os.getpid():  # no thread survives a fork
+            self._start_anew()
         try:
             self._queue.put_nowait((account, seconds))
         except Full as error:

@@ -4,6 +4,8 @@ over a connection that broke, over a Redis that is full. Nothing here decides wh
 Classes only; `apply_patches` puts those of kombu in place when an application is configured.
 """
 
+import json
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from time import time
@@ -21,6 +23,7 @@ from kombu.utils.json import dumps
 from worker.redis.client import OutOfMemoryError
 from worker.redis.sentinel import SentinelConnection
 
+UNDECODED = "relations.undecoded"  # the argument that has content type, error and body (base64)
 MAX_DEPTH = 20  # levels of lists and objects in a message; a list of changes has five
 # A full Redis refuses what brings something in. What a worker moves within the broker does not grow it for
 # long, so it may.
@@ -46,6 +49,8 @@ def checked_strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> C
     run = default(task, app, consumer, **options)
 
     def run_checked(message: Any, body: Any, *args: Any, **kwargs: Any) -> None:
+        if body is None and getattr(task, "keeps_undecodable", False):
+            wrap_undecodable(message)
         if not _is_task(_payload(message) if body is None else body):
             raise InvalidTaskError(
                 f"expected arguments, named arguments and options, at most {MAX_DEPTH} levels deep"
@@ -100,6 +105,23 @@ class TolerantConsumer(Consumer):
     """Celery's consumer, for which a message without the name of a task is an unknown task like any other."""
 
     Strategies = StrategyTable
+
+
+def wrap_undecodable(message: Any) -> None:
+    """Make a body that cannot be decoded, or is not accepted, an argument of the message's task.
+
+    So it is the task that keeps it, with its tries and redeliveries, where Celery would log and drop it.
+    """
+    try:
+        message.payload  # noqa: B018 decodes
+    except Exception as error:  # whatever the decoder of its content type raises
+        body = (
+            message.body.encode(errors="surrogateescape") if isinstance(message.body, str) else message.body
+        )
+        parts = [str(message.content_type), type(error).__name__, b64encode(body).decode()]
+        message.body = json.dumps([[], {UNDECODED: parts}, {}])
+        message.content_type, message.content_encoding = "application/json", "utf-8"
+        message.headers = {**message.headers, "argsrepr": "", "kwargsrepr": ""}  # no body in a log
 
 
 def _is_limit(value: object) -> bool:

@@ -9,6 +9,7 @@
         ├── BacklogFull        the account's inbox is at `max_backlog`
         ├── StoreUnavailable   Redis cannot be reached, is full or still loading
         └── LeaseLost          another worker has the account's lease now
+            └── StoreRolledBack    the store has lost writes that it had acknowledged
 
 Two questions only: can time cure it (`Unavailable`), or must a person (all others)?
 """
@@ -116,3 +117,7 @@ class StoreUnavailable(Unavailable):
 
 class LeaseLost(Unavailable):
     """The lease on the account ran out or was taken over; its new holder goes on with the work."""
+
+
+class StoreRolledBack(LeaseLost):
+    """The store has lost writes that it had acknowledged, as in a failover."""

@@ -17,7 +17,8 @@ from worker.config.secret import STARS, redact
 SENSITIVE: Final = ("token", "secret", "hmac", "authorization", "password")
 # They log every request or task at INFO, with its arguments; our own line for each has more.
 CHATTY: Final = ("httpx", "httpcore", "celery.worker.strategy", "celery.app.trace", "celery.beat")
-
+# It warns of every broken body, which its caller learns from the error anyway.
+SILENT: Final = ("python_multipart",)
 
 # An account stands still, or a request met a bug of ours: a person is needed now.
 ERRORS: Final = frozenset({"account.paused", "request.failed"})
@@ -34,6 +35,7 @@ WARNINGS: Final = frozenset(
         "settings.rejected",
         "wake.failed",
         "webhook.refused",
+        "writes.lost",
     }
 )
 SHARED: Final[list[Processor]] = [
@@ -74,6 +76,8 @@ def configure(
     root.setLevel(level)
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name in SILENT:
+        logging.getLogger(name).setLevel(logging.ERROR)
     structlog.configure(
         processors=PIPELINE,
         wrapper_class=structlog.stdlib.BoundLogger,

@@ -2,6 +2,7 @@
 
 import os
 import time
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -12,11 +13,12 @@ from celery.exceptions import Ignore, Reject
 from worker.app import app
 from worker.background import WakeupQueue
 from worker.celery_config import ACCEPT_TASK, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
+from worker.celery_patches import UNDECODED
 from worker.config import load_settings
 from worker.contract import correlation_of
 from worker.errors import NotFound, Unavailable
 from worker.ports import MAX_COUNTDOWN
-from worker.usecases.accept_messages import accept_messages
+from worker.usecases.accept_messages import accept_messages, keep_undecoded
 from worker.usecases.replay import run_replay
 from worker.wakeups import send_wakeup
 from worker.wiring import Runtime
@@ -42,6 +44,7 @@ def runtime_of(_pid: int) -> Runtime:
 @app.task(
     name=ACCEPT_TASK,
     bind=True,
+    keeps_undecodable=True,
     retry_on_worker_lost=True,
     max_retries=MAX_REDELIVERIES,
     default_retry_delay=1,
@@ -51,9 +54,12 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
 
     The task's id makes a redelivery the same job (R1).
     Nothing is refused for the form of its arguments: several positional ones are several changes, named ones
-    are one.
+    are one. A body that cannot be decoded is kept as it came.
     """
     try:
+        if UNDECODED in fields:
+            _keep_undecoded(self.request.id, fields[UNDECODED])
+            return
         accept_messages(
             get_runtime().intake(),
             _flatten(messages, fields),
@@ -63,6 +69,19 @@ def accept(self: Any, /, *messages: object, **fields: object) -> None:
         )
     except Unavailable as error:
         resend_later(self, error)
+
+
+def _keep_undecoded(message_id: str, parts: Any) -> None:
+    """Keep a message as the worker received it, with the name of what it is serialized as."""
+    content_type, reason, body = map(str, parts) if isinstance(parts, list) and len(parts) == 3 else ("",) * 3
+    keep_undecoded(
+        get_runtime().intake(),
+        b64decode(body.encode(errors="ignore")),
+        content_type=content_type,
+        reason=reason,
+        message_id=message_id,
+        source=SOURCE,
+    )
 
 
 @app.task(name=FLUSH_TASK, acks_late=True)

@@ -14,18 +14,27 @@ from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.dry_run import DryRun
-from worker.ports import Api, ClaimedJob, EventSink, RelationRecord, Writes
+from worker.ports import (
+    ERASED,
+    Api,
+    ClaimedJob,
+    EventSink,
+    RecordRef,
+    RelationRecord,
+    UnsettledRequests,
+    Withdrawal,
+)
 from worker.redis.client import Client, connect
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore, Retention
-from worker.usecases.batch import withdraw_relations
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushResult
 from worker.usecases.intake import Intake
 from worker.usecases.sweep import Sweeper
+from worker.usecases.withdrawal import withdraw_record
 
 
 class Runtime:
@@ -108,16 +117,13 @@ class Runtime:
     def withdraw(
         self,
         account: str,
-        relations: Sequence[Relation],
-        records: Mapping[Relation, RelationRecord],
-        *,
-        by: str,
-    ) -> Writes:
-        """Return what ends these open relations; the others among the records forget their split star."""
+        record: RecordRef,
+        known: Mapping[Relation, RelationRecord],
+        unsettled: UnsettledRequests,
+    ) -> Withdrawal:
+        """Return what ends the record's relations among the known ones, and which of them must wait."""
         policy = self.live_settings.flush_policy(account)
-        return withdraw_relations(
-            relations, records, upsert=policy.retry.upsert, guarded=policy.guarded, by=by
-        )
+        return withdraw_record(record, known, unsettled, policy, by=ERASED)
 
     def api(self, account: Account) -> Api:
         """Return the account's API client."""

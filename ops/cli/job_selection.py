@@ -6,6 +6,8 @@ The filters are those of `GET /v1/jobs`, with the same checks and the same messa
 import getpass
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import date, datetime, time, timedelta
 from functools import wraps
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 
@@ -16,13 +18,15 @@ from ops.cli.context import CommandContext, account_option
 from producers.job_admin.selection import Selection
 from producers.portals.http import query
 from worker.contract import write_instant
-from worker.errors import Invalid, NotFound
+from worker.errors import Fault, Invalid, NotFound
 from worker.ports import UNROUTED, JobFilter, JobState
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-TIME_UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}  # seconds
-TIME_AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
+TIME_UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
+TIME_AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])")
+DAYS_AGO: Final[Mapping[str, int]] = {"today": 0, "yesterday": 1}
+DATES: Final = ("%Y-%m-%d", "%d.%m.%Y")
 PARAMETERS: Final[Mapping[str, str]] = {  # option → parameter of the HTTP interface
     "state": "state",
     "type": "relationtype",
@@ -33,7 +37,10 @@ PARAMETERS: Final[Mapping[str, str]] = {  # option → parameter of the HTTP int
     "batch": "batch",
     "since": "since",
     "until": "until",
+    "failed_since": "failed_since",
+    "failed_until": "failed_until",
 }
+TIMES: Final = ("since", "until", "failed_since", "failed_until")
 FILTER_OPTIONS: Final = (
     click.option(
         "--state",
@@ -47,9 +54,14 @@ FILTER_OPTIONS: Final = (
     click.option("--source", metavar="NAME", help="From this source."),
     click.option("--batch", metavar="LABEL", help="Of this batch."),
     click.option(
-        "--since", metavar="TIME", help="Accepted since then: 2026-11-21T02:00:00Z, or 90m, 2h, 3d ago."
+        "--since",
+        metavar="TIME",
+        help="Accepted since then: 2026-11-21T02:00:00Z, 2026-11-21, 21.11.2026, today, yesterday, "
+        "or 90m, 2h, 3d, 1w ago.",
     ),
     click.option("--until", metavar="TIME", help="Accepted before then."),
+    click.option("--failed-since", metavar="TIME", help="Failed since then, and waiting for a decision."),
+    click.option("--failed-until", metavar="TIME", help="Failed before then, and waiting for a decision."),
 )
 
 
@@ -127,7 +139,7 @@ def by_option(function: Function) -> Function:
 
 def _parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
     parameters = [
-        (PARAMETERS[option], _parse_time(text, context) if option in ("since", "until") else text)
+        (PARAMETERS[option], _parse_time(text, context) if option in TIMES else text)
         for option, text in texts.items()
         if text
     ]
@@ -135,15 +147,37 @@ def _parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> J
         return query.read_query([("account", "any"), *parameters], query.JobQuery).filter()
     except Invalid as error:
         options = {parameter: f"--{option}" for option, parameter in PARAMETERS.items()}
-        faults = [f"{options.get(fault.path, fault.path)}: {fault.message}" for fault in error.faults]
+        names = {path: option.replace("_", "-") for path, option in options.items()}
+        faults = [f"{names.get(fault.path, fault.path)}: {_explain(fault)}" for fault in error.faults]
         raise click.UsageError("; ".join(faults)) from None
 
 
+def _explain(fault: Fault) -> str:
+    if fault.path not in TIMES:
+        return fault.message
+    return f"{fault.message}; or today, yesterday, 2026-11-21, 21.11.2026, or 90m, 2h, 3d, 1w ago"
+
+
 def _parse_time(text: str, context: CommandContext) -> str:
-    """Return an instant as the HTTP interface takes it; `2h` is two hours ago by the store's clock."""
-    if not (ago := TIME_AGO.fullmatch(text)):
+    """Return an instant as the HTTP interface takes it, by the store's clock and the local time zone.
+
+    `2h` is two hours ago; a day means its beginning.
+    """
+    if ago := TIME_AGO.fullmatch(text):
+        return write_instant(context.read_clock() - int(ago[1]) * TIME_UNITS[ago[2]] * 1_000_000)
+    if (day := _find_day(text, context)) is None:
         return text
-    return write_instant(context.read_clock() - int(ago[1]) * TIME_UNITS[ago[2]] * 1_000_000)
+    return datetime.combine(day, time()).astimezone().isoformat()
+
+
+def _find_day(text: str, context: CommandContext) -> date | None:
+    if text in DAYS_AGO:
+        today = datetime.fromtimestamp(context.read_clock() / 1e6).astimezone().date()
+        return today - timedelta(days=DAYS_AGO[text])
+    for form in DATES:
+        with suppress(ValueError):
+            return datetime.strptime(text, form).date()
+    return None
 
 
 def _get_user_name() -> str:

@@ -3,9 +3,11 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
+
+MAX_WIDTH: Final = 10_000  # columns of a terminal, beyond any
 
 
 def print_document(value: Any) -> None:
@@ -23,20 +25,28 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print columns under heads: styled on a terminal, else padded text that `grep` and `awk` can take."""
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _print_styled(heads, cells)
+        print_styled(heads, cells)
     else:
         _print_padded([list(heads), *cells])
 
 
-def _print_styled(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+def print_styled(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Print columns for a terminal; words of a column without blanks are never cut."""
     from rich.console import Console  # slow to import, and of use on a terminal only
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*heads, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for head, column in zip(heads, zip(*cells, strict=True) if cells else [()] * len(heads), strict=True):
+        # An id that is cut, or goes on in the next line, cannot be copied.
+        table.add_column(head, no_wrap=not any(" " in cell for cell in column))
     for row in cells:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console = Console()
+    least = Measurement.get(console, console.options.update(width=MAX_WIDTH), table).minimum
+    console.width = max(console.width, least)
+    console.print(table)
 
 
 def _print_padded(cells: Sequence[Sequence[str]]) -> None:

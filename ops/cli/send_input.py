@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from producers.portals.imports import RowDefaults, read_ndjson
 from producers.portals.imports.load import SOURCE
 from worker.contract import MAX_FAULTS, Change, from_message
+from worker.contract.values import read_whole
 from worker.errors import Fault, InvalidChange
 
 
@@ -53,7 +54,7 @@ def from_lines(content: bytes, account: str, *, name: str = "") -> list[SendEntr
             faults += InvalidChange(row.faults).at(where).faults
             continue
         try:
-            change, notes = _read(defaults.complete(row.line, row.message), where)
+            change, notes = _read(defaults.complete(row), where)
             entries.append(SendEntry(where, change, notes))
         except InvalidChange as error:
             faults += error.faults
@@ -70,9 +71,7 @@ def _read(message: object, where: str) -> tuple[Change, tuple[str, ...]]:
 def _ids(words: Iterable[str]) -> int | str | list[int | str]:
     """Return numbers as numbers; what is none stays as it is, to be named as a fault."""
     ids: list[int | str] = [
-        int(word) if word.isascii() and word.isdecimal() else word
-        for text in words
-        for word in text.split(",")
+        word if (number := read_whole(word)) is None else number for text in words for word in text.split(",")
     ]
     return ids[0] if len(ids) == 1 else ids
 

@@ -9,7 +9,8 @@ ADVICE_WITHOUT_CODE: Final[Mapping[str, str]] = {
     "dependency": "Remove what is in its way, or mend what that failed of, then replay it.",
     "last_one": "Link another first, or mend what its create failed of, then replay it; "
     "if the record is to have none, send the delete with allow_empty.",
-    "unreadable": "Mend its producer, or the rules of its webhook, then replay it: it is read again.",
+    "unreadable": "Mend the rules of its webhook, or correct it with `--set NAME=VALUE`, and replay it: what "
+    "was kept is read again. Mending its producer helps the next message only.",
     "poison": "Look into the workers' logs for what ended them, then replay.",
     "unknown": "Run `relations doctor` to see whether the API can be reached, then replay.",
     "not_sent": "Run `relations doctor` to see whether the API can be reached, then replay.",

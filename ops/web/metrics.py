@@ -18,6 +18,8 @@ from worker.wiring import Runtime
 
 HEARTBEAT_AGE: Final = 30.0  # seconds since its last heartbeat within which a worker counts
 OPEN_STATES: Final = ("sending", "retrying", "verifying", "held")
+ENDED_STATES: Final = ("succeeded", "superseded", "failed")
+OUTCOMES: Final = ("applied", "superseded", "stale", "failed")
 BREAKERS: Final = ("closed", "half_open", "open")
 
 
@@ -69,6 +71,10 @@ def _open_jobs(sample: AccountSample) -> Mapping[str, float]:
     }
 
 
+def _job_outcomes(sample: AccountSample) -> Mapping[str, float]:
+    return {outcome: sample.stats.counts.get(f"relations_{outcome}", 0) for outcome in OUTCOMES}
+
+
 GAUGES: Final = (
     Gauge("relations_backlog", "Changes that wait in the inbox.", lambda sample: sample.stats.backlog),
     Gauge(
@@ -79,6 +85,19 @@ GAUGES: Final = (
     Gauge("relations_jobs", "Jobs that have not ended.", _open_jobs, "state"),
     Gauge("relations_open", "Relations whose changes have no outcome yet.", lambda sample: sample.stats.open),
     Gauge("relations_begun", "Requests that were begun and not settled.", lambda sample: sample.stats.begun),
+    Gauge(
+        "relations_job_outcomes",
+        "Outcomes as the jobs have them now, also jobs that are forgotten: a failure that was put back is "
+        "none any more. The true number beside `relations_outcomes_total`, which never falls.",
+        _job_outcomes,
+        "outcome",
+    ),
+    Gauge(
+        "relations_ended_jobs",
+        "Jobs that have ended, by how, also those that are forgotten; one that was put back has not.",
+        lambda sample: {state: sample.stats.counts.get(state, 0) for state in ENDED_STATES},
+        "state",
+    ),
     Gauge(
         "relations_unresolved",
         "Failed jobs that wait for a decision.",
@@ -124,9 +143,25 @@ COUNTERS: Final = (
     ),
     Counter("relations_requests_sent", "Requests that were settled.", field="requests"),
     Counter("relations_actions_sent", "Actions of those requests.", field="actions"),
-    Counter("relations_outcomes", "Outcomes of relations: one per job and relation.", "outcomes", "outcome"),
-    Counter("relations_failed", "Outcomes that are failures, by class of the error.", "failures", "class"),
-    Counter("relations_taken", "Changes that flushes took from the inbox.", "changes", "how"),
+    Counter(
+        "relations_outcomes",
+        "Outcomes of relations as they were written, by flushes and by operators: one per job and relation, "
+        "and one more each time that a failure was put back.",
+        "outcomes",
+        "outcome",
+    ),
+    Counter(
+        "relations_failed",
+        "Those of them that are failures, by class of the error.",
+        "failures",
+        "class",
+    ),
+    Counter(
+        "relations_taken",
+        "Changes that flushes took from the inbox; one that was put back counts each time.",
+        "changes",
+        "how",
+    ),
     Counter("relations_flushes", "Flushes that held an account, by how they ended.", "flushes", "state"),
     Counter("relations_flush_seconds", "Time that flushes took.", "flush", unit=1e6),
     Counter(
@@ -159,7 +194,7 @@ COUNTERS: Final = (
     Counter("relations_breaker_turns", "Times the breaker opened or closed.", "breaker", "turn"),
     Counter(
         "relations_deeds",
-        "Jobs that operators cancelled, dismissed, replayed or erased; a pause counts as 1.",
+        "What operators did: jobs cancelled, dismissed or replayed, things an erasure changed; a pause is 1.",
         "deed",
         "deed",
     ),

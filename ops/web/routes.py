@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 from starlette.responses import Response
 
-from ops.web import action_handlers, read_handlers
+from ops.web import action_handlers, answers, read_handlers
 from ops.web.deps import operator_deps
 from ops.web.forms import ErasureForm, JobActionForm, NewestQuery, PageQuery, PauseForm, ReplayForm
 from producers.portals.http.api_route import ApiRoute, ResponseDoc, bind
@@ -38,20 +38,28 @@ def _get(
     path: str,
     summary: str,
     *,
+    answer: Any,
     right: Right = "read",
     query: Any = AccountQuery,
     **more: Any,
 ) -> ApiRoute:
-    responses = {200: ResponseDoc("What is there.", dict[str, Any])}
+    responses = {200: ResponseDoc("What is there.", answer)}
     return ApiRoute(
         handler, "GET", path, summary, responses, right=right, query=query, problems=PROBLEMS, **more
     )
 
 
 def _post(
-    handler: Handler, path: str, summary: str, *, right: Right = "replay", status: int = 200, **more: Any
+    handler: Handler,
+    path: str,
+    summary: str,
+    *,
+    answer: Any,
+    right: Right = "replay",
+    status: int = 200,
+    **more: Any,
 ) -> ApiRoute:
-    responses = {status: ResponseDoc("What was done.", dict[str, Any])}
+    responses = {status: ResponseDoc("What was done.", answer)}
     return ApiRoute(handler, "POST", path, summary, responses, right=right, problems=PROBLEMS, **more)
 
 
@@ -68,22 +76,34 @@ OPERATOR_ROUTES: Final = (
         read_handlers.explain_relation,
         "/v1/relations/{type:path}/{parent:int}/{child:int}",
         "Explain a relation",
+        answer=answers.ExplanationDict,
         path_params=RELATION,
     ),
     _get(
-        read_handlers.list_failures, "/v1/errors", "What failed and waits for a decision, by error and type"
+        read_handlers.list_failures,
+        "/v1/errors",
+        "What failed and waits for a decision, by error and type",
+        answer=answers.FailuresDict,
     ),
     _get(
         read_handlers.list_requests,
         "/v1/requests",
         "What was sent and answered, newest first",
+        answer=answers.RequestPageDict,
         query=PageQuery,
     ),
-    _get(read_handlers.get_request, "/v1/requests/{id}", "Show a request", path_params={"id": RequestId}),
+    _get(
+        read_handlers.get_request,
+        "/v1/requests/{id}",
+        "Show a request",
+        answer=answers.RequestDict,
+        path_params={"id": RequestId},
+    ),
     _get(
         read_handlers.list_audit_entries,
         "/v1/audit",
         "Who did what, newest first",
+        answer=answers.AuditPageDict,
         right="admin",
         query=PageQuery,
     ),
@@ -91,12 +111,14 @@ OPERATOR_ROUTES: Final = (
         read_handlers.list_accounts,
         "/v1/accounts",
         "The accounts of the key: backlog, pace, breaker",
+        answer=answers.AccountsDict,
         query=None,
     ),
     _post(
         action_handlers.pause_account,
         "/v1/accounts/{account}/pause",
         "Stop an account",
+        answer=answers.PausedDict,
         right="admin",
         path_params={"account": AccountName},
         account_in="account",
@@ -108,6 +130,7 @@ OPERATOR_ROUTES: Final = (
         action_handlers.resume_account,
         "/v1/accounts/{account}/resume",
         "Let an account go on",
+        answer=answers.PausedDict,
         right="admin",
         path_params={"account": AccountName},
         account_in="account",
@@ -116,6 +139,7 @@ OPERATOR_ROUTES: Final = (
         action_handlers.cancel_jobs,
         "/v1/jobs/cancel",
         "End queued changes",
+        answer=answers.ActedDict,
         form=JobActionForm,
         form_example=JOBS_EXAMPLE,
     ),
@@ -123,6 +147,7 @@ OPERATOR_ROUTES: Final = (
         action_handlers.dismiss_jobs,
         "/v1/jobs/dismiss",
         "Take failures that need no replay off the list",
+        answer=answers.ActedDict,
         form=JobActionForm,
         form_example=JOBS_EXAMPLE,
     ),
@@ -130,6 +155,7 @@ OPERATOR_ROUTES: Final = (
         action_handlers.prepare_replay,
         "/v1/replays",
         "Fix a set of failed jobs, and show what would be sent",
+        answer=answers.ReplayDict,
         form=ReplayForm,
         form_example=REPLAY_EXAMPLE,
         status=201,
@@ -138,12 +164,14 @@ OPERATOR_ROUTES: Final = (
         read_handlers.list_replays,
         "/v1/replays",
         "The replays of the last week, newest first",
+        answer=answers.ReplaysDict,
         query=NewestQuery,
     ),
     _get(
         read_handlers.get_replay,
         "/v1/replays/{id}",
         "Show a replay",
+        answer=answers.ReplayDict,
         query=None,
         path_params={"id": ReplayId},
         account_in="id",
@@ -152,6 +180,7 @@ OPERATOR_ROUTES: Final = (
         action_handlers.run_replay,
         "/v1/replays/{id}/run",
         "Run a replay",
+        answer=answers.ReplayDict,
         path_params={"id": ReplayId},
         account_in="id",
         status=202,
@@ -160,6 +189,7 @@ OPERATOR_ROUTES: Final = (
         action_handlers.stop_replay,
         "/v1/replays/{id}/cancel",
         "Stop a replay",
+        answer=answers.ReplayDict,
         path_params={"id": ReplayId},
         account_in="id",
     ),
@@ -167,6 +197,7 @@ OPERATOR_ROUTES: Final = (
         action_handlers.erase_record,
         "/v1/erasures",
         "Take a record out of everything that is kept",
+        answer=answers.ErasedDict,
         right="admin",
         form=ErasureForm,
         form_example=ERASURE_EXAMPLE,

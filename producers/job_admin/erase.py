@@ -2,41 +2,69 @@
 
 That is every job, relation memory, request, payload and replay. It examines every job of the account and
 every key of its Redis server once, in pieces. No flush of the account works meanwhile.
+
+What was never sent about the record ends at once. A write without a definite answer may still land, so its
+relation is left to the flush, and its memory stays until that is over; the erasure asks to be tried again.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
-from worker.background import keep_lease
-from worker.contract import Relation
-from worker.errors import Unavailable
+from worker import background
+from worker.contract import Relation, write_instant
+from worker.errors import StoreUnavailable, Unavailable
 from worker.ports import (
     UNROUTED,
     AuditEntry,
     Clock,
+    ErasedPiece,
     JobAdmin,
     Lease,
+    LeaseKeeper,
     RecordRef,
     RelationRecord,
     Store,
-    Writes,
+    UnsettledRequests,
+    Withdrawal,
     record_ref,
 )
 
 MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease
 POLL: Final = 0.2  # seconds between two attempts to get it
 PIECE: Final = 500  # open relations that are ended at once
+FLUSH_TIME: Final = 5.0  # seconds that a flush is given to read back what can land no more
 
-ErasePiece = Callable[[Lease, RecordRef, int], tuple[int, Mapping[str, int]]]
-"""Erases a record from one piece, from a cursor on; returns the next cursor (0: done) and counts by kind."""
+Withdraw = Callable[
+    [str, RecordRef, Mapping[Relation, RelationRecord], UnsettledRequests],
+    Withdrawal,
+]
+"""Makes the writes that end a record's open relations of an account, and says which of them must wait."""
 
 
-Withdraw = Callable[[str, Sequence[Relation], Mapping[Relation, RelationRecord]], Writes]
-"""Makes the writes that end open relations of an account, and detach the others of their star."""
+class _Remainder(NamedTuple):
+    """What keeps an erasure from finishing: relations by until when (µs) a write of each may still land.
+
+    `now` (µs) is when that was read; `why` is what has to happen to them.
+    """
+
+    relations: Mapping[Relation, int]
+    now: int
+    why: str
+
+    def as_error(self) -> Unavailable:
+        """Return the error that tells how many there are and when to try again."""
+        count, until = len(self.relations), max(self.relations.values())
+        is_over = until <= self.now
+        lands = "can land no more" if is_over else f"may land until {write_instant(until)}"
+        retry_after = FLUSH_TIME + max(0, until - self.now) / 1e6
+        return Unavailable(
+            f"relations of the record with an unfinished write: {count}, "
+            f"the last of which {lands}; {self.why}",
+            retry_after=retry_after,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,39 +76,77 @@ class EraseService:
     clock: Clock
     new_id: Callable[[], str]
     withdraw: Withdraw
+    keep_lease: LeaseKeeper = background.keep_lease
 
-    def erase(self, account: str, module: str, number: int, *, by: str) -> Mapping[str, int]:
+    def erase(
+        self,
+        account: str,
+        module: str,
+        number: int,
+        *,
+        by: str,
+        on_wait: Callable[[Unavailable], None] | None = None,
+    ) -> Mapping[str, int]:
         """Erase the record and return counts of what was changed, by kind; a second call finds nothing.
 
-        Open relations of the record end as superseded. Raises NotFound for an unknown module, and Unavailable
-        while a worker has the account, or while one of its requests has no answer yet.
+        Open relations of the record that were never sent end as superseded. Raises NotFound for an unknown
+        module, and Unavailable while a worker has the account, or while a write of the record has no answer
+        yet or may still land; what could be erased by then is erased. With `on_wait`, which is told of each
+        such error, it waits as long as the error says and tries again.
         """
         record, entry_id = record_ref(module, number), self.new_id()
         counts, finished = Counter[str](), False
         try:
-            self._erase_from(account, record, entry_id, counts)
-            if account != UNROUTED:
-                # Messages that name no known account may be about the record too. The registry is not asked
-                # whether there are any: a failover or an older backup may have lost the inbox's entry.
-                self._erase_from(UNROUTED, record, entry_id, counts)
-            finished = True
+            while not finished:
+                try:
+                    self._erase_once(account, record, entry_id, counts)
+                    finished = True
+                except Unavailable as error:
+                    if on_wait is None or isinstance(error, StoreUnavailable):
+                        raise
+                    on_wait(error)
+                    self.clock.sleep(error.retry_after)
         finally:  # what was erased before an error is audited too
-            if counts or finished:
+            if counts.total() or finished:
                 what = f"{module} {fingerprint(record, entry_id)}"
                 entry = AuditEntry(entry_id, by, "erased", what, count=counts.total())
                 self.job_admin.add_audit_entry(account, entry)
         return counts
 
-    def _erase_from(self, account: str, record: RecordRef, holder: str, counts: Counter[str]) -> None:
-        """Erase the record from one account, and add to `counts` after each step."""
+    def _erase_once(self, account: str, record: RecordRef, holder: str, counts: Counter[str]) -> None:
+        """Erase what can be erased now, and add to `counts` after each step; raise if anything is left.
+
+        Messages that name no known account may be about the record too. The registry is not asked whether
+        there are any: a failover or an older backup may have lost the inbox's entry.
+        """
+        accounts = dict.fromkeys((account, UNROUTED))
+        left = [self._erase_from(name, record, holder, counts) for name in accounts]
+        for remainder in left:
+            if remainder.relations:
+                raise remainder.as_error()
+
+    def _erase_from(self, account: str, record: RecordRef, holder: str, counts: Counter[str]) -> _Remainder:
+        """Erase the record from one account as far as possible; return what is left."""
         lease = self._acquire_lease(account, holder)
         try:
-            with keep_lease(lease):
-                if self.job_admin.count_unsettled(account):
-                    raise Unavailable(self._explain_unsettled(account), retry_after=180.0)
-                counts.update(self._end_open_relations(lease, record))
-                counts.update(_erase_pieces(self.job_admin.erase_jobs, lease, record))
-                counts.update(_erase_pieces(self.job_admin.erase_rest, lease, record))
+            with self.keep_lease(lease):
+                unsettled = self.job_admin.unsettled_requests(account)
+                waiting, jobs = self._end_open_relations(lease, record, unsettled, counts)
+
+                def erase_jobs(after: int) -> ErasedPiece:
+                    return self.job_admin.erase_jobs(lease, record, after, waiting=jobs)
+
+                _erase_pieces(erase_jobs, lease, counts)
+                if waiting:
+                    return _Remainder(waiting, unsettled.now, self._explain_waiting(account))
+                in_doubt = _erase_pieces(
+                    lambda cursor: self.job_admin.erase_rest(lease, record, cursor), lease, counts
+                )
+                return _Remainder(
+                    in_doubt,
+                    unsettled.now,
+                    "their memory is kept until then; all else is erased: try again then",
+                )
         finally:
             lease.release()
 
@@ -95,24 +161,31 @@ class EraseService:
             waited += POLL
         return lease
 
-    def _explain_unsettled(self, account: str) -> str:
+    def _explain_waiting(self, account: str) -> str:
         if self.store.get_pause(account):
-            return (
-                f"account {account} is paused with a request without an answer; "
-                "resume it, so that it is read back, then try again"
-            )
-        return f"account {account} has a request without an answer; try again in a few minutes"
+            return f"account {account} is paused: resume it, so that they are read back, then try again"
+        return "a flush reads them back; what was not sent is erased: try again then"
 
-    def _end_open_relations(self, lease: Lease, record: RecordRef) -> Mapping[str, int]:
-        """End the record's open relations, and detach those that were split from one star with them."""
-        counts, found = Counter[str](), iter(self.job_admin.open_relations_with(lease.account, record))
-        while piece := list(islice(found, PIECE)):
-            ended = [relation for relation in piece if record.is_part_of(relation)]
+    def _end_open_relations(
+        self, lease: Lease, record: RecordRef, unsettled: UnsettledRequests, counts: Counter[str]
+    ) -> tuple[dict[Relation, int], set[str]]:
+        """End the record's open relations that were never sent, and detach those split from a star with them.
+
+        Returns those that must wait, by until when (µs) a write of each may land, and the jobs behind them.
+        """
+        waiting, jobs = dict[Relation, int](), set[str]()
+        found = self.job_admin.open_relations_with(lease.account, record)
+        # A request may name the record though none of its relations is open any more.
+        for start in range(0, max(len(found), bool(unsettled.requests)), PIECE):
             lease.renew()
-            writes = self.withdraw(lease.account, ended, lease.records(piece))
-            lease.claim((), (), writes)
-            counts["open"] += len(ended)
-        return counts
+            known = lease.records(found[start : start + PIECE])
+            withdrawal = self.withdraw(lease.account, record, known, unsettled)
+            lease.claim((), (), withdrawal.writes)
+            counts["open"] += withdrawal.ended
+            for relation, until in withdrawal.waiting.items():
+                waiting[relation] = max(until, waiting.get(relation, 0))
+            jobs |= withdrawal.jobs
+        return waiting, jobs
 
 
 def fingerprint(record: RecordRef, entry_id: str) -> str:
@@ -124,12 +197,15 @@ def fingerprint(record: RecordRef, entry_id: str) -> str:
     return blake2b(content, salt=salt, digest_size=9).hexdigest()
 
 
-def _erase_pieces(erase_piece: ErasePiece, lease: Lease, record: RecordRef) -> Mapping[str, int]:
-    """Erase the record from one piece after the other, until all are done."""
-    counts, cursor = Counter[str](), 0
+def _erase_pieces(
+    erase_piece: Callable[[int], ErasedPiece], lease: Lease, counts: Counter[str]
+) -> Mapping[Relation, int]:
+    """Erase one piece after the other, until all are done, and add to `counts`; return what is in doubt."""
+    in_doubt, cursor = dict[Relation, int](), 0
     while True:
         lease.renew()
-        cursor, found = erase_piece(lease, record, cursor)
-        counts.update(found)
-        if not cursor:
-            return counts
+        piece = erase_piece(cursor)
+        counts.update(piece.counts)
+        in_doubt |= piece.in_doubt
+        if not (cursor := piece.next):
+            return in_doubt

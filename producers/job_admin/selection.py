@@ -29,7 +29,7 @@ def describe_selection(selection: Selection) -> str:
     conditions = {name: value for name, value in msgspec.structs.asdict(selection).items() if value}
     if not conditions:
         raise InvalidChange([Fault("", NOTHING_SELECTED)])
-    for name in ("since", "until"):
+    for name in ("since", "until", "failed_since", "failed_until"):
         if name in conditions:
             conditions[name] = write_instant(conditions[name])
     return ", ".join(f"{name} {value}" for name, value in conditions.items())

@@ -1,7 +1,36 @@
-"""The HTTP interface and its Python clients; importing `Relations` loads nothing of the server."""
+"""The HTTP interface and its Python clients; importing `Relations` loads nothing of the server.
 
+What a program needs to send changes is here: the clients, their errors, and the types of what goes in and
+comes out.
+"""
+
+from producers.errors import Forbidden, Unauthorized
 from producers.portals.sdk.async_client import AsyncRelations
 from producers.portals.sdk.client import Relations
-from producers.portals.sdk.protocol import Sent
+from producers.portals.sdk.protocol import Ids, Jobs, Options, Sent
+from producers.portals.serializers import BatchDict, ErrorDict, JobDict
+from worker.contract import Change, MessageDict
+from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, NotFound, RelationsError, Unavailable
 
-__all__ = ["AsyncRelations", "Relations", "Sent"]
+__all__ = [
+    "AsyncRelations",
+    "BacklogFull",
+    "BatchDict",
+    "Change",
+    "ErrorDict",
+    "Fault",
+    "Forbidden",
+    "Ids",
+    "Invalid",
+    "InvalidChange",
+    "JobDict",
+    "Jobs",
+    "MessageDict",
+    "NotFound",
+    "Options",
+    "Relations",
+    "RelationsError",
+    "Sent",
+    "Unauthorized",
+    "Unavailable",
+]

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from worker.contract import Relation, write_instant
 from worker.errors import NotFound
-from worker.ports import JobRecord, RelationRecord
+from worker.ports import JobRecord, JobState, RelationRecord
 
 ErrorDict = TypedDict(
     "ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None}
@@ -31,7 +31,7 @@ class JobDict(TypedDict):
 
     id: str
     account: str
-    state: str
+    state: JobState
     action: str
     relationtype: str
     parentid: list[int]

@@ -13,7 +13,7 @@ from typing import Any, Final
 from producers.replay.eligibility import REASONS, is_unreadable, jobs_without_effect, reason_to_refuse
 from producers.replay.resend import Correction, Reparse, make_new_change
 from worker.contract import Change, Relation, check, to_message
-from worker.errors import InvalidChange, NotFound
+from worker.errors import Fault, InvalidChange, NotFound
 from worker.planner.actions import Action
 from worker.planner.dry_run import DryRun
 from worker.ports import ClaimedJob, JobAdmin, JobRecord, Queries, RelationRecord, Replay, ReplayEntry
@@ -121,7 +121,8 @@ class ReplayBuilder:
             if not changes:
                 self._refuse(job.id, "unreadable")
                 continue
-            self.entries.append(ReplayEntry(job.id, tuple({**to_message(change)} for change in changes)))
+            messages, delivered = tuple({**to_message(change)} for change in changes), changes[0].delivered
+            self.entries.append(ReplayEntry(job.id, messages, delivered))
             for change in changes:
                 self._plan_for(change.account, _claim_change(change, number=next(self.new_numbers)))
 
@@ -131,6 +132,9 @@ class ReplayBuilder:
         if not is_unreadable(job):
             changes = [make_new_change(job, self.correction, forced=self.forced, replay_id=self.replay_id)]
         elif payload := self.job_admin.get_payload(job.id):
+            if len(payload.body) < payload.size:
+                reason = f"was cut to {len(payload.body)} of {payload.size} bytes, so it cannot be read again"
+                raise InvalidChange([Fault("", reason)])
             changes = self.reparse(job, payload.body, self.correction)
         for change in changes:
             check(change, self.policy_of(change.account).overrides)

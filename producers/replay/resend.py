@@ -5,16 +5,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from worker.contract import Change, from_message, write_instant
+from worker.contract.values import read_whole
 from worker.errors import Fault, InvalidChange
 from worker.ports import JobRecord
 
-CORRECTABLE: Final = ("account", "action", "relationtype", "parentid", "childid", "allow_empty")
+OF_MESSAGES: Final = ("account", "occurred_at", "event_id", "source", "batch")  # of unreadable ones only
+CORRECTABLE: Final = ("action", "relationtype", "parentid", "childid", "allow_empty", *OF_MESSAGES)
 FLAGS: Final = {"true": True, "false": False}
 INFO_PREFIX: Final = "relationinfo."
 SOURCE: Final = "replay"  # the `source` of a new change
 
 Correction = Mapping[str, Any]
-"""The values that replace those of a failed job, by field; one of relationinfo is `relationinfo.KEY`."""
+"""The values that replace those of a failed job, by field; one of relationinfo is `relationinfo.KEY`.
+
+An empty one takes the field out of the message, whatever its name.
+"""
 
 Reparse = Callable[[JobRecord, bytes, Correction], Sequence[Change]]
 """Reads the bytes of an unreadable message again, with corrections; raises InvalidChange."""
@@ -40,8 +45,8 @@ def check_correction(correction: Correction) -> None:
     expected = f"{', '.join(CORRECTABLE)} or {INFO_PREFIX}KEY"
     faults = [
         Fault(name, f"cannot be corrected; expected {expected}")
-        for name in correction
-        if name not in CORRECTABLE and not name.startswith(INFO_PREFIX)
+        for name, value in correction.items()
+        if value != "" and name not in CORRECTABLE and not name.startswith(INFO_PREFIX)
     ]
     if faults:
         raise InvalidChange(faults)
@@ -53,8 +58,8 @@ def make_new_change(job: JobRecord, correction: Correction, *, forced: bool, rep
     It occurs now if it is forced, so that it overrules newer changes, else when the job did. Its event id is
     of the job and the replay: however often one replay sends it, it is the same change.
     """
-    if "account" in correction:
-        raise InvalidChange([Fault("account", "can be corrected of unreadable messages only")])
+    if refused := [name for name in OF_MESSAGES if name in correction]:
+        raise InvalidChange([Fault(name, "can be corrected of unreadable messages only") for name in refused])
     message: dict[str, Any] = {
         "account": job.account,
         "action": job.action,
@@ -91,6 +96,8 @@ def apply_correction(message: Mapping[str, Any], correction: Correction) -> dict
             info = corrected.get("relationinfo")
             info = info if isinstance(info, dict) else {}
             corrected["relationinfo"] = {**info, name.removeprefix(INFO_PREFIX): value}
+        elif value == "":
+            corrected.pop(name, None)
         else:
             corrected[name] = value
     return corrected
@@ -98,5 +105,5 @@ def apply_correction(message: Mapping[str, Any], correction: Correction) -> dict
 
 def _parse_ids(text: str) -> Any:
     """Return one id or a list of ids; a part that is no number stays text, for the contract to refuse."""
-    ids = [int(part) if part.strip().isdecimal() else part for part in text.split(",")]
+    ids = [part if (number := read_whole(part.strip())) is None else number for part in text.split(",")]
     return ids[0] if len(ids) == 1 else ids

@@ -4,18 +4,23 @@ Knows no HTTP; whether the sender can be trusted is `verify`.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
-import jmespath
 import msgspec
-from jmespath.exceptions import JMESPathError
 
-from producers.webhooks.verify import WebhookDelivery
+from producers.webhooks.body import read_body_value
+from producers.webhooks.expressions import NO_DELIVERY, Scope, TooMuchWork, lists_of, reason_broken, search
+from producers.webhooks.fields import plain_fields
+from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.texts import compose, read_time
+from producers.webhooks.verify import signed_fields
 from worker.config import Rule, Settings, Source
-from worker.contract import Change, from_message
+from worker.contract import MAX_FAULTS, Change, from_message, limit_faults
+from worker.contract.message import MAX_IDS
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
 FIELDS: Final = (
@@ -28,7 +33,7 @@ FIELDS: Final = (
     "allow_empty",
 )
 EXPRESSIONS: Final = (*FIELDS, "when", "event_id")
-MAX_ERROR_TEXT: Final = 200  # characters
+MAX_EVENTS: Final = 10_000  # that one rule finds in a payload
 MAX_PARENTS: Final = 1000  # of one rule with several children, since each parent becomes a change of its own
 ONOFFICE_NUMBER: Final = re.compile(r"[0-9]{1,3}([.][0-9]{3}){0,5}|[0-9]{1,18}")  # it writes 4629 as 4.629
 
@@ -49,6 +54,17 @@ class MappedChange(NamedTuple):
     change: Change
 
 
+class Event(NamedTuple):
+    """One thing that a rule is applied to: the payload, or an element that `each` finds in it.
+
+    `path` leads the paths of faults, `id` what the event ids are made of.
+    """
+
+    scope: Scope
+    path: str
+    id: str
+
+
 def check_rules(settings: Settings) -> None:
     """Raise InvalidSettings with every expression that is not JMESPath.
 
@@ -60,89 +76,184 @@ def check_rules(settings: Settings) -> None:
 
 
 def read_payload(source: Source, delivery: WebhookDelivery) -> object:
-    """Return what the rules search: the JSON of the body, or onOffice's query with its ids as numbers."""
-    if source.scheme == "onoffice":
-        return {name: _read_value(name, text) for name, text in parse_qsl(urlsplit(delivery.url).query)}
+    """Return what the rules search: the body's value, or onOffice's query with its ids as numbers."""
     try:
-        return msgspec.json.decode(delivery.body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidChange([Fault("", f"expected JSON: {error}")]) from None
+        return compose(_read_value(source, delivery))
+    except RecursionError:
+        raise InvalidChange([Fault("", "is nested too deeply")]) from None
 
 
-def build_changes(source: Source, payload: object, message_id: str) -> list[MappedChange]:
-    """Return the changes that the source's rules make of a payload, none if no rule applies.
+def _read_value(source: Source, delivery: WebhookDelivery) -> object:
+    if source.scheme == "onoffice":
+        signed = plain_fields(signed_fields(delivery.url))
+        signed.pop("signature", None)
+        return {name: _read_number(name, value) for name, value in signed.items()}
+    return read_body_value(delivery)
+
+
+def build_changes(
+    source: Source, payload: object, message_id: str, delivery: WebhookDelivery = NO_DELIVERY
+) -> list[MappedChange]:
+    """Return the changes that the source's rules make of a payload and the request that brought it.
 
     The event id of a change is made of the delivery's `message_id`, the rule and the position, so that a
-    redelivery finds its jobs. All or none: raises InvalidChange with every fault, by rule.
+    redelivery finds its jobs. All or none: raises InvalidChange with the faults, by rule and event.
     """
-    return _collect(partial(_parse_message, mapped) for mapped in build_messages(source, payload, message_id))
+    messages = build_messages(source, payload, message_id, delivery)
+    mapped = _collect(partial(_parse_message, message) for message in messages)
+    _check_event_ids(mapped)
+    return mapped
 
 
-def build_messages(source: Source, payload: object, message_id: str) -> list[MappedMessage]:
+def build_messages(
+    source: Source, payload: object, message_id: str, delivery: WebhookDelivery = NO_DELIVERY
+) -> list[MappedMessage]:
     """Return the messages of `build_changes` before they are parsed, so that they can be corrected."""
-    account = find_account(source, payload)
+    scope = Scope(payload, delivery=delivery)
     by_rule = _collect(
-        partial(
-            _apply_rule,
-            rule,
-            payload,
-            path=f"rules[{number}]",
-            constants={"account": account, "source": source.name},
-            event_id=f"{message_id}:{number}",
-        )
+        partial(_find_events, rule, Event(scope, f"rules[{number}]", f"{message_id}:{number}"))
         for number, rule in enumerate(source.rules)
     )
-    return [message for messages in by_rule for message in messages]
+    by_event = _collect(
+        partial(_apply_rule, source, number, event)
+        for number, events in enumerate(by_rule)
+        for event in events
+    )
+    return [message for messages in by_event for message in messages]
 
 
-def find_account(source: Source, payload: object) -> str:
-    """Return the account that a payload is for; raises InvalidChange if it names none of the source's."""
+def make_change(message: Mapping[str, object], path: str) -> Change:
+    """Return the change of a message, with an event id that is a webhook's; raises InvalidChange."""
+    return msgspec.structs.replace(from_message(message, path).change, delivered=True)
+
+
+def find_account(source: Source, scope: Scope) -> str:
+    """Return the account that an event is for, which it names itself or what is around it does.
+
+    Raises InvalidChange if none of the source's is named.
+    """
     if source.account:
         return source.account
-    found = _search(source.account_from, payload, "account_from")
-    account = source.accounts.get(str(found)) if isinstance(found, str | int) else None
-    if account is None:
-        raise InvalidChange(
-            [Fault("account_from", "finds nothing in the payload that stands for an account of this source")]
-        )
-    return account
+    for value in (scope.value, *reversed(scope.around)):
+        found = search(source.account_from, scope.at(value), "account_from")
+        account = _accounts_of(source).get(str(found)) if isinstance(found, str | int) else None
+        if account is not None:
+            return account
+    raise InvalidChange(
+        [Fault("account_from", "finds nothing in the payload that stands for an account of this source")]
+    )
+
+
+def find_account_of_all(source: Source, payload: object, delivery: WebhookDelivery) -> str:
+    """Return the one account that all events of a payload are for; nothing if they name none, or several."""
+    if source.account:
+        return source.account
+    whole, accounts = Scope(payload, delivery=delivery), set[str]()
+    for rule in source.rules:
+        for event in _find_events(rule, Event(whole, "", "")):
+            with suppress(InvalidChange):
+                accounts.add(find_account(source, event.scope))
+    return accounts.pop() if len(accounts) == 1 else ""
+
+
+def _accounts_of(source: Source) -> dict[str, str]:
+    return {unicodedata.normalize("NFC", found): account for found, account in source.accounts.items()}
 
 
 def _collect(calls: Iterable[Callable[[], Result]]) -> list[Result]:
-    """Return the results of all calls, or raise InvalidChange with the faults of all."""
-    results, faults = list[Result](), list[Fault]()
+    """Return the results of all calls, or raise InvalidChange with the faults of all, each once."""
+    results, faults = list[Result](), dict[Fault, None]()
     for call in calls:
         try:
             results.append(call())
+        except TooMuchWork:
+            raise
         except InvalidChange as error:
-            faults += error.faults
+            faults |= dict.fromkeys(error.faults)
+        if len(faults) > MAX_FAULTS:  # whoever made so many made one mistake many times
+            break
     if faults:
-        raise InvalidChange(faults)
+        raise InvalidChange(limit_faults(faults))
     return results
 
 
 def _parse_message(mapped: MappedMessage) -> MappedChange:
-    return MappedChange(mapped.path, from_message(mapped.message, mapped.path).change)
+    return MappedChange(mapped.path, make_change(mapped.message, mapped.path))
 
 
-def _apply_rule(
-    rule: Rule, payload: object, *, path: str, constants: Mapping[str, str], event_id: str
-) -> list[MappedMessage]:
-    """Return the messages that one rule makes, none if its condition does not hold."""
-    if rule.when and not _is_true(_search(rule.when, payload, f"{path}.when")):
+def _check_event_ids(mapped: Sequence[MappedChange]) -> None:
+    """Raise InvalidChange for events that differ under one id: of two, one would count as the other again."""
+    first: dict[tuple[str, str | None], str] = {}
+    faults = [
+        Fault(f"{path}.event_id", f"{change.event_id!r} is also that of another event in this delivery")
+        for path, change in mapped
+        if first.setdefault((change.account, change.event_id), change.fingerprint) != change.fingerprint
+    ]
+    if faults:
+        raise InvalidChange(limit_faults(faults))
+
+
+def _find_events(rule: Rule, whole: Event) -> list[Event]:
+    """Return what a rule is applied to: the payload as a whole, or each element that `each` finds."""
+    if not rule.each:
+        return [whole]
+    scopes = [whole.scope]
+    for expression in rule.each:
+        scopes = [inner for scope in scopes for inner in _step_into(scope, expression, f"{whole.path}.each")]
+        if len(scopes) > MAX_EVENTS:
+            raise InvalidChange([Fault(f"{whole.path}.each", f"finds more than {MAX_EVENTS} elements")])
+    return [
+        Event(scope, f"{whole.path}.each[{index}]", f"{whole.id}:{index}")
+        for index, scope in enumerate(scopes)
+    ]
+
+
+def _step_into(scope: Scope, expression: str, path: str) -> list[Scope]:
+    """Return where each element is that an expression finds; a single thing is a list of one."""
+    found = search(expression, scope, path)
+    elements = found if isinstance(found, list) else [found]
+    return [scope.step_into(element) for element in elements if element is not None]
+
+
+def _apply_rule(source: Source, number: int, event: Event) -> list[MappedMessage]:
+    """Return the messages that one rule makes of an event, none if its condition does not hold."""
+    rule, scope, path = source.rules[number], event.scope, event.path
+    if rule.when and not _is_true(search(rule.when, scope, f"{path}.when")):
         return []
-    if rule.event_id:  # the payload's own id stands in for that of the delivery
-        own_id = _read_id(_search(rule.event_id, payload, f"{path}.event_id"), f"{path}.event_id")
-        event_id = f"{own_id}:{event_id.rpartition(':')[2]}"
+    constants = {"account": find_account(source, scope), "source": source.name}
+    event_id = event.id
+    if rule.event_id:  # the event's own id stands in for that of the delivery
+        own_id = _read_id(search(rule.event_id, scope, f"{path}.event_id"), f"{path}.event_id")
+        event_id = f"{own_id}:{number}"
     fields = {
-        field: _search(expression, payload, f"{path}.{field}")
+        field: search(expression, scope, f"{path}.{field}")
         for field in FIELDS
         if (expression := getattr(rule, field))
     }
+    if rule.occurred_at:
+        fields["occurred_at"] = read_time(fields["occurred_at"])
+    _check_pairs(rule, fields, path)
     return [
         MappedMessage(path, {**constants, **message, "event_id": f"{event_id}:{position}"})
         for position, message in enumerate(_split_by_parent(fields, path))
     ]
+
+
+def _check_pairs(rule: Rule, fields: Mapping[str, object], path: str) -> None:
+    """Raise InvalidChange if both sides take the same list apart: every pair would become a product."""
+    sides = fields.get("parentid"), fields.get("childid")
+    if not all(isinstance(side, list) for side in sides) or max(map(len, sides)) < 2:  # type: ignore[arg-type]
+        return
+    if lists_of(rule.parentid) & lists_of(rule.childid):
+        reason = "and childid take the same list apart, which loses what belongs together"
+        raise InvalidChange(
+            [
+                Fault(
+                    f"{path}.parentid",
+                    f'{reason}; name the list in `each`, as `each = "[]"`, and one element here',
+                )
+            ]
+        )
 
 
 def _split_by_parent(fields: Mapping[str, object], path: str) -> Iterator[Mapping[str, object]]:
@@ -151,9 +262,10 @@ def _split_by_parent(fields: Mapping[str, object], path: str) -> Iterator[Mappin
     if not (isinstance(parents, list) and isinstance(children, list)) or min(len(parents), len(children)) < 2:
         yield fields
         return
-    if len(parents) > MAX_PARENTS:
-        expected = f"expected at most {MAX_PARENTS} ids beside several children, got {len(parents)}"
-        raise InvalidChange([Fault(f"{path}.parentid", expected)])
+    for field, ids, most in (("parentid", parents, MAX_PARENTS), ("childid", children, MAX_IDS)):
+        if len(ids) > most:  # before they are multiplied
+            expected = f"expected at most {most} ids where both sides have several, got {len(ids)}"
+            raise InvalidChange([Fault(f"{path}.{field}", expected)])
     yield from ({**fields, "parentid": parent} for parent in parents)
 
 
@@ -168,35 +280,17 @@ def _read_id(value: object, path: str) -> str:
     return str(value)
 
 
-def _search(expression: str, payload: object, path: str) -> object:
-    try:
-        found: object = _compile(expression).search(payload)
-    except Exception as error:  # not every error of jmespath's functions is one of its own
-        text = f"cannot be found in this payload: {str(error)[:MAX_ERROR_TEXT]}"
-        raise InvalidChange([Fault(path, text)]) from None
-    return found
-
-
-@lru_cache(maxsize=1024)
-def _compile(expression: str) -> Any:
-    return jmespath.compile(expression)
-
-
 def _find_broken_expressions(source: Source) -> Iterator[Fault]:
-    expressions = {"account_from": source.account_from} | {
-        f"rules[{number}].{name}": getattr(rule, name)
-        for number, rule in enumerate(source.rules)
-        for name in EXPRESSIONS
-    }
+    expressions = {"account_from": source.account_from}
+    for number, rule in enumerate(source.rules):
+        expressions |= {f"rules[{number}].{name}": getattr(rule, name) for name in EXPRESSIONS}
+        expressions |= {f"rules[{number}].each[{level}]": text for level, text in enumerate(rule.each)}
     for path, expression in expressions.items():
-        try:
-            if expression:
-                _compile(expression)
-        except (JMESPathError, RecursionError) as error:
-            reason = f"is no JMESPath expression: {str(error).splitlines()[0]}"
+        if expression and (reason := reason_broken(expression)):
             yield Fault(f"sources.{source.name}.{path}", reason)
 
 
-def _read_value(name: str, text: str) -> object:
+def _read_number(name: str, value: object) -> object:
     """Return a value of onOffice's query: the fields whose names end in `Id` hold numbers, even with dots."""
-    return int(text.replace(".", "")) if name.endswith("Id") and ONOFFICE_NUMBER.fullmatch(text) else text
+    is_number = name.endswith("Id") and isinstance(value, str) and ONOFFICE_NUMBER.fullmatch(value)
+    return int(str(value).replace(".", "")) if is_number else value

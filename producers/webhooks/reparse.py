@@ -1,13 +1,13 @@
 """Webhook messages that made no valid changes: how they are stored, and how they are read again later."""
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from producers.replay.resend import Correction, apply_correction, reparse_message
-from producers.webhooks.mapping import build_messages, find_account, read_payload
-from producers.webhooks.verify import WebhookDelivery
+from producers.webhooks.mapping import build_messages, find_account_of_all, make_change, read_payload
+from producers.webhooks.request_parts import make_head, read_kept
+from producers.webhooks.signatures import WebhookDelivery
 from worker.config import Source
-from worker.contract import Change, from_message
+from worker.contract import Change
 from worker.errors import InvalidChange
 from worker.ports import JobRecord, UnreadableMessage
 
@@ -15,10 +15,11 @@ from worker.ports import JobRecord, UnreadableMessage
 def make_unreadable_message(
     source: Source, delivery: WebhookDelivery, message_id: str, faults: Sequence[str]
 ) -> UnreadableMessage:
-    """Return the message as it is stored: its body or query, and its account if it names one."""
-    body = urlsplit(delivery.url).query.encode() if source.scheme == "onoffice" else delivery.body
+    """Return the message as it is stored: what rules read of it, and its account if it names one."""
+    query = delivery.url.partition("?")[2].encode("latin-1")
+    body = query if source.scheme == "onoffice" else make_head(source, delivery) + delivery.body
     try:
-        account = find_account(source, read_payload(source, delivery))
+        account = find_account_of_all(source, read_payload(source, delivery), delivery)
     except InvalidChange:
         account = source.account
     return UnreadableMessage(account, source.name, message_id, tuple(faults), body)
@@ -31,8 +32,6 @@ def reparse(
     source = sources.get(job.source)
     if source is None:
         return reparse_message(job, body, correction)
-    url = f"?{body.decode(errors='replace')}" if source.scheme == "onoffice" else ""
-    messages = build_messages(source, read_payload(source, WebhookDelivery(url, {}, body)), job.event_id)
-    return [
-        from_message(apply_correction(mapped.message, correction), mapped.path).change for mapped in messages
-    ]
+    delivery = read_kept(source, body)
+    messages = build_messages(source, read_payload(source, delivery), job.event_id, delivery)
+    return [make_change(apply_correction(mapped.message, correction), mapped.path) for mapped in messages]

@@ -1,4 +1,4 @@
-"""Verifies who sent a webhook, by one check per signature scheme. Pure but for the secret that it reveals.
+"""Verifies who sent a webhook, by one check per scheme. Pure but for the secret that it reveals.
 
 A check returns the id of the message, the same for every delivery of it, or raises Unauthorized. What a
 message means is `mapping`.
@@ -6,33 +6,35 @@ message means is `mapping`.
 
 import hashlib
 import hmac
-import re
-from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+import json
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from typing import Final
+from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape
 
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from producers.errors import Unauthorized
-from worker.config import Source
+from producers.webhooks.body import read_body_value
+from producers.webhooks.expressions import Scope, further_parts, search
+from producers.webhooks.fields import Tree, encode_tree, make_tree, split_fields
+from producers.webhooks.request_parts import make_head
+from producers.webhooks.signatures import (
+    SEPARATORS,
+    WebhookDelivery,
+    any_equal,
+    check_time,
+    make_digests,
+    parse_fields,
+    read_digests,
+    refusal,
+)
+from worker.config import Secret, Source, hide
 from worker.config.values import Scheme
-from worker.errors import Fault, InvalidSettings
-
-TOLERANCE: Final = 300.0  # seconds between the sender's clock and ours
-WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,11}")
-MILLISECOND_DIGITS: Final = 13  # of a time in milliseconds, from 2001 to 2286
-PLACEHOLDER: Final = re.compile(r"\{(body|timestamp|method|url)\}")
-
-
-class WebhookDelivery(NamedTuple):
-    """A webhook as it arrived. `headers` are looked up in lower case; `url` is the one the sender used."""
-
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
-    method: str = "POST"
+from worker.errors import Fault, InvalidChange, InvalidSettings
 
 
 def verify(source: Source, delivery: WebhookDelivery, *, now: float) -> str:
@@ -41,28 +43,32 @@ def verify(source: Source, delivery: WebhookDelivery, *, now: float) -> str:
     `now` is in seconds since 1970. Raises Unauthorized, whose text never shows what the right signature
     would be.
     """
-    return CHECKS[source.scheme](source, delivery._replace(url=_sent_url(source, delivery.url)), now)
+    if source.scheme != "secret":  # which signs nothing, and may stand in the address as it came
+        delivery = delivery._replace(url=_sent_url(source, delivery.url))
+    return CHECKS[source.scheme](source, delivery, now)
 
 
 def _sent_url(source: Source, url: str) -> str:
     """Return the URL as the sender knows it: behind a proxy, the configured one with the query that came."""
-    query = urlsplit(url).query
-    return f"{source.url}{f'?{query}' if query else ''}" if source.url else url
+    query = url.partition("?")[2]
+    known = source.url.encode().decode("latin-1")
+    return f"{known}{f'?{query}' if query else ''}" if known else url
 
 
 def _verify_standard(source: Source, delivery: WebhookDelivery, now: float) -> str:
-    """Verify by Standard Webhooks: the header lists signatures, one per secret in use."""
+    """Verify by Standard Webhooks, or Svix from which it came: a signature per secret in use."""
+    family = "svix" if "svix-id" in delivery.headers and "webhook-id" not in delivery.headers else "webhook"
     message_id, timestamp, signatures = (
-        _require_header(delivery, f"webhook-{name}") for name in ("id", "timestamp", "signature")
+        _require_header(delivery, f"{family}-{name}") for name in ("id", "timestamp", "signature")
     )
-    _check_timestamp(timestamp, now)
+    check_time(timestamp, now, only_seconds=True)
     try:
         text = delivery.body.decode()
     except UnicodeDecodeError:
-        raise Unauthorized("the body is not UTF-8, so nobody signed it", challenge="Signature") from None
+        raise refusal("the body is not UTF-8, so nobody signed it") from None
     sent_at = datetime.fromtimestamp(int(timestamp), UTC)
     expected = [webhook.sign(message_id, sent_at, text) for webhook in _load_webhooks(source)]
-    _check_signature(expected, signatures.split())
+    _check_equal(expected, signatures.split())
     return message_id
 
 
@@ -82,54 +88,19 @@ def _verify_hmac(source: Source, delivery: WebhookDelivery, now: float) -> str:
     equal bodies are the same message.
     """
     header = _require_header(delivery, source.header)
-    fields = _parse_fields(header) if source.signature_field else {}
+    fields = parse_fields(header) if source.signature_field else {}
     timestamp = ""
     if source.timestamp_header:
-        timestamp = _require_header(delivery, source.timestamp_header)
+        timestamp = _require_header(delivery, source.timestamp_header).strip()
     elif source.timestamp_field:
         timestamp = fields.get(source.timestamp_field, [""])[0]
     if source.timestamp_header or source.timestamp_field:
-        _check_timestamp(timestamp[:-3] if len(timestamp) == MILLISECOND_DIGITS else timestamp, now)
-    template = source.signed or ("{timestamp}.{body}" if timestamp else "{body}")
-    received = fields.get(source.signature_field, []) if source.signature_field else [header]
-    if source.encoding == "hex":
-        received = [_lower_hex(signature, source.prefix) for signature in received]
-    _check_signature(_sign(source, _fill_template(template, delivery, timestamp)), received)
-    return _hash(delivery.body)
-
-
-def _sign(source: Source, content: bytes) -> list[str]:
-    """Return the signatures by each of the source's secrets, written as the sender writes them."""
-    macs = [hmac.new(secret.reveal().encode(), content, source.algorithm) for secret in source.secrets]
-    if source.encoding == "base64":
-        return [source.prefix + b64encode(mac.digest()).decode() for mac in macs]
-    return [source.prefix + mac.hexdigest() for mac in macs]
-
-
-def _parse_fields(header: str) -> dict[str, list[str]]:
-    """Return the values of a header such as `t=1,v1=a,v1=b` by name."""
-    fields: dict[str, list[str]] = {}
-    for pair in header.split(","):
-        name, _, value = pair.strip().partition("=")
-        fields.setdefault(name, []).append(value)
-    return fields
-
-
-def _fill_template(template: str, delivery: WebhookDelivery, timestamp: str) -> bytes:
-    """Return the signed content: the template with its placeholders replaced."""
-    values = {
-        "body": delivery.body,
-        "timestamp": timestamp.encode(),
-        "method": delivery.method.encode(),
-        "url": delivery.url.encode(),
-    }
-    parts = PLACEHOLDER.split(template)  # text, name, text, name, …, text
-    return b"".join(values[part] if index % 2 else part.encode() for index, part in enumerate(parts))
-
-
-def _lower_hex(signature: str, prefix: str) -> str:
-    """Return the signature with its hex digits in lower case, since some senders write capitals."""
-    return signature[: len(prefix)] + signature[len(prefix) :].lower()
+        check_time(timestamp, now)
+    received = fields.get(source.signature_field, []) if source.signature_field else SEPARATORS.split(header)
+    expected = make_digests(source, delivery, timestamp)
+    if not any_equal(expected, list(read_digests(source, received))):
+        raise refusal("the signature does not match")
+    return _message_id(source, delivery)
 
 
 def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> str:
@@ -137,27 +108,102 @@ def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> st
     scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthorized("send the secret of this source as `Authorization: Bearer SECRET`")
-    if not _any_equal((secret.reveal() for secret in source.secrets), [token.strip()]):
-        raise Unauthorized("this is not the secret of this source")
-    return _hash(delivery.body)
+    _check_secret(source, [token.strip()])
+    return _message_id(source, delivery)
+
+
+def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str:
+    """Verify user and password; a secret without a colon is the password of any user."""
+    scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        raise Unauthorized(
+            "send user and password of this source as `Authorization: Basic …`", challenge="Basic"
+        )
+    given = ""
+    with suppress(ValueError):
+        given = b64decode(token.strip(), validate=True).decode("utf-8", "replace")
+    try:
+        _check_secret(source, [given, given.partition(":")[2]])
+    except Unauthorized as error:
+        raise Unauthorized(str(error), challenge="Basic") from None
+    return _message_id(source, delivery)
+
+
+def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> str:
+    """Verify a secret that stands in a header, in the query, in the path or in the body."""
+    place, _, name = source.secret_in.partition(":")
+    for secret in source.secrets:
+        _hide_spellings(secret.reveal())
+    _check_secret(source, [text for text in PLACES[place](delivery, name) if text])
+    return _message_id(source, delivery)
+
+
+def _in_header(delivery: WebhookDelivery, name: str) -> Iterator[str]:
+    yield delivery.headers.get(name.lower(), "").strip()
+
+
+def _in_query(delivery: WebhookDelivery, name: str) -> Iterator[str]:
+    for given, value in split_fields(delivery.url.partition("?")[2].encode("latin-1")):
+        if given.encode("latin-1") == name.encode():
+            yield _decode(value.encode("latin-1"))
+
+
+def _in_path(delivery: WebhookDelivery, _name: str) -> Iterator[str]:
+    for part, _ in further_parts(delivery.url):
+        yield _decode(part)
+
+
+def _in_body(delivery: WebhookDelivery, expression: str) -> Iterator[str]:
+    with suppress(InvalidChange):  # the sender is not known yet, so it learns nothing of the body either
+        found = search(expression, Scope(read_body_value(delivery)), "secret_in")
+        yield found if isinstance(found, str) else ""
+
+
+PLACES: Final[Mapping[str, Callable[[WebhookDelivery, str], Iterator[str]]]] = {
+    "header": _in_header,
+    "query": _in_query,
+    "path": _in_path,
+    "body": _in_body,
+}
 
 
 def _verify_onoffice(source: Source, delivery: WebhookDelivery, now: float) -> str:
-    """Verify a GET (or POST) of onOffice, whose query is signed together with the address it was sent to."""
-    url = urlsplit(delivery.url)
-    fields = dict(parse_qsl(url.query, keep_blank_values=True))
-    received = fields.pop("signature", "")
-    _check_timestamp(fields.get("timestamp", ""), now)
-    content = f"{url.scheme}://{url.netloc}{url.path}?{urlencode(sorted(fields.items()))}".encode()
-    macs = [hmac.new(secret.reveal().encode(), content, hashlib.sha256) for secret in source.secrets]
-    _check_signature([mac.hexdigest() for mac in macs], [received.lower()])
-    return _hash(content)
+    """Verify a GET (or POST) of onOffice, whose query is signed together with the address it was sent to.
+
+    The query is signed as PHP writes it, sorted by name; its names are those of the sender or as PHP reads
+    them.
+    """
+    address = delivery.url.partition("?")[0]
+    signed = signed_fields(delivery.url)
+    received, timestamp = signed.pop("signature", ""), signed.get("timestamp", "")
+    check_time(timestamp if isinstance(timestamp, str) else "", now, only_seconds=True)
+    as_sent = signed_fields(delivery.url, as_php_reads=False)
+    as_sent.pop("signature", None)
+    contents = [f"{address}?{encode_tree(fields)}".encode() for fields in (signed, as_sent)]
+    expected = [_hex_mac(secret, content) for secret in source.secrets for content in contents]
+    _check_equal(expected, [str(received).lower()])
+    return _hash(contents[0])
+
+
+def signed_fields(url: str, *, as_php_reads: bool = True) -> Tree:
+    """Return the fields of a query that onOffice signed, sorted by name; one named twice is refused."""
+    try:
+        tree = make_tree(split_fields(url.partition("?")[2].encode("latin-1")), as_php_reads=as_php_reads)
+    except InvalidChange as error:
+        raise refusal(f"the query cannot be checked: {error}") from None
+    return Tree(sorted(tree.items()))
+
+
+def _hex_mac(secret: Secret, content: bytes) -> str:
+    return hmac.new(secret.reveal().encode(), content, hashlib.sha256).hexdigest()
 
 
 CHECKS: Final[Mapping[Scheme, Callable[[Source, WebhookDelivery, float], str]]] = {
     "standard-webhooks": _verify_standard,
     "hmac": _verify_hmac,
     "bearer": _verify_bearer,
+    "basic": _verify_basic,
+    "secret": _verify_secret,
     "onoffice": _verify_onoffice,
 }
 
@@ -165,33 +211,41 @@ CHECKS: Final[Mapping[Scheme, Callable[[Source, WebhookDelivery, float], str]]] 
 def _require_header(delivery: WebhookDelivery, name: str) -> str:
     value = delivery.headers.get(name.lower(), "")
     if not value:
-        raise Unauthorized(f"the header {name} is missing", challenge="Signature")
+        raise refusal(f"the header {name} is missing")
     return value
 
 
-def _check_timestamp(timestamp: str, now: float) -> None:
-    """Raise Unauthorized unless it is in whole seconds since 1970 and near `now`."""
-    if not WHOLE_SECONDS.fullmatch(timestamp):
-        raise Unauthorized(
-            "the time of sending is missing, or not in whole seconds since 1970", challenge="Signature"
-        )
-    if abs(int(timestamp) - now) > TOLERANCE:
-        raise Unauthorized(
-            f"the time of sending is more than {TOLERANCE:g} seconds from this server's clock",
-            challenge="Signature",
-        )
+def _check_equal(expected: list[str], received: list[str]) -> None:
+    """Raise Unauthorized unless a received signature is one of those expected, as texts."""
+    if not any_equal([text.encode() for text in expected], [text.encode() for text in received]):
+        raise refusal("the signature does not match")
 
 
-def _check_signature(expected: list[str], received: list[str]) -> None:
-    if not _any_equal(expected, received):
-        raise Unauthorized("the signature does not match", challenge="Signature")
+def _check_secret(source: Source, given: Iterable[str]) -> None:
+    """Raise Unauthorized unless one of the texts is a secret of the source."""
+    secrets = [secret.reveal().encode() for secret in source.secrets]
+    if not any_equal(secrets, [text.encode() for text in given]):
+        raise Unauthorized("this is not the secret of this source")
 
 
-def _any_equal(expected: Iterable[str], received: list[str]) -> bool:
-    """Return whether any two are equal; the time it takes does not show how much of a wrong one is right."""
-    pairs = [(right.encode(), given.encode()) for right in expected for given in received]
-    return any(hmac.compare_digest(right, given) for right, given in pairs)
+def _hide_spellings(secret: str) -> None:
+    """Hide a secret as it stands in URLs, JSON and XML too, so that no log and no kept message shows it."""
+    for spelling in (quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], escape(secret)):
+        hide(spelling)
+
+
+def _message_id(source: Source, delivery: WebhookDelivery) -> str:
+    """Return the id of a message without one: its content, and what rules read beside it.
+
+    Without a body the address is the content.
+    """
+    body = delivery.body or delivery.url.partition("://")[2].partition("/")[2].encode("latin-1")
+    return _hash(make_head(source, delivery) + body)
 
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "replace")

@@ -8,6 +8,7 @@ import pytest
 from ops.simulator import Records, Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job
 from worker.contract import Relation, from_message
+from worker.planner.actions import Action, Request
 from worker.ports import UnreadableMessage
 from worker.wiring import Runtime
 
@@ -166,6 +167,20 @@ def test_a_person_is_erased_from_everything_that_is_kept(cli: Cli, drain: Drain,
     assert "9001" in cli("jobs", "show", job).stdout
     assert not [key for key in runtime.client.scan_iter("*") if b"424242" in key]
     assert "there is no module" in cli("erase", "person", "1", code=3).stderr
+
+
+def test_an_erasure_says_why_it_cannot_finish_yet_and_one_that_waits_finishes(
+    cli: Cli, drain: Drain, runtime: Runtime
+) -> None:
+    send(cli, 424242)
+    lease = runtime.store.lease("acme", "dead")
+    assert lease is not None
+    lease.begin("r1", Request((Action("create", BUYER, (501,), (424242,)),)))
+    lease.release()
+    assert "may land until" in cli("erase", "address", "424242", "--yes", code=1).stderr
+    drain()
+    send(cli, 424242)
+    assert "Taken out" in cli("erase", "address", "424242", "--yes", "--wait").stdout
 
 
 def test_an_account_is_paused_by_somebody_for_a_reason(cli: Cli) -> None:

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from ops.cli.output import print_styled
+from ops.lookups import read_store_clock
 from ops.simulator import Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job, make_cli
 from worker.config import load_settings
@@ -132,13 +135,73 @@ def test_a_body_for_two_accounts_may_be_accepted_in_part(two_accounts: dict[str,
     "words",
     [
         ["send", "create", BUYER, "1", "1"],
-        ["jobs", "list"],
         ["replay", "--failed"],
         ["explain", BUYER, "1", "1"],
     ],
 )
 def test_with_several_accounts_one_has_to_be_named(two_accounts: dict[str, str], words: list[str]) -> None:
     assert "--account (the settings have 2: acme, berg)" in make_cli(two_accounts)(*words, code=2).stderr
+
+
+def test_jobs_of_all_accounts_are_listed_newest_first(two_accounts: dict[str, str]) -> None:
+    cli = make_cli(two_accounts)
+    names = ("acme", "berg") * 2
+    sent = [first_job(cli("send", "create", BUYER, "1", "1", "--account", name)) for name in names]
+    listed = [line.split()[0] for line in cli("jobs", "list").stdout.splitlines()[1:]]
+    assert listed == sent[::-1]
+    shortened = cli("jobs", "list", "--limit", "3", "--json")
+    assert [job["id"] for job in json.loads(shortened.stdout)["jobs"]] == sent[:0:-1]
+    assert "more with --limit" in cli("jobs", "list", "--limit", "3").stderr
+    assert "say which with --account" in cli("jobs", "list", "--cursor", "3", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "begin", ["today", "yesterday", "1w", "2m", "{:%Y-%m-%d}", "{:%d.%m.%Y}", "2026-01-01"]
+)
+def test_times_are_said_as_people_say_them(cli: Cli, runtime: Runtime, drain: Drain, begin: str) -> None:
+    job = first_job(cli("send", "create", BUYER, "1", str(MISSING)))
+    drain()
+    day = datetime.fromtimestamp(read_store_clock(runtime) / 1e6)
+    for since, until in (("--since", "--until"), ("--failed-since", "--failed-until")):
+        assert job in cli("jobs", "list", since, begin.format(day)).stdout
+        assert job not in cli("jobs", "list", until, begin.format(day)).stdout
+        assert job not in cli("jobs", "list", since, "31.12.2200").stdout
+    assert "or today, yesterday" in cli("jobs", "list", "--since", "32.13.2026", code=2).stderr
+    refused = cli("jobs", "list", "--failed-since", begin.format(day), "--state", "queued", code=2)
+    assert "--state: expected failed" in refused.stderr
+
+
+def test_an_error_that_is_none_is_a_fault(cli: Cli) -> None:
+    refused = cli("jobs", "list", "--error", "recrod", code=2).stderr
+    assert "--error: expected a code, or one of credentials, " in refused
+    assert "did you mean record?" in refused
+    for known in ("record", "-7", "160", "unreadable"):
+        cli("jobs", "list", "--error", known)
+
+
+def test_a_failed_job_that_was_decided_about_reads_by_the_decision(cli: Cli, drain: Drain) -> None:
+    replaced, dismissed, failed = (
+        first_job(cli("send", "create", BUYER, parent, str(MISSING))) for parent in ("1", "2", "3")
+    )
+    drain()
+    cli("replay", replaced, "--set", "childid=9001", "--yes")
+    drain()
+    cli("jobs", "dismiss", dismissed, "--yes")
+    states = dict(line.split()[:2] for line in cli("jobs", "list").stdout.splitlines()[1:])
+    assert [states[job] for job in (replaced, dismissed, failed)] == ["replaced", "dismissed", "failed"]
+    assert cli("jobs", "show", replaced).stdout.startswith(f"{replaced}  replaced\n")
+
+
+@pytest.mark.parametrize("width", ["20", "60", "80"])
+def test_an_id_is_never_cut_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    job, relations = f"an-account-with-a-long-name-{'0' * 18}", f"{BUYER} 501 → 9001 and 9002 others"
+    row = [job, "verifying", relations, "2026-11-29 08:00"]
+    print_styled(("JOB", "STATE", "RELATIONS", "ACCEPTED"), [row])
+    assert any(line.startswith(f"{job}  verifying  ") for line in capsys.readouterr().out.splitlines())
+    print_styled(("JOB", "STATE"), [])
 
 
 def test_an_unknown_account_is_not_found(cli: Cli) -> None:

@@ -1,6 +1,9 @@
 """`relations import`: files as people have them, line by line into the inbox, and what is reported."""
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import re
 import shlex
@@ -20,6 +23,7 @@ from ops.cli import main
 from ops.cli.errors import Exit
 from ops.cli.progress import ProgressLines
 from tests.support.cli_runner import MISSING, Cli, run_when_accepted
+from tests.support.spreadsheets import make_xlsx
 from worker.ports import JobFilter
 from worker.wiring import Runtime
 
@@ -58,6 +62,11 @@ def pairs(runtime: Runtime) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         b'sep=;\r\nparent_id;child_id\r\n"1";" 2 "\r\n3;4\r\n',
         "parent;child;Straße\n1;2;Königsallee\n3;4;x\n".encode("cp1252"),
         "parent\tchild\n1\t2\n3\t4\n".encode("utf-16"),
+        b"parent;child\r1;2\r3;4\r",
+        "parent\tchild\n1\t2\n3\t4\n".encode("utf-16-le"),
+        b"Export vom 27.11.2026\n\nparent;child\n1;2\n3;4\n",
+        b"parent;child\n1;\t2\n3,00;4.0\n",
+        b'[{"parentid": 1, "childid": 2},\n {"parentid": 3.0, "childid": 4},]',
         b'parent,child,street\n1,2,"two\nlines"\n3,4,""\n',
         b'{"parentid": 1, "childid": 2}\n\n{"parentid": 3, "childid": 4}',
     ],
@@ -72,6 +81,62 @@ def test_a_file_means_the_same_however_it_was_saved(
     assert pairs(runtime) == [((1,), (2,)), ((3,), (4,))]
     assert "2 accepted, 0 known already, 0 rejected" in result.output
     assert not (tmp_path / "links.rejects.ndjson").exists()
+
+
+SHEET = [["Export vom 27.11.2026"], [], ["parentid", "childid"], [1, 2.0], ["3", "4"]]
+TEXT = b"parentid,childid\n1,2\n3,4\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(TEXT[:20]) + gzip.compress(TEXT[20:]),
+        bz2.compress(TEXT),
+        lzma.compress(TEXT),
+        make_xlsx({"empty": [], "Käufer": SHEET}),
+        gzip.compress(make_xlsx({"Käufer": SHEET})),
+    ],
+    ids=["gzip", "bzip2", "xz", "xlsx", "xlsx in gzip"],
+)
+def test_a_file_may_be_compressed_or_a_spreadsheet(cli: Cli, runtime: Runtime, content: bytes) -> None:
+    assert "2 accepted" in cli("import", "-", *LINKS, stdin=content).output
+    assert pairs(runtime) == [((1,), (2,)), ((3,), (4,))]
+    assert "2 known already" in cli("import", "-", *LINKS, stdin=content).output
+
+
+def test_a_rejected_row_of_a_spreadsheet_has_its_number_there(cli: Cli, tmp_path: Path) -> None:
+    book = make_xlsx({"a": [*SHEET, [1.5, "two\nlines"], [5, 6]], "b": SHEET})
+    assert (
+        '2 sheets are filled; say which with --sheet: "a", "b"'
+        in cli("import", "-", *LINKS, stdin=book, code=Exit.FAILED).output
+    )
+    result = cli(
+        "import", "-", *LINKS, "--sheet", "a", "--rejects", str(tmp_path / "r"), stdin=book, code=Exit.PARTLY
+    )
+    assert 'line 6: parentid: expected an id, a positive whole number, got "1.5"' in result.output
+
+
+def test_a_spreadsheet_without_its_library_is_named(
+    cli: Cli, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "python_calamine", None)
+    result = cli("import", "-", *LINKS, stdin=make_xlsx({"a": SHEET}), code=Exit.FAILED)
+    assert "install `onoffice-relations[spreadsheets]`, or save it as CSV UTF-8" in result.output
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (gzip.compress(TEXT)[:-9], "its gzip data are cut or damaged"),
+        (b"\x1f\x8bx", "its gzip data are cut or damaged"),
+        (b"PK\x03\x04\x00", "a zip archive; read it from `unzip -p FILE`"),
+        (b"PK\x03\x04[Content_Types].xml", "the spreadsheet cannot be read"),
+        (b"%PDF-1.7", "a PDF document"),
+    ],
+    ids=["cut", "damaged", "zip", "broken", "pdf"],
+)
+def test_a_file_that_holds_no_text_is_named(cli: Cli, content: bytes, words: str) -> None:
+    assert words in cli("import", "-", *LINKS, stdin=content, code=Exit.FAILED).output
 
 
 def test_a_cell_may_hold_several_ids_and_a_line_overrules_the_options(cli: Cli, runtime: Runtime) -> None:
@@ -217,7 +282,7 @@ def test_all_faults_of_a_header_are_printed_and_nothing_is_sent(cli: Cli, runtim
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [(b"[1]", "got a JSON array"), (b"a\x81\xff\n", "Windows-1252")],
+    [(b"[1]", 'expected objects, got "1"'), (b"a\x81\xff\n", "Windows-1252")],
 )
 def test_what_is_no_import_fails_and_says_why(cli: Cli, text: bytes, words: str) -> None:
     assert words in cli("import", "-", *LINKS, stdin=text, code=Exit.FAILED).output

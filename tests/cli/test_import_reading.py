@@ -1,6 +1,7 @@
 """Reading tables: the messages of their rows, and the faults of rejected ones. Pure, without a store."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from io import BytesIO, StringIO, TextIOWrapper
 from itertools import product
 from typing import Any
@@ -12,6 +13,7 @@ from producers.portals.imports import (
     LoadCounts,
     RowDefaults,
     RowLoader,
+    TableOptions,
     detect_format,
     find_field,
     read_rows,
@@ -24,7 +26,7 @@ HEAD = "parentid;childid"
 
 
 def read(text: str, mapping: dict[str, str] | None = None, **constants: str) -> list[InputRow]:
-    return list(read_rows(StringIO(text, newline=""), mapping=mapping or {}, constants={**LINK, **constants}))
+    return list(read_rows(StringIO(text, newline=""), TableOptions(mapping or {}, {**LINK, **constants})))
 
 
 def read_ids(text: str, **mapping: str) -> list[tuple[Any, Any]]:
@@ -109,6 +111,62 @@ def test_mapping_a_column_that_does_not_exist_names_those_that_do() -> None:
     assert "these are lines of JSON" in header_faults("{}", {"unit": "childid"})
 
 
+@pytest.mark.parametrize(
+    "title", ["Export vom 27.11.2026", "Export;27.11.2026", '"Käufer\nund andere"', "a\n\nb"]
+)
+def test_a_title_above_a_header_without_fault_is_passed_over(title: str) -> None:
+    (row,) = read(f"{title}\n\n{HEAD}\n1;2\n")
+    assert (row.line, row.message) == (title.count("\n") + 4, {**LINK, "parentid": 1, "childid": 2})
+
+
+def test_the_line_of_the_header_can_be_said() -> None:
+    text = "Käufer;id\nparentid;note\nparentid;Kunde\n1;2\n"
+    assert 'column "Käufer" is not known' in header_faults(text)
+    options = TableOptions({"Kunde": "childid"}, LINK, header_row=3)
+    assert [row.line for row in read_rows(StringIO(text, newline=""), options)] == [4]
+    assert "names stand in a later line" in header_faults("Export\nparentid;x\n1;2\n")
+
+
+def test_a_file_without_a_header_is_told() -> None:
+    remedy = "put a line of names above it, such as action, relationtype, parentid, childid"
+    for line in ("501;9001", "create;estate:address:buyer;501;9001"):
+        told = f'header: is missing, for the first line is data, "{line}"; {remedy}'
+        assert header_faults(f"{line}\n502;9002\n") == told
+
+
+PANDAS = ",parentid,childid\n0,501,9001\n1,502,9002\n"
+R = '"parentid" "childid"\n"1" 501 9001\n"2" 502 9002\n'.replace(" ", "\t")
+
+
+@pytest.mark.parametrize("text", [PANDAS, R, PANDAS.replace("\n1,", "\n7,")])
+def test_a_first_column_that_counts_the_lines_is_left_out(text: str) -> None:
+    options = TableOptions(constants=LINK, has_index="\n7," in text)
+    rows = list(read_rows(StringIO(text, newline=""), options))
+    assert [row.message for row in rows] == [
+        {**LINK, "parentid": parent, "childid": child} for parent, child in ((501, 9001), (502, 9002))
+    ]
+    assert not any(row.faults for row in rows)
+
+
+def test_a_first_column_that_may_say_something_is_a_fault_with_its_remedy() -> None:
+    for text in (PANDAS.replace("\n1,", "\n7,"), "parentid,childid\n1,501,9001\n"):
+        assert all("--index leaves it out" in str(faults[0]) for _, faults in rejected(text))
+
+
+@pytest.mark.parametrize("gap", ["nan", "NaN", "NULL", "None", "<NA>", "\\N", ""])
+def test_a_cell_without_a_value_is_no_label(gap: str) -> None:
+    head = "parentid;childid;batch;event_id;occurred_at;statusTerminbestaetigung\n"
+    assert [row.message for row in read(f"{head}1;2{f';{gap}' * 4}\n")] == [
+        {**LINK, "parentid": 1, "childid": 2}
+    ]
+    assert "expected an id" in str(rejected(f"{HEAD}\n1;{gap or 'x'}\n")[0][1])
+
+
+def test_a_cell_that_may_be_a_value_or_none_is_a_fault() -> None:
+    ((_, (fault,)),) = rejected("parentid;childid;batch\n1;2;NA\n1;2;NAB\n")
+    assert str(fault) == 'batch: "NA" may be a value or stand for none; leave the cell empty if it does'
+
+
 def test_every_column_name_and_alias_is_found_as_a_field() -> None:
     assert {find_field(name) for name in FIELDS} == set(FIELDS)
     assert all(find_field(alias) == field for field, aliases in ALIASES.items() for alias in aliases)
@@ -144,6 +202,60 @@ def test_a_cell_that_is_no_id_is_a_short_fault(cell: str) -> None:
     assert max(len(str(fault)) for fault in faults) < 300
 
 
+@pytest.mark.parametrize("cell", ["501.0", "501,0", "501,00", "501.0000", "\t501", " 501 ", "0501"])
+def test_a_whole_number_is_an_id_however_a_program_wrote_it(cell: str) -> None:
+    assert read_ids(f"{HEAD}\n1;{cell}\n") == [(1, 501)]
+    assert read_ids(f"{HEAD}\n1;501.0 502.0\n") == [(1, [501, 502])]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("501.5", 'expected an id, a positive whole number, got "501.5"'),
+        ("501,000", '"501,000" may be the id 501 or the id 501000; write it in digits alone'),
+        ("1,23E+05", "its digits are lost: in the spreadsheet, format the column as a number"),
+        ("1.2e3", "its digits are lost"),
+        ("1.234,00", "without thousands separators, 1234"),
+        ("9007199254740993", "expected an integer below 2**53"),
+        ("9007199254740993.0", "expected an integer below 2**53"),
+    ],
+)
+def test_a_number_that_is_none_or_may_be_another_is_a_fault_by_name(cell: str, reason: str) -> None:
+    ((_, faults),) = rejected(f"{HEAD}\n1;{cell}\n")
+    assert reason in str(faults[0])
+
+
+@pytest.mark.parametrize("mark", ["\u00a0", "\u202f", "\u2009", "\u2007", "\u3000"])
+def test_a_blank_that_groups_digits_separates_no_ids(mark: str) -> None:
+    (row,) = read(f"{HEAD}\n1;4{mark}629\n")
+    assert "write a number without thousands separators, 4629" in str(row.faults)
+    assert read_ids(f"{HEAD}\n1;4{mark}629\n1;9001{mark}9002\n1;{mark}501{mark}\n") == [(1, 501)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "readings"),
+    [
+        ("4 629", "the id 4629 or the ids 4, 629; write 4629 or 4|629"),
+        ("501 502", "the id 501502 or the ids 501, 502; write 501502 or 501|502"),
+        ("9001 12 345 678", "the id 12345678 or the ids 12, 345, 678; write 12345678 or 12|345|678"),
+        ("1" + " 234" * 300, "the ids 1, 234, 234, 234, 234, …"),
+    ],
+)
+def test_a_blank_that_may_group_digits_is_a_fault_that_names_both_readings(cell: str, readings: str) -> None:
+    ((_, (fault,)),) = rejected(f"{HEAD}\n1;{cell}\n")
+    assert readings in str(fault)
+    assert len(str(fault)) < 300
+
+
+@pytest.mark.parametrize(
+    "cell", ["501|502", "501, 502", "501  502", "501\t502", "8 9", "9001 9002", "4 5678"]
+)
+def test_ids_between_separators_that_can_be_nothing_else_are_several(cell: str) -> None:
+    (row,) = read(f'{HEAD}\n1;"{cell}"\n')
+    assert row.message is not None
+    assert len(row.message["childid"]) == 2
+
+
 @pytest.mark.parametrize("many", [3, 3500, 40_000])
 def test_a_quote_left_open_names_and_counts_the_lines_that_are_lost_with_it(many: int) -> None:
     text = f'{HEAD}\n1;2\n3;"4\n' + "".join(f"{n};{n + 1};a description\n" for n in range(1, many))
@@ -171,6 +283,70 @@ def test_a_line_that_is_too_long_is_rejected_whole_and_the_next_is_read() -> Non
         assert read_ids(text, note="")[-1] == (3, 4)
 
 
+LINES = [{"parentid": number, "childid": 9001, "batch": 'a}{[\\"]'} for number in (501, 502, 503)]
+PRETTY = json.dumps(LINES, indent=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("\n".join(map(json.dumps, LINES)), [1, 2, 3]),
+        (",\n".join(map(json.dumps, LINES)) + ",\n", [1, 2, 3]),
+        ("".join(map(json.dumps, LINES)), [1, 1, 1]),
+        (json.dumps(LINES), [1, 1, 1]),
+        ("[" + ",\r\n".join(map(json.dumps, LINES)) + ",]", [1, 2, 3]),
+        (PRETTY, [2, 7, 12]),
+        ("\n".join(json.dumps(line, indent=1) for line in LINES), [1, 6, 11]),
+        ("[" + " " * 2**17 + ",".join(json.dumps(line) for line in LINES) + "]", [1, 1, 1]),
+    ],
+)
+def test_json_means_the_same_however_its_objects_are_laid_out(text: str, lines: list[int]) -> None:
+    rows = read(text)
+    assert [row.message for row in rows] == [{**LINK, **line} for line in LINES]
+    assert [row.line for row in rows] == lines
+    assert len({row.key for row in rows}) == 3
+
+
+@pytest.mark.parametrize("layout", [lambda text: text, lambda text: text.replace("\n", "")])
+def test_an_object_that_cannot_be_read_is_rejected_alone(layout: Callable[[str], str]) -> None:
+    rows = read(layout(PRETTY.replace("502", "5o2").replace("},", "}, oops", 1)))
+    assert [row.message["parentid"] for row in rows if row.message] == [501, 503]
+    assert {str(row.faults[0])[:29] for row in rows if row.faults} == {
+        'expected objects, got "oops" ',
+        "expected JSON: JSON is malfor",
+    }
+    cut = read(layout(PRETTY[: PRETTY.rindex("}")]))
+    assert str(cut[-1].faults[0]) == "the object that begins here has no end"
+    assert [row.message for row in cut[:2]] == [{**LINK, **line} for line in LINES[:2]]
+
+
+def test_an_object_in_which_a_name_stands_twice_is_rejected() -> None:
+    (row, good) = read('{"parentid": 1, "childid": 2, "childid": 3}\n{"parentid": 1, "childid": 2}\n')
+    assert [str(fault) for fault in row.faults] == [
+        "childid: stands 2 times in its object; which value counts?"
+    ]
+    assert not good.faults
+
+
+def test_a_broken_line_of_ndjson_costs_no_other() -> None:
+    for broken in ("{nonsense}", '{"parentid": 1', '{"parentid": "1', "{", '{"a": {}} {"b": 1'):
+        rows = read(f"{broken}\n" + "\n".join(map(json.dumps, LINES)))
+        assert [bool(row.faults) for row in rows] == [True, False, False, False]
+
+
+def test_an_object_that_is_too_long_is_rejected_and_the_next_is_read() -> None:
+    long = json.dumps({"parentid": 1, "batch": "x" * 2**21})
+    rows = read(f"[{long}, {json.dumps(LINES[0])}]")
+    assert ["at most" in str(row.faults) for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_found(name: str) -> None:
+    assert detect_format(BytesIO(f"{HEAD};Straße\n1;2;Königsallee\n".encode(name))).encoding == name
+    with pytest.raises(Invalid, match="NUL bytes"):
+        detect_format(BytesIO(b"parentid;childid\n1;2\0\n"))
+
+
 def test_the_encoding_is_detected_from_the_whole_file() -> None:
     text = f"{HEAD};Straße\n1;2;Königsallee\n"
     for name, found in (
@@ -178,6 +354,7 @@ def test_the_encoding_is_detected_from_the_whole_file() -> None:
         ("utf-8-sig", "utf-8-sig"),
         ("cp1252", "cp1252"),
         ("utf-16", "utf-16"),
+        ("utf-32", "utf-32"),
     ):
         raw = BytesIO(text.encode(name))
         encoding = detect_format(raw).encoding

@@ -79,6 +79,22 @@ def test_the_rejects_of_an_earlier_import_are_replaced_by_others_only(cli: Cli, 
     assert sorted(path.name for path in file.parent.glob("*rejects*")) == [rejects.name]
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_rejected_lines_that_are_not_printed_are_mentioned_with_their_file(
+    cli: Cli, file: Path, more: tuple[str, ...]
+) -> None:
+    rejects = file.with_name("links.csv.rejects.ndjson")
+    for count, told in ((10, False), (11, True), (30, True)):
+        file.write_text("parentid,childid\n1,2\n" + "".join(f"x{n},1\n" for n in range(count)))
+        output = cli("import", str(file), *LINKS, *more, code=Exit.PARTLY).output
+        assert output.count("line ") == min(count, 10)
+        assert (f"More lines are rejected than are printed here; all go to {rejects}." in output) == told
+        assert f"Rejected lines, each with its reason: {rejects}" in output
+        assert len(rejects.read_bytes().splitlines()) == count
+    document = json.loads(cli("import", str(file), *LINKS, *more, "--json", code=Exit.PARTLY).stdout)
+    assert document["rejects"] == str(rejects)
+
+
 def test_a_link_to_the_rejects_stays_a_link(cli: Cli, file: Path) -> None:
     link, target = file.with_name("link"), file.with_name("target")
     target.write_text("")

@@ -216,10 +216,10 @@ def test_a_type_that_the_operator_denies_fails_as_at_intake(cli: Cli, config: Pa
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"type=enquiry", b'{"type": ', b"\xff\xfe", b"[" * 100_000],
-    ids=["none", "form", "torn", "bytes", "deep"],
+    [b"", b"enquiry", b'{"type": ', b"\xff\xfe", b"[" * 100_000],
+    ids=["none", "text", "torn", "bytes", "deep"],
 )
-def test_a_payload_that_is_no_json_is_refused(cli: Cli, body: bytes) -> None:
+def test_a_payload_that_is_not_read_is_refused(cli: Cli, body: bytes) -> None:
     assert "expected JSON" in cli("sources", "try", "immo", "-", code=1, stdin=body).stderr
 
 
@@ -255,3 +255,13 @@ def test_an_expression_that_is_no_jmespath_is_a_fault_of_the_settings(
     config.write_text(config.read_text().replace('"estateId"', '"estate["'))
     refused = cli("sources", *words, code=2, stdin=b"{}")
     assert "sources.office.rules[0].parentid: is no JMESPath expression" in refused.stderr
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_message_may_have_the_head_that_rules_read(cli: Cli, config: Path, end: str) -> None:
+    config.write_text(
+        config.read_text().replace("type == 'enquiry.created'", "header('X-Event') == query('event')")
+    )
+    request = end.join(["POST /webhooks/immo?event=new HTTP/1.1", "X-Event: new", "", json.dumps(ENQUIRY)])
+    answer = json.loads(cli("sources", "try", "immo", "-", "--json", stdin=request.encode()).stdout)
+    assert answer["changes"][0]["rule"] == "rules[0]"

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 ENVIRON = {
     "ACME_TOKEN": "t" * 32,
     "ACME_SECRET": "s" * 64,
-    "IMMO_SECRET": "whsec_c2VjcmV0",
-    "FORMS_SECRET": "forms-secret",
+    "IMMO_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "FORMS_SECRET": "forms-secret-of-the-tests",
 }
 ACME = '[accounts.acme]\ntoken = "env:ACME_TOKEN"\nsecret = "env:ACME_SECRET"\n'
 RULE = "action = 'a'\nrelationtype = 't'\nparentid = 'p'\nchildid = 'c'\n"
@@ -387,3 +387,48 @@ def test_no_secret_shows_in_the_repr_of_the_settings(read: Read) -> None:
 def test_an_unknown_account_is_answered_with_the_nearest_one(read: Read) -> None:
     with pytest.raises(NotFound, match='there is no account "acne"; did you mean "acme"'):
         read(ACME).account("acne")
+
+
+@pytest.mark.parametrize(
+    ("secret", "scheme", "fault", "warning"),
+    [
+        ("", "bearer", "sources.immo.secret: env:IMMO_SECRET is empty or not set", ""),
+        ("12345", "bearer", "sources.immo.secret: has 5 characters", ""),
+        ("whsec_", "standard-webhooks", "sources.immo.secret: is empty", ""),
+        ("whsec_MTIzNDU=", "standard-webhooks", "sources.immo.secret: has 5 characters", ""),
+        ("123456", "bearer", "", "sources.immo.secret: can be guessed"),
+        ("whsec_MTIzNDU2", "standard-webhooks", "", "sources.immo.secret: can be guessed"),
+        ("0123456789abcdef", "bearer", "", ""),
+        ("0123456789abcdef", "hmac", "", "sources.immo.timestamp_header: is missing, so a copy"),
+    ],
+)
+def test_a_webhook_with_an_empty_or_short_secret_or_without_a_time_is_a_fault_or_a_warning(
+    read: Read, faults: Callable[..., list[str]], secret: str, scheme: str, fault: str, warning: str
+) -> None:
+    text = ACME + SOURCE.replace(
+        "'bearer'", f"'{scheme}'" + ("\nheader = 'X-Sign'" if scheme == "hmac" else "")
+    )
+    if fault:
+        assert [found[: len(fault)] for found in faults(text, {"IMMO_SECRET": secret})] == [fault]
+    else:
+        warnings = read(text, {"IMMO_SECRET": secret}).warnings
+        assert [found[: len(warning)] for found in warnings] == ([warning] if warning else [])
+
+
+def test_a_secret_has_one_place_that_is_named(faults: Callable[..., list[str]]) -> None:
+    for place in ("cookie:k", "header:", "query:a=b", "body:", "path:x"):
+        text = SOURCE.replace("'bearer'", f"'secret'\nsecret_in = '{place}'")
+        assert faults(ACME + text)[0].startswith("sources.immo.secret_in: expected ")
+    assert faults(ACME + SOURCE.replace("'bearer'", "'secret'"))[0].startswith(
+        "sources.immo.secret_in: is missing"
+    )
+    wrong = SOURCE.replace("'bearer'", "'bearer'\nsecret_in = 'path'")
+    assert faults(ACME + wrong) == [
+        'sources.immo.secret_in: belongs to scheme "secret"; scheme "bearer" has no use for it'
+    ]
+
+
+def test_a_byte_order_mark_before_the_settings_or_a_secret_is_no_part_of_them(tmp_path: Path) -> None:
+    (tmp_path / "relations.toml").write_text(ACME.replace("env:ACME_TOKEN", "file:token"), "utf-8-sig")
+    (tmp_path / "token").write_text("t" * 32 + "\r\n", "utf-8-sig")
+    assert load_settings(ENVIRON, tmp_path).account("acme").token.reveal() == "t" * 32

@@ -1,6 +1,11 @@
 import json
 import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from numbers import Number
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -8,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.contract_messages import PLAIN, accounts, infos, json_values, labels, messages, spoiled
-from worker.contract import MAX_BODY, MAX_IDS, Change, Relation, from_message, parse_many, to_message
+from worker.contract import (
+    MAX_BODY,
+    MAX_IDS,
+    Change,
+    Relation,
+    from_message,
+    parse_many,
+    read_instant,
+    to_message,
+)
 from worker.contract.fields import FIELDS, find_faults
 from worker.contract.message import Message
 from worker.errors import InvalidChange
@@ -115,7 +129,7 @@ def test_every_fault_is_named_by_its_path() -> None:
             "action": "Create",
             "relationtype": "estate:address:byer",
             "parentid": [],
-            "childid": [1, 2, "x", "501", True, 2.0, 0, 2**53, None],
+            "childid": [1, 2, "x", "501", True, 2.5, 0, 2**53, None],
             "relationinfo": {"statusTerminbestaetigung": "bestatigt", "a b": 1},
             "occurred_at": "2026-11-21T02:00:00",
             "event_id": "line\nbreak",
@@ -135,7 +149,7 @@ def test_every_fault_is_named_by_its_path() -> None:
         "childid[2]": 'expected a positive integer, got "x"',
         "childid[3]": 'expected a positive integer, got "501"; send a number, not text',
         "childid[4]": "expected a positive integer, got true",
-        "childid[5]": "expected a positive integer, got 2.0",
+        "childid[5]": "expected a positive integer, got 2.5",
         "childid[6]": "expected a positive integer, got 0",
         "childid[7]": "expected an integer below 2**53, got 9007199254740992",
         "childid[8]": "expected a positive integer, got null",
@@ -151,6 +165,137 @@ def test_every_fault_is_named_by_its_path() -> None:
         "allow_empty": "expected true or false, got 1",
         "version": "expected 1, got true",
     }
+
+
+WHOLE = [b"501.0", b"501.000"]
+NOT_WHOLE = {
+    b"501.5": "got 501.5",
+    b"1.2e3": "got 1.2e3; write all its digits, without an exponent",
+    b"5E2": "got 5E2; write all its digits, without an exponent",
+    b"9007199254740993.0": "expected an integer below 2**53, got 9007199254740993",
+    b"1" * 5000: "got a huge number",
+    b"-501.0": "got -501",
+}
+
+
+@pytest.mark.parametrize("wrap", [b"%b", b"[%b]", b"%b\n\n"])
+@pytest.mark.parametrize("number", WHOLE)
+def test_a_number_with_an_integral_value_is_an_integer(number: bytes, wrap: bytes) -> None:
+    message = encoded({**PLAIN, "version": 1.0}).replace(b"501", number).replace(b"9001", b"9001.0")
+    assert changes(wrap % message) == [from_message(PLAIN).change]
+
+
+@pytest.mark.parametrize("number", NOT_WHOLE)
+def test_any_other_number_is_a_fault_as_it_is_written(number: bytes) -> None:
+    body = encoded(PLAIN, PLAIN).replace(b"501", number)
+    named = faults(body, parse_many)
+    assert list(named) == ["line 1.parentid", "line 2.parentid"]
+    assert all(NOT_WHOLE[number] in message for message in named.values())
+
+
+class Integral:
+    """As numpy's integers are: registered as numbers, and no ints."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __int__(self) -> int:
+        return self.value
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == other
+
+    def __lt__(self, other: int) -> bool:
+        return self.value < other
+
+    def __gt__(self, other: int) -> bool:
+        return self.value > other
+
+
+Number.register(Integral)
+
+
+@pytest.mark.parametrize("number", [501.0, Decimal(501), Decimal("501.00"), Fraction(501), Integral(501)])
+def test_an_integral_number_of_python_is_an_integer_whatever_its_type(number: object) -> None:
+    assert from_message({**PLAIN, "parentid": number, "childid": (9001.0, 9002)}) == from_message(PLAIN)
+
+
+def test_dates_times_and_uuids_of_python_are_texts() -> None:
+    at, day, name = datetime(2026, 11, 21, 2, tzinfo=UTC), date(2026, 11, 21), UUID(int=7)
+    change = from_message({**PLAIN, "occurred_at": at, "batch": day, "event_id": name}).change
+    assert (change.occurred_at, change.batch, change.event_id) == (
+        read_instant("2026-11-21T02:00:00Z"),
+        "2026-11-21",
+        str(name),
+    )
+    for unclear in (at.replace(tzinfo=None), day):
+        assert "offset" in faults({**PLAIN, "occurred_at": unclear})["occurred_at"]
+
+
+@pytest.mark.parametrize(
+    "number",
+    [501.5, float("nan"), float("inf"), Decimal("NaN"), Decimal("sNaN"), Decimal("1E+9999999"), 1e300, 1j],
+)
+def test_a_number_of_python_that_is_no_integer_is_a_fault(number: object) -> None:
+    assert list(faults({**PLAIN, "parentid": number})) == ["parentid"]
+
+
+@given(messages(), st.data(), st.booleans())
+def test_a_name_that_stands_twice_is_a_fault_wherever_it_stands(
+    message: dict[str, Any], data: st.DataObject, ascii_only: bool
+) -> None:
+    name = data.draw(st.sampled_from(list(message)))
+    value = message[name] if data.draw(st.booleans()) else None
+    again = f"{data.draw(st.sampled_from(['', ' ']))}{json.dumps(name)} : {json.dumps(value)}"
+    good = json.dumps(message, ensure_ascii=ascii_only)
+    pairs = [again, good[1:-1]] if data.draw(st.booleans()) else [good[1:-1], again]
+    bad = "{" + ",".join(pairs) + "}"
+    wanted = f"{name}: stands 2 times in its object; which value counts?"
+    for body, place in ((bad, ""), (f"[{good},{bad}]", "[1]."), (f"{good}\n{bad}", "line 2.")):
+        with pytest.raises(InvalidChange) as caught:
+            parse_many(body)
+        assert [str(fault) for fault in caught.value.faults] == [place + wanted]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'"parentid":501,"childid":9001,"child\\u0069d":9002',
+        b'"parentid":501,"childid":9001,"childid":9002,"event_id":"\\u0022"',
+        b'"parentid":501,"childid":9001,"childid":9002,"batch":null',
+        b'"parentid":501.0,"childid":9001.0,"childid":9001.0',
+    ],
+)
+def test_no_spelling_hides_a_name_that_stands_twice(body: bytes) -> None:
+    head = b'{"account":"acme","action":"create","relationtype":"estate:address:buyer",'
+    assert list(faults(head + body + b"}", parse_many)) == ["childid"]
+
+
+def test_a_key_of_relationinfo_stands_once_too() -> None:
+    info = '{"statusTerminbestaetigung": "gesendet", "statusTerminbestaetigung": "gecancelt", "a": 1, "a": 1}'
+    body = json.dumps({**CALENDAR, "action": "modify", "relationinfo": 0}).replace("0}", info + "}")
+    assert list(faults(body, parse_many)) == ["statusTerminbestaetigung", "a"]
+
+
+@pytest.mark.parametrize("wrap", ["%s", "[%s]", "%s\n%s"])
+def test_what_php_writes_for_an_empty_object_and_a_list_with_gaps_is_read(wrap: str) -> None:
+    message = json.dumps({**PLAIN, "childid": {"0": 9001, "2": 9002}, "relationinfo": []})
+    assert {parsed.change for parsed in parse_many(wrap.replace("%s", message))} == {
+        from_message(PLAIN).change
+    }
+
+
+@pytest.mark.parametrize("ids", [{}, {"a": 1}, {"0": "x"}, {"0": 1, "": 2}, {"٣": 1}])
+def test_any_other_object_is_no_list_of_ids(ids: dict[str, object]) -> None:
+    assert list(faults({**PLAIN, "childid": ids})) == ["childid[0]" if ids == {"0": "x"} else "childid"]
+
+
+def test_a_body_that_is_a_list_with_gaps_is_named_with_its_remedy() -> None:
+    named = faults(encoded({"0": PLAIN, "2": PLAIN}), parse_many)
+    assert "as PHP writes a list with gaps; send array_values($list)" in named[""]
+    assert list(faults(encoded({**CALENDAR, "action": "modify", "relationinfo": []}), parse_many)) == [
+        "relationinfo"
+    ]
 
 
 def test_missing_fields_are_named_and_null_is_not_a_value_for_a_required_one() -> None:

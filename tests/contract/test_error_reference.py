@@ -19,6 +19,7 @@ from worker.planner.apply_reply import UNANSWERED
 from worker.planner.guard import DEPENDENCY, LAST_ONE
 from worker.planner.relation_state import OpenRelation
 from worker.planner.retry_policy import NextStep, RetryPolicy, decide
+from worker.ports import ERROR_CLASSES
 from worker.usecases.batch import POISON_REFUSAL
 
 REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
@@ -158,6 +159,10 @@ def test_every_class_and_every_code_is_described() -> None:
 def test_what_fails_without_a_code_is_described() -> None:
     assert UNANSWERED.error in OWN
     assert set(ADVICE_WITHOUT_CODE) <= set(OWN)
+
+
+def test_every_class_can_be_asked_for() -> None:
+    assert set(ERROR_CLASSES) == {*MEANING, *OWN}
 
 
 @pytest.mark.parametrize("kind", ["create", "modify", "delete"])

@@ -22,7 +22,7 @@ KEEP = Retention(
 )  # seconds of the server's own clock, which no test can move
 TYPES = ("estate:address:contactPerson", "estate:address:buyer", "calendar:address", "estate:estateUnit")
 DEADLINE = 60.0
-KEPT = ("counts", "meta", "lease")
+KEPT = ("counts", "numbers", "meta", "lease")
 
 
 def random_change(rng: random.Random, number: int) -> Change:

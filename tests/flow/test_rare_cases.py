@@ -10,6 +10,7 @@ from ops.simulator import FaultPlan
 from tests.support.flow_world import World, change
 from worker.errors import StoreUnavailable
 from worker.planner.actions import ActionResult, ErrorClass, Reply, Verdict
+from worker.planner.plan import Limits
 from worker.ports import Pause
 from worker.store.keys import bucket_of, short_id
 from worker.store.redis_store import RedisStore
@@ -149,3 +150,28 @@ def test_a_worker_with_rejected_credentials_leaves_the_account_to_one_with_good_
     world.store.resume("acme")
     world.flush()
     assert len(sent) == 3  # a resumed account is tried again
+
+
+def test_a_flush_whose_store_lost_what_it_acknowledged_sends_no_more_and_says_so_once(
+    redis_client: redis.Redis,
+) -> None:
+    one_action = {"limits": Limits(max_ids=100, max_actions=1)}
+    world = World(lambda now: RedisStore(redis_client, "test", now=now), policy=one_action)
+    world.accept(change("create", BUYER, 501, 9001), change("create", BUYER, 502, 9002))
+    api = world.apis["acme"]
+
+    class FailingOver:
+        """An API while whose answer comes a replica takes over that never got the last write."""
+
+        def send(self, *args: Any, **how: Any) -> Reply:
+            world.apis["acme"] = api
+            reply = api.send(*args, **how)
+            redis_client.delete("test:{acme}:journal")
+            redis_client.hincrby("test:{acme}:lease", "step", -1)
+            return reply
+
+    world.apis["acme"] = FailingOver()  # type: ignore[assignment]
+    assert world.flush().state == "lost"
+    assert (len(world.sent()), [event for event, _ in world.events].count("writes.lost")) == (1, 1)
+    world.drain()
+    assert {world.store.get_job(receipt.job).state for receipt in world.receipts} == {"succeeded"}  # type: ignore[union-attr]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -188,6 +189,33 @@ def test_a_replay_is_run_by_its_task(runtime: Runtime) -> None:
     assert done is not None
     assert done.back == 1
     assert runtime.store.counts("acme")["backlog"] == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "correction"),
+    [
+        ({"occurred_at": datetime(2026, 11, 21, 2)}, {"occurred_at": "2026-11-21T02:00:00Z"}),
+        ({"occurred_at": "yesterday"}, {"occurred_at": ""}),
+        ({"eventid": "x"}, {"eventid": ""}),
+        ({"event_id": "a\nb"}, {"event_id": "ab"}),
+        ({"batch": ["x"], "source": 7}, {"batch": "b", "source": "s"}),
+    ],
+)
+def test_every_fault_of_a_kept_message_can_be_mended(
+    runtime: Runtime, more: dict[str, Any], correction: dict[str, str]
+) -> None:
+    tasks.accept.apply(args=({**GOOD, **more},))
+    replays = build_services(runtime).replays
+    assert replays.prepare("acme", JobFilter(error="unreadable"), by="ada").eligible == 0
+    mended = replays.prepare("acme", JobFilter(error="unreadable"), by="ada", correction=correction)
+    assert mended.eligible == 1
+
+
+def test_a_time_that_was_kept_with_a_blank_is_read(runtime: Runtime) -> None:
+    kept = json.dumps({**GOOD, "occurred_at": str(datetime(2026, 11, 21, 2, tzinfo=UTC))}).encode()
+    runtime.intake().reject(UnreadableMessage("acme", "celery", "e", ("no",), kept))
+    replay = build_services(runtime).replays.prepare("acme", JobFilter(error="unreadable"), by="ada")
+    assert replay.eligible == 1
 
 
 def count_accepted(runtime: Runtime) -> int:

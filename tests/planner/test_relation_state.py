@@ -1,7 +1,7 @@
 """The state of one relation: what it wants next, what has to wait, and that no intent is ever lost."""
 
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -41,6 +41,7 @@ from worker.planner.relation_state import (
     contradicts,
     next_operation,
     reopen,
+    unfinished_until,
 )
 
 KINDS: st.SearchStrategy[Kind] = st.sampled_from(("create", "modify", "delete"))
@@ -288,6 +289,46 @@ def test_an_open_relation_keeps_exactly_the_intents_behind_its_target(
     kept = state.open.intents if state else ()
     assert state is None or kept == state.target.intents
     assert sorted([*kept, *(entry.intent for entry in lost)]) == sorted(intents)
+
+
+@pytest.mark.parametrize(
+    ("progress", "known", "doubt", "until"),
+    [
+        ({}, NOTHING, None, None),
+        ({"rejections": 3, "failures": 2, "part": "1/0"}, NOTHING, None, None),
+        ({"stage": Stage.WRITE_ABSENT}, NOTHING, Doubt(5, "create"), None),
+        ({}, NOTHING, Doubt(6, "delete"), 6),
+        ({"stage": Stage.READ_BACK}, NOTHING, None, 5),
+        ({"stage": Stage.READ_REJECTED}, NOTHING, Doubt(9, "create"), 9),
+        ({"lost_writes": 1}, NOTHING, Doubt(5, "create"), 5),
+        ({}, ConfirmedState(present=RELATED.job_version), None, 5),
+        ({}, ConfirmedState(info={CREATED: ConfirmedInfo(*RELATED.job_version)}), None, 5),
+        ({}, ConfirmedState(absent=ALSO.job_version), None, None),
+    ],
+)
+def test_a_write_is_unfinished_until_all_that_was_sent_is_accounted_for(
+    progress: dict[str, Any], known: ConfirmedState, doubt: Doubt | None, until: int | None
+) -> None:
+    assert unfinished_until(OpenRelation((RELATED,), **progress), known, doubt, now=5) == until
+
+
+@pytest.mark.parametrize(
+    ("stage", "lost_writes", "expected"),
+    [
+        (Stage.WRITE, 0, Stage.WRITE),
+        (Stage.WRITE_ABSENT, 0, Stage.WRITE),
+        (Stage.WRITE_ABSENT, 1, Stage.READ_BACK),
+        (Stage.READ_REJECTED, 0, Stage.READ_BACK),
+    ],
+)
+def test_a_changed_target_is_read_back_first_if_a_write_before_it_has_no_answer(
+    stage: Stage, lost_writes: int, expected: Stage
+) -> None:
+    before = OpenRelation((RELATED,), stage=stage, lost_writes=lost_writes)
+    newer = intent(9, "delete")
+    state, _, _ = add_intents((newer,), before, NOTHING, None, now=0, upsert=False)
+    assert state
+    assert (state.open.stage, state.open.lost_writes) == (expected, 0)
 
 
 def test_a_relation_with_nothing_left_to_ask_is_not_reopened() -> None:

@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from celery import Celery
 
 from ops.dev.stack import QUICK, Shape, Stack, running
-from worker.ports import JobFilter, JobRecord
+from producers.services import build_services
+from worker.ports import UNROUTED, JobFilter, JobRecord
 
 CLIENT = """
 import json, sys
@@ -92,6 +94,54 @@ def test_the_same_event_sent_twice_is_one_job_and_a_bad_change_spares_the_others
         {**named, "event_id": "last"},
     )
     assert [job.event_id for job in wait_finished(stack, "twice", 2)] == ["enquiry-4711", "last"]
+
+
+VALUES = """
+import sys
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from uuid import UUID
+from celery import Celery
+
+app = Celery(broker=sys.argv[1])
+change = {"account": "nord", "action": "create", "relationtype": "estate:address:interested"}
+change["batch"] = "values"
+times = {"occurred_at": datetime(2026, 11, 21, 2, tzinfo=UTC), "event_id": UUID(int=7)}
+app.send_task("relations.accept", [[
+    {**change, **times, "parentid": Decimal("505.0"), "childid": [1.0, Decimal(2)]},
+    {**change, "event_id": date(2026, 11, 21), "parentid": 505, "childid": 3},
+    {**change, "event_id": "naive", "occurred_at": datetime(2026, 11, 21, 2), "parentid": 505, "childid": 4},
+]], queue="relations.intake")
+for serializer in ("pickle", "yaml"):
+    changes = [{**change, "batch": "canary-body", "parentid": 1, "childid": 1}]
+    app.send_task("relations.accept", [changes], queue="relations.intake", serializer=serializer)
+"""
+
+
+def test_values_of_python_are_read_and_what_is_no_json_is_kept(stack: Stack) -> None:
+    subprocess.run([sys.executable, "-c", VALUES, stack.broker_url], check=True, timeout=60)
+    good = wait_finished(stack, "values", 2)
+    assert [(job.event_id, job.parents, job.children) for job in good] == [
+        (str(UUID(int=7)), (505,), (1, 2)),
+        ("2026-11-21", (505,), (3,)),
+    ]
+    runtime, deadline = stack.runtime(wakes=False), time.monotonic() + 60
+    queries, admin = runtime.queries, runtime.job_admin
+    unreadable = JobFilter(error="unreadable")
+    while len(kept := queries.find_jobs(UNROUTED, unreadable).jobs) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    payloads = [payload for job in reversed(kept) if (payload := admin.get_payload(job.id))]
+    for payload, name in zip(payloads, ("application/x-python-serialize", "application/x-yaml"), strict=True):
+        assert payload.faults == (
+            f"expected a message in JSON, got \"{name}\" (ContentDisallowed); set task_serializer='json'",
+        )
+        assert b"canary-body" in payload.body
+    assert "canary-body" not in stack.log("worker").read_text()
+    (naive,) = [job for job in queries.find_jobs("nord", unreadable).jobs if job.event_id == "naive"]
+    services = build_services(runtime)
+    correction = {"occurred_at": "2026-11-21 02:00:00+01:00"}
+    replay = services.replays.prepare("nord", [naive.id], by="ada", correction=correction)
+    assert (replay.eligible, replay.refused) == (1, {})
 
 
 def test_the_correlation_of_a_message_is_kept_with_the_job_and_the_request(stack: Stack) -> None:

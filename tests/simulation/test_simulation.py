@@ -5,6 +5,7 @@ CI runs the same scenarios every time, other runs new ones; a failing one prints
 
 import os
 import random
+from collections import Counter
 
 import pytest
 
@@ -17,6 +18,7 @@ from worker.contract import Change, Relation
 from worker.planner.actions import Request
 from worker.ports import DeleteBrake, Pause
 from worker.testing import MemoryLease, MemoryStore
+from worker.usecases import withdrawal
 
 FIRST = 1 if "CI" in os.environ else random.SystemRandom().randrange(1, 1_000_000_000)
 SEEDS = 50
@@ -58,6 +60,21 @@ def test_a_store_that_lets_anyone_begin_is_caught(monkeypatch: pytest.MonkeyPatc
 def test_a_sweep_that_overlooks_work_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryStore, "due_accounts", lambda self, accounts: [])
     assert any("not finished" in wrong for seed in range(1, 5) for wrong in simulate(seed).wrong)
+
+
+def test_an_erasure_that_forgets_what_has_no_answer_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(withdrawal, "unfinished_until", lambda *_, **__: None)
+    assert any("expected is" in wrong for seed in range(1, 200) for wrong in simulate(seed).wrong)
+
+
+def test_every_act_of_an_operator_happens_and_some_are_interrupted() -> None:
+    acts, crashes = Counter[str](), 0
+    for seed in range(FIRST, FIRST + 20):
+        result = simulate(seed)
+        acts += Counter(dict(result.acts))
+        crashes += result.interrupted_acts
+    assert acts.keys() >= {"pause", "resume", "cancel", "dismiss", "requeue", "replay", "erase", "finish"}
+    assert crashes > 0
 
 
 def test_the_seed_orders_what_is_due_and_time_never_goes_back() -> None:

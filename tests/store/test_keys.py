@@ -74,7 +74,7 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
     left = dump_keys(redis_client)
     assert {key for key in left if not key.startswith(BASE.encode())} == {b"t:accounts"}
     for_ever = {key.decode().removeprefix(BASE) for key, (_, ends) in left.items() if not ends}
-    own = {"lease", "meta", "counts", "requests", "buckets"}  # the last two become empty
+    own = {"lease", "meta", "counts", "numbers", "requests", "buckets"}  # the last two become empty
     by_generation = {"events:0", "events:kept", "memories:0", "kept", "keep"}  # dropped by tidy
     assert for_ever == {"t:accounts"} | own | by_generation
     bucket = bucket_of("000")

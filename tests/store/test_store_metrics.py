@@ -118,7 +118,8 @@ def test_an_act_is_counted_once_however_often_it_is_repeated(store: Store) -> No
     job_admin = job_admin_of(store)
     for _ in range(2):
         job_admin.cancel("acme", ["acme-000", "acme-001"], AuditEntry("d1", "ada", "cancelled"))
-    assert metrics_of(store).account_stats(["acme"])["acme"].tally == {"deed:cancelled": 2}
+    tally = metrics_of(store).account_stats(["acme"])["acme"].tally
+    assert tally == {"deed:cancelled": 2, "outcomes:superseded": 2}
 
 
 def test_a_worker_is_listed_until_it_leaves_or_was_silent_for_an_hour(store: Store) -> None:

@@ -14,7 +14,16 @@ from worker.contract import Change, Relation
 from worker.limiter.redis_limiter import RedisLimiter
 from worker.planner.actions import Action
 from worker.planner.relation_state import Stage
-from worker.ports import AuditEntry, JobFilter, JobRecord, Pause, ReplayEntry, WorkerInfo
+from worker.ports import (
+    AuditEntry,
+    JobFilter,
+    JobRecord,
+    Pause,
+    Receipt,
+    ReplayEntry,
+    Submission,
+    WorkerInfo,
+)
 from worker.store.database import Database
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.limits import Retention
@@ -267,7 +276,7 @@ def test_the_work_that_a_dead_worker_left_is_read(store: RedisStore, job_admin: 
     assert [(action.kind, action.parents, action.children) for action in begun.request.actions] == [
         ("create", (341,), children) for children in halves
     ]
-    assert (begun.signed, job_admin.count_unsettled("acme")) == (NOW, 1)
+    assert job_admin.unsettled_requests("acme").requests == (begun,)
     assert lease.guarded_relations([f"{BROKER}:301"]) == {
         f"{BROKER}:301": (Relation(BROKER, 301, 9011), Relation(BROKER, 301, 9013))
     }
@@ -377,7 +386,7 @@ def test_flushing_ends_every_open_job_with_one_outcome_per_relation(client: Redi
         assert job.state in ("succeeded", "superseded")
         assert sum(job.counts.values()) == job.total
     assert world.open_accounts() == {}
-    assert RedisJobAdmin(client, PREFIX).count_unsettled("acme") == 0
+    assert RedisJobAdmin(client, PREFIX).unsettled_requests("acme").requests == ()
     assert queries.count_by_state("acme")["unresolved"] == 6
     assert world.relations().keys() == {
         Relation(APPOINTMENT, 201, 9001),
@@ -394,3 +403,26 @@ def test_flushing_ends_every_open_job_with_one_outcome_per_relation(client: Redi
         Relation(UNIT, 501, 502),
     }
     assert [set(world.relations(account)) for account in ("baker", "cargo")] == [{(BUYER, 1, 2)}] * 2
+
+
+@pytest.mark.parametrize(("writer", "is_known"), [("webhook", True), ("producer", False)])
+def test_an_event_id_that_the_release_stored_is_a_delivery_s_only_if_a_webhook_wrote_it(
+    old_client: Redis, writer: str, is_known: bool
+) -> None:
+    base, known = f"{PREFIX}:{{acme}}", IDS["applied"]
+    digest = old_client.hget(f"{base}:job:{known}", "k").decode()
+    if writer == "webhook":
+        old_client.set(f"{base}:event:{digest}", f"{known} ")
+    store = RedisStore(old_client, PREFIX, now=lambda: NOW)
+    delivered = Change(
+        account="acme",
+        action="create",
+        type=BUYER,
+        parents=(1,),
+        children=(2,),
+        source="portal",
+        delivered=True,
+    )
+    entry = Submission("acme-new", delivered, "e-1")
+    (receipt,) = store.accept("acme", [entry], max_backlog=1000, oldest=30 * 86_400).receipts
+    assert receipt == (Receipt(known, duplicate=True) if is_known else Receipt("acme-new"))

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from ops.dev.redis_server import RedisServer
-from tests.support.store_steps import job_admin_of, queries_of
+from tests.support.store_steps import job_admin_of, metrics_of, queries_of
 from tests.support.store_values import (
     BROKER,
     BUYER,
@@ -33,15 +33,18 @@ from tests.support.store_values import (
     settle_all,
     submission,
 )
-from worker.contract import TYPES, Relation, guarded_side
-from worker.errors import BacklogFull, LeaseLost
-from worker.planner.fold import Intent
+from worker.contract import TYPES, Relation, guarded_side, order_of
+from worker.errors import StoreRolledBack, Unavailable
+from worker.planner.fold import RESULTS, Intent
+from worker.planner.plan import Limits
 from worker.planner.relation_state import Stage
+from worker.planner.retry_policy import RetryPolicy
 from worker.ports import (
     ERASED,
     AuditEntry,
     DeleteBrake,
     JobFilter,
+    JobRecord,
     Lease,
     Pause,
     RecordRef,
@@ -56,7 +59,8 @@ from worker.ports import (
 from worker.store.database import Database
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
-from worker.usecases.batch import Batch
+from worker.usecases.flush_context import FlushPolicy
+from worker.usecases.withdrawal import withdraw_record
 
 ACCOUNTS = ("acme", "baker")
 RELATIONS = [
@@ -65,6 +69,20 @@ RELATIONS = [
 GUARDS = [f"{BROKER}:1", f"{BROKER}:2"]
 # Seconds; all lifetimes and jumps of the clock are multiples, so that the real time of a test does not count.
 GRID = 2
+COUNTED = ("accepted", "succeeded", "superseded", "failed")
+POLICY = FlushPolicy(
+    account="acme",
+    limits=Limits(max_ids=100, max_actions=50),
+    rate=1.0,
+    burst=1,
+    window=0.0,
+    max_batch=1000,
+    doubt=150.0,
+    retry=RetryPolicy(),
+    order=lambda name: order_of(TYPES[name]),
+    guarded=lambda name: guarded_side(TYPES[name]),
+    hold_for=600.0,
+)
 RECORDS = [RecordRef("address", 9), RecordRef("address", 10), RecordRef("estate", 1)]
 STEPS: tuple[Callable[[Lease], object], ...] = (
     lambda lease: lease.renew(),
@@ -260,6 +278,32 @@ class SideBySide(RuleBasedStateMachine):
             self.on_leases(pair, lambda lease: lease.settle(name, writes))
             self.sent.append((account, name))
 
+    @rule(account=accounts, what=st.sampled_from(["step", "begun", "settled"]))
+    def lose_last_write(self, account: str, what: str) -> None:
+        """Let the store forget the last write of a holder, as a failover does."""
+        pair, name = self.valid_lease(account), self.new_id()
+        self.on_leases(pair, lambda lease: lease.read(max_jobs=1, max_relations=1))
+        request, self.repeats = make_request(RELATIONS[:1]), False
+        if isinstance(self.on_leases(pair, lambda lease: lease.begin(name, request)), Pause):
+            return
+        keys = [
+            (store.database.redis, store.database.key(account, "")) for store in (self.memory, self.redis)
+        ]
+        kept = [redis.hget(f"{base}journal", name) for redis, base in keys]
+        if what == "settled":  # its journal entry is back
+            self.on_leases(pair, lambda lease: lease.settle(name, Writes()))
+        for (redis, base), entry in zip(keys, kept, strict=True):
+            if what == "settled":
+                redis.hset(f"{base}journal", name, entry)
+            elif what == "begun":
+                redis.hdel(f"{base}journal", name)
+            else:
+                redis.hincrby(f"{base}holder", "step", -1)
+        steps = STEPS[3:] if what == "step" else STEPS[4:5]
+        answers = [self.on_leases(pair, step) for step in steps]
+        assert all(answer.kind is StoreRolledBack for answer in answers)
+        self.expire(account)
+
     @rule(account=accounts, jobs=st.sampled_from([1, 2, 1000]), times=st.integers(1, 6))
     def lose_workers(self, account: str, jobs: int, times: int) -> None:
         for _ in range(times):
@@ -442,27 +486,35 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(account=accounts, who=st.sampled_from(RECORDS))
     def erase(self, account: str, who: RecordRef) -> None:
-        """Erase a record as the use case does, whether or not a request is under way."""
-        pair, batch = (
-            self.valid_lease(account),
-            Batch(upsert=False, guarded=lambda name: guarded_side(TYPES[name])),
-        )
+        """Erase a record as the use case does; what has no answer yet stays."""
+        pair = self.valid_lease(account)
         leases = {self.memory: pair.memory, self.redis: pair.redis}
-        self.on_both(lambda store: self.job_admins[store].count_unsettled(account))
+        unsettled = self.on_both(lambda store: self.job_admins[store].unsettled_requests(account))
+        if isinstance(unsettled, RaisedError):  # a dead worker had something in hand
+            return
         relations = self.on_both(lambda store: self.job_admins[store].open_relations_with(account, who))
-        ended, records = [each for each in relations if who.is_part_of(each)], pair.memory.records(relations)
-        batch.reopen(set(relations) - set(ended), records)
-        writes = batch.writes(batch.withdraw(ended, records, by=ERASED))
-        self.on_leases(pair, lambda lease: lease.claim((), (), writes))
-        self.on_both(lambda store: erase_all(self.job_admins[store].erase_jobs, leases[store], who))
-        self.on_both(lambda store: erase_all(self.job_admins[store].erase_rest, leases[store], who))
-        for relation in RELATIONS:
-            assert not who.is_part_of(relation) or self.memory.relation_history(account, relation) == (
-                RelationRecord(),
-                (),
+        known = self.on_leases(pair, lambda lease: lease.records(relations))
+        withdrawal = withdraw_record(who, known, unsettled, POLICY, by=ERASED)
+        self.on_leases(pair, lambda lease: lease.claim((), (), withdrawal.writes))
+
+        def erase_jobs(store: Store) -> Counter[str]:
+            job_admin, lease = self.job_admins[store], leases[store]
+            return erase_all(lambda after: job_admin.erase_jobs(lease, who, after, waiting=withdrawal.jobs))[
+                0
+            ]
+
+        self.on_both(erase_jobs)
+        kept = dict(withdrawal.waiting)
+        if not kept:
+            _, kept = self.on_both(
+                lambda store: erase_all(
+                    lambda cursor: self.job_admins[store].erase_rest(leases[store], who, cursor)
+                )
             )
-        again = self.on_both(lambda store: erase_all(self.job_admins[store].erase_jobs, leases[store], who))
-        assert again == {"jobs": 0, "emptied": 0}
+        for relation in RELATIONS:
+            if who.is_part_of(relation) and not withdrawal.waiting and relation not in kept:
+                assert self.memory.relation_history(account, relation) == (RelationRecord(), ())
+        assert not +self.on_both(erase_jobs)
 
     @rule(
         account=accounts,
@@ -536,8 +588,28 @@ class SideBySide(RuleBasedStateMachine):
                 "acme", JobFilter(type=BUYER, parent=1, error="ambiguous"), limit=2
             )
         )
+        ended = max((job.finished_at for job in page.jobs), default=0)
+        late = JobFilter(state="failed", failed_since=ended, failed_until=ended + 1)
+        self.on_both(lambda store: queries_of(store).find_jobs("acme", late, limit=5))
         self.on_both(lambda store: [store.get_job(job) for job in self.jobs["acme"][:1]])
         self.on_both(lambda store: [store.get_request(account, name) for account, name in self.sent[-3:]])
+
+    @invariant()
+    def counters_equal_what_the_jobs_say(self) -> None:
+        """As long as no job was forgotten: what is counted of it stays."""
+        for account in ACCOUNTS:
+            jobs = [self.memory.get_job(job) for job in dict.fromkeys(self.jobs[account])]
+            if None in jobs:
+                continue
+            counts, of_batch = self.memory.counts(account), count_ends(jobs, "import")
+            outcomes = {result: sum(job.counts[result] for job in jobs) for result in RESULTS}
+            assert outcomes == {result: counts.get(f"relations_{result}", 0) for result in RESULTS}
+            assert count_ends(jobs) == +Counter({name: counts.get(name, 0) for name in COUNTED})
+            assert of_batch == Counter(self.memory.batch_counts(account, "import"))
+            tally = metrics_of(self.memory).account_stats([account])[account].tally
+            ever = {result: tally.get(f"outcomes:{result}", 0) for result in RESULTS}
+            assert {**ever, "failed": 0} == {**outcomes, "failed": 0}
+            assert ever["failed"] >= outcomes["failed"]  # those that were put back are still counted
 
     @precondition(lambda self: self.leases)
     @invariant()
@@ -547,14 +619,22 @@ class SideBySide(RuleBasedStateMachine):
         )
 
 
-def erase_all(erase_piece: Any, lease: Lease, who: RecordRef) -> Counter[str]:
-    """Erase a record piece by piece, and return the counts of what went."""
-    cursor, counts = erase_piece(lease, who, 0)
-    total = Counter(counts)
-    while cursor:
-        cursor, counts = erase_piece(lease, who, cursor)
+def erase_all(erase_piece: Callable[[int], Any]) -> tuple[Counter[str], dict[Relation, int]]:
+    """Erase piece by piece, and return the counts of what went, and what stays."""
+    total, in_doubt, cursor = Counter[str](), dict[Relation, int](), 0
+    while True:
+        cursor, counts, doubts = erase_piece(cursor)
         total.update(counts)
-    return total
+        in_doubt |= doubts
+        if not cursor:
+            return total, in_doubt
+
+
+def count_ends(jobs: Iterable[JobRecord], batch: str = "") -> Counter[str]:
+    """Count the jobs (of a batch) as the store does: all that were accepted, and those that ended."""
+    counted = [job for job in jobs if batch in ("", job.batch)]
+    states = Counter(job.state for job in counted if job.state in COUNTED)
+    return +(states + Counter(accepted=len(counted)))
 
 
 def same_answer(call: Callable[[Any], Any], *targets: Any) -> Any:
@@ -570,7 +650,7 @@ def answer_or_error(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def try_call(target: Any) -> Any:
         try:
             return call(target)
-        except (LeaseLost, BacklogFull) as error:
+        except Unavailable as error:
             return RaisedError(type(error), str(error), error.retry_after)
 
     return try_call
@@ -586,6 +666,7 @@ def read_everything(
         queries_of(store).failure_groups(account),
         queries_of(store).list_requests(account, limit=3),
         store.counts(account),
+        metrics_of(store).account_stats([account])[account].tally,
         store.batch_counts(account, "import"),
         store.get_pause(account),
         store.failed_jobs(account, limit=1000),

@@ -23,8 +23,8 @@ from tests.support.store_steps import (
     take_lease,
 )
 from tests.support.store_values import BROKER, BUYER, MONTH, NO_LIMIT, START, change, make_request, submission
-from worker.contract import Relation
-from worker.errors import BacklogFull, LeaseLost
+from worker.contract import Change, Relation
+from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
 from worker.ports import Pause, Receipt, Store, Writes
 from worker.store.redis_store import RedisStore
@@ -60,20 +60,17 @@ def test_an_event_id_known_under_another_job_is_answered_with_the_first(
     assert queued(redis_client) == ["acme-1"]
 
 
-def test_a_redelivered_message_may_differ_from_the_first_but_no_other_change_may_differ_from_it(
+def test_a_delivery_is_its_event_id_whatever_is_in_it_and_no_producer_s_change_can_claim_that_id(
     store: Store,
 ) -> None:
-    accept(store, change(1, 9))
-    redelivered = submission("1", change(2, 9), event_id="000", redelivered=True)
-    assert store.accept("acme", [redelivered], max_backlog=0, oldest=MONTH).receipts == (
-        Receipt("acme-000", duplicate=True),
-    )
-    first = submission("2", change(1, 9), event_id="e", redelivered=True)
-    other = submission("3", change(1, 9), event_id="e")
-    answer = store.accept("acme", [first, other], max_backlog=NO_LIMIT, oldest=MONTH)
-    assert [(refused.position, refused.reason, refused.job) for refused in answer.refused] == [
-        (1, "conflict", "acme-2")
-    ]
+    def receipt(job: str, asked: Change, *, delivered: bool) -> Receipt:
+        entry = submission(job, asked, event_id="e", redelivered=delivered)
+        return store.accept("acme", [entry], max_backlog=NO_LIMIT, oldest=MONTH).receipts[0]
+
+    assert receipt("1", change(1, 9), delivered=False) == Receipt("acme-1")
+    assert receipt("2", change(1, 9), delivered=True) == Receipt("acme-2")
+    assert receipt("3", change(2, 9), delivered=True) == Receipt("acme-2", duplicate=True)
+    assert receipt("4", change(1, 9), delivered=False) == Receipt("acme-1", duplicate=True)
 
 
 def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(
@@ -177,6 +174,40 @@ def test_a_holder_without_the_lease_claims_begins_and_settles_nothing(
             with pytest.raises(LeaseLost):
                 step()
         assert dump_keys(redis_client) == before
+
+
+@pytest.mark.parametrize("kept", ["claimed", "begun", "settled"])
+def test_a_store_that_lost_acknowledged_writes_claims_begins_and_settles_nothing(
+    kept: str, redis_store: RedisStore, redis_client: Redis
+) -> None:
+    accept(redis_store, change(1, 9), change(2, 9))
+    lease, relation = take_lease(redis_store), Relation(BUYER, 1, 9)
+    claim_all(lease)
+    replica = {"claimed": copy_keys(redis_client)}
+    lease.begin("r1", make_request([relation]))
+    replica["begun"] = copy_keys(redis_client)
+    lease.settle("r1", Writes(outcomes=[RelationOutcome("acme-000", relation, "applied")]))
+    replica["settled"] = copy_keys(redis_client)
+    lease.begin("r2", make_request([Relation(BUYER, 2, 9)]))
+
+    redis_client.flushall()
+    for key, content in replica[kept].items():
+        redis_client.restore(key, 0, content)
+    before, last = dump_keys(redis_client), [RelationOutcome("acme-001", Relation(BUYER, 2, 9), "applied")]
+    steps: list[Callable[[], object]] = [
+        lambda: lease.begin("r3", make_request([relation])),
+        lambda: lease.settle("r2", Writes(outcomes=last)),
+        lambda: lease.claim((), (), Writes()),
+    ]
+    for step in steps:
+        with pytest.raises(StoreRolledBack):
+            step()
+    assert dump_keys(redis_client) == before
+
+
+def copy_keys(client: Redis) -> dict[bytes, bytes]:
+    """Return what a replica would have of every key by now."""
+    return {key: client.dump(key) for key in client.scan_iter(count=1000)}
 
 
 def test_a_lease_ends_ten_seconds_after_it_was_last_renewed(

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from worker.contract import TYPES, Change, Relation, guarded_side
 from worker.planner.actions import Action, Kind, Request
 from worker.planner.apply_reply import RelationOutcome
@@ -31,7 +33,8 @@ def change(
 
 def submission(job: str, asked: Change, *, event_id: str = "", redelivered: bool = False) -> Submission:
     """Return the change as intake gives it to the store."""
-    return Submission(f"{asked.account}-{job}", asked, event_id or job, redelivered)
+    asked = msgspec.structs.replace(asked, delivered=redelivered)
+    return Submission(f"{asked.account}-{job}", asked, event_id or job)
 
 
 def intents_by_relation(

@@ -7,11 +7,28 @@ from worker.contract import Change, Verb
 CONFIRMATION, FEEDBACK = "statusTerminbestaetigung", "statusTerminrueckmeldung"
 VALUES = {CONFIRMATION: ("bestätigt", "gesendet", "gecancelt"), FEEDBACK: ("aktiv", "inaktiv")}
 APPOINTMENT = "calendar:address"
-TYPES = ("estate:address:contactPerson", APPOINTMENT, "estate:estateUnit", "estate:address:buyer")
-MISSING = 904  # in some scenarios no address and no estate has this id
-CHILDREN = (901, 902, 903, MISSING)
-BAD_RECORDS = (("address", 901), ("estate", 501), ("calendar", 502))
+UNIT = "estate:estateUnit"
+TYPES = ("estate:address:contactPerson", APPOINTMENT, UNIT, "estate:address:buyer")
+BATCH = "import"
+# Ids are long and of one module each, so that nothing else in the store has their digits.
+DATES = (40_000_501, 40_000_502)
+ESTATES = (50_000_501, 50_000_502)
+UNITS = (70_000_901, 70_000_902, 70_000_903, 70_000_904)
+ADDRESSES = (90_000_901, 90_000_902, 90_000_903, 90_000_904)
+# Records that some scenarios do not have, at the beginning or at all.
+MISSING = (*(("address", number) for number in ADDRESSES[2:]), *(("estate", number) for number in UNITS[2:]))
+BAD_RECORDS = (("address", ADDRESSES[0]), ("estate", ESTATES[0]), ("calendar", DATES[1]))
 """Records of which in some scenarios one makes every request fail that names it."""
+RECORDS = (
+    *(("calendar", number) for number in DATES),
+    *(("estate", number) for number in (*ESTATES, *UNITS)),
+    *(("address", number) for number in ADDRESSES),
+)
+
+
+def children_of(relation_type: str) -> tuple[int, ...]:
+    """Return the records that can be children of this type."""
+    return UNITS if relation_type == UNIT else ADDRESSES
 
 
 def make_changes(rng: random.Random, *, accounts: tuple[str, ...], now: int) -> list[Change]:
@@ -38,11 +55,12 @@ def _make_change(
         account=account,
         action=action,
         type=relation_type,
-        parents=(rng.randrange(501, 503),),
-        children=tuple(rng.sample(CHILDREN, rng.choice((1, 1, 1, 2, 3)))),
+        parents=(rng.choice(DATES if is_appointment else ESTATES),),
+        children=tuple(rng.sample(children_of(relation_type), rng.choice((1, 1, 1, 2, 3)))),
         info=_info(rng, action) if is_appointment else (),
         occurred_at=None if rng.random() < 0.2 else now - rng.randrange(spread) * 100_000,
         event_id=f"event-{number}",
+        batch=rng.choice(("", BATCH)),
     )
 
 

@@ -3,7 +3,7 @@
 Uses neither planner nor store, so that the two cannot be wrong in the same way.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,12 +11,16 @@ from worker.contract import Change, Relation
 
 
 class AcceptedChange(NamedTuple):
-    """An accepted change: the time at which it counts (µs), its place in the order of acceptance, its job."""
+    """An accepted change: the time at which it counts (µs), its place in the order of acceptance, its job.
+
+    What a later `era` accepted counts after all of an earlier one: an erasure took the memory in between.
+    """
 
     at: int
     number: int
     job: str
     change: Change
+    era: int = 0
 
 
 @dataclass(slots=True)
@@ -30,11 +34,16 @@ class ExpectedRelation:
     info: dict[str, str] = field(default_factory=dict)
     was_deleted: bool = False
 
-    def allows(self, actual: Mapping[str, str] | None) -> bool:
-        """Return whether the CRM's state is right; older info may survive only an outdated delete."""
+    def allows(self, actual: Mapping[str, str] | None, *, unsure: Container[str] = ()) -> bool:
+        """Return whether the CRM's state is right, whatever the keys of info that are unsure.
+
+        Older info may survive only an outdated delete.
+        """
         if actual is None or not self.present:
             return (actual is not None) == bool(self.present)
-        return self.info.items() <= actual.items() if self.was_deleted else self.info == actual
+        wanted = {key: value for key, value in self.info.items() if key not in unsure}
+        found = {key: value for key, value in actual.items() if key not in unsure}
+        return wanted.items() <= found.items() if self.was_deleted else wanted == found
 
 
 def expect(
@@ -42,8 +51,14 @@ def expect(
 ) -> dict[Relation, ExpectedRelation]:
     """Return the end state that the changes ask for; with `upsert`, a modify creates."""
     expected: dict[Relation, ExpectedRelation] = {}
-    for (_, _, _, change), relation in sorted(accepted, key=lambda pair: pair[0][:2]):
+    eras: dict[Relation, int] = {}
+    ordered = sorted(accepted, key=lambda pair: (pair[0].era, pair[0].at, pair[0].number))
+    for (_, _, _, change, era), relation in ordered:
         state = expected.setdefault(relation, ExpectedRelation())
+        if era != eras.setdefault(relation, era):
+            eras[relation] = era
+            if not state.present:  # info that a delete had taken away is not remembered any more
+                state.info = {}
         if change.action == "delete":
             state.present, state.info, state.was_deleted = False, {}, True
         elif change.action == "create" or upsert:

@@ -1,33 +1,65 @@
-"""Checks of every call that reaches the store against records of its own: leases, accepted changes, outcomes.
+"""What happened in a scenario: leases, accepted changes, outcomes, people's acts.
 
-The checks sit next to the store: what they see has happened, whether or not the caller ever learns of it.
+`checked_ports` reports every call from beside the store: what is recorded has happened, whether or not the
+caller ever learns of it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.torture.expected_state import AcceptedChange
 from worker.contract import Relation
-from worker.errors import LeaseLost
+from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
-from worker.ports import LEASE_LIFETIME, AcceptResult, Pause, Submission, Writes
+from worker.planner.fold import RESULTS
+from worker.ports import (
+    CANCELLED,
+    ERASED,
+    LEASE_LIFETIME,
+    AcceptResult,
+    Metrics,
+    RecordRef,
+    RelationRecord,
+    Submission,
+)
+from worker.store.keys import account_of
 
 LEASE_US = round(LEASE_LIFETIME * 1e6)
-READS = ("records", "guarded_relations")  # methods of a lease that anyone may call
+BY_PEOPLE = (CANCELLED, ERASED)
+# Errors of failures after which the change may have been applied all the same.
+NO_DEFINITE_ANSWER = ("poison", "unknown")
+
+Pair = tuple[str, Relation]
+"""A job and one of its relations."""
 
 
 @dataclass(slots=True)
 class HistoryChecker:
-    """Who holds which account until when (µs), what was accepted, every outcome, and what was wrong."""
+    """Who holds which account until when (µs), what was accepted, every outcome, and what was wrong.
+
+    `written` counts outcomes by account and result, also those of failures that were replayed since.
+
+    An erasure takes the memory of a relation, so what is accepted later counts whatever its time: `eras` says
+    how often that happened to a relation, `era` in which of them a pair had its outcome. `unanswered` are
+    pairs that failed without a definite answer.
+    """
 
     now: Callable[[], int]
     expire_lease: Callable[[str], None]
     leases: dict[str, tuple[str, int]] = field(default_factory=dict)
     accepted: dict[str, list[AcceptedChange]] = field(default_factory=dict)
-    outcomes: dict[tuple[str, Relation], RelationOutcome] = field(default_factory=dict)
+    outcomes: dict[Pair, RelationOutcome] = field(default_factory=dict)
+    written: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unanswered: set[Pair] = field(default_factory=set)
+    erased: set[tuple[str, RecordRef]] = field(default_factory=set)
+    eras: Counter[tuple[str, Relation]] = field(default_factory=Counter)
+    era: dict[Pair, int] = field(default_factory=dict)
+    acts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+
+    # --- changes and outcomes
 
     def record_accept(self, account: str, submissions: Sequence[Submission], result: AcceptResult) -> None:
         """Record the new changes, in the order of acceptance."""
@@ -38,32 +70,101 @@ class HistoryChecker:
                 at = now if occurred is None else min(occurred, now)
                 changes.append(AcceptedChange(at, len(changes), receipt.job, submission.change))
 
-    def record_outcomes(self, writes: Writes) -> None:
-        """Record the outcomes; there must be one per job and relation."""
-        for outcome in writes.outcomes:
+    def record_outcomes(self, outcomes: Iterable[RelationOutcome], *, in_doubt: Collection[Relation]) -> None:
+        """Record the outcomes; there must be one per job and relation.
+
+        A write of the relations in doubt may still land, though another was refused.
+        """
+        for outcome in outcomes:
             key = outcome.job, outcome.relation
             if key in self.outcomes:
                 first = self.outcomes[key].result
                 self.wrong.append(f"{outcome.job} on {outcome.relation}: {first}, and then {outcome.result}")
-            self.outcomes[key] = outcome
+            self._record(outcome)
+            if outcome.result == "failed":
+                refusal = outcome.refusal
+                if (refusal and refusal.error in NO_DEFINITE_ANSWER) or outcome.relation in in_doubt:
+                    self.unanswered.add(key)
+            elif outcome.by not in BY_PEOPLE:
+                self.unanswered.discard(key)
 
-    def record_replay(self, jobs: Sequence[str]) -> None:
-        """Forget the failed outcomes of these jobs."""
+    def record_replay(self, job: str, relations: Collection[Relation]) -> None:
+        """Forget the failed outcomes of a job that waits in the inbox again with these relations.
+
+        Its other failures were about a record that was erased.
+        """
         for key, outcome in list(self.outcomes.items()):
-            if key[0] in jobs and outcome.result == "failed":
+            if key[0] == job and outcome.result == "failed":
                 del self.outcomes[key]
+                if key[1] not in relations:
+                    self._record(RelationOutcome(*key, "superseded", ERASED))
 
-    def failed(self, job: str, relation: Relation) -> bool:
-        """Return whether the change failed, or was superseded by one that failed."""
-        outcome = self.outcomes.get((job, relation))
-        if outcome is None or outcome.result == "failed":
-            return outcome is not None
-        return outcome.result == "superseded" and self.failed(outcome.by, relation)
+    def _record(self, outcome: RelationOutcome) -> None:
+        self.outcomes[outcome.job, outcome.relation] = outcome
+        self.written[account_of(outcome.job), outcome.result] += 1
 
-    def superseded_by_failure(self, job: str, relation: Relation) -> bool:
-        """Return whether the change was superseded by one that failed."""
+    # --- people's acts
+
+    def end_by_hand(self, job: str, relations: Iterable[Relation], by: str) -> None:
+        """Record that a person ended what was left of a job in the inbox."""
+        for relation in relations:
+            if (job, relation) not in self.outcomes:
+                self._record(RelationOutcome(job, relation, "superseded", by))
+
+    def forget(self, account: str, relation: Relation) -> None:
+        """Record that a relation's memory was erased."""
+        for entry in self.accepted.get(account, ()):
+            if (entry.job, relation) in self.outcomes:
+                self.era.setdefault((entry.job, relation), self.eras[account, relation])
+        self.eras[account, relation] += 1
+
+    def was_forgotten(self, account: str, job: str, relation: Relation) -> bool:
+        """Return whether the relation's memory was erased after the job had its outcome there."""
+        return self.era.get((job, relation), self.eras[account, relation]) < self.eras[account, relation]
+
+    def ordered(self, account: str, entry: AcceptedChange, relation: Relation) -> AcceptedChange:
+        """Return the change as it counts for the relation, with the era in which it had its outcome."""
+        return entry._replace(era=self.era.get((entry.job, relation), self.eras[account, relation]))
+
+    def record_begin(self, account: str, request: Request, *, paused: bool, upsert: bool) -> None:
+        """Check that no request leaves while its account is paused, and no write that nobody asks for."""
+        if paused:
+            self.wrong.append(f"a request of {account} was begun while it is paused")
+        wants = {"create": ("create",), "delete": ("delete",), "modify": ("create", "modify")}
+        if upsert:
+            wants["create"] = ("create", "modify")
+        open_changes = {
+            (entry.change.action, relation)
+            for entry in self.accepted.get(account, ())
+            for relation in entry.change.relations
+            if (entry.job, relation) not in self.outcomes
+        }
+        for action in request.actions:
+            for relation in action.relations if action.kind != "get" else ():
+                if not any((wanted, relation) in open_changes for wanted in wants[action.kind]):
+                    self.wrong.append(f"{action.kind} of {relation} was begun, which no open change asks for")
+
+    # --- what outcomes mean for the CRM
+
+    def is_void(self, job: str, relation: Relation) -> bool:
+        """Return whether the change came to nothing: failed, ended by a person, or superseded by such one."""
         outcome = self.outcomes.get((job, relation))
-        return outcome is not None and outcome.result == "superseded" and self.failed(job, relation)
+        if outcome is None or outcome.result in ("applied", "stale"):
+            return False
+        return outcome.result == "failed" or outcome.by in BY_PEOPLE or self.is_void(outcome.by, relation)
+
+    def is_uncertain(self, job: str, relation: Relation) -> bool:
+        """Return whether the change may have reached the CRM all the same.
+
+        It failed without an answer, or one that came to nothing superseded it: it may have been sent before.
+        """
+        outcome = self.outcomes.get((job, relation))
+        is_superseded = outcome is not None and outcome.result == "superseded"
+        return (job, relation) in self.unanswered or (
+            is_superseded and outcome.by not in BY_PEOPLE and self.is_void(outcome.by, relation)  # type: ignore[union-attr]
+        )
+
+    # --- leases
 
     def holder(self, account: str) -> str:
         """Return who holds the account, or "" if nobody does; an expired lease is removed."""
@@ -83,110 +184,26 @@ class HistoryChecker:
             self.wrong.append(f"{method} of {account} by {holder} while {actual or 'nobody'} holds it")
 
 
-class CheckedStore:
-    """A store whose calls are checked; methods that are not here are passed on as they are."""
-
-    def __init__(self, inner: Any, checker: HistoryChecker) -> None:
-        self._inner, self._checker = inner, checker
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def accept(
-        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
-    ) -> AcceptResult:
-        """Record new changes."""
-        result: AcceptResult = self._inner.accept(
-            account, submissions, max_backlog=max_backlog, oldest=oldest
-        )
-        self._checker.record_accept(account, submissions, result)
-        return result
-
-    def lease(self, account: str, holder: str) -> "CheckedLease | None":
-        """Check that nobody else holds the account."""
-        before = self._checker.holder(account)
-        inner = self._inner.lease(account, holder)
-        if inner is None:
-            return None
-        if before not in ("", holder):
-            self._checker.wrong.append(f"{account} was leased to {holder} while {before} holds it")
-        self._checker.record_lease(account, holder)
-        return CheckedLease(inner, account, holder, self._checker)
-
-    def requeue(self, account: str, jobs: Sequence[str], **options: Any) -> tuple[list[str], bool]:
-        """Record which jobs are replayed."""
-        result: tuple[list[str], bool] = self._inner.requeue(account, jobs, **options)
-        self._checker.record_replay(result[0])
-        return result
-
-    def due_accounts(self, accounts: Sequence[str], **known: Any) -> list[str]:
-        """Remove expired leases before the sweep looks."""
-        for account in accounts:
-            self._checker.holder(account)
-        due: list[str] = self._inner.due_accounts(accounts, **known)
-        return due
-
-
-class CheckedLease:
-    """A lease whose calls are checked."""
-
-    def __init__(self, inner: Any, account: str, holder: str, checker: HistoryChecker) -> None:
-        self._inner, self._account, self._holder, self._checker = inner, account, holder, checker
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._inner, name)
-        return self._checked(name, value) if callable(value) else value
-
-    def renew(self) -> None:
-        """Record the new time of expiry."""
-        self._checked("renew", self._inner.renew)()
-        self._checker.record_lease(self._account, self._holder)
-
-    def release(self, **waits: float) -> float | None:
-        """Record the end of the lease; a repeated call finds it released already."""
-        was_holder = self._checker.holder(self._account) == self._holder
-        try:
-            next_flush: float | None = self._checked("release", self._inner.release)(**waits)
-            return next_flush
-        finally:
-            if was_holder:
-                del self._checker.leases[self._account]
-
-    def set_pause(self, pause: Pause) -> None:
-        """Pass it on unchecked: a holder that lost the lease may pause too, its credentials are as bad."""
-        self._inner.set_pause(pause)
-
-    def _checked(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(*args: Any, **kwargs: Any) -> Any:
-            holder = self._checker.holder(self._account)
-            try:
-                result = call(*args, **kwargs)
-            except LeaseLost:
-                if holder == self._holder and name != "release":
-                    self._checker.wrong.append(
-                        f"{name} of {self._account} was refused to its holder {holder}"
-                    )
-                raise
-            if name not in READS:
-                self._checker.require_holder(self._account, self._holder, name)
-            for argument in args:
-                if isinstance(argument, Writes):
-                    self._checker.record_outcomes(argument)
-            return result
-
-        return checked
-
-
-def check_jobs(checker: HistoryChecker, store: Any) -> list[str]:
+def check_jobs(checker: HistoryChecker, store: Any, metrics: Metrics) -> list[str]:
     """Return what is wrong with the jobs at the end.
 
-    Each must have exactly one outcome per relation, the one that was recorded.
+    Each must have exactly one outcome per relation, the one that was recorded, and all counters must equal
+    what the jobs say.
     """
     wrong: list[str] = []
     for account, accepted in checker.accepted.items():
         for entry in accepted:
             wrong += _check_job(checker, store, account, entry)
-        wrong += _check_counts(store.counts(account), [store.get_job(entry.job) for entry in accepted])
+        jobs = [job for entry in accepted if (job := store.get_job(entry.job))]
+        wrong += _differences(store.counts(account), _count_jobs(jobs), account)
+        tally = metrics.account_stats([account])[account].tally
+        written = {f"outcomes:{result}": checker.written[account, result] for result in RESULTS}
+        wrong += _differences(tally, written, f"{account} ever")
+        failures = sum(count for name, count in tally.items() if name.startswith("failures:"))
+        wrong += _differences({"failures": failures}, {"failures": written["outcomes:failed"]}, account)
+        for label in {entry.change.batch for entry in accepted if entry.change.batch}:
+            in_batch = _count_states([job for job in jobs if job.batch == label])
+            wrong += _differences(store.batch_counts(account, label), in_batch, f"batch {label}")
     return wrong
 
 
@@ -198,21 +215,36 @@ def _check_job(checker: HistoryChecker, store: Any, account: str, entry: Accepte
         return [f"{entry.job} ended {job.state} with {job.counts} of {job.total}"]
     wrong = []
     for relation in entry.change.relations:
-        history = store.relation_history(account, relation)[1]
+        record, history = store.relation_history(account, relation)
         stored = [event.result for event in history if event.job == entry.job]
-        recorded = checker.outcomes.get((entry.job, relation))
-        if stored != [recorded and recorded.result]:
-            wrong.append(f"{entry.job} on {relation}: stored {stored}, recorded {recorded}")
+        outcome = checker.outcomes.get((entry.job, relation))
+        expected = [] if checker.was_forgotten(account, entry.job, relation) else [outcome and outcome.result]
+        if stored != expected:
+            wrong.append(f"{entry.job} on {relation}: stored {stored}, recorded {expected}")
+        if any(who.is_part_of(relation) for name, who in checker.erased if name == account) and (
+            history or record != RelationRecord()
+        ):
+            wrong.append(f"{relation} is remembered though it was erased")
     return wrong
 
 
-def _check_counts(counts: Mapping[str, int], jobs: Sequence[Any]) -> list[str]:
-    known = [job for job in jobs if job]
-    expected = Counter(job.state for job in known) + Counter({"accepted": len(known)})
-    for job in known:
+def _count_jobs(jobs: Sequence[Any]) -> Counter[str]:
+    expected = _count_states(jobs)
+    expected.update({f"relations_{result}": 0 for result in RESULTS})
+    for job in jobs:
         expected.update({f"relations_{result}": count for result, count in job.counts.items()})
+    return expected
+
+
+def _count_states(jobs: Sequence[Any]) -> Counter[str]:
+    states = Counter({"accepted": len(jobs), "succeeded": 0, "superseded": 0, "failed": 0})
+    states.update(job.state for job in jobs)
+    return states
+
+
+def _differences(counts: Mapping[str, int], expected: Mapping[str, int], what: str) -> list[str]:
     return [
-        f"counted {name}: {counts.get(name, 0)}, there are {count}"
-        for name, count in expected.items()
-        if counts.get(name, 0) != count
+        f"{what} counted {name}: {counts.get(name, 0)}, there are {expected.get(name, 0)}"
+        for name in sorted(expected)
+        if counts.get(name, 0) != expected.get(name, 0)
     ]

@@ -15,6 +15,7 @@ from producers.portals.imports import (
     LoadCounts,
     RowDefaults,
     RowLoader,
+    TableOptions,
     check_values,
     detect_format,
     find_field,
@@ -84,13 +85,13 @@ def _read(raw: bytes, rng: random.Random) -> list[Change]:
     items = [
         item
         for piece in RowLoader(defaults, reject, counts).parse(
-            read_rows(text, mapping=mapping, constants=constants)
+            read_rows(text, TableOptions(mapping, constants))
         )
         for item in piece
     ]
-    lines = [item.row.line for item in items] + [row.line for row in rejected]
-    if len(set(lines)) != len(lines) or counts.rejected != sum(row.lines for row in rejected):
-        raise AssertionError(f"lines are reported twice, or not counted: {sorted(lines)}")
+    keys = [item.row.key for item in items]
+    if len(set(keys)) != len(keys) or counts.rejected != sum(row.lines for row in rejected):
+        raise AssertionError(f"rows are sent twice, or rejected ones not counted: {sorted(keys)}")
     for change in (item.change for item in items):
         if from_message(to_message(change)).change != change:
             raise AssertionError(f"{change} changed when it was written and read")

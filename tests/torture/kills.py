@@ -21,11 +21,13 @@ from ops.dev.redis_server import Persist
 from ops.dev.stack import QUICK, Shape, Stack, running
 from ops.dev.supervisor import Supervisor
 from tests.torture.load_generator import LoadGenerator
+from tests.torture.operator_load import ActedResult, OperatorLoad
 from tests.torture.result import TortureResult, compare
 from worker.wiring import Runtime
 
 ORDINARY: Final = ("nord", "sued", "west")
 CONTENDED: Final = "streit"
+ACTED: Final = "amt"  # the account of an operator
 TARGETS: Final = ("worker", "child", "beat", "api", "redis", "queues")
 # The queues of wake-ups. Messages in `relations.intake` are not deleted: they are not accepted yet.
 QUEUES: Final = ("relations.flush", "relations.ops")
@@ -65,6 +67,7 @@ class KillRun:
     in_doubt: int
     doubt_seconds: float
     result: TortureResult
+    acted: ActedResult | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,25 +96,37 @@ def torture(
     contend: bool = True,
     interval: float = INTERVAL,
 ) -> KillRun:
-    """Run once; without the contended account nothing waits until a doubt ends, which takes two minutes."""
-    shape = Shape(accounts=(*ORDINARY, CONTENDED), defaults=LIMITS, persist=persist)
+    """Run once; without the contended account and the operator nothing waits until a doubt ends.
+
+    That takes two minutes.
+    """
+    shape = Shape(accounts=(*ORDINARY, CONTENDED, ACTED), defaults=LIMITS, persist=persist)
     with (
         tempfile.TemporaryDirectory(prefix="relations-kills-", ignore_cleanup_errors=True) as folder,
         running(Path(folder), shape) as stack,
     ):
         supervisor, runtime = Supervisor(stack, echo=echo), stack.runtime()
         load = LoadGenerator(stack, seed=seed, ordinary=ORDINARY, contended=CONTENDED if contend else "")
+        operator = OperatorLoad(stack, ACTED, seed=seed)
         killer = ProcessKiller(stack, supervisor, random.Random(f"kills {seed}"))
         with _faults_under_load(stack, load, seed):
+            if contend:
+                operator.start()
             killer.run(seconds, interval)
+        operator.stop()
         wait = partial(_wait, supervisor, since=killer.last_kill)
         recovery = wait(lambda: load.finished and not _count_open(runtime, ORDINARY), limit=RECOVERY_LIMIT)
         echo(f"{persist}: {sum(killer.kills.values())} kills; done {recovery:.1f} s after the last")
         in_doubt = _count_open(runtime, (CONTENDED,))
         limit = LIMITS["doubt"] + RECOVERY_LIMIT
-        doubt_seconds = wait(lambda: _all_done(runtime, shape.accounts), limit=limit) if contend else 0.0
+        doubt_seconds = (
+            wait(lambda: operator.finished and _all_done(runtime, shape.accounts), limit=limit)
+            if contend
+            else 0.0
+        )
         redis_kills = killer.redis_kills if persist == "everysec" else []
         result = compare(stack, runtime, load.changes, redis_kills=redis_kills, ordinary=ORDINARY)
+        acted = operator.compare(runtime, strict=persist == "always") if contend else None
         kill_run = KillRun(
             persist=persist,
             seconds=seconds,
@@ -122,6 +137,7 @@ def torture(
             in_doubt=in_doubt,
             doubt_seconds=round(doubt_seconds, 1),
             result=result,
+            acted=acted,
         )
         stack.kill()
         return kill_run

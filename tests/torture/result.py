@@ -57,7 +57,8 @@ def compare(
 
     Changes acknowledged in the second before one of `redis_kills` may be lost.
     """
-    accounts = stack.credentials
+    named = {change.account for change in changes.sent.values()}
+    accounts = {name: credentials for name, credentials in stack.credentials.items() if name in named}
     jobs = {
         job.event_id: job for account in accounts for job in crm_state.list_jobs(runtime.queries, account)
     }

@@ -12,19 +12,20 @@ from typing import Any, Protocol
 from ops.simulator import KINDS, FaultPlan, InjectedFault, Records, Simulator, Switches
 from ops.simulator.faults import Record
 from tests.torture.changes import BAD_RECORDS, MISSING, make_changes
+from tests.torture.checked_ports import CheckedJobAdmin, CheckedStore
 from tests.torture.fault_profile import FaultProfile
-from tests.torture.history_checker import CheckedStore, HistoryChecker
+from tests.torture.history_checker import HistoryChecker
 from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_broker import SimulatedBroker
+from tests.torture.simulated_operator import OperatorEnvironment, SimulatedOperator
 from tests.torture.simulated_worker import SimulatedWorker, WorkerEnvironment
 from worker.contract import TYPES, Change, guarded_side, order_of
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import Pause
+from worker.ports import Metrics, RecordRef
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import Intake, IntakePolicy
-from worker.usecases.replay import requeue
 
 START = 1_800_000_000 * SECOND  # far from the time of any real run, so that a use of a real clock would show
 API_FAULTS = (
@@ -49,6 +50,18 @@ class StoreFixture(Protocol):
     def make_store(self, now: Callable[[], int]) -> Any:
         """Make a new store that uses this clock (µs)."""
 
+    def make_job_admin(self, now: Callable[[], int]) -> Any:
+        """Make what people act by on the store's jobs."""
+
+    def make_queries(self) -> Any:
+        """Make the queries over the store's data."""
+
+    def make_metrics(self) -> Metrics:
+        """Make the metrics beside the store's data."""
+
+    def names(self, account: str, who: RecordRef) -> list[str]:
+        """Return the places of an account where the record's number is kept."""
+
     def expire_lease(self, account: str) -> None:
         """Remove the lease of this account, which has expired by the scenario's clock."""
 
@@ -68,7 +81,7 @@ class Scenario:
         self.changes = make_changes(self.rng, accounts=self.accounts, now=START)
         self.upsert = self.rng.random() < 0.3
         self.checker = HistoryChecker(self.now, fixture.expire_lease)
-        self.store = CheckedStore(fixture.make_store(self.now), self.checker)
+        self.store = CheckedStore(fixture.make_store(self.now), self.checker, upsert=self.upsert)
         self.simulator = self._make_simulator(seed)
         self.broker = SimulatedBroker(self.schedule, self.faults)
         ids = (f"{number:018d}" for number in itertools.count())
@@ -82,6 +95,7 @@ class Scenario:
         )
         self._policies = {account: self._flush_policy(account) for account in self.accounts}
         self.workers = self._make_workers()
+        self.operator = self._make_operator()
         self._schedule_events()
 
     # --- its state
@@ -104,11 +118,12 @@ class Scenario:
     def unfinished(self) -> list[str]:
         """Return what is not done yet, as sentences."""
         waiting = [f"{change.event_id} was not accepted" for change in self._unaccepted]
+        waiting += [] if self.operator.has_finished else ["the operator has not finished"]
         return waiting + [
             f"{account}: {name}" for account in self.accounts for name in self.fixture.open_work(account)
         ]
 
-    # --- producers, sweep, operator, and the store's clock
+    # --- producers, sweep, and the store's clock
 
     def _schedule_events(self) -> None:
         rng, schedule = self.rng, self.schedule
@@ -120,8 +135,9 @@ class Scenario:
             pending = [change for change in pending if change not in together]
             self._send_later(together, rng.random() * rng.choice((1.0, FAULTY_SECONDS)))
         schedule.after(self._sweep_interval(), self._sweep)
-        schedule.after(FAULTY_SECONDS * rng.random(), self._operate)
         schedule.after(FAULTY_SECONDS * rng.random(), self._jump_ahead)
+        if rng.random() < 0.5:
+            schedule.after(FAULTY_SECONDS * rng.random(), self._create_missing_records)
         schedule.after(FAULTY_SECONDS, self.end_faults)
 
     def _send_later(self, together: Sequence[Change], seconds: float) -> None:
@@ -146,21 +162,10 @@ class Scenario:
     def _sweep_interval(self) -> float:
         return self.rng.uniform(5, 15) if self.is_calm else self.rng.uniform(1, 3)
 
-    def _operate(self) -> None:
-        """Let an operator pause an account, resume it, or replay what failed."""
-        account = self.rng.choice(self.accounts)
-        match self.rng.randrange(3):
-            case 0 if not self.is_calm:
-                self._trace("operator", "pauses", account)
-                self.store.pause(account, Pause("hand", "a test", since=self.now()))
-            case 1:
-                self._trace("operator", "replays", account)
-                requeue(self.intake, account, self.store.failed_jobs(account, limit=5))
-            case _:
-                self._trace("operator", "resumes", account)
-                self.store.resume(account)
-        if not self.is_calm:
-            self.schedule.after(20 * self.rng.random(), self._operate)
+    def _create_missing_records(self) -> None:
+        self._trace("somebody", "creates the missing records")
+        for account in self.accounts:
+            self.simulator.seed(f"token-{account}", records=Records())
 
     def _jump_ahead(self) -> None:
         ahead = round(self.rng.choice((0.0, 0.0, JUMP * self.rng.random())) * SECOND)
@@ -177,11 +182,7 @@ class Scenario:
             faults=replace(
                 FaultPlan.random(seed, self._faults.api_fault, API_FAULTS), records=self._bad_records()
             ),
-            records=Records(
-                missing=frozenset(
-                    {("address", MISSING), ("estate", MISSING)} if self.rng.random() < 0.3 else ()
-                )
-            ),
+            records=Records(missing=frozenset(MISSING if self.rng.random() < 0.5 else ())),
             clock=lambda: self.schedule.now / SECOND + skew,
             sleep=self._pause_caller,
         )
@@ -210,6 +211,24 @@ class Scenario:
         )
         count = self.rng.choice((1, 2, 3))
         return [SimulatedWorker(environment, f"worker {number}") for number in range(count)]
+
+    def _make_operator(self) -> SimulatedOperator:
+        environment = OperatorEnvironment(
+            schedule=self.schedule,
+            faults=self.faults,
+            accounts=self.accounts,
+            store=self.store,
+            queries=self.fixture.make_queries(),
+            job_admin=CheckedJobAdmin(self.fixture.make_job_admin(self.now), self.store),
+            checker=self.checker,
+            policy_of=self._policies.__getitem__,
+            intake_policy_of=_intake_policy,
+            wake=self.broker.put,
+            new_id=self._new_id,
+            is_calm=lambda: self.is_calm,
+            trace=self._trace_worker,
+        )
+        return SimulatedOperator(environment)
 
     def _flush_policy(self, account: str) -> FlushPolicy:
         rng = self.rng

@@ -1,10 +1,6 @@
-"""A simulated worker process: it freezes, loses its store, dies in the middle of a call, and starts again.
+"""A simulated worker: a process that takes flush messages, and starts again when it has died."""
 
-Around every call to the outside the random numbers decide what happens to this worker, and who runs next.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,22 +12,17 @@ from tests.support.httpx_transport import HttpxTransport
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.schedule import SECOND, Actor, Schedule
 from tests.torture.simulated_broker import SimulatedBroker
-from worker.errors import LeaseLost, StoreUnavailable, Unavailable
+from tests.torture.simulated_process import InterruptiblePort, ProcessDied, SimulatedProcess
+from worker.errors import Unavailable
 from worker.onoffice.client import Client
 from worker.planner.actions import Action, Reply
-from worker.ports import MAX_COUNTDOWN, Lease
+from worker.ports import MAX_COUNTDOWN
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 
 TIMEOUT = 30.0  # seconds a request may take
-RENEWAL = 3.0  # seconds between renewals of a lease
-DELAYS = (0.0, 0.0, 0.0, 0.001, 0.05)  # seconds that pass around a call
 URL = "https://crm.example.test/api.php"
-
-
-class WorkerDied(BaseException):
-    """The process is dead; nothing may catch this on the way."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,61 +40,17 @@ class WorkerEnvironment:
     trace: Callable[..., None]
 
 
-class SimulatedWorker:
+class SimulatedWorker(SimulatedProcess):
     """One process: takes flush messages for as long as the scenario lasts."""
 
     def __init__(self, environment: WorkerEnvironment, name: str) -> None:
+        super().__init__(environment.schedule, environment.faults, environment.trace)
         self.environment, self.name = environment, name
-        self.schedule, self.faults, self.trace = environment.schedule, environment.faults, environment.trace
-        self.crashes, self.frozen_until = 0, 0
         self._request_begun = 0
-        self._start()
+        self._clients: dict[str, Client] = {}
         self.actor: Actor = self.schedule.spawn(name, self._run)
 
-    # --- its clock (ports.Clock) and the renewal of its leases
-
-    def monotonic(self) -> float:
-        """Return seconds since an origin of its own; the clock may be a little fast or slow."""
-        return (self.schedule.now - self._clock_origin) / SECOND * self._clock_speed
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, or die while waiting."""
-        self.actor.wait(self.schedule.now + round(seconds * SECOND))
-        self._die_at_random()
-
-    @contextmanager
-    def keep_lease(self, lease: Lease) -> Iterator[None]:
-        """Renew the lease now and then until the block ends."""
-        # The renewal runs outside of the worker's actor, so it must not be interrupted.
-        uninterrupted = lease.inner if isinstance(lease, InterruptiblePort) else lease
-        active = True
-
-        def renew() -> None:
-            if not active:
-                return
-            if self.frozen_until > self.schedule.now:
-                self.schedule.at(self.frozen_until, renew)
-                return
-            try:
-                if self._random() >= self.faults().failed_renewal:
-                    uninterrupted.renew()
-            except LeaseLost:
-                return
-            self.schedule.after(RENEWAL, renew)
-
-        self.schedule.after(RENEWAL, renew)
-        try:
-            yield
-        finally:
-            active = False
-
     # --- the process
-
-    def _start(self) -> None:
-        rng = self.schedule.rng
-        self._clock_origin = self.schedule.now - rng.randrange(1000) * SECOND
-        self._clock_speed = rng.choice((1.0, 1.0, 0.98, 1.02))
-        self._clients: dict[str, Client] = {}
 
     def _run(self) -> None:
         while True:
@@ -112,17 +59,18 @@ class SimulatedWorker:
                 self._flush(account)
             except Unavailable as error:
                 self.trace("gave up", error)
-            except WorkerDied:
+            except ProcessDied:
                 self._restart(account)
 
     def _restart(self, account: str) -> None:
         """Start again after a while; the broker may redeliver the message that was not acknowledged."""
         self.crashes += 1
         self.trace("died")
-        if self._random() < 0.5:
-            self.environment.broker.put(account, 10 * self._random())
-        self.actor.wait(self.schedule.now + round(5 * self._random() * SECOND))
-        self._start()
+        if self.random() < 0.5:
+            self.environment.broker.put(account, 10 * self.random())
+        self.actor.wait(self.schedule.now + round(5 * self.random() * SECOND))
+        self.start_clock()
+        self._clients.clear()
 
     def _flush(self, account: str) -> None:
         """Do what the Celery task does."""
@@ -172,50 +120,6 @@ class SimulatedWorker:
                 transport=HttpxTransport(FaultyTransport(self, InProcess(self.environment.simulator))),
             )
         return self._clients[self._account]
-
-    # --- interruptions
-
-    def interrupt(self, *step: object, cuts_store: bool = False) -> None:
-        """Let others run; perhaps freeze, die, or lose the connection to the store."""
-        rng, faults = self.schedule.rng, self.faults()
-        self.trace(*step)
-        seconds = rng.choice(DELAYS)
-        if rng.random() < faults.freeze:
-            seconds = rng.choice((rng.uniform(5, 30), rng.uniform(5, 30), rng.uniform(100, 250)))
-            self.frozen_until = self.schedule.now + round(seconds * SECOND)
-            self.trace("freezes for", seconds)
-        self.actor.wait(self.schedule.now + round(seconds * SECOND))
-        self._die_at_random()
-        if cuts_store and rng.random() < faults.store_cut:
-            raise StoreUnavailable("the connection to the store was cut")
-
-    def _die_at_random(self) -> None:
-        if self._random() < self.faults().crash:
-            raise WorkerDied
-
-    def _random(self) -> float:
-        return self.schedule.rng.random()
-
-
-class InterruptiblePort:
-    """A store, lease or limiter; the worker may be interrupted before and after each of its calls."""
-
-    def __init__(self, inner: Any, name: str, worker: SimulatedWorker) -> None:
-        self.inner, self._name, self._worker = inner, name, worker
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self.inner, name)
-        if not callable(value):
-            return value
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self._worker.interrupt(f"{self._name}.{name}?", cuts_store=True)
-            result = value(*args, **kwargs)
-            self._worker.interrupt(f"{self._name}.{name}", *args, "→", result, cuts_store=True)
-            is_lease = name == "lease" and result is not None
-            return InterruptiblePort(result, "lease", self._worker) if is_lease else result
-
-        return call
 
 
 class FaultyTransport(httpx.BaseTransport):

@@ -13,12 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from ops.dev.redis_server import run_server
-from tests.torture.expected_state import expect
+from tests.torture.expected_state import ExpectedRelation, expect
 from tests.torture.history_checker import check_jobs
 from tests.torture.scenario import FAULTY_SECONDS, START, Scenario, StoreFixture, Trace
 from tests.torture.schedule import SECOND
 from tests.torture.store_fixtures import MemoryStoreFixture, RedisStoreFixture
-from worker.contract import Relation
 
 StoreKind = Literal["memory", "redis"]
 
@@ -26,13 +25,14 @@ TIME_LIMIT = 4 * 3600.0  # simulated seconds after the faults; what is still ope
 DOUBT = 300.0  # simulated seconds after which no write in doubt can arrive any more
 MAX_TURNS = 200_000  # more than any scenario needs
 REDIS_SHARE = 10  # one of so many seeds runs on Redis, too
-# Details of failures after which the change may have been applied all the same.
-NO_DEFINITE_ANSWER = ("poison", "unknown")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioResult:
-    """The result of one seed: `wrong` lists violations, `lost` counts relations without an outcome."""
+    """The result of one seed: `wrong` lists violations, `lost` counts relations without an outcome.
+
+    `acts` are an operator's that came to their end, by kind; `interrupted_acts` ended with the process.
+    """
 
     seed: int
     store: StoreKind
@@ -40,6 +40,8 @@ class ScenarioResult:
     turns: int
     faults: int
     crashes: int
+    acts: tuple[tuple[str, int], ...]
+    interrupted_acts: int
     lost: int
     wrong: tuple[str, ...]
 
@@ -52,6 +54,7 @@ class SimulationResult:
     changes: int = 0
     faults: int = 0
     crashes: int = 0
+    acts: int = 0
     lost: int = 0
     failing: tuple[int, ...] = ()
 
@@ -64,6 +67,7 @@ class SimulationResult:
             changes=self.changes + result.changes,
             faults=self.faults + result.faults,
             crashes=self.crashes + result.crashes,
+            acts=self.acts + sum(count for _, count in result.acts),
             lost=self.lost + result.lost,
             failing=(*self.failing, result.seed) if is_new_failure else self.failing,
         )
@@ -129,6 +133,8 @@ def _run_scenario(seed: int, store: StoreKind, fixture: StoreFixture, trace: Tra
         turns=scenario.schedule.turns,
         faults=sum(bool(entry.fault) for entry in scenario.simulator.log) + scenario.broker.lost,
         crashes=sum(worker.crashes for worker in scenario.workers),
+        acts=tuple(sorted(scenario.checker.acts.items())),
+        interrupted_acts=scenario.operator.crashes,
         lost=sum(
             (entry.job, relation) not in scenario.checker.outcomes
             for entry in accepted
@@ -154,41 +160,46 @@ def _run_and_check(scenario: Scenario) -> list[str]:
     no_doubt = schedule.now + round(DOUBT * SECOND)
     schedule.run(lambda: schedule.now > no_doubt)
     scenario.simulator.land()
-    return [*checker.wrong, *check_jobs(checker, scenario.store), *_check_crm(scenario)]
+    wrong = [
+        *checker.wrong,
+        *check_jobs(checker, scenario.store, scenario.fixture.make_metrics()),
+        *_check_crm(scenario),
+    ]
+    for account, record in sorted(checker.erased):
+        for place in scenario.fixture.names(account, record):
+            wrong.append(f"{record} was erased from {account}, but {place} names it")
+    return wrong
 
 
 def _check_crm(scenario: Scenario) -> list[str]:
-    """Return where the CRM is not as the accepted changes that did not fail ask for."""
+    """Return where the CRM is not as the changes ask for that are not void."""
     wrong: list[str] = []
     checker = scenario.checker
-    for account, accepted in scenario.checker.accepted.items():
+    for account, accepted in checker.accepted.items():
         pairs = [(entry, relation) for entry in accepted for relation in entry.change.relations]
-        # A change that one which failed superseded may have been sent before, and then it stays.
-        uncertain = {
-            relation for entry, relation in pairs if checker.superseded_by_failure(entry.job, relation)
-        } | _failed_without_answer(scenario, account, {relation for _, relation in pairs})
-        good = [(entry, relation) for entry, relation in pairs if not checker.failed(entry.job, relation)]
+        uncertain = {relation for entry, relation in pairs if checker.is_uncertain(entry.job, relation)}
+        good = [
+            (checker.ordered(account, entry, relation), relation)
+            for entry, relation in pairs
+            if not checker.is_void(entry.job, relation)
+        ]
+        # A change that came to nothing may have taken the place of an older one's info before.
+        unsure = {
+            (relation, key)
+            for entry, relation in pairs
+            for key, _ in entry.change.info
+            if checker.is_void(entry.job, relation)
+        }
         expected = expect(good, upsert=scenario.upsert)
         actual = scenario.simulator.relations(f"token-{account}")
         bare = scenario.simulator.violations(f"token-{account}")
         wrong += [f"{account} {relation} broke the guard" for relation in bare]
         for relation in (expected.keys() | actual.keys()) - uncertain:
-            want = expected.get(relation)
-            if want is None or not want.allows(actual.get(relation)):
+            want = expected.get(relation, ExpectedRelation())
+            keys = {key for where, key in unsure if where == relation}
+            if not want.allows(actual.get(relation), unsure=keys):
                 wrong.append(f"{account} {relation} is {actual.get(relation)}, expected is {want}")
     return sorted(wrong)
-
-
-def _failed_without_answer(scenario: Scenario, account: str, relations: set[Relation]) -> set[Relation]:
-    """Return the relations for which a change failed without a definite answer."""
-    return {
-        relation
-        for relation in relations
-        if any(
-            event.result == "failed" and event.detail.endswith(NO_DEFINITE_ANSWER)
-            for event in scenario.store.relation_history(account, relation)[1]
-        )
-    }
 
 
 @contextmanager

@@ -1,16 +1,23 @@
 """The two stores of a scenario, each with what only its maker can do: expire a lease, find open work."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
 
+from tests.support.store_steps import dump_keys
+from worker.ports import RecordRef
+from worker.store.database import Database
+from worker.store.erasure import record_pattern
+from worker.store.job_admin import RedisJobAdmin
+from worker.store.metrics import RedisMetrics
+from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
-from worker.testing import MemoryStore
+from worker.testing import MemoryJobAdmin, MemoryMetrics, MemoryQueries, MemoryStore
 
 PREFIX = "torture"
-OPEN = ("queue", "open", "due", "guard", "journal")
+OPEN = ("queue", "hand", "open", "due", "guard", "journal")
 
 
 class MemoryStoreFixture:
@@ -20,6 +27,22 @@ class MemoryStoreFixture:
         """Make a new store."""
         self._store = MemoryStore(now)
         return self._store
+
+    def make_job_admin(self, now: Callable[[], int]) -> MemoryJobAdmin:
+        """Make what people act by on the store's jobs."""
+        return MemoryJobAdmin(self._store)
+
+    def make_queries(self) -> MemoryQueries:
+        """Make the queries over the store's data."""
+        return MemoryQueries(self._store)
+
+    def make_metrics(self) -> MemoryMetrics:
+        """Make the metrics beside the store's data."""
+        return MemoryMetrics(self._store)
+
+    def names(self, account: str, who: RecordRef) -> list[str]:
+        """Return the keys of the account that have the record's number in their name or value."""
+        return names_in(self._store.database.redis.contents(), account, who)
 
     def expire_lease(self, account: str) -> None:
         """Do nothing: the store does it."""
@@ -46,9 +69,27 @@ class RedisStoreFixture:
         """
         self._client.flushdb()
         store = RedisStore(self._client, PREFIX, now=now)
-        scripts = store.database.scripts
-        scripts |= {name: _repeat_every_third_call(script) for name, script in scripts.items()}
+        _repeat_scripts(store.database)
         return store
+
+    def make_job_admin(self, now: Callable[[], int]) -> RedisJobAdmin:
+        """Make what people act by on the store's jobs; its scripts are repeated as the store's are."""
+        job_admin = RedisJobAdmin(self._client, PREFIX, now=now)
+        _repeat_scripts(job_admin.database)
+        return job_admin
+
+    def make_queries(self) -> RedisQueries:
+        """Make the queries over the store's data."""
+        return RedisQueries(self._client, PREFIX)
+
+    def make_metrics(self) -> RedisMetrics:
+        """Make the metrics beside the store's data."""
+        return RedisMetrics(self._client, PREFIX)
+
+    def names(self, account: str, who: RecordRef) -> list[str]:
+        """Return the keys of the account that have the record's number in their name or value."""
+        dumped = dump_keys(self._client, f"{PREFIX}:{{{account}}}:*")
+        return names_in({key.decode(): value for key, (value, _) in dumped.items()}, account, who)
 
     def expire_lease(self, account: str) -> None:
         """Remove the lease."""
@@ -57,6 +98,21 @@ class RedisStoreFixture:
     def open_work(self, account: str) -> list[str]:
         """Return the names of the keys of open work that exist."""
         return [name for name in OPEN if self._client.exists(f"{PREFIX}:{{{account}}}:{name}")]
+
+
+def _repeat_scripts(database: Database) -> None:
+    scripts = database.scripts
+    database.scripts = {name: _repeat_every_third_call(script) for name, script in scripts.items()}
+
+
+def names_in(content: Mapping[str, Any], account: str, who: RecordRef) -> list[str]:
+    """Return the keys of an account that have the record's number in their name or value."""
+    pattern, inside = record_pattern(who), f"{{{account}}}:"
+    return [
+        key
+        for key, value in content.items()
+        if inside in key and (pattern.search(key.encode()) or pattern.search(repr(value).encode()))
+    ]
 
 
 def _repeat_every_third_call(script: Any) -> Callable[..., Any]:

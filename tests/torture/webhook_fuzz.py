@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from producers.webhooks.mapping import build_changes, check_rules, read_payload
-from producers.webhooks.verify import WebhookDelivery, verify
+from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.verify import verify
 from tests.torture.input_fuzz import is_refused
 from tests.torture.mutate import encode, garble, mutate
 from worker.config import Rule, Settings, Source
@@ -79,8 +80,28 @@ EXPRESSIONS: Final = (
         "values(data)",
         "max(ids)",
     ),
+    *(
+        "root().ids",
+        "outer()",
+        "outer(`2`).ids",
+        "outer(type)",
+        "root()[].a",
+        "[].b",
+        "header('x-signature')",
+        "header(data)",
+        "query('a')",
+        "path(`0`)",
+        "parse_json(type)",
+        "parse_json(to_string(@))",
+    ),
 )
 """Expressions that an operator may write, good and bad; some fail only on some payloads."""
+BODIES: Final = (
+    b"a=1&ids[]=3&data[id]=5&type=%7B%7D",
+    b"<a><ids>1</ids><ids>2</ids></a>",
+    '\ufeff{"type": "\\ud800", "ids": [1, 2], "data": {"id": 1}}'.encode(),
+    b'--b0\r\nContent-Disposition: form-data; name="type"\r\n\r\nx\r\n--b0--\r\n',
+)
 PAYLOAD: Final = {
     "type": "x",
     "data": {"id": 501, "ids": [1, 2]},
@@ -109,8 +130,9 @@ def fuzz_rules(rng: random.Random) -> bool:
         "childid": "ids",
     }
     chosen = usual | {name: rng.choice(EXPRESSIONS) for name in rng.sample(names, rng.choice((0, 1, 2)))}
-    source = _source("bearer", rng, rules=(Rule(**chosen),))
-    body = encode(mutate(PAYLOAD, rng), rng)
+    each = tuple(rng.choices(EXPRESSIONS, k=rng.choice((0, 0, 1, 2, 3))))
+    source = _source("bearer", rng, rules=(Rule(**chosen, each=each),))
+    body = rng.choice((encode(mutate(PAYLOAD, rng), rng), *BODIES))
     if rng.random() < 0.3:
         body = garble(body, rng)
     delivery = WebhookDelivery(
@@ -121,14 +143,14 @@ def fuzz_rules(rng: random.Random) -> bool:
     return not is_refused(
         lambda: [
             msgspec.json.encode(change)
-            for change in build_changes(source, read_payload(source, delivery), "message")
+            for change in build_changes(source, read_payload(source, delivery), "message", delivery)
         ]
     )
 
 
 def fuzz_signatures(rng: random.Random) -> bool:
     """Verify a signed delivery with one thing changed; only what was signed may pass."""
-    source = _source(rng.choice(("standard-webhooks", "hmac", "onoffice", "bearer")), rng)
+    source = _source(rng.choice(tuple(SIGNERS)), rng)
     body = encode(mutate(PAYLOAD, rng), random.Random(1))
     signed = SIGNERS[source.scheme](body, rng)
     if is_refused(lambda: verify(source, signed, now=NOW)):
@@ -149,7 +171,9 @@ def _source(scheme: Any, rng: random.Random, rules: tuple[Rule, ...] = ()) -> So
     account: dict[str, Any] = rng.choice(
         ({"account": "acme"}, {"account_from": rng.choice(EXPRESSIONS), "accounts": {"x": "acme"}})
     )
-    return Source(name="x", scheme=scheme, secrets=(Secret(SECRET),), rules=rules, **headers, **account)
+    place = {"secret_in": "path"} if scheme == "secret" else {}
+    secrets = (Secret(SECRET),)
+    return Source(name="x", scheme=scheme, secrets=secrets, rules=rules, **headers, **account, **place)
 
 
 def _change_one_thing(delivery: WebhookDelivery, rng: random.Random) -> WebhookDelivery:
@@ -201,6 +225,15 @@ def _sign_bearer(body: bytes, _: random.Random) -> WebhookDelivery:
     return WebhookDelivery(ADDRESS, {"authorization": f"Bearer {SECRET}"}, body)
 
 
+def _sign_basic(body: bytes, _: random.Random) -> WebhookDelivery:
+    token = b64encode(f"ada:{SECRET}".encode()).decode()
+    return WebhookDelivery(ADDRESS, {"authorization": f"Basic {token}"}, body)
+
+
+def _sign_by_path(body: bytes, _: random.Random) -> WebhookDelivery:
+    return WebhookDelivery(f"{ADDRESS}/new/{SECRET}", {}, body)
+
+
 def _sign_onoffice(_: bytes, rng: random.Random) -> WebhookDelivery:
     fields = {"estateId": rng.choice(("4.629", "1" * 9000, "x")), "timestamp": str(NOW), "apiClaim": "ü+/=="}
     query = urlencode(sorted(fields.items()))
@@ -211,5 +244,7 @@ SIGNERS: Final[Mapping[str, Callable[[bytes, random.Random], WebhookDelivery]]] 
     "standard-webhooks": _sign_standard,
     "hmac": _sign_hmac,
     "bearer": _sign_bearer,
+    "basic": _sign_basic,
+    "secret": _sign_by_path,
     "onoffice": _sign_onoffice,
 }

@@ -1,7 +1,9 @@
 """POST /v1/changes on a real socket: a change becomes a job, or its faults are named by their paths."""
 
+import gzip
 import json
 import socket
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from producers.portals.http.content_coding import ZSTD
 from tests.support.http_front import (
     BUYER,
     KEYS,
@@ -211,10 +214,52 @@ def test_a_key_that_was_taken_away_stops_working_without_a_restart(
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Content-Type": "text/xml"}, {}, {"Content-Type": "application/json", "Content-Encoding": "gzip"}],
+    [{"Content-Type": "text/xml"}, {}, {"Content-Type": "application/json", "Content-Encoding": "br"}],
 )
 def test_a_body_of_another_kind_is_not_read(http: httpx.Client, headers: dict[str, str]) -> None:
     problem(http.post("/v1/changes", content=b"[]", headers=headers), 415)
+
+
+def test_two_idempotency_keys_are_refused_and_nothing_is_accepted(front: Front, http: httpx.Client) -> None:
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b"), ("Content-Type", "application/json")]
+    answer = http.post("/v1/changes", content=json.dumps(BUYER).encode(), headers=headers)
+    assert problem(answer, 422)["errors"] == [
+        {"path": "Idempotency-Key", "message": "is given twice; which one counts?"}
+    ]
+    assert front.runtime.store.counts("acme").get("accepted", 0) == 0
+
+
+def test_a_name_that_stands_twice_is_refused(front: Front, http: httpx.Client) -> None:
+    twice = json.dumps(BUYER)[:-1] + ', "childid": 9009}'
+    answer = http.post("/v1/changes", content=f"[{twice}]", headers={"Content-Type": "application/json"})
+    assert [fault["path"] for fault in problem(answer, 422)["errors"]] == ["[0].childid"]
+    form = b'{"account": "acme", "account": "second"}'
+    headers = {"Content-Type": "application/json"}
+    answer = front.client("admin").post("/v1/jobs/cancel", content=form, headers=headers)
+    assert [fault["path"] for fault in problem(answer, 422)["errors"]] == ["account"]
+
+
+BODY = json.dumps([BUYER]).encode()
+RAW = zlib.compressobj(wbits=-15)
+COMPRESSED = [
+    ("gzip", gzip.compress(BODY)),
+    ("X-GZIP", gzip.compress(BODY[:20]) + gzip.compress(BODY[20:])),
+    ("deflate", zlib.compress(BODY)),
+    ("deflate", RAW.compress(BODY) + RAW.flush()),
+    ("identity, gzip", gzip.compress(BODY)),
+    ("Identity", BODY),
+    *([("zstd", ZSTD.compress(BODY))] if ZSTD else []),
+]
+
+
+@pytest.mark.parametrize(("coding", "body"), COMPRESSED, ids=range(len(COMPRESSED)))
+def test_a_compressed_body_is_read(http: httpx.Client, coding: str, body: bytes) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    assert len(http.post("/v1/changes", content=body, headers=headers).json()["jobs"]) == 1
+    if coding != "Identity":
+        for damaged in (body[:-1], body[:9], b"[]" + body):
+            answer = http.post("/v1/changes", content=damaged, headers=headers)
+            assert "cannot be read as" in problem(answer, 422)["detail"]
 
 
 @pytest.mark.parametrize("body", [b"", b"   ", b"[", b'"text"', b"\xff", b"[" * 5000, b'{"account": 1e999}'])

@@ -17,7 +17,7 @@ from worker.errors import NotFound, Unavailable
 from worker.planner.actions import Action, Request
 from worker.ports import AuditEntry, JobFilter, Pause, RecordRef, UnreadableMessage
 from worker.store import keys
-from worker.usecases.replay import requeue
+from worker.usecases.replay import requeue, run_replay
 
 ADA = 987_654_321  # nothing else has these digits
 MISSING_ESTATE = 405
@@ -246,6 +246,32 @@ def test_a_running_replay_that_would_send_the_record_is_deleted(front: Front, se
     services.replays.start(replay.id, by="bob")
     services.erasure.erase("acme", "address", ADA, by="ada")
     assert front.runtime.job_admin.get_replay(replay.id) is None
+
+
+def test_a_replay_that_has_read_its_set_sends_nothing_of_a_record_erased_meanwhile(
+    front: Front, services: Services, redis_client: redis.Redis
+) -> None:
+    send(front, "create", BUYER, 1, MISSING)
+    front.runtime.flush("acme")
+    replay = services.replays.prepare(
+        "acme", JobFilter(error="record"), by="bob", correction={"childid": ADA}
+    )
+    services.replays.start(replay.id, by="bob")
+
+    class ErasedAfterReading:
+        """The job admin of a worker that is slower than an erasure."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(front.runtime.job_admin, name)
+
+        def replay_entries(self, *args: Any) -> Any:
+            entries = front.runtime.job_admin.replay_entries(*args)
+            services.erasure.erase("acme", "address", ADA, by="ada")
+            return entries
+
+    run_replay(front.runtime.intake(), ErasedAfterReading(), replay.id)  # type: ignore[arg-type]
+    assert find_ada(redis_client) == []
+    assert front.store.counts("acme")["backlog"] == 0
 
 
 def test_an_unknown_module_is_refused(services: Services) -> None:

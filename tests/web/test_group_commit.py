@@ -113,9 +113,9 @@ def accept_alone(intake: Intake, body: Sequence[Change]) -> list[Receipt] | Rela
 def counted(accept: Accept, sizes: list[int]) -> Accept:
     """Return an accept that notes how many changes each write had."""
 
-    def counting(changes: Sequence[Change], *, redelivered: bool) -> list[Receipt]:
+    def counting(changes: Sequence[Change]) -> list[Receipt]:
         sizes.append(len(changes))
-        return accept(changes, redelivered=redelivered)
+        return accept(changes)
 
     return counting
 
@@ -160,7 +160,7 @@ def test_no_write_grows_beyond_the_bound_unless_one_request_does() -> None:
 def test_an_unavailable_store_is_reported_to_all_after_one_try() -> None:
     tries: list[int] = []
 
-    def away(changes: Sequence[Change], *, redelivered: bool) -> list[Receipt]:
+    def away(changes: Sequence[Change]) -> list[Receipt]:
         tries.append(len(changes))
         raise StoreUnavailable("gone")
 
@@ -172,10 +172,10 @@ def test_an_unavailable_store_is_reported_to_all_after_one_try() -> None:
 def test_a_bug_in_one_write_is_reported_to_all_in_it_and_the_next_write_goes_on() -> None:
     working, broken = intake(), iter([True])
 
-    def accept(changes: Sequence[Change], *, redelivered: bool) -> list[Receipt]:
+    def accept(changes: Sequence[Change]) -> list[Receipt]:
         if next(broken, False):
             raise ZeroDivisionError
-        return working.accept(changes, redelivered=redelivered)
+        return working.accept(changes)
 
     answers = asyncio.run(
         at_once(

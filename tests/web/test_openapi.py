@@ -49,6 +49,65 @@ def test_routes_that_need_a_key_are_marked_with_the_problems_of_keys(document: d
             assert "500" in operation["responses"]
 
 
+def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for methods in document["paths"].values() for operation in methods.values()]
+
+
+def test_the_names_that_generated_clients_have_are_stable(document: dict[str, Any]) -> None:
+    assert sorted(operation["operationId"] for operation in operations(document)) == [
+        "cancelJobs",
+        "dismissJobs",
+        "eraseRecord",
+        "explainRelation",
+        "getBatch",
+        "getJob",
+        "getMetrics",
+        "getOpenapi",
+        "getReplay",
+        "getRequest",
+        "healthz",
+        "listAccounts",
+        "listAuditEntries",
+        "listFailures",
+        "listJobs",
+        "listReplays",
+        "listRequests",
+        "lookUpJobs",
+        "pauseAccount",
+        "postChanges",
+        "prepareReplay",
+        "readyz",
+        "receiveOnofficeWebhook",
+        "receiveOnofficeWebhookBelow",
+        "receiveWebhook",
+        "receiveWebhookBelow",
+        "resumeAccount",
+        "runReplay",
+        "stopReplay",
+    ]
+
+
+def test_every_operation_is_described_and_answers_with_a_type(document: dict[str, Any]) -> None:
+    tags = {tag["name"] for tag in document["tags"]}
+    for operation in operations(document):
+        assert set(operation["tags"]) <= tags
+        assert operation["description"]
+        assert not any(scopes for need in operation["security"] for scopes in need.values())
+        for status, answer in operation["responses"].items():
+            for content in answer.get("content", {}).values():
+                assert content["schema"].get("type") != "object", (operation["operationId"], status)
+    assert document["info"]["license"]["identifier"] == "MIT"
+    assert document["info"]["contact"]
+    assert document["servers"]
+
+
+def test_a_change_is_a_model_with_fields(document: dict[str, Any]) -> None:
+    change = document["components"]["schemas"]["Change"]
+    assert {"account", "action", "relationtype", "parentid", "childid"} == set(change["required"])
+    assert not {"anyOf", "allOf", "oneOf"} & change.keys()
+    assert not any("default" in shape for shape in change["properties"].values())
+
+
 def test_every_example_fits_the_schema_beside_it(document: dict[str, Any]) -> None:
     found = list(examples(document))
     assert len(found) > 10

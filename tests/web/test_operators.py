@@ -9,6 +9,7 @@ from openapi_spec_validator import validate
 
 from tests.support.http_front import MISSING, Front, problem
 from worker.contract import from_message
+from worker.planner.actions import Action, Request
 
 BUYER = "estate:address:buyer"
 CHANGE = {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 501}
@@ -167,6 +168,20 @@ def test_a_person_is_erased(front: Front, operator: Operator) -> None:
     assert operator.post("/v1/erasures", account="acme", module="address", id=424242)["erased"]
     assert "424242" not in json.dumps(operator.get(f"/v1/jobs/{job}"))
     problem(operator("POST", "/v1/erasures", json={"account": "acme", "module": "person", "id": 1}), 404)
+
+
+def test_an_erasure_says_when_to_come_back_for_a_write_without_an_answer(
+    front: Front, operator: Operator
+) -> None:
+    lease = front.store.lease("acme", "dead")
+    assert lease is not None
+    lease.begin("r1", Request((Action("create", BUYER, (501,), (9001,)),)))
+    lease.release()
+    form = {"account": "acme", "module": "address", "id": 9001}
+    refused = operator("POST", "/v1/erasures", json=form)
+    assert "unfinished write: 1, the last of which may land until" in problem(refused, 503)["detail"]
+    assert 60 < int(refused.headers["Retry-After"]) < 300
+    assert operator.post("/v1/erasures", **{**form, "id": 9002})["erased"] == {}
 
 
 @pytest.mark.parametrize(

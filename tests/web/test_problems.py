@@ -41,6 +41,7 @@ STATUSES = {
     "BacklogFull": 429,
     "StoreUnavailable": 503,
     "LeaseLost": 503,
+    "StoreRolledBack": 503,
     "Unauthorized": 401,
     "Forbidden": 403,
     "TooLarge": 413,

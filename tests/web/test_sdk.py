@@ -1,5 +1,6 @@
 """The Python client against the running interface: a change is accepted once, however often it was sent."""
 
+import json
 from collections.abc import Callable
 from traceback import format_exception
 
@@ -198,12 +199,41 @@ def test_waiting_for_many_is_over_in_time_too() -> None:
 
     def slow(request: httpx.Request) -> httpx.Response:
         clock.sleep(0.2)
-        return httpx.Response(200, json={"id": request.url.path, "state": "queued"})
+        asked.append(json.loads(request.content)["jobs"])
+        jobs = [{"id": job_id, "state": "queued"} for job_id in asked[-1]]
+        return httpx.Response(200, json={"jobs": jobs})
 
+    asked = list[list[str]]()
     relations = Relations("http://here", "key", transport=httpx.MockTransport(slow), clock=clock)
-    with pytest.raises(TimeoutError, match="100 jobs"):
-        relations.wait(map(str, range(100)), timeout=3)
+    with pytest.raises(TimeoutError, match="1100 jobs"):
+        relations.wait(map(str, range(1100)), timeout=3)
     assert clock.monotonic() < 4
+    assert list(map(len, asked[:3])) == [500, 500, 100]
+
+
+def test_waiting_names_no_job_that_was_done_in_time() -> None:
+    clock = FakeClock()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        state = "succeeded" if clock.monotonic() >= 7 else "queued"
+        jobs = [{"id": job_id, "state": state} for job_id in json.loads(request.content)["jobs"]]
+        return httpx.Response(200, json={"jobs": jobs})
+
+    relations = Relations("http://here", "key", transport=httpx.MockTransport(answer), clock=clock)
+    assert [job["state"] for job in relations.wait("acme-1", timeout=7)] == ["succeeded"]
+    assert len(relations.wait(map(str, range(2000)), timeout=0)) == 2000
+
+
+def test_a_job_that_is_no_longer_kept_has_ended_and_an_impossible_id_is_named(front: Front) -> None:
+    with client(front) as relations:
+        sent = relations.create(BUYER, 1, 1)
+        front.runtime.flush("acme")
+        done = relations.wait([sent, f"acme-{'0' * 18}"])
+        assert [job["id"] for job in done] == [sent.id]
+        with pytest.raises(NotFound, match='"acme-1x" is not the id of a job'):
+            relations.wait([sent, "acme-1x"])
+    with client(front, key="acme") as relations, pytest.raises(Forbidden):
+        relations.wait(f"beta-{'0' * 18}")
 
 
 @pytest.mark.parametrize("kind", [Relations, AsyncRelations])

@@ -2,10 +2,13 @@
 
 import asyncio
 import doctest
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 from types import ModuleType
 from typing import Any
 
@@ -183,6 +186,101 @@ def test_http_needs_neither_celery_nor_redis(front: Front) -> None:
         timeout=60,
     )
     assert result.stdout.split("\n")[:2] == ["queued", "[]"]
+
+
+FORKING = """
+import asyncio, os, sys
+from producers.portals import AsyncRelations, Relations
+
+url, key = sys.argv[1:]
+http, direct = Relations(url, key, account="acme"), Relations.connect(account="acme")
+awaiting = AsyncRelations(url, key, account="acme")
+create = lambda relations, child: relations.create("estate:address:buyer", 1, child)
+
+def send(first):
+    for child in range(first, first + 25):
+        sent = [create(http, child), create(direct, child), asyncio.run(send_one(child))]
+        assert all(http.job(each.id)["childid"] == [child] for each in sent), child
+
+async def send_one(child):
+    async with AsyncRelations(url, key, account="acme") as relations:
+        return await create(relations, child)
+
+def run_child(first):
+    try:
+        send(first)
+        asyncio.run(create(awaiting, first))
+    except BaseException as error:
+        print(type(error).__name__, error, flush=True)
+        os._exit(1)
+    os._exit(0)
+
+send(1)
+asyncio.run(create(awaiting, 1))
+children = [pid for first in (1000, 2000, 3000, 4000) if (pid := os.fork() or run_child(first))]
+send(5000)
+print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
+http.close(), direct.close()
+"""
+
+
+def test_a_client_that_was_used_before_a_fork_starts_anew_in_each_process(front: Front) -> None:
+    settings = front.runtime.settings
+    env = {**os.environ, "RELATIONS_CONFIG": str(settings.file), "RELATIONS_REDIS_URL": settings.redis_url}
+    result = subprocess.run(
+        [sys.executable, "-c", FORKING, front.url, KEYS["portal"][0]],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stdout == "[0, 0, 0, 0]\n", result.stdout + result.stderr
+
+
+def test_a_client_of_another_event_loop_says_so() -> None:
+    async def create() -> Sent:
+        return await relations.create(BUYER, 1, 2)
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(**GOOD))
+    relations = AsyncRelations("http://here", "key", account="acme", transport=transport)
+    assert asyncio.run(create()).id == "acme-1"
+    for again in (create(), relations.close()):
+        with pytest.raises(RelationsError, match="used in another event loop; make one in each"):
+            asyncio.run(again)
+
+
+def test_whatever_the_libraries_raise_is_an_error_of_ours(front: Front) -> None:
+    def broken(_: httpx.Request) -> httpx.Response:
+        raise OSError("no such library")
+
+    closed = Relations(front.url, KEYS["portal"][0], account="acme")
+    closed.close()
+    for relations, text in (
+        (closed, "this client is closed"),
+        (Relations("http://here", "key", transport=httpx.MockTransport(broken)), "OSError: no such library"),
+    ):
+        with pytest.raises(RelationsError, match=text):
+            relations.create(BUYER, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(object(), "object is no type of JSON"), ("\ud800", "surrogates"), ({1: {}}, "got an object")],
+)
+def test_what_cannot_be_sent_is_a_fault_of_its_change(http: Relations, value: Any, text: str) -> None:
+    with pytest.raises(InvalidChange, match=text) as raised:
+        http.send([LINK, {**LINK, "batch": value}, LINK])
+    assert {fault.place for fault in raised.value.faults} == {1}
+    unusable: Any = ["change", LINK]
+    with pytest.raises(InvalidChange, match="expected a change"):
+        http.send(unusable)
+
+
+@pytest.mark.parametrize("way", ["direct", "http"])
+def test_numbers_of_python_are_ids_whatever_their_type(request: pytest.FixtureRequest, way: str) -> None:
+    relations: Relations = request.getfixturevalue(way)
+    numbers: Any = [1.0, Decimal(2), Fraction(3), 4]
+    assert relations.job(relations.create(BUYER, 1, numbers).id)["childid"] == [1, 2, 3, 4]
 
 
 Response = dict[str, Any]

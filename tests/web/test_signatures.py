@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from producers.errors import Unauthorized
-from producers.webhooks.verify import TOLERANCE, WebhookDelivery, verify
+from producers.webhooks.mapping import read_payload
+from producers.webhooks.signatures import TOLERANCE, WebhookDelivery
+from producers.webhooks.verify import verify
 from worker.config import Rule, Secret, Source
 
 RULE = Rule(action="'create'", relationtype="'t'", parentid="p", childid="c")
@@ -197,6 +199,62 @@ def test_onoffice_signs_its_query_together_with_the_address() -> None:
     refused(OFFICE, right._replace(url=OFFICE_URL.partition("&signature")[0]), now=1_700_000_000)
 
 
+def sign_as_onoffice(written: str, sent: str = "") -> WebhookDelivery:
+    """Return the delivery of a query that PHP wrote, perhaps sent in another spelling or order."""
+    address = "https://hooks.example.test/onoffice"
+    mac = hmac.new(b"provider-secret", f"{address}?{written}".encode(), hashlib.sha256).hexdigest()
+    return WebhookDelivery(f"{address}?{sent or written}&signature={mac}", {}, b"", "GET")
+
+
+@pytest.mark.parametrize(
+    ("written", "sent", "fields"),
+    [
+        ("note=%7Eb&timestamp=1700000000", "timestamp=1700000000&note=~b", {"note": "~b"}),
+        ("name=M%FCller+GmbH&timestamp=1700000000", "", {"name": "Müller GmbH"}),
+        ("name=M%FCller&timestamp=1700000000", "name=M\xfcller&timestamp=1700000000", {"name": "Müller"}),
+        ("name=M%C3%BCller&timestamp=1700000000", "", {"name": "Müller"}),
+        (
+            "ids%5B0%5D=8&ids%5B1%5D=9&ids%5B10%5D=7&timestamp=1700000000",
+            "timestamp=1700000000&ids[0]=8&ids[1]=9&ids[10]=7",
+            {"ids": {"0": "8", "1": "9", "10": "7"}},
+        ),
+        (
+            "ids%5B0%5D=8&ids%5B1%5D=9&timestamp=1700000000",
+            "ids[]=8&ids[]=9&timestamp=1700000000",
+            {"ids": ["8", "9"]},
+        ),
+        ("my_name=x&timestamp=1700000000", "my.name=x&timestamp=1700000000", {"my_name": "x"}),
+        ("my.name=x&timestamp=1700000000", "", {"my_name": "x"}),
+        ("estateId=4.629&timestamp=1700000000&x=", "", {"estateId": 4629, "x": ""}),
+    ],
+)
+def test_onoffice_signs_what_php_writes_and_rules_read_just_that(
+    written: str, sent: str, fields: dict[str, object]
+) -> None:
+    delivery = sign_as_onoffice(written, sent)
+    assert verify(OFFICE, delivery, now=1_700_000_000)
+    assert read_payload(OFFICE, delivery) == {"timestamp": "1700000000", **fields}
+
+
+@pytest.mark.parametrize(
+    ("prepended", "written"),
+    [
+        ("estateId=9", "estateId=4629&timestamp=1700000000"),
+        ("estateId=9", "estateId=&timestamp=1700000000"),
+        ("estate.Id=9", "estate_Id=4629&timestamp=1700000000"),
+        ("ids[0]=9", "ids%5B0%5D=8&timestamp=1700000000"),
+        ("ids=9", "ids%5B0%5D=8&timestamp=1700000000"),
+        ("%65stateId=9", "estateId=4629&timestamp=1700000000"),
+        ("signature=0", "timestamp=1700000000"),
+    ],
+)
+def test_a_parameter_that_is_named_twice_is_refused_whichever_of_them_was_signed(
+    prepended: str, written: str
+) -> None:
+    for sent in (f"{prepended}&{written}", f"{written}&{prepended}"):
+        assert "named twice" in refused(OFFICE, sign_as_onoffice(written, sent), now=1_700_000_000)
+
+
 def test_no_refusal_contains_a_secret_or_the_right_signature() -> None:
     texts = refused(STANDARD, with_headers(webhook_signature="v1,AAAA")) + refused(DESK, VECTOR)
     assert not any(word in texts for word in (WHSEC, "g0hM9", "desk-secret"))
@@ -257,4 +315,135 @@ def test_shopify_signs_the_body_in_base64() -> None:
             "https://here", {"x-shopify-hmac-sha256": b64encode(compute_mac("{}")).decode()}, b"{}"
         ),
         now=NOW,
+    )
+
+
+@pytest.mark.parametrize(
+    "path", ["/webhooks/hub?u=https%3A%2F%2Fa.b%2F%40c%21%24%27%28%29%2A%2C%3B&x=%3F&n=%C3%BC"]
+)
+def test_hubspot_signs_some_characters_of_the_address_decoded(path: str) -> None:
+    moment, decoded = f"{NOW}250", "/webhooks/hub?u=https://a.b/@c!$'()*,;&x=?&n=%C3%BC"
+    signature = b64encode(compute_mac(f"POSThttps://hooks.agency.example{decoded}{{}}{moment}")).decode()
+    headers = {"x-hubspot-signature-v3": signature, "x-hubspot-request-timestamp": moment}
+    delivery = WebhookDelivery(f"http://10.0.0.7:8080{path}", headers, b"{}")
+    assert verify(HUBSPOT, delivery, now=NOW)
+    refused(HUBSPOT, delivery._replace(url=delivery.url.replace("%C3", "%C2")))
+
+
+def test_svix_names_its_headers_after_itself() -> None:
+    headers = {name.replace("webhook", "svix"): value for name, value in VECTOR.headers.items()}
+    assert verify(STANDARD, VECTOR._replace(headers=headers), now=NOW) == "msg_p5jXN8AQM9LWM0D4loKWxJek"
+    refused(STANDARD, VECTOR._replace(headers={**headers, "webhook-id": "another"}))
+
+
+@pytest.mark.parametrize(
+    ("how", "headers"),
+    [
+        (  # Paddle
+            {
+                "header": "Paddle-Signature",
+                "timestamp_field": "ts",
+                "signature_field": "h1",
+                "signed": "{timestamp}:{body}",
+            },
+            lambda: {"paddle-signature": f"ts={NOW};h1={compute_mac(f'{NOW}:{{}}').hex()}"},
+        ),
+        (  # Zendesk
+            {"timestamp_header": "X-Time", "signed": "{timestamp}{body}"},
+            lambda: {
+                "x-time": "2021-02-25T15:02:10Z",
+                "x-signature": b64encode(compute_mac("2021-02-25T15:02:10Z{}")).decode(),
+            },
+        ),
+        ({}, lambda: {"x-signature": f"sha256={'0' * 64}, sha256={compute_mac('{}').hex()}"}),
+        ({}, lambda: {"x-signature": f"{'0' * 64} {compute_mac('{}').hex().upper()}"}),
+        (
+            {},
+            lambda: {
+                "x-signature": b64encode(compute_mac("{}"))
+                .decode()
+                .rstrip("=")
+                .replace("+", "-")
+                .replace("/", "_")
+            },
+        ),
+        ({"prefix": ""}, lambda: {"x-signature": "sha256=" + compute_mac("{}").hex()}),
+        ({"prefix": "sha256="}, lambda: {"x-signature": compute_mac("{}").hex()}),
+        (
+            {"timestamp_header": "X-Time"},
+            lambda: {"x-time": f"{NOW}000", "x-signature": compute_mac(f"{NOW}000.{{}}").hex()},
+        ),
+    ],
+)
+def test_signatures_and_times_are_read_in_the_notations_that_senders_have(
+    how: dict[str, str], headers: Callable[[], dict[str, str]]
+) -> None:
+    delivery = WebhookDelivery("https://here", headers(), b"{}")
+    assert verify(replace(FORMS, **how), delivery, now=NOW)
+    refused(replace(FORMS, **how), delivery._replace(body=b"{ }"))
+    if "timestamp_header" in how or "timestamp_field" in how:
+        assert "clock" in refused(replace(FORMS, **how), delivery, now=NOW + 302)
+
+
+def test_an_encoding_that_is_named_is_the_only_one() -> None:
+    for encoding, signature in (
+        ("base64", compute_mac("{}").hex()),
+        ("hex", b64encode(compute_mac("{}")).decode()),
+    ):
+        delivery = WebhookDelivery("https://here", {"x-signature": signature}, b"{}")
+        assert verify(FORMS, delivery, now=NOW)
+        refused(replace(FORMS, encoding=encoding), delivery)
+
+
+@pytest.mark.parametrize(
+    ("secret", "given", "is_right"),
+    [
+        ("ada:pass-of-ada", "ada:pass-of-ada", True),
+        ("ada:pass-of-ada", "eve:pass-of-ada", False),
+        ("pass-of-all", "anyone:pass-of-all", True),
+        ("pass-of-all", "pass-of-all:", False),
+        ("ada:päss:wort", "ada:päss:wort", True),
+    ],
+)
+def test_basic_authentication_is_user_and_password_or_only_the_password(
+    secret: str, given: str, is_right: bool
+) -> None:
+    source = replace(DESK, scheme="basic", secrets=(Secret(secret),))
+    delivery = WebhookDelivery(
+        "https://here", {"authorization": f"Basic {b64encode(given.encode()).decode()}"}, b"{}"
+    )
+    if is_right:
+        assert verify(source, delivery, now=NOW)
+    else:
+        refused(source, delivery)
+    refused(source, delivery._replace(headers={"authorization": "Basic \xff"}))
+
+
+SHARED = "s3cret/of the?desk"
+
+
+@pytest.mark.parametrize(
+    ("place", "url", "headers", "body"),
+    [
+        ("header:X-Api-Key", "https://here/webhooks/desk", {"x-api-key": SHARED}, b"{}"),
+        ("query:k", "https://here/webhooks/desk?a=1&k=s3cret%2Fof+the%3Fdesk", {}, b"{}"),
+        ("path", "https://here/webhooks/desk/created/s3cret%2Fof%20the%3Fdesk", {}, b"{}"),
+        ("body:auth.token", "https://here/webhooks/desk", {}, b'{"auth": {"token": "s3cret/of the?desk"}}'),
+    ],
+)
+def test_a_secret_may_stand_in_a_header_the_query_the_path_or_the_body(
+    place: str, url: str, headers: dict[str, str], body: bytes
+) -> None:
+    source = replace(
+        DESK, scheme="secret", secret_in=place, secrets=(Secret("another-secret"), Secret(SHARED))
+    )
+    delivery = WebhookDelivery(url, headers, body)
+    assert verify(source, delivery, now=NOW)
+    wrong = WebhookDelivery(
+        url.replace("s3cret", "S3cret"),
+        dict.fromkeys(headers, "S3cret"),
+        body.replace(b"s3cret", b"S3cret"),
+    )
+    assert SHARED not in refused(source, wrong) + refused(
+        source, WebhookDelivery("https://here/", {}, b"[" * 9000)
     )

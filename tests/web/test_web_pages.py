@@ -20,18 +20,21 @@ def test_the_reference_page_names_every_route_there_is(front: Front) -> None:
     }
     paths = front.client().get("/openapi.json").json()["paths"]
     assert documented == {(method, path) for path, methods in paths.items() for method in methods} - {
-        ("get", "/webhooks/{source}")
+        ("get", "/webhooks/{source}"),
+        ("get", "/webhooks/{source}/{rest}"),
     }
 
 
 def test_the_settings_of_the_guide_can_be_used(tmp_path: Path) -> None:
     page = (DOCS / "how-to/webhooks.md").read_text("utf-8")
-    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    examples = list(map(textwrap.dedent, re.findall(r"```toml\n(.*?)```", page, re.DOTALL)))
     accounts = TOML.partition("[sources.")[0].replace("API_URL", "http://127.0.0.1:9/")
-    (tmp_path / "relations.toml").write_text(accounts + textwrap.dedent(example), "utf-8")
-    settings = load_settings(SECRETS, tmp_path)
+    secrets = dict.fromkeys(re.findall(r"env:(\w+)", "".join(examples)), SECRETS["IMMO_SECRET"])
+    (tmp_path / "relations.toml").write_text(accounts + "".join(examples), "utf-8")
+    settings = load_settings({**secrets, **SECRETS}, tmp_path)
     check_rules(settings)
-    assert len(settings.sources["immo"].rules) == 2
+    assert {name: len(source.rules) for name, source in settings.sources.items()}["immo"] == 2
+    assert len(settings.sources) == len(examples)
 
 
 @pytest.mark.parametrize(

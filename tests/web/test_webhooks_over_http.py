@@ -1,21 +1,29 @@
 """Webhooks on a real socket: signed ones become jobs, redelivered ones the same jobs, all others nothing."""
 
+import gzip
 import hashlib
 import hmac
 import json
+import socket
 import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from urllib.parse import urlencode
+from http.client import HTTPResponse
+from urllib.parse import quote, quote_plus, urlencode
 
 import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from producers.portals.http.forwarded import parse_networks
 from producers.services import build_services
-from tests.support.http_front import SECRETS, Front, problem
+from tests.support.http_front import BUYER, SECRETS, Front, problem
+from worker.config import Rule, Secret
 from worker.ports import JobFilter
 
+ACTION = {"action": "create", "type": "estate:address:buyer", "parent": 1, "children": [2], "at": None}
 ENQUIRY = {"type": "enquiry.created", "data": {"estate_id": 501, "person_ids": [1, 2], "gone": [3]}}
 
 
@@ -59,6 +67,13 @@ def test_a_redelivery_finds_the_first_jobs_even_with_another_secret_time_and_con
     again = deliver(http, later, secret=SECRETS["OLD_SECRET"], at=time.time() - 60).json()["jobs"]
     assert [(job["id"], job["duplicate"]) for job in again] == [(job["id"], True) for job in first]
     assert front.store.counts("acme")["accepted"] == 2
+
+
+def test_a_key_that_may_send_cannot_make_a_delivery_vanish_by_claiming_its_event_ids(front: Front) -> None:
+    claims = [{**BUYER, "source": "immo", "event_id": f"msg-1:{rule}:0"} for rule in (0, 1)]
+    assert front.client("acme").post("/v1/changes", json=claims).status_code == 202
+    assert [job["duplicate"] for job in deliver(front.client(None), ENQUIRY).json()["jobs"]] == [False, False]
+    assert front.store.counts("acme")["accepted"] == 4
 
 
 def test_a_redelivery_shows_the_present_state_of_its_jobs(front: Front) -> None:
@@ -131,6 +146,9 @@ def test_a_stored_payload_becomes_changes_once_its_rules_are_fixed(
     assert replays.run(replays.start(replay.id, by="ada").id).back == 1
     (job,) = front.runtime.queries.find_jobs("acme", JobFilter(state="queued")).jobs
     assert (job.parents, job.children, job.source, job.event_id) == ((501,), (1,), "immo", "msg-1:0:0")
+    assert deliver(front.client(None), payload).json()["jobs"] == [
+        {"id": job.id, "state": "queued", "duplicate": True}
+    ]
     assert front.runtime.queries.count_by_state("acme")["unresolved"] == 0
 
 
@@ -200,10 +218,132 @@ def test_onoffice_delivers_by_a_signed_get(front: Front) -> None:
     assert posted["id"] == first["id"]
 
 
-def test_an_unknown_source_and_a_get_that_is_not_onoffices_are_refused(front: Front) -> None:
+@pytest.mark.parametrize("source", ["immo", "desk", "office"])
+def test_a_sender_that_only_looks_whether_somebody_is_here_is_answered(front: Front, source: str) -> None:
+    http = front.client(None)
+    for path in (f"/webhooks/{source}", f"/webhooks/{source}/more"):
+        assert [http.request(method, path).status_code for method in ("HEAD", "GET", "OPTIONS")] == [
+            200,
+            200,
+            204,
+        ]
+        problem(http.get(f"{path}?a=1"), 401)
+        asking = http.options(path, headers={"WebHook-Request-Origin": "events.example"})
+        assert asking.headers["webhook-allowed-origin"] == "events.example"
+    assert [http.request(method, "/webhooks/nothing").status_code for method in ("HEAD", "GET")] == [404, 404]
+    assert "accepted" not in front.store.counts("acme")
+
+
+@pytest.mark.parametrize("name", ["hub.challenge", "challenge", "validationToken"])
+def test_a_challenge_is_sent_back_as_plain_text_if_it_is_harmless(front: Front, name: str) -> None:
+    http = front.client(None)
+    answer = http.get("/webhooks/immo", params={"hub.mode": "subscribe", name: "1158201444"})
+    assert (answer.status_code, answer.text) == (200, "1158201444")
+    assert answer.headers["content-type"].startswith("text/plain")
+    problem(http.get("/webhooks/immo", params={name: "<script>"}), 401)
+
+
+@pytest.mark.parametrize("signed", ["bytes", "content"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_compressed_body_is_read_whether_its_bytes_were_signed_or_what_is_in_them(
+    front: Front, encoding: str, signed: str
+) -> None:
+    body, moment = json.dumps({**ACTION, "tenant": "00001-001"}).encode(), str(int(time.time()))
+    packed = gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
+    content = f"{moment}.".encode() + (packed if signed == "bytes" else body)
+    mac = hmac.new(SECRETS["FORMS_SECRET"].encode(), content, hashlib.sha256).hexdigest()
+    headers = {"X-Signature": f"sha256={mac}", "X-Timestamp": moment, "Content-Encoding": encoding}
+    answer = front.client(None).post("/webhooks/forms", content=packed, headers=headers)
+    assert [job["state"] for job in answer.json()["jobs"]] == ["queued"]
+    bomb = gzip.compress(b" " * (2**20 + 1))
+    for content, status in ((packed[:-9], 422), (b"x", 422), (bomb, 413)):
+        problem(front.client(None).post("/webhooks/forms", content=content, headers=headers), status)
+
+
+def test_what_no_rule_fits_is_taken_with_nothing_to_do_and_what_time_can_cure_is_503(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert deliver(front.client(None), {"type": "ping"}).status_code == 202
+    assert [event for event, _ in front.events] == ["webhook.ignored"]
+    immo = front.runtime.settings.sources["immo"]
+    for broken in (replace(immo, account="beta"), replace(immo, secrets=(Secret("file:gone"),))):
+        settings = replace(front.runtime.settings, sources={"immo": broken})
+        monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+        many = {**ENQUIRY, "data": {"estate_id": 1, "person_ids": [1], "gone": [3]}}
+        for number in range(3):
+            answer = deliver(front.client(None), many, message=f"m{number}")
+        assert int(problem(answer, 503) and answer.headers["retry-after"]) > 0
+
+
+def test_a_delivery_for_an_account_that_has_left_the_settings_is_kept(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = replace(front.runtime.settings.sources["immo"], account="left")
+    settings = replace(front.runtime.settings, sources={"immo": source})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+    answer = deliver(front.client(None), ENQUIRY)
+    assert (answer.status_code, answer.json()["jobs"][0]["state"]) == (202, "failed")
+    assert answer.json()["jobs"][0]["id"].startswith("unrouted-")
+
+
+def test_an_offer_of_another_protocol_costs_no_body(front: Front) -> None:
+    """As Java's client sends it, which may speak HTTP/2; here in two pieces, and twice on one connection."""
+    secret, body = SECRETS["DESK_SECRET"], json.dumps(ACTION).encode()
+    head = (
+        f"POST /webhooks/desk HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {secret}\r\n"
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    chunked = head.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked")
+    end, port = b"\r\n0\r\n\r\n", int(front.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for pieces in (
+            [head + body],
+            [head[:60], head[60:], body],
+            [chunked, b"%x\r\n" % len(body), body, end],
+        ):
+            for piece in pieces:
+                connection.sendall(piece)
+            answer = HTTPResponse(connection)
+            answer.begin()
+            (job,) = json.loads(answer.read())["jobs"]
+            assert (answer.status, job["state"]) == (202, "queued")
+    assert front.store.counts("acme")["accepted"] == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "hooks.example.test"},
+        {"X-Forwarded-Proto": "https, http", "X-Forwarded-Host": "hooks.example.test, inner:8080"},
+        {"X-Forwarded-Ssl": "on", "X-Forwarded-Host": "hooks.example.test", "X-Forwarded-Port": "443"},
+        {"Forwarded": 'for=192.0.2.1;proto=HTTPS;host="hooks.example.test", for=10.0.0.1;proto=http'},
+        {"X-Forwarded-Scheme": "https", "Host": "hooks.example.test"},
+    ],
+)
+def test_the_address_that_was_signed_is_the_one_that_a_proxy_on_this_machine_tells(
+    front: Front, headers: dict[str, str]
+) -> None:
+    fields = {"estateId": "4629", "timestamp": str(int(time.time())), "userId": "21"}
+    signed = f"https://hooks.example.test/webhooks/office?{urlencode(sorted(fields.items()))}"
+    signature = hmac.new(SECRETS["OFFICE_SECRET"].encode(), signed.encode(), hashlib.sha256).hexdigest()
+    http, query = front.client(None), {**fields, "signature": signature}
+    assert http.get("/webhooks/office", params=query, headers=headers).status_code == 202
+    problem(http.get("/webhooks/office", params=query), 401)
+
+
+def test_only_trusted_proxies_are_believed() -> None:
+    assert parse_networks("*") is None
+    assert list(map(str, parse_networks("10.0.0.0/8, ::1,nonsense,192.0.2.7") or ())) == [
+        "10.0.0.0/8",
+        "::1/128",
+        "192.0.2.7/32",
+    ]
+
+
+def test_an_unknown_source_and_too_large_a_body_are_refused(front: Front) -> None:
     http = front.client(None)
     problem(deliver(http, ENQUIRY, path="nothing"), 404)
-    problem(http.get("/webhooks/immo"), 405)
     problem(
         http.post(
             "/webhooks/desk",
@@ -222,3 +362,105 @@ def test_no_answer_to_a_webhook_repeats_a_secret(front: Front) -> None:
     assert (wrong.status_code, right.status_code) == (401, 202)
     kept = front.runtime.job_admin.get_payload(right.json()["jobs"][0]["id"])
     assert "canary" not in wrong.text + right.text + str(kept) + str(front.events)
+
+
+@pytest.mark.parametrize("place", ["query", "path", "body"])
+def test_a_secret_in_the_address_or_the_body_is_taken_and_shown_nowhere(
+    front: Front, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "canary secret/of desk"
+    secret_in = "path" if place == "path" else f"{place}:k"
+    desk = replace(
+        front.runtime.settings.sources["desk"],
+        scheme="secret",
+        secret_in=secret_in,
+        secrets=(Secret(secret),),
+    )
+    settings = replace(front.runtime.settings, sources={**front.runtime.settings.sources, "desk": desk})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+    path = (
+        "/webhooks/desk"
+        + {"query": f"?k={quote_plus(secret)}", "path": f"/{quote(secret, safe='')}", "body": ""}[place]
+    )
+    http, body = front.client(None), {"parent": "x", "k": secret if place == "body" else ""}
+    right = http.post(path, json=body)
+    assert right.status_code == 202
+    problem(http.post(path.replace("canary", "Canary"), json={**body, "k": "wrong"}), 401)
+    kept = front.runtime.job_admin.get_payload(right.json()["jobs"][0]["id"])
+    shown = (
+        right.text + str(kept) + str(front.events) + str(front.store.get_job(right.json()["jobs"][0]["id"]))
+    )
+    assert "canary" not in shown
+
+
+def test_a_message_whose_address_or_header_says_what_it_is_is_kept_and_read_again_with_them(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, secret = front.runtime.settings.sources["desk"], "canary-of-the-query"
+
+    def use(parent: str) -> None:
+        rule = Rule(
+            action="query('event') == 'created' && 'create' || 'delete'",
+            relationtype="header('X-Type')",
+            parentid=parent,
+            childid="id",
+        )
+        changed = replace(
+            desk, scheme="secret", secret_in="query:k", secrets=(Secret(secret),), rules=(rule,)
+        )
+        settings = replace(front.runtime.settings, sources={"desk": changed})
+        monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+
+    def send(event: str) -> dict[str, object]:
+        headers = {"X-Type": "estate:address:buyer", "X-Other": "x"}
+        answer = front.client(None).post(
+            f"/webhooks/desk/501?k={secret}&event={event}", json={"id": 9001}, headers=headers
+        )
+        (job,) = answer.json()["jobs"]
+        return job
+
+    use("estate")
+    kept = [send("created"), send("deleted"), send("created")]
+    assert [job["duplicate"] for job in kept] == [False, False, True]
+    body = front.runtime.job_admin.get_payload(str(kept[0]["id"])).body
+    assert body == (
+        b'POST /webhooks/desk/501?event=created HTTP/1.1\r\nx-type: estate:address:buyer\r\n\r\n{"id":9001}'
+    )
+    use("to_number(path(`0`))")
+    replays = build_services(front.runtime).replays
+    replay = replays.prepare("acme", [str(job["id"]) for job in kept[:2]], by="ada")
+    assert replays.run(replays.start(replay.id, by="ada").id).back == 2
+    jobs = front.runtime.queries.find_jobs("acme", JobFilter(state="queued")).jobs
+    assert sorted((job.action, job.type, job.parents, job.children) for job in jobs) == [
+        ("create", "estate:address:buyer", (501,), (9001,)),
+        ("delete", "estate:address:buyer", (501,), (9001,)),
+    ]
+    assert send("created")["duplicate"]
+
+
+def test_only_a_source_that_is_gone_on_purpose_says_so(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = replace(front.runtime.settings.sources["immo"], gone=True)
+    settings = replace(front.runtime.settings, sources={"immo": gone})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+    problem(deliver(front.client(None), ENQUIRY), 410)
+
+
+def test_a_webhook_that_is_slow_to_map_stops_nobody_else(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = front.runtime.settings.sources["desk"]
+    rule = replace(desk.rules[0], each=("[]",), when="length(sort_by(root(), &b)) > `0`")
+    settings = replace(front.runtime.settings, sources={"desk": replace(desk, rules=(rule,))})
+    monkeypatch.setattr(front.runtime.live_settings, "current", settings)
+    http = front.client(None)
+    headers = {"Authorization": f"Bearer {SECRETS['DESK_SECRET']}"}
+    slow = [{"a": number, "b": -number} for number in range(9000)]
+    with ThreadPoolExecutor(1) as thread:
+        delivered = thread.submit(http.post, "/webhooks/desk", json=slow, headers=headers)
+        waits = []
+        while not delivered.done():
+            began = time.monotonic()
+            assert front.client(None).get("/healthz").status_code == 200
+            waits.append(time.monotonic() - began)
+    assert delivered.result().json()["jobs"][0]["state"] == "failed"
+    assert sorted(waits)[len(waits) // 2] < 1

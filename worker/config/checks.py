@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from worker.config.secret import Secret
+from worker.config.secret import SHORTEST, Secret
 from worker.config.table import join, keys_of, nearest, quote
 from worker.config.urls import is_private
 from worker.config.values import (
@@ -27,6 +27,7 @@ from worker.contract.message import UNROUTED
 from worker.errors import Fault, InvalidSettings, RelationsError
 
 LENGTHS: Final = {"token": 32, "secret": 64}
+SHORT_SECRET: Final = 16  # characters of a webhook's secret, or bytes behind base64; fewer can be guessed
 SWAPPED: Final = {"token": 64, "secret": 32}
 
 
@@ -117,12 +118,44 @@ def check_source(source: Source, given: Mapping[str, Any], accounts: Collection[
     """Yield what keeps a source from working; `given` is its table as written."""
     for secret in source.secrets or ():
         yield from check_secret("secret", secret)
-        if source.scheme == "standard-webhooks" and not is_base64(value_of(secret).removeprefix("whsec_")):
-            yield Fault("secret", "expected whsec_ and base64, as scheme standard-webhooks has it")
+        yield from check_strength(source, value_of(secret))
     yield from check_signature(source, given)
+    yield from check_proof(source, given)
     yield from check_owner(source, given, accounts)
     if not given.get("rules"):
         yield Fault("rules", f"is missing; add a [[{join('sources', source.name)}.rules]] table")
+
+
+def check_strength(source: Source, value: str) -> Iterator[Fault]:
+    """Yield what makes a secret none: no base64, or so few characters that it can be guessed or read."""
+    length = len(value)
+    if source.scheme == "standard-webhooks":
+        if not is_base64(value.removeprefix("whsec_")):
+            yield Fault("secret", "expected whsec_ and base64, as scheme standard-webhooks has it")
+            return
+        length = len(b64decode(value.removeprefix("whsec_")))
+        if value and not length:
+            yield Fault("secret", "is empty behind whsec_")
+            return
+    if value and length < SHORTEST:
+        yield Fault(
+            "secret", f"has {length} characters, too few to keep it out of logs; use {SHORT_SECRET} or more"
+        )
+    elif value and length < SHORT_SECRET:
+        yield Warned("secret", f"can be guessed: it has {length} characters; use {SHORT_SECRET} or more")
+
+
+def check_proof(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield a proof that can be copied from one delivery to another, or whose place nobody has named."""
+    if source.scheme == "hmac" and not {"timestamp_header", "timestamp_field"}.intersection(given):
+        advice = "name the header or field with the time of sending, if the sender has one"
+        yield Warned("timestamp_header", f"is missing, so a copy of a delivery is good for ever; {advice}")
+    if source.scheme == "secret" and "secret_in" not in given:
+        yield Fault(
+            "secret_in", 'is missing; expected "path", "header:NAME", "query:NAME" or "body:EXPRESSION"'
+        )
+    if source.scheme not in ("secret", None) and "secret_in" in given:
+        yield Fault("secret_in", f'belongs to scheme "secret"; scheme "{source.scheme}" has no use for it')
 
 
 def check_signature(source: Source, given: Mapping[str, Any]) -> Iterator[Fault]:

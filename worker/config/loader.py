@@ -50,7 +50,7 @@ def read_document(
     if not named and not path.exists():
         return None, {}, []
     try:
-        return path, tomllib.loads(path.read_text("utf-8")), []
+        return path, tomllib.loads(path.read_text("utf-8-sig")), []
     except OSError as error:
         fault = Fault(FILE_VARIABLE if named else FILE, f"{path} cannot be read: {error.strerror}")
     except (ValueError, RecursionError) as error:  # no TOML, not UTF-8, brackets without end

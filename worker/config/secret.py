@@ -80,7 +80,7 @@ class Secret:
             status = path.stat()
             state = (status.st_mtime_ns, status.st_ino, status.st_size)
             if state != self._last[0]:
-                self._last = (state, path.read_text("utf-8").strip() or self._last[1])
+                self._last = (state, path.read_text("utf-8-sig").strip() or self._last[1])
         except OSError as error:
             problem = error.strerror or "it is no file"
         except ValueError:  # a path with a null byte, a file that is not UTF-8

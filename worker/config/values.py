@@ -25,7 +25,7 @@ SIGNATURE_LIFE: Final = 120  # seconds a signed request is valid for
 LARGEST: Final = 1e15  # no setting comes near; it keeps infinity out
 
 Right = Literal["send", "read", "replay", "admin"]
-Scheme = Literal["standard-webhooks", "hmac", "onoffice", "bearer"]
+Scheme = Literal["standard-webhooks", "hmac", "onoffice", "bearer", "basic", "secret"]
 
 
 def private(
@@ -53,7 +53,12 @@ Backoff = Annotated[
     Meta(description=f"[first, longest] with 0 < first <= longest <= {DAY}", extra={"accepts": is_backoff}),
 ]
 Text = Annotated[str, Meta(min_length=1, description="text")]
-Expression = Annotated[str, Meta(min_length=1, description="a JMESPath expression as text")]
+_EXPRESSION: Final = "a JMESPath expression as text"
+Expression = Annotated[str, Meta(min_length=1, description=_EXPRESSION)]
+Expressions = Annotated[
+    tuple[Expression, ...],
+    Meta(min_length=1, description=f"{_EXPRESSION}, or a list of them", extra={"listed": True}),
+]
 HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", description="the name of an HTTP header")]
 FieldName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_-]+\Z", description="the name of a field in the header of the signature")
@@ -63,6 +68,13 @@ SignedText = Annotated[
     Meta(
         pattern=r"(?s)^(?=.*\{body\})([^{}]|\{(body|timestamp|method|url)\})*\Z",
         description="a text with {body} and any of {timestamp}, {method}, {url}",
+    ),
+]
+SecretPlace = Annotated[
+    str,
+    Meta(
+        pattern=r"^(path|header:[A-Za-z0-9-]+|query:[^&=\s]+|body:.+)\Z",
+        description='"path", "header:NAME", "query:NAME" or "body:" and a JMESPath expression',
     ),
 ]
 ApiUrl = Annotated[str, private("an https:// or http:// URL without user and password", is_api_url)]
@@ -137,7 +149,11 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """JMESPath expressions that make one change of a payload; empty ones were not given."""
+    """JMESPath expressions that make one change of a payload; empty ones were not given.
+
+    With `each` they make one of every element that it finds: the first of its expressions looks into the
+    payload, each further one into the elements of the one before.
+    """
 
     action: Expression
     relationtype: Expression
@@ -148,6 +164,13 @@ class Rule:
     relationinfo: Expression = ""
     allow_empty: Expression = ""
     event_id: Expression = ""
+    each: Expressions = ()
+
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """All of them that were given."""
+        single = [getattr(self, item.name) for item in fields(self) if item.name != "each"]
+        return (*self.each, *filter(None, single))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +179,7 @@ class HmacFormat:
 
     header: HeaderName = ""
     algorithm: Literal["sha256", "sha512", "sha1"] = "sha256"
-    encoding: Literal["hex", "base64"] = "hex"
+    encoding: Literal["", "hex", "base64"] = ""  # either
     prefix: Text = ""
     timestamp_header: HeaderName = ""
     timestamp_field: FieldName = ""
@@ -169,12 +192,13 @@ class Source(HmacFormat):
     """A webhook: how its senders prove themselves, its account, and the rules that make changes of payloads.
 
     It has either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for
-    rotation. `url` is the address its senders know, where a proxy hides it.
+    rotation. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
     """
 
     name: str
     scheme: Scheme
     secrets: Annotated[tuple[Secret, ...], SECRETS] = field(metadata={"key": "secret"})
+    secret_in: SecretPlace = ""
     rules: tuple[Rule, ...] = ()
     account: Text = ""
     account_from: Expression = ""
@@ -182,6 +206,7 @@ class Source(HmacFormat):
         Mapping[str, str], Meta(description="a table of what account_from may find, and the accounts")
     ] = field(default_factory=dict)
     url: Annotated[str, url_of("https", "http")] = field(default="", repr=False)
+    gone: Annotated[bool, Meta(description="true or false")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

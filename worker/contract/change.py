@@ -45,7 +45,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `occurred_at` is in microseconds since the epoch, None until intake fills in the time of acceptance.
     `correlation` is the id of the call that brought the change, by which it is followed through the logs;
     it is no part of the message. A delete with `allow_empty` may take the last relation of a record that is
-    otherwise to keep one (R12).
+    otherwise to keep one (R12). One that was `delivered` is made of a webhook: its event id is in a space of
+    its own, and stands for whatever is delivered under it.
     """
 
     account: str
@@ -60,6 +61,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     batch: str = ""
     allow_empty: bool = False
     correlation: str = ""
+    delivered: bool = False
 
     @property
     def relations(self) -> tuple[Relation, ...]:

@@ -17,6 +17,7 @@ from worker.contract import instant, message
 from worker.contract.catalogue import INFO
 from worker.contract.quoting import quote, suggest
 from worker.contract.types import TYPES, RelationType, Verb, resolve
+from worker.contract.values import PLAIN_NAME, WrittenNumber, is_list_with_gaps, to_plain_message
 from worker.errors import Fault, NotFound
 
 Schema = dict[str, Any]
@@ -24,8 +25,8 @@ Schema = dict[str, Any]
 N_TO_N = "parentid and childid both name several records; a change is 1:n, so send one change per parent"
 MISPLACED_ALLOW_EMPTY = "is for a delete only: that may then take the last relation of a record"
 VERBS: tuple[str, ...] = get_args(Verb)
+GAPS_HINT = " whose names are numbers, as PHP writes a list with gaps; send array_values($list)"
 SPELLINGS = (*TYPES, *(known.urn for known in TYPES.values()))
-PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 class Field(NamedTuple):
@@ -43,8 +44,10 @@ def find_faults(obj: object, *, incomplete: bool = False) -> Iterator[Fault]:
     Unknown fields come first, then field by field, then what does not go together. An incomplete message is
     one to which fields will be added: nothing is missing yet.
     """
-    if not isinstance(obj, dict):
-        yield Fault("", f"expected a change (an object), got {quote(obj)}")
+    obj = to_plain_message(obj)
+    if not isinstance(obj, dict) or is_list_with_gaps(obj):
+        hint = GAPS_HINT if isinstance(obj, dict) else ""
+        yield Fault("", f"expected a change (an object), got {quote(obj)}{hint}")
         return
     for key in obj:
         if key not in FIELDS:
@@ -83,7 +86,7 @@ def misplaced_info(action: object, keys: Collection[object], relation_type: Rela
 
 def _path_of(key: object, parent: str = "") -> str:
     """Return the path of a key that a sender may have made up."""
-    if not (isinstance(key, str) and PLAIN_KEY.fullmatch(key)):
+    if not (isinstance(key, str) and PLAIN_NAME.fullmatch(key)):
         return f"{parent}[{quote(key)}]"
     return f"{parent}.{key}" if parent else key
 
@@ -136,10 +139,16 @@ def _ids(value: object, path: str) -> Iterator[Fault]:
 
 def _id(value: object, path: str, wanted: str) -> Iterator[Fault]:
     if type(value) is not int or value < 1:
-        hint = "; send a number, not text" if isinstance(value, str) and value.isdecimal() else ""
-        yield Fault(path, f"expected {wanted}, got {quote(value)}{hint}")
+        yield Fault(path, f"expected {wanted}, got {quote(value)}{_hint_at_number(value)}")
     elif value > message.MAX_ID:
         yield Fault(path, f"expected an integer below 2**53, got {quote(value)}")
+
+
+def _hint_at_number(value: object) -> str:
+    if isinstance(value, str) and value.isdecimal():
+        return "; send a number, not text"
+    has_exponent = isinstance(value, WrittenNumber) and "e" in value.text.lower()
+    return "; write all its digits, without an exponent" if has_exponent else ""
 
 
 def _info(value: object, path: str) -> Iterator[Fault]:
@@ -198,9 +207,14 @@ FIELDS: Mapping[str, Field] = {
         _account,
         required=True,
     ),
-    "action": Field("What to do.", {"enum": list(VERBS)}, partial(_choice, choices=VERBS), required=True),
+    "action": Field(
+        "What to do.", {"type": "string", "enum": list(VERBS)}, partial(_choice, choices=VERBS), required=True
+    ),
     "relationtype": Field(
-        "The relation type, by short name or URN.", {"enum": list(SPELLINGS)}, _relation_type, required=True
+        "The relation type, by short name or URN.",
+        {"type": "string", "enum": list(SPELLINGS)},
+        _relation_type,
+        required=True,
     ),
     "parentid": Field(
         "The parent record, or several; then the child is one.", {"$ref": "#/$defs/ids"}, _ids, required=True
@@ -212,7 +226,7 @@ FIELDS: Mapping[str, Field] = {
         "The state of an address in an appointment (calendar:address).",
         {
             "type": ["object", "null"],
-            "properties": {key: {"enum": list(values)} for key, values in INFO.items()},
+            "properties": {key: {"type": "string", "enum": list(values)} for key, values in INFO.items()},
             "additionalProperties": False,
         },
         _info,
@@ -230,5 +244,7 @@ FIELDS: Mapping[str, Field] = {
         {"type": ["boolean", "null"], "default": False},
         _flag,
     ),
-    "version": Field("The version of this message.", {"enum": [1, None]}, _version),
+    "version": Field(
+        "The version of this message.", {"type": ["integer", "null"], "minimum": 1, "maximum": 1}, _version
+    ),
 }

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 EXAMPLE = "2026-11-21T02:00:00Z"
-PATTERN = "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+PATTERN = "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1_000_000  # µs
@@ -18,8 +18,8 @@ RFC3339 = re.compile(PATTERN)
 def read_instant(text: str) -> int:
     """Return the microseconds since the epoch of an RFC 3339 text.
 
-    The offset is mandatory; digits beyond microseconds are cut off. Raises `ValueError` with what was
-    expected.
+    A blank may stand for the T, as the RFC allows. The offset is mandatory; digits beyond microseconds are
+    cut off. Raises `ValueError` with what was expected.
     """
     if not RFC3339.fullmatch(text):
         raise ValueError(f"expected date, time and offset (RFC 3339) such as {EXAMPLE}")

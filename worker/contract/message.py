@@ -3,6 +3,7 @@
 The bounds are stated once, here; the decoder, the JSON Schema and the fault texts use them.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Required, TypedDict
 
 import msgspec
@@ -45,14 +46,14 @@ class Message(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
 
 
 class MessageDict(TypedDict, total=False):
-    """The public JSON form, as a type for Python producers."""
+    """The public JSON form, as a type for Python producers; a client may add the account."""
 
-    account: Required[str]
+    account: str
     action: Required[Verb]
     relationtype: Required[str]
-    parentid: Required[int | list[int]]
-    childid: Required[int | list[int]]
-    relationinfo: dict[str, str]
+    parentid: Required[int | Sequence[int]]
+    childid: Required[int | Sequence[int]]
+    relationinfo: Mapping[str, str]
     occurred_at: str
     event_id: str
     source: str

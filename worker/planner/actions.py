@@ -50,6 +50,11 @@ class Action:
             Relation(self.type, parent, child) for parent in self.parents for child in self.children
         )
 
+    @property
+    def split_from(self) -> Relation | None:
+        """The relation that its part is named after: the first one of the star that was split."""
+        return Relation.parse(self.part.partition("/")[0]) if self.part else None
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -124,7 +124,7 @@ class Guard:
         landing = {other for other, kind in doubtful.items() if kind == "create"}
         parents = (standing | landing) - {mine}
         if parents or not is_read:
-            return _has_parent(relation, sorted(parents))
+            return _has_parent(relation)
         self._confirmed[key].add(mine)
         return None
 
@@ -211,9 +211,8 @@ def _last_one(relation: Relation) -> Refusal:
     )
 
 
-def _has_parent(relation: Relation, parents: Sequence[int]) -> Refusal:
-    record = f"{TYPES[relation.type].child} {relation.child}"
-    others = ", ".join(map(str, parents)) or "others that could not be read"
-    return Refusal(
-        0, DEPENDENCY, f"{record} still has the {relation.type} {others}, which has to be removed first"
-    )
+def _has_parent(relation: Relation) -> Refusal:
+    # Without the other's id: a text is erased with the records of its own relation only.
+    known = TYPES[relation.type]
+    reason = f"{known.child} {relation.child} has another {known.parent} by {relation.type}"
+    return Refusal(0, DEPENDENCY, f"{reason}, or may get it yet; it has to leave that first")

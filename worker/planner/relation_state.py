@@ -141,7 +141,7 @@ def add_intents(
             target.cleared,
             since=now,
             not_before=before.not_before,
-            stage=_stage_of_changed_target(before.stage),
+            stage=_stage_of_changed_target(before),
             suspicion=min(before.suspicion, ALONE),
         )
     return RelationState(opened, memory, doubt, target), lost, memory
@@ -163,12 +163,11 @@ def drop_newest_intent(state: RelationState, *, upsert: bool) -> RelationState |
     target = fold(older, state.confirmed, cleared=opened.cleared, upsert=upsert).target
     if target is None or _is_same(state.target, target):
         return None
-    stage = _stage_of_changed_target(opened.stage)
     reduced = OpenRelation(
         target.intents,
         opened.cleared,
         since=opened.since,
-        stage=stage,
+        stage=_stage_of_changed_target(opened),
         reduced=True,
         suspicion=min(opened.suspicion, ALONE),
     )
@@ -206,6 +205,22 @@ def next_operation(relation: Relation, state: RelationState, *, now: int) -> Ope
     return _operation(relation, state, with_info=with_info)
 
 
+def unfinished_until(
+    opened: OpenRelation, confirmed: ConfirmedState, doubt: Doubt | None, *, now: int
+) -> int | None:
+    """Return until when (µs) an unfinished write of the relation may still land.
+
+    Unfinished is one without a definite answer, and one of several that an intent needs, such as a create
+    whose info is still to be set. It is `now` for what can land no more; None if all that was sent is
+    accounted for.
+    """
+    if doubt and doubt.until > now:
+        return doubt.until
+    done = {confirmed.present.job, confirmed.absent.job, *(info.job for info in confirmed.info.values())}
+    half_done = any(intent.job in done for intent in opened.intents)
+    return now if opened.stage.reads or opened.lost_writes or half_done else None
+
+
 def contradicts(doubt: Doubt, target: Target) -> bool:
     """Return whether the write in doubt, landing after the target was reached, would undo some of it."""
     if doubt.kind == "delete":
@@ -235,9 +250,9 @@ def _only_modifies(target: Target) -> bool:
     return all(intent.action == "modify" for intent in target.intents)
 
 
-def _stage_of_changed_target(before: Stage) -> Stage:
-    """Return the stage in which a changed target starts: what was to be read back still is."""
-    return Stage.READ_BACK if before.reads else Stage.WRITE
+def _stage_of_changed_target(before: OpenRelation) -> Stage:
+    """Return the stage in which a changed target starts: what has no definite answer is read back first."""
+    return Stage.READ_BACK if before.stage.reads or before.lost_writes else Stage.WRITE
 
 
 def _is_same(before: Target | None, after: Target) -> bool:

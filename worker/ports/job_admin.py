@@ -1,14 +1,16 @@
 """What operators do to jobs, and the audit log of it; no change passes here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from worker.contract import TYPES, Relation
 from worker.errors import NotFound
+from worker.planner.actions import Action
 from worker.ports.records import JobRecord
-from worker.ports.work import Lease
+from worker.ports.work import BegunRequest, Lease, Writes
 
 CANCELLED: Final = "cancelled"
 """What a cancelled change is superseded by."""
@@ -81,6 +83,41 @@ class RecordRef(NamedTuple):
             "c", relation.type, relation.child
         )
 
+    def is_named_by(self, action: Action) -> bool:
+        """Return whether the action is about one of its relations, or was split from a star of one."""
+        split_from = action.split_from
+        return any(map(self.is_part_of, action.relations)) or bool(split_from and self.is_part_of(split_from))
+
+
+class UnsettledRequests(NamedTuple):
+    """The requests of an account that were begun and not settled, read at `now` (µs)."""
+
+    now: int
+    requests: tuple[BegunRequest, ...]
+
+
+class Withdrawal(NamedTuple):
+    """What ends a record's open relations, how many do, and which must wait for a definite answer.
+
+    `waiting` says until when (µs) a write of each may still land; `jobs` are those that wait with them.
+    """
+
+    writes: Writes
+    ended: int
+    waiting: Mapping[Relation, int]
+    jobs: frozenset[str]
+
+
+class ErasedPiece(NamedTuple):
+    """What was erased from a piece of what is kept: where to go on (0: all is done), and counts by kind.
+
+    `in_doubt` are relations whose memory stays until then (µs), because a write of them may still land.
+    """
+
+    next: int
+    counts: Mapping[str, int]
+    in_doubt: Mapping[Relation, int] = MappingProxyType({})
+
 
 def record_ref(module: str, number: int) -> RecordRef:
     """Return the record; raise NotFound for a module that no relation type has."""
@@ -124,10 +161,14 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One job of a replay's set; if it has `changes` (messages), these are sent as new jobs in its place."""
+    """One job of a replay's set; if it has `changes` (messages), these are sent as new jobs in its place.
+
+    Their event ids are a webhook's if its message was `delivered`.
+    """
 
     job: str
     changes: tuple[Mapping[str, Any], ...] = ()
+    delivered: bool = False
 
 
 class JobAdmin(Protocol):
@@ -186,17 +227,22 @@ class JobAdmin(Protocol):
     def touch_replay(self, replay_id: str) -> None:
         """Restart the time after which the replay counts as stalled: a worker was given it once more."""
 
-    def count_unsettled(self, account: str) -> int:
-        """Count the requests that were begun and not settled."""
+    def unsettled_requests(self, account: str) -> UnsettledRequests:
+        """Return the requests that were begun and not settled, oldest first."""
 
     def open_relations_with(self, account: str, who: RecordRef) -> Sequence[Relation]:
         """Return the open relations that name a record: its own, and those split from a star with it."""
 
-    def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
-        """Erase a record from jobs after number `after`; return where to go on (0: done), what changed."""
+    def erase_jobs(
+        self, lease: Lease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
+    ) -> ErasedPiece:
+        """Erase a record from the next jobs after number `after`, but not from those that are `waiting`.
 
-    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:
-        """Erase a record from a part of what else is kept; return where to go on (0: done), what changed."""
+        First, from 0 on, replays that would send it again: they would do so behind the last job.
+        """
+
+    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
+        """Erase a record from the next part of what else is kept; memories in doubt stay."""
 
 
 def summarize_ids(wanted: Iterable[str]) -> str:

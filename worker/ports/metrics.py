@@ -19,8 +19,9 @@ class AccountStats(NamedTuple):
 
     `backlog` is the number of changes in the inbox and `oldest` when the first was accepted (µs; 0: none),
     `open` the number of open relations, `begun` of requests that were begun and not settled, `unresolved` of
-    failed jobs that need a decision. `counts` are the store's counters, `tally` those of flushes and of
-    operators' actions. The pause may be over.
+    failed jobs that need a decision. `counts` are the store's counters, which say what is true now: a failure
+    that was put back is none any more. `tally` has what only rises: outcomes and failures as they were
+    written, counters of flushes and of operators' actions. The pause may be over.
     """
 
     backlog: int

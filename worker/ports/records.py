@@ -11,6 +11,10 @@ from worker.planner.actions import Action, ErrorClass, Reply, Request, Verdict
 
 JobState = Literal["queued", "sending", "retrying", "verifying", "held", "succeeded", "superseded", "failed"]
 OPEN_STATES: tuple[JobState, ...] = ("queued", "sending", "retrying", "verifying", "held")
+ERROR_CLASSES: Final = (  # that a job can fail with: of an answer of the API, or without one
+    *(kind.value for kind in ErrorClass),
+    *("dependency", "last_one", "not_sent", "poison", "unknown", "unreadable"),
+)
 FOREVER: Final = 2**62  # µs
 CLOCK_SKEW_PAUSE: Final = 60  # seconds for which an account rests whose clock disagrees with the API's
 OBSERVED: Final = "observed"
@@ -74,6 +78,8 @@ class JobPage(NamedTuple):
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs of an account: every given field must match. Times of acceptance in µs, `until` is excluded.
 
+    `failed_since` and `failed_until` are times of failure; they go with the state `failed`.
+
     `error` is the API's code or the error class of the failure. It matches failed jobs that need a decision,
     as the state `failed` does: neither replayed nor dismissed since.
     """
@@ -87,6 +93,8 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     batch: str = ""
     since: int = 0
     until: int = 0
+    failed_since: int = 0
+    failed_until: int = 0
 
 
 class FailureGroup(NamedTuple):

@@ -15,13 +15,12 @@ NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 class Submission(NamedTuple):
     """A change with the job id that it gets if it is new.
 
-    A `redelivered` one is recognised by its event id alone, not by its content.
+    One that a webhook delivered is recognised by its event id alone, not by its content.
     """
 
     job: str
     change: Change
     event_id: str
-    redelivered: bool = False
 
 
 class Receipt(NamedTuple):

@@ -110,6 +110,8 @@ class Writes:
 class Lease(Protocol):
     """The right to work an account. Methods that move work raise LeaseLost once another worker holds it.
 
+    They raise StoreRolledBack, a LeaseLost, when the store has lost what it acknowledged to this holder.
+
     `pause` is why the account is stopped, if it is; `refused_credentials` the fingerprint of credentials that
     the API rejected before others ended that pause ("": none).
     """

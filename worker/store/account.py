@@ -169,7 +169,14 @@ class AccountCommit(Commit):
 
     def send(self, commit_id: str) -> None:
         """Write everything; raise Check when a condition does not hold."""
-        self.count("counts", self.totals)
+        counts, numbers = self.totals, dict[str, int]()
+        for name in [name for name in counts if name.startswith("failures:")]:
+            numbers[name] = counts.pop(name)
+        for name, by in counts.items():
+            if name.startswith("relations_") and by > 0:  # as they come, whatever becomes of the job
+                numbers[f"outcomes:{name.removeprefix('relations_')}"] = by
+        self.count("counts", counts)
+        self.count("numbers", numbers)
         for label, counts in self._labels.items():
             self.count(f"batch:{label}", counts)
             if counts["failed"] < 0:

@@ -188,7 +188,10 @@ class Commit:
         self._opened: dict[tuple[int, int], int] = defaultdict(int)
 
     def check(self, key: str, field: str, value: object) -> None:
-        """Let the commit hold only while the field of a hash has this value ("": it is not there)."""
+        """Let the commit hold only while the field of a hash has this value ("": it is not there).
+
+        The field `#` stands for how many fields it has.
+        """
         self._checks += [self._place(key), field, value]
 
     def run(self, command: str, key: str, *args: object) -> None:

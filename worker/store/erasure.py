@@ -5,13 +5,13 @@ It goes through each of them piece by piece, under the account's lease.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
 
 from worker.contract import Relation
-from worker.ports import ERASED, RecordRef, Replay, RequestRecord
+from worker.ports import ERASED, ErasedPiece, RecordRef, Replay, RequestRecord
 from worker.redis.client import translate_errors
 from worker.store import codec, jobs
 from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, read_jobs
@@ -20,13 +20,14 @@ from worker.store.jobs import QUEUED, Job
 from worker.store.keys import base, escape_glob, short_id
 from worker.store.lease import RedisLease
 from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
+from worker.store.memories import Memory
 
 PLACE_BITS: Final = 32
 
 
 def erase_jobs(
-    database: Database, lease: RedisLease, who: RecordRef, after: int
-) -> tuple[int, Mapping[str, int]]:
+    database: Database, lease: RedisLease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
+) -> ErasedPiece:
     """Erase the record from the next jobs; return where to go on (0: done), and how many were changed.
 
     First those that are kept, by acceptance number; then bucket by bucket. No job so far names the record any
@@ -48,8 +49,9 @@ def erase_jobs(
         job = found.get(short)
         if job is None or job.is_gone(now) or job.is_kept != is_kept:
             continue
-        before = Before.of(job)
-        labels, lost = _drop_labels(job, who), _erase_one(commit, job, who, counts)
+        before, is_waiting = Before.of(job), f"{account}-{short}" in waiting
+        labels = _drop_labels(job, who)
+        lost = 0 if is_waiting else _erase_one(commit, job, who, counts)
         if lost or labels:
             commit.put(job, before)
             is_any = True
@@ -58,7 +60,7 @@ def erase_jobs(
             break
     if is_any:
         lease.send(commit)
-    return next_after, {"jobs": counts["jobs"], "emptied": counts["emptied"]}
+    return ErasedPiece(next_after, {"jobs": counts["jobs"], "emptied": counts["emptied"]})
 
 
 def _erase_one(commit: AccountCommit, job: Job, who: RecordRef, counts: Counter[str]) -> int:
@@ -119,16 +121,22 @@ class RecordEraser:
         self._database, self._lease, self._redis = database, lease, database.redis
         self._account, self._base = lease.account, base(database.prefix, lease.account)
         self._who, self._pattern = who, record_pattern(who)
-        self._counts = Counter[str]()
+        self._counts, self._in_doubt = Counter[str](), dict[Relation, int]()
 
-    def erase_next(self, cursor: int) -> tuple[int, Mapping[str, int]]:
-        """Erase the record from the next part; return where to continue (0: done) and what went."""
+    def erase_replays(self) -> Mapping[str, int]:
+        """Erase the record from the listed replays, and return what went."""
+        with translate_errors():
+            for replay_id in self._redis.zrange(f"{self._base}:replays", 0, -1):
+                self._erase_replay(replay_id.decode())
+        return +self._counts
+
+    def erase_next(self, cursor: int) -> ErasedPiece:
+        """Erase the record from the next part."""
         inner, phase = divmod(cursor, len(PHASES))
         with translate_errors():
             inner = getattr(self, PHASES[phase])(inner)
-        if inner:
-            return inner * len(PHASES) + phase, +self._counts
-        return (phase + 1) % len(PHASES), +self._counts
+        next_cursor = inner * len(PHASES) + phase if inner else (phase + 1) % len(PHASES)
+        return ErasedPiece(next_cursor, +self._counts, self._in_doubt)
 
     def _erase_single_keys(self, _cursor: int) -> int:
         """Erase it from the keys that exist once: the batch being worked, the pause, the audit log."""
@@ -150,7 +158,16 @@ class RecordEraser:
 
     def _erase_memories(self, key: str, cursor: int) -> int:
         next_cursor, found = self._redis.hscan(f"{self._base}:{key}", cursor, count=MAX_EXAMINED)
-        named = {name for name in found if self._who.is_part_of(Relation.parse(name.decode()))}
+        named, now = [], self._database.now()
+        for name, text in found.items():
+            relation = Relation.parse(name.decode())
+            if not self._who.is_part_of(relation):
+                continue
+            doubt = Memory.read(str(relation), text, self._account, now).doubt
+            if doubt and doubt.until > now:
+                self._in_doubt[relation] = doubt.until
+            else:
+                named.append(name)
         if named:
             commit = self._lease.commit()  # a step: somebody may be about to write one of them
             commit.run("HDEL", key, *named)
@@ -179,8 +196,7 @@ class RecordEraser:
             return
         record = msgspec.json.decode(text, type=RequestRecord)
         free_text = codec.encode((record.correlations, record.answers, record.message))
-        sent = (relation for action in record.actions for relation in action.relations)
-        if self._names(free_text) or any(map(self._who.is_part_of, sent)):
+        if self._names(free_text) or any(map(self._who.is_named_by, record.actions)):
             self._counts["requests"] += self._redis.delete(f"{self._base}:request:{request_id}")
 
     def _erase_payload(self, job_id: str) -> None:

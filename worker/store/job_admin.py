@@ -1,23 +1,26 @@
 """People's acts on jobs: read, decided, and committed while nobody else has come in between."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from worker.contract import Relation
+from worker.errors import Unavailable
 from worker.ports import (
     CANCELLED,
     AdminResult,
     AuditEntry,
     AuditPage,
+    ErasedPiece,
     Lease,
     Payload,
     RecordRef,
     Replay,
     ReplayEntry,
     ReplayState,
+    UnsettledRequests,
 )
 from worker.redis.client import Client
 from worker.store import codec, jobs
@@ -417,12 +420,22 @@ class RedisJobAdmin:
 
     # --- erasure
 
-    def count_unsettled(self, account: str) -> int:
-        """Return the number of requests that were begun and not settled, and of claims that are in hand."""
+    def unsettled_requests(self, account: str) -> UnsettledRequests:
+        """Return the requests that were begun and not settled, oldest first.
+
+        Raises Unavailable for an account whose worker died with changes in hand: a flush goes on with them.
+        """
         reads = self.database.reads(account)
-        reads.hlen("journal")
+        reads.hgetall("journal")
         reads.exists("hand")
-        return int(sum(reads.run()))
+        journal, in_hand = reads.run()
+        if in_hand:
+            raise Unavailable(
+                f"a worker died with changes of account {account} in hand; the next flush goes on with them: "
+                "if it is paused, resume it, and try again",
+                retry_after=5.0,
+            )
+        return UnsettledRequests(self.database.now(), codec.begun(journal))
 
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """Return the open relations whose work names a record."""
@@ -433,12 +446,18 @@ class RedisJobAdmin:
                 named.append(relation)
         return sorted(set(named))
 
-    def erase_jobs(self, lease: Lease, who: RecordRef, after: int) -> tuple[int, Mapping[str, int]]:
-        """Erase a record from the next jobs."""
+    def erase_jobs(
+        self, lease: Lease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
+    ) -> ErasedPiece:
+        """Erase a record from the next jobs, but not from those that are waiting."""
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
-        return self._repeat(lease.account, lambda: erase_jobs(self.database, lease, who, after))
+        replays = {} if after else RecordEraser(self.database, lease, who).erase_replays()
+        piece = self._repeat(
+            lease.account, lambda: erase_jobs(self.database, lease, who, after, waiting=waiting)
+        )
+        return piece._replace(counts={**piece.counts, **replays})
 
-    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> tuple[int, Mapping[str, int]]:
+    def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
         """Erase a record from a part of everything else that is kept."""
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
         lease.renew()  # raises if it was lost

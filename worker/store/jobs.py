@@ -21,7 +21,7 @@ from worker.ports import (
     RecordRef,
     Submission,
 )
-from worker.store.keys import event, short_id
+from worker.store.keys import delivery, event, short_id
 from worker.store.limits import MAX_FAULT_LENGTH, REQUEST_IDS_LENGTH, Retention
 
 STATES: Final[tuple[JobState, ...]] = (
@@ -41,6 +41,7 @@ COUNTED: Final = ("sending", "retrying", "verifying", "held")  # queued jobs are
 HEAD: Final = Layout(">QQ")  # accepted_at (µs) and acceptance number, which the script knows
 HEAD_SIZE: Final = HEAD.size
 NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}
+OUTCOME_COUNTERS: Final = {result: f"relations_{result}" for result in RESULTS}
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -250,6 +251,8 @@ class Job:
             and wanted.batch in ("", v.batch)
             and wanted.since <= self.accepted_at
             and (not wanted.until or self.accepted_at < wanted.until)
+            and wanted.failed_since <= v.finished_at
+            and (not wanted.failed_until or v.finished_at < wanted.failed_until)
         )
 
 
@@ -262,7 +265,7 @@ NO_EVENT: Final = "\0"
 def encode_submission(entry: Submission) -> tuple[str, bytes, bytes]:
     """Return the id, the event's digest and the value of a new job, without the head that the script adds."""
     change, short = entry.change, short_id(entry.job)
-    digest = event(change.source, entry.event_id)
+    digest = (delivery if change.delivered else event)(change.source, entry.event_id)
     value = (
         ACTIONS[change.action],
         change.type,
@@ -332,9 +335,11 @@ def settle(
     before, counts = v.state, list(v.counts)
     for _, relation, result, by, refusal in outcomes:
         counts[NUMBERS[result]] += 1
+        totals[OUTCOME_COUNTERS[result]] += 1
         if by:
             v.by = by
         if result == "failed":
+            totals[f"failures:{refusal.error if refusal else 'other'}"] += 1
             v.failed = (*v.failed, str(relation))
             if refusal and not v.refusal:
                 v.refusal = (*refusal, str(relation))

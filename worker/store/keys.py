@@ -52,11 +52,13 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     replay:<id>:jobs list    its set: a job's id, or JSON with what to send      7 days
     running          zset    replays that should run, by last progress (µs)      as the replay
     replays          zset    replays by when they were made (µs)                 7 days, the latest 1,000
-    counts           hash    counters of the account                             no end, a fixed set of fields
+    counts           hash    accepted, jobs by state, outcomes as the jobs       no end, a fixed set of fields
+                             have them, unreadable, requests, actions
     batch:<label>    hash    accepted, succeeded, superseded, failed             as a failed job
     request:<id>     string  what was sent and answered (JSON)                   7 days
     requests         list    ids of the latest requests, newest first            the latest 10,000
-    numbers          hash    counters of flushes and of people's acts            no end, a fixed set of fields
+    numbers          hash    what only rises: outcomes and failures as they      no end, a fixed set of fields
+                             were written, counters of flushes, people's acts
     pace             hash    see worker/limiter/lua/book.lua                     2 days from its last use
 
 A job's lifetime begins with its end. Jobs and memories say themselves when they end; their bytes go with
@@ -134,6 +136,11 @@ def sweep(prefix: str) -> str:
 def event(source: str, event_id: str) -> bytes:
     """Return the digest of a producer's own key: 12 bytes, whatever its length."""
     return blake2b(f"{source}\0{event_id}".encode(), digest_size=12).digest()
+
+
+def delivery(source: str, event_id: str) -> bytes:
+    """Return the digest of a webhook's event id: no producer can claim one, since no source has a NUL."""
+    return event(f"webhook\0{source}", event_id)
 
 
 def unreadable(source: str, event_id: str) -> bytes:

@@ -1,13 +1,12 @@
 """The lease on an account: everything only its holder may do, each step carried out at most once (R17)."""
 
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import chain
 from os import urandom
 from typing import Final, TypeVar
 
 from worker.contract import Relation
-from worker.errors import LeaseLost
+from worker.errors import LeaseLost, StoreRolledBack
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import OpenRelation
@@ -55,9 +54,10 @@ Answer = TypeVar("Answer")
 class RedisLease:
     """Implements `ports.Lease`; for one thread, but `renew` may be called from another.
 
-    `step` numbers the commits: a lost answer may repeat one, but it is carried out once. What was read of
-    jobs and memories stays true until the holder itself writes it, or the account's version shows that a
-    person did.
+    `step` numbers the commits: a lost answer may repeat one, but it is carried out once. A store that knows
+    of fewer steps, or has another journal than the holder knows, has lost what it acknowledged:
+    StoreRolledBack. What was read of jobs and memories stays true until the holder itself writes it, or the
+    account's version shows that a person did.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class RedisLease:
         self._opened: set[Relation] = set()
         self._hand = Hand()
         self._is_unsure = False  # whether the last commit was carried out
+        self._begun: dict[bytes, bytes] | None = None  # the journal; None before it was read
 
     # --- reading
 
@@ -178,6 +179,7 @@ class RedisLease:
         meta, token, work, due, journal, listed, in_hand, length = reads.run()
         if token != self.holder.encode():
             raise self._lost()
+        self._begun = dict(journal)
         self._meta = Meta.read(meta)
         if self._meta.lease_version != self._version:
             self._forget()
@@ -253,6 +255,8 @@ class RedisLease:
             commit.run("HDEL", "journal", *(entry.request_id for entry in begun))
         self._write(commit, writes, "", changed, change)
         self._send(commit, change)
+        for entry in begun if self._begun is not None else ():
+            self._begun.pop(entry.request_id.encode(), None)  # type: ignore[union-attr]
         if recovered is not None:
             self._hand = Hand(is_recovered=True)
         return True
@@ -285,20 +289,29 @@ class RedisLease:
             return self._paused(now) or self._begin(request_id, request, brake)
         commit = self._commit(now)
         commit.check("pause", "since", self._known_pause.since)
-        stopped = None
+        if self._begun is not None:
+            commit.check("journal", "#", len(self._begun))
+            for name, known in self._begun.items():
+                commit.check("journal", name.decode(), known)
+        stopped, entry = None, b"%d %s" % (now, codec.encode(request))
         if brake and request.deletes:
             stopped = self._apply_brake(commit, request.deletes, brake, now)
         if stopped:
             write_pause(commit, stopped, braked=False)
         else:
-            commit.hset("journal", request_id, b"%d %s" % (now, codec.encode(request)))
+            commit.hset("journal", request_id, entry)
         try:
             self._send(commit)
-        except Check:  # somebody paused or resumed the account
+        except Check as failed:
+            if failed.position > 3:
+                raise self._rolled_back() from None
+            # Somebody paused or resumed the account.
             return self._paused(now) or self._begin(request_id, request, brake)
         if stopped:
             self._known_pause = KnownPause(stopped, braked=True)
             return stopped
+        if self._begun is not None:
+            self._begun[request_id.encode()] = entry
         return now
 
     def _settle(self, request_id: str, writes: Writes) -> None:
@@ -317,6 +330,8 @@ class RedisLease:
         change = HandChange()
         self._write(commit, writes, request_id, {}, change)
         self._send(commit, change)
+        if self._begun is not None:
+            self._begun.pop(request_id.encode(), None)
 
     def _put_down(self) -> None:
         """Write the open relations that are in hand, and their jobs."""
@@ -402,8 +417,6 @@ class RedisLease:
             doing = writes.job_states.get(f"{self.account}-{short}") if writes.job_states else None
             if jobs.settle(job, outcomes, doing, request_id, totals, now=commit.now, keep=self._keep):
                 changed[short] = before
-        for result, count in Counter([outcome.result for outcome in writes.outcomes]).items():
-            totals[f"relations_{result}"] += count
         self._put_jobs(commit, changed)
         written = self._hand.leave(changed, self._jobs, writes, change)
         self._write_opens(commit, written, change.closed)
@@ -543,9 +556,12 @@ class RedisLease:
         try:
             commit.send(f"{self._nonce}.{self._step}")
         except Check as failed:
-            if failed.position == 0 or (failed.position == 1 and failed.found != str(self._step + 1)):
+            if failed.position == 0:
                 self._forget()
                 raise self._lost() from None
+            if failed.position == 1 and failed.found != str(self._step + 1):
+                self._forget()
+                raise self._rolled_back() from None
             if failed.position == 2:
                 self._read_again()
                 raise Overtaken from None
@@ -572,6 +588,9 @@ class RedisLease:
     def _forget(self) -> None:
         self._jobs, self._memories, self._queue = {}, {}, Queue()
         self._opened = set()
+
+    def _rolled_back(self) -> StoreRolledBack:
+        return StoreRolledBack(f"the store has lost writes of account {self.account} it had acknowledged")
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(f"the lease on account {self.account} is not ours any more")

@@ -160,7 +160,7 @@ class RedisStore:
             change = entry.change
             bucket = buckets.setdefault(bucket_of(short), len(buckets) + 1)
             label = labels.setdefault(change.batch, len(labels) + 1) if change.batch else 0
-            fingerprint = "" if entry.redelivered else change.fingerprint
+            fingerprint = "" if change.delivered else change.fingerprint
             occurred = 0 if change.occurred_at is None else max(1, change.occurred_at)
             rows += (short, digest, fingerprint, occurred, bucket, label, value)
         names = [f"{base}:{name}" for name in ACCEPT_KEYS]

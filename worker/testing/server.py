@@ -303,6 +303,10 @@ class MemoryServer:
             self.delete_now(key)
         return self._values.get(key)
 
+    def contents(self) -> dict[str, Any]:
+        """Return every key with its value."""
+        return {key: value for key in [*self._values] if (value := self._get(key)) is not None}
+
     def flushall(self) -> None:
         """Delete every key."""
         self._values.clear()
@@ -385,7 +389,9 @@ def commit(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tupl
         return 0, b""
     at = 2
     for check in range(1, int(args[1]) + 1):
-        found = server.hget(keys[int(args[at]) - 1], args[at + 1]) or b""
+        key = keys[int(args[at]) - 1]
+        counted = to_bytes(server.hlen(key)) if args[at + 1] == b"#" else None
+        found = counted or server.hget(key, args[at + 1]) or b""
         if found != args[at + 2]:
             return check, found
         at += 3

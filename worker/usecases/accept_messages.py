@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from worker.contract import Change, from_message
+from worker.contract.quoting import quote
+from worker.contract.values import to_plain
 from worker.errors import Fault, InvalidChange
 from worker.ports import Receipt, UnreadableMessage
 from worker.usecases.intake import Intake
@@ -36,6 +38,14 @@ def accept_messages(
             intake.reject(_unreadable(message, result, event_id, source))
 
 
+def keep_undecoded(
+    intake: Intake, body: bytes, *, content_type: str, reason: str, message_id: str, source: str
+) -> None:
+    """Keep a message whose body could not be decoded; raise Unavailable when time can cure it."""
+    fault = f"expected a message in JSON, got {quote(content_type)} ({reason}); set task_serializer='json'"
+    intake.reject(UnreadableMessage("", source, f"{message_id}:0", (fault,), body))
+
+
 def _parse(message: object, defaults: Mapping[str, str], correlation: str) -> Change | tuple[Fault, ...]:
     """Return the change, or everything wrong with it."""
     if isinstance(message, Mapping):
@@ -51,7 +61,7 @@ def _unreadable(message: object, faults: Sequence[Fault], event_id: str, source:
     fields = message if isinstance(message, Mapping) else {}
     labels = {name: _label(fields.get(name)) for name in ("account", "source", "event_id")}
     try:
-        body = json.dumps(message, default=str).encode()
+        body = json.dumps(to_plain(message), default=str).encode()
     except (ValueError, RecursionError):
         body = b""
     return UnreadableMessage(

@@ -4,7 +4,7 @@ Pure bookkeeping over `planner`: it takes records and swap partners and returns 
 I/O.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -168,27 +168,6 @@ class Batch:
             if self.states[relation].open.held:
                 self.states[relation] = self.states[relation].with_progress(held=False, refusal=None)
 
-    # --- erasure
-
-    def withdraw(
-        self, relations: Iterable[Relation], records: Mapping[Relation, RelationRecord], *, by: str
-    ) -> Effects:
-        """Return the effects of a person's decision that nothing is wanted of these relations any more.
-
-        The others in the batch forget from which star they were split, and texts of the API that may name a
-        record.
-        """
-        effects = Effects()
-        for relation, state in self.states.items():
-            refusal = state.open.refusal and state.open.refusal._replace(message="")
-            effects.states[relation] = state.with_progress(part="", refusal=refusal)
-        for relation in relations:
-            opened = records[relation].open
-            intents = opened.intents if opened else ()
-            outcomes = [RelationOutcome(intent.job, relation, "superseded", by) for intent in intents]
-            effects.add(relation, RelationEffect(None, outcomes=tuple(outcomes)))
-        return effects
-
     # --- writing
 
     def writes(self, effects: Effects) -> Writes:
@@ -217,20 +196,6 @@ class Batch:
             if doubt and doubt.kind == "create" and memory.present <= memory.absent:
                 until = doubt.until
         return OpenWrite(state.open if state else None, guard_key(relation, side), until)
-
-
-def withdraw_relations(
-    relations: Sequence[Relation],
-    records: Mapping[Relation, RelationRecord],
-    *,
-    upsert: bool,
-    guarded: Guarded,
-    by: str,
-) -> Writes:
-    """Return what ends these open relations; the others among the records forget their split star."""
-    batch = Batch(upsert=upsert, guarded=guarded)
-    batch.reopen(records.keys() - set(relations), records)
-    return batch.writes(batch.withdraw(relations, records, by=by))
 
 
 def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Intent, ...]]:

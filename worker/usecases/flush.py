@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from worker.contract.instant import SECOND
-from worker.errors import LeaseLost, Unavailable
+from worker.errors import LeaseLost, StoreRolledBack, Unavailable
 from worker.planner.actions import ErrorClass, Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.guard import Guard, Screened, makes_way
@@ -49,6 +49,10 @@ def flush(policy: FlushPolicy, deps: FlushDeps) -> FlushResult:
                 rest = _Flush(policy, deps, lease, telemetry).run()
         next_in = lease.release(window=policy.window, rest=rest)
         result.next_in = next_in if result.state == "done" else None
+    except StoreRolledBack:
+        result.state = "lost"
+        telemetry.writes_lost()
+        _release_when_back(lease, policy, deps)
     except LeaseLost:
         result.state = "lost"
     except Unavailable:

@@ -63,6 +63,10 @@ class FlushTelemetry:
         self.counters.count("pauses", pause.reason)
         self._emit("account.paused", account=self.result.account, reason=pause.reason, detail=pause.detail)
 
+    def writes_lost(self) -> None:
+        """Report that the store lost what it had acknowledged, so that the flush ended before it sent."""
+        self._emit("writes.lost", account=self.result.account, flush=self.result.id)
+
     def slot_booked(self, grant: Grant) -> None:
         """Count what the flush waits for, if it waits."""
         if grant.wait > 0:
@@ -121,8 +125,7 @@ class FlushTelemetry:
         self.result.least += plan.least
 
     def outcomes_written(self, outcomes: Sequence[RelationOutcome]) -> None:
-        """Count outcomes."""
-        self.counters.count_outcomes(outcomes)
+        """Note outcomes; the store counts them as it writes them."""
         self.result.outcomes.update(outcome.result for outcome in outcomes)
 
     def request_settled(
@@ -185,13 +188,6 @@ class FlushCounters(Counter[str]):
         self.time("latency", reply.seconds)
         for action, result in zip(actions, reply.results, strict=True):
             self._count_action(action, result)
-
-    def count_outcomes(self, outcomes: Sequence[RelationOutcome]) -> None:
-        """Count outcomes, and failures by their error."""
-        for outcome in outcomes:
-            self.count("outcomes", outcome.result)
-            if outcome.result == "failed":
-                self.count("failures", outcome.refusal.error if outcome.refusal else "other")
 
     def _count_action(self, action: Action, result: ActionResult) -> None:
         relations, rejected = len(action.relations), result.verdict is Verdict.REJECTED

@@ -81,7 +81,7 @@ class Intake:
     wake: Callable[[str, float], None]
     emit: EventSink
 
-    def accept(self, changes: Sequence[Change], *, redelivered: bool = False) -> list[Receipt]:
+    def accept(self, changes: Sequence[Change]) -> list[Receipt]:
         """Accept all of one account's changes or none, and return their receipts.
 
         Raises InvalidChange with every fault by its position, an event id that is taken among them;
@@ -91,7 +91,7 @@ class Intake:
             return []
         policy = self.policy_of(changes[0].account)
         self._check(changes, policy)
-        submissions = [self._submission(change, policy, redelivered=redelivered) for change in changes]
+        submissions = [self._submission(change, policy) for change in changes]
         result = self.store.accept(
             policy.account, submissions, max_backlog=policy.max_backlog, oldest=policy.memory
         )
@@ -111,7 +111,7 @@ class Intake:
                 self._check(changes, policy, start=total)
                 unanswered.append((total, changes))
                 total += len(changes)
-                yield [self._submission(change, policy, redelivered=False) for change in changes]
+                yield [self._submission(change, policy) for change in changes]
 
         for result in self.store.accept_rounds(
             account, submissions(), max_backlog=policy.max_backlog, oldest=policy.memory
@@ -177,9 +177,9 @@ class Intake:
         if faults:
             raise InvalidChange(faults)
 
-    def _submission(self, change: Change, policy: IntakePolicy, *, redelivered: bool) -> Submission:
+    def _submission(self, change: Change, policy: IntakePolicy) -> Submission:
         new_id = self.new_id()
-        return Submission(f"{policy.account}-{new_id}", change, change.event_id or new_id, redelivered)
+        return Submission(f"{policy.account}-{new_id}", change, change.event_id or new_id)
 
     def _receipts(
         self, result: AcceptResult, changes: Sequence[Change], policy: IntakePolicy, *, start: int = 0

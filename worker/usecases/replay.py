@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker.contract import Change, from_message
-from worker.ports import FOREVER, AuditEntry, JobAdmin, JobRecord, Receipt, Replay, ReplayEntry
+from worker.ports import ERASED, FOREVER, AuditEntry, JobAdmin, JobRecord, Receipt, Replay, ReplayEntry
 from worker.usecases.intake import Intake
 
 PIECE: Final = 500  # jobs of a replay that are worked at once
@@ -97,6 +97,8 @@ def _send_replacements(
     reasons = {job_id: _reason_to_skip(job, replay) for job_id, job in jobs.items()}
     missed, back = Counter(reason for reason in reasons.values() if reason), 0
     sendable = [entry for entry in entries if not reasons[entry.job]]
+    if sendable and job_admin.get_replay(replay.id) is None:  # a record that it would send was erased
+        return _PieceResult(0, Counter())
     changes = [change for entry in sendable for change in _read_changes(entry, jobs[entry.job])]
     results = iter(intake.accept_valid(changes))
     for entry in sendable:
@@ -118,10 +120,12 @@ def _send_replacements(
 
 
 def _read_changes(entry: ReplayEntry, job: JobRecord | None) -> list[Change]:
-    """Return the changes of an entry, with the correlation id of the job that they replace."""
+    """Return the changes of an entry, with what they have of the job that they replace."""
     correlation = job.correlation if job else ""
     return [
-        msgspec.structs.replace(from_message(message).change, correlation=correlation)
+        msgspec.structs.replace(
+            from_message(message).change, correlation=correlation, delivered=entry.delivered
+        )
         for message in entry.changes
     ]
 
@@ -137,4 +141,6 @@ def _reason_to_skip(job: JobRecord | None, replay: Replay) -> str:
         return ""
     if job.state != "failed":
         return "not failed"
+    if job.by == ERASED and not job.failed:
+        return "erased"
     return "dismissed" if job.dismissed and job.dismissed.at > replay.made_at else ""

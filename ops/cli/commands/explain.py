@@ -9,6 +9,7 @@ from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.lookups import explain_relation, resolve_relation
 from worker.contract import Relation
+from worker.contract.values import read_whole
 
 
 @click.command("explain", short_help="Explain a relation: every job, request and answer.")
@@ -40,7 +41,7 @@ def _parse_relation(words: Sequence[str]) -> Relation:
     if len(words) != 3:
         raise click.UsageError("Expected TYPE PARENT CHILD, or --sample NAME.")
     type_name, *ids = words
-    if not all(text.isascii() and text.isdecimal() for text in ids):
+    parent, child = map(read_whole, ids)
+    if parent is None or child is None:
         raise click.UsageError(f"Expected two ids after {type_name}, got {' '.join(ids)}.")
-    parent, child = map(int, ids)
     return resolve_relation(type_name, parent, child)

@@ -31,7 +31,7 @@ HTTP_TIMEOUT: Final = 10.0  # seconds a server may take for one answer
 Send = Callable[[Sequence[Change]], list[Sent]]
 
 
-@click.command("import", short_help="Import a file of changes: CSV or NDJSON.")
+@click.command("import", short_help="Import a file of changes: CSV, JSON or a spreadsheet.")
 @click.argument("file", metavar="FILE|-")
 @account_option
 @click.option(
@@ -47,6 +47,18 @@ Send = Callable[[Sequence[Change]], list[Sent]]
     multiple=True,
     metavar="FIELD=VALUE",
     help="What holds for every line that does not say it.",
+)
+@click.option(
+    "--header-row",
+    type=click.IntRange(1),
+    metavar="LINE",
+    help="The line that has the names of the columns; what stands above it is left out.",
+)
+@click.option(
+    "--index", "has_index", is_flag=True, help="The first column only numbers the lines; leave it out."
+)
+@click.option(
+    "--sheet", metavar="NAME", default="", help="Which sheet of a spreadsheet, if several are filled."
 )
 @click.option(
     "--batch", metavar="LABEL", help="A label to ask for later; default: of the file's name and content."
@@ -73,6 +85,9 @@ def import_file(
     account: str | None,
     maps: Sequence[str],
     sets: Sequence[str],
+    header_row: int | None,
+    has_index: bool,
+    sheet: str,
     batch: str | None,
     rejects: Path | None,
     waits: bool,
@@ -80,7 +95,7 @@ def import_file(
     url: str | None,
     key: str | None,
 ) -> None:
-    """Import changes from CSV with a header, or NDJSON; a dash is standard input.
+    """Import changes from CSV with a header, JSON, or a spreadsheet; a dash is standard input.
 
     Every line is accepted or rejected by itself. Columns stand in any order and go by their names; the
     delimiter is found out. A cell may hold several ids, between blanks. Each line is known by the file's
@@ -94,7 +109,17 @@ def import_file(
     """
     if url and not key and not dry_run:
         raise click.UsageError("--url needs a key: set RELATIONS_KEY, or give --key.")
-    options = parse_options(context, maps, sets, account, batch, is_local=not url)
+    options = parse_options(
+        context,
+        maps,
+        sets,
+        account,
+        batch,
+        header_row=header_row or 0,
+        has_index=has_index,
+        sheet=sheet,
+        is_local=not url,
+    )
     is_stream = get_name(file) == "stdin"
     path = rejects or Path(f"{'stdin' if is_stream else file}.rejects.ndjson")
     if is_input(file, path):
@@ -123,8 +148,9 @@ def _dry_run(
                 reject(parsed.row, faults)
     costs = estimate.get_costs()
     counts.accepted = sum(cost.changes for cost in costs)
+    rejects = str(path) if counts.rejected else None
     context.answer_table(
-        {"accounts": [cost.to_json() for cost in costs], "rejected": counts.rejected},
+        {"accounts": [cost.to_json() for cost in costs], "rejected": counts.rejected, "rejects": rejects},
         ("ACCOUNT", "CHANGES", "ACTIONS", "REQUESTS", "AT ITS PACE"),
         (
             (c.account, f"{c.changes:,}", f"{c.actions:,}", f"{c.requests:,}", f"{c.seconds:,.0f} s")
@@ -133,7 +159,10 @@ def _dry_run(
     )
     defaults = " Checked and planned by the defaults: the settings of --url are not known here."
     context.remark(f"{counts.rejected:,} rejected. Nothing was sent.{'' if is_local else defaults}")
-    return ImportSummary(counts, "", path).get_exit_code()
+    summary = ImportSummary(counts, "", path)
+    for line in summary.format_rejects():
+        context.remark(line)
+    return summary.get_exit_code()
 
 
 def _add_to_estimate(estimate: CostEstimate, change: Change) -> Sequence[Fault]:

@@ -14,7 +14,7 @@ from ops.explain.text import format_ids, format_info, format_instant, pluralize
 from producers.portals.serializers import held_json, held_relations, job_json
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
-from worker.ports import JobFilter, JobPage, JobRecord
+from worker.ports import UNROUTED, JobFilter, JobPage, JobRecord
 
 
 @click.group("jobs")
@@ -42,22 +42,38 @@ jobs.add_command(watch_jobs)
 def list_jobs(
     context: CommandContext, account: str | None, limit: int, cursor: int | None, job_filter: JobFilter
 ) -> None:
-    """List an account's jobs, newest first.
+    """List jobs, newest first: of an account, or without one of all.
 
     \b
     Examples:
       relations jobs list
       relations jobs list --account acme --state failed --error 160 --limit 100
-      relations jobs list --parent 501 --since 2h
+      relations jobs list --parent 501 --since yesterday
+      relations jobs list --failed-since 1w
     """
-    name = context.find_account_name(account)
-    page = _find_full_page(context, name, job_filter, limit, str(cursor or ""))
+    if account or len(context.settings.accounts) == 1:
+        name = context.find_account_name(account)
+        page = _find_full_page(context, name, job_filter, limit, str(cursor or ""))
+    elif cursor:
+        raise click.UsageError("--cursor is where a page of one account ended; say which with --account.")
+    else:
+        page = _find_newest(context, job_filter, limit)
     context.answer_table(
         {"jobs": [job_json(job) for job in page.jobs], "next": page.next or None},
         ("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY"),
         (_format_row(context, job) for job in page.jobs),
         cursor=page.next,
     )
+
+
+def _find_newest(context: CommandContext, job_filter: JobFilter, limit: int) -> JobPage:
+    """Return the newest jobs of all accounts, and of messages that name none."""
+    names = [*context.settings.accounts, UNROUTED]
+    found = [job for name in names for job in _find_full_page(context, name, job_filter, limit, "").jobs]
+    found.sort(key=lambda job: (job.accepted_at, job.number), reverse=True)
+    if len(found) > limit:
+        context.remark("more with --limit, or of one account with --account")
+    return JobPage(tuple(found[:limit]), "")
 
 
 def _find_full_page(
@@ -82,7 +98,21 @@ def _format_row(context: CommandContext, job: JobRecord) -> tuple[object, ...]:
         relations = f"{job.type} (erased)"
     else:
         relations = f"{job.type} {format_ids(job.parents, most=3)} → {format_ids(job.children, most=3)}"
-    return job.id, job.state, job.action, relations, format_instant(job.accepted_at, context.zone), job.source
+    return (
+        job.id,
+        _describe_state(job),
+        job.action,
+        relations,
+        format_instant(job.accepted_at, context.zone),
+        job.source,
+    )
+
+
+def _describe_state(job: JobRecord) -> str:
+    """Return the state; a failure that was decided about reads by the decision."""
+    if job.state == "failed" and job.replayed_by:
+        return "replaced"
+    return "dismissed" if job.state == "failed" and job.dismissed else job.state
 
 
 @jobs.command("show")
@@ -124,7 +154,7 @@ def show_job(context: CommandContext, job_id: str, payload: bool) -> None:
 
 
 def _describe_job(context: CommandContext, job: JobRecord) -> Iterator[str]:
-    yield f"{job.id}  {job.state}"
+    yield f"{job.id}  {_describe_state(job)}"
     yield f"  {_describe_change(job)}"
     batch = f" in batch {job.batch}" if job.batch else ""
     yield f"  by {job.source} as {job.event_id or '(erased)'}{batch}"

@@ -9,11 +9,11 @@ import click
 from ops.cli.context import CommandContext, with_context
 from ops.explain.text import format_ids, format_info, pluralize
 from producers.webhooks.mapping import MappedChange, build_changes, check_rules, read_payload
-from producers.webhooks.verify import WebhookDelivery
+from producers.webhooks.request_parts import read_kept
 from worker.config import Source
 from worker.config.table import nearest
 from worker.contract import check, check_each, to_message
-from worker.errors import NotFound
+from worker.errors import Fault, InvalidChange, NotFound
 
 COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 
@@ -52,7 +52,8 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
     """Print the changes that a source's rules make of a payload, or which rule fails where; nothing is sent.
 
     FILE holds the body of a message as it arrives, for onOffice the query string; `-` is standard input.
-    Signatures are not checked.
+    What rules read beside it may stand before it as the head of a request: `POST /webhooks/immo?event=new
+    HTTP/1.1`, headers, and an empty line. Signatures are not checked.
 
     \b
     Examples:
@@ -74,6 +75,13 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
 
 
 def _read_payload(file: Path) -> bytes:
+    body = _read_bytes(file)
+    if not body.strip():  # a delivery may be empty, but who tries one has forgotten something
+        raise InvalidChange([Fault("", "expected JSON, XML or a form, got nothing")])
+    return body
+
+
+def _read_bytes(file: Path) -> bytes:
     try:
         return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
@@ -82,8 +90,8 @@ def _read_payload(file: Path) -> bytes:
 
 def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[MappedChange]:
     """Return what the rules make of the payload, checked as intake would."""
-    url = f"?{body.decode(errors='replace').strip().removeprefix('?')}" if source.scheme == "onoffice" else ""
-    changes = build_changes(source, read_payload(source, WebhookDelivery(url, {}, body)), "try")
+    delivery = read_kept(source, body.strip().removeprefix(b"?") if source.scheme == "onoffice" else body)
+    changes = build_changes(source, read_payload(source, delivery), "try", delivery)
     check_each(
         ((mapped.path, mapped.change) for mapped in changes),
         lambda change: check(change, context.runtime.live_settings.overrides),

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, NamedTuple, cast
 import click
 
 from ops.cli.import_steps.options import ImportOptions
-from producers.portals.imports import REQUIRED, InputRow, RowDefaults, detect_format, read_rows
+from producers.portals.imports import REQUIRED, InputRow, RowDefaults, detect_format, read_rows, unpack
 
 DASH: Final = "-"
 STEM: Final = 40  # characters of a file's name in the default label
@@ -35,14 +35,17 @@ def open_input(file: str, options: ImportOptions) -> Iterator[OpenInput]:
     with ExitStack() as stack:
         try:
             stream = sys.stdin.buffer if file == DASH else stack.enter_context(Path(file).open("rb"))
-            binary = _make_seekable(stream, stack)
+            kept = _make_seekable(stream, stack)
+            binary = unpack(kept, options.sheet)
+            if binary is not kept:
+                stack.enter_context(binary)
             format_ = detect_format(binary)
             binary.seek(0)
         except OSError as error:
             raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
         text = stack.enter_context(TextIOWrapper(binary, encoding=format_.encoding, newline=""))
         required = REQUIRED if options.account else ("account", *REQUIRED)
-        rows = read_rows(text, mapping=options.mapping, constants=options.constants, required=required)
+        rows = read_rows(text, options.table._replace(required=required))
         yield OpenInput(rows, _identify(get_name(file), format_.digest, options), format_.lines)
 
 
@@ -71,9 +74,11 @@ def _make_seekable(binary: BinaryIO, stack: ExitStack) -> BinaryIO:
 
 def _identify(name: str, digest: str, options: ImportOptions) -> RowDefaults:
     """Return what the lines are known by: the content, and how it is read if options say so."""
-    meaning = (options.mapping, options.constants)
-    if any(meaning):
-        words = json.dumps([digest, *(sorted(pairs.items()) for pairs in meaning)])
+    table = options.table
+    meaning = [sorted(table.mapping.items()), sorted(table.constants.items())]
+    if any(meaning) or table.header_row or table.has_index:
+        choices = [table.header_row, table.has_index] if table.header_row or table.has_index else []
+        words = json.dumps([digest, *meaning, *choices])
         digest = sha256(words.encode()).hexdigest()[:16]
     stem = "".join(char if char.isprintable() else "_" for char in name[:STEM])
     return RowDefaults(digest, options.account, options.batch or f"{stem}-{digest[:8]}")

@@ -1,21 +1,21 @@
 """What the options of an import mean: which columns are which fields, and what holds for every line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import click
 
 from ops.cli.context import CommandContext
-from producers.portals.imports import FIELDS, check_values, find_field
+from producers.portals.imports import FIELDS, TableOptions, check_values, find_field
 
 
 class ImportOptions(NamedTuple):
     """How a file is understood; `account` is that of lines that name none, empty if every line must."""
 
-    mapping: Mapping[str, str]  # column → field, empty to leave it out
-    constants: Mapping[str, str]
+    table: TableOptions
     account: str
     batch: str | None
+    sheet: str
 
 
 def parse_options(
@@ -25,6 +25,9 @@ def parse_options(
     account: str | None,
     batch: str | None,
     *,
+    header_row: int,
+    has_index: bool,
+    sheet: str,
     is_local: bool,
 ) -> ImportOptions:
     """Parse and check the options; raises UsageError for a value that no line could have.
@@ -41,7 +44,8 @@ def parse_options(
             faults += [f"--{name}: {fault.message}" for fault in check_values({name: value})]
     if faults:
         raise click.UsageError("\n".join(faults))
-    return ImportOptions(mapping, constants, default, batch)
+    table = TableOptions(mapping, constants, header_row=header_row, has_index=has_index)
+    return ImportOptions(table, default, batch, sheet)
 
 
 def _split(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:

@@ -44,8 +44,12 @@ class RejectsFile:
             self._file = self._file or self._open()
             self._file.write(json.dumps(document, ensure_ascii=False) + "\n")
         self._written += 1
-        if self._written <= MAX_PRINTED and not self._quiet:
+        if self._quiet:
+            return
+        if self._written <= MAX_PRINTED:
             click.echo(f"line {row.line}: {'; '.join(map(str, faults))}", err=True)
+        elif self._written == MAX_PRINTED + 1:
+            click.echo(f"More lines are rejected than are printed here; all go to {self.path}.", err=True)
 
     def __enter__(self) -> Self:
         return self

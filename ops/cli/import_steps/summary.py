@@ -32,9 +32,13 @@ class ImportSummary(NamedTuple):
         for note, number in self.counts.notes.items():
             yield f"note: {note} ({number:,} lines)"
         yield self.format_counts()
+        yield from self.format_rejects()
+        yield from map(_format_batch, self.batches)
+
+    def format_rejects(self) -> Iterator[str]:
+        """Yield where the rejected lines are, if there are any."""
         if self.counts.rejected:
             yield f"Rejected lines, each with its reason: {self.rejects}"
-        yield from map(_format_batch, self.batches)
 
     def to_json(self) -> dict[str, Any]:
         """Return the summary for programs."""

@@ -55,7 +55,7 @@ class ApiRoute:
     names the account: by itself, or as the beginning of a job's or replay's id. A `query` or a `form` is read
     and checked; `body` (OpenAPI content by content type) is only described, because its handler reads it.
     `path_params` and `headers` give types by name. `problems` are the statuses beside those that every key
-    (401, 403) and every body can cause.
+    (401, 403) and every body can cause. `operation` is its name in the description, by default the handler's.
     """
 
     handler: Callable[..., Awaitable[Response]]
@@ -74,6 +74,12 @@ class ApiRoute:
     form_required: bool = True
     body: Mapping[str, Any] = field(default_factory=dict)
     problems: Sequence[int] = ()
+    operation: str = ""
+
+    @property
+    def function(self) -> Callable[..., Awaitable[Response]]:
+        """The handler as it was written, without what was bound to it."""
+        return self.handler.func if isinstance(self.handler, partial) else self.handler
 
 
 def bind(routes: Sequence[ApiRoute], deps: object) -> list[ApiRoute]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc, bind, check_call
 from producers.portals.http.deps import HttpDeps, http_deps
-from producers.portals.http.openapi import Document, openapi_document
+from producers.portals.http.forwarded import ForwardedMiddleware
+from producers.portals.http.openapi import Document, OpenApiDict, openapi_document
 from producers.portals.http.problems import (
     INTERNAL_ERROR,
     error_response,
@@ -60,7 +61,10 @@ def application(
             Route(path, _dispatch(methods[path]), methods=[*methods[path], "OPTIONS"])
             for path in literal_paths_first
         ],
-        middleware=[Middleware(CorrelationMiddleware, new_id=deps.intake.new_id)],
+        middleware=[
+            Middleware(ForwardedMiddleware),
+            Middleware(CorrelationMiddleware, new_id=deps.intake.new_id),
+        ],
         exception_handlers={HTTPException: _http_problem},
     )
     # An address has one spelling, and no redirect believes the Host header.
@@ -113,13 +117,14 @@ class CorrelationMiddleware:
 
 def _with_description(routes: Sequence[ApiRoute]) -> list[ApiRoute]:
     """Return the routes, and one more that describes them all."""
-    response = ResponseDoc("An OpenAPI 3.1 document.", dict[str, Any])
-    route = ApiRoute(_get_openapi, "GET", "/openapi.json", "This description", {200: response})
+    response = ResponseDoc("An OpenAPI 3.1 document.", OpenApiDict)
+    route = ApiRoute(get_openapi, "GET", "/openapi.json", "This description", {200: response})
     document = openapi_document([*routes, route], version=version("onoffice-relations"))
     return [*routes, *bind([route], document)]
 
 
-async def _get_openapi(document: Document, _call: ApiCall[None]) -> Response:
+async def get_openapi(document: Document, _call: ApiCall[None]) -> Response:
+    """Return this description."""
     return json_response(document)
 
 
@@ -129,10 +134,17 @@ def _dispatch(endpoints: Mapping[str, Endpoint]) -> Endpoint:
 
     async def dispatch(request: Request) -> Response:
         if request.method == "OPTIONS":
-            return Response(status_code=204, headers={"Allow": allowed})
+            return Response(status_code=204, headers={"Allow": allowed, **_allow_sender(request)})
         return await endpoints["GET" if request.method == "HEAD" else request.method](request)
 
     return dispatch
+
+
+def _allow_sender(request: Request) -> dict[str, str]:
+    """Return the consent that senders of CloudEvents ask for before they send (HTTP Web Hooks, section 4)."""
+    origin = request.headers.get("webhook-request-origin", "")
+    is_asked = origin and "source" in request.path_params
+    return {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*"} if is_asked else {}
 
 
 def _endpoint(route: ApiRoute, deps: HttpDeps) -> Endpoint:
@@ -149,7 +161,7 @@ def _endpoint(route: ApiRoute, deps: HttpDeps) -> Endpoint:
         except Exception as error:
             if isinstance(error, RelationsError) and status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
                 return error_response(error)
-            deps.emit("request.failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+            deps.emit("request.failed", path=route.path, error=type(error).__name__, exc_info=error)
             return problem_response(500, INTERNAL_ERROR)
         return response
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
@@ -16,6 +16,8 @@ from worker.ports import EventSink, Queries, Store
 from worker.usecases.intake import Intake
 from worker.wiring import Runtime
 
+Result = TypeVar("Result")
+MAPPING_THREADS: Final = 2  # that read webhooks; more would only take the event loop's time
 PROBE_SECONDS: Final = 2.0  # that a health check waits for Redis
 
 
@@ -64,6 +66,18 @@ class RedisProbe:
         self._question.result()
 
 
+class MappingThreads:
+    """Runs what reads webhooks beside the event loop, a few at a time: a slow one stops nobody else."""
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(MAPPING_THREADS)
+
+    async def __call__(self, call: Callable[[], Result]) -> Result:
+        """Return what the call returns."""
+        async with self._turns:
+            return await run_in_threadpool(call)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDeps:
     """The dependencies; `now` is in seconds since the epoch, a body may take `body_seconds` to come."""
@@ -79,6 +93,7 @@ class HttpDeps:
     job_poller: JobPoller
     sources: WebhookSources
     redis_probe: RedisProbe
+    run_mapping: MappingThreads
 
 
 def http_deps(
@@ -99,4 +114,5 @@ def http_deps(
         job_poller=JobPoller(runtime.queries.get_states, run=run_in_threadpool, is_stopping=is_stopping),
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
         redis_probe=RedisProbe(runtime.store.accounts),
+        run_mapping=MappingThreads(),
     )

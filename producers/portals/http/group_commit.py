@@ -35,9 +35,6 @@ class PendingRequest:
 
 
 Accept = Callable[..., list[Receipt]]  # `Intake.accept`
-QueueKey = tuple[
-    str, bool
-]  # what requests have in common that share a write: account, and whether redelivered
 Results = list[list[Receipt] | Exception]  # one per request
 Run = Callable[[Callable[[], Results]], Awaitable[Results]]
 
@@ -47,54 +44,51 @@ class CommitGroup:
 
     def __init__(self, accept: Accept, *, run: Run, max_changes: int = MAX_CHANGES) -> None:
         self._accept, self._run, self._max_changes = accept, run, max_changes
-        self._queues: dict[QueueKey, deque[PendingRequest]] = {}
+        self._queues: dict[str, deque[PendingRequest]] = {}  # by account
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
-    async def accept(
-        self, account: str, changes: Sequence[Change], *, redelivered: bool = False
-    ) -> list[Receipt]:
+    async def accept(self, account: str, changes: Sequence[Change]) -> list[Receipt]:
         """Do as `Intake.accept` for one account; paths of faults begin with the position in `changes`."""
-        key = (account, redelivered)
         request = PendingRequest(changes, asyncio.get_running_loop().create_future())
-        if key in self._queues:
-            self._queues[key].append(request)
+        if account in self._queues:
+            self._queues[account].append(request)
         else:
-            self._queues[key] = deque([request])
-            task = asyncio.create_task(self._write_queue(key))
+            self._queues[account] = deque([request])
+            task = asyncio.create_task(self._write_queue(account))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return await request.future
 
-    async def _write_queue(self, key: QueueKey) -> None:
-        queue, (_, redelivered) = self._queues[key], key
+    async def _write_queue(self, account: str) -> None:
+        queue = self._queues[account]
         while queue:
             requests = _take_group(queue, self._max_changes)
             try:
-                results = await self._run(partial(self._write, requests, redelivered=redelivered))
+                results = await self._run(partial(self._write, requests))
             except Exception as error:  # a bug: everybody in this write learns of it, and the queue goes on
                 results = [error] * len(requests)
             for request, result in zip(requests, results, strict=True):
                 request.resolve(result)
-        del self._queues[key]
+        del self._queues[account]
 
-    def _write(self, requests: Sequence[PendingRequest], *, redelivered: bool) -> Results:
+    def _write(self, requests: Sequence[PendingRequest]) -> Results:
         """Return one result per request.
 
         What was refused together is tried one by one, so that one client's fault is never another's.
         """
         if len(requests) > 1:
             together = [change for request in requests for change in request.changes]
-            result = self._try(together, redelivered=redelivered)
+            result = self._try(together)
             if isinstance(result, list):
                 receipts = iter(result)
                 return [[next(receipts) for _ in request.changes] for request in requests]
             if isinstance(result, Unavailable) and not isinstance(result, BacklogFull):
                 return [result] * len(requests)
-        return [self._try(request.changes, redelivered=redelivered) for request in requests]
+        return [self._try(request.changes) for request in requests]
 
-    def _try(self, changes: Sequence[Change], *, redelivered: bool) -> list[Receipt] | RelationsError:
+    def _try(self, changes: Sequence[Change]) -> list[Receipt] | RelationsError:
         try:
-            return self._accept(changes, redelivered=redelivered)
+            return self._accept(changes)
         except RelationsError as error:
             return error
 

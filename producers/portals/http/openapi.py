@@ -1,9 +1,10 @@
 """The OpenAPI 3.1 document of routes, made of the very types that are read and written. Pure."""
 
+import inspect
 import re
 from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import msgspec
 
@@ -25,6 +26,32 @@ PROBLEMS_OF_KEYS: Final = (401, 403)
 PROBLEMS_OF_BODIES: Final = (400, 408, 413, 415, 422)
 
 
+TAGS: Final[Mapping[str, str]] = {  # by the first part of the path behind /v1
+    "changes": "What should be true of relations.",
+    "jobs": "Accepted changes, and what became of them.",
+    "batches": "How far the jobs with a label are.",
+    "webhooks": "Messages of other systems.",
+    "relations": "Why a relation is as it is.",
+    "errors": "What failed and waits for a decision.",
+    "requests": "What was sent to the API and answered.",
+    "replays": "Failed jobs that are sent again.",
+    "accounts": "What is sent of an account, and how fast.",
+    "audit": "Who did what.",
+    "erasures": "Records that are taken out of everything that is kept.",
+    "service": "Whether it is well.",
+}
+PROJECT: Final = "https://github.com/onoffice-relations/onoffice-relations"
+
+
+class OpenApiDict(TypedDict):
+    """The parts of a description that every one has."""
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+    components: dict[str, Any]
+
+
 def openapi_document(routes: Sequence[ApiRoute], *, version: str) -> Document:
     """Return the description of an interface that has these routes."""
     paths: dict[str, Document] = {}
@@ -32,7 +59,8 @@ def openapi_document(routes: Sequence[ApiRoute], *, version: str) -> Document:
         template = re.sub(r":(path|int)}", "}", route.path)
         paths.setdefault(template, {})[route.method.lower()] = _operation(route)
     problems = {status for route in routes for status in _problem_statuses(route)}
-    types = [response.type for route in routes for response in route.responses.values()]
+    answers = [response.type for route in routes for response in route.responses.values()]
+    forms = [route.form for route in routes if route.form]
     return {
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
@@ -40,18 +68,23 @@ def openapi_document(routes: Sequence[ApiRoute], *, version: str) -> Document:
             "title": "onOffice relations",
             "version": version,
             "description": "Says what should be true of relations in onOffice.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+            "contact": {"name": "onoffice-relations", "url": PROJECT},
         },
+        "servers": [{"url": "/", "description": "The server that this description comes from."}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "externalDocs": {"url": f"{PROJECT}/blob/main/docs/reference/http.md"},
         "paths": paths,
         "components": {
             "securitySchemes": {
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A key of this server, with its rights.",
+                    "description": "A key of this server; each operation names the right that it needs.",
                 }
             },
             "responses": {str(status): _problem(status) for status in sorted(problems)},
-            "schemas": {**_change_schemas(), **_schemas([*types, ProblemDict])[1]},
+            "schemas": _for_generators({**_change_schemas(), **_schemas([*answers, *forms, ProblemDict])[1]}),
         },
     }
 
@@ -62,8 +95,11 @@ def _operation(route: ApiRoute) -> Document:
         str(status): {"$ref": f"#/components/responses/{status}"} for status in _problem_statuses(route)
     }
     operation: Document = {
+        "operationId": route.operation or _camel_case(route.function.__name__),
+        "tags": [_find_tag(route.path)],
         "summary": route.summary,
-        "security": [{"key": [route.right]}] if route.right else [],
+        "description": _describe(route),
+        "security": [{"key": []}] if route.right else [],
         "responses": responses | problems,
     }
     if parameters := _all_parameters(route):
@@ -71,6 +107,21 @@ def _operation(route: ApiRoute) -> Document:
     if content := _body_content(route):
         operation["requestBody"] = {"required": route.form_required, "content": content}
     return operation
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def _find_tag(path: str) -> str:
+    name = path.removeprefix("/v1").split("/")[1]
+    return name if name in TAGS else "service"
+
+
+def _describe(route: ApiRoute) -> str:
+    text = inspect.getdoc(route.function) or ""
+    return f"{text}\n\nNeeds a key with the right `{route.right}`." if route.right else text
 
 
 def _problem_statuses(route: ApiRoute) -> list[int]:
@@ -107,7 +158,8 @@ def _body_content(route: ApiRoute) -> Mapping[str, Any]:
     if route.form is None:
         return route.body
     example = {"example": route.form_example} if route.form_example else {}
-    return {"application/json": {"schema": _inline_schema(route.form), **example}}
+    (shape,), _ = _schemas([route.form])
+    return {"application/json": {"schema": shape, **example}}
 
 
 def _response(response: ResponseDoc) -> Document:
@@ -133,17 +185,39 @@ def _problem(status: int) -> Document:
 
 
 def _change_schemas() -> dict[str, Document]:
-    """Return the schema of a change and its parts, with references within this document."""
+    """Return the schema of a change and its parts, with references within this document.
+
+    The rules between its fields are left out: of a schema with `anyOf` beside `properties` generators make a
+    model without fields.
+    """
     text = msgspec.json.encode(schema()).replace(b"#/$defs/", SCHEMAS.encode())
     change: Document = msgspec.json.decode(text)
     parts: dict[str, Document] = change.pop("$defs")
-    del change["$schema"], change["$id"]
+    for name in ("$schema", "$id", "anyOf", "allOf"):
+        del change[name]
+    del parts["single"]
     return {"Change": change, **parts}
 
 
 def _schemas(types: Sequence[Any]) -> tuple[Any, dict[str, Document]]:
     """Return the schema of each type, and the components that these refer to."""
     return msgspec.json.schema_components(types, ref_template=SCHEMAS + "{name}")
+
+
+def _for_generators(schemas: Any) -> Any:
+    """Return schemas of which generators make the types that are meant.
+
+    Of a property with a default some make one that every request must have, and of an object without
+    properties one that has none.
+    """
+    if isinstance(schemas, list):
+        return [_for_generators(item) for item in schemas]
+    if not isinstance(schemas, dict):
+        return schemas
+    meant = {name: _for_generators(item) for name, item in schemas.items() if name != "default"}
+    if schemas.get("type") == "object" and not {"properties", "additionalProperties"} & schemas.keys():
+        meant["additionalProperties"] = True
+    return meant
 
 
 def _inline_schema(struct: type[msgspec.Struct]) -> Document:

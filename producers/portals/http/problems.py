@@ -139,6 +139,8 @@ def _detail(error: RelationsError, faults: Sequence[Fault]) -> str:
 def _headers(error: RelationsError) -> dict[str, str]:
     if isinstance(error, Unavailable):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    if isinstance(error, Unsupported) and error.accepted_codings:
+        return {"Accept-Encoding": error.accepted_codings}
     return {"WWW-Authenticate": error.challenge} if isinstance(error, Unauthorized) else {}
 
 

@@ -3,6 +3,7 @@
 A fault quotes the description of its parameter, so that the description is what is checked.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, TypeVar, get_args
 
@@ -12,15 +13,30 @@ from msgspec import UNSET, Meta, UnsetType
 from worker.contract import RelationType, ResolvedType, read_instant, resolve
 from worker.contract.instant import PATTERN
 from worker.contract.message import ACCOUNT, CONTROLS, MAX_ID, MAX_LABEL
+from worker.contract.quoting import suggest
+from worker.contract.values import read_whole
 from worker.errors import Fault, Invalid, NotFound
-from worker.ports import JobFilter, JobState
+from worker.ports import ERROR_CLASSES, JobFilter, JobState
 
 MAX_PAGE: Final = 500  # entries of one page
 ANY_TYPE: Final = ResolvedType(RelationType("", "", "", ""))
+
+
+def read_error(text: str) -> str:
+    """Return the code or the class of an error; raise ValueError for what is no class."""
+    if re.fullmatch("-?[0-9]+", text) or text in ERROR_CLASSES:
+        return text
+    hint = suggest(text, ERROR_CLASSES)
+    raise ValueError(f"expected a code, or one of {', '.join(ERROR_CLASSES)}{hint}")
+
+
 PARSERS: Final[Mapping[str, Callable[[str], object]]] = {  # of texts that a pattern alone cannot check
     "relationtype": resolve,
     "since": read_instant,
     "until": read_instant,
+    "failed_since": read_instant,
+    "failed_until": read_instant,
+    "error": read_error,
 }
 
 AccountName = Annotated[
@@ -63,7 +79,10 @@ class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobQuery(AccountQuery, frozen=True, kw_only=True):
-    """Jobs of an account that fit everything given, accepted at `since` or later and before `until`."""
+    """Jobs of an account that fit everything given, accepted at `since` or later and before `until`.
+
+    Those that failed at `failed_since` or later and before `failed_until` are of the state `failed`.
+    """
 
     state: State | UnsetType = UNSET
     relationtype: TypeName | UnsetType = UNSET
@@ -74,6 +93,8 @@ class JobQuery(AccountQuery, frozen=True, kw_only=True):
     batch: Label | UnsetType = UNSET
     since: Timestamp | UnsetType = UNSET
     until: Timestamp | UnsetType = UNSET
+    failed_since: Timestamp | UnsetType = UNSET
+    failed_until: Timestamp | UnsetType = UNSET
 
     def filter(self) -> JobFilter:
         """Return the filter for the store; the ids of a mirrored type change places, as they do in a change.
@@ -83,10 +104,13 @@ class JobQuery(AccountQuery, frozen=True, kw_only=True):
         given = {name: text for name in PARSERS if (text := getattr(self, name))}
         if faults := [fault for name, text in given.items() for fault in _parse_faults(name, text)]:
             raise Invalid(faults)
+        by_failure = bool(self.failed_since or self.failed_until)
+        if by_failure and self.state and self.state != "failed":
+            raise Invalid([Fault("state", "expected failed, or none, with failed_since and failed_until")])
         type_, swapped, _ = resolve(self.relationtype) if self.relationtype else ANY_TYPE
         parent, child = (self.childid, self.parentid) if swapped else (self.parentid, self.childid)
         return JobFilter(
-            state=self.state or "",
+            state="failed" if by_failure else self.state or "",
             type=type_.name,
             parent=parent or 0,
             child=child or 0,
@@ -95,6 +119,8 @@ class JobQuery(AccountQuery, frozen=True, kw_only=True):
             batch=self.batch or "",
             since=read_instant(self.since) if self.since else 0,
             until=read_instant(self.until) if self.until else 0,
+            failed_since=read_instant(self.failed_since) if self.failed_since else 0,
+            failed_until=read_instant(self.failed_until) if self.failed_until else 0,
         )
 
 
@@ -103,6 +129,12 @@ class JobPageQuery(JobQuery, frozen=True, kw_only=True):
 
     limit: Limit = 50
     cursor: Cursor = ""
+
+
+class JobLookupForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Jobs by their ids, of the accounts of the key."""
+
+    jobs: Annotated[list[str], Meta(min_length=1, max_length=MAX_PAGE, description="Ids of jobs.")]
 
 
 Query = TypeVar("Query", bound=msgspec.Struct)
@@ -148,8 +180,10 @@ def _parse_faults(name: str, text: str) -> list[Fault]:
 
 def _convert(text: str, value_type: Any) -> Any:
     try:
-        if not text.endswith("\n"):  # which `$` in a pattern overlooks
-            return msgspec.convert(text, value_type, strict=False)
+        value = msgspec.convert(text, value_type, strict=False)
+        # A `$` in a pattern overlooks a last line end; and a number is written as everywhere else.
+        if not (text.endswith("\n") or (type(value) is int and read_whole(text) is None)):
+            return value
     except msgspec.ValidationError:
         pass
     raise ValueError(f"expected {msgspec.json.schema(value_type)['description']}")

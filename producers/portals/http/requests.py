@@ -4,22 +4,27 @@ import asyncio
 import hashlib
 import hmac
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from producers.errors import Forbidden, TooLarge, TooSlow, Unauthorized, Unsupported
+from producers.portals.http.content_coding import decode, read_coding
 from worker.config import Key, hide
 from worker.contract import Change
 from worker.contract.message import PRINTABLE
+from worker.contract.values import read_json
 from worker.errors import Fault, Invalid, InvalidChange
 
 MAX_FORM: Final = 2**20  # bytes
 MAX_IDEMPOTENCY_KEY: Final = 180  # characters: `:` and a position have to fit behind it
 MAX_WAIT: Final = 30  # seconds a client may ask to be kept waiting
 WAIT: Final = re.compile(r'wait[ \t]*=[ \t]*"?([0-9]{1,9})"?[ \t]*(;.*)?', re.IGNORECASE)
+EMPTY_ARRAY: Final = "Expected `object`, got `array`"
+PHP_HINT: Final = "; PHP writes an empty array as [], send (object) [] for an object"
 
 Form = TypeVar("Form", bound=msgspec.Struct)
 
@@ -53,26 +58,49 @@ def job_account(job_id: str) -> str:
     return job_id.rpartition("-")[0] or job_id
 
 
+def sent_url(request: Request) -> str:
+    """Return the URL of a request byte by byte, as characters of Latin-1, not as the server understood it."""
+    scope = request.scope
+    host = request.headers.get("host") or "{}:{}".format(*scope["server"])
+    target, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    return f"{scope['scheme']}://{host}{target}{f'?{query}' if query else ''}"
+
+
+def joined_headers(request: Request) -> Mapping[str, str]:
+    """Return the headers by name in lower case, with the values of one that came several times joined."""
+    names = dict.fromkeys(request.headers.keys())
+    return {name: ", ".join(request.headers.getlist(name)) for name in names}
+
+
 async def read_body(
     request: Request, limit: int, *, seconds: float, content_types: Collection[str] = ()
 ) -> bytes:
-    """Return the body, if it is of one of these content types (of any, if none is given).
+    """Return the body, if it is of one of these content types (of any, if none is given), decompressed.
 
-    Raises Unsupported before anything is read, TooLarge as soon as the limit is passed, TooSlow after these
-    seconds.
+    Raises Unsupported before anything is read, TooLarge as soon as the limit is passed by what came or by
+    what it becomes, TooSlow after these seconds.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_types and content_type not in content_types:
         got = content_type or "a body without Content-Type"
         raise Unsupported(f"send {' or '.join(content_types)}, not {got}")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise Unsupported("send the body without Content-Encoding")
+    body, coding = await read_sent_body(request, limit, seconds=seconds)
+    return await run_in_threadpool(decode, body, coding, limit) if coding else body
+
+
+async def read_sent_body(request: Request, limit: int, *, seconds: float) -> tuple[bytes, str]:
+    """Return the body as it was sent, and its content coding; empty if there is none.
+
+    Raises Unsupported before anything is read, TooLarge as soon as the limit is passed, TooSlow after these
+    seconds.
+    """
+    coding = read_coding(",".join(request.headers.getlist("content-encoding")))
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise TooLarge(limit)
     try:
         async with asyncio.timeout(seconds):
-            return await _read_chunks(request, limit)
+            return await _read_chunks(request, limit), coding
     except TimeoutError:
         raise TooSlow(f"the body did not come within {seconds:g} seconds; send it in parts") from None
 
@@ -94,10 +122,13 @@ async def read_form(request: Request, form_type: type[Form], *, seconds: float, 
     content_types = ("application/json",) if required else ()
     raw = await read_body(request, MAX_FORM, seconds=seconds, content_types=content_types)
     try:
-        return msgspec.json.decode(raw if raw or required else b"{}", type=form_type)
+        form = msgspec.json.decode(raw if raw or required else b"{}", type=form_type)
+        read_json(raw or b"{}")  # refuses names that stand twice
+        return form
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         text, _, path = str(error).partition(" - at `$")
-        raise Invalid([Fault(path.strip("`."), text)]) from None
+        hint = PHP_HINT if text == EMPTY_ARRAY else ""
+        raise Invalid([Fault(path.strip("`."), text + hint)]) from None
 
 
 def preferred_wait(request: Request) -> int:
@@ -107,17 +138,25 @@ def preferred_wait(request: Request) -> int:
     return next((min(int(match[1]), MAX_WAIT) for match in waits), 0)
 
 
-def with_event_ids(changes: Sequence[Change], idempotency_key: str | None) -> list[Change]:
-    """Return the changes, those without an event id named by the Idempotency-Key and their position."""
-    if idempotency_key is None:
-        return list(changes)
-    if len(idempotency_key) > MAX_IDEMPOTENCY_KEY or not re.fullmatch(PRINTABLE, idempotency_key):
+def idempotency_key(request: Request) -> str | None:
+    """Return the Idempotency-Key; raise InvalidChange for one that cannot be one, or for several."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1:
+        raise InvalidChange([Fault("Idempotency-Key", "is given twice; which one counts?")])
+    if len(keys[0]) > MAX_IDEMPOTENCY_KEY or not re.fullmatch(PRINTABLE, keys[0]):
         expected = f"expected 1 to {MAX_IDEMPOTENCY_KEY} printable characters"
         raise InvalidChange([Fault("Idempotency-Key", expected)])
+    return keys[0]
+
+
+def with_event_ids(changes: Sequence[Change], key: str | None) -> list[Change]:
+    """Return the changes, those without an event id named by the Idempotency-Key and their position."""
+    if key is None:
+        return list(changes)
     return [
-        change
-        if change.event_id
-        else msgspec.structs.replace(change, event_id=f"{idempotency_key}:{position}")
+        change if change.event_id else msgspec.structs.replace(change, event_id=f"{key}:{position}")
         for position, change in enumerate(changes)
     ]
 

@@ -8,7 +8,7 @@ from producers.portals.http import handlers
 from producers.portals.http.api_route import ApiRoute, ResponseDoc
 from producers.portals.http.openapi import CHANGE_REF
 from producers.portals.http.problems import JobsDict
-from producers.portals.http.query import AccountQuery, JobPageQuery
+from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
 from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import schema
 
@@ -19,6 +19,9 @@ JobId = Annotated[str, Meta(description="The id of a job; it begins with its acc
 BatchLabel = Annotated[str, Meta(description="The `batch` of changes.", examples=["import-7"])]
 SourceName = Annotated[
     str, Meta(description="The name of a webhook source of the settings.", examples=["immo"])
+]
+MorePath = Annotated[
+    str, Meta(description="Further parts of the address, which a secret and rules may be read from.")
 ]
 IdempotencyKey = Annotated[
     str,
@@ -45,6 +48,12 @@ class JobPageDict(TypedDict):
     next: str | None
 
 
+class JobLookupDict(TypedDict):
+    """Jobs in the order of the ids; null for one that is not there (any more)."""
+
+    jobs: list[JobDict | None]
+
+
 def _jobs_example(state: str) -> Any:
     return {"jobs": [{"id": JOB_ID, "state": state, "duplicate": False}]}
 
@@ -57,6 +66,7 @@ ENDED: Final = ResponseDoc(
     _jobs_example("succeeded"),
     {**LOCATION, "Preference-Applied": "The preference that was applied."},
 )
+PRESENT: Final = ResponseDoc("The source is known; there was nothing to do.", JobsDict, {"jobs": []})
 HEALTHY: Final = ResponseDoc("It is.", HealthDict, {"status": "ok"})
 CHANGES_BODY: Final = {
     "application/json": {
@@ -65,7 +75,6 @@ CHANGES_BODY: Final = {
         },
         "examples": {"one": {"value": CHANGE}, "several": {"value": [CHANGE]}},
     },
-    "application/x-ndjson": {"schema": {"type": "string", "description": "One change per line."}},
 }
 
 PORTAL_ROUTES: Final = (
@@ -89,6 +98,17 @@ PORTAL_ROUTES: Final = (
         right="read",
         query=JobPageQuery,
         problems=(422, 503),
+    ),
+    ApiRoute(
+        handlers.look_up_jobs,
+        "POST",
+        "/v1/jobs/lookup",
+        "Show several jobs",
+        {200: ResponseDoc("The jobs.", JobLookupDict)},
+        right="read",
+        form=JobLookupForm,
+        form_example={"jobs": [JOB_ID]},
+        problems=(503,),
     ),
     ApiRoute(
         handlers.get_job,
@@ -116,10 +136,11 @@ PORTAL_ROUTES: Final = (
         handlers.receive_webhook,
         "GET",
         "/webhooks/{source}",
-        "Take a message of onOffice; its query carries all, signed",
-        {202: ACCEPTED},
+        "Take a message whose query carries all, as onOffice's; without a query, only answer",
+        {202: ACCEPTED, 200: PRESENT},
+        operation="receiveOnofficeWebhook",
         path_params={"source": SourceName},
-        problems=(401, 404, 405, 422, 429, 503),
+        problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(
         handlers.receive_webhook,
@@ -128,8 +149,29 @@ PORTAL_ROUTES: Final = (
         "Take a message of a webhook, proved as the source's scheme has it",
         {202: ACCEPTED},
         path_params={"source": SourceName},
-        body={"*/*": {"schema": {}}},
-        problems=(401, 404, 405, 422, 429, 503),
+        body={"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        problems=(401, 404, 405, 410, 503),
+    ),
+    ApiRoute(
+        handlers.receive_webhook,
+        "GET",
+        "/webhooks/{source}/{rest:path}",
+        "The same, where the address has more parts",
+        {202: ACCEPTED, 200: PRESENT},
+        operation="receiveOnofficeWebhookBelow",
+        path_params={"source": SourceName, "rest": MorePath},
+        problems=(401, 404, 405, 410, 503),
+    ),
+    ApiRoute(
+        handlers.receive_webhook,
+        "POST",
+        "/webhooks/{source}/{rest:path}",
+        "Take a message of a webhook whose address has more parts: a secret, or what it is about",
+        {202: ACCEPTED},
+        operation="receiveWebhookBelow",
+        path_params={"source": SourceName, "rest": MorePath},
+        body={"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        problems=(401, 404, 405, 410, 503),
     ),
     ApiRoute(handlers.healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
     ApiRoute(handlers.readyz, "GET", "/readyz", "Whether Redis answers", {200: HEALTHY}, problems=(503,)),

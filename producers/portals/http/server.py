@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
+import httptools
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -21,6 +22,7 @@ SHUTDOWN_SECONDS: Final = 15  # that requests may take to end when the server st
 KEEP_ALIVE_SECONDS: Final = 30  # that a connection may be kept between requests
 HEAD_SECONDS: Final = 10.0  # that the head of a request may take to come
 MAX_HEAD: Final = 2**16  # bytes
+UPGRADE_HEADERS: Final = (b"upgrade", b"http2-settings")
 REFUSALS: Final = {
     408: b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
@@ -88,15 +90,49 @@ class GracefulServer(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+class PlainParser:
+    """A parser for which the offer of another protocol, as Java's of HTTP/2, is no reason to drop the body.
+
+    Such a request is read once more, without the offer.
+    """
+
+    def __init__(self, protocol: "LimitedHeadProtocol") -> None:
+        self._protocol, self._parser = protocol, httptools.HttpRequestParser(protocol)
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+    def is_upgraded(self) -> bool:
+        """Whether the request that is being read offers another protocol."""
+        return bool(self._parser.should_upgrade()) and self._parser.get_method() != b"CONNECT"
+
+    def feed_data(self, data: bytes) -> None:
+        """Read the next bytes of the connection."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as error:
+            if not self.is_upgraded():
+                raise
+            head = self._protocol.head_without_upgrade(
+                self._parser.get_method(), self._parser.get_http_version()
+            )
+            self._parser = httptools.HttpRequestParser(self._protocol)
+            self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.feed_data(head + data[error.args[0] :])
+
+
 class LimitedHeadProtocol(HttpToolsProtocol):
     """A connection with limits for heads; uvicorn's own waits for ever and keeps everything."""
 
+    parser: PlainParser  # type: ignore[assignment]
     head_seconds = HEAD_SECONDS
     _timer: asyncio.TimerHandle | None = None  # runs while a head is incomplete
     _head_size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect the first head from now on."""
+        self.parser = PlainParser(self)
         super().connection_made(transport)
         self._start_timer()
 
@@ -121,7 +157,19 @@ class LimitedHeadProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Note that the head is complete."""
         self._stop_timer()
-        super().on_headers_complete()
+        if not self.parser.is_upgraded():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the body is complete."""
+        if not self.parser.is_upgraded():
+            super().on_message_complete()
+
+    def head_without_upgrade(self, method: bytes, version: str) -> bytes:
+        """Return the head of the request that is being read without its offer of another protocol."""
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version.encode())]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] not in UPGRADE_HEADERS]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _start_timer(self) -> None:
         if self._timer is None:
@@ -147,6 +195,7 @@ def _uvicorn_config(app: Any, head_seconds: float) -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # `forwarded` reads more of them
         lifespan="off",
         ws="none",
         backlog=BACKLOG,

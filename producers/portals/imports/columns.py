@@ -1,25 +1,18 @@
-"""Reads a table's header and the cells of its rows: which column holds which field, and the message of a row.
+"""The fields of a table, their names, and the message that the cells of a row make.
 
-A column is known by its field's name, by an alias, or by the name that the caller maps to a field.
+Which column holds which field is found out in `header`.
 """
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
-from worker.contract import limit_faults
 from worker.contract.catalogue import INFO
 from worker.contract.fields import find_faults
-from worker.contract.quoting import escape_unprintable, quote, suggest
-from worker.errors import Fault, Invalid
+from worker.contract.quoting import quote
+from worker.errors import Fault
 
-DELIMITERS: Final = ",;\t|"
 MAX_ID_DIGITS: Final = 20  # that are read; the greatest id that is accepted has 16
-MAX_NAME: Final = 60  # characters of a column's name that are shown
-MAX_NAMES: Final = 60  # columns that are listed
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {  # as `normalize` returns them
     "account": ("konto",),
     "action": ("aktion", "verb", "operation"),
@@ -40,7 +33,24 @@ FLAGS: Final = {"true": True, "1": True, "yes": True, "ja": True} | {
     "nein": False,
 }
 REQUIRED: Final = ("action", "relationtype", "parentid", "childid")
-THOUSANDS: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+")
+# What programs write for a cell without a value; in an optional field it is one.
+GAPS: Final = frozenset(("nan", "NaN", "NULL", "null", "None", "<NA>", "NaT", r"\N", "#N/A"))
+EITHER: Final = frozenset(("NA", "N/A", "n/a"))  # R's gap, or a label
+NO_VALUES: Final = GAPS | EITHER
+GROUPED: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+([.,]0+)?")  # by marks that group thousands
+INDEX_HINT: Final = "; if the first column only numbers the lines, --index leaves it out"
+DECIMALS: Final = re.compile(r"[0-9]{1,3}[.,]000")  # a whole number, or a group of thousands
+WHOLE: Final = re.compile(rf"[0-9]{{1,{MAX_ID_DIGITS}}}[.,](0|00|0{{4,{MAX_ID_DIGITS}}})")
+EXPONENT: Final = re.compile(r"[0-9]+([.,][0-9]+)?[Ee][+-]?[0-9]+")
+MAX_GROUPS: Final = 5  # that a fault shows
+# Blanks that no keyboard writes, but spreadsheets and web pages do: they group digits and separate no ids.
+NO_SEPARATORS: Final = (
+    "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+)
+GROUPED_BY_BLANKS: Final = re.compile(
+    rf"(?<![0-9])(?<![0-9][.])[0-9]{{1,3}}(?:[ {NO_SEPARATORS}][0-9]{{3}})+(?![0-9])"
+)
+SEPARATORS: Final = re.compile(r"[ \t\r\n,;|]+")
 
 
 class ParsedCells(NamedTuple):
@@ -57,13 +67,17 @@ class TableLayout:
     """The field of each column, and the constants: values of fields that a row leaves empty.
 
     A column without a name is allowed as long as its cells are empty: spreadsheets write it where a cell was
-    touched once.
+    touched once. An index, the first column where it only numbers the lines, may say what it likes.
     """
 
-    def __init__(self, names: Sequence[str], fields: Sequence[str], constants: Mapping[str, str]) -> None:
+    def __init__(
+        self, names: Sequence[str], fields: Sequence[str], constants: Mapping[str, str], *, has_index: bool
+    ) -> None:
         self._constants = constants
         self._fields = [(index, field) for index, field in enumerate(fields) if field]
-        self._nameless = [index for index, name in enumerate(names) if not name]
+        self._nameless = [
+            index for index, name in enumerate(names) if not (name or (has_index and not index))
+        ]
         self._width = len(names)
         self._min_width = max(number for number, name in enumerate(names, start=1) if name)
 
@@ -71,8 +85,13 @@ class TableLayout:
         """Return the message of a row, and what is wrong with its cells."""
         if len(cells) < self._min_width or any(map(str.strip, cells[self._width :])):
             expected = f"expected {self._min_width} cells as in the header, got {len(cells)}"
-            return ParsedCells(None, [Fault("", expected)])
+            hint = INDEX_HINT if len(cells) == self._min_width + 1 else ""
+            return ParsedCells(None, [Fault("", expected + hint)])
         values = {field: cell for index, field in self._fields if (cell := cells[index].strip())}
+        unclear = list[Fault]()
+        if not NO_VALUES.isdisjoint(values.values()):  # hardly ever
+            values = {field: cell for field, cell in values.items() if cell not in GAPS or field in REQUIRED}
+            unclear = [_explain_either(field, cell) for field, cell in values.items() if cell in EITHER]
         nameless = [
             _explain_nameless(index + 1, cells[index])
             for index in self._nameless
@@ -81,41 +100,7 @@ class TableLayout:
         message, faults = build_message({**self._constants, **values})
         # A wrong cell with a line break most likely holds the next lines, after a quotation mark left open.
         spans_lines = any("\n" in values.get(fault.path, "") for fault in faults)
-        return ParsedCells(None if spans_lines else message, [*nameless, *faults])
-
-
-def detect_layout(
-    head: Sequence[str],
-    delimiter: str,
-    *,
-    mapping: Mapping[str, str],
-    constants: Mapping[str, str],
-    required: Sequence[str] = REQUIRED,
-) -> tuple[TableLayout, str]:
-    """Return what the columns hold and their delimiter, by the first lines; raises Invalid with every fault.
-
-    Without a `delimiter` it is the one by which the most names are known.
-    """
-    known = _FIELD_BY_NAME | {normalize(column): field for column, field in mapping.items()}
-    candidates = {char: names for char in delimiter or DELIMITERS if (names := _split_header(head, char))}
-    if not candidates:
-        raise Invalid([Fault("header", "has no names that can be read; is a quotation mark left open?")])
-
-    def count_known(char: str) -> tuple[int, int]:
-        return sum(normalize(name) in known for name in candidates[char]), len(candidates[char])
-
-    chosen = max(candidates, key=count_known)
-    names = candidates[chosen]
-    fields = [known.get(normalize(name), "") if name else "" for name in names]
-    faults = chain(
-        _find_unknown(names, known),
-        _find_absent(names, mapping),
-        _find_duplicates(fields),
-        _find_missing(fields, constants, required),
-    )
-    if listed := limit_faults(faults):
-        raise Invalid(listed)
-    return TableLayout(names, fields, constants), chosen
+        return ParsedCells(None if spans_lines else message, [*nameless, *unclear, *faults])
 
 
 def normalize(name: str) -> str:
@@ -123,14 +108,14 @@ def normalize(name: str) -> str:
     return re.sub(r"[\s_.-]", "", name).lower()
 
 
-_FIELD_BY_NAME: Final[dict[str, str]] = {normalize(field): field for field in FIELDS} | {
+FIELD_BY_NAME: Final[dict[str, str]] = {normalize(field): field for field in FIELDS} | {
     alias: field for field, aliases in ALIASES.items() for alias in aliases
 }
 
 
 def find_field(name: str) -> str:
     """Return the field of this name or alias; empty if there is none."""
-    return _FIELD_BY_NAME.get(normalize(name), "")
+    return FIELD_BY_NAME.get(normalize(name), "")
 
 
 def build_message(values: Mapping[str, str]) -> ParsedCells:
@@ -148,7 +133,8 @@ def build_message(values: Mapping[str, str]) -> ParsedCells:
         if wrong := list(_check_ids(text, side)):
             faults += wrong
         elif text:
-            message[side] = int(text) if _is_id(text) else list(map(int, _split_ids(text)))
+            ids = _read_ids(text)
+            message[side] = ids[0] if len(ids) == 1 else ids
     return ParsedCells(message, faults)
 
 
@@ -159,88 +145,77 @@ def check_values(values: Mapping[str, str]) -> list[Fault]:
     return [*faults, *missing, *find_faults(message, incomplete=True)]
 
 
-# --- the header
-
-
-def _split_header(head: Sequence[str], delimiter: str) -> tuple[str, ...]:
-    """Return the names in the first record, which may contain line breaks; none if it cannot be split."""
-    names = list[str]()
-    with suppress(csv.Error):
-        names = [name.strip() for name in next(csv.reader(head, delimiter=delimiter, strict=True), [])]
-    return tuple(names) if any(names) else ()
-
-
-def _find_unknown(names: Sequence[str], known: Mapping[str, str]) -> Iterator[Fault]:
-    for name in names:
-        if name and normalize(name) not in known:
-            shown, hint = _show_name(name), suggest(name, FIELDS)
-            yield Fault(
-                "header",
-                f'column "{shown}" is not known{hint}; '
-                f'name its field with --map "{shown}=FIELD", or leave it out with --map "{shown}="',
-            )
-
-
-def _find_absent(names: Sequence[str], mapping: Mapping[str, str]) -> Iterator[Fault]:
-    """Find mapped columns that do not exist; to leave out one that does not exist does no harm."""
-    existing = {normalize(name): _show_name(name) for name in names if name}
-    for column, field in mapping.items():
-        if field and normalize(column) not in existing:
-            listed = ", ".join(islice(existing.values(), MAX_NAMES))
-            yield Fault("header", f"there is no column {quote(column)}, as --map says; there are {listed}")
-
-
-def _find_duplicates(fields: Sequence[str]) -> Iterator[Fault]:
-    return (
-        Fault("header", f"{field} stands in several columns") for field in FIELDS if fields.count(field) > 1
-    )
-
-
-def _find_missing(
-    fields: Sequence[str], constants: Mapping[str, str], required: Sequence[str]
-) -> Iterator[Fault]:
-    for field in required:
-        if field not in fields and field not in constants:
-            option = "--account NAME" if field == "account" else f"--set {field}=VALUE"
-            hint = f"name one with --map COLUMN={field}, or the value with {option}"
-            yield Fault("header", f"no column for {field}; {hint}")
-
-
-def _show_name(name: str) -> str:
-    """Return a column's name as --map takes it, where blanks and line breaks do not count."""
-    text = escape_unprintable(" ".join(name.split()))
-    return text if len(text) <= MAX_NAME else f"{text[:MAX_NAME]}…"
-
-
 # --- the cells
 
 
 def _explain_nameless(number: int, cell: str) -> Fault:
-    return Fault("", f"column {number} has no name in the header, but this line says {quote(cell)} in it")
+    hint = INDEX_HINT if number == 1 else ""
+    return Fault(
+        "", f"column {number} has no name in the header, but this line says {quote(cell)} in it{hint}"
+    )
+
+
+def _explain_either(field: str, cell: str) -> Fault:
+    return Fault(field, f"{quote(cell)} may be a value or stand for none; leave the cell empty if it does")
 
 
 def _check_ids(text: str, side: str) -> Iterator[Fault]:
     """Find what keeps a cell from being one or several ids: each word that is not one."""
-    if not text or _is_id(text):  # nearly always
+    if not text or _read_id(text) is not None:  # nearly always
         return
-    if THOUSANDS.fullmatch(text):
-        number = re.sub("[^0-9]", "", text)[:MAX_ID_DIGITS]
-        hint = f"write a number without thousands separators, {number}"
-        several = "; separate several ids by blanks" if "," in text else ""
+    if DECIMALS.fullmatch(text):
+        either = f"the id {text[:-4]} or the id {_join_groups(text)}"
+        yield Fault(side, f"{quote(text)} may be {either}; write it in digits alone")
+    elif GROUPED.fullmatch(text):
+        hint = f"write a number without thousands separators, {_join_groups(text)}"
+        several = "; separate several ids by bars" if "," in text else ""
         yield Fault(side, f"expected an id, got {quote(text)}: {hint}{several}")
+    elif grouped := GROUPED_BY_BLANKS.search(text):
+        yield Fault(side, _explain_grouped(grouped[0]))
     elif "\n" in text and re.search(r"[,;|\t]", text):  # more likely the next line's cells than ids
         yield Fault(side, f"expected ids, got several lines, {quote(text)}")
     else:
-        wrong = (word for word in _split_ids(text) if not _is_id(word))
+        wrong = (word for word in _split_ids(text) if _read_id(word) is None)
         yield from (
-            Fault(side, f"expected an id, a positive whole number, got {quote(word)}") for word in wrong
+            Fault(side, f"expected an id, a positive whole number, got {quote(word)}{_hint(word)}")
+            for word in wrong
         )
 
 
-def _is_id(word: str) -> bool:
-    return word.isdecimal() and word.isascii() and len(word) <= MAX_ID_DIGITS
+def _hint(word: str) -> str:
+    if not EXPONENT.fullmatch(word):
+        return ""
+    return "; its digits are lost: in the spreadsheet, format the column as a number without decimals"
+
+
+def _explain_grouped(text: str) -> str:
+    """Explain digits, a blank and three digits: one number or, with an ordinary blank, several."""
+    number, groups = _join_groups(text), text.split()
+    if any(char in text for char in NO_SEPARATORS):
+        return f"expected an id, got {quote(text)}: write a number without thousands separators, {number}"
+    ids = groups if len(groups) <= MAX_GROUPS else [*groups[:MAX_GROUPS], "…"]
+    either = f"the id {number} or the ids {', '.join(ids)}"
+    return f"{quote(text)} may be {either}; write {number} or {'|'.join(ids)}"
+
+
+def _join_groups(text: str) -> str:
+    return re.sub(r"[^0-9]", "", re.sub(r"[.,]0{1,2}$", "", text))[:MAX_ID_DIGITS]
+
+
+def _read_ids(text: str) -> list[int]:
+    """Return the ids of a cell without faults."""
+    number = _read_id(text)
+    words = [text] if number is not None else _split_ids(text)
+    return [id_ for word in words if (id_ := _read_id(word)) is not None]
+
+
+def _read_id(word: str) -> int | None:
+    """Return the id that a word writes, if it does: `501`, or `501,0` as spreadsheets and pandas have it."""
+    if word.isdecimal() and word.isascii() and len(word) <= MAX_ID_DIGITS:  # nearly always
+        return int(word)
+    return int(re.split("[.,]", word)[0]) if WHOLE.fullmatch(word) else None
 
 
 def _split_ids(text: str) -> list[str]:
-    """Split ids at blanks, commas, semicolons and bars."""
-    return re.split(r"[\s,;|]+", text)
+    """Split ids at blanks of the keyboard, commas, semicolons and bars."""
+    return SEPARATORS.split(text)

@@ -9,10 +9,14 @@ from worker.errors import Fault, Invalid
 
 BLOCK: Final = 2**20  # bytes in memory at once
 BYTE_ORDER_MARKS: Final = {
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16 does
+    codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+HEAD: Final = 1000  # bytes that are looked at for UTF-16 without a mark
+MOSTLY: Final = 0.9
 ENCODINGS: Final = ("utf-8", "cp1252")  # German Excel writes the latter
 
 
@@ -26,17 +30,20 @@ class FileFormat(NamedTuple):
 
 def detect_format(file: BinaryIO) -> FileFormat:
     """Read the whole file; raises Invalid if it is no text in a known encoding."""
-    digest, lines, is_empty = sha256(), 0, True
+    digest, lines, is_empty, has_nul = sha256(), 0, True, False
     decoders = dict[str, codecs.IncrementalDecoder]()
     for block in _read_blocks(file):
         if is_empty:
             decoders, is_empty = _make_decoders(block), False
         digest.update(block)
         lines += block.count(b"\n")
+        has_nul = has_nul or b"\0" in block
         decoders = {name: decoder for name, decoder in decoders.items() if _can_decode(decoder, block)}
     encodings = [name for name, decoder in decoders.items() if _can_decode(decoder, b"", final=True)]
     if not (encodings or is_empty):
         raise Invalid([Fault("", "expected text in UTF-8 or Windows-1252; save the file as CSV UTF-8")])
+    if has_nul and encodings[0] in ENCODINGS:
+        raise Invalid([Fault("", "expected text, got NUL bytes; save the file as CSV UTF-8")])
     return FileFormat(digest.hexdigest()[:16], encodings[0] if encodings else ENCODINGS[0], lines + 1)
 
 
@@ -47,8 +54,18 @@ def _read_blocks(file: BinaryIO) -> Iterator[bytes]:
 
 def _make_decoders(head: bytes) -> dict[str, codecs.IncrementalDecoder]:
     """Return a decoder for each possible encoding; a byte order mark leaves only one."""
-    marked = [name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)]
-    return {name: codecs.getincrementaldecoder(name)() for name in marked or ENCODINGS}
+    marked = [name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)][:1]
+    return {
+        name: codecs.getincrementaldecoder(name)() for name in marked or _find_unmarked(head) or ENCODINGS
+    }
+
+
+def _find_unmarked(head: bytes) -> list[str]:
+    """Return UTF-16 if it has no mark: every other byte of a Western text's beginning is zero."""
+    zeros = [head[start:HEAD:2].count(0) * 2 / max(1, len(head[:HEAD])) for start in (0, 1)]
+    if max(zeros) < MOSTLY or min(zeros) > 1 - MOSTLY:
+        return []
+    return ["utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"]
 
 
 def _can_decode(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False) -> bool:

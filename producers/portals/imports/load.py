@@ -3,12 +3,12 @@
 When a piece is refused, only the rows that the refusal names are rejected, and the others are sent again.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from producers.portals.imports.reader import InputRow
+from producers.portals.imports.lines import InputRow, RowKey
 from producers.portals.sdk.protocol import Sent
 from worker.contract import TYPES, Change, Relation, from_message, limit_faults
 from worker.errors import Fault, Invalid, InvalidChange
@@ -35,15 +35,15 @@ class RowDefaults(NamedTuple):
     account: str = ""
     batch: str = ""
 
-    def complete(self, line: int, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the message with the defaults for what it leaves out."""
+    def complete(self, row: InputRow) -> dict[str, Any]:
+        """Return the row's message with the defaults for what it leaves out."""
         defaults = {
             "account": self.account,
-            "event_id": f"{self.digest}:{line}",
+            "event_id": f"{self.digest}:{row.line}{(row.part and f'.{row.part}') or ''}",
             "source": SOURCE,
             "batch": self.batch,
         }
-        return {**{name: value for name, value in defaults.items() if value}, **message}
+        return {**{name: value for name, value in defaults.items() if value}, **(row.message or {})}
 
 
 class ParsedRow(NamedTuple):
@@ -87,7 +87,7 @@ class RowLoader:
 
     def parse(self, rows: Iterable[InputRow]) -> Iterator[list[ParsedRow]]:
         """Yield the valid rows, a piece at a time; raises Invalid if there is no row at all."""
-        rest, lines = iter(rows), dict[Relation, int]()
+        rest, lines = iter(rows), dict[Relation, RowKey]()
         while piece := list(islice(rest, PIECE)):
             parsed = [valid for row in piece if (valid := self._parse(row))]
             self.counts.line = piece[-1].line
@@ -100,7 +100,7 @@ class RowLoader:
         parsed, faults = None, list(row.faults)
         if row.message is not None:
             try:
-                parsed = from_message(self.defaults.complete(row.line, row.message))
+                parsed = from_message(self.defaults.complete(row))
             except InvalidChange as error:
                 known = {fault.path for fault in row.faults}
                 faults += [fault for fault in error.faults if fault.path not in known]
@@ -137,21 +137,21 @@ class RowLoader:
         self.reject(row, limit_faults(faults))
 
 
-def _find_contradictions(rows: Sequence[ParsedRow], lines: dict[Relation, int]) -> Refusals:
+def _find_contradictions(rows: Sequence[ParsedRow], lines: dict[Relation, RowKey]) -> Refusals:
     """Refuse rows that make each of two records the parent of the other, since one must be wrong.
 
     If both rows are in this piece, both are refused; a row of an earlier piece is sent already. `lines`
-    collects the line of each relation over all pieces.
+    collects the row of each relation over all pieces.
     """
     refusals: Refusals = {}
-    positions = {parsed.row.line: position for position, parsed in enumerate(rows)}
+    positions = {parsed.row.key: position for position, parsed in enumerate(rows)}
     for position, (row, change) in enumerate(rows):
         for relation in _one_way_relations(change):
             if len(lines) < MAX_PAIRS:
-                lines.setdefault(relation, row.line)
+                lines.setdefault(relation, row.key)
             if other := lines.get(Relation(relation.type, relation.child, relation.parent)):
                 refusals[positions.get(other, position)] = [_explain_contradiction(row.line)]
-                refusals[position] = [_explain_contradiction(other)]
+                refusals[position] = [_explain_contradiction(other[0])]
     return refusals
 
 

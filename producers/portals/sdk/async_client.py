@@ -19,9 +19,9 @@ Result = TypeVar("Result")
 
 
 class AsyncRelations:
-    """A client like `Relations`, over HTTP only.
+    """A client like `Relations`, over HTTP only, for the event loop that uses it first.
 
-    >>> async def link():
+    >>> async def link() -> Sent:
     ...     async with AsyncRelations(url, key, account="acme") as relations:
     ...         return await relations.create("estate:address:buyer", 501, [9001, 9002])
     >>> asyncio.run(link()).state
@@ -70,7 +70,8 @@ class AsyncRelations:
     async def wait(self, ids: Jobs, *, timeout: float = 60.0) -> list[JobDict]:
         """Return the jobs, given by id or as they were sent, once all are done.
 
-        Raises TimeoutError that names those that are not, or Unavailable if nothing answers by then.
+        Those that are no longer kept have ended, and are left out. Raises TimeoutError that names those that
+        are not done, or Unavailable if nothing answers by then.
         """
         return await self._run(self._steps.wait(ids, timeout=timeout))
 

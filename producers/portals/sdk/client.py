@@ -79,8 +79,7 @@ class Relations:
     ) -> Self:
         """Return a client that writes straight to Redis and wakes workers over the settings' broker.
 
-        Without settings, those of the environment and working directory are loaded. It cannot be shared over
-        a fork.
+        Without settings, those of the environment and working directory are loaded.
 
         >>> with Relations.connect(settings, account="acme") as relations:
         ...     relations.delete("estate:address:buyer", 501, 9002).duplicate
@@ -126,7 +125,9 @@ class Relations:
 
         Over HTTP the `accepted` of an error are those that were sent before.
 
-        >>> link = {"action": "create", "relationtype": "estate:address:buyer", "parentid": 501}
+        >>> link: MessageDict = {
+        ...     "action": "create", "relationtype": "estate:address:buyer", "parentid": 501, "childid": 1
+        ... }
         >>> len(relations.send([{**link, "childid": child} for child in (1, 2, 3)]))
         3
         """
@@ -139,7 +140,8 @@ class Relations:
     def wait(self, ids: Jobs, *, timeout: float = 60.0) -> list[JobDict]:
         """Return the jobs, given by id or as they were sent, once all are done.
 
-        Raises TimeoutError that names those that are not, or Unavailable if nothing answers by then.
+        Those that are no longer kept have ended, and are left out. Raises TimeoutError that names those that
+        are not done, or Unavailable if nothing answers by then.
 
         >>> relations.wait(relations.create("estate:address:buyer", 501, 9003), timeout=0)
         Traceback (most recent call last):

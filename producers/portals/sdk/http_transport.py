@@ -1,7 +1,9 @@
 """Makes a client's calls over HTTP: one request per attempt, its answer read or turned into an error."""
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -10,8 +12,10 @@ import httpx
 import msgspec
 
 from producers.errors import Forbidden, Unauthorized
-from producers.portals.sdk.protocol import Attempt, Call, GetBatch, GetJob, SendChanges, Sent
-from worker.contract import Change, to_message
+from producers.portals.sdk.per_process import PerProcess
+from producers.portals.sdk.protocol import Attempt, Call, GetBatch, GetJob, GetJobs, SendChanges, Sent
+from worker.contract import Change, MessageDict, check_each, to_message
+from worker.contract.values import to_plain
 from worker.errors import BacklogFull, Fault, Invalid, InvalidChange, NotFound, RelationsError, Unavailable
 
 MAX_TIMEOUT: Final = 10.0  # seconds that a single attempt may wait for the network
@@ -41,6 +45,12 @@ class JobAnswer(msgspec.Struct):
     state: str
 
 
+class JobsAnswer(msgspec.Struct):
+    """What a client itself reads of several jobs."""
+
+    jobs: list[JobAnswer | None]
+
+
 class BatchAnswer(msgspec.Struct):
     """What a caller waits for in a batch."""
 
@@ -64,6 +74,7 @@ class ProblemAnswer(msgspec.Struct):
 ANSWERS: Final[Mapping[type[Call], type[msgspec.Struct]]] = {
     SendChanges: AcceptedJobs,
     GetJob: JobAnswer,
+    GetJobs: JobsAnswer,
     GetBatch: BatchAnswer,
 }
 
@@ -72,38 +83,70 @@ class HttpTransport:
     """Makes calls and blocks until they are answered."""
 
     def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None) -> None:
-        self._http = httpx.Client(**_client_options(url, key), transport=transport)
+        options = _client_options(url, key)
+        self._http = PerProcess(lambda: httpx.Client(**options, transport=transport))
 
     def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it."""
-        try:
-            response = self._http.request(**_request_options(step))
-        except httpx.RequestError as error:
-            raise _error_of_request(error, self._http.base_url) from None
-        return _read_answer(step.call, response)
+        http = self._http.get()
+        with _translate_errors(http):
+            return _read_answer(step.call, http.request(**_request_options(step)))
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections of this process."""
+        if self._http.is_mine:
+            self._http.get().close()
 
 
 class AsyncHttpTransport:
     """Makes calls and awaits their answers."""
 
     def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport | None) -> None:
-        self._http = httpx.AsyncClient(**_client_options(url, key), transport=transport)
+        options = _client_options(url, key)
+        self._http = PerProcess(lambda: LoopClient(httpx.AsyncClient(**options, transport=transport)))
 
     async def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it."""
-        try:
-            response = await self._http.request(**_request_options(step))
-        except httpx.RequestError as error:
-            raise _error_of_request(error, self._http.base_url) from None
-        return _read_answer(step.call, response)
+        http = self._http.get().of_this_loop()
+        with _translate_errors(http):
+            return _read_answer(step.call, await http.request(**_request_options(step)))
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
+        """Close the connections of this process."""
+        if self._http.is_mine:
+            http = self._http.get().of_this_loop()
+            with _translate_errors(http):
+                await http.aclose()
+
+
+class LoopClient:
+    """A client for the event loop that uses it first: its connections belong to that one."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def of_this_loop(self) -> httpx.AsyncClient:
+        """Return the client; raise RelationsError if another loop has used it."""
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise RelationsError("this client was used in another event loop; make one in each")
+        self._loop = loop
+        return self._http
+
+
+@contextmanager
+def _translate_errors(http: httpx.Client | httpx.AsyncClient) -> Iterator[None]:
+    """Raise what httpx and what it stands on raise as errors of ours."""
+    try:
+        yield
+    except RelationsError:
+        raise
+    except httpx.RequestError as error:
+        raise _error_of_request(error, http.base_url) from None
+    except Exception as error:  # a closed client, a broken TLS set-up, an error of anyio
+        reason = "this client is closed" if http.is_closed else f"{type(error).__name__}: {error}"
+        raise RelationsError(f"{http.base_url} cannot be asked: {reason}") from error
 
 
 # --- the client and its requests
@@ -145,18 +188,48 @@ def _request_options(step: Attempt) -> dict[str, Any]:
     options: dict[str, Any] = {"method": "GET", "timeout": min(step.timeout, MAX_TIMEOUT)}
     match step.call:
         case SendChanges(changes):
-            messages = [to_message(change) if isinstance(change, Change) else change for change in changes]
-            options |= {
-                "method": "POST",
-                "url": "/v1/changes",
-                "content": msgspec.json.encode(messages),
-                "headers": {"Content-Type": "application/json"},
-            }
+            options |= _post("/v1/changes", _encode(changes))
+        case GetJobs(job_ids):
+            options |= _post("/v1/jobs/lookup", msgspec.json.encode({"jobs": job_ids}))
         case GetJob(job_id):
             options["url"] = f"/v1/jobs/{quote(job_id, safe='')}"
         case GetBatch(account, label):
             options["url"] = f"/v1/batches/{quote(label, safe='')}?{urlencode({'account': account})}"
     return options
+
+
+def _post(path: str, content: bytes) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json"}
+    return {"method": "POST", "url": path, "content": content, "headers": headers}
+
+
+def _encode(changes: Sequence[Change | MessageDict]) -> bytes:
+    """Return the changes as JSON; raise InvalidChange for those that cannot be written."""
+    messages = [to_message(change) if isinstance(change, Change) else change for change in changes]
+    try:
+        return ENCODER.encode(messages)
+    except ENCODE_ERRORS:
+        check_each(enumerate(messages), _check_encoding)
+        raise
+
+
+def _check_encoding(message: MessageDict) -> None:
+    try:
+        ENCODER.encode(message)
+    except ENCODE_ERRORS as error:
+        raise InvalidChange([Fault("", f"cannot be written as JSON: {error}")]) from None
+
+
+def _write_value(value: object) -> object:
+    """Return a value as JSON has it, if msgspec cannot write it; raise TypeError."""
+    plain = to_plain(value)
+    if plain is value:
+        raise TypeError(f"{type(value).__name__} is no type of JSON")
+    return plain
+
+
+ENCODER: Final = msgspec.json.Encoder(enc_hook=_write_value, decimal_format="number")
+ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 
 # --- answers and errors
@@ -171,12 +244,18 @@ def _read_answer(call: Call, response: httpx.Response) -> Any:
         answer = msgspec.convert(document, ANSWERS[type(call)])
     except DECODE_ERRORS as error:
         raise _error_of_content(response, error) from error
-    if not (isinstance(call, SendChanges) and isinstance(answer, AcceptedJobs)):
-        return document
-    if len(answer.jobs) != len(call.changes):
-        counts = f"{len(answer.jobs)} jobs for {len(call.changes)} changes"
-        raise RelationsError(f"{response.url} answered with {counts}")
-    return [Sent(job.id, job.state, job.duplicate) for job in answer.jobs]
+    if isinstance(answer, JobsAnswer) and isinstance(call, GetJobs):
+        _check_count(response, len(answer.jobs), len(call.job_ids), "ids")
+        return document["jobs"]
+    if isinstance(answer, AcceptedJobs) and isinstance(call, SendChanges):
+        _check_count(response, len(answer.jobs), len(call.changes), "changes")
+        return [Sent(job.id, job.state, job.duplicate) for job in answer.jobs]
+    return document
+
+
+def _check_count(response: httpx.Response, jobs: int, asked: int, what: str) -> None:
+    if jobs != asked:
+        raise RelationsError(f"{response.url} answered with {jobs} jobs for {asked} {what}")
 
 
 def _error_of_request(error: httpx.RequestError, url: httpx.URL) -> RelationsError:

@@ -5,7 +5,8 @@ clients that block and clients that await.
 """
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import add
@@ -15,11 +16,14 @@ import msgspec
 
 from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import Change, MessageDict, Verb, write_instant
-from worker.errors import InvalidChange, RelationsError, Unavailable
+from worker.contract.quoting import quote
+from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
 from worker.ports import OPEN_STATES
 
 CHUNK: Final = 1000  # changes that are accepted together, or not at all
 FIRST_PAUSE: Final = 0.1  # seconds between attempts, and between looks at open jobs; doubles
+LOOKUP: Final = 500  # jobs that are asked for at a time
+JOB_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}-[0-9a-z]{18}")
 LONGEST_PAUSE: Final = 5.0
 MIN_TIMEOUT: Final = 1.0  # seconds that even the last attempt has
 Ids = int | Sequence[int]
@@ -40,7 +44,7 @@ class Options(TypedDict, total=False):
     """The optional fields of a change."""
 
     account: str
-    relationinfo: dict[str, str]
+    relationinfo: Mapping[str, str]
     occurred_at: str
     event_id: str
     source: str
@@ -60,6 +64,12 @@ class GetJob(NamedTuple):
     job_id: str
 
 
+class GetJobs(NamedTuple):
+    """Read jobs; answered with a `JobDict` for each, None for those that are not kept (any more)."""
+
+    job_ids: Sequence[str]
+
+
 class GetBatch(NamedTuple):
     """Count the jobs of a batch label; answered with a `BatchDict`."""
 
@@ -67,7 +77,7 @@ class GetBatch(NamedTuple):
     label: str
 
 
-Call = SendChanges | GetJob | GetBatch
+Call = SendChanges | GetJob | GetJobs | GetBatch
 
 
 class Attempt(NamedTuple):
@@ -116,11 +126,11 @@ class ClientSteps:
         rest, send_id = iter(changes), self.new_id()
         while chunk := list(itertools.islice(rest, self.chunk)):
             now = self.now()
-            identified = [
-                self._identify(change, f"{send_id}:{position}", now)
-                for position, change in enumerate(chunk, start=len(sent))
-            ]
             try:
+                identified = [
+                    self._identify(change, f"{send_id}:{position}", now)
+                    for position, change in enumerate(chunk, start=len(sent))
+                ]
                 sent += yield from self._call(SendChanges(identified))
             except RelationsError as error:
                 if isinstance(error, InvalidChange):
@@ -138,27 +148,36 @@ class ClientSteps:
         return cast(BatchDict, (yield from self._call(GetBatch(account, label))))
 
     def wait(self, jobs: Jobs, *, timeout: float) -> Generator[Step, Any, list[JobDict]]:
-        """Read the jobs until all are done; raises TimeoutError that names those that are not."""
+        """Read the jobs until all are done; raises TimeoutError that names those that are not.
+
+        The last look is at the end of the time, so that no job is named that was done by then.
+        """
         found: dict[str, JobDict | None] = dict.fromkeys(_job_ids(jobs))
         deadline = self.monotonic() + timeout
         for pause in backoff_pauses():
             yield from self._read_open_jobs(found, deadline)
-            if not (waiting := _open_jobs(found)):
+            waiting, left = _open_jobs(found), deadline - self.monotonic()
+            if not waiting:
                 break
-            if self.monotonic() + pause > deadline:
+            if left <= 0:
                 ids = ", ".join(waiting[:10])
                 raise TimeoutError(f"{len(waiting)} jobs are not seen done after {timeout:g} seconds: {ids}")
-            yield Sleep(pause)
+            yield Sleep(min(pause, left))
         return [job for job in found.values() if job]
 
     def _read_open_jobs(
         self, found: dict[str, JobDict | None], deadline: float
     ) -> Generator[Step, Any, None]:
-        """Read each job that is not seen done yet, as long as there is time."""
-        for job_id in _open_jobs(found):
-            found[job_id] = yield from self._call(GetJob(job_id), deadline)
-            if self.monotonic() > deadline:
-                return
+        """Read the jobs that are not seen done yet, many at a time; take out those that are forgotten."""
+        waiting = _open_jobs(found)
+        for start in range(0, len(waiting), LOOKUP):
+            asked = waiting[start : start + LOOKUP]
+            found.update(zip(asked, (yield from self._call(GetJobs(asked), deadline)), strict=True))
+        for job_id in waiting:
+            if found[job_id] is None:
+                if not JOB_ID.fullmatch(job_id):
+                    raise NotFound(f"{quote(job_id)} is not the id of a job")
+                del found[job_id]
 
     def _call(self, call: Call, deadline: float | None = None) -> Generator[Step, Any, Any]:
         """Make a call and return its answer; repeat it until the deadline while time can cure its errors."""
@@ -183,6 +202,8 @@ class ClientSteps:
             if change.event_id:
                 return change
             return msgspec.structs.replace(change, event_id=event_id, occurred_at=change.occurred_at or now)
+        if not isinstance(change, Mapping):
+            raise InvalidChange([Fault("", f"expected a change (a mapping), got {quote(change)}")])
         message: dict[str, Any] = {name: value for name, value in change.items() if value is not None}
         if "event_id" not in message:
             message = {"occurred_at": write_instant(now), **message, "event_id": event_id}

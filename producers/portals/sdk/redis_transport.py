@@ -5,19 +5,20 @@ change within two seconds.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any, Final
 
-from producers.portals.sdk.protocol import CHUNK, Attempt, GetBatch, GetJob, SendChanges, Sent
+from producers.portals.sdk.per_process import PerProcess
+from producers.portals.sdk.protocol import CHUNK, Attempt, GetBatch, GetJob, GetJobs, SendChanges, Sent
 from producers.portals.serializers import batch_json, held_relations, job_json
 from worker.background import WakeupQueue
 from worker.config import Settings, load_settings
 from worker.contract import Change, MessageDict, check_each, from_message
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.ports import Receipt
-from worker.usecases.intake import AccountResult
+from worker.usecases.intake import AccountResult, Intake
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime
 
@@ -25,61 +26,76 @@ CHUNKS: Final = 20  # per call; while Redis writes one chunk, the next is parsed
 
 
 class RedisTransport:
-    """Makes calls on a runtime's Redis."""
+    """Makes calls on the Redis of a runtime, which is made by `connect`, once per process."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime, self._intake = runtime, runtime.intake()
+    def __init__(self, connect: Callable[[], Runtime]) -> None:
+        self._runtimes = PerProcess(connect)
 
     def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it.
 
         The timeouts are those of the settings' Redis client, not the step's.
         """
+        runtime = self._runtimes.get()
         match step.call:
             case SendChanges(changes):
-                return self._send(changes)
+                return _send(runtime.intake(), changes)
             case GetJob(job_id):
-                return self._get_job(job_id)
+                return _get_job(runtime, job_id)
+            case GetJobs(job_ids):
+                jobs = runtime.queries.get_jobs(job_ids)
+                return [job_json(jobs[job_id]) if job_id in jobs else None for job_id in job_ids]
             case GetBatch(account, label):
-                counts = self._runtime.store.batch_counts(self._runtime.settings.account(account).name, label)
+                counts = runtime.store.batch_counts(runtime.settings.account(account).name, label)
                 return batch_json(account, label, counts)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._runtime.client.close()
-
-    def _send(self, changes: Sequence[Change | MessageDict]) -> list[Sent]:
-        accounts = {
-            change.account if isinstance(change, Change) else change.get("account") for change in changes
-        }
-        account = accounts.pop() if len(accounts) == 1 else None
-        if isinstance(account, str) and len(changes) > CHUNK:
-            return self._send_chunks(account, changes)
-        parts = self._intake.accept_by_account(_parse(changes))
-        if errors := [part.error for part in parts if part.error]:
-            raise _merge_errors(errors)
-        return _sent_in_order(parts)
-
-    def _send_chunks(self, account: str, changes: Sequence[Change | MessageDict]) -> list[Sent]:
-        """Send chunk by chunk the changes of one account."""
-        chunks = (_parse(changes[start : start + CHUNK], start) for start in range(0, len(changes), CHUNK))
-        accepted = self._intake.accept_stream(account, chunks)
-        return [_to_sent(receipt) for receipts in accepted for receipt in receipts]
-
-    def _get_job(self, job_id: str) -> Mapping[str, Any]:
-        job = self._runtime.store.get_job(job_id)
-        if job is None:
-            raise NotFound(f'there is no job "{job_id}" (any more)')
-        return job_json(job, self._runtime.queries.get_records(job.account, held_relations(job)))
+        """Close the connections of this process."""
+        if self._runtimes.is_mine:
+            self._runtimes.get().client.close()
 
 
 def connect(settings: Settings | Runtime | None) -> RedisTransport:
     """Connect to the Redis of a runtime or of settings, by default those of the environment."""
     if isinstance(settings, Runtime):
-        return RedisTransport(settings)
+        given = [settings]  # for this process; a forked one makes its own
+        return RedisTransport(
+            lambda: (
+                given.pop() if given else Runtime(settings.settings, wake=settings.wake, emit=settings.emit)
+            )
+        )
     chosen = settings or load_settings(os.environ, Path.cwd())
-    wake = WakeupQueue(TaskSender(chosen.broker_url).wake, emit=_emit)
-    return RedisTransport(Runtime(chosen, wake=wake, emit=_emit))
+
+    def connect_anew() -> Runtime:
+        wake = WakeupQueue(TaskSender(chosen.broker_url).wake, emit=_emit)
+        return Runtime(chosen, wake=wake, emit=_emit)
+
+    return RedisTransport(connect_anew)
+
+
+def _send(intake: Intake, changes: Sequence[Change | MessageDict]) -> list[Sent]:
+    accounts = {change.account if isinstance(change, Change) else change.get("account") for change in changes}
+    account = accounts.pop() if len(accounts) == 1 else None
+    if isinstance(account, str) and len(changes) > CHUNK:
+        return _send_chunks(intake, account, changes)
+    parts = intake.accept_by_account(_parse(changes))
+    if errors := [part.error for part in parts if part.error]:
+        raise _merge_errors(errors)
+    return _sent_in_order(parts)
+
+
+def _send_chunks(intake: Intake, account: str, changes: Sequence[Change | MessageDict]) -> list[Sent]:
+    """Send chunk by chunk the changes of one account."""
+    chunks = (_parse(changes[start : start + CHUNK], start) for start in range(0, len(changes), CHUNK))
+    accepted = intake.accept_stream(account, chunks)
+    return [_to_sent(receipt) for receipts in accepted for receipt in receipts]
+
+
+def _get_job(runtime: Runtime, job_id: str) -> Mapping[str, Any]:
+    job = runtime.store.get_job(job_id)
+    if job is None:
+        raise NotFound(f'there is no job "{job_id}" (any more)')
+    return job_json(job, runtime.queries.get_records(job.account, held_relations(job)))
 
 
 def _emit(event: str, /, **fields: object) -> None:

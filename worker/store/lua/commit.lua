@@ -2,12 +2,14 @@
 -- commit(meta, key…; id, checks, {key, field, value}…, {command, key, n, argument × n}…) → {0} | {number of the check, found}
 -- A key is named by its place in KEYS. One command is our own: OPEN (buckets; bucket, jobs, order, count, lifetime ms)
 --   counts the open jobs of a bucket, which has a lifetime while it has none.
--- Invariant: everything is written or nothing, and only while each checked field of a hash has its value ('': it is not there).
+-- Invariant: everything is written or nothing, and only while each checked field of a hash has its value ('': it is not there),
+--   or the hash as many fields as are checked (field #).
 -- A repeated call (the last commit has its id) writes nothing and answers the same.
 if redis.call('HGET', KEYS[1], 'last') == ARGV[1] then return {0, ''} end
 local at = 3
 for check = 1, tonumber(ARGV[2]) do
-  local found = redis.call('HGET', KEYS[tonumber(ARGV[at])], ARGV[at + 1]) or ''
+  local key, field = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
+  local found = field == '#' and tostring(redis.call('HLEN', key)) or redis.call('HGET', key, field) or ''
   if found ~= ARGV[at + 2] then return {check, found} end
   at = at + 3
 end

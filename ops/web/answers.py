@@ -1,0 +1,257 @@
+"""What the operators' routes answer, as types: the description is made of them, and generated clients are."""
+
+from typing import Any, NotRequired, TypedDict
+
+from worker.ports import ReplayState
+
+
+class Verdict(TypedDict):
+    """What the API said of an action."""
+
+    verdict: str
+    code: int
+    message: str
+
+
+ErrorFact = TypedDict("ErrorFact", {"code": int, "class": str, "message": str})
+FailureGroupDict = TypedDict(
+    "FailureGroupDict",
+    {
+        "account": str,
+        "code": int,
+        "class": str,
+        "message": str,
+        "relationtype": str | None,
+        "jobs": int,
+        "first": str,
+        "last": str,
+        "example": str,
+        "todo": str,
+    },
+)
+"""The failed jobs of one error and relation type that wait for a decision.
+
+Not a class statement, because `class` is a keyword of Python.
+"""
+
+
+class RelationDict(TypedDict):
+    """A relation under its canonical type."""
+
+    relationtype: str
+    parentid: int
+    childid: int
+
+
+class WantedDict(TypedDict):
+    """What is wanted of a relation; `presence` is null where only info or nothing is."""
+
+    open: bool
+    presence: bool | None
+    text: str
+    but: str | None
+
+
+class RequestPartDict(TypedDict):
+    """The part of a request that was about the relation."""
+
+    id: str
+    at: str
+    action: str
+    relations: int
+    answer: Verdict
+    status: int
+    seconds: float
+    observed: bool
+    text: str
+
+
+class JobExplanationDict(TypedDict):
+    """What became of a job here: in words, and as data."""
+
+    id: str
+    state: str  # of the relation; while it is open, of the job
+    text: str
+    action: NotRequired[str | None]
+    source: NotRequired[str | None]
+    occurred_at: NotRequired[str | None]
+    by: NotRequired[str | None]
+    request: NotRequired[str | None]
+    verified: NotRequired[bool]
+    error: NotRequired[ErrorFact | None]
+    requests: list[RequestPartDict]
+
+
+class ExplanationDict(TypedDict):
+    """A relation explained by every job that named it."""
+
+    relation: RelationDict
+    wanted: WantedDict
+    known: list[str]
+    jobs: list[JobExplanationDict]
+
+
+class FailuresDict(TypedDict):
+    """What failed and waits for a decision."""
+
+    errors: list[FailureGroupDict]
+
+
+class ActionDict(TypedDict):
+    """An action of a request, with its answer."""
+
+    action: str
+    relationtype: str
+    parentid: list[int]
+    childid: list[int]
+    relationinfo: dict[str, str]
+    answer: Verdict
+
+
+class RequestDict(TypedDict):
+    """A request to the API."""
+
+    id: str
+    at: str
+    status: int
+    seconds: float
+    message: str
+    observed: bool
+    correlations: list[str]
+    actions: list[ActionDict]
+
+
+class RequestPageDict(TypedDict):
+    """Requests, newest first, and the cursor of the next page; null after the last."""
+
+    requests: list[RequestDict]
+    next: str | None
+
+
+class AuditEntryDict(TypedDict):
+    """Who did what, when, to how many."""
+
+    at: str
+    by: str
+    act: str
+    what: str
+    count: int
+    note: str
+
+
+class AuditPageDict(TypedDict):
+    """Audit entries, newest first, and the cursor of the next page; null after the last."""
+
+    deeds: list[AuditEntryDict]
+    next: str | None
+
+
+class PauseDict(TypedDict):
+    """Why an account is paused; `until` is empty where an operator has to resume it."""
+
+    reason: str
+    detail: str
+    since: str
+    until: str
+
+
+class PaceDict(TypedDict):
+    """The share of an account's full pace, its breaker, and until when nothing is sent."""
+
+    factor: float
+    breaker: str
+    reason: str
+    until: str
+
+
+class AccountDict(TypedDict):
+    """An account: its backlog, its jobs by state, its pause and its pace."""
+
+    account: str
+    mode: str
+    backlog: int
+    oldest: str | None
+    open: int
+    jobs: dict[str, int]
+    unresolved: int
+    failed: int
+    succeeded: int
+    superseded: int
+    accepted: int
+    paused: PauseDict | None
+    pace: PaceDict
+
+
+class AccountsDict(TypedDict):
+    """The accounts of the key, in the order of the settings."""
+
+    accounts: list[AccountDict]
+
+
+class PausedDict(TypedDict):
+    """Whether an account is paused now, and when it was resumed, whether it was before."""
+
+    account: str
+    paused: bool
+    was_paused: NotRequired[bool]
+
+
+class ActedDict(TypedDict):
+    """Which jobs were acted on, or would be; the others with the reason; and whether there are more."""
+
+    dry_run: bool
+    jobs: list[str]
+    refused: dict[str, str]
+    more: bool
+    summary: str
+
+
+class PlanDict(TypedDict):
+    """What a replay would send: counts, the first of its actions, and whether the plan covers all of it."""
+
+    requests: NotRequired[int]
+    actions: NotRequired[int]
+    creates: NotRequired[int]
+    modifies: NotRequired[int]
+    deletes: NotRequired[int]
+    listed: NotRequired[list[dict[str, Any]]]
+    whole: NotRequired[bool]
+
+
+class ReplayDict(TypedDict):
+    """A replay: what would be sent, or how far it is; `became` counts its jobs by what they are now."""
+
+    id: str
+    account: str
+    by: str
+    what: str
+    forced: bool
+    correction: dict[str, Any]
+    eligible: int
+    relations: int
+    refused: dict[str, int]
+    examples: dict[str, str]
+    paused: str
+    more: bool
+    plan: PlanDict
+    state: ReplayState
+    made_at: str | None
+    run_at: str | None
+    finished_at: str | None
+    done: int
+    back: int
+    missed: dict[str, int]
+    became: NotRequired[dict[str, int]]
+
+
+class ReplaysDict(TypedDict):
+    """The replays of the last week, newest first."""
+
+    replays: list[ReplayDict]
+
+
+class ErasedDict(TypedDict):
+    """How many things a record was taken out of, by kind."""
+
+    account: str
+    erased: dict[str, int]

@@ -1,0 +1,118 @@
+"""Takes the text out of a compressed file or a spreadsheet, which are known by their first bytes."""
+
+import bz2
+import csv
+import gzip
+import lzma
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from io import TextIOWrapper
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+from worker.contract.quoting import quote
+from worker.errors import Fault, Invalid
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineSheet
+
+COMPRESSIONS: Final[Mapping[bytes, tuple[str, Callable[[BinaryIO], Any]]]] = {
+    b"\x1f\x8b": ("gzip", gzip.open),
+    b"BZh": ("bzip2", bz2.open),
+    b"\xfd7zXZ\x00": ("xz", lzma.open),
+}
+OTHERS: Final = {
+    b"\x28\xb5\x2f\xfd": "a zstd archive; read it from `zstd -dc FILE`",
+    b"%PDF": "a PDF document; save the table as CSV UTF-8",
+}
+ZIP: Final = b"PK\x03\x04"  # .xlsx, .xlsb and .ods are zip archives too
+OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+ZIP_PARTS: Final = (b"[Content_Types].xml", b"xl/", b"application/vnd.oasis.opendocument.spreadsheet")
+HEAD: Final = 4096  # bytes in which these parts are named
+INSTALL: Final = "install `onoffice-relations[spreadsheets]`, or save it as CSV UTF-8"
+
+
+def unpack(file: BinaryIO, sheet: str = "") -> BinaryIO:
+    """Return the file itself at its beginning, or a temporary one with its text.
+
+    A spreadsheet becomes CSV, row by row, of the sheet of that name, or of the only one that is not empty.
+    Raises Invalid for what cannot be read.
+    """
+    head = file.read(HEAD)
+    file.seek(0)
+    for mark, (name, open_file) in COMPRESSIONS.items():
+        if head.startswith(mark):
+            return unpack(_decompress(open_file(file), name), sheet)
+    for mark, what in OTHERS.items():
+        if head.startswith(mark):
+            raise Invalid([Fault("", f"expected text, got {what}")])
+    if head.startswith(OLD_EXCEL) or (head.startswith(ZIP) and any(part in head for part in ZIP_PARTS)):
+        return _write_csv(_read_sheet(file, sheet))
+    if head.startswith(ZIP):
+        raise Invalid([Fault("", "expected text, got a zip archive; read it from `unzip -p FILE`")])
+    if sheet:
+        raise Invalid([Fault("", "--sheet is for spreadsheets, and this is text")])
+    return file
+
+
+def _decompress(packed: IO[bytes], name: str) -> BinaryIO:
+    text = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 the caller closes it
+    try:
+        shutil.copyfileobj(packed, text)
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # a full disk
+            raise
+        raise Invalid(
+            [Fault("", f"cannot be unpacked, its {name} data are cut or damaged: {error}")]
+        ) from None
+    text.seek(0)
+    return text
+
+
+# --- spreadsheets
+
+
+def _read_sheet(file: BinaryIO, name: str) -> Sequence[Sequence[object]]:
+    try:
+        from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum  # an extra
+    except ImportError:
+        raise Invalid([Fault("", f"expected text, got a spreadsheet; {INSTALL}")]) from None
+    try:
+        book = CalamineWorkbook.from_filelike(file)
+        visible = [each.name for each in book.sheets_metadata if each.visible is SheetVisibleEnum.Visible]
+        sheet = _choose_sheet({each: book.get_sheet_by_name(each) for each in visible}, name)
+        return sheet.to_python(skip_empty_area=False)
+    except CalamineError as error:
+        raise Invalid([Fault("", f"the spreadsheet cannot be read: {error}; save it as CSV UTF-8")]) from None
+
+
+def _choose_sheet(sheets: Mapping[str, "CalamineSheet"], name: str) -> "CalamineSheet":
+    filled = [each for each, sheet in sheets.items() if sheet.height]
+    if name in sheets:
+        return sheets[name]
+    if name or len(filled) > 1 or not sheets:
+        listed = ", ".join(map(quote, sheets))
+        problem = f"there is no sheet {quote(name)}" if name else f"{len(filled)} sheets are filled"
+        raise Invalid([Fault("", f"{problem}; say which with --sheet: {listed}")])
+    return sheets[next(iter(filled or sheets))]
+
+
+def _write_csv(rows: Sequence[Sequence[object]]) -> BinaryIO:
+    binary = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 the caller closes it
+    text = TextIOWrapper(binary, "utf-8", newline="", write_through=True)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_write_cell(cell) for cell in row] for row in rows)
+    text.detach()
+    binary.seek(0)
+    return binary
+
+
+def _write_cell(cell: object) -> str:
+    """Return a cell's text in one line, so that the lines of the text are the rows of the sheet."""
+    if isinstance(cell, datetime | date | time):
+        return cell.isoformat()
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return "" if isinstance(cell, timedelta) else " ".join(str(cell).split("\n"))

@@ -1,0 +1,176 @@
+"""The body of a webhook as a value that rules can search: JSON, a form, or XML, told by what it is. Pure.
+
+The content type decides only where the bytes leave it open: senders call JSON a form, and a kept message has
+no headers any more. Whatever is read is bounded, and XML with entities is refused.
+"""
+
+import codecs
+import json
+import re
+from contextlib import suppress
+from typing import Any, Final, NoReturn
+from xml.parsers import expat
+
+import msgspec
+import xmltodict
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, FormParser
+
+from producers.webhooks.fields import MAX_FIELDS, decode_text, make_tree, plain_fields, split_fields
+from producers.webhooks.signatures import WebhookDelivery
+from worker.contract.quoting import escape_unprintable
+from worker.errors import Fault, InvalidChange
+
+MAX_DEPTH: Final = 100  # of elements in elements
+MAX_ELEMENTS: Final = 100_000
+BOMS: Final = (  # the longer ones first, since one begins like another
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+CHARSETS: Final = ("utf-8", "utf-16", "iso-8859-1", "iso-8859-15", "latin-1", "windows-1252", "us-ascii")
+CHARSET: Final = re.compile(r"charset=[\"']?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
+BOUNDARY: Final = re.compile(rb"--([^\r\n]{1,70})\r?\nContent-", re.IGNORECASE)
+FORM: Final = re.compile(rb"[^\s={}<>\"]{1,200}=[\x20-\x7e\x80-\xff\r\n]*")
+OTHER_KINDS: Final = (
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "compressed by gzip"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+    (b"GIF8", "an image"),
+)
+
+
+def read_body_value(delivery: WebhookDelivery) -> object:
+    """Return the value of a body, None of an empty one; raise InvalidChange that says what it is instead."""
+    body, content_type = delivery.body, delivery.headers.get("content-type", "")
+    if not body.strip():
+        return None
+    if boundary := BOUNDARY.match(body):
+        return _read_multipart(body, boundary[1])
+    start = _decode_start(body)
+    if start.lower().startswith(("<!doctype html", "<html")):
+        raise _refused(f"{_EXPECTED}, got a page of HTML")
+    if start.startswith("<"):
+        return _read_xml(body)
+    is_form = "form-urlencoded" in content_type.lower() or "json" not in content_type.lower()
+    if is_form and not start.startswith(("{", "[")) and FORM.fullmatch(body.strip()):
+        return plain_fields(make_tree(split_fields(body.strip())))
+    return _read_json(body, content_type)
+
+
+def read_json_text(text: str) -> object:
+    """Return the value of JSON within a field; raise InvalidChange if it is none."""
+    return _read_json(text.encode("utf-8", "surrogatepass"), "")
+
+
+_EXPECTED: Final = "expected JSON, XML or a form"
+
+
+def _read_json(body: bytes, content_type: str) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        reason = error
+    # Slower, for what msgspec does not take: other encodings, marks of byte order, lone surrogates.
+    with suppress(ValueError, LookupError, RecursionError):
+        return json.loads(_decode(body, content_type), parse_constant=_refuse_constant)
+    kind = next((name for magic, name in OTHER_KINDS if body.startswith(magic)), "")
+    raise _refused(f"{_EXPECTED}, got what is {kind}" if kind else f"expected JSON: {reason}")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and Infinity are no JSON
+
+
+def _decode(body: bytes, content_type: str, errors: str = "strict") -> str:
+    """Return the text of a body by its mark of byte order, else as declared, else as it looks."""
+    marked = next((name for mark, name in BOMS if body.startswith(mark)), "")
+    charset = CHARSET.search(content_type)
+    declared = charset[1].lower() if charset and charset[1].lower() in CHARSETS else ""
+    return body.decode(marked or declared or json.detect_encoding(body), errors)
+
+
+def _decode_start(body: bytes) -> str:
+    """Return how a body begins, whatever its encoding."""
+    return _decode(body[:64], "", "ignore").lstrip()
+
+
+def _read_xml(body: bytes) -> object:
+    """Return the root by its name: attributes behind `@`, an element that is repeated as a list."""
+    try:
+        _check_xml(body)
+        found: object = xmltodict.parse(body)
+    except (expat.ExpatError, ValueError, LookupError) as error:  # ValueError: it has entities
+        raise _refused(f"expected XML: {escape_unprintable(str(error))}") from None
+    return found
+
+
+def _check_xml(body: bytes) -> None:
+    """Raise ValueError for elements without end, before anything is made of them."""
+    depth = elements = 0
+
+    def start(_name: str, _attributes: dict[str, str]) -> None:
+        nonlocal depth, elements
+        depth, elements = depth + 1, elements + 1
+        if depth > MAX_DEPTH or elements > MAX_ELEMENTS:
+            raise ValueError(f"has more than {MAX_DEPTH} levels or {MAX_ELEMENTS} elements")
+
+    def end(_name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def refuse_entity(*_: Any) -> NoReturn:
+        raise ValueError("entities are disabled")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.EntityDeclHandler = refuse_entity
+    parser.Parse(body, True)
+
+
+def _read_multipart(body: bytes, boundary: bytes) -> object:
+    """Return the fields of a form by name; a file is an object with its text, if it is text."""
+    pairs: list[tuple[str, object]] = []
+
+    def add_field(field: Field) -> None:
+        pairs.append((_name(field.field_name), (field.value or b"").decode("latin-1")))
+
+    def add_file(file: File) -> None:
+        pairs.append((_name(file.field_name), _describe_file(file)))
+
+    if b"--" + boundary + b"--" not in body:
+        raise _refused("expected a form of several parts: it ends before its last one")
+    parser = FormParser(
+        "multipart/form-data", add_field, add_file, boundary=boundary, config={"MAX_FIELDS": MAX_FIELDS}
+    )
+    try:
+        parser.write(body)
+        parser.finalize()
+    except (FormParserError, ValueError) as error:
+        raise _refused(f"expected a form of several parts: {escape_unprintable(str(error))}") from None
+    return plain_fields(make_tree(pairs))
+
+
+def _name(name: bytes | None) -> str:
+    return (name or b"").decode("latin-1")
+
+
+def _describe_file(file: File) -> dict[str, object]:
+    file.file_object.seek(0)
+    content, content_type = file.file_object.read(), file.content_type or ""
+    file.close()
+    is_text = re.match(r"text/|application/(.*[+])?(json|xml)", content_type, re.IGNORECASE) is not None
+    return {
+        "filename": decode_text(file.file_name or b""),
+        "content_type": content_type,
+        "size": len(content),
+        "text": decode_text(content) if is_text else None,
+    }
+
+
+def _refused(message: str) -> InvalidChange:
+    return InvalidChange([Fault("", message)])

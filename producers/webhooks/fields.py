@@ -1,0 +1,120 @@
+"""The fields of a query or a form as PHP reads and writes them, since most who send them do so by it. Pure.
+
+PHP reads `a[0]=x&a[1]=y` as a list and `a[b]=x` as an object, turns dots and blanks in names into
+underscores, and writes a blank as `+` and `~` as `%7E`. Texts are UTF-8, or else Latin-1.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+from urllib.parse import quote_plus, unquote_to_bytes
+
+from worker.errors import Fault, InvalidChange
+
+MAX_DEPTH: Final = 16  # of brackets in a name
+MAX_FIELDS: Final = 10_000
+
+
+class Tree(dict[str, object]):
+    """Fields by name; those that share a name have more names in brackets. Lists have the names 0, 1, 2, …"""
+
+
+def split_fields(query: bytes) -> list[tuple[str, str]]:
+    """Return the fields in their order, names and values as Latin-1 texts, which keep every byte."""
+    pairs = (part.replace(b"+", b" ").partition(b"=") for part in query.split(b"&") if part)
+    return [(_unquote(name), _unquote(value)) for name, _, value in pairs]
+
+
+def make_tree(pairs: Sequence[tuple[str, object]], *, as_php_reads: bool = True) -> Tree:
+    """Return the fields as a tree; raise InvalidChange for one that is named twice.
+
+    `as_php_reads` turns dots and blanks in names into underscores.
+    """
+    if len(pairs) > MAX_FIELDS:
+        raise InvalidChange([Fault("", f"has more than {MAX_FIELDS} fields")])
+    tree = Tree()
+    for name, value in pairs:
+        first, *rest = _split_name(name, as_php_reads=as_php_reads)
+        if first:
+            _put(tree, [first, *rest], name, value)
+    return tree
+
+
+def encode_tree(tree: Tree) -> str:
+    """Return the query that PHP writes of fields whose names and values are Latin-1 texts."""
+    return "&".join(f"{_quote(name)}={_quote(value)}" for name, value in _flatten(tree))
+
+
+def plain_fields(tree: Tree) -> dict[str, object]:
+    """Return the fields as rules read them, by name: texts, lists, and objects of them."""
+    return {decode_text(name.encode("latin-1")): _plain_value(value) for name, value in tree.items()}
+
+
+def decode_text(text: bytes) -> str:
+    """Return a text that is UTF-8, or else Latin-1."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
+def _plain_value(value: object) -> object:
+    if isinstance(value, str):
+        return decode_text(value.encode("latin-1"))
+    if not isinstance(value, Tree):
+        return value
+    is_list = list(value) == [str(index) for index in range(len(value))]
+    return list(plain_fields(value).values()) if is_list else plain_fields(value)
+
+
+def _split_name(name: str, *, as_php_reads: bool) -> list[str]:
+    """Return `a[b][]` as a, b and an empty name; raise InvalidChange if it is too deep."""
+    first, bracket, rest = name.lstrip(" ").partition("[")
+    if bracket and "]" not in rest:
+        first, bracket, rest = f"{first}_{rest}" if as_php_reads else name, "", ""
+    if as_php_reads:
+        first = first.replace(".", "_").replace(" ", "_")
+    names = [first]
+    while bracket and "]" in rest:
+        inner, _, rest = rest.partition("]")
+        names.append(inner)
+        bracket, rest = rest[:1] if rest.startswith("[") else "", rest[1:]
+    if len(names) > MAX_DEPTH:
+        raise InvalidChange([Fault(_shown(first), f"has more than {MAX_DEPTH} brackets")])
+    return names
+
+
+def _put(tree: Tree, names: Sequence[str], shown: str, value: object) -> None:
+    for name in names[:-1]:
+        inner = tree.setdefault(name or str(len(tree)), Tree())
+        if not isinstance(inner, Tree):
+            raise _twice(shown)
+        tree = inner
+    last = names[-1] or str(len(tree))
+    if last in tree:
+        raise _twice(shown)
+    tree[last] = value
+
+
+def _twice(name: str) -> InvalidChange:
+    return InvalidChange([Fault(_shown(name), "is named twice, so it is open which one counts")])
+
+
+def _shown(name: str) -> str:
+    return decode_text(name.encode("latin-1", "replace"))[:60]
+
+
+def _flatten(tree: Tree, around: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in tree.items():
+        path = f"{around}[{name}]" if around else name
+        if isinstance(value, Tree):
+            yield from _flatten(value, path)
+        else:
+            yield path, str(value)
+
+
+def _unquote(text: bytes) -> str:
+    return unquote_to_bytes(text).decode("latin-1")
+
+
+def _quote(text: str) -> str:
+    return quote_plus(text.encode("latin-1"), safe="").replace("~", "%7E")

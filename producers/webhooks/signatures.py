@@ -1,0 +1,122 @@
+"""Signatures as senders write them: hex or base64, one or several, over a content with a time. Pure."""
+
+import hmac
+import re
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from producers.errors import Unauthorized
+from worker.config import Source
+from worker.contract.instant import SECOND, read_instant
+
+TOLERANCE: Final = 300.0  # seconds between the sender's clock and ours
+WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,11}")
+DIGITS_OF_UNITS: Final = {13: 10**3, 16: 10**6, 19: 10**9}  # of a time from 2001 to 2286, per second
+PLACEHOLDER: Final = re.compile(r"\{(body|timestamp|method|url)\}")
+SEPARATORS: Final = re.compile(r"[,;\s]+")  # between signatures, or between the fields of one header
+# Characters that HubSpot decodes in the URL before it signs it; of others the escapes stay.
+HUBSPOT_ESCAPES: Final = re.compile(r"%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
+
+
+class WebhookDelivery(NamedTuple):
+    """A webhook as it arrived. `headers` are looked up in lower case; `url` is the one the sender used.
+
+    The URL has every byte as a character of Latin-1.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    method: str = "POST"
+
+
+def check_time(text: str, now: float, *, only_seconds: bool = False) -> None:
+    """Raise Unauthorized unless a time of sending is readable and near `now`.
+
+    It is in whole seconds since 1970 or, unless only these are allowed, in milliseconds or by RFC 3339.
+    """
+    sent = _read_time(text, only_seconds=only_seconds)
+    if sent is None:
+        known = (
+            "whole seconds since 1970" if only_seconds else "seconds or milliseconds since 1970 or RFC 3339"
+        )
+        raise refusal(f"the time of sending is missing, or not in {known}")
+    if abs(sent - now) > TOLERANCE:
+        raise refusal(f"the time of sending is more than {TOLERANCE:g} seconds from this server's clock")
+
+
+def _read_time(text: str, *, only_seconds: bool) -> float | None:
+    if WHOLE_SECONDS.fullmatch(text):
+        return int(text)
+    if only_seconds:
+        return None
+    if text.isascii() and text.isdigit() and len(text) in DIGITS_OF_UNITS:
+        return int(text) / DIGITS_OF_UNITS[len(text)]
+    with suppress(ValueError):
+        return read_instant(text) / SECOND
+    return None
+
+
+def parse_fields(header: str) -> dict[str, list[str]]:
+    """Return the values of a header such as `t=1,v1=a,v1=b` or `ts=1;h1=a` by name."""
+    fields: dict[str, list[str]] = {}
+    for pair in SEPARATORS.split(header.strip()):
+        name, _, value = pair.partition("=")
+        fields.setdefault(name, []).append(value)
+    return fields
+
+
+def make_digests(source: Source, delivery: WebhookDelivery, timestamp: str) -> list[bytes]:
+    """Return the digests by each of the source's secrets of each content that the sender may have signed."""
+    template = source.signed or ("{timestamp}.{body}" if timestamp else "{body}")
+    contents = dict.fromkeys(
+        _fill_template(template, delivery._replace(url=url), timestamp) for url in _spellings(delivery.url)
+    )
+    return [
+        hmac.digest(secret.reveal().encode(), content, source.algorithm)
+        for secret in source.secrets
+        for content in contents
+    ]
+
+
+def read_digests(source: Source, received: Iterable[str]) -> Iterator[bytes]:
+    """Yield the digests that a sender wrote as hex or base64, behind a prefix or without it."""
+    for text in received:
+        for prefix in (source.prefix, f"{source.algorithm}="):
+            text = text.removeprefix(prefix)
+        if source.encoding != "base64" and re.fullmatch(r"([0-9A-Fa-f]{2})+", text):
+            yield bytes.fromhex(text)
+        elif source.encoding != "hex":
+            with suppress(ValueError):
+                padding = "=" * (-len(text) % 4)
+                yield b64decode(text.replace("-", "+").replace("_", "/") + padding, validate=True)
+
+
+def any_equal(expected: Sequence[bytes], received: Sequence[bytes]) -> bool:
+    """Return whether any two are equal; the time it takes does not show how much of a wrong one is right."""
+    found = [hmac.compare_digest(right, given) for right in expected for given in received]
+    return any(found)
+
+
+def refusal(message: str) -> Unauthorized:
+    """Return the error of a signature that does not prove who sent it."""
+    return Unauthorized(message, challenge="Signature")
+
+
+def _spellings(url: str) -> Iterator[str]:
+    yield url
+    yield HUBSPOT_ESCAPES.sub(lambda escape: chr(int(escape[1], 16)), url)
+
+
+def _fill_template(template: str, delivery: WebhookDelivery, timestamp: str) -> bytes:
+    """Return the signed content: the template with its placeholders replaced."""
+    values = {
+        "body": delivery.body,
+        "timestamp": timestamp.encode(),
+        "method": delivery.method.encode(),
+        "url": delivery.url.encode("latin-1"),
+    }
+    parts = PLACEHOLDER.split(template)  # text, name, text, name, …, text
+    return b"".join(values[part] if index % 2 else part.encode() for index, part in enumerate(parts))

@@ -1,0 +1,177 @@
+"""Erasing a record while its writes are in flight or in doubt: none is forgotten, no late one survives."""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import pytest
+
+from ops.simulator import FaultPlan, InjectedFault
+from producers.job_admin.erase import EraseService
+from tests.support.flow_world import INFO, START, World, change
+from tests.support.store_steps import job_admin_of
+from worker.contract import Relation, write_instant
+from worker.errors import Unavailable
+from worker.ports import ERASED, JobRecord, Pause
+from worker.testing import skip_renewal
+from worker.usecases.withdrawal import withdraw_record
+
+BUYER, DAY = "estate:address:buyer", 86_400.0
+LATE, SENT, OTHER = Relation(BUYER, 501, 9001), Relation(BUYER, 502, 9001), Relation(BUYER, 501, 9002)
+Make = Callable[..., World]
+
+
+def erasure_of(world: World) -> EraseService:
+    return EraseService(
+        store=world.store,
+        job_admin=job_admin_of(world.store),
+        clock=world.clock,
+        new_id=world.new_id,
+        withdraw=lambda account, *known: withdraw_record(*known, world.policy_of(account), by=ERASED),
+        keep_lease=skip_renewal,
+    )
+
+
+def erase(world: World) -> dict[str, int]:
+    counts = erasure_of(world).erase("acme", "address", 9001, by="ada")
+    return {kind: count for kind, count in counts.items() if count}
+
+
+class BrokenConnection:
+    """An API whose worker loses the store after it has begun a request."""
+
+    def send(self, *_: object, **__: object) -> NoReturn:
+        raise Unavailable("gone")
+
+
+def job(world: World, position: int) -> JobRecord:
+    found = world.store.get_job(world.receipts[position].job)
+    assert found is not None
+    return found
+
+
+def lose(kind: str, seconds: float = 1.0) -> FaultPlan:
+    return FaultPlan.script([InjectedFault(kind, seconds)])  # type: ignore[arg-type]
+
+
+def test_what_was_never_sent_ends_at_once_and_what_has_no_answer_is_left_to_the_flush(
+    make_world: Make,
+) -> None:
+    world = make_world(faults=lose("lost_after"))
+    world.accept(change("create", BUYER, 501, 9001, 9002))
+    world.flush()
+    world.accept(change("create", BUYER, 502, 9001), change("create", BUYER, 503, 9001, 9003))
+    with pytest.raises(Unavailable) as refused:
+        erase(world)
+    until = START * 1_000_000 + 150_000_000
+    assert f"unfinished write: 1, the last of which may land until {write_instant(until)}" in str(
+        refused.value
+    )
+    assert 150 <= refused.value.retry_after <= 160
+    assert (job(world, 0).children, job(world, 0).state) == ((9001, 9002), "verifying")
+    assert (job(world, 1).state, job(world, 1).children) == ("superseded", ())
+    assert (job(world, 2).state, job(world, 2).children) == ("queued", (9003,))
+    world.drain()
+    assert (job(world, 0).counts["applied"], job(world, 2).counts["applied"]) == (2, 1)
+    assert set(world.relations()) == {LATE, OTHER, Relation(BUYER, 503, 9003)}
+    with pytest.raises(Unavailable, match="all else is erased"):
+        erase(world)
+    assert job(world, 0).children == (9002,)
+    world.clock.sleep(150.0)
+    assert erase(world) == {"memories": 1}
+    assert erase(world) == {}
+
+
+def test_a_later_delete_waits_for_the_late_create_though_its_record_was_erased_meanwhile(
+    make_world: Make,
+) -> None:
+    world = make_world(faults=lose("late", 118.0))
+    world.accept(change("create", BUYER, 501, 9001))
+    world.flush()
+    with pytest.raises(Unavailable):
+        erase(world)
+    world.drain()
+    assert job(world, 0).state == "succeeded"  # read back as absent, and sent once more
+    with pytest.raises(Unavailable):
+        erase(world)
+    world.accept(change("delete", BUYER, 501, 9001))
+    world.drain()
+    world.clock.sleep(300.0)
+    assert world.relations() == {}
+    assert erase(world)["memories"] == 1
+
+
+def test_a_request_of_a_dead_worker_delays_the_erasure_of_its_own_records_only(make_world: Make) -> None:
+    world = make_world()
+    api, world.apis["acme"] = world.apis["acme"], BrokenConnection()  # type: ignore[assignment]
+    world.accept(change("create", BUYER, 501, 9002))
+    with pytest.raises(Unavailable):
+        world.flush()
+    world.apis["acme"] = api
+    world.accept(change("create", BUYER, 502, 9001))
+    assert erase(world)["jobs"] == 1
+    with pytest.raises(Unavailable, match="unfinished write: 1"):
+        erasure_of(world).erase("acme", "address", 9002, by="ada")
+    world.drain()
+    world.clock.sleep(150.0)
+    erasure_of(world).erase("acme", "address", 9002, by="ada")
+    assert world.relations() == {OTHER: {}}
+
+
+def test_a_paused_account_has_to_be_resumed_or_its_write_is_given_up_as_a_flush_would(
+    make_world: Make,
+) -> None:
+    world = make_world(faults=lose("lost_after"))
+    world.accept(change("create", BUYER, 501, 9001))
+    world.flush()
+    world.store.pause("acme", Pause("by hand"))
+    world.clock.sleep(DAY / 2)
+    with pytest.raises(Unavailable, match=r"can land no more; account acme is paused: resume it") as refused:
+        erase(world)
+    assert refused.value.retry_after == 5.0
+    world.clock.sleep(DAY / 2 + 1.0)
+    assert erase(world)["open"] == 1
+    assert (job(world, 0).state, job(world, 0).counts["failed"], job(world, 0).failed) == ("failed", 1, ())
+    assert world.store.failed_jobs("acme", limit=9) == []
+
+
+def test_who_waits_is_told_why_and_the_erasure_finishes_with_one_audit_entry(make_world: Make) -> None:
+    world = make_world(faults=lose("lost_before"))
+    world.accept(change("create", BUYER, 501, 9001))
+    world.flush()
+    told: list[str] = []
+
+    def work_meanwhile(error: Unavailable) -> None:
+        told.append(str(error))
+        world.drain()
+
+    counts = erasure_of(world).erase("acme", "address", 9001, by="ada", on_wait=work_meanwhile)
+    assert (counts["jobs"], counts["emptied"], len(told)) == (1, 1, 1)
+    [entry] = job_admin_of(world.store).audit_log("acme").entries
+    assert (entry.act, entry.count) == ("erased", counts.total())
+    assert world.relations() == {LATE: {}}
+
+
+def test_a_newer_change_does_not_hide_that_the_write_before_it_had_no_answer(make_world: Make) -> None:
+    world = make_world(faults=lose("late", 90.0))
+    world.accept(change("create", BUYER, 501, 9001))
+    world.flush()
+    world.accept(change("delete", BUYER, 501, 9001))
+    world.flush()  # the delete waits: the create may still land
+    assert job(world, 0).state == "superseded"
+    world.clock.sleep(151.0)
+    with pytest.raises(Unavailable):
+        erase(world)
+    world.drain()
+    assert world.relations() == {}
+    assert erase(world)["emptied"] == 1
+
+
+def test_a_create_whose_info_is_still_to_be_set_is_finished_before_it_is_forgotten(make_world: Make) -> None:
+    world = make_world(faults=FaultPlan.script([None, InjectedFault("throttle", 20.0)]))
+    world.accept(change("create", "calendar:address", 501, 9001, info=((INFO, "gesendet"),)))
+    world.flush()
+    with pytest.raises(Unavailable, match="unfinished write: 1"):
+        erase(world)
+    world.drain()
+    assert (job(world, 0).state, erase(world)["emptied"]) == ("succeeded", 1)
+    assert world.relations() == {Relation("calendar:address", 501, 9001): {INFO: "gesendet"}}

@@ -1,0 +1,54 @@
+"""A spreadsheet as Excel saves it, as small as it can be."""
+
+import io
+from collections.abc import Mapping, Sequence
+from xml.sax.saxutils import escape
+from zipfile import ZipFile
+
+Rows = Sequence[Sequence[str | float]]
+NAMESPACE = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+
+
+def make_xlsx(sheets: Mapping[str, Rows]) -> bytes:
+    """Return a workbook with these sheets."""
+    names = enumerate(sheets, start=1)
+    listed = "".join(f'<sheet name="{escape(name)}" sheetId="{n}" r:id="r{n}"/>' for n, name in names)
+    links = "".join(
+        f'<Relationship Id="r{n}" Type="{RELATIONS}/worksheet" Target="worksheets/sheet{n}.xml"/>'
+        for n in range(1, len(sheets) + 1)
+    )
+    packed = io.BytesIO()
+    with ZipFile(packed, "w") as archive:
+        archive.writestr("[Content_Types].xml", f'<Types xmlns="{PACKAGE}/content-types"/>')
+        archive.writestr(
+            "_rels/.rels",
+            f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="r1" '
+            f'Type="{RELATIONS}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        )
+        archive.writestr(
+            "xl/workbook.xml",
+            f'<workbook xmlns="{NAMESPACE}" xmlns:r="{RELATIONS}"><sheets>{listed}</sheets></workbook>',
+        )
+        archive.writestr(
+            "xl/_rels/workbook.xml.rels",
+            f'<Relationships xmlns="{PACKAGE}/relationships">{links}</Relationships>',
+        )
+        for n, rows in enumerate(sheets.values(), start=1):
+            archive.writestr(f"xl/worksheets/sheet{n}.xml", _sheet(rows))
+    return packed.getvalue()
+
+
+def _sheet(rows: Rows) -> str:
+    lines = ""
+    for number, row in enumerate(rows, start=1):
+        cells = "".join(_cell(cell, f"{chr(65 + at)}{number}") for at, cell in enumerate(row))
+        lines += f'<row r="{number}">{cells}</row>' if cells else ""
+    return f'<worksheet xmlns="{NAMESPACE}"><sheetData>{lines}</sheetData></worksheet>'
+
+
+def _cell(value: str | float, place: str) -> str:
+    if isinstance(value, str):
+        return f'<c r="{place}" t="inlineStr"><is><t>{escape(value)}</t></is></c>'
+    return f'<c r="{place}"><v>{value}</v></c>'

@@ -1,0 +1,78 @@
+"""What callers of the Python clients write passes `mypy --strict`: the pages and the docstrings' examples."""
+
+import doctest
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import indent
+
+from producers.portals.sdk import async_client, client
+from tests.support.docs_pages import DOCS, blocks
+
+PRELUDE = """
+import asyncio
+from producers.portals import (
+    AsyncRelations, InvalidChange, JobDict, MessageDict, Relations, RelationsError, Sent, Unavailable
+)
+from worker.config import Settings
+
+url: str = ""
+key: str = ""
+settings: Settings
+relations: Relations
+changes: list[MessageDict] = []
+"""
+CALLS = """
+link: MessageDict = {"action": "create", "relationtype": "t", "parentid": (1, 2), "childid": 3}
+sent: list[Sent] = relations.send([link, {**link, "account": "acme", "parentid": [1]}])
+sent = relations.send(
+    [{"action": "delete", "relationtype": "t", "parentid": parent, "childid": 1} for parent in (1, 2)]
+)
+jobs: list[JobDict] = relations.wait(sent)
+codes: list[int] = [job["error"]["code"] for job in jobs if job["error"]]
+try:
+    relations.create("t", 1, 2, batch="x")
+except InvalidChange as error:
+    paths: list[str] = [fault.path for fault in error.faults]
+except (Unavailable, RelationsError):
+    pass
+"""
+WRONG = """
+relations.send([{"action": "link", "relationtype": "t", "parentid": 1, "childid": 1}])
+relations.send([{"action": "create", "relationtype": "t", "parentid": 1}])
+relations.create("t", 1, 2, label="x")
+"""
+
+
+def test_what_callers_write_is_typed(tmp_path: Path) -> None:
+    page = [block.text for block in blocks(DOCS / "how-to" / "python.md") if block.language == "python"]
+    finder = doctest.DocTestFinder()
+    examples = [
+        "".join(example.source for example in test.examples)
+        for module in (client, async_client)
+        for test in finder.find(module)
+        if test.examples
+    ]
+    assert len(page) > 2
+    assert len(examples) > 5
+    good = [*page, *examples, CALLS]
+    assert check(tmp_path, good) == []
+    assert len(check(tmp_path, [WRONG])) == 3
+
+
+def check(folder: Path, texts: list[str]) -> list[str]:
+    """Return what `mypy --strict` says of these texts, each as the body of a function."""
+    bodies = (
+        f"async def block_{number}() -> None:\n{indent(text, '    ')}" for number, text in enumerate(texts)
+    )
+    file = folder / "caller.py"
+    file.write_text(PRELUDE + "\n".join(bodies), "utf-8")
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(file)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert not run.stderr
+    return [line for line in run.stdout.splitlines() if ": error: " in line]

@@ -1,0 +1,165 @@
+"""Values as JSON has them: numbers as they are written in a text, and what Python producers have instead."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import date
+from numbers import Number
+from typing import Any, TypeGuard
+from uuid import UUID
+
+import msgspec
+
+from worker.contract.quoting import quote
+from worker.errors import Fault, InvalidChange
+
+MAX_DIGITS = 40  # of an integer that is read exactly; the greatest id has 16
+WHOLE = re.compile(rf"-?[0-9]{{1,{MAX_DIGITS}}}([.]0+)?")
+SEPARATOR = re.compile(r"[ \t\r\n]*")  # what stands between values
+PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+PLAIN = (int, bool, type(None))
+LEVELS = 4  # of objects and arrays; a list of changes has three
+BOUND = 2**64  # beyond it no number is made an integer: its digits may be millions
+
+
+class WrittenNumber(float):
+    """A number that is no whole one, or is not written as one; shown as it is written, such as `1.2e3`."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text if len(self.text) <= MAX_DIGITS else "a huge number"
+
+
+def read_json(raw: bytes) -> object:
+    """Return the value of a JSON text; `501.0` is 501, a number with an exponent is a WrittenNumber.
+
+    Raises InvalidChange for names that stand twice in an object, of which a decoder would drop one, and
+    msgspec.MsgspecError, UnicodeError or RecursionError.
+    """
+    with suppress(msgspec.ValidationError):  # an integer of too many digits; what is no JSON at all is raised
+        value = msgspec.json.decode(raw)
+        if raw.count(b'"') == _count_quotes(value) and b"\\" not in raw:  # nearly always
+            return value
+    msgspec.json.decode(raw, type=msgspec.Raw)
+    return json.loads(
+        raw.decode(), parse_int=_read_written, parse_float=_read_written, object_pairs_hook=_read_object
+    )
+
+
+def _count_quotes(value: object) -> int:
+    """Return how many quotation marks an object is written with; -1 if it is not of plain values only."""
+    if type(value) is not dict:
+        return -1
+    quotes = 2 * len(value)
+    for item in value.values():
+        kind = type(item)
+        if kind is str:
+            quotes += 2
+        elif not (kind in PLAIN or (kind is list and all(type(each) is int for each in item))):
+            return -1
+    return quotes
+
+
+def has_repeated_names(raw: bytes) -> bool:
+    """Return whether a name stands twice in an object of this text, which may hold several values."""
+    text = raw.decode()
+    try:
+        position = _skip(text, 0)
+        while position < len(text):
+            _, position = SCANNER.raw_decode(text, position)
+            position = _skip(text, position)
+    except InvalidChange:
+        return True
+    return False
+
+
+def _skip(text: str, position: int) -> int:
+    separator = SEPARATOR.match(text, position)
+    return separator.end() if separator else position
+
+
+def _read_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object as a dictionary, if each of its names stands once."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        raise InvalidChange(
+            [
+                Fault(_path_of(name), f"stands {number} times in its object; which value counts?")
+                for name, number in counts.items()
+                if number > 1
+            ]
+        )
+    return values
+
+
+def _path_of(name: str) -> str:
+    return name if PLAIN_NAME.fullmatch(name) else f"[{quote(name)}]"
+
+
+def _read_written(text: str) -> int | WrittenNumber:
+    number = read_whole(text)
+    return WrittenNumber(text) if number is None else number
+
+
+def to_plain(value: object, levels: int = LEVELS) -> object:
+    """Return a Python value as JSON has it.
+
+    A number with an integral value, of whatever type, is an int; a date and time is in RFC 3339, without
+    offset if it has none; a UUID is its text. What is nested deeper than any message is left as it is.
+    """
+    if isinstance(value, Mapping) and levels:
+        return {name: to_plain(item, levels - 1) for name, item in value.items()}
+    if isinstance(value, list | tuple) and levels:
+        return [to_plain(item, levels - 1) for item in value]
+    if isinstance(value, date):  # or a datetime
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    return read_number(value) if isinstance(value, Number) else value
+
+
+def to_plain_message(message: object) -> object:
+    """Return a message with its values as JSON has them, and with what PHP makes of some put right.
+
+    PHP writes an empty object as `[]`, and a list with gaps as an object: `{"0": 9001, "2": 9002}`.
+    """
+    plain = to_plain(message)
+    if isinstance(plain, dict):
+        for side in ("parentid", "childid"):
+            if is_list_with_gaps(ids := plain.get(side)):
+                plain[side] = list(ids.values())
+        if plain.get("relationinfo") == []:
+            plain["relationinfo"] = {}
+    return plain
+
+
+def is_list_with_gaps(value: object) -> TypeGuard[dict[str, object]]:
+    """Return whether an object has only numbers for names, as PHP writes a list with gaps."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(name, str) and name.isascii() and name.isdecimal() for name in value)
+    )
+
+
+def read_number(value: Any) -> object:
+    """Return a number of Python, numpy or `decimal` as an int if it is integral, else as a float."""
+    if isinstance(value, int | WrittenNumber):  # True and False too, which are no numbers
+        return value
+    try:
+        return int(value) if -BOUND < value < BOUND and value == int(value) else float(value)
+    except (TypeError, ValueError, ArithmeticError):  # complex, or a Decimal that is none
+        return value
+
+
+def read_whole(text: str) -> int | None:
+    """Return the number that a text writes as digits, with nothing but zeros behind a point; else None."""
+    return int(text.partition(".")[0]) if WHOLE.fullmatch(text) else None
+
+
+SCANNER = json.JSONDecoder(parse_int=str, parse_float=str, object_pairs_hook=_read_object)
