@@ -187,19 +187,22 @@ class _Migration:
         for name, row in rows.items():
             reads.pttl(name)
             reads.get(f"event:{row.get(b'k', b'').decode()}")
+            reads.hget("events:0", bytes.fromhex(row.get(b"k", b"").decode()))
         more = reads.run()
         self._moved: dict[str, Job] = {}
-        for (name, row), lifetime, event in zip(rows.items(), more[::2], more[1::2], strict=True):
+        for (name, row), lifetime, old, moved in zip(
+            rows.items(), more[::3], more[1::3], more[2::3], strict=True
+        ):
             commit.check(name, "s", row[b"s"])
             short = short_id(name)
             job = _read_job(short, row, expires=self._now + 1000 * lifetime if lifetime > 0 else 0)
+            event = _short_event(old) if old else moved
             if event and event.endswith(b" "):  # a webhook wrote it; they have a space of their own now
                 job.value.digest = keys.delivery(job.value.source, job.value.event_id or short)
-            self._put(commit, job, _short_event(event) if event else b"")
+            self._put(commit, job, event or b"")
             commit.run("DEL", name)
             commit.run("DEL", f"event:{row.get(b'k', b'').decode()}")
             self._moved[short] = job
-        self._note_events_of_kept(commit)
         return commit
 
     def _put(self, commit: AccountCommit, job: Job, event: bytes) -> None:
@@ -209,20 +212,10 @@ class _Migration:
         lifetime = round(1000 * self._keep.finished)
         commit.count_open(bucket, int(job.is_open and not job.is_kept), lifetime)
         if event:
-            commit.hset("events:0", job.value.digest, event)
+            for key in ("events:0", "events:kept")[: 1 + job.is_kept]:  # the latter lives as long as the job
+                commit.hset(key, job.value.digest, event)
         if job.is_kept:
             commit.run("ZADD", "keep", job.number, job.short)
-
-    def _note_events_of_kept(self, commit: AccountCommit) -> None:
-        """Keep the idempotency keys of kept jobs as long as these: their old ones may have moved before."""
-        kept = [job for job in self._moved.values() if job.is_kept and job.value.digest]
-        if not kept:
-            return
-        reads = self._database.reads(self._account)
-        reads.hmget("events:0", [job.value.digest for job in kept])
-        for job, event in zip(kept, reads.run()[0], strict=True):
-            if event:
-                commit.hset("events:kept", job.value.digest, event)
 
     # --- reading and writing
 
