@@ -4,14 +4,14 @@ Reads only: Redis is asked about itself, workers are pinged, and credentials are
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from redis.exceptions import RedisError
 
 from ops.explain.text import format_cause
-from ops.lookups import read_store_clock
-from worker.celery_config import QUEUES
+from worker.background import cause_of
+from worker.celery_config import queue_names
 from worker.config import Account, Settings, mask_url
 from worker.config.values import SIGNATURE_LIFE
 from worker.contract import Relation
@@ -59,15 +59,22 @@ def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Itera
         message = f"{mask_url(settings.redis_url)} does not answer: {error}"
         yield Finding("redis", "fail", message, "Start it, or set RELATIONS_REDIS_URL to one that runs.")
         is_reachable = False
-    yield from check_broker(celery, url=mask_url(settings.broker_url))
-    if not is_reachable:
-        return
-    yield check_sweep(runtime.metrics.sweep_stats().at / 1e6, now=time.time())
+    yield from check_broker(celery, settings)
+    if is_reachable:
+        yield from _guarded("sweep", check_last_sweep(runtime))
     for account in settings.accounts.values():
-        yield check_account(runtime, account, now=time.time())
+        if is_reachable:
+            yield from _guarded(f"account {account.name}", check_work(runtime, account))
         if api:
             yield check_credentials(runtime, account)
-        yield from check_rights(runtime, account)
+
+
+def _guarded(subject: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the findings; what Redis refuses to say is one more, and ends these alone."""
+    try:
+        yield from findings
+    except StoreUnavailable as error:
+        yield Finding(subject, "fail", f"is not known: {error}", "Mend what Redis says.")
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:
@@ -91,14 +98,24 @@ def check_redis(runtime: Runtime) -> Iterator[Finding]:
     """Check version, eviction, persistence and clock of the server; raises StoreUnavailable."""
     client: Any = runtime.client
     with translate_errors():
-        # First, because finding the master may take seconds, and the clock goes on.
-        info: Mapping[str, Any] = client.info()
+        client.ping()  # first, because finding the master may take seconds, and the clock goes on
         before = time.time()
         seconds, micros = client.time()
         after = time.time()
-    yield check_server_version(info, mask_url(runtime.settings.redis_url))
-    yield check_eviction(info)
-    yield check_persistence(info, _read_fsync_policy(client))
+    url = mask_url(runtime.settings.redis_url)
+    try:
+        info: Mapping[str, Any] = client.info()
+    except RedisError as error:
+        message = f"{url} answers, but not to INFO ({error}): version, eviction and persistence are not known"
+        advice = (
+            "Let its user call INFO, or see to version 7, maxmemory-policy noeviction and appendonly yes."
+        )
+        yield Finding("redis", "warn", message, advice)
+    else:
+        yield check_server_version(info, url)
+        yield from check_role(info, url)
+        yield check_eviction(info)
+        yield check_persistence(info, _read_fsync_policy(client))
     yield check_clock(seconds + micros / 1e6 - (before + after) / 2)
 
 
@@ -109,6 +126,16 @@ def check_server_version(info: Mapping[str, Any], url: str) -> Finding:
     if int(number.partition(".")[0]) < MIN_SERVER_VERSION:
         return Finding("redis", "fail", f"{server} is too old", "Use Redis or Valkey 7.0 or newer.")
     return Finding("redis", "ok", server)
+
+
+def check_role(info: Mapping[str, Any], url: str) -> Iterator[Finding]:
+    """Yield what the URL must not lead to: a replica, or one node of a cluster."""
+    if info.get("role") == "slave":
+        advice = "Name the master, or its sentinels by redis+sentinel://."
+        yield Finding("redis", "fail", f"{url} is a replica: it takes no writes", advice)
+    if info.get("redis_mode") == "cluster" and not url.startswith("redis+cluster://"):
+        advice = "Write redis+cluster:// instead of redis:// in RELATIONS_REDIS_URL."
+        yield Finding("redis", "fail", f"{url} is a node of a cluster, which has some accounts only", advice)
 
 
 def check_eviction(info: Mapping[str, Any]) -> Finding:
@@ -165,20 +192,28 @@ def check_clock(ahead: float) -> Finding:
 # --- Celery
 
 
-def check_broker(celery: "Celery", *, url: str) -> Iterator[Finding]:
+def check_broker(celery: "Celery", settings: Settings) -> Iterator[Finding]:
     """Check that the broker answers and that workers listen to every queue."""
+    url = mask_url(settings.broker_url)
     try:
         with celery.connection_for_write() as connection:
             connection.ensure_connection(
                 max_retries=1, interval_start=0, interval_step=0, timeout=REPLY_TIMEOUT
             )
-            yield Finding("broker", "ok", url)
-        queues = celery.control.inspect(timeout=REPLY_TIMEOUT).active_queues() or {}
+            yield Finding("broker", "ok", mask_url(connection.as_uri()))
     except Exception as error:  # whatever the transport's client raises
-        message = f"{url} does not answer ({type(error).__name__})"
+        message = f"{url} does not answer ({cause_of(error)}): what is accepted is not woken"
         yield Finding("broker", "fail", message, "Start it, or set RELATIONS_BROKER_URL to one that runs.")
         return
-    yield check_workers(queues, QUEUES)
+    try:
+        queues = celery.control.inspect(timeout=REPLY_TIMEOUT).active_queues() or {}
+    except Exception as error:  # such as a user of Redis without a right to channels
+        message = f"they cannot be asked: {error}"
+        yield Finding(
+            "workers", "warn", message, f"Let the broker's user use the channels {settings.prefix}*."
+        )
+        return
+    yield check_workers(queues, queue_names(settings.prefix))
 
 
 def check_workers(queues: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
@@ -187,11 +222,10 @@ def check_workers(queues: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
     unserved = [queue for queue in wanted if queue not in served]
     if not queues:
         message = "none answers: changes are accepted, and nothing is sent"
-        start = f"Start one: celery -A worker.app worker -Q {','.join(wanted)}"
-        return Finding("workers", "fail", message, start)
+        return Finding("workers", "fail", message, "Start one: celery -A worker.app worker")
     if unserved:
         message = f"{len(queues)} answer, and none listens to {', '.join(unserved)}"
-        return Finding("workers", "warn", message, "Give a worker -Q with these queues.")
+        return Finding("workers", "warn", message, "Start a worker without -Q, or with these queues.")
     return Finding("workers", "ok", f"{len(queues)} answer: {', '.join(sorted(queues))}")
 
 
@@ -205,6 +239,17 @@ def check_sweep(last: float, *, now: float) -> Finding:
 
 
 # --- accounts
+
+
+def check_last_sweep(runtime: Runtime) -> Iterator[Finding]:
+    """Yield how long ago the last sweep was."""
+    yield check_sweep(runtime.metrics.sweep_stats().at / 1e6, now=runtime.metrics.now() / 1e6)
+
+
+def check_work(runtime: Runtime, account: Account) -> Iterator[Finding]:
+    """Yield what the store knows of an account."""
+    yield check_account(runtime, account, now=runtime.metrics.now() / 1e6)
+    yield from check_rights(runtime, account)
 
 
 def check_account(runtime: Runtime, account: Account, *, now: float) -> Finding:
@@ -239,7 +284,10 @@ def check_credentials(runtime: Runtime, account: Account) -> Finding:
     """Check that the API takes the account's credentials, by reading a relation that need not be there."""
     subject, probe = f"credentials {account.name}", PROBE_RELATION
     read = Action("get", probe.type, (probe.parent,), (), asked=(probe,))
-    now = float(read_store_clock(runtime) // 1_000_000)
+    try:
+        now = float(runtime.metrics.now() // 1_000_000)
+    except StoreUnavailable:
+        now = float(int(time.time()))
     reply = runtime.api(account).send([read], request_id="doctor", now=now)
     return _check_skew(subject, reply.skew) or _check_answer(
         subject, reply.results[0], reply.seconds, account.api_url

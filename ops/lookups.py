@@ -8,15 +8,7 @@ from ops.explain.text import format_cause, format_instant
 from worker.config import Account
 from worker.contract import Relation, resolve
 from worker.ports import OPEN_STATES, Pause
-from worker.redis.client import translate_errors
 from worker.wiring import Runtime
-
-
-def read_store_clock(runtime: Runtime) -> int:
-    """Return the store's time, in µs since 1970."""
-    with translate_errors():
-        seconds, micros = runtime.client.time()
-    return int(seconds) * 1_000_000 + int(micros)
 
 
 def resolve_relation(type_name: str, parent: int, child: int) -> Relation:
@@ -35,7 +27,7 @@ def explain_relation(runtime: Runtime, account: Account, relation: Relation, *, 
         runtime.queries,
         account.name,
         relation,
-        now=read_store_clock(runtime),
+        now=runtime.metrics.now(),
         since=stats.oldest if stats.backlog else None,
         upsert=account.on_modify_absent == "create",
         why_not_sending=why_not_sending(runtime, account),

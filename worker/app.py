@@ -1,22 +1,24 @@
 """How Celery finds the application: start it as `celery -A worker.app worker` and `… beat`.
 
-Importing this reads no settings and changes no library: both happen when Celery first asks for its
-configuration.
+Importing this reads no settings and connects to nothing: Celery asks for its configuration late.
 """
 
 import gc
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
 import click
-from celery import Celery, signals
+from celery import signals
 from celery.loaders.app import AppLoader
 
 from worker import log
 from worker.background import WorkerHeartbeat
-from worker.celery_config import worker_config
-from worker.celery_patches import apply_patches
+from worker.celery_broker import OwnCelery
+from worker.celery_config import SWEEP_INTERVAL, worker_config
+from worker.celery_output import configure_log
 from worker.config import Settings, load_settings
 from worker.errors import InvalidSettings
 from worker.wiring import connect_metrics
@@ -49,9 +51,19 @@ class SettingsLoader(AppLoader):
             settings = load_settings(os.environ, Path.cwd())
         except InvalidSettings as error:
             raise UnusableSettings(error) from error
-        apply_patches()
         connect_signals(settings)
         return worker_config(settings)
+
+
+def open_connection() -> None:
+    """Open the connection over which a worker's child sends, while the server has room for one."""
+
+    def ask() -> None:
+        queue: Any = app.amqp.queues[app.conf.task_default_queue]
+        with suppress(Exception), app.connection_or_acquire() as connection:
+            queue.bind(connection.default_channel).queue_declare()
+
+    threading.Thread(target=ask, name="broker", daemon=True).start()
 
 
 def connect_signals(settings: Settings) -> None:
@@ -61,17 +73,23 @@ def connect_signals(settings: Settings) -> None:
     def start_heartbeat(sender: Any, **_: object) -> None:
         heartbeat.start(sender.controller.hostname, concurrency=sender.controller.concurrency)
 
+    def set_up(loglevel: int | None = None, logfile: str | None = None, **_: object) -> None:
+        configure_log(settings, level=loglevel, file=logfile)
+
     # The values of a batch live as long as it: looking through them for cycles costs a sixth of a flush.
     signals.worker_init.connect(lambda **_: gc.set_threshold(*GC_THRESHOLDS), weak=False)
     # Celery's own lines go through our pipeline, and every line of a task names it.
-    signals.setup_logging.connect(lambda **_: log.configure(settings.log), weak=False)
+    signals.celeryd_init.connect(lambda **_: set_up(), weak=False)  # before its first warning
+    signals.setup_logging.connect(set_up, weak=False)
     signals.task_prerun.connect(lambda task_id, **_: log.set_context(task=task_id), weak=False)
+    signals.worker_process_init.connect(lambda **_: open_connection(), weak=False)
+    signals.beat_init.connect(lambda **_: log.emit("beat.started", every=SWEEP_INTERVAL), weak=False)
     # Not before it is ready: a worker that came no further is not to be listed.
     signals.worker_ready.connect(start_heartbeat, weak=False)
     signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
 
 
-app = Celery(
+app = OwnCelery(
     "relations",
     loader="worker.app:SettingsLoader",
     task_cls="worker.celery_patches:CheckedTask",

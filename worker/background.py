@@ -4,7 +4,6 @@ import atexit
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -19,6 +18,7 @@ HEARTBEAT_INTERVAL = 10.0  # seconds
 MAX_WAKEUPS = (
     10_000  # that wait for a broker; there is one per account at most, and the sweep finds what is dropped
 )
+RETRY_INTERVAL = 1.0  # seconds until a wake-up that failed is tried again
 EXIT_TIMEOUT = 3.0  # seconds that a process that ends waits for one of these threads
 
 Wake = Callable[[str, float], None]
@@ -51,7 +51,9 @@ def keep_lease(lease: Lease) -> Iterator[None]:
 class WakeupQueue:
     """Sends wake-ups from a thread of its own, so that a slow or dead broker keeps nobody waiting.
 
-    What fails or does not fit is reported and dropped: a wake-up is a hint, and the sweep finds the change.
+    One that fails is reported and tried again until the process ends. What does not fit is reported and
+    dropped: a wake-up is a hint, and the sweep finds the change. `trouble` says why the last one failed,
+    until one is sent.
     """
 
     def __init__(self, send: Wake, *, emit: EventSink = log.emit, max_size: int = MAX_WAKEUPS) -> None:
@@ -60,7 +62,8 @@ class WakeupQueue:
 
     def _start_anew(self) -> None:
         self._queue: Queue[tuple[str, float]] = Queue(self._max_size)
-        self._started, self._pid = threading.Lock(), os.getpid()
+        self._started, self._closing, self._pid = threading.Lock(), threading.Event(), os.getpid()
+        self.trouble = ""
 
     def __call__(self, account: str, seconds: float) -> None:
         """Let the wake-up be sent soon."""
@@ -69,27 +72,44 @@ class WakeupQueue:
         try:
             self._queue.put_nowait((account, seconds))
         except Full as error:
-            self._report(account, error)
+            self._emit("wake.failed", account=account, error=cause_of(error))
         if self._started.acquire(blocking=False):
             threading.Thread(target=self._work, name="wake-ups", daemon=True).start()
             atexit.register(self.close)
 
     def close(self, seconds: float = EXIT_TIMEOUT) -> None:
         """Return when every wake-up was sent or dropped, or the time is over."""
+        self._closing.set()
         with self._queue.all_tasks_done:
             self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, seconds)
+        self._closing.clear()
 
     def _work(self) -> None:
         while True:
             account, seconds = self._queue.get()
-            try:
-                self._send(account, seconds)
-            except Exception as error:  # whatever the broker's client raises
-                self._report(account, error)
+            while not self._try_to_send(account, seconds) and not self._closing.wait(RETRY_INTERVAL):
+                seconds = 0.0
             self._queue.task_done()
 
+    def _try_to_send(self, account: str, seconds: float) -> bool:
+        try:
+            self._send(account, seconds)
+        except Exception as error:  # whatever the broker's client raises
+            self._report(account, error)
+            return False
+        self.trouble = ""
+        return True
+
     def _report(self, account: str, error: Exception) -> None:
-        self._emit("wake.failed", account=account, error=type(error).__name__)
+        cause = cause_of(error)
+        if cause != self.trouble:  # once, not once a second
+            self.trouble = cause
+            self._emit("wake.failed", account=account, error=cause)
+
+
+def cause_of(error: Exception) -> str:
+    """Return the kind of an error and its own words, as an event shows them."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 class WorkerHeartbeat:
@@ -120,15 +140,15 @@ class WorkerHeartbeat:
     def _work(self, metrics: Metrics, name: str, concurrency: int) -> None:
         host, pid, release = socket.gethostname(), os.getpid(), version("onoffice-relations")
         while not self._done.is_set():
-            worker = WorkerInfo(
-                name=name,
-                hostname=host,
-                pid=pid,
-                concurrency=concurrency,
-                version=release,
-                at=time.time_ns() // 1000,
-            )
             with suppress(Unavailable):
+                worker = WorkerInfo(
+                    name=name,
+                    hostname=host,
+                    pid=pid,
+                    concurrency=concurrency,
+                    version=release,
+                    at=metrics.now(),
+                )
                 metrics.record_heartbeat(worker)
             self._done.wait(self._interval)
         with suppress(Unavailable):

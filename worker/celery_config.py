@@ -4,7 +4,7 @@ A message is a wake-up and a unit of scheduling, never the only copy of a change
 that true.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from worker.config import Settings
 from worker.redis.broker import AMQP_SCHEMES, broker_settings
@@ -15,13 +15,21 @@ FLUSH_TASK: Final = "relations.flush"
 SWEEP_TASK: Final = "relations.sweep"
 REPLAY_TASK: Final = "relations.replay"
 
-INTAKE_QUEUE: Final = "relations.intake"
-FLUSH_QUEUE: Final = "relations.flush"
-OPS_QUEUE: Final = "relations.ops"
-QUEUES: Final = (INTAKE_QUEUE, FLUSH_QUEUE, OPS_QUEUE)
-
 SWEEP_INTERVAL: Final = 2.0  # seconds
 CONNECT_TIMEOUT: Final = 5.0  # seconds a sender waits for a connection to the broker
+
+
+class QueueNames(NamedTuple):
+    """The names of the three queues of one environment."""
+
+    intake: str
+    flush: str
+    ops: str
+
+
+def queue_names(prefix: str) -> QueueNames:
+    """Return the names of the queues: those of another prefix are another environment's."""
+    return QueueNames(*(f"{prefix}.{name}" for name in QueueNames._fields))
 
 
 def worker_config(settings: Settings) -> dict[str, Any]:
@@ -29,17 +37,19 @@ def worker_config(settings: Settings) -> dict[str, Any]:
     from kombu import Queue  # slow to import, and who only wants the names does without
 
     longest_request = max((account.timeout for account in settings.accounts.values()), default=30.0)
-    url, options = broker_settings(settings.broker_url)
-    is_amqp = url.startswith(AMQP_SCHEMES)
+    broker, queues = broker_settings(settings.broker_url, settings.prefix), queue_names(settings.prefix)
+    is_amqp = settings.broker_url.startswith(AMQP_SCHEMES)
+    if not is_amqp:
+        broker["broker_transport_options"] |= _redelivery(longest_request)
     return {
-        "broker_url": url,
+        **broker,
         "broker_connection_retry_on_startup": True,
         # The default, 100, ends a worker after three quarters of an hour without its broker.
         "broker_connection_max_retries": None,
-        "broker_transport_options": options if is_amqp else options | _redelivery(longest_request),
-        "task_queues": [Queue(name) for name in QUEUES],
-        "task_default_queue": OPS_QUEUE,
-        "task_routes": {ACCEPT_TASK: INTAKE_QUEUE, FLUSH_TASK: FLUSH_QUEUE},
+        "task_queues": [Queue(name) for name in queues],
+        "task_create_missing_queues": False,  # `-Q` with another environment's queue is a fault
+        "task_default_queue": queues.ops,
+        **_shared_names(settings.prefix),
         # A flush is leased and idempotent: acknowledge late, so that a dead worker's message comes back.
         "task_acks_late": True,
         "task_reject_on_worker_lost": False,  # true makes a poison message an endless loop
@@ -61,21 +71,36 @@ def worker_config(settings: Settings) -> dict[str, Any]:
             "sweep": {
                 "task": SWEEP_TASK,
                 "schedule": SWEEP_INTERVAL,
-                "options": {"expires": 2 * SWEEP_INTERVAL},
             }
         },
+        "beat_scheduler": "worker.celery_beat:SweepScheduler",
         "beat_max_loop_interval": SWEEP_INTERVAL,
     }
 
 
-def sender_config(broker_url: str) -> dict[str, Any]:
+def sender_config(broker_url: str, prefix: str) -> dict[str, Any]:
     """Return the configuration of a process that only sends messages to our tasks."""
-    url, options = broker_settings(broker_url)
     return {
-        "broker_url": url,
+        **broker_settings(broker_url, prefix),
         "broker_connection_timeout": CONNECT_TIMEOUT,
-        "broker_transport_options": options,
         "task_ignore_result": True,
+        **_shared_names(prefix),
+    }
+
+
+def _shared_names(prefix: str) -> dict[str, Any]:
+    """Return the names that workers and those who send to them or ask them share."""
+    queues, events = queue_names(prefix), f"{prefix}.events"
+    return {
+        "task_routes": {
+            ACCEPT_TASK: queues.intake,
+            FLUSH_TASK: queues.flush,
+            SWEEP_TASK: queues.ops,
+            REPLAY_TASK: queues.ops,
+        },
+        "control_exchange": prefix,
+        "event_exchange": events,
+        "event_queue_prefix": events,
     }
 
 

@@ -1,8 +1,10 @@
 """The settings in force, read again when their file changes, and the policies that they say."""
 
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 from worker.config import Account, Settings, fingerprint, load_settings
 from worker.config.values import DAY
@@ -14,29 +16,42 @@ from worker.ports import EventSink
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import IntakePolicy
 
+RETRY_INTERVAL: Final = 2.0  # seconds until a file that cannot be used is read again
+
 
 class LiveSettings:
     """The settings in force; a file that cannot be used is reported once, and the last good ones stay.
 
-    `overrides` are what the operator permits and orders otherwise than the documentation, by relation type.
+    `faults` are why the file cannot be used; it is tried again until it can, also unchanged: the reason may
+    lie outside of it. `overrides` are what the operator permits and orders otherwise than the documentation,
+    by relation type.
     """
 
     def __init__(self, settings: Settings, emit: EventSink) -> None:
         self._emit = emit
         self._version = _file_version(settings.file)
+        self.faults: tuple[str, ...] = ()
+        self._retry_at = 0.0
         self._use(settings)
 
     def refresh(self) -> Settings:
         """Read the settings again if their file changed; return those in force."""
         file = self.current.file
-        if file is None or self._version == (version := _file_version(file)):
+        if file is None:
             return self.current
-        self._version = version
+        version = _file_version(file)
+        if version == self._version and (not self.faults or time.monotonic() < self._retry_at):
+            return self.current
+        self._version, self._retry_at = version, time.monotonic() + RETRY_INTERVAL
         try:
             self._use(self._reload(file))
+            self.faults = ()
             self._emit("settings.reloaded", file=str(self.current.file))
         except InvalidSettings as error:
-            self._emit("settings.rejected", file=str(file), faults=[str(fault) for fault in error.faults])
+            faults = tuple(str(fault) for fault in error.faults)
+            if faults != self.faults:
+                self._emit("settings.rejected", file=str(file), faults=list(faults))
+            self.faults = faults
         return self.current
 
     def flush_policy(self, name: str) -> FlushPolicy:

@@ -4,15 +4,19 @@ Call `configure` once per process, then `emit("flush.finished", account=…)`. N
 """
 
 import logging
+import os
 import sys
+import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from logging.handlers import WatchedFileHandler
 from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from worker.config.secret import STARS, redact
+from worker.contract.quoting import make_printable
 
 SENSITIVE: Final = ("token", "secret", "hmac", "authorization", "password")
 # They log every request or task at INFO, with its arguments; our own line for each has more.
@@ -29,6 +33,7 @@ WARNINGS: Final = frozenset(
         "batch.condemned",
         "breaker.opened",
         "clock.skewed",
+        "control.refused",
         "message.rejected",
         "plan.rejected",
         "replay.refused",
@@ -60,11 +65,25 @@ class Handler(logging.StreamHandler[TextIO]):
     """Our handler, so that configuring again replaces it and nobody else's."""
 
 
+class FileHandler(WatchedFileHandler, Handler):
+    """The same into a file, which is opened anew after it was moved away."""
+
+    def __init__(self, path: str) -> None:
+        WatchedFileHandler.__init__(self, path, encoding="utf-8", errors="backslashreplace")
+
+
 def configure(
-    style: Literal["json", "console"], *, stream: TextIO | None = None, level: int = logging.INFO
+    style: Literal["json", "console"],
+    *,
+    stream: TextIO | None = None,
+    level: int = logging.INFO,
+    file: str | None = None,
 ) -> None:
-    """Send all log events to `stream` (stderr) in this style; another call replaces the last one."""
-    handler = Handler(stream or sys.stderr)
+    """Send all log events to the file, else to `stream` (stderr), in this style; the last call holds.
+
+    Raises OSError if the file cannot be written.
+    """
+    handler = FileHandler(file) if file else Handler(stream or sys.stderr)
     processors = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         redact_event,
@@ -86,6 +105,32 @@ def configure(
     )
 
 
+def capture_the_rest() -> None:
+    """Let warnings, and errors that nobody caught, be lines like all others."""
+    logging.captureWarnings(True)
+    sys.excepthook = lambda kind, error, trace: _log_uncaught("process", (kind, error, trace))
+    threading.excepthook = lambda args: _log_uncaught(
+        args.thread.name if args.thread else "", (args.exc_type, args.exc_value, args.exc_traceback)
+    )
+    sys.unraisablehook = lambda args: _log_uncaught(
+        "finalizer", (args.exc_type, args.exc_value, args.exc_traceback)
+    )
+
+
+def _log_uncaught(where: str, error: Any) -> None:
+    if not issubclass(error[0], KeyboardInterrupt | SystemExit):
+        logging.getLogger("relations").critical("uncaught error in %s", where, exc_info=error)
+
+
+def write_at_once(event: str) -> None:
+    """Write one line past the logging system: from a signal handler it might wait for itself."""
+    handler = next((each for each in logging.getLogger().handlers if isinstance(each, Handler)), None)
+    if handler and logging.getLogger().isEnabledFor(logging.INFO):
+        record = logging.LogRecord("relations", logging.INFO, "", 0, event, (), None)
+        with suppress(OSError, ValueError):
+            os.write(handler.stream.fileno(), f"{handler.format(record)}\n".encode())
+
+
 def renderer(style: Literal["json", "console"], *, colors: bool) -> Processor:
     """Return what writes a line: JSON for machines, or aligned text for people."""
     if style == "json":
@@ -105,12 +150,12 @@ def redact_value(value: Any, key: str = "") -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
-        return redact(value)
+        return make_printable(redact(value))
     if isinstance(value, Mapping):
         return {str(name): redact_value(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [redact_value(item) for item in value]
-    return redact(repr(value) if isinstance(value, BaseException) else str(value))
+    return make_printable(redact(repr(value) if isinstance(value, BaseException) else str(value)))
 
 
 def level_of(event: str) -> Literal["info", "warning", "error"]:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from celery.exceptions import Ignore, Reject
 
 from worker.app import app
-from worker.background import WakeupQueue
+from worker.background import WakeupQueue, cause_of
 from worker.celery_config import ACCEPT_TASK, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
 from worker.celery_patches import UNDECODED
 from worker.config import load_settings
@@ -142,7 +142,7 @@ def _queue_next_flush(runtime: Runtime, account: str, seconds: float) -> bool:
     try:
         send_wakeup(app, account, seconds)
     except Exception as error:  # whatever the broker's client raises
-        runtime.emit("wake.failed", account=account, error=type(error).__name__)
+        runtime.emit("wake.failed", account=account, error=cause_of(error))
         return False
     return True
 

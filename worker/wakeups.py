@@ -6,7 +6,7 @@ Celery is imported with the first message: it takes a third of a second, and man
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.celery_config import FLUSH_QUEUE, FLUSH_TASK, OPS_QUEUE, REPLAY_TASK, sender_config
+from worker.celery_config import FLUSH_TASK, REPLAY_TASK, sender_config
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -22,33 +22,24 @@ def send_wakeup(app: "Celery", account: str, seconds: float) -> None:
         FLUSH_TASK,
         [account],
         countdown=seconds or None,
-        queue=FLUSH_QUEUE,
         retry=True,
         retry_policy=RETRY_POLICY,
     )
 
 
 class TaskSender:
-    """Sends messages to our tasks over a broker, from a process that runs none of them.
+    """Sends messages to our tasks over a broker, from a process that runs none of them."""
 
-    `patch_kombu` lets it send also to a full Redis. It changes every Celery application of the process, so
-    only processes of our own may ask for it.
-    """
-
-    def __init__(self, broker_url: str, *, patch_kombu: bool = False) -> None:
-        self._broker_url, self._patch_kombu = broker_url, patch_kombu
+    def __init__(self, broker_url: str, prefix: str) -> None:
+        self._broker_url, self._prefix = broker_url, prefix
 
     @cached_property
     def app(self) -> "Celery":
-        """A Celery application that knows the broker and no code of ours."""
-        from celery import Celery
+        """A Celery application that knows the broker and no code of our tasks."""
+        from worker.celery_broker import OwnCelery
 
-        if self._patch_kombu:
-            from worker.celery_patches import apply_patches
-
-            apply_patches()
-        app = Celery("relations", set_as_current=False)
-        app.conf.update(sender_config(self._broker_url))
+        app = OwnCelery("relations", set_as_current=False)
+        app.conf.update(sender_config(self._broker_url, self._prefix))
         return app
 
     def wake(self, account: str, seconds: float) -> None:
@@ -57,4 +48,4 @@ class TaskSender:
 
     def start_replay(self, replay_id: str) -> None:
         """Let a worker run the replay; raise whatever the broker's client does."""
-        self.app.send_task(REPLAY_TASK, [replay_id], queue=OPS_QUEUE, retry=True, retry_policy=RETRY_POLICY)
+        self.app.send_task(REPLAY_TASK, [replay_id], retry=True, retry_policy=RETRY_POLICY)

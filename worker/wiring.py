@@ -1,7 +1,6 @@
 """The composition root: settings become live objects here and nowhere else. Nothing connects at import."""
 
 import random
-import time
 from collections.abc import Mapping, Sequence
 
 from worker import log
@@ -62,7 +61,6 @@ class Runtime:
             list_accounts=lambda: self.settings.accounts,
             fingerprint_of=self.live_settings.fingerprint,
             wake=wake,
-            now=lambda: time.time_ns() // 1000,
         )
         self._new_id = IdGenerator()
 

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 import click
 
 from ops.cli import output
-from ops.lookups import read_store_clock
 from producers.services import Services, build_services
 from worker.background import WakeupQueue
 from worker.config import Account, Settings, load_settings
@@ -34,8 +33,15 @@ class CommandContext:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings of this environment and working directory."""
-        return load_settings(os.environ, Path.cwd())
+        """The settings of this environment and working directory, but for faulty sources.
+
+        What a command needs of a secret that cannot be read, it misses when it uses it.
+        """
+        return load_settings(os.environ, Path.cwd(), spare=True)
+
+    def require_all_settings(self) -> None:
+        """Raise InvalidSettings for any fault: of a command that serves whatever the settings hold."""
+        load_settings(os.environ, Path.cwd())
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -52,7 +58,7 @@ class CommandContext:
     @cached_property
     def task_sender(self) -> TaskSender:
         """What sends messages to our tasks over the settings' broker."""
-        return TaskSender(self.settings.broker_url, patch_kombu=True)
+        return TaskSender(self.settings.broker_url, self.settings.prefix)
 
     @property
     def zone(self) -> tzinfo:
@@ -61,7 +67,7 @@ class CommandContext:
 
     def read_clock(self) -> int:
         """Return the store's time, in µs since 1970."""
-        return read_store_clock(self.runtime)
+        return self.runtime.metrics.now()
 
     def find_account(self, name: str | None) -> Account:
         """Return the account of that name, or the only one there is."""

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ops.cli.context import CommandContext
+from ops.cli.terminal import safe_streams
 from worker.config import mask_url
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable
 
@@ -26,6 +27,11 @@ class Exit(IntEnum):
 
 class RootGroup(click.Group):
     """The root command: turns what a command raises into one message on stderr and an exit code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program; whatever it prints, a terminal can be trusted with."""
+        with safe_streams():
+            return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors of ours end it here, all others are bugs and keep their traceback."""

@@ -7,6 +7,9 @@ from typing import Any, Final
 
 import click
 
+from ops.cli.terminal import drawing_stream
+from worker.contract.quoting import make_printable
+
 MAX_WIDTH: Final = 10_000  # columns of a terminal, beyond any
 
 
@@ -42,8 +45,8 @@ def print_styled(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
         # An id that is cut, or goes on in the next line, cannot be copied.
         table.add_column(head, no_wrap=not any(" " in cell for cell in column))
     for row in cells:
-        table.add_row(*map(Text, row))
-    console = Console()
+        table.add_row(*(Text(make_printable(cell)) for cell in row))
+    console = Console(file=drawing_stream(sys.stdout))
     least = Measurement.get(console, console.options.update(width=MAX_WIDTH), table).minimum
     console.width = max(console.width, least)
     console.print(table)

@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from ops.cli.terminal import drawing_stream
+
 INTERVAL: Final = 5.0  # seconds between lines
 
 ReportProgress = Callable[[int], None]
@@ -43,7 +45,7 @@ def show_progress(what: str, total: int, *, quiet: bool) -> Iterator[ReportProgr
             _RateColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=Console(stderr=True)) as bar:
+        with Progress(*columns, console=Console(file=drawing_stream(sys.stderr))) as bar:
             task = bar.add_task(what, total=total)
             yield lambda done: bar.update(task, completed=done)
     else:

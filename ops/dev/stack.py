@@ -22,10 +22,9 @@ from celery import Celery
 from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import Persist, run_server
 from worker.background import Wake, WakeupQueue
-from worker.celery_config import QUEUES
 from worker.config import Settings, load_settings
 from worker.wakeups import TaskSender
-from worker.wiring import Runtime
+from worker.wiring import Runtime, connect_metrics
 
 Part = Literal["worker", "beat", "api"]
 
@@ -93,6 +92,7 @@ class Shape:
     parts: tuple[Part, ...] = PARTS
     store: str = ""
     broker: str = ""
+    prefix: str = "relations"
     persist: Persist = "everysec"
     concurrency: int = 2
     workers: int = 1
@@ -154,7 +154,7 @@ class Stack:
 
     def celery(self) -> Celery:
         """Return a bare Celery app on the broker, as a producer has one: it knows only our tasks' names."""
-        return TaskSender(self.broker_url).app
+        return TaskSender(self.broker_url, self.shape.prefix).app
 
     def runtime(self, *, wakes: bool = True, background: bool = False) -> Runtime:
         """Return a producer's runtime in this process, whose events are dropped.
@@ -162,7 +162,9 @@ class Stack:
         With `wakes=False` it leaves waking to the sweep; in the `background`, a broken broker keeps nobody
         waiting.
         """
-        wake: Wake = TaskSender(self.broker_url).wake if wakes else lambda _account, _seconds: None
+        wake: Wake = (
+            TaskSender(self.broker_url, self.shape.prefix).wake if wakes else lambda _account, _seconds: None
+        )
         if background:
             wake = WakeupQueue(wake, emit=_drop)
         return Runtime(self.settings(), wake=wake, emit=_drop)
@@ -233,7 +235,7 @@ class Stack:
             "RELATIONS_REDIS_URL": self.redis_url,
             "RELATIONS_BROKER_URL": self.broker_url,
             "RELATIONS_API_URL": f"{self.simulator}/api/stable/api.php",
-            "RELATIONS_PREFIX": "relations",
+            "RELATIONS_PREFIX": self.shape.prefix,
             "RELATIONS_LOG": "json",
         }
 
@@ -264,11 +266,11 @@ class Stack:
         """Return the commands by name; the workers beside the first are `worker-2` and so on."""
         celery = [sys.executable, "-m", "celery", "-A", "worker.app"]
         options = ["-c", str(self.shape.concurrency), "-l", "INFO", "--without-gossip", "--without-mingle"]
-        worker = [*celery, "worker", "-Q", ",".join(QUEUES), *options]
+        worker = [*celery, "worker", *options]
         return {
             "worker": worker,
             **{f"worker-{n}": [*worker, "-n", f"worker-{n}@%h"] for n in range(2, self.shape.workers + 1)},
-            "beat": [*celery, "beat", "-l", "INFO", "-s", str(self.directory / "schedule")],
+            "beat": [*celery, "beat", "-l", "INFO"],
             "api": [sys.executable, "-m", "ops.cli", "api", "--host", "127.0.0.1", "--port", str(port)],
         }
 
@@ -288,11 +290,11 @@ class Stack:
             return False
 
     def _worker_answers(self) -> bool:
-        with self.celery() as app:
-            return len(app.control.ping(timeout=0.5, limit=self.shape.workers) or ()) == self.shape.workers
+        started = {process.pid for name, process in self.processes.items() if name.startswith("worker")}
+        return started <= {worker.pid for worker in connect_metrics(self.settings()).list_workers()}
 
     def _beat_keeps_time(self) -> bool:
-        return any(self.directory.glob("schedule*"))  # it keeps there what it has sent
+        return "beat.started" in self.log("beat").read_text("utf-8")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ops.explain.text import format_tally
@@ -27,7 +26,9 @@ async def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> Respons
     """Stop sending for an account until it is resumed."""
     account, why = deps.current_settings().account(call.account).name, call.input.why
     entry = AuditEntry(deps.new_id(), call.key.name, "paused", account, why)
-    await run_in_threadpool(deps.store.pause, account, Pause("hand", why), audit_entry=entry)
+    await deps.threads.run_for(
+        call.key.name, deps.store.pause, account, Pause("hand", why), audit_entry=entry
+    )
     return json_response({"account": account, "paused": True})
 
 
@@ -35,8 +36,8 @@ async def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Let an account go on, at full pace."""
     account = deps.current_settings().account(call.account).name
     entry = AuditEntry(deps.new_id(), call.key.name, "resumed", account)
-    was_paused = await run_in_threadpool(deps.store.resume, account, audit_entry=entry)
-    await run_in_threadpool(deps.reset_pace, account)
+    was_paused = await deps.threads.run_for(call.key.name, deps.store.resume, account, audit_entry=entry)
+    await deps.threads.run_for(call.key.name, deps.reset_pace, account)
     return json_response({"account": account, "paused": False, "was_paused": was_paused})
 
 
@@ -55,10 +56,12 @@ async def _act(
 ) -> Response:
     """Act on the selected jobs that are in this state; with `dry_run` only name them."""
     form = call.input
-    jobs, refused, more = await run_in_threadpool(_select, deps, form, state)
+    jobs, refused, more = await deps.threads.run_for(call.key.name, _select, deps, form, state)
     if jobs and not form.dry_run:
         note = "" if form.jobs else f"of {describe_selection(form.ids_or_filter())}"
-        result = await run_in_threadpool(act, form.account, jobs, by=call.key.name, note=note)
+        result = await deps.threads.run_for(
+            call.key.name, act, form.account, jobs, by=call.key.name, note=note
+        )
         jobs, refused = result.done, {**refused, **result.refused}
     summary = format_tally(Counter(refused.values()))
     return json_response(
@@ -87,7 +90,8 @@ async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Respo
     form = call.input
     if "account" in form.set:
         check_access(call.key, "replay", str(form.set["account"]))
-    replay = await run_in_threadpool(
+    replay = await deps.threads.run_for(
+        call.key.name,
         deps.services.replays.prepare,
         form.account,
         form.ids_or_filter(),
@@ -107,13 +111,15 @@ async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
         deps.send_replay(replay.id)
         return replay
 
-    return json_response(serialize_replay(await run_in_threadpool(start)), status=202)
+    return json_response(serialize_replay(await deps.threads.run_for(call.key.name, start)), status=202)
 
 
 async def stop_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Stop a replay after the piece that is being worked."""
     replay_id = call.request.path_params["id"]
-    replay = await run_in_threadpool(deps.services.replays.stop, replay_id, by=call.key.name)
+    replay = await deps.threads.run_for(
+        call.key.name, deps.services.replays.stop, replay_id, by=call.key.name
+    )
     return json_response(serialize_replay(replay))
 
 
@@ -121,8 +127,8 @@ async def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> Respon
     """Take a record out of everything that is kept."""
     form = call.input
     account = deps.current_settings().account(form.account).name
-    counts = await run_in_threadpool(
-        deps.services.erasure.erase, account, form.module, form.id, by=call.key.name
+    counts = await deps.threads.run_for(
+        call.key.name, deps.services.erasure.erase, account, form.module, form.id, by=call.key.name
     )
     erased = {kind: count for kind, count in counts.items() if count}
     return json_response({"account": account, "erased": erased})

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from ops import lookups
-from ops.web.metrics import metrics_registry
+from ops.web.metrics import MetricsReader
+from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
 from worker.config import Settings
 from worker.contract import Relation
@@ -29,7 +28,8 @@ class OperatorDeps:
     queries: Queries
     job_admin: JobAdmin
     services: Services
-    metrics: CollectorRegistry
+    metrics: MetricsReader
+    threads: Threads
     new_id: Callable[[], str]
     explain: Callable[[str, Relation], Any]
     describe: Callable[[str], Any]
@@ -52,7 +52,8 @@ def operator_deps(
         queries=runtime.queries,
         job_admin=runtime.job_admin,
         services=build_services(runtime),
-        metrics=metrics_registry(runtime, now=now),
+        metrics=MetricsReader(runtime, now=now),
+        threads=Threads(),
         new_id=runtime.intake().new_id,
         explain=explain_relation,
         describe=lambda account: lookups.get_account_status(runtime, runtime.settings.account(account), UTC),

@@ -5,14 +5,15 @@ accounts and words of the code.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from producers.portals.http.deps import RedisProbe
+from worker.errors import StoreUnavailable
 from worker.ports import BOUNDS, UNROUTED, AccountStats, Metrics, Pace
 from worker.wiring import Runtime
 
@@ -216,6 +217,55 @@ SYSTEM: Final = (
 )
 
 
+PROCESS: Final = (
+    (
+        "relations_store_up",
+        "1 while Redis answers; else there are only metrics of this process.",
+    ),
+    (
+        "relations_settings_stale",
+        "1 while the settings file cannot be used, and this process runs on old ones.",
+    ),
+    ("relations_wake_failing", "1 while the broker takes no wake-ups: what is accepted waits for the sweep."),
+)
+SCRAPE_SECONDS: Final = 4.0  # that a scrape waits for Redis; Prometheus itself waits for 10, many set 5
+
+
+class CollectedMetrics(Collector):
+    """Metrics that were read already."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield them."""
+        yield from self._families
+
+
+class MetricsReader:
+    """Reads all metrics of a runtime, and those of this process alone while Redis does not answer in time."""
+
+    def __init__(self, runtime: Runtime, *, now: Callable[[], float]) -> None:
+        collector = MetricsCollector(runtime, now)
+        self._runtime = runtime
+        self._probe = RedisProbe(lambda: list(collector.collect()), seconds=SCRAPE_SECONDS)
+
+    async def read(self) -> CollectedMetrics:
+        """Return the metrics, within `SCRAPE_SECONDS`."""
+        try:
+            stored: list[Metric] = await self._probe.check()
+        except StoreUnavailable:
+            stored = []
+        self._runtime.live_settings.refresh()
+        stale = bool(self._runtime.live_settings.faults)
+        values = bool(stored), stale, bool(getattr(self._runtime.wake, "trouble", ""))
+        own = [
+            GaugeMetricFamily(name, text, value=float(value))
+            for (name, text), value in zip(PROCESS, values, strict=True)
+        ]
+        return CollectedMetrics([*stored, *own])
+
+
 @dataclass(frozen=True, slots=True)
 class MetricsCollector(Collector):
     """Collects all metrics of a runtime; `now` is in seconds since the epoch."""
@@ -237,13 +287,6 @@ class MetricsCollector(Collector):
         for name, text, tally in HISTOGRAMS:
             yield _histogram(name, text, tally, samples)
         yield from _system(metrics, now)
-
-
-def metrics_registry(runtime: Runtime, *, now: Callable[[], float]) -> CollectorRegistry:
-    """Return the registry of a runtime's metrics, which an encoder of prometheus_client turns into text."""
-    registry = CollectorRegistry()
-    registry.register(MetricsCollector(runtime, now))
-    return registry
 
 
 def _gauge(gauge: Gauge, samples: Mapping[str, AccountSample]) -> Metric:
@@ -302,9 +345,8 @@ def _system(metrics: Metrics, now: float) -> Iterator[Metric]:
         sweeps.at / 1e6,
         sweeps.made,
         sweeps.repaired,
-        memory.used,
-        memory.limit,
+        *((memory.used, memory.limit) if memory else ()),
     )
-    for (name, text), value in zip(SYSTEM, values, strict=True):
+    for (name, text), value in zip(SYSTEM, values, strict=False):  # the store may not tell its memory
         family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
         yield family(name, text, value=value)

@@ -28,20 +28,20 @@ async def explain_relation(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> R
     if bad:
         raise Invalid([Fault(side, "expected the id of a record, a positive whole number") for side in bad])
     relation = resolve_relation(path["type"], parent, child)
-    return json_response(await run_in_threadpool(deps.explain, call.account, relation))
+    return json_response(await deps.threads.run_for(call.key.name, deps.explain, call.account, relation))
 
 
 async def list_failures(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
     """List what failed and waits for a decision, in groups by error and type."""
-    groups = await run_in_threadpool(deps.queries.failure_groups, call.account)
+    groups = await deps.threads.run_for(call.key.name, deps.queries.failure_groups, call.account)
     return json_response({"errors": [serialize_failure(call.account, group) for group in groups]})
 
 
 async def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
     """List the requests to the API, newest first, one page at a time."""
     query = call.input
-    page = await run_in_threadpool(
-        deps.queries.list_requests, query.account, limit=query.limit, cursor=query.cursor
+    page = await deps.threads.run_for(
+        call.key.name, deps.queries.list_requests, query.account, limit=query.limit, cursor=query.cursor
     )
     requests = [serialize_request(request) for request in page.requests]
     return json_response({"requests": requests, "next": page.next or None})
@@ -50,7 +50,7 @@ async def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Respons
 async def get_request(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
     """Show one request to the API."""
     request_id = call.request.path_params["id"]
-    found = await run_in_threadpool(deps.store.get_request, call.account, request_id)
+    found = await deps.threads.run_for(call.key.name, deps.store.get_request, call.account, request_id)
     if found is None:
         raise NotFound("there is no such request (any more)")
     return json_response(serialize_request(found))
@@ -59,8 +59,8 @@ async def get_request(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Respon
 async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:
     """List who did what, newest first, one page at a time."""
     query = call.input
-    page = await run_in_threadpool(
-        deps.job_admin.audit_log, query.account, limit=query.limit, cursor=query.cursor
+    page = await deps.threads.run_for(
+        call.key.name, deps.job_admin.audit_log, query.account, limit=query.limit, cursor=query.cursor
     )
     return json_response(
         {"deeds": [serialize_audit_entry(entry) for entry in page.entries], "next": page.next or None}
@@ -70,26 +70,28 @@ async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Re
 async def list_accounts(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show the accounts of the key, in the order of the settings."""
     accounts = [name for name in deps.current_settings().accounts if name in call.key.accounts]
-    described = await run_in_threadpool(lambda: [deps.describe(name) for name in accounts])
+    described = await deps.threads.run_for(call.key.name, lambda: [deps.describe(name) for name in accounts])
     return json_response({"accounts": described})
 
 
 async def list_replays(deps: OperatorDeps, call: ApiCall[NewestQuery]) -> Response:
     """List the replays of the last week, newest first."""
-    found = await run_in_threadpool(deps.job_admin.list_replays, call.account, limit=call.input.limit)
+    found = await deps.threads.run_for(
+        call.key.name, deps.job_admin.list_replays, call.account, limit=call.input.limit
+    )
     return json_response({"replays": [serialize_replay(replay) for replay in found]})
 
 
 async def get_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show a replay, and what its jobs have become by now."""
     replays = deps.services.replays
-    replay = await run_in_threadpool(replays.find, call.request.path_params["id"])
-    outcomes = await run_in_threadpool(replays.count_outcomes, replay)
+    replay = await deps.threads.run_for(call.key.name, replays.find, call.request.path_params["id"])
+    outcomes = await deps.threads.run_for(call.key.name, replays.count_outcomes, replay)
     return json_response(serialize_replay(replay, outcomes))
 
 
 async def get_metrics(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show every metric, as text for Prometheus or as OpenMetrics for clients that ask for it."""
     encode, content_type = choose_encoder(call.request.headers.get("accept", ""))
-    text = await run_in_threadpool(encode, deps.metrics)
+    text = await run_in_threadpool(encode, await deps.metrics.read())
     return Response(text, headers={"Content-Type": content_type})

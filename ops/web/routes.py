@@ -1,6 +1,5 @@
 """The operators' routes, as a table; `relations api` serves them beside those for portals."""
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
@@ -70,11 +69,10 @@ OPERATOR_ROUTES: Final = (
         "/metrics",
         "Numbers for Prometheus",
         {200: METRICS},
-        problems=(503,),
     ),
     _get(
         read_handlers.explain_relation,
-        "/v1/relations/{type:path}/{parent:int}/{child:int}",
+        "/v1/relations/{type:path}/{parent:record}/{child:record}",
         "Explain a relation",
         answer=answers.ExplanationDict,
         path_params=RELATION,
@@ -206,10 +204,11 @@ OPERATOR_ROUTES: Final = (
 
 
 def operator_routes(
-    runtime: Runtime, *, send_replay: Callable[[str], None], now: Callable[[], float] = time.time
+    runtime: Runtime, *, send_replay: Callable[[str], None], now: Callable[[], float] | None = None
 ) -> list[ApiRoute]:
     """Return the routes over this runtime.
 
-    `send_replay` sends a replay's id to the workers, `now` is in seconds since the epoch.
+    `send_replay` sends a replay's id to the workers, `now` is in seconds since the epoch: the store's time.
     """
+    now = now or (lambda: runtime.metrics.now() / 1e6)
     return bind(OPERATOR_ROUTES, operator_deps(runtime, send_replay=send_replay, now=now))

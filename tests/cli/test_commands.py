@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from ops.cli.output import print_styled
-from ops.lookups import read_store_clock
 from ops.simulator import Simulator
 from tests.support.cli_runner import MISSING, TOKEN, Cli, first_job, make_cli
 from worker.config import load_settings
@@ -161,7 +160,7 @@ def test_jobs_of_all_accounts_are_listed_newest_first(two_accounts: dict[str, st
 def test_times_are_said_as_people_say_them(cli: Cli, runtime: Runtime, drain: Drain, begin: str) -> None:
     job = first_job(cli("send", "create", BUYER, "1", str(MISSING)))
     drain()
-    day = datetime.fromtimestamp(read_store_clock(runtime) / 1e6)
+    day = datetime.fromtimestamp(runtime.metrics.now() / 1e6)
     for since, until in (("--since", "--until"), ("--failed-since", "--failed-until")):
         assert job in cli("jobs", "list", since, begin.format(day)).stdout
         assert job not in cli("jobs", "list", until, begin.format(day)).stdout

@@ -113,7 +113,6 @@ def test_without_a_worker_the_doctor_fails_and_says_how_to_start_one(cli: Cli) -
     assert "celery -A worker.app worker" in next(
         each["todo"] for each in findings if each["what"] == "workers"
     )
-    assert "-Q relations.intake,relations.flush,relations.ops" in str(findings)
 
 
 def test_without_redis_the_doctor_still_looks_at_the_rest(cli: Cli) -> None:

@@ -265,3 +265,19 @@ def test_a_message_may_have_the_head_that_rules_read(cli: Cli, config: Path, end
     request = end.join(["POST /webhooks/immo?event=new HTTP/1.1", "X-Event: new", "", json.dumps(ENQUIRY)])
     answer = json.loads(cli("sources", "try", "immo", "-", "--json", stdin=request.encode()).stdout)
     assert answer["changes"][0]["rule"] == "rules[0]"
+
+
+def test_a_faulty_source_or_a_missing_secret_stops_nobody_who_looks_or_acts(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    config = Path(env["RELATIONS_CONFIG"])
+    config.write_text(config.read_text("utf-8") + '[sources.broken]\nscheme = "hmac"\n', "utf-8")
+    cli = make_cli({**env, "TOKEN": ""})
+    cli("jobs", "list")
+    cli("accounts", "pause", "acme", "--why", "holidays")
+    assert "holidays" in cli("accounts", "list").stdout
+    findings = cli("doctor", "--no-api", code=1).stdout
+    assert "sources.broken.secret" in findings
+    assert "accounts.acme.token: env:TOKEN is empty or not set" in findings
+    assert "sources.broken" in cli("sources", "list", code=2).stderr
+    assert "sources.broken" in cli("api", code=2).stderr

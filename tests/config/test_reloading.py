@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from worker import live_settings
 from worker.config import load_settings
 from worker.live_settings import LiveSettings
 
@@ -66,3 +67,19 @@ def test_what_cannot_be_used_changes_nothing_and_is_reported_once(running: Any, 
     rewrite(file, ACCOUNT + "rate = 9.0\n")
     live.refresh()
     assert live.current.accounts["acme"].rate == 9.0
+
+
+def test_a_file_that_could_not_be_read_once_is_read_when_it_can(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, file, events = running
+    rewrite(file, ACCOUNT.replace("env:T", "file:token"))  # as a new secret that is mounted a moment later
+    live.refresh()
+    assert (events[-1][0], bool(live.faults)) == ("settings.rejected", True)
+    (file.parent / "token").write_text("n" * 32)
+    monkeypatch.setattr(live_settings, "RETRY_INTERVAL", 0.0)
+    live._retry_at = 0.0
+    live.refresh()
+    assert live.faults == ()
+    assert live.current.accounts["acme"].token.reveal() == "n" * 32
+    assert [event for event, _ in events] == ["settings.rejected", "settings.reloaded"]

@@ -261,6 +261,32 @@ def test_every_kind_of_store_is_taken(read: Read, url: str) -> None:
     assert read(ACME, {"RELATIONS_REDIS_URL": url}).redis_url == url
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (
+            "rediss://h?ssl_cert_reqs=always",
+            "the option ssl_cert_reqs expects one of required, optional, none",
+        ),
+        ("rediss://h?ssl_certs=x", "the option ssl_certs is unknown; known are db, "),
+        ("redis://h?ssl_ca_certs=x", "ssl_ options belong to rediss://"),
+        ("redis://h/zero", "expected the number of a database"),
+        ("unix:///run/redis.sock?db=x", "the option db expects the number of a database"),
+        ("redis://h?socket_timeout=-1", "the option socket_timeout expects a positive number"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["RELATIONS_REDIS_URL", "RELATIONS_BROKER_URL"])
+def test_an_option_of_a_url_that_cannot_be_used_is_a_fault(
+    faults: Faults, variable: str, url: str, reason: str
+) -> None:
+    assert faults(ACME, {variable: url})[0].startswith(f"{variable}: cannot be used: {reason}")
+
+
+def test_a_part_of_a_password_is_not_taken_for_the_name_of_an_option(faults: Faults) -> None:
+    (fault,) = faults(ACME, {"RELATIONS_REDIS_URL": "redis://:pass?w0rd@h:6379/0"})
+    assert "w0rd" not in fault
+
+
 @pytest.mark.parametrize("url", ["h:6379", "redis://", "redis://h:port", "redis://[::1", "unix://"])
 def test_what_is_no_url_is_a_fault(faults: Faults, url: str) -> None:
     assert faults(ACME, {"RELATIONS_REDIS_URL": url})[0].startswith("RELATIONS_REDIS_URL: expected a URL")

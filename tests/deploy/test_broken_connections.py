@@ -34,7 +34,7 @@ def test_a_message_whose_connection_is_gone_may_be_acknowledged_in_vain_and_come
         message.ack()
         message.channel.connection = transport
         with redis.Redis.from_url(server.url) as client:
-            assert client.hkeys("unacked") == [message.delivery_tag.encode()]
+            assert client.hkeys("relations/unacked") == [message.delivery_tag.encode()]
 
 
 def test_a_channel_that_is_closed_well_gives_its_unacknowledged_messages_back(tmp_path: Path) -> None:

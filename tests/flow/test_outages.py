@@ -363,7 +363,9 @@ def test_an_absent_broker_is_reported_and_the_sweep_finds_the_change(tmp_path: P
 
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and does not listen
-        queue = WakeupQueue(TaskSender(f"redis://127.0.0.1:{closed.getsockname()[1]}/0").wake, emit=emit)
+        queue = WakeupQueue(
+            TaskSender(f"redis://127.0.0.1:{closed.getsockname()[1]}/0", "relations").wake, emit=emit
+        )
         with running_company(tmp_path, redis_url, queue) as (runtime, _, _):
             runtime.intake().accept(parse(message(0)))
             queue.close(MINUTE)

@@ -14,7 +14,6 @@ from ops.dev.stack import QUICK, Shape, Stack, running
 from ops.simulator import FaultPlan, Records
 from tests.support.flow_world import World, change
 from tests.support.worker_pool import WorkerDied, WorkerPool
-from worker.celery_config import QUEUES
 from worker.contract import Relation
 from worker.planner.actions import Action, Reply
 from worker.planner.plan import Limits
@@ -185,8 +184,6 @@ def crashing_worker(stack: Stack, folder: Path) -> Iterator[Path]:
         "-A",
         "tests.support.crashing_worker",
         "worker",
-        "-Q",
-        ",".join(QUEUES),
         "-c",
         "2",
         "-l",

@@ -10,7 +10,10 @@ from worker.redis.broker import broker_settings
     [
         ("redis://:pw@10.0.0.1:6379/2", "redis://:pw@10.0.0.1:6379/2", None),
         ("amqp://u:p@rabbit//", "amqp://u:p@rabbit//", None),
+        ("redis://h/0?password=p%40&db=1", "redis://:p%40@h/0", None),
+        ("redis://h?db=1&username=u&password=p", "redis://u:p@h/1", None),
         ("unix:///run/redis.sock", "redis+socket:///run/redis.sock", None),
+        ("unix://u:p@/run/redis.sock?db=3", "redis+socket://u:p@/run/redis.sock?virtual_host=3", None),
         (
             "redis+sentinel://:pw@a:26380,b/main/3",
             "sentinel://:pw@a:26380/3;sentinel://:pw@b:26379/3",
@@ -21,10 +24,11 @@ from worker.redis.broker import broker_settings
     ],
 )
 def test_the_broker_url_is_translated_for_its_client(url: str, kombu_url: str, master: str | None) -> None:
-    translated, options = broker_settings(url)
-    assert translated == kombu_url
-    assert options.get("master_name") == master
+    settings = broker_settings(url, "relations")
+    assert settings["broker_url"] == kombu_url
+    assert settings["broker_transport_options"].get("master_name") == master
 
 
 def test_a_message_to_rabbitmq_is_sent_when_the_broker_has_confirmed_it() -> None:
-    assert broker_settings("amqps://u:p@rabbit//")[1] == {"confirm_publish": True}
+    settings = broker_settings("amqps://u:p@rabbit//", "relations")
+    assert settings["broker_transport_options"] == {"confirm_publish": True}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.celery_config import QUEUES, sender_config, worker_config
+from worker.celery_config import sender_config, worker_config
 from worker.config import load_settings
 
 FAULTY = '[defaults]\nrate = "fast"\n[accounts.acme]\ntoken = "env:NOWHERE"\nsecret = "env:NOWHERE"\n'
@@ -35,7 +35,7 @@ import kombu.transport.redis
 from worker.app import app
 queues = [queue.name for queue in app.conf.task_queues]
 assert queues == ["relations.intake", "relations.flush", "relations.ops"]
-assert kombu.transport.redis.Transport.Channel.__module__ == "worker.celery_patches"
+assert app.connection_for_read().transport.Channel.__module__ == "worker.celery_broker"
 assert sorted(name for name in app.tasks if name.startswith("relations.")) == []
 app.loader.import_default_modules()
 assert sorted(name for name in app.tasks if name.startswith("relations.")) == [
@@ -44,12 +44,14 @@ assert sorted(name for name in app.tasks if name.startswith("relations.")) == [
 """
 SENDING = """
 import kombu.transport.redis
+from celery import Celery
 from worker.wakeups import TaskSender
 before = kombu.transport.redis.Transport.Channel
-TaskSender("redis://127.0.0.1:1/0").app
-assert kombu.transport.redis.Transport.Channel is before, "a program around the SDK keeps its own Celery"
-TaskSender("redis://127.0.0.1:1/0", patch_kombu=True).app
-assert kombu.transport.redis.Transport.Channel is not before
+own = TaskSender("redis://127.0.0.1:1/0", "relations").app.connection_for_write()
+assert own.transport.Channel.__module__ == "worker.celery_broker"
+assert Celery(broker="redis://127.0.0.1:1/0").connection().transport.Channel is before is (
+    kombu.transport.redis.Transport.Channel
+), "a program around the SDK keeps its own Celery"
 """
 
 
@@ -91,7 +93,7 @@ def test_a_message_comes_back_later_than_the_longest_flush_and_a_worker_ends_aft
     config = worker_config(load_settings({"T": "t"}, tmp_path))
     assert config["broker_transport_options"]["visibility_timeout"] == 20.0 + 60.0 + 30.0
     assert config["worker_soft_shutdown_timeout"] == 70.0
-    assert [queue.name for queue in config["task_queues"]] == list(QUEUES)
+    assert config["broker_transport_options"]["unacked_key"] == "relations/unacked"
     assert config["worker_disable_prefetch"]
 
 
@@ -102,7 +104,7 @@ def test_rabbitmq_redelivers_by_itself(tmp_path: Path) -> None:
 
 
 def test_a_sender_connects_to_the_same_broker_and_gives_up_soon() -> None:
-    config = sender_config("redis+sentinel://a,b/main")
+    config = sender_config("redis+sentinel://a,b/main", "relations")
     assert config["broker_url"] == "sentinel://a:26379/0;sentinel://b:26379/0"
     assert config["broker_transport_options"]["master_name"] == "main"
     assert config["broker_connection_timeout"] == 5.0

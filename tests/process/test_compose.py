@@ -21,7 +21,6 @@ from ruamel.yaml import YAML
 from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import find_binary
 from ops.dev.stack import KEY
-from worker.celery_config import QUEUES
 from worker.config import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -168,10 +167,6 @@ def test_the_demo_beside_it_has_all_that_it_names(tmp_path: Path) -> None:
     settings = load_settings({}, tmp_path)
     assert (settings.accounts["acme"].mode, settings.warnings) == ("write", ())
     assert settings.keys["demo"].sha256 == sha256(KEY.encode()).hexdigest()
-
-
-def test_the_worker_listens_to_every_queue() -> None:
-    assert set(QUEUES) == set(SERVICES["worker"]["command"].split(" -Q ")[1].split()[0].split(","))
 
 
 def _answers(client: Redis) -> bool:

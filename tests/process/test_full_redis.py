@@ -38,7 +38,7 @@ def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
         os.kill(worker.pid, signal.SIGCONT)
         client = runtime.client  # each was tried once, and waits in the worker to be tried again
         wait_until(
-            lambda: client.llen("relations.intake") == 0 and client.hlen("unacked") >= MESSAGES,
+            lambda: client.llen("relations.intake") == 0 and client.hlen("relations/unacked") >= MESSAGES,
             "not all were taken",
             seconds=60,
         )

@@ -13,8 +13,6 @@ ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "ops/systemd").glob("*.service"))
 SERVICES = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
 IN_CONTAINER = {
-    "/run/relations-beat/schedule": "/tmp/beat",
-    "/run/relations-beat/pid": "/tmp/beat.pid",
     "${LISTEN}": "0.0.0.0",
 }
 

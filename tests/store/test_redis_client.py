@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import exceptions as redis_errors
+from redis._parsers.base import BaseParser
 
 from worker.errors import InvalidSettings, StoreUnavailable
 from worker.redis.client import Client, connect, translate_errors
@@ -15,32 +16,10 @@ from worker.redis.scripts import load_script
 from worker.redis.urls import MultiHostUrl
 from worker.store.database import CONSTANTS
 
-# Errors that no waiting cures: a mistake of ours, or of whoever set the server up.
-PASSED_ON = {
-    "AskError",
-    "AuthenticationWrongNumberOfArgsError",
-    "ClusterCrossSlotError",
-    "DataError",
-    "ExecAbortError",
-    "InvalidResponse",
-    "LockError",
-    "LockNotOwnedError",
-    "ModuleError",
-    "MovedError",
-    "NoPermissionError",
-    "NoScriptError",
-    "NoSuchFieldsetError",
-    "PubSubError",
-    "RedisError",
-    "ResponseError",
-    "TryAgainError",
-    "WatchError",
-    # Not raised by a command that was sent.
-    "ChildDeadlockedError",
-    "IncorrectPolicyType",
-}
 ERRORS = [
-    error for _, error in inspect.getmembers(redis_errors, inspect.isclass) if issubclass(error, Exception)
+    error
+    for _, error in inspect.getmembers(redis_errors, inspect.isclass)
+    if issubclass(error, redis_errors.RedisError | redis_errors.RedisClusterException)
 ]
 
 hosts = st.sampled_from(["a", "redis-1.example.test", "10.0.0.1", "[::1]", "[2001:db8::7]"])
@@ -84,26 +63,28 @@ def test_a_url_that_cannot_be_used_is_a_wrong_setting(url: str) -> None:
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-def test_every_error_of_redis_is_either_an_unavailable_store_or_passed_on(error: type[Exception]) -> None:
-    is_passed_on = error.__name__ in PASSED_ON
-    with pytest.raises(error if is_passed_on else StoreUnavailable), translate_errors():
+def test_every_error_of_redis_is_an_unavailable_store(error: type[Exception]) -> None:
+    with pytest.raises(StoreUnavailable), translate_errors():
         raise error("3999 127.0.0.1:6381")  # what MOVED and ASK have for a text
 
 
 @pytest.mark.parametrize(
-    ("text", "error"),
+    ("reply", "meaning"),
     [
-        ("OOM command not allowed", StoreUnavailable),
-        ("MISCONF Redis is configured to save", StoreUnavailable),
-        ("LOADING Redis is loading the dataset in memory", StoreUnavailable),
-        ("NOREPLICAS Not enough good replicas to write", StoreUnavailable),
-        ("WRONGTYPE Operation against a key", redis_errors.ResponseError),
-        ("ERR user_script:3: attempt to index a nil value", redis_errors.ResponseError),
+        ("MOVED 3999 127.0.0.1:6381", "write redis+cluster://"),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", "is on its way to another node"),
+        ("LOADING Redis is loading the dataset in memory", "it is loading its data"),
+        ("MASTERDOWN Link with MASTER is down", "a replica without a master"),
+        ("MISCONF Redis is configured to save", "it cannot write to its disk"),
+        ("NOREPLICAS Not enough good replicas to write", "too few replicas"),
+        ("ERR unknown command 'EVALSHA', with args beginning with:", "has renamed it"),
+        ("ERR max number of clients reached", "raise maxclients"),
+        ("ERR user_script:3: attempt to index a nil value", "attempt to index"),
     ],
 )
-def test_an_error_reply_counts_by_its_first_word(text: str, error: type[Exception]) -> None:
-    with pytest.raises(error), translate_errors():
-        raise redis_errors.ResponseError(text)
+def test_a_reply_is_told_with_what_it_means(reply: str, meaning: str) -> None:
+    with pytest.raises(StoreUnavailable, match=re.escape(meaning)), translate_errors():
+        raise BaseParser.parse_error(reply)
 
 
 # --- scripts

@@ -27,6 +27,7 @@ from worker.contract import Change, Relation
 from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
 from worker.planner.apply_reply import RelationOutcome
 from worker.ports import Pause, Receipt, Store, Writes
+from worker.store.limits import LEASE_LIFETIME_MS
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 
@@ -324,3 +325,40 @@ def test_an_account_that_is_leased_paused_or_empty_is_not_due(store: Store, cloc
     assert store.due_accounts(["acme", "baker"]) == []
     assert store.resume("acme")
     assert store.due_accounts(["acme", "baker"]) == ["acme"]
+
+
+# --- a clock that steps back an hour
+
+
+def test_a_message_under_way_counts_as_lost_when_the_clock_has_stepped_back(
+    store: Store, clock: FakeClock
+) -> None:
+    accept(store, change(1, 9))
+    clock.sleep(2.0)
+    assert store.due_accounts(["acme"]) == ["acme"]
+    clock.sleep(-3600.0)
+    assert store.due_accounts(["acme"]) == ["acme"]
+
+
+def test_a_pause_lasts_as_long_as_it_was_to_when_the_clock_has_stepped_back(
+    store: Store, clock: FakeClock
+) -> None:
+    take_lease(store).set_pause(Pause("clock", until=clock.now() + 60_000_000))
+    clock.sleep(-3600.0)
+    pause = store.get_pause("acme")
+    assert pause
+    assert (pause.since, pause.until) == (clock.now(), clock.now() + 60_000_000)
+    clock.sleep(60.0)
+    assert store.get_pause("acme") is None
+
+
+@pytest.mark.parametrize("asks", ["lease", "due_accounts"])
+def test_the_lease_of_a_dead_worker_ends_when_the_clock_has_stepped_back(
+    redis_store: RedisStore, redis_client: Redis, asks: str
+) -> None:
+    accept(redis_store, change(1, 9))
+    lease, key = take_lease(redis_store), f"{BASE}holder"
+    redis_client.pexpire(key, 3_600_000 + LEASE_LIFETIME_MS)  # what is left of it by the new time
+    assert not (redis_store.lease("acme", "other") if asks == "lease" else redis_store.due_accounts(["acme"]))
+    assert 0 < redis_client.pttl(key) <= LEASE_LIFETIME_MS
+    lease.renew()  # a holder that lives keeps it

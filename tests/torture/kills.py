@@ -211,5 +211,5 @@ def _count_undelivered(runtime: Runtime) -> int:
     """Count messages of changes that the broker has still to deliver, for the first time or again."""
     client: Any = runtime.client
     return int(client.llen("relations.intake")) + sum(
-        b"relations.accept" in message for message in client.hvals("unacked")
+        b"relations.accept" in message for message in client.hvals("relations/unacked")
     )

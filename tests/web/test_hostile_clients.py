@@ -2,6 +2,9 @@
 
 import json
 import socket
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -203,3 +206,126 @@ def test_one_idempotency_key_used_by_many_at_once_is_one_job(front: Front) -> No
     jobs = [answer.json()["jobs"][0] for answer in answers]
     assert len({job["id"] for job in jobs}) == 1
     assert [job["duplicate"] for job in jobs].count(False) == 1
+
+
+# --- bounds on whole requests, answers and connections
+
+
+@contextmanager
+def bounded_server(front: Front, **bounds: float) -> Iterator[tuple[Server, socket.socket]]:
+    """Connect to a server with these bounds."""
+    with (
+        Server(application(front.runtime), port=0, bounds=bounds) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
+    ):
+        yield server, connection
+
+
+def is_ended(connection: socket.socket) -> bool:
+    """Return whether the server ends the connection, however it does."""
+    with suppress(OSError):
+        read_all(connection)
+    return True
+
+
+def test_a_key_in_a_trailer_is_no_header_and_trailers_have_an_end(front: Front) -> None:
+    key = request_head().split(b"\r\n")[2]
+    head = request_head("Transfer-Encoding: chunked").replace(key + b"\r\n", b"")
+    chunk = b"%x\r\n%s\r\n0\r\n" % (len(json.dumps(BUYER)), json.dumps(BUYER).encode())
+    with bounded_server(front) as (_, connection):
+        connection.sendall(head + chunk + key + b"\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 401 ")
+    with bounded_server(front) as (_, connection):
+        connection.sendall(head + chunk)
+        with suppress(OSError):
+            for number in range(10_000):
+                connection.sendall(b"X-%d: " % number + b"y" * 1000 + b"\r\n")
+        assert is_ended(connection)
+
+
+def test_a_client_that_drips_after_its_answer_is_left(front: Front) -> None:
+    with bounded_server(front, request_seconds=0.5) as (_, connection), ThreadPoolExecutor(1) as reader:
+        answer = reader.submit(is_ended, connection)
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\n\r\n")
+        for _ in range(1200):
+            if wait([answer], 0.05).done:
+                break
+            with suppress(OSError):
+                connection.sendall(b"x")
+        assert answer.done()
+
+
+def test_an_answer_that_nobody_reads_is_given_up(front: Front) -> None:
+    with bounded_server(front, answer_seconds=0.5) as (server, connection):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with suppress(OSError):
+            for _ in range(20_000):
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert is_ended(connection)
+        assert httpx.get(f"{server.url}/healthz").is_success
+
+
+def test_requests_that_are_sent_without_waiting_for_answers_have_an_end(front: Front) -> None:
+    with bounded_server(front) as (_, connection):
+        with suppress(OSError):
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n" * 5000)
+        received = b""
+        with suppress(OSError):
+            received = read_all(connection)
+        assert received.count(b"HTTP/1.1 200 OK") < 5000
+
+
+def test_a_request_is_bounded_as_it_comes_and_not_by_what_its_chunks_hold(front: Front) -> None:
+    with bounded_server(front) as (_, connection):
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sent, piece = 0, b"1\r\nx\r\n" * 50_000
+        with suppress(OSError):
+            while sent < 10 * MAX_BODY:
+                connection.sendall(piece)
+                sent += len(piece)
+        assert sent < 3 * MAX_BODY
+
+
+def test_more_connections_than_there_is_room_for_are_told_to_come_again(front: Front) -> None:
+    with bounded_server(front, max_connections=20) as (server, _):
+        others = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(40)]
+        refused = sum(other.recv(100).startswith(b"HTTP/1.1 503 ") for other in others[20:])
+        assert refused == 20
+        for other in others:
+            other.close()
+        deadline = time.monotonic() + 20
+        while not httpx.get(f"{server.url}/healthz").is_success:
+            assert time.monotonic() < deadline
+
+
+def test_the_system_is_asked_for_room_for_connections() -> None:
+    script = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard}))
+from producers.portals.http.bounds import connection_limit
+print(connection_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+    for hard, expected in ((256, "16 256"), (2048, "1664 2048")):
+        command = [sys.executable, "-c", script.format(hard=hard)]
+        assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == expected
+
+
+# --- one key among others
+
+
+def test_what_one_key_asks_for_keeps_neither_intake_nor_other_keys_waiting(front: Front) -> None:
+    lease = front.store.lease("acme", "a flush that takes long")
+    assert lease
+    erasure = {"account": "acme", "module": "address", "id": 4711}
+    admin = front.client("admin")
+    with ThreadPoolExecutor(60) as clients:
+        waiting = [clients.submit(admin.post, "/v1/erasures", json=erasure) for _ in range(60)]
+        try:
+            wait(waiting, 0.5)
+            started = time.monotonic()
+            assert front.client("portal").post("/v1/changes", json=BUYER).status_code == 202
+            assert front.client("viewer").get("/v1/jobs", params={"account": "acme"}).status_code == 200
+            assert time.monotonic() - started < 5
+            assert not all(each.done() for each in waiting)
+        finally:
+            lease.release()

@@ -8,8 +8,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,12 +21,14 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_open
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from ops.web.metrics import COUNTERS, GAUGES, HISTOGRAMS, SYSTEM
+from ops.dev.redis_server import run_server
+from ops.web.metrics import COUNTERS, GAUGES, HISTOGRAMS, PROCESS, SYSTEM
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
 from tests.support.http_front import MISSING, Front
 from worker.contract import from_message
 from worker.ports import AuditEntry, Pause, WorkerInfo
+from worker.redis.client import connect
 from worker.wiring import Runtime
 
 ROOT = Path(__file__).parents[2]
@@ -108,14 +112,17 @@ def sample_names() -> set[str]:
     """Return the name of every sample."""
     counted = {item.name + "_total" for item in COUNTERS}
     buckets = {f"{name}_{part}" for name, _, _ in HISTOGRAMS for part in ("bucket", "count", "sum")}
-    return {*(item.name for item in GAUGES), *counted, *buckets, *(name for name, _ in SYSTEM)}
+    return {*(item.name for item in GAUGES), *counted, *buckets, *(name for name, _ in (*SYSTEM, *PROCESS))}
 
 
 def reference() -> str:
     rows = [(item.name, "gauge", ["account", item.label], item.help) for item in GAUGES]
     rows += [(f"{item.name}_total", "counter", ["account", item.label], item.help) for item in COUNTERS]
     rows += [(name, "histogram", ["account"], text) for name, text, _ in HISTOGRAMS]
-    rows += [(name, "counter" if name.endswith("_total") else "gauge", [], text) for name, text in SYSTEM]
+    rows += [
+        (name, "counter" if name.endswith("_total") else "gauge", [], text)
+        for name, text in (*SYSTEM, *PROCESS)
+    ]
     lines = (
         f"| `{name}` | {kind} | {', '.join(f'`{item}`' for item in labels if item)} | {text} |\n"
         for name, kind, labels, text in rows
@@ -219,17 +226,32 @@ def test_openmetrics_is_given_to_clients_that_ask_for_it(front: Front) -> None:
     }
 
 
-def test_without_redis_it_is_a_503(front: Front) -> None:
+def test_without_redis_a_scrape_says_so(front: Front) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
-        from worker.redis.client import connect
-
         away = Runtime(
             front.runtime.settings,
             wake=lambda *_: None,
             client=connect(f"redis://127.0.0.1:{taken.getsockname()[1]}/0"),
         )
-        assert scrape(away).status_code == 503
+        lines = scrape(away).text.splitlines()
+        assert [line for line in lines if not line.startswith("#")] == [
+            "relations_store_up 0.0",
+            "relations_settings_stale 0.0",
+            "relations_wake_failing 0.0",
+        ]
+
+
+def test_while_redis_hangs_a_scrape_ends_in_time(front: Front, tmp_path: Path) -> None:
+    with run_server(tmp_path) as server:
+        runtime = Runtime(front.runtime.settings, wake=lambda *_: None, client=connect(server.url))
+        assert "relations_store_up 1.0" in scrape(runtime).text
+        assert server.pid
+        os.kill(server.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        assert "relations_store_up 0.0" in scrape(runtime).text
+        assert time.monotonic() - started < 5
+        os.kill(server.pid, signal.SIGCONT)
 
 
 def test_the_reference_is_current() -> None:

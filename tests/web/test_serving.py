@@ -1,5 +1,6 @@
 """The server itself: it ends in order, answers without stalling, and keeps its own faults to itself."""
 
+import asyncio
 import json
 import os
 import signal
@@ -15,9 +16,11 @@ import httpx
 import pytest
 import redis
 
-from producers.portals.http.application import application
+from ops.web.routes import operator_routes
+from producers.portals.http.application import CorrelationMiddleware, application
 from producers.portals.http.server import Server
-from tests.support.http_front import BUYER, SECRETS, Front, problem, request_head
+from tests.support.http_front import BUYER, SECRETS, Front, problem, request_head, settings
+from worker.wiring import Runtime
 
 CHANGE = json.dumps(BUYER).encode()
 PROCESS = """
@@ -88,7 +91,7 @@ def test_a_port_that_is_taken_is_an_error_at_once(front: Front) -> None:
         Server(application(front.runtime), port=urlsplit(front.url).port or 0)
 
 
-def test_an_internal_error_is_a_bare_500_and_the_next_request_is_served(
+def test_data_that_others_wrote_over_is_told_and_the_next_request_is_served(
     front: Front, http: httpx.Client, redis_client: redis.Redis
 ) -> None:
     redis_client.set("relations:{acme}:inbox", "no list")
@@ -97,10 +100,8 @@ def test_an_internal_error_is_a_bare_500_and_the_next_request_is_served(
         http.get("/v1/jobs/acme-1"),
         http.post("/v1/changes", content=CHANGE, headers={"Content-Type": "application/json"}),
     ):
-        document = problem(answer, 500)
-        assert "WRONGTYPE" not in answer.text
-        assert "errors" not in document
-    assert [event for event, _ in front.events] == ["request.failed"] * 2
+        assert "WRONGTYPE" in problem(answer, 503)["detail"]
+    assert front.events == []
     redis_client.flushall()
     assert (
         http.post("/v1/changes", content=CHANGE, headers={"Content-Type": "application/json"}).status_code
@@ -114,3 +115,62 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_internal_error(
     begin_request(urlsplit(front.url).port or 0).close()
     assert http.get("/healthz").status_code == 200
     assert front.events == []
+
+
+def test_a_server_on_old_settings_says_so_and_a_mended_file_ends_it(
+    front: Front, redis_url: str, tmp_path: Path
+) -> None:
+    runtime = Runtime(settings(tmp_path, redis_url, "http://127.0.0.1:1"), wake=lambda *_: None)
+    file = tmp_path / "relations.toml"
+    good = file.read_text("utf-8")
+    routes = operator_routes(runtime, send_replay=lambda _: None)
+    with Server(application(runtime, more_routes=routes), port=0) as server:
+
+        def is_told() -> bool:
+            notes = httpx.get(f"{server.url}/readyz").json().get("notes", [])
+            told = any("running on old settings: accounts.acme.rate" in note for note in notes)
+            assert f"relations_settings_stale {float(told)}" in httpx.get(f"{server.url}/metrics").text
+            return told
+
+        assert not is_told()
+        file.write_text(good.replace("[accounts.acme]", '[accounts.acme]\nrate = "fast"'), "utf-8")
+        assert is_told()
+        file.write_text(good, "utf-8")
+        assert not is_told()
+
+
+NINES = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/v1/relations/x/{NINES}/1",
+        f"/v1/relations/estate:address:buyer/1/{NINES}?account=acme",
+        f"/v1/jobs?account=acme&limit={NINES}",
+        f"/v1/audit?account=acme&cursor={NINES}",
+    ],
+)
+def test_numbers_of_any_length_are_no_internal_error(front: Front, path: str) -> None:
+    answer = front.client("admin").get(path)
+    problem(answer, 404 if "/v1/relations/" in path else 422)
+    assert front.events == []
+
+
+def test_an_error_that_nobody_expects_is_answered_and_logged_once() -> None:
+    async def fail(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError
+
+    async def get() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.get("/anything")
+
+    events: list[tuple[str, object]] = []
+    app = CorrelationMiddleware(
+        fail, new_id=lambda: "c-1", emit=lambda event, /, **fields: events.append((event, fields["error"]))
+    )
+    answer = asyncio.run(get())
+    problem(answer, 500)
+    assert answer.headers["x-correlation-id"] == "c-1"
+    assert events == [("request.failed", "ZeroDivisionError")]

@@ -1,5 +1,6 @@
 """Webhooks on a real socket: signed ones become jobs, redelivered ones the same jobs, all others nothing."""
 
+import asyncio
 import gzip
 import hashlib
 import hmac
@@ -11,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from http.client import HTTPResponse
+from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
 import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from producers.portals.http.forwarded import parse_networks
+from producers.portals.http.forwarded import ForwardedMiddleware
 from producers.services import build_services
 from tests.support.http_front import BUYER, SECRETS, Front, problem
 from worker.config import Rule, Secret
@@ -332,13 +334,28 @@ def test_the_address_that_was_signed_is_the_one_that_a_proxy_on_this_machine_tel
     problem(http.get("/webhooks/office", params=query), 401)
 
 
-def test_only_trusted_proxies_are_believed() -> None:
-    assert parse_networks("*") is None
-    assert list(map(str, parse_networks("10.0.0.0/8, ::1,nonsense,192.0.2.7") or ())) == [
-        "10.0.0.0/8",
-        "::1/128",
-        "192.0.2.7/32",
-    ]
+@pytest.mark.parametrize(
+    ("trusted", "address", "believed"),
+    [
+        ("*", "192.0.2.9", True),
+        ("10.0.0.0/8, ::1,192.0.2.7", "10.1.2.3", True),
+        ("10.0.0.0/8, ::1,192.0.2.7", "::ffff:10.1.2.3", True),
+        ("10.0.0.0/8, ::1,192.0.2.7", "192.0.2.7", True),
+        ("10.0.0.0/8, ::1,192.0.2.7", "192.0.2.9", False),
+        ("10.0.0.0/8", "", True),  # a socket of this machine
+    ],
+)
+def test_only_trusted_proxies_are_believed(trusted: str, address: str, believed: bool) -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append((scope["scheme"], dict(scope["headers"])[b"host"].decode()))
+
+    headers = [(b"host", b"inside"), (b"forwarded", b'for=1.2.3.4;proto=https;host="hooks.example.test"')]
+    client = (address, 1) if address else None
+    scope = {"type": "http", "scheme": "http", "path": "/", "client": client, "headers": headers}
+    asyncio.run(ForwardedMiddleware(app, trusted)(scope, None, None))
+    assert seen == [("https", "hooks.example.test") if believed else ("http", "inside")]
 
 
 def test_an_unknown_source_and_too_large_a_body_are_refused(front: Front) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from worker.config.secret import SHORTEST, Secret
 from worker.config.table import join, keys_of, nearest, quote
-from worker.config.urls import is_private
+from worker.config.urls import is_private, redis_options
 from worker.config.values import (
     SIGNATURE_LIFE,
     Account,
@@ -33,6 +33,10 @@ SWAPPED: Final = {"token": 64, "secret": 32}
 
 class Warned(Fault):
     """Something that works but should be looked at."""
+
+
+class UnreadableSecret(Fault):
+    """A secret that is well written and cannot be read now."""
 
 
 def check_limits(limits: AccountLimits) -> Iterator[Fault]:
@@ -70,13 +74,21 @@ def check_encryption(key: str, url: str) -> Iterator[Fault]:
         yield Warned(key, "is not encrypted: the token can be read on the way; use https://")
 
 
+def check_redis_url(variable: str, url: str) -> Iterator[Fault]:
+    """Yield what neither store nor broker could use in a URL of Redis."""
+    try:
+        redis_options(url)
+    except ValueError as error:
+        yield Fault(variable, f"cannot be used: {error}")
+
+
 def check_secret(key: str, secret: Secret | None) -> Iterator[Fault]:
     """Yield why a secret cannot be read now, or a warning if the settings file itself holds it."""
     try:
         if secret and secret.reveal() and secret.literal:
             yield Warned(key, "is written in the settings file; keep it in env:NAME or file:PATH instead")
     except InvalidSettings as error:
-        yield Fault(key, f"{error.faults[0].path} {error.faults[0].message}")
+        yield UnreadableSecret(key, f"{error.faults[0].path} {error.faults[0].message}")
 
 
 def value_of(secret: Secret | None) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from worker.config import checks
-from worker.config.checks import Warned, under
+from worker.config.checks import UnreadableSecret, Warned, under
 from worker.config.secret import Secret, hide
 from worker.config.table import TableReader, join, keys_of, nearest
 from worker.config.urls import password_of
@@ -24,10 +25,11 @@ FILE_VARIABLE: Final = "RELATIONS_CONFIG"
 GROUPS: Final = {"accounts": Account, "types": TypePolicy, "keys": Key, "sources": Source}
 
 
-def load_settings(environ: Mapping[str, str], folder: Path) -> Settings:
+def load_settings(environ: Mapping[str, str], folder: Path, *, spare: bool = False) -> Settings:
     """Return the settings of this environment and of the file it names, or of the one in the folder.
 
-    Raises InvalidSettings with every fault there is. `environ` is kept: `env:` secrets are looked up in it
+    Raises InvalidSettings with every fault there is; with `spare` faulty sources are left out, and secrets
+    that cannot be read now are only warned about. `environ` is kept: `env:` secrets are looked up in it
     whenever they are revealed.
     """
     file, document, unread = read_document(environ, folder)
@@ -36,9 +38,23 @@ def load_settings(environ: Mapping[str, str], folder: Path) -> Settings:
     tables = read_tables(document, reader, variables.api_url)
     settings = Settings(**vars(variables), **tables, file=file)
     found = [*unread, *reader.faults, *doubtful, *check_tables(settings, document)]
-    if faults := [fault for fault in found if not isinstance(fault, Warned)]:
+    faults = [fault for fault in found if not isinstance(fault, Warned)]
+    if spare:
+        spoilt = {name for name in settings.sources if any(_is_of_source(fault, name) for fault in faults)}
+        sources = {name: source for name, source in settings.sources.items() if name not in spoilt}
+        settings = replace(settings, sources=MappingProxyType(sources))
+    if not all(spare and _is_spared(fault) for fault in faults):
         raise InvalidSettings(faults)
     return replace(settings, warnings=tuple(map(str, found)))
+
+
+def _is_spared(fault: Fault) -> bool:
+    return isinstance(fault, UnreadableSecret) or fault.path.startswith("sources.")
+
+
+def _is_of_source(fault: Fault, name: str) -> bool:
+    path = join("sources", name)
+    return fault.path == path or fault.path.startswith((f"{path}.", f"{path}["))
 
 
 def read_document(
@@ -81,6 +97,9 @@ def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[E
     if variables.broker_url.startswith("redis+cluster:"):
         reason = "a Redis Cluster cannot be the Celery broker; name a single Redis or RabbitMQ"
         found.append(Fault("RELATIONS_BROKER_URL", f"is missing: {reason}"))
+    found += checks.check_redis_url("RELATIONS_REDIS_URL", variables.redis_url)
+    if "RELATIONS_BROKER_URL" in given and not variables.broker_url.startswith("amqp"):
+        found += checks.check_redis_url("RELATIONS_BROKER_URL", variables.broker_url)
     found += checks.check_encryption("RELATIONS_API_URL", variables.api_url)
     for url in (variables.redis_url, variables.broker_url):
         hide(password_of(url))

@@ -1,10 +1,13 @@
 """Values and suggestions in fault texts: short, quoted, and safe to print whatever was sent."""
 
+import re
 from difflib import get_close_matches
 from functools import lru_cache
 
 MAX_SHOWN = 60  # characters of a text
 MAX_WORD = 100  # characters of a word that a suggestion is looked for; a longer one is no typing error
+# Controls (C0 but tab and line feed, DEL, C1), marks that turn the direction of writing, lone surrogates.
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 NAMES: dict[type, str] = {list: "an array", tuple: "an array", dict: "an object", type(None): "null"}
 
 
@@ -23,6 +26,14 @@ def quote(value: object) -> str:
 def escape_unprintable(text: str) -> str:
     """Return the text with controls, lone surrogates and the like as escapes; letters like ä stay."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def make_printable(text: str) -> str:
+    """Return the text with everything escaped that a terminal would obey or show as something else.
+
+    Line feeds and tabs stay. The escapes are also right inside of JSON.
+    """
+    return OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def suggest(word: object, choices: tuple[str, ...]) -> str:

@@ -35,7 +35,7 @@ class AccountStats(NamedTuple):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker process, and when its last heartbeat was (µs, by its own clock)."""
+    """A worker process, and when its last heartbeat was (µs, by the store's clock)."""
 
     name: str
     hostname: str
@@ -63,6 +63,9 @@ class MemoryUsage(NamedTuple):
 class Metrics(Protocol):
     """Metrics in the store, the same for every process; reading all accounts costs two round trips."""
 
+    def now(self) -> int:
+        """Return the store's time (µs), by which heartbeats and sweeps are dated."""
+
     def add(self, account: str, tally: Mapping[str, int]) -> None:
         """Add to the account's counters; lost if the store is away: a number is no reason to fail."""
 
@@ -84,5 +87,5 @@ class Metrics(Protocol):
     def sweep_stats(self) -> SweepStats:
         """Return when the last sweep was, and how many there were."""
 
-    def memory_usage(self) -> MemoryUsage:
-        """Return how full the store is."""
+    def memory_usage(self) -> MemoryUsage | None:
+        """Return how full the store is; None if it does not tell."""

@@ -7,8 +7,10 @@ from typing import Any, Final, cast
 
 from redis import Redis, RedisCluster
 from redis.cluster import ClusterNode
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from worker.redis.connection import ServerChanged, is_server_changed
 from worker.redis.urls import MultiHostUrl
 
 SILENT_NODE_PAUSE: Final = 20.0  # seconds that a node which did not answer is not asked
@@ -31,7 +33,7 @@ def connect_cluster(url: str, options: dict[str, Any]) -> Redis:
 
 
 class ClusterClient(RedisCluster):
-    """A cluster's client that leaves a node alone for a while after it did not answer.
+    """A cluster's client that asks anew who is the master, and leaves a node alone that did not answer.
 
     Otherwise every call for that node's accounts would wait for the whole timeout, and other accounts would
     wait behind it.
@@ -50,6 +52,13 @@ class ClusterClient(RedisCluster):
         except RedisTimeoutError:
             self._silent_until[node] = time.monotonic() + SILENT_NODE_PAUSE
             raise
+        except ResponseError as error:
+            if not is_server_changed(error):
+                raise
+            if target_node.redis_connection:
+                target_node.redis_connection.connection_pool.disconnect()
+            self.nodes_manager.initialize()  # who is the master now
+            raise ServerChanged(f"{type(error).__name__}: {error}") from error
 
 
 class LazyClusterClient:

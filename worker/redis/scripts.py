@@ -107,8 +107,8 @@ def _read_script(
     package: str, name: str, parts: tuple[str, ...], constants: tuple[tuple[str, float], ...]
 ) -> str:
     folder = files(package).joinpath("lua")
-    first_line, _, body = folder.joinpath(f"{name}.lua").read_text().partition("\n")
-    text = "\n".join([*(folder.joinpath(f"_{part}.lua").read_text() for part in parts), body])
+    first_line, _, body = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
+    text = "\n".join([*(folder.joinpath(f"_{part}.lua").read_text("utf-8") for part in parts), body])
     names = set(CONSTANT.findall(text))
     definitions = [f"local {constant} = {value:.17g}" for constant, value in constants if constant in names]
     return "\n".join([first_line, *definitions, text])

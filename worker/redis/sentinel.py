@@ -5,6 +5,7 @@ from typing import Any
 from redis import Redis
 from redis.sentinel import Sentinel, SentinelManagedConnection
 
+from worker.redis.connection import RenewedConnection
 from worker.redis.urls import MultiHostUrl
 
 SENTINEL_PORT = 26379
@@ -25,7 +26,7 @@ def connect_sentinel(url: str, options: dict[str, Any]) -> Redis:
     return client
 
 
-class SentinelConnection(SentinelManagedConnection):
+class SentinelConnection(RenewedConnection, SentinelManagedConnection):
     """A connection to a Sentinel's master that is closed when an answer does not come.
 
     redis-py 8.1 keeps it open, to a master that hangs and was replaced long ago, and would take the late

@@ -10,16 +10,17 @@ from worker.store.account import PAUSE_FIELDS, KnownPause
 from worker.store.database import Database
 from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_WAKE_DELAY_US
 
-COMMANDS_PER_ACCOUNT: Final = 9
+COMMANDS_PER_ACCOUNT: Final = 10
 
 
 class Wakeable(NamedTuple):
     """What decides whether an account is woken; times in µs, 0 for none.
 
-    `is_old`: it has work in the layout of an older release.
+    `holder` has the lease for another `lifetime` ms. `is_old`: it has work in the layout of an older release.
     """
 
-    is_leased: bool
+    holder: bytes
+    lifetime: int
     pause: Pause | None
     has_work: bool
     due_at: int
@@ -35,11 +36,11 @@ class Wakeable(NamedTuple):
         it holds.
         """
         paused = self.pause and not self.pause.ends_with(fingerprint)
-        if self.is_leased or paused or not (self.has_work or 0 < self.due_at <= now or self.is_old):
+        if self.holder or paused or not (self.has_work or 0 < self.due_at <= now or self.is_old):
             return None
         if not self.woken_at:
             return FIRST_WAKE_DELAY_US
-        if self.woken_at + self.delay > now:
+        if self.woken_at <= now < self.woken_at + self.delay:
             return None
         return min(2 * self.delay, LONGEST_WAKE_DELAY_US)
 
@@ -64,13 +65,15 @@ def _ask(pipeline: Any, base: str) -> None:
     pipeline.zrange(f"{base}:due", 0, 0, withscores=True)
     pipeline.hmget(f"{base}:wake", ("at", "delay"))
     pipeline.exists(f"{base}:hand")
+    pipeline.pttl(f"{base}:holder")
     pipeline.llen(f"{base}:inbox")  # release 0.1.0
 
 
 def _read(row: Sequence[Any], now: int) -> Wakeable:
-    token, pause, listed, dead, begun, due, (woken_at, delay), hand, old = row
+    token, pause, listed, dead, begun, due, (woken_at, delay), hand, lifetime, old = row
     return Wakeable(
-        bool(token),
+        token or b"",
+        lifetime,
         KnownPause.read(pause).in_force(now),
         listed > int(dead or 0) or begun > 0 or hand > 0,
         max(1, int(due[0][1])) if due else 0,

@@ -11,7 +11,6 @@ from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.relation_state import OpenRelation
 from worker.ports import (
-    LEASE_LIFETIME,
     MAX_COUNTDOWN,
     BegunRequest,
     ClaimedJob,
@@ -40,11 +39,16 @@ from worker.store.database import Check, Database, Overtaken, new_commit_id, rep
 from worker.store.hand import Hand, HandChange, as_old
 from worker.store.jobs import QUEUED, Job
 from worker.store.keys import short_id
-from worker.store.limits import BRAKE_WINDOW_US, FIRST_WAKE_DELAY_US, MAX_REQUESTS, Retention
+from worker.store.limits import (
+    BRAKE_WINDOW_US,
+    FIRST_WAKE_DELAY_US,
+    LEASE_LIFETIME_MS,
+    MAX_REQUESTS,
+    Retention,
+)
 from worker.store.memories import Memory, why_of
 from worker.store.queue import WORK_FIELDS, Queue, QueueHead, WorkNote
 
-LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
 SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 MINUTE_US: Final = 60_000_000
 
@@ -150,7 +154,7 @@ class RedisLease:
     def renew(self) -> None:
         """Prolong the lease by its whole lifetime."""
         commit = self._commit(self._database.now(), counted=False)
-        commit.run("PEXPIRE", "holder", LIFETIME_MS)
+        commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
         try:
             commit.send(new_commit_id())
         except Check:

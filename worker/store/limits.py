@@ -6,6 +6,9 @@ numbers here gets it as a local. Durations are seconds, those in `_US` microseco
 
 from typing import Final, NamedTuple
 
+from worker.ports import LEASE_LIFETIME
+
+LEASE_LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
 MAX_EXAMINED: Final = 1000  # entries one page looks at, however few of them match
 CLOCK_AHEAD_US: Final = 300_000_000  # a sender's clock may be ahead of the store's by so much (R3)
 CLOCK_SLACK_US: Final = 300_000_000  # the clock that made a job's id may differ from the store's by so much

@@ -11,7 +11,7 @@ import msgspec
 
 from worker.errors import StoreUnavailable
 from worker.ports import AccountStats, MemoryUsage, SweepStats, WorkerInfo
-from worker.redis.client import Client, translate_errors
+from worker.redis.client import Client, is_refusal, translate_errors
 from worker.store import codec, keys
 from worker.store.account import PAUSE_FIELDS, KnownPause
 from worker.store.jobs import Job
@@ -29,6 +29,12 @@ class RedisMetrics:
     def __init__(self, client: Client, prefix: str) -> None:
         self._redis: Any = client  # untyped: see StoreClient
         self._prefix, self._workers, self._sweep = prefix, keys.workers(prefix), keys.sweep(prefix)
+
+    def now(self) -> int:
+        """Return the store's time."""
+        with translate_errors():
+            seconds, micros = self._redis.time()
+        return int(seconds) * 1_000_000 + int(micros)
 
     def add(self, account: str, tally: Mapping[str, int]) -> None:
         """Add to the account's counters in one round trip; what cannot be written is not counted."""
@@ -93,10 +99,15 @@ class RedisMetrics:
             numbers = self._redis.hmget(self._sweep, *SweepStats._fields)
         return SweepStats(*(int(number or 0) for number in numbers))
 
-    def memory_usage(self) -> MemoryUsage:
-        """Return how full the server is, or all nodes of a cluster together."""
-        with translate_errors():
-            info = self._redis.info("memory")
+    def memory_usage(self) -> MemoryUsage | None:
+        """Return how full the server is, or all nodes of a cluster together; None without a right to INFO."""
+        try:
+            with translate_errors():
+                info = self._redis.info("memory")
+        except StoreUnavailable as error:
+            if is_refusal(error):
+                return None
+            raise
         nodes = [info] if "used_memory" in info else list(info.values())
         used = sum(node["used_memory"] for node in nodes)
         return MemoryUsage(used, sum(node.get("maxmemory", 0) for node in nodes))

@@ -57,10 +57,11 @@ from worker.store.database import (
 from worker.store.due import Wakeable, read_wakeable
 from worker.store.jobs import encode_submission
 from worker.store.keys import LAYOUT, bucket_of, short_id
-from worker.store.lease import LIFETIME_MS, RedisLease
+from worker.store.lease import RedisLease
 from worker.store.limits import (
     BRAKE_WINDOW_US,
     FIRST_WAKE_DELAY_US,
+    LEASE_LIFETIME_MS,
     MAX_PAYLOAD_BYTES,
     MAX_PAYLOADS,
     REFUSED_LIFE_US,
@@ -235,7 +236,8 @@ class RedisStore:
         reads.hmget("pause", PAUSE_FIELDS)
         reads.hmget("refused", ("fingerprint", "until"))
         reads.exists("inbox")
-        meta_row, token, pause, (refused, until), is_old = reads.run()
+        reads.pttl("holder")
+        meta_row, token, pause, (refused, until), is_old, lifetime = reads.run()
         meta = Meta.read(meta_row)
         if meta.layout != LAYOUT.encode():
             self._ensure_layout(account, meta.layout)
@@ -243,12 +245,15 @@ class RedisStore:
         if is_old:  # a producer of an earlier release has accepted something
             migrate(self.database, account, self._retention(account))
         if token and token != holder.encode():
+            self._shorten_lease(account, token, lifetime)
             return None
+        if self._restart_pause(account, KnownPause.read(pause), now):
+            raise Overtaken
         commit = AccountCommit(self.database, account, self._retention(account), now=now)
         commit.check("holder", "token", token or b"")
         commit.check("meta", "layout", LAYOUT)
         commit.run("HSET", "holder", "token", holder, "step", 0)
-        commit.run("PEXPIRE", "holder", LIFETIME_MS)
+        commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
         commit.run("DEL", "wake")
         try:
             commit.send(new_commit_id())
@@ -265,6 +270,34 @@ class RedisStore:
             keep=self._retention(account),
             now=now,
         )
+
+    def _shorten_lease(self, account: str, token: bytes, lifetime: int) -> None:
+        """Give a lease its lifetime anew that has more left than it was ever given: the clock stepped back.
+
+        Its holder, if there is one, renews it within.
+        """
+        if lifetime <= LEASE_LIFETIME_MS:
+            return
+        commit = self._commit(account)
+        commit.check("holder", "token", token)
+        commit.run("PEXPIRE", "holder", LEASE_LIFETIME_MS)
+        with suppress(Check):
+            commit.send(new_commit_id())
+
+    def _restart_pause(self, account: str, known: KnownPause, now: int) -> bool:
+        """Let a pause that has not begun yet, because the clock stepped back, last as long as it was to."""
+        pause = known.pause
+        if pause is None or not pause.until or pause.since <= now:
+            return False
+        commit = self._commit(account)
+        commit.check("pause", "since", known.since)
+        commit.run("HSET", "pause", "since", now, "until", now + pause.until - pause.since)
+        with suppress(Check):
+            commit.send(new_commit_id())
+        return True
+
+    def _commit(self, account: str) -> AccountCommit:
+        return AccountCommit(self.database, account, self._retention(account), now=self.database.now())
 
     def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
         """Return the accounts to send a flush message for; what cannot be asked is left to the next sweep."""
@@ -287,6 +320,9 @@ class RedisStore:
 
     def _wake_if_due(self, account: str, found: Wakeable, fingerprint: str) -> bool:
         now = self.database.now()
+        self._shorten_lease(account, found.holder, found.lifetime)
+        if self._restart_pause(account, KnownPause(found.pause), now):
+            return False
         delay = found.next_delay(now, fingerprint)
         if delay is None:
             return False
@@ -414,9 +450,15 @@ class RedisStore:
 
     def get_pause(self, account: str) -> Pause | None:
         """Return why the account is paused, if it is."""
-        reads = self.database.reads(account)
+        return repeat_while_overtaken(account, lambda: self._get_pause(account))
+
+    def _get_pause(self, account: str) -> Pause | None:
+        now, reads = self.database.now(), self.database.reads(account)
         reads.hmget("pause", PAUSE_FIELDS)
-        return KnownPause.read(reads.run()[0]).in_force(self.database.now())
+        known = KnownPause.read(reads.run()[0])
+        if self._restart_pause(account, known, now):
+            raise Overtaken
+        return known.in_force(now)
 
     def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
         """Pause the account for an operator."""

@@ -36,6 +36,14 @@ class MemoryServer:
             "add": MemoryScript(self, commit),
         }
 
+    def time(self) -> tuple[int, int]:
+        """Return seconds and microseconds."""
+        return divmod(self._now(), 1_000_000)
+
+    def info(self, section: str) -> dict[str, int]:  # noqa: ARG002 as redis-py has it
+        """Return zeros: nobody counts the memory of a test."""
+        return {"used_memory": 0, "maxmemory": 0}
+
     def pipeline(self, *, transaction: bool = False) -> "MemoryPipeline":  # noqa: ARG002 as redis-py has it
         """Return a pipeline."""
         return MemoryPipeline(self)

@@ -28,7 +28,6 @@ class Sweeper:
     list_accounts: Callable[[], Iterable[str]]
     fingerprint_of: Callable[[str], str]
     wake: Callable[[str, float], None]
-    now: Callable[[], int]  # µs
     _tidy_cursors: dict[str, int] = field(default_factory=dict)
 
     def sweep(self) -> int:
@@ -40,7 +39,8 @@ class Sweeper:
         )
         for account in due:
             self.wake(account, 0.0)
-        self.metrics.record_sweep(len(due), at=self.now())
+        with suppress(StoreUnavailable):
+            self.metrics.record_sweep(len(due), at=self.metrics.now())
         self._tidy()
         return len(due)
 

@@ -4,7 +4,7 @@ import click
 
 from ops.cli.context import CommandContext, with_context
 from worker import log
-from worker.background import WakeupQueue
+from worker.background import WakeupQueue, cause_of
 from worker.wiring import Runtime
 
 
@@ -18,8 +18,25 @@ from worker.wiring import Runtime
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free one."
 )
+@click.option(
+    "--keep-alive",
+    type=click.FloatRange(1, 3600),
+    default=75.0,
+    show_default=True,
+    envvar="RELATIONS_KEEP_ALIVE",
+    show_envvar=True,
+    help="Seconds that an idle connection is kept: more than the proxy in front keeps its own.",
+)
+@click.option(
+    "--root-path",
+    metavar="PATH",
+    default="",
+    envvar="RELATIONS_ROOT_PATH",
+    show_envvar=True,
+    help="The path above the interface; without it, X-Forwarded-Prefix of a trusted proxy.",
+)
 @with_context
-def serve_api(context: CommandContext, host: str, port: int) -> None:
+def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, root_path: str) -> None:
     """Serve the HTTP interface: changes, jobs, webhooks, what operators ask and do, and metrics.
 
     \b
@@ -30,11 +47,18 @@ def serve_api(context: CommandContext, host: str, port: int) -> None:
     try:  # these need packages that the other commands do without
         from ops.web.routes import operator_routes
         from producers.portals.http.application import serve
+        from producers.portals.http.forwarded import clean_root_path
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"{error.name} is not installed; the HTTP interface needs onoffice-relations[http]."
         ) from error
+    try:
+        root_path = clean_root_path(root_path)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--root-path") from None
+    context.require_all_settings()
     log.configure(context.settings.log)
+    log.capture_the_rest()
     runtime = Runtime(
         context.settings, wake=WakeupQueue(context.task_sender.wake)
     )  # whose events are log lines
@@ -43,6 +67,13 @@ def serve_api(context: CommandContext, host: str, port: int) -> None:
         try:
             context.task_sender.start_replay(replay_id)
         except Exception as error:  # whatever the broker's client raises; the sweep finds the replay
-            runtime.emit("wake.failed", account=replay_id.rpartition("-")[0], error=type(error).__name__)
+            runtime.emit("wake.failed", account=replay_id.rpartition("-")[0], error=cause_of(error))
 
-    serve(runtime, host=host, port=port, more_routes=operator_routes(runtime, send_replay=enqueue_replay))
+    serve(
+        runtime,
+        host=host,
+        port=port,
+        keep_alive=keep_alive,
+        root_path=root_path,
+        more_routes=operator_routes(runtime, send_replay=enqueue_replay),
+    )

@@ -38,6 +38,7 @@ def list_sources(context: CommandContext) -> None:
     Examples:
       relations sources list
     """
+    context.require_all_settings()
     check_rules(context.settings)
     found = [_serialize_source(source) for source in context.settings.sources.values()]
     heads = ("SOURCE", "SCHEME", "ACCOUNT", "RULES", "ADDRESS")
@@ -60,6 +61,7 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
       relations sources try immo enquiry.json
       curl -s https://sender/example | relations sources try immo - --json
     """
+    context.require_all_settings()
     check_rules(context.settings)
     source = context.settings.sources.get(name)
     if source is None:

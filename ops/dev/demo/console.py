@@ -1,5 +1,6 @@
 """The demo's console output: headings, lines, and a progress line that a terminal keeps rewriting."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,11 +17,13 @@ class DemoConsole:
     """Prints what the demo does; a silent one prints nothing, so that a JSON document stays alone."""
 
     def __init__(self, *, silent: bool = False) -> None:
-        plain = Console(highlight=False, quiet=silent, soft_wrap=True)
+        # The command line escapes what a terminal would obey; a spinner has to be obeyed.
+        file = getattr(sys.stdout, "original", None)
+        plain = Console(file=file, highlight=False, quiet=silent, soft_wrap=True)
         self._console = (
             plain
             if plain.is_terminal
-            else Console(highlight=False, quiet=silent, soft_wrap=True, width=WIDTH)
+            else Console(file=file, highlight=False, quiet=silent, soft_wrap=True, width=WIDTH)
         )
         self.started = time.monotonic()
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,7 +18,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc, bind, check_call
 from producers.portals.http.deps import HttpDeps, http_deps
-from producers.portals.http.forwarded import ForwardedMiddleware
 from producers.portals.http.openapi import Document, OpenApiDict, openapi_document
 from producers.portals.http.problems import (
     INTERNAL_ERROR,
@@ -27,10 +27,11 @@ from producers.portals.http.problems import (
     status_of,
 )
 from producers.portals.http.routes import PORTAL_ROUTES
-from producers.portals.http.server import Server
+from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from worker import log
 from worker.contract import correlation_of
 from worker.errors import RelationsError
+from worker.ports import EventSink
 from worker.wiring import Runtime
 
 BODY_SECONDS: Final = 60.0  # that a body may take to come
@@ -61,10 +62,7 @@ def application(
             Route(path, _dispatch(methods[path]), methods=[*methods[path], "OPTIONS"])
             for path in literal_paths_first
         ],
-        middleware=[
-            Middleware(ForwardedMiddleware),
-            Middleware(CorrelationMiddleware, new_id=deps.intake.new_id),
-        ],
+        middleware=[Middleware(CorrelationMiddleware, new_id=deps.intake.new_id, emit=deps.emit)],
         exception_handlers={HTTPException: _http_problem},
     )
     # An address has one spelling, and no redirect believes the Host header.
@@ -78,14 +76,18 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8080,
+    keep_alive: float = KEEP_ALIVE_SECONDS,
+    root_path: str = "",
     more_routes: Sequence[ApiRoute] = (),
     on_start: Callable[[Server], None] | None = None,
 ) -> None:
     """Serve the interface until the process is told to end; port 0 takes any free one.
 
+    `keep_alive` is how many seconds an idle connection is kept, `root_path` the path above the interface.
     `on_start` gets the server when its port is open.
     """
-    server = Server(application(runtime, more_routes=more_routes), host=host, port=port)
+    app = application(runtime, more_routes=more_routes)
+    server = Server(app, host=host, port=port, keep_alive=keep_alive, root_path=root_path)
     runtime.emit("api.started", url=server.url)
     if on_start:
         on_start(server)
@@ -93,11 +95,31 @@ def serve(
     runtime.emit("api.stopped", url=server.url)
 
 
-class CorrelationMiddleware:
-    """Gives every request a correlation id, its own or a fresh one, which the log and the response carry."""
+class RecordIdConvertor(Convertor[int]):
+    """The id of a record in a path; more digits than a number of the API can have are another path."""
 
-    def __init__(self, app: ASGIApp, new_id: Callable[[], str]) -> None:
-        self._app, self._new_id = app, new_id
+    regex = "[0-9]{1,19}"
+
+    def convert(self, value: str) -> int:
+        """Return the number."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """Return how a path has it."""
+        return str(value)
+
+
+register_url_convertor("record", RecordIdConvertor())
+
+
+class CorrelationMiddleware:
+    """Gives every request a correlation id, its own or a fresh one, which the log and the response carry.
+
+    An error that got past everything else is logged here, once, and answered.
+    """
+
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str], emit: EventSink) -> None:
+        self._app, self._new_id, self._emit = app, new_id, emit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -106,13 +128,23 @@ class CorrelationMiddleware:
         correlation = given or self._new_id()
         scope["state"] = {**scope.get("state", {}), "correlation": correlation}
 
+        is_answering = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal is_answering
+            is_answering = True
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["X-Correlation-Id"] = correlation
             await send(message)
 
         with log.context(correlation=correlation):
-            await self._app(scope, receive, send_with_id)
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:  # a bug of ours, or of a library
+                path = scope.get("path", "")
+                self._emit("request.failed", path=path, error=type(error).__name__, exc_info=error)
+                if not is_answering:
+                    await problem_response(500, INTERNAL_ERROR)(scope, receive, send_with_id)
 
 
 def _with_description(routes: Sequence[ApiRoute]) -> list[ApiRoute]:
@@ -123,9 +155,9 @@ def _with_description(routes: Sequence[ApiRoute]) -> list[ApiRoute]:
     return [*routes, *bind([route], document)]
 
 
-async def get_openapi(document: Document, _call: ApiCall[None]) -> Response:
+async def get_openapi(document: Document, call: ApiCall[None]) -> Response:
     """Return this description."""
-    return json_response(document)
+    return json_response({**document, "servers": [{"url": call.request.scope.get("root_path") or "/"}]})
 
 
 def _dispatch(endpoints: Mapping[str, Endpoint]) -> Endpoint:

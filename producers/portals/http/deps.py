@@ -1,14 +1,15 @@
 """The dependencies of the handlers for portals as one value, built from a runtime here and nowhere else."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 
 from producers.portals.http.group_commit import CommitGroup
 from producers.portals.http.long_poll import JobPoller
+from producers.portals.http.threads import Threads
 from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
 from worker.errors import InvalidSettings, NotFound, StoreUnavailable
@@ -16,8 +17,6 @@ from worker.ports import EventSink, Queries, Store
 from worker.usecases.intake import Intake
 from worker.wiring import Runtime
 
-Result = TypeVar("Result")
-MAPPING_THREADS: Final = 2  # that read webhooks; more would only take the event loop's time
 PROBE_SECONDS: Final = 2.0  # that a health check waits for Redis
 
 
@@ -52,30 +51,18 @@ class WebhookSources:
 class RedisProbe:
     """Asks Redis one question at a time: health checks must not pile up while it hangs."""
 
-    def __init__(self, ask: Callable[[], object]) -> None:
-        self._ask = ask
-        self._question: asyncio.Task[object] | None = None
+    def __init__(self, ask: Callable[[], Any], *, seconds: float = PROBE_SECONDS) -> None:
+        self._ask, self._seconds = ask, seconds
+        self._question: asyncio.Task[Any] | None = None
 
-    async def check(self) -> None:
-        """Return when Redis has answered; raise StoreUnavailable if it does not do so in time."""
+    async def check(self) -> Any:
+        """Return what Redis answered; raise StoreUnavailable if it does not do so in time."""
         if self._question is None or self._question.done():
             self._question = asyncio.create_task(run_in_threadpool(self._ask))
-        await asyncio.wait({self._question}, timeout=PROBE_SECONDS)
+        await asyncio.wait({self._question}, timeout=self._seconds)
         if not self._question.done():
-            raise StoreUnavailable(f"Redis did not answer within {PROBE_SECONDS:g} seconds")
-        self._question.result()
-
-
-class MappingThreads:
-    """Runs what reads webhooks beside the event loop, a few at a time: a slow one stops nobody else."""
-
-    def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(MAPPING_THREADS)
-
-    async def __call__(self, call: Callable[[], Result]) -> Result:
-        """Return what the call returns."""
-        async with self._turns:
-            return await run_in_threadpool(call)
+            raise StoreUnavailable(f"Redis did not answer within {self._seconds:g} seconds")
+        return self._question.result()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +80,9 @@ class HttpDeps:
     job_poller: JobPoller
     sources: WebhookSources
     redis_probe: RedisProbe
-    run_mapping: MappingThreads
+    threads: Threads
+    wake_trouble: Callable[[], str]  # why accepted changes are not woken; "" while they are
+    settings_faults: Callable[[], Sequence[str]]  # why the settings in force are old ones
 
 
 def http_deps(
@@ -101,7 +90,7 @@ def http_deps(
 ) -> HttpDeps:
     """Build the dependencies from a runtime."""
 
-    intake = runtime.intake()
+    intake, threads = runtime.intake(), Threads()
     return HttpDeps(
         current_settings=runtime.live_settings.refresh,
         intake=intake,
@@ -110,9 +99,11 @@ def http_deps(
         emit=runtime.emit,
         now=now,
         body_seconds=body_seconds,
-        commit_group=CommitGroup(intake.accept, run=run_in_threadpool),
-        job_poller=JobPoller(runtime.queries.get_states, run=run_in_threadpool, is_stopping=is_stopping),
+        commit_group=CommitGroup(intake.accept, run=threads.run_intake),
+        job_poller=JobPoller(runtime.queries.get_states, run=threads.run_intake, is_stopping=is_stopping),
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
         redis_probe=RedisProbe(runtime.store.accounts),
-        run_mapping=MappingThreads(),
+        threads=threads,
+        settings_faults=lambda: runtime.live_settings.faults,
+        wake_trouble=lambda: str(getattr(runtime.wake, "trouble", "")),
     )

@@ -1,63 +1,80 @@
-"""The address that a client knows, as proxies in front of this server tell it in the headers they add.
+"""What a trusted proxy says of the request as its client made it: address, scheme, host, the path above us.
 
 Only proxies of `FORWARDED_ALLOW_IPS` are believed: addresses and networks, or `*`; else this machine's own.
 """
 
-import os
 import re
 from collections.abc import Iterable
-from contextlib import suppress
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Any, Final
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import Message, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-THIS_MACHINE: Final = "127.0.0.1,::1"
+ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+MAX_ROOT_PATH: Final = 200  # characters
 HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 SCHEME_HEADERS: Final = ("x-forwarded-proto", "x-forwarded-protocol", "x-forwarded-scheme", "x-url-scheme")
 TLS_HEADERS: Final = ("x-forwarded-ssl", "front-end-https")  # whose value is "on"
 
-Network = IPv4Network | IPv6Network
+
+def clean_root_path(path: str) -> str:
+    """Return the path without a slash at its end; raise ValueError if it is none that an address can have."""
+    path = path.rstrip("/")
+    if path and (len(path) > MAX_ROOT_PATH or not ROOT_PATH.fullmatch(path)):
+        raise ValueError("expected a path such as /relations: letters, digits and . _ ~ - between slashes")
+    return path
 
 
-class ForwardedMiddleware:
-    """Gives each request of a trusted proxy the scheme and host that its client used."""
+class ForwardedMiddleware(ProxyHeadersMiddleware):
+    """uvicorn's middleware, which also reads other names of the headers, and lets us live below a path.
 
-    def __init__(self, app: ASGIApp, trusted: str | None = None) -> None:
-        given = os.environ.get("FORWARDED_ALLOW_IPS", "") if trusted is None else trusted
-        self._app, self._trusted = app, parse_networks(given.strip() or THIS_MACHINE)
+    The path is the one given, else what a trusted proxy sends as `X-Forwarded-Prefix`. Requests may come with
+    it or without; `Location` has it, and so has every path that the application tells.
+    """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, app: Any, trusted_hosts: list[str] | str, *, root_path: str = "") -> None:
+        super().__init__(app, trusted_hosts)
+        self._root_path = root_path
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and self._is_trusted(scope.get("client")):
-            headers = Headers(scope=scope)
-            scheme = forwarded_scheme(headers) or scope["scheme"]
-            scope = {**scope, "scheme": scheme}
-            if host := forwarded_host(headers, scheme):
-                others = [(name, value) for name, value in scope["headers"] if name != b"host"]
-                scope["headers"] = [(b"host", host.encode()), *others]
-        await self._app(scope, receive, send)
+        if scope["type"] == "http" and self._is_trusted(scope):
+            scope = _as_client_sent(scope)
+        root = self._root_path or self._forwarded_prefix(scope)
+        if not root:
+            return await super().__call__(scope, receive, send)
+        path = scope["path"]
+        below = path.removeprefix(root) if path.startswith(f"{root}/") else path
+        scope = {**scope, "root_path": root, "path": f"{root}{below}"}
+        send_below: Any = _with_root_path(send, root)
+        return await super().__call__(scope, receive, send_below)
 
-    def _is_trusted(self, client: tuple[str, int] | None) -> bool:
-        if self._trusted is None or client is None:  # everybody, or a proxy on a socket of this machine
+    def _is_trusted(self, scope: Scope) -> bool:
+        client = scope.get("client")
+        if client is None:  # a proxy on a socket of this machine
             return True
-        with suppress(ValueError):
-            address = ip_address(client[0].removeprefix("::ffff:"))  # IPv4 on a socket that speaks both
-            return any(address in network for network in self._trusted)
-        return False
+        return client[0].removeprefix("::ffff:") in self.trusted_hosts  # IPv4 on a socket that speaks both
+
+    def _forwarded_prefix(self, scope: Scope) -> str:
+        if not self._is_trusted(scope):
+            return ""
+        given = next((value for name, value in scope["headers"] if name == b"x-forwarded-prefix"), b"")
+        try:
+            return clean_root_path(given.decode("latin-1").strip())
+        except ValueError:
+            return ""
 
 
-def parse_networks(text: str) -> list[Network] | None:
-    """Return the networks of a list of addresses, None for `*`; what is neither is not believed."""
-    if "*" in text:
-        return None
-    networks = list[Network]()
-    for item in text.split(","):
-        with suppress(ValueError):
-            networks.append(ip_network(item.strip(), strict=False))
-    return networks
+def _as_client_sent(scope: Scope) -> Scope:
+    """Return the request with the scheme and the host that its client used."""
+    headers = Headers(scope=scope)
+    scheme = forwarded_scheme(headers) or scope["scheme"]
+    others = [pair for pair in scope["headers"] if pair[0] != b"host"]
+    host = forwarded_host(headers, scheme)
+    sent = [(b"host", host.encode()), *others] if host else scope["headers"]
+    return {**scope, "scheme": scheme, "headers": sent}
 
 
 def forwarded_scheme(headers: Headers) -> str:
@@ -91,3 +108,14 @@ def _first(headers: Headers, name: str) -> str:
 
 def _first_match(pattern: re.Pattern[str], texts: Iterable[str]) -> str:
     return next((text for text in texts if pattern.fullmatch(text)), "")
+
+
+def _with_root_path(send: Send, root: str) -> Send:
+    async def send_below(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            if headers.get("location", "").startswith("/"):
+                headers["location"] = root + headers["location"]
+        await send(message)
+
+    return send_below

@@ -37,7 +37,7 @@ from producers.webhooks.mapping import MappedChange, build_changes, read_payload
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import verify
-from worker.config import Key, Source
+from worker.config import Key, Source, redact
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many, places_of
 from worker.errors import (
     BacklogFull,
@@ -129,11 +129,13 @@ async def _job_entries(
 async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
     """Show one job."""
     job_id = call.request.path_params["id"]
-    job = await run_in_threadpool(deps.store.get_job, job_id)
+    job = await deps.threads.run_for(call.key.name, deps.store.get_job, job_id)
     if job is None:
         raise NotFound(f'there is no job "{job_id}" (any more)')
     held = held_relations(job)
-    records = await run_in_threadpool(deps.queries.get_records, job.account, held) if held else {}
+    records = (
+        await deps.threads.run_for(call.key.name, deps.queries.get_records, job.account, held) if held else {}
+    )
     return json_response(job_json(job, records))
 
 
@@ -142,15 +144,20 @@ async def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> Response
     ids = call.input.jobs
     for account in {job_account(job_id) for job_id in ids}:
         check_access(call.key, "read", account)
-    jobs = await run_in_threadpool(deps.queries.get_jobs, ids)
+    jobs = await deps.threads.run_for(call.key.name, deps.queries.get_jobs, ids)
     return json_response({"jobs": [job_json(jobs[id_]) if id_ in jobs else None for id_ in ids]})
 
 
 async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
     """List the jobs that fit, newest first, one page at a time."""
     query = call.input
-    page = await run_in_threadpool(
-        deps.queries.find_jobs, query.account, query.filter(), limit=query.limit, cursor=query.cursor
+    page = await deps.threads.run_for(
+        call.key.name,
+        deps.queries.find_jobs,
+        query.account,
+        query.filter(),
+        limit=query.limit,
+        cursor=query.cursor,
     )
     return json_response({"jobs": [job_json(job) for job in page.jobs], "next": page.next or None})
 
@@ -158,7 +165,7 @@ async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
 async def get_batch(deps: HttpDeps, call: ApiCall[AccountQuery]) -> Response:
     """Count the jobs of a batch by what has become of them."""
     label = call.request.path_params["label"]
-    counts = await run_in_threadpool(deps.store.batch_counts, call.account, label)
+    counts = await deps.threads.run_for(call.key.name, deps.store.batch_counts, call.account, label)
     return json_response(batch_json(call.account, label, counts))
 
 
@@ -178,7 +185,9 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
     sent = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
     try:
-        mapped = await deps.run_mapping(partial(_map_delivery, source, sent, deps.now(), coding=coding))
+        mapped = await deps.threads.run_mapping(
+            partial(_map_delivery, source, sent, deps.now(), coding=coding)
+        )
         jobs = await _accept_delivery(deps, source, mapped, request)
     except RelationsError as error:
         faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
@@ -246,7 +255,7 @@ async def _accept_delivery(
     except (InvalidChange, NotFound) as error:  # NotFound: its account has left the settings
         faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
         make = partial(make_unreadable_message, source, mapped.delivery, mapped.id, faults)
-        receipt = await run_in_threadpool(deps.intake.reject, await deps.run_mapping(make))
+        receipt = await run_in_threadpool(deps.intake.reject, await deps.threads.run_mapping(make))
         return [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
     return list((await _job_entries(deps.queries, dict(enumerate(receipts)))).values())
 
@@ -279,6 +288,10 @@ async def healthz(_deps: HttpDeps, _call: ApiCall[None]) -> Response:
 
 
 async def readyz(deps: HttpDeps, _call: ApiCall[None]) -> Response:
-    """Answer once Redis has answered."""
+    """Answer once Redis has answered, and say if what is accepted is not woken: it waits for the sweep."""
     await deps.redis_probe.check()
-    return json_response({"status": "ok"})
+    trouble = deps.wake_trouble()
+    deps.current_settings()  # which reads them again if they changed
+    notes = [f"accepted but not woken: {redact(trouble)}"] if trouble else []
+    notes += [f"running on old settings: {redact(fault)}" for fault in deps.settings_faults()]
+    return json_response({"status": "ok", **({"notes": notes} if notes else {})})

@@ -56,7 +56,7 @@ def openapi_document(routes: Sequence[ApiRoute], *, version: str) -> Document:
     """Return the description of an interface that has these routes."""
     paths: dict[str, Document] = {}
     for route in routes:
-        template = re.sub(r":(path|int)}", "}", route.path)
+        template = re.sub(r":(path|record)}", "}", route.path)
         paths.setdefault(template, {})[route.method.lower()] = _operation(route)
     problems = {status for route in routes for status in _problem_statuses(route)}
     answers = [response.type for route in routes for response in route.responses.values()]

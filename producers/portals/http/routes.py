@@ -1,6 +1,6 @@
 """The routes for portals, as a table; a new one is a row here and a row in `docs/reference/http.md`."""
 
-from typing import Annotated, Any, Final, TypedDict
+from typing import Annotated, Any, Final, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -36,9 +36,10 @@ Preference = Annotated[
 
 
 class HealthDict(TypedDict):
-    """The status of a service that is well."""
+    """The status of a service that is well; `notes` say what should be looked at."""
 
     status: str
+    notes: NotRequired[list[str]]
 
 
 class JobPageDict(TypedDict):

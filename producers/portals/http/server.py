@@ -4,25 +4,30 @@ Nothing here knows what is served.
 """
 
 import asyncio
+import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import httptools
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-BACKLOG: Final = 2048  # connections that wait to be taken
+from producers.portals.http.bounds import BACKLOG, BoundedProtocol, connection_limit
+from producers.portals.http.forwarded import ForwardedMiddleware
+
 SHUTDOWN_SECONDS: Final = 15  # that requests may take to end when the server stops
-KEEP_ALIVE_SECONDS: Final = 30  # that a connection may be kept between requests
+# That a connection may be kept between requests: longer than proxies keep theirs (nginx and AWS 60 s), or one
+# of them sends a request on a connection that is being closed, and its client gets a 502.
+KEEP_ALIVE_SECONDS: Final = 75.0
 HEAD_SECONDS: Final = 10.0  # that the head of a request may take to come
 MAX_HEAD: Final = 2**16  # bytes
 UPGRADE_HEADERS: Final = (b"upgrade", b"http2-settings")
+NO_OTHERS: Final[Mapping[str, float]] = {}
 REFUSALS: Final = {
     408: b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
@@ -33,11 +38,19 @@ class Server:
     """The application on a socket that is open from the start: `port` is known, connections wait for `run`.
 
     `run` serves until SIGINT or SIGTERM in the main thread, or `stop` from anywhere. As a context manager it
-    serves from a thread.
+    serves from a thread. `bounds` replaces those of `BoundedProtocol`, for tests.
     """
 
     def __init__(
-        self, app: Starlette, *, host: str = "127.0.0.1", port: int = 8080, head_seconds: float = HEAD_SECONDS
+        self,
+        app: Starlette,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        head_seconds: float = HEAD_SECONDS,
+        keep_alive: float = KEEP_ALIVE_SECONDS,
+        root_path: str = "",
+        bounds: Mapping[str, float] = NO_OTHERS,
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -45,7 +58,13 @@ class Server:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-        self._server = server = GracefulServer(_uvicorn_config(app, head_seconds))
+        self._server = server = GracefulServer(
+            _uvicorn_config(
+                _behind_proxies(app, root_path),
+                keep_alive,
+                {"head_seconds": head_seconds, "max_connections": connection_limit(), **bounds},
+            )
+        )
         app.state.is_stopping = lambda: server.should_exit
         self._thread = threading.Thread(target=self.run, name="http")
 
@@ -122,7 +141,7 @@ class PlainParser:
             self.feed_data(head + data[error.args[0] :])
 
 
-class LimitedHeadProtocol(HttpToolsProtocol):
+class LimitedHeadProtocol(BoundedProtocol):
     """A connection with limits for heads; uvicorn's own waits for ever and keeps everything."""
 
     parser: PlainParser  # type: ignore[assignment]
@@ -187,10 +206,15 @@ class LimitedHeadProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def _uvicorn_config(app: Any, head_seconds: float) -> uvicorn.Config:
+def _behind_proxies(app: Any, root_path: str) -> ForwardedMiddleware:
+    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")  # the name that uvicorn gives it
+    return ForwardedMiddleware(app, trusted, root_path=root_path)
+
+
+def _uvicorn_config(app: Any, keep_alive: float, bounds: Mapping[str, float]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=type("Protocol", (LimitedHeadProtocol,), {"head_seconds": head_seconds}),
+        http=type("Protocol", (LimitedHeadProtocol,), dict(bounds)),
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -199,6 +223,6 @@ def _uvicorn_config(app: Any, head_seconds: float) -> uvicorn.Config:
         lifespan="off",
         ws="none",
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=cast(int, keep_alive),  # any number will do
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )

@@ -67,7 +67,7 @@ def connect(settings: Settings | Runtime | None) -> RedisTransport:
     chosen = settings or load_settings(os.environ, Path.cwd())
 
     def connect_anew() -> Runtime:
-        wake = WakeupQueue(TaskSender(chosen.broker_url).wake, emit=_emit)
+        wake = WakeupQueue(TaskSender(chosen.broker_url, chosen.prefix).wake, emit=_emit)
         return Runtime(chosen, wake=wake, emit=_emit)
 
     return RedisTransport(connect_anew)

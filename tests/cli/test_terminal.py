@@ -1,0 +1,80 @@
+"""What others wrote is printed, and obeyed by no terminal; no encoding of a terminal ends a command."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.cli_runner import Cli
+from worker.contract.quoting import make_printable
+
+ROOT = Path(__file__).parents[2]
+EVIL = "harmless\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp\r\x7f"
+
+
+@given(st.text())
+def test_a_text_is_printable_after_the_border_and_json_stays_json(text: str) -> None:
+    safe = make_printable(text)
+    assert all(char in "\n\t" or char.isprintable() or char.isspace() or ord(char) > 0xA0 for char in safe)
+    assert "\x1b" not in safe
+    assert make_printable(safe) == safe
+    document = json.dumps({"reason": text}, ensure_ascii=False)
+    assert json.loads(make_printable(document)) == {"reason": text}
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "json"])
+def test_a_reason_that_commands_the_terminal_is_shown_and_not_obeyed(cli: Cli, as_json: list[str]) -> None:
+    cli("accounts", "pause", "acme", "--why", EVIL)
+    for command in (("accounts", "list"), ("audit",), ("doctor", "--no-api")):
+        result = cli(*command, *as_json, code=None)
+        output = result.output
+        assert not set(EVIL) & set("\x1b\x07\x9b\u202e\r\x7f") & set(output), command
+        if as_json:
+            json.loads(result.stdout)
+
+
+def test_a_terminal_without_umlauts_is_told_in_escapes(cli: Cli, env: dict[str, str]) -> None:
+    cli("accounts", "pause", "acme", "--why", "Störung → später")
+    for encoding, printed in (("latin-1", b"St\xf6rung \\u2192"), ("ascii", "Störung →".encode())):
+        ended = subprocess.run(
+            [sys.executable, "-m", "ops.cli", "accounts", "list"],
+            env={**os.environ, **env, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"},
+            capture_output=True,
+            cwd=ROOT,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert printed in ended.stdout
+
+
+def test_a_table_on_a_terminal_is_coloured_by_us_alone(env: dict[str, str]) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "ops.cli", "accounts", "pause", "acme", "--why", EVIL],
+        env={**os.environ, **env},
+        check=True,
+        capture_output=True,
+        cwd=ROOT,
+    )
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "ops.cli", "accounts", "list"],
+        env={**os.environ, **env, "TERM": "xterm"},
+        stdout=slave,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+    ):
+        os.close(slave)
+        printed = b""
+        try:
+            while piece := os.read(master, 65_536):
+                printed += piece
+        except OSError:  # how Linux ends a terminal
+            pass
+    assert b"harmless\\u001b" in printed
+    assert b"\x1b]0" not in printed
+    assert b"\x1b[1m" in printed

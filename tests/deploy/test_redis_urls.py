@@ -1,0 +1,61 @@
+"""A socket file and an encrypted port as store and as broker, each with a database of its own."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from ops.dev.redis_server import RedisServer, find_binary, free_port, run_server, start_server
+from tests.support.clusters import run_command
+from tests.support.forwarding import Forwarder
+from worker.config import load_settings
+from worker.errors import StoreUnavailable
+from worker.redis.client import connect
+from worker.store.metrics import RedisMetrics
+from worker.wakeups import TaskSender
+
+CERTIFICATE = Path(__file__).parents[1] / "onoffice/self_signed.pem"  # it is its own authority
+
+
+def check_url(url: str, server: RedisServer, folder: Path) -> None:
+    """Check that store and broker write into database 3 of the server behind the URL."""
+    settings = load_settings({"RELATIONS_REDIS_URL": url}, folder)
+    RedisMetrics(connect(settings.redis_url), settings.prefix).record_sweep(1, at=1)
+    TaskSender(settings.broker_url, settings.prefix).wake("acme", 0.0)
+    keyspace = run_command(server, "INFO", "keyspace")
+    assert list(keyspace) == ["db3"], "nothing went into another database"
+    client = connect(server.url.replace("/0", "/3"))
+    assert client.hget("relations:sweep", "repaired") == b"1"
+    assert client.llen("relations.flush") == 1
+
+
+def test_a_socket_file_with_a_database_is_store_and_broker(tmp_path: Path) -> None:
+    path = Path(f"/tmp/{tmp_path.parent.name}-{free_port()}.sock")  # a socket's path must be short
+    options = ("--unixsocket", str(path))
+    with start_server(find_binary(), tmp_path, persist="no", ports=[free_port()], options=options) as server:
+        run_command(server, "ACL SETUSER", "app", "on", ">p@ss", "~relations*", "+@all")
+        check_url(f"unix://app:p%40ss@{path}?db=3", server, tmp_path)
+    path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("check", ["required", "CERT_REQUIRED", ""])
+def test_an_encrypted_server_is_believed_by_its_own_authority_alone(tmp_path: Path, check: str) -> None:
+    with run_server(tmp_path / "redis") as server, Forwarder(server, certificate=CERTIFICATE) as name:
+        trusted = f"rediss://localhost:{name.port}/3?ssl_ca_certs={CERTIFICATE}" + (
+            f"&ssl_cert_reqs={check}" if check else ""
+        )
+        check_url(trusted, server, tmp_path)
+        stranger = f"rediss://127.0.0.1:{name.port}/3" + (f"?ssl_cert_reqs={check}" if check else "")
+        with pytest.raises(StoreUnavailable, match="certificate verify failed"):
+            RedisMetrics(connect(stranger), "relations").sweep_stats()
+        with pytest.raises(Exception, match="certificate verify failed"):
+            TaskSender(stranger, "relations").wake("acme", 0.0)
+
+
+def test_a_connection_is_made_anew_when_it_is_older_than_wanted(tmp_path: Path) -> None:
+    with run_server(tmp_path) as server:
+        for url, kept in ((server.url, True), (f"{server.url}?max_age=0.05", False)):
+            client = connect(url)
+            first = client.client_id()
+            time.sleep(0.1)
+            assert (client.client_id() == first) is kept

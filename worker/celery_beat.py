@@ -1,0 +1,34 @@
+"""When beat sends the sweep: by this machine's monotonic clock, kept in memory.
+
+Celery's own scheduler goes by the time of day, which may be set back, and keeps in a file when it last sent.
+"""
+
+import time
+from typing import Any, Final
+
+from celery.beat import Scheduler
+
+MAX_WAITING: Final = 30  # sweeps in the queue while no worker takes them; more would not be of more use
+
+
+class SweepScheduler(Scheduler):
+    """Sends each message of the schedule once per interval, unless enough of them wait already."""
+
+    _next_at = 0.0
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Send what is due, and return the seconds until more is."""
+        if (wait := self._next_at - time.monotonic()) > 0:
+            return wait
+        entries: list[Any] = list(self.schedule.values())
+        interval = min(float(entry.schedule.seconds) for entry in entries)
+        self._next_at = time.monotonic() + interval
+        for entry in entries:
+            self.apply_entry(entry, producer=self.producer)
+        return interval
+
+    def apply_async(self, entry: Any, producer: Any = None, *args: Any, **options: Any) -> Any:
+        """Send the message. No instant after which it is void goes with it: the worker's clock may differ."""
+        queue: Any = self.app.amqp.queues[self.app.conf.task_default_queue]
+        waiting = queue.bind(self.connection.default_channel).queue_declare().message_count
+        return super().apply_async(entry, producer, *args, **options) if waiting < MAX_WAITING else None
