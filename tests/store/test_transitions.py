@@ -259,6 +259,20 @@ def test_a_begin_repeated_after_its_settle_leaves_no_trace(
     assert dump_keys(redis_client) == before
 
 
+def test_entries_of_the_queue_whose_jobs_have_ended_keep_no_flush_busy(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    accept(redis_store, change(1, 9), change(1, 10))
+    lease = take_lease(redis_store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, child): "applied" for child in (9, 10)})
+    redis_client.rpush(f"{BASE}queue", "000", "001")  # as if a server had lost that they left it
+    assert read_all(lease).jobs == ()
+    assert lease.release() is None
+    assert redis_store.counts("acme")["backlog"] == 0
+    assert redis_store.due_accounts(["acme"]) == []
+
+
 def test_jobs_that_are_gone_from_the_inbox_do_not_shift_the_others(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:

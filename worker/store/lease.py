@@ -268,7 +268,7 @@ class RedisLease:
     def _take(self, commit: AccountCommit, wanted: Mapping[str, ClaimedJob], writes: Writes) -> HandChange:
         """Take jobs out of the queue, and into the hand as far as they need not be written now."""
         if not self._queue.has(wanted):
-            self._queue = Queue.locate(self._database, self.account, wanted)
+            self._queue = Queue.locate(self._database, self.account, wanted, dead=self._meta.dead)
         self._queue.cut_after(wanted, commit)
         commit.totals["sending"] += len(wanted)
         change = self._hand.take(wanted.values(), writes, self._opened)

@@ -16,8 +16,8 @@ LOOKED_AT = 1000  # entries at the head of the queue, for one that waits
 class Queue:
     """The head of the queue: what is listed, and the jobs of it that were read."""
 
-    def __init__(self, listed: Sequence[str] = (), jobs: dict[str, Job] | None = None) -> None:
-        self._listed, self._jobs = list(listed), jobs or {}
+    def __init__(self, listed: Sequence[str] = (), *, dead: int = 0) -> None:
+        self._listed, self._jobs, self._dead = list(listed), dict[str, Job](), dead
         self._places = {short: place for place, short in enumerate(self._listed)}
         self._looked_at = 0
 
@@ -28,16 +28,16 @@ class Queue:
         """Read as many waiting jobs as wanted, past those that ended there."""
         if want <= 0 or not listed:
             return cls()
-        queue = cls(_names(listed if dead else listed[:want]))
         if dead:
-            queue = cls(_names(_list(database, account, want + min(dead, MAX_DEAD_PASSED))))
+            listed = _list(database, account, want + min(dead, MAX_DEAD_PASSED))
+        queue = cls(_names(listed if dead else listed[:want]), dead=dead)
         queue._jobs = read_jobs(database, account, queue._listed)
         return queue
 
     @classmethod
-    def locate(cls, database: Database, account: str, wanted: Collection[str]) -> "Queue":
+    def locate(cls, database: Database, account: str, wanted: Collection[str], *, dead: int) -> "Queue":
         """Read the queue as far as the jobs that somebody has read before."""
-        queue = cls(_names(_list(database, account, len(wanted) + MAX_DEAD_PASSED)))
+        queue = cls(_names(_list(database, account, len(wanted) + MAX_DEAD_PASSED)), dead=dead)
         queue._jobs = read_jobs(database, account, queue._listed)
         return queue
 
@@ -82,8 +82,10 @@ class Queue:
             if (job := self._jobs.get(short)) and job.value.state != QUEUED
         )
         commit.run("LTRIM", "queue", length, -1)
+        dead = min(dead, self._dead)  # more only where a server has lost writes: they were never counted
         if dead:
             commit.run("HINCRBY", "meta", "dead", -dead)
+            self._dead -= dead
         self._listed = self._listed[length:]
         self._places = {short: place for place, short in enumerate(self._listed)}
 
