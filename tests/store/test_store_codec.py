@@ -27,7 +27,14 @@ infos = st.dictionaries(words, st.text(max_size=12), max_size=3).map(lambda info
 relations = st.builds(Relation, names, ids, ids)
 versions = st.builds(Version, micros, ids)
 job_versions = st.builds(JobVersion, versions, job_ids)
-intents = st.builds(Intent, versions, job_ids, st.sampled_from(["create", "modify", "delete"]), infos)
+intents = st.builds(
+    Intent,
+    versions,
+    job_ids,
+    st.sampled_from(["create", "modify", "delete"]),
+    infos,
+    allow_empty=st.booleans(),
+)
 refusals = st.builds(
     Refusal, st.integers(0, 400), st.sampled_from(["record", "ambiguous", "poison"]), st.text(max_size=20)
 )

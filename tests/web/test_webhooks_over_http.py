@@ -257,7 +257,8 @@ def test_a_compressed_body_is_read_whether_its_bytes_were_signed_or_what_is_in_t
     headers = {"X-Signature": f"sha256={mac}", "X-Timestamp": moment, "Content-Encoding": encoding}
     answer = front.client(None).post("/webhooks/forms", content=packed, headers=headers)
     assert [job["state"] for job in answer.json()["jobs"]] == ["queued"]
-    bomb = gzip.compress(b" " * (2**20 + 1))
+    spaces = b" " * (2**20 + 1)
+    bomb = gzip.compress(spaces) if encoding == "gzip" else zlib.compress(spaces)
     for content, status in ((packed[:-9], 422), (b"x", 422), (bomb, 413)):
         problem(front.client(None).post("/webhooks/forms", content=content, headers=headers), status)
 
