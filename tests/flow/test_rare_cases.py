@@ -167,7 +167,7 @@ def test_a_flush_whose_store_lost_what_it_acknowledged_sends_no_more_and_says_so
             world.apis["acme"] = api
             reply = api.send(*args, **how)
             redis_client.delete("test:{acme}:journal")
-            redis_client.hincrby("test:{acme}:lease", "step", -1)
+            redis_client.hincrby("test:{acme}:holder", "step", -1)
             return reply
 
     world.apis["acme"] = FailingOver()  # type: ignore[assignment]
