@@ -594,6 +594,7 @@ class RedisLease:
         self._opened = set()
 
     def _rolled_back(self) -> StoreRolledBack:
+        self._is_unsure = True  # what is in hand is for the next holder, who reads what there is
         return StoreRolledBack(f"the store has lost writes of account {self.account} it had acknowledged")
 
     def _lost(self) -> LeaseLost:
