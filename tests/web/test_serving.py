@@ -94,8 +94,8 @@ def test_a_port_that_is_taken_is_an_error_at_once(front: Front) -> None:
 def test_data_that_others_wrote_over_is_told_and_the_next_request_is_served(
     front: Front, http: httpx.Client, redis_client: redis.Redis
 ) -> None:
-    redis_client.set("relations:{acme}:inbox", "no list")
-    redis_client.set("relations:{acme}:job:acme-1", "no hash")
+    redis_client.set("relations:{acme}:meta", "no hash")
+    redis_client.set("relations:{acme}:kept", "no hash")
     for answer in (
         http.get("/v1/jobs/acme-1"),
         http.post("/v1/changes", content=CHANGE, headers={"Content-Type": "application/json"}),
