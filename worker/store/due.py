@@ -40,7 +40,8 @@ class Wakeable(NamedTuple):
             return None
         if not self.woken_at:
             return FIRST_WAKE_DELAY_US
-        if self.woken_at <= now < self.woken_at + self.delay:
+        # A mark that is further ahead than any delay was made before the clock stepped back.
+        if self.woken_at - LONGEST_WAKE_DELAY_US <= now < self.woken_at + self.delay:
             return None
         return min(2 * self.delay, LONGEST_WAKE_DELAY_US)
 
