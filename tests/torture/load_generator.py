@@ -1,6 +1,7 @@
 """Producers that never give up: over HTTP until each change is acknowledged, and by Celery messages.
 
-Ordinary accounts name each relation once; the contended one creates and deletes a few relations all the time.
+Ordinary accounts name each relation once, and replace the only broker of estates; the contended one creates
+and deletes a few relations all the time.
 """
 
 import random
@@ -17,11 +18,14 @@ from kombu.exceptions import OperationalError
 from redis import RedisError
 
 from ops.dev.stack import Stack
-from worker.contract import Change, MessageDict, from_message, write_instant
+from worker.contract import Change, MessageDict, Relation, from_message, write_instant
 
 BUYER, RENTER, INTERESTED = "estate:address:buyer", "estate:address:renter", "estate:address:interested"
+BROKER: Final = "estate:address:contactPerson"
 SEEDED: Final = 3000  # relations of an ordinary account that exist at the beginning, to be deleted one by one
 ESTATE: Final = 500
+FIRST_WITH_BROKER: Final = 200_000  # estates from here on have one broker at the beginning, as many as SEEDED
+OLD_BROKER: Final = 1
 MAX_BODY: Final = 10  # changes that are sent together
 PAUSE: Final = 0.1  # seconds between two bodies of a producer
 UNIQUE_WITHIN: Final = 10_000  # µs in which no two changes happened at the same time
@@ -60,7 +64,8 @@ class LoadGenerator:
             for number, send in enumerate(sends)
         ]
         edges = [
-            {"relationtype": RENTER, "parentid": ESTATE, "childid": child} for child in range(1, SEEDED + 1)
+            {"relationtype": type_, "parentid": parent, "childid": child}
+            for type_, parent, child in seeded_relations()
         ]
         for account in ordinary:
             stack.simulate("seed", {"token": stack.credentials[account].token, "relations": edges})
@@ -121,6 +126,13 @@ class LoadGenerator:
                 time.sleep(PAUSE)
 
 
+def seeded_relations() -> list[Relation]:
+    """Return what exists in an ordinary account at the beginning."""
+    numbers = range(SEEDED)
+    renters = [Relation(RENTER, ESTATE, number + 1) for number in numbers]
+    return renters + [Relation(BROKER, FIRST_WITH_BROKER + number, OLD_BROKER) for number in numbers]
+
+
 def _try_send_task(app: Celery, messages: Messages) -> bool:
     try:
         app.send_task("relations.accept", [messages], queue="relations.intake", retry=False)
@@ -136,9 +148,16 @@ def _make_bodies(
     made = 0
     while True:
         account, size = rng.choice(accounts), rng.randint(1, MAX_BODY)
+        is_swap = account != contended and made * producers + number < SEEDED and rng.random() < 0.2
+        if is_swap:
+            size = 2
         first, made = made, made + size
         # Event numbers are unique over all producers.
-        events = (own * producers + number for own in range(first, made))
+        events = [own * producers + number for own in range(first, made)]
+        if is_swap:
+            swap = [_message(account, event, change) for event, change in _swap(rng, events)]
+            yield from ([swap] if rng.random() < 0.5 else [[message] for message in swap])
+            continue
         yield [
             _message(
                 account, event, _contended_change(rng) if account == contended else _unique_change(rng, event)
@@ -168,6 +187,14 @@ def _unique_change(rng: random.Random, event: int) -> dict[str, Any]:
         "relationtype": rng.choice((BUYER, INTERESTED)),
         "parentid": ESTATE + event % 50,
     }
+
+
+def _swap(rng: random.Random, events: Sequence[int]) -> list[tuple[int, dict[str, Any]]]:
+    """Return the two changes that replace the only broker of an estate, in any order."""
+    estate = {"relationtype": BROKER, "parentid": FIRST_WITH_BROKER + events[0]}
+    new, old = {"action": "create", "childid": 10 * events[1]}, {"action": "delete", "childid": OLD_BROKER}
+    halves = rng.sample((estate | new, estate | old), 2)
+    return list(zip(events, halves, strict=True))
 
 
 def _contended_change(rng: random.Random) -> dict[str, Any]:

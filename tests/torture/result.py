@@ -8,7 +8,7 @@ from ops.dev.demo import crm_state
 from ops.dev.demo.agency import CrmRelations
 from ops.dev.stack import Stack
 from tests.torture.expected_state import AcceptedChange, ExpectedRelation, expect
-from tests.torture.load_generator import ESTATE, RENTER, SEEDED, SentChanges
+from tests.torture.load_generator import SentChanges, seeded_relations
 from worker.contract import Relation
 from worker.ports import OPEN_STATES, JobRecord
 from worker.wiring import Runtime
@@ -73,6 +73,8 @@ def compare(
         actual = crm_state.read_relations(stack, account)
         seeded = account in ordinary
         wrong += _check_crm(actual, changes, account, jobs, seeded=seeded, excused=excused)
+        broken = stack.simulate("state", token=accounts[account].token)["violations"]
+        wrong += [f"{account}: the guard was broken: {edge}" for edge in broken]
     log = stack.simulate("log", limit=ALL_REQUESTS)
     repeated = find_repeated_writes(log, {accounts[account].token for account in ordinary})
     failed = [f"{job.id} failed: {job.refusal}" for job in jobs.values() if job.state == "failed"]
@@ -167,7 +169,7 @@ def _check_crm(
     expected = expect(
         ((entry, relation) for entry in accepted for relation in entry.change.relations), upsert=False
     )
-    before = {Relation(RENTER, ESTATE, child) for child in range(1, SEEDED + 1)} if seeded else set()
+    before = set(seeded_relations()) if seeded else set()
     not_done = {relation for event in sent.keys() - done for relation in sent[event].relations}
     uncertain = not_done - expected.keys()
     uncertain |= {relation for event in excused & sent.keys() for relation in sent[event].relations}
