@@ -41,7 +41,7 @@ def peer(stack: Stack, changes: Sequence[Change], *, concurrency: int) -> Throug
         Process(
             [*command, "--without-gossip", "--without-mingle"], log=stack.log("peer"), env=environ
         ) as process,
-        stack.celery() as app,
+        Celery(broker=stack.redis_url) as app,  # ours asks workers of its own prefix only
     ):
         process.wait_until(lambda: bool(app.control.ping(timeout=0.5, limit=1)), seconds=30.0)
         return _sent(stack, app, changes, process)
