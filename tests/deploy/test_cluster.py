@@ -117,9 +117,10 @@ def test_a_record_is_erased_on_whichever_node_its_account_lives(cluster: Cluster
 
 
 def relation_keys(runtime: Runtime, estate: str, account: str) -> list[bytes]:
-    """Return the keys of the estate's relations."""
-    keys = runtime.client.scan_iter(f"*{{{account}}}:rel:*", count=1000)
-    return [key for key in keys if f":{estate}:".encode() in key]
+    """Return the names of the estate's relations that are remembered."""
+    base = f"relations:{{{account}}}:memories"
+    names = [name for generation in (0, 1) for name in runtime.client.hkeys(f"{base}:{generation}")]
+    return [name for name in names if f":{estate}:".encode() in name]
 
 
 def test_a_dead_node_stops_its_own_accounts_only_and_they_go_on_when_it_is_back(

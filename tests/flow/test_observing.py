@@ -17,7 +17,7 @@ def recorded(world: World) -> list[RequestRecord]:
     """Return every request of acme that is kept, oldest first."""
     store = world.store
     queries = (
-        RedisQueries(store._client.redis, store._client.prefix)
+        RedisQueries(store.database.redis, store.database.prefix)
         if isinstance(store, RedisStore)
         else MemoryQueries(store)
     )

@@ -212,7 +212,7 @@ def test_a_real_worker_killed_by_a_change_leaves_it_failed_and_its_neighbours_ap
         while (counts := runtime.store.counts("acme")).get("backlog") or counts.get("open"):
             assert time.monotonic() < deadline, (tmp_path / "crashing.log").read_text()[-5000:]
             if (now := len(deaths.read_text())) > seen:
-                runtime.client.delete("relations:{acme}:lease")  # as ten seconds would
+                runtime.client.delete("relations:{acme}:holder")  # as ten seconds would
                 seen = now
             runtime.sweep()
             time.sleep(0.05)

@@ -12,6 +12,7 @@ from worker.errors import StoreUnavailable
 from worker.planner.actions import ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.plan import Limits
 from worker.ports import Pause
+from worker.store.keys import bucket_of, short_id
 from worker.store.redis_store import RedisStore
 
 BUYER = "estate:address:buyer"
@@ -119,7 +120,7 @@ def test_an_operator_s_pause_stays_that_comes_just_when_new_credentials_end_anot
 def test_a_job_that_the_server_lost_keeps_no_flush_busy(redis_client: redis.Redis) -> None:
     world = World(lambda now: RedisStore(redis_client, "t", now=now))
     [lost, kept] = world.accept(change("create", BUYER, 501, 9001), change("create", BUYER, 501, 9002))
-    redis_client.delete(f"t:{{acme}}:job:{lost.job}")
+    redis_client.hdel(f"t:{{acme}}:jobs:{bucket_of(short_id(lost.job))}", short_id(lost.job))
     world.drain()
     job = world.store.get_job(kept.job)
     assert job is not None
@@ -166,7 +167,7 @@ def test_a_flush_whose_store_lost_what_it_acknowledged_sends_no_more_and_says_so
             world.apis["acme"] = api
             reply = api.send(*args, **how)
             redis_client.delete("test:{acme}:journal")
-            redis_client.hincrby("test:{acme}:lease", "step", -1)
+            redis_client.hincrby("test:{acme}:holder", "step", -1)
             return reply
 
     world.apis["acme"] = FailingOver()  # type: ignore[assignment]

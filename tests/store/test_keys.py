@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
@@ -17,6 +17,7 @@ from tests.support.store_steps import (
     dump_keys,
     list_jobs,
     read_all,
+    run_every_act,
     run_every_transition,
     send_and_settle,
     take_lease,
@@ -34,11 +35,12 @@ from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.ports import Pause, Receipt
 from worker.redis.client import connect
+from worker.redis.scripts import Script
+from worker.store.database import CONSTANTS
+from worker.store.keys import bucket_of
 from worker.store.redis_store import REGISTRATION_MEMORY, RedisStore, Retention
-from worker.store.scripts import CONSTANTS, PARTS
 from worker.testing import FakeClock
 
-REFUSED_WHEN_FULL = ("accept", "requeue", "reject", "save_replay")
 LUA = sorted(path for path in files("worker.store").joinpath("lua").iterdir() if path.name.endswith(".lua"))
 
 # --- keys and lifetimes
@@ -57,7 +59,7 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
     lease = take_lease(redis_store)
     claim_all(lease)
     left = dump_keys(redis_client)
-    assert not any(ends for key, (_, ends) in left.items() if not key.endswith(b":lease"))
+    assert not any(ends for key, (_, ends) in left.items() if not key.endswith(b":holder"))
     send_and_settle(
         lease,
         "r1",
@@ -72,77 +74,114 @@ def test_every_key_has_the_hash_tag_and_what_belongs_to_finished_jobs_a_lifetime
     left = dump_keys(redis_client)
     assert {key for key in left if not key.startswith(BASE.encode())} == {b"t:accounts"}
     for_ever = {key.decode().removeprefix(BASE) for key, (_, ends) in left.items() if not ends}
-    assert for_ever == {"t:accounts", "jobs", "counts", "numbers", "requests"}
+    own = {"lease", "meta", "counts", "numbers", "requests", "buckets"}  # the last two become empty
+    by_generation = {"events:0", "events:kept", "memories:0", "kept", "keep"}  # dropped by tidy
+    assert for_ever == {"t:accounts"} | own | by_generation
+    bucket = bucket_of("000")
     days = {
         key: round(redis_client.ttl(f"{BASE}{key}") / 86_400)
-        for key in ("job:acme-000", "job:acme-001", "batch:import", "request:r1")
+        for key in (f"jobs:{bucket}", f"order:{bucket}", "batch:import", "request:r1")
     }
-    assert days == {"job:acme-000": 7, "job:acme-001": 30, "batch:import": 30, "request:r1": 7}
+    assert list(days.values()) == [7, 7, 30, 7]
 
 
-def test_an_event_id_is_remembered_for_four_days_when_its_job_is_gone(redis_client: Redis) -> None:
-    store = RedisStore(redis_client, "t", keep=lambda _: Retention(finished=3600.0, failed=3600.0))
-    again = {"max_backlog": NO_LIMIT, "oldest": MONTH}
-    store.accept("acme", [submission("000", change(1, 9), event_id="e1")], **again)
+def test_an_event_id_is_known_for_its_time_after_the_end_of_its_job(
+    redis_client: Redis, clock: FakeClock
+) -> None:
+    keep = Retention(finished=3600.0, failed=3600.0, remembered=4 * 86_400.0)
+    store = RedisStore(redis_client, "t", keep=lambda _: keep, now=clock.now)
+    accept(store, change(1, 9), change(1, 10))
+    for _ in range(8):  # a flush that retries for longer than two generations of keys
+        clock.sleep(86_400.0)
+        accept(store, change(1, 9), first=round(clock.monotonic()))
+        store.tidy("acme")
     claim_all(lease := take_lease(store))
-    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
-    hours = {
-        key.removeprefix(BASE.encode()).partition(b":")[0]: round(redis_client.ttl(key) / 3600)
-        for key in dump_keys(redis_client)
-    }
-    assert (hours[b"job"], hours[b"event"]) == (1, 96)
-    redis_client.delete(f"{BASE}job:acme-000")
-    assert store.accept("acme", [submission("001", change(1, 9), event_id="e1")], **again).receipts == (
-        Receipt("acme-000", True),
-    )
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied", Relation(BUYER, 1, 10): "failed"})
+    lease.release()
+    clock.sleep(4 * 86_400.0 - 1)
+    store.tidy("acme")
+    again = [
+        submission(f"x{child}", change(1, child), event_id=event)
+        for child, event in ((9, "000"), (10, "001"))
+    ]
+    receipts = store.accept("acme", again, max_backlog=NO_LIMIT, oldest=MONTH).receipts
+    assert receipts == (Receipt("acme-000", duplicate=True), Receipt("acme-001", duplicate=True))
 
 
-def test_a_requeued_job_keeps_its_batch_and_its_event_while_it_is_open(
-    redis_store: RedisStore, redis_client: Redis
+def test_a_requeued_job_keeps_its_batch_and_itself_while_it_is_open(
+    redis_store: RedisStore, redis_client: Redis, clock: FakeClock
 ) -> None:
     accept(redis_store, change(1, 9, batch="import"))
     lease = take_lease(redis_store)
     claim_all(lease)
     send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "failed"})
-    assert all(
-        redis_client.ttl(key) > 0 for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import"]
-    )
+    assert redis_client.ttl(f"{BASE}batch:import") > 0
     redis_store.requeue("acme", ["acme-000"])
-    assert all(
-        redis_client.ttl(key) == -1
-        for key in [*redis_client.keys(f"{BASE}event:*"), f"{BASE}batch:import", f"{BASE}job:acme-000"]
-    )
-    claim_all(lease)
+    assert redis_client.ttl(f"{BASE}batch:import") == -1
+    clock.sleep(2 * MONTH)
+    redis_store.tidy("acme")
+    again = [submission("x", change(1, 9, batch="import"), event_id="000")]
+    receipts = redis_store.accept("acme", again, max_backlog=NO_LIMIT, oldest=MONTH).receipts
+    assert receipts == (Receipt("acme-000", duplicate=True),)
+    claim_all(lease := take_lease(redis_store))
     send_and_settle(lease, "r2", {Relation(BUYER, 1, 9): "applied"})
     assert redis_client.ttl(f"{BASE}batch:import") > 0
     accept(redis_store, change(1, 10, batch="import"), first=1)
     assert redis_client.ttl(f"{BASE}batch:import") == -1
 
 
-def test_jobs_that_expired_leave_the_indexes(redis_store: RedisStore, redis_client: Redis) -> None:
+def test_failed_jobs_that_expired_leave_the_indexes(
+    redis_store: RedisStore, redis_client: Redis, clock: FakeClock
+) -> None:
     accept(redis_store, change(1, 9), change(1, 10), change(1, 11))
     lease = take_lease(redis_store)
     claim_all(lease)
     send_and_settle(lease, "r1", {Relation(BUYER, 1, child): "failed" for child in (9, 10)})
-    redis_client.delete(f"{BASE}job:acme-000", f"{BASE}job:acme-001")
+    lease.release()
+    clock.sleep(MONTH)
     assert redis_store.requeue("acme", ["acme-000", "acme-001"]) == ([], False)
-    assert redis_store.tidy("acme") == 0
-    assert redis_client.zrange(f"{BASE}jobs", 0, -1) == [b"acme-002"]
     assert redis_store.failed_jobs("acme", limit=10) == []
+    assert redis_store.tidy("acme") == 0
+    gone = ("kept", "keep", "events:kept", "failed", f"failed:78 ambiguous {BUYER}")
+    assert not redis_client.exists(*(f"{BASE}{name}" for name in gone))
+    assert [job.id for job in list_jobs(redis_store)] == ["acme-002"]
 
 
-def test_scripts_touch_only_keys_of_their_account(
-    redis_store: RedisStore, redis_client: Redis, clock: FakeClock, redis_url: str
+def test_scripts_touch_only_keys_that_they_declare_all_of_their_account(
+    redis_store: RedisStore,
+    redis_client: Redis,
+    clock: FakeClock,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    declared, call = list[Sequence[str]](), Script.__call__
+
+    def noted(script: Script, *, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        declared.append(keys)
+        return call(script, keys=keys, args=args)
+
+    for script in redis_store.database.scripts.values():
+        redis_client.script_load(script._text)  # type: ignore[attr-defined]
+    monkeypatch.setattr(Script, "__call__", noted)
     with Redis.from_url(redis_url) as other, other.monitor() as monitor:
         run_every_transition(redis_store, clock)
+        run_every_act(redis_store)
         redis_store.due_accounts(["acme"])
+        redis_store.tidy("acme")
         redis_client.echo("the end")
         commands = list(until_echo(monitor))
-    inside = [command["command"].split() for command in commands if command["client_type"] == "lua"]
-    touched = {words[1] for words in inside if words[0] != "TIME"}
-    assert len(touched) > 20
-    assert all(key.startswith(BASE) for key in touched)
+    calls, keys, touched = iter(declared), list[str](), set[str]()
+    for command in commands:
+        name, _, rest = command["command"].partition(" ")
+        if name == "EVALSHA":
+            keys = list(next(calls))
+            assert all(key.startswith(BASE) for key in keys)
+        elif command["client_type"] == "lua" and name != "TIME":
+            found = [key for key in keys if rest == key or rest.startswith(f"{key} ")]
+            assert found, command
+            touched.update(found)
+    assert next(calls, None) is None
+    assert len(touched) > 25
 
 
 def until_echo(monitor: Any) -> Iterator[dict[str, Any]]:
@@ -227,29 +266,31 @@ def test_without_a_given_now_the_servers_clock_counts(redis_client: Redis) -> No
 
 
 @pytest.mark.parametrize("path", LUA, ids=lambda path: path.name)
-def test_each_script_is_short_and_states_its_signature_and_invariant(path: Any) -> None:
+def test_each_script_states_its_signature_and_invariant(path: Any) -> None:
     lines = path.read_text().splitlines()
-    assert len(lines) < 60
+    assert len(lines) < 110
     assert max(map(len, lines)) <= 140
-    if path.name.startswith("_"):
-        assert lines[0].startswith("-- Put before ")
-        return
     name = path.name.removesuffix(".lua")
     # What brings something in is refused; all others must run on a full server (R23).
-    reading = ("get_records", "guarded_relations", "find_jobs", "unsettled_requests")
-    reads = dict.fromkeys(reading, "#!lua flags=no-writes")
-    assert lines[0] == reads.get(name, "#!lua" if name in REFUSED_WHEN_FULL else "#!lua flags=allow-oom")
+    flags = {"accept": "", "commit": " flags=allow-oom", "read": " flags=no-writes,allow-oom"}
+    assert lines[0] == f"#!lua{flags[name]}"
     header = [line for line in lines[1:8] if line.startswith("-- ")]
-    assert header[0].startswith(f"-- {name}(base; ")
-    assert "→" in header[0]
+    assert header[0].startswith(f"-- {name}(meta, ")
+    assert any("→" in line for line in header)
     assert any(line.startswith("-- Invariant: ") for line in header)
+
+
+def test_what_brings_something_in_is_refused_by_a_full_server_and_nothing_else(
+    redis_store: RedisStore,
+) -> None:
+    first_lines = {
+        name: script._text.partition("\n")[0]  # type: ignore[attr-defined]
+        for name, script in redis_store.database.scripts.items()
+    }
+    assert {name for name, line in first_lines.items() if "allow-oom" not in line} == {"accept", "add"}
 
 
 def test_scripts_name_only_constants_of_their_own_or_of_the_limits() -> None:
     text = "\n".join(re.sub(r"--.*|'[^']*'", "", path.read_text()) for path in LUA)
     used = set(re.findall(r"\b[A-Z][A-Z_]+[A-Z]\b", text)) - {"KEYS", "ARGV"}
-    assert used <= {*re.findall(r"local ([A-Z_]+) =", text), *CONSTANTS}
-
-
-def test_there_is_one_script_for_each_transition() -> None:
-    assert {path.name.removesuffix(".lua") for path in LUA if not path.name.startswith("_")} == set(PARTS)
+    assert used <= {*re.findall(r"[A-Z_]+(?=[A-Z_, ]*=)", text), *CONSTANTS}

@@ -215,4 +215,4 @@ def test_failed_jobs_are_listed_only_while_they_are_kept(store: Store, clock: Fa
         assert store.failed_jobs("acme", limit=10) == [f"acme-{number:03d}"]
         clock.sleep(MONTH)
         if isinstance(store, RedisStore):
-            store._client.redis.delete(f"{BASE}job:acme-{number:03d}")  # as Redis's own clock would by now
+            store.database.redis.delete(f"{BASE}job:acme-{number:03d}")  # as Redis's own clock would by now

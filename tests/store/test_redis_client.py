@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from worker.errors import InvalidSettings, StoreUnavailable
 from worker.redis.client import Client, connect, translate_errors
 from worker.redis.scripts import load_script
 from worker.redis.urls import MultiHostUrl
-from worker.store.scripts import CONSTANTS
+from worker.store.database import CONSTANTS
 
 ERRORS = [
     error
@@ -89,13 +90,17 @@ def test_a_reply_is_told_with_what_it_means(reply: str, meaning: str) -> None:
 # --- scripts
 
 
-def test_a_script_gets_the_constants_it_names_and_its_parts_behind_the_first_line(
-    redis_client: Client,
-) -> None:
-    text = load_script(redis_client, "worker.store", "requeue", ("shared", "failures"), CONSTANTS)._text
+def test_a_script_gets_the_constants_it_names_behind_its_first_line(redis_client: Client) -> None:
+    text = load_script(redis_client, "worker.store", "accept", constants=CONSTANTS)._text
     lines = text.splitlines()
+    named = [f"local {name} = {CONSTANTS[name]}" for name in CONSTANTS if name in lines_of_accept()]
     assert lines[0] == "#!lua"
-    assert lines[1] == f"local LEASE_LIFETIME_MS = {CONSTANTS['LEASE_LIFETIME_MS']}"
-    assert text.index("-- Put before every script") < text.index("-- Put before scripts that end a job")
-    assert text.index("local function drop_failure") < text.index("-- requeue(base;")
+    assert lines[1 : 1 + len(named)] == named
     assert "MAX_REPLAYS" not in text
+    other = load_script(redis_client, "worker.store", "accept", constants=CONSTANTS, first_line="#!lua x")
+    assert other._text.splitlines() == ["#!lua x", *lines[1:]]
+
+
+def lines_of_accept() -> set[str]:
+    """Return the words of the script's file."""
+    return set(re.findall(r"[A-Z_]+", files("worker.store").joinpath("lua", "accept.lua").read_text()))

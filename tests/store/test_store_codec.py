@@ -1,6 +1,4 @@
-"""The store's values survive the way to bytes and back, and writes lose nothing when they are split."""
-
-from itertools import chain
+"""The store's values survive the way to bytes and back."""
 
 import msgspec
 import pytest
@@ -10,11 +8,15 @@ from hypothesis import strategies as st
 from worker.contract import Change, Relation
 from worker.planner.actions import Action, Request
 from worker.planner.apply_reply import RelationOutcome
-from worker.planner.fold import ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
+from worker.planner.fold import RESULTS, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
-from worker.ports import BegunRequest, OpenWrite, Pause, RelationRecord, RequestRecord, Submission, Writes
+from worker.ports import BegunRequest, Pause, RequestRecord, Submission
 from worker.store import codec
-from worker.store.chunks import split_into_chunks
+from worker.store.account import PAUSE_FIELDS, KnownPause
+from worker.store.jobs import HEAD, Job, encode_submission
+from worker.store.keys import short_id
+from worker.store.limits import MAX_HISTORY, Retention
+from worker.store.memories import Memory, end_of, why_of
 
 ids = st.integers(1, 2**31)
 micros = st.integers(1, 2**52)
@@ -77,7 +79,7 @@ relation_outcomes = st.builds(
     RelationOutcome,
     job_ids,
     relations,
-    st.sampled_from(codec.RESULTS),
+    st.sampled_from(RESULTS),
     st.just("") | job_ids,
     st.none() | refusals,
 )
@@ -96,24 +98,29 @@ changes = st.builds(
 memories = st.none() | st.tuples(confirmed_states, st.none() | doubts)
 
 
-def in_one_chunk(writes: Writes) -> dict[str, object]:
-    """Return the writes in one chunk."""
-    [whole] = split_into_chunks(writes, "r1", size=0)
-    return whole
+@given(opens)
+def test_what_is_open_of_a_relation_comes_back(opened: OpenRelation) -> None:
+    assert codec.read_open(codec.encode_open(opened)) == opened
 
 
-@given(relations, opens, memories)
-def test_what_is_open_and_remembered_of_a_relation_comes_back(
-    relation: Relation, opened: OpenRelation, memory: tuple[ConfirmedState, Doubt | None] | None
+@given(memories, st.lists(relation_outcomes, max_size=60, unique_by=lambda entry: entry.job), st.booleans())
+def test_what_is_remembered_of_a_relation_comes_back_until_its_lifetime_is_over(
+    memory: tuple[ConfirmedState, Doubt | None] | None, outcomes: list[RelationOutcome], is_over: bool
 ) -> None:
-    whole = in_one_chunk(Writes({relation: OpenWrite(opened)}, {relation: memory} if memory else {}))
-    [(name, blob, due)] = whole["opens"]
-    stored = whole["relations"][0][1][1].encode() if memory else None
-    confirmed, doubt = memory or (ConfirmedState(), None)
-    assert codec.records([[name.encode(), blob.encode(), stored]]) == {
-        relation: RelationRecord(opened, confirmed, doubt)
+    kept, now = Memory("a", *memory) if memory else Memory("a"), 1_800_000_000_000_000
+    for entry in outcomes:
+        kept.add(short_id(entry.job), entry.result, why_of(entry, "r1"))
+    later = now + round(Retention().memory * 1e6) + (1_000_000 if is_over else -1)
+    again = Memory.read("a", kept.encode(end_of(now, Retention())), "acme", later)
+    if is_over:
+        assert (again.confirmed, again.doubt, again.events) == (None, None, ())
+        return
+    assert (again.confirmed, again.doubt) == (memory or (None, None))
+    newest = sorted(entry.job for entry in outcomes)[-MAX_HISTORY:]
+    assert [event.job for event in again.history("acme")] == newest
+    assert {event.job: event.result for event in again.history("acme")} == {
+        entry.job: entry.result for entry in outcomes if entry.job in newest
     }
-    assert due == (opened.not_before or opened.since)
 
 
 def test_an_open_relation_is_kept_under_the_names_of_every_release_so_far() -> None:
@@ -121,10 +128,7 @@ def test_an_open_relation_is_kept_under_the_names_of_every_release_so_far() -> N
     opened = OpenRelation(
         (intent,), rejections=1, lost_writes=2, failures=3, stage=Stage.READ_REJECTED, held=True
     )
-    [(_, blob, _)] = in_one_chunk(Writes({Relation("estate:address:buyer", 1, 2): OpenWrite(opened)}))[
-        "opens"
-    ]
-    assert msgspec.json.decode(blob) == {
+    assert msgspec.json.decode(codec.encode_open(opened)) == {
         "wishes": [[[5, 1], "acme-1", "create", [], ""]],
         "tries": 1,
         "losses": 2,
@@ -147,21 +151,17 @@ def test_an_open_relation_is_kept_under_the_names_of_every_release_so_far() -> N
 )
 def test_the_flags_of_a_kept_open_relation_are_one_stage(flags: str, stage: Stage) -> None:
     text = f'{{"wishes":[[[5,1],"acme-1","create"]]{flags}}}'.encode()
-    assert codec.record(text, None).open == OpenRelation(
-        (Intent(Version(5, 1), "acme-1", "create"),), stage=stage
-    )
+    assert codec.read_open(text) == OpenRelation((Intent(Version(5, 1), "acme-1", "create"),), stage=stage)
 
 
 @given(st.dictionaries(job_ids, st.tuples(micros, requests), max_size=4))
 def test_begun_requests_come_back_oldest_first(journal: dict[str, tuple[int, Request]]) -> None:
-    flat = chain.from_iterable(
-        (name.encode(), b"%d %s" % (signed, codec.encode(request)))
+    stored = {
+        name.encode(): b"%d %s" % (signed, codec.encode(request))
         for name, (signed, request) in journal.items()
-    )
+    }
     expected = [BegunRequest(name, signed, request) for name, (signed, request) in journal.items()]
-    assert codec.begun(list(flat)) == tuple(
-        sorted(expected, key=lambda begun: (begun.signed, begun.request_id))
-    )
+    assert codec.begun(stored) == tuple(sorted(expected, key=lambda begun: (begun.signed, begun.request_id)))
 
 
 @given(requests, words)
@@ -178,18 +178,19 @@ def test_the_record_of_a_request_comes_back(request: Request, message: str) -> N
     assert msgspec.json.decode(codec.encode(record), type=RequestRecord) == record
 
 
-def row_of(entry: Submission) -> dict[bytes, bytes]:
-    """Return the job's hash as accept.lua leaves it."""
-    _, event, _, occurred, total, _, flat, _ = codec.submission(entry)
-    kept = {"s": "queued", "n": 7, "o": occurred or 7, "q": 3, "r": total, "z": total, "k": event}
-    fields = {**dict(zip(flat[::2], flat[1::2], strict=True)), **kept}
-    return {name.encode(): str(value).encode() for name, value in fields.items()}
+def accepted(entry: Submission) -> Job:
+    """Return the job as the script accepts it."""
+    short, _, value = encode_submission(entry)
+    return Job.read(short, HEAD.pack(7, 3) + value, is_kept=False)
 
 
 @given(changes, words)
-def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str) -> None:
-    row = row_of(Submission("acme-1", change, event_id))
-    job = codec.job("acme-1", row)
+def test_a_job_comes_back_as_it_was_accepted_however_often_it_is_written(
+    change: Change, event_id: str
+) -> None:
+    first = accepted(Submission("acme-1", change, event_id))
+    job = Job.read("1", first.encode(), is_kept=False).as_record("acme")
+    assert job == first.as_record("acme")
     assert (job.action, job.type, job.parents, job.children, job.info) == (
         change.action,
         change.type,
@@ -201,72 +202,40 @@ def test_a_job_comes_back_as_it_was_accepted(change: Change, event_id: str) -> N
         change.source,
         event_id,
         change.batch,
-        change.occurred_at or 7,
+        min(change.occurred_at or 7, 7),
     )
-    assert job.total == len(change.relations)
-    claimed = codec.claimed_job(
-        [
-            b"acme-1",
-            *(
-                row.get(name)
-                for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q", b"ag", b"n", b"ci", b"ae")
-            ),
-        ]
-    )
-    assert (claimed.action, claimed.relations, claimed.info, claimed.allow_empty) == (
+    assert (job.state, job.total, job.number) == ("queued", len(change.relations), 3)
+    claimed = first.as_claimed("acme", first.relations())
+    assert (claimed.job, claimed.action, claimed.relations, claimed.info) == (
+        "acme-1",
         change.action,
         change.relations,
         change.info,
-        change.allow_empty,
     )
-    assert job.allow_empty == change.allow_empty
-    assert (claimed.accepted_at, claimed.correlation, job.correlation) == (
+    assert (claimed.accepted_at, claimed.correlation, claimed.allow_empty) == (
         7,
         change.correlation,
-        change.correlation,
+        change.allow_empty,
     )
+    assert (job.correlation, job.allow_empty) == (change.correlation, change.allow_empty)
 
 
 @given(changes, st.lists(relations, min_size=1, max_size=3))
 def test_a_requeued_job_is_claimed_for_its_failed_relations_only(
     change: Change, failed: list[Relation]
 ) -> None:
-    row = row_of(Submission("acme-1", change, "e1"))
-    cells = [row.get(name) for name in (b"a", b"t", b"p", b"c", b"i", b"o", b"q")]
-    remaining = " ".join(map(str, failed)).encode()
-    claimed = codec.claimed_job([b"acme-1", *cells, remaining, row[b"n"], None, None])
+    job = accepted(Submission("acme-1", change, "e1"))
+    job.value.again = tuple(map(str, failed))
+    again = Job.read("1", job.encode(), is_kept=True)
+    claimed = again.as_claimed("acme", again.relations())
     assert (claimed.relations, claimed.accepted_at) == (tuple(failed), 0)
 
 
-@given(
-    st.lists(relation_outcomes, max_size=12, unique_by=lambda entry: (entry.job, entry.relation)),
-    st.integers(1, 4),
-)
-def test_chunks_of_writes_are_whole_for_each_relation_and_lose_and_invent_nothing(
-    outcomes: list[RelationOutcome], size: int
-) -> None:
-    named = dict.fromkeys(entry.relation for entry in outcomes)
-    writes = Writes({each: OpenWrite(None) for each in named}, {}, outcomes)
-    chunks = list(split_into_chunks(writes, "r1", size=size))
-    assert all(len(chunk["opens"]) <= size for chunk in chunks)
-    for part in ("opens", "relations"):
-        assert [entry for chunk in chunks for entry in chunk[part]] == in_one_chunk(writes)[part]
-    counted = {
-        (job, at): count
-        for chunk in chunks
-        for job, counts, *_ in chunk["jobs"]
-        for at, count in enumerate(counts)
-        if count
-    }
-    for job, at in counted:
-        total = sum(counts[at] for chunk in chunks for name, counts, *_ in chunk["jobs"] if name == job)
-        assert total == sum(entry.job == job and codec.RESULTS[at] == entry.result for entry in outcomes)
-    assert sum(sum(counts) for chunk in chunks for _, counts, *_ in chunk["jobs"]) == len(outcomes)
-    failures = sum(sum(job[-1].values()) for chunk in chunks for job in chunk["jobs"])
-    assert failures == sum(entry.result == "failed" for entry in outcomes)
-
-
-@given(st.builds(Pause, words, st.text(max_size=20), micros, micros, words))
-def test_a_pause_comes_back(pause: Pause) -> None:
-    assert codec.pause([str(cell).encode() for cell in pause]) == pause
-    assert codec.pause(None) is None
+@given(st.builds(Pause, words, st.text(max_size=20), micros, micros, words), st.booleans())
+def test_a_pause_comes_back(pause: Pause, braked: bool) -> None:
+    row = [str(cell).encode() for cell in pause] + [b"1" if braked else None]
+    assert len(row) == len(PAUSE_FIELDS)
+    known = KnownPause.read(row)
+    assert (known.pause, known.braked) == (pause, braked or pause.reason == "brake")
+    assert known.in_force(pause.until) is None
+    assert known.in_force(pause.until - 1) == pause

@@ -24,9 +24,11 @@ from worker.ports import (
     Submission,
     WorkerInfo,
 )
-from worker.store import keys
+from worker.store.database import Database
 from worker.store.job_admin import RedisJobAdmin
+from worker.store.limits import Retention
 from worker.store.metrics import RedisMetrics
+from worker.store.migration import migrate
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
 
@@ -42,7 +44,7 @@ BUYER, BROKER, UNIT, APPOINTMENT = (
 
 
 @pytest.fixture
-def client(redis_client: Redis) -> Redis:
+def old_client(redis_client: Redis) -> Redis:
     """Return the server with the release's data restored."""
     writers: dict[str, Callable[[bytes, Any], object]] = {
         "string": lambda key, value: redis_client.set(key, to_bytes(value)),
@@ -62,6 +64,14 @@ def client(redis_client: Redis) -> Redis:
 
 
 @pytest.fixture
+def client(old_client: Redis) -> Redis:
+    """Return the server with the release's data, brought to today's layout."""
+    for account in (*ACCOUNTS, "unrouted"):
+        migrate(Database(old_client, PREFIX, lambda: NOW), account, Retention())
+    return old_client
+
+
+@pytest.fixture
 def store(client: Redis) -> RedisStore:
     return RedisStore(client, PREFIX, now=lambda: NOW)
 
@@ -73,7 +83,7 @@ def job_admin(client: Redis) -> RedisJobAdmin:
 
 @pytest.fixture
 def queries(client: Redis) -> RedisQueries:
-    return RedisQueries(client, PREFIX)
+    return RedisQueries(client, PREFIX, now=lambda: NOW)
 
 
 def to_bytes(value: Any) -> bytes:
@@ -397,19 +407,22 @@ def test_flushing_ends_every_open_job_with_one_outcome_per_relation(client: Redi
 
 @pytest.mark.parametrize(("writer", "is_known"), [("webhook", True), ("producer", False)])
 def test_an_event_id_that_the_release_stored_is_a_delivery_s_only_if_a_webhook_wrote_it(
-    store: RedisStore, client: Redis, writer: str, is_known: bool
+    old_client: Redis, writer: str, is_known: bool
 ) -> None:
+    base, known = f"{PREFIX}:{{acme}}", IDS["applied"]
+    digest = old_client.hget(f"{base}:job:{known}", "k").decode()
+    if writer == "webhook":
+        old_client.set(f"{base}:event:{digest}", f"{known} ")
+    store = RedisStore(old_client, PREFIX, now=lambda: NOW)
     delivered = Change(
         account="acme",
         action="create",
         type=BUYER,
         parents=(1,),
         children=(2,),
-        source="immo",
+        source="portal",
         delivered=True,
     )
-    fingerprint = "" if writer == "webhook" else delivered.fingerprint
-    client.set(f"{PREFIX}:{{acme}}:event:{keys.event('immo', 'msg-1:0:0')}", f"acme-old {fingerprint}")
-    entry = Submission("acme-new", delivered, "msg-1:0:0")
+    entry = Submission("acme-new", delivered, "e-1")
     (receipt,) = store.accept("acme", [entry], max_backlog=1000, oldest=30 * 86_400).receipts
-    assert receipt == (Receipt("acme-old", duplicate=True) if is_known else Receipt("acme-new"))
+    assert receipt == (Receipt(known, duplicate=True) if is_known else Receipt("acme-new"))

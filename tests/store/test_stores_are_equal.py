@@ -34,7 +34,7 @@ from tests.support.store_values import (
     submission,
 )
 from worker.contract import TYPES, Relation, guarded_side, order_of
-from worker.errors import BacklogFull, LeaseLost, StoreRolledBack
+from worker.errors import StoreRolledBack, Unavailable
 from worker.planner.fold import RESULTS, Intent
 from worker.planner.plan import Limits
 from worker.planner.relation_state import Stage
@@ -43,7 +43,6 @@ from worker.ports import (
     ERASED,
     AuditEntry,
     DeleteBrake,
-    ErasedPiece,
     JobFilter,
     JobRecord,
     Lease,
@@ -57,33 +56,20 @@ from worker.ports import (
     UnreadableMessage,
     Writes,
 )
+from worker.store.database import Database
 from worker.store.redis_store import RedisStore
-from worker.store.scripts import PARTS, StoreClient
 from worker.testing import FakeClock, MemoryStore
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.withdrawal import withdraw_record
 
 ACCOUNTS = ("acme", "baker")
-COUNTED = ("accepted", "succeeded", "superseded", "failed")
 RELATIONS = [
     Relation(name, parent, child) for name in (BUYER, BROKER) for parent in (1, 2) for child in (9, 10)
 ]
 GUARDS = [f"{BROKER}:1", f"{BROKER}:2"]
 # Seconds; all lifetimes and jumps of the clock are multiples, so that the real time of a test does not count.
 GRID = 2
-REPEATABLE = (
-    "lease",
-    "renew",
-    "read",
-    "get_records",
-    "guarded_relations",
-    "claim",
-    "begin",
-    "settle",
-    "pause",
-    "get_pause",
-    "reject",
-)
+COUNTED = ("accepted", "succeeded", "superseded", "failed")
 POLICY = FlushPolicy(
     account="acme",
     limits=Limits(max_ids=100, max_actions=50),
@@ -163,16 +149,16 @@ class SideBySide(RuleBasedStateMachine):
         self.memory = MemoryStore(self.clock.now)
         self.redis = RedisStore(self.client, self.prefix, now=self.clock.now)
         self.job_admins = {self.memory: job_admin_of(self.memory), self.redis: job_admin_of(self.redis)}
-        self.repeat_scripts(self.redis._client, REPEATABLE)
-        self.repeat_scripts(self.job_admins[self.redis]._client, PARTS)
+        self.repeat_scripts(self.redis.database)
+        self.repeat_scripts(self.job_admins[self.redis].database)
         self.leases: list[LeasePair] = []
         self.jobs: dict[str, list[str]] = {account: [] for account in ACCOUNTS}
         self.sent: list[tuple[str, str]] = []
         self.replays: list[str] = []
         self.last: tuple[str, Sequence[Submission], int] = ("acme", (), 0)
 
-    def repeat_scripts(self, client: StoreClient, names: Iterable[str]) -> None:
-        """Call these scripts twice while `repeats` is set, as if their first answer had been lost."""
+    def repeat_scripts(self, database: Database) -> None:
+        """Commit everything twice while `repeats` is set, as if their first answer had been lost."""
 
         def repeated(script: Callable[..., Any]) -> Callable[..., Any]:
             def call(**arguments: Any) -> Any:
@@ -182,7 +168,7 @@ class SideBySide(RuleBasedStateMachine):
 
             return call
 
-        client.scripts |= {name: repeated(client.scripts[name]) for name in names}
+        database.scripts |= {name: repeated(database.scripts[name]) for name in ("commit", "add")}
 
     def new_id(self) -> str:
         self.ids += 1
@@ -198,7 +184,7 @@ class SideBySide(RuleBasedStateMachine):
 
     def valid_lease(self, account: str) -> LeasePair:
         """Return the account's lease, a new one if the last has ended."""
-        if self.memory._state(account).holder(self.clock.now()) is None:
+        if not self.memory.database.redis.exists(self.memory.database.key(account, "holder")):
             self.lease(account)
         return next(pair for pair in reversed(self.leases) if pair.account == account)
 
@@ -211,8 +197,8 @@ class SideBySide(RuleBasedStateMachine):
             self.leases.append(LeasePair(account, memory, redis))
 
     def expire(self, account: str) -> None:
-        self.memory._state(account).lease = None
-        self.client.delete(f"{self.prefix}:{{{account}}}:lease")
+        for store in (self.memory, self.redis):
+            store.database.redis.delete(store.database.key(account, "holder"))
 
     # --- intake
 
@@ -275,7 +261,8 @@ class SideBySide(RuleBasedStateMachine):
     )
     def send(self, account: str, share: int, chosen: list[Any], end: str) -> None:
         pair, name = self.valid_lease(account), self.new_id()
-        opened = [relation for relation in RELATIONS if relation in self.memory._state(account).opens]
+        known = self.on_leases(pair, lambda lease: lease.records(RELATIONS))
+        opened = [relation for relation in RELATIONS if known[relation].open]
         request = make_request(opened[::share] or RELATIONS[:1])
         signed = self.on_leases(pair, lambda lease: lease.begin(name, request))
         if end == "lost":
@@ -294,24 +281,24 @@ class SideBySide(RuleBasedStateMachine):
     @rule(account=accounts, what=st.sampled_from(["step", "begun", "settled"]))
     def lose_last_write(self, account: str, what: str) -> None:
         """Let the store forget the last write of a holder, as a failover does."""
-        pair, base = self.valid_lease(account), f"{self.prefix}:{{{account}}}"
+        pair, name = self.valid_lease(account), self.new_id()
         self.on_leases(pair, lambda lease: lease.read(max_jobs=1, max_relations=1))
-        state, name = self.memory._state(account), self.new_id()
-        request = make_request(RELATIONS[:1])
+        request, self.repeats = make_request(RELATIONS[:1]), False
         if isinstance(self.on_leases(pair, lambda lease: lease.begin(name, request)), Pause):
             return
+        keys = [
+            (store.database.redis, store.database.key(account, "")) for store in (self.memory, self.redis)
+        ]
+        kept = [redis.hget(f"{base}journal", name) for redis, base in keys]
         if what == "settled":  # its journal entry is back
-            kept = self.client.hget(f"{base}:journal", name), state.journal[name]
             self.on_leases(pair, lambda lease: lease.settle(name, Writes()))
-            self.client.hset(f"{base}:journal", name, kept[0])
-            state.journal[name] = kept[1]
-        elif what == "begun":
-            self.client.hdel(f"{base}:journal", name)
-            del state.journal[name]
-        else:
-            self.client.hincrby(f"{base}:lease", "step", -1)
-            assert state.lease
-            state.lease = state.lease._replace(steps=state.lease.steps - 1)
+        for (redis, base), entry in zip(keys, kept, strict=True):
+            if what == "settled":
+                redis.hset(f"{base}journal", name, entry)
+            elif what == "begun":
+                redis.hdel(f"{base}journal", name)
+            else:
+                redis.hincrby(f"{base}holder", "step", -1)
         steps = STEPS[3:] if what == "step" else STEPS[4:5]
         answers = [self.on_leases(pair, step) for step in steps]
         assert all(answer.kind is StoreRolledBack for answer in answers)
@@ -327,7 +314,6 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(account=accounts, rest=st.sampled_from([2, 4, 8, 60]))
     def release_for_a_rest(self, account: str, rest: int) -> None:
-        self.repeats = False
         self.on_leases(self.valid_lease(account), lambda lease: lease.release(window=1.5, rest=float(rest)))
 
     @rule(
@@ -336,8 +322,7 @@ class SideBySide(RuleBasedStateMachine):
         repeats=st.booleans(),
     )
     def renew_or_release(self, account: str, what: str, repeats: bool) -> None:
-        # A repeated release would not find the lease it gave back.
-        self.repeats = repeats and what != "release"
+        self.repeats = repeats
         if what == "lease":
             self.lease(account)
         elif what == "lost":
@@ -504,26 +489,32 @@ class SideBySide(RuleBasedStateMachine):
         """Erase a record as the use case does; what has no answer yet stays."""
         pair = self.valid_lease(account)
         leases = {self.memory: pair.memory, self.redis: pair.redis}
-        self.repeats = False  # what the first call changed, a repeated one would not count
         unsettled = self.on_both(lambda store: self.job_admins[store].unsettled_requests(account))
+        if isinstance(unsettled, RaisedError):  # a dead worker had something in hand
+            return
         relations = self.on_both(lambda store: self.job_admins[store].open_relations_with(account, who))
-        known = pair.memory.records(relations)
+        known = self.on_leases(pair, lambda lease: lease.records(relations))
         withdrawal = withdraw_record(who, known, unsettled, POLICY, by=ERASED)
         self.on_leases(pair, lambda lease: lease.claim((), (), withdrawal.writes))
 
-        def erase_jobs(store: Store) -> ErasedPiece:
-            return self.job_admins[store].erase_jobs(leases[store], who, 0, waiting=withdrawal.jobs)
+        def erase_jobs(store: Store) -> Counter[str]:
+            job_admin, lease = self.job_admins[store], leases[store]
+            return erase_all(lambda after: job_admin.erase_jobs(lease, who, after, waiting=withdrawal.jobs))[
+                0
+            ]
 
         self.on_both(erase_jobs)
         kept = dict(withdrawal.waiting)
         if not kept:
             _, kept = self.on_both(
-                lambda store: erase_all_the_rest(self.job_admins[store], leases[store], who)
+                lambda store: erase_all(
+                    lambda cursor: self.job_admins[store].erase_rest(leases[store], who, cursor)
+                )
             )
         for relation in RELATIONS:
             if who.is_part_of(relation) and not withdrawal.waiting and relation not in kept:
                 assert self.memory.relation_history(account, relation) == (RelationRecord(), ())
-        assert self.on_both(erase_jobs) == ErasedPiece(0, {"jobs": 0, "emptied": 0})
+        assert not +self.on_both(erase_jobs)
 
     @rule(
         account=accounts,
@@ -562,13 +553,14 @@ class SideBySide(RuleBasedStateMachine):
     def tidy(self, account: str) -> None:
         """Drop expired jobs and requests from the indexes."""
         self.on_both(lambda store: store.tidy(account))
-        state, base = self.memory._state(account), f"{self.prefix}:{{{account}}}"
-        assert [name.decode() for name in self.client.zrange(f"{base}:jobs", 0, -1)] == list(
-            state.index.values()
-        )
-        assert [name.decode() for name in self.client.lrange(f"{base}:requests", 0, -1)] == list(
-            reversed(state.requests)
-        )
+        kept = [
+            (
+                store.database.redis.zrange(store.database.key(account, "keep"), 0, -1),
+                store.database.redis.lrange(store.database.key(account, "requests"), 0, -1),
+            )
+            for store in (self.memory, self.redis)
+        ]
+        assert kept[0] == kept[1]
 
     # --- what can be read
 
@@ -591,14 +583,14 @@ class SideBySide(RuleBasedStateMachine):
             lambda store: queries_of(store).find_jobs("acme", JobFilter(), limit=2, cursor=page.next)
         )
         self.on_both(lambda store: queries_of(store).find_jobs("acme", JobFilter(state="failed"), limit=1))
-        ended = max((job.finished_at for job in page.jobs), default=0)
-        late = JobFilter(state="failed", failed_since=ended, failed_until=ended + 1)
-        self.on_both(lambda store: queries_of(store).find_jobs("acme", late, limit=5))
         self.on_both(
             lambda store: queries_of(store).find_jobs(
                 "acme", JobFilter(type=BUYER, parent=1, error="ambiguous"), limit=2
             )
         )
+        ended = max((job.finished_at for job in page.jobs), default=0)
+        late = JobFilter(state="failed", failed_since=ended, failed_until=ended + 1)
+        self.on_both(lambda store: queries_of(store).find_jobs("acme", late, limit=5))
         self.on_both(lambda store: [store.get_job(job) for job in self.jobs["acme"][:1]])
         self.on_both(lambda store: [store.get_request(account, name) for account, name in self.sent[-3:]])
 
@@ -627,13 +619,11 @@ class SideBySide(RuleBasedStateMachine):
         )
 
 
-def erase_all_the_rest(
-    job_admin: Any, lease: Lease, who: RecordRef
-) -> tuple[Counter[str], dict[Relation, int]]:
-    """Erase a record from everything beside jobs, and return the counts of what went and what stays."""
+def erase_all(erase_piece: Callable[[int], Any]) -> tuple[Counter[str], dict[Relation, int]]:
+    """Erase piece by piece, and return the counts of what went, and what stays."""
     total, in_doubt, cursor = Counter[str](), dict[Relation, int](), 0
     while True:
-        cursor, counts, doubts = job_admin.erase_rest(lease, who, cursor)
+        cursor, counts, doubts = erase_piece(cursor)
         total.update(counts)
         in_doubt |= doubts
         if not cursor:
@@ -660,7 +650,7 @@ def answer_or_error(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def try_call(target: Any) -> Any:
         try:
             return call(target)
-        except (LeaseLost, BacklogFull) as error:
+        except Unavailable as error:
             return RaisedError(type(error), str(error), error.retry_after)
 
     return try_call
@@ -676,10 +666,10 @@ def read_everything(
         queries_of(store).failure_groups(account),
         queries_of(store).list_requests(account, limit=3),
         store.counts(account),
+        metrics_of(store).account_stats([account])[account].tally,
         store.batch_counts(account, "import"),
         store.get_pause(account),
         store.failed_jobs(account, limit=1000),
-        metrics_of(store).account_stats([account])[account].tally,
         [store.relation_history(account, relation) for relation in relations],
     )
 

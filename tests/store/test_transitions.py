@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -13,6 +14,8 @@ from tests.support.store_steps import (
     claim_all,
     dump_keys,
     expire_lease,
+    lose_job,
+    queued,
     read_all,
     run_every_transition,
     run_scripts_twice,
@@ -55,7 +58,7 @@ def test_an_event_id_known_under_another_job_is_answered_with_the_first(
     )
     assert again.receipts == (Receipt("acme-1", duplicate=True),)
     assert [(refused.reason, refused.job) for refused in other.refused] == [("conflict", "acme-1")]
-    assert redis_client.lrange(f"{BASE}inbox", 0, -1) == [b"acme-1"]
+    assert queued(redis_client) == ["acme-1"]
 
 
 def test_a_delivery_is_its_event_id_whatever_is_in_it_and_no_producer_s_change_can_claim_that_id(
@@ -86,7 +89,9 @@ def test_a_batch_with_one_refusal_or_over_the_limit_leaves_nothing(
             max_backlog=1,
             oldest=MONTH,
         )
-    assert dump_keys(redis_client, f"{BASE}*") == {}
+    assert set(dump_keys(redis_client, f"{BASE}*")) == {
+        f"{BASE}{name}".encode() for name in ("meta", "lease")
+    }
 
 
 def test_exactly_one_of_many_concurrent_accepts_is_to_wake_a_worker(redis_store: RedisStore) -> None:
@@ -114,8 +119,9 @@ def test_occurred_at_zero_is_the_epoch_and_not_now(store: Store) -> None:
 def test_a_job_is_never_both_in_the_inbox_and_open(redis_store: RedisStore, redis_client: Redis) -> None:
     def where() -> tuple[list[str], set[str]]:
         opened = lease.records([Relation(BUYER, 1, 9), Relation(BUYER, 1, 10)]).values()
-        inbox = [job.decode() for job in redis_client.lrange(f"{BASE}inbox", 0, -1)]
-        return inbox, {intent.job for record in opened if record.open for intent in record.open.intents}
+        return queued(redis_client), {
+            intent.job for record in opened if record.open for intent in record.open.intents
+        }
 
     lease = take_lease(redis_store)
     accept(redis_store, change(1, 9), change(1, 10))
@@ -209,9 +215,9 @@ def test_a_lease_ends_ten_seconds_after_it_was_last_renewed(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     lease = take_lease(redis_store)
-    redis_client.pexpire(f"{BASE}lease", 100)
+    redis_client.pexpire(f"{BASE}holder", 100)
     lease.renew()
-    assert 9_000 < redis_client.pttl(f"{BASE}lease") <= 10_000
+    assert 9_000 < redis_client.pttl(f"{BASE}holder") <= 10_000
 
 
 def test_a_begun_request_stays_begun_when_the_account_is_paused_before_its_repeated_answer(
@@ -221,7 +227,7 @@ def test_a_begun_request_stays_begun_when_the_account_is_paused_before_its_repea
     lease = take_lease(redis_store)
     claim_all(lease)
     signed = clock.now()
-    operator = RedisStore(redis_store._client.redis, "t", now=clock.now)
+    operator = RedisStore(redis_store.database.redis, "t", now=clock.now)
     run_scripts_twice(
         redis_store, between=lambda: (clock.sleep(1.0), operator.pause("acme", Pause("by hand")))
     )
@@ -238,22 +244,45 @@ def test_a_begin_repeated_after_its_settle_leaves_no_trace(
     accept(redis_store, change(1, 9))
     lease = take_lease(redis_store)
     claim_all(lease)
-    step = lease._step
+    calls: list[dict[str, Any]] = []
+    commit = redis_store.database.scripts["commit"]
+
+    def noted(**arguments: Any) -> Any:
+        calls.append(arguments)
+        return commit(**arguments)
+
+    redis_store.database.scripts["commit"] = noted
     send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
-    redis_store._client.scripts["begin"](keys=["t:{acme}"], args=[START, "h1", step, "r1", b"{}"])
-    assert redis_client.hgetall(f"{BASE}journal") == {}
+    before = dump_keys(redis_client)
+    failed, found = commit(**calls[0])
+    assert (failed, found) == (2, b"4")  # it is not this step's turn any more
+    assert dump_keys(redis_client) == before
+
+
+def test_entries_of_the_queue_whose_jobs_have_ended_keep_no_flush_busy(
+    redis_store: RedisStore, redis_client: Redis
+) -> None:
+    accept(redis_store, change(1, 9), change(1, 10))
+    lease = take_lease(redis_store)
+    claim_all(lease)
+    send_and_settle(lease, "r1", {Relation(BUYER, 1, child): "applied" for child in (9, 10)})
+    redis_client.rpush(f"{BASE}queue", "000", "001")  # as if a server had lost that they left it
+    assert read_all(lease).jobs == ()
+    assert lease.release() is None
+    assert redis_store.counts("acme")["backlog"] == 0
+    assert redis_store.due_accounts(["acme"]) == []
 
 
 def test_jobs_that_are_gone_from_the_inbox_do_not_shift_the_others(
     redis_store: RedisStore, redis_client: Redis
 ) -> None:
     accept(redis_store, change(1, 9), change(1, 10), change(1, 11))
-    redis_client.delete(f"{BASE}job:acme-000")
+    lose_job(redis_client, "acme-000")
     lease = take_lease(redis_store)
     work = read_all(lease)
     assert [job.job for job in work.jobs] == ["acme-001", "acme-002"]
     lease.claim(work.jobs[:1], (), Writes())
-    assert redis_client.lrange(f"{BASE}inbox", 0, -1) == [b"acme-002"]
+    assert queued(redis_client) == ["acme-002"]
 
 
 # --- waking
@@ -342,7 +371,7 @@ def test_the_lease_of_a_dead_worker_ends_when_the_clock_has_stepped_back(
     redis_store: RedisStore, redis_client: Redis, asks: str
 ) -> None:
     accept(redis_store, change(1, 9))
-    lease, key = take_lease(redis_store), f"{BASE}lease"
+    lease, key = take_lease(redis_store), f"{BASE}holder"
     redis_client.pexpire(key, 3_600_000 + LEASE_LIFETIME_MS)  # what is left of it by the new time
     assert not (redis_store.lease("acme", "other") if asks == "lease" else redis_store.due_accounts(["acme"]))
     assert 0 < redis_client.pttl(key) <= LEASE_LIFETIME_MS

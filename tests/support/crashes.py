@@ -1,6 +1,7 @@
 """Crash a process at one call to the outside, before it is carried out, or after it with its answer lost."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.support.flow_world import World
@@ -47,8 +48,14 @@ class Crashing:
 
 
 def run_with_crash(world: World, point: CrashPoint, run: Callable[[], None]) -> World:
-    """Run until the crash, and once more from the beginning as soon as the lease has run out."""
+    """Run until the crash, and once more from the beginning as soon as the lease has run out.
+
+    It crashes at a call of the store or the API, or at one of the commits that a call of the store makes.
+    """
     store, apis = world.store, world.apis
+    assert isinstance(store, RedisStore)
+    scripts = store.database.scripts
+    store.database.scripts = {name: partial(point.call, script) for name, script in scripts.items()}
     world.store = Crashing(store, point)
     world.apis = {account: Crashing(api, point) for account, api in apis.items()}
     world.intake = type(world.intake)(
@@ -61,14 +68,15 @@ def run_with_crash(world: World, point: CrashPoint, run: Callable[[], None]) -> 
     try:
         run()
     except Crashed:
+        store.database.scripts = scripts
         world.clock.sleep(11)  # the lease runs out, by the world's clock …
-        delete_keys(store, "test:{acme}:lease")  # … and by the server's own
+        delete_keys(store, "test:{acme}:holder")  # … and by the server's own
         run()
-    world.store, world.apis = store, apis
+    world.store, world.apis, store.database.scripts = store, apis, scripts
     return world
 
 
 def delete_keys(store: Store, *keys: str) -> None:
     """Delete keys, or everything, from the server; an in-memory store is new for every run anyway."""
     if isinstance(store, RedisStore):
-        store._client.redis.delete(*keys) if keys else store._client.redis.flushall()
+        store.database.redis.delete(*keys) if keys else store.database.redis.flushall()

@@ -22,7 +22,7 @@ from tests.support.store_values import (
 from worker.contract import Change, Relation
 from worker.planner.fold import Result
 from worker.ports import (
-    JobAdmin,
+    AuditEntry,
     JobFilter,
     JobRecord,
     Lease,
@@ -30,15 +30,19 @@ from worker.ports import (
     Pause,
     Queries,
     Receipt,
+    Replay,
+    ReplayEntry,
     Store,
+    UnreadableMessage,
     WorkBatch,
     Writes,
 )
 from worker.store.job_admin import RedisJobAdmin
+from worker.store.keys import bucket_of, short_id
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
-from worker.testing import FakeClock, MemoryJobAdmin, MemoryMetrics, MemoryQueries, MemoryStore
+from worker.testing import FakeClock
 
 BASE = "t:{acme}:"
 
@@ -51,31 +55,38 @@ def accept(store: Store, *changes: Change, first: int = 0) -> list[Receipt]:
 
 def queries_of(store: Store) -> Queries:
     """Return the queries over a store's data."""
-    if isinstance(store, RedisStore):
-        return RedisQueries(store._client.redis, store._client.prefix)
-    assert isinstance(store, MemoryStore)
-    return MemoryQueries(store)
+    assert isinstance(store, RedisStore)
+    return RedisQueries(store.database.redis, store.database.prefix, now=store.database._given_now)
 
 
-def job_admin_of(store: Store) -> JobAdmin:
+def queued(client: Redis) -> list[str]:
+    """Return the ids in the queue."""
+    return [f"acme-{short.decode()}" for short in client.lrange(f"{BASE}queue", 0, -1)]
+
+
+def lose_job(client: Redis, job: str) -> None:
+    """Delete a job behind the store's back, as a server that lost a write does."""
+    short = short_id(job)
+    client.hdel(f"{BASE}jobs:{bucket_of(short)}", short)
+    client.hdel(f"{BASE}kept", short)
+
+
+def job_admin_of(store: Store) -> RedisJobAdmin:
     """Return the job admin over a store's data, with the store's clock."""
-    if isinstance(store, RedisStore):
-        return RedisJobAdmin(store._client.redis, store._client.prefix, now=store._client._now)
-    assert isinstance(store, MemoryStore)
-    return MemoryJobAdmin(store)
+    assert isinstance(store, RedisStore)
+    return RedisJobAdmin(store.database.redis, store.database.prefix, now=store.database._given_now)
 
 
 def metrics_of(store: Store) -> Metrics:
     """Return the metrics beside a store's data."""
-    if isinstance(store, RedisStore):
-        return RedisMetrics(store._client.redis, store._client.prefix)
-    assert isinstance(store, MemoryStore)
-    return MemoryMetrics(store)
+    assert isinstance(store, RedisStore)
+    return RedisMetrics(store.database.redis, store.database.prefix)
 
 
 def list_jobs(store: Store) -> tuple[JobRecord, ...]:
     """Return the jobs, newest first."""
-    return queries_of(store).find_jobs("acme", JobFilter(), limit=1000).jobs
+    found = queries_of(store).find_jobs("acme", JobFilter(), limit=1000).jobs
+    return tuple(sorted(found, key=lambda job: -job.number))  # test ids say nothing of the time
 
 
 def take_lease(store: Store, holder: str = "h1") -> Lease:
@@ -113,9 +124,9 @@ def send_and_settle(lease: Lease, request_id: str, results: dict[Relation, Resul
 
 
 def dump_keys(client: Redis, pattern: str = "*") -> dict[bytes, Any]:
-    """Return every key with its value and whether it expires."""
+    """Return every key with its value and whether it expires, without the name of the last commit."""
     readers: dict[bytes, Callable[[bytes], Any]] = {
-        b"hash": client.hgetall,
+        b"hash": lambda key: {name: value for name, value in client.hgetall(key).items() if name != b"last"},
         b"string": client.get,
         b"list": lambda key: client.lrange(key, 0, -1),
         b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
@@ -129,10 +140,8 @@ def dump_keys(client: Redis, pattern: str = "*") -> dict[bytes, Any]:
 
 def expire_lease(store: Store) -> None:
     """End the lease, as if its ten seconds were over."""
-    if isinstance(store, RedisStore):
-        store._client.redis.delete(f"{BASE}lease")
-    elif isinstance(store, MemoryStore):
-        store._state("acme").lease = None
+    assert isinstance(store, RedisStore)
+    store.database.redis.delete(store.database.key("acme", "holder"))
 
 
 def run_scripts_twice(store: RedisStore, between: Callable[[], object] = lambda: None) -> None:
@@ -146,7 +155,7 @@ def run_scripts_twice(store: RedisStore, between: Callable[[], object] = lambda:
 
         return call
 
-    scripts = store._client.scripts
+    scripts = store.database.scripts
     scripts |= {name: run_twice(script) for name, script in scripts.items()}
 
 
@@ -178,3 +187,20 @@ def run_every_transition(store: Store, clock: FakeClock) -> None:
     claim_all(lease, later=3.0)
     lease.renew()
     store.pause("acme", Pause("by hand"))
+
+
+def run_every_act(store: Store) -> None:
+    """Let people do a bit of everything."""
+    job_admin, entry = job_admin_of(store), AuditEntry("a1", "ada", "acted", "some jobs")
+    message = UnreadableMessage("acme", "celery", "u", ("parentid: is required",), b"{}")
+    store.reject("acme", "acme-u", message)
+    accept(store, change(7, 9), change(8, 9), first=20)
+    failed = store.failed_jobs("acme", limit=9)
+    job_admin.cancel("acme", ["acme-020"], entry)
+    job_admin.link_replacement(failed[0], ["acme-021"], by="ada")
+    job_admin.dismiss("acme", failed, entry)
+    replay = Replay(id="acme-r1", account="acme", by="ada", what="all", eligible=1)
+    job_admin.save_replay(replay, [ReplayEntry(failed[0])], entry)
+    job_admin.set_replay_state("acme-r1", "running", entry)
+    job_admin.advance_replay(replay, 0, 1, back=1, missed={}, audit_entry=entry)
+    store.resume("acme", audit_entry=entry)

@@ -1,24 +1,23 @@
 """The two stores of a scenario, each with what only its maker can do: expire a lease, find open work."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
 
 from tests.support.store_steps import dump_keys
 from worker.ports import RecordRef
+from worker.store.database import Database
 from worker.store.erasure import record_pattern
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore
-from worker.store.scripts import StoreClient
 from worker.testing import MemoryJobAdmin, MemoryMetrics, MemoryQueries, MemoryStore
-from worker.testing.account import AccountState
 
 PREFIX = "torture"
-OPEN = ("inbox", "open", "due", "guard", "journal")
+OPEN = ("queue", "hand", "open", "due", "guard", "journal")
 
 
 class MemoryStoreFixture:
@@ -42,28 +41,16 @@ class MemoryStoreFixture:
         return MemoryMetrics(self._store)
 
     def names(self, account: str, who: RecordRef) -> list[str]:
-        """Return what of the account's state has the record's number in it."""
-        state = self._store._state(account)
-        content = {name: getattr(state, name) for name in AccountState.__slots__}
-        content["guards"] = {key: sides for key, sides in state.guards.items() if sides}
-        content["requests"] = [stored for stored in state.requests.values() if stored.expires]
-        pattern = record_pattern(who)
-        return [name for name, value in content.items() if pattern.search(repr(value).encode())]
+        """Return the keys of the account that have the record's number in their name or value."""
+        return names_in(self._store.database.redis.contents(), account, who)
 
     def expire_lease(self, account: str) -> None:
         """Do nothing: the store does it."""
 
     def open_work(self, account: str) -> list[str]:
-        """Return the names of the collections of open work that are not empty."""
-        state = self._store._state(account)
-        collections = (
-            state.inbox,
-            state.opens,
-            state.due,
-            any(state.guards.values()),
-            state.journal,
-        )
-        return [name for name, content in zip(OPEN, collections, strict=True) if content]
+        """Return the names of the keys of open work that are not empty."""
+        database = self._store.database
+        return [name for name in OPEN if database.redis.exists(database.key(account, name))]
 
 
 class RedisStoreFixture:
@@ -82,13 +69,13 @@ class RedisStoreFixture:
         """
         self._client.flushdb()
         store = RedisStore(self._client, PREFIX, now=now)
-        _repeat_scripts(store._client)
+        _repeat_scripts(store.database)
         return store
 
     def make_job_admin(self, now: Callable[[], int]) -> RedisJobAdmin:
         """Make what people act by on the store's jobs; its scripts are repeated as the store's are."""
         job_admin = RedisJobAdmin(self._client, PREFIX, now=now)
-        _repeat_scripts(job_admin._client)
+        _repeat_scripts(job_admin.database)
         return job_admin
 
     def make_queries(self) -> RedisQueries:
@@ -102,24 +89,30 @@ class RedisStoreFixture:
     def names(self, account: str, who: RecordRef) -> list[str]:
         """Return the keys of the account that have the record's number in their name or value."""
         dumped = dump_keys(self._client, f"{PREFIX}:{{{account}}}:*")
-        pattern = record_pattern(who)
-        return [
-            key.decode()
-            for key, (value, _) in dumped.items()
-            if pattern.search(key) or pattern.search(repr(value).encode())
-        ]
+        return names_in({key.decode(): value for key, (value, _) in dumped.items()}, account, who)
 
     def expire_lease(self, account: str) -> None:
         """Remove the lease."""
-        self._client.delete(f"{PREFIX}:{{{account}}}:lease")
+        self._client.delete(f"{PREFIX}:{{{account}}}:holder")
 
     def open_work(self, account: str) -> list[str]:
         """Return the names of the keys of open work that exist."""
         return [name for name in OPEN if self._client.exists(f"{PREFIX}:{{{account}}}:{name}")]
 
 
-def _repeat_scripts(client: StoreClient) -> None:
-    client.scripts |= {name: _repeat_every_third_call(script) for name, script in client.scripts.items()}
+def _repeat_scripts(database: Database) -> None:
+    scripts = database.scripts
+    database.scripts = {name: _repeat_every_third_call(script) for name, script in scripts.items()}
+
+
+def names_in(content: Mapping[str, Any], account: str, who: RecordRef) -> list[str]:
+    """Return the keys of an account that have the record's number in their name or value."""
+    pattern, inside = record_pattern(who), f"{{{account}}}:"
+    return [
+        key
+        for key, value in content.items()
+        if inside in key and (pattern.search(key.encode()) or pattern.search(repr(value).encode()))
+    ]
 
 
 def _repeat_every_third_call(script: Any) -> Callable[..., Any]:

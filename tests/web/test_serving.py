@@ -20,6 +20,7 @@ from ops.web.routes import operator_routes
 from producers.portals.http.application import CorrelationMiddleware, application
 from producers.portals.http.server import Server
 from tests.support.http_front import BUYER, SECRETS, Front, problem, request_head, settings
+from worker.store.redis_store import RedisStore
 from worker.wiring import Runtime
 
 CHANGE = json.dumps(BUYER).encode()
@@ -65,14 +66,14 @@ def test_every_request_that_has_begun_is_answered_before_the_process_ends_well_a
         port = int(next(line for line in lines if line.isdecimal()))
         connections = [begin_request(port, "Prefer: wait=30"), *(begin_request(port) for _ in range(16))]
         connections[0].sendall(CHANGE)  # it is accepted, and waits for an end that does not come
-        while not redis_client.llen("relations:{acme}:inbox"):
+        while not redis_client.llen("relations:{acme}:queue"):
             assert process.poll() is None
         process.send_signal(number)
         for connection in connections[1:]:
             connection.sendall(CHANGE)
         jobs = {read_accepted(connection)["jobs"][0]["id"] for connection in connections}
         assert len(jobs) == len(connections)
-        assert all(redis_client.exists("relations:{acme}:job:" + job) for job in jobs)
+        assert all(map(RedisStore(redis_client, "relations").get_job, jobs))
         assert "ended" in lines
         assert process.wait(60) == 0
         for connection in connections:
@@ -94,8 +95,8 @@ def test_a_port_that_is_taken_is_an_error_at_once(front: Front) -> None:
 def test_data_that_others_wrote_over_is_told_and_the_next_request_is_served(
     front: Front, http: httpx.Client, redis_client: redis.Redis
 ) -> None:
-    redis_client.set("relations:{acme}:inbox", "no list")
-    redis_client.set("relations:{acme}:job:acme-1", "no hash")
+    redis_client.set("relations:{acme}:meta", "no hash")
+    redis_client.set("relations:{acme}:kept", "no hash")
     for answer in (
         http.get("/v1/jobs/acme-1"),
         http.post("/v1/changes", content=CHANGE, headers={"Content-Type": "application/json"}),

@@ -57,6 +57,8 @@ class WorkBatch(NamedTuple):
 
     `records` has every relation of the jobs and of those that are due. A `small` batch is smaller than asked
     for, because a worker died of one lately; a `condemned` one three workers in a row did not survive (R21).
+    The jobs of a `recovered` one were claimed by a dead worker: they are claimed once more, before what it
+    had begun is judged, and worked by the next flush.
     """
 
     now: int
@@ -66,6 +68,7 @@ class WorkBatch(NamedTuple):
     begun: tuple[BegunRequest, ...]
     condemned: bool = False
     small: bool = False
+    recovered: bool = False
 
 
 class OpenWrite(NamedTuple):

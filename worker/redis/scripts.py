@@ -90,12 +90,16 @@ def load_script(
     name: str,
     parts: Sequence[str] = (),
     constants: Mapping[str, float] | None = None,
+    *,
+    first_line: str = "",
 ) -> Script:
     """Return the script `lua/<name>.lua` of a package, with `lua/_<part>.lua` put after its first line.
 
     A constant that the text names becomes a local of the script, so that Python and Lua share one definition.
+    Another `first_line` gives it other flags.
     """
-    return Script(client, _read_script(package, name, tuple(parts), tuple((constants or {}).items())))
+    text = _read_script(package, name, tuple(parts), tuple((constants or {}).items()))
+    return Script(client, "\n".join([first_line, text.partition("\n")[2]]) if first_line else text)
 
 
 @cache

@@ -1,56 +1,144 @@
-"""Erases a record from all that is kept beside jobs and open work.
+"""Erases a record from all that is kept of an account: jobs, memories, requests, replays, audit log.
 
-That is memories, requests, payloads, replays and the audit log. It goes through the keys of the account's
-server piece by piece, because some of them outlive every index.
+It goes through each of them piece by piece, under the account's lease.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Final
 
 import msgspec
 
 from worker.contract import Relation
 from worker.ports import ERASED, ErasedPiece, RecordRef, Replay, RequestRecord
-from worker.store import codec, keys
-from worker.store.limits import MAX_EXAMINED
-from worker.store.scripts import StoreClient
+from worker.redis.client import translate_errors
+from worker.store import codec, jobs
+from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, read_jobs
+from worker.store.database import Database, repeat_while_overtaken
+from worker.store.jobs import QUEUED, Job
+from worker.store.keys import base, escape_glob, short_id
+from worker.store.lease import RedisLease
+from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
+from worker.store.memories import Memory
+
+PLACE_BITS: Final = 32
+
+
+def erase_jobs(
+    database: Database, lease: RedisLease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
+) -> ErasedPiece:
+    """Erase the record from the next jobs; return where to go on (0: done), and how many were changed.
+
+    First those that are kept, by acceptance number; then bucket by bucket. No job so far names the record any
+    more, not even in what their producer called them; one that was about nothing else keeps only its state,
+    counts and times. What was left to do about the record ends superseded, all else stays as it was.
+    """
+    now, account = database.now(), lease.account
+    listed = _list_jobs(database, account, after)
+    commit = lease.commit()
+    reads = database.reads(account)
+    reads.hmget("meta", META_FIELDS)
+    meta = Meta.read(reads.run()[0])
+    commit.check("meta", "p", meta.people_version or "")
+    commit.run("HINCRBY", "meta", "p", 1)
+    found = read_jobs(database, account, [short for short, _, _ in listed])
+    counts, relations, is_any, next_after = Counter[str](), 0, False, 0
+    for short, place, is_kept in listed:
+        next_after = place
+        job = found.get(short)
+        if job is None or job.is_gone(now) or job.is_kept != is_kept:
+            continue
+        before, is_waiting = Before.of(job), f"{account}-{short}" in waiting
+        labels = _drop_labels(job, who)
+        lost = 0 if is_waiting else _erase_one(commit, job, who, counts)
+        if lost or labels:
+            commit.put(job, before)
+            is_any = True
+        relations += lost
+        if relations >= RELATIONS_PER_CALL:
+            break
+    if is_any:
+        lease.send(commit)
+    return ErasedPiece(next_after, {"jobs": counts["jobs"], "emptied": counts["emptied"]})
+
+
+def _erase_one(commit: AccountCommit, job: Job, who: RecordRef, counts: Counter[str]) -> int:
+    """Erase the record from one job; return how many relations named it."""
+    v = job.value
+    named = [relation for relation in job.all_relations() if who.is_part_of(relation)]
+    if not named:
+        return 0
+    if v.state == QUEUED:
+        left = [relation for relation in job.relations() if who.is_part_of(relation)]
+        if v.left == len(left):
+            jobs.end_in_queue(job, ERASED, commit.totals, now=commit.now, keep=commit.keep)
+            commit.run("HINCRBY", "meta", "dead", 1)
+        elif left:
+            jobs.supersede(job, len(left), ERASED, commit.totals)
+    counts["jobs"] += 1
+    counts["emptied"] += jobs.erase(job, who)
+    return len(named)
+
+
+def _drop_labels(job: Job, who: RecordRef) -> bool:
+    """Drop the producer's own labels that have the record's number in them."""
+    pattern, v, is_any = record_pattern(who), job.value, False
+    for name in ("source", "batch", "correlation"):
+        if pattern.search(getattr(v, name).encode()):
+            setattr(v, name, "")
+            is_any = True
+    return is_any
+
+
+def _list_jobs(database: Database, account: str, after: int) -> list[tuple[str, int, bool]]:
+    """Return the next ids, where to continue after each, and whether it is looked for among the kept ones."""
+    if after < 1 << PLACE_BITS:
+        reads = database.reads(account)
+        reads.zrangebyscore("keep", f"({after}", "+inf", start=0, num=JOBS_PER_CALL, withscores=True)
+        [rows] = reads.run()
+        if rows:
+            return [(name.decode(), int(number), True) for name, number in rows]
+        after = 1 << PLACE_BITS
+    reads = database.reads(account)
+    reads.hkeys("buckets")
+    for bucket in sorted(int(number) for number in reads.run()[0]):
+        first = bucket + 1 << PLACE_BITS
+        start = max(0, after - first)
+        if start >> PLACE_BITS:
+            continue
+        reads = database.reads(account)
+        reads.lrange(f"order:{bucket}", start, start + JOBS_PER_CALL - 1)
+        if names := reads.run()[0]:
+            return [(name.decode(), first + start + at + 1, False) for at, name in enumerate(names)]
+    return []
 
 
 class RecordEraser:
     """One account's keys, and the record to erase from them."""
 
-    def __init__(self, client: StoreClient, account: str, who: RecordRef) -> None:
-        self._client, self._redis = client, client.redis
-        self._account, self._base = account, keys.base(client.prefix, account)
+    def __init__(self, database: Database, lease: RedisLease, who: RecordRef) -> None:
+        self._database, self._lease, self._redis = database, lease, database.redis
+        self._account, self._base = lease.account, base(database.prefix, lease.account)
         self._who, self._pattern = who, record_pattern(who)
         self._counts, self._in_doubt = Counter[str](), dict[Relation, int]()
 
-    def erase_next(self, cursor: int) -> ErasedPiece:
-        """Erase the record from the next keys."""
-        if not cursor:
-            self._erase_single_keys()
-        next_cursor, names = self._scan(cursor)
-        erasers = {
-            "rel": self._erase_memory,
-            "request": self._erase_request,
-            "payload": self._erase_payload,
-            "replay": self._erase_replay,
-            "batch": self._erase_batch,
-        }
-        for name in names:
-            kind, _, rest = name.decode().removeprefix(f"{self._base}:").partition(":")
-            if rest and kind in erasers:
-                erasers[kind](rest)
-        return ErasedPiece(next_cursor, +self._counts, self._in_doubt)
-
     def erase_replays(self) -> Mapping[str, int]:
         """Erase the record from the listed replays, and return what went."""
-        for replay_id in self._redis.zrange(f"{self._base}:replays", 0, -1):
-            self._erase_replay(replay_id.decode())
+        with translate_errors():
+            for replay_id in self._redis.zrange(f"{self._base}:replays", 0, -1):
+                self._erase_replay(replay_id.decode())
         return +self._counts
 
-    def _erase_single_keys(self) -> None:
+    def erase_next(self, cursor: int) -> ErasedPiece:
+        """Erase the record from the next part."""
+        inner, phase = divmod(cursor, len(PHASES))
+        with translate_errors():
+            inner = getattr(self, PHASES[phase])(inner)
+        next_cursor = inner * len(PHASES) + phase if inner else (phase + 1) % len(PHASES)
+        return ErasedPiece(next_cursor, +self._counts, self._in_doubt)
+
+    def _erase_single_keys(self, _cursor: int) -> int:
         """Erase it from the keys that exist once: the batch being worked, the pause, the audit log."""
         self._redis.delete(f"{self._base}:work")
         if self._names(self._redis.hget(f"{self._base}:pause", "detail")):
@@ -60,14 +148,47 @@ class RecordEraser:
                 by, act, _, count, _ = msgspec.json.decode(row)
                 self._redis.hset(f"{self._base}:deed", entry_id, codec.encode((by, act, ERASED, count, "")))
                 self._counts["deeds"] += 1
+        return 0
 
-    def _erase_memory(self, name: str) -> None:
-        if not self._who.is_part_of(relation := Relation.parse(name)):
-            return
-        erased, until = self._client.run_now("erase_memory", self._account, name)
-        self._counts["memories"] += erased
-        if int(until):
-            self._in_doubt[relation] = int(until)
+    def _erase_older_memories(self, cursor: int) -> int:
+        return self._erase_memories("memories:0", cursor)
+
+    def _erase_newer_memories(self, cursor: int) -> int:
+        return self._erase_memories("memories:1", cursor)
+
+    def _erase_memories(self, key: str, cursor: int) -> int:
+        next_cursor, found = self._redis.hscan(f"{self._base}:{key}", cursor, count=MAX_EXAMINED)
+        named, now = [], self._database.now()
+        for name, text in found.items():
+            relation = Relation.parse(name.decode())
+            if not self._who.is_part_of(relation):
+                continue
+            doubt = Memory.read(str(relation), text, self._account, now).doubt
+            if doubt and doubt.until > now:
+                self._in_doubt[relation] = doubt.until
+            else:
+                named.append(name)
+        if named:
+            commit = self._lease.commit()  # a step: somebody may be about to write one of them
+            commit.run("HDEL", key, *named)
+            repeat_while_overtaken(self._account, lambda: self._lease.send(commit))
+            self._counts["memories"] += len(named)
+        return int(next_cursor)
+
+    def _erase_keys(self, cursor: int) -> int:
+        """Erase it from the keys that exist many times, some of which outlive every index."""
+        next_cursor, names = self._scan(cursor)
+        erasers = {
+            "request": self._erase_request,
+            "payload": self._erase_payload,
+            "replay": self._erase_replay,
+            "batch": self._erase_batch,
+        }
+        for name in names:
+            kind, _, rest = name.decode().removeprefix(f"{self._base}:").partition(":")
+            if rest and kind in erasers:
+                erasers[kind](rest)
+        return next_cursor
 
     def _erase_request(self, request_id: str) -> None:
         text = self._redis.get(f"{self._base}:request:{request_id}")
@@ -78,11 +199,22 @@ class RecordEraser:
         if self._names(free_text) or any(map(self._who.is_named_by, record.actions)):
             self._counts["requests"] += self._redis.delete(f"{self._base}:request:{request_id}")
 
-    def _erase_payload(self, job: str) -> None:
-        kept = self._redis.hmget(f"{self._base}:payload:{job}", "body", "faults")
-        if any(map(self._names, [*kept, self._redis.hget(f"{self._base}:job:{job}", "e")])):
-            self._client.run("erase_payload", self._account, job, codec.unreadable_refusal(""))
-            self._counts["payloads"] += 1
+    def _erase_payload(self, job_id: str) -> None:
+        short = short_id(job_id)
+        job = read_jobs(self._database, self._account, [short]).get(short)
+        kept = self._redis.hmget(f"{self._base}:payload:{job_id}", "body", "faults")
+        event_id = job.value.event_id.encode() if job else b""
+        if not any(map(self._names, [*kept, event_id])):
+            return
+        commit = self._lease.commit()
+        commit.run("DEL", f"payload:{job_id}")
+        commit.run("ZREM", "payloads", job_id)
+        if job:
+            before, job.value.refusal = Before.of(job), (0, "unreadable", "", "")
+            job.value.event_id, job.value.by = jobs.NO_EVENT, ERASED
+            commit.put(job, before)
+        self._lease.send(commit)
+        self._counts["payloads"] += 1
 
     def _erase_replay(self, replay_id: str) -> None:
         """Delete a replay that would send the record again; of others, drop what shows it."""
@@ -117,13 +249,17 @@ class RecordEraser:
 
     def _scan(self, cursor: int) -> tuple[int, list[bytes]]:
         """Return where to continue and some keys of the account; in a cluster they are all on one node."""
-        options = {"match": f"{_escape_glob(self._base)}:*", "count": MAX_EXAMINED}
+        options = {"match": f"{escape_glob(self._base)}:*", "count": MAX_EXAMINED}
         if not hasattr(self._redis, "get_node_from_key"):
             next_cursor, names = self._redis.scan(cursor, **options)
             return int(next_cursor), names
-        node = self._redis.get_node_from_key(f"{self._base}:jobs")
+        node = self._redis.get_node_from_key(f"{self._base}:meta")
         cursors, names = self._redis.scan(cursor, target_nodes=node, **options)
         return int(cursors[node.name]), names
+
+
+PHASES: Final = ("_erase_single_keys", "_erase_older_memories", "_erase_newer_memories", "_erase_keys")
+"""What is erased one after the other; a cursor has the phase in its lowest digit."""
 
 
 def record_pattern(who: RecordRef) -> re.Pattern[bytes]:
@@ -131,7 +267,3 @@ def record_pattern(who: RecordRef) -> re.Pattern[bytes]:
     digits = f"{who.number}"
     grouped = f"{who.number:,}".replace(",", "[.,]")
     return re.compile(rf"(?<![0-9])(?:{digits}|{grouped})(?![0-9])".encode())
-
-
-def _escape_glob(text: str) -> str:
-    return re.sub(r"([\[\]*?\\])", r"\\\1", text)

@@ -1,12 +1,15 @@
-"""People's acts on jobs in Redis: one script each, in pieces that do not block the server for long."""
+"""People's acts on jobs: read, decided, and committed while nobody else has come in between."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from worker.contract import Relation
+from worker.errors import Unavailable
 from worker.ports import (
+    CANCELLED,
     AdminResult,
     AuditEntry,
     AuditPage,
@@ -19,12 +22,36 @@ from worker.ports import (
     ReplayState,
     UnsettledRequests,
 )
-from worker.redis.client import Client, translate_errors
-from worker.store import codec, keys
-from worker.store.erasure import RecordEraser, record_pattern
+from worker.redis.client import Client
+from worker.store import codec, jobs
+from worker.store.account import (
+    META_FIELDS,
+    AccountCommit,
+    Before,
+    Meta,
+    commit_of_people,
+    read_jobs_and_hand,
+    read_memories,
+    send_act,
+    trim_audit_log,
+)
+from worker.store.database import Database, repeat_while_overtaken
+from worker.store.erasure import RecordEraser, erase_jobs, record_pattern
+from worker.store.jobs import FAILED, Job
+from worker.store.keys import account_of, short_id
 from worker.store.lease import RedisLease
-from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, REPLAY_LIFETIME, Retention
-from worker.store.scripts import StoreClient
+from worker.store.limits import (
+    JOBS_PER_CALL,
+    MAX_EXAMINED,
+    MAX_REPLAYS,
+    RELATIONS_PER_CALL,
+    REPLAY_LIFETIME,
+    Retention,
+)
+
+REPLAY_MS: Final = round(REPLAY_LIFETIME * 1000)
+
+Answer = TypeVar("Answer")
 
 
 class RedisJobAdmin:
@@ -38,95 +65,277 @@ class RedisJobAdmin:
         keep: Callable[[str], Retention] = lambda _: Retention(),
         now: Callable[[], int] | None = None,
     ) -> None:
-        self._client, self._retention = StoreClient(client, prefix, now), keep
+        self.database, self._retention = Database(client, prefix, now), keep
+
+    # --- jobs
 
     def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
-        """End changes that wait in the inbox."""
-        lifetimes = codec.lifetimes(self._retention(account))
-        return self._run_on_jobs("cancel", account, jobs, lifetimes, codec.audit_entry(audit_entry))
+        """End changes that wait in the queue."""
+        return self._act_in_pieces(account, jobs, lambda piece: self._cancel(account, piece, audit_entry))
 
     def dismiss(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """Mark failed jobs as decided, so that they wait no longer."""
-        why = codec.encode((audit_entry.by, audit_entry.note))
-        return self._run_on_jobs("dismiss", account, jobs, codec.audit_entry(audit_entry), why)
+        return self._act_in_pieces(account, jobs, lambda piece: self._dismiss(account, piece, audit_entry))
 
     def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
         """Link a failed job with those sent in its place, perhaps on another account, and dismiss it."""
-        why = codec.encode((by, "replaced"))
-        for account in dict.fromkeys(keys.account_of(job_id) for job_id in (*new, job)):
-            self._client.run_now("link_replacement", account, why, mark, job, *new)
+        for account in dict.fromkeys(account_of(job_id) for job_id in (*new, job)):
+            self._repeat(account, partial(self._link, account, job, new, by, mark))
+
+    def _cancel(self, account: str, wanted: Sequence[str], entry: AuditEntry) -> tuple[int, AdminResult]:
+        commit, found, known = self._begin_act(account, wanted, entry, over_queue=True)
+        done, refused, fresh, ended = list[str](), dict[str, str](), list[tuple[Job, Before]](), 0
+        looked_at = 0
+        for id_ in wanted:
+            job = found.get(short_id(id_))
+            looked_at += 1
+            if job and job.is_queued:
+                fresh.append((job, Before.of(job)))
+                ended += job.value.left
+            elif not job or not jobs.is_cancelled(job):
+                refused[id_] = job.state if job else "gone"
+                continue
+            done.append(id_)
+            if ended >= RELATIONS_PER_CALL:
+                break
+        self._end_in_queue(commit, fresh, CANCELLED)
+        commit.audit(entry, len(fresh), known)
+        if fresh or not known:
+            send_act(commit)
+        return looked_at, AdminResult(tuple(done), refused)
+
+    def _end_in_queue(self, commit: AccountCommit, ended: Sequence[tuple[Job, Before]], by: str) -> None:
+        """End jobs in the queue; their entries stay there as dead ones until they come to its head."""
+        relations = list(dict.fromkeys(relation for job, _ in ended for relation in job.relations()))
+        memories = read_memories(self.database, commit.account, relations, now=commit.now, opens=False)
+        for job, before in ended:
+            outcomes = jobs.end_in_queue(job, by, commit.totals, now=commit.now, keep=commit.keep)
+            for outcome in outcomes:
+                memories[outcome.relation][1].add(job.short, "superseded", by)
+            commit.put(job, before)
+        commit.put_memories(memory for _, memory in memories.values())
+        if ended:
+            commit.run("HINCRBY", "meta", "dead", len(ended))
+
+    def _dismiss(self, account: str, wanted: Sequence[str], entry: AuditEntry) -> tuple[int, AdminResult]:
+        commit, found, known = self._begin_act(account, wanted, entry)
+        done, refused, fresh = list[str](), dict[str, str](), 0
+        for id_ in wanted:
+            job = found.get(short_id(id_))
+            if not job or job.value.state != FAILED:
+                refused[id_] = job.state if job else "gone"
+                continue
+            fresh += self._dismiss_one(commit, job, (commit.now, entry.by, entry.note))
+            done.append(id_)
+        commit.audit(entry, fresh, known)
+        if fresh or not known:
+            send_act(commit)
+        return len(wanted), AdminResult(tuple(done), refused)
+
+    def _dismiss_one(self, commit: AccountCommit, job: Job, dismissal: tuple[int, str, str]) -> bool:
+        if job.value.dismissed:
+            return False
+        before = Before.of(job)
+        job.value.dismissed = dismissal
+        commit.put(job, before)
+        return True
+
+    def _link(self, account: str, job_id: str, new: Sequence[str], by: str, mark: str) -> None:
+        ours = [id_ for id_ in new if account_of(id_) == account]
+        original = [job_id] if account_of(job_id) == account else []
+        commit, found, _ = self._begin_act(account, [*ours, *original], None, over_queue=True)
+        is_any = False
+        for id_ in ours:
+            if (job := found.get(short_id(id_))) and job.value.replays != job_id:
+                before = Before.of(job)
+                job.value.replays = job_id
+                commit.put(job, before)
+                is_any = True
+        job = found.get(short_id(job_id)) if original else None
+        if job and job.value.state == FAILED:
+            before, value = Before.of(job), job.value
+            changed = (tuple(new), mark or value.replay, value.dismissed or (commit.now, by, "replaced"))
+            if changed != (value.replayed_by, value.replay, value.dismissed):
+                value.replayed_by, value.replay, value.dismissed = changed
+                commit.put(job, before)
+                is_any = True
+        if is_any:
+            send_act(commit)
+
+    def _begin_act(
+        self,
+        account: str,
+        wanted: Iterable[str],
+        entry: AuditEntry | None,
+        *,
+        over_queue: bool = False,
+    ) -> tuple[AccountCommit, dict[str, Job], bytes | None]:
+        """Read jobs that are still kept, and the audit entry if it is written; return them with a commit."""
+        now = self.database.now()
+        reads = self.database.reads(account)
+        reads.hmget("meta", META_FIELDS)
+        reads.hget("deed", entry.name if entry else "")
+        meta_row, known = reads.run()
+        meta = Meta.read(meta_row)
+        found = read_jobs_and_hand(self.database, account, dict.fromkeys(map(short_id, wanted)))
+        keep = self._retention(account)
+        commit = commit_of_people(self.database, account, keep, now=now, meta=meta, over_queue=over_queue)
+        return commit, {short: job for short, job in found.items() if not job.is_gone(now)}, known
+
+    def _act_in_pieces(
+        self,
+        account: str,
+        wanted: Sequence[str],
+        act: Callable[[Sequence[str]], tuple[int, AdminResult]],
+    ) -> AdminResult:
+        """Act on the jobs in pieces; the audit entry counts them all."""
+        left, done, refused = list(dict.fromkeys(wanted)), list[str](), dict[str, str]()
+        while left:
+            piece = left[:JOBS_PER_CALL]
+            looked_at, result = self._repeat(account, partial(act, piece))
+            left = left[looked_at:]
+            done += result.done
+            refused |= result.refused
+        return AdminResult(tuple(done), refused)
+
+    # --- the audit log and payloads
 
     def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
         """Add an entry to the audit log."""
-        self._client.run_now("add_audit_entry", account, codec.audit_entry(audit_entry), audit_entry.count)
+
+        def act() -> None:
+            commit, _, known = self._begin_act(account, (), audit_entry)
+            if not known:
+                commit.audit(audit_entry, audit_entry.count, None)
+                send_act(commit)
+
+        self._repeat(account, act)
+        trim_audit_log(self.database, account)
 
     def audit_log(self, account: str, *, limit: int = 50, cursor: str = "") -> AuditPage:
         """Return a page of the audit log, newest first."""
-        key = self._client.key(account, "deeds")
-        with translate_errors():
-            start = self._client.redis.zrevrank(key, cursor) if cursor else -1
+        start = -1
+        if cursor:
+            reads = self.database.reads(account)
+            reads.zrevrank("deeds", cursor)
+            [start] = reads.run()
             if start is None:  # the cursor's entry is so old that it was dropped
                 return AuditPage((), "")
-            ids = self._client.redis.zrevrange(key, start + 1, start + limit, withscores=True)
-            rows = (
-                self._client.redis.hmget(self._client.key(account, "deed"), [id_ for id_, _ in ids])
-                if ids
-                else []
-            )
+        reads = self.database.reads(account)
+        reads.zrevrange("deeds", start + 1, start + limit, withscores=True)
+        [ids] = reads.run()
+        if not ids:
+            return AuditPage((), "")
+        reads = self.database.reads(account)
+        reads.hmget("deed", [id_ for id_, _ in ids])
         entries = (
             codec.read_audit_entry(id_.decode(), int(at), row)
-            for (id_, at), row in zip(ids, rows, strict=True)
+            for (id_, at), row in zip(ids, reads.run()[0], strict=True)
             if row
         )
         return AuditPage(tuple(entries), ids[-1][0].decode() if len(ids) == limit else "")
 
     def get_payload(self, job: str) -> Payload | None:
         """Return what is kept of the unreadable message that the job stands for."""
-        key = self._client.key(keys.account_of(job), f"payload:{job}")
-        with translate_errors():
-            body, faults, size = self._client.redis.hmget(key, "body", "faults", "size")
+        reads = self.database.reads(account_of(job))
+        reads.hmget(f"payload:{job}", ("body", "faults", "size"))
+        body, faults, size = reads.run()[0]
         if body is None:
             return None
         return Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size))
+
+    # --- replays
 
     def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
         """Save a replay and its set; if a piece of the set is lost on the way, there is no replay."""
         texts = [codec.replay_entry(entry) for entry in entries]
         for start in range(0, len(texts), MAX_EXAMINED):
-            self._save_replay(replay, start, b"", b"", 0, *texts[start : start + MAX_EXAMINED])
-        self._save_replay(replay, -1, codec.encode(replay), codec.audit_entry(audit_entry), replay.eligible)
+            piece = texts[start : start + MAX_EXAMINED]
+            self._repeat(replay.account, partial(self._save_piece, replay, start, piece))
+        self._repeat(replay.account, lambda: self._save_replay(replay, audit_entry))
 
-    def _save_replay(self, replay: Replay, start: int, *args: bytes | int) -> None:
-        lifetime_ms = round(REPLAY_LIFETIME * 1000)
-        self._client.run_now("save_replay", replay.account, replay.id, start, lifetime_ms, *args)
+    def _save_piece(self, replay: Replay, start: int, piece: Sequence[bytes]) -> None:
+        commit, key = self._replay_commit(replay.account, adds=True), f"replay:{replay.id}"
+        reads = self.database.reads(replay.account)
+        reads.exists(key)
+        reads.llen(f"{key}:jobs")
+        exists, length = reads.run()
+        if exists or length != start:
+            return
+        commit.run("RPUSH", f"{key}:jobs", *piece)
+        commit.run("PEXPIRE", f"{key}:jobs", REPLAY_MS)
+        send_act(commit)
+
+    def _save_replay(self, replay: Replay, entry: AuditEntry) -> None:
+        commit, key = self._replay_commit(replay.account, adds=True), f"replay:{replay.id}"
+        reads = self.database.reads(replay.account)
+        reads.exists(key)
+        reads.zcard("replays")
+        reads.hget("deed", entry.name)
+        exists, count, known = reads.run()
+        if exists:
+            return
+        about = ("about", codec.encode(replay), "state", "previewed", "made", commit.now, "at", 0, "back", 0)
+        commit.run("HSET", key, *about)
+        for name in (key, f"{key}:jobs"):
+            commit.run("PEXPIRE", name, REPLAY_MS)
+        commit.run("ZADD", "replays", commit.now, replay.id)
+        if count >= MAX_REPLAYS:
+            commit.run("ZREMRANGEBYRANK", "replays", 0, -MAX_REPLAYS - 1)
+        commit.run("PEXPIRE", "replays", REPLAY_MS)
+        if not known:
+            commit.audit(entry, replay.eligible, None)
+        send_act(commit)
 
     def get_replay(self, replay_id: str) -> Replay | None:
         """Return one replay, with its progress."""
-        with translate_errors():
-            row = self._client.redis.hgetall(
-                self._client.key(keys.account_of(replay_id), f"replay:{replay_id}")
-            )
-        return codec.replay(row)
+        reads = self.database.reads(account_of(replay_id))
+        reads.hgetall(f"replay:{replay_id}")
+        return codec.replay(reads.run()[0])
 
     def list_replays(self, account: str, *, limit: int = 50) -> list[Replay]:
         """Return the account's replays, newest first."""
-        with translate_errors():
-            ids = self._client.redis.zrevrange(self._client.key(account, "replays"), 0, limit - 1)
-        return [replay for id_ in ids if (replay := self.get_replay(id_.decode()))]
+        reads = self.database.reads(account)
+        reads.zrevrange("replays", 0, limit - 1)
+        ids = [id_.decode() for id_ in reads.run()[0]]
+        reads = self.database.reads(account)
+        for id_ in ids:
+            reads.hgetall(f"replay:{id_}")
+        return [replay for row in reads.run() if (replay := codec.replay(row))]
 
     def replay_entries(self, replay_id: str, start: int, most: int) -> list[ReplayEntry]:
         """Return a piece of the replay's set."""
-        key = self._client.key(keys.account_of(replay_id), f"replay:{replay_id}:jobs")
-        with translate_errors():
-            rows = self._client.redis.lrange(key, start, start + most - 1)
-        return [codec.read_replay_entry(row) for row in rows]
+        if most <= 0:
+            return []
+        reads = self.database.reads(account_of(replay_id))
+        reads.lrange(f"replay:{replay_id}:jobs", start, start + most - 1)
+        return [codec.read_replay_entry(row) for row in reads.run()[0]]
 
     def set_replay_state(
         self, replay_id: str, to: ReplayState, audit_entry: AuditEntry
     ) -> ReplayState | None:
         """Start, continue or stop a replay; return its state."""
-        account, entry = keys.account_of(replay_id), codec.audit_entry(audit_entry)
-        return codec.replay_state(self._client.run_now("set_replay_state", account, replay_id, to, entry))
+        return self._repeat(account_of(replay_id), lambda: self._set_replay_state(replay_id, to, audit_entry))
+
+    def _set_replay_state(self, replay_id: str, to: ReplayState, entry: AuditEntry) -> ReplayState | None:
+        account, key = account_of(replay_id), f"replay:{replay_id}"
+        commit = self._replay_commit(account)
+        replay, known, lifetimes = self._read_replay(account, replay_id, entry)
+        if replay is None or replay.state == "done":
+            return replay.state if replay else None
+        if to == "running":
+            commit.run("ZADD", "running", commit.now, replay_id)
+            commit.run("PEXPIRE", "running", max(1, *lifetimes))
+        else:
+            commit.run("ZREM", "running", replay_id)
+        if replay.state != to:
+            commit.run("HSET", key, "state", to)
+            if to == "running" and not replay.run_at:
+                commit.run("HSET", key, "run", commit.now)
+            if not known:
+                commit.audit(entry, replay.done, None)
+        send_act(commit)
+        return to
 
     def advance_replay(
         self,
@@ -139,59 +348,130 @@ class RedisJobAdmin:
         audit_entry: AuditEntry,
     ) -> ReplayState | None:
         """Count a piece of the set as worked, once; return the replay's state."""
-        args = start, end, replay.eligible, back, codec.pack(dict(missed)), codec.audit_entry(audit_entry)
-        return codec.replay_state(self._client.run_now("advance_replay", replay.account, replay.id, *args))
+
+        def act() -> ReplayState | None:
+            key, commit = f"replay:{replay.id}", self._replay_commit(replay.account)
+            before, known, _ = self._read_replay(replay.account, replay.id, audit_entry)
+            if before is None:
+                return None
+            is_last = end == replay.eligible
+            if before.done != start or before.state == "done" or (start == end and not is_last):
+                return before.state
+            commit.run("HSET", key, "at", end)
+            commit.count(key, {"back": back, **{f"missed:{reason}": by for reason, by in missed.items()}})
+            if not is_last:
+                if before.state == "running":
+                    commit.run("ZADD", "running", "XX", commit.now, replay.id)
+                send_act(commit)
+                return before.state
+            commit.run("ZREM", "running", replay.id)
+            commit.run("HSET", key, "state", "done", "finished", commit.now)
+            if not known:
+                commit.audit(audit_entry, before.back + back, None)
+            send_act(commit)
+            return "done"
+
+        return self._repeat(replay.account, act)
 
     def stalled_replays(self, account: str, seconds: float) -> list[str]:
         """Return the replays that should run and have not advanced for so long."""
-        ids = self._client.run_now("stalled_replays", account, round(seconds * 1e6))
-        return [id_.decode() for id_ in ids]
+        before = self.database.now() - round(seconds * 1e6)
+        reads = self.database.reads(account)
+        reads.zrangebyscore("running", "-inf", before)
+        ids = [id_.decode() for id_ in reads.run()[0]]
+        reads = self.database.reads(account)
+        for id_ in ids:
+            reads.exists(f"replay:{id_}")
+        exists = dict(zip(ids, reads.run(), strict=True))
+        if gone := [id_ for id_, there in exists.items() if not there]:
+            commit = self._replay_commit(account)
+            commit.run("ZREM", "running", *gone)
+            self._repeat(account, lambda: send_act(commit))
+        return [id_ for id_, there in exists.items() if there]
 
     def touch_replay(self, replay_id: str) -> None:
         """Note that the replay was given to a worker."""
-        self._client.run_now("touch_replay", keys.account_of(replay_id), replay_id)
+
+        def act() -> None:
+            commit = self._replay_commit(account_of(replay_id))
+            commit.run("ZADD", "running", "XX", commit.now, replay_id)
+            send_act(commit)
+
+        self._repeat(account_of(replay_id), act)
+
+    def _replay_commit(self, account: str, *, adds: bool = False) -> AccountCommit:
+        """Return a commit that holds while no other person has done anything since now."""
+        reads = self.database.reads(account)
+        reads.hmget("meta", META_FIELDS)
+        meta = Meta.read(reads.run()[0])
+        keep, now = self._retention(account), self.database.now()
+        return commit_of_people(self.database, account, keep, now=now, meta=meta, adds=adds)
+
+    def _read_replay(
+        self, account: str, replay_id: str, entry: AuditEntry
+    ) -> tuple[Replay | None, bytes | None, tuple[int, int]]:
+        reads = self.database.reads(account)
+        reads.hgetall(f"replay:{replay_id}")
+        reads.hget("deed", entry.name)
+        reads.pttl(f"replay:{replay_id}")
+        reads.pttl("running")
+        row, known, lifetime, running = reads.run()
+        return codec.replay(row), known, (lifetime, running)
+
+    # --- erasure
 
     def unsettled_requests(self, account: str) -> UnsettledRequests:
-        """Return the requests that were begun and not settled, oldest first."""
-        now, *journal = self._client.run_now("unsettled_requests", account)
-        return UnsettledRequests(int(now), codec.begun(journal))
+        """Return the requests that were begun and not settled, oldest first.
+
+        Raises Unavailable for an account whose worker died with changes in hand: a flush goes on with them.
+        """
+        reads = self.database.reads(account)
+        reads.hgetall("journal")
+        reads.exists("hand")
+        journal, in_hand = reads.run()
+        if in_hand:
+            raise Unavailable(
+                f"a worker died with changes of account {account} in hand; the next flush goes on with them: "
+                "if it is paused, resume it, and try again",
+                retry_after=5.0,
+            )
+        return UnsettledRequests(self.database.now(), codec.begun(journal))
 
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """Return the open relations whose work names a record."""
-        pattern = record_pattern(who)
-        with translate_errors():
-            rows = self._client.redis.hscan_iter(self._client.key(account, "open"), count=MAX_EXAMINED)
-            named = {Relation.parse(name.decode()): pattern.search(work) for name, work in rows}
-        return sorted(relation for relation, match in named.items() if match or who.is_part_of(relation))
+        pattern, named = record_pattern(who), list[Relation]()
+        for name, work in self._scan(account, "open"):
+            relation = Relation.parse(name.decode())
+            if pattern.search(work) or who.is_part_of(relation):
+                named.append(relation)
+        return sorted(set(named))
 
     def erase_jobs(
         self, lease: Lease, who: RecordRef, after: int, *, waiting: Collection[str] = ()
     ) -> ErasedPiece:
         """Erase a record from the next jobs, but not from those that are waiting."""
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
-        with translate_errors():
-            replays = {} if after else RecordEraser(self._client, lease.account, who).erase_replays()
-        lifetimes = codec.lifetimes(self._retention(lease.account))
-        args = str(who.number), codec.pack(who.sides), lifetimes, after, JOBS_PER_CALL
-        answer: Any = lease.run("erase_jobs", *args, codec.pack(list(waiting)))
-        last, changed, emptied = answer
-        return ErasedPiece(int(last), {"jobs": changed, "emptied": emptied, **replays})
+        replays = {} if after else RecordEraser(self.database, lease, who).erase_replays()
+        piece = self._repeat(
+            lease.account, lambda: erase_jobs(self.database, lease, who, after, waiting=waiting)
+        )
+        return piece._replace(counts={**piece.counts, **replays})
 
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
         """Erase a record from a part of everything else that is kept."""
+        assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
         lease.renew()  # raises if it was lost
-        with translate_errors():
-            return RecordEraser(self._client, lease.account, who).erase_next(cursor)
+        return RecordEraser(self.database, lease, who).erase_next(cursor)
 
-    def _run_on_jobs(self, script: str, account: str, jobs: Sequence[str], *args: bytes) -> AdminResult:
-        """Run the script on the jobs in pieces; the audit entry counts them all."""
-        left, done, refused = list(dict.fromkeys(jobs)), list[str](), dict[str, str]()
-        while left:
-            answer: Any = self._client.run_now(script, account, *args, *left[:JOBS_PER_CALL])
-            looked_at, changed, others = answer
-            left = left[looked_at:]
-            done += [job.decode() for job in changed]
-            refused |= {
-                job.decode(): why.decode() for job, why in zip(others[::2], others[1::2], strict=True)
-            }
-        return AdminResult(tuple(done), refused)
+    def _scan(self, account: str, key: str) -> Iterable[tuple[bytes, bytes]]:
+        cursor: Any = 0
+        while True:
+            reads = self.database.reads(account)
+            reads.hscan(key, cursor, count=MAX_EXAMINED)
+            cursor, found = reads.run()[0]
+            yield from found.items()
+            if not cursor:
+                return
+
+    def _repeat(self, account: str, act: Callable[[], Answer]) -> Answer:
+        return repeat_while_overtaken(account, act)

@@ -1,15 +1,28 @@
 """Every key of the status store. An account's keys carry its hash tag, so a script touches one cluster slot.
 
-Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock.
+Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, ids are without account.
 
     key              type    what                                                lifetime
-    inbox            list    accepted jobs that are not claimed, in order        emptied by claim
-    dead             string  how many of them ended there: cancelled, erased     as they leave the inbox
-    job:<id>         hash    the job; fields below                               7 or (failed) 30 days
-    event:<digest>   string  "<job id> <fingerprint>", the idempotency key       as its job, 4 days at least
+    meta             hash    layout; v, p: commits of the lease's holder, of     no end, a fixed set of fields
+                             people; last: the last commit; dead: jobs that
+                             ended in the queue; held, held_since (µs): open
+                             relations in hand; events, memories: which of two
+                             generations is written, …_since (µs): since when
+    queue            list    ids of accepted jobs that are not claimed, in order emptied by claim
+    hand             list    ids of claimed jobs whose open relations are not    until all are written or
+                             written yet: the holder of the lease has them       ended
+    jobs:<bucket>    hash    id → job                                            `finished` after the end of
+    order:<bucket>   list    the ids of a bucket by acceptance                   the last job in the bucket
+    buckets          hash    bucket → jobs in it that have not ended             with the bucket, by tidy
+    kept             hash    id → job that failed once, whatever came of it      each by itself, by tidy
+    keep             zset    the ids of `kept` by acceptance number              with `kept`
+    events:0, :1     hash    digest → "<id> <fingerprint>", the idempotency      two generations in turn: at
+                             keys                                                least as long as jobs
+    events:kept      hash    the same of jobs in `kept`                          with `kept`
+    memories:0, :1   hash    relation → its memory, with the last outcomes       two generations in turn: at
+                                                                                 least the longer of both
     payload:<job>    hash    body, faults (JSON), size: an unreadable message    as its job, the latest 1,000
     payloads         zset    jobs that have one, by acceptance number            as a failed job
-    jobs             zset    job ids by acceptance number                        trimmed by tidy
     failed           zset    failed jobs that wait for a decision,               as a failed job
                              by acceptance number
     failed:<group>   zset    the same of one "<code> <class> <type>"             as `failed`
@@ -18,10 +31,11 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock.
     due              zset    open relations by not_before (µs)                   with `open`
     guard            zset    "<guarded record>|f|<relation>" (R12); earlier      with `open`, or until its
                              releases wrote |h| for some                         doubt is over
-    rel:<relation>   hash    `k` the memory (JSON),                              30 days from its last outcome
-                             `#<job>` "<result> <by or why>"
     journal          hash    request id → "<signed µs> <request>", not settled   until settled or given up
-    lease            hash    token, step: who may work the account               10 s, renewed
+    holder           hash    token, step: who has the lease and may work the     10 s, renewed
+                             account
+    lease            hash    token, step: the lease of release 0.1.0, taken for  none
+                             good, so that its workers keep out
     work             hash    size, half, alone, losses, held, full:              until nothing is left to do
                              the batch being worked (R21)
     wake             hash    at (µs), delay (µs): a flush message is under way   until leased
@@ -32,7 +46,7 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock.
     deletes          hash    minute → deletes sent in it; go: when resumed (µs)  an hour from the last one
     deed             hash    id → [by, act, what, count, note] (JSON):           the latest 10,000
                              the audit log
-    deeds            zset    ids of the audit log by time (µs)                   as `audit_entry`
+    deeds            zset    ids of the audit log by time (µs)                   as `deed`
     replay:<id>      hash    about (JSON), state, made, run, finished, at,       7 days
                              back, missed:<reason>
     replay:<id>:jobs list    its set: a job's id, or JSON with what to send      7 days
@@ -47,16 +61,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock.
                              were written, counters of flushes, people's acts
     pace             hash    see worker/limiter/lua/book.lua                     2 days from its last use
 
-A job's lifetime begins with its end; an index lives as long as the last thing in it.
-
-A job's fields are short, and values stay below 64 bytes where they can, because that keeps its hash compact:
-s state · a action · t type · p parents · c children · i info (JSON) · o occurred_at · n accepted_at ·
-q acceptance number · f finished_at · k event digest · e event id · u source · b batch ·
-r relations still open · z all relations · ok su st fa outcome counts ·
-m attempts · w requests · x first refusal (JSON) · y superseded by · fr failed relations ·
-bk requeued at (µs) · ag relations left to do of a requeued job · rm the replay that requeued it last ·
-d dismissed ("<µs> [by, why]") · rp the job it replaces · rb the jobs that replace it ·
-ci correlation id of the call that brought it · ae 1: it may take the last relation of a record (R12).
+A job's lifetime begins with its end. Jobs and memories say themselves when they end; their bytes go with
+their bucket (9.3 hours of ids) or generation. What a job and a memory hold: `jobs.py`, `memories.py`.
 
 Beside the accounts, below `{prefix}:`, all without end:
 
@@ -65,7 +71,17 @@ Beside the accounts, below `{prefix}:`, all without end:
     sweep            hash    at (µs), made, repaired
 """
 
+import re
+from functools import lru_cache
 from hashlib import blake2b
+from typing import Final
+
+from worker.clock import ALPHABET
+from worker.store.limits import BUCKET_MS
+
+LAYOUT: Final = "2"
+"""The version of this layout; release 0.1.0 wrote none, and counts as 1."""
+BUCKET_DIGITS: Final = 4  # of an id's nine for its time: a bucket spans 32 ** 5 ms, 9.3 hours
 
 
 def base(prefix: str, account: str) -> str:
@@ -76,6 +92,30 @@ def base(prefix: str, account: str) -> str:
 def account_of(id_: str) -> str:
     """Return the account that the id of a job or a replay carries (R5)."""
     return id_.rpartition("-")[0]
+
+
+def short_id(job: str) -> str:
+    """Return a job's id without its account."""
+    return job.rpartition("-")[2]
+
+
+def bucket_of(short: str) -> int:
+    """Return the number of the bucket of a job, from the time that its id shows; later ones are higher."""
+    return _bucket_of(short[:BUCKET_DIGITS])
+
+
+@lru_cache(maxsize=1024)
+def _bucket_of(digits: str) -> int:
+    number = 0
+    for digit in digits.ljust(BUCKET_DIGITS, "0"):
+        place = ALPHABET.find(digit)
+        number = number << 5 | (place if place >= 0 else ord(digit) & 31)  # any text has a bucket
+    return number
+
+
+def bucket_at(micros: int) -> int:
+    """Return the number of the bucket of ids that are made at that time (µs since the epoch)."""
+    return micros // 1000 // BUCKET_MS
 
 
 def accounts(prefix: str) -> str:
@@ -93,16 +133,21 @@ def sweep(prefix: str) -> str:
     return f"{prefix}:sweep"
 
 
-def event(source: str, event_id: str) -> str:
-    """Return the digest of a producer's own key: 24 characters, whatever its length."""
-    return blake2b(f"{source}\0{event_id}".encode(), digest_size=12).hexdigest()
+def event(source: str, event_id: str) -> bytes:
+    """Return the digest of a producer's own key: 12 bytes, whatever its length."""
+    return blake2b(f"{source}\0{event_id}".encode(), digest_size=12).digest()
 
 
-def delivery(source: str, event_id: str) -> str:
+def delivery(source: str, event_id: str) -> bytes:
     """Return the digest of a webhook's event id: no producer can claim one, since no source has a NUL."""
     return event(f"webhook\0{source}", event_id)
 
 
-def unreadable(source: str, event_id: str) -> str:
+def unreadable(source: str, event_id: str) -> bytes:
     """Return the digest for an unreadable message: the corrected one, which has the same key, is new."""
     return event(f"unreadable\0{source}", event_id)
+
+
+def escape_glob(text: str) -> str:
+    """Return a pattern of keys that matches just this text."""
+    return re.sub(r"([\[\]*?\\])", r"\\\1", text)

@@ -9,14 +9,15 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.clock import time_of_id
 from worker.errors import StoreUnavailable
 from worker.ports import AccountStats, MemoryUsage, SweepStats, WorkerInfo
 from worker.redis.client import Client, is_refusal, translate_errors
 from worker.store import codec, keys
+from worker.store.account import PAUSE_FIELDS, KnownPause
+from worker.store.jobs import Job
+from worker.store.keys import bucket_of
 from worker.store.limits import WORKER_LIFETIME
 
-PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint")
 COMMANDS_PER_ACCOUNT: Final = 9
 
 _decode_worker = msgspec.json.Decoder(WorkerInfo).decode
@@ -56,10 +57,14 @@ class RedisMetrics:
             starts = range(0, len(answers), COMMANDS_PER_ACCOUNT)
             rows = [answers[start : start + COMMANDS_PER_ACCOUNT] for start in starts]
             for base, (_, _, head, *_) in zip(bases, rows, strict=True):
-                pipeline.hget(f"{base}:job:{(head or b'').decode()}", "bk")
-            requeued_at = pipeline.execute() if bases else []
-        stats = (_read_stats(row, int(at or 0)) for row, at in zip(rows, requeued_at, strict=True))
-        return dict(zip(accounts, stats, strict=True))
+                short = (head or b"").decode()
+                pipeline.hget(f"{base}:jobs:{bucket_of(short)}", short)
+                pipeline.hget(f"{base}:kept", short)
+            heads = pipeline.execute() if bases else []
+        oldest = map(_accepted_at, heads[::2], heads[1::2])
+        return {
+            account: _read_stats(row, at) for account, row, at in zip(accounts, rows, oldest, strict=True)
+        }
 
     def record_heartbeat(self, worker: WorkerInfo) -> None:
         """Note that the worker is alive, and drop those that have been silent for an hour."""
@@ -110,9 +115,9 @@ class RedisMetrics:
 
 def _ask_for_stats(pipeline: Any, base: str) -> None:
     """Queue as many commands as `COMMANDS_PER_ACCOUNT`, answered as `_read_stats` reads them."""
-    pipeline.llen(f"{base}:inbox")
-    pipeline.get(f"{base}:dead")
-    pipeline.lindex(f"{base}:inbox", 0)
+    pipeline.llen(f"{base}:queue")
+    pipeline.hmget(f"{base}:meta", ("dead", "held"))
+    pipeline.lindex(f"{base}:queue", 0)
     pipeline.hlen(f"{base}:open")
     pipeline.hlen(f"{base}:journal")
     pipeline.zcard(f"{base}:failed")
@@ -121,12 +126,24 @@ def _ask_for_stats(pipeline: Any, base: str) -> None:
     pipeline.hmget(f"{base}:pause", *PAUSE_FIELDS)
 
 
-def _read_stats(row: Sequence[Any], requeued_at: int) -> AccountStats:
-    """Read one account's answers; a requeued job waits since then, any other since its id was made."""
-    listed, dead, head, opened, begun, unresolved, counts, numbers, pause_row = row
-    backlog = listed - int(dead or 0)
-    oldest = requeued_at or time_of_id(head.decode().rpartition("-")[2]) if backlog > 0 else 0
-    pause = codec.pause(pause_row) if pause_row[0] else None
+def _accepted_at(text: bytes | None, kept: bytes | None) -> int:
+    """Return since when the first job of a queue waits (µs); a requeued one since then."""
+    if not text and not kept:
+        return 0
+    job = Job.read("", text or kept or b"", is_kept=not text)
+    return job.value.requeued_at or job.accepted_at
+
+
+def _read_stats(row: Sequence[Any], oldest: int) -> AccountStats:
+    """Read one account's answers."""
+    listed, (dead, held), _, opened, begun, unresolved, counts, numbers, pause = row
     return AccountStats(
-        backlog, oldest, opened, begun, unresolved, codec.counts(counts), codec.counts(numbers), pause
+        listed - int(dead or 0),
+        oldest if listed > int(dead or 0) else 0,
+        opened + int(held or 0),
+        begun,
+        unresolved,
+        codec.counts(counts),
+        codec.counts(numbers),
+        KnownPause.read(pause).pause,
     )

@@ -1,13 +1,13 @@
-"""What people and monitors ask of the store: one script or pipeline each, over bounded entries."""
+"""What people and monitors ask of the store, over bounded entries."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
-from worker.clock import id_prefix
 from worker.contract import Relation
 from worker.ports import (
+    FOREVER,
     FailureGroup,
     JobFilter,
     JobPage,
@@ -17,91 +17,216 @@ from worker.ports import (
     RequestPage,
     RequestRecord,
 )
-from worker.redis.client import Client, translate_errors
-from worker.store import codec, keys
+from worker.redis.client import Client
+from worker.store.account import group_by_account, read_jobs_and_hand, read_memories
+from worker.store.database import Database
+from worker.store.jobs import Job
+from worker.store.keys import bucket_at, bucket_of, short_id
 from worker.store.limits import CLOCK_SLACK_US, COUNTED_STATES, MAX_EXAMINED
-from worker.store.scripts import StoreClient
+
+PLACE_BITS: Final = 32
+"""A cursor above this many bits names a bucket and a place in it; any other an acceptance number."""
 
 
 class RedisQueries:
-    """Implements `ports.Queries`."""
+    """Implements `ports.Queries`. Pass `now` (µs) in tests only; production uses Redis's clock."""
 
-    def __init__(self, client: Client, prefix: str) -> None:
-        self._client = StoreClient(client, prefix)
+    def __init__(self, client: Client, prefix: str, *, now: Callable[[], int] | None = None) -> None:
+        self._database = Database(client, prefix, now)
 
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
         """Return the jobs that match, newest first; a page may hold few or none and still have a next one."""
-        ids = {
-            "first": id_prefix(wanted.since - CLOCK_SLACK_US) if wanted.since else "",
-            "last": id_prefix(wanted.until + CLOCK_SLACK_US) if wanted.until else "",
-        }
-        packed = codec.pack(msgspec.structs.asdict(wanted) | ids)
-        next_cursor, rows = self._client.run("find_jobs", account, packed, limit, cursor, MAX_EXAMINED)
-        jobs = (codec.job(job.decode(), _to_dict(fields)) for job, fields in rows)
-        return JobPage(tuple(jobs), next_cursor.decode())
+        search = JobSearch(self._database, account, wanted, limit)
+        if wanted.error or wanted.state == "failed":
+            return search.among_failed(int(cursor) if cursor else FOREVER)
+        return search.among_all(int(cursor) if cursor else FOREVER)
 
     def count_by_state(self, account: str) -> Mapping[str, int]:
         """Return the number of jobs by state (open: now, ended: in all), and of `unresolved` failures."""
-        with translate_errors(), self._client.redis.pipeline(transaction=False) as pipeline:
-            pipeline.llen(self._client.key(account, "inbox"))
-            pipeline.get(self._client.key(account, "dead"))
-            pipeline.zcard(self._client.key(account, "failed"))
-            pipeline.hmget(self._client.key(account, "counts"), COUNTED_STATES)
-            listed, dead, unresolved, counts = pipeline.execute()
+        reads = self._database.reads(account)
+        reads.llen("queue")
+        reads.hget("meta", "dead")
+        reads.zcard("failed")
+        reads.hmget("counts", COUNTED_STATES)
+        listed, dead, unresolved, counts = reads.run()
         ended = {state: int(count or 0) for state, count in zip(COUNTED_STATES, counts, strict=True)}
         return {"queued": listed - int(dead or 0), **ended, "unresolved": unresolved}
 
     def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """Return the states of these jobs, without those that are not there (any more)."""
-        with translate_errors(), self._client.redis.pipeline(transaction=False) as pipeline:
-            for job in jobs:
-                pipeline.hget(self._job_key(job), "s")
-            states = zip(jobs, pipeline.execute(), strict=True)
-        return {job: state.decode() for job, state in states if state}
+        return {id_: job.state for id_, (_, job) in self._get_jobs(jobs).items()}
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
         """Return these jobs, without those that are not there (any more)."""
-        with translate_errors(), self._client.redis.pipeline(transaction=False) as pipeline:
-            for job in jobs:
-                pipeline.hgetall(self._job_key(job))
-            rows = zip(jobs, pipeline.execute(), strict=True)
-        return {job: codec.job(job, row) for job, row in rows if row}
+        return {id_: job.as_record(account) for id_, (account, job) in self._get_jobs(jobs).items()}
 
     def get_records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what is open and known of these relations now."""
-        names, records = [str(relation) for relation in relations], dict[Relation, RelationRecord]()
-        for start in range(0, len(names), MAX_EXAMINED):
-            rows = self._client.run("get_records", account, *names[start : start + MAX_EXAMINED])
-            records |= codec.records(rows)
+        wanted, records, now = list(relations), dict[Relation, RelationRecord](), self._database.now()
+        for start in range(0, len(wanted), MAX_EXAMINED):
+            found = read_memories(self._database, account, wanted[start : start + MAX_EXAMINED], now=now)
+            records |= {relation: record for relation, (record, _) in found.items()}
         return records
 
     def failure_groups(self, account: str) -> list[FailureGroup]:
         """Return the failed jobs that wait for a decision by error and type, the largest group first."""
-        groups = [_read_failure_group(row) for row in self._client.run("failure_groups", account)]
+        reads = self._database.reads(account)
+        reads.smembers("failures")
+        names = sorted(name.decode() for name in reads.run()[0])
+        groups = [found for name in names if (found := self._read_group(account, name))]
         return sorted(groups, key=lambda group: (-group.jobs, group.code, group.error, group.type))
 
     def list_requests(self, account: str, *, limit: int = 50, cursor: str = "") -> RequestPage:
         """Return what was sent and answered, newest first."""
-        key, redis = self._client.key(account, "requests"), self._client.redis
-        with translate_errors():
-            start = redis.lpos(key, cursor) if cursor else -1
+        start = -1
+        if cursor:
+            reads = self._database.reads(account)
+            reads.lpos("requests", cursor)
+            [start] = reads.run()
             if start is None:  # the cursor's request is so old that the list has dropped it
                 return RequestPage((), "")
-            ids = [id_.decode() for id_ in redis.lrange(key, start + 1, start + limit)]
-            rows = redis.mget([self._client.key(account, f"request:{id_}") for id_ in ids]) if ids else []
-        requests = tuple(msgspec.json.decode(row, type=RequestRecord) for row in rows if row)
+        reads = self._database.reads(account)
+        reads.lrange("requests", start + 1, start + limit)
+        ids = [id_.decode() for id_ in reads.run()[0]]
+        reads = self._database.reads(account)
+        for id_ in ids:
+            reads.get(f"request:{id_}")
+        requests = tuple(msgspec.json.decode(row, type=RequestRecord) for row in reads.run() if row)
         return RequestPage(requests, ids[-1] if len(ids) == limit else "")
 
-    def _job_key(self, job_id: str) -> str:
-        return self._client.key(keys.account_of(job_id), f"job:{job_id}")
+    def _get_jobs(self, jobs: Sequence[str]) -> dict[str, tuple[str, Job]]:
+        now, found = self._database.now(), dict[str, tuple[str, Job]]()
+        for account, shorts in group_by_account(jobs).items():
+            for short, job in read_jobs_and_hand(self._database, account, shorts).items():
+                if not job.is_gone(now):
+                    found[f"{account}-{short}"] = (account, job)
+        return {id_: found[id_] for id_ in jobs if id_ in found}
+
+    def _read_group(self, account: str, name: str) -> FailureGroup | None:
+        """Read a group: its jobs, and of a bounded number at either end the first and last that are kept."""
+        key = f"failed:{name}"
+        reads = self._database.reads(account)
+        reads.zcard(key)
+        reads.zrange(key, 0, GROUP_ENDS - 1)
+        reads.zrange(key, -GROUP_ENDS, -1)
+        count, oldest, newest = reads.run()
+        ids = [id_.decode() for id_ in (*oldest, *newest)]
+        jobs = [job for id_, job in self.get_jobs(list(dict.fromkeys(ids))).items()]
+        if not jobs:
+            return None
+        first, last = jobs[0], jobs[-1]
+        code, error, relation_type = name.split(" ")
+        begun, ended = sorted((first.finished_at, last.finished_at))  # accepted first may have ended last
+        gone = len(set(ids)) - len(jobs)
+        return FailureGroup(int(code), error, relation_type, max(1, count - gone), begun, ended, last.id)
 
 
-def _to_dict(flat: list[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+GROUP_ENDS: Final = 20
 
 
-def _read_failure_group(row: list[Any]) -> FailureGroup:
-    group, jobs, first, last, example = row
-    code, error, relation_type = group.decode().split(" ")
-    first, last = sorted((int(first), int(last)))  # the job accepted first may have ended last
-    return FailureGroup(int(code), error, relation_type, jobs, first, last, example.decode())
+class JobSearch:
+    """One page of a list: a bounded number of entries is looked at."""
+
+    def __init__(self, database: Database, account: str, wanted: JobFilter, limit: int) -> None:
+        self._database, self._account, self._wanted, self._limit = database, account, wanted, limit
+        self._now, self._left = database.now(), MAX_EXAMINED
+        self._found: list[JobRecord] = []
+
+    def among_failed(self, below: int) -> JobPage:
+        """Look among the failed jobs that wait for a decision, with acceptance numbers below one."""
+        entries = self._failed_entries(below)[: self._left]
+        for number, _ in self._look_at([(number, short_id(id_)) for number, id_ in entries]):
+            if len(self._found) == self._limit:
+                return JobPage(tuple(self._found), str(number))
+        return JobPage(tuple(self._found), str(entries[-1][0]) if len(entries) == MAX_EXAMINED else "")
+
+    def among_all(self, below: int) -> JobPage:
+        """Look among all jobs: bucket by bucket, then those that are kept longer than their bucket."""
+        reads = self._database.reads(self._account)
+        reads.hkeys("buckets")
+        buckets = sorted((int(number) for number in reads.run()[0]), reverse=True)
+        if below >> PLACE_BITS:
+            for bucket in buckets:
+                if self._is_in_time(bucket) and (page := self._among_bucket(bucket, below)):
+                    return page
+            below = (1 << PLACE_BITS) - 1
+        return self._among_kept(below, set(buckets))
+
+    def _among_bucket(self, bucket: int, below: int) -> JobPage | None:
+        top = (bucket + 1) << PLACE_BITS
+        if below <= top:
+            return None
+        reads = self._database.reads(self._account)
+        reads.llen(f"order:{bucket}")
+        [place] = reads.run()
+        if below >> PLACE_BITS == bucket + 1:
+            place = min(place, below - top - 1)
+        while place > 0:
+            size = min(place, self._left, max(PIECE, self._limit))
+            if not size:
+                return JobPage(tuple(self._found), str(top + place + 1))
+            reads = self._database.reads(self._account)
+            reads.lrange(f"order:{bucket}", place - size, place - 1)
+            [names] = reads.run()
+            self._left -= size
+            entries = [(place - 1 - at, name.decode()) for at, name in enumerate(reversed(names))]
+            for at, _ in self._look_at(entries):
+                if len(self._found) == self._limit:
+                    return JobPage(tuple(self._found), str(top + at + 1))
+            place -= size
+        return None
+
+    def _among_kept(self, below: int, buckets: set[int]) -> JobPage:
+        if not self._left:
+            return JobPage(tuple(self._found), str(below))
+        reads = self._database.reads(self._account)
+        reads.zrevrangebyscore("keep", f"({below}", "-inf", start=0, num=self._left, withscores=True)
+        [rows] = reads.run()
+        reads = self._database.reads(self._account)
+        for bucket in buckets:
+            reads.exists(f"order:{bucket}")
+        alive = {bucket for bucket, exists in zip(buckets, reads.run(), strict=True) if exists}
+        entries = [(int(number), name.decode()) for name, number in rows]
+        others = [(number, short) for number, short in entries if bucket_of(short) not in alive]
+        for number, _ in self._look_at(others):
+            if len(self._found) == self._limit:
+                return JobPage(tuple(self._found), str(number))
+        return JobPage(tuple(self._found), str(entries[-1][0]) if len(entries) == self._left else "")
+
+    def _look_at(self, entries: Sequence[tuple[int, str]]) -> Iterable[tuple[int, str]]:
+        """Yield the entries one after the other, after those that match were found."""
+        known = read_jobs_and_hand(self._database, self._account, [short for _, short in entries])
+        for entry in entries:
+            job = known.get(entry[1])
+            if job and not job.is_gone(self._now) and job.matches(self._wanted):
+                self._found.append(job.as_record(self._account))
+            yield entry
+
+    def _failed_entries(self, below: int) -> list[tuple[int, str]]:
+        """Return the newest entries of the indexes that have what is asked for."""
+        names = ["failed"]
+        if self._wanted.error:
+            reads = self._database.reads(self._account)
+            reads.smembers("failures")
+            groups = (name.decode() for name in reads.run()[0])
+            names = [f"failed:{group}" for group in groups if self._is_wanted(group)]
+        reads = self._database.reads(self._account)
+        for name in names:
+            reads.zrevrangebyscore(name, f"({below}", "-inf", start=0, num=MAX_EXAMINED, withscores=True)
+        entries = [(int(number), id_.decode()) for row in reads.run() for id_, number in row]
+        return sorted(entries, reverse=True)
+
+    def _is_wanted(self, group: str) -> bool:
+        code, error, relation_type = group.split(" ")
+        return self._wanted.error in (code, error) and self._wanted.type in ("", relation_type)
+
+    def _is_in_time(self, bucket: int) -> bool:
+        """Return whether a bucket may have jobs of the time that is asked for."""
+        since, until = self._wanted.since, self._wanted.until
+        return not (since and bucket < bucket_at(since - CLOCK_SLACK_US)) and not (
+            until and bucket > bucket_at(until + CLOCK_SLACK_US)
+        )
+
+
+PIECE: Final = 200
+"""Entries that are looked at in one round trip, unless a page is longer."""

@@ -79,9 +79,9 @@ class _Flush:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
         work = self.lease.read(max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS)
         self.read_at, self.is_small = work.now, work.small
-        if not (work.jobs or work.due or work.begun):
+        if not (work.jobs or work.due or work.begun or work.recovered):
             return 0.0
-        if self.policy.observe:
+        if self.policy.observe and not work.recovered:
             requests, new = observe(work, self.deps.store, self.lease, self.policy)
             self.telemetry.batch_observed(requests=requests, new=new)
             return 0.0
@@ -92,6 +92,8 @@ class _Flush:
         if not self.lease.claim(work.jobs, work.begun, self.batch.writes(effects)):
             return 0.0  # a job was cancelled since it was read: the next flush reads again
         self.telemetry.batch_claimed(work, effects.outcomes)
+        if work.recovered:
+            return 0.0
         while operations := self.next_operations():
             rest = self.run_round(operations)
             if rest is not None:
@@ -107,10 +109,13 @@ class _Flush:
         records = {**work.records, **self.lease.records(missing)}
         self.batch.reopen(dict.fromkeys([*begun, *work.due]), records)
         effects = Effects()
+        if work.recovered:  # what was begun was made of these
+            effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
         for entry in work.begun:
             context = self.reply_context(entry.signed, work.now)
             effects.extend(self.apply(apply_lost_request(self.batch.states, entry.request, context)))
-        effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
+        if not work.recovered:
+            effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
         self.batch.keep_only([*work.due, *(relation for job in work.jobs for relation in job.relations)])
         states = self.batch.states
         self.telemetry.batch_folded(work, relations=len(states), correlations=self.batch.correlations(states))

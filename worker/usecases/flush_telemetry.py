@@ -102,7 +102,8 @@ class FlushTelemetry:
     def batch_claimed(self, work: WorkBatch, outcomes: Sequence[RelationOutcome]) -> None:
         """Count what was claimed, and the outcomes that the fold had."""
         self.outcomes_written(outcomes)
-        self.counters.count_claimed(work.jobs, now=work.now)
+        if not work.recovered:
+            self.counters.count_claimed(work.jobs, now=work.now)
         self.counters.count("recovered", "requests", len(work.begun))
 
     def batch_observed(self, *, requests: int, new: int) -> None:

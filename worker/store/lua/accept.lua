@@ -1,51 +1,101 @@
 #!lua
--- accept(base; now, max_backlog, oldest, submissions) → {'ok', wake, duplicates} | {'refused', refusals} | {'full'}
--- submissions: msgpack of {job, event digest, fingerprint ('' ignores content), occurred_at (0: now), relations, batch, fields,
---   older digest}
--- duplicates: {position, job}…; refusals: {position, reason, job}…
--- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in the inbox exactly when it is new.
-local base, now, oldest = KEYS[1], read_clock(ARGV[1]), tonumber(ARGV[3])
-local submissions = cmsgpack.unpack(ARGV[4])
-local seen, fresh, duplicates, refusals = known_events(base, submissions), {}, {}, {}
+-- accept(meta, queue, counts, wake, events:0, events:1, events:kept, buckets, {jobs, order} per bucket, batch…;
+--   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, bucket…, {id, digest, fingerprint ('' ignores
+--   content), occurred_at µs (0: now), bucket's place, batch's place (0: none), job}…)
+--   → {'ok', wake, {position, id}…} | {'refused', {position, reason, id}…} | {'full'} | {'layout', found}
+-- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in the queue exactly when it is new.
+local now, period, buckets, count = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[6]), tonumber(ARGV[7])
+if now == '' then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+else now = tonumber(now) end
+local WIDTH, AT_ONCE = 7, 1000 -- arguments of a submission; things one command is about
+local first = 8 + buckets
+local meta = redis.call('HMGET', KEYS[1], 'layout', 'dead', 'events', 'events_since')
+if meta[1] ~= ARGV[5] then return {'layout', meta[1] or ''} end
 
-for i, s in ipairs(submissions) do
-  local known = seen[s[2]]
+local seen = {}
+for from = 0, count - 1, AT_ONCE do
+  local digests = {}
+  for i = from, math.min(from + AT_ONCE, count) - 1 do digests[#digests + 1] = ARGV[first + WIDTH * i + 1] end
+  for generation = 5, 7 do
+    for i, known in ipairs(redis.call('HMGET', KEYS[generation], unpack(digests))) do
+      if known then seen[digests[i]] = known end
+    end
+  end
+end
+
+local oldest, fresh, duplicates, refusals = now - tonumber(ARGV[3]), {}, {}, {}
+for i = 0, count - 1 do
+  local at = first + WIDTH * i
+  local id, digest, fingerprint, occurred = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local known = seen[digest]
   if known then
-    local job, fingerprint = string.match(known, '^(%S+) (.*)$')
-    if s[3] ~= '' and fingerprint ~= s[3] then refusals[#refusals + 1] = {i - 1, 'conflict', job}
-    elseif job ~= s[1] then duplicates[#duplicates + 1] = {i - 1, job} end
-  elseif s[4] > now + CLOCK_AHEAD_US then refusals[#refusals + 1] = {i - 1, 'ahead', ''}
-  elseif s[4] > 0 and s[4] < now - oldest then refusals[#refusals + 1] = {i - 1, 'too_old', ''}
+    local job, content = string.match(known, '^(%S+) (.*)$')
+    if fingerprint ~= '' and content ~= fingerprint then refusals[#refusals + 1] = {i, 'conflict', job}
+    elseif job ~= id then duplicates[#duplicates + 1] = {i, job} end
+  elseif occurred > now + CLOCK_AHEAD_US then refusals[#refusals + 1] = {i, 'ahead', ''}
+  elseif occurred > 0 and occurred < oldest then refusals[#refusals + 1] = {i, 'too_old', ''}
   else
-    fresh[#fresh + 1] = s
-    seen[s[2]] = s[1] .. ' ' .. s[3]
+    fresh[#fresh + 1] = at
+    seen[digest] = id .. ' ' .. fingerprint
   end
 end
 if #refusals > 0 then return {'refused', refusals} end
 if #fresh == 0 then return {'ok', 0, duplicates} end
-if count_waiting(base) + #fresh > tonumber(ARGV[2]) then return {'full'} end
+if redis.call('LLEN', KEYS[2]) - tonumber(meta[2] or 0) + #fresh > tonumber(ARGV[2]) then return {'full'} end
 
-local number, text = redis.call('HINCRBY', base .. ':counts', 'accepted', #fresh) - #fresh, as_text(now)
-local ids, scores, events, labels = {}, {}, {}, {}
-for i, s in ipairs(fresh) do
-  local job, event, occurred = s[1], s[2], (s[4] > 0 and s[4] < now) and as_text(s[4]) or text
-  redis.call('HSET', base .. ':job:' .. job, 's', 'queued', 'n', text, 'o', occurred, 'q', number + i, 'r', s[5], 'z', s[5], unpack(s[7]))
-  if s[6] ~= '' then labels[s[6]] = (labels[s[6]] or 0) + 1 end
-  local n = #ids
-  ids[n + 1] = job
-  scores[2 * n + 1], scores[2 * n + 2] = number + i, job
-  events[2 * n + 1], events[2 * n + 2] = base .. ':event:' .. event, seen[event]
-  if n + 1 == KEYS_PER_COMMAND or i == #fresh then
-    redis.call('RPUSH', base .. ':inbox', unpack(ids))
-    redis.call('ZADD', base .. ':jobs', unpack(scores))
-    redis.call('MSET', unpack(events))
-    ids, scores, events = {}, {}, {}
+local present = tonumber(meta[3] or 0)
+local function is_any_open_before(since) -- a job that was accepted then, by the time in its bucket's number
+  local buckets = redis.call('HGETALL', KEYS[8])
+  for i = 1, #buckets, 2 do
+    if tonumber(buckets[i + 1]) > 0 and tonumber(buckets[i]) < math.floor(since / 1000 / BUCKET_MS) then return true end
   end
 end
-for label, count in pairs(labels) do
-  redis.call('HINCRBY', base .. ':batch:' .. label, 'accepted', count)
-  redis.call('PERSIST', base .. ':batch:' .. label)
+-- The older generation goes when it has outlived what its keys stand for.
+if not meta[4] or now - tonumber(meta[4]) > period and not is_any_open_before(tonumber(meta[4])) then
+  present = meta[4] and 1 - present or 0
+  redis.call('DEL', KEYS[5 + present])
+  redis.call('HSET', KEYS[1], 'events', present, 'events_since', string.format('%.0f', now))
 end
-if redis.call('EXISTS', base .. ':wake') == 1 then return {'ok', 0, duplicates} end
-mark_woken(base, now, FIRST_WAKE_DELAY_US)
+local number = redis.call('HINCRBY', KEYS[3], 'accepted', #fresh) - #fresh
+local ids, events, jobs, order, opened, labels = {}, {}, {}, {}, {}, {}
+for i = 1, buckets do jobs[i], order[i], opened[i] = {}, {}, 0 end
+local function write(last)
+  if #ids == 0 or (#ids < AT_ONCE and not last) then return end
+  redis.call('RPUSH', KEYS[2], unpack(ids))
+  redis.call('HSET', KEYS[5 + present], unpack(events))
+  for bucket = 1, buckets do
+    if #order[bucket] > 0 then
+      redis.call('HSET', KEYS[7 + 2 * bucket], unpack(jobs[bucket]))
+      redis.call('RPUSH', KEYS[8 + 2 * bucket], unpack(order[bucket]))
+      jobs[bucket], order[bucket] = {}, {}
+    end
+  end
+  ids, events = {}, {}
+end
+for i, at in ipairs(fresh) do
+  local id, bucket, label = ARGV[at], tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+  local n, entries = #ids, jobs[bucket]
+  ids[n + 1] = id
+  events[2 * n + 1], events[2 * n + 2] = ARGV[at + 1], seen[ARGV[at + 1]]
+  order[bucket][#order[bucket] + 1] = id
+  entries[#entries + 1] = id
+  entries[#entries + 1] = struct.pack('>I8I8', now, number + i) .. ARGV[at + 6]
+  opened[bucket] = opened[bucket] + 1
+  if label > 0 then labels[label] = (labels[label] or 0) + 1 end
+  write(i == #fresh)
+end
+for bucket = 1, buckets do
+  if opened[bucket] > 0 and redis.call('HINCRBY', KEYS[8], ARGV[7 + bucket], opened[bucket]) == opened[bucket] then
+    redis.call('PERSIST', KEYS[7 + 2 * bucket])
+    redis.call('PERSIST', KEYS[8 + 2 * bucket])
+  end
+end
+for label, accepted in pairs(labels) do
+  redis.call('HINCRBY', KEYS[8 + 2 * buckets + label], 'accepted', accepted)
+  redis.call('PERSIST', KEYS[8 + 2 * buckets + label])
+end
+if redis.call('EXISTS', KEYS[4]) == 1 then return {'ok', 0, duplicates} end
+redis.call('HSET', KEYS[4], 'at', string.format('%.0f', now), 'delay', FIRST_WAKE_DELAY_US)
 return {'ok', 1, duplicates}

@@ -1,0 +1,369 @@
+"""What the store reads and writes of one account: jobs with indexes, memories, audit log, pauses."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from worker.contract import Relation
+from worker.ports import AuditEntry, Pause, RelationRecord
+from worker.store import codec
+from worker.store.database import Check, Commit, Database, Overtaken, by_bucket, new_commit_id
+from worker.store.jobs import FAILED, QUEUED, STATES, Job
+from worker.store.keys import account_of, bucket_of, short_id
+from worker.store.limits import MAX_AUDIT_ENTRIES, Retention
+from worker.store.memories import Memory, end_of, expiry_of
+
+META_FIELDS: Final = (
+    "layout",
+    "v",
+    "p",
+    "dead",
+    "held",
+    "held_since",
+    "events",
+    "events_since",
+    "memories",
+    "memories_since",
+)
+PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "braked")
+
+
+class Meta(NamedTuple):
+    """The account's layout, versions, dead jobs in its queue, and the generations in use (since µs)."""
+
+    layout: bytes | None = None
+    lease_version: int = 0
+    people_version: int = 0
+    dead: int = 0
+    held: int = 0
+    held_since: int = 0
+    events: int = 0
+    events_since: int = 0
+    memories: int = 0
+    memories_since: int = 0
+
+    @classmethod
+    def read(cls, row: Sequence[bytes | None]) -> "Meta":
+        """Read the values of META_FIELDS."""
+        layout, *numbers = row
+        return cls(layout, *(int(number or 0) for number in numbers))
+
+
+class KnownPause(NamedTuple):
+    """The stored pause, perhaps over, and whether the brake had stopped the account before."""
+
+    pause: Pause | None = None
+    braked: bool = False
+
+    @classmethod
+    def read(cls, row: Sequence[bytes | None]) -> "KnownPause":
+        """Read the values of PAUSE_FIELDS."""
+        reason, detail, since, until, fingerprint, braked = ((cell or b"").decode() for cell in row)
+        if not reason:
+            return cls()
+        pause = Pause(reason, detail, int(since), int(until), fingerprint)
+        return cls(pause, bool(braked) or reason == "brake")
+
+    @property
+    def since(self) -> str:
+        """Its field `since`, "" if there is no pause."""
+        return str(self.pause.since) if self.pause else ""
+
+    def in_force(self, now: int) -> Pause | None:
+        """Return the pause, unless its time is over."""
+        return self.pause if self.pause and not 0 < self.pause.until <= now else None
+
+
+class Before(NamedTuple):
+    """What the indexes know of a job before a transition."""
+
+    is_open: bool
+    group: str
+
+    @classmethod
+    def of(cls, job: Job) -> "Before":
+        """Return it for a job as it was read."""
+        value = job.value
+        return cls(value.left > 0, job.group if value.state == FAILED and job.waits_for_decision else "")
+
+
+class AccountCommit(Commit):
+    """A commit that writes jobs together with their indexes and counters."""
+
+    def __init__(
+        self,
+        database: Database,
+        account: str,
+        keep: Retention,
+        *,
+        now: int,
+        generation: int = 0,
+        adds: bool = False,
+    ) -> None:
+        super().__init__(database, account, adds=adds)
+        self.account, self.keep, self.now, self.generation = account, keep, now, generation
+        self.totals: Counter[str] = Counter()
+        self._labels: dict[str, Counter[str]] = {}
+        self._failed_ms = round(1000 * keep.failed)
+        self._finished_ms = round(1000 * keep.finished)
+
+    def put(self, job: Job, before: Before, event: bytes | None = None) -> None:
+        """Write a job, and what changed of it in the indexes; `event` is the value of its idempotency key."""
+        v = job.value
+        if before.is_open and not v.left:
+            self._end(job, event)
+        elif v.left and not before.is_open and v.batch:
+            self._label(v.batch)["failed"] -= 1
+        self._set["kept" if job.is_kept else f"jobs:{bucket_of(job.short)}"] += (job.short, job.encode())
+        group = job.group if v.state == FAILED and job.waits_for_decision else ""
+        if group != before.group:
+            self.drop_failure(job, before.group)
+            if group:
+                self.add_failure(job, group)
+
+    def put_new_kept(self, job: Job, event: bytes) -> None:
+        """Write a job that has failed as it came."""
+        self.hset("kept", job.short, job.encode())
+        self.run("ZADD", "keep", job.number, job.short)
+        self.hset("events:kept", job.value.digest, event)
+        self.run("RPUSH", f"order:{bucket_of(job.short)}", job.short)
+        self.count_open(bucket_of(job.short), 0, self._finished_ms)
+        self.add_failure(job, job.group)
+
+    def add_failure(self, job: Job, group: str) -> None:
+        """Let the job wait for a decision."""
+        self.run("SADD", "failures", group)
+        for key in ("failed", f"failed:{group}"):
+            self.run("ZADD", key, job.number, f"{self.account}-{job.short}")
+            self.run("PEXPIRE", key, self._failed_ms)
+        self.run("PEXPIRE", "failures", self._failed_ms)
+
+    def drop_failure(self, job: Job, group: str) -> None:
+        """Let the job wait no longer."""
+        if group:
+            for key in ("failed", f"failed:{group}"):
+                self.run("ZREM", key, f"{self.account}-{job.short}")
+
+    def drop_kept(self, job: Job) -> None:
+        """Forget a job that is kept."""
+        self.hdel("kept", job.short)
+        self.run("ZREM", "keep", job.short)
+        self.hdel("events:kept", job.value.digest)
+        self.drop_failure(job, job.group if job.waits_for_decision else "")
+
+    def put_memories(self, memories: Iterable[Memory]) -> None:
+        """Write the memories of relations."""
+        expires, written = end_of(self.now, self.keep), self._set[f"memories:{self.generation}"]
+        for memory in memories:
+            written += (memory.name, memory.encode(expires))
+
+    def audit(self, entry: AuditEntry | None, count: int, known: bytes | None) -> None:
+        """Add an entry to the audit log, or its count to that of the one that is there."""
+        if entry is None or (known and not count):
+            return
+        total = codec.audit_count(known) + count if known else count
+        self.hset("deed", entry.name, codec.encode((entry.by, entry.act, entry.what, total, entry.note)))
+        self.count("numbers", {f"deed:{entry.act}": count})
+        if not known:
+            self.run("ZADD", "deeds", self.now, entry.name)
+
+    def send(self, commit_id: str) -> None:
+        """Write everything; raise Check when a condition does not hold."""
+        counts, numbers = self.totals, dict[str, int]()
+        for name in [name for name in counts if name.startswith("failures:")]:
+            numbers[name] = counts.pop(name)
+        for name, by in counts.items():
+            if name.startswith("relations_") and by > 0:  # as they come, whatever becomes of the job
+                numbers[f"outcomes:{name.removeprefix('relations_')}"] = by
+        self.count("counts", counts)
+        self.count("numbers", numbers)
+        for label, counts in self._labels.items():
+            self.count(f"batch:{label}", counts)
+            if counts["failed"] < 0:
+                self.run("PERSIST", f"batch:{label}")
+            else:
+                self.run("PEXPIRE", f"batch:{label}", self._failed_ms)
+        super().send(commit_id)
+
+    def _end(self, job: Job, event: bytes | None) -> None:
+        v, bucket = job.value, bucket_of(job.short)
+        if v.batch:
+            self._label(v.batch)[STATES[v.state]] += 1
+        if not job.is_kept:
+            self.count_open(bucket, -1, self._finished_ms)
+        if v.state == FAILED and not job.is_kept:
+            job.is_kept = True
+            self.hdel(f"jobs:{bucket}", job.short)
+            self.run("ZADD", "keep", job.number, job.short)
+            if event:
+                self.hset("events:kept", v.digest, event)
+
+    def _label(self, label: str) -> Counter[str]:
+        return self._labels.setdefault(label, Counter())
+
+
+# --- reading
+
+
+def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[str, Job]:
+    """Return these jobs, also such whose lifetime is over, without those that are not stored."""
+    found: dict[str, Job] = {}
+    reads, buckets = database.reads(account), by_bucket(shorts)
+    for bucket, names in buckets.items():
+        reads.hmget(f"jobs:{bucket}", names)
+    missing: list[str] = []
+    for names, texts in zip(buckets.values(), reads.run(), strict=True):
+        for short, text in zip(names, texts, strict=True):
+            if text is None:
+                missing.append(short)
+            else:
+                found[short] = Job.read(short, text, is_kept=False)
+    if missing:  # after the buckets: a job moves from its bucket to the kept ones, never back
+        reads = database.reads(account)
+        reads.hmget("kept", missing)
+        for short, text in zip(missing, reads.run()[0], strict=True):
+            if text is not None:
+                found[short] = Job.read(short, text, is_kept=True)
+    return found
+
+
+def read_jobs_and_hand(database: Database, account: str, shorts: Iterable[str]) -> dict[str, Job]:
+    """Return these jobs, marked if a flush has them in hand."""
+    found = read_jobs(database, account, shorts)
+    if queued := [job for job in found.values() if job.value.state == QUEUED]:
+        reads = database.reads(account)
+        reads.lrange("hand", 0, -1)
+        in_hand = set(reads.run()[0])
+        for job in queued:
+            job.is_in_hand = job.short.encode() in in_hand
+    return found
+
+
+def read_memories(
+    database: Database, account: str, relations: Sequence[Relation], *, now: int, opens: bool = True
+) -> dict[Relation, tuple[RelationRecord, Memory]]:
+    """Return what is open and remembered of these relations."""
+    if not relations:
+        return {}
+    names = list(map(str, relations))
+    reads = database.reads(account)
+    reads.hmget("memories:0", names)
+    reads.hmget("memories:1", names)
+    if opens:
+        reads.hmget("open", names)
+    older, newer, *opened = reads.run()
+    found = {}
+    works = opened[0] if opens else [None] * len(names)
+    for relation, name, one, other, work in zip(relations, names, older, newer, works, strict=True):
+        text = one if other is None else other
+        if one is not None and other is not None:
+            text = max(one, other, key=expiry_of)
+        memory = Memory.read(name, text, account, now)
+        opened_work = codec.read_open(work) if work else None
+        found[relation] = (RelationRecord(opened_work, memory.state, memory.doubt), memory)
+    return found
+
+
+def read_events(database: Database, account: str, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return the values of idempotency keys."""
+    if not digests:
+        return {}
+    reads = database.reads(account)
+    for generation in ("0", "1"):
+        reads.hmget(f"events:{generation}", digests)
+    found: dict[bytes, bytes] = {}
+    for row in reads.run():
+        found |= {digest: value for digest, value in zip(digests, row, strict=True) if value}
+    return found
+
+
+# --- what people do
+
+
+def commit_of_people(
+    database: Database,
+    account: str,
+    keep: Retention,
+    *,
+    now: int,
+    meta: Meta,
+    adds: bool = False,
+    over_queue: bool = False,
+) -> AccountCommit:
+    """Return a commit that holds while no other person's act has come in between.
+
+    One that is about jobs in the queue (`over_queue`) holds only while the lease's holder writes nothing.
+    """
+    commit = AccountCommit(database, account, keep, now=now, generation=meta.memories, adds=adds)
+    commit.check("meta", "p", meta.people_version or "")
+    commit.run("HINCRBY", "meta", "p", 1)
+    if over_queue:
+        commit.check("meta", "v", meta.lease_version or "")
+        commit.run("HINCRBY", "meta", "v", 1)
+    return commit
+
+
+def send_act(commit: AccountCommit) -> None:
+    """Send a person's commit; raise Overtaken when somebody else's came first."""
+    try:
+        commit.send(new_commit_id())
+    except Check:
+        raise Overtaken from None
+
+
+def set_pause(
+    database: Database, account: str, pause: Pause, keep: Retention, entry: AuditEntry | None = None
+) -> bool:
+    """Pause the account; return False, with nothing written, if a pause that a person has to end is in force.
+
+    A manual pause keeps the mark that the brake had stopped the account.
+    """
+    now = database.now()
+    reads = database.reads(account)
+    reads.hmget("pause", PAUSE_FIELDS)
+    reads.hget("deed", entry.name if entry else "")
+    row, known = reads.run()
+    before = KnownPause.read(row)
+    in_force = before.in_force(now)
+    if in_force and not in_force.until and (pause.until or pause.reason == "credentials"):
+        return False
+    commit = AccountCommit(database, account, keep, now=now)
+    commit.check("pause", "since", before.since)
+    write_pause(commit, pause._replace(since=now), braked=bool(in_force and before.braked))
+    if not known:
+        commit.audit(entry, 1, None)
+    send_act(commit)
+    return True
+
+
+def write_pause(commit: Commit, pause: Pause, *, braked: bool) -> None:
+    """Write a pause in place of any other."""
+    commit.run("DEL", "pause")
+    fields = dict(zip(PAUSE_FIELDS, (*pause, 1), strict=True))
+    if not braked:
+        del fields["braked"]
+    commit.run("HSET", "pause", *(cell for pair in fields.items() for cell in pair))
+
+
+def trim_audit_log(database: Database, account: str) -> None:
+    """Drop the oldest entries beyond the number that is kept."""
+    reads = database.reads(account)
+    reads.zcard("deeds")
+    [count] = reads.run()
+    if count <= MAX_AUDIT_ENTRIES:
+        return
+    reads = database.reads(account)
+    reads.zrange("deeds", 0, count - MAX_AUDIT_ENTRIES - 1)
+    [oldest] = reads.run()
+    commit = Commit(database, account)
+    commit.run("ZREM", "deeds", *oldest)
+    commit.run("HDEL", "deed", *oldest)
+    commit.send(new_commit_id())
+
+
+def group_by_account(jobs: Iterable[str]) -> dict[str, list[str]]:
+    """Return ids without their accounts, by account."""
+    groups: dict[str, list[str]] = {}
+    for job in jobs:
+        groups.setdefault(account_of(job), []).append(short_id(job))
+    return groups

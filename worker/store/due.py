@@ -1,0 +1,84 @@
+"""Which accounts the sweep wakes (R22): read for many at once, decided one by one."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from worker.ports import Pause
+from worker.redis.client import translate_errors
+from worker.store import keys
+from worker.store.account import PAUSE_FIELDS, KnownPause
+from worker.store.database import Database
+from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_WAKE_DELAY_US
+
+COMMANDS_PER_ACCOUNT: Final = 10
+
+
+class Wakeable(NamedTuple):
+    """What decides whether an account is woken; times in µs, 0 for none.
+
+    `holder` has the lease for another `lifetime` ms. `is_old`: it has work in the layout of an older release.
+    """
+
+    holder: bytes
+    lifetime: int
+    pause: Pause | None
+    has_work: bool
+    due_at: int
+    woken_at: int
+    delay: int
+    is_old: bool = False
+
+    def next_delay(self, now: int, fingerprint: str) -> int | None:
+        """Return after how many µs a message that is sent now counts as lost; None if none is to be sent.
+
+        One message is under way per account; while it is not answered, the next follows after a doubled
+        delay. A pause for credentials holds against the rejected ones only (R20); where these are not known,
+        it holds.
+        """
+        paused = self.pause and not self.pause.ends_with(fingerprint)
+        if self.holder or paused or not (self.has_work or 0 < self.due_at <= now or self.is_old):
+            return None
+        if not self.woken_at:
+            return FIRST_WAKE_DELAY_US
+        # A mark that is further ahead than any delay was made before the clock stepped back.
+        if self.woken_at - LONGEST_WAKE_DELAY_US <= now < self.woken_at + self.delay:
+            return None
+        return min(2 * self.delay, LONGEST_WAKE_DELAY_US)
+
+
+def read_wakeable(database: Database, accounts: Sequence[str]) -> dict[str, Wakeable]:
+    """Read it for these accounts, in one round trip."""
+    now = database.now()
+    with translate_errors(), database.redis.pipeline(transaction=False) as pipeline:
+        for account in accounts:
+            _ask(pipeline, keys.base(database.prefix, account))
+        answers = pipeline.execute() if accounts else []
+    rows = [answers[at : at + COMMANDS_PER_ACCOUNT] for at in range(0, len(answers), COMMANDS_PER_ACCOUNT)]
+    return {account: _read(row, now) for account, row in zip(accounts, rows, strict=True)}
+
+
+def _ask(pipeline: Any, base: str) -> None:
+    pipeline.hget(f"{base}:holder", "token")
+    pipeline.hmget(f"{base}:pause", PAUSE_FIELDS)
+    pipeline.llen(f"{base}:queue")
+    pipeline.hget(f"{base}:meta", "dead")
+    pipeline.hlen(f"{base}:journal")
+    pipeline.zrange(f"{base}:due", 0, 0, withscores=True)
+    pipeline.hmget(f"{base}:wake", ("at", "delay"))
+    pipeline.exists(f"{base}:hand")
+    pipeline.pttl(f"{base}:holder")
+    pipeline.llen(f"{base}:inbox")  # release 0.1.0
+
+
+def _read(row: Sequence[Any], now: int) -> Wakeable:
+    token, pause, listed, dead, begun, due, (woken_at, delay), hand, lifetime, old = row
+    return Wakeable(
+        token or b"",
+        lifetime,
+        KnownPause.read(pause).in_force(now),
+        listed > int(dead or 0) or begun > 0 or hand > 0,
+        max(1, int(due[0][1])) if due else 0,
+        int(woken_at or 0),
+        int(delay or 0),
+        old > 0,
+    )

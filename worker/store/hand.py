@@ -1,0 +1,119 @@
+"""What a flush has in hand: claimed jobs and open relations that are not written, for it may end them soon.
+
+The ids of the jobs stand in Redis. Whoever finds them there after a crash folds the jobs once more: none of
+their relations has had an outcome, and what was begun is in the journal. Pure.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from worker.contract import Relation
+from worker.planner.fold import NEVER
+from worker.planner.relation_state import OpenRelation, Stage
+from worker.ports import ClaimedJob, OpenWrite, Writes
+from worker.store.jobs import Job
+from worker.store.keys import short_id
+
+
+@dataclass(slots=True)
+class HandChange:
+    """What one commit changes of the hand, once it has been carried out."""
+
+    jobs: dict[str, None] = field(default_factory=dict)
+    taken: dict[Relation, OpenRelation] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
+    closed: set[Relation] = field(default_factory=set)
+
+    @property
+    def held(self) -> int:
+        """By how many the open relations in hand become more."""
+        return len(self.taken) - len(self.closed)
+
+
+@dataclass(slots=True)
+class Hand:
+    """Jobs in hand and open relations that are held back; `recovered` are those of a dead worker."""
+
+    jobs: set[str] = field(default_factory=set)
+    held: dict[Relation, OpenRelation] = field(default_factory=dict)
+    recovered: set[str] | None = None
+    is_recovered: bool = False
+
+    def take(
+        self, claimed: Collection[ClaimedJob], writes: Writes, opened: Collection[Relation]
+    ) -> HandChange:
+        """Return which jobs and relations need not be written now: a new fold of the jobs gives the same."""
+        held = {
+            relation: write.open
+            for relation, write in writes.opens.items()
+            if write.open and not write.guard and relation not in opened and _is_fresh(write.open)
+        }
+        told = {outcome.job for outcome in writes.outcomes} | set(writes.job_states)
+        jobs = {
+            job.job: job.relations
+            for job in claimed
+            if job.job not in told and all(relation in held for relation in job.relations)
+        }
+        while foreign := [
+            relation
+            for relation, work in held.items()
+            if any(intent.job not in jobs for intent in work.intents)
+        ]:
+            for relation in foreign:
+                del held[relation]
+            jobs = {
+                job: relations
+                for job, relations in jobs.items()
+                if all(relation in held for relation in relations)
+            }
+        return HandChange(dict.fromkeys(map(short_id, jobs)), held)
+
+    def leave(
+        self, changed: Iterable[str], jobs: Mapping[str, Job], writes: Writes, change: HandChange
+    ) -> dict[Relation, OpenWrite]:
+        """Return what is written of open relations, and note in the change what leaves the hand with it.
+
+        A job that is written leaves it with all of its relations.
+        """
+        written = {
+            relation: write for relation, write in writes.opens.items() if relation not in change.taken
+        }
+        for relation in written:
+            if relation in self.held:
+                change.closed.add(relation)
+        for short in changed:
+            if short not in self.jobs:
+                continue
+            change.left.add(short)
+            if jobs[short].is_open:
+                for relation in jobs[short].all_relations():
+                    if relation in self.held and relation not in written:
+                        written[relation] = OpenWrite(self.held[relation])
+                        change.closed.add(relation)
+        return written
+
+    def apply(self, change: HandChange) -> None:
+        """Let a change take effect."""
+        for relation in change.closed:
+            self.held.pop(relation, None)
+        self.held.update(change.taken)
+        self.jobs.difference_update(change.left)
+        self.jobs.update(change.jobs)
+
+
+def as_old(write: OpenWrite, since: int) -> OpenWrite:
+    """Return the write of a recovered relation, which keeps its place among those that are due."""
+    if write.open is None or write.open.since <= since:
+        return write
+    return write._replace(open=msgspec.structs.replace(write.open, since=since))
+
+
+def _is_fresh(opened: OpenRelation) -> bool:
+    """Return whether the open work is what a fold of its intents alone gives."""
+    if opened.not_before or opened.rejections or opened.lost_writes or opened.failures or opened.part:
+        return False
+    if opened.stage is not Stage.WRITE or opened.reduced or opened.held or opened.refusal or opened.suspicion:
+        return False
+    return opened.cleared == NEVER or any(intent.job == opened.cleared.job for intent in opened.intents)

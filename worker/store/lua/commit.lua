@@ -1,0 +1,32 @@
+#!lua flags=allow-oom
+-- commit(meta, key…; id, checks, {key, field, value}…, {command, key, n, argument × n}…) → {0} | {number of the check, found}
+-- A key is named by its place in KEYS. One command is our own: OPEN (buckets; bucket, jobs, order, count, lifetime ms)
+--   counts the open jobs of a bucket, which has a lifetime while it has none.
+-- Invariant: everything is written or nothing, and only while each checked field of a hash has its value ('': it is not there),
+--   or the hash as many fields as are checked (field #).
+-- A repeated call (the last commit has its id) writes nothing and answers the same.
+if redis.call('HGET', KEYS[1], 'last') == ARGV[1] then return {0, ''} end
+local at = 3
+for check = 1, tonumber(ARGV[2]) do
+  local key, field = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
+  local found = field == '#' and tostring(redis.call('HLEN', key)) or redis.call('HGET', key, field) or ''
+  if found ~= ARGV[at + 2] then return {check, found} end
+  at = at + 3
+end
+
+local function count_open(buckets, bucket, jobs, order, count, lifetime)
+  local open = redis.call('HINCRBY', buckets, bucket, count)
+  for _, key in ipairs({KEYS[tonumber(jobs)], KEYS[tonumber(order)]}) do
+    if open > 0 then redis.call('PERSIST', key) else redis.call('PEXPIRE', key, lifetime) end
+  end
+end
+
+while ARGV[at] do
+  local command, key, count = ARGV[at], KEYS[tonumber(ARGV[at + 1])], tonumber(ARGV[at + 2])
+  local last = at + 2 + count
+  if command == 'OPEN' then count_open(key, unpack(ARGV, at + 3, last))
+  else redis.call(command, key, unpack(ARGV, at + 3, last)) end
+  at = last + 1
+end
+redis.call('HSET', KEYS[1], 'last', ARGV[1])
+return {0, ''}

@@ -1,0 +1,146 @@
+"""The memory of a relation as it is stored, with the last outcomes of jobs that named it. Pure."""
+
+from typing import Final
+
+import msgspec
+
+from worker.planner.apply_reply import RelationOutcome
+from worker.planner.fold import (
+    NEVER,
+    NOTHING,
+    RESULTS,
+    ConfirmedInfo,
+    ConfirmedState,
+    JobVersion,
+    Result,
+    Version,
+)
+from worker.planner.relation_state import Doubt
+from worker.ports import RelationEvent
+from worker.store.keys import short_id
+from worker.store.limits import MAX_HISTORY, Retention
+
+SECOND: Final = 1_000_000
+NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}
+
+_pack = msgspec.msgpack.Encoder().encode
+Event = tuple[str, int, str]  # id, number of the result, by or why
+
+
+class StoredMemory(msgspec.Struct, array_like=True, gc=False):
+    """What is stored of a relation. New fields come at the end.
+
+    `expires` in whole seconds. A version is (occurred_at, number, id); its id is "" if it is that of the last
+    outcome. `events` are the last outcomes, `info` has (key, occurred_at, number, id, value, removed).
+    """
+
+    expires: int = 0
+    events: tuple[Event, ...] = ()
+    present: tuple[int, int, str] | None = None
+    absent: tuple[int, int, str] | None = None
+    info: tuple[tuple[str, int, int, str, str, bool], ...] = ()
+    doubt: Doubt | None = None
+    is_known: bool = False
+
+
+_decode = msgspec.msgpack.Decoder(StoredMemory).decode
+
+
+class Memory:
+    """What is remembered of a relation: what is confirmed and in doubt (None: nothing), last outcomes."""
+
+    __slots__ = ("confirmed", "doubt", "events", "name")
+
+    def __init__(
+        self,
+        name: str = "",
+        confirmed: ConfirmedState | None = None,
+        doubt: Doubt | None = None,
+        events: tuple[Event, ...] = (),
+    ) -> None:
+        self.name, self.confirmed, self.doubt, self.events = name, confirmed, doubt, events
+
+    @classmethod
+    def read(cls, name: str, text: bytes | None, account: str, now: int) -> "Memory":
+        """Read what is remembered of the relation of this name; nothing once its lifetime is over."""
+        if text is None:
+            return cls(name)
+        stored = _decode(text)
+        if stored.expires * SECOND <= now:
+            return cls(name)
+        if not stored.is_known and not (stored.present or stored.absent):
+            return cls(name, events=stored.events)
+        last = stored.events[-1][0] if stored.events else ""
+
+        def version(kept: tuple[int, int, str] | None) -> JobVersion:
+            return JobVersion(Version(kept[0], kept[1]), f"{account}-{kept[2] or last}") if kept else NEVER
+
+        info = {
+            key: ConfirmedInfo(Version(at, number), f"{account}-{job or last}", value, removed)
+            for key, at, number, job, value, removed in stored.info
+        }
+        confirmed = ConfirmedState(version(stored.present), version(stored.absent), info)
+        return cls(name, confirmed, stored.doubt, stored.events)
+
+    def encode(self, expires: int) -> bytes:
+        """Encode what is remembered until then (seconds)."""
+        events, confirmed = self.events, self.confirmed
+        if len(events) > MAX_HISTORY:  # ids sort by time
+            newest = {event[0] for event in sorted(events)[-MAX_HISTORY:]}
+            self.events = events = tuple(event for event in events if event[0] in newest)
+        if confirmed is None:
+            return _pack((expires, events))
+        last = events[-1][0] if events else ""
+        present, absent = _short_version(confirmed.present, last), _short_version(confirmed.absent, last)
+        if (present or absent) and not confirmed.info and self.doubt is None:
+            return _pack((expires, events, present, absent) if absent else (expires, events, present))
+        info = tuple(
+            (key, *known.version, _short_if(known.job, last), known.value, known.removed)
+            for key, known in confirmed.info.items()
+        )
+        return _pack((expires, events, present, absent, info, self.doubt, True))
+
+    def add(self, short: str, result: Result, why: str) -> None:
+        """Add the outcome of a job, in place of an earlier one of it."""
+        events = self.events
+        if events and any(event[0] == short for event in events):
+            events = tuple(event for event in events if event[0] != short)
+        self.events = (*events, (short, NUMBERS[result], why))
+
+    @property
+    def state(self) -> ConfirmedState:
+        """What is confirmed."""
+        return NOTHING if self.confirmed is None else self.confirmed
+
+    def history(self, account: str) -> list[RelationEvent]:
+        """Return the outcomes of the jobs that named the relation, oldest first."""
+        return [
+            RelationEvent(f"{account}-{short}", RESULTS[result], why)
+            for short, result, why in sorted(self.events)
+        ]
+
+
+def why_of(outcome: RelationOutcome, request_id: str) -> str:
+    """Return why a relation has this outcome: the refusal, the newer job, or the request."""
+    refusal = outcome.refusal
+    return f"{refusal.code} {refusal.error}".strip() if refusal else outcome.by or request_id
+
+
+def end_of(now: int, keep: Retention) -> int:
+    """Return until when a memory is kept that is written now (seconds)."""
+    return -(-(now + round(keep.memory * SECOND)) // SECOND)
+
+
+def _short_version(kept: JobVersion, last: str) -> tuple[int, int, str] | None:
+    (at, number), job = kept
+    return None if at < 0 else (at, number, _short_if(job, last))
+
+
+def _short_if(job: str, last: str) -> str:
+    short = short_id(job)
+    return "" if short == last else short
+
+
+def expiry_of(text: bytes) -> int:
+    """Return when a stored memory ends (seconds)."""
+    return _decode(text).expires

@@ -1,0 +1,169 @@
+"""An account's queue as the holder of its lease sees it, and the note of the batch being worked (R21)."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from worker.store.account import read_jobs
+from worker.store.database import Commit, Database
+from worker.store.jobs import QUEUED, Job
+from worker.store.limits import DEADLY_LOSSES
+
+MAX_DEAD_PASSED = 20_000  # jobs that ended in the queue, which one read looks past
+WORK_FIELDS: Final = ("size", "half", "alone", "losses", "held", "full")
+LOOKED_AT = 1000  # entries at the head of the queue, for one that waits
+
+
+class Queue:
+    """The head of the queue: what is listed, and the jobs of it that were read."""
+
+    def __init__(self, listed: Sequence[str] = (), *, dead: int = 0) -> None:
+        self._listed, self._jobs, self._dead = list(listed), dict[str, Job](), dead
+        self._places = {short: place for place, short in enumerate(self._listed)}
+        self._looked_at = 0
+
+    @classmethod
+    def read(
+        cls, database: Database, account: str, listed: Sequence[bytes], *, want: int, dead: int
+    ) -> "Queue":
+        """Read as many waiting jobs as wanted, past those that ended there."""
+        if want <= 0 or not listed:
+            return cls()
+        if dead:
+            listed = _list(database, account, want + min(dead, MAX_DEAD_PASSED))
+        queue = cls(_names(listed if dead else listed[:want]), dead=dead)
+        queue._jobs = read_jobs(database, account, queue._listed)
+        return queue
+
+    @classmethod
+    def locate(cls, database: Database, account: str, wanted: Collection[str], *, dead: int) -> "Queue":
+        """Read the queue as far as the jobs that somebody has read before."""
+        queue = cls(_names(_list(database, account, len(wanted) + MAX_DEAD_PASSED)), dead=dead)
+        queue._jobs = read_jobs(database, account, queue._listed)
+        return queue
+
+    def choose(self, most: int, relations: int) -> list[Job]:
+        """Return the next waiting jobs, as many as fit, but at least one when anything fits."""
+        chosen: list[Job] = []
+        for short in self._listed:
+            if len(chosen) == max(0, most):
+                break
+            job = self._jobs.get(short)
+            if job and job.value.state == QUEUED:
+                relations -= job.value.total
+                if relations < 0 and chosen:
+                    break
+                chosen.append(job)
+            self._looked_at += 1
+        return chosen
+
+    def has(self, wanted: Iterable[str]) -> bool:
+        """Return whether all of these are listed."""
+        return all(short in self._places for short in wanted)
+
+    def drop_dead_head(self, commit: Commit) -> None:
+        """Let what ended in the queue, or is not stored any more, leave it while it is before all others."""
+        head = 0
+        while head < len(self._listed) and not self._waits(self._listed[head]):
+            head += 1
+        self._cut(head, commit)
+
+    def cut_after(self, wanted: Collection[str], commit: Commit) -> None:
+        """Cut the queue after the last of these; others before it have ended there."""
+        places = [self._places[short] for short in wanted if short in self._places]
+        if places:
+            self._cut(max(places) + 1, commit)
+
+    def _cut(self, length: int, commit: Commit) -> None:
+        if not length:
+            return
+        dead = sum(
+            1
+            for short in self._listed[:length]
+            if (job := self._jobs.get(short)) and job.value.state != QUEUED
+        )
+        commit.run("LTRIM", "queue", length, -1)
+        dead = min(dead, self._dead)  # more only where a server has lost writes: they were never counted
+        if dead:
+            commit.run("HINCRBY", "meta", "dead", -dead)
+            self._dead -= dead
+        self._listed = self._listed[length:]
+        self._places = {short: place for place, short in enumerate(self._listed)}
+
+    def _waits(self, short: str) -> bool:
+        job = self._jobs.get(short)
+        return job is not None and job.value.state == QUEUED
+
+
+class QueueHead(NamedTuple):
+    """Whether a job waits in the queue, and when the first was accepted (µs; 0: not known)."""
+
+    exists: bool = False
+    accepted_at: int = 0
+
+    @classmethod
+    def read(cls, database: Database, account: str, listed: Sequence[bytes], *, dead: int) -> "QueueHead":
+        """Look at the first entries of the queue."""
+        if not listed:
+            return cls()
+        names = _names(_list(database, account, LOOKED_AT) if dead else listed)
+        found = read_jobs(database, account, names)
+        for short in names:
+            if (job := found.get(short)) is None:
+                return cls(exists=True)  # the next read drops it
+            if job.value.state == QUEUED:
+                return cls(True, job.accepted_at)
+        return cls(exists=len(names) == LOOKED_AT)
+
+
+class WorkNote(NamedTuple):
+    """The batch being worked: its limit, what to read if its worker dies, what is alone in it, its holder."""
+
+    size: int = 0
+    half: int = 0
+    alone: str = ""
+    losses: int = 0
+    held: str = ""
+    full: bool = False
+
+    @classmethod
+    def read(cls, row: Sequence[bytes | None]) -> "WorkNote":
+        """Read the values of WORK_FIELDS."""
+        size, half, alone, losses, held, full = ((cell or b"").decode() for cell in row)
+        return cls(int(size or 0), int(half or 0), alone, int(losses or 0), held, full == "1")
+
+    def pairs(self) -> list[object]:
+        """Return fields and values as they are written."""
+        values = (self.size, self.half, self.alone, self.losses, self.held, int(self.full))
+        return [cell for pair in zip(WORK_FIELDS, values, strict=True) for cell in pair]
+
+    def limit(self, holder: str, most: int) -> int:
+        """Return how much to read: half of what killed its worker; in a repeated call as much; else twice."""
+        if not self.size:
+            return most
+        if self.held and self.held != holder:
+            return min(most, self.half)
+        return min(most, self.size if self.held else self.size * 2)
+
+    def next(self, holder: str, limit: int, things: Sequence[str], *, full: bool) -> "WorkNote":
+        """Return the note of the batch that was read now."""
+        alone = things[0] if len(things) == 1 else ""
+        half = max(1, len(things) // 2) if things else limit
+        losses = self.losses + (self.held != holder) if self.held and alone and self.alone == alone else 0
+        return WorkNote(limit, half, alone, losses, holder, full)
+
+    @property
+    def is_condemned(self) -> bool:
+        """Whether three workers in a row did not survive it."""
+        return self.losses >= DEADLY_LOSSES
+
+
+def _list(database: Database, account: str, most: int) -> list[bytes]:
+    reads = database.reads(account)
+    reads.lrange("queue", 0, most - 1)
+    [listed] = reads.run()
+    found: list[bytes] = listed
+    return found
+
+
+def _names(listed: Iterable[bytes]) -> list[str]:
+    return [name.decode() for name in listed]
