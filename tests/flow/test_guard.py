@@ -133,6 +133,14 @@ def test_a_broker_whom_a_person_links_in_the_crm_lets_the_held_one_go(make_world
     assert (brokers(world), states(world)) == ({46}, ["succeeded"])
 
 
+def test_a_held_delete_does_not_fail_while_a_successor_is_still_tried(make_world: Make) -> None:
+    world = make_world(faults=FaultPlan.script(["lost_before", "lost_before"]), policy={"hold_for": 0.0})
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
+    world.accept(*swap())
+    world.drain()
+    assert (brokers(world), states(world)) == ({43}, ["succeeded", "succeeded"])
+
+
 def test_of_several_last_brokers_one_stays(make_world: Make) -> None:
     world = make_world()
     world.simulator.seed("token-acme", [Relation(BROKER, 501, child) for child in (41, 42, 43)])

@@ -69,11 +69,7 @@ class Guard:
         sides = {kind: self._guarded(kind) for kind in {operation.relation.type for operation in operations}}
         if not any(sides.values()):
             return Screened(list(operations), [], frozenset())
-        awaited = frozenset(
-            guard_key(relation, sides[relation.type])
-            for _, relation, *_ in operations
-            if makes_way(states[relation].target.presence, sides[relation.type])
-        )
+        awaited = self.records_with_way_makers({each.relation: states[each.relation] for each in operations})
         free, undecided = [], []
         for operation in operations:
             side = sides[operation.relation.type]
@@ -87,6 +83,14 @@ class Guard:
             elif side == "child" or key not in awaited:
                 free.append(Operation("get", operation.relation, part=operation.part, ask=side))
         return Screened(free, undecided, awaited)
+
+    def records_with_way_makers(self, states: Mapping[Relation, RelationState]) -> frozenset[str]:
+        """Return the guarded records in which one of these relations makes way for others."""
+        return frozenset(
+            self.key(relation)
+            for relation, state in states.items()
+            if makes_way(state.target.presence, self._guarded(relation.type))
+        )
 
     def others(self, operations: Iterable[Operation]) -> list[Relation]:
         """Return the relations that seem to stand beside those of these operations."""

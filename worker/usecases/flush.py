@@ -11,7 +11,7 @@ from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, StoreRolledBack, Unavailable
 from worker.planner.actions import ErrorClass, Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
-from worker.planner.guard import Guard, Screened, makes_way
+from worker.planner.guard import Guard, Screened
 from worker.planner.plan import Limits, plan
 from worker.planner.relation_state import reopen
 from worker.planner.suspicion import REST, OperationGroup, Priority, next_groups, probe, put_off
@@ -166,6 +166,7 @@ class _Flush:
         } | batch.states
         doubts = {relation: record.doubt for relation, record in records.items()}
         doubts |= {relation: state.doubt for relation, state in batch.states.items()}
+        coming = guard.records_with_way_makers(states)
         allowed, effects = list[Operation](), Effects()
         for relation in (relation for found in opened.values() for relation in found):
             record = records.get(relation)  # None: it is in the batch
@@ -175,7 +176,7 @@ class _Flush:
             screened.undecided, key=lambda each: batch.states[each.relation].target.decisive
         ):
             relation = operation.relation
-            key, side = guard.key(relation), policy.guarded(relation.type)
+            key = guard.key(relation)
             refusal = guard.refuse(relation, doubts, now=now)
             if refusal is None:
                 batch.release([relation])
@@ -184,10 +185,7 @@ class _Flush:
                 terms = HoldTerms(
                     now,
                     policy.hold_for,
-                    way_is_coming=any(
-                        other in states and makes_way(states[other].target.presence, side)
-                        for other in opened[key]
-                    ),
+                    way_is_coming=key in coming,
                     is_final=guard.is_unreadable(relation),
                     part=f"{relation}/" if guard.was_refused_together(relation) else "",
                 )
