@@ -58,9 +58,9 @@ class WakeupQueue:
 
     def __init__(self, send: Wake, *, emit: EventSink = log.emit, max_size: int = MAX_WAKEUPS) -> None:
         self._send, self._emit, self._max_size = send, emit, max_size
-        self._start_anew()
+        self._reset()
 
-    def _start_anew(self) -> None:
+    def _reset(self) -> None:
         self._queue: Queue[tuple[str, float]] = Queue(self._max_size)
         self._started, self._closing, self._pid = threading.Lock(), threading.Event(), os.getpid()
         self.trouble = ""
@@ -68,7 +68,7 @@ class WakeupQueue:
     def __call__(self, account: str, seconds: float) -> None:
         """Let the wake-up be sent soon."""
         if self._pid != os.getpid():  # no thread survives a fork
-            self._start_anew()
+            self._reset()
         try:
             self._queue.put_nowait((account, seconds))
         except Full as error:

@@ -5,7 +5,7 @@ from typing import Any, NotRequired, TypedDict
 from worker.ports import ReplayState
 
 
-class Verdict(TypedDict):
+class HealthVerdict(TypedDict):
     """What the API said of an action."""
 
     verdict: str
@@ -59,7 +59,7 @@ class RequestPartDict(TypedDict):
     at: str
     action: str
     relations: int
-    answer: Verdict
+    answer: HealthVerdict
     status: int
     seconds: float
     observed: bool
@@ -105,7 +105,7 @@ class ActionDict(TypedDict):
     parentid: list[int]
     childid: list[int]
     relationinfo: dict[str, str]
-    answer: Verdict
+    answer: HealthVerdict
 
 
 class RequestDict(TypedDict):

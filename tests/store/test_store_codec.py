@@ -13,7 +13,7 @@ from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
 from worker.ports import BegunRequest, Pause, RequestRecord, Submission
 from worker.store import codec
 from worker.store.account import PAUSE_FIELDS, KnownPause
-from worker.store.jobs import HEAD, Job, encode_submission
+from worker.store.jobs import HEAD, LoadedJob, encode_submission
 from worker.store.keys import short_id
 from worker.store.limits import MAX_HISTORY, Retention
 from worker.store.memories import Memory, end_of, why_of
@@ -178,10 +178,10 @@ def test_the_record_of_a_request_comes_back(request: Request, message: str) -> N
     assert msgspec.json.decode(codec.encode(record), type=RequestRecord) == record
 
 
-def accepted(entry: Submission) -> Job:
+def accepted(entry: Submission) -> LoadedJob:
     """Return the job as the script accepts it."""
     short, _, value = encode_submission(entry)
-    return Job.read(short, HEAD.pack(7, 3) + value, is_kept=False)
+    return LoadedJob.read(short, HEAD.pack(7, 3) + value, is_kept=False)
 
 
 @given(changes, words)
@@ -189,7 +189,7 @@ def test_a_job_comes_back_as_it_was_accepted_however_often_it_is_written(
     change: Change, event_id: str
 ) -> None:
     first = accepted(Submission("acme-1", change, event_id))
-    job = Job.read("1", first.encode(), is_kept=False).as_record("acme")
+    job = LoadedJob.read("1", first.encode(), is_kept=False).as_record("acme")
     assert job == first.as_record("acme")
     assert (job.action, job.type, job.parents, job.children, job.info) == (
         change.action,
@@ -226,7 +226,7 @@ def test_a_requeued_job_is_claimed_for_its_failed_relations_only(
 ) -> None:
     job = accepted(Submission("acme-1", change, "e1"))
     job.value.again = tuple(map(str, failed))
-    again = Job.read("1", job.encode(), is_kept=True)
+    again = LoadedJob.read("1", job.encode(), is_kept=True)
     claimed = again.as_claimed("acme", again.relations())
     assert (claimed.relations, claimed.accepted_at) == (tuple(failed), 0)
 

@@ -98,7 +98,7 @@ class Guard:
         for operation in operations:
             relation = operation.relation
             side = self._guarded(relation.type)
-            for other in sorted(self._standing(self.key(relation)))[:MAX_CHECKED]:
+            for other in sorted(self._related(self.key(relation)))[:MAX_CHECKED]:
                 found[_sibling(relation, other, side)] = None
         return list(found)
 
@@ -112,7 +112,7 @@ class Guard:
         key, side = self.key(relation), self._guarded(relation.type)
         if refusal := self._unreadable.get(key):
             return refusal
-        mine, standing, is_read = _other_id(relation, side), self._standing(key), key in self._shown
+        mine, standing, is_read = _other_id(relation, side), self._related(key), key in self._shown
         doubtful = {
             _other_id(other, side): doubt.kind
             for other, doubt in doubts.items()
@@ -168,7 +168,7 @@ class Guard:
                 freed[key] = side
         return freed
 
-    def _standing(self, key: str) -> set[int]:
+    def _related(self, key: str) -> set[int]:
         """Return the other ids that are related to the record, as far as this flush knows."""
         return (self._shown.get(key, set()) | self._confirmed[key]) - self._taken[key]
 
@@ -177,7 +177,7 @@ class Guard:
         if key in self._shown or key in self._unreadable:
             return True
         side = self._guarded(relation.type)
-        return side == "parent" and bool(self._standing(key) - {_other_id(relation, side)})
+        return side == "parent" and bool(self._related(key) - {_other_id(relation, side)})
 
     def is_unreadable(self, relation: Relation) -> bool:
         """Return whether the read of its record alone was rejected, with an error that time does not cure."""

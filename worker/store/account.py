@@ -8,7 +8,7 @@ from worker.contract import Relation
 from worker.ports import AuditEntry, Pause, RelationRecord
 from worker.store import codec
 from worker.store.database import Check, Commit, Database, Overtaken, by_bucket, new_commit_id
-from worker.store.jobs import FAILED, QUEUED, STATES, Job
+from worker.store.jobs import FAILED, QUEUED, STATES, LoadedJob
 from worker.store.keys import account_of, bucket_of, short_id
 from worker.store.limits import MAX_AUDIT_ENTRIES, Retention
 from worker.store.memories import Memory, end_of, expiry_of
@@ -81,7 +81,7 @@ class Before(NamedTuple):
     group: str
 
     @classmethod
-    def of(cls, job: Job) -> "Before":
+    def of(cls, job: LoadedJob) -> "Before":
         """Return it for a job as it was read."""
         value = job.value
         return cls(value.left > 0, job.group if value.state == FAILED and job.waits_for_decision else "")
@@ -107,7 +107,7 @@ class AccountCommit(Commit):
         self._failed_ms = round(1000 * keep.failed)
         self._finished_ms = round(1000 * keep.finished)
 
-    def put(self, job: Job, before: Before, event: bytes | None = None) -> None:
+    def put(self, job: LoadedJob, before: Before, event: bytes | None = None) -> None:
         """Write a job, and what changed of it in the indexes; `event` is the value of its idempotency key."""
         v = job.value
         if before.is_open and not v.left:
@@ -121,7 +121,7 @@ class AccountCommit(Commit):
             if group:
                 self.add_failure(job, group)
 
-    def put_new_kept(self, job: Job, event: bytes) -> None:
+    def put_new_kept(self, job: LoadedJob, event: bytes) -> None:
         """Write a job that has failed as it came."""
         self.hset("kept", job.short, job.encode())
         self.run("ZADD", "keep", job.number, job.short)
@@ -130,7 +130,7 @@ class AccountCommit(Commit):
         self.count_open(bucket_of(job.short), 0, self._finished_ms)
         self.add_failure(job, job.group)
 
-    def add_failure(self, job: Job, group: str) -> None:
+    def add_failure(self, job: LoadedJob, group: str) -> None:
         """Let the job wait for a decision."""
         self.run("SADD", "failures", group)
         for key in ("failed", f"failed:{group}"):
@@ -138,13 +138,13 @@ class AccountCommit(Commit):
             self.run("PEXPIRE", key, self._failed_ms)
         self.run("PEXPIRE", "failures", self._failed_ms)
 
-    def drop_failure(self, job: Job, group: str) -> None:
+    def drop_failure(self, job: LoadedJob, group: str) -> None:
         """Let the job wait no longer."""
         if group:
             for key in ("failed", f"failed:{group}"):
                 self.run("ZREM", key, f"{self.account}-{job.short}")
 
-    def drop_kept(self, job: Job) -> None:
+    def drop_kept(self, job: LoadedJob) -> None:
         """Forget a job that is kept."""
         self.hdel("kept", job.short)
         self.run("ZREM", "keep", job.short)
@@ -185,7 +185,7 @@ class AccountCommit(Commit):
                 self.run("PEXPIRE", f"batch:{label}", self._failed_ms)
         super().send(commit_id)
 
-    def _end(self, job: Job, event: bytes | None) -> None:
+    def _end(self, job: LoadedJob, event: bytes | None) -> None:
         v, bucket = job.value, bucket_of(job.short)
         if v.batch:
             self._label(v.batch)[STATES[v.state]] += 1
@@ -205,9 +205,9 @@ class AccountCommit(Commit):
 # --- reading
 
 
-def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[str, Job]:
+def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[str, LoadedJob]:
     """Return these jobs, also such whose lifetime is over, without those that are not stored."""
-    found: dict[str, Job] = {}
+    found: dict[str, LoadedJob] = {}
     reads, buckets = database.reads(account), by_bucket(shorts)
     for bucket, names in buckets.items():
         reads.hmget(f"jobs:{bucket}", names)
@@ -217,25 +217,25 @@ def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[s
             if text is None:
                 missing.append(short)
             else:
-                found[short] = Job.read(short, text, is_kept=False)
+                found[short] = LoadedJob.read(short, text, is_kept=False)
     if missing:  # after the buckets: a job moves from its bucket to the kept ones, never back
         reads = database.reads(account)
         reads.hmget("kept", missing)
         for short, text in zip(missing, reads.run()[0], strict=True):
             if text is not None:
-                found[short] = Job.read(short, text, is_kept=True)
+                found[short] = LoadedJob.read(short, text, is_kept=True)
     return found
 
 
-def read_jobs_and_hand(database: Database, account: str, shorts: Iterable[str]) -> dict[str, Job]:
-    """Return these jobs, marked if a flush has them in hand."""
+def read_jobs_with_claims(database: Database, account: str, shorts: Iterable[str]) -> dict[str, LoadedJob]:
+    """Return these jobs, marked if a flush has claimed them."""
     found = read_jobs(database, account, shorts)
     if queued := [job for job in found.values() if job.value.state == QUEUED]:
         reads = database.reads(account)
-        reads.lrange("hand", 0, -1)
-        in_hand = set(reads.run()[0])
+        reads.lrange("claimed", 0, -1)
+        claimed_ids = set(reads.run()[0])
         for job in queued:
-            job.is_in_hand = job.short.encode() in in_hand
+            job.is_claimed = job.short.encode() in claimed_ids
     return found
 
 

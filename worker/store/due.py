@@ -65,18 +65,18 @@ def _ask(pipeline: Any, base: str) -> None:
     pipeline.hlen(f"{base}:journal")
     pipeline.zrange(f"{base}:due", 0, 0, withscores=True)
     pipeline.hmget(f"{base}:wake", ("at", "delay"))
-    pipeline.exists(f"{base}:hand")
+    pipeline.exists(f"{base}:claimed")
     pipeline.pttl(f"{base}:holder")
     pipeline.llen(f"{base}:inbox")  # release 0.1.0
 
 
 def _read(row: Sequence[Any], now: int) -> Wakeable:
-    token, pause, listed, dead, begun, due, (woken_at, delay), hand, lifetime, old = row
+    token, pause, listed, dead, begun, due, (woken_at, delay), claimed, lifetime, old = row
     return Wakeable(
         token or b"",
         lifetime,
         KnownPause.read(pause).in_force(now),
-        listed > int(dead or 0) or begun > 0 or hand > 0,
+        listed > int(dead or 0) or begun > 0 or claimed > 0,
         max(1, int(due[0][1])) if due else 0,
         int(woken_at or 0),
         int(delay or 0),

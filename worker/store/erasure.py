@@ -16,7 +16,7 @@ from worker.redis.client import translate_errors
 from worker.store import codec, jobs
 from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, read_jobs
 from worker.store.database import Database, repeat_while_overtaken
-from worker.store.jobs import QUEUED, Job
+from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.keys import base, escape_glob, short_id
 from worker.store.lease import RedisLease
 from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
@@ -63,7 +63,7 @@ def erase_jobs(
     return ErasedPiece(next_after, {"jobs": counts["jobs"], "emptied": counts["emptied"]})
 
 
-def _erase_one(commit: AccountCommit, job: Job, who: RecordRef, counts: Counter[str]) -> int:
+def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Counter[str]) -> int:
     """Erase the record from one job; return how many relations named it."""
     v = job.value
     named = [relation for relation in job.all_relations() if who.is_part_of(relation)]
@@ -81,7 +81,7 @@ def _erase_one(commit: AccountCommit, job: Job, who: RecordRef, counts: Counter[
     return len(named)
 
 
-def _drop_labels(job: Job, who: RecordRef) -> bool:
+def _drop_labels(job: LoadedJob, who: RecordRef) -> bool:
     """Drop the producer's own labels that have the record's number in them."""
     pattern, v, is_any = record_pattern(who), job.value, False
     for name in ("source", "batch", "correlation"):

@@ -30,14 +30,14 @@ from worker.store.account import (
     Before,
     Meta,
     commit_of_people,
-    read_jobs_and_hand,
+    read_jobs_with_claims,
     read_memories,
     send_act,
     trim_audit_log,
 )
 from worker.store.database import Database, repeat_while_overtaken
 from worker.store.erasure import RecordEraser, erase_jobs, record_pattern
-from worker.store.jobs import FAILED, Job
+from worker.store.jobs import FAILED, LoadedJob
 from worker.store.keys import account_of, short_id
 from worker.store.lease import RedisLease
 from worker.store.limits import (
@@ -84,7 +84,7 @@ class RedisJobAdmin:
 
     def _cancel(self, account: str, wanted: Sequence[str], entry: AuditEntry) -> tuple[int, AdminResult]:
         commit, found, known = self._begin_act(account, wanted, entry, over_queue=True)
-        done, refused, fresh, ended = list[str](), dict[str, str](), list[tuple[Job, Before]](), 0
+        done, refused, fresh, ended = list[str](), dict[str, str](), list[tuple[LoadedJob, Before]](), 0
         looked_at = 0
         for id_ in wanted:
             job = found.get(short_id(id_))
@@ -104,7 +104,9 @@ class RedisJobAdmin:
             send_act(commit)
         return looked_at, AdminResult(tuple(done), refused)
 
-    def _end_in_queue(self, commit: AccountCommit, ended: Sequence[tuple[Job, Before]], by: str) -> None:
+    def _end_in_queue(
+        self, commit: AccountCommit, ended: Sequence[tuple[LoadedJob, Before]], by: str
+    ) -> None:
         """End jobs in the queue; their entries stay there as dead ones until they come to its head."""
         relations = list(dict.fromkeys(relation for job, _ in ended for relation in job.relations()))
         memories = read_memories(self.database, commit.account, relations, now=commit.now, opens=False)
@@ -132,7 +134,7 @@ class RedisJobAdmin:
             send_act(commit)
         return len(wanted), AdminResult(tuple(done), refused)
 
-    def _dismiss_one(self, commit: AccountCommit, job: Job, dismissal: tuple[int, str, str]) -> bool:
+    def _dismiss_one(self, commit: AccountCommit, job: LoadedJob, dismissal: tuple[int, str, str]) -> bool:
         if job.value.dismissed:
             return False
         before = Before.of(job)
@@ -169,7 +171,7 @@ class RedisJobAdmin:
         entry: AuditEntry | None,
         *,
         over_queue: bool = False,
-    ) -> tuple[AccountCommit, dict[str, Job], bytes | None]:
+    ) -> tuple[AccountCommit, dict[str, LoadedJob], bytes | None]:
         """Read jobs that are still kept, and the audit entry if it is written; return them with a commit."""
         now = self.database.now()
         reads = self.database.reads(account)
@@ -177,7 +179,7 @@ class RedisJobAdmin:
         reads.hget("deed", entry.name if entry else "")
         meta_row, known = reads.run()
         meta = Meta.read(meta_row)
-        found = read_jobs_and_hand(self.database, account, dict.fromkeys(map(short_id, wanted)))
+        found = read_jobs_with_claims(self.database, account, dict.fromkeys(map(short_id, wanted)))
         keep = self._retention(account)
         commit = commit_of_people(self.database, account, keep, now=now, meta=meta, over_queue=over_queue)
         return commit, {short: job for short, job in found.items() if not job.is_gone(now)}, known
@@ -423,15 +425,15 @@ class RedisJobAdmin:
     def unsettled_requests(self, account: str) -> UnsettledRequests:
         """Return the requests that were begun and not settled, oldest first.
 
-        Raises Unavailable for an account whose worker died with changes in hand: a flush goes on with them.
+        Raises Unavailable for an account whose worker died with claimed changes: a flush goes on with them.
         """
         reads = self.database.reads(account)
         reads.hgetall("journal")
-        reads.exists("hand")
-        journal, in_hand = reads.run()
-        if in_hand:
+        reads.exists("claimed")
+        journal, claimed_ids = reads.run()
+        if claimed_ids:
             raise Unavailable(
-                f"a worker died with changes of account {account} in hand; the next flush goes on with them: "
+                f"a worker died with claimed changes of account {account}; the next flush goes on with them: "
                 "if it is paused, resume it, and try again",
                 retry_after=5.0,
             )

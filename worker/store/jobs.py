@@ -90,17 +90,17 @@ COMMON_FIELDS: Final = StoredJob.__struct_fields__.index("refusal")
 _decode = msgspec.msgpack.Decoder(StoredJob).decode
 
 
-class Job:
+class LoadedJob:
     """A job that was read: its id without the account, its head, where it is stored, and its value."""
 
-    __slots__ = ("accepted_at", "is_in_hand", "is_kept", "number", "short", "value")
+    __slots__ = ("accepted_at", "is_claimed", "is_kept", "number", "short", "value")
 
     def __init__(self, short: str, accepted_at: int, number: int, value: StoredJob, *, is_kept: bool) -> None:
         self.short, self.accepted_at, self.number = short, accepted_at, number
-        self.value, self.is_kept, self.is_in_hand = value, is_kept, False
+        self.value, self.is_kept, self.is_claimed = value, is_kept, False
 
     @classmethod
-    def read(cls, short: str, text: bytes, *, is_kept: bool) -> "Job":
+    def read(cls, short: str, text: bytes, *, is_kept: bool) -> "LoadedJob":
         """Read a job."""
         accepted_at, number = HEAD.unpack_from(text)
         value = _decode(text[HEAD_SIZE:])
@@ -140,13 +140,13 @@ class Job:
 
     @property
     def state(self) -> JobState:
-        """What it is doing: what a flush has in hand is being sent."""
-        return STATES[SENDING if self.is_in_hand and self.value.state == QUEUED else self.value.state]
+        """What it is doing: what a flush has claimed is being sent."""
+        return STATES[SENDING if self.is_claimed and self.value.state == QUEUED else self.value.state]
 
     @property
     def is_queued(self) -> bool:
         """Whether it waits in the queue."""
-        return self.value.state == QUEUED and not self.is_in_hand
+        return self.value.state == QUEUED and not self.is_claimed
 
     @property
     def is_open(self) -> bool:
@@ -294,7 +294,7 @@ def unreadable_job(
     digest: bytes,
     now: int,
     keep: Retention,
-) -> Job:
+) -> LoadedJob:
     """Return the failed job that stands for an unreadable message."""
     value = StoredJob(
         digest=digest,
@@ -307,19 +307,19 @@ def unreadable_job(
         total=0,
         refusal=(0, "unreadable", fault[:MAX_FAULT_LENGTH], ""),
     )
-    return Job(short, now, number, value, is_kept=True)
+    return LoadedJob(short, now, number, value, is_kept=True)
 
 
 # --- transitions: each changes the job, and adds to the account's totals
 
 
-def claim(job: Job) -> None:
+def claim(job: LoadedJob) -> None:
     """Let the job leave the queue."""
     job.value.state, job.value.again = SENDING, ()
 
 
 def settle(
-    job: Job,
+    job: LoadedJob,
     outcomes: Sequence[RelationOutcome],
     state: JobState | None,
     request_id: str,
@@ -359,7 +359,7 @@ def settle(
 
 
 def end_in_queue(
-    job: Job, by: str, totals: Counter[str], *, now: int, keep: Retention
+    job: LoadedJob, by: str, totals: Counter[str], *, now: int, keep: Retention
 ) -> list[RelationOutcome]:
     """End a job that waits in the queue; return the outcomes of what was left of it."""
     account_free = job.short
@@ -370,7 +370,7 @@ def end_in_queue(
     return outcomes
 
 
-def supersede(job: Job, count: int, by: str, totals: Counter[str]) -> None:
+def supersede(job: LoadedJob, count: int, by: str, totals: Counter[str]) -> None:
     """Count relations of a job in the queue as superseded."""
     v = job.value
     v.counts = (v.counts[0], v.counts[1] + count, v.counts[2], v.counts[3])
@@ -378,13 +378,13 @@ def supersede(job: Job, count: int, by: str, totals: Counter[str]) -> None:
     totals["relations_superseded"] += count
 
 
-def can_be_requeued(job: Job, since: int) -> bool:
+def can_be_requeued(job: LoadedJob, since: int) -> bool:
     """Return whether it has failed relations, and was not dismissed after `since` (µs)."""
     v = job.value
     return v.state == FAILED and bool(v.failed) and not (v.dismissed and v.dismissed[0] > since)
 
 
-def requeue(job: Job, mark: str, totals: Counter[str], *, now: int) -> None:
+def requeue(job: LoadedJob, mark: str, totals: Counter[str], *, now: int) -> None:
     """Put a failed job back with only its failed relations to do; erased failures end superseded."""
     v = job.value
     failures, left = v.counts[3], len(v.failed)
@@ -398,7 +398,7 @@ def requeue(job: Job, mark: str, totals: Counter[str], *, now: int) -> None:
         totals["relations_superseded"] += erased
 
 
-def erase(job: Job, who: RecordRef) -> bool:
+def erase(job: LoadedJob, who: RecordRef) -> bool:
     """Take the record from a job whose open work about it has ended; return whether nothing is left of it."""
     v = job.value
     v.parents = tuple(each for each in v.parents if not who.is_on("p", v.type, each))
@@ -414,7 +414,7 @@ def erase(job: Job, who: RecordRef) -> bool:
     return True
 
 
-def is_cancelled(job: Job) -> bool:
+def is_cancelled(job: LoadedJob) -> bool:
     """Return whether a person has cancelled it."""
     return job.value.by == CANCELLED
 
@@ -424,7 +424,7 @@ def to_us(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
-def _end(job: Job, totals: Counter[str], *, now: int, keep: Retention) -> None:
+def _end(job: LoadedJob, totals: Counter[str], *, now: int, keep: Retention) -> None:
     v = job.value
     v.state = FAILED if v.counts[3] else SUCCEEDED if v.counts[0] else SUPERSEDED
     v.left, v.finished_at = 0, now

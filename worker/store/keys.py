@@ -6,10 +6,10 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     meta             hash    layout; v, p: commits of the lease's holder, of     no end, a fixed set of fields
                              people; last: the last commit; dead: jobs that
                              ended in the queue; held, held_since (µs): open
-                             relations in hand; events, memories: which of two
+                             claimed relations; events, memories: which of two
                              generations is written, …_since (µs): since when
     queue            list    ids of accepted jobs that are not claimed, in order emptied by claim
-    hand             list    ids of claimed jobs whose open relations are not    until all are written or
+    claimed          list    ids of claimed jobs whose open relations are not    until all are written or
                              written yet: the holder of the lease has them       ended
     jobs:<bucket>    hash    id → job                                            `finished` after the end of
     order:<bucket>   list    the ids of a bucket by acceptance                   the last job in the bucket

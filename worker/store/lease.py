@@ -35,9 +35,9 @@ from worker.store.account import (
     set_pause,
     write_pause,
 )
+from worker.store.claimed_work import ClaimedWork, ClaimedWorkChange, as_old
 from worker.store.database import Check, Database, Overtaken, new_commit_id, repeat_while_overtaken
-from worker.store.hand import Hand, HandChange, as_old
-from worker.store.jobs import QUEUED, Job
+from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import (
     BRAKE_WINDOW_US,
@@ -82,10 +82,10 @@ class RedisLease:
         self._step, self._meta, self._nonce = 0, meta, urandom(6).hex()
         self._version = meta.lease_version
         self._queue = Queue()
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, LoadedJob] = {}
         self._memories: dict[Relation, Memory] = {}
         self._opened: set[Relation] = set()
-        self._hand = Hand()
+        self._claimed = ClaimedWork()
         self._is_unsure = False  # whether the last commit was carried out
         self._begun: dict[bytes, bytes] | None = None  # the journal; None before it was read
 
@@ -103,13 +103,13 @@ class RedisLease:
     def _note(
         self, found: Mapping[Relation, tuple[RelationRecord, Memory]]
     ) -> dict[Relation, RelationRecord]:
-        """Remember what was read of relations; return it, with the open work that is in hand."""
+        """Remember what was read of relations; return it, with the open work that is claimed only."""
         records: dict[Relation, RelationRecord] = {}
         for relation, (record, memory) in found.items():
             self._memories[relation] = memory
             if record.open:
                 self._opened.add(relation)
-            elif held := self._hand.held.get(relation):
+            elif held := self._claimed.held.get(relation):
                 record = record._replace(open=held)
             records[relation] = record
         return records
@@ -162,7 +162,7 @@ class RedisLease:
 
     def release(self, *, window: float = 0.0, rest: float = 0.0) -> float | None:
         """Give the lease back; return the seconds until work is next due, None if there is none."""
-        if self._hand.jobs and not self._is_unsure and self._hand.recovered is None:
+        if self._claimed.jobs and not self._is_unsure and self._claimed.recovered is None:
             self._repeat(self._put_down)
         due_in = repeat_while_overtaken(self.account, lambda: self._release(window, rest))
         return None if due_in is None else due_in / 1e6
@@ -178,9 +178,9 @@ class RedisLease:
         reads.zrangebyscore("due", "-inf", now, start=0, num=max_jobs)
         reads.hgetall("journal")
         reads.lrange("queue", 0, max_jobs - 1)
-        reads.lrange("hand", 0, -1)
+        reads.lrange("claimed", 0, -1)
         reads.llen("queue")
-        meta, token, work, due, journal, listed, in_hand, length = reads.run()
+        meta, token, work, due, journal, listed, claimed_ids, length = reads.run()
         if token != self.holder.encode():
             raise self._lost()
         self._begun = dict(journal)
@@ -188,8 +188,8 @@ class RedisLease:
         if self._meta.lease_version != self._version:
             self._forget()
             self._version = self._meta.lease_version
-        if in_hand and (not self._hand.jobs or self._hand.recovered is not None):
-            return self._recover([short.decode() for short in in_hand], journal, now)
+        if claimed_ids and (not self._claimed.jobs or self._claimed.recovered is not None):
+            return self._recover([short.decode() for short in claimed_ids], journal, now)
         note = WorkNote.read(work)
         limit = note.limit(self.holder, max_jobs)
         # One that grows again after a death leaves none, so that what killed keeps its place in the order.
@@ -215,14 +215,16 @@ class RedisLease:
         begun, is_small = codec.begun(journal), limit < max_jobs
         return WorkBatch(now, claimed, relations, records, begun, note.is_condemned, is_small)
 
-    def _recover(self, in_hand: Sequence[str], journal: Mapping[bytes, bytes], now: int) -> WorkBatch:
-        """Return the jobs that a dead worker had in hand, for those of their relations that are not open."""
-        self._jobs |= read_jobs(self._database, self.account, in_hand)
-        waiting = [job for short in in_hand if (job := self._jobs.get(short)) and job.value.state == QUEUED]
+    def _recover(self, claimed_ids: Sequence[str], journal: Mapping[bytes, bytes], now: int) -> WorkBatch:
+        """Return the jobs that a dead worker had claimed, for those of their relations that are not open."""
+        self._jobs |= read_jobs(self._database, self.account, claimed_ids)
+        waiting = [
+            job for short in claimed_ids if (job := self._jobs.get(short)) and job.value.state == QUEUED
+        ]
         named = dict.fromkeys(relation for job in waiting for relation in job.relations())
         found = read_memories(self._database, self.account, list(named), now=now)
         records = self._known_records(found)
-        self._hand = Hand(jobs=set(in_hand), recovered={job.short for job in waiting})
+        self._claimed = ClaimedWork(jobs=set(claimed_ids), recovered={job.short for job in waiting})
         claimed = []
         for job in waiting:
             id_ = f"{self.account}-{job.short}"
@@ -242,11 +244,11 @@ class RedisLease:
         }
 
     def _claim(self, wanted: Mapping[str, ClaimedJob], begun: Sequence[BegunRequest], writes: Writes) -> bool:
-        recovered = self._hand.recovered
+        recovered = self._claimed.recovered
         self._load(writes, wanted)
         if any(short not in self._jobs or self._jobs[short].value.state != QUEUED for short in wanted):
             return False
-        commit, change = self._commit(self._database.now()), HandChange()
+        commit, change = self._commit(self._database.now()), ClaimedWorkChange()
         if recovered is not None:
             self._end_recovery(commit, writes)
         elif wanted:
@@ -262,29 +264,31 @@ class RedisLease:
         for entry in begun if self._begun is not None else ():
             self._begun.pop(entry.request_id.encode(), None)  # type: ignore[union-attr]
         if recovered is not None:
-            self._hand = Hand(is_recovered=True)
+            self._claimed = ClaimedWork(is_recovered=True)
         return True
 
-    def _take(self, commit: AccountCommit, wanted: Mapping[str, ClaimedJob], writes: Writes) -> HandChange:
-        """Take jobs out of the queue, and into the hand as far as they need not be written now."""
+    def _take(
+        self, commit: AccountCommit, wanted: Mapping[str, ClaimedJob], writes: Writes
+    ) -> ClaimedWorkChange:
+        """Take jobs out of the queue, and claim them as far as they need not be written now."""
         if not self._queue.has(wanted):
             self._queue = Queue.locate(self._database, self.account, wanted, dead=self._meta.dead)
         self._queue.cut_after(wanted, commit)
         commit.totals["sending"] += len(wanted)
-        change = self._hand.take(wanted.values(), writes, self._opened)
+        change = self._claimed.take(wanted.values(), writes, self._opened)
         if change.jobs:
-            commit.run("RPUSH", "hand", *change.jobs)
-            if not self._hand.jobs:
+            commit.run("RPUSH", "claimed", *change.jobs)
+            if not self._claimed.jobs:
                 commit.run("HSET", "meta", "held_since", commit.now)
         return change
 
     def _end_recovery(self, commit: AccountCommit, writes: Writes) -> None:
-        """Let everything that a dead worker had in hand be written, as old as it is."""
+        """Let everything that a dead worker had claimed be written, as old as it is."""
         since = self._meta.held_since
         for relation, write in writes.opens.items():
             if relation not in self._opened:
                 writes.opens[relation] = as_old(write, since)
-        commit.run("DEL", "hand")
+        commit.run("DEL", "claimed")
         commit.run("HSET", "meta", "held", 0)
 
     def _begin(self, request_id: str, request: Request, brake: DeleteBrake | None) -> int | Pause:
@@ -331,17 +335,17 @@ class RedisLease:
             commit.run("LTRIM", "requests", 0, MAX_REQUESTS - 1)
             if not record.observed:
                 commit.totals.update(requests=1, actions=len(record.actions))
-        change = HandChange()
+        change = ClaimedWorkChange()
         self._write(commit, writes, request_id, {}, change)
         self._send(commit, change)
         if self._begun is not None:
             self._begun.pop(request_id.encode(), None)
 
     def _put_down(self) -> None:
-        """Write the open relations that are in hand, and their jobs."""
-        self._load(Writes(), self._hand.jobs)
-        commit, change = self._commit(self._database.now()), HandChange()
-        left = {short: Before.of(self._jobs[short]) for short in self._hand.jobs if short in self._jobs}
+        """Write the open relations that are claimed only, and their jobs."""
+        self._load(Writes(), self._claimed.jobs)
+        commit, change = self._commit(self._database.now()), ClaimedWorkChange()
+        left = {short: Before.of(self._jobs[short]) for short in self._claimed.jobs if short in self._jobs}
         self._write(commit, Writes(), "", left, change)
         self._send(commit, change)
 
@@ -356,11 +360,11 @@ class RedisLease:
         reads.lrange("queue", 0, 0)
         reads.hmget("pause", PAUSE_FIELDS)
         reads.hget("wake", "at")
-        reads.exists("hand")
-        [token], meta, work, due, begun, listed, pause_row, woken, in_hand = reads.run()
+        reads.exists("claimed")
+        [token], meta, work, due, begun, listed, pause_row, woken, claimed_ids = reads.run()
         if token != self.holder.encode():
             raise self._lost()
-        times = [int(score) for _, score in due] + ([now] if begun or in_hand else [])
+        times = [int(score) for _, score in due] + ([now] if begun or claimed_ids else [])
         head = QueueHead.read(self._database, self.account, listed, dead=Meta.read(meta).dead)
         if head.exists:  # it waits `window` from its acceptance
             times.append(head.accepted_at + round(window * 1e6))
@@ -368,7 +372,7 @@ class RedisLease:
         commit.check("holder", "token", self.holder)
         commit.check("wake", "at", woken or b"")
         note = WorkNote.read(work)
-        if self._hand.is_recovered:
+        if self._claimed.is_recovered:
             pass  # the note is that of the dead worker's batch, which the next flush reads a part of
         elif note.full or not times:
             commit.run("DEL", "work")
@@ -396,7 +400,7 @@ class RedisLease:
         writes: Writes,
         request_id: str,
         changed: dict[str, Before],
-        change: HandChange,
+        change: ClaimedWorkChange,
     ) -> None:
         """Write everything that one transition changes; `changed` jobs are written in any case."""
         totals, memories, skipped = commit.totals, self._memories, len(self.account) + 1
@@ -422,16 +426,16 @@ class RedisLease:
             if jobs.settle(job, outcomes, doing, request_id, totals, now=commit.now, keep=self._keep):
                 changed[short] = before
         self._put_jobs(commit, changed)
-        written = self._hand.leave(changed, self._jobs, writes, change)
+        written = self._claimed.leave(changed, self._jobs, writes, change)
         self._write_opens(commit, written, change.closed)
         if change.held:
             commit.run("HINCRBY", "meta", "held", change.held)
-        if self._hand.jobs and change.left >= self._hand.jobs and not change.jobs:
-            commit.run("DEL", "hand")
+        if self._claimed.jobs and change.left >= self._claimed.jobs and not change.jobs:
+            commit.run("DEL", "claimed")
 
     def _put_jobs(self, commit: AccountCommit, changed: Mapping[str, Before]) -> None:
         """Write jobs; one that ended when its idempotency key is old, or as failed, has that written anew."""
-        since, old = self._meta.events_since, list[Job]()
+        since, old = self._meta.events_since, list[LoadedJob]()
         for short, before in changed.items():
             job = self._jobs[short]
             is_at_end = before.is_open and not job.value.left and not job.is_kept
@@ -478,7 +482,11 @@ class RedisLease:
         if missing := [short for short in named if short not in self._jobs]:
             found_jobs = read_jobs(self._database, self.account, missing)
             for job in found_jobs.values():
-                if job.short in self._hand.jobs and job.value.state == QUEUED and not self._hand.recovered:
+                if (
+                    job.short in self._claimed.jobs
+                    and job.value.state == QUEUED
+                    and not self._claimed.recovered
+                ):
                     jobs.claim(job)
             self._jobs |= found_jobs
         relations = dict.fromkeys((*(outcome.relation for outcome in writes.outcomes), *writes.confirmed))
@@ -555,7 +563,7 @@ class RedisLease:
             commit.run("HINCRBY", "meta", "v", 1)
         return commit
 
-    def _send(self, commit: AccountCommit, change: HandChange | None = None) -> None:
+    def _send(self, commit: AccountCommit, change: ClaimedWorkChange | None = None) -> None:
         """Send a step; raise LeaseLost, or Overtaken when a person has changed what was read."""
         try:
             commit.send(f"{self._nonce}.{self._step}")
@@ -579,7 +587,7 @@ class RedisLease:
         self._step += 1
         self._version += 1
         if change:
-            self._hand.apply(change)
+            self._claimed.apply(change)
 
     def _read_again(self) -> None:
         """Forget what was read, because a person or the sweep has changed some of it."""
@@ -594,7 +602,7 @@ class RedisLease:
         self._opened = set()
 
     def _rolled_back(self) -> StoreRolledBack:
-        self._is_unsure = True  # what is in hand is for the next holder, who reads what there is
+        self._is_unsure = True  # what is claimed is for the next holder, who reads what there is
         return StoreRolledBack(f"the store has lost writes of account {self.account} it had acknowledged")
 
     def _lost(self) -> LeaseLost:

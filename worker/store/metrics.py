@@ -14,7 +14,7 @@ from worker.ports import AccountStats, MemoryUsage, SweepStats, WorkerInfo
 from worker.redis.client import Client, is_refusal, translate_errors
 from worker.store import codec, keys
 from worker.store.account import PAUSE_FIELDS, KnownPause
-from worker.store.jobs import Job
+from worker.store.jobs import LoadedJob
 from worker.store.keys import bucket_of
 from worker.store.limits import WORKER_LIFETIME
 
@@ -130,7 +130,7 @@ def _accepted_at(text: bytes | None, kept: bytes | None) -> int:
     """Return since when the first job of a queue waits (µs); a requeued one since then."""
     if not text and not kept:
         return 0
-    job = Job.read("", text or kept or b"", is_kept=not text)
+    job = LoadedJob.read("", text or kept or b"", is_kept=not text)
     return job.value.requeued_at or job.accepted_at
 
 

@@ -17,7 +17,7 @@ from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import AccountCommit
 from worker.store.database import Check, Database, new_commit_id
-from worker.store.jobs import ACTIONS, FAILED, NO_EVENT, NUMBER_OF, QUEUED, Job, StoredJob
+from worker.store.jobs import ACTIONS, FAILED, NO_EVENT, NUMBER_OF, QUEUED, LoadedJob, StoredJob
 from worker.store.keys import LAYOUT, bucket_of, short_id
 from worker.store.limits import MAX_EXAMINED, Retention
 from worker.store.memories import Memory
@@ -171,7 +171,7 @@ class _Migration:
             fresh = self._moved
             for id_, bucket, kept in zip(ids, rows[::2], rows[1::2], strict=True):
                 short, text = short_id(id_), bucket or kept
-                job = fresh.get(short) or (text and Job.read(short, text, is_kept=not bucket))
+                job = fresh.get(short) or (text and LoadedJob.read(short, text, is_kept=not bucket))
                 if job and job.value.state == QUEUED:
                     commit.run("RPUSH", "queue", short)
             for id_ in ids:  # not by their number: another process may have moved some of them
@@ -189,7 +189,7 @@ class _Migration:
             reads.get(f"event:{row.get(b'k', b'').decode()}")
             reads.hget("events:0", bytes.fromhex(row.get(b"k", b"").decode()))
         more = reads.run()
-        self._moved: dict[str, Job] = {}
+        self._moved: dict[str, LoadedJob] = {}
         for (name, row), lifetime, old, moved in zip(
             rows.items(), more[::3], more[1::3], more[2::3], strict=True
         ):
@@ -205,7 +205,7 @@ class _Migration:
             self._moved[short] = job
         return commit
 
-    def _put(self, commit: AccountCommit, job: Job, event: bytes) -> None:
+    def _put(self, commit: AccountCommit, job: LoadedJob, event: bytes) -> None:
         bucket = bucket_of(job.short)
         commit.hset("kept" if job.is_kept else f"jobs:{bucket}", job.short, job.encode())
         commit.run("RPUSH", f"order:{bucket}", job.short)
@@ -268,7 +268,7 @@ def _read_memory(relation: str, row: Mapping[bytes, bytes]) -> Memory:
     return memory
 
 
-def _read_job(short: str, row: Mapping[bytes, bytes], *, expires: int) -> Job:
+def _read_job(short: str, row: Mapping[bytes, bytes], *, expires: int) -> LoadedJob:
     text = {name.decode(): value.decode() for name, value in row.items()}
     state = NUMBER_OF[text["s"]]  # type: ignore[index]
     event_id = text.get("e")
@@ -305,7 +305,7 @@ def _read_job(short: str, row: Mapping[bytes, bytes], *, expires: int) -> Job:
         replay=text.get("rm", ""),
     )
     is_kept = state == FAILED or value.requeued_at > 0
-    return Job(short, int(text["n"]), int(text["q"]), value, is_kept=is_kept)
+    return LoadedJob(short, int(text["n"]), int(text["q"]), value, is_kept=is_kept)
 
 
 def _ids(text: str) -> tuple[int, ...]:

@@ -18,9 +18,9 @@ from worker.ports import (
     RequestRecord,
 )
 from worker.redis.client import Client
-from worker.store.account import group_by_account, read_jobs_and_hand, read_memories
+from worker.store.account import group_by_account, read_jobs_with_claims, read_memories
 from worker.store.database import Database
-from worker.store.jobs import Job
+from worker.store.jobs import LoadedJob
 from worker.store.keys import bucket_at, bucket_of, short_id
 from worker.store.limits import CLOCK_SLACK_US, COUNTED_STATES, MAX_EXAMINED
 
@@ -94,10 +94,10 @@ class RedisQueries:
         requests = tuple(msgspec.json.decode(row, type=RequestRecord) for row in reads.run() if row)
         return RequestPage(requests, ids[-1] if len(ids) == limit else "")
 
-    def _get_jobs(self, jobs: Sequence[str]) -> dict[str, tuple[str, Job]]:
-        now, found = self._database.now(), dict[str, tuple[str, Job]]()
+    def _get_jobs(self, jobs: Sequence[str]) -> dict[str, tuple[str, LoadedJob]]:
+        now, found = self._database.now(), dict[str, tuple[str, LoadedJob]]()
         for account, shorts in group_by_account(jobs).items():
-            for short, job in read_jobs_and_hand(self._database, account, shorts).items():
+            for short, job in read_jobs_with_claims(self._database, account, shorts).items():
                 if not job.is_gone(now):
                     found[f"{account}-{short}"] = (account, job)
         return {id_: found[id_] for id_ in jobs if id_ in found}
@@ -195,7 +195,7 @@ class JobSearch:
 
     def _look_at(self, entries: Sequence[tuple[int, str]]) -> Iterable[tuple[int, str]]:
         """Yield the entries one after the other, after those that match were found."""
-        known = read_jobs_and_hand(self._database, self._account, [short for _, short in entries])
+        known = read_jobs_with_claims(self._database, self._account, [short for _, short in entries])
         for entry in entries:
             job = known.get(entry[1])
             if job and not job.is_gone(self._now) and job.matches(self._wanted):

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from worker.store.account import read_jobs
 from worker.store.database import Commit, Database
-from worker.store.jobs import QUEUED, Job
+from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.limits import DEADLY_LOSSES
 
 MAX_DEAD_PASSED = 20_000  # jobs that ended in the queue, which one read looks past
@@ -17,7 +17,7 @@ class Queue:
     """The head of the queue: what is listed, and the jobs of it that were read."""
 
     def __init__(self, listed: Sequence[str] = (), *, dead: int = 0) -> None:
-        self._listed, self._jobs, self._dead = list(listed), dict[str, Job](), dead
+        self._listed, self._jobs, self._dead = list(listed), dict[str, LoadedJob](), dead
         self._places = {short: place for place, short in enumerate(self._listed)}
         self._looked_at = 0
 
@@ -41,9 +41,9 @@ class Queue:
         queue._jobs = read_jobs(database, account, queue._listed)
         return queue
 
-    def choose(self, most: int, relations: int) -> list[Job]:
+    def choose(self, most: int, relations: int) -> list[LoadedJob]:
         """Return the next waiting jobs, as many as fit, but at least one when anything fits."""
-        chosen: list[Job] = []
+        chosen: list[LoadedJob] = []
         for short in self._listed:
             if len(chosen) == max(0, most):
                 break

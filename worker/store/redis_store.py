@@ -41,7 +41,7 @@ from worker.store.account import (
     Meta,
     commit_of_people,
     read_jobs,
-    read_jobs_and_hand,
+    read_jobs_with_claims,
     read_memories,
     send_act,
     set_pause,
@@ -353,7 +353,7 @@ class RedisStore:
     def get_job(self, job_id: str) -> JobRecord | None:
         """Return one job."""
         account, short = keys.account_of(job_id), short_id(job_id)
-        job = read_jobs_and_hand(self.database, account, [short]).get(short)
+        job = read_jobs_with_claims(self.database, account, [short]).get(short)
         return job.as_record(account) if job and not job.is_gone(self.database.now()) else None
 
     def batch_counts(self, account: str, label: str) -> Mapping[str, int]:
@@ -421,7 +421,7 @@ class RedisStore:
         reads.hmget("meta", META_FIELDS)
         reads.exists("wake")
         meta, woken = reads.run()
-        found = read_jobs_and_hand(self.database, account, dict.fromkeys(map(short_id, wanted)))
+        found = read_jobs_with_claims(self.database, account, dict.fromkeys(map(short_id, wanted)))
         commit = commit_of_people(
             self.database, account, self._retention(account), now=now, meta=Meta.read(meta), adds=True
         )

@@ -66,11 +66,11 @@ def connect(settings: Settings | Runtime | None) -> RedisTransport:
         )
     chosen = settings or load_settings(os.environ, Path.cwd())
 
-    def connect_anew() -> Runtime:
+    def connect_here() -> Runtime:
         wake = WakeupQueue(TaskSender(chosen.broker_url, chosen.prefix).wake, emit=_emit)
         return Runtime(chosen, wake=wake, emit=_emit)
 
-    return RedisTransport(connect_anew)
+    return RedisTransport(connect_here)
 
 
 def _send(intake: Intake, changes: Sequence[Change | MessageDict]) -> list[Sent]:

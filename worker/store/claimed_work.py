@@ -1,4 +1,4 @@
-"""What a flush has in hand: claimed jobs and open relations that are not written, for it may end them soon.
+"""What a flush has claimed and not written: jobs and open relations that it may end soon.
 
 The ids of the jobs stand in Redis. Whoever finds them there after a crash folds the jobs once more: none of
 their relations has had an outcome, and what was begun is in the journal. Pure.
@@ -13,13 +13,13 @@ from worker.contract import Relation
 from worker.planner.fold import NEVER
 from worker.planner.relation_state import OpenRelation, Stage
 from worker.ports import ClaimedJob, OpenWrite, Writes
-from worker.store.jobs import Job
+from worker.store.jobs import LoadedJob
 from worker.store.keys import short_id
 
 
 @dataclass(slots=True)
-class HandChange:
-    """What one commit changes of the hand, once it has been carried out."""
+class ClaimedWorkChange:
+    """What one commit changes of the claimed work, once it has been carried out."""
 
     jobs: dict[str, None] = field(default_factory=dict)
     taken: dict[Relation, OpenRelation] = field(default_factory=dict)
@@ -28,13 +28,13 @@ class HandChange:
 
     @property
     def held(self) -> int:
-        """By how many the open relations in hand become more."""
+        """By how many the claimed open relations become more."""
         return len(self.taken) - len(self.closed)
 
 
 @dataclass(slots=True)
-class Hand:
-    """Jobs in hand and open relations that are held back; `recovered` are those of a dead worker."""
+class ClaimedWork:
+    """Claimed jobs and open relations that are held back; `recovered` are those of a dead worker."""
 
     jobs: set[str] = field(default_factory=set)
     held: dict[Relation, OpenRelation] = field(default_factory=dict)
@@ -43,18 +43,18 @@ class Hand:
 
     def take(
         self, claimed: Collection[ClaimedJob], writes: Writes, opened: Collection[Relation]
-    ) -> HandChange:
+    ) -> ClaimedWorkChange:
         """Return which jobs and relations need not be written now: a new fold of the jobs gives the same."""
         held = {
             relation: write.open
             for relation, write in writes.opens.items()
             if write.open and not write.guard and relation not in opened and _is_fresh(write.open)
         }
-        told = {outcome.job for outcome in writes.outcomes} | set(writes.job_states)
+        reported = {outcome.job for outcome in writes.outcomes} | set(writes.job_states)
         jobs = {
             job.job: job.relations
             for job in claimed
-            if job.job not in told and all(relation in held for relation in job.relations)
+            if job.job not in reported and all(relation in held for relation in job.relations)
         }
         while foreign := [
             relation
@@ -68,12 +68,12 @@ class Hand:
                 for job, relations in jobs.items()
                 if all(relation in held for relation in relations)
             }
-        return HandChange(dict.fromkeys(map(short_id, jobs)), held)
+        return ClaimedWorkChange(dict.fromkeys(map(short_id, jobs)), held)
 
     def leave(
-        self, changed: Iterable[str], jobs: Mapping[str, Job], writes: Writes, change: HandChange
+        self, changed: Iterable[str], jobs: Mapping[str, LoadedJob], writes: Writes, change: ClaimedWorkChange
     ) -> dict[Relation, OpenWrite]:
-        """Return what is written of open relations, and note in the change what leaves the hand with it.
+        """Return what is written of open relations, and note in the change what is claimed no longer.
 
         A job that is written leaves it with all of its relations.
         """
@@ -94,7 +94,7 @@ class Hand:
                         change.closed.add(relation)
         return written
 
-    def apply(self, change: HandChange) -> None:
+    def apply(self, change: ClaimedWorkChange) -> None:
         """Let a change take effect."""
         for relation in change.closed:
             self.held.pop(relation, None)
