@@ -20,11 +20,9 @@ from kombu.pidbox import Mailbox
 from kombu.transport.redis import Channel, QoS, SentinelChannel, SentinelTransport, Transport
 from kombu.transport.virtual import QoS as VirtualQoS
 from kombu.utils.json import dumps
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from worker import log
-from worker.redis.client import NoPermissionError, OutOfMemoryError, make_retry
+from worker.redis.client import NoPermissionError, OutOfMemoryError, make_retry, no_retry
 from worker.redis.connection import renewed
 from worker.redis.sentinel import SentinelConnection
 
@@ -96,7 +94,7 @@ class _OwnChannel:
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]
         # What waits for messages must not connect and wait again by itself: the worker would stand still.
-        retry = Retry(NoBackoff(), 0) if asynchronous else make_retry()
+        retry = no_retry() if asynchronous else make_retry()
         own = {"connection_class": renewed(params["connection_class"]), "retry": retry}
         return {**params, **own, "max_age": self.max_age}
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from redis import Redis
 from redis import exceptions as redis_errors
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from worker.config.urls import redis_options
@@ -111,3 +111,8 @@ def make_retry() -> Retry:
     # connection and for the command, 160 in all.
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=0.5)
     return Retry(backoff, retries=3, supported_errors=(redis_errors.ConnectionError,))
+
+
+def no_retry() -> Retry:
+    """Return how a client that waits for messages tries again: not at all, its caller does."""
+    return Retry(NoBackoff(), retries=0)
