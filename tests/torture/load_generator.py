@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, cast
 
 import httpx
@@ -86,13 +87,14 @@ class LoadGenerator:
 
     def _produce(self, number: int, rng: random.Random, send: Callable[[Messages], None]) -> None:
         bodies = _make_bodies(number, len(self._threads), rng, self._accounts, self._contended)
-        while not self._stopped.wait(PAUSE * 2 * rng.random()):
-            messages = next(bodies)
-            with self._lock:
-                self.changes.sent |= {
-                    message["event_id"]: from_message(message).change for message in messages
-                }
-            send(messages)
+        while not self._stopped.is_set():
+            for messages in next(bodies):
+                time.sleep(PAUSE * 2 * rng.random())
+                with self._lock:
+                    self.changes.sent |= {
+                        message["event_id"]: from_message(message).change for message in messages
+                    }
+                send(messages)
 
     def _send_by_http(self, messages: Messages) -> None:
         headers = {"Authorization": f"Bearer {self.stack.key}"}
@@ -143,8 +145,11 @@ def _try_send_task(app: Celery, messages: Messages) -> bool:
 
 def _make_bodies(
     number: int, producers: int, rng: random.Random, accounts: Sequence[str], contended: str
-) -> Iterator[Messages]:
-    """Yield what one producer sends: lists of changes of one account."""
+) -> Iterator[list[Messages]]:
+    """Yield what one producer sends: bodies of changes of one account that all have to be sent.
+
+    Half of a replaced broker would be held for as long as the guard waits for the other.
+    """
     made = 0
     while True:
         account, size = rng.choice(accounts), rng.randint(1, MAX_BODY)
@@ -156,14 +161,10 @@ def _make_bodies(
         events = [own * producers + number for own in range(first, made)]
         if is_swap:
             swap = [_message(account, event, change) for event, change in _swap(rng, events)]
-            yield from ([swap] if rng.random() < 0.5 else [[message] for message in swap])
+            yield [swap] if rng.random() < 0.5 else [[message] for message in swap]
             continue
-        yield [
-            _message(
-                account, event, _contended_change(rng) if account == contended else _unique_change(rng, event)
-            )
-            for event in events
-        ]
+        make = partial(_contended_change, rng) if account == contended else partial(_unique_change, rng)
+        yield [[_message(account, event, make(event)) for event in events]]
 
 
 def _message(account: str, event: int, change: dict[str, Any]) -> MessageDict:
@@ -197,6 +198,6 @@ def _swap(rng: random.Random, events: Sequence[int]) -> list[tuple[int, dict[str
     return list(zip(events, halves, strict=True))
 
 
-def _contended_change(rng: random.Random) -> dict[str, Any]:
+def _contended_change(rng: random.Random, _: int) -> dict[str, Any]:
     relation = {"relationtype": BUYER, "parentid": ESTATE + rng.randrange(3), "childid": rng.randint(1, 20)}
     return {"action": rng.choice(("create", "delete")), **relation}
