@@ -50,11 +50,11 @@ def read(guard: Guard, *parents: int, related: Mapping[int, set[int]], verdict: 
     guard.note_reply(Request((Action("get", BROKER, parents, ()),)), Reply((result,)))
 
 
-def confirm(guard: Guard, relation: Relation, *, present: bool) -> dict[str, str]:
+def confirm(guard: Guard, relation: Relation, *, present: bool) -> set[str]:
     version = JobVersion(Version(5, 5), "job")
     memory = ConfirmedState(version if present else NEVER, NEVER if present else version)
     effects = Effects(confirmed={relation: (memory, None)})
-    return guard.note_effects(effects, {relation: state("create" if present else "delete")})  # type: ignore[return-value]
+    return guard.note_effects(effects, {relation: state("create" if present else "delete")})
 
 
 def test_what_is_not_guarded_goes_as_it_is() -> None:
@@ -77,7 +77,7 @@ def test_a_delete_waits_a_round_for_the_create_that_makes_way_without_reading() 
     guard, states = new_guard(), {old: state("delete"), new: state("create")}
     screened = guard.screen([operation("delete", old), operation("create", new)], states)
     assert screened.free == [operation("create", new)]
-    assert confirm(guard, new, present=True) == {guard_key(old, "parent"): "parent"}
+    assert confirm(guard, new, present=True) == {guard_key(old, "parent")}
     assert guard.screen([operation("delete", old)], states).undecided == [operation("delete", old)]
     assert guard.refuse(old, {}, now=NOW) is None
 

@@ -102,21 +102,25 @@ class Guard:
                 found[_sibling(relation, other, side)] = None
         return list(found)
 
-    def refuse(
-        self, relation: Relation, doubts: Mapping[Relation, Doubt | None], *, now: int
-    ) -> Refusal | None:
+    def by_record(self, doubts: Mapping[Relation, Doubt | None]) -> dict[str, dict[Relation, Doubt]]:
+        """Return the doubts by the guarded record of their relation."""
+        found: dict[str, dict[Relation, Doubt]] = defaultdict(dict)
+        for relation, doubt in doubts.items():
+            if doubt:
+                found[self.key(relation)][relation] = doubt
+        return found
+
+    def refuse(self, relation: Relation, doubts: Mapping[Relation, Doubt], *, now: int) -> Refusal | None:
         """Return why the relation must not be written now; None if it may, which then counts as written.
 
-        `doubts` are those about the relations beside it: what seems to stand (`others`), what is open.
+        `doubts` are those about relations of its record: what seems to stand (`others`), what is open.
         """
         key, side = self.key(relation), self._guarded(relation.type)
         if refusal := self._unreadable.get(key):
             return refusal
         mine, standing, is_read = _other_id(relation, side), self._related(key), key in self._shown
         doubtful = {
-            _other_id(other, side): doubt.kind
-            for other, doubt in doubts.items()
-            if doubt and doubt.until > now and self.key(other) == key
+            _other_id(other, side): doubt.kind for other, doubt in doubts.items() if doubt.until > now
         }
         if side == "parent":
             removes_nothing = is_read and mine not in standing
@@ -151,11 +155,9 @@ class Guard:
                     refusal = Refusal(result.code, result.error.value, result.message)
                     self._unreadable[key] = refusal if alone else None
 
-    def note_effects(
-        self, effects: Effects, states: Mapping[Relation, RelationState]
-    ) -> dict[str, GuardedSide]:
+    def note_effects(self, effects: Effects, states: Mapping[Relation, RelationState]) -> set[str]:
         """Learn what was just confirmed; return the records of which a held relation may go now."""
-        freed: dict[str, GuardedSide] = {}
+        freed = set[str]()
         for relation, (confirmed, _) in effects.confirmed.items():
             side, before = self._guarded(relation.type), states.get(relation)
             if not side or before is None or confirmed.presence <= before.confirmed.presence:
@@ -165,7 +167,7 @@ class Guard:
             (self._confirmed if present else self._taken)[key].add(other)
             (self._taken if present else self._confirmed)[key].discard(other)
             if makes_way(present, side):
-                freed[key] = side
+                freed.add(key)
         return freed
 
     def _related(self, key: str) -> set[int]:

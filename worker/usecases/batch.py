@@ -1,7 +1,6 @@
 """The batch of a flush: the states of its relations, what each wants done next, and what a step writes.
 
-Pure bookkeeping over `planner`: it takes records and swap partners and returns effects and writes; it does no
-I/O.
+Pure bookkeeping over `planner`: it takes records and returns effects and writes; it does no I/O.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -70,12 +69,16 @@ class Batch:
 
     def reopen(self, relations: Iterable[Relation], records: Mapping[Relation, RelationRecord]) -> None:
         """Add open relations as they are."""
-        for relation in relations:
-            record = records.get(relation)
-            if record and record.open:
-                state = reopen(record.open, record.confirmed, record.doubt, upsert=self.upsert)
-                if state:
-                    self.states[relation] = state
+        self.states |= self.open_states({each: records[each] for each in relations if each in records})
+
+    def open_states(self, records: Mapping[Relation, RelationRecord]) -> dict[Relation, RelationState]:
+        """Return the states of those relations that are open."""
+        states = {
+            relation: reopen(record.open, record.confirmed, record.doubt, upsert=self.upsert)
+            for relation, record in records.items()
+            if record.open
+        }
+        return {relation: state for relation, state in states.items() if state}
 
     def add_intents(
         self, jobs: Iterable[ClaimedJob], records: Mapping[Relation, RelationRecord], *, now: int
@@ -125,7 +128,7 @@ class Batch:
     # --- what is next
 
     def next_operations(self, *, now: int) -> tuple[list[Operation], Effects]:
-        """Return what every relation wants done now, whatever its swap; what has to wait is due later."""
+        """Return what every relation wants done now, guarded or not; what has to wait is due later."""
         operations, effects = [], Effects()
         for relation, state in self.states.items():
             operation = next_operation(relation, state, now=now)
@@ -159,14 +162,13 @@ class Batch:
         for relation in relations:
             state = self.states.get(relation)
             if state and state.open.held:
-                effects.states[relation] = state.with_progress(held=False, refusal=None, not_before=0)
+                effects.states[relation] = _not_held(state).with_progress(not_before=0)
         return effects
 
-    def release(self, relations: Iterable[Relation]) -> None:
-        """Note that these relations are not held any more."""
-        for relation in relations:
-            if self.states[relation].open.held:
-                self.states[relation] = self.states[relation].with_progress(held=False, refusal=None)
+    def release(self, relation: Relation) -> None:
+        """Note that the relation is not held any more."""
+        if self.states[relation].open.held:
+            self.states[relation] = _not_held(self.states[relation])
 
     # --- writing
 
@@ -187,14 +189,11 @@ class Batch:
     def _open_write(
         self, relation: Relation, state: RelationState | None, confirmed: Confirmed | None
     ) -> OpenWrite:
-        side = self.guarded(relation.type)
-        until = 0
-        if (
-            side == "child" and state is None and confirmed
-        ):  # a create that failed may land, and shows then only
+        side, until = self.guarded(relation.type), 0
+        if side == "child" and state is None and confirmed:
             memory, doubt = confirmed
             if doubt and doubt.kind == "create" and memory.present <= memory.absent:
-                until = doubt.until
+                until = doubt.until  # a create that failed may land, and shows then only
         return OpenWrite(state.open if state else None, guard_key(relation, side), until)
 
 
@@ -213,6 +212,10 @@ def first_correlations(intents: Iterable[Intent]) -> tuple[str, ...]:
     """Return the ids of the calls that these intents came with, without repetitions: the first few."""
     ids = dict.fromkeys(intent.correlation for intent in intents if intent.correlation)
     return tuple(islice(ids, MAX_CORRELATIONS))
+
+
+def _not_held(state: RelationState) -> RelationState:
+    return state.with_progress(held=False, refusal=None)
 
 
 def _job_states(states: Mapping[Relation, RelationState | None]) -> Iterator[tuple[str, JobState]]:

@@ -13,7 +13,6 @@ from worker.planner.actions import ErrorClass, Operation, Reply, Request, Verdic
 from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.guard import Guard, Screened
 from worker.planner.plan import Limits, plan
-from worker.planner.relation_state import reopen
 from worker.planner.suspicion import REST, OperationGroup, Priority, next_groups, probe, put_off
 from worker.ports import LEASE_LIFETIME, DeleteBrake, Feedback, Grant, Lease, Pause, RequestRecord, WorkBatch
 from worker.usecases.batch import Batch, HoldTerms
@@ -146,29 +145,27 @@ class _Flush:
             effects.extend(held)
         if effects.states:
             self.batch.apply(effects)
-            self.lease.claim((), (), self.batch.writes(effects))
-            self.telemetry.outcomes_written(effects.outcomes)
+            self.write(effects)
         return operations
+
+    def write(self, effects: Effects) -> None:
+        """Write effects that no request brought; the batch has them already."""
+        self.lease.claim((), (), self.batch.writes(effects))
+        self.telemetry.outcomes_written(effects.outcomes)
 
     def decide(self, screened: Screened, now: int) -> tuple[list[Operation], Effects]:
         """Return the guarded operations that may go, and the effects on those that are held (R12)."""
-        batch, guard, policy = self.batch, self.guard, self.policy
-        beside = guard.others(screened.undecided)
+        batch, guard = self.batch, self.guard
         keys = sorted({guard.key(operation.relation) for operation in screened.undecided})
-        opened = self.lease.guarded_relations(keys)
-        everything = dict.fromkeys([*beside, *(relation for found in opened.values() for relation in found)])
-        records = self.lease.records([relation for relation in everything if relation not in batch.states])
-        states = {
-            relation: state
-            for relation, record in records.items()
-            if record.open
-            and (state := reopen(record.open, record.confirmed, record.doubt, upsert=policy.retry.upsert))
-        } | batch.states
+        opened = [relation for found in self.lease.guarded_relations(keys).values() for relation in found]
+        beside = dict.fromkeys([*guard.others(screened.undecided), *opened])
+        records = self.lease.records([relation for relation in beside if relation not in batch.states])
         doubts = {relation: record.doubt for relation, record in records.items()}
         doubts |= {relation: state.doubt for relation, state in batch.states.items()}
-        coming = guard.records_with_way_makers(states)
+        doubts_by_record = guard.by_record(doubts)
+        coming = guard.records_with_way_makers(batch.open_states(records) | batch.states)
         allowed, effects = list[Operation](), Effects()
-        for relation in (relation for found in opened.values() for relation in found):
+        for relation in opened:
             record = records.get(relation)  # None: it is in the batch
             if record and not record.open and not (record.doubt and record.doubt.until > now):
                 effects.states[relation] = None  # closed, and no write of it can land any more
@@ -177,14 +174,14 @@ class _Flush:
         ):
             relation = operation.relation
             key = guard.key(relation)
-            refusal = guard.refuse(relation, doubts, now=now)
+            refusal = guard.refuse(relation, doubts_by_record.get(key, {}), now=now)
             if refusal is None:
-                batch.release([relation])
+                batch.release(relation)
                 allowed.append(operation)
             elif key not in screened.awaited:
                 terms = HoldTerms(
                     now,
-                    policy.hold_for,
+                    self.policy.hold_for,
                     way_is_coming=key in coming,
                     is_final=guard.is_unreadable(relation),
                     part=f"{relation}/" if guard.was_refused_together(relation) else "",
@@ -244,11 +241,10 @@ class _Flush:
     def put_off(self, groups: Sequence[OperationGroup]) -> None:
         """Let suspected relations wait, one group after the other; those tried for too long fail (R24)."""
         states, now, apart = self.batch.states, self.now(), REST / self.policy.rate
-        effects = self.apply(
-            put_off(groups, states, now=now, until=self.suspects_after, apart=apart, retry=self.policy.retry)
+        effects = put_off(
+            groups, states, now=now, until=self.suspects_after, apart=apart, retry=self.policy.retry
         )
-        self.lease.claim((), (), self.batch.writes(effects))
-        self.telemetry.outcomes_written(effects.outcomes)
+        self.write(self.apply(effects))
 
     def max_actions(self) -> int:
         """Return the most actions per request at the present pace (R19) that the delete brake lets pass."""
