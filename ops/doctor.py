@@ -280,6 +280,12 @@ def _measure_wait(runtime: Runtime, account: Account, now: float) -> float:
     return now - newest[0].accepted_at / 1e6
 
 
+def try_account(runtime: Runtime, account: Account) -> Iterator[Finding]:
+    """Yield what is odd about the account's settings, and whether the API takes its credentials."""
+    yield from find_settings_warnings(runtime.settings, account.name)
+    yield check_credentials(runtime, account)
+
+
 def check_credentials(runtime: Runtime, account: Account) -> Finding:
     """Check that the API takes the account's credentials, by reading a relation that need not be there."""
     subject, probe = f"credentials {account.name}", PROBE_RELATION

@@ -37,14 +37,21 @@ def explain_relation(runtime: Runtime, account: Account, relation: Relation, *, 
 
 def why_not_sending(runtime: Runtime, account: Account) -> str:
     """Return why nothing of the account is sent now; empty if it is sent."""
-    name = account.name
-    if pause := runtime.store.get_pause(name):
-        cause = format_cause(pause.reason, pause.detail)
+    pause = runtime.store.get_pause(account.name)
+    cause = format_cause(pause.reason, pause.detail) if pause else ""
+    return describe_rest(
+        account.name, cause, mode=account.mode, breaker=runtime.limiter.state(account.name)["breaker"]
+    )
+
+
+def describe_rest(name: str, cause: str, *, mode: str, breaker: str) -> str:
+    """Return why nothing of an account is sent, which `cause` has paused; empty if it is sent."""
+    if cause:
         go_on = f"relations accounts resume {name}"
         return f"account {name} is paused ({cause}); when its cause is gone: {go_on}"
-    if account.mode == "observe":
+    if mode == "observe":
         return f"account {name} only observes: nothing but reads is sent"
-    if runtime.limiter.state(name)["breaker"] != "closed":
+    if breaker != "closed":
         silent = f"the API has not answered account {name} for a while"
         return f"{silent}; single reads try whether it is there again"
     return ""

@@ -44,6 +44,7 @@ def serialize_request(request: RequestRecord) -> dict[str, Any]:
             "parentid": list(action.parents),
             "childid": list(action.children),
             "relationinfo": dict(action.info),
+            "asked": [[relation.parent, relation.child] for relation in action.asked],
             "answer": {"verdict": verdict, "code": code, "message": message},
         }
         for action, (verdict, code, message) in zip(request.actions, request.answers, strict=False)

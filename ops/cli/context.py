@@ -1,4 +1,6 @@
-"""What every command works with: settings and live objects, the account in question, and how to answer.
+"""What every command works with: operations, the account in question, and how to answer.
+
+With `--url` the operations are those of an HTTP interface; else of the settings and live objects here.
 
 Nothing is read or connected before a command needs it, so that `--help` works with broken settings and
 without Redis.
@@ -14,9 +16,14 @@ from typing import Any, Final, TypeVar
 import click
 
 from ops.cli import output
+from ops.operations import Operations
+from producers.errors import Forbidden
 from producers.services import Services, build_services
 from worker.background import WakeupQueue
-from worker.config import Account, Settings, load_settings
+from worker.config import Secret, Settings, load_settings
+from worker.config.table import nearest
+from worker.errors import NotFound
+from worker.ports import UNROUTED
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime
 
@@ -30,6 +37,34 @@ class CommandContext:
 
     def __init__(self) -> None:
         self.as_json = False
+        self.url = ""
+
+    @cached_property
+    def operations(self) -> Operations:
+        """What operators look up and do: over HTTP if a URL was given, else straight on Redis."""
+        if self.url:
+            from ops.operations.http import HttpOperations
+            from ops.operations.http_calls import HttpCalls
+
+            return HttpOperations(HttpCalls(self.url, self.read_key()), self.url, zone=self.zone)
+        from ops.operations.local import LocalOperations
+
+        return LocalOperations(
+            runtime=self.runtime,
+            services=self.services,
+            send_replay=self.task_sender.start_replay,
+            zone=self.zone,
+        )
+
+    def read_key(self) -> str:
+        """Return the key for the URL, which no command line shows; raises UsageError if there is none."""
+        for variable, kind in (("RELATIONS_KEY", "env"), ("RELATIONS_KEY_FILE", "file")):
+            if given := os.environ.get(variable, "").strip():
+                reference = f"env:{variable}" if kind == "env" else f"file:{given}"
+                return Secret(reference, environ=os.environ, folder=Path.cwd()).reveal()
+        raise click.UsageError(
+            "--url needs a key: set RELATIONS_KEY, or RELATIONS_KEY_FILE to the path of a file that holds it."
+        )
 
     @cached_property
     def settings(self) -> Settings:
@@ -66,26 +101,41 @@ class CommandContext:
         return datetime.now().astimezone().tzinfo or UTC
 
     def read_clock(self) -> int:
-        """Return the store's time, in µs since 1970."""
-        return self.runtime.metrics.now()
+        """Return the time by which `2h ago` is counted, in µs since 1970: the store's, if it is here."""
+        return self.operations.now()
 
-    def find_account(self, name: str | None) -> Account:
-        """Return the account of that name, or the only one there is."""
+    def account_names(self) -> Sequence[str]:
+        """Return the accounts there are: of the key, or of the settings, which need no Redis."""
+        return self.operations.account_names() if self.url else list(self.settings.accounts)
+
+    def find_account(self, name: str | None) -> str:
+        """Return that account's name, or that of the only one there is; raises NotFound."""
         if name:
-            return self.settings.account(name)
-        known = sorted(self.settings.accounts)
+            return self._check_name(name)
+        known = sorted(self.account_names())
         if len(known) == 1:
-            return self.settings.accounts[known[0]]
-        there = f"the settings have {len(known)}: {', '.join(known)}" if known else "the settings have none"
+            return known[0]
+        owner = "the key" if self.url else "the settings"
+        verb = "is for" if self.url else "have"
+        there = f"{owner} {verb} {len(known)}: {', '.join(known)}" if known else f"{owner} {verb} none"
         raise click.UsageError(f"Say which account with --account ({there}).")
 
-    def find_account_name(self, name: str | None) -> str:
-        """Return the same account's name; also `unrouted`, where messages that name no account are kept."""
-        return self.settings.inbox_name(name) if name else self.find_account(None).name
+    def find_inbox(self, name: str | None) -> str:
+        """Return the same; also `unrouted`, where messages that name no account are kept."""
+        return name if name == UNROUTED else self.find_account(name)
 
     def find_default_account(self, name: str | None) -> str:
         """Return the account of changes that name none; empty with several accounts, so that each must."""
-        return "" if not name and len(self.settings.accounts) > 1 else self.find_account(name).name
+        return "" if not name and len(self.account_names()) > 1 else self.find_account(name)
+
+    def _check_name(self, name: str) -> str:
+        try:
+            known = self.account_names()
+        except Forbidden:  # a key that may not read; the server says what the account may not
+            return name
+        if name not in known:
+            raise NotFound(f'there is no account "{name}"{nearest(name, known)}')
+        return name
 
     def answer(self, document: Any, lines: Iterable[str]) -> None:
         """Print the document with `--json`, else the lines."""
@@ -134,8 +184,45 @@ def print_note(text: str) -> None:
 
 
 def with_context(function: Function) -> Function:
-    """Give a command its context as first argument, and the option `--json`."""
+    """Give a command its context as first argument, and the options `--url` and `--json`."""
 
+    @wraps(function)
+    def run(*args: Any, url: str | None, **options: Any) -> Any:
+        click.get_current_context().ensure_object(CommandContext).url = url or ""
+        return function(*args, **options)
+
+    return click.option(
+        "--url",
+        envvar="RELATIONS_URL",
+        metavar="URL",
+        help="Of an HTTP interface to ask, with the key in RELATIONS_KEY, instead of Redis.",
+    )(_with_json(run))  # type: ignore[return-value]
+
+
+def with_local_context(function: Function) -> Function:
+    """Give a command that works on this machine only its context as first argument, and `--json`."""
+
+    @wraps(function)
+    def run(*args: Any, **options: Any) -> Any:
+        if os.environ.get("RELATIONS_URL"):
+            command = click.get_current_context().command_path
+            print_note(f"{command} looks at this machine only, not at RELATIONS_URL.")
+        return function(*args, **options)
+
+    return local_only(_with_json(run))  # type: ignore[return-value]
+
+
+def local_only(function: Function) -> Function:
+    """Refuse `--url` for a command that works on this machine only, in one line."""
+
+    def refuse(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value:
+            raise click.UsageError(f"{context.command_path} works on this machine only: leave out --url.")
+
+    return click.option("--url", hidden=True, expose_value=False, callback=refuse)(function)
+
+
+def _with_json(function: Function) -> Function:
     @wraps(function)
     def run(*args: Any, as_json: bool, **options: Any) -> Any:
         context = click.get_current_context().ensure_object(CommandContext)
@@ -148,5 +235,5 @@ def with_context(function: Function) -> Function:
 def account_option(function: Function) -> Function:
     """Add the option `--account`."""
     return click.option(
-        "--account", metavar="NAME", help="Which account; needed only when the settings have several."
+        "--account", metavar="NAME", help="Which account; needed only where there are several."
     )(function)

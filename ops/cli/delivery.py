@@ -1,14 +1,17 @@
-"""How `relations send` hands changes to the intake, and what became of each."""
+"""How `relations send` hands changes over, and what became of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from ops.cli.send_input import SendEntry, cap_faults
+from worker.contract import Change
 from worker.errors import InvalidChange, RelationsError, StoreUnavailable
-from worker.usecases.intake import Intake
+from worker.usecases.intake import AccountResult
 
 AT_ONCE: Final = 1000  # changes per round trip
+
+Accept = Callable[[Sequence[Change]], Iterable[AccountResult]]
 
 
 class SentJob(NamedTuple):
@@ -31,14 +34,14 @@ class SendDelivery(NamedTuple):
         }
 
 
-def deliver(intake: Intake, entries: Sequence[SendEntry]) -> SendDelivery:
+def deliver(accept: Accept, entries: Sequence[SendEntry]) -> SendDelivery:
     """Send the entries in order and in bounded pieces, until the store is gone.
 
     An account's part of a piece is accepted as a whole or not at all.
     """
     jobs, errors = list[SentJob](), list[RelationsError]()
     for piece in _split(entries):
-        delivery = _deliver_piece(intake, piece)
+        delivery = _deliver_piece(accept, piece)
         jobs += delivery.jobs
         errors += delivery.errors
         if any(isinstance(error, StoreUnavailable) for error in delivery.errors):
@@ -52,9 +55,9 @@ def _split(entries: Sequence[SendEntry]) -> Iterator[Sequence[SendEntry]]:
         yield piece
 
 
-def _deliver_piece(intake: Intake, piece: Sequence[SendEntry]) -> SendDelivery:
+def _deliver_piece(accept: Accept, piece: Sequence[SendEntry]) -> SendDelivery:
     jobs, errors = dict[int, SentJob](), list[RelationsError]()
-    for result in intake.accept_by_account([entry.change for entry in piece]):
+    for result in accept([entry.change for entry in piece]):
         if isinstance(result.error, InvalidChange):
             moved = result.error.moved(lambda position: piece[position].where)
             errors.append(InvalidChange(cap_faults(moved.faults)))

@@ -10,6 +10,7 @@ import click
 
 from ops.cli.context import CommandContext
 from ops.cli.terminal import safe_streams
+from ops.operations.port import ServerUnavailable
 from worker.config import mask_url
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable
 
@@ -47,7 +48,7 @@ class RootGroup(click.Group):
 
 def find_exit_code(error: RelationsError) -> Exit:
     """Return which exit code an error has."""
-    if isinstance(error, InvalidSettings | StoreUnavailable):
+    if isinstance(error, InvalidSettings | StoreUnavailable | ServerUnavailable):
         return Exit.USAGE
     return Exit.NOT_FOUND if isinstance(error, NotFound) else Exit.FAILED
 
@@ -66,6 +67,9 @@ def _format_error(error: RelationsError, context: CommandContext) -> Sequence[st
     """Return what happened and what to do, a line per fault."""
     if isinstance(error, InvalidSettings):
         return ["The settings cannot be used:", *(f"  {fault}" for fault in error.faults)]
+    if context.url and isinstance(error, StoreUnavailable):
+        reason = f"{mask_url(context.url)} has no Redis: {str(error).rstrip('.')}."
+        return [f"{reason} `relations doctor` on its machine checks every part."]
     if isinstance(error, StoreUnavailable):
         reason = f"{mask_url(context.settings.redis_url)}: {str(error).rstrip('.')}."
         advice = (

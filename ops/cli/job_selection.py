@@ -83,11 +83,11 @@ class JobSelection(NamedTuple):
                 "Name jobs, or say which by --state, --error, --batch and the like; --help lists them."
             )
         if not self.job_ids:
-            return {context.find_account_name(self.account): self.filter}
+            return {context.find_inbox(self.account): self.filter}
         by_account: dict[str, list[str]] = {}
         for job_id in self.job_ids:
             owner = job_id.rpartition("-")[0]
-            if owner not in context.settings.accounts and owner != UNROUTED:
+            if owner not in context.account_names() and owner != UNROUTED:
                 raise NotFound(f"there is no job {job_id}")
             by_account.setdefault(owner, []).append(job_id)
         return by_account

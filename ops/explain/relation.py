@@ -37,6 +37,20 @@ class JobExplanation(NamedTuple):
     facts: Mapping[str, Any]
     requests: tuple[Mapping[str, Any], ...]
 
+    @classmethod
+    def of(
+        cls,
+        job: str,
+        state: str,
+        text: str,
+        facts: Mapping[str, Any],
+        requests: tuple[Mapping[str, Any], ...],
+    ) -> "JobExplanation":
+        """Return it with lines for its requests where there is more to say than `text` does."""
+        has_more = len(requests) > 1 or any(request["observed"] for request in requests)
+        lines = tuple(request["text"] for request in requests) if has_more else ()
+        return cls(job, state, text, lines, facts, requests)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
@@ -169,15 +183,12 @@ class _Explainer:
     def explain_job(self, event: RelationEvent) -> JobExplanation:
         """Explain one job in a sentence, and its requests where there is more to say than that."""
         job = self.evidence.jobs.get(event.job)
-        parts = list(self.find_parts(job))
-        has_more = len(parts) > 1 or any(part.request.observed for part in parts)
-        return JobExplanation(
+        return JobExplanation.of(
             job=event.job,
             state=event.result or (job.state if job else "queued"),
             text=f"{self.describe_job(event.job)}: {self.describe_outcome(event, job)}",
-            request_lines=tuple(part.describe(self.zone) for part in parts) if has_more else (),
             facts=self.get_facts(event, job),
-            requests=tuple(part.to_json(self.zone) for part in parts),
+            requests=tuple(part.to_json(self.zone) for part in self.find_parts(job)),
         )
 
     def get_facts(self, event: RelationEvent, job: JobRecord | None) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ Each action stands in the audit log under the name of the key.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from starlette.responses import Response
@@ -41,6 +41,13 @@ async def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     return json_response({"account": account, "paused": False, "was_paused": was_paused})
 
 
+async def check_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Try the credentials of an account by a harmless read."""
+    account = deps.current_settings().account(call.account).name
+    findings = await deps.threads.run_for(call.key.name, deps.check_account, account)
+    return json_response({"findings": [finding.to_json() for finding in findings]})
+
+
 async def cancel_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
     """End queued changes."""
     return await _act(deps, call, deps.services.jobs.cancel, "queued")
@@ -54,11 +61,17 @@ async def dismiss_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Resp
 async def _act(
     deps: OperatorDeps, call: ApiCall[JobActionForm], act: Callable[..., AdminResult], state: JobState
 ) -> Response:
-    """Act on the selected jobs that are in this state; with `dry_run` only name them."""
+    """Act on the selected jobs that are in this state; with `dry_run` only name them.
+
+    Jobs that are named by their ids are acted on as they are, so that a repeated call answers the same.
+    """
     form = call.input
-    jobs, refused, more = await deps.threads.run_for(call.key.name, _select, deps, form, state)
+    jobs, refused, more = form.jobs, dict[str, str](), False
+    if form.dry_run or not jobs:
+        jobs, refused, more = await deps.threads.run_for(call.key.name, _select, deps, form, state)
     if jobs and not form.dry_run:
-        note = "" if form.jobs else f"of {describe_selection(form.ids_or_filter())}"
+        selection = form.ids_or_filter()
+        note = "" if form.jobs else f"of {describe_selection(selection)}"
         result = await deps.threads.run_for(
             call.key.name, act, form.account, jobs, by=call.key.name, note=note
         )
@@ -71,7 +84,7 @@ async def _act(
 
 def _select(
     deps: OperatorDeps, form: JobActionForm, state: JobState
-) -> tuple[Sequence[str], Mapping[str, str], bool]:
+) -> tuple[tuple[str, ...], dict[str, str], bool]:
     """Return the selected jobs in this state, the others with the reason, and whether there are more.
 
     Raises InvalidChange if nothing or everything is selected.
@@ -81,8 +94,8 @@ def _select(
         jobs += fit
         refused |= unfit
         if len(jobs) > MAX_JOBS:
-            return jobs[:MAX_JOBS], refused, True
-    return jobs, refused, False
+            return tuple(jobs[:MAX_JOBS]), refused, True
+    return tuple(jobs), refused, False
 
 
 async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Response:

@@ -98,13 +98,14 @@ class FailuresDict(TypedDict):
 
 
 class ActionDict(TypedDict):
-    """An action of a request, with its answer."""
+    """An action of a request, with its answer; `asked` are the pairs of ids that a read asked for."""
 
     action: str
     relationtype: str
     parentid: list[int]
     childid: list[int]
     relationinfo: dict[str, str]
+    asked: list[list[int]]
     answer: HealthVerdict
 
 
@@ -182,10 +183,42 @@ class AccountDict(TypedDict):
     pace: PaceDict
 
 
+class KeyDict(TypedDict):
+    """A key: what it may do, for which accounts."""
+
+    name: str
+    can: list[str]
+    accounts: list[str]
+
+
 class AccountsDict(TypedDict):
-    """The accounts of the key, in the order of the settings."""
+    """The key, and its accounts in the order of the settings."""
 
     accounts: list[AccountDict]
+    key: KeyDict
+
+
+class FindingDict(TypedDict):
+    """The result of a check: of what, how it is (`ok`, `warn`, `fail`), and what to do about it."""
+
+    what: str
+    level: str
+    text: str
+    todo: str
+
+
+class FindingsDict(TypedDict):
+    """The results of checking an account."""
+
+    findings: list[FindingDict]
+
+
+class PayloadDict(TypedDict):
+    """An unreadable message: its body in base64, cut if it is shorter than `size`, and what is wrong."""
+
+    body: str
+    size: int
+    faults: list[str]
 
 
 class PausedDict(TypedDict):

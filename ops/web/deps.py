@@ -1,11 +1,12 @@
 """The dependencies of the operators' handlers as one value, built from a runtime here and nowhere else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import tzinfo
 from typing import Any
 
-from ops import lookups
+from ops import doctor, lookups
+from ops.doctor import Finding
 from ops.web.metrics import MetricsReader
 from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
@@ -19,7 +20,8 @@ from worker.wiring import Runtime
 class OperatorDeps:
     """The dependencies of the handlers.
 
-    `explain` and `describe` give the JSON of a relation and of an account, `reset_pace` lets an account go on
+    `explain` and `describe` give the JSON of a relation and of an account with times in texts of a zone,
+    `check_account` tries an account's credentials, `reset_pace` lets an account go on
     at full pace, `send_replay` sends a replay's id to the workers.
     """
 
@@ -31,8 +33,9 @@ class OperatorDeps:
     metrics: MetricsReader
     threads: Threads
     new_id: Callable[[], str]
-    explain: Callable[[str, Relation], Any]
-    describe: Callable[[str], Any]
+    explain: Callable[[str, Relation, tzinfo], Any]
+    describe: Callable[[str, tzinfo], Any]
+    check_account: Callable[[str], Sequence[Finding]]
     reset_pace: Callable[[str], None]
     send_replay: Callable[[str], None]
 
@@ -42,9 +45,15 @@ def operator_deps(
 ) -> OperatorDeps:
     """Build the dependencies from a runtime; `now` is in seconds since the epoch."""
 
-    def explain_relation(account: str, relation: Relation) -> Any:
-        found = lookups.explain_relation(runtime, runtime.settings.account(account), relation, zone=UTC)
+    def explain_relation(account: str, relation: Relation, zone: tzinfo) -> Any:
+        found = lookups.explain_relation(runtime, runtime.settings.account(account), relation, zone=zone)
         return found.to_json()
+
+    def describe_account(account: str, zone: tzinfo) -> Any:
+        return lookups.get_account_status(runtime, runtime.settings.account(account), zone)
+
+    def check_account(account: str) -> Sequence[Finding]:
+        return list(doctor.try_account(runtime, runtime.settings.account(account)))
 
     return OperatorDeps(
         current_settings=lambda: runtime.settings,
@@ -56,7 +65,8 @@ def operator_deps(
         threads=Threads(),
         new_id=runtime.intake().new_id,
         explain=explain_relation,
-        describe=lambda account: lookups.get_account_status(runtime, runtime.settings.account(account), UTC),
+        describe=describe_account,
+        check_account=check_account,
         reset_pace=runtime.limiter.reset,
         send_replay=send_replay,
     )

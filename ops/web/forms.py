@@ -1,5 +1,6 @@
 """Queries and bodies of the operators' routes, as types from which they are read, checked and described."""
 
+from datetime import timedelta, timezone, tzinfo
 from typing import Annotated, Any
 
 import msgspec
@@ -13,7 +14,33 @@ from worker.ports import JobFilter
 JobIds = Annotated[
     tuple[str, ...], Meta(max_length=10_000, description="the ids of jobs; instead of a filter")
 ]
+UtcOffset = Annotated[
+    str,
+    Meta(
+        pattern="^[+-]([01][0-9]|2[0-3]):[0-5][0-9]$",
+        description="the offset from UTC of the times in texts, such as +01:00, `+` written as %2B",
+    ),
+]
 Module = Annotated[str, Meta(min_length=1, max_length=40, description="as in relation types, e.g. address")]
+
+
+class TextsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """How texts are to be written."""
+
+    utc_offset: UtcOffset = "+00:00"
+
+
+class ExplainQuery(AccountQuery, frozen=True, kw_only=True):
+    """The account of a relation, and how texts are to be written."""
+
+    utc_offset: UtcOffset = "+00:00"
+
+
+def find_zone(utc_offset: str) -> tzinfo:
+    """Return the time zone of that offset, such as +01:00."""
+    sign = -1 if utc_offset[0] == "-" else 1
+    hours, minutes = int(utc_offset[1:3]), int(utc_offset[4:])
+    return timezone(sign * timedelta(hours=hours, minutes=minutes))
 
 
 class NewestQuery(AccountQuery, frozen=True, kw_only=True):

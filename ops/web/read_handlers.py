@@ -1,5 +1,7 @@
 """Handlers that show what is kept: relations, failures, requests, replays, accounts, audit log, metrics."""
 
+from base64 import b64encode
+
 from prometheus_client.exposition import choose_encoder
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -12,7 +14,7 @@ from ops.serializers import (
     serialize_request,
 )
 from ops.web.deps import OperatorDeps
-from ops.web.forms import NewestQuery, PageQuery
+from ops.web.forms import ExplainQuery, NewestQuery, PageQuery, TextsQuery, find_zone
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
 from producers.portals.http.query import AccountQuery
@@ -20,7 +22,7 @@ from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
 
 
-async def explain_relation(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
+async def explain_relation(deps: OperatorDeps, call: ApiCall[ExplainQuery]) -> Response:
     """Show every job that named a relation and what became of it."""
     path = call.request.path_params
     parent, child = path["parent"], path["child"]
@@ -28,7 +30,9 @@ async def explain_relation(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> R
     if bad:
         raise Invalid([Fault(side, "expected the id of a record, a positive whole number") for side in bad])
     relation = resolve_relation(path["type"], parent, child)
-    return json_response(await deps.threads.run_for(call.key.name, deps.explain, call.account, relation))
+    zone = find_zone(call.input.utc_offset)
+    explained = await deps.threads.run_for(call.key.name, deps.explain, call.account, relation, zone)
+    return json_response(explained)
 
 
 async def list_failures(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
@@ -67,11 +71,23 @@ async def list_audit_entries(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Re
     )
 
 
-async def list_accounts(deps: OperatorDeps, call: ApiCall[None]) -> Response:
-    """Show the accounts of the key, in the order of the settings."""
-    accounts = [name for name in deps.current_settings().accounts if name in call.key.accounts]
-    described = await deps.threads.run_for(call.key.name, lambda: [deps.describe(name) for name in accounts])
-    return json_response({"accounts": described})
+async def list_accounts(deps: OperatorDeps, call: ApiCall[TextsQuery]) -> Response:
+    """Show the key, and its accounts in the order of the settings."""
+    key, zone = call.key, find_zone(call.input.utc_offset)
+    accounts = [name for name in deps.current_settings().accounts if name in key.accounts]
+    described = await deps.threads.run_for(key.name, lambda: [deps.describe(name, zone) for name in accounts])
+    about_key = {"name": key.name, "can": list(key.can), "accounts": list(key.accounts)}
+    return json_response({"accounts": described, "key": about_key})
+
+
+async def get_payload(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Show the unreadable message that a job stands for, as it came."""
+    job_id = call.request.path_params["id"]
+    message = await deps.threads.run_for(call.key.name, deps.job_admin.get_payload, job_id)
+    if message is None:
+        raise NotFound(f"nothing is kept of a message for {job_id}")
+    body = b64encode(message.body).decode()
+    return json_response({"body": body, "size": message.size, "faults": list(message.faults)})
 
 
 async def list_replays(deps: OperatorDeps, call: ApiCall[NewestQuery]) -> Response:

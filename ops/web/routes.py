@@ -8,9 +8,19 @@ from starlette.responses import Response
 
 from ops.web import action_handlers, answers, read_handlers
 from ops.web.deps import operator_deps
-from ops.web.forms import ErasureForm, JobActionForm, NewestQuery, PageQuery, PauseForm, ReplayForm
+from ops.web.forms import (
+    ErasureForm,
+    ExplainQuery,
+    JobActionForm,
+    NewestQuery,
+    PageQuery,
+    PauseForm,
+    ReplayForm,
+    TextsQuery,
+)
 from producers.portals.http.api_route import ApiRoute, ResponseDoc, bind
 from producers.portals.http.query import AccountName, AccountQuery, RecordId
+from producers.portals.http.routes import JobId
 from worker.config.values import Right
 from worker.wiring import Runtime
 
@@ -75,6 +85,7 @@ OPERATOR_ROUTES: Final = (
         "/v1/relations/{type:path}/{parent:record}/{child:record}",
         "Explain a relation",
         answer=answers.ExplanationDict,
+        query=ExplainQuery,
         path_params=RELATION,
     ),
     _get(
@@ -108,9 +119,19 @@ OPERATOR_ROUTES: Final = (
     _get(
         read_handlers.list_accounts,
         "/v1/accounts",
-        "The accounts of the key: backlog, pace, breaker",
+        "The key, and its accounts: backlog, pace, breaker",
         answer=answers.AccountsDict,
+        query=TextsQuery,
+    ),
+    _get(
+        read_handlers.get_payload,
+        "/v1/jobs/{id}/payload",
+        "Show the unreadable message that a job stands for",
+        answer=answers.PayloadDict,
+        right="replay",
         query=None,
+        path_params={"id": JobId},
+        account_in="id",
     ),
     _post(
         action_handlers.pause_account,
@@ -129,6 +150,15 @@ OPERATOR_ROUTES: Final = (
         "/v1/accounts/{account}/resume",
         "Let an account go on",
         answer=answers.PausedDict,
+        right="admin",
+        path_params={"account": AccountName},
+        account_in="account",
+    ),
+    _post(
+        action_handlers.check_account,
+        "/v1/accounts/{account}/check",
+        "Try the credentials of an account by a harmless read",
+        answer=answers.FindingsDict,
         right="admin",
         path_params={"account": AccountName},
         account_in="account",

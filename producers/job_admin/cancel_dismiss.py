@@ -13,7 +13,7 @@ from producers.job_admin.selection import (
     is_foreign,
     restrict_to_state,
 )
-from worker.ports import AdminResult, AuditEntry, JobAdmin, JobFilter, JobState, Queries
+from worker.ports import AdminResult, AuditEntry, JobAdmin, JobFilter, JobLookups, JobState, Queries
 
 FOREIGN: Final = "foreign"  # the reason why a job of another account is refused
 
@@ -47,13 +47,7 @@ class JobAdminService:
         self, account: str, selection: Selection, state: JobState
     ) -> Iterator[tuple[list[str], dict[str, str]]]:
         """Yield in pieces the account's jobs in this state, and why the other selected jobs are refused."""
-        for piece in find_jobs(self.queries, account, restrict_to_state(selection, state)):
-            found = {
-                job_id: FOREIGN if is_foreign(job_id, account) else job.state if job else "gone"
-                for job_id, job in piece.items()
-            }
-            jobs = [job_id for job_id, reason in found.items() if reason == state]
-            yield jobs, {job_id: reason for job_id, reason in found.items() if reason != state}
+        return preview_act(self.queries, account, selection, state)
 
     def _resolve(
         self, account: str, selection: Selection, state: JobState
@@ -68,3 +62,16 @@ class JobAdminService:
             return list(islice(found, MAX_JOBS)), {}
         foreign = {job_id: FOREIGN for job_id in selection if is_foreign(job_id, account)}
         return [job_id for job_id in selection if job_id not in foreign], foreign
+
+
+def preview_act(
+    lookups: JobLookups, account: str, selection: Selection, state: JobState
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Yield in pieces the account's jobs in this state, and why the other selected jobs are refused."""
+    for piece in find_jobs(lookups, account, restrict_to_state(selection, state)):
+        found = {
+            job_id: FOREIGN if is_foreign(job_id, account) else job.state if job else "gone"
+            for job_id, job in piece.items()
+        }
+        jobs = [job_id for job_id, reason in found.items() if reason == state]
+        yield jobs, {job_id: reason for job_id, reason in found.items() if reason != state}

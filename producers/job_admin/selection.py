@@ -8,7 +8,7 @@ import msgspec
 
 from worker.contract import write_instant
 from worker.errors import Fault, InvalidChange
-from worker.ports import JobFilter, JobRecord, JobState, Queries, summarize_ids
+from worker.ports import JobFilter, JobLookups, JobRecord, JobState, summarize_ids
 
 MAX_JOBS: Final = 100_000  # jobs that one call acts on
 PIECE: Final = 500  # jobs that are looked up at once
@@ -51,7 +51,7 @@ def restrict_to_state(selection: Selection, state: JobState) -> Selection:
 
 
 def find_jobs(
-    queries: Queries, account: str, selection: Selection
+    queries: JobLookups, account: str, selection: Selection
 ) -> Iterator[Mapping[str, JobRecord | None]]:
     """Yield the jobs in pieces, those of a filter newest first; None for an id that does not exist."""
     if isinstance(selection, JobFilter):
@@ -68,7 +68,9 @@ def is_foreign(job_id: str, account: str) -> bool:
     return job_id.rpartition("-")[0] != account
 
 
-def _find_by_filter(queries: Queries, account: str, wanted: JobFilter) -> Iterator[Mapping[str, JobRecord]]:
+def _find_by_filter(
+    queries: JobLookups, account: str, wanted: JobFilter
+) -> Iterator[Mapping[str, JobRecord]]:
     cursor = ""
     while True:
         page = queries.find_jobs(account, wanted, limit=PIECE, cursor=cursor)

@@ -32,7 +32,9 @@ object on stderr. People get tables, with colours on a terminal only. Answers go
 to stderr. What a command ends with is listed under [exit codes](exit-codes.md). Settings come from the
 environment and one file, as for every other part: see [settings](settings.md).
 
-`--account` may be left out when the settings have exactly one account.
+`--account` may be left out when there is exactly one. With `--url` (or `RELATIONS_URL`) a command asks the
+HTTP interface there, with the key in `RELATIONS_KEY` or the file of `RELATIONS_KEY_FILE`, and needs neither
+Redis nor settings: see [operate from afar](../how-to/operate-from-afar.md).
 """
 
 

@@ -32,7 +32,7 @@ from worker.ports.metrics import (
     SweepStats,
     WorkerInfo,
 )
-from worker.ports.queries import Queries
+from worker.ports.queries import JobLookups, Queries
 from worker.ports.records import (
     ERROR_CLASSES,
     FOREVER,
@@ -112,6 +112,7 @@ __all__ = [
     "Grant",
     "JobAdmin",
     "JobFilter",
+    "JobLookups",
     "JobPage",
     "JobRecord",
     "JobState",

@@ -8,20 +8,24 @@ from worker.ports.records import FailureGroup, JobFilter, JobPage, JobRecord, Jo
 from worker.ports.work import RelationRecord
 
 
-class Queries(Protocol):
-    """Reads of the store; each examines a bounded number of entries, however many jobs there are."""
+class JobLookups(Protocol):
+    """Looks jobs up by a filter or by their ids."""
 
     def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
         """Return the jobs that match, newest first; a page may hold few or none and still have a next one."""
+
+    def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
+        """Return these jobs, of one account or several, without unknown and forgotten ones."""
+
+
+class Queries(JobLookups, Protocol):
+    """Reads of the store; each examines a bounded number of entries, however many jobs there are."""
 
     def count_by_state(self, account: str) -> Mapping[str, int]:
         """Count jobs by state: those open now, all that ever ended, and `unresolved` failures."""
 
     def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """Return the states of these jobs, of one account or several, without unknown and forgotten ones."""
-
-    def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
-        """Return these jobs, of one account or several, without unknown and forgotten ones."""
 
     def get_records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what is open and confirmed about these relations now."""

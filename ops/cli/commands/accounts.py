@@ -1,18 +1,15 @@
 """`relations accounts`: how accounts stand; stopping them and letting them go on."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
-from ops import doctor
 from ops.cli.commands.doctor import print_findings
 from ops.cli.context import CommandContext, with_context
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_cause
-from ops.lookups import get_account_status
-from worker.ports import AuditEntry, Pause
 
-PAUSED_BY_OPERATOR: Final = "hand"  # the reason of a pause, as it is stored
 COLUMNS: Final = ("account", "mode", "backlog", "oldest", "open", "unresolved")
 
 
@@ -31,16 +28,13 @@ def accounts() -> None:
 @accounts.command("list")
 @with_context
 def list_accounts(context: CommandContext) -> None:
-    """List the accounts of the settings: what waits since when, unresolved failures, and which are stopped.
+    """List the accounts: what waits since when, unresolved failures, and which are stopped.
 
     \b
     Examples:
       relations accounts list
     """
-    states = [
-        get_account_status(context.runtime, account, context.zone)
-        for account in context.settings.accounts.values()
-    ]
+    states = context.operations.list_accounts()
     heads = ("ACCOUNT", "MODE", "INBOX", "OLDEST", "OPEN", "FAILED", "STATE")
     rows = ([*(state[name] for name in COLUMNS), _describe_state(state)] for state in states)
     context.answer_table({"accounts": states}, heads, rows)
@@ -58,9 +52,8 @@ def pause_account(context: CommandContext, name: str, why: str, by: str) -> None
     Examples:
       relations accounts pause acme --why "moving to the new API user"
     """
-    account = context.settings.account(name).name
-    entry = AuditEntry(context.runtime.intake().new_id(), by, "paused", account, why)
-    context.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
+    account = context.find_account(name)
+    context.operations.pause_account(account, why, by=by)
     context.answer(
         {"account": account, "paused": True},
         [f"{account} is paused; `relations accounts resume {account}` lets it go on."],
@@ -78,10 +71,8 @@ def resume_account(context: CommandContext, name: str, by: str) -> None:
     Examples:
       relations accounts resume acme
     """
-    account = context.settings.account(name).name
-    entry = AuditEntry(context.runtime.intake().new_id(), by, "resumed", account)
-    was_paused = context.runtime.store.resume(account, audit_entry=entry)
-    context.runtime.limiter.reset(account)
+    account = context.find_account(name)
+    was_paused = context.operations.resume_account(account, by=by)
     context.answer(
         {"account": account, "paused": False, "was_paused": was_paused},
         [f"{account} goes on." if was_paused else f"{account} was not paused."],
@@ -99,20 +90,13 @@ def check_accounts(context: CommandContext, name: str | None) -> None:
       relations accounts check
       relations accounts check acme --json
     """
-    settings = context.settings
-    chosen = [settings.account(name)] if name else list(settings.accounts.values())
-    findings = [
-        finding
-        for account in chosen
-        for finding in (
-            *doctor.find_settings_warnings(settings, account.name),
-            doctor.check_credentials(context.runtime, account),
-        )
-    ]
-    print_findings(context, findings)
+    chosen = [context.find_account(name)] if name else context.account_names()
+    print_findings(
+        context, [finding for account in chosen for finding in context.operations.check_account(account)]
+    )
 
 
-def _describe_state(state: dict[str, Any]) -> str:
+def _describe_state(state: Mapping[str, Any]) -> str:
     pause, pace = state["paused"], state["pace"]
     if pause:
         end = f"until {pause['until']}" if pause["until"] else "until resumed"

@@ -2,7 +2,7 @@
 
 import click
 
-from ops.cli.context import CommandContext, with_context
+from ops.cli.context import CommandContext, with_local_context
 from worker import log
 from worker.background import WakeupQueue, cause_of
 from worker.wiring import Runtime
@@ -35,7 +35,7 @@ from worker.wiring import Runtime
     show_envvar=True,
     help="The path above the interface; without it, X-Forwarded-Prefix of a trusted proxy.",
 )
-@with_context
+@with_local_context
 def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, root_path: str) -> None:
     """Serve the HTTP interface: changes, jobs, webhooks, what operators ask and do, and metrics.
 

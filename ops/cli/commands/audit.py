@@ -19,7 +19,7 @@ def list_audit_log(context: CommandContext, account: str | None, limit: int, cur
     Examples:
       relations audit --account acme
     """
-    page = context.runtime.job_admin.audit_log(context.find_account_name(account), limit=limit, cursor=cursor)
+    page = context.operations.audit_log(context.find_inbox(account), limit=limit, cursor=cursor)
     entries = page.entries
     rows = (
         (

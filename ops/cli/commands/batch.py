@@ -5,7 +5,6 @@ from typing import Final
 import click
 
 from ops.cli.context import CommandContext, account_option, with_context
-from producers.portals.serializers import batch_json
 
 STATES: Final = ("open", "succeeded", "superseded", "failed")
 
@@ -24,7 +23,6 @@ def show_batch(context: CommandContext, label: str, account: str | None) -> None
       relations batch units.csv-6c49a718
       relations batch import-7 --account acme --json
     """
-    name = context.find_account(account).name
-    batch = batch_json(name, label, context.runtime.store.batch_counts(name, label))
+    batch = context.operations.count_batch(context.find_account(account), label)
     counts = ", ".join(f"{batch[state]:,} {state}" for state in STATES if batch[state])
     context.answer(batch, [f"{batch['accepted']:,} accepted: {counts}"])

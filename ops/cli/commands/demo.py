@@ -2,7 +2,7 @@
 
 import click
 
-from ops.cli.context import CommandContext, with_context
+from ops.cli.context import CommandContext, with_local_context
 from ops.cli.errors import exit_with
 
 
@@ -12,7 +12,7 @@ from ops.cli.errors import exit_with
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed sends the same changes.")
 @click.option("--faults", is_flag=True, help="Lose answers, throttle and fail, as networks do.")
-@with_context
+@with_local_context
 def run_demo(context: CommandContext, changes: int, seed: int, faults: bool) -> None:
     """Run the whole system once, with real parts on this machine, and report what happened.
 

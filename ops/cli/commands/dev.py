@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ops.cli.context import local_only
 from ops.cli.errors import exit_with
 
 
@@ -27,6 +28,7 @@ from ops.cli.errors import exit_with
     show_default=True,
     help="Of the simulator.",
 )
+@local_only
 def run_dev(directory: Path | None, port: int, simulator_port: int) -> None:
     """Run the whole stack locally until Ctrl-C: server, simulator, worker, beat and HTTP interface.
 

@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from ops import doctor
-from ops.cli.context import CommandContext, with_context
+from ops.cli.context import CommandContext, with_local_context
 from ops.cli.errors import Exit, exit_with
 
 COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -14,7 +14,7 @@ COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 @click.command("doctor", short_help="Check every part, and say what to do.")
 @click.option("--no-api", is_flag=True, help="Do not call the API.")
-@with_context
+@with_local_context
 def run_doctor(context: CommandContext, no_api: bool) -> None:
     """Check settings, Redis, clock, broker, workers, the sweep, credentials and rights.
 

@@ -30,7 +30,7 @@ def erase_record(
       relations erase address 9001 --account acme
       relations erase address 9001 --account acme --yes --wait
     """
-    name = context.find_account_name(account)
+    name = context.find_inbox(account)
     record_ref(module, number)  # refuses a module that there is not
     if not yes:
         what = f"{module} {number} would be taken out of everything kept of account {name}"
@@ -39,7 +39,7 @@ def erase_record(
             [f"{what}; open changes that name it would end. Add --yes."],
         )
         return
-    counts = context.services.erasure.erase(
+    counts = context.operations.erase(
         name, module, number, by=by, on_wait=(lambda error: context.remark(f"{error}")) if waits else None
     )
     erased = {kind: count for kind, count in counts.items() if count}

@@ -9,7 +9,7 @@ from ops.cli.output import print_lines
 from ops.explain.advice import advise
 from ops.explain.text import format_instant, pluralize
 from ops.serializers import describe_failure, serialize_failure
-from worker.ports import UNROUTED, FailureGroup
+from worker.ports import FailureGroup
 
 AccountFailures = Sequence[tuple[str, FailureGroup]]
 
@@ -25,10 +25,8 @@ def list_errors(context: CommandContext, account: str | None) -> None:
       relations errors
       relations errors --account acme --json
     """
-    accounts = [context.find_account_name(account)] if account else [*context.settings.accounts, UNROUTED]
-    failures = [
-        (name, failure) for name in accounts for failure in context.runtime.queries.failure_groups(name)
-    ]
+    accounts = [context.find_inbox(account)] if account else context.operations.inbox_names()
+    failures = [(name, failure) for name in accounts for failure in context.operations.failure_groups(name)]
     context.answer_table(
         {"errors": [serialize_failure(name, failure) for name, failure in failures]},
         ("ACCOUNT", "JOBS", "ERROR", "TYPE", "FIRST", "LAST", "EXAMPLE"),

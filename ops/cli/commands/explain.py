@@ -7,7 +7,7 @@ import click
 from ops import samples
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.errors import Exit, exit_with
-from ops.lookups import explain_relation, resolve_relation
+from ops.lookups import resolve_relation
 from worker.contract import Relation
 from worker.contract.values import read_whole
 
@@ -30,9 +30,7 @@ def explain(context: CommandContext, words: tuple[str, ...], account: str | None
         document = {"sample": samples.find_name(sample), "text": text.splitlines()}
         context.answer(document, [text.rstrip("\n")])
         return
-    explanation = explain_relation(
-        context.runtime, context.find_account(account), _parse_relation(words), zone=context.zone
-    )
+    explanation = context.operations.explain(context.find_account(account), _parse_relation(words))
     context.answer(explanation.to_json(), [str(explanation)])
     exit_with(Exit.OK if explanation.jobs else Exit.NOT_FOUND)
 

@@ -72,12 +72,7 @@ Send = Callable[[Sequence[Change]], list[Sent]]
 @click.option(
     "--dry-run", is_flag=True, help="Check every line, and count what would be sent; needs no Redis."
 )
-@click.option(
-    "--url", envvar="RELATIONS_URL", metavar="URL", help="Send over HTTP instead of straight to Redis."
-)
-@click.option(
-    "--key", envvar="RELATIONS_KEY", metavar="KEY", help="The key for --url; better given as RELATIONS_KEY."
-)
+@click.option("--key", metavar="KEY", help="The key for --url; better given as RELATIONS_KEY.")
 @with_context
 def import_file(
     context: CommandContext,
@@ -92,7 +87,6 @@ def import_file(
     rejects: Path | None,
     waits: bool,
     dry_run: bool,
-    url: str | None,
     key: str | None,
 ) -> None:
     """Import changes from CSV with a header, JSON, or a spreadsheet; a dash is standard input.
@@ -107,8 +101,9 @@ def import_file(
       relations import buyers.csv --set action=create --set type=estate:address:buyer --map contact=childid
       relations import buyers.csv --wait --url https://relations.example --account acme
     """
-    if url and not key and not dry_run:
-        raise click.UsageError("--url needs a key: set RELATIONS_KEY, or give --key.")
+    url = context.url
+    if url and not dry_run:
+        key = key or context.read_key()
     options = parse_options(
         context,
         maps,
@@ -186,7 +181,7 @@ def _import(
     path: Path,
     *,
     waits: bool,
-    url: str | None,
+    url: str,
     key: str | None,
 ) -> Exit:
     with _connect(context, url, key) as (relations, retry), tempfile.TemporaryFile("w+") as known_jobs:
@@ -205,7 +200,7 @@ def _import(
 
 
 @contextmanager
-def _connect(context: CommandContext, url: str | None, key: str | None) -> Iterator[tuple[Relations, Retry]]:
+def _connect(context: CommandContext, url: str, key: str | None) -> Iterator[tuple[Relations, Retry]]:
     """Give a client that tries only once, and what repeats its calls and says that it waits."""
     if url:
         with Relations(url, key or "", timeout=HTTP_TIMEOUT) as relations:

@@ -11,10 +11,11 @@ from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import with_job_filter
 from ops.explain.advice import advise
 from ops.explain.text import format_ids, format_info, format_instant, pluralize
-from producers.portals.serializers import held_json, held_relations, job_json
+from producers.errors import Forbidden
+from producers.portals.serializers import job_json
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
-from worker.ports import UNROUTED, JobFilter, JobPage, JobRecord
+from worker.ports import JobFilter, JobPage, JobRecord, Payload
 
 
 @click.group("jobs")
@@ -51,8 +52,8 @@ def list_jobs(
       relations jobs list --parent 501 --since yesterday
       relations jobs list --failed-since 1w
     """
-    if account or len(context.settings.accounts) == 1:
-        name = context.find_account_name(account)
+    if account or len(context.account_names()) == 1:
+        name = context.find_inbox(account)
         page = _find_full_page(context, name, job_filter, limit, str(cursor or ""))
     elif cursor:
         raise click.UsageError("--cursor is where a page of one account ended; say which with --account.")
@@ -68,7 +69,7 @@ def list_jobs(
 
 def _find_newest(context: CommandContext, job_filter: JobFilter, limit: int) -> JobPage:
     """Return the newest jobs of all accounts, and of messages that name none."""
-    names = [*context.settings.accounts, UNROUTED]
+    names = context.operations.inbox_names()
     found = [job for name in names for job in _find_full_page(context, name, job_filter, limit, "").jobs]
     found.sort(key=lambda job: (job.accepted_at, job.number), reverse=True)
     if len(found) > limit:
@@ -82,7 +83,7 @@ def _find_full_page(
     """Return a full page if there are as many jobs; where few fit, this takes many looks, and says so."""
     found, looks = list[JobRecord](), 0
     while True:
-        page = context.runtime.queries.find_jobs(account, job_filter, limit=limit - len(found), cursor=cursor)
+        page = context.operations.find_jobs(account, job_filter, limit=limit - len(found), cursor=cursor)
         found += page.jobs
         if not page.next or len(found) == limit:
             return JobPage(tuple(found), page.next)
@@ -132,14 +133,14 @@ def show_job(context: CommandContext, job_id: str, payload: bool) -> None:
       relations jobs show acme-0f3k9x2b7c1d4e5g6h --json
       relations jobs show acme-0f3k9x2b7c1d4e5g6h --payload
     """
-    job = context.runtime.store.get_job(job_id)
-    if job is None:
+    shown = context.operations.get_job(job_id)
+    if shown is None:
         raise NotFound(f"there is no job {job_id}; finished jobs are kept for a while only")
-    held = held_json(context.runtime.queries.get_records(job.account, held_relations(job)))
+    job, held = shown
     document, lines = {**job_json(job), "held": held}, list(_describe_job(context, job))
     if held:
         lines.append(f"  held: {held['message']}; looked at again {held['until']}, or when way is made")
-    message = None if job.type else context.runtime.job_admin.get_payload(job_id)
+    message = None if job.type else _find_message(context, job_id, required=payload)
     if payload and message is None:
         raise NotFound(
             f"nothing is kept of a message for {job_id}: it is a change, or too old, or was erased"
@@ -151,6 +152,17 @@ def show_job(context: CommandContext, job_id: str, payload: bool) -> None:
         document |= {"faults": list(message.faults), "payload": message.body.decode(errors="replace")}
         lines += [f"  fault: {fault}" for fault in message.faults]
     context.answer(document, lines)
+
+
+def _find_message(context: CommandContext, job_id: str, *, required: bool) -> Payload | None:
+    """Return the message, or a remark instead of it unless it is required: not every key may see it."""
+    try:
+        return context.operations.get_payload(job_id)
+    except Forbidden as error:
+        if required:
+            raise
+        context.remark(f"The message is not shown: {error}.")
+        return None
 
 
 def _describe_job(context: CommandContext, job: JobRecord) -> Iterator[str]:

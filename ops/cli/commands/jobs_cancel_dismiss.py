@@ -31,7 +31,7 @@ def cancel_jobs(context: CommandContext, selection: JobSelection, yes: bool, by:
       relations jobs cancel --account acme --batch import-7
     """
     if yes:
-        _act(context, selection, context.services.jobs.cancel, "cancelled", by=by)
+        _act(context, selection, context.operations.cancel, "cancelled", by=by)
     else:
         _preview(context, selection, "queued", "cancelled")
 
@@ -50,7 +50,7 @@ def dismiss_jobs(context: CommandContext, selection: JobSelection, yes: bool, by
       relations jobs dismiss --account acme --error 160 --until 3d --yes
     """
     if yes:
-        _act(context, selection, context.services.jobs.dismiss, "dismissed", by=by)
+        _act(context, selection, context.operations.dismiss, "dismissed", by=by)
     else:
         _preview(context, selection, "failed", "dismissed")
 
@@ -74,7 +74,7 @@ def _act(context: CommandContext, selection: JobSelection, act: Act, done: str, 
 def _preview(context: CommandContext, selection: JobSelection, state: JobState, done: str) -> None:
     jobs, refused = list[str](), dict[str, str]()
     for account, selected in selection.by_account(context).items():
-        for fit, unfit in context.services.jobs.preview(account, selected, state):
+        for fit, unfit in context.operations.preview(account, selected, state):
             jobs += fit
             refused |= unfit
     listed = f": {', '.join(jobs[:MAX_LISTED])}" if jobs else ""

@@ -42,7 +42,7 @@ def watch_jobs(context: CommandContext, selection: JobSelection, timeout: float)
     found = [
         job_id
         for account, selected in selection.by_account(context).items()
-        for piece in find_jobs(context.runtime.queries, account, selected)
+        for piece in find_jobs(context.operations, account, selected)
         for job_id, job in piece.items()
         if job
     ]
@@ -66,7 +66,7 @@ def _follow(context: CommandContext, job_ids: Sequence[str], deadline: float) ->
     jobs: dict[str, JobRecord] = {}
     still_open, pause = list(job_ids), FIRST_PAUSE
     while True:
-        found = context.runtime.queries.get_jobs(still_open)
+        found = context.operations.get_jobs(still_open)
         if len(job_ids) <= MAX_PRINTED:
             _print_changes(context, jobs, found)
         jobs |= found

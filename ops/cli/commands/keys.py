@@ -9,7 +9,7 @@ from typing import Final, get_args
 
 import click
 
-from ops.cli.context import CommandContext, print_note, with_context
+from ops.cli.context import CommandContext, print_note, with_local_context
 from worker.config.table import NAME
 from worker.config.values import Right
 from worker.errors import InvalidSettings
@@ -45,7 +45,7 @@ def keys() -> None:
     show_default=True,
     help="What it may do.",
 )
-@with_context
+@with_local_context
 def create_key(
     context: CommandContext, name: str, account_names: tuple[str, ...], rights: tuple[str, ...]
 ) -> None:

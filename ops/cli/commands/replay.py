@@ -12,7 +12,6 @@ from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, by_option, with_job_selection
 from ops.cli.progress import show_progress
 from ops.explain.replay import describe_replay, describe_replay_result
-from ops.lookups import why_not_sending
 from ops.serializers import serialize_replay
 from producers.replay.resend import parse_correction
 from worker.errors import InvalidChange, NotFound
@@ -67,7 +66,7 @@ def replay_jobs(
     except InvalidChange as error:
         raise click.UsageError("; ".join(map(str, error.faults))) from None
     prepared = [
-        context.services.replays.prepare(name, selected, by=by, forced=force, correction=correction)
+        context.operations.prepare_replay(name, selected, by=by, forced=force, correction=correction)
         for name, selected in selection.by_account(context).items()
     ]
     job_ids = " nor ".join(selection.job_ids)
@@ -91,15 +90,16 @@ def _preview(context: CommandContext, prepared: Sequence[Replay]) -> None:
 
 def run_replays(context: CommandContext, prepared: Sequence[Replay], by: str, *, background: bool) -> None:
     """Run prepared replays here, or with `background` on a worker, and print what was done."""
-    started = [context.services.replays.start(replay.id, by=by) for replay in prepared if replay.eligible]
+    started = [context.operations.start_replay(replay.id, by=by) for replay in prepared if replay.eligible]
     if background:
         for replay in started:
-            _enqueue(context, replay)
+            if trouble := context.operations.enqueue_replay(replay.id):
+                click.echo(trouble, err=True)
     else:
         started = [_run_here(context, replay, by) for replay in started]
     results = [*started, *(replay for replay in prepared if not replay.eligible)]
     lines = [line for replay in results for line in describe_replay_result(replay)]
-    reasons = (_why_not_sending(context, replay.account) for replay in started)
+    reasons = (context.operations.why_not_sending(replay.account) for replay in started)
     lines += [f"note: {reason}" for reason in reasons if reason]
     context.answer({"replays": [serialize_replay(replay) for replay in results]}, lines)
     is_whole = not any(
@@ -109,37 +109,23 @@ def run_replays(context: CommandContext, prepared: Sequence[Replay], by: str, *,
     exit_with(Exit.OK if is_whole and started else Exit.PARTLY if is_partly else Exit.FAILED)
 
 
-def _why_not_sending(context: CommandContext, name: str) -> str:
-    account = context.settings.accounts.get(name)  # none for messages that name no account
-    return why_not_sending(context.runtime, account) if account else ""
-
-
-def _enqueue(context: CommandContext, replay: Replay) -> None:
-    """Give the replay to a worker; if the broker is away, the sweep does."""
-    try:
-        context.task_sender.start_replay(replay.id)
-    except Exception as error:  # whatever the broker's client raises
-        away = f"The broker is away ({type(error).__name__})"
-        click.echo(f"{away}; {replay.id} begins within a minute or two of its return.", err=True)
-
-
 def _run_here(context: CommandContext, replay: Replay, by: str) -> Replay:
     """Run the replay in this process; Ctrl-C stops it after the piece that is being worked."""
     try:
         if context.as_json or not sys.stderr.isatty():
-            return context.services.replays.run(replay.id)
+            return context.operations.run_replay(replay.id)
         return _run_with_progress(context, replay)
     except KeyboardInterrupt:
-        stopped = context.services.replays.stop(replay.id, by=by)
+        stopped = context.operations.stop_replay(replay.id, by=by)
         click.echo(f"Stopped. To go on: relations replays run {replay.id}", err=True)
         return stopped
 
 
 def _run_with_progress(context: CommandContext, replay: Replay) -> Replay:
-    worker = Thread(target=context.services.replays.run, args=(replay.id,), daemon=True)
+    worker = Thread(target=context.operations.run_replay, args=(replay.id,), daemon=True)
     worker.start()
     with show_progress(f"replay {replay.account}", replay.eligible, quiet=False) as report:
         while worker.is_alive():
             worker.join(POLL_INTERVAL)
-            report(context.services.replays.find(replay.id).done)
-    return context.services.replays.find(replay.id)
+            report(context.operations.find_replay(replay.id).done)
+    return context.operations.find_replay(replay.id)

@@ -32,7 +32,7 @@ def list_replays(context: CommandContext, account: str | None) -> None:
     Examples:
       relations replays list --account acme
     """
-    found = context.runtime.job_admin.list_replays(context.find_account_name(account))
+    found = context.operations.list_replays(context.find_inbox(account))
     rows = (
         (
             replay.id,
@@ -60,8 +60,8 @@ def show_replay(context: CommandContext, replay_id: str) -> None:
     Examples:
       relations replays show acme-0f3k9x2b7c1d4e5g6h
     """
-    replay = context.services.replays.find(replay_id)
-    outcomes = context.services.replays.count_outcomes(replay)
+    replay = context.operations.find_replay(replay_id)
+    outcomes = context.operations.count_outcomes(replay)
     lines = [*describe_replay(replay), *([f"  by now: {format_tally(outcomes)}"] if outcomes else [])]
     context.answer(serialize_replay(replay, outcomes), lines)
 
@@ -78,7 +78,7 @@ def run_replay(context: CommandContext, replay_id: str, background: bool, by: st
     Examples:
       relations replays run acme-0f3k9x2b7c1d4e5g6h
     """
-    run_replays(context, [context.services.replays.find(replay_id)], by, background=background)
+    run_replays(context, [context.operations.find_replay(replay_id)], by, background=background)
 
 
 @replays.command("stop")
@@ -92,6 +92,6 @@ def stop_replay(context: CommandContext, replay_id: str, by: str) -> None:
     Examples:
       relations replays stop acme-0f3k9x2b7c1d4e5g6h
     """
-    replay = context.services.replays.stop(replay_id, by=by)
+    replay = context.operations.stop_replay(replay_id, by=by)
     progress = f"{replay.done:,} of {pluralize(replay.eligible, 'job')} done"
     context.answer(serialize_replay(replay), [f"{replay.id} is {replay.state}: {progress}."])

@@ -38,8 +38,8 @@ def list_requests(
       relations requests list
       relations requests list --account acme --failed --limit 100
     """
-    name = context.find_account(account).name
-    page = context.runtime.queries.list_requests(name, limit=limit, cursor=cursor)
+    name = context.find_account(account)
+    page = context.operations.list_requests(name, limit=limit, cursor=cursor)
     shown = [request for request in page.requests if not failed or _count_failures(request)]
     context.answer_table(
         {"requests": [serialize_request(request) for request in shown], "next": page.next or None},
@@ -60,7 +60,7 @@ def show_request(context: CommandContext, request_id: str, account: str | None) 
     Examples:
       relations requests show 0f3k9x2b7c1d4e5g6h --account acme
     """
-    request = context.runtime.store.get_request(context.find_account(account).name, request_id)
+    request = context.operations.get_request(context.find_account(account), request_id)
     if request is None:
         raise NotFound(f"there is no request {request_id}; they are kept as long as finished jobs")
     context.answer(serialize_request(request), _describe_request(context, request))

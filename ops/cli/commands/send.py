@@ -70,7 +70,7 @@ def send_changes(
     if dry_run:
         _dry_run(context, entries)
     else:
-        _print_delivery(context, deliver(context.runtime.intake(), entries))
+        _print_delivery(context, deliver(context.operations.accept, entries))
 
 
 def _read_entries(
@@ -82,7 +82,7 @@ def _read_entries(
 ) -> list[SendEntry]:
     """Return what is to be sent, by the form of the command line."""
     if sample and not words:
-        return _read_sample(context.find_account(account).name, sample)
+        return _read_sample(context.find_account(account), sample)
     if sample or not words:
         raise click.UsageError(
             "Give ACTION TYPE PARENT CHILD…, files of NDJSON, a single dash, or --sample NAME."
@@ -95,7 +95,7 @@ def _read_entries(
     if len(words) < 4:
         expected = "ACTION TYPE PARENT CHILD…, or files that end in .ndjson or .jsonl"
         raise click.UsageError(f"Expected {expected}; got {' '.join(words)}.")
-    return from_words(words, context.find_account(account).name, fields)
+    return from_words(words, context.find_account(account), fields)
 
 
 def _read_sample(account: str, name: str) -> list[SendEntry]:
@@ -130,7 +130,7 @@ def _parse_infos(infos: Sequence[str]) -> dict[str, str]:
 
 def _dry_run(context: CommandContext, entries: Sequence[SendEntry]) -> None:
     """Check what intake checks without Redis, then explain what would be sent."""
-    rules, faults = OfflineRules(context), list[Fault]()
+    rules, faults = OfflineRules(None if context.url else context), list[Fault]()
     for entry in entries:
         try:
             for warning in rules.check(entry.change):
@@ -140,6 +140,8 @@ def _dry_run(context: CommandContext, entries: Sequence[SendEntry]) -> None:
     if faults:
         raise InvalidChange(faults)
     plan = explain_plan([entry.change for entry in entries], rules.get_policy)
+    if context.url:
+        context.remark("Checked and planned by the defaults: the settings of --url are not known here.")
     document = {"changes": len(entries), "plan": plan.splitlines()}
     context.answer(document, [plan, "", "Nothing was sent."])
 

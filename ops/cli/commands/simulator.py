@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 import click
 
-from ops.cli.context import CommandContext, with_context
+from ops.cli.context import CommandContext, with_local_context
 from ops.simulator import FaultPlan, Simulator, Switches, serve
 from worker.errors import InvalidSettings
 
@@ -45,7 +45,7 @@ from worker.errors import InvalidSettings
     help="How many requests go wrong, from 0 to 1.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Which ones.")
-@with_context
+@with_local_context
 def serve_simulator(
     context: CommandContext,
     host: str,

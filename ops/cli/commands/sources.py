@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from ops.cli.context import CommandContext, with_context
+from ops.cli.context import CommandContext, with_local_context
 from ops.explain.text import format_ids, format_info, pluralize
 from producers.webhooks.mapping import MappedChange, build_changes, check_rules, read_payload
 from producers.webhooks.request_parts import read_kept
@@ -30,7 +30,7 @@ def sources() -> None:
 
 
 @sources.command("list")
-@with_context
+@with_local_context
 def list_sources(context: CommandContext) -> None:
     """List the sources: how their senders prove themselves, their account, and how many rules they have.
 
@@ -48,7 +48,7 @@ def list_sources(context: CommandContext) -> None:
 @sources.command("try")
 @click.argument("name")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
-@with_context
+@with_local_context
 def try_payload(context: CommandContext, name: str, file: Path) -> None:
     """Print the changes that a source's rules make of a payload, or which rule fails where; nothing is sent.
 

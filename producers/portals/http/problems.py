@@ -63,12 +63,17 @@ class JobsDict(TypedDict):
 
 
 class ProblemDict(TypedDict):
-    """A problem document (RFC 9457); `jobs` has an entry per change if only parts of a body were refused."""
+    """A problem document (RFC 9457).
+
+    `kind` is the class of the error, as the command line names it with `--json`; `jobs` has an entry per
+    change if only parts of a body were refused.
+    """
 
     type: str
     title: str
     status: int
     detail: str
+    kind: NotRequired[str]
     errors: NotRequired[list[FaultDict]]
     jobs: NotRequired[list[JobEntry | None]]
 
@@ -127,6 +132,7 @@ def error_response(
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem_response(status, INTERNAL_ERROR)
     listed = faults or (error.faults if isinstance(error, Invalid) else ())
+    more = {"kind": type(error).__name__, **(more or {})}
     return problem_response(status, _detail(error, listed), faults=listed, headers=_headers(error), more=more)
 
 

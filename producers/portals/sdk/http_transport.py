@@ -69,6 +69,8 @@ class ProblemAnswer(msgspec.Struct):
 
     detail: str = ""
     errors: list[ProblemFault] = []
+    kind: str = ""
+    jobs: list[dict[str, Any] | None] = []
 
 
 ANSWERS: Final[Mapping[type[Call], type[msgspec.Struct]]] = {
@@ -83,13 +85,13 @@ class HttpTransport:
     """Makes calls and blocks until they are answered."""
 
     def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None) -> None:
-        options = _client_options(url, key)
+        options = client_options(url, key)
         self._http = PerProcess(lambda: httpx.Client(**options, transport=transport))
 
     def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it."""
         http = self._http.get()
-        with _translate_errors(http):
+        with translate_errors(http):
             return _read_answer(step.call, http.request(**_request_options(step)))
 
     def close(self) -> None:
@@ -102,20 +104,20 @@ class AsyncHttpTransport:
     """Makes calls and awaits their answers."""
 
     def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport | None) -> None:
-        options = _client_options(url, key)
+        options = client_options(url, key)
         self._http = PerProcess(lambda: LoopClient(httpx.AsyncClient(**options, transport=transport)))
 
     async def attempt(self, step: Attempt) -> Any:
         """Make the call once; raises Unavailable when time can cure it."""
         http = self._http.get().of_this_loop()
-        with _translate_errors(http):
+        with translate_errors(http):
             return _read_answer(step.call, await http.request(**_request_options(step)))
 
     async def close(self) -> None:
         """Close the connections of this process."""
         if self._http.is_mine:
             http = self._http.get().of_this_loop()
-            with _translate_errors(http):
+            with translate_errors(http):
                 await http.aclose()
 
 
@@ -136,7 +138,7 @@ class LoopClient:
 
 
 @contextmanager
-def _translate_errors(http: httpx.Client | httpx.AsyncClient) -> Iterator[None]:
+def translate_errors(http: httpx.Client | httpx.AsyncClient) -> Iterator[None]:
     """Raise what httpx and what it stands on raise as errors of ours."""
     try:
         yield
@@ -152,7 +154,7 @@ def _translate_errors(http: httpx.Client | httpx.AsyncClient) -> Iterator[None]:
 # --- the client and its requests
 
 
-def _client_options(url: str, key: str) -> dict[str, Any]:
+def client_options(url: str, key: str) -> dict[str, Any]:
     """Return the options of either client of httpx; raises Invalid, which never quotes the key.
 
     Blanks around the URL and the key come from copying, and are dropped.
@@ -238,12 +240,12 @@ ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError, ms
 def _read_answer(call: Call, response: httpx.Response) -> Any:
     """Return the answer to a call, or raise the error that the response stands for."""
     if not response.is_success:
-        raise _error_of_response(response)
+        raise error_of_response(response)
     try:
         document = msgspec.json.decode(response.content)
         answer = msgspec.convert(document, ANSWERS[type(call)])
     except DECODE_ERRORS as error:
-        raise _error_of_content(response, error) from error
+        raise error_of_content(response, error) from error
     if isinstance(answer, JobsAnswer) and isinstance(call, GetJobs):
         _check_count(response, len(answer.jobs), len(call.job_ids), "ids")
         return document["jobs"]
@@ -267,16 +269,16 @@ def _error_of_request(error: httpx.RequestError, url: httpx.URL) -> RelationsErr
     return Unavailable(f"{url} {how}: {str(error) or type(error).__name__}", retry_after=0.0)
 
 
-def _read_fault(fault: ProblemFault) -> Fault:
+def read_fault(fault: ProblemFault) -> Fault:
     """Return the fault of a problem document; `[3].childid` is a path in the change at position 3."""
     if match := POSITION.fullmatch(fault.path):
         return Fault(match[2], fault.message, int(match[1]))
     return Fault(fault.path, fault.message)
 
 
-def _error_of_response(response: httpx.Response) -> RelationsError:
+def error_of_response(response: httpx.Response) -> RelationsError:
     """Return the error that a response other than a success stands for."""
-    problem = _read_problem(response)
+    problem = read_problem(response)
     detail = problem.detail or f"{response.url} answered {response.reason_phrase}"
     detail = f"{detail} (HTTP {response.status_code})"
     if response.status_code in CURABLE:
@@ -285,13 +287,13 @@ def _error_of_response(response: httpx.Response) -> RelationsError:
         retry_after = float(after) if after.isdecimal() else 0.0
         return (BacklogFull if is_full else Unavailable)(detail, retry_after=retry_after)
     if response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
-        faults = list(map(_read_fault, problem.errors))
+        faults = list(map(read_fault, problem.errors))
         return InvalidChange(faults or [Fault("", detail)])
     kinds: dict[int, type[RelationsError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
     return kinds.get(response.status_code, RelationsError)(detail)
 
 
-def _read_problem(response: httpx.Response) -> ProblemAnswer:
+def read_problem(response: httpx.Response) -> ProblemAnswer:
     """Return the problem document; an empty one if it is cut, or a proxy answered with something else."""
     try:
         return msgspec.json.decode(response.content, type=ProblemAnswer)
@@ -299,7 +301,7 @@ def _read_problem(response: httpx.Response) -> ProblemAnswer:
         return ProblemAnswer()
 
 
-def _error_of_content(response: httpx.Response, error: Exception) -> RelationsError:
+def error_of_content(response: httpx.Response, error: Exception) -> RelationsError:
     """Return the error of a success that cannot be read.
 
     JSON that was cut on its way may arrive whole the next time; anything else does not come from the

@@ -1,0 +1,322 @@
+"""The operations over the HTTP interface, with a key: this machine needs no Redis and no settings."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, tzinfo
+from functools import cached_property
+from itertools import islice
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+from ops.doctor import Finding
+from ops.explain import Explanation
+from ops.explain.text import format_cause
+from ops.lookups import describe_rest
+from ops.operations import records
+from ops.operations.http_calls import HttpCalls, PartlyAccepted
+from ops.operations.port import ServerUnavailable, ShownJob
+from producers.job_admin.cancel_dismiss import preview_act
+from producers.job_admin.selection import PIECE, Selection
+from producers.portals.serializers import BatchDict
+from worker.config import mask_url
+from worker.contract import Change, Relation, to_message
+from worker.errors import InvalidChange, NotFound, RelationsError, StoreUnavailable, Unavailable
+from worker.ports import (
+    UNROUTED,
+    AdminResult,
+    AuditPage,
+    FailureGroup,
+    JobFilter,
+    JobPage,
+    JobRecord,
+    JobState,
+    Payload,
+    Receipt,
+    Replay,
+    RequestPage,
+    RequestRecord,
+)
+from worker.usecases.intake import AccountResult, group_by_account
+
+MAX_PAGE: Final = 500  # entries of one page of the interface
+POLL_INTERVAL: Final = 0.5  # seconds between two looks at a running replay
+
+Entry = TypeVar("Entry")
+
+
+class HttpOperations:
+    """The operations over HTTP; texts have `zone`, and the audit log names the key, whatever `by` says."""
+
+    def __init__(self, calls: HttpCalls, url: str, *, zone: tzinfo) -> None:
+        self._calls, self.where = calls, mask_url(url)
+        self._offset = datetime.now(zone).isoformat()[-6:]
+
+    def now(self) -> int:
+        """Return the time of this machine."""
+        return time.time_ns() // 1000
+
+    # --- accounts
+
+    def account_names(self) -> Sequence[str]:
+        """Return the accounts of the key."""
+        return [account["account"] for account in self._accounts["accounts"]]
+
+    def inbox_names(self) -> Sequence[str]:
+        """Return the same, and `unrouted` if the key is for it."""
+        unrouted = [UNROUTED] if UNROUTED in self._accounts["key"]["accounts"] else []
+        return [*self.account_names(), *unrouted]
+
+    def list_accounts(self) -> Sequence[Mapping[str, Any]]:
+        """Return how every account of the key stands."""
+        accounts: Sequence[Mapping[str, Any]] = self._accounts["accounts"]
+        return accounts
+
+    @cached_property
+    def _accounts(self) -> Mapping[str, Any]:
+        answer: Mapping[str, Any] = self._calls.get("/v1/accounts", utc_offset=self._offset)
+        return answer
+
+    def pause_account(self, account: str, why: str, *, by: str) -> None:  # noqa: ARG002
+        """Stop an account."""
+        self._calls.post(f"/v1/accounts/{_quote(account)}/pause", {"why": why})
+
+    def resume_account(self, account: str, *, by: str) -> bool:  # noqa: ARG002
+        """Let an account go on."""
+        return bool(self._calls.post(f"/v1/accounts/{_quote(account)}/resume")["was_paused"])
+
+    def check_account(self, account: str) -> Iterable[Finding]:
+        """Return the findings of the server's doctor about the account."""
+        answer = self._calls.post(f"/v1/accounts/{_quote(account)}/check")
+        return [records.read_finding(finding) for finding in answer["findings"]]
+
+    def why_not_sending(self, account: str) -> str:
+        """Return why nothing of the account is sent."""
+        answer = self._calls.get("/v1/accounts", utc_offset=self._offset)
+        for state in answer["accounts"]:
+            if state["account"] == account:
+                pause = state["paused"]
+                cause = format_cause(pause["reason"], pause["detail"]) if pause else ""
+                return describe_rest(account, cause, mode=state["mode"], breaker=state["pace"]["breaker"])
+        return ""
+
+    # --- what is kept
+
+    def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
+        """Return the jobs that match, newest first."""
+        page = self._calls.get(
+            "/v1/jobs",
+            account=account,
+            **records.write_filter(wanted),
+            limit=min(limit, MAX_PAGE),
+            cursor=cursor,
+        )
+        return JobPage(tuple(map(records.read_job, page["jobs"])), page["next"] or "")
+
+    def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
+        """Return these jobs."""
+        found, ids = dict[str, JobRecord](), iter(jobs)
+        while piece := list(islice(ids, PIECE)):
+            for document in filter(None, self._calls.post("/v1/jobs/lookup", {"jobs": piece})["jobs"]):
+                found[document["id"]] = records.read_job(document)
+        return found
+
+    def get_job(self, job_id: str) -> ShownJob | None:
+        """Return one job."""
+        document = self._find(f"/v1/jobs/{_quote(job_id)}")
+        return ShownJob(records.read_job(document), document["held"]) if document else None
+
+    def get_payload(self, job_id: str) -> Payload | None:
+        """Return what is kept of an unreadable message."""
+        document = self._find(f"/v1/jobs/{_quote(job_id)}/payload")
+        return records.read_payload(document) if document else None
+
+    def count_batch(self, account: str, label: str) -> BatchDict:
+        """Count the jobs of a batch label."""
+        batch: BatchDict = self._calls.get(f"/v1/batches/{_quote(label)}", account=account)
+        return batch
+
+    def failure_groups(self, account: str) -> Sequence[FailureGroup]:
+        """Return the jobs that need a decision."""
+        return [
+            records.read_failure(group) for group in self._calls.get("/v1/errors", account=account)["errors"]
+        ]
+
+    def explain(self, account: str, relation: Relation) -> Explanation:
+        """Explain the relation."""
+        path = f"/v1/relations/{_quote(relation.type)}/{relation.parent}/{relation.child}"
+        document = self._calls.get(path, account=account, utc_offset=self._offset)
+        return records.read_explanation(document)
+
+    def list_requests(self, account: str, *, limit: int, cursor: str) -> RequestPage:
+        """Return what was sent and answered."""
+        found, next_ = self._list("requests", "requests", account, limit, cursor)
+        return RequestPage(tuple(map(records.read_request, found)), next_)
+
+    def get_request(self, account: str, request_id: str) -> RequestRecord | None:
+        """Return one request."""
+        document = self._find(f"/v1/requests/{_quote(request_id)}", account=account)
+        return records.read_request(document) if document else None
+
+    def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPage:
+        """Return who did what."""
+        found, next_ = self._list("audit", "deeds", account, limit, cursor)
+        return AuditPage(tuple(map(records.read_audit_entry, found)), next_)
+
+    def _list(
+        self, path: str, name: str, account: str, limit: int, cursor: str
+    ) -> tuple[Sequence[Mapping[str, Any]], str]:
+        """Return so many entries, of several pages if need be, and the cursor of the next page."""
+        found = list[Mapping[str, Any]]()
+        while True:
+            size = min(MAX_PAGE, limit - len(found))
+            page = self._calls.get(f"/v1/{path}", account=account, limit=size, cursor=cursor)
+            found += page[name]
+            cursor = page["next"] or ""
+            if not cursor or len(found) >= limit:
+                return found, cursor
+
+    def _find(self, path: str, **query: str) -> Any:
+        """Return what a GET answers, None if it is not there."""
+        try:
+            return self._calls.get(path, **query)
+        except NotFound:
+            return None
+
+    # --- acts
+
+    def accept(self, changes: Sequence[Change]) -> Iterable[AccountResult]:
+        """Accept changes."""
+        error: RelationsError | None = None
+        jobs: Sequence[Mapping[str, Any] | None] = [None] * len(changes)
+        try:
+            jobs = self._calls.post("/v1/changes", [to_message(change) for change in changes])["jobs"]
+        except PartlyAccepted as partly:
+            error, jobs = partly.error, partly.jobs
+        except RelationsError as refused:
+            error = refused
+        for positions in group_by_account(changes):
+            entries = [entry for at in positions if (entry := jobs[at])]
+            if entries:
+                receipts = tuple(Receipt(entry["id"], entry["duplicate"]) for entry in entries)
+                yield AccountResult(positions, receipts)
+            elif part := _select_faults(error, positions):
+                yield AccountResult(positions, error=part)
+
+    def preview(
+        self, account: str, selection: Selection, state: JobState
+    ) -> Iterator[tuple[list[str], dict[str, str]]]:
+        """Yield the jobs that would be acted on."""
+        return preview_act(self, account, selection, state)
+
+    def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
+        """End queued changes."""
+        return self._act("/v1/jobs/cancel", account, selection)
+
+    def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
+        """Dismiss failed jobs."""
+        return self._act("/v1/jobs/dismiss", account, selection)
+
+    def _act(self, path: str, account: str, selection: Selection) -> AdminResult:
+        """Act on all selected jobs, of which the interface takes so many at once."""
+        done, refused = list[str](), dict[str, str]()
+        while True:
+            answer = self._calls.post(path, _write_selection(account, selection))
+            done += answer["jobs"]
+            refused |= answer["refused"]
+            if not (answer["more"] and answer["jobs"]):
+                return AdminResult(tuple(done), refused)
+
+    def erase(
+        self,
+        account: str,
+        module: str,
+        number: int,
+        *,
+        by: str,  # noqa: ARG002
+        on_wait: Callable[[Unavailable], None] | None = None,
+    ) -> Mapping[str, int]:
+        """Erase a record; what attempts erased that had to be repeated is not counted."""
+        while True:
+            try:
+                answer = self._calls.post(
+                    "/v1/erasures", {"account": account, "module": module, "id": number}
+                )
+            except (StoreUnavailable, ServerUnavailable):
+                raise
+            except Unavailable as error:
+                if on_wait is None:
+                    raise
+                on_wait(error)
+                time.sleep(error.retry_after)
+            else:
+                counts: Mapping[str, int] = answer["erased"]
+                return counts
+
+    # --- replays
+
+    def prepare_replay(
+        self,
+        account: str,
+        selection: Selection,
+        *,
+        by: str,  # noqa: ARG002
+        forced: bool,
+        correction: Mapping[str, Any],
+    ) -> Replay:
+        """Keep a replay."""
+        form = {**_write_selection(account, selection), "force": forced, "set": dict(correction)}
+        return records.read_replay(self._calls.post("/v1/replays", form))
+
+    def list_replays(self, account: str) -> Sequence[Replay]:
+        """Return the account's replays."""
+        return [
+            records.read_replay(replay)
+            for replay in self._calls.get("/v1/replays", account=account)["replays"]
+        ]
+
+    def find_replay(self, replay_id: str) -> Replay:
+        """Return the replay."""
+        return records.read_replay(self._calls.get(f"/v1/replays/{_quote(replay_id)}"))
+
+    def count_outcomes(self, replay: Replay) -> Mapping[str, int]:
+        """Count the jobs of a replay by their states."""
+        became: Mapping[str, int] = self._calls.get(f"/v1/replays/{_quote(replay.id)}")["became"]
+        return became
+
+    def start_replay(self, replay_id: str, *, by: str) -> Replay:  # noqa: ARG002
+        """Let the replay run, on a worker."""
+        return records.read_replay(self._calls.post(f"/v1/replays/{_quote(replay_id)}/run"))
+
+    def enqueue_replay(self, replay_id: str) -> str:  # noqa: ARG002
+        """Do nothing: the server gave it to a worker when it was started."""
+        return ""
+
+    def run_replay(self, replay_id: str) -> Replay:
+        """Wait until a worker has run the replay, or somebody has stopped it."""
+        while (replay := self.find_replay(replay_id)).state == "running":
+            time.sleep(POLL_INTERVAL)
+        return replay
+
+    def stop_replay(self, replay_id: str, *, by: str) -> Replay:  # noqa: ARG002
+        """Stop the replay."""
+        return records.read_replay(self._calls.post(f"/v1/replays/{_quote(replay_id)}/cancel"))
+
+
+def _quote(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _write_selection(account: str, selection: Selection) -> dict[str, Any]:
+    """Return the selection as the forms of the interface have it."""
+    chosen = (
+        records.write_filter(selection) if isinstance(selection, JobFilter) else {"jobs": list(selection)}
+    )
+    return {"account": account, **chosen}
+
+
+def _select_faults(error: RelationsError | None, positions: Sequence[int]) -> RelationsError | None:
+    """Return the error of one account's part: of faults with positions, those of its own."""
+    if not isinstance(error, InvalidChange):
+        return error
+    own = [fault for fault in error.faults if fault.place in positions or fault.place is None]
+    return InvalidChange(own) if own else error

@@ -1,0 +1,91 @@
+"""One call of the HTTP interface: a request, its answer as plain data, or the error that it stands for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from ops.operations.port import ServerUnavailable
+from producers.errors import Forbidden, Unauthorized
+from producers.portals.sdk import http_transport
+from worker.errors import (
+    BacklogFull,
+    Invalid,
+    InvalidChange,
+    NotFound,
+    RelationsError,
+    StoreUnavailable,
+    Unavailable,
+)
+
+TIMEOUT: Final = httpx.Timeout(10.0, read=300.0)  # seconds; an erasure looks at everything that is kept
+KINDS: Final[Mapping[str, type[RelationsError]]] = {
+    kind.__name__: kind
+    for kind in (
+        *(BacklogFull, StoreUnavailable, Unavailable),
+        *(Invalid, InvalidChange, NotFound, Unauthorized, Forbidden),
+    )
+}
+
+
+class PartlyAccepted(InvalidChange):
+    """A body of which only some accounts' parts were accepted: their `jobs` by position, None elsewhere."""
+
+    def __init__(self, error: RelationsError, jobs: Sequence[Mapping[str, Any] | None]) -> None:
+        self.error, self.jobs = error, jobs
+        super().__init__(error.faults if isinstance(error, Invalid) else ())
+
+
+class HttpCalls:
+    """Calls with one key; raises the errors that the same operation raises straight on Redis."""
+
+    def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None = None) -> None:
+        options = http_transport.client_options(url, key)
+        self._http = httpx.Client(**options, timeout=TIMEOUT, transport=transport)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Return what a GET answers; parameters without a value are left out."""
+        given = {name: value for name, value in query.items() if value not in ("", None)}
+        return self._answer("GET", path, params=given)
+
+    def post(self, path: str, document: Any = None) -> Any:
+        """Return what a POST of the document, or of nothing, answers."""
+        content = None if document is None else http_transport.ENCODER.encode(document)
+        headers = {} if document is None else {"Content-Type": "application/json"}
+        return self._answer("POST", path, content=content, headers=headers)
+
+    def _answer(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            with http_transport.translate_errors(self._http):
+                response = self._http.request(method, path, **options)
+        except Unavailable as error:
+            raise ServerUnavailable(str(error)) from None
+        if not response.is_success:
+            raise _error_of(response)
+        try:
+            return msgspec.json.decode(response.content)
+        except http_transport.DECODE_ERRORS as error:
+            raise http_transport.error_of_content(response, error) from None
+
+
+def _error_of(response: httpx.Response) -> RelationsError:
+    """Return the error that the server names; without a name, that of the status."""
+    problem = http_transport.read_problem(response)
+    kind = KINDS.get(problem.kind)
+    if kind is None:
+        error = http_transport.error_of_response(response)
+        return ServerUnavailable(str(error)) if isinstance(error, Unavailable) else error
+    named = _make_error(kind, problem, response)
+    return PartlyAccepted(named, problem.jobs) if problem.jobs else named
+
+
+def _make_error(
+    kind: type[RelationsError], problem: http_transport.ProblemAnswer, response: httpx.Response
+) -> RelationsError:
+    if issubclass(kind, Invalid):
+        return kind([http_transport.read_fault(fault) for fault in problem.errors])
+    if issubclass(kind, Unavailable):
+        after = response.headers.get("retry-after", "")
+        return kind(problem.detail, retry_after=float(after) if after.isdecimal() else 1.0)
+    return kind(problem.detail)

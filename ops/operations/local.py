@@ -1,0 +1,213 @@
+"""The operations straight on Redis, with the settings of this machine."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Any
+
+from ops import doctor, lookups
+from ops.explain import Explanation
+from ops.operations.port import ShownJob
+from producers.job_admin.selection import Selection
+from producers.portals.serializers import BatchDict, batch_json, held_json, held_relations
+from producers.services import Services
+from worker.config import mask_url
+from worker.contract import Change, Relation
+from worker.errors import Unavailable
+from worker.ports import (
+    UNROUTED,
+    AdminResult,
+    AuditEntry,
+    AuditPage,
+    FailureGroup,
+    JobFilter,
+    JobPage,
+    JobRecord,
+    JobState,
+    Pause,
+    Payload,
+    Replay,
+    RequestPage,
+    RequestRecord,
+)
+from worker.usecases.intake import AccountResult
+from worker.wiring import Runtime
+
+PAUSED_BY_OPERATOR = "hand"  # the reason of a pause, as it is stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOperations:
+    """The operations over a runtime; `send_replay` gives a replay's id to the workers, texts have `zone`."""
+
+    runtime: Runtime
+    services: Services
+    send_replay: Callable[[str], None]
+    zone: tzinfo
+
+    @property
+    def where(self) -> str:
+        """The address of Redis."""
+        return mask_url(self.runtime.settings.redis_url)
+
+    def now(self) -> int:
+        """Return the store's time."""
+        return self.runtime.metrics.now()
+
+    # --- accounts
+
+    def account_names(self) -> Sequence[str]:
+        """Return the accounts of the settings."""
+        return list(self.runtime.settings.accounts)
+
+    def inbox_names(self) -> Sequence[str]:
+        """Return the same and `unrouted`."""
+        return [*self.runtime.settings.accounts, UNROUTED]
+
+    def list_accounts(self) -> Sequence[Mapping[str, Any]]:
+        """Return how every account of the settings stands."""
+        accounts = self.runtime.settings.accounts.values()
+        return [lookups.get_account_status(self.runtime, account, self.zone) for account in accounts]
+
+    def pause_account(self, account: str, why: str, *, by: str) -> None:
+        """Stop an account."""
+        entry = AuditEntry(self._new_id(), by, "paused", account, why)
+        self.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
+
+    def resume_account(self, account: str, *, by: str) -> bool:
+        """Let an account go on."""
+        entry = AuditEntry(self._new_id(), by, "resumed", account)
+        was_paused = self.runtime.store.resume(account, audit_entry=entry)
+        self.runtime.limiter.reset(account)
+        return was_paused
+
+    def check_account(self, account: str) -> Iterable[doctor.Finding]:
+        """Yield the findings of the doctor about the account."""
+        return doctor.try_account(self.runtime, self.runtime.settings.account(account))
+
+    def why_not_sending(self, account: str) -> str:
+        """Return why nothing of the account is sent."""
+        known = self.runtime.settings.accounts.get(account)  # none for messages that name no account
+        return lookups.why_not_sending(self.runtime, known) if known else ""
+
+    # --- what is kept
+
+    def find_jobs(self, account: str, wanted: JobFilter, *, limit: int = 50, cursor: str = "") -> JobPage:
+        """Return the jobs that match, newest first."""
+        return self.runtime.queries.find_jobs(account, wanted, limit=limit, cursor=cursor)
+
+    def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
+        """Return these jobs."""
+        return self.runtime.queries.get_jobs(jobs)
+
+    def get_job(self, job_id: str) -> ShownJob | None:
+        """Return one job."""
+        job = self.runtime.store.get_job(job_id)
+        if job is None:
+            return None
+        return ShownJob(job, held_json(self.runtime.queries.get_records(job.account, held_relations(job))))
+
+    def get_payload(self, job_id: str) -> Payload | None:
+        """Return what is kept of an unreadable message."""
+        return self.runtime.job_admin.get_payload(job_id)
+
+    def count_batch(self, account: str, label: str) -> BatchDict:
+        """Count the jobs of a batch label."""
+        return batch_json(account, label, self.runtime.store.batch_counts(account, label))
+
+    def failure_groups(self, account: str) -> Sequence[FailureGroup]:
+        """Return the jobs that need a decision."""
+        return self.runtime.queries.failure_groups(account)
+
+    def explain(self, account: str, relation: Relation) -> Explanation:
+        """Explain the relation."""
+        settings = self.runtime.settings
+        return lookups.explain_relation(self.runtime, settings.account(account), relation, zone=self.zone)
+
+    def list_requests(self, account: str, *, limit: int, cursor: str) -> RequestPage:
+        """Return what was sent and answered."""
+        return self.runtime.queries.list_requests(account, limit=limit, cursor=cursor)
+
+    def get_request(self, account: str, request_id: str) -> RequestRecord | None:
+        """Return one request."""
+        return self.runtime.store.get_request(account, request_id)
+
+    def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPage:
+        """Return who did what."""
+        return self.runtime.job_admin.audit_log(account, limit=limit, cursor=cursor)
+
+    # --- acts
+
+    def accept(self, changes: Sequence[Change]) -> Iterable[AccountResult]:
+        """Accept changes."""
+        return self.runtime.intake().accept_by_account(changes)
+
+    def preview(
+        self, account: str, selection: Selection, state: JobState
+    ) -> Iterator[tuple[list[str], dict[str, str]]]:
+        """Yield the jobs that would be acted on."""
+        return self.services.jobs.preview(account, selection, state)
+
+    def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:
+        """End queued changes."""
+        return self.services.jobs.cancel(account, selection, by=by)
+
+    def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:
+        """Dismiss failed jobs."""
+        return self.services.jobs.dismiss(account, selection, by=by)
+
+    def erase(
+        self,
+        account: str,
+        module: str,
+        number: int,
+        *,
+        by: str,
+        on_wait: Callable[[Unavailable], None] | None = None,
+    ) -> Mapping[str, int]:
+        """Erase a record."""
+        return self.services.erasure.erase(account, module, number, by=by, on_wait=on_wait)
+
+    # --- replays
+
+    def prepare_replay(
+        self, account: str, selection: Selection, *, by: str, forced: bool, correction: Mapping[str, Any]
+    ) -> Replay:
+        """Keep a replay."""
+        return self.services.replays.prepare(account, selection, by=by, forced=forced, correction=correction)
+
+    def list_replays(self, account: str) -> Sequence[Replay]:
+        """Return the account's replays."""
+        return self.runtime.job_admin.list_replays(account)
+
+    def find_replay(self, replay_id: str) -> Replay:
+        """Return the replay."""
+        return self.services.replays.find(replay_id)
+
+    def count_outcomes(self, replay: Replay) -> Mapping[str, int]:
+        """Count the jobs of a replay by their states."""
+        return self.services.replays.count_outcomes(replay)
+
+    def start_replay(self, replay_id: str, *, by: str) -> Replay:
+        """Let the replay run."""
+        return self.services.replays.start(replay_id, by=by)
+
+    def enqueue_replay(self, replay_id: str) -> str:
+        """Give the replay to a worker; if the broker is away, the sweep does."""
+        try:
+            self.send_replay(replay_id)
+        except Exception as error:  # whatever the broker's client raises
+            away = f"The broker is away ({type(error).__name__})"
+            return f"{away}; {replay_id} begins within a minute or two of its return."
+        return ""
+
+    def run_replay(self, replay_id: str) -> Replay:
+        """Run the replay in this process."""
+        return self.services.replays.run(replay_id)
+
+    def stop_replay(self, replay_id: str, *, by: str) -> Replay:
+        """Stop the replay."""
+        return self.services.replays.stop(replay_id, by=by)
+
+    def _new_id(self) -> str:
+        return self.runtime.intake().new_id()

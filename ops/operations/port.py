@@ -1,0 +1,154 @@
+"""The interface: every method is one thing that an operator asks or does."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from ops.doctor import Finding
+from ops.explain import Explanation
+from producers.job_admin.selection import Selection
+from producers.portals.serializers import BatchDict, HeldDict
+from worker.contract import Change, Relation
+from worker.errors import Unavailable
+from worker.ports import (
+    AdminResult,
+    AuditPage,
+    FailureGroup,
+    JobLookups,
+    JobRecord,
+    JobState,
+    Payload,
+    Replay,
+    RequestPage,
+    RequestRecord,
+)
+from worker.usecases.intake import AccountResult
+
+
+class ServerUnavailable(Unavailable):
+    """The server of the HTTP interface cannot be reached, or something before it answers."""
+
+
+class ShownJob(NamedTuple):
+    """A job, and why the first of its relations that are held waits."""
+
+    job: JobRecord
+    held: HeldDict | None
+
+
+class Operations(JobLookups, Protocol):
+    """What operators look up and do; `by` is whom the audit log names where it is not the key."""
+
+    @property
+    def where(self) -> str:
+        """The address that is asked, without a password: of Redis, or of the HTTP interface."""
+
+    def now(self) -> int:
+        """Return the time by which `2h ago` is counted, in µs since 1970."""
+
+    # --- accounts
+
+    def account_names(self) -> Sequence[str]:
+        """Return the accounts of the settings, or of the key, in the order of the settings."""
+
+    def inbox_names(self) -> Sequence[str]:
+        """Return the same, and `unrouted` where messages that name no account may be looked at."""
+
+    def list_accounts(self) -> Sequence[Mapping[str, Any]]:
+        """Return how every account stands, as `lookups.get_account_status` describes it."""
+
+    def pause_account(self, account: str, why: str, *, by: str) -> None:
+        """Stop an account until it is resumed."""
+
+    def resume_account(self, account: str, *, by: str) -> bool:
+        """Let an account go on at full pace; return whether it was paused."""
+
+    def check_account(self, account: str) -> Iterable[Finding]:
+        """Return what is odd about an account, and whether the API takes its credentials."""
+
+    def why_not_sending(self, account: str) -> str:
+        """Return why nothing of the account is sent now; empty if it is sent, or is no account."""
+
+    # --- what is kept
+
+    def get_job(self, job_id: str) -> ShownJob | None:
+        """Return one job, None if it is unknown or forgotten."""
+
+    def get_payload(self, job_id: str) -> Payload | None:
+        """Return what is kept of the unreadable message that the job stands for."""
+
+    def count_batch(self, account: str, label: str) -> BatchDict:
+        """Count the jobs of a batch label; raises NotFound if no job carries it."""
+
+    def failure_groups(self, account: str) -> Sequence[FailureGroup]:
+        """Return the jobs that need a decision, by error and type, the largest group first."""
+
+    def explain(self, account: str, relation: Relation) -> Explanation:
+        """Explain the relation by everything that is kept about it."""
+
+    def list_requests(self, account: str, *, limit: int, cursor: str) -> RequestPage:
+        """Return what was sent and answered, newest first."""
+
+    def get_request(self, account: str, request_id: str) -> RequestRecord | None:
+        """Return what was sent and answered, None if it is unknown or forgotten."""
+
+    def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPage:
+        """Return who did what, newest first."""
+
+    # --- acts
+
+    def accept(self, changes: Sequence[Change]) -> Iterable[AccountResult]:
+        """Accept changes, each account's part as a whole or not at all."""
+
+    def preview(
+        self, account: str, selection: Selection, state: JobState
+    ) -> Iterator[tuple[list[str], dict[str, str]]]:
+        """Yield in pieces the account's jobs in this state, and why the other selected jobs are refused."""
+
+    def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:
+        """End queued changes as superseded."""
+
+    def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:
+        """Take failed jobs off the list that waits for a decision."""
+
+    def erase(
+        self,
+        account: str,
+        module: str,
+        number: int,
+        *,
+        by: str,
+        on_wait: Callable[[Unavailable], None] | None = None,
+    ) -> Mapping[str, int]:
+        """Take a record out of everything that is kept; return counts by kind.
+
+        Raises Unavailable while a write of the record may still land; with `on_wait`, which is told of each
+        such error, it waits and tries again.
+        """
+
+    # --- replays
+
+    def prepare_replay(
+        self, account: str, selection: Selection, *, by: str, forced: bool, correction: Mapping[str, Any]
+    ) -> Replay:
+        """Keep a replay of the selected failed jobs; nothing is sent before it is started."""
+
+    def list_replays(self, account: str) -> Sequence[Replay]:
+        """Return the account's replays, newest first."""
+
+    def find_replay(self, replay_id: str) -> Replay:
+        """Return the replay with its progress; raises NotFound."""
+
+    def count_outcomes(self, replay: Replay) -> Mapping[str, int]:
+        """Count the jobs of a replay by the state they are in now."""
+
+    def start_replay(self, replay_id: str, *, by: str) -> Replay:
+        """Let the replay run; `enqueue_replay` or `run_replay` see to it that it does."""
+
+    def enqueue_replay(self, replay_id: str) -> str:
+        """Give a started replay to a worker; return what keeps it from beginning at once, or nothing."""
+
+    def run_replay(self, replay_id: str) -> Replay:
+        """Return the started replay when it is done or stopped."""
+
+    def stop_replay(self, replay_id: str, *, by: str) -> Replay:
+        """Stop the replay after the current piece."""

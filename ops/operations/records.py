@@ -1,0 +1,177 @@
+"""Reads what the HTTP interface shows back into the values that it was made of. Pure.
+
+Each function is the inverse of a serializer, which stands in `ops.serializers` or
+`producers.portals.serializers`; what that one leaves out is empty here.
+"""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ops.doctor import Finding
+from ops.explain import Explanation
+from ops.explain.relation import JobExplanation
+from producers.portals.serializers import JobDict
+from worker.contract import Relation, read_instant, write_instant
+from worker.planner.actions import Action
+from worker.ports import (
+    AuditEntry,
+    Dismissal,
+    FailureGroup,
+    JobFilter,
+    JobRecord,
+    Payload,
+    Replay,
+    RequestRecord,
+)
+
+FILTER_FIELDS: Final[Mapping[str, str]] = {  # of the filter → parameter of the interface
+    "state": "state",
+    "type": "relationtype",
+    "parent": "parentid",
+    "child": "childid",
+    "error": "error",
+    "source": "source",
+    "batch": "batch",
+}
+TIME_FIELDS: Final = ("since", "until", "failed_since", "failed_until")
+EXPLAINED: Final = ("id", "state", "text", "requests")  # of a job's explanation; the rest are its facts
+
+
+def write_filter(wanted: JobFilter) -> dict[str, Any]:
+    """Return the parameters of a filter, without those that let everything pass."""
+    values = {FILTER_FIELDS[name]: getattr(wanted, name) for name in FILTER_FIELDS}
+    times = {name: write_instant(at) for name in TIME_FIELDS if (at := getattr(wanted, name))}
+    return {name: value for name, value in values.items() if value} | times
+
+
+def read_job(document: JobDict) -> JobRecord:
+    """Return the job; which of its relations failed is not shown."""
+    counts = dict(document["relations"])
+    error = document["error"]
+    relation = ""
+    if error and error["parentid"] and error["childid"]:
+        relation = str(Relation(document["relationtype"], error["parentid"], error["childid"]))
+    return JobRecord(
+        id=document["id"],
+        account=document["account"],
+        state=document["state"],
+        action=document["action"],
+        type=document["relationtype"],
+        parents=tuple(document["parentid"]),
+        children=tuple(document["childid"]),
+        info=tuple(document["relationinfo"].items()),
+        source=document["source"],
+        event_id=document["event_id"],
+        batch=document["batch"] or "",
+        occurred_at=read_instant(document["occurred_at"]),
+        accepted_at=read_instant(document["accepted_at"]),
+        finished_at=_read_time(document["finished_at"]),
+        attempts=document["attempts"],
+        total=counts.pop("total"),
+        counts=counts,
+        refusal=(error["code"], error["class"], error["message"], relation) if error else None,
+        requests=tuple(document["requests"]),
+        failed=(),
+        by=document["superseded_by"] or "",
+        dismissed=_find_dismissal(document),
+        replays=document["replays"] or "",
+        replayed_by=tuple(document["replayed_by"]),
+        replay=document["replay"] or "",
+        correlation=document["correlation_id"] or "",
+        allow_empty=document["allow_empty"],
+    )
+
+
+def _find_dismissal(document: JobDict) -> Dismissal | None:
+    for event in document["history"]:
+        if event["event"] == "dismissed":
+            return Dismissal(read_instant(event["at"]), event["by"], event["why"])
+    return None
+
+
+def read_failure(document: Mapping[str, Any]) -> FailureGroup:
+    """Return the group of failures."""
+    return FailureGroup(
+        code=document["code"],
+        error=document["class"],
+        type=document["relationtype"] or "",
+        jobs=document["jobs"],
+        first=read_instant(document["first"]),
+        last=read_instant(document["last"]),
+        example=document["example"],
+    )
+
+
+def read_request(document: Mapping[str, Any]) -> RequestRecord:
+    """Return the request."""
+    answers = [action["answer"] for action in document["actions"]]
+    return RequestRecord(
+        id=document["id"],
+        at=read_instant(document["at"]),
+        status=document["status"],
+        seconds=document["seconds"],
+        message=document["message"],
+        actions=tuple(map(_read_action, document["actions"])),
+        answers=tuple((answer["verdict"], answer["code"], answer["message"]) for answer in answers),
+        correlations=tuple(document["correlations"]),
+    )
+
+
+def _read_action(document: Mapping[str, Any]) -> Action:
+    name = document["relationtype"]
+    return Action(
+        document["action"],
+        name,
+        tuple(document["parentid"]),
+        tuple(document["childid"]),
+        tuple(document["relationinfo"].items()),
+        asked=tuple(Relation(name, parent, child) for parent, child in document["asked"]),
+    )
+
+
+def read_audit_entry(document: Mapping[str, Any]) -> AuditEntry:
+    """Return the audit entry; its id is not shown."""
+    return msgspec.convert({**document, "name": "", "at": read_instant(document["at"])}, AuditEntry)
+
+
+def read_replay(document: Mapping[str, Any]) -> Replay:
+    """Return the replay."""
+    times = {name: _read_time(document[name]) for name in ("made_at", "run_at", "finished_at")}
+    return msgspec.convert({**document, **times}, Replay)
+
+
+def read_payload(document: Mapping[str, Any]) -> Payload:
+    """Return what is kept of an unreadable message."""
+    return Payload(b64decode(document["body"]), tuple(document["faults"]), document["size"])
+
+
+def read_finding(document: Mapping[str, Any]) -> Finding:
+    """Return the finding of a check."""
+    return Finding(document["what"], document["level"], document["text"], document["todo"])
+
+
+def read_explanation(document: Mapping[str, Any]) -> Explanation:
+    """Return the explanation of a relation, with the times in its texts as the server wrote them."""
+    relation, wanted = document["relation"], document["wanted"]
+    return Explanation(
+        relation=Relation(relation["relationtype"], relation["parentid"], relation["childid"]),
+        wanted=wanted["text"],
+        known=tuple(document["known"]),
+        jobs=tuple(map(_read_explained_job, document["jobs"])),
+        presence=wanted["presence"],
+        is_open=wanted["open"],
+        why_not_sending=wanted["but"] or "",
+    )
+
+
+def _read_explained_job(document: Mapping[str, Any]) -> JobExplanation:
+    requests = tuple(document["requests"])
+    facts = {name: value for name, value in document.items() if name not in EXPLAINED}
+    return JobExplanation.of(document["id"], document["state"], document["text"], facts, requests)
+
+
+def _read_time(text: str | None) -> int:
+    return read_instant(text) if text else 0

@@ -1,0 +1,451 @@
+"""Every command of operators says and does the same over HTTP as straight on Redis.
+
+Two accounts are treated alike: what is acted on `acme` straight on Redis is acted on `berg` over HTTP. Ids
+and times differ from run to run, so both outputs are compared with these taken out.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from click.testing import Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.cli.errors import Exit
+from ops.operations import records
+from ops.serializers import serialize_replay, serialize_request
+from ops.web.routes import operator_routes
+from producers.portals.http.application import application
+from producers.portals.http.query import JobQuery, read_query
+from producers.portals.http.server import Server
+from producers.portals.serializers import job_json
+from producers.services import build_services
+from tests.support.cli_runner import MISSING, Cli, make_cli
+from tests.support.http_front import sha256
+from worker.config import load_settings
+from worker.contract import Relation, from_message
+from worker.planner.actions import Action
+from worker.ports import Dismissal, JobFilter, JobRecord, Replay, RequestRecord, UnreadableMessage
+from worker.wiring import Runtime
+
+BUYER = "estate:address:buyer"
+KEY, READ_ONLY, SEND_ONLY = "canary-operator", "canary-reader", "canary-sender"
+KEYS = f"""
+[keys.operator]
+sha256 = "{sha256(KEY)}"
+accounts = ["acme", "berg", "unrouted"]
+can = ["send", "read", "replay", "admin"]
+[keys.reader]
+sha256 = "{sha256(READ_ONLY)}"
+accounts = ["acme"]
+can = ["read"]
+[keys.sender]
+sha256 = "{sha256(SEND_ONLY)}"
+accounts = ["acme"]
+can = ["send"]
+"""
+ID = re.compile(r"\b[0-9a-hj-km-np-tv-z]{18}\b")
+TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?|\b\d\d:\d\d:\d\d\b|\b\d+\.\d\d+\b"
+)
+
+
+class Ways(NamedTuple):
+    """The same command line twice: straight on Redis, and over HTTP; and the store that both work on."""
+
+    direct: Cli
+    remote: Cli
+    runtime: Runtime
+    env: dict[str, str]
+
+
+@pytest.fixture
+def ways(two_accounts: dict[str, str], tmp_path: Path) -> Iterator[Ways]:
+    with Path(two_accounts["RELATIONS_CONFIG"]).open("a") as file:
+        file.write(KEYS)
+    settings = load_settings(two_accounts, tmp_path)
+    runtime = Runtime(settings, wake=lambda *_: None, emit=lambda *_, **__: None)
+    routes = operator_routes(
+        runtime, send_replay=lambda id_: build_services(runtime).replays.run(id_) and None
+    )
+    nowhere = {
+        **dict.fromkeys(two_accounts, ""),
+        "RELATIONS_CONFIG": "/nowhere.toml",
+        "RELATIONS_REDIS_URL": "redis://127.0.0.1:1/0",
+        "RELATIONS_KEY": KEY,
+    }
+    with Server(application(runtime, more_routes=routes), port=0) as server:
+        remote = make_cli({**nowhere, "RELATIONS_URL": server.url})
+        yield Ways(make_cli({**two_accounts, "RELATIONS_KEY": ""}), remote, runtime, two_accounts)
+    runtime.client.close()
+
+
+def send(runtime: Runtime, account: str, *children: int, **more: Any) -> list[str]:
+    change = {"account": account, "action": "create", "relationtype": BUYER, "parentid": 501}
+    changes = [from_message({**change, "childid": child, **more}).change for child in children]
+    return [receipt.job for receipt in runtime.intake().accept(changes)]
+
+
+def prepare(runtime: Runtime, account: str) -> dict[str, str]:
+    """Make jobs of every kind for the account; return them by name."""
+    done, failed = send(runtime, account, 1, MISSING, batch="b1")
+    [other] = send(runtime, account, MISSING, parentid=502)
+    while runtime.flush(account).next_in == 0.0:
+        pass
+    queued, second = send(runtime, account, 21, 22, batch="b2")
+    unread = runtime.intake().reject(
+        UnreadableMessage(
+            account=account,
+            source="desk",
+            event_id="m1",
+            faults=("parentid: expected a positive integer",),
+            body=b'{"parentid": "caf\xe9"}',
+        )
+    )
+    return {
+        "done": done,
+        "failed": failed,
+        "other": other,
+        "queued": queued,
+        "second": second,
+        "unread": unread.job,
+    }
+
+
+def without_ids(result: Result) -> tuple[int, str, str]:
+    def clean(text: str) -> str:
+        return TIME.sub("<time>", ID.sub("<id>", text)).replace("berg", "acme")
+
+    return result.exit_code, clean(result.stdout), clean(result.stderr)
+
+
+READS = (
+    "accounts list",
+    "jobs list --account acme",
+    "jobs list",
+    "jobs list --limit 3",
+    "jobs list --account acme --limit 2",
+    "jobs list --account acme --state failed --error 80",
+    "jobs list --account acme --since 2h --batch b2",
+    "jobs list --account acme --error nonsense",
+    "jobs list --account acmee",
+    "jobs list --account unrouted",
+    "jobs show {done}",
+    "jobs show {failed}",
+    "jobs show {queued}",
+    "jobs show {unread}",
+    "jobs show {unread} --payload",
+    "jobs show {queued} --payload",
+    "jobs show acme-0f3k9x2b7c1d4e5g6h",
+    "jobs watch {done} {failed}",
+    "jobs watch --account acme --batch b1",
+    "jobs cancel --account acme --batch b2",
+    "jobs cancel {done}",
+    "jobs cancel --account acme",
+    "jobs dismiss --account acme --error 80",
+    "jobs dismiss elsewhere-0f3k9x2b7c1d4e5g6h",
+    "batch b1 --account acme",
+    "batch b9 --account acme",
+    "errors",
+    "errors --account acme",
+    f"explain {BUYER} 501 1 --account acme",
+    f"explain {BUYER} 501 {MISSING} --account acme",
+    f"explain {BUYER} 501 999 --account acme",
+    f"explain {BUYER} 501 1",
+    "requests list --account acme",
+    "requests list --account acme --failed",
+    "requests show nosuch --account acme",
+    "audit --account acme --limit 2",
+    "replays list --account acme",
+    "replays show acme-0f3k9x2b7c1d4e5g6h",
+    "replays run acme-0f3k9x2b7c1d4e5g6h",
+    "replay acme-0f3k9x2b7c1d4e5g6h",
+    "replay --account acme",
+    "erase address 1 --account acme",
+    "erase nonsense 1 --account acme",
+    "accounts check acme",
+    "accounts pause nobody",
+)
+
+
+def test_what_is_looked_up_is_the_same_both_ways(ways: Ways) -> None:
+    jobs = prepare(ways.runtime, "acme")
+    prepare(ways.runtime, "berg")
+    for line in READS:
+        words = [word.format(**jobs) for word in line.split()]
+        direct, remote = ways.direct(*words, code=None), ways.remote(*words, code=None)
+        assert timeless(remote) == timeless(direct), line
+        if direct.exit_code == Exit.OK:
+            direct, remote = ways.direct(*words, "--json"), ways.remote(*words, "--json")
+            assert timeless(remote) == timeless(direct), line
+
+
+def timeless(result: Result) -> tuple[int, str, str]:
+    """Return the output of a read, word by word; only what differs between two looks is taken out."""
+    took = re.compile(r"(?<=in )\d+\.\d\d s")
+    who = "key is for" if "key is for" in result.stderr else "settings have"
+    return (
+        result.exit_code,
+        took.sub("", result.stdout),
+        took.sub("", result.stderr).replace(who, "there are"),
+    )
+
+
+ACTS = (
+    "accounts pause {account} --why move",
+    "accounts list",
+    f"explain {BUYER} 501 21 --account {{account}}",
+    "accounts resume {account}",
+    "accounts resume {account}",
+    "jobs cancel {queued}",
+    "jobs cancel {queued} --yes",
+    "jobs cancel {queued} --yes",
+    "jobs cancel --account {account} --batch b2 --yes --json",
+    "replay {failed}",
+    "replay --account {account} --error 80 --json",
+    "replay {failed} --set childid=31 --yes",
+    "replay {unread} --set parentid=5 --set childid=6",
+    "replay {done} --yes",
+    "replay {other} --force --yes",
+    "replays list --account {account}",
+    "jobs list --account {account}",
+    "jobs dismiss {unread} --yes",
+    "jobs show {unread}",
+    "send create estate:address:buyer 601 98765041 42 --account {account} --event-id e1",
+    "send create estate:address:buyer 601 98765041 42 --account {account} --event-id e1",
+    "send create estate:address:buyer 601 43 --account {account} --event-id e1",
+    "send create nonsense 601 98765041 --account {account}",
+    "erase address 98765041 --account {account} --yes",
+    "erase address 98765041 --account {account} --yes --json",
+    "errors --account {account}",
+    "replay {failed} --yes --background",
+)
+
+
+def test_what_is_done_is_the_same_both_ways(ways: Ways) -> None:
+    jobs = {account: prepare(ways.runtime, account) for account in ("acme", "berg")}
+    for line in ACTS:
+        direct, remote = (
+            without_ids(
+                cli(*line.format(account=account, **jobs[account]).split(), code=None, LOGNAME="operator")
+            )
+            for cli, account in ((ways.direct, "acme"), (ways.remote, "berg"))
+        )
+        assert remote == direct, line
+    direct, remote = (
+        [(deed["by"], deed["act"], deed["count"]) for deed in json.loads(result.stdout)["deeds"]]
+        for result in (
+            ways.direct("audit", "--account", "acme", "--json"),
+            ways.remote("audit", "--account", "berg", "--json"),
+        )
+    )
+    assert remote == direct
+    assert len(direct) > 10
+
+
+def test_files_are_sent_and_imported_over_http(ways: Ways, tmp_path: Path) -> None:
+    lines = "".join(
+        json.dumps({"action": "create", "relationtype": BUYER, "parentid": 501, "childid": child}) + "\n"
+        for child in range(1, 1201)
+    )
+    (tmp_path / "good.ndjson").write_text(lines)
+    (tmp_path / "mixed.ndjson").write_text(lines[: lines.index("\n") + 1] + '{"action": "create"}\n')
+    results = []
+    for cli, account in ((ways.direct, "acme"), (ways.remote, "berg")):
+        words = ["--account", account]
+        sent = [
+            cli("send", str(tmp_path / name), *words, *more, code=None)
+            for name in ("good.ndjson", "mixed.ndjson")
+            for more in ([], ["--json"])
+        ]
+        results.append(list(map(without_ids, sent)))
+    assert results[0] == results[1]
+    assert "1,200 accepted, 0 known already" in results[0][0][2]
+    imported = ways.remote("import", str(tmp_path / "good.ndjson"), "--account", "berg", "--json")
+    assert json.loads(imported.stdout)["accepted"] + json.loads(imported.stdout)["known"] == 1200
+
+
+def test_a_part_of_a_body_that_is_refused_is_named_and_the_other_is_accepted(ways: Ways) -> None:
+    link = {"action": "create", "relationtype": BUYER, "parentid": 501, "event_id": "same"}
+    first = [{**link, "account": "acme", "childid": 1}]
+    both = [{**link, "account": "acme", "childid": 2}, {**link, "account": "berg", "childid": 3}]
+    for cli, event in ((ways.direct, "a"), (ways.remote, "b")):
+        body = "".join(json.dumps({**change, "event_id": event}) + "\n" for change in first)
+        cli("send", "-", stdin=body.encode())
+    outputs = []
+    for cli, event in ((ways.direct, "a"), (ways.remote, "b")):
+        body = "".join(json.dumps({**change, "event_id": event}) + "\n" for change in both)
+        outputs.append(without_ids(cli("send", "-", stdin=body.encode(), code=Exit.PARTLY)))
+    assert outputs[1][1:] == tuple(text.replace("'a'", "'b'") for text in outputs[0][1:])
+    assert "line 1" in outputs[0][2]
+
+
+def test_a_key_that_may_not_read_may_send(ways: Ways) -> None:
+    words = ("send", "create", BUYER, "501", "1", "--account")
+    ways.remote(*words, "acme", RELATIONS_KEY=SEND_ONLY)
+    refused = ways.remote(*words, "berg", RELATIONS_KEY=SEND_ONLY, code=Exit.FAILED)
+    assert 'key "sender" is not for account "berg"' in refused.stderr
+
+
+def test_what_a_key_may_not_do_is_said_in_one_line(ways: Ways) -> None:
+    refused = ways.remote("accounts", "pause", "acme", RELATIONS_KEY=READ_ONLY, code=Exit.FAILED)
+    assert refused.stderr == 'key "reader" has no right to admin\n'
+    unread = prepare(ways.runtime, "acme")["unread"]
+    shown = ways.remote("jobs", "show", unread, RELATIONS_KEY=READ_ONLY)
+    assert "parentid: expected a positive integer" in shown.stdout
+    assert shown.stderr == 'The message is not shown: key "reader" has no right to replay.\n'
+    ways.remote("jobs", "show", unread, "--payload", RELATIONS_KEY=READ_ONLY, code=Exit.FAILED)
+    unknown = ways.remote("accounts", "list", "--json", RELATIONS_KEY="nobody-knows-it", code=Exit.FAILED)
+    assert json.loads(unknown.stderr)["error"] == "Unauthorized"
+    assert "nobody-knows-it" not in unknown.output
+
+
+def test_the_key_may_be_in_a_file_and_is_never_an_argument(ways: Ways, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY + "\n")
+    ways.remote("accounts", "list", RELATIONS_KEY="", RELATIONS_KEY_FILE=str(tmp_path / "key"))
+    missing = ways.remote("accounts", "list", RELATIONS_KEY="", code=Exit.USAGE)
+    assert "set RELATIONS_KEY, or RELATIONS_KEY_FILE" in missing.stderr
+
+
+def test_a_server_that_is_away_or_has_no_redis_ends_as_a_redis_that_is_away_does(ways: Ways) -> None:
+    away = ways.remote("jobs", "list", RELATIONS_URL="http://127.0.0.1:1", code=Exit.USAGE)
+    assert "http://127.0.0.1:1 cannot be reached" in away.stderr
+    direct = ways.direct("jobs", "list", RELATIONS_REDIS_URL="redis://127.0.0.1:1/0", code=Exit.USAGE)
+    assert "Start it" in direct.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["dev", "demo", "api", "simulator", "doctor", "keys new x", "sources list"]
+)
+def test_what_works_on_this_machine_only_says_so_in_one_line(ways: Ways, command: str) -> None:
+    refused = ways.direct(*command.split(), "--url", "http://127.0.0.1:1", code=Exit.USAGE)
+    *_, line = refused.stderr.splitlines()
+    assert (
+        line == f"Error: relations {command.removesuffix(' x')} works on this machine only: leave out --url."
+    )
+
+
+# --- what is shown is read back as it was
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+IDS = st.lists(st.integers(1, 9999), min_size=1, max_size=3).map(tuple)
+INSTANTS = st.integers(1, 2**52)
+COUNTS = st.dictionaries(st.sampled_from(["applied", "failed", "stale"]), st.integers(0, 9))
+INFOS = st.dictionaries(TEXTS, TEXTS, max_size=2).map(lambda pairs: tuple(pairs.items()))
+JOBS = st.builds(
+    JobRecord,
+    id=TEXTS,
+    account=TEXTS,
+    state=st.sampled_from(["queued", "held", "failed", "succeeded"]),
+    action=st.sampled_from(["create", "modify", "delete"]),
+    type=st.just(BUYER),
+    parents=IDS,
+    children=IDS,
+    info=INFOS,
+    source=TEXTS,
+    event_id=TEXTS,
+    batch=TEXTS,
+    occurred_at=INSTANTS,
+    accepted_at=INSTANTS,
+    finished_at=st.just(0) | INSTANTS,
+    attempts=st.integers(0, 9),
+    total=st.integers(0, 9),
+    counts=COUNTS,
+    refusal=st.none()
+    | st.tuples(st.integers(0, 200), TEXTS, TEXTS, st.sampled_from(["", str(Relation(BUYER, 1, 2))])),
+    requests=st.lists(TEXTS, max_size=2).map(tuple),
+    failed=st.just(()),
+    by=TEXTS,
+    dismissed=st.none() | st.builds(Dismissal, INSTANTS, TEXTS, TEXTS),
+    replays=TEXTS,
+    replayed_by=st.lists(TEXTS, max_size=2).map(tuple),
+    replay=TEXTS,
+    correlation=TEXTS,
+    allow_empty=st.booleans(),
+)
+ACTIONS = st.builds(
+    Action,
+    st.sampled_from(["create", "modify", "delete", "get"]),
+    st.just(BUYER),
+    IDS,
+    IDS,
+    INFOS,
+    asked=st.lists(st.builds(Relation, st.just(BUYER), st.integers(1, 9), st.integers(1, 9))).map(tuple),
+)
+ANSWERED = st.lists(
+    st.tuples(ACTIONS, st.tuples(st.sampled_from(["ok", "rejected", "observed"]), st.integers(0, 9), TEXTS)),
+    max_size=3,
+)
+
+
+@given(JOBS)
+def test_a_job_is_read_as_it_is_shown(job: JobRecord) -> None:
+    assert records.read_job(job_json(job)) == job
+
+
+@given(ANSWERED, TEXTS, INSTANTS, st.floats(0, 9))
+def test_a_request_is_read_as_it_is_shown(
+    answered: list[tuple[Action, tuple[str, int, str]]], text: str, at: int, seconds: float
+) -> None:
+    request = RequestRecord(
+        id=text,
+        at=at,
+        status=200,
+        seconds=seconds,
+        message=text,
+        actions=tuple(action for action, _ in answered),
+        answers=tuple(answer for _, answer in answered),
+        correlations=(text,),
+    )
+    assert records.read_request(serialize_request(request)) == request
+
+
+@given(
+    st.builds(
+        Replay,
+        id=TEXTS,
+        account=TEXTS,
+        by=TEXTS,
+        what=TEXTS,
+        forced=st.booleans(),
+        correction=st.dictionaries(TEXTS, TEXTS | st.integers(0, 9), max_size=2),
+        eligible=st.integers(0, 9),
+        refused=COUNTS,
+        examples=st.dictionaries(TEXTS, TEXTS, max_size=2),
+        state=st.sampled_from(["previewed", "running", "stopped", "done"]),
+        made_at=INSTANTS,
+        run_at=st.just(0) | INSTANTS,
+        done=st.integers(0, 9),
+        missed=COUNTS,
+    )
+)
+def test_a_replay_is_read_as_it_is_shown(replay: Replay) -> None:
+    assert records.read_replay(serialize_replay(replay)) == replay
+
+
+@given(
+    st.builds(
+        JobFilter,
+        state=st.sampled_from(["", "failed"]),
+        type=st.sampled_from(["", BUYER]),
+        parent=st.integers(0, 9),
+        child=st.integers(0, 9),
+        error=st.sampled_from(["", "80", "record"]),
+        batch=st.sampled_from(["", "b ü"]),
+        since=st.just(0) | INSTANTS,
+        failed_until=st.just(0) | INSTANTS,
+    )
+)
+def test_a_filter_is_read_by_the_interface_as_it_was_given(wanted: JobFilter) -> None:
+    parameters = [
+        ("account", "acme"),
+        *((name, str(value)) for name, value in records.write_filter(wanted).items()),
+    ]
+    expected = msgspec.structs.replace(wanted, state="failed") if wanted.failed_until else wanted
+    assert read_query(parameters, JobQuery).filter() == expected
