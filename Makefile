@@ -1,4 +1,4 @@
-# demo: the main job through real parts · test: every check and test · bench-quick: the numbers, in one run
+# dev: a workbench until Ctrl-C · demo: the main job through real parts · test: every check and test · bench-quick: the numbers
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
 # coverage: the suite with a threshold · mutation: does the planner's suite notice changed code? · diagrams: draws docs/diagrams
 # Needs Python >= 3.11 with venv, make, and a package index. Everything else is made in .venv.
@@ -8,9 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-broker torture coverage mutation check format diagrams bench bench-quick lock clean help
+.PHONY: dev demo test test-broker torture coverage mutation check format diagrams bench bench-quick lock clean help
 help: ; @sed -n '1,4p' Makefile
 
+dev: $(READY) ; @$(BIN)/relations dev
 demo: $(READY) ; @$(BIN)/relations demo
 test: check ; @$(BIN)/pytest -n 2 --dist worksteal
 test-broker: $(READY) ; @ops/rabbitmq.sh install && $(BIN)/pytest tests/deploy/test_rabbitmq.py

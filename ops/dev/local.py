@@ -1,5 +1,9 @@
-"""`relations dev`: run the whole system on this machine until Ctrl-C, and print how to talk to it."""
+"""`relations dev`: a workbench. The whole system on this machine until Ctrl-C, and what happens in it.
 
+The directory keeps the data, the simulated CRM and the ports: the next start goes on where this ended.
+"""
+
+import fcntl
 import json
 import shlex
 import signal
@@ -13,14 +17,19 @@ from typing import Final, NoReturn
 
 from rich.console import Console
 
+from ops.dev.kept_ports import KeptPorts
 from ops.dev.stack import Shape, Stack, running
+from ops.dev.stream import JobStream, RefusalStream
 from ops.dev.supervisor import Supervisor
 from worker.errors import RelationsError
 
 POLL: Final = 0.5
 ENVIRONMENT: Final = "env.sh"
+STREAM_FOLLOWS: Final = "\nWhat comes in, and what becomes of it (--no-stream: nothing):"
+ACCOUNTS: Final = ("acme", "berg")  # as the how-tos call them
+NOBODY: Final = 404  # an address that the simulated CRMs do not have
 CHANGE: Final = {
-    "account": "nord",
+    "account": ACCOUNTS[0],
     "action": "create",
     "relationtype": "estate:address:buyer",
     "parentid": 501,
@@ -28,22 +37,32 @@ CHANGE: Final = {
 }
 
 
-def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int = 8090) -> int:
+def run(
+    *, directory: Path | None = None, port: int = 8080, simulator_port: int = 8090, stream: bool = True
+) -> int:
     """Run the system; return 0 after Ctrl-C or SIGTERM, 1 if a part did not start or kept ending.
 
-    Data and logs are in `directory`, by default a new one that is removed at the end. Port 0 takes any free
-    one.
+    Everything is kept in `directory`, by default a new one that is removed at the end. Port 0 takes any free
+    one, at the next start the same. With `stream`, changes and their ends are printed as they happen.
     """
     console = Console(highlight=False, soft_wrap=True)
     # SIGINT, too: a script that runs the stack in the background starts it with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    shape = Shape(api_port=port, simulator_port=simulator_port)
+
+    def echo(text: str) -> None:
+        console.print(text, markup=False)
+
     try:
-        with _data_directory(directory) as data, running(data, shape, echo=console.print) as stack:
+        with (
+            _data_directory(directory) as data,
+            running(data, _make_shape(data, port, simulator_port, echo=echo), echo=echo) as stack,
+        ):
             (stack.directory / ENVIRONMENT).write_text(environment(stack), "utf-8")
-            console.print(welcome(stack))
-            _supervise(stack, echo=console.print)
+            echo(welcome(stack))
+            if stream:
+                echo(STREAM_FOLLOWS)
+            _supervise(stack, echo=echo, stream=stream)
     except RelationsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -51,8 +70,21 @@ def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int 
         return 0
 
 
+def _make_shape(directory: Path, port: int, simulator_port: int, *, echo: Callable[[str], None]) -> Shape:
+    ports = KeptPorts(directory)
+    return Shape(
+        accounts=ACCOUNTS,
+        api_port=ports.choose("HTTP", port, echo=echo),
+        simulator_port=ports.choose("simulator", simulator_port, echo=echo),
+        redis_port=ports.choose("Redis", 0, echo=echo),
+        keep_crm=True,
+        missing=(("address", NOBODY),),
+    )
+
+
 def welcome(stack: Stack) -> str:
-    """Return the text that says what runs where and how to use it."""
+    """Return the text that says what runs where, and a first lesson."""
+    account, environment_file = ACCOUNTS[0], shlex.quote(str(stack.directory / ENVIRONMENT))
     pids = ", ".join(f"{name} {process.pid}" for name, process in stack.processes.items())
     logs = ", ".join(f"{name}.log" for name in stack.processes)
     return f"""
@@ -61,44 +93,86 @@ Key                {stack.key}
 Processes          {pids}
 Settings           {stack.directory / "relations.toml"}
 Logs               {stack.directory}: {logs}
-Data               gone when you stop, unless you named a directory
-Another terminal   . {shlex.quote(str(stack.directory / ENVIRONMENT))}   lets the other commands find all this
+Data               stays in {stack.directory}: the next start goes on with it; remove it to begin anew
+Another terminal   . {environment_file}   lets the commands below find all this
 
-Send a change:
+Make one change fail, see why, and replay it:
+{lesson(account)}
+Send a change as a program does, and see what the CRM holds then:
   curl -s {stack.url}/v1/changes -H 'Authorization: Bearer {stack.key}' -H 'Content-Type: application/json' \\
     -d '{json.dumps(CHANGE)}'
-What the CRM holds then:
-  curl -s '{stack.simulator}/_sim/state?token={stack.credentials["nord"].token}'
+  curl -s '{stack.simulator}/_sim/state?token={stack.credentials[account].token}'
 
 Ctrl-C stops everything."""
 
 
+def lesson(account: str) -> str:
+    """Return the commands that make a change fail, show why, and replay it."""
+    return f"""\
+  relations send create estate:address:buyer 501 {NOBODY} --account {account}
+  relations errors        # there is no address {NOBODY} in the simulated CRM; this lets there be one:
+  curl -s "$SIMULATOR/_sim/seed" -d '{{"token": "'$TOKEN'", "records": {{}}}}'
+  relations replay --account {account} --error 80 --yes
+  relations explain estate:address:buyer 501 {NOBODY} --account {account}
+"""
+
+
 def environment(stack: Stack) -> str:
-    """Return what a shell sources to talk to it: every setting, and URL, SIMULATOR and KEY."""
+    """Return what a shell sources to talk to it: every setting, and URL, KEY, SIMULATOR and TOKEN.
+
+    The program that runs comes first in PATH. TOKEN is the first account's in the simulator.
+    """
     ours = {name: value for name, value in stack.environ.items() if name.startswith(("RELATIONS_", "DEMO_"))}
     variables = {
         **ours,
         "URL": stack.url,
         "SIMULATOR": stack.simulator,
+        "TOKEN": stack.credentials[ACCOUNTS[0]].token,
         "KEY": stack.key,
         "RELATIONS_KEY": stack.key,
     }
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    path = f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'
+    return path + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
-def _supervise(stack: Stack, *, echo: Callable[[str], None]) -> NoReturn:
+def _supervise(stack: Stack, *, echo: Callable[[str], None], stream: bool) -> NoReturn:
     """Keep all parts running until Ctrl-C, or until one cannot be kept running."""
     supervisor = Supervisor(stack, echo=echo)
+    looks: list[Callable[[], None]] = []
+    if stream:
+        jobs = JobStream(stack.runtime(wakes=False).queries, ACCOUNTS, echo)
+        looks = [jobs.look, RefusalStream(stack.log("api"), echo).look]
     while True:
         supervisor.tend()
+        for look in looks:
+            look()
         time.sleep(POLL)
 
 
 @contextmanager
 def _data_directory(directory: Path | None) -> Iterator[Path]:
     if directory:
-        directory.mkdir(parents=True, exist_ok=True)
-        yield directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RelationsError(
+                f"{directory} cannot be made: {error.strerror}; name another by --directory"
+            ) from None
+        with _locked(directory):
+            yield directory
         return
     with tempfile.TemporaryDirectory(prefix="relations-dev-", ignore_cleanup_errors=True) as temporary:
         yield Path(temporary)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep others from starting a stack in the directory until this process ends, however it does."""
+    with (directory / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RelationsError(
+                f"{directory} is in use by another `relations dev`; end that, or name another by --directory"
+            ) from None
+        yield

@@ -34,9 +34,13 @@ STOP_TIMEOUT: Final = 3.0  # seconds a part may take to end
 KEY: Final = "demo-key-that-opens-nothing-but-this-machine"
 SIMULATOR: Final = """
 import sys
-from ops.simulator import Simulator, serve
-serve(Simulator({}), port=int(sys.argv[1])).wait()
+from pathlib import Path
+from ops.simulator import KeptSimulator, Simulator, serve
+port, *kept = sys.argv[1:]
+simulator = Simulator({})
+serve(KeptSimulator(simulator, Path(*kept)) if kept else simulator, port=int(port)).wait()
 """
+CRM_FILE: Final = "crm.json"
 QUICK: Final[Mapping[str, Any]] = {
     "window": 1.0,
     "rate": 200.0,
@@ -84,7 +88,8 @@ class Shape:
     free one).
 
     `store` and `broker` are the URLs of servers that run already; without them the stack has one for both,
-    which persists as `persist` says.
+    which persists as `persist` says. `keep_crm` writes the simulated CRMs into the directory, where the next
+    start finds them; their records are what `missing` says only at the first.
     """
 
     accounts: tuple[str, ...] = ("nord", "sued", "west")
@@ -98,6 +103,9 @@ class Shape:
     workers: int = 1
     api_port: int = 0
     simulator_port: int = 0
+    redis_port: int = 0
+    keep_crm: bool = False
+    missing: tuple[tuple[str, int], ...] = ()  # records that there are not
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +190,18 @@ class Stack:
         }
         return [name for name, up in running.items() if not up]
 
+    def can_replace(self, part: str) -> bool:
+        """Return whether the part goes on where it ended: a simulator does so only if its CRMs are kept."""
+        return part != "simulator" or self.shape.keep_crm
+
     def replace(self, part: str) -> None:
         """Kill a part by SIGKILL and start it again; all but `redis` may take a while to answer."""
         if part == "redis":
             self.server.kill()
             return self.server.restart()
         self.processes[part].kill()
+        if part == "simulator":
+            return self._launch(part, self._simulator_command())
         return self._launch(part, self._commands(int(self.url.rpartition(":")[2]))[part])
 
     def kill(self) -> None:
@@ -205,7 +219,9 @@ class Stack:
         self.http = self._exits.enter_context(httpx.Client(timeout=10.0, trust_env=False))
         self.directory.mkdir(parents=True, exist_ok=True)
         place, url = self.directory / "redis", self.shape.store or None
-        self.server = self._exits.enter_context(run_server(place, url=url, persist=self.shape.persist))
+        self.server = self._exits.enter_context(
+            run_server(place, url=url, persist=self.shape.persist, port=self.shape.redis_port)
+        )
         self.redis_url = self.server.url
         self.broker_url = self.shape.broker or self.redis_url
         echo(f"Redis server       {self.redis_url}")
@@ -214,11 +230,18 @@ class Stack:
         self.environ = self._environ()
         if not (file := self.directory / "relations.toml").exists():  # somebody may have written into it
             file.write_text(settings_file(self.shape))
-        self._launch("simulator", [sys.executable, "-c", SIMULATOR, str(port)])
+        kept = self.directory / CRM_FILE
+        records = {"missing": self.shape.missing} if self.shape.missing and not kept.exists() else None
+        self._launch("simulator", self._simulator_command())
         self._await("simulator", lambda: self._answers(f"{self.simulator}/_sim/stats"))
         for each in self.credentials.values():
-            self.simulate("seed", {"token": each.token, "secret": each.secret})
+            self.simulate("seed", {"token": each.token, "secret": each.secret, "records": records})
         echo(f"onOffice simulator {self.simulator}")
+
+    def _simulator_command(self) -> list[str]:
+        port = self.simulator.rpartition(":")[2]
+        kept = [str(self.directory / CRM_FILE)] if self.shape.keep_crm else []
+        return [sys.executable, "-c", SIMULATOR, port, *kept]
 
     def _environ(self) -> dict[str, str]:
         """Return every setting there is, so that none of the caller's own slips in."""

@@ -2,7 +2,7 @@
 
 For `relations dev` and the torture tests.
 
-The simulator is left alone: the CRM it held is gone with it.
+A simulator whose CRMs are not kept is left alone: what it held is gone with it.
 """
 
 import time
@@ -25,6 +25,9 @@ class Parts(Protocol):
 
     def ended(self) -> list[str]:
         """Return the parts that are not running any more."""
+
+    def can_replace(self, part: str) -> bool:
+        """Return whether the part goes on where it ended."""
 
     def replace(self, part: str) -> None:
         """Kill the part, if it still runs, and start it again."""
@@ -73,7 +76,7 @@ class Supervisor:
         if state.due is None:
             delay = state.note_end(now)
             self.ends[name] = self.ends.get(name, 0) + 1
-            if name == "simulator" or state.ends >= ENDS_TO_GIVE_UP:
+            if not self.parts.can_replace(name) or state.ends >= ENDS_TO_GIVE_UP:
                 raise GivenUp(
                     f"{name} ended; the end of {self.parts.log(name)}:\n{tail(self.parts.log(name))}"
                 )

@@ -6,6 +6,7 @@ demo. Of the worker it imports the contract only, so that the two read the docum
 
 from ops.simulator.crm import Crm, Records
 from ops.simulator.faults import KINDS, FaultPlan, InjectedFault
+from ops.simulator.keeping import KeptSimulator
 from ops.simulator.log import LogEntry
 from ops.simulator.responses import Dropped
 from ops.simulator.serve import SimulatorServer, serve
@@ -19,6 +20,7 @@ __all__ = [
     "Dropped",
     "FaultPlan",
     "InjectedFault",
+    "KeptSimulator",
     "LogEntry",
     "Records",
     "Simulator",

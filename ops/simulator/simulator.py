@@ -120,6 +120,14 @@ class Simulator:
             self._land_due()
             return self._accounts[token].crm.relations()
 
+    def snapshot(self) -> dict[str, tuple[str, dict[Relation, dict[str, str]], Records]]:
+        """Return of every token the secret, the relations and what is special about records."""
+        with self._lock:
+            return {
+                token: (account.secret, account.crm.relations(), account.crm.records)
+                for token, account in self._accounts.items()
+            }
+
     def violations(self, token: str) -> tuple[Relation, ...]:
         """Return every delete that left an estate without a broker, and create of a second building."""
         with self._lock:

@@ -53,6 +53,12 @@ def test_changes_with_missing_addresses_failed_and_were_replayed(facts: dict[str
     )
 
 
+def test_one_failure_is_shown_with_why_and_what_to_do(facts: dict[str, Any]) -> None:
+    example = facts["replay"]["example"]
+    assert "failed: 80 Unknown record" in example
+    assert "Check in onOffice that the record exists" in example
+
+
 def test_it_takes_fewer_actions_than_changes_and_fewer_requests_than_actions(facts: dict[str, Any]) -> None:
     assert facts["burst"]["requests"] < facts["burst"]["actions"] < facts["burst"]["accepted"]
 

@@ -1,56 +1,86 @@
-"""`relations dev`: it comes up, prints how to use it, and ends at a signal or with a part that is lost."""
+"""`relations dev`: it comes up, says what happens, goes on where it ended, and ends at a signal."""
 
 import os
 import re
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.started import WITH_SIGINT_IGNORED, Process, line_of, started
 
-RUN = "import sys; from ops.dev.local import run; sys.exit(run(port=0, simulator_port=0))"
+RUN = (
+    "import sys; from pathlib import Path; from ops.dev.local import run; "
+    "sys.exit(run(port=0, simulator_port=0, directory=Path(sys.argv[1])))"
+)
+CHANGE = {"account": "acme", "action": "create", "relationtype": "estate:address:buyer", "parentid": 501}
 
 
-@pytest.fixture
-def dev() -> Iterator[tuple[Process, str]]:
-    """Start a stack as a script does in the background; yield it and what it printed until it was ready."""
-    with started([*WITH_SIGINT_IGNORED, sys.executable, "-c", RUN]) as process_and_output:
-        yield process_and_output
+def command(directory: Path) -> list[str]:
+    """Return what starts a stack as a script does in the background."""
+    return [*WITH_SIGINT_IGNORED, sys.executable, "-c", RUN, str(directory)]
+
+
+def read_environment(directory: Path) -> dict[str, str]:
+    return dict(re.findall(r"^export (\w+)=(.*)$", (directory / "env.sh").read_text(), re.MULTILINE))
+
+
+def send(env: dict[str, str], **more: Any) -> str:
+    headers = {"Authorization": f"Bearer {env['KEY']}"}
+    response = httpx.post(f"{env['URL']}/v1/changes", json={**CHANGE, **more}, headers=headers)
+    assert response.status_code == 202
+    job: str = response.json()["jobs"][0]["id"]
+    return job
+
+
+def wait_for(process: Process, *wanted: str) -> str:
+    """Return the first line that has all of these texts."""
+    return next(line for line in iter(lambda: line_of(process), "") if all(text in line for text in wanted))
+
+
+def crm_children(env: dict[str, str]) -> set[int]:
+    state = httpx.get(f"{env['SIMULATOR']}/_sim/state", params={"token": env["TOKEN"]}).json()
+    return {edge["childid"] for edge in state["relations"]}
+
+
+def test_it_says_what_happens_and_the_next_start_goes_on_with_everything(tmp_path: Path) -> None:
+    with started(command(tmp_path)) as (process, output):
+        env, pids = read_environment(tmp_path), dict(re.findall(r"(simulator|beat) ([0-9]+)", output))
+        done, failed = send(env, childid=9001, event_id="Erika"), send(env, childid=404)
+        lines = [wait_for(process, done, "in"), wait_for(process, failed, "failed", "80 Unknown record")]
+        assert not any("Erika" in line for line in lines)
+        httpx.post(f"{env['URL']}/webhooks/immo", content=b"{}")
+        wait_for(process, "/webhooks/immo", "refused (Unauthorized)")
+        for part in ("simulator", "beat"):
+            os.kill(int(pids[part]), signal.SIGKILL)
+            wait_for(process, f"{part} ended", "starting it again")
+        second = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=20, check=False)
+        assert (second.returncode, second.stderr) == (
+            1,
+            f"{tmp_path} is in use by another `relations dev`; end that, or name another by --directory\n",
+        )
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    with started(command(tmp_path)) as (process, _):
+        assert read_environment(tmp_path) == env
+        assert crm_children(env) == {9001}
+        httpx.post(f"{env['SIMULATOR']}/_sim/seed", json={"token": env["TOKEN"], "records": {}})
+        with httpx.Client(base_url=env["URL"], headers={"Authorization": f"Bearer {env['KEY']}"}) as http:
+            replay = http.post("/v1/replays", json={"account": "acme", "jobs": [failed]}).json()
+            http.post(f"/v1/replays/{replay['id']}/run")
+        wait_for(process, failed, "succeeded")
+        assert crm_children(env) == {9001, 404}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_prints_where_everything_is_and_ends_with_0_at_a_signal(
-    dev: tuple[Process, str], number: int
-) -> None:
-    process, output = dev
-    url = re.search(r"HTTP intake +(http://\S+)", output)
-    key = re.search(r"Key +(\S+)", output)
-    assert url
-    assert key
-    change = {
-        "account": "nord",
-        "action": "create",
-        "relationtype": "estate:address:buyer",
-        "parentid": 501,
-        "childid": 9001,
-    }
-    response = httpx.post(f"{url[1]}/v1/changes", json=change, headers={"Authorization": f"Bearer {key[1]}"})
-    assert response.status_code == 202
-    process.send_signal(number)
-    assert process.wait(20) == 0
-
-
-def test_it_restarts_a_part_that_died_and_ends_with_1_when_a_part_cannot_be_restarted(
-    dev: tuple[Process, str],
-) -> None:
-    process, output = dev
-    pids = dict(re.findall(r"(simulator|beat) ([0-9]+)", output))
-    os.kill(int(pids["beat"]), signal.SIGKILL)
-    assert "beat ended" in line_of(process)
-    os.kill(int(pids["simulator"]), signal.SIGKILL)
-    assert process.wait(20) == 1
-    assert process.stderr
-    assert "simulator ended" in process.stderr.read()
+def test_it_prints_where_everything_is_and_ends_with_0_at_a_signal(tmp_path: Path, number: int) -> None:
+    with started(command(tmp_path)) as (process, output):
+        env = read_environment(tmp_path)
+        for name in ("URL", "KEY", "SIMULATOR"):
+            assert env[name] in output
+        process.send_signal(number)
+        assert process.wait(20) == 0

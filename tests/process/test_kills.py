@@ -44,6 +44,9 @@ class Parts:
     def ended(self) -> list[str]:
         return list(self.down)
 
+    def can_replace(self, part: str) -> bool:
+        return part != "simulator"
+
     def replace(self, part: str) -> None:
         self.down.remove(part)
         self.started.append(part)

@@ -12,14 +12,16 @@ from ops.cli.errors import exit_with
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keeps data and logs; default: a new one, removed at the end.",
+    default=Path(".relations-dev"),
+    show_default=True,
+    help="Keeps data, the simulated CRM, ports and logs; the next start goes on with them.",
 )
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8080,
     show_default=True,
-    help="Of the HTTP interface; 0 takes any free one.",
+    help="Of the HTTP interface; 0 takes any free one, and the same at the next start.",
 )
 @click.option(
     "--simulator-port",
@@ -28,15 +30,24 @@ from ops.cli.errors import exit_with
     show_default=True,
     help="Of the simulator.",
 )
+@click.option(
+    "--stream/--no-stream",
+    default=True,
+    show_default=True,
+    help="Print a line for each change that comes in, and for what becomes of it.",
+)
 @local_only
-def run_dev(directory: Path | None, port: int, simulator_port: int) -> None:
+def run_dev(directory: Path, port: int, simulator_port: int, stream: bool) -> None:
     """Run the whole stack locally until Ctrl-C: server, simulator, worker, beat and HTTP interface.
+
+    It prints a first lesson (make a change fail, see why, replay it), and then what comes in and what becomes
+    of it: relations by their ids, without what could name a person.
 
     \b
     Examples:
       relations dev
-      relations dev --directory ./dev --port 0
+      relations dev --directory ./dev --port 0 --no-stream
     """
     from ops.dev.local import run  # slow to import
 
-    exit_with(run(directory=directory, port=port, simulator_port=simulator_port))
+    exit_with(run(directory=directory, port=port, simulator_port=simulator_port, stream=stream))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from rich.markup import escape
 from standardwebhooks import Webhook
 
 from ops.dev.demo import crm_state
@@ -17,6 +18,7 @@ from ops.dev.demo.burst import Burst
 from ops.dev.demo.console import DemoConsole
 from ops.dev.demo.delivery import deliver, read_accepted_jobs
 from ops.dev.stack import Stack
+from ops.lookups import explain_relation
 from producers.services import build_services
 from worker.contract import Relation
 from worker.ports import JobFilter, Pause, Queries, Store
@@ -127,7 +129,8 @@ def send_burst(context: DemoContext, burst: Burst, *, faults: float, seed: int) 
 
 
 def replay_failed(context: DemoContext, burst: Burst) -> dict[str, Any]:
-    """Add the missing addresses to the CRM, preview and replay the failed jobs; return the facts."""
+    """Show one failure and why, add the missing addresses, preview and replay; return the facts."""
+    example = _explain_failure(context)
     for account in burst.missing:
         _set_missing_addresses(context.stack, account, frozenset())
     context.console.echo("the missing addresses exist now")
@@ -145,7 +148,27 @@ def replay_failed(context: DemoContext, burst: Burst) -> dict[str, Any]:
     replayed = sum(replays.run(replays.start(preview.id, by="demo").id).back for preview in previews)
     context.wait_until_done(0)
     context.console.echo(f"{replayed:,} jobs replayed")
-    return {"replayed": replayed}
+    return {"replayed": replayed, "example": example}
+
+
+def _explain_failure(context: DemoContext) -> str:
+    """Print one failed relation with why it failed and what to do, as `relations explain` does; return it."""
+    failed = JobFilter(state="failed")
+    for account in context.stack.credentials:
+        for job in context.queries.find_jobs(account, failed, limit=1).jobs:
+            if job.refusal and job.refusal[3]:
+                relation = Relation.parse(job.refusal[3])
+                explained = str(
+                    explain_relation(
+                        context.runtime, context.runtime.settings.account(account), relation, zone=UTC
+                    )
+                )
+                ids = f"{relation.type} {relation.parent} {relation.child}"
+                context.console.echo(f"one that failed, by relations explain {ids} --account {account}:")
+                for line in explained.splitlines():
+                    context.console.echo(escape(f"  {line}"))
+                return explained
+    return ""
 
 
 def _deliver_webhook(stack: Stack, message_id: str, payload: dict[str, Any]) -> list[dict[str, Any]]:
