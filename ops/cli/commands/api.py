@@ -44,14 +44,10 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
       relations api
       relations api --host 0.0.0.0 --port 8080
     """
-    try:  # these need packages that the other commands do without
-        from ops.web.routes import operator_routes
-        from producers.portals.http.application import serve
-        from producers.portals.http.forwarded import clean_root_path
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"{error.name} is not installed; the HTTP interface needs onoffice-relations[http]."
-        ) from error
+    from ops.web.routes import operator_routes  # slow to import
+    from producers.portals.http.application import serve
+    from producers.portals.http.forwarded import clean_root_path
+
     try:
         root_path = clean_root_path(root_path)
     except ValueError as error:

@@ -85,8 +85,12 @@ class Relations:
         ...     relations.delete("estate:address:buyer", 501, 9002).duplicate
         False
         """
-        from producers.portals.sdk import redis_transport  # imported here, since HTTP needs none of it
-
+        try:
+            from producers.portals.sdk import redis_transport  # imported here, since HTTP needs none of it
+        except ImportError as error:
+            raise RelationsError(
+                "straight to Redis goes only the program itself, onoffice-relations, not its client alone"
+            ) from error
         client = cls.__new__(cls)
         client._transport = redis_transport.connect(settings)
         chunk = redis_transport.CHUNKS * CHUNK
