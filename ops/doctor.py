@@ -3,6 +3,7 @@
 Reads only: Redis is asked about itself, workers are pinged, and credentials are tried by a harmless read.
 """
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -13,6 +14,7 @@ from ops.explain.text import format_cause
 from worker.background import cause_of
 from worker.celery_config import queue_names
 from worker.config import Account, Settings, mask_url
+from worker.config.proxy import find_proxy
 from worker.config.values import SIGNATURE_LIFE
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
@@ -309,11 +311,14 @@ def _check_skew(subject: str, skew: float | None) -> Finding | None:
 
 
 def _check_answer(subject: str, result: ActionResult, seconds: float, url: str) -> Finding:
+    proxy = find_proxy(url, os.environ)
+    url = f"{url} by the proxy {mask_url(proxy)}" if proxy else url
     if result.verdict is Verdict.OK:
         return Finding(subject, "ok", f"accepted by {url} in {seconds:.2f} s")
     if result.verdict is not Verdict.REJECTED:
         message = f"{url} gave no usable answer: {result.message or result.verdict}"
-        return Finding(subject, "fail", message, "Check the network and the API's URL.")
+        what = "the API's URL, and HTTPS_PROXY or NO_PROXY" if proxy else "the API's URL"
+        return Finding(subject, "fail", message, f"Check the network and {what}.")
     refusal = f"{result.code} {describe(result.code, result.message)}"
     if result.error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
         return Finding(subject, "fail", f"refused: {refusal}", advice(result.code))

@@ -1,5 +1,6 @@
 """The composition root: settings become live objects here and nowhere else. Nothing connects at import."""
 
+import os
 import random
 from collections.abc import Mapping, Sequence
 
@@ -7,6 +8,7 @@ from worker import log
 from worker.background import Wake, keep_lease
 from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Settings
+from worker.config.proxy import find_proxy
 from worker.config.values import DAY
 from worker.contract import Relation
 from worker.limiter.redis_limiter import RedisLimiter
@@ -160,6 +162,7 @@ class ApiClients:
                 timeout=account.timeout,
                 modify_action=account.modify_action,
                 extendedclaim=account.extendedclaim.reveal() if account.extendedclaim else None,
+                proxy=find_proxy(account.api_url, os.environ),
             )
             self._clients[account.name] = version, client
         return client

@@ -67,6 +67,7 @@ def test_the_names_that_generated_clients_have_are_stable(document: dict[str, An
         "getPayload",
         "getReplay",
         "getRequest",
+        "getStartPage",
         "healthz",
         "listAccounts",
         "listAuditEntries",

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
+from worker.config.proxy import find_proxy
 from worker.config.secret import SHORTEST, Secret
 from worker.config.table import join, keys_of, nearest, quote
 from worker.config.urls import is_private, redis_options
@@ -72,6 +73,14 @@ def check_encryption(key: str, url: str) -> Iterator[Fault]:
     """Yield a warning for an API at which others can read along."""
     if not is_private(url):
         yield Warned(key, "is not encrypted: the token can be read on the way; use https://")
+
+
+def check_proxy(url: str, environ: Mapping[str, str]) -> Iterator[Fault]:
+    """Yield what is wrong with the proxy by which the API would be reached."""
+    try:
+        find_proxy(url, environ)
+    except InvalidSettings as error:
+        yield from error.faults
 
 
 def check_redis_url(variable: str, url: str) -> Iterator[Fault]:

@@ -101,6 +101,7 @@ def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[E
     if "RELATIONS_BROKER_URL" in given and not variables.broker_url.startswith("amqp"):
         found += checks.check_redis_url("RELATIONS_BROKER_URL", variables.broker_url)
     found += checks.check_encryption("RELATIONS_API_URL", variables.api_url)
+    found += checks.check_proxy(variables.api_url, environ)
     for url in (variables.redis_url, variables.broker_url):
         hide(password_of(url))
     return variables, found

@@ -1,8 +1,8 @@
 """The one place that speaks HTTP to the API: a request's actions out, a `Reply` back, within one deadline.
 
 Speaks to an httpcore connection pool directly: so there is no cookie jar (a PHP session can serialise
-parallel requests), no redirect is followed, and no proxy, netrc or environment adds anything. Errors of the
-network come back as verdicts.
+parallel requests), no redirect is followed, and neither netrc nor the environment adds anything: a proxy is
+an argument. Errors of the network come back as verdicts.
 """
 
 import os
@@ -63,6 +63,7 @@ class Client:
         timeout: float,
         modify_action: wire.ModifyAction = "modify",
         extendedclaim: str | None = None,
+        proxy: str = "",
         transport: httpcore.ConnectionInterface | None = None,
     ) -> None:
         self.offset = 0.0
@@ -70,7 +71,7 @@ class Client:
         self._token, self._secret, self._claim = token, secret, extendedclaim
         self._modify_action, self._hidden = modify_action, (secret, token, extendedclaim or "")
         self._deadline = Deadline()
-        self._pool = connection_pool(self._deadline)
+        self._pool = connection_pool(self._deadline, proxy)
         self._transport = transport or self._pool
         self._headers: list[tuple[bytes | str, bytes | str]] = [
             ("Host", self._url.netloc.decode("ascii")),

@@ -39,15 +39,28 @@ class Deadline:
         return seconds if at_most is None else min(seconds, at_most)
 
 
-def connection_pool(deadline: Deadline) -> httpcore.ConnectionPool:
-    """Return a pool of one verified HTTP/1.1 connection that obeys the deadline. It uses no proxy."""
+def connection_pool(deadline: Deadline, proxy: str = "") -> httpcore.ConnectionPool:
+    """Return a pool of one verified HTTP/1.1 connection that obeys the deadline.
+
+    By a proxy, it goes through a tunnel that the proxy cannot look into.
+    """
     return httpcore.ConnectionPool(
         ssl_context=_tls(),
+        proxy=_read_proxy(proxy) if proxy else None,
         max_connections=1,
         max_keepalive_connections=1,
         keepalive_expiry=KEEPALIVE,
         network_backend=_DeadlineBackend(deadline),
     )
+
+
+def _read_proxy(text: str) -> httpcore.Proxy:
+    """Return the proxy of a URL, whose user and password go into a header of their own."""
+    proxy = httpx.Proxy(text)
+    url = httpcore.URL(
+        scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=proxy.url.raw_path
+    )
+    return httpcore.Proxy(url, auth=proxy.raw_auth, ssl_context=_tls() if url.scheme == b"https" else None)
 
 
 @cache

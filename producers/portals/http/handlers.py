@@ -32,6 +32,7 @@ from producers.portals.http.requests import (
     with_correlation,
     with_event_ids,
 )
+from producers.portals.http.start_page import start_response
 from producers.portals.serializers import batch_json, held_relations, job_json
 from producers.webhooks.mapping import MappedChange, build_changes, read_payload
 from producers.webhooks.reparse import make_unreadable_message
@@ -280,6 +281,11 @@ async def _accept_mapped_part(
         return await deps.commit_group.accept(account, [changes[at] for at in positions])
     except InvalidChange as error:
         raise error.moved(lambda at: paths[positions[at]]) from None
+
+
+async def get_start_page(_deps: HttpDeps, call: ApiCall[None]) -> Response:
+    """Say who is here and where to go on: a page for people, JSON for programs."""
+    return start_response(call.request)
 
 
 async def healthz(_deps: HttpDeps, _call: ApiCall[None]) -> Response:

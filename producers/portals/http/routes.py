@@ -9,6 +9,7 @@ from producers.portals.http.api_route import ApiRoute, ResponseDoc
 from producers.portals.http.openapi import CHANGE_REF
 from producers.portals.http.problems import JobsDict
 from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
+from producers.portals.http.start_page import StartDict
 from producers.portals.serializers import BatchDict, JobDict
 from worker.contract import schema
 
@@ -173,6 +174,13 @@ PORTAL_ROUTES: Final = (
         path_params={"source": SourceName, "rest": MorePath},
         body={"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         problems=(401, 404, 405, 410, 503),
+    ),
+    ApiRoute(
+        handlers.get_start_page,
+        "GET",
+        "/",
+        "Who is here, and where to go on: JSON, or a page for a browser",
+        {200: ResponseDoc("It.", StartDict)},
     ),
     ApiRoute(handlers.healthz, "GET", "/healthz", "Whether the process is up", {200: HEALTHY}),
     ApiRoute(handlers.readyz, "GET", "/readyz", "Whether Redis answers", {200: HEALTHY}, problems=(503,)),
