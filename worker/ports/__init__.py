@@ -5,6 +5,7 @@ tested to equal Redis.
 """
 
 from worker.contract.message import UNROUTED
+from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector
 from worker.ports.job_admin import (
     CANCELLED,
     ERASED,
@@ -109,7 +110,9 @@ __all__ = [
     "EventSink",
     "FailureGroup",
     "Feedback",
+    "FlawProgress",
     "Grant",
+    "Inspection",
     "JobAdmin",
     "JobFilter",
     "JobPage",
@@ -137,6 +140,8 @@ __all__ = [
     "RequestPage",
     "RequestRecord",
     "Store",
+    "StoreFlaw",
+    "StoreInspector",
     "Submission",
     "SweepStats",
     "UnreadableMessage",

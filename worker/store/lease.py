@@ -18,6 +18,7 @@ from worker.ports import (
     OpenWrite,
     Pause,
     RelationRecord,
+    StoreFlaw,
     WorkBatch,
     Writes,
 )
@@ -88,6 +89,7 @@ class RedisLease:
         self._claimed = ClaimedWork()
         self._is_unsure = False  # whether the last commit was carried out
         self._begun: dict[bytes, bytes] | None = None  # the journal; None before it was read
+        self._found_nothing, self._read_at = False, now
 
     # --- reading
 
@@ -207,13 +209,31 @@ class RedisLease:
         note = note.next(self.holder, limit, things, full=limit == max_jobs)
         commit = self._commit(now)
         commit.run("HSET", "work", *note.pairs())
+        mended = self._mend(commit, [relation for relation in relations if not found[relation][0].open])
         self._queue.drop_dead_head(commit)
         self._turn_memories(commit)
         self._send(commit)
         records = self._known_records(found)
+        relations = tuple(relation for relation in relations if relation in self._opened)
         claimed = tuple(job.as_claimed(self.account, wanted[job.short]) for job in chosen)
         begun, is_small = codec.begun(journal), limit < max_jobs
-        return WorkBatch(now, claimed, relations, records, begun, note.is_condemned, is_small)
+        self._found_nothing = not (claimed or relations or begun)
+        return WorkBatch(now, claimed, relations, records, begun, note.is_condemned, is_small, mended=mended)
+
+    def _mend(self, commit: AccountCommit, closed: Sequence[Relation]) -> tuple[StoreFlaw, ...]:
+        """Mend what a read shows to contradict itself; `closed` are due and not open."""
+        flaws = [StoreFlaw("due", str(relation), "is due and not open") for relation in closed]
+        if closed:
+            commit.run("ZREM", "due", *map(str, closed))
+        if self._meta.held and not self._claimed.jobs:
+            message = f"counts {self._meta.held} claimed relations, and nothing is claimed"
+            flaws.append(StoreFlaw("counter", "held", message))
+            commit.run("HSET", "meta", "held", 0)
+            self._meta = self._meta._replace(held=0)
+        if self._queue.correct_dead(commit):
+            message = f"counts {self._meta.dead} entries that wait no more, and others do"
+            flaws.append(StoreFlaw("counter", "dead", message))
+        return tuple(flaws)
 
     def _recover(self, claimed_ids: Sequence[str], journal: Mapping[bytes, bytes], now: int) -> WorkBatch:
         """Return the jobs that a dead worker had claimed, for those of their relations that are not open."""
@@ -548,6 +568,21 @@ class RedisLease:
         """Send a step that an erasure has filled; nothing that was read before counts any more."""
         self._send(commit)
         self._forget()
+
+    def read_meta(self) -> Meta:
+        """Read the account's versions anew, so that the next step depends on nothing before."""
+        self._read_again()
+        return self._meta
+
+    def leave(self) -> None:
+        """Give the lease back without a look at what is due, as if nobody had had it."""
+        commit = AccountCommit(self._database, self.account, self._keep, now=self._database.now())
+        commit.check("holder", "token", self.holder)
+        commit.run("DEL", "holder")
+        try:
+            commit.send(f"{self._nonce}.end")
+        except Check:
+            raise self._lost() from None
 
     def _repeat(self, act: Callable[[], Answer]) -> Answer:
         return repeat_while_overtaken(self.account, act)
