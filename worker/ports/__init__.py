@@ -5,7 +5,7 @@ tested to equal Redis.
 """
 
 from worker.contract.message import UNROUTED
-from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector
+from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     CANCELLED,
     ERASED,
@@ -150,6 +150,7 @@ __all__ = [
     "WorkBatch",
     "WorkerInfo",
     "Writes",
+    "describe_flaws",
     "needs_decision",
     "record_ref",
     "summarize_ids",

@@ -1,7 +1,10 @@
 """What an inspection of an account's stored data finds, and mends."""
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+MAX_NAMED: Final = 5  # flaws that one log event names
 
 FlawProgress = Callable[[str, int], None]
 """Is told what is read now, and how many entries of it have been."""
@@ -25,6 +28,12 @@ class Inspection(NamedTuple):
     relations: int = 0
     flaws: tuple[StoreFlaw, ...] = ()
     mended: bool = False
+
+
+def describe_flaws(flaws: Sequence[StoreFlaw]) -> Mapping[str, object]:
+    """Return the fields of a log event: how many of each kind, and the first few."""
+    first = [f"{flaw.subject} {flaw.message}" for flaw in flaws[:MAX_NAMED]]
+    return {"kinds": dict(Counter(flaw.kind for flaw in flaws)), "first": first}
 
 
 class StoreInspector(Protocol):

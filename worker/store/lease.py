@@ -42,8 +42,10 @@ from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import (
     BRAKE_WINDOW_US,
+    FIRST_IDLE_US,
     FIRST_WAKE_DELAY_US,
     LEASE_LIFETIME_MS,
+    LONGEST_IDLE_US,
     MAX_REQUESTS,
     Retention,
 )
@@ -52,6 +54,7 @@ from worker.store.queue import WORK_FIELDS, Queue, QueueHead, WorkNote
 
 SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 MINUTE_US: Final = 60_000_000
+CLOCK_ERROR_US: Final = 1_000_000  # by which what we take for the server's time may be wrong
 
 Answer = TypeVar("Answer")
 
@@ -185,7 +188,7 @@ class RedisLease:
         meta, token, work, due, journal, listed, claimed_ids, length = reads.run()
         if token != self.holder.encode():
             raise self._lost()
-        self._begun = dict(journal)
+        self._begun, self._read_at, self._found_nothing = dict(journal), now, False
         self._meta = Meta.read(meta)
         if self._meta.lease_version != self._version:
             self._forget()
@@ -381,29 +384,29 @@ class RedisLease:
         reads.hmget("pause", PAUSE_FIELDS)
         reads.hget("wake", "at")
         reads.exists("claimed")
-        [token], meta, work, due, begun, listed, pause_row, woken, claimed_ids = reads.run()
+        reads.hget("work", "idle")
+        [token], meta, work, due, begun, listed, pause_row, woken, claimed_ids, idle = reads.run()
         if token != self.holder.encode():
             raise self._lost()
         times = [int(score) for _, score in due] + ([now] if begun or claimed_ids else [])
         head = QueueHead.read(self._database, self.account, listed, dead=Meta.read(meta).dead)
-        if head.exists:  # it waits `window` from its acceptance
-            times.append(head.accepted_at + round(window * 1e6))
         commit = AccountCommit(self._database, self.account, self._keep, now=now)
         commit.check("holder", "token", self.holder)
         commit.check("wake", "at", woken or b"")
-        note = WorkNote.read(work)
-        if self._claimed.is_recovered:
-            pass  # the note is that of the dead worker's batch, which the next flush reads a part of
-        elif note.full or not times:
-            commit.run("DEL", "work")
-        else:
-            commit.run("HDEL", "work", "held")
         commit.run("DEL", "holder")
-        due_in = _due_in(times, KnownPause.read(pause_row).in_force(now), now, round(rest * 1e6))
+        is_any = bool(times or head.exists)
+        idle_us = self._note_end(commit, WorkNote.read(work), int(idle or 0), is_any=is_any)
+        times = [max(now + idle_us, at) for at in times]
+        if head.exists:  # it waits `window` from its acceptance, but not for what others left behind
+            is_new = head.accepted_at + CLOCK_ERROR_US >= self._read_at
+            times.append(max(head.accepted_at + round(window * 1e6), 0 if is_new else now + idle_us))
+        rest_us = round(rest * 1e6)
+        due_in = _due_in(times, KnownPause.read(pause_row).in_force(now), now, rest_us)
         if due_in is not None:
-            delay = due_in + FIRST_WAKE_DELAY_US if due_in <= SOON_US else round(rest * 1e6)
+            delay = due_in + FIRST_WAKE_DELAY_US if due_in <= SOON_US else max(rest_us, idle_us)
             if delay:
-                commit.run("HSET", "wake", "at", now, "delay", delay)
+                mark = ("at", now, "delay", delay, *(("idle", 1) if idle_us else ()))
+                commit.run("HSET", "wake", *mark)
         try:
             commit.send(f"{self._nonce}.end")
         except Check as failed:
@@ -411,6 +414,23 @@ class RedisLease:
                 raise self._lost() from None
             raise Overtaken from None
         return due_in
+
+    def _note_end(self, commit: AccountCommit, note: WorkNote, idle: int, *, is_any: bool) -> int:
+        """Note the end of the batch; return how long what is left waits because nothing was found (µs).
+
+        That doubles with each flush in a row: only a store that contradicts itself has something due, and
+        nothing to do.
+        """
+        if self._claimed.is_recovered:
+            pass  # the note is that of the dead worker's batch, which the next flush reads a part of
+        elif note.full or not is_any:
+            commit.run("DEL", "work")
+        else:
+            commit.run("HDEL", "work", "held", "idle")
+        if not (self._found_nothing and is_any):
+            return 0
+        commit.run("HSET", "work", "idle", idle + 1)
+        return min(FIRST_IDLE_US << min(idle, 20), LONGEST_IDLE_US)
 
     # --- parts of them
 

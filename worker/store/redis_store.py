@@ -419,8 +419,9 @@ class RedisStore:
         now = self.database.now()
         reads = self.database.reads(account)
         reads.hmget("meta", META_FIELDS)
-        reads.exists("wake")
-        meta, woken = reads.run()
+        reads.hmget("wake", ("at", "idle"))
+        meta, (marked_at, is_idle) = reads.run()
+        woken = marked_at and not is_idle
         found = read_jobs_with_claims(self.database, account, dict.fromkeys(map(short_id, wanted)))
         commit = commit_of_people(
             self.database, account, self.retention(account), now=now, meta=Meta.read(meta), adds=True
@@ -444,6 +445,7 @@ class RedisStore:
             return requeued, False
         commit.run("RPUSH", "queue", *fresh)
         if not woken:
+            commit.run("DEL", "wake")
             commit.run("HSET", "wake", "at", now, "delay", FIRST_WAKE_DELAY_US)
         send_act(commit)
         return requeued, not woken
