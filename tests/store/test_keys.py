@@ -5,11 +5,13 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
+import worker
 from tests.support.store_steps import (
     BASE,
     accept,
@@ -191,7 +193,9 @@ def test_every_script_touches_only_keys_that_it_declares_all_of_its_account(
             touched.update(found)
     assert next(calls, None) is None
     assert len(touched) > 25
-    assert called == scripts
+    assert {script._text for script in called} == {script._text for script in scripts}
+    folders = {path.parent for path in Path(worker.__file__).parent.rglob("*.lua")}
+    assert {folder.parent.name for folder in folders} == {"store", "limiter"}  # whose scripts these are
 
 
 def until_echo(monitor: Any) -> Iterator[dict[str, Any]]:
