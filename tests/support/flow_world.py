@@ -120,21 +120,8 @@ class World:
         return [act.kind for entry in self.simulator.log if entry.executed for act in entry.acts]
 
     def policy_of(self, account: str) -> FlushPolicy:
-        """Return a generous policy: the tests are about right and wrong, not about pace."""
-        policy = FlushPolicy(
-            account=account,
-            limits=Limits(max_ids=100, max_actions=50),
-            rate=1000.0,
-            burst=1000,
-            window=0.0,
-            max_batch=1000,
-            doubt=150.0,
-            retry=RetryPolicy(),
-            order=lambda name: order_of(TYPES[name]),
-            guarded=lambda name: guarded_side(TYPES[name]),
-            hold_for=600.0,
-        )
-        return replace(policy, **self.policy)
+        """Return the account's policy: a generous one, but for what the test changes."""
+        return replace(generous_policy(account), **self.policy)
 
     def _api(self, account: str) -> Client:
         return Client(
@@ -147,6 +134,23 @@ class World:
 
     def _intake_policy(self, account: str) -> IntakePolicy:
         return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000)
+
+
+def generous_policy(account: str) -> FlushPolicy:
+    """Return a policy for tests that are about right and wrong, not about pace."""
+    return FlushPolicy(
+        account=account,
+        limits=Limits(max_ids=100, max_actions=50),
+        rate=1000.0,
+        burst=1000,
+        window=0.0,
+        max_batch=1000,
+        doubt=150.0,
+        retry=RetryPolicy(),
+        order=lambda name: order_of(TYPES[name]),
+        guarded=lambda name: guarded_side(TYPES[name]),
+        hold_for=600.0,
+    )
 
 
 def change(
