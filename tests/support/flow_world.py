@@ -4,10 +4,12 @@ import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ops.simulator import FaultPlan, Records, Simulator, Switches
 from ops.simulator.inprocess import InProcess
 from tests.support.httpx_transport import HttpxTransport
+from tests.support.inline_sender import open_inline_sender
 from worker.contract import TYPES, Change, Relation, guarded_side, order_of
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
@@ -80,17 +82,22 @@ class World:
 
     def flush(self, account: str = "acme") -> FlushResult:
         """Run one flush."""
+        return flush(self.policy_of(account), self.flush_deps(account))
+
+    def flush_deps(self, account: str, **others: Any) -> FlushDeps:
+        """Return what a flush works with, some of it replaced."""
         deps = FlushDeps(
             store=self.store,
             limiter=self.limiter,
             api=self.apis[account],
+            open_sender=open_inline_sender,
             clock=self.clock,
             keep_lease=skip_renewal,
             new_id=self.new_id,
             draw=self.random.random,
             emit=self.emit,
         )
-        return flush(self.policy_of(account), deps)
+        return replace(deps, **others)
 
     def drain(self, *, turns: int = 2000) -> None:
         """Flush every account until nothing is open, moving the clock to when work is next due."""
