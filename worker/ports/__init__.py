@@ -60,6 +60,8 @@ from worker.ports.services import (
     Limiter,
     Pace,
     Reason,
+    Sender,
+    SenderOpener,
 )
 from worker.ports.store import (
     NOBODY,
@@ -139,6 +141,8 @@ __all__ = [
     "ReplayState",
     "RequestPage",
     "RequestRecord",
+    "Sender",
+    "SenderOpener",
     "Store",
     "StoreFlaw",
     "StoreInspector",
