@@ -125,6 +125,11 @@ def change_left(place: Place) -> bool:
     return place.put(job)
 
 
+def store_twice(place: Place) -> bool:
+    job = place.pick_job(lambda job: job.is_kept)
+    return job is not None and place.run("HSET", f"jobs:{bucket_of(job.short)}", job.short, job.encode())
+
+
 def change_counter(place: Place) -> bool:
     name = place.pick(place.redis.hkeys(place.key("counts")))
     by = place.chance.choice([-2, -1, 1, 3])
@@ -195,6 +200,7 @@ BREAKS: tuple[Callable[[Place], bool], ...] = (
     add_guard,
     change_state,
     change_left,
+    store_twice,
     change_counter,
     change_meta,
     change_bucket,

@@ -15,7 +15,8 @@ from worker.ports import Clock, FlawProgress, Inspection, StoreFlaw
 from worker.store import codec
 from worker.store.account import META_FIELDS, Meta, read_jobs_with_claims, read_memories
 from worker.store.database import Overtaken, repeat_while_overtaken
-from worker.store.integrity import Flaw, GuardOf, Header, Signs, Survey
+from worker.store.flaws import Flaw, Header, Write
+from worker.store.integrity import GuardOf, Signs, Survey
 from worker.store.jobs import COUNTED, LoadedJob
 from worker.store.keys import bucket_at
 from worker.store.lease import RedisLease
@@ -27,7 +28,7 @@ MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease
 POLL: Final = 0.2  # seconds between two attempts to get it
 MAX_PASSES: Final = 8  # what one mends may show the next
 MAX_MENDED: Final = 20_000  # jobs and relations of an account that is mended in passing
-FLAWS_PER_COMMIT: Final = 200
+WRITES_PER_COMMIT: Final = 1000
 
 
 class RedisInspector:
@@ -118,7 +119,7 @@ class RedisInspector:
         finally:
             with suppress(LeaseLost):
                 lease.leave()
-        return Inspection(survey.jobs, len(survey.names), tuple(found), mended=repair and not flaws)
+        return Inspection(survey.tally.jobs, len(survey.names), tuple(found), mended=repair and not flaws)
 
     def _survey(self, lease: RedisLease, on_progress: FlawProgress) -> tuple[Survey, list[Flaw], int]:
         """Return what one pass shows, and the version of people's acts that it is true for."""
@@ -131,19 +132,29 @@ class RedisInspector:
         return passed.survey, flaws, now.people_version
 
     def _write(self, lease: RedisLease, flaws: Sequence[Flaw], people_version: int) -> None:
-        for start in range(0, len(flaws), FLAWS_PER_COMMIT):
+        for piece in _pieces(flaws):
             commit = lease.commit()
             commit.check("meta", "p", people_version or "")
             commit.run("HINCRBY", "meta", "p", 1)
-            for command, key, *args in chain.from_iterable(
-                each.writes for each in flaws[start : start + FLAWS_PER_COMMIT]
-            ):
+            for command, key, *args in piece:
                 if command == "OPEN":
                     commit.count_open(key, *args)  # type: ignore[arg-type]
                 else:
                     commit.run(str(command), str(key), *args)
             lease.send(commit)
             people_version += 1
+
+
+def _pieces(flaws: Sequence[Flaw]) -> Iterator[list[Write]]:
+    """Yield the writes of flaws, as many as one commit takes, but those of one flaw together."""
+    piece = list[Write]()
+    for each in flaws:
+        if piece and len(piece) + len(each.writes) > WRITES_PER_COMMIT:
+            yield piece
+            piece = []
+        piece += each.writes
+    if piece:
+        yield piece
 
 
 class Pass:
@@ -163,7 +174,7 @@ class Pass:
             survey.see_open(page)
         yield from self._check_jobs()
         accepted = self._read_accepted()
-        wrong = list(survey.check_numbers(accepted))
+        wrong = list(survey.tally.check_numbers(accepted))
         yield from wrong
         if wrong:
             return
@@ -176,7 +187,7 @@ class Pass:
         yield from survey.check_queue()
         yield from self._check_stranded()
         yield from self._check_indexes(accepted)
-        yield from survey.check_counters()
+        yield from survey.tally.check_counters()
 
     # --- numbers
 
@@ -210,7 +221,7 @@ class Pass:
                 yield from self._check_page(page, is_kept=False)
             listed = set(chain.from_iterable(self._list(f"order:{bucket}")))
             yield from self.survey.check_order(bucket, listed, ids)
-            self._on_progress("jobs", self.survey.jobs)
+            self._on_progress("jobs", self.survey.tally.jobs)
 
     def _check_page(self, page: dict[bytes, bytes], *, is_kept: bool) -> Iterator[Flaw]:
         found = [LoadedJob.read(short.decode(), text, is_kept=is_kept) for short, text in page.items()]
@@ -263,19 +274,19 @@ class Pass:
         yield from survey.check_kept(self._members("keep"))
         names = ["failed", *(f"failed:{group}" for group in sorted(groups | survey.groups()))]
         yield from survey.check_failures({name: self._members(name) for name in names}, groups)
-        buckets, reads = survey.buckets(), self._database.reads(self._account)
+        buckets, reads = survey.tally.buckets(), self._database.reads(self._account)
         for bucket in buckets:
             reads.pttl(f"jobs:{bucket}")
             reads.pttl(f"order:{bucket}")
         left = reads.run()
-        yield from survey.check_buckets(
+        yield from survey.tally.check_buckets(
             dict(zip(buckets, zip(left[::2], left[1::2], strict=True), strict=True))
         )
-        labels, reads = survey.labels(), self._database.reads(self._account)
+        labels, reads = survey.tally.labels(), self._database.reads(self._account)
         for label in labels:
             reads.hgetall(f"batch:{label}")
         counts = dict(zip(labels, map(codec.counts, reads.run()), strict=True))
-        yield from survey.check_labels(counts, self._read_accepted() if labels else accepted)
+        yield from survey.tally.check_labels(counts, self._read_accepted() if labels else accepted)
 
     def _read_accepted(self) -> int:
         reads = self._database.reads(self._account)

@@ -5,61 +5,25 @@ accepted after it began are left out: their numbers are higher than `accepted` w
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
-from worker.contract import Change, Relation
+from worker.contract import Relation
 from worker.planner.fold import RESULTS, Intent, Version
 from worker.planner.relation_state import OpenRelation, Stage
-from worker.ports import RelationRecord, StoreFlaw
+from worker.ports import RelationRecord
 from worker.store import codec
-from worker.store.jobs import (
-    ACTION_OF,
-    COUNTED,
-    FAILED,
-    NO_EVENT,
-    OUTCOME_COUNTERS,
-    QUEUED,
-    SENDING,
-    STATES,
-    SUCCEEDED,
-    SUPERSEDED,
-    VERIFYING,
-    LoadedJob,
-    to_us,
-)
-from worker.store.keys import bucket_of, delivery, event, short_id
+from worker.store.flaws import ENDED, Flaw, Header, Write, flaw
+from worker.store.job_repair import count_writes, fingerprint_of, keep_writes, restore
+from worker.store.jobs import FAILED, NO_EVENT, QUEUED, STATES, LoadedJob
+from worker.store.keys import bucket_of, short_id
 from worker.store.limits import Retention
 from worker.store.memories import Memory
+from worker.store.tally import Tally
 
-ENDED: Final = (SUCCEEDED, SUPERSEDED, FAILED)
-LOST: Final = "lost"
-"""The counter of accepted changes that the store has lost: they have neither a state nor an outcome."""
-
-Write = tuple[object, ...]
-"""A command of a commit: its name, its key as in `keys.py`, its arguments."""
 GuardOf = Callable[[Relation], str]
-
-
-class Flaw(NamedTuple):
-    """A contradiction, and the writes that end it."""
-
-    what: StoreFlaw
-    writes: tuple[Write, ...] = ()
-
-
-class Header(NamedTuple):
-    """What is read at one moment, before all else: the numbers that the rest is held against."""
-
-    accepted: int
-    dead: int
-    held: int
-    events: int
-    counts: Mapping[str, int]
-    buckets: Mapping[int, int]
-    claimed: tuple[str, ...]
 
 
 class Signs(NamedTuple):
@@ -88,26 +52,18 @@ class Signs(NamedTuple):
         )
 
 
-def flaw(kind: str, subject: object, message: str, *writes: Write) -> Flaw:
-    """Return a flaw."""
-    return Flaw(StoreFlaw(kind, str(subject), message), writes)
-
-
 class Survey:
     """Everything of one account, held against its invariants."""
 
     def __init__(self, account: str, header: Header, keep: Retention, now: int, guard_of: GuardOf) -> None:
         self.account, self.header, self.keep, self.now, self.guard_of = account, header, keep, now, guard_of
-        self.jobs, self.waiting, self.dead = 0, dict[str, None](), 0
+        self.tally = Tally(header, self._ends_ms)
+        self.waiting, self.dead = dict[str, None](), 0
         self.names: dict[str, int] = {}  # open relations, by when they are due
         self.stranded: list[LoadedJob] = []  # jobs that are not worked as they say
-        self.highest = 0  # acceptance number
         self._open_of: dict[str, list[str]] = {}
         self._claimed = set(header.claimed)
         self._claimed_names = set[str]()
-        self._states, self._outcomes = Counter[str](), Counter[str]()
-        self._labels: dict[str, Counter[str]] = {}
-        self._opened: dict[int, int] = dict.fromkeys(header.buckets, 0)
         self._failures: dict[str, tuple[int, str]] = {}
         self._kept: dict[str, int] = {}
         self._kept_in: dict[int, set[str]] = {}
@@ -161,9 +117,13 @@ class Survey:
         """Yield what is wrong with jobs; `with_key` are those whose idempotency keys name them."""
         for job in jobs:
             if job.number > self.header.accepted:
-                self.highest = max(self.highest, job.number)
+                self.tally.highest = max(self.tally.highest, job.number)
                 continue
-            self._count(job)
+            if not job.is_kept and job.short in self._kept:  # moved there, and never back
+                write = ("HDEL", f"jobs:{bucket_of(job.short)}", job.short)
+                yield flaw("job", job.short, "is stored twice", write)
+                continue
+            self.tally.count(job, self._claimed)
             yield from self._check_job(job)
             if not job.is_gone(self.now) and job.short not in with_key:
                 yield from self._check_event(job)
@@ -193,7 +153,7 @@ class Survey:
             if job.short in self._claimed:
                 self._claimed_names.update(map(str, job.relations()))
         elif v.state == FAILED and not job.is_kept:
-            yield flaw("job", job.short, "has failed and is not kept", *_keep(job))
+            yield flaw("job", job.short, "has failed and is not kept", *keep_writes(job))
         elif job.waits_for_decision and not job.is_gone(self.now):
             self._failures[f"{self.account}-{job.short}"] = (job.number, job.group)
 
@@ -207,22 +167,6 @@ class Survey:
         else:
             text = f"{job.short} {fingerprint_of(self.account, job)}"
         yield flaw("event", job.short, "has no idempotency key", ("HSET", key, value.digest, text))
-
-    def _count(self, job: LoadedJob) -> None:
-        v = job.value
-        self.jobs += 1
-        self.highest = max(self.highest, job.number)
-        is_claimed = v.state == QUEUED and job.short in self._claimed
-        self._states[STATES[SENDING if is_claimed else v.state]] += 1
-        self._outcomes.update(dict(zip(RESULTS, v.counts, strict=True)))
-        if not job.is_kept:
-            bucket = bucket_of(job.short)
-            self._opened[bucket] = self._opened.get(bucket, 0) + job.is_open
-        if v.batch:
-            label = self._labels.setdefault(v.batch, Counter())
-            label["accepted"] += 1
-            if v.state in ENDED:
-                label[STATES[v.state]] += 1
 
     # --- the queue
 
@@ -281,7 +225,7 @@ class Survey:
         restore(job, results, len(opened) + len(todo), now=self.now, keep=self.keep)
         writes = [write for relation in todo for write in self._reopen(job, relation, records[relation][0])]
         deltas = {str(name): results[name] - counts[name] for name in RESULTS}
-        writes += [*self._put(job, was_open), *_count_changes(job, state, deltas)]
+        writes += [*self._put(job, was_open), *count_writes(job, state, deltas)]
         yield flaw("job", job.short, message, *writes)
 
     def _reopen(self, job: LoadedJob, relation: Relation, record: RelationRecord) -> Iterator[Write]:
@@ -306,7 +250,7 @@ class Survey:
         """Yield the writes of a restored job."""
         bucket = bucket_of(job.short)
         if job.value.state == FAILED and not job.is_kept:
-            yield from _keep(job)
+            yield from keep_writes(job)
         else:
             yield "HSET", "kept" if job.is_kept else f"jobs:{bucket}", job.short, job.encode()
         if job.is_open is not was_open and not job.is_kept:
@@ -316,7 +260,7 @@ class Survey:
     def _ends_ms(self) -> int:
         return round(1000 * self.keep.finished)
 
-    # --- indexes and counters
+    # --- indexes
 
     def check_kept(self, keep: Mapping[str, int]) -> Iterator[Flaw]:
         """Yield where the list of kept jobs contradicts them."""
@@ -342,66 +286,6 @@ class Survey:
             for id_ in known.keys() - right.keys() - self._expired:
                 yield flaw("index", key, f"lists {id_}, which does not wait", ("ZREM", key, id_))
 
-    def check_buckets(self, lifetimes: Mapping[int, Sequence[int]]) -> Iterator[Flaw]:
-        """Yield wrong numbers of open jobs, and buckets that end too early or never (`lifetimes` in ms)."""
-        for bucket, opened in self._opened.items():
-            counted = self.header.buckets.get(bucket)
-            if counted != opened:
-                message = f"counts {counted or 0} open jobs, of which there are {opened}"
-                write = ("OPEN", bucket, opened - (counted or 0), self._ends_ms)
-                yield flaw("counter", f"bucket {bucket}", message, write)
-            elif any((left == -1) is not bool(opened) for left in lifetimes.get(bucket, ()) if left != -2):
-                message = "would end while jobs are open" if opened else "has no end"
-                yield flaw("index", f"bucket {bucket}", message, ("OPEN", bucket, 0, self._ends_ms))
-
-    def check_labels(self, labels: Mapping[str, Mapping[str, int]], accepted: int) -> Iterator[Flaw]:
-        """Yield wrong counts of batch labels; `accepted` is how many changes are accepted by now."""
-        for label, right in self._labels.items():
-            known, wrong = labels.get(label, {}), dict[str, int]()
-            for name in ("accepted", *(STATES[state] for state in ENDED)):
-                short = right[name] - known.get(name, 0)
-                if short > 0 or (short < 0 and self._is_exact and accepted == self.header.accepted):
-                    wrong[name] = short
-            if wrong and known:
-                message = f"counts are wrong by {wrong}"
-                writes = (("HINCRBY", f"batch:{label}", name, by) for name, by in wrong.items())
-                yield flaw("counter", f"batch {label}", message, *writes)
-
-    def check_numbers(self, accepted: int) -> Iterator[Flaw]:
-        """Yield a number of accepted changes (by now) that is too low; all else is held against it."""
-        if self.highest > accepted:
-            message = f"counts {accepted}, and job number {self.highest} was accepted"
-            yield flaw(
-                "counter", "accepted", message, ("HINCRBY", "counts", "accepted", self.highest - accepted)
-            )
-
-    def check_counters(self) -> Iterator[Flaw]:
-        """Yield counters that do not add up.
-
-        What is counted of jobs that were forgotten is not known one by one, but their number is.
-        """
-        counts, right = self.header.counts, dict[str, int]()
-        for name in COUNTED:
-            right[name] = self._states[name]
-        seen: dict[str, int] = {STATES[state]: self._states[STATES[state]] for state in ENDED}
-        seen |= {counter: self._outcomes[result] for result, counter in OUTCOME_COUNTERS.items()}
-        for name, value in seen.items():
-            right[name] = value if self._is_exact else max(value, counts.get(name, 0))
-        for name, value in right.items():
-            if value != counts.get(name, 0):
-                message = f"counts {counts.get(name, 0)}, and {value} would be right"
-                yield flaw("counter", name, message, ("HINCRBY", "counts", name, value - counts.get(name, 0)))
-        states = sum(right[name] for name in (*COUNTED, *(STATES[state] for state in ENDED)))
-        known = states + self._states["queued"] + counts.get(LOST, 0)
-        if known < self.header.accepted:
-            gone = self.header.accepted - known
-            message = f"{gone} accepted changes have no state: the store has lost them"
-            yield flaw("lost", "accepted", message, ("HINCRBY", "counts", LOST, gone))
-        elif known > self.header.accepted:
-            by = known - self.header.accepted
-            message = f"counts {self.header.accepted}, and the states of jobs {known}"
-            yield flaw("counter", "accepted", message, ("HINCRBY", "counts", "accepted", by))
-
     def named_buckets(self) -> set[int]:
         """Return the buckets of open jobs that something names."""
         return {*map(bucket_of, self._open_of), *map(bucket_of, self._claimed)}
@@ -409,76 +293,3 @@ class Survey:
     def groups(self) -> set[str]:
         """Return the groups of failed jobs that wait for a decision."""
         return {group for _, group in self._failures.values()}
-
-    def buckets(self) -> list[int]:
-        """Return the buckets of jobs."""
-        return sorted(self._opened)
-
-    def labels(self) -> list[str]:
-        """Return the batch labels of jobs."""
-        return sorted(self._labels)
-
-    @property
-    def _is_exact(self) -> bool:
-        """Whether every job that was ever accepted is still there."""
-        return self.jobs == self.header.accepted
-
-
-# --- one job
-
-
-def restore(job: LoadedJob, results: Counter[str], left: int, *, now: int, keep: Retention) -> None:
-    """Set what a job says of its relations to these results, with so many left to do."""
-    v = job.value
-    counts = [results[name] for name in RESULTS]
-    v.left, v.counts = left, (counts[0], counts[1], counts[2], counts[3])
-    erased = v.total - left - sum(counts)  # relations that the job names no more
-    if erased > 0:
-        v.counts = (counts[0], counts[1] + erased, counts[2], counts[3])
-        results["superseded"] += erased
-    if left:
-        v.state, v.finished_at, v.expires = VERIFYING, 0, 0
-        return
-    v.state = FAILED if v.counts[3] else SUCCEEDED if v.counts[0] else SUPERSEDED
-    v.finished_at = v.finished_at or now
-    v.expires = v.expires or now + to_us(keep.failed if v.state == FAILED else keep.finished)
-
-
-def fingerprint_of(account: str, job: LoadedJob) -> str:
-    """Return the fingerprint of the change that became the job; "" for one that a webhook delivered."""
-    v = job.value
-    event_id = v.event_id or job.short
-    if v.digest == delivery(v.source, event_id) or v.digest != event(v.source, event_id):
-        return ""
-    change = Change(
-        account=account,
-        action=ACTION_OF[v.action],  # type: ignore[arg-type]
-        type=v.type,
-        parents=v.parents,
-        children=v.children,
-        info=tuple(sorted(v.info.items())) if v.info else (),
-        occurred_at=v.occurred_at or None,
-        allow_empty=v.allow_empty,
-    )
-    return change.fingerprint
-
-
-def _keep(job: LoadedJob) -> Iterator[Write]:
-    """Yield the writes that move a failed job to those that are kept."""
-    yield "HSET", "kept", job.short, job.encode()
-    yield "HDEL", f"jobs:{bucket_of(job.short)}", job.short
-    yield "ZADD", "keep", job.number, job.short
-
-
-def _count_changes(job: LoadedJob, before: int, deltas: Mapping[str, int]) -> Iterator[Write]:
-    """Yield the counts that follow a restored job."""
-    changed = Counter[str]({STATES[job.value.state]: 1})
-    changed.subtract({STATES[before]: 1})
-    if job.value.batch:
-        for state in ENDED:
-            if by := changed[STATES[state]]:
-                yield "HINCRBY", f"batch:{job.value.batch}", STATES[state], by
-    changed.update({f"relations_{result}": by for result, by in deltas.items()})
-    for name, by in changed.items():
-        if by and name != "queued":
-            yield "HINCRBY", "counts", name, by

@@ -581,12 +581,18 @@ class RedisLease:
     # --- commits
 
     def commit(self) -> AccountCommit:
-        """Return the next step, to be filled by an erasure."""
+        """Return the next step, to be filled by an erasure or an inspection."""
         return self._commit(self._database.now())
 
     def send(self, commit: AccountCommit) -> None:
-        """Send a step that an erasure has filled; nothing that was read before counts any more."""
-        self._send(commit)
+        """Send a step that others have filled; nothing that was read before counts any more.
+
+        Raises Overtaken when one of its own conditions does not hold, because a person came first.
+        """
+        try:
+            self._send(commit)
+        except Check:
+            raise Overtaken from None
         self._forget()
 
     def read_meta(self) -> Meta:
