@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from ops.dev.redis_server import RedisServer
-from tests.store.test_integrity import inspector_of
+from tests.support.broken_stores import inspector_of
 from tests.support.clusters import (
     Cluster,
     can_move_at_once,

@@ -8,7 +8,7 @@ from redis import Redis
 
 from ops.dev.redis_server import RedisServer
 from tests.store.test_stores_are_equal import ACCOUNTS, SideBySide
-from tests.support.broken_stores import BREAKS, Place, add_due
+from tests.support.broken_stores import BREAKS, Place, add_due, inspector_of
 from tests.support.store_steps import accept, claim_all, read_all, take_lease
 from tests.support.store_values import (
     MONTH,
@@ -18,29 +18,12 @@ from tests.support.store_values import (
     settle_all,
     submission,
 )
-from worker.contract import TYPES, Relation, guarded_side
-from worker.planner.guard import guard_key
 from worker.ports import Inspection, Store, Writes
-from worker.store.inspection import RedisInspector
 from worker.store.keys import bucket_of
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock
 
 ENDS = ("succeeded", "superseded", "failed")
-
-
-def guard_of(_account: str, relation: Relation) -> str:
-    """Return the record that the relation's type guards."""
-    return guard_key(relation, guarded_side(TYPES[relation.type]))
-
-
-def inspector_of(store: Store) -> RedisInspector:
-    """Return the inspector of a store's data."""
-    assert isinstance(store, RedisStore)
-    numbers = iter(range(10**6))
-    return RedisInspector(
-        store, clock=FakeClock(), new_id=lambda: f"inspector-{next(numbers)}", guard_of=guard_of
-    )
 
 
 class Broken(SideBySide):

@@ -1,12 +1,32 @@
-"""Ways to break one thing of an account's stored data, as lost writes and mistakes do."""
+"""Ways to break one thing of an account's stored data, as lost writes and mistakes do, and its inspector."""
 
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
+from worker.contract import TYPES, Relation, guarded_side
+from worker.planner.guard import guard_key
+from worker.ports import Store
 from worker.store.database import Commit, Database, new_commit_id
+from worker.store.inspection import RedisInspector
 from worker.store.jobs import FAILED, QUEUED, SENDING, SUCCEEDED, LoadedJob
 from worker.store.keys import bucket_of
+from worker.store.redis_store import RedisStore
+from worker.testing import FakeClock
+
+
+def guard_of(_account: str, relation: Relation) -> str:
+    """Return the record that the relation's type guards."""
+    return guard_key(relation, guarded_side(TYPES[relation.type]))
+
+
+def inspector_of(store: Store) -> RedisInspector:
+    """Return the inspector of a store's data."""
+    assert isinstance(store, RedisStore)
+    numbers = iter(range(10**6))
+    return RedisInspector(
+        store, clock=FakeClock(), new_id=lambda: f"inspector-{next(numbers)}", guard_of=guard_of
+    )
 
 
 class Place(NamedTuple):
