@@ -98,16 +98,23 @@ async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Respo
         by=call.key.name,
         forced=form.force,
         correction=form.set,
+        allowed=call.key.accounts,
     )
     headers = {"Location": f"/v1/replays/{replay.id}"}
     return json_response(serialize_replay(replay), status=201, headers=headers)
 
 
 async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
-    """Start a replay, or let a stopped one go on; a worker carries it out."""
+    """Start a replay, or let a stopped one go on; a worker carries it out.
+
+    Another key may have prepared it, for more accounts than this one has.
+    """
 
     def start() -> Replay:
-        replay = deps.services.replays.start(call.request.path_params["id"], by=call.key.name)
+        replay_id = call.request.path_params["id"]
+        for account in deps.services.replays.find(replay_id).accounts:
+            check_access(call.key, "replay", account)
+        replay = deps.services.replays.start(replay_id, by=call.key.name)
         deps.send_replay(replay.id)
         return replay
 

@@ -234,6 +234,7 @@ class ReplayDict(TypedDict):
     paused: str
     more: bool
     plan: PlanDict
+    accounts: list[str]
     state: ReplayState
     made_at: str | None
     run_at: str | None

@@ -5,7 +5,7 @@ forced or corrected one, or an unreadable message that is read again, is replace
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, Final
@@ -30,7 +30,11 @@ DryRunOf = Callable[[str, Sequence[ClaimedJob], Mapping[Relation, RelationRecord
 
 @dataclass(slots=True, kw_only=True)
 class ReplayBuilder:
-    """A replay in the making: the jobs it takes, those it refuses and why, and the work that is planned."""
+    """A replay in the making: the jobs it takes, those it refuses and why, and the work that is planned.
+
+    `allowed` are the accounts that it may send into, None for all: a kept message may name another account
+    than the one that keeps it.
+    """
 
     queries: Queries
     job_admin: JobAdmin
@@ -41,10 +45,12 @@ class ReplayBuilder:
     replay_id: str
     forced: bool
     correction: Correction
+    allowed: Collection[str] | None = None
     entries: list[ReplayEntry] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     planned: dict[str, list[ClaimedJob]] = field(default_factory=dict)
+    accounts: set[str] = field(default_factory=set)
     relations: int = 0
     has_more: bool = False
     new_numbers: Iterator[int] = field(default_factory=count)
@@ -78,6 +84,7 @@ class ReplayBuilder:
             examples=self.examples,
             paused=paused,
             more=self.has_more,
+            accounts=tuple(sorted(self.accounts)),
             plan=self._plan(),
         )
 
@@ -121,6 +128,9 @@ class ReplayBuilder:
             if not changes:
                 self._refuse(job.id, "unreadable")
                 continue
+            if not self._may_send(changes):
+                self._refuse(job.id, "elsewhere")
+                continue
             messages, delivered = tuple({**to_message(change)} for change in changes), changes[0].delivered
             self.entries.append(ReplayEntry(job.id, messages, delivered))
             for change in changes:
@@ -135,13 +145,17 @@ class ReplayBuilder:
             if len(payload.body) < payload.size:
                 reason = f"was cut to {len(payload.body)} of {payload.size} bytes, so it cannot be read again"
                 raise InvalidChange([Fault("", reason)])
-            changes = self.reparse(job, payload.body, self.correction)
-        for change in changes:
+            changes = self.reparse(job, payload, self.correction)
+        for change in changes if self._may_send(changes) else ():
             check(change, self.policy_of(change.account).overrides)
         return changes
 
+    def _may_send(self, changes: Iterable[Change]) -> bool:
+        return self.allowed is None or all(change.account in self.allowed for change in changes)
+
     def _plan_for(self, account: str, job: ClaimedJob) -> None:
         """Add a job to what the plan covers, as long as that is not too much."""
+        self.accounts.add(account)
         self.relations += len(job.relations)
         if self.relations <= MAX_PLANNED_RELATIONS:
             self.planned.setdefault(account, []).append(job)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from worker.contract import Change, from_message, write_instant
 from worker.contract.values import read_whole
 from worker.errors import Fault, InvalidChange
-from worker.ports import JobRecord
+from worker.ports import JobRecord, Payload
 
 OF_MESSAGES: Final = ("account", "occurred_at", "event_id", "source", "batch")  # of unreadable ones only
 CORRECTABLE: Final = ("action", "relationtype", "parentid", "childid", "allow_empty", *OF_MESSAGES)
@@ -21,8 +21,8 @@ Correction = Mapping[str, Any]
 An empty one takes the field out of the message, whatever its name.
 """
 
-Reparse = Callable[[JobRecord, bytes, Correction], Sequence[Change]]
-"""Reads the bytes of an unreadable message again, with corrections; raises InvalidChange."""
+Reparse = Callable[[JobRecord, Payload, Correction], Sequence[Change]]
+"""Reads what is kept of an unreadable message again, with corrections; raises InvalidChange."""
 
 
 def parse_correction(pairs: Iterable[str]) -> Correction:

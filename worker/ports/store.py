@@ -51,13 +51,17 @@ class AcceptResult(NamedTuple):
 
 
 class UnreadableMessage(NamedTuple):
-    """A message that is no change: the account it names (perhaps unknown), every fault, and its bytes."""
+    """A message that is no change: the account it names (perhaps unknown), every fault, and its bytes.
+
+    One that was `delivered` is a webhook's, and `source` is that webhook.
+    """
 
     account: str
     source: str
     event_id: str
     faults: tuple[str, ...]
     body: bytes
+    delivered: bool = False
 
 
 class Store(Protocol):

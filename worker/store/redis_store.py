@@ -181,7 +181,8 @@ class RedisStore:
 
     def _reject(self, account: str, short: str, message: UnreadableMessage) -> str:
         database, keep, now = self.database, self._retention(account), self.database.now()
-        digest = keys.unreadable(message.source, message.event_id)
+        unreadable = keys.unreadable_delivery if message.delivered else keys.unreadable
+        digest = unreadable(message.source, message.event_id)
         reads = database.reads(account)
         reads.hmget("meta", META_FIELDS)
         reads.hget("events:kept", digest)
@@ -209,7 +210,8 @@ class RedisStore:
         payload, lifetime = f"payload:{account}-{short}", round(1000 * keep.failed)
         body = message.body[:MAX_PAYLOAD_BYTES]
         faults = codec.encode(message.faults)
-        commit.run("HSET", payload, "body", body, "faults", faults, "size", len(message.body))
+        known = ("size", len(message.body), "delivered", int(message.delivered))
+        commit.run("HSET", payload, "body", body, "faults", faults, *known)
         commit.run("PEXPIRE", payload, lifetime)
         commit.run("ZADD", "payloads", number, f"{account}-{short}")
         commit.run("PEXPIRE", "payloads", lifetime)
