@@ -17,6 +17,7 @@ from ops.cli import output
 from producers.services import Services, build_services
 from worker.background import WakeupQueue
 from worker.config import Account, Settings, load_settings
+from worker.contract import explain_account_name
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime
 
@@ -148,5 +149,16 @@ def with_context(function: Function) -> Function:
 def account_option(function: Function) -> Function:
     """Add the option `--account`."""
     return click.option(
-        "--account", metavar="NAME", help="Which account; needed only when the settings have several."
+        "--account",
+        metavar="NAME",
+        callback=check_account_names,
+        help="Which account; needed only when the settings have several.",
     )(function)
+
+
+def check_account_names(_context: click.Context, _parameter: click.Parameter, given: Any) -> Any:
+    """Return the account or the accounts of an option or argument; raise BadParameter for no good name."""
+    for name in given if isinstance(given, tuple) else filter(None, [given]):
+        if reason := explain_account_name(name):
+            raise click.BadParameter(reason)
+    return given

@@ -222,9 +222,11 @@ def test_a_refused_secret_or_url_is_not_repeated(faults: Faults) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.b", "ä", "", "a b", "{a}", "x" * 41])
-def test_a_name_that_cannot_stand_in_keys_and_urls_is_a_fault(faults: Faults, name: str) -> None:
-    (fault,) = faults(ACME.replace("acme", f'"{name}"'))
-    assert fault.endswith(": expected a name of at most 40 letters, digits, - and _")
+def test_a_name_that_cannot_stand_in_urls_is_a_fault(faults: Faults, name: str) -> None:
+    key = f'[keys."{name}"]\nsha256 = "{"0" * 64}"\naccounts = ["acme"]\ncan = ["send"]\n'
+    (fault,) = faults(ACME + key)
+    wanted = "a name (1 to 40 letters, digits, - and _, a letter or digit first)"
+    assert fault.endswith(f': expected {wanted}, got "{name}"')
 
 
 def test_a_named_file_must_be_there_and_any_file_must_be_toml(tmp_path: Path, faults: Faults) -> None:

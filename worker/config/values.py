@@ -14,7 +14,7 @@ from msgspec import Meta
 from worker.config.secret import Secret
 from worker.config.table import nearest
 from worker.config.urls import is_api_url, is_url, mask_url
-from worker.contract import LastOne, Order, Permission
+from worker.contract import LastOne, Order, Permission, explain_account_name
 from worker.contract.message import UNROUTED
 from worker.errors import NotFound
 
@@ -114,6 +114,8 @@ class AccountLimits:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account(AccountLimits):
     """One onOffice API user: its credentials and its limits."""
+
+    explain_name = staticmethod(explain_account_name)
 
     name: str
     token: Annotated[Secret, SECRET]

@@ -6,7 +6,7 @@ import click
 
 from ops import doctor
 from ops.cli.commands.doctor import print_findings
-from ops.cli.context import CommandContext, with_context
+from ops.cli.context import CommandContext, check_account_names, with_context
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_cause
 from ops.lookups import get_account_status
@@ -47,7 +47,7 @@ def list_accounts(context: CommandContext) -> None:
 
 
 @accounts.command("pause")
-@click.argument("name", metavar="ACCOUNT")
+@click.argument("name", metavar="ACCOUNT", callback=check_account_names)
 @click.option("--why", default="", metavar="TEXT", help="A reason for the others.")
 @by_option
 @with_context
@@ -68,7 +68,7 @@ def pause_account(context: CommandContext, name: str, why: str, by: str) -> None
 
 
 @accounts.command("resume")
-@click.argument("name", metavar="ACCOUNT")
+@click.argument("name", metavar="ACCOUNT", callback=check_account_names)
 @by_option
 @with_context
 def resume_account(context: CommandContext, name: str, by: str) -> None:
@@ -89,7 +89,7 @@ def resume_account(context: CommandContext, name: str, by: str) -> None:
 
 
 @accounts.command("check")
-@click.argument("name", metavar="[ACCOUNT]", required=False)
+@click.argument("name", metavar="[ACCOUNT]", required=False, callback=check_account_names)
 @with_context
 def check_accounts(context: CommandContext, name: str | None) -> None:
     """Try the credentials of one account, or of all, by a harmless read.
