@@ -37,6 +37,7 @@ WARNINGS: Final = frozenset(
         "message.rejected",
         "plan.rejected",
         "replay.refused",
+        "settings.missing",
         "settings.rejected",
         "wake.failed",
         "webhook.refused",

@@ -17,6 +17,7 @@ from ops.cli import output
 from producers.services import Services, build_services
 from worker.background import WakeupQueue
 from worker.config import Account, Settings, load_settings
+from worker.config.loader import FILE_VARIABLE
 from worker.contract import explain_account_name
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime
@@ -38,7 +39,10 @@ class CommandContext:
 
         What a command needs of a secret that cannot be read, it misses when it uses it.
         """
-        return load_settings(os.environ, Path.cwd(), spare=True)
+        settings = load_settings(os.environ, Path.cwd(), spare=True)
+        if not settings.file:
+            print_note(next(text for text in settings.warnings if text.startswith(FILE_VARIABLE)))
+        return settings
 
     def require_all_settings(self) -> None:
         """Raise InvalidSettings for any fault: of a command that serves whatever the settings hold."""
