@@ -95,7 +95,7 @@ def test_worker_beat_and_interface_follow_to_the_new_master_with_all_that_was_re
 def test_every_process_leaves_a_master_that_hangs(tmp_path: Path) -> None:
     with (
         run_sentinels(tmp_path / "sentinels") as sentinels,
-        running(tmp_path, make_shape("nord", store=sentinels.url)) as stack,
+        running(tmp_path, make_shape("nord", store=f"{sentinels.url}?socket_timeout=1.5")) as stack,
     ):
         pids = {name: process.pid for name, process in stack.processes.items()}
         wait_until_done(stack, stack.runtime(), "nord", range(0))
