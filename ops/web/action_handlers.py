@@ -33,12 +33,10 @@ async def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> Respons
 
 
 async def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
-    """Let an account go on, at full pace."""
+    """Let an account go on, at full pace and with its breaker closed."""
     account = deps.current_settings().account(call.account).name
-    entry = AuditEntry(deps.new_id(), call.key.name, "resumed", account)
-    was_paused = await deps.threads.run_for(call.key.name, deps.store.resume, account, audit_entry=entry)
-    await deps.threads.run_for(call.key.name, deps.reset_pace, account)
-    return json_response({"account": account, "paused": False, "was_paused": was_paused})
+    resumed = await deps.threads.run_for(call.key.name, deps.resume, account, call.key.name)
+    return json_response(resumed.to_json())
 
 
 async def cancel_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:

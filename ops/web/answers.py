@@ -189,11 +189,13 @@ class AccountsDict(TypedDict):
 
 
 class PausedDict(TypedDict):
-    """Whether an account is paused now, and when it was resumed, whether it was before."""
+    """Whether an account is paused now; when it was resumed also how it stood before."""
 
     account: str
     paused: bool
     was_paused: NotRequired[bool]
+    breaker_was: NotRequired[str]
+    pace_was: NotRequired[float]
 
 
 class ActedDict(TypedDict):

@@ -48,7 +48,7 @@ def load_settings(environ: Mapping[str, str], folder: Path, *, spare: bool = Fal
         settings = replace(settings, sources=MappingProxyType(sources))
     if not all(spare and _is_spared(fault) for fault in faults):
         raise InvalidSettings(faults)
-    return replace(settings, warnings=tuple(map(str, found)))
+    return replace(settings, warnings=tuple(map(str, found)), spared=tuple(map(str, faults)))
 
 
 def _is_spared(fault: Fault) -> bool:

@@ -232,7 +232,8 @@ class Environment:
 class Settings(Environment):
     """Everything that can be set, checked.
 
-    `warnings` is what works but should be looked at, `file` where the tables were read.
+    `warnings` is what works but should be looked at, `spared` are those of them that are faults for a process
+    that serves; `file` is where the tables were read.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -240,6 +241,7 @@ class Settings(Environment):
     keys: Mapping[str, Key] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    spared: tuple[str, ...] = ()
     file: Path | None = None
 
     def account(self, name: str) -> Account:
