@@ -32,6 +32,7 @@ WARNINGS: Final = frozenset(
     {
         "batch.condemned",
         "breaker.opened",
+        "claim.lost",
         "clock.skewed",
         "control.refused",
         "message.rejected",

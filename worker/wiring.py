@@ -115,8 +115,16 @@ class Runtime:
             workers=self.metrics.list_workers(),
             sweeps=self.metrics.sweep_stats(),
             memory=self.metrics.memory_usage(),
-            accounts={name: AccountHealth(stats[name], paces[name], name in observing) for name in names},
+            accounts={
+                name: AccountHealth(stats[name], paces[name], name in observing, self._claim_written_at(name))
+                for name in names
+            },
         )
+
+    def _claim_written_at(self, name: str) -> float | None:
+        account = self.settings.accounts.get(name)
+        claim = account.extendedclaim if account else None
+        return claim.written_at if claim and claim.file else None
 
     def find_troubles(self) -> list[Trouble]:
         """Return what is wrong with the system; raise StoreUnavailable if it cannot be asked."""
@@ -185,7 +193,7 @@ class ApiClients:
                 account.secret.reveal(),
                 timeout=account.timeout,
                 modify_action=account.modify_action,
-                extendedclaim=account.extendedclaim.reveal() if account.extendedclaim else None,
+                extendedclaim=account.find_claim() or None,
             )
             self._clients[account.name] = version, client
         return client

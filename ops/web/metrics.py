@@ -39,6 +39,7 @@ class AccountSample(NamedTuple):
     pace: Pace
     now: float  # seconds
     observes: bool
+    claim_at: float | None
 
 
 TROUBLE: Final = (
@@ -125,6 +126,11 @@ GAUGES: Final = (
         "relations_observing",
         "1 while the account only observes: its changes wait by design.",
         lambda sample: float(sample.observes),
+    ),
+    Gauge(
+        "relations_claim_age_seconds",
+        "Age of the extendedclaim that is read from a file, by the call or the hand that wrote it.",
+        lambda sample: {"": max(0.0, sample.now - sample.claim_at)} if sample.claim_at else {},
     ),
     Gauge(
         "relations_pace",
@@ -309,7 +315,7 @@ class MetricsCollector(Collector):
 
     def _metrics(self, health: Health) -> Iterator[Metric]:
         samples = {
-            name: AccountSample(found.stats, found.pace, health.now, found.observes)
+            name: AccountSample(found.stats, found.pace, health.now, found.observes, found.claim_at)
             for name, found in health.accounts.items()
         }
         for gauge in GAUGES:

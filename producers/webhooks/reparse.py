@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from producers.replay.resend import Correction, apply_correction, reparse_message
+from producers.webhooks.fields import drop_claim
 from producers.webhooks.mapping import build_messages, find_account_of_all, make_change, read_payload
 from producers.webhooks.request_parts import make_head, read_kept
 from producers.webhooks.signatures import WebhookDelivery
@@ -18,7 +19,7 @@ def make_unreadable_message(
 ) -> UnreadableMessage:
     """Return the message as it is stored: what rules read of it, and its account if it names one."""
     query = delivery.url.partition("?")[2].encode("latin-1")
-    body = query if source.scheme == "onoffice" else make_head(source, delivery) + delivery.body
+    body = drop_claim(query) if source.scheme == "onoffice" else make_head(source, delivery) + delivery.body
     try:
         account = find_account_of_all(source, read_payload(source, delivery), delivery)
     except InvalidChange:

@@ -143,8 +143,11 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
         yield Warned(FILE_VARIABLE, f"names no settings file, and there is neither {looked_at}")
     if not settings.accounts:
         yield Warned("accounts", "there is none, so every change is refused; add an [accounts.NAME] table")
+    kept = {
+        name for source in settings.sources.values() if source.keeps_claim for name in source.account_names
+    }
     for name, account in settings.accounts.items():
-        yield from under(join("accounts", name), checks.check_account(account, settings.api_url))
+        yield from under(join("accounts", name), checks.check_account(account, settings.api_url, kept))
     for name, policy in settings.types.items():
         yield from under(join("types", name), checks.check_type(name, policy))
     yield from under("keys", checks.check_keys(settings.keys, settings.accounts))

@@ -16,7 +16,7 @@ from worker.config.table import nearest
 from worker.config.urls import is_api_url, is_url, mask_url
 from worker.contract import LastOne, Order, Permission, explain_account_name
 from worker.contract.message import UNROUTED
-from worker.errors import NotFound
+from worker.errors import InvalidSettings, NotFound
 
 API_URL: Final = "https://api.onoffice.de/api/stable/api.php"
 REDIS_URL: Final = "redis://127.0.0.1:6379/0"
@@ -123,6 +123,15 @@ class Account(AccountLimits):
     api_url: ApiUrl = API_URL
     extendedclaim: Annotated[Secret | None, SECRET] = None
 
+    def find_claim(self) -> str:
+        """Return the extendedclaim; empty without one, and while its file is not there."""
+        try:
+            return self.extendedclaim.reveal() if self.extendedclaim else ""
+        except InvalidSettings:
+            if self.extendedclaim and self.extendedclaim.file:
+                return ""
+            raise
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypePolicy:
@@ -195,6 +204,8 @@ class Source(HmacFormat):
 
     It has either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for
     rotation. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
+    One of onOffice's that `keeps_claim` writes the `apiClaim` of each call into the `extendedclaim` of its
+    account, which must be a file.
     """
 
     name: str
@@ -209,6 +220,12 @@ class Source(HmacFormat):
     ] = field(default_factory=dict)
     url: Annotated[str, url_of("https", "http")] = field(default="", repr=False)
     gone: Annotated[bool, Meta(description="true or false")] = False
+    keeps_claim: Annotated[bool, Meta(description="true or false")] = False
+
+    @property
+    def account_names(self) -> frozenset[str]:
+        """The accounts that its changes may be for."""
+        return frozenset(filter(None, (self.account, *self.accounts.values())))
 
 
 @dataclass(frozen=True, kw_only=True)

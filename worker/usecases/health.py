@@ -14,6 +14,7 @@ Severity = Literal["page", "ticket"]
 HEARTBEAT_AGE: Final = 30.0  # seconds since its last heartbeat within which a worker counts
 MAX_SWEEP_AGE: Final = 30.0  # seconds without a sweep, of which there is one every two
 MAX_WAIT: Final = 300.0  # seconds that the change at the head of an inbox may wait
+MAX_CLAIM_AGE: Final = 7 * 86_400.0  # seconds since the extendedclaim in a file was written
 MAX_FULL: Final = 0.9  # share of the store's memory
 
 SEVERITIES: Final[Mapping[str, Severity]] = {
@@ -27,6 +28,7 @@ SEVERITIES: Final[Mapping[str, Severity]] = {
     "paused_by_hand": "ticket",
     "breaker_open": "ticket",
     "backlog_old": "ticket",
+    "claim_old": "ticket",
 }
 """What may be wrong: `page`, a person has to act now; `ticket`, somebody should look during the day."""
 
@@ -49,11 +51,15 @@ class Trouble(NamedTuple):
 
 
 class AccountHealth(NamedTuple):
-    """The state of one account, its pace, and whether it only observes."""
+    """The state of one account, its pace, and whether it only observes.
+
+    `claim_at` is when its extendedclaim was written (seconds; 0: not yet), None if that is in no file.
+    """
 
     stats: AccountStats
     pace: Pace
     observes: bool = False
+    claim_at: float | None = None
 
 
 class Health(NamedTuple):
@@ -122,7 +128,15 @@ def find_memory_trouble(health: Health) -> Trouble | None:
 
 def find_account_troubles(health: Health, name: str) -> Iterator[Trouble]:
     """Yield what is wrong with an account; while it is paused, that alone."""
-    stats, pace, observes = health.accounts[name]
+    stats, pace, observes, claim_at = health.accounts[name]
+    if claim_at is not None and (age := health.now - claim_at) > MAX_CLAIM_AGE:
+        message = (
+            f"its extendedclaim is {age / 86_400:,.0f} days old" if claim_at else "has no extendedclaim yet"
+        )
+        advice = (
+            "See whether onOffice calls the webhook that keeps it, or write the latest one into its file."
+        )
+        yield Trouble("claim_old", message, advice, name)
     if pause := pause_in_force(stats.pause, health.now):
         kind = "paused_by_hand" if pause.reason == "hand" else "paused"
         advice = f"When its cause is gone: relations accounts resume {name}"
