@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from worker import log
-from worker.background import Wake, keep_lease
+from worker.background import Wake, keep_lease, open_sender
 from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Settings
 from worker.config.values import DAY
@@ -94,6 +94,7 @@ class Runtime:
             limiter=self.limiter,
             api=self.api(self.settings.account(account)),
             clock=SystemClock(),
+            open_sender=open_sender,
             keep_lease=keep_lease,
             new_id=self._new_id,
             draw=random.random,
@@ -184,6 +185,7 @@ class ApiClients:
             account.api_url,
             account.timeout,
             account.modify_action,
+            account.in_flight,
         )
         known, client = self._clients.get(account.name, (None, None))
         if client is None or known != version:
@@ -194,6 +196,7 @@ class ApiClients:
                 timeout=account.timeout,
                 modify_action=account.modify_action,
                 extendedclaim=account.find_claim() or None,
+                connections=account.in_flight,
             )
             self._clients[account.name] = version, client
         return client

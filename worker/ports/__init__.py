@@ -59,6 +59,8 @@ from worker.ports.services import (
     Limiter,
     Pace,
     Reason,
+    Sender,
+    SenderOpener,
 )
 from worker.ports.store import (
     NOBODY,
@@ -136,6 +138,8 @@ __all__ = [
     "ReplayState",
     "RequestPage",
     "RequestRecord",
+    "Sender",
+    "SenderOpener",
     "Store",
     "Submission",
     "SweepStats",

@@ -24,6 +24,7 @@ __all__ = [
     "explain_error",
     "is_refusal",
     "make_retry",
+    "no_retry",
     "translate_errors",
 ]
 

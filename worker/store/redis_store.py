@@ -444,6 +444,10 @@ class RedisStore:
                 requeued.append(id_)
         if not fresh:
             return requeued, False
+        reads = self.database.reads(account)
+        reads.lrange("claimed", 0, -1)
+        for short in set(fresh).intersection(map(bytes.decode, reads.run()[0])):
+            commit.run("LREM", "claimed", 0, short)  # it ended there; who finds it there folds it once more
         commit.run("RPUSH", "queue", *fresh)
         if not woken:
             commit.run("HSET", "wake", "at", now, "delay", FIRST_WAKE_DELAY_US)
