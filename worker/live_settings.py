@@ -87,6 +87,7 @@ class LiveSettings:
             account=account.name,
             window=account.window,
             max_backlog=account.max_backlog,
+            max_backlog_bytes=account.max_backlog_bytes,
             overrides=self.overrides,
             memory=account.failed_retention_days * DAY,
         )

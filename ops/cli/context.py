@@ -24,6 +24,7 @@ from worker.wiring import Runtime
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+MAX_NOTE: Final = 200  # characters of a reason, and of a name
 UNPRINTED_EVENTS: Final = frozenset({"replay.done"})  # the command itself reports these
 
 
@@ -158,6 +159,13 @@ def account_option(function: Function) -> Function:
         callback=check_account_names,
         help="Which account; needed only when the settings have several.",
     )(function)
+
+
+def check_length(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
+    """Return what an operator says of an act; raise BadParameter if it is too long to be kept."""
+    if len(given) > MAX_NOTE:
+        raise click.BadParameter(f"expected at most {MAX_NOTE} characters, got {len(given)}")
+    return given
 
 
 def check_account_names(_context: click.Context, _parameter: click.Parameter, given: Any) -> Any:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, Final
 
+import msgspec
+
 from producers.replay.eligibility import REASONS, is_unreadable, jobs_without_effect, reason_to_refuse
 from producers.replay.resend import Correction, Reparse, make_new_change
 from worker.contract import Change, Relation, check, to_message
@@ -19,8 +21,11 @@ from worker.planner.dry_run import DryRun
 from worker.ports import ClaimedJob, JobAdmin, JobRecord, Queries, RelationRecord, Replay, ReplayEntry
 from worker.usecases.intake import IntakePolicy
 
+MAX_REASON: Final = 1000  # characters
 MAX_EXAMPLES: Final = 100  # refused jobs that are named
 MAX_LISTED_ACTIONS: Final = 200
+MAX_LISTED_IDS: Final = 5_000  # of all listed actions together
+MAX_SET_BYTES: Final = 2**24  # of the changes that replace jobs; the jobs beyond are left to another replay
 MAX_PLANNED_RELATIONS: Final = 50_000  # beyond, the plan covers only the first jobs of the set
 NEWEST: Final = 2**60  # greater than the acceptance number of any job, and than any time in µs
 
@@ -52,6 +57,7 @@ class ReplayBuilder:
     planned: dict[str, list[ClaimedJob]] = field(default_factory=dict)
     accounts: set[str] = field(default_factory=set)
     relations: int = 0
+    set_bytes: int = 0
     has_more: bool = False
     new_numbers: Iterator[int] = field(default_factory=count)
 
@@ -63,6 +69,9 @@ class ReplayBuilder:
     def judge(self, pieces: Iterable[Mapping[str, JobRecord | None]], limit: int) -> None:
         """Take or refuse each of the selected jobs, until `limit` jobs are taken."""
         for piece in pieces:
+            if self.set_bytes > MAX_SET_BYTES:
+                self.has_more = True
+                return
             room = limit - len(self.entries)
             self._judge_piece(dict(islice(piece.items(), room)))
             if len(piece) > room:
@@ -133,6 +142,7 @@ class ReplayBuilder:
                 continue
             messages, delivered = tuple({**to_message(change)} for change in changes), changes[0].delivered
             self.entries.append(ReplayEntry(job.id, messages, delivered))
+            self.set_bytes += len(msgspec.json.encode(messages))
             for change in changes:
                 self._plan_for(change.account, _claim_change(change, number=next(self.new_numbers)))
 
@@ -170,12 +180,22 @@ class ReplayBuilder:
             counts.update({"requests": len(requests), "actions": len(actions)})
             counts.update(f"{action.kind}s" if action.kind != "modify" else "modifies" for action in actions)
             listed += map(_action_json, actions[: MAX_LISTED_ACTIONS - len(listed)])
+        listed = list(_within(listed, MAX_LISTED_IDS))
         return {**counts, "listed": listed, "whole": self.relations <= MAX_PLANNED_RELATIONS}
 
     def _refuse(self, job_id: str, reason: str, detail: str = "") -> None:
         self.refused[reason] += 1
         if len(self.examples) < MAX_EXAMPLES:
-            self.examples[job_id] = REASONS[reason] + detail
+            self.examples[job_id] = (REASONS[reason] + detail)[:MAX_REASON]
+
+
+def _within(listed: Iterable[dict[str, Any]], ids: int) -> Iterator[dict[str, Any]]:
+    """Yield the first of the actions that have so many ids together."""
+    for action in listed:
+        ids -= len(action["parentid"]) + len(action["childid"])
+        if ids < 0:
+            return
+        yield action
 
 
 def _claim_job(job: JobRecord) -> ClaimedJob:

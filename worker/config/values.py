@@ -103,6 +103,8 @@ class AccountLimits:
     doubt: Annotated[float, Meta(ge=SIGNATURE_LIFE, le=3600)] = 0.0  # 0.0: 120 + timeout
     backoff: Backoff = (1.0, 300.0)
     max_backlog: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000_000
+    # At least what one body may bring and more, or it could never be taken.
+    max_backlog_bytes: Annotated[int, Meta(ge=2**25, le=2**50)] = 2**30
     retention_days: Days = 7
     failed_retention_days: Days = 30
     remember_days: Days = 4

@@ -68,7 +68,13 @@ class Store(Protocol):
     """The status store and the accounts' inboxes."""
 
     def accept(
-        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        submissions: Sequence[Submission],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = ...,
     ) -> AcceptResult:
         """Write the submissions, all or none; a repeated call returns the same. `oldest` is in seconds."""
 
@@ -76,7 +82,13 @@ class Store(Protocol):
         """Keep a message as a failed job that needs a decision; a repeated message is the same job."""
 
     def accept_rounds(
-        self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        rounds: Iterable[Sequence[Submission]],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = ...,
     ) -> Iterator[AcceptResult]:
         """Accept list after list, each all or none; one may be prepared while the one before is written."""
 

@@ -76,12 +76,10 @@ class Queue:
     def _cut(self, length: int, commit: Commit) -> None:
         if not length:
             return
-        dead = sum(
-            1
-            for short in self._listed[:length]
-            if (job := self._jobs.get(short)) and job.value.state != QUEUED
-        )
+        cut = [job for short in self._listed[:length] if (job := self._jobs.get(short))]
+        dead = sum(job.value.state != QUEUED for job in cut)
         commit.run("LTRIM", "queue", length, -1)
+        commit.run("HINCRBY", "meta", "bytes", -sum(job.size for job in cut))
         dead = min(dead, self._dead)  # more only where a server has lost writes: they were never counted
         if dead:
             commit.run("HINCRBY", "meta", "dead", -dead)

@@ -6,7 +6,7 @@ import click
 
 from ops import doctor, resuming
 from ops.cli.commands.doctor import print_findings
-from ops.cli.context import CommandContext, check_account_names, with_context
+from ops.cli.context import CommandContext, check_account_names, check_length, with_context
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_cause
 from ops.lookups import get_account_status
@@ -48,7 +48,7 @@ def list_accounts(context: CommandContext) -> None:
 
 @accounts.command("pause")
 @click.argument("name", metavar="ACCOUNT", callback=check_account_names)
-@click.option("--why", default="", metavar="TEXT", help="A reason for the others.")
+@click.option("--why", default="", metavar="TEXT", callback=check_length, help="A reason for the others.")
 @by_option
 @with_context
 def pause_account(context: CommandContext, name: str, why: str, by: str) -> None:
