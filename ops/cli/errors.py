@@ -11,6 +11,7 @@ import click
 from ops.cli.context import CommandContext
 from ops.cli.terminal import safe_streams
 from ops.operations.port import ServerUnavailable
+from producers.errors import CannotStart
 from worker.config import mask_url
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable
 
@@ -48,7 +49,7 @@ class RootGroup(click.Group):
 
 def find_exit_code(error: RelationsError) -> Exit:
     """Return which exit code an error has."""
-    if isinstance(error, InvalidSettings | StoreUnavailable | ServerUnavailable):
+    if isinstance(error, InvalidSettings | StoreUnavailable | ServerUnavailable | CannotStart):
         return Exit.USAGE
     return Exit.NOT_FOUND if isinstance(error, NotFound) else Exit.FAILED
 

@@ -3,7 +3,6 @@
 The directory keeps the data, the simulated CRM and the ports: the next start goes on where this ended.
 """
 
-import fcntl
 import json
 import shlex
 import signal
@@ -13,14 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Final, NoReturn
 
 from rich.console import Console
 
 from ops.dev.kept_ports import KeptPorts
+from ops.dev.processes import occupy, require_free_port, write_private
 from ops.dev.stack import Shape, Stack, running
 from ops.dev.stream import JobStream, RefusalStream
 from ops.dev.supervisor import Supervisor
+from producers.errors import CannotStart
 from worker.errors import RelationsError
 
 POLL: Final = 0.5
@@ -42,6 +44,8 @@ def run(
 ) -> int:
     """Run the system; return 0 after Ctrl-C or SIGTERM, 1 if a part did not start or kept ending.
 
+    2 stands for a port or a directory that another process uses.
+
     Everything is kept in `directory`, by default a new one that is removed at the end. Port 0 takes any free
     one, at the next start the same. With `stream`, changes and their ends are printed as they happen.
     """
@@ -54,18 +58,21 @@ def run(
         console.print(text, markup=False)
 
     try:
+        require_free_port(port, "--port")
+        require_free_port(simulator_port, "--simulator-port")
         with (
             _data_directory(directory) as data,
+            occupy(data),
             running(data, _make_shape(data, port, simulator_port, echo=echo), echo=echo) as stack,
         ):
-            (stack.directory / ENVIRONMENT).write_text(environment(stack), "utf-8")
+            write_private(stack.directory / ENVIRONMENT, environment(stack))
             echo(welcome(stack))
             if stream:
                 echo(STREAM_FOLLOWS)
             _supervise(stack, echo=echo, stream=stream)
     except RelationsError as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        return 2 if isinstance(error, CannotStart) else 1
     except KeyboardInterrupt:
         return 0
 
@@ -77,6 +84,7 @@ def _make_shape(directory: Path, port: int, simulator_port: int, *, echo: Callab
         api_port=ports.choose("HTTP", port, echo=echo),
         simulator_port=ports.choose("simulator", simulator_port, echo=echo),
         redis_port=ports.choose("Redis", 0, echo=echo),
+        password=token_urlsafe(24),
         keep_crm=True,
         missing=(("address", NOBODY),),
     )
@@ -101,7 +109,7 @@ Make one change fail, see why, and replay it:
 Send a change as a program does, and see what the CRM holds then:
   curl -s {stack.url}/v1/changes -H 'Authorization: Bearer {stack.key}' -H 'Content-Type: application/json' \\
     -d '{json.dumps(CHANGE)}'
-  curl -s '{stack.simulator}/_sim/state?token={stack.credentials[account].token}'
+  curl -s '{stack.simulator}/_sim/state?account={account}'
 
 Ctrl-C stops everything."""
 
@@ -111,23 +119,22 @@ def lesson(account: str) -> str:
     return f"""\
   relations send create estate:address:buyer 501 {NOBODY} --account {account}
   relations errors        # there is no address {NOBODY} in the simulated CRM; this lets there be one:
-  curl -s "$SIMULATOR/_sim/seed" -d '{{"token": "'$TOKEN'", "records": {{}}}}'
+  curl -s "$SIMULATOR/_sim/seed" -d '{{"account": "{account}", "records": {{}}}}'
   relations replay --account {account} --error 80 --yes
   relations explain estate:address:buyer 501 {NOBODY} --account {account}
 """
 
 
 def environment(stack: Stack) -> str:
-    """Return what a shell sources to talk to it: every setting, and URL, KEY, SIMULATOR and TOKEN.
+    """Return what a shell sources to talk to it: every setting, and URL, SIMULATOR and KEY.
 
-    The program that runs comes first in PATH. TOKEN is the first account's in the simulator.
+    The program that runs comes first in PATH.
     """
     ours = {name: value for name, value in stack.environ.items() if name.startswith(("RELATIONS_", "DEMO_"))}
     variables = {
         **ours,
         "URL": stack.url,
         "SIMULATOR": stack.simulator,
-        "TOKEN": stack.credentials[ACCOUNTS[0]].token,
         "KEY": stack.key,
         "RELATIONS_KEY": stack.key,
     }
@@ -158,21 +165,7 @@ def _data_directory(directory: Path | None) -> Iterator[Path]:
             raise RelationsError(
                 f"{directory} cannot be made: {error.strerror}; name another by --directory"
             ) from None
-        with _locked(directory):
-            yield directory
+        yield directory
         return
     with tempfile.TemporaryDirectory(prefix="relations-dev-", ignore_cleanup_errors=True) as temporary:
         yield Path(temporary)
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Keep others from starting a stack in the directory until this process ends, however it does."""
-    with (directory / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RelationsError(
-                f"{directory} is in use by another `relations dev`; end that, or name another by --directory"
-            ) from None
-        yield

@@ -15,6 +15,7 @@ from ops.lookups import describe_rest
 from ops.operations import records
 from ops.operations.http_calls import HttpCalls, PartlyAccepted
 from ops.operations.port import ServerUnavailable, ShownJob
+from ops.resuming import Resumed
 from producers.job_admin.cancel_dismiss import preview_act
 from producers.job_admin.selection import PIECE, Selection
 from producers.portals.serializers import BatchDict
@@ -80,9 +81,11 @@ class HttpOperations:
         """Stop an account."""
         self._calls.post(f"/v1/accounts/{_quote(account)}/pause", {"why": why})
 
-    def resume_account(self, account: str, *, by: str) -> bool:  # noqa: ARG002
+    def resume_account(self, account: str, *, by: str) -> Resumed:  # noqa: ARG002
         """Let an account go on."""
-        return bool(self._calls.post(f"/v1/accounts/{_quote(account)}/resume")["was_paused"])
+        answer = self._calls.post(f"/v1/accounts/{_quote(account)}/resume")
+        did = tuple(answer["did"])
+        return Resumed(account, answer["was_paused"], answer["breaker_was"], answer["pace_was"], did)
 
     def check_account(self, account: str) -> Iterable[Finding]:
         """Return the findings of the server's doctor about the account."""

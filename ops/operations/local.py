@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
-from ops import doctor, lookups
+from ops import doctor, lookups, resuming
 from ops.explain import Explanation
 from ops.operations.port import ShownJob
+from ops.resuming import Resumed
 from producers.job_admin.selection import Selection
 from producers.portals.serializers import BatchDict, batch_json, held_json, held_relations
 from producers.services import Services
@@ -74,12 +75,9 @@ class LocalOperations:
         entry = AuditEntry(self._new_id(), by, "paused", account, why)
         self.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
 
-    def resume_account(self, account: str, *, by: str) -> bool:
+    def resume_account(self, account: str, *, by: str) -> Resumed:
         """Let an account go on."""
-        entry = AuditEntry(self._new_id(), by, "resumed", account)
-        was_paused = self.runtime.store.resume(account, audit_entry=entry)
-        self.runtime.limiter.reset(account)
-        return was_paused
+        return resuming.resume_account(self.runtime, account, by=by, now=self.now() / 1e6)
 
     def check_account(self, account: str) -> Iterable[doctor.Finding]:
         """Yield the findings of the doctor about the account."""

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ops.doctor import Finding
 from ops.explain import Explanation
+from ops.resuming import Resumed
 from producers.job_admin.selection import Selection
 from producers.portals.serializers import BatchDict, HeldDict
 from worker.contract import Change, Relation
@@ -59,8 +60,8 @@ class Operations(JobLookups, Protocol):
     def pause_account(self, account: str, why: str, *, by: str) -> None:
         """Stop an account until it is resumed."""
 
-    def resume_account(self, account: str, *, by: str) -> bool:
-        """Let an account go on at full pace; return whether it was paused."""
+    def resume_account(self, account: str, *, by: str) -> Resumed:
+        """Let an account go on at full pace; return how it stood before."""
 
     def check_account(self, account: str) -> Iterable[Finding]:
         """Return what is odd about an account, and whether the API takes its credentials."""

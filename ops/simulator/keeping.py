@@ -59,6 +59,7 @@ class KeptSimulator:
             )
             if content != self._kept:
                 beside = self._path.with_name(f".{self._path.name}")
+                beside.touch(mode=0o600)  # it holds the tokens
                 beside.write_bytes(content)
                 os.replace(beside, self._path)
                 self._kept = content

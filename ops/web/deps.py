@@ -7,6 +7,7 @@ from typing import Any
 
 from ops import doctor, lookups
 from ops.doctor import Finding
+from ops.resuming import Resumed, resume_account
 from ops.web.metrics import MetricsReader
 from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
@@ -21,8 +22,8 @@ class OperatorDeps:
     """The dependencies of the handlers.
 
     `explain` and `describe` give the JSON of a relation and of an account with times in texts of a zone,
-    `check_account` tries an account's credentials, `reset_pace` lets an account go on
-    at full pace, `send_replay` sends a replay's id to the workers.
+    `check_account` tries an account's credentials, `resume` lets an account go on for
+    the key of that name, `send_replay` sends a replay's id to the workers.
     """
 
     current_settings: Callable[[], Settings]
@@ -36,7 +37,7 @@ class OperatorDeps:
     explain: Callable[[str, Relation, tzinfo], Any]
     describe: Callable[[str, tzinfo], Any]
     check_account: Callable[[str], Sequence[Finding]]
-    reset_pace: Callable[[str], None]
+    resume: Callable[[str, str], Resumed]
     send_replay: Callable[[str], None]
 
 
@@ -67,6 +68,6 @@ def operator_deps(
         explain=explain_relation,
         describe=describe_account,
         check_account=check_account,
-        reset_pace=runtime.limiter.reset,
+        resume=lambda account, by: resume_account(runtime, account, by=by, now=runtime.metrics.now() / 1e6),
         send_replay=send_replay,
     )

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from tests.support.started import WITH_SIGINT_IGNORED, Process, line_of, started
 
@@ -43,7 +45,7 @@ def wait_for(process: Process, *wanted: str) -> str:
 
 
 def crm_children(env: dict[str, str]) -> set[int]:
-    state = httpx.get(f"{env['SIMULATOR']}/_sim/state", params={"token": env["TOKEN"]}).json()
+    state = httpx.get(f"{env['SIMULATOR']}/_sim/state", params={"account": "acme"}).json()
     return {edge["childid"] for edge in state["relations"]}
 
 
@@ -59,16 +61,17 @@ def test_it_says_what_happens_and_the_next_start_goes_on_with_everything(tmp_pat
             os.kill(int(pids[part]), signal.SIGKILL)
             wait_for(process, f"{part} ended", "starting it again")
         second = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=20, check=False)
-        assert (second.returncode, second.stderr) == (
-            1,
-            f"{tmp_path} is in use by another `relations dev`; end that, or name another by --directory\n",
-        )
+        assert (second.returncode, second.stderr.count("\n")) == (2, 1)
+        assert f"{tmp_path} is in use by process {process.pid}" in second.stderr
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     with started(command(tmp_path)) as (process, _):
-        assert read_environment(tmp_path) == env
+        again = read_environment(tmp_path)
+        assert (again["URL"], again["SIMULATOR"]) == (env["URL"], env["SIMULATOR"])
+        assert again["RELATIONS_REDIS_URL"].split("@")[1] == env["RELATIONS_REDIS_URL"].split("@")[1]
+        env = again  # with a key and a password of its own
         assert crm_children(env) == {9001}
-        httpx.post(f"{env['SIMULATOR']}/_sim/seed", json={"token": env["TOKEN"], "records": {}})
+        httpx.post(f"{env['SIMULATOR']}/_sim/seed", json={"account": "acme", "records": {}})
         with httpx.Client(base_url=env["URL"], headers={"Authorization": f"Bearer {env['KEY']}"}) as http:
             replay = http.post("/v1/replays", json={"account": "acme", "jobs": [failed]}).json()
             http.post(f"/v1/replays/{replay['id']}/run")
@@ -82,5 +85,11 @@ def test_it_prints_where_everything_is_and_ends_with_0_at_a_signal(tmp_path: Pat
         env = read_environment(tmp_path)
         for name in ("URL", "KEY", "SIMULATOR"):
             assert env[name] in output
+        for file in ("env.sh", "crm.json"):
+            assert stat.S_IMODE((tmp_path / file).stat().st_mode) == 0o600
+        password = env["RELATIONS_REDIS_URL"].split("@")[0].removeprefix("redis://:")
+        assert password not in output
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis.from_url(env["RELATIONS_REDIS_URL"].replace(f":{password}@", "")).ping()
         process.send_signal(number)
         assert process.wait(20) == 0

@@ -35,11 +35,17 @@ class CheckedStore:
         return getattr(self._inner, name)
 
     def accept(
-        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        submissions: Sequence[Submission],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = 2**50,
     ) -> AcceptResult:
         """Record new changes."""
         result: AcceptResult = self._inner.accept(
-            account, submissions, max_backlog=max_backlog, oldest=oldest
+            account, submissions, max_backlog=max_backlog, oldest=oldest, max_bytes=max_bytes
         )
         self.checker.record_accept(account, submissions, result)
         return result
@@ -157,15 +163,17 @@ class CheckedJobAdmin:
     def erase_jobs(
         self, lease: Any, who: RecordRef, after: int, *, waiting: Collection[str] = ()
     ) -> ErasedPiece:
-        """Record what of the inbox was ended."""
+        """Record what of the inbox was ended: one call erases some jobs, and none may follow."""
         queued = [
-            (entry.job, [relation for relation in entry.change.relations if who.is_part_of(relation)])
+            (entry, job)
             for entry in self._checker.accepted.get(lease.account, ())
-            if self._store.get_job(entry.job).state == "queued"
+            if (job := self._store.get_job(entry.job)).state == "queued"
         ]
         piece: ErasedPiece = self._inner.erase_jobs(_innermost(lease), who, after, waiting=waiting)
-        for job, relations in queued:
-            self._checker.end_by_hand(job, relations, ERASED)
+        for entry, before in queued:
+            if self._store.get_job(entry.job).counts != before.counts:
+                named = [relation for relation in entry.change.relations if who.is_part_of(relation)]
+                self._checker.end_by_hand(entry.job, named, ERASED)
         return piece
 
     def erase_rest(self, lease: Any, who: RecordRef, cursor: int) -> ErasedPiece:

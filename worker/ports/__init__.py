@@ -5,6 +5,7 @@ tested to equal Redis.
 """
 
 from worker.contract.message import UNROUTED
+from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     CANCELLED,
     ERASED,
@@ -59,6 +60,8 @@ from worker.ports.services import (
     Limiter,
     Pace,
     Reason,
+    Sender,
+    SenderOpener,
 )
 from worker.ports.store import (
     NOBODY,
@@ -109,7 +112,9 @@ __all__ = [
     "EventSink",
     "FailureGroup",
     "Feedback",
+    "FlawProgress",
     "Grant",
+    "Inspection",
     "JobAdmin",
     "JobFilter",
     "JobLookups",
@@ -137,7 +142,11 @@ __all__ = [
     "ReplayState",
     "RequestPage",
     "RequestRecord",
+    "Sender",
+    "SenderOpener",
     "Store",
+    "StoreFlaw",
+    "StoreInspector",
     "Submission",
     "SweepStats",
     "UnreadableMessage",
@@ -146,6 +155,7 @@ __all__ = [
     "WorkBatch",
     "WorkerInfo",
     "Writes",
+    "describe_flaws",
     "needs_decision",
     "record_ref",
     "summarize_ids",

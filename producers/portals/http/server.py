@@ -17,6 +17,7 @@ import httptools
 import uvicorn
 from starlette.applications import Starlette
 
+from producers.errors import cannot_listen
 from producers.portals.http.bounds import BACKLOG, BoundedProtocol, connection_limit
 from producers.portals.http.forwarded import ForwardedMiddleware
 
@@ -38,7 +39,8 @@ class Server:
     """The application on a socket that is open from the start: `port` is known, connections wait for `run`.
 
     `run` serves until SIGINT or SIGTERM in the main thread, or `stop` from anywhere. As a context manager it
-    serves from a thread. `bounds` replaces those of `BoundedProtocol`, for tests.
+    serves from a thread. `bounds` replaces those of `BoundedProtocol`, for tests. Raises CannotStart if it
+    cannot listen there.
     """
 
     def __init__(
@@ -53,7 +55,10 @@ class Server:
         bounds: Mapping[str, float] = NO_OTHERS,
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        try:
+            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            raise cannot_listen(host, port, error) from error
         # A response is two small writes, which Nagle's algorithm would keep 40 ms apart.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._socket.getsockname()[1]
@@ -116,8 +121,7 @@ class PlainParser:
     """
 
     def __init__(self, protocol: "LimitedHeadProtocol") -> None:
-        self._protocol, self._parser = protocol, httptools.HttpRequestParser(protocol)
-        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self._protocol, self._parser = protocol, _make_parser(protocol)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parser, name)
@@ -136,8 +140,7 @@ class PlainParser:
             head = self._protocol.head_without_upgrade(
                 self._parser.get_method(), self._parser.get_http_version()
             )
-            self._parser = httptools.HttpRequestParser(self._protocol)
-            self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self._parser = _make_parser(self._protocol)
             self.feed_data(head + data[error.args[0] :])
 
 
@@ -206,8 +209,14 @@ class LimitedHeadProtocol(BoundedProtocol):
             self.transport.close()
 
 
+def _make_parser(protocol: "LimitedHeadProtocol") -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+    return parser
+
+
 def _behind_proxies(app: Any, root_path: str) -> ForwardedMiddleware:
-    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")  # the name that uvicorn gives it
+    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "")  # the name that uvicorn gives it
     return ForwardedMiddleware(app, trusted, root_path=root_path)
 
 
