@@ -4,6 +4,7 @@ Lines name relations by their ids, never what could be about a person: no info, 
 """
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -84,7 +85,10 @@ class JobStream:
         for job_id in failed[:-MOST_FAILED]:
             del self._seen[job_id]
         for job in changed[:MOST_LINES]:
-            self._echo(_format_line(job, job.finished_at, _name_state(job), _describe_end(job)))
+            ended = 0 if job.state in OPEN_STATES else job.finished_at
+            self._echo(
+                _format_line(job, ended or time.time_ns() // 1000, _name_state(job), _describe_end(job))
+            )
         for (account, state), number in Counter(
             (job.account, _name_state(job)) for job in changed[MOST_LINES:]
         ).items():
@@ -132,8 +136,8 @@ def _read_event(line: bytes) -> Mapping[str, Any]:
 
 
 def _format_line(job: JobRecord, at: int, what: str, text: str) -> str:
-    time = datetime.fromtimestamp((at or job.accepted_at) / 1e6).strftime("%H:%M:%S")
-    return f"{time} {job.account}  {what:10}  {text}  {job.id}"
+    clock = datetime.fromtimestamp(at / 1e6).strftime("%H:%M:%S")
+    return f"{clock} {job.account}  {what:10}  {text}  {job.id}"
 
 
 def _name_state(job: JobRecord) -> str:

@@ -23,6 +23,7 @@ from worker.errors import Fault, InvalidSettings
 
 FILE: Final = "relations.toml"
 FILE_VARIABLE: Final = "RELATIONS_CONFIG"
+CLIENT_VARIABLES: Final = ("RELATIONS_URL", "RELATIONS_KEY", "RELATIONS_KEY_FILE")  # of commands with --url
 SYSTEM_FOLDER: Final = Path("/etc/onoffice-relations")  # where the file is looked for last
 GROUPS: Final = {"accounts": Account, "types": TypePolicy, "keys": Key, "sources": Source}
 
@@ -98,7 +99,7 @@ def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[E
     }
     variables: Environment = reader.table(Environment, {key: given[key] for key in known if key in given}, "")
     found: list[Fault] = []
-    for name in given.keys() - known.keys() - {FILE_VARIABLE}:
+    for name in given.keys() - known.keys() - {FILE_VARIABLE, *CLIENT_VARIABLES}:
         if hint := nearest(name, known, cutoff=0.85):
             found.append(Warned(name, f"is not read{hint}"))
     if "RELATIONS_BROKER_URL" not in given:
