@@ -248,8 +248,9 @@ class _Explainer:
 
     def find_refusal(self, job: JobRecord | None) -> Refusal | None:
         """Return the refusal that the job keeps, if it was about this relation."""
-        if job and job.refusal and job.refusal[3] == str(self.evidence.relation):
-            return Refusal(*job.refusal[:3])
+        for relation, code, error, message, _ in job.failures if job else ():
+            if relation == self.evidence.relation:
+                return Refusal(code, error, message)
         return None
 
     def describe_job(self, job_id: str) -> str:

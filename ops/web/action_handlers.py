@@ -13,7 +13,7 @@ from ops.explain.text import format_tally
 from ops.serializers import serialize_replay
 from ops.web.deps import OperatorDeps
 from ops.web.forms import ErasureForm, JobActionForm, PauseForm, ReplayForm
-from producers.job_admin.selection import describe_selection
+from producers.job_admin.selection import describe_selection, narrow_to_relations
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
 from producers.portals.http.requests import check_access
@@ -58,9 +58,10 @@ async def _act(
     form = call.input
     jobs, refused, more = await deps.threads.run_for(call.key.name, _select, deps, form, state)
     if jobs and not form.dry_run:
+        chosen = narrow_to_relations(jobs, form.ids_or_filter()) if state == "failed" else jobs
         note = "" if form.jobs else f"of {describe_selection(form.ids_or_filter())}"
         result = await deps.threads.run_for(
-            call.key.name, act, form.account, jobs, by=call.key.name, note=note
+            call.key.name, act, form.account, chosen, by=call.key.name, note=note
         )
         jobs, refused = result.done, {**refused, **result.refused}
     summary = format_tally(Counter(refused.values()))

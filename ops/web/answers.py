@@ -91,10 +91,30 @@ class ExplanationDict(TypedDict):
     jobs: list[JobExplanationDict]
 
 
+RecordFailuresDict = TypedDict(
+    "RecordFailuresDict",
+    {
+        "account": str,
+        "module": str,
+        "id": int,
+        "code": int,
+        "class": str,
+        "message": str,
+        "relations": int,
+        "jobs": int,
+        "first": str,
+        "last": str,
+        "example": str,
+    },
+)
+"""The failed relations of a record that is most likely the reason, with their most frequent error."""
+
+
 class FailuresDict(TypedDict):
-    """What failed and waits for a decision."""
+    """What failed and waits for a decision: by error and type, and by the record that most refusals name."""
 
     errors: list[FailureGroupDict]
+    records: list[RecordFailuresDict]
 
 
 class ActionDict(TypedDict):

@@ -7,15 +7,19 @@ from typing import Final
 
 from producers.job_admin.selection import (
     MAX_JOBS,
+    NarrowedJobs,
     Selection,
     describe_selection,
     find_jobs,
     is_foreign,
+    name_picked,
+    pick_failures,
     restrict_to_state,
 )
-from worker.ports import AdminResult, AuditEntry, JobAdmin, JobFilter, JobState, Queries
+from worker.ports import AdminResult, AuditEntry, JobAdmin, JobFilter, JobRecord, JobState, Queries
 
 FOREIGN: Final = "foreign"  # the reason why a job of another account is refused
+OTHER_FAILURE: Final = "failed of something else"  # why one is that has no such failed relation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,26 +38,36 @@ class JobAdminService:
         return result._replace(refused={**result.refused, **foreign})
 
     def dismiss(self, account: str, selection: Selection, *, by: str, note: str = "") -> AdminResult:
-        """Take failed jobs off the list that waits for a decision.
+        """Take failed jobs, or the failed relations of them that are selected, off the list that waits.
 
         They stay failed, and can still be replayed by their ids.
         """
-        jobs, foreign = self._resolve(account, selection, "failed")
         entry = AuditEntry(self.new_id(), by, "dismissed", describe_selection(selection), note)
-        result = self.job_admin.dismiss(account, jobs, entry)
-        return result._replace(refused={**result.refused, **foreign})
+        jobs, refused, only = list[str](), dict[str, str](), dict[str, tuple[str, ...]]()
+        for job_id, job, reason in islice(self._judge(account, selection, "failed"), MAX_JOBS):
+            if reason or job is None:
+                refused[job_id] = reason
+                continue
+            jobs.append(job_id)
+            if names := name_picked(job, pick_failures(job, selection)):
+                only[job_id] = names
+        result = self.job_admin.dismiss(account, jobs, entry, only=only)
+        return result._replace(refused={**result.refused, **refused})
 
     def preview(
         self, account: str, selection: Selection, state: JobState
     ) -> Iterator[tuple[list[str], dict[str, str]]]:
-        """Yield in pieces the account's jobs in this state, and why the other selected jobs are refused."""
+        """Yield the account's jobs in this state, and why the other selected jobs are refused, one by one."""
+        for job_id, _, reason in self._judge(account, selection, state):
+            yield ([], {job_id: reason}) if reason else ([job_id], {})
+
+    def _judge(
+        self, account: str, selection: Selection, state: JobState
+    ) -> Iterator[tuple[str, JobRecord | None, str]]:
+        """Yield the selected jobs, each with why it cannot be acted on, mostly the state it is in, or ""."""
         for piece in find_jobs(self.queries, account, restrict_to_state(selection, state)):
-            found = {
-                job_id: FOREIGN if is_foreign(job_id, account) else job.state if job else "gone"
-                for job_id, job in piece.items()
-            }
-            jobs = [job_id for job_id, reason in found.items() if reason == state]
-            yield jobs, {job_id: reason for job_id, reason in found.items() if reason != state}
+            for job_id, job in piece.items():
+                yield job_id, job, _reason_to_refuse(account, job_id, job, selection, state)
 
     def _resolve(
         self, account: str, selection: Selection, state: JobState
@@ -66,5 +80,18 @@ class JobAdminService:
         if isinstance(selection, JobFilter):
             found = (job_id for piece in find_jobs(self.queries, account, selection) for job_id in piece)
             return list(islice(found, MAX_JOBS)), {}
-        foreign = {job_id: FOREIGN for job_id in selection if is_foreign(job_id, account)}
-        return [job_id for job_id in selection if job_id not in foreign], foreign
+        named = selection.jobs if isinstance(selection, NarrowedJobs) else selection
+        foreign = {job_id: FOREIGN for job_id in named if is_foreign(job_id, account)}
+        return [job_id for job_id in named if job_id not in foreign], foreign
+
+
+def _reason_to_refuse(
+    account: str, job_id: str, job: JobRecord | None, selection: Selection, state: JobState
+) -> str:
+    if is_foreign(job_id, account):
+        return FOREIGN
+    if job is None:
+        return "gone"
+    if job.state != state:
+        return job.state
+    return OTHER_FAILURE if isinstance(selection, NarrowedJobs) and not pick_failures(job, selection) else ""

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from worker.contract import Relation, write_instant
 from worker.errors import NotFound
-from worker.ports import JobRecord, JobState, RelationRecord
+from worker.ports import Dismissal, Failure, JobRecord, JobState, RelationRecord
 
 ErrorDict = TypedDict(
     "ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None}
@@ -14,6 +14,20 @@ ErrorDict = TypedDict(
 
 Not a class statement, because `class` is a keyword of Python.
 """
+
+
+FailureDict = TypedDict(
+    "FailureDict",
+    {
+        "parentid": int,
+        "childid": int,
+        "code": int,
+        "class": str,
+        "message": str,
+        "dismissed": dict[str, str] | None,
+    },
+)
+"""A relation that failed, with its own refusal; `dismissed` (at, by, why) if it needs no decision."""
 
 
 class HeldDict(TypedDict):
@@ -48,6 +62,7 @@ class JobDict(TypedDict):
     attempts: int
     relations: dict[str, int]
     error: ErrorDict | None
+    failures: list[FailureDict]
     held: HeldDict | None
     superseded_by: str | None
     requests: list[str]
@@ -108,6 +123,7 @@ def job_json(job: JobRecord, records: Mapping[Relation, RelationRecord] | None =
         "attempts": job.attempts,
         "relations": {"total": job.total, **job.counts},
         "error": _error(job.refusal) if job.refusal else None,
+        "failures": list(map(_failure, job.failures)),
         "held": held_json(records or {}),
         "superseded_by": job.by or None,
         "requests": list(job.requests),
@@ -146,12 +162,26 @@ def _error(refusal: tuple[int, str, str, str]) -> ErrorDict:
     return {"code": code, "class": error_class, "message": message, "parentid": parent, "childid": child}
 
 
+def _failure(failure: Failure) -> FailureDict:
+    return {
+        "parentid": failure.relation.parent,
+        "childid": failure.relation.child,
+        "code": failure.code,
+        "class": failure.error,
+        "message": failure.message,
+        "dismissed": _dismissal(failure.dismissed) if failure.dismissed else None,
+    }
+
+
+def _dismissal(dismissed: Dismissal) -> dict[str, str]:
+    return {"at": write_instant(dismissed.at), "by": dismissed.by, "why": dismissed.why}
+
+
 def _history(job: JobRecord) -> list[dict[str, str]]:
     """Return the events that the job's own record knows of; its requests have records of their own."""
     events = [{"at": write_instant(job.accepted_at), "event": "accepted"}]
     if job.finished_at:
         events.append({"at": write_instant(job.finished_at), "event": job.state})
-    if dismissed := job.dismissed:
-        at = write_instant(dismissed.at)
-        events.append({"at": at, "event": "dismissed", "by": dismissed.by, "why": dismissed.why})
+    if job.dismissed:
+        events.append({"event": "dismissed", **_dismissal(job.dismissed)})
     return events

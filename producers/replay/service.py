@@ -63,6 +63,7 @@ class ReplayService:
             replay_id=f"{account}-{self.intake.new_id()}",
             forced=forced,
             correction=correction or {},
+            selection=selection,
         )
         builder.judge(find_jobs(self.queries, account, selection), limit)
         pause = self.store.get_pause(account)

@@ -48,6 +48,7 @@ def test_a_job_shows_its_change(front: Front, http: httpx.Client) -> None:
         "attempts": 0,
         "relations": {"total": 4, "applied": 0, "superseded": 0, "stale": 0, "failed": 0},
         "error": None,
+        "failures": [],
         "held": None,
         "superseded_by": None,
         "requests": [],

@@ -6,8 +6,10 @@ tested to equal Redis.
 
 from worker.contract.message import UNROUTED
 from worker.ports.job_admin import (
+    ALL_FAILED,
     CANCELLED,
     ERASED,
+    REPLACED,
     AdminResult,
     AuditEntry,
     AuditPage,
@@ -20,9 +22,9 @@ from worker.ports.job_admin import (
     ReplayState,
     UnsettledRequests,
     Withdrawal,
-    needs_decision,
     record_ref,
     summarize_ids,
+    waiting_failures,
 )
 from worker.ports.metrics import (
     BOUNDS,
@@ -38,6 +40,7 @@ from worker.ports.records import (
     FOREVER,
     OPEN_STATES,
     Dismissal,
+    Failure,
     FailureGroup,
     JobFilter,
     JobPage,
@@ -83,6 +86,7 @@ from worker.ports.work import (
 )
 
 __all__ = [
+    "ALL_FAILED",
     "BOUNDS",
     "CANCELLED",
     "ERASED",
@@ -92,6 +96,7 @@ __all__ = [
     "MAX_COUNTDOWN",
     "NOBODY",
     "OPEN_STATES",
+    "REPLACED",
     "UNROUTED",
     "AcceptResult",
     "AccountStats",
@@ -107,6 +112,7 @@ __all__ = [
     "Dismissal",
     "ErasedPiece",
     "EventSink",
+    "Failure",
     "FailureGroup",
     "Feedback",
     "Grant",
@@ -145,7 +151,7 @@ __all__ = [
     "WorkBatch",
     "WorkerInfo",
     "Writes",
-    "needs_decision",
     "record_ref",
     "summarize_ids",
+    "waiting_failures",
 ]

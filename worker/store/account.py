@@ -78,13 +78,12 @@ class Before(NamedTuple):
     """What the indexes know of a job before a transition."""
 
     is_open: bool
-    group: str
+    groups: frozenset[str]
 
     @classmethod
     def of(cls, job: LoadedJob) -> "Before":
         """Return it for a job as it was read."""
-        value = job.value
-        return cls(value.left > 0, job.group if value.state == FAILED and job.waits_for_decision else "")
+        return cls(job.value.left > 0, job.groups)
 
 
 class AccountCommit(Commit):
@@ -115,11 +114,7 @@ class AccountCommit(Commit):
         elif v.left and not before.is_open and v.batch:
             self._label(v.batch)["failed"] -= 1
         self._set["kept" if job.is_kept else f"jobs:{bucket_of(job.short)}"] += (job.short, job.encode())
-        group = job.group if v.state == FAILED and job.waits_for_decision else ""
-        if group != before.group:
-            self.drop_failure(job, before.group)
-            if group:
-                self.add_failure(job, group)
+        self.index_failures(job, before.groups, job.groups)
 
     def put_new_kept(self, job: LoadedJob, event: bytes) -> None:
         """Write a job that has failed as it came."""
@@ -128,28 +123,26 @@ class AccountCommit(Commit):
         self.hset("events:kept", job.value.digest, event)
         self.run("RPUSH", f"order:{bucket_of(job.short)}", job.short)
         self.count_open(bucket_of(job.short), 0, self._finished_ms)
-        self.add_failure(job, job.group)
+        self.index_failures(job, frozenset(), job.groups)
 
-    def add_failure(self, job: LoadedJob, group: str) -> None:
-        """Let the job wait for a decision."""
-        self.run("SADD", "failures", group)
-        for key in ("failed", f"failed:{group}"):
+    def index_failures(self, job: LoadedJob, before: frozenset[str], now: frozenset[str]) -> None:
+        """Let the job wait for decisions in these groups, and no longer in others."""
+        for key in _failure_keys(before - now, is_last=not now):
+            self.run("ZREM", key, f"{self.account}-{job.short}")
+        if not (new := now - before):
+            return
+        self.run("SADD", "failures", *sorted(new))
+        self.run("PEXPIRE", "failures", self._failed_ms)
+        for key in _failure_keys(new, is_last=True):
             self.run("ZADD", key, job.number, f"{self.account}-{job.short}")
             self.run("PEXPIRE", key, self._failed_ms)
-        self.run("PEXPIRE", "failures", self._failed_ms)
-
-    def drop_failure(self, job: LoadedJob, group: str) -> None:
-        """Let the job wait no longer."""
-        if group:
-            for key in ("failed", f"failed:{group}"):
-                self.run("ZREM", key, f"{self.account}-{job.short}")
 
     def drop_kept(self, job: LoadedJob) -> None:
         """Forget a job that is kept."""
         self.hdel("kept", job.short)
         self.run("ZREM", "keep", job.short)
         self.hdel("events:kept", job.value.digest)
-        self.drop_failure(job, job.group if job.waits_for_decision else "")
+        self.index_failures(job, job.groups, frozenset())
 
     def put_memories(self, memories: Iterable[Memory]) -> None:
         """Write the memories of relations."""
@@ -200,6 +193,11 @@ class AccountCommit(Commit):
 
     def _label(self, label: str) -> Counter[str]:
         return self._labels.setdefault(label, Counter())
+
+
+def _failure_keys(groups: frozenset[str], *, is_last: bool) -> list[str]:
+    """Return the indexes of these groups, and with the last of a job's groups that of all failures."""
+    return [*(["failed"] if groups and is_last else []), *(f"failed:{group}" for group in sorted(groups))]
 
 
 # --- reading

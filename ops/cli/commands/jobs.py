@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from typing import Final
 
 import click
 
@@ -15,6 +16,8 @@ from producers.portals.serializers import held_json, held_relations, job_json
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
 from worker.ports import UNROUTED, JobFilter, JobPage, JobRecord
+
+MAX_FAILURES: Final = 20  # failed relations that are listed
 
 
 @click.group("jobs")
@@ -110,9 +113,9 @@ def _format_row(context: CommandContext, job: JobRecord) -> tuple[object, ...]:
 
 def _describe_state(job: JobRecord) -> str:
     """Return the state; a failure that was decided about reads by the decision."""
-    if job.state == "failed" and job.replayed_by:
-        return "replaced"
-    return "dismissed" if job.state == "failed" and job.dismissed else job.state
+    if job.state != "failed" or not job.dismissed:
+        return job.state
+    return "replaced" if job.replayed_by else "dismissed"
 
 
 @jobs.command("show")
@@ -163,7 +166,9 @@ def _describe_job(context: CommandContext, job: JobRecord) -> Iterator[str]:
         counts = ", ".join(f"{number:,} {name}" for name, number in job.counts.items() if number)
         newer = f"; by {job.by}" if job.by else ""
         yield f"  {pluralize(job.total, 'relation')}: {counts or 'none has its outcome yet'}{newer}"
-    if job.refusal:
+    if job.failures:
+        yield from _describe_failures(job)
+    elif job.refusal:
         yield from _describe_refusal(job.refusal)
     if job.requests:
         yield f"  travelled in {pluralize(len(job.requests), 'request')}: {' '.join(job.requests)}"
@@ -187,11 +192,29 @@ def _describe_times(context: CommandContext, job: JobRecord) -> str:
 
 
 def _describe_refusal(refusal: tuple[int, str, str, str]) -> Iterator[str]:
-    """Yield the first refusal among the job's relations, and what to do about it."""
-    code, error, message, relation = refusal
-    reason = f"{code} {describe(code, message)}" if code else message or error
-    yield f"  failed{f' for {relation}' if relation else ''}: {reason}"
+    """Yield why a job without relations failed, and what to do about it."""
+    code, error, message, _ = refusal
+    yield f"  failed: {_format_reason(code, error, message)}"
     yield f"  {advise(code, error)}"
+
+
+def _describe_failures(job: JobRecord) -> Iterator[str]:
+    """Yield the relations that failed, each with its refusal; what to do comes once per error."""
+    advised = set[str]()
+    for relation, code, error, message, dismissed in job.failures[:MAX_FAILURES]:
+        decided = f" ({dismissed.why or 'dismissed'} by {dismissed.by})" if dismissed else ""
+        yield f"  failed for {relation}: {_format_reason(code, error, message)}{decided}"
+        if not dismissed and (advice := advise(code, error)) not in advised:
+            advised.add(advice)
+            yield f"  {advice}"
+    if len(job.failures) > MAX_FAILURES:
+        yield f"  … and {len(job.failures) - MAX_FAILURES:,} more; --json has them all"
+    if len(job.failures) > 1:
+        yield f"  One of them alone: relations replay {job.id} --child ID, also with --set, or jobs dismiss"
+
+
+def _format_reason(code: int, error: str, message: str) -> str:
+    return f"{code} {describe(code, message)}" if code else message or error
 
 
 def _describe_operator_acts(context: CommandContext, job: JobRecord) -> Iterator[str]:
