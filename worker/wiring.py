@@ -33,6 +33,7 @@ from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushResult
 from worker.usecases.intake import Intake
 from worker.usecases.sweep import Sweeper
+from worker.usecases.waiting import WaitReader
 from worker.usecases.withdrawal import withdraw_record
 
 
@@ -61,6 +62,9 @@ class Runtime:
             list_accounts=lambda: self.settings.accounts,
             fingerprint_of=self.live_settings.fingerprint,
             wake=wake,
+        )
+        self.waits = WaitReader(
+            queries=self.queries, limiter=self.limiter, policy_of=self.live_settings.wait_policy
         )
         self._new_id = IdGenerator()
 

@@ -2,7 +2,7 @@
 
 from typing import Any, NotRequired, TypedDict
 
-from worker.ports import ReplayState
+from worker.ports import ReplayState, WaitReason
 
 
 class HealthVerdict(TypedDict):
@@ -184,8 +184,16 @@ class PaceDict(TypedDict):
     until: str
 
 
+class WaitsDict(TypedDict):
+    """Why nothing of an account is sent now; `until` is null where somebody has to act, or it is its turn."""
+
+    reason: WaitReason
+    message: str
+    until: str | None
+
+
 class AccountDict(TypedDict):
-    """An account: its backlog, its jobs by state, its pause and its pace."""
+    """An account: its backlog, its jobs by state, its pause, its pace, and why nothing is sent now."""
 
     account: str
     mode: str
@@ -200,6 +208,7 @@ class AccountDict(TypedDict):
     accepted: int
     paused: PauseDict | None
     pace: PaceDict
+    waits: WaitsDict | None
 
 
 class AccountsDict(TypedDict):

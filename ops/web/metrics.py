@@ -14,11 +14,10 @@ from prometheus_client.registry import Collector
 
 from producers.portals.http.deps import RedisProbe
 from worker.errors import StoreUnavailable
-from worker.ports import BOUNDS, UNROUTED, AccountStats, Metrics, Pace
+from worker.ports import BOUNDS, UNROUTED, AccountStats, Metrics, Pace, count_open_jobs
 from worker.wiring import Runtime
 
 HEARTBEAT_AGE: Final = 30.0  # seconds since its last heartbeat within which a worker counts
-OPEN_STATES: Final = ("sending", "retrying", "verifying", "held")
 ENDED_STATES: Final = ("succeeded", "superseded", "failed")
 OUTCOMES: Final = ("applied", "superseded", "stale", "failed")
 BREAKERS: Final = ("closed", "half_open", "open")
@@ -66,10 +65,8 @@ def _pause_reasons(sample: AccountSample) -> Mapping[str, float]:
 
 
 def _open_jobs(sample: AccountSample) -> Mapping[str, float]:
-    return {
-        "queued": sample.stats.backlog,
-        **{state: sample.stats.counts.get(state, 0) for state in OPEN_STATES},
-    }
+    stats = sample.stats
+    return {**count_open_jobs(stats.backlog, stats.counts, begun=stats.begun)}
 
 
 def _job_outcomes(sample: AccountSample) -> Mapping[str, float]:

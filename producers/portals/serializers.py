@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from worker.contract import Relation, write_instant
 from worker.errors import NotFound
-from worker.ports import Dismissal, Failure, JobRecord, JobState, RelationRecord
+from worker.ports import Dismissal, Failure, JobRecord, JobState, Waiting, WaitReason
 
 ErrorDict = TypedDict(
     "ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None}
@@ -31,13 +31,19 @@ FailureDict = TypedDict(
 
 
 class HeldDict(TypedDict):
-    """Why a relation of a held job is not written yet; it is looked at again at `until`, if not before."""
+    """Why an open job waits; it is looked at again at `until`, if not before.
 
-    parentid: int
-    childid: int
-    reason: str
+    The ids are those of the relation that waits, null if it is the account that does. `error` is the class of
+    failure that a guarded relation meets if nothing makes way. `until` is null where somebody has to act, or
+    where it is its turn.
+    """
+
+    reason: WaitReason
     message: str
-    until: str
+    until: str | None
+    parentid: int | None
+    childid: int | None
+    error: str | None
 
 
 class JobDict(TypedDict):
@@ -101,8 +107,8 @@ def batch_json(account: str, label: str, counts: Mapping[str, int]) -> BatchDict
     }
 
 
-def job_json(job: JobRecord, records: Mapping[Relation, RelationRecord] | None = None) -> JobDict:
-    """Return the job as JSON; `records` of its relations say why it is held, which lists leave out."""
+def job_json(job: JobRecord, waiting: Waiting | None = None) -> JobDict:
+    """Return the job as JSON, with why it waits."""
     return {
         "id": job.id,
         "account": job.account,
@@ -124,7 +130,7 @@ def job_json(job: JobRecord, records: Mapping[Relation, RelationRecord] | None =
         "relations": {"total": job.total, **job.counts},
         "error": _error(job.refusal) if job.refusal else None,
         "failures": list(map(_failure, job.failures)),
-        "held": held_json(records or {}),
+        "held": waiting_json(waiting) if waiting else None,
         "superseded_by": job.by or None,
         "requests": list(job.requests),
         "replay": job.replay or None,
@@ -134,26 +140,17 @@ def job_json(job: JobRecord, records: Mapping[Relation, RelationRecord] | None =
     }
 
 
-def held_json(records: Mapping[Relation, RelationRecord]) -> HeldDict | None:
-    """Return why the first relation that is held waits, None if there is none."""
-    for relation, (opened, _, _) in records.items():
-        if opened and opened.held:
-            _, reason, message = opened.refusal or (0, "", "")
-            return {
-                "parentid": relation.parent,
-                "childid": relation.child,
-                "reason": reason,
-                "message": message,
-                "until": write_instant(opened.not_before),
-            }
-    return None
-
-
-def held_relations(job: JobRecord) -> list[Relation]:
-    """Return the relations of which the records say why the job is held: none if it is not."""
-    if job.state != "held":
-        return []
-    return [Relation(job.type, parent, child) for parent in job.parents for child in job.children]
+def waiting_json(waiting: Waiting) -> HeldDict:
+    """Return why something waits as JSON."""
+    relation = waiting.relation
+    return {
+        "reason": waiting.reason,
+        "message": waiting.message,
+        "until": write_instant(waiting.until) if waiting.until else None,
+        "parentid": relation.parent if relation else None,
+        "childid": relation.child if relation else None,
+        "error": waiting.error or None,
+    }
 
 
 def _error(refusal: tuple[int, str, str, str]) -> ErrorDict:

@@ -33,8 +33,9 @@ from worker.ports.metrics import (
     Metrics,
     SweepStats,
     WorkerInfo,
+    count_open_jobs,
 )
-from worker.ports.queries import Queries
+from worker.ports.queries import AccountState, Queries
 from worker.ports.records import (
     ERROR_CLASSES,
     FOREVER,
@@ -50,6 +51,8 @@ from worker.ports.records import (
     RelationEvent,
     RequestPage,
     RequestRecord,
+    Waiting,
+    WaitReason,
 )
 from worker.ports.services import (
     Api,
@@ -99,6 +102,7 @@ __all__ = [
     "REPLACED",
     "UNROUTED",
     "AcceptResult",
+    "AccountState",
     "AccountStats",
     "AdminResult",
     "Api",
@@ -147,10 +151,13 @@ __all__ = [
     "SweepStats",
     "UnreadableMessage",
     "UnsettledRequests",
+    "WaitReason",
+    "Waiting",
     "Withdrawal",
     "WorkBatch",
     "WorkerInfo",
     "Writes",
+    "count_open_jobs",
     "record_ref",
     "summarize_ids",
     "waiting_failures",

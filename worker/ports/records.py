@@ -210,6 +210,44 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         return bool(self.answers) and self.answers[0][0] == OBSERVED
 
 
+WaitReason = Literal[
+    "pause",
+    "brake",
+    "credentials",
+    "clock",
+    "settings",
+    "observe",
+    "breaker",
+    "pace",
+    "window",
+    "turn",
+    "guard",
+    "doubt",
+    "suspicion",
+    "backoff",
+]
+"""Why something waits.
+
+Of an account: paused by hand, by the brake, for its credentials or its clock; not in the settings; only
+observing; behind an open breaker; for its pace, or a Retry-After. Of a change in the inbox: its window, or
+its turn. Of a relation: the guard (R12), a write in doubt (R14), suspicion (R24), backoff after an error.
+"""
+
+
+class Waiting(NamedTuple):
+    """Why something waits, and until when (µs; 0: until somebody acts, or it is its turn).
+
+    `relation` is the one that waits, if the reason is not its account's; `error` the class of the refusal
+    that it would fail with in the end.
+    """
+
+    reason: WaitReason
+    until: int
+    message: str
+    relation: Relation | None = None
+    error: str = ""
+
+
 class Pause(NamedTuple):
     """Why an account is stopped, since when, and until when (µs; 0: until an operator resumes it).
 

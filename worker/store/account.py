@@ -1,14 +1,14 @@
 """What the store reads and writes of one account: jobs with indexes, memories, audit log, pauses."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from worker.contract import Relation
 from worker.ports import AuditEntry, Pause, RelationRecord
 from worker.store import codec
 from worker.store.database import Check, Commit, Database, Overtaken, by_bucket, new_commit_id
-from worker.store.jobs import FAILED, QUEUED, STATES, LoadedJob
+from worker.store.jobs import FAILED, QUEUED, SENDING, STATES, LoadedJob
 from worker.store.keys import account_of, bucket_of, short_id
 from worker.store.limits import MAX_AUDIT_ENTRIES, Retention
 from worker.store.memories import Memory, end_of, expiry_of
@@ -226,15 +226,24 @@ def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[s
 
 
 def read_jobs_with_claims(database: Database, account: str, shorts: Iterable[str]) -> dict[str, LoadedJob]:
-    """Return these jobs, marked if a flush has claimed them."""
+    """Return these jobs, marked if a flush has claimed them, and if a request with them is under way."""
     found = read_jobs(database, account, shorts)
-    if queued := [job for job in found.values() if job.value.state == QUEUED]:
+    if unsure := [job for job in found.values() if job.value.state in (QUEUED, SENDING)]:
         reads = database.reads(account)
         reads.lrange("claimed", 0, -1)
-        claimed_ids = set(reads.run()[0])
-        for job in queued:
-            job.is_claimed = job.short.encode() in claimed_ids
+        reads.hgetall("journal")
+        claimed_ids, journal = reads.run()
+        ids, sent = set(claimed_ids), relations_sent(journal)
+        for job in unsure:
+            job.is_claimed = job.short.encode() in ids
+            job.is_sent = bool(sent) and not sent.isdisjoint(job.all_relations())
     return found
+
+
+def relations_sent(journal: Mapping[bytes, bytes]) -> frozenset[Relation]:
+    """Return the relations of the requests that were begun and not settled."""
+    requests = (entry.request for entry in codec.begun(journal))
+    return frozenset(relation for request in requests for relation in request.relations())
 
 
 def read_memories(

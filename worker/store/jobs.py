@@ -100,11 +100,12 @@ _decode = msgspec.msgpack.Decoder(StoredJob).decode
 class LoadedJob:
     """A job that was read: its id without the account, its head, where it is stored, and its value."""
 
-    __slots__ = ("accepted_at", "is_claimed", "is_kept", "number", "short", "value")
+    __slots__ = ("accepted_at", "is_claimed", "is_kept", "is_sent", "number", "short", "value")
 
     def __init__(self, short: str, accepted_at: int, number: int, value: StoredJob, *, is_kept: bool) -> None:
         self.short, self.accepted_at, self.number = short, accepted_at, number
-        self.value, self.is_kept, self.is_claimed = value, is_kept, False
+        self.value, self.is_kept = value, is_kept
+        self.is_claimed = self.is_sent = False
         if len(value.refused) != len(value.failed):
             value.refusals = ((value.refusal or UNKNOWN_REFUSAL)[:3],)
             value.refused = (0,) * len(value.failed)
@@ -150,8 +151,15 @@ class LoadedJob:
 
     @property
     def state(self) -> JobState:
-        """What it is doing: what a flush has claimed is being sent."""
-        return STATES[SENDING if self.is_claimed and self.value.state == QUEUED else self.value.state]
+        """What it is doing: what a flush has taken is held, but while a request with it is under way."""
+        if self.is_taken:
+            return "sending" if self.is_sent else "held"
+        return STATES[self.value.state]
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a flush has taken it out of the queue, and nothing has come of that yet."""
+        return self.value.state == SENDING or (self.is_claimed and self.value.state == QUEUED)
 
     @property
     def is_queued(self) -> bool:

@@ -15,6 +15,7 @@ from worker.config import Settings, Source
 from worker.errors import InvalidSettings, NotFound, StoreUnavailable
 from worker.ports import EventSink, Queries, Store
 from worker.usecases.intake import Intake
+from worker.usecases.waiting import WaitReader
 from worker.wiring import Runtime
 
 PROBE_SECONDS: Final = 2.0  # that a health check waits for Redis
@@ -81,6 +82,7 @@ class HttpDeps:
     sources: WebhookSources
     redis_probe: RedisProbe
     threads: Threads
+    waits: WaitReader
     wake_trouble: Callable[[], str]  # why accepted changes are not woken; "" while they are
     settings_faults: Callable[[], Sequence[str]]  # why the settings in force are old ones
 
@@ -104,6 +106,7 @@ def http_deps(
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
         redis_probe=RedisProbe(runtime.store.accounts),
         threads=threads,
+        waits=runtime.waits,
         settings_faults=lambda: runtime.live_settings.faults,
         wake_trouble=lambda: str(getattr(runtime.wake, "trouble", "")),
     )

@@ -32,7 +32,7 @@ from producers.portals.http.requests import (
     with_correlation,
     with_event_ids,
 )
-from producers.portals.serializers import batch_json, held_relations, job_json
+from producers.portals.serializers import batch_json, job_json
 from producers.webhooks.mapping import MappedChange, build_changes, read_payload
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.signatures import WebhookDelivery
@@ -132,11 +132,7 @@ async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
     job = await deps.threads.run_for(call.key.name, deps.store.get_job, job_id)
     if job is None:
         raise NotFound(f'there is no job "{job_id}" (any more)')
-    held = held_relations(job)
-    records = (
-        await deps.threads.run_for(call.key.name, deps.queries.get_records, job.account, held) if held else {}
-    )
-    return json_response(job_json(job, records))
+    return json_response(job_json(job, await deps.threads.run_for(call.key.name, deps.waits.of_job, job)))
 
 
 async def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> Response:
@@ -145,7 +141,10 @@ async def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> Response
     for account in {job_account(job_id) for job_id in ids}:
         check_access(call.key, "read", account)
     jobs = await deps.threads.run_for(call.key.name, deps.queries.get_jobs, ids)
-    return json_response({"jobs": [job_json(jobs[id_]) if id_ in jobs else None for id_ in ids]})
+    waits = await deps.threads.run_for(call.key.name, deps.waits.of_jobs, list(jobs.values()))
+    return json_response(
+        {"jobs": [job_json(jobs[id_], waits.get(id_)) if id_ in jobs else None for id_ in ids]}
+    )
 
 
 async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
@@ -159,7 +158,10 @@ async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
         limit=query.limit,
         cursor=query.cursor,
     )
-    return json_response({"jobs": [job_json(job) for job in page.jobs], "next": page.next or None})
+    waits = await deps.threads.run_for(call.key.name, deps.waits.of_jobs, page.jobs)
+    return json_response(
+        {"jobs": [job_json(job, waits.get(job.id)) for job in page.jobs], "next": page.next or None}
+    )
 
 
 async def get_batch(deps: HttpDeps, call: ApiCall[AccountQuery]) -> Response:
