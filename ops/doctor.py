@@ -14,13 +14,14 @@ from worker.background import cause_of
 from worker.celery_config import queue_names
 from worker.config import Account, Settings, mask_url
 from worker.config.values import SIGNATURE_LIFE
-from worker.contract import Relation
+from worker.contract import Relation, write_instant
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
 from worker.ports import JobFilter
 from worker.redis.client import translate_errors
 from worker.redis.scripts import MIN_SERVER_VERSION
+from worker.usecases.waiting import why_account_waits
 from worker.wiring import Runtime
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ PROBE_RELATION: Final = Relation("estate:address:buyer", 1, 1)
 MAX_CLOCK_DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
 MAX_SWEEP_AGE: Final = 30.0  # seconds without a sweep, of which there is one every two
 MAX_WAIT: Final = 60.0  # seconds until a waiting change is looked at at the latest, window and sweep included
+DOCTOR_OF_API: Final = "See how the credentials of this account are, below; it goes on by itself."
 REPLY_TIMEOUT: Final = 2  # seconds for the broker and the workers to answer
 
 
@@ -263,6 +265,11 @@ def check_account(runtime: Runtime, account: Account, *, now: float) -> Finding:
         message = "only observes: nothing but reads is sent"
         return Finding(subject, "warn", message, 'Set mode = "write" when the plans are right.')
     waiting = store.counts(account.name)["backlog"]
+    if stopped := why_account_waits(runtime.waits.view(account.name)):
+        until = f" until {write_instant(stopped.until)}" if stopped.until else ""
+        level: Level = "ok" if stopped.reason == "pace" else "warn"
+        message = f"{waiting:,} wait in the inbox for {stopped.reason}{until}: {stopped.message}"
+        return Finding(subject, level, message, "" if level == "ok" else DOCTOR_OF_API)
     if not waiting:
         return Finding(subject, "ok", "nothing waits in the inbox")
     age = _measure_wait(runtime, account, now)

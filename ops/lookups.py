@@ -4,7 +4,7 @@ from datetime import tzinfo
 from typing import Any
 
 from ops.explain import Explanation, collect_evidence, explain
-from ops.explain.text import format_instant, format_waiting
+from ops.explain.text import format_instant
 from worker.config import Account
 from worker.contract import Relation, resolve
 from worker.ports import Pause, Waiting, count_open_jobs
@@ -39,7 +39,8 @@ def explain_relation(runtime: Runtime, account: Account, relation: Relation, *, 
 def why_not_sending(runtime: Runtime, account: Account, zone: tzinfo) -> str:
     """Return why nothing of the account is sent now, and until when; empty if it is sent."""
     waiting = why_account_waits(runtime.waits.view(account.name))
-    return f"{format_waiting(waiting, zone)}: {waiting.message}" if waiting else ""
+    until = f"; until {format_instant(waiting.until, zone)}" if waiting and waiting.until else ""
+    return f"{waiting.message}{until}" if waiting else ""
 
 
 def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> dict[str, Any]:

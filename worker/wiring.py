@@ -28,6 +28,7 @@ from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore, Retention
+from worker.usecases.cancel_taken import TakenJobs
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushResult
@@ -67,6 +68,15 @@ class Runtime:
             queries=self.queries, limiter=self.limiter, policy_of=self.live_settings.wait_policy
         )
         self._new_id = IdGenerator()
+        self.taken_jobs = TakenJobs(
+            store=self.store,
+            queries=self.queries,
+            job_admin=self.job_admin,
+            policy_of=self.live_settings.flush_policy,
+            clock=SystemClock(),
+            keep_lease=keep_lease,
+            new_id=self._new_id,
+        )
 
     @property
     def settings(self) -> Settings:

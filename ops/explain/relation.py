@@ -18,7 +18,7 @@ from worker.planner.relation_state import Refusal, RelationState, contradicts, r
 from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, RelationEvent
 
 SUPERSEDED_BY_OPERATOR: Final[Mapping[str, str]] = {
-    CANCELLED: "cancelled while it waited in the inbox",
+    CANCELLED: "cancelled before it was sent",
     ERASED: "ended when a record was erased",
 }
 TARGETS: Final = {True: "that it is there", False: "that it is not there", None: "its info"}

@@ -13,6 +13,7 @@ from ops.explain.text import format_tally
 from ops.serializers import serialize_replay
 from ops.web.deps import OperatorDeps
 from ops.web.forms import ErasureForm, JobActionForm, PauseForm, ReplayForm
+from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.selection import describe_selection, narrow_to_relations
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
@@ -42,23 +43,26 @@ async def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 
 
 async def cancel_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
-    """End queued changes."""
-    return await _act(deps, call, deps.services.jobs.cancel, "queued")
+    """End changes that wait, in the inbox or taken; what is under way or in doubt goes on."""
+    return await _act(deps, call, deps.services.jobs.cancel, CANCELLABLE)
 
 
 async def dismiss_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
     """Take failures that need no replay off the list of those that wait for a decision."""
-    return await _act(deps, call, deps.services.jobs.dismiss, "failed")
+    return await _act(deps, call, deps.services.jobs.dismiss, DISMISSABLE)
 
 
 async def _act(
-    deps: OperatorDeps, call: ApiCall[JobActionForm], act: Callable[..., AdminResult], state: JobState
+    deps: OperatorDeps,
+    call: ApiCall[JobActionForm],
+    act: Callable[..., AdminResult],
+    states: Sequence[JobState],
 ) -> Response:
-    """Act on the selected jobs that are in this state; with `dry_run` only name them."""
+    """Act on the selected jobs that are in these states; with `dry_run` only name them."""
     form = call.input
-    jobs, refused, more = await deps.threads.run_for(call.key.name, _select, deps, form, state)
+    jobs, refused, more = await deps.threads.run_for(call.key.name, _select, deps, form, states)
     if jobs and not form.dry_run:
-        chosen = narrow_to_relations(jobs, form.ids_or_filter()) if state == "failed" else jobs
+        chosen = narrow_to_relations(jobs, form.ids_or_filter()) if states is DISMISSABLE else jobs
         note = "" if form.jobs else f"of {describe_selection(form.ids_or_filter())}"
         result = await deps.threads.run_for(
             call.key.name, act, form.account, chosen, by=call.key.name, note=note
@@ -71,14 +75,14 @@ async def _act(
 
 
 def _select(
-    deps: OperatorDeps, form: JobActionForm, state: JobState
+    deps: OperatorDeps, form: JobActionForm, states: Sequence[JobState]
 ) -> tuple[Sequence[str], Mapping[str, str], bool]:
-    """Return the selected jobs in this state, the others with the reason, and whether there are more.
+    """Return the selected jobs in these states, the others with the reason, and whether there are more.
 
     Raises InvalidChange if nothing or everything is selected.
     """
     jobs, refused = list[str](), dict[str, str]()
-    for fit, unfit in deps.services.jobs.preview(form.account, form.ids_or_filter(), state):
+    for fit, unfit in deps.services.jobs.preview(form.account, form.ids_or_filter(), states):
         jobs += fit
         refused |= unfit
         if len(jobs) > MAX_JOBS:

@@ -103,19 +103,22 @@ def _describe_filter(wanted: JobFilter) -> str:
     return ", ".join(f"{name} {value}" for name, value in conditions.items())
 
 
-def restrict_to_state(selection: Selection, state: JobState) -> Selection:
+def restrict_to_states(selection: Selection, states: Sequence[JobState]) -> Selection:
     """Return the selection with a filter limited to jobs in this state; ids are returned as they are.
+
+    A filter of several states is returned as it is, if it names none or one of them.
 
     Raises InvalidChange if it selects nothing, everything, or jobs in another state.
     """
     describe_selection(selection)
     if not isinstance(selection, JobFilter):
         return selection
-    if selection.state not in ("", state):
+    if selection.state not in ("", *states):
+        expected = " or ".join(states)
         raise InvalidChange(
-            [Fault("state", f"expected {state}, or none: others cannot be acted on like this")]
+            [Fault("state", f"expected {expected}, or none: others cannot be acted on like this")]
         )
-    return msgspec.structs.replace(selection, state=state)
+    return msgspec.structs.replace(selection, state=states[0]) if len(states) == 1 else selection
 
 
 def find_jobs(

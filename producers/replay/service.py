@@ -14,7 +14,7 @@ from producers.job_admin.selection import (
     Selection,
     describe_selection,
     find_jobs,
-    restrict_to_state,
+    restrict_to_states,
 )
 from producers.replay.prepare import DryRunOf, ReplayBuilder
 from producers.replay.resend import Reparse, check_correction
@@ -51,7 +51,7 @@ class ReplayService:
 
         Raises InvalidChange if nothing or everything is selected, or for a correction that cannot be made.
         """
-        what, selection = describe_selection(selection), restrict_to_state(selection, "failed")
+        what, selection = describe_selection(selection), restrict_to_states(selection, ("failed",))
         check_correction(correction or {})
         builder = ReplayBuilder(
             queries=self.queries,

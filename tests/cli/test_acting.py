@@ -111,7 +111,7 @@ def test_queued_changes_are_cancelled_and_taken_ones_are_not(
     assert (sorted(answer["jobs"]), answer["refused"]) == (sorted(queued), {taken: "succeeded"})
     assert [state(cli, job) for job in queued] == ["superseded", "superseded"]
     assert runtime.store.counts("acme")["backlog"] == 0
-    assert "cancelled while it waited" in cli("explain", BUYER, "501", "1").stdout
+    assert "cancelled before it was sent" in cli("explain", BUYER, "501", "1").stdout
 
 
 def test_dismissed_failures_are_no_longer_listed_and_the_audit_names_who_did_it(

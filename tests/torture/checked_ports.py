@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from tests.torture.history_checker import HistoryChecker
+from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
@@ -164,8 +165,10 @@ class CheckedJobAdmin:
             if self._store.get_job(entry.job).state == "queued"
         ]
         piece: ErasedPiece = self._inner.erase_jobs(_innermost(lease), who, after, waiting=waiting)
-        for job, relations in queued:
-            self._checker.end_by_hand(job, relations, ERASED)
+        for job, relations in queued:  # one that was accepted meanwhile is in no piece
+            left = self._store.get_job(job)
+            ended = [each for each in relations if not _names(left, each)]
+            self._checker.end_by_hand(job, ended, ERASED)
         return piece
 
     def erase_rest(self, lease: Any, who: RecordRef, cursor: int) -> ErasedPiece:
@@ -178,6 +181,10 @@ class CheckedJobAdmin:
             if self._store.relation_history(account, relation) == (RelationRecord(), ()):
                 self._checker.forget(account, relation)
         return piece
+
+
+def _names(job: Any, relation: Relation) -> bool:
+    return relation.parent in job.parents and relation.child in job.children
 
 
 def _innermost(lease: Any) -> Any:

@@ -205,7 +205,7 @@ def test_open_relations_of_the_record_end_superseded_and_those_split_with_them_c
     assert find_ada(front.runtime.client) == []
     record = front.store.get_job(job)
     assert record is not None
-    assert (record.state, record.counts["superseded"], record.children) == ("sending", 1, (7,))
+    assert (record.state, record.counts["superseded"], record.children) == ("held", 1, (7,))
     front.store.resume("acme")
     front.runtime.flush("acme")
     assert front.store.get_job(job).state == "succeeded"  # type: ignore[union-attr]

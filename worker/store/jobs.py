@@ -513,8 +513,8 @@ def erase(job: LoadedJob, who: RecordRef) -> bool:
 
 
 def is_cancelled(job: LoadedJob) -> bool:
-    """Return whether a person has cancelled it."""
-    return job.value.by == CANCELLED
+    """Return whether it ended because a person has cancelled it."""
+    return job.value.by == CANCELLED and not job.is_open
 
 
 def to_us(seconds: float) -> int:
