@@ -35,6 +35,7 @@ def build_services(runtime: Runtime) -> Services:
             clock=SystemClock(),
             new_id=intake.new_id,
             withdraw=runtime.withdraw,
+            now=runtime.metrics.now,
         ),
         replays=ReplayService(
             store=runtime.store,

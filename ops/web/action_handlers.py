@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import msgspec
 from starlette.responses import Response
 
 from ops.explain.text import format_tally
@@ -16,9 +17,9 @@ from ops.web.forms import ErasureForm, JobActionForm, PauseForm, ReplayForm
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.selection import describe_selection, narrow_to_relations
 from producers.portals.http.api_route import ApiCall
-from producers.portals.http.problems import json_response
+from producers.portals.http.problems import error_response, json_response
 from producers.portals.http.requests import check_access
-from worker.ports import AdminResult, AuditEntry, JobState, Pause, Replay
+from worker.ports import UNROUTED, AdminResult, AuditEntry, JobState, Pause, Replay
 
 MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether there are more
 
@@ -129,11 +130,23 @@ async def stop_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 
 
 async def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> Response:
-    """Take a record out of everything that is kept."""
+    """Take a record out of everything that is kept of the account.
+
+    Messages that name no known account are touched only for a key that has these.
+    """
     form = call.input
     account = deps.current_settings().account(form.account).name
-    counts = await deps.threads.run_for(
-        call.key.name, deps.services.erasure.erase, account, form.module, form.id, by=call.key.name
+    proof, waiting = await deps.threads.run_for(
+        call.key.name,
+        deps.services.erasure.prove,
+        account,
+        form.module,
+        form.id,
+        by=call.key.name,
+        unrouted=UNROUTED in call.key.accounts,
+        rewrite_aof=form.rewrite_aof,
     )
-    erased = {kind: count for kind, count in counts.items() if count}
-    return json_response({"account": account, "erased": erased})
+    document = msgspec.to_builtins(proof)
+    if waiting:
+        return error_response(waiting, more={"proof": document})
+    return json_response({"account": account, "erased": document["erased"], "proof": document})

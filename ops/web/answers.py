@@ -2,6 +2,7 @@
 
 from typing import Any, NotRequired, TypedDict
 
+from producers.job_admin.erase import ErasureProof
 from worker.ports import ReplayState, WaitReason
 
 
@@ -280,7 +281,8 @@ class ReplaysDict(TypedDict):
 
 
 class ErasedDict(TypedDict):
-    """How many things a record was taken out of, by kind."""
+    """How many things a record was taken out of, by kind; and the document of what was done."""
 
     account: str
     erased: dict[str, int]
+    proof: ErasureProof

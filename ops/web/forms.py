@@ -61,7 +61,8 @@ class PauseForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ErasureForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The record to take out of everything that is kept."""
+    """The record to take out of everything that is kept; and whether to rewrite the append-only file."""
 
     module: Module
     id: RecordId
+    rewrite_aof: bool = False

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -299,3 +300,22 @@ def test_the_record_that_most_refusals_name_is_listed_with_how_many_name_it(
     assert "estate 405  3          3     80 record" in table
     [record] = document["records"]
     assert (record["module"], record["id"], record["relations"], record["code"]) == ("estate", 405, 3, 80)
+
+
+def test_an_erasure_writes_down_what_it_did_without_naming_anybody(
+    cli: Cli, drain: Drain, tmp_path: Path
+) -> None:
+    send(cli, 987654)
+    drain()
+    proof = tmp_path / "erased.json"
+    done = cli(
+        "erase", "address", "987654", "--yes", "--proof", str(proof), "--rewrite-aof", "--by", "ada"
+    ).stdout
+    assert "The append-only file is being rewritten" in done
+    text = proof.read_text()
+    document = json.loads(text)
+    assert "987654" not in text
+    assert (document["complete"], document["by"], document["erased"]["jobs"]) == (True, "ada", 1)
+    assert [each["account"] for each in document["accounts"]] == ["acme", "unrouted"]
+    cli("erase", "address", "1", "--yes", "--only-account", "--proof", str(proof))
+    assert [each["account"] for each in json.loads(proof.read_text())["accounts"]] == ["acme"]

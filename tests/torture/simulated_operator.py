@@ -93,6 +93,7 @@ class SimulatedOperator(SimulatedProcess):
             withdraw=lambda account, *known: withdraw_record(
                 *known, environment.policy_of(account), by=ERASED
             ),
+            now=environment.store.database.now,
             keep_lease=self.keep_lease,
         )
         self._erased: dict[tuple[str, RecordRef], None] = {}

@@ -116,11 +116,13 @@ class ErasedPiece(NamedTuple):
     """What was erased from a piece of what is kept: where to go on (0: all is done), and counts by kind.
 
     `in_doubt` are relations whose memory stays until then (µs), because a write of them may still land.
+    `looked` counts what was looked at, by kind.
     """
 
     next: int
     counts: Mapping[str, int]
     in_doubt: Mapping[Relation, int] = MappingProxyType({})
+    looked: Mapping[str, int] = MappingProxyType({})
 
 
 def record_ref(module: str, number: int) -> RecordRef:
@@ -261,6 +263,9 @@ class JobAdmin(Protocol):
 
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
         """Erase a record from the next part of what else is kept; memories in doubt stay."""
+
+    def rewrite_append_only_file(self) -> str:
+        """Let the server rewrite its append-only file; return what became of that, in words."""
 
 
 def summarize_ids(wanted: Iterable[str]) -> str:

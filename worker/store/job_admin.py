@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from worker.contract import Relation
-from worker.errors import Unavailable
+from worker.errors import StoreUnavailable, Unavailable
 from worker.ports import (
     ALL_FAILED,
     CANCELLED,
@@ -23,7 +23,7 @@ from worker.ports import (
     ReplayState,
     UnsettledRequests,
 )
-from worker.redis.client import Client
+from worker.redis.client import Client, is_refusal, translate_errors
 from worker.store import codec, jobs
 from worker.store.account import (
     META_FIELDS,
@@ -37,7 +37,7 @@ from worker.store.account import (
     trim_audit_log,
 )
 from worker.store.database import Database, repeat_while_overtaken
-from worker.store.erasure import RecordEraser, erase_jobs, record_pattern
+from worker.store.erasure import RecordEraser, erase_jobs
 from worker.store.jobs import FAILED, LoadedJob
 from worker.store.keys import account_of, short_id
 from worker.store.lease import RedisLease
@@ -49,6 +49,7 @@ from worker.store.limits import (
     REPLAY_LIFETIME,
     Retention,
 )
+from worker.store.record_text import RecordText
 
 REPLAY_MS: Final = round(REPLAY_LIFETIME * 1000)
 
@@ -464,10 +465,10 @@ class RedisJobAdmin:
 
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """Return the open relations whose work names a record."""
-        pattern, named = record_pattern(who), list[Relation]()
+        text, named = RecordText(who), list[Relation]()
         for name, work in self._scan(account, "open"):
             relation = Relation.parse(name.decode())
-            if pattern.search(work) or who.is_part_of(relation):
+            if who.is_part_of(relation) or text.is_in_open(codec.read_open(work)):
                 named.append(relation)
         return sorted(set(named))
 
@@ -487,6 +488,25 @@ class RedisJobAdmin:
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
         lease.renew()  # raises if it was lost
         return RecordEraser(self.database, lease, who).erase_next(cursor)
+
+    def rewrite_append_only_file(self) -> str:
+        """Let the server rewrite its append-only file, which holds what was erased until then."""
+        redis = self.database.redis
+        of_nodes = {"target_nodes": "primaries"} if hasattr(redis, "get_node_from_key") else {}
+        try:
+            with translate_errors():
+                redis.bgrewriteaof(**of_nodes)
+        except StoreUnavailable as error:
+            if not is_refusal(error):
+                raise
+            if "in progress" in str(error):
+                return "is being rewritten already; ask again when that is done, it may have begun before"
+            return (
+                f"was not rewritten, the server forbids it ({error}): what was erased stays there until "
+                "the server rewrites it by itself (auto-aof-rewrite-percentage), or whoever runs it calls "
+                "BGREWRITEAOF"
+            )
+        return "is being rewritten in the background; each replica rewrites its own"
 
     def _scan(self, account: str, key: str) -> Iterable[tuple[bytes, bytes]]:
         cursor: Any = 0

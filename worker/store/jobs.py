@@ -502,14 +502,21 @@ def erase(job: LoadedJob, who: RecordRef) -> bool:
     v.failed, v.again = kept, _without(v.again, who)
     v.decided = tuple(entry for entry in v.decided if entry[0] in kept)
     v.event_id = NO_EVENT
-    v.refusals = tuple((code, error, "") for code, error, _ in v.refusals)
+    drop_texts(v)
     if v.refusal:
-        v.refusal = (v.refusal[0], v.refusal[1], "", "")
+        v.refusal = (*v.refusal[:3], "")
     if v.parents and v.children:
         return False
     v.parents, v.children, v.failed, v.refused, v.again, v.info, v.by = (), (), (), (), (), None, ERASED
     v.decided = ()
     return True
+
+
+def drop_texts(v: StoredJob) -> None:
+    """Drop what the API said of the failures; codes and classes stay."""
+    v.refusals = tuple((code, error, "") for code, error, _ in v.refusals)
+    if v.refusal:
+        v.refusal = (v.refusal[0], v.refusal[1], "", v.refusal[3])
 
 
 def is_cancelled(job: LoadedJob) -> bool:

@@ -122,7 +122,8 @@ def _end(
 
 def _without_texts(state: RelationState) -> RelationState:
     refusal = state.open.refusal and state.open.refusal._replace(message="")
-    return state.with_progress(part="", refusal=refusal)
+    intents = tuple(intent._replace(correlation="") for intent in state.open.intents)
+    return state.with_progress(part="", refusal=refusal, intents=intents)
 
 
 def _in_flight(
