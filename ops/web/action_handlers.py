@@ -19,6 +19,7 @@ from producers.job_admin.selection import describe_selection, narrow_to_relation
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import error_response, json_response
 from producers.portals.http.requests import check_access
+from worker.config import refuse_secrets
 from worker.ports import UNROUTED, AdminResult, AuditEntry, JobState, Pause, Replay
 
 MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether there are more
@@ -27,6 +28,7 @@ MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether the
 async def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> Response:
     """Stop sending for an account until it is resumed."""
     account, why = deps.current_settings().account(call.account).name, call.input.why
+    refuse_secrets(why=why)
     entry = AuditEntry(deps.new_id(), call.key.name, "paused", account, why)
     await deps.threads.run_for(
         call.key.name, deps.store.pause, account, Pause("hand", why), audit_entry=entry

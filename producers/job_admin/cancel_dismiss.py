@@ -18,6 +18,7 @@ from producers.job_admin.selection import (
     pick_failures,
     restrict_to_states,
 )
+from worker.config import refuse_secrets
 from worker.errors import Fault, InvalidChange
 from worker.ports import AdminResult, AuditEntry, JobAdmin, JobFilter, JobRecord, JobState, Queries
 
@@ -43,7 +44,7 @@ class JobAdminService:
         """
         if isinstance(selection, NarrowedJobs):
             raise InvalidChange([Fault("jobs", "a change is cancelled as a whole; give its id alone")])
-        entry = AuditEntry(self.new_id(), by, "cancelled", describe_selection(selection), note)
+        entry = self._audit_entry("cancelled", selection, by, note)
         jobs, taken, foreign = list[str](), list[str](), dict[str, str]()
         for job_id, job, reason in islice(self._judge(account, selection, CANCELLABLE), MAX_JOBS):
             if reason == FOREIGN:
@@ -64,7 +65,7 @@ class JobAdminService:
 
         They stay failed, and can still be replayed by their ids.
         """
-        entry = AuditEntry(self.new_id(), by, "dismissed", describe_selection(selection), note)
+        entry = self._audit_entry("dismissed", selection, by, note)
         jobs, refused, only = list[str](), dict[str, str](), dict[str, tuple[str, ...]]()
         for job_id, job, reason in islice(self._judge(account, selection, DISMISSABLE), MAX_JOBS):
             if reason or job is None:
@@ -75,6 +76,11 @@ class JobAdminService:
                 only[job_id] = names
         result = self.job_admin.dismiss(account, jobs, entry, only=only)
         return result._replace(refused={**result.refused, **refused})
+
+    def _audit_entry(self, act: str, selection: Selection, by: str, note: str) -> AuditEntry:
+        what = describe_selection(selection)
+        refuse_secrets(selection=what, by=by, note=note)
+        return AuditEntry(self.new_id(), by, act, what, note)
 
     def preview(
         self, account: str, selection: Selection, states: Sequence[JobState]

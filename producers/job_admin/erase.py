@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker import background
+from worker.config import refuse_secrets
 from worker.contract import Relation, write_instant
 from worker.errors import StoreUnavailable, Unavailable
 from worker.ports import (
@@ -189,6 +190,7 @@ class EraseService:
         messages that name no known account are erased too. Raises NotFound for an unknown module, and
         StoreUnavailable.
         """
+        refuse_secrets(by=by)
         record, entry_id = record_ref(module, number), self.new_id()
         begun_at, progress, finished = self.now(), _Progress(), False
         try:

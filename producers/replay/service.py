@@ -18,6 +18,7 @@ from producers.job_admin.selection import (
 )
 from producers.replay.prepare import DryRunOf, ReplayBuilder
 from producers.replay.resend import Reparse, check_correction
+from worker.config import refuse_secrets
 from worker.errors import NotFound
 from worker.ports import AuditEntry, JobAdmin, JobFilter, Queries, Replay, ReplayState, Store
 from worker.usecases.intake import Intake
@@ -53,6 +54,7 @@ class ReplayService:
         """
         what, selection = describe_selection(selection), restrict_to_states(selection, ("failed",))
         check_correction(correction or {})
+        refuse_secrets(selection=what, by=by, set=" ".join(map(str, (correction or {}).values())))
         builder = ReplayBuilder(
             queries=self.queries,
             job_admin=self.job_admin,

@@ -67,6 +67,7 @@ from worker.ports.services import (
     Reason,
 )
 from worker.ports.store import (
+    MAX_KEPT_BODY,
     NOBODY,
     AcceptResult,
     Receipt,
@@ -97,6 +98,7 @@ __all__ = [
     "FOREVER",
     "LEASE_LIFETIME",
     "MAX_COUNTDOWN",
+    "MAX_KEPT_BODY",
     "NOBODY",
     "OPEN_STATES",
     "REPLACED",

@@ -9,6 +9,7 @@ from worker.ports.job_admin import ALL_FAILED, AuditEntry
 from worker.ports.records import FOREVER, JobRecord, Pause, RelationEvent, RequestRecord
 from worker.ports.work import Lease, RelationRecord
 
+MAX_KEPT_BODY: Final = 64 * 1024  # bytes kept of an unreadable message
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -51,13 +52,17 @@ class AcceptResult(NamedTuple):
 
 
 class UnreadableMessage(NamedTuple):
-    """A message that is no change: the account it names (perhaps unknown), every fault, and its bytes."""
+    """A message that is no change: the account it names (perhaps unknown), every fault, and its bytes.
+
+    They may be cut to the first MAX_KEPT_BODY of `size` (0: all of them).
+    """
 
     account: str
     source: str
     event_id: str
     faults: tuple[str, ...]
     body: bytes
+    size: int = 0
 
 
 class Store(Protocol):

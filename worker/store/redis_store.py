@@ -210,7 +210,7 @@ class RedisStore:
         payload, lifetime = f"payload:{account}-{short}", round(1000 * keep.failed)
         body = message.body[:MAX_PAYLOAD_BYTES]
         faults = codec.encode(message.faults)
-        commit.run("HSET", payload, "body", body, "faults", faults, "size", len(message.body))
+        commit.run("HSET", payload, "body", body, "faults", faults, "size", message.size or len(message.body))
         commit.run("PEXPIRE", payload, lifetime)
         commit.run("ZADD", "payloads", number, f"{account}-{short}")
         commit.run("PEXPIRE", "payloads", lifetime)

@@ -10,6 +10,7 @@ from ops.cli.context import CommandContext, with_context
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_cause
 from ops.lookups import get_account_status
+from worker.config import refuse_secrets
 from worker.ports import AuditEntry, Pause
 
 PAUSED_BY_OPERATOR: Final = "hand"  # the reason of a pause, as it is stored
@@ -82,6 +83,7 @@ def pause_account(context: CommandContext, name: str, why: str, by: str) -> None
       relations accounts pause acme --why "moving to the new API user"
     """
     account = context.settings.account(name).name
+    refuse_secrets(why=why, by=by)
     entry = AuditEntry(context.runtime.intake().new_id(), by, "paused", account, why)
     context.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
     context.answer(

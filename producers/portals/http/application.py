@@ -29,8 +29,9 @@ from producers.portals.http.problems import (
 from producers.portals.http.routes import PORTAL_ROUTES
 from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from worker import log
+from worker.config import HOLDS_SECRET, holds_secret
 from worker.contract import correlation_of
-from worker.errors import RelationsError
+from worker.errors import Fault, RelationsError
 from worker.ports import EventSink
 from worker.wiring import Runtime
 
@@ -125,7 +126,8 @@ class CorrelationMiddleware:
         """Serve one request."""
         headers = Headers(scope=scope)
         given = correlation_of(headers.get("x-correlation-id"), headers.get("x-request-id"))
-        correlation = given or self._new_id()
+        is_refused = holds_secret(given)
+        correlation = self._new_id() if is_refused or not given else given
         scope["state"] = {**scope.get("state", {}), "correlation": correlation}
 
         is_answering = False
@@ -137,6 +139,10 @@ class CorrelationMiddleware:
                 MutableHeaders(scope=message)["X-Correlation-Id"] = correlation
             await send(message)
 
+        if is_refused:
+            refused = [Fault("X-Correlation-Id", HOLDS_SECRET)]
+            await problem_response(422, str(refused[0]), faults=refused)(scope, receive, send_with_id)
+            return
         with log.context(correlation=correlation):
             try:
                 await self._app(scope, receive, send_with_id)
