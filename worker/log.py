@@ -34,6 +34,7 @@ WARNINGS: Final = frozenset(
         "breaker.opened",
         "clock.skewed",
         "control.refused",
+        "key.refused",
         "message.rejected",
         "plan.rejected",
         "replay.refused",

@@ -5,7 +5,7 @@ accounts and words of the code.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -214,6 +214,15 @@ SYSTEM: Final = (
 )
 
 
+REFUSALS: Final = (
+    ("relations_keys_refused", "Requests that were refused for their key, by why.", ("reason",)),
+    (
+        "relations_webhooks_refused",
+        "Deliveries that were refused, by source (empty: none of that name) and why.",
+        ("source", "reason"),
+    ),
+)
+
 PROCESS: Final = (
     (
         "relations_store_up",
@@ -271,7 +280,7 @@ class MetricsCollector(Collector):
     now: Callable[[], float]
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric, in six round trips however many accounts there are; raise Unavailable."""
+        """Yield every metric, in seven round trips however many accounts there are; raise Unavailable."""
         metrics, settings, now = self.runtime.metrics, self.runtime.settings, self.now()
         names = [*settings.accounts, UNROUTED]
         stats, paces = metrics.account_stats(names), self.runtime.limiter.states(names)
@@ -283,6 +292,7 @@ class MetricsCollector(Collector):
             yield _counter(counter, samples)
         for name, text, tally in HISTOGRAMS:
             yield _histogram(name, text, tally, samples)
+        yield from _refused(metrics.refusals(), {"", *settings.sources})
         yield from _system(metrics, now)
 
 
@@ -331,6 +341,20 @@ def _histogram(name: str, text: str, tally: str, samples: Mapping[str, AccountSa
             buckets.append(("+Inf" if math.isinf(bound) else str(bound), total))
         family.add_metric([account], buckets, found.get("us", 0) / 1e6)
     return family
+
+
+def _refused(counts: Mapping[str, int], sources: Collection[str]) -> Iterator[Metric]:
+    """Yield how many keys and webhooks were refused; of sources that have left the settings, nothing."""
+    by_kind: dict[str, dict[tuple[str, ...], int]] = {"key": {}, "webhook": {}}
+    for name, count in counts.items():
+        kind, *labels = name.split(":")
+        if kind == "key" or labels[0] in sources:
+            by_kind[kind][tuple(labels)] = count
+    for (name, text, label_names), values in zip(REFUSALS, by_kind.values(), strict=True):
+        family = CounterMetricFamily(name, text, labels=list(label_names))
+        for labels_of, count in values.items():
+            family.add_metric(list(labels_of), count)
+        yield family
 
 
 def _system(metrics: Metrics, now: float) -> Iterator[Metric]:

@@ -99,5 +99,11 @@ class Metrics(Protocol):
     def sweep_stats(self) -> SweepStats:
         """Return when the last sweep was, and how many there were."""
 
+    def add_refusals(self, counts: Mapping[str, int]) -> None:
+        """Add to the numbers of refused keys and webhooks; lost if the store is away."""
+
+    def refusals(self) -> Mapping[str, int]:
+        """Return them: `key:<reason>` and `webhook:<source>:<reason>`."""
+
     def memory_usage(self) -> MemoryUsage | None:
         """Return how full the store is; None if it does not tell."""

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from producers.errors import Forbidden, Unauthorized
 from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc, bind, check_call
 from producers.portals.http.deps import HttpDeps, http_deps
 from producers.portals.http.openapi import Document, OpenApiDict, openapi_document
@@ -197,6 +198,8 @@ def _endpoint(route: ApiRoute, deps: HttpDeps) -> Endpoint:
         except ClientDisconnect:
             return problem_response(400, "the connection ended before the body did")
         except Exception as error:
+            if isinstance(error, Unauthorized | Forbidden) and route.right:
+                deps.refusals.note_key(error, route.path)
             if isinstance(error, RelationsError) and status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
                 return error_response(error)
             deps.emit("request.failed", path=route.path, error=type(error).__name__, exc_info=error)

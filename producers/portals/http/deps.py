@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from producers.portals.http.group_commit import CommitGroup
 from producers.portals.http.long_poll import JobPoller
+from producers.portals.http.refusals import RefusalLog, Sampler
 from producers.portals.http.threads import Threads
 from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
@@ -83,6 +84,7 @@ class HttpDeps:
     redis_probe: RedisProbe
     threads: Threads
     waits: WaitReader
+    refusals: RefusalLog
     wake_trouble: Callable[[], str]  # why accepted changes are not woken; "" while they are
     settings_faults: Callable[[], Sequence[str]]  # why the settings in force are old ones
 
@@ -107,6 +109,7 @@ def http_deps(
         redis_probe=RedisProbe(runtime.store.accounts),
         threads=threads,
         waits=runtime.waits,
+        refusals=RefusalLog(runtime.emit, runtime.metrics.add_refusals, Sampler()),
         settings_faults=lambda: runtime.live_settings.faults,
         wake_trouble=lambda: str(getattr(runtime.wake, "trouble", "")),
     )

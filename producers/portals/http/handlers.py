@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from producers.errors import TooLarge, Unauthorized
+from producers.errors import Forbidden, TooLarge, Unauthorized
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.content_coding import decode
 from producers.portals.http.deps import HttpDeps
@@ -95,6 +95,8 @@ async def _accept_part(
         check_access(key, "send", account)
         receipts = await deps.commit_group.accept(account, [changes[at] for at in positions])
     except RelationsError as error:
+        if isinstance(error, Forbidden):
+            deps.refusals.note_key(error, "/v1/changes")
         return AccountResult.refused(positions, error)
     return AccountResult(positions, tuple(receipts))
 
@@ -179,21 +181,24 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     to say.
     """
     request = call.request
-    source = deps.sources.get(request.path_params["source"])
+    try:
+        source = deps.sources.get(request.path_params["source"])
+    except NotFound as error:
+        deps.refusals.note_webhook("", error)
+        raise
     if source.gone:
         raise HTTPException(410, "this webhook was removed on purpose; delete it at its sender")
     if request.method in ("HEAD", "GET") and (answer := _answer_look(request)):
         return answer
-    raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
-    sent = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
     try:
+        raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
+        sent = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
         mapped = await deps.threads.run_mapping(
             partial(_map_delivery, source, sent, deps.now(), coding=coding)
         )
         jobs = await _accept_delivery(deps, source, mapped, request)
     except RelationsError as error:
-        faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
-        deps.emit("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
+        deps.refusals.note_webhook(source.name, error)
         if isinstance(error, InvalidSettings | BacklogFull):
             raise Unavailable("this cannot be taken at the moment", retry_after=_retry_after(error)) from None
         raise
