@@ -1,17 +1,19 @@
-"""The threads that a process runs beside its work: for its lease, its wake-ups, its heartbeat."""
+"""The threads that a process runs beside its work: for its lease, requests, wake-ups, heartbeat."""
 
 import atexit
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from queue import Full, Queue
+from queue import Full, Queue, SimpleQueue
 
 from worker import log
 from worker.errors import LeaseLost, Unavailable
-from worker.ports import EventSink, Lease, Metrics, WorkerInfo
+from worker.planner.actions import Action, Reply
+from worker.ports import Api, EventSink, Lease, Metrics, WorkerInfo
 
 RENEWAL_INTERVAL = 3.0  # seconds between renewals of a lease that lives for ten
 HEARTBEAT_INTERVAL = 10.0  # seconds
@@ -46,6 +48,31 @@ def keep_lease(lease: Lease) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+@contextmanager
+def open_sender(api: Api, in_flight: int) -> Iterator["ThreadedSender"]:
+    """Send requests from threads; at the end of the block none is on its way."""
+    with ThreadPoolExecutor(in_flight, thread_name_prefix="request") as executor:
+        yield ThreadedSender(api, executor)
+
+
+class ThreadedSender:
+    """Sends requests from the threads of an executor, and hands over the replies as they come."""
+
+    def __init__(self, api: Api, executor: ThreadPoolExecutor) -> None:
+        self._api, self._executor = api, executor
+        self._replies = SimpleQueue[tuple[str, Future[Reply]]]()
+
+    def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
+        """Send a request as soon as a thread is free."""
+        future = self._executor.submit(self._api.send, actions, request_id=request_id, now=now)
+        future.add_done_callback(lambda done: self._replies.put((request_id, done)))
+
+    def next(self) -> tuple[str, Reply]:
+        """Wait for any reply; return its request's id, and the reply."""
+        request_id, done = self._replies.get()
+        return request_id, done.result()
 
 
 class WakeupQueue:

@@ -75,6 +75,7 @@ class LiveSettings:
             order=self.order,
             guarded=self.guarded,
             hold_for=account.hold_for,
+            in_flight=account.in_flight,
             fingerprint=credentials_fingerprint(account, self.current.prefix),
             observe=account.mode == "observe",
             max_deletes_per_hour=account.max_deletes_per_hour,

@@ -39,6 +39,7 @@ WARNINGS: Final = frozenset(
         "plan.rejected",
         "replay.refused",
         "settings.rejected",
+        "store.mended",
         "wake.failed",
         "webhook.refused",
         "writes.lost",

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from worker import log
-from worker.background import Wake, keep_lease
+from worker.background import Wake, keep_lease, open_sender
 from worker.clock import IdGenerator, SystemClock
 from worker.config import Account, Settings
 from worker.config.values import DAY
@@ -13,6 +13,7 @@ from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.dry_run import DryRun
+from worker.planner.guard import guard_key
 from worker.ports import (
     ERASED,
     Api,
@@ -24,6 +25,7 @@ from worker.ports import (
     Withdrawal,
 )
 from worker.redis.client import Client, connect
+from worker.store.inspection import RedisInspector
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
@@ -56,6 +58,10 @@ class Runtime:
         self.limiter = RedisLimiter(self.client, settings.prefix)
         self.metrics = RedisMetrics(self.client, settings.prefix)
         self.api_clients = ApiClients(settings.prefix)
+        self._new_id = IdGenerator()
+        self.inspector = RedisInspector(
+            self.store, clock=SystemClock(), new_id=self._new_id, guard_of=self._guard_of
+        )
         self.sweeper = Sweeper(
             store=self.store,
             job_admin=self.job_admin,
@@ -63,11 +69,12 @@ class Runtime:
             list_accounts=lambda: self.settings.accounts,
             fingerprint_of=self.live_settings.fingerprint,
             wake=wake,
+            inspector=self.inspector,
+            emit=emit,
         )
         self.waits = WaitReader(
             queries=self.queries, limiter=self.limiter, policy_of=self.live_settings.wait_policy
         )
-        self._new_id = IdGenerator()
         self.taken_jobs = TakenJobs(
             store=self.store,
             queries=self.queries,
@@ -101,6 +108,7 @@ class Runtime:
             limiter=self.limiter,
             api=self.api(self.settings.account(account)),
             clock=SystemClock(),
+            open_sender=open_sender,
             keep_lease=keep_lease,
             new_id=self._new_id,
             draw=random.random,
@@ -141,6 +149,12 @@ class Runtime:
         """Return the account's API client."""
         return self.api_clients.get(account)
 
+    def _guard_of(self, account: str, relation: Relation) -> str:
+        """Return the guarded record of a relation (R12), none for an account that the settings have not."""
+        if account not in self.settings.accounts:
+            return ""
+        return guard_key(relation, self.live_settings.flush_policy(account).guarded(relation.type))
+
     def _retention(self, name: str) -> Retention:
         account = self.settings.accounts.get(name)
         if account is None:
@@ -164,6 +178,7 @@ class ApiClients:
             account.api_url,
             account.timeout,
             account.modify_action,
+            account.in_flight,
         )
         known, client = self._clients.get(account.name, (None, None))
         if client is None or known != version:
@@ -174,6 +189,7 @@ class ApiClients:
                 timeout=account.timeout,
                 modify_action=account.modify_action,
                 extendedclaim=account.extendedclaim.reveal() if account.extendedclaim else None,
+                connections=account.in_flight,
             )
             self._clients[account.name] = version, client
         return client

@@ -101,7 +101,7 @@ def test_the_end_state_is_the_expected_one_and_every_job_has_one_outcome(
         switches=switches,
         faults=faults,
         seed=SEED,
-        policy={"limits": Limits(max_ids=4, max_actions=4)},
+        policy={"limits": Limits(max_ids=4, max_actions=4), "in_flight": rng.choice((1, 3))},
     )
     work(world, submitted, rng)
     jobs = {

@@ -31,7 +31,7 @@ def scenario() -> list[Change]:
 
 def play(make_world: Callable[..., World], point: CrashPoint, faults: tuple[str, ...]) -> World:
     world = make_world(
-        policy={"limits": Limits(max_ids=4, max_actions=3)},
+        policy={"limits": Limits(max_ids=4, max_actions=3), "in_flight": 2},
         records=Records(missing=frozenset({("address", 9004)})),
         faults=FaultPlan.script(faults),
     )

@@ -18,6 +18,7 @@ from tests.support.crashes import CrashPoint, delete_keys, run_with_crash
 from tests.support.flow_world import INFO, World, change
 from worker.contract import TYPES, Change, Relation, guarded_side
 from worker.planner.guard import guard_key
+from worker.planner.plan import Limits
 from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 
@@ -63,7 +64,7 @@ def play(
     missing = Records(missing=frozenset({("address", MISSING), ("estate", MISSING)}))
     world = World(
         make,
-        policy={"max_batch": batch},
+        policy={"max_batch": batch, "in_flight": 3, "limits": Limits(max_ids=100, max_actions=2)},
         records=missing,
         faults=FaultPlan.script(["lost_after"] if lost else []),
     )

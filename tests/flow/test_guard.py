@@ -266,7 +266,7 @@ def test_at_no_instant_is_the_guard_broken(
         faults=FaultPlan.script(faults),  # type: ignore[arg-type]
         switches=switches,
         records=Records(missing=frozenset({("address", 44), ("estate", 44)})),
-        policy={"max_batch": batch, "limits": Limits(max_ids=4, max_actions=actions)},
+        policy={"max_batch": batch, "limits": Limits(max_ids=4, max_actions=actions), "in_flight": 3},
     )
     for kind, (parent, child) in story:
         match kind:

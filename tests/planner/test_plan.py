@@ -151,6 +151,22 @@ def test_no_request_holds_two_actions_that_conflict(operations: list[Operation],
 
 
 @given(MANY, LIMITS)
+def test_a_request_begins_as_soon_as_all_that_it_conflicts_with_is_settled(
+    operations: list[Operation], limits: Limits
+) -> None:
+    made = planned(operations, limits)
+    for place, request in enumerate(made.requests):
+        assert made.after[place] == max(
+            (
+                number + 1
+                for number, earlier in enumerate(made.requests[:place])
+                if any(conflict(one, other) for one in request.actions for other in earlier.actions)
+            ),
+            default=0,
+        )
+
+
+@given(MANY, LIMITS)
 def test_no_action_waits_without_a_reason(operations: list[Operation], limits: Limits) -> None:
     requests = planned(operations, limits).requests
     for number, request in enumerate(requests):
@@ -252,7 +268,7 @@ def largest_matching(edges: list[tuple[int, int]]) -> int:
 
 
 def test_nothing_to_do_is_no_request() -> None:
-    assert planned([]) == Plan((), 0, 0, 0, 0)
+    assert planned([]) == Plan((), (), 0, 0, 0, 0)
 
 
 def test_eleven_deletes_of_one_estate_are_one_request() -> None:

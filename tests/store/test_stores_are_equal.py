@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from ops.dev.redis_server import RedisServer
+from tests.support.flow_world import generous_policy
 from tests.support.store_steps import job_admin_of, metrics_of, queries_of
 from tests.support.store_values import (
     BROKER,
@@ -33,12 +34,10 @@ from tests.support.store_values import (
     settle_all,
     submission,
 )
-from worker.contract import TYPES, Relation, guarded_side, order_of
+from worker.contract import Relation
 from worker.errors import StoreRolledBack, Unavailable
 from worker.planner.fold import RESULTS, Intent
-from worker.planner.plan import Limits
 from worker.planner.relation_state import Stage
-from worker.planner.retry_policy import RetryPolicy
 from worker.ports import (
     ERASED,
     AuditEntry,
@@ -59,7 +58,6 @@ from worker.ports import (
 from worker.store.database import Database
 from worker.store.redis_store import RedisStore
 from worker.testing import FakeClock, MemoryStore
-from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.withdrawal import withdraw_record
 
 ACCOUNTS = ("acme", "baker")
@@ -70,19 +68,7 @@ GUARDS = [f"{BROKER}:1", f"{BROKER}:2"]
 # Seconds; all lifetimes and jumps of the clock are multiples, so that the real time of a test does not count.
 GRID = 2
 COUNTED = ("accepted", "succeeded", "superseded", "failed")
-POLICY = FlushPolicy(
-    account="acme",
-    limits=Limits(max_ids=100, max_actions=50),
-    rate=1.0,
-    burst=1,
-    window=0.0,
-    max_batch=1000,
-    doubt=150.0,
-    retry=RetryPolicy(),
-    order=lambda name: order_of(TYPES[name]),
-    guarded=lambda name: guarded_side(TYPES[name]),
-    hold_for=600.0,
-)
+POLICY = generous_policy("acme")
 RECORDS = [RecordRef("address", 9), RecordRef("address", 10), RecordRef("estate", 1)]
 STEPS: tuple[Callable[[Lease], object], ...] = (
     lambda lease: lease.renew(),
@@ -623,7 +609,7 @@ def erase_all(erase_piece: Callable[[int], Any]) -> tuple[Counter[str], dict[Rel
     """Erase piece by piece, and return the counts of what went, and what stays."""
     total, in_doubt, cursor = Counter[str](), dict[Relation, int](), 0
     while True:
-        cursor, counts, doubts = erase_piece(cursor)
+        cursor, counts, doubts, _ = erase_piece(cursor)
         total.update(counts)
         in_doubt |= doubts
         if not cursor:

@@ -206,6 +206,22 @@ def test_a_store_that_lost_acknowledged_writes_claims_begins_and_settles_nothing
     assert dump_keys(redis_client) == before
 
 
+def test_a_failed_job_that_is_replayed_before_its_batch_is_over_is_claimed_once(store: Store) -> None:
+    accept(store, change(1, 9), change(2, 9))
+    dead = take_lease(store, "dead")
+    claim_all(dead)
+    send_and_settle(dead, "r1", {Relation(BUYER, 1, 9): "failed"})
+    assert store.requeue("acme", ["acme-000"])[0] == ["acme-000"]
+    job = store.get_job("acme-000")
+    assert job is not None
+    assert job.state == "queued"
+    expire_lease(store)
+    lease = take_lease(store, "next")
+    assert [claimed.job for claimed in claim_all(lease).jobs] == ["acme-001"]
+    send_and_settle(lease, "r2", {Relation(BUYER, 2, 9): "applied"})
+    assert [claimed.job for claimed in claim_all(lease).jobs] == ["acme-000"]
+
+
 def copy_keys(client: Redis) -> dict[bytes, bytes]:
     """Return what a replica would have of every key by now."""
     return {key: client.dump(key) for key in client.scan_iter(count=1000)}

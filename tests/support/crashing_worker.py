@@ -16,8 +16,8 @@ __all__ = ["app"]
 class DeadlyTransport(httpcore.ConnectionInterface):
     """The API client's transport, which kills its process before it sends that address."""
 
-    def __init__(self, deadline: Deadline) -> None:
-        self._pool = connection_pool(deadline)
+    def __init__(self, deadline: Deadline, connections: int) -> None:
+        self._pool = connection_pool(deadline, connections)
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
         if os.environ["FATAL_CHILD"].encode() in b"".join(request.stream):  # type: ignore[arg-type]

@@ -4,10 +4,12 @@ import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ops.simulator import FaultPlan, Records, Simulator, Switches
 from ops.simulator.inprocess import InProcess
 from tests.support.httpx_transport import HttpxTransport
+from tests.support.inline_sender import open_inline_sender
 from worker.contract import TYPES, Change, Relation, guarded_side, order_of
 from worker.onoffice.client import Client
 from worker.planner.plan import Limits
@@ -80,17 +82,22 @@ class World:
 
     def flush(self, account: str = "acme") -> FlushResult:
         """Run one flush."""
+        return flush(self.policy_of(account), self.flush_deps(account))
+
+    def flush_deps(self, account: str, **others: Any) -> FlushDeps:
+        """Return what a flush works with, some of it replaced."""
         deps = FlushDeps(
             store=self.store,
             limiter=self.limiter,
             api=self.apis[account],
+            open_sender=open_inline_sender,
             clock=self.clock,
             keep_lease=skip_renewal,
             new_id=self.new_id,
             draw=self.random.random,
             emit=self.emit,
         )
-        return flush(self.policy_of(account), deps)
+        return replace(deps, **others)
 
     def drain(self, *, turns: int = 2000) -> None:
         """Flush every account until nothing is open, moving the clock to when work is next due."""
@@ -120,21 +127,8 @@ class World:
         return [act.kind for entry in self.simulator.log if entry.executed for act in entry.acts]
 
     def policy_of(self, account: str) -> FlushPolicy:
-        """Return a generous policy: the tests are about right and wrong, not about pace."""
-        policy = FlushPolicy(
-            account=account,
-            limits=Limits(max_ids=100, max_actions=50),
-            rate=1000.0,
-            burst=1000,
-            window=0.0,
-            max_batch=1000,
-            doubt=150.0,
-            retry=RetryPolicy(),
-            order=lambda name: order_of(TYPES[name]),
-            guarded=lambda name: guarded_side(TYPES[name]),
-            hold_for=600.0,
-        )
-        return replace(policy, **self.policy)
+        """Return the account's policy: a generous one, but for what the test changes."""
+        return replace(generous_policy(account), **self.policy)
 
     def _api(self, account: str) -> Client:
         return Client(
@@ -147,6 +141,23 @@ class World:
 
     def _intake_policy(self, account: str) -> IntakePolicy:
         return IntakePolicy(account=account, window=1.0, max_backlog=1_000_000)
+
+
+def generous_policy(account: str) -> FlushPolicy:
+    """Return a policy for tests that are about right and wrong, not about pace."""
+    return FlushPolicy(
+        account=account,
+        limits=Limits(max_ids=100, max_actions=50),
+        rate=1000.0,
+        burst=1000,
+        window=0.0,
+        max_batch=1000,
+        doubt=150.0,
+        retry=RetryPolicy(),
+        order=lambda name: order_of(TYPES[name]),
+        guarded=lambda name: guarded_side(TYPES[name]),
+        hold_for=600.0,
+    )
 
 
 def change(

@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from tests.torture.history_checker import HistoryChecker
-from worker.contract import Relation
 from worker.errors import LeaseLost
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
@@ -158,17 +157,17 @@ class CheckedJobAdmin:
     def erase_jobs(
         self, lease: Any, who: RecordRef, after: int, *, waiting: Collection[str] = ()
     ) -> ErasedPiece:
-        """Record what of the inbox was ended."""
+        """Record what of the inbox was ended: one call erases some jobs, and none may follow."""
         queued = [
-            (entry.job, [relation for relation in entry.change.relations if who.is_part_of(relation)])
+            (entry, job)
             for entry in self._checker.accepted.get(lease.account, ())
-            if self._store.get_job(entry.job).state == "queued"
+            if (job := self._store.get_job(entry.job)).state == "queued"
         ]
         piece: ErasedPiece = self._inner.erase_jobs(_innermost(lease), who, after, waiting=waiting)
-        for job, relations in queued:  # one that was accepted meanwhile is in no piece
-            left = self._store.get_job(job)
-            ended = [each for each in relations if not _names(left, each)]
-            self._checker.end_by_hand(job, ended, ERASED)
+        for entry, before in queued:
+            if self._store.get_job(entry.job).counts != before.counts:
+                named = [relation for relation in entry.change.relations if who.is_part_of(relation)]
+                self._checker.end_by_hand(entry.job, named, ERASED)
         return piece
 
     def erase_rest(self, lease: Any, who: RecordRef, cursor: int) -> ErasedPiece:
@@ -181,10 +180,6 @@ class CheckedJobAdmin:
             if self._store.relation_history(account, relation) == (RelationRecord(), ()):
                 self._checker.forget(account, relation)
         return piece
-
-
-def _names(job: Any, relation: Relation) -> bool:
-    return relation.parent in job.parents and relation.child in job.children
 
 
 def _innermost(lease: Any) -> Any:

@@ -32,7 +32,14 @@ TARGETS: Final = ("worker", "child", "beat", "api", "redis", "queues")
 # The queues of wake-ups. Messages in `relations.intake` are not deleted: they are not accepted yet.
 QUEUES: Final = ("relations.flush", "relations.ops")
 TIMEOUT: Final = 2.0
-LIMITS: Final = {**QUICK, "window": 0.2, "timeout": TIMEOUT, "doubt": 120.0 + TIMEOUT, "max_actions": 20}
+LIMITS: Final = {
+    **QUICK,
+    "window": 0.2,
+    "timeout": TIMEOUT,
+    "doubt": 120.0 + TIMEOUT,
+    "max_actions": 20,
+    "in_flight": 3,
+}
 FAULTS: Final = (
     "lost_after",
     "lost_before",

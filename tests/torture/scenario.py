@@ -244,6 +244,7 @@ class Scenario:
             order=lambda name: order_of(TYPES[name]),
             guarded=lambda name: guarded_side(TYPES[name]),
             hold_for=rng.choice((0.0, 600.0)),
+            in_flight=rng.choice((1, 2, 4)),
         )
 
     def _trace_worker(self, *step: object) -> None:

@@ -46,7 +46,7 @@ class SimulatedProcess:
 
     def sleep(self, seconds: float) -> None:
         """Wait, or die while waiting."""
-        self.actor.wait(self.schedule.now + round(seconds * SECOND))
+        self._wait(seconds)
         self._die_at_random()
 
     @contextmanager
@@ -86,7 +86,7 @@ class SimulatedProcess:
             seconds = rng.choice((rng.uniform(5, 30), rng.uniform(5, 30), rng.uniform(100, 250)))
             self.frozen_until = self.schedule.now + round(seconds * SECOND)
             self.trace("freezes for", seconds)
-        self.actor.wait(self.schedule.now + round(seconds * SECOND))
+        self._wait(seconds)
         self._die_at_random()
         if cuts_store and rng.random() < faults.store_cut:
             raise StoreUnavailable("the connection to the store was cut")
@@ -94,6 +94,11 @@ class SimulatedProcess:
     def random(self) -> float:
         """Return a random number from [0, 1)."""
         return self.schedule.rng.random()
+
+    def _wait(self, seconds: float) -> None:
+        """Let others run; it is one of the process's threads that waits."""
+        thread = self.schedule.current or self.actor
+        thread.wait(self.schedule.now + round(seconds * SECOND))
 
     def _die_at_random(self) -> None:
         if self.random() < self.faults().crash:

@@ -1,6 +1,7 @@
 """A simulated worker: a process that takes flush messages, and starts again when it has died."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,13 +11,13 @@ from ops.simulator import Simulator
 from ops.simulator.inprocess import InProcess
 from tests.support.httpx_transport import HttpxTransport
 from tests.torture.fault_profile import FaultProfile
-from tests.torture.schedule import SECOND, Actor, Schedule
+from tests.torture.schedule import NEVER, SECOND, Actor, Schedule
 from tests.torture.simulated_broker import SimulatedBroker
 from tests.torture.simulated_process import InterruptiblePort, ProcessDied, SimulatedProcess
 from worker.errors import Unavailable
 from worker.onoffice.client import Client
 from worker.planner.actions import Action, Reply
-from worker.ports import MAX_COUNTDOWN
+from worker.ports import MAX_COUNTDOWN, Api
 from worker.testing.limiter import MemoryLimiter
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
@@ -46,7 +47,7 @@ class SimulatedWorker(SimulatedProcess):
     def __init__(self, environment: WorkerEnvironment, name: str) -> None:
         super().__init__(environment.schedule, environment.faults, environment.trace)
         self.environment, self.name = environment, name
-        self._request_begun = 0
+        self._request_begun: dict[Actor | None, int] = {}  # by the thread that sends it
         self._clients: dict[str, Client] = {}
         self.actor: Actor = self.schedule.spawn(name, self._run)
 
@@ -79,6 +80,7 @@ class SimulatedWorker(SimulatedProcess):
             store=InterruptiblePort(environment.store, "store", self),
             limiter=InterruptiblePort(environment.limiter, "limiter", self),
             api=self,
+            open_sender=self._open_sender,
             clock=self,
             keep_lease=self.keep_lease,
             new_id=environment.new_id,
@@ -99,16 +101,22 @@ class SimulatedWorker(SimulatedProcess):
         """Send one request by the real client."""
         described = [(action.kind, action.parents, action.children) for action in actions]
         self.interrupt("api.send", request_id, described)
-        self._request_begun = self.schedule.now
+        self._request_begun[self.schedule.current] = begun = self.schedule.now
         reply = self._client().send(actions, request_id=request_id, now=now)
-        reply = replace(reply, seconds=(self.schedule.now - self._request_begun) / SECOND)
+        reply = replace(reply, seconds=(self.schedule.now - begun) / SECOND)
         results = [(result.verdict.value, result.code) for result in reply.results]
         self.interrupt("api.answer", request_id, reply.status, results)
         return reply
 
     def has_timed_out(self) -> bool:
         """Return whether the request has taken too long."""
-        return self.schedule.now - self._request_begun > TIMEOUT * SECOND
+        return self.schedule.now - self._request_begun[self.schedule.current] > TIMEOUT * SECOND
+
+    @contextmanager
+    def _open_sender(self, api: Api, _in_flight: int) -> Iterator["SimulatedSender"]:
+        sender = SimulatedSender(self, api)
+        yield sender
+        sender.finish()
 
     def _client(self) -> Client:
         if self._account not in self._clients:
@@ -120,6 +128,52 @@ class SimulatedWorker(SimulatedProcess):
                 transport=HttpxTransport(FaultyTransport(self, InProcess(self.environment.simulator))),
             )
         return self._clients[self._account]
+
+
+class SimulatedSender:
+    """Sends requests from threads of a simulated worker.
+
+    When the worker dies, what its other threads were sending may still arrive, and nobody hears the answers.
+    """
+
+    def __init__(self, worker: SimulatedWorker, api: Api) -> None:
+        self._worker, self._api = worker, api
+        self._replies: list[tuple[str, Reply | ProcessDied]] = []
+        self._waiting: Actor | None = None
+        self._on_their_way = 0
+
+    def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
+        """Let a thread send a request."""
+
+        def send() -> None:
+            reply: Reply | ProcessDied
+            try:
+                reply = self._api.send(actions, request_id=request_id, now=now)
+            except ProcessDied as death:
+                reply = death
+            self._replies.append((request_id, reply))
+            if self._waiting:
+                self._waiting.wake(self._worker.schedule.now)
+
+        self._on_their_way += 1
+        self._worker.schedule.spawn(f"{self._worker.name} sends {request_id}", send)
+
+    def next(self) -> tuple[str, Reply]:
+        """Wait for a reply, or for the death of the process in one of its threads."""
+        while not self._replies:
+            self._waiting = self._worker.actor
+            self._worker.actor.wait(NEVER)
+            self._waiting = None
+        self._on_their_way -= 1
+        request_id, reply = self._replies.pop(0)
+        if isinstance(reply, ProcessDied):
+            raise reply
+        return request_id, reply
+
+    def finish(self) -> None:
+        """Wait for all that is on its way."""
+        while self._on_their_way:
+            self.next()
 
 
 class FaultyTransport(httpx.BaseTransport):

@@ -344,6 +344,9 @@ def test_the_address_that_was_signed_is_the_one_that_a_proxy_on_this_machine_tel
         ("10.0.0.0/8, ::1,192.0.2.7", "192.0.2.7", True),
         ("10.0.0.0/8, ::1,192.0.2.7", "192.0.2.9", False),
         ("10.0.0.0/8", "", True),  # a socket of this machine
+        ("", "127.0.0.1", True),
+        ("", "::1", True),
+        ("", "10.1.2.3", False),
     ],
 )
 def test_only_trusted_proxies_are_believed(trusted: str, address: str, believed: bool) -> None:

@@ -92,6 +92,7 @@ class AccountLimits:
     max_ids: Annotated[int, Meta(ge=1, le=500)] = 100
     rate: Annotated[float, Meta(gt=0, le=LARGEST, description="a positive number")] = 4.0
     burst: Annotated[int, Meta(ge=1, le=1000)] = 8
+    in_flight: Annotated[int, Meta(ge=1, le=16)] = 4
     timeout: Annotated[float, Meta(ge=1, le=120)] = 30.0
     mode: Literal["write", "observe"] = "write"
     on_modify_absent: Literal["fail", "create"] = "fail"

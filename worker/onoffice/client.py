@@ -48,7 +48,7 @@ VERDICTS: Final[Mapping[type[Exception], Verdict]] = {
 
 
 class Client:
-    """One account's way to the API, for one process and one thread at a time.
+    """One account's way to the API, for one process and as many threads at a time as it has connections.
 
     It must not cross a fork: a connection that two processes share hands one the other's answer. `offset` is
     what the API's clock is ahead of the caller's, learned when the API refuses a timestamp.
@@ -63,6 +63,7 @@ class Client:
         timeout: float,
         modify_action: wire.ModifyAction = "modify",
         extendedclaim: str | None = None,
+        connections: int = 1,
         transport: httpcore.ConnectionInterface | None = None,
     ) -> None:
         self.offset = 0.0
@@ -70,7 +71,7 @@ class Client:
         self._token, self._secret, self._claim = token, secret, extendedclaim
         self._modify_action, self._hidden = modify_action, (secret, token, extendedclaim or "")
         self._deadline = Deadline()
-        self._pool = connection_pool(self._deadline)
+        self._pool = connection_pool(self._deadline, connections)
         self._transport = transport or self._pool
         self._headers: list[tuple[bytes | str, bytes | str]] = [
             ("Host", self._url.netloc.decode("ascii")),
@@ -96,11 +97,11 @@ class Client:
         """
         self._check_process()
         started = time.monotonic()
-        clock = now - started
+        clock, offset = now - started, self.offset
         self._deadline.start(self._timeout)
-        reply = self._exchange(actions, request_id, clock)
+        reply = self._exchange(actions, request_id, clock, clock + offset)
         if reply.skew is not None and any(result.error is ErrorClass.CLOCK for result in reply.results):
-            self._learn_offset(reply.skew)
+            self._learn_offset(reply.skew, signed_with=offset)
         return replace(reply, seconds=time.monotonic() - started)
 
     def _check_process(self) -> None:
@@ -109,18 +110,21 @@ class Client:
                 f"this client belongs to process {self._pid}; make a new one in every process, after the fork"
             )
 
-    def _learn_offset(self, skew: float) -> None:
+    def _learn_offset(self, skew: float, *, signed_with: float) -> None:
         """Sign with the API's time from now on; but a header that was followed before in vain is no guide."""
-        self.offset = 0.0 if abs(self.offset - skew) < MAX_CLOCK_JITTER else skew
+        self.offset = 0.0 if abs(signed_with - skew) < MAX_CLOCK_JITTER else skew
 
-    def _exchange(self, actions: Sequence[Action], request_id: str, clock: float) -> Reply:
-        """Send the request and read its answer; `clock` plus the monotonic clock is the caller's."""
+    def _exchange(self, actions: Sequence[Action], request_id: str, clock: float, api_clock: float) -> Reply:
+        """Send the request and read its answer.
+
+        `clock` plus the monotonic clock is the caller's, `api_clock` plus it the API's.
+        """
         identifiers = wire.identifiers(request_id, len(actions))
         body = wire.body(
             actions,
             token=self._token,
             secret=self._secret,
-            timestamp=int(clock + time.monotonic() + self.offset),
+            timestamp=int(api_clock + time.monotonic()),
             identifiers=identifiers,
             modify_action=self._modify_action,
             extendedclaim=self._claim,

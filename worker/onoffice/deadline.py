@@ -7,6 +7,7 @@ interrupted.
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable
 from functools import cache
@@ -21,8 +22,11 @@ KEEPALIVE = 4.0
 WRITE_SIZE = 16 * 1024  # one TLS record: a larger write would start its timeout again for every record
 
 
-class Deadline:
-    """The instant by which everything must be over; shared by a client and the connection it keeps."""
+class Deadline(threading.local):
+    """The instant by which everything must be over; shared by a client and the connections it keeps.
+
+    Each thread has its own: a request is the work of one thread.
+    """
 
     def __init__(self) -> None:
         self._at = 0.0
@@ -39,12 +43,12 @@ class Deadline:
         return seconds if at_most is None else min(seconds, at_most)
 
 
-def connection_pool(deadline: Deadline) -> httpcore.ConnectionPool:
-    """Return a pool of one verified HTTP/1.1 connection that obeys the deadline. It uses no proxy."""
+def connection_pool(deadline: Deadline, connections: int) -> httpcore.ConnectionPool:
+    """Return a pool of so many verified HTTP/1.1 connections that obey the deadline. It uses no proxy."""
     return httpcore.ConnectionPool(
         ssl_context=_tls(),
-        max_connections=1,
-        max_keepalive_connections=1,
+        max_connections=connections,
+        max_keepalive_connections=connections,
         keepalive_expiry=KEEPALIVE,
         network_backend=_DeadlineBackend(deadline),
     )

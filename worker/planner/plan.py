@@ -36,12 +36,14 @@ class Limits:
 class Plan:
     """Requests in the order they have to go, with the proof of their size.
 
-    `least` is the number of actions no plan can do without: per group of creates or modifies the size of a
-    maximum matching, for deletes one each, for reads one per `max_ids` ids. `cut` counts actions that only
-    `max_ids` made necessary, so `actions == least + cut`.
+    Each request may begin once as many of the first ones are settled as `after` says: those in between do not
+    conflict with it. `least` is the number of actions no plan can do without: per group of creates or
+    modifies the size of a maximum matching, for deletes one each, for reads one per `max_ids` ids. `cut`
+    counts actions that only `max_ids` made necessary, so `actions == least + cut`.
     """
 
     requests: tuple[Request, ...]
+    after: tuple[int, ...]
     relations: int
     actions: int
     least: int
@@ -63,8 +65,8 @@ def plan(operations: Sequence[Operation], limits: Limits, order: Callable[[str],
         made, needed = _actions(group, groups[group], limits.max_ids)
         actions += made
         least += needed
-    requests = _pack(actions, limits.max_actions, orders, repeated=relations < len(operations))
-    return Plan(requests, relations, len(actions), least, len(actions) - least)
+    requests, after = _pack(actions, limits.max_actions, orders, repeated=relations < len(operations))
+    return Plan(requests, after, relations, len(actions), least, len(actions) - least)
 
 
 # --- operations into groups, groups into actions
@@ -140,13 +142,15 @@ def _slices(ids: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
 
 def _pack(
     actions: Iterable[Action], max_actions: int, orders: Mapping[str, Order], *, repeated: bool
-) -> tuple[Request, ...]:
+) -> tuple[tuple[Request, ...], tuple[int, ...]]:
     """Put each action into the earliest request that has room and comes after the actions it conflicts with.
 
+    Return the requests, and for each how many of the first ones have to be settled before it begins.
     `repeated` says whether any relation is in several actions; where none is, only ordered types can
     conflict.
     """
     requests: list[list[Action]] = []
+    after: list[int] = []
     earliest: dict[Hashable, int] = {}  # mark → the first request after every action that left the mark
     next_open: list[int] = []  # request → itself, or a later one to try because it is full
     for action in actions:
@@ -155,13 +159,15 @@ def _pack(
         slot = _request_with_room(next_open, start)
         if slot == len(requests):
             requests.append([])
+            after.append(0)
             next_open.append(slot)
         requests[slot].append(action)
+        after[slot] = max(after[slot], start)
         if len(requests[slot]) == max_actions:
             next_open[slot] = slot + 1
         for mark in left:
             earliest[mark] = max(earliest.get(mark, 0), slot + 1)
-    return tuple(Request(tuple(request)) for request in requests)
+    return tuple(Request(tuple(request)) for request in requests), tuple(after)
 
 
 def _marks(action: Action, order: Order, repeated: bool) -> tuple[list[Hashable], list[Hashable]]:

@@ -5,6 +5,7 @@ tested to equal Redis.
 """
 
 from worker.contract.message import UNROUTED
+from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     ALL_FAILED,
     CANCELLED,
@@ -65,6 +66,8 @@ from worker.ports.services import (
     Limiter,
     Pace,
     Reason,
+    Sender,
+    SenderOpener,
 )
 from worker.ports.store import (
     MAX_KEPT_BODY,
@@ -121,7 +124,9 @@ __all__ = [
     "Failure",
     "FailureGroup",
     "Feedback",
+    "FlawProgress",
     "Grant",
+    "Inspection",
     "JobAdmin",
     "JobFilter",
     "JobPage",
@@ -148,7 +153,11 @@ __all__ = [
     "ReplayState",
     "RequestPage",
     "RequestRecord",
+    "Sender",
+    "SenderOpener",
     "Store",
+    "StoreFlaw",
+    "StoreInspector",
     "Submission",
     "SweepStats",
     "UnreadableMessage",
@@ -160,6 +169,7 @@ __all__ = [
     "WorkerInfo",
     "Writes",
     "count_open_jobs",
+    "describe_flaws",
     "record_ref",
     "summarize_ids",
     "waiting_failures",

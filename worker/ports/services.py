@@ -16,6 +16,23 @@ class Api(Protocol):
         """Send one request, signed at `now` (seconds); return a result per action, and never raise."""
 
 
+class Sender(Protocol):
+    """Sends requests of one account while its caller goes on."""
+
+    def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
+        """Let `Api.send` begin."""
+
+    def next(self) -> tuple[str, Reply]:
+        """Wait for the reply to any request that was started; return the request's id, and the reply."""
+
+
+class SenderOpener(Protocol):
+    """Opens a sender for as long as a block lasts."""
+
+    def __call__(self, api: Api, in_flight: int) -> AbstractContextManager[Sender]:
+        """Return the sender of so many requests at a time; at the end of the block none is on its way."""
+
+
 Feedback = Literal["ok", "alive", "slow", "failed", "suspect"]
 """What a reply shows about its account.
 

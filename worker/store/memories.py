@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from worker.contract.instant import SECOND
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import (
     NEVER,
@@ -20,7 +21,6 @@ from worker.ports import RelationEvent
 from worker.store.keys import short_id
 from worker.store.limits import MAX_HISTORY, Retention
 
-SECOND: Final = 1_000_000
 NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -106,6 +106,10 @@ class Memory:
         if events and any(event[0] == short for event in events):
             events = tuple(event for event in events if event[0] != short)
         self.events = (*events, (short, NUMBERS[result], why))
+
+    def result_of(self, short: str) -> Result | None:
+        """Return the outcome of a job, None if none is remembered."""
+        return next((RESULTS[result] for job, result, _ in self.events if job == short), None)
 
     @property
     def state(self) -> ConfirmedState:

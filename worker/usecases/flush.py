@@ -1,11 +1,11 @@
 """The use case: work one account's batch, from its lease to its last outcome. Knows no adapters.
 
 lease → read → fold → claim, then rounds: plan what is due; per request pace → begin → send → settle (R14,
-R17). A crash anywhere leaves every change in the inbox, among the open relations, or in doubt, never nowhere.
+R17), several at a time where they do not conflict. A crash anywhere leaves every change in the inbox, among
+the open relations, or in doubt, never nowhere.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, StoreRolledBack, Unavailable
@@ -14,10 +14,21 @@ from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request
 from worker.planner.guard import Guard, Screened
 from worker.planner.plan import Limits, plan
 from worker.planner.suspicion import REST, OperationGroup, Priority, next_groups, probe, put_off
-from worker.ports import LEASE_LIFETIME, DeleteBrake, Feedback, Grant, Lease, Pause, RequestRecord, WorkBatch
+from worker.ports import (
+    LEASE_LIFETIME,
+    DeleteBrake,
+    Feedback,
+    Grant,
+    Lease,
+    Pause,
+    RequestRecord,
+    Sender,
+    WorkBatch,
+)
 from worker.usecases.batch import Batch, HoldTerms
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.flush_telemetry import FlushTelemetry
+from worker.usecases.in_flight import Purpose, Round, SentRequest
 from worker.usecases.observe import observe
 
 FLUSH_BUDGET = 20.0  # seconds after which a flush begins no further request
@@ -26,9 +37,6 @@ RELEASE_FOR = LEASE_LIFETIME  # seconds for which a flush that lost its store tr
 RELEASE_EVERY = 0.5  # seconds between two tries
 MAX_RELATIONS = 5000  # relations per batch
 MAX_SUSPECTED = 10  # requests of suspected relations per flush
-
-Purpose = Literal["work", "trial", "probe"]
-"""What a request is for; a failed trial is the doing of the relations in it, a probe is about the account."""
 
 
 def flush(policy: FlushPolicy, deps: FlushDeps) -> FlushResult:
@@ -44,8 +52,8 @@ def flush(policy: FlushPolicy, deps: FlushDeps) -> FlushResult:
         if _is_stopped(lease, policy, deps, telemetry):
             result.state = "paused"
         else:
-            with deps.keep_lease(lease):
-                rest = _Flush(policy, deps, lease, telemetry).run()
+            with deps.keep_lease(lease), deps.open_sender(deps.api, policy.in_flight) as sender:
+                rest = _Flush(policy, deps, lease, telemetry, sender).run()
         next_in = lease.release(window=policy.window, rest=rest)
         result.next_in = next_in if result.state == "done" else None
     except StoreRolledBack:
@@ -63,8 +71,16 @@ def flush(policy: FlushPolicy, deps: FlushDeps) -> FlushResult:
 class _Flush:
     """One batch under a lease."""
 
-    def __init__(self, policy: FlushPolicy, deps: FlushDeps, lease: Lease, telemetry: FlushTelemetry) -> None:
+    def __init__(
+        self,
+        policy: FlushPolicy,
+        deps: FlushDeps,
+        lease: Lease,
+        telemetry: FlushTelemetry,
+        sender: Sender,
+    ) -> None:
         self.policy, self.deps, self.lease, self.telemetry = policy, deps, lease, telemetry
+        self.sender = sender
         self.batch = Batch(upsert=policy.retry.upsert, guarded=policy.guarded)
         self.guard = Guard(policy.guarded)
         self.started, self.read_at = deps.clock.monotonic(), 0
@@ -72,12 +88,14 @@ class _Flush:
         # Requests of suspected relations so far, and when the next may go (µs).
         self.suspected, self.suspects_after = 0, 0
         self.troubled = False  # whether requests of the account failed lately, as far as is known
+        self.troubles = 0  # replies that slowed the account down
         self.is_small = False  # whether the batch is to find what kills, so that nothing is put off (R21)
 
     def run(self) -> float:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
         work = self.lease.read(max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS)
         self.read_at, self.is_small = work.now, work.small
+        self.telemetry.store_mended(work.mended)
         if not (work.jobs or work.due or work.begun or work.recovered):
             return 0.0
         if self.policy.observe and not work.recovered:
@@ -107,7 +125,7 @@ class _Flush:
         missing = [relation for relation in begun if relation not in work.records]
         records = {**work.records, **self.lease.records(missing)}
         self.batch.reopen(dict.fromkeys([*begun, *work.due]), records)
-        effects = Effects()
+        effects = self.batch.settle_overtaken(work.due, records, now=work.now)
         if work.recovered:  # what was begun was made of these
             effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
         for entry in work.begun:
@@ -194,7 +212,7 @@ class _Flush:
     def run_round(self, operations: Sequence[Operation]) -> float | None:
         """Plan what goes first, send the requests; return the seconds to rest if the flush ends here."""
         groups = next_groups(operations, self.batch.states, troubled=self.troubled)
-        group, is_suspected = groups[0], groups[0].priority is Priority.SUSPECTED
+        group = groups[0]
         if self.has_to_rest(group):
             self.put_off(groups)
             return None
@@ -202,30 +220,52 @@ class _Flush:
         planned = plan(group.operations, limits, self.policy.order)
         self.telemetry.round_planned(planned)
         deletes = sum(operation.kind == "delete" for operation in operations)
-        for request in planned.requests:
-            if self.deps.clock.monotonic() - self.started > FLUSH_BUDGET or self.suspected == MAX_SUSPECTED:
-                return 0.0
-            grant = self.book_slot()
+        current = Round(planned, group, limit=self.in_flight(group), deletes=deletes)
+        self.begin_requests(current, max_wait=MAX_SLOT_WAIT)
+        while current.is_flying:
+            request_id, reply = self.sender.next()
+            sent = current.answered(request_id)
+            feedback = _feedback(reply, sent.purpose)
+            if not self.follow_reply(sent, reply, feedback):
+                current.end(rest=0.0)
+            self.begin_requests(current, max_wait=0.0)  # so that it travels while the answered one is settled
+            self.settle(sent, reply, feedback)
+            current.settled(sent)
+            self.begin_requests(current, max_wait=MAX_SLOT_WAIT)
+        return current.rest
+
+    def in_flight(self, group: OperationGroup) -> int:
+        """Return how many requests may be on their way at once: one where it counts which of them failed."""
+        return 1 if group.is_doubtful or self.is_small else self.policy.in_flight
+
+    def begin_requests(self, current: Round, *, max_wait: float) -> None:
+        """Begin and send requests of the round: as many as may be on their way, each within `max_wait` s."""
+        while following := current.next_request():
+            place, request = following
+            is_over_time = self.deps.clock.monotonic() - self.started > FLUSH_BUDGET
+            if is_over_time or self.suspected == MAX_SUSPECTED:
+                return current.end(rest=0.0)
+            grant = self.book_slot(max_wait)
             if not grant.booked:
-                return grant.wait
-            if self.has_to_plan_again(group, grant):
+                return current.end(rest=grant.wait) if max_wait else None
+            if self.has_to_plan_again(current, grant):
                 self.deps.limiter.refund(self.policy.account, grant)
-                return None
-            sent, purpose = self.choose(request, group, grant)
-            self.suspected += is_suspected and purpose != "probe"
-            if not self.send(sent, group, grant, purpose, planned_deletes=deletes):
-                return 0.0
-            deletes -= request.deletes
-            if purpose != "work" or len(sent.actions) < len(request.actions):
-                return None  # plan again: a later request may build on what was left out
+                return current.end()
+            wanted, purpose = self.choose(request, current.group, grant)
+            self.suspected += current.group.priority is Priority.SUSPECTED and purpose != "probe"
+            if not self.send(place, wanted, current, grant, purpose):
+                return current.end(rest=0.0)
+            if purpose != "work" or len(wanted.actions) < len(request.actions):
+                return current.end()  # plan again: a later request may build on what was left out
         return None
 
-    def has_to_plan_again(self, group: OperationGroup, grant: Grant) -> bool:
-        """Note what a grant says of the account; return whether that changes who goes next (R24)."""
+    def has_to_plan_again(self, current: Round, grant: Grant) -> bool:
+        """Note what a grant says of the account; return whether that changes who goes next, or how (R24)."""
         is_news = grant.troubled and not self.troubled
         self.troubled |= grant.troubled
         self.suspects_after = self.now() + round(grant.suspects_wait * SECOND)
-        return is_news or self.has_to_rest(group)
+        is_alone = grant.probe or grant.failures > 0  # the next request shows whether the API is there
+        return is_news or (is_alone and current.is_flying) or self.has_to_rest(current.group)
 
     def has_to_rest(self, group: OperationGroup) -> bool:
         """Return whether the group waits while suspected relations rest."""
@@ -251,43 +291,56 @@ class _Flush:
         most = max(1, int(self.policy.limits.max_actions * self.pace_factor))
         return min(most, self.policy.max_deletes_per_hour or most)
 
-    def book_slot(self) -> Grant:
-        """Book a slot, and wait for it if it is near."""
+    def book_slot(self, max_wait: float) -> Grant:
+        """Book a slot, and wait for it, if it is at most so many seconds away."""
         policy = self.policy
         grant = self.deps.limiter.book(
-            policy.account, rate=policy.rate, burst=policy.burst, max_wait=MAX_SLOT_WAIT
+            policy.account, rate=policy.rate, burst=policy.burst, max_wait=max_wait
         )
         self.pace_factor = grant.factor
-        self.telemetry.slot_booked(grant)
+        if grant.booked or max_wait:
+            self.telemetry.slot_booked(grant)
         if grant.booked and grant.wait > 0:
             self.deps.clock.sleep(grant.wait)
         return grant
 
-    def send(
-        self, request: Request, group: OperationGroup, grant: Grant, purpose: Purpose, *, planned_deletes: int
-    ) -> bool:
-        """Begin, send and settle one request; return whether the account may go on at once."""
+    def send(self, place: int, request: Request, current: Round, grant: Grant, purpose: Purpose) -> bool:
+        """Begin a request and send it; return False if the account is paused."""
         request_id = self.deps.new_id()
-        signed = self.begin(request_id, request, grant, planned_deletes)
+        signed = self.begin(request_id, request, grant, current.deletes_left)
         if signed is None:
             return False
-        correlations = self.batch.correlations(request.relations())
-        reply = self.deps.api.send(request.actions, request_id=request_id, now=signed / SECOND)
-        feedback = _feedback(reply, purpose)
-        context = self.reply_context(signed, signed + round(reply.seconds * SECOND))
+        self.sender.start(request.actions, request_id=request_id, now=signed / SECOND)
+        sent = SentRequest(
+            place,
+            request_id,
+            request,
+            purpose,
+            current.group,
+            grant,
+            signed,
+            correlations=self.batch.correlations(request.relations()),
+            troubles=self.troubles,
+            clock_corrected=self.clock_corrected,
+        )
+        current.sent(sent)
+        return True
+
+    def settle(self, sent: SentRequest, reply: Reply, feedback: Feedback) -> None:
+        """Write the outcomes of a request that was answered, or was not."""
+        context = self.reply_context(sent.signed, sent.signed + round(reply.seconds * SECOND))
         context = context._replace(to_blame=feedback == "suspect")
         # A probe's answer is about the account, not about the relation it read.
-        is_probe = purpose == "probe"
-        effects = Effects() if is_probe else apply_reply(self.batch.states, request, reply, context)
-        self.guard.note_reply(request, reply)
+        is_probe = sent.purpose == "probe"
+        effects = Effects() if is_probe else apply_reply(self.batch.states, sent.request, reply, context)
+        self.guard.note_reply(sent.request, reply)
         effects = self.apply(effects)
         writes = self.batch.writes(effects)
         writes.request = record = RequestRecord.from_reply(
-            request_id, request, reply, at=signed, correlations=correlations
+            sent.id, sent.request, reply, at=sent.signed, correlations=sent.correlations
         )
-        self.lease.settle(request_id, writes)
+        self.lease.settle(sent.id, writes)
         self.telemetry.request_settled(record, reply, effects, feedback)
-        return self.follow_reply(reply, group, grant, feedback)
 
     def begin(self, request_id: str, request: Request, grant: Grant, planned_deletes: int) -> int | None:
         """Journal the request; return when it is signed (µs), None if the account is paused."""
@@ -301,16 +354,17 @@ class _Flush:
             self.telemetry.account_paused(signed)
         return None
 
-    def follow_reply(self, reply: Reply, group: OperationGroup, grant: Grant, feedback: Feedback) -> bool:
+    def follow_reply(self, sent: SentRequest, reply: Reply, feedback: Feedback) -> bool:
         """Let pace, breaker and pause follow from a reply; return whether the account may go on at once."""
         account, rest = self.policy.account, reply.retry_after or 0.0
         if feedback == "suspect":
-            rest = max(rest, group.rest_after(reply.seconds, rate=self.policy.rate))
-        if grant.needs_report(feedback):
+            rest = max(rest, sent.group.rest_after(reply.seconds, rate=self.policy.rate))
+        if self.has_to_report(sent, feedback):
             change = self.deps.limiter.report(account, feedback, retry_after=rest, reason=reply.message)
             self.telemetry.breaker_changed(change, reply.message)
+        self.troubles += feedback in ("slow", "failed")
         pause = Pause.after_reply(
-            reply, now=self.now(), fingerprint=self.policy.fingerprint, clock_corrected=self.clock_corrected
+            reply, now=self.now(), fingerprint=self.policy.fingerprint, clock_corrected=sent.clock_corrected
         )
         # A first signature that came too late is made again, with a new request: `begin` checks the lease.
         self.clock_corrected |= any(result.error is ErrorClass.CLOCK for result in reply.results)
@@ -320,6 +374,13 @@ class _Flush:
         if feedback == "alive":
             self.pace_factor = 1.0  # perhaps: the next grant says so
         return feedback in ("ok", "alive", "suspect") and not pause
+
+    def has_to_report(self, sent: SentRequest, feedback: Feedback) -> bool:
+        """Return whether the limiter has to know: of what failed together, it learns once."""
+        is_first = sent.troubles == self.troubles
+        if feedback in ("slow", "failed"):
+            return is_first
+        return not is_first or sent.grant.needs_report(feedback)
 
     # --- time
 

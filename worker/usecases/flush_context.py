@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from worker.contract import GuardedSide, Order
 from worker.planner.plan import Limits
 from worker.planner.retry_policy import RetryPolicy
-from worker.ports import Api, Clock, EventSink, LeaseKeeper, Limiter, Store
+from worker.ports import Api, Clock, EventSink, LeaseKeeper, Limiter, SenderOpener, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,9 +15,9 @@ class FlushPolicy:
     """An account's policies, as a flush needs them; durations in seconds.
 
     `doubt` is how long a lost request may still land, `order` tells of a relation type which half of a swap
-    goes first, `guarded` which record it guards: what the guard refuses is held for `hold_for` (R12).
-    `fingerprint` stands for the account's credentials. An account that only observes (`observe`) sends
-    nothing.
+    goes first, `in_flight` is how many requests may be on their way at once. `guarded` tells which record a
+    type guards: what the guard refuses is held for `hold_for` (R12). `fingerprint` stands for the account's
+    credentials. An account that only observes (`observe`) sends nothing.
     """
 
     account: str
@@ -31,6 +31,7 @@ class FlushPolicy:
     order: Callable[[str], Order]
     guarded: Callable[[str], GuardedSide]
     hold_for: float
+    in_flight: int = 1
     fingerprint: str = ""
     observe: bool = False
     max_deletes_per_hour: int = 0  # 0: any number
@@ -38,11 +39,16 @@ class FlushPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushDeps:
-    """What a flush works with; `new_id` returns a fresh id, `draw` a random number from [0, 1)."""
+    """What a flush works with.
+
+    `open_sender` sends requests of `api` beside the flush, `new_id` returns a fresh id, `draw` a random
+    number from [0, 1).
+    """
 
     store: Store
     limiter: Limiter
     api: Api
+    open_sender: SenderOpener
     clock: Clock
     keep_lease: LeaseKeeper
     new_id: Callable[[], str]

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Message, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+THIS_MACHINE: Final = "127.0.0.1,::1"
 ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 MAX_ROOT_PATH: Final = 200  # characters
 HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
@@ -31,11 +32,12 @@ class ForwardedMiddleware(ProxyHeadersMiddleware):
     """uvicorn's middleware, which also reads other names of the headers, and lets us live below a path.
 
     The path is the one given, else what a trusted proxy sends as `X-Forwarded-Prefix`. Requests may come with
-    it or without; `Location` has it, and so has every path that the application tells.
+    it or without; `Location` has it, and so has every path that the application tells. Without trusted hosts,
+    proxies on this machine are believed.
     """
 
-    def __init__(self, app: Any, trusted_hosts: list[str] | str, *, root_path: str = "") -> None:
-        super().__init__(app, trusted_hosts)
+    def __init__(self, app: Any, trusted_hosts: str, *, root_path: str = "") -> None:
+        super().__init__(app, trusted_hosts or THIS_MACHINE)
         self._root_path = root_path
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

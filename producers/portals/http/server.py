@@ -116,8 +116,7 @@ class PlainParser:
     """
 
     def __init__(self, protocol: "LimitedHeadProtocol") -> None:
-        self._protocol, self._parser = protocol, httptools.HttpRequestParser(protocol)
-        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self._protocol, self._parser = protocol, _make_parser(protocol)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parser, name)
@@ -136,8 +135,7 @@ class PlainParser:
             head = self._protocol.head_without_upgrade(
                 self._parser.get_method(), self._parser.get_http_version()
             )
-            self._parser = httptools.HttpRequestParser(self._protocol)
-            self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self._parser = _make_parser(self._protocol)
             self.feed_data(head + data[error.args[0] :])
 
 
@@ -206,8 +204,14 @@ class LimitedHeadProtocol(BoundedProtocol):
             self.transport.close()
 
 
+def _make_parser(protocol: "LimitedHeadProtocol") -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+    return parser
+
+
 def _behind_proxies(app: Any, root_path: str) -> ForwardedMiddleware:
-    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")  # the name that uvicorn gives it
+    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "")  # the name that uvicorn gives it
     return ForwardedMiddleware(app, trusted, root_path=root_path)
 
 

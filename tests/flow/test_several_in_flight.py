@@ -1,0 +1,200 @@
+"""Several requests on their way at once: what begins when, what fails together, what a thread shares."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.simulator import FaultPlan
+from tests.support.flow_world import World, change, generous_policy
+from tests.support.inline_sender import InlineSender
+from worker.background import open_sender
+from worker.contract import Relation
+from worker.planner.actions import Action, ActionResult, Operation, Reply, Request, Verdict
+from worker.planner.plan import Limits, plan
+from worker.planner.suspicion import OperationGroup, Priority
+from worker.ports import Api, Grant
+from worker.testing import MemoryStore
+from worker.usecases.flush import flush
+from worker.usecases.in_flight import Round, SentRequest
+
+BUYER, BROKER, UNIT = "estate:address:buyer", "estate:address:contactPerson", "estate:estateUnit"
+ONE_EACH = Limits(max_ids=1, max_actions=1)
+GRANT = Grant(booked=True)
+
+operations = st.lists(
+    st.builds(
+        Operation,
+        st.sampled_from(("create", "delete", "get")),
+        st.builds(Relation, st.sampled_from((BUYER, BROKER, UNIT)), st.integers(1, 3), st.integers(1, 4)),
+    ),
+    max_size=25,
+    unique_by=lambda operation: operation.relation,
+)
+
+
+def sent_request(place: int, request: Request, group: OperationGroup) -> SentRequest:
+    return SentRequest(place, str(place), request, "work", group, GRANT, 0, (), 0, False)
+
+
+@given(operations, st.integers(1, 4), st.integers(1, 3), st.randoms(use_true_random=False))
+def test_a_round_begins_every_request_once_all_that_it_conflicts_with_is_settled(
+    wanted: list[Operation], limit: int, max_actions: int, rng: random.Random
+) -> None:
+    planned = plan(wanted, Limits(max_ids=2, max_actions=max_actions), generous_policy("acme").order)
+    group = OperationGroup(Priority.OPEN, tuple(wanted), 0, 0)
+    current = Round(planned, group, limit=limit, deletes=0)
+    on_their_way, settled = list[SentRequest](), set[int]()
+    while True:
+        while following := current.next_request():
+            place, request = following
+            assert settled.issuperset(range(planned.after[place]))
+            on_their_way.append(sent_request(place, request, group))
+            current.sent(on_their_way[-1])
+        assert len(on_their_way) <= limit
+        assert current.is_flying == bool(on_their_way)
+        if not on_their_way:
+            break
+        answered = current.answered(on_their_way.pop(rng.randrange(len(on_their_way))).id)
+        current.settled(answered)
+        settled.add(answered.place)
+    assert settled == set(range(len(planned.requests)))
+
+
+def test_a_round_that_ended_begins_no_more_and_rests_as_long_as_the_longest_reason_says() -> None:
+    wanted = [Operation("create", Relation(BUYER, number, number)) for number in (1, 2)]
+    planned = plan(wanted, ONE_EACH, generous_policy("acme").order)
+    current = Round(planned, OperationGroup(Priority.OPEN, tuple(wanted), 0, 0), limit=2, deletes=0)
+    current.end()
+    assert (current.next_request(), current.rest) == (None, None)
+    for rest, longest in ((0.0, 0.0), (5.0, 5.0), (1.0, 5.0)):
+        current.end(rest=rest)
+        assert current.rest == longest
+
+
+# --- a flush
+
+
+class WatchedSender(InlineSender):
+    """Notes when requests begin to travel and when they are answered; the first is answered first."""
+
+    def __init__(self, api: Api, notes: list[tuple[str, Any]]) -> None:
+        super().__init__(api)
+        self.notes = notes
+
+    def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
+        self.notes.append(("sent", [(action.kind, action.children) for action in actions]))
+        super().start(actions, request_id=request_id, now=now)
+
+    def next(self) -> tuple[str, Reply]:
+        self.notes.append(("answered", None))
+        return self._replies.pop(0)
+
+
+def flush_noted(world: World) -> list[tuple[str, Any]]:
+    """Run one flush; return when requests were sent and answered, and when outcomes were written."""
+    notes: list[tuple[str, Any]] = []
+
+    @contextmanager
+    def open_watched(api: Api, _: int) -> Iterator[WatchedSender]:
+        yield WatchedSender(api, notes)
+
+    def emit(event: str, /, **fields: object) -> None:
+        world.emit(event, **fields)
+        if event == "request.done":
+            notes.append(("written", None))
+
+    flush(world.policy_of("acme"), world.flush_deps("acme", open_sender=open_watched, emit=emit))
+    return notes
+
+
+def kinds(notes: list[tuple[str, Any]]) -> str:
+    """Return the notes as letters: s(ent), a(nswered), w(ritten)."""
+    return "".join(note[0] for note, _ in notes)
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "order"), [(1, "sasw" + "asw" + "aw"), (2, "ssasw" + "aw" + "aw"), (4, "sss" + "aw" * 3)]
+)
+def test_as_many_as_allowed_are_on_their_way_and_the_next_leaves_before_the_answered_one_is_written(
+    in_flight: int, order: str
+) -> None:
+    world = World(MemoryStore, policy={"limits": ONE_EACH, "in_flight": in_flight})
+    world.accept(*(change("create", BUYER, 500 + child, child) for child in (1, 2, 3)))
+    assert kinds(flush_noted(world)) == order
+
+
+def test_the_old_broker_leaves_only_when_the_new_one_is_written() -> None:
+    world = World(MemoryStore, policy={"limits": ONE_EACH, "in_flight": 4})
+    world.simulator.seed("token-acme", [Relation(BROKER, 501, 42)])
+    world.accept(change("create", BROKER, 501, 43), change("delete", BROKER, 501, 42))
+    notes = flush_noted(world)
+    assert notes.index(("written", None)) < notes.index(("sent", [("delete", (42,))]))
+    assert list(world.relations()) == [Relation(BROKER, 501, 43)]
+
+
+def test_requests_that_fail_together_count_as_one_failure_and_then_one_goes_alone() -> None:
+    world = World(
+        MemoryStore,
+        faults=FaultPlan.script(["gateway_before"] * 4),
+        policy={"limits": ONE_EACH, "in_flight": 4},
+    )
+    world.accept(*(change("create", BUYER, 500 + child, child) for child in range(1, 9)))
+    assert kinds(flush_noted(world)) == "ssss" + "aw" * 4
+    assert world.limiter.states(["acme"])["acme"]["failures"] == 1
+    world.clock.sleep(2.0)
+    assert kinds(flush_noted(world)).startswith("saw")
+    world.drain()
+    assert len(world.relations()) == 8
+
+
+def test_an_account_whose_clock_was_wrong_for_several_requests_at_once_is_not_paused(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(policy={"limits": ONE_EACH, "in_flight": 3})
+    world.simulator.clock = lambda: world.clock.now() / 1e6 + 600
+    world.accept(*(change("create", BUYER, 500 + child, child) for child in (1, 2, 3)))
+    flush_noted(world)
+    assert world.store.get_pause("acme") is None
+    world.drain()
+    assert len(world.relations()) == 3
+
+
+# --- threads
+
+
+class MeetingApi:
+    """An API that answers when so many requests are there at the same time."""
+
+    def __init__(self, parties: int) -> None:
+        self._barrier = threading.Barrier(parties)
+
+    def send(self, actions: Sequence[Action], *, request_id: str, now: float) -> Reply:
+        self._barrier.wait(timeout=10)
+        return Reply((ActionResult(Verdict.OK, message=f"{request_id} {now:g}"),))
+
+
+def test_requests_travel_at_the_same_time_and_every_reply_comes_with_its_request() -> None:
+    with open_sender(MeetingApi(3), 3) as sender:
+        for number in range(3):
+            sender.start((), request_id=f"r{number}", now=float(number))
+        replies = dict(sender.next() for _ in range(3))
+    assert {id_: reply.results[0].message for id_, reply in replies.items()} == {
+        f"r{number}": f"r{number} {number}" for number in range(3)
+    }
+
+
+def test_what_a_request_raises_is_raised_where_its_reply_is_asked_for() -> None:
+    class Broken:
+        def send(self, *_: object, **__: object) -> Reply:
+            raise RuntimeError("this client belongs to another process")
+
+    with open_sender(Broken(), 1) as sender:
+        sender.start((), request_id="r", now=0.0)
+        with pytest.raises(RuntimeError, match="another process"):
+            sender.next()

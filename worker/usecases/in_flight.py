@@ -1,0 +1,82 @@
+"""The requests of one plan: which may begin, which are on their way, which are settled. Pure bookkeeping."""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from worker.planner.actions import Request
+from worker.planner.plan import Plan
+from worker.planner.suspicion import OperationGroup
+from worker.ports import Grant
+
+Purpose = Literal["work", "trial", "probe"]
+"""What a request is for; a failed trial is the doing of the relations in it, a probe is about the account."""
+
+
+class SentRequest(NamedTuple):
+    """A request on its way: its place in the plan, and what was known when it began.
+
+    `signed` is in µs, `troubles` counts the failures that the flush had seen, `clock_corrected` is whether it
+    was signed by the API's clock.
+    """
+
+    place: int
+    id: str
+    request: Request
+    purpose: Purpose
+    group: OperationGroup
+    grant: Grant
+    signed: int
+    correlations: tuple[str, ...]
+    troubles: int
+    clock_corrected: bool
+
+
+class Round:
+    """The requests that one plan wants sent, at most `limit` of them at a time.
+
+    `rest` is for how many seconds the flush rests when the round is over, None if it may plan the next.
+    """
+
+    def __init__(self, planned: Plan, group: OperationGroup, *, limit: int, deletes: int) -> None:
+        self.group, self.deletes_left = group, deletes
+        self.rest: float | None = None
+        self._requests, self._after, self._limit = planned.requests, planned.after, limit
+        self._begun, self._settled, self._is_over = 0, set[int](), False
+        self._sent: dict[str, SentRequest] = {}
+
+    @property
+    def is_flying(self) -> bool:
+        """Whether a request is on its way."""
+        return bool(self._sent)
+
+    def next_request(self) -> tuple[int, Request] | None:
+        """Return the request that may begin now, with its place; None if none may."""
+        place = self._begun
+        if self._is_over or place == len(self._requests) or len(self._sent) >= self._limit:
+            return None
+        if not self._settled.issuperset(range(self._after[place])):
+            return None
+        return place, self._requests[place]
+
+    def sent(self, sent: SentRequest) -> None:
+        """Note that a request is on its way."""
+        self._begun += 1
+        self._sent[sent.id] = sent
+        self.deletes_left -= sent.request.deletes
+
+    def answered(self, request_id: str) -> SentRequest:
+        """Return the request whose reply is there; others may go in its place."""
+        return self._sent.pop(request_id)
+
+    def settled(self, sent: SentRequest) -> None:
+        """Note that the outcomes of a request are written: what conflicts with it may go."""
+        self._settled.add(sent.place)
+
+    def end(self, rest: float | None = None) -> None:
+        """Begin no more requests; let the flush rest for so many seconds, or else plan again."""
+        self._is_over = True
+        self.rest = max(_known(self.rest, rest), default=None)
+
+
+def _known(*rests: float | None) -> Iterable[float]:
+    return [rest for rest in rests if rest is not None]
