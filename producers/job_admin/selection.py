@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from worker.contract import write_instant
+from worker.contract import limit_faults, write_instant
 from worker.errors import Fault, InvalidChange
 from worker.ports import (
     Failure,
@@ -23,6 +23,7 @@ from worker.ports import (
 )
 
 MAX_JOBS: Final = 100_000  # jobs that one call acts on
+MAX_ID: Final = 64  # characters of the id of a job; ours have at most 51
 PIECE: Final = 500  # jobs that are looked up at once
 OF_RELATIONS: Final = ("type", "parent", "child", "error")  # fields of a filter that failures are picked by
 NOTHING_SELECTED: Final = (
@@ -85,12 +86,23 @@ def name_picked(job: JobRecord, picked: Sequence[Failure]) -> tuple[str, ...]:
 def describe_selection(selection: Selection) -> str:
     """Return the selection in words; raises InvalidChange if it selects nothing, or everything."""
     if isinstance(selection, NarrowedJobs):
-        return f"{summarize_ids(selection.jobs)}: {_describe_filter(selection.filter)}"
+        return f"{summarize_ids(_check_ids(selection.jobs))}: {_describe_filter(selection.filter)}"
     if isinstance(selection, JobFilter):
         return _describe_filter(selection)
     if not selection:
         raise InvalidChange([Fault("", NOTHING_SELECTED)])
-    return summarize_ids(selection)
+    return summarize_ids(_check_ids(selection))
+
+
+def _check_ids(jobs: Sequence[str]) -> Sequence[str]:
+    """Return the ids; raise InvalidChange for those that are too long to be any."""
+    if faults := [
+        Fault(f"jobs[{at}]", f"expected the id of a job, at most {MAX_ID} characters, got {len(each)}")
+        for at, each in enumerate(jobs)
+        if len(each) > MAX_ID
+    ]:
+        raise InvalidChange(limit_faults(faults))
+    return jobs
 
 
 def _describe_filter(wanted: JobFilter) -> str:

@@ -319,3 +319,13 @@ def test_an_erasure_writes_down_what_it_did_without_naming_anybody(
     assert [each["account"] for each in document["accounts"]] == ["acme", "unrouted"]
     cli("erase", "address", "1", "--yes", "--only-account", "--proof", str(proof))
     assert [each["account"] for each in json.loads(proof.read_text())["accounts"]] == ["acme"]
+
+
+def test_a_user_without_a_name_acts_as_cli(
+    cli: Cli, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)  # as in a container with `user: "10001"`
+    cli("accounts", "pause", "acme")
+    assert [entry.by for entry in runtime.job_admin.audit_log("acme").entries] == ["cli"]

@@ -24,7 +24,7 @@ from worker.ports import (
 )
 
 MAX_SECRET: Final = 1024  # bytes of a secret that may stand where a message is cut
-MAX_KEPT_FAULTS: Final = 1000
+MAX_FAULT: Final = 500  # characters of a fault that is kept
 RELATION_MEMORY = 30 * 86_400.0  # seconds; an older change cannot be ordered any more (R3, R8)
 
 
@@ -35,6 +35,7 @@ class IntakePolicy:
     account: str
     window: float
     max_backlog: int
+    max_backlog_bytes: int = 2**30
     overrides: Mapping[str, Override] = field(default_factory=dict)
     memory: float = RELATION_MEMORY
 
@@ -96,7 +97,11 @@ class Intake:
         self._check(changes, policy)
         submissions = [self._submission(change, policy) for change in changes]
         result = self.store.accept(
-            policy.account, submissions, max_backlog=policy.max_backlog, oldest=policy.memory
+            policy.account,
+            submissions,
+            max_backlog=policy.max_backlog,
+            oldest=policy.memory,
+            max_bytes=policy.max_backlog_bytes,
         )
         return self._receipts(result, changes, policy)
 
@@ -117,7 +122,11 @@ class Intake:
                 yield [self._submission(change, policy) for change in changes]
 
         for result in self.store.accept_rounds(
-            account, submissions(), max_backlog=policy.max_backlog, oldest=policy.memory
+            account,
+            submissions(),
+            max_backlog=policy.max_backlog,
+            oldest=policy.memory,
+            max_bytes=policy.max_backlog_bytes,
         ):
             start, changes = unanswered.popleft()
             yield self._receipts(result, changes, policy, start=start)
@@ -163,7 +172,7 @@ class Intake:
         whole, first = len(message.body), message.body[: MAX_KEPT_BODY + MAX_SECRET]
         body = redact(first.decode(errors="surrogateescape")).encode(errors="surrogateescape")
         return message._replace(
-            faults=tuple(redact_answer(fault) for fault in message.faults[:MAX_KEPT_FAULTS]),
+            faults=tuple(redact_answer(fault)[:MAX_FAULT] for fault in message.faults[: MAX_FAULTS + 1]),
             source=redact_answer(message.source),
             event_id=self.new_id() if holds_secret(message.event_id) else message.event_id,
             body=body[:MAX_KEPT_BODY],
