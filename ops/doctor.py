@@ -17,7 +17,7 @@ from worker.celery_config import queue_names
 from worker.clock import IdGenerator
 from worker.config import Account, Settings, mask_url
 from worker.config.values import SIGNATURE_LIFE
-from worker.contract import Relation
+from worker.contract import Relation, write_instant
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
