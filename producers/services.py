@@ -37,6 +37,8 @@ def build_services(runtime: Runtime) -> Services:
             job_admin=runtime.job_admin,
             intake=intake,
             dry_run=runtime.dry_run,
-            reparse=lambda job, body, correction: reparse(runtime.settings.sources, job, body, correction),
+            reparse=lambda job, payload, correction: reparse(
+                runtime.settings.sources, job, payload, correction
+            ),
         ),
     )

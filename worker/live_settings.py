@@ -87,6 +87,7 @@ class LiveSettings:
             account=account.name,
             window=account.window,
             max_backlog=account.max_backlog,
+            max_backlog_bytes=account.max_backlog_bytes,
             overrides=self.overrides,
             memory=account.failed_retention_days * DAY,
         )
@@ -125,7 +126,9 @@ class LiveSettings:
 
 def credentials_fingerprint(account: Account, prefix: str) -> str:
     """Return what shows whether credentials changed, and nothing else about them (R20)."""
-    return fingerprint(account.token.reveal(), account.secret.reveal(), f"{prefix}:{account.name}")
+    claim = account.find_claim()
+    secret = f"{account.secret.reveal()}\0{claim}" if claim else account.secret.reveal()
+    return fingerprint(account.token.reveal(), secret, f"{prefix}:{account.name}")
 
 
 def _file_version(file: Path | None) -> tuple[int, int] | None:

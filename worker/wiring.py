@@ -33,6 +33,13 @@ from worker.store.redis_store import RedisStore, Retention
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushResult
+from worker.usecases.health import (
+    AccountHealth,
+    Health,
+    Trouble,
+    find_process_troubles,
+    find_troubles,
+)
 from worker.usecases.intake import Intake
 from worker.usecases.sweep import Sweeper
 from worker.usecases.withdrawal import withdraw_record
@@ -105,6 +112,33 @@ class Runtime:
             self.metrics.add(account, result.counters)
         return result
 
+    def read_health(self, accounts: Sequence[str] | None = None) -> Health:
+        """Read how the system is doing, in six round trips; by default of all accounts of the settings."""
+        known = self.settings.accounts
+        names = list(known) if accounts is None else list(accounts)
+        stats, paces = self.metrics.account_stats(names), self.limiter.states(names)
+        observing = {name for name, account in known.items() if account.mode == "observe"}
+        return Health(
+            now=self.metrics.now() / 1e6,
+            workers=self.metrics.list_workers(),
+            sweeps=self.metrics.sweep_stats(),
+            memory=self.metrics.memory_usage(),
+            accounts={
+                name: AccountHealth(stats[name], paces[name], name in observing, self._claim_written_at(name))
+                for name in names
+            },
+        )
+
+    def _claim_written_at(self, name: str) -> float | None:
+        account = self.settings.accounts.get(name)
+        claim = account.extendedclaim if account else None
+        return claim.written_at if claim and claim.file else None
+
+    def find_troubles(self) -> list[Trouble]:
+        """Return what is wrong with the system; raise StoreUnavailable if it cannot be asked."""
+        own = find_process_troubles(str(getattr(self.wake, "trouble", "")), self.live_settings.faults)
+        return [*own, *find_troubles(self.read_health())]
+
     def sweep(self) -> int:
         """Send the flush messages that are missing, and return how many."""
         self.live_settings.refresh()
@@ -174,7 +208,7 @@ class ApiClients:
                 account.secret.reveal(),
                 timeout=account.timeout,
                 modify_action=account.modify_action,
-                extendedclaim=account.extendedclaim.reveal() if account.extendedclaim else None,
+                extendedclaim=account.find_claim() or None,
                 connections=account.in_flight,
             )
             self._clients[account.name] = version, client

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 import click
 import msgspec
 
-from ops.cli.context import CommandContext, account_option
+from ops.cli.context import CommandContext, account_option, check_length
 from producers.job_admin.selection import Selection
 from producers.portals.http import query
 from worker.contract import write_instant
@@ -131,6 +131,7 @@ def by_option(function: Function) -> Function:
     return click.option(
         "--by",
         metavar="WHO",
+        callback=check_length,
         default=_get_user_name,
         show_default="your user name",
         help="Who the audit shall name.",

@@ -33,12 +33,10 @@ async def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> Respons
 
 
 async def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
-    """Let an account go on, at full pace."""
+    """Let an account go on, at full pace and with its breaker closed."""
     account = deps.current_settings().account(call.account).name
-    entry = AuditEntry(deps.new_id(), call.key.name, "resumed", account)
-    was_paused = await deps.threads.run_for(call.key.name, deps.store.resume, account, audit_entry=entry)
-    await deps.threads.run_for(call.key.name, deps.reset_pace, account)
-    return json_response({"account": account, "paused": False, "was_paused": was_paused})
+    resumed = await deps.threads.run_for(call.key.name, deps.resume, account, call.key.name)
+    return json_response(resumed.to_json())
 
 
 async def cancel_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
@@ -98,16 +96,23 @@ async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Respo
         by=call.key.name,
         forced=form.force,
         correction=form.set,
+        allowed=call.key.accounts,
     )
     headers = {"Location": f"/v1/replays/{replay.id}"}
     return json_response(serialize_replay(replay), status=201, headers=headers)
 
 
 async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
-    """Start a replay, or let a stopped one go on; a worker carries it out."""
+    """Start a replay, or let a stopped one go on; a worker carries it out.
+
+    Another key may have prepared it, for more accounts than this one has.
+    """
 
     def start() -> Replay:
-        replay = deps.services.replays.start(call.request.path_params["id"], by=call.key.name)
+        replay_id = call.request.path_params["id"]
+        for account in deps.services.replays.find(replay_id).accounts:
+            check_access(call.key, "replay", account)
+        replay = deps.services.replays.start(replay_id, by=call.key.name)
         deps.send_replay(replay.id)
         return replay
 

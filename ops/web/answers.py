@@ -189,11 +189,13 @@ class AccountsDict(TypedDict):
 
 
 class PausedDict(TypedDict):
-    """Whether an account is paused now, and when it was resumed, whether it was before."""
+    """Whether an account is paused now; when it was resumed also how it stood before."""
 
     account: str
     paused: bool
     was_paused: NotRequired[bool]
+    breaker_was: NotRequired[str]
+    pace_was: NotRequired[float]
 
 
 class ActedDict(TypedDict):
@@ -234,6 +236,7 @@ class ReplayDict(TypedDict):
     paused: str
     more: bool
     plan: PlanDict
+    accounts: list[str]
     state: ReplayState
     made_at: str | None
     run_at: str | None

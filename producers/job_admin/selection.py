@@ -6,11 +6,12 @@ from typing import Final
 
 import msgspec
 
-from worker.contract import write_instant
+from worker.contract import limit_faults, write_instant
 from worker.errors import Fault, InvalidChange
 from worker.ports import JobFilter, JobRecord, JobState, Queries, summarize_ids
 
 MAX_JOBS: Final = 100_000  # jobs that one call acts on
+MAX_ID: Final = 64  # characters of the id of a job; ours have at most 51
 PIECE: Final = 500  # jobs that are looked up at once
 NOTHING_SELECTED: Final = (
     "say which jobs: their ids, or at least one of "
@@ -25,6 +26,12 @@ def describe_selection(selection: Selection) -> str:
     if not isinstance(selection, JobFilter):
         if not selection:
             raise InvalidChange([Fault("", NOTHING_SELECTED)])
+        if faults := [
+            Fault(f"jobs[{at}]", f"expected the id of a job, at most {MAX_ID} characters, got {len(each)}")
+            for at, each in enumerate(selection)
+            if len(each) > MAX_ID
+        ]:
+            raise InvalidChange(limit_faults(faults))
         return summarize_ids(selection)
     conditions = {name: value for name, value in msgspec.structs.asdict(selection).items() if value}
     if not conditions:

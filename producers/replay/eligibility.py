@@ -20,6 +20,7 @@ REASONS: Final[Mapping[str, str]] = {
     "as asked": "is already as asked, as far as is known",
     "invalid": "cannot be corrected like this",
     "unreadable": "stands for a message that still cannot be read",
+    "elsewhere": "would go into an account that this key is not for",
     "refused": "was refused when it was sent anew",
     "forgotten": "was erased from the replay, or kept too long",
 }

@@ -5,10 +5,12 @@ forced or corrected one, or an unreadable message that is read again, is replace
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, Final
+
+import msgspec
 
 from producers.replay.eligibility import REASONS, is_unreadable, jobs_without_effect, reason_to_refuse
 from producers.replay.resend import Correction, Reparse, make_new_change
@@ -19,8 +21,11 @@ from worker.planner.dry_run import DryRun
 from worker.ports import ClaimedJob, JobAdmin, JobRecord, Queries, RelationRecord, Replay, ReplayEntry
 from worker.usecases.intake import IntakePolicy
 
+MAX_REASON: Final = 1000  # characters
 MAX_EXAMPLES: Final = 100  # refused jobs that are named
 MAX_LISTED_ACTIONS: Final = 200
+MAX_LISTED_IDS: Final = 5_000  # of all listed actions together
+MAX_SET_BYTES: Final = 2**24  # of the changes that replace jobs; the jobs beyond are left to another replay
 MAX_PLANNED_RELATIONS: Final = 50_000  # beyond, the plan covers only the first jobs of the set
 NEWEST: Final = 2**60  # greater than the acceptance number of any job, and than any time in µs
 
@@ -30,7 +35,11 @@ DryRunOf = Callable[[str, Sequence[ClaimedJob], Mapping[Relation, RelationRecord
 
 @dataclass(slots=True, kw_only=True)
 class ReplayBuilder:
-    """A replay in the making: the jobs it takes, those it refuses and why, and the work that is planned."""
+    """A replay in the making: the jobs it takes, those it refuses and why, and the work that is planned.
+
+    `allowed` are the accounts that it may send into, None for all: a kept message may name another account
+    than the one that keeps it.
+    """
 
     queries: Queries
     job_admin: JobAdmin
@@ -41,11 +50,14 @@ class ReplayBuilder:
     replay_id: str
     forced: bool
     correction: Correction
+    allowed: Collection[str] | None = None
     entries: list[ReplayEntry] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     planned: dict[str, list[ClaimedJob]] = field(default_factory=dict)
+    accounts: set[str] = field(default_factory=set)
     relations: int = 0
+    set_bytes: int = 0
     has_more: bool = False
     new_numbers: Iterator[int] = field(default_factory=count)
 
@@ -57,6 +69,9 @@ class ReplayBuilder:
     def judge(self, pieces: Iterable[Mapping[str, JobRecord | None]], limit: int) -> None:
         """Take or refuse each of the selected jobs, until `limit` jobs are taken."""
         for piece in pieces:
+            if self.set_bytes > MAX_SET_BYTES:
+                self.has_more = True
+                return
             room = limit - len(self.entries)
             self._judge_piece(dict(islice(piece.items(), room)))
             if len(piece) > room:
@@ -78,6 +93,7 @@ class ReplayBuilder:
             examples=self.examples,
             paused=paused,
             more=self.has_more,
+            accounts=tuple(sorted(self.accounts)),
             plan=self._plan(),
         )
 
@@ -121,8 +137,12 @@ class ReplayBuilder:
             if not changes:
                 self._refuse(job.id, "unreadable")
                 continue
+            if not self._may_send(changes):
+                self._refuse(job.id, "elsewhere")
+                continue
             messages, delivered = tuple({**to_message(change)} for change in changes), changes[0].delivered
             self.entries.append(ReplayEntry(job.id, messages, delivered))
+            self.set_bytes += len(msgspec.json.encode(messages))
             for change in changes:
                 self._plan_for(change.account, _claim_change(change, number=next(self.new_numbers)))
 
@@ -135,13 +155,17 @@ class ReplayBuilder:
             if len(payload.body) < payload.size:
                 reason = f"was cut to {len(payload.body)} of {payload.size} bytes, so it cannot be read again"
                 raise InvalidChange([Fault("", reason)])
-            changes = self.reparse(job, payload.body, self.correction)
-        for change in changes:
+            changes = self.reparse(job, payload, self.correction)
+        for change in changes if self._may_send(changes) else ():
             check(change, self.policy_of(change.account).overrides)
         return changes
 
+    def _may_send(self, changes: Iterable[Change]) -> bool:
+        return self.allowed is None or all(change.account in self.allowed for change in changes)
+
     def _plan_for(self, account: str, job: ClaimedJob) -> None:
         """Add a job to what the plan covers, as long as that is not too much."""
+        self.accounts.add(account)
         self.relations += len(job.relations)
         if self.relations <= MAX_PLANNED_RELATIONS:
             self.planned.setdefault(account, []).append(job)
@@ -156,12 +180,22 @@ class ReplayBuilder:
             counts.update({"requests": len(requests), "actions": len(actions)})
             counts.update(f"{action.kind}s" if action.kind != "modify" else "modifies" for action in actions)
             listed += map(_action_json, actions[: MAX_LISTED_ACTIONS - len(listed)])
+        listed = list(_within(listed, MAX_LISTED_IDS))
         return {**counts, "listed": listed, "whole": self.relations <= MAX_PLANNED_RELATIONS}
 
     def _refuse(self, job_id: str, reason: str, detail: str = "") -> None:
         self.refused[reason] += 1
         if len(self.examples) < MAX_EXAMPLES:
-            self.examples[job_id] = REASONS[reason] + detail
+            self.examples[job_id] = (REASONS[reason] + detail)[:MAX_REASON]
+
+
+def _within(listed: Iterable[dict[str, Any]], ids: int) -> Iterator[dict[str, Any]]:
+    """Yield the first of the actions that have so many ids together."""
+    for action in listed:
+        ids -= len(action["parentid"]) + len(action["childid"])
+        if ids < 0:
+            return
+        yield action
 
 
 def _claim_job(job: JobRecord) -> ClaimedJob:

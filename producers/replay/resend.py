@@ -4,15 +4,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from worker.contract import Change, from_message, write_instant
+from worker.contract import Change, from_message, limit_faults, write_instant
 from worker.contract.values import read_whole
 from worker.errors import Fault, InvalidChange
-from worker.ports import JobRecord
+from worker.ports import JobRecord, Payload
 
 OF_MESSAGES: Final = ("account", "occurred_at", "event_id", "source", "batch")  # of unreadable ones only
 CORRECTABLE: Final = ("action", "relationtype", "parentid", "childid", "allow_empty", *OF_MESSAGES)
 FLAGS: Final = {"true": True, "false": False}
 INFO_PREFIX: Final = "relationinfo."
+MAX_CORRECTION: Final = 16_384  # bytes, as JSON: 500 ids have 9,000
 SOURCE: Final = "replay"  # the `source` of a new change
 
 Correction = Mapping[str, Any]
@@ -21,8 +22,8 @@ Correction = Mapping[str, Any]
 An empty one takes the field out of the message, whatever its name.
 """
 
-Reparse = Callable[[JobRecord, bytes, Correction], Sequence[Change]]
-"""Reads the bytes of an unreadable message again, with corrections; raises InvalidChange."""
+Reparse = Callable[[JobRecord, Payload, Correction], Sequence[Change]]
+"""Reads what is kept of an unreadable message again, with corrections; raises InvalidChange."""
 
 
 def parse_correction(pairs: Iterable[str]) -> Correction:
@@ -49,7 +50,9 @@ def check_correction(correction: Correction) -> None:
         if value != "" and name not in CORRECTABLE and not name.startswith(INFO_PREFIX)
     ]
     if faults:
-        raise InvalidChange(faults)
+        raise InvalidChange(limit_faults(faults))
+    if (size := len(json.dumps(correction, default=str).encode())) > MAX_CORRECTION:
+        raise InvalidChange([Fault("set", f"expected at most {MAX_CORRECTION} bytes, got {size}")])
 
 
 def make_new_change(job: JobRecord, correction: Correction, *, forced: bool, replay_id: str) -> Change:

@@ -4,7 +4,7 @@ The work of a running replay is `worker.usecases.replay`; this or any worker can
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,9 +46,11 @@ class ReplayService:
         forced: bool = False,
         correction: Mapping[str, Any] | None = None,
         limit: int = MAX_JOBS,
+        allowed: Collection[str] | None = None,
     ) -> Replay:
         """Store a replay of the selected failed jobs and return it; nothing is sent before it is started.
 
+        It sends into the `allowed` accounts only; None allows all.
         Raises InvalidChange if nothing or everything is selected, or for a correction that cannot be made.
         """
         what, selection = describe_selection(selection), restrict_to_state(selection, "failed")
@@ -63,6 +65,7 @@ class ReplayService:
             replay_id=f"{account}-{self.intake.new_id()}",
             forced=forced,
             correction=correction or {},
+            allowed=allowed,
         )
         builder.judge(find_jobs(self.queries, account, selection), limit)
         pause = self.store.get_pause(account)

@@ -36,6 +36,9 @@ from worker.config import Secret, Source, hide
 from worker.config.values import Scheme
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
+# Characters of a sender's own id of a message; for a longer one its hash stands.
+MAX_MESSAGE_ID: Final = 128
+
 
 def verify(source: Source, delivery: WebhookDelivery, *, now: float) -> str:
     """Return the id of the message if its sender knows one of the source's secrets.
@@ -69,7 +72,7 @@ def _verify_standard(source: Source, delivery: WebhookDelivery, now: float) -> s
     sent_at = datetime.fromtimestamp(int(timestamp), UTC)
     expected = [webhook.sign(message_id, sent_at, text) for webhook in _load_webhooks(source)]
     _check_equal(expected, signatures.split())
-    return message_id
+    return message_id if len(message_id) <= MAX_MESSAGE_ID else _hash(message_id.encode())
 
 
 def _load_webhooks(source: Source) -> list[Webhook]:

@@ -259,3 +259,13 @@ def test_a_replay_of_a_paused_account_says_that_nothing_is_sent(cli: Cli, drain:
     drain()
     cli("accounts", "pause", "acme")
     assert "note: account acme is paused (hand)" in cli("replay", job, "--yes").stdout
+
+
+def test_a_user_without_a_name_acts_as_cli(
+    cli: Cli, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)  # as in a container with `user: "10001"`
+    cli("accounts", "pause", "acme")
+    assert [entry.by for entry in runtime.job_admin.audit_log("acme").entries] == ["cli"]

@@ -197,6 +197,7 @@ def test_an_unreadable_message_is_a_failed_job_once_and_keeps_its_bytes(store: S
         b"{7}",
         ("parentid: is required", "childid: is required"),
         3,
+        False,
     )
     [group] = queries_of(store).failure_groups("acme")
     assert (

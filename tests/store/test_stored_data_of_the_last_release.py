@@ -308,8 +308,13 @@ def test_what_explains_a_relation_is_read(store: RedisStore, queries: RedisQueri
 
 def test_unreadable_messages_are_read_as_they_came(job_admin: RedisJobAdmin) -> None:
     payload = job_admin.get_payload(IDS["unreadable"])
-    assert payload == ('{"childid": 9001, "note": "café"}'.encode(), ("parentid: is required",), 34)
-    assert job_admin.get_payload(IDS["unrouted"]) == (b"\xff\xfe not JSON", ("account: is required",), 11)
+    assert payload == ('{"childid": 9001, "note": "café"}'.encode(), ("parentid: is required",), 34, None)
+    assert job_admin.get_payload(IDS["unrouted"]) == (
+        b"\xff\xfe not JSON",
+        ("account: is required",),
+        11,
+        None,
+    )
 
 
 def test_a_prepared_and_a_half_run_replay_are_read_and_go_on(job_admin: RedisJobAdmin) -> None:

@@ -22,7 +22,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from ops.dev.redis_server import run_server
-from ops.web.metrics import COUNTERS, GAUGES, HISTOGRAMS, PROCESS, SYSTEM
+from ops.web.metrics import COUNTERS, GAUGES, HISTOGRAMS, PROCESS, SYSTEM, TROUBLE, TROUBLE_LABELS
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
 from tests.support.http_front import MISSING, Front
@@ -112,7 +112,8 @@ def sample_names() -> set[str]:
     """Return the name of every sample."""
     counted = {item.name + "_total" for item in COUNTERS}
     buckets = {f"{name}_{part}" for name, _, _ in HISTOGRAMS for part in ("bucket", "count", "sum")}
-    return {*(item.name for item in GAUGES), *counted, *buckets, *(name for name, _ in (*SYSTEM, *PROCESS))}
+    others = (name for name, _ in (*SYSTEM, *PROCESS, TROUBLE))
+    return {*(item.name for item in GAUGES), *counted, *buckets, *others}
 
 
 def reference() -> str:
@@ -123,6 +124,7 @@ def reference() -> str:
         (name, "counter" if name.endswith("_total") else "gauge", [], text)
         for name, text in (*SYSTEM, *PROCESS)
     ]
+    rows += [(TROUBLE[0], "gauge", [*TROUBLE_LABELS], TROUBLE[1])]
     lines = (
         f"| `{name}` | {kind} | {', '.join(f'`{item}`' for item in labels if item)} | {text} |\n"
         for name, kind, labels, text in rows
@@ -205,7 +207,7 @@ def test_the_time_of_a_sweep_is_shown(front: Front) -> None:
 def test_no_label_is_an_id(front: Front) -> None:
     flush_change(front, 1, MISSING)
     labels = {name for family in families(front).values() for item in family.samples for name in item.labels}
-    assert labels <= {"account", "le", *(item.label for item in (*GAUGES, *COUNTERS))}
+    assert labels <= {"account", "le", *TROUBLE_LABELS, *(item.label for item in (*GAUGES, *COUNTERS))}
     words = {
         text
         for family in families(front).values()
@@ -239,6 +241,7 @@ def test_without_redis_a_scrape_says_so(front: Front) -> None:
             "relations_store_up 0.0",
             "relations_settings_stale 0.0",
             "relations_wake_failing 0.0",
+            'relations_trouble{account="",severity="page",trouble="store_away"} 1.0',
         ]
 
 

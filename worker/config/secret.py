@@ -5,6 +5,8 @@ Every value a `Secret` ever revealed is known to `redact`, so a rotated one stay
 
 import hashlib
 import hmac
+import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -52,6 +54,45 @@ class Secret:
     ) -> None:
         self._reference, self._environ, self._folder = reference, environ, folder
         self._last: tuple[object, str] = (None, "")  # the file's state when it was read, and what it held
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the value is read from, if it is one."""
+        source, _, name = self._reference.partition(":")
+        return self._folder / name if source == "file" else None
+
+    @property
+    def written_at(self) -> float:
+        """When its file was written, in seconds since 1970; 0 if there is none."""
+        try:
+            return self.file.stat().st_mtime if self.file else 0.0
+        except (OSError, ValueError):
+            return 0.0
+
+    def replace(self, value: str, *, at: float) -> bool:
+        """Write a value that came at this time (seconds) into the file, unless a later one is there.
+
+        Whoever reads it sees the old or the new value, and nobody else sees either. Returns whether it is
+        another one; raises OSError.
+        """
+        if self.file is None:
+            raise ValueError(f"{self} is no file")
+        if at < int(self.written_at):
+            return False
+        if self.written_at and self.file.read_bytes().strip() == value.encode():
+            os.utime(self.file, (at, at))
+            return False
+        fresh = self.file.with_name(f".{self.file.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            fresh.unlink(missing_ok=True)
+            opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(opened, "w", encoding="utf-8") as file:
+                file.write(f"{value}\n")
+            os.utime(fresh, (at, at))
+            fresh.replace(self.file)
+        finally:
+            fresh.unlink(missing_ok=True)
+        return True
 
     @property
     def literal(self) -> bool:

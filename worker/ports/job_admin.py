@@ -48,11 +48,15 @@ class AdminResult(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """What is kept of an unreadable message: its bytes (fewer than `size` if it was cut) and every fault."""
+    """What is kept of an unreadable message: its bytes (fewer than `size` if it was cut) and every fault.
+
+    `delivered` says whether it is a webhook's; None for those that earlier releases kept.
+    """
 
     body: bytes
     faults: tuple[str, ...]
     size: int
+    delivered: bool | None = None
 
 
 class RecordRef(NamedTuple):
@@ -135,7 +139,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
     `eligible` jobs are in the set, `refused` counts the others by reason (`examples` has some). `done` of the
     set were handled so far: `back` were put back or sent as new jobs, the rest is counted by reason in
-    `missed`. `plan` is plain data.
+    `missed`. `plan` is plain data. It sends into `accounts`, its own and those that kept messages name.
     """
 
     id: str
@@ -151,6 +155,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     paused: str = ""
     more: bool = False
     plan: Mapping[str, Any] = {}
+    accounts: tuple[str, ...] = ()
     state: ReplayState = "previewed"
     made_at: int = 0
     run_at: int = 0

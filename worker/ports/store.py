@@ -51,20 +51,30 @@ class AcceptResult(NamedTuple):
 
 
 class UnreadableMessage(NamedTuple):
-    """A message that is no change: the account it names (perhaps unknown), every fault, and its bytes."""
+    """A message that is no change: the account it names (perhaps unknown), every fault, and its bytes.
+
+    One that was `delivered` is a webhook's, and `source` is that webhook.
+    """
 
     account: str
     source: str
     event_id: str
     faults: tuple[str, ...]
     body: bytes
+    delivered: bool = False
 
 
 class Store(Protocol):
     """The status store and the accounts' inboxes."""
 
     def accept(
-        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        submissions: Sequence[Submission],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = ...,
     ) -> AcceptResult:
         """Write the submissions, all or none; a repeated call returns the same. `oldest` is in seconds."""
 
@@ -72,7 +82,13 @@ class Store(Protocol):
         """Keep a message as a failed job that needs a decision; a repeated message is the same job."""
 
     def accept_rounds(
-        self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        rounds: Iterable[Sequence[Submission]],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = ...,
     ) -> Iterator[AcceptResult]:
         """Accept list after list, each all or none; one may be prepared while the one before is written."""
 

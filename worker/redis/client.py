@@ -74,7 +74,7 @@ def connect(url: str) -> Client:
         if scheme == "redis+cluster":
             return connect_cluster(url, options)
         if scheme == "redis+sentinel":
-            return connect_sentinel(url, options)
+            return connect_sentinel(url.partition("?")[0], {**options, **redis_options(url)})
         if scheme == "unix":
             options = {**LOCAL_OPTIONS, "retry": make_retry()}
         client = Redis.from_url(url.partition("?")[0], **{**options, **redis_options(url)})

@@ -240,11 +240,12 @@ class RedisJobAdmin:
     def get_payload(self, job: str) -> Payload | None:
         """Return what is kept of the unreadable message that the job stands for."""
         reads = self.database.reads(account_of(job))
-        reads.hmget(f"payload:{job}", ("body", "faults", "size"))
-        body, faults, size = reads.run()[0]
+        reads.hmget(f"payload:{job}", ("body", "faults", "size", "delivered"))
+        body, faults, size, delivered = reads.run()[0]
         if body is None:
             return None
-        return Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size))
+        known = None if delivered is None else delivered == b"1"
+        return Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size), known)
 
     # --- replays
 

@@ -91,12 +91,14 @@ _decode = msgspec.msgpack.Decoder(StoredJob).decode
 
 
 class LoadedJob:
-    """A job that was read: its id without the account, its head, where it is stored, and its value."""
+    """A job that was read: its id without the account, its head, where it is stored, its value and size."""
 
-    __slots__ = ("accepted_at", "is_claimed", "is_kept", "number", "short", "value")
+    __slots__ = ("accepted_at", "is_claimed", "is_kept", "number", "short", "size", "value")
 
-    def __init__(self, short: str, accepted_at: int, number: int, value: StoredJob, *, is_kept: bool) -> None:
-        self.short, self.accepted_at, self.number = short, accepted_at, number
+    def __init__(
+        self, short: str, accepted_at: int, number: int, value: StoredJob, *, is_kept: bool, size: int = 0
+    ) -> None:
+        self.short, self.accepted_at, self.number, self.size = short, accepted_at, number, size
         self.value, self.is_kept, self.is_claimed = value, is_kept, False
 
     @classmethod
@@ -106,7 +108,7 @@ class LoadedJob:
         value = _decode(text[HEAD_SIZE:])
         if value.total < 0:
             value.total = value.left = len(value.parents) * len(value.children)
-        return cls(short, accepted_at, number, value, is_kept=is_kept)
+        return cls(short, accepted_at, number, value, is_kept=is_kept, size=len(text))
 
     def encode(self) -> bytes:
         """Encode the job, without the last fields if they are as they were at acceptance."""

@@ -4,8 +4,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
 
     key              type    what                                                lifetime
     meta             hash    layout; v, p: commits of the lease's holder, of     no end, a fixed set of fields
-                             people; last: the last commit; dead: jobs that
-                             ended in the queue; held, held_since (µs): open
+                             people; last: the last commit; bytes: of the jobs
+                             in the queue; dead: those that ended there; held, held_since (µs): open
                              claimed relations; events, memories: which of two
                              generations is written, …_since (µs): since when
     queue            list    ids of accepted jobs that are not claimed, in order emptied by claim
@@ -21,7 +21,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     events:kept      hash    the same of jobs in `kept`                          with `kept`
     memories:0, :1   hash    relation → its memory, with the last outcomes       two generations in turn: at
                                                                                  least the longer of both
-    payload:<job>    hash    body, faults (JSON), size: an unreadable message    as its job, the latest 1,000
+    payload:<job>    hash    body, faults (JSON), size, delivered: an            as its job, the latest 1,000
+                             unreadable message
     payloads         zset    jobs that have one, by acceptance number            as a failed job
     failed           zset    failed jobs that wait for a decision,               as a failed job
                              by acceptance number
@@ -150,6 +151,11 @@ def delivery(source: str, event_id: str) -> bytes:
 def unreadable(source: str, event_id: str) -> bytes:
     """Return the digest for an unreadable message: the corrected one, which has the same key, is new."""
     return event(f"unreadable\0{source}", event_id)
+
+
+def unreadable_delivery(source: str, event_id: str) -> bytes:
+    """Return the digest for an unreadable message of a webhook: no producer can claim it."""
+    return event(f"unreadable\0webhook\0{source}", event_id)
 
 
 def escape_glob(text: str) -> str:

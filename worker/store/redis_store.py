@@ -65,6 +65,7 @@ from worker.store.limits import (
     MAX_PAYLOAD_BYTES,
     MAX_PAYLOADS,
     REFUSED_LIFE_US,
+    UNBOUNDED,
     Retention,
 )
 from worker.store.migration import migrate
@@ -99,18 +100,30 @@ class RedisStore:
     # --- intake
 
     def accept(
-        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        submissions: Sequence[Submission],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = UNBOUNDED,
     ) -> AcceptResult:
         """Write the submissions, all or none; a repeated call answers the same."""
         if not submissions:
             return AcceptResult(())
         self._register(account)
-        call = self._accept_call(account, submissions, max_backlog, oldest)
+        call = self._accept_call(account, submissions, max_backlog, oldest, max_bytes)
         answer = self._accept(account, call)
-        return _read_accepted(answer, account, submissions, max_backlog)
+        return _read_accepted(answer, account, submissions, max_backlog, max_bytes)
 
     def accept_rounds(
-        self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        rounds: Iterable[Sequence[Submission]],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = UNBOUNDED,
     ) -> Iterator[AcceptResult]:
         """Accept one round after the other; the next is on its way while Redis writes the one before."""
         self._register(account)
@@ -123,7 +136,7 @@ class RedisStore:
 
         def list_calls() -> Iterator[ScriptCall]:
             for submissions in rounds:
-                call = self._accept_call(account, submissions, max_backlog, oldest)
+                call = self._accept_call(account, submissions, max_backlog, oldest, max_bytes)
                 sent.append((submissions, call))
                 yield call
 
@@ -132,7 +145,7 @@ class RedisStore:
                 submissions, call = sent.popleft()
                 if answer[0] == b"layout":
                     answer = self._accept(account, call)
-                yield _read_accepted(answer, account, submissions, max_backlog)
+                yield _read_accepted(answer, account, submissions, max_backlog, max_bytes)
 
     def _accept(self, account: str, call: ScriptCall) -> Any:
         """Run the script, on a new account once more after it got its layout."""
@@ -150,7 +163,12 @@ class RedisStore:
             migrate(self.database, account, self.retention(account))
 
     def _accept_call(
-        self, account: str, submissions: Sequence[Submission], max_backlog: int, oldest: float
+        self,
+        account: str,
+        submissions: Sequence[Submission],
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int,
     ) -> ScriptCall:
         base = keys.base(self.database.prefix, account)
         rows: list[Any] = []
@@ -171,7 +189,7 @@ class RedisStore:
         keep = self.retention(account)
         period = jobs.to_us(max(keep.finished, keep.remembered))
         head = (self.database.now_text(), max_backlog, jobs.to_us(oldest), period, LAYOUT, len(buckets))
-        return ScriptCall(names, [*head, len(submissions), *buckets, *rows])
+        return ScriptCall(names, [*head, len(submissions), max_bytes, *buckets, *rows])
 
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
@@ -181,7 +199,8 @@ class RedisStore:
 
     def _reject(self, account: str, short: str, message: UnreadableMessage) -> str:
         database, keep, now = self.database, self.retention(account), self.database.now()
-        digest = keys.unreadable(message.source, message.event_id)
+        unreadable = keys.unreadable_delivery if message.delivered else keys.unreadable
+        digest = unreadable(message.source, message.event_id)
         reads = database.reads(account)
         reads.hmget("meta", META_FIELDS)
         reads.hget("events:kept", digest)
@@ -209,7 +228,8 @@ class RedisStore:
         payload, lifetime = f"payload:{account}-{short}", round(1000 * keep.failed)
         body = message.body[:MAX_PAYLOAD_BYTES]
         faults = codec.encode(message.faults)
-        commit.run("HSET", payload, "body", body, "faults", faults, "size", len(message.body))
+        known = ("size", len(message.body), "delivered", int(message.delivered))
+        commit.run("HSET", payload, "body", body, "faults", faults, *known)
         commit.run("PEXPIRE", payload, lifetime)
         commit.run("ZADD", "payloads", number, f"{account}-{short}")
         commit.run("PEXPIRE", "payloads", lifetime)
@@ -448,6 +468,7 @@ class RedisStore:
         for short in set(fresh).intersection(map(bytes.decode, reads.run()[0])):
             commit.run("LREM", "claimed", 0, short)  # it ended there; who finds it there folds it once more
         commit.run("RPUSH", "queue", *fresh)
+        commit.run("HINCRBY", "meta", "bytes", sum(len(found[short].encode()) for short in fresh))
         if not woken:
             commit.run("DEL", "wake")
             commit.run("HSET", "wake", "at", now, "delay", FIRST_WAKE_DELAY_US)
@@ -533,12 +554,15 @@ def _remember_refused(commit: AccountCommit, fingerprint: str) -> None:
 
 
 def _read_accepted(
-    answer: Any, account: str, submissions: Sequence[Submission], max_backlog: int
+    answer: Any, account: str, submissions: Sequence[Submission], max_backlog: int, max_bytes: int
 ) -> AcceptResult:
     """Read the answer of accept.lua; raises BacklogFull."""
     if answer[0] == b"full":
+        in_bytes = answer[1] == b"bytes"
+        most = f"max_backlog_bytes, {max_bytes}" if in_bytes else f"max_backlog, {max_backlog}"
         raise BacklogFull(
-            f"account {account} has {max_backlog} changes waiting; try again when some are done",
+            f"the changes of account {account} that wait would be more than {most}; "
+            "try again when some are done",
             retry_after=30.0,
         )
     if answer[0] == b"refused":

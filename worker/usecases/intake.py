@@ -22,6 +22,7 @@ from worker.ports import (
     UnreadableMessage,
 )
 
+MAX_FAULT = 500  # characters of a fault that is kept
 RELATION_MEMORY = 30 * 86_400.0  # seconds; an older change cannot be ordered any more (R3, R8)
 
 
@@ -32,6 +33,7 @@ class IntakePolicy:
     account: str
     window: float
     max_backlog: int
+    max_backlog_bytes: int = 2**30
     overrides: Mapping[str, Override] = field(default_factory=dict)
     memory: float = RELATION_MEMORY
 
@@ -93,7 +95,11 @@ class Intake:
         self._check(changes, policy)
         submissions = [self._submission(change, policy) for change in changes]
         result = self.store.accept(
-            policy.account, submissions, max_backlog=policy.max_backlog, oldest=policy.memory
+            policy.account,
+            submissions,
+            max_backlog=policy.max_backlog,
+            oldest=policy.memory,
+            max_bytes=policy.max_backlog_bytes,
         )
         return self._receipts(result, changes, policy)
 
@@ -114,7 +120,11 @@ class Intake:
                 yield [self._submission(change, policy) for change in changes]
 
         for result in self.store.accept_rounds(
-            account, submissions(), max_backlog=policy.max_backlog, oldest=policy.memory
+            account,
+            submissions(),
+            max_backlog=policy.max_backlog,
+            oldest=policy.memory,
+            max_bytes=policy.max_backlog_bytes,
         ):
             start, changes = unanswered.popleft()
             yield self._receipts(result, changes, policy, start=start)
@@ -142,7 +152,7 @@ class Intake:
         except NotFound:
             account = UNROUTED
         # A sender may quote a secret of ours.
-        faults = tuple(map(redact, message.faults))
+        faults = tuple(redact(fault)[:MAX_FAULT] for fault in message.faults[: MAX_FAULTS + 1])
         body = redact(message.body.decode(errors="surrogateescape")).encode(errors="surrogateescape")
         receipt = self.store.reject(
             account, f"{account}-{self.new_id()}", message._replace(faults=faults, body=body)

@@ -4,9 +4,9 @@ from typing import Any, Final
 
 import click
 
-from ops import doctor
+from ops import doctor, resuming
 from ops.cli.commands.doctor import print_findings
-from ops.cli.context import CommandContext, with_context
+from ops.cli.context import CommandContext, check_account_names, check_length, with_context
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_cause
 from ops.lookups import get_account_status
@@ -47,8 +47,8 @@ def list_accounts(context: CommandContext) -> None:
 
 
 @accounts.command("pause")
-@click.argument("name", metavar="ACCOUNT")
-@click.option("--why", default="", metavar="TEXT", help="A reason for the others.")
+@click.argument("name", metavar="ACCOUNT", callback=check_account_names)
+@click.option("--why", default="", metavar="TEXT", callback=check_length, help="A reason for the others.")
 @by_option
 @with_context
 def pause_account(context: CommandContext, name: str, why: str, by: str) -> None:
@@ -68,28 +68,23 @@ def pause_account(context: CommandContext, name: str, why: str, by: str) -> None
 
 
 @accounts.command("resume")
-@click.argument("name", metavar="ACCOUNT")
+@click.argument("name", metavar="ACCOUNT", callback=check_account_names)
 @by_option
 @with_context
 def resume_account(context: CommandContext, name: str, by: str) -> None:
-    """Let a stopped account go on, whatever stopped it.
+    """Let a stopped account go on at full pace, whatever stopped it: a pause, its breaker, or the API.
 
     \b
     Examples:
       relations accounts resume acme
     """
     account = context.settings.account(name).name
-    entry = AuditEntry(context.runtime.intake().new_id(), by, "resumed", account)
-    was_paused = context.runtime.store.resume(account, audit_entry=entry)
-    context.runtime.limiter.reset(account)
-    context.answer(
-        {"account": account, "paused": False, "was_paused": was_paused},
-        [f"{account} goes on." if was_paused else f"{account} was not paused."],
-    )
+    resumed = resuming.resume_account(context.runtime, account, by=by, now=context.read_clock() / 1e6)
+    context.answer(resumed.to_json(), resumed.describe())
 
 
 @accounts.command("check")
-@click.argument("name", metavar="[ACCOUNT]", required=False)
+@click.argument("name", metavar="[ACCOUNT]", required=False, callback=check_account_names)
 @with_context
 def check_accounts(context: CommandContext, name: str | None) -> None:
     """Try the credentials of one account, or of all, by a harmless read.

@@ -1,7 +1,7 @@
 """The dependencies of the handlers for portals as one value, built from a runtime here and nowhere else."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,10 +79,8 @@ class HttpDeps:
     commit_group: CommitGroup
     job_poller: JobPoller
     sources: WebhookSources
-    redis_probe: RedisProbe
+    redis_probe: RedisProbe  # which finds what is wrong
     threads: Threads
-    wake_trouble: Callable[[], str]  # why accepted changes are not woken; "" while they are
-    settings_faults: Callable[[], Sequence[str]]  # why the settings in force are old ones
 
 
 def http_deps(
@@ -102,8 +100,6 @@ def http_deps(
         commit_group=CommitGroup(intake.accept, run=threads.run_intake),
         job_poller=JobPoller(runtime.queries.get_states, run=threads.run_intake, is_stopping=is_stopping),
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
-        redis_probe=RedisProbe(runtime.store.accounts),
+        redis_probe=RedisProbe(runtime.find_troubles),
         threads=threads,
-        settings_faults=lambda: runtime.live_settings.faults,
-        wake_trouble=lambda: str(getattr(runtime.wake, "trouble", "")),
     )

@@ -33,11 +33,12 @@ from producers.portals.http.requests import (
     with_event_ids,
 )
 from producers.portals.serializers import batch_json, held_relations, job_json
+from producers.webhooks.claims import KeptClaim, keep_claim
 from producers.webhooks.mapping import MappedChange, build_changes, read_payload
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import verify
-from worker.config import Key, Source, redact
+from worker.config import Account, Key, Source, redact
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many, places_of
 from worker.errors import (
     BacklogFull,
@@ -186,8 +187,10 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     sent = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
     try:
         mapped = await deps.threads.run_mapping(
-            partial(_map_delivery, source, sent, deps.now(), coding=coding)
+            partial(_map_delivery, source, sent, deps.now(), deps.current_settings().accounts, coding=coding)
         )
+        if mapped.claim:
+            _report_claim(deps, source, mapped.claim)
         jobs = await _accept_delivery(deps, source, mapped, request)
     except RelationsError as error:
         faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
@@ -223,9 +226,12 @@ class MappedDelivery(NamedTuple):
     delivery: WebhookDelivery
     id: str
     changes: list[MappedChange] | InvalidChange
+    claim: KeptClaim | None = None
 
 
-def _map_delivery(source: Source, sent: WebhookDelivery, now: float, *, coding: str) -> MappedDelivery:
+def _map_delivery(
+    source: Source, sent: WebhookDelivery, now: float, accounts: Mapping[str, Account], *, coding: str
+) -> MappedDelivery:
     """Verify and map what was sent; of a compressed body some sign the bytes, some the content."""
     delivery = sent._replace(body=decode(sent.body, coding, MAX_MESSAGE)) if coding else sent
     try:
@@ -234,11 +240,19 @@ def _map_delivery(source: Source, sent: WebhookDelivery, now: float, *, coding: 
         if not coding:
             raise
         message_id = verify(source, sent, now=now)
+    claim = keep_claim(source, accounts, delivery, now=now)
     try:
         changes = build_changes(source, read_payload(source, delivery), message_id, delivery)
     except InvalidChange as error:
-        return MappedDelivery(delivery, message_id, error)
-    return MappedDelivery(delivery, message_id, changes)
+        return MappedDelivery(delivery, message_id, error, claim)
+    return MappedDelivery(delivery, message_id, changes, claim)
+
+
+def _report_claim(deps: HttpDeps, source: Source, claim: KeptClaim) -> None:
+    if claim.error:
+        deps.emit("claim.lost", account=claim.account, source=source.name, error=claim.error)
+    else:
+        deps.emit("claim.written", account=claim.account, source=source.name)
 
 
 async def _accept_delivery(
@@ -288,10 +302,8 @@ async def healthz(_deps: HttpDeps, _call: ApiCall[None]) -> Response:
 
 
 async def readyz(deps: HttpDeps, _call: ApiCall[None]) -> Response:
-    """Answer once Redis has answered, and say if what is accepted is not woken: it waits for the sweep."""
-    await deps.redis_probe.check()
-    trouble = deps.wake_trouble()
+    """Answer once Redis has answered, and note what is wrong: what is accepted waits until it is mended."""
     deps.current_settings()  # which reads them again if they changed
-    notes = [f"accepted but not woken: {redact(trouble)}"] if trouble else []
-    notes += [f"running on old settings: {redact(fault)}" for fault in deps.settings_faults()]
+    troubles = await deps.redis_probe.check()
+    notes = [redact(str(trouble)) for trouble in troubles]
     return json_response({"status": "ok", **({"notes": notes} if notes else {})})
