@@ -1,10 +1,12 @@
 """The doctor: checks every part that a working system needs, and reports how each is and what to do.
 
-Reads only: Redis is asked about itself, workers are pinged, and credentials are tried by a harmless read.
+Reads only, unless it is to mend what is stored: Redis is asked about itself, workers are pinged,
+and credentials are tried by a harmless read.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from redis.exceptions import RedisError
@@ -12,12 +14,14 @@ from redis.exceptions import RedisError
 from ops.explain.text import format_cause
 from worker.background import cause_of
 from worker.celery_config import queue_names
+from worker.clock import IdGenerator
 from worker.config import Account, Settings, mask_url
 from worker.config.values import SIGNATURE_LIFE
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
+from worker.ports import AuditEntry, Inspection
 from worker.redis.client import translate_errors
 from worker.redis.scripts import MIN_SERVER_VERSION
 from worker.usecases.health import (
@@ -283,7 +287,31 @@ def check_system(health: Health) -> Iterator[Finding]:
 def check_work(runtime: Runtime, account: Account, health: Health) -> Iterator[Finding]:
     """Yield what the store knows of an account."""
     yield from check_account(account, health)
+    if runtime.inspector.has_signs(account.name):
+        message = "what is stored of it contradicts itself"
+        repair = f"The sweep mends small accounts. relations doctor --store {account.name} --repair"
+        yield Finding(f"store {account.name}", "warn", message, repair)
     yield from check_rights(runtime, account)
+
+
+def inspect_store(
+    runtime: Runtime, account: str, *, repair: bool, by: str, on_progress: Callable[[int], None]
+) -> Inspection:
+    """Check all that is stored of an account, and mend it if asked to; the audit log says who did.
+
+    Nobody works the account meanwhile. Raises Unavailable if a worker does not let go of it.
+    """
+    found = runtime.inspector.inspect(
+        account, repair=repair, on_progress=lambda what, count: on_progress(count) if what == "jobs" else None
+    )
+    if repair and found.flaws:
+        kinds = Counter(flaw.kind for flaw in found.flaws)
+        what = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        entry = AuditEntry(IdGenerator()(), by, "store repaired", what, count=len(found.flaws))
+        runtime.job_admin.add_audit_entry(account, entry)
+        runtime.metrics.add(account, {f"mended:{kind}": count for kind, count in kinds.items()})
+        runtime.wake(account, 0.0)
+    return found
 
 
 def check_account(account: Account, health: Health) -> Iterator[Finding]:

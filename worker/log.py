@@ -44,6 +44,7 @@ WARNINGS: Final = frozenset(
         "replay.refused",
         "settings.missing",
         "settings.rejected",
+        "store.mended",
         "wake.failed",
         "webhook.refused",
         "writes.lost",

@@ -13,6 +13,7 @@ from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.dry_run import DryRun
+from worker.planner.guard import guard_key
 from worker.ports import (
     ERASED,
     Api,
@@ -24,6 +25,7 @@ from worker.ports import (
     Withdrawal,
 )
 from worker.redis.client import Client, connect
+from worker.store.inspection import RedisInspector
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
@@ -61,6 +63,10 @@ class Runtime:
         self.limiter = RedisLimiter(self.client, settings.prefix)
         self.metrics = RedisMetrics(self.client, settings.prefix)
         self.api_clients = ApiClients(settings.prefix)
+        self._new_id = IdGenerator()
+        self.inspector = RedisInspector(
+            self.store, clock=SystemClock(), new_id=self._new_id, guard_of=self._guard_of
+        )
         self.sweeper = Sweeper(
             store=self.store,
             job_admin=self.job_admin,
@@ -68,8 +74,9 @@ class Runtime:
             list_accounts=lambda: self.settings.accounts,
             fingerprint_of=self.live_settings.fingerprint,
             wake=wake,
+            inspector=self.inspector,
+            emit=emit,
         )
-        self._new_id = IdGenerator()
 
     @property
     def settings(self) -> Settings:
@@ -161,6 +168,12 @@ class Runtime:
     def api(self, account: Account) -> Api:
         """Return the account's API client."""
         return self.api_clients.get(account)
+
+    def _guard_of(self, account: str, relation: Relation) -> str:
+        """Return the guarded record of a relation (R12), none for an account that the settings have not."""
+        if account not in self.settings.accounts:
+            return ""
+        return guard_key(relation, self.live_settings.flush_policy(account).guarded(relation.type))
 
     def _retention(self, name: str) -> Retention:
         account = self.settings.accounts.get(name)

@@ -207,6 +207,12 @@ COUNTERS: Final = (
         "relations_splits", "Stars that were rejected, and so are tried in smaller company.", "splits", "of"
     ),
     Counter("relations_recovered", "Requests found begun by a worker that died.", "recovered", "of"),
+    Counter(
+        "relations_mended",
+        "Contradictions in what is stored that were mended, by kind; `lost` are changes that it has lost.",
+        "mended",
+        "kind",
+    ),
     Counter("relations_waits", "Slots that were not free at once, by why.", "waits", "reason"),
     Counter(
         "relations_pauses",

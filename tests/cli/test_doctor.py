@@ -187,3 +187,44 @@ def test_an_account_that_only_observes_is_a_finding(env: dict[str, str], tmp_pat
     runtime = Runtime(load_settings(env, tmp_path), wake=lambda *_: None)
     [finding] = findings_of(runtime)
     assert (finding.level, finding.message) == ("warn", "only observes: nothing but reads is sent")
+
+
+# --- what is stored of an account
+
+
+def test_a_change_that_stands_nowhere_is_found_put_back_and_audited(cli: Cli, runtime: Runtime) -> None:
+    cli("send", "create", BUYER, "1", "9", "10")
+    assert "1 jobs and 0 open relations" in cli("doctor", "--store", "acme").stdout
+    runtime.client.delete("relations:{acme}:queue")
+    found = json.loads(cli("doctor", "--store", "acme", "--json", code=1).stdout)
+    assert [flaw["kind"] for flaw in found["flaws"]] == ["queue"]
+    assert not found["repaired"]
+    warning = next(
+        each
+        for each in json.loads(cli("doctor", "--no-api", "--json", code=1).stdout)["findings"]
+        if each["what"] == "store acme"
+    )
+    assert "relations doctor --store acme --repair" in warning["todo"]
+    assert "were mended" in cli("doctor", "--store", "acme", "--repair", "--by", "ada").stdout
+    assert runtime.store.counts("acme")["backlog"] == 1
+    [entry] = runtime.job_admin.audit_log("acme").entries
+    assert (entry.by, entry.act, entry.count) == ("ada", "store repaired", 1)
+    assert runtime.metrics.account_stats(["acme"])["acme"].tally["mended:queue"] == 1
+    assert "nothing contradicts itself" in cli("doctor", "--store", "acme").stdout
+
+
+def test_what_is_stored_is_not_checked_while_a_worker_has_the_account(
+    cli: Cli, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.store.inspection.MAX_WAIT", 0.0)
+    cli("send", "create", BUYER, "1", "9")
+    lease = runtime.store.lease("acme", "a worker")
+    assert lease
+    cli("doctor", "--store", "acme", code=1)
+    lease.release()
+    cli("doctor", "--store", "acme")
+
+
+def test_repairing_needs_the_name_of_an_account(cli: Cli) -> None:
+    cli("doctor", "--repair", code=2)
+    cli("doctor", "--store", "nobody", code=3)

@@ -5,6 +5,7 @@ tested to equal Redis.
 """
 
 from worker.contract.message import UNROUTED
+from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     CANCELLED,
     ERASED,
@@ -111,7 +112,9 @@ __all__ = [
     "EventSink",
     "FailureGroup",
     "Feedback",
+    "FlawProgress",
     "Grant",
+    "Inspection",
     "JobAdmin",
     "JobFilter",
     "JobPage",
@@ -141,6 +144,8 @@ __all__ = [
     "Sender",
     "SenderOpener",
     "Store",
+    "StoreFlaw",
+    "StoreInspector",
     "Submission",
     "SweepStats",
     "UnreadableMessage",
@@ -149,6 +154,7 @@ __all__ = [
     "WorkBatch",
     "WorkerInfo",
     "Writes",
+    "describe_flaws",
     "needs_decision",
     "record_ref",
     "summarize_ids",

@@ -38,8 +38,11 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     lease            hash    token, step: the lease of release 0.1.0, taken for  none
                              good, so that its workers keep out
     work             hash    size, half, alone, losses, held, full:              until nothing is left to do
-                             the batch being worked (R21)
-    wake             hash    at (µs), delay (µs): a flush message is under way   until leased
+                             the batch being worked (R21); idle: flushes in
+                             a row that found nothing
+    wake             hash    at (µs), delay (µs): a flush message is under way;  until leased
+                             idle: the flush before found nothing, so what is
+                             new asks for a message of its own
     pause            hash    reason, detail, since, until (µs, 0: until          until it is over or resumed
                              resumed), fingerprint, braked
     refused          hash    fingerprint, until (µs): credentials that were      ten minutes, or until resumed
@@ -54,7 +57,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     running          zset    replays that should run, by last progress (µs)      as the replay
     replays          zset    replays by when they were made (µs)                 7 days, the latest 1,000
     counts           hash    accepted, jobs by state, outcomes as the jobs       no end, a fixed set of fields
-                             have them, unreadable, requests, actions
+                             have them, unreadable, requests, actions; lost:
+                             accepted jobs that an inspection did not find
     batch:<label>    hash    accepted, succeeded, superseded, failed             as a failed job
     request:<id>     string  what was sent and answered (JSON)                   7 days
     requests         list    ids of the latest requests, newest first            the latest 10,000

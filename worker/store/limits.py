@@ -14,6 +14,9 @@ CLOCK_AHEAD_US: Final = 300_000_000  # a sender's clock may be ahead of the stor
 CLOCK_SLACK_US: Final = 300_000_000  # the clock that made a job's id may differ from the store's by so much
 FIRST_WAKE_DELAY_US: Final = 2_000_000  # after which the first flush message counts as lost
 LONGEST_WAKE_DELAY_US: Final = 60_000_000  # the longest time a lost flush message is not replaced (R22)
+LONGEST_REST_US: Final = 3_600_000_000  # for which a mark of a flush message is believed, whatever it says
+FIRST_IDLE_US: Final = 50_000  # before the next flush after one that found nothing; doubled each time
+LONGEST_IDLE_US: Final = 60_000_000
 DEADLY_LOSSES: Final = (
     3  # workers that died with one thing alone in their batch, before it is condemned (R21)
 )

@@ -94,7 +94,7 @@ class RedisStore:
         now: Callable[[], int] | None = None,
     ) -> None:
         self.database = Database(client, prefix, now)
-        self._retention = keep
+        self.retention = keep
         self._registered_at: dict[str, float] = {}
 
     # --- intake
@@ -160,7 +160,7 @@ class RedisStore:
     def _ensure_layout(self, account: str, found: bytes | None) -> None:
         """Give an account its layout, or refuse that of a newer release."""
         if not check_layout(found, account):
-            migrate(self.database, account, self._retention(account))
+            migrate(self.database, account, self.retention(account))
 
     def _accept_call(
         self,
@@ -186,7 +186,7 @@ class RedisStore:
         for number in buckets:
             names += (f"{base}:jobs:{number}", f"{base}:order:{number}")
         names += [f"{base}:batch:{label}" for label in labels]
-        keep = self._retention(account)
+        keep = self.retention(account)
         period = jobs.to_us(max(keep.finished, keep.remembered))
         head = (self.database.now_text(), max_backlog, jobs.to_us(oldest), period, LAYOUT, len(buckets))
         return ScriptCall(names, [*head, len(submissions), max_bytes, *buckets, *rows])
@@ -198,7 +198,7 @@ class RedisStore:
         return Receipt(f"{account}-{known}", duplicate=known != short_id(job))
 
     def _reject(self, account: str, short: str, message: UnreadableMessage) -> str:
-        database, keep, now = self.database, self._retention(account), self.database.now()
+        database, keep, now = self.database, self.retention(account), self.database.now()
         unreadable = keys.unreadable_delivery if message.delivered else keys.unreadable
         digest = unreadable(message.source, message.event_id)
         reads = database.reads(account)
@@ -263,13 +263,13 @@ class RedisStore:
             self._ensure_layout(account, meta.layout)
             raise Overtaken
         if is_old:  # a producer of an earlier release has accepted something
-            migrate(self.database, account, self._retention(account))
+            migrate(self.database, account, self.retention(account))
         if token and token != holder.encode():
             self._shorten_lease(account, token, lifetime)
             return None
         if self._restart_pause(account, KnownPause.read(pause), now):
             raise Overtaken
-        commit = AccountCommit(self.database, account, self._retention(account), now=now)
+        commit = AccountCommit(self.database, account, self.retention(account), now=now)
         commit.check("holder", "token", token or b"")
         commit.check("meta", "layout", LAYOUT)
         commit.run("HSET", "holder", "token", holder, "step", 0)
@@ -287,16 +287,16 @@ class RedisStore:
             meta=meta,
             pause=KnownPause.read(pause),
             refused_credentials=refused.decode() if refused and now < int(until) else "",
-            keep=self._retention(account),
+            keep=self.retention(account),
             now=now,
         )
 
     def _shorten_lease(self, account: str, token: bytes, lifetime: int) -> None:
-        """Give a lease its lifetime anew that has more left than it was ever given: the clock stepped back.
+        """Give a lease its lifetime anew that has more left than it was ever given, or none at all.
 
-        Its holder, if there is one, renews it within.
+        The clock stepped back, or a write was lost. Its holder, if there is one, renews it within.
         """
-        if lifetime <= LEASE_LIFETIME_MS:
+        if not token or 0 <= lifetime <= LEASE_LIFETIME_MS:
             return
         commit = self._commit(account)
         commit.check("holder", "token", token)
@@ -317,7 +317,7 @@ class RedisStore:
         return True
 
     def _commit(self, account: str) -> AccountCommit:
-        return AccountCommit(self.database, account, self._retention(account), now=self.database.now())
+        return AccountCommit(self.database, account, self.retention(account), now=self.database.now())
 
     def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
         """Return the accounts to send a flush message for; what cannot be asked is left to the next sweep."""
@@ -348,7 +348,7 @@ class RedisStore:
             return False
         if found.is_old:  # an older release has accepted it, or it was not migrated yet
             return True
-        commit = AccountCommit(self.database, account, self._retention(account), now=now)
+        commit = AccountCommit(self.database, account, self.retention(account), now=now)
         commit.check("wake", "at", found.woken_at or "")
         commit.check("holder", "token", "")
         commit.run("HSET", "wake", "at", now, "delay", delay)
@@ -360,7 +360,7 @@ class RedisStore:
 
     def tidy(self, account: str, after: int = 0) -> int:
         """Drop what has expired from a part of the account's data; return the number to continue after."""
-        return tidy(self.database, account, self._retention(account), after)
+        return tidy(self.database, account, self.retention(account), after)
 
     # --- reading
 
@@ -439,11 +439,12 @@ class RedisStore:
         now = self.database.now()
         reads = self.database.reads(account)
         reads.hmget("meta", META_FIELDS)
-        reads.exists("wake")
-        meta, woken = reads.run()
+        reads.hmget("wake", ("at", "idle"))
+        meta, (marked_at, is_idle) = reads.run()
+        woken = marked_at and not is_idle
         found = read_jobs_with_claims(self.database, account, dict.fromkeys(map(short_id, wanted)))
         commit = commit_of_people(
-            self.database, account, self._retention(account), now=now, meta=Meta.read(meta), adds=True
+            self.database, account, self.retention(account), now=now, meta=Meta.read(meta), adds=True
         )
         requeued, fresh = list[str](), list[str]()
         for id_ in wanted:
@@ -469,6 +470,7 @@ class RedisStore:
         commit.run("RPUSH", "queue", *fresh)
         commit.run("HINCRBY", "meta", "bytes", sum(len(found[short].encode()) for short in fresh))
         if not woken:
+            commit.run("DEL", "wake")
             commit.run("HSET", "wake", "at", now, "delay", FIRST_WAKE_DELAY_US)
         send_act(commit)
         return requeued, not woken
@@ -487,7 +489,7 @@ class RedisStore:
 
     def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
         """Pause the account for an operator."""
-        keep = self._retention(account)
+        keep = self.retention(account)
         repeat_while_overtaken(account, lambda: set_pause(self.database, account, pause, keep, audit_entry))
 
     def resume(
@@ -506,7 +508,7 @@ class RedisStore:
         pause = stored.in_force(now)
         if since is not None and not (pause and pause.since == since):
             return False  # it is another pause by now
-        commit = AccountCommit(self.database, account, self._retention(account), now=now)
+        commit = AccountCommit(self.database, account, self.retention(account), now=now)
         commit.check("pause", "since", stored.since)
         commit.run("DEL", "pause")
         commit.run("DEL", "wake")

@@ -487,8 +487,10 @@ def accept(  # noqa: C901 as long as the script that it does the same as
         if server.hincrby(keys[7], args[7 + bucket_place], by) == by:
             server.persist(keys[6 + 2 * bucket_place])
             server.persist(keys[7 + 2 * bucket_place])
-    if server.exists(keys[3]):
+    at_mark, idle_mark = server.hmget(keys[3], ("at", "idle"))
+    if at_mark and not idle_mark:
         return b"ok", 0, duplicates
+    server.delete(keys[3])
     server.hset(keys[3], "at", at, "delay", FIRST_WAKE_DELAY_US)
     return b"ok", 1, duplicates
 

@@ -95,6 +95,7 @@ class _Flush:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
         work = self.lease.read(max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS)
         self.read_at, self.is_small = work.now, work.small
+        self.telemetry.store_mended(work.mended)
         if not (work.jobs or work.due or work.begun or work.recovered):
             return 0.0
         if self.policy.observe and not work.recovered:
@@ -124,7 +125,7 @@ class _Flush:
         missing = [relation for relation in begun if relation not in work.records]
         records = {**work.records, **self.lease.records(missing)}
         self.batch.reopen(dict.fromkeys([*begun, *work.due]), records)
-        effects = Effects()
+        effects = self.batch.settle_overtaken(work.due, records, now=work.now)
         if work.recovered:  # what was begun was made of these
             effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
         for entry in work.begun:

@@ -101,6 +101,8 @@ for label, accepted in pairs(labels) do
   redis.call('HINCRBY', KEYS[8 + 2 * buckets + label], 'accepted', accepted)
   redis.call('PERSIST', KEYS[8 + 2 * buckets + label])
 end
-if redis.call('EXISTS', KEYS[4]) == 1 then return {'ok', 0, duplicates} end
+local mark = redis.call('HMGET', KEYS[4], 'at', 'idle') -- an idle one is about what was there before
+if mark[1] and not mark[2] then return {'ok', 0, duplicates} end
+redis.call('DEL', KEYS[4])
 redis.call('HSET', KEYS[4], 'at', string.format('%.0f', now), 'delay', FIRST_WAKE_DELAY_US)
 return {'ok', 1, duplicates}
