@@ -114,6 +114,6 @@ def test_the_limiter_in_memory_and_the_one_on_redis_are_equal(
     with Redis.from_url(redis_server.url, decode_responses=decode) as client:
         machine = type("Machine", (SideBySide,), {"client": client})
         quiet = settings(
-            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         )
         run_state_machine_as_test(machine, settings=quiet)

@@ -172,7 +172,8 @@ class Secret:
         problem = ""
         try:
             status = path.stat()
-            state = (status.st_mtime_ns, status.st_ino, status.st_size)
+            # The last is no one's to choose: a file may be written anew with the time that its content has.
+            state = (status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns)
             if state != self._last[0]:
                 self._last = (state, path.read_text("utf-8-sig").strip() or self._last[1])
         except OSError as error:
