@@ -99,7 +99,7 @@ fields = st.sampled_from(
         {},
         {"stage": Stage.READ_BACK},
         {"held": True, "rejections": 3},
-        {"stage": Stage.READ_BACK, "part": "a/0.1"},
+        {"stage": Stage.READ_BACK, "part": f"{RELATIONS[0]}/0.1"},
     ]
 )
 delays = st.sampled_from([0, 0, 2, 4, 8, 30])
