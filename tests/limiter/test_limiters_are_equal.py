@@ -45,10 +45,11 @@ class SideBySide(RuleBasedStateMachine):
     )
     def book(self, rate: float, burst: int, max_wait: float) -> None:
         grants = [
-            limiter.book(ACCOUNT, rate=rate, burst=burst, max_wait=max_wait, now=self.now)
+            ask(ACCOUNT, rate=rate, burst=burst, max_wait=max_wait, now=self.now)
             for limiter in (self.memory, self.redis)
+            for ask in (limiter.peek, limiter.book)
         ]
-        assert grants[0] == grants[1]
+        assert grants[0] == grants[1] == grants[2] == grants[3]
         self.last = grants[0]
 
     @rule(

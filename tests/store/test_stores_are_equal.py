@@ -609,7 +609,7 @@ def erase_all(erase_piece: Callable[[int], Any]) -> tuple[Counter[str], dict[Rel
     """Erase piece by piece, and return the counts of what went, and what stays."""
     total, in_doubt, cursor = Counter[str](), dict[Relation, int](), 0
     while True:
-        cursor, counts, doubts = erase_piece(cursor)
+        cursor, counts, doubts, _ = erase_piece(cursor)
         total.update(counts)
         in_doubt |= doubts
         if not cursor:

@@ -99,6 +99,9 @@ class Limiter(Protocol):
     def book(self, account: str, *, rate: float, burst: int, max_wait: float) -> Grant:
         """Book the next slot within `max_wait` seconds; if there is none, say when to come back."""
 
+    def peek(self, account: str, *, rate: float, burst: int, max_wait: float, now: float) -> Grant:
+        """Return what `book` would answer at `now` (seconds since the epoch); nothing is booked."""
+
     def report(
         self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = ""
     ) -> BreakerChange:

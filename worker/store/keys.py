@@ -75,6 +75,7 @@ Beside the accounts, below `{prefix}:`, all without end:
     accounts         set     names of all accounts
     workers          hash    name → WorkerInfo (JSON), until it ends or was silent for an hour
     sweep            hash    at (µs), made, repaired
+    refusals         hash    key:<reason>, webhook:<source>:<reason>: how many were refused
 """
 
 import re
@@ -137,6 +138,11 @@ def workers(prefix: str) -> str:
 def sweep(prefix: str) -> str:
     """Return the key of the last sweep and the totals of all."""
     return f"{prefix}:sweep"
+
+
+def refusals(prefix: str) -> str:
+    """Return the key of the numbers of refused keys and webhooks."""
+    return f"{prefix}:refusals"
 
 
 def event(source: str, event_id: str) -> bytes:

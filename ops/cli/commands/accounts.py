@@ -10,6 +10,7 @@ from ops.cli.context import CommandContext, check_account_names, check_length, w
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_cause
 from ops.lookups import get_account_status
+from worker.config import refuse_secrets
 from worker.ports import AuditEntry, Pause
 
 PAUSED_BY_OPERATOR: Final = "hand"  # the reason of a pause, as it is stored
@@ -46,6 +47,29 @@ def list_accounts(context: CommandContext) -> None:
     context.answer_table({"accounts": states}, heads, rows)
 
 
+@accounts.command("show")
+@click.argument("name", metavar="[ACCOUNT]", required=False)
+@with_context
+def show_account(context: CommandContext, name: str | None) -> None:
+    """Show one account: its changes by state, its pace, and why nothing of it is sent now.
+
+    \b
+    Examples:
+      relations accounts show acme
+      relations accounts show acme --json
+    """
+    state = get_account_status(context.runtime, context.find_account(name), context.zone)
+    jobs = ", ".join(f"{number:,} {word}" for word, number in state["jobs"].items() if number)
+    lines = [
+        f"{state['account']}  {_describe_state(state)}",
+        f"  mode {state['mode']}; open: {jobs or 'nothing'}; {state['unresolved']:,} failed and undecided",
+    ]
+    if waits := state["waits"]:
+        until = f" until {waits['until']}" if waits["until"] else ""
+        lines.append(f"  waits for {waits['reason']}{until}: {waits['message']}")
+    context.answer(state, lines)
+
+
 @accounts.command("pause")
 @click.argument("name", metavar="ACCOUNT", callback=check_account_names)
 @click.option("--why", default="", metavar="TEXT", callback=check_length, help="A reason for the others.")
@@ -59,6 +83,7 @@ def pause_account(context: CommandContext, name: str, why: str, by: str) -> None
       relations accounts pause acme --why "moving to the new API user"
     """
     account = context.settings.account(name).name
+    refuse_secrets(why=why, by=by)
     entry = AuditEntry(context.runtime.intake().new_id(), by, "paused", account, why)
     context.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
     context.answer(
@@ -115,6 +140,13 @@ def _describe_state(state: dict[str, Any]) -> str:
     if pace["breaker"] != "closed":
         breaker = pace["breaker"].replace("_", " ")
         return f"breaker {breaker}, next probe at {pace['until']} ({pace['reason']})"
-    if pace["factor"] != 1:
-        return f"works at {pace['factor']:.0%} of its pace ({pace['reason']})"
-    return "works"
+    slow = f" at {pace['factor']:.0%} of its pace ({pace['reason']})" if pace["factor"] != 1 else ""
+    return f"works{slow}{_describe_wait(state['waits'])}"
+
+
+def _describe_wait(waits: dict[str, Any] | None) -> str:
+    """Return what the next of its changes waits for, if anything waits."""
+    if waits is None:
+        return ""
+    until = f" until {waits['until']}" if waits["until"] else ""
+    return f"; next waits for {waits['reason']}{until}"
