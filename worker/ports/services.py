@@ -22,8 +22,11 @@ class Sender(Protocol):
     def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
         """Let `Api.send` begin."""
 
-    def next(self) -> tuple[str, Reply]:
-        """Wait for the reply to any request that was started; return the request's id, and the reply."""
+    def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:
+        """Wait for the reply to any request that was started; return the request's id, and the reply.
+
+        None if so many seconds brought none.
+        """
 
 
 class SenderOpener(Protocol):
