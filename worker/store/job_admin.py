@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from worker.contract import Relation
-from worker.errors import StoreUnavailable, Unavailable
+from worker.errors import BacklogFull, StoreUnavailable, Unavailable
 from worker.ports import (
     ALL_FAILED,
     CANCELLED,
@@ -45,6 +45,7 @@ from worker.store.limits import (
     JOBS_PER_CALL,
     MAX_EXAMINED,
     MAX_REPLAYS,
+    MAX_SETS_BYTES,
     RELATIONS_PER_CALL,
     REPLAY_LIFETIME,
     Retention,
@@ -276,10 +277,28 @@ class RedisJobAdmin:
     def save_replay(self, replay: Replay, entries: Sequence[ReplayEntry], audit_entry: AuditEntry) -> None:
         """Save a replay and its set; if a piece of the set is lost on the way, there is no replay."""
         texts = [codec.replay_entry(entry) for entry in entries]
+        self._repeat(replay.account, lambda: self._make_room(replay, sum(map(len, texts))))
         for start in range(0, len(texts), MAX_EXAMINED):
             piece = texts[start : start + MAX_EXAMINED]
             self._repeat(replay.account, partial(self._save_piece, replay, start, piece))
         self._repeat(replay.account, lambda: self._save_replay(replay, audit_entry))
+
+    def _make_room(self, replay: Replay, size: int) -> None:
+        """Count the bytes of a set among those of a week; raise BacklogFull when they are too many."""
+        commit = self._replay_commit(replay.account, adds=True)
+        reads = self.database.reads(replay.account)
+        reads.exists(f"replay:{replay.id}")
+        reads.hmget("meta", ("sets", "sets_since"))
+        exists, (known, since) = reads.run()
+        is_new_week = commit.now - int(since or 0) > REPLAY_MS * 1000
+        total = (0 if is_new_week else int(known or 0)) + size
+        if exists:
+            return
+        if total > MAX_SETS_BYTES:
+            end = f"{MAX_SETS_BYTES} bytes; run or narrow those that are there, or wait"
+            raise BacklogFull(f"the sets of a week's replays would be more than {end}", retry_after=3600.0)
+        commit.run("HSET", "meta", "sets", total, "sets_since", commit.now if is_new_week else since)
+        send_act(commit)
 
     def _save_piece(self, replay: Replay, start: int, piece: Sequence[bytes]) -> None:
         commit, key = self._replay_commit(replay.account, adds=True), f"replay:{replay.id}"

@@ -5,8 +5,9 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     key              type    what                                                lifetime
     meta             hash    layout; v, p: commits of the lease's holder, of     no end, a fixed set of fields
                              people; last: the last commit; bytes: of the jobs
-                             in the queue; dead: those that ended there; held, held_since (µs): open
-                             claimed relations; events, memories: which of two
+                             in the queue; dead: those that ended there; sets,
+                             sets_since (µs): bytes of a week's replays; held,
+                             held_since (µs): open claimed relations; events, memories: which of two
                              generations is written, …_since (µs): since when
     queue            list    ids of accepted jobs that are not claimed, in order emptied by claim
     claimed          list    ids of claimed jobs whose open relations are not    until all are written or

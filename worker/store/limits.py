@@ -32,6 +32,7 @@ HISTORY_SLACK: Final = 8  # jobs more than that before the oldest go
 REQUEST_IDS_LENGTH: Final = 120  # characters of request ids remembered per job
 MAX_REQUESTS: Final = 10_000  # listed per account
 MAX_AUDIT_ENTRIES: Final = 10_000  # kept per account
+MAX_SETS_BYTES: Final = 2**30  # of the sets of an account's replays that were prepared within REPLAY_LIFETIME
 MAX_REPLAYS: Final = 1000  # listed per account
 REPLAY_LIFETIME: Final = 7 * 86_400.0
 MAX_PAYLOADS: Final = 1000  # unreadable messages of an account that keep their bytes
