@@ -19,7 +19,7 @@ from worker.clock import IdGenerator
 from worker.config import Account, Settings, mask_url
 from worker.config.proxy import find_proxy
 from worker.config.values import SIGNATURE_LIFE
-from worker.contract import Relation
+from worker.contract import Relation, write_instant
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
@@ -44,6 +44,7 @@ Level = Literal["ok", "warn", "fail"]
 
 PROBE_RELATION: Final = Relation("estate:address:buyer", 1, 1)
 MAX_CLOCK_DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
+WAITS: Final = ("breaker", "pace", "guard", "doubt", "suspicion", "backoff")  # what else is told of otherwise
 LEVELS: Final[Mapping[Severity, Level]] = {"page": "fail", "ticket": "warn"}
 REPLY_TIMEOUT: Final = 2  # seconds for the broker and the workers to answer
 
@@ -289,6 +290,11 @@ def check_system(health: Health) -> Iterator[Finding]:
 def check_work(runtime: Runtime, account: Account, health: Health) -> Iterator[Finding]:
     """Yield what the store knows of an account."""
     yield from check_account(account, health)
+    waiting = runtime.waits.of_account(account.name)
+    if waiting and waiting.reason in WAITS:
+        until = f" until {write_instant(waiting.until)}" if waiting.until else ""
+        message = f"its next change waits for {waiting.reason}{until}: {waiting.message}"
+        yield Finding(f"account {account.name}", "ok", message)
     if runtime.inspector.has_signs(account.name):
         message = "what is stored of it contradicts itself"
         repair = f"The sweep mends small accounts. relations doctor --store {account.name} --repair"

@@ -1,13 +1,15 @@
 """What operators look up in a running system, the same for the command line and for the HTTP interface."""
 
+from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any
 
 from ops.explain import Explanation, collect_evidence, explain
-from ops.explain.text import format_cause, format_instant
+from ops.explain.text import format_instant
 from worker.config import Account
 from worker.contract import Relation, resolve
-from worker.ports import OPEN_STATES, Pause
+from worker.ports import ACCOUNT_REASONS, Pause, Waiting, count_open_jobs
+from worker.usecases.waiting import why_account_waits
 from worker.wiring import Runtime
 
 
@@ -30,48 +32,49 @@ def explain_relation(runtime: Runtime, account: Account, relation: Relation, *, 
         now=runtime.metrics.now(),
         since=stats.oldest if stats.backlog else None,
         upsert=account.on_modify_absent == "create",
-        why_not_sending=why_not_sending(runtime, account),
+        why_not_sending=why_not_sending(runtime, account, zone),
     )
     return explain(evidence, zone=zone)
 
 
-def why_not_sending(runtime: Runtime, account: Account) -> str:
-    """Return why nothing of the account is sent now; empty if it is sent."""
-    pause = runtime.store.get_pause(account.name)
-    cause = format_cause(pause.reason, pause.detail) if pause else ""
-    return describe_rest(
-        account.name, cause, mode=account.mode, breaker=runtime.limiter.state(account.name)["breaker"]
-    )
+def why_not_sending(runtime: Runtime, account: Account, zone: tzinfo) -> str:
+    """Return why nothing of the account is sent now, and until when; empty if it is sent."""
+    waiting = why_account_waits(runtime.waits.view(account.name))
+    return describe_stop(_serialize_waiting(waiting, zone)) if waiting else ""
 
 
-def describe_rest(name: str, cause: str, *, mode: str, breaker: str) -> str:
-    """Return why nothing of an account is sent, which `cause` has paused; empty if it is sent."""
-    if cause:
-        go_on = f"relations accounts resume {name}"
-        return f"account {name} is paused ({cause}); when its cause is gone: {go_on}"
-    if mode == "observe":
-        return f"account {name} only observes: nothing but reads is sent"
-    if breaker != "closed":
-        silent = f"the API has not answered account {name} for a while"
-        return f"{silent}; single reads try whether it is there again"
-    return ""
+def describe_stop(waits: Mapping[str, str | None] | None) -> str:
+    """Return why nothing of an account is sent and until when, by the `waits` of its status, or nothing."""
+    if not waits or waits["reason"] not in ACCOUNT_REASONS:
+        return ""
+    until = f"; until {waits['until']}" if waits["until"] else ""
+    return f"{waits['message']}{until}"
 
 
 def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> dict[str, Any]:
     """Return an account's backlog, jobs by state, pause and pace as plain data; times in this zone."""
     stats = runtime.metrics.account_stats([account.name])[account.name]
-    open_jobs = {state: stats.counts.get(state, 0) for state in OPEN_STATES[1:]}
+    waiting = runtime.waits.of_account(account.name)
     return {
         "account": account.name,
         "mode": account.mode,
         "backlog": stats.backlog,
         "oldest": format_instant(stats.oldest, zone) if stats.oldest else None,
         "open": stats.open,
-        "jobs": {"queued": stats.backlog, **open_jobs},
+        "jobs": count_open_jobs(stats.backlog, stats.counts, begun=stats.begun),
         "unresolved": stats.unresolved,
         **{name: stats.counts.get(name, 0) for name in ("failed", "succeeded", "superseded", "accepted")},
         "paused": _serialize_pause(runtime.store.get_pause(account.name), zone),
         "pace": _get_pace(runtime, account.name, zone),
+        "waits": _serialize_waiting(waiting, zone) if waiting else None,
+    }
+
+
+def _serialize_waiting(waiting: Waiting, zone: tzinfo) -> dict[str, str | None]:
+    return {
+        "reason": waiting.reason,
+        "message": waiting.message,
+        "until": format_instant(waiting.until, zone) if waiting.until else None,
     }
 
 

@@ -11,20 +11,46 @@ RelationsError
 
 import errno
 import os
+from typing import Literal
 
 from worker.errors import RelationsError
+
+RefusalReason = Literal[
+    "no_key",
+    "unknown_key",
+    "no_right",
+    "other_account",
+    "no_proof",
+    "signature",
+    "stale",
+    "secret",
+    "unknown_source",
+    "unreadable",
+    "too_large",
+    "too_slow",
+    "unsupported",
+    "settings",
+    "unavailable",
+]
+"""Why a key or a webhook was refused: the values of a metric's label, so there are few."""
 
 
 class Unauthorized(RelationsError):
     """The sender did not prove who they are; `challenge` is the WWW-Authenticate header of the answer."""
 
-    def __init__(self, message: str, *, challenge: str = "Bearer") -> None:
-        self.challenge = challenge
+    def __init__(
+        self, message: str, *, challenge: str = "Bearer", reason: RefusalReason = "signature"
+    ) -> None:
+        self.challenge, self.reason = challenge, reason
         super().__init__(message)
 
 
 class Forbidden(RelationsError):
     """The key does not have this right, or not for this account."""
+
+    def __init__(self, message: str, *, reason: RefusalReason = "no_right") -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class TooLarge(RelationsError):

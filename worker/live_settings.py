@@ -15,6 +15,7 @@ from worker.planner.retry_policy import RetryPolicy
 from worker.ports import EventSink
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import IntakePolicy
+from worker.usecases.waiting import WaitPolicy
 
 RETRY_INTERVAL: Final = 2.0  # seconds until a file that cannot be used is read again
 
@@ -90,6 +91,18 @@ class LiveSettings:
             max_backlog_bytes=account.max_backlog_bytes,
             overrides=self.overrides,
             memory=account.failed_retention_days * DAY,
+        )
+
+    def wait_policy(self, name: str) -> WaitPolicy:
+        """Return what of an account's settings decides whether it waits; raise NotFound for no account."""
+        account = self.current.account(name)
+        return WaitPolicy(
+            account.rate,
+            account.burst,
+            account.window,
+            account.mode == "observe",
+            account.on_modify_absent == "create",
+            self.fingerprint(name),
         )
 
     def order(self, type_name: str) -> Order:

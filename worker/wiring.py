@@ -32,6 +32,7 @@ from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore, Retention
+from worker.usecases.cancel_taken import TakenJobs
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushResult
@@ -44,6 +45,7 @@ from worker.usecases.health import (
 )
 from worker.usecases.intake import Intake
 from worker.usecases.sweep import Sweeper
+from worker.usecases.waiting import WaitReader
 from worker.usecases.withdrawal import withdraw_record
 
 
@@ -78,6 +80,18 @@ class Runtime:
             wake=wake,
             inspector=self.inspector,
             emit=emit,
+        )
+        self.waits = WaitReader(
+            queries=self.queries, limiter=self.limiter, policy_of=self.live_settings.wait_policy
+        )
+        self.taken_jobs = TakenJobs(
+            store=self.store,
+            queries=self.queries,
+            job_admin=self.job_admin,
+            policy_of=self.live_settings.flush_policy,
+            clock=SystemClock(),
+            keep_lease=keep_lease,
+            new_id=self._new_id,
         )
 
     @property

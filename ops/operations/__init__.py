@@ -3,6 +3,6 @@
 Commands know the interface only, so that each works the same way from a machine that has no Redis.
 """
 
-from ops.operations.port import Operations, ShownJob
+from ops.operations.port import Operations
 
-__all__ = ["Operations", "ShownJob"]
+__all__ = ["Operations"]

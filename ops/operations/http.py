@@ -8,21 +8,24 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
+import msgspec
+
 from ops.doctor import Finding
 from ops.explain import Explanation
-from ops.explain.text import format_cause
-from ops.lookups import describe_rest
+from ops.lookups import describe_stop
 from ops.operations import records
-from ops.operations.http_calls import HttpCalls, PartlyAccepted
-from ops.operations.port import ServerUnavailable, ShownJob
+from ops.operations.http_calls import HttpCalls, PartlyAccepted, PartlyErased
 from ops.resuming import Resumed
 from producers.job_admin.cancel_dismiss import preview_act
-from producers.job_admin.selection import PIECE, Selection
-from producers.portals.serializers import BatchDict
+from producers.job_admin.erase import ErasureProof, add_proofs
+from producers.job_admin.selection import PIECE, NarrowedJobs, Selection
+from producers.job_admin.suspects import RecordFailures
+from producers.portals.serializers import BatchDict, JobDict
 from worker.config import mask_url
 from worker.contract import Change, Relation, to_message
-from worker.errors import InvalidChange, NotFound, RelationsError, StoreUnavailable, Unavailable
+from worker.errors import InvalidChange, NotFound, RelationsError, Unavailable
 from worker.ports import (
+    OPEN_STATES,
     UNROUTED,
     AdminResult,
     AuditPage,
@@ -36,6 +39,7 @@ from worker.ports import (
     Replay,
     RequestPage,
     RequestRecord,
+    Waiting,
 )
 from worker.usecases.intake import AccountResult, group_by_account
 
@@ -72,6 +76,13 @@ class HttpOperations:
         accounts: Sequence[Mapping[str, Any]] = self._accounts["accounts"]
         return accounts
 
+    def get_account(self, account: str) -> Mapping[str, Any]:
+        """Return how the account stands."""
+        for state in self.list_accounts():
+            if state["account"] == account:
+                return state
+        raise NotFound(f'there is no account "{account}"')
+
     @cached_property
     def _accounts(self) -> Mapping[str, Any]:
         answer: Mapping[str, Any] = self._calls.get("/v1/accounts", utc_offset=self._offset)
@@ -97,9 +108,7 @@ class HttpOperations:
         answer = self._calls.get("/v1/accounts", utc_offset=self._offset)
         for state in answer["accounts"]:
             if state["account"] == account:
-                pause = state["paused"]
-                cause = format_cause(pause["reason"], pause["detail"]) if pause else ""
-                return describe_rest(account, cause, mode=state["mode"], breaker=state["pace"]["breaker"])
+                return describe_stop(state["waits"])
         return ""
 
     # --- what is kept
@@ -117,16 +126,24 @@ class HttpOperations:
 
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
         """Return these jobs."""
-        found, ids = dict[str, JobRecord](), iter(jobs)
-        while piece := list(islice(ids, PIECE)):
-            for document in filter(None, self._calls.post("/v1/jobs/lookup", {"jobs": piece})["jobs"]):
-                found[document["id"]] = records.read_job(document)
-        return found
+        return {document["id"]: records.read_job(document) for document in self._look_up(jobs)}
 
-    def get_job(self, job_id: str) -> ShownJob | None:
+    def _look_up(self, jobs: Sequence[str]) -> Iterator[JobDict]:
+        """Yield those of the jobs that there are."""
+        ids = iter(jobs)
+        while piece := list(islice(ids, PIECE)):
+            yield from filter(None, self._calls.post("/v1/jobs/lookup", {"jobs": piece})["jobs"])
+
+    def get_job(self, job_id: str) -> JobRecord | None:
         """Return one job."""
         document = self._find(f"/v1/jobs/{_quote(job_id)}")
-        return ShownJob(records.read_job(document), document["held"]) if document else None
+        return records.read_job(document) if document else None
+
+    def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, Waiting]:
+        """Return why each of these jobs waits."""
+        may_wait = [job.id for job in jobs if job.state in OPEN_STATES and job.state != "sending"]
+        waits = {document["id"]: records.read_waiting(document) for document in self._look_up(may_wait)}
+        return {job_id: waiting for job_id, waiting in waits.items() if waiting}
 
     def get_payload(self, job_id: str) -> Payload | None:
         """Return what is kept of an unreadable message."""
@@ -140,9 +157,11 @@ class HttpOperations:
 
     def failure_groups(self, account: str) -> Sequence[FailureGroup]:
         """Return the jobs that need a decision."""
-        return [
-            records.read_failure(group) for group in self._calls.get("/v1/errors", account=account)["errors"]
-        ]
+        return list(map(records.read_failure, self._calls.get("/v1/errors", account=account)["errors"]))
+
+    def find_suspects(self, account: str) -> Sequence[RecordFailures]:
+        """Return the same failures by suspect record."""
+        return list(map(records.read_suspect, self._calls.get("/v1/errors", account=account)["records"]))
 
     def explain(self, account: str, relation: Relation) -> Explanation:
         """Explain the relation."""
@@ -206,13 +225,13 @@ class HttpOperations:
                 yield AccountResult(positions, error=part)
 
     def preview(
-        self, account: str, selection: Selection, state: JobState
+        self, account: str, selection: Selection, states: Sequence[JobState]
     ) -> Iterator[tuple[list[str], dict[str, str]]]:
         """Yield the jobs that would be acted on."""
-        return preview_act(self, account, selection, state)
+        return preview_act(self, account, selection, states)
 
     def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
-        """End queued changes."""
+        """End changes that wait."""
         return self._act("/v1/jobs/cancel", account, selection)
 
     def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
@@ -236,24 +255,31 @@ class HttpOperations:
         number: int,
         *,
         by: str,  # noqa: ARG002
+        unrouted: bool = True,
         on_wait: Callable[[Unavailable], None] | None = None,
-    ) -> Mapping[str, int]:
-        """Erase a record; what attempts erased that had to be repeated is not counted."""
+        rewrite_aof: bool = False,
+    ) -> tuple[ErasureProof, Unavailable | None]:
+        """Erase a record; each attempt has its own audit entry, and the document names the last one's."""
+        form = {
+            "account": account,
+            "module": module,
+            "id": number,
+            "only_account": not unrouted,
+            "rewrite_aof": rewrite_aof,
+        }
+        proof: ErasureProof | None = None
         while True:
+            waiting: Unavailable | None = None
             try:
-                answer = self._calls.post(
-                    "/v1/erasures", {"account": account, "module": module, "id": number}
-                )
-            except (StoreUnavailable, ServerUnavailable):
-                raise
-            except Unavailable as error:
-                if on_wait is None:
-                    raise
-                on_wait(error)
-                time.sleep(error.retry_after)
-            else:
-                counts: Mapping[str, int] = answer["erased"]
-                return counts
+                document = self._calls.post("/v1/erasures", form)["proof"]
+            except PartlyErased as partly:
+                document, waiting = partly.proof, partly.error
+            latest = msgspec.convert(document, ErasureProof)
+            proof = add_proofs(proof, latest) if proof else latest
+            if waiting is None or on_wait is None:
+                return proof, waiting
+            on_wait(waiting)
+            time.sleep(waiting.retry_after)
 
     # --- replays
 
@@ -311,10 +337,11 @@ def _quote(text: str) -> str:
 
 def _write_selection(account: str, selection: Selection) -> dict[str, Any]:
     """Return the selection as the forms of the interface have it."""
-    chosen = (
-        records.write_filter(selection) if isinstance(selection, JobFilter) else {"jobs": list(selection)}
-    )
-    return {"account": account, **chosen}
+    if isinstance(selection, JobFilter):
+        return {"account": account, **records.write_filter(selection)}
+    if isinstance(selection, NarrowedJobs):
+        return {"account": account, "jobs": selection.jobs, **records.write_filter(selection.filter)}
+    return {"account": account, "jobs": selection}
 
 
 def _select_faults(error: RelationsError | None, positions: Sequence[int]) -> RelationsError | None:

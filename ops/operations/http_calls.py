@@ -37,6 +37,14 @@ class PartlyAccepted(InvalidChange):
         super().__init__(error.faults if isinstance(error, Invalid) else ())
 
 
+class PartlyErased(Unavailable):
+    """An erasure that waits, by its `error`, for a write: the `proof` is the document of what was done."""
+
+    def __init__(self, error: Unavailable, proof: Mapping[str, Any]) -> None:
+        self.error, self.proof = error, proof
+        super().__init__(str(error), retry_after=error.retry_after)
+
+
 class HttpCalls:
     """Calls with one key; raises the errors that the same operation raises straight on Redis."""
 
@@ -77,6 +85,8 @@ def _error_of(response: httpx.Response) -> RelationsError:
         error = http_transport.error_of_response(response)
         return ServerUnavailable(str(error)) if isinstance(error, Unavailable) else error
     named = _make_error(kind, problem, response)
+    if problem.proof and isinstance(named, Unavailable):
+        return PartlyErased(named, problem.proof)
     return PartlyAccepted(named, problem.jobs) if problem.jobs else named
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from ops import doctor, lookups, resuming
 from ops.explain import Explanation
-from ops.operations.port import ShownJob
 from ops.resuming import Resumed
+from producers.job_admin.erase import ErasureProof
 from producers.job_admin.selection import Selection
-from producers.portals.serializers import BatchDict, batch_json, held_json, held_relations
+from producers.job_admin.suspects import RecordFailures, find_suspects
+from producers.portals.serializers import BatchDict, batch_json
 from producers.services import Services
-from worker.config import mask_url
+from worker.config import mask_url, refuse_secrets
 from worker.contract import Change, Relation
 from worker.errors import Unavailable
 from worker.ports import (
@@ -30,6 +31,7 @@ from worker.ports import (
     Replay,
     RequestPage,
     RequestRecord,
+    Waiting,
 )
 from worker.usecases.intake import AccountResult
 from worker.wiring import Runtime
@@ -67,11 +69,15 @@ class LocalOperations:
 
     def list_accounts(self) -> Sequence[Mapping[str, Any]]:
         """Return how every account of the settings stands."""
-        accounts = self.runtime.settings.accounts.values()
-        return [lookups.get_account_status(self.runtime, account, self.zone) for account in accounts]
+        return list(map(self.get_account, self.runtime.settings.accounts))
+
+    def get_account(self, account: str) -> Mapping[str, Any]:
+        """Return how the account stands."""
+        return lookups.get_account_status(self.runtime, self.runtime.settings.account(account), self.zone)
 
     def pause_account(self, account: str, why: str, *, by: str) -> None:
         """Stop an account."""
+        refuse_secrets(why=why, by=by)
         entry = AuditEntry(self._new_id(), by, "paused", account, why)
         self.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
 
@@ -86,7 +92,7 @@ class LocalOperations:
     def why_not_sending(self, account: str) -> str:
         """Return why nothing of the account is sent."""
         known = self.runtime.settings.accounts.get(account)  # none for messages that name no account
-        return lookups.why_not_sending(self.runtime, known) if known else ""
+        return lookups.why_not_sending(self.runtime, known, self.zone) if known else ""
 
     # --- what is kept
 
@@ -98,12 +104,13 @@ class LocalOperations:
         """Return these jobs."""
         return self.runtime.queries.get_jobs(jobs)
 
-    def get_job(self, job_id: str) -> ShownJob | None:
+    def get_job(self, job_id: str) -> JobRecord | None:
         """Return one job."""
-        job = self.runtime.store.get_job(job_id)
-        if job is None:
-            return None
-        return ShownJob(job, held_json(self.runtime.queries.get_records(job.account, held_relations(job))))
+        return self.runtime.store.get_job(job_id)
+
+    def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, Waiting]:
+        """Return why each of these jobs waits."""
+        return self.runtime.waits.of_jobs(jobs)
 
     def get_payload(self, job_id: str) -> Payload | None:
         """Return what is kept of an unreadable message."""
@@ -116,6 +123,10 @@ class LocalOperations:
     def failure_groups(self, account: str) -> Sequence[FailureGroup]:
         """Return the jobs that need a decision."""
         return self.runtime.queries.failure_groups(account)
+
+    def find_suspects(self, account: str) -> Sequence[RecordFailures]:
+        """Return the same failures by suspect record."""
+        return find_suspects(self.runtime.queries, account)
 
     def explain(self, account: str, relation: Relation) -> Explanation:
         """Explain the relation."""
@@ -141,13 +152,13 @@ class LocalOperations:
         return self.runtime.intake().accept_by_account(changes)
 
     def preview(
-        self, account: str, selection: Selection, state: JobState
+        self, account: str, selection: Selection, states: Sequence[JobState]
     ) -> Iterator[tuple[list[str], dict[str, str]]]:
         """Yield the jobs that would be acted on."""
-        return self.services.jobs.preview(account, selection, state)
+        return self.services.jobs.preview(account, selection, states)
 
     def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:
-        """End queued changes."""
+        """End changes that wait."""
         return self.services.jobs.cancel(account, selection, by=by)
 
     def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:
@@ -161,10 +172,14 @@ class LocalOperations:
         number: int,
         *,
         by: str,
+        unrouted: bool = True,
         on_wait: Callable[[Unavailable], None] | None = None,
-    ) -> Mapping[str, int]:
+        rewrite_aof: bool = False,
+    ) -> tuple[ErasureProof, Unavailable | None]:
         """Erase a record."""
-        return self.services.erasure.erase(account, module, number, by=by, on_wait=on_wait)
+        return self.services.erasure.prove(
+            account, module, number, by=by, unrouted=unrouted, on_wait=on_wait, rewrite_aof=rewrite_aof
+        )
 
     # --- replays
 

@@ -1,13 +1,15 @@
 """The interface: every method is one thing that an operator asks or does."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from ops.doctor import Finding
 from ops.explain import Explanation
 from ops.resuming import Resumed
+from producers.job_admin.erase import ErasureProof
 from producers.job_admin.selection import Selection
-from producers.portals.serializers import BatchDict, HeldDict
+from producers.job_admin.suspects import RecordFailures
+from producers.portals.serializers import BatchDict
 from worker.contract import Change, Relation
 from worker.errors import Unavailable
 from worker.ports import (
@@ -21,19 +23,13 @@ from worker.ports import (
     Replay,
     RequestPage,
     RequestRecord,
+    Waiting,
 )
 from worker.usecases.intake import AccountResult
 
 
 class ServerUnavailable(Unavailable):
     """The server of the HTTP interface cannot be reached, or something before it answers."""
-
-
-class ShownJob(NamedTuple):
-    """A job, and why the first of its relations that are held waits."""
-
-    job: JobRecord
-    held: HeldDict | None
 
 
 class Operations(JobLookups, Protocol):
@@ -57,6 +53,9 @@ class Operations(JobLookups, Protocol):
     def list_accounts(self) -> Sequence[Mapping[str, Any]]:
         """Return how every account stands, as `lookups.get_account_status` describes it."""
 
+    def get_account(self, account: str) -> Mapping[str, Any]:
+        """Return how one account stands, described alike."""
+
     def pause_account(self, account: str, why: str, *, by: str) -> None:
         """Stop an account until it is resumed."""
 
@@ -71,8 +70,11 @@ class Operations(JobLookups, Protocol):
 
     # --- what is kept
 
-    def get_job(self, job_id: str) -> ShownJob | None:
+    def get_job(self, job_id: str) -> JobRecord | None:
         """Return one job, None if it is unknown or forgotten."""
+
+    def find_waits(self, jobs: Sequence[JobRecord]) -> Mapping[str, Waiting]:
+        """Return why each of these jobs waits, without those that do not."""
 
     def get_payload(self, job_id: str) -> Payload | None:
         """Return what is kept of the unreadable message that the job stands for."""
@@ -82,6 +84,9 @@ class Operations(JobLookups, Protocol):
 
     def failure_groups(self, account: str) -> Sequence[FailureGroup]:
         """Return the jobs that need a decision, by error and type, the largest group first."""
+
+    def find_suspects(self, account: str) -> Sequence[RecordFailures]:
+        """Return the same failures by the record that most refusals name, the most named one first."""
 
     def explain(self, account: str, relation: Relation) -> Explanation:
         """Explain the relation by everything that is kept about it."""
@@ -101,15 +106,15 @@ class Operations(JobLookups, Protocol):
         """Accept changes, each account's part as a whole or not at all."""
 
     def preview(
-        self, account: str, selection: Selection, state: JobState
+        self, account: str, selection: Selection, states: Sequence[JobState]
     ) -> Iterator[tuple[list[str], dict[str, str]]]:
-        """Yield in pieces the account's jobs in this state, and why the other selected jobs are refused."""
+        """Yield the account's jobs in these states, and why other selected jobs are refused."""
 
     def cancel(self, account: str, selection: Selection, *, by: str) -> AdminResult:
-        """End queued changes as superseded."""
+        """End changes that wait, in the inbox or taken, as superseded."""
 
     def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:
-        """Take failed jobs off the list that waits for a decision."""
+        """Take failed jobs, or the selected relations of them, off the list that waits for a decision."""
 
     def erase(
         self,
@@ -118,12 +123,14 @@ class Operations(JobLookups, Protocol):
         number: int,
         *,
         by: str,
+        unrouted: bool = True,
         on_wait: Callable[[Unavailable], None] | None = None,
-    ) -> Mapping[str, int]:
-        """Take a record out of everything that is kept; return counts by kind.
+        rewrite_aof: bool = False,
+    ) -> tuple[ErasureProof, Unavailable | None]:
+        """Take a record out of everything that is kept, with `unrouted` of messages of no known account too.
 
-        Raises Unavailable while a write of the record may still land; with `on_wait`, which is told of each
-        such error, it waits and tries again.
+        Returns the document of what was done, and why it is not complete, if so: a write of the record may
+        still land. With `on_wait`, which is told of each such error, it waits and tries again.
         """
 
     # --- replays

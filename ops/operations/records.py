@@ -13,18 +13,21 @@ import msgspec
 from ops.doctor import Finding
 from ops.explain import Explanation
 from ops.explain.relation import JobExplanation
-from producers.portals.serializers import JobDict
+from producers.job_admin.suspects import RecordFailures
+from producers.portals.serializers import FailureDict, JobDict
 from worker.contract import Relation, read_instant, write_instant
 from worker.planner.actions import Action
 from worker.ports import (
     AuditEntry,
     Dismissal,
+    Failure,
     FailureGroup,
     JobFilter,
     JobRecord,
     Payload,
     Replay,
     RequestRecord,
+    Waiting,
 )
 
 FILTER_FIELDS: Final[Mapping[str, str]] = {  # of the filter → parameter of the interface
@@ -48,7 +51,7 @@ def write_filter(wanted: JobFilter) -> dict[str, Any]:
 
 
 def read_job(document: JobDict) -> JobRecord:
-    """Return the job; which of its relations failed is not shown."""
+    """Return the job; its number is not shown."""
     counts = dict(document["relations"])
     error = document["error"]
     relation = ""
@@ -74,9 +77,9 @@ def read_job(document: JobDict) -> JobRecord:
         counts=counts,
         refusal=(error["code"], error["class"], error["message"], relation) if error else None,
         requests=tuple(document["requests"]),
-        failed=(),
+        failures=tuple(_read_failed(each, document["relationtype"]) for each in document["failures"]),
         by=document["superseded_by"] or "",
-        dismissed=_find_dismissal(document),
+        dismissed=_read_dismissal(dismissed) if (dismissed := _find_dismissal(document)) else None,
         replays=document["replays"] or "",
         replayed_by=tuple(document["replayed_by"]),
         replay=document["replay"] or "",
@@ -85,11 +88,35 @@ def read_job(document: JobDict) -> JobRecord:
     )
 
 
-def _find_dismissal(document: JobDict) -> Dismissal | None:
-    for event in document["history"]:
-        if event["event"] == "dismissed":
-            return Dismissal(read_instant(event["at"]), event["by"], event["why"])
-    return None
+def _find_dismissal(document: JobDict) -> Mapping[str, str] | None:
+    return next((event for event in document["history"] if event["event"] == "dismissed"), None)
+
+
+def _read_failed(document: FailureDict, type_name: str) -> Failure:
+    relation = Relation(type_name, document["parentid"], document["childid"])
+    dismissed = document["dismissed"]
+    return Failure(
+        relation,
+        document["code"],
+        document["class"],
+        document["message"],
+        _read_dismissal(dismissed) if dismissed else None,
+    )
+
+
+def _read_dismissal(document: Mapping[str, str]) -> Dismissal:
+    return Dismissal(read_instant(document["at"]), document["by"], document["why"])
+
+
+def read_waiting(document: JobDict) -> Waiting | None:
+    """Return why the job waits, None if it does not."""
+    held = document["held"]
+    if held is None:
+        return None
+    relation = None
+    if held["parentid"] and held["childid"]:
+        relation = Relation(document["relationtype"], held["parentid"], held["childid"])
+    return Waiting(held["reason"], _read_time(held["until"]), held["message"], relation, held["error"] or "")
 
 
 def read_failure(document: Mapping[str, Any]) -> FailureGroup:
@@ -98,6 +125,21 @@ def read_failure(document: Mapping[str, Any]) -> FailureGroup:
         code=document["code"],
         error=document["class"],
         type=document["relationtype"] or "",
+        jobs=document["jobs"],
+        first=read_instant(document["first"]),
+        last=read_instant(document["last"]),
+        example=document["example"],
+    )
+
+
+def read_suspect(document: Mapping[str, Any]) -> RecordFailures:
+    """Return the failures of a suspect record."""
+    return RecordFailures(
+        module=document["module"],
+        record=document["id"],
+        code=document["code"],
+        error=document["class"],
+        relations=document["relations"],
         jobs=document["jobs"],
         first=read_instant(document["first"]),
         last=read_instant(document["last"]),

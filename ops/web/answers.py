@@ -2,7 +2,8 @@
 
 from typing import Any, NotRequired, TypedDict
 
-from worker.ports import ReplayState
+from producers.job_admin.erase import ErasureProof
+from worker.ports import ReplayState, WaitReason
 
 
 class HealthVerdict(TypedDict):
@@ -91,10 +92,30 @@ class ExplanationDict(TypedDict):
     jobs: list[JobExplanationDict]
 
 
+RecordFailuresDict = TypedDict(
+    "RecordFailuresDict",
+    {
+        "account": str,
+        "module": str,
+        "id": int,
+        "code": int,
+        "class": str,
+        "message": str,
+        "relations": int,
+        "jobs": int,
+        "first": str,
+        "last": str,
+        "example": str,
+    },
+)
+"""The failed relations of a record that is most likely the reason, with their most frequent error."""
+
+
 class FailuresDict(TypedDict):
-    """What failed and waits for a decision."""
+    """What failed and waits for a decision: by error and type, and by the record that most refusals name."""
 
     errors: list[FailureGroupDict]
+    records: list[RecordFailuresDict]
 
 
 class ActionDict(TypedDict):
@@ -165,8 +186,16 @@ class PaceDict(TypedDict):
     until: str
 
 
+class WaitsDict(TypedDict):
+    """Why nothing of an account is sent now; `until` is null where somebody has to act, or it is its turn."""
+
+    reason: WaitReason
+    message: str
+    until: str | None
+
+
 class AccountDict(TypedDict):
-    """An account: its backlog, its jobs by state, its pause and its pace."""
+    """An account: its backlog, its jobs by state, its pause, its pace, and why nothing is sent now."""
 
     account: str
     mode: str
@@ -181,6 +210,7 @@ class AccountDict(TypedDict):
     accepted: int
     paused: PauseDict | None
     pace: PaceDict
+    waits: WaitsDict | None
 
 
 class KeyDict(TypedDict):
@@ -288,7 +318,8 @@ class ReplaysDict(TypedDict):
 
 
 class ErasedDict(TypedDict):
-    """How many things a record was taken out of, by kind."""
+    """How many things a record was taken out of, by kind; and the document of what was done."""
 
     account: str
     erased: dict[str, int]
+    proof: ErasureProof

@@ -5,7 +5,7 @@ accounts and words of the code.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from producers.portals.http.deps import RedisProbe
 from worker.errors import StoreUnavailable
-from worker.ports import BOUNDS, UNROUTED, AccountStats, Pace
+from worker.ports import BOUNDS, UNROUTED, AccountStats, Pace, count_open_jobs
 from worker.usecases.health import (
     HEARTBEAT_AGE,
     SEVERITIES,
@@ -26,7 +26,6 @@ from worker.usecases.health import (
 )
 from worker.wiring import Runtime
 
-OPEN_STATES: Final = ("sending", "retrying", "verifying", "held")
 ENDED_STATES: Final = ("succeeded", "superseded", "failed")
 OUTCOMES: Final = ("applied", "superseded", "stale", "failed")
 BREAKERS: Final = ("closed", "half_open", "open")
@@ -83,10 +82,8 @@ def _pause_reasons(sample: AccountSample) -> Mapping[str, float]:
 
 
 def _open_jobs(sample: AccountSample) -> Mapping[str, float]:
-    return {
-        "queued": sample.stats.backlog,
-        **{state: sample.stats.counts.get(state, 0) for state in OPEN_STATES},
-    }
+    stats = sample.stats
+    return {**count_open_jobs(stats.backlog, stats.counts, begun=stats.begun)}
 
 
 def _job_outcomes(sample: AccountSample) -> Mapping[str, float]:
@@ -245,6 +242,15 @@ SYSTEM: Final = (
 )
 
 
+REFUSALS: Final = (
+    ("relations_keys_refused", "Requests that were refused for their key, by why.", ("reason",)),
+    (
+        "relations_webhooks_refused",
+        "Deliveries that were refused, by source (empty: none of that name) and why.",
+        ("source", "reason"),
+    ),
+)
+
 PROCESS: Final = (
     (
         "relations_store_up",
@@ -330,6 +336,8 @@ class MetricsCollector(Collector):
             yield _counter(counter, samples)
         for name, text, tally in HISTOGRAMS:
             yield _histogram(name, text, tally, samples)
+        refused = self.runtime.metrics.refusals()
+        yield from _refused(refused, {"", *self.runtime.settings.sources})
         yield from _system(health)
 
 
@@ -378,6 +386,20 @@ def _histogram(name: str, text: str, tally: str, samples: Mapping[str, AccountSa
             buckets.append(("+Inf" if math.isinf(bound) else str(bound), total))
         family.add_metric([account], buckets, found.get("us", 0) / 1e6)
     return family
+
+
+def _refused(counts: Mapping[str, int], sources: Collection[str]) -> Iterator[Metric]:
+    """Yield how many keys and webhooks were refused; of sources that have left the settings, nothing."""
+    by_kind: dict[str, dict[tuple[str, ...], int]] = {"key": {}, "webhook": {}}
+    for name, count in counts.items():
+        kind, *labels = name.split(":")
+        if kind == "key" or labels[0] in sources:
+            by_kind[kind][tuple(labels)] = count
+    for (name, text, label_names), values in zip(REFUSALS, by_kind.values(), strict=True):
+        family = CounterMetricFamily(name, text, labels=list(label_names))
+        for labels_of, count in values.items():
+            family.add_metric(list(labels_of), count)
+        yield family
 
 
 def _trouble_metric(troubles: Iterable[Trouble]) -> Metric:

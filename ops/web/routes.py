@@ -1,6 +1,6 @@
 """The operators' routes, as a table; `relations api` serves them beside those for portals."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
@@ -66,10 +66,11 @@ def _post(
     answer: Any,
     right: Right = "replay",
     status: int = 200,
+    problems: Sequence[int] = PROBLEMS,
     **more: Any,
 ) -> ApiRoute:
     responses = {status: ResponseDoc("What was done.", answer)}
-    return ApiRoute(handler, "POST", path, summary, responses, right=right, problems=PROBLEMS, **more)
+    return ApiRoute(handler, "POST", path, summary, responses, right=right, problems=problems, **more)
 
 
 OPERATOR_ROUTES: Final = (
@@ -187,6 +188,7 @@ OPERATOR_ROUTES: Final = (
         form=ReplayForm,
         form_example=REPLAY_EXAMPLE,
         status=201,
+        problems=(*PROBLEMS, 429),
     ),
     _get(
         read_handlers.list_replays,

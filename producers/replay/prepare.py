@@ -12,13 +12,29 @@ from typing import Any, Final
 
 import msgspec
 
-from producers.replay.eligibility import REASONS, is_unreadable, jobs_without_effect, reason_to_refuse
+from producers.job_admin.selection import Selection
+from producers.replay.eligibility import (
+    REASONS,
+    is_unreadable,
+    jobs_without_effect,
+    pick_replayable,
+    reason_to_refuse,
+)
 from producers.replay.resend import Correction, Reparse, make_new_change
 from worker.contract import Change, Relation, check, to_message
 from worker.errors import Fault, InvalidChange, NotFound
 from worker.planner.actions import Action
 from worker.planner.dry_run import DryRun
-from worker.ports import ClaimedJob, JobAdmin, JobRecord, Queries, RelationRecord, Replay, ReplayEntry
+from worker.ports import (
+    ClaimedJob,
+    JobAdmin,
+    JobRecord,
+    Queries,
+    RelationRecord,
+    Replay,
+    ReplayEntry,
+    waiting_failures,
+)
 from worker.usecases.intake import IntakePolicy
 
 MAX_REASON: Final = 1000  # characters
@@ -28,6 +44,9 @@ MAX_LISTED_IDS: Final = 5_000  # of all listed actions together
 MAX_SET_BYTES: Final = 2**24  # of the changes that replace jobs; the jobs beyond are left to another replay
 MAX_PLANNED_RELATIONS: Final = 50_000  # beyond, the plan covers only the first jobs of the set
 NEWEST: Final = 2**60  # greater than the acceptance number of any job, and than any time in µs
+
+Picked = tuple[JobRecord, tuple[Relation, ...]]
+"""A failed job, and the relations of it that are replayed."""
 
 DryRunOf = Callable[[str, Sequence[ClaimedJob], Mapping[Relation, RelationRecord]], DryRun]
 """Plans what flushes of an account's jobs would send, by what is stored of their relations."""
@@ -50,6 +69,7 @@ class ReplayBuilder:
     replay_id: str
     forced: bool
     correction: Correction
+    selection: Selection
     allowed: Collection[str] | None = None
     entries: list[ReplayEntry] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
@@ -98,39 +118,41 @@ class ReplayBuilder:
         )
 
     def _judge_piece(self, piece: Mapping[str, JobRecord | None]) -> None:
-        unchanged, replaced = list[JobRecord](), list[JobRecord]()
+        unchanged, replaced = list[Picked](), list[Picked]()
         for job_id, job in piece.items():
-            reason = reason_to_refuse(self.account, job_id, job, as_new_change=self.as_new_changes)
+            reason, relations = reason_to_refuse(self.account, job_id, job), tuple[Relation, ...]()
+            if job and not reason and not is_unreadable(job):
+                relations, reason = pick_replayable(job, self.selection, as_new_change=self.as_new_changes)
             if reason or job is None:
                 replacements = f" {', '.join(job.replayed_by)}" if job and reason == "replaced" else ""
                 self._refuse(job_id, reason, replacements)
             elif self.as_new_changes or is_unreadable(job):
-                replaced.append(job)
+                replaced.append((job, relations))
             else:
-                unchanged.append(job)
+                unchanged.append((job, relations))
         self._take_unchanged(unchanged)
         self._take_replaced(replaced)
 
-    def _take_unchanged(self, jobs: Sequence[JobRecord]) -> None:
+    def _take_unchanged(self, jobs: Sequence[Picked]) -> None:
         """Take the jobs of which something would be sent if they went back into the inbox."""
         if not jobs:
             return
-        relations = [relation for job in jobs for relation in job.failed]
-        records = self.queries.get_records(self.account, relations)
-        lost = self.dry_run(self.account, [_claim_job(job) for job in jobs], records).lost
+        named = [relation for _, relations in jobs for relation in relations]
+        records = self.queries.get_records(self.account, named)
+        lost = self.dry_run(self.account, [_claim_job(*each) for each in jobs], records).lost
         without_effect = jobs_without_effect(jobs, lost, records)
-        for job in jobs:
+        for job, relations in jobs:
             if job.id in without_effect:
                 self._refuse(job.id, without_effect[job.id])
             else:
-                self.entries.append(ReplayEntry(job.id))
-                self._plan_for(self.account, _claim_job(job))
+                self.entries.append(ReplayEntry(job.id, relations=_names(job, relations)))
+                self._plan_for(self.account, _claim_job(job, relations))
 
-    def _take_replaced(self, jobs: Sequence[JobRecord]) -> None:
+    def _take_replaced(self, jobs: Sequence[Picked]) -> None:
         """Take the jobs that valid new changes can replace."""
-        for job in jobs:
+        for job, relations in jobs:
             try:
-                changes = self._make_changes(job)
+                changes = self._make_changes(job, relations)
             except (InvalidChange, NotFound) as error:
                 self._refuse(job.id, "unreadable" if is_unreadable(job) else "invalid", f": {error}")
                 continue
@@ -141,16 +163,18 @@ class ReplayBuilder:
                 self._refuse(job.id, "elsewhere")
                 continue
             messages, delivered = tuple({**to_message(change)} for change in changes), changes[0].delivered
-            self.entries.append(ReplayEntry(job.id, messages, delivered))
+            self.entries.append(ReplayEntry(job.id, messages, delivered, _names(job, relations)))
             self.set_bytes += len(msgspec.json.encode(messages))
             for change in changes:
                 self._plan_for(change.account, _claim_change(change, number=next(self.new_numbers)))
 
-    def _make_changes(self, job: JobRecord) -> Sequence[Change]:
+    def _make_changes(self, job: JobRecord, relations: Sequence[Relation]) -> Sequence[Change]:
         """Return the changes that would replace the job; raises InvalidChange, or NotFound for an account."""
         changes: Sequence[Change] = ()
         if not is_unreadable(job):
-            changes = [make_new_change(job, self.correction, forced=self.forced, replay_id=self.replay_id)]
+            changes = [
+                make_new_change(job, relations, self.correction, forced=self.forced, replay_id=self.replay_id)
+            ]
         elif payload := self.job_admin.get_payload(job.id):
             if len(payload.body) < payload.size:
                 reason = f"was cut to {len(payload.body)} of {payload.size} bytes, so it cannot be read again"
@@ -198,12 +222,18 @@ def _within(listed: Iterable[dict[str, Any]], ids: int) -> Iterator[dict[str, An
         yield action
 
 
-def _claim_job(job: JobRecord) -> ClaimedJob:
-    """Return what a flush would read of the job once it is back in the inbox."""
+def _names(job: JobRecord, relations: Sequence[Relation]) -> tuple[str, ...]:
+    """Return the names of the relations; none if they are all of the job that wait for a decision."""
+    waiting = [failure.relation for failure in waiting_failures(job)]
+    return () if waiting == list(relations) else tuple(map(str, relations))
+
+
+def _claim_job(job: JobRecord, relations: tuple[Relation, ...]) -> ClaimedJob:
+    """Return what a flush would read of the job once these of its relations are back in the inbox."""
     return ClaimedJob(
         job.id,
         job.action,  # type: ignore[arg-type]
-        job.failed,
+        relations,
         job.info,
         job.occurred_at,
         job.number,

@@ -14,10 +14,11 @@ from producers.job_admin.selection import (
     Selection,
     describe_selection,
     find_jobs,
-    restrict_to_state,
+    restrict_to_states,
 )
 from producers.replay.prepare import DryRunOf, ReplayBuilder
 from producers.replay.resend import Reparse, check_correction
+from worker.config import refuse_secrets
 from worker.errors import NotFound
 from worker.ports import AuditEntry, JobAdmin, JobFilter, Queries, Replay, ReplayState, Store
 from worker.usecases.intake import Intake
@@ -53,8 +54,9 @@ class ReplayService:
         It sends into the `allowed` accounts only; None allows all.
         Raises InvalidChange if nothing or everything is selected, or for a correction that cannot be made.
         """
-        what, selection = describe_selection(selection), restrict_to_state(selection, "failed")
+        what, selection = describe_selection(selection), restrict_to_states(selection, ("failed",))
         check_correction(correction or {})
+        refuse_secrets(selection=what, by=by, set=" ".join(map(str, (correction or {}).values())))
         builder = ReplayBuilder(
             queries=self.queries,
             job_admin=self.job_admin,
@@ -65,6 +67,7 @@ class ReplayService:
             replay_id=f"{account}-{self.intake.new_id()}",
             forced=forced,
             correction=correction or {},
+            selection=selection,
             allowed=allowed,
         )
         builder.judge(find_jobs(self.queries, account, selection), limit)

@@ -110,7 +110,9 @@ def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> st
     """Verify that the bearer token is the secret; two deliveries with equal bodies are the same message."""
     scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        raise Unauthorized("send the secret of this source as `Authorization: Bearer SECRET`")
+        raise Unauthorized(
+            "send the secret of this source as `Authorization: Bearer SECRET`", reason="no_proof"
+        )
     _check_secret(source, [token.strip()])
     return _message_id(source, delivery)
 
@@ -120,7 +122,9 @@ def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str
     scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         raise Unauthorized(
-            "send user and password of this source as `Authorization: Basic …`", challenge="Basic"
+            "send user and password of this source as `Authorization: Basic …`",
+            challenge="Basic",
+            reason="no_proof",
         )
     given = ""
     with suppress(ValueError):
@@ -128,7 +132,7 @@ def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str
     try:
         _check_secret(source, [given, given.partition(":")[2]])
     except Unauthorized as error:
-        raise Unauthorized(str(error), challenge="Basic") from None
+        raise Unauthorized(str(error), challenge="Basic", reason=error.reason) from None
     return _message_id(source, delivery)
 
 
@@ -214,7 +218,7 @@ CHECKS: Final[Mapping[Scheme, Callable[[Source, WebhookDelivery, float], str]]] 
 def _require_header(delivery: WebhookDelivery, name: str) -> str:
     value = delivery.headers.get(name.lower(), "")
     if not value:
-        raise refusal(f"the header {name} is missing")
+        raise refusal(f"the header {name} is missing", reason="no_proof")
     return value
 
 
@@ -228,7 +232,7 @@ def _check_secret(source: Source, given: Iterable[str]) -> None:
     """Raise Unauthorized unless one of the texts is a secret of the source."""
     secrets = [secret.reveal().encode() for secret in source.secrets]
     if not any_equal(secrets, [text.encode() for text in given]):
-        raise Unauthorized("this is not the secret of this source")
+        raise Unauthorized("this is not the secret of this source", reason="secret")
 
 
 def _hide_spellings(secret: str) -> None:

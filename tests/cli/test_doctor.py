@@ -12,6 +12,7 @@ from ops import doctor
 from ops.simulator import FaultPlan, InjectedFault, Records, Simulator, serve
 from tests.support.cli_runner import SECRET, TOKEN, Cli, make_cli, make_environ, write_settings
 from worker.config import load_settings
+from worker.contract import from_message
 from worker.ports import Pause
 from worker.wiring import Runtime
 
@@ -228,3 +229,16 @@ def test_what_is_stored_is_not_checked_while_a_worker_has_the_account(
 def test_repairing_needs_the_name_of_an_account(cli: Cli) -> None:
     cli("doctor", "--repair", code=2)
     cli("doctor", "--store", "nobody", code=3)
+
+
+def test_what_an_account_waits_for_is_told_with_its_time(runtime: Runtime) -> None:
+    message = {"account": "acme", "action": "create", "relationtype": BUYER, "parentid": 1, "childid": 2}
+    runtime.intake().accept([from_message(message).change])
+    for _ in range(5):
+        runtime.limiter.report("acme", "failed")
+    runtime.flush("acme")
+    account = runtime.settings.account("acme")
+    texts = [
+        finding.message for finding in doctor.check_work(runtime, account, runtime.read_health(["acme"]))
+    ]
+    assert any(text.startswith("its next change waits for breaker until ") for text in texts)

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 import pytest
@@ -18,22 +18,35 @@ from hypothesis import strategies as st
 
 from ops.cli.errors import Exit
 from ops.operations import records
-from ops.serializers import serialize_replay, serialize_request
+from ops.serializers import serialize_replay, serialize_request, serialize_suspect
+from ops.simulator import Records, Simulator
 from ops.web.routes import operator_routes
+from producers.job_admin.suspects import RecordFailures
 from producers.portals.http.application import application
 from producers.portals.http.query import JobQuery, read_query
 from producers.portals.http.server import Server
 from producers.portals.serializers import job_json
 from producers.services import build_services
-from tests.support.cli_runner import MISSING, Cli, make_cli
+from tests.support.cli_runner import MISSING, TOKEN, Cli, make_cli
 from tests.support.http_front import sha256
 from worker.config import load_settings
 from worker.contract import Relation, from_message
 from worker.planner.actions import Action
-from worker.ports import Dismissal, JobFilter, JobRecord, Replay, RequestRecord, UnreadableMessage
+from worker.ports import (
+    Dismissal,
+    Failure,
+    JobFilter,
+    JobRecord,
+    Replay,
+    RequestRecord,
+    UnreadableMessage,
+    Waiting,
+    WaitReason,
+)
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
+ALSO_MISSING = 8888  # an address the simulator does not have
 KEY, READ_ONLY, SEND_ONLY = "canary-operator", "canary-reader", "canary-sender"
 KEYS = f"""
 [keys.operator]
@@ -65,7 +78,9 @@ class Ways(NamedTuple):
 
 
 @pytest.fixture
-def ways(two_accounts: dict[str, str], tmp_path: Path) -> Iterator[Ways]:
+def ways(two_accounts: dict[str, str], tmp_path: Path, simulator: Simulator) -> Iterator[Ways]:
+    missing = frozenset({("address", MISSING), ("address", ALSO_MISSING)})
+    simulator.seed(TOKEN, records=Records(missing=missing))
     with Path(two_accounts["RELATIONS_CONFIG"]).open("a") as file:
         file.write(KEYS)
     settings = load_settings(two_accounts, tmp_path)
@@ -85,18 +100,29 @@ def ways(two_accounts: dict[str, str], tmp_path: Path) -> Iterator[Ways]:
     runtime.client.close()
 
 
-def send(runtime: Runtime, account: str, *children: int, **more: Any) -> list[str]:
+def send(runtime: Runtime, account: str, *children: int | list[int], **more: Any) -> list[str]:
     change = {"account": account, "action": "create", "relationtype": BUYER, "parentid": 501}
     changes = [from_message({**change, "childid": child, **more}).change for child in children]
     return [receipt.job for receipt in runtime.intake().accept(changes)]
+
+
+def drain(runtime: Runtime, account: str) -> None:
+    while runtime.flush(account).next_in == 0.0:
+        pass
 
 
 def prepare(runtime: Runtime, account: str) -> dict[str, str]:
     """Make jobs of every kind for the account; return them by name."""
     done, failed = send(runtime, account, 1, MISSING, batch="b1")
     [other] = send(runtime, account, MISSING, parentid=502)
-    while runtime.flush(account).next_in == 0.0:
-        pass
+    drain(runtime, account)
+    [several] = send(runtime, account, [MISSING, ALSO_MISSING], parentid=503)
+    drain(runtime, account)
+    [held] = send(runtime, account, 41)
+    for _ in range(5):  # a flush that finds the breaker open takes changes and sends nothing
+        runtime.limiter.report(account, "failed")
+    runtime.flush(account)
+    runtime.limiter.reset(account)
     queued, second = send(runtime, account, 21, 22, batch="b2")
     unread = runtime.intake().reject(
         UnreadableMessage(
@@ -111,6 +137,8 @@ def prepare(runtime: Runtime, account: str) -> dict[str, str]:
         "done": done,
         "failed": failed,
         "other": other,
+        "several": several,
+        "held": held,
         "queued": queued,
         "second": second,
         "unread": unread.job,
@@ -126,6 +154,9 @@ def without_ids(result: Result) -> tuple[int, str, str]:
 
 READS = (
     "accounts list",
+    "accounts show acme",
+    "accounts show",
+    "accounts show acmee",
     "jobs list --account acme",
     "jobs list",
     "jobs list --limit 3",
@@ -133,20 +164,32 @@ READS = (
     "jobs list --account acme --state failed --error 80",
     "jobs list --account acme --since 2h --batch b2",
     "jobs list --account acme --error nonsense",
+    f"jobs list --account acme --parent 503 --child {MISSING} --type {BUYER}",
+    "jobs list --account acme --state held",
     "jobs list --account acmee",
     "jobs list --account unrouted",
     "jobs show {done}",
     "jobs show {failed}",
     "jobs show {queued}",
+    "jobs show {held}",
+    "jobs show {several}",
     "jobs show {unread}",
     "jobs show {unread} --payload",
     "jobs show {queued} --payload",
     "jobs show acme-0f3k9x2b7c1d4e5g6h",
     "jobs watch {done} {failed}",
     "jobs watch --account acme --batch b1",
+    "jobs watch {queued} {done} --timeout 0.1",
     "jobs cancel --account acme --batch b2",
     "jobs cancel {done}",
+    "jobs cancel {held} {done}",
+    "jobs cancel {held} --child 41 --yes",
+    "jobs cancel {held} --state held",
     "jobs cancel --account acme",
+    "jobs cancel --account acme --parent 501",
+    f"jobs dismiss {{several}} --child {MISSING}",
+    "jobs dismiss {several} --child 51",
+    "jobs dismiss {several} --child 51 --yes",
     "jobs dismiss --account acme --error 80",
     "jobs dismiss elsewhere-0f3k9x2b7c1d4e5g6h",
     "batch b1 --account acme",
@@ -199,9 +242,15 @@ def timeless(result: Result) -> tuple[int, str, str]:
 ACTS = (
     "accounts pause {account} --why move",
     "accounts list",
+    "accounts show {account}",
+    "jobs show {held}",
+    "jobs list --account {account} --json",
     f"explain {BUYER} 501 21 --account {{account}}",
     "accounts resume {account}",
     "accounts resume {account}",
+    "jobs cancel {held} --yes",
+    "jobs cancel {held} --yes --json",
+    "jobs show {held}",
     "jobs cancel {queued}",
     "jobs cancel {queued} --yes",
     "jobs cancel {queued} --yes",
@@ -209,6 +258,11 @@ ACTS = (
     "replay {failed}",
     "replay --account {account} --error 80 --json",
     "replay {failed} --set childid=31 --yes",
+    "replay {several} --set childid=32",
+    f"replay {{several}} --child {MISSING} --set childid=32 --yes",
+    "jobs show {several}",
+    f"jobs dismiss {{several}} --child {ALSO_MISSING} --error 80 --yes",
+    "jobs show {several} --json",
     "replay {unread} --set parentid=5 --set childid=6",
     "replay {done} --yes",
     "replay {other} --force --yes",
@@ -222,6 +276,9 @@ ACTS = (
     "send create nonsense 601 98765041 --account {account}",
     "erase address 98765041 --account {account} --yes",
     "erase address 98765041 --account {account} --yes --json",
+    "erase address 42 --account {account} --yes --only-account --rewrite-aof",
+    "erase address 42 --account {account} --yes --only-account --json",
+    "erase address 43 --account {account} --yes --json",
     "errors --account {account}",
     "replay {failed} --yes --background",
 )
@@ -320,14 +377,14 @@ def test_a_server_that_is_away_or_has_no_redis_ends_as_a_redis_that_is_away_does
 
 
 @pytest.mark.parametrize(
-    "command", ["dev", "demo", "api", "simulator", "doctor", "keys new x", "sources list"]
+    "command",
+    ["dev", "demo", "api", "simulator", "doctor", "doctor --store acme", "keys new x", "sources list"],
 )
 def test_what_works_on_this_machine_only_says_so_in_one_line(ways: Ways, command: str) -> None:
     refused = ways.direct(*command.split(), "--url", "http://127.0.0.1:1", code=Exit.USAGE)
+    path = command.partition(" --")[0].removesuffix(" x")
     *_, line = refused.stderr.splitlines()
-    assert (
-        line == f"Error: relations {command.removesuffix(' x')} works on this machine only: leave out --url."
-    )
+    assert line == f"Error: relations {path} works on this machine only: leave out --url."
 
 
 # --- what is shown is read back as it was
@@ -338,6 +395,9 @@ IDS = st.lists(st.integers(1, 9999), min_size=1, max_size=3).map(tuple)
 INSTANTS = st.integers(1, 2**52)
 COUNTS = st.dictionaries(st.sampled_from(["applied", "failed", "stale"]), st.integers(0, 9))
 INFOS = st.dictionaries(TEXTS, TEXTS, max_size=2).map(lambda pairs: tuple(pairs.items()))
+RELATIONS = st.builds(Relation, st.just(BUYER), st.integers(1, 9), st.integers(1, 9))
+DISMISSALS = st.none() | st.builds(Dismissal, INSTANTS, TEXTS, TEXTS)
+FAILURES = st.builds(Failure, RELATIONS, st.integers(0, 200), TEXTS, TEXTS, DISMISSALS)
 JOBS = st.builds(
     JobRecord,
     id=TEXTS,
@@ -360,9 +420,9 @@ JOBS = st.builds(
     refusal=st.none()
     | st.tuples(st.integers(0, 200), TEXTS, TEXTS, st.sampled_from(["", str(Relation(BUYER, 1, 2))])),
     requests=st.lists(TEXTS, max_size=2).map(tuple),
-    failed=st.just(()),
+    failures=st.lists(FAILURES, max_size=3).map(tuple),
     by=TEXTS,
-    dismissed=st.none() | st.builds(Dismissal, INSTANTS, TEXTS, TEXTS),
+    dismissed=DISMISSALS,
     replays=TEXTS,
     replayed_by=st.lists(TEXTS, max_size=2).map(tuple),
     replay=TEXTS,
@@ -376,7 +436,7 @@ ACTIONS = st.builds(
     IDS,
     IDS,
     INFOS,
-    asked=st.lists(st.builds(Relation, st.just(BUYER), st.integers(1, 9), st.integers(1, 9))).map(tuple),
+    asked=st.lists(RELATIONS).map(tuple),
 )
 ANSWERED = st.lists(
     st.tuples(ACTIONS, st.tuples(st.sampled_from(["ok", "rejected", "observed"]), st.integers(0, 9), TEXTS)),
@@ -387,6 +447,32 @@ ANSWERED = st.lists(
 @given(JOBS)
 def test_a_job_is_read_as_it_is_shown(job: JobRecord) -> None:
     assert records.read_job(job_json(job)) == job
+
+
+WAITS = st.builds(
+    Waiting,
+    st.sampled_from(get_args(WaitReason)),
+    st.just(0) | INSTANTS,
+    TEXTS,
+    st.none() | RELATIONS,
+    TEXTS,
+)
+
+
+@given(JOBS, st.none() | WAITS)
+def test_why_a_job_waits_is_read_as_it_is_shown(job: JobRecord, waiting: Waiting | None) -> None:
+    assert records.read_waiting(job_json(job, waiting)) == waiting
+
+
+@given(
+    st.builds(
+        RecordFailures,
+        *(st.just("address"), st.integers(1, 9999), st.integers(0, 200), TEXTS),
+        *(st.integers(1, 9), st.integers(1, 9), INSTANTS, INSTANTS, TEXTS),
+    )
+)
+def test_a_suspect_record_is_read_as_it_is_shown(suspect: RecordFailures) -> None:
+    assert records.read_suspect(serialize_suspect("acme", suspect)) == suspect
 
 
 @given(ANSWERED, TEXTS, INSTANTS, st.floats(0, 9))

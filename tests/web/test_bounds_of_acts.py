@@ -60,6 +60,18 @@ def test_a_replay_leaves_to_another_what_its_set_has_no_room_for(
     assert replays.prepare("acme", selected, by="ada").eligible == 20  # ids alone take no room
 
 
+def test_the_sets_of_a_week_have_a_bound_together(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    front.runtime.intake().accept([from_message({**BUYER, "childid": MISSING}).change])
+    front.runtime.flush("acme")
+    monkeypatch.setattr("worker.store.job_admin.MAX_SETS_BYTES", 60)  # two ids, and not three
+    form = {"account": "acme", "state": "failed"}
+    client = front.client("admin")
+    assert [client.post("/v1/replays", json=form).status_code for _ in range(2)] == [201, 201]
+    refused = problem(client.post("/v1/replays", json=form), 429)
+    assert "the sets of a week's replays would be more than 60 bytes" in refused["detail"]
+    assert len(front.runtime.job_admin.list_replays("acme")) == 2
+
+
 def test_what_a_replay_shows_is_bounded_in_ids(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "MAX_LISTED_IDS", 6)
     front.runtime.intake().accept(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from worker.config.proxy import find_proxy
-from worker.config.secret import SHORTEST, Secret
+from worker.config.secret import SHORT_SECRET, SHORTEST, Secret
 from worker.config.table import join, keys_of, nearest, quote
 from worker.config.urls import is_private, redis_options
 from worker.config.values import (
@@ -28,7 +28,6 @@ from worker.contract.message import UNROUTED
 from worker.errors import Fault, InvalidSettings, RelationsError
 
 LENGTHS: Final = {"token": 32, "secret": 64}
-SHORT_SECRET: Final = 16  # characters of a webhook's secret, or bytes behind base64; fewer can be guessed
 SWAPPED: Final = {"token": 64, "secret": 32}
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from worker.config import checks
 from worker.config.checks import UnreadableSecret, Warned, under
-from worker.config.secret import Secret, hide
+from worker.config.secret import Secret, hide, hide_key
 from worker.config.table import TableReader, join, keys_of, nearest
 from worker.config.urls import password_of
 from worker.config.values import Account, AccountLimits, Environment, Key, Settings, Source, TypePolicy
@@ -153,6 +153,8 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
     for name, policy in settings.types.items():
         yield from under(join("types", name), checks.check_type(name, policy))
     yield from under("keys", checks.check_keys(settings.keys, settings.accounts))
+    for key in settings.keys.values():
+        hide_key(key.sha256)
     for name, source in settings.sources.items():
         given = document["sources"][name]
         yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))

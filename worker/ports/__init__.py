@@ -7,8 +7,10 @@ tested to equal Redis.
 from worker.contract.message import UNROUTED
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
+    ALL_FAILED,
     CANCELLED,
     ERASED,
+    REPLACED,
     AdminResult,
     AuditEntry,
     AuditPage,
@@ -21,9 +23,9 @@ from worker.ports.job_admin import (
     ReplayState,
     UnsettledRequests,
     Withdrawal,
-    needs_decision,
     record_ref,
     summarize_ids,
+    waiting_failures,
 )
 from worker.ports.metrics import (
     BOUNDS,
@@ -32,13 +34,16 @@ from worker.ports.metrics import (
     Metrics,
     SweepStats,
     WorkerInfo,
+    count_open_jobs,
 )
-from worker.ports.queries import JobLookups, Queries
+from worker.ports.queries import AccountState, JobLookups, Queries
 from worker.ports.records import (
+    ACCOUNT_REASONS,
     ERROR_CLASSES,
     FOREVER,
     OPEN_STATES,
     Dismissal,
+    Failure,
     FailureGroup,
     JobFilter,
     JobPage,
@@ -48,6 +53,8 @@ from worker.ports.records import (
     RelationEvent,
     RequestPage,
     RequestRecord,
+    Waiting,
+    WaitReason,
 )
 from worker.ports.services import (
     Api,
@@ -64,6 +71,7 @@ from worker.ports.services import (
     SenderOpener,
 )
 from worker.ports.store import (
+    MAX_KEPT_BODY,
     NOBODY,
     AcceptResult,
     Receipt,
@@ -86,6 +94,8 @@ from worker.ports.work import (
 )
 
 __all__ = [
+    "ACCOUNT_REASONS",
+    "ALL_FAILED",
     "BOUNDS",
     "CANCELLED",
     "ERASED",
@@ -93,10 +103,13 @@ __all__ = [
     "FOREVER",
     "LEASE_LIFETIME",
     "MAX_COUNTDOWN",
+    "MAX_KEPT_BODY",
     "NOBODY",
     "OPEN_STATES",
+    "REPLACED",
     "UNROUTED",
     "AcceptResult",
+    "AccountState",
     "AccountStats",
     "AdminResult",
     "Api",
@@ -110,6 +123,7 @@ __all__ = [
     "Dismissal",
     "ErasedPiece",
     "EventSink",
+    "Failure",
     "FailureGroup",
     "Feedback",
     "FlawProgress",
@@ -151,12 +165,15 @@ __all__ = [
     "SweepStats",
     "UnreadableMessage",
     "UnsettledRequests",
+    "WaitReason",
+    "Waiting",
     "Withdrawal",
     "WorkBatch",
     "WorkerInfo",
     "Writes",
+    "count_open_jobs",
     "describe_flaws",
-    "needs_decision",
     "record_ref",
     "summarize_ids",
+    "waiting_failures",
 ]

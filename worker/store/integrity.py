@@ -64,7 +64,7 @@ class Survey:
         self._open_of: dict[str, list[str]] = {}
         self._claimed = set(header.claimed)
         self._claimed_names = set[str]()
-        self._failures: dict[str, tuple[int, str]] = {}
+        self._failures: dict[str, tuple[int, frozenset[str]]] = {}
         self._kept: dict[str, int] = {}
         self._kept_in: dict[int, set[str]] = {}
         self._guards: dict[str, str] = {}
@@ -121,7 +121,7 @@ class Survey:
                 continue
             if not job.is_kept and job.short in self._kept:  # moved there, and never back
                 write = ("HDEL", f"jobs:{bucket_of(job.short)}", job.short)
-                yield flaw("job", job.short, "is stored twice", write)
+                yield flaw("job", self._id(job.short), "is stored twice", write)
                 continue
             self.tally.count(job, self._claimed)
             yield from self._check_job(job)
@@ -141,7 +141,7 @@ class Survey:
             self._kept[job.short] = job.number
             self._kept_in.setdefault(bucket_of(job.short), set()).add(job.short)
             if job.is_gone(self.now):
-                self._expired.add(f"{self.account}-{job.short}")
+                self._expired.add(self._id(job.short))
         is_sound = (v.state in ENDED) is not job.is_open
         if job.is_open:
             is_sound &= v.total == v.left + sum(v.counts)
@@ -153,9 +153,9 @@ class Survey:
             if job.short in self._claimed:
                 self._claimed_names.update(map(str, job.relations()))
         elif v.state == FAILED and not job.is_kept:
-            yield flaw("job", job.short, "has failed and is not kept", *keep_writes(job))
+            yield flaw("job", self._id(job.short), "has failed and is not kept", *keep_writes(job))
         elif job.waits_for_decision and not job.is_gone(self.now):
-            self._failures[f"{self.account}-{job.short}"] = (job.number, job.group)
+            self._failures[self._id(job.short)] = (job.number, job.groups)
 
     def _check_event(self, job: LoadedJob) -> Iterator[Flaw]:
         value = job.value
@@ -166,7 +166,7 @@ class Survey:
             text = f"{job.short} unreadable"
         else:
             text = f"{job.short} {fingerprint_of(self.account, job)}"
-        yield flaw("event", job.short, "has no idempotency key", ("HSET", key, value.digest, text))
+        yield flaw("event", self._id(job.short), "has no idempotency key", ("HSET", key, value.digest, text))
 
     # --- the queue
 
@@ -175,7 +175,7 @@ class Survey:
         stranded = {job.short for job in self.stranded}
         for short in self._claimed - self.waiting.keys() - stranded:
             writes = ("LREM", "claimed", 1, short)
-            yield flaw("claimed", short, "is claimed, and has ended or is worked", writes)
+            yield flaw("claimed", self._id(short), "is claimed, and has ended or is worked", writes)
         held = len(self._claimed_names - self.names.keys())
         if held != self.header.held:
             message = f"counts {self.header.held} claimed relations, of which there are {held}"
@@ -195,7 +195,7 @@ class Survey:
     def check_queue(self) -> Iterator[Flaw]:
         """Yield jobs that stand nowhere, and a number of ended ones in the queue that is wrong."""
         for short in self.waiting:
-            yield flaw("queue", short, "waits and is not in the queue", ("RPUSH", "queue", short))
+            yield flaw("queue", self._id(short), "waits and is not in the queue", ("RPUSH", "queue", short))
         if self.dead != self.header.dead:
             message = f"counts {self.header.dead} entries that wait no more, of which there are {self.dead}"
             yield flaw("counter", "dead", message, ("HINCRBY", "meta", "dead", self.dead - self.header.dead))
@@ -226,7 +226,7 @@ class Survey:
         writes = [write for relation in todo for write in self._reopen(job, relation, records[relation][0])]
         deltas = {str(name): results[name] - counts[name] for name in RESULTS}
         writes += [*self._put(job, was_open), *count_writes(job, state, deltas)]
-        yield flaw("job", job.short, message, *writes)
+        yield flaw("job", self._id(job.short), message, *writes)
 
     def _reopen(self, job: LoadedJob, relation: Relation, record: RelationRecord) -> Iterator[Write]:
         """Yield the writes that let a relation be worked for a job, beside others that ask for it."""
@@ -273,11 +273,12 @@ class Survey:
     ) -> Iterator[Flaw]:
         """Yield where the lists of failed jobs that wait contradict the jobs; `failed` by its key."""
         wanted: dict[str, dict[str, int]] = {"failed": {}}
-        for id_, (number, group) in self._failures.items():
+        for id_, (number, in_groups) in self._failures.items():
             wanted["failed"][id_] = number
-            wanted.setdefault(f"failed:{group}", {})[id_] = number
-            if group not in groups:
-                yield flaw("index", "failures", f"does not name {group}", ("SADD", "failures", group))
+            for group in in_groups:
+                wanted.setdefault(f"failed:{group}", {})[id_] = number
+        for group in sorted(self.groups() - {*groups}):
+            yield flaw("index", "failures", f"does not name {group}", ("SADD", "failures", group))
         for key in wanted.keys() | failed.keys():
             known, right = failed.get(key, {}), wanted.get(key, {})
             for id_, number in right.items():
@@ -286,10 +287,13 @@ class Survey:
             for id_ in known.keys() - right.keys() - self._expired:
                 yield flaw("index", key, f"lists {id_}, which does not wait", ("ZREM", key, id_))
 
+    def _id(self, short: str) -> str:
+        return f"{self.account}-{short}"
+
     def named_buckets(self) -> set[int]:
         """Return the buckets of open jobs that something names."""
         return {*map(bucket_of, self._open_of), *map(bucket_of, self._claimed)}
 
     def groups(self) -> set[str]:
         """Return the groups of failed jobs that wait for a decision."""
-        return {group for _, group in self._failures.values()}
+        return {group for _, in_groups in self._failures.values() for group in in_groups}

@@ -5,8 +5,9 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     key              type    what                                                lifetime
     meta             hash    layout; v, p: commits of the lease's holder, of     no end, a fixed set of fields
                              people; last: the last commit; bytes: of the jobs
-                             in the queue; dead: those that ended there; held, held_since (µs): open
-                             claimed relations; events, memories: which of two
+                             in the queue; dead: those that ended there; sets,
+                             sets_since (µs): bytes of a week's replays; held,
+                             held_since (µs): open claimed relations; events, memories: which of two
                              generations is written, …_since (µs): since when
     queue            list    ids of accepted jobs that are not claimed, in order emptied by claim
     claimed          list    ids of claimed jobs whose open relations are not    until all are written or
@@ -74,6 +75,7 @@ Beside the accounts, below `{prefix}:`, all without end:
     accounts         set     names of all accounts
     workers          hash    name → WorkerInfo (JSON), until it ends or was silent for an hour
     sweep            hash    at (µs), made, repaired
+    refusals         hash    key:<reason>, webhook:<source>:<reason>: how many were refused
 """
 
 import re
@@ -136,6 +138,11 @@ def workers(prefix: str) -> str:
 def sweep(prefix: str) -> str:
     """Return the key of the last sweep and the totals of all."""
     return f"{prefix}:sweep"
+
+
+def refusals(prefix: str) -> str:
+    """Return the key of the numbers of refused keys and webhooks."""
+    return f"{prefix}:refusals"
 
 
 def event(source: str, event_id: str) -> bytes:

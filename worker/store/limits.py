@@ -6,7 +6,7 @@ numbers here gets it as a local. Durations are seconds, those in `_US` microseco
 
 from typing import Final, NamedTuple
 
-from worker.ports import LEASE_LIFETIME
+from worker.ports import LEASE_LIFETIME, MAX_KEPT_BODY
 
 LEASE_LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
 MAX_EXAMINED: Final = 1000  # entries one page looks at, however few of them match
@@ -32,10 +32,11 @@ HISTORY_SLACK: Final = 8  # jobs more than that before the oldest go
 REQUEST_IDS_LENGTH: Final = 120  # characters of request ids remembered per job
 MAX_REQUESTS: Final = 10_000  # listed per account
 MAX_AUDIT_ENTRIES: Final = 10_000  # kept per account
+MAX_SETS_BYTES: Final = 2**30  # of the sets of an account's replays that were prepared within REPLAY_LIFETIME
 MAX_REPLAYS: Final = 1000  # listed per account
 REPLAY_LIFETIME: Final = 7 * 86_400.0
 MAX_PAYLOADS: Final = 1000  # unreadable messages of an account that keep their bytes
-MAX_PAYLOAD_BYTES: Final = 64 * 1024  # kept of an unreadable message
+MAX_PAYLOAD_BYTES: Final = MAX_KEPT_BODY
 MAX_FAULT_LENGTH: Final = 200  # characters of a fault that a job's record shows
 
 BRAKE_WINDOW_US: Final = 3_600_000_000  # in which the brake counts deletes

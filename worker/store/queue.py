@@ -85,9 +85,9 @@ class Queue:
     def _cut(self, length: int, commit: Commit) -> None:
         if not length:
             return
-        cut = [job for short in self._listed[:length] if (job := self._jobs.get(short))]
         commit.run("LTRIM", "queue", length, -1)
-        commit.run("HINCRBY", "meta", "bytes", -sum(job.size for job in cut))
+        cut = (self._jobs.get(short) for short in self._listed[:length])
+        commit.run("HINCRBY", "meta", "bytes", -sum(job.size for job in cut if job))
         # More only where a server has lost writes: they were never counted.
         dead = min(sum(not self._waits(place) for place in range(length)), self._dead)
         if dead > 0:

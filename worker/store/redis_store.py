@@ -5,7 +5,7 @@ The keys and their lifetimes are in `keys.py`, what happens to jobs and memories
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
@@ -15,6 +15,7 @@ import msgspec
 from worker.contract import Relation
 from worker.errors import BacklogFull, StoreUnavailable
 from worker.ports import (
+    ALL_FAILED,
     FOREVER,
     NOBODY,
     AcceptResult,
@@ -228,7 +229,7 @@ class RedisStore:
         payload, lifetime = f"payload:{account}-{short}", round(1000 * keep.failed)
         body = message.body[:MAX_PAYLOAD_BYTES]
         faults = codec.encode(message.faults)
-        known = ("size", len(message.body), "delivered", int(message.delivered))
+        known = ("size", message.size or len(message.body), "delivered", int(message.delivered))
         commit.run("HSET", payload, "body", body, "faults", faults, *known)
         commit.run("PEXPIRE", payload, lifetime)
         commit.run("ZADD", "payloads", number, f"{account}-{short}")
@@ -430,12 +431,25 @@ class RedisStore:
     # --- people
 
     def requeue(
-        self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER
+        self,
+        account: str,
+        jobs: Sequence[str],
+        *,
+        mark: str = "",
+        since: int = FOREVER,
+        only: Mapping[str, Collection[str]] = ALL_FAILED,
     ) -> tuple[list[str], bool]:
-        """Put the failed relations of these jobs back into the inbox."""
-        return repeat_while_overtaken(account, lambda: self._requeue(account, jobs, mark, since))
+        """Put the failed relations of these jobs, or only some of them, back into the inbox."""
+        return repeat_while_overtaken(account, lambda: self._requeue(account, jobs, mark, since, only))
 
-    def _requeue(self, account: str, wanted: Sequence[str], mark: str, since: int) -> tuple[list[str], bool]:
+    def _requeue(
+        self,
+        account: str,
+        wanted: Sequence[str],
+        mark: str,
+        since: int,
+        only: Mapping[str, Collection[str]],
+    ) -> tuple[list[str], bool]:
         now = self.database.now()
         reads = self.database.reads(account)
         reads.hmget("meta", META_FIELDS)
@@ -452,10 +466,10 @@ class RedisStore:
             if job is None or job.is_gone(now):
                 continue
             before = bool(mark) and job.value.replay == mark
-            can_be = jobs.can_be_requeued(job, since)
+            can_be = jobs.failures_to_requeue(job, since, only.get(id_, ()))
             if can_be and not before:
                 was = Before.of(job)
-                jobs.requeue(job, mark, commit.totals, now=now)
+                jobs.requeue(job, can_be, mark, commit.totals, now=now)
                 commit.put(job, was)
                 fresh.append(job.short)
             waits = not mark and job.is_queued and bool(job.value.again)

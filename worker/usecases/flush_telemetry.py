@@ -189,7 +189,7 @@ class FlushCounters(Counter[str]):
         self.count("changes", "taken", len(jobs))
         for job in jobs:
             if job.accepted_at:
-                self.time("waited", (now - job.accepted_at) / SECOND)
+                self.time("waited", max(0, now - job.accepted_at) / SECOND)
 
     def count_request(self, actions: Sequence[Action], reply: Reply, feedback: Feedback) -> None:
         """Count a request and its actions by what came of them."""

@@ -40,6 +40,29 @@ def list_accounts(context: CommandContext) -> None:
     context.answer_table({"accounts": states}, heads, rows)
 
 
+@accounts.command("show")
+@click.argument("name", metavar="[ACCOUNT]", required=False, callback=check_account_names)
+@with_context
+def show_account(context: CommandContext, name: str | None) -> None:
+    """Show one account: its changes by state, its pace, and why nothing of it is sent now.
+
+    \b
+    Examples:
+      relations accounts show acme
+      relations accounts show acme --json
+    """
+    state = context.operations.get_account(context.find_account(name))
+    jobs = ", ".join(f"{number:,} {word}" for word, number in state["jobs"].items() if number)
+    lines = [
+        f"{state['account']}  {_describe_state(state)}",
+        f"  mode {state['mode']}; open: {jobs or 'nothing'}; {state['unresolved']:,} failed and undecided",
+    ]
+    if waits := state["waits"]:
+        until = f" until {waits['until']}" if waits["until"] else ""
+        lines.append(f"  waits for {waits['reason']}{until}: {waits['message']}")
+    context.answer(state, lines)
+
+
 @accounts.command("pause")
 @click.argument("name", metavar="ACCOUNT", callback=check_account_names)
 @click.option("--why", default="", metavar="TEXT", callback=check_length, help="A reason for the others.")
@@ -100,6 +123,13 @@ def _describe_state(state: Mapping[str, Any]) -> str:
     if pace["breaker"] != "closed":
         breaker = pace["breaker"].replace("_", " ")
         return f"breaker {breaker}, next probe at {pace['until']} ({pace['reason']})"
-    if pace["factor"] != 1:
-        return f"works at {pace['factor']:.0%} of its pace ({pace['reason']})"
-    return "works"
+    slow = f" at {pace['factor']:.0%} of its pace ({pace['reason']})" if pace["factor"] != 1 else ""
+    return f"works{slow}{_describe_wait(state['waits'])}"
+
+
+def _describe_wait(waits: dict[str, Any] | None) -> str:
+    """Return what the next of its changes waits for, if anything waits."""
+    if waits is None:
+        return ""
+    until = f" until {waits['until']}" if waits["until"] else ""
+    return f"; next waits for {waits['reason']}{until}"

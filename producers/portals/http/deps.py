@@ -9,12 +9,14 @@ from starlette.concurrency import run_in_threadpool
 
 from producers.portals.http.group_commit import CommitGroup
 from producers.portals.http.long_poll import JobPoller
+from producers.portals.http.refusals import RefusalLog, Sampler
 from producers.portals.http.threads import Threads
 from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
 from worker.errors import InvalidSettings, NotFound, StoreUnavailable
 from worker.ports import EventSink, Queries, Store
 from worker.usecases.intake import Intake
+from worker.usecases.waiting import WaitReader
 from worker.wiring import Runtime
 
 PROBE_SECONDS: Final = 2.0  # that a health check waits for Redis
@@ -81,6 +83,8 @@ class HttpDeps:
     sources: WebhookSources
     redis_probe: RedisProbe  # which finds what is wrong
     threads: Threads
+    waits: WaitReader
+    refusals: RefusalLog
 
 
 def http_deps(
@@ -102,4 +106,6 @@ def http_deps(
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
         redis_probe=RedisProbe(runtime.find_troubles),
         threads=threads,
+        waits=runtime.waits,
+        refusals=RefusalLog(runtime.emit, runtime.metrics.add_refusals, Sampler()),
     )

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from producers.errors import TooLarge, Unauthorized
+from producers.errors import Forbidden, TooLarge, Unauthorized
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.content_coding import decode
 from producers.portals.http.deps import HttpDeps
@@ -33,7 +33,7 @@ from producers.portals.http.requests import (
     with_event_ids,
 )
 from producers.portals.http.start_page import start_response
-from producers.portals.serializers import batch_json, held_relations, job_json
+from producers.portals.serializers import batch_json, job_json
 from producers.webhooks.claims import KeptClaim, keep_claim
 from producers.webhooks.mapping import MappedChange, build_changes, read_payload
 from producers.webhooks.reparse import make_unreadable_message
@@ -97,6 +97,8 @@ async def _accept_part(
         check_access(key, "send", account)
         receipts = await deps.commit_group.accept(account, [changes[at] for at in positions])
     except RelationsError as error:
+        if isinstance(error, Forbidden):
+            deps.refusals.note_key(error, "/v1/changes")
         return AccountResult.refused(positions, error)
     return AccountResult(positions, tuple(receipts))
 
@@ -134,11 +136,7 @@ async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
     job = await deps.threads.run_for(call.key.name, deps.store.get_job, job_id)
     if job is None:
         raise NotFound(f'there is no job "{job_id}" (any more)')
-    held = held_relations(job)
-    records = (
-        await deps.threads.run_for(call.key.name, deps.queries.get_records, job.account, held) if held else {}
-    )
-    return json_response(job_json(job, records))
+    return json_response(job_json(job, await deps.threads.run_for(call.key.name, deps.waits.of_job, job)))
 
 
 async def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> Response:
@@ -147,7 +145,10 @@ async def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> Response
     for account in {job_account(job_id) for job_id in ids}:
         check_access(call.key, "read", account)
     jobs = await deps.threads.run_for(call.key.name, deps.queries.get_jobs, ids)
-    return json_response({"jobs": [job_json(jobs[id_]) if id_ in jobs else None for id_ in ids]})
+    waits = await deps.threads.run_for(call.key.name, deps.waits.of_jobs, list(jobs.values()))
+    return json_response(
+        {"jobs": [job_json(jobs[id_], waits.get(id_)) if id_ in jobs else None for id_ in ids]}
+    )
 
 
 async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
@@ -161,7 +162,10 @@ async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
         limit=query.limit,
         cursor=query.cursor,
     )
-    return json_response({"jobs": [job_json(job) for job in page.jobs], "next": page.next or None})
+    waits = await deps.threads.run_for(call.key.name, deps.waits.of_jobs, page.jobs)
+    return json_response(
+        {"jobs": [job_json(job, waits.get(job.id)) for job in page.jobs], "next": page.next or None}
+    )
 
 
 async def get_batch(deps: HttpDeps, call: ApiCall[AccountQuery]) -> Response:
@@ -179,14 +183,18 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     to say.
     """
     request = call.request
-    source = deps.sources.get(request.path_params["source"])
+    try:
+        source = deps.sources.get(request.path_params["source"])
+    except NotFound as error:
+        deps.refusals.note_webhook("", error)
+        raise
     if source.gone:
         raise HTTPException(410, "this webhook was removed on purpose; delete it at its sender")
     if request.method in ("HEAD", "GET") and (answer := _answer_look(request)):
         return answer
-    raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
-    sent = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
     try:
+        raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
+        sent = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
         mapped = await deps.threads.run_mapping(
             partial(_map_delivery, source, sent, deps.now(), deps.current_settings().accounts, coding=coding)
         )
@@ -194,8 +202,7 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
             _report_claim(deps, source, mapped.claim)
         jobs = await _accept_delivery(deps, source, mapped, request)
     except RelationsError as error:
-        faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
-        deps.emit("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
+        deps.refusals.note_webhook(source.name, error)
         if isinstance(error, InvalidSettings | BacklogFull):
             raise Unavailable("this cannot be taken at the moment", retry_after=_retry_after(error)) from None
         raise

@@ -71,6 +71,7 @@ class ProblemAnswer(msgspec.Struct):
     errors: list[ProblemFault] = []
     kind: str = ""
     jobs: list[dict[str, Any] | None] = []
+    proof: dict[str, Any] = {}
 
 
 ANSWERS: Final[Mapping[type[Call], type[msgspec.Struct]]] = {
