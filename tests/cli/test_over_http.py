@@ -6,10 +6,13 @@ and times differ from run to run, so both outputs are compared with these taken 
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import httpx
 import msgspec
 import pytest
 from click.testing import Result
@@ -18,6 +21,8 @@ from hypothesis import strategies as st
 
 from ops.cli.errors import Exit
 from ops.operations import records
+from ops.operations.http import HttpOperations
+from ops.operations.http_calls import HttpCalls
 from ops.serializers import serialize_replay, serialize_request, serialize_suspect
 from ops.simulator import Records, Simulator
 from ops.web.routes import operator_routes
@@ -29,6 +34,8 @@ from producers.portals.serializers import job_json
 from producers.services import build_services
 from tests.support.cli_runner import MISSING, TOKEN, Cli, make_cli
 from tests.support.http_front import sha256
+from tests.support.store_steps import claim_all
+from tests.support.store_values import make_request
 from worker.config import load_settings
 from worker.contract import Relation, from_message
 from worker.planner.actions import Action
@@ -66,6 +73,9 @@ ID = re.compile(r"\b[0-9a-hj-km-np-tv-z]{18}\b")
 TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?|\b\d\d:\d\d:\d\d\b|\b\d+\.\d\d+\b"
 )
+
+
+COUNTS = st.dictionaries(st.sampled_from(["applied", "failed", "stale"]), st.integers(0, 9))
 
 
 class Ways(NamedTuple):
@@ -145,10 +155,11 @@ def prepare(runtime: Runtime, account: str) -> dict[str, str]:
     }
 
 
-def without_ids(result: Result) -> tuple[int, str, str]:
-    def clean(text: str) -> str:
-        return TIME.sub("<time>", ID.sub("<id>", text)).replace("berg", "acme")
+def clean(text: str) -> str:
+    return TIME.sub("<time>", ID.sub("<id>", text)).replace("berg", "acme")
 
+
+def without_ids(result: Result) -> tuple[int, str, str]:
     return result.exit_code, clean(result.stdout), clean(result.stderr)
 
 
@@ -276,7 +287,7 @@ ACTS = (
     "send create nonsense 601 98765041 --account {account}",
     "erase address 98765041 --account {account} --yes",
     "erase address 98765041 --account {account} --yes --json",
-    "erase address 42 --account {account} --yes --only-account --rewrite-aof",
+    "erase address 42 --account {account} --yes --only-account",
     "erase address 42 --account {account} --yes --only-account --json",
     "erase address 43 --account {account} --yes --json",
     "errors --account {account}",
@@ -303,6 +314,61 @@ def test_what_is_done_is_the_same_both_ways(ways: Ways) -> None:
     )
     assert remote == direct
     assert len(direct) > 10
+
+
+def leave_without_answer(runtime: Runtime, account: str, child: int) -> None:
+    """Leave a request that was begun, and of which nobody knows whether it was carried out."""
+    send(runtime, account, child)
+    lease = runtime.store.lease(account, "gone")
+    assert lease is not None
+    claim_all(lease)
+    lease.begin("r1", make_request([Relation(BUYER, 501, child)]))
+    lease.release()
+
+
+def test_an_erasure_that_waits_says_why_and_has_the_same_proof_both_ways(ways: Ways, tmp_path: Path) -> None:
+    ended = []
+    for cli, account in ((ways.direct, "acme"), (ways.remote, "berg")):
+        leave_without_answer(ways.runtime, account, 98765041)
+        proof = tmp_path / f"{account}.json"
+        words = f"erase address 98765041 --account {account} --yes --rewrite-aof --json --proof {proof}"
+        result = cli(*words.split(), LOGNAME="operator", code=Exit.FAILED)
+        document = json.loads(clean(proof.read_text()))
+        assert document.pop("append_only_file").startswith("is being rewritten")
+        ended.append((without_ids(result), document))
+    direct, remote = ended
+    assert remote == direct
+    assert json.loads(direct[0][2])["error"] == "Unavailable"
+    assert direct[1]["accounts"][0]["waits"]["relations"] == 1
+
+
+@given(COUNTS, COUNTS)
+def test_an_erasure_over_http_waits_as_often_as_it_is_told_to_and_adds_up_what_each_attempt_did(
+    first: dict[str, int], second: dict[str, int]
+) -> None:
+    answers = [
+        {"kind": "Unavailable", "detail": "later", "proof": make_proof(first, "one")},
+        {"account": "acme", "proof": make_proof(second, "two")},
+    ]
+    server = httpx.MockTransport(
+        lambda _: httpx.Response(
+            503 if len(answers) == 2 else 200, headers={"Retry-After": "0"}, json=answers.pop(0)
+        )
+    )
+    operations = HttpOperations(HttpCalls("http://server", KEY, server), "http://server", zone=UTC)
+    told = list[str]()
+    proof, waiting = operations.erase(
+        "acme", "address", 1, by="", on_wait=lambda error: told.append(str(error))
+    )
+    assert (told, waiting, proof.begun_at, proof.audit_entry) == (["later"], None, "one", "two")
+    assert proof.erased == proof.accounts[0].erased == Counter(first) + Counter(second)
+
+
+def make_proof(counts: dict[str, int], text: str) -> dict[str, Any]:
+    texts = dict.fromkeys(("module", "fingerprint", "audit_entry", "account", "by", "begun_at"), text)
+    account = {"account": "acme", "looked_at": counts, "erased": counts}
+    more = {"finished_at": text, "complete": True, "append_only_file": text}
+    return {**texts, **more, "erased": counts, "accounts": [account]}
 
 
 def test_files_are_sent_and_imported_over_http(ways: Ways, tmp_path: Path) -> None:
@@ -393,7 +459,6 @@ def test_what_works_on_this_machine_only_says_so_in_one_line(ways: Ways, command
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 IDS = st.lists(st.integers(1, 9999), min_size=1, max_size=3).map(tuple)
 INSTANTS = st.integers(1, 2**52)
-COUNTS = st.dictionaries(st.sampled_from(["applied", "failed", "stale"]), st.integers(0, 9))
 INFOS = st.dictionaries(TEXTS, TEXTS, max_size=2).map(lambda pairs: tuple(pairs.items()))
 RELATIONS = st.builds(Relation, st.just(BUYER), st.integers(1, 9), st.integers(1, 9))
 DISMISSALS = st.none() | st.builds(Dismissal, INSTANTS, TEXTS, TEXTS)
