@@ -120,8 +120,8 @@ def job_json(job: JobRecord, records: Mapping[Relation, RelationRecord] | None =
 
 def held_json(records: Mapping[Relation, RelationRecord]) -> HeldDict | None:
     """Return why the first relation that is held waits, None if there is none."""
-    for relation, (opened, _, _) in records.items():
-        if opened and opened.held:
+    for relation, record in records.items():
+        if (opened := record.open) and opened.held:
             _, reason, message = opened.refusal or (0, "", "")
             return {
                 "parentid": relation.parent,

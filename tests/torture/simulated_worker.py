@@ -1,10 +1,11 @@
 """A simulated worker: a process that takes flush messages, and starts again when it has died."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from msgspec.structs import replace
 
 from ops.simulator import Simulator
 from ops.simulator.inprocess import InProcess

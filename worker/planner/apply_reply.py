@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
@@ -37,7 +39,7 @@ SENDER_DIED = ActionResult(
 )
 
 
-class RelationOutcome(NamedTuple):
+class RelationOutcome(msgspec.Struct, frozen=True, gc=False):
     """The outcome of one (job, relation); `by` is the job that superseded it or that it is stale against."""
 
     job: str
@@ -51,7 +53,7 @@ Confirmed = tuple[ConfirmedState, Doubt | None]
 """What is confirmed and what is in doubt about a relation."""
 
 
-class RelationEffect(NamedTuple):
+class RelationEffect(msgspec.Struct, frozen=True, gc=False):
     """What a step changes about one relation: its state (None: closed), what is confirmed now, outcomes."""
 
     state: RelationState | None
@@ -97,7 +99,7 @@ class ReplyContext(NamedTuple):
     to_blame: bool = False
 
 
-class _Answer(NamedTuple):
+class _Answer(msgspec.Struct, frozen=True, gc=False):
     """The answer to one action of a request, as each of its relations needs it."""
 
     action: Action
@@ -195,7 +197,7 @@ def _apply_write(
         state = state.with_progress(part=part, stage=stage)
     effect = _carry_out(relation, state, decision, _refusal(result), context)
     if effect and result.verdict is Verdict.UNKNOWN:
-        return effect._replace(confirmed=(state.confirmed, state.doubt))
+        return RelationEffect(effect.state, (state.confirmed, state.doubt), effect.outcomes)
     return effect
 
 

@@ -80,12 +80,14 @@ def _group(
     """
     last: dict[Relation, tuple[int, int]] = {}
     groups: dict[Group, list[Relation]] = defaultdict(list)
-    for kind, relation, info, part, ask in operations:
+    for operation in operations:
+        kind, relation = operation.kind, operation.relation
         level, phase = last.get(relation, (0, 0))
         order = orders[relation.type]
         level = level if order == "free" else _level(kind, order, level)
         last[relation] = level, phase + 1
-        groups[level, phase, order == "free", kind, relation.type, info, part, ask].append(relation)
+        what = kind, relation.type, operation.info, operation.part, operation.ask
+        groups[level, phase, order == "free", *what].append(relation)
     return groups, len(last)
 
 

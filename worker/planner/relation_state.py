@@ -86,6 +86,14 @@ class OpenRelation(msgspec.Struct, frozen=True, gc=False):
     suspicion: int = 0
 
 
+class RelationRecord(msgspec.Struct, frozen=True, gc=False):
+    """What is known of one relation: what is open, what is confirmed, and what is in doubt."""
+
+    open: OpenRelation | None = None
+    confirmed: ConfirmedState = ConfirmedState()
+    doubt: Doubt | None = None
+
+
 class RelationState(msgspec.Struct, frozen=True, gc=False):
     """An open relation with what is confirmed and in doubt about it; `target` is the fold of its intents."""
 
@@ -104,7 +112,7 @@ class RelationState(msgspec.Struct, frozen=True, gc=False):
         return self.with_progress(not_before=max(self.open.not_before, until))
 
 
-class Wait(NamedTuple):
+class Wait(msgspec.Struct, frozen=True, gc=False):
     """Nothing to do before `until` (µs)."""
 
     until: int

@@ -5,6 +5,7 @@ tested to equal Redis.
 """
 
 from worker.contract.message import UNROUTED
+from worker.planner.relation_state import RelationRecord
 from worker.ports.job_admin import (
     CANCELLED,
     ERASED,
@@ -77,7 +78,6 @@ from worker.ports.work import (
     DeleteBrake,
     Lease,
     OpenWrite,
-    RelationRecord,
     WorkBatch,
     Writes,
 )

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from worker.contract import Relation
+from worker.planner.relation_state import RelationRecord
 from worker.ports.records import FailureGroup, JobFilter, JobPage, JobRecord, JobState, RequestPage
-from worker.ports.work import RelationRecord
 
 
 class Queries(Protocol):

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from worker.contract import Relation
 from worker.ports import AuditEntry, Pause, RelationRecord
 from worker.store import codec
@@ -74,7 +76,7 @@ class KnownPause(NamedTuple):
         return self.pause if self.pause and not 0 < self.pause.until <= now else None
 
 
-class Before(NamedTuple):
+class Before(msgspec.Struct, frozen=True, gc=False):
     """What the indexes know of a job before a transition."""
 
     is_open: bool

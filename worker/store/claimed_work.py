@@ -107,7 +107,7 @@ def as_old(write: OpenWrite, since: int) -> OpenWrite:
     """Return the write of a recovered relation, which keeps its place among those that are due."""
     if write.open is None or write.open.since <= since:
         return write
-    return write._replace(open=msgspec.structs.replace(write.open, since=since))
+    return msgspec.structs.replace(write, open=msgspec.structs.replace(write.open, since=since))
 
 
 def _is_fresh(opened: OpenRelation) -> bool:

@@ -333,16 +333,17 @@ def settle(
     if not v.left:
         return False
     before, counts = v.state, list(v.counts)
-    for _, relation, result, by, refusal in outcomes:
+    for outcome in outcomes:
+        result, refusal = outcome.result, outcome.refusal
         counts[NUMBERS[result]] += 1
         totals[OUTCOME_COUNTERS[result]] += 1
-        if by:
-            v.by = by
+        if outcome.by:
+            v.by = outcome.by
         if result == "failed":
             totals[f"failures:{refusal.error if refusal else 'other'}"] += 1
-            v.failed = (*v.failed, str(relation))
+            v.failed = (*v.failed, str(outcome.relation))
             if refusal and not v.refusal:
-                v.refusal = (*refusal, str(relation))
+                v.refusal = (*refusal, str(outcome.relation))
     was_sent = state or counts[0] > v.counts[0] or counts[3] > v.counts[3]
     v.counts = (counts[0], counts[1], counts[2], counts[3])
     v.left -= len(outcomes)

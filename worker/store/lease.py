@@ -110,7 +110,7 @@ class RedisLease:
             if record.open:
                 self._opened.add(relation)
             elif held := self._claimed.held.get(relation):
-                record = record._replace(open=held)
+                record = RelationRecord(held, record.confirmed, record.doubt)
             records[relation] = record
         return records
 

@@ -95,7 +95,7 @@ class Memory:
         if (present or absent) and not confirmed.info and self.doubt is None:
             return _pack((expires, events, present, absent) if absent else (expires, events, present))
         info = tuple(
-            (key, *known.version, _short_if(known.job, last), known.value, known.removed)
+            (key, *_shorten(known.version, known.job, last), known.value, known.removed)
             for key, known in confirmed.info.items()
         )
         return _pack((expires, events, present, absent, info, self.doubt, True))
@@ -132,13 +132,13 @@ def end_of(now: int, keep: Retention) -> int:
 
 
 def _short_version(kept: JobVersion, last: str) -> tuple[int, int, str] | None:
-    (at, number), job = kept
-    return None if at < 0 else (at, number, _short_if(job, last))
+    return None if kept.version.occurred_at < 0 else _shorten(kept.version, kept.job, last)
 
 
-def _short_if(job: str, last: str) -> str:
+def _shorten(version: Version, job: str, last: str) -> tuple[int, int, str]:
+    """Return a version as it is stored: the id of its job is "" if it is that of the last outcome."""
     short = short_id(job)
-    return "" if short == last else short
+    return version.occurred_at, version.accepted, "" if short == last else short
 
 
 def expiry_of(text: bytes) -> int:

@@ -86,7 +86,8 @@ class Batch:
         """Fold new jobs into what is open and confirmed; return the effects, which the batch has already."""
         effects = Effects()
         for relation, intents in intents_by_relation(jobs).items():
-            opened, confirmed, doubt = self._record(relation, records)
+            known = self._record(relation, records)
+            opened, confirmed, doubt = known.open, known.confirmed, known.doubt
             state, lost, confirmed_now = add_intents(
                 intents, opened, confirmed, doubt, now=now, upsert=self.upsert
             )
@@ -94,8 +95,8 @@ class Batch:
                 effects.states[relation] = state
             if confirmed_now is not confirmed:
                 effects.confirmed[relation] = (confirmed_now, doubt)
-            for intent, result, by in lost:
-                effects.outcomes.append(RelationOutcome(intent.job, relation, result, by))
+            for each in lost:
+                effects.outcomes.append(RelationOutcome(each.intent.job, relation, each.result, each.by))
         self.apply(effects)
         return effects
 
