@@ -47,8 +47,13 @@ class Action(msgspec.Struct, frozen=True, gc=False):
     def relations(self) -> tuple[Relation, ...]:
         """The relations that the action is about, in the order of its ids."""
         return self.asked or tuple(
-            Relation(self.type, parent, child) for parent in self.parents for child in self.children
+            [Relation(self.type, parent, child) for parent in self.parents for child in self.children]
         )
+
+    @property
+    def size(self) -> int:
+        """The number of those relations."""
+        return len(self.asked) or len(self.parents) * len(self.children)
 
     @property
     def split_from(self) -> Relation | None:
@@ -69,7 +74,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     @property
     def deletes(self) -> int:
         """The number of relations that it would delete."""
-        return sum(len(action.relations) for action in self.actions if action.kind == "delete")
+        return sum(action.size for action in self.actions if action.kind == "delete")
 
 
 class ErrorClass(StrEnum):

@@ -107,6 +107,7 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
     relations: tuple[Relation, ...]
     alone: bool
     sibling_failed: bool
+    confirmed_keys: frozenset[str]  # of info, if it is ok
 
 
 def apply_reply(
@@ -118,7 +119,8 @@ def apply_reply(
     for action, result in answers:
         relations, read = action.relations, action.kind == "get"
         sibling_failed = _sibling(action.part) in rejected
-        answer = _Answer(action, result, relations, read or len(relations) == 1, sibling_failed)
+        alone, keys = read or len(relations) == 1, _confirmed_keys(action)
+        answer = _Answer(action, result, relations, alone, sibling_failed, keys)
         apply = _apply_read if read else _apply_write
         for position, relation in enumerate(relations):
             # One without a state was settled before: a worker died when it had written a part of it.
@@ -181,9 +183,9 @@ def _apply_write(
     answer: _Answer, position: int, state: RelationState, context: ReplyContext
 ) -> RelationEffect | None:
     action, result, relation = answer.action, answer.result, answer.relations[position]
+    if result.verdict is Verdict.OK:  # nearly always, and there is nothing to weigh
+        return _confirm(relation, state, answer.confirmed_keys, context)
     decision = _decide(answer, state, context)
-    if decision.step is NextStep.CONFIRM:
-        return _confirm(relation, state, _confirmed_keys(action), context)
     if result.verdict is Verdict.UNKNOWN:
         state = _in_doubt(state, action, context)
     elif result.verdict is Verdict.NOT_SENT:

@@ -109,9 +109,10 @@ def _actions(group: Group, relations: list[Relation], max_ids: int) -> tuple[lis
         return [Action(kind, relation_type, *pair, info, part) for pair in pairs], len(pairs)
     covered = cover((relation.parent, relation.child) for relation in relations)
     actions = []
-    for side, center, leaves in covered.stars:
-        for ids in _slices(leaves, max_ids):
-            parents, children = ((center,), ids) if side == "parent" else (ids, (center,))
+    for star in covered.stars:
+        center = (star.center,)
+        for ids in _slices(star.leaves, max_ids):
+            parents, children = (center, ids) if star.side == "parent" else (ids, center)
             actions.append(Action(kind, relation_type, parents, children, info, part))
     return actions, covered.matching
 

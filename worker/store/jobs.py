@@ -37,7 +37,7 @@ STATES: Final[tuple[JobState, ...]] = (
 """The states by the number that is stored."""
 ACTIONS: Final = {"create": "c", "modify": "m", "delete": "d", "": ""}
 ACTION_OF: Final = {letter: action for action, letter in ACTIONS.items()}
-COUNTED: Final = ("sending", "retrying", "verifying", "held")  # queued jobs are counted by the queue
+COUNTED: Final = frozenset({"sending", "retrying", "verifying", "held"})  # the queue counts its own
 HEAD: Final = Layout(">QQ")  # accepted_at (µs) and acceptance number, which the script knows
 HEAD_SIZE: Final = HEAD.size
 NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}
@@ -90,14 +90,15 @@ COMMON_FIELDS: Final = StoredJob.__struct_fields__.index("refusal")
 _decode = msgspec.msgpack.Decoder(StoredJob).decode
 
 
-class LoadedJob:
-    """A job that was read: its id without the account, its head, where it is stored, and its value."""
+class LoadedJob(msgspec.Struct, gc=False):
+    """A job that was read: its id without the account, its head, its value, and where it is stored."""
 
-    __slots__ = ("accepted_at", "is_claimed", "is_kept", "number", "short", "value")
-
-    def __init__(self, short: str, accepted_at: int, number: int, value: StoredJob, *, is_kept: bool) -> None:
-        self.short, self.accepted_at, self.number = short, accepted_at, number
-        self.value, self.is_kept, self.is_claimed = value, is_kept, False
+    short: str
+    accepted_at: int
+    number: int
+    value: StoredJob
+    is_kept: bool
+    is_claimed: bool = False
 
     @classmethod
     def read(cls, short: str, text: bytes, *, is_kept: bool) -> "LoadedJob":
@@ -179,14 +180,12 @@ class LoadedJob:
         v = self.value
         if v.again:
             return tuple(map(Relation.parse, v.again))
-        if len(v.parents) == 1 == len(v.children):
-            return (Relation(v.type, v.parents[0], v.children[0]),)
-        return tuple(Relation(v.type, parent, child) for parent in v.parents for child in v.children)
+        return self.all_relations()
 
     def all_relations(self) -> tuple[Relation, ...]:
         """Return every relation that it names."""
         v = self.value
-        return tuple(Relation(v.type, parent, child) for parent in v.parents for child in v.children)
+        return tuple([Relation(v.type, parent, child) for parent in v.parents for child in v.children])
 
     def as_claimed(self, account: str, relations: tuple[Relation, ...]) -> ClaimedJob:
         """Return the job as a flush reads it, for these of its relations."""
@@ -435,9 +434,10 @@ def _end(job: LoadedJob, totals: Counter[str], *, now: int, keep: Retention) -> 
 
 def _move_state_count(totals: Counter[str], before: str, after: str) -> None:
     """Count open states as they are; ended ones are counted as they come."""
-    for state, by in ((before, -1), (after, 1)):
-        if state in COUNTED:
-            totals[state] += by
+    if before in COUNTED:
+        totals[before] -= 1
+    if after in COUNTED:
+        totals[after] += 1
 
 
 def _latest_that_fit(request_ids: tuple[str, ...]) -> tuple[str, ...]:

@@ -46,19 +46,13 @@ class StoredMemory(msgspec.Struct, array_like=True, gc=False):
 _decode = msgspec.msgpack.Decoder(StoredMemory).decode
 
 
-class Memory:
+class Memory(msgspec.Struct, gc=False):
     """What is remembered of a relation: what is confirmed and in doubt (None: nothing), last outcomes."""
 
-    __slots__ = ("confirmed", "doubt", "events", "name")
-
-    def __init__(
-        self,
-        name: str = "",
-        confirmed: ConfirmedState | None = None,
-        doubt: Doubt | None = None,
-        events: tuple[Event, ...] = (),
-    ) -> None:
-        self.name, self.confirmed, self.doubt, self.events = name, confirmed, doubt, events
+    name: str = ""
+    confirmed: ConfirmedState | None = None
+    doubt: Doubt | None = None
+    events: tuple[Event, ...] = ()
 
     @classmethod
     def read(cls, name: str, text: bytes | None, account: str, now: int) -> "Memory":
