@@ -185,6 +185,8 @@ class LoadedJob(msgspec.Struct, gc=False):
     def all_relations(self) -> tuple[Relation, ...]:
         """Return every relation that it names."""
         v = self.value
+        if len(v.parents) == 1 == len(v.children):  # nearly always
+            return (Relation(v.type, v.parents[0], v.children[0]),)
         return tuple([Relation(v.type, parent, child) for parent in v.parents for child in v.children])
 
     def as_claimed(self, account: str, relations: tuple[Relation, ...]) -> ClaimedJob:
