@@ -178,7 +178,7 @@ def confirm(target: Target, confirmed: ConfirmedState, keys: Iterable[str] = ())
     info, decisive = confirmed.info, target.decisive
     if target.info:
         sent = set(keys)
-        info = {**info} | {
+        info = dict(info) | {
             key: ConfirmedInfo(version.version, version.job, value)
             for key, value, version in target.info
             if key in sent

@@ -186,7 +186,7 @@ class FlushCounters(Counter[str]):
         self.count("changes", "taken", len(jobs))
         waited = [now - job.accepted_at for job in jobs if job.accepted_at]
         self.count_bounds("waited", [each / SECOND for each in waited])
-        self["waited:us"] += sum(waited)
+        self.count("waited", "us", sum(waited))
 
     def count_request(self, actions: Sequence[Action], reply: Reply, feedback: Feedback) -> None:
         """Count a request and its actions by what came of them."""
