@@ -111,7 +111,7 @@ class LiveSettings:
 
     def guarded(self, type_name: str) -> GuardedSide:
         """Return which record a relation type guards."""
-        return guarded_side(TYPES[type_name], self.overrides.get(type_name))
+        return self._guarded_sides[type_name]
 
     def fingerprint(self, name: str) -> str:
         """Return the fingerprint of an account's credentials; "" while they cannot be read."""
@@ -127,6 +127,10 @@ class LiveSettings:
                 key: value for key, value in asdict(policy).items() if value is not None
             }
             for name, policy in settings.types.items()
+        }
+        # A flush asks for each of its relations, several times.
+        self._guarded_sides = {
+            name: guarded_side(known, self.overrides.get(name)) for name, known in TYPES.items()
         }
 
     def _reload(self, file: Path) -> Settings:

@@ -4,7 +4,7 @@ import argparse
 import runpy
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -14,15 +14,20 @@ from rich.console import Console
 
 from ops.bench import accept, report
 from ops.bench.celery_peer import peer
-from ops.bench.end_to_end import OPEN_WIDE, through
+from ops.bench.end_to_end import OPEN_WIDE, UNPACED, through
 from ops.bench.intake import intake
-from ops.bench.load import bursts, links, toggles
-from ops.dev.stack import Shape, running
+from ops.bench.load import bursts, links, scatter, toggles
+from ops.dev.stack import Shape, Stack, running
 from worker.contract import Change
 
 Load = Callable[..., Sequence[Change]]
 
-LOADS: Final[dict[str, Load]] = {"mailing": links, "quarrel": toggles, "demo burst": bursts}
+LOADS: Final[dict[str, Load]] = {
+    "mailing": links,
+    "quarrel": toggles,
+    "scatter": scatter,
+    "demo burst": bursts,
+}
 HTTP: Final = "starlette"  # an extra; without it that line is 0
 WIDE: Final = 120  # characters, where there is no terminal to ask
 PLANNER: Final = "ops.bench.planner"
@@ -74,11 +79,10 @@ def _working(
     directory: Path, changes: int, tasks: int, *, concurrencies: Sequence[int], echo: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
     """Measure changes per second end to end, ours by kind of load and the peer's by concurrency."""
-    with running(directory, _shape("worker")) as stack:
-        runtime, ours = stack.runtime(), {}
-        for account, (name, load) in zip(stack.credentials, LOADS.items(), strict=False):
-            echo(f"end to end: {name} …")
-            ours[name] = through(stack, runtime, load(changes, account=account)).document()
+    with running(directory / "defaults", _shape("worker", defaults=UNPACED)) as stack:
+        by_default = _loads(stack, changes, echo, ", default settings")
+    with running(directory / "wide", _shape("worker")) as stack:
+        ours = _loads(stack, changes, echo) | by_default
         stack.processes["worker"].stop()
         measured = {}
         for concurrency in concurrencies:
@@ -89,8 +93,19 @@ def _working(
     return {"end_to_end": ours, "peer": measured}
 
 
-def _shape(*parts: Any) -> Shape:
-    return Shape(accounts=("one", "two", "three"), defaults=OPEN_WIDE, parts=parts, concurrency=1)
+def _loads(
+    stack: Stack, changes: int, echo: Callable[[str], None], note: str = ""
+) -> dict[str, dict[str, Any]]:
+    """Measure every load, each in an account of its own."""
+    runtime, found = stack.runtime(), {}
+    for account, (name, load) in zip(stack.credentials, LOADS.items(), strict=True):
+        echo(f"end to end: {name}{note} …")
+        found[name + note] = through(stack, runtime, load(changes, account=account)).document()
+    return found
+
+
+def _shape(*parts: Any, defaults: Mapping[str, Any] = OPEN_WIDE) -> Shape:
+    return Shape(accounts=("one", "two", "three", "four"), defaults=defaults, parts=parts, concurrency=1)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def _line(each: Mapping[str, Any], best: float) -> tuple[str, ...]:
 
 
 def _cpu(runs: Mapping[str, Any]) -> Table:
-    parts = ("client", "redis", "worker", "simulator")
+    parts = ("producer", "redis", "worker", "simulator")
     table = _table("CPU, µs per change", *parts, "all")
     for name, each in runs.items():
         spent = [1e6 * each["cpu"].get(part, 0.0) / max(1, each["changes"]) for part in parts]

@@ -115,9 +115,11 @@ def explain(evidence: Evidence, *, zone: tzinfo) -> Explanation:
 class _Explainer:
     def __init__(self, evidence: Evidence, zone: tzinfo) -> None:
         self.evidence, self.zone = evidence, zone
-        opened, confirmed, doubt = evidence.record
+        record = evidence.record
         self.state: RelationState | None = (
-            reopen(opened, confirmed, doubt, upsert=evidence.upsert) if opened else None
+            reopen(record.open, record.confirmed, record.doubt, upsert=evidence.upsert)
+            if record.open
+            else None
         )
         self.is_waiting = any(not event.result for event in evidence.events)
 

@@ -242,7 +242,10 @@ def test_what_is_known_is_what_was_confirmed_last() -> None:
     )
     text = explain_text(
         RelationRecord(
-            None, ConfirmedState(present, absent, {"statusTerminbestaetigung": ConfirmedInfo(*present)})
+            None,
+            ConfirmedState(
+                present, absent, {"statusTerminbestaetigung": ConfirmedInfo(present.version, present.job)}
+            ),
         )
     )
     assert "known:  not there, confirmed for the change of 2026-11-20T09:00:07+01:00 (acme-2)" in text

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from ops.simulator import FaultPlan, InjectedFault
 from ops.simulator.log import LogEntry

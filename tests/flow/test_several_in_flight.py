@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.simulator import FaultPlan
+from ops.simulator.faults import InjectedFault
 from tests.support.flow_world import World, change, generous_policy
 from tests.support.inline_sender import InlineSender
 from worker.background import open_sender
 from worker.contract import Relation
+from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, Operation, Reply, Request, Verdict
 from worker.planner.plan import Limits, plan
 from worker.planner.suspicion import OperationGroup, Priority
@@ -153,6 +155,22 @@ def test_requests_that_fail_together_count_as_one_failure_and_then_one_goes_alon
     assert kinds(flush_noted(world)).startswith("saw")
     world.drain()
     assert len(world.relations()) == 8
+
+
+@pytest.mark.parametrize(("rests", "waits"), [((30.0, 30.0), 30), ((5.0, 30.0), 30), ((30.0, 5.0), 30)])
+def test_of_several_answers_that_say_when_to_come_back_the_longest_counts(
+    rests: tuple[float, float], waits: int
+) -> None:
+    throttled = [InjectedFault("throttle", seconds=rest) for rest in rests]
+    world = World(
+        MemoryStore, faults=FaultPlan.script(throttled), policy={"limits": ONE_EACH, "in_flight": 2}
+    )
+    world.accept(*(change("create", BUYER, 500 + child, child) for child in (1, 2, 3)))
+    assert kinds(flush_noted(world)) == "ss" + "aw" * 2
+    begun = world.clock.now()
+    world.drain()
+    third = world.simulator.log[2].at - begun / SECOND
+    assert waits - 1 <= third <= waits + 1
 
 
 def test_an_account_whose_clock_was_wrong_for_several_requests_at_once_is_not_paused(

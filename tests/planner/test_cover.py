@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ops.bench.planner import Shape, grid, hubs, path
 from worker.planner.cover import Star, cover
@@ -113,10 +114,10 @@ def test_order_and_repetition_of_relations_make_no_difference(cases: tuple[Edges
 def test_ids_of_parents_and_children_are_different_worlds(edges: Edges) -> None:
     apart = [(parent, child + 1000) for parent, child in edges]
     moved = [
-        star._replace(leaves=tuple(leaf + 1000 for leaf in star.leaves)) if star.side == "parent" else star
+        replace(star, leaves=tuple(leaf + 1000 for leaf in star.leaves)) if star.side == "parent" else star
         for star in cover(edges).stars
     ]
-    moved = [star._replace(center=star.center + 1000) if star.side == "child" else star for star in moved]
+    moved = [replace(star, center=star.center + 1000) if star.side == "child" else star for star in moved]
     assert list(cover(apart).stars) == moved
 
 

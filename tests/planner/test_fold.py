@@ -5,6 +5,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.support.planner_values import CLEARED, CONFIRMED, CREATED, INTENTS, LATE_INTENTS, LATER, intent
 from worker.planner.fold import (
@@ -13,6 +14,7 @@ from worker.planner.fold import (
     ConfirmedState,
     Intent,
     JobVersion,
+    LostIntent,
     Target,
     Version,
     confirm,
@@ -225,7 +227,7 @@ def test_intents_that_come_after_the_api_confirmed_the_first_end_in_the_same_mem
 
 @given(INTENTS, CONFIRMED)
 def test_an_upsert_is_a_create_in_all_but_its_name(intents: list[Intent], known: ConfirmedState) -> None:
-    as_creates = [one._replace(action="create") if one.action == "modify" else one for one in intents]
+    as_creates = [replace(one, action="create") if one.action == "modify" else one for one in intents]
     assert end(fold(intents, known, upsert=True).target) == end(fold(as_creates, known).target)
 
 
@@ -265,13 +267,13 @@ def test_two_keys_of_two_modifies_are_both_set_and_one_key_goes_to_the_newer() -
 
 def test_a_late_delete_is_stale_and_names_the_create_that_was_confirmed() -> None:
     known = ConfirmedState(present=JobVersion(Version(5, 0), "winner"))
-    assert fold([intent(3, "delete")], known).lost == ((intent(3, "delete"), "stale", "winner"),)
+    assert fold([intent(3, "delete")], known).lost == (LostIntent(intent(3, "delete"), "stale", "winner"),)
 
 
 def test_the_very_wish_that_was_confirmed_is_applied_not_stale() -> None:
     asked = intent(3, "create")
     known = confirmed(fold([asked]).target, NOTHING)
-    assert fold([asked], known).lost == ((asked, "applied", "a3"),)
+    assert fold([asked], known).lost == (LostIntent(asked, "applied", "a3"),)
 
 
 @pytest.mark.parametrize("upsert", [True, False])

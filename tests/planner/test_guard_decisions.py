@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.support.planner_values import intent
 from worker.contract import Relation
@@ -34,7 +35,7 @@ def new_guard() -> Guard:
 
 
 def state(action: IntentAction, *, allow_empty: bool = False) -> RelationState:
-    wanted = intent(1, action)._replace(allow_empty=allow_empty)
+    wanted = replace(intent(1, action), allow_empty=allow_empty)
     made, _, _ = add_intents((wanted,), None, ConfirmedState(), None, now=0, upsert=False)
     assert made
     return made

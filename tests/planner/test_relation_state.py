@@ -164,7 +164,7 @@ def test_info_older_than_a_stale_delete_stays_void_when_newer_info_came_between(
 # --- what is wanted next (R13)
 
 RELATED, ALSO = intent(2, "create"), intent(3, "modify", bestaetigung="a", rueckmeldung="b")
-SET = {CREATED: ConfirmedInfo(*ALSO.job_version, "a")}
+SET = {CREATED: ConfirmedInfo(ALSO.version, ALSO.job, "a")}
 BOTH = ((CREATED, "a"), (LATER, "b"))
 
 
@@ -302,7 +302,7 @@ def test_an_open_relation_keeps_exactly_the_intents_behind_its_target(
         ({"stage": Stage.READ_REJECTED}, NOTHING, Doubt(9, "create"), 9),
         ({"lost_writes": 1}, NOTHING, Doubt(5, "create"), 5),
         ({}, ConfirmedState(present=RELATED.job_version), None, 5),
-        ({}, ConfirmedState(info={CREATED: ConfirmedInfo(*RELATED.job_version)}), None, 5),
+        ({}, ConfirmedState(info={CREATED: ConfirmedInfo(RELATED.version, RELATED.job)}), None, 5),
         ({}, ConfirmedState(absent=ALSO.job_version), None, None),
     ],
 )

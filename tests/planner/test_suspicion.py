@@ -75,7 +75,7 @@ def test_everything_goes_once_and_what_is_suspected_goes_last_and_among_itself(
     states: States, troubled: bool
 ) -> None:
     groups = take_all(states, troubled=troubled)
-    assert sorted(op for group in groups for op in group.operations) == sorted(creates(states))
+    assert sorted(op.relation for group in groups for op in group.operations) == sorted(states)
     assert all(one.priority <= other.priority for one, other in pairwise(groups))
     for group in groups:
         suspected = group.priority is Priority.SUSPECTED

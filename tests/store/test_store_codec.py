@@ -55,7 +55,10 @@ opens = st.builds(
     suspicion=st.integers(0, 9),
 )
 settings_of_info = st.builds(
-    lambda version, value, gone: ConfirmedInfo(*version, value, gone), job_versions, words, st.booleans()
+    lambda version, value, gone: ConfirmedInfo(version.version, version.job, value, gone),
+    job_versions,
+    words,
+    st.booleans(),
 )
 confirmed_states = st.builds(
     ConfirmedState,

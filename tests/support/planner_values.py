@@ -1,6 +1,7 @@
 """Values for the planner's tests: intents of one relation, and what was confirmed before."""
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from worker.contract import Relation
 from worker.planner.fold import (
@@ -54,8 +55,10 @@ INTENTS = st.lists(ONE, min_size=1, max_size=8).map(_intents)
 
 def _late(intents: list[Intent]) -> list[Intent]:
     return [
-        asked._replace(
-            job=f"late-{asked.job}", version=Version(asked.version.occurred_at, asked.version.accepted + 100)
+        replace(
+            asked,
+            job=f"late-{asked.job}",
+            version=Version(asked.version.occurred_at, asked.version.accepted + 100),
         )
         for asked in intents
     ]
@@ -79,7 +82,7 @@ def _job_version(number: int) -> st.SearchStrategy[JobVersion]:
 
 def _confirmed_info(number: int) -> st.SearchStrategy[ConfirmedInfo]:
     return st.builds(
-        lambda version, removed: ConfirmedInfo(*version, "k", removed),
+        lambda version, removed: ConfirmedInfo(version.version, version.job, "k", removed),
         _job_version(number).filter(lambda version: version != NEVER),
         st.booleans(),
     )

@@ -62,7 +62,9 @@ def settle_all(relation: Relation, intents: Sequence[Intent], result: Result, wr
     by = newest.job if result in ("superseded", "stale") else ""
     writes.outcomes += [RelationOutcome(intent.job, relation, result, by, refusal) for intent in intents]
     if result == "applied":
-        confirmed = ConfirmedState(present=newest, info={"key": ConfirmedInfo(*newest, "value")})
+        confirmed = ConfirmedState(
+            present=newest, info={"key": ConfirmedInfo(newest.version, newest.job, "value")}
+        )
         writes.confirmed[relation] = confirmed, None
 
 

@@ -9,12 +9,12 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from importlib.metadata import version
 from typing import Final
 
 import httpcore
 import httpx
+import msgspec
 
 from worker.errors import Fault, InvalidSettings
 from worker.onoffice import wire
@@ -103,7 +103,7 @@ class Client:
         reply = self._exchange(actions, request_id, clock, clock + offset)
         if reply.skew is not None and any(result.error is ErrorClass.CLOCK for result in reply.results):
             self._learn_offset(reply.skew, signed_with=offset)
-        return replace(reply, seconds=time.monotonic() - started)
+        return msgspec.structs.replace(reply, seconds=time.monotonic() - started)
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:

@@ -24,6 +24,7 @@ ModifyAction = Literal["modify", "create"]
 # Codes that refuse a whole request before any of its actions runs: broken JSON, a missing element, an unknown
 # action. Not 3, 7 and 8: JSON that cannot be *written* has the same codes, and then the actions ran.
 _REFUSING_CODES = frozenset({4, 5, 6, 9, *range(13, 22), 23, 24, 25, 247})
+_OK = ActionResult(Verdict.OK)
 _REFUSING_CLASSES = frozenset({ErrorClass.CREDENTIALS, ErrorClass.CLOCK})
 
 
@@ -65,8 +66,7 @@ def body(
     heads = {kind: signed_head(kind) for kind in dict.fromkeys(action.kind for action in actions)}
     claim = {"extendedclaim": extendedclaim} if extendedclaim else {}
     encoded = [
-        heads[action.kind]
-        | {"identifier": identifier, "parameters": dict(sorted((_parameters(action) | claim).items()))}
+        {**heads[action.kind], "identifier": identifier, "parameters": _parameters(action, claim)}
         for action, identifier in zip(actions, identifiers, strict=True)
     ]
     return msgspec.json.encode({"token": token, "request": {"actions": encoded}})
@@ -76,17 +76,19 @@ def _resourcetype(kind: Kind) -> str:
     return "idsfromrelation" if kind == "get" else "relation"
 
 
-def _parameters(action: Action) -> dict[str, Any]:
-    relationtype = {"relationtype": RELATION_PREFIX + action.type}
+def _parameters(action: Action, claim: dict[str, str]) -> dict[str, Any]:
+    """Return the parameters of an action and the claim, in the order of their names."""
+    relationtype = RELATION_PREFIX + action.type
     if action.kind == "get":
-        return relationtype | (
-            {"parentids": action.parents} if action.parents else {"childids": action.children}
-        )
+        if action.parents:
+            return {**claim, "parentids": action.parents, "relationtype": relationtype}
+        return {"childids": action.children, **claim, "relationtype": relationtype}
     if action.kind == "delete":
         (parent,), (child,) = action.parents, action.children  # the API deletes one pair per action
-        return relationtype | {"parentid": parent, "childid": child}
+        return {"childid": child, **claim, "parentid": parent, "relationtype": relationtype}
     info = {"relationinfo": dict(action.info)} if action.info else {}
-    return relationtype | info | {"parentid": action.parents, "childid": action.children}
+    sides = {"childid": action.children, **claim, "parentid": action.parents}
+    return {**sides, **info, "relationtype": relationtype}
 
 
 def read(
@@ -190,7 +192,7 @@ def _may_answer(row: Mapping[str, Any], action: Action) -> bool:
 def _action_result(action: Action, rows: Sequence[dict[str, Any]], hidden: Sequence[str]) -> ActionResult:
     if not rows:
         return unknown("the answer has no result for this action")
-    first, *others = (_row_result(action, row, hidden) for row in rows)
+    first, *others = [_row_result(action, row, hidden) for row in rows]
     if any(other != first for other in others):
         return unknown("the answer has results for this action that disagree")
     return first
@@ -203,7 +205,7 @@ def _row_result(action: Action, row: Mapping[str, Any], hidden: Sequence[str]) -
         return unknown("the result has no readable errorcode")
     if code:
         return _error(code, state.get("message"), hidden)
-    return ActionResult(Verdict.OK, related=_related(action, row) if action.kind == "get" else {})
+    return ActionResult(Verdict.OK, related=_related(action, row)) if action.kind == "get" else _OK
 
 
 def _error(code: int, message: Any, hidden: Sequence[str]) -> ActionResult:

@@ -4,16 +4,17 @@ Frozen and comparable; nothing here does I/O, reads a clock or knows Redis, Cele
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 from worker.contract import GuardedSide, Info, Relation
 
 Kind = Literal["create", "modify", "delete", "get"]
 
 
-class Operation(NamedTuple):
+class Operation(msgspec.Struct, frozen=True, gc=False):
     """One thing to do to one relation next.
 
     `part` names the piece of a split star it belongs to, if any: operations of different parts never share an
@@ -27,8 +28,7 @@ class Operation(NamedTuple):
     ask: GuardedSide = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(msgspec.Struct, frozen=True, gc=False):
     """One action of the API: a star, so at least one of the two sides is a single id.
 
     For `get` exactly one side is filled, with the ids to read; `asked` are the relations the answer is wanted
@@ -47,8 +47,13 @@ class Action:
     def relations(self) -> tuple[Relation, ...]:
         """The relations that the action is about, in the order of its ids."""
         return self.asked or tuple(
-            Relation(self.type, parent, child) for parent in self.parents for child in self.children
+            [Relation(self.type, parent, child) for parent in self.parents for child in self.children]
         )
+
+    @property
+    def size(self) -> int:
+        """The number of those relations."""
+        return len(self.asked) or len(self.parents) * len(self.children)
 
     @property
     def split_from(self) -> Relation | None:
@@ -56,8 +61,7 @@ class Action:
         return Relation.parse(self.part.partition("/")[0]) if self.part else None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """Actions that travel together under one token; none of them conflicts with another (R11)."""
 
     actions: tuple[Action, ...]
@@ -70,7 +74,7 @@ class Request:
     @property
     def deletes(self) -> int:
         """The number of relations that it would delete."""
-        return sum(len(action.relations) for action in self.actions if action.kind == "delete")
+        return sum(action.size for action in self.actions if action.kind == "delete")
 
 
 class ErrorClass(StrEnum):
@@ -98,8 +102,7 @@ class Verdict(StrEnum):
     NOT_SENT = "not_sent"  # it never left: the connection did not stand
 
 
-@dataclass(frozen=True, slots=True)
-class ActionResult:
+class ActionResult(msgspec.Struct, frozen=True, gc=False):
     """The answer to one action, or that there was none.
 
     `related` is filled for a `get` that is ok: id asked about → related ids; ids without relations may be
@@ -110,11 +113,10 @@ class ActionResult:
     code: int = 0
     error: ErrorClass = ErrorClass.OTHER
     message: str = ""
-    related: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    related: Mapping[int, frozenset[int]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """What came of one request: one result per action, in their order, and what it shows about the account.
 
     `status` is the HTTP status, 0 without an answer. `retry_after` is in seconds (429, 503); `skew` is the

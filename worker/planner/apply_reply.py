@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Request, Verdict
@@ -37,7 +39,7 @@ SENDER_DIED = ActionResult(
 )
 
 
-class RelationOutcome(NamedTuple):
+class RelationOutcome(msgspec.Struct, frozen=True, gc=False):
     """The outcome of one (job, relation); `by` is the job that superseded it or that it is stale against."""
 
     job: str
@@ -51,7 +53,7 @@ Confirmed = tuple[ConfirmedState, Doubt | None]
 """What is confirmed and what is in doubt about a relation."""
 
 
-class RelationEffect(NamedTuple):
+class RelationEffect(msgspec.Struct, frozen=True, gc=False):
     """What a step changes about one relation: its state (None: closed), what is confirmed now, outcomes."""
 
     state: RelationState | None
@@ -97,7 +99,7 @@ class ReplyContext(NamedTuple):
     to_blame: bool = False
 
 
-class _Answer(NamedTuple):
+class _Answer(msgspec.Struct, frozen=True, gc=False):
     """The answer to one action of a request, as each of its relations needs it."""
 
     action: Action
@@ -105,6 +107,7 @@ class _Answer(NamedTuple):
     relations: tuple[Relation, ...]
     alone: bool
     sibling_failed: bool
+    confirmed_keys: frozenset[str]  # of info, if it is ok
 
 
 def apply_reply(
@@ -116,7 +119,8 @@ def apply_reply(
     for action, result in answers:
         relations, read = action.relations, action.kind == "get"
         sibling_failed = _sibling(action.part) in rejected
-        answer = _Answer(action, result, relations, read or len(relations) == 1, sibling_failed)
+        alone, keys = read or len(relations) == 1, _confirmed_keys(action)
+        answer = _Answer(action, result, relations, alone, sibling_failed, keys)
         apply = _apply_read if read else _apply_write
         for position, relation in enumerate(relations):
             # One without a state was settled before: a worker died when it had written a part of it.
@@ -179,9 +183,9 @@ def _apply_write(
     answer: _Answer, position: int, state: RelationState, context: ReplyContext
 ) -> RelationEffect | None:
     action, result, relation = answer.action, answer.result, answer.relations[position]
+    if result.verdict is Verdict.OK:  # nearly always, and there is nothing to weigh
+        return _confirm(relation, state, answer.confirmed_keys, context)
     decision = _decide(answer, state, context)
-    if decision.step is NextStep.CONFIRM:
-        return _confirm(relation, state, _confirmed_keys(action), context)
     if result.verdict is Verdict.UNKNOWN:
         state = _in_doubt(state, action, context)
     elif result.verdict is Verdict.NOT_SENT:
@@ -195,7 +199,7 @@ def _apply_write(
         state = state.with_progress(part=part, stage=stage)
     effect = _carry_out(relation, state, decision, _refusal(result), context)
     if effect and result.verdict is Verdict.UNKNOWN:
-        return effect._replace(confirmed=(state.confirmed, state.doubt))
+        return RelationEffect(effect.state, (state.confirmed, state.doubt), effect.outcomes)
     return effect
 
 

@@ -10,17 +10,20 @@ from typing import Self
 from worker.contract import Order, Relation
 from worker.planner.actions import ActionResult, Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import ReplyContext, apply_reply
-from worker.planner.fold import NOTHING, ConfirmedState, Intent, LostIntent
+from worker.planner.fold import Intent, LostIntent
 from worker.planner.guard import Guard, Guarded
 from worker.planner.plan import Limits, plan
-from worker.planner.relation_state import Doubt, OpenRelation, RelationState, add_intents, next_operation
+from worker.planner.relation_state import (
+    OpenRelation,
+    RelationRecord,
+    RelationState,
+    add_intents,
+    next_operation,
+)
 from worker.planner.retry_policy import RetryPolicy
 
 Orders = Callable[[str], Order]
 """Which half of a swap goes first, by relation type."""
-
-Record = tuple[OpenRelation | None, ConfirmedState, Doubt | None]
-"""What is open, confirmed and in doubt about a relation now."""
 
 
 @dataclass(slots=True)
@@ -43,7 +46,7 @@ class DryRun:
 
 def dry_run(
     intents: Mapping[Relation, tuple[Intent, ...]],
-    records: Mapping[Relation, Record],
+    records: Mapping[Relation, RelationRecord],
     *,
     limits: Limits,
     order: Orders,
@@ -56,8 +59,8 @@ def dry_run(
     """
     result, states, guard = DryRun(), dict[Relation, RelationState](), Guard(guarded)
     for relation, wanted in intents.items():
-        before, confirmed, _ = records.get(relation, (None, NOTHING, None))
-        state, lost, _ = add_intents(wanted, before, confirmed, None, now=0, upsert=upsert)
+        known = records.get(relation, RelationRecord())
+        state, lost, _ = add_intents(wanted, known.open, known.confirmed, None, now=0, upsert=upsert)
         result.lost += [(relation, intent) for intent in lost]
         if state:
             states[relation] = _without_delays(state)

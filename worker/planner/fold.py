@@ -5,7 +5,9 @@ clock.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, get_args
+
+import msgspec
 
 from worker.contract import Info
 
@@ -14,14 +16,14 @@ Result = Literal["applied", "superseded", "stale", "failed"]
 RESULTS: Final[tuple[Result, ...]] = get_args(Result)
 
 
-class Version(NamedTuple):
+class Version(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """When a change is to count: its `occurred_at` in microseconds UTC, ties by acceptance number."""
 
     occurred_at: int
     accepted: int
 
 
-class JobVersion(NamedTuple):
+class JobVersion(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """The version of an intent, with its job."""
 
     version: Version
@@ -31,7 +33,7 @@ class JobVersion(NamedTuple):
 NEVER = JobVersion(Version(-1, -1), "")
 
 
-class Intent(NamedTuple):
+class Intent(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """What one job asks of one relation; `correlation` is only passed on to log events and records.
 
     A delete that may take the last relation of a guarded record says so in `allow_empty` (R12).
@@ -50,7 +52,7 @@ class Intent(NamedTuple):
         return JobVersion(self.version, self.job)
 
 
-class ConfirmedInfo(NamedTuple):
+class ConfirmedInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An info value that the API confirmed, and the job it came from.
 
     It is `removed` if a delete took it away from the relation; one that is older, but came later, counts too.
@@ -67,7 +69,7 @@ class ConfirmedInfo(NamedTuple):
         return JobVersion(self.version, self.job)
 
 
-class ConfirmedState(NamedTuple):
+class ConfirmedState(msgspec.Struct, frozen=True, gc=False):
     """The relation memory (R8): the newest versions that the API confirmed; people may have changed it since.
 
     `absent` also moves when a newer create makes a delete unnecessary: whatever is older is void all the
@@ -91,7 +93,7 @@ class ConfirmedState(NamedTuple):
 NOTHING = ConfirmedState()
 
 
-class Target(NamedTuple):
+class Target(msgspec.Struct, frozen=True, gc=False):
     """What should be true of a relation: present, absent or (None) left as it is, and info to be set.
 
     `intents` are those it stands for, `decisive` the newest about presence, `info` has (key, value, version),
@@ -115,7 +117,7 @@ class Target(NamedTuple):
         return any(intent.allow_empty for intent in self.intents)
 
 
-class LostIntent(NamedTuple):
+class LostIntent(msgspec.Struct, frozen=True, gc=False):
     """An intent that is not sent: superseded by a newer one, stale against a confirmed one, or applied."""
 
     intent: Intent
@@ -123,7 +125,7 @@ class LostIntent(NamedTuple):
     by: str
 
 
-class Fold(NamedTuple):
+class Fold(msgspec.Struct, frozen=True, gc=False):
     """The one target, None when nothing is left to do, and the intents it does not stand for."""
 
     target: Target | None
@@ -173,16 +175,20 @@ def fold(
 
 def confirm(target: Target, confirmed: ConfirmedState, keys: Iterable[str] = ()) -> ConfirmedState:
     """Return what is confirmed after the API confirmed the target's presence and these info keys."""
-    sent = set(keys)
-    info = dict(confirmed.info) | {
-        key: ConfirmedInfo(*version, value) for key, value, version in target.info if key in sent
-    }
+    info, decisive = confirmed.info, target.decisive
+    if target.info:
+        sent = set(keys)
+        info = dict(info) | {
+            key: ConfirmedInfo(version.version, version.job, value)
+            for key, value, version in target.info
+            if key in sent
+        }
     if target.presence is None:
-        return confirmed._replace(info=info)
+        return ConfirmedState(confirmed.present, confirmed.absent, info)
     if target.presence:
-        return note_overtaken_delete(confirmed._replace(present=target.decisive, info=info), target.cleared)
-    removed = {key: was._replace(removed=True) for key, was in info.items()}
-    return confirmed._replace(absent=target.decisive, info=removed)
+        return note_overtaken_delete(ConfirmedState(decisive, confirmed.absent, info), target.cleared)
+    removed = {key: msgspec.structs.replace(was, removed=True) for key, was in info.items()}
+    return ConfirmedState(confirmed.present, decisive, removed)
 
 
 def note_overtaken_delete(confirmed: ConfirmedState, cleared: JobVersion) -> ConfirmedState:
@@ -190,7 +196,9 @@ def note_overtaken_delete(confirmed: ConfirmedState, cleared: JobVersion) -> Con
 
     It is the very same object if nothing changes.
     """
-    return confirmed._replace(absent=cleared) if confirmed.absent < cleared < confirmed.present else confirmed
+    if not confirmed.absent < cleared < confirmed.present:
+        return confirmed
+    return ConfirmedState(confirmed.present, cleared, confirmed.info)
 
 
 def _fold_only_intent(intent: Intent, upsert: bool) -> Fold:

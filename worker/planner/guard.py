@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from worker.contract import TYPES, GuardedSide, Relation
 from worker.planner.actions import Operation, Reply, Request, Verdict
 from worker.planner.apply_reply import Effects
@@ -75,7 +77,7 @@ class Guard:
             side = sides[operation.relation.type]
             key = guard_key(operation.relation, side)
             if operation.kind == "get":
-                free.append(operation._replace(ask=side))
+                free.append(msgspec.structs.replace(operation, ask=side))
             elif not _is_guarded(operation, states[operation.relation], side):
                 free.append(operation)
             elif self._is_known(operation.relation, key):

@@ -82,12 +82,14 @@ def _group(
     """
     last: dict[Relation, tuple[int, int]] = {}
     groups: dict[Group, list[Relation]] = defaultdict(list)
-    for kind, relation, info, part, ask in operations:
+    for operation in operations:
+        kind, relation = operation.kind, operation.relation
         level, phase = last.get(relation, (0, 0))
         order = orders[relation.type]
         level = level if order == "free" else _level(kind, order, level)
         last[relation] = level, phase + 1
-        groups[level, phase, order == "free", kind, relation.type, info, part, ask].append(relation)
+        what = kind, relation.type, operation.info, operation.part, operation.ask
+        groups[level, phase, order == "free", *what].append(relation)
     return groups, len(last)
 
 
@@ -109,9 +111,10 @@ def _actions(group: Group, relations: list[Relation], max_ids: int) -> tuple[lis
         return [Action(kind, relation_type, *pair, info, part) for pair in pairs], len(pairs)
     covered = cover((relation.parent, relation.child) for relation in relations)
     actions = []
-    for side, center, leaves in covered.stars:
-        for ids in _slices(leaves, max_ids):
-            parents, children = ((center,), ids) if side == "parent" else (ids, (center,))
+    for star in covered.stars:
+        center = (star.center,)
+        for ids in _slices(star.leaves, max_ids):
+            parents, children = (center, ids) if star.side == "parent" else (ids, center)
             actions.append(Action(kind, relation_type, parents, children, info, part))
     return actions, covered.matching
 

@@ -87,6 +87,14 @@ class OpenRelation(msgspec.Struct, frozen=True, gc=False):
     suspicion: int = 0
 
 
+class RelationRecord(msgspec.Struct, frozen=True, gc=False):
+    """What is known of one relation: what is open, what is confirmed, and what is in doubt."""
+
+    open: OpenRelation | None = None
+    confirmed: ConfirmedState = ConfirmedState()
+    doubt: Doubt | None = None
+
+
 class RelationState(msgspec.Struct, frozen=True, gc=False):
     """An open relation with what is confirmed and in doubt about it; `target` is the fold of its intents."""
 
@@ -105,7 +113,7 @@ class RelationState(msgspec.Struct, frozen=True, gc=False):
         return self.with_progress(not_before=max(self.open.not_before, until))
 
 
-class Wait(NamedTuple):
+class Wait(msgspec.Struct, frozen=True, gc=False):
     """Nothing to do before `until` (µs)."""
 
     until: int
@@ -275,7 +283,7 @@ def _operation(relation: Relation, state: RelationState, *, with_info: bool) -> 
 
 def _only_modifies(target: Target) -> bool:
     """Return whether only modifies stand behind an upsert: then the relation is most likely there already."""
-    return all(intent.action == "modify" for intent in target.intents)
+    return {intent.action for intent in target.intents} == {"modify"}
 
 
 def _stage_of_changed_target(before: OpenRelation) -> Stage:

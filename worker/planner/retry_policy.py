@@ -7,6 +7,8 @@ request.
 from enum import StrEnum
 from typing import NamedTuple
 
+import msgspec
+
 from worker.contract.instant import SECOND
 from worker.planner.actions import ActionResult, ErrorClass, Kind, Verdict
 from worker.planner.relation_state import OpenRelation, RelationState, Stage
@@ -32,7 +34,7 @@ class NextStep(StrEnum):
     FAIL = "fail"
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What to do, and after how many seconds."""
 
     step: NextStep

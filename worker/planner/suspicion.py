@@ -90,7 +90,10 @@ def next_groups(
     must not fail for what came before it. Else one failure is forgiven, and all of it travels together.
     There are several of suspected relations only: the least suspected go first, then those that wait longest.
     """
-    newest = max((opened.since for opened in _opened(operations, states) if not _failures(opened)), default=0)
+    newest = 0
+    if troubled:
+        fresh = (opened.since for opened in _opened(operations, states) if not _failures(opened))
+        newest = max(fresh, default=0)
     by_priority = defaultdict[Priority, list[Operation]](list)
     for operation, opened in zip(operations, _opened(operations, states), strict=True):
         by_priority[_priority(opened, troubled=troubled, newest=newest)].append(operation)

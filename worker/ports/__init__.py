@@ -5,6 +5,7 @@ tested to equal Redis.
 """
 
 from worker.contract.message import UNROUTED
+from worker.planner.relation_state import RelationRecord
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     ALL_FAILED,
@@ -88,7 +89,6 @@ from worker.ports.work import (
     DeleteBrake,
     Lease,
     OpenWrite,
-    RelationRecord,
     WorkBatch,
     Writes,
 )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from worker.contract import Relation
+from worker.planner.relation_state import RelationRecord
 from worker.ports.records import (
     FailureGroup,
     JobFilter,
@@ -13,7 +14,6 @@ from worker.ports.records import (
     Pause,
     RequestPage,
 )
-from worker.ports.work import RelationRecord
 
 
 class AccountState(NamedTuple):

@@ -4,16 +4,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 
+import msgspec
+
 from worker.contract import Change, Relation
+from worker.planner.relation_state import RelationRecord
 from worker.ports.job_admin import ALL_FAILED, AuditEntry
 from worker.ports.records import FOREVER, JobRecord, Pause, RelationEvent, RequestRecord
-from worker.ports.work import Lease, RelationRecord
+from worker.ports.work import Lease
 
 MAX_KEPT_BODY: Final = 64 * 1024  # bytes kept of an unreadable message
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class Submission(NamedTuple):
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """A change with the job id that it gets if it is new.
 
     One that a webhook delivered is recognised by its event id alone, not by its content.
@@ -24,7 +27,7 @@ class Submission(NamedTuple):
     event_id: str
 
 
-class Receipt(NamedTuple):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What became of a submission: its job, and whether that job existed before."""
 
     job: str

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from worker.contract import Relation
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedState, IntentAction
-from worker.planner.relation_state import Doubt, OpenRelation
+from worker.planner.relation_state import Doubt, OpenRelation, RelationRecord
 from worker.ports.integrity import StoreFlaw
 from worker.ports.records import JobState, Pause, RequestRecord
 
@@ -18,7 +20,7 @@ MAX_COUNTDOWN = 5.0
 """Seconds that a flush message may wait in a worker's memory; the sweep wakes accounts for later work."""
 
 
-class ClaimedJob(NamedTuple):
+class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
     """An accepted job as a flush reads it.
 
     `relations` are those without an outcome. `occurred_at` is in µs, `accepted` its place in the order of
@@ -35,14 +37,6 @@ class ClaimedJob(NamedTuple):
     accepted_at: int = 0
     correlation: str = ""
     allow_empty: bool = False
-
-
-class RelationRecord(NamedTuple):
-    """What the store has of one relation: what is open, what is confirmed, and what is in doubt."""
-
-    open: OpenRelation | None = None
-    confirmed: ConfirmedState = ConfirmedState()
-    doubt: Doubt | None = None
 
 
 class BegunRequest(NamedTuple):
@@ -73,7 +67,7 @@ class WorkBatch(NamedTuple):
     mended: tuple[StoreFlaw, ...] = ()
 
 
-class OpenWrite(NamedTuple):
+class OpenWrite(msgspec.Struct, frozen=True, gc=False):
     """The new state of an open relation (None: closed), and its guarded record, if any (R12).
 
     A write of it may land until `in_doubt_until` (µs), even if it is closed.

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from worker.contract import Relation
 from worker.ports import AuditEntry, Pause, RelationRecord
 from worker.store import codec
@@ -74,7 +76,7 @@ class KnownPause(NamedTuple):
         return self.pause if self.pause and not 0 < self.pause.until <= now else None
 
 
-class Before(NamedTuple):
+class Before(msgspec.Struct, frozen=True, gc=False):
     """What the indexes know of a job before a transition."""
 
     is_open: bool
@@ -137,11 +139,13 @@ class AccountCommit(Commit):
             self.run("ZADD", key, job.number, f"{self.account}-{job.short}")
             self.run("PEXPIRE", key, self._failed_ms)
 
-    def drop_kept(self, job: LoadedJob) -> None:
-        """Forget a job that is kept."""
+    def drop_kept(self, job: LoadedJob, event: bytes | None) -> None:
+        """Forget a job that is kept; `event` is the value of its idempotency key, perhaps a later job's."""
         self.hdel("kept", job.short)
         self.run("ZREM", "keep", job.short)
-        self.hdel("events:kept", job.value.digest)
+        if event and event.partition(b" ")[0] == job.short.encode():
+            self.check("events:kept", job.value.digest, event)
+            self.hdel("events:kept", job.value.digest)
         self.index_failures(job, job.groups, frozenset())
 
     def put_memories(self, memories: Iterable[Memory]) -> None:

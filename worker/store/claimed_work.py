@@ -6,12 +6,13 @@ their relations has had an outcome, and what was begun is in the journal. Pure.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 import msgspec
 
 from worker.contract import Relation
 from worker.planner.fold import NEVER
-from worker.planner.relation_state import OpenRelation, Stage
+from worker.planner.relation_state import OpenRelation
 from worker.ports import ClaimedJob, OpenWrite, Writes
 from worker.store.jobs import LoadedJob
 from worker.store.keys import short_id
@@ -54,20 +55,14 @@ class ClaimedWork:
         jobs = {
             job.job: job.relations
             for job in claimed
-            if job.job not in reported and all(relation in held for relation in job.relations)
+            if job.job not in reported and held.keys() >= set(job.relations)
         }
-        while foreign := [
-            relation
-            for relation, work in held.items()
-            if any(intent.job not in jobs for intent in work.intents)
-        ]:
+        while foreign := {
+            relation for relation, work in held.items() for intent in work.intents if intent.job not in jobs
+        }:
             for relation in foreign:
                 del held[relation]
-            jobs = {
-                job: relations
-                for job, relations in jobs.items()
-                if all(relation in held for relation in relations)
-            }
+            jobs = {job: relations for job, relations in jobs.items() if held.keys() >= set(relations)}
         return ClaimedWorkChange(dict.fromkeys(map(short_id, jobs)), held)
 
     def leave(
@@ -80,18 +75,13 @@ class ClaimedWork:
         written = {
             relation: write for relation, write in writes.opens.items() if relation not in change.taken
         }
-        for relation in written:
-            if relation in self.held:
+        change.closed = self.held.keys() & written.keys()
+        change.left = self.jobs.intersection(changed)
+        left_open = [jobs[short] for short in changed if short in change.left and jobs[short].is_open]
+        for relation in chain.from_iterable(job.all_relations() for job in left_open):
+            if relation in self.held and relation not in written:
+                written[relation] = OpenWrite(self.held[relation])
                 change.closed.add(relation)
-        for short in changed:
-            if short not in self.jobs:
-                continue
-            change.left.add(short)
-            if jobs[short].is_open:
-                for relation in jobs[short].all_relations():
-                    if relation in self.held and relation not in written:
-                        written[relation] = OpenWrite(self.held[relation])
-                        change.closed.add(relation)
         return written
 
     def apply(self, change: ClaimedWorkChange) -> None:
@@ -107,13 +97,11 @@ def as_old(write: OpenWrite, since: int) -> OpenWrite:
     """Return the write of a recovered relation, which keeps its place among those that are due."""
     if write.open is None or write.open.since <= since:
         return write
-    return write._replace(open=msgspec.structs.replace(write.open, since=since))
+    return msgspec.structs.replace(write, open=msgspec.structs.replace(write.open, since=since))
 
 
 def _is_fresh(opened: OpenRelation) -> bool:
     """Return whether the open work is what a fold of its intents alone gives."""
-    if opened.not_before or opened.rejections or opened.lost_writes or opened.failures or opened.part:
-        return False
-    if opened.stage is not Stage.WRITE or opened.reduced or opened.held or opened.refusal or opened.suspicion:
+    if opened != OpenRelation(opened.intents, opened.cleared, opened.since):
         return False
     return opened.cleared == NEVER or any(intent.job == opened.cleared.job for intent in opened.intents)

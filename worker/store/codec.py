@@ -99,7 +99,7 @@ def encode_open(opened: OpenRelation) -> bytes:
     stage = opened.stage
     return encode(
         StoredOpen(
-            tuple([intent[:-1] for intent in opened.intents]),  # type: ignore[misc]
+            tuple([_stored_intent(intent) for intent in opened.intents]),  # type: ignore[misc]
             opened.cleared,
             opened.since,
             opened.not_before,
@@ -128,7 +128,9 @@ def read_open(text: bytes) -> OpenRelation:
         stage = Stage.WRITE_ABSENT
     intents = stored.wishes
     if may_empty := stored.may_empty:
-        intents = tuple(intent._replace(allow_empty=intent.job in may_empty) for intent in intents)
+        intents = tuple(
+            msgspec.structs.replace(intent, allow_empty=intent.job in may_empty) for intent in intents
+        )
     return OpenRelation(
         intents,
         stored.cleared,
@@ -144,3 +146,8 @@ def read_open(text: bytes) -> OpenRelation:
         stored.refusal,
         stored.suspicion,
     )
+
+
+def _stored_intent(intent: Intent) -> tuple[object, ...]:
+    """Return an intent as it is stored: without its last field, which older releases do not know."""
+    return intent.version, intent.job, intent.action, intent.info, intent.correlation

@@ -190,7 +190,7 @@ class Commit:
         self._set: dict[str, list[Any]] = defaultdict(list)
         self._opened: dict[tuple[int, int], int] = defaultdict(int)
 
-    def check(self, key: str, field: str, value: object) -> None:
+    def check(self, key: str, field: str | bytes, value: object) -> None:
         """Let the commit hold only while the field of a hash has this value ("": it is not there).
 
         The field `#` stands for how many fields it has.

@@ -72,7 +72,7 @@ class RedisInspector:
         reads.exists("claimed")
         reads.hlen("journal")
         reads.hgetall("buckets")
-        reads.hmget("counts", COUNTED)
+        reads.hmget("counts", tuple(COUNTED))
         reads.hlen("kept")
         meta_row, listed, opened, due, claimed, begun, buckets, states, kept = reads.run()
         meta, open_jobs = Meta.read(meta_row), sum(map(int, buckets.values()))

@@ -39,7 +39,7 @@ STATES: Final[tuple[JobState, ...]] = (
 """The states by the number that is stored."""
 ACTIONS: Final = {"create": "c", "modify": "m", "delete": "d", "": ""}
 ACTION_OF: Final = {letter: action for action, letter in ACTIONS.items()}
-COUNTED: Final = ("sending", "retrying", "verifying", "held")  # queued jobs are counted by the queue
+COUNTED: Final = frozenset({"sending", "retrying", "verifying", "held"})  # the queue counts its own
 HEAD: Final = Layout(">QQ")  # accepted_at (µs) and acceptance number, which the script knows
 HEAD_SIZE: Final = HEAD.size
 NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}
@@ -97,17 +97,20 @@ COMMON_FIELDS: Final = StoredJob.__struct_fields__.index("refusal")
 _decode = msgspec.msgpack.Decoder(StoredJob).decode
 
 
-class LoadedJob:
-    """A job that was read: its id without the account, its head, where it is stored, its value and size."""
+class LoadedJob(msgspec.Struct, gc=False):
+    """A job that was read: its id without the account, its head, its value, where it is stored, its size."""
 
-    __slots__ = ("accepted_at", "is_claimed", "is_kept", "is_sent", "number", "short", "size", "value")
+    short: str
+    accepted_at: int
+    number: int
+    value: StoredJob
+    is_kept: bool
+    size: int = 0
+    is_claimed: bool = False
+    is_sent: bool = False
 
-    def __init__(
-        self, short: str, accepted_at: int, number: int, value: StoredJob, *, is_kept: bool, size: int = 0
-    ) -> None:
-        self.short, self.accepted_at, self.number, self.size = short, accepted_at, number, size
-        self.value, self.is_kept = value, is_kept
-        self.is_claimed = self.is_sent = False
+    def __post_init__(self) -> None:
+        value = self.value
         if len(value.refused) != len(value.failed):
             value.refusals = ((value.refusal or UNKNOWN_REFUSAL)[:3],)
             value.refused = (0,) * len(value.failed)
@@ -213,14 +216,14 @@ class LoadedJob:
         v = self.value
         if v.again:
             return tuple(map(Relation.parse, v.again))
-        if len(v.parents) == 1 == len(v.children):
-            return (Relation(v.type, v.parents[0], v.children[0]),)
-        return tuple(Relation(v.type, parent, child) for parent in v.parents for child in v.children)
+        return self.all_relations()
 
     def all_relations(self) -> tuple[Relation, ...]:
         """Return every relation that it names."""
         v = self.value
-        return tuple(Relation(v.type, parent, child) for parent in v.parents for child in v.children)
+        if len(v.parents) == 1 == len(v.children):  # nearly always
+            return (Relation(v.type, v.parents[0], v.children[0]),)
+        return tuple([Relation(v.type, parent, child) for parent in v.parents for child in v.children])
 
     def as_claimed(self, account: str, relations: tuple[Relation, ...]) -> ClaimedJob:
         """Return the job as a flush reads it, for these of its relations."""
@@ -378,14 +381,15 @@ def settle(
     if not v.left:
         return False
     before, counts = v.state, list(v.counts)
-    for _, relation, result, by, refusal in outcomes:
+    for outcome in outcomes:
+        result, refusal = outcome.result, outcome.refusal
         counts[NUMBERS[result]] += 1
         totals[OUTCOME_COUNTERS[result]] += 1
-        if by:
-            v.by = by
+        if outcome.by:
+            v.by = outcome.by
         if result == "failed":
             totals[f"failures:{refusal.error if refusal else 'other'}"] += 1
-            _add_failure(v, str(relation), refusal or UNKNOWN_REFUSAL[:3])
+            _add_failure(v, str(outcome.relation), refusal or UNKNOWN_REFUSAL[:3])
     was_sent = state or counts[0] > v.counts[0] or counts[3] > v.counts[3]
     v.counts = (counts[0], counts[1], counts[2], counts[3])
     v.left -= len(outcomes)
@@ -541,9 +545,10 @@ def _end(job: LoadedJob, totals: Counter[str], *, now: int, keep: Retention) -> 
 
 def _move_state_count(totals: Counter[str], before: str, after: str) -> None:
     """Count open states as they are; ended ones are counted as they come."""
-    for state, by in ((before, -1), (after, 1)):
-        if state in COUNTED:
-            totals[state] += by
+    if before in COUNTED:
+        totals[before] -= 1
+    if after in COUNTED:
+        totals[after] += 1
 
 
 def _latest_that_fit(request_ids: tuple[str, ...]) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ class RedisLease:
             if record.open:
                 self._opened.add(relation)
             elif held := self._claimed.held.get(relation):
-                record = record._replace(open=held)
+                record = RelationRecord(held, record.confirmed, record.doubt)
             records[relation] = record
         return records
 
@@ -515,11 +515,10 @@ class RedisLease:
 
     def _load(self, writes: Writes, more: Iterable[str]) -> None:
         """Read the jobs and memories that a transition needs and nobody has read."""
-        named = {short_id(outcome.job) for outcome in writes.outcomes} | {
-            *map(short_id, writes.job_states),
-            *more,
-        }
-        if missing := [short for short in named if short not in self._jobs]:
+        skipped = len(self.account) + 1
+        named = {outcome.job[skipped:] for outcome in writes.outcomes}
+        named.update([job[skipped:] for job in writes.job_states], more)
+        if missing := named - self._jobs.keys():
             found_jobs = read_jobs(self._database, self.account, missing)
             for job in found_jobs.values():
                 if (
@@ -529,8 +528,8 @@ class RedisLease:
                 ):
                     jobs.claim(job)
             self._jobs |= found_jobs
-        relations = dict.fromkeys((*(outcome.relation for outcome in writes.outcomes), *writes.confirmed))
-        if unknown := [relation for relation in relations if relation not in self._memories]:
+        relations = {outcome.relation for outcome in writes.outcomes} | writes.confirmed.keys()
+        if unknown := sorted(relations - self._memories.keys()):
             found = read_memories(
                 self._database, self.account, unknown, now=self._database.now(), opens=False
             )

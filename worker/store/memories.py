@@ -46,19 +46,13 @@ class StoredMemory(msgspec.Struct, array_like=True, gc=False):
 _decode = msgspec.msgpack.Decoder(StoredMemory).decode
 
 
-class Memory:
+class Memory(msgspec.Struct, gc=False):
     """What is remembered of a relation: what is confirmed and in doubt (None: nothing), last outcomes."""
 
-    __slots__ = ("confirmed", "doubt", "events", "name")
-
-    def __init__(
-        self,
-        name: str = "",
-        confirmed: ConfirmedState | None = None,
-        doubt: Doubt | None = None,
-        events: tuple[Event, ...] = (),
-    ) -> None:
-        self.name, self.confirmed, self.doubt, self.events = name, confirmed, doubt, events
+    name: str = ""
+    confirmed: ConfirmedState | None = None
+    doubt: Doubt | None = None
+    events: tuple[Event, ...] = ()
 
     @classmethod
     def read(cls, name: str, text: bytes | None, account: str, now: int) -> "Memory":
@@ -95,7 +89,7 @@ class Memory:
         if (present or absent) and not confirmed.info and self.doubt is None:
             return _pack((expires, events, present, absent) if absent else (expires, events, present))
         info = tuple(
-            (key, *known.version, _short_if(known.job, last), known.value, known.removed)
+            (key, *_shorten(known.version, known.job, last), known.value, known.removed)
             for key, known in confirmed.info.items()
         )
         return _pack((expires, events, present, absent, info, self.doubt, True))
@@ -136,13 +130,13 @@ def end_of(now: int, keep: Retention) -> int:
 
 
 def _short_version(kept: JobVersion, last: str) -> tuple[int, int, str] | None:
-    (at, number), job = kept
-    return None if at < 0 else (at, number, _short_if(job, last))
+    return None if kept.version.occurred_at < 0 else _shorten(kept.version, kept.job, last)
 
 
-def _short_if(job: str, last: str) -> str:
+def _shorten(version: Version, job: str, last: str) -> tuple[int, int, str]:
+    """Return a version as it is stored: the id of its job is "" if it is that of the last outcome."""
     short = short_id(job)
-    return "" if short == last else short
+    return version.occurred_at, version.accepted, "" if short == last else short
 
 
 def expiry_of(text: bytes) -> int:

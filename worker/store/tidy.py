@@ -121,16 +121,17 @@ def _drop_kept(
     if not names:
         return None
     commit = commit_of_people(database, account, keep, now=now, meta=meta)
-    found, is_any = read_jobs(database, account, names), False
-    for name in names:
-        job = found.get(name)
-        if job is None or not job.is_kept:
-            commit.run("ZREM", "keep", name)
-            is_any = True
-        elif job.is_gone(now):
-            commit.drop_kept(job)
-            is_any = True
-    return commit if is_any else None
+    found = read_jobs(database, account, names)
+    moved = [name for name in names if name not in found or not found[name].is_kept]
+    if moved:
+        commit.run("ZREM", "keep", *moved)
+    gone = [job for job in found.values() if job.is_kept and job.is_gone(now)]
+    if gone:
+        reads = database.reads(account)
+        reads.hmget("events:kept", [job.value.digest for job in gone])
+        for job, event in zip(gone, reads.run()[0], strict=True):
+            commit.drop_kept(job, event)
+    return commit if moved or gone else None
 
 
 def _drop_requests(

@@ -116,7 +116,7 @@ class Batch:
         now: int,
     ) -> None:
         """Fold intents into what is open and confirmed of a relation; add the effects."""
-        opened, confirmed, doubt = record
+        opened, confirmed, doubt = record.open, record.confirmed, record.doubt
         state, lost, confirmed_now = add_intents(
             intents, opened, confirmed, doubt, now=now, upsert=self.upsert
         )
@@ -124,8 +124,8 @@ class Batch:
             effects.states[relation] = state
         if confirmed_now is not confirmed:
             effects.confirmed[relation] = (confirmed_now, doubt)
-        for intent, result, by in lost:
-            effects.outcomes.append(RelationOutcome(intent.job, relation, result, by))
+        for each in lost:
+            effects.outcomes.append(RelationOutcome(each.intent.job, relation, each.result, each.by))
 
     def keep_only(self, relations: Iterable[Relation]) -> None:
         """Drop all others: they wait their turn, so that small batches stay small (R21)."""
@@ -150,8 +150,8 @@ class Batch:
 
     def correlations(self, relations: Iterable[Relation]) -> tuple[str, ...]:
         """Return the ids of the calls behind these relations: the first few."""
-        states = (self.states[relation] for relation in relations if relation in self.states)
-        return first_correlations(intent for state in states for intent in state.open.intents)
+        known = map(self.states.get, relations)
+        return first_correlations([intent for state in known if state for intent in state.open.intents])
 
     # --- what is next
 
@@ -217,12 +217,14 @@ class Batch:
     def _open_write(
         self, relation: Relation, state: RelationState | None, confirmed: Confirmed | None
     ) -> OpenWrite:
-        side, until = self.guarded(relation.type), 0
+        opened, side, until = state.open if state else None, self.guarded(relation.type), 0
+        if not side:
+            return OpenWrite(opened)
         if side == "child" and state is None and confirmed:
             memory, doubt = confirmed
             if doubt and doubt.kind == "create" and memory.present <= memory.absent:
                 until = doubt.until  # a create that failed may land, and shows then only
-        return OpenWrite(state.open if state else None, guard_key(relation, side), until)
+        return OpenWrite(opened, guard_key(relation, side), until)
 
 
 def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Intent, ...]]:
@@ -232,13 +234,14 @@ def intents_by_relation(jobs: Iterable[ClaimedJob]) -> dict[Relation, tuple[Inte
         version = Version(job.occurred_at, job.accepted)
         intent = Intent(version, job.job, job.action, job.info, job.correlation, job.allow_empty)
         for relation in job.relations:
-            intents[relation] = (*intents.get(relation, ()), intent)
+            earlier = intents.get(relation)
+            intents[relation] = (*earlier, intent) if earlier else (intent,)
     return intents
 
 
 def first_correlations(intents: Iterable[Intent]) -> tuple[str, ...]:
     """Return the ids of the calls that these intents came with, without repetitions: the first few."""
-    ids = dict.fromkeys(intent.correlation for intent in intents if intent.correlation)
+    ids = dict.fromkeys([intent.correlation for intent in intents if intent.correlation])
     return tuple(islice(ids, MAX_CORRELATIONS))
 
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, StoreRolledBack, Unavailable
-from worker.planner.actions import ErrorClass, Operation, Reply, Request, Verdict
+from worker.planner.actions import Operation, Reply, Request
 from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.guard import Guard, Screened
 from worker.planner.plan import Limits, plan
-from worker.planner.suspicion import REST, OperationGroup, Priority, next_groups, probe, put_off
+from worker.planner.suspicion import REST, OperationGroup, next_groups, put_off
 from worker.ports import (
     LEASE_LIFETIME,
     DeleteBrake,
@@ -25,6 +25,7 @@ from worker.ports import (
     Sender,
     WorkBatch,
 )
+from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
 from worker.usecases.batch import Batch, HoldTerms
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.flush_telemetry import FlushTelemetry
@@ -32,7 +33,6 @@ from worker.usecases.in_flight import Purpose, Round, SentRequest
 from worker.usecases.observe import observe
 
 FLUSH_BUDGET = 20.0  # seconds after which a flush begins no further request
-MAX_SLOT_WAIT = 0.25  # seconds that a flush waits for its slot before it gives its worker back
 RELEASE_FOR = LEASE_LIFETIME  # seconds for which a flush that lost its store tries to release its lease
 RELEASE_EVERY = 0.5  # seconds between two tries
 MAX_RELATIONS = 5000  # relations per batch
@@ -84,17 +84,12 @@ class _Flush:
         self.batch = Batch(upsert=policy.retry.upsert, guarded=policy.guarded)
         self.guard = Guard(policy.guarded)
         self.started, self.read_at = deps.clock.monotonic(), 0
-        self.pace_factor, self.clock_corrected = 1.0, False
-        # Requests of suspected relations so far, and when the next may go (µs).
-        self.suspected, self.suspects_after = 0, 0
-        self.troubled = False  # whether requests of the account failed lately, as far as is known
-        self.troubles = 0  # replies that slowed the account down
-        self.is_small = False  # whether the batch is to find what kills, so that nothing is put off (R21)
+        self.pace = AccountPace(policy, deps, lease, telemetry)
 
     def run(self) -> float:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
         work = self.lease.read(max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS)
-        self.read_at, self.is_small = work.now, work.small
+        self.read_at, self.pace.is_small = work.now, work.small
         self.telemetry.store_mended(work.mended)
         if not (work.jobs or work.due or work.begun or work.recovered):
             return 0.0
@@ -211,16 +206,16 @@ class _Flush:
 
     def run_round(self, operations: Sequence[Operation]) -> float | None:
         """Plan what goes first, send the requests; return the seconds to rest if the flush ends here."""
-        groups = next_groups(operations, self.batch.states, troubled=self.troubled)
+        groups = next_groups(operations, self.batch.states, troubled=self.pace.troubled)
         group = groups[0]
-        if self.has_to_rest(group):
+        if self.pace.has_to_rest(group, now=self.now()):
             self.put_off(groups)
             return None
-        limits = Limits(max_ids=self.policy.limits.max_ids, max_actions=self.max_actions())
+        limits = Limits(max_ids=self.policy.limits.max_ids, max_actions=self.pace.max_actions())
         planned = plan(group.operations, limits, self.policy.order)
         self.telemetry.round_planned(planned)
         deletes = sum(operation.kind == "delete" for operation in operations)
-        current = Round(planned, group, limit=self.in_flight(group), deletes=deletes)
+        current = Round(planned, group, limit=self.pace.in_flight(group), deletes=deletes)
         while True:
             # What was answered has its say before another request begins.
             answered = self.sender.next(timeout=0.0) if current.is_flying else None
@@ -236,16 +231,12 @@ class _Flush:
     def take_reply(self, current: Round, request_id: str, reply: Reply) -> None:
         """Let everything follow from a reply; the next request travels while the answered one is settled."""
         sent = current.answered(request_id)
-        feedback = _feedback(reply, sent.purpose)
-        if not self.follow_reply(sent, reply, feedback):
+        feedback = feedback_of(reply, sent.purpose)
+        if not self.pace.follow_reply(sent, reply, feedback, now=self.now()):
             current.end(rest=0.0)
         self.begin_request(current)
         self.settle(sent, reply, feedback)
         current.settled(sent)
-
-    def in_flight(self, group: OperationGroup) -> int:
-        """Return how many requests may be on their way at once: one where it counts which of them failed."""
-        return 1 if group.is_doubtful or self.is_small else self.policy.in_flight
 
     def begin_request(self, current: Round) -> bool:
         """Begin the next request of the round and send it; return False if that has to wait, or never comes.
@@ -257,21 +248,20 @@ class _Flush:
             return False
         place, request = following
         is_over_time = self.deps.clock.monotonic() - self.started > FLUSH_BUDGET
-        if is_over_time or self.suspected == MAX_SUSPECTED:
+        if is_over_time or self.pace.suspected == MAX_SUSPECTED:
             current.end(rest=0.0)
             return False
-        grant = self.book_slot(MAX_SLOT_WAIT if current.is_settled else 0.0)
+        grant = self.pace.book_slot(MAX_SLOT_WAIT if current.is_settled else 0.0)
         if not grant.booked:
             current.slot_in = grant.wait
             if grant.wait > MAX_SLOT_WAIT:
                 current.end(rest=grant.wait)
             return False
-        if self.has_to_plan_again(current, grant):
+        if self.pace.has_to_plan_again(current, grant, now=self.now()):
             self.deps.limiter.refund(self.policy.account, grant)
             current.end()
             return False
-        wanted, purpose = self.choose(request, current.group, grant)
-        self.suspected += current.group.priority is Priority.SUSPECTED and purpose != "probe"
+        wanted, purpose = self.pace.choose(request, current.group, grant, self.batch.states)
         if not self.send(place, wanted, current, grant, purpose):
             current.end(rest=0.0)
             return False
@@ -279,50 +269,13 @@ class _Flush:
             current.end()  # plan again: a later request may build on what was left out
         return True
 
-    def has_to_plan_again(self, current: Round, grant: Grant) -> bool:
-        """Note what a grant says of the account; return whether that changes who goes next, or how (R24)."""
-        is_news = grant.troubled and not self.troubled
-        self.troubled |= grant.troubled
-        self.suspects_after = self.now() + round(grant.suspects_wait * SECOND)
-        is_alone = grant.probe or grant.failures > 0  # the next request shows whether the API is there
-        return is_news or (is_alone and current.is_flying) or self.has_to_rest(current.group)
-
-    def has_to_rest(self, group: OperationGroup) -> bool:
-        """Return whether the group waits while suspected relations rest."""
-        return group.is_doubtful and not self.is_small and self.suspects_after > self.now()
-
-    def choose(self, request: Request, group: OperationGroup, grant: Grant) -> tuple[Request, Purpose]:
-        """Return what to send in the slot, and what for: the request, or a probe in its place (R20, R24)."""
-        if grant.probe or not group.may_go(grant.failures):
-            return probe(group, self.batch.states, grant.failures), "probe"
-        sent = Request(request.actions[: self.max_actions()])
-        return sent, "trial" if group.is_to_blame(grant.failures) else "work"
-
     def put_off(self, groups: Sequence[OperationGroup]) -> None:
         """Let suspected relations wait, one group after the other; those tried for too long fail (R24)."""
         states, now, apart = self.batch.states, self.now(), REST / self.policy.rate
         effects = put_off(
-            groups, states, now=now, until=self.suspects_after, apart=apart, retry=self.policy.retry
+            groups, states, now=now, until=self.pace.suspects_after, apart=apart, retry=self.policy.retry
         )
         self.write(self.apply(effects))
-
-    def max_actions(self) -> int:
-        """Return the most actions per request at the present pace (R19) that the delete brake lets pass."""
-        most = max(1, int(self.policy.limits.max_actions * self.pace_factor))
-        return min(most, self.policy.max_deletes_per_hour or most)
-
-    def book_slot(self, max_wait: float) -> Grant:
-        """Book a slot, and wait for it, if it is at most so many seconds away."""
-        policy = self.policy
-        grant = self.deps.limiter.book(
-            policy.account, rate=policy.rate, burst=policy.burst, max_wait=max_wait
-        )
-        self.pace_factor = grant.factor
-        if grant.booked or grant.wait > MAX_SLOT_WAIT:
-            self.telemetry.slot_booked(grant)
-        if grant.booked and grant.wait > 0:
-            self.deps.clock.sleep(grant.wait)
-        return grant
 
     def send(self, place: int, request: Request, current: Round, grant: Grant, purpose: Purpose) -> bool:
         """Begin a request and send it; return False if the account is paused."""
@@ -340,8 +293,8 @@ class _Flush:
             grant,
             signed,
             correlations=self.batch.correlations(request.relations()),
-            troubles=self.troubles,
-            clock_corrected=self.clock_corrected,
+            troubles=self.pace.troubles,
+            clock_corrected=self.pace.clock_corrected,
         )
         current.sent(sent)
         return True
@@ -373,34 +326,6 @@ class _Flush:
         if signed.reason == "brake":
             self.telemetry.account_paused(signed)
         return None
-
-    def follow_reply(self, sent: SentRequest, reply: Reply, feedback: Feedback) -> bool:
-        """Let pace, breaker and pause follow from a reply; return whether the account may go on at once."""
-        account, rest = self.policy.account, reply.retry_after or 0.0
-        if feedback == "suspect":
-            rest = max(rest, sent.group.rest_after(reply.seconds, rate=self.policy.rate))
-        if self.has_to_report(sent, feedback):
-            change = self.deps.limiter.report(account, feedback, retry_after=rest, reason=reply.message)
-            self.telemetry.breaker_changed(change, reply.message)
-        self.troubles += feedback in ("slow", "failed")
-        pause = Pause.after_reply(
-            reply, now=self.now(), fingerprint=self.policy.fingerprint, clock_corrected=sent.clock_corrected
-        )
-        # A first signature that came too late is made again, with a new request: `begin` checks the lease.
-        self.clock_corrected |= any(result.error is ErrorClass.CLOCK for result in reply.results)
-        if pause:
-            self.lease.set_pause(pause)
-            self.telemetry.account_paused(pause)
-        if feedback == "alive":
-            self.pace_factor = 1.0  # perhaps: the next grant says so
-        return feedback in ("ok", "alive", "suspect") and not pause
-
-    def has_to_report(self, sent: SentRequest, feedback: Feedback) -> bool:
-        """Return whether the limiter has to know: of what failed together, it learns once."""
-        is_first = sent.troubles == self.troubles
-        if feedback in ("slow", "failed"):
-            return is_first
-        return not is_first or sent.grant.needs_report(feedback)
 
     # --- time
 
@@ -438,14 +363,3 @@ def _release_when_back(lease: Lease, policy: FlushPolicy, deps: FlushDeps) -> No
             return
         except Unavailable:
             deps.clock.sleep(RELEASE_EVERY)
-
-
-def _feedback(reply: Reply, purpose: Purpose) -> Feedback:
-    """Return what a reply shows about its account."""
-    if reply.status == 429:
-        return "slow"
-    if reply.is_answered:
-        return "alive" if purpose == "probe" else "ok"
-    # What never left failed for no reason that lies in it.
-    was_sent = any(result.verdict is Verdict.UNKNOWN for result in reply.results)
-    return "suspect" if purpose == "trial" and was_sent else "failed"

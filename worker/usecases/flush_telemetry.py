@@ -1,11 +1,12 @@
 """What a flush reports: its result, counters and log events. It gets each fact once, and decides nothing."""
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
 from worker.contract.instant import SECOND
-from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
+from worker.planner.actions import Action, ErrorClass, Kind, Reply, Verdict
 from worker.planner.apply_reply import Effects, RelationOutcome
 from worker.planner.plan import Plan
 from worker.ports import (
@@ -154,7 +155,7 @@ class FlushTelemetry:
             status=reply.status,
             seconds=round(reply.seconds, 4),
             actions=len(record.actions),
-            relations=sum(len(action.relations) for action in record.actions),
+            relations=sum(action.size for action in record.actions),
             correlations=list(record.correlations),
             **Counter(str(result.verdict) for result in reply.results),
             **Counter[str](outcome.result for outcome in effects.outcomes),
@@ -180,29 +181,35 @@ class FlushCounters(Counter[str]):
     def time(self, name: str, seconds: float) -> None:
         """Add a duration, also to its bucket if `name` has a histogram."""
         if name in BOUNDS:
-            bound = next((bound for bound in BOUNDS[name] if seconds <= bound), math.inf)
-            self.count(name, f"{bound:g}")
+            self.count_bounds(name, [seconds])
         self[f"{name}:us"] += round(seconds * SECOND)
+
+    def count_bounds(self, name: str, durations: Sequence[float]) -> None:
+        """Count durations (s) by the bucket of their histogram."""
+        bounds = (*BOUNDS[name], math.inf)
+        for place, number in Counter([bisect_left(bounds, each) for each in durations]).items():
+            self.count(name, f"{bounds[place]:g}", number)
 
     def count_claimed(self, jobs: Sequence[ClaimedJob], *, now: int) -> None:
         """Count the jobs that left the inbox, and how long they waited there."""
         self.count("changes", "taken", len(jobs))
-        for job in jobs:
-            if job.accepted_at:
-                self.time("waited", max(0, now - job.accepted_at) / SECOND)
+        waited = [max(0, now - job.accepted_at) for job in jobs if job.accepted_at]
+        self.count_bounds("waited", [each / SECOND for each in waited])
+        self.count("waited", "us", sum(waited))
 
     def count_request(self, actions: Sequence[Action], reply: Reply, feedback: Feedback) -> None:
         """Count a request and its actions by what came of them."""
         self.count("requests", feedback)
         self.time("latency", reply.seconds)
-        for action, result in zip(actions, reply.results, strict=True):
-            self._count_action(action, result)
-
-    def _count_action(self, action: Action, result: ActionResult) -> None:
-        relations, rejected = len(action.relations), result.verdict is Verdict.REJECTED
-        self.count("actions", action.kind)
-        self.count("carried", action.kind, relations)
-        self.count("answers", result.error.value if rejected else result.verdict.value)
-        if action.kind != "get":
-            self.count("doubts", "relations", relations if result.verdict is Verdict.UNKNOWN else 0)
-            self.count("splits", "stars", rejected and relations > 1)
+        answers = Counter[tuple[Kind, Verdict, ErrorClass, int]](
+            (action.kind, result.verdict, result.error, action.size)
+            for action, result in zip(actions, reply.results, strict=True)
+        )
+        for (kind, verdict, error, size), number in answers.items():
+            is_rejected = verdict is Verdict.REJECTED
+            self.count("actions", kind, number)
+            self.count("carried", kind, size * number)
+            self.count("answers", error.value if is_rejected else verdict.value, number)
+            if kind != "get":
+                self.count("doubts", "relations", size * number if verdict is Verdict.UNKNOWN else 0)
+                self.count("splits", "stars", number if is_rejected and size > 1 else 0)

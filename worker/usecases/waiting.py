@@ -25,7 +25,7 @@ from worker.ports import (
     Waiting,
     WaitReason,
 )
-from worker.usecases.flush import MAX_SLOT_WAIT
+from worker.usecases.account_pace import MAX_SLOT_WAIT
 
 MAX_READ: Final = 5000  # relations that are read to explain a list of jobs
 PAUSES: Final[Mapping[str, WaitReason]] = {

@@ -7,6 +7,8 @@ definite answer may have landed or may still do so, and only a read back shows w
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from worker.contract import Relation
 from worker.contract.instant import SECOND
 from worker.planner.actions import Request
@@ -122,7 +124,7 @@ def _end(
 
 def _without_texts(state: RelationState) -> RelationState:
     refusal = state.open.refusal and state.open.refusal._replace(message="")
-    intents = tuple(intent._replace(correlation="") for intent in state.open.intents)
+    intents = tuple(msgspec.structs.replace(intent, correlation="") for intent in state.open.intents)
     return state.with_progress(part="", refusal=refusal, intents=intents)
 
 
