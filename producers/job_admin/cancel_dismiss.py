@@ -51,8 +51,6 @@ class JobAdminService:
 
         Raises InvalidChange for a part of a change.
         """
-        if isinstance(selection, NarrowedJobs):
-            raise InvalidChange([Fault("jobs", "a change is cancelled as a whole; give its id alone")])
         entry = self._audit_entry("cancelled", selection, by, note)
         jobs, taken, foreign = list[str](), list[str](), dict[str, str]()
         for job_id, job, reason in islice(_judge(self.queries, account, selection, CANCELLABLE), MAX_JOBS):
@@ -111,8 +109,10 @@ def _judge(
 ) -> Iterator[tuple[str, JobRecord | None, str]]:
     """Yield the selected jobs, each with why it cannot be acted on, mostly the state it is in, or "".
 
-    A filter selects none in other states.
+    A filter selects none in other states. Raises InvalidChange for a part of a change that did not fail.
     """
+    if isinstance(selection, NarrowedJobs) and "failed" not in states:
+        raise InvalidChange([Fault("jobs", "a change is cancelled as a whole; give its id alone")])
     for piece in find_jobs(lookups, account, restrict_to_states(selection, states)):
         for job_id, job in piece.items():
             reason = _reason_to_refuse(account, job_id, job, selection, states)

@@ -194,6 +194,7 @@ READS = (
     "jobs cancel --account acme --batch b2",
     "jobs cancel {done}",
     "jobs cancel {held} {done}",
+    "jobs cancel {held} --child 41",
     "jobs cancel {held} --child 41 --yes",
     "jobs cancel {held} --state held",
     "jobs cancel --account acme",

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import pytest
 
 from ops.simulator import FaultPlan, InjectedFault
-from producers.job_admin.cancel_dismiss import JobAdminService
+from producers.job_admin.cancel_dismiss import CANCELLABLE, JobAdminService
 from producers.job_admin.selection import narrow
 from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
@@ -166,5 +166,8 @@ def test_what_a_dead_worker_had_begun_goes_on(make_world: Make) -> None:
 
 def test_a_part_of_a_change_cannot_be_cancelled(make_world: Make) -> None:
     world = stopped_before_sending(make_world, change("create", BUYER, 1, 9, 10))
+    part = narrow(ids(world, 0), JobFilter(child=9))
     with pytest.raises(InvalidChange, match="as a whole"):
-        cancel(world, narrow(ids(world, 0), JobFilter(child=9)))
+        cancel(world, part)
+    with pytest.raises(InvalidChange, match="as a whole"):
+        list(service_of(world).preview("acme", part, CANCELLABLE))
