@@ -173,6 +173,16 @@ def test_of_several_answers_that_say_when_to_come_back_the_longest_counts(
     assert waits - 1 <= third <= waits + 1
 
 
+def test_a_flush_that_may_send_only_in_a_moment_ends_and_comes_back() -> None:
+    world = World(MemoryStore, faults=FaultPlan.script([InjectedFault("throttle", seconds=0.1)]))
+    world.accept(change("create", BUYER, 501, 9001))
+    world.flush()
+    world.clock.sleep(0.05)
+    assert world.flush().requests == 0
+    world.drain()
+    assert len(world.relations()) == 1
+
+
 def test_an_account_whose_clock_was_wrong_for_several_requests_at_once_is_not_paused(
     make_world: Callable[..., World],
 ) -> None:

@@ -52,7 +52,7 @@ class AccountPace:
             policy.account, rate=policy.rate, burst=policy.burst, max_wait=max_wait
         )
         self._factor = grant.factor
-        if grant.booked or grant.wait > MAX_SLOT_WAIT:
+        if grant.booked or max_wait:
             self._telemetry.slot_booked(grant)
         if grant.booked and grant.wait > 0:
             self._deps.clock.sleep(grant.wait)

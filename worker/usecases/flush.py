@@ -254,7 +254,7 @@ class _Flush:
         grant = self.pace.book_slot(MAX_SLOT_WAIT if current.is_settled else 0.0)
         if not grant.booked:
             current.slot_in = grant.wait
-            if grant.wait > MAX_SLOT_WAIT:
+            if current.is_settled or grant.wait > MAX_SLOT_WAIT:
                 current.end(rest=grant.wait)
             return False
         if self.pace.has_to_plan_again(current, grant, now=self.now()):
