@@ -21,7 +21,7 @@ class Flaw(NamedTuple):
     writes: tuple[Write, ...] = ()
 
 
-class Header(NamedTuple):
+class StoredNumbers(NamedTuple):
     """What is read at one moment, before all else: the numbers that the rest is held against."""
 
     accepted: int

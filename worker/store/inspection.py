@@ -15,7 +15,7 @@ from worker.ports import Clock, FlawProgress, Inspection, StoreFlaw
 from worker.store import codec
 from worker.store.account import META_FIELDS, Meta, read_jobs_with_claims, read_memories
 from worker.store.database import Overtaken, repeat_while_overtaken
-from worker.store.flaws import Flaw, Header, Write
+from worker.store.flaws import Flaw, StoredNumbers, Write
 from worker.store.integrity import GuardOf, Signs, Survey
 from worker.store.jobs import COUNTED, LoadedJob
 from worker.store.keys import bucket_at
@@ -165,7 +165,7 @@ class Pass:
         self._keep: Retention = store.retention(account)
         self._now = store.database.now()
         guard: GuardOf = lambda relation: guard_of(account, relation)  # noqa: E731
-        self.survey = Survey(account, self._read_header(), self._keep, self._now, guard)
+        self.survey = Survey(account, self._read_numbers(), self._keep, self._now, guard)
 
     def run(self) -> Iterator[Flaw]:
         """Yield every flaw."""
@@ -191,7 +191,7 @@ class Pass:
 
     # --- numbers
 
-    def _read_header(self) -> Header:
+    def _read_numbers(self) -> StoredNumbers:
         reads = self._database.reads(self._account, at_once=True)
         reads.hmget("meta", META_FIELDS)
         reads.hgetall("counts")
@@ -199,7 +199,7 @@ class Pass:
         reads.lrange("claimed", 0, -1)
         meta_row, counts, buckets, claimed = reads.run()
         meta, numbers = Meta.read(meta_row), codec.counts(counts)
-        return Header(
+        return StoredNumbers(
             numbers.get("accepted", 0),
             meta.dead,
             meta.held,
@@ -240,7 +240,7 @@ class Pass:
     def _find_buckets(self) -> list[int]:
         """Return the buckets that there are: those that are counted, and any other that has jobs."""
         oldest = self._now - round(1e6 * max(self._keep.finished, self._keep.failed))
-        known = self.survey.header.buckets
+        known = self.survey.stored.buckets
         likely = {*range(bucket_at(oldest), bucket_at(self._now) + 2), *self.survey.named_buckets()} - {
             *known
         }

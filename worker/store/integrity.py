@@ -15,7 +15,7 @@ from worker.planner.fold import RESULTS, Intent, Version
 from worker.planner.relation_state import OpenRelation, Stage
 from worker.ports import RelationRecord
 from worker.store import codec
-from worker.store.flaws import ENDED, Flaw, Header, Write, flaw
+from worker.store.flaws import ENDED, Flaw, StoredNumbers, Write, flaw
 from worker.store.job_repair import count_writes, fingerprint_of, keep_writes, restore
 from worker.store.jobs import FAILED, NO_EVENT, QUEUED, STATES, LoadedJob
 from worker.store.keys import bucket_of, short_id
@@ -55,14 +55,16 @@ class Signs(NamedTuple):
 class Survey:
     """Everything of one account, held against its invariants."""
 
-    def __init__(self, account: str, header: Header, keep: Retention, now: int, guard_of: GuardOf) -> None:
-        self.account, self.header, self.keep, self.now, self.guard_of = account, header, keep, now, guard_of
-        self.tally = Tally(header, self._ends_ms)
+    def __init__(
+        self, account: str, stored: StoredNumbers, keep: Retention, now: int, guard_of: GuardOf
+    ) -> None:
+        self.account, self.stored, self.keep, self.now, self.guard_of = account, stored, keep, now, guard_of
+        self.tally = Tally(stored, self._ends_ms)
         self.waiting, self.dead = dict[str, None](), 0
         self.names: dict[str, int] = {}  # open relations, by when they are due
         self.stranded: list[LoadedJob] = []  # jobs that are not worked as they say
         self._open_of: dict[str, list[str]] = {}
-        self._claimed = set(header.claimed)
+        self._claimed = set(stored.claimed)
         self._claimed_names = set[str]()
         self._failures: dict[str, tuple[int, frozenset[str]]] = {}
         self._kept: dict[str, int] = {}
@@ -116,7 +118,7 @@ class Survey:
     def check_jobs(self, jobs: Iterable[LoadedJob], with_key: Collection[str]) -> Iterator[Flaw]:
         """Yield what is wrong with jobs; `with_key` are those whose idempotency keys name them."""
         for job in jobs:
-            if job.number > self.header.accepted:
+            if job.number > self.stored.accepted:
                 self.tally.highest = max(self.tally.highest, job.number)
                 continue
             if not job.is_kept and job.short in self._kept:  # moved there, and never back
@@ -161,7 +163,7 @@ class Survey:
         value = job.value
         if value.event_id == NO_EVENT or not value.digest:
             return
-        key = "events:kept" if value.state == FAILED else f"events:{self.header.events}"
+        key = "events:kept" if value.state == FAILED else f"events:{self.stored.events}"
         if not value.total:
             text = f"{job.short} unreadable"
         else:
@@ -177,9 +179,9 @@ class Survey:
             writes = ("LREM", "claimed", 1, short)
             yield flaw("claimed", self._id(short), "is claimed, and has ended or is worked", writes)
         held = len(self._claimed_names - self.names.keys())
-        if held != self.header.held:
-            message = f"counts {self.header.held} claimed relations, of which there are {held}"
-            yield flaw("counter", "held", message, ("HINCRBY", "meta", "held", held - self.header.held))
+        if held != self.stored.held:
+            message = f"counts {self.stored.held} claimed relations, of which there are {held}"
+            yield flaw("counter", "held", message, ("HINCRBY", "meta", "held", held - self.stored.held))
         for short in self._claimed:
             self.waiting.pop(short, None)
 
@@ -189,16 +191,16 @@ class Survey:
             job = others.get(short)
             if short in self.waiting:
                 del self.waiting[short]
-            elif not (job and job.is_queued and job.number > self.header.accepted):
+            elif not (job and job.is_queued and job.number > self.stored.accepted):
                 self.dead += 1
 
     def check_queue(self) -> Iterator[Flaw]:
         """Yield jobs that stand nowhere, and a number of ended ones in the queue that is wrong."""
         for short in self.waiting:
             yield flaw("queue", self._id(short), "waits and is not in the queue", ("RPUSH", "queue", short))
-        if self.dead != self.header.dead:
-            message = f"counts {self.header.dead} entries that wait no more, of which there are {self.dead}"
-            yield flaw("counter", "dead", message, ("HINCRBY", "meta", "dead", self.dead - self.header.dead))
+        if self.dead != self.stored.dead:
+            message = f"counts {self.stored.dead} entries that wait no more, of which there are {self.dead}"
+            yield flaw("counter", "dead", message, ("HINCRBY", "meta", "dead", self.dead - self.stored.dead))
 
     def check_stranded(
         self, job: LoadedJob, records: Mapping[Relation, tuple[RelationRecord, Memory]]

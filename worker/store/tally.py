@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from worker.planner.fold import RESULTS
-from worker.store.flaws import ENDED, LOST, Flaw, Header, flaw
+from worker.store.flaws import ENDED, LOST, Flaw, StoredNumbers, flaw
 from worker.store.jobs import COUNTED, OUTCOME_COUNTERS, QUEUED, SENDING, STATES, LoadedJob
 from worker.store.keys import bucket_of
 
@@ -16,11 +16,11 @@ class Tally:
     jobs.
     """
 
-    def __init__(self, header: Header, ends_ms: int) -> None:
-        self.jobs, self.highest, self._header, self._ends_ms = 0, 0, header, ends_ms
+    def __init__(self, stored: StoredNumbers, ends_ms: int) -> None:
+        self.jobs, self.highest, self._stored, self._ends_ms = 0, 0, stored, ends_ms
         self._states, self._outcomes = Counter[str](), Counter[str]()
         self._labels: dict[str, Counter[str]] = {}
-        self._opened: dict[int, int] = dict.fromkeys(header.buckets, 0)
+        self._opened: dict[int, int] = dict.fromkeys(stored.buckets, 0)
 
     def count(self, job: LoadedJob, claimed: Collection[str]) -> None:
         """Count a job."""
@@ -50,7 +50,7 @@ class Tally:
     def check_buckets(self, lifetimes: Mapping[int, Sequence[int]]) -> Iterator[Flaw]:
         """Yield wrong numbers of open jobs, and buckets that end too early or never (`lifetimes` in ms)."""
         for bucket, opened in self._opened.items():
-            counted = self._header.buckets.get(bucket)
+            counted = self._stored.buckets.get(bucket)
             if counted != opened:
                 message = f"counts {counted or 0} open jobs, of which there are {opened}"
                 write = ("OPEN", bucket, opened - (counted or 0), self._ends_ms)
@@ -67,7 +67,7 @@ class Tally:
                 continue  # it has ended, as a failed job does, and was perhaps begun anew
             for name in ("accepted", *(STATES[state] for state in ENDED)):
                 short = right[name] - known.get(name, 0)
-                if short > 0 or (short < 0 and self._is_exact and accepted == self._header.accepted):
+                if short > 0 or (short < 0 and self._is_exact and accepted == self._stored.accepted):
                     wrong[name] = short
             if wrong:
                 message = f"counts are wrong by {wrong}"
@@ -87,7 +87,7 @@ class Tally:
 
         What is counted of jobs that were forgotten is not known one by one, but their number is.
         """
-        counts, right = self._header.counts, dict[str, int]()
+        counts, right = self._stored.counts, dict[str, int]()
         for name in COUNTED:
             right[name] = self._states[name]
         seen: dict[str, int] = {STATES[state]: self._states[STATES[state]] for state in ENDED}
@@ -100,16 +100,16 @@ class Tally:
                 yield flaw("counter", name, message, ("HINCRBY", "counts", name, value - counts.get(name, 0)))
         states = sum(right[name] for name in (*COUNTED, *(STATES[state] for state in ENDED)))
         known = states + self._states["queued"] + counts.get(LOST, 0)
-        if known < self._header.accepted:
-            gone = self._header.accepted - known
+        if known < self._stored.accepted:
+            gone = self._stored.accepted - known
             message = f"{gone} accepted changes have no state: the store has lost them"
             yield flaw("lost", "accepted", message, ("HINCRBY", "counts", LOST, gone))
-        elif known > self._header.accepted:
-            by = known - self._header.accepted
-            message = f"counts {self._header.accepted}, and the states of jobs {known}"
+        elif known > self._stored.accepted:
+            by = known - self._stored.accepted
+            message = f"counts {self._stored.accepted}, and the states of jobs {known}"
             yield flaw("counter", "accepted", message, ("HINCRBY", "counts", "accepted", by))
 
     @property
     def _is_exact(self) -> bool:
         """Whether every job that was ever accepted is still there."""
-        return self.jobs == self._header.accepted
+        return self.jobs == self._stored.accepted
