@@ -22,8 +22,8 @@ mutation: $(READY)
 	@rm -rf mutants && $(BIN)/mutmut run --max-children 2 && $(BIN)/mutmut results
 torture: $(READY) ; @$(BIN)/python -m tests.torture
 diagrams: ; @docs/diagrams/draw.sh
-bench: $(READY) ; @$(BIN)/python -m ops.bench
-bench-quick: $(READY) ; @$(BIN)/python -m ops.bench --quick
+bench: $(READY) ; @$(BIN)/python -m ops.bench --save build/bench
+bench-quick: $(READY) ; @$(BIN)/python -m ops.bench --quick --save build/bench-quick
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -1,4 +1,5 @@
-"""How a limiter shares the slots of one account: calls to Redis per slot, fairness, and whether the pace holds.
+"""How a limiter shares the slots of one account: calls to Redis per slot, fairness, and whether its pace
+holds.
 
 Ours beside the libraries `limits` and `throttled-py`; eight processes want as many slots as they can get.
 """

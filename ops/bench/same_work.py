@@ -19,7 +19,7 @@ from ops.bench.cpu import measured
 from ops.bench.end_to_end import BATCH, OPEN_WIDE, drained, pids
 from ops.bench.load import chunks
 from ops.bench.memory import watched
-from ops.bench.peer_runs import RunningPeer, progress_until, started
+from ops.bench.peer_runs import progress_until, started
 from ops.bench.peers.catalogue import Peer, Variant
 from ops.bench.workloads import LOADS, EndState, count_wrong, end_state, scatter
 from ops.dev.stack import Part, Shape, Stack, running
@@ -72,7 +72,7 @@ class Done:
     redis_bytes: int
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it: with changes per second, and on paper where the API takes four requests a second."""
+        """As JSON has it, with changes per second, also on paper at four requests a second."""
         spent = {part: 1e6 * seconds / self.changes for part, seconds in self.cpu.items()}
         return {
             **asdict(self),
@@ -148,9 +148,7 @@ def theirs_killed(peer: Peer, variant: Variant, place: Path, work: Work) -> dict
         return _killed(stack, work, running_peer.kill_and_restart, OUTAGE)
 
 
-def theirs_lightly(
-    peer: Peer, variant: Variant, place: Path, changes: Sequence[Change]
-) -> dict[str, float]:
+def theirs_lightly(peer: Peer, variant: Variant, place: Path, changes: Sequence[Change]) -> dict[str, float]:
     """Measure the seconds from accepted to applied, a change every 50 ms."""
     with _stack(UNPACED) as stack, started(stack, peer, variant, place) as running_peer:
         return _lightly(
@@ -248,9 +246,7 @@ def _lightly(
         deadline=time.monotonic() + DEADLINE,
     )
     log = stack.simulate("log", limit=str(2 * len(changes)))
-    applied = {
-        (parent,): entry["at"] for entry in log for act in entry["acts"] for parent in act["parents"]
-    }
+    applied = {(parent,): entry["at"] for entry in log for act in entry["acts"] for parent in act["parents"]}
     spent = sorted(max(0.0, applied[parents] - at) for parents, at in accepted.items() if parents in applied)
     return {
         "changes": len(spent),

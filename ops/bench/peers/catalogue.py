@@ -38,13 +38,18 @@ class Peer:
     patience: float = 2.0
 
 
-def _celery(module: str, pool: str, count: int, environ: Mapping[str, str] | None = None) -> Variant:
+def _celery(module: str, pool: str, count: int) -> Variant:
     options = ("-P", pool, "-c", str(count), "-l", "WARNING", "--without-gossip", "--without-mingle")
     return Variant(
         name=f"{pool} {count}",
         command=("celery", "-A", f"{MODULE}.{module}", "worker", *options),
-        environ=environ or {},
     )
+
+
+def _batches(pool: str, count: int, size: int) -> Variant:
+    plain = _celery("celery_batches", pool, count)
+    environ = {"PEER_BATCH": str(size)}
+    return Variant(name=f"{plain.name}, batches of {size}", command=plain.command, environ=environ)
 
 
 def _dramatiq(processes: int, threads: int) -> Variant:
@@ -101,9 +106,9 @@ PEERS: Final = (
         module="celery_batches",
         requires=("celery-batches==0.11", "celery[redis]==5.6.3", "packaging>=24", *CLIENTS),
         variants=(
-            _celery("celery_batches", "prefork", 2, {"PEER_BATCH": "500"}),
-            _celery("celery_batches", "prefork", 8, {"PEER_BATCH": "500"}),
-            _celery("celery_batches", "threads", 16, {"PEER_BATCH": "500"}),
+            _batches("prefork", 2, 500),
+            _batches("prefork", 8, 500),
+            _batches("threads", 64, 100),
         ),
         patience=4.0,
     ),

@@ -1,4 +1,4 @@
-"""Celery: one task and one signed call per change, acknowledged late, what a killed worker held redelivered."""
+"""Celery: one task and one signed call per change, acknowledged late."""
 
 import os
 

@@ -8,7 +8,7 @@ from dramatiq.brokers.redis import RedisBroker
 from ops.bench.peers import call
 
 # By default a killed worker's messages come back after a minute, and its brother looks for them rarely.
-broker = RedisBroker(url=os.environ["PEER_REDIS"], heartbeat_timeout=10_000, maintenance_chance=10_000)
+broker = RedisBroker(url=os.environ["PEER_REDIS"], heartbeat_timeout=10_000, maintenance_chance=100_000)
 dramatiq.set_broker(broker)
 
 

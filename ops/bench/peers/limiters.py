@@ -11,8 +11,8 @@ from typing import Any
 KEY = "account"
 
 
-def limits_(url: str, rate: int, burst: int) -> Callable[[float], bool]:
-    """Limits: ask, and sleep until the window says that there is room. It knows no burst: windows of a second."""
+def limits_(url: str, rate: int, _burst: int) -> Callable[[float], bool]:
+    """Ask, and sleep until the window of a second says that there is room; `limits` knows no burst."""
     from limits import RateLimitItemPerSecond
     from limits.storage import storage_from_string
     from limits.strategies import MovingWindowRateLimiter
@@ -31,7 +31,7 @@ def limits_(url: str, rate: int, burst: int) -> Callable[[float], bool]:
 
 
 def throttled(url: str, rate: int, burst: int) -> Callable[[float], bool]:
-    """throttled-py: GCRA, and the library itself waits."""
+    """Let throttled-py wait for its own GCRA."""
     from throttled import RateLimiterType, Throttled, rate_limiter, store
 
     throttle: Any = Throttled(
@@ -45,7 +45,7 @@ def throttled(url: str, rate: int, burst: int) -> Callable[[float], bool]:
 
 
 def ours(url: str, rate: int, burst: int) -> Callable[[float], bool]:
-    """Ours: book the next slot, and sleep until it begins."""
+    """Book the next slot of ours, and sleep until it begins."""
     from worker.limiter.redis_limiter import RedisLimiter
     from worker.redis.client import connect
 
