@@ -1,4 +1,5 @@
 # demo: the main job through real parts · test: every check and test · bench-quick: the numbers, in one run
+# test-server SERVER=/usr/bin/redis-server: what a Redis or Valkey matters for, on that program
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
 # coverage: the suite with a threshold · mutation: does the planner's suite notice changed code? · diagrams: draws docs/diagrams
 # Needs Python >= 3.11 with venv, make, and a package index. Everything else is made in .venv.
@@ -8,11 +9,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-broker torture coverage mutation check format diagrams bench bench-quick lock clean help
-help: ; @sed -n '1,4p' Makefile
+.PHONY: demo test test-server test-broker torture coverage mutation check format diagrams bench bench-quick lock clean help
+help: ; @sed -n '1,5p' Makefile
 
 demo: $(READY) ; @$(BIN)/relations demo
 test: check ; @$(BIN)/pytest -n 2 --dist worksteal
+test-server: $(READY)
+	@test -x "$(SERVER)" || { echo "Name the program: make test-server SERVER=/usr/bin/redis-server"; exit 2; }
+	@mkdir -p $(VENV)/server && ln -sf "$(abspath $(SERVER))" $(VENV)/server/redis-server
+	@$(VENV)/server/redis-server --version
+	@PATH="$(abspath $(VENV)/server):$$PATH" $(BIN)/pytest -n 2 --dist worksteal tests/store tests/deploy tests/process
 test-broker: $(READY) ; @ops/rabbitmq.sh install && $(BIN)/pytest tests/deploy/test_rabbitmq.py
 coverage: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pytest-cov==7.1.0

@@ -1,10 +1,12 @@
 """The doctor: checks every part that a working system needs, and reports how each is and what to do.
 
-Reads only: Redis is asked about itself, workers are pinged, and credentials are tried by a harmless read.
+Reads only, unless it is to mend what is stored: Redis is asked about itself, workers are pinged,
+and credentials are tried by a harmless read.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from redis.exceptions import RedisError
@@ -12,15 +14,25 @@ from redis.exceptions import RedisError
 from ops.explain.text import format_cause
 from worker.background import cause_of
 from worker.celery_config import queue_names
+from worker.clock import IdGenerator
 from worker.config import Account, Settings, mask_url
 from worker.config.values import SIGNATURE_LIFE
-from worker.contract import Relation
+from worker.contract import Relation, write_instant
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
-from worker.ports import JobFilter
+from worker.ports import AuditEntry, Inspection
 from worker.redis.client import translate_errors
 from worker.redis.scripts import MIN_SERVER_VERSION
+from worker.usecases.health import (
+    Health,
+    Severity,
+    Trouble,
+    find_account_troubles,
+    find_memory_trouble,
+    find_sweep_trouble,
+    find_worker_trouble,
+)
 from worker.wiring import Runtime
 
 if TYPE_CHECKING:
@@ -30,8 +42,8 @@ Level = Literal["ok", "warn", "fail"]
 
 PROBE_RELATION: Final = Relation("estate:address:buyer", 1, 1)
 MAX_CLOCK_DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
-MAX_SWEEP_AGE: Final = 30.0  # seconds without a sweep, of which there is one every two
-MAX_WAIT: Final = 60.0  # seconds until a waiting change is looked at at the latest, window and sweep included
+WAITS: Final = ("breaker", "pace", "guard", "doubt", "suspicion", "backoff")  # what else is told of otherwise
+LEVELS: Final[Mapping[Severity, Level]] = {"page": "fail", "ticket": "warn"}
 REPLY_TIMEOUT: Final = 2  # seconds for the broker and the workers to answer
 
 
@@ -48,6 +60,11 @@ class Finding(NamedTuple):
         return {"what": self.subject, "level": self.level, "text": self.message, "todo": self.advice}
 
 
+def report(subject: str, trouble: Trouble) -> Finding:
+    """Return a trouble, which readiness and alerts tell too, as a finding."""
+    return Finding(subject, LEVELS[trouble.severity], trouble.message, trouble.advice)
+
+
 def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Iterator[Finding]:
     """Yield findings as they are made: settings, Redis, broker, workers, sweep, then account by account."""
     settings = runtime.settings
@@ -59,14 +76,24 @@ def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Itera
         message = f"{mask_url(settings.redis_url)} does not answer: {error}"
         yield Finding("redis", "fail", message, "Start it, or set RELATIONS_REDIS_URL to one that runs.")
         is_reachable = False
-    yield from check_broker(celery, settings)
-    if is_reachable:
-        yield from _guarded("sweep", check_last_sweep(runtime))
+    health = _read_health(runtime) if is_reachable else None
+    yield from check_broker(celery, settings, health)
+    if is_reachable and not health:
+        yield Finding("system", "fail", "is not known: Redis refuses what is asked", "Mend what Redis says.")
+    if health:
+        yield from check_system(health)
     for account in settings.accounts.values():
-        if is_reachable:
-            yield from _guarded(f"account {account.name}", check_work(runtime, account))
+        if health:
+            yield from _guarded(f"account {account.name}", check_work(runtime, account, health))
         if api:
             yield check_credentials(runtime, account)
+
+
+def _read_health(runtime: Runtime) -> Health | None:
+    try:
+        return runtime.read_health()
+    except StoreUnavailable:
+        return None
 
 
 def _guarded(subject: str, findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -81,12 +108,17 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     """Yield where the settings came from, and their warnings."""
     where = str(settings.file) if settings.file else "no file; from the environment alone"
     yield Finding("settings", "ok", f"{where}, {len(settings.accounts)} account(s)")
+    for fault in settings.spared:
+        advice = "Correct it: no process starts with this, and those that run go on with old settings."
+        yield Finding("settings", "fail", fault, advice)
     yield from find_settings_warnings(settings)
 
 
 def find_settings_warnings(settings: Settings, account: str = "") -> Iterator[Finding]:
     """Yield what is odd about the settings, or about one account, such as token and secret swapped."""
     for warning in settings.warnings:
+        if warning in settings.spared:
+            continue
         if warning.startswith(f"accounts.{account}." if account else ""):
             yield Finding("settings", "warn", warning, "See docs/reference/settings.md.")
 
@@ -192,7 +224,7 @@ def check_clock(ahead: float) -> Finding:
 # --- Celery
 
 
-def check_broker(celery: "Celery", settings: Settings) -> Iterator[Finding]:
+def check_broker(celery: "Celery", settings: Settings, health: Health | None) -> Iterator[Finding]:
     """Check that the broker answers and that workers listen to every queue."""
     url = mask_url(settings.broker_url)
     try:
@@ -213,11 +245,20 @@ def check_broker(celery: "Celery", settings: Settings) -> Iterator[Finding]:
             "workers", "warn", message, f"Let the broker's user use the channels {settings.prefix}*."
         )
         return
-    yield check_workers(queues, queue_names(settings.prefix))
+    yield check_workers(queues, queue_names(settings.prefix), health)
 
 
-def check_workers(queues: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
-    """Check that workers listen to every wanted queue, by what Celery's inspection answered."""
+def check_workers(queues: Mapping[str, Any], wanted: Sequence[str], health: Health | None = None) -> Finding:
+    """Check that workers listen to every wanted queue, by what Celery's inspection answered.
+
+    Whether any is alive is told by their heartbeats, where these are known.
+    """
+    if health and (trouble := find_worker_trouble(health)):
+        return report("workers", trouble)
+    if health and not queues:
+        alive = ", ".join(sorted(worker.name for worker in health.live_workers))
+        message = f"none answers, though these are alive: {alive}"
+        return Finding("workers", "warn", message, "See whether the broker lets them be asked.")
     served = {queue["name"] for worker_queues in queues.values() for queue in worker_queues}
     unserved = [queue for queue in wanted if queue not in served]
     if not queues:
@@ -229,55 +270,76 @@ def check_workers(queues: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
     return Finding("workers", "ok", f"{len(queues)} answer: {', '.join(sorted(queues))}")
 
 
-def check_sweep(last: float, *, now: float) -> Finding:
-    """Check that beat's sweep, which repairs lost wake-ups, runs; `last` in seconds since 1970, 0: never."""
-    if last and now - last <= MAX_SWEEP_AGE:
-        return Finding("sweep", "ok", f"the last was {max(now - last, 0.0):.0f} s ago")
-    age = f"the last was {now - last:,.0f} s ago" if last else "there never was one"
-    message = f"{age}: lost wake-ups are not repaired"
-    return Finding("sweep", "fail", message, "Start beat: celery -A worker.app beat")
+def check_system(health: Health) -> Iterator[Finding]:
+    """Check that beat's sweep, which repairs lost wake-ups, runs, and that the store has room."""
+    if trouble := find_sweep_trouble(health):
+        yield report("sweep", trouble)
+    else:
+        yield Finding(
+            "sweep", "ok", f"the last was {max(health.now - health.sweeps.at / 1e6, 0.0):.0f} s ago"
+        )
+    if trouble := find_memory_trouble(health):
+        yield report("memory", trouble)
 
 
 # --- accounts
 
 
-def check_last_sweep(runtime: Runtime) -> Iterator[Finding]:
-    """Yield how long ago the last sweep was."""
-    yield check_sweep(runtime.metrics.sweep_stats().at / 1e6, now=runtime.metrics.now() / 1e6)
-
-
-def check_work(runtime: Runtime, account: Account) -> Iterator[Finding]:
+def check_work(runtime: Runtime, account: Account, health: Health) -> Iterator[Finding]:
     """Yield what the store knows of an account."""
-    yield check_account(runtime, account, now=runtime.metrics.now() / 1e6)
+    yield from check_account(account, health)
+    waiting = runtime.waits.of_account(account.name)
+    if waiting and waiting.reason in WAITS:
+        until = f" until {write_instant(waiting.until)}" if waiting.until else ""
+        message = f"its next change waits for {waiting.reason}{until}: {waiting.message}"
+        yield Finding(f"account {account.name}", "ok", message)
+    if runtime.inspector.has_signs(account.name):
+        message = "what is stored of it contradicts itself"
+        repair = f"The sweep mends small accounts. relations doctor --store {account.name} --repair"
+        yield Finding(f"store {account.name}", "warn", message, repair)
     yield from check_rights(runtime, account)
 
 
-def check_account(runtime: Runtime, account: Account, *, now: float) -> Finding:
-    """Check that the account is not stopped, and that its changes wait no longer than a sweep allows."""
-    subject, store = f"account {account.name}", runtime.store
-    if pause := store.get_pause(account.name):
-        message = f"is paused ({format_cause(pause.reason, pause.detail)})"
-        resume = f"When its cause is gone: relations accounts resume {account.name}"
-        return Finding(subject, "warn", message, resume)
+def inspect_store(
+    runtime: Runtime, account: str, *, repair: bool, by: str, on_progress: Callable[[int], None]
+) -> Inspection:
+    """Check all that is stored of an account, and mend it if asked to; the audit log says who did.
+
+    Nobody works the account meanwhile. Raises Unavailable if a worker does not let go of it.
+    """
+    found = runtime.inspector.inspect(
+        account, repair=repair, on_progress=lambda what, count: on_progress(count) if what == "jobs" else None
+    )
+    if repair and found.flaws:
+        kinds = Counter(flaw.kind for flaw in found.flaws)
+        what = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        entry = AuditEntry(IdGenerator()(), by, "store repaired", what, count=len(found.flaws))
+        runtime.job_admin.add_audit_entry(account, entry)
+        runtime.metrics.add(account, {f"mended:{kind}": count for kind, count in kinds.items()})
+        runtime.wake(account, 0.0)
+    return found
+
+
+def check_account(account: Account, health: Health) -> Iterator[Finding]:
+    """Check that the account is not stopped, and that its changes do not wait for long."""
+    subject, stats = f"account {account.name}", health.accounts[account.name].stats
+    troubles = list(find_account_troubles(health, account.name))
+    for trouble in troubles:
+        finding = report(subject, trouble)
+        if stats.pause and trouble.name.startswith("paused"):
+            cause = format_cause(stats.pause.reason, stats.pause.detail)
+            finding = finding._replace(message=f"is paused ({cause})")
+        yield finding
+    if troubles:
+        return
     if account.mode == "observe":
         message = "only observes: nothing but reads is sent"
-        return Finding(subject, "warn", message, 'Set mode = "write" when the plans are right.')
-    waiting = store.counts(account.name)["backlog"]
-    if not waiting:
-        return Finding(subject, "ok", "nothing waits in the inbox")
-    age = _measure_wait(runtime, account, now)
-    if age > MAX_WAIT:
-        message = f"{waiting:,} wait, the newest for {age:,.0f} s: neither a wake-up nor a sweep came"
-        return Finding(subject, "fail", message, "Start a worker and beat: celery -A worker.app beat")
-    return Finding(subject, "ok", "1 change waits" if waiting == 1 else f"{waiting:,} changes wait")
-
-
-def _measure_wait(runtime: Runtime, account: Account, now: float) -> float:
-    """Return for how many seconds the newest change has waited; 0 when that is not known."""
-    newest = runtime.queries.find_jobs(account.name, JobFilter(state="queued"), limit=1).jobs
-    if not newest or newest[0].replay:  # when a replayed job came back to the inbox is not kept
-        return 0.0
-    return now - newest[0].accepted_at / 1e6
+        yield Finding(subject, "warn", message, 'Set mode = "write" when the plans are right.')
+    elif not stats.backlog:
+        yield Finding(subject, "ok", "nothing waits in the inbox")
+    else:
+        waits = "1 change waits" if stats.backlog == 1 else f"{stats.backlog:,} changes wait"
+        yield Finding(subject, "ok", waits)
 
 
 def check_credentials(runtime: Runtime, account: Account) -> Finding:

@@ -4,10 +4,11 @@ from datetime import tzinfo
 from typing import Any
 
 from ops.explain import Explanation, collect_evidence, explain
-from ops.explain.text import format_cause, format_instant
+from ops.explain.text import format_instant
 from worker.config import Account
 from worker.contract import Relation, resolve
-from worker.ports import OPEN_STATES, Pause
+from worker.ports import Pause, Waiting, count_open_jobs
+from worker.usecases.waiting import why_account_waits
 from worker.wiring import Runtime
 
 
@@ -30,41 +31,42 @@ def explain_relation(runtime: Runtime, account: Account, relation: Relation, *, 
         now=runtime.metrics.now(),
         since=stats.oldest if stats.backlog else None,
         upsert=account.on_modify_absent == "create",
-        why_not_sending=why_not_sending(runtime, account),
+        why_not_sending=why_not_sending(runtime, account, zone),
     )
     return explain(evidence, zone=zone)
 
 
-def why_not_sending(runtime: Runtime, account: Account) -> str:
-    """Return why nothing of the account is sent now; empty if it is sent."""
-    name = account.name
-    if pause := runtime.store.get_pause(name):
-        cause = format_cause(pause.reason, pause.detail)
-        go_on = f"relations accounts resume {name}"
-        return f"account {name} is paused ({cause}); when its cause is gone: {go_on}"
-    if account.mode == "observe":
-        return f"account {name} only observes: nothing but reads is sent"
-    if runtime.limiter.state(name)["breaker"] != "closed":
-        silent = f"the API has not answered account {name} for a while"
-        return f"{silent}; single reads try whether it is there again"
-    return ""
+def why_not_sending(runtime: Runtime, account: Account, zone: tzinfo) -> str:
+    """Return why nothing of the account is sent now, and until when; empty if it is sent."""
+    waiting = why_account_waits(runtime.waits.view(account.name))
+    until = f"; until {format_instant(waiting.until, zone)}" if waiting and waiting.until else ""
+    return f"{waiting.message}{until}" if waiting else ""
 
 
 def get_account_status(runtime: Runtime, account: Account, zone: tzinfo) -> dict[str, Any]:
     """Return an account's backlog, jobs by state, pause and pace as plain data; times in this zone."""
     stats = runtime.metrics.account_stats([account.name])[account.name]
-    open_jobs = {state: stats.counts.get(state, 0) for state in OPEN_STATES[1:]}
+    waiting = runtime.waits.of_account(account.name)
     return {
         "account": account.name,
         "mode": account.mode,
         "backlog": stats.backlog,
         "oldest": format_instant(stats.oldest, zone) if stats.oldest else None,
         "open": stats.open,
-        "jobs": {"queued": stats.backlog, **open_jobs},
+        "jobs": count_open_jobs(stats.backlog, stats.counts, begun=stats.begun),
         "unresolved": stats.unresolved,
         **{name: stats.counts.get(name, 0) for name in ("failed", "succeeded", "superseded", "accepted")},
         "paused": _serialize_pause(runtime.store.get_pause(account.name), zone),
         "pace": _get_pace(runtime, account.name, zone),
+        "waits": _serialize_waiting(waiting, zone) if waiting else None,
+    }
+
+
+def _serialize_waiting(waiting: Waiting, zone: tzinfo) -> dict[str, str | None]:
+    return {
+        "reason": waiting.reason,
+        "message": waiting.message,
+        "until": format_instant(waiting.until, zone) if waiting.until else None,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ops.explain.advice import advise
+from producers.job_admin.suspects import RecordFailures
 from worker.contract import write_instant
 from worker.onoffice.codes import describe
 from worker.ports import AuditEntry, FailureGroup, Replay, RequestRecord
@@ -27,6 +28,23 @@ def serialize_failure(account: str, failure: FailureGroup) -> dict[str, Any]:
         "last": write_instant(failure.last),
         "example": failure.example,
         "todo": advise(failure.code, failure.error),
+    }
+
+
+def serialize_suspect(account: str, suspect: RecordFailures) -> dict[str, Any]:
+    """Return the failures of a suspect record as JSON."""
+    return {
+        "account": account,
+        "module": suspect.module,
+        "id": suspect.record,
+        "code": suspect.code,
+        "class": suspect.error,
+        "message": describe(suspect.code) if suspect.code else suspect.error,
+        "relations": suspect.relations,
+        "jobs": suspect.jobs,
+        "first": write_instant(suspect.first),
+        "last": write_instant(suspect.last),
+        "example": suspect.example,
     }
 
 

@@ -23,13 +23,19 @@ def build_services(runtime: Runtime) -> Services:
     """Build the services of a runtime; nothing connects."""
     intake = runtime.intake()
     return Services(
-        jobs=JobAdminService(queries=runtime.queries, job_admin=runtime.job_admin, new_id=intake.new_id),
+        jobs=JobAdminService(
+            queries=runtime.queries,
+            job_admin=runtime.job_admin,
+            new_id=intake.new_id,
+            cancel_taken=runtime.taken_jobs.cancel,
+        ),
         erasure=EraseService(
             store=runtime.store,
             job_admin=runtime.job_admin,
             clock=SystemClock(),
             new_id=intake.new_id,
             withdraw=runtime.withdraw,
+            now=runtime.metrics.now,
         ),
         replays=ReplayService(
             store=runtime.store,
@@ -37,6 +43,8 @@ def build_services(runtime: Runtime) -> Services:
             job_admin=runtime.job_admin,
             intake=intake,
             dry_run=runtime.dry_run,
-            reparse=lambda job, body, correction: reparse(runtime.settings.sources, job, body, correction),
+            reparse=lambda job, payload, correction: reparse(
+                runtime.settings.sources, job, payload, correction
+            ),
         ),
     )

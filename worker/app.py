@@ -20,6 +20,7 @@ from worker.celery_broker import OwnCelery
 from worker.celery_config import SWEEP_INTERVAL, worker_config
 from worker.celery_output import configure_log
 from worker.config import Settings, load_settings
+from worker.config.loader import places
 from worker.errors import InvalidSettings
 from worker.wiring import connect_metrics
 
@@ -76,6 +77,12 @@ def connect_signals(settings: Settings) -> None:
     def set_up(loglevel: int | None = None, logfile: str | None = None, **_: object) -> None:
         configure_log(settings, level=loglevel, file=logfile)
 
+    def report_missing_file(**_: object) -> None:
+        if not settings.file:
+            log.emit("settings.missing", looked_at=[str(place) for place in places(Path.cwd())])
+
+    for about_to_start in (signals.worker_init, signals.beat_init):
+        about_to_start.connect(report_missing_file, weak=False)
     # The values of a batch live as long as it: looking through them for cycles costs a sixth of a flush.
     signals.worker_init.connect(lambda **_: gc.set_threshold(*GC_THRESHOLDS), weak=False)
     # Celery's own lines go through our pipeline, and every line of a task names it.

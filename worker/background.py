@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from queue import Full, Queue, SimpleQueue
+from queue import Empty, Full, Queue, SimpleQueue
 
 from worker import log
 from worker.errors import LeaseLost, Unavailable
@@ -69,9 +69,12 @@ class ThreadedSender:
         future = self._executor.submit(self._api.send, actions, request_id=request_id, now=now)
         future.add_done_callback(lambda done: self._replies.put((request_id, done)))
 
-    def next(self) -> tuple[str, Reply]:
-        """Wait for any reply; return its request's id, and the reply."""
-        request_id, done = self._replies.get()
+    def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:
+        """Wait for any reply, so many seconds at most; return its request's id, and the reply."""
+        try:
+            request_id, done = self._replies.get(timeout=timeout)
+        except Empty:
+            return None
         return request_id, done.result()
 
 

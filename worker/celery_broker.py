@@ -22,38 +22,52 @@ from kombu.transport.virtual import QoS as VirtualQoS
 from kombu.utils.json import dumps
 
 from worker import log
+from worker.redis.client import Client as Redis
 from worker.redis.client import NoPermissionError, OutOfMemoryError, make_retry, no_retry
 from worker.redis.connection import renewed
 from worker.redis.sentinel import SentinelConnection
 
-# A full Redis refuses what brings something in. What a worker moves within the broker does not grow it for
-# long, so it may.
+# A full Redis refuses what brings something in, and one of version 7.0 everything inside MULTI, even reads.
+# What a worker moves within the broker does not grow it for long, so it may.
 REMEMBER_UNACKED = """#!lua flags=allow-oom
 redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2]) redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])"""
+FORGET_UNACKED = """#!lua flags=allow-oom
+redis.call('ZREM', KEYS[1], ARGV[1]) redis.call('HDEL', KEYS[2], ARGV[1])"""
 PUBLISH = """#!lua flags=allow-oom
 redis.call('LPUSH', KEYS[1], ARGV[1])"""
+
+
+class BrokerClient(Redis):
+    """A client whose pipelines are no transactions unless one is asked for."""
+
+    def pipeline(self, transaction: bool = False, shard_hint: Any = None) -> Any:
+        """Return a pipeline."""
+        return super().pipeline(transaction, shard_hint)
 
 
 class TolerantQoS(QoS):
     """Settles messages only over a live connection; over a broken one, kombu's own may end the worker.
 
     What is not settled comes back after `visibility_timeout`, to a worker that finds nothing to do. On a full
-    Redis, too, what was received is remembered, and what cannot be given back comes back later.
+    Redis, too, what was received is remembered and forgotten; what cannot be given back comes back later.
     """
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Remember that the message was received and is not acknowledged yet."""
-        try:
-            super().append(message, delivery_tag)
-        except OutOfMemoryError:
-            info = message.delivery_info
-            text = dumps([message._raw, info["exchange"], info["routing_key"]])
-            channel: Any = self.channel
-            with channel.conn_or_acquire() as client:
-                client.eval(
-                    REMEMBER_UNACKED, 2, self.unacked_index_key, self.unacked_key, time(), delivery_tag, text
-                )
-            VirtualQoS.append(self, message, delivery_tag)
+        info = message.delivery_info
+        channel: Any = self.channel
+        text = dumps([message._raw, info["exchange"], info["routing_key"]])
+        own: tuple[Any, ...] = (self.unacked_index_key, self.unacked_key, time(), delivery_tag, text)
+        with channel.conn_or_acquire() as client:
+            client.eval(REMEMBER_UNACKED, 2, *own)
+        VirtualQoS.append(self, message, delivery_tag)
+
+    def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
+        """Return the pipeline that forgets the message."""
+        if pipe:  # a transaction that gives it back
+            return super()._remove_from_indices(delivery_tag, pipe)  # type: ignore[misc]
+        with self.pipe_or_acquire() as own:
+            return own.eval(FORGET_UNACKED, 2, self.unacked_index_key, self.unacked_key, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge the message."""
@@ -104,6 +118,9 @@ class _OwnChannel:
             channel.client.connection.disconnect()  # the next round connects anew
         else:
             super()._brpop_start(timeout)  # type: ignore[misc]
+
+    def _get_client(self) -> Any:
+        return BrokerClient
 
     def _subscribe(self) -> None:
         """Subscribe to channels by name where it is one: a right to `relations*` covers no pattern."""

@@ -15,6 +15,7 @@ from worker.planner.retry_policy import RetryPolicy
 from worker.ports import EventSink
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import IntakePolicy
+from worker.usecases.waiting import WaitPolicy
 
 RETRY_INTERVAL: Final = 2.0  # seconds until a file that cannot be used is read again
 
@@ -87,8 +88,21 @@ class LiveSettings:
             account=account.name,
             window=account.window,
             max_backlog=account.max_backlog,
+            max_backlog_bytes=account.max_backlog_bytes,
             overrides=self.overrides,
             memory=account.failed_retention_days * DAY,
+        )
+
+    def wait_policy(self, name: str) -> WaitPolicy:
+        """Return what of an account's settings decides whether it waits; raise NotFound for no account."""
+        account = self.current.account(name)
+        return WaitPolicy(
+            account.rate,
+            account.burst,
+            account.window,
+            account.mode == "observe",
+            account.on_modify_absent == "create",
+            self.fingerprint(name),
         )
 
     def order(self, type_name: str) -> Order:
@@ -125,7 +139,9 @@ class LiveSettings:
 
 def credentials_fingerprint(account: Account, prefix: str) -> str:
     """Return what shows whether credentials changed, and nothing else about them (R20)."""
-    return fingerprint(account.token.reveal(), account.secret.reveal(), f"{prefix}:{account.name}")
+    claim = account.find_claim()
+    secret = f"{account.secret.reveal()}\0{claim}" if claim else account.secret.reveal()
+    return fingerprint(account.token.reveal(), secret, f"{prefix}:{account.name}")
 
 
 def _file_version(file: Path | None) -> tuple[int, int] | None:

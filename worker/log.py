@@ -3,6 +3,7 @@
 Call `configure` once per process, then `emit("flush.finished", account=…)`. Nothing is configured at import.
 """
 
+import json
 import logging
 import os
 import sys
@@ -24,6 +25,9 @@ CHATTY: Final = ("httpx", "httpcore", "celery.worker.strategy", "celery.app.trac
 # It warns of every broken body, which its caller learns from the error anyway.
 SILENT: Final = ("python_multipart",)
 
+MAX_LINE: Final = 16_000  # bytes; Docker and journald cut a line in pieces of 16 KiB
+JSON: Final = structlog.processors.JSONRenderer(ensure_ascii=False)
+
 # An account stands still, or a request met a bug of ours: a person is needed now.
 ERRORS: Final = frozenset({"account.paused", "request.failed"})
 
@@ -32,12 +36,16 @@ WARNINGS: Final = frozenset(
     {
         "batch.condemned",
         "breaker.opened",
+        "claim.lost",
         "clock.skewed",
         "control.refused",
+        "key.refused",
         "message.rejected",
         "plan.rejected",
         "replay.refused",
+        "settings.missing",
         "settings.rejected",
+        "store.mended",
         "wake.failed",
         "webhook.refused",
         "writes.lost",
@@ -134,8 +142,33 @@ def write_at_once(event: str) -> None:
 def renderer(style: Literal["json", "console"], *, colors: bool) -> Processor:
     """Return what writes a line: JSON for machines, or aligned text for people."""
     if style == "json":
-        return structlog.processors.JSONRenderer(ensure_ascii=False)
+        return write_line
     return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+
+
+def write_line(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """Return the event as one line of JSON, short enough for those that pass on pieces of 16 KiB."""
+    line = str(JSON(logger, method, event))
+    if len(line.encode(errors="replace")) <= MAX_LINE:
+        return line
+    share = MAX_LINE // 2 // max(1, len(event))
+    return str(JSON(logger, method, {name: shorten(value, share) for name, value in event.items()}))
+
+
+def shorten(value: Any, size: int) -> Any:
+    """Return a value of about this size in JSON: the beginning of a list, both ends of anything longer.
+
+    The end of a traceback says most.
+    """
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if len(text.encode(errors="replace")) <= size:
+        return value
+    if isinstance(value, list) and len(value) > 1:
+        room = max(1, min(len(value) - 1, size // 100))
+        kept = [shorten(item, size // (room + 1)) for item in value[:room]]
+        return [*kept, f"… and {len(value) - room} more"]
+    room = size // 12  # characters, each of up to six in JSON, on either end
+    return f"{text[:room]} … {text[-room:]}"
 
 
 def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -14,7 +14,7 @@ from worker.app import app
 from worker.background import WakeupQueue, cause_of
 from worker.celery_config import ACCEPT_TASK, FLUSH_TASK, REPLAY_TASK, SWEEP_TASK
 from worker.celery_patches import UNDECODED
-from worker.config import load_settings
+from worker.config import holds_secret, load_settings
 from worker.contract import correlation_of
 from worker.errors import NotFound, Unavailable
 from worker.ports import MAX_COUNTDOWN
@@ -150,7 +150,8 @@ def _queue_next_flush(runtime: Runtime, account: str, seconds: float) -> bool:
 def _correlation(request: Any) -> str:
     """Return what the sender calls its message, by the header X-Correlation-Id; else the message's own id."""
     headers = {str(name).lower(): value for name, value in vars(request).items()}
-    return correlation_of(headers.get("x-correlation-id"), request.id)
+    given = correlation_of(headers.get("x-correlation-id"), request.id)
+    return request.id if holds_secret(given) else given
 
 
 def _flatten(messages: Sequence[object], fields: Mapping[str, object]) -> list[object]:

@@ -13,6 +13,7 @@ from worker.limiter.redis_limiter import RedisLimiter
 from worker.live_settings import LiveSettings, credentials_fingerprint
 from worker.onoffice.client import Client as ApiClient
 from worker.planner.dry_run import DryRun
+from worker.planner.guard import guard_key
 from worker.ports import (
     ERASED,
     Api,
@@ -24,15 +25,25 @@ from worker.ports import (
     Withdrawal,
 )
 from worker.redis.client import Client, connect
+from worker.store.inspection import RedisInspector
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore, Retention
+from worker.usecases.cancel_taken import TakenJobs
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushResult
+from worker.usecases.health import (
+    AccountHealth,
+    Health,
+    Trouble,
+    find_process_troubles,
+    find_troubles,
+)
 from worker.usecases.intake import Intake
 from worker.usecases.sweep import Sweeper
+from worker.usecases.waiting import WaitReader
 from worker.usecases.withdrawal import withdraw_record
 
 
@@ -54,6 +65,10 @@ class Runtime:
         self.limiter = RedisLimiter(self.client, settings.prefix)
         self.metrics = RedisMetrics(self.client, settings.prefix)
         self.api_clients = ApiClients(settings.prefix)
+        self._new_id = IdGenerator()
+        self.inspector = RedisInspector(
+            self.store, clock=SystemClock(), new_id=self._new_id, guard_of=self._guard_of
+        )
         self.sweeper = Sweeper(
             store=self.store,
             job_admin=self.job_admin,
@@ -61,8 +76,21 @@ class Runtime:
             list_accounts=lambda: self.settings.accounts,
             fingerprint_of=self.live_settings.fingerprint,
             wake=wake,
+            inspector=self.inspector,
+            emit=emit,
         )
-        self._new_id = IdGenerator()
+        self.waits = WaitReader(
+            queries=self.queries, limiter=self.limiter, policy_of=self.live_settings.wait_policy
+        )
+        self.taken_jobs = TakenJobs(
+            store=self.store,
+            queries=self.queries,
+            job_admin=self.job_admin,
+            policy_of=self.live_settings.flush_policy,
+            clock=SystemClock(),
+            keep_lease=keep_lease,
+            new_id=self._new_id,
+        )
 
     @property
     def settings(self) -> Settings:
@@ -98,6 +126,33 @@ class Runtime:
             self.metrics.add(account, result.counters)
         return result
 
+    def read_health(self, accounts: Sequence[str] | None = None) -> Health:
+        """Read how the system is doing, in six round trips; by default of all accounts of the settings."""
+        known = self.settings.accounts
+        names = list(known) if accounts is None else list(accounts)
+        stats, paces = self.metrics.account_stats(names), self.limiter.states(names)
+        observing = {name for name, account in known.items() if account.mode == "observe"}
+        return Health(
+            now=self.metrics.now() / 1e6,
+            workers=self.metrics.list_workers(),
+            sweeps=self.metrics.sweep_stats(),
+            memory=self.metrics.memory_usage(),
+            accounts={
+                name: AccountHealth(stats[name], paces[name], name in observing, self._claim_written_at(name))
+                for name in names
+            },
+        )
+
+    def _claim_written_at(self, name: str) -> float | None:
+        account = self.settings.accounts.get(name)
+        claim = account.extendedclaim if account else None
+        return claim.written_at if claim and claim.file else None
+
+    def find_troubles(self) -> list[Trouble]:
+        """Return what is wrong with the system; raise StoreUnavailable if it cannot be asked."""
+        own = find_process_troubles(str(getattr(self.wake, "trouble", "")), self.live_settings.faults)
+        return [*own, *find_troubles(self.read_health())]
+
     def sweep(self) -> int:
         """Send the flush messages that are missing, and return how many."""
         self.live_settings.refresh()
@@ -127,6 +182,12 @@ class Runtime:
     def api(self, account: Account) -> Api:
         """Return the account's API client."""
         return self.api_clients.get(account)
+
+    def _guard_of(self, account: str, relation: Relation) -> str:
+        """Return the guarded record of a relation (R12), none for an account that the settings have not."""
+        if account not in self.settings.accounts:
+            return ""
+        return guard_key(relation, self.live_settings.flush_policy(account).guarded(relation.type))
 
     def _retention(self, name: str) -> Retention:
         account = self.settings.accounts.get(name)
@@ -161,7 +222,7 @@ class ApiClients:
                 account.secret.reveal(),
                 timeout=account.timeout,
                 modify_action=account.modify_action,
-                extendedclaim=account.extendedclaim.reveal() if account.extendedclaim else None,
+                extendedclaim=account.find_claim() or None,
                 connections=account.in_flight,
             )
             self._clients[account.name] = version, client

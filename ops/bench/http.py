@@ -22,7 +22,7 @@ import msgspec
 
 from ops.bench.load import links
 from ops.dev.processes import Process, free_port
-from ops.dev.stack import KEY, Shape, Stack, running
+from ops.dev.stack import Shape, Stack, running
 from worker.contract import to_message
 
 CONNECTIONS: Final = 32
@@ -48,7 +48,9 @@ def measure(directory: Path, *, seconds: float) -> dict[str, Throughput]:
         urls = {
             name: place if "://" in place else f"http://127.0.0.1:{place}" for name, place in places.items()
         }
-        requests = [_request(message) for message in map(to_message, links(2000, account="one", seed=7))]
+        requests = [
+            _request(message, stack.key) for message in map(to_message, links(2000, account="one", seed=7))
+        ]
         turns = [
             {name: asyncio.run(send_all(url, requests, seconds)) for name, url in urls.items()}
             for _ in range(TURNS)
@@ -86,7 +88,7 @@ async def _connection(url: str, requests: Sequence[bytes], until: float, spent: 
 
 def _peer(stack: Stack, name: str) -> Process:
     port = str(free_port())
-    environ = {**stack.environ, "BENCH_KEY_SHA256": hashlib.sha256(KEY.encode()).hexdigest()}
+    environ = {**stack.environ, "BENCH_KEY_SHA256": hashlib.sha256(stack.key.encode()).hexdigest()}
     process = Process(
         [sys.executable, "-m", "ops.bench.http_peers", name, port], log=stack.log(name), env=environ
     )
@@ -101,10 +103,10 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _request(message: Any) -> bytes:
+def _request(message: Any, key: str) -> bytes:
     body = msgspec.json.encode(message)
     head = (
-        f"POST /v1/changes HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {KEY}\r\n"
+        f"POST /v1/changes HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

@@ -17,11 +17,14 @@ from ops.cli import output
 from producers.services import Services, build_services
 from worker.background import WakeupQueue
 from worker.config import Account, Settings, load_settings
+from worker.config.loader import FILE_VARIABLE
+from worker.contract import explain_account_name
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+MAX_NOTE: Final = 200  # characters of a reason, and of a name
 UNPRINTED_EVENTS: Final = frozenset({"replay.done"})  # the command itself reports these
 
 
@@ -37,7 +40,10 @@ class CommandContext:
 
         What a command needs of a secret that cannot be read, it misses when it uses it.
         """
-        return load_settings(os.environ, Path.cwd(), spare=True)
+        settings = load_settings(os.environ, Path.cwd(), spare=True)
+        if not settings.file:
+            print_note(next(text for text in settings.warnings if text.startswith(FILE_VARIABLE)))
+        return settings
 
     def require_all_settings(self) -> None:
         """Raise InvalidSettings for any fault: of a command that serves whatever the settings hold."""
@@ -148,5 +154,23 @@ def with_context(function: Function) -> Function:
 def account_option(function: Function) -> Function:
     """Add the option `--account`."""
     return click.option(
-        "--account", metavar="NAME", help="Which account; needed only when the settings have several."
+        "--account",
+        metavar="NAME",
+        callback=check_account_names,
+        help="Which account; needed only when the settings have several.",
     )(function)
+
+
+def check_length(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
+    """Return what an operator says of an act; raise BadParameter if it is too long to be kept."""
+    if len(given) > MAX_NOTE:
+        raise click.BadParameter(f"expected at most {MAX_NOTE} characters, got {len(given)}")
+    return given
+
+
+def check_account_names(_context: click.Context, _parameter: click.Parameter, given: Any) -> Any:
+    """Return the account or the accounts of an option or argument; raise BadParameter for no good name."""
+    for name in given if isinstance(given, tuple) else filter(None, [given]):
+        if reason := explain_account_name(name):
+            raise click.BadParameter(reason)
+    return given

@@ -10,6 +10,7 @@ import click
 
 from ops.cli.context import CommandContext
 from ops.cli.terminal import safe_streams
+from producers.errors import CannotStart
 from worker.config import mask_url
 from worker.errors import Invalid, InvalidSettings, NotFound, RelationsError, StoreUnavailable
 
@@ -47,7 +48,7 @@ class RootGroup(click.Group):
 
 def find_exit_code(error: RelationsError) -> Exit:
     """Return which exit code an error has."""
-    if isinstance(error, InvalidSettings | StoreUnavailable):
+    if isinstance(error, InvalidSettings | StoreUnavailable | CannotStart):
         return Exit.USAGE
     return Exit.NOT_FOUND if isinstance(error, NotFound) else Exit.FAILED
 

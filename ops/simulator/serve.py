@@ -133,5 +133,6 @@ class _Handler(BaseHTTPRequestHandler):
             "PATH_INFO": path,
             "QUERY_STRING": query,
             "CONTENT_LENGTH": self.headers.get("Content-Length", ""),
+            "HTTP_AUTHORIZATION": self.headers.get("Authorization", ""),
             "wsgi.input": self.rfile,
         }

@@ -4,6 +4,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Final
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from ops.simulator import control
@@ -19,6 +22,7 @@ from worker.contract import Relation
 
 API_PATH = "/api/stable/api.php"
 _EVERYONE = ""
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -62,7 +66,8 @@ class Simulator:
     writable, or brokers (for every CRM; `seed` sets it for one). `clock` gives the time signatures are
     checked against and the `Date` header shows; `sleep` waits for the faults `latency` and `drip`.
     `known_types` maps short names of relation types to the modules of parent and child. `history` bounds the
-    log. All methods may be called from any thread.
+    log. Other processes are shown `names` (by token) instead of tokens, and have to send the `key`, if there
+    is one. All methods may be called from any thread.
     """
 
     def __init__(
@@ -76,10 +81,13 @@ class Simulator:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         history: int = 10_000,
+        names: Mapping[str, str] = NOTHING,
+        key: str = "",
     ) -> None:
         self.switches = switches or Switches()
         self.clock, self.sleep = clock, sleep
         self._types, self._records, self._history = known_types, records or Records(), history
+        self.key, self._names = key, dict(names)
         self._lock = threading.RLock()
         self._accounts = {
             token: SimulatedAccount(secret, self._empty()) for token, secret in accounts.items()
@@ -92,8 +100,9 @@ class Simulator:
         raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         path = environ["PATH_INFO"]
         if path.startswith(control.ROOT):
+            route, query = f"{environ['REQUEST_METHOD']} {path}", environ.get("QUERY_STRING", "")
             response = control.respond(
-                self, f"{environ['REQUEST_METHOD']} {path}", environ.get("QUERY_STRING", ""), raw
+                self, route, query, raw, authorization=environ.get("HTTP_AUTHORIZATION", "")
             )
         else:
             response = self._exchange(raw) if path.endswith("/api.php") else page("404 Not Found")
@@ -136,12 +145,29 @@ class Simulator:
             }
             return asdict(self._log.totals()) | now
 
+    def name_of(self, token: str) -> str:
+        """Return what an account is called where its token is not to be shown."""
+        with self._lock:
+            if not token or token in self._names:
+                return self._names.get(token, "")
+        return f"account-{sha256(token.encode()).hexdigest()[:8]}"
+
+    def find_token(self, name: str) -> str:
+        """Return the token of the account of this name; raise KeyError, which does not repeat it."""
+        with self._lock:
+            for token in self._accounts:
+                if self.name_of(token) == name:
+                    return token
+        raise KeyError("account")
+
     # Preparing
 
-    def account(self, token: str, secret: str) -> None:
-        """Add an account with an empty CRM, or change the secret of one."""
+    def account(self, token: str, secret: str, name: str = "") -> None:
+        """Add an account with an empty CRM, or change the secret, and if one is given the name, of one."""
         with self._lock:
             self._accounts.setdefault(token, SimulatedAccount(secret, self._empty())).secret = secret
+            if name:
+                self._names[token] = name
 
     def share(self, token: str, other: str) -> None:
         """From now on `other` works on the CRM of `token`."""

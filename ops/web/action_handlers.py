@@ -7,17 +7,20 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import msgspec
 from starlette.responses import Response
 
 from ops.explain.text import format_tally
 from ops.serializers import serialize_replay
 from ops.web.deps import OperatorDeps
 from ops.web.forms import ErasureForm, JobActionForm, PauseForm, ReplayForm
-from producers.job_admin.selection import describe_selection
+from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
+from producers.job_admin.selection import describe_selection, narrow_to_relations
 from producers.portals.http.api_route import ApiCall
-from producers.portals.http.problems import json_response
+from producers.portals.http.problems import error_response, json_response
 from producers.portals.http.requests import check_access
-from worker.ports import AdminResult, AuditEntry, JobState, Pause, Replay
+from worker.config import refuse_secrets
+from worker.ports import UNROUTED, AdminResult, AuditEntry, JobState, Pause, Replay
 
 MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether there are more
 
@@ -25,6 +28,7 @@ MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether the
 async def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> Response:
     """Stop sending for an account until it is resumed."""
     account, why = deps.current_settings().account(call.account).name, call.input.why
+    refuse_secrets(why=why)
     entry = AuditEntry(deps.new_id(), call.key.name, "paused", account, why)
     await deps.threads.run_for(
         call.key.name, deps.store.pause, account, Pause("hand", why), audit_entry=entry
@@ -33,34 +37,36 @@ async def pause_account(deps: OperatorDeps, call: ApiCall[PauseForm]) -> Respons
 
 
 async def resume_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
-    """Let an account go on, at full pace."""
+    """Let an account go on, at full pace and with its breaker closed."""
     account = deps.current_settings().account(call.account).name
-    entry = AuditEntry(deps.new_id(), call.key.name, "resumed", account)
-    was_paused = await deps.threads.run_for(call.key.name, deps.store.resume, account, audit_entry=entry)
-    await deps.threads.run_for(call.key.name, deps.reset_pace, account)
-    return json_response({"account": account, "paused": False, "was_paused": was_paused})
+    resumed = await deps.threads.run_for(call.key.name, deps.resume, account, call.key.name)
+    return json_response(resumed.to_json())
 
 
 async def cancel_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
-    """End queued changes."""
-    return await _act(deps, call, deps.services.jobs.cancel, "queued")
+    """End changes that wait, in the inbox or taken; what is under way or in doubt goes on."""
+    return await _act(deps, call, deps.services.jobs.cancel, CANCELLABLE)
 
 
 async def dismiss_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
     """Take failures that need no replay off the list of those that wait for a decision."""
-    return await _act(deps, call, deps.services.jobs.dismiss, "failed")
+    return await _act(deps, call, deps.services.jobs.dismiss, DISMISSABLE)
 
 
 async def _act(
-    deps: OperatorDeps, call: ApiCall[JobActionForm], act: Callable[..., AdminResult], state: JobState
+    deps: OperatorDeps,
+    call: ApiCall[JobActionForm],
+    act: Callable[..., AdminResult],
+    states: Sequence[JobState],
 ) -> Response:
-    """Act on the selected jobs that are in this state; with `dry_run` only name them."""
+    """Act on the selected jobs that are in these states; with `dry_run` only name them."""
     form = call.input
-    jobs, refused, more = await deps.threads.run_for(call.key.name, _select, deps, form, state)
+    jobs, refused, more = await deps.threads.run_for(call.key.name, _select, deps, form, states)
     if jobs and not form.dry_run:
+        chosen = narrow_to_relations(jobs, form.ids_or_filter()) if states is DISMISSABLE else jobs
         note = "" if form.jobs else f"of {describe_selection(form.ids_or_filter())}"
         result = await deps.threads.run_for(
-            call.key.name, act, form.account, jobs, by=call.key.name, note=note
+            call.key.name, act, form.account, chosen, by=call.key.name, note=note
         )
         jobs, refused = result.done, {**refused, **result.refused}
     summary = format_tally(Counter(refused.values()))
@@ -70,14 +76,14 @@ async def _act(
 
 
 def _select(
-    deps: OperatorDeps, form: JobActionForm, state: JobState
+    deps: OperatorDeps, form: JobActionForm, states: Sequence[JobState]
 ) -> tuple[Sequence[str], Mapping[str, str], bool]:
-    """Return the selected jobs in this state, the others with the reason, and whether there are more.
+    """Return the selected jobs in these states, the others with the reason, and whether there are more.
 
     Raises InvalidChange if nothing or everything is selected.
     """
     jobs, refused = list[str](), dict[str, str]()
-    for fit, unfit in deps.services.jobs.preview(form.account, form.ids_or_filter(), state):
+    for fit, unfit in deps.services.jobs.preview(form.account, form.ids_or_filter(), states):
         jobs += fit
         refused |= unfit
         if len(jobs) > MAX_JOBS:
@@ -98,16 +104,23 @@ async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Respo
         by=call.key.name,
         forced=form.force,
         correction=form.set,
+        allowed=call.key.accounts,
     )
     headers = {"Location": f"/v1/replays/{replay.id}"}
     return json_response(serialize_replay(replay), status=201, headers=headers)
 
 
 async def run_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
-    """Start a replay, or let a stopped one go on; a worker carries it out."""
+    """Start a replay, or let a stopped one go on; a worker carries it out.
+
+    Another key may have prepared it, for more accounts than this one has.
+    """
 
     def start() -> Replay:
-        replay = deps.services.replays.start(call.request.path_params["id"], by=call.key.name)
+        replay_id = call.request.path_params["id"]
+        for account in deps.services.replays.find(replay_id).accounts:
+            check_access(call.key, "replay", account)
+        replay = deps.services.replays.start(replay_id, by=call.key.name)
         deps.send_replay(replay.id)
         return replay
 
@@ -124,11 +137,23 @@ async def stop_replay(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 
 
 async def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> Response:
-    """Take a record out of everything that is kept."""
+    """Take a record out of everything that is kept of the account.
+
+    Messages that name no known account are touched only for a key that has these.
+    """
     form = call.input
     account = deps.current_settings().account(form.account).name
-    counts = await deps.threads.run_for(
-        call.key.name, deps.services.erasure.erase, account, form.module, form.id, by=call.key.name
+    proof, waiting = await deps.threads.run_for(
+        call.key.name,
+        deps.services.erasure.prove,
+        account,
+        form.module,
+        form.id,
+        by=call.key.name,
+        unrouted=UNROUTED in call.key.accounts,
+        rewrite_aof=form.rewrite_aof,
     )
-    erased = {kind: count for kind, count in counts.items() if count}
-    return json_response({"account": account, "erased": erased})
+    document = msgspec.to_builtins(proof)
+    if waiting:
+        return error_response(waiting, more={"proof": document})
+    return json_response({"account": account, "erased": document["erased"], "proof": document})

@@ -2,7 +2,8 @@
 
 from typing import Any, NotRequired, TypedDict
 
-from worker.ports import ReplayState
+from producers.job_admin.erase import ErasureProof
+from worker.ports import ReplayState, WaitReason
 
 
 class HealthVerdict(TypedDict):
@@ -91,10 +92,30 @@ class ExplanationDict(TypedDict):
     jobs: list[JobExplanationDict]
 
 
+RecordFailuresDict = TypedDict(
+    "RecordFailuresDict",
+    {
+        "account": str,
+        "module": str,
+        "id": int,
+        "code": int,
+        "class": str,
+        "message": str,
+        "relations": int,
+        "jobs": int,
+        "first": str,
+        "last": str,
+        "example": str,
+    },
+)
+"""The failed relations of a record that is most likely the reason, with their most frequent error."""
+
+
 class FailuresDict(TypedDict):
-    """What failed and waits for a decision."""
+    """What failed and waits for a decision: by error and type, and by the record that most refusals name."""
 
     errors: list[FailureGroupDict]
+    records: list[RecordFailuresDict]
 
 
 class ActionDict(TypedDict):
@@ -164,8 +185,16 @@ class PaceDict(TypedDict):
     until: str
 
 
+class WaitsDict(TypedDict):
+    """Why nothing of an account is sent now; `until` is null where somebody has to act, or it is its turn."""
+
+    reason: WaitReason
+    message: str
+    until: str | None
+
+
 class AccountDict(TypedDict):
-    """An account: its backlog, its jobs by state, its pause and its pace."""
+    """An account: its backlog, its jobs by state, its pause, its pace, and why nothing is sent now."""
 
     account: str
     mode: str
@@ -180,6 +209,7 @@ class AccountDict(TypedDict):
     accepted: int
     paused: PauseDict | None
     pace: PaceDict
+    waits: WaitsDict | None
 
 
 class AccountsDict(TypedDict):
@@ -189,11 +219,13 @@ class AccountsDict(TypedDict):
 
 
 class PausedDict(TypedDict):
-    """Whether an account is paused now, and when it was resumed, whether it was before."""
+    """Whether an account is paused now; when it was resumed also how it stood before."""
 
     account: str
     paused: bool
     was_paused: NotRequired[bool]
+    breaker_was: NotRequired[str]
+    pace_was: NotRequired[float]
 
 
 class ActedDict(TypedDict):
@@ -234,6 +266,7 @@ class ReplayDict(TypedDict):
     paused: str
     more: bool
     plan: PlanDict
+    accounts: list[str]
     state: ReplayState
     made_at: str | None
     run_at: str | None
@@ -251,7 +284,8 @@ class ReplaysDict(TypedDict):
 
 
 class ErasedDict(TypedDict):
-    """How many things a record was taken out of, by kind."""
+    """How many things a record was taken out of, by kind; and the document of what was done."""
 
     account: str
     erased: dict[str, int]
+    proof: ErasureProof

@@ -6,6 +6,7 @@ from datetime import UTC
 from typing import Any
 
 from ops import lookups
+from ops.resuming import Resumed, resume_account
 from ops.web.metrics import MetricsReader
 from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
@@ -19,8 +20,8 @@ from worker.wiring import Runtime
 class OperatorDeps:
     """The dependencies of the handlers.
 
-    `explain` and `describe` give the JSON of a relation and of an account, `reset_pace` lets an account go on
-    at full pace, `send_replay` sends a replay's id to the workers.
+    `explain` and `describe` give the JSON of a relation and of an account, `resume` lets an account go on for
+    the key of that name, `send_replay` sends a replay's id to the workers.
     """
 
     current_settings: Callable[[], Settings]
@@ -33,7 +34,7 @@ class OperatorDeps:
     new_id: Callable[[], str]
     explain: Callable[[str, Relation], Any]
     describe: Callable[[str], Any]
-    reset_pace: Callable[[str], None]
+    resume: Callable[[str, str], Resumed]
     send_replay: Callable[[str], None]
 
 
@@ -57,6 +58,6 @@ def operator_deps(
         new_id=runtime.intake().new_id,
         explain=explain_relation,
         describe=lambda account: lookups.get_account_status(runtime, runtime.settings.account(account), UTC),
-        reset_pace=runtime.limiter.reset,
+        resume=lambda account, by: resume_account(runtime, account, by=by, now=runtime.metrics.now() / 1e6),
         send_replay=send_replay,
     )

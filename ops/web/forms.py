@@ -5,10 +5,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from producers.job_admin.selection import Selection
+from producers.job_admin.selection import Selection, narrow
 from producers.portals.http.query import AccountQuery, JobQuery, Limit, RecordId
-from worker.errors import Fault, Invalid
-from worker.ports import JobFilter
 
 JobIds = Annotated[
     tuple[str, ...], Meta(max_length=10_000, description="the ids of jobs; instead of a filter")
@@ -36,12 +34,11 @@ class JobSelectionForm(JobQuery, frozen=True, kw_only=True, forbid_unknown_field
     def ids_or_filter(self) -> Selection:
         """Return the ids, or without any the filter; one that gives nothing but the account is empty.
 
-        Raises Invalid when both are given.
+        Beside ids, an error, a type and the ids of records say which failed relations of them. Raises Invalid
+        for any other filter beside ids.
         """
         job_filter = self.filter()
-        if self.jobs and job_filter != JobFilter():
-            raise Invalid([Fault("jobs", "expected ids or a filter, not both")])
-        return self.jobs or job_filter
+        return narrow(self.jobs, job_filter) if self.jobs else job_filter
 
 
 class JobActionForm(JobSelectionForm, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,7 +61,8 @@ class PauseForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ErasureForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The record to take out of everything that is kept."""
+    """The record to take out of everything that is kept; and whether to rewrite the append-only file."""
 
     module: Module
     id: RecordId
+    rewrite_aof: bool = False

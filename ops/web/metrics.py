@@ -5,7 +5,7 @@ accounts and words of the code.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -14,11 +14,18 @@ from prometheus_client.registry import Collector
 
 from producers.portals.http.deps import RedisProbe
 from worker.errors import StoreUnavailable
-from worker.ports import BOUNDS, UNROUTED, AccountStats, Metrics, Pace
+from worker.ports import BOUNDS, UNROUTED, AccountStats, Pace, count_open_jobs
+from worker.usecases.health import (
+    HEARTBEAT_AGE,
+    SEVERITIES,
+    Health,
+    Trouble,
+    find_process_troubles,
+    find_store_trouble,
+    find_troubles,
+)
 from worker.wiring import Runtime
 
-HEARTBEAT_AGE: Final = 30.0  # seconds since its last heartbeat within which a worker counts
-OPEN_STATES: Final = ("sending", "retrying", "verifying", "held")
 ENDED_STATES: Final = ("succeeded", "superseded", "failed")
 OUTCOMES: Final = ("applied", "superseded", "stale", "failed")
 BREAKERS: Final = ("closed", "half_open", "open")
@@ -31,6 +38,15 @@ class AccountSample(NamedTuple):
     pace: Pace
     now: float  # seconds
     observes: bool
+    claim_at: float | None
+
+
+TROUBLE: Final = (
+    "relations_trouble",
+    "1 for each thing that is wrong, which `relations doctor` and `/readyz` tell too: "
+    f"{', '.join(SEVERITIES)}.",
+)
+TROUBLE_LABELS: Final = ("trouble", "severity", "account")
 
 
 class Gauge(NamedTuple):
@@ -66,10 +82,8 @@ def _pause_reasons(sample: AccountSample) -> Mapping[str, float]:
 
 
 def _open_jobs(sample: AccountSample) -> Mapping[str, float]:
-    return {
-        "queued": sample.stats.backlog,
-        **{state: sample.stats.counts.get(state, 0) for state in OPEN_STATES},
-    }
+    stats = sample.stats
+    return {**count_open_jobs(stats.backlog, stats.counts, begun=stats.begun)}
 
 
 def _job_outcomes(sample: AccountSample) -> Mapping[str, float]:
@@ -109,6 +123,11 @@ GAUGES: Final = (
         "relations_observing",
         "1 while the account only observes: its changes wait by design.",
         lambda sample: float(sample.observes),
+    ),
+    Gauge(
+        "relations_claim_age_seconds",
+        "Age of the extendedclaim that is read from a file, by the call or the hand that wrote it.",
+        lambda sample: {"": max(0.0, sample.now - sample.claim_at)} if sample.claim_at else {},
     ),
     Gauge(
         "relations_pace",
@@ -185,6 +204,12 @@ COUNTERS: Final = (
         "relations_splits", "Stars that were rejected, and so are tried in smaller company.", "splits", "of"
     ),
     Counter("relations_recovered", "Requests found begun by a worker that died.", "recovered", "of"),
+    Counter(
+        "relations_mended",
+        "Contradictions in what is stored that were mended, by kind; `lost` are changes that it has lost.",
+        "mended",
+        "kind",
+    ),
     Counter("relations_waits", "Slots that were not free at once, by why.", "waits", "reason"),
     Counter(
         "relations_pauses",
@@ -217,6 +242,15 @@ SYSTEM: Final = (
 )
 
 
+REFUSALS: Final = (
+    ("relations_keys_refused", "Requests that were refused for their key, by why.", ("reason",)),
+    (
+        "relations_webhooks_refused",
+        "Deliveries that were refused, by source (empty: none of that name) and why.",
+        ("source", "reason"),
+    ),
+)
+
 PROCESS: Final = (
     (
         "relations_store_up",
@@ -248,22 +282,26 @@ class MetricsReader:
     def __init__(self, runtime: Runtime, *, now: Callable[[], float]) -> None:
         collector = MetricsCollector(runtime, now)
         self._runtime = runtime
-        self._probe = RedisProbe(lambda: list(collector.collect()), seconds=SCRAPE_SECONDS)
+        self._probe = RedisProbe(collector.read, seconds=SCRAPE_SECONDS)
 
     async def read(self) -> CollectedMetrics:
         """Return the metrics, within `SCRAPE_SECONDS`."""
-        try:
-            stored: list[Metric] = await self._probe.check()
-        except StoreUnavailable:
-            stored = []
         self._runtime.live_settings.refresh()
-        stale = bool(self._runtime.live_settings.faults)
-        values = bool(stored), stale, bool(getattr(self._runtime.wake, "trouble", ""))
+        try:
+            stored, troubles = await self._probe.check()
+        except StoreUnavailable as error:
+            stored, troubles = [], [find_store_trouble(str(error))]
+        faults, wake_trouble = (
+            self._runtime.live_settings.faults,
+            str(getattr(self._runtime.wake, "trouble", "")),
+        )
+        troubles = [*find_process_troubles(wake_trouble, faults), *troubles]
+        values = bool(stored), bool(faults), bool(wake_trouble)
         own = [
             GaugeMetricFamily(name, text, value=float(value))
             for (name, text), value in zip(PROCESS, values, strict=True)
         ]
-        return CollectedMetrics([*stored, *own])
+        return CollectedMetrics([*stored, *own, _trouble_metric(troubles)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,18 +313,32 @@ class MetricsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric, in six round trips however many accounts there are; raise Unavailable."""
-        metrics, settings, now = self.runtime.metrics, self.runtime.settings, self.now()
-        names = [*settings.accounts, UNROUTED]
-        stats, paces = metrics.account_stats(names), self.runtime.limiter.states(names)
-        observing = {name for name, account in settings.accounts.items() if account.mode == "observe"}
-        samples = {name: AccountSample(stats[name], paces[name], now, name in observing) for name in names}
+        yield from self._metrics(self._read_health())
+
+    def read(self) -> tuple[list[Metric], list[Trouble]]:
+        """Return every metric, and what is wrong with the system."""
+        health = self._read_health()
+        known = {name: found for name, found in health.accounts.items() if name != UNROUTED}
+        return list(self._metrics(health)), list(find_troubles(health._replace(accounts=known)))
+
+    def _read_health(self) -> Health:
+        health = self.runtime.read_health([*self.runtime.settings.accounts, UNROUTED])
+        return health._replace(now=self.now())
+
+    def _metrics(self, health: Health) -> Iterator[Metric]:
+        samples = {
+            name: AccountSample(found.stats, found.pace, health.now, found.observes, found.claim_at)
+            for name, found in health.accounts.items()
+        }
         for gauge in GAUGES:
             yield _gauge(gauge, samples)
         for counter in COUNTERS:
             yield _counter(counter, samples)
         for name, text, tally in HISTOGRAMS:
             yield _histogram(name, text, tally, samples)
-        yield from _system(metrics, now)
+        refused = self.runtime.metrics.refusals()
+        yield from _refused(refused, {"", *self.runtime.settings.sources})
+        yield from _system(health)
 
 
 def _gauge(gauge: Gauge, samples: Mapping[str, AccountSample]) -> Metric:
@@ -336,9 +388,31 @@ def _histogram(name: str, text: str, tally: str, samples: Mapping[str, AccountSa
     return family
 
 
-def _system(metrics: Metrics, now: float) -> Iterator[Metric]:
-    workers = [worker for worker in metrics.list_workers() if worker.at / 1e6 > now - HEARTBEAT_AGE]
-    sweeps, memory = metrics.sweep_stats(), metrics.memory_usage()
+def _refused(counts: Mapping[str, int], sources: Collection[str]) -> Iterator[Metric]:
+    """Yield how many keys and webhooks were refused; of sources that have left the settings, nothing."""
+    by_kind: dict[str, dict[tuple[str, ...], int]] = {"key": {}, "webhook": {}}
+    for name, count in counts.items():
+        kind, *labels = name.split(":")
+        if kind == "key" or labels[0] in sources:
+            by_kind[kind][tuple(labels)] = count
+    for (name, text, label_names), values in zip(REFUSALS, by_kind.values(), strict=True):
+        family = CounterMetricFamily(name, text, labels=list(label_names))
+        for labels_of, count in values.items():
+            family.add_metric(list(labels_of), count)
+        yield family
+
+
+def _trouble_metric(troubles: Iterable[Trouble]) -> Metric:
+    family = GaugeMetricFamily(*TROUBLE, labels=TROUBLE_LABELS)
+    for name, severity, account in dict.fromkeys(
+        (each.name, each.severity, each.account) for each in troubles
+    ):
+        family.add_metric([name, severity, account], 1.0)
+    return family
+
+
+def _system(health: Health) -> Iterator[Metric]:
+    workers, sweeps, memory = health.live_workers, health.sweeps, health.memory
     values = (
         len(workers),
         sum(worker.concurrency for worker in workers),

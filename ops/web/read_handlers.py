@@ -1,5 +1,7 @@
 """Handlers that show what is kept: relations, failures, requests, replays, accounts, audit log, metrics."""
 
+from typing import Final
+
 from prometheus_client.exposition import choose_encoder
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -10,14 +12,18 @@ from ops.serializers import (
     serialize_failure,
     serialize_replay,
     serialize_request,
+    serialize_suspect,
 )
 from ops.web.deps import OperatorDeps
 from ops.web.forms import NewestQuery, PageQuery
+from producers.job_admin.suspects import find_suspects
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
 from producers.portals.http.query import AccountQuery
 from worker.contract.message import MAX_ID
 from worker.errors import Fault, Invalid, NotFound
+
+MAX_SUSPECTS: Final = 100  # records that are listed
 
 
 async def explain_relation(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
@@ -32,9 +38,16 @@ async def explain_relation(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> R
 
 
 async def list_failures(deps: OperatorDeps, call: ApiCall[AccountQuery]) -> Response:
-    """List what failed and waits for a decision, in groups by error and type."""
-    groups = await deps.threads.run_for(call.key.name, deps.queries.failure_groups, call.account)
-    return json_response({"errors": [serialize_failure(call.account, group) for group in groups]})
+    """List what failed and waits for a decision, by error and type, and by suspect record."""
+    account = call.account
+    groups = await deps.threads.run_for(call.key.name, deps.queries.failure_groups, account)
+    suspects = await deps.threads.run_for(call.key.name, find_suspects, deps.queries, account)
+    return json_response(
+        {
+            "errors": [serialize_failure(account, group) for group in groups],
+            "records": [serialize_suspect(account, suspect) for suspect in suspects[:MAX_SUSPECTS]],
+        }
+    )
 
 
 async def list_requests(deps: OperatorDeps, call: ApiCall[PageQuery]) -> Response:

@@ -1,21 +1,31 @@
 """Cancels queued changes and dismisses failed jobs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from producers.job_admin.selection import (
     MAX_JOBS,
+    NarrowedJobs,
     Selection,
     describe_selection,
     find_jobs,
     is_foreign,
-    restrict_to_state,
+    name_picked,
+    pick_failures,
+    restrict_to_states,
 )
-from worker.ports import AdminResult, AuditEntry, JobAdmin, JobFilter, JobState, Queries
+from worker.config import refuse_secrets
+from worker.errors import Fault, InvalidChange
+from worker.ports import AdminResult, AuditEntry, JobAdmin, JobFilter, JobRecord, JobState, Queries
 
 FOREIGN: Final = "foreign"  # the reason why a job of another account is refused
+CANCELLABLE: Final[tuple[JobState, ...]] = ("queued", "held", "retrying")
+DISMISSABLE: Final[tuple[JobState, ...]] = ("failed",)
+OTHER_FAILURE: Final = "failed of something else"  # why one is that has no such failed relation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,46 +35,81 @@ class JobAdminService:
     queries: Queries
     job_admin: JobAdmin
     new_id: Callable[[], str]
+    cancel_taken: Callable[[str, Sequence[str]], AdminResult]
 
     def cancel(self, account: str, selection: Selection, *, by: str, note: str = "") -> AdminResult:
-        """End queued changes as superseded; a change that a worker has taken is refused."""
-        jobs, foreign = self._resolve(account, selection, "queued")
-        entry = AuditEntry(self.new_id(), by, "cancelled", describe_selection(selection), note)
+        """End changes as superseded that wait in the inbox, or were taken and of which nothing is under way.
+
+        Raises InvalidChange for a part of a change.
+        """
+        if isinstance(selection, NarrowedJobs):
+            raise InvalidChange([Fault("jobs", "a change is cancelled as a whole; give its id alone")])
+        entry = self._audit_entry("cancelled", selection, by, note)
+        jobs, taken, foreign = list[str](), list[str](), dict[str, str]()
+        for job_id, job, reason in islice(self._judge(account, selection, CANCELLABLE), MAX_JOBS):
+            if reason == FOREIGN:
+                foreign[job_id] = reason
+                continue
+            jobs.append(job_id)
+            if job and not reason and job.state != "queued":
+                taken.append(job_id)
+        ended = self.cancel_taken(account, taken)
+        if ended.done:
+            counted = msgspec.structs.replace(entry, count=len(ended.done))
+            self.job_admin.add_audit_entry(account, counted)
         result = self.job_admin.cancel(account, jobs, entry)
-        return result._replace(refused={**result.refused, **foreign})
+        return result._replace(refused={**result.refused, **ended.refused, **foreign})
 
     def dismiss(self, account: str, selection: Selection, *, by: str, note: str = "") -> AdminResult:
-        """Take failed jobs off the list that waits for a decision.
+        """Take failed jobs, or the failed relations of them that are selected, off the list that waits.
 
         They stay failed, and can still be replayed by their ids.
         """
-        jobs, foreign = self._resolve(account, selection, "failed")
-        entry = AuditEntry(self.new_id(), by, "dismissed", describe_selection(selection), note)
-        result = self.job_admin.dismiss(account, jobs, entry)
-        return result._replace(refused={**result.refused, **foreign})
+        entry = self._audit_entry("dismissed", selection, by, note)
+        jobs, refused, only = list[str](), dict[str, str](), dict[str, tuple[str, ...]]()
+        for job_id, job, reason in islice(self._judge(account, selection, DISMISSABLE), MAX_JOBS):
+            if reason or job is None:
+                refused[job_id] = reason
+                continue
+            jobs.append(job_id)
+            if names := name_picked(job, pick_failures(job, selection)):
+                only[job_id] = names
+        result = self.job_admin.dismiss(account, jobs, entry, only=only)
+        return result._replace(refused={**result.refused, **refused})
+
+    def _audit_entry(self, act: str, selection: Selection, by: str, note: str) -> AuditEntry:
+        what = describe_selection(selection)
+        refuse_secrets(selection=what, by=by, note=note)
+        return AuditEntry(self.new_id(), by, act, what, note)
 
     def preview(
-        self, account: str, selection: Selection, state: JobState
+        self, account: str, selection: Selection, states: Sequence[JobState]
     ) -> Iterator[tuple[list[str], dict[str, str]]]:
-        """Yield in pieces the account's jobs in this state, and why the other selected jobs are refused."""
-        for piece in find_jobs(self.queries, account, restrict_to_state(selection, state)):
-            found = {
-                job_id: FOREIGN if is_foreign(job_id, account) else job.state if job else "gone"
-                for job_id, job in piece.items()
-            }
-            jobs = [job_id for job_id, reason in found.items() if reason == state]
-            yield jobs, {job_id: reason for job_id, reason in found.items() if reason != state}
+        """Yield the account's jobs in these states, and why other selected jobs are refused, one by one."""
+        for job_id, _, reason in self._judge(account, selection, states):
+            yield ([], {job_id: reason}) if reason else ([job_id], {})
 
-    def _resolve(
-        self, account: str, selection: Selection, state: JobState
-    ) -> tuple[list[str], dict[str, str]]:
-        """Return the selected ids of the account, and those of other accounts with the reason.
+    def _judge(
+        self, account: str, selection: Selection, states: Sequence[JobState]
+    ) -> Iterator[tuple[str, JobRecord | None, str]]:
+        """Yield the selected jobs, each with why it cannot be acted on, mostly the state it is in, or "".
 
-        A filter selects only jobs in this state, and `MAX_JOBS` of them at most.
+        A filter selects none in other states.
         """
-        selection = restrict_to_state(selection, state)
-        if isinstance(selection, JobFilter):
-            found = (job_id for piece in find_jobs(self.queries, account, selection) for job_id in piece)
-            return list(islice(found, MAX_JOBS)), {}
-        foreign = {job_id: FOREIGN for job_id in selection if is_foreign(job_id, account)}
-        return [job_id for job_id in selection if job_id not in foreign], foreign
+        for piece in find_jobs(self.queries, account, restrict_to_states(selection, states)):
+            for job_id, job in piece.items():
+                reason = _reason_to_refuse(account, job_id, job, selection, states)
+                if not (reason and isinstance(selection, JobFilter)):
+                    yield job_id, job, reason
+
+
+def _reason_to_refuse(
+    account: str, job_id: str, job: JobRecord | None, selection: Selection, states: Sequence[JobState]
+) -> str:
+    if is_foreign(job_id, account):
+        return FOREIGN
+    if job is None:
+        return "gone"
+    if job.state not in states:
+        return job.state
+    return OTHER_FAILURE if isinstance(selection, NarrowedJobs) and not pick_failures(job, selection) else ""

@@ -9,11 +9,14 @@ relation is left to the flush, and its memory stays until that is over; the eras
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+import msgspec
+
 from worker import background
+from worker.config import refuse_secrets
 from worker.contract import Relation, write_instant
 from worker.errors import StoreUnavailable, Unavailable
 from worker.ports import (
@@ -36,6 +39,15 @@ MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease
 POLL: Final = 0.2  # seconds between two attempts to get it
 PIECE: Final = 500  # open relations that are ended at once
 FLUSH_TIME: Final = 5.0  # seconds that a flush is given to read back what can land no more
+
+REACHES_NOT: Final = (
+    "the CRM itself",
+    "the append-only file, until it is rewritten, and those of replicas",
+    "backups, until they expire",
+    "logs, of proxies too, until they expire",
+    "files of imports and of producers",
+    "messages that no worker has taken yet",
+)
 
 Withdraw = Callable[
     [str, RecordRef, Mapping[Relation, RelationRecord], UnsettledRequests],
@@ -67,6 +79,67 @@ class _Remainder(NamedTuple):
         )
 
 
+class WaitingPart(msgspec.Struct, frozen=True):
+    """What of an account could not be erased yet: how many relations, until when (null: unknown), and why."""
+
+    relations: int
+    until: str | None
+    why: str
+
+
+class ErasedAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """What was looked at in an account, and what was erased, by kind; and what waits."""
+
+    account: str
+    looked_at: Mapping[str, int]
+    erased: Mapping[str, int]
+    waits: WaitingPart | None = None
+
+
+class ErasureProof(msgspec.Struct, frozen=True, kw_only=True):
+    """What an erasure did: a document without personal data.
+
+    Instead of the id it has the fingerprint that stands in the audit log under `audit_entry`: whoever knows
+    the id can check it. `append_only_file` says what became of its rewriting, if that was asked for.
+    """
+
+    module: str
+    fingerprint: str
+    audit_entry: str
+    account: str
+    by: str
+    begun_at: str
+    finished_at: str
+    complete: bool
+    erased: Mapping[str, int]
+    accounts: tuple[ErasedAccount, ...]
+    append_only_file: str
+    reaches_not: tuple[str, ...] = REACHES_NOT
+
+
+@dataclass(slots=True)
+class _Progress:
+    """An erasure under way: what was looked at and erased of each account; and what waits, with the error."""
+
+    looked: dict[str, Counter[str]] = field(default_factory=dict)
+    erased: dict[str, Counter[str]] = field(default_factory=dict)
+    waits: dict[str, tuple[WaitingPart, Unavailable]] = field(default_factory=dict)
+
+    def counts(self) -> Counter[str]:
+        """Return what was erased of all of them."""
+        return sum(self.erased.values(), Counter())
+
+    def waiting(self) -> Unavailable | None:
+        """Return the error that says what the first account waits for, None if all is done."""
+        return next((error for _, error in self.waits.values()), None)
+
+    def of_account(self, account: str) -> ErasedAccount:
+        """Return what became of one of them."""
+        waits, _ = self.waits.get(account, (None, None))
+        looked, erased = +self.looked[account], +self.erased[account]
+        return ErasedAccount(account=account, looked_at=looked, erased=erased, waits=waits)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseService:
     """Erases records, and writes to the account's audit log that it was done."""
@@ -76,6 +149,7 @@ class EraseService:
     clock: Clock
     new_id: Callable[[], str]
     withdraw: Withdraw
+    now: Callable[[], int]  # the store's time, µs
     keep_lease: LeaseKeeper = background.keep_lease
 
     def erase(
@@ -85,47 +159,95 @@ class EraseService:
         number: int,
         *,
         by: str,
+        unrouted: bool = True,
         on_wait: Callable[[Unavailable], None] | None = None,
     ) -> Mapping[str, int]:
         """Erase the record and return counts of what was changed, by kind; a second call finds nothing.
 
-        Open relations of the record that were never sent end as superseded. Raises NotFound for an unknown
-        module, and Unavailable while a worker has the account, or while a write of the record has no answer
-        yet or may still land; what could be erased by then is erased. With `on_wait`, which is told of each
-        such error, it waits as long as the error says and tries again.
+        Raises what `prove` raises, and Unavailable if anything waits; what could be erased by then is erased.
         """
+        proof, waiting = self.prove(account, module, number, by=by, unrouted=unrouted, on_wait=on_wait)
+        if waiting:
+            raise waiting
+        return proof.erased
+
+    def prove(
+        self,
+        account: str,
+        module: str,
+        number: int,
+        *,
+        by: str,
+        unrouted: bool = True,
+        on_wait: Callable[[Unavailable], None] | None = None,
+        rewrite_aof: bool = False,
+    ) -> tuple[ErasureProof, Unavailable | None]:
+        """Erase the record, and return the document of what was done, and why it is not complete, if so.
+
+        Open relations of the record that were never sent end as superseded. What waits is a worker that has
+        the account, or a write of the record that has no answer yet or may still land. With `on_wait`, which
+        is told of each such error, it waits as long as the error says and tries again. With `unrouted`,
+        messages that name no known account are erased too. Raises NotFound for an unknown module, and
+        StoreUnavailable.
+        """
+        refuse_secrets(by=by)
         record, entry_id = record_ref(module, number), self.new_id()
-        counts, finished = Counter[str](), False
+        begun_at, progress, finished = self.now(), _Progress(), False
         try:
             while not finished:
-                try:
-                    self._erase_once(account, record, entry_id, counts)
-                    finished = True
-                except Unavailable as error:
-                    if on_wait is None or isinstance(error, StoreUnavailable):
-                        raise
+                self._erase_once(account, record, entry_id, progress, unrouted=unrouted)
+                error = progress.waiting()
+                finished = error is None or on_wait is None
+                if error and on_wait:
                     on_wait(error)
                     self.clock.sleep(error.retry_after)
         finally:  # what was erased before an error is audited too
-            if counts.total() or finished:
+            counts = progress.counts()
+            if counts.total() or (finished and not progress.waits):
                 what = f"{module} {fingerprint(record, entry_id)}"
                 entry = AuditEntry(entry_id, by, "erased", what, count=counts.total())
                 self.job_admin.add_audit_entry(account, entry)
-        return counts
+        proof = ErasureProof(
+            module=module,
+            fingerprint=fingerprint(record, entry_id),
+            audit_entry=entry_id,
+            account=account,
+            by=by,
+            begun_at=write_instant(begun_at),
+            finished_at=write_instant(self.now()),
+            complete=not progress.waits,
+            erased=counts,
+            accounts=tuple(map(progress.of_account, progress.erased)),
+            append_only_file=self.job_admin.rewrite_append_only_file() if rewrite_aof else "not asked for",
+        )
+        return proof, progress.waiting()
 
-    def _erase_once(self, account: str, record: RecordRef, holder: str, counts: Counter[str]) -> None:
-        """Erase what can be erased now, and add to `counts` after each step; raise if anything is left.
+    def _erase_once(
+        self, account: str, record: RecordRef, holder: str, progress: _Progress, *, unrouted: bool
+    ) -> None:
+        """Erase what can be erased now, and add to the progress after each step, with what waits.
 
         Messages that name no known account may be about the record too. The registry is not asked whether
         there are any: a failover or an older backup may have lost the inbox's entry.
         """
-        accounts = dict.fromkeys((account, UNROUTED))
-        left = [self._erase_from(name, record, holder, counts) for name in accounts]
-        for remainder in left:
-            if remainder.relations:
-                raise remainder.as_error()
+        progress.waits.clear()
+        for name in dict.fromkeys((account, UNROUTED) if unrouted else (account,)):
+            looked, counts = (part.setdefault(name, Counter()) for part in (progress.looked, progress.erased))
+            try:
+                left = self._erase_from(name, record, holder, counts, looked)
+            except StoreUnavailable:
+                raise
+            except Unavailable as error:
+                progress.waits[name] = WaitingPart(0, None, str(error)), error
+                continue
+            if left.relations:
+                until = write_instant(max(left.relations.values()))
+                waits = WaitingPart(len(left.relations), until, left.why)
+                progress.waits[name] = waits, left.as_error()
 
-    def _erase_from(self, account: str, record: RecordRef, holder: str, counts: Counter[str]) -> _Remainder:
+    def _erase_from(
+        self, account: str, record: RecordRef, holder: str, counts: Counter[str], looked: Counter[str]
+    ) -> _Remainder:
         """Erase the record from one account as far as possible; return what is left."""
         lease = self._acquire_lease(account, holder)
         try:
@@ -136,11 +258,11 @@ class EraseService:
                 def erase_jobs(after: int) -> ErasedPiece:
                     return self.job_admin.erase_jobs(lease, record, after, waiting=jobs)
 
-                _erase_pieces(erase_jobs, lease, counts)
+                _erase_pieces(erase_jobs, lease, counts, looked)
                 if waiting:
                     return _Remainder(waiting, unsettled.now, self._explain_waiting(account))
                 in_doubt = _erase_pieces(
-                    lambda cursor: self.job_admin.erase_rest(lease, record, cursor), lease, counts
+                    lambda cursor: self.job_admin.erase_rest(lease, record, cursor), lease, counts, looked
                 )
                 return _Remainder(
                     in_doubt,
@@ -198,14 +320,15 @@ def fingerprint(record: RecordRef, entry_id: str) -> str:
 
 
 def _erase_pieces(
-    erase_piece: Callable[[int], ErasedPiece], lease: Lease, counts: Counter[str]
+    erase_piece: Callable[[int], ErasedPiece], lease: Lease, counts: Counter[str], looked: Counter[str]
 ) -> Mapping[Relation, int]:
-    """Erase one piece after the other, until all are done, and add to `counts`; return what is in doubt."""
+    """Erase one piece after the other, until all are done, and count; return what is in doubt."""
     in_doubt, cursor = dict[Relation, int](), 0
     while True:
         lease.renew()
         piece = erase_piece(cursor)
         counts.update(piece.counts)
+        looked.update(piece.looked)
         in_doubt |= piece.in_doubt
         if not (cursor := piece.next):
             return in_doubt

@@ -1,32 +1,112 @@
-"""The jobs that an operator selects, by ids or by a filter: described in words, looked up in pieces."""
+"""The jobs that an operator selects, by ids or by a filter: described in words, looked up in pieces.
+
+What failed is a list of relations: an error and ids select those of each job that are acted on.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 import msgspec
 
-from worker.contract import write_instant
+from worker.contract import limit_faults, write_instant
 from worker.errors import Fault, InvalidChange
-from worker.ports import JobFilter, JobRecord, JobState, Queries, summarize_ids
+from worker.ports import (
+    Failure,
+    JobFilter,
+    JobRecord,
+    JobState,
+    Queries,
+    summarize_ids,
+    waiting_failures,
+)
 
 MAX_JOBS: Final = 100_000  # jobs that one call acts on
+MAX_ID: Final = 64  # characters of the id of a job; ours have at most 51
 PIECE: Final = 500  # jobs that are looked up at once
+OF_RELATIONS: Final = ("type", "parent", "child", "error")  # fields of a filter that failures are picked by
 NOTHING_SELECTED: Final = (
     "say which jobs: their ids, or at least one of "
     "state, type, parent, child, error, source, batch, since, until"
 )
 
-Selection = Sequence[str] | JobFilter
+
+@dataclass(frozen=True, slots=True)
+class NarrowedJobs:
+    """Jobs by their ids, and of each only the failed relations that fit the filter's error and ids."""
+
+    jobs: tuple[str, ...]
+    filter: JobFilter
+
+
+Selection = Sequence[str] | JobFilter | NarrowedJobs
+
+
+def narrow(jobs: Sequence[str], wanted: JobFilter) -> Selection:
+    """Return the jobs, narrowed to the failed relations that a filter picks, if it picks any.
+
+    Raises InvalidChange for a filter of anything else: ids have said already which jobs.
+    """
+    picked = {name: getattr(wanted, name) for name in OF_RELATIONS}
+    relations = JobFilter(**picked)
+    if relations != wanted:
+        allowed = "beside ids only type, parent, child and error say more: which failed relations of them"
+        raise InvalidChange([Fault("jobs", f"expected ids or a filter, not both; {allowed}")])
+    return NarrowedJobs(tuple(jobs), relations) if any(picked.values()) else jobs
+
+
+def narrow_to_relations(jobs: Sequence[str], selection: Selection) -> Selection:
+    """Return the jobs, of which the same failed relations are picked as by the selection that found them."""
+    if isinstance(selection, NarrowedJobs):
+        return NarrowedJobs(tuple(jobs), selection.filter)
+    if isinstance(selection, JobFilter):
+        return narrow(jobs, JobFilter(**{name: getattr(selection, name) for name in OF_RELATIONS}))
+    return jobs
+
+
+def pick_failures(job: JobRecord, selection: Selection) -> tuple[Failure, ...]:
+    """Return the failed relations of a job that a selection is about.
+
+    Those that wait for a decision; of a job that is named and has none of them, those that were dismissed.
+    """
+    if isinstance(selection, NarrowedJobs):
+        fitting = tuple(filter(selection.filter.fits_failure, job.failures))
+        return tuple(each for each in fitting if each.dismissed is None) or fitting
+    if isinstance(selection, JobFilter):
+        return tuple(filter(selection.fits_failure, waiting_failures(job)))
+    return waiting_failures(job)
+
+
+def name_picked(job: JobRecord, picked: Sequence[Failure]) -> tuple[str, ...]:
+    """Return the names of the picked relations; none if they are all that an act on the job is about."""
+    return () if tuple(picked) == waiting_failures(job) else tuple(str(each.relation) for each in picked)
 
 
 def describe_selection(selection: Selection) -> str:
     """Return the selection in words; raises InvalidChange if it selects nothing, or everything."""
-    if not isinstance(selection, JobFilter):
-        if not selection:
-            raise InvalidChange([Fault("", NOTHING_SELECTED)])
-        return summarize_ids(selection)
-    conditions = {name: value for name, value in msgspec.structs.asdict(selection).items() if value}
+    if isinstance(selection, NarrowedJobs):
+        return f"{summarize_ids(_check_ids(selection.jobs))}: {_describe_filter(selection.filter)}"
+    if isinstance(selection, JobFilter):
+        return _describe_filter(selection)
+    if not selection:
+        raise InvalidChange([Fault("", NOTHING_SELECTED)])
+    return summarize_ids(_check_ids(selection))
+
+
+def _check_ids(jobs: Sequence[str]) -> Sequence[str]:
+    """Return the ids; raise InvalidChange for those that are too long to be any."""
+    if faults := [
+        Fault(f"jobs[{at}]", f"expected the id of a job, at most {MAX_ID} characters, got {len(each)}")
+        for at, each in enumerate(jobs)
+        if len(each) > MAX_ID
+    ]:
+        raise InvalidChange(limit_faults(faults))
+    return jobs
+
+
+def _describe_filter(wanted: JobFilter) -> str:
+    conditions = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value}
     if not conditions:
         raise InvalidChange([Fault("", NOTHING_SELECTED)])
     for name in ("since", "until", "failed_since", "failed_until"):
@@ -35,19 +115,22 @@ def describe_selection(selection: Selection) -> str:
     return ", ".join(f"{name} {value}" for name, value in conditions.items())
 
 
-def restrict_to_state(selection: Selection, state: JobState) -> Selection:
+def restrict_to_states(selection: Selection, states: Sequence[JobState]) -> Selection:
     """Return the selection with a filter limited to jobs in this state; ids are returned as they are.
+
+    A filter of several states is returned as it is, if it names none or one of them.
 
     Raises InvalidChange if it selects nothing, everything, or jobs in another state.
     """
     describe_selection(selection)
     if not isinstance(selection, JobFilter):
         return selection
-    if selection.state not in ("", state):
+    if selection.state not in ("", *states):
+        expected = " or ".join(states)
         raise InvalidChange(
-            [Fault("state", f"expected {state}, or none: others cannot be acted on like this")]
+            [Fault("state", f"expected {expected}, or none: others cannot be acted on like this")]
         )
-    return msgspec.structs.replace(selection, state=state)
+    return msgspec.structs.replace(selection, state=states[0]) if len(states) == 1 else selection
 
 
 def find_jobs(
@@ -57,7 +140,8 @@ def find_jobs(
     if isinstance(selection, JobFilter):
         yield from _find_by_filter(queries, account, selection)
         return
-    ids = iter(dict.fromkeys(selection))
+    named = selection.jobs if isinstance(selection, NarrowedJobs) else selection
+    ids = iter(dict.fromkeys(named))
     while piece := list(islice(ids, PIECE)):
         found = queries.get_jobs(piece)
         yield {job_id: found.get(job_id) for job_id in piece}

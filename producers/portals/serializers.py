@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from worker.contract import Relation, write_instant
 from worker.errors import NotFound
-from worker.ports import JobRecord, JobState, RelationRecord
+from worker.ports import Dismissal, Failure, JobRecord, JobState, Waiting, WaitReason
 
 ErrorDict = TypedDict(
     "ErrorDict", {"code": int, "class": str, "message": str, "parentid": int | None, "childid": int | None}
@@ -16,14 +16,34 @@ Not a class statement, because `class` is a keyword of Python.
 """
 
 
-class HeldDict(TypedDict):
-    """Why a relation of a held job is not written yet; it is looked at again at `until`, if not before."""
+FailureDict = TypedDict(
+    "FailureDict",
+    {
+        "parentid": int,
+        "childid": int,
+        "code": int,
+        "class": str,
+        "message": str,
+        "dismissed": dict[str, str] | None,
+    },
+)
+"""A relation that failed, with its own refusal; `dismissed` (at, by, why) if it needs no decision."""
 
-    parentid: int
-    childid: int
-    reason: str
+
+class HeldDict(TypedDict):
+    """Why an open job waits; it is looked at again at `until`, if not before.
+
+    The ids are those of the relation that waits, null if it is the account that does. `error` is the class of
+    failure that a guarded relation meets if nothing makes way. `until` is null where somebody has to act, or
+    where it is its turn.
+    """
+
+    reason: WaitReason
     message: str
-    until: str
+    until: str | None
+    parentid: int | None
+    childid: int | None
+    error: str | None
 
 
 class JobDict(TypedDict):
@@ -48,6 +68,7 @@ class JobDict(TypedDict):
     attempts: int
     relations: dict[str, int]
     error: ErrorDict | None
+    failures: list[FailureDict]
     held: HeldDict | None
     superseded_by: str | None
     requests: list[str]
@@ -86,8 +107,8 @@ def batch_json(account: str, label: str, counts: Mapping[str, int]) -> BatchDict
     }
 
 
-def job_json(job: JobRecord, records: Mapping[Relation, RelationRecord] | None = None) -> JobDict:
-    """Return the job as JSON; `records` of its relations say why it is held, which lists leave out."""
+def job_json(job: JobRecord, waiting: Waiting | None = None) -> JobDict:
+    """Return the job as JSON, with why it waits."""
     return {
         "id": job.id,
         "account": job.account,
@@ -108,7 +129,8 @@ def job_json(job: JobRecord, records: Mapping[Relation, RelationRecord] | None =
         "attempts": job.attempts,
         "relations": {"total": job.total, **job.counts},
         "error": _error(job.refusal) if job.refusal else None,
-        "held": held_json(records or {}),
+        "failures": list(map(_failure, job.failures)),
+        "held": waiting_json(waiting) if waiting else None,
         "superseded_by": job.by or None,
         "requests": list(job.requests),
         "replay": job.replay or None,
@@ -118,26 +140,17 @@ def job_json(job: JobRecord, records: Mapping[Relation, RelationRecord] | None =
     }
 
 
-def held_json(records: Mapping[Relation, RelationRecord]) -> HeldDict | None:
-    """Return why the first relation that is held waits, None if there is none."""
-    for relation, (opened, _, _) in records.items():
-        if opened and opened.held:
-            _, reason, message = opened.refusal or (0, "", "")
-            return {
-                "parentid": relation.parent,
-                "childid": relation.child,
-                "reason": reason,
-                "message": message,
-                "until": write_instant(opened.not_before),
-            }
-    return None
-
-
-def held_relations(job: JobRecord) -> list[Relation]:
-    """Return the relations of which the records say why the job is held: none if it is not."""
-    if job.state != "held":
-        return []
-    return [Relation(job.type, parent, child) for parent in job.parents for child in job.children]
+def waiting_json(waiting: Waiting) -> HeldDict:
+    """Return why something waits as JSON."""
+    relation = waiting.relation
+    return {
+        "reason": waiting.reason,
+        "message": waiting.message,
+        "until": write_instant(waiting.until) if waiting.until else None,
+        "parentid": relation.parent if relation else None,
+        "childid": relation.child if relation else None,
+        "error": waiting.error or None,
+    }
 
 
 def _error(refusal: tuple[int, str, str, str]) -> ErrorDict:
@@ -146,12 +159,26 @@ def _error(refusal: tuple[int, str, str, str]) -> ErrorDict:
     return {"code": code, "class": error_class, "message": message, "parentid": parent, "childid": child}
 
 
+def _failure(failure: Failure) -> FailureDict:
+    return {
+        "parentid": failure.relation.parent,
+        "childid": failure.relation.child,
+        "code": failure.code,
+        "class": failure.error,
+        "message": failure.message,
+        "dismissed": _dismissal(failure.dismissed) if failure.dismissed else None,
+    }
+
+
+def _dismissal(dismissed: Dismissal) -> dict[str, str]:
+    return {"at": write_instant(dismissed.at), "by": dismissed.by, "why": dismissed.why}
+
+
 def _history(job: JobRecord) -> list[dict[str, str]]:
     """Return the events that the job's own record knows of; its requests have records of their own."""
     events = [{"at": write_instant(job.accepted_at), "event": "accepted"}]
     if job.finished_at:
         events.append({"at": write_instant(job.finished_at), "event": job.state})
-    if dismissed := job.dismissed:
-        at = write_instant(dismissed.at)
-        events.append({"at": at, "event": "dismissed", "by": dismissed.by, "why": dismissed.why})
+    if job.dismissed:
+        events.append({"event": "dismissed", **_dismissal(job.dismissed)})
     return events

@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from producers.job_admin.selection import is_foreign
+from producers.job_admin.selection import Selection, is_foreign, pick_failures
 from worker.contract import Relation
 from worker.planner.fold import LostIntent
-from worker.ports import JobRecord, RelationRecord
+from worker.ports import REPLACED, Failure, JobRecord, RelationRecord
 
 REASONS: Final[Mapping[str, str]] = {
     "gone": "is not kept any more",
     "foreign": "is no job of this account",
     "not failed": "is not failed (any more)",
+    "other relations": "has no failed relation that fits",
     "dismissed": "was dismissed, or sent anew, since",
     "replaced": "was sent anew before, as",
     "erased": "was about a record that was erased",
@@ -20,6 +21,7 @@ REASONS: Final[Mapping[str, str]] = {
     "as asked": "is already as asked, as far as is known",
     "invalid": "cannot be corrected like this",
     "unreadable": "stands for a message that still cannot be read",
+    "elsewhere": "would go into an account that this key is not for",
     "refused": "was refused when it was sent anew",
     "forgotten": "was erased from the replay, or kept too long",
 }
@@ -29,7 +31,7 @@ PRECEDENCE: Final = ("as asked", "superseded", "contradicts")
 """Of a job whose relations have different reasons, the last of these is its reason."""
 
 
-def reason_to_refuse(account: str, job_id: str, job: JobRecord | None, *, as_new_change: bool) -> str:
+def reason_to_refuse(account: str, job_id: str, job: JobRecord | None) -> str:
     """Return why the job cannot be replayed whatever is known of its relations; empty if it can."""
     if is_foreign(job_id, account):
         return "foreign"
@@ -37,9 +39,27 @@ def reason_to_refuse(account: str, job_id: str, job: JobRecord | None, *, as_new
         return "gone"
     if job.state != "failed":
         return "not failed"
-    if not job.failed and not is_unreadable(job):
-        return "erased"
-    return "replaced" if job.replayed_by and (is_unreadable(job) or not as_new_change) else ""
+    if is_unreadable(job):
+        return "replaced" if job.replayed_by else ""
+    return "" if job.failures else "erased"
+
+
+def pick_replayable(
+    job: JobRecord, selection: Selection, *, as_new_change: bool
+) -> tuple[tuple[Relation, ...], str]:
+    """Return the failed relations of the selected job that can be replayed; if none, with the reason.
+
+    What was sent anew already, perhaps corrected, does not go back as it was.
+    """
+    picked = pick_failures(job, selection)
+    if not picked:
+        return (), "other relations"
+    left = [each for each in picked if as_new_change or not _was_replaced(each)]
+    return tuple(each.relation for each in left), "" if left else "replaced"
+
+
+def _was_replaced(failure: Failure) -> bool:
+    return failure.dismissed is not None and failure.dismissed.why == REPLACED
 
 
 def is_unreadable(job: JobRecord) -> bool:
@@ -48,26 +68,26 @@ def is_unreadable(job: JobRecord) -> bool:
 
 
 def jobs_without_effect(
-    jobs: Sequence[JobRecord],
+    jobs: Sequence[tuple[JobRecord, Sequence[Relation]]],
     lost: Iterable[tuple[Relation, LostIntent]],
     records: Mapping[Relation, RelationRecord],
 ) -> Mapping[str, str]:
-    """Return the jobs of which nothing would be sent if they went back into the inbox, each with the reason.
+    """Return the jobs of which nothing would be sent if these relations went back, each with the reason.
 
     `lost` are the intents that a dry run of these jobs dropped. One that another of these jobs supersedes
     does not count: both go back, and the newer one wins.
     """
-    own = {job.id for job in jobs}
+    own = {job.id for job, _ in jobs}
     dropped = {
         (intent.intent.job, relation): intent
         for relation, intent in lost
         if intent.result != "superseded" or intent.by not in own
     }
     without_effect = {}
-    for job in jobs:
+    for job, relations in jobs:
         reasons = [
             _reason_of_relation(job, dropped.get((job.id, relation)), records.get(relation, RelationRecord()))
-            for relation in job.failed
+            for relation in relations
         ]
         if all(reasons):
             without_effect[job.id] = max(reasons, key=PRECEDENCE.index)

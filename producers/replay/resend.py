@@ -4,16 +4,18 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from worker.contract import Change, from_message, write_instant
+from worker.contract import Change, Relation, from_message, limit_faults, write_instant
 from worker.contract.values import read_whole
 from worker.errors import Fault, InvalidChange
-from worker.ports import JobRecord
+from worker.ports import JobRecord, Payload
 
 OF_MESSAGES: Final = ("account", "occurred_at", "event_id", "source", "batch")  # of unreadable ones only
 CORRECTABLE: Final = ("action", "relationtype", "parentid", "childid", "allow_empty", *OF_MESSAGES)
 FLAGS: Final = {"true": True, "false": False}
 INFO_PREFIX: Final = "relationinfo."
+MAX_CORRECTION: Final = 16_384  # bytes, as JSON: 500 ids have 9,000
 SOURCE: Final = "replay"  # the `source` of a new change
+MAX_NAMED: Final = 5  # ids in a fault
 
 Correction = Mapping[str, Any]
 """The values that replace those of a failed job, by field; one of relationinfo is `relationinfo.KEY`.
@@ -21,8 +23,8 @@ Correction = Mapping[str, Any]
 An empty one takes the field out of the message, whatever its name.
 """
 
-Reparse = Callable[[JobRecord, bytes, Correction], Sequence[Change]]
-"""Reads the bytes of an unreadable message again, with corrections; raises InvalidChange."""
+Reparse = Callable[[JobRecord, Payload, Correction], Sequence[Change]]
+"""Reads what is kept of an unreadable message again, with corrections; raises InvalidChange."""
 
 
 def parse_correction(pairs: Iterable[str]) -> Correction:
@@ -49,23 +51,33 @@ def check_correction(correction: Correction) -> None:
         if value != "" and name not in CORRECTABLE and not name.startswith(INFO_PREFIX)
     ]
     if faults:
-        raise InvalidChange(faults)
+        raise InvalidChange(limit_faults(faults))
+    if (size := len(json.dumps(correction, default=str).encode())) > MAX_CORRECTION:
+        raise InvalidChange([Fault("set", f"expected at most {MAX_CORRECTION} bytes, got {size}")])
 
 
-def make_new_change(job: JobRecord, correction: Correction, *, forced: bool, replay_id: str) -> Change:
-    """Return the failed relations of a job as a new, corrected change; raises InvalidChange.
+def make_new_change(
+    job: JobRecord, relations: Sequence[Relation], correction: Correction, *, forced: bool, replay_id: str
+) -> Change:
+    """Return these failed relations of a job as a new, corrected change; raises InvalidChange.
 
-    It occurs now if it is forced, so that it overrules newer changes, else when the job did. Its event id is
-    of the job and the replay: however often one replay sends it, it is the same change.
+    Ids can be corrected where all the relations share them, so that no relation is lost. It occurs now if it
+    is forced, so that it overrules newer changes, else when the job did. Its event id is of the job and the
+    replay: however often one replay sends it, it is the same change.
     """
     if refused := [name for name in OF_MESSAGES if name in correction]:
         raise InvalidChange([Fault(name, "can be corrected of unreadable messages only") for name in refused])
+    ids = {
+        "parentid": list(dict.fromkeys(relation.parent for relation in relations)),
+        "childid": list(dict.fromkeys(relation.child for relation in relations)),
+    }
+    if lost := [name for name, known in ids.items() if _loses_relations(correction.get(name), known)]:
+        raise InvalidChange([Fault(name, _which_relation(name, ids[name])) for name in lost])
     message: dict[str, Any] = {
         "account": job.account,
         "action": job.action,
         "relationtype": job.type,
-        "parentid": list(dict.fromkeys(relation.parent for relation in job.failed)),
-        "childid": list(dict.fromkeys(relation.child for relation in job.failed)),
+        **ids,
         "relationinfo": dict(job.info) or None,
         "batch": job.batch or None,
         "allow_empty": job.allow_empty or None,
@@ -74,6 +86,22 @@ def make_new_change(job: JobRecord, correction: Correction, *, forced: bool, rep
         "source": SOURCE,
     }
     return from_message(apply_correction(message, correction)).change
+
+
+def _loses_relations(corrected: object, known: Sequence[int]) -> bool:
+    """Return whether fewer ids would take the place of those of several relations."""
+    many = len(corrected) if isinstance(corrected, list | tuple) else 1
+    return corrected is not None and many < len(known)
+
+
+def _which_relation(name: str, known: Sequence[int]) -> str:
+    """Return why several relations cannot get the same id."""
+    shown = ", ".join(map(str, known[:MAX_NAMED])) + (", …" if len(known) > MAX_NAMED else "")
+    option = name.removesuffix("id")
+    return (
+        f"{len(known)} relations of it failed ({shown}), and one correction would lose the others; say which "
+        f"one is meant (--{option} {known[0]}, or {name} over HTTP), and replay the others by themselves"
+    )
 
 
 def reparse_message(job: JobRecord, body: bytes, correction: Correction) -> Sequence[Change]:

@@ -4,7 +4,7 @@ The work of a running replay is `worker.usecases.replay`; this or any worker can
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,10 +14,11 @@ from producers.job_admin.selection import (
     Selection,
     describe_selection,
     find_jobs,
-    restrict_to_state,
+    restrict_to_states,
 )
 from producers.replay.prepare import DryRunOf, ReplayBuilder
 from producers.replay.resend import Reparse, check_correction
+from worker.config import refuse_secrets
 from worker.errors import NotFound
 from worker.ports import AuditEntry, JobAdmin, JobFilter, Queries, Replay, ReplayState, Store
 from worker.usecases.intake import Intake
@@ -46,13 +47,16 @@ class ReplayService:
         forced: bool = False,
         correction: Mapping[str, Any] | None = None,
         limit: int = MAX_JOBS,
+        allowed: Collection[str] | None = None,
     ) -> Replay:
         """Store a replay of the selected failed jobs and return it; nothing is sent before it is started.
 
+        It sends into the `allowed` accounts only; None allows all.
         Raises InvalidChange if nothing or everything is selected, or for a correction that cannot be made.
         """
-        what, selection = describe_selection(selection), restrict_to_state(selection, "failed")
+        what, selection = describe_selection(selection), restrict_to_states(selection, ("failed",))
         check_correction(correction or {})
+        refuse_secrets(selection=what, by=by, set=" ".join(map(str, (correction or {}).values())))
         builder = ReplayBuilder(
             queries=self.queries,
             job_admin=self.job_admin,
@@ -63,6 +67,8 @@ class ReplayService:
             replay_id=f"{account}-{self.intake.new_id()}",
             forced=forced,
             correction=correction or {},
+            selection=selection,
+            allowed=allowed,
         )
         builder.judge(find_jobs(self.queries, account, selection), limit)
         pause = self.store.get_pause(account)

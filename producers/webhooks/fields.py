@@ -10,6 +10,7 @@ from urllib.parse import quote_plus, unquote_to_bytes
 
 from worker.errors import Fault, InvalidChange
 
+CLAIM: Final = "apiClaim"  # by which a marketplace provider may act for a customer: a secret
 MAX_DEPTH: Final = 16  # of brackets in a name
 MAX_FIELDS: Final = 10_000
 
@@ -22,6 +23,14 @@ def split_fields(query: bytes) -> list[tuple[str, str]]:
     """Return the fields in their order, names and values as Latin-1 texts, which keep every byte."""
     pairs = (part.replace(b"+", b" ").partition(b"=") for part in query.split(b"&") if part)
     return [(_unquote(name), _unquote(value)) for name, _, value in pairs]
+
+
+def drop_claim(query: bytes) -> bytes:
+    """Return a query of onOffice as it may be kept: without the claim."""
+    claim = CLAIM.encode()
+    return b"&".join(
+        part for part in query.split(b"&") if not _unquote(part).encode("latin-1").startswith(claim)
+    )
 
 
 def make_tree(pairs: Sequence[tuple[str, object]], *, as_php_reads: bool = True) -> Tree:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from producers.errors import Unauthorized
+from producers.errors import RefusalReason, Unauthorized
 from worker.config import Source
 from worker.contract.instant import SECOND, read_instant
 
@@ -42,9 +42,11 @@ def check_time(text: str, now: float, *, only_seconds: bool = False) -> None:
         known = (
             "whole seconds since 1970" if only_seconds else "seconds or milliseconds since 1970 or RFC 3339"
         )
-        raise refusal(f"the time of sending is missing, or not in {known}")
+        raise refusal(f"the time of sending is missing, or not in {known}", reason="no_proof")
     if abs(sent - now) > TOLERANCE:
-        raise refusal(f"the time of sending is more than {TOLERANCE:g} seconds from this server's clock")
+        raise refusal(
+            f"the time of sending is more than {TOLERANCE:g} seconds from this server's clock", reason="stale"
+        )
 
 
 def _read_time(text: str, *, only_seconds: bool) -> float | None:
@@ -100,9 +102,9 @@ def any_equal(expected: Sequence[bytes], received: Sequence[bytes]) -> bool:
     return any(found)
 
 
-def refusal(message: str) -> Unauthorized:
+def refusal(message: str, *, reason: RefusalReason = "signature") -> Unauthorized:
     """Return the error of a signature that does not prove who sent it."""
-    return Unauthorized(message, challenge="Signature")
+    return Unauthorized(message, challenge="Signature", reason=reason)
 
 
 def _spellings(url: str) -> Iterator[str]:

@@ -36,6 +36,9 @@ from worker.config import Secret, Source, hide
 from worker.config.values import Scheme
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
+# Characters of a sender's own id of a message; for a longer one its hash stands.
+MAX_MESSAGE_ID: Final = 128
+
 
 def verify(source: Source, delivery: WebhookDelivery, *, now: float) -> str:
     """Return the id of the message if its sender knows one of the source's secrets.
@@ -69,7 +72,7 @@ def _verify_standard(source: Source, delivery: WebhookDelivery, now: float) -> s
     sent_at = datetime.fromtimestamp(int(timestamp), UTC)
     expected = [webhook.sign(message_id, sent_at, text) for webhook in _load_webhooks(source)]
     _check_equal(expected, signatures.split())
-    return message_id
+    return message_id if len(message_id) <= MAX_MESSAGE_ID else _hash(message_id.encode())
 
 
 def _load_webhooks(source: Source) -> list[Webhook]:
@@ -107,7 +110,9 @@ def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> st
     """Verify that the bearer token is the secret; two deliveries with equal bodies are the same message."""
     scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        raise Unauthorized("send the secret of this source as `Authorization: Bearer SECRET`")
+        raise Unauthorized(
+            "send the secret of this source as `Authorization: Bearer SECRET`", reason="no_proof"
+        )
     _check_secret(source, [token.strip()])
     return _message_id(source, delivery)
 
@@ -117,7 +122,9 @@ def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str
     scheme, _, token = delivery.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         raise Unauthorized(
-            "send user and password of this source as `Authorization: Basic …`", challenge="Basic"
+            "send user and password of this source as `Authorization: Basic …`",
+            challenge="Basic",
+            reason="no_proof",
         )
     given = ""
     with suppress(ValueError):
@@ -125,7 +132,7 @@ def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str
     try:
         _check_secret(source, [given, given.partition(":")[2]])
     except Unauthorized as error:
-        raise Unauthorized(str(error), challenge="Basic") from None
+        raise Unauthorized(str(error), challenge="Basic", reason=error.reason) from None
     return _message_id(source, delivery)
 
 
@@ -211,7 +218,7 @@ CHECKS: Final[Mapping[Scheme, Callable[[Source, WebhookDelivery, float], str]]] 
 def _require_header(delivery: WebhookDelivery, name: str) -> str:
     value = delivery.headers.get(name.lower(), "")
     if not value:
-        raise refusal(f"the header {name} is missing")
+        raise refusal(f"the header {name} is missing", reason="no_proof")
     return value
 
 
@@ -225,7 +232,7 @@ def _check_secret(source: Source, given: Iterable[str]) -> None:
     """Raise Unauthorized unless one of the texts is a secret of the source."""
     secrets = [secret.reveal().encode() for secret in source.secrets]
     if not any_equal(secrets, [text.encode() for text in given]):
-        raise Unauthorized("this is not the secret of this source")
+        raise Unauthorized("this is not the secret of this source", reason="secret")
 
 
 def _hide_spellings(secret: str) -> None:

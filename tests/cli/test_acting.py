@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -111,7 +112,7 @@ def test_queued_changes_are_cancelled_and_taken_ones_are_not(
     assert (sorted(answer["jobs"]), answer["refused"]) == (sorted(queued), {taken: "succeeded"})
     assert [state(cli, job) for job in queued] == ["superseded", "superseded"]
     assert runtime.store.counts("acme")["backlog"] == 0
-    assert "cancelled while it waited" in cli("explain", BUYER, "501", "1").stdout
+    assert "cancelled before it was sent" in cli("explain", BUYER, "501", "1").stdout
 
 
 def test_dismissed_failures_are_no_longer_listed_and_the_audit_names_who_did_it(
@@ -122,7 +123,7 @@ def test_dismissed_failures_are_no_longer_listed_and_the_audit_names_who_did_it(
     assert "80 " in cli("errors").stdout
     assert f"1 job would be dismissed: {job}" in cli("jobs", "dismiss", "--error", "80").stdout
     assert "1 job dismissed." in cli("jobs", "dismiss", "--error", "80", "--yes", "--by", "ada").stdout
-    assert json.loads(cli("errors", "--json").stdout) == {"errors": []}
+    assert json.loads(cli("errors", "--json").stdout) == {"errors": [], "records": []}
     assert state(cli, job) == "failed"
     [entry] = json.loads(cli("audit", "--json").stdout)["deeds"]
     assert (entry["by"], entry["act"], entry["count"]) == ("ada", "dismissed", 1)
@@ -259,3 +260,72 @@ def test_a_replay_of_a_paused_account_says_that_nothing_is_sent(cli: Cli, drain:
     drain()
     cli("accounts", "pause", "acme")
     assert "note: account acme is paused (hand)" in cli("replay", job, "--yes").stdout
+
+
+def test_one_of_several_failed_relations_is_corrected_and_another_dismissed_and_none_is_lost(
+    cli: Cli, drain: Drain, simulator: Simulator
+) -> None:
+    simulator.seed(TOKEN, records=Records(missing=frozenset({("address", MISSING), ("address", 8888)})))
+    job = first_job(cli("send", "create", BUYER, "501", "9001", str(MISSING), "8888"))
+    drain()
+    shown = cli("jobs", "show", job).stdout
+    assert f"failed for {BUYER}:501:{MISSING}: 80" in shown
+    assert f"failed for {BUYER}:501:8888: 80" in shown
+    refused = cli("replay", job, "--set", "childid=9002", "--yes", code=1).stdout
+    assert "2 relations of it failed (7777, 8888)" in refused
+    cli("replay", job, "--child", str(MISSING), "--set", "childid=9002", "--yes")
+    drain()
+    assert Relation(BUYER, 501, 9002) in simulator.relations(TOKEN)
+    document = json.loads(cli("jobs", "show", job, "--json").stdout)
+    assert [(each["childid"], bool(each["dismissed"])) for each in document["failures"]] == [
+        (MISSING, True),
+        (8888, False),
+    ]
+    assert job in cli("jobs", "list", "--state", "failed").stdout
+    assert "acme     1     80 record" in cli("errors").stdout
+    assert "failed of something else" in cli("jobs", "dismiss", job, "--child", "9001", code=1).stdout
+    cli("jobs", "dismiss", job, "--child", "8888", "--yes")
+    assert cli("errors").stdout.strip().endswith("dismissed.")
+    cli("jobs", "watch", job, "--state", "failed", "--batch", "x", code=2)
+
+
+def test_the_record_that_most_refusals_name_is_listed_with_how_many_name_it(
+    cli: Cli, drain: Drain, simulator: Simulator
+) -> None:
+    simulator.seed(TOKEN, records=Records(missing=frozenset({("estate", 405)})))
+    for child in ("9001", "9002", "9003"):
+        cli("send", "create", BUYER, "405", child)
+    drain()
+    table, document = cli("errors").stdout, json.loads(cli("errors", "--json").stdout)
+    assert "estate 405  3          3     80 record" in table
+    [record] = document["records"]
+    assert (record["module"], record["id"], record["relations"], record["code"]) == ("estate", 405, 3, 80)
+
+
+def test_an_erasure_writes_down_what_it_did_without_naming_anybody(
+    cli: Cli, drain: Drain, tmp_path: Path
+) -> None:
+    send(cli, 987654)
+    drain()
+    proof = tmp_path / "erased.json"
+    done = cli(
+        "erase", "address", "987654", "--yes", "--proof", str(proof), "--rewrite-aof", "--by", "ada"
+    ).stdout
+    assert "The append-only file is being rewritten" in done
+    text = proof.read_text()
+    document = json.loads(text)
+    assert "987654" not in text
+    assert (document["complete"], document["by"], document["erased"]["jobs"]) == (True, "ada", 1)
+    assert [each["account"] for each in document["accounts"]] == ["acme", "unrouted"]
+    cli("erase", "address", "1", "--yes", "--only-account", "--proof", str(proof))
+    assert [each["account"] for each in json.loads(proof.read_text())["accounts"]] == ["acme"]
+
+
+def test_a_user_without_a_name_acts_as_cli(
+    cli: Cli, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)  # as in a container with `user: "10001"`
+    cli("accounts", "pause", "acme")
+    assert [entry.by for entry in runtime.job_admin.audit_log("acme").entries] == ["cli"]

@@ -368,3 +368,27 @@ def test_without_redis_one_line_names_its_address_and_what_to_do(cli: Cli, words
     assert "redis://***@127.0.0.1:1/0" in result.stderr
     assert "RELATIONS_REDIS_URL" in result.stderr
     assert "hunter22" not in result.output
+
+
+def test_jobs_and_accounts_say_what_they_wait_for_and_until_when(cli: Cli, runtime: Runtime) -> None:
+    job = first_job(cli("send", "create", "estate:address:buyer", "501", "9001"))
+    assert "waits for turn" in cli("jobs", "show", job).stdout
+    for _ in range(5):
+        runtime.limiter.report("acme", "failed")
+    runtime.flush("acme")
+    shown = json.loads(cli("jobs", "show", job, "--json").stdout)
+    assert (shown["state"], shown["held"]["reason"]) == ("held", "breaker")
+    assert shown["held"]["until"]
+    assert "breaker until" in cli("jobs", "list").stdout
+    [account] = json.loads(cli("accounts", "list", "--json").stdout)["accounts"]
+    assert (account["waits"]["reason"], account["jobs"]["held"], account["jobs"]["sending"]) == (
+        "breaker",
+        1,
+        0,
+    )
+    assert "waits for breaker until" in cli("accounts", "show").stdout
+    cli("accounts", "pause", "acme", "--why", "moving")
+    assert "waits for pause: account acme is paused (hand: moving)" in cli("accounts", "show", "acme").stdout
+    explained = cli("explain", "estate:address:buyer", "501", "9001").stdout
+    assert "but:    account acme is paused (hand: moving)" in explained
+    assert cli("jobs", "cancel", job, "--yes").stdout.startswith("1 job cancelled")

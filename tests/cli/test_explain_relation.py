@@ -10,7 +10,7 @@ from worker.onoffice.codes import advice
 from worker.planner.actions import Action
 from worker.planner.fold import NEVER, ConfirmedInfo, ConfirmedState, Intent, JobVersion, Version
 from worker.planner.relation_state import Doubt, OpenRelation, Refusal, Stage
-from worker.ports import JobRecord, RelationEvent, RelationRecord, RequestRecord
+from worker.ports import Failure, JobRecord, RelationEvent, RelationRecord, RequestRecord
 
 ZONE = timezone(timedelta(hours=1))
 BUYER = "estate:address:buyer"
@@ -28,7 +28,7 @@ def job(name: str, action: str = "create", seconds: float = 0, **more: object) -
     facts = {
         "id": name,
         "account": "acme",
-        "state": "sending",
+        "state": "held",
         "action": action,
         "type": BUYER,
         "parents": (501,),
@@ -45,7 +45,7 @@ def job(name: str, action: str = "create", seconds: float = 0, **more: object) -
         "counts": {},
         "refusal": None,
         "requests": (),
-        "failed": (),
+        "failures": (),
         "by": "",
     }
     return JobRecord(**(facts | more))
@@ -147,9 +147,7 @@ def test_a_stale_job_names_what_was_confirmed_before_it_came() -> None:
 
 
 def test_a_failed_job_has_code_text_class_and_advice() -> None:
-    failed = job(
-        "acme-1", state="failed", refusal=(80, "record", "No such record", str(HERE)), failed=(HERE,)
-    )
+    failed = job("acme-1", state="failed", failures=(Failure(HERE, 80, "record", "No such record"),))
     assert f"failed: 80 No such record (record). {advice(80)}" in explain_text(
         NOTHING_KEPT, RelationEvent("acme-1", "failed", "80 record"), jobs=(failed,)
     )
@@ -157,7 +155,7 @@ def test_a_failed_job_has_code_text_class_and_advice() -> None:
 
 def test_the_text_of_another_relations_refusal_is_not_borrowed() -> None:
     failed = job(
-        "acme-1", state="failed", refusal=(80, "record", "No such record", f"{BUYER}:501:1"), failed=(HERE,)
+        "acme-1", state="failed", failures=(Failure(Relation(BUYER, 501, 1), 80, "record", "No such record"),)
     )
     assert f"failed: 263 (rights). {advice(263)}" in explain_text(
         NOTHING_KEPT, RelationEvent("acme-1", "failed", "263 rights"), jobs=(failed,)
@@ -169,7 +167,7 @@ def test_a_failure_without_a_code_has_advice_of_its_own(error: str) -> None:
     text = explain_text(
         NOTHING_KEPT,
         RelationEvent("acme-1", "failed", f"0 {error}"),
-        jobs=(job("acme-1", state="failed", failed=(HERE,)),),
+        jobs=(job("acme-1", state="failed", failures=(Failure(HERE, 0, error),)),),
     )
     assert f"failed: {error}. " in text
     assert "replay" in text
@@ -276,4 +274,4 @@ def test_the_same_as_data() -> None:
     document = explain(evidence, zone=ZONE).to_json()
     assert document["relation"] == {"relationtype": BUYER, "parentid": 501, "childid": 9001}
     assert (document["wanted"]["open"], document["wanted"]["presence"]) == (True, True)
-    assert [(each["id"], each["state"]) for each in document["jobs"]] == [("acme-1", "sending")]
+    assert [(each["id"], each["state"]) for each in document["jobs"]] == [("acme-1", "held")]

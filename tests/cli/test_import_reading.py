@@ -202,7 +202,9 @@ def test_a_cell_that_is_no_id_is_a_short_fault(cell: str) -> None:
     assert max(len(str(fault)) for fault in faults) < 300
 
 
-@pytest.mark.parametrize("cell", ["501.0", "501,0", "501,00", "501.0000", "\t501", " 501 ", "0501"])
+@pytest.mark.parametrize(
+    "cell", ["501.0", "501,0", "501,00", "501.0000", "\t501", " 501 ", "0501", '="501"', "'501"]
+)
 def test_a_whole_number_is_an_id_however_a_program_wrote_it(cell: str) -> None:
     assert read_ids(f"{HEAD}\n1;{cell}\n") == [(1, 501)]
     assert read_ids(f"{HEAD}\n1;501.0 502.0\n") == [(1, [501, 502])]

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from worker import log
 from worker.config import Secret, hide
@@ -115,3 +117,40 @@ def test_on_a_console_a_line_is_for_people(lines: Lines) -> None:
     assert "account=acme" in stream.getvalue()
     assert "abc" not in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"faults": [f"[{number}]: " + "x" * 500 for number in range(101)]},
+        {"faults": ['ä\u0001"' * 40_000]},
+        {"exception": "Traceback\n" + "  File\n" * 20_000 + "ValueError: the reason"},
+        {f"field{number}": "y" * 900 for number in range(40)},
+        {"deep": {"a": {"b": ["z" * 100] * 1000}}},
+    ],
+    ids=["many", "long", "traceback", "wide", "deep"],
+)
+def test_no_line_is_longer_than_what_passes_it_on_takes(lines: Lines, fields: dict[str, Any]) -> None:
+    log.emit("message.rejected", account="acme", **fields)
+    text = lines.getvalue()
+    assert text.count("\n") == 1
+    assert len(text.encode()) <= 16_384
+    (line,) = lines.all()
+    assert (line["event"], line["account"], line["level"]) == ("message.rejected", "acme", "warning")
+    assert line.keys() >= fields.keys()
+    if "exception" in fields:
+        assert line["exception"].endswith("ValueError: the reason")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdef"),
+        st.one_of(st.text(max_size=50).map(lambda text: text * 2000), st.lists(st.text(), max_size=2000)),
+        min_size=1,
+    )
+)
+@settings(max_examples=20)
+def test_any_fields_make_a_line_that_fits(fields: dict[str, Any]) -> None:
+    line = log.write_line(None, "info", {"event": "x.y", **log.redact_value(fields)})
+    assert len(line.encode(errors="replace")) <= 16_384
+    assert json.loads(line)["event"] == "x.y"

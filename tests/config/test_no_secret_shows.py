@@ -85,7 +85,7 @@ variables = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     edits=st.lists(
         st.tuples(st.sampled_from(PLACES), values) | st.tuples(st.sampled_from(EDITS), plain), max_size=4

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.config import Settings, load_settings
+from worker.config import Settings, load_settings, loader
 from worker.config.table import keys_of
 from worker.config.values import Account, AccountLimits
 from worker.errors import InvalidSettings, NotFound
@@ -58,7 +58,7 @@ Faults = Callable[..., list[str]]
 def test_without_file_and_environment_everything_has_its_default(tmp_path: Path) -> None:
     settings = load_settings({}, tmp_path)
     assert settings == Settings(warnings=settings.warnings)
-    assert settings.warnings == (
+    assert settings.warnings[1:] == (
         "accounts: there is none, so every change is refused; add an [accounts.NAME] table",
     )
 
@@ -222,9 +222,35 @@ def test_a_refused_secret_or_url_is_not_repeated(faults: Faults) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.b", "ä", "", "a b", "{a}", "x" * 41])
-def test_a_name_that_cannot_stand_in_keys_and_urls_is_a_fault(faults: Faults, name: str) -> None:
-    (fault,) = faults(ACME.replace("acme", f'"{name}"'))
-    assert fault.endswith(": expected a name of at most 40 letters, digits, - and _")
+def test_a_name_that_cannot_stand_in_urls_is_a_fault(faults: Faults, name: str) -> None:
+    key = f'[keys."{name}"]\nsha256 = "{"0" * 64}"\naccounts = ["acme"]\ncan = ["send"]\n'
+    (fault,) = faults(ACME + key)
+    wanted = "a name (1 to 40 letters, digits, - and _, a letter or digit first)"
+    assert fault.endswith(f': expected {wanted}, got "{name}"')
+
+
+def test_without_a_name_the_file_is_looked_for_here_and_then_in_etc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    etc, here = tmp_path / "etc", tmp_path / "here"
+    for folder in (etc, here):
+        folder.mkdir()
+    monkeypatch.setattr(loader, "SYSTEM_FOLDER", etc)
+    secrets = {"ACME_TOKEN": "t" * 32, "ACME_SECRET": "s" * 64}
+    nothing = load_settings({}, here)
+    assert nothing.file is None
+    assert nothing.warnings[0] == (
+        "RELATIONS_CONFIG: names no settings file, and there is neither "
+        f"{here / 'relations.toml'} nor {etc / 'relations.toml'}"
+    )
+    (etc / "relations.toml").write_text(ACME)
+    assert load_settings(secrets, here).file == etc / "relations.toml"
+    (here / "relations.toml").write_text(ACME)
+    assert load_settings(secrets, here).file == here / "relations.toml"
+    (here / "relations.toml").unlink()
+    (here / "relations.toml").symlink_to(here / "nowhere")  # is meant, and not passed over
+    with pytest.raises(InvalidSettings, match=r"here/relations\.toml cannot be read"):
+        load_settings({}, here)
 
 
 def test_a_named_file_must_be_there_and_any_file_must_be_toml(tmp_path: Path, faults: Faults) -> None:

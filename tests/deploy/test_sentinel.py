@@ -95,7 +95,7 @@ def test_worker_beat_and_interface_follow_to_the_new_master_with_all_that_was_re
 def test_every_process_leaves_a_master_that_hangs(tmp_path: Path) -> None:
     with (
         run_sentinels(tmp_path / "sentinels") as sentinels,
-        running(tmp_path, make_shape("nord", store=sentinels.url)) as stack,
+        running(tmp_path, make_shape("nord", store=f"{sentinels.url}?socket_timeout=1.5")) as stack,
     ):
         pids = {name: process.pid for name, process in stack.processes.items()}
         wait_until_done(stack, stack.runtime(), "nord", range(0))
@@ -106,6 +106,7 @@ def test_every_process_leaves_a_master_that_hangs(tmp_path: Path) -> None:
         wait_until(lambda: post_changes(stack, range(20, 40)), "nothing is accepted", seconds=60)
         wait_until_done(stack, stack.runtime(wakes=False), "nord", range(40))
         assert {name: process.pid for name, process in stack.processes.items()} == pids
+        sentinels.master.kill()  # it would not hear that it is to end
         stack.kill()  # its store and broker end next, so nothing could end in order
 
 

@@ -1,6 +1,5 @@
 """Crashed before or after any call to the outside, and started again, intake and flush end the same."""
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +7,11 @@ import msgspec
 import pytest
 
 from ops.simulator import FaultPlan, Records
-from tests.support.crashes import CrashPoint, delete_keys, run_with_crash
+from tests.support.crashes import CrashPoint, crash_points, delete_keys, run_with_crash
 from tests.support.flow_world import INFO, World, change, expected_states
 from worker.contract import Change
 from worker.planner.plan import Limits
+from worker.testing import MemoryStore
 
 BROKER, APPOINTMENT, BUYER = "estate:address:contactPerson", "calendar:address", "estate:address:buyer"
 
@@ -68,11 +68,9 @@ def test_a_crash_at_any_step_changes_neither_the_end_state_nor_the_outcomes(
         (wanted, relation) for wanted in scenario() for relation in wanted.relations if relation.child != 9004
     )
     assert relations.keys() == {relation for relation, state in expected.items() if state.present}
-    for at, after in itertools.product(range(point.calls), (False, True)):
+    crashes = crash_points(point.calls)
+    if not isinstance(undisturbed.store, MemoryStore):
+        crashes = crashes[::3]  # every one is tried on the store in memory, whose code is the same
+    for crash in crashes:
         delete_keys(undisturbed.store)
-        assert (at, after, *final_state(play(make_world, CrashPoint(at, after=after), faults))) == (
-            at,
-            after,
-            relations,
-            outcomes,
-        )
+        assert final_state(play(make_world, crash, faults)) == (relations, outcomes), (crash.at, crash.after)

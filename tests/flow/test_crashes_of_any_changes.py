@@ -6,7 +6,6 @@ that is depends on when each was tried.
 
 from collections import Counter
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import redis
@@ -14,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.simulator import FaultPlan, Records
-from tests.support.crashes import CrashPoint, delete_keys, run_with_crash
+from tests.support.crashes import CrashPoint, crash_points, delete_keys, run_with_crash
 from tests.support.flow_world import INFO, World, change
 from worker.contract import TYPES, Change, Relation, guarded_side
 from worker.planner.guard import guard_key
@@ -150,13 +149,13 @@ def crash_everywhere(
     point = CrashPoint()
     undisturbed = play(make, submitted, between, batch, lost, point)
     state, found = settled(submitted, undisturbed), outcomes(undisturbed)
-    for at, after in product(range(point.calls), (False, True)):
+    for crash in crash_points(point.calls):
         delete_keys(undisturbed.store)
-        world = play(make, submitted, between, batch, lost, CrashPoint(at, after=after))
-        assert (at, after, settled(submitted, world)) == (at, after, state)
+        world = play(make, submitted, between, batch, lost, crash)
+        assert settled(submitted, world) == state, crash.at
         repeated = outcomes(world)
-        assert {outcome[:2] for outcome in repeated} == {outcome[:2] for outcome in found}
-        assert (at, after, decided(submitted, repeated)) == (at, after, decided(submitted, found))
+        assert {outcome[:2] for outcome in repeated} == {outcome[:2] for outcome in found}, crash.at
+        assert decided(submitted, repeated) == decided(submitted, found), crash.at
 
 
 any_changes = given(

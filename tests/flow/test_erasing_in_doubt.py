@@ -27,6 +27,7 @@ def erasure_of(world: World) -> EraseService:
         clock=world.clock,
         new_id=world.new_id,
         withdraw=lambda account, *known: withdraw_record(*known, world.policy_of(account), by=ERASED),
+        now=world.clock.now,
         keep_lease=skip_renewal,
     )
 

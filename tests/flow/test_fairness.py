@@ -101,23 +101,22 @@ def test_real_workers_share_one_pace_per_account_and_obey_retry_after(tmp_path: 
             )
         until(lambda: all(runtime.store.counts(account).get("succeeded") == 5 for account in small), stack)
         assert runtime.store.counts("huge").get("succeeded", 0) < 500
-        token = stack.credentials["huge"].token
-        stack.simulate("faults", {"script": [{"kind": "throttle", "seconds": PAUSE}], "token": token})
-        until(lambda: any(entry["fault"] for entry in seen(stack, token)[:-2]), stack)
-        log = seen(stack, token)
+        stack.simulate("faults", {"script": [{"kind": "throttle", "seconds": PAUSE}], "account": "huge"})
+        until(lambda: any(entry["fault"] for entry in seen(stack, "huge")[:-2]), stack)
+        log = seen(stack, "huge")
         [throttled] = [number for number, entry in enumerate(log) if entry["fault"]]
         assert log[throttled + 1]["at"] - log[throttled]["at"] >= PAUSE
-        for credentials in stack.credentials.values():
-            times = [entry["at"] for entry in seen(stack, credentials.token)]
+        for account in stack.credentials:
+            times = [entry["at"] for entry in seen(stack, account)]
             # One more: a request may be late on its way, and the next has already its own slot.
             assert requests_over_rate(times, RATE) <= BURST + 1
         for process in stack.processes.values():
             process.kill()  # the huge account would keep them busy
 
 
-def seen(stack: Stack, token: str) -> list[dict[str, Any]]:
+def seen(stack: Stack, account: str) -> list[dict[str, Any]]:
     """Return what the simulator saw of one account, in order."""
-    return [entry for entry in stack.simulate("log", limit="10000") if entry["token"] == token]
+    return [entry for entry in stack.simulate("log", limit="10000") if entry["account"] == account]
 
 
 def until(true: Callable[[], bool], stack: Stack) -> None:

@@ -294,7 +294,7 @@ def test_rejected_credentials_pause_the_account_once_and_keep_its_jobs(make_worl
     assert world.store.get_pause("acme").reason == "credentials"
     assert [event for event, _ in world.events].count("account.paused") == 1
     assert world.relations("other") == {Relation(BUYER, 501, 9001): {}}
-    assert world.store.get_job(world.receipts[0].job).state == "sending"
+    assert world.store.get_job(world.receipts[0].job).state == "held"
     world.simulator.account("token-acme", "secret")
     world.store.resume("acme")
     world.drain()

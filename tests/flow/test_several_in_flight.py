@@ -91,7 +91,9 @@ class WatchedSender(InlineSender):
         self.notes.append(("sent", [(action.kind, action.children) for action in actions]))
         super().start(actions, request_id=request_id, now=now)
 
-    def next(self) -> tuple[str, Reply]:
+    def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:
+        if timeout == 0:
+            return None
         self.notes.append(("answered", None))
         return self._replies.pop(0)
 

@@ -128,9 +128,9 @@ def test_results_without_identifiers_in_another_order_are_not_trusted() -> None:
 @pytest.mark.parametrize("kept", [{"actionid"}, {"resourcetype"}, set()])
 def test_a_result_without_identifier_tells_its_kind_by_what_it_has(kept: set[str]) -> None:
     swapped = [row(GET, ""), row(CREATE, "")]
-    told = [{name: each[name] for name in {"status", *kept}} for each in swapped]
+    result_rows = [{name: each[name] for name in {"status", *kept}} for each in swapped]
     expected = Verdict.UNKNOWN if kept else Verdict.OK
-    assert verdicts(read(told, (CREATE, GET))) == [expected] * 2
+    assert verdicts(read(result_rows, (CREATE, GET))) == [expected] * 2
 
 
 def test_results_without_identifiers_that_are_too_few_or_too_many_are_not_trusted() -> None:

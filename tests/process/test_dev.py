@@ -3,11 +3,14 @@
 import os
 import re
 import signal
+import stat
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from tests.support.started import WITH_SIGINT_IGNORED, Process, line_of, started
 
@@ -28,8 +31,17 @@ def test_it_prints_where_everything_is_and_ends_with_0_at_a_signal(
     process, output = dev
     url = re.search(r"HTTP intake +(http://\S+)", output)
     key = re.search(r"Key +(\S+)", output)
+    shell = re.search(r"\. (\S+env\.sh)", output)
     assert url
     assert key
+    assert shell
+    assert stat.S_IMODE(os.stat(shell[1]).st_mode) == 0o600
+    known = dict(re.findall(r"export (\w+)=(.*)", Path(shell[1]).read_text()))
+    assert known["RELATIONS_KEY"] == key[1]
+    password = known["RELATIONS_REDIS_URL"].split("@")[0].removeprefix("redis://:")
+    assert password not in output
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis.from_url(known["RELATIONS_REDIS_URL"].replace(f":{password}@", "")).ping()
     change = {
         "account": "nord",
         "action": "create",

@@ -5,9 +5,12 @@ import signal
 from pathlib import Path
 
 from celery import Celery
+from redis import Redis
 
 from ops.dev.stack import QUICK, Shape, running
 from tests.support.clusters import wait_until
+from worker.celery_broker import OwnCelery
+from worker.redis.broker import broker_settings
 
 CHANGE = {
     "account": "nord",
@@ -51,3 +54,22 @@ def test_messages_of_changes_outlive_a_full_redis(tmp_path: Path) -> None:
         )
         assert worker.running
         assert "Unrecoverable" not in stack.log("worker").read_text("utf-8")
+
+
+def test_a_message_is_sent_received_and_acknowledged_without_a_transaction(
+    redis_url: str, redis_client: Redis
+) -> None:
+    """A full Redis 7.0 refuses whatever is in one."""
+    app = OwnCelery(set_as_current=False)
+    app.conf.update(broker_settings(redis_url, "t"))
+    redis_client.config_resetstat()
+    with app.connection_for_write() as connection, connection.SimpleQueue("t.q") as queue:
+        queue.put({"n": 1})
+        assert queue.qsize() == 1
+        message = queue.get(timeout=5)
+        assert redis_client.hlen("t/unacked") == 1
+        message.ack()
+        assert redis_client.hlen("t/unacked") == redis_client.zcard("t/unacked_index") == 0
+    used = redis_client.info("commandstats")
+    assert "cmdstat_lpush" in used
+    assert "cmdstat_multi" not in used

@@ -104,7 +104,7 @@ def test_a_simulator_that_ended_is_not_restarted_without_its_relations(tmp_path:
 
 def entry(kind: str, child: int, *, parents: tuple[int, ...] = (1,), **more: Any) -> dict[str, Any]:
     act = {"kind": kind, "type": "t", "parents": parents, "children": (child,) if child else (), "code": 0}
-    return {"token": "a", "acts": [act], "fault": "", "landed": False, **more}
+    return {"account": "a", "acts": [act], "fault": "", "landed": False, **more}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def entry(kind: str, child: int, *, parents: tuple[int, ...] = (1,), **more: Any
         ([entry("get", 0), entry("delete", 5), entry("delete", 5)], [5]),
         ([entry("create", 5, fault="throttle"), entry("create", 5)], []),
         ([entry("create", 5), entry("create", 5, landed=True)], []),
-        ([entry("create", 5), entry("create", 5, token="b")], []),
+        ([entry("create", 5), entry("create", 5, account="b")], []),
     ],
 )
 def test_a_write_counts_as_repeated_unless_its_relation_was_read_in_between(

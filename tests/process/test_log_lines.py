@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ops.dev.redis_server import run_server
 from ops.dev.stack import PARTS, QUICK, Shape, running
 from tests.support.clusters import wait_until
+from worker.config import load_settings
+from worker.wiring import connect_metrics
 
 CELERY = (sys.executable, "-m", "celery")
 
@@ -50,28 +50,24 @@ raise RuntimeError("at the end")
     assert ended.returncode == 1
 
 
-@pytest.mark.parametrize(("level", "quietest"), [("DEBUG", "debug"), ("WARNING", "warning")])
-def test_level_and_file_of_celerys_options_hold_also_for_celery_multi(
-    tmp_path: Path, level: str, quietest: str
-) -> None:
+def test_level_and_file_of_celerys_options_hold_also_for_celery_multi(tmp_path: Path) -> None:
+    nodes = {"loud": "debug", "quiet": "warning"}
     with run_server(tmp_path / "redis") as server:
         env = {**os.environ, "RELATIONS_REDIS_URL": server.url, "RELATIONS_LOG": "json"}
-        where = ("--pidfile=%n.pid", "--logfile=%n.log")
+        metrics = connect_metrics(load_settings(env, tmp_path))
 
         def multi(command: str, *options: str) -> None:
-            full = [*CELERY, "multi", command, "w1", "-A", "worker.app", *where, *options]
+            where = ("--pidfile=%n.pid", "--logfile=%n.log")
+            full = [*CELERY, "multi", command, *nodes, "-A", "worker.app", *where, *options]
             subprocess.run(full, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=60)
 
-        def is_up() -> bool:
-            ping = [*CELERY, "-A", "worker.app", "inspect", "ping", "-t", "1"]
-            return subprocess.run(ping, cwd=tmp_path, env=env, capture_output=True).returncode == 0
-
-        multi("start", "-c", "1", "-l", level)
+        multi("start", "-c", "1", *(word for node in nodes for word in (f"-l:{node}", nodes[node].upper())))
         try:
-            wait_until(is_up, "it does not run", seconds=60)
+            wait_until(lambda: len(metrics.list_workers()) == len(nodes), "they do not run", seconds=60)
         finally:
             multi("stopwait")
-        levels = {line["level"] for line in read_lines(tmp_path / "w1.log")}
-        order = ("debug", "info", "warning", "error", "critical")
+    order = ("debug", "info", "warning", "error", "critical")
+    for node, quietest in nodes.items():
+        levels = {line["level"] for line in read_lines(tmp_path / f"{node}.log")}
         assert all(order.index(each) >= order.index(quietest) for each in levels), levels
-        assert quietest in levels or level == "WARNING"
+        assert quietest in levels or quietest == "warning"

@@ -22,7 +22,7 @@ from worker.testing import MemoryLease, MemoryStore
 from worker.usecases import withdrawal
 
 FIRST = 1 if "CI" in os.environ else random.SystemRandom().randrange(1, 1_000_000_000)
-SEEDS = 50
+SEEDS = 30
 
 
 def test_nothing_is_lost_and_the_crm_ends_as_it_was_asked_to(redis_url: str) -> None:

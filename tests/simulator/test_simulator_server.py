@@ -136,6 +136,10 @@ def test_another_process_can_seed_look_and_reset(server, http):
     refused = http.post(server.url, json=create([1], [5])).json()
     assert refused["response"]["results"][0]["status"]["errorcode"] == 80
     (entry,) = http.get(f"{server.base}/_sim/log", params={"limit": 1}).json()
+    name = entry["account"]
+    assert name.startswith("account-")
+    assert http.get(f"{server.base}/_sim/stats").json()["accounts"] == {name: 2}
+    assert http.get(f"{server.base}/_sim/state", params={"account": name}).json()["relations"] == [edge]
     assert entry["acts"] == [{"kind": "create", "type": BUYER, "parents": [1], "children": [5], "code": 80}]
     assert http.get(f"{server.base}/_sim/stats").json()["codes"] == {"0": 1, "80": 1}
     assert http.post(f"{server.base}/_sim/seed", json={"token": TOKEN, "drop": [edge]}).json() == {
@@ -194,3 +198,30 @@ def test_a_wrong_control_request_is_told_what_is_wrong(server, http, method, pat
     response = http.request(method, server.base + path, content=content)
     assert response.status_code == status
     assert response.json()["error"]
+
+
+def test_no_answer_shows_a_token(server, http, sim):
+    http.post(f"{server.base}/_sim/seed", json={"token": TOKEN, "secret": SECRET, "name": "acme"})
+    http.post(server.url, json=create([1], [2]))
+    faults = {"script": ["throttle"], "account": "acme"}
+    answers = [
+        http.get(f"{server.base}/_sim/state?account=acme"),
+        http.get(f"{server.base}/_sim/state?token={TOKEN}x"),
+        http.get(f"{server.base}/_sim/log"),
+        http.get(f"{server.base}/_sim/stats"),
+        http.post(f"{server.base}/_sim/faults", json=faults),
+        http.post(server.url, json=create([1], [3])),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 404, 200, 200, 200, 429]
+    assert answers[2].json()[-1]["account"] == "acme"
+    assert not any(TOKEN in answer.text or SECRET in answer.text for answer in answers)
+
+
+def test_with_a_key_nothing_is_shown_or_done_without_it(http):
+    with serve(Simulator({TOKEN: SECRET}, key="sim-key")) as guarded:
+        url = f"{guarded.base}/_sim/stats"
+        for header in ("", "sim-key", "Bearer wrong", "Basic sim-key"):
+            assert http.get(url, headers={"Authorization": header}).status_code == 401
+        assert http.post(f"{guarded.base}/_sim/reset").status_code == 401
+        assert http.get(url, headers={"Authorization": "Bearer sim-key"}).json()["requests"] == 0
+        assert http.post(guarded.url, json=create([1], [2])).status_code == 200  # signed, as ever

@@ -5,11 +5,13 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
+import worker
 from tests.support.store_steps import (
     BASE,
     accept,
@@ -33,6 +35,7 @@ from tests.support.store_values import (
 )
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
+from worker.limiter.redis_limiter import RedisLimiter
 from worker.ports import Pause, Receipt
 from worker.redis.client import connect
 from worker.redis.scripts import Script
@@ -147,27 +150,35 @@ def test_failed_jobs_that_expired_leave_the_indexes(
     assert [job.id for job in list_jobs(redis_store)] == ["acme-002"]
 
 
-def test_scripts_touch_only_keys_that_they_declare_all_of_their_account(
+def test_every_script_touches_only_keys_that_it_declares_all_of_its_account(
     redis_store: RedisStore,
     redis_client: Redis,
     clock: FakeClock,
     redis_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    declared, call = list[Sequence[str]](), Script.__call__
+    declared, called, call = list[Sequence[str]](), set[Script](), Script.__call__
 
     def noted(script: Script, *, keys: Sequence[str], args: Sequence[Any]) -> Any:
         declared.append(keys)
+        called.add(script)
         return call(script, keys=keys, args=args)
 
-    for script in redis_store.database.scripts.values():
-        redis_client.script_load(script._text)  # type: ignore[attr-defined]
+    limiter = RedisLimiter(redis_client, "t")
+    scripts: Any = {*redis_store.database.scripts.values(), *limiter._scripts.values()}
+    for script in scripts:
+        redis_client.script_load(script._text)
     monkeypatch.setattr(Script, "__call__", noted)
     with Redis.from_url(redis_url) as other, other.monitor() as monitor:
         run_every_transition(redis_store, clock)
         run_every_act(redis_store)
         redis_store.due_accounts(["acme"])
         redis_store.tidy("acme")
+        reads = redis_store.database.reads("acme", at_once=True)
+        reads.hgetall("meta")
+        reads.run()
+        limiter.refund("acme", limiter.book("acme", rate=1.0, burst=1, max_wait=0.0))
+        limiter.report("acme", "failed")
         redis_client.echo("the end")
         commands = list(until_echo(monitor))
     calls, keys, touched = iter(declared), list[str](), set[str]()
@@ -182,6 +193,9 @@ def test_scripts_touch_only_keys_that_they_declare_all_of_their_account(
             touched.update(found)
     assert next(calls, None) is None
     assert len(touched) > 25
+    assert {script._text for script in called} == {script._text for script in scripts}
+    folders = {path.parent for path in Path(worker.__file__).parent.rglob("*.lua")}
+    assert {folder.parent.name for folder in folders} == {"store", "limiter"}  # whose scripts these are
 
 
 def until_echo(monitor: Any) -> Iterator[dict[str, Any]]:

@@ -101,12 +101,12 @@ def test_a_job_cancelled_between_read_and_claim_is_not_sent_and_its_batch_loses_
     ] == [True, False]
 
 
-def test_a_claimed_job_cannot_be_cancelled(store: Store) -> None:
+def test_a_claimed_job_is_not_cancelled_in_the_queue(store: Store) -> None:
     accept(store, change(1, 9))
     lease = take_lease(store)
     claim_all(lease)
     assert job_admin_of(store).cancel("acme", job_ids(0), audit_entry()) == AdminResult(
-        (), {"acme-000": "sending"}
+        (), {"acme-000": "held"}
     )
     send_and_settle(lease, "r1", {Relation(BUYER, 1, 9): "applied"})
     assert job_admin_of(store).cancel("acme", job_ids(0), audit_entry()) == AdminResult(
@@ -197,6 +197,7 @@ def test_an_unreadable_message_is_a_failed_job_once_and_keeps_its_bytes(store: S
         b"{7}",
         ("parentid: is required", "childid: is required"),
         3,
+        False,
     )
     [group] = queries_of(store).failure_groups("acme")
     assert (

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from tests.support.broken_stores import inspector_of
 from tests.support.flow_world import START, World
 from worker.contract import Change, Relation
 from worker.limiter.redis_limiter import RedisLimiter
@@ -307,8 +308,13 @@ def test_what_explains_a_relation_is_read(store: RedisStore, queries: RedisQueri
 
 def test_unreadable_messages_are_read_as_they_came(job_admin: RedisJobAdmin) -> None:
     payload = job_admin.get_payload(IDS["unreadable"])
-    assert payload == ('{"childid": 9001, "note": "café"}'.encode(), ("parentid: is required",), 34)
-    assert job_admin.get_payload(IDS["unrouted"]) == (b"\xff\xfe not JSON", ("account: is required",), 11)
+    assert payload == ('{"childid": 9001, "note": "café"}'.encode(), ("parentid: is required",), 34, None)
+    assert job_admin.get_payload(IDS["unrouted"]) == (
+        b"\xff\xfe not JSON",
+        ("account: is required",),
+        11,
+        None,
+    )
 
 
 def test_a_prepared_and_a_half_run_replay_are_read_and_go_on(job_admin: RedisJobAdmin) -> None:
@@ -426,3 +432,8 @@ def test_an_event_id_that_the_release_stored_is_a_delivery_s_only_if_a_webhook_w
     entry = Submission("acme-new", delivered, "e-1")
     (receipt,) = store.accept("acme", [entry], max_backlog=1000, oldest=30 * 86_400).receipts
     assert receipt == (Receipt(known, duplicate=True) if is_known else Receipt("acme-new"))
+
+
+@pytest.mark.parametrize("account", [*ACCOUNTS, "unrouted"])
+def test_what_was_moved_contradicts_itself_nowhere(store: RedisStore, account: str) -> None:
+    assert inspector_of(store).inspect(account).flaws == ()

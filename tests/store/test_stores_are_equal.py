@@ -99,7 +99,7 @@ fields = st.sampled_from(
         {},
         {"stage": Stage.READ_BACK},
         {"held": True, "rejections": 3},
-        {"stage": Stage.READ_BACK, "part": "a/0.1"},
+        {"stage": Stage.READ_BACK, "part": f"{RELATIONS[0]}/0.1"},
     ]
 )
 delays = st.sampled_from([0, 0, 2, 4, 8, 30])
@@ -609,7 +609,7 @@ def erase_all(erase_piece: Callable[[int], Any]) -> tuple[Counter[str], dict[Rel
     """Erase piece by piece, and return the counts of what went, and what stays."""
     total, in_doubt, cursor = Counter[str](), dict[Relation, int](), 0
     while True:
-        cursor, counts, doubts = erase_piece(cursor)
+        cursor, counts, doubts, _ = erase_piece(cursor)
         total.update(counts)
         in_doubt |= doubts
         if not cursor:

@@ -21,6 +21,7 @@ SERVICE: Final = "main"
 DOWN_AFTER: Final = 0.5  # seconds of silence after which a node counts as dead
 TIMEOUT: Final = 20.0
 POLL_INTERVAL: Final = 0.02
+MOVED_AT_ONCE: Final = 15  # keys that one MIGRATE takes
 
 
 class Cluster(NamedTuple):
@@ -91,6 +92,42 @@ def run_sentinels(
         )
         url = f"redis+sentinel://{','.join(map(_address, started))}/{SERVICE}/0"
         yield SentinelSetup(url, master, replica, started)
+
+
+def move_slot(
+    cluster: Cluster, key: str, source: RedisServer, target: RedisServer, *, between: Callable[[], None]
+) -> None:
+    """Move the slot of a key to another node a few keys at a time; `between` is called after each few."""
+    slot = int(run_command(source, "CLUSTER KEYSLOT", key))
+    host, port = _address(target).split(":")
+    run_command(target, "CLUSTER SETSLOT", slot, "IMPORTING", run_command(source, "CLUSTER MYID"))
+    run_command(source, "CLUSTER SETSLOT", slot, "MIGRATING", run_command(target, "CLUSTER MYID"))
+    between()
+    while keys := run_command(source, "CLUSTER GETKEYSINSLOT", slot, MOVED_AT_ONCE):
+        run_command(source, "MIGRATE", host, port, "", 0, 5000, "KEYS", *keys)  # fails where a key is there
+        between()
+    for node in (target, source, *(set(cluster.nodes) - {target, source})):
+        run_command(node, "CLUSTER SETSLOT", slot, "NODE", run_command(target, "CLUSTER MYID"))
+
+
+def move_slot_at_once(key: str, source: RedisServer, target: RedisServer) -> None:
+    """Move the slot of a key as a whole, which Valkey can from 9.0 on; return when it has moved."""
+    slot = int(run_command(source, "CLUSTER KEYSLOT", key))
+    run_command(
+        source, "CLUSTER MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", run_command(target, "CLUSTER MYID")
+    )
+    wait_until(
+        lambda: (
+            bool(run_command(target, "CLUSTER COUNTKEYSINSLOT", slot))
+            and not run_command(source, "CLUSTER COUNTKEYSINSLOT", slot)
+        ),
+        "the slot has not moved",
+    )
+
+
+def can_move_at_once(node: RedisServer) -> bool:
+    """Return whether the server moves a slot as a whole."""
+    return any("MIGRATESLOTS" in line for line in run_command(node, "CLUSTER HELP"))
 
 
 def run_command(server: RedisServer, command: str, *args: object) -> Any:

@@ -78,7 +78,7 @@ def all_succeeded(runtime: Runtime, receipts: Sequence[Receipt]) -> bool:
 def repeated_creates(stack: Stack) -> dict[tuple[str, int], int]:
     """Return the links that the API was asked to create more than once, with how often."""
     creates = Counter(
-        (entry["token"], parent)
+        (entry["account"], parent)
         for entry in request_log(stack)
         for act in entry["acts"]
         if act["kind"] == "create"
@@ -91,7 +91,7 @@ def shortest_gap(stack: Stack) -> float:
     """Return the shortest time between two requests of one account, in seconds."""
     times: dict[str, list[float]] = {}
     for entry in request_log(stack):
-        times.setdefault(entry["token"], []).append(entry["at"])
+        times.setdefault(entry["account"], []).append(entry["at"])
     return min(later - earlier for instants in times.values() for earlier, later in pairwise(instants))
 
 

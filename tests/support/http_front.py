@@ -36,6 +36,8 @@ KEYS = {
     "portal": ("canary-key-portal", ("acme", "beta"), ("send", "read")),
     "acme": ("canary-key-acme", ("acme",), ("send", "read")),
     "viewer": ("canary-key-viewer", ("acme",), ("read",)),
+    "lane": ("canary-key-lane", ("acme", "unrouted"), ("read", "replay")),
+    "all": ("canary-key-all", ("acme", "beta", "unrouted"), ("read", "replay")),
     "admin": ("canary-key-admin", ("acme",), ("send", "read", "replay", "admin")),
 }
 BUYER = {

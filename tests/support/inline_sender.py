@@ -1,4 +1,4 @@
-"""A sender without threads: requests are sent at once in the caller's own, and answered when it asks."""
+"""A sender without threads: requests are sent at once in the caller's own, and answered when it waits."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ class InlineSender:
     def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
         self._replies.append((request_id, self._api.send(actions, request_id=request_id, now=now)))
 
-    def next(self) -> tuple[str, Reply]:
-        return self._replies.pop()
+    def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:
+        return None if timeout == 0 else self._replies.pop()
 
 
 @contextmanager

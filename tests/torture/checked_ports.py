@@ -35,11 +35,17 @@ class CheckedStore:
         return getattr(self._inner, name)
 
     def accept(
-        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        submissions: Sequence[Submission],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = 2**50,
     ) -> AcceptResult:
         """Record new changes."""
         result: AcceptResult = self._inner.accept(
-            account, submissions, max_backlog=max_backlog, oldest=oldest
+            account, submissions, max_backlog=max_backlog, oldest=oldest, max_bytes=max_bytes
         )
         self.checker.record_accept(account, submissions, result)
         return result

@@ -18,10 +18,10 @@ import httpx
 from ops.dev.demo import crm_state
 from ops.dev.stack import Stack
 from tests.support.store_steps import dump_keys
+from tests.torture.store_fixtures import record_pattern
 from worker.contract import Relation
 from worker.ports import OPEN_STATES, JobRecord, RecordRef
 from worker.store import keys
-from worker.store.erasure import record_pattern
 from worker.wiring import Runtime
 
 BUYER: Final = "estate:address:buyer"

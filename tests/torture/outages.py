@@ -200,8 +200,8 @@ class _OutageRun:
 
     def request_times(self, account: str) -> list[float]:
         """Return when the API saw requests of an account, as far as its log goes."""
-        token = self.stack.credentials[account].token
-        return [entry["at"] for entry in self.stack.simulate("log", limit="10000") if entry["token"] == token]
+        log = self.stack.simulate("log", limit="10000")
+        return [entry["at"] for entry in log if entry["account"] == account]
 
     def wait_until_done(self, accounts: Sequence[str]) -> float:
         """Wait until these accounts have no open jobs; return the seconds. Raises TimeoutError."""

@@ -73,10 +73,10 @@ def compare(
         actual = crm_state.read_relations(stack, account)
         seeded = account in ordinary
         wrong += _check_crm(actual, changes, account, jobs, seeded=seeded, excused=excused)
-        broken = stack.simulate("state", token=accounts[account].token)["violations"]
+        broken = stack.simulate("state", account=account)["violations"]
         wrong += [f"{account}: the guard was broken: {edge}" for edge in broken]
     log = stack.simulate("log", limit=ALL_REQUESTS)
-    repeated = find_repeated_writes(log, {accounts[account].token for account in ordinary})
+    repeated = find_repeated_writes(log, set(ordinary))
     failed = [f"{job.id} failed: {job.refusal}" for job in jobs.values() if job.state == "failed"]
     stuck = [f"{job.id} is {job.state}" for job in jobs.values() if _is_stuck(job)]
     return TortureResult(
@@ -106,21 +106,21 @@ def _count(changes: SentChanges, jobs: Mapping[str, JobRecord]) -> dict[str, int
     }
 
 
-def find_repeated_writes(log: Iterable[Mapping[str, Any]], tokens: Set[str]) -> list[Relation]:
+def find_repeated_writes(log: Iterable[Mapping[str, Any]], accounts: Set[str]) -> list[Relation]:
     """Return the relations that these accounts wrote twice without reading them back in between.
 
     Their changes name each relation once. HTTP 429 counts as not sent: it says that nothing was done.
     """
     unread, repeated = set[tuple[str, Relation]](), list[Relation]()
     for entry in log:
-        token = entry["token"]
-        if token not in tokens or entry["fault"] == "throttle" or entry["landed"]:
+        account = entry["account"]
+        if account not in accounts or entry["fault"] == "throttle" or entry["landed"]:
             continue
         for action in entry["acts"]:
             if action["kind"] == "get":
-                unread = {pair for pair in unread if pair[0] != token or not _is_read_by(pair[1], action)}
+                unread = {pair for pair in unread if pair[0] != account or not _is_read_by(pair[1], action)}
                 continue
-            written = {(token, relation) for relation in _relations_of(action)}
+            written = {(account, relation) for relation in _relations_of(action)}
             repeated += [relation for _, relation in sorted(written & unread)]
             unread |= written
     return repeated

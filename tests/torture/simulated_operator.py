@@ -18,6 +18,7 @@ from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_process import InterruptiblePort, ProcessDied, SimulatedProcess
 from worker.errors import Unavailable
 from worker.ports import ERASED, JobFilter, Pause, RecordRef
+from worker.usecases.cancel_taken import TakenJobs
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.intake import Intake, IntakePolicy
@@ -63,7 +64,18 @@ class SimulatedOperator(SimulatedProcess):
             emit=lambda *_, **__: None,
         )
         self.jobs = JobAdminService(
-            queries=environment.queries, job_admin=job_admin, new_id=environment.new_id
+            queries=environment.queries,
+            job_admin=job_admin,
+            new_id=environment.new_id,
+            cancel_taken=TakenJobs(
+                store=store,
+                queries=environment.queries,
+                job_admin=job_admin,
+                policy_of=environment.policy_of,
+                clock=self,
+                keep_lease=self.keep_lease,
+                new_id=environment.new_id,
+            ).cancel,
         )
         self.replays = ReplayService(
             store=store,
@@ -81,6 +93,7 @@ class SimulatedOperator(SimulatedProcess):
             withdraw=lambda account, *known: withdraw_record(
                 *known, environment.policy_of(account), by=ERASED
             ),
+            now=environment.store.database.now,
             keep_lease=self.keep_lease,
         )
         self._erased: dict[tuple[str, RecordRef], None] = {}

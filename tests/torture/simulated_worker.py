@@ -158,11 +158,15 @@ class SimulatedSender:
         self._on_their_way += 1
         self._worker.schedule.spawn(f"{self._worker.name} sends {request_id}", send)
 
-    def next(self) -> tuple[str, Reply]:
+    def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:
         """Wait for a reply, or for the death of the process in one of its threads."""
+        schedule = self._worker.schedule
+        until = NEVER if timeout is None else schedule.now + round(timeout * SECOND)
         while not self._replies:
+            if schedule.now >= until:
+                return None
             self._waiting = self._worker.actor
-            self._worker.actor.wait(NEVER)
+            self._worker.actor.wait(until)
             self._waiting = None
         self._on_their_way -= 1
         request_id, reply = self._replies.pop(0)

@@ -1,6 +1,7 @@
 """The two stores of a scenario, each with what only its maker can do: expire a lease, find open work."""
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +10,6 @@ import redis
 from tests.support.store_steps import dump_keys
 from worker.ports import RecordRef
 from worker.store.database import Database
-from worker.store.erasure import record_pattern
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
@@ -103,6 +103,12 @@ class RedisStoreFixture:
 def _repeat_scripts(database: Database) -> None:
     scripts = database.scripts
     database.scripts = {name: _repeat_every_third_call(script) for name, script in scripts.items()}
+
+
+def record_pattern(who: RecordRef) -> re.Pattern[bytes]:
+    """Return a pattern of the record's number, also with marks between its thousands."""
+    grouped = f"{who.number:,}".replace(",", "[.,]")
+    return re.compile(rf"(?<![0-9])(?:{who.number}|{grouped})(?![0-9])".encode())
 
 
 def names_in(content: Mapping[str, Any], account: str, who: RecordRef) -> list[str]:

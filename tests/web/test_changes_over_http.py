@@ -332,3 +332,31 @@ def test_no_answer_repeats_a_secret_even_one_that_was_sent(front: Front) -> None
     text += http.get("/v1/jobs", params={KEYS["portal"][0]: "1", "account": SECRETS["ACME_TOKEN"]}).text
     assert text.count("***") >= 3
     assert "canary" not in text
+
+
+SECRET_OF_ACME = SECRETS["ACME_TOKEN"]
+
+
+@pytest.mark.parametrize("field", ["event_id", "source", "batch"])
+@pytest.mark.parametrize("secret", [SECRET_OF_ACME, KEYS["viewer"][0], f"x {SECRET_OF_ACME} y"])
+def test_a_secret_as_a_label_is_refused_without_repeating_it(
+    front: Front, http: httpx.Client, field: str, secret: str
+) -> None:
+    front.runtime.api(front.runtime.settings.account("acme"))  # its secrets are known from now on
+    answer = http.post("/v1/changes", json={**BUYER, field: secret})
+    document = problem(answer, 422)
+    assert document["errors"][0]["path"] == field
+    assert "holds a secret" in document["errors"][0]["message"]
+    assert secret not in answer.text
+    assert not list(front.runtime.client.scan_iter(f"*{secret[:20]}*"))
+    assert front.store.counts("acme")["backlog"] == 0
+
+
+def test_a_secret_as_correlation_or_idempotency_key_is_refused_without_repeating_it(
+    front: Front, http: httpx.Client
+) -> None:
+    front.runtime.api(front.runtime.settings.account("acme"))
+    for header in ("X-Correlation-Id", "X-Request-Id", "Idempotency-Key"):
+        answer = http.post("/v1/changes", json=BUYER, headers={header: SECRET_OF_ACME})
+        problem(answer, 422)
+        assert SECRET_OF_ACME not in answer.text + str(answer.headers)

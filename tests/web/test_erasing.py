@@ -3,9 +3,11 @@
 Other work of the same jobs is still done.
 """
 
+import json
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
@@ -17,6 +19,7 @@ from worker.errors import NotFound, Unavailable
 from worker.planner.actions import Action, Request
 from worker.ports import AuditEntry, JobFilter, Pause, RecordRef, UnreadableMessage
 from worker.store import keys
+from worker.usecases.batch import Batch
 from worker.usecases.replay import requeue, run_replay
 
 ADA = 987_654_321  # nothing else has these digits
@@ -188,8 +191,6 @@ def test_open_relations_of_the_record_end_superseded_and_those_split_with_them_c
     job = send(front, "create", BUYER, 1, [ADA, 7])
     lease = front.store.lease("acme", "h")
     assert lease is not None
-    from worker.usecases.batch import Batch
-
     batch, work = (
         Batch(upsert=False, guarded=front.runtime.live_settings.guarded),
         lease.read(max_jobs=9, max_relations=99),
@@ -205,7 +206,7 @@ def test_open_relations_of_the_record_end_superseded_and_those_split_with_them_c
     assert find_ada(front.runtime.client) == []
     record = front.store.get_job(job)
     assert record is not None
-    assert (record.state, record.counts["superseded"], record.children) == ("sending", 1, (7,))
+    assert (record.state, record.counts["superseded"], record.children) == ("held", 1, (7,))
     front.store.resume("acme")
     front.runtime.flush("acme")
     assert front.store.get_job(job).state == "succeeded"  # type: ignore[union-attr]
@@ -277,3 +278,79 @@ def test_a_replay_that_has_read_its_set_sends_nothing_of_a_record_erased_meanwhi
 def test_an_unknown_module_is_refused(services: Services) -> None:
     with pytest.raises(NotFound, match="known are address"):
         services.erasure.erase("acme", "adress", 1, by="ada")
+
+
+def test_the_proof_says_what_was_looked_at_and_done_and_names_nobody(
+    front: Front, services: Services
+) -> None:
+    populate(front, services)
+    proof, waiting = services.erasure.prove("acme", "address", ADA, by="ada", rewrite_aof=True)
+    document = json.dumps(msgspec.to_builtins(proof))
+    assert waiting is None
+    assert str(ADA) not in document
+    assert (proof.complete, proof.by, proof.module) == (True, "ada", "address")
+    assert proof.fingerprint == fingerprint(RecordRef("address", ADA), proof.audit_entry)
+    assert proof.begun_at <= proof.finished_at
+    acme, unrouted = proof.accounts
+    assert (acme.account, unrouted.account, unrouted.erased) == ("acme", "unrouted", {"payloads": 1})
+    assert acme.looked_at["jobs"] >= 7
+    assert min(acme.looked_at[kind] for kind in ("memories", "requests", "payloads", "replays", "deeds")) > 0
+    assert proof.append_only_file.startswith("is being rewritten")
+    again, _ = services.erasure.prove("acme", "address", ADA, by="ada")
+    assert (again.erased, again.complete) == ({}, True)
+
+
+def test_the_proof_of_an_erasure_that_waits_says_for_what_and_until_when(
+    front: Front, services: Services
+) -> None:
+    send(front, "create", BUYER, 1, ADA)
+    lease = front.store.lease("acme", "h")
+    assert lease is not None
+    work = lease.read(max_jobs=9, max_relations=99)
+    batch = Batch(upsert=False, guarded=lambda _: "")
+    lease.claim(work.jobs, (), batch.writes(batch.add_intents(work.jobs, work.records, now=work.now)))
+    lease.begin("r1", Request((Action("create", BUYER, (1,), (ADA,)),)))
+    lease.release()
+    operator = front.client("admin")
+    answer = operator.post("/v1/erasures", json={"account": "acme", "module": "address", "id": ADA})
+    proof = answer.json()["proof"]
+    assert (answer.status_code, proof["complete"]) == (503, False)
+    [acme] = proof["accounts"]  # the key has no unrouted messages
+    assert acme["waits"]["relations"] <= 1
+    assert "try again" in acme["waits"]["why"]
+
+
+def test_over_http_unrouted_messages_are_touched_only_for_a_key_that_has_them(
+    front: Front, services: Services
+) -> None:
+    populate(front, services)
+    operator = front.client("admin")
+    form = {"account": "acme", "module": "address", "id": ADA}
+    answer = operator.post("/v1/erasures", json=form).json()
+    assert [each["account"] for each in answer["proof"]["accounts"]] == ["acme"]
+    assert answer["erased"]["jobs"] == 5
+    left = find_ada(front.runtime.client)
+    assert left
+    assert all(b"childid" in text for text in left)
+    services.erasure.erase("acme", "address", ADA, by="ada")
+    assert find_ada(front.runtime.client) == []
+
+
+def test_a_small_id_does_not_take_dates_codes_counts_and_other_jobs_with_it(
+    front: Front, services: Services
+) -> None:
+    small = 11
+    other = send(front, "create", BUYER, 3, 5, batch="import-2026-11-21", source="form")
+    failed = send(front, "create", BUYER, 1, [MISSING, 6], event_id="e")
+    front.runtime.flush("acme")
+    send(front, "create", BUYER, 2, small)
+    front.runtime.flush("acme")
+    services.replays.prepare("acme", JobFilter(error="80"), by="bob")
+    front.store.pause("acme", Pause("brake", "11 deletes within an hour, max_deletes_per_hour = 10"))
+    before = front.store.get_job(other), front.store.get_job(failed)
+    counts = services.erasure.erase("acme", "address", small, by="ada")
+    assert (counts["jobs"], counts["emptied"], counts["requests"]) == (1, 1, 1)
+    assert sum(counts[kind] for kind in ("replays", "deeds", "batches", "payloads", "labels")) == 0
+    assert (front.store.get_job(other), front.store.get_job(failed)) == before
+    assert front.store.get_pause("acme").detail.startswith("11 deletes")  # type: ignore[union-attr]
+    assert services.erasure.erase("acme", "address", 80, by="ada").total() == 0  # type: ignore[attr-defined]

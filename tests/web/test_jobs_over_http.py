@@ -28,6 +28,8 @@ def test_a_job_shows_its_change(front: Front, http: httpx.Client) -> None:
     (receipt,) = front.runtime.intake().accept([change])
     job = http.get(f"/v1/jobs/{receipt.job}").json()
     accepted = job["accepted_at"]
+    held = job.pop("held")
+    assert (held["reason"], held["until"], held["parentid"]) == ("turn", None, None)
     assert job == {
         "id": receipt.job,
         "account": "acme",
@@ -48,7 +50,7 @@ def test_a_job_shows_its_change(front: Front, http: httpx.Client) -> None:
         "attempts": 0,
         "relations": {"total": 4, "applied": 0, "superseded": 0, "stale": 0, "failed": 0},
         "error": None,
-        "held": None,
+        "failures": [],
         "superseded_by": None,
         "requests": [],
         "replay": None,
@@ -65,11 +67,12 @@ def test_a_held_job_says_why_and_until_when(front: Front, http: httpx.Client) ->
         front.runtime.flush("acme")
     job = http.get(f"/v1/jobs/{receipt.job}").json()
     held = job["held"]
-    assert (job["state"], held["parentid"], held["childid"], held["reason"]) == ("held", 501, 42, "last_one")
+    assert (job["state"], held["parentid"], held["childid"], held["reason"]) == ("held", 501, 42, "guard")
+    assert held["error"] == "last_one"
     assert "send the delete with allow_empty" in held["message"]
     assert job["accepted_at"] < held["until"]
     page = http.get("/v1/jobs", params={"account": "acme", "state": "held"}).json()
-    assert [(listed["id"], listed["held"]) for listed in page["jobs"]] == [(receipt.job, None)]
+    assert [(listed["id"], listed["held"]) for listed in page["jobs"]] == [(receipt.job, held)]
 
 
 def test_a_finished_job_shows_what_became_of_every_relation_and_the_first_refusal(

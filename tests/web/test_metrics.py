@@ -22,10 +22,20 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from ops.dev.redis_server import run_server
-from ops.web.metrics import COUNTERS, GAUGES, HISTOGRAMS, PROCESS, SYSTEM
+from ops.web.metrics import (
+    COUNTERS,
+    GAUGES,
+    HISTOGRAMS,
+    PROCESS,
+    REFUSALS,
+    SYSTEM,
+    TROUBLE,
+    TROUBLE_LABELS,
+)
 from ops.web.routes import operator_routes
 from producers.portals.http.application import application
-from tests.support.http_front import MISSING, Front
+from producers.portals.http.refusals import LOGGED_A_MINUTE, Sampler
+from tests.support.http_front import BUYER, KEYS, MISSING, Front
 from worker.contract import from_message
 from worker.ports import AuditEntry, Pause, WorkerInfo
 from worker.redis.client import connect
@@ -110,19 +120,22 @@ def flush_change(front: Front, *children: int) -> None:
 
 def sample_names() -> set[str]:
     """Return the name of every sample."""
-    counted = {item.name + "_total" for item in COUNTERS}
+    counted = {item.name + "_total" for item in COUNTERS} | {f"{name}_total" for name, _, _ in REFUSALS}
     buckets = {f"{name}_{part}" for name, _, _ in HISTOGRAMS for part in ("bucket", "count", "sum")}
-    return {*(item.name for item in GAUGES), *counted, *buckets, *(name for name, _ in (*SYSTEM, *PROCESS))}
+    others = (name for name, _ in (*SYSTEM, *PROCESS, TROUBLE))
+    return {*(item.name for item in GAUGES), *counted, *buckets, *others}
 
 
 def reference() -> str:
     rows = [(item.name, "gauge", ["account", item.label], item.help) for item in GAUGES]
     rows += [(f"{item.name}_total", "counter", ["account", item.label], item.help) for item in COUNTERS]
     rows += [(name, "histogram", ["account"], text) for name, text, _ in HISTOGRAMS]
+    rows += [(f"{name}_total", "counter", list(labels), text) for name, text, labels in REFUSALS]
     rows += [
         (name, "counter" if name.endswith("_total") else "gauge", [], text)
         for name, text in (*SYSTEM, *PROCESS)
     ]
+    rows += [(TROUBLE[0], "gauge", [*TROUBLE_LABELS], TROUBLE[1])]
     lines = (
         f"| `{name}` | {kind} | {', '.join(f'`{item}`' for item in labels if item)} | {text} |\n"
         for name, kind, labels, text in rows
@@ -145,6 +158,45 @@ def test_what_was_done_is_counted(front: Front) -> None:
     assert value(found, "relations_waited_seconds_bucket", account="acme", le="+Inf") == 1
     assert value(found, "relations_paused", account="beta", reason="hand") == 1
     assert value(found, "relations_pace", account="beta") == 1
+
+
+def test_refused_keys_and_webhooks_are_counted_by_reason_and_few_of_a_flood_are_logged(front: Front) -> None:
+    for _ in range(30):
+        httpx.post(
+            f"{front.url}/webhooks/desk", json={}, headers={"Authorization": "Bearer nonsense-of-a-flood"}
+        )
+    for headers in ({}, {"Authorization": "Bearer nobody"}, {"Authorization": f"Bearer {KEYS['viewer'][0]}"}):
+        httpx.post(f"{front.url}/v1/changes", json=BUYER, headers=headers)
+        httpx.post(f"{front.url}/v1/jobs/dismiss", json={"account": "beta", "error": "80"}, headers=headers)
+    httpx.post(f"{front.url}/webhooks/nobody-{'x' * 40}", json={})
+    front.client("admin").get("/v1/jobs", params={"account": "beta"})
+    deadline = time.monotonic() + 20
+    while front.runtime.metrics.refusals().get("webhook::unknown_source", 0) < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    while front.runtime.metrics.refusals().get("key:other_account", 0) < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    found = families(front)
+    refused = {
+        reason: value(found, "relations_keys_refused_total", reason=reason)
+        for reason in ("no_key", "unknown_key", "no_right", "other_account")
+    }
+    assert refused == {"no_key": 2, "unknown_key": 2, "no_right": 2, "other_account": 1}
+    assert value(found, "relations_webhooks_refused_total", source="desk", reason="secret") == 30
+    assert value(found, "relations_webhooks_refused_total", source="", reason="unknown_source") == 1
+    logged = [fields for event, fields in front.events if event == "webhook.refused"]
+    assert len([fields for fields in logged if fields["source"] == "desk"]) <= LOGGED_A_MINUTE
+
+
+def test_the_next_of_a_kind_says_how_many_were_not_logged() -> None:
+    now = [0.0]
+    sampler = Sampler(lambda: now[0])
+    taken = [sampler.take("webhook", "desk", "secret") for _ in range(LOGGED_A_MINUTE + 25)]
+    assert taken == [0] * LOGGED_A_MINUTE + [None] * 25
+    assert sampler.take("webhook", "desk", "stale") == 0
+    now[0] = 61.0
+    assert [sampler.take("webhook", "desk", "secret") for _ in range(2)] == [25, 0]
 
 
 def test_a_replayed_failure_leaves_the_gauge_and_stays_in_the_counter_and_people_s_ends_are_in_both(
@@ -205,7 +257,7 @@ def test_the_time_of_a_sweep_is_shown(front: Front) -> None:
 def test_no_label_is_an_id(front: Front) -> None:
     flush_change(front, 1, MISSING)
     labels = {name for family in families(front).values() for item in family.samples for name in item.labels}
-    assert labels <= {"account", "le", *(item.label for item in (*GAUGES, *COUNTERS))}
+    assert labels <= {"account", "le", *TROUBLE_LABELS, *(item.label for item in (*GAUGES, *COUNTERS))}
     words = {
         text
         for family in families(front).values()
@@ -239,6 +291,7 @@ def test_without_redis_a_scrape_says_so(front: Front) -> None:
             "relations_store_up 0.0",
             "relations_settings_stale 0.0",
             "relations_wake_failing 0.0",
+            'relations_trouble{account="",severity="page",trouble="store_away"} 1.0',
         ]
 
 

@@ -141,7 +141,7 @@ def test_queued_changes_are_cancelled_and_failures_dismissed_after_a_dry_run(
     [failed] = send(front, MISSING)
     done = operator.post("/v1/jobs/dismiss", account="acme", jobs=[failed, queued[0]])
     assert (done["jobs"], done["refused"]) == ([failed], {queued[0]: "superseded"})
-    assert operator.get("/v1/errors", account="acme") == {"errors": []}
+    assert operator.get("/v1/errors", account="acme") == {"errors": [], "records": []}
 
 
 def test_accounts_are_shown_paused_and_resumed_by_keys_with_the_right(
@@ -207,3 +207,29 @@ def test_numbers_are_served_to_prometheus_without_a_key(front: Front, operator: 
     send(front, 1)
     text = httpx.get(f"{operator.url}/metrics").text
     assert 'account="acme"' in text
+
+
+def test_failed_relations_of_a_job_are_listed_corrected_and_dismissed_one_by_one(
+    front: Front, operator: Operator
+) -> None:
+    change = {**CHANGE, "childid": [9001, MISSING]}
+    [job] = [each.job for each in front.runtime.intake().accept([from_message(change).change])]
+    front.runtime.flush("acme")
+    while front.store.counts("acme")["open"]:
+        front.runtime.flush("acme")
+    [failure] = operator.get(f"/v1/jobs/{job}")["failures"]
+    assert (failure["parentid"], failure["childid"], failure["code"]) == (501, MISSING, 80)
+    assert (failure["class"], failure["dismissed"]) == ("record", None)
+    listed = operator.get("/v1/jobs", account="acme", error="80", childid=MISSING)["jobs"]
+    assert [each["failures"] for each in listed] == [[failure]]
+    assert operator.get("/v1/jobs", account="acme", error="80", childid=9001)["jobs"] == []
+    [record] = operator.get("/v1/errors", account="acme")["records"]
+    assert (record["module"], record["id"], record["relations"]) == ("address", MISSING, 1)
+    named = {"account": "acme", "jobs": [job]}
+    refused = operator.post("/v1/replays", 201, **named, childid=9001, set={"childid": 9002})
+    assert (refused["eligible"], refused["refused"]) == (0, {"other relations": 1})
+    operator.post("/v1/replays", 422, **named, batch="x")
+    replay = operator.post("/v1/replays", 201, **named, childid=MISSING)
+    assert (replay["eligible"], replay["relations"]) == (1, 1)
+    assert operator.post("/v1/jobs/dismiss", account="acme", error="80", childid=MISSING)["jobs"] == [job]
+    assert operator.get("/v1/errors", account="acme") == {"errors": [], "records": []}

@@ -47,6 +47,7 @@ STATUSES = {
     "TooLarge": 413,
     "TooSlow": 408,
     "Unsupported": 415,
+    "CannotStart": 500,
 }
 
 

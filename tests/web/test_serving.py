@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from ops.web.routes import operator_routes
+from producers.errors import CannotStart
 from producers.portals.http.application import CorrelationMiddleware, application
 from producers.portals.http.server import Server
 from tests.support.http_front import BUYER, SECRETS, Front, problem, request_head, settings
@@ -88,7 +89,7 @@ def test_a_small_answer_is_not_held_back_by_the_network(http: httpx.Client) -> N
 
 
 def test_a_port_that_is_taken_is_an_error_at_once(front: Front) -> None:
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(CannotStart, match="in use"):
         Server(application(front.runtime), port=urlsplit(front.url).port or 0)
 
 

@@ -55,16 +55,15 @@ def test_what_callers_write_is_typed(tmp_path: Path) -> None:
     ]
     assert len(page) > 2
     assert len(examples) > 5
-    good = [*page, *examples, CALLS]
-    assert check(tmp_path, good) == []
-    assert len(check(tmp_path, [WRONG])) == 3
+    found = check(tmp_path, [*page, *examples, CALLS, WRONG])
+    assert [name for name, _ in found] == ["WRONG"] * 3, found
 
 
-def check(folder: Path, texts: list[str]) -> list[str]:
-    """Return what `mypy --strict` says of these texts, each as the body of a function."""
-    bodies = (
+def check(folder: Path, texts: list[str]) -> list[tuple[str, str]]:
+    """Return what `mypy --strict` says of these texts, each as the body of a function, and of which."""
+    bodies = [
         f"async def block_{number}() -> None:\n{indent(text, '    ')}" for number, text in enumerate(texts)
-    )
+    ]
     file = folder / "caller.py"
     file.write_text(PRELUDE + "\n".join(bodies), "utf-8")
     run = subprocess.run(
@@ -75,4 +74,9 @@ def check(folder: Path, texts: list[str]) -> list[str]:
         timeout=120,
     )
     assert not run.stderr
-    return [line for line in run.stdout.splitlines() if ": error: " in line]
+    first_wrong = file.read_text("utf-8")[: -len(bodies[-1])].count("\n") + 1
+    errors = [line for line in run.stdout.splitlines() if ": error: " in line]
+    places = [int(line.removeprefix(f"{file}:").partition(":")[0]) for line in errors]
+    return [
+        ("WRONG" if at >= first_wrong else "right", line) for at, line in zip(places, errors, strict=True)
+    ]

@@ -4,11 +4,21 @@ JMESPath expressions are kept as written; the room that understands them checks 
 """
 
 from worker.config.loader import load_settings
-from worker.config.secret import Secret, fingerprint, hide, redact
+from worker.config.secret import (
+    HOLDS_SECRET,
+    Secret,
+    fingerprint,
+    hide,
+    holds_secret,
+    redact,
+    redact_answer,
+    refuse_secrets,
+)
 from worker.config.urls import mask_url
 from worker.config.values import Account, Key, Rule, Settings, Source, TypePolicy
 
 __all__ = [
+    "HOLDS_SECRET",
     "Account",
     "Key",
     "Rule",
@@ -18,7 +28,10 @@ __all__ = [
     "TypePolicy",
     "fingerprint",
     "hide",
+    "holds_secret",
     "load_settings",
     "mask_url",
     "redact",
+    "redact_answer",
+    "refuse_secrets",
 ]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from worker.config.secret import SHORTEST, Secret
+from worker.config.secret import SHORT_SECRET, SHORTEST, Secret
 from worker.config.table import join, keys_of, nearest, quote
 from worker.config.urls import is_private, redis_options
 from worker.config.values import (
@@ -27,7 +27,6 @@ from worker.contract.message import UNROUTED
 from worker.errors import Fault, InvalidSettings, RelationsError
 
 LENGTHS: Final = {"token": 32, "secret": 64}
-SHORT_SECRET: Final = 16  # characters of a webhook's secret, or bytes behind base64; fewer can be guessed
 SWAPPED: Final = {"token": 64, "secret": 32}
 
 
@@ -50,15 +49,22 @@ def check_limits(limits: AccountLimits) -> Iterator[Fault]:
         yield Fault("give_up_after", f"expected {wanted}, got {limits.give_up_after:g}")
 
 
-def check_account(account: Account, common_url: str) -> Iterator[Fault]:
-    """Yield what is wrong with an account; the URL that all have in common is not its own."""
+def check_account(account: Account, common_url: str, claims_of: Collection[str]) -> Iterator[Fault]:
+    """Yield what is wrong with an account; the URL that all have in common is not its own.
+
+    Of the accounts `claims_of` a webhook writes the claim, so that it need not be there yet.
+    """
     if account.name == UNROUTED:
         yield Fault("", "is the name of the inbox for messages that name no known account; choose another")
     yield from check_limits(account)
     if account.api_url != common_url:
         yield from check_encryption("api_url", account.api_url)
-    for key in ("token", "secret", "extendedclaim"):
+    for key in ("token", "secret"):
         yield from check_secret(key, getattr(account, key))
+    if account.name in claims_of and account.extendedclaim and not account.extendedclaim.written_at:
+        yield Warned("extendedclaim", "is not there yet; it comes with the next call of its webhook")
+    else:
+        yield from check_secret("extendedclaim", account.extendedclaim)
     found = {key: len(value_of(getattr(account, key))) for key in LENGTHS}
     if found == SWAPPED:
         yield Warned("token", "looks swapped with the secret: a token has 32 characters, a secret 64")
@@ -126,7 +132,9 @@ def check_keys(keys: Mapping[str, Key], accounts: Collection[str]) -> Iterator[F
             yield Fault(join(name, "sha256"), f"is the same key as keys.{owner}; {advice}")
 
 
-def check_source(source: Source, given: Mapping[str, Any], accounts: Collection[str]) -> Iterator[Fault]:
+def check_source(
+    source: Source, given: Mapping[str, Any], accounts: Mapping[str, Account]
+) -> Iterator[Fault]:
     """Yield what keeps a source from working; `given` is its table as written."""
     for secret in source.secrets or ():
         yield from check_secret("secret", secret)
@@ -134,6 +142,7 @@ def check_source(source: Source, given: Mapping[str, Any], accounts: Collection[
     yield from check_signature(source, given)
     yield from check_proof(source, given)
     yield from check_owner(source, given, accounts)
+    yield from check_claims(source, accounts)
     if not given.get("rules"):
         yield Fault("rules", f"is missing; add a [[{join('sources', source.name)}.rules]] table")
 
@@ -197,6 +206,20 @@ def check_owner(source: Source, given: Mapping[str, Any], accounts: Collection[s
         yield from check_known("account", source.account, accounts)
     for found, account in source.accounts.items():
         yield from check_known(join("accounts", found), account, accounts)
+
+
+def check_claims(source: Source, accounts: Mapping[str, Account]) -> Iterator[Fault]:
+    """Yield what keeps a source from writing the claims of its accounts."""
+    if not source.keeps_claim:
+        return
+    if source.scheme not in ("onoffice", None):
+        yield Fault("keeps_claim", f'belongs to scheme "onoffice"; scheme "{source.scheme}" has no apiClaim')
+    for name in source.account_names:
+        claim = accounts[name].extendedclaim if name in accounts else None
+        if name in accounts and not (claim and claim.file):
+            yield Fault(
+                "keeps_claim", f'needs extendedclaim = "file:…" in accounts.{name}, to write it there'
+            )
 
 
 def is_base64(text: str) -> bool:

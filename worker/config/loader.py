@@ -4,6 +4,7 @@ What a key may be stands at the fields in `values`, how a table is read in `tabl
 `checks`.
 """
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from worker.config import checks
 from worker.config.checks import UnreadableSecret, Warned, under
-from worker.config.secret import Secret, hide
+from worker.config.secret import Secret, hide, hide_key
 from worker.config.table import TableReader, join, keys_of, nearest
 from worker.config.urls import password_of
 from worker.config.values import Account, AccountLimits, Environment, Key, Settings, Source, TypePolicy
@@ -22,12 +23,14 @@ from worker.errors import Fault, InvalidSettings
 
 FILE: Final = "relations.toml"
 FILE_VARIABLE: Final = "RELATIONS_CONFIG"
+SYSTEM_FOLDER: Final = Path("/etc/onoffice-relations")  # where the file is looked for last
 GROUPS: Final = {"accounts": Account, "types": TypePolicy, "keys": Key, "sources": Source}
 
 
 def load_settings(environ: Mapping[str, str], folder: Path, *, spare: bool = False) -> Settings:
     """Return the settings of this environment and of the file it names, or of the one in the folder.
 
+    Without either it is the one in `SYSTEM_FOLDER`, if that is there.
     Raises InvalidSettings with every fault there is; with `spare` faulty sources are left out, and secrets
     that cannot be read now are only warned about. `environ` is kept: `env:` secrets are looked up in it
     whenever they are revealed.
@@ -37,7 +40,7 @@ def load_settings(environ: Mapping[str, str], folder: Path, *, spare: bool = Fal
     variables, doubtful = read_environment(environ, reader)
     tables = read_tables(document, reader, variables.api_url)
     settings = Settings(**vars(variables), **tables, file=file)
-    found = [*unread, *reader.faults, *doubtful, *check_tables(settings, document)]
+    found = [*unread, *reader.faults, *doubtful, *check_tables(settings, document, folder)]
     faults = [fault for fault in found if not isinstance(fault, Warned)]
     if spare:
         spoilt = {name for name in settings.sources if any(_is_of_source(fault, name) for fault in faults)}
@@ -45,7 +48,7 @@ def load_settings(environ: Mapping[str, str], folder: Path, *, spare: bool = Fal
         settings = replace(settings, sources=MappingProxyType(sources))
     if not all(spare and _is_spared(fault) for fault in faults):
         raise InvalidSettings(faults)
-    return replace(settings, warnings=tuple(map(str, found)))
+    return replace(settings, warnings=tuple(map(str, found)), spared=tuple(map(str, faults)))
 
 
 def _is_spared(fault: Fault) -> bool:
@@ -62,9 +65,10 @@ def read_document(
 ) -> tuple[Path | None, dict[str, Any], list[Fault]]:
     """Return the settings file, its content and its faults; without RELATIONS_CONFIG it may be missing."""
     named = environ.get(FILE_VARIABLE, "").strip()
-    path = folder / (named or FILE)
-    if not named and not path.exists():
+    found = [folder / named] if named else [path for path in places(folder) if os.path.lexists(path)]
+    if not found:
         return None, {}, []
+    path = found[0]
     try:
         return path, tomllib.loads(path.read_text("utf-8-sig")), []
     except OSError as error:
@@ -72,6 +76,11 @@ def read_document(
     except (ValueError, RecursionError) as error:  # no TOML, not UTF-8, brackets without end
         fault = Fault(path.name, f"is not valid TOML: {error}")
     return path, {}, [fault]
+
+
+def places(folder: Path) -> tuple[Path, ...]:
+    """Return where the settings file is looked for, if the environment names none."""
+    return folder / FILE, SYSTEM_FOLDER / FILE
 
 
 def make_secret(environ: Mapping[str, str], folder: Path, _kind: type, reference: object) -> Secret:
@@ -127,15 +136,23 @@ def read_defaults(content: Any, reader: TableReader) -> dict[str, Any]:
     return {key: getattr(limits, key) for key in good}
 
 
-def check_tables(settings: Settings, document: Mapping[str, Any]) -> Iterator[Fault]:
+def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
     """Yield what is wrong with the tables of a file beyond each key by itself."""
+    if not settings.file:
+        looked_at = " nor ".join(map(str, places(folder)))
+        yield Warned(FILE_VARIABLE, f"names no settings file, and there is neither {looked_at}")
     if not settings.accounts:
         yield Warned("accounts", "there is none, so every change is refused; add an [accounts.NAME] table")
+    kept = {
+        name for source in settings.sources.values() if source.keeps_claim for name in source.account_names
+    }
     for name, account in settings.accounts.items():
-        yield from under(join("accounts", name), checks.check_account(account, settings.api_url))
+        yield from under(join("accounts", name), checks.check_account(account, settings.api_url, kept))
     for name, policy in settings.types.items():
         yield from under(join("types", name), checks.check_type(name, policy))
     yield from under("keys", checks.check_keys(settings.keys, settings.accounts))
+    for key in settings.keys.values():
+        hide_key(key.sha256)
     for name, source in settings.sources.items():
         given = document["sources"][name]
         yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))

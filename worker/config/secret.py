@@ -5,32 +5,87 @@ Every value a `Secret` ever revealed is known to `redact`, so a rotated one stay
 
 import hashlib
 import hmac
+import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NoReturn
 
-from worker.errors import Fault, InvalidSettings
+from worker.errors import Fault, Invalid, InvalidSettings
 
 STARS: Final = "***"
+HOLDS_SECRET: Final = "holds a secret of this server, kept nowhere; leave it out, and change it"  # noqa: S105
 SHORTEST: Final = 6  # shorter values would blank ordinary words
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
+SHORT_SECRET: Final = 16  # shorter values can be found by trying
+SHOWN: Final = 32  # characters of a longer value that are hidden by themselves: texts are cut
+
 _hidden: tuple[str, ...] = ()
+_strong: tuple[str, ...] = ()  # those of them that nobody can guess
+_starts: frozenset[str] = frozenset()  # of the strong ones
+_key_hashes: frozenset[str] = frozenset()
 
 
 def hide(value: str) -> None:
-    """Make `redact` replace this value from now on."""
-    global _hidden  # replaced, never changed in place, so that other threads may read on
-    if len(value) >= SHORTEST and value not in _hidden:
-        _hidden = tuple(sorted({*_hidden, value}, key=len, reverse=True))
+    """Make `redact` replace this value from now on, also where a text was cut within it."""
+    global _hidden, _strong, _starts  # replaced, never changed in place, so that other threads may read on
+    if len(value) < SHORTEST or value in _hidden:
+        return
+    values = {*_hidden, value, *([value[:SHOWN]] if len(value) > SHOWN else [])}
+    _hidden = tuple(sorted(values, key=len, reverse=True))
+    _strong = tuple(each for each in _hidden if len(each) >= SHORT_SECRET)
+    _starts = frozenset(each[:SHORT_SECRET] for each in _strong)
+
+
+def hide_key(sha256: str) -> None:
+    """Know a key of the HTTP interface by its hash."""
+    global _key_hashes
+    if sha256 not in _key_hashes:
+        _key_hashes = _key_hashes | {sha256}
 
 
 def redact(text: str) -> str:
-    """Return the text with stars in place of every hidden value."""
+    """Return the text with stars in place of every hidden value: for logs, and what operators read."""
     for value in _hidden:
         text = text.replace(value, STARS)
     return text
+
+
+def redact_answer(text: str) -> str:
+    """Return the text with stars in place of hidden values, for those who may have chosen it themselves.
+
+    Only values that nobody finds by trying: from the stars of a shorter one, a sender of many guesses would
+    learn which of them is right.
+    """
+    for value in _strong:
+        text = text.replace(value, STARS)
+    return text
+
+
+def holds_secret(text: str) -> bool:
+    """Return whether a hidden value that nobody can guess stands in the text, or it is a key.
+
+    It takes hardly longer for a thousand secrets than for one.
+    """
+    if len(text) < SHORT_SECRET:
+        return False
+    if len(_strong) < len(text):
+        is_held = any(value in text for value in _strong)
+    else:
+        starts, places = _starts, range(len(text) - SHORT_SECRET + 1)
+        found = (at for at in places if text[at : at + SHORT_SECRET] in starts)
+        is_held = any(text.startswith(value, at) for at in found for value in _strong)
+    if is_held:
+        return True
+    return bool(_key_hashes) and hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() in _key_hashes
+
+
+def refuse_secrets(**texts: str) -> None:
+    """Raise Invalid if one of these texts of a person or program holds a secret; it is not repeated."""
+    if faults := [Fault(name, HOLDS_SECRET) for name, text in texts.items() if holds_secret(text)]:
+        raise Invalid(faults)
 
 
 def fingerprint(token: str, secret: str, salt: str) -> str:
@@ -52,6 +107,45 @@ class Secret:
     ) -> None:
         self._reference, self._environ, self._folder = reference, environ, folder
         self._last: tuple[object, str] = (None, "")  # the file's state when it was read, and what it held
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the value is read from, if it is one."""
+        source, _, name = self._reference.partition(":")
+        return self._folder / name if source == "file" else None
+
+    @property
+    def written_at(self) -> float:
+        """When its file was written, in seconds since 1970; 0 if there is none."""
+        try:
+            return self.file.stat().st_mtime if self.file else 0.0
+        except (OSError, ValueError):
+            return 0.0
+
+    def replace(self, value: str, *, at: float) -> bool:
+        """Write a value that came at this time (seconds) into the file, unless a later one is there.
+
+        Whoever reads it sees the old or the new value, and nobody else sees either. Returns whether it is
+        another one; raises OSError.
+        """
+        if self.file is None:
+            raise ValueError(f"{self} is no file")
+        if at < int(self.written_at):
+            return False
+        if self.written_at and self.file.read_bytes().strip() == value.encode():
+            os.utime(self.file, (at, at))
+            return False
+        fresh = self.file.with_name(f".{self.file.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            fresh.unlink(missing_ok=True)
+            opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(opened, "w", encoding="utf-8") as file:
+                file.write(f"{value}\n")
+            os.utime(fresh, (at, at))
+            fresh.replace(self.file)
+        finally:
+            fresh.unlink(missing_ok=True)
+        return True
 
     @property
     def literal(self) -> bool:
@@ -78,7 +172,8 @@ class Secret:
         problem = ""
         try:
             status = path.stat()
-            state = (status.st_mtime_ns, status.st_ino, status.st_size)
+            # The last is no one's to choose: a file may be written anew with the time that its content has.
+            state = (status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns)
             if state != self._last[0]:
                 self._last = (state, path.read_text("utf-8-sig").strip() or self._last[1])
         except OSError as error:

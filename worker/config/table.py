@@ -18,7 +18,7 @@ import msgspec
 from worker.contract.quoting import escape_unprintable
 from worker.errors import Fault
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")  # it also stands in URLs and logs
 SHOWN: Final = 60  # characters of a refused value
 KINDS: Final = {
     dict: "a table",
@@ -80,10 +80,11 @@ class TableReader:
     def group(self, kind: Any, content: object, path: str, **inherited: Any) -> Mapping[str, Any]:
         """Return the tables inside a table as values of this kind, by their names."""
         named = "name" in {field.name for field in fields(kind)}
+        explain = getattr(kind, "explain_name", explain_name)
         found: dict[str, Any] = {}
         for name, table in (self._expect(dict, content, path) or {}).items():
-            if named and not NAME.fullmatch(name):  # it also stands in Redis keys, ids and URLs
-                self._refuse(join(path, name), "expected a name of at most 40 letters, digits, - and _")
+            if named and (reason := explain(name)):
+                self._refuse(join(path, name), reason)
             own = inherited | ({"name": name} if named else {})
             found[name] = self.table(kind, table, join(path, name), **own)
         return MappingProxyType({name: value for name, value in found.items() if value is not None})
@@ -120,6 +121,13 @@ class TableReader:
 
     def _refuse(self, path: str, message: str) -> None:
         self.faults.append(Fault(path, message))
+
+
+def explain_name(name: str) -> str:
+    """Return why this cannot be the name of a table, such as a key; "" if it can."""
+    if NAME.fullmatch(name):
+        return ""
+    return f"expected a name (1 to 40 letters, digits, - and _, a letter or digit first), got {quote(name)}"
 
 
 @cache

@@ -51,11 +51,19 @@ def redis_options(url: str) -> dict[str, Any]:
     if parts.scheme in ("redis", "rediss"):
         if not re.fullmatch(r"/?\d*", parts.path):
             raise ValueError("expected the number of a database after the host")
+    elif parts.scheme in SENTINEL_SCHEMES:
+        if others := [name for name, _ in given if name not in SENTINEL_OPTIONS]:
+            known = ", ".join(SENTINEL_OPTIONS)
+            raise ValueError(f"{parts.scheme}:// takes {known} only{_among_known(others[0])}")
     elif parts.scheme != "unix" and given:
         raise ValueError(f"{parts.scheme}:// takes no options")
     if parts.scheme != "rediss" and any(name.startswith("ssl_") for name, _ in given):
         raise ValueError("ssl_ options belong to rediss://")
     return {name: _read_option(name, value) for name, value in given}
+
+
+def _among_known(name: str) -> str:
+    return f", not {name}" if name in REDIS_OPTIONS else ""  # else it may be a part of a password
 
 
 def _read_option(name: str, value: str) -> Any:
@@ -112,3 +120,11 @@ REDIS_OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "ssl_check_hostname": ("true or false", lambda value: {"true": True, "false": False}[value.lower()]),
 }
 """What may stand in the query of a `redis://`, `rediss://` or `unix://` URL, for store and broker alike."""
+SENTINEL_SCHEMES: Final = ("redis+sentinel", "sentinel")
+SENTINEL_OPTIONS: Final = (
+    "client_name",
+    "socket_timeout",
+    "socket_connect_timeout",
+    "health_check_interval",
+    "max_age",
+)

@@ -14,9 +14,9 @@ from msgspec import Meta
 from worker.config.secret import Secret
 from worker.config.table import nearest
 from worker.config.urls import is_api_url, is_url, mask_url
-from worker.contract import LastOne, Order, Permission
+from worker.contract import LastOne, Order, Permission, explain_account_name
 from worker.contract.message import UNROUTED
-from worker.errors import NotFound
+from worker.errors import InvalidSettings, NotFound
 
 API_URL: Final = "https://api.onoffice.de/api/stable/api.php"
 REDIS_URL: Final = "redis://127.0.0.1:6379/0"
@@ -103,6 +103,8 @@ class AccountLimits:
     doubt: Annotated[float, Meta(ge=SIGNATURE_LIFE, le=3600)] = 0.0  # 0.0: 120 + timeout
     backoff: Backoff = (1.0, 300.0)
     max_backlog: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000_000
+    # At least what one body may bring and more, or it could never be taken.
+    max_backlog_bytes: Annotated[int, Meta(ge=2**25, le=2**50)] = 2**30
     retention_days: Days = 7
     failed_retention_days: Days = 30
     remember_days: Days = 4
@@ -116,11 +118,22 @@ class AccountLimits:
 class Account(AccountLimits):
     """One onOffice API user: its credentials and its limits."""
 
+    explain_name = staticmethod(explain_account_name)
+
     name: str
     token: Annotated[Secret, SECRET]
     secret: Annotated[Secret, SECRET]
     api_url: ApiUrl = API_URL
     extendedclaim: Annotated[Secret | None, SECRET] = None
+
+    def find_claim(self) -> str:
+        """Return the extendedclaim; empty without one, and while its file is not there."""
+        try:
+            return self.extendedclaim.reveal() if self.extendedclaim else ""
+        except InvalidSettings:
+            if self.extendedclaim and self.extendedclaim.file:
+                return ""
+            raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +207,8 @@ class Source(HmacFormat):
 
     It has either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for
     rotation. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
+    One of onOffice's that `keeps_claim` writes the `apiClaim` of each call into the `extendedclaim` of its
+    account, which must be a file.
     """
 
     name: str
@@ -208,6 +223,12 @@ class Source(HmacFormat):
     ] = field(default_factory=dict)
     url: Annotated[str, url_of("https", "http")] = field(default="", repr=False)
     gone: Annotated[bool, Meta(description="true or false")] = False
+    keeps_claim: Annotated[bool, Meta(description="true or false")] = False
+
+    @property
+    def account_names(self) -> frozenset[str]:
+        """The accounts that its changes may be for."""
+        return frozenset(filter(None, (self.account, *self.accounts.values())))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +252,8 @@ class Environment:
 class Settings(Environment):
     """Everything that can be set, checked.
 
-    `warnings` is what works but should be looked at, `file` where the tables were read.
+    `warnings` is what works but should be looked at, `spared` are those of them that are faults for a process
+    that serves; `file` is where the tables were read.
     """
 
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -239,6 +261,7 @@ class Settings(Environment):
     keys: Mapping[str, Key] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    spared: tuple[str, ...] = ()
     file: Path | None = None
 
     def account(self, name: str) -> Account:

@@ -1,5 +1,6 @@
 """The contract with producers: the message of a change, the relation types, their JSON Schema. Pure."""
 
+from worker.contract.account_name import ACCOUNT_NAME, check_account_name, explain_account_name
 from worker.contract.change import Change, Info, Relation, correlation_of, to_message
 from worker.contract.faults import MAX_FAULTS, check_each, limit_faults
 from worker.contract.instant import read_instant, write_instant
@@ -26,6 +27,7 @@ from worker.contract.types import (
 )
 
 __all__ = [
+    "ACCOUNT_NAME",
     "MAX_BODY",
     "MAX_FAULTS",
     "MAX_IDS",
@@ -45,8 +47,10 @@ __all__ = [
     "ResolvedType",
     "Verb",
     "check",
+    "check_account_name",
     "check_each",
     "correlation_of",
+    "explain_account_name",
     "from_message",
     "guarded_side",
     "limit_faults",

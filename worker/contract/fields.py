@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple, get_args
 
 from worker.contract import instant, message
+from worker.contract.account_name import explain_account_name
 from worker.contract.catalogue import INFO
 from worker.contract.quoting import quote, suggest
 from worker.contract.types import TYPES, RelationType, Verb, resolve
@@ -106,9 +107,8 @@ def _find_type(value: object) -> RelationType | None:
 
 
 def _account(value: object, path: str) -> Iterator[Fault]:
-    if not (isinstance(value, str) and re.fullmatch(message.ACCOUNT, value)):
-        wanted = "an account name (1 to 32 of a-z 0-9 _ -, a letter or digit first)"
-        yield Fault(path, f"expected {wanted}, got {quote(value)}")
+    if reason := explain_account_name(value):
+        yield Fault(path, reason)
 
 
 def _choice(value: object, path: str, *, choices: tuple[str, ...]) -> Iterator[Fault]:

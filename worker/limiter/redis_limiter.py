@@ -36,6 +36,14 @@ class RedisLimiter:
         """Return the next slot within `max_wait` seconds, booked; or, not booked, when to come back."""
         return _read_grant(self._run("book", account, rate, burst, policy.to_us(max_wait), _script_time(now)))
 
+    def peek(self, account: str, *, rate: float, burst: int, max_wait: float, now: float) -> Grant:
+        """Return what `book` would answer then, booking nothing."""
+        with translate_errors(), self._client.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall(self._key(account))
+            [row] = pipeline.execute()
+        state, longest = _read_state(row), policy.to_us(max_wait)
+        return policy.book(state, policy.to_us(now), rate=rate, burst=burst, max_wait=longest)[1]
+
     def report(
         self,
         account: str,

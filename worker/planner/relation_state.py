@@ -4,6 +4,7 @@ Pure. The store keeps an `OpenRelation` while any outcome is missing; a `Relatio
 confirmed.
 """
 
+from collections.abc import Collection
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -172,6 +173,33 @@ def drop_newest_intent(state: RelationState, *, upsert: bool) -> RelationState |
         suspicion=min(opened.suspicion, ALONE),
     )
     return RelationState(reduced, state.confirmed, state.doubt, target)
+
+
+def drop_jobs(
+    state: RelationState, jobs: Collection[str], *, upsert: bool
+) -> tuple[RelationState | None, tuple[LostIntent, ...]]:
+    """Return the state without the intents of these jobs, and those of others that count no more then."""
+    opened = state.open
+    left = tuple(intent for intent in opened.intents if intent.job not in jobs)
+    if not left:
+        return None, ()
+    cleared = NEVER if opened.cleared.job in jobs else opened.cleared
+    folded = fold(left, state.confirmed, cleared=cleared, upsert=upsert)
+    target = folded.target
+    if target is None:
+        return None, folded.lost
+    if _is_same(state.target, target):
+        changed = msgspec.structs.replace(opened, intents=target.intents, cleared=target.cleared)
+    else:
+        changed = OpenRelation(
+            target.intents,
+            target.cleared,
+            since=opened.since,
+            not_before=opened.not_before,
+            stage=_stage_of_changed_target(opened),
+            suspicion=min(opened.suspicion, ALONE),
+        )
+    return RelationState(changed, state.confirmed, state.doubt, target), folded.lost
 
 
 def confirm_write(

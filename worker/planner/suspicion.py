@@ -104,6 +104,11 @@ def next_groups(
     return sorted(groups, key=lambda group: group.suspicion)
 
 
+def is_doubtful(opened: OpenRelation, *, troubled: bool) -> bool:
+    """Return whether the relation failed before, so that it waits while suspected relations rest."""
+    return _priority(opened, troubled=troubled, newest=opened.since) >= Priority.FAILED
+
+
 def put_off(
     groups: Iterable[OperationGroup],
     states: Mapping[Relation, RelationState],

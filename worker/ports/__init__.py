@@ -5,9 +5,12 @@ tested to equal Redis.
 """
 
 from worker.contract.message import UNROUTED
+from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
+    ALL_FAILED,
     CANCELLED,
     ERASED,
+    REPLACED,
     AdminResult,
     AuditEntry,
     AuditPage,
@@ -20,9 +23,9 @@ from worker.ports.job_admin import (
     ReplayState,
     UnsettledRequests,
     Withdrawal,
-    needs_decision,
     record_ref,
     summarize_ids,
+    waiting_failures,
 )
 from worker.ports.metrics import (
     BOUNDS,
@@ -31,13 +34,15 @@ from worker.ports.metrics import (
     Metrics,
     SweepStats,
     WorkerInfo,
+    count_open_jobs,
 )
-from worker.ports.queries import Queries
+from worker.ports.queries import AccountState, Queries
 from worker.ports.records import (
     ERROR_CLASSES,
     FOREVER,
     OPEN_STATES,
     Dismissal,
+    Failure,
     FailureGroup,
     JobFilter,
     JobPage,
@@ -47,6 +52,8 @@ from worker.ports.records import (
     RelationEvent,
     RequestPage,
     RequestRecord,
+    Waiting,
+    WaitReason,
 )
 from worker.ports.services import (
     Api,
@@ -63,6 +70,7 @@ from worker.ports.services import (
     SenderOpener,
 )
 from worker.ports.store import (
+    MAX_KEPT_BODY,
     NOBODY,
     AcceptResult,
     Receipt,
@@ -85,6 +93,7 @@ from worker.ports.work import (
 )
 
 __all__ = [
+    "ALL_FAILED",
     "BOUNDS",
     "CANCELLED",
     "ERASED",
@@ -92,10 +101,13 @@ __all__ = [
     "FOREVER",
     "LEASE_LIFETIME",
     "MAX_COUNTDOWN",
+    "MAX_KEPT_BODY",
     "NOBODY",
     "OPEN_STATES",
+    "REPLACED",
     "UNROUTED",
     "AcceptResult",
+    "AccountState",
     "AccountStats",
     "AdminResult",
     "Api",
@@ -109,9 +121,12 @@ __all__ = [
     "Dismissal",
     "ErasedPiece",
     "EventSink",
+    "Failure",
     "FailureGroup",
     "Feedback",
+    "FlawProgress",
     "Grant",
+    "Inspection",
     "JobAdmin",
     "JobFilter",
     "JobPage",
@@ -141,15 +156,21 @@ __all__ = [
     "Sender",
     "SenderOpener",
     "Store",
+    "StoreFlaw",
+    "StoreInspector",
     "Submission",
     "SweepStats",
     "UnreadableMessage",
     "UnsettledRequests",
+    "WaitReason",
+    "Waiting",
     "Withdrawal",
     "WorkBatch",
     "WorkerInfo",
     "Writes",
-    "needs_decision",
+    "count_open_jobs",
+    "describe_flaws",
     "record_ref",
     "summarize_ids",
+    "waiting_failures",
 ]

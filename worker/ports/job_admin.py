@@ -9,11 +9,15 @@ import msgspec
 from worker.contract import TYPES, Relation
 from worker.errors import NotFound
 from worker.planner.actions import Action
-from worker.ports.records import JobRecord
+from worker.ports.records import Failure, JobRecord
 from worker.ports.work import BegunRequest, Lease, Writes
 
+ALL_FAILED: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
+"""Names of no relations: an act is about all the failed relations of each job that wait for a decision."""
 CANCELLED: Final = "cancelled"
 """What a cancelled change is superseded by."""
+REPLACED: Final = "replaced"
+"""Why a failure that was sent anew as another job needs no decision any more."""
 ERASED: Final = "erased"
 """What a relation is superseded by, and a job was emptied by, when a record is erased."""
 
@@ -48,11 +52,15 @@ class AdminResult(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """What is kept of an unreadable message: its bytes (fewer than `size` if it was cut) and every fault."""
+    """What is kept of an unreadable message: its bytes (fewer than `size` if it was cut) and every fault.
+
+    `delivered` says whether it is a webhook's; None for those that earlier releases kept.
+    """
 
     body: bytes
     faults: tuple[str, ...]
     size: int
+    delivered: bool | None = None
 
 
 class RecordRef(NamedTuple):
@@ -112,11 +120,13 @@ class ErasedPiece(NamedTuple):
     """What was erased from a piece of what is kept: where to go on (0: all is done), and counts by kind.
 
     `in_doubt` are relations whose memory stays until then (µs), because a write of them may still land.
+    `looked` counts what was looked at, by kind.
     """
 
     next: int
     counts: Mapping[str, int]
     in_doubt: Mapping[Relation, int] = MappingProxyType({})
+    looked: Mapping[str, int] = MappingProxyType({})
 
 
 def record_ref(module: str, number: int) -> RecordRef:
@@ -135,7 +145,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
     `eligible` jobs are in the set, `refused` counts the others by reason (`examples` has some). `done` of the
     set were handled so far: `back` were put back or sent as new jobs, the rest is counted by reason in
-    `missed`. `plan` is plain data.
+    `missed`. `plan` is plain data. It sends into `accounts`, its own and those that kept messages name.
     """
 
     id: str
@@ -151,6 +161,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     paused: str = ""
     more: bool = False
     plan: Mapping[str, Any] = {}
+    accounts: tuple[str, ...] = ()
     state: ReplayState = "previewed"
     made_at: int = 0
     run_at: int = 0
@@ -163,12 +174,14 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 class ReplayEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One job of a replay's set; if it has `changes` (messages), these are sent as new jobs in its place.
 
-    Their event ids are a webhook's if its message was `delivered`.
+    Their event ids are a webhook's if its message was `delivered`. `relations` are the failed ones that it is
+    about, by name; without any, it is about all that wait for a decision.
     """
 
     job: str
     changes: tuple[Mapping[str, Any], ...] = ()
     delivered: bool = False
+    relations: tuple[str, ...] = ()
 
 
 class JobAdmin(Protocol):
@@ -177,11 +190,23 @@ class JobAdmin(Protocol):
     def cancel(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
         """End changes that are still in the inbox as superseded by `CANCELLED`."""
 
-    def dismiss(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
-        """Mark failed jobs as needing no decision any more."""
+    def dismiss(
+        self,
+        account: str,
+        jobs: Sequence[str],
+        audit_entry: AuditEntry,
+        *,
+        only: Mapping[str, Collection[str]] = ALL_FAILED,
+    ) -> AdminResult:
+        """Mark failed jobs as needing no decision any more; of those in `only` just these relations."""
 
-    def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
-        """Link a failed job with those that replace it (by the replay `mark`), and dismiss it."""
+    def link_replacement(
+        self, job: str, new: Sequence[str], *, by: str, mark: str = "", only: Collection[str] = ()
+    ) -> None:
+        """Link a failed job with those that replace it (by the replay `mark`), and dismiss it.
+
+        With `only`, they replace just these of its relations, and the others still wait for a decision.
+        """
 
     def add_audit_entry(self, account: str, audit_entry: AuditEntry) -> None:
         """Add an entry to the audit log."""
@@ -244,6 +269,9 @@ class JobAdmin(Protocol):
     def erase_rest(self, lease: Lease, who: RecordRef, cursor: int) -> ErasedPiece:
         """Erase a record from the next part of what else is kept; memories in doubt stay."""
 
+    def rewrite_append_only_file(self) -> str:
+        """Let the server rewrite its append-only file; return what became of that, in words."""
+
 
 def summarize_ids(wanted: Iterable[str]) -> str:
     """Return the first few ids as text, and how many more there are."""
@@ -251,6 +279,8 @@ def summarize_ids(wanted: Iterable[str]) -> str:
     return ", ".join(ids[:3]) + (f" and {len(ids) - 3:,} more" if len(ids) > 3 else "")
 
 
-def needs_decision(job: JobRecord) -> bool:
-    """Return whether the job failed, and was neither dismissed nor emptied."""
-    return job.state == "failed" and job.dismissed is None and job.by != ERASED
+def waiting_failures(job: JobRecord) -> tuple[Failure, ...]:
+    """Return the failures of a job that wait for a decision; all of them, if none waits any more."""
+    if job.dismissed:
+        return job.failures
+    return tuple(failure for failure in job.failures if failure.dismissed is None)

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from worker.ports.records import Pause
+from worker.ports.records import OPEN_STATES, Pause
 
 BOUNDS: Final[Mapping[str, tuple[float, ...]]] = {
     "latency": (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -32,6 +32,18 @@ class AccountStats(NamedTuple):
     counts: Mapping[str, int]
     tally: Mapping[str, int]
     pause: Pause | None
+
+
+def count_open_jobs(backlog: int, counts: Mapping[str, int], *, begun: int) -> dict[str, int]:
+    """Return the number of open jobs by state, of changes in the inbox and the store's counters.
+
+    What a flush has taken is sent only while a request is begun; without one, it is held.
+    """
+    open_jobs: dict[str, int] = {state: counts.get(state, 0) for state in OPEN_STATES}
+    if not begun:
+        open_jobs["held"] += open_jobs["sending"]
+        open_jobs["sending"] = 0
+    return {**open_jobs, "queued": backlog}
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +98,12 @@ class Metrics(Protocol):
 
     def sweep_stats(self) -> SweepStats:
         """Return when the last sweep was, and how many there were."""
+
+    def add_refusals(self, counts: Mapping[str, int]) -> None:
+        """Add to the numbers of refused keys and webhooks; lost if the store is away."""
+
+    def refusals(self) -> Mapping[str, int]:
+        """Return them: `key:<reason>` and `webhook:<source>:<reason>`."""
 
     def memory_usage(self) -> MemoryUsage | None:
         """Return how full the store is; None if it does not tell."""

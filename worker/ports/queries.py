@@ -1,11 +1,37 @@
 """What people and monitors ask of the status store; no change passes here."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from worker.contract import Relation
-from worker.ports.records import FailureGroup, JobFilter, JobPage, JobRecord, JobState, RequestPage
+from worker.ports.records import (
+    FailureGroup,
+    JobFilter,
+    JobPage,
+    JobRecord,
+    JobState,
+    Pause,
+    RequestPage,
+)
 from worker.ports.work import RelationRecord
+
+
+class AccountState(NamedTuple):
+    """What the store knows of an account that decides whether something of it is sent, read at `now` (µs).
+
+    The pause in force, credentials that were `refused` lately (their fingerprint), whether a worker has it at
+    work, how many changes wait in the inbox and since when the first does (µs), the open relation that is due
+    next, and the relations of requests that were begun and not settled.
+    """
+
+    now: int
+    pause: Pause | None = None
+    refused: str = ""
+    is_leased: bool = False
+    waiting: int = 0
+    oldest: int = 0
+    next_due: Relation | None = None
+    sent: frozenset[Relation] = frozenset()
 
 
 class Queries(Protocol):
@@ -25,6 +51,9 @@ class Queries(Protocol):
 
     def get_records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what is open and confirmed about these relations now."""
+
+    def account_state(self, account: str) -> AccountState:
+        """Return what decides whether something of the account is sent now."""
 
     def failure_groups(self, account: str) -> Sequence[FailureGroup]:
         """Return the jobs that need a decision, by error and type, the largest group first."""

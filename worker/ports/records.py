@@ -29,13 +29,27 @@ class Dismissal(NamedTuple):
     why: str = ""
 
 
+class Failure(NamedTuple):
+    """A relation of a job that failed, with its own refusal: API code (0: none), error class, and text.
+
+    `dismissed` if it needs no decision any more.
+    """
+
+    relation: Relation
+    code: int
+    error: str
+    message: str = ""
+    dismissed: Dismissal | None = None
+
+
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A job: what it asks for, its state, counts of outcomes, first refusal, and requests. Times in µs.
+    """A job: what it asks for, its state, counts of outcomes, refusals, and requests. Times in µs.
 
     `number` is its place in the order of acceptance. A job that stands for an unreadable message, or was
     emptied when a record was erased, has no type or no ids. `replays` is the job that it replaces,
-    `replayed_by` are those that replace it, `replay` is the last replay that handled it. `refusal` is (code,
-    error class, text, relation).
+    `replayed_by` are those that replace it, `replay` is the last replay that handled it. `failures` are the
+    relations that failed, each with its refusal; `refusal` is the first: (code, error class, text, relation).
+    It is `dismissed` when all of them are.
     """
 
     id: str
@@ -57,7 +71,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     counts: Mapping[str, int]
     refusal: tuple[int, str, str, str] | None
     requests: tuple[str, ...]
-    failed: tuple[Relation, ...]
+    failures: tuple[Failure, ...]
     by: str
     number: int = 0
     dismissed: Dismissal | None = None
@@ -66,6 +80,11 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     replay: str = ""
     correlation: str = ""
     allow_empty: bool = False
+
+    @property
+    def failed(self) -> tuple[Relation, ...]:
+        """The relations that failed."""
+        return tuple(failure.relation for failure in self.failures)
 
 
 class JobPage(NamedTuple):
@@ -80,8 +99,9 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     `failed_since` and `failed_until` are times of failure; they go with the state `failed`.
 
-    `error` is the API's code or the error class of the failure. It matches failed jobs that need a decision,
-    as the state `failed` does: neither replayed nor dismissed since.
+    `error` is the API's code or the error class of a failure. It matches failed jobs that need a decision,
+    as the state `failed` does: neither replayed nor dismissed since. With either, the ids are those of one
+    relation that failed.
     """
 
     state: str = ""
@@ -95,6 +115,15 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: int = 0
     failed_since: int = 0
     failed_until: int = 0
+
+    def fits_failure(self, failure: Failure) -> bool:
+        """Return whether a relation that failed is one that is asked for, by its ids and its error."""
+        return (
+            self.error in ("", str(failure.code), failure.error)
+            and self.parent in (0, failure.relation.parent)
+            and self.child in (0, failure.relation.child)
+            and self.type in ("", failure.relation.type)
+        )
 
 
 class FailureGroup(NamedTuple):
@@ -179,6 +208,44 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     def observed(self) -> bool:
         """Whether it was not sent, because the account only observes."""
         return bool(self.answers) and self.answers[0][0] == OBSERVED
+
+
+WaitReason = Literal[
+    "pause",
+    "brake",
+    "credentials",
+    "clock",
+    "settings",
+    "observe",
+    "breaker",
+    "pace",
+    "window",
+    "turn",
+    "guard",
+    "doubt",
+    "suspicion",
+    "backoff",
+]
+"""Why something waits.
+
+Of an account: paused by hand, by the brake, for its credentials or its clock; not in the settings; only
+observing; behind an open breaker; for its pace, or a Retry-After. Of a change in the inbox: its window, or
+its turn. Of a relation: the guard (R12), a write in doubt (R14), suspicion (R24), backoff after an error.
+"""
+
+
+class Waiting(NamedTuple):
+    """Why something waits, and until when (µs; 0: until somebody acts, or it is its turn).
+
+    `relation` is the one that waits, if the reason is not its account's; `error` the class of the refusal
+    that it would fail with in the end.
+    """
+
+    reason: WaitReason
+    until: int
+    message: str
+    relation: Relation | None = None
+    error: str = ""
 
 
 class Pause(NamedTuple):

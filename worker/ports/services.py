@@ -22,8 +22,11 @@ class Sender(Protocol):
     def start(self, actions: Sequence[Action], *, request_id: str, now: float) -> None:
         """Let `Api.send` begin."""
 
-    def next(self) -> tuple[str, Reply]:
-        """Wait for the reply to any request that was started; return the request's id, and the reply."""
+    def next(self, timeout: float | None = None) -> tuple[str, Reply] | None:
+        """Wait for the reply to any request that was started; return the request's id, and the reply.
+
+        None if so many seconds brought none.
+        """
 
 
 class SenderOpener(Protocol):
@@ -98,6 +101,9 @@ class Limiter(Protocol):
 
     def book(self, account: str, *, rate: float, burst: int, max_wait: float) -> Grant:
         """Book the next slot within `max_wait` seconds; if there is none, say when to come back."""
+
+    def peek(self, account: str, *, rate: float, burst: int, max_wait: float, now: float) -> Grant:
+        """Return what `book` would answer at `now` (seconds since the epoch); nothing is booked."""
 
     def report(
         self, account: str, feedback: Feedback, *, retry_after: float = 0.0, reason: str = ""

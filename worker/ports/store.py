@@ -1,14 +1,15 @@
 """The status store: what intake submits, what it gets back, and what can be read and done besides a flush."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 
 from worker.contract import Change, Relation
-from worker.ports.job_admin import AuditEntry
+from worker.ports.job_admin import ALL_FAILED, AuditEntry
 from worker.ports.records import FOREVER, JobRecord, Pause, RelationEvent, RequestRecord
 from worker.ports.work import Lease, RelationRecord
 
+MAX_KEPT_BODY: Final = 64 * 1024  # bytes kept of an unreadable message
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -51,20 +52,32 @@ class AcceptResult(NamedTuple):
 
 
 class UnreadableMessage(NamedTuple):
-    """A message that is no change: the account it names (perhaps unknown), every fault, and its bytes."""
+    """A message that is no change: the account it names (perhaps unknown), every fault, and its bytes.
+
+    One that was `delivered` is a webhook's, and `source` is that webhook. The bytes may be cut to the first
+    MAX_KEPT_BODY of `size` (0: all of them).
+    """
 
     account: str
     source: str
     event_id: str
     faults: tuple[str, ...]
     body: bytes
+    delivered: bool = False
+    size: int = 0
 
 
 class Store(Protocol):
     """The status store and the accounts' inboxes."""
 
     def accept(
-        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        submissions: Sequence[Submission],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = ...,
     ) -> AcceptResult:
         """Write the submissions, all or none; a repeated call returns the same. `oldest` is in seconds."""
 
@@ -72,7 +85,13 @@ class Store(Protocol):
         """Keep a message as a failed job that needs a decision; a repeated message is the same job."""
 
     def accept_rounds(
-        self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        rounds: Iterable[Sequence[Submission]],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = ...,
     ) -> Iterator[AcceptResult]:
         """Accept list after list, each all or none; one may be prepared while the one before is written."""
 
@@ -114,12 +133,19 @@ class Store(Protocol):
         """Return what was sent and answered, None if it is unknown or forgotten."""
 
     def requeue(
-        self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER
+        self,
+        account: str,
+        jobs: Sequence[str],
+        *,
+        mark: str = "",
+        since: int = FOREVER,
+        only: Mapping[str, Collection[str]] = ALL_FAILED,
     ) -> tuple[list[str], bool]:
         """Put failed relations of jobs back into the inbox; return the jobs, and whether to wake a worker.
 
-        A job is put back once under the same `mark`, but is among the returned again. Jobs that were
-        dismissed after `since` (µs) stay as they are.
+        Those that wait for a decision go back, or all of a job in which none does any more; of a job in
+        `only` just these, by name. A job is put back once under the same `mark`, but is among the returned
+        again. What was dismissed after `since` (µs) stays as it is.
         """
 
     def failed_jobs(self, account: str, *, limit: int) -> list[str]:

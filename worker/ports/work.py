@@ -9,6 +9,7 @@ from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import ConfirmedState, IntentAction
 from worker.planner.relation_state import Doubt, OpenRelation
+from worker.ports.integrity import StoreFlaw
 from worker.ports.records import JobState, Pause, RequestRecord
 
 LEASE_LIFETIME = 10.0
@@ -58,7 +59,7 @@ class WorkBatch(NamedTuple):
     `records` has every relation of the jobs and of those that are due. A `small` batch is smaller than asked
     for, because a worker died of one lately; a `condemned` one three workers in a row did not survive (R21).
     The jobs of a `recovered` one were claimed by a dead worker: they are claimed once more, before what it
-    had begun is judged, and worked by the next flush.
+    had begun is judged, and worked by the next flush. `mended` is what contradicted itself and was put right.
     """
 
     now: int
@@ -69,6 +70,7 @@ class WorkBatch(NamedTuple):
     condemned: bool = False
     small: bool = False
     recovered: bool = False
+    mended: tuple[StoreFlaw, ...] = ()
 
 
 class OpenWrite(NamedTuple):

@@ -29,10 +29,10 @@ def broker_settings(url: str, prefix: str) -> dict[str, Any]:
     if url.startswith(AMQP_SCHEMES):  # a message counts as sent when the broker has it on disk
         return {"broker_url": url, "broker_transport_options": {"confirm_publish": True}}
     options = {**SOCKET_OPTIONS, **_key_names(prefix)}
+    given = redis_options(url)
     if url.startswith(SENTINEL_SCHEMES):
         url, service = _sentinel_settings(MultiHostUrl.parse(url, default_port=SENTINEL_PORT))
-        return {"broker_url": url, "broker_transport_options": {**options, "master_name": service}}
-    given = redis_options(url)
+        return {"broker_url": url, "broker_transport_options": {**options, **given, "master_name": service}}
     settings: dict[str, Any] = {
         "broker_url": _plain_url(url, given),
         "broker_transport_options": options

@@ -46,6 +46,7 @@ ADVICE: Final = {
     "MovedError": "it is a node of a cluster; write redis+cluster:// instead of redis://",
     "AskError": "it is a node of a cluster; write redis+cluster:// instead of redis://",
     "TryAgainError": "a slot of the cluster is on its way to another node",
+    "TTL exhausted": "a slot of the cluster is on its way to another node",
     "MasterDownError": "it is a replica without a master",
     "ClusterDownError": "the cluster has a slot that nobody serves",
     "ReadOnlyError": "it is a replica; the URL must lead to the master",
@@ -73,7 +74,7 @@ def connect(url: str) -> Client:
         if scheme == "redis+cluster":
             return connect_cluster(url, options)
         if scheme == "redis+sentinel":
-            return connect_sentinel(url, options)
+            return connect_sentinel(url.partition("?")[0], {**options, **redis_options(url)})
         if scheme == "unix":
             options = {**LOCAL_OPTIONS, "retry": make_retry()}
         client = Redis.from_url(url.partition("?")[0], **{**options, **redis_options(url)})

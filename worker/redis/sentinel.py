@@ -9,12 +9,14 @@ from worker.redis.connection import RenewedConnection
 from worker.redis.urls import MultiHostUrl
 
 SENTINEL_PORT = 26379
+SENTINEL_TIMEOUT = 5.0  # seconds, and less where the URL says so
 
 
 def connect_sentinel(url: str, options: dict[str, Any]) -> Redis:
     """Return a client of the master that the URL's service names."""
     service = MultiHostUrl.parse(url, default_port=SENTINEL_PORT)
-    sentinel: Any = Sentinel(list(service.hosts), socket_timeout=5.0)  # type: ignore[no-untyped-call]
+    timeout = min(SENTINEL_TIMEOUT, options.get("socket_timeout", SENTINEL_TIMEOUT))
+    sentinel: Any = Sentinel(list(service.hosts), socket_timeout=timeout)  # type: ignore[no-untyped-call]
     client: Redis = sentinel.master_for(
         service.service,
         connection_class=SentinelConnection,

@@ -1,14 +1,14 @@
 """What the store reads and writes of one account: jobs with indexes, memories, audit log, pauses."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from worker.contract import Relation
 from worker.ports import AuditEntry, Pause, RelationRecord
 from worker.store import codec
 from worker.store.database import Check, Commit, Database, Overtaken, by_bucket, new_commit_id
-from worker.store.jobs import FAILED, QUEUED, STATES, LoadedJob
+from worker.store.jobs import FAILED, QUEUED, SENDING, STATES, LoadedJob
 from worker.store.keys import account_of, bucket_of, short_id
 from worker.store.limits import MAX_AUDIT_ENTRIES, Retention
 from worker.store.memories import Memory, end_of, expiry_of
@@ -78,13 +78,12 @@ class Before(NamedTuple):
     """What the indexes know of a job before a transition."""
 
     is_open: bool
-    group: str
+    groups: frozenset[str]
 
     @classmethod
     def of(cls, job: LoadedJob) -> "Before":
         """Return it for a job as it was read."""
-        value = job.value
-        return cls(value.left > 0, job.group if value.state == FAILED and job.waits_for_decision else "")
+        return cls(job.value.left > 0, job.groups)
 
 
 class AccountCommit(Commit):
@@ -115,11 +114,7 @@ class AccountCommit(Commit):
         elif v.left and not before.is_open and v.batch:
             self._label(v.batch)["failed"] -= 1
         self._set["kept" if job.is_kept else f"jobs:{bucket_of(job.short)}"] += (job.short, job.encode())
-        group = job.group if v.state == FAILED and job.waits_for_decision else ""
-        if group != before.group:
-            self.drop_failure(job, before.group)
-            if group:
-                self.add_failure(job, group)
+        self.index_failures(job, before.groups, job.groups)
 
     def put_new_kept(self, job: LoadedJob, event: bytes) -> None:
         """Write a job that has failed as it came."""
@@ -128,28 +123,26 @@ class AccountCommit(Commit):
         self.hset("events:kept", job.value.digest, event)
         self.run("RPUSH", f"order:{bucket_of(job.short)}", job.short)
         self.count_open(bucket_of(job.short), 0, self._finished_ms)
-        self.add_failure(job, job.group)
+        self.index_failures(job, frozenset(), job.groups)
 
-    def add_failure(self, job: LoadedJob, group: str) -> None:
-        """Let the job wait for a decision."""
-        self.run("SADD", "failures", group)
-        for key in ("failed", f"failed:{group}"):
+    def index_failures(self, job: LoadedJob, before: frozenset[str], now: frozenset[str]) -> None:
+        """Let the job wait for decisions in these groups, and no longer in others."""
+        for key in _failure_keys(before - now, is_last=not now):
+            self.run("ZREM", key, f"{self.account}-{job.short}")
+        if not (new := now - before):
+            return
+        self.run("SADD", "failures", *sorted(new))
+        self.run("PEXPIRE", "failures", self._failed_ms)
+        for key in _failure_keys(new, is_last=True):
             self.run("ZADD", key, job.number, f"{self.account}-{job.short}")
             self.run("PEXPIRE", key, self._failed_ms)
-        self.run("PEXPIRE", "failures", self._failed_ms)
-
-    def drop_failure(self, job: LoadedJob, group: str) -> None:
-        """Let the job wait no longer."""
-        if group:
-            for key in ("failed", f"failed:{group}"):
-                self.run("ZREM", key, f"{self.account}-{job.short}")
 
     def drop_kept(self, job: LoadedJob) -> None:
         """Forget a job that is kept."""
         self.hdel("kept", job.short)
         self.run("ZREM", "keep", job.short)
         self.hdel("events:kept", job.value.digest)
-        self.drop_failure(job, job.group if job.waits_for_decision else "")
+        self.index_failures(job, job.groups, frozenset())
 
     def put_memories(self, memories: Iterable[Memory]) -> None:
         """Write the memories of relations."""
@@ -202,6 +195,11 @@ class AccountCommit(Commit):
         return self._labels.setdefault(label, Counter())
 
 
+def _failure_keys(groups: frozenset[str], *, is_last: bool) -> list[str]:
+    """Return the indexes of these groups, and with the last of a job's groups that of all failures."""
+    return [*(["failed"] if groups and is_last else []), *(f"failed:{group}" for group in sorted(groups))]
+
+
 # --- reading
 
 
@@ -228,15 +226,24 @@ def read_jobs(database: Database, account: str, shorts: Iterable[str]) -> dict[s
 
 
 def read_jobs_with_claims(database: Database, account: str, shorts: Iterable[str]) -> dict[str, LoadedJob]:
-    """Return these jobs, marked if a flush has claimed them."""
+    """Return these jobs, marked if a flush has claimed them, and if a request with them is under way."""
     found = read_jobs(database, account, shorts)
-    if queued := [job for job in found.values() if job.value.state == QUEUED]:
+    if unsure := [job for job in found.values() if job.value.state in (QUEUED, SENDING)]:
         reads = database.reads(account)
         reads.lrange("claimed", 0, -1)
-        claimed_ids = set(reads.run()[0])
-        for job in queued:
-            job.is_claimed = job.short.encode() in claimed_ids
+        reads.hgetall("journal")
+        claimed_ids, journal = reads.run()
+        ids, sent = set(claimed_ids), relations_sent(journal)
+        for job in unsure:
+            job.is_claimed = job.short.encode() in ids
+            job.is_sent = bool(sent) and not sent.isdisjoint(job.all_relations())
     return found
+
+
+def relations_sent(journal: Mapping[bytes, bytes]) -> frozenset[Relation]:
+    """Return the relations of the requests that were begun and not settled."""
+    requests = (entry.request for entry in codec.begun(journal))
+    return frozenset(relation for request in requests for relation in request.relations())
 
 
 def read_memories(

@@ -67,7 +67,7 @@ def read_audit_entry(entry_id: str, at: int, row: bytes) -> AuditEntry:
 
 def replay_entry(entry: ReplayEntry) -> bytes:
     """Return one entry of a replay's set: nearly always just the job's id."""
-    return encode(entry) if entry.changes else entry.job.encode()
+    return encode(entry) if entry.changes or entry.relations else entry.job.encode()
 
 
 def read_replay_entry(text: bytes) -> ReplayEntry:

@@ -90,9 +90,10 @@ class Database:
             self._clock_offset, self._clock_until = seconds + micros / 1e6 - local, local + CLOCK_LIFETIME
         return round((self._clock_offset + local) * 1e6)
 
-    def reads(self, account: str) -> "Reads":
-        """Return a round trip to be filled with reads."""
-        return ScriptedReads(self, account) if self._is_cluster else Reads(self, account)
+    def reads(self, account: str, *, at_once: bool = False) -> "Reads":
+        """Return a round trip to be filled with reads; `at_once`: all answers are of the same moment."""
+        is_scripted = self._is_cluster or (at_once and "read" in self.scripts)
+        return ScriptedReads(self, account) if is_scripted else Reads(self, account)
 
     def _ask_time(self) -> tuple[int, int]:
         answer = self.redis.time()
@@ -144,6 +145,8 @@ class ScriptedReads(Reads):
                 flat += ("LIMIT", options["start"], options["num"])
             if options.get("withscores"):
                 flat.append("WITHSCORES")
+            if "count" in options:
+                flat += ("COUNT", options["count"])
             place = self._keys.setdefault(key, len(self._keys) + 1)
             self._args += (command.upper(), place, len(flat), *flat)
             self._readers.append(_reader_of(command, with_scores="WITHSCORES" in flat))

@@ -8,7 +8,7 @@ from worker.redis.client import translate_errors
 from worker.store import keys
 from worker.store.account import PAUSE_FIELDS, KnownPause
 from worker.store.database import Database
-from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_WAKE_DELAY_US
+from worker.store.limits import FIRST_WAKE_DELAY_US, LONGEST_REST_US, LONGEST_WAKE_DELAY_US
 
 COMMANDS_PER_ACCOUNT: Final = 10
 
@@ -41,9 +41,9 @@ class Wakeable(NamedTuple):
         if not self.woken_at:
             return FIRST_WAKE_DELAY_US
         # A mark that is further ahead than any delay was made before the clock stepped back.
-        if self.woken_at - LONGEST_WAKE_DELAY_US <= now < self.woken_at + self.delay:
+        if self.woken_at - LONGEST_WAKE_DELAY_US <= now < self.woken_at + min(self.delay, LONGEST_REST_US):
             return None
-        return min(2 * self.delay, LONGEST_WAKE_DELAY_US)
+        return min(max(2 * self.delay, FIRST_WAKE_DELAY_US), LONGEST_WAKE_DELAY_US)
 
 
 def read_wakeable(database: Database, accounts: Sequence[str]) -> dict[str, Wakeable]:

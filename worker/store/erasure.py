@@ -3,7 +3,6 @@
 It goes through each of them piece by piece, under the account's lease.
 """
 
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 import msgspec
 
 from worker.contract import Relation
-from worker.ports import ERASED, ErasedPiece, RecordRef, Replay, RequestRecord
+from worker.ports import ERASED, ErasedPiece, RecordRef, Replay, ReplayEntry, RequestRecord
 from worker.redis.client import translate_errors
 from worker.store import codec, jobs
 from worker.store.account import META_FIELDS, AccountCommit, Before, Meta, read_jobs
@@ -21,8 +20,10 @@ from worker.store.keys import base, escape_glob, short_id
 from worker.store.lease import RedisLease
 from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
 from worker.store.memories import Memory
+from worker.store.record_text import RecordText
 
 PLACE_BITS: Final = 32
+OWN_PAUSES: Final = (b"brake", b"clock", b"credentials")  # whose texts are of counts and codes
 
 
 def erase_jobs(
@@ -34,7 +35,7 @@ def erase_jobs(
     more, not even in what their producer called them; one that was about nothing else keeps only its state,
     counts and times. What was left to do about the record ends superseded, all else stays as it was.
     """
-    now, account = database.now(), lease.account
+    now, account, text = database.now(), lease.account, RecordText(who)
     listed = _list_jobs(database, account, after)
     commit = lease.commit()
     reads = database.reads(account)
@@ -43,14 +44,15 @@ def erase_jobs(
     commit.check("meta", "p", meta.people_version or "")
     commit.run("HINCRBY", "meta", "p", 1)
     found = read_jobs(database, account, [short for short, _, _ in listed])
-    counts, relations, is_any, next_after = Counter[str](), 0, False, 0
+    counts, relations, is_any, next_after, looked_at = Counter[str](), 0, False, 0, 0
     for short, place, is_kept in listed:
-        next_after = place
+        next_after, looked_at = place, looked_at + 1
         job = found.get(short)
         if job is None or job.is_gone(now) or job.is_kept != is_kept:
             continue
         before, is_waiting = Before.of(job), f"{account}-{short}" in waiting
-        labels = _drop_labels(job, who)
+        labels = _drop_labels(job, text)
+        counts["labels"] += labels
         lost = 0 if is_waiting else _erase_one(commit, job, who, counts)
         if lost or labels:
             commit.put(job, before)
@@ -60,7 +62,10 @@ def erase_jobs(
             break
     if is_any:
         lease.send(commit)
-    return ErasedPiece(next_after, {"jobs": counts["jobs"], "emptied": counts["emptied"]})
+    found_in = {
+        kind: counts[kind] for kind in ("jobs", "emptied", "labels") if counts[kind] or kind != "labels"
+    }
+    return ErasedPiece(next_after, found_in, looked={"jobs": looked_at})
 
 
 def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Counter[str]) -> int:
@@ -81,13 +86,16 @@ def _erase_one(commit: AccountCommit, job: LoadedJob, who: RecordRef, counts: Co
     return len(named)
 
 
-def _drop_labels(job: LoadedJob, who: RecordRef) -> bool:
-    """Drop the producer's own labels that have the record's number in them."""
-    pattern, v, is_any = record_pattern(who), job.value, False
-    for name in ("source", "batch", "correlation"):
-        if pattern.search(getattr(v, name).encode()):
-            setattr(v, name, "")
+def _drop_labels(job: LoadedJob, text: RecordText) -> bool:
+    """Drop the producer's own labels, and texts of the API, in which the record's id stands."""
+    v, is_any = job.value, False
+    for name, without in (("source", ""), ("batch", ""), ("correlation", ""), ("event_id", jobs.NO_EVENT)):
+        if text.is_in(getattr(v, name)):
+            setattr(v, name, without)
             is_any = True
+    if any(text.is_in(message) for _, _, message in v.refusals) or (v.refusal and text.is_in(v.refusal[2])):
+        jobs.drop_texts(v)
+        is_any = True
     return is_any
 
 
@@ -120,8 +128,9 @@ class RecordEraser:
     def __init__(self, database: Database, lease: RedisLease, who: RecordRef) -> None:
         self._database, self._lease, self._redis = database, lease, database.redis
         self._account, self._base = lease.account, base(database.prefix, lease.account)
-        self._who, self._pattern = who, record_pattern(who)
+        self._who, self._text = who, RecordText(who)
         self._counts, self._in_doubt = Counter[str](), dict[Relation, int]()
+        self._looked = Counter[str]()
 
     def erase_replays(self) -> Mapping[str, int]:
         """Erase the record from the listed replays, and return what went."""
@@ -136,16 +145,18 @@ class RecordEraser:
         with translate_errors():
             inner = getattr(self, PHASES[phase])(inner)
         next_cursor = inner * len(PHASES) + phase if inner else (phase + 1) % len(PHASES)
-        return ErasedPiece(next_cursor, +self._counts, self._in_doubt)
+        return ErasedPiece(next_cursor, +self._counts, self._in_doubt, +self._looked)
 
     def _erase_single_keys(self, _cursor: int) -> int:
         """Erase it from the keys that exist once: the batch being worked, the pause, the audit log."""
         self._redis.delete(f"{self._base}:work")
-        if self._names(self._redis.hget(f"{self._base}:pause", "detail")):
+        reason, detail = self._redis.hmget(f"{self._base}:pause", "reason", "detail")
+        if reason not in OWN_PAUSES and self._text.is_in((detail or b"").decode()):
             self._redis.hset(f"{self._base}:pause", "detail", ERASED)
         for entry_id, row in self._redis.hscan_iter(f"{self._base}:deed", count=MAX_EXAMINED):
-            if self._names(row):
-                by, act, _, count, _ = msgspec.json.decode(row)
+            self._looked["deeds"] += 1
+            by, act, what, count, note = msgspec.json.decode(row)
+            if self._text.is_in_words(what) or self._text.is_in_words(note):
                 self._redis.hset(f"{self._base}:deed", entry_id, codec.encode((by, act, ERASED, count, "")))
                 self._counts["deeds"] += 1
         return 0
@@ -159,6 +170,7 @@ class RecordEraser:
     def _erase_memories(self, key: str, cursor: int) -> int:
         next_cursor, found = self._redis.hscan(f"{self._base}:{key}", cursor, count=MAX_EXAMINED)
         named, now = [], self._database.now()
+        self._looked["memories"] += len(found)
         for name, text in found.items():
             relation = Relation.parse(name.decode())
             if not self._who.is_part_of(relation):
@@ -187,24 +199,26 @@ class RecordEraser:
         for name in names:
             kind, _, rest = name.decode().removeprefix(f"{self._base}:").partition(":")
             if rest and kind in erasers:
+                self._looked[KINDS[kind]] += not rest.endswith(":jobs")
                 erasers[kind](rest)
         return next_cursor
 
     def _erase_request(self, request_id: str) -> None:
         text = self._redis.get(f"{self._base}:request:{request_id}")
-        if not self._names(text):
+        if text is None or str(self._who.number).encode()[-3:] not in text:
             return
         record = msgspec.json.decode(text, type=RequestRecord)
-        free_text = codec.encode((record.correlations, record.answers, record.message))
-        if self._names(free_text) or any(map(self._who.is_named_by, record.actions)):
+        texts = (record.message, *record.correlations, *(message for _, _, message in record.answers))
+        if any(map(self._text.is_in, texts)) or any(map(self._who.is_named_by, record.actions)):
             self._counts["requests"] += self._redis.delete(f"{self._base}:request:{request_id}")
 
     def _erase_payload(self, job_id: str) -> None:
         short = short_id(job_id)
         job = read_jobs(self._database, self._account, [short]).get(short)
-        kept = self._redis.hmget(f"{self._base}:payload:{job_id}", "body", "faults")
-        event_id = job.value.event_id.encode() if job else b""
-        if not any(map(self._names, [*kept, event_id])):
+        body, faults = self._redis.hmget(f"{self._base}:payload:{job_id}", "body", "faults")
+        listed = msgspec.json.decode(faults or b"[]", type=list[str])
+        is_named = self._text.is_in_body(body or b"") or any(map(self._text.is_in_fault, listed))
+        if not (is_named or (job and self._text.is_in(job.value.event_id))):
             return
         commit = self._lease.commit()
         commit.run("DEL", f"payload:{job_id}")
@@ -222,10 +236,10 @@ class RecordEraser:
         if replay_id.endswith(":jobs") or not (about := self._redis.hget(key, "about")):
             return
         replay = msgspec.json.decode(about, type=Replay)
-        if self._names(codec.encode(replay.correction)) or self._is_sent_by(f"{key}:jobs"):
+        if self._text.is_in_json(replay.correction) or self._is_sent_by(f"{key}:jobs"):
             self._redis.delete(key, f"{key}:jobs")
             self._redis.zrem(f"{self._base}:replays", replay_id)
-        elif self._names(codec.encode((replay.what, replay.plan, replay.examples))):
+        elif self._is_shown_by(replay):
             erased = msgspec.structs.replace(replay, what=ERASED, plan={}, examples={})
             self._redis.hset(key, "about", codec.encode(erased))
         else:
@@ -233,19 +247,27 @@ class RecordEraser:
         self._counts["replays"] += 1
 
     def _erase_batch(self, label: str) -> None:
-        if self._names(label.encode()):
+        if self._text.is_in(label):
             self._counts["batches"] += self._redis.delete(f"{self._base}:batch:{label}")
 
     def _is_sent_by(self, key: str) -> bool:
         """Return whether an entry of a replay's set has messages that name the record."""
         for start in range(0, self._redis.llen(key), MAX_EXAMINED):
-            entries = self._redis.lrange(key, start, start + MAX_EXAMINED - 1)
-            if any(entry.startswith(b"{") and self._names(entry) for entry in entries):
+            texts = self._redis.lrange(key, start, start + MAX_EXAMINED - 1)
+            entries = (codec.read_replay_entry(text) for text in texts if text.startswith(b"{"))
+            if any(self._is_sent(entry) for entry in entries):
                 return True
         return False
 
-    def _names(self, text: bytes | None) -> bool:
-        return bool(text and self._pattern.search(text))
+    def _is_sent(self, entry: ReplayEntry) -> bool:
+        relations = map(Relation.parse, entry.relations)
+        return any(map(self._who.is_part_of, relations)) or any(map(self._text.is_in_message, entry.changes))
+
+    def _is_shown_by(self, replay: Replay) -> bool:
+        """Return whether what is shown of a replay names the record."""
+        texts = (replay.what, *replay.examples.values())
+        listed = replay.plan.get("listed", ())
+        return any(map(self._text.is_in_words, texts)) or any(map(self._text.is_in_message, listed))
 
     def _scan(self, cursor: int) -> tuple[int, list[bytes]]:
         """Return where to continue and some keys of the account; in a cluster they are all on one node."""
@@ -262,8 +284,5 @@ PHASES: Final = ("_erase_single_keys", "_erase_older_memories", "_erase_newer_me
 """What is erased one after the other; a cursor has the phase in its lowest digit."""
 
 
-def record_pattern(who: RecordRef) -> re.Pattern[bytes]:
-    """Return a pattern of the record's number, also with thousands separators; it rather matches too much."""
-    digits = f"{who.number}"
-    grouped = f"{who.number:,}".replace(",", "[.,]")
-    return re.compile(rf"(?<![0-9])(?:{digits}|{grouped})(?![0-9])".encode())
+KINDS: Final = {"request": "requests", "payload": "payloads", "replay": "replays", "batch": "batches"}
+"""What keys that exist many times are counted as."""

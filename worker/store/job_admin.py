@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from worker.contract import Relation
-from worker.errors import Unavailable
+from worker.errors import StoreUnavailable, Unavailable
 from worker.ports import (
+    ALL_FAILED,
     CANCELLED,
     AdminResult,
     AuditEntry,
@@ -22,7 +23,7 @@ from worker.ports import (
     ReplayState,
     UnsettledRequests,
 )
-from worker.redis.client import Client
+from worker.redis.client import Client, is_refusal, translate_errors
 from worker.store import codec, jobs
 from worker.store.account import (
     META_FIELDS,
@@ -36,7 +37,7 @@ from worker.store.account import (
     trim_audit_log,
 )
 from worker.store.database import Database, repeat_while_overtaken
-from worker.store.erasure import RecordEraser, erase_jobs, record_pattern
+from worker.store.erasure import RecordEraser, erase_jobs
 from worker.store.jobs import FAILED, LoadedJob
 from worker.store.keys import account_of, short_id
 from worker.store.lease import RedisLease
@@ -48,10 +49,21 @@ from worker.store.limits import (
     REPLAY_LIFETIME,
     Retention,
 )
+from worker.store.record_text import RecordText
 
 REPLAY_MS: Final = round(REPLAY_LIFETIME * 1000)
 
 Answer = TypeVar("Answer")
+
+
+class _Link(NamedTuple):
+    """A failed job, the jobs that replace it or `only` these relations of it, and who or what did that."""
+
+    job: str
+    new: tuple[str, ...]
+    by: str
+    mark: str
+    only: Collection[str]
 
 
 class RedisJobAdmin:
@@ -73,14 +85,26 @@ class RedisJobAdmin:
         """End changes that wait in the queue."""
         return self._act_in_pieces(account, jobs, lambda piece: self._cancel(account, piece, audit_entry))
 
-    def dismiss(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
-        """Mark failed jobs as decided, so that they wait no longer."""
-        return self._act_in_pieces(account, jobs, lambda piece: self._dismiss(account, piece, audit_entry))
+    def dismiss(
+        self,
+        account: str,
+        jobs: Sequence[str],
+        audit_entry: AuditEntry,
+        *,
+        only: Mapping[str, Collection[str]] = ALL_FAILED,
+    ) -> AdminResult:
+        """Mark failed jobs, or just these relations of them, as decided, so that they wait no longer."""
+        return self._act_in_pieces(
+            account, jobs, lambda piece: self._dismiss(account, piece, audit_entry, only)
+        )
 
-    def link_replacement(self, job: str, new: Sequence[str], *, by: str, mark: str = "") -> None:
+    def link_replacement(
+        self, job: str, new: Sequence[str], *, by: str, mark: str = "", only: Collection[str] = ()
+    ) -> None:
         """Link a failed job with those sent in its place, perhaps on another account, and dismiss it."""
+        link = _Link(job, tuple(new), by, mark, only)
         for account in dict.fromkeys(account_of(job_id) for job_id in (*new, job)):
-            self._repeat(account, partial(self._link, account, job, new, by, mark))
+            self._repeat(account, partial(self._link, account, link))
 
     def _cancel(self, account: str, wanted: Sequence[str], entry: AuditEntry) -> tuple[int, AdminResult]:
         commit, found, known = self._begin_act(account, wanted, entry, over_queue=True)
@@ -119,7 +143,9 @@ class RedisJobAdmin:
         if ended:
             commit.run("HINCRBY", "meta", "dead", len(ended))
 
-    def _dismiss(self, account: str, wanted: Sequence[str], entry: AuditEntry) -> tuple[int, AdminResult]:
+    def _dismiss(
+        self, account: str, wanted: Sequence[str], entry: AuditEntry, only: Mapping[str, Collection[str]]
+    ) -> tuple[int, AdminResult]:
         commit, found, known = self._begin_act(account, wanted, entry)
         done, refused, fresh = list[str](), dict[str, str](), 0
         for id_ in wanted:
@@ -127,23 +153,19 @@ class RedisJobAdmin:
             if not job or job.value.state != FAILED:
                 refused[id_] = job.state if job else "gone"
                 continue
-            fresh += self._dismiss_one(commit, job, (commit.now, entry.by, entry.note))
+            before = Before.of(job)
+            if jobs.dismiss(job, only.get(id_, ()), commit.now, entry.by, entry.note):
+                commit.put(job, before)
+                fresh += 1
             done.append(id_)
         commit.audit(entry, fresh, known)
         if fresh or not known:
             send_act(commit)
         return len(wanted), AdminResult(tuple(done), refused)
 
-    def _dismiss_one(self, commit: AccountCommit, job: LoadedJob, dismissal: tuple[int, str, str]) -> bool:
-        if job.value.dismissed:
-            return False
-        before = Before.of(job)
-        job.value.dismissed = dismissal
-        commit.put(job, before)
-        return True
-
-    def _link(self, account: str, job_id: str, new: Sequence[str], by: str, mark: str) -> None:
-        ours = [id_ for id_ in new if account_of(id_) == account]
+    def _link(self, account: str, link: "_Link") -> None:
+        job_id = link.job
+        ours = [id_ for id_ in link.new if account_of(id_) == account]
         original = [job_id] if account_of(job_id) == account else []
         commit, found, _ = self._begin_act(account, [*ours, *original], None, over_queue=True)
         is_any = False
@@ -156,9 +178,11 @@ class RedisJobAdmin:
         job = found.get(short_id(job_id)) if original else None
         if job and job.value.state == FAILED:
             before, value = Before.of(job), job.value
-            changed = (tuple(new), mark or value.replay, value.dismissed or (commit.now, by, "replaced"))
-            if changed != (value.replayed_by, value.replay, value.dismissed):
-                value.replayed_by, value.replay, value.dismissed = changed
+            replaced_by = tuple(dict.fromkeys((*value.replayed_by, *link.new))) if link.only else link.new
+            changed = (replaced_by, link.mark or value.replay)
+            is_news = changed != (value.replayed_by, value.replay)
+            value.replayed_by, value.replay = changed
+            if jobs.replace(job, link.only, commit.now, link.by) or is_news:
                 commit.put(job, before)
                 is_any = True
         if is_any:
@@ -240,11 +264,12 @@ class RedisJobAdmin:
     def get_payload(self, job: str) -> Payload | None:
         """Return what is kept of the unreadable message that the job stands for."""
         reads = self.database.reads(account_of(job))
-        reads.hmget(f"payload:{job}", ("body", "faults", "size"))
-        body, faults, size = reads.run()[0]
+        reads.hmget(f"payload:{job}", ("body", "faults", "size", "delivered"))
+        body, faults, size, delivered = reads.run()[0]
         if body is None:
             return None
-        return Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size))
+        known = None if delivered is None else delivered == b"1"
+        return Payload(body, msgspec.json.decode(faults, type=tuple[str, ...]), int(size), known)
 
     # --- replays
 
@@ -441,10 +466,10 @@ class RedisJobAdmin:
 
     def open_relations_with(self, account: str, who: RecordRef) -> list[Relation]:
         """Return the open relations whose work names a record."""
-        pattern, named = record_pattern(who), list[Relation]()
+        text, named = RecordText(who), list[Relation]()
         for name, work in self._scan(account, "open"):
             relation = Relation.parse(name.decode())
-            if pattern.search(work) or who.is_part_of(relation):
+            if who.is_part_of(relation) or text.is_in_open(codec.read_open(work)):
                 named.append(relation)
         return sorted(set(named))
 
@@ -464,6 +489,25 @@ class RedisJobAdmin:
         assert isinstance(lease, RedisLease)  # noqa: S101 another store's lease would be a mistake of ours
         lease.renew()  # raises if it was lost
         return RecordEraser(self.database, lease, who).erase_next(cursor)
+
+    def rewrite_append_only_file(self) -> str:
+        """Let the server rewrite its append-only file, which holds what was erased until then."""
+        redis = self.database.redis
+        of_nodes = {"target_nodes": "primaries"} if hasattr(redis, "get_node_from_key") else {}
+        try:
+            with translate_errors():
+                redis.bgrewriteaof(**of_nodes)
+        except StoreUnavailable as error:
+            if not is_refusal(error):
+                raise
+            if "in progress" in str(error):
+                return "is being rewritten already; ask again when that is done, it may have begun before"
+            return (
+                f"was not rewritten, the server forbids it ({error}): what was erased stays there until "
+                "the server rewrites it by itself (auto-aof-rewrite-percentage), or whoever runs it calls "
+                "BGREWRITEAOF"
+            )
+        return "is being rewritten in the background; each replica rewrites its own"
 
     def _scan(self, account: str, key: str) -> Iterable[tuple[bytes, bytes]]:
         cursor: Any = 0

@@ -1,7 +1,7 @@
 """A job as it is stored, and all that can happen to one. Pure: times, outcomes and ids are arguments."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from struct import Struct as Layout
 from typing import Final
 
@@ -13,8 +13,10 @@ from worker.planner.fold import RESULTS
 from worker.ports import (
     CANCELLED,
     ERASED,
+    REPLACED,
     ClaimedJob,
     Dismissal,
+    Failure,
     JobFilter,
     JobRecord,
     JobState,
@@ -51,7 +53,9 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
 
     Times in µs; 0 of `occurred_at` stands for the time of acceptance, -1 of `left` and `total` for all
     relations. `left` counts relations without an outcome, `again` names them where it is a part. `counts` are
-    those of `RESULTS`.
+    those of `RESULTS`. `refused` says of each `failed` relation which of `refusals` is its own; releases that
+    know neither wrote the first `refusal` alone. `decided` are failed relations that need no decision any
+    more: name, when, by whom, and why; `dismissed` is the same of the whole job.
     """
 
     action: str = ""
@@ -83,6 +87,9 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
     replays: str = ""
     replayed_by: tuple[str, ...] = ()
     replay: str = ""
+    refusals: tuple[tuple[int, str, str], ...] = ()
+    refused: tuple[int, ...] = ()
+    decided: tuple[tuple[str, int, str, str], ...] = ()
 
 
 ACCEPTED_FIELDS: Final = StoredJob.__struct_fields__.index("state")
@@ -91,13 +98,19 @@ _decode = msgspec.msgpack.Decoder(StoredJob).decode
 
 
 class LoadedJob:
-    """A job that was read: its id without the account, its head, where it is stored, and its value."""
+    """A job that was read: its id without the account, its head, where it is stored, its value and size."""
 
-    __slots__ = ("accepted_at", "is_claimed", "is_kept", "number", "short", "value")
+    __slots__ = ("accepted_at", "is_claimed", "is_kept", "is_sent", "number", "short", "size", "value")
 
-    def __init__(self, short: str, accepted_at: int, number: int, value: StoredJob, *, is_kept: bool) -> None:
-        self.short, self.accepted_at, self.number = short, accepted_at, number
-        self.value, self.is_kept, self.is_claimed = value, is_kept, False
+    def __init__(
+        self, short: str, accepted_at: int, number: int, value: StoredJob, *, is_kept: bool, size: int = 0
+    ) -> None:
+        self.short, self.accepted_at, self.number, self.size = short, accepted_at, number, size
+        self.value, self.is_kept = value, is_kept
+        self.is_claimed = self.is_sent = False
+        if len(value.refused) != len(value.failed):
+            value.refusals = ((value.refusal or UNKNOWN_REFUSAL)[:3],)
+            value.refused = (0,) * len(value.failed)
 
     @classmethod
     def read(cls, short: str, text: bytes, *, is_kept: bool) -> "LoadedJob":
@@ -106,7 +119,7 @@ class LoadedJob:
         value = _decode(text[HEAD_SIZE:])
         if value.total < 0:
             value.total = value.left = len(value.parents) * len(value.children)
-        return cls(short, accepted_at, number, value, is_kept=is_kept)
+        return cls(short, accepted_at, number, value, is_kept=is_kept, size=len(text))
 
     def encode(self) -> bytes:
         """Encode the job, without the last fields if they are as they were at acceptance."""
@@ -140,8 +153,15 @@ class LoadedJob:
 
     @property
     def state(self) -> JobState:
-        """What it is doing: what a flush has claimed is being sent."""
-        return STATES[SENDING if self.is_claimed and self.value.state == QUEUED else self.value.state]
+        """What it is doing: what a flush has taken is held, but while a request with it is under way."""
+        if self.is_taken:
+            return "sending" if self.is_sent else "held"
+        return STATES[self.value.state]
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a flush has taken it out of the queue, and nothing has come of that yet."""
+        return self.value.state == SENDING or (self.is_claimed and self.value.state == QUEUED)
 
     @property
     def is_queued(self) -> bool:
@@ -164,15 +184,29 @@ class LoadedJob:
 
     @property
     def waits_for_decision(self) -> bool:
-        """Whether it failed, and was neither dismissed nor emptied."""
-        v = self.value
-        return v.state == FAILED and not v.dismissed and v.by != ERASED and bool(v.failed or not v.total)
+        """Whether it failed, and a failure of it was neither dismissed nor erased."""
+        return bool(self.groups)
 
     @property
-    def group(self) -> str:
-        """The group of failures it belongs to: `<code> <class> <type>`."""
-        code, error = self.value.refusal[:2] if self.value.refusal else (0, "other")
-        return f"{code} {error} {self.value.type}"
+    def groups(self) -> frozenset[str]:
+        """The groups of its failures that wait for a decision: `<code> <class> <type>`."""
+        v = self.value
+        if v.state != FAILED or v.dismissed or v.by == ERASED:
+            return frozenset()
+        refusals = {v.refusals[place][:2] for _, place in _undecided(v)}
+        if not v.total:
+            refusals.add((v.refusal or UNKNOWN_REFUSAL)[:2])
+        return frozenset(f"{code} {error} {v.type}" for code, error in refusals)
+
+    def failures(self) -> tuple[Failure, ...]:
+        """Return the relations that failed, each with its refusal and what was decided about it."""
+        v = self.value
+        decided = {name: Dismissal(at, by, why) for name, at, by, why in v.decided}
+        whole = Dismissal(*v.dismissed) if v.dismissed else None
+        return tuple(
+            Failure(Relation.parse(name), *v.refusals[place], decided.get(name, whole))
+            for name, place in zip(v.failed, v.refused, strict=True)
+        )
 
     def relations(self) -> tuple[Relation, ...]:
         """Return the relations that are left to do of a job in the queue."""
@@ -226,7 +260,7 @@ class LoadedJob:
             counts=dict(zip(RESULTS, v.counts, strict=True)),
             refusal=v.refusal,
             requests=v.requests,
-            failed=tuple(map(Relation.parse, v.failed)),
+            failures=self.failures(),
             by=v.by,
             number=self.number,
             dismissed=Dismissal(*v.dismissed) if v.dismissed else None,
@@ -240,13 +274,12 @@ class LoadedJob:
     def matches(self, wanted: JobFilter) -> bool:
         """Return whether it is what a list asks for."""
         v = self.value
-        code, error = v.refusal[:2] if v.refusal else (0, "other")
         return (
             wanted.state in ("", self.state)
             and wanted.type in ("", v.type)
             and (not wanted.parent or wanted.parent in v.parents)
             and (not wanted.child or wanted.child in v.children)
-            and (not wanted.error or (v.state == FAILED and wanted.error in (str(code), error)))
+            and (not (wanted.error or wanted.state == "failed") or self._has_failure(wanted))
             and wanted.source in ("", v.source)
             and wanted.batch in ("", v.batch)
             and wanted.since <= self.accepted_at
@@ -255,9 +288,21 @@ class LoadedJob:
             and (not wanted.failed_until or v.finished_at < wanted.failed_until)
         )
 
+    def _has_failure(self, wanted: JobFilter) -> bool:
+        """Return whether a failure that waits for a decision is what a list asks for."""
+        v = self.value
+        if not v.total:
+            code, error = (v.refusal or UNKNOWN_REFUSAL)[:2]
+            return v.state == FAILED and wanted.error in ("", str(code), error)
+        return v.state == FAILED and any(
+            failure.dismissed is None and wanted.fits_failure(failure) for failure in self.failures()
+        )
+
 
 QUEUED, SENDING, RETRYING, VERIFYING, SUCCEEDED, SUPERSEDED, FAILED, HELD = range(len(STATES))
 NUMBER_OF: Final = {state: number for number, state in enumerate(STATES)}
+UNKNOWN_REFUSAL: Final = (0, "other", "", "")
+"""Of a failure that nothing is known about."""
 NO_EVENT: Final = "\0"
 """Stands for an event id that was erased; an empty one is the job's own id."""
 
@@ -340,9 +385,7 @@ def settle(
             v.by = by
         if result == "failed":
             totals[f"failures:{refusal.error if refusal else 'other'}"] += 1
-            v.failed = (*v.failed, str(relation))
-            if refusal and not v.refusal:
-                v.refusal = (*refusal, str(relation))
+            _add_failure(v, str(relation), refusal or UNKNOWN_REFUSAL[:3])
     was_sent = state or counts[0] > v.counts[0] or counts[3] > v.counts[3]
     v.counts = (counts[0], counts[1], counts[2], counts[3])
     v.left -= len(outcomes)
@@ -378,24 +421,77 @@ def supersede(job: LoadedJob, count: int, by: str, totals: Counter[str]) -> None
     totals["relations_superseded"] += count
 
 
-def can_be_requeued(job: LoadedJob, since: int) -> bool:
-    """Return whether it has failed relations, and was not dismissed after `since` (µs)."""
+def failures_to_requeue(job: LoadedJob, since: int, only: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the failed relations, of `only` these, that may go back: none dismissed after `since` (µs).
+
+    Without `only`, those that wait for a decision; if none waits, all that were dismissed.
+    """
     v = job.value
-    return v.state == FAILED and bool(v.failed) and not (v.dismissed and v.dismissed[0] > since)
+    if v.state != FAILED or (v.dismissed and v.dismissed[0] > since):
+        return ()
+    decided_at = {name: at for name, at, _, _ in v.decided}
+    if not only and not v.dismissed:
+        return tuple(name for name, _ in _undecided(v))
+    return tuple(
+        name for name in v.failed if (not only or name in only) and decided_at.get(name, since) <= since
+    )
 
 
-def requeue(job: LoadedJob, mark: str, totals: Counter[str], *, now: int) -> None:
-    """Put a failed job back with only its failed relations to do; erased failures end superseded."""
+def requeue(job: LoadedJob, names: Collection[str], mark: str, totals: Counter[str], *, now: int) -> None:
+    """Put a failed job back with only these of its failed relations to do; erased failures end superseded.
+
+    The others stay failed, and what was decided about them stays decided.
+    """
     v = job.value
-    failures, left = v.counts[3], len(v.failed)
-    erased = failures - left
-    v.counts = (v.counts[0], v.counts[1] + erased, v.counts[2], 0)
-    v.state, v.left, v.again, v.requeued_at = QUEUED, left, v.failed, now
-    v.failed, v.refusal, v.finished_at, v.expires, v.dismissed, v.replayed_by = (), None, 0, 0, None, ()
+    kept = [(name, place) for name, place in zip(v.failed, v.refused, strict=True) if name not in names]
+    back = len(v.failed) - len(kept)
+    erased = v.counts[3] - len(v.failed)
+    v.counts = (v.counts[0], v.counts[1] + erased, v.counts[2], len(kept))
+    v.state, v.left, v.requeued_at = QUEUED, back, now
+    v.again = tuple(name for name in v.failed if name in names)
+    _decide_all(v, [name for name, _ in kept])
+    v.failed, v.refused = tuple(name for name, _ in kept), tuple(place for _, place in kept)
+    _show_first_refusal(v)
+    v.finished_at, v.expires, v.dismissed = 0, 0, None
+    v.replayed_by = v.replayed_by if kept else ()
     v.replay = mark or v.replay
-    totals.update({"failed": -1, "relations_failed": -failures})
+    totals.update({"failed": -1, "relations_failed": -(back + erased)})
     if erased:
         totals["relations_superseded"] += erased
+
+
+def dismiss(job: LoadedJob, names: Collection[str], at: int, by: str, why: str) -> bool:
+    """Dismiss a failed job, or just these of its failed relations; return whether that changed anything."""
+    v = job.value
+    undecided = {name for name, _ in _undecided(v)}
+    chosen = undecided & {*names} if names else undecided
+    if v.dismissed or (names and not chosen):
+        return False
+    if chosen == undecided:
+        v.dismissed = (at, by, why)
+    if v.decided or chosen != undecided:
+        v.decided += tuple((name, at, by, why) for name in v.failed if name in chosen)
+    return True
+
+
+def replace(job: LoadedJob, names: Collection[str], at: int, by: str) -> bool:
+    """Dismiss a failed job, or just these of its failed relations, as sent anew; return whether it was news.
+
+    What was dismissed before counts as sent anew too.
+    """
+    v = job.value
+    known = {name for name, _, _, why in v.decided if why == REPLACED}
+    wanted = names or (() if v.dismissed else [name for name, _ in _undecided(v)]) or v.failed
+    fresh = tuple(name for name in v.failed if name in wanted and name not in known)
+    if (v.dismissed and (v.dismissed[2] == REPLACED or not v.failed)) or (v.failed and not fresh):
+        return False
+    is_simple = not (v.decided or v.dismissed) and fresh == v.failed
+    if not v.dismissed and {name for name, _ in _undecided(v)} <= {*fresh}:
+        v.dismissed = (at, by, REPLACED)
+    if not is_simple:
+        others = tuple(entry for entry in v.decided if entry[0] not in fresh)
+        v.decided = (*others, *((name, at, by, REPLACED) for name in fresh))
+    return True
 
 
 def erase(job: LoadedJob, who: RecordRef) -> bool:
@@ -403,20 +499,31 @@ def erase(job: LoadedJob, who: RecordRef) -> bool:
     v = job.value
     v.parents = tuple(each for each in v.parents if not who.is_on("p", v.type, each))
     v.children = tuple(each for each in v.children if not who.is_on("c", v.type, each))
-    v.failed = _without(v.failed, who)
-    v.again = _without(v.again, who)
+    kept = _without(v.failed, who)
+    v.refused = tuple(place for name, place in zip(v.failed, v.refused, strict=True) if name in kept)
+    v.failed, v.again = kept, _without(v.again, who)
+    v.decided = tuple(entry for entry in v.decided if entry[0] in kept)
     v.event_id = NO_EVENT
+    drop_texts(v)
     if v.refusal:
-        v.refusal = (v.refusal[0], v.refusal[1], "", "")
+        v.refusal = (*v.refusal[:3], "")
     if v.parents and v.children:
         return False
-    v.parents, v.children, v.failed, v.again, v.info, v.by = (), (), (), (), None, ERASED
+    v.parents, v.children, v.failed, v.refused, v.again, v.info, v.by = (), (), (), (), (), None, ERASED
+    v.decided = ()
     return True
 
 
+def drop_texts(v: StoredJob) -> None:
+    """Drop what the API said of the failures; codes and classes stay."""
+    v.refusals = tuple((code, error, "") for code, error, _ in v.refusals)
+    if v.refusal:
+        v.refusal = (v.refusal[0], v.refusal[1], "", v.refusal[3])
+
+
 def is_cancelled(job: LoadedJob) -> bool:
-    """Return whether a person has cancelled it."""
-    return job.value.by == CANCELLED
+    """Return whether it ended because a person has cancelled it."""
+    return job.value.by == CANCELLED and not job.is_open
 
 
 def to_us(seconds: float) -> int:
@@ -443,6 +550,37 @@ def _latest_that_fit(request_ids: tuple[str, ...]) -> tuple[str, ...]:
     while len(" ".join(request_ids)) > REQUEST_IDS_LENGTH:
         request_ids = request_ids[1:]
     return request_ids
+
+
+def _undecided(v: StoredJob) -> list[tuple[str, int]]:
+    """Return the failed relations that wait for a decision, with the places of their refusals."""
+    decided = {name for name, _, _, _ in v.decided}
+    return [pair for pair in zip(v.failed, v.refused, strict=True) if pair[0] not in decided]
+
+
+def _decide_all(v: StoredJob, names: Collection[str]) -> None:
+    """Keep what was decided about these relations alone, also if it was about the whole job."""
+    decided = tuple(entry for entry in v.decided if entry[0] in names)
+    if v.dismissed:
+        known = {entry[0] for entry in decided}
+        decided += tuple((name, *v.dismissed) for name in names if name not in known)
+    v.decided = decided
+
+
+def _add_failure(v: StoredJob, name: str, refusal: tuple[int, str, str]) -> None:
+    if refusal not in v.refusals:
+        v.refusals = (*v.refusals, (refusal[0], refusal[1], refusal[2]))
+    v.failed, v.refused = (*v.failed, name), (*v.refused, v.refusals.index(refusal))
+    if not v.refusal:
+        _show_first_refusal(v)
+
+
+def _show_first_refusal(v: StoredJob) -> None:
+    """Let the job show the refusal of its first failure, and forget those that are no failure's any more."""
+    refusals = tuple(dict.fromkeys(v.refusals[place] for place in v.refused))
+    v.refused = tuple(refusals.index(v.refusals[place]) for place in v.refused)
+    v.refusals = refusals
+    v.refusal = (*refusals[v.refused[0]], v.failed[0]) if v.failed else None
 
 
 def _without(names: tuple[str, ...], who: RecordRef) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
 
     key              type    what                                                lifetime
     meta             hash    layout; v, p: commits of the lease's holder, of     no end, a fixed set of fields
-                             people; last: the last commit; dead: jobs that
-                             ended in the queue; held, held_since (µs): open
+                             people; last: the last commit; bytes: of the jobs
+                             in the queue; dead: those that ended there; held, held_since (µs): open
                              claimed relations; events, memories: which of two
                              generations is written, …_since (µs): since when
     queue            list    ids of accepted jobs that are not claimed, in order emptied by claim
@@ -21,7 +21,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     events:kept      hash    the same of jobs in `kept`                          with `kept`
     memories:0, :1   hash    relation → its memory, with the last outcomes       two generations in turn: at
                                                                                  least the longer of both
-    payload:<job>    hash    body, faults (JSON), size: an unreadable message    as its job, the latest 1,000
+    payload:<job>    hash    body, faults (JSON), size, delivered: an            as its job, the latest 1,000
+                             unreadable message
     payloads         zset    jobs that have one, by acceptance number            as a failed job
     failed           zset    failed jobs that wait for a decision,               as a failed job
                              by acceptance number
@@ -37,8 +38,11 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     lease            hash    token, step: the lease of release 0.1.0, taken for  none
                              good, so that its workers keep out
     work             hash    size, half, alone, losses, held, full:              until nothing is left to do
-                             the batch being worked (R21)
-    wake             hash    at (µs), delay (µs): a flush message is under way   until leased
+                             the batch being worked (R21); idle: flushes in
+                             a row that found nothing
+    wake             hash    at (µs), delay (µs): a flush message is under way;  until leased
+                             idle: the flush before found nothing, so what is
+                             new asks for a message of its own
     pause            hash    reason, detail, since, until (µs, 0: until          until it is over or resumed
                              resumed), fingerprint, braked
     refused          hash    fingerprint, until (µs): credentials that were      ten minutes, or until resumed
@@ -53,7 +57,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     running          zset    replays that should run, by last progress (µs)      as the replay
     replays          zset    replays by when they were made (µs)                 7 days, the latest 1,000
     counts           hash    accepted, jobs by state, outcomes as the jobs       no end, a fixed set of fields
-                             have them, unreadable, requests, actions
+                             have them, unreadable, requests, actions; lost:
+                             accepted jobs that an inspection did not find
     batch:<label>    hash    accepted, succeeded, superseded, failed             as a failed job
     request:<id>     string  what was sent and answered (JSON)                   7 days
     requests         list    ids of the latest requests, newest first            the latest 10,000
@@ -69,6 +74,7 @@ Beside the accounts, below `{prefix}:`, all without end:
     accounts         set     names of all accounts
     workers          hash    name → WorkerInfo (JSON), until it ends or was silent for an hour
     sweep            hash    at (µs), made, repaired
+    refusals         hash    key:<reason>, webhook:<source>:<reason>: how many were refused
 """
 
 import re
@@ -133,6 +139,11 @@ def sweep(prefix: str) -> str:
     return f"{prefix}:sweep"
 
 
+def refusals(prefix: str) -> str:
+    """Return the key of the numbers of refused keys and webhooks."""
+    return f"{prefix}:refusals"
+
+
 def event(source: str, event_id: str) -> bytes:
     """Return the digest of a producer's own key: 12 bytes, whatever its length."""
     return blake2b(f"{source}\0{event_id}".encode(), digest_size=12).digest()
@@ -146,6 +157,11 @@ def delivery(source: str, event_id: str) -> bytes:
 def unreadable(source: str, event_id: str) -> bytes:
     """Return the digest for an unreadable message: the corrected one, which has the same key, is new."""
     return event(f"unreadable\0{source}", event_id)
+
+
+def unreadable_delivery(source: str, event_id: str) -> bytes:
+    """Return the digest for an unreadable message of a webhook: no producer can claim it."""
+    return event(f"unreadable\0webhook\0{source}", event_id)
 
 
 def escape_glob(text: str) -> str:

@@ -18,6 +18,7 @@ from worker.ports import (
     OpenWrite,
     Pause,
     RelationRecord,
+    StoreFlaw,
     WorkBatch,
     Writes,
 )
@@ -41,8 +42,10 @@ from worker.store.jobs import QUEUED, LoadedJob
 from worker.store.keys import short_id
 from worker.store.limits import (
     BRAKE_WINDOW_US,
+    FIRST_IDLE_US,
     FIRST_WAKE_DELAY_US,
     LEASE_LIFETIME_MS,
+    LONGEST_IDLE_US,
     MAX_REQUESTS,
     Retention,
 )
@@ -51,6 +54,7 @@ from worker.store.queue import WORK_FIELDS, Queue, QueueHead, WorkNote
 
 SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 MINUTE_US: Final = 60_000_000
+CLOCK_ERROR_US: Final = 1_000_000  # by which what we take for the server's time may be wrong
 
 Answer = TypeVar("Answer")
 
@@ -88,6 +92,7 @@ class RedisLease:
         self._claimed = ClaimedWork()
         self._is_unsure = False  # whether the last commit was carried out
         self._begun: dict[bytes, bytes] | None = None  # the journal; None before it was read
+        self._found_nothing, self._read_at = False, now
 
     # --- reading
 
@@ -183,7 +188,7 @@ class RedisLease:
         meta, token, work, due, journal, listed, claimed_ids, length = reads.run()
         if token != self.holder.encode():
             raise self._lost()
-        self._begun = dict(journal)
+        self._begun, self._read_at, self._found_nothing = dict(journal), now, False
         self._meta = Meta.read(meta)
         if self._meta.lease_version != self._version:
             self._forget()
@@ -207,13 +212,31 @@ class RedisLease:
         note = note.next(self.holder, limit, things, full=limit == max_jobs)
         commit = self._commit(now)
         commit.run("HSET", "work", *note.pairs())
+        mended = self._mend(commit, [relation for relation in relations if not found[relation][0].open])
         self._queue.drop_dead_head(commit)
         self._turn_memories(commit)
         self._send(commit)
         records = self._known_records(found)
+        relations = tuple(relation for relation in relations if relation in self._opened)
         claimed = tuple(job.as_claimed(self.account, wanted[job.short]) for job in chosen)
         begun, is_small = codec.begun(journal), limit < max_jobs
-        return WorkBatch(now, claimed, relations, records, begun, note.is_condemned, is_small)
+        self._found_nothing = not (claimed or relations or begun)
+        return WorkBatch(now, claimed, relations, records, begun, note.is_condemned, is_small, mended=mended)
+
+    def _mend(self, commit: AccountCommit, closed: Sequence[Relation]) -> tuple[StoreFlaw, ...]:
+        """Mend what a read shows to contradict itself; `closed` are due and not open."""
+        flaws = [StoreFlaw("due", str(relation), "is due and not open") for relation in closed]
+        if closed:
+            commit.run("ZREM", "due", *map(str, closed))
+        if self._meta.held and not self._claimed.jobs:
+            message = f"counts {self._meta.held} claimed relations, and nothing is claimed"
+            flaws.append(StoreFlaw("counter", "held", message))
+            commit.run("HSET", "meta", "held", 0)
+            self._meta = self._meta._replace(held=0)
+        if self._queue.correct_dead(commit):
+            message = f"counts {self._meta.dead} entries that wait no more, and others do"
+            flaws.append(StoreFlaw("counter", "dead", message))
+        return tuple(flaws)
 
     def _recover(self, claimed_ids: Sequence[str], journal: Mapping[bytes, bytes], now: int) -> WorkBatch:
         """Return the jobs that a dead worker had claimed, for those of their relations that are not open."""
@@ -361,29 +384,29 @@ class RedisLease:
         reads.hmget("pause", PAUSE_FIELDS)
         reads.hget("wake", "at")
         reads.exists("claimed")
-        [token], meta, work, due, begun, listed, pause_row, woken, claimed_ids = reads.run()
+        reads.hget("work", "idle")
+        [token], meta, work, due, begun, listed, pause_row, woken, claimed_ids, idle = reads.run()
         if token != self.holder.encode():
             raise self._lost()
         times = [int(score) for _, score in due] + ([now] if begun or claimed_ids else [])
         head = QueueHead.read(self._database, self.account, listed, dead=Meta.read(meta).dead)
-        if head.exists:  # it waits `window` from its acceptance
-            times.append(head.accepted_at + round(window * 1e6))
         commit = AccountCommit(self._database, self.account, self._keep, now=now)
         commit.check("holder", "token", self.holder)
         commit.check("wake", "at", woken or b"")
-        note = WorkNote.read(work)
-        if self._claimed.is_recovered:
-            pass  # the note is that of the dead worker's batch, which the next flush reads a part of
-        elif note.full or not times:
-            commit.run("DEL", "work")
-        else:
-            commit.run("HDEL", "work", "held")
         commit.run("DEL", "holder")
-        due_in = _due_in(times, KnownPause.read(pause_row).in_force(now), now, round(rest * 1e6))
+        is_any = bool(times or head.exists)
+        idle_us = self._note_end(commit, WorkNote.read(work), int(idle or 0), is_any=is_any)
+        times = [max(now + idle_us, at) for at in times]
+        if head.exists:  # it waits `window` from its acceptance, but not for what others left behind
+            is_new = head.accepted_at + CLOCK_ERROR_US >= self._read_at
+            times.append(max(head.accepted_at + round(window * 1e6), 0 if is_new else now + idle_us))
+        rest_us = round(rest * 1e6)
+        due_in = _due_in(times, KnownPause.read(pause_row).in_force(now), now, rest_us)
         if due_in is not None:
-            delay = due_in + FIRST_WAKE_DELAY_US if due_in <= SOON_US else round(rest * 1e6)
+            delay = due_in + FIRST_WAKE_DELAY_US if due_in <= SOON_US else max(rest_us, idle_us)
             if delay:
-                commit.run("HSET", "wake", "at", now, "delay", delay)
+                mark = ("at", now, "delay", delay, *(("idle", 1) if idle_us else ()))
+                commit.run("HSET", "wake", *mark)
         try:
             commit.send(f"{self._nonce}.end")
         except Check as failed:
@@ -391,6 +414,23 @@ class RedisLease:
                 raise self._lost() from None
             raise Overtaken from None
         return due_in
+
+    def _note_end(self, commit: AccountCommit, note: WorkNote, idle: int, *, is_any: bool) -> int:
+        """Note the end of the batch; return how long what is left waits because nothing was found (µs).
+
+        That doubles with each flush in a row: only a store that contradicts itself has something due, and
+        nothing to do.
+        """
+        if self._claimed.is_recovered:
+            pass  # the note is that of the dead worker's batch, which the next flush reads a part of
+        elif note.full or not is_any:
+            commit.run("DEL", "work")
+        else:
+            commit.run("HDEL", "work", "held", "idle")
+        if not (self._found_nothing and is_any):
+            return 0
+        commit.run("HSET", "work", "idle", idle + 1)
+        return min(FIRST_IDLE_US << min(idle, 20), LONGEST_IDLE_US)
 
     # --- parts of them
 
@@ -541,13 +581,34 @@ class RedisLease:
     # --- commits
 
     def commit(self) -> AccountCommit:
-        """Return the next step, to be filled by an erasure."""
+        """Return the next step, to be filled by an erasure or an inspection."""
         return self._commit(self._database.now())
 
     def send(self, commit: AccountCommit) -> None:
-        """Send a step that an erasure has filled; nothing that was read before counts any more."""
-        self._send(commit)
+        """Send a step that others have filled; nothing that was read before counts any more.
+
+        Raises Overtaken when one of its own conditions does not hold, because a person came first.
+        """
+        try:
+            self._send(commit)
+        except Check:
+            raise Overtaken from None
         self._forget()
+
+    def read_meta(self) -> Meta:
+        """Read the account's versions anew, so that the next step depends on nothing before."""
+        self._read_again()
+        return self._meta
+
+    def leave(self) -> None:
+        """Give the lease back without a look at what is due, as if nobody had had it."""
+        commit = AccountCommit(self._database, self.account, self._keep, now=self._database.now())
+        commit.check("holder", "token", self.holder)
+        commit.run("DEL", "holder")
+        try:
+            commit.send(f"{self._nonce}.end")
+        except Check:
+            raise self._lost() from None
 
     def _repeat(self, act: Callable[[], Answer]) -> Answer:
         return repeat_while_overtaken(self.account, act)

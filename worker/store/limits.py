@@ -6,7 +6,7 @@ numbers here gets it as a local. Durations are seconds, those in `_US` microseco
 
 from typing import Final, NamedTuple
 
-from worker.ports import LEASE_LIFETIME
+from worker.ports import LEASE_LIFETIME, MAX_KEPT_BODY
 
 LEASE_LIFETIME_MS: Final = round(LEASE_LIFETIME * 1000)
 MAX_EXAMINED: Final = 1000  # entries one page looks at, however few of them match
@@ -14,10 +14,14 @@ CLOCK_AHEAD_US: Final = 300_000_000  # a sender's clock may be ahead of the stor
 CLOCK_SLACK_US: Final = 300_000_000  # the clock that made a job's id may differ from the store's by so much
 FIRST_WAKE_DELAY_US: Final = 2_000_000  # after which the first flush message counts as lost
 LONGEST_WAKE_DELAY_US: Final = 60_000_000  # the longest time a lost flush message is not replaced (R22)
+LONGEST_REST_US: Final = 3_600_000_000  # for which a mark of a flush message is believed, whatever it says
+FIRST_IDLE_US: Final = 50_000  # before the next flush after one that found nothing; doubled each time
+LONGEST_IDLE_US: Final = 60_000_000
 DEADLY_LOSSES: Final = (
     3  # workers that died with one thing alone in their batch, before it is condemned (R21)
 )
 
+UNBOUNDED: Final = 2**53  # bytes
 BUCKET_MS: Final = 2**25  # milliseconds of ids that are one bucket: 9.3 hours
 
 JOBS_PER_CALL: Final = 500  # that one call of a script acts on, so that none blocks the server for long
@@ -31,7 +35,7 @@ MAX_AUDIT_ENTRIES: Final = 10_000  # kept per account
 MAX_REPLAYS: Final = 1000  # listed per account
 REPLAY_LIFETIME: Final = 7 * 86_400.0
 MAX_PAYLOADS: Final = 1000  # unreadable messages of an account that keep their bytes
-MAX_PAYLOAD_BYTES: Final = 64 * 1024  # kept of an unreadable message
+MAX_PAYLOAD_BYTES: Final = MAX_KEPT_BODY
 MAX_FAULT_LENGTH: Final = 200  # characters of a fault that a job's record shows
 
 BRAKE_WINDOW_US: Final = 3_600_000_000  # in which the brake counts deletes

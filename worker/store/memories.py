@@ -107,6 +107,10 @@ class Memory:
             events = tuple(event for event in events if event[0] != short)
         self.events = (*events, (short, NUMBERS[result], why))
 
+    def result_of(self, short: str) -> Result | None:
+        """Return the outcome of a job, None if none is remembered."""
+        return next((RESULTS[result] for job, result, _ in self.events if job == short), None)
+
     @property
     def state(self) -> ConfirmedState:
         """What is confirmed."""

@@ -99,6 +99,23 @@ class RedisMetrics:
             numbers = self._redis.hmget(self._sweep, *SweepStats._fields)
         return SweepStats(*(int(number or 0) for number in numbers))
 
+    def add_refusals(self, counts: Mapping[str, int]) -> None:
+        """Add to the numbers of refused keys and webhooks, in one round trip."""
+        key = keys.refusals(self._prefix)
+        with (
+            suppress(StoreUnavailable),
+            translate_errors(),
+            self._redis.pipeline(transaction=False) as pipeline,
+        ):
+            for name, by in counts.items():
+                pipeline.hincrby(key, name, by)
+            pipeline.execute()
+
+    def refusals(self) -> dict[str, int]:
+        """Return the numbers of refused keys and webhooks."""
+        with translate_errors():
+            return codec.counts(self._redis.hgetall(keys.refusals(self._prefix)))
+
     def memory_usage(self) -> MemoryUsage | None:
         """Return how full the server is, or all nodes of a cluster together; None without a right to INFO."""
         try:

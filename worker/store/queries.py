@@ -8,6 +8,7 @@ import msgspec
 from worker.contract import Relation
 from worker.ports import (
     FOREVER,
+    AccountState,
     FailureGroup,
     JobFilter,
     JobPage,
@@ -16,13 +17,22 @@ from worker.ports import (
     RelationRecord,
     RequestPage,
     RequestRecord,
+    count_open_jobs,
 )
 from worker.redis.client import Client
-from worker.store.account import group_by_account, read_jobs_with_claims, read_memories
+from worker.store.account import (
+    PAUSE_FIELDS,
+    KnownPause,
+    group_by_account,
+    read_jobs_with_claims,
+    read_memories,
+    relations_sent,
+)
 from worker.store.database import Database
 from worker.store.jobs import LoadedJob
 from worker.store.keys import bucket_at, bucket_of, short_id
 from worker.store.limits import CLOCK_SLACK_US, COUNTED_STATES, MAX_EXAMINED
+from worker.store.queue import QueueHead
 
 PLACE_BITS: Final = 32
 """A cursor above this many bits names a bucket and a place in it; any other an acceptance number."""
@@ -48,9 +58,11 @@ class RedisQueries:
         reads.hget("meta", "dead")
         reads.zcard("failed")
         reads.hmget("counts", COUNTED_STATES)
-        listed, dead, unresolved, counts = reads.run()
-        ended = {state: int(count or 0) for state, count in zip(COUNTED_STATES, counts, strict=True)}
-        return {"queued": listed - int(dead or 0), **ended, "unresolved": unresolved}
+        reads.hlen("journal")
+        listed, dead, unresolved, counts, begun = reads.run()
+        known = {state: int(count or 0) for state, count in zip(COUNTED_STATES, counts, strict=True)}
+        waiting = listed - int(dead or 0)
+        return {**known, **count_open_jobs(waiting, known, begun=begun), "unresolved": unresolved}
 
     def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """Return the states of these jobs, without those that are not there (any more)."""
@@ -67,6 +79,33 @@ class RedisQueries:
             found = read_memories(self._database, account, wanted[start : start + MAX_EXAMINED], now=now)
             records |= {relation: record for relation, (record, _) in found.items()}
         return records
+
+    def account_state(self, account: str) -> AccountState:
+        """Return what decides whether something of the account is sent now."""
+        now, reads = self._database.now(), self._database.reads(account)
+        reads.hmget("pause", PAUSE_FIELDS)
+        reads.hmget("refused", ("fingerprint", "until"))
+        reads.hget("holder", "token")
+        reads.hget("meta", "dead")
+        reads.llen("queue")
+        reads.lrange("queue", 0, 0)
+        reads.zrange("due", 0, 0)
+        reads.hgetall("journal")
+        pause, (refused, until), holder, dead, length, listed, due, journal = reads.run()
+        waiting = length - int(dead or 0)
+        head = (
+            QueueHead.read(self._database, account, listed, dead=int(dead or 0)) if waiting else QueueHead()
+        )
+        return AccountState(
+            now,
+            KnownPause.read(pause).in_force(now),
+            refused.decode() if refused and now < int(until) else "",
+            bool(holder),
+            waiting,
+            head.accepted_at,
+            Relation.parse(due[0].decode()) if due else None,
+            relations_sent(journal),
+        )
 
     def failure_groups(self, account: str) -> list[FailureGroup]:
         """Return the failed jobs that wait for a decision by error and type, the largest group first."""

@@ -16,21 +16,22 @@ LOOKED_AT = 1000  # entries at the head of the queue, for one that waits
 class Queue:
     """The head of the queue: what is listed, and the jobs of it that were read."""
 
-    def __init__(self, listed: Sequence[str] = (), *, dead: int = 0) -> None:
+    def __init__(self, listed: Sequence[str] = (), *, dead: int = 0, is_whole: bool = False) -> None:
         self._listed, self._jobs, self._dead = list(listed), dict[str, LoadedJob](), dead
-        self._places = {short: place for place, short in enumerate(self._listed)}
-        self._looked_at = 0
+        self._is_whole, self._places = is_whole, dict[str, int]()
+        self._note_places()
 
     @classmethod
     def read(
         cls, database: Database, account: str, listed: Sequence[bytes], *, want: int, dead: int
     ) -> "Queue":
         """Read as many waiting jobs as wanted, past those that ended there."""
-        if want <= 0 or not listed:
-            return cls()
+        if want <= 0:
+            return cls(dead=dead)
         if dead:
-            listed = _list(database, account, want + min(dead, MAX_DEAD_PASSED))
-        queue = cls(_names(listed if dead else listed[:want]), dead=dead)
+            want += min(max(0, dead), MAX_DEAD_PASSED)
+            listed = _list(database, account, want)
+        queue = cls(_names(listed[:want]), dead=dead, is_whole=len(listed) < want)
         queue._jobs = read_jobs(database, account, queue._listed)
         return queue
 
@@ -44,26 +45,34 @@ class Queue:
     def choose(self, most: int, relations: int) -> list[LoadedJob]:
         """Return the next waiting jobs, as many as fit, but at least one when anything fits."""
         chosen: list[LoadedJob] = []
-        for short in self._listed:
+        for place, short in enumerate(self._listed):
             if len(chosen) == max(0, most):
                 break
-            job = self._jobs.get(short)
-            if job and job.value.state == QUEUED:
+            if self._waits(place):
+                job = self._jobs[short]
                 relations -= job.value.total
                 if relations < 0 and chosen:
                     break
                 chosen.append(job)
-            self._looked_at += 1
         return chosen
 
     def has(self, wanted: Iterable[str]) -> bool:
         """Return whether all of these are listed."""
         return all(short in self._places for short in wanted)
 
+    def correct_dead(self, commit: Commit) -> bool:
+        """Correct the number of entries that do not wait, if all of the queue was read; return whether."""
+        by = sum(not self._waits(place) for place in range(len(self._listed))) - self._dead
+        if not by or not self._is_whole:
+            return False
+        commit.run("HINCRBY", "meta", "dead", by)
+        self._dead += by
+        return True
+
     def drop_dead_head(self, commit: Commit) -> None:
         """Let what ended in the queue, or is not stored any more, leave it while it is before all others."""
         head = 0
-        while head < len(self._listed) and not self._waits(self._listed[head]):
+        while head < len(self._listed) and not self._waits(head):
             head += 1
         self._cut(head, commit)
 
@@ -76,22 +85,25 @@ class Queue:
     def _cut(self, length: int, commit: Commit) -> None:
         if not length:
             return
-        dead = sum(
-            1
-            for short in self._listed[:length]
-            if (job := self._jobs.get(short)) and job.value.state != QUEUED
-        )
         commit.run("LTRIM", "queue", length, -1)
-        dead = min(dead, self._dead)  # more only where a server has lost writes: they were never counted
-        if dead:
+        cut = (self._jobs.get(short) for short in self._listed[:length])
+        commit.run("HINCRBY", "meta", "bytes", -sum(job.size for job in cut if job))
+        # More only where a server has lost writes: they were never counted.
+        dead = min(sum(not self._waits(place) for place in range(length)), self._dead)
+        if dead > 0:
             commit.run("HINCRBY", "meta", "dead", -dead)
             self._dead -= dead
         self._listed = self._listed[length:]
-        self._places = {short: place for place, short in enumerate(self._listed)}
+        self._note_places()
 
-    def _waits(self, short: str) -> bool:
+    def _note_places(self) -> None:
+        self._places = {short: place for place, short in reversed(list(enumerate(self._listed)))}
+
+    def _waits(self, place: int) -> bool:
+        """Return whether the entry there waits, and is not there a second time."""
+        short = self._listed[place]
         job = self._jobs.get(short)
-        return job is not None and job.value.state == QUEUED
+        return job is not None and job.value.state == QUEUED and self._places[short] == place
 
 
 class QueueHead(NamedTuple):

@@ -5,7 +5,7 @@ The keys and their lifetimes are in `keys.py`, what happens to jobs and memories
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
@@ -15,6 +15,7 @@ import msgspec
 from worker.contract import Relation
 from worker.errors import BacklogFull, StoreUnavailable
 from worker.ports import (
+    ALL_FAILED,
     FOREVER,
     NOBODY,
     AcceptResult,
@@ -65,6 +66,7 @@ from worker.store.limits import (
     MAX_PAYLOAD_BYTES,
     MAX_PAYLOADS,
     REFUSED_LIFE_US,
+    UNBOUNDED,
     Retention,
 )
 from worker.store.migration import migrate
@@ -93,24 +95,36 @@ class RedisStore:
         now: Callable[[], int] | None = None,
     ) -> None:
         self.database = Database(client, prefix, now)
-        self._retention = keep
+        self.retention = keep
         self._registered_at: dict[str, float] = {}
 
     # --- intake
 
     def accept(
-        self, account: str, submissions: Sequence[Submission], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        submissions: Sequence[Submission],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = UNBOUNDED,
     ) -> AcceptResult:
         """Write the submissions, all or none; a repeated call answers the same."""
         if not submissions:
             return AcceptResult(())
         self._register(account)
-        call = self._accept_call(account, submissions, max_backlog, oldest)
+        call = self._accept_call(account, submissions, max_backlog, oldest, max_bytes)
         answer = self._accept(account, call)
-        return _read_accepted(answer, account, submissions, max_backlog)
+        return _read_accepted(answer, account, submissions, max_backlog, max_bytes)
 
     def accept_rounds(
-        self, account: str, rounds: Iterable[Sequence[Submission]], *, max_backlog: int, oldest: float
+        self,
+        account: str,
+        rounds: Iterable[Sequence[Submission]],
+        *,
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int = UNBOUNDED,
     ) -> Iterator[AcceptResult]:
         """Accept one round after the other; the next is on its way while Redis writes the one before."""
         self._register(account)
@@ -123,7 +137,7 @@ class RedisStore:
 
         def list_calls() -> Iterator[ScriptCall]:
             for submissions in rounds:
-                call = self._accept_call(account, submissions, max_backlog, oldest)
+                call = self._accept_call(account, submissions, max_backlog, oldest, max_bytes)
                 sent.append((submissions, call))
                 yield call
 
@@ -132,7 +146,7 @@ class RedisStore:
                 submissions, call = sent.popleft()
                 if answer[0] == b"layout":
                     answer = self._accept(account, call)
-                yield _read_accepted(answer, account, submissions, max_backlog)
+                yield _read_accepted(answer, account, submissions, max_backlog, max_bytes)
 
     def _accept(self, account: str, call: ScriptCall) -> Any:
         """Run the script, on a new account once more after it got its layout."""
@@ -147,10 +161,15 @@ class RedisStore:
     def _ensure_layout(self, account: str, found: bytes | None) -> None:
         """Give an account its layout, or refuse that of a newer release."""
         if not check_layout(found, account):
-            migrate(self.database, account, self._retention(account))
+            migrate(self.database, account, self.retention(account))
 
     def _accept_call(
-        self, account: str, submissions: Sequence[Submission], max_backlog: int, oldest: float
+        self,
+        account: str,
+        submissions: Sequence[Submission],
+        max_backlog: int,
+        oldest: float,
+        max_bytes: int,
     ) -> ScriptCall:
         base = keys.base(self.database.prefix, account)
         rows: list[Any] = []
@@ -168,10 +187,10 @@ class RedisStore:
         for number in buckets:
             names += (f"{base}:jobs:{number}", f"{base}:order:{number}")
         names += [f"{base}:batch:{label}" for label in labels]
-        keep = self._retention(account)
+        keep = self.retention(account)
         period = jobs.to_us(max(keep.finished, keep.remembered))
         head = (self.database.now_text(), max_backlog, jobs.to_us(oldest), period, LAYOUT, len(buckets))
-        return ScriptCall(names, [*head, len(submissions), *buckets, *rows])
+        return ScriptCall(names, [*head, len(submissions), max_bytes, *buckets, *rows])
 
     def reject(self, account: str, job: str, message: UnreadableMessage) -> Receipt:
         """Keep a message as a failed job that waits for a decision; one that comes again is the same job."""
@@ -180,8 +199,9 @@ class RedisStore:
         return Receipt(f"{account}-{known}", duplicate=known != short_id(job))
 
     def _reject(self, account: str, short: str, message: UnreadableMessage) -> str:
-        database, keep, now = self.database, self._retention(account), self.database.now()
-        digest = keys.unreadable(message.source, message.event_id)
+        database, keep, now = self.database, self.retention(account), self.database.now()
+        unreadable = keys.unreadable_delivery if message.delivered else keys.unreadable
+        digest = unreadable(message.source, message.event_id)
         reads = database.reads(account)
         reads.hmget("meta", META_FIELDS)
         reads.hget("events:kept", digest)
@@ -209,7 +229,8 @@ class RedisStore:
         payload, lifetime = f"payload:{account}-{short}", round(1000 * keep.failed)
         body = message.body[:MAX_PAYLOAD_BYTES]
         faults = codec.encode(message.faults)
-        commit.run("HSET", payload, "body", body, "faults", faults, "size", len(message.body))
+        known = ("size", message.size or len(message.body), "delivered", int(message.delivered))
+        commit.run("HSET", payload, "body", body, "faults", faults, *known)
         commit.run("PEXPIRE", payload, lifetime)
         commit.run("ZADD", "payloads", number, f"{account}-{short}")
         commit.run("PEXPIRE", "payloads", lifetime)
@@ -243,13 +264,13 @@ class RedisStore:
             self._ensure_layout(account, meta.layout)
             raise Overtaken
         if is_old:  # a producer of an earlier release has accepted something
-            migrate(self.database, account, self._retention(account))
+            migrate(self.database, account, self.retention(account))
         if token and token != holder.encode():
             self._shorten_lease(account, token, lifetime)
             return None
         if self._restart_pause(account, KnownPause.read(pause), now):
             raise Overtaken
-        commit = AccountCommit(self.database, account, self._retention(account), now=now)
+        commit = AccountCommit(self.database, account, self.retention(account), now=now)
         commit.check("holder", "token", token or b"")
         commit.check("meta", "layout", LAYOUT)
         commit.run("HSET", "holder", "token", holder, "step", 0)
@@ -267,16 +288,16 @@ class RedisStore:
             meta=meta,
             pause=KnownPause.read(pause),
             refused_credentials=refused.decode() if refused and now < int(until) else "",
-            keep=self._retention(account),
+            keep=self.retention(account),
             now=now,
         )
 
     def _shorten_lease(self, account: str, token: bytes, lifetime: int) -> None:
-        """Give a lease its lifetime anew that has more left than it was ever given: the clock stepped back.
+        """Give a lease its lifetime anew that has more left than it was ever given, or none at all.
 
-        Its holder, if there is one, renews it within.
+        The clock stepped back, or a write was lost. Its holder, if there is one, renews it within.
         """
-        if lifetime <= LEASE_LIFETIME_MS:
+        if not token or 0 <= lifetime <= LEASE_LIFETIME_MS:
             return
         commit = self._commit(account)
         commit.check("holder", "token", token)
@@ -297,7 +318,7 @@ class RedisStore:
         return True
 
     def _commit(self, account: str) -> AccountCommit:
-        return AccountCommit(self.database, account, self._retention(account), now=self.database.now())
+        return AccountCommit(self.database, account, self.retention(account), now=self.database.now())
 
     def due_accounts(self, accounts: Sequence[str], *, credentials: Mapping[str, str] = NOBODY) -> list[str]:
         """Return the accounts to send a flush message for; what cannot be asked is left to the next sweep."""
@@ -328,7 +349,7 @@ class RedisStore:
             return False
         if found.is_old:  # an older release has accepted it, or it was not migrated yet
             return True
-        commit = AccountCommit(self.database, account, self._retention(account), now=now)
+        commit = AccountCommit(self.database, account, self.retention(account), now=now)
         commit.check("wake", "at", found.woken_at or "")
         commit.check("holder", "token", "")
         commit.run("HSET", "wake", "at", now, "delay", delay)
@@ -340,7 +361,7 @@ class RedisStore:
 
     def tidy(self, account: str, after: int = 0) -> int:
         """Drop what has expired from a part of the account's data; return the number to continue after."""
-        return tidy(self.database, account, self._retention(account), after)
+        return tidy(self.database, account, self.retention(account), after)
 
     # --- reading
 
@@ -410,20 +431,34 @@ class RedisStore:
     # --- people
 
     def requeue(
-        self, account: str, jobs: Sequence[str], *, mark: str = "", since: int = FOREVER
+        self,
+        account: str,
+        jobs: Sequence[str],
+        *,
+        mark: str = "",
+        since: int = FOREVER,
+        only: Mapping[str, Collection[str]] = ALL_FAILED,
     ) -> tuple[list[str], bool]:
-        """Put the failed relations of these jobs back into the inbox."""
-        return repeat_while_overtaken(account, lambda: self._requeue(account, jobs, mark, since))
+        """Put the failed relations of these jobs, or only some of them, back into the inbox."""
+        return repeat_while_overtaken(account, lambda: self._requeue(account, jobs, mark, since, only))
 
-    def _requeue(self, account: str, wanted: Sequence[str], mark: str, since: int) -> tuple[list[str], bool]:
+    def _requeue(
+        self,
+        account: str,
+        wanted: Sequence[str],
+        mark: str,
+        since: int,
+        only: Mapping[str, Collection[str]],
+    ) -> tuple[list[str], bool]:
         now = self.database.now()
         reads = self.database.reads(account)
         reads.hmget("meta", META_FIELDS)
-        reads.exists("wake")
-        meta, woken = reads.run()
+        reads.hmget("wake", ("at", "idle"))
+        meta, (marked_at, is_idle) = reads.run()
+        woken = marked_at and not is_idle
         found = read_jobs_with_claims(self.database, account, dict.fromkeys(map(short_id, wanted)))
         commit = commit_of_people(
-            self.database, account, self._retention(account), now=now, meta=Meta.read(meta), adds=True
+            self.database, account, self.retention(account), now=now, meta=Meta.read(meta), adds=True
         )
         requeued, fresh = list[str](), list[str]()
         for id_ in wanted:
@@ -431,10 +466,10 @@ class RedisStore:
             if job is None or job.is_gone(now):
                 continue
             before = bool(mark) and job.value.replay == mark
-            can_be = jobs.can_be_requeued(job, since)
+            can_be = jobs.failures_to_requeue(job, since, only.get(id_, ()))
             if can_be and not before:
                 was = Before.of(job)
-                jobs.requeue(job, mark, commit.totals, now=now)
+                jobs.requeue(job, can_be, mark, commit.totals, now=now)
                 commit.put(job, was)
                 fresh.append(job.short)
             waits = not mark and job.is_queued and bool(job.value.again)
@@ -447,7 +482,9 @@ class RedisStore:
         for short in set(fresh).intersection(map(bytes.decode, reads.run()[0])):
             commit.run("LREM", "claimed", 0, short)  # it ended there; who finds it there folds it once more
         commit.run("RPUSH", "queue", *fresh)
+        commit.run("HINCRBY", "meta", "bytes", sum(len(found[short].encode()) for short in fresh))
         if not woken:
+            commit.run("DEL", "wake")
             commit.run("HSET", "wake", "at", now, "delay", FIRST_WAKE_DELAY_US)
         send_act(commit)
         return requeued, not woken
@@ -466,7 +503,7 @@ class RedisStore:
 
     def pause(self, account: str, pause: Pause, *, audit_entry: AuditEntry | None = None) -> None:
         """Pause the account for an operator."""
-        keep = self._retention(account)
+        keep = self.retention(account)
         repeat_while_overtaken(account, lambda: set_pause(self.database, account, pause, keep, audit_entry))
 
     def resume(
@@ -485,7 +522,7 @@ class RedisStore:
         pause = stored.in_force(now)
         if since is not None and not (pause and pause.since == since):
             return False  # it is another pause by now
-        commit = AccountCommit(self.database, account, self._retention(account), now=now)
+        commit = AccountCommit(self.database, account, self.retention(account), now=now)
         commit.check("pause", "since", stored.since)
         commit.run("DEL", "pause")
         commit.run("DEL", "wake")
@@ -531,12 +568,15 @@ def _remember_refused(commit: AccountCommit, fingerprint: str) -> None:
 
 
 def _read_accepted(
-    answer: Any, account: str, submissions: Sequence[Submission], max_backlog: int
+    answer: Any, account: str, submissions: Sequence[Submission], max_backlog: int, max_bytes: int
 ) -> AcceptResult:
     """Read the answer of accept.lua; raises BacklogFull."""
     if answer[0] == b"full":
+        in_bytes = answer[1] == b"bytes"
+        most = f"max_backlog_bytes, {max_bytes}" if in_bytes else f"max_backlog, {max_backlog}"
         raise BacklogFull(
-            f"account {account} has {max_backlog} changes waiting; try again when some are done",
+            f"the changes of account {account} that wait would be more than {most}; "
+            "try again when some are done",
             retry_after=30.0,
         )
     if answer[0] == b"refused":

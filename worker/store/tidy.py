@@ -186,6 +186,7 @@ def _drop_dead(database: Database, account: str, keep: Retention, now: int) -> A
     queue = Queue.read(database, account, listed, want=MAX_EXAMINED, dead=meta.dead)
     commit = AccountCommit(database, account, keep, now=now)
     commit.check("meta", "v", meta.lease_version or "")
+    queue.correct_dead(commit)
     queue.drop_dead_head(commit)
     if commit.is_empty:
         return None

@@ -28,6 +28,11 @@ class MemoryLimiter:
             )
         return grant
 
+    def peek(self, account: str, *, rate: float, burst: int, max_wait: float, now: float) -> Grant:
+        """Return what `book` would answer then, booking nothing."""
+        longest = policy.to_us(max_wait)
+        return policy.book(self._get(account), self._now(now), rate=rate, burst=burst, max_wait=longest)[1]
+
     def report(
         self,
         account: str,

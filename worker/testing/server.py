@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from worker.redis.scripts import ScriptCall
+from worker.store.jobs import HEAD_SIZE
 from worker.store.keys import bucket_at
 from worker.store.limits import CLOCK_AHEAD_US, FIRST_WAKE_DELAY_US
 
@@ -423,8 +424,8 @@ def accept(  # noqa: C901 as long as the script that it does the same as
     server: MemoryServer, keys: Sequence[str], args: list[bytes]
 ) -> tuple[Any, ...]:
     """Do what `accept.lua` does."""
-    now, max_backlog, oldest, period, layout, buckets, _ = args[:7]
-    rows = [args[at : at + 7] for at in range(7 + int(buckets), len(args), 7)]
+    now, max_backlog, oldest, period, layout, buckets, _, max_bytes = args[:8]
+    rows = [args[at : at + 7] for at in range(8 + int(buckets), len(args), 7)]
     meta = server.hgetall(keys[0])
     if meta.get(b"layout") != layout:
         return b"layout", meta.get(b"layout", b"")
@@ -452,8 +453,14 @@ def accept(  # noqa: C901 as long as the script that it does the same as
         return b"refused", refused
     if not fresh:
         return b"ok", 0, duplicates
-    if server.llen(keys[1]) - int(meta.get(b"dead", 0)) + len(fresh) > int(max_backlog):
-        return (b"full",)
+    waiting = server.llen(keys[1]) - int(meta.get(b"dead", 0))
+    if waiting + len(fresh) > int(max_backlog):
+        return b"full", b"changes"
+    size = max(0, int(meta.get(b"bytes", 0))) if waiting > 0 else 0
+    size += sum(HEAD_SIZE + len(row[6]) for row in fresh)
+    if size > int(max_bytes):
+        return b"full", b"bytes"
+    server.hset(keys[0], "bytes", size)
     since, present = int(meta.get(b"events_since", 0)), int(meta.get(b"events", 0))
     is_any_open = any(
         int(open_jobs) > 0 and int(bucket) < bucket_at(since)
@@ -477,11 +484,13 @@ def accept(  # noqa: C901 as long as the script that it does the same as
             server.hincrby(name, "accepted")
             server.persist(name)
     for bucket_place, by in opened.items():
-        if server.hincrby(keys[7], args[6 + bucket_place], by) == by:
+        if server.hincrby(keys[7], args[7 + bucket_place], by) == by:
             server.persist(keys[6 + 2 * bucket_place])
             server.persist(keys[7 + 2 * bucket_place])
-    if server.exists(keys[3]):
+    at_mark, idle_mark = server.hmget(keys[3], ("at", "idle"))
+    if at_mark and not idle_mark:
         return b"ok", 0, duplicates
+    server.delete(keys[3])
     server.hset(keys[3], "at", at, "delay", FIRST_WAKE_DELAY_US)
     return b"ok", 1, duplicates
 

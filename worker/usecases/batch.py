@@ -86,18 +86,46 @@ class Batch:
         """Fold new jobs into what is open and confirmed; return the effects, which the batch has already."""
         effects = Effects()
         for relation, intents in intents_by_relation(jobs).items():
-            opened, confirmed, doubt = self._record(relation, records)
-            state, lost, confirmed_now = add_intents(
-                intents, opened, confirmed, doubt, now=now, upsert=self.upsert
-            )
-            if state or opened:
-                effects.states[relation] = state
-            if confirmed_now is not confirmed:
-                effects.confirmed[relation] = (confirmed_now, doubt)
-            for intent, result, by in lost:
-                effects.outcomes.append(RelationOutcome(intent.job, relation, result, by))
+            self._fold(effects, relation, intents, self._record(relation, records), now)
         self.apply(effects)
         return effects
+
+    def settle_overtaken(
+        self, relations: Iterable[Relation], records: Mapping[Relation, RelationRecord], *, now: int
+    ) -> Effects:
+        """Return the effects on open relations with intents that lost against what is confirmed by now.
+
+        The batch has them already. Only a store that contradicts itself has such relations.
+        """
+        effects = Effects()
+        for relation in relations:
+            state, record = self.states.get(relation), records.get(relation)
+            if not record or not record.open:
+                continue
+            if state is None or len(state.target.intents) < len(record.open.intents):
+                self._fold(effects, relation, (), record, now)
+        self.apply(effects)
+        return effects
+
+    def _fold(
+        self,
+        effects: Effects,
+        relation: Relation,
+        intents: tuple[Intent, ...],
+        record: RelationRecord,
+        now: int,
+    ) -> None:
+        """Fold intents into what is open and confirmed of a relation; add the effects."""
+        opened, confirmed, doubt = record
+        state, lost, confirmed_now = add_intents(
+            intents, opened, confirmed, doubt, now=now, upsert=self.upsert
+        )
+        if state or opened:
+            effects.states[relation] = state
+        if confirmed_now is not confirmed:
+            effects.confirmed[relation] = (confirmed_now, doubt)
+        for intent, result, by in lost:
+            effects.outcomes.append(RelationOutcome(intent.job, relation, result, by))
 
     def keep_only(self, relations: Iterable[Relation]) -> None:
         """Drop all others: they wait their turn, so that small batches stay small (R21)."""

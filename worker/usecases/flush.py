@@ -95,6 +95,7 @@ class _Flush:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
         work = self.lease.read(max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS)
         self.read_at, self.is_small = work.now, work.small
+        self.telemetry.store_mended(work.mended)
         if not (work.jobs or work.due or work.begun or work.recovered):
             return 0.0
         if self.policy.observe and not work.recovered:
@@ -124,7 +125,7 @@ class _Flush:
         missing = [relation for relation in begun if relation not in work.records]
         records = {**work.records, **self.lease.records(missing)}
         self.batch.reopen(dict.fromkeys([*begun, *work.due]), records)
-        effects = Effects()
+        effects = self.batch.settle_overtaken(work.due, records, now=work.now)
         if work.recovered:  # what was begun was made of these
             effects.extend(self.batch.add_intents(work.jobs, records, now=work.now))
         for entry in work.begun:
@@ -220,43 +221,63 @@ class _Flush:
         self.telemetry.round_planned(planned)
         deletes = sum(operation.kind == "delete" for operation in operations)
         current = Round(planned, group, limit=self.in_flight(group), deletes=deletes)
-        self.begin_requests(current, max_wait=MAX_SLOT_WAIT)
-        while current.is_flying:
-            request_id, reply = self.sender.next()
-            sent = current.answered(request_id)
-            feedback = _feedback(reply, sent.purpose)
-            if not self.follow_reply(sent, reply, feedback):
-                current.end(rest=0.0)
-            self.begin_requests(current, max_wait=0.0)  # so that it travels while the answered one is settled
-            self.settle(sent, reply, feedback)
-            current.settled(sent)
-            self.begin_requests(current, max_wait=MAX_SLOT_WAIT)
-        return current.rest
+        while True:
+            # What was answered has its say before another request begins.
+            answered = self.sender.next(timeout=0.0) if current.is_flying else None
+            if not answered and self.begin_request(current):
+                continue
+            if not answered and current.is_flying:
+                answered = self.sender.next(timeout=current.slot_in)
+            if answered:
+                self.take_reply(current, *answered)
+            elif current.is_settled:
+                return current.rest
+
+    def take_reply(self, current: Round, request_id: str, reply: Reply) -> None:
+        """Let everything follow from a reply; the next request travels while the answered one is settled."""
+        sent = current.answered(request_id)
+        feedback = _feedback(reply, sent.purpose)
+        if not self.follow_reply(sent, reply, feedback):
+            current.end(rest=0.0)
+        self.begin_request(current)
+        self.settle(sent, reply, feedback)
+        current.settled(sent)
 
     def in_flight(self, group: OperationGroup) -> int:
         """Return how many requests may be on their way at once: one where it counts which of them failed."""
         return 1 if group.is_doubtful or self.is_small else self.policy.in_flight
 
-    def begin_requests(self, current: Round, *, max_wait: float) -> None:
-        """Begin and send requests of the round: as many as may be on their way, each within `max_wait` s."""
-        while following := current.next_request():
-            place, request = following
-            is_over_time = self.deps.clock.monotonic() - self.started > FLUSH_BUDGET
-            if is_over_time or self.suspected == MAX_SUSPECTED:
-                return current.end(rest=0.0)
-            grant = self.book_slot(max_wait)
-            if not grant.booked:
-                return current.end(rest=grant.wait) if max_wait else None
-            if self.has_to_plan_again(current, grant):
-                self.deps.limiter.refund(self.policy.account, grant)
-                return current.end()
-            wanted, purpose = self.choose(request, current.group, grant)
-            self.suspected += current.group.priority is Priority.SUSPECTED and purpose != "probe"
-            if not self.send(place, wanted, current, grant, purpose):
-                return current.end(rest=0.0)
-            if purpose != "work" or len(wanted.actions) < len(request.actions):
-                return current.end()  # plan again: a later request may build on what was left out
-        return None
+    def begin_request(self, current: Round) -> bool:
+        """Begin the next request of the round and send it; return False if that has to wait, or never comes.
+
+        Only where nothing else is to be done the flush itself waits for a slot.
+        """
+        current.slot_in = None
+        if not (following := current.next_request()):
+            return False
+        place, request = following
+        is_over_time = self.deps.clock.monotonic() - self.started > FLUSH_BUDGET
+        if is_over_time or self.suspected == MAX_SUSPECTED:
+            current.end(rest=0.0)
+            return False
+        grant = self.book_slot(MAX_SLOT_WAIT if current.is_settled else 0.0)
+        if not grant.booked:
+            current.slot_in = grant.wait
+            if grant.wait > MAX_SLOT_WAIT:
+                current.end(rest=grant.wait)
+            return False
+        if self.has_to_plan_again(current, grant):
+            self.deps.limiter.refund(self.policy.account, grant)
+            current.end()
+            return False
+        wanted, purpose = self.choose(request, current.group, grant)
+        self.suspected += current.group.priority is Priority.SUSPECTED and purpose != "probe"
+        if not self.send(place, wanted, current, grant, purpose):
+            current.end(rest=0.0)
+            return False
+        if purpose != "work" or len(wanted.actions) < len(request.actions):
+            current.end()  # plan again: a later request may build on what was left out
+        return True
 
     def has_to_plan_again(self, current: Round, grant: Grant) -> bool:
         """Note what a grant says of the account; return whether that changes who goes next, or how (R24)."""
@@ -297,7 +318,7 @@ class _Flush:
             policy.account, rate=policy.rate, burst=policy.burst, max_wait=max_wait
         )
         self.pace_factor = grant.factor
-        if grant.booked or max_wait:
+        if grant.booked or grant.wait > MAX_SLOT_WAIT:
             self.telemetry.slot_booked(grant)
         if grant.booked and grant.wait > 0:
             self.deps.clock.sleep(grant.wait)

@@ -17,7 +17,9 @@ from worker.ports import (
     Grant,
     Pause,
     RequestRecord,
+    StoreFlaw,
     WorkBatch,
+    describe_flaws,
 )
 from worker.usecases.flush_context import FlushResult
 
@@ -66,6 +68,13 @@ class FlushTelemetry:
     def writes_lost(self) -> None:
         """Report that the store lost what it had acknowledged, so that the flush ended before it sent."""
         self._emit("writes.lost", account=self.result.account, flush=self.result.id)
+
+    def store_mended(self, flaws: Sequence[StoreFlaw]) -> None:
+        """Report what contradicted itself in the store, and was put right."""
+        for kind, count in Counter(flaw.kind for flaw in flaws).items():
+            self.counters.count("mended", kind, count)
+        if flaws:
+            self._emit("store.mended", account=self.result.account, **describe_flaws(flaws))
 
     def slot_booked(self, grant: Grant) -> None:
         """Count what the flush waits for, if it waits."""
@@ -180,7 +189,7 @@ class FlushCounters(Counter[str]):
         self.count("changes", "taken", len(jobs))
         for job in jobs:
             if job.accepted_at:
-                self.time("waited", (now - job.accepted_at) / SECOND)
+                self.time("waited", max(0, now - job.accepted_at) / SECOND)
 
     def count_request(self, actions: Sequence[Action], reply: Reply, feedback: Feedback) -> None:
         """Count a request and its actions by what came of them."""

@@ -35,11 +35,14 @@ class Round:
     """The requests that one plan wants sent, at most `limit` of them at a time.
 
     `rest` is for how many seconds the flush rests when the round is over, None if it may plan the next.
+    `slot_in` is in how many seconds the account has a slot for the next request, None if that waits for a
+    reply.
     """
 
     def __init__(self, planned: Plan, group: OperationGroup, *, limit: int, deletes: int) -> None:
         self.group, self.deletes_left = group, deletes
         self.rest: float | None = None
+        self.slot_in: float | None = None
         self._requests, self._after, self._limit = planned.requests, planned.after, limit
         self._begun, self._settled, self._is_over = 0, set[int](), False
         self._sent: dict[str, SentRequest] = {}
@@ -48,6 +51,11 @@ class Round:
     def is_flying(self) -> bool:
         """Whether a request is on its way."""
         return bool(self._sent)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the outcomes of all requests that began are written."""
+        return len(self._settled) == self._begun
 
     def next_request(self) -> tuple[int, Request] | None:
         """Return the request that may begin now, with its place; None if none may."""

@@ -6,12 +6,13 @@ Knows no HTTP, Celery or Redis. A change is accepted when `accept` returns, not 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from worker.config.secret import redact
+from worker.config.secret import HOLDS_SECRET, holds_secret, redact, redact_answer
 from worker.contract import MAX_FAULTS, Change, Override, check
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.ports import (
+    MAX_KEPT_BODY,
     UNROUTED,
     AcceptResult,
     EventSink,
@@ -22,6 +23,8 @@ from worker.ports import (
     UnreadableMessage,
 )
 
+MAX_SECRET: Final = 1024  # bytes of a secret that may stand where a message is cut
+MAX_FAULT: Final = 500  # characters of a fault that is kept
 RELATION_MEMORY = 30 * 86_400.0  # seconds; an older change cannot be ordered any more (R3, R8)
 
 
@@ -32,6 +35,7 @@ class IntakePolicy:
     account: str
     window: float
     max_backlog: int
+    max_backlog_bytes: int = 2**30
     overrides: Mapping[str, Override] = field(default_factory=dict)
     memory: float = RELATION_MEMORY
 
@@ -93,7 +97,11 @@ class Intake:
         self._check(changes, policy)
         submissions = [self._submission(change, policy) for change in changes]
         result = self.store.accept(
-            policy.account, submissions, max_backlog=policy.max_backlog, oldest=policy.memory
+            policy.account,
+            submissions,
+            max_backlog=policy.max_backlog,
+            oldest=policy.memory,
+            max_bytes=policy.max_backlog_bytes,
         )
         return self._receipts(result, changes, policy)
 
@@ -114,7 +122,11 @@ class Intake:
                 yield [self._submission(change, policy) for change in changes]
 
         for result in self.store.accept_rounds(
-            account, submissions(), max_backlog=policy.max_backlog, oldest=policy.memory
+            account,
+            submissions(),
+            max_backlog=policy.max_backlog,
+            oldest=policy.memory,
+            max_bytes=policy.max_backlog_bytes,
         ):
             start, changes = unanswered.popleft()
             yield self._receipts(result, changes, policy, start=start)
@@ -141,20 +153,31 @@ class Intake:
             account = self.policy_of(message.account).account
         except NotFound:
             account = UNROUTED
-        # A sender may quote a secret of ours.
-        faults = tuple(map(redact, message.faults))
-        body = redact(message.body.decode(errors="surrogateescape")).encode(errors="surrogateescape")
-        receipt = self.store.reject(
-            account, f"{account}-{self.new_id()}", message._replace(faults=faults, body=body)
-        )
+        message = self._without_secrets(message)
+        receipt = self.store.reject(account, f"{account}-{self.new_id()}", message)
         self.emit(
             "message.rejected",
             account=account,
             job=receipt.job,
             source=message.source,
-            faults=list(faults[:MAX_FAULTS]),
+            faults=list(message.faults[:MAX_FAULTS]),
         )
         return receipt
+
+    def _without_secrets(self, message: UnreadableMessage) -> UnreadableMessage:
+        """Return what is kept of a message in which its sender may quote a secret of ours.
+
+        Only what is kept is looked at: it must not matter how large a message is.
+        """
+        whole, first = len(message.body), message.body[: MAX_KEPT_BODY + MAX_SECRET]
+        body = redact(first.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        return message._replace(
+            faults=tuple(redact_answer(fault)[:MAX_FAULT] for fault in message.faults[: MAX_FAULTS + 1]),
+            source=redact_answer(message.source),
+            event_id=self.new_id() if holds_secret(message.event_id) else message.event_id,
+            body=body[:MAX_KEPT_BODY],
+            size=whole if whole > MAX_KEPT_BODY else len(body),
+        )
 
     def _accept_positions(self, changes: Sequence[Change], positions: tuple[int, ...]) -> AccountResult:
         try:
@@ -169,6 +192,11 @@ class Intake:
         """Emit the warnings of the changes; raise InvalidChange for those that the policy denies."""
         faults: list[Fault] = []
         for position, change in enumerate(changes, start):
+            faults += [
+                Fault(name, HOLDS_SECRET, position)
+                for name in ("event_id", "source", "batch")
+                if holds_secret(getattr(change, name) or "")
+            ]
             try:
                 for warning in check(change, policy.overrides):
                     self.emit("change.warned", account=policy.account, warning=warning)

@@ -4,13 +4,23 @@ Judging which jobs belong to a replay, and showing it before it runs, is `produc
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from worker.contract import Change, from_message
-from worker.ports import ERASED, FOREVER, AuditEntry, JobAdmin, JobRecord, Receipt, Replay, ReplayEntry
+from worker.ports import (
+    ALL_FAILED,
+    ERASED,
+    FOREVER,
+    AuditEntry,
+    JobAdmin,
+    JobRecord,
+    Receipt,
+    Replay,
+    ReplayEntry,
+)
 from worker.usecases.intake import Intake
 
 PIECE: Final = 500  # jobs of a replay that are worked at once
@@ -46,15 +56,23 @@ def run_replay(intake: Intake, job_admin: JobAdmin, replay_id: str) -> Replay | 
 
 
 def requeue(
-    intake: Intake, account: str, jobs: Iterable[str], *, replay_id: str = "", dismissed_until: int = FOREVER
+    intake: Intake,
+    account: str,
+    jobs: Iterable[str],
+    *,
+    replay_id: str = "",
+    dismissed_until: int = FOREVER,
+    only: Mapping[str, Collection[str]] = ALL_FAILED,
 ) -> list[str]:
-    """Put the failed relations of these jobs back into the inbox; return the jobs that went back.
+    """Put failed relations of these jobs back into the inbox; return the jobs that went back.
+
+    Those that wait for a decision, or of a job in `only` just these, by name.
 
     A job that this replay has put back before is returned too, but not put back twice. A job that was
     dismissed after `dismissed_until` (µs) stays as it is.
     """
     policy = intake.policy_of(account)
-    back, wake = intake.store.requeue(account, list(jobs), mark=replay_id, since=dismissed_until)
+    back, wake = intake.store.requeue(account, list(jobs), mark=replay_id, since=dismissed_until, only=only)
     if wake:
         intake.wake_worker(policy)
     return back
@@ -62,7 +80,7 @@ def requeue(
 
 def _work_next_piece(intake: Intake, job_admin: JobAdmin, replay: Replay) -> None:
     entries = job_admin.replay_entries(replay.id, replay.done, PIECE)
-    unchanged = _requeue_unchanged(intake, replay, [entry.job for entry in entries if not entry.changes])
+    unchanged = _requeue_unchanged(intake, replay, [entry for entry in entries if not entry.changes])
     replaced = _send_replacements(intake, job_admin, replay, [entry for entry in entries if entry.changes])
     missed = unchanged.missed + replaced.missed
     end = replay.done + len(entries)
@@ -75,13 +93,22 @@ def _work_next_piece(intake: Intake, job_admin: JobAdmin, replay: Replay) -> Non
     )
 
 
-def _requeue_unchanged(intake: Intake, replay: Replay, jobs: Sequence[str]) -> _PieceResult:
+def _requeue_unchanged(intake: Intake, replay: Replay, entries: Sequence[ReplayEntry]) -> _PieceResult:
     """Put the jobs back into the inbox as they are."""
-    if not jobs:
+    if not entries:
         return _PieceResult(0, Counter())
-    back = requeue(intake, replay.account, jobs, replay_id=replay.id, dismissed_until=replay.made_at)
+    back = requeue(
+        intake,
+        replay.account,
+        [entry.job for entry in entries],
+        replay_id=replay.id,
+        dismissed_until=replay.made_at,
+        only={entry.job: entry.relations for entry in entries if entry.relations},
+    )
     missed = Counter(
-        _reason_to_skip(intake.store.get_job(job), replay) or "not failed" for job in set(jobs) - set(back)
+        _reason_to_skip(entry, intake.store.get_job(entry.job), replay) or "not failed"
+        for entry in entries
+        if entry.job not in back
     )
     return _PieceResult(len(back), missed)
 
@@ -94,7 +121,7 @@ def _send_replacements(
     A job none of whose changes is accepted stays failed, as it was before.
     """
     jobs = {entry.job: intake.store.get_job(entry.job) for entry in entries}
-    reasons = {job_id: _reason_to_skip(job, replay) for job_id, job in jobs.items()}
+    reasons = {entry.job: _reason_to_skip(entry, jobs[entry.job], replay) for entry in entries}
     missed, back = Counter(reason for reason in reasons.values() if reason), 0
     sendable = [entry for entry in entries if not reasons[entry.job]]
     if sendable and job_admin.get_replay(replay.id) is None:  # a record that it would send was erased
@@ -104,7 +131,9 @@ def _send_replacements(
     for entry in sendable:
         answers = [next(results) for _ in entry.changes]
         if accepted := [answer.job for answer in answers if isinstance(answer, Receipt)]:
-            job_admin.link_replacement(entry.job, accepted, by=replay.by, mark=replay.id)
+            job_admin.link_replacement(
+                entry.job, accepted, by=replay.by, mark=replay.id, only=entry.relations
+            )
             back += 1
             continue
         faults = [str(fault) for answer in answers if not isinstance(answer, Receipt) for fault in answer]
@@ -130,7 +159,7 @@ def _read_changes(entry: ReplayEntry, job: JobRecord | None) -> list[Change]:
     ]
 
 
-def _reason_to_skip(job: JobRecord | None, replay: Replay) -> str:
+def _reason_to_skip(entry: ReplayEntry, job: JobRecord | None, replay: Replay) -> str:
     """Return why a job of the set is not replayed after all, because of what people did since the preview.
 
     Empty if it is replayed.
@@ -143,4 +172,8 @@ def _reason_to_skip(job: JobRecord | None, replay: Replay) -> str:
         return "not failed"
     if job.by == ERASED and not job.failed:
         return "erased"
-    return "dismissed" if job.dismissed and job.dismissed.at > replay.made_at else ""
+    if entry.relations and not any(str(relation) in entry.relations for relation in job.failed):
+        return "not failed"
+    decided = [job.dismissed] if not entry.relations else []
+    decided += [each.dismissed for each in job.failures if str(each.relation) in entry.relations]
+    return "dismissed" if any(each and each.at > replay.made_at for each in decided) else ""

@@ -4,12 +4,13 @@ Each sweep does a bounded amount of work, on accounts drawn by chance, so that a
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from worker.errors import StoreUnavailable
-from worker.ports import UNROUTED, JobAdmin, Metrics, Store
+from worker.errors import StoreUnavailable, Unavailable
+from worker.ports import UNROUTED, EventSink, JobAdmin, Metrics, Store, StoreInspector, describe_flaws
 
 MAX_ACCOUNTS = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
 MAX_REPLAY_ACCOUNTS = 20  # accounts of which one sweep looks for replays that stand still
@@ -28,6 +29,8 @@ class Sweeper:
     list_accounts: Callable[[], Iterable[str]]
     fingerprint_of: Callable[[str], str]
     wake: Callable[[str, float], None]
+    inspector: StoreInspector
+    emit: EventSink
     _tidy_cursors: dict[str, int] = field(default_factory=dict)
 
     def sweep(self) -> int:
@@ -59,6 +62,16 @@ class Sweeper:
         accounts = self.store.accounts()
         for account in random.choices(accounts, k=TIDIED_PARTS) if accounts else ():
             self._tidy_cursors[account] = self.store.tidy(account, self._tidy_cursors.get(account, 0))
+            with suppress(Unavailable):
+                self._mend(account)
+
+    def _mend(self, account: str) -> None:
+        """Mend an account whose data contradicts itself, and tell of it."""
+        if flaws := self.inspector.mend(account):
+            kinds = Counter(f"mended:{flaw.kind}" for flaw in flaws)
+            self.metrics.add(account, kinds)
+            self.emit("store.mended", account=account, **describe_flaws(flaws))
+            self.wake(account, 0.0)
 
 
 def _sample(accounts: Iterable[str], size: int) -> list[str]:

@@ -1,10 +1,11 @@
-"""The withdrawal of a record's open relations before it is erased: which of them end, and which must wait.
+"""The withdrawal of open work: of a record that is erased, of jobs that are cancelled; and what must wait.
 
 What was never sent ends at once. A relation with an unfinished write is left to the flush: one without a
 definite answer may have landed or may still do so, and only a read back shows what became of it (R14). Pure.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from worker.contract import Relation
 from worker.contract.instant import SECOND
@@ -16,8 +17,8 @@ from worker.planner.apply_reply import (
     RelationOutcome,
     fail_relation,
 )
-from worker.planner.relation_state import OpenRelation, RelationState, unfinished_until
-from worker.ports import BegunRequest, RecordRef, RelationRecord, UnsettledRequests, Withdrawal
+from worker.planner.relation_state import OpenRelation, RelationState, drop_jobs, unfinished_until
+from worker.ports import BegunRequest, RecordRef, RelationRecord, UnsettledRequests, Withdrawal, Writes
 from worker.usecases.batch import Batch
 from worker.usecases.flush_context import FlushPolicy
 
@@ -60,6 +61,49 @@ def withdraw_record(
     return Withdrawal(batch.writes(effects), ended, waiting, frozenset(jobs))
 
 
+class JobsWithdrawal(NamedTuple):
+    """What ends jobs that were taken: which are `done` then, and which are `unfinished` and go on."""
+
+    writes: Writes
+    done: frozenset[str]
+    unfinished: frozenset[str]
+
+
+def withdraw_jobs(
+    jobs: Collection[str],
+    known: Mapping[Relation, RelationRecord],
+    unsettled: UnsettledRequests,
+    policy: FlushPolicy,
+    *,
+    by: str,
+) -> JobsWithdrawal:
+    """Return what ends these jobs on the known relations, superseded by `by`; others of a relation go on.
+
+    A job stays as a whole if a request with one of its relations is begun, or a write of one is unfinished.
+    """
+    sent = {relation for begun in unsettled.requests for relation in begun.request.relations()}
+    upsert = policy.retry.upsert
+    batch = Batch(upsert=upsert, guarded=policy.guarded)
+    batch.reopen(known, known)
+    unfinished, found = set[str](), set[str]()
+    for relation, state in batch.states.items():
+        mine = {intent.job for intent in state.open.intents} & {*jobs}
+        found |= mine
+        until = unfinished_until(state.open, state.confirmed, state.doubt, now=unsettled.now)
+        if relation in sent or until is not None:
+            unfinished |= mine
+    done, effects = found - unfinished, Effects()
+    for relation, state in batch.states.items():
+        ended = [intent.job for intent in state.open.intents if intent.job in done]
+        if not ended:
+            continue
+        left, lost = drop_jobs(state, done, upsert=upsert)
+        outcomes = [RelationOutcome(job, relation, "superseded", by) for job in ended]
+        outcomes += [RelationOutcome(each.intent.job, relation, each.result, each.by) for each in lost]
+        effects.add(relation, RelationEffect(left, outcomes=tuple(outcomes)))
+    return JobsWithdrawal(batch.writes(effects), frozenset(done), frozenset(unfinished))
+
+
 def _end(
     relation: Relation,
     opened: OpenRelation,
@@ -78,7 +122,8 @@ def _end(
 
 def _without_texts(state: RelationState) -> RelationState:
     refusal = state.open.refusal and state.open.refusal._replace(message="")
-    return state.with_progress(part="", refusal=refusal)
+    intents = tuple(intent._replace(correlation="") for intent in state.open.intents)
+    return state.with_progress(part="", refusal=refusal, intents=intents)
 
 
 def _in_flight(

@@ -4,12 +4,13 @@ from typing import Any, Final
 
 import click
 
-from ops import doctor
+from ops import doctor, resuming
 from ops.cli.commands.doctor import print_findings
-from ops.cli.context import CommandContext, with_context
+from ops.cli.context import CommandContext, check_account_names, check_length, with_context
 from ops.cli.job_selection import by_option
 from ops.explain.text import format_cause
 from ops.lookups import get_account_status
+from worker.config import refuse_secrets
 from worker.ports import AuditEntry, Pause
 
 PAUSED_BY_OPERATOR: Final = "hand"  # the reason of a pause, as it is stored
@@ -46,9 +47,32 @@ def list_accounts(context: CommandContext) -> None:
     context.answer_table({"accounts": states}, heads, rows)
 
 
+@accounts.command("show")
+@click.argument("name", metavar="[ACCOUNT]", required=False)
+@with_context
+def show_account(context: CommandContext, name: str | None) -> None:
+    """Show one account: its changes by state, its pace, and why nothing of it is sent now.
+
+    \b
+    Examples:
+      relations accounts show acme
+      relations accounts show acme --json
+    """
+    state = get_account_status(context.runtime, context.find_account(name), context.zone)
+    jobs = ", ".join(f"{number:,} {word}" for word, number in state["jobs"].items() if number)
+    lines = [
+        f"{state['account']}  {_describe_state(state)}",
+        f"  mode {state['mode']}; open: {jobs or 'nothing'}; {state['unresolved']:,} failed and undecided",
+    ]
+    if waits := state["waits"]:
+        until = f" until {waits['until']}" if waits["until"] else ""
+        lines.append(f"  waits for {waits['reason']}{until}: {waits['message']}")
+    context.answer(state, lines)
+
+
 @accounts.command("pause")
-@click.argument("name", metavar="ACCOUNT")
-@click.option("--why", default="", metavar="TEXT", help="A reason for the others.")
+@click.argument("name", metavar="ACCOUNT", callback=check_account_names)
+@click.option("--why", default="", metavar="TEXT", callback=check_length, help="A reason for the others.")
 @by_option
 @with_context
 def pause_account(context: CommandContext, name: str, why: str, by: str) -> None:
@@ -59,6 +83,7 @@ def pause_account(context: CommandContext, name: str, why: str, by: str) -> None
       relations accounts pause acme --why "moving to the new API user"
     """
     account = context.settings.account(name).name
+    refuse_secrets(why=why, by=by)
     entry = AuditEntry(context.runtime.intake().new_id(), by, "paused", account, why)
     context.runtime.store.pause(account, Pause(PAUSED_BY_OPERATOR, why), audit_entry=entry)
     context.answer(
@@ -68,28 +93,23 @@ def pause_account(context: CommandContext, name: str, why: str, by: str) -> None
 
 
 @accounts.command("resume")
-@click.argument("name", metavar="ACCOUNT")
+@click.argument("name", metavar="ACCOUNT", callback=check_account_names)
 @by_option
 @with_context
 def resume_account(context: CommandContext, name: str, by: str) -> None:
-    """Let a stopped account go on, whatever stopped it.
+    """Let a stopped account go on at full pace, whatever stopped it: a pause, its breaker, or the API.
 
     \b
     Examples:
       relations accounts resume acme
     """
     account = context.settings.account(name).name
-    entry = AuditEntry(context.runtime.intake().new_id(), by, "resumed", account)
-    was_paused = context.runtime.store.resume(account, audit_entry=entry)
-    context.runtime.limiter.reset(account)
-    context.answer(
-        {"account": account, "paused": False, "was_paused": was_paused},
-        [f"{account} goes on." if was_paused else f"{account} was not paused."],
-    )
+    resumed = resuming.resume_account(context.runtime, account, by=by, now=context.read_clock() / 1e6)
+    context.answer(resumed.to_json(), resumed.describe())
 
 
 @accounts.command("check")
-@click.argument("name", metavar="[ACCOUNT]", required=False)
+@click.argument("name", metavar="[ACCOUNT]", required=False, callback=check_account_names)
 @with_context
 def check_accounts(context: CommandContext, name: str | None) -> None:
     """Try the credentials of one account, or of all, by a harmless read.
@@ -120,6 +140,13 @@ def _describe_state(state: dict[str, Any]) -> str:
     if pace["breaker"] != "closed":
         breaker = pace["breaker"].replace("_", " ")
         return f"breaker {breaker}, next probe at {pace['until']} ({pace['reason']})"
-    if pace["factor"] != 1:
-        return f"works at {pace['factor']:.0%} of its pace ({pace['reason']})"
-    return "works"
+    slow = f" at {pace['factor']:.0%} of its pace ({pace['reason']})" if pace["factor"] != 1 else ""
+    return f"works{slow}{_describe_wait(state['waits'])}"
+
+
+def _describe_wait(waits: dict[str, Any] | None) -> str:
+    """Return what the next of its changes waits for, if anything waits."""
+    if waits is None:
+        return ""
+    until = f" until {waits['until']}" if waits["until"] else ""
+    return f"; next waits for {waits['reason']}{until}"

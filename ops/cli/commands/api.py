@@ -1,8 +1,11 @@
 """`relations api`: serves the HTTP interface."""
 
+import sys
+
 import click
 
 from ops.cli.context import CommandContext, with_context
+from ops.cli.terminal import drawing_stream
 from worker import log
 from worker.background import WakeupQueue, cause_of
 from worker.wiring import Runtime
@@ -57,7 +60,7 @@ def serve_api(context: CommandContext, host: str, port: int, keep_alive: float, 
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--root-path") from None
     context.require_all_settings()
-    log.configure(context.settings.log)
+    log.configure(context.settings.log, stream=drawing_stream(sys.stderr))  # which outlives this command's
     log.capture_the_rest()
     runtime = Runtime(
         context.settings, wake=WakeupQueue(context.task_sender.wake)

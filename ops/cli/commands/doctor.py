@@ -8,24 +8,77 @@ import click
 from ops import doctor
 from ops.cli.context import CommandContext, with_context
 from ops.cli.errors import Exit, exit_with
+from ops.cli.job_selection import by_option
+from ops.cli.progress import show_progress
+from worker.ports import Inspection
 
 COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
+MAX_LINES: Final = 100  # contradictions that are printed
 
 
 @click.command("doctor", short_help="Check every part, and say what to do.")
 @click.option("--no-api", is_flag=True, help="Do not call the API.")
+@click.option("--store", metavar="ACCOUNT", help="Check all that is stored of this account, and only that.")
+@click.option("--repair", is_flag=True, help="With --store: mend what contradicts itself.")
+@by_option
 @with_context
-def run_doctor(context: CommandContext, no_api: bool) -> None:
+def run_doctor(context: CommandContext, no_api: bool, store: str | None, repair: bool, by: str) -> None:
     """Check settings, Redis, clock, broker, workers, the sweep, credentials and rights.
 
     Each line says what to do. Fails when any check fails.
+
+    With --store it reads all that is stored of an account, and names what contradicts itself, as after a
+    failover that lost writes: a change that stands nowhere, a counter that does not add up. With --repair it
+    mends that; what has no outcome is read back and worked. Flushes of the account wait meanwhile, changes
+    are accepted all the time. Fails when something is left; exit code 4 when only a part was mended.
 
     \b
     Examples:
       relations doctor
       relations doctor --no-api --json
+      relations doctor --store acme
+      relations doctor --store acme --repair
     """
+    if store:
+        inspect_store(context, context.find_account_name(store), repair=repair, by=by)
+        return
+    if repair:
+        raise click.UsageError("--repair needs --store ACCOUNT.")
     print_findings(context, doctor.run_checks(context.runtime, context.task_sender.app, api=not no_api))
+
+
+def inspect_store(context: CommandContext, account: str, *, repair: bool, by: str) -> None:
+    """Check what is stored of an account, perhaps mend it, and say what was found."""
+    accepted = context.runtime.store.counts(account).get("accepted", 0)
+    with show_progress("jobs", accepted, quiet=context.as_json) as report:
+        found = doctor.inspect_store(context.runtime, account, repair=repair, by=by, on_progress=report)
+    document = {
+        "account": account,
+        "jobs": found.jobs,
+        "relations": found.relations,
+        "flaws": [flaw._asdict() for flaw in found.flaws],
+        "repaired": found.mended and bool(found.flaws),
+    }
+    context.answer(document, _format_inspection(account, found, repair=repair))
+    if found.flaws and not found.mended:
+        exit_with(Exit.PARTLY if repair else Exit.FAILED)
+
+
+def _format_inspection(account: str, found: Inspection, *, repair: bool) -> Iterator[str]:
+    level = "warn" if found.mended else "fail"
+    for flaw in found.flaws[:MAX_LINES]:
+        yield f"{click.style(f'{level:4}', fg=COLOURS[level])}  {flaw.kind} {flaw.subject}: {flaw.message}"
+    if len(found.flaws) > MAX_LINES:
+        yield f"      and {len(found.flaws) - MAX_LINES:,} more; --json names all"
+    looked_at = f"{found.jobs:,} jobs and {found.relations:,} open relations of account {account}"
+    if not found.flaws:
+        yield f"{click.style('ok  ', fg=COLOURS['ok'])}  {looked_at}: nothing contradicts itself"
+    elif found.mended:
+        yield f"{len(found.flaws):,} contradictions among {looked_at} were mended."
+    else:
+        yield f"{len(found.flaws):,} contradictions among {looked_at}."
+        todo = "Some came back: run it again." if repair else f"relations doctor --store {account} --repair"
+        yield f"      → {todo}"
 
 
 def print_findings(context: CommandContext, findings: Iterable[doctor.Finding]) -> None:

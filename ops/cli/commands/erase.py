@@ -1,6 +1,10 @@
 """`relations erase`: a record, such as a person, taken out of everything that is kept."""
 
+import json
+from pathlib import Path
+
 import click
+import msgspec
 
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import by_option
@@ -14,10 +18,28 @@ from worker.ports import record_ref
 @account_option
 @click.option("--yes", is_flag=True, help="Do it; there is no way back.")
 @click.option("--wait", "waits", is_flag=True, help="Wait for writes without an answer, and finish.")
+@click.option(
+    "--proof",
+    "proof_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write down what was done, as JSON without personal data.",
+)
+@click.option("--rewrite-aof", is_flag=True, help="Let the server rewrite its append-only file.")
+@click.option("--only-account", is_flag=True, help="Leave messages alone that name no known account.")
 @by_option
 @with_context
 def erase_record(
-    context: CommandContext, module: str, number: int, account: str | None, yes: bool, waits: bool, by: str
+    context: CommandContext,
+    module: str,
+    number: int,
+    account: str | None,
+    yes: bool,
+    waits: bool,
+    proof_file: Path | None,
+    rewrite_aof: bool,
+    only_account: bool,
+    by: str,
 ) -> None:
     """Take a record, e.g. a person's address, out of all that is kept.
 
@@ -29,6 +51,7 @@ def erase_record(
     Examples:
       relations erase address 9001 --account acme
       relations erase address 9001 --account acme --yes --wait
+      relations erase address 9001 --account acme --yes --proof erased.json --rewrite-aof
     """
     name = context.find_account_name(account)
     record_ref(module, number)  # refuses a module that there is not
@@ -39,9 +62,24 @@ def erase_record(
             [f"{what}; open changes that name it would end. Add --yes."],
         )
         return
-    counts = context.services.erasure.erase(
-        name, module, number, by=by, on_wait=(lambda error: context.remark(f"{error}")) if waits else None
+    proof, waiting = context.services.erasure.prove(
+        name,
+        module,
+        number,
+        by=by,
+        unrouted=not only_account,
+        on_wait=(lambda error: context.remark(f"{error}")) if waits else None,
+        rewrite_aof=rewrite_aof,
     )
-    erased = {kind: count for kind, count in counts.items() if count}
-    text = f"Taken out: {format_tally(erased)}." if erased else "Nothing that is kept names it."
-    context.answer({"preview": False, "account": name, "erased": erased}, [text])
+    document = msgspec.to_builtins(proof)
+    if proof_file:
+        proof_file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    if waiting:
+        raise waiting
+    erased = document["erased"]
+    lines = [f"Taken out: {format_tally(erased)}." if erased else "Nothing that is kept names it."]
+    if rewrite_aof:
+        lines.append(f"The append-only file {proof.append_only_file}.")
+    if proof_file:
+        lines.append(f"What was done stands in {proof_file}.")
+    context.answer({"preview": False, "account": name, "erased": erased, "proof": document}, lines)

@@ -1,15 +1,19 @@
 """`relations errors`: what failed and waits for a decision, grouped, with what to do about it."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import click
 
 from ops.cli.context import CommandContext, account_option, with_context
-from ops.cli.output import print_lines
+from ops.cli.output import print_lines, print_table
 from ops.explain.advice import advise
 from ops.explain.text import format_instant, pluralize
-from ops.serializers import describe_failure, serialize_failure
+from ops.serializers import describe_failure, serialize_failure, serialize_suspect
+from producers.job_admin.suspects import RecordFailures, find_suspects
 from worker.ports import UNROUTED, FailureGroup
+
+MAX_SUSPECTS: Final = 20  # records of an account that are listed
 
 AccountFailures = Sequence[tuple[str, FailureGroup]]
 
@@ -20,6 +24,9 @@ AccountFailures = Sequence[tuple[str, FailureGroup]]
 def list_errors(context: CommandContext, account: str | None) -> None:
     """List what failed and waits for a decision, by error and type, with what to do about it.
 
+    Then the same by the record that most refusals name: one that is gone or locked makes all its relations
+    fail.
+
     \b
     Examples:
       relations errors
@@ -29,12 +36,24 @@ def list_errors(context: CommandContext, account: str | None) -> None:
     failures = [
         (name, failure) for name in accounts for failure in context.runtime.queries.failure_groups(name)
     ]
+    suspects = [
+        (name, suspect)
+        for name in accounts
+        for suspect in find_suspects(context.runtime.queries, name)[:MAX_SUSPECTS]
+    ]
     context.answer_table(
-        {"errors": [serialize_failure(name, failure) for name, failure in failures]},
+        {
+            "errors": [serialize_failure(name, failure) for name, failure in failures],
+            "records": [serialize_suspect(name, suspect) for name, suspect in suspects],
+        },
         ("ACCOUNT", "JOBS", "ERROR", "TYPE", "FIRST", "LAST", "EXAMPLE"),
         (_format_row(context, name, failure) for name, failure in failures),
     )
     if not context.as_json:
+        if named := [each for each in suspects if each[1].relations > 1]:
+            print_lines([""])
+            heads = ("ACCOUNT", "RECORD", "RELATIONS", "JOBS", "ERROR", "FIRST", "LAST", "EXAMPLE")
+            print_table(heads, [_format_suspect(context, *each) for each in named])
         print_lines(_format_advice(failures))
 
 
@@ -42,6 +61,13 @@ def _format_row(context: CommandContext, account: str, failure: FailureGroup) ->
     error = f"{failure.code} {failure.error}" if failure.code else failure.error
     times = (format_instant(at, context.zone) for at in (failure.first, failure.last))
     return account, f"{failure.jobs:,}", error, failure.type, *times, failure.example
+
+
+def _format_suspect(context: CommandContext, account: str, suspect: RecordFailures) -> tuple[object, ...]:
+    error = f"{suspect.code} {suspect.error}" if suspect.code else suspect.error
+    times = (format_instant(at, context.zone) for at in (suspect.first, suspect.last))
+    record = f"{suspect.module} {suspect.record}"
+    return account, record, f"{suspect.relations:,}", f"{suspect.jobs:,}", error, *times, suspect.example
 
 
 def _format_advice(failures: AccountFailures) -> Iterator[str]:

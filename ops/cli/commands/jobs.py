@@ -1,7 +1,8 @@
 """`relations jobs`: `list` and `show`; `cancel`, `dismiss` and `watch` are in modules beside this one."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import click
 
@@ -10,11 +11,13 @@ from ops.cli.commands.jobs_watch import watch_jobs
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import with_job_filter
 from ops.explain.advice import advise
-from ops.explain.text import format_ids, format_info, format_instant, pluralize
-from producers.portals.serializers import held_json, held_relations, job_json
+from ops.explain.text import format_ids, format_info, format_instant, format_waiting, pluralize
+from producers.portals.serializers import job_json
 from worker.errors import NotFound
 from worker.onoffice.codes import describe
-from worker.ports import UNROUTED, JobFilter, JobPage, JobRecord
+from worker.ports import UNROUTED, JobFilter, JobPage, JobRecord, Waiting
+
+MAX_FAILURES: Final = 20  # failed relations that are listed
 
 
 @click.group("jobs")
@@ -58,10 +61,11 @@ def list_jobs(
         raise click.UsageError("--cursor is where a page of one account ended; say which with --account.")
     else:
         page = _find_newest(context, job_filter, limit)
+    waits = context.runtime.waits.of_jobs(page.jobs)
     context.answer_table(
-        {"jobs": [job_json(job) for job in page.jobs], "next": page.next or None},
-        ("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY"),
-        (_format_row(context, job) for job in page.jobs),
+        {"jobs": [job_json(job, waits.get(job.id)) for job in page.jobs], "next": page.next or None},
+        ("JOB", "STATE", "ACTION", "RELATIONS", "ACCEPTED", "BY", *(["WAITS FOR"] if waits else [])),
+        (_format_row(context, job, waits) for job in page.jobs),
         cursor=page.next,
     )
 
@@ -91,7 +95,7 @@ def _find_full_page(
             click.echo(f"looking further back, {len(found)} found …", err=True)
 
 
-def _format_row(context: CommandContext, job: JobRecord) -> tuple[object, ...]:
+def _format_row(context: CommandContext, job: JobRecord, waits: Mapping[str, Waiting]) -> tuple[object, ...]:
     if not job.type:
         relations = "(unreadable message)"
     elif not job.parents:
@@ -105,14 +109,15 @@ def _format_row(context: CommandContext, job: JobRecord) -> tuple[object, ...]:
         relations,
         format_instant(job.accepted_at, context.zone),
         job.source,
+        *([format_waiting(waits[job.id], context.zone)] if job.id in waits else []),
     )
 
 
 def _describe_state(job: JobRecord) -> str:
     """Return the state; a failure that was decided about reads by the decision."""
-    if job.state == "failed" and job.replayed_by:
-        return "replaced"
-    return "dismissed" if job.state == "failed" and job.dismissed else job.state
+    if job.state != "failed" or not job.dismissed:
+        return job.state
+    return "replaced" if job.replayed_by else "dismissed"
 
 
 @jobs.command("show")
@@ -135,10 +140,12 @@ def show_job(context: CommandContext, job_id: str, payload: bool) -> None:
     job = context.runtime.store.get_job(job_id)
     if job is None:
         raise NotFound(f"there is no job {job_id}; finished jobs are kept for a while only")
-    held = held_json(context.runtime.queries.get_records(job.account, held_relations(job)))
-    document, lines = {**job_json(job), "held": held}, list(_describe_job(context, job))
-    if held:
-        lines.append(f"  held: {held['message']}; looked at again {held['until']}, or when way is made")
+    waiting = context.runtime.waits.of_job(job)
+    document: dict[str, Any] = {**job_json(job, waiting)}
+    lines = list(_describe_job(context, job))
+    if waiting:
+        about = f" of {waiting.relation}" if waiting.relation else ""
+        lines.append(f"  waits for {format_waiting(waiting, context.zone)}{about}: {waiting.message}")
     message = None if job.type else context.runtime.job_admin.get_payload(job_id)
     if payload and message is None:
         raise NotFound(
@@ -163,7 +170,9 @@ def _describe_job(context: CommandContext, job: JobRecord) -> Iterator[str]:
         counts = ", ".join(f"{number:,} {name}" for name, number in job.counts.items() if number)
         newer = f"; by {job.by}" if job.by else ""
         yield f"  {pluralize(job.total, 'relation')}: {counts or 'none has its outcome yet'}{newer}"
-    if job.refusal:
+    if job.failures:
+        yield from _describe_failures(job)
+    elif job.refusal:
         yield from _describe_refusal(job.refusal)
     if job.requests:
         yield f"  travelled in {pluralize(len(job.requests), 'request')}: {' '.join(job.requests)}"
@@ -187,11 +196,29 @@ def _describe_times(context: CommandContext, job: JobRecord) -> str:
 
 
 def _describe_refusal(refusal: tuple[int, str, str, str]) -> Iterator[str]:
-    """Yield the first refusal among the job's relations, and what to do about it."""
-    code, error, message, relation = refusal
-    reason = f"{code} {describe(code, message)}" if code else message or error
-    yield f"  failed{f' for {relation}' if relation else ''}: {reason}"
+    """Yield why a job without relations failed, and what to do about it."""
+    code, error, message, _ = refusal
+    yield f"  failed: {_format_reason(code, error, message)}"
     yield f"  {advise(code, error)}"
+
+
+def _describe_failures(job: JobRecord) -> Iterator[str]:
+    """Yield the relations that failed, each with its refusal; what to do comes once per error."""
+    advised = set[str]()
+    for relation, code, error, message, dismissed in job.failures[:MAX_FAILURES]:
+        decided = f" ({dismissed.why or 'dismissed'} by {dismissed.by})" if dismissed else ""
+        yield f"  failed for {relation}: {_format_reason(code, error, message)}{decided}"
+        if not dismissed and (advice := advise(code, error)) not in advised:
+            advised.add(advice)
+            yield f"  {advice}"
+    if len(job.failures) > MAX_FAILURES:
+        yield f"  … and {len(job.failures) - MAX_FAILURES:,} more; --json has them all"
+    if len(job.failures) > 1:
+        yield f"  One of them alone: relations replay {job.id} --child ID, also with --set, or jobs dismiss"
+
+
+def _format_reason(code: int, error: str, message: str) -> str:
+    return f"{code} {describe(code, message)}" if code else message or error
 
 
 def _describe_operator_acts(context: CommandContext, job: JobRecord) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """`relations jobs cancel` and `jobs dismiss`: previews of how many and which jobs; the acts with `--yes`."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -11,6 +11,7 @@ from ops.cli.context import CommandContext, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import JobSelection, by_option, with_job_selection
 from ops.explain.text import format_tally, pluralize
+from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from worker.ports import AdminResult, JobState
 
 MAX_LISTED: Final = 10
@@ -23,7 +24,9 @@ Act = Callable[..., AdminResult]
 @with_context
 @with_job_selection
 def cancel_jobs(context: CommandContext, selection: JobSelection, yes: bool, by: str) -> None:
-    """End queued changes that no worker has taken yet, as superseded; what was taken goes on.
+    """End changes that wait, as superseded: in the inbox, or taken and held, or before another try.
+
+    What is under way, has no answer yet or has overruled other changes goes on, and the command says so.
 
     \b
     Examples:
@@ -33,7 +36,7 @@ def cancel_jobs(context: CommandContext, selection: JobSelection, yes: bool, by:
     if yes:
         _act(context, selection, context.services.jobs.cancel, "cancelled", by=by)
     else:
-        _preview(context, selection, "queued", "cancelled")
+        _preview(context, selection, CANCELLABLE, "cancelled")
 
 
 @click.command("dismiss")
@@ -44,6 +47,8 @@ def cancel_jobs(context: CommandContext, selection: JobSelection, yes: bool, by:
 def dismiss_jobs(context: CommandContext, selection: JobSelection, yes: bool, by: str) -> None:
     """Take failed jobs that need no replay off the list of failures; they stay failed.
 
+    Beside ids, --parent, --child, --type and --error say which failed relations of them.
+
     \b
     Examples:
       relations jobs dismiss acme-0f3k9x2b7c1d4e5g6h --yes
@@ -52,7 +57,7 @@ def dismiss_jobs(context: CommandContext, selection: JobSelection, yes: bool, by
     if yes:
         _act(context, selection, context.services.jobs.dismiss, "dismissed", by=by)
     else:
-        _preview(context, selection, "failed", "dismissed")
+        _preview(context, selection, DISMISSABLE, "dismissed")
 
 
 def _act(context: CommandContext, selection: JobSelection, act: Act, done: str, *, by: str) -> None:
@@ -71,10 +76,10 @@ def _act(context: CommandContext, selection: JobSelection, act: Act, done: str, 
     exit_with(Exit.OK if jobs and not refused else Exit.PARTLY if jobs else Exit.FAILED)
 
 
-def _preview(context: CommandContext, selection: JobSelection, state: JobState, done: str) -> None:
+def _preview(context: CommandContext, selection: JobSelection, states: Sequence[JobState], done: str) -> None:
     jobs, refused = list[str](), dict[str, str]()
     for account, selected in selection.by_account(context).items():
-        for fit, unfit in context.services.jobs.preview(account, selected, state):
+        for fit, unfit in context.services.jobs.preview(account, selected, states):
             jobs += fit
             refused |= unfit
     listed = f": {', '.join(jobs[:MAX_LISTED])}" if jobs else ""

@@ -54,8 +54,9 @@ def watch_jobs(context: CommandContext, selection: JobSelection, timeout: float)
     jobs = _follow(context, found, time.monotonic() + timeout if timeout else float("inf"))
     states = [job.state for job in jobs.values()]
     failed, still_open = states.count("failed"), sum(state in OPEN_STATES for state in states)
+    waits = context.runtime.waits.of_jobs(list(jobs.values()))
     context.answer(
-        {"jobs": [job_json(job) for job in jobs.values()]},
+        {"jobs": [job_json(job, waits.get(job.id)) for job in jobs.values()]},
         [f"{pluralize(len(states), 'job')}: {failed:,} failed, {still_open:,} still open."],
     )
     exit_with(Exit.FAILED if failed else Exit.PARTLY if still_open else Exit.OK)

@@ -9,8 +9,8 @@ from typing import Final, get_args
 
 import click
 
-from ops.cli.context import CommandContext, print_note, with_context
-from worker.config.table import NAME
+from ops.cli.context import CommandContext, check_account_names, print_note, with_context
+from worker.config.table import explain_name
 from worker.config.values import Right
 from worker.errors import InvalidSettings
 
@@ -34,6 +34,7 @@ def keys() -> None:
     "account_names",
     multiple=True,
     metavar="NAME",
+    callback=check_account_names,
     help="For these accounts only; default: all of the settings.",
 )
 @click.option(
@@ -55,9 +56,8 @@ def create_key(
     Examples:
       relations keys new portal --account acme --can send --can read
     """
-    if not NAME.fullmatch(name):
-        allowed = "begins with a letter or a digit and has at most 40 letters, digits, - and _"
-        raise click.UsageError(f"A key's name {allowed}, got {name!r}.")
+    if reason := explain_name(name):
+        raise click.BadParameter(reason, param_hint="NAME")
     accounts = list(account_names) or _list_accounts(context)
     key = f"rel_{secrets.token_urlsafe(32)}"
     entry = {"sha256": sha256(key.encode()).hexdigest(), "accounts": accounts, "can": list(rights)}

@@ -111,7 +111,7 @@ def run_replays(context: CommandContext, prepared: Sequence[Replay], by: str, *,
 
 def _why_not_sending(context: CommandContext, name: str) -> str:
     account = context.settings.accounts.get(name)  # none for messages that name no account
-    return why_not_sending(context.runtime, account) if account else ""
+    return why_not_sending(context.runtime, account, context.zone) if account else ""
 
 
 def _enqueue(context: CommandContext, replay: Replay) -> None:

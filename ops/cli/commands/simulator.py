@@ -1,16 +1,22 @@
 """`relations simulator`: serves a simulator of the onOffice API."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, get_args, get_type_hints
+from ipaddress import ip_address
+from secrets import token_urlsafe
+from typing import Any, Final, get_args, get_type_hints
 
 import click
 
 from ops.cli.context import CommandContext, with_context
 from ops.simulator import FaultPlan, Simulator, Switches, serve
+from producers.errors import cannot_listen
 from worker.errors import InvalidSettings
+
+KEY_VARIABLE: Final = "RELATIONS_SIMULATOR_KEY"
 
 
 @click.command("simulator", short_help="Serve a simulator of the onOffice API.")
@@ -18,7 +24,7 @@ from worker.errors import InvalidSettings
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Where to listen; its control endpoints ask for no key.",
+    help="Where to listen; beyond this machine its control endpoints ask for a key.",
 )
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="0 takes any free one."
@@ -57,25 +63,40 @@ def serve_simulator(
 ) -> None:
     """Serve a faithful simulator of the onOffice API for relation calls.
 
+    Its control endpoints ask for RELATIONS_SIMULATOR_KEY, and beyond this machine for a fresh key without it.
+
     \b
     Examples:
       relations simulator --account my-token:my-secret
       relations simulator --port 0 --switch duplicate_create=78 --faults 0.1 --seed 7
     """
-    credentials = dict(map(_parse_credentials, accounts)) or _read_credentials(context)
+    credentials, names = dict(map(_parse_credentials, accounts)), dict[str, str]()
+    if not credentials:
+        credentials, names = _read_credentials(context)
+    key, fresh = _find_key(host)
     simulator = Simulator(
-        credentials, switches=_parse_switches(switches), faults=FaultPlan.random(seed, faults)
+        credentials,
+        switches=_parse_switches(switches),
+        faults=FaultPlan.random(seed, faults),
+        names=names,
+        key=key,
     )
     try:
         server = serve(simulator, host, port)
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise cannot_listen(host, port, error) from error
     # A script that runs the server in the background starts it with SIGINT ignored; Ctrl-C must end it
     # anyway.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    shown = [f"Key of {server.base}/_sim/, shown this once: {fresh}"] if fresh else []
     context.answer(
-        {"url": server.url, "base": server.base, "accounts": len(credentials)},
-        [f"{server.url}  ({len(credentials)} account(s))"],
+        {
+            "url": server.url,
+            "base": server.base,
+            "accounts": len(credentials),
+            **({"key": fresh} if fresh else {}),
+        },
+        [f"{server.url}  ({len(credentials)} account(s))", *shown],
     )
     sys.stdout.flush()
     with server:
@@ -89,13 +110,34 @@ def _parse_credentials(text: str) -> tuple[str, str]:
     return token, secret
 
 
-def _read_credentials(context: CommandContext) -> dict[str, str]:
-    """Return tokens and secrets of the settings; none if these are unusable (`POST /_sim/seed` adds some)."""
+def _read_credentials(context: CommandContext) -> tuple[dict[str, str], dict[str, str]]:
+    """Return secrets and names of the settings' accounts by token; `POST /_sim/seed` adds accounts.
+
+    There are none if the settings are unusable.
+    """
     try:
         accounts = context.settings.accounts.values()
     except InvalidSettings:
-        return {}
-    return {account.token.reveal(): account.secret.reveal() for account in accounts}
+        return {}, {}
+    secrets = {account.token.reveal(): account.secret.reveal() for account in accounts}
+    return secrets, {account.token.reveal(): account.name for account in accounts}
+
+
+def _find_key(host: str) -> tuple[str, str]:
+    """Return the key of the control endpoints, and the same if it was made here and has to be shown."""
+    if given := os.environ.get(KEY_VARIABLE, "").strip():
+        return given, ""
+    if _is_loopback(host):
+        return "", ""
+    fresh = f"sim_{token_urlsafe(24)}"
+    return fresh, fresh
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _parse_switches(texts: Sequence[str]) -> Switches:

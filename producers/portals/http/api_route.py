@@ -17,6 +17,7 @@ from producers.portals.http.query import AccountQuery, read_query
 from producers.portals.http.requests import authenticate, check_access, job_account, read_form
 from worker.config import Key, Settings
 from worker.config.values import Right
+from worker.contract import check_account_name
 
 Input = TypeVar("Input")
 PUBLIC_KEY: Final = Key(name="", sha256="", accounts=(), can=())  # of routes without a right; opens nothing
@@ -107,7 +108,10 @@ def _account_in_path(route: ApiRoute, request: Request) -> str:
     if not route.account_in:
         return ""
     value: str = request.path_params[route.account_in]
-    return value if route.account_in == "account" else job_account(value)
+    if route.account_in == "id":
+        return job_account(value)
+    check_account_name(value)
+    return value
 
 
 async def _read_input(route: ApiRoute, request: Request, body_seconds: float) -> msgspec.Struct | None:

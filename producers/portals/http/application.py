@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from producers.errors import Forbidden, Unauthorized
 from producers.portals.http.api_route import ApiCall, ApiRoute, ResponseDoc, bind, check_call
 from producers.portals.http.deps import HttpDeps, http_deps
 from producers.portals.http.openapi import Document, OpenApiDict, openapi_document
@@ -29,8 +30,9 @@ from producers.portals.http.problems import (
 from producers.portals.http.routes import PORTAL_ROUTES
 from producers.portals.http.server import KEEP_ALIVE_SECONDS, Server
 from worker import log
+from worker.config import HOLDS_SECRET, holds_secret
 from worker.contract import correlation_of
-from worker.errors import RelationsError
+from worker.errors import Fault, RelationsError
 from worker.ports import EventSink
 from worker.wiring import Runtime
 
@@ -125,7 +127,8 @@ class CorrelationMiddleware:
         """Serve one request."""
         headers = Headers(scope=scope)
         given = correlation_of(headers.get("x-correlation-id"), headers.get("x-request-id"))
-        correlation = given or self._new_id()
+        is_refused = holds_secret(given)
+        correlation = self._new_id() if is_refused or not given else given
         scope["state"] = {**scope.get("state", {}), "correlation": correlation}
 
         is_answering = False
@@ -137,6 +140,10 @@ class CorrelationMiddleware:
                 MutableHeaders(scope=message)["X-Correlation-Id"] = correlation
             await send(message)
 
+        if is_refused:
+            refused = [Fault("X-Correlation-Id", HOLDS_SECRET)]
+            await problem_response(422, str(refused[0]), faults=refused)(scope, receive, send_with_id)
+            return
         with log.context(correlation=correlation):
             try:
                 await self._app(scope, receive, send_with_id)
@@ -191,6 +198,8 @@ def _endpoint(route: ApiRoute, deps: HttpDeps) -> Endpoint:
         except ClientDisconnect:
             return problem_response(400, "the connection ended before the body did")
         except Exception as error:
+            if isinstance(error, Unauthorized | Forbidden) and route.right:
+                deps.refusals.note_key(error, route.path)
             if isinstance(error, RelationsError) and status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
                 return error_response(error)
             deps.emit("request.failed", path=route.path, error=type(error).__name__, exc_info=error)

@@ -47,6 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """A connection that ends when it asks for too much, or takes too long for a request or an answer."""
 
     max_connections: float = MAX_CONNECTIONS
+    max_request: float = MAX_REQUEST
     request_seconds: float = REQUEST_SECONDS
     answer_seconds: float = ANSWER_SECONDS
     _deadline: asyncio.TimerHandle | None = None
@@ -68,7 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read the next bytes."""
         self._received += len(data)
-        if self._received > MAX_REQUEST:
+        if self._received > self.max_request:
             self._end()
         elif not self.transport.is_closing():
             super().data_received(data)

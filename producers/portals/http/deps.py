@@ -1,7 +1,7 @@
 """The dependencies of the handlers for portals as one value, built from a runtime here and nowhere else."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,12 +9,14 @@ from starlette.concurrency import run_in_threadpool
 
 from producers.portals.http.group_commit import CommitGroup
 from producers.portals.http.long_poll import JobPoller
+from producers.portals.http.refusals import RefusalLog, Sampler
 from producers.portals.http.threads import Threads
 from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
 from worker.errors import InvalidSettings, NotFound, StoreUnavailable
 from worker.ports import EventSink, Queries, Store
 from worker.usecases.intake import Intake
+from worker.usecases.waiting import WaitReader
 from worker.wiring import Runtime
 
 PROBE_SECONDS: Final = 2.0  # that a health check waits for Redis
@@ -79,10 +81,10 @@ class HttpDeps:
     commit_group: CommitGroup
     job_poller: JobPoller
     sources: WebhookSources
-    redis_probe: RedisProbe
+    redis_probe: RedisProbe  # which finds what is wrong
     threads: Threads
-    wake_trouble: Callable[[], str]  # why accepted changes are not woken; "" while they are
-    settings_faults: Callable[[], Sequence[str]]  # why the settings in force are old ones
+    waits: WaitReader
+    refusals: RefusalLog
 
 
 def http_deps(
@@ -102,8 +104,8 @@ def http_deps(
         commit_group=CommitGroup(intake.accept, run=threads.run_intake),
         job_poller=JobPoller(runtime.queries.get_states, run=threads.run_intake, is_stopping=is_stopping),
         sources=WebhookSources(runtime.live_settings.refresh, runtime.emit),
-        redis_probe=RedisProbe(runtime.store.accounts),
+        redis_probe=RedisProbe(runtime.find_troubles),
         threads=threads,
-        settings_faults=lambda: runtime.live_settings.faults,
-        wake_trouble=lambda: str(getattr(runtime.wake, "trouble", "")),
+        waits=runtime.waits,
+        refusals=RefusalLog(runtime.emit, runtime.metrics.add_refusals, Sampler()),
     )

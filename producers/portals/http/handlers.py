@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from producers.errors import TooLarge, Unauthorized
+from producers.errors import Forbidden, TooLarge, Unauthorized
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.content_coding import decode
 from producers.portals.http.deps import HttpDeps
@@ -32,12 +32,13 @@ from producers.portals.http.requests import (
     with_correlation,
     with_event_ids,
 )
-from producers.portals.serializers import batch_json, held_relations, job_json
+from producers.portals.serializers import batch_json, job_json
+from producers.webhooks.claims import KeptClaim, keep_claim
 from producers.webhooks.mapping import MappedChange, build_changes, read_payload
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import verify
-from worker.config import Key, Source, redact
+from worker.config import Account, Key, Source, redact
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many, places_of
 from worker.errors import (
     BacklogFull,
@@ -95,6 +96,8 @@ async def _accept_part(
         check_access(key, "send", account)
         receipts = await deps.commit_group.accept(account, [changes[at] for at in positions])
     except RelationsError as error:
+        if isinstance(error, Forbidden):
+            deps.refusals.note_key(error, "/v1/changes")
         return AccountResult.refused(positions, error)
     return AccountResult(positions, tuple(receipts))
 
@@ -132,11 +135,7 @@ async def get_job(deps: HttpDeps, call: ApiCall[None]) -> Response:
     job = await deps.threads.run_for(call.key.name, deps.store.get_job, job_id)
     if job is None:
         raise NotFound(f'there is no job "{job_id}" (any more)')
-    held = held_relations(job)
-    records = (
-        await deps.threads.run_for(call.key.name, deps.queries.get_records, job.account, held) if held else {}
-    )
-    return json_response(job_json(job, records))
+    return json_response(job_json(job, await deps.threads.run_for(call.key.name, deps.waits.of_job, job)))
 
 
 async def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> Response:
@@ -145,7 +144,10 @@ async def look_up_jobs(deps: HttpDeps, call: ApiCall[JobLookupForm]) -> Response
     for account in {job_account(job_id) for job_id in ids}:
         check_access(call.key, "read", account)
     jobs = await deps.threads.run_for(call.key.name, deps.queries.get_jobs, ids)
-    return json_response({"jobs": [job_json(jobs[id_]) if id_ in jobs else None for id_ in ids]})
+    waits = await deps.threads.run_for(call.key.name, deps.waits.of_jobs, list(jobs.values()))
+    return json_response(
+        {"jobs": [job_json(jobs[id_], waits.get(id_)) if id_ in jobs else None for id_ in ids]}
+    )
 
 
 async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
@@ -159,7 +161,10 @@ async def list_jobs(deps: HttpDeps, call: ApiCall[JobPageQuery]) -> Response:
         limit=query.limit,
         cursor=query.cursor,
     )
-    return json_response({"jobs": [job_json(job) for job in page.jobs], "next": page.next or None})
+    waits = await deps.threads.run_for(call.key.name, deps.waits.of_jobs, page.jobs)
+    return json_response(
+        {"jobs": [job_json(job, waits.get(job.id)) for job in page.jobs], "next": page.next or None}
+    )
 
 
 async def get_batch(deps: HttpDeps, call: ApiCall[AccountQuery]) -> Response:
@@ -177,21 +182,26 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     to say.
     """
     request = call.request
-    source = deps.sources.get(request.path_params["source"])
+    try:
+        source = deps.sources.get(request.path_params["source"])
+    except NotFound as error:
+        deps.refusals.note_webhook("", error)
+        raise
     if source.gone:
         raise HTTPException(410, "this webhook was removed on purpose; delete it at its sender")
     if request.method in ("HEAD", "GET") and (answer := _answer_look(request)):
         return answer
-    raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
-    sent = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
     try:
+        raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
+        sent = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
         mapped = await deps.threads.run_mapping(
-            partial(_map_delivery, source, sent, deps.now(), coding=coding)
+            partial(_map_delivery, source, sent, deps.now(), deps.current_settings().accounts, coding=coding)
         )
+        if mapped.claim:
+            _report_claim(deps, source, mapped.claim)
         jobs = await _accept_delivery(deps, source, mapped, request)
     except RelationsError as error:
-        faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
-        deps.emit("webhook.refused", source=source.name, error=type(error).__name__, faults=faults)
+        deps.refusals.note_webhook(source.name, error)
         if isinstance(error, InvalidSettings | BacklogFull):
             raise Unavailable("this cannot be taken at the moment", retry_after=_retry_after(error)) from None
         raise
@@ -223,9 +233,12 @@ class MappedDelivery(NamedTuple):
     delivery: WebhookDelivery
     id: str
     changes: list[MappedChange] | InvalidChange
+    claim: KeptClaim | None = None
 
 
-def _map_delivery(source: Source, sent: WebhookDelivery, now: float, *, coding: str) -> MappedDelivery:
+def _map_delivery(
+    source: Source, sent: WebhookDelivery, now: float, accounts: Mapping[str, Account], *, coding: str
+) -> MappedDelivery:
     """Verify and map what was sent; of a compressed body some sign the bytes, some the content."""
     delivery = sent._replace(body=decode(sent.body, coding, MAX_MESSAGE)) if coding else sent
     try:
@@ -234,11 +247,19 @@ def _map_delivery(source: Source, sent: WebhookDelivery, now: float, *, coding: 
         if not coding:
             raise
         message_id = verify(source, sent, now=now)
+    claim = keep_claim(source, accounts, delivery, now=now)
     try:
         changes = build_changes(source, read_payload(source, delivery), message_id, delivery)
     except InvalidChange as error:
-        return MappedDelivery(delivery, message_id, error)
-    return MappedDelivery(delivery, message_id, changes)
+        return MappedDelivery(delivery, message_id, error, claim)
+    return MappedDelivery(delivery, message_id, changes, claim)
+
+
+def _report_claim(deps: HttpDeps, source: Source, claim: KeptClaim) -> None:
+    if claim.error:
+        deps.emit("claim.lost", account=claim.account, source=source.name, error=claim.error)
+    else:
+        deps.emit("claim.written", account=claim.account, source=source.name)
 
 
 async def _accept_delivery(
@@ -288,10 +309,8 @@ async def healthz(_deps: HttpDeps, _call: ApiCall[None]) -> Response:
 
 
 async def readyz(deps: HttpDeps, _call: ApiCall[None]) -> Response:
-    """Answer once Redis has answered, and say if what is accepted is not woken: it waits for the sweep."""
-    await deps.redis_probe.check()
-    trouble = deps.wake_trouble()
+    """Answer once Redis has answered, and note what is wrong: what is accepted waits until it is mended."""
     deps.current_settings()  # which reads them again if they changed
-    notes = [f"accepted but not woken: {redact(trouble)}"] if trouble else []
-    notes += [f"running on old settings: {redact(fault)}" for fault in deps.settings_faults()]
+    troubles = await deps.redis_probe.check()
+    notes = [redact(str(trouble)) for trouble in troubles]
     return json_response({"status": "ok", **({"notes": notes} if notes else {})})

@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from producers.errors import Forbidden, TooLarge, TooSlow, Unauthorized, Unsupported
-from worker.config import redact
+from worker.config import redact_answer
 from worker.errors import (
     BacklogFull,
     Fault,
@@ -109,12 +109,13 @@ def problem_response(
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": redact(detail),
+        "detail": redact_answer(detail),
         **(more or {}),
     }
     if faults:
         document["errors"] = [
-            {"path": redact(fault.location), "message": redact(fault.message)} for fault in faults
+            {"path": redact_answer(fault.location), "message": redact_answer(fault.message)}
+            for fault in faults
         ]
     return json_response(document, status=status, headers=headers, content_type="application/problem+json")
 

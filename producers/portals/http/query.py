@@ -10,7 +10,15 @@ from typing import Annotated, Any, Final, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from worker.contract import RelationType, ResolvedType, read_instant, resolve
+from worker.contract import (
+    ACCOUNT_NAME,
+    RelationType,
+    ResolvedType,
+    check_account_name,
+    explain_account_name,
+    read_instant,
+    resolve,
+)
 from worker.contract.instant import PATTERN
 from worker.contract.message import ACCOUNT, CONTROLS, MAX_ID, MAX_LABEL
 from worker.contract.quoting import suggest
@@ -39,8 +47,9 @@ PARSERS: Final[Mapping[str, Callable[[str], object]]] = {  # of texts that a pat
     "error": read_error,
 }
 
-AccountName = Annotated[
-    str, Meta(pattern=f"^{ACCOUNT}$", description="the name of an account", examples=["acme"])
+AccountName = Annotated[  # which `explain_account_name` checks, so that its text is the same everywhere
+    str,
+    Meta(description=ACCOUNT_NAME, examples=["acme"], extra_json_schema={"pattern": f"^{ACCOUNT}$"}),
 ]
 RecordId = Annotated[int, Meta(ge=1, le=MAX_ID, description="the id of a record, a positive whole number")]
 Label = Annotated[
@@ -76,6 +85,9 @@ class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The account that is asked about."""
 
     account: AccountName
+
+    def __post_init__(self) -> None:
+        check_account_name(self.account)
 
 
 class JobQuery(AccountQuery, frozen=True, kw_only=True):
@@ -170,6 +182,8 @@ def read_query(parameters: Iterable[tuple[str, str]], query_type: type[Query]) -
 
 
 def _parse_faults(name: str, text: str) -> list[Fault]:
+    if name == "account":
+        return [Fault(name, reason)] if (reason := explain_account_name(text)) else []
     try:
         if parse := PARSERS.get(name):
             parse(text)

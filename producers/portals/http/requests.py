@@ -38,9 +38,9 @@ def authenticate(keys: Iterable[Key], header: str) -> Key:
     digest = hashlib.sha256(token.strip().encode("latin-1", "replace")).hexdigest()
     found = [key for key in keys if hmac.compare_digest(key.sha256, digest)]
     if not header:
-        raise Unauthorized("send a key of this server as `Authorization: Bearer KEY`")
+        raise Unauthorized("send a key of this server as `Authorization: Bearer KEY`", reason="no_key")
     if scheme.lower() != "bearer" or not found:
-        raise Unauthorized("this key is not known here")
+        raise Unauthorized("this key is not known here", reason="unknown_key")
     hide(token.strip())  # should a body quote it, no log and no response repeats it
     return found[0]
 
@@ -50,7 +50,7 @@ def check_access(key: Key, right: str, account: str = "") -> None:
     if right not in key.can:
         raise Forbidden(f'key "{key.name}" has no right to {right}')
     if account and account not in key.accounts:
-        raise Forbidden(f'key "{key.name}" is not for account "{account}"')
+        raise Forbidden(f'key "{key.name}" is not for account "{account}"', reason="other_account")
 
 
 def job_account(job_id: str) -> str:

@@ -17,6 +17,7 @@ import httptools
 import uvicorn
 from starlette.applications import Starlette
 
+from producers.errors import cannot_listen
 from producers.portals.http.bounds import BACKLOG, BoundedProtocol, connection_limit
 from producers.portals.http.forwarded import ForwardedMiddleware
 
@@ -38,7 +39,8 @@ class Server:
     """The application on a socket that is open from the start: `port` is known, connections wait for `run`.
 
     `run` serves until SIGINT or SIGTERM in the main thread, or `stop` from anywhere. As a context manager it
-    serves from a thread. `bounds` replaces those of `BoundedProtocol`, for tests.
+    serves from a thread. `bounds` replaces those of `BoundedProtocol`, for tests. Raises CannotStart if it
+    cannot listen there.
     """
 
     def __init__(
@@ -53,7 +55,10 @@ class Server:
         bounds: Mapping[str, float] = NO_OTHERS,
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        try:
+            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            raise cannot_listen(host, port, error) from error
         # A response is two small writes, which Nagle's algorithm would keep 40 ms apart.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._socket.getsockname()[1]

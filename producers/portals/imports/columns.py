@@ -41,6 +41,8 @@ GROUPED: Final = re.compile(r"[0-9]{1,3}([.,'’][0-9]{3})+([.,]0+)?")  # by mar
 INDEX_HINT: Final = "; if the first column only numbers the lines, --index leaves it out"
 DECIMALS: Final = re.compile(r"[0-9]{1,3}[.,]000")  # a whole number, or a group of thousands
 WHOLE: Final = re.compile(rf"[0-9]{{1,{MAX_ID_DIGITS}}}[.,](0|00|0{{4,{MAX_ID_DIGITS}}})")
+# Digits that a program marked as text, so that a spreadsheet leaves them as they are.
+MARKED_AS_TEXT: Final = re.compile(rf"""="([0-9]{{1,{MAX_ID_DIGITS}}})"|'([0-9]{{1,{MAX_ID_DIGITS}}})""")
 EXPONENT: Final = re.compile(r"[0-9]+([.,][0-9]+)?[Ee][+-]?[0-9]+")
 MAX_GROUPS: Final = 5  # that a fault shows
 # Blanks that no keyboard writes, but spreadsheets and web pages do: they group digits and separate no ids.
@@ -175,7 +177,8 @@ def _check_ids(text: str, side: str) -> Iterator[Fault]:
     elif "\n" in text and re.search(r"[,;|\t]", text):  # more likely the next line's cells than ids
         yield Fault(side, f"expected ids, got several lines, {quote(text)}")
     else:
-        wrong = (word for word in _split_ids(text) if _read_id(word) is None)
+        words = [text] if EXPONENT.fullmatch(text) else _split_ids(text)
+        wrong = (word for word in words if _read_id(word) is None)
         yield from (
             Fault(side, f"expected an id, a positive whole number, got {quote(word)}{_hint(word)}")
             for word in wrong
@@ -210,9 +213,11 @@ def _read_ids(text: str) -> list[int]:
 
 
 def _read_id(word: str) -> int | None:
-    """Return the id that a word writes, if it does: `501`, or `501,0` as spreadsheets and pandas have it."""
+    """Return the id that a word writes, if it does: `501`, or `501,0` and `="501"` as programs have it."""
     if word.isdecimal() and word.isascii() and len(word) <= MAX_ID_DIGITS:  # nearly always
         return int(word)
+    if marked := MARKED_AS_TEXT.fullmatch(word):
+        return int(marked[1] or marked[2])
     return int(re.split("[.,]", word)[0]) if WHOLE.fullmatch(word) else None
 
 

@@ -16,7 +16,7 @@ from producers.portals.sdk.http_transport import HttpTransport
 from producers.portals.sdk.protocol import CHUNK, Attempt, ClientSteps, Ids, Jobs, Options, Sent, Step
 from producers.portals.serializers import BatchDict, JobDict
 from worker.clock import IdGenerator, SystemClock
-from worker.contract import Change, MessageDict
+from worker.contract import Change, MessageDict, check_account_name
 from worker.errors import RelationsError
 from worker.ports import Clock
 
@@ -197,7 +197,12 @@ class Relations:
 def make_steps(
     account: str, timeout: float, clock: Clock, draw: Callable[[], float], *, chunk: int = CHUNK
 ) -> ClientSteps:
-    """Return the steps of a client, by the clock and the id generator of this process."""
+    """Return the steps of a client, by the clock and the id generator of this process.
+
+    Raises Invalid for an account that cannot be one; without any, each change names its own.
+    """
+    if account:
+        check_account_name(account)
     return ClientSteps(
         account=account,
         timeout=timeout,

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypedDict, cast
 import msgspec
 
 from producers.portals.serializers import BatchDict, JobDict
-from worker.contract import Change, MessageDict, Verb, write_instant
+from worker.contract import Change, MessageDict, Verb, check_account_name, write_instant
 from worker.contract.quoting import quote
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError, Unavailable
 from worker.ports import OPEN_STATES
@@ -145,6 +145,7 @@ class ClientSteps:
 
     def get_batch(self, account: str, label: str) -> Generator[Step, Any, BatchDict]:
         """Count the jobs of a batch label."""
+        check_account_name(account)
         return cast(BatchDict, (yield from self._call(GetBatch(account, label))))
 
     def wait(self, jobs: Jobs, *, timeout: float) -> Generator[Step, Any, list[JobDict]]:

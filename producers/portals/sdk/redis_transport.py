@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from producers.portals.sdk.per_process import PerProcess
 from producers.portals.sdk.protocol import CHUNK, Attempt, GetBatch, GetJob, GetJobs, SendChanges, Sent
-from producers.portals.serializers import batch_json, held_relations, job_json
+from producers.portals.serializers import batch_json, job_json
 from worker.background import WakeupQueue
 from worker.config import Settings, load_settings
 from worker.contract import Change, MessageDict, check_each, from_message
@@ -44,7 +44,8 @@ class RedisTransport:
                 return _get_job(runtime, job_id)
             case GetJobs(job_ids):
                 jobs = runtime.queries.get_jobs(job_ids)
-                return [job_json(jobs[job_id]) if job_id in jobs else None for job_id in job_ids]
+                waits = runtime.waits.of_jobs(list(jobs.values()))
+                return [job_json(jobs[id_], waits.get(id_)) if id_ in jobs else None for id_ in job_ids]
             case GetBatch(account, label):
                 counts = runtime.store.batch_counts(runtime.settings.account(account).name, label)
                 return batch_json(account, label, counts)
@@ -95,7 +96,7 @@ def _get_job(runtime: Runtime, job_id: str) -> Mapping[str, Any]:
     job = runtime.store.get_job(job_id)
     if job is None:
         raise NotFound(f'there is no job "{job_id}" (any more)')
-    return job_json(job, runtime.queries.get_records(job.account, held_relations(job)))
+    return job_json(job, runtime.waits.of_job(job))
 
 
 def _emit(event: str, /, **fields: object) -> None:

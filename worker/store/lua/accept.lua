@@ -1,8 +1,8 @@
 #!lua
 -- accept(meta, queue, counts, wake, events:0, events:1, events:kept, buckets, {jobs, order} per bucket, batch…;
---   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, bucket…, {id, digest, fingerprint ('' ignores
---   content), occurred_at µs (0: now), bucket's place, batch's place (0: none), job}…)
---   → {'ok', wake, {position, id}…} | {'refused', {position, reason, id}…} | {'full'} | {'layout', found}
+--   now, max_backlog, oldest µs, period of events µs, layout, buckets, submissions, max_backlog_bytes, bucket…, {id, digest,
+--   fingerprint ('' ignores content), occurred_at µs (0: now), bucket's place, batch's place (0: none), job}…)
+--   → {'ok', wake, {position, id}…} | {'refused', {position, reason, id}…} | {'full', 'changes' or 'bytes'} | {'layout', found}
 -- Invariant: all or nothing; a repeated call writes nothing and answers the same; a job is in the queue exactly when it is new.
 local now, period, buckets, count = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[6]), tonumber(ARGV[7])
 if now == '' then
@@ -10,8 +10,8 @@ if now == '' then
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 else now = tonumber(now) end
 local WIDTH, AT_ONCE = 7, 1000 -- arguments of a submission; things one command is about
-local first = 8 + buckets
-local meta = redis.call('HMGET', KEYS[1], 'layout', 'dead', 'events', 'events_since')
+local first, HEAD = 9 + buckets, 16 -- bytes before the value of a job
+local meta = redis.call('HMGET', KEYS[1], 'layout', 'dead', 'events', 'events_since', 'bytes')
 if meta[1] ~= ARGV[5] then return {'layout', meta[1] or ''} end
 
 local seen = {}
@@ -43,7 +43,12 @@ for i = 0, count - 1 do
 end
 if #refusals > 0 then return {'refused', refusals} end
 if #fresh == 0 then return {'ok', 0, duplicates} end
-if redis.call('LLEN', KEYS[2]) - tonumber(meta[2] or 0) + #fresh > tonumber(ARGV[2]) then return {'full'} end
+local waiting, bytes = redis.call('LLEN', KEYS[2]) - tonumber(meta[2] or 0), 0
+if waiting + #fresh > tonumber(ARGV[2]) then return {'full', 'changes'} end
+if waiting > 0 then bytes = math.max(0, tonumber(meta[5] or 0)) end
+for _, at in ipairs(fresh) do bytes = bytes + HEAD + #ARGV[at + 6] end
+if bytes > tonumber(ARGV[8]) then return {'full', 'bytes'} end
+redis.call('HSET', KEYS[1], 'bytes', bytes)
 
 local present = tonumber(meta[3] or 0)
 local function is_any_open_before(since) -- a job that was accepted then, by the time in its bucket's number
@@ -87,7 +92,7 @@ for i, at in ipairs(fresh) do
   write(i == #fresh)
 end
 for bucket = 1, buckets do
-  if opened[bucket] > 0 and redis.call('HINCRBY', KEYS[8], ARGV[7 + bucket], opened[bucket]) == opened[bucket] then
+  if opened[bucket] > 0 and redis.call('HINCRBY', KEYS[8], ARGV[8 + bucket], opened[bucket]) == opened[bucket] then
     redis.call('PERSIST', KEYS[7 + 2 * bucket])
     redis.call('PERSIST', KEYS[8 + 2 * bucket])
   end
@@ -96,6 +101,8 @@ for label, accepted in pairs(labels) do
   redis.call('HINCRBY', KEYS[8 + 2 * buckets + label], 'accepted', accepted)
   redis.call('PERSIST', KEYS[8 + 2 * buckets + label])
 end
-if redis.call('EXISTS', KEYS[4]) == 1 then return {'ok', 0, duplicates} end
+local mark = redis.call('HMGET', KEYS[4], 'at', 'idle') -- an idle one is about what was there before
+if mark[1] and not mark[2] then return {'ok', 0, duplicates} end
+redis.call('DEL', KEYS[4])
 redis.call('HSET', KEYS[4], 'at', string.format('%.0f', now), 'delay', FIRST_WAKE_DELAY_US)
 return {'ok', 1, duplicates}

@@ -1,0 +1,61 @@
+"""Lets a stopped account go on, and says what that did to its pause, its breaker and its pace."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from worker.ports import AuditEntry, Pace
+from worker.wiring import Runtime
+
+
+class Resumed(NamedTuple):
+    """How an account stood before it was resumed: whether it was paused, and the pace that was forgotten."""
+
+    account: str
+    was_paused: bool
+    pace: Pace
+
+    def to_json(self) -> dict[str, object]:
+        """Return what the command and the HTTP interface answer."""
+        return {
+            "account": self.account,
+            "paused": False,
+            "was_paused": self.was_paused,
+            "breaker_was": self.pace["breaker"],
+            "pace_was": self.pace["factor"],
+        }
+
+    def describe(self) -> Iterator[str]:
+        """Yield what was done, in sentences."""
+        yield f"{self.account} goes on." if self.was_paused else f"{self.account} was not paused."
+        yield from describe_pace(self.pace)
+
+
+def resume_account(runtime: Runtime, account: str, *, by: str, now: float) -> Resumed:
+    """Let the account go on at full pace, whatever stopped it; the audit log shows what this changed.
+
+    `now` is in seconds since the epoch, by the store's clock.
+    """
+    pace = runtime.limiter.state(account)
+    if pace["not_before"] <= now:
+        pace = {**pace, "not_before": 0.0}
+    note = " ".join(describe_pace(pace))
+    entry = AuditEntry(runtime.intake().new_id(), by, "resumed", account, note)
+    was_paused = runtime.store.resume(account, audit_entry=entry)
+    runtime.limiter.reset(account)
+    if note and not was_paused:
+        runtime.job_admin.add_audit_entry(account, msgspec.structs.replace(entry, count=1))
+    return Resumed(account, was_paused, pace)
+
+
+def describe_pace(pace: Pace) -> Iterator[str]:
+    """Yield what resuming does to a breaker and a pace like these; nothing if they are as when it began."""
+    if pace["breaker"] != "closed":
+        state = pace["breaker"].replace("_", " ")
+        reason = f" ({pace['reason']})" if pace["reason"] else ""
+        yield f"Its breaker was {state}{reason}: it is closed, and requests are sent without a probe."
+    if pace["not_before"]:
+        yield "The API had asked to wait (Retry-After): that is no longer kept."
+    if pace["factor"] != 1:
+        yield f"Its pace was {pace['factor']:.0%}: it is full."

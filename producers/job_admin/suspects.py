@@ -1,0 +1,72 @@
+"""The records that most refusals name: one that is gone or locked makes every relation with it fail. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from worker.contract import TYPES, Relation
+from worker.ports import Failure, JobFilter, JobRecord, Queries
+
+MAX_JOBS: Final = 2000  # failed jobs that are looked at, the newest first
+PAGE: Final = 500
+
+Record = tuple[str, int]
+"""A module and the id of a record of it, such as ("address", 9001)."""
+
+
+class RecordFailures(NamedTuple):
+    """The refusals that name one record: the relations and jobs they are about, and the most frequent error.
+
+    When the oldest and the newest of the jobs ended (µs), and the newest as an `example`.
+    """
+
+    module: str
+    record: int
+    code: int
+    error: str
+    relations: int
+    jobs: int
+    first: int
+    last: int
+    example: str
+
+
+def find_suspects(queries: Queries, account: str) -> list[RecordFailures]:
+    """Return the failures that wait for a decision by suspect record, the most named one first."""
+    found, cursor, looked_at = list[JobRecord](), "", 0
+    while looked_at < MAX_JOBS:
+        page = queries.find_jobs(account, JobFilter(state="failed"), limit=PAGE, cursor=cursor)
+        found += page.jobs
+        looked_at += PAGE
+        if not (cursor := page.next):
+            break
+    return group_by_suspect(found)
+
+
+def group_by_suspect(jobs: Iterable[JobRecord]) -> list[RecordFailures]:
+    """Return each failure that waits for a decision under the one of its two records that more refusals name.
+
+    Of two that are named as often it is the child, which one relation alone says least about.
+    """
+    left = [(job, each) for job in jobs for each in job.failures if not each.dismissed]
+    named = Counter(record for _, failure in left for record in _records_of(failure.relation))
+    by_record: dict[Record, list[tuple[JobRecord, Failure]]] = {}
+    for job, failure in left:
+        parent, child = _records_of(failure.relation)
+        by_record.setdefault(parent if named[parent] > named[child] else child, []).append((job, failure))
+    groups = [_to_group(record, failures) for record, failures in by_record.items()]
+    return sorted(groups, key=lambda group: (-group.relations, group.module, group.record))
+
+
+def _records_of(relation: Relation) -> tuple[Record, Record]:
+    known = TYPES[relation.type]
+    return (known.parent, relation.parent), (known.child, relation.child)
+
+
+def _to_group(record: Record, failures: Sequence[tuple[JobRecord, Failure]]) -> RecordFailures:
+    jobs = {job.id: job for job, _ in failures}
+    newest = max(jobs.values(), key=lambda job: job.number)
+    [((code, error), _)] = Counter((failure.code, failure.error) for _, failure in failures).most_common(1)
+    ended = [job.finished_at for job in jobs.values()]
+    relations = len({(failure.relation, job.id) for job, failure in failures})
+    return RecordFailures(*record, code, error, relations, len(jobs), min(ended), max(ended), newest.id)

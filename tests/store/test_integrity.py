@@ -1,0 +1,173 @@
+"""Laws of what is stored: whatever happened, nothing contradicts itself; what was broken is mended."""
+
+import random
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from redis import Redis
+
+from ops.dev.redis_server import RedisServer
+from tests.store.test_stores_are_equal import ACCOUNTS, SideBySide
+from tests.support.broken_stores import BREAKS, Place, add_due, inspector_of
+from tests.support.store_steps import accept, claim_all, read_all, take_lease
+from tests.support.store_values import (
+    MONTH,
+    NO_LIMIT,
+    change,
+    intents_by_relation,
+    settle_all,
+    submission,
+)
+from worker.ports import Inspection, Store, Writes
+from worker.store.keys import bucket_of
+from worker.store.redis_store import RedisStore
+from worker.testing import FakeClock
+
+ENDS = ("succeeded", "superseded", "failed")
+
+
+class Broken(SideBySide):
+    """The machine that drives both stores; when it ends, one thing after the other is broken, and mended."""
+
+    def teardown(self) -> None:
+        for account in ACCOUNTS:
+            self.expire(account)
+            for store in (self.memory, self.redis):
+                store.tidy(account)
+                assert inspector_of(store).inspect(account).flaws == ()
+        for store in (self.memory, self.redis):
+            place = Place(store.database, "acme", random.Random(self.ids))
+            waiting = [job.short for job in place.jobs() if job.is_open]
+            # The dictionary answers much faster, and the store is the same.
+            for way in place.chance.sample(BREAKS, k=len(BREAKS) if store is self.memory else 6):
+                if way(place):
+                    found = inspector_of(store).inspect("acme", repair=True)
+                    assert found.mended, (way, found)
+                    again = inspector_of(store).inspect("acme")
+                    assert again.flaws == (), (way, found.flaws, again.flaws)
+            drain(store, self.clock)
+            ended = [store.get_job(f"acme-{short}") for short in waiting]
+            assert all(job and job.state in ENDS for job in ended), ended
+            assert inspector_of(store).inspect("acme").flaws == ()
+
+
+def drain(store: Store, clock: FakeClock) -> None:
+    """Work everything that is left, as flushes do."""
+    for turn in range(20):
+        clock.sleep(60.0)
+        lease = store.lease("acme", f"drain-{turn}")
+        assert lease is not None
+        work = lease.read(max_jobs=1000, max_relations=5000)
+        writes = Writes()
+        for relation, intents in intents_by_relation(work.jobs, work.records).items():
+            settle_all(relation, intents, "applied", writes)
+        assert lease.claim(work.jobs, work.begun, writes)
+        lease.release()
+        counts = store.counts("acme")
+        if not (counts["backlog"] or counts["open"]):
+            return
+    raise AssertionError(f"something is left: {store.counts('acme')}")
+
+
+def test_nothing_contradicts_itself_and_what_is_broken_is_mended_and_no_change_is_lost(
+    redis_server: RedisServer,
+) -> None:
+    with Redis.from_url(redis_server.url) as client:
+        machine = type("Machine", (Broken,), {"client": client})
+        quiet = settings(
+            max_examples=max(1, settings().max_examples * 2 // 5),
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=(Phase.reuse, Phase.generate),
+        )
+        run_state_machine_as_test(machine, settings=quiet)
+
+
+def test_what_is_lost_for_good_is_counted_and_told_once(store: Store, clock: FakeClock) -> None:
+    accept(store, change(1, 9), change(1, 10))
+    assert isinstance(store, RedisStore)
+    redis, base = store.database.redis, store.database.key("acme", "")
+    redis.hdel(f"{base}jobs:{bucket_of('000')}", "000")
+    found = inspector_of(store).inspect("acme", repair=True)
+    assert {flaw.kind for flaw in found.flaws} == {"lost", "counter"}
+    assert found.mended
+    assert store.counts("acme")["lost"] == 1
+    assert inspector_of(store).inspect("acme") == Inspection(jobs=1)
+
+
+def test_a_flush_that_finds_nothing_doubles_its_own_delay_until_there_is_work(
+    store: Store, clock: FakeClock
+) -> None:
+    assert isinstance(store, RedisStore)
+    accept(store, change(1, 9))
+    drain(store, clock)
+    delays = []
+    for turn in range(15):
+        lease = take_lease(store, f"h{turn}")
+        assert read_all(lease).jobs == ()
+        broken = Place(store.database, "acme", random.Random(1))
+        assert add_due(broken)  # after the read, which would mend it
+        delays.append(lease.release())
+        if delays[-1]:
+            clock.sleep(delays[-1])
+    assert delays == [min(0.05 * 2**turn, 60.0) for turn in range(15)]
+    answer = store.accept("acme", [submission("9", change(2, 9))], max_backlog=NO_LIMIT, oldest=MONTH)
+    assert answer.wake  # what is new has a message of its own, and waits for nothing
+    lease = take_lease(store, "new")
+    assert len(read_all(lease).jobs) == 1
+    assert lease.release() == 0.0
+    lease = take_lease(store, "again")
+    claim_all(lease)
+    lease.release()
+    assert take_lease(store, "last").release() is not None
+
+
+def test_a_read_mends_what_it_sees_and_says_so(store: Store, clock: FakeClock) -> None:
+    assert isinstance(store, RedisStore)
+    accept(store, change(1, 9))
+    broken = Place(store.database, "acme", random.Random(1))
+    assert add_due(broken)
+    broken.run("HINCRBY", "meta", "dead", 3)
+    broken.run("HINCRBY", "meta", "held", 2)
+    work = read_all(take_lease(store))
+    assert [(flaw.kind, flaw.subject.split(":")[0]) for flaw in work.mended] == [
+        ("due", "estate"),
+        ("counter", "held"),
+        ("counter", "dead"),
+    ]
+    assert [job.job for job in work.jobs] == ["acme-000"]
+    assert store.counts("acme")["backlog"] == 1
+
+
+def test_the_sweep_mends_an_account_that_rests_with_open_jobs(store: Store, clock: FakeClock) -> None:
+    assert isinstance(store, RedisStore)
+    accept(store, change(1, 9))
+    lease = take_lease(store)
+    claim_all(lease, later=3.0)
+    lease.release()
+    assert inspector_of(store).mend("acme") == ()
+    base = store.database.key("acme", "")
+    store.database.redis.delete(f"{base}open", f"{base}due")
+    assert store.due_accounts(["acme"]) == []  # nothing shows that there is work
+    assert [flaw.kind for flaw in inspector_of(store).mend("acme")] == ["job"]
+    clock.sleep(60.0)
+    assert store.due_accounts(["acme"]) == ["acme"]
+    drain(store, clock)
+    assert store.counts("acme")["succeeded"] == 1
+
+
+def test_a_lease_without_an_end_gets_one(redis_store: RedisStore, redis_client: Redis) -> None:
+    accept(redis_store, change(1, 9))
+    take_lease(redis_store)
+    redis_client.persist(redis_store.database.key("acme", "holder"))
+    assert redis_store.lease("acme", "another") is None
+    assert 0 < redis_client.pttl(redis_store.database.key("acme", "holder")) <= 10_000
+
+
+def test_a_mark_of_a_message_is_believed_for_an_hour_at_most(store: Store, clock: FakeClock) -> None:
+    assert isinstance(store, RedisStore)
+    accept(store, change(1, 9))
+    Place(store.database, "acme", random.Random(1)).run("HSET", "wake", "delay", 10**15)
+    clock.sleep(3601.0)
+    assert store.due_accounts(["acme"]) == ["acme"]

@@ -1,0 +1,327 @@
+"""Inspects an account's stored data under its lease, page by page, and mends what contradicts itself.
+
+What the invariants are is in `integrity.py`; here is what is read for them, in which order.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import Any, Final
+
+from worker.background import keep_lease
+from worker.contract import Relation
+from worker.errors import LeaseLost, Unavailable
+from worker.ports import Clock, FlawProgress, Inspection, StoreFlaw
+from worker.store import codec
+from worker.store.account import META_FIELDS, Meta, read_jobs_with_claims, read_memories
+from worker.store.database import Overtaken, repeat_while_overtaken
+from worker.store.flaws import Flaw, Header, Write
+from worker.store.integrity import GuardOf, Signs, Survey
+from worker.store.jobs import COUNTED, LoadedJob
+from worker.store.keys import bucket_at
+from worker.store.lease import RedisLease
+from worker.store.limits import MAX_EXAMINED, Retention
+from worker.store.memories import Memory
+from worker.store.redis_store import RedisStore
+
+MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease
+POLL: Final = 0.2  # seconds between two attempts to get it
+MAX_PASSES: Final = 8  # what one mends may show the next
+MAX_MENDED: Final = 20_000  # jobs and relations of an account that is mended in passing
+WRITES_PER_COMMIT: Final = 1000
+
+
+class RedisInspector:
+    """Implements `ports.StoreInspector`; `guard_of` names the guarded record of an account's relation."""
+
+    def __init__(
+        self,
+        store: RedisStore,
+        *,
+        clock: Clock,
+        new_id: Callable[[], str],
+        guard_of: Callable[[str, Relation], str] = lambda _account, _relation: "",
+    ) -> None:
+        self._store, self._clock, self._new_id, self._guard_of = store, clock, new_id, guard_of
+
+    def inspect(
+        self, account: str, *, repair: bool = False, on_progress: FlawProgress = lambda _what, _count: None
+    ) -> Inspection:
+        """Check the account while nobody works it; raises Unavailable if a worker does not let go of it."""
+        return self._inspect(self._acquire_lease(account), repair, on_progress)
+
+    def has_signs(self, account: str) -> bool:
+        """Return whether a few numbers of the account show a contradiction."""
+        return self._read_signs(account)[0].is_contradiction
+
+    def mend(self, account: str) -> tuple[StoreFlaw, ...]:
+        """Mend an account that shows signs of a contradiction, if it is small and nobody works it."""
+        signs, size = self._read_signs(account)
+        if not signs.is_contradiction or size > MAX_MENDED:
+            return ()
+        lease = self._store.lease(account, self._new_id())
+        return self._inspect(lease, True, lambda _what, _count: None).flaws if lease else ()
+
+    def _read_signs(self, account: str) -> tuple[Signs, int]:
+        """Return the signs, and about how many jobs and relations there are."""
+        reads = self._store.database.reads(account, at_once=True)
+        reads.hmget("meta", META_FIELDS)
+        reads.llen("queue")
+        reads.hlen("open")
+        reads.zcard("due")
+        reads.exists("claimed")
+        reads.hlen("journal")
+        reads.hgetall("buckets")
+        reads.hmget("counts", COUNTED)
+        reads.hlen("kept")
+        meta_row, listed, opened, due, claimed, begun, buckets, states, kept = reads.run()
+        meta, open_jobs = Meta.read(meta_row), sum(map(int, buckets.values()))
+        signs = Signs(
+            listed,
+            meta.dead,
+            meta.held,
+            opened,
+            due,
+            bool(claimed),
+            begun > 0,
+            open_jobs,
+            sum(int(count or 0) for count in states),
+        )
+        sizes = self._store.database.reads(account)
+        for bucket in buckets:
+            sizes.hlen(f"jobs:{int(bucket)}")
+        return signs, listed + opened + kept + sum(sizes.run())
+
+    def _acquire_lease(self, account: str) -> RedisLease:
+        waited, holder = 0.0, self._new_id()
+        while (lease := self._store.lease(account, holder)) is None:
+            if waited >= MAX_WAIT:
+                raise Unavailable(
+                    f"account {account} has been at work for {MAX_WAIT:g} s; try again", retry_after=MAX_WAIT
+                )
+            self._clock.sleep(POLL)
+            waited += POLL
+        return lease
+
+    def _inspect(self, lease: RedisLease, repair: bool, on_progress: FlawProgress) -> Inspection:
+        account, found = lease.account, dict[StoreFlaw, None]()
+        try:
+            with keep_lease(lease):
+                for _ in range(MAX_PASSES):
+                    survey, flaws, people_version = repeat_while_overtaken(
+                        account, lambda: self._survey(lease, on_progress)
+                    )
+                    found |= dict.fromkeys(each.what for each in flaws)
+                    if not flaws or not repair:
+                        break
+                    with suppress(Overtaken):  # the next pass reads what is there now
+                        self._write(lease, flaws, people_version)
+        finally:
+            with suppress(LeaseLost):
+                lease.leave()
+        return Inspection(survey.tally.jobs, len(survey.names), tuple(found), mended=repair and not flaws)
+
+    def _survey(self, lease: RedisLease, on_progress: FlawProgress) -> tuple[Survey, list[Flaw], int]:
+        """Return what one pass shows, and the version of people's acts that it is true for."""
+        meta = lease.read_meta()
+        passed = Pass(self._store, lease.account, self._guard_of, on_progress)
+        flaws = list(passed.run())
+        now = lease.read_meta()
+        if (now.lease_version, now.people_version) != (meta.lease_version, meta.people_version):
+            raise Overtaken
+        return passed.survey, flaws, now.people_version
+
+    def _write(self, lease: RedisLease, flaws: Sequence[Flaw], people_version: int) -> None:
+        for piece in _pieces(flaws):
+            commit = lease.commit()
+            commit.check("meta", "p", people_version or "")
+            commit.run("HINCRBY", "meta", "p", 1)
+            for command, key, *args in piece:
+                if command == "OPEN":
+                    commit.count_open(key, *args)  # type: ignore[arg-type]
+                else:
+                    commit.run(str(command), str(key), *args)
+            lease.send(commit)
+            people_version += 1
+
+
+def _pieces(flaws: Sequence[Flaw]) -> Iterator[list[Write]]:
+    """Yield the writes of flaws, as many as one commit takes, but those of one flaw together."""
+    piece = list[Write]()
+    for each in flaws:
+        if piece and len(piece) + len(each.writes) > WRITES_PER_COMMIT:
+            yield piece
+            piece = []
+        piece += each.writes
+    if piece:
+        yield piece
+
+
+class Pass:
+    """Shows a survey everything of one account, once."""
+
+    def __init__(self, store: RedisStore, account: str, guard_of: Any, on_progress: FlawProgress) -> None:
+        self._database, self._account, self._on_progress = store.database, account, on_progress
+        self._keep: Retention = store.retention(account)
+        self._now = store.database.now()
+        guard: GuardOf = lambda relation: guard_of(account, relation)  # noqa: E731
+        self.survey = Survey(account, self._read_header(), self._keep, self._now, guard)
+
+    def run(self) -> Iterator[Flaw]:
+        """Yield every flaw."""
+        survey = self.survey
+        for page in self._hash("open"):
+            survey.see_open(page)
+        yield from self._check_jobs()
+        accepted = self._read_accepted()
+        wrong = list(survey.tally.check_numbers(accepted))
+        yield from wrong
+        if wrong:
+            return
+        yield from survey.check_due(self._members("due"))
+        yield from self._check_guards()
+        yield from survey.check_claims()
+        for listed in self._list("queue"):
+            others = [short for short in listed if short not in survey.waiting]
+            survey.see_queue(listed, read_jobs_with_claims(self._database, self._account, others))
+        yield from survey.check_queue()
+        yield from self._check_stranded()
+        yield from self._check_indexes(accepted)
+        yield from survey.tally.check_counters()
+
+    # --- numbers
+
+    def _read_header(self) -> Header:
+        reads = self._database.reads(self._account, at_once=True)
+        reads.hmget("meta", META_FIELDS)
+        reads.hgetall("counts")
+        reads.hgetall("buckets")
+        reads.lrange("claimed", 0, -1)
+        meta_row, counts, buckets, claimed = reads.run()
+        meta, numbers = Meta.read(meta_row), codec.counts(counts)
+        return Header(
+            numbers.get("accepted", 0),
+            meta.dead,
+            meta.held,
+            meta.events,
+            numbers,
+            {int(bucket): int(count) for bucket, count in buckets.items()},
+            tuple(short.decode() for short in claimed),
+        )
+
+    # --- jobs
+
+    def _check_jobs(self) -> Iterator[Flaw]:
+        for page in self._hash("kept"):
+            yield from self._check_page(page, is_kept=True)
+        for bucket in self._find_buckets():
+            ids = set[str]()
+            for page in self._hash(f"jobs:{bucket}"):
+                ids.update(short.decode() for short in page)
+                yield from self._check_page(page, is_kept=False)
+            listed = set(chain.from_iterable(self._list(f"order:{bucket}")))
+            yield from self.survey.check_order(bucket, listed, ids)
+            self._on_progress("jobs", self.survey.tally.jobs)
+
+    def _check_page(self, page: dict[bytes, bytes], *, is_kept: bool) -> Iterator[Flaw]:
+        found = [LoadedJob.read(short.decode(), text, is_kept=is_kept) for short, text in page.items()]
+        digests = [job.value.digest for job in found]
+        reads = self._database.reads(self._account)
+        for key in ("events:0", "events:1", "events:kept") if digests else ():
+            reads.hmget(key, digests)
+        known = {
+            job.short
+            for values in reads.run()
+            for job, value in zip(found, values, strict=True)
+            if value and value.partition(b" ")[0].decode() == job.short
+        }
+        yield from self.survey.check_jobs(found, known)
+
+    def _find_buckets(self) -> list[int]:
+        """Return the buckets that there are: those that are counted, and any other that has jobs."""
+        oldest = self._now - round(1e6 * max(self._keep.finished, self._keep.failed))
+        known = self.survey.header.buckets
+        likely = {*range(bucket_at(oldest), bucket_at(self._now) + 2), *self.survey.named_buckets()} - {
+            *known
+        }
+        reads, places = self._database.reads(self._account), sorted(likely)
+        for bucket in places:
+            reads.exists(f"jobs:{bucket}")
+        return sorted([*known, *(each for each, exists in zip(places, reads.run(), strict=True) if exists)])
+
+    def _check_stranded(self) -> Iterator[Flaw]:
+        for job in self.survey.stranded:
+            records = read_memories(self._database, self._account, list(job.all_relations()), now=self._now)
+            yield from self.survey.check_stranded(job, records)
+
+    # --- indexes
+
+    def _check_guards(self) -> Iterator[Flaw]:
+        members = set[str]()
+        for page in self._sorted("guard"):
+            names = [name.decode() for name, _ in page]
+            members.update(names)
+            relations = [Relation.parse(name.rpartition("|")[2]) for name in names]
+            found = read_memories(self._database, self._account, relations, now=self._now, opens=False)
+            memories: dict[Relation, Memory] = {relation: memory for relation, (_, memory) in found.items()}
+            yield from self.survey.check_closed_guards(names, memories)
+        yield from self.survey.check_guards(members)
+
+    def _check_indexes(self, accepted: int) -> Iterator[Flaw]:
+        survey, reads = self.survey, self._database.reads(self._account)
+        reads.smembers("failures")
+        groups = {name.decode() for name in reads.run()[0]}
+        yield from survey.check_kept(self._members("keep"))
+        names = ["failed", *(f"failed:{group}" for group in sorted(groups | survey.groups()))]
+        yield from survey.check_failures({name: self._members(name) for name in names}, groups)
+        buckets, reads = survey.tally.buckets(), self._database.reads(self._account)
+        for bucket in buckets:
+            reads.pttl(f"jobs:{bucket}")
+            reads.pttl(f"order:{bucket}")
+        left = reads.run()
+        yield from survey.tally.check_buckets(
+            dict(zip(buckets, zip(left[::2], left[1::2], strict=True), strict=True))
+        )
+        labels, reads = survey.tally.labels(), self._database.reads(self._account)
+        for label in labels:
+            reads.hgetall(f"batch:{label}")
+        counts = dict(zip(labels, map(codec.counts, reads.run()), strict=True))
+        yield from survey.tally.check_labels(counts, self._read_accepted() if labels else accepted)
+
+    def _read_accepted(self) -> int:
+        reads = self._database.reads(self._account)
+        reads.hget("counts", "accepted")
+        return int(reads.run()[0] or 0)
+
+    # --- pages
+
+    def _hash(self, key: str) -> Iterator[dict[bytes, bytes]]:
+        cursor: Any = 0
+        while True:
+            reads = self._database.reads(self._account)
+            reads.hscan(key, cursor, count=MAX_EXAMINED)
+            cursor, page = reads.run()[0]
+            yield page
+            if not cursor:
+                return
+
+    def _list(self, key: str) -> Iterator[list[str]]:
+        start = 0
+        while page := self._range("lrange", key, start):
+            yield [name.decode() for name in page]
+            start += len(page)
+
+    def _sorted(self, key: str) -> Iterator[list[tuple[bytes, float]]]:
+        start = 0
+        while page := self._range("zrange", key, start, withscores=True):
+            yield page
+            start += len(page)
+
+    def _range(self, command: str, key: str, start: int, **options: Any) -> list[Any]:
+        reads = self._database.reads(self._account)
+        getattr(reads, command)(key, start, start + MAX_EXAMINED - 1, **options)
+        page: list[Any] = reads.run()[0]
+        return page
+
+    def _members(self, key: str) -> dict[str, int]:
+        return {name.decode(): int(score) for page in self._sorted(key) for name, score in page}

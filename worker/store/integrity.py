@@ -1,0 +1,299 @@
+"""The invariants of an account's stored data: what contradicts itself, and what is written to mend it. Pure.
+
+A `Survey` is shown everything that was read, piece by piece, in the order of its methods. Jobs that were
+accepted after it began are left out: their numbers are higher than `accepted` was.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from worker.contract import Relation
+from worker.planner.fold import RESULTS, Intent, Version
+from worker.planner.relation_state import OpenRelation, Stage
+from worker.ports import RelationRecord
+from worker.store import codec
+from worker.store.flaws import ENDED, Flaw, Header, Write, flaw
+from worker.store.job_repair import count_writes, fingerprint_of, keep_writes, restore
+from worker.store.jobs import FAILED, NO_EVENT, QUEUED, STATES, LoadedJob
+from worker.store.keys import bucket_of, short_id
+from worker.store.limits import Retention
+from worker.store.memories import Memory
+from worker.store.tally import Tally
+
+GuardOf = Callable[[Relation], str]
+
+
+class Signs(NamedTuple):
+    """A few numbers, read at one moment, that show most contradictions of an account nobody works."""
+
+    listed: int
+    dead: int
+    held: int
+    opened: int
+    due: int
+    is_claimed: bool
+    is_begun: bool
+    open_jobs: int
+    open_states: int
+
+    @property
+    def is_contradiction(self) -> bool:
+        """Whether they cannot all be true."""
+        is_idle = self.listed == self.dead and not (self.opened or self.is_claimed or self.is_begun)
+        return (
+            self.opened != self.due
+            or not 0 <= self.dead <= self.listed
+            or (self.held != 0 and not self.is_claimed)
+            or self.held < 0
+            or (is_idle and (self.open_jobs != 0 or self.open_states != 0))
+        )
+
+
+class Survey:
+    """Everything of one account, held against its invariants."""
+
+    def __init__(self, account: str, header: Header, keep: Retention, now: int, guard_of: GuardOf) -> None:
+        self.account, self.header, self.keep, self.now, self.guard_of = account, header, keep, now, guard_of
+        self.tally = Tally(header, self._ends_ms)
+        self.waiting, self.dead = dict[str, None](), 0
+        self.names: dict[str, int] = {}  # open relations, by when they are due
+        self.stranded: list[LoadedJob] = []  # jobs that are not worked as they say
+        self._open_of: dict[str, list[str]] = {}
+        self._claimed = set(header.claimed)
+        self._claimed_names = set[str]()
+        self._failures: dict[str, tuple[int, frozenset[str]]] = {}
+        self._kept: dict[str, int] = {}
+        self._kept_in: dict[int, set[str]] = {}
+        self._guards: dict[str, str] = {}
+        self._expired = set[str]()
+        self._reopened: dict[str, OpenRelation] = {}
+
+    # --- open relations
+
+    def see_open(self, rows: Mapping[bytes, bytes]) -> None:
+        """Note open relations."""
+        for name, text in rows.items():
+            opened, relation = codec.read_open(text), name.decode()
+            self.names[relation] = opened.not_before or opened.since
+            for intent in opened.intents:
+                names = self._open_of.setdefault(short_id(intent.job), [])
+                if relation not in names:
+                    names.append(relation)
+            if guard := self.guard_of(Relation.parse(relation)):
+                self._guards[relation] = guard
+
+    def check_due(self, due: Mapping[str, int]) -> Iterator[Flaw]:
+        """Yield where the times that relations are due contradict what is open."""
+        for name, at in self.names.items():
+            if due.get(name) != at:
+                message = "is due at another time than it says" if name in due else "is open and never due"
+                yield flaw("due", name, message, ("ZADD", "due", at, name))
+        for name in due.keys() - self.names.keys():
+            yield flaw("due", name, "is due and not open", ("ZREM", "due", name))
+
+    def check_guards(self, members: Collection[str]) -> Iterator[Flaw]:
+        """Yield open relations of guarded records that the guard cannot find (R12)."""
+        for name, guard in self._guards.items():
+            entry = f"{guard}|f|{name}"
+            if entry not in members and f"{guard}|h|{name}" not in members:
+                yield flaw("guard", name, "is open and not guarded", ("ZADD", "guard", 0, entry))
+
+    def check_closed_guards(
+        self, members: Iterable[str], memories: Mapping[Relation, Memory]
+    ) -> Iterator[Flaw]:
+        """Yield guards of relations that are closed, with no write that may land."""
+        for member in members:
+            name = member.rpartition("|")[2]
+            memory = memories.get(Relation.parse(name))
+            if name not in self.names and not (memory and memory.doubt):
+                yield flaw("guard", name, "is guarded and not open", ("ZREM", "guard", member))
+
+    # --- jobs
+
+    def check_jobs(self, jobs: Iterable[LoadedJob], with_key: Collection[str]) -> Iterator[Flaw]:
+        """Yield what is wrong with jobs; `with_key` are those whose idempotency keys name them."""
+        for job in jobs:
+            if job.number > self.header.accepted:
+                self.tally.highest = max(self.tally.highest, job.number)
+                continue
+            if not job.is_kept and job.short in self._kept:  # moved there, and never back
+                write = ("HDEL", f"jobs:{bucket_of(job.short)}", job.short)
+                yield flaw("job", self._id(job.short), "is stored twice", write)
+                continue
+            self.tally.count(job, self._claimed)
+            yield from self._check_job(job)
+            if not job.is_gone(self.now) and job.short not in with_key:
+                yield from self._check_event(job)
+
+    def check_order(self, bucket: int, listed: Collection[str], stored: Collection[str]) -> Iterator[Flaw]:
+        """Yield jobs that the list of their bucket has not; that of kept ones may have ended before them."""
+        kept = self._kept_in.get(bucket, ()) if listed else ()
+        for short in sorted({*stored, *kept} - set(listed)):
+            key = f"order:{bucket}"
+            yield flaw("index", key, f"does not list {short}", ("RPUSH", key, short))
+
+    def _check_job(self, job: LoadedJob) -> Iterator[Flaw]:
+        v, opened = job.value, self._open_of.get(job.short, [])
+        if job.is_kept:
+            self._kept[job.short] = job.number
+            self._kept_in.setdefault(bucket_of(job.short), set()).add(job.short)
+            if job.is_gone(self.now):
+                self._expired.add(self._id(job.short))
+        is_sound = (v.state in ENDED) is not job.is_open
+        if job.is_open:
+            is_sound &= v.total == v.left + sum(v.counts)
+            is_sound &= v.state == QUEUED or v.left == len(opened)
+        if not is_sound:
+            self.stranded.append(job)
+        elif v.state == QUEUED:
+            self.waiting[job.short] = None
+            if job.short in self._claimed:
+                self._claimed_names.update(map(str, job.relations()))
+        elif v.state == FAILED and not job.is_kept:
+            yield flaw("job", self._id(job.short), "has failed and is not kept", *keep_writes(job))
+        elif job.waits_for_decision and not job.is_gone(self.now):
+            self._failures[self._id(job.short)] = (job.number, job.groups)
+
+    def _check_event(self, job: LoadedJob) -> Iterator[Flaw]:
+        value = job.value
+        if value.event_id == NO_EVENT or not value.digest:
+            return
+        key = "events:kept" if value.state == FAILED else f"events:{self.header.events}"
+        if not value.total:
+            text = f"{job.short} unreadable"
+        else:
+            text = f"{job.short} {fingerprint_of(self.account, job)}"
+        yield flaw("event", self._id(job.short), "has no idempotency key", ("HSET", key, value.digest, text))
+
+    # --- the queue
+
+    def check_claims(self) -> Iterator[Flaw]:
+        """Yield claims of jobs that need none, and a number of claimed relations that is wrong."""
+        stranded = {job.short for job in self.stranded}
+        for short in self._claimed - self.waiting.keys() - stranded:
+            writes = ("LREM", "claimed", 1, short)
+            yield flaw("claimed", self._id(short), "is claimed, and has ended or is worked", writes)
+        held = len(self._claimed_names - self.names.keys())
+        if held != self.header.held:
+            message = f"counts {self.header.held} claimed relations, of which there are {held}"
+            yield flaw("counter", "held", message, ("HINCRBY", "meta", "held", held - self.header.held))
+        for short in self._claimed:
+            self.waiting.pop(short, None)
+
+    def see_queue(self, listed: Iterable[str], others: Mapping[str, LoadedJob]) -> None:
+        """Note entries of the queue; `others` are jobs of it that nobody has shown."""
+        for short in listed:
+            job = others.get(short)
+            if short in self.waiting:
+                del self.waiting[short]
+            elif not (job and job.is_queued and job.number > self.header.accepted):
+                self.dead += 1
+
+    def check_queue(self) -> Iterator[Flaw]:
+        """Yield jobs that stand nowhere, and a number of ended ones in the queue that is wrong."""
+        for short in self.waiting:
+            yield flaw("queue", self._id(short), "waits and is not in the queue", ("RPUSH", "queue", short))
+        if self.dead != self.header.dead:
+            message = f"counts {self.header.dead} entries that wait no more, of which there are {self.dead}"
+            yield flaw("counter", "dead", message, ("HINCRBY", "meta", "dead", self.dead - self.header.dead))
+
+    def check_stranded(
+        self, job: LoadedJob, records: Mapping[Relation, tuple[RelationRecord, Memory]]
+    ) -> Iterator[Flaw]:
+        """Yield the flaw of an open job that is not worked as it says; what has no outcome is opened again.
+
+        Its outcomes are taken from what is remembered of its relations. A failed one counts only if the job
+        names it: it may have been put back.
+        """
+        opened, results, todo = self._open_of.get(job.short, []), Counter[str](), list[Relation]()
+        for relation in job.all_relations():
+            if str(relation) in opened:
+                continue
+            result = records[relation][1].result_of(job.short)
+            if result is None or (result == "failed" and str(relation) not in job.value.failed):
+                todo.append(relation)
+            else:
+                results[result] += 1
+        v, was_open = job.value, job.is_open
+        state, counts = v.state, dict(zip(RESULTS, v.counts, strict=True))
+        if not opened and sum(v.counts) == v.total:  # every outcome is counted
+            results, todo = Counter(counts), []
+        message = f"is {STATES[state]} with {v.left} relations to do, of which {len(opened)} are open"
+        restore(job, results, len(opened) + len(todo), now=self.now, keep=self.keep)
+        writes = [write for relation in todo for write in self._reopen(job, relation, records[relation][0])]
+        deltas = {str(name): results[name] - counts[name] for name in RESULTS}
+        writes += [*self._put(job, was_open), *count_writes(job, state, deltas)]
+        yield flaw("job", self._id(job.short), message, *writes)
+
+    def _reopen(self, job: LoadedJob, relation: Relation, record: RelationRecord) -> Iterator[Write]:
+        """Yield the writes that let a relation be worked for a job, beside others that ask for it."""
+        claimed, name = job.as_claimed(self.account, ()), str(relation)
+        version = Version(claimed.occurred_at, claimed.accepted)
+        intent = Intent(
+            version, claimed.job, claimed.action, claimed.info, claimed.correlation, claimed.allow_empty
+        )
+        before = self._reopened.get(name) or record.open or OpenRelation((), since=self.now)
+        # What was sent of it is not known, so it is read back first (R14).
+        stage = before.stage if before.stage.reads else Stage.READ_BACK
+        intents = tuple(sorted((*before.intents, intent)))
+        opened = msgspec.structs.replace(before, intents=intents, stage=stage)
+        self._reopened[name] = opened
+        yield "HSET", "open", name, codec.encode_open(opened)
+        yield "ZADD", "due", opened.not_before or opened.since, name
+        if guard := self.guard_of(relation):
+            yield "ZADD", "guard", 0, f"{guard}|f|{name}"
+
+    def _put(self, job: LoadedJob, was_open: bool) -> Iterator[Write]:
+        """Yield the writes of a restored job."""
+        bucket = bucket_of(job.short)
+        if job.value.state == FAILED and not job.is_kept:
+            yield from keep_writes(job)
+        else:
+            yield "HSET", "kept" if job.is_kept else f"jobs:{bucket}", job.short, job.encode()
+        if job.is_open is not was_open and not job.is_kept:
+            yield "OPEN", bucket, 1 if job.is_open else -1, self._ends_ms
+
+    @property
+    def _ends_ms(self) -> int:
+        return round(1000 * self.keep.finished)
+
+    # --- indexes
+
+    def check_kept(self, keep: Mapping[str, int]) -> Iterator[Flaw]:
+        """Yield where the list of kept jobs contradicts them."""
+        for short, number in self._kept.items():
+            if keep.get(short) != number:
+                yield flaw("index", "keep", f"does not list {short}", ("ZADD", "keep", number, short))
+
+    def check_failures(
+        self, failed: Mapping[str, Mapping[str, int]], groups: Collection[str]
+    ) -> Iterator[Flaw]:
+        """Yield where the lists of failed jobs that wait contradict the jobs; `failed` by its key."""
+        wanted: dict[str, dict[str, int]] = {"failed": {}}
+        for id_, (number, in_groups) in self._failures.items():
+            wanted["failed"][id_] = number
+            for group in in_groups:
+                wanted.setdefault(f"failed:{group}", {})[id_] = number
+        for group in sorted(self.groups() - {*groups}):
+            yield flaw("index", "failures", f"does not name {group}", ("SADD", "failures", group))
+        for key in wanted.keys() | failed.keys():
+            known, right = failed.get(key, {}), wanted.get(key, {})
+            for id_, number in right.items():
+                if known.get(id_) != number:
+                    yield flaw("index", key, f"does not list {id_}", ("ZADD", key, number, id_))
+            for id_ in known.keys() - right.keys() - self._expired:
+                yield flaw("index", key, f"lists {id_}, which does not wait", ("ZREM", key, id_))
+
+    def _id(self, short: str) -> str:
+        return f"{self.account}-{short}"
+
+    def named_buckets(self) -> set[int]:
+        """Return the buckets of open jobs that something names."""
+        return {*map(bucket_of, self._open_of), *map(bucket_of, self._claimed)}
+
+    def groups(self) -> set[str]:
+        """Return the groups of failed jobs that wait for a decision."""
+        return {group for _, in_groups in self._failures.values() for group in in_groups}

@@ -1,0 +1,113 @@
+"""The use case: end changes that a flush has taken and that nobody is sending. Under the account's lease.
+
+What waits in the inbox ends without a lease (`JobAdmin.cancel`). What was taken is among the open relations,
+perhaps together with other changes: these go on.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from worker.contract import Relation
+from worker.errors import Unavailable
+from worker.ports import (
+    CANCELLED,
+    AdminResult,
+    Clock,
+    JobAdmin,
+    JobRecord,
+    Lease,
+    LeaseKeeper,
+    Queries,
+    Store,
+)
+from worker.usecases.flush_context import FlushPolicy
+from worker.usecases.withdrawal import withdraw_jobs
+
+MAX_WAIT: Final = 5.0  # seconds to wait for the account's lease
+POLL: Final = 0.2  # seconds between two attempts to get it
+RELATIONS_AT_ONCE: Final = 5000
+AT_WORK: Final = "at work"  # a worker has the account for longer than one waits
+UNFINISHED: Final = "unfinished"  # a write of it has no answer yet, or is half done
+OVERRULED: Final = "overruled others"  # changes ended because of it, and nobody would do what they asked for
+NOT_OPEN: Final = "not open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenJobs:
+    """Cancels jobs that were taken; `policy_of` gives an account's policies."""
+
+    store: Store
+    queries: Queries
+    job_admin: JobAdmin
+    policy_of: Callable[[str], FlushPolicy]
+    clock: Clock
+    keep_lease: LeaseKeeper
+    new_id: Callable[[], str]
+
+    def cancel(self, account: str, jobs: Sequence[str]) -> AdminResult:
+        """End the account's jobs of which nothing is under way or in doubt; say why the others go on."""
+        lease = self._acquire_lease(account) if jobs else None
+        if lease is None:
+            return AdminResult((), dict.fromkeys(jobs, AT_WORK))
+        done, refused = list[str](), dict[str, str]()
+        try:
+            with self.keep_lease(lease):
+                for piece in self._pieces(jobs):
+                    result = self._cancel_piece(lease, piece)
+                    done += result.done
+                    refused |= result.refused
+        finally:
+            lease.release()
+        gone = {job: "gone" for job in jobs if job not in done and job not in refused}
+        return AdminResult(tuple(done), {**refused, **gone})
+
+    def _acquire_lease(self, account: str) -> Lease | None:
+        waited, holder = 0.0, self.new_id()
+        while (lease := self.store.lease(account, holder)) is None and waited < MAX_WAIT:
+            self.clock.sleep(POLL)
+            waited += POLL
+        return lease
+
+    def _pieces(self, jobs: Sequence[str]) -> Iterator[Mapping[str, JobRecord]]:
+        piece, size = dict[str, JobRecord](), 0
+        for job_id, job in self.queries.get_jobs(jobs).items():
+            piece[job_id] = job
+            size += job.total
+            if size >= RELATIONS_AT_ONCE:
+                yield piece
+                piece, size = {}, 0
+        if piece:
+            yield piece
+
+    def _cancel_piece(self, lease: Lease, jobs: Mapping[str, JobRecord]) -> AdminResult:
+        account = lease.account
+        try:
+            unsettled = self.job_admin.unsettled_requests(account)
+        except Unavailable:  # a worker died with them; the next flush goes on
+            return AdminResult((), dict.fromkeys(jobs, AT_WORK))
+        relations = list(dict.fromkeys(relation for job in jobs.values() for relation in _relations_of(job)))
+        known = lease.records(relations)
+        overruling = self._find_overruling(account, jobs, [each for each in relations if known[each].open])
+        free = jobs.keys() - overruling
+        withdrawal = withdraw_jobs(free, known, unsettled, self.policy_of(account), by=CANCELLED)
+        if withdrawal.done:
+            lease.claim((), (), withdrawal.writes)
+        refused = dict.fromkeys(free - withdrawal.done, NOT_OPEN)
+        refused |= dict.fromkeys(withdrawal.unfinished, UNFINISHED) | dict.fromkeys(overruling, OVERRULED)
+        return AdminResult(tuple(job for job in jobs if job in withdrawal.done), refused)
+
+    def _find_overruling(
+        self, account: str, jobs: Mapping[str, JobRecord], relations: Sequence[Relation]
+    ) -> set[str]:
+        """Return the jobs by which others ended: nobody would do what these asked for."""
+        return {
+            event.detail
+            for relation in relations
+            for event in self.store.relation_history(account, relation)[1]
+            if event.result == "superseded" and event.detail in jobs
+        }
+
+
+def _relations_of(job: JobRecord) -> Iterator[Relation]:
+    return (Relation(job.type, parent, child) for parent in job.parents for child in job.children)
