@@ -6,8 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from ops.bench.report import OURS
 
-WIDTH: Final = 760
-LABEL: Final = 250  # room for the names on the left
+WIDTH: Final = 800
+LABEL: Final = 300  # room for the names on the left
 VALUE: Final = 110  # room for the numbers on the right
 LINE: Final = 22
 STYLE: Final = """
