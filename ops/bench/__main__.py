@@ -64,7 +64,7 @@ def measure(parts: Sequence[str], *, quick: bool, echo: Echo) -> dict[str, Any]:
 def _accept(quick: bool, echo: Echo) -> dict[str, Any]:
     """Measure changes per second accepted, while nobody works on them."""
     echo("accepting …")
-    seconds, served = 1.0 if quick else 5.0, find_spec(HTTP) is not None
+    seconds, served = 0.7 if quick else 3.0, find_spec(HTTP) is not None
     parts: tuple[Part, ...] = ("api",) if served else ()
     shape = Shape(accounts=("one", "two", "three"), defaults=OPEN_WIDE, parts=parts)
     with (

@@ -7,9 +7,10 @@ given.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ops.bench import overhead
 from ops.bench.environments import NotInstalled, environment
@@ -28,9 +29,12 @@ from ops.bench.same_work import (
 from ops.dev.processes import StartFailed
 
 Echo = Callable[[str], None]
+Runs = dict[str, Callable[[], dict[str, Any]]]
+Result = TypeVar("Result")
 
 SLOW: Final = 0.1  # seconds, the API that takes its time
 WINDOWS: Final = (0.0, 1.0)
+TRIED: Final = 3  # variants at each latency: the first ones, the last ones
 BATCHING: Final = "celery-batches"  # is given more: it is the peer that gains from many
 
 
@@ -70,7 +74,7 @@ FULL: Final = Plan(
     },
     peers=tuple(peer.name for peer in PEERS),
     theirs=1500,
-    batched=4000,
+    batched=6400,
     killed=1000,
     light=100,
     idle=4000,
@@ -80,8 +84,8 @@ QUICK: Final = Plan(
     sizes={"mailing": 20_000, "quarrel": 20_000, "scatter": 4_000, "demo burst": 4_000},
     settings={0.0: (("wide open", ALL),), SLOW: (("defaults", ("mailing",)), ("wide open", ("mailing",)))},
     peers=("Celery", BATCHING, "dramatiq"),
-    theirs=600,
-    batched=1200,
+    theirs=400,
+    batched=1000,
     choose=False,
     end_states=(),
 )
@@ -153,14 +157,14 @@ def _choose(installed: Installed, plan: Plan, echo: Echo) -> None:
     """Find the variant that is fastest at each latency, by a short trial."""
     variants = installed.peer.variants
     installed.best.update({0.0: variants[0], SLOW: variants[-1]})
-    for latency in (0.0, SLOW) if plan.choose else ():
-        rates = {}
-        for place, variant in enumerate(variants):
+    for latency, tried in {0.0: variants[:TRIED], SLOW: variants[-TRIED:]}.items() if plan.choose else ():
+        rates = dict[float, Variant]()
+        for variant in tried:
             echo(f"choosing: {installed.peer.name}, {variant.name}, API {1000 * latency:g} ms …")
-            for done in _theirs(installed, variant, _their_work(installed, plan, latency, share=2), echo):
-                rates[place] = done.changes / done.seconds
+            for done in _theirs(installed, variant, _their_work(installed, plan, latency, share=3), echo):
+                rates[done.changes / done.seconds] = variant
         if rates:
-            installed.best[latency] = variants[max(rates, key=rates.__getitem__)]
+            installed.best[latency] = rates[max(rates)]
 
 
 def _rounds(plan: Plan, peers: Sequence[Installed], echo: Echo) -> Iterator[Done]:
@@ -169,7 +173,8 @@ def _rounds(plan: Plan, peers: Sequence[Installed], echo: Echo) -> Iterator[Done
             for how, loads in settings:
                 for load in loads:
                     echo(f"round {turn + 1}: ours, {how}, {load}, API {1000 * latency:g} ms …")
-                    yield ours(how, Work.of(load, plan.sizes[load], latency=latency))
+                    work = Work.of(load, plan.sizes[load], latency=latency)
+                    yield from _tried(partial(ours, how, work), echo)
             for installed in peers:
                 echo(f"round {turn + 1}: {installed.peer.name}, API {1000 * latency:g} ms …")
                 yield from _theirs(
@@ -188,44 +193,50 @@ def _their_work(installed: Installed, plan: Plan, latency: float, *, share: int 
 
 
 def _theirs(installed: Installed, variant: Variant, work: Work, echo: Echo) -> Iterator[Done]:
-    """Yield the run, unless the worker does not start."""
+    yield from _tried(partial(theirs, installed.peer, variant, installed.place, work), echo)
+
+
+def _tried(run: Callable[[], Result], echo: Echo) -> Iterator[Result]:
+    """Yield what the run returns, unless its worker does not start or does not come to an end."""
     try:
-        yield theirs(installed.peer, variant, installed.place, work)
-    except StartFailed as why:
+        yield run()
+    except (StartFailed, TimeoutError) as why:
         echo(str(why))
 
 
 def _killed(plan: Plan, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
-    work = Work.of("scatter", plan.killed, latency=SLOW)
-    echo("kill -9: ours …")
-    facts = {"ours": ours_killed(Work.of("scatter", 4 * plan.killed, latency=SLOW))}
-    for installed in peers:
-        echo(f"kill -9: {installed.peer.name} …")
-        facts[installed.peer.name] = theirs_killed(
-            installed.peer, installed.best[SLOW], installed.place, work
-        )
-    return facts
+    work, more = (Work.of("scatter", plan.killed * times, latency=SLOW) for times in (1, 4))
+    runs: Runs = {"ours": partial(ours_killed, more)}
+    runs |= {
+        each.peer.name: partial(theirs_killed, each.peer, each.best[SLOW], each.place, work) for each in peers
+    }
+    return _facts("kill -9", runs, echo)
 
 
 def _lightly(plan: Plan, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
-    changes, facts = light_load(plan.light), dict[str, Any]()
-    for window in WINDOWS:
-        echo(f"light load: ours, window {window:g} s …")
-        facts[f"ours, window {window:g} s"] = ours_lightly(window, changes)
-    for installed in peers:
-        echo(f"light load: {installed.peer.name} …")
-        facts[installed.peer.name] = theirs_lightly(
-            installed.peer, installed.best[0.0], installed.place, changes
-        )
-    return facts
+    changes = light_load(plan.light)
+    runs: Runs = {f"ours, window {window:g} s": partial(ours_lightly, window, changes) for window in WINDOWS}
+    runs |= {
+        each.peer.name: partial(theirs_lightly, each.peer, each.best[0.0], each.place, changes)
+        for each in peers
+    }
+    return _facts("light load", runs, echo)
 
 
 def _idle(plan: Plan, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
-    echo("jobs that do nothing …")
-    facts = {"ours": overhead.our_changes(plan.sizes["mailing"])}
-    for installed in peers:
-        echo(f"jobs that do nothing: {installed.peer.name} …")
-        facts[installed.peer.name] = overhead.their_jobs(
-            installed.peer, installed.best[0.0], installed.place, plan.idle
-        )
+    runs: Runs = {"ours": partial(overhead.our_changes, plan.sizes["mailing"])}
+    runs |= {
+        each.peer.name: partial(overhead.their_jobs, each.peer, each.best[0.0], each.place, plan.idle)
+        for each in peers
+    }
+    return _facts("jobs that do nothing", runs, echo)
+
+
+def _facts(what: str, runs: Runs, echo: Echo) -> dict[str, Any]:
+    """Return what each run says of its subject; one that fails is left out."""
+    facts = {}
+    for name, run in runs.items():
+        echo(f"{what}: {name} …")
+        for fact in _tried(run, echo):
+            facts[name] = fact
     return facts

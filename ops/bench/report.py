@@ -130,7 +130,7 @@ def _end_states(runs: Rows) -> Table:
 
 
 def _killed(facts: Facts) -> Table:
-    table = _table("a worker killed by SIGKILL", "changes", "not there after two minutes", "s until the last")
+    table = _table("a worker killed by SIGKILL", "changes", "not there a minute later", "s until the last")
     for name, each in facts.items():
         table.add_row(name, _number(each["changes"]), _number(each["lost"]), f"{each['seconds']:.1f}")
     return table
@@ -191,7 +191,7 @@ def _growth(runs: Rows) -> Table:
 def _capacity(rows: Rows) -> Table:
     table = _table("alone it carries, in a day", "million changes", "then add")
     for row in rows:
-        table.add_row(row["part"], f"{row['changes_a_day'] / 1e6:,.0f}", row["then"])
+        table.add_row(row["part"], f"{row['changes_a_day'] / 1e6:,.1f}", row["then"])
     return table
 
 

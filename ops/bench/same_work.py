@@ -35,6 +35,7 @@ SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 DEADLINE: Final = 120.0
 OUTAGE: Final = 25.0  # seconds without progress after which nobody comes back any more
+AFTER_KILL: Final = 60.0  # seconds after a kill in which all should be back
 EVERY: Final = 0.05  # seconds between two changes at light load
 PACE: Final = 4.0  # requests per second that the real API is given on paper
 
@@ -225,7 +226,7 @@ def _killed(stack: Stack, work: Work, kill: Callable[[], None], patience: float)
     kill()
     killed = time.monotonic()
     ended = progress_until(
-        stack, lambda stats: stats["relations"] >= wanted, patience=patience, deadline=killed + DEADLINE
+        stack, lambda stats: stats["relations"] >= wanted, patience=patience, deadline=killed + AFTER_KILL
     )
     there = stack.simulate("stats")["relations"]
     return {"changes": wanted, "lost": wanted - there, "seconds": ended - killed}
