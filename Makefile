@@ -1,4 +1,4 @@
-# demo: the main job through real parts · test: every check and test · bench-quick: the numbers, in one run
+# demo: the main job through real parts · test: every check and test · bench-quick: numbers beside other libraries (bench: all, half an hour)
 # test-server SERVER=/usr/bin/redis-server: what a Redis or Valkey matters for, on that program
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
 # coverage: the suite with a threshold · mutation: does the planner's suite notice changed code? · diagrams: draws docs/diagrams

@@ -23,8 +23,8 @@ Echo = Callable[[str], None]
 
 HTTP: Final = "starlette"  # an extra; without it that line is missing
 WIDE: Final = 140  # characters, where there is no terminal to ask
-ACCOUNTS: Final = (1, 10, 100, 1000, 2000)  # with two workers
-WORKERS: Final = (1, 2, 4, 8)  # with a hundred accounts
+ACCOUNTS: Final = (1, 10, 100, 2000)  # with two workers
+WORKERS: Final = (1, 2, 8)  # with a hundred accounts
 GROWN: Final = 20_000  # changes, over all accounts
 IN_QUICK: Final = ("accept", "work", "limiter")
 

@@ -25,12 +25,12 @@ def group(pid: int) -> list[int]:
 def measured(pids: Mapping[str, int]) -> Iterator[Callable[[], dict[str, float]]]:
     """Yield a function that returns the CPU seconds of each group since the beginning.
 
-    This process counts as `client`.
+    This process counts as `producer`.
     """
     before = {name: seconds(pid) for name, pid in pids.items()}
     mine = sum(os.times()[:2])
     yield lambda: {
-        "client": round(sum(os.times()[:2]) - mine, 2),
+        "producer": round(sum(os.times()[:2]) - mine, 2),
         **{name: round(seconds(pid) - before[name], 2) for name, pid in pids.items()},
     }
 

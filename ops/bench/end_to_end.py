@@ -21,6 +21,7 @@ OPEN_WIDE: Final = {
     "max_actions": 500,
     "max_batch": 2000,
 }
+UNPACED: Final = {"rate": 100_000.0, "burst": 1000}  # all other settings are those that everybody begins with
 BATCH: Final = 500
 POLL: Final = 0.01
 DEADLINE: Final = 120.0

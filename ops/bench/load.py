@@ -25,6 +25,16 @@ def links(count: int, *, account: str, seed: int = 1) -> list[Change]:
     ]
 
 
+def scatter(count: int, *, account: str, seed: int = 1) -> list[Change]:
+    """Return the everyday case of webhooks: `count` links, each between another estate and another person."""
+    pairs = [(1 + number, 5_000_001 + number) for number in range(count)]
+    random.Random(seed).shuffle(pairs)
+    return [
+        Change(account=account, action="create", type=TYPE, parents=(parent,), children=(child,))
+        for parent, child in pairs
+    ]
+
+
 def toggles(count: int, *, account: str, seed: int = 1) -> list[Change]:
     """Return a quarrel: links and unlinks of a tenth as many relations, so that most changes are outdated by
     a later one.

@@ -44,7 +44,7 @@ def their_jobs(peer: Peer, variant: Variant, place: Path, count: int) -> dict[st
         Redis.from_url(stack.redis_url) as client,
     ):
         groups = {
-            "client": peer_running.producer.pid,
+            "producer": peer_running.producer.pid,
             "worker": peer_running.worker.pid,
             "redis": stack.server.pid or 0,
         }

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ops.bench import planner
 
-PARTS: Final = ("client", "redis", "worker", "simulator")
+PARTS: Final = ("producer", "redis", "worker", "simulator")
 MIB: Final = 1 << 20
 OURS: Final = "ours"
 
@@ -150,7 +150,7 @@ def _idle(facts: Facts) -> Table:
     ours = facts[OURS]["rate"]
     for name, each in facts.items():
         rest = [_number(each[field]) if field in each else "" for field in ("enqueued", "bytes")]
-        spent = sum(each["cpu_us"].get(part, 0.0) for part in ("client", "redis", "worker"))
+        spent = sum(each["cpu_us"].get(part, 0.0) for part in ("producer", "redis", "worker"))
         name = "ours, changes with everything" if name == OURS else name
         table.add_row(
             name,

@@ -16,17 +16,16 @@ from typing import Any, Final
 from redis import Redis
 
 from ops.bench.cpu import measured
-from ops.bench.end_to_end import BATCH, OPEN_WIDE, drained, pids
-from ops.bench.load import chunks
+from ops.bench.end_to_end import BATCH, OPEN_WIDE, UNPACED, drained, pids
+from ops.bench.load import chunks, scatter
 from ops.bench.memory import watched
 from ops.bench.peer_runs import progress_until, started
 from ops.bench.peers.catalogue import Peer, Variant
-from ops.bench.workloads import LOADS, EndState, count_wrong, end_state, scatter
+from ops.bench.workloads import LOADS, EndState, count_wrong, end_state
 from ops.dev.stack import Part, Shape, Stack, running
 from worker.contract import Change, Relation
 
 ACCOUNT: Final = "one"
-UNPACED: Final = {"rate": 100_000.0, "burst": 1000}
 SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
     "defaults": UNPACED,
     "defaults, in_flight 1": {**UNPACED, "in_flight": 1},
@@ -125,7 +124,7 @@ def theirs(peer: Peer, variant: Variant, place: Path, work: Work) -> Done:
     with _stack(UNPACED) as stack, started(stack, peer, variant, place) as running_peer:
         _delay_answers(stack, work.latency)
         groups = {
-            "client": running_peer.producer.pid,
+            "producer": running_peer.producer.pid,
             "worker": running_peer.worker.pid,
             "simulator": stack.processes["simulator"].pid,
             "redis": stack.server.pid or 0,

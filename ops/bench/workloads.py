@@ -2,25 +2,14 @@
 hour.
 """
 
-import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from ops.bench.load import TYPE, bursts, links, toggles
+from ops.bench.load import bursts, links, scatter, toggles
 from worker.contract import Change, Relation
 
 EndState = dict[Relation, dict[str, str]]
 Load = Callable[..., list[Change]]
-
-
-def scatter(count: int, *, account: str, seed: int = 1) -> list[Change]:
-    """Return links of `count` different pairs, no record twice: nothing can share an action."""
-    pairs = [(1 + number, 1_000_001 + number) for number in range(count)]
-    random.Random(seed).shuffle(pairs)
-    return [
-        Change(account=account, action="create", type=TYPE, parents=(parent,), children=(child,))
-        for parent, child in pairs
-    ]
 
 
 LOADS: Final[Mapping[str, Load]] = {
