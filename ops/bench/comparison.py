@@ -183,7 +183,8 @@ def _rounds(plan: Plan, peers: Sequence[Installed], echo: Echo) -> Iterator[Done
     for load in plan.end_states:
         for installed in peers:
             echo(f"end states: {installed.peer.name}, {load} …")
-            yield from _theirs(installed, installed.best[0.0], Work.of(load, plan.theirs), echo)
+            work = Work.of(load, plan.theirs, latency=SLOW)
+            yield from _theirs(installed, installed.best[SLOW], work, echo)
 
 
 def _their_work(installed: Installed, plan: Plan, latency: float, *, share: int = 1) -> Work:

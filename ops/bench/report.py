@@ -65,9 +65,7 @@ def _work(facts: Facts) -> Iterator[RenderableType]:
     for latency in sorted({run["latency"] for run in facts["runs"]}):
         yield _rates([run for run in facts["runs"] if run["latency"] == latency], latency)
     yield _costs(facts["runs"])
-    if wrong := [
-        run for run in facts["runs"] if not run["latency"] and run["load"] in ("quarrel", "demo burst")
-    ]:
+    if wrong := [run for run in facts["runs"] if run["latency"] and run["load"] in ("quarrel", "demo burst")]:
         yield _end_states(wrong)
     if facts["killed"]:
         yield _killed(facts["killed"])

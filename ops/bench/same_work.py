@@ -227,8 +227,8 @@ def _killed(stack: Stack, work: Work, kill: Callable[[], None], patience: float)
     ended = progress_until(
         stack, lambda stats: stats["relations"] >= wanted, patience=patience, deadline=killed + AFTER_KILL
     )
-    there = stack.simulate("stats")["relations"]
-    return {"changes": wanted, "lost": wanted - there, "seconds": ended - killed}
+    lost = end_state(work.changes).keys() - _found(stack).keys()
+    return {"changes": wanted, "lost": len(lost), "seconds": ended - killed}
 
 
 def _lightly(
