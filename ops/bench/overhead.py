@@ -6,7 +6,6 @@ planned, sent with many others, and has an outcome that can be asked for; it is 
 
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +34,7 @@ def their_jobs(peer: Peer, variant: Variant, place: Path, count: int) -> dict[st
     A change behind them, which calls the API, says when they are through. `bytes` is what a waiting job takes
     in Redis.
     """
-    shape, quick = Shape(accounts=(ACCOUNT,), parts=()), _with(variant, QUICKLY)
+    shape, quick = Shape(accounts=(ACCOUNT,), parts=()), variant.with_environ(**QUICKLY)
     jobs = links(count, account=ACCOUNT)
     with (
         tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory,
@@ -71,7 +70,3 @@ def their_jobs(peer: Peer, variant: Variant, place: Path, count: int) -> dict[st
         "bytes": waiting / count,
         "cpu_us": {part: 1e6 * seconds / count for part, seconds in spent.items()},
     }
-
-
-def _with(variant: Variant, environ: Mapping[str, str]) -> Variant:
-    return Variant(name=variant.name, command=variant.command, environ={**variant.environ, **environ})

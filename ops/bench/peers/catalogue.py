@@ -22,6 +22,10 @@ class Variant:
     command: tuple[str, ...]
     environ: Mapping[str, str] = field(default_factory=dict)
 
+    def with_environ(self, **more: str) -> "Variant":
+        """Return the same with these variables, too."""
+        return Variant(name=self.name, command=self.command, environ={**self.environ, **more})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:

@@ -12,8 +12,8 @@ app.conf.update(
     task_acks_late=True,
     worker_prefetch_multiplier=4,
     broker_connection_retry_on_startup=True,
-    broker_transport_options={  # the default gives back what a killed worker held after an hour
-        "visibility_timeout": 10,
+    broker_transport_options={  # what a killed worker held is given back after an hour, the default
+        "visibility_timeout": int(os.environ.get("PEER_VISIBILITY", "3600")),
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "unacked_mutex_expire": 5,
