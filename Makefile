@@ -1,4 +1,5 @@
-# dev: a workbench until Ctrl-C · demo: the main job through real parts · test: every check and test · bench-quick: the numbers
+# dev: a workbench until Ctrl-C · demo: the main job through real parts · test: every check and test
+# bench-quick: numbers beside other libraries (bench: all, half an hour)
 # test-server SERVER=/usr/bin/redis-server: what a Redis or Valkey matters for, on that program
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
 # coverage: the suite with a threshold · mutation: does the planner's suite notice changed code? · diagrams: draws docs/diagrams
@@ -29,8 +30,8 @@ mutation: $(READY)
 	@rm -rf mutants && $(BIN)/mutmut run --max-children 2 && $(BIN)/mutmut results
 torture: $(READY) ; @$(BIN)/python -m tests.torture
 diagrams: ; @docs/diagrams/draw.sh
-bench: $(READY) ; @$(BIN)/python -m ops.bench
-bench-quick: $(READY) ; @$(BIN)/python -m ops.bench --quick
+bench: $(READY) ; @$(BIN)/python -m ops.bench --save build/bench
+bench-quick: $(READY) ; @$(BIN)/python -m ops.bench --quick --save build/bench-quick
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -1,7 +1,8 @@
-"""`python -m ops.bench [--quick] [--json]`: every number of one run, with the aim and the peer beside it."""
+"""`python -m ops.bench [--quick] [--only PART,…] [--json] [--save FOLDER]`: every number of one run, with
+those of other libraries beside it.
+"""
 
 import argparse
-import runpy
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,100 +13,117 @@ from typing import Any, Final
 import msgspec
 from rich.console import Console
 
-from ops.bench import accept, report
-from ops.bench.celery_peer import peer
-from ops.bench.end_to_end import OPEN_WIDE, UNPACED, through
+from ops.bench import accept, chart, comparison, growth, limiter, planner, report
+from ops.bench.comparison import FULL, QUICK, Plan
+from ops.bench.end_to_end import OPEN_WIDE
 from ops.bench.intake import intake
-from ops.bench.load import bursts, links, scatter, toggles
-from ops.dev.stack import Shape, Stack, running
-from worker.contract import Change
+from ops.dev.stack import Part, Shape, running
 
-Load = Callable[..., Sequence[Change]]
+Echo = Callable[[str], None]
 
-LOADS: Final[dict[str, Load]] = {
-    "mailing": links,
-    "quarrel": toggles,
-    "scatter": scatter,
-    "demo burst": bursts,
-}
-HTTP: Final = "starlette"  # an extra; without it that line is 0
-WIDE: Final = 120  # characters, where there is no terminal to ask
-PLANNER: Final = "ops.bench.planner"
+HTTP: Final = "starlette"  # an extra; without it that line is missing
+WIDE: Final = 140  # characters, where there is no terminal to ask
+ACCOUNTS: Final = (1, 10, 100, 2000)  # with two workers
+WORKERS: Final = (1, 2, 8)  # with a hundred accounts
+GROWN: Final = 20_000  # changes, over all accounts
+IN_QUICK: Final = ("accept", "work", "limiter")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, exit."""
+    """Measure, print, save, exit."""
     parser = argparse.ArgumentParser(prog="python -m ops.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under 90 seconds")
+    parser.add_argument("--quick", action="store_true", help=f"under 90 seconds: {', '.join(IN_QUICK)}")
+    parser.add_argument("--only", metavar="PART,…", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="write bench.json and bench.svg there")
     chosen = parser.parse_args(argv)
+    parts = chosen.only.split(",") if chosen.only else IN_QUICK if chosen.quick else tuple(PARTS)
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; parts are {', '.join(PARTS)}")
     console = Console(highlight=False, stderr=chosen.json, width=None if sys.stdout.isatty() else WIDE)
-    facts = measure(quick=chosen.quick, echo=console.print)
+    facts = measure(parts, quick=chosen.quick, echo=console.print)
     if chosen.json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(facts)).decode() + "\n")
+        sys.stdout.write(_json(facts).decode() + "\n")
     else:
         console.print(report.tables(facts))
-    if not chosen.quick and not chosen.json and find_spec(PLANNER):
-        runpy.run_module(PLANNER, run_name="__main__")
+    if chosen.save:
+        _save(chosen.save, facts)
     return 0
 
 
-def measure(*, quick: bool, echo: Callable[[str], None]) -> dict[str, Any]:
-    """Everything, in one run on one machine."""
-    seconds, changes, tasks = (1.5, 20_000, 1500) if quick else (5.0, 100_000, 5000)
-    with tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory:
-        accepted = _accepting(Path(directory, "accept"), seconds, echo)
-        worked = _working(
-            Path(directory, "work"),
-            changes,
-            tasks,
-            concurrencies=(2, 4) if quick else (1, 2, 4, 8),
-            echo=echo,
-        )
-    return {"quick": quick, "machine": report.machine(), "accept": accepted, **worked}
+def measure(parts: Sequence[str], *, quick: bool, echo: Echo) -> dict[str, Any]:
+    """Return the facts of these parts, measured in one run on one machine."""
+    facts: dict[str, Any] = {"quick": quick, "machine": report.machine()}
+    for part in parts:
+        facts[part] = PARTS[part](quick, echo)
+    if runs := facts.get("work", {}).get("runs"):
+        facts["capacity"] = growth.capacity(_typical(runs))
+    return facts
 
 
-def _accepting(directory: Path, seconds: float, echo: Callable[[str], None]) -> dict[str, Any]:
+def _accept(quick: bool, echo: Echo) -> dict[str, Any]:
     """Measure changes per second accepted, while nobody works on them."""
     echo("accepting …")
-    served = find_spec(HTTP) is not None
-    with running(directory, _shape(*(["api"] if served else []))) as stack:
+    seconds, served = 0.7 if quick else 3.0, find_spec(HTTP) is not None
+    parts: tuple[Part, ...] = ("api",) if served else ()
+    shape = Shape(accounts=("one", "two", "three"), defaults=OPEN_WIDE, parts=parts)
+    with (
+        tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory,
+        running(Path(directory), shape) as stack,
+    ):
         rates = accept.direct(stack.runtime(wakes=False), "one", seconds=seconds)
         over_http = accept.over_http(stack, "two", seconds=seconds) if served else 0.0
         return {"http": over_http, "direct": rates, "python": intake(stack, "three")}
 
 
-def _working(
-    directory: Path, changes: int, tasks: int, *, concurrencies: Sequence[int], echo: Callable[[str], None]
-) -> dict[str, dict[str, Any]]:
-    """Measure changes per second end to end, ours by kind of load and the peer's by concurrency."""
-    with running(directory / "defaults", _shape("worker", defaults=UNPACED)) as stack:
-        by_default = _loads(stack, changes, echo, ", default settings")
-    with running(directory / "wide", _shape("worker")) as stack:
-        ours = _loads(stack, changes, echo) | by_default
-        stack.processes["worker"].stop()
-        measured = {}
-        for concurrency in concurrencies:
-            echo(f"the peer, {concurrency} processes …")
-            measured[str(concurrency)] = peer(
-                stack, links(tasks, account="one", seed=concurrency), concurrency=concurrency
-            ).document()
-    return {"end_to_end": ours, "peer": measured}
+def _work(quick: bool, echo: Echo) -> dict[str, Any]:
+    plan: Plan = QUICK if quick else FULL
+    return comparison.compare(plan, echo=echo)
 
 
-def _loads(
-    stack: Stack, changes: int, echo: Callable[[str], None], note: str = ""
-) -> dict[str, dict[str, Any]]:
-    """Measure every load, each in an account of its own."""
-    runtime, found = stack.runtime(), {}
-    for account, (name, load) in zip(stack.credentials, LOADS.items(), strict=True):
-        echo(f"end to end: {name}{note} …")
-        found[name + note] = through(stack, runtime, load(changes, account=account)).document()
-    return found
+def _limiter(quick: bool, echo: Echo) -> dict[str, Any]:
+    echo("limiters …")
+    return limiter.measure(1.0 if quick else 5.0)
 
 
-def _shape(*parts: Any, defaults: Mapping[str, Any] = OPEN_WIDE) -> Shape:
-    return Shape(accounts=("one", "two", "three", "four"), defaults=defaults, parts=parts, concurrency=1)
+def _planner(_: bool, echo: Echo) -> dict[str, Any]:
+    echo("the planner …")
+    return planner.document(planner.measure())
+
+
+def _growth(quick: bool, echo: Echo) -> dict[str, Any]:
+    pairs = {(accounts, 2) for accounts in ACCOUNTS} | {(100, workers) for workers in WORKERS}
+    runs = []
+    for accounts, workers in sorted(pairs)[: 1 if quick else None]:
+        echo(f"growth: {accounts} accounts, {workers} workers …")
+        runs.append(growth.grow(accounts, workers, GROWN // (10 if quick else 1)))
+    return {"runs": runs}
+
+
+PARTS: Final[Mapping[str, Callable[[bool, Echo], dict[str, Any]]]] = {
+    "accept": _accept,
+    "work": _work,
+    "limiter": _limiter,
+    "planner": _planner,
+    "growth": _growth,
+}
+
+
+def _typical(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the run that a day is reckoned from: the demo's burst, with the default settings if measured."""
+    ours = [run for run in runs if run["who"] == report.OURS and not run["latency"]]
+    return max(ours, key=lambda run: (run["load"] == "demo burst", run["how"] == "defaults"))
+
+
+def _save(folder: Path, facts: Mapping[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_bytes(_json(facts))
+    if "work" in facts:
+        (folder / "bench.svg").write_text(chart.draw(chart.panels_of(facts)), "utf-8")
+
+
+def _json(facts: Mapping[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(facts))
 
 
 if __name__ == "__main__":

@@ -204,12 +204,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.bench.planner", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     chosen = parser.parse_args(argv)
-    measured = measure()
-    document = {"covers": _rows(measured.covers), "plans": _rows(measured.plans), "imports": measured.imports}
+    facts = document(measure())
     sys.stdout.write(
-        msgspec.json.format(msgspec.json.encode(document)).decode()
-        if chosen.json
-        else "\n".join(_tables(measured))
+        msgspec.json.format(msgspec.json.encode(facts)).decode() if chosen.json else "\n".join(lines(facts))
     )
     sys.stdout.write("\n")
     return 0
@@ -273,28 +270,30 @@ def _best(work: Callable[[], Result]) -> tuple[float, Result]:
     return 1000 * min(times), result
 
 
-def _rows(table: Sequence[NamedTuple]) -> list[dict[str, Any]]:
-    return [row._asdict() for row in table]
+def document(measured: Measured) -> dict[str, Any]:
+    """Return the facts as JSON has them."""
+    return {
+        "covers": [row._asdict() for row in measured.covers],
+        "plans": [row._asdict() for row in measured.plans],
+        "imports": measured.imports,
+    }
 
 
-def _tables(measured: Measured) -> Iterator[str]:
-    yield "".join(
-        [
-            f"{'cover':8}{'relations':>10}{'stars':>9}{'ours, ms':>11}",
-            *(f"{name:>22}" for name in measured.imports),
-        ]
-    )
-    for each in measured.covers:
+def lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of two tables: the covers beside the libraries that are there, and the plans."""
+    names = "".join(f"{name:>22}" for name in facts["imports"])
+    yield f"{'cover':8}{'relations':>10}{'stars':>9}{'ours, ms':>11}{names}"
+    for each in facts["covers"]:
         theirs = "".join(
-            f"{'wrong' if spent is None else f'{spent:.2f}':>22}" for spent in each.peers.values()
+            f"{'wrong' if spent is None else f'{spent:.2f}':>22}" for spent in each["peers"].values()
         )
-        yield f"{each.shape:8}{each.relations:10,}{each.stars:9,}{each.ours:11.2f}{theirs}"
-    for name, spent in measured.imports.items():
+        yield f"{each['shape']:8}{each['relations']:10,}{each['stars']:9,}{each['ours']:11.2f}{theirs}"
+    for name, spent in facts["imports"].items():
         yield f"import {name}: {spent:.0f} ms"
     yield f"\n{'plan':12}{'operations':>11}{'actions':>9}{'least':>9}{'requests':>10}{'ours, ms':>11}"
-    for made in measured.plans:
-        numbers = f"{made.operations:11,}{made.actions:9,}{made.least:9,}{made.requests:10,}"
-        yield f"{made.order:12}{numbers}{made.ours:11.2f}"
+    for made in facts["plans"]:
+        numbers = f"{made['operations']:11,}{made['actions']:9,}{made['least']:9,}{made['requests']:10,}"
+        yield f"{made['order']:12}{numbers}{made['ours']:11.2f}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,109 @@
+"""How the system grows with accounts and workers on one machine, and what such a machine carries in a day.
+
+The accounts share nothing but the Redis thread and the machine's cores. Each has mailings of its own; nothing
+but the machine holds them back.
+"""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from ops.bench.cpu import measured
+from ops.bench.end_to_end import BATCH, UNPACED, pids
+from ops.bench.load import chunks, links
+from ops.bench.memory import proportional
+from ops.bench.same_work import PACE
+from ops.dev.stack import Shape, Stack, running
+from worker.contract import Change
+from worker.ports import Store
+
+DEADLINE: Final = 240.0
+POLL: Final = 0.1  # with thousands of accounts a look costs
+DAY: Final = 86_400
+GIB: Final = 1 << 30
+RETENTION: Final = 7  # days that a finished job is kept by default
+FINISHED: Final = 430  # bytes of a finished job, measured by `ops.bench.queries`
+
+
+def grow(accounts: int, workers: int, changes: int) -> dict[str, Any]:
+    """Spread the changes over the accounts, and measure how fast the workers apply all of them."""
+    names = tuple(f"a{number}" for number in range(accounts))
+    shape = Shape(accounts=names, defaults=UNPACED, parts=("worker",), concurrency=workers)
+    loads = _loads(names, changes)
+    with (
+        tempfile.TemporaryDirectory(prefix="relations-bench-", ignore_cleanup_errors=True) as directory,
+        running(Path(directory), shape) as stack,
+    ):
+        return {"accounts": accounts, "workers": workers, **_measured(stack, loads)}
+
+
+def _loads(names: Sequence[str], changes: int) -> dict[str, list[Change]]:
+    each = max(1, changes // len(names))
+    return {name: links(each, account=name) for name in names}
+
+
+def _measured(stack: Stack, loads: Mapping[str, list[Change]]) -> dict[str, Any]:
+    runtime, total = stack.runtime(), sum(map(len, loads.values()))
+    intake = runtime.intake()
+    with measured(pids(stack)) as cpu:
+        begun = time.monotonic()
+        for load in loads.values():
+            for chunk in chunks(load, BATCH):
+                intake.accept(chunk)
+        _applied(stack, total, begun + DEADLINE)
+        _settled(runtime.store, list(loads), begun + DEADLINE)
+        seconds, spent = time.monotonic() - begun, cpu()
+    stats = stack.simulate("stats")
+    return {
+        "changes": total,
+        "seconds": seconds,
+        "rate": total / seconds,
+        "requests": stats["requests"],
+        "worker_bytes": proportional(stack.processes["worker"].pid),
+        "cpu": spent,
+        "cpu_us": {part: 1e6 * used / total for part, used in spent.items()},
+    }
+
+
+def _applied(stack: Stack, wanted: int, deadline: float) -> None:
+    while stack.simulate("stats")["relations"] < wanted:
+        _not_later_than(deadline)
+        time.sleep(POLL)
+
+
+def _settled(store: Store, accounts: Sequence[str], deadline: float) -> None:
+    """Return when every account has an outcome for all its changes."""
+    for account in accounts:
+        while (counts := store.counts(account))["backlog"] + counts["open"]:
+            _not_later_than(deadline)
+            time.sleep(POLL)
+
+
+def _not_later_than(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError("changes are still open")
+
+
+def capacity(done: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return how many changes a day each part of a machine carries, alone, and what to add when it is full.
+
+    `done` is a run of ours with the default settings, as `Done.document()` has it.
+    """
+    spent = done["cpu_us"]
+    whole = sum(spent[part] for part in ("producer", "redis", "worker"))
+    per_request = done["changes"] / done["requests"]
+    return [
+        _row("the pace of one account, 4 requests/s", per_request * PACE * DAY, "a higher rate"),
+        _row("1 GiB of Redis memory", GIB / FINISHED / RETENTION, "memory, or a shorter retention_days"),
+        _row("a core that works", 1e6 / spent["worker"] * DAY, "worker processes on other machines"),
+        _row(
+            "the thread of Redis", 1e6 / spent["redis"] * DAY, "a Redis Cluster, over which accounts spread"
+        ),
+        _row("two cores, shared by everything", 2e6 / whole * DAY, "a machine for Redis alone"),
+    ]
+
+
+def _row(part: str, changes: float, then: str) -> dict[str, Any]:
+    return {"part": part, "changes_a_day": changes, "then": then}
