@@ -14,7 +14,8 @@ from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
 TIMEOUT = 60.0
-LIMITS = {**QUICK, "window": 0.1, "max_ids": 5, "max_actions": 5, "doubt": 125.0}  # many small requests
+# Many small requests, one after the other: so two workers of one account would show.
+LIMITS = {**QUICK, "window": 0.1, "max_ids": 5, "max_actions": 5, "doubt": 125.0, "in_flight": 1}
 
 
 def message(account: str, number: int) -> dict[str, object]:
