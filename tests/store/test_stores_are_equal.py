@@ -664,7 +664,7 @@ def test_the_store_in_memory_and_the_one_on_redis_are_equal(redis_server: RedisS
     with Redis.from_url(redis_server.url) as client:
         machine = type("Machine", (SideBySide,), {"client": client})
         quiet = settings(
-            max_examples=settings().max_examples * 2 // 3,
+            max_examples=settings().max_examples // 2,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
