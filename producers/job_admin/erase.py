@@ -34,9 +34,8 @@ from worker.ports import (
     Withdrawal,
     record_ref,
 )
+from worker.usecases.account_lease import acquire_lease
 
-MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease
-POLL: Final = 0.2  # seconds between two attempts to get it
 PIECE: Final = 500  # open relations that are ended at once
 FLUSH_TIME: Final = 5.0  # seconds that a flush is given to read back what can land no more
 
@@ -275,7 +274,7 @@ class EraseService:
         self, account: str, record: RecordRef, holder: str, counts: Counter[str], looked: Counter[str]
     ) -> _Remainder:
         """Erase the record from one account as far as possible; return what is left."""
-        lease = self._acquire_lease(account, holder)
+        lease = acquire_lease(account, lambda: self.store.lease(account, holder), self.clock)
         try:
             with self.keep_lease(lease):
                 unsettled = self.job_admin.unsettled_requests(account)
@@ -297,17 +296,6 @@ class EraseService:
                 )
         finally:
             lease.release()
-
-    def _acquire_lease(self, account: str, holder: str) -> Lease:
-        waited = 0.0
-        while (lease := self.store.lease(account, holder)) is None:
-            if waited >= MAX_WAIT:
-                raise Unavailable(
-                    f"account {account} has been at work for {MAX_WAIT:g} s; try again", retry_after=MAX_WAIT
-                )
-            self.clock.sleep(POLL)
-            waited += POLL
-        return lease
 
     def _explain_waiting(self, account: str) -> str:
         if self.store.get_pause(account):

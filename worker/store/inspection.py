@@ -5,12 +5,13 @@ What the invariants are is in `integrity.py`; here is what is read for them, in 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 
 from worker.background import keep_lease
 from worker.contract import Relation
-from worker.errors import LeaseLost, Unavailable
+from worker.errors import LeaseLost
 from worker.ports import Clock, FlawProgress, Inspection, StoreFlaw
 from worker.store import codec
 from worker.store.account import META_FIELDS, Meta, read_jobs_with_claims, read_memories
@@ -23,9 +24,8 @@ from worker.store.lease import RedisLease
 from worker.store.limits import MAX_EXAMINED, Retention
 from worker.store.memories import Memory
 from worker.store.redis_store import RedisStore
+from worker.usecases.account_lease import MAX_WAIT, acquire_lease
 
-MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease
-POLL: Final = 0.2  # seconds between two attempts to get it
 MAX_PASSES: Final = 8  # what one mends may show the next
 MAX_MENDED: Final = 20_000  # jobs and relations of an account that is mended in passing
 WRITES_PER_COMMIT: Final = 1000
@@ -48,7 +48,9 @@ class RedisInspector:
         self, account: str, *, repair: bool = False, on_progress: FlawProgress = lambda _what, _count: None
     ) -> Inspection:
         """Check the account while nobody works it; raises Unavailable if a worker does not let go of it."""
-        return self._inspect(self._acquire_lease(account), repair, on_progress)
+        take = partial(self._store.lease, account, self._new_id())
+        lease = acquire_lease(account, take, self._clock, max_wait=MAX_WAIT)
+        return self._inspect(lease, repair, on_progress)
 
     def has_signs(self, account: str) -> bool:
         """Return whether a few numbers of the account show a contradiction."""
@@ -91,17 +93,6 @@ class RedisInspector:
         for bucket in buckets:
             sizes.hlen(f"jobs:{int(bucket)}")
         return signs, listed + opened + kept + sum(sizes.run())
-
-    def _acquire_lease(self, account: str) -> RedisLease:
-        waited, holder = 0.0, self._new_id()
-        while (lease := self._store.lease(account, holder)) is None:
-            if waited >= MAX_WAIT:
-                raise Unavailable(
-                    f"account {account} has been at work for {MAX_WAIT:g} s; try again", retry_after=MAX_WAIT
-                )
-            self._clock.sleep(POLL)
-            waited += POLL
-        return lease
 
     def _inspect(self, lease: RedisLease, repair: bool, on_progress: FlawProgress) -> Inspection:
         account, found = lease.account, dict[StoreFlaw, None]()

@@ -6,6 +6,7 @@ perhaps together with other changes: these go on.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from worker.contract import Relation
@@ -21,11 +22,11 @@ from worker.ports import (
     Queries,
     Store,
 )
+from worker.usecases.account_lease import wait_for_lease
 from worker.usecases.flush_context import FlushPolicy
 from worker.usecases.withdrawal import withdraw_jobs
 
 MAX_WAIT: Final = 5.0  # seconds to wait for the account's lease
-POLL: Final = 0.2  # seconds between two attempts to get it
 RELATIONS_AT_ONCE: Final = 5000
 AT_WORK: Final = "at work"  # a worker has the account for longer than one waits
 UNFINISHED: Final = "unfinished"  # a write of it has no answer yet, or is half done
@@ -47,7 +48,8 @@ class TakenJobs:
 
     def cancel(self, account: str, jobs: Sequence[str]) -> AdminResult:
         """End the account's jobs of which nothing is under way or in doubt; say why the others go on."""
-        lease = self._acquire_lease(account) if jobs else None
+        take = partial(self.store.lease, account, self.new_id())
+        lease = wait_for_lease(take, self.clock, max_wait=MAX_WAIT) if jobs else None
         if lease is None:
             return AdminResult((), dict.fromkeys(jobs, AT_WORK))
         done, refused = list[str](), dict[str, str]()
@@ -61,13 +63,6 @@ class TakenJobs:
             lease.release()
         gone = {job: "gone" for job in jobs if job not in done and job not in refused}
         return AdminResult(tuple(done), {**refused, **gone})
-
-    def _acquire_lease(self, account: str) -> Lease | None:
-        waited, holder = 0.0, self.new_id()
-        while (lease := self.store.lease(account, holder)) is None and waited < MAX_WAIT:
-            self.clock.sleep(POLL)
-            waited += POLL
-        return lease
 
     def _pieces(self, jobs: Sequence[str]) -> Iterator[Mapping[str, JobRecord]]:
         piece, size = dict[str, JobRecord](), 0

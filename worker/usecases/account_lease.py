@@ -1,0 +1,34 @@
+"""Waiting for an account's lease, for whoever acts on an account that a worker may have."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from worker.errors import Unavailable
+from worker.ports import Clock, Lease
+
+MAX_WAIT: Final = 30.0  # seconds to wait for the account's lease
+POLL: Final = 0.2  # seconds between two attempts to get it
+
+SomeLease = TypeVar("SomeLease", bound=Lease)
+
+
+def acquire_lease(
+    account: str, take: Callable[[], SomeLease | None], clock: Clock, *, max_wait: float = MAX_WAIT
+) -> SomeLease:
+    """Return the lease once `take` gets it; raise Unavailable if others have it for so many seconds."""
+    if lease := wait_for_lease(take, clock, max_wait=max_wait):
+        return lease
+    raise Unavailable(
+        f"account {account} has been at work for {max_wait:g} s; try again", retry_after=max_wait
+    )
+
+
+def wait_for_lease(
+    take: Callable[[], SomeLease | None], clock: Clock, *, max_wait: float
+) -> SomeLease | None:
+    """Return the lease once `take` gets it, None if others have it for so many seconds."""
+    waited = 0.0
+    while (lease := take()) is None and waited < max_wait:
+        clock.sleep(POLL)
+        waited += POLL
+    return lease
