@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from ops.cli.context import CommandContext, account_option, check_length
+from ops.operations.records import FILTER_FIELDS, TIME_FIELDS
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http import query
 from worker.contract import write_instant
@@ -27,20 +28,8 @@ TIME_UNITS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400,
 TIME_AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])")
 DAYS_AGO: Final[Mapping[str, int]] = {"today": 0, "yesterday": 1}
 DATES: Final = ("%Y-%m-%d", "%d.%m.%Y")
-PARAMETERS: Final[Mapping[str, str]] = {  # option → parameter of the HTTP interface
-    "state": "state",
-    "type": "relationtype",
-    "parent": "parentid",
-    "child": "childid",
-    "error": "error",
-    "source": "source",
-    "batch": "batch",
-    "since": "since",
-    "until": "until",
-    "failed_since": "failed_since",
-    "failed_until": "failed_until",
-}
-TIMES: Final = ("since", "until", "failed_since", "failed_until")
+# Option → parameter of the HTTP interface.
+PARAMETERS: Final[Mapping[str, str]] = {**FILTER_FIELDS, **{name: name for name in TIME_FIELDS}}
 FILTER_OPTIONS: Final = (
     click.option(
         "--state",
@@ -149,7 +138,7 @@ def by_option(function: Function) -> Function:
 
 def _parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
     parameters = [
-        (PARAMETERS[option], _parse_time(text, context) if option in TIMES else text)
+        (PARAMETERS[option], _parse_time(text, context) if option in TIME_FIELDS else text)
         for option, text in texts.items()
         if text
     ]
@@ -163,7 +152,7 @@ def _parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> J
 
 
 def _explain(fault: Fault) -> str:
-    if fault.path not in TIMES:
+    if fault.path not in TIME_FIELDS:
         return fault.message
     return f"{fault.message}; or today, yesterday, 2026-11-21, 21.11.2026, or 90m, 2h, 3d, 1w ago"
 

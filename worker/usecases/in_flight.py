@@ -1,6 +1,5 @@
 """The requests of one plan: which may begin, which are on their way, which are settled. Pure bookkeeping."""
 
-from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from worker.planner.actions import Request
@@ -83,8 +82,5 @@ class Round:
     def end(self, rest: float | None = None) -> None:
         """Begin no more requests; let the flush rest for so many seconds, or else plan again."""
         self._is_over = True
-        self.rest = max(_known(self.rest, rest), default=None)
-
-
-def _known(*rests: float | None) -> Iterable[float]:
-    return [rest for rest in rests if rest is not None]
+        if rest is not None:
+            self.rest = max(rest, self.rest or 0.0)

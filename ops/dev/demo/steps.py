@@ -153,22 +153,26 @@ def replay_failed(context: DemoContext, burst: Burst) -> dict[str, Any]:
 
 def _explain_failure(context: DemoContext) -> str:
     """Print one failed relation with why it failed and what to do, as `relations explain` does; return it."""
-    failed = JobFilter(state="failed")
+    failed = _find_failure(context)
+    if failed is None:
+        return ""
+    account, relation = failed
+    settings = context.runtime.settings.account(account)
+    explained = str(explain_relation(context.runtime, settings, relation, zone=UTC))
+    ids = f"{relation.type} {relation.parent} {relation.child}"
+    context.console.echo(f"one that failed, by relations explain {ids} --account {account}:")
+    for line in explained.splitlines():
+        context.console.echo(escape(f"  {line}"))
+    return explained
+
+
+def _find_failure(context: DemoContext) -> tuple[str, Relation] | None:
+    """Return a relation that failed, with its account; None if there is none."""
     for account in context.stack.credentials:
-        for job in context.queries.find_jobs(account, failed, limit=1).jobs:
+        for job in context.queries.find_jobs(account, JobFilter(state="failed"), limit=1).jobs:
             if job.refusal and job.refusal[3]:
-                relation = Relation.parse(job.refusal[3])
-                explained = str(
-                    explain_relation(
-                        context.runtime, context.runtime.settings.account(account), relation, zone=UTC
-                    )
-                )
-                ids = f"{relation.type} {relation.parent} {relation.child}"
-                context.console.echo(f"one that failed, by relations explain {ids} --account {account}:")
-                for line in explained.splitlines():
-                    context.console.echo(escape(f"  {line}"))
-                return explained
-    return ""
+                return account, Relation.parse(job.refusal[3])
+    return None
 
 
 def _deliver_webhook(stack: Stack, message_id: str, payload: dict[str, Any]) -> list[dict[str, Any]]:
