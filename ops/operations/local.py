@@ -177,7 +177,7 @@ class LocalOperations:
         rewrite_aof: bool = False,
     ) -> tuple[ErasureProof, Unavailable | None]:
         """Erase a record."""
-        return self.services.erasure.prove(
+        return self.services.erasure.erase(
             account, module, number, by=by, unrouted=unrouted, on_wait=on_wait, rewrite_aof=rewrite_aof
         )
 

@@ -159,7 +159,7 @@ async def erase_record(deps: OperatorDeps, call: ApiCall[ErasureForm]) -> Respon
     account = deps.current_settings().account(form.account).name
     proof, waiting = await deps.threads.run_for(
         call.key.name,
-        deps.services.erasure.prove,
+        deps.services.erasure.erase,
         account,
         form.module,
         form.id,

@@ -186,25 +186,6 @@ class EraseService:
         by: str,
         unrouted: bool = True,
         on_wait: Callable[[Unavailable], None] | None = None,
-    ) -> Mapping[str, int]:
-        """Erase the record and return counts of what was changed, by kind; a second call finds nothing.
-
-        Raises what `prove` raises, and Unavailable if anything waits; what could be erased by then is erased.
-        """
-        proof, waiting = self.prove(account, module, number, by=by, unrouted=unrouted, on_wait=on_wait)
-        if waiting:
-            raise waiting
-        return proof.erased
-
-    def prove(
-        self,
-        account: str,
-        module: str,
-        number: int,
-        *,
-        by: str,
-        unrouted: bool = True,
-        on_wait: Callable[[Unavailable], None] | None = None,
         rewrite_aof: bool = False,
     ) -> tuple[ErasureProof, Unavailable | None]:
         """Erase the record, and return the document of what was done, and why it is not complete, if so.

@@ -23,6 +23,7 @@ from tests.support.deploy_work import (
     shortest_gap,
     wait_until_done,
 )
+from tests.support.erasing import erase_record
 from worker.errors import StoreUnavailable
 from worker.ports import Pause
 from worker.redis.client import connect
@@ -111,7 +112,7 @@ def test_a_record_is_erased_on_whichever_node_its_account_lives(cluster: Cluster
     runtime = stack.runtime()
     for account in ACCOUNTS:
         assert relation_keys(runtime, "1007", account)
-        assert build_services(runtime).erasure.erase(account, "estate", 1007, by="ada")["jobs"] == 1
+        assert erase_record(build_services(runtime).erasure, account, "estate", 1007, by="ada")["jobs"] == 1
     assert [account for account in ACCOUNTS if relation_keys(runtime, "1007", account)] == []
     assert all(relation_keys(runtime, "1008", account) for account in ACCOUNTS)
 

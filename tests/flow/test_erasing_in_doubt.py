@@ -7,6 +7,7 @@ import pytest
 
 from ops.simulator import FaultPlan, InjectedFault
 from producers.job_admin.erase import EraseService
+from tests.support.erasing import erase_record
 from tests.support.flow_world import INFO, START, World, change
 from tests.support.store_steps import job_admin_of
 from worker.contract import Relation, write_instant
@@ -33,7 +34,7 @@ def erasure_of(world: World) -> EraseService:
 
 
 def erase(world: World) -> dict[str, int]:
-    counts = erasure_of(world).erase("acme", "address", 9001, by="ada")
+    counts = erase_record(erasure_of(world), "acme", "address", 9001, by="ada")
     return {kind: count for kind, count in counts.items() if count}
 
 
@@ -111,10 +112,10 @@ def test_a_request_of_a_dead_worker_delays_the_erasure_of_its_own_records_only(m
     world.accept(change("create", BUYER, 502, 9001))
     assert erase(world)["jobs"] == 1
     with pytest.raises(Unavailable, match="unfinished write: 1"):
-        erasure_of(world).erase("acme", "address", 9002, by="ada")
+        erase_record(erasure_of(world), "acme", "address", 9002, by="ada")
     world.drain()
     world.clock.sleep(150.0)
-    erasure_of(world).erase("acme", "address", 9002, by="ada")
+    erase_record(erasure_of(world), "acme", "address", 9002, by="ada")
     assert world.relations() == {OTHER: {}}
 
 
@@ -145,7 +146,7 @@ def test_who_waits_is_told_why_and_the_erasure_finishes_with_one_audit_entry(mak
         told.append(str(error))
         world.drain()
 
-    counts = erasure_of(world).erase("acme", "address", 9001, by="ada", on_wait=work_meanwhile)
+    counts = erase_record(erasure_of(world), "acme", "address", 9001, by="ada", on_wait=work_meanwhile)
     assert (counts["jobs"], counts["emptied"], len(told)) == (1, 1, 1)
     [entry] = job_admin_of(world.store).audit_log("acme").entries
     assert (entry.act, entry.count) == ("erased", counts.total())

@@ -11,6 +11,7 @@ from typing import Any
 from producers.job_admin.cancel_dismiss import JobAdminService
 from producers.job_admin.erase import EraseService
 from producers.replay.service import ReplayService
+from tests.support.erasing import erase_record
 from tests.torture.changes import RECORDS, TYPES, children_of
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.history_checker import HistoryChecker
@@ -174,7 +175,7 @@ class SimulatedOperator(SimulatedProcess):
         records = [RecordRef(*each) for each in RECORDS if RecordRef(*each).is_part_of(relation)]
         record = self.schedule.rng.choice(records)
         self._erased[account, record] = None
-        self.erasure.erase(account, *record, by=NAME)
+        erase_record(self.erasure, account, *record, by=NAME)
 
     def _finish(self, _: str) -> None:
         """Let every started replay run to its end, and every erasure finish."""
@@ -183,7 +184,9 @@ class SimulatedOperator(SimulatedProcess):
                 if replay.state == "running":
                     self.replays.run(replay.id)
         for account, record in self._erased:
-            self.erasure.erase(account, *record, by=NAME, on_wait=lambda error: self.trace("waits", error))
+            erase_record(
+                self.erasure, account, *record, by=NAME, on_wait=lambda error: self.trace("waits", error)
+            )
         self.environment.checker.erased.update(self._erased)
 
     def _some_jobs(self, account: str) -> list[str]:

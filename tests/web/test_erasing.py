@@ -13,6 +13,7 @@ import redis
 
 from producers.job_admin.erase import fingerprint
 from producers.services import Services, build_services
+from tests.support.erasing import erase_record
 from tests.support.http_front import MISSING, Front
 from worker.contract import Relation, from_message
 from worker.errors import NotFound, Unavailable
@@ -98,7 +99,7 @@ def test_no_key_and_no_value_names_an_erased_record_and_all_else_is_as_it_was(
 ) -> None:
     jobs = populate(front, services)
     before = {name: front.store.get_job(job) for name, job in jobs.items()}
-    counts = services.erasure.erase("acme", "address", ADA, by="ada")
+    counts = erase_record(services.erasure, "acme", "address", ADA, by="ada")
     assert find_ada(redis_client) == []
     assert counts["jobs"] == 5
     assert counts["emptied"] == 3
@@ -127,7 +128,7 @@ def test_unrouted_messages_are_erased_though_the_registry_has_lost_their_inbox(
     message = UnreadableMessage("nobody", "celery", "task-1", ("account: is unknown",), body)
     front.runtime.intake().reject(message)
     redis_client.delete(keys.accounts(front.runtime.settings.prefix))
-    services.erasure.erase("acme", "address", ADA, by="ada")
+    erase_record(services.erasure, "acme", "address", ADA, by="ada")
     assert find_ada(redis_client) == []
 
 
@@ -143,7 +144,7 @@ def test_an_estate_of_the_same_number_is_another_record(front: Front, services: 
         front.store.relation_history("acme", relation),
         front.runtime.queries.list_requests("acme"),
     )
-    assert +Counter(services.erasure.erase("acme", "address", ADA, by="ada")) == Counter()
+    assert +Counter(erase_record(services.erasure, "acme", "address", ADA, by="ada")) == Counter()
     assert (
         front.store.get_job(job),
         front.store.relation_history("acme", relation),
@@ -156,8 +157,8 @@ def test_erasing_twice_finds_nothing_and_the_other_relations_are_still_done(
     front: Front, services: Services
 ) -> None:
     jobs = populate(front, services)
-    services.erasure.erase("acme", "address", ADA, by="ada")
-    assert +Counter(services.erasure.erase("acme", "address", ADA, by="ada")) == Counter()
+    erase_record(services.erasure, "acme", "address", ADA, by="ada")
+    assert +Counter(erase_record(services.erasure, "acme", "address", ADA, by="ada")) == Counter()
     while front.runtime.flush("acme").next_in == 0.0:
         pass
     queued, alone = front.store.get_job(jobs["queued"]), front.store.get_job(jobs["alone"])
@@ -178,7 +179,7 @@ def test_a_failed_job_whose_only_failure_was_erased_has_nothing_to_replay(
 ) -> None:
     job = send(front, "create", BUYER, 2, [MISSING, 5], batch="import")
     front.runtime.flush("acme")
-    services.erasure.erase("acme", "address", MISSING, by="ada")
+    erase_record(services.erasure, "acme", "address", MISSING, by="ada")
     assert front.store.failed_jobs("acme", limit=9) == []  # nothing of it is left to do
     assert requeue(front.runtime.intake(), "acme", [job]) == []
     assert front.store.batch_counts("acme", "import") == {"accepted": 1, "failed": 1}
@@ -202,7 +203,7 @@ def test_open_relations_of_the_record_end_superseded_and_those_split_with_them_c
     }
     lease.claim(work.jobs, (), batch.writes(effects))
     lease.release()
-    assert services.erasure.erase("acme", "address", ADA, by="ada")["open"] == 1
+    assert erase_record(services.erasure, "acme", "address", ADA, by="ada")["open"] == 1
     assert find_ada(front.runtime.client) == []
     record = front.store.get_job(job)
     assert record is not None
@@ -216,7 +217,7 @@ def test_the_audit_log_shows_a_fingerprint_that_whoever_knows_the_id_can_check(
     front: Front, services: Services
 ) -> None:
     populate(front, services)
-    services.erasure.erase("acme", "address", ADA, by="ada")
+    erase_record(services.erasure, "acme", "address", ADA, by="ada")
     entry = front.runtime.job_admin.audit_log("acme", limit=1).entries[0]
     assert (entry.by, entry.act, entry.what) == (
         "ada",
@@ -233,7 +234,7 @@ def test_an_account_with_a_request_without_an_answer_is_not_touched(front: Front
     lease.begin("r1", Request((Action("create", BUYER, (1,), (ADA,)),)))
     lease.release()
     with pytest.raises(Unavailable, match="try again"):
-        services.erasure.erase("acme", "address", ADA, by="ada")
+        erase_record(services.erasure, "acme", "address", ADA, by="ada")
     assert front.store.lease("acme", "next") is not None  # it was given back
     assert find_ada(front.runtime.client)
 
@@ -245,7 +246,7 @@ def test_a_running_replay_that_would_send_the_record_is_deleted(front: Front, se
         "acme", JobFilter(error="record"), by="bob", correction={"childid": ADA}
     )
     services.replays.start(replay.id, by="bob")
-    services.erasure.erase("acme", "address", ADA, by="ada")
+    erase_record(services.erasure, "acme", "address", ADA, by="ada")
     assert front.runtime.job_admin.get_replay(replay.id) is None
 
 
@@ -267,7 +268,7 @@ def test_a_replay_that_has_read_its_set_sends_nothing_of_a_record_erased_meanwhi
 
         def replay_entries(self, *args: Any) -> Any:
             entries = front.runtime.job_admin.replay_entries(*args)
-            services.erasure.erase("acme", "address", ADA, by="ada")
+            erase_record(services.erasure, "acme", "address", ADA, by="ada")
             return entries
 
     run_replay(front.runtime.intake(), ErasedAfterReading(), replay.id)  # type: ignore[arg-type]
@@ -277,14 +278,14 @@ def test_a_replay_that_has_read_its_set_sends_nothing_of_a_record_erased_meanwhi
 
 def test_an_unknown_module_is_refused(services: Services) -> None:
     with pytest.raises(NotFound, match="known are address"):
-        services.erasure.erase("acme", "adress", 1, by="ada")
+        erase_record(services.erasure, "acme", "adress", 1, by="ada")
 
 
 def test_the_proof_says_what_was_looked_at_and_done_and_names_nobody(
     front: Front, services: Services
 ) -> None:
     populate(front, services)
-    proof, waiting = services.erasure.prove("acme", "address", ADA, by="ada", rewrite_aof=True)
+    proof, waiting = services.erasure.erase("acme", "address", ADA, by="ada", rewrite_aof=True)
     document = json.dumps(msgspec.to_builtins(proof))
     assert waiting is None
     assert str(ADA) not in document
@@ -296,7 +297,7 @@ def test_the_proof_says_what_was_looked_at_and_done_and_names_nobody(
     assert acme.looked_at["jobs"] >= 7
     assert min(acme.looked_at[kind] for kind in ("memories", "requests", "payloads", "replays", "deeds")) > 0
     assert proof.append_only_file.startswith("is being rewritten")
-    again, _ = services.erasure.prove("acme", "address", ADA, by="ada")
+    again, _ = services.erasure.erase("acme", "address", ADA, by="ada")
     assert (again.erased, again.complete) == ({}, True)
 
 
@@ -332,7 +333,7 @@ def test_over_http_unrouted_messages_are_touched_only_for_a_key_that_has_them(
     left = find_ada(front.runtime.client)
     assert left
     assert all(b"childid" in text for text in left)
-    services.erasure.erase("acme", "address", ADA, by="ada")
+    erase_record(services.erasure, "acme", "address", ADA, by="ada")
     assert find_ada(front.runtime.client) == []
 
 
@@ -348,9 +349,9 @@ def test_a_small_id_does_not_take_dates_codes_counts_and_other_jobs_with_it(
     services.replays.prepare("acme", JobFilter(error="80"), by="bob")
     front.store.pause("acme", Pause("brake", "11 deletes within an hour, max_deletes_per_hour = 10"))
     before = front.store.get_job(other), front.store.get_job(failed)
-    counts = services.erasure.erase("acme", "address", small, by="ada")
+    counts = erase_record(services.erasure, "acme", "address", small, by="ada")
     assert (counts["jobs"], counts["emptied"], counts["requests"]) == (1, 1, 1)
     assert sum(counts[kind] for kind in ("replays", "deeds", "batches", "payloads", "labels")) == 0
     assert (front.store.get_job(other), front.store.get_job(failed)) == before
     assert front.store.get_pause("acme").detail.startswith("11 deletes")  # type: ignore[union-attr]
-    assert services.erasure.erase("acme", "address", 80, by="ada").total() == 0  # type: ignore[attr-defined]
+    assert erase_record(services.erasure, "acme", "address", 80, by="ada").total() == 0  # type: ignore[attr-defined]
