@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 
 from ops.bench import accept, chart, comparison, growth, limiter, planner, report
-from ops.bench.comparison import FULL, QUICK, Plan
+from ops.bench.comparison import FULL, QUICK, Extent
 from ops.bench.end_to_end import OPEN_WIDE
 from ops.bench.intake import intake
 from ops.dev.stack import Part, Shape, running
@@ -77,8 +77,8 @@ def _accept(quick: bool, echo: Echo) -> dict[str, Any]:
 
 
 def _work(quick: bool, echo: Echo) -> dict[str, Any]:
-    plan: Plan = QUICK if quick else FULL
-    return comparison.compare(plan, echo=echo)
+    extent: Extent = QUICK if quick else FULL
+    return comparison.compare(extent, echo=echo)
 
 
 def _limiter(quick: bool, echo: Echo) -> dict[str, Any]:

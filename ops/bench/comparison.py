@@ -39,7 +39,7 @@ BATCHING: Final = "celery-batches"  # is given more: it is the peer that gains f
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Extent:
     """How much is measured.
 
     `sizes` are the numbers of changes that ours is given by kind of load. `settings` of ours are measured at
@@ -60,7 +60,7 @@ class Plan:
 
 
 ALL: Final = ("mailing", "quarrel", "scatter", "demo burst")
-FULL: Final = Plan(
+FULL: Final = Extent(
     rounds=3,
     sizes={"mailing": 30_000, "quarrel": 30_000, "scatter": 6_000, "demo burst": 8_000},
     settings={
@@ -79,7 +79,7 @@ FULL: Final = Plan(
     light=100,
     idle=4000,
 )
-QUICK: Final = Plan(
+QUICK: Final = Extent(
     rounds=1,
     sizes={"mailing": 20_000, "quarrel": 20_000, "scatter": 4_000, "demo burst": 4_000},
     settings={0.0: (("wide open", ALL),), SLOW: (("defaults", ("mailing",)), ("wide open", ("mailing",)))},
@@ -89,7 +89,7 @@ QUICK: Final = Plan(
     choose=False,
     end_states=(),
 )
-SMOKE: Final = Plan(
+SMOKE: Final = Extent(
     rounds=1,
     sizes={"mailing": 200},
     settings={0.0: (("defaults", ("mailing",)),)},
@@ -109,17 +109,17 @@ class Installed:
     best: dict[float, Variant] = field(default_factory=dict)
 
 
-def compare(plan: Plan, *, echo: Echo) -> dict[str, Any]:
+def compare(extent: Extent, *, echo: Echo) -> dict[str, Any]:
     """Return the facts: runs, kills, light load, jobs that do nothing, and which peers were skipped."""
-    peers, skipped = install(plan.peers, echo=echo)
+    peers, skipped = install(extent.peers, echo=echo)
     for installed in peers:
-        _choose(installed, plan, echo)
-    runs = [done.document() for done in _rounds(plan, peers, echo)]
+        _choose(installed, extent, echo)
+    runs = [done.document() for done in _rounds(extent, peers, echo)]
     return {
         "runs": summarize(runs),
-        "killed": _killed(plan, peers, echo) if plan.killed else {},
-        "light": _lightly(plan, peers, echo) if plan.light else {},
-        "idle": _idle(plan, peers, echo) if plan.idle else {},
+        "killed": _killed(extent, peers, echo) if extent.killed else {},
+        "light": _lightly(extent, peers, echo) if extent.light else {},
+        "idle": _idle(extent, peers, echo) if extent.idle else {},
         "skipped": skipped,
     }
 
@@ -153,44 +153,50 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**middle, "least": rates[0], "most": rates[-1], "rounds": len(rows), "wrong": wrong}
 
 
-def _choose(installed: Installed, plan: Plan, echo: Echo) -> None:
+def _choose(installed: Installed, extent: Extent, echo: Echo) -> None:
     """Find the variant that is fastest at each latency, by a short trial."""
     variants = installed.peer.variants
     installed.best.update({0.0: variants[0], SLOW: variants[-1]})
-    for latency, tried in {0.0: variants[:TRIED], SLOW: variants[-TRIED:]}.items() if plan.choose else ():
+    for latency, tried in {0.0: variants[:TRIED], SLOW: variants[-TRIED:]}.items() if extent.choose else ():
         rates = dict[float, Variant]()
         for variant in tried:
             echo(f"choosing: {installed.peer.name}, {variant.name}, API {1000 * latency:g} ms …")
-            for done in _theirs(installed, variant, _their_work(installed, plan, latency, share=3), echo):
+            for done in _theirs(installed, variant, _their_work(installed, extent, latency, share=3), echo):
                 rates[done.changes / done.seconds] = variant
         if rates:
             installed.best[latency] = rates[max(rates)]
 
 
-def _rounds(plan: Plan, peers: Sequence[Installed], echo: Echo) -> Iterator[Done]:
-    for turn in range(plan.rounds):
-        for latency, settings in plan.settings.items():
-            for how, loads in settings:
-                for load in loads:
-                    echo(f"round {turn + 1}: ours, {how}, {load}, API {1000 * latency:g} ms …")
-                    work = Work.of(load, plan.sizes[load], latency=latency)
-                    yield from _tried(partial(ours, how, work), echo)
-            for installed in peers:
-                echo(f"round {turn + 1}: {installed.peer.name}, API {1000 * latency:g} ms …")
-                yield from _theirs(
-                    installed, installed.best[latency], _their_work(installed, plan, latency), echo
-                )
-    for load in plan.end_states:
+def _rounds(extent: Extent, peers: Sequence[Installed], echo: Echo) -> Iterator[Done]:
+    for turn in range(extent.rounds):
+        for latency in extent.settings:
+            yield from _turn(extent, peers, latency, f"round {turn + 1}", echo)
+    for load in extent.end_states:
         for installed in peers:
             echo(f"end states: {installed.peer.name}, {load} …")
-            work = Work.of(load, plan.theirs, latency=SLOW)
+            work = Work.of(load, extent.theirs, latency=SLOW)
             yield from _theirs(installed, installed.best[SLOW], work, echo)
 
 
-def _their_work(installed: Installed, plan: Plan, latency: float, *, share: int = 1) -> Work:
+def _turn(
+    extent: Extent, peers: Sequence[Installed], latency: float, turn: str, echo: Echo
+) -> Iterator[Done]:
+    """Yield one run of everybody at this latency of the API."""
+    api = f"API {1000 * latency:g} ms"
+    for how, load in [(how, load) for how, loads in extent.settings[latency] for load in loads]:
+        echo(f"{turn}: ours, {how}, {load}, {api} …")
+        work = Work.of(load, extent.sizes[load], latency=latency)
+        yield from _tried(partial(ours, how, work), echo)
+    for installed in peers:
+        echo(f"{turn}: {installed.peer.name}, {api} …")
+        work = _their_work(installed, extent, latency)
+        yield from _theirs(installed, installed.best[latency], work, echo)
+
+
+def _their_work(installed: Installed, extent: Extent, latency: float, *, share: int = 1) -> Work:
     """Return the first changes of the mailing that ours is given."""
-    first = plan.batched if installed.peer.name == BATCHING else plan.theirs
-    return Work.of("mailing", plan.sizes["mailing"], latency=latency, first=first // share)
+    first = extent.batched if installed.peer.name == BATCHING else extent.theirs
+    return Work.of("mailing", extent.sizes["mailing"], latency=latency, first=first // share)
 
 
 def _theirs(installed: Installed, variant: Variant, work: Work, echo: Echo) -> Iterator[Done]:
@@ -205,8 +211,8 @@ def _tried(run: Callable[[], Result], echo: Echo) -> Iterator[Result]:
         echo(str(why))
 
 
-def _killed(plan: Plan, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
-    work, more = (Work.of("scatter", plan.killed * times, latency=SLOW) for times in (1, 4))
+def _killed(extent: Extent, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
+    work, more = (Work.of("scatter", extent.killed * times, latency=SLOW) for times in (1, 4))
     runs: Runs = {"ours": partial(ours_killed, more)}
     runs |= {
         each.peer.name: partial(theirs_killed, each.peer, each.best[SLOW], each.place, work) for each in peers
@@ -214,8 +220,8 @@ def _killed(plan: Plan, peers: Sequence[Installed], echo: Echo) -> dict[str, Any
     return _facts("kill -9", runs, echo)
 
 
-def _lightly(plan: Plan, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
-    changes = light_load(plan.light)
+def _lightly(extent: Extent, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
+    changes = light_load(extent.light)
     runs: Runs = {f"ours, window {window:g} s": partial(ours_lightly, window, changes) for window in WINDOWS}
     runs |= {
         each.peer.name: partial(theirs_lightly, each.peer, each.best[0.0], each.place, changes)
@@ -224,10 +230,10 @@ def _lightly(plan: Plan, peers: Sequence[Installed], echo: Echo) -> dict[str, An
     return _facts("light load", runs, echo)
 
 
-def _idle(plan: Plan, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
-    runs: Runs = {"ours": partial(overhead.our_changes, plan.sizes["mailing"])}
+def _idle(extent: Extent, peers: Sequence[Installed], echo: Echo) -> dict[str, Any]:
+    runs: Runs = {"ours": partial(overhead.our_changes, extent.sizes["mailing"])}
     runs |= {
-        each.peer.name: partial(overhead.their_jobs, each.peer, each.best[0.0], each.place, plan.idle)
+        each.peer.name: partial(overhead.their_jobs, each.peer, each.best[0.0], each.place, extent.idle)
         for each in peers
     }
     return _facts("jobs that do nothing", runs, echo)

@@ -55,7 +55,7 @@ def their_jobs(peer: Peer, variant: Variant, place: Path, count: int) -> dict[st
             ended = progress_until(
                 stack,
                 lambda stats: stats["executed"] > 0,
-                patience=DEADLINE,
+                stall_timeout=DEADLINE,
                 deadline=begun + DEADLINE,
             )
             spent = cpu()

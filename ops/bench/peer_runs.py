@@ -4,10 +4,9 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import ops
 from ops.bench.peers.catalogue import MODULE, Peer, Variant
@@ -57,14 +56,6 @@ class RunningPeer:
         self.producer.close()
         self.worker.kill()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _launch(self) -> Process:
         script, *arguments = self._variant.command
         return Process(
@@ -112,7 +103,7 @@ class Producer:
 @contextmanager
 def started(stack: Stack, peer: Peer, variant: Variant, place: Path) -> Iterator[RunningPeer]:
     """Yield the peer when its worker has done its first change; `place` has its environment's programs."""
-    with RunningPeer(stack, peer, variant, place) as running:
+    with closing(RunningPeer(stack, peer, variant, place)) as running:
         running.warm_up()
         yield running
 
@@ -132,16 +123,16 @@ def _document(change: Change) -> dict[str, Any]:
     }
 
 
-def progress_until(stack: Stack, done: Any, *, patience: float, deadline: float) -> float:
+def progress_until(stack: Stack, done: Any, *, stall_timeout: float, deadline: float) -> float:
     """Return when the API executed its last request: on the monotonic clock, to 20 ms.
 
-    It waits until `done(stats)`, until nothing happened for `patience` seconds, or for the deadline.
+    It waits until `done(stats)`, until nothing happened for `stall_timeout` seconds, or for the deadline.
     """
     last, executed = time.monotonic(), -1
     while True:
         stats, now = stack.simulate("stats"), time.monotonic()
         if stats["executed"] != executed:
             last, executed = now, stats["executed"]
-        if done(stats) or now > min(last + patience, deadline):
+        if done(stats) or now > min(last + stall_timeout, deadline):
             return last
         time.sleep(0.02)

@@ -115,7 +115,7 @@ def ours_lightly(window: float, changes: Sequence[Change]) -> dict[str, float]:
     """Measure the seconds from accepted to applied, a change every 50 ms."""
     with _stack({**UNPACED, "window": window}, "worker") as stack:
         intake = stack.runtime().intake()
-        return _lightly(stack, changes, lambda change: intake.accept([change]), patience=window + 1)
+        return _lightly(stack, changes, lambda change: intake.accept([change]), stall_timeout=window + 1)
 
 
 # --- theirs
@@ -135,7 +135,10 @@ def theirs(peer: Peer, variant: Variant, place: Path, work: Work) -> Done:
             begun = time.monotonic()
             running_peer.producer.enqueue(work.changes)
             ended = progress_until(
-                stack, _finished(work), patience=peer.patience + 2 * work.latency, deadline=begun + DEADLINE
+                stack,
+                _finished(work),
+                stall_timeout=peer.stall_timeout + 2 * work.latency,
+                deadline=begun + DEADLINE,
             )
             spent = cpu()
         time.sleep(2 * work.latency)
@@ -155,7 +158,10 @@ def theirs_lightly(peer: Peer, variant: Variant, place: Path, changes: Sequence[
     """Measure the seconds from accepted to applied, a change every 50 ms."""
     with _stack(UNPACED) as stack, started(stack, peer, variant, place) as running_peer:
         return _lightly(
-            stack, changes, lambda change: running_peer.producer.enqueue([change]), patience=peer.patience
+            stack,
+            changes,
+            lambda change: running_peer.producer.enqueue([change]),
+            stall_timeout=peer.stall_timeout,
         )
 
 
@@ -216,26 +222,32 @@ def _finished(work: Work) -> Callable[[Mapping[str, Any]], bool]:
     return lambda stats: stats["executed"] >= len(work.changes) or stats["relations"] >= wanted
 
 
-def _killed(stack: Stack, work: Work, kill: Callable[[], None], patience: float) -> dict[str, float]:
+def _killed(stack: Stack, work: Work, kill: Callable[[], None], stall_timeout: float) -> dict[str, float]:
     """Kill when a third is done; the changes that are lost, and the seconds until the last one is applied.
 
     The work must be changes of different relations, none of which is deleted.
     """
     wanted, begun = len(work.changes), time.monotonic()
     progress_until(
-        stack, lambda stats: stats["relations"] >= wanted / 3, patience=DEADLINE, deadline=begun + DEADLINE
+        stack,
+        lambda stats: stats["relations"] >= wanted / 3,
+        stall_timeout=DEADLINE,
+        deadline=begun + DEADLINE,
     )
     kill()
     killed = time.monotonic()
     ended = progress_until(
-        stack, lambda stats: stats["relations"] >= wanted, patience=patience, deadline=killed + AFTER_KILL
+        stack,
+        lambda stats: stats["relations"] >= wanted,
+        stall_timeout=stall_timeout,
+        deadline=killed + AFTER_KILL,
     )
     lost = end_state(work.changes).keys() - _found(stack).keys()
     return {"changes": wanted, "lost": len(lost), "seconds": ended - killed}
 
 
 def _lightly(
-    stack: Stack, changes: Sequence[Change], send: Callable[[Change], object], *, patience: float
+    stack: Stack, changes: Sequence[Change], send: Callable[[Change], object], *, stall_timeout: float
 ) -> dict[str, float]:
     accepted: dict[tuple[int, ...], float] = {}
     for change in changes:
@@ -245,7 +257,7 @@ def _lightly(
     progress_until(
         stack,
         lambda stats: stats["relations"] >= len(changes),
-        patience=patience,
+        stall_timeout=stall_timeout,
         deadline=time.monotonic() + DEADLINE,
     )
     log = stack.simulate("log", limit=str(2 * len(changes)))

@@ -112,6 +112,6 @@ def test_contenders_of_our_limiter_get_what_the_pace_allows_in_about_a_call_each
     assert facts["calls_per_grant"] < 2
 
 
-def _change(action: str, relation: Relation, info: dict[str, str] | None = None) -> call.Change:
+def _change(action: str, relation: Relation, info: dict[str, str] | None = None) -> call.ChangeDict:
     name, parent, child = relation
     return {"action": action, "type": name, "parents": [parent], "children": [child], "info": info or {}}

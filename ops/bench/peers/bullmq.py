@@ -18,7 +18,7 @@ async def process(job: Any, _: str) -> None:
         await call.apply_async(job.data)
 
 
-async def enqueue(job: str, changes: list[call.Change]) -> None:
+async def enqueue(job: str, changes: list[call.ChangeDict]) -> None:
     """Send one job per change, a hundred at a time."""
     if not _queues:
         _queues.append(Queue("peer", {"connection": os.environ["PEER_REDIS"]}))

@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-class Change(TypedDict):
+class ChangeDict(TypedDict):
     """One change as the bench hands it over."""
 
     action: str
@@ -37,12 +37,12 @@ class Refused(Exception):
     """The API refused the change."""
 
 
-def apply(change: Change) -> None:
+def apply(change: ChangeDict) -> None:
     """Make the call for one change; raises Refused, or an error of httpx."""
     check(client().post(os.environ["PEER_API"], json=body(change)), change)
 
 
-async def apply_async(change: Change) -> None:
+async def apply_async(change: ChangeDict) -> None:
     """Make the call for one change from an event loop; raises Refused, or an error of httpx."""
     check(await async_client().post(os.environ["PEER_API"], json=body(change)), change)
 
@@ -59,7 +59,7 @@ def async_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(**OPTIONS)
 
 
-def body(change: Change) -> dict[str, Any]:
+def body(change: ChangeDict) -> dict[str, Any]:
     """Return the signed request of one action."""
     token, actionid, timestamp = os.environ["PEER_TOKEN"], ACTION + change["action"], int(time.time())
     single = change["action"] == "delete"  # the API deletes one pair per action
@@ -89,7 +89,7 @@ def signature(text: str) -> str:
     return base64.b64encode(digest).decode()
 
 
-def check(answer: httpx.Response, change: Change) -> None:
+def check(answer: httpx.Response, change: ChangeDict) -> None:
     """Raise Refused unless the one action of the answer was executed."""
     document = answer.raise_for_status().json()
     results = document["response"]["results"]

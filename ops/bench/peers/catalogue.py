@@ -31,15 +31,15 @@ class Variant:
 class Peer:
     """A library; of its variants the first is the best where the API answers at once.
 
-    The last is the best where it takes its time. `patience` is how many seconds without progress mean that
-    nothing more will come.
+    The last is the best where it takes its time. After `stall_timeout` seconds without progress nothing more
+    will come.
     """
 
     name: str
     module: str
     requires: tuple[str, ...]
     variants: tuple[Variant, ...]
-    patience: float = 2.0
+    stall_timeout: float = 2.0
 
 
 def _celery(module: str, pool: str, count: int) -> Variant:
@@ -114,7 +114,7 @@ PEERS: Final = (
             _batches("prefork", 8, 500),
             _batches("threads", 64, 100),
         ),
-        patience=4.0,
+        stall_timeout=4.0,
     ),
     Peer(
         name="dramatiq",

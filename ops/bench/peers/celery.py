@@ -22,17 +22,17 @@ app.conf.update(
 
 
 @app.task(autoretry_for=(Exception,), retry_backoff=1, retry_backoff_max=5, max_retries=8)
-def apply(change: call.Change) -> None:
+def apply(change: call.ChangeDict) -> None:
     """One call for one change."""
     call.apply(change)
 
 
 @app.task
-def nothing(change: call.Change) -> None:
+def nothing(change: call.ChangeDict) -> None:
     """Do nothing."""
 
 
-def enqueue(job: str, changes: list[call.Change]) -> None:
+def enqueue(job: str, changes: list[call.ChangeDict]) -> None:
     """Send one task per change."""
     task = apply if job == "apply" else nothing
     for change in changes:

@@ -29,10 +29,10 @@ app.conf.update(
 @app.task(base=Batches, flush_every=EVERY, flush_interval=SECONDS)
 def apply(requests: list[Any]) -> None:
     """One call per parent and verb for all changes of a batch; modifies go one by one, in order, last."""
-    latest: dict[tuple[str, int, int], call.Change] = {}
-    modifies: list[call.Change] = []
+    latest: dict[tuple[str, int, int], call.ChangeDict] = {}
+    modifies: list[call.ChangeDict] = []
     for request in requests:
-        change: call.Change = request.args[0]
+        change: call.ChangeDict = request.args[0]
         if change["action"] == "modify":
             modifies.append(change)
             continue
@@ -54,12 +54,12 @@ def nothing(requests: list[Any]) -> None:
     """Do nothing."""
 
 
-def enqueue(job: str, changes: list[call.Change]) -> None:
+def enqueue(job: str, changes: list[call.ChangeDict]) -> None:
     """Send one message per change."""
     task = apply if job == "apply" else nothing
     for change in changes:
         task.delay(change)
 
 
-def _change(action: str, name: str, parent: int, children: list[int]) -> call.Change:
+def _change(action: str, name: str, parent: int, children: list[int]) -> call.ChangeDict:
     return {"action": action, "type": name, "parents": [parent], "children": children, "info": {}}

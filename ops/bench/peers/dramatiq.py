@@ -13,17 +13,17 @@ dramatiq.set_broker(broker)
 
 
 @dramatiq.actor(max_retries=8, min_backoff=1_000, max_backoff=5_000)
-def apply(change: call.Change) -> None:
+def apply(change: call.ChangeDict) -> None:
     """One call for one change."""
     call.apply(change)
 
 
 @dramatiq.actor
-def nothing(change: call.Change) -> None:
+def nothing(change: call.ChangeDict) -> None:
     """Do nothing."""
 
 
-def enqueue(job: str, changes: list[call.Change]) -> None:
+def enqueue(job: str, changes: list[call.ChangeDict]) -> None:
     """Send one message per change."""
     actor = apply if job == "apply" else nothing
     for change in changes:

@@ -10,17 +10,17 @@ huey = RedisHuey("peer", url=os.environ["PEER_REDIS"], results=False)
 
 
 @huey.task(retries=8, retry_delay=1)
-def apply(change: call.Change) -> None:
+def apply(change: call.ChangeDict) -> None:
     """One call for one change."""
     call.apply(change)
 
 
 @huey.task()
-def nothing(change: call.Change) -> None:
+def nothing(change: call.ChangeDict) -> None:
     """Do nothing."""
 
 
-def enqueue(job: str, changes: list[call.Change]) -> None:
+def enqueue(job: str, changes: list[call.ChangeDict]) -> None:
     """Send one task per change."""
     task = apply if job == "apply" else nothing
     for change in changes:

@@ -11,9 +11,9 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 
-from ops.bench.peers.call import Change
+from ops.bench.peers.call import ChangeDict
 
-Enqueue = Callable[[str, list[Change]], Awaitable[None] | None]
+Enqueue = Callable[[str, list[ChangeDict]], Awaitable[None] | None]
 
 
 def serve(enqueue: Enqueue) -> None:

@@ -10,12 +10,12 @@ from ops.bench.peers import call
 queue = Queue.from_url(os.environ["PEER_REDIS"], name="peer")
 
 
-async def apply(_: dict[str, Any], *, change: call.Change) -> None:
+async def apply(_: dict[str, Any], *, change: call.ChangeDict) -> None:
     """One call for one change."""
     await call.apply_async(change)
 
 
-async def nothing(_: dict[str, Any], *, change: call.Change) -> None:
+async def nothing(_: dict[str, Any], *, change: call.ChangeDict) -> None:
     """Do nothing."""
 
 
@@ -27,7 +27,7 @@ settings = {
 }
 
 
-async def enqueue(job: str, changes: list[call.Change]) -> None:
+async def enqueue(job: str, changes: list[call.ChangeDict]) -> None:
     """Send one job per change."""
     for change in changes:
         await queue.enqueue(job, change=change, timeout=10, retries=8, ttl=60)

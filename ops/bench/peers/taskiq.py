@@ -16,17 +16,17 @@ broker = RedisStreamBroker(
 
 
 @broker.task(retry_on_error=True)
-async def apply(change: call.Change) -> None:
+async def apply(change: call.ChangeDict) -> None:
     """One call for one change."""
     await call.apply_async(change)
 
 
 @broker.task
-async def nothing(change: call.Change) -> None:
+async def nothing(change: call.ChangeDict) -> None:
     """Do nothing."""
 
 
-async def enqueue(job: str, changes: list[call.Change]) -> None:
+async def enqueue(job: str, changes: list[call.ChangeDict]) -> None:
     """Send one message per change, one after the other, so that they keep their order."""
     task = apply if job == "apply" else nothing
     for change in changes:
