@@ -8,12 +8,14 @@ import shlex
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Final, NoReturn
+from types import FrameType
+from typing import Final
 
 from rich.console import Console
 
@@ -49,10 +51,16 @@ def run(
     Everything is kept in `directory`, by default a new one that is removed at the end. Port 0 takes any free
     one, at the next start the same. With `stream`, changes and their ends are printed as they happen.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console, stopped = Console(highlight=False, soft_wrap=True), threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # Python drops an exception that is raised in a finalizer, but nobody drops the event.
+        stopped.set()
+        signal.default_int_handler(number, frame)
+
     # SIGINT, too: a script that runs the stack in the background starts it with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, stop)
 
     def echo(text: str) -> None:
         console.print(text, markup=False)
@@ -69,12 +77,13 @@ def run(
             echo(welcome(stack))
             if stream:
                 echo(STREAM_FOLLOWS)
-            _supervise(stack, echo=echo, stream=stream)
+            _supervise(stack, stopped, echo=echo, stream=stream)
     except RelationsError as error:
         sys.stderr.write(f"{error}\n")
         return 2 if isinstance(error, CannotStart) else 1
     except KeyboardInterrupt:
-        return 0
+        pass
+    return 0
 
 
 def _make_shape(directory: Path, port: int, simulator_port: int, *, echo: Callable[[str], None]) -> Shape:
@@ -142,14 +151,14 @@ def environment(stack: Stack) -> str:
     return path + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
-def _supervise(stack: Stack, *, echo: Callable[[str], None], stream: bool) -> NoReturn:
-    """Keep all parts running until Ctrl-C, or until one cannot be kept running."""
+def _supervise(stack: Stack, stopped: threading.Event, *, echo: Callable[[str], None], stream: bool) -> None:
+    """Keep all parts running until it is stopped, or until one cannot be kept running."""
     supervisor = Supervisor(stack, echo=echo)
     looks: list[Callable[[], None]] = []
     if stream:
         jobs = JobStream(stack.runtime(wakes=False).queries, ACCOUNTS, echo)
         looks = [jobs.look, RefusalStream(stack.log("api"), echo).look]
-    while True:
+    while not stopped.is_set():
         supervisor.tend()
         for look in looks:
             look()

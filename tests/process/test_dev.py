@@ -93,3 +93,20 @@ def test_it_prints_where_everything_is_and_ends_with_0_at_a_signal(tmp_path: Pat
             redis.Redis.from_url(env["RELATIONS_REDIS_URL"].replace(f":{password}@", "")).ping()
         process.send_signal(number)
         assert process.wait(20) == 0
+
+
+def test_it_ends_though_ctrl_c_comes_where_python_drops_exceptions(tmp_path: Path) -> None:
+    run = (
+        "import os, signal\n"
+        "from ops.dev import local\n"
+        "class Finalized:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "class Interrupted(local.Supervisor):\n"
+        "    def tend(self):\n"
+        "        Finalized()\n"
+        "local.Supervisor = Interrupted\n"
+    )
+    with started([sys.executable, "-c", run + RUN, str(tmp_path)]) as (process, _):
+        assert process.wait(20) == 0
+        assert "KeyboardInterrupt" in (process.stderr.read() if process.stderr else "")

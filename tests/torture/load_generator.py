@@ -86,7 +86,14 @@ class LoadGenerator:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _produce(self, number: int, rng: random.Random, send: Callable[[Messages], None]) -> None:
-        bodies = _make_bodies(number, len(self._threads), rng, self._accounts, self._contended)
+        bodies = _make_bodies(
+            number,
+            len(self._threads),
+            rng,
+            self._accounts,
+            self._contended,
+            lossy=send == self._send_by_celery,
+        )
         while not self._stopped.is_set():
             for messages in next(bodies):
                 time.sleep(PAUSE * 2 * rng.random())
@@ -144,11 +151,12 @@ def _try_send_task(app: Celery, messages: Messages) -> bool:
 
 
 def _make_bodies(
-    number: int, producers: int, rng: random.Random, accounts: Sequence[str], contended: str
+    number: int, producers: int, rng: random.Random, accounts: Sequence[str], contended: str, *, lossy: bool
 ) -> Iterator[list[Messages]]:
     """Yield what one producer sends: bodies of changes of one account that all have to be sent.
 
-    Half of a replaced broker would be held for as long as the guard waits for the other.
+    Half of a replaced broker would be held for as long as the guard waits for the other, so a producer whose
+    messages can be lost before they are accepted sends both halves in one.
     """
     made = 0
     while True:
@@ -161,7 +169,7 @@ def _make_bodies(
         events = [own * producers + number for own in range(first, made)]
         if is_swap:
             swap = [_message(account, event, change) for event, change in _swap(rng, events)]
-            yield [swap] if rng.random() < 0.5 else [[message] for message in swap]
+            yield [swap] if rng.random() < 0.5 or lossy else [[message] for message in swap]
             continue
         make = partial(_contended_change, rng) if account == contended else partial(_unique_change, rng)
         yield [[_message(account, event, make(event)) for event in events]]
