@@ -286,7 +286,7 @@ def test_each_script_states_its_signature_and_invariant(path: Any) -> None:
     assert max(map(len, lines)) <= 140
     name = path.name.removesuffix(".lua")
     # What brings something in is refused; all others must run on a full server (R23).
-    flags = {"accept": "", "commit": " flags=allow-oom", "read": " flags=no-writes,allow-oom"}
+    flags = {"accept": "", "deliver": "", "commit": " flags=allow-oom", "read": " flags=no-writes,allow-oom"}
     assert lines[0] == f"#!lua{flags[name]}"
     header = [line for line in lines[1:8] if line.startswith("-- ")]
     assert header[0].startswith(f"-- {name}(meta, ")
@@ -301,7 +301,11 @@ def test_what_brings_something_in_is_refused_by_a_full_server_and_nothing_else(
         name: script._text.partition("\n")[0]  # type: ignore[attr-defined]
         for name, script in redis_store.database.scripts.items()
     }
-    assert {name for name, line in first_lines.items() if "allow-oom" not in line} == {"accept", "add"}
+    assert {name for name, line in first_lines.items() if "allow-oom" not in line} == {
+        "accept",
+        "add",
+        "deliver",
+    }
 
 
 def test_scripts_name_only_constants_of_their_own_or_of_the_limits() -> None:

@@ -6,6 +6,19 @@ tested to equal Redis.
 
 from worker.contract.message import UNROUTED
 from worker.planner.relation_state import RelationRecord
+from worker.ports.deliveries import (
+    GENUINE,
+    MAX_DELIVERY_BODY,
+    Deliveries,
+    Delivery,
+    DeliveryFilter,
+    DeliveryFlaw,
+    DeliveryOutcome,
+    DeliveryPage,
+    DeliveryRetention,
+    KeptDelivery,
+    RuleTrace,
+)
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     ALL_FAILED,
@@ -101,8 +114,10 @@ __all__ = [
     "ERASED",
     "ERROR_CLASSES",
     "FOREVER",
+    "GENUINE",
     "LEASE_LIFETIME",
     "MAX_COUNTDOWN",
+    "MAX_DELIVERY_BODY",
     "MAX_KEPT_BODY",
     "NOBODY",
     "OPEN_STATES",
@@ -120,6 +135,13 @@ __all__ = [
     "ClaimedJob",
     "Clock",
     "DeleteBrake",
+    "Deliveries",
+    "Delivery",
+    "DeliveryFilter",
+    "DeliveryFlaw",
+    "DeliveryOutcome",
+    "DeliveryPage",
+    "DeliveryRetention",
     "Dismissal",
     "ErasedPiece",
     "EventSink",
@@ -135,6 +157,7 @@ __all__ = [
     "JobPage",
     "JobRecord",
     "JobState",
+    "KeptDelivery",
     "Lease",
     "LeaseKeeper",
     "Limiter",
@@ -156,6 +179,7 @@ __all__ = [
     "ReplayState",
     "RequestPage",
     "RequestRecord",
+    "RuleTrace",
     "Sender",
     "SenderOpener",
     "Store",

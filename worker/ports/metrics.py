@@ -105,5 +105,11 @@ class Metrics(Protocol):
     def refusals(self) -> Mapping[str, int]:
         """Return them: `key:<reason>` and `webhook:<source>:<reason>`."""
 
+    def add_deliveries(self, counts: Mapping[str, int]) -> None:
+        """Add to the numbers of deliveries to webhooks; lost if the store is away."""
+
+    def deliveries(self) -> Mapping[str, int]:
+        """Return them: `<source>:<outcome>`."""
+
     def memory_usage(self) -> MemoryUsage | None:
         """Return how full the store is; None if it does not tell."""

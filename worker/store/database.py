@@ -25,9 +25,11 @@ SCRIPTS: Final = {
     "accept": ("accept", "#!lua"),
     "add": ("commit", "#!lua"),
     "commit": ("commit", "#!lua flags=allow-oom"),
+    "deliver": ("deliver", "#!lua"),
+    "forget": ("deliver", "#!lua flags=allow-oom"),
     "read": ("read", "#!lua flags=no-writes,allow-oom"),
 }
-"""Files and first lines of the scripts: a full server refuses `add`, a commit that brings something in."""
+"""Files and first lines of the scripts: a full server refuses those that bring something in."""
 
 
 Answer = TypeVar("Answer")

@@ -70,12 +70,23 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
 A job's lifetime begins with its end. Jobs and memories say themselves when they end; their bytes go with
 their bucket (9.3 hours of ids) or generation. What a job and a memory hold: `jobs.py`, `memories.py`.
 
+The deliveries to a webhook are kept by source, below `{prefix}:{{webhook:source}}:`, as long as the source's
+settings say after the last one:
+
+    meta             hash    genuine, refused: bytes of what is kept of either; last: the last commit
+    kept             hash    id → "<times> <first µs> <delivery>" (JSON)
+    requests         hash    id → the request without secrets, its head before its body
+    genuine          zset    ids by time (µs) of deliveries whose sender proved itself, bounded in bytes
+    refused          zset    the same of the others, which have no request
+
 Beside the accounts, below `{prefix}:`, all without end:
 
     accounts         set     names of all accounts
     workers          hash    name → WorkerInfo (JSON), until it ends or was silent for an hour
     sweep            hash    at (µs), made, repaired
     refusals         hash    key:<reason>, webhook:<source>:<reason>: how many were refused
+    sources          set     names of all sources that had a delivery
+    deliveries       hash    <source>:<outcome>: how many there were
 """
 
 import re
@@ -143,6 +154,21 @@ def sweep(prefix: str) -> str:
 def refusals(prefix: str) -> str:
     """Return the key of the numbers of refused keys and webhooks."""
     return f"{prefix}:refusals"
+
+
+def sources(prefix: str) -> str:
+    """Return the key of the registry of webhook sources."""
+    return f"{prefix}:sources"
+
+
+def deliveries(prefix: str) -> str:
+    """Return the key of the numbers of deliveries."""
+    return f"{prefix}:deliveries"
+
+
+def source_tag(source: str) -> str:
+    """Return what stands for a source's deliveries where else the name of an account does; it can be none."""
+    return f"webhook:{source}"
 
 
 def event(source: str, event_id: str) -> bytes:

@@ -37,6 +37,8 @@ MAX_REPLAYS: Final = 1000  # listed per account
 REPLAY_LIFETIME: Final = 7 * 86_400.0
 MAX_PAYLOADS: Final = 1000  # unreadable messages of an account that keep their bytes
 MAX_PAYLOAD_BYTES: Final = MAX_KEPT_BODY
+MAX_REFUSED_BYTES: Final = 64 * 1024  # kept of a source's refused deliveries, which are forged perhaps
+FORGOTTEN_AT_ONCE: Final = 200  # deliveries that one call of a script lets go
 MAX_FAULT_LENGTH: Final = 200  # characters of a fault that a job's record shows
 
 BRAKE_WINDOW_US: Final = 3_600_000_000  # in which the brake counts deletes

@@ -38,14 +38,7 @@ class RedisMetrics:
 
     def add(self, account: str, tally: Mapping[str, int]) -> None:
         """Add to the account's counters in one round trip; what cannot be written is not counted."""
-        with (
-            suppress(StoreUnavailable),
-            translate_errors(),
-            self._redis.pipeline(transaction=False) as pipeline,
-        ):
-            for name, by in tally.items():
-                pipeline.hincrby(f"{keys.base(self._prefix, account)}:numbers", name, by)
-            pipeline.execute()
+        self._add(f"{keys.base(self._prefix, account)}:numbers", tally)
 
     def account_stats(self, accounts: Sequence[str]) -> dict[str, AccountStats]:
         """Return the state of these accounts, in two round trips."""
@@ -101,7 +94,23 @@ class RedisMetrics:
 
     def add_refusals(self, counts: Mapping[str, int]) -> None:
         """Add to the numbers of refused keys and webhooks, in one round trip."""
-        key = keys.refusals(self._prefix)
+        self._add(keys.refusals(self._prefix), counts)
+
+    def refusals(self) -> dict[str, int]:
+        """Return the numbers of refused keys and webhooks."""
+        with translate_errors():
+            return codec.counts(self._redis.hgetall(keys.refusals(self._prefix)))
+
+    def add_deliveries(self, counts: Mapping[str, int]) -> None:
+        """Add to the numbers of deliveries, in one round trip."""
+        self._add(keys.deliveries(self._prefix), counts)
+
+    def deliveries(self) -> dict[str, int]:
+        """Return the numbers of deliveries."""
+        with translate_errors():
+            return codec.counts(self._redis.hgetall(keys.deliveries(self._prefix)))
+
+    def _add(self, key: str, counts: Mapping[str, int]) -> None:
         with (
             suppress(StoreUnavailable),
             translate_errors(),
@@ -110,11 +119,6 @@ class RedisMetrics:
             for name, by in counts.items():
                 pipeline.hincrby(key, name, by)
             pipeline.execute()
-
-    def refusals(self) -> dict[str, int]:
-        """Return the numbers of refused keys and webhooks."""
-        with translate_errors():
-            return codec.counts(self._redis.hgetall(keys.refusals(self._prefix)))
 
     def memory_usage(self) -> MemoryUsage | None:
         """Return how full the server is, or all nodes of a cluster together; None without a right to INFO."""

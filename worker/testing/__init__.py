@@ -6,10 +6,11 @@ They implement the same ports as the adapters on Redis, the store's with the sam
 from worker.store.lease import RedisLease as MemoryLease
 from worker.testing.clock import FakeClock, skip_renewal
 from worker.testing.limiter import MemoryLimiter
-from worker.testing.store import MemoryJobAdmin, MemoryMetrics, MemoryQueries, MemoryStore
+from worker.testing.store import MemoryDeliveries, MemoryJobAdmin, MemoryMetrics, MemoryQueries, MemoryStore
 
 __all__ = [
     "FakeClock",
+    "MemoryDeliveries",
     "MemoryJobAdmin",
     "MemoryLease",
     "MemoryLimiter",

@@ -9,7 +9,7 @@ from typing import Any
 from worker.redis.scripts import ScriptCall
 from worker.store.jobs import HEAD_SIZE
 from worker.store.keys import bucket_at
-from worker.store.limits import CLOCK_AHEAD_US, FIRST_WAKE_DELAY_US
+from worker.store.limits import CLOCK_AHEAD_US, FIRST_WAKE_DELAY_US, FORGOTTEN_AT_ONCE
 
 Score = int | float
 MILLISECOND = 1000  # µs
@@ -35,6 +35,8 @@ class MemoryServer:
             "accept": MemoryScript(self, accept),
             "commit": MemoryScript(self, commit),
             "add": MemoryScript(self, commit),
+            "deliver": MemoryScript(self, deliver),
+            "forget": MemoryScript(self, deliver),
         }
 
     def time(self) -> tuple[int, int]:
@@ -132,6 +134,10 @@ class MemoryServer:
     def hlen(self, key: str) -> int:
         """Count the fields."""
         return len(self._hash(key))
+
+    def hstrlen(self, key: str, field: object) -> int:
+        """Return the length of a field's value."""
+        return len(self.hget(key, field) or b"")
 
     def hset(self, key: str, *pairs: object) -> int:
         """Set fields."""
@@ -493,6 +499,46 @@ def accept(  # noqa: C901 as long as the script that it does the same as
     server.delete(keys[3])
     server.hset(keys[3], "at", at, "delay", FIRST_WAKE_DELAY_US)
     return b"ok", 1, duplicates
+
+
+def deliver(server: MemoryServer, keys: Sequence[str], args: list[bytes]) -> tuple[int]:
+    """Do what `deliver.lua` does."""
+    class_, now, name, delivery, request, age, most, lifetime = args
+    meta, kept, requests, genuine, refused = keys
+    order = genuine if class_ == b"genuine" else refused
+    size = int(server.hget(meta, class_) or 0)
+
+    def forget(id_: bytes) -> int:
+        freed = server.hstrlen(kept, id_) + server.hstrlen(requests, id_)
+        server.hdel(kept, id_)
+        server.hdel(requests, id_)
+        server.zrem(order, id_)
+        return freed
+
+    if name:
+        newest = server.zrevrange(order, 0, 0, withscores=True)
+        at = max(int(now), int(newest[0][1]) + 1 if newest else 0)
+        times, first = 1, to_bytes(at)
+        if known := server.hget(kept, name):
+            before, first, _ = known.split(b" ", 2)
+            times = int(before) + 1
+            size -= forget(name)
+        text = b"%d %b %b" % (times, first, delivery)
+        server.hset(kept, name, text)
+        if request:
+            server.hset(requests, name, request)
+        server.zadd(order, at, name)
+        size += len(text) + len(request)
+    gone = 0
+    for id_, score in server.zrange(order, 0, FORGOTTEN_AT_ONCE - 1, withscores=True):
+        if id_ == name or (size <= int(most) and score >= int(now) - int(age)):
+            break
+        size -= forget(id_)
+        gone += 1
+    server.hset(meta, class_, size)
+    for key in keys:
+        server.pexpire(key, lifetime)
+    return (gone,)
 
 
 COMMANDS: Mapping[str, Callable[..., Any]] = {

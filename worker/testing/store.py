@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from worker.ports import DeliveryRetention
+from worker.store.deliveries import RedisDeliveries
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
@@ -42,3 +44,15 @@ class MemoryMetrics(RedisMetrics):
 
     def __init__(self, store: MemoryStore) -> None:
         super().__init__(store.database.redis, PREFIX)
+
+
+class MemoryDeliveries(RedisDeliveries):
+    """Implements `ports.Deliveries` over what a MemoryStore holds."""
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        *,
+        keep: Callable[[str], DeliveryRetention] = lambda _: DeliveryRetention(),
+    ) -> None:
+        super().__init__(store.database.redis, PREFIX, keep=keep, now=store.now)
