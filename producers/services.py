@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from producers.job_admin.cancel_dismiss import JobAdminService
 from producers.job_admin.erase import EraseService
 from producers.replay.service import ReplayService
+from producers.webhooks.redelivery import DeliveryService
 from producers.webhooks.reparse import reparse
 from worker.clock import SystemClock
 from worker.wiring import Runtime
@@ -17,6 +18,7 @@ class Services:
     jobs: JobAdminService
     erasure: EraseService
     replays: ReplayService
+    deliveries: DeliveryService
 
 
 def build_services(runtime: Runtime) -> Services:
@@ -32,6 +34,7 @@ def build_services(runtime: Runtime) -> Services:
         erasure=EraseService(
             store=runtime.store,
             job_admin=runtime.job_admin,
+            deliveries=runtime.deliveries,
             clock=SystemClock(),
             new_id=intake.new_id,
             withdraw=runtime.withdraw,
@@ -46,5 +49,12 @@ def build_services(runtime: Runtime) -> Services:
             reparse=lambda job, payload, correction: reparse(
                 runtime.settings.sources, job, payload, correction
             ),
+        ),
+        deliveries=DeliveryService(
+            deliveries=runtime.deliveries,
+            queries=runtime.queries,
+            job_admin=runtime.job_admin,
+            intake=intake,
+            list_sources=lambda: runtime.settings.sources,
         ),
     )

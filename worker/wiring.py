@@ -20,6 +20,7 @@ from worker.ports import (
     ERASED,
     Api,
     ClaimedJob,
+    DeliveryRetention,
     EventSink,
     RecordRef,
     RelationRecord,
@@ -27,6 +28,7 @@ from worker.ports import (
     Withdrawal,
 )
 from worker.redis.client import Client, connect
+from worker.store.deliveries import RedisDeliveries
 from worker.store.inspection import RedisInspector
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
@@ -64,6 +66,7 @@ class Runtime:
         self.store = RedisStore(self.client, settings.prefix, keep=self._retention)
         self.queries = RedisQueries(self.client, settings.prefix)
         self.job_admin = RedisJobAdmin(self.client, settings.prefix, keep=self._retention)
+        self.deliveries = RedisDeliveries(self.client, settings.prefix, keep=self._delivery_retention)
         self.limiter = RedisLimiter(self.client, settings.prefix)
         self.metrics = RedisMetrics(self.client, settings.prefix)
         self.api_clients = ApiClients(settings.prefix)
@@ -75,6 +78,7 @@ class Runtime:
             store=self.store,
             job_admin=self.job_admin,
             metrics=self.metrics,
+            deliveries=self.deliveries,
             list_accounts=lambda: self.settings.accounts,
             fingerprint_of=self.live_settings.fingerprint,
             wake=wake,
@@ -197,6 +201,14 @@ class Runtime:
             return Retention()
         return Retention(
             account.retention_days * DAY, account.failed_retention_days * DAY, account.remember_days * DAY
+        )
+
+    def _delivery_retention(self, name: str) -> DeliveryRetention:
+        source = self.settings.sources.get(name)
+        return (
+            DeliveryRetention(source.delivery_days * DAY, source.delivery_bytes)
+            if source
+            else DeliveryRetention()
         )
 
 

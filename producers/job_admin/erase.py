@@ -23,6 +23,7 @@ from worker.ports import (
     UNROUTED,
     AuditEntry,
     Clock,
+    Deliveries,
     ErasedPiece,
     JobAdmin,
     Lease,
@@ -171,6 +172,7 @@ class EraseService:
 
     store: Store
     job_admin: JobAdmin
+    deliveries: Deliveries
     clock: Clock
     new_id: Callable[[], str]
     withdraw: Withdraw
@@ -261,6 +263,8 @@ class EraseService:
                 unsettled = self.job_admin.unsettled_requests(account)
                 waiting, jobs = self._end_open_relations(lease, record, unsettled, counts)
 
+                self._erase_deliveries(account, record, counts, looked)
+
                 def erase_jobs(after: int) -> ErasedPiece:
                     return self.job_admin.erase_jobs(lease, record, after, waiting=jobs)
 
@@ -277,6 +281,14 @@ class EraseService:
                 )
         finally:
             lease.release()
+
+    def _erase_deliveries(
+        self, account: str, record: RecordRef, counts: Counter[str], looked: Counter[str]
+    ) -> None:
+        """Forget the deliveries to webhooks that are about the record, while their jobs still say so."""
+        seen, gone = self.deliveries.erase(account, record)
+        looked["deliveries"] += seen
+        counts["deliveries"] += gone
 
     def _explain_waiting(self, account: str) -> str:
         if self.store.get_pause(account):

@@ -110,8 +110,10 @@ def build_messages(
 ) -> list[MappedMessage]:
     """Return the messages of `build_changes` before they are parsed, so that they can be corrected."""
     scope = Scope(payload, delivery=delivery)
+    if find_ignore_rule(source, scope) is not None:
+        return []
     by_rule = _collect(
-        partial(_find_events, rule, Event(scope, f"rules[{number}]", f"{message_id}:{number}"))
+        partial(find_events, rule, Event(scope, f"rules[{number}]", f"{message_id}:{number}"))
         for number, rule in enumerate(source.rules)
     )
     by_event = _collect(
@@ -120,6 +122,18 @@ def build_messages(
         for event in events
     )
     return [message for messages in by_event for message in messages]
+
+
+def find_ignore_rule(source: Source, scope: Scope) -> int | None:
+    """Return the number of the first rule by which there is nothing to do, None if none holds."""
+    return next(
+        (
+            number
+            for number, rule in enumerate(source.ignore)
+            if is_true(search(rule.when, scope, f"ignore[{number}].when"))
+        ),
+        None,
+    )
 
 
 def make_change(message: Mapping[str, object], path: str) -> Change:
@@ -150,7 +164,7 @@ def find_account_of_all(source: Source, payload: object, delivery: WebhookDelive
         return source.account
     whole, accounts = Scope(payload, delivery=delivery), set[str]()
     for rule in source.rules:
-        for event in _find_events(rule, Event(whole, "", "")):
+        for event in find_events(rule, Event(whole, "", "")):
             with suppress(InvalidChange):
                 accounts.add(find_account(source, event.scope))
     return accounts.pop() if len(accounts) == 1 else ""
@@ -193,7 +207,7 @@ def _check_event_ids(mapped: Sequence[MappedChange]) -> None:
         raise InvalidChange(limit_faults(faults))
 
 
-def _find_events(rule: Rule, whole: Event) -> list[Event]:
+def find_events(rule: Rule, whole: Event) -> list[Event]:
     """Return what a rule is applied to: the payload as a whole, or each element that `each` finds."""
     if not rule.each:
         return [whole]
@@ -218,7 +232,7 @@ def _step_into(scope: Scope, expression: str, path: str) -> list[Scope]:
 def _apply_rule(source: Source, number: int, event: Event) -> list[MappedMessage]:
     """Return the messages that one rule makes of an event, none if its condition does not hold."""
     rule, scope, path = source.rules[number], event.scope, event.path
-    if rule.when and not _is_true(search(rule.when, scope, f"{path}.when")):
+    if rule.when and not is_true(search(rule.when, scope, f"{path}.when")):
         return []
     constants = {"account": find_account(source, scope), "source": source.name}
     event_id = event.id
@@ -269,7 +283,7 @@ def _split_by_parent(fields: Mapping[str, object], path: str) -> Iterator[Mappin
     yield from ({**fields, "parentid": parent} for parent in parents)
 
 
-def _is_true(value: object) -> bool:
+def is_true(value: object) -> bool:
     """Return the truth of a value by JMESPath: null, false and everything empty is false; 0 is true."""
     return bool(value) or (isinstance(value, int | float) and not isinstance(value, bool))
 
@@ -282,6 +296,7 @@ def _read_id(value: object, path: str) -> str:
 
 def _find_broken_expressions(source: Source) -> Iterator[Fault]:
     expressions = {"account_from": source.account_from}
+    expressions |= {f"ignore[{number}].when": rule.when for number, rule in enumerate(source.ignore)}
     for number, rule in enumerate(source.rules):
         expressions |= {f"rules[{number}].{name}": getattr(rule, name) for name in EXPRESSIONS}
         expressions |= {f"rules[{number}].each[{level}]": text for level, text in enumerate(rule.each)}

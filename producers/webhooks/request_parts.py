@@ -18,16 +18,21 @@ STARS: Final = "***"
 
 def make_head(source: Source, delivery: WebhookDelivery) -> bytes:
     """Return what the source's rules read beside the body, as the head of a request, or nothing."""
-    calls = {call for expression in _expressions(source) for call in calls_of(expression)}
+    calls = _calls(source)
     if not calls:
         return b""
-    names = sorted({argument.lower() for function, argument in calls if function == "header"})
+    names = list_read_headers(source)
     headers = [f"{name}: {delivery.headers[name]}" for name in names if name in delivery.headers]
     target = f"/webhooks/{source.name}"
     if {"query", "path"} & {function for function, _ in calls}:
-        target += _shown_path(source, delivery) + _shown_query(source, delivery)
+        target += show_path(source, delivery) + show_query(source, delivery)
     head = "\r\n".join([f"{delivery.method} {target} HTTP/1.1", *headers, "", ""])
     return head.encode("latin-1", "replace")
+
+
+def list_read_headers(source: Source) -> list[str]:
+    """Return the names of the headers that the source's rules read, in lower case."""
+    return sorted({argument.lower() for function, argument in _calls(source) if function == "header"})
 
 
 def read_kept(source: Source, kept: bytes) -> WebhookDelivery:
@@ -42,18 +47,25 @@ def read_kept(source: Source, kept: bytes) -> WebhookDelivery:
     return WebhookDelivery(url, headers, kept[head.end() :], head[1].decode())
 
 
+def _calls(source: Source) -> set[tuple[str, str]]:
+    return {call for expression in _expressions(source) for call in calls_of(expression)}
+
+
 def _expressions(source: Source) -> Iterator[str]:
     yield source.account_from
+    yield from (rule.when for rule in source.ignore)
     for rule in source.rules:
         yield from rule.expressions
 
 
-def _shown_path(source: Source, delivery: WebhookDelivery) -> str:
+def show_path(source: Source, delivery: WebhookDelivery) -> str:
+    """Return the further parts of the address, with stars in place of a secret."""
     secrets = {secret.reveal().encode() for secret in source.secrets}
     return "".join(f"/{STARS if part in secrets else raw}" for part, raw in further_parts(delivery.url))
 
 
-def _shown_query(source: Source, delivery: WebhookDelivery) -> str:
+def show_query(source: Source, delivery: WebhookDelivery) -> str:
+    """Return the query with its question mark, without the field that holds a secret."""
     place, _, name = source.secret_in.partition(":")
     hidden = name.encode() if place == "query" else None
     pieces = [

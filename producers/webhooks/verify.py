@@ -145,6 +145,13 @@ def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> st
     return _message_id(source, delivery)
 
 
+def still_proves(source: Source, delivery: WebhookDelivery) -> bool:
+    """Return whether the secret of a source that is sent as it is can be found at its place."""
+    place, _, name = source.secret_in.partition(":")
+    secrets = {secret.reveal() for secret in source.secrets}
+    return bool(place) and not secrets.isdisjoint(PLACES[place](delivery, name))
+
+
 def _in_header(delivery: WebhookDelivery, name: str) -> Iterator[str]:
     yield delivery.headers.get(name.lower(), "").strip()
 

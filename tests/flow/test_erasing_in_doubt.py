@@ -9,7 +9,7 @@ from ops.simulator import FaultPlan, InjectedFault
 from producers.job_admin.erase import EraseService
 from tests.support.erasing import erase_record
 from tests.support.flow_world import INFO, START, World, change
-from tests.support.store_steps import job_admin_of
+from tests.support.store_steps import deliveries_of, job_admin_of
 from worker.contract import Relation, write_instant
 from worker.errors import Unavailable
 from worker.ports import ERASED, JobRecord, Pause
@@ -25,6 +25,7 @@ def erasure_of(world: World) -> EraseService:
     return EraseService(
         store=world.store,
         job_admin=job_admin_of(world.store),
+        deliveries=deliveries_of(world.store),
         clock=world.clock,
         new_id=world.new_id,
         withdraw=lambda account, *known: withdraw_record(*known, world.policy_of(account), by=ERASED),

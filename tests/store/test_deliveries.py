@@ -1,6 +1,5 @@
 """Laws of the kept deliveries: bounded in bytes and days, by class, in Redis as in memory."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.support.store_steps import accept, dump_keys
+from tests.support.store_steps import accept, deliveries_of, dump_keys
 from tests.support.store_values import BUYER, change
 from worker.ports import (
     Delivery,
@@ -22,7 +21,7 @@ from worker.ports import (
 from worker.store.deliveries import RedisDeliveries
 from worker.store.limits import MAX_REFUSED_BYTES
 from worker.store.redis_store import RedisStore
-from worker.testing import FakeClock, MemoryDeliveries, MemoryStore
+from worker.testing import FakeClock, MemoryStore
 
 DAY = 86_400.0
 SMALL = DeliveryRetention(7 * DAY, 5000)
@@ -34,18 +33,8 @@ def deliveries(store: Store, clock: FakeClock) -> RedisDeliveries:
     return deliveries_of(store, lambda _: SMALL)
 
 
-def deliveries_of(
-    store: Store, keep: Callable[[str], DeliveryRetention] = lambda _: DeliveryRetention()
-) -> RedisDeliveries:
-    """Return the deliveries beside a store, on the same server and by the same clock."""
-    if isinstance(store, MemoryStore):
-        return MemoryDeliveries(store, keep=keep)
-    assert isinstance(store, RedisStore)
-    return RedisDeliveries(store.database.redis, "t", keep=keep, now=store.database._given_now)
-
-
 def made(name: str, body: bytes = b"", **more: Any) -> KeptDelivery:
-    values = {"source": "immo", "outcome": "made", "accounts": ("acme",), "kept": len(body)} | more
+    values = {"source": "immo", "outcome": "made", "accounts": ("acme",)} | more
     return KeptDelivery(Delivery(id=f"{values['source']}-{name}", **values), body)
 
 

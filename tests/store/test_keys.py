@@ -36,10 +36,11 @@ from tests.support.store_values import (
 from worker.contract import Relation
 from worker.errors import StoreUnavailable
 from worker.limiter.redis_limiter import RedisLimiter
-from worker.ports import Pause, Receipt
+from worker.ports import Delivery, KeptDelivery, Pause, Receipt
 from worker.redis.client import connect
 from worker.redis.scripts import Script
 from worker.store.database import CONSTANTS
+from worker.store.deliveries import RedisDeliveries
 from worker.store.keys import bucket_of
 from worker.store.redis_store import REGISTRATION_MEMORY, RedisStore, Retention
 from worker.testing import FakeClock
@@ -177,6 +178,9 @@ def test_every_script_touches_only_keys_that_it_declares_all_of_its_account(
         reads = redis_store.database.reads("acme", at_once=True)
         reads.hgetall("meta")
         reads.run()
+        deliveries = RedisDeliveries(redis_client, "t", now=clock.now)
+        deliveries.keep(KeptDelivery(Delivery(id="immo-1", source="immo", outcome="no_rule"), b"body"))
+        deliveries.tidy("immo")
         limiter.refund("acme", limiter.book("acme", rate=1.0, burst=1, max_wait=0.0))
         limiter.report("acme", "failed")
         redis_client.echo("the end")
@@ -186,7 +190,8 @@ def test_every_script_touches_only_keys_that_it_declares_all_of_its_account(
         name, _, rest = command["command"].partition(" ")
         if name == "EVALSHA":
             keys = list(next(calls))
-            assert all(key.startswith(BASE) for key in keys)
+            assert len({key.partition("}")[0] for key in keys}) == 1
+            assert keys[0].startswith((BASE, "t:{webhook:immo}:"))
         elif command["client_type"] == "lua" and name != "TIME":
             found = [key for key in keys if rest == key or rest.startswith(f"{key} ")]
             assert found, command

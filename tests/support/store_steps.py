@@ -23,6 +23,7 @@ from worker.contract import Change, Relation
 from worker.planner.fold import Result
 from worker.ports import (
     AuditEntry,
+    DeliveryRetention,
     JobFilter,
     JobRecord,
     Lease,
@@ -37,6 +38,7 @@ from worker.ports import (
     WorkBatch,
     Writes,
 )
+from worker.store.deliveries import RedisDeliveries
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.keys import bucket_of, short_id
 from worker.store.metrics import RedisMetrics
@@ -75,6 +77,15 @@ def job_admin_of(store: Store) -> RedisJobAdmin:
     """Return the job admin over a store's data, with the store's clock."""
     assert isinstance(store, RedisStore)
     return RedisJobAdmin(store.database.redis, store.database.prefix, now=store.database._given_now)
+
+
+def deliveries_of(
+    store: Store, keep: Callable[[str], DeliveryRetention] = lambda _: DeliveryRetention()
+) -> RedisDeliveries:
+    """Return the deliveries beside a store's data, with the store's clock."""
+    assert isinstance(store, RedisStore)
+    database = store.database
+    return RedisDeliveries(database.redis, database.prefix, keep=keep, now=database._given_now)
 
 
 def metrics_of(store: Store) -> Metrics:

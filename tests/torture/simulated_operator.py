@@ -12,6 +12,7 @@ from producers.job_admin.cancel_dismiss import JobAdminService
 from producers.job_admin.erase import EraseService
 from producers.replay.service import ReplayService
 from tests.support.erasing import erase_record
+from tests.support.store_steps import deliveries_of
 from tests.torture.changes import RECORDS, TYPES, children_of
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.history_checker import HistoryChecker
@@ -89,6 +90,7 @@ class SimulatedOperator(SimulatedProcess):
         self.erasure = EraseService(
             store=store,
             job_admin=job_admin,
+            deliveries=deliveries_of(environment.store),
             clock=self,
             new_id=environment.new_id,
             withdraw=lambda account, *known: withdraw_record(

@@ -12,6 +12,7 @@ from worker.config.secret import (
     holds_secret,
     redact,
     redact_answer,
+    redact_bytes,
     refuse_secrets,
 )
 from worker.config.urls import mask_url
@@ -33,5 +34,6 @@ __all__ = [
     "mask_url",
     "redact",
     "redact_answer",
+    "redact_bytes",
     "refuse_secrets",
 ]

@@ -20,6 +20,7 @@ SHORTEST: Final = 6  # shorter values would blank ordinary words
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 SHORT_SECRET: Final = 16  # shorter values can be found by trying
+MAX_SECRET: Final = 1024  # bytes of a secret that may stand where a message is cut
 SHOWN: Final = 32  # characters of a longer value that are hidden by themselves: texts are cut
 
 _hidden: tuple[str, ...] = ()
@@ -51,6 +52,15 @@ def redact(text: str) -> str:
     for value in _hidden:
         text = text.replace(value, STARS)
     return text
+
+
+def redact_bytes(content: bytes, most: int) -> bytes:
+    """Return the first `most` bytes of what somebody sent, with stars in place of every hidden value.
+
+    Only what may be kept is looked at: it must not matter how large a message is.
+    """
+    text = content[: most + MAX_SECRET].decode(errors="surrogateescape")
+    return redact(text).encode(errors="surrogateescape")[:most]
 
 
 def redact_answer(text: str) -> str:

@@ -22,6 +22,7 @@ API_URL: Final = "https://api.onoffice.de/api/stable/api.php"
 REDIS_URL: Final = "redis://127.0.0.1:6379/0"
 DAY: Final = 86_400  # seconds
 SIGNATURE_LIFE: Final = 120  # seconds a signed request is valid for
+ACCEPTED: Final = 202  # the status of HTTP
 LARGEST: Final = 1e15  # no setting comes near; it keeps infinity out
 
 Right = Literal["send", "read", "replay", "admin"]
@@ -59,6 +60,7 @@ Expressions = Annotated[
     tuple[Expression, ...],
     Meta(min_length=1, description=f"{_EXPRESSION}, or a list of them", extra={"listed": True}),
 ]
+Reason = Annotated[str, Meta(min_length=1, max_length=200, description="text of at most 200 characters")]
 HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", description="the name of an HTTP header")]
 FieldName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_-]+\Z", description="the name of a field in the header of the signature")
@@ -188,6 +190,14 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IgnoreRule:
+    """A JMESPath expression by which a payload is nothing to do, and the reason that is noted then."""
+
+    when: Expression
+    because: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HmacFormat:
     """How a signature of the scheme `hmac` is written; the other schemes fix that themselves."""
 
@@ -207,6 +217,8 @@ class Source(HmacFormat):
 
     It has either `account`, or `account_from` (JMESPath) with `accounts`. Several secrets are all valid, for
     rotation. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
+    The rules to `ignore` a payload come before all others. `answer_faults` is the status of a delivery that
+    will never be taken, 0 for that of its fault. Deliveries are kept so many days (0: not at all), and bytes.
     One of onOffice's that `keeps_claim` writes the `apiClaim` of each call into the `extendedclaim` of its
     account, which must be a file.
     """
@@ -215,6 +227,7 @@ class Source(HmacFormat):
     scheme: Scheme
     secrets: Annotated[tuple[Secret, ...], SECRETS] = field(metadata={"key": "secret"})
     secret_in: SecretPlace = ""
+    ignore: tuple[IgnoreRule, ...] = ()
     rules: tuple[Rule, ...] = ()
     account: Text = ""
     account_from: Expression = ""
@@ -224,6 +237,9 @@ class Source(HmacFormat):
     url: Annotated[str, url_of("https", "http")] = field(default="", repr=False)
     gone: Annotated[bool, Meta(description="true or false")] = False
     keeps_claim: Annotated[bool, Meta(description="true or false")] = False
+    answer_faults: Annotated[int, Meta(description="202", extra={"accepts": ACCEPTED.__eq__})] = 0
+    delivery_days: Annotated[float, Meta(ge=0, le=3650)] = 7
+    delivery_bytes: Annotated[int, Meta(ge=2**16, le=2**40)] = 2**24
 
     @property
     def account_names(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ from worker.ports.job_admin import RecordRef
 
 MAX_DELIVERY_BODY: Final = 256 * 1024  # bytes kept of one delivery's body; a longer one is cut
 DeliveryOutcome = Literal["made", "nothing_to_do", "no_rule", "unreadable", "refused"]
-RuleOutcome = Literal["made", "ignored", "no_match", "no_elements", "failed"]
+RuleOutcome = Literal["made", "would_make", "ignored", "no_match", "no_elements", "failed"]
 GENUINE: Final[tuple[DeliveryOutcome, ...]] = ("made", "nothing_to_do", "no_rule", "unreadable")
 """The outcomes of deliveries whose sender proved itself; all others are refused."""
 
@@ -18,14 +18,15 @@ class RuleTrace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one rule did with a payload: `rule` is its place, such as `rules[0]` or `ignore[1]`.
 
     Of one that made nothing because its `when` did not hold, `when` is that expression and `found` what the
-    values in it were, as JSON by expression. `elements` of those that `each` found were looked at in vain.
+    values in it were, as JSON by expression; `elements` says of how many that `each` found, and `found` is of
+    the first. One that `would_make` changes made none, because another one failed.
     """
 
     rule: str
     outcome: RuleOutcome
+    jobs: tuple[str, ...] = ()
     when: str = ""
     found: Mapping[str, str] = {}
-    changes: int = 0
     elements: int = 0
     faults: tuple[str, ...] = ()
 
@@ -36,7 +37,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     A message that is delivered again is the same delivery: `at` is when it came last, `times` how often it
     came. `reason` says why it was refused, as one word, or why there was nothing to do; `faults` what was
     wrong. `accounts` are those it is about, all of its source's where it names none. `message` is the id that
-    its event ids begin with. `size` is that of its body in bytes, of which `kept` are kept.
+    its event ids begin with. `size` is that of its body in bytes, which is `cut` if not all of it is kept.
     """
 
     id: str
@@ -49,15 +50,10 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rules: tuple[RuleTrace, ...] = ()
     message: str = ""
     size: int = 0
-    kept: int = 0
+    cut: bool = False
     at: int = 0
     first_at: int = 0
     times: int = 1
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of it is kept, so that it can be read again."""
-        return self.outcome != "refused" and self.kept == self.size
 
 
 class KeptDelivery(NamedTuple):

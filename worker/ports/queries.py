@@ -53,6 +53,9 @@ class Queries(JobLookups, Protocol):
     def get_states(self, jobs: Sequence[str]) -> Mapping[str, JobState]:
         """Return the states of these jobs, of one account or several, without unknown and forgotten ones."""
 
+    def find_delivered(self, account: str, source: str, event_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the jobs that a webhook's events became, by event id, without those that became none."""
+
     def get_records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what is open and confirmed about these relations now."""
 

@@ -20,6 +20,7 @@ from worker.ports import (
     count_open_jobs,
 )
 from worker.redis.client import Client
+from worker.store import keys
 from worker.store.account import (
     PAUSE_FIELDS,
     KnownPause,
@@ -71,6 +72,21 @@ class RedisQueries:
     def get_jobs(self, jobs: Sequence[str]) -> Mapping[str, JobRecord]:
         """Return these jobs, without those that are not there (any more)."""
         return {id_: job.as_record(account) for id_, (account, job) in self._get_jobs(jobs).items()}
+
+    def find_delivered(self, account: str, source: str, event_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the jobs that a webhook's events became, by event id."""
+        if not event_ids:
+            return {}
+        digests = [keys.delivery(source, event_id) for event_id in event_ids]
+        reads = self._database.reads(account)
+        for key in ("events:0", "events:1", "events:kept"):
+            reads.hmget(key, digests)
+        rows = reads.run()
+        return {
+            event_id: f"{account}-{found.partition(b' ')[0].decode()}"
+            for event_id, *values in zip(event_ids, *rows, strict=True)
+            if (found := next(filter(None, values), None))
+        }
 
     def get_records(self, account: str, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what is open and known of these relations now."""

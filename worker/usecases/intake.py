@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from worker.config.secret import HOLDS_SECRET, holds_secret, redact, redact_answer
+from worker.config.secret import HOLDS_SECRET, holds_secret, redact_answer, redact_bytes
 from worker.contract import MAX_FAULTS, Change, Override, check
 from worker.errors import Fault, InvalidChange, NotFound, RelationsError
 from worker.ports import (
@@ -23,7 +23,6 @@ from worker.ports import (
     UnreadableMessage,
 )
 
-MAX_SECRET: Final = 1024  # bytes of a secret that may stand where a message is cut
 MAX_FAULT: Final = 500  # characters of a fault that is kept
 RELATION_MEMORY = 30 * 86_400.0  # seconds; an older change cannot be ordered any more (R3, R8)
 
@@ -165,17 +164,13 @@ class Intake:
         return receipt
 
     def _without_secrets(self, message: UnreadableMessage) -> UnreadableMessage:
-        """Return what is kept of a message in which its sender may quote a secret of ours.
-
-        Only what is kept is looked at: it must not matter how large a message is.
-        """
-        whole, first = len(message.body), message.body[: MAX_KEPT_BODY + MAX_SECRET]
-        body = redact(first.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        """Return what is kept of a message in which its sender may quote a secret of ours."""
+        whole, body = len(message.body), redact_bytes(message.body, MAX_KEPT_BODY)
         return message._replace(
             faults=tuple(redact_answer(fault)[:MAX_FAULT] for fault in message.faults[: MAX_FAULTS + 1]),
             source=redact_answer(message.source),
             event_id=self.new_id() if holds_secret(message.event_id) else message.event_id,
-            body=body[:MAX_KEPT_BODY],
+            body=body,
             size=whole if whole > MAX_KEPT_BODY else len(body),
         )
 

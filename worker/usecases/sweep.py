@@ -10,13 +10,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from worker.errors import StoreUnavailable, Unavailable
-from worker.ports import UNROUTED, EventSink, JobAdmin, Metrics, Store, StoreInspector, describe_flaws
+from worker.ports import (
+    UNROUTED,
+    Deliveries,
+    EventSink,
+    JobAdmin,
+    Metrics,
+    Store,
+    StoreInspector,
+    describe_flaws,
+)
 
 MAX_ACCOUNTS = 5000  # accounts one sweep looks at, which bounds the messages it can add to the queue
 MAX_REPLAY_ACCOUNTS = 20  # accounts of which one sweep looks for replays that stand still
 STALLED_AFTER = 60.0  # seconds without progress of a replay: a piece takes less than one
 # Parts of an index that one sweep tidies: 5,000 jobs a second are far more than can be kept for a day.
 TIDIED_PARTS = 5
+TIDIED_SOURCES = 2  # webhooks of which one sweep lets old deliveries go
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,6 +36,7 @@ class Sweeper:
     store: Store
     job_admin: JobAdmin
     metrics: Metrics
+    deliveries: Deliveries
     list_accounts: Callable[[], Iterable[str]]
     fingerprint_of: Callable[[str], str]
     wake: Callable[[str, float], None]
@@ -45,6 +56,8 @@ class Sweeper:
         with suppress(StoreUnavailable):
             self.metrics.record_sweep(len(due), at=self.metrics.now())
         self._tidy()
+        for source in _sample(self.deliveries.sources(), TIDIED_SOURCES):
+            self.deliveries.tidy(source)
         return len(due)
 
     def stalled_replays(self) -> list[str]:

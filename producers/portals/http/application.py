@@ -148,10 +148,16 @@ class CorrelationMiddleware:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception as error:  # a bug of ours, or of a library
-                path = scope.get("path", "")
+                path = _shown_path(scope)
                 self._emit("request.failed", path=path, error=type(error).__name__, exc_info=error)
                 if not is_answering:
                     await problem_response(500, INTERNAL_ERROR)(scope, receive, send_with_id)
+
+
+def _shown_path(scope: Scope) -> str:
+    """Return the path of a request for the log: what follows the name of a webhook may be a secret."""
+    path = str(scope.get("path", ""))
+    return "/".join(path.split("/")[:3]) if path.startswith("/webhooks/") else path
 
 
 def _with_description(routes: Sequence[ApiRoute]) -> list[ApiRoute]:

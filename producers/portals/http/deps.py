@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 
+from producers.portals.http.delivery_log import DeliveryLog
 from producers.portals.http.group_commit import CommitGroup
 from producers.portals.http.long_poll import JobPoller
-from producers.portals.http.refusals import RefusalLog, Sampler
+from producers.portals.http.refusals import GatheredCounts, RefusalLog, Sampler
 from producers.portals.http.threads import Threads
 from producers.webhooks.mapping import check_rules
 from worker.config import Settings, Source
@@ -85,6 +86,7 @@ class HttpDeps:
     threads: Threads
     waits: WaitReader
     refusals: RefusalLog
+    deliveries: DeliveryLog
 
 
 def http_deps(
@@ -107,5 +109,6 @@ def http_deps(
         redis_probe=RedisProbe(runtime.find_troubles),
         threads=threads,
         waits=runtime.waits,
-        refusals=RefusalLog(runtime.emit, runtime.metrics.add_refusals, Sampler()),
+        refusals=RefusalLog(runtime.emit, GatheredCounts(runtime.metrics.add_refusals), Sampler()),
+        deliveries=DeliveryLog(runtime.deliveries, GatheredCounts(runtime.metrics.add_deliveries), threads),
     )

@@ -7,19 +7,20 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from producers.errors import Forbidden, TooLarge, Unauthorized
+from producers.errors import Forbidden, TooLarge, Unauthorized, Unsupported
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.content_coding import decode
 from producers.portals.http.deps import HttpDeps
 from producers.portals.http.problems import JobEntry, accepted_response, json_response, partly_refused
 from producers.portals.http.query import AccountQuery, JobLookupForm, JobPageQuery
+from producers.portals.http.refusals import faults_of, reason_of
 from producers.portals.http.requests import (
     check_access,
     idempotency_key,
@@ -35,7 +36,8 @@ from producers.portals.http.requests import (
 from producers.portals.http.start_page import start_response
 from producers.portals.serializers import batch_json, job_json
 from producers.webhooks.claims import KeptClaim, keep_claim
-from producers.webhooks.mapping import MappedChange, build_changes, read_payload
+from producers.webhooks.mapping import MappedChange
+from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery, record_refusal
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import verify
@@ -43,7 +45,6 @@ from worker.config import Account, Key, Source, redact
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many, places_of
 from worker.errors import (
     BacklogFull,
-    Invalid,
     InvalidChange,
     InvalidSettings,
     NotFound,
@@ -58,6 +59,7 @@ MAX_INLINE_PARSE: Final = 2**16  # bytes; a larger body is parsed beside the eve
 MAX_CHANGES: Final = 10_000  # of one body
 CHALLENGES: Final = ("hub.challenge", "challenge", "validationToken")  # parameters that are sent back
 CHALLENGE: Final = re.compile(r"[A-Za-z0-9._~:/+=-]{1,512}")  # nothing that could be a page
+MAX_DIGITS: Final = 16  # of an announced length
 SETTINGS_RETRY_AFTER: Final = 60.0  # seconds until a secret may be readable again
 
 
@@ -195,20 +197,35 @@ async def receive_webhook(deps: HttpDeps, call: ApiCall[None]) -> Response:
     try:
         raw, coding = await read_sent_body(request, MAX_MESSAGE, seconds=deps.body_seconds)
         sent = WebhookDelivery(sent_url(request), joined_headers(request), raw, request.method)
-        mapped = await deps.threads.run_mapping(
-            partial(_map_delivery, source, sent, deps.now(), deps.current_settings().accounts, coding=coding)
+        mapped, claim = await deps.threads.run_mapping(
+            partial(_map_sent, source, sent, deps.now(), deps.current_settings().accounts, coding=coding)
         )
-        if mapped.claim:
-            _report_claim(deps, source, mapped.claim)
-        jobs = await _accept_delivery(deps, source, mapped, request)
+        if claim:
+            _report_claim(deps, source, claim)
+        return await _accept_delivery(deps, source, mapped, request)
     except RelationsError as error:
-        deps.refusals.note_webhook(source.name, error)
-        if isinstance(error, InvalidSettings | BacklogFull):
-            raise Unavailable("this cannot be taken at the moment", retry_after=_retry_after(error)) from None
-        raise
-    if not jobs:
-        deps.emit("webhook.ignored", source=source.name, message=mapped.id)
-    return accepted_response(jobs)
+        return _refuse_delivery(deps, source, request, error)
+
+
+def _refuse_delivery(deps: HttpDeps, source: Source, request: Request, error: RelationsError) -> Response:
+    """Note that a delivery cannot be taken; return the answer to it, or raise the error that says why."""
+    reason, faults = reason_of(error), faults_of(error)
+    size = request.headers.get("content-length", "")
+    is_told = deps.refusals.note_webhook(source.name, error)
+    make = partial(
+        record_refusal,
+        source,
+        deps.intake.new_id(),
+        reason=reason,
+        faults=faults,
+        size=int(size) if size.isdecimal() and len(size) < MAX_DIGITS else 0,
+    )
+    deps.deliveries.note_refused(source, make if is_told else None)
+    if isinstance(error, InvalidSettings | BacklogFull):
+        raise Unavailable("this cannot be taken at the moment", retry_after=_retry_after(error)) from None
+    if source.answer_faults and isinstance(error, TooLarge | Unsupported):
+        return accepted_response([])
+    raise error
 
 
 def _retry_after(error: RelationsError) -> float:
@@ -228,18 +245,9 @@ def _answer_look(request: Request) -> Response | None:
     return None
 
 
-class MappedDelivery(NamedTuple):
-    """A genuine message: what was delivered, its id, and the changes that it makes or why it makes none."""
-
-    delivery: WebhookDelivery
-    id: str
-    changes: list[MappedChange] | InvalidChange
-    claim: KeptClaim | None = None
-
-
-def _map_delivery(
+def _map_sent(
     source: Source, sent: WebhookDelivery, now: float, accounts: Mapping[str, Account], *, coding: str
-) -> MappedDelivery:
+) -> tuple[MappedDelivery, KeptClaim | None]:
     """Verify and map what was sent; of a compressed body some sign the bytes, some the content."""
     delivery = sent._replace(body=decode(sent.body, coding, MAX_MESSAGE)) if coding else sent
     try:
@@ -249,11 +257,7 @@ def _map_delivery(
             raise
         message_id = verify(source, sent, now=now)
     claim = keep_claim(source, accounts, delivery, now=now)
-    try:
-        changes = build_changes(source, read_payload(source, delivery), message_id, delivery)
-    except InvalidChange as error:
-        return MappedDelivery(delivery, message_id, error, claim)
-    return MappedDelivery(delivery, message_id, changes, claim)
+    return map_delivery(source, delivery, message_id), claim
 
 
 def _report_claim(deps: HttpDeps, source: Source, claim: KeptClaim) -> None:
@@ -265,24 +269,30 @@ def _report_claim(deps: HttpDeps, source: Source, claim: KeptClaim) -> None:
 
 async def _accept_delivery(
     deps: HttpDeps, source: Source, mapped: MappedDelivery, request: Request
-) -> list[JobEntry]:
-    """Return the jobs of a genuine message.
+) -> Response:
+    """Answer a genuine message with its jobs, once it is on record.
 
     One that makes no valid changes is kept as a failed job, to be read again when the rules are corrected.
     """
+    jobs = list[JobEntry]()
     try:
-        if isinstance(mapped.changes, InvalidChange):
-            raise mapped.changes
+        if mapped.error:
+            raise mapped.error
         receipts = await _accept_mapped(deps, mapped.changes, request) if mapped.changes else []
+        jobs = list((await _job_entries(deps.queries, dict(enumerate(receipts)))).values())
     except (InvalidChange, NotFound) as error:  # NotFound: its account has left the settings
-        faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
-        make = partial(make_unreadable_message, source, mapped.delivery, mapped.id, faults)
+        mapped = mapped.failed(error)
+        make = partial(make_unreadable_message, source, mapped.delivery, mapped.id, faults_of(error))
         receipt = await run_in_threadpool(deps.intake.reject, await deps.threads.run_mapping(make))
-        return [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
-    return list((await _job_entries(deps.queries, dict(enumerate(receipts)))).values())
+        jobs = [{"id": receipt.job, "state": "failed", "duplicate": receipt.duplicate}]
+    if not jobs:
+        deps.emit("webhook.ignored", source=source.name, message=mapped.id, because=mapped.because)
+    ids = [job["id"] for job in jobs]
+    await deps.deliveries.note(source, mapped.outcome, partial(record_delivery, source, mapped, ids))
+    return accepted_response(jobs)
 
 
-async def _accept_mapped(deps: HttpDeps, mapped: list[MappedChange], request: Request) -> list[Receipt]:
+async def _accept_mapped(deps: HttpDeps, mapped: Sequence[MappedChange], request: Request) -> list[Receipt]:
     """Accept the changes; a redelivered message meets its first jobs, whatever its content is by now (R2)."""
     changes = with_correlation([item.change for item in mapped], request)
     paths = [item.path for item in mapped]

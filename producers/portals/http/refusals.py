@@ -40,37 +40,16 @@ class Sampler:
         return self._dropped.pop(kind, 0)
 
 
-class RefusalLog:
-    """Notes refusals; `add` writes their numbers, in a thread. Kinds are words of ours and source names."""
+class GatheredCounts:
+    """Counts things by name; `add` writes the numbers of a second, in a thread."""
 
-    def __init__(self, emit: EventSink, add: Callable[[Mapping[str, int]], None], sampler: Sampler) -> None:
-        self._emit, self._add, self._sampler = emit, add, sampler
+    def __init__(self, add: Callable[[Mapping[str, int]], None]) -> None:
+        self._add = add
         self._counts = defaultdict[str, int](int)
         self._writing: asyncio.Task[None] | None = None
 
-    def note_key(self, error: RelationsError, path: str) -> None:
-        """Note that a route refused a request for its key."""
-        reason = reason_of(error)
-        self._count(f"key:{reason}")
-        if (unlogged := self._sampler.take("key", reason)) is not None:
-            self._emit("key.refused", path=path, reason=reason, unlogged=unlogged)
-
-    def note_webhook(self, source: str, error: RelationsError) -> None:
-        """Note that a delivery to this source ("": there is none of that name) was refused."""
-        reason = reason_of(error) if source else "unknown_source"
-        self._count(f"webhook:{source}:{reason}")
-        if (unlogged := self._sampler.take("webhook", source, reason)) is not None:
-            faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
-            self._emit(
-                "webhook.refused",
-                source=source,
-                error=type(error).__name__,
-                reason=reason,
-                faults=faults,
-                unlogged=unlogged,
-            )
-
-    def _count(self, name: str) -> None:
+    def count(self, name: str) -> None:
+        """Count one more of this name; called in the event loop."""
         self._counts[name] += 1
         if self._writing is None or self._writing.done():
             self._writing = asyncio.get_running_loop().create_task(self._write())
@@ -80,6 +59,40 @@ class RefusalLog:
             await asyncio.sleep(GATHERED)
             counts, self._counts = self._counts, defaultdict(int)
             await run_in_threadpool(self._add, counts)
+
+
+class RefusalLog:
+    """Notes refusals, and counts them. Kinds are words of ours and source names."""
+
+    def __init__(self, emit: EventSink, counts: GatheredCounts, sampler: Sampler) -> None:
+        self._emit, self._counts, self._sampler = emit, counts, sampler
+
+    def note_key(self, error: RelationsError, path: str) -> None:
+        """Note that a route refused a request for its key."""
+        reason = reason_of(error)
+        self._counts.count(f"key:{reason}")
+        if (unlogged := self._sampler.take("key", reason)) is not None:
+            self._emit("key.refused", path=path, reason=reason, unlogged=unlogged)
+
+    def note_webhook(self, source: str, error: RelationsError) -> bool:
+        """Note that a delivery to this source ("": there is none of that name) was refused.
+
+        Returns whether it is one of the few of its kind that are told of.
+        """
+        reason = reason_of(error) if source else "unknown_source"
+        self._counts.count(f"webhook:{source}:{reason}")
+        unlogged = self._sampler.take("webhook", source, reason)
+        if unlogged is None:
+            return False
+        self._emit(
+            "webhook.refused",
+            source=source,
+            error=type(error).__name__,
+            reason=reason,
+            faults=faults_of(error),
+            unlogged=unlogged,
+        )
+        return True
 
 
 def reason_of(error: RelationsError) -> RefusalReason:
@@ -95,3 +108,8 @@ def reason_of(error: RelationsError) -> RefusalReason:
         NotFound: "unknown_source",
     }
     return next((reason for kind, reason in kinds.items() if isinstance(error, kind)), "unavailable")
+
+
+def faults_of(error: RelationsError) -> list[str]:
+    """Return what an error says, fault by fault."""
+    return [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]

@@ -1,0 +1,139 @@
+"""Maps a genuine delivery, and makes the record of what became of it. Pure."""
+
+from base64 import b32encode
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from itertools import islice
+from typing import Final, NamedTuple
+
+import msgspec
+
+from producers.webhooks.expressions import Scope
+from producers.webhooks.kept_request import make_kept_request
+from producers.webhooks.mapping import (
+    MappedChange,
+    build_changes,
+    find_account_of_all,
+    find_ignore_rule,
+    read_payload,
+)
+from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.trace import explain_rules
+from worker.config import Source, redact
+from worker.contract import MAX_FAULTS
+from worker.errors import Fault, InvalidChange, RelationsError
+from worker.ports import Delivery, DeliveryOutcome, KeptDelivery, RuleTrace
+
+MAX_FAULT: Final = 500  # characters of a fault that is kept
+
+
+class MappedDelivery(NamedTuple):
+    """A genuine delivery: the id of its message, its payload, and its changes or why it makes none.
+
+    That is the `error` of one that cannot be read, or the reason why there is nothing to do (`because`).
+    `is_read` says whether there is a payload at all.
+    """
+
+    delivery: WebhookDelivery
+    id: str
+    payload: object = None
+    is_read: bool = False
+    changes: Sequence[MappedChange] = ()
+    error: InvalidChange | None = None
+    because: str = ""
+
+    @property
+    def outcome(self) -> DeliveryOutcome:
+        """What became of it."""
+        if self.error:
+            return "unreadable"
+        if self.changes:
+            return "made"
+        return "nothing_to_do" if self.because else "no_rule"
+
+    def failed(self, error: RelationsError) -> "MappedDelivery":
+        """Return the delivery with why its changes were not accepted."""
+        invalid = error if isinstance(error, InvalidChange) else InvalidChange([Fault("", str(error))])
+        return self._replace(changes=(), error=invalid)
+
+
+def map_delivery(source: Source, delivery: WebhookDelivery, message_id: str) -> MappedDelivery:
+    """Return the delivery with the changes that the source's rules make of it."""
+    mapped = MappedDelivery(delivery, message_id)
+    try:
+        mapped = mapped._replace(payload=read_payload(source, delivery), is_read=True)
+        changes = build_changes(source, mapped.payload, message_id, delivery)
+        ignored_by = None if changes else find_ignore_rule(source, Scope(mapped.payload, delivery=delivery))
+    except InvalidChange as error:
+        return mapped.failed(error)
+    because = "" if ignored_by is None else source.ignore[ignored_by].because
+    return mapped._replace(changes=changes, because=because)
+
+
+def record_delivery(source: Source, mapped: MappedDelivery, jobs: Sequence[str]) -> KeptDelivery:
+    """Return what is kept of a delivery; its `jobs` are those of its changes, in their order."""
+    delivery, error = mapped.delivery, mapped.error
+    rules = (
+        explain_rules(source, mapped.payload, delivery, made=mapped.changes, jobs=jobs, error=error)
+        if mapped.is_read
+        else ()
+    )
+    request, is_cut = make_kept_request(source, delivery)
+    is_nameless = redact(mapped.id) != mapped.id
+    record = Delivery(
+        id=make_delivery_id(source.name, mapped.id),
+        source=source.name,
+        outcome=mapped.outcome,
+        accounts=_find_accounts(source, mapped),
+        jobs=tuple(dict.fromkeys(jobs)),
+        reason=mapped.because,
+        faults=_redact_faults(map(str, error.faults if error else ())),
+        rules=tuple(map(_redact_trace, rules)),
+        message="" if is_nameless else mapped.id,
+        size=len(delivery.body),
+        cut=is_cut or is_nameless,
+    )
+    return KeptDelivery(record, request)
+
+
+def record_refusal(
+    source: Source, refusal_id: str, *, reason: str, faults: Sequence[str], size: int
+) -> KeptDelivery:
+    """Return what is kept of a delivery whose sender did not prove itself, or that cannot be taken."""
+    record = Delivery(
+        id=f"{source.name}-{refusal_id}",
+        source=source.name,
+        outcome="refused",
+        accounts=tuple(sorted(source.account_names)),
+        reason=reason,
+        faults=_redact_faults(faults),
+        size=size,
+        cut=True,
+    )
+    return KeptDelivery(record, b"")
+
+
+def make_delivery_id(source: str, message_id: str) -> str:
+    """Return the id of a delivery, the same whenever its message comes."""
+    digest = blake2b(message_id.encode(), digest_size=10).digest()
+    return f"{source}-{b32encode(digest).decode().lower()}"
+
+
+def _redact_faults(faults: Iterable[str]) -> tuple[str, ...]:
+    return tuple(redact(fault)[:MAX_FAULT] for fault in islice(faults, MAX_FAULTS))
+
+
+def _redact_trace(trace: RuleTrace) -> RuleTrace:
+    found = {operand: redact(value) for operand, value in trace.found.items()}
+    return msgspec.structs.replace(trace, found=found, faults=_redact_faults(trace.faults))
+
+
+def _find_accounts(source: Source, mapped: MappedDelivery) -> tuple[str, ...]:
+    """Return what accounts a delivery is about: those of its changes, or the one that it names, or all."""
+    named = {change.account for _, change in mapped.changes}
+    if not named and mapped.is_read:
+        try:
+            named = {find_account_of_all(source, mapped.payload, mapped.delivery)} - {""}
+        except InvalidChange:
+            named = set()
+    return tuple(sorted(named or source.account_names))

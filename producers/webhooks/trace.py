@@ -1,0 +1,116 @@
+"""Explains what each rule of a source did with a payload: what it made, or what its `when` found. Pure.
+
+It looks once more at what came to nothing, after the changes were made, so that mapping knows nothing of it.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from producers.webhooks.expressions import NO_DELIVERY, Budget, Scope, search
+from producers.webhooks.mapping import Event, MappedChange, find_events, is_true
+from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.syntax import list_operands
+from worker.config import Source
+from worker.contract import MAX_FAULTS
+from worker.errors import InvalidChange
+from worker.ports import RuleTrace
+
+MAX_LOOKS: Final = 50_000  # at values, to explain one delivery
+MAX_VALUE: Final = 120  # characters of a value that is shown
+MAX_OPERANDS: Final = 8  # values of one condition
+MAX_RULES: Final = 100  # that are explained
+MAX_ELEMENTS: Final = 100  # of a rule with `each` that are looked at again
+
+
+def explain_rules(
+    source: Source,
+    payload: object,
+    delivery: WebhookDelivery = NO_DELIVERY,
+    *,
+    made: Sequence[MappedChange] = (),
+    jobs: Sequence[str] = (),
+    error: InvalidChange | None = None,
+) -> tuple[RuleTrace, ...]:
+    """Return what each rule did: `made` with its `jobs`, which may be missing, or nothing for the `error`.
+
+    Behind a rule by which the payload is ignored no other one was asked.
+    """
+    scope = Scope(payload, budget=Budget(MAX_LOOKS), delivery=delivery)
+    traces = list[RuleTrace]()
+    for trace in _explain_each(source, scope, made, jobs, error):
+        traces.append(trace)
+        if trace.outcome == "ignored" or len(traces) == MAX_RULES:
+            break
+    return tuple(traces)
+
+
+def _explain_each(
+    source: Source,
+    scope: Scope,
+    made: Sequence[MappedChange],
+    jobs: Sequence[str],
+    error: InvalidChange | None,
+) -> Iterator[RuleTrace]:
+    for number, ignore in enumerate(source.ignore):
+        path = f"ignore[{number}]"
+        faults = _faults_of(path, error)
+        holds = False if made or faults else _holds(ignore.when, scope)
+        outcome = "failed" if faults else "ignored" if holds else "no_match"
+        found = {} if holds or faults else _find_values(ignore.when, scope)
+        yield RuleTrace(rule=path, outcome=outcome, when=ignore.when, found=found, faults=faults)  # type: ignore[arg-type]
+    for number in range(len(source.rules)):
+        path = f"rules[{number}]"
+        changes = [at for at, mapped in enumerate(made) if mapped.path.partition(".")[0] == path]
+        if changes:
+            own = tuple(jobs[at] for at in changes if at < len(jobs))
+            yield RuleTrace(rule=path, outcome="made", jobs=tuple(dict.fromkeys(own)))
+        elif faults := _faults_of(path, error):
+            yield RuleTrace(rule=path, outcome="failed", faults=faults)
+        else:
+            yield _explain_rule(source, number, scope, path)
+
+
+def _explain_rule(source: Source, number: int, scope: Scope, path: str) -> RuleTrace:
+    """Return why a rule made nothing, which is not its own fault."""
+    rule = source.rules[number]
+    try:
+        events = find_events(rule, Event(scope, path, ""))
+    except InvalidChange:  # it costs more than an explanation may
+        return RuleTrace(rule=path, outcome="no_match", when=rule.when)
+    if not events:
+        return RuleTrace(rule=path, outcome="no_elements", when=" → ".join(rule.each))
+    if not rule.when or any(_holds(rule.when, event.scope) for event in events[:MAX_ELEMENTS]):
+        return RuleTrace(rule=path, outcome="would_make")
+    found = _find_values(rule.when, events[0].scope)
+    elements = len(events) if rule.each else 0
+    return RuleTrace(rule=path, outcome="no_match", when=rule.when, found=found, elements=elements)
+
+
+def _faults_of(path: str, error: InvalidChange | None) -> tuple[str, ...]:
+    faults = error.faults if error else ()
+    own = (str(fault) for fault in faults if fault.path == path or fault.path.startswith((f"{path}.",)))
+    return tuple(list(own)[:MAX_FAULTS])
+
+
+def _holds(expression: str, scope: Scope) -> bool:
+    try:
+        return is_true(search(expression, scope, ""))
+    except InvalidChange:
+        return False
+
+
+def _find_values(expression: str, scope: Scope) -> dict[str, str]:
+    """Return what a condition looked at, as JSON by expression."""
+    found = dict[str, str]()
+    for operand in list_operands(expression)[:MAX_OPERANDS]:
+        try:
+            found[operand] = _shorten(search(operand, scope, ""))
+        except InvalidChange as error:
+            found[operand] = error.faults[0].message
+    return found
+
+
+def _shorten(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
