@@ -12,7 +12,6 @@ from producers.job_admin.cancel_dismiss import JobAdminService
 from producers.job_admin.erase import EraseService
 from producers.replay.service import ReplayService
 from tests.support.erasing import erase_record
-from tests.support.store_steps import deliveries_of
 from tests.torture.changes import RECORDS, TYPES, children_of
 from tests.torture.fault_profile import FaultProfile
 from tests.torture.history_checker import HistoryChecker
@@ -20,6 +19,7 @@ from tests.torture.schedule import SECOND, Schedule
 from tests.torture.simulated_process import InterruptiblePort, ProcessDied, SimulatedProcess
 from worker.errors import Unavailable
 from worker.ports import ERASED, JobFilter, Pause, RecordRef
+from worker.store.deliveries import RedisDeliveries
 from worker.usecases.cancel_taken import TakenJobs
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush_context import FlushPolicy
@@ -87,16 +87,17 @@ class SimulatedOperator(SimulatedProcess):
             dry_run=self._dry_run,
             reparse=lambda *_: (),
         )
+        database = environment.store.database
         self.erasure = EraseService(
             store=store,
             job_admin=job_admin,
-            deliveries=deliveries_of(environment.store),
+            deliveries=RedisDeliveries(database.redis, database.prefix, now=database.now),
             clock=self,
             new_id=environment.new_id,
             withdraw=lambda account, *known: withdraw_record(
                 *known, environment.policy_of(account), by=ERASED
             ),
-            now=environment.store.database.now,
+            now=database.now,
             keep_lease=self.keep_lease,
         )
         self._erased: dict[tuple[str, RecordRef], None] = {}
