@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from redis.exceptions import RedisError
 
-from ops.explain.text import format_cause
+from ops.explain.text import format_cause, format_tally
 from worker.background import cause_of
 from worker.celery_config import queue_names
 from worker.clock import IdGenerator
@@ -23,7 +23,7 @@ from worker.contract import Relation, write_instant
 from worker.errors import StoreUnavailable
 from worker.onoffice.codes import advice, describe
 from worker.planner.actions import Action, ActionResult, ErrorClass, Verdict
-from worker.ports import AuditEntry, Inspection
+from worker.ports import AuditEntry, DeliveryFilter, DeliveryFlaw, Inspection
 from worker.redis.client import translate_errors
 from worker.redis.scripts import MIN_SERVER_VERSION
 from worker.usecases.health import (
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 Level = Literal["ok", "warn", "fail"]
 
 PROBE_RELATION: Final = Relation("estate:address:buyer", 1, 1)
+LATEST: Final = 100  # deliveries of a source that are looked at
 MAX_CLOCK_DRIFT: Final = 2.0  # seconds between two clocks that nobody needs to look at
 WAITS: Final = ("breaker", "pace", "guard", "doubt", "suspicion", "backoff")  # what else is told of otherwise
 LEVELS: Final[Mapping[Severity, Level]] = {"page": "fail", "ticket": "warn"}
@@ -89,6 +90,8 @@ def run_checks(runtime: Runtime, celery: "Celery", *, api: bool = True) -> Itera
             yield from _guarded(f"account {account.name}", check_work(runtime, account, health))
         if api:
             yield check_credentials(runtime, account)
+    for source in settings.sources if health else ():
+        yield from _guarded(f"source {source}", check_deliveries(runtime, source))
 
 
 def _read_health(runtime: Runtime) -> Health | None:
@@ -302,6 +305,20 @@ def check_work(runtime: Runtime, account: Account, health: Health) -> Iterator[F
     yield from check_rights(runtime, account)
 
 
+def check_deliveries(runtime: Runtime, source: str) -> Iterator[Finding]:
+    """Check that the rules of a source fit what comes to it, by the latest of its kept deliveries."""
+    found = runtime.deliveries.find(DeliveryFilter(sources=(source,)), limit=LATEST).deliveries
+    counts = Counter[str](delivery.outcome for delivery in found)
+    subject, told = f"source {source}", f"the latest {len(found)} deliveries: {format_tally(counts)}"
+    lost = [outcome for outcome in ("no_rule", "unreadable", "refused") if counts[outcome]]
+    if not found:
+        yield Finding(subject, "ok", "no delivery is kept")
+    elif lost and not counts["made"]:
+        yield Finding(subject, "warn", told, f"relations deliveries list --source {source} says why.")
+    else:
+        yield Finding(subject, "ok", told)
+
+
 def inspect_store(
     runtime: Runtime, account: str, *, repair: bool, by: str, on_progress: Callable[[int], None]
 ) -> Inspection:
@@ -320,6 +337,12 @@ def inspect_store(
         runtime.metrics.add(account, {f"mended:{kind}": count for kind, count in kinds.items()})
         runtime.wake(account, 0.0)
     return found
+
+
+def inspect_deliveries(runtime: Runtime, account: str, *, repair: bool) -> list[DeliveryFlaw]:
+    """Check the kept deliveries of the sources that are for an account, and mend them if asked to."""
+    sources = [source.name for source in runtime.settings.sources.values() if account in source.account_names]
+    return [flaw for name in sources for flaw in runtime.deliveries.inspect(name, repair=repair)]
 
 
 def check_account(account: Account, health: Health) -> Iterator[Finding]:

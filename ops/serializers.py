@@ -10,9 +10,10 @@ import msgspec
 
 from ops.explain.advice import advise
 from producers.job_admin.suspects import RecordFailures
-from worker.contract import write_instant
+from producers.webhooks.redelivery import Remapped
+from worker.contract import to_message, write_instant
 from worker.onoffice.codes import describe
-from worker.ports import AuditEntry, FailureGroup, Replay, RequestRecord
+from worker.ports import AuditEntry, Delivery, FailureGroup, Replay, RequestRecord, RuleTrace
 
 
 def serialize_failure(account: str, failure: FailureGroup) -> dict[str, Any]:
@@ -99,4 +100,57 @@ def serialize_audit_entry(entry: AuditEntry) -> dict[str, Any]:
         "what": entry.what,
         "count": entry.count,
         "note": entry.note,
+    }
+
+
+def serialize_delivery(delivery: Delivery) -> dict[str, Any]:
+    """Return a delivery as JSON."""
+    return {
+        "id": delivery.id,
+        "source": delivery.source,
+        "outcome": delivery.outcome,
+        "reason": delivery.reason or None,
+        "faults": list(delivery.faults),
+        "accounts": list(delivery.accounts),
+        "jobs": list(delivery.jobs),
+        "rules": list(map(serialize_trace, delivery.rules)),
+        "message": delivery.message,
+        "size": delivery.size,
+        "cut": delivery.cut,
+        "at": write_instant(delivery.at),
+        "first_at": write_instant(delivery.first_at),
+        "times": delivery.times,
+    }
+
+
+def serialize_trace(trace: RuleTrace) -> dict[str, Any]:
+    """Return what a rule did as JSON."""
+    return {
+        "rule": trace.rule,
+        "outcome": trace.outcome,
+        "jobs": list(trace.jobs),
+        "when": trace.when or None,
+        "found": dict(trace.found),
+        "elements": trace.elements,
+        "faults": list(trace.faults),
+    }
+
+
+def serialize_remapped(remapped: Remapped) -> dict[str, Any]:
+    """Return what became, or would become, of a delivery by today's rules as JSON."""
+    return {
+        "id": remapped.id,
+        "was": remapped.was,
+        "skipped": remapped.skipped,
+        "now": serialize_delivery(remapped.now) if remapped.now else None,
+        "changes": [
+            {
+                "rule": item.rule,
+                "change": dict(to_message(item.change)),
+                "job": item.job or None,
+                "new": item.is_new,
+                "differs": item.differs,
+            }
+            for item in remapped.changes
+        ],
     }

@@ -138,7 +138,7 @@ def by_option(function: Function) -> Function:
 
 def _parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
     parameters = [
-        (PARAMETERS[option], _parse_time(text, context) if option in TIME_FIELDS else text)
+        (PARAMETERS[option], parse_time(text, context) if option in TIME_FIELDS else text)
         for option, text in texts.items()
         if text
     ]
@@ -147,17 +147,18 @@ def _parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> J
     except Invalid as error:
         options = {parameter: f"--{option}" for option, parameter in PARAMETERS.items()}
         names = {path: option.replace("_", "-") for path, option in options.items()}
-        faults = [f"{names.get(fault.path, fault.path)}: {_explain(fault)}" for fault in error.faults]
+        faults = [f"{names.get(fault.path, fault.path)}: {explain_fault(fault)}" for fault in error.faults]
         raise click.UsageError("; ".join(faults)) from None
 
 
-def _explain(fault: Fault) -> str:
+def explain_fault(fault: Fault) -> str:
+    """Return what is wrong with an option, and for a time also what else it may be."""
     if fault.path not in TIME_FIELDS:
         return fault.message
     return f"{fault.message}; or today, yesterday, 2026-11-21, 21.11.2026, or 90m, 2h, 3d, 1w ago"
 
 
-def _parse_time(text: str, context: CommandContext) -> str:
+def parse_time(text: str, context: CommandContext) -> str:
     """Return an instant as the HTTP interface takes it, by the store's clock and the local time zone.
 
     `2h` is two hours ago; a day means its beginning.

@@ -23,7 +23,7 @@ MOST_FAILED: Final = 200  # failed jobs that are looked at again, because they m
 SILENT: Final = ("queued", "sending")  # states that are no news, unless the job had failed
 REFUSED: Final[Mapping[str, str]] = {
     "webhook.refused": "refused",
-    "webhook.ignored": "ignored: no rule makes a change of it",
+    "webhook.ignored": "ignored: there is nothing to do",
 }
 
 
@@ -122,7 +122,8 @@ class RefusalStream:
         for line in whole.splitlines():
             event = _read_event(line)
             if name := REFUSED.get(event.get("event", "")):
-                why = f" ({event['error']})" if event.get("error") else ""
+                reason = event.get("error") or event.get("because")
+                why = f" ({reason})" if reason else ""
                 now = datetime.now().strftime("%H:%M:%S")
                 self._echo(f"{now} /webhooks/{event.get('source')}  {name}{why}; more in {self._log.name}")
 

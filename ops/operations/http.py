@@ -1,6 +1,7 @@
 """The operations over the HTTP interface, with a key: this machine needs no Redis and no settings."""
 
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import cached_property
@@ -21,6 +22,7 @@ from producers.job_admin.erase import ErasureProof, add_proofs
 from producers.job_admin.selection import PIECE, NarrowedJobs, Selection
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import BatchDict, JobDict
+from producers.webhooks.redelivery import Remapped
 from worker.config import mask_url
 from worker.contract import Change, Relation, to_message
 from worker.errors import InvalidChange, NotFound, RelationsError, Unavailable
@@ -29,6 +31,9 @@ from worker.ports import (
     UNROUTED,
     AdminResult,
     AuditPage,
+    Delivery,
+    DeliveryFilter,
+    DeliveryPage,
     FailureGroup,
     JobFilter,
     JobPage,
@@ -203,6 +208,41 @@ class HttpOperations:
             return self._calls.get(path, **query)
         except NotFound:
             return None
+
+    # --- deliveries to webhooks
+
+    def find_deliveries(self, wanted: DeliveryFilter, *, limit: int, cursor: str = "") -> DeliveryPage:
+        """Return the deliveries that match, newest first."""
+        page = self._calls.get(
+            "/v1/deliveries",
+            **records.write_delivery_filter(wanted),
+            limit=min(limit, MAX_PAGE),
+            cursor=cursor,
+        )
+        return DeliveryPage(tuple(map(records.read_delivery, page["deliveries"])), page["next"] or "")
+
+    def get_delivery(self, delivery_id: str) -> Delivery | None:
+        """Return one delivery."""
+        document = self._find(f"/v1/deliveries/{_quote(delivery_id)}")
+        return records.read_delivery(document) if document else None
+
+    def get_delivery_request(self, delivery_id: str) -> bytes:
+        """Return what is kept of a delivery's request."""
+        document = self._calls.get(f"/v1/deliveries/{_quote(delivery_id)}/payload")
+        return b64decode(document["request"])
+
+    def remap_deliveries(
+        self,
+        ids: Sequence[str],
+        *,
+        by: str,  # noqa: ARG002
+        dry_run: bool,
+    ) -> Iterable[Remapped]:
+        """Read deliveries again by today's rules."""
+        for start in range(0, len(ids), MAX_PAGE):
+            form = {"deliveries": ids[start : start + MAX_PAGE], "dry_run": dry_run}
+            answer = self._calls.post("/v1/deliveries/remap", form)
+            yield from map(records.read_remapped, answer["deliveries"])
 
     # --- acts
 

@@ -13,14 +13,18 @@ from producers.job_admin.selection import Selection
 from producers.job_admin.suspects import RecordFailures, find_suspects
 from producers.portals.serializers import BatchDict, batch_json
 from producers.services import Services
+from producers.webhooks.redelivery import MAX_REMAPPED, Remapped
 from worker.config import mask_url, refuse_secrets
 from worker.contract import Change, Relation
-from worker.errors import Unavailable
+from worker.errors import NotFound, Unavailable
 from worker.ports import (
     UNROUTED,
     AdminResult,
     AuditEntry,
     AuditPage,
+    Delivery,
+    DeliveryFilter,
+    DeliveryPage,
     FailureGroup,
     JobFilter,
     JobPage,
@@ -144,6 +148,30 @@ class LocalOperations:
     def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPage:
         """Return who did what."""
         return self.runtime.job_admin.audit_log(account, limit=limit, cursor=cursor)
+
+    # --- deliveries to webhooks
+
+    def find_deliveries(self, wanted: DeliveryFilter, *, limit: int, cursor: str = "") -> DeliveryPage:
+        """Return the deliveries that match, newest first."""
+        return self.runtime.deliveries.find(wanted, limit=limit, cursor=cursor)
+
+    def get_delivery(self, delivery_id: str) -> Delivery | None:
+        """Return one delivery."""
+        found = self.runtime.deliveries.get(delivery_id)
+        return found.delivery if found else None
+
+    def get_delivery_request(self, delivery_id: str) -> bytes:
+        """Return what is kept of a delivery's request."""
+        found = self.runtime.deliveries.get(delivery_id)
+        if found is None or not found.request:
+            raise NotFound(f"nothing is kept of what {delivery_id} brought")
+        return found.request
+
+    def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
+        """Read deliveries again by today's rules."""
+        for start in range(0, len(ids), MAX_REMAPPED):
+            piece = ids[start : start + MAX_REMAPPED]
+            yield from self.services.deliveries.remap(piece, by=by, dry_run=dry_run)
 
     # --- acts
 

@@ -10,11 +10,15 @@ from producers.job_admin.erase import ErasureProof
 from producers.job_admin.selection import Selection
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import BatchDict
+from producers.webhooks.redelivery import Remapped
 from worker.contract import Change, Relation
 from worker.errors import Unavailable
 from worker.ports import (
     AdminResult,
     AuditPage,
+    Delivery,
+    DeliveryFilter,
+    DeliveryPage,
     FailureGroup,
     JobLookups,
     JobRecord,
@@ -99,6 +103,20 @@ class Operations(JobLookups, Protocol):
 
     def audit_log(self, account: str, *, limit: int, cursor: str) -> AuditPage:
         """Return who did what, newest first."""
+
+    # --- deliveries to webhooks
+
+    def find_deliveries(self, wanted: DeliveryFilter, *, limit: int, cursor: str = "") -> DeliveryPage:
+        """Return the deliveries that match, newest first; a page may hold few and still have a next one."""
+
+    def get_delivery(self, delivery_id: str) -> Delivery | None:
+        """Return one delivery, None if it is unknown or forgotten."""
+
+    def get_delivery_request(self, delivery_id: str) -> bytes:
+        """Return what is kept of a delivery's request; raises NotFound."""
+
+    def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
+        """Read deliveries again by today's rules; with `dry_run` only show what would become of them."""
 
     # --- acts
 

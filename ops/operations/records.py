@@ -15,10 +15,13 @@ from ops.explain import Explanation
 from ops.explain.relation import JobExplanation
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import FailureDict, JobDict
-from worker.contract import Relation, read_instant, write_instant
+from producers.webhooks.redelivery import Remapped, RemappedChange
+from worker.contract import Relation, from_message, read_instant, write_instant
 from worker.planner.actions import Action
 from worker.ports import (
     AuditEntry,
+    Delivery,
+    DeliveryFilter,
     Dismissal,
     Failure,
     FailureGroup,
@@ -188,6 +191,38 @@ def read_replay(document: Mapping[str, Any]) -> Replay:
 def read_payload(document: Mapping[str, Any]) -> Payload:
     """Return what is kept of an unreadable message."""
     return Payload(b64decode(document["body"]), tuple(document["faults"]), document["size"])
+
+
+def write_delivery_filter(wanted: DeliveryFilter) -> dict[str, Any]:
+    """Return the parameters of a filter of at most one source, without those that let everything pass."""
+    values = {"source": "".join(wanted.sources), "outcome": wanted.outcome}
+    times = {name: write_instant(at) for name in ("since", "until") if (at := getattr(wanted, name))}
+    return {name: value for name, value in values.items() if value} | times
+
+
+def read_delivery(document: Mapping[str, Any]) -> Delivery:
+    """Return the delivery."""
+    times = {name: read_instant(document[name]) for name in ("at", "first_at")}
+    rules = [{**trace, "when": trace["when"] or ""} for trace in document["rules"]]
+    return msgspec.convert(
+        {**document, **times, "rules": rules, "reason": document["reason"] or ""}, Delivery
+    )
+
+
+def read_remapped(document: Mapping[str, Any]) -> Remapped:
+    """Return what became of a delivery by today's rules."""
+    changes = (
+        RemappedChange(
+            item["rule"],
+            from_message(item["change"]).change,
+            item["job"] or "",
+            is_new=item["new"],
+            differs=item["differs"],
+        )
+        for item in document["changes"]
+    )
+    now = read_delivery(document["now"]) if document["now"] else None
+    return Remapped(document["id"], document["was"], now, tuple(changes), document["skipped"])
 
 
 def read_finding(document: Mapping[str, Any]) -> Finding:

@@ -3,7 +3,8 @@
 from typing import Any, NotRequired, TypedDict
 
 from producers.job_admin.erase import ErasureProof
-from worker.ports import ReplayState, WaitReason
+from producers.webhooks.redelivery import SkipReason
+from worker.ports import DeliveryOutcome, ReplayState, RuleOutcome, WaitReason
 
 
 class HealthVerdict(TypedDict):
@@ -323,3 +324,83 @@ class ErasedDict(TypedDict):
     account: str
     erased: dict[str, int]
     proof: ErasureProof
+
+
+class RuleTraceDict(TypedDict):
+    """What a rule did with a payload; `found` are the values, as JSON, that its `when` looked at in vain."""
+
+    rule: str
+    outcome: RuleOutcome
+    jobs: list[str]
+    when: str | None
+    found: dict[str, str]
+    elements: int
+    faults: list[str]
+
+
+class DeliveryDict(TypedDict):
+    """A delivery to a webhook; `message` is what its event ids begin with, `cut` whether not all is kept."""
+
+    id: str
+    source: str
+    outcome: DeliveryOutcome
+    reason: str | None
+    faults: list[str]
+    accounts: list[str]
+    jobs: list[str]
+    rules: list[RuleTraceDict]
+    message: str
+    size: int
+    cut: bool
+    at: str
+    first_at: str
+    times: int
+
+
+class DeliveryPageDict(TypedDict):
+    """Deliveries, newest first, and the cursor of the next page; null after the last."""
+
+    deliveries: list[DeliveryDict]
+    next: str | None
+
+
+class DeliveryPayloadDict(TypedDict):
+    """A request as it is kept, in base64: its head, an empty line, and its body; cut if that says so."""
+
+    request: str
+    size: int
+    cut: bool
+
+
+class RemappedChangeDict(TypedDict):
+    """A change that a rule makes; one that is not `new` is that job, which stays if the change `differs`."""
+
+    rule: str
+    change: dict[str, Any]
+    job: str | None
+    new: bool
+    differs: bool
+
+
+class RemappedDict(TypedDict):
+    """A delivery by today's rules: what it `was` and is `now`, or why it was skipped."""
+
+    id: str
+    was: DeliveryOutcome | None
+    skipped: SkipReason | None
+    now: DeliveryDict | None
+    changes: list[RemappedChangeDict]
+
+
+class RedeliveredDict(RemappedDict):
+    """What became of a delivery, or would; nothing was done if it was a `dry_run`."""
+
+    dry_run: bool
+
+
+class RemappedPageDict(TypedDict):
+    """What became of deliveries, or would; `next` is the cursor for those after them."""
+
+    dry_run: bool
+    deliveries: list[RemappedDict]
+    next: str | None

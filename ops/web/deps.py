@@ -13,7 +13,7 @@ from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
 from worker.config import Settings
 from worker.contract import Relation
-from worker.ports import JobAdmin, Queries, Store
+from worker.ports import Deliveries, JobAdmin, Queries, Store
 from worker.wiring import Runtime
 
 
@@ -30,6 +30,7 @@ class OperatorDeps:
     store: Store
     queries: Queries
     job_admin: JobAdmin
+    deliveries: Deliveries
     services: Services
     metrics: MetricsReader
     threads: Threads
@@ -61,6 +62,7 @@ def operator_deps(
         store=runtime.store,
         queries=runtime.queries,
         job_admin=runtime.job_admin,
+        deliveries=runtime.deliveries,
         services=build_services(runtime),
         metrics=MetricsReader(runtime, now=now),
         threads=Threads(),

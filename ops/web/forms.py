@@ -1,17 +1,36 @@
 """Queries and bodies of the operators' routes, as types from which they are read, checked and described."""
 
 from datetime import timedelta, timezone, tzinfo
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from producers.job_admin.selection import Selection, narrow
-from producers.portals.http.query import AccountQuery, JobQuery, Limit, RecordId
+from producers.portals.http.query import (
+    MAX_PAGE,
+    AccountQuery,
+    JobQuery,
+    Label,
+    Limit,
+    RecordId,
+    Timestamp,
+    parse_faults,
+)
+from worker.contract import read_instant
+from worker.errors import Invalid
+from worker.ports import DeliveryFilter, DeliveryOutcome
 
 JobIds = Annotated[
     tuple[str, ...], Meta(max_length=10_000, description="the ids of jobs; instead of a filter")
 ]
+DeliveryIds = Annotated[
+    tuple[str, ...], Meta(max_length=MAX_PAGE, description="the ids of deliveries; instead of a filter")
+]
+DeliveryCursor = Annotated[
+    str, Meta(pattern="^([0-9]{1,17}:.{1,100})?$", description="the `next` of a page of deliveries")
+]
+Outcome = Annotated[DeliveryOutcome, Meta(description=f"one of {', '.join(get_args(DeliveryOutcome))}")]
 UtcOffset = Annotated[
     str,
     Meta(
@@ -79,6 +98,41 @@ class ReplayForm(JobSelectionForm, frozen=True, kw_only=True, forbid_unknown_fie
 
     force: bool = False
     set: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class DeliveryQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Deliveries that fit everything given, which came at `since` or later and before `until`."""
+
+    source: Label | UnsetType = UNSET
+    outcome: Outcome | UnsetType = UNSET
+    since: Timestamp | UnsetType = UNSET
+    until: Timestamp | UnsetType = UNSET
+    limit: Limit = 50
+    cursor: DeliveryCursor = ""
+
+    def filter(self) -> DeliveryFilter:
+        """Return the filter for the store; raises Invalid."""
+        times = {name: text for name in ("since", "until") if (text := getattr(self, name))}
+        if faults := [fault for name, text in times.items() for fault in parse_faults(name, text)]:
+            raise Invalid(faults)
+        return DeliveryFilter(
+            sources=(self.source,) if self.source else (),
+            outcome=self.outcome or "",
+            **{name: read_instant(text) for name, text in times.items()},
+        )
+
+
+class RedeliverForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """With `dry_run` it is only shown what would become of a delivery."""
+
+    dry_run: bool = False
+
+
+class RemapForm(DeliveryQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Deliveries by their ids, or one page of those that fit; with `dry_run` it is only shown."""
+
+    deliveries: DeliveryIds = ()
+    dry_run: bool = False
 
 
 class PauseForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

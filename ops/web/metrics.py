@@ -7,14 +7,14 @@ accounts and words of the code.
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from producers.portals.http.deps import RedisProbe
 from worker.errors import StoreUnavailable
-from worker.ports import BOUNDS, UNROUTED, AccountStats, Pace, count_open_jobs
+from worker.ports import BOUNDS, UNROUTED, AccountStats, DeliveryOutcome, Pace, count_open_jobs
 from worker.usecases.health import (
     HEARTBEAT_AGE,
     SEVERITIES,
@@ -251,6 +251,13 @@ REFUSALS: Final = (
     ),
 )
 
+DELIVERIES: Final = (
+    "relations_deliveries",
+    "Deliveries to each source by what became of them: made (jobs), nothing_to_do (a rule says so), no_rule "
+    "(fits), unreadable, refused; one that comes again counts again.",
+    ("source", "outcome"),
+)
+
 PROCESS: Final = (
     (
         "relations_store_up",
@@ -338,6 +345,7 @@ class MetricsCollector(Collector):
             yield _histogram(name, text, tally, samples)
         refused = self.runtime.metrics.refusals()
         yield from _refused(refused, {"", *self.runtime.settings.sources})
+        yield _delivered(self.runtime.metrics.deliveries(), self.runtime.settings.sources)
         yield from _system(health)
 
 
@@ -400,6 +408,16 @@ def _refused(counts: Mapping[str, int], sources: Collection[str]) -> Iterator[Me
         for labels_of, count in values.items():
             family.add_metric(list(labels_of), count)
         yield family
+
+
+def _delivered(counts: Mapping[str, int], sources: Iterable[str]) -> Metric:
+    """Return the deliveries of the settings' sources; each begins at 0, so that its first rise is seen."""
+    name, text, labels = DELIVERIES
+    family = CounterMetricFamily(name, text, labels=list(labels))
+    for source in sources:
+        for outcome in get_args(DeliveryOutcome):
+            family.add_metric([source, outcome], counts.get(f"{source}:{outcome}", 0))
+    return family
 
 
 def _trouble_metric(troubles: Iterable[Trouble]) -> Metric:

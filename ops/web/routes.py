@@ -6,15 +6,18 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 from starlette.responses import Response
 
-from ops.web import action_handlers, answers, read_handlers
+from ops.web import action_handlers, answers, delivery_handlers, read_handlers
 from ops.web.deps import operator_deps
 from ops.web.forms import (
+    DeliveryQuery,
     ErasureForm,
     ExplainQuery,
     JobActionForm,
     NewestQuery,
     PageQuery,
     PauseForm,
+    RedeliverForm,
+    RemapForm,
     ReplayForm,
     TextsQuery,
 )
@@ -29,6 +32,10 @@ ReplayId = Annotated[
     Meta(description="The id of a replay; it begins with its account.", examples=["acme-1m7y8t1vgssvve752b"]),
 ]
 RequestId = Annotated[str, Meta(description="The id of a request.", examples=["1m7y8t1vgssvve752b"])]
+DeliveryId = Annotated[
+    str,
+    Meta(description="The id of a delivery; it begins with its source.", examples=["immo-gezdgnbvgy3tqojq"]),
+]
 TypeName = Annotated[
     str, Meta(description="A relation type, by its short name or URN.", examples=["estate:address:buyer"])
 ]
@@ -37,6 +44,7 @@ METRICS: Final = ResponseDoc("The text format, or OpenMetrics.", str, content_ty
 PROBLEMS: Final = (404, 422, 503)
 JOBS_EXAMPLE: Final = {"account": "acme", "batch": "import-7", "dry_run": True}
 REPLAY_EXAMPLE: Final = {"account": "acme", "error": "160", "since": "2026-11-20T18:00:00Z"}
+REMAP_EXAMPLE: Final = {"source": "immo", "outcome": "no_rule", "dry_run": True}
 ERASURE_EXAMPLE: Final = {"account": "acme", "module": "address", "id": 9001}
 
 Handler = Callable[..., Awaitable[Response]]
@@ -222,6 +230,50 @@ OPERATOR_ROUTES: Final = (
         answer=answers.ReplayDict,
         path_params={"id": ReplayId},
         account_in="id",
+    ),
+    _get(
+        delivery_handlers.list_deliveries,
+        "/v1/deliveries",
+        "Deliveries to webhooks, and what became of them, newest first",
+        answer=answers.DeliveryPageDict,
+        query=DeliveryQuery,
+    ),
+    _get(
+        delivery_handlers.get_delivery,
+        "/v1/deliveries/{id}",
+        "Show a delivery, and what each rule said of it",
+        answer=answers.DeliveryDict,
+        query=None,
+        path_params={"id": DeliveryId},
+    ),
+    _get(
+        delivery_handlers.get_delivery_payload,
+        "/v1/deliveries/{id}/payload",
+        "Show what is kept of a delivery's request, without secrets",
+        answer=answers.DeliveryPayloadDict,
+        right="replay",
+        query=None,
+        path_params={"id": DeliveryId},
+    ),
+    _post(
+        delivery_handlers.redeliver,
+        "/v1/deliveries/{id}/redeliver",
+        "Read a delivery again by today's rules",
+        answer=answers.RedeliveredDict,
+        path_params={"id": DeliveryId},
+        form=RedeliverForm,
+        form_example={"dry_run": True},
+        form_required=False,
+        problems=(*PROBLEMS, 429),
+    ),
+    _post(
+        delivery_handlers.remap_deliveries,
+        "/v1/deliveries/remap",
+        "Read several deliveries again by today's rules",
+        answer=answers.RemappedPageDict,
+        form=RemapForm,
+        form_example=REMAP_EXAMPLE,
+        problems=(*PROBLEMS, 429),
     ),
     _post(
         action_handlers.erase_record,

@@ -108,11 +108,35 @@ def test_a_good_payload_is_printed_change_by_change_and_nothing_is_sent(cli: Cli
     ]
 
 
-def test_a_payload_that_no_rule_is_for_makes_no_change_and_is_no_error(cli: Cli, payload: Path) -> None:
-    assert (
-        cli("sources", "try", "immo", write(payload, {"type": "ping"})).stdout
-        == "0 changes; nothing was sent\n"
+def test_a_payload_that_no_rule_is_for_is_no_error_and_each_rule_says_why(cli: Cli, payload: Path) -> None:
+    assert cli("sources", "try", "immo", write(payload, {"type": "ping"})).stdout.splitlines() == [
+        "0 changes; nothing was sent",
+        "  rules[0]  does not apply: type == 'enquiry.created' is not so; type is \"ping\"",
+        "  rules[1]  does not apply: contact is not so; contact is null",
+    ]
+
+
+def test_a_payload_that_is_to_be_ignored_says_by_which_rule_and_why(
+    cli: Cli, config: Path, payload: Path
+) -> None:
+    ignore = """
+[[sources.immo.ignore]]
+when = "starts_with(type, 'test.')"
+because = "a test of the sender"
+"""
+    config.write_text(config.read_text() + ignore)
+    file = write(payload, {**ENQUIRY, "type": "test.enquiry", "contact": "42"})
+    assert cli("sources", "try", "immo", file).stdout.splitlines() == [
+        "0 changes; nothing was sent: a test of the sender",
+        "  ignore[0]  applies, so there is nothing to do: starts_with(type, 'test.')",
+    ]
+    tried = json.loads(cli("sources", "try", "immo", file, "--json").stdout)
+    assert (tried["outcome"], tried["reason"], tried["changes"]) == (
+        "nothing_to_do",
+        "a test of the sender",
+        [],
     )
+    assert [rule["outcome"] for rule in tried["rules"]] == ["ignored"]
 
 
 def test_as_json_it_is_the_messages_that_would_be_accepted(cli: Cli, payload: Path) -> None:
@@ -121,7 +145,12 @@ def test_as_json_it_is_the_messages_that_would_be_accepted(cli: Cli, payload: Pa
         cli("sources", "try", "immo", write(payload, {**ENQUIRY, "at": at}), "--json").stdout
     )
     [made] = document.pop("changes")
-    assert (document, made["rule"]) == ({"source": "immo"}, "rules[0]")
+    assert [(rule["rule"], rule["outcome"]) for rule in document.pop("rules")] == [
+        ("rules[0]", "made"),
+        ("rules[1]", "no_match"),
+    ]
+    assert document == {"source": "immo", "outcome": "made", "reason": None}
+    assert made["rule"] == "rules[0]"
     named = ("account", "action", "relationtype", "parentid", "childid", "source", "event_id")
     assert [made["change"][name] for name in named] == [
         "acme",

@@ -101,7 +101,7 @@ def test_what_webhooks_were_refused_is_said_without_what_they_held(tmp_path: Pat
     stream.look()
     assert [line[9:] for line in lines] == [
         "/webhooks/immo  refused (Unauthorized); more in api.log",
-        "/webhooks/desk  ignored: no rule makes a change of it; more in api.log",
+        "/webhooks/desk  ignored: there is nothing to do; more in api.log",
     ]
 
 

@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from ops.dev.redis_server import run_server
 from ops.web.metrics import (
     COUNTERS,
+    DELIVERIES,
     GAUGES,
     HISTOGRAMS,
     PROCESS,
@@ -120,7 +121,7 @@ def flush_change(front: Front, *children: int) -> None:
 
 def sample_names() -> set[str]:
     """Return the name of every sample."""
-    counted = {item.name + "_total" for item in COUNTERS} | {f"{name}_total" for name, _, _ in REFUSALS}
+    counted = {f"{name}_total" for name, *_ in (*COUNTERS, *REFUSALS, DELIVERIES)}
     buckets = {f"{name}_{part}" for name, _, _ in HISTOGRAMS for part in ("bucket", "count", "sum")}
     others = (name for name, _ in (*SYSTEM, *PROCESS, TROUBLE))
     return {*(item.name for item in GAUGES), *counted, *buckets, *others}
@@ -130,7 +131,9 @@ def reference() -> str:
     rows = [(item.name, "gauge", ["account", item.label], item.help) for item in GAUGES]
     rows += [(f"{item.name}_total", "counter", ["account", item.label], item.help) for item in COUNTERS]
     rows += [(name, "histogram", ["account"], text) for name, text, _ in HISTOGRAMS]
-    rows += [(f"{name}_total", "counter", list(labels), text) for name, text, labels in REFUSALS]
+    rows += [
+        (f"{name}_total", "counter", list(labels), text) for name, text, labels in (*REFUSALS, DELIVERIES)
+    ]
     rows += [
         (name, "counter" if name.endswith("_total") else "gauge", [], text)
         for name, text in (*SYSTEM, *PROCESS)
@@ -264,7 +267,8 @@ def test_the_time_of_a_sweep_is_shown(front: Front) -> None:
 def test_no_label_is_an_id(front: Front) -> None:
     flush_change(front, 1, MISSING)
     labels = {name for family in families(front).values() for item in family.samples for name in item.labels}
-    assert labels <= {"account", "le", *TROUBLE_LABELS, *(item.label for item in (*GAUGES, *COUNTERS))}
+    named = {"account", "le", *TROUBLE_LABELS, *DELIVERIES[2]}
+    assert labels <= named | {*(item.label for item in (*GAUGES, *COUNTERS))}
     words = {
         text
         for family in families(front).values()

@@ -17,6 +17,7 @@ from worker.ports.deliveries import (
     DeliveryPage,
     DeliveryRetention,
     KeptDelivery,
+    RuleOutcome,
     RuleTrace,
 )
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
@@ -179,6 +180,7 @@ __all__ = [
     "ReplayState",
     "RequestPage",
     "RequestRecord",
+    "RuleOutcome",
     "RuleTrace",
     "Sender",
     "SenderOpener",

@@ -1,6 +1,6 @@
 """`relations doctor`: checks every part of the system and says what to do."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import click
@@ -10,7 +10,7 @@ from ops.cli.context import CommandContext, with_local_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
 from ops.cli.progress import show_progress
-from worker.ports import Inspection
+from worker.ports import DeliveryFlaw, Inspection
 
 COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
 MAX_LINES: Final = 100  # contradictions that are printed
@@ -52,16 +52,28 @@ def inspect_store(context: CommandContext, account: str, *, repair: bool, by: st
     accepted = context.runtime.store.counts(account).get("accepted", 0)
     with show_progress("jobs", accepted, quiet=context.as_json) as report:
         found = doctor.inspect_store(context.runtime, account, repair=repair, by=by, on_progress=report)
+    deliveries = doctor.inspect_deliveries(context.runtime, account, repair=repair)
     document = {
         "account": account,
         "jobs": found.jobs,
         "relations": found.relations,
         "flaws": [flaw._asdict() for flaw in found.flaws],
+        "deliveries": [flaw._asdict() for flaw in deliveries],
         "repaired": found.mended and bool(found.flaws),
     }
-    context.answer(document, _format_inspection(account, found, repair=repair))
+    lines = [*_format_deliveries(deliveries, repair), *_format_inspection(account, found, repair=repair)]
+    context.answer(document, lines)
     if found.flaws and not found.mended:
         exit_with(Exit.PARTLY if repair else Exit.FAILED)
+    if deliveries and not repair:
+        exit_with(Exit.FAILED)
+
+
+def _format_deliveries(flaws: Sequence[DeliveryFlaw], repair: bool) -> Iterator[str]:
+    level = "warn" if repair else "fail"
+    for flaw in flaws:
+        styled = click.style(f"{level:4}", fg=COLOURS[level])
+        yield f"{styled}  deliveries of source {flaw.source}: {flaw.message}"
 
 
 def _format_inspection(account: str, found: Inspection, *, repair: bool) -> Iterator[str]:

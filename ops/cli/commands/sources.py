@@ -1,19 +1,25 @@
 """`relations sources`: the webhooks of the settings, and what one would make of a payload."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from ops.cli.context import CommandContext, with_local_context
+from ops.explain.deliveries import describe_trace
 from ops.explain.text import format_ids, format_info, pluralize
-from producers.webhooks.mapping import MappedChange, build_changes, check_rules, read_payload
+from ops.serializers import serialize_trace
+from producers.webhooks.mapping import MappedChange, check_rules
+from producers.webhooks.record import MappedDelivery, map_delivery
 from producers.webhooks.request_parts import read_kept
+from producers.webhooks.trace import explain_rules
 from worker.config import Source
 from worker.config.table import nearest
 from worker.contract import check, check_each, to_message
 from worker.errors import Fault, InvalidChange, NotFound
+from worker.ports import RuleTrace
 
 COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 
@@ -52,6 +58,8 @@ def list_sources(context: CommandContext) -> None:
 def try_payload(context: CommandContext, name: str, file: Path) -> None:
     """Print the changes that a source's rules make of a payload, or which rule fails where; nothing is sent.
 
+    Of each rule that makes none it says why: which `when` did not hold, and what it looked at.
+
     FILE holds the body of a message as it arrives, for onOffice the query string; `-` is standard input.
     What rules read beside it may stand before it as the head of a request: `POST /webhooks/immo?event=new
     HTTP/1.1`, headers, and an empty line. Signatures are not checked.
@@ -66,14 +74,29 @@ def try_payload(context: CommandContext, name: str, file: Path) -> None:
     source = context.settings.sources.get(name)
     if source is None:
         raise NotFound(f'there is no source "{name}"{nearest(name, context.settings.sources)}')
-    changes = _map_payload(context, source, _read_payload(file))
+    mapped = _map_payload(context, source, _read_payload(file))
+    rules = explain_rules(source, mapped.payload, mapped.delivery, made=mapped.changes)
     context.answer(
         {
             "source": name,
-            "changes": [{"rule": each.path, "change": dict(to_message(each.change))} for each in changes],
+            "outcome": mapped.outcome,
+            "reason": mapped.because or None,
+            "changes": [
+                {"rule": each.path, "change": dict(to_message(each.change))} for each in mapped.changes
+            ],
+            "rules": list(map(serialize_trace, rules)),
         },
-        [f"{pluralize(len(changes), 'change')}; nothing was sent", *map(_describe_change, changes)],
+        _describe_trial(mapped, rules),
     )
+
+
+def _describe_trial(mapped: MappedDelivery, rules: Sequence[RuleTrace]) -> Iterator[str]:
+    because = f": {mapped.because}" if mapped.because else ""
+    yield f"{pluralize(len(mapped.changes), 'change')}; nothing was sent{because}"
+    yield from map(_describe_change, mapped.changes)
+    for trace in rules:
+        if trace.outcome != "made":  # its changes say so
+            yield from (f"  {line}" for line in describe_trace(trace))
 
 
 def _read_payload(file: Path) -> bytes:
@@ -90,15 +113,17 @@ def _read_bytes(file: Path) -> bytes:
         raise NotFound(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[MappedChange]:
-    """Return what the rules make of the payload, checked as intake would."""
+def _map_payload(context: CommandContext, source: Source, body: bytes) -> MappedDelivery:
+    """Return what the rules make of the payload, checked as intake would; raise InvalidChange."""
     delivery = read_kept(source, body.strip().removeprefix(b"?") if source.scheme == "onoffice" else body)
-    changes = build_changes(source, read_payload(source, delivery), "try", delivery)
+    mapped = map_delivery(source, delivery, "try")
+    if mapped.error:
+        raise mapped.error
     check_each(
-        ((mapped.path, mapped.change) for mapped in changes),
+        ((each.path, each.change) for each in mapped.changes),
         lambda change: check(change, context.runtime.live_settings.overrides),
     )
-    return changes
+    return mapped
 
 
 def _describe_change(mapped: MappedChange) -> str:

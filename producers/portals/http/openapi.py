@@ -31,6 +31,7 @@ TAGS: Final[Mapping[str, str]] = {  # by the first part of the path behind /v1
     "jobs": "Accepted changes, and what became of them.",
     "batches": "How far the jobs with a label are.",
     "webhooks": "Messages of other systems.",
+    "deliveries": "What came to the webhooks, what became of it, and reading it again.",
     "relations": "Why a relation is as it is.",
     "errors": "What failed and waits for a decision.",
     "requests": "What was sent to the API and answered.",

@@ -114,7 +114,7 @@ class JobQuery(AccountQuery, frozen=True, kw_only=True):
         Raises Invalid.
         """
         given = {name: text for name in PARSERS if (text := getattr(self, name))}
-        if faults := [fault for name, text in given.items() for fault in _parse_faults(name, text)]:
+        if faults := [fault for name, text in given.items() for fault in parse_faults(name, text)]:
             raise Invalid(faults)
         by_failure = bool(self.failed_since or self.failed_until)
         if by_failure and self.state and self.state != "failed":
@@ -175,13 +175,14 @@ def read_query(parameters: Iterable[tuple[str, str]], query_type: type[Query]) -
         except ValueError as error:
             faults.append(Fault(name, str(error)))
         else:
-            faults += _parse_faults(name, texts[name])
+            faults += parse_faults(name, texts[name])
     if faults:
         raise Invalid(faults)
     return query_type(**values)
 
 
-def _parse_faults(name: str, text: str) -> list[Fault]:
+def parse_faults(name: str, text: str) -> list[Fault]:
+    """Return what is wrong with a parameter that its type alone does not check."""
     if name == "account":
         return [Fault(name, reason)] if (reason := explain_account_name(text)) else []
     try:

@@ -1,0 +1,245 @@
+"""`relations deliveries`: what came to the webhooks, what became of it, and reading it again by new rules."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Any, Final, TypeVar, get_args
+
+import click
+
+from ops.cli.context import CommandContext, with_context
+from ops.cli.errors import Exit, exit_with
+from ops.cli.job_selection import by_option, explain_fault, parse_time
+from ops.explain.deliveries import describe_delivery, describe_outcome
+from ops.explain.text import format_ids, format_info, format_instant, format_tally, pluralize
+from ops.serializers import serialize_delivery, serialize_remapped
+from ops.web.forms import DeliveryQuery
+from producers.portals.http.query import read_query
+from producers.webhooks.redelivery import SKIPPED, Remapped, RemappedChange
+from worker.errors import Invalid, NotFound
+from worker.ports import Delivery, DeliveryFilter, DeliveryOutcome, DeliveryPage
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+PAGE: Final = 200  # deliveries that are selected at once
+MAX_LISTED: Final = 50  # deliveries that are printed one by one
+TIMES: Final = ("since", "until")
+FILTER_OPTIONS: Final = (
+    click.option("--source", metavar="NAME", help="To this source."),
+    click.option("--outcome", type=click.Choice(get_args(DeliveryOutcome)), help="Of which this became."),
+    click.option(
+        "--since", metavar="TIME", help="That came since then: an instant, a day, or 90m, 2h, 3d, 1w ago."
+    ),
+    click.option("--until", metavar="TIME", help="That came before then."),
+)
+
+
+def with_delivery_filter(function: Function) -> Function:
+    """Give a command the argument `wanted`, a DeliveryFilter; goes below `with_context`."""
+
+    @wraps(function)
+    def run(context: CommandContext, *args: Any, **options: Any) -> Any:
+        texts = {name: options.pop(name) for name in ("source", "outcome", *TIMES)}
+        return function(context, *args, wanted=_parse_filter(context, texts), **options)
+
+    command: Any = run
+    for option in reversed(FILTER_OPTIONS):
+        command = option(command)
+    return command  # type: ignore[no-any-return]
+
+
+def _parse_filter(context: CommandContext, texts: dict[str, str | None]) -> DeliveryFilter:
+    parameters = [
+        (name, parse_time(text, context) if name in TIMES else text) for name, text in texts.items() if text
+    ]
+    try:
+        return read_query(parameters, DeliveryQuery).filter()
+    except Invalid as error:
+        raise click.UsageError(
+            "; ".join(f"--{fault.path}: {explain_fault(fault)}" for fault in error.faults)
+        ) from None
+
+
+@click.group("deliveries")
+def deliveries() -> None:
+    """Look at what came to the webhooks, and read it again.
+
+    \b
+    Examples:
+      relations deliveries list --source immo --outcome no_rule
+      relations deliveries show immo-gezdgnbvgy3tqojq
+      relations deliveries remap --source immo --since yesterday
+    """
+
+
+@deliveries.command("list")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@click.option("--cursor", metavar="TEXT", default="", help="Where the last page ended.")
+@with_context
+@with_delivery_filter
+def list_deliveries(context: CommandContext, wanted: DeliveryFilter, limit: int, cursor: str) -> None:
+    """List deliveries, newest first, with what became of them.
+
+    A message that was delivered several times is one delivery. Refused ones are a sample; the metrics count
+    all.
+
+    \b
+    Examples:
+      relations deliveries list
+      relations deliveries list --source immo --outcome unreadable --since 2h
+    """
+    page = _find_full_page(context, wanted, limit, cursor)
+    context.answer_table(
+        {"deliveries": list(map(serialize_delivery, page.deliveries)), "next": page.next or None},
+        ("DELIVERY", "CAME", "TIMES", "OUTCOME", "JOBS", "REASON"),
+        (_format_row(context, delivery) for delivery in page.deliveries),
+        cursor=page.next,
+    )
+
+
+def _format_row(context: CommandContext, delivery: Delivery) -> tuple[object, ...]:
+    reason = delivery.reason or next(iter(delivery.faults), "")
+    jobs = len(delivery.jobs) or ""
+    came = format_instant(delivery.at, context.zone)
+    return delivery.id, came, delivery.times, delivery.outcome, jobs, reason
+
+
+def _find_full_page(context: CommandContext, wanted: DeliveryFilter, limit: int, cursor: str) -> DeliveryPage:
+    """Return a full page if there are as many deliveries."""
+    found = list[Delivery]()
+    while True:
+        page = context.operations.find_deliveries(wanted, limit=limit - len(found), cursor=cursor)
+        found += page.deliveries
+        if not page.next or len(found) == limit:
+            return DeliveryPage(tuple(found), page.next)
+        cursor = page.next
+
+
+@deliveries.command("show")
+@click.argument("delivery_id", metavar="DELIVERY")
+@click.option("--payload", is_flag=True, help="Print the request as it is kept, without secrets.")
+@with_context
+def show_delivery(context: CommandContext, delivery_id: str, payload: bool) -> None:
+    """Show one delivery: what became of it, and of each rule what it made, or why it did not apply.
+
+    What `--payload` prints can be given to `relations sources try`.
+
+    \b
+    Examples:
+      relations deliveries show immo-gezdgnbvgy3tqojq
+      relations deliveries show immo-gezdgnbvgy3tqojq --payload
+    """
+    delivery = context.operations.get_delivery(delivery_id)
+    if delivery is None:
+        raise NotFound(f"there is no delivery {delivery_id}; deliveries are kept for a while only")
+    if payload:
+        sys.stdout.buffer.write(context.operations.get_delivery_request(delivery_id))
+        return
+    context.answer(serialize_delivery(delivery), describe_delivery(delivery, context.zone))
+
+
+@deliveries.command("redeliver")
+@click.argument("delivery_ids", metavar="DELIVERY…", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do it.")
+@by_option
+@with_context
+def redeliver(context: CommandContext, delivery_ids: tuple[str, ...], yes: bool, by: str) -> None:
+    """Read deliveries again by today's rules, as if they came now; a preview without --yes.
+
+    What they made already is not made again. Changes that name no time of their own occurred when the
+    delivery came first, so that newer ones still win.
+
+    \b
+    Examples:
+      relations deliveries redeliver immo-gezdgnbvgy3tqojq
+      relations deliveries redeliver immo-gezdgnbvgy3tqojq --yes
+    """
+    found = list(context.operations.remap_deliveries(delivery_ids, by=by, dry_run=not yes))
+    if all(each.skipped == "gone" for each in found):
+        raise NotFound(f"there is no delivery {' nor '.join(delivery_ids)}")
+    _answer(context, found, acted=yes)
+
+
+@deliveries.command("remap")
+@click.option("--yes", is_flag=True, help="Do it.")
+@by_option
+@with_context
+@with_delivery_filter
+def remap_deliveries(context: CommandContext, wanted: DeliveryFilter, yes: bool, by: str) -> None:
+    """Read all deliveries that fit again by today's rules, after these were corrected.
+
+    Without --yes it shows which changes would be made, which jobs there are already, and what would still
+    make none.
+
+    \b
+    Examples:
+      relations deliveries remap --source immo --outcome no_rule
+      relations deliveries remap --source immo --since 3d --yes
+    """
+    if wanted == DeliveryFilter():
+        raise click.UsageError("Say which by --source, --outcome, --since or --until.")
+    found = [
+        remapped
+        for ids in _select(context, wanted)
+        for remapped in context.operations.remap_deliveries(ids, by=by, dry_run=not yes)
+    ]
+    _answer(context, found, acted=yes)
+
+
+def _select(context: CommandContext, wanted: DeliveryFilter) -> Iterator[list[str]]:
+    """Yield the ids of the deliveries that fit; refused ones are not kept, so only if they are asked for."""
+    cursor = ""
+    while True:
+        page = context.operations.find_deliveries(wanted, limit=PAGE, cursor=cursor)
+        if ids := [each.id for each in page.deliveries if wanted.outcome or each.outcome != "refused"]:
+            yield ids
+        if not (cursor := page.next):
+            return
+
+
+def _answer(context: CommandContext, found: Sequence[Remapped], *, acted: bool) -> None:
+    made = sum(item.is_new for each in found for item in each.changes)
+    document = {"dry_run": not acted, "deliveries": list(map(serialize_remapped, found)), "new": made}
+    context.answer(document, _describe_all(found, made, acted=acted))
+    skipped = sum(each.skipped is not None or _is_faulty(each) for each in found)
+    exit_with(Exit.OK if found and not skipped else Exit.PARTLY if skipped < len(found) else Exit.FAILED)
+
+
+def _describe_all(found: Sequence[Remapped], made: int, *, acted: bool) -> Iterator[str]:
+    for each in found[:MAX_LISTED]:
+        yield from _describe(each, acted=acted)
+    if len(found) > MAX_LISTED:
+        yield f"… and {len(found) - MAX_LISTED:,} more; --json has them all"
+    became = Counter[str](each.now.outcome for each in found if each.now)
+    outcomes = f" ({format_tally(became)})" if became else ""
+    verb = "made" if acted else "would be made"
+    yield f"{pluralize(made, 'new change')} {verb} of {_count_deliveries(len(found))}{outcomes}."
+    if made and not acted:
+        yield "Nothing was done. Add --yes."
+
+
+def _count_deliveries(number: int) -> str:
+    return f"{number:,} deliver{'y' if number == 1 else 'ies'}"
+
+
+def _describe(remapped: Remapped, *, acted: bool) -> Iterator[str]:
+    if remapped.skipped or not remapped.now:
+        yield f"{remapped.id}  {SKIPPED[remapped.skipped or 'gone']}"
+        return
+    was = f"{remapped.was} → " if remapped.was != remapped.now.outcome else ""
+    yield f"{remapped.id}  {was}{describe_outcome(remapped.now)}"
+    yield from (f"  {_describe_change(item, acted=acted)}" for item in remapped.changes)
+    yield from (f"  fault: {fault}" for fault in remapped.now.faults)
+
+
+def _describe_change(item: RemappedChange, *, acted: bool) -> str:
+    change = item.change
+    ids = f"{format_ids(change.parents)} → {format_ids(change.children)}{format_info(change.info)}"
+    told = f"{item.rule}  {change.account}: {change.action} {change.type} {ids}"
+    if item.is_new:
+        return f"{told}, new{f' as {item.job}' if acted else ''}"
+    return f"{told}, differs from {item.job}, which stays" if item.differs else f"{told}, is {item.job}"
+
+
+def _is_faulty(remapped: Remapped) -> bool:
+    return remapped.now is not None and remapped.now.outcome == "unreadable"
