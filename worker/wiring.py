@@ -66,7 +66,12 @@ class Runtime:
         self.store = RedisStore(self.client, settings.prefix, keep=self._retention)
         self.queries = RedisQueries(self.client, settings.prefix)
         self.job_admin = RedisJobAdmin(self.client, settings.prefix, keep=self._retention)
-        self.deliveries = RedisDeliveries(self.client, settings.prefix, keep=self._delivery_retention)
+        self.deliveries = RedisDeliveries(
+            self.client,
+            settings.prefix,
+            keep=self._delivery_retention,
+            known=lambda: self.settings.sources,
+        )
         self.limiter = RedisLimiter(self.client, settings.prefix)
         self.metrics = RedisMetrics(self.client, settings.prefix)
         self.api_clients = ApiClients(settings.prefix)

@@ -29,7 +29,7 @@ def describe_trace(trace: RuleTrace) -> Iterator[str]:
     if trace.faults:
         yield from (f"{trace.rule}  failed: {fault}" for fault in trace.faults)
     elif trace.outcome == "made":
-        made = f" {pluralize(len(trace.jobs), 'job')}: {' '.join(trace.jobs)}" if trace.jobs else ""
+        made = f", {pluralize(len(trace.jobs), 'job')}: {' '.join(trace.jobs)}" if trace.jobs else ""
         yield f"{trace.rule}  applies{made}"
     elif trace.outcome == "ignored":
         yield f"{trace.rule}  applies, so there is nothing to do: {trace.when}"

@@ -124,8 +124,7 @@ def _redact_faults(faults: Iterable[str]) -> tuple[str, ...]:
 
 
 def _redact_trace(trace: RuleTrace) -> RuleTrace:
-    found = {operand: redact(value) for operand, value in trace.found.items()}
-    return msgspec.structs.replace(trace, found=found, faults=_redact_faults(trace.faults))
+    return msgspec.structs.replace(trace, faults=_redact_faults(trace.faults))
 
 
 def _find_accounts(source: Source, mapped: MappedDelivery) -> tuple[str, ...]:

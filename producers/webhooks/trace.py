@@ -5,19 +5,21 @@ It looks once more at what came to nothing, after the changes were made, so that
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from producers.webhooks.expressions import NO_DELIVERY, Budget, Scope, search
 from producers.webhooks.mapping import Event, MappedChange, find_events, is_true
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.syntax import list_operands
-from worker.config import Source
+from worker.config import Source, redact_bytes
 from worker.contract import MAX_FAULTS
 from worker.errors import InvalidChange
 from worker.ports import RuleTrace
 
 MAX_LOOKS: Final = 50_000  # at values, to explain one delivery
 MAX_VALUE: Final = 120  # characters of a value that is shown
+MAX_ITEMS: Final = 10  # of a list or an object
 MAX_OPERANDS: Final = 8  # values of one condition
 MAX_RULES: Final = 100  # that are explained
 MAX_ELEMENTS: Final = 100  # of a rule with `each` that are looked at again
@@ -89,8 +91,8 @@ def _explain_rule(source: Source, number: int, scope: Scope, path: str) -> RuleT
 
 def _faults_of(path: str, error: InvalidChange | None) -> tuple[str, ...]:
     faults = error.faults if error else ()
-    own = (str(fault) for fault in faults if fault.path == path or fault.path.startswith((f"{path}.",)))
-    return tuple(list(own)[:MAX_FAULTS])
+    own = [str(fault) for fault in faults if fault.location.partition(".")[0] == path]
+    return tuple(own[:MAX_FAULTS])
 
 
 def _holds(expression: str, scope: Scope) -> bool:
@@ -112,5 +114,17 @@ def _find_values(expression: str, scope: Scope) -> dict[str, str]:
 
 
 def _shorten(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(_preview(value), ensure_ascii=False, default=str)
     return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
+
+
+def _preview(value: object, depth: int = 3) -> object:
+    """Return the beginning of a value, without secrets: it must not matter how large it is."""
+    if isinstance(value, str):
+        return redact_bytes(value.encode("utf-8", "replace"), 4 * MAX_VALUE).decode("utf-8", "ignore")
+    if isinstance(value, dict):
+        items = islice(value.items(), MAX_ITEMS) if depth else ()
+        return {str(_preview(name)): _preview(item, depth - 1) for name, item in items}
+    if isinstance(value, list):
+        return [_preview(item, depth - 1) for item in value[:MAX_ITEMS]] if depth else []
+    return value

@@ -109,7 +109,7 @@ class Deliveries(Protocol):
         """Return one delivery, None if it is unknown or forgotten."""
 
     def sources(self) -> Sequence[str]:
-        """Return every source that ever had a delivery."""
+        """Return every source of the settings, and those that ever had a delivery."""
 
     def tidy(self, source: str) -> None:
         """Forget what is too old, a bounded number of deliveries."""

@@ -4,7 +4,7 @@ They have a hash tag per source, since a delivery may be about several accounts,
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -40,7 +40,10 @@ _decode = msgspec.json.Decoder(Delivery).decode
 
 
 class RedisDeliveries:
-    """Implements `ports.Deliveries`. Pass `now` (µs) in tests only; production uses Redis's clock."""
+    """Implements `ports.Deliveries`; `known` are the sources of the settings.
+
+    Pass `now` (µs) in tests only; production uses Redis's clock.
+    """
 
     def __init__(
         self,
@@ -48,9 +51,10 @@ class RedisDeliveries:
         prefix: str,
         *,
         keep: Callable[[str], DeliveryRetention] = lambda _: DeliveryRetention(),
+        known: Callable[[], Iterable[str]] = tuple,
         now: Callable[[], int] | None = None,
     ) -> None:
-        self._database, self._retention = Database(client, prefix, now), keep
+        self._database, self._retention, self._known = Database(client, prefix, now), keep, known
         self._registered_at: dict[str, float] = {}
 
     def keep(self, found: KeptDelivery) -> None:
@@ -143,10 +147,10 @@ class RedisDeliveries:
         return KeptDelivery(_read_delivery(delivery_id, text, at), request or b"")
 
     def sources(self) -> Sequence[str]:
-        """Return every source that ever had a delivery."""
+        """Return every source that ever had a delivery; a failover may have lost those of the registry."""
         with translate_errors():
             names = self._database.redis.smembers(keys.sources(self._database.prefix))
-        return sorted(name.decode() for name in names)
+        return sorted({*self._known(), *(name.decode() for name in names)})
 
     def erase(self, account: str, who: RecordRef) -> tuple[int, int]:
         """Forget every delivery for the account that names a record, or whose jobs are about it."""

@@ -45,6 +45,7 @@ from worker.config import Account, Key, Source, redact
 from worker.contract import MAX_BODY, MAX_MESSAGE, Change, parse_many, places_of
 from worker.errors import (
     BacklogFull,
+    Invalid,
     InvalidChange,
     InvalidSettings,
     NotFound,
@@ -223,7 +224,7 @@ def _refuse_delivery(deps: HttpDeps, source: Source, request: Request, error: Re
     deps.deliveries.note_refused(source, make if is_told else None)
     if isinstance(error, InvalidSettings | BacklogFull):
         raise Unavailable("this cannot be taken at the moment", retry_after=_retry_after(error)) from None
-    if source.answer_faults and isinstance(error, TooLarge | Unsupported):
+    if source.answer_faults and isinstance(error, TooLarge | Unsupported | Invalid):
         return accepted_response([])
     raise error
 

@@ -1,0 +1,140 @@
+"""Explanations of rules: every condition is taken apart into values, written as the expressions they are."""
+
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.webhooks.expressions import NO_DELIVERY, Budget, Scope, compile_expression, search
+from producers.webhooks.mapping import build_changes
+from producers.webhooks.syntax import list_operands, write_node
+from producers.webhooks.trace import MAX_VALUE, explain_rules
+from worker.config import Rule, Secret, Source
+from worker.config.values import IgnoreRule
+from worker.errors import InvalidChange
+
+RULE = Rule(action="'create'", relationtype="'estate:address:buyer'", parentid="estate", childid="person")
+NAMES: Final = st.sampled_from(["type", "data", "we-ird", "ä", 'quo"te'])
+LITERALS: Final = st.sampled_from(["'new'", "`1`", "`null`", "`[1, 2]`", "''"])
+FIELDS = NAMES.map(
+    lambda name: name if name.isascii() and name.isalpha() else '"' + name.replace('"', '\\"') + '"'
+)
+
+
+def compose(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.builds("{}.{}".format, inner, FIELDS),
+        st.builds("{}[0]".format, inner),
+        st.builds("{}[-1]".format, FIELDS),
+        st.builds("{}[].{}".format, FIELDS, FIELDS),
+        st.builds("{}[*].{}[0]".format, FIELDS, FIELDS),
+        st.builds("{}[?{} == 'x'].{}".format, FIELDS, FIELDS, FIELDS),
+        st.builds("{}[1:3].{}".format, FIELDS, FIELDS),
+        st.builds("{}.*.{}".format, FIELDS, FIELDS),
+        st.builds("length({})".format, inner),
+        st.builds("not_null({}, {})".format, FIELDS, LITERALS),
+        st.builds("sort_by({}, &{})".format, FIELDS, FIELDS),
+        st.builds("[{}, {}]".format, FIELDS, FIELDS),
+        st.builds("{{a: {}, b: {}}}".format, FIELDS, FIELDS),
+    )
+
+
+VALUES = st.recursive(FIELDS, compose, max_leaves=4)
+CONDITIONS = st.recursive(
+    st.one_of(
+        VALUES,
+        st.builds("{} {} {}".format, VALUES, st.sampled_from(["==", "!=", "<", ">="]), LITERALS),
+        st.builds("contains({}, {})".format, VALUES, LITERALS),
+    ),
+    lambda inner: st.one_of(
+        st.builds("({} && {})".format, inner, inner),
+        st.builds("({} || {})".format, inner, inner),
+        st.builds("!({})".format, inner),
+    ),
+    max_leaves=4,
+)
+
+
+@given(condition=VALUES)
+def test_a_value_is_written_as_an_expression_that_means_the_same(condition: str) -> None:
+    node = compile_expression(condition)
+    assert compile_expression(write_node(node)) == node
+
+
+@given(condition=CONDITIONS)
+def test_every_condition_is_taken_apart_into_expressions(condition: str) -> None:
+    operands = list_operands(condition)
+    assert operands
+    for operand in operands:
+        compile_expression(operand)
+        assert not operand.startswith(("'", "`"))
+
+
+def source(*rules: Rule, ignore: tuple[IgnoreRule, ...] = ()) -> Source:
+    secrets = (Secret("a-secret-of-the-tests"),)
+    return Source(name="x", account="acme", scheme="bearer", secrets=secrets, rules=rules, ignore=ignore)
+
+
+def rule(**changed: Any) -> Rule:
+    values = {name: getattr(RULE, name) for name in ("action", "relationtype", "parentid", "childid")}
+    return Rule(**{**values, **changed})
+
+
+PAYLOAD = st.fixed_dictionaries(
+    {},
+    optional={
+        "estate": st.sampled_from([1, 0, "1", None]),
+        "person": st.sampled_from([2, [2, 3], [], "x"]),
+        "type": st.sampled_from(["new", "old", 1]),
+        "rows": st.lists(st.fixed_dictionaries({"type": st.sampled_from(["new", "old"])}), max_size=3),
+    },
+)
+
+
+@given(payload=PAYLOAD, ignored=st.booleans())
+def test_an_explanation_agrees_with_what_was_made(payload: dict[str, Any], ignored: bool) -> None:
+    ignore = (IgnoreRule(when="type == 'old'", because="old"),) if ignored else ()
+    tried = source(
+        rule(when="type == 'new'"),
+        rule(each=("rows",), when="type == 'new'", parentid="root().estate", childid="`7`"),
+        rule(when="type == `1`"),
+        ignore=ignore,
+    )
+    error: InvalidChange | None = None
+    try:
+        made = build_changes(tried, payload, "m", NO_DELIVERY)
+    except InvalidChange as fault:
+        made, error = [], fault
+    traces = explain_rules(tried, payload, made=made, error=error)
+    by_outcome = {trace.rule: trace.outcome for trace in traces}
+    assert {path.partition(".")[0] for path, _ in made} == {
+        name for name, outcome in by_outcome.items() if outcome == "made"
+    }
+    assert bool(error) == ("failed" in by_outcome.values())
+    if ignored and payload.get("type") == "old":
+        assert by_outcome == {"ignore[0]": "ignored"}
+    elif not error:
+        assert set(by_outcome.values()) <= {"made", "no_match", "no_elements"}
+    for trace in traces:
+        if trace.outcome == "no_match":
+            assert trace.found
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 10_000, ["x" * 100] * 10_000, {"a": [{"b": [[["c"]]]}] * 9999}, 10**300, None, "ä" * 999]
+)
+def test_a_value_is_shown_by_its_beginning_however_large_it_is(value: object) -> None:
+    [trace] = explain_rules(source(rule(when="v == 'x'")), {"v": value})
+    assert list(trace.found) == ["v"]
+    assert 0 < len(trace.found["v"]) <= MAX_VALUE
+
+
+def test_an_explanation_that_would_cost_too_much_is_cut_and_not_an_error() -> None:
+    payload = {"rows": [{"a": index} for index in range(9000)], "other": list(range(9000))}
+    costly = rule(each=("rows",), when="length(root().other[?@ > `9000`]) > `0`")
+    [trace] = explain_rules(source(costly), payload)
+    assert trace.outcome in ("no_match", "would_make")
+    scope = Scope(payload, budget=Budget(10))
+    with pytest.raises(InvalidChange):
+        search("rows[].a", scope, "")
