@@ -19,9 +19,9 @@ TELLING: Final = re.compile(
     r"content-type|user-agent|date|.*(event|topic|hook|type|version|sequence|request-id)"
 )
 PROVING: Final = re.compile(r".*(auth|cookie|token|secret|sign|pass|hmac|digest|session|credential|key)")
-MAX_HEADERS: Final = 40
+MAX_HEADERS: Final = 20  # beside those that rules read
 MAX_HEADER: Final = 500  # characters of one
-MAX_HEAD: Final = 16_384  # bytes
+MAX_TARGET: Final = 8192  # characters of the address
 
 
 def make_kept_request(source: Source, delivery: WebhookDelivery) -> tuple[bytes, bool]:
@@ -29,28 +29,27 @@ def make_kept_request(source: Source, delivery: WebhookDelivery) -> tuple[bytes,
     if source.scheme == "onoffice":
         query = delivery.url.partition("?")[2].encode("latin-1")
         return redact_bytes(drop_claim(query), MAX_DELIVERY_BODY), len(query) > MAX_DELIVERY_BODY
-    head = redact_bytes(_make_head(source, delivery), MAX_HEAD)
-    kept = head + redact_bytes(delivery.body, MAX_DELIVERY_BODY)
-    if still_proves(
-        source, read_kept(source, kept)
-    ):  # a secret in another spelling than those that are known
-        return head, True
-    return kept, len(delivery.body) > MAX_DELIVERY_BODY
-
-
-def _make_head(source: Source, delivery: WebhookDelivery) -> bytes:
     target = f"/webhooks/{source.name}{show_path(source, delivery)}{show_query(source, delivery)}"
+    is_long = len(target) > MAX_TARGET
+    head = _make_head(source, delivery, f"/webhooks/{source.name}" if is_long else target)
+    kept = head + redact_bytes(delivery.body, MAX_DELIVERY_BODY)
+    if still_proves(source, read_kept(source, kept)):  # in a spelling that redacting does not know
+        return head, True
+    return kept, is_long or len(delivery.body) > MAX_DELIVERY_BODY
+
+
+def _make_head(source: Source, delivery: WebhookDelivery, target: str) -> bytes:
     headers = [f"{name}: {delivery.headers[name][:MAX_HEADER]}" for name in _list_headers(source, delivery)]
-    lines = [f"{delivery.method} {target} HTTP/1.1", *headers[:MAX_HEADERS], "", ""]
-    return "\r\n".join(lines).encode("latin-1", "replace")
+    lines = [f"{delivery.method} {target} HTTP/1.1", *headers, "", ""]
+    head = "\r\n".join(lines).encode("latin-1", "replace")
+    return redact_bytes(head, len(head))
 
 
 def _list_headers(source: Source, delivery: WebhookDelivery) -> Iterator[str]:
     """Yield the names of headers that rules read now, then of those that they may come to read."""
     place, _, name = source.secret_in.partition(":")
     never = {"authorization", source.header.lower(), name.lower() if place == "header" else ""}
-    read = [name for name in list_read_headers(source) if name in delivery.headers]
-    yield from (name for name in read if name not in never)
-    for name in delivery.headers:
-        if name not in read and name not in never and TELLING.match(name) and not PROVING.match(name):
-            yield name
+    read = [name for name in list_read_headers(source) if name in delivery.headers and name not in never]
+    told = [name for name in delivery.headers if TELLING.match(name) and not PROVING.match(name)]
+    yield from read
+    yield from [name for name in told if name not in never and name not in read][:MAX_HEADERS]

@@ -41,8 +41,9 @@ def read_kept(source: Source, kept: bytes) -> WebhookDelivery:
         return WebhookDelivery(f"?{kept.decode('latin-1')}", {}, b"")
     if not (head := HEAD.match(kept)):
         return WebhookDelivery("", {}, kept)
-    lines = (line.partition(":") for line in head[3].decode("latin-1").splitlines())
-    headers = {name.lower(): value.strip() for name, _, value in lines}
+    # Not by `splitlines` and `strip`, which take bytes of UTF-8 for ends of lines and blanks of Latin-1.
+    lines = (line.partition(":") for line in head[3].decode("latin-1").split("\n") if line)
+    headers = {name.lower(): value.strip(" \t\r") for name, _, value in lines}
     url = f"https://kept{head[2].decode('latin-1')}"
     return WebhookDelivery(url, headers, kept[head.end() :], head[1].decode())
 

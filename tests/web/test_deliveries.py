@@ -11,8 +11,13 @@ from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis import Redis
 
+from producers.webhooks.kept_request import make_kept_request
+from producers.webhooks.request_parts import read_kept
+from producers.webhooks.signatures import WebhookDelivery
 from tests.support.http_front import Front, problem
 from tests.support.store_steps import dump_keys
 from worker.config import Rule, Secret, Source
@@ -443,14 +448,30 @@ def test_what_was_cut_or_has_lost_its_source_is_skipped_and_says_why(
     assert [each["skipped"] for each in remap(front)] == ["no_source", "no_source"]
 
 
-@pytest.mark.parametrize("scheme", ["onoffice", "standard-webhooks"])
-def test_deliveries_of_every_scheme_are_read_again_alike(front: Front, use: Use, scheme: str) -> None:
-    from tests.web.test_webhooks_over_http import deliver as deliver_signed
+@pytest.mark.parametrize("headers", [{}, {f"X-Event-{number}": "x" * 900 for number in range(60)}])
+@pytest.mark.parametrize("address", ["?event=sale", "/sale?a=b", f"?event=sale&x={'x' * 9000}"])
+def test_rules_of_tomorrow_find_headers_query_and_path_as_they_came(
+    front: Front, use: Use, headers: dict[str, str], address: str
+) -> None:
+    use()
+    deliver(front, {**SALE, "type": ""}, path=f"box{address}", headers={"X-Hook-Event": "sale", **headers})
+    named = "header('x-hook-event') == 'sale' && (query('event') == 'sale' || path(`0`) == 'sale')"
+    use(rules=(replace(LINK, when=named),))
+    [remapped] = remap(front, dry_run=True)
+    is_long = len(address) > 9000
+    assert (remapped["skipped"], len(remapped["changes"])) == (("cut", 0) if is_long else (None, 1))
 
-    assert deliver_signed(front.client(None), {"type": "none", "data": {}}).status_code == 202
-    page = front.client("admin").get("/v1/deliveries", params={"source": "immo"}).json()
-    [delivery] = page["deliveries"]
-    assert (delivery["message"], delivery["outcome"]) == ("msg-1", "no_rule")
+
+@given(text=st.text(max_size=40), body=st.binary(max_size=200))
+def test_what_is_kept_of_a_request_is_read_as_it_came(text: str, body: bytes) -> None:
+    value = text.encode().decode("latin-1").replace("\r", "").replace("\n", "").strip(" \t")
+    source = replace(BOX, rules=(replace(LINK, when="header('x-any')"),))
+    sent = WebhookDelivery(f"https://here/webhooks/box/{quote(text, safe='')}?a=1", {"x-any": value}, body)
+    request, is_cut = make_kept_request(source, sent)
+    kept = read_kept(source, request)
+    assert not is_cut
+    assert (kept.body, kept.headers.get("x-any", "")) == (body, value)
+    assert kept.url.partition("/webhooks/")[2] == sent.url.partition("/webhooks/")[2]
 
 
 # --- erased

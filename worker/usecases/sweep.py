@@ -56,8 +56,7 @@ class Sweeper:
         with suppress(StoreUnavailable):
             self.metrics.record_sweep(len(due), at=self.metrics.now())
         self._tidy()
-        for source in _sample(self.deliveries.sources(), TIDIED_SOURCES):
-            self.deliveries.tidy(source)
+        self._tidy_deliveries()
         return len(due)
 
     def stalled_replays(self) -> list[str]:
@@ -77,6 +76,12 @@ class Sweeper:
             self._tidy_cursors[account] = self.store.tidy(account, self._tidy_cursors.get(account, 0))
             with suppress(Unavailable):
                 self._mend(account)
+
+    def _tidy_deliveries(self) -> None:
+        """Let old deliveries go; where that cannot be done now, a later sweep does it."""
+        with suppress(Unavailable):
+            for source in _sample(self.deliveries.sources(), TIDIED_SOURCES):
+                self.deliveries.tidy(source)
 
     def _mend(self, account: str) -> None:
         """Mend an account whose data contradicts itself, and tell of it."""
