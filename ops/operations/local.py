@@ -13,7 +13,7 @@ from producers.job_admin.selection import Selection
 from producers.job_admin.suspects import RecordFailures, find_suspects
 from producers.portals.serializers import BatchDict, batch_json
 from producers.services import Services
-from producers.webhooks.redelivery import MAX_REMAPPED, Remapped
+from producers.webhooks.redelivery import MAX_REMAPPED, Remapped, require_request
 from worker.config import mask_url, refuse_secrets
 from worker.contract import Change, Relation
 from worker.errors import NotFound, Unavailable
@@ -163,9 +163,9 @@ class LocalOperations:
     def get_delivery_request(self, delivery_id: str) -> bytes:
         """Return what is kept of a delivery's request."""
         found = self.runtime.deliveries.get(delivery_id)
-        if found is None or not found.request:
-            raise NotFound(f"nothing is kept of what {delivery_id} brought")
-        return found.request
+        if found is None:
+            raise NotFound(f'there is no delivery "{delivery_id}" (any more)')
+        return require_request(found)
 
     def remap_deliveries(self, ids: Sequence[str], *, by: str, dry_run: bool) -> Iterable[Remapped]:
         """Read deliveries again by today's rules."""

@@ -10,7 +10,7 @@ from ops.web.deps import OperatorDeps
 from ops.web.forms import DeliveryQuery, RedeliverForm, RemapForm
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import json_response
-from producers.webhooks.redelivery import Remapped, is_visible
+from producers.webhooks.redelivery import Remapped, is_visible, require_request
 from worker.config import Key
 from worker.errors import Fault, Invalid, NotFound
 from worker.ports import DeliveryFilter, KeptDelivery
@@ -35,9 +35,7 @@ async def get_delivery(deps: OperatorDeps, call: ApiCall[None]) -> Response:
 async def get_delivery_payload(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show a delivery's request as it is kept: without secrets, perhaps cut."""
     found = await _find(deps, call)
-    if found.delivery.outcome == "refused":
-        raise NotFound(f"nothing is kept of what {found.delivery.id} brought, because it was refused")
-    request = b64encode(found.request).decode()
+    request = b64encode(require_request(found)).decode()
     return json_response({"request": request, "size": found.delivery.size, "cut": found.delivery.cut})
 
 

@@ -192,6 +192,13 @@ class DeliveryService:
                 self.job_admin.dismiss(account, [job], entry)
 
 
+def require_request(found: KeptDelivery) -> bytes:
+    """Return what is kept of a delivery's request; raise NotFound for one that was refused."""
+    if found.delivery.outcome == "refused":
+        raise NotFound(f"nothing is kept of what {found.delivery.id} brought, because it was refused")
+    return found.request
+
+
 def is_visible(delivery: Delivery, allowed: Collection[str] | None) -> bool:
     """Return whether those who may look at these accounts (None: at all) may see a delivery."""
     return allowed is None or (bool(delivery.accounts) and set(delivery.accounts) <= set(allowed))

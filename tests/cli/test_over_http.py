@@ -32,6 +32,8 @@ from producers.portals.http.query import JobQuery, read_query
 from producers.portals.http.server import Server
 from producers.portals.serializers import job_json
 from producers.services import build_services
+from producers.webhooks.record import make_delivery_id, map_delivery, record_delivery, record_refusal
+from producers.webhooks.signatures import WebhookDelivery
 from tests.support.cli_runner import MISSING, TOKEN, Cli, make_cli
 from tests.support.http_front import sha256
 from tests.support.store_steps import claim_all
@@ -238,6 +240,85 @@ def test_what_is_looked_up_is_the_same_both_ways(ways: Ways) -> None:
         if direct.exit_code == Exit.OK:
             direct, remote = ways.direct(*words, "--json"), ways.remote(*words, "--json")
             assert timeless(remote) == timeless(direct), line
+
+
+def start(env: dict[str, str], folder: Path) -> Runtime:
+    return Runtime(load_settings(env, folder), wake=lambda *_: None, emit=lambda *_, **__: None)
+
+
+def keep_deliveries(runtime: Runtime) -> str:
+    """Keep deliveries of every outcome, and return one that a corrected rule reads."""
+    source = runtime.settings.sources["immo"]
+    sale = {"estate": 501, "person": 77}
+    for number, payload in enumerate(
+        ({**sale, "type": "sale"}, {**sale, "type": "other"}, "x", {"type": "ping"})
+    ):
+        sent = WebhookDelivery("https://here/webhooks/immo", {"x-event": "new"}, json.dumps(payload).encode())
+        runtime.deliveries.keep(record_delivery(source, map_delivery(source, sent, f"m{number}"), []))
+    runtime.deliveries.keep(record_refusal(source, "r1", reason="secret", faults=["no"], size=3))
+    return make_delivery_id("immo", "m1")
+
+
+SOURCE = """
+[sources.immo]
+account = "acme"
+scheme = "bearer"
+secret = "immo-secret-of-the-tests"
+[[sources.immo.ignore]]
+when = "type == 'ping'"
+because = "a ping"
+[[sources.immo.rules]]
+when = "type == 'sale' || type == '{}'"
+action = "'create'"
+relationtype = "'estate:address:buyer'"
+parentid = "estate"
+childid = "person"
+"""
+DELIVERIES = (
+    "deliveries list",
+    "deliveries list --limit 2",
+    "deliveries list --source immo --outcome no_rule --since 2h",
+    "deliveries list --source immo --until 2h",
+    "deliveries list --since never",
+    "deliveries list --source nobody",
+    "deliveries show {delivery}",
+    "deliveries show {delivery} --payload",
+    "deliveries show immo-r1",
+    "deliveries show immo-r1 --payload",
+    "deliveries show nobody-1",
+    "deliveries redeliver nobody-1",
+    "deliveries redeliver {delivery}",
+    "deliveries redeliver {delivery} immo-r1 nobody-1",
+    "deliveries remap",
+    "deliveries remap --source immo",
+    "deliveries remap --outcome refused",
+    "deliveries remap --source nobody",
+)
+
+
+def test_deliveries_are_looked_up_and_read_again_alike_both_ways(
+    two_accounts: dict[str, str], tmp_path: Path
+) -> None:
+    config = Path(two_accounts["RELATIONS_CONFIG"])
+    text = config.read_text() + KEYS
+    config.write_text(text + SOURCE.format("-"))
+    delivery = keep_deliveries(start(two_accounts, tmp_path))
+    config.write_text(text + SOURCE.format("other"))
+    runtime = start(two_accounts, tmp_path)
+    routes = operator_routes(runtime, send_replay=lambda _: None)
+    with Server(application(runtime, more_routes=routes), port=0) as server:
+        direct = make_cli(two_accounts)
+        remote = make_cli({**two_accounts, "RELATIONS_URL": server.url, "RELATIONS_KEY": KEY})
+        for line in DELIVERIES:
+            words = line.format(delivery=delivery).split()
+            for more in ((), ("--json",)):
+                here, there = (cli(*words, *more, code=None) for cli in (direct, remote))
+                assert timeless(there) == timeless(here), line
+        for words in (("redeliver", delivery), ("remap", "--source", "immo")):
+            made, again = (cli("deliveries", *words, "--yes", code=None) for cli in (remote, direct))
+            assert "new as acme-" in made.stdout or words[0] == "remap"
+            assert ", is acme-" in again.stdout
+    runtime.client.close()
 
 
 def timeless(result: Result) -> tuple[int, str, str]:
