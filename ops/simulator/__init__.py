@@ -1,4 +1,4 @@
-"""A simulator of the onOffice API for relation calls: signatures, rules, error codes, and injected faults.
+"""A simulator of the onOffice API for relation calls and reads: signatures, rules, error codes, and faults.
 
 It runs in-process for tests (`ops.simulator.inprocess`) and on a socket for `relations simulator` and the
 demo. Of the worker it imports the contract only, so that the two read the documentation independently.

@@ -25,6 +25,14 @@ class Switches:
     - `empty_ids`: an asked id without relations is an empty `list`, its key is `absent`, or absent and with
       no id left `no_records`.
     - `require_sorted`: parameters out of order (first level) break the signature: 137.
+    - `compare_case`: whether a read's filter ignores upper and lower case, or is exact.
+    - `umlauts`: whether it compares ä as ä (`exact`), as `a` or as `ae`, and ß accordingly.
+    - `archived`: whether reads show archived records, those whose `status` or `Status` is 0.
+    - `no_read`: records that the API user may not see are left out of a read, or it is refused for one.
+    - `contact_values`: e-mails and numbers in an answer are `email__13027` (`numbered`), with their type
+      `emailbusiness__13027` (`typed`), or one `list`.
+    - `record_ids`: the ids in an answer to a read are numbers or texts.
+    - `count`: the answer to a read says how many records there are in all, null, or nothing (`missing`).
     """
 
     duplicate_create: Literal["ok", "78", "173"] = "ok"
@@ -38,6 +46,13 @@ class Switches:
     error_data: Literal["list", "object"] = "list"
     empty_ids: Literal["list", "absent", "no_records"] = "list"
     require_sorted: bool = True
+    compare_case: Literal["ignored", "exact"] = "ignored"
+    umlauts: Literal["exact", "a", "ae"] = "exact"
+    archived: Literal["included", "left_out"] = "included"
+    no_read: Literal["left_out", "refused"] = "left_out"
+    contact_values: Literal["numbered", "typed", "list"] = "numbered"
+    record_ids: Literal["number", "text"] = "number"
+    count: Literal["total", "null", "missing"] = "total"
 
     @classmethod
     def all(cls) -> Iterator["Switches"]:
