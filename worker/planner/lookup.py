@@ -5,9 +5,9 @@ from typing import Final, Literal
 
 import msgspec
 
-MAX_VALUES: Final = 500  # of one search, and records of one answer: the API's `listlimit`
+from worker.contract import Module
 
-Module = Literal["estate", "address"]
+MAX_VALUES: Final = 500  # of one search, and records of one answer: the API's `listlimit`
 
 
 class Search(msgspec.Struct, frozen=True, gc=False):
