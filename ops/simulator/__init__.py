@@ -11,11 +11,13 @@ from ops.simulator.log import LogEntry
 from ops.simulator.responses import Dropped
 from ops.simulator.serve import SimulatorServer, serve
 from ops.simulator.simulator import API_PATH, Simulator
-from ops.simulator.switches import Switches
+from ops.simulator.switches import OF_READS, OF_RELATIONS, Switches
 
 __all__ = [
     "API_PATH",
     "KINDS",
+    "OF_READS",
+    "OF_RELATIONS",
     "Crm",
     "Dropped",
     "FaultPlan",

@@ -28,11 +28,9 @@ class Expression(NamedTuple):
 def read_expression(field: str, given: Any, normalize: Normalize) -> Expression:
     """Return the condition; raise `ApiRefusal` 142 for an operator, 257 for a value that does not fit it."""
     operator = given.get("op") if isinstance(given, dict) else None
-    name = str(operator).lower()
-    negated = name in ("!=", "<>") or name.startswith("not ")
-    make_test = _TESTS.get("=" if name in ("!=", "<>") else name.removeprefix("not "))
-    if make_test is None or name in ("not =", "not is"):
+    if str(operator).lower() not in _OPERATORS:
         raise ApiRefusal(142, operator)
+    make_test, negated = _OPERATORS[str(operator).lower()]
     return Expression(field, make_test(given.get("val"), normalize), negated)
 
 
@@ -77,9 +75,14 @@ def _read_text(value: Any) -> str:
     return str(value)
 
 
-_TESTS: Final[dict[str, Callable[[Any, Normalize], Test]]] = {
-    "=": _equals,
-    "is": _equals,
-    "in": _is_one_of,
-    "like": _is_like,
+_OPERATORS: Final[dict[str, tuple[Callable[[Any, Normalize], Test], bool]]] = {
+    "=": (_equals, False),
+    "is": (_equals, False),
+    "!=": (_equals, True),
+    "<>": (_equals, True),
+    "in": (_is_one_of, False),
+    "not in": (_is_one_of, True),
+    "like": (_is_like, False),
+    "not like": (_is_like, True),
 }
+"""What each operator of a filter tests, and whether it has to fail."""

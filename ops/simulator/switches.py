@@ -1,8 +1,8 @@
 """What the documentation leaves open, as switches; a client is right if it is right under all of them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +55,31 @@ class Switches:
     count: Literal["total", "null", "missing"] = "total"
 
     @classmethod
-    def all(cls) -> Iterator["Switches"]:
-        """Yield a covering set of switches.
+    def all(cls, names: Collection[str] = ()) -> Iterator["Switches"]:
+        """Yield a covering set of switches, or of those that are named: `OF_RELATIONS`, `OF_READS`.
 
         The defaults, every other value of every switch alone, and all at once (each at its last value).
         """
-        options = {field.name: _values(cls, field.name) for field in fields(cls)}
+        chosen = names or [field.name for field in fields(cls)]
+        options = {name: _values(cls, name) for name in chosen}
         yield cls()
         for name, values in options.items():
             yield from (replace(cls(), **{name: value}) for value in values if value != getattr(cls(), name))
         yield cls(**{name: values[-1] for name, values in options.items()})
+
+
+OF_READS: Final = (
+    "compare_case",
+    "umlauts",
+    "archived",
+    "no_read",
+    "contact_values",
+    "record_ids",
+    "count",
+)
+"""The switches that matter to reads of records only."""
+OF_RELATIONS: Final = tuple(field.name for field in fields(Switches) if field.name not in OF_READS)
+"""The switches that matter to everything else."""
 
 
 def _values(of: type[Switches], name: str) -> tuple[Any, ...]:
