@@ -119,8 +119,9 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def size(self) -> int:
-        """The number of its relations, also of those whose records are still to be found."""
-        sides = [each.side for each in self.references if not each.record]
+        """The number of its relations, as far as is known while records are still to be found."""
+        is_resolved = all(each.record for each in self.references)
+        sides = [] if is_resolved else [each.side for each in self.references]
         return (len(self.parents) + sides.count("p")) * (len(self.children) + sides.count("c"))
 
 
@@ -575,8 +576,8 @@ def erase(job: LoadedJob, who: RecordRef) -> bool:
 def is_nothing_without(v: StoredJob, who: RecordRef) -> bool:
     """Return whether a job is about nothing any more without the record."""
     parents, children = ids_without(v, who)
-    waiting = {each.side for each in references_without(v, who) if not each.record}
-    return not (parents or "p" in waiting) or not (children or "c" in waiting)
+    named = {each.side for each in references_without(v, who)}
+    return not (parents or "p" in named) or not (children or "c" in named)
 
 
 def ids_without(v: StoredJob, who: RecordRef) -> tuple[tuple[int, ...], tuple[int, ...]]:
