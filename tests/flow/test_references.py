@@ -6,14 +6,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.simulator import FaultPlan
+from ops.simulator import FaultPlan, Records
 from tests.support.broken_stores import inspector_of
+from tests.support.crashes import CrashPoint, crash_points, run_with_crash
 from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Change, Reference
 from worker.planner.actions import Action, ActionResult, Reply, Verdict
 from worker.planner.lookup import Search
 from worker.ports import CANCELLED, ERASED, Api, AuditEntry, ErasedPiece, JobRecord, RecordRef
+from worker.testing import MemoryStore
 
 BUYER = "estate:address:buyer"
 ESTATE = Reference("estate", (("objektnr_extern", "PC910"),))
@@ -218,6 +220,32 @@ def test_a_look_up_without_an_answer_is_repeated(world: World, fault: Any) -> No
     assert linked(world) == {(501, 9001)}
 
 
+def test_a_crash_at_any_step_changes_no_end() -> None:
+    def play(point: CrashPoint) -> World:
+        world = World(lambda now: MemoryStore(now), policy={"park_for": 60.0})
+        seed(world, FIELDS)
+
+        def run() -> None:
+            world.accept(
+                wish(email("anna@example.test"), address(KdNr="815"), at=1.0, event_id="a"),
+                wish(email("bernd@example.test"), action="delete", at=2.0, event_id="b"),
+                wish(email("office@example.test"), at=3.0, event_id="c"),
+                wish(9005, estate=501, at=4.0, event_id="d"),
+            )
+            world.drain()
+
+        return run_with_crash(world, point, run)
+
+    point = CrashPoint()
+    play(point)
+    for crash in crash_points(point.calls):
+        world = play(crash)
+        assert linked(world) == {(501, 9001), (501, 9005)}, crash.at
+        states = {found.event_id: found.state for number in range(4) if (found := job(world, number))}
+        assert states == {"a": "succeeded", "b": "succeeded", "c": "failed", "d": "succeeded"}, crash.at
+        assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
 class Choking:
     """An API that answers no request in which one value is searched for."""
 
@@ -294,3 +322,16 @@ def with_cursor(erase: Callable[[int], ErasedPiece]) -> None:
     cursor = erase(0).next
     while cursor:
         cursor = erase(cursor).next
+
+
+def test_a_record_that_the_api_knows_no_more_is_looked_up_anew(world: World) -> None:
+    world.accept(wish(email("anna@example.test")))
+    world.drain()
+    world.simulator.seed("token-acme", {}, records=Records(missing=frozenset({("address", 9001)})))
+    seed(world, {"address": {9001: None, 9011: {"email": "anna@example.test"}}})
+    world.accept(wish(email("anna@example.test"), estate=502))
+    world.drain()
+    assert job(world, 1).state == "failed"  # it was remembered, and is not there
+    world.accept(wish(email("anna@example.test"), estate=502))
+    world.drain()
+    assert (502, 9011) in linked(world)

@@ -154,6 +154,9 @@ class Lease(Protocol):
     ) -> None:
         """Write what became of these changes, and the records that references lead to for so many seconds."""
 
+    def forget_records(self, relations: Iterable[Relation], *, memory: float) -> None:
+        """Let references lead to the records of these relations no more before they were looked up again."""
+
     def set_pause(self, pause: Pause) -> None:
         """Pause the account."""
 

@@ -6,7 +6,7 @@ from itertools import chain
 from os import urandom
 from typing import Final, TypeVar
 
-from worker.contract import Reference, Relation
+from worker.contract import TYPES, Reference, Relation
 from worker.errors import LeaseLost, StoreRolledBack
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
@@ -231,6 +231,22 @@ class RedisLease:
                 resolved.append(job)
         enter_queue(commit, resolved)
         self._reference_memory(memory).write(commit, records)
+        self._send(commit)
+
+    def forget_records(self, relations: Iterable[Relation], *, memory: float) -> None:
+        """Let references lead to the records of these relations no more before they were looked up again."""
+        known = self._reference_memory(memory)
+        records = {
+            record
+            for each in relations
+            for record in ((TYPES[each.type].parent, each.parent), (TYPES[each.type].child, each.child))
+        }
+        if records and known.exists():
+            self._repeat(lambda: self._forget_records(known, sorted(records)))
+
+    def _forget_records(self, known: ReferenceMemory, records: Collection[tuple[str, int]]) -> None:
+        commit = self._commit(self._database.now())
+        known.forget(commit, records)
         self._send(commit)
 
     def _drop_stray_look_ups(self, stray: Sequence[str]) -> None:
