@@ -221,10 +221,20 @@ def _compare(path: str, change: Change, job_id: str, jobs: Mapping[str, JobRecor
     if not job_id:
         return RemappedChange(path, change)
     job = jobs.get(job_id)
-    differs = job is not None and bool(job.parents) and _differs(change, job)  # one without ids was erased
+    is_erased = job is not None and not (job.parents or job.references)
+    differs = job is not None and not is_erased and _differs(change, job)
     return RemappedChange(path, change, job_id, is_new=False, differs=differs)
 
 
 def _differs(change: Change, job: JobRecord) -> bool:
-    asked = (change.action, change.type, set(change.parents), set(change.children), change.info)
-    return asked != (job.action, job.type, set(job.parents), set(job.children), job.info)
+    """Return whether a change asks for something else than a job was asked for, whatever was found since."""
+    named = {("parent", each) for each in change.parent_references}
+    named |= {("child", each) for each in change.child_references}
+    found = {(each.side, each.record) for each in job.references}
+    ids = (
+        {number for number in numbers if (side, number) not in found}
+        for side, numbers in (("parent", job.parents), ("child", job.children))
+    )
+    asked = (change.action, change.type, set(change.parents), set(change.children), change.info, named)
+    given = {(each.side, each.reference) for each in job.references}
+    return asked != (job.action, job.type, *ids, job.info, given)

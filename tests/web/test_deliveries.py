@@ -404,6 +404,18 @@ def test_a_corrected_rule_that_would_say_otherwise_leaves_the_job_as_it_is_and_s
     assert front.store.counts("acme")["accepted"] == 1
 
 
+def test_a_job_whose_records_were_found_meanwhile_is_still_the_same_change(front: Front, use: Use) -> None:
+    rule = replace(LINK, parentid="join('', ['estate:objektnr_extern=', number])")
+    use(rules=(rule,))
+    assert deliver(front, {**SALE, "number": "PC910"}).status_code == 202
+    [same] = remap(front, dry_run=True)
+    assert [(item["new"], item["differs"]) for item in same["changes"]] == [(False, False)]
+    assert same["changes"][0]["change"]["parentid"] == {"estate": {"objektnr_extern": "PC910"}}
+    use(rules=(replace(rule, parentid="'estate:objektnr_extern=PC911'"),))
+    [other] = remap(front, dry_run=True)
+    assert [(item["new"], item["differs"]) for item in other["changes"]] == [(False, True)]
+
+
 def test_the_failed_job_of_an_unreadable_delivery_is_replaced_or_dismissed(front: Front, use: Use) -> None:
     use()
     for person in ("9001", "test"):

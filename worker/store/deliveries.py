@@ -23,7 +23,7 @@ from worker.ports import (
     RecordRef,
 )
 from worker.redis.client import Client, translate_errors
-from worker.store import codec, keys
+from worker.store import codec, job_references, keys
 from worker.store.account import read_jobs
 from worker.store.database import Check, Commit, Database, new_commit_id
 from worker.store.keys import account_of, short_id
@@ -176,7 +176,7 @@ class RedisDeliveries:
             return True
         own = [short_id(job) for job in delivery.jobs if account_of(job) == account]
         found = read_jobs(self._database, account, own) if own else {}
-        return any(who.is_part_of(relation) for job in found.values() for relation in job.all_relations())
+        return any(job_references.names(job, who) for job in found.values())
 
     def _forget(self, delivery_id: str) -> bool:
         """Forget one delivery; return whether it was there."""

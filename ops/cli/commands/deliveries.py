@@ -12,7 +12,7 @@ from ops.cli.context import CommandContext, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option, explain_fault, parse_time
 from ops.explain.deliveries import describe_delivery, describe_outcome
-from ops.explain.text import format_ids, format_info, format_instant, format_tally, pluralize
+from ops.explain.text import format_change, format_instant, format_tally, pluralize
 from ops.serializers import serialize_delivery, serialize_remapped
 from ops.web.forms import DeliveryQuery
 from producers.portals.http.query import read_query
@@ -233,9 +233,7 @@ def _describe(remapped: Remapped, *, acted: bool) -> Iterator[str]:
 
 
 def _describe_change(item: RemappedChange, *, acted: bool) -> str:
-    change = item.change
-    ids = f"{format_ids(change.parents)} → {format_ids(change.children)}{format_info(change.info)}"
-    told = f"{item.rule}  {change.account}: {change.action} {change.type} {ids}"
+    told = f"{item.rule}  {item.change.account}: {format_change(item.change)}"
     if item.is_new:
         return f"{told}, new{f' as {item.job}' if acted else ''}"
     return f"{told}, differs from {item.job}, which stays" if item.differs else f"{told}, is {item.job}"

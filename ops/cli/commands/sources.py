@@ -9,7 +9,7 @@ import click
 
 from ops.cli.context import CommandContext, with_local_context
 from ops.explain.deliveries import describe_trace
-from ops.explain.text import format_ids, format_info, pluralize
+from ops.explain.text import format_change, pluralize
 from ops.serializers import serialize_trace
 from producers.webhooks.mapping import MappedChange, check_rules
 from producers.webhooks.record import MappedDelivery, map_delivery
@@ -127,9 +127,7 @@ def _map_payload(context: CommandContext, source: Source, body: bytes) -> Mapped
 
 
 def _describe_change(mapped: MappedChange) -> str:
-    change = mapped.change
-    ids = f"{format_ids(change.parents)} → {format_ids(change.children)}{format_info(change.info)}"
-    return f"  {mapped.path}  {change.account}: {change.action} {change.type} {ids}"
+    return f"  {mapped.path}  {mapped.change.account}: {format_change(mapped.change)}"
 
 
 def _serialize_source(source: Source) -> dict[str, Any]:
