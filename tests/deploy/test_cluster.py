@@ -33,11 +33,9 @@ from worker.wiring import Runtime
 ACCOUNTS = tuple(f"office-{number}" for number in range(9))
 LATENCY = 0.05
 ROOT = Path(__file__).parents[2]
+LAWFUL = ("transitions", "outcomes", "store_queries", "store_job_admin", "integrity", "kept_deliveries")
 LAWS = [
-    *(
-        f"tests/store/test_{name}.py"
-        for name in ("transitions", "outcomes", "store_queries", "store_job_admin", "integrity")
-    ),
+    *(f"tests/store/test_{name}.py" for name in LAWFUL),
     "tests/flow/test_flows.py",
 ]
 
