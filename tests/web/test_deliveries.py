@@ -1,6 +1,8 @@
 """What came to the webhooks: kept with what each rule said and without secrets, read again by new rules."""
 
 import gzip
+import hashlib
+import hmac
 import json
 import time
 from base64 import b64decode
@@ -18,7 +20,7 @@ from redis import Redis
 from producers.webhooks.kept_request import make_kept_request
 from producers.webhooks.request_parts import read_kept
 from producers.webhooks.signatures import WebhookDelivery
-from tests.support.http_front import Front, problem
+from tests.support.http_front import SECRETS, Front, problem
 from tests.support.store_steps import dump_keys
 from worker.config import Rule, Secret, Source
 from worker.config.values import IgnoreRule
@@ -484,6 +486,22 @@ def test_what_is_kept_of_a_request_is_read_as_it_came(text: str, body: bytes) ->
     assert not is_cut
     assert (kept.body, kept.headers.get("x-any", "")) == (body, value)
     assert kept.url.partition("/webhooks/")[2] == sent.url.partition("/webhooks/")[2]
+
+
+def test_a_call_of_onoffice_is_kept_without_its_claim_and_read_again(
+    front: Front, use: Use, redis_client: Redis
+) -> None:
+    office = front.runtime.settings.sources["office"]
+    use(office, rules=(replace(office.rules[0], when="userId == `1`"),))
+    query = f"apiClaim=canary-claim-of-acme&estateId=4.629&timestamp={int(time.time())}&userId=21"
+    url = f"{front.url}/webhooks/office?{query}"
+    signature = hmac.new(SECRETS["OFFICE_SECRET"].encode(), url.encode(), hashlib.sha256).hexdigest()
+    assert front.client(None).get(f"{url}&signature={signature}").status_code == 202
+    assert "canary-claim" not in repr(dump_keys(redis_client))
+    use(office)
+    [remapped] = remap(front, source="office")
+    assert (remapped["now"]["outcome"], remapped["changes"][0]["change"]["parentid"]) == ("made", 4629)
+    assert front.runtime.deliveries.erase("acme", RecordRef("estate", 4629)) == (1, 1)
 
 
 # --- erased

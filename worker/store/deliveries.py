@@ -166,13 +166,11 @@ class RedisDeliveries:
 
     def _is_named(self, delivery: Delivery, request: bytes, account: str, who: RecordRef) -> bool:
         text = RecordText(who)
-        head, _, body = request.partition(b"\r\n\r\n")
-        texts = (head.decode(errors="replace"), delivery.message, codec.encode(delivery.rules).decode())
-        if (
-            text.is_in_body(body)
-            or any(map(text.is_in, texts))
-            or any(map(text.is_in_fault, delivery.faults))
-        ):
+        parts = request.split(b"\r\n\r\n", 1)  # its head and its body, or the query of onOffice
+        texts = (delivery.message, codec.encode(delivery.rules).decode())
+        if any(map(text.is_in_body, parts)) or any(map(text.is_in, texts)):
+            return True
+        if any(map(text.is_in_fault, delivery.faults)):
             return True
         own = [short_id(job) for job in delivery.jobs if account_of(job) == account]
         found = read_jobs(self._database, account, own) if own else {}
