@@ -39,6 +39,7 @@ WARNINGS: Final = frozenset(
         "claim.lost",
         "clock.skewed",
         "control.refused",
+        "delivery.lost",
         "key.refused",
         "message.rejected",
         "plan.rejected",

@@ -180,16 +180,19 @@ def test_a_source_that_keeps_none_counts_all(front: Front, use: Use) -> None:
     assert wait_for(lambda: counts <= front.runtime.metrics.deliveries().items())
 
 
+@pytest.mark.parametrize("error", [StoreUnavailable("a test"), ValueError("a bug")])
 def test_a_record_that_is_lost_refuses_no_delivery(
-    front: Front, use: Use, monkeypatch: pytest.MonkeyPatch
+    front: Front, use: Use, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def refuse(_: object) -> None:
-        raise StoreUnavailable("a test")
+        raise error
 
-    use()
+    use(replace(BOX, name=f"lost-{type(error).__name__.lower()}"))
     monkeypatch.setattr(front.runtime.deliveries, "keep", refuse)
-    answer = deliver(front, SALE)
+    answer = deliver(front, SALE, path=f"lost-{type(error).__name__.lower()}")
     assert (answer.status_code, len(answer.json()["jobs"])) == (202, 1)
+    [(event, fields)] = front.events
+    assert (event, fields["error"]) == ("delivery.lost", type(error).__name__)
 
 
 def test_a_flood_of_forged_deliveries_is_counted_and_a_few_are_kept(front: Front, use: Use) -> None:

@@ -5,36 +5,40 @@ Of refused ones only a few a minute are kept, and beside the answer: a flood of 
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
-from producers.portals.http.refusals import GatheredCounts
+from producers.portals.http.refusals import GatheredCounts, Sampler
 from producers.portals.http.threads import Threads
 from worker.config import Source
-from worker.errors import Unavailable
-from worker.ports import Deliveries, DeliveryOutcome, KeptDelivery
+from worker.ports import Deliveries, DeliveryOutcome, EventSink, KeptDelivery
 
 
 class DeliveryLog:
     """Keeps deliveries of sources that keep any."""
 
-    def __init__(self, deliveries: Deliveries, counts: GatheredCounts, threads: Threads) -> None:
+    def __init__(
+        self, deliveries: Deliveries, counts: GatheredCounts, threads: Threads, emit: EventSink
+    ) -> None:
         self._deliveries, self._counts, self._threads = deliveries, counts, threads
+        self._emit, self._sampler = emit, Sampler()
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
     async def note(self, source: Source, outcome: DeliveryOutcome, make: Callable[[], KeptDelivery]) -> None:
         """Count a delivery and keep it; `make` is called in a thread, and returns once it is kept."""
         self._counts.count(f"{source.name}:{outcome}")
         if source.delivery_days:
-            await self._threads.run_intake(self._keep, make)
+            await self._threads.run_intake(self._keep, source.name, make)
 
     def note_refused(self, source: Source, make: Callable[[], KeptDelivery] | None) -> None:
         """Count a refused delivery, and keep it beside the answer if it can be made."""
         self._counts.count(f"{source.name}:refused")
         if source.delivery_days and make:
-            task = asyncio.create_task(self._threads.run_intake(self._keep, make))
+            task = asyncio.create_task(self._threads.run_intake(self._keep, source.name, make))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _keep(self, make: Callable[[], KeptDelivery]) -> None:
-        with suppress(Unavailable):
+    def _keep(self, source: str, make: Callable[[], KeptDelivery]) -> None:
+        try:
             self._deliveries.keep(make())
+        except Exception as error:  # also a bug of ours: its changes are accepted
+            if (unlogged := self._sampler.take(source)) is not None:
+                self._emit("delivery.lost", source=source, error=type(error).__name__, unlogged=unlogged)

@@ -110,5 +110,7 @@ def http_deps(
         threads=threads,
         waits=runtime.waits,
         refusals=RefusalLog(runtime.emit, GatheredCounts(runtime.metrics.add_refusals), Sampler()),
-        deliveries=DeliveryLog(runtime.deliveries, GatheredCounts(runtime.metrics.add_deliveries), threads),
+        deliveries=DeliveryLog(
+            runtime.deliveries, GatheredCounts(runtime.metrics.add_deliveries), threads, runtime.emit
+        ),
     )
