@@ -5,7 +5,7 @@ It looks once more at what came to nothing, after the changes were made, so that
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Final
 
 from producers.webhooks.expressions import NO_DELIVERY, Budget, Scope, search
@@ -61,12 +61,14 @@ def _explain_each(
         outcome = "failed" if faults else "ignored" if holds else "no_match"
         found = {} if holds or faults else _find_values(ignore.when, scope)
         yield RuleTrace(rule=path, outcome=outcome, when=ignore.when, found=found, faults=faults)  # type: ignore[arg-type]
+    by_rule: dict[str, list[str]] = {}
+    for mapped, job in zip(made, chain(jobs, repeat("")), strict=False):
+        by_rule.setdefault(mapped.path.partition(".")[0], []).append(job)
     for number in range(len(source.rules)):
         path = f"rules[{number}]"
-        changes = [at for at, mapped in enumerate(made) if mapped.path.partition(".")[0] == path]
-        if changes:
-            own = tuple(jobs[at] for at in changes if at < len(jobs))
-            yield RuleTrace(rule=path, outcome="made", jobs=tuple(dict.fromkeys(own)))
+        if path in by_rule:
+            own = tuple(dict.fromkeys(filter(None, by_rule[path])))
+            yield RuleTrace(rule=path, outcome="made", jobs=own)
         elif faults := _faults_of(path, error):
             yield RuleTrace(rule=path, outcome="failed", faults=faults)
         else:
