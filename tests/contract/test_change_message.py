@@ -423,7 +423,11 @@ def test_any_other_content_has_another_fingerprint(
     change = from_message(message).change
     others = [
         {"account": account},
-        {"action": {"create": "modify", "modify": "delete", "delete": "create"}[change.action]},
+        {
+            "action": {"create": "modify", "modify": "delete", "delete": "create", "replace": "create"}[
+                change.action
+            ]
+        },
         {"type": "task:estate" if change.type != "task:estate" else "task:address"},
         {"parents": (*change.parents, 2**53)},
         {"children": (*change.children, 2**53)},
