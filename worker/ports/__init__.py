@@ -6,6 +6,16 @@ tested to equal Redis.
 
 from worker.contract.message import UNROUTED
 from worker.planner.relation_state import RelationRecord
+from worker.ports.callbacks import (
+    Attempt,
+    BatchCounts,
+    CallbackMessage,
+    CallbackStore,
+    DueCallbacks,
+    MessagePage,
+    MessageState,
+    Watch,
+)
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     ALL_FAILED,
@@ -113,14 +123,19 @@ __all__ = [
     "AccountStats",
     "AdminResult",
     "Api",
+    "Attempt",
     "AuditEntry",
     "AuditPage",
+    "BatchCounts",
     "BegunRequest",
     "BreakerChange",
+    "CallbackMessage",
+    "CallbackStore",
     "ClaimedJob",
     "Clock",
     "DeleteBrake",
     "Dismissal",
+    "DueCallbacks",
     "ErasedPiece",
     "EventSink",
     "Failure",
@@ -139,6 +154,8 @@ __all__ = [
     "LeaseKeeper",
     "Limiter",
     "MemoryUsage",
+    "MessagePage",
+    "MessageState",
     "Metrics",
     "OpenWrite",
     "Pace",
@@ -167,6 +184,7 @@ __all__ = [
     "UnsettledRequests",
     "WaitReason",
     "Waiting",
+    "Watch",
     "Withdrawal",
     "WorkBatch",
     "WorkerInfo",
