@@ -7,9 +7,9 @@ from functools import partial
 
 from worker import log
 from worker.background import NamedThreads, Wake, keep_lease, open_sender
-from worker.callbacks.transport import send as send_callback
+from worker.callbacks.transport import find_addresses, send
 from worker.clock import IdGenerator, SystemClock
-from worker.config import Account, Settings
+from worker.config import Account, Callback, Settings
 from worker.config.proxy import find_proxy
 from worker.config.values import DAY
 from worker.contract import Relation
@@ -75,8 +75,9 @@ class Runtime:
         self.callbacks = Callbacks(
             store=RedisCallbacks(self.store),
             list_callbacks=lambda: self.settings.callbacks,
-            transport=send_callback,
+            transport=send,
             metrics=self.metrics,
+            job_admin=self.job_admin,
             new_id=self._new_id,
             draw=random.random,
             emit=emit,
@@ -198,6 +199,10 @@ class Runtime:
         """Return what ends the record's relations among the known ones, and which of them must wait."""
         policy = self.live_settings.flush_policy(account)
         return withdraw_record(record, known, unsettled, policy, by=ERASED)
+
+    def find_callback_addresses(self, callback: Callback) -> list[str]:
+        """Return the addresses at which a callback would be told now; raises httpcore.ConnectError."""
+        return find_addresses(callback)
 
     def api(self, account: Account) -> Api:
         """Return the account's API client."""

@@ -18,16 +18,12 @@ from worker.callbacks.addresses import choose_addresses
 from worker.config import Callback, redact
 from worker.contract.quoting import make_printable
 from worker.errors import InvalidSettings
-from worker.network.deadline import Deadline, connection_pool, find_addresses
+from worker.network import deadline as network
 from worker.network.headers import retry_after
 from worker.ports import Attempt
 
 TIMEOUT: Final = 10.0  # seconds from connecting to the status; resolving the name comes before
 MAX_ERROR: Final = 200  # characters that are kept
-
-
-class NotAllowed(httpcore.ConnectError):
-    """The host has only addresses that nothing may be sent to."""
 
 
 def send(callback: Callback, *, message_id: str, body: bytes, now: float) -> Attempt:
@@ -59,24 +55,24 @@ def sign(callback: Callback, message_id: str, body: bytes, now: float) -> dict[s
     }
 
 
-def check_host(callback: Callback) -> list[str]:
+def find_addresses(callback: Callback) -> list[str]:
     """Return the addresses that the callback would be sent to now; raises httpcore.ConnectError."""
     url = httpx.URL(callback.url)
     return _resolve(url.raw_host.decode(), url.port or 443, callback.networks)
 
 
 def _resolve(host: str, port: int, networks: Sequence[str]) -> list[str]:
-    found = find_addresses(host, port)
+    found = network.find_addresses(host, port)
     allowed = choose_addresses(found, networks)
     if found and not allowed:
-        raise NotAllowed(
+        raise httpcore.ConnectError(
             f"{found[0]} is a private address; if it is to be told, name its network in networks"
         )
     return allowed
 
 
 def _post(callback: Callback, headers: dict[str, str], body: bytes) -> Attempt:
-    url, deadline = httpx.URL(callback.url), Deadline()
+    url, deadline = httpx.URL(callback.url), network.Deadline()
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     own = {
         "Host": url.netloc.decode("ascii"),
@@ -93,7 +89,7 @@ def _post(callback: Callback, headers: dict[str, str], body: bytes) -> Attempt:
 
     deadline.start(TIMEOUT)
     with (
-        connection_pool(deadline, 1, resolve=resolve) as pool,
+        network.connection_pool(deadline, 1, resolve=resolve) as pool,
         pool.stream("POST", target, headers=list((own | headers).items()), content=body) as response,
     ):
         wait = httpx.Headers(response.headers).get("Retry-After")

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-MessageState = Literal["waiting", "delivered", "given_up"]
+MessageState = Literal["waiting", "delivered", "abandoned"]
 
 
 class BatchCounts(NamedTuple):

@@ -68,7 +68,7 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     callback         hash    id → a message of a callback (JSON)                 as a failed job, the latest
                                                                                  10,000
     callbacks        zset    ids of messages by when they were made (µs)         with `callback`
-    unsent:<name>    zset    ids of those that wait to be told to the callback   until told or given up
+    unsent:<name>    zset    ids of those that wait to be told to the callback   until told or abandoned
                              of that name, by when they are due (µs)
     request:<id>     string  what was sent and answered (JSON)                   7 days
     requests         list    ids of the latest requests, newest first            the latest 10,000

@@ -1,7 +1,7 @@
 """The use case of callbacks: say to a URL of the settings that every change of a batch has ended, and how.
 
 A message is made of what the store counts, not of what a flush did: whoever dies, the next look finds the
-same. It is kept before it is sent, and sent until its receiver takes it or it is given up.
+same. It is kept before it is sent, and sent until its receiver takes it or it is abandoned.
 """
 
 from collections import Counter
@@ -19,9 +19,11 @@ from worker.contract import write_instant
 from worker.errors import NotFound, StoreUnavailable, Unavailable
 from worker.ports import (
     Attempt,
+    AuditEntry,
     CallbackMessage,
     CallbackStore,
     EventSink,
+    JobAdmin,
     Metrics,
     Watch,
 )
@@ -34,7 +36,7 @@ FORGET_EMPTY_AFTER: Final = 86_400.0  # seconds after which a label without any 
 MAX_LABELS: Final = 200  # of an account that one sweep looks at
 MAX_ACCOUNTS: Final = 200  # of which a sweep looks for labels
 DELAYS: Final = (5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 57_600.0, 86_400.0)
-"""Seconds after the first, second, … attempt in vain: eleven in two and a half days, then it is given up."""
+"""Seconds after the first, second, … attempt in vain: eleven in two and a half days, then it is abandoned."""
 LONGEST_WAIT: Final = 86_400.0  # seconds that a receiver's Retry-After is kept to
 CLAIM_SECONDS: Final = 120.0  # for which one process sends a message; longer than any attempt takes
 GONE: Final = 410  # the receiver wants no more, as Standard Webhooks has it
@@ -84,7 +86,7 @@ def decide_attempt(
     if attempt.is_taken:
         return msgspec.structs.replace(after, state="delivered", ended_at=now)
     if attempt.status == GONE or message.attempts > len(DELAYS):
-        return msgspec.structs.replace(after, state="given_up", ended_at=now)
+        return msgspec.structs.replace(after, state="abandoned", ended_at=now)
     own = DELAYS[max(0, message.attempts - 1)] * (1 + draw / 10)
     wait = max(own, min(attempt.retry_after, LONGEST_WAIT))
     return msgspec.structs.replace(after, next_at=now + round(wait * SECOND))
@@ -124,6 +126,7 @@ class Callbacks:
     list_callbacks: Callable[[], Mapping[str, Callback]]
     transport: CallbackTransport
     metrics: Metrics
+    job_admin: JobAdmin
     new_id: Callable[[], str]
     draw: Callable[[], float]
     emit: EventSink
@@ -224,8 +227,8 @@ class Callbacks:
         }
         if attempt.is_taken:
             self.emit("callback.delivered", **facts, status=attempt.status)
-        elif message.state == "given_up":
-            self.emit("callback.given_up", **facts, error=str(attempt))
+        elif message.state == "abandoned":
+            self.emit("callback.abandoned", **facts, error=str(attempt))
         else:
             self.emit("callback.failed", **facts, error=str(attempt))
 
@@ -238,8 +241,8 @@ class Callbacks:
             raise NotFound(f"there is no message {message_id} of a callback (any more)")
         return message
 
-    def resend(self, message_id: str) -> CallbackMessage:
-        """Let a message be sent at once, with all its attempts before it, under the id that it has.
+    def resend(self, message_id: str, *, by: str) -> CallbackMessage:
+        """Let a worker send a message at once, with all attempts before it again, under the id that it has.
 
         Raises NotFound, or Unavailable when a worker writes of it at the same moment.
         """
@@ -251,6 +254,8 @@ class Callbacks:
         )
         if not self.store.put_message(before, after):
             raise Unavailable(f"message {message_id} is being sent at this moment; try again")
+        entry = AuditEntry(self.new_id(), by, "callback resent", message_id, count=1)
+        self.job_admin.add_audit_entry(before.account, entry)
         return after
 
     def test(self, name: str, account: str) -> Attempt:
