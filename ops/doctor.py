@@ -307,7 +307,9 @@ def check_callback(runtime: Runtime, callback: Callback) -> Iterator[Finding]:
         message
         for account in callback.accounts
         for message in store.list_messages(account).messages
-        if message.callback == callback.name and message.state != "delivered" and (message.error or message.status)
+        if message.callback == callback.name
+        and message.state != "delivered"
+        and (message.error or message.status)
     ]
     where = f"{host} ({', '.join(addresses)}), {pluralize(waiting, 'message')} to tell"
     if failing:

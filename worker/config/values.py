@@ -84,7 +84,7 @@ SecretPlace = Annotated[
 def are_networks(values: tuple[str, ...]) -> bool:
     """Whether all of these are networks or addresses of IP, without bits behind the mask."""
     try:
-        return bool([ip_network(value) for value in values])
+        return all(ip_network(value) for value in values)
     except ValueError:
         return False
 
