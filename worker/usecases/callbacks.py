@@ -38,7 +38,7 @@ MAX_ACCOUNTS: Final = 200  # of which a sweep looks for labels
 DELAYS: Final = (5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 57_600.0, 86_400.0)
 """Seconds after the first, second, … attempt in vain: eleven in two and a half days, then it is abandoned."""
 LONGEST_WAIT: Final = 86_400.0  # seconds that a receiver's Retry-After is kept to
-CLAIM_SECONDS: Final = 30.0  # for which one process has a message; an attempt takes ten, and a look-up before it
+CLAIM_SECONDS: Final = 30.0  # for which one process has a message: an attempt takes ten, and a look-up
 GONE: Final = 410  # the receiver wants no more, as Standard Webhooks has it
 
 
