@@ -87,12 +87,12 @@ class RedisCallbacks:
             if told is not None:
                 commit.run("HSET", "told", watch.label, codec.encode(told))
             self._keep(commit, account, "watched", "looks", "told")
-            self._drop_surplus_labels(commit, account)
         for message in messages:
             self._put(commit, message)
             commit.run("ZADD", "callbacks", message.made_at, message.id)
         if messages:
             self._keep(commit, account, "callbacks")
+            self._drop_surplus_labels(commit, account)
             self._drop_old_messages(commit, account)
         return _try(commit)
 

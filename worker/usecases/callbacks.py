@@ -33,8 +33,8 @@ LOOK_AFTER: Final = 2.0  # seconds, at least, between two looks at a label
 LOOK_AT_OPEN: Final = 30.0  # seconds, at most, between two looks at a batch that has open changes
 LOOK_AT_ENDED: Final = 900.0  # and at one that has none: a replay may open it again
 FORGET_EMPTY_AFTER: Final = 86_400.0  # seconds after which a label without any change is looked at no more
-MAX_LABELS: Final = 200  # of an account that one sweep looks at
-MAX_ACCOUNTS: Final = 200  # of which a sweep looks for labels
+MAX_LABELS: Final = 500  # that one sweep looks at
+MAX_ACCOUNTS: Final = 200  # of which it looks for labels
 DELAYS: Final = (5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 57_600.0, 86_400.0)
 """Seconds after the first, second, … attempt in vain: eleven in two and a half days, then it is abandoned."""
 LONGEST_WAIT: Final = 86_400.0  # seconds that a receiver's Retry-After is kept to
@@ -145,19 +145,17 @@ class Callbacks:
 
     def look(self) -> frozenset[str]:
         """Make messages of batches that have ended; return the callbacks that have some to send now."""
-        due = set[str]()
+        due, left = set[str](), MAX_LABELS
         accounts = {account for each in self.list_callbacks().values() for account in each.accounts}
         for account in sample(sorted(accounts), min(len(accounts), MAX_ACCOUNTS)):
+            names = [name for name, each in self.list_callbacks().items() if account in each.accounts]
             with suppress(StoreUnavailable):
-                due.update(self._look_at_account(account))
+                found = self.store.due_callbacks(account, names, limit=left)
+                left -= len(found.watches)
+                due |= found.callbacks
+                for watch in found.watches:
+                    due.update(self._look_at_label(account, watch, found.now))
         return frozenset(due)
-
-    def _look_at_account(self, account: str) -> Iterable[str]:
-        names = [name for name, each in self.list_callbacks().items() if account in each.accounts]
-        found, made = self.store.due_callbacks(account, names, limit=MAX_LABELS), list[str]()
-        for watch in found.watches:
-            made += self._look_at_label(account, watch, found.now)
-        return {*found.callbacks, *made}
 
     def _look_at_label(self, account: str, watch: Watch, now: int) -> Sequence[str]:
         """Return the callbacks for which a message was made."""

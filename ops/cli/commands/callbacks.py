@@ -7,7 +7,7 @@ import click
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.job_selection import by_option
-from ops.explain.text import format_instant
+from ops.explain.text import format_instant, pluralize
 from ops.serializers import serialize_message
 from worker.ports import CallbackMessage
 
@@ -126,7 +126,7 @@ def describe_message(context: CommandContext, message: CallbackMessage) -> Itera
     counts = ", ".join(f"{count:,} {name}" for name, count in message.counts._asdict().items())
     yield f"{message.id}  to {message.callback}  {message.state.replace('_', ' ')}"
     yield f"  batch {message.batch}: {counts}"
-    yield f"  made {format_instant(message.made_at, context.zone)}, {message.attempts} attempts"
+    yield f"  made {format_instant(message.made_at, context.zone)}, {pluralize(message.attempts, 'attempt')}"
     if message.tried_at:
         yield f"  last {format_instant(message.tried_at, context.zone)}: {describe_attempt(message)}"
     if message.next_at:
