@@ -77,6 +77,16 @@ def test_what_was_decided_about_a_label_is_void_when_another_change_came(
     assert callbacks.list_messages("acme").messages == (message(1),)
 
 
+def test_of_two_that_look_at_a_label_at_once_one_keeps_a_message(store: Store) -> None:
+    callbacks = callbacks_of(store)
+    callbacks.watch("acme", {"import": (["portal"], 0.0)})
+    (first,), (second,) = watched(callbacks), watched(callbacks)
+    told = {"portal": COUNTS}
+    assert callbacks.settle_watch("acme", first, look_at=START, messages=[message(1)], told=told)
+    assert not callbacks.settle_watch("acme", second, look_at=START, messages=[message(2)], told=told)
+    assert callbacks.list_messages("acme").messages == (message(1),)
+
+
 def test_a_message_is_claimed_by_one_at_a_time_and_again_when_that_one_is_lost(
     store: Store, clock: FakeClock
 ) -> None:

@@ -29,7 +29,7 @@ class Watch(NamedTuple):
     """A batch label that callbacks are to be told of, as it is now.
 
     The last change with it came at `accepted_at` (µs), when these `callbacks` were to be told; `told` has the
-    counts that each was told last. `version` is what a decision about it is made for.
+    counts that each was told last. `version` is what is stored of it, for which a decision about it is made.
     """
 
     label: str
@@ -37,7 +37,7 @@ class Watch(NamedTuple):
     callbacks: tuple[str, ...]
     told: Mapping[str, BatchCounts]
     counts: BatchCounts
-    version: str = ""
+    version: tuple[str, str] = ("", "")
 
 
 class CallbackMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,7 +112,8 @@ class CallbackStore(Protocol):
     ) -> bool:
         """Keep messages, what was told by them, and when (µs) to look at the label again; None forgets it.
 
-        Nothing is written, and False returned, if another change with the label came since it was read.
+        Nothing is written, and False returned, if since it was read another change with the label came, or
+        somebody else kept messages.
         """
 
     def claim_message(self, account: str, callback: str, *, seconds: float) -> CallbackMessage | None:

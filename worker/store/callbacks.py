@@ -64,8 +64,8 @@ class RedisCallbacks:
             reads.hgetall(f"batch:{label}")
         watched, told, *counts = reads.run()
         return [
-            _read_watch(label, version or b"0", earlier, codec.counts(found))
-            for label, version, earlier, found in zip(labels, watched, told, counts, strict=True)
+            _read_watch(label, (noted or b"").decode(), (earlier or b"").decode(), codec.counts(found))
+            for label, noted, earlier, found in zip(labels, watched, told, counts, strict=True)
         ]
 
     def settle_watch(
@@ -77,9 +77,10 @@ class RedisCallbacks:
         messages: Sequence[CallbackMessage] = (),
         told: Mapping[str, BatchCounts] | None = None,
     ) -> bool:
-        """Write what was decided about a label, unless another change with it came meanwhile."""
+        """Write what was decided about a label, unless it is another decision by now."""
         commit = self._commit(account, adds=bool(messages))
-        commit.check("watched", watch.label, "" if watch.version == "0" else watch.version)
+        for name, value in zip(("watched", "told"), watch.version, strict=True):
+            commit.check(name, watch.label, value)
         if look_at is None:
             self._forget(commit, [watch.label])
         else:
@@ -211,12 +212,11 @@ class RedisCallbacks:
             commit.run("PEXPIRE", name, round(1000 * self._retention(account).failed))
 
 
-def _read_watch(label: str, version: bytes, told: bytes | None, counts: Mapping[str, int]) -> Watch:
-    accepted_at, *callbacks = version.decode().split()
+def _read_watch(label: str, noted: str, told: str, counts: Mapping[str, int]) -> Watch:
+    accepted_at, *callbacks = noted.split() or ["0"]
     known = BatchCounts(*(counts.get(name, 0) for name in BatchCounts._fields))
-    return Watch(
-        label, int(accepted_at), tuple(callbacks), _decode_told(told) if told else {}, known, version.decode()
-    )
+    earlier = _decode_told(told) if told else {}
+    return Watch(label, int(accepted_at), tuple(callbacks), earlier, known, (noted, told))
 
 
 def _try(commit: Commit) -> bool:
