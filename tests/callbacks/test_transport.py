@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.support.callback_receiver import NEW, OLD, callback, receive
 from worker.callbacks import transport
 from worker.config import Callback, Secret
 
+CERTIFICATE = Path(__file__).parents[1] / "onoffice/self_signed.pem"
 BODY = json.dumps({"type": "batch.finished", "data": {"batch": "Äpfel"}}).encode()
 
 
@@ -87,6 +89,16 @@ def test_a_name_is_asked_once_and_what_was_checked_is_connected_to(monkeypatch: 
         assert asked == ["portal.example.test"]
         assert "private" in send(told).error  # 127.0.0.2 is in no named network
     assert len(receiver.received) == 1
+
+
+def test_a_receiver_without_a_certificate_for_its_name_gets_nothing() -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(CERTIFICATE)
+    with receive() as receiver:
+        receiver.server.socket = tls.wrap_socket(receiver.server.socket, server_side=True)
+        attempt = send(callback(receiver.url.replace("http:", "https:")))
+    assert (attempt.status, receiver.received) == (0, [])
+    assert "CERTIFICATE_VERIFY_FAILED" in attempt.error
 
 
 def test_an_answer_that_drips_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
