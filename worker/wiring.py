@@ -74,7 +74,8 @@ class Runtime:
         self._new_id = IdGenerator()
         self.callbacks = Callbacks(
             store=RedisCallbacks(self.store),
-            list_callbacks=lambda: self.settings.callbacks,
+            # Read again if the file changed: a producer may run for long and do nothing but accept.
+            list_callbacks=lambda: self.live_settings.refresh().callbacks,
             transport=send,
             metrics=self.metrics,
             job_admin=self.job_admin,

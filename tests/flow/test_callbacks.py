@@ -220,6 +220,20 @@ def test_one_failure_ends_the_round_of_a_callback_and_no_other_callback_waits_fo
     assert portal.callbacks.send_due("crm") == 5
 
 
+def test_a_sweep_looks_at_a_bounded_number_of_labels_and_the_next_at_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.usecases.callbacks.MAX_LABELS", 2)
+    portal = Portal()
+    for number in range(5):
+        portal.accept(9, batch=f"b{number}", parent=number + 1)
+    portal.world.drain()
+    portal.sweep(seconds=15.0)
+    assert len(portal.got) == 2
+    portal.sweep(times=2)
+    assert {document["data"]["batch"] for _, document in portal.got} == {f"b{n}" for n in range(5)}
+
+
 def test_what_people_name_wrongly_is_not_found() -> None:
     portal = Portal()
     for act in (
