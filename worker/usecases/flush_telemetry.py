@@ -118,7 +118,7 @@ class FlushTelemetry:
             self.counters.count("references", name, count)
         if results:
             self._emit(
-                "records.looked_up", account=self.result.account, **changes, references=dict(references)
+                "lookup.done", account=self.result.account, **changes, references=dict(references)
             )
 
     # --- the batch
