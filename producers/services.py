@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from producers.job_admin.cancel_dismiss import JobAdminService
 from producers.job_admin.erase import EraseService
+from producers.job_admin.resolve import ReferenceService
 from producers.replay.service import ReplayService
 from producers.webhooks.reparse import reparse
 from worker.clock import SystemClock
@@ -16,6 +17,7 @@ class Services:
 
     jobs: JobAdminService
     erasure: EraseService
+    references: ReferenceService
     replays: ReplayService
 
 
@@ -36,6 +38,12 @@ def build_services(runtime: Runtime) -> Services:
             new_id=intake.new_id,
             withdraw=runtime.withdraw,
             now=runtime.metrics.now,
+        ),
+        references=ReferenceService(
+            queries=runtime.queries,
+            job_admin=runtime.job_admin,
+            new_id=intake.new_id,
+            wake=lambda account: intake.wake_worker(intake.policy_of(account)),
         ),
         replays=ReplayService(
             store=runtime.store,

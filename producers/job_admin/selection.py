@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from worker.contract import limit_faults, write_instant
+from worker.contract import Reference, limit_faults, write_instant
 from worker.errors import Fault, InvalidChange
 from worker.ports import (
     Failure,
@@ -28,7 +28,7 @@ PIECE: Final = 500  # jobs that are looked up at once
 OF_RELATIONS: Final = ("type", "parent", "child", "error")  # fields of a filter that failures are picked by
 NOTHING_SELECTED: Final = (
     "say which jobs: their ids, or at least one of "
-    "state, type, parent, child, error, source, batch, since, until"
+    "state, type, parent, child, error, source, batch, reference, since, until"
 )
 
 
@@ -112,7 +112,14 @@ def _describe_filter(wanted: JobFilter) -> str:
     for name in ("since", "until", "failed_since", "failed_until"):
         if name in conditions:
             conditions[name] = write_instant(conditions[name])
+    if wanted.reference:
+        conditions["reference"] = name_fields(wanted.reference)
     return ", ".join(f"{name} {value}" for name, value in conditions.items())
+
+
+def name_fields(reference: Reference) -> str:
+    """Return a reference without its values, which may be of a person: `address by email`."""
+    return f"{reference.module} by {' and '.join(name for name, _ in reference.fields)}"
 
 
 def restrict_to_states(selection: Selection, states: Sequence[JobState]) -> Selection:

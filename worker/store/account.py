@@ -302,9 +302,21 @@ def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
 
 def enter_queue(commit: Commit, resolved: Sequence[LoadedJob]) -> None:
     """Let jobs whose records were found wait in the queue."""
-    if resolved:
-        commit.run("RPUSH", "queue", *(job.short for job in resolved))
-        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in resolved))
+    _enter(commit, "queue", resolved)
+
+
+def enter_look_ups(commit: Commit, job: LoadedJob) -> None:
+    """Let a job wait for its records to be looked up."""
+    if job.value.state == QUEUED:
+        _enter(commit, "look_ups", [job])
+    elif job.value.parked:
+        commit.run("ZADD", "parked", job.value.parked[1], job.short)
+
+
+def _enter(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
+    if waiting:
+        commit.run("RPUSH", key, *(job.short for job in waiting))
+        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in waiting))
 
 
 # --- what people do

@@ -1,4 +1,4 @@
-"""`relations jobs`: `list` and `show`; `cancel`, `dismiss` and `watch` are in modules beside this one."""
+"""`relations jobs`: `list` and `show`; the others are in modules beside this one."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from ops.cli.commands.jobs_cancel_dismiss import cancel_jobs, dismiss_jobs
+from ops.cli.commands.jobs_resolve import look_up_jobs, resolve_job
 from ops.cli.commands.jobs_watch import watch_jobs
 from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.job_selection import with_job_filter
@@ -34,6 +35,8 @@ def jobs() -> None:
 
 jobs.add_command(cancel_jobs)
 jobs.add_command(dismiss_jobs)
+jobs.add_command(look_up_jobs)
+jobs.add_command(resolve_job)
 jobs.add_command(watch_jobs)
 
 

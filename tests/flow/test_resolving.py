@@ -1,0 +1,152 @@
+"""People say which record a reference is, or that it is looked up now; the change goes on at once (R26)."""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.flow.test_references import BUYER, ESTATE, FIELDS, address, email, job, linked, seed, wish
+from tests.support.flow_world import World, change
+from tests.support.store_steps import job_admin_of, queries_of
+from worker.contract import Reference
+from worker.ports import AdminResult, AuditEntry, JobFilter, LookUpResult, Parking
+
+OFFICE = email("office@example.test")  # two have it
+NOBODY = email("nobody@example.test")
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    made = make_world()
+    seed(made, FIELDS)
+    return made
+
+
+def resolve(world: World, records: Mapping[Reference, int], *numbers: int, by: str = "ada") -> AdminResult:
+    jobs = [world.receipts[number].job for number in numbers or (0,)]
+    entry = AuditEntry(world.new_id(), by, "resolved", "ids")
+    return job_admin_of(world.store).resolve("acme", jobs, records, entry)
+
+
+def look_up_now(world: World, *numbers: int) -> AdminResult:
+    jobs = [world.receipts[number].job for number in numbers or (0,)]
+    return job_admin_of(world.store).look_up_now("acme", jobs, AuditEntry(world.new_id(), "ada", "looked up"))
+
+
+@pytest.mark.parametrize("is_flushed", [False, True])
+def test_a_change_goes_on_with_the_record_that_a_person_chose(world: World, is_flushed: bool) -> None:
+    world.accept(wish(OFFICE))
+    if is_flushed:
+        world.flush()
+    result = resolve(world, {OFFICE: 9004, **({} if is_flushed else {ESTATE: 501})})
+    assert result.done == (job(world).id,)
+    assert (job(world).state, job(world).parked) == ("queued", None)
+    world.drain()
+    assert linked(world) == {(501, 9004)}
+    chosen = job(world).references[-1]
+    assert (chosen.record, chosen.by) == (9004, "ada")
+    assert queries_of(world.store).count_by_state("acme")["parked"] == 0
+
+
+def test_a_failed_one_goes_back_with_the_record_that_a_person_chose(world: World) -> None:
+    world.policy = {"park_for": 600.0}
+    world.accept(wish(NOBODY, batch="b"))
+    world.drain()
+    assert job(world).state == "failed"
+    assert resolve(world, {NOBODY: 9001}).done
+    assert world.store.failed_jobs("acme", limit=10) == []
+    world.drain()
+    assert (job(world).state, linked(world)) == ("succeeded", {(501, 9001)})
+    assert world.store.batch_counts("acme", "b") == {"accepted": 1, "succeeded": 1}
+
+
+def test_what_is_still_to_be_found_is_looked_up_at_once(world: World) -> None:
+    world.accept(wish(OFFICE, NOBODY))
+    world.flush()
+    seed(world, {"address": {9010: {"email": "nobody@example.test"}}})
+    assert resolve(world, {OFFICE: 9003}).done
+    assert job(world).state == "parked"
+    world.flush()
+    assert linked(world) == {(501, 9003), (501, 9010)}
+
+
+def test_choosing_again_changes_nothing_and_otherwise_is_refused(world: World) -> None:
+    world.accept(wish(OFFICE))
+    world.flush()
+    for _ in range(2):
+        assert resolve(world, {OFFICE: 9003}).done
+    assert resolve(world, {OFFICE: 9004}).refused == {job(world).id: "queued"}
+    world.drain()
+    assert resolve(world, {OFFICE: 9003}).done
+    assert resolve(world, {OFFICE: 9004}).refused == {job(world).id: "succeeded"}
+    assert linked(world) == {(501, 9003)}
+    page = job_admin_of(world.store).audit_log("acme")
+    assert sum(entry.count for entry in page.entries) == 1
+
+
+def test_only_references_that_a_job_has_and_lacks_are_chosen(world: World) -> None:
+    world.accept(wish(OFFICE), wish(9001, estate=501), wish(NOBODY))
+    world.flush()
+    refused = resolve(world, {OFFICE: 9003}, 0, 1, 2).refused
+    assert refused == {job(world, 1).id: "succeeded", job(world, 2).id: "of other references"}
+    world.flush()
+    assert (501, 9003) in linked(world)
+    assert job(world, 2).state == "parked"
+
+
+def test_a_choice_holds_for_its_job_alone(world: World) -> None:
+    world.accept(wish(OFFICE), wish(OFFICE, estate=502))
+    world.flush()
+    resolve(world, {OFFICE: 9003})
+    world.clock.sleep(7200.0)
+    world.flush()
+    world.accept(wish(OFFICE, estate=501, action="delete"))
+    world.flush()
+    assert [job(world, number).state for number in range(3)] == ["succeeded", "parked", "parked"]
+
+
+def test_a_person_and_a_look_up_at_once_are_one_record(world: World) -> None:
+    """A look-up that is under way when a person chooses finds the job resolved, and leaves it alone."""
+    world.accept(wish(OFFICE))
+    lease = world.store.lease("acme", "w")
+    assert lease
+    lease.read(max_jobs=10, max_relations=10)
+    batch = lease.read_look_ups(10)
+    assert resolve(world, {OFFICE: 9003, ESTATE: 501}).done
+    parked = Parking(batch.now, batch.now + 60_000_000, 1, "none")
+    lease.write_look_ups([LookUpResult(batch.jobs[0].job, {}, batch.now, parked)], {}, memory=3600.0)
+    lease.release()
+    assert job(world).state == "queued"
+    world.drain()
+    assert linked(world) == {(501, 9003)}
+
+
+def test_a_parked_change_is_looked_up_now(world: World) -> None:
+    world.accept(wish(NOBODY), wish(9001, estate=501))
+    world.flush()
+    seed(world, {"address": {9010: {"email": "nobody@example.test"}}})
+    world.flush()
+    assert job(world).state == "parked"
+    result = look_up_now(world, 0, 1)
+    assert (result.done, result.refused) == ((job(world).id,), {job(world, 1).id: "succeeded"})
+    world.flush()
+    assert (501, 9010) in linked(world)
+
+
+def test_jobs_are_listed_by_a_reference(world: World) -> None:
+    world.accept(wish(OFFICE), wish(address(email="office@example.test", KdNr="1")), wish(NOBODY))
+    world.flush()
+    found = queries_of(world.store).find_jobs("acme", JobFilter(reference=OFFICE)).jobs
+    assert {each.id for each in found} == {job(world, 0).id, job(world, 1).id}
+    by_estate = queries_of(world.store).find_jobs("acme", JobFilter(reference=ESTATE, state="parked")).jobs
+    assert len(by_estate) == 3
+
+
+def test_the_order_of_what_happened_holds_for_what_was_chosen(world: World) -> None:
+    world.accept(wish(OFFICE, at=10.0))
+    world.flush()
+    world.accept(change("delete", BUYER, 501, 9003, at=20.0))
+    world.flush()
+    resolve(world, {OFFICE: 9003})
+    world.drain()
+    assert linked(world) == set()
+    assert job(world).counts["stale"] == 1
