@@ -7,12 +7,13 @@ import msgspec
 import pytest
 
 from ops.simulator import FaultPlan
+from tests.support.broken_stores import inspector_of
 from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Change, Reference
 from worker.planner.actions import Action, ActionResult, Reply, Verdict
 from worker.planner.lookup import Search
-from worker.ports import CANCELLED, Api, AuditEntry, JobRecord
+from worker.ports import CANCELLED, ERASED, Api, AuditEntry, ErasedPiece, JobRecord, RecordRef
 
 BUYER = "estate:address:buyer"
 ESTATE = Reference("estate", (("objektnr_extern", "PC910"),))
@@ -124,6 +125,7 @@ def test_a_change_that_lacks_a_record_is_parked_and_says_what_it_lacks(world: Wo
     assert none.parked.message.startswith("no address by KdNr is found")
     assert [each.candidates for each in several.references] == [(), (9003, 9004)]
     assert several.references[0].record == 501
+    assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
 def test_a_parked_change_is_released_once_somebody_has_created_the_record(world: World) -> None:
@@ -133,6 +135,7 @@ def test_a_parked_change_is_released_once_somebody_has_created_the_record(world:
     world.drain()
     assert linked(world) == {(501, 9010)}
     assert job(world).parked is None
+    assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
 def test_it_is_looked_up_with_growing_delay_and_fails_at_last_and_can_be_replayed(world: World) -> None:
@@ -143,6 +146,7 @@ def test_it_is_looked_up_with_growing_delay_and_fails_at_last_and_can_be_replaye
     assert failed.refusal
     assert (failed.state, failed.refusal[1]) == ("failed", "not_found")
     assert failed.id in world.store.failed_jobs("acme", limit=10)
+    assert inspector_of(world.store).inspect("acme").flaws == ()
     assert sum(kind == "read" for kind in world.sent()) < 45
     seed(world, {"address": {9010: {"email": "new@example.test"}}})
     assert world.store.requeue("acme", [failed.id])[0] == [failed.id]
@@ -248,7 +252,45 @@ def test_a_change_that_waits_for_a_record_is_cancelled_like_any_other(world: Wor
     result = job_admin_of(world.store).cancel("acme", [job(world).id], entry)
     assert result.done == (job(world).id,)
     assert (job(world).state, job(world).by) == ("superseded", CANCELLED)
+    assert inspector_of(world.store).inspect("acme").flaws == ()
     world.drain()
     assert linked(world) == {(501, 9005)}
     assert queries_of(world.store).count_by_state("acme")["parked"] == 0
-    assert world.flush().next_in is None
+
+
+@pytest.mark.parametrize("is_looked_up", [False, True])
+def test_an_erased_record_stands_in_no_reference_candidate_or_memory(
+    world: World, is_looked_up: bool
+) -> None:
+    world.accept(
+        wish(email("anna@example.test"), at=1.0),
+        wish(email("office@example.test"), at=2.0),
+        wish(9003, estate=Reference("estate", (("objektnr_extern", "none"),)), at=3.0),
+        wish(email("new@example.test"), 9004, at=4.0),
+    )
+    if is_looked_up:
+        world.flush()
+        world.flush()
+    job_admin, who = job_admin_of(world.store), (RecordRef("address", 9001), RecordRef("address", 9003))
+    for each in who:
+        lease = world.store.lease("acme", world.new_id())
+        assert lease
+        with_cursor(lambda after, each=each, lease=lease: job_admin.erase_jobs(lease, each, after))
+        with_cursor(lambda cursor, each=each, lease=lease: job_admin.erase_rest(lease, each, cursor))
+        lease.release()
+    assert inspector_of(world.store).inspect("acme").flaws == ()
+    assert (job(world, 2).state, job(world, 2).by) == ("superseded", ERASED)
+    states = {each: job(world, each).state for each in (1, 3)}
+    assert set(states.values()) == {"parked" if is_looked_up else "queued"}
+    if is_looked_up:
+        assert job(world, 0).references == ()
+        assert [each.candidates for each in job(world, 1).references] == [(), (9004,)]
+        lease = world.store.lease("acme", world.new_id())
+        assert lease
+        assert lease.known_records([email("anna@example.test"), ESTATE], memory=3600.0) == {ESTATE: 501}
+
+
+def with_cursor(erase: Callable[[int], ErasedPiece]) -> None:
+    cursor = erase(0).next
+    while cursor:
+        cursor = erase(cursor).next

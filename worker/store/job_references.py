@@ -2,18 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final
 
 import msgspec
 
 from worker.contract import Reference
 from worker.planner.lookup import Answer
 from worker.ports import LookUpResult, Parking, RecordRef, UnresolvedJob
+from worker.store import jobs
 from worker.store.jobs import FAILED, PARKED, QUEUED, STATES, LoadedJob, StoredJob, StoredReference, to_us
 from worker.store.limits import MAX_FAULT_LENGTH, Retention
-
-ERASED_REFERENCE: Final = (("erased", "erased"),)
-"""Stands for the fields of a reference that were erased."""
 
 
 def waits(job: LoadedJob) -> bool:
@@ -107,22 +104,16 @@ def has_failed_look_up(job: LoadedJob) -> bool:
     return job.value.state == FAILED and job.is_unresolved and not job.value.total
 
 
-def erase(job: LoadedJob, who: RecordRef, named: frozenset[Reference]) -> bool:
-    """Take a record out of a job's references, and those that are `named` alike; return whether any was."""
-    v, is_any = job.value, False
-    references = []
-    for each in v.references:
-        if each.reference in named or (each.record and who.is_record(each.module, each.record)):
-            references.append(StoredReference(each.side, each.module, ERASED_REFERENCE, each.record))
-            is_any = True
-        elif any(who.is_record(each.module, candidate) for candidate in each.candidates):
-            left = tuple(record for record in each.candidates if not who.is_record(each.module, record))
-            references.append(msgspec.structs.replace(each, candidates=left))
-            is_any = True
-        else:
-            references.append(each)
-    v.references = tuple(references)
-    return is_any
+def names(job: LoadedJob, who: RecordRef) -> bool:
+    """Return whether a job names the record by its id, by a reference that led to it, or as a candidate."""
+    v = job.value
+    is_among_ids = jobs.ids_without(v, who) != (v.parents, v.children)
+    return is_among_ids or jobs.references_without(v, who) != v.references
+
+
+def shrink(job: LoadedJob) -> None:
+    """Count the relations anew of a job that waits, after a record was taken out of it."""
+    job.value.total = job.value.left = job.value.size
 
 
 def _answered(each: StoredReference, answers: Mapping[Reference, Answer], asked_at: int) -> StoredReference:

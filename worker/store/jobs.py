@@ -119,8 +119,9 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def size(self) -> int:
-        """The number of its relations, also of those whose records are still to be found."""
-        sides = [each.side for each in self.references if not each.record]
+        """The number of its relations, as far as is known while records are still to be found."""
+        is_resolved = all(each.record for each in self.references)
+        sides = [] if is_resolved else [each.side for each in self.references]
         return (len(self.parents) + sides.count("p")) * (len(self.children) + sides.count("c"))
 
 
@@ -563,9 +564,8 @@ def replace(job: LoadedJob, names: Collection[str], at: int, by: str) -> bool:
 
 def erase(job: LoadedJob, who: RecordRef) -> bool:
     """Take the record from a job whose open work about it has ended; return whether nothing is left of it."""
-    v = job.value
-    v.parents = tuple(each for each in v.parents if not who.is_on("p", v.type, each))
-    v.children = tuple(each for each in v.children if not who.is_on("c", v.type, each))
+    v, is_emptied = job.value, is_nothing_without(job.value, who)
+    (v.parents, v.children), v.references = ids_without(v, who), references_without(v, who)
     kept = _without(v.failed, who)
     v.refused = tuple(place for name, place in zip(v.failed, v.refused, strict=True) if name in kept)
     v.failed, v.again = kept, _without(v.again, who)
@@ -574,11 +574,36 @@ def erase(job: LoadedJob, who: RecordRef) -> bool:
     drop_texts(v)
     if v.refusal:
         v.refusal = (*v.refusal[:3], "")
-    if v.parents and v.children:
+    if not is_emptied:
         return False
     v.parents, v.children, v.failed, v.refused, v.again, v.info, v.by = (), (), (), (), (), None, ERASED
-    v.decided = ()
+    v.decided, v.references = (), ()
     return True
+
+
+def is_nothing_without(v: StoredJob, who: RecordRef) -> bool:
+    """Return whether a job is about nothing any more without the record."""
+    parents, children = ids_without(v, who)
+    named = {each.side for each in references_without(v, who)}
+    return not (parents or "p" in named) or not (children or "c" in named)
+
+
+def ids_without(v: StoredJob, who: RecordRef) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return a job's parents and children without the record."""
+    parents = tuple(each for each in v.parents if not who.is_on("p", v.type, each))
+    return parents, tuple(each for each in v.children if not who.is_on("c", v.type, each))
+
+
+def references_without(v: StoredJob, who: RecordRef) -> tuple[StoredReference, ...]:
+    """Return a job's references without those that led to the record, and without it as a candidate."""
+    return tuple(
+        msgspec.structs.replace(
+            each,
+            candidates=tuple(other for other in each.candidates if not who.is_record(each.module, other)),
+        )
+        for each in v.references
+        if not who.is_record(each.module, each.record)
+    )
 
 
 def drop_texts(v: StoredJob) -> None:
