@@ -15,7 +15,6 @@ from producers.job_admin.selection import (
     describe_selection,
     find_jobs,
     is_foreign,
-    name_fields,
 )
 from worker.config import refuse_secrets
 from worker.contract import Reference, read_reference
@@ -122,7 +121,7 @@ class ReferenceService:
         refuse_secrets(by=by)
         records, jobs = self.preview(account, job_id, choice, everywhere=everywhere)
         what = f"{job_id} and others like it" if everywhere else job_id
-        note = ", ".join(map(name_fields, records))
+        note = ", ".join(each.without_values for each in records)
         result = self.job_admin.resolve(
             account, jobs, records, AuditEntry(self.new_id(), by, "resolved", what, note)
         )

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from worker.contract import Reference, limit_faults, write_instant
+from worker.contract import limit_faults, write_instant
 from worker.errors import Fault, InvalidChange
 from worker.ports import (
     Failure,
@@ -113,13 +113,8 @@ def _describe_filter(wanted: JobFilter) -> str:
         if name in conditions:
             conditions[name] = write_instant(conditions[name])
     if wanted.reference:
-        conditions["reference"] = name_fields(wanted.reference)
+        conditions["reference"] = wanted.reference.without_values
     return ", ".join(f"{name} {value}" for name, value in conditions.items())
-
-
-def name_fields(reference: Reference) -> str:
-    """Return a reference without its values, which may be of a person: `address by email`."""
-    return f"{reference.module} by {' and '.join(name for name, _ in reference.fields)}"
 
 
 def restrict_to_states(selection: Selection, states: Sequence[JobState]) -> Selection:

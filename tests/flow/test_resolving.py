@@ -1,14 +1,21 @@
 """People say which record a reference is, or that it is looked up now; the change goes on at once (R26)."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC
 
 import pytest
 
+from ops.dev.stream import JobStream
+from ops.explain import collect_evidence, explain
+from ops.explain.text import format_instant
+from producers.job_admin.resolve import RecordChoice, ReferenceService, find_choice
 from tests.flow.test_references import BUYER, ESTATE, FIELDS, address, email, job, linked, seed, wish
 from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
-from worker.contract import Reference
-from worker.ports import AdminResult, AuditEntry, JobFilter, LookUpResult, Parking
+from worker.contract import Reference, Relation
+from worker.errors import InvalidChange
+from worker.ports import AdminResult, AuditEntry, JobFilter, LookUpResult, Parking, Pause, Waiting
+from worker.usecases.waiting import FULL_PACE, AccountView, WaitPolicy, why_job_waits
 
 OFFICE = email("office@example.test")  # two have it
 NOBODY = email("nobody@example.test")
@@ -150,3 +157,92 @@ def test_the_order_of_what_happened_holds_for_what_was_chosen(world: World) -> N
     world.drain()
     assert linked(world) == set()
     assert job(world).counts["stale"] == 1
+
+
+def test_why_a_change_waits_for_its_records_is_said_and_for_how_long(world: World) -> None:
+    world.accept(wish(OFFICE))
+    before = why_waits(world)
+    world.flush()
+    parked = job(world).parked
+    assert parked
+    after = why_waits(world)
+    assert (before.reason, before.until) == ("reference", 0)
+    assert before.message == "the next flush looks up: estate by objektnr_extern, address by email"
+    assert (after.reason, after.until, after.message) == ("reference", parked.until, parked.message)
+    world.store.pause("acme", Pause("hand"))
+    assert why_waits(world).reason == "pause"
+
+
+def why_waits(world: World) -> Waiting:
+    queries = queries_of(world.store)
+    view = AccountView("acme", queries.account_state("acme"), FULL_PACE, WaitPolicy())
+    found = why_job_waits(view, job(world), {})
+    assert found
+    return found
+
+
+def test_an_explanation_says_which_reference_led_to_a_record_and_who_chose_it(world: World) -> None:
+    world.accept(wish(OFFICE))
+    world.flush()
+    resolve(world, {OFFICE: 9003})
+    world.drain()
+    evidence = collect_evidence(
+        world.store, queries_of(world.store), "acme", Relation(BUYER, 501, 9003), now=world.clock.now()
+    )
+    [told] = explain(evidence, zone=UTC).jobs
+    at = job(world).references[0].asked_at
+    assert f"; parent estate:objektnr_extern=PC910 is 501, looked up {format_instant(at, UTC)}" in told.text
+    assert "; child address:email=office@example.test is 9003, chosen by ada" in told.text
+    assert [(each["side"], each["chosen_by"]) for each in told.facts["references"]] == [
+        ("parent", None),
+        ("child", "ada"),
+    ]
+
+
+def test_what_was_looked_for_stands_in_no_event_audit_entry_metric_or_line_of_the_stream(
+    world: World,
+) -> None:
+    lines = list[str]()
+    stream = JobStream(queries_of(world.store), world.accounts, lines.append)
+    stream.look()
+    world.accept(wish(OFFICE), wish(NOBODY))
+    stream.look()
+    world.flush()
+    stream.look()
+    service = ReferenceService(
+        queries=queries_of(world.store),
+        job_admin=job_admin_of(world.store),
+        new_id=world.new_id,
+        wake=lambda _: None,
+    )
+    choice = RecordChoice(references={str(OFFICE): 9003})
+    assert service.resolve("acme", job(world).id, choice, by="ada", everywhere=True).done
+    assert service.look_up("acme", JobFilter(reference=NOBODY), by="ada").done == (job(world, 1).id,)
+    world.flush()
+    stream.look()
+    audited = job_admin_of(world.store).audit_log("acme").entries
+    assert {each.act: each.count for each in audited} == {"resolved": 1, "looked up": 1}
+    told = repr((world.events, audited, lines))
+    assert "address by email" in told
+    assert "(estate by objektnr_extern) → (address by email)" in lines[0]
+    assert "parked" in told
+    assert "example.test" not in told
+    assert "PC910" not in told
+
+
+def test_a_choice_that_says_nothing_of_a_job_is_refused_with_what_the_job_has(world: World) -> None:
+    world.accept(wish(OFFICE, NOBODY))
+    world.flush()
+    for choice, fault in (
+        (RecordChoice(), "say which record it is"),
+        (RecordChoice(parent=501), ""),
+        (RecordChoice(parent=502), "no reference of the parent waits"),
+        (RecordChoice(child=9003), "2 references of the child wait"),
+        (RecordChoice(references={"address:KdNr=1": 9003}), "it has estate:objektnr_extern=PC910"),
+        (RecordChoice(references={"address:email=OFFICE@example.test": 9003}), ""),
+    ):
+        if not fault:
+            assert len(find_choice(job(world), choice)) == 1
+            continue
+        with pytest.raises(InvalidChange, match=fault):
+            find_choice(job(world), choice)

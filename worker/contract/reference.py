@@ -36,6 +36,11 @@ class Reference(NamedTuple):
         """Return the short form; several fields are joined, which is for people only."""
         return f"{self.module}:" + " & ".join(f"{name}={value}" for name, value in self.fields)
 
+    @property
+    def without_values(self) -> str:
+        """It without its values, which may be of a person: `address by email`."""
+        return f"{self.module} by {' and '.join(name for name, _ in self.fields)}"
+
     def as_object(self) -> dict[str, dict[str, str]]:
         """Return the form that a message has."""
         return {self.module: dict(self.fields)}

@@ -183,8 +183,7 @@ def _refusal_of(job: UnresolvedJob, answers: Mapping[Reference, Answer]) -> tupl
     """
     for reference in job.references:
         answer = answers.get(reference)
-        fields = " and ".join(name for name, _ in reference.fields)
-        record = f"{reference.module} by {fields}"
+        record = reference.without_values
         if answer is None:
             return (0, "unknown", f"the API did not answer the look-up of the {record}")
         if answer.refusal:
