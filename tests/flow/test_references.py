@@ -6,14 +6,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.simulator import FaultPlan
+from ops.simulator import FaultPlan, Records
 from tests.support.broken_stores import inspector_of
+from tests.support.crashes import CrashPoint, crash_points, run_with_crash
 from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Change, Reference
 from worker.planner.actions import Action, ActionResult, Reply, Verdict
 from worker.planner.lookup import Search
 from worker.ports import CANCELLED, ERASED, Api, AuditEntry, ErasedPiece, JobRecord, RecordRef
+from worker.testing import MemoryStore
 
 BUYER = "estate:address:buyer"
 ESTATE = Reference("estate", (("objektnr_extern", "PC910"),))
@@ -129,7 +131,7 @@ def test_a_change_that_lacks_a_record_is_parked_and_says_what_it_lacks(world: Wo
 
 
 def test_a_parked_change_is_released_once_somebody_has_created_the_record(world: World) -> None:
-    world.accept(wish(email("new@example.test"), at=0.0))
+    world.accept(wish(email("new@example.test"), at=-100.0))
     world.flush()
     seed(world, {"address": {9010: {"email": ["New@example.test"]}}})
     world.drain()
@@ -155,9 +157,9 @@ def test_it_is_looked_up_with_growing_delay_and_fails_at_last_and_can_be_replaye
 
 
 def test_the_order_of_what_happened_holds_for_what_was_parked(world: World) -> None:
-    world.accept(wish(email("new@example.test"), at=10.0))
+    world.accept(wish(email("new@example.test"), at=-90.0))
     world.flush()
-    world.accept(wish(9010, estate=501, action="delete", at=20.0))
+    world.accept(wish(9010, estate=501, action="delete", at=-80.0))
     world.flush()
     seed(world, {"address": {9010: {"email": "new@example.test"}}})
     world.drain()
@@ -218,6 +220,32 @@ def test_a_look_up_without_an_answer_is_repeated(world: World, fault: Any) -> No
     assert linked(world) == {(501, 9001)}
 
 
+def test_a_crash_at_any_step_changes_no_end() -> None:
+    def play(point: CrashPoint) -> World:
+        world = World(lambda now: MemoryStore(now), policy={"park_for": 60.0})
+        seed(world, FIELDS)
+
+        def run() -> None:
+            world.accept(
+                wish(email("anna@example.test"), address(KdNr="815"), at=-99.0, event_id="a"),
+                wish(email("bernd@example.test"), action="delete", at=-98.0, event_id="b"),
+                wish(email("office@example.test"), at=-97.0, event_id="c"),
+                wish(9005, estate=501, at=-96.0, event_id="d"),
+            )
+            world.drain()
+
+        return run_with_crash(world, point, run)
+
+    point = CrashPoint()
+    play(point)
+    for crash in crash_points(point.calls):
+        world = play(crash)
+        assert linked(world) == {(501, 9001), (501, 9005)}, crash.at
+        states = {found.event_id: found.state for number in range(4) if (found := job(world, number))}
+        assert states == {"a": "succeeded", "b": "succeeded", "c": "failed", "d": "succeeded"}, crash.at
+        assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
 class Choking:
     """An API that answers no request in which one value is searched for."""
 
@@ -263,10 +291,10 @@ def test_an_erased_record_stands_in_no_reference_candidate_or_memory(
     world: World, is_looked_up: bool
 ) -> None:
     world.accept(
-        wish(email("anna@example.test"), at=1.0),
-        wish(email("office@example.test"), at=2.0),
-        wish(9003, estate=Reference("estate", (("objektnr_extern", "none"),)), at=3.0),
-        wish(email("new@example.test"), 9004, at=4.0),
+        wish(email("anna@example.test"), at=-99.0),
+        wish(email("office@example.test"), at=-98.0),
+        wish(9003, estate=Reference("estate", (("objektnr_extern", "none"),)), at=-97.0),
+        wish(email("new@example.test"), 9004, at=-96.0),
     )
     if is_looked_up:
         world.flush()
@@ -294,3 +322,16 @@ def with_cursor(erase: Callable[[int], ErasedPiece]) -> None:
     cursor = erase(0).next
     while cursor:
         cursor = erase(cursor).next
+
+
+def test_a_record_that_the_api_knows_no_more_is_looked_up_anew(world: World) -> None:
+    world.accept(wish(email("anna@example.test")))
+    world.drain()
+    world.simulator.seed("token-acme", {}, records=Records(missing=frozenset({("address", 9001)})))
+    seed(world, {"address": {9001: None, 9011: {"email": "anna@example.test"}}})
+    world.accept(wish(email("anna@example.test"), estate=502))
+    world.drain()
+    assert job(world, 1).state == "failed"  # it was remembered, and is not there
+    world.accept(wish(email("anna@example.test"), estate=502))
+    world.drain()
+    assert (502, 9011) in linked(world)

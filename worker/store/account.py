@@ -300,20 +300,16 @@ def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
         commit.run("ZREM", "parked", job.short)
 
 
-def enter_queue(commit: Commit, resolved: Sequence[LoadedJob]) -> None:
-    """Let jobs whose records were found wait in the queue."""
-    _enter(commit, "queue", resolved)
-
-
 def enter_look_ups(commit: Commit, job: LoadedJob) -> None:
-    """Let a job wait for its records to be looked up."""
+    """Let a job wait for its records to be looked up: now, or when its delay is over."""
     if job.value.state == QUEUED:
-        _enter(commit, "look_ups", [job])
+        enter_list(commit, "look_ups", [job])
     elif job.value.parked:
         commit.run("ZADD", "parked", job.value.parked[1], job.short)
 
 
-def _enter(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
+def enter_list(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
+    """Let jobs wait in the queue once their records were found, or for a look-up of others."""
     if waiting:
         commit.run("RPUSH", key, *(job.short for job in waiting))
         commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in waiting))

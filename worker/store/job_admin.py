@@ -31,8 +31,8 @@ from worker.store.account import (
     Before,
     Meta,
     commit_of_people,
+    enter_list,
     enter_look_ups,
-    enter_queue,
     leave_look_ups,
     read_jobs_with_claims,
     read_memories,
@@ -222,7 +222,7 @@ class RedisJobAdmin:
         if job.is_unresolved:
             enter_look_ups(commit, job)
         else:
-            enter_queue(commit, [job])
+            enter_list(commit, "queue", [job])
 
     def _look_up_now(self, account: str, wanted: Sequence[str], entry: AuditEntry) -> tuple[int, AdminResult]:
         commit, found, known = self._begin_act(account, wanted, entry, over_queue=True)

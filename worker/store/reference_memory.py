@@ -35,6 +35,13 @@ class ReferenceMemory:
             if gone_at.get(record_name(reference.module, record), 0) < asked_at
         }
 
+    def exists(self) -> bool:
+        """Return whether anything is remembered."""
+        now, reads = self._database.now(), self._database.reads(self._account)
+        for key in (self._key(now - self._period), self._key(now)):
+            reads.exists(key)
+        return any(reads.run())
+
     def write(self, commit: Commit, records: Mapping[Reference, int]) -> None:
         """Remember what references led to, as of now."""
         now = self._database.now()
