@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from worker.contract import Reference, Relation
-from worker.planner.lookup import Answer
+from worker.planner.search import Answer
 from worker.ports import LookUpResult, Parking, RecordRef, ReplacedSide, UnresolvedJob
 from worker.store import jobs
 from worker.store.jobs import (

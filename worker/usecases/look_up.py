@@ -12,7 +12,8 @@ from typing import Final, NamedTuple, TypeVar
 from worker.contract import Reference
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, Reply, Request, Verdict
-from worker.planner.lookup import Answer, LookUp, Search
+from worker.planner.lookup import LookUp
+from worker.planner.search import Answer, Search
 from worker.planner.suspicion import OperationGroup, Priority
 from worker.ports import Lease, LookUpBatch, LookUpResult, Parking, Sender, UnresolvedJob
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
