@@ -290,6 +290,7 @@ class PlanDict(TypedDict):
     creates: NotRequired[int]
     modifies: NotRequired[int]
     deletes: NotRequired[int]
+    look_ups: NotRequired[int]  # jobs whose records are looked up first: what they come to is not counted
     listed: NotRequired[list[dict[str, Any]]]
     whole: NotRequired[bool]
 

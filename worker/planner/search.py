@@ -1,4 +1,4 @@
-"""Searches for records by the values of a field, what they find, and what that says of a reference. Values only.
+"""Searches for records by the values of a field, what they find, and what that says of a reference.
 
 They are apart from what makes them, which needs a library that clients of the HTTP interface do not have.
 """
