@@ -60,7 +60,9 @@ def format_records(job: JobRecord, *, most: int = 12, name: Callable[[Reference]
 def _format_side(
     job: JobRecord, side: Side, ids: Sequence[int], most: int, name: Callable[[Reference], str]
 ) -> str:
-    lacking = [name(each.reference) for each in job.references if each.side == side and not each.record]
+    own = [each for each in job.references if each.side == side]
+    ids = [*dict.fromkeys([*ids, *(each.record for each in own if each.record)])]
+    lacking = [name(each.reference) for each in own if not each.record]
     more = [f"… and {len(lacking) - most:,} more"] if len(lacking) > most else []
     return " ".join([*([format_ids(ids, most=most)] if ids else []), *lacking[:most], *more])
 
@@ -71,9 +73,8 @@ def describe_reference(each: JobReference, zone: tzinfo) -> str:
     if each.record:
         how = f"chosen by {each.by}" if each.by else "looked up"
         return f"{each.reference} is {each.record}, {how} {at}"
-    candidates = f"; it may be {format_ids(each.candidates)}" if each.candidates else ""
-    looked_up = f"looked up {at} in vain" if at else "not looked up yet"
-    return f"{each.reference}: {looked_up}{candidates}"
+    candidates = f"; candidates {format_ids(each.candidates)}" if each.candidates else ""
+    return f"{each.reference}: no record yet, {f'looked up {at}' if at else 'not looked up'}{candidates}"
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -90,7 +90,7 @@ def _find_by_text(job: JobRecord, text: str) -> Reference | None:
 
 
 def _list(job: JobRecord) -> str:
-    return ", ".join(str(each.reference) for each in job.references) or "none"
+    return ", ".join(each.reference.without_values for each in job.references) or "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
