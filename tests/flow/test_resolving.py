@@ -238,7 +238,10 @@ def test_a_choice_that_says_nothing_of_a_job_is_refused_with_what_the_job_has(wo
         (RecordChoice(parent=501), ""),
         (RecordChoice(parent=502), "no reference of the parent waits"),
         (RecordChoice(child=9003), "2 references of the child wait"),
-        (RecordChoice(references={"address:KdNr=1": 9003}), "it has estate by objektnr_extern, address by email"),
+        (
+            RecordChoice(references={"address:KdNr=1": 9003}),
+            "it has estate by objektnr_extern, address by email",
+        ),
         (RecordChoice(references={"address:email=OFFICE@example.test": 9003}), ""),
     ):
         if not fault:

@@ -61,6 +61,7 @@ def test_the_names_that_generated_clients_have_are_stable(document: dict[str, An
         "eraseRecord",
         "explainRelation",
         "getBatch",
+        "getCallbackMessage",
         "getJob",
         "getMetrics",
         "getOpenapi",
@@ -71,6 +72,7 @@ def test_the_names_that_generated_clients_have_are_stable(document: dict[str, An
         "healthz",
         "listAccounts",
         "listAuditEntries",
+        "listCallbackMessages",
         "listFailures",
         "listJobs",
         "listReplays",
@@ -85,10 +87,12 @@ def test_the_names_that_generated_clients_have_are_stable(document: dict[str, An
         "receiveOnofficeWebhookBelow",
         "receiveWebhook",
         "receiveWebhookBelow",
+        "resendCallbackMessage",
         "resolveJob",
         "resumeAccount",
         "runReplay",
         "stopReplay",
+        "testCallback",
     ]
 
 
