@@ -1,5 +1,6 @@
 """The services behind the operators' commands and endpoints, built from a runtime in this one place."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from producers.job_admin.cancel_dismiss import JobAdminService
@@ -8,6 +9,7 @@ from producers.job_admin.resolve import ReferenceService
 from producers.replay.service import ReplayService
 from producers.webhooks.reparse import reparse
 from worker.clock import SystemClock
+from worker.errors import NotFound
 from worker.wiring import Runtime
 
 
@@ -24,6 +26,11 @@ class Services:
 def build_services(runtime: Runtime) -> Services:
     """Build the services of a runtime; nothing connects."""
     intake = runtime.intake()
+
+    def wake(account: str) -> None:
+        with suppress(NotFound):  # an account that has left the settings; nobody works it
+            intake.wake_worker(intake.policy_of(account))
+
     return Services(
         jobs=JobAdminService(
             queries=runtime.queries,
@@ -43,7 +50,7 @@ def build_services(runtime: Runtime) -> Services:
             queries=runtime.queries,
             job_admin=runtime.job_admin,
             new_id=intake.new_id,
-            wake=lambda account: intake.wake_worker(intake.policy_of(account)),
+            wake=wake,
         ),
         replays=ReplayService(
             store=runtime.store,

@@ -96,7 +96,9 @@ def _name_records(job: JobRecord, relations: Sequence[Relation]) -> dict[str, li
         }
     named: dict[str, list[Any]] = {"parentid": [*job.parents], "childid": [*job.children]}
     for each in job.references:
-        named[f"{each.side}id"].append(each.record if each.by else each.reference.as_object())
+        side = named[f"{each.side}id"]
+        if not (each.record and each.record in side):  # it joined the ids, if all were found
+            side.append(each.record if each.by else each.reference.as_object())
     return named
 
 

@@ -241,7 +241,7 @@ def _check_records(text: str, side: str) -> Iterator[Fault]:
 
 def _read_records(text: str) -> list[int | str]:
     """Return the ids and references of a cell without faults."""
-    if not any(map(is_short_form, pieces := split_records(text))):
+    if text.isdecimal() or not any(map(is_short_form, pieces := split_records(text))):
         return [*_read_ids(text)]
     records = list[int | str]()
     for piece in pieces:
