@@ -117,7 +117,7 @@ class FlushTelemetry:
         for name, count in references.items():
             self.counters.count("references", name, count)
         if results:
-            self._emit("lookup.done", account=self.result.account, references=dict(references), **changes)
+            self._emit("lookup.done", account=self.result.account, **changes, references=dict(references))
 
     # --- the batch
 
