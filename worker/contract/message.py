@@ -23,9 +23,10 @@ UNROUTED = "unrouted"  # the account of messages that name no known one; no othe
 SOURCE = "api"  # of a change that names none
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
-# A text without a pattern: with one in this union msgspec 0.22 frees what it does not own when the decoder
-# goes, and the process ends by a fault.
-Record = Id | str | dict[str, dict[str, str | int]]
+ReferenceObject = dict[str, dict[str, str | int]]
+# Which text is a reference is decided in `parsing`: of a union of a bounded integer with a text that has a
+# pattern, msgspec 0.22 frees memory that is not its own when the process ends.
+Record = Id | str | ReferenceObject
 Records = Record | Annotated[tuple[Record, ...], Meta(max_length=MAX_IDS)]
 EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID, pattern=rf"\A{PRINTABLE}\Z")]
 Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=rf"\A{PRINTABLE}\Z")]
