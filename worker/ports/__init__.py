@@ -6,6 +6,7 @@ tested to equal Redis.
 
 from worker.contract.message import UNROUTED
 from worker.planner.relation_state import RelationRecord
+from worker.ports.drift import ConfirmedPage, DriftedRelation, DriftFilter, DriftPage, DriftState
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     ALL_FAILED,
@@ -120,8 +121,13 @@ __all__ = [
     "BreakerChange",
     "ClaimedJob",
     "Clock",
+    "ConfirmedPage",
     "DeleteBrake",
     "Dismissal",
+    "DriftFilter",
+    "DriftPage",
+    "DriftState",
+    "DriftedRelation",
     "ErasedPiece",
     "EventSink",
     "Failure",
