@@ -131,7 +131,7 @@ def test_a_change_that_lacks_a_record_is_parked_and_says_what_it_lacks(world: Wo
 
 
 def test_a_parked_change_is_released_once_somebody_has_created_the_record(world: World) -> None:
-    world.accept(wish(email("new@example.test"), at=0.0))
+    world.accept(wish(email("new@example.test"), at=-100.0))
     world.flush()
     seed(world, {"address": {9010: {"email": ["New@example.test"]}}})
     world.drain()
@@ -157,9 +157,9 @@ def test_it_is_looked_up_with_growing_delay_and_fails_at_last_and_can_be_replaye
 
 
 def test_the_order_of_what_happened_holds_for_what_was_parked(world: World) -> None:
-    world.accept(wish(email("new@example.test"), at=10.0))
+    world.accept(wish(email("new@example.test"), at=-90.0))
     world.flush()
-    world.accept(wish(9010, estate=501, action="delete", at=20.0))
+    world.accept(wish(9010, estate=501, action="delete", at=-80.0))
     world.flush()
     seed(world, {"address": {9010: {"email": "new@example.test"}}})
     world.drain()
@@ -227,10 +227,10 @@ def test_a_crash_at_any_step_changes_no_end() -> None:
 
         def run() -> None:
             world.accept(
-                wish(email("anna@example.test"), address(KdNr="815"), at=1.0, event_id="a"),
-                wish(email("bernd@example.test"), action="delete", at=2.0, event_id="b"),
-                wish(email("office@example.test"), at=3.0, event_id="c"),
-                wish(9005, estate=501, at=4.0, event_id="d"),
+                wish(email("anna@example.test"), address(KdNr="815"), at=-99.0, event_id="a"),
+                wish(email("bernd@example.test"), action="delete", at=-98.0, event_id="b"),
+                wish(email("office@example.test"), at=-97.0, event_id="c"),
+                wish(9005, estate=501, at=-96.0, event_id="d"),
             )
             world.drain()
 
@@ -291,10 +291,10 @@ def test_an_erased_record_stands_in_no_reference_candidate_or_memory(
     world: World, is_looked_up: bool
 ) -> None:
     world.accept(
-        wish(email("anna@example.test"), at=1.0),
-        wish(email("office@example.test"), at=2.0),
-        wish(9003, estate=Reference("estate", (("objektnr_extern", "none"),)), at=3.0),
-        wish(email("new@example.test"), 9004, at=4.0),
+        wish(email("anna@example.test"), at=-99.0),
+        wish(email("office@example.test"), at=-98.0),
+        wish(9003, estate=Reference("estate", (("objektnr_extern", "none"),)), at=-97.0),
+        wish(email("new@example.test"), 9004, at=-96.0),
     )
     if is_looked_up:
         world.flush()

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from worker.contract.reference import SHORT_FORM
-from worker.contract.types import Verb
+from worker.contract.types import ChangeAction
 
 MAX_MESSAGE = 2**20  # bytes of one change
 MAX_BODY = 2**24  # bytes of many
@@ -27,7 +27,7 @@ Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 ReferenceText = Annotated[str, Meta(pattern=rf"\A{SHORT_FORM}\Z")]
 ReferenceObject = dict[str, dict[str, str | int]]
 Record = Id | ReferenceText | ReferenceObject
-Records = Record | Annotated[tuple[Record, ...], Meta(min_length=1, max_length=MAX_IDS)]
+Records = Record | Annotated[tuple[Record, ...], Meta(max_length=MAX_IDS)]
 EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID, pattern=rf"\A{PRINTABLE}\Z")]
 Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=rf"\A{PRINTABLE}\Z")]
 
@@ -36,7 +36,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
     """A well-formed message; whether its fields go together is decided in `parsing`."""
 
     account: Annotated[str, Meta(pattern=rf"\A{ACCOUNT}\Z")]
-    action: Verb
+    action: ChangeAction
     relationtype: str
     parentid: Records
     childid: Records
@@ -57,7 +57,7 @@ class MessageDict(TypedDict, total=False):
     """The public JSON form, as a type for Python producers; a client may add the account."""
 
     account: str
-    action: Required[Verb]
+    action: Required[ChangeAction]
     relationtype: Required[str]
     parentid: Required[RecordDict | Sequence[RecordDict]]
     childid: Required[RecordDict | Sequence[RecordDict]]

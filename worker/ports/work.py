@@ -26,7 +26,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
 
     `relations` are those without an outcome. `occurred_at` is in µs, `accepted` its place in the order of
     acceptance. `accepted_at` (µs) is 0 for a job that was put back. A delete with `allow_empty` may take the
-    last relation of a guarded record (R12).
+    last relation of a guarded record (R12). With `reads_first` nothing is sent that is there already.
     """
 
     job: str
@@ -38,6 +38,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
     accepted_at: int = 0
     correlation: str = ""
     allow_empty: bool = False
+    reads_first: bool = False
 
 
 class BegunRequest(NamedTuple):

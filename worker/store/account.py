@@ -26,12 +26,16 @@ META_FIELDS: Final = (
     "events_since",
     "memories",
     "memories_since",
+    "replaced",
 )
 PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "braked")
 
 
 class Meta(NamedTuple):
-    """The account's layout, versions, dead jobs in its queue, and the generations in use (since µs)."""
+    """The account's layout, versions, dead jobs in its queue, the generations in use (since µs), and more.
+
+    `replaced` is whether anything was ever replaced.
+    """
 
     layout: bytes | None = None
     lease_version: int = 0
@@ -43,6 +47,7 @@ class Meta(NamedTuple):
     events_since: int = 0
     memories: int = 0
     memories_since: int = 0
+    replaced: int = 0
 
     @classmethod
     def read(cls, row: Sequence[bytes | None]) -> "Meta":
@@ -300,11 +305,11 @@ def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
         commit.run("ZREM", "parked", job.short)
 
 
-def enter_queue(commit: Commit, resolved: Sequence[LoadedJob]) -> None:
-    """Let jobs whose records were found wait in the queue."""
-    if resolved:
-        commit.run("RPUSH", "queue", *(job.short for job in resolved))
-        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in resolved))
+def enter_list(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
+    """Let jobs wait in the queue once their records were found, or for a look-up of others."""
+    if waiting:
+        commit.run("RPUSH", key, *(job.short for job in waiting))
+        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in waiting))
 
 
 # --- what people do
