@@ -15,6 +15,9 @@ from worker.errors import Unavailable
 from worker.ports import (
     AdminResult,
     AuditPage,
+    DriftedRelation,
+    DriftFilter,
+    DriftPage,
     FailureGroup,
     JobLookups,
     JobRecord,
@@ -132,6 +135,16 @@ class Operations(JobLookups, Protocol):
         Returns the document of what was done, and why it is not complete, if so: a write of the record may
         still land. With `on_wait`, which is told of each such error, it waits and tries again.
         """
+
+    # --- drift
+
+    def read_drift(
+        self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
+    ) -> DriftPage:
+        """Return what the CRM says of a page of what was confirmed, or of relations drawn by chance."""
+
+    def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
+        """Keep a replay of new changes that make drifted relations as they were confirmed."""
 
     # --- replays
 

@@ -11,16 +11,17 @@ import msgspec
 from starlette.responses import Response
 
 from ops.explain.text import format_tally
-from ops.serializers import serialize_replay
+from ops.serializers import serialize_drift_page, serialize_replay
 from ops.web.deps import OperatorDeps
-from ops.web.forms import ErasureForm, JobActionForm, PauseForm, ReplayForm
+from ops.web.forms import DriftForm, ErasureForm, JobActionForm, PauseForm, RepairForm, ReplayForm
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.selection import describe_selection, narrow_to_relations
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import error_response, json_response
 from producers.portals.http.requests import check_access
 from worker.config import refuse_secrets
-from worker.ports import UNROUTED, AdminResult, AuditEntry, JobState, Pause, Replay
+from worker.contract import Relation, read_instant
+from worker.ports import UNROUTED, AdminResult, AuditEntry, DriftedRelation, JobState, Pause, Replay
 
 MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether there are more
 
@@ -103,6 +104,36 @@ def _select(
         if len(jobs) > MAX_JOBS:
             return tuple(jobs[:MAX_JOBS]), refused, True
     return tuple(jobs), refused, False
+
+
+async def read_drift(deps: OperatorDeps, call: ApiCall[DriftForm]) -> Response:
+    """Read a page of what was confirmed back from the CRM, below all other work of the account."""
+    form = call.input
+    account = deps.current_settings().account(form.account).name
+    page = await deps.threads.run_for(
+        call.key.name, deps.read_drift, account, form.filter(), cursor=form.cursor, sample=form.sample
+    )
+    return json_response(serialize_drift_page(page))
+
+
+async def prepare_repair(deps: OperatorDeps, call: ApiCall[RepairForm]) -> Response:
+    """Fix a set of changes that would undo drift, and show what would be sent; nothing is sent yet."""
+    form = call.input
+    drifted = [
+        DriftedRelation(
+            Relation(each.relationtype, each.parentid, each.childid),
+            each.state,
+            read_instant(each.occurred_at),
+            each.job,
+            read_instant(each.read_at),
+        )
+        for each in form.relations
+    ]
+    replay = await deps.threads.run_for(
+        call.key.name, deps.services.replays.prepare_repair, form.account, drifted, by=call.key.name
+    )
+    headers = {"Location": f"/v1/replays/{replay.id}"}
+    return json_response(serialize_replay(replay), status=201, headers=headers)
 
 
 async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Response:

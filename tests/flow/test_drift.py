@@ -3,22 +3,29 @@
 from collections.abc import Callable, Iterator
 from itertools import count
 
+import msgspec
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.explain.replay import describe_replay
 from ops.simulator import FaultPlan, InjectedFault, Switches
+from producers.replay.service import ReplayService
 from tests.support.crashes import CrashPoint, crash_points, run_with_crash
-from tests.support.flow_world import World, change
-from tests.support.store_steps import queries_of
-from worker.contract import Relation
-from worker.errors import Unavailable
+from tests.support.flow_world import INFO, World, change
+from tests.support.store_steps import job_admin_of, queries_of
+from worker.contract import Relation, from_message
+from worker.errors import InvalidChange, Unavailable
 from worker.planner.plan import Limits
-from worker.ports import DriftedRelation, DriftFilter, DriftPage, Pause
+from worker.ports import DriftedRelation, DriftFilter, DriftPage, JobFilter, Pause, RecordRef, Replay
+from worker.store.redis_store import RedisStore
 from worker.testing import MemoryStore
 from worker.usecases.drift import DriftReader
+from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 
 BUYER, TENANT, BROKER = "estate:address:buyer", "estate:address:tenant", "estate:address:contactPerson"
+MEETING, FEEDBACK = "calendar:address", "statusTerminrueckmeldung"
 EVERYTHING = DriftFilter()
 
 
@@ -56,6 +63,30 @@ def link(world: World, parent: int, *children: int, action: str = "create", name
     world.clock.sleep(1.0)
     world.accept(change(action, name, parent, *children))
     world.drain()
+
+
+def replays_of(world: World) -> ReplayService:
+    """Return what prepares and runs repairs in this world."""
+    policy = world.policy_of("acme")
+    planned_by = DryRunPolicy(policy.limits, policy.order, policy.guarded)
+    return ReplayService(
+        store=world.store,
+        queries=queries_of(world.store),
+        job_admin=job_admin_of(world.store),
+        intake=world.intake,
+        dry_run=lambda _account, jobs, known: dry_run_jobs(jobs, known, planned_by),
+        reparse=lambda *_: (),
+    )
+
+
+def find_drifted(world: World) -> list[DriftedRelation]:
+    return [found for page in read_pages(world) for found in page.drifted]
+
+
+def run(world: World, replay: Replay) -> Replay:
+    service = replays_of(world)
+    service.start(replay.id, by="ada")
+    return service.run(replay.id)
 
 
 def reads_of(world: World) -> int:
@@ -203,6 +234,145 @@ def test_filters_and_samples_choose_what_is_read(make_world: Callable[..., World
     assert read_page(world, sample=2000).seen == 52
 
 
+# --- repairs
+
+
+def test_a_repair_is_shown_first_and_makes_everything_as_it_was_confirmed(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    link(world, 1, 10, 11, 12)
+    link(world, 1, 12, action="delete")
+    world.clock.sleep(1.0)
+    world.accept(change("create", MEETING, 7, 20, info=((INFO, "gesendet"),)))
+    world.drain()
+    world.clock.sleep(1.0)
+    world.accept(change("modify", MEETING, 7, 20, info=((FEEDBACK, "aktiv"),)))
+    world.drain()
+    was = world.relations()
+    edit(world, (BUYER, 1, 12), drop=((BUYER, 1, 10), (BUYER, 1, 11), (MEETING, 7, 20)))
+    now = world.relations()
+    repair = replays_of(world).prepare_repair("acme", find_drifted(world), by="ada")
+    assert (repair.repair, repair.relations, repair.refused, repair.what) == (
+        True,
+        4,
+        {},
+        "drift of 4 relations",
+    )
+    assert (repair.plan["creates"], repair.plan["deletes"], repair.plan["modifies"]) == (2, 1, 1)
+    assert "1 relation would be deleted that somebody has made since: look at each" in " ".join(
+        describe_replay(repair)
+    )
+    world.drain()
+    assert world.relations() == now  # nothing is repaired unasked
+    done = run(world, repair)
+    assert (done.state, done.back, done.missed) == ("done", repair.eligible, {})
+    world.drain()
+    assert world.relations() == was
+    assert replays_of(world).count_outcomes(done) == {"succeeded": repair.eligible}
+    assert find_drifted(world) == []
+    log = job_admin_of(world.store).audit_log("acme").entries
+    assert [(entry.by, entry.act) for entry in log] == [
+        ("ada", "replay done"),
+        ("ada", "replay started"),
+        ("ada", "replay prepared"),
+    ]
+    job = queries_of(world.store).find_jobs("acme", JobFilter(source="drift")).jobs[0]
+    assert job.batch == f"drift-{repair.id.rpartition('-')[2]}"
+
+
+def test_a_repair_that_died_on_its_way_is_continued_and_sends_each_change_once(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    link(world, 1, 10)
+    edit(world, drop=((BUYER, 1, 10),))
+    repair = replays_of(world).prepare_repair("acme", find_drifted(world), by="ada")
+    [entry] = job_admin_of(world.store).replay_entries(repair.id, 0, 10)
+    world.intake.accept([from_message(message).change for message in entry.changes])  # its worker died here
+    before = world.store.counts("acme")["accepted"]
+    assert run(world, repair).back == 1
+    assert world.store.counts("acme")["accepted"] == before
+
+
+def test_what_changed_since_it_was_read_is_not_repaired(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    link(world, 1, 10, 11, 12)
+    edit(world, drop=((BUYER, 1, 10), (BUYER, 1, 11), (BUYER, 1, 12)))
+    found = find_drifted(world)
+    link(world, 1, 10, action="delete")
+    world.accept(change("delete", BUYER, 1, 11))
+    world.simulator.inject(FaultPlan.script([InjectedFault("lost_before")]))
+    world.flush()
+    repair = replays_of(world).prepare_repair("acme", found, by="ada")
+    assert (repair.relations, repair.refused) == (1, {"superseded": 1, "contradicts": 1})
+    old = [msgspec.structs.replace(found[2], read_at=found[2].read_at + 400 * 86_400_000_000)]
+    assert replays_of(world).prepare_repair("acme", old, by="ada").refused == {"too old": 1}
+    with pytest.raises(InvalidChange, match="expected 1 to 10000 relations, got 0"):
+        replays_of(world).prepare_repair("acme", [], by="ada")
+
+
+def test_a_repair_goes_through_the_delete_brake_and_the_guard_like_every_change() -> None:
+    world = World(lambda now: MemoryStore(now), policy={"max_deletes_per_hour": 2})
+    for child in (10, 11, 12):
+        link(world, 1, child, action="delete")
+        world.clock.sleep(3600.0)
+    edit(world, (BUYER, 1, 10), (BUYER, 1, 11), (BUYER, 1, 12))
+    run(world, replays_of(world).prepare_repair("acme", find_drifted(world), by="ada"))
+    world.flush()
+    paused = world.store.get_pause("acme")
+    assert paused is not None
+    assert paused.reason == "brake"
+    assert len(world.relations()) == 3
+
+
+@given(
+    newer=st.sampled_from(["create", "delete"]),
+    when=st.sampled_from(["before it is prepared", "before it runs", "with it", "after it"]),
+    confirmed=st.sampled_from(["create", "delete"]),
+)
+def test_no_repair_overrules_a_change_that_is_newer_than_what_was_confirmed(
+    newer: str, when: str, confirmed: str
+) -> None:
+    """It occurred just after what was confirmed, long before the read, and comes at any time."""
+    world = World(lambda now: MemoryStore(now))
+    world.accept(change(confirmed, BUYER, 1, 10, at=0))
+    world.drain()
+    edit(
+        world,
+        *([] if confirmed == "create" else [(BUYER, 1, 10)]),
+        drop=() if confirmed == "delete" else ((BUYER, 1, 10),),
+    )
+    world.clock.sleep(3600.0)
+    found, late = find_drifted(world), change(newer, BUYER, 1, 10, at=0.001)
+    if when == "before it is prepared":
+        world.accept(late)
+        world.drain()
+    repair = replays_of(world).prepare_repair("acme", found, by="ada")
+    if when == "before it runs":
+        world.accept(late)
+        world.drain()
+    run(world, repair)
+    if when == "after it":
+        world.drain()
+    if when in ("with it", "after it"):
+        world.accept(late)
+    world.drain()
+    assert (Relation(BUYER, 1, 10) in world.relations()) == (newer == "create")
+
+
+def test_an_erased_record_is_in_no_repair_any_more(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    link(world, 1, 10)
+    edit(world, drop=((BUYER, 1, 10),))
+    repair = replays_of(world).prepare_repair("acme", find_drifted(world), by="ada")
+    admin = job_admin_of(world.store)
+    lease = world.store.lease("acme", "eraser")
+    assert lease
+    assert admin.erase_jobs(lease, RecordRef("address", 10), 0).counts["replays"] == 1
+    assert admin.get_replay(repair.id) is None
+
+
 Edits = st.lists(
     st.tuples(st.sampled_from([BUYER, TENANT, BROKER]), st.integers(1, 4), st.integers(1, 4), st.booleans()),
     max_size=12,
@@ -261,12 +431,10 @@ def test_reported_drift_is_the_difference_of_what_was_confirmed_and_the_crm(
         assert not unknown
 
 
-def test_a_read_that_was_killed_is_continued_and_leaves_nothing_behind(redis_client: object) -> None:
-    from worker.store.redis_store import RedisStore
-
+def test_a_read_that_was_killed_is_continued_and_leaves_nothing_behind(redis_client: redis.Redis) -> None:
     def make() -> World:
-        redis_client.flushall()  # type: ignore[attr-defined]
-        world = World(lambda now: RedisStore(redis_client, "test", now=now))  # type: ignore[arg-type]
+        redis_client.flushall()
+        world = World(lambda now: RedisStore(redis_client, "test", now=now))
         link(world, 1, 10, 11)
         edit(world, drop=((BUYER, 1, 11),))
         return world
