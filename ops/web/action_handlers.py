@@ -20,8 +20,7 @@ from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import error_response, json_response
 from producers.portals.http.requests import check_access
 from worker.config import refuse_secrets
-from worker.contract import Relation, read_instant
-from worker.ports import UNROUTED, AdminResult, AuditEntry, DriftedRelation, JobState, Pause, Replay
+from worker.ports import UNROUTED, AdminResult, AuditEntry, JobState, Pause, Replay
 
 MAX_JOBS: Final = 10_000  # that one call acts on; the response says whether there are more
 
@@ -119,18 +118,8 @@ async def read_drift(deps: OperatorDeps, call: ApiCall[DriftForm]) -> Response:
 async def prepare_repair(deps: OperatorDeps, call: ApiCall[RepairForm]) -> Response:
     """Fix a set of changes that would undo drift, and show what would be sent; nothing is sent yet."""
     form = call.input
-    drifted = [
-        DriftedRelation(
-            Relation(each.relationtype, each.parentid, each.childid),
-            each.state,
-            read_instant(each.occurred_at),
-            each.job,
-            read_instant(each.read_at),
-        )
-        for each in form.relations
-    ]
     replay = await deps.threads.run_for(
-        call.key.name, deps.services.replays.prepare_repair, form.account, drifted, by=call.key.name
+        call.key.name, deps.services.replays.prepare_repair, form.account, form.drifted(), by=call.key.name
     )
     headers = {"Location": f"/v1/replays/{replay.id}"}
     return json_response(serialize_replay(replay), status=201, headers=headers)

@@ -9,7 +9,9 @@ from msgspec import UNSET, Meta, UnsetType
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http.query import AccountQuery, JobQuery, Limit, RecordId, Timestamp, TypeName
 from producers.replay.repair import MAX_RELATIONS as MAX_REPAIRED
-from worker.ports import DriftFilter, DriftState
+from worker.contract import Relation, limit_faults, read_instant, resolve
+from worker.errors import Fault, Invalid
+from worker.ports import DriftedRelation, DriftFilter, DriftState
 from worker.usecases.drift import MAX_SAMPLE
 
 JobIds = Annotated[
@@ -138,8 +140,32 @@ class DriftedForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     job: Annotated[str, Meta(max_length=200)]
     read_at: Timestamp
 
+    def read(self) -> DriftedRelation:
+        """Return the relation; raise ValueError for a type or a time that there is not."""
+        known = resolve(self.relationtype)
+        parent, child = (self.childid, self.parentid) if known.swapped else (self.parentid, self.childid)
+        return DriftedRelation(
+            Relation(known.type.name, parent, child),
+            self.state,
+            read_instant(self.occurred_at),
+            self.job,
+            read_instant(self.read_at),
+        )
+
 
 class RepairForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Relations that have drifted, to be made as they were confirmed."""
 
     relations: Annotated[tuple[DriftedForm, ...], Meta(min_length=1, max_length=MAX_REPAIRED)]
+
+    def drifted(self) -> list[DriftedRelation]:
+        """Return the relations under their canonical types; raises Invalid with every fault."""
+        found, faults = list[DriftedRelation](), list[Fault]()
+        for place, each in enumerate(self.relations):
+            try:
+                found.append(each.read())
+            except ValueError as error:
+                faults.append(Fault("", str(error), place))
+        if faults:
+            raise Invalid(limit_faults(faults))
+        return found

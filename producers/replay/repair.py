@@ -14,7 +14,7 @@ from worker.contract.change import Info
 from worker.planner.fold import ConfirmedState
 from worker.ports import DriftedRelation, RelationRecord
 
-MAX_RELATIONS: Final = 10_000  # of one repair
+MAX_RELATIONS: Final = 2000  # of one repair, so that they fit into a body over HTTP
 SOURCE: Final = "drift"  # the `source` of the changes
 PREFIX: Final = "drift-"  # of their batch label, before the id of the repair
 

@@ -31,9 +31,7 @@ CONFIRMED: Final = {"missing": "present", "returned": "absent"}
 @click.option("--parent", metavar="ID", help="Of this parent.")
 @click.option("--child", metavar="ID", help="Of this child.")
 @click.option("--since", metavar="TIME", help="Confirmed for a change since then: 2026-11-21, 3d, and so on.")
-@click.option(
-    "--sample", type=click.IntRange(1, MAX_SAMPLE), default=0, help="Only so many, drawn by chance."
-)
+@click.option("--sample", type=click.IntRange(1, MAX_SAMPLE), help="Only so many, drawn by chance.")
 @click.option("--cursor", default="", help="Go on where a read was interrupted.")
 @click.option("--prepare", is_flag=True, help="Prepare a repair of what has drifted; nothing is sent.")
 @by_option
@@ -41,7 +39,7 @@ CONFIRMED: Final = {"missing": "present", "returned": "absent"}
 def read_drift(
     context: CommandContext,
     account: str | None,
-    sample: int,
+    sample: int | None,
     cursor: str,
     prepare: bool,
     by: str,
@@ -52,7 +50,7 @@ def read_drift(
     People edit the CRM too, so what has drifted is not wrong by itself. It is read at half the account's
     pace, while nothing else of the account is due; nothing is written. Ends with 5 if something has drifted.
 
-    With --prepare, also after Ctrl-C, changes that ask once more for what was confirmed are fixed and shown;
+    With --prepare, after Ctrl-C too, the changes that ask once more for what was confirmed are fixed and shown;
     `relations replays run ID` sends them.
 
     With --json every relation is a line of its own; after each page there is one with `next`, the cursor
@@ -70,7 +68,7 @@ def read_drift(
     wanted = DriftFilter(found.type, found.parent, found.child, found.since)
     report = _Report(context, context.find_account(account), keeps=prepare)
     try:
-        report.read(wanted, cursor=cursor, sample=sample)
+        report.read(wanted, cursor=cursor, sample=sample or 0)
     except KeyboardInterrupt:
         report.stopped()
     replays = report.prepare(by) if prepare else []
