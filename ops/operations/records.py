@@ -19,6 +19,8 @@ from worker.contract import Relation, read_instant, write_instant
 from worker.planner.actions import Action
 from worker.ports import (
     AuditEntry,
+    BatchCounts,
+    CallbackMessage,
     Dismissal,
     DriftedRelation,
     DriftPage,
@@ -42,6 +44,7 @@ FILTER_FIELDS: Final[Mapping[str, str]] = {  # of the filter → parameter of th
     "batch": "batch",
 }
 TIME_FIELDS: Final = ("since", "until", "failed_since", "failed_until")
+MESSAGE_TIMES: Final = ("made_at", "tried_at", "next_at", "ended_at")
 EXPLAINED: Final = ("id", "state", "text", "requests")  # of a job's explanation; the rest are its facts
 
 
@@ -202,6 +205,13 @@ def read_drifted(document: Mapping[str, Any]) -> DriftedRelation:
 
 def _read_relation(document: Mapping[str, Any]) -> Relation:
     return Relation(document["relationtype"], document["parentid"], document["childid"])
+
+
+def read_message(document: Mapping[str, Any]) -> CallbackMessage:
+    """Return the message of a callback."""
+    times = {name: _read_time(document[name]) for name in MESSAGE_TIMES}
+    counts = BatchCounts(*(document[name] for name in BatchCounts._fields))
+    return msgspec.convert({**document, **times, "counts": counts}, CallbackMessage)
 
 
 def read_payload(document: Mapping[str, Any]) -> Payload:

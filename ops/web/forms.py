@@ -10,7 +10,7 @@ from producers.job_admin.selection import Selection, narrow
 from producers.portals.http.query import AccountQuery, JobQuery, Limit, RecordId, Timestamp, TypeName
 from producers.replay.repair import MAX_RELATIONS as MAX_REPAIRED
 from worker.contract import Relation, limit_faults, read_instant, resolve
-from worker.errors import Fault, Invalid
+from worker.errors import Fault, Invalid, NotFound
 from worker.ports import DriftedRelation, DriftFilter, DriftState
 from worker.usecases.drift import MAX_SAMPLE
 
@@ -141,7 +141,7 @@ class DriftedForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     read_at: Timestamp
 
     def read(self) -> DriftedRelation:
-        """Return the relation; raise ValueError for a type or a time that there is not."""
+        """Return the relation; raise NotFound for its type, ValueError for a time that there is not."""
         known = resolve(self.relationtype)
         parent, child = (self.childid, self.parentid) if known.swapped else (self.parentid, self.childid)
         return DriftedRelation(
@@ -164,8 +164,14 @@ class RepairForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields=
         for place, each in enumerate(self.relations):
             try:
                 found.append(each.read())
-            except ValueError as error:
-                faults.append(Fault("", str(error), place))
+            except (ValueError, NotFound) as error:
+                faults.append(Fault("relations", str(error), place))
         if faults:
             raise Invalid(limit_faults(faults))
         return found
+
+
+class CallbackTestForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The callback to try, and the account that its message names."""
+
+    callback: Annotated[str, Meta(min_length=1, max_length=40, description="a callback of the settings")]

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from ops.web import action_handlers, answers, read_handlers
 from ops.web.deps import operator_deps
 from ops.web.forms import (
+    CallbackTestForm,
     DriftForm,
     ErasureForm,
     ExplainQuery,
@@ -29,6 +30,13 @@ from worker.wiring import Runtime
 ReplayId = Annotated[
     str,
     Meta(description="The id of a replay; it begins with its account.", examples=["acme-1m7y8t1vgssvve752b"]),
+]
+MessageId = Annotated[
+    str,
+    Meta(
+        description="The id of a message of a callback; it begins with its account.",
+        examples=["acme-1m7y8t1vgssvve752b"],
+    ),
 ]
 RequestId = Annotated[str, Meta(description="The id of a request.", examples=["1m7y8t1vgssvve752b"])]
 TypeName = Annotated[
@@ -54,6 +62,7 @@ REPAIR_EXAMPLE: Final = {
         }
     ],
 }
+CALLBACK_EXAMPLE: Final = {"account": "acme", "callback": "portal"}
 ERASURE_EXAMPLE: Final = {"account": "acme", "module": "address", "id": 9001}
 
 Handler = Callable[..., Awaitable[Response]]
@@ -257,6 +266,40 @@ OPERATOR_ROUTES: Final = (
         answer=answers.ReplayDict,
         path_params={"id": ReplayId},
         account_in="id",
+    ),
+    _get(
+        read_handlers.list_callback_messages,
+        "/v1/callbacks",
+        "What callbacks are told of batches, newest first",
+        answer=answers.CallbackMessagePageDict,
+        query=PageQuery,
+    ),
+    _post(
+        action_handlers.test_callback,
+        "/v1/callbacks/test",
+        "Send a callback a message that nobody waits for",
+        answer=answers.CallbackTestDict,
+        right="admin",
+        form=CallbackTestForm,
+        form_example=CALLBACK_EXAMPLE,
+    ),
+    _get(
+        read_handlers.get_callback_message,
+        "/v1/callbacks/{id}",
+        "Show a message of a callback",
+        answer=answers.CallbackMessageDict,
+        query=None,
+        path_params={"id": MessageId},
+        account_in="id",
+    ),
+    _post(
+        action_handlers.resend_callback_message,
+        "/v1/callbacks/{id}/resend",
+        "Send a message of a callback again",
+        answer=answers.CallbackMessageDict,
+        path_params={"id": MessageId},
+        account_in="id",
+        status=202,
     ),
     _post(
         action_handlers.erase_record,

@@ -6,6 +6,16 @@ tested to equal Redis.
 
 from worker.contract.message import UNROUTED
 from worker.planner.relation_state import RelationRecord
+from worker.ports.callbacks import (
+    Attempt,
+    BatchCounts,
+    CallbackMessage,
+    CallbackStore,
+    DueCallbacks,
+    MessagePage,
+    MessageState,
+    Watch,
+)
 from worker.ports.drift import ConfirmedPage, DriftedRelation, DriftFilter, DriftPage, DriftState
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
@@ -123,10 +133,14 @@ __all__ = [
     "AccountStats",
     "AdminResult",
     "Api",
+    "Attempt",
     "AuditEntry",
     "AuditPage",
+    "BatchCounts",
     "BegunRequest",
     "BreakerChange",
+    "CallbackMessage",
+    "CallbackStore",
     "ClaimedJob",
     "Clock",
     "ConfirmedPage",
@@ -136,6 +150,7 @@ __all__ = [
     "DriftPage",
     "DriftState",
     "DriftedRelation",
+    "DueCallbacks",
     "ErasedPiece",
     "EventSink",
     "Failure",
@@ -157,6 +172,8 @@ __all__ = [
     "LookUpBatch",
     "LookUpResult",
     "MemoryUsage",
+    "MessagePage",
+    "MessageState",
     "Metrics",
     "OpenWrite",
     "Pace",
@@ -189,6 +206,7 @@ __all__ = [
     "UnsettledRequests",
     "WaitReason",
     "Waiting",
+    "Watch",
     "Withdrawal",
     "WorkBatch",
     "WorkerInfo",

@@ -117,9 +117,7 @@ class FlushTelemetry:
         for name, count in references.items():
             self.counters.count("references", name, count)
         if results:
-            self._emit(
-                "records.looked_up", account=self.result.account, **changes, references=dict(references)
-            )
+            self._emit("lookup.done", account=self.result.account, **changes, references=dict(references))
 
     # --- the batch
 

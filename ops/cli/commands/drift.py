@@ -50,7 +50,7 @@ def read_drift(
     People edit the CRM too, so what has drifted is not wrong by itself. It is read at half the account's
     pace, while nothing else of the account is due; nothing is written. Ends with 5 if something has drifted.
 
-    With --prepare, after Ctrl-C too, the changes that ask once more for what was confirmed are fixed and shown;
+    With --prepare, after Ctrl-C too, changes that ask once more for what was confirmed are fixed and shown;
     `relations replays run ID` sends them.
 
     With --json every relation is a line of its own; after each page there is one with `next`, the cursor
