@@ -16,7 +16,7 @@ from tests.support.crashes import CrashPoint, crash_points, run_with_crash
 from tests.support.flow_world import INFO, World, change
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Relation, from_message
-from worker.errors import InvalidChange, Unavailable
+from worker.errors import Invalid, InvalidChange, Unavailable
 from worker.planner.plan import Limits
 from worker.ports import DriftedRelation, DriftFilter, DriftPage, JobFilter, Pause, RecordRef, Replay
 from worker.store.redis_store import RedisStore
@@ -188,6 +188,12 @@ def test_nothing_is_read_of_a_paused_account(make_world: Callable[..., World]) -
     assert reads_of(world) == before
 
 
+def test_nothing_is_read_of_an_account_that_only_observes(make_world: Callable[..., World]) -> None:
+    world = make_world(policy={"observe": True})
+    with pytest.raises(Unavailable, match="account acme only observes"):
+        read_page(world)
+
+
 def test_an_api_that_does_not_answer_is_left_to_rest_before_its_breaker_opens(
     make_world: Callable[..., World],
 ) -> None:
@@ -232,6 +238,38 @@ def test_filters_and_samples_choose_what_is_read(make_world: Callable[..., World
     sampled = read_page(world, DriftFilter(type=BUYER), sample=20)
     assert (sampled.seen, sampled.same + len(sampled.drifted), sampled.next) == (20, 20, "")
     assert read_page(world, sample=2000).seen == 52
+
+
+def test_both_generations_of_memories_are_read_page_by_page_and_each_relation_once(
+    make_world: Callable[..., World],
+) -> None:
+    world, day = make_world(), 86_400.0
+    link(world, 1, 1, 2)
+    world.clock.sleep(29 * day)
+    for first in range(100, 2600, 500):
+        link(world, 2, *range(first, first + 500))
+    world.clock.sleep(2 * day)  # the first ones are forgotten, and a new generation begins
+    link(world, 3, 1)
+    link(world, 2, 100)
+    seen = list[Relation]()
+    cursor, queries = "", queries_of(world.store)
+    while True:
+        page = queries.confirmed_page("acme", cursor, 1000)
+        seen += [
+            relation
+            for relation, record in page.records.items()
+            if EVERYTHING.matches(relation, record.confirmed)
+        ]
+        if not (cursor := page.next):
+            break
+    expected = {Relation(BUYER, 2, child) for child in range(100, 2600)} | {Relation(BUYER, 3, 1)}
+    assert (set(seen), len(seen)) == (expected, len(expected))
+    assert set(queries.sample_confirmed("acme", 200).records) <= expected | {
+        Relation(BUYER, 1, 1),
+        Relation(BUYER, 1, 2),
+    }
+    with pytest.raises(Invalid, match="cursor: expected the `next` of a page"):
+        queries.confirmed_page("acme", "acme-17", 1000)
 
 
 # --- repairs

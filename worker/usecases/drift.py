@@ -100,8 +100,10 @@ class DriftReader:
     def read(self, wanted: DriftFilter, *, cursor: str = "", sample: int = 0) -> DriftPage:
         """Return what the CRM says of the next page of relations, or of so many that are drawn by chance.
 
-        Raises Unavailable while the account is paused.
+        Raises Unavailable while the account is paused, or only observes.
         """
+        if self._policy.observe:
+            raise Unavailable(f"account {self._policy.account} only observes, so nothing is confirmed in it")
         page = self._draw(wanted, sample) if sample else self._turn_to(wanted, cursor)
         reading = _PageRead(page.records)
         started = idle_since = self._deps.clock.monotonic()
