@@ -10,9 +10,17 @@ import msgspec
 
 from ops.explain.advice import advise
 from producers.job_admin.suspects import RecordFailures
-from worker.contract import write_instant
+from worker.contract import Relation, write_instant
 from worker.onoffice.codes import describe
-from worker.ports import AuditEntry, CallbackMessage, FailureGroup, Replay, RequestRecord
+from worker.ports import (
+    AuditEntry,
+    CallbackMessage,
+    DriftedRelation,
+    DriftPage,
+    FailureGroup,
+    Replay,
+    RequestRecord,
+)
 
 
 def serialize_failure(account: str, failure: FailureGroup) -> dict[str, Any]:
@@ -88,6 +96,34 @@ def serialize_replay(replay: Replay, outcomes: Mapping[str, int] | None = None) 
     for name in ("made_at", "run_at", "finished_at"):
         document[name] = write_instant(document[name]) if document[name] else None
     return document if outcomes is None else {**document, "became": dict(outcomes)}
+
+
+def serialize_drift_page(page: DriftPage) -> dict[str, Any]:
+    """Return a page of a drift read as JSON; `next` and `waits` are null where there is nothing to say."""
+    document: dict[str, Any] = page._asdict()
+    return {
+        **document,
+        "drifted": list(map(serialize_drifted, page.drifted)),
+        "unknown": list(map(serialize_relation, page.unknown)),
+        "next": page.next or None,
+        "waits": page.waits or None,
+    }
+
+
+def serialize_drifted(found: DriftedRelation) -> dict[str, Any]:
+    """Return a relation that has drifted as JSON."""
+    return {
+        **serialize_relation(found.relation),
+        "state": found.state,
+        "occurred_at": write_instant(found.occurred_at),
+        "job": found.job,
+        "read_at": write_instant(found.read_at),
+    }
+
+
+def serialize_relation(relation: Relation) -> dict[str, Any]:
+    """Return a relation as JSON."""
+    return {"relationtype": relation.type, "parentid": relation.parent, "childid": relation.child}
 
 
 def serialize_audit_entry(entry: AuditEntry) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from worker.ports import (
     ERASED,
     Api,
     ClaimedJob,
+    DriftFilter,
+    DriftPage,
     EventSink,
     RecordRef,
     RelationRecord,
@@ -37,6 +39,7 @@ from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore, Retention
 from worker.usecases.callbacks import Callbacks
 from worker.usecases.cancel_taken import TakenJobs
+from worker.usecases.drift import DriftReader
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush import flush
 from worker.usecases.flush_context import FlushDeps, FlushResult
@@ -129,7 +132,26 @@ class Runtime:
     def flush(self, account: str) -> FlushResult:
         """Work one batch of an account."""
         self.live_settings.refresh()
-        deps = FlushDeps(
+        result = flush(self.live_settings.flush_policy(account), self._flush_deps(account))
+        if result.counters:
+            self.metrics.add(account, result.counters)
+        return result
+
+    def read_drift(
+        self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
+    ) -> DriftPage:
+        """Return what the CRM says of a page of what was confirmed, or of relations drawn by chance."""
+        self.live_settings.refresh()
+        policy = self.live_settings.flush_policy(account)
+        reader = DriftReader(policy, self._flush_deps(account), self.queries, self.wake)
+        try:
+            return reader.read(wanted, cursor=cursor, sample=sample)
+        finally:
+            if reader.telemetry.counters:
+                self.metrics.add(account, reader.telemetry.counters)
+
+    def _flush_deps(self, account: str) -> FlushDeps:
+        return FlushDeps(
             store=self.store,
             limiter=self.limiter,
             api=self.api(self.settings.account(account)),
@@ -140,10 +162,6 @@ class Runtime:
             draw=random.random,
             emit=self.emit,
         )
-        result = flush(self.live_settings.flush_policy(account), deps)
-        if result.counters:
-            self.metrics.add(account, result.counters)
-        return result
 
     def read_health(self, accounts: Sequence[str] | None = None) -> Health:
         """Read how the system is doing, in six round trips; by default of all accounts of the settings."""

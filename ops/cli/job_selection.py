@@ -129,7 +129,7 @@ def with_job_filter(function: Function) -> Function:
     @wraps(function)
     def run(context: CommandContext, *args: Any, **options: Any) -> Any:
         texts = {option: options.pop(option) for option in PARAMETERS}
-        return function(context, *args, job_filter=_parse_filter(texts, context), **options)
+        return function(context, *args, job_filter=parse_filter(texts, context), **options)
 
     command: Any = run
     for option in reversed(FILTER_OPTIONS):
@@ -149,7 +149,8 @@ def by_option(function: Function) -> Function:
     )(function)
 
 
-def _parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
+def parse_filter(texts: Mapping[str, str | None], context: CommandContext) -> JobFilter:
+    """Return the filter that these options give; raises UsageError."""
     parameters = [
         (PARAMETERS[option], _parse_time(text, context) if option in TIME_FIELDS else text)
         for option, text in texts.items()

@@ -16,6 +16,7 @@ from ops.lookups import describe_stop
 from ops.operations import records
 from ops.operations.http_calls import HttpCalls, PartlyAccepted, PartlyErased
 from ops.resuming import Resumed
+from ops.serializers import serialize_drifted
 from producers.job_admin.cancel_dismiss import preview_act
 from producers.job_admin.erase import ErasureProof, add_proofs
 from producers.job_admin.resolve import PARKED, RecordChoice
@@ -32,6 +33,9 @@ from worker.ports import (
     Attempt,
     AuditPage,
     CallbackMessage,
+    DriftedRelation,
+    DriftFilter,
+    DriftPage,
     FailureGroup,
     JobFilter,
     JobPage,
@@ -313,6 +317,27 @@ class HttpOperations:
                 return proof, waiting
             on_wait(waiting)
             time.sleep(waiting.retry_after)
+
+    # --- drift
+
+    def read_drift(
+        self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
+    ) -> DriftPage:
+        """Return what the CRM says of a page of what was confirmed."""
+        of_jobs = JobFilter(type=wanted.type, parent=wanted.parent, child=wanted.child, since=wanted.since)
+        form = {"account": account, **records.write_filter(of_jobs), "cursor": cursor, "sample": sample}
+        return records.read_drift_page(self._calls.post("/v1/drift", form))
+
+    def prepare_repair(
+        self,
+        account: str,
+        drifted: Sequence[DriftedRelation],
+        *,
+        by: str,  # noqa: ARG002
+    ) -> Replay:
+        """Keep a repair."""
+        form = {"account": account, "relations": list(map(serialize_drifted, drifted))}
+        return records.read_replay(self._calls.post("/v1/drift/repairs", form))
 
     # --- replays
 

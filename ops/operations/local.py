@@ -24,6 +24,9 @@ from worker.ports import (
     AuditEntry,
     AuditPage,
     CallbackMessage,
+    DriftedRelation,
+    DriftFilter,
+    DriftPage,
     FailureGroup,
     JobFilter,
     JobPage,
@@ -194,6 +197,18 @@ class LocalOperations:
         return self.services.erasure.erase(
             account, module, number, by=by, unrouted=unrouted, on_wait=on_wait, rewrite_aof=rewrite_aof
         )
+
+    # --- drift
+
+    def read_drift(
+        self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
+    ) -> DriftPage:
+        """Return what the CRM says of a page of what was confirmed."""
+        return self.runtime.read_drift(account, wanted, cursor=cursor, sample=sample)
+
+    def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
+        """Keep a repair."""
+        return self.services.replays.prepare_repair(account, drifted, by=by)
 
     # --- replays
 

@@ -18,6 +18,9 @@ from worker.ports import (
     Attempt,
     AuditPage,
     CallbackMessage,
+    DriftedRelation,
+    DriftFilter,
+    DriftPage,
     FailureGroup,
     JobLookups,
     JobRecord,
@@ -144,6 +147,16 @@ class Operations(JobLookups, Protocol):
         Returns the document of what was done, and why it is not complete, if so: a write of the record may
         still land. With `on_wait`, which is told of each such error, it waits and tries again.
         """
+
+    # --- drift
+
+    def read_drift(
+        self, account: str, wanted: DriftFilter, *, cursor: str = "", sample: int = 0
+    ) -> DriftPage:
+        """Return what the CRM says of a page of what was confirmed, or of relations drawn by chance."""
+
+    def prepare_repair(self, account: str, drifted: Sequence[DriftedRelation], *, by: str) -> Replay:
+        """Keep a replay of new changes that make drifted relations as they were confirmed."""
 
     # --- replays
 

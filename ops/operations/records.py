@@ -22,6 +22,8 @@ from worker.ports import (
     BatchCounts,
     CallbackMessage,
     Dismissal,
+    DriftedRelation,
+    DriftPage,
     Failure,
     FailureGroup,
     JobFilter,
@@ -214,6 +216,23 @@ def read_replay(document: Mapping[str, Any]) -> Replay:
     return msgspec.convert({**document, **times}, Replay)
 
 
+def read_drift_page(document: Mapping[str, Any]) -> DriftPage:
+    """Return the page of a drift read."""
+    page = {**document, "next": document["next"] or "", "waits": document["waits"] or ""}
+    drifted, unknown = map(read_drifted, document["drifted"]), map(_read_relation, document["unknown"])
+    return DriftPage(**{**page, "drifted": tuple(drifted), "unknown": tuple(unknown)})
+
+
+def read_drifted(document: Mapping[str, Any]) -> DriftedRelation:
+    """Return the relation that has drifted."""
+    occurred_at, read_at = read_instant(document["occurred_at"]), read_instant(document["read_at"])
+    return DriftedRelation(_read_relation(document), document["state"], occurred_at, document["job"], read_at)
+
+
+def _read_relation(document: Mapping[str, Any]) -> Relation:
+    return Relation(document["relationtype"], document["parentid"], document["childid"])
+
+
 def read_message(document: Mapping[str, Any]) -> CallbackMessage:
     """Return the message of a callback."""
     times = {name: _read_time(document[name]) for name in MESSAGE_TIMES}
@@ -233,9 +252,9 @@ def read_finding(document: Mapping[str, Any]) -> Finding:
 
 def read_explanation(document: Mapping[str, Any]) -> Explanation:
     """Return the explanation of a relation, with the times in its texts as the server wrote them."""
-    relation, wanted = document["relation"], document["wanted"]
+    wanted = document["wanted"]
     return Explanation(
-        relation=Relation(relation["relationtype"], relation["parentid"], relation["childid"]),
+        relation=_read_relation(document["relation"]),
         wanted=wanted["text"],
         known=tuple(document["known"]),
         jobs=tuple(map(_read_explained_job, document["jobs"])),

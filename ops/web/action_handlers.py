@@ -12,13 +12,15 @@ import msgspec
 from starlette.responses import Response
 
 from ops.explain.text import format_tally
-from ops.serializers import serialize_message, serialize_replay
+from ops.serializers import serialize_drift_page, serialize_message, serialize_replay
 from ops.web.deps import OperatorDeps
 from ops.web.forms import (
     CallbackTestForm,
+    DriftForm,
     ErasureForm,
     JobActionForm,
     PauseForm,
+    RepairForm,
     ReplayForm,
     ResolveForm,
 )
@@ -152,6 +154,26 @@ def _select(
         if len(jobs) > MAX_JOBS:
             return tuple(jobs[:MAX_JOBS]), refused, True
     return tuple(jobs), refused, False
+
+
+async def read_drift(deps: OperatorDeps, call: ApiCall[DriftForm]) -> Response:
+    """Read a page of what was confirmed back from the CRM, below all other work of the account."""
+    form = call.input
+    account = deps.current_settings().account(form.account).name
+    page = await deps.threads.run_for(
+        call.key.name, deps.read_drift, account, form.filter(), cursor=form.cursor, sample=form.sample
+    )
+    return json_response(serialize_drift_page(page))
+
+
+async def prepare_repair(deps: OperatorDeps, call: ApiCall[RepairForm]) -> Response:
+    """Fix a set of changes that would undo drift, and show what would be sent; nothing is sent yet."""
+    form = call.input
+    replay = await deps.threads.run_for(
+        call.key.name, deps.services.replays.prepare_repair, form.account, form.drifted(), by=call.key.name
+    )
+    headers = {"Location": f"/v1/replays/{replay.id}"}
+    return json_response(serialize_replay(replay), status=201, headers=headers)
 
 
 async def prepare_replay(deps: OperatorDeps, call: ApiCall[ReplayForm]) -> Response:

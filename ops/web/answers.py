@@ -3,7 +3,7 @@
 from typing import Any, NotRequired, TypedDict
 
 from producers.job_admin.erase import ErasureProof
-from worker.ports import MessageState, ReplayState, Side, WaitReason
+from worker.ports import DriftState, MessageState, ReplayState, Side, WaitReason
 
 
 class HealthVerdict(TypedDict):
@@ -282,6 +282,36 @@ class ActedDict(TypedDict):
     summary: str
 
 
+class DriftedDict(RelationDict):
+    """A relation that the CRM shows otherwise than it was last confirmed, for a change and its job.
+
+    `missing`: it was confirmed to be there; `returned`: it was confirmed to be gone.
+    """
+
+    state: DriftState
+    occurred_at: str
+    job: str
+    read_at: str
+
+
+class DriftPageDict(TypedDict):
+    """What the CRM says of one page of what was confirmed; with `waits`, why nothing of it was read yet.
+
+    Of `seen` relations (of `total` remembered ones), `same` are as confirmed, `open` ones are being worked or
+    in doubt, and of the `unknown` ones no answer says how they are.
+    """
+
+    total: int
+    seen: int
+    same: int
+    drifted: list[DriftedDict]
+    unknown: list[RelationDict]
+    open: int
+    next: str | None
+    waits: str | None
+    rest: float
+
+
 class PlanDict(TypedDict):
     """What a replay would send: counts, the first of its actions, and whether the plan covers all of it."""
 
@@ -296,7 +326,10 @@ class PlanDict(TypedDict):
 
 
 class ReplayDict(TypedDict):
-    """A replay: what would be sent, or how far it is; `became` counts its jobs by what they are now."""
+    """A replay: what would be sent, or how far it is; `became` counts its jobs by what they are now.
+
+    A `repair` sends new changes, which ask once more for what was confirmed and has drifted.
+    """
 
     id: str
     account: str
@@ -312,6 +345,7 @@ class ReplayDict(TypedDict):
     more: bool
     plan: PlanDict
     accounts: list[str]
+    repair: bool
     state: ReplayState
     made_at: str | None
     run_at: str | None

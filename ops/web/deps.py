@@ -13,7 +13,7 @@ from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
 from worker.config import Settings
 from worker.contract import Relation
-from worker.ports import JobAdmin, Queries, Store
+from worker.ports import DriftPage, JobAdmin, Queries, Store
 from worker.usecases.callbacks import Callbacks
 from worker.wiring import Runtime
 
@@ -24,7 +24,8 @@ class OperatorDeps:
 
     `explain` and `describe` give the JSON of a relation and of an account with times in texts of a zone,
     `check_account` tries an account's credentials, `resume` lets an account go on for
-    the key of that name, `send_replay` sends a replay's id to the workers.
+    the key of that name, `send_replay` sends a replay's id to the workers, `read_drift` reads a page of what
+    was confirmed back from the CRM.
     """
 
     current_settings: Callable[[], Settings]
@@ -41,6 +42,7 @@ class OperatorDeps:
     check_account: Callable[[str], Sequence[Finding]]
     resume: Callable[[str, str], Resumed]
     send_replay: Callable[[str], None]
+    read_drift: Callable[..., DriftPage]
 
 
 def operator_deps(
@@ -73,4 +75,5 @@ def operator_deps(
         check_account=check_account,
         resume=lambda account, by: resume_account(runtime, account, by=by, now=runtime.metrics.now() / 1e6),
         send_replay=send_replay,
+        read_drift=runtime.read_drift,
     )

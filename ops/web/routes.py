@@ -10,12 +10,14 @@ from ops.web import action_handlers, answers, read_handlers
 from ops.web.deps import operator_deps
 from ops.web.forms import (
     CallbackTestForm,
+    DriftForm,
     ErasureForm,
     ExplainQuery,
     JobActionForm,
     NewestQuery,
     PageQuery,
     PauseForm,
+    RepairForm,
     ReplayForm,
     ResolveForm,
     TextsQuery,
@@ -46,6 +48,21 @@ METRICS: Final = ResponseDoc("The text format, or OpenMetrics.", str, content_ty
 PROBLEMS: Final = (404, 422, 503)
 JOBS_EXAMPLE: Final = {"account": "acme", "batch": "import-7", "dry_run": True}
 REPLAY_EXAMPLE: Final = {"account": "acme", "error": "160", "since": "2026-11-20T18:00:00Z"}
+DRIFT_EXAMPLE: Final = {"account": "acme", "relationtype": "estate:address:buyer"}
+REPAIR_EXAMPLE: Final = {
+    "account": "acme",
+    "relations": [
+        {
+            "relationtype": "estate:address:buyer",
+            "parentid": 501,
+            "childid": 9001,
+            "state": "missing",
+            "occurred_at": "2026-11-20T18:00:00Z",
+            "job": "acme-1m7y8t1vgssvve752b",
+            "read_at": "2026-11-21T09:00:00Z",
+        }
+    ],
+}
 CALLBACK_EXAMPLE: Final = {"account": "acme", "callback": "portal"}
 ERASURE_EXAMPLE: Final = {"account": "acme", "module": "address", "id": 9001}
 
@@ -207,6 +224,24 @@ OPERATOR_ROUTES: Final = (
         account_in="id",
         form=ResolveForm,
         form_example={"childid": 9001},
+    ),
+    _post(
+        action_handlers.read_drift,
+        "/v1/drift",
+        "Read what was confirmed back from the CRM, and show where the two differ",
+        answer=answers.DriftPageDict,
+        form=DriftForm,
+        form_example=DRIFT_EXAMPLE,
+    ),
+    _post(
+        action_handlers.prepare_repair,
+        "/v1/drift/repairs",
+        "Fix a set of changes that would make drifted relations as they were confirmed",
+        answer=answers.ReplayDict,
+        form=RepairForm,
+        form_example=REPAIR_EXAMPLE,
+        status=201,
+        problems=(*PROBLEMS, 429),
     ),
     _post(
         action_handlers.prepare_replay,

@@ -23,6 +23,7 @@ REASONS: Final[Mapping[str, str]] = {
     "unreadable": "stands for a message that still cannot be read",
     "elsewhere": "would go into an account that this key is not for",
     "refused": "was refused when it was sent anew",
+    "too old": "was confirmed for a change so old that one of its time is not accepted any more",
     "forgotten": "was erased from the replay, or kept too long",
 }
 """Why a job is not replayed, by the reasons that a replay stores and counts."""

@@ -102,7 +102,20 @@ class ReplayBuilder:
                 self.has_more = True
                 return
 
-    def build(self, *, by: str, what: str, paused: str) -> Replay:
+    def take_change(self, change: Change) -> None:
+        """Take a new change that replaces no job."""
+        try:
+            check(change, self.policy_of(change.account).overrides)
+        except InvalidChange as error:
+            self.refuse(change.event_id or "", "invalid", f": {error}")
+            return
+        self.entries.append(ReplayEntry("", ({**to_message(change)},)))
+        self.accounts.add(change.account)
+        self.planned.setdefault(change.account, []).append(
+            _claim_change(change, number=next(self.new_numbers))
+        )
+
+    def build(self, *, by: str, what: str, paused: str, repair: bool = False) -> Replay:
         """Return the replay as it is stored and shown; `paused` is why its account is paused, if it is."""
         return Replay(
             id=self.replay_id,
@@ -119,6 +132,7 @@ class ReplayBuilder:
             more=self.has_more,
             accounts=tuple(sorted(self.accounts)),
             plan=self._plan(),
+            repair=repair,
         )
 
     def _judge_piece(self, piece: Mapping[str, JobRecord | None]) -> None:
@@ -129,7 +143,7 @@ class ReplayBuilder:
                 relations, reason = self._pick(job)
             if reason or job is None:
                 replacements = f" {', '.join(job.replayed_by)}" if job and reason == "replaced" else ""
-                self._refuse(job_id, reason, replacements)
+                self.refuse(job_id, reason, replacements)
             elif self.as_new_changes or is_unreadable(job):
                 replaced.append((job, relations))
             else:
@@ -161,7 +175,7 @@ class ReplayBuilder:
         without_effect = jobs_without_effect(jobs, lost, records)
         for job, relations in jobs:
             if job.id in without_effect:
-                self._refuse(job.id, without_effect[job.id])
+                self.refuse(job.id, without_effect[job.id])
             else:
                 self.entries.append(ReplayEntry(job.id, relations=_names(job, relations)))
                 self._plan_for(self.account, _claim_job(job, relations))
@@ -172,13 +186,13 @@ class ReplayBuilder:
             try:
                 changes = self._make_changes(job, relations)
             except (InvalidChange, NotFound) as error:
-                self._refuse(job.id, "unreadable" if is_unreadable(job) else "invalid", f": {error}")
+                self.refuse(job.id, "unreadable" if is_unreadable(job) else "invalid", f": {error}")
                 continue
             if not changes:
-                self._refuse(job.id, "unreadable")
+                self.refuse(job.id, "unreadable")
                 continue
             if not self._may_send(changes):
-                self._refuse(job.id, "elsewhere")
+                self.refuse(job.id, "elsewhere")
                 continue
             messages, delivered = tuple({**to_message(change)} for change in changes), changes[0].delivered
             self.entries.append(ReplayEntry(job.id, messages, delivered, _names(job, relations)))
@@ -234,7 +248,8 @@ class ReplayBuilder:
         more = {"look_ups": self.look_ups} if self.look_ups else {}
         return {**counts, **more, "listed": listed, "whole": self.relations <= MAX_PLANNED_RELATIONS}
 
-    def _refuse(self, job_id: str, reason: str, detail: str = "") -> None:
+    def refuse(self, job_id: str, reason: str, detail: str = "") -> None:
+        """Count a job that is not taken, and name it with the reason."""
         self.refused[reason] += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples[job_id] = (REASONS[reason] + detail)[:MAX_REASON]

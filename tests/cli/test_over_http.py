@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -23,8 +24,15 @@ from ops.cli.errors import Exit
 from ops.operations import records
 from ops.operations.http import HttpOperations
 from ops.operations.http_calls import HttpCalls
-from ops.serializers import serialize_replay, serialize_request, serialize_suspect
+from ops.serializers import (
+    serialize_drift_page,
+    serialize_drifted,
+    serialize_replay,
+    serialize_request,
+    serialize_suspect,
+)
 from ops.simulator import Records, Simulator
+from ops.web.forms import DriftedForm, RepairForm
 from ops.web.routes import operator_routes
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.http.application import application
@@ -41,6 +49,8 @@ from worker.contract import Reference, Relation, from_message
 from worker.planner.actions import Action
 from worker.ports import (
     Dismissal,
+    DriftedRelation,
+    DriftPage,
     Failure,
     JobFilter,
     JobRecord,
@@ -357,6 +367,76 @@ def test_what_is_done_is_the_same_both_ways(ways: Ways) -> None:
     assert len(direct) > 10
 
 
+DRIFT_LINES = (
+    "drift {account}",
+    "drift {account} --json",
+    f"drift {{account}} --type {BUYER} --child 52 --prepare",
+    "drift {account} --sample 50 --since 1d",
+    "drift {account} --parent 502",
+    "drift {account} --cursor nonsense",
+    "drift {account} --sample 2 --cursor 1.0.0",
+    "drift {account} --type nonsense",
+    "drift nobody",
+)
+
+
+def test_drift_is_shown_and_repaired_the_same_both_ways(ways: Ways, simulator: Simulator) -> None:
+    for account in ("acme", "berg"):
+        send(ways.runtime, account, [51, 52, 53], occurred_at="2026-11-20T18:00:00Z")
+        drain(ways.runtime, account)
+    gone = [(BUYER, 501, 51), (BUYER, 501, 52)]
+    simulator.seed(TOKEN, drop=gone)  # both accounts are of one customer
+    for line in DRIFT_LINES:
+        direct, remote = (
+            without_ids(cli(*line.format(account=account).split(), code=None, LOGNAME="operator"))
+            for cli, account in ((ways.direct, "acme"), (ways.remote, "berg"))
+        )
+        assert remote == direct, line
+    shown = [
+        json.loads(text)
+        for text in ways.direct("drift", "acme", "--json", code=Exit.DRIFTED).stdout.splitlines()
+    ]
+    assert [(each["parentid"], each["childid"], each["state"]) for each in shown[:-1]] == [
+        (501, 51, "missing"),
+        (501, 52, "missing"),
+    ]
+    summary = {
+        "account": "acme",
+        "missing": 2,
+        "returned": 0,
+        "same": 1,
+        "unknown": 0,
+        "open": 0,
+        "next": None,
+    }
+    assert shown[-1] == {"summary": summary}
+    ways.direct("drift", "acme", "--child", "53")
+    *_, repair, _ = ways.remote("drift", "acme", "--prepare", "--json", code=Exit.DRIFTED).stdout.splitlines()
+    ways.remote("replays", "run", json.loads(repair)["repair"]["id"])
+    drain(ways.runtime, "acme")
+    ways.remote("drift", "acme")
+    assert len(simulator.relations(TOKEN)) == 3
+
+
+def test_an_interrupted_drift_read_says_how_to_go_on_and_prepares_what_it_has_found(
+    ways: Ways, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(ways.runtime, "acme", [51, 52])
+    drain(ways.runtime, "acme")
+    simulator.seed(TOKEN, drop=[(BUYER, 501, 51)])
+    read_drift, pages = Runtime.read_drift, count()
+
+    def interrupt(self: Runtime, *args: Any, **options: Any) -> DriftPage:
+        if next(pages):
+            raise KeyboardInterrupt
+        return read_drift(self, *args, **options)._replace(next="1.0.7")
+
+    monkeypatch.setattr(Runtime, "read_drift", interrupt)
+    stopped = ways.direct("drift", "acme", "--prepare", code=Exit.INTERRUPTED)
+    assert "To go on: relations drift acme --cursor 1.0.7" in stopped.stderr
+    assert "To act: relations replays run acme-" in stopped.stdout
+
+
 def leave_without_answer(runtime: Runtime, account: str, child: int) -> None:
     """Leave a request that was begun, and of which nobody knows whether it was carried out."""
     send(runtime, account, child)
@@ -613,6 +693,24 @@ def test_a_request_is_read_as_it_is_shown(
         correlations=(text,),
     )
     assert records.read_request(serialize_request(request)) == request
+
+
+@given(
+    st.builds(
+        DriftedRelation,
+        relation=st.builds(Relation, st.just(BUYER), st.integers(1, 9), st.integers(1, 9)),
+        state=st.sampled_from(["missing", "returned"]),
+        occurred_at=INSTANTS,
+        job=TEXTS,
+        read_at=INSTANTS,
+    ),
+    TEXTS,
+)
+def test_a_page_of_drift_is_read_as_it_is_shown(drifted: DriftedRelation, text: str) -> None:
+    page = DriftPage(9, 3, 1, (drifted,), (drifted.relation,), 1, text, text, 0.5)
+    assert records.read_drift_page(serialize_drift_page(page)) == page
+    form = RepairForm(account="acme", relations=(msgspec.convert(serialize_drifted(drifted), DriftedForm),))
+    assert form.drifted() == [drifted]
 
 
 @given(

@@ -16,6 +16,7 @@ from worker.ports.callbacks import (
     MessageState,
     Watch,
 )
+from worker.ports.drift import ConfirmedPage, DriftedRelation, DriftFilter, DriftPage, DriftState
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     ALL_FAILED,
@@ -142,8 +143,13 @@ __all__ = [
     "CallbackStore",
     "ClaimedJob",
     "Clock",
+    "ConfirmedPage",
     "DeleteBrake",
     "Dismissal",
+    "DriftFilter",
+    "DriftPage",
+    "DriftState",
+    "DriftedRelation",
     "DueCallbacks",
     "ErasedPiece",
     "EventSink",
