@@ -13,7 +13,8 @@ from producers.portals.http.threads import Threads
 from producers.services import Services, build_services
 from worker.config import Settings
 from worker.contract import Relation
-from worker.ports import Deliveries, JobAdmin, Queries, Store
+from worker.ports import Deliveries, DriftPage, JobAdmin, Queries, Store
+from worker.usecases.callbacks import Callbacks
 from worker.wiring import Runtime
 
 
@@ -23,7 +24,8 @@ class OperatorDeps:
 
     `explain` and `describe` give the JSON of a relation and of an account with times in texts of a zone,
     `check_account` tries an account's credentials, `resume` lets an account go on for
-    the key of that name, `send_replay` sends a replay's id to the workers.
+    the key of that name, `send_replay` sends a replay's id to the workers, `read_drift` reads a page of what
+    was confirmed back from the CRM.
     """
 
     current_settings: Callable[[], Settings]
@@ -31,6 +33,7 @@ class OperatorDeps:
     queries: Queries
     job_admin: JobAdmin
     deliveries: Deliveries
+    callbacks: Callbacks
     services: Services
     metrics: MetricsReader
     threads: Threads
@@ -40,6 +43,7 @@ class OperatorDeps:
     check_account: Callable[[str], Sequence[Finding]]
     resume: Callable[[str, str], Resumed]
     send_replay: Callable[[str], None]
+    read_drift: Callable[..., DriftPage]
 
 
 def operator_deps(
@@ -63,6 +67,7 @@ def operator_deps(
         queries=runtime.queries,
         job_admin=runtime.job_admin,
         deliveries=runtime.deliveries,
+        callbacks=runtime.callbacks,
         services=build_services(runtime),
         metrics=MetricsReader(runtime, now=now),
         threads=Threads(),
@@ -72,4 +77,5 @@ def operator_deps(
         check_account=check_account,
         resume=lambda account, by: resume_account(runtime, account, by=by, now=runtime.metrics.now() / 1e6),
         send_replay=send_replay,
+        read_drift=runtime.read_drift,
     )

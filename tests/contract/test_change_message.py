@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -144,9 +146,9 @@ def test_every_fault_is_named_by_its_path() -> None:
     assert named == {
         "parentId": "unknown field; did you mean parentid?",
         "account": 'expected an account name (1 to 32 of a-z 0-9 _ -, a letter or digit first), got "Acme"',
-        "action": 'expected one of create, modify, delete, got "Create"; did you mean create?',
+        "action": 'expected one of create, modify, delete, replace, got "Create"; did you mean create?',
         "relationtype": 'unknown relation type "estate:address:byer"; did you mean estate:address:buyer?',
-        "parentid": "expected 1 to 500 ids, got 0",
+        "parentid": "expected 1 to 500 ids, got 0; a replace may empty a record, with allow_empty",
         "childid[2]": 'expected a positive integer, got "x"; '
         "to look it up, send a reference such as address:email=x@example.test",
         "childid[3]": 'expected a positive integer, got "501"; send a number, not text',
@@ -423,7 +425,11 @@ def test_any_other_content_has_another_fingerprint(
     change = from_message(message).change
     others = [
         {"account": account},
-        {"action": {"create": "modify", "modify": "delete", "delete": "create"}[change.action]},
+        {
+            "action": {"create": "modify", "modify": "delete", "delete": "create", "replace": "create"}[
+                change.action
+            ]
+        },
         {"type": "task:estate" if change.type != "task:estate" else "task:address"},
         {"parents": (*change.parents, 2**53)},
         {"children": (*change.children, 2**53)},
@@ -444,3 +450,16 @@ def test_the_decoder_and_the_table_of_fields_agree() -> None:
     assert decoded == {name: field.required for name, field in FIELDS.items()}
     nonsense = dict.fromkeys(decoded, object())
     assert {fault.path for fault in find_faults(nonsense)} == set(decoded)
+
+
+def test_a_decoder_that_goes_takes_nothing_with_it() -> None:
+    code = (
+        "import gc, msgspec\n"
+        "from worker.contract import message\n"
+        "for _ in range(500):\n"
+        "    msgspec.json.Decoder(message.Message), msgspec.json.Decoder(list[message.Message])\n"
+        '    msgspec.json.Decoder(message.Records).decode(b\'[1, "estate:a=b", {"address": {"c": "d"}}]\')\n'
+        "gc.collect()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")

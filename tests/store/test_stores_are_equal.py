@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import msgspec
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -86,7 +87,7 @@ changes = st.fixed_dictionaries(
     {
         "parent": st.sampled_from([1, 2]),
         "children": st.sampled_from([(9,), (10,), (10, 9), (9, 10, 11)]),
-        "kind": st.sampled_from(["create", "create", "modify", "delete"]),
+        "kind": st.sampled_from(["create", "create", "modify", "delete", "replace"]),
         "name": st.sampled_from([BUYER, BROKER]),
         "info": st.sampled_from([(), (("statusTerminbestaetigung", "bestätigt"),)]),
         "ago": st.sampled_from([None, None, None, None, 0, 5, 3600, -200, -400, 31 * 86_400]),
@@ -229,6 +230,8 @@ class SideBySide(RuleBasedStateMachine):
         occurred = None if ago is None else self.clock.now() - ago * 1_000_000
         asked = change(rest.pop("parent"), *children, account=account, occurred_at=occurred, **rest)
         asked = name_by_references(asked, named)
+        if asked.action == "replace":
+            asked = msgspec.structs.replace(asked, replaces="child", info=())
         return submission(self.new_id(), asked, event_id=event, redelivered=redelivered)
 
     # --- work
@@ -410,6 +413,21 @@ class SideBySide(RuleBasedStateMachine):
         )
         writes = self.make_writes(intents_by_relation(work.jobs, work.records), [("open", {}, 0)])
         self.on_leases(pair, lambda lease: lease.claim(work.jobs, work.begun, writes))
+
+    @rule(account=accounts, newest=st.integers(1, 6), whole=st.booleans(), choose=st.booleans())
+    def resolve(self, account: str, newest: int, whole: bool, choose: bool) -> None:
+        """Let a person say what a job names, or that it is looked up now."""
+        found = self.memory.get_job(self.jobs[account][-1]) if self.jobs[account] else None
+        wanted = [each.reference for each in found.references] if found else []
+        records = {each: int(each.fields[0][1]) for each in wanted[: None if whole else 1]}
+        jobs, entry = self.jobs[account][-newest:], self.audit_entry("resolved")
+        failed = self.memory.failed_jobs(account, limit=1)
+        if choose:
+            self.on_both(
+                lambda store: self.job_admins[store].resolve(account, [*failed, *jobs], records, entry)
+            )
+        else:
+            self.on_both(lambda store: self.job_admins[store].look_up_now(account, jobs, entry))
 
     @rule(account=accounts, newest=st.integers(1, 6))
     def dismiss(self, account: str, newest: int) -> None:

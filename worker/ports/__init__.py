@@ -6,6 +6,16 @@ tested to equal Redis.
 
 from worker.contract.message import UNROUTED
 from worker.planner.relation_state import RelationRecord
+from worker.ports.callbacks import (
+    Attempt,
+    BatchCounts,
+    CallbackMessage,
+    CallbackStore,
+    DueCallbacks,
+    MessagePage,
+    MessageState,
+    Watch,
+)
 from worker.ports.deliveries import (
     GENUINE,
     MAX_DELIVERY_BODY,
@@ -20,6 +30,7 @@ from worker.ports.deliveries import (
     RuleOutcome,
     RuleTrace,
 )
+from worker.ports.drift import ConfirmedPage, DriftedRelation, DriftFilter, DriftPage, DriftState
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     ALL_FAILED,
@@ -138,12 +149,17 @@ __all__ = [
     "AccountStats",
     "AdminResult",
     "Api",
+    "Attempt",
     "AuditEntry",
     "AuditPage",
+    "BatchCounts",
     "BegunRequest",
     "BreakerChange",
+    "CallbackMessage",
+    "CallbackStore",
     "ClaimedJob",
     "Clock",
+    "ConfirmedPage",
     "DeleteBrake",
     "Deliveries",
     "Delivery",
@@ -153,6 +169,11 @@ __all__ = [
     "DeliveryPage",
     "DeliveryRetention",
     "Dismissal",
+    "DriftFilter",
+    "DriftPage",
+    "DriftState",
+    "DriftedRelation",
+    "DueCallbacks",
     "ErasedPiece",
     "EventSink",
     "Failure",
@@ -175,6 +196,8 @@ __all__ = [
     "LookUpBatch",
     "LookUpResult",
     "MemoryUsage",
+    "MessagePage",
+    "MessageState",
     "Metrics",
     "OpenWrite",
     "Pace",
@@ -209,6 +232,7 @@ __all__ = [
     "UnsettledRequests",
     "WaitReason",
     "Waiting",
+    "Watch",
     "Withdrawal",
     "WorkBatch",
     "WorkerInfo",

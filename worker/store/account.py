@@ -26,12 +26,16 @@ META_FIELDS: Final = (
     "events_since",
     "memories",
     "memories_since",
+    "replaced",
 )
 PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "braked")
 
 
 class Meta(NamedTuple):
-    """The account's layout, versions, dead jobs in its queue, and the generations in use (since µs)."""
+    """The account's layout, versions, dead jobs in its queue, the generations in use (since µs), and more.
+
+    `replaced` is whether anything was ever replaced.
+    """
 
     layout: bytes | None = None
     lease_version: int = 0
@@ -43,6 +47,7 @@ class Meta(NamedTuple):
     events_since: int = 0
     memories: int = 0
     memories_since: int = 0
+    replaced: int = 0
 
     @classmethod
     def read(cls, row: Sequence[bytes | None]) -> "Meta":
@@ -298,6 +303,14 @@ def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
         commit.run("HINCRBY", "meta", "bytes", -job.size)
     else:
         commit.run("ZREM", "parked", job.short)
+
+
+def enter_look_ups(commit: Commit, job: LoadedJob) -> None:
+    """Let a job wait for its records to be looked up: now, or when its delay is over."""
+    if job.value.state == QUEUED:
+        enter_list(commit, "look_ups", [job])
+    elif job.value.parked:
+        commit.run("ZADD", "parked", job.value.parked[1], job.short)
 
 
 def enter_list(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:

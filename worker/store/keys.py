@@ -7,7 +7,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
                              people; last: the last commit; bytes: of the jobs
                              in the queue; dead: those that ended there; sets,
                              sets_since (µs): bytes of a week's replays; held,
-                             held_since (µs): open claimed relations; events, memories: which of two
+                             held_since (µs): open claimed relations; replaced:
+                             whether anything ever was; events, memories: which of two
                              generations is written, …_since (µs): since when
     queue            list    ids of accepted jobs that are not claimed, in order emptied by claim
     look_ups         list    ids of accepted jobs whose records are to be looked  until looked up
@@ -16,6 +17,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
                              looked up again (µs)                                 `park_for`
     references:<n>   hash    digest of a reference → "<id> <asked µs>"; record →  two periods of
                              when the API knew it no more (µs)                    `look_up_memory`
+    replaced         hash    side of a record that was replaced → version of the  as memories, from the
+                             last replace: "<occurred µs> <number> <id>"          last replace
     claimed          list    ids of claimed jobs whose open relations are not    until all are written or
                              written yet: the holder of the lease has them       ended
     jobs:<bucket>    hash    id → job                                            `finished` after the end of
@@ -67,6 +70,15 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
                              have them, unreadable, requests, actions; lost:
                              accepted jobs that an inspection did not find
     batch:<label>    hash    accepted, succeeded, superseded, failed             as a failed job
+    watched          hash    label → when a change with it came last (µs), and    as a failed job, the latest
+                             the callbacks that are told of it                   10,000
+    looks            zset    the same labels by when to look at them next (µs)   with `watched`
+    told             hash    label → what each callback was told last (JSON)     with `watched`
+    callback         hash    id → a message of a callback (JSON)                 as a failed job, the latest
+                                                                                 10,000
+    callbacks        zset    ids of messages by when they were made (µs)         with `callback`
+    unsent:<name>    zset    ids of those that wait to be told to the callback   until told or abandoned
+                             of that name, by when they are due (µs)
     request:<id>     string  what was sent and answered (JSON)                   7 days
     requests         list    ids of the latest requests, newest first            the latest 10,000
     numbers          hash    what only rises: outcomes and failures as they      no end, a fixed set of fields
