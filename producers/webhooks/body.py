@@ -67,6 +67,11 @@ def read_json_text(text: str) -> object:
     return _read_json(text.encode("utf-8", "surrogatepass"), "")
 
 
+def read_xml_text(text: str) -> object:
+    """Return the value of XML within a field; raise InvalidChange if it is none."""
+    return _read_xml(text.encode("utf-8", "surrogatepass"))
+
+
 _EXPECTED: Final = "expected JSON, XML or a form"
 
 

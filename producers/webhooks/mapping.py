@@ -13,14 +13,16 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from producers.webhooks.body import read_body_value
-from producers.webhooks.expressions import NO_DELIVERY, Scope, TooMuchWork, lists_of, reason_broken, search
+from producers.webhooks.expressions import lists_of, maps_of, reason_broken, search
 from producers.webhooks.fields import plain_fields
+from producers.webhooks.scope import NO_DELIVERY, Scope, TooMuchWork
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.texts import compose, read_time
 from producers.webhooks.verify import signed_fields
-from worker.config import Rule, Settings, Source
+from worker.config import Account, Rule, Settings, Source
 from worker.contract import MAX_FAULTS, Change, from_message, limit_faults
 from worker.contract.message import MAX_IDS
+from worker.contract.quoting import quote
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
 FIELDS: Final = (
@@ -35,6 +37,7 @@ FIELDS: Final = (
 EXPRESSIONS: Final = (*FIELDS, "when", "event_id")
 MAX_EVENTS: Final = 10_000  # that one rule finds in a payload
 MAX_PARENTS: Final = 1000  # of one rule with several children, since each parent becomes a change of its own
+SHORT_REFERENCE: Final = re.compile(r"[a-z]+:[^=]+=")  # as in `address:email=x@example.test`
 ONOFFICE_NUMBER: Final = re.compile(r"[0-9]{1,3}([.][0-9]{3}){0,5}|[0-9]{1,18}")  # it writes 4629 as 4.629
 
 Result = TypeVar("Result")
@@ -109,7 +112,7 @@ def build_messages(
     source: Source, payload: object, message_id: str, delivery: WebhookDelivery = NO_DELIVERY
 ) -> list[MappedMessage]:
     """Return the messages of `build_changes` before they are parsed, so that they can be corrected."""
-    scope = Scope(payload, delivery=delivery)
+    scope = Scope(payload, delivery=delivery, source=source)
     by_rule = _collect(
         partial(_find_events, rule, Event(scope, f"rules[{number}]", f"{message_id}:{number}"))
         for number, rule in enumerate(source.rules)
@@ -144,11 +147,18 @@ def find_account(source: Source, scope: Scope) -> str:
     )
 
 
+def _find_owner(source: Source, scope: Scope) -> Account | None:
+    """Return the settings of the account that an event is for, None while it names none."""
+    with suppress(InvalidChange):
+        return source.owners.get(find_account(source, scope))
+    return None
+
+
 def find_account_of_all(source: Source, payload: object, delivery: WebhookDelivery) -> str:
     """Return the one account that all events of a payload are for; nothing if they name none, or several."""
     if source.account:
         return source.account
-    whole, accounts = Scope(payload, delivery=delivery), set[str]()
+    whole, accounts = Scope(payload, delivery=delivery, source=source), set[str]()
     for rule in source.rules:
         for event in _find_events(rule, Event(whole, "", "")):
             with suppress(InvalidChange):
@@ -217,7 +227,8 @@ def _step_into(scope: Scope, expression: str, path: str) -> list[Scope]:
 
 def _apply_rule(source: Source, number: int, event: Event) -> list[MappedMessage]:
     """Return the messages that one rule makes of an event, none if its condition does not hold."""
-    rule, scope, path = source.rules[number], event.scope, event.path
+    rule, path = source.rules[number], event.path
+    scope = event.scope.known_to(partial(_find_owner, source, event.scope))
     if rule.when and not _is_true(search(rule.when, scope, f"{path}.when")):
         return []
     constants = {"account": find_account(source, scope), "source": source.name}
@@ -257,16 +268,38 @@ def _check_pairs(rule: Rule, fields: Mapping[str, object], path: str) -> None:
 
 
 def _split_by_parent(fields: Mapping[str, object], path: str) -> Iterator[Mapping[str, object]]:
-    """Yield the fields as one message, or as one per parent where both sides name several records."""
-    parents, children = fields.get("parentid"), fields.get("childid")
-    if not (isinstance(parents, list) and isinstance(children, list)) or min(len(parents), len(children)) < 2:
+    """Yield the fields as messages, of which each names one record on one side at least.
+
+    A reference stands alone, so that one which is not found holds up no other.
+    """
+    sides = {field: _group_ids(fields[field]) for field in ("parentid", "childid") if field in fields}
+    parents, children = sides.get("parentid", [None]), sides.get("childid", [None])
+    if any(isinstance(side, list) and len(side) > 1 for side in children):
+        parents = [each for group in parents for each in (group if isinstance(group, list) else [group])]
+    if max(len(parents), len(children)) < 2:
         yield fields
         return
-    for field, ids, most in (("parentid", parents, MAX_PARENTS), ("childid", children, MAX_IDS)):
-        if len(ids) > most:  # before they are multiplied
-            expected = f"expected at most {most} ids where both sides have several, got {len(ids)}"
+    for field, groups, most in (("parentid", parents, MAX_PARENTS), ("childid", children, MAX_IDS)):
+        named = sum(len(group) if isinstance(group, list) else 1 for group in groups)
+        if named > most:  # before they are multiplied
+            expected = f"expected at most {most} ids where both sides have several, got {named}"
             raise InvalidChange([Fault(f"{path}.{field}", expected)])
-    yield from ({**fields, "parentid": parent} for parent in parents)
+    if len(parents) * len(children) > MAX_EVENTS:
+        raise InvalidChange([Fault(f"{path}.childid", f"with parentid makes more than {MAX_EVENTS} changes")])
+    yield from ({**fields, "parentid": parent, "childid": child} for parent in parents for child in children)
+
+
+def _group_ids(side: object) -> list[object]:
+    """Return a side's ids as one list, and each of its references by itself."""
+    if not isinstance(side, list):
+        return [side]
+    references = [each for each in side if _is_reference(each)]
+    ids = [each for each in side if not _is_reference(each)]
+    return [*([ids] if ids or not references else []), *references]
+
+
+def _is_reference(value: object) -> bool:
+    return isinstance(value, dict) or (isinstance(value, str) and SHORT_REFERENCE.match(value) is not None)
 
 
 def _is_true(value: object) -> bool:
@@ -285,9 +318,16 @@ def _find_broken_expressions(source: Source) -> Iterator[Fault]:
     for number, rule in enumerate(source.rules):
         expressions |= {f"rules[{number}].{name}": getattr(rule, name) for name in EXPRESSIONS}
         expressions |= {f"rules[{number}].each[{level}]": text for level, text in enumerate(rule.each)}
+    known = {*source.maps, *(name for account in source.owners.values() for name in account.maps)}
     for path, expression in expressions.items():
-        if expression and (reason := reason_broken(expression)):
+        if not expression:
+            continue
+        if reason := reason_broken(expression):
             yield Fault(f"sources.{source.name}.{path}", reason)
+            continue
+        for name in sorted(maps_of(expression) - known):
+            advice = f"add [sources.{source.name}.maps.{name}]"
+            yield Fault(f"sources.{source.name}.{path}", f"there is no map {quote(name)}; {advice}")
 
 
 def _read_number(name: str, value: object) -> object:

@@ -19,9 +19,11 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from producers.errors import Unauthorized
 from producers.webhooks.body import read_body_value
-from producers.webhooks.expressions import Scope, further_parts, search
+from producers.webhooks.expressions import search
 from producers.webhooks.fields import Tree, encode_tree, make_tree, split_fields
+from producers.webhooks.functions import further_parts
 from producers.webhooks.request_parts import make_head
+from producers.webhooks.scope import Scope
 from producers.webhooks.signatures import (
     SEPARATORS,
     WebhookDelivery,
