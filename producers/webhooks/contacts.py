@@ -1,7 +1,6 @@
 """E-mail addresses and phone numbers in the one form by which records are looked up. Pure."""
 
 import re
-from email.utils import parseaddr
 from typing import Final
 
 import phonenumbers
@@ -9,6 +8,7 @@ import phonenumbers
 MAX_CONTACT: Final = 320  # characters: the longest address there can be
 ADDRESS: Final = re.compile(r"[^\s@<>,;:\"()]+@[^\s@<>,;:\"()]+[.][^\s@<>,;:\"()]+")
 
+BEHIND_A_NAME: Final = re.compile(r"<([^<>]*)>$")
 REMARK: Final = re.compile(r"\([^()0-9]{1,40}\)")  # as in `030 1234567 (reception)`
 
 
@@ -17,8 +17,8 @@ def normalize_email(value: object) -> str | None:
     if not isinstance(value, str) or len(value) > 2 * MAX_CONTACT:
         return None
     text = value.strip().lower().removeprefix("mailto:")
-    if "<" in text:
-        text = parseaddr(text)[1]
+    if match := BEHIND_A_NAME.search(text):
+        text = match[1]
     text = text.strip().rstrip(".")
     return text if len(text) <= MAX_CONTACT and ADDRESS.fullmatch(text) else None
 

@@ -15,6 +15,7 @@ import msgspec
 from producers.webhooks.body import read_body_value
 from producers.webhooks.expressions import lists_of, maps_of, reason_broken, search
 from producers.webhooks.fields import plain_fields
+from producers.webhooks.mail import explain_unread_mail
 from producers.webhooks.scope import NO_DELIVERY, Scope, TooMuchWork
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.texts import compose, read_time
@@ -103,6 +104,8 @@ def build_changes(
     redelivery finds its jobs. All or none: raises InvalidChange with the faults, by rule and event.
     """
     messages = build_messages(source, payload, message_id, delivery)
+    if not messages and (reason := explain_unread_mail(payload)):
+        raise InvalidChange([Fault("", reason)])
     mapped = _collect(partial(_parse_message, message) for message in messages)
     _check_event_ids(mapped)
     return mapped
