@@ -75,10 +75,7 @@ def read_mail(body: bytes, read_content: ReadContent) -> dict[str, object]:
 
 
 def explain_unread_mail(value: object) -> str:
-    """Return why a mail that no rule is for has no enquiry, "" if the value is no mail.
-
-    Whoever is sent mails does not choose them, so one that is not understood must be seen by somebody.
-    """
+    """Return why a mail that no rule is for has no enquiry, "" if the value is no mail."""
     mails = value.get("mails") if isinstance(value, dict) and len(value) == 1 else None
     if not isinstance(mails, list):
         return ""

@@ -24,6 +24,7 @@ from worker.config import Account, Rule, Settings, Source
 from worker.contract import MAX_FAULTS, Change, from_message, limit_faults
 from worker.contract.message import MAX_IDS
 from worker.contract.quoting import quote
+from worker.contract.reference import is_short_form
 from worker.errors import Fault, InvalidChange, InvalidSettings
 
 FIELDS: Final = (
@@ -38,7 +39,6 @@ FIELDS: Final = (
 EXPRESSIONS: Final = (*FIELDS, "when", "event_id")
 MAX_EVENTS: Final = 10_000  # that one rule finds in a payload
 MAX_PARENTS: Final = 1000  # of one rule with several children, since each parent becomes a change of its own
-SHORT_REFERENCE: Final = re.compile(r"[a-z]+:[^=]+=")  # as in `address:email=x@example.test`
 ONOFFICE_NUMBER: Final = re.compile(r"[0-9]{1,3}([.][0-9]{3}){0,5}|[0-9]{1,18}")  # it writes 4629 as 4.629
 
 Result = TypeVar("Result")
@@ -104,11 +104,15 @@ def build_changes(
     redelivery finds its jobs. All or none: raises InvalidChange with the faults, by rule and event.
     """
     messages = build_messages(source, payload, message_id, delivery)
-    if not messages and (reason := explain_unread_mail(payload)):
-        raise InvalidChange([Fault("", reason)])
     mapped = _collect(partial(_parse_message, message) for message in messages)
     _check_event_ids(mapped)
     return mapped
+
+
+def check_mail_is_read(payload: object, changes: Sequence[MappedChange]) -> None:
+    """Raise InvalidChange for a mail that makes no change: nobody chose it, so somebody must see it."""
+    if not changes and (reason := explain_unread_mail(payload)):
+        raise InvalidChange([Fault("", reason)])
 
 
 def build_messages(
@@ -302,7 +306,7 @@ def _group_ids(side: object) -> list[object]:
 
 
 def _is_reference(value: object) -> bool:
-    return isinstance(value, dict) or (isinstance(value, str) and SHORT_REFERENCE.match(value) is not None)
+    return isinstance(value, dict) or (isinstance(value, str) and is_short_form(value))
 
 
 def _is_true(value: object) -> bool:

@@ -61,7 +61,8 @@ def test_every_valid_message_is_accepted_and_its_public_form_reads_back_as_the_s
     change = from_message(message).change
     assert from_message(to_message(change)).change == change
     assert changes(encoded(to_message(change))) == [change]
-    assert len(change.parents) == 1 or len(change.children) == 1
+    parents = len(change.parents) + len(change.parent_references)
+    assert parents == 1 or len(change.children) + len(change.child_references) == 1
     assert list(find_faults(message)) == []
 
 
@@ -146,7 +147,8 @@ def test_every_fault_is_named_by_its_path() -> None:
         "action": 'expected one of create, modify, delete, got "Create"; did you mean create?',
         "relationtype": 'unknown relation type "estate:address:byer"; did you mean estate:address:buyer?',
         "parentid": "expected 1 to 500 ids, got 0",
-        "childid[2]": 'expected a positive integer, got "x"',
+        "childid[2]": 'expected a positive integer, got "x"; '
+        "to look it up, send a reference such as address:email=x@example.test",
         "childid[3]": 'expected a positive integer, got "501"; send a number, not text',
         "childid[4]": "expected a positive integer, got true",
         "childid[5]": "expected a positive integer, got 2.5",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ops.simulator import KINDS, FaultPlan, InjectedFault, Records, Simulator, Switches
+from ops.simulator import KINDS, OF_RELATIONS, FaultPlan, InjectedFault, Records, Simulator, Switches
 from ops.simulator.faults import Record
 from tests.torture.changes import BAD_RECORDS, MISSING, make_changes
 from tests.torture.checked_ports import CheckedJobAdmin, CheckedStore
@@ -34,7 +34,7 @@ API_FAULTS = (
     InjectedFault("latency", 12.0),
     InjectedFault("drip", 20.0),
 )
-SWITCHES = tuple(Switches.all())
+SWITCHES = tuple(Switches.all(OF_RELATIONS))
 NO_FAULTS = FaultProfile()
 FAULTY_SECONDS = 60.0  # until the faults end
 # Seconds that the store's clock may jump ahead in all; `doubt` has a margin of 30 over a signature's life.

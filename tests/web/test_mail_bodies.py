@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.webhooks.body import read_body_value
-from producers.webhooks.mapping import build_changes
+from producers.webhooks.mapping import build_changes, check_mail_is_read
 from producers.webhooks.signatures import WebhookDelivery
 from tests.support.mails import make_feedback, make_mail
 from worker.config import Rule, Secret, Source
@@ -185,7 +185,10 @@ def test_a_mail_without_an_enquiry_is_refused_with_what_is_wrong_with_it() -> No
     )
 
     def build(body: bytes) -> int:
-        return len(build_changes(source, read_body_value(WebhookDelivery("", {}, body)), "m"))
+        payload = read_body_value(WebhookDelivery("", {}, body))
+        changes = build_changes(source, payload, "m")
+        check_mail_is_read(payload, changes)
+        return len(changes)
 
     assert build(make_mail("", ("a.xml", make_feedback().encode()))) == 1
     with pytest.raises(InvalidChange, match="no enquiry that a rule of this source reads"):

@@ -77,7 +77,7 @@ SecretPlace = Annotated[
         description='"path", "header:NAME", "query:NAME" or "body:" and a JMESPath expression',
     ),
 ]
-Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z", description="two capital letters, such as DE")]
+Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z", description="a country of two letters, such as DE")]
 Maps = Annotated[
     Mapping[str, Mapping[str, str]],
     Meta(description='tables of texts by name, such as stage = { "17" = "sold" }'),
@@ -105,6 +105,9 @@ class AccountLimits:
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 8
     give_up_after: Annotated[float, Meta(ge=60, le=365 * DAY)] = 86_400.0
     hold_for: Annotated[float, Meta(ge=0, le=365 * DAY)] = 3_600.0
+    park_for: Annotated[float, Meta(ge=0, le=365 * DAY)] = 7 * DAY
+    look_up_memory: Annotated[float, Meta(ge=1, le=30 * DAY)] = 3_600.0
+    country: Country = "DE"
     doubt: Annotated[float, Meta(ge=SIGNATURE_LIFE, le=3600)] = 0.0  # 0.0: 120 + timeout
     backoff: Backoff = (1.0, 300.0)
     max_backlog: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000_000
@@ -121,9 +124,9 @@ class AccountLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account(AccountLimits):
-    """One onOffice API user: its credentials, its limits, and what rules of webhooks need to know of it.
+    """One onOffice API user: its credentials and its limits.
 
-    `country` is that of its phone numbers, `maps` turn values of its senders into those that rules name.
+    `maps` turn values of its senders, such as the numbers of stages, into those that rules name.
     """
 
     explain_name = staticmethod(explain_account_name)
@@ -133,7 +136,6 @@ class Account(AccountLimits):
     secret: Annotated[Secret, SECRET]
     api_url: ApiUrl = API_URL
     extendedclaim: Annotated[Secret | None, SECRET] = None
-    country: Country = "DE"
     maps: Maps = field(default_factory=dict)
 
     def find_claim(self) -> str:

@@ -14,6 +14,7 @@ from worker.contract.permissions import (
     order_of,
     permission_of,
 )
+from worker.contract.reference import Module, Reference, read_reference
 from worker.contract.schema import schema
 from worker.contract.types import (
     TYPES,
@@ -38,10 +39,12 @@ __all__ = [
     "Info",
     "LastOne",
     "MessageDict",
+    "Module",
     "Order",
     "Override",
     "ParsedChange",
     "Permission",
+    "Reference",
     "Relation",
     "RelationType",
     "ResolvedType",
@@ -59,6 +62,7 @@ __all__ = [
     "permission_of",
     "places_of",
     "read_instant",
+    "read_reference",
     "resolve",
     "schema",
     "to_message",

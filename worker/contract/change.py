@@ -5,13 +5,15 @@ Changes from outside are made by `parsing` only.
 
 import re
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 
 from worker.contract.instant import write_instant
-from worker.contract.message import SOURCE, MessageDict
+from worker.contract.message import SOURCE, MessageDict, RecordDict
+from worker.contract.reference import Reference
 from worker.contract.types import Verb
 
 CORRELATION = re.compile(
@@ -47,7 +49,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `correlation` is the id of the call that brought the change, by which it is followed through the logs;
     it is no part of the message. A delete with `allow_empty` may take the last relation of a record that is
     otherwise to keep one (R12). One that was `delivered` is made of a webhook: its event id is in a space of
-    its own, and stands for whatever is delivered under it.
+    its own, and stands for whatever is delivered under it. Records that are named by references are not among
+    parents and children before they were looked up.
     """
 
     account: str
@@ -63,10 +66,12 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     allow_empty: bool = False
     correlation: str = ""
     delivered: bool = False
+    parent_references: tuple[Reference, ...] = ()
+    child_references: tuple[Reference, ...] = ()
 
     @property
     def relations(self) -> tuple[Relation, ...]:
-        """The relations this change is about, in the order of its ids."""
+        """The relations this change is about, in the order of its ids; without those of references."""
         return tuple(Relation(self.type, parent, child) for parent in self.parents for child in self.children)
 
     @property
@@ -96,6 +101,8 @@ def _content(change: Change) -> dict[str, object]:
         content["occurred_at"] = change.occurred_at
     if change.allow_empty:
         content["allow_empty"] = True
+    if change.parent_references or change.child_references:
+        content["references"] = (sorted(change.parent_references), sorted(change.child_references))
     return content
 
 
@@ -105,8 +112,8 @@ def to_message(change: Change) -> MessageDict:
         "account": change.account,
         "action": change.action,
         "relationtype": change.type,
-        "parentid": _one_or_many(change.parents),
-        "childid": _one_or_many(change.children),
+        "parentid": _one_or_many(change.parents, change.parent_references),
+        "childid": _one_or_many(change.children, change.child_references),
     }
     if change.info:
         message["relationinfo"] = dict(change.info)
@@ -123,5 +130,8 @@ def to_message(change: Change) -> MessageDict:
     return message
 
 
-def _one_or_many(ids: tuple[int, ...]) -> int | list[int]:
-    return ids[0] if len(ids) == 1 else list(ids)
+def _one_or_many(
+    ids: tuple[int, ...], references: tuple[Reference, ...]
+) -> RecordDict | Sequence[RecordDict]:
+    records: list[RecordDict] = [*ids, *(reference.as_object() for reference in references)]
+    return records[0] if len(records) == 1 else records

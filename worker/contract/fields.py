@@ -10,6 +10,7 @@ Python reads.
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, get_args
 
@@ -17,6 +18,13 @@ from worker.contract import instant, message
 from worker.contract.account_name import explain_account_name
 from worker.contract.catalogue import INFO
 from worker.contract.quoting import quote, suggest
+from worker.contract.reference import (
+    EXPECTED,
+    Reference,
+    find_reference_faults,
+    is_short_form,
+    read_reference,
+)
 from worker.contract.types import TYPES, RelationType, Verb, resolve
 from worker.contract.values import PLAIN_NAME, WrittenNumber, is_list_with_gaps, to_plain_message
 from worker.errors import Fault, NotFound
@@ -59,8 +67,9 @@ def find_faults(obj: object, *, incomplete: bool = False) -> Iterator[Fault]:
             yield from field.find_faults(value, name)
         elif field.required and not incomplete:
             yield Fault(name, "is required")
-    if len(_distinct_ids(obj.get("parentid"))) > 1 and len(_distinct_ids(obj.get("childid"))) > 1:
+    if _count_records(obj.get("parentid")) > 1 and _count_records(obj.get("childid")) > 1:
         yield Fault("childid", N_TO_N)
+    yield from _find_strange_references(obj)
     info = obj.get("relationinfo")
     if not incomplete and (info is None or isinstance(info, dict)):
         reason = misplaced_info(obj.get("action"), info or (), _find_type(obj.get("relationtype")))
@@ -92,8 +101,37 @@ def _path_of(key: object, parent: str = "") -> str:
     return f"{parent}.{key}" if parent else key
 
 
-def _distinct_ids(value: object) -> set[int]:
-    return {item for item in value if type(item) is int} if isinstance(value, list | tuple) else set()
+def _count_records(value: object) -> int:
+    """Return how many different records a side names, of those that can be read."""
+    if not isinstance(value, list | tuple):
+        return 1
+    return len({item for item in value if type(item) is int} | {*_references_of(value)})
+
+
+def _references_of(value: object) -> list[Reference]:
+    found = []
+    for item in value if isinstance(value, list | tuple) else [value]:
+        with suppress(ValueError):
+            found.append(read_reference(item))
+    return found
+
+
+def _find_strange_references(obj: Mapping[str, object]) -> Iterator[Fault]:
+    """Yield references to records of another module than the relation type has on that side."""
+    spelling = obj.get("relationtype")
+    try:
+        found = resolve(spelling) if isinstance(spelling, str) else None
+    except NotFound:
+        found = None
+    if found is None:
+        return
+    modules = (
+        (found.type.child, found.type.parent) if found.swapped else (found.type.parent, found.type.child)
+    )
+    for side, module in zip(("parentid", "childid"), modules, strict=True):
+        for reference in _references_of(obj.get(side)):
+            if reference.module != module:
+                yield Fault(side, f"is a record of {module}, not of {reference.module}, by {spelling}")
 
 
 def _find_type(value: object) -> RelationType | None:
@@ -138,15 +176,17 @@ def _ids(value: object, path: str) -> Iterator[Fault]:
 
 
 def _id(value: object, path: str, wanted: str) -> Iterator[Fault]:
-    if type(value) is not int or value < 1:
+    if isinstance(value, dict) or (isinstance(value, str) and is_short_form(value)):
+        yield from find_reference_faults(value, path)
+    elif type(value) is not int or value < 1:
         yield Fault(path, f"expected {wanted}, got {quote(value)}{_hint_at_number(value)}")
     elif value > message.MAX_ID:
         yield Fault(path, f"expected an integer below 2**53, got {quote(value)}")
 
 
 def _hint_at_number(value: object) -> str:
-    if isinstance(value, str) and value.isdecimal():
-        return "; send a number, not text"
+    if isinstance(value, str):
+        return "; send a number, not text" if value.isdecimal() else f"; to look it up, send {EXPECTED}"
     has_exponent = isinstance(value, WrittenNumber) and "e" in value.text.lower()
     return "; write all its digits, without an exponent" if has_exponent else ""
 
@@ -217,10 +257,16 @@ FIELDS: Mapping[str, Field] = {
         required=True,
     ),
     "parentid": Field(
-        "The parent record, or several; then the child is one.", {"$ref": "#/$defs/ids"}, _ids, required=True
+        "The parent record, or several; then the child is one. By id, or by a reference.",
+        {"$ref": "#/$defs/ids"},
+        _ids,
+        required=True,
     ),
     "childid": Field(
-        "The child record, or several; then the parent is one.", {"$ref": "#/$defs/ids"}, _ids, required=True
+        "The child record, or several; then the parent is one. By id, or by a reference.",
+        {"$ref": "#/$defs/ids"},
+        _ids,
+        required=True,
     ),
     "relationinfo": Field(
         "The state of an address in an appointment (calendar:address).",

@@ -3,7 +3,7 @@
 `change.schema.json` beside this file is its golden copy, for producers in other languages.
 """
 
-from worker.contract import instant, message
+from worker.contract import instant, message, reference
 from worker.contract.fields import FIELDS, Schema
 from worker.contract.types import TYPES
 
@@ -26,6 +26,9 @@ ALLOW_EMPTY_RULE: Schema = {
 }
 
 
+MODULES = f"({'|'.join(reference.MODULES)})"
+
+
 def schema() -> Schema:
     """Return the schema as a JSON value. The parser takes a little more: it corrects mistyped prefixes."""
     return {
@@ -44,6 +47,7 @@ def schema() -> Schema:
         "allOf": [*_info_rules(), ALLOW_EMPTY_RULE],
         "$defs": {
             "id": {"type": "integer", "minimum": 1, "maximum": message.MAX_ID},
+            **_references(),
             "ids": _ids(message.MAX_IDS),
             "single": _ids(1),
         },
@@ -52,8 +56,35 @@ def schema() -> Schema:
 
 
 def _ids(longest: int) -> Schema:
-    one = {"$ref": "#/$defs/id"}
-    return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": longest}]}
+    one = [{"$ref": "#/$defs/id"}, {"$ref": "#/$defs/reference"}]
+    return {"anyOf": [*one, {"type": "array", "items": {"anyOf": one}, "minItems": 1, "maxItems": longest}]}
+
+
+def _references() -> dict[str, Schema]:
+    """Return the forms of a reference; each has a name of its own, for generators of clients."""
+    examples = [{"address": {"email": "x@example.test"}}, "estate:objektnr_extern=PC910"]
+    return {
+        "reference": {
+            "description": "A record by what is known of it: looked up before the change is carried out.",
+            "anyOf": [{"$ref": "#/$defs/reference_text"}, {"$ref": "#/$defs/reference_object"}],
+            "examples": examples,
+        },
+        "reference_text": {"type": "string", "pattern": f"^{MODULES}:{reference.FIELD}=.*\\S"},
+        "reference_object": {
+            "type": "object",
+            "properties": {module: {"$ref": "#/$defs/reference_fields"} for module in reference.MODULES},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+        },
+        "reference_fields": {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": reference.MAX_FIELDS,
+            "propertyNames": {"pattern": f"^{reference.FIELD}$"},
+            "additionalProperties": {"type": ["string", "integer"], "minLength": 1},
+        },
+    }
 
 
 def _info_rules() -> list[Schema]:

@@ -288,6 +288,25 @@ def read_events(database: Database, account: str, digests: Sequence[bytes]) -> d
     return found
 
 
+# --- records to be looked up
+
+
+def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
+    """Let a job that waits for a record to be found wait there no longer, before it is changed."""
+    if job.value.state == QUEUED:
+        commit.run("LREM", "look_ups", 1, job.short)
+        commit.run("HINCRBY", "meta", "bytes", -job.size)
+    else:
+        commit.run("ZREM", "parked", job.short)
+
+
+def enter_queue(commit: Commit, resolved: Sequence[LoadedJob]) -> None:
+    """Let jobs whose records were found wait in the queue."""
+    if resolved:
+        commit.run("RPUSH", "queue", *(job.short for job in resolved))
+        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in resolved))
+
+
 # --- what people do
 
 

@@ -1,13 +1,13 @@
 """A job as it is stored, and all that can happen to one. Pure: times, outcomes and ids are arguments."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from struct import Struct as Layout
 from typing import Final
 
 import msgspec
 
-from worker.contract import Relation
+from worker.contract import Module, Reference, Relation
 from worker.planner.apply_reply import RelationOutcome
 from worker.planner.fold import RESULTS
 from worker.ports import (
@@ -19,8 +19,11 @@ from worker.ports import (
     Failure,
     JobFilter,
     JobRecord,
+    JobReference,
     JobState,
+    Parking,
     RecordRef,
+    Side,
     Submission,
 )
 from worker.store.keys import delivery, event, short_id
@@ -35,17 +38,36 @@ STATES: Final[tuple[JobState, ...]] = (
     "superseded",
     "failed",
     "held",
+    "parked",
 )
 """The states by the number that is stored."""
 ACTIONS: Final = {"create": "c", "modify": "m", "delete": "d", "": ""}
 ACTION_OF: Final = {letter: action for action, letter in ACTIONS.items()}
-COUNTED: Final = frozenset({"sending", "retrying", "verifying", "held"})  # the queue counts its own
+COUNTED: Final = frozenset({"sending", "retrying", "verifying", "held", "parked"})  # the queue counts its own
+SIDES: Final[Mapping[str, Side]] = {"p": "parent", "c": "child"}
 HEAD: Final = Layout(">QQ")  # accepted_at (µs) and acceptance number, which the script knows
 HEAD_SIZE: Final = HEAD.size
 NUMBERS: Final = {result: number for number, result in enumerate(RESULTS)}
 OUTCOME_COUNTERS: Final = {result: f"relations_{result}" for result in RESULTS}
 
 _pack = msgspec.msgpack.Encoder().encode
+
+
+class StoredReference(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A reference of a job as it is stored: side (p, c), module, fields; then what is known of it by now."""
+
+    side: str
+    module: Module
+    fields: tuple[tuple[str, str], ...]
+    record: int = 0
+    asked_at: int = 0
+    candidates: tuple[int, ...] = ()
+    by: str = ""
+
+    @property
+    def reference(self) -> Reference:
+        """The reference itself."""
+        return Reference(self.module, self.fields)
 
 
 class StoredJob(msgspec.Struct, array_like=True, gc=False):
@@ -55,7 +77,9 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
     relations. `left` counts relations without an outcome, `again` names them where it is a part. `counts` are
     those of `RESULTS`. `refused` says of each `failed` relation which of `refusals` is its own; releases that
     know neither wrote the first `refusal` alone. `decided` are failed relations that need no decision any
-    more: name, when, by whom, and why; `dismissed` is the same of the whole job.
+    more: name, when, by whom, and why; `dismissed` is the same of the whole job. Records of `references` are
+    among the ids once they were found; `parked` is since when it waits for that, until when, after how many
+    look-ups, why, and how many of them the API did not answer.
     """
 
     action: str = ""
@@ -90,6 +114,14 @@ class StoredJob(msgspec.Struct, array_like=True, gc=False):
     refusals: tuple[tuple[int, str, str], ...] = ()
     refused: tuple[int, ...] = ()
     decided: tuple[tuple[str, int, str, str], ...] = ()
+    references: tuple[StoredReference, ...] = ()
+    parked: tuple[int, int, int, str, int] | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of its relations, also of those whose records are still to be found."""
+        sides = [each.side for each in self.references if not each.record]
+        return (len(self.parents) + sides.count("p")) * (len(self.children) + sides.count("c"))
 
 
 ACCEPTED_FIELDS: Final = StoredJob.__struct_fields__.index("state")
@@ -121,7 +153,7 @@ class LoadedJob(msgspec.Struct, gc=False):
         accepted_at, number = HEAD.unpack_from(text)
         value = _decode(text[HEAD_SIZE:])
         if value.total < 0:
-            value.total = value.left = len(value.parents) * len(value.children)
+            value.total = value.left = value.size
         return cls(short, accepted_at, number, value, is_kept=is_kept, size=len(text))
 
     def encode(self) -> bytes:
@@ -150,8 +182,11 @@ class LoadedJob(msgspec.Struct, gc=False):
             v.requests,
             v.by,
         )
-        is_rare = v.refusal or v.failed or v.again or v.requeued_at or v.dismissed or v.replays or v.replay
-        body = _pack(v) if is_rare or v.replayed_by else _pack(common)
+        is_rare = (
+            *(v.refusal, v.failed, v.again, v.requeued_at),
+            *(v.dismissed, v.replays, v.replay, v.replayed_by, v.references),
+        )
+        body = _pack(v) if any(is_rare) else _pack(common)
         return HEAD.pack(self.accepted_at, self.number) + body
 
     @property
@@ -170,6 +205,11 @@ class LoadedJob(msgspec.Struct, gc=False):
     def is_queued(self) -> bool:
         """Whether it waits in the queue."""
         return self.value.state == QUEUED and not self.is_claimed
+
+    @property
+    def is_unresolved(self) -> bool:
+        """Whether a record that it names is still to be found."""
+        return any(not each.record for each in self.value.references)
 
     @property
     def is_open(self) -> bool:
@@ -272,6 +312,11 @@ class LoadedJob(msgspec.Struct, gc=False):
             replay=v.replay,
             correlation=v.correlation,
             allow_empty=v.allow_empty,
+            references=tuple(
+                JobReference(SIDES[each.side], each.reference, *msgspec.structs.astuple(each)[3:])
+                for each in v.references
+            ),
+            parked=Parking(*v.parked) if v.parked else None,
         )
 
     def matches(self, wanted: JobFilter) -> bool:
@@ -302,7 +347,7 @@ class LoadedJob(msgspec.Struct, gc=False):
         )
 
 
-QUEUED, SENDING, RETRYING, VERIFYING, SUCCEEDED, SUPERSEDED, FAILED, HELD = range(len(STATES))
+QUEUED, SENDING, RETRYING, VERIFYING, SUCCEEDED, SUPERSEDED, FAILED, HELD, PARKED = range(len(STATES))
 NUMBER_OF: Final = {state: number for number, state in enumerate(STATES)}
 UNKNOWN_REFUSAL: Final = (0, "other", "", "")
 """Of a failure that nothing is known about."""
@@ -329,7 +374,16 @@ def encode_submission(entry: Submission) -> tuple[str, bytes, bytes]:
         change.correlation,
         change.allow_empty,
     )
+    if change.parent_references or change.child_references:
+        value = StoredJob(
+            *value,
+            references=(*_stored("p", change.parent_references), *_stored("c", change.child_references)),
+        )  # type: ignore[assignment]
     return short, digest, _pack(value)
+
+
+def _stored(side: str, references: Sequence[Reference]) -> list[StoredReference]:
+    return [StoredReference(side, *reference) for reference in references]
 
 
 def unreadable_job(
@@ -409,11 +463,12 @@ def end_in_queue(
     job: LoadedJob, by: str, totals: Counter[str], *, now: int, keep: Retention
 ) -> list[RelationOutcome]:
     """End a job that waits in the queue; return the outcomes of what was left of it."""
-    account_free = job.short
+    account_free, before = job.short, job.value.state
     outcomes = [RelationOutcome(account_free, relation, "superseded", by) for relation in job.relations()]
-    supersede(job, len(outcomes), by, totals)
-    job.value.again = ()
+    supersede(job, job.value.left, by, totals)
+    job.value.again, job.value.parked = (), None
     _end(job, totals, now=now, keep=keep)
+    _move_state_count(totals, STATES[before], STATES[job.value.state])
     return outcomes
 
 

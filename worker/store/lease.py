@@ -1,11 +1,12 @@
 """The lease on an account: everything only its holder may do, each step carried out at most once (R17)."""
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from os import urandom
 from typing import Final, TypeVar
 
-from worker.contract import Relation
+from worker.contract import Reference, Relation
 from worker.errors import LeaseLost, StoreRolledBack
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
@@ -15,6 +16,8 @@ from worker.ports import (
     BegunRequest,
     ClaimedJob,
     DeleteBrake,
+    LookUpBatch,
+    LookUpResult,
     OpenWrite,
     Pause,
     RelationRecord,
@@ -22,7 +25,7 @@ from worker.ports import (
     WorkBatch,
     Writes,
 )
-from worker.store import codec, jobs
+from worker.store import codec, job_references, jobs
 from worker.store.account import (
     META_FIELDS,
     PAUSE_FIELDS,
@@ -30,6 +33,8 @@ from worker.store.account import (
     Before,
     KnownPause,
     Meta,
+    enter_queue,
+    leave_look_ups,
     read_events,
     read_jobs,
     read_memories,
@@ -44,6 +49,7 @@ from worker.store.limits import (
     BRAKE_WINDOW_US,
     FIRST_IDLE_US,
     FIRST_WAKE_DELAY_US,
+    JOBS_PER_CALL,
     LEASE_LIFETIME_MS,
     LONGEST_IDLE_US,
     MAX_REQUESTS,
@@ -51,6 +57,7 @@ from worker.store.limits import (
 )
 from worker.store.memories import Memory, why_of
 from worker.store.queue import WORK_FIELDS, Queue, QueueHead, WorkNote
+from worker.store.reference_memory import ReferenceMemory
 
 SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 MINUTE_US: Final = 60_000_000
@@ -172,6 +179,71 @@ class RedisLease:
         due_in = repeat_while_overtaken(self.account, lambda: self._release(window, rest))
         return None if due_in is None else due_in / 1e6
 
+    # --- records to be looked up
+
+    def read_look_ups(self, most: int) -> LookUpBatch:
+        """Return the changes whose records are to be looked up now: new ones in order, then parked ones."""
+        now, reads = self._database.now(), self._database.reads(self.account)
+        reads.lrange("look_ups", 0, most - 1)
+        reads.zrangebyscore("parked", "-inf", now, start=0, num=most)
+        reads.zcard("parked")
+        listed, parked, count = reads.run()
+        names = dict.fromkeys(short.decode() for short in (*listed, *parked))
+        found = read_jobs(self._database, self.account, names)
+        waiting = {short for short, job in found.items() if job_references.waits(job)}
+        if stray := names.keys() - waiting:
+            self._repeat(lambda: self._drop_stray_look_ups(sorted(stray)))
+        unresolved = [found[short] for short in names if short in waiting]
+        jobs_ = tuple(job_references.as_unresolved(job, self.account) for job in unresolved)
+        return LookUpBatch(now, jobs_, count)
+
+    def known_records(self, references: Collection[Reference], *, memory: float) -> Mapping[Reference, int]:
+        """Return the records that references led to within so many seconds, and that the API still knows."""
+        return self._reference_memory(memory).read(references)
+
+    def write_look_ups(
+        self, results: Sequence[LookUpResult], records: Mapping[Reference, int], *, memory: float
+    ) -> None:
+        """Write what became of the changes that were looked up, and which records references lead to."""
+        for start in range(0, max(1, len(results)), JOBS_PER_CALL):
+            piece, learned = results[start : start + JOBS_PER_CALL], {} if start else records
+            self._repeat(partial(self._write_look_ups, piece, learned, memory))
+
+    def _write_look_ups(
+        self, results: Sequence[LookUpResult], records: Mapping[Reference, int], memory: float
+    ) -> None:
+        by_short = {short_id(result.job): result for result in results}
+        found = read_jobs(self._database, self.account, by_short)
+        failing = [job.value.digest for short, job in found.items() if by_short[short].refusal]
+        events = read_events(self._database, self.account, failing)
+        commit, resolved = self._commit(self._database.now()), list[LoadedJob]()
+        for short, result in by_short.items():
+            job = found.get(short)
+            if job is None or not job_references.waits(job):
+                continue  # a person has decided in between
+            before = Before.of(job)
+            leave_look_ups(commit, job)
+            job_references.settle(job, result, commit.totals, now=commit.now, keep=self._keep)
+            commit.put(job, before, events.get(job.value.digest))
+            if result.parked and job.is_unresolved:
+                commit.run("ZADD", "parked", result.parked.until, short)
+            elif not job.is_unresolved:
+                resolved.append(job)
+        enter_queue(commit, resolved)
+        self._reference_memory(memory).write(commit, records)
+        self._send(commit)
+
+    def _drop_stray_look_ups(self, stray: Sequence[str]) -> None:
+        """Drop entries of jobs that do not wait for a record."""
+        commit = self._commit(self._database.now())
+        for short in stray:
+            commit.run("LREM", "look_ups", 0, short)
+        commit.run("ZREM", "parked", *stray)
+        self._send(commit)
+
+    def _reference_memory(self, seconds: float) -> ReferenceMemory:
+        return ReferenceMemory(self._database, self.account, seconds)
+
     # --- the steps
 
     def _read(self, max_jobs: int, max_relations: int) -> WorkBatch:
@@ -185,7 +257,9 @@ class RedisLease:
         reads.lrange("queue", 0, max_jobs - 1)
         reads.lrange("claimed", 0, -1)
         reads.llen("queue")
-        meta, token, work, due, journal, listed, claimed_ids, length = reads.run()
+        reads.llen("look_ups")
+        reads.zrange("parked", 0, 0, withscores=True)
+        meta, token, work, due, journal, listed, claimed_ids, length, unresolved, parked = reads.run()
         if token != self.holder.encode():
             raise self._lost()
         self._begun, self._read_at, self._found_nothing = dict(journal), now, False
@@ -220,8 +294,19 @@ class RedisLease:
         relations = tuple(relation for relation in relations if relation in self._opened)
         claimed = tuple(job.as_claimed(self.account, wanted[job.short]) for job in chosen)
         begun, is_small = codec.begun(journal), limit < max_jobs
-        self._found_nothing = not (claimed or relations or begun)
-        return WorkBatch(now, claimed, relations, records, begun, note.is_condemned, is_small, mended=mended)
+        look_ups = bool(unresolved or (parked and parked[0][1] <= now))
+        self._found_nothing = not (claimed or relations or begun or look_ups)
+        return WorkBatch(
+            now,
+            claimed,
+            relations,
+            records,
+            begun,
+            note.is_condemned,
+            is_small,
+            mended=mended,
+            look_ups=look_ups,
+        )
 
     def _mend(self, commit: AccountCommit, closed: Sequence[Relation]) -> tuple[StoreFlaw, ...]:
         """Mend what a read shows to contradict itself; `closed` are due and not open."""
@@ -385,10 +470,14 @@ class RedisLease:
         reads.hget("wake", "at")
         reads.exists("claimed")
         reads.hget("work", "idle")
-        [token], meta, work, due, begun, listed, pause_row, woken, claimed_ids, idle = reads.run()
+        reads.exists("look_ups")
+        reads.zrange("parked", 0, 0, withscores=True)
+        *row, look_ups, parked = reads.run()
+        [token], meta, work, due, begun, listed, pause_row, woken, claimed_ids, idle = row
         if token != self.holder.encode():
             raise self._lost()
-        times = [int(score) for _, score in due] + ([now] if begun or claimed_ids else [])
+        times = [int(score) for _, score in (*due, *parked)]
+        times += [now] if begun or claimed_ids or look_ups else []
         head = QueueHead.read(self._database, self.account, listed, dead=Meta.read(meta).dead)
         commit = AccountCommit(self._database, self.account, self._keep, now=now)
         commit.check("holder", "token", self.holder)

@@ -30,6 +30,7 @@ from worker.usecases.batch import Batch, HoldTerms
 from worker.usecases.flush_context import FlushDeps, FlushPolicy, FlushResult
 from worker.usecases.flush_telemetry import FlushTelemetry
 from worker.usecases.in_flight import Purpose, Round, SentRequest
+from worker.usecases.look_up import LookUpStage
 from worker.usecases.observe import observe
 
 FLUSH_BUDGET = 20.0  # seconds after which a flush begins no further request
@@ -88,9 +89,28 @@ class _Flush:
 
     def run(self) -> float:
         """Work the batch; return the seconds to rest before the next, for the sake of pace."""
+        work, rest = self.read(), None
+        if work.look_ups and not work.recovered:
+            rest = self.look_up()
+            if not (work.jobs or work.due or work.begun):
+                work = self.read()
+        return max(self.work(work), rest or 0.0)
+
+    def read(self) -> WorkBatch:
+        """Return the next batch."""
         work = self.lease.read(max_jobs=self.policy.max_batch, max_relations=MAX_RELATIONS)
-        self.read_at, self.pace.is_small = work.now, work.small
+        self.started, self.read_at = self.deps.clock.monotonic(), work.now
+        self.pace.is_small = work.small
         self.telemetry.store_mended(work.mended)
+        return work
+
+    def look_up(self) -> float | None:
+        """Look up the records that changes name by references; return the seconds to rest, if any."""
+        stage = LookUpStage(self.policy, self.deps, self.lease, self.telemetry, self.sender, self.pace)
+        return stage.run()
+
+    def work(self, work: WorkBatch) -> float:
+        """Work a batch; return the seconds to rest before the next."""
         if not (work.jobs or work.due or work.begun or work.recovered):
             return 0.0
         if self.policy.observe and not work.recovered:
