@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 
-from worker.contract import Info
+from worker.contract import Change, Info
+from worker.contract.reference import Reference
 from worker.ports import Waiting
 
 
@@ -49,6 +50,18 @@ def format_ids(numbers: Iterable[int], *, most: int = 12) -> str:
     shown = pieces[:most]
     left = len(ordered) - sum(size for _, size in shown)
     return " ".join(text for text, _ in shown) + f" … and {left:,} more"
+
+
+def format_records(numbers: Iterable[int], references: Iterable[Reference]) -> str:
+    """Return the ids, and the references that stand for ids: `501 estate:objektnr_extern=PC910`."""
+    return " ".join(filter(None, (format_ids(numbers), *map(str, references))))
+
+
+def format_change(change: Change) -> str:
+    """Return a change in one line: `acme: create estate:address:buyer 501 → 9001 9002`."""
+    parents = format_records(change.parents, change.parent_references)
+    children = format_records(change.children, change.child_references)
+    return f"{change.account}: {change.action} {change.type} {parents} → {children}{format_info(change.info)}"
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ Form builders send a list of fields, an object of them, or answers beside the de
 what was chosen stands as a text, or as the id of an option whose text stands beside.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -141,8 +142,9 @@ def _unwrap(value: object) -> object:
 
 def _find_value(fields: Iterable[FormField], name: str) -> object:
     """Return what the fields of that name agree on; those that were left empty do not count."""
-    wanted = _fold(name)
-    found = [field for field in fields if any(_fold(each) == wanted for each in field.names)]
+    found = [field for field in fields if name in field.names] or [
+        field for field in fields if _fold(name) in map(_fold, field.names)
+    ]
     filled = [field for field in found if field.value not in (None, "", [])] or found[:1]
     for other in filled[1:]:
         if other.value != filled[0].value:
@@ -155,5 +157,5 @@ def _find_value(fields: Iterable[FormField], name: str) -> object:
 
 
 def _fold(name: str) -> str:
-    """Return a name as it is compared: without case, marks at its end and blanks too many."""
-    return " ".join(name.casefold().split()).rstrip(" :*?")
+    """Return a name as it is compared: without case, marks at its end, and what stands for a blank."""
+    return " ".join(re.split(r"[\s._-]+", name.casefold())).strip(" :*?")

@@ -105,7 +105,7 @@ def _verify_hmac(source: Source, delivery: WebhookDelivery, now: float) -> str:
     expected = make_digests(source, delivery, timestamp)
     if not any_equal(expected, list(read_digests(source, received))):
         raise refusal("the signature does not match")
-    return _message_id(source, delivery)
+    return make_message_id(source, delivery)
 
 
 def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> str:
@@ -116,7 +116,7 @@ def _verify_bearer(source: Source, delivery: WebhookDelivery, _now: float) -> st
             "send the secret of this source as `Authorization: Bearer SECRET`", reason="no_proof"
         )
     _check_secret(source, [token.strip()])
-    return _message_id(source, delivery)
+    return make_message_id(source, delivery)
 
 
 def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str:
@@ -135,7 +135,7 @@ def _verify_basic(source: Source, delivery: WebhookDelivery, _now: float) -> str
         _check_secret(source, [given, given.partition(":")[2]])
     except Unauthorized as error:
         raise Unauthorized(str(error), challenge="Basic", reason=error.reason) from None
-    return _message_id(source, delivery)
+    return make_message_id(source, delivery)
 
 
 def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> str:
@@ -144,7 +144,7 @@ def _verify_secret(source: Source, delivery: WebhookDelivery, _now: float) -> st
     for secret in source.secrets:
         _hide_spellings(secret.reveal())
     _check_secret(source, [text for text in PLACES[place](delivery, name) if text])
-    return _message_id(source, delivery)
+    return make_message_id(source, delivery)
 
 
 def _in_header(delivery: WebhookDelivery, name: str) -> Iterator[str]:
@@ -243,7 +243,7 @@ def _hide_spellings(secret: str) -> None:
         hide(spelling)
 
 
-def _message_id(source: Source, delivery: WebhookDelivery) -> str:
+def make_message_id(source: Source, delivery: WebhookDelivery) -> str:
     """Return the id of a message without one: its content, and what rules read beside it.
 
     Without a body the address is the content.

@@ -261,6 +261,8 @@ TALLY = [
         ),
         ({"your-email": "a@b.test"}, "your-email", "a@b.test"),
         ({"1.3": "Ada", "1.6": "Lovelace"}, "1.3", "Ada"),
+        ({"1_3": "Ada", "1_6": "Lovelace"}, "1.3", "Ada"),
+        ({"Objekt_Nr_": "PC910"}, "Objekt-Nr.", "PC910"),
         ({"1": {"id": 1, "name": "E-Mail", "value": "a@b.test"}}, "E-Mail", "a@b.test"),
         ([{"name": "email", "value": "a@b.test", "objectTypeId": "0-1"}], "email", "a@b.test"),
         (None, "mail", None),
@@ -279,7 +281,7 @@ def test_of_several_names_the_first_counts_that_was_filled_in() -> None:
 def test_a_name_of_two_fields_that_differ_is_refused_and_both_are_named() -> None:
     twice = [
         {"key": "q1", "label": "E-Mail", "value": "ada@example.test"},
-        {"key": "q7", "label": "E-Mail *", "value": "bob@example.test"},
+        {"key": "q7", "label": "E-Mail", "value": "bob@example.test"},
     ]
     text = refusal_of("field(@, 'E-Mail')", twice)
     assert '"q1"' in text
