@@ -9,7 +9,6 @@ from typing import Annotated, Literal, Required, TypedDict
 import msgspec
 from msgspec import Meta
 
-from worker.contract.reference import SHORT_FORM
 from worker.contract.types import Verb
 
 MAX_MESSAGE = 2**20  # bytes of one change
@@ -24,9 +23,9 @@ UNROUTED = "unrouted"  # the account of messages that name no known one; no othe
 SOURCE = "api"  # of a change that names none
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
-ReferenceText = Annotated[str, Meta(pattern=rf"\A{SHORT_FORM}\Z")]
 ReferenceObject = dict[str, dict[str, str | int]]
-Record = Id | ReferenceText | ReferenceObject
+# The text has no pattern here: beside an object it makes msgspec 0.22 crash when Python collects garbage.
+Record = Id | str | ReferenceObject
 Records = Record | Annotated[tuple[Record, ...], Meta(min_length=1, max_length=MAX_IDS)]
 EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID, pattern=rf"\A{PRINTABLE}\Z")]
 Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=rf"\A{PRINTABLE}\Z")]
