@@ -23,7 +23,7 @@ MAX_NESTING: Final = 3  # of values in values
 
 
 class Template(NamedTuple):
-    """A template: what it is for, who chooses its secret, where that stands in the address, and its values."""
+    """What it is for, who chooses its secret, where that stands in the address, and what can be chosen."""
 
     name: str
     title: str

@@ -1,16 +1,25 @@
 """`relations sources add`: each template makes settings that read what its sender sends, and ignores its noise."""
 
+import hmac
 import json
 import stat
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ops.source_templates import Template, list_templates
+from producers.errors import Unauthorized
+from producers.webhooks.signatures import WebhookDelivery
+from producers.webhooks.verify import verify
 from tests.support.cli_runner import Cli, make_cli, make_environ, write_settings
 from tests.support.mails import make_feedback, make_mail
+from worker.config import load_settings
 
+NOW = 1_795_959_015
+STAMP = b"1795959015."
 TEMPLATES = list_templates()
 NAMES = [template.name for template in TEMPLATES]
 DOCS = Path(__file__).parents[2] / "docs"
@@ -131,6 +140,64 @@ def test_the_settings_may_be_printed_instead(cli: Cli, config: Path) -> None:
     assert shown.lstrip().startswith("# Forms of Tally.")
     assert r"\"a\\b\"" in shown
     assert (config.read_text("utf-8"), list(config.parent.glob("x.secret"))) == (before, [])
+
+
+def sign(secret: str, content: bytes) -> bytes:
+    return hmac.digest(secret.encode(), content, "sha256")
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "write"),
+    [
+        (
+            "calendly",
+            "Calendly-Webhook-Signature",
+            lambda key, body: f"t={NOW},v1={sign(key, STAMP + body).hex()}",
+        ),
+        ("cal.com", "X-Cal-Signature-256", lambda key, body: sign(key, body).hex()),
+        ("typeform", "Typeform-Signature", lambda key, body: f"sha256={b64encode(sign(key, body)).decode()}"),
+        ("tally", "Tally-Signature", lambda key, body: b64encode(sign(key, body)).decode()),
+        ("github", "X-Hub-Signature-256", lambda key, body: f"sha256={sign(key, body).hex()}"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_template_verifies_what_its_sender_signs(
+    cli: Cli, config: Path, name: str, header: str, write: Callable[[str, bytes], str]
+) -> None:
+    added = add(cli, name)
+    secret = (config.parent / f"{added}.secret").read_text().strip()
+    source = load_settings(make_environ(config, "redis://127.0.0.1:9/0"), config.parent).sources[added]
+    body = by_name(name).read_sample()
+
+    def delivery(signature: str) -> WebhookDelivery:
+        return WebhookDelivery("https://here/", {header.lower(): signature}, body)
+
+    assert verify(source, delivery(write(secret, body)), now=NOW)
+    for forged in (write("another secret", body), write(secret, body + b" "), "no-secret-provided"):
+        with pytest.raises(Unauthorized):
+            verify(source, delivery(forged), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("estatesync", "https://here/webhooks/estatesync?k={}"),
+        ("website-form", "https://here/webhooks/website-form?k={}&lang=de"),
+        ("openimmo-feedback", "https://here/webhooks/openimmo-feedback?k={}"),
+        ("propstack", "https://here/webhooks/propstack/{}/client_property_created"),
+    ],
+)
+def test_a_template_takes_the_secret_where_its_sender_can_put_it(
+    cli: Cli, config: Path, name: str, url: str
+) -> None:
+    added = add(cli, name)
+    secret = (config.parent / f"{added}.secret").read_text().strip()
+    source = load_settings(make_environ(config, "redis://127.0.0.1:9/0"), config.parent).sources[added]
+    assert verify(source, WebhookDelivery(url.format(secret), {}, b"{}"), now=NOW)
+    for wrong in (secret[:-1], f"{secret}x", ""):
+        with pytest.raises(Unauthorized) as raised:
+            verify(source, WebhookDelivery(url.format(wrong), {}, b"{}"), now=NOW)
+        assert secret not in str(raised.value)
 
 
 # --- what senders send beside their samples

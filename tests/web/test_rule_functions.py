@@ -1,7 +1,9 @@
 """What rules can do with what senders write: times, texts, contacts, fields of forms, maps and references."""
 
 import json
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.webhooks.expressions import search
+from producers.webhooks.functions import FUNCTIONS
 from producers.webhooks.mapping import build_messages, check_rules
 from producers.webhooks.scope import Scope
 from worker.config import Account, Rule, Secret, Settings, Source
@@ -378,3 +381,13 @@ def test_each_reference_of_a_list_is_a_change_of_its_own_and_ids_stay_together()
 def test_a_source_says_which_event_its_hook_stands_for() -> None:
     assert find("event()", {}, make_source(event="client_created")) == "client_created"
     assert find("event()", {}, make_source()) is None
+
+
+def test_the_reference_lists_every_function_and_none_that_is_not_there() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "rule-functions.md").read_text("utf-8")
+    listed = {
+        name
+        for cell in re.findall(r"^\| (.*?) \|", page, re.MULTILINE)
+        for name in re.findall(r"`([a-z_]+)\(", cell)
+    }
+    assert listed == {*FUNCTIONS, "map"}
