@@ -1,7 +1,7 @@
 """The functions that rules have beside JMESPath's own: for what senders write differently. Pure.
 
-Each takes the scope of a rule and its arguments; nothing in means nothing out. `docs/reference/rule-functions.md`
-lists them for those who write rules.
+Each takes the scope of a rule and its arguments; nothing in means nothing out. The page for those who write
+rules is `docs/reference/rule-functions.md`.
 """
 
 from collections.abc import Callable, Mapping
