@@ -45,12 +45,11 @@ class Template(NamedTuple):
             raise Invalid(unknown)
         values = {**self.values, **chosen}
         for _ in range(MAX_NESTING):
-            values = {
-                key: PLACEHOLDER.sub(lambda match: values[match[1]], text) for key, text in values.items()
-            }
+            values = {key: _fill(text, values) for key, text in values.items()}
         values |= {"name": name, "account": account, "secret": secret}
-        escaped = {key: json.dumps(text, ensure_ascii=False)[1:-1] for key, text in values.items()}
-        return PLACEHOLDER.sub(lambda match: escaped[match[1]], self.text)
+        return _fill(
+            self.text, {key: json.dumps(text, ensure_ascii=False)[1:-1] for key, text in values.items()}
+        )
 
     def read_sample(self) -> bytes:
         """Return a payload as the sender sends it; what rules read beside it stands before it."""
@@ -70,6 +69,10 @@ def find_template(name: str) -> Template:
     if name not in known:
         raise NotFound(f'there is no template "{name}"; there are {", ".join(known)}')
     return known[name]
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
 
 
 def _read(name: str) -> Template:

@@ -6,13 +6,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.simulator import FaultPlan
+from ops.simulator import FaultPlan, Records
+from tests.support.broken_stores import inspector_of
+from tests.support.crashes import CrashPoint, crash_points, run_with_crash
 from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Change, Reference
 from worker.planner.actions import Action, ActionResult, Reply, Verdict
 from worker.planner.lookup import Search
-from worker.ports import CANCELLED, Api, AuditEntry, JobRecord
+from worker.ports import CANCELLED, ERASED, Api, AuditEntry, ErasedPiece, JobRecord, RecordRef
+from worker.testing import MemoryStore
 
 BUYER = "estate:address:buyer"
 ESTATE = Reference("estate", (("objektnr_extern", "PC910"),))
@@ -124,15 +127,17 @@ def test_a_change_that_lacks_a_record_is_parked_and_says_what_it_lacks(world: Wo
     assert none.parked.message.startswith("no address by KdNr is found")
     assert [each.candidates for each in several.references] == [(), (9003, 9004)]
     assert several.references[0].record == 501
+    assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
 def test_a_parked_change_is_released_once_somebody_has_created_the_record(world: World) -> None:
-    world.accept(wish(email("new@example.test"), at=0.0))
+    world.accept(wish(email("new@example.test"), at=-100.0))
     world.flush()
     seed(world, {"address": {9010: {"email": ["New@example.test"]}}})
     world.drain()
     assert linked(world) == {(501, 9010)}
     assert job(world).parked is None
+    assert inspector_of(world.store).inspect("acme").flaws == ()
 
 
 def test_it_is_looked_up_with_growing_delay_and_fails_at_last_and_can_be_replayed(world: World) -> None:
@@ -143,6 +148,7 @@ def test_it_is_looked_up_with_growing_delay_and_fails_at_last_and_can_be_replaye
     assert failed.refusal
     assert (failed.state, failed.refusal[1]) == ("failed", "not_found")
     assert failed.id in world.store.failed_jobs("acme", limit=10)
+    assert inspector_of(world.store).inspect("acme").flaws == ()
     assert sum(kind == "read" for kind in world.sent()) < 45
     seed(world, {"address": {9010: {"email": "new@example.test"}}})
     assert world.store.requeue("acme", [failed.id])[0] == [failed.id]
@@ -151,9 +157,9 @@ def test_it_is_looked_up_with_growing_delay_and_fails_at_last_and_can_be_replaye
 
 
 def test_the_order_of_what_happened_holds_for_what_was_parked(world: World) -> None:
-    world.accept(wish(email("new@example.test"), at=10.0))
+    world.accept(wish(email("new@example.test"), at=-90.0))
     world.flush()
-    world.accept(wish(9010, estate=501, action="delete", at=20.0))
+    world.accept(wish(9010, estate=501, action="delete", at=-80.0))
     world.flush()
     seed(world, {"address": {9010: {"email": "new@example.test"}}})
     world.drain()
@@ -214,6 +220,32 @@ def test_a_look_up_without_an_answer_is_repeated(world: World, fault: Any) -> No
     assert linked(world) == {(501, 9001)}
 
 
+def test_a_crash_at_any_step_changes_no_end() -> None:
+    def play(point: CrashPoint) -> World:
+        world = World(lambda now: MemoryStore(now), policy={"park_for": 60.0})
+        seed(world, FIELDS)
+
+        def run() -> None:
+            world.accept(
+                wish(email("anna@example.test"), address(KdNr="815"), at=-99.0, event_id="a"),
+                wish(email("bernd@example.test"), action="delete", at=-98.0, event_id="b"),
+                wish(email("office@example.test"), at=-97.0, event_id="c"),
+                wish(9005, estate=501, at=-96.0, event_id="d"),
+            )
+            world.drain()
+
+        return run_with_crash(world, point, run)
+
+    point = CrashPoint()
+    play(point)
+    for crash in crash_points(point.calls):
+        world = play(crash)
+        assert linked(world) == {(501, 9001), (501, 9005)}, crash.at
+        states = {found.event_id: found.state for number in range(4) if (found := job(world, number))}
+        assert states == {"a": "succeeded", "b": "succeeded", "c": "failed", "d": "succeeded"}, crash.at
+        assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
 class Choking:
     """An API that answers no request in which one value is searched for."""
 
@@ -248,7 +280,58 @@ def test_a_change_that_waits_for_a_record_is_cancelled_like_any_other(world: Wor
     result = job_admin_of(world.store).cancel("acme", [job(world).id], entry)
     assert result.done == (job(world).id,)
     assert (job(world).state, job(world).by) == ("superseded", CANCELLED)
+    assert inspector_of(world.store).inspect("acme").flaws == ()
     world.drain()
     assert linked(world) == {(501, 9005)}
     assert queries_of(world.store).count_by_state("acme")["parked"] == 0
-    assert world.flush().next_in is None
+
+
+@pytest.mark.parametrize("is_looked_up", [False, True])
+def test_an_erased_record_stands_in_no_reference_candidate_or_memory(
+    world: World, is_looked_up: bool
+) -> None:
+    world.accept(
+        wish(email("anna@example.test"), at=-99.0),
+        wish(email("office@example.test"), at=-98.0),
+        wish(9003, estate=Reference("estate", (("objektnr_extern", "none"),)), at=-97.0),
+        wish(email("new@example.test"), 9004, at=-96.0),
+    )
+    if is_looked_up:
+        world.flush()
+        world.flush()
+    job_admin, who = job_admin_of(world.store), (RecordRef("address", 9001), RecordRef("address", 9003))
+    for each in who:
+        lease = world.store.lease("acme", world.new_id())
+        assert lease
+        with_cursor(lambda after, each=each, lease=lease: job_admin.erase_jobs(lease, each, after))
+        with_cursor(lambda cursor, each=each, lease=lease: job_admin.erase_rest(lease, each, cursor))
+        lease.release()
+    assert inspector_of(world.store).inspect("acme").flaws == ()
+    assert (job(world, 2).state, job(world, 2).by) == ("superseded", ERASED)
+    states = {each: job(world, each).state for each in (1, 3)}
+    assert set(states.values()) == {"parked" if is_looked_up else "queued"}
+    if is_looked_up:
+        assert job(world, 0).references == ()
+        assert [each.candidates for each in job(world, 1).references] == [(), (9004,)]
+        lease = world.store.lease("acme", world.new_id())
+        assert lease
+        assert lease.known_records([email("anna@example.test"), ESTATE], memory=3600.0) == {ESTATE: 501}
+
+
+def with_cursor(erase: Callable[[int], ErasedPiece]) -> None:
+    cursor = erase(0).next
+    while cursor:
+        cursor = erase(cursor).next
+
+
+def test_a_record_that_the_api_knows_no_more_is_looked_up_anew(world: World) -> None:
+    world.accept(wish(email("anna@example.test")))
+    world.drain()
+    world.simulator.seed("token-acme", {}, records=Records(missing=frozenset({("address", 9001)})))
+    seed(world, {"address": {9001: None, 9011: {"email": "anna@example.test"}}})
+    world.accept(wish(email("anna@example.test"), estate=502))
+    world.drain()
+    assert job(world, 1).state == "failed"  # it was remembered, and is not there
+    world.accept(wish(email("anna@example.test"), estate=502))
+    world.drain()
+    assert (502, 9011) in linked(world)

@@ -101,7 +101,7 @@ class SimulatedWorker(SimulatedProcess):
 
     def send(self, actions: Sequence[Action | Search], *, request_id: str, now: float) -> Reply:
         """Send one request by the real client."""
-        described = [(action.kind, action.parents, action.children) for action in actions]
+        described = [str(action) for action in actions]
         self.interrupt("api.send", request_id, described)
         self._request_begun[self.schedule.current] = begun = self.schedule.now
         reply = self._client().send(actions, request_id=request_id, now=now)

@@ -18,6 +18,7 @@ from worker.contract.reference import Module, Reference, read_reference
 from worker.contract.schema import schema
 from worker.contract.types import (
     TYPES,
+    ChangeAction,
     GuardedSide,
     LastOne,
     Order,
@@ -35,6 +36,7 @@ __all__ = [
     "MAX_MESSAGE",
     "TYPES",
     "Change",
+    "ChangeAction",
     "GuardedSide",
     "Info",
     "LastOne",

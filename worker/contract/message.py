@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Required, TypedDict
 import msgspec
 from msgspec import Meta
 
-from worker.contract.types import Verb
+from worker.contract.types import ChangeAction
 
 MAX_MESSAGE = 2**20  # bytes of one change
 MAX_BODY = 2**24  # bytes of many
@@ -26,7 +26,7 @@ Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 ReferenceObject = dict[str, dict[str, str | int]]
 # The text has no pattern here: beside an object it makes msgspec 0.22 crash when Python collects garbage.
 Record = Id | str | ReferenceObject
-Records = Record | Annotated[tuple[Record, ...], Meta(min_length=1, max_length=MAX_IDS)]
+Records = Record | Annotated[tuple[Record, ...], Meta(max_length=MAX_IDS)]
 EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID, pattern=rf"\A{PRINTABLE}\Z")]
 Label = Annotated[str, Meta(max_length=MAX_LABEL, pattern=rf"\A{PRINTABLE}\Z")]
 
@@ -35,7 +35,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True)
     """A well-formed message; whether its fields go together is decided in `parsing`."""
 
     account: Annotated[str, Meta(pattern=rf"\A{ACCOUNT}\Z")]
-    action: Verb
+    action: ChangeAction
     relationtype: str
     parentid: Records
     childid: Records
@@ -56,7 +56,7 @@ class MessageDict(TypedDict, total=False):
     """The public JSON form, as a type for Python producers; a client may add the account."""
 
     account: str
-    action: Required[Verb]
+    action: Required[ChangeAction]
     relationtype: Required[str]
     parentid: Required[RecordDict | Sequence[RecordDict]]
     childid: Required[RecordDict | Sequence[RecordDict]]

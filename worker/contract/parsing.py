@@ -16,11 +16,11 @@ import msgspec
 from worker.contract.catalogue import INFO
 from worker.contract.change import Change, Info
 from worker.contract.faults import check_each, limit_faults
-from worker.contract.fields import MISPLACED_ALLOW_EMPTY, N_TO_N, find_faults, misplaced_info
+from worker.contract.fields import MISPLACED_ALLOW_EMPTY, N_TO_N, NO_RECORDS, find_faults, misplaced_info
 from worker.contract.instant import read_instant
 from worker.contract.message import MAX_BODY, SOURCE, Message, Records
 from worker.contract.reference import Reference, read_reference
-from worker.contract.types import EXACT, RelationType, resolve
+from worker.contract.types import EXACT, GuardedSide, RelationType, resolve
 from worker.contract.values import has_repeated_names, read_json, to_plain_message
 from worker.errors import Fault, InvalidChange, NotFound, Place
 
@@ -119,7 +119,10 @@ def _to_change(message: Message) -> ParsedChange:
     first, second = (children, parents) if swapped else (parents, children)
     parent_ids, parent_references = _split(first, relation_type.parent)
     child_ids, child_references = _split(second, relation_type.child)
-    if message.allow_empty and message.action != "delete":
+    replaces = _replaced_side(message, swapped=swapped) if message.action == "replace" else ""
+    if not (parents and children) and not (replaces and message.allow_empty and (parents or children)):
+        raise ValueError(NO_RECORDS)
+    if message.allow_empty and message.action not in ("delete", "replace"):
         raise ValueError(MISPLACED_ALLOW_EMPTY)
     change = Change(
         account=message.account,
@@ -135,8 +138,21 @@ def _to_change(message: Message) -> ParsedChange:
         allow_empty=bool(message.allow_empty),
         parent_references=parent_references,
         child_references=child_references,
+        replaces=replaces,
     )
     return ParsedChange(change, notes)
+
+
+def _replaced_side(message: Message, *, swapped: bool) -> GuardedSide:
+    """Return which side of a replace is the whole set: the list; of two lists, the longer or empty one."""
+    parents, children = message.parentid, message.childid
+    if () in (parents, children):
+        is_parent = parents == ()
+    elif isinstance(parents, tuple) and isinstance(children, tuple):
+        is_parent = len(parents) > 1
+    else:
+        is_parent = isinstance(parents, tuple)
+    return "parent" if is_parent is not swapped else "child"
 
 
 def _distinct(records: Records) -> tuple[int | Reference, ...]:

@@ -22,7 +22,14 @@ EXAMPLE: Schema = {
 
 ALLOW_EMPTY_RULE: Schema = {
     "if": {"required": ["allow_empty"], "properties": {"allow_empty": {"const": True}}},
-    "then": {"properties": {"action": {"const": "delete"}}},
+    "then": {"properties": {"action": {"enum": ["delete", "replace"]}}},
+}
+SOME_RULE: Schema = {
+    "if": {
+        "required": ["action", "allow_empty"],
+        "properties": {"action": {"const": "replace"}, "allow_empty": {"const": True}},
+    },
+    "else": {"properties": {side: {"not": {"const": []}} for side in ("parentid", "childid")}},
 }
 
 
@@ -44,20 +51,22 @@ def schema() -> Schema:
         "required": [name for name, field in FIELDS.items() if field.required],
         "additionalProperties": False,
         "anyOf": [{"properties": {side: {"$ref": "#/$defs/single"}}} for side in ("parentid", "childid")],
-        "allOf": [*_info_rules(), ALLOW_EMPTY_RULE],
+        "allOf": [*_info_rules(), ALLOW_EMPTY_RULE, SOME_RULE],
         "$defs": {
             "id": {"type": "integer", "minimum": 1, "maximum": message.MAX_ID},
             **_references(),
-            "ids": _ids(message.MAX_IDS),
-            "single": _ids(1),
+            "ids": _ids(0, message.MAX_IDS),
+            "single": _ids(1, 1),
         },
         "examples": [EXAMPLE],
     }
 
 
-def _ids(longest: int) -> Schema:
+def _ids(shortest: int, longest: int) -> Schema:
     one = [{"$ref": "#/$defs/id"}, {"$ref": "#/$defs/reference"}]
-    return {"anyOf": [*one, {"type": "array", "items": {"anyOf": one}, "minItems": 1, "maxItems": longest}]}
+    return {
+        "anyOf": [*one, {"type": "array", "items": {"anyOf": one}, "minItems": shortest, "maxItems": longest}]
+    }
 
 
 def _references() -> dict[str, Schema]:
@@ -97,7 +106,7 @@ def _info_rules() -> list[Schema]:
     none = {"properties": {"relationinfo": {"maxProperties": 0}}}
     return [
         {"if": _when("action", ["modify"]), "then": needed},
-        {"if": _when("action", ["delete"]), "then": none},
+        {"if": _when("action", ["delete", "replace"]), "then": none},
         {"if": _when("action", ["create"]), "then": {"if": _when("relationtype", takers), "else": none}},
     ]
 

@@ -31,17 +31,20 @@ def parameters(search: Search, claim: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read_records(search: Search, data: Any) -> tuple[tuple[FoundRecord, ...], int]:
-    """Return the records that a search found, each once, and how many there are in all.
+    """Return the records that a search found, each once, and how many there are in all, as far as is known.
 
     Raises `Unreadable`.
     """
-    total = as_number(as_object(as_object(data).get("meta")).get("cntabsolute"))
-    if total is None:
-        raise Unreadable("the answer does not say how many records there are")
     rows = as_object(data).get("records")
     if not isinstance(rows, list | dict):
         raise Unreadable("the answer has no list of records")
     found = _merge(search, as_items(rows))
+    count = as_object(as_object(data).get("meta")).get("cntabsolute")
+    if count is None:  # as some answers have it; then there is more behind a full page
+        return found, search.offset + len(found) + (len(rows) >= MAX_VALUES)
+    total = as_number(count)
+    if total is None:
+        raise Unreadable("the answer does not say how many records there are")
     if not found and total > search.offset:
         raise Unreadable("the answer counts records and shows none")
     repeated = len(rows) - len(found)

@@ -221,7 +221,7 @@ def _row_result(action: Action | Search, row: Mapping[str, Any], clean_message: 
         return _error(code, state.get("message"), clean_message)
     if isinstance(action, Search):
         return _search_result(action, row)
-    return ActionResult(Verdict.OK, related=_related(action, row)) if action.kind == "get" else _OK
+    return _read_related(action, row) if action.kind == "get" else _OK
 
 
 def _search_result(asked: Search, row: Mapping[str, Any]) -> ActionResult:
@@ -238,19 +238,23 @@ def _error(code: int, message: Any, clean_message: Clean) -> ActionResult:
     return ActionResult(verdict, code, error, clean_message(describe(code, as_text(message))))
 
 
-def _related(action: Action, row: Mapping[str, Any]) -> dict[int, frozenset[int]]:
-    """Return requested id → related ids.
+def _read_related(action: Action, row: Mapping[str, Any]) -> ActionResult:
+    """Return the result of a read: requested id → related ids.
 
     An id is left out if the answer leaves it out or has anything unreadable for it: absence must be proved.
     """
     requested = frozenset(action.parents or action.children)
     found: dict[int, set[int]] = {}
+    unreadable = set[int]()
     for record in as_items(as_object(row.get("data")).get("records")):
         for key, value in as_object(as_object(record).get("elements")).items():
             number, related = as_number(key), _ids(value)
             if number in requested and related is not None:
                 found.setdefault(number, set()).update(related)
-    return {number: frozenset(related) for number, related in found.items()}
+            elif number in requested:
+                unreadable.add(number)
+    related_ids = {number: frozenset(related) for number, related in found.items()}
+    return ActionResult(Verdict.OK, related=related_ids, unreadable=frozenset(unreadable))
 
 
 def _ids(value: Any) -> frozenset[int] | None:

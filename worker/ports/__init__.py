@@ -57,7 +57,15 @@ from worker.ports.records import (
     Waiting,
     WaitReason,
 )
-from worker.ports.references import JobReference, LookUpBatch, LookUpResult, Parking, Side, UnresolvedJob
+from worker.ports.references import (
+    JobReference,
+    LookUpBatch,
+    LookUpResult,
+    Parking,
+    ReplacedSide,
+    Side,
+    UnresolvedJob,
+)
 from worker.ports.services import (
     Api,
     BreakerChange,
@@ -156,6 +164,7 @@ __all__ = [
     "RefusedChange",
     "RelationEvent",
     "RelationRecord",
+    "ReplacedSide",
     "Replay",
     "ReplayEntry",
     "ReplayState",

@@ -8,6 +8,7 @@ import msgspec
 
 from worker.contract import Relation
 from worker.planner.actions import Action, ErrorClass, Reply, Request, Verdict
+from worker.planner.fold import IntentAction
 from worker.ports.references import JobReference, Parking
 
 JobState = Literal[
@@ -53,7 +54,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     `replayed_by` are those that replace it, `replay` is the last replay that handled it. `failures` are the
     relations that failed, each with its refusal; `refusal` is the first: (code, error class, text, relation).
     It is `dismissed` when all of them are. The records of its `references` are among its ids once they were
-    found; until then it may be `parked`.
+    found; until then it may be `parked`. A replace `removes` once all that it names is there.
     """
 
     id: str
@@ -86,6 +87,14 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     allow_empty: bool = False
     references: tuple[JobReference, ...] = ()
     parked: Parking | None = None
+    removes: bool = False
+
+    @property
+    def asks(self) -> IntentAction:
+        """What it asks of the relations that are left to do: a replace creates first, and then removes."""
+        if self.action == "replace":
+            return "delete" if self.removes else "create"
+        return self.action  # type: ignore[return-value]
 
     @property
     def failed(self) -> tuple[Relation, ...]:

@@ -38,12 +38,29 @@ class Parking(NamedTuple):
     failures: int = 0
 
 
+class ReplacedSide(NamedTuple):
+    """A side that a job replaces, of which what is there is read: the one record of the other side.
+
+    `asked` is that other side. The record's id is 0 until its reference led to one.
+    """
+
+    type: str
+    asked: Side
+    record: int
+    reference: Reference | None = None
+
+
 class UnresolvedJob(msgspec.Struct, frozen=True, gc=False):
-    """A job that waits for records to be found: their references, and how it is parked, if it is."""
+    """A job that waits for records to be found: their references, and how it is parked, if it is.
+
+    One that replaces a side, and has created all that is to be there, waits for a read of what else is
+    there: `replaced`.
+    """
 
     job: str
     references: tuple[Reference, ...]
     parked: Parking | None = None
+    replaced: ReplacedSide | None = None
 
 
 class LookUpBatch(NamedTuple):
@@ -58,7 +75,7 @@ class LookUpResult(msgspec.Struct, frozen=True, gc=False):
     """What becomes of a job after its references were looked up at `asked_at` (µs).
 
     With a record for each it joins the changes that are carried out; else it is parked until then, or fails
-    with a refusal: code, error class, text.
+    with a refusal: code, error class, text. `related` is what a read shows of the side that it replaces.
     """
 
     job: str
@@ -66,3 +83,4 @@ class LookUpResult(msgspec.Struct, frozen=True, gc=False):
     asked_at: int
     parked: Parking | None = None
     refusal: tuple[int, str, str] | None = None
+    related: frozenset[int] | None = None

@@ -26,7 +26,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
 
     `relations` are those without an outcome. `occurred_at` is in µs, `accepted` its place in the order of
     acceptance. `accepted_at` (µs) is 0 for a job that was put back. A delete with `allow_empty` may take the
-    last relation of a guarded record (R12).
+    last relation of a guarded record (R12). With `reads_first` nothing is sent that is there already.
     """
 
     job: str
@@ -38,6 +38,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, gc=False):
     accepted_at: int = 0
     correlation: str = ""
     allow_empty: bool = False
+    reads_first: bool = False
 
 
 class BegunRequest(NamedTuple):
@@ -153,6 +154,9 @@ class Lease(Protocol):
         self, results: Sequence[LookUpResult], records: Mapping[Reference, int], *, memory: float
     ) -> None:
         """Write what became of these changes, and the records that references lead to for so many seconds."""
+
+    def forget_records(self, relations: Iterable[Relation], *, memory: float) -> None:
+        """Let references lead to the records of these relations no more before they were looked up again."""
 
     def set_pause(self, pause: Pause) -> None:
         """Pause the account."""

@@ -300,11 +300,11 @@ def leave_look_ups(commit: Commit, job: LoadedJob) -> None:
         commit.run("ZREM", "parked", job.short)
 
 
-def enter_queue(commit: Commit, resolved: Sequence[LoadedJob]) -> None:
-    """Let jobs whose records were found wait in the queue."""
-    if resolved:
-        commit.run("RPUSH", "queue", *(job.short for job in resolved))
-        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in resolved))
+def enter_list(commit: Commit, key: str, waiting: Sequence[LoadedJob]) -> None:
+    """Let jobs wait in the queue once their records were found, or for a look-up of others."""
+    if waiting:
+        commit.run("RPUSH", key, *(job.short for job in waiting))
+        commit.run("HINCRBY", "meta", "bytes", sum(len(job.encode()) for job in waiting))
 
 
 # --- what people do

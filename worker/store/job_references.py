@@ -2,18 +2,27 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final
 
 import msgspec
 
-from worker.contract import Reference
+from worker.contract import Reference, Relation
 from worker.planner.lookup import Answer
-from worker.ports import LookUpResult, Parking, RecordRef, UnresolvedJob
-from worker.store.jobs import FAILED, PARKED, QUEUED, STATES, LoadedJob, StoredJob, StoredReference, to_us
+from worker.ports import LookUpResult, Parking, RecordRef, ReplacedSide, UnresolvedJob
+from worker.store import jobs
+from worker.store.jobs import (
+    FAILED,
+    PARKED,
+    QUEUED,
+    REMOVES,
+    SIDES,
+    STATES,
+    TO_BE_READ,
+    LoadedJob,
+    StoredJob,
+    StoredReference,
+    to_us,
+)
 from worker.store.limits import MAX_FAULT_LENGTH, Retention
-
-ERASED_REFERENCE: Final = (("erased", "erased"),)
-"""Stands for the fields of a reference that were erased."""
 
 
 def waits(job: LoadedJob) -> bool:
@@ -25,7 +34,18 @@ def as_unresolved(job: LoadedJob, account: str) -> UnresolvedJob:
     """Return the job as a look-up reads it."""
     v = job.value
     wanted = dict.fromkeys(each.reference for each in v.references if not each.record)
-    return UnresolvedJob(f"{account}-{job.short}", tuple(wanted), Parking(*v.parked) if v.parked else None)
+    parked, replaced = Parking(*v.parked) if v.parked else None, _replaced(v)
+    return UnresolvedJob(f"{account}-{job.short}", tuple(wanted), parked, replaced)
+
+
+def _replaced(v: StoredJob) -> ReplacedSide | None:
+    if v.phase != TO_BE_READ:
+        return None
+    asked = "c" if v.replaces == "p" else "p"
+    named = [each for each in v.references if each.side == asked]
+    ids = [*(v.parents if asked == "p" else v.children), *(each.record for each in named)]
+    reference = None if ids[0] else named[0].reference
+    return ReplacedSide(v.type, SIDES[asked], ids[0], reference)
 
 
 def settle(job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: int, keep: Retention) -> None:
@@ -37,6 +57,9 @@ def settle(job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: i
         totals["failed"] += 1
     elif result.parked:
         v.state, v.parked = PARKED, result.parked
+    elif v.phase == TO_BE_READ and result.related is not None:
+        _resolve(v)
+        _remove_others(job, result.related, totals, now=now, keep=keep)
     elif not job.is_unresolved:
         _resolve(v)
     _count_state(totals, before, v.state)
@@ -62,33 +85,29 @@ def look_up_again(job: LoadedJob, mark: str, totals: Counter[str], *, now: int) 
     """Let a job that failed because a record was not found be looked up anew."""
     v = job.value
     v.state, v.refusal, v.parked = QUEUED, None, None
-    v.total = v.left = v.size
+    shrink(job)
     v.requeued_at, v.finished_at, v.expires, v.dismissed = now, 0, 0, None
     v.replay = mark or v.replay
     totals["failed"] -= 1
 
 
 def has_failed_look_up(job: LoadedJob) -> bool:
-    """Return whether the job failed because a record was not found."""
-    return job.value.state == FAILED and job.is_unresolved and not job.value.total
+    """Return whether the job failed because a record was not found, or not read."""
+    return job.has_failed_as_a_whole and job.is_unresolved
 
 
-def erase(job: LoadedJob, who: RecordRef, named: frozenset[Reference]) -> bool:
-    """Take a record out of a job's references, and those that are `named` alike; return whether any was."""
-    v, is_any = job.value, False
-    references = []
-    for each in v.references:
-        if each.reference in named or (each.record and who.is_record(each.module, each.record)):
-            references.append(StoredReference(each.side, each.module, ERASED_REFERENCE, each.record))
-            is_any = True
-        elif any(who.is_record(each.module, candidate) for candidate in each.candidates):
-            left = tuple(record for record in each.candidates if not who.is_record(each.module, record))
-            references.append(msgspec.structs.replace(each, candidates=left))
-            is_any = True
-        else:
-            references.append(each)
-    v.references = tuple(references)
-    return is_any
+def names(job: LoadedJob, who: RecordRef) -> bool:
+    """Return whether a job names the record by its id, by a reference that led to it, or as a candidate."""
+    v = job.value
+    is_among_ids = jobs.ids_without(v, who) != (v.parents, v.children)
+    return is_among_ids or jobs.references_without(v, who) != v.references
+
+
+def shrink(job: LoadedJob) -> None:
+    """Count the relations anew of a job that waits; what a replace has to remove counts as one."""
+    v = job.value
+    v.left = 1 if v.phase == TO_BE_READ else v.size
+    v.total = v.left + sum(v.counts)
 
 
 def _answered(each: StoredReference, answers: Mapping[Reference, Answer], asked_at: int) -> StoredReference:
@@ -106,13 +125,33 @@ def _resolve(v: StoredJob) -> None:
     v.parents = tuple(dict.fromkeys((*v.parents, *found["p"])))
     v.children = tuple(dict.fromkeys((*v.children, *found["c"])))
     v.state, v.parked = QUEUED, None
-    v.total = v.left = v.size
+    if v.phase != TO_BE_READ:
+        v.total = v.left = v.size
+
+
+def _remove_others(
+    job: LoadedJob, related: frozenset[int], totals: Counter[str], *, now: int, keep: Retention
+) -> None:
+    """Let a replace remove what is there beside what it names; with nothing to remove it has ended."""
+    v, done = job.value, sum(job.value.counts)
+    named = v.parents if v.replaces == "p" else v.children
+    others = tuple(sorted(related - {*named}))
+    v.phase, v.total, v.left = REMOVES, done + len(others), len(others)
+    if v.replaces == "p":
+        v.parents = (*v.parents, *others)
+        removed = [Relation(v.type, other, v.children[0]) for other in others]
+    else:
+        v.children = (*v.children, *others)
+        removed = [Relation(v.type, v.parents[0], other) for other in others]
+    v.again = tuple(map(str, removed))
+    if not others:
+        jobs.end(job, totals, now=now, keep=keep)
 
 
 def _fail(job: LoadedJob, refusal: tuple[int, str, str], *, now: int, keep: Retention) -> None:
     v, (code, error, message) = job.value, refusal
     v.refusal = (code, error, message[:MAX_FAULT_LENGTH], "")
-    v.state, v.total, v.left = FAILED, 0, 0
+    v.state, v.total, v.left = FAILED, sum(v.counts), 0
     v.finished_at, v.expires = now, now + to_us(keep.failed)
 
 

@@ -6,7 +6,7 @@ from itertools import chain
 from os import urandom
 from typing import Final, TypeVar
 
-from worker.contract import Reference, Relation
+from worker.contract import TYPES, Reference, Relation
 from worker.errors import LeaseLost, StoreRolledBack
 from worker.planner.actions import Request
 from worker.planner.apply_reply import RelationOutcome
@@ -33,7 +33,7 @@ from worker.store.account import (
     Before,
     KnownPause,
     Meta,
-    enter_queue,
+    enter_list,
     leave_look_ups,
     read_events,
     read_jobs,
@@ -214,23 +214,39 @@ class RedisLease:
     ) -> None:
         by_short = {short_id(result.job): result for result in results}
         found = read_jobs(self._database, self.account, by_short)
-        failing = [job.value.digest for short, job in found.items() if by_short[short].refusal]
-        events = read_events(self._database, self.account, failing)
+        self._jobs |= found
         commit, resolved = self._commit(self._database.now()), list[LoadedJob]()
+        changed: dict[str, Before] = {}
         for short, result in by_short.items():
             job = found.get(short)
             if job is None or not job_references.waits(job):
                 continue  # a person has decided in between
-            before = Before.of(job)
+            changed[short] = Before.of(job)
             leave_look_ups(commit, job)
             job_references.settle(job, result, commit.totals, now=commit.now, keep=self._keep)
-            commit.put(job, before, events.get(job.value.digest))
-            if result.parked and job.is_unresolved:
+            if result.parked:
                 commit.run("ZADD", "parked", result.parked.until, short)
-            elif not job.is_unresolved:
+            elif job.is_open:
                 resolved.append(job)
-        enter_queue(commit, resolved)
+        self._put_jobs(commit, changed)
+        enter_list(commit, "queue", resolved)
         self._reference_memory(memory).write(commit, records)
+        self._send(commit)
+
+    def forget_records(self, relations: Iterable[Relation], *, memory: float) -> None:
+        """Let references lead to the records of these relations no more before they were looked up again."""
+        known = self._reference_memory(memory)
+        records = {
+            record
+            for each in relations
+            for record in ((TYPES[each.type].parent, each.parent), (TYPES[each.type].child, each.child))
+        }
+        if records and known.exists():
+            self._repeat(lambda: self._forget_records(known, sorted(records)))
+
+    def _forget_records(self, known: ReferenceMemory, records: Collection[tuple[str, int]]) -> None:
+        commit = self._commit(self._database.now())
+        known.forget(commit, records)
         self._send(commit)
 
     def _drop_stray_look_ups(self, stray: Sequence[str]) -> None:
@@ -327,7 +343,9 @@ class RedisLease:
         """Return the jobs that a dead worker had claimed, for those of their relations that are not open."""
         self._jobs |= read_jobs(self._database, self.account, claimed_ids)
         waiting = [
-            job for short in claimed_ids if (job := self._jobs.get(short)) and job.value.state == QUEUED
+            job
+            for short in claimed_ids
+            if (job := self._jobs.get(short)) and job.value.state == QUEUED and not job.is_unresolved
         ]
         named = dict.fromkeys(relation for job in waiting for relation in job.relations())
         found = read_memories(self._database, self.account, list(named), now=now)
@@ -547,6 +565,7 @@ class RedisLease:
             else:
                 found.append(outcome)
         commit.put_memories(touched.values())
+        to_be_read: list[LoadedJob] = []
         for short, outcomes in by_job.items():
             if (job := self._jobs.get(short)) is None:
                 continue
@@ -554,7 +573,10 @@ class RedisLease:
             doing = writes.job_states.get(f"{self.account}-{short}") if writes.job_states else None
             if jobs.settle(job, outcomes, doing, request_id, totals, now=commit.now, keep=self._keep):
                 changed[short] = before
+                if job.is_unresolved:
+                    to_be_read.append(job)
         self._put_jobs(commit, changed)
+        enter_list(commit, "look_ups", to_be_read)
         written = self._claimed.leave(changed, self._jobs, writes, change)
         self._write_opens(commit, written, change.closed)
         if change.held:

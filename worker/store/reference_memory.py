@@ -27,13 +27,20 @@ class ReferenceMemory:
                 record, asked_at = map(int, value.split())
                 if now - asked_at <= self._period:
                     known[reference] = (record, asked_at)
-        names = {_record_name(reference.module, record) for reference, (record, _) in known.items()}
+        names = {record_name(reference.module, record) for reference, (record, _) in known.items()}
         gone_at = self._gone_at(now, sorted(names))
         return {
             reference: record
             for reference, (record, asked_at) in known.items()
-            if gone_at.get(_record_name(reference.module, record), 0) < asked_at
+            if gone_at.get(record_name(reference.module, record), 0) < asked_at
         }
+
+    def exists(self) -> bool:
+        """Return whether anything is remembered."""
+        now, reads = self._database.now(), self._database.reads(self._account)
+        for key in (self._key(now - self._period), self._key(now)):
+            reads.exists(key)
+        return any(reads.run())
 
     def write(self, commit: Commit, records: Mapping[Reference, int]) -> None:
         """Remember what references led to, as of now."""
@@ -43,7 +50,7 @@ class ReferenceMemory:
     def forget(self, commit: Commit, records: Iterable[tuple[str, int]]) -> None:
         """Let references lead to these records (module, id) no more before they were looked up again."""
         now = self._database.now()
-        self._put(commit, now, [(_record_name(*record), now) for record in records])
+        self._put(commit, now, [(record_name(*record), now) for record in records])
 
     def _put(self, commit: Commit, now: int, pairs: Collection[tuple[bytes, object]]) -> None:
         if pairs:
@@ -72,5 +79,6 @@ def _digest(reference: Reference) -> bytes:
     return blake2b(f"{reference.module}\0{fields}".encode(), digest_size=12).digest()
 
 
-def _record_name(module: str, record: int) -> bytes:
+def record_name(module: str, record: int) -> bytes:
+    """Return the field that says since when the API knows a record no more."""
     return f"{module} {record}".encode()

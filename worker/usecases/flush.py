@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from worker.contract.instant import SECOND
 from worker.errors import LeaseLost, StoreRolledBack, Unavailable
-from worker.planner.actions import Operation, Reply, Request
-from worker.planner.apply_reply import Effects, ReplyContext, apply_lost_request, apply_reply
+from worker.planner.actions import ErrorClass, Operation, Reply, Request
+from worker.planner.apply_reply import Effects, RelationOutcome, ReplyContext, apply_lost_request, apply_reply
 from worker.planner.guard import Guard, Screened
 from worker.planner.plan import Limits, plan
 from worker.planner.suspicion import REST, OperationGroup, next_groups, put_off
@@ -333,6 +333,8 @@ class _Flush:
             sent.id, sent.request, reply, at=sent.signed, correlations=sent.correlations
         )
         self.lease.settle(sent.id, writes)
+        if unknown := [each.relation for each in effects.outcomes if _names_no_record(each)]:
+            self.lease.forget_records(unknown, memory=self.policy.look_up_memory)
         self.telemetry.request_settled(record, reply, effects, feedback)
 
     def begin(self, request_id: str, request: Request, grant: Grant, planned_deletes: int) -> int | None:
@@ -370,6 +372,11 @@ def _is_stopped(lease: Lease, policy: FlushPolicy, deps: FlushDeps, telemetry: F
         return True  # somebody has paused it again since
     telemetry.account_resumed()
     return False
+
+
+def _names_no_record(outcome: RelationOutcome) -> bool:
+    """Return whether the API says that it does not know a record of the relation (any more)."""
+    return outcome.refusal is not None and outcome.refusal.error == ErrorClass.RECORD
 
 
 def _release_when_back(lease: Lease, policy: FlushPolicy, deps: FlushDeps) -> None:

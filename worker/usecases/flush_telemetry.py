@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ErrorClass, Kind, Reply, Verdict
@@ -97,12 +97,13 @@ class FlushTelemetry:
 
     # --- records that are looked up
 
-    def search_answered(self, searches: int, reply: Reply, feedback: Feedback) -> None:
-        """Count a request of searches."""
+    def search_answered(self, kinds: Mapping[str, int], reply: Reply, feedback: Feedback) -> None:
+        """Count a request of look-ups, of so many actions of each kind."""
         self.result.requests += 1
-        self.result.actions += searches
+        self.result.actions += sum(kinds.values())
         self.counters.count("requests", feedback)
-        self.counters.count("actions", "read", searches)
+        for kind, count in kinds.items():
+            self.counters.count("actions", kind, count)
         self.counters.time("latency", reply.seconds)
 
     def looked_up(self, results: Sequence[LookUpResult], *, known: int, found: Iterable[Answer]) -> None:

@@ -1,22 +1,25 @@
 """Within a flush: look up the records that changes name by references, and decide what becomes of them.
 
 One that has all its records joins the queue; one that lacks some is parked, and looked up again with growing
-delay (R26). Reads only: nothing is begun, so nothing is in doubt.
+delay (R26). So is read what a replace finds beside what it names. Nothing is begun, so nothing is in doubt.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
 from worker.contract import Reference
 from worker.contract.instant import SECOND
-from worker.planner.actions import ActionResult, ErrorClass, Reply, Request, Verdict
+from worker.planner.actions import Action, ActionResult, Reply, Request, Verdict
 from worker.planner.lookup import Answer, LookUp, Search
 from worker.planner.suspicion import OperationGroup, Priority
-from worker.ports import Grant, Lease, LookUpBatch, LookUpResult, Parking, Sender, UnresolvedJob
+from worker.ports import Lease, LookUpBatch, LookUpResult, Parking, Sender, UnresolvedJob
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
 from worker.usecases.flush_context import FlushDeps, FlushPolicy
 from worker.usecases.flush_telemetry import FlushTelemetry
 from worker.usecases.in_flight import Purpose, SentRequest
+from worker.usecases.related_read import ACCOUNT_ERRORS, ReadOutcome, RelatedRead
 
 MAX_JOBS: Final = 10_000  # of one look-up, so that a burst asks for each reference once
 MAX_PARKED: Final = 100_000  # changes of an account; more fail at once
@@ -25,6 +28,16 @@ FIRST_DELAY, LONGEST_DELAY = 60.0, 3600.0  # seconds between two look-ups of a p
 FIRST_RETRY: Final = 5.0  # seconds until a search is repeated that was not answered
 TOGETHER: Final = 10.0  # seconds within which parked changes are due together
 LOOK_UPS: Final = OperationGroup(Priority.NEW, (), 0, 0)
+
+
+Sent = TypeVar("Sent", Search, Action)
+
+
+class Lack(NamedTuple):
+    """What a change lacks: the refusal that it would fail with, and whether the API has answered it."""
+
+    refusal: tuple[int, str, str]
+    is_answered: bool = True
 
 
 class LookUpStage:
@@ -57,7 +70,11 @@ class LookUpStage:
         )
         rest = self._search(look_up)
         found = dict(look_up.answers())
-        results = list(self._decide(batch, {**found, **_as_answers(known)}, look_up.lost))
+        answers = {**found, **_as_answers(known)}
+        reading = RelatedRead(batch.jobs, answers, self._policy.limits.max_ids)
+        if rest is None:
+            rest = self._read(reading)
+        results = list(self._decide(batch, answers, look_up.lost, reading))
         learned = {reference: answer.record for reference, answer in found.items() if answer.record}
         if results or learned:
             self._lease.write_look_ups(results, learned, memory=memory)
@@ -71,21 +88,30 @@ class LookUpStage:
         while request := look_up.next_request(self._pace.max_actions()):
             if self._deps.clock.monotonic() - self._started > BUDGET:
                 return 0.0
-            grant = self._pace.book_slot(MAX_SLOT_WAIT)
-            if not grant.booked:
-                return grant.wait
-            if not self._send(request, grant, look_up):
-                return 0.0
+            if (rest := self._send(request, partial(_note, look_up))) is not None:
+                return rest
         return None
 
-    def _send(self, request: Sequence[Search], grant: Grant, look_up: LookUp) -> bool:
-        """Send one request, and note its answers; return whether the account may go on at once."""
+    def _read(self, reading: RelatedRead) -> float | None:
+        """Send the reads of what replaces find; return the seconds to rest if some are left."""
+        while request := reading.next_request(self._pace.max_actions()):
+            if self._deps.clock.monotonic() - self._started > BUDGET:
+                return 0.0
+            if (rest := self._send(request, reading.note)) is not None:
+                return rest
+        return None
+
+    def _send(self, request: Sequence[Sent], note: Callable[[Sent, ActionResult], None]) -> float | None:
+        """Send one request, and note its answers; return the seconds to rest if the account has to."""
+        grant = self._pace.book_slot(MAX_SLOT_WAIT)
+        if not grant.booked:
+            return grant.wait
         purpose: Purpose = "probe" if grant.probe else "work"  # a look-up is as harmless as any probe
         request_id, signed = self._deps.new_id(), self._now()
         self._sender.start(request, request_id=request_id, now=signed / SECOND)
         reply = _wait_for_reply(self._sender)
         for search, result in zip(request, reply.results, strict=True):
-            _note(look_up, search, result)
+            note(search, result)
         sent = SentRequest(
             0,
             request_id,
@@ -99,8 +125,9 @@ class LookUpStage:
             clock_corrected=self._pace.clock_corrected,
         )
         feedback = feedback_of(reply, purpose)
-        self._telemetry.search_answered(len(request), reply, feedback)
-        return self._pace.follow_reply(sent, reply, feedback, now=self._now())
+        self._telemetry.search_answered(Counter(each.kind for each in request), reply, feedback)
+        may_go_on = self._pace.follow_reply(sent, reply, feedback, now=self._now())
+        return None if may_go_on else 0.0
 
     def _now(self) -> int:
         """Return the time by the store's clock (µs)."""
@@ -109,38 +136,49 @@ class LookUpStage:
     # --- the changes
 
     def _decide(
-        self, batch: LookUpBatch, answers: Mapping[Reference, Answer], lost: frozenset[Reference]
+        self,
+        batch: LookUpBatch,
+        answers: Mapping[Reference, Answer],
+        lost: frozenset[Reference],
+        reading: RelatedRead,
     ) -> Iterable[LookUpResult]:
         """Yield what becomes of each change of which all that was asked is known, or failed to be."""
         now, room = self._now(), MAX_PARKED - batch.parked
         for job in batch.jobs:
-            if any(reference not in answers and reference not in lost for reference in job.references):
+            own = {reference: answers[reference] for reference in job.references if reference in answers}
+            if any(reference not in own and reference not in lost for reference in job.references):
                 continue  # it was not asked yet
+            lacking, related = _lacks_reference(job, own), None
+            if job.replaced and not lacking:
+                outcome = reading.outcome_of(job)
+                if outcome is None:
+                    continue
+                related, lacking = outcome if isinstance(outcome, frozenset) else None, _lacks_read(outcome)
+            if not lacking:
+                yield LookUpResult(job.job, own, now, related=related)
+                continue
             room -= job.parked is None
-            yield self._decide_one(job, answers, lost, now=now, is_full=room < 0)
+            yield self._put_off(job, own, lacking, now=now, is_full=room < 0)
 
-    def _decide_one(
+    def _put_off(
         self,
         job: UnresolvedJob,
-        answers: Mapping[Reference, Answer],
-        lost: frozenset[Reference],
+        own: Mapping[Reference, Answer],
+        lacking: Lack,
         *,
         now: int,
         is_full: bool,
     ) -> LookUpResult:
-        own = {reference: answers[reference] for reference in job.references if reference in answers}
-        result = LookUpResult(job.job, own, now)
-        lacking = _refusal_of(job, own)
-        if lacking is None:
-            return result
+        """Return that a change is parked for what it lacks, or fails with it in the end."""
         before = job.parked or Parking(now, now, 0, "")
-        failures = before.failures + 1 if not lost.isdisjoint(job.references) else 0
+        failures = 0 if lacking.is_answered else before.failures + 1
         is_over = now - before.since >= self._policy.park_for * SECOND or is_full
-        if is_over and not failures:
-            return LookUpResult(job.job, own, now, refusal=lacking)
+        if is_over and lacking.is_answered:
+            return LookUpResult(job.job, own, now, refusal=lacking.refusal)
         until = now + round(_delay(before.look_ups, failures) * SECOND)
-        step = round(TOGETHER * SECOND) if not failures else 1
-        parked = Parking(before.since, -(-until // step) * step, before.look_ups + 1, lacking[2], failures)
+        step = 1 if failures else round(TOGETHER * SECOND)
+        message = lacking.refusal[2]
+        parked = Parking(before.since, -(-until // step) * step, before.look_ups + 1, message, failures)
         return LookUpResult(job.job, own, now, parked=parked)
 
 
@@ -167,17 +205,14 @@ def _as_answers(records: Mapping[Reference, int]) -> dict[Reference, Answer]:
 def _note(look_up: LookUp, search: Search, result: ActionResult) -> None:
     if result.verdict is Verdict.OK:
         look_up.take(search, result.found, result.total)
-    elif result.verdict is Verdict.REJECTED and result.error not in (
-        ErrorClass.CREDENTIALS,
-        ErrorClass.CLOCK,
-    ):
+    elif result.verdict is Verdict.REJECTED and result.error not in ACCOUNT_ERRORS:
         look_up.refuse(search, (result.code, str(result.error), result.message))
     elif result.verdict is Verdict.UNKNOWN:
         look_up.lose(search)
 
 
-def _refusal_of(job: UnresolvedJob, answers: Mapping[Reference, Answer]) -> tuple[int, str, str] | None:
-    """Return what the change lacks, as the refusal that it would fail with; None if all was found.
+def _lacks_reference(job: UnresolvedJob, answers: Mapping[Reference, Answer]) -> Lack | None:
+    """Return which record of a change was not found; None if all were.
 
     The values that were looked for are shown with the references, not in texts.
     """
@@ -186,17 +221,27 @@ def _refusal_of(job: UnresolvedJob, answers: Mapping[Reference, Answer]) -> tupl
         fields = " and ".join(name for name, _ in reference.fields)
         record = f"{reference.module} by {fields}"
         if answer is None:
-            return (0, "unknown", f"the API did not answer the look-up of the {record}")
+            return Lack((0, "unknown", f"the API did not answer the look-up of the {record}"), False)
         if answer.refusal:
             code, error, message = answer.refusal
-            return (code, error, f"the API refused the look-up of the {record}: {message}")
+            return Lack((code, error, f"the API refused the look-up of the {record}: {message}"))
         if answer.record:
             continue
         if answer.is_ambiguous:
-            return (0, "several", f"there are several for the {record}: {_list(answer.candidates)}")
+            return Lack((0, "several", f"there are several for the {record}: {_list(answer.candidates)}"))
         near = f"; nearly so: {_list(answer.candidates)}" if answer.candidates else ""
-        return (0, "not_found", f"no {record} is found, or the API user may not see it{near}")
+        return Lack((0, "not_found", f"no {record} is found, or the API user may not see it{near}"))
     return None
+
+
+def _lacks_read(outcome: ReadOutcome) -> Lack | None:
+    """Return what a replace lacks to know what it has to remove; None if that was read."""
+    if isinstance(outcome, frozenset):
+        return None
+    if outcome.verdict is Verdict.REJECTED:
+        message = f"the API refused to read what is there: {outcome.message}"
+        return Lack((outcome.code, str(outcome.error), message), outcome.error not in ACCOUNT_ERRORS)
+    return Lack((0, "unknown", "what is there cannot be read from the answer, so nothing is removed"), False)
 
 
 def _list(candidates: Iterable[int]) -> str:
