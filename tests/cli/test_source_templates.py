@@ -1,4 +1,4 @@
-"""`relations sources add`: each template makes settings that read what its sender sends, and ignores its noise."""
+"""`relations sources add`: each template reads what its sender sends, and makes nothing of its noise."""
 
 import hmac
 import json
