@@ -45,6 +45,8 @@ ReadContent = Callable[[bytes, str], object]
 def is_mail(body: bytes) -> bool:
     """Return whether a body begins as mails do: with headers, one of them of those that all mails have."""
     head = body[:HEAD].lstrip(b"\xef\xbb\xbf\r\n ")
+    if head.startswith((b"{", b"[", b"<")):  # nearly always
+        return False
     lines = re.split(rb"\r?\n", head)
     if lines[0].startswith(b"From "):
         del lines[0]
