@@ -5,7 +5,8 @@ what was chosen stands as a text, or as the id of an option whose text stands be
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from worker.contract.quoting import quote
@@ -21,6 +22,7 @@ NAMES: Final = (
     "question",
 )  # the identifying ones first
 VALUES: Final = ("value", "answer", "raw_value", "text")
+EMPTY: Final[tuple[object, ...]] = (None, "", [])
 
 
 class FormField(NamedTuple):
@@ -36,9 +38,15 @@ def find_field(form: object, name: object) -> object:
     Of a list of names the first counts that a field has. What was chosen is its text, a list if there are
     several. Raises ValueError if several fields of one name differ.
     """
-    fields = list(list_fields(form))
-    for each in name if isinstance(name, list) else [name]:
-        if (value := _find_value(fields, str(each))) not in (None, "", []):
+    exact, folded = defaultdict[str, list[FormField]](list), defaultdict[str, list[FormField]](list)
+    for field in list_fields(form):
+        for each in field.names:
+            exact[each].append(field)
+        for each in set(map(_fold, field.names)):
+            folded[each].append(field)
+    for wanted in map(str, name if isinstance(name, list) else [name]):
+        found = exact.get(wanted) or folded.get(_fold(wanted), [])
+        if (value := _agree(found, wanted)) not in EMPTY:
             return value
     return None
 
@@ -140,18 +148,14 @@ def _unwrap(value: object) -> object:
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
-def _find_value(fields: Iterable[FormField], name: str) -> object:
-    """Return what the fields of that name agree on; those that were left empty do not count."""
-    found = [field for field in fields if name in field.names] or [
-        field for field in fields if _fold(name) in map(_fold, field.names)
-    ]
-    filled = [field for field in found if field.value not in (None, "", [])] or found[:1]
+def _agree(found: Sequence[FormField], name: str) -> object:
+    """Return the value that the fields of one name have; those that were left empty do not count."""
+    filled = [field for field in found if field.value not in EMPTY]
     for other in filled[1:]:
         if other.value != filled[0].value:
             both = f"{quote(filled[0].names[0])} and {quote(other.names[0])}"
-            places = [index for index, field in enumerate(found, 1) if field in (filled[0], other)]
             if other.names[0] == filled[0].names[0]:
-                both = f"the {places[0]}. and the {places[-1]}. of them"
+                both = f"the {found.index(filled[0]) + 1}. and the {found.index(other) + 1}. of them"
             raise ValueError(f"two fields go by {quote(name)} and differ: {both}; name one by its key or ref")
     return filled[0].value if filled else None
 

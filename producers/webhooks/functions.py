@@ -107,8 +107,11 @@ def _event(scope: Scope) -> object:
 
 
 def _as_text(value: object) -> str:
+    """Return a text or a number as text, "" of anything else; 17.0 is 17."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return str(value) if isinstance(value, str | int | float) else ""
 
 
