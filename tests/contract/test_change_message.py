@@ -145,9 +145,9 @@ def test_every_fault_is_named_by_its_path() -> None:
     assert named == {
         "parentId": "unknown field; did you mean parentid?",
         "account": 'expected an account name (1 to 32 of a-z 0-9 _ -, a letter or digit first), got "Acme"',
-        "action": 'expected one of create, modify, delete, got "Create"; did you mean create?',
+        "action": 'expected one of create, modify, delete, replace, got "Create"; did you mean create?',
         "relationtype": 'unknown relation type "estate:address:byer"; did you mean estate:address:buyer?',
-        "parentid": "expected 1 to 500 ids, got 0",
+        "parentid": "expected 1 to 500 ids, got 0; a replace may empty a record, with allow_empty",
         "childid[2]": 'expected a positive integer, got "x"; '
         "to look it up, send a reference such as address:email=x@example.test",
         "childid[3]": 'expected a positive integer, got "501"; send a number, not text',
@@ -424,7 +424,11 @@ def test_any_other_content_has_another_fingerprint(
     change = from_message(message).change
     others = [
         {"account": account},
-        {"action": {"create": "modify", "modify": "delete", "delete": "create"}[change.action]},
+        {
+            "action": {"create": "modify", "modify": "delete", "delete": "create", "replace": "create"}[
+                change.action
+            ]
+        },
         {"type": "task:estate" if change.type != "task:estate" else "task:address"},
         {"parents": (*change.parents, 2**53)},
         {"children": (*change.children, 2**53)},

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ops.simulator import OF_RELATIONS, FaultPlan, Records, Switches
 from tests.support.broken_stores import inspector_of
@@ -173,3 +175,58 @@ def test_a_crash_at_any_step_changes_no_end() -> None:
         assert linked(world) == {(501, 2), (501, 3), (501, 5)}, crash.at
         assert (job(world).state, job(world).counts["failed"]) == ("succeeded", 0), crash.at
         assert inspector_of(world.store).inspect("acme").flaws == ()
+
+
+CHILDREN = (1, 2, 3, 4)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Change]:
+    """Up to six changes of one record at different times, in any order of arrival."""
+    times = draw(st.lists(st.integers(1, 60), min_size=1, max_size=6, unique=True))
+    made = []
+    for number, ago in enumerate(times):
+        children = draw(st.lists(st.sampled_from(CHILDREN), min_size=1, max_size=3, unique=True))
+        action = draw(st.sampled_from(("create", "delete", "replace", "replace")))
+        event = {"at": float(-ago), "event_id": f"e{number}"}
+        if action == "replace":
+            made.append(replace(501, *children, **event))
+        else:
+            made.append(change(action, BUYER, 501, *children, **event))
+    return made
+
+
+def expected_children(changes: Collection[Change], before: Collection[int]) -> set[int]:
+    """Return the children in the end: every change in the order of what happened."""
+    children = set(before)
+    for each in sorted(changes, key=lambda each: each.occurred_at or 0):
+        if each.action == "replace":
+            children = set(each.children)
+        else:
+            children = children | {*each.children} if each.action == "create" else children - {*each.children}
+    return children
+
+
+@given(
+    submitted=histories(),
+    between=st.lists(st.booleans(), min_size=6, max_size=6),
+    before=st.sets(st.sampled_from(CHILDREN)),
+    rate=st.sampled_from([0.0, 0.0, 0.1]),
+    seed_=st.integers(0, 1000),
+)
+def test_in_any_order_of_arrival_the_end_is_that_of_the_order_of_what_happened(
+    submitted: list[Change], between: list[bool], before: set[int], rate: float, seed_: int
+) -> None:
+    kinds = ("lost_after", "lost_before", "gateway_after", "server_error", "throttle")
+    world = World(lambda now: MemoryStore(now), faults=FaultPlan.random(seed_, rate, kinds))
+    seed(world, {(501, child) for child in before})
+    for wanted, flush in zip(submitted, between, strict=False):
+        world.accept(wanted)
+        if flush:
+            world.flush()
+    world.drain()
+    assert linked(world) == {(501, child) for child in expected_children(submitted, before)}
+    ended = [job(world, number) for number in range(len(submitted))]
+    assert all(each.state in ("succeeded", "superseded") for each in ended)
+    assert all(sum(each.counts.values()) == each.total for each in ended)
+    assert inspector_of(world.store).inspect("acme").flaws == ()

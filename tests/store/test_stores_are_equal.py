@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import msgspec
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -86,7 +87,7 @@ changes = st.fixed_dictionaries(
     {
         "parent": st.sampled_from([1, 2]),
         "children": st.sampled_from([(9,), (10,), (10, 9), (9, 10, 11)]),
-        "kind": st.sampled_from(["create", "create", "modify", "delete"]),
+        "kind": st.sampled_from(["create", "create", "modify", "delete", "replace"]),
         "name": st.sampled_from([BUYER, BROKER]),
         "info": st.sampled_from([(), (("statusTerminbestaetigung", "bestätigt"),)]),
         "ago": st.sampled_from([None, None, None, None, 0, 5, 3600, -200, -400, 31 * 86_400]),
@@ -229,6 +230,8 @@ class SideBySide(RuleBasedStateMachine):
         occurred = None if ago is None else self.clock.now() - ago * 1_000_000
         asked = change(rest.pop("parent"), *children, account=account, occurred_at=occurred, **rest)
         asked = name_by_references(asked, named)
+        if asked.action == "replace":
+            asked = msgspec.structs.replace(asked, replaces="child", info=())
         return submission(self.new_id(), asked, event_id=event, redelivered=redelivered)
 
     # --- work

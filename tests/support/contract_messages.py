@@ -37,7 +37,7 @@ def references(module: str) -> st.SearchStrategy[Any]:
 @st.composite
 def messages(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a valid message."""
-    action = draw(st.sampled_from(["create", "modify", "delete"]))
+    action = draw(st.sampled_from(["create", "modify", "delete", "replace"]))
     name = draw(names)
     known, most = TYPES[name.rpartition("relationTypes:")[2]], draw(st.permutations([1, 20]))
     sides = [
@@ -62,7 +62,7 @@ def messages(draw: st.DrawFn) -> dict[str, Any]:
         "batch": labels,
         "version": st.just(1),
     }
-    if action == "delete":
+    if action in ("delete", "replace"):
         optional["allow_empty"] = st.booleans()
     return message | draw(
         st.fixed_dictionaries({}, optional={key: value | st.none() for key, value in optional.items()})

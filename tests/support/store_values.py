@@ -60,7 +60,7 @@ def look_up_results(
 ) -> tuple[list[LookUpResult], dict[Reference, int]]:
     """Return what becomes of changes whose references lead to what is chosen, and what was found.
 
-    What lacks a record is parked for a minute, or fails.
+    What lacks a record is parked for a minute, or fails. A replace finds two children, if anything is found.
     """
     results, found = list[LookUpResult](), dict[Reference, int]()
     for number, job in enumerate(batch.jobs):
@@ -74,7 +74,8 @@ def look_up_results(
         since = job.parked.since if job.parked else batch.now
         parked = Parking(since, batch.now + 60_000_000, 1, lacks) if lacks and park else None
         refusal = (0, "not_found", lacks) if lacks and not park else None
-        results.append(LookUpResult(job.job, answers, batch.now, parked, refusal))
+        related = frozenset({9, 10}) if job.replaced and not lacks else None
+        results.append(LookUpResult(job.job, answers, batch.now, parked, refusal, related))
     return results, found
 
 

@@ -26,12 +26,16 @@ META_FIELDS: Final = (
     "events_since",
     "memories",
     "memories_since",
+    "replaced",
 )
 PAUSE_FIELDS: Final = ("reason", "detail", "since", "until", "fingerprint", "braked")
 
 
 class Meta(NamedTuple):
-    """The account's layout, versions, dead jobs in its queue, and the generations in use (since µs)."""
+    """The account's layout, versions, dead jobs in its queue, the generations in use (since µs), and more.
+
+    `replaced` is whether anything was ever replaced.
+    """
 
     layout: bytes | None = None
     lease_version: int = 0
@@ -43,6 +47,7 @@ class Meta(NamedTuple):
     events_since: int = 0
     memories: int = 0
     memories_since: int = 0
+    replaced: int = 0
 
     @classmethod
     def read(cls, row: Sequence[bytes | None]) -> "Meta":

@@ -22,6 +22,7 @@ from worker.store.limits import JOBS_PER_CALL, MAX_EXAMINED, RELATIONS_PER_CALL
 from worker.store.memories import Memory
 from worker.store.record_text import RecordText
 from worker.store.reference_memory import record_name
+from worker.store.replaced import field_of
 
 PLACE_BITS: Final = 32
 OWN_PAUSES: Final = (b"brake", b"clock", b"credentials")  # whose texts are of counts and codes
@@ -168,6 +169,7 @@ class RecordEraser:
     def _erase_single_keys(self, _cursor: int) -> int:
         """Erase it from the keys that exist once: the batch being worked, the pause, the audit log."""
         self._redis.delete(f"{self._base}:work")
+        self._erase_replaced()
         reason, detail = self._redis.hmget(f"{self._base}:pause", "reason", "detail")
         if reason not in OWN_PAUSES and self._text.is_in((detail or b"").decode()):
             self._redis.hset(f"{self._base}:pause", "detail", ERASED)
@@ -269,6 +271,15 @@ class RecordEraser:
     def _erase_batch(self, label: str) -> None:
         if self._text.is_in(label):
             self._counts["batches"] += self._redis.delete(f"{self._base}:batch:{label}")
+
+    def _erase_replaced(self) -> None:
+        """Forget when sides of the record were replaced."""
+        fields = [
+            field_of(side, name, self._who.number)
+            for name, where in self._who.sides.items()
+            for side in where
+        ]
+        self._redis.hdel(f"{self._base}:replaced", *fields)
 
     def _erase_reference_memory(self, period: str) -> None:
         """Forget which references led to the record, or to one of another module with its id."""

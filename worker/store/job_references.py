@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from worker.contract import Reference, Relation
+from worker.planner.fold import JobVersion, Version
 from worker.planner.lookup import Answer
 from worker.ports import LookUpResult, Parking, RecordRef, ReplacedSide, UnresolvedJob
 from worker.store import jobs
@@ -23,6 +24,7 @@ from worker.store.jobs import (
     to_us,
 )
 from worker.store.limits import MAX_FAULT_LENGTH, Retention
+from worker.store.replaced import Replaced
 
 
 def waits(job: LoadedJob) -> bool:
@@ -46,6 +48,13 @@ def _replaced(v: StoredJob) -> ReplacedSide | None:
     ids = [*(v.parents if asked == "p" else v.children), *(each.record for each in named)]
     reference = None if ids[0] else named[0].reference
     return ReplacedSide(v.type, SIDES[asked], ids[0], reference)
+
+
+def as_replaced(job: LoadedJob, account: str) -> Replaced:
+    """Return what a replace is remembered as once it knows all that it has to remove."""
+    v, version = job.value, JobVersion(Version(job.occurred_at, job.number), f"{account}-{job.short}")
+    side, ids = ("c", v.children) if v.replaces == "p" else ("p", v.parents)
+    return Replaced(v.type, side, ids[0], version)
 
 
 def settle(job: LoadedJob, result: LookUpResult, totals: Counter[str], *, now: int, keep: Retention) -> None:

@@ -58,6 +58,7 @@ from worker.store.limits import (
 from worker.store.memories import Memory, why_of
 from worker.store.queue import WORK_FIELDS, Queue, QueueHead, WorkNote
 from worker.store.reference_memory import ReferenceMemory
+from worker.store.replaced import Found, Replaced, note_replaced, with_replaced
 
 SOON_US: Final = round(MAX_COUNTDOWN * 1e6)
 MINUTE_US: Final = 60_000_000
@@ -109,8 +110,13 @@ class RedisLease:
 
     def records(self, relations: Iterable[Relation]) -> Mapping[Relation, RelationRecord]:
         """Return what the store has of these relations."""
-        found = read_memories(self._database, self.account, list(relations), now=self._database.now())
+        found = self._read_memories(list(relations), now=self._database.now())
         return self._note(found)
+
+    def _read_memories(self, relations: Sequence[Relation], *, now: int) -> Found:
+        """Read what is open and remembered of these relations."""
+        found = read_memories(self._database, self.account, relations, now=now)
+        return with_replaced(self._database, self.account, found) if self._meta.replaced else found
 
     def _note(
         self, found: Mapping[Relation, tuple[RelationRecord, Memory]]
@@ -216,7 +222,7 @@ class RedisLease:
         found = read_jobs(self._database, self.account, by_short)
         self._jobs |= found
         commit, resolved = self._commit(self._database.now()), list[LoadedJob]()
-        changed: dict[str, Before] = {}
+        changed, replaced = dict[str, Before](), list[Replaced]()
         for short, result in by_short.items():
             job = found.get(short)
             if job is None or not job_references.waits(job):
@@ -228,10 +234,15 @@ class RedisLease:
                 commit.run("ZADD", "parked", result.parked.until, short)
             elif job.is_open:
                 resolved.append(job)
+            if result.related is not None:
+                replaced.append(job_references.as_replaced(job, self.account))
+        note_replaced(commit, self._database, self.account, replaced)
         self._put_jobs(commit, changed)
         enter_list(commit, "queue", resolved)
         self._reference_memory(memory).write(commit, records)
         self._send(commit)
+        if replaced:
+            self._meta = self._meta._replace(replaced=1)
 
     def forget_records(self, relations: Iterable[Relation], *, memory: float) -> None:
         """Let references lead to the records of these relations no more before they were looked up again."""
@@ -297,7 +308,7 @@ class RedisLease:
         self._jobs |= {job.short: job for job in chosen}
         wanted = {job.short: job.relations() for job in chosen}
         named = dict.fromkeys((*relations, *chain.from_iterable(wanted.values())))
-        found = read_memories(self._database, self.account, list(named), now=now)
+        found = self._read_memories(list(named), now=now)
         things = [*map(str, relations), *wanted]
         note = note.next(self.holder, limit, things, full=limit == max_jobs)
         commit = self._commit(now)
@@ -348,7 +359,7 @@ class RedisLease:
             if (job := self._jobs.get(short)) and job.value.state == QUEUED and not job.is_unresolved
         ]
         named = dict.fromkeys(relation for job in waiting for relation in job.relations())
-        found = read_memories(self._database, self.account, list(named), now=now)
+        found = self._read_memories(list(named), now=now)
         records = self._known_records(found)
         self._claimed = ClaimedWork(jobs=set(claimed_ids), recovered={job.short for job in waiting})
         claimed = []

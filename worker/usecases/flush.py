@@ -92,8 +92,7 @@ class _Flush:
         work, rest = self.read(), None
         if work.look_ups and not work.recovered:
             rest = self.look_up()
-            if not (work.jobs or work.due or work.begun):
-                work = self.read()
+            work = self.read()  # there may be more, and it may be folded in another way
         return max(self.work(work), rest or 0.0)
 
     def read(self) -> WorkBatch:
