@@ -277,8 +277,12 @@ def _check_pairs(rule: Rule, fields: Mapping[str, object], path: str) -> None:
 def _split_by_parent(fields: Mapping[str, object], path: str) -> Iterator[Mapping[str, object]]:
     """Yield the fields as messages, of which each names one record on one side at least.
 
-    A reference stands alone, so that one which is not found holds up no other.
+    A reference stands alone, so that one which is not found holds up no other; but what is to replace all
+    others is said as a whole.
     """
+    if fields.get("action") == "replace":
+        yield fields
+        return
     sides = {field: _group_ids(fields[field]) for field in ("parentid", "childid") if field in fields}
     parents, children = sides.get("parentid", [None]), sides.get("childid", [None])
     if any(isinstance(side, list) and len(side) > 1 for side in children):

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -385,6 +386,12 @@ def test_each_reference_of_a_list_is_a_change_of_its_own_and_ids_stay_together()
     assert messages_of({"p": [1, 2, first], "c": [7, 8]}, RULE) == [(1, [7, 8]), (2, [7, 8]), (first, [7, 8])]
     assert messages_of({"p": [1, 2], "c": 7}, RULE) == [([1, 2], 7)]
     assert messages_of({"p": [first], "c": [person]}, RULE) == [([first], [person])]
+
+
+def test_what_replaces_all_others_is_said_as_a_whole() -> None:
+    rule = replace(RULE, action="'replace'")
+    people = [{"address": {"email": "x@example.test"}}, 7, {"address": {"email": "y@example.test"}}]
+    assert messages_of({"p": 5, "c": people}, rule) == [(5, people)]
 
 
 def test_a_source_says_which_event_its_hook_stands_for() -> None:
