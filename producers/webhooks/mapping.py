@@ -16,7 +16,7 @@ from producers.webhooks.body import read_body_value
 from producers.webhooks.expressions import lists_of, maps_of, reason_broken, search
 from producers.webhooks.fields import plain_fields
 from producers.webhooks.mail import explain_unread_mail
-from producers.webhooks.scope import NO_DELIVERY, Scope, TooMuchWork
+from producers.webhooks.scope import NO_DELIVERY, Budget, Scope, TooMuchWork
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.texts import compose, read_time
 from producers.webhooks.verify import signed_fields
@@ -119,7 +119,7 @@ def build_messages(
     source: Source, payload: object, message_id: str, delivery: WebhookDelivery = NO_DELIVERY
 ) -> list[MappedMessage]:
     """Return the messages of `build_changes` before they are parsed, so that they can be corrected."""
-    scope = Scope(payload, delivery=delivery, source=source)
+    scope = make_scope(source, payload, delivery)
     by_rule = _collect(
         partial(_find_events, rule, Event(scope, f"rules[{number}]", f"{message_id}:{number}"))
         for number, rule in enumerate(source.rules)
@@ -154,18 +154,29 @@ def find_account(source: Source, scope: Scope) -> str:
     )
 
 
-def _find_owner(source: Source, scope: Scope) -> Account | None:
-    """Return the settings of the account that an event is for, None while it names none."""
-    with suppress(InvalidChange):
-        return source.owners.get(find_account(source, scope))
-    return None
+def make_scope(
+    source: Source, payload: object, delivery: WebhookDelivery = NO_DELIVERY, budget: Budget | None = None
+) -> Scope:
+    """Return where the rules of a source look, at the whole payload."""
+    return _with_owner(Scope(payload, budget=budget, delivery=delivery, source=source))
+
+
+def _with_owner(scope: Scope) -> Scope:
+    """Return the scope, with what finds the settings of its account, None while it names none."""
+
+    def find_owner() -> Account | None:
+        with suppress(InvalidChange):
+            return scope.source.owners.get(find_account(scope.source, scope)) if scope.source else None
+        return None
+
+    return scope.known_to(find_owner)
 
 
 def find_account_of_all(source: Source, payload: object, delivery: WebhookDelivery) -> str:
     """Return the one account that all events of a payload are for; nothing if they name none, or several."""
     if source.account:
         return source.account
-    whole, accounts = Scope(payload, delivery=delivery, source=source), set[str]()
+    whole, accounts = make_scope(source, payload, delivery), set[str]()
     for rule in source.rules:
         for event in _find_events(rule, Event(whole, "", "")):
             with suppress(InvalidChange):
@@ -220,7 +231,7 @@ def _find_events(rule: Rule, whole: Event) -> list[Event]:
         if len(scopes) > MAX_EVENTS:
             raise InvalidChange([Fault(f"{whole.path}.each", f"finds more than {MAX_EVENTS} elements")])
     return [
-        Event(scope, f"{whole.path}.each[{index}]", f"{whole.id}:{index}")
+        Event(_with_owner(scope), f"{whole.path}.each[{index}]", f"{whole.id}:{index}")
         for index, scope in enumerate(scopes)
     ]
 
@@ -234,8 +245,7 @@ def _step_into(scope: Scope, expression: str, path: str) -> list[Scope]:
 
 def _apply_rule(source: Source, number: int, event: Event) -> list[MappedMessage]:
     """Return the messages that one rule makes of an event, none if its condition does not hold."""
-    rule, path = source.rules[number], event.path
-    scope = event.scope.known_to(partial(_find_owner, source, event.scope))
+    rule, scope, path = source.rules[number], event.scope, event.path
     if rule.when and not _is_true(search(rule.when, scope, f"{path}.when")):
         return []
     constants = {"account": find_account(source, scope), "source": source.name}
