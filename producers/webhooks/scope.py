@@ -58,8 +58,8 @@ class Scope:
         return Scope(element, around, self.budget, self.delivery, self.source, self.find_account)
 
     def at(self, value: object) -> "Scope":
-        """Return where one looks at a value and at nothing around it."""
-        return Scope(value, (), self.budget, self.delivery, self.source, self.find_account)
+        """Return where one looks at a value and at nothing around it, before its account is known."""
+        return Scope(value, (), self.budget, self.delivery, self.source)
 
     def known_to(self, find_account: Callable[[], Account | None]) -> "Scope":
         """Return the same, with what finds the account of the event."""

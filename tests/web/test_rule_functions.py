@@ -356,6 +356,17 @@ def test_conditions_look_into_the_map_of_the_account_that_an_event_is_for() -> N
     ]
 
 
+def test_the_account_may_be_found_by_a_map_of_the_source() -> None:
+    source = make_source(
+        RULE,
+        account_from="map('office', office)",
+        accounts={"north": "acme"},
+        maps={"office": {"7": "north"}},
+    )
+    [made] = build_messages(source, {"office": 7, "p": 1, "c": 2}, "m")
+    assert made.message["account"] == "acme"
+
+
 def test_a_map_or_a_function_that_is_not_there_stops_at_the_start() -> None:
     for expression, reason in (
         ("map('stag', c)", 'there is no map "stag"; add [sources.s.maps.stag]'),
