@@ -6,6 +6,7 @@ refused. Everything is bounded before the parser works on it. Pure.
 """
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from email import message_from_bytes, policy
@@ -37,6 +38,8 @@ CONTENT_HEADER: Final = re.compile(rb"(?im)^content-[a-z-]{1,40}:[^\n]*(?:\n[ \t
 BOUNDARY: Final = re.compile(rb"(?i)boundary[ \t]*=|^content-type:[ \t]*message/", re.MULTILINE)
 STRUCTURED: Final = re.compile(r"(?i).*\b(xml|json)\b")
 INLINE_NAME: Final = re.compile(r"(?i).*[.](xml|json|eml)")
+
+WIDE: Final = ("utf-16", "utf-32", "ucs")  # whose plain letters could be taken for UTF-8
 
 ReadContent = Callable[[bytes, str], object]
 """Reads the content of an attachment by its content type; raises InvalidChange if it is not readable."""
@@ -111,7 +114,7 @@ def _read_message(
     for part in _list_parts(message):
         kind, content = part.get_content_type(), _decode(part)
         if kind == "message/rfc822" and part.is_multipart():
-            forwarded.append(part.get_payload(0))
+            forwarded.append(_read_forwarded(part))
         elif is_mail(content) and not kind.startswith("text/"):
             forwarded.append(message_from_bytes(content, policy=policy.default))
         elif _is_text(part):
@@ -125,6 +128,18 @@ def _read_message(
     mail |= {"text": text, "fields": find_fields(text), "attachments": attachments}
     for inner in forwarded:
         _read_message(inner, mails, read_content, level=level + 1)
+
+
+def _read_forwarded(part: EmailMessage) -> EmailMessage:
+    """Return the mail that a part holds, also where it is encoded as a whole, which no standard allows."""
+    inner: EmailMessage = part.get_payload(0)  # type: ignore[assignment]
+    if str(part.get("content-transfer-encoding", "")).strip().lower() != "base64":
+        return inner
+    with suppress(ValueError):
+        decoded = b64decode(str(inner.get_payload()))
+        if is_mail(decoded):
+            return message_from_bytes(decoded, policy=policy.default)
+    return inner
 
 
 def _list_parts(message: EmailMessage) -> Iterator[EmailMessage]:
@@ -192,10 +207,12 @@ def _is_text(part: EmailMessage) -> bool:
 
 def _read_text(part: EmailMessage, content: bytes) -> str:
     """Return a text in UTF-8 if it is that, else in the declared encoding, else in that of Windows."""
+    declared = part.get_content_charset("windows-1252")
     with suppress(UnicodeDecodeError):
-        return _clean(content.decode())
+        if not declared.startswith(WIDE):
+            return _clean(content.decode())
     with suppress(LookupError, ValueError):
-        return _clean(content.decode(part.get_content_charset("windows-1252")))
+        return _clean(content.decode(declared))
     return _clean(content.decode("windows-1252", "replace"))
 
 

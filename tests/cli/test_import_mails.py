@@ -47,6 +47,8 @@ def test_a_mail_is_imported_once_from_a_file_and_from_standard_input(mail_cli: C
     file.write_bytes(enquiry("00815"))
     assert counts_of(mail_cli, str(file)) == (1, 1, 0, 0)
     assert counts_of(mail_cli, "-", stdin=file.read_bytes()) == (1, 0, 1, 0)
+    assert counts_of(mail_cli, stdin=file.read_bytes()) == (1, 0, 1, 0)
+    mail_cli("import", code=2)
 
 
 def test_mails_of_an_mbox_a_maildir_and_a_folder_are_all_read(mail_cli: Cli, tmp_path: Path) -> None:

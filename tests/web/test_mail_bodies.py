@@ -2,6 +2,7 @@
 
 import time
 import tracemalloc
+from base64 import encodebytes
 from contextlib import suppress
 from typing import Any
 
@@ -93,6 +94,29 @@ def test_an_enquiry_is_found_among_others_in_a_forwarded_mail_and_in_one_that_wa
         assert enquiry_of(body)["objekt"]["oobj_id"] == "00815"
         outer, *_, last = read(body)
         assert (outer["date"], last["date"]) == ("2026-11-29T13:30:15Z", "2026-11-28T09:00:00Z")
+
+
+def test_a_forwarded_mail_that_is_encoded_as_a_whole_and_a_text_of_wide_letters_are_read() -> None:
+    inner = encodebytes(make_mail("", ("a.xml", make_feedback().encode())))
+    body = HEAD + b"Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n" + inner
+    assert enquiry_of(body)["objekt"]["oobj_id"] == "00815"
+    wide = encodebytes("E-Mail: ada@example.test\n".encode("utf-16-le"))
+    encoded = b"Content-Type: text/plain; charset=utf-16-le\nContent-Transfer-Encoding: base64\n\n"
+    assert read(HEAD + encoded + wide)[0]["fields"] == [{"label": "E-Mail", "value": "ada@example.test"}]
+
+
+@pytest.mark.parametrize(
+    ("written", "date"),
+    [
+        ("Sun, 29 Nov 2026 14:30:15 +0100 (CET)", "2026-11-29T13:30:15Z"),
+        ("29 Nov 2026 14:30 +0100", "2026-11-29T13:30:00Z"),
+        ("gestern", None),
+        ("", None),
+    ],
+)
+def test_the_date_of_a_mail_is_read_or_left_out(written: str, date: str | None) -> None:
+    [mail] = read(HEAD + f"Date: {written}\n\n".encode())
+    assert mail["date"] == date
 
 
 def test_several_attachments_are_all_there_and_a_broken_one_is_named() -> None:

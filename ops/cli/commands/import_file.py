@@ -14,7 +14,7 @@ from ops.cli.context import CommandContext, account_option, with_context
 from ops.cli.errors import Exit, exit_with
 from ops.cli.import_steps.cost_estimate import CostEstimate
 from ops.cli.import_steps.follow import JobFollower
-from ops.cli.import_steps.mail_files import open_mails
+from ops.cli.import_steps.mail_files import DASH, open_mails
 from ops.cli.import_steps.mails import find_mail_source, label_changes, load_mails, try_mails
 from ops.cli.import_steps.open_input import OpenInput, get_name, is_input, open_input
 from ops.cli.import_steps.options import ImportOptions, parse_options
@@ -35,7 +35,7 @@ Send = Callable[[Sequence[Change]], list[Sent]]
 
 
 @click.command("import", short_help="Import a file of changes: CSV, JSON or a spreadsheet.")
-@click.argument("file", metavar="FILE|-")
+@click.argument("file", metavar="FILE|-", required=False)
 @account_option
 @click.option(
     "--map",
@@ -83,7 +83,7 @@ Send = Callable[[Sequence[Change]], list[Sent]]
 @with_context
 def import_file(
     context: CommandContext,
-    file: str,
+    file: str | None,
     account: str | None,
     maps: Sequence[str],
     sets: Sequence[str],
@@ -117,8 +117,10 @@ def import_file(
     if is_mail:
         if maps or sets or header_row or has_index or sheet or rejects or account:
             raise click.UsageError("--mail goes with --source, --batch, --wait and --dry-run only.")
-        exit_with(_import_mails(context, file, source, batch, waits=waits, dry_run=dry_run))
+        exit_with(_import_mails(context, file or DASH, source, batch, waits=waits, dry_run=dry_run))
         return
+    if file is None:
+        raise click.UsageError("Name the FILE to import, or - for standard input.")
     if source:
         raise click.UsageError("--source goes with --mail.")
     url = context.url

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ops.cli.context import CommandContext, account_option, with_local_context
-from ops.cli.settings_file import add_to_settings
+from ops.cli.settings_file import add_to_settings, give_to_owner_of
 from ops.source_templates import Template, find_template, list_templates
 from worker.config.table import explain_name
 from worker.errors import Fault, Invalid, InvalidSettings
@@ -96,7 +96,7 @@ def add_source(
     file = context.settings.file
     if file is None:
         raise click.UsageError("There is no settings file to write to. Show the settings with --print.")
-    made = None if secret else _make_secret(file.parent / f"{name}.secret", template)
+    made = None if secret else _make_secret(file, file.parent / f"{name}.secret", template)
     try:
         add_to_settings(file, text, f"sources.{name}")
     except (InvalidSettings, OSError):
@@ -113,7 +113,7 @@ def _split(sets: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _make_secret(file: Path, template: Template) -> Path | None:
+def _make_secret(settings: Path, file: Path, template: Template) -> Path | None:
     """Make the file of a new secret, unless it is there; return it if it was made."""
     if file.exists():
         return None
@@ -122,6 +122,7 @@ def _make_secret(file: Path, template: Template) -> Path | None:
         raise Invalid([Fault("secret", fault)])
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
         opened.write(f"{secrets.token_urlsafe(32)}\n")
+    give_to_owner_of(settings, file)
     return file
 
 
