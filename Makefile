@@ -2,6 +2,7 @@
 # bench-quick: numbers beside other libraries (bench: all, half an hour)
 # test-server SERVER=/usr/bin/redis-server: what a Redis or Valkey matters for, on that program
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
+# test-clients: installs generators of TypeScript clients; these, and clients in Node and Java, are tried
 # coverage: the suite with a threshold · mutation: does the planner's suite notice changed code? · diagrams: draws docs/diagrams
 # Needs Python >= 3.11 with venv, make, and a package index. Everything else is made in .venv.
 
@@ -10,8 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: dev demo test test-server test-broker torture coverage mutation check format diagrams bench bench-quick lock clean help
-help: ; @sed -n '1,5p' Makefile
+.PHONY: dev demo test test-server test-broker test-clients torture coverage mutation check format diagrams bench bench-quick lock clean help
+help: ; @sed -n '1,6p' Makefile
 
 dev: $(READY) ; @$(BIN)/relations dev
 demo: $(READY) ; @$(BIN)/relations demo
@@ -22,6 +23,11 @@ test-server: $(READY)
 	@$(VENV)/server/redis-server --version
 	@PATH="$(abspath $(VENV)/server):$$PATH" $(BIN)/pytest -n 2 --dist worksteal tests/store tests/deploy tests/process
 test-broker: $(READY) ; @ops/rabbitmq.sh install && $(BIN)/pytest tests/deploy/test_rabbitmq.py
+test-clients: $(READY)
+	@command -v npm >/dev/null && command -v java >/dev/null || { \
+	  echo "Clients in other languages need Node 20.19 or newer with npm, and Java 17 or newer."; exit 2; }
+	@npm ci --prefix tests/clients/typescript --ignore-scripts --no-fund --no-audit --loglevel error
+	@$(BIN)/pytest tests/clients
 coverage: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pytest-cov==7.1.0
 	@$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=92
@@ -61,4 +67,4 @@ lock: $(READY)
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --group dev --extra spreadsheets --extra embedded pyproject.toml -o requirements.lock
 
-clean: ; @rm -rf $(VENV) build dist
+clean: ; @rm -rf $(VENV) build dist tests/clients/typescript/node_modules

@@ -12,7 +12,7 @@ from ops.explain.advice import advise
 from producers.job_admin.suspects import RecordFailures
 from worker.contract import write_instant
 from worker.onoffice.codes import describe
-from worker.ports import AuditEntry, FailureGroup, Replay, RequestRecord
+from worker.ports import AuditEntry, CallbackMessage, FailureGroup, Replay, RequestRecord
 
 
 def serialize_failure(account: str, failure: FailureGroup) -> dict[str, Any]:
@@ -99,4 +99,26 @@ def serialize_audit_entry(entry: AuditEntry) -> dict[str, Any]:
         "what": entry.what,
         "count": entry.count,
         "note": entry.note,
+    }
+
+
+def serialize_message(message: CallbackMessage) -> dict[str, Any]:
+    """Return the message of a callback as JSON; times are RFC 3339, null while they are not there."""
+    times = {
+        "made_at": message.made_at,
+        "tried_at": message.tried_at,
+        "next_at": message.next_at,
+        "ended_at": message.ended_at,
+    }
+    return {
+        "id": message.id,
+        "account": message.account,
+        "callback": message.callback,
+        "batch": message.batch,
+        **message.counts._asdict(),
+        "state": message.state,
+        "attempts": message.attempts,
+        **{name: write_instant(at) if at else None for name, at in times.items()},
+        "status": message.status,
+        "error": message.error,
     }

@@ -143,6 +143,22 @@ def cause_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
+class NamedThreads:
+    """Runs what has a name in a thread of its own, and each name at most once at a time."""
+
+    def __init__(self) -> None:
+        self._threads: dict[tuple[int, str], threading.Thread] = {}
+
+    def start(self, name: str, act: Callable[[], object]) -> bool:
+        """Run the act beside everything else, unless one of that name runs; return whether it was started."""
+        key = os.getpid(), name  # no thread survives a fork
+        if (running := self._threads.get(key)) and running.is_alive():
+            return False
+        self._threads[key] = threading.Thread(target=act, name=name, daemon=True)
+        self._threads[key].start()
+        return True
+
+
 class WorkerHeartbeat:
     """Records from a thread that a worker is alive, until it ends; a killed one is noticed by its silence."""
 

@@ -36,6 +36,8 @@ WARNINGS: Final = frozenset(
     {
         "batch.condemned",
         "breaker.opened",
+        "callback.abandoned",
+        "callback.failed",
         "claim.lost",
         "clock.skewed",
         "control.refused",

@@ -3,11 +3,13 @@
 import os
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from worker import log
-from worker.background import Wake, keep_lease, open_sender
+from worker.background import NamedThreads, Wake, keep_lease, open_sender
+from worker.callbacks.transport import find_addresses, send
 from worker.clock import IdGenerator, SystemClock
-from worker.config import Account, Settings
+from worker.config import Account, Callback, Settings
 from worker.config.proxy import find_proxy
 from worker.config.values import DAY
 from worker.contract import Relation
@@ -27,11 +29,13 @@ from worker.ports import (
     Withdrawal,
 )
 from worker.redis.client import Client, connect
+from worker.store.callbacks import RedisCallbacks
 from worker.store.inspection import RedisInspector
 from worker.store.job_admin import RedisJobAdmin
 from worker.store.metrics import RedisMetrics
 from worker.store.queries import RedisQueries
 from worker.store.redis_store import RedisStore, Retention
+from worker.usecases.callbacks import Callbacks
 from worker.usecases.cancel_taken import TakenJobs
 from worker.usecases.dry_run import DryRunPolicy, dry_run_jobs
 from worker.usecases.flush import flush
@@ -68,6 +72,18 @@ class Runtime:
         self.metrics = RedisMetrics(self.client, settings.prefix)
         self.api_clients = ApiClients(settings.prefix)
         self._new_id = IdGenerator()
+        self.callbacks = Callbacks(
+            store=RedisCallbacks(self.store),
+            # Read again if the file changed: a producer may run for long and do nothing but accept.
+            list_callbacks=lambda: self.live_settings.refresh().callbacks,
+            transport=send,
+            metrics=self.metrics,
+            job_admin=self.job_admin,
+            new_id=self._new_id,
+            draw=random.random,
+            emit=emit,
+        )
+        self._senders = NamedThreads()
         self.inspector = RedisInspector(
             self.store, clock=SystemClock(), new_id=self._new_id, guard_of=self._guard_of
         )
@@ -107,6 +123,7 @@ class Runtime:
             new_id=self._new_id,
             wake=self.wake,
             emit=self.emit,
+            watch=self.callbacks.watch,
         )
 
     def flush(self, account: str) -> FlushResult:
@@ -156,9 +173,12 @@ class Runtime:
         return [*own, *find_troubles(self.read_health())]
 
     def sweep(self) -> int:
-        """Send the flush messages that are missing, and return how many."""
+        """Send the flush messages that are missing, and return how many; let callbacks be sent beside it."""
         self.live_settings.refresh()
-        return self.sweeper.sweep()
+        repaired = self.sweeper.sweep()
+        for name in self.callbacks.look():
+            self._senders.start(f"callback {name}", partial(self.callbacks.send_due, name))
+        return repaired
 
     def dry_run(
         self, account: str, jobs: Sequence[ClaimedJob], known: Mapping[Relation, RelationRecord]
@@ -180,6 +200,10 @@ class Runtime:
         """Return what ends the record's relations among the known ones, and which of them must wait."""
         policy = self.live_settings.flush_policy(account)
         return withdraw_record(record, known, unsettled, policy, by=ERASED)
+
+    def find_callback_addresses(self, callback: Callback) -> list[str]:
+        """Return the addresses at which a callback would be told now; raises httpcore.ConnectError."""
+        return find_addresses(callback)
 
     def api(self, account: Account) -> Api:
         """Return the account's API client."""

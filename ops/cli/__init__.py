@@ -11,6 +11,7 @@ from ops.cli.commands.accounts import accounts
 from ops.cli.commands.api import serve_api
 from ops.cli.commands.audit import list_audit_log
 from ops.cli.commands.batch import show_batch
+from ops.cli.commands.callbacks import callbacks
 from ops.cli.commands.demo import run_demo
 from ops.cli.commands.dev import run_dev
 from ops.cli.commands.doctor import run_doctor
@@ -55,6 +56,7 @@ COMMANDS = (
     serve_api,
     list_audit_log,
     show_batch,
+    callbacks,
     run_demo,
     run_dev,
     run_doctor,

@@ -28,12 +28,15 @@ from worker.ports import (
     OPEN_STATES,
     UNROUTED,
     AdminResult,
+    Attempt,
     AuditPage,
+    CallbackMessage,
     FailureGroup,
     JobFilter,
     JobPage,
     JobRecord,
     JobState,
+    MessagePage,
     Payload,
     Receipt,
     Replay,
@@ -329,6 +332,26 @@ class HttpOperations:
     def stop_replay(self, replay_id: str, *, by: str) -> Replay:  # noqa: ARG002
         """Stop the replay."""
         return records.read_replay(self._calls.post(f"/v1/replays/{_quote(replay_id)}/cancel"))
+
+    # --- callbacks
+
+    def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> MessagePage:
+        """Return the messages of callbacks."""
+        found, next_ = self._list("callbacks", "messages", account, limit, cursor)
+        return MessagePage(tuple(map(records.read_message, found)), next_)
+
+    def find_callback_message(self, message_id: str) -> CallbackMessage:
+        """Return a message of a callback."""
+        return records.read_message(self._calls.get(f"/v1/callbacks/{_quote(message_id)}"))
+
+    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:  # noqa: ARG002
+        """Let a message be sent again."""
+        return records.read_message(self._calls.post(f"/v1/callbacks/{_quote(message_id)}/resend"))
+
+    def test_callback(self, name: str, account: str) -> Attempt:
+        """Try a callback from the server."""
+        answer = self._calls.post("/v1/callbacks/test", {"account": account, "callback": name})
+        return Attempt(answer["status"], answer["error"])
 
 
 def _quote(text: str) -> str:

@@ -19,13 +19,16 @@ from worker.errors import Unavailable
 from worker.ports import (
     UNROUTED,
     AdminResult,
+    Attempt,
     AuditEntry,
     AuditPage,
+    CallbackMessage,
     FailureGroup,
     JobFilter,
     JobPage,
     JobRecord,
     JobState,
+    MessagePage,
     Pause,
     Payload,
     Replay,
@@ -221,6 +224,25 @@ class LocalOperations:
     def stop_replay(self, replay_id: str, *, by: str) -> Replay:
         """Stop the replay."""
         return self.services.replays.stop(replay_id, by=by)
+
+    # --- callbacks
+
+    def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> MessagePage:
+        """Return the messages of callbacks."""
+        return self.runtime.callbacks.store.list_messages(account, limit=limit, cursor=cursor)
+
+    def find_callback_message(self, message_id: str) -> CallbackMessage:
+        """Return a message of a callback."""
+        return self.runtime.callbacks.find(message_id)
+
+    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
+        """Let a message be sent again."""
+        refuse_secrets(by=by)
+        return self.runtime.callbacks.resend(message_id, by=by)
+
+    def test_callback(self, name: str, account: str) -> Attempt:
+        """Try a callback from this machine."""
+        return self.runtime.callbacks.test(name, account)
 
     def _new_id(self) -> str:
         return self.runtime.intake().new_id()

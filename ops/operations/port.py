@@ -14,11 +14,14 @@ from worker.contract import Change, Relation
 from worker.errors import Unavailable
 from worker.ports import (
     AdminResult,
+    Attempt,
     AuditPage,
+    CallbackMessage,
     FailureGroup,
     JobLookups,
     JobRecord,
     JobState,
+    MessagePage,
     Payload,
     Replay,
     RequestPage,
@@ -160,3 +163,17 @@ class Operations(JobLookups, Protocol):
 
     def stop_replay(self, replay_id: str, *, by: str) -> Replay:
         """Stop the replay after the current piece."""
+
+    # --- callbacks
+
+    def list_callback_messages(self, account: str, *, limit: int, cursor: str) -> MessagePage:
+        """Return what callbacks were told of the account's batches, or are to be told, newest first."""
+
+    def find_callback_message(self, message_id: str) -> CallbackMessage:
+        """Return one of these messages; raises NotFound."""
+
+    def resend_callback_message(self, message_id: str, *, by: str) -> CallbackMessage:
+        """Let a worker send a message again, under its id; raises NotFound."""
+
+    def test_callback(self, name: str, account: str) -> Attempt:
+        """Send a message that nobody waits for to a callback; raises NotFound."""

@@ -19,6 +19,8 @@ from worker.contract import Relation, read_instant, write_instant
 from worker.planner.actions import Action
 from worker.ports import (
     AuditEntry,
+    BatchCounts,
+    CallbackMessage,
     Dismissal,
     Failure,
     FailureGroup,
@@ -40,6 +42,7 @@ FILTER_FIELDS: Final[Mapping[str, str]] = {  # of the filter → parameter of th
     "batch": "batch",
 }
 TIME_FIELDS: Final = ("since", "until", "failed_since", "failed_until")
+MESSAGE_TIMES: Final = ("made_at", "tried_at", "next_at", "ended_at")
 EXPLAINED: Final = ("id", "state", "text", "requests")  # of a job's explanation; the rest are its facts
 
 
@@ -183,6 +186,13 @@ def read_replay(document: Mapping[str, Any]) -> Replay:
     """Return the replay."""
     times = {name: _read_time(document[name]) for name in ("made_at", "run_at", "finished_at")}
     return msgspec.convert({**document, **times}, Replay)
+
+
+def read_message(document: Mapping[str, Any]) -> CallbackMessage:
+    """Return the message of a callback."""
+    times = {name: _read_time(document[name]) for name in MESSAGE_TIMES}
+    counts = BatchCounts(*(document[name] for name in BatchCounts._fields))
+    return msgspec.convert({**document, **times, "counts": counts}, CallbackMessage)
 
 
 def read_payload(document: Mapping[str, Any]) -> Payload:

@@ -11,9 +11,9 @@ import msgspec
 from starlette.responses import Response
 
 from ops.explain.text import format_tally
-from ops.serializers import serialize_replay
+from ops.serializers import serialize_message, serialize_replay
 from ops.web.deps import OperatorDeps
-from ops.web.forms import ErasureForm, JobActionForm, PauseForm, ReplayForm
+from ops.web.forms import CallbackTestForm, ErasureForm, JobActionForm, PauseForm, ReplayForm
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.selection import describe_selection, narrow_to_relations
 from producers.portals.http.api_route import ApiCall
@@ -48,6 +48,22 @@ async def check_account(deps: OperatorDeps, call: ApiCall[None]) -> Response:
     account = deps.current_settings().account(call.account).name
     findings = await deps.threads.run_for(call.key.name, deps.check_account, account)
     return json_response({"findings": [finding.to_json() for finding in findings]})
+
+
+async def resend_callback_message(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+    """Let a worker send a message of a callback again, under the id that it has."""
+    message_id = call.request.path_params["id"]
+    message = await deps.threads.run_for(call.key.name, deps.callbacks.resend, message_id, by=call.key.name)
+    return json_response(serialize_message(message), status=202)
+
+
+async def test_callback(deps: OperatorDeps, call: ApiCall[CallbackTestForm]) -> Response:
+    """Send a message that nobody waits for to a callback, from here and at once."""
+    name, account = call.input.callback, deps.current_settings().account(call.input.account).name
+    attempt = await deps.threads.run_for(call.key.name, deps.callbacks.test, name, account)
+    return json_response(
+        {"callback": name, "taken": attempt.is_taken, "status": attempt.status, "error": attempt.error}
+    )
 
 
 async def cancel_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:

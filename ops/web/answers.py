@@ -3,7 +3,7 @@
 from typing import Any, NotRequired, TypedDict
 
 from producers.job_admin.erase import ErasureProof
-from worker.ports import ReplayState, WaitReason
+from worker.ports import MessageState, ReplayState, WaitReason
 
 
 class HealthVerdict(TypedDict):
@@ -323,3 +323,43 @@ class ErasedDict(TypedDict):
     account: str
     erased: dict[str, int]
     proof: ErasureProof
+
+
+class CallbackMessageDict(TypedDict):
+    """A message of a callback: the counts that it tells, and how far it is.
+
+    `status` and `error` are of the last attempt, 0 and empty before it.
+    """
+
+    id: str
+    account: str
+    callback: str
+    batch: str
+    accepted: int
+    succeeded: int
+    superseded: int
+    failed: int
+    state: MessageState
+    attempts: int
+    made_at: str
+    tried_at: str | None
+    next_at: str | None
+    ended_at: str | None
+    status: int
+    error: str
+
+
+class CallbackMessagePageDict(TypedDict):
+    """Messages of callbacks, newest first, and the cursor of the next page; null after the last."""
+
+    messages: list[CallbackMessageDict]
+    next: str | None
+
+
+class CallbackTestDict(TypedDict):
+    """Whether a callback took a message that nobody waits for: its HTTP status, or why there is none."""
+
+    callback: str
+    taken: bool
+    status: int
+    error: str

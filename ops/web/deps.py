@@ -14,6 +14,7 @@ from producers.services import Services, build_services
 from worker.config import Settings
 from worker.contract import Relation
 from worker.ports import JobAdmin, Queries, Store
+from worker.usecases.callbacks import Callbacks
 from worker.wiring import Runtime
 
 
@@ -30,6 +31,7 @@ class OperatorDeps:
     store: Store
     queries: Queries
     job_admin: JobAdmin
+    callbacks: Callbacks
     services: Services
     metrics: MetricsReader
     threads: Threads
@@ -61,6 +63,7 @@ def operator_deps(
         store=runtime.store,
         queries=runtime.queries,
         job_admin=runtime.job_admin,
+        callbacks=runtime.callbacks,
         services=build_services(runtime),
         metrics=MetricsReader(runtime, now=now),
         threads=Threads(),

@@ -97,3 +97,9 @@ class ErasureForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields
     id: RecordId
     only_account: bool = False
     rewrite_aof: bool = False
+
+
+class CallbackTestForm(AccountQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The callback to try, and the account that its message names."""
+
+    callback: Annotated[str, Meta(min_length=1, max_length=40, description="a callback of the settings")]

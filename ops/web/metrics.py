@@ -219,6 +219,12 @@ COUNTERS: Final = (
     ),
     Counter("relations_breaker_turns", "Times the breaker opened or closed.", "breaker", "turn"),
     Counter(
+        "relations_callbacks",
+        "Messages of callbacks: made, delivered, abandoned; and attempts that failed.",
+        "callbacks",
+        "how",
+    ),
+    Counter(
         "relations_deeds",
         "What operators did: jobs cancelled, dismissed or replayed, things an erasure changed; a pause is 1.",
         "deed",

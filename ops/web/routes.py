@@ -9,6 +9,7 @@ from starlette.responses import Response
 from ops.web import action_handlers, answers, read_handlers
 from ops.web.deps import operator_deps
 from ops.web.forms import (
+    CallbackTestForm,
     ErasureForm,
     ExplainQuery,
     JobActionForm,
@@ -28,6 +29,13 @@ ReplayId = Annotated[
     str,
     Meta(description="The id of a replay; it begins with its account.", examples=["acme-1m7y8t1vgssvve752b"]),
 ]
+MessageId = Annotated[
+    str,
+    Meta(
+        description="The id of a message of a callback; it begins with its account.",
+        examples=["acme-1m7y8t1vgssvve752b"],
+    ),
+]
 RequestId = Annotated[str, Meta(description="The id of a request.", examples=["1m7y8t1vgssvve752b"])]
 TypeName = Annotated[
     str, Meta(description="A relation type, by its short name or URN.", examples=["estate:address:buyer"])
@@ -37,6 +45,7 @@ METRICS: Final = ResponseDoc("The text format, or OpenMetrics.", str, content_ty
 PROBLEMS: Final = (404, 422, 503)
 JOBS_EXAMPLE: Final = {"account": "acme", "batch": "import-7", "dry_run": True}
 REPLAY_EXAMPLE: Final = {"account": "acme", "error": "160", "since": "2026-11-20T18:00:00Z"}
+CALLBACK_EXAMPLE: Final = {"account": "acme", "callback": "portal"}
 ERASURE_EXAMPLE: Final = {"account": "acme", "module": "address", "id": 9001}
 
 Handler = Callable[..., Awaitable[Response]]
@@ -222,6 +231,40 @@ OPERATOR_ROUTES: Final = (
         answer=answers.ReplayDict,
         path_params={"id": ReplayId},
         account_in="id",
+    ),
+    _get(
+        read_handlers.list_callback_messages,
+        "/v1/callbacks",
+        "What callbacks are told of batches, newest first",
+        answer=answers.CallbackMessagePageDict,
+        query=PageQuery,
+    ),
+    _post(
+        action_handlers.test_callback,
+        "/v1/callbacks/test",
+        "Send a callback a message that nobody waits for",
+        answer=answers.CallbackTestDict,
+        right="admin",
+        form=CallbackTestForm,
+        form_example=CALLBACK_EXAMPLE,
+    ),
+    _get(
+        read_handlers.get_callback_message,
+        "/v1/callbacks/{id}",
+        "Show a message of a callback",
+        answer=answers.CallbackMessageDict,
+        query=None,
+        path_params={"id": MessageId},
+        account_in="id",
+    ),
+    _post(
+        action_handlers.resend_callback_message,
+        "/v1/callbacks/{id}/resend",
+        "Send a message of a callback again",
+        answer=answers.CallbackMessageDict,
+        path_params={"id": MessageId},
+        account_in="id",
+        status=202,
     ),
     _post(
         action_handlers.erase_record,

@@ -61,6 +61,7 @@ def test_the_names_that_generated_clients_have_are_stable(document: dict[str, An
         "eraseRecord",
         "explainRelation",
         "getBatch",
+        "getCallbackMessage",
         "getJob",
         "getMetrics",
         "getOpenapi",
@@ -71,6 +72,7 @@ def test_the_names_that_generated_clients_have_are_stable(document: dict[str, An
         "healthz",
         "listAccounts",
         "listAuditEntries",
+        "listCallbackMessages",
         "listFailures",
         "listJobs",
         "listReplays",
@@ -84,9 +86,11 @@ def test_the_names_that_generated_clients_have_are_stable(document: dict[str, An
         "receiveOnofficeWebhookBelow",
         "receiveWebhook",
         "receiveWebhookBelow",
+        "resendCallbackMessage",
         "resumeAccount",
         "runReplay",
         "stopReplay",
+        "testCallback",
     ]
 
 

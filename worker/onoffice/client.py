@@ -17,9 +17,9 @@ import httpx
 import msgspec
 
 from worker.errors import Fault, InvalidSettings
+from worker.network.deadline import Deadline, connection_pool
+from worker.network.headers import http_date, retry_after
 from worker.onoffice import wire
-from worker.onoffice.deadline import Deadline, connection_pool
-from worker.onoffice.headers import http_date, retry_after
 from worker.onoffice.redact import clean
 from worker.planner.actions import Action, ActionResult, ErrorClass, Reply, Verdict
 from worker.planner.lookup import Search

@@ -6,6 +6,16 @@ tested to equal Redis.
 
 from worker.contract.message import UNROUTED
 from worker.planner.relation_state import RelationRecord
+from worker.ports.callbacks import (
+    Attempt,
+    BatchCounts,
+    CallbackMessage,
+    CallbackStore,
+    DueCallbacks,
+    MessagePage,
+    MessageState,
+    Watch,
+)
 from worker.ports.integrity import FlawProgress, Inspection, StoreFlaw, StoreInspector, describe_flaws
 from worker.ports.job_admin import (
     ALL_FAILED,
@@ -122,14 +132,19 @@ __all__ = [
     "AccountStats",
     "AdminResult",
     "Api",
+    "Attempt",
     "AuditEntry",
     "AuditPage",
+    "BatchCounts",
     "BegunRequest",
     "BreakerChange",
+    "CallbackMessage",
+    "CallbackStore",
     "ClaimedJob",
     "Clock",
     "DeleteBrake",
     "Dismissal",
+    "DueCallbacks",
     "ErasedPiece",
     "EventSink",
     "Failure",
@@ -151,6 +166,8 @@ __all__ = [
     "LookUpBatch",
     "LookUpResult",
     "MemoryUsage",
+    "MessagePage",
+    "MessageState",
     "Metrics",
     "OpenWrite",
     "Pace",
@@ -183,6 +200,7 @@ __all__ = [
     "UnsettledRequests",
     "WaitReason",
     "Waiting",
+    "Watch",
     "Withdrawal",
     "WorkBatch",
     "WorkerInfo",
