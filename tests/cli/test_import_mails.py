@@ -2,11 +2,14 @@
 
 import json
 import mailbox
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli_runner import Cli, make_cli
+from ops.simulator import Simulator
+from ops.source_templates import find_template
+from tests.support.cli_runner import TOKEN, Cli, make_cli
 from tests.support.mails import make_feedback, make_mail
 
 SOURCE = """
@@ -105,3 +108,23 @@ def test_mails_without_a_source_or_with_options_of_tables_are_misuse(mail_cli: C
     mail_cli("import", str(file), "--source", "portal", code=2)
     mail_cli("import", "--mail", str(tmp_path / "none.eml"), code=2)
     assert "curl" in mail_cli("import", "--mail", str(file), "--url", "https://x.test", code=2).stderr
+
+
+def test_a_portals_mail_links_the_person_to_the_estate_with_a_template_alone(
+    cli: Cli, simulator: Simulator, drain: Callable[[], None]
+) -> None:
+    cli("sources", "add", "portal", "--template", "openimmo-feedback", "--set", "type=estate:address:buyer")
+    mail = find_template("openimmo-feedback").read_sample()
+    assert counts_of(cli, "--source", "portal", stdin=mail) == (1, 1, 0, 0)
+    simulator.seed(
+        TOKEN,
+        fields={
+            "estate": {501: {"objektnr_extern": "00815"}, 502: {"objektnr_extern": "815"}},
+            "address": {
+                9001: {"email": ["Ada.Lovelace@example.test"]},
+                9002: {"email": ["bob@example.test"]},
+            },
+        },
+    )
+    drain()
+    assert {(each.parent, each.child) for each in simulator.relations(TOKEN)} == {(501, 9001)}
