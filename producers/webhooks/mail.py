@@ -38,7 +38,6 @@ CONTENT_HEADER: Final = re.compile(rb"(?im)^content-[a-z-]{1,40}:[^\n]*(?:\n[ \t
 BOUNDARY: Final = re.compile(rb"(?i)boundary[ \t]*=|^content-type:[ \t]*message/", re.MULTILINE)
 STRUCTURED: Final = re.compile(r"(?i).*\b(xml|json)\b")
 INLINE_NAME: Final = re.compile(r"(?i).*[.](xml|json|eml)")
-
 WIDE: Final = ("utf-16", "utf-32", "ucs")  # whose plain letters could be taken for UTF-8
 
 ReadContent = Callable[[bytes, str], object]
@@ -67,11 +66,9 @@ def is_mail(body: bytes) -> bool:
 
 def read_mail(body: bytes, read_content: ReadContent) -> dict[str, object]:
     """Return the mails of a mail, the outer one first; raises InvalidChange for one that is a bomb."""
-    _check(body)
     mails: list[dict[str, object]] = []
     try:
-        message = message_from_bytes(body.lstrip(b"\xef\xbb\xbf\r\n "), policy=policy.default)
-        _read_message(message, mails, read_content, level=1)
+        _read_message(_parse(body), mails, read_content, level=1)
     except InvalidChange:
         raise
     except Exception as error:  # the parser of mails raises what it likes on broken ones
@@ -89,6 +86,12 @@ def explain_unread_mail(value: object) -> str:
         f"attachment {index}: {part['error']}" for index, part in enumerate(attachments, 1) if part["error"]
     ]
     return "; ".join(["this mail has no enquiry that a rule of this source reads", *errors[:5]])
+
+
+def _parse(body: bytes) -> EmailMessage:
+    """Return a mail in its parts; raises InvalidChange for one that would cost the parser too much."""
+    _check(body)
+    return message_from_bytes(body.lstrip(b"\xef\xbb\xbf\r\n "), policy=policy.default)
 
 
 def _check(body: bytes) -> None:
@@ -116,7 +119,7 @@ def _read_message(
         if kind == "message/rfc822" and part.is_multipart():
             forwarded.append(_read_forwarded(part))
         elif is_mail(content) and not kind.startswith("text/"):
-            forwarded.append(message_from_bytes(content, policy=policy.default))
+            forwarded.append(_parse(content))
         elif _is_text(part):
             (pages if kind == "text/html" else plain).append(_read_text(part, content))
         else:
@@ -138,7 +141,7 @@ def _read_forwarded(part: EmailMessage) -> EmailMessage:
     with suppress(ValueError):
         decoded = b64decode(str(inner.get_payload()))
         if is_mail(decoded):
-            return message_from_bytes(decoded, policy=policy.default)
+            return _parse(decoded)
     return inner
 
 
