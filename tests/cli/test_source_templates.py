@@ -122,6 +122,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(cli: Cli, config: Path)
         (("viewings", "--template", "typeform"), 1),
         (("other", "--template", "typefrom"), 3),
         (("other", "--template", "typeform", "--set", "numbr=x"), 1),
+        (("other", "--template", "typeform", "--set", "type=estate:address:byer"), 3),
         (("other", "--template", "typeform", "--set", "number"), 2),
         (("other", "--template", "typeform", "--set", "number=field("), 2),
         (("other", "--template", "typeform", "--secret", "a literal secret"), 2),

@@ -11,6 +11,7 @@ from ops.cli.context import CommandContext, account_option, with_local_context
 from ops.cli.settings_file import add_to_settings, give_to_owner_of
 from ops.source_templates import Template, find_template, list_templates
 from worker.config.table import explain_name
+from worker.contract import resolve
 from worker.errors import Fault, Invalid, InvalidSettings
 
 
@@ -84,8 +85,10 @@ def add_source(
     template = find_template(template_name)
     if secret and not secret.startswith(("env:", "file:")):
         raise click.BadParameter("expected env:NAME or file:PATH", param_hint="--secret")
-    reference = secret or f"file:{name}.secret"
-    text = template.render(name, context.find_account(account), reference, _split(sets))
+    reference, chosen = secret or f"file:{name}.secret", _split(sets)
+    if "type" in chosen:
+        resolve(chosen["type"])
+    text = template.render(name, context.find_account(account), reference, chosen)
     if only_prints:
         context.answer({"settings": text}, [text.rstrip("\n")])
         return
