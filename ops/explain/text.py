@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 
-from worker.contract import Info, Reference
+from worker.contract import Change, Info, Reference
 from worker.ports import JobRecord, JobReference, Side, Waiting
 
 
@@ -75,6 +75,18 @@ def describe_reference(each: JobReference, zone: tzinfo) -> str:
         return f"{each.reference} is {each.record}, {how} {at}"
     candidates = f"; candidates {format_ids(each.candidates)}" if each.candidates else ""
     return f"{each.reference}: no record yet, {f'looked up {at}' if at else 'not looked up'}{candidates}"
+
+
+def format_named(numbers: Iterable[int], references: Iterable[Reference]) -> str:
+    """Return the ids, and the references that stand for ids: `501 estate:objektnr_extern=PC910`."""
+    return " ".join(filter(None, (format_ids(numbers), *map(str, references))))
+
+
+def format_change(change: Change) -> str:
+    """Return a change in one line: `acme: create estate:address:buyer 501 → 9001 9002`."""
+    parents = format_named(change.parents, change.parent_references)
+    children = format_named(change.children, change.child_references)
+    return f"{change.account}: {change.action} {change.type} {parents} → {children}{format_info(change.info)}"
 
 
 def join_names(names: Sequence[str]) -> str:
