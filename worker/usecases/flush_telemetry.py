@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ErrorClass, Kind, Reply, Verdict
 from worker.planner.apply_reply import Effects, RelationOutcome
-from worker.planner.lookup import Answer
 from worker.planner.plan import Plan
+from worker.planner.search import Answer
 from worker.ports import (
     BOUNDS,
     BreakerChange,
