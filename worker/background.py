@@ -13,7 +13,7 @@ from queue import Empty, Full, Queue, SimpleQueue
 from worker import log
 from worker.errors import LeaseLost, Unavailable
 from worker.planner.actions import Action, Reply
-from worker.planner.lookup import Search
+from worker.planner.search import Search
 from worker.ports import Api, EventSink, Lease, Metrics, WorkerInfo
 
 RENEWAL_INTERVAL = 3.0  # seconds between renewals of a lease that lives for ten

@@ -40,6 +40,7 @@ WARNINGS: Final = frozenset(
         "callback.failed",
         "claim.lost",
         "clock.skewed",
+        "clock.stepped",
         "control.refused",
         "key.refused",
         "message.rejected",

@@ -29,7 +29,10 @@ TIME_AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])")
 DAYS_AGO: Final[Mapping[str, int]] = {"today": 0, "yesterday": 1}
 DATES: Final = ("%Y-%m-%d", "%d.%m.%Y")
 # Option → parameter of the HTTP interface.
-PARAMETERS: Final[Mapping[str, str]] = {**FILTER_FIELDS, **{name: name for name in TIME_FIELDS}}
+PARAMETERS: Final[Mapping[str, str]] = {
+    **FILTER_FIELDS,
+    **{name: name for name in ("reference", *TIME_FIELDS)},
+}
 FILTER_OPTIONS: Final = (
     click.option(
         "--state",
@@ -42,6 +45,11 @@ FILTER_OPTIONS: Final = (
     click.option("--error", metavar="CODE|CLASS", help="That failed of this, e.g. 160 or rights."),
     click.option("--source", metavar="NAME", help="From this source."),
     click.option("--batch", metavar="LABEL", help="Of this batch."),
+    click.option(
+        "--reference",
+        metavar="REFERENCE",
+        help="That name a record like this, found or not, e.g. address:email=x@example.test.",
+    ),
     click.option(
         "--since",
         metavar="TIME",
@@ -78,10 +86,7 @@ class JobSelection(NamedTuple):
             return {context.find_inbox(self.account): self.filter}
         by_account: dict[str, list[str]] = {}
         for job_id in self.job_ids:
-            owner = job_id.rpartition("-")[0]
-            if owner not in context.account_names() and owner != UNROUTED:
-                raise NotFound(f"there is no job {job_id}")
-            by_account.setdefault(owner, []).append(job_id)
+            by_account.setdefault(find_owner(context, job_id), []).append(job_id)
         try:
             return {owner: narrow(job_ids, self.filter) for owner, job_ids in by_account.items()}
         except InvalidChange:
@@ -89,6 +94,14 @@ class JobSelection(NamedTuple):
                 "Name jobs, or say which by a filter; beside jobs, only --parent, --child, --type and "
                 "--error say more: which failed relations of them."
             ) from None
+
+
+def find_owner(context: CommandContext, job_id: str) -> str:
+    """Return the account of a job, or `unrouted`; raises NotFound if there is none of that name."""
+    owner = job_id.rpartition("-")[0]
+    if owner not in context.account_names() and owner != UNROUTED:
+        raise NotFound(f"there is no job {job_id}")
+    return owner
 
 
 def with_job_selection(function: Function) -> Function:

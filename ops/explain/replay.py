@@ -17,6 +17,8 @@ def describe_replay(replay: Replay) -> Iterator[str]:
     relations = pluralize(replay.relations, "failed relation")
     verb = VERBS.get(replay.state, "go")
     yield f"  {pluralize(replay.eligible, 'job')} with {relations} {verb} back"
+    if look_ups := replay.plan.get("look_ups"):
+        yield f"  of {pluralize(look_ups, 'job')} the records are looked up first; the plan is without them"
     if replay.correction:
         yield "  corrected: " + ", ".join(f"{name}={value}" for name, value in replay.correction.items())
     if replay.refused:

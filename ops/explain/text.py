@@ -1,11 +1,10 @@
 """Numbers, ids, info and instants as people read them. Pure; the time zone is an argument."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 
-from worker.contract import Change, Info
-from worker.contract.reference import Reference
-from worker.ports import Waiting
+from worker.contract import Change, Info, Reference
+from worker.ports import JobRecord, JobReference, Side, Waiting
 
 
 def pluralize(number: int, noun: str) -> str:
@@ -52,16 +51,40 @@ def format_ids(numbers: Iterable[int], *, most: int = 12) -> str:
     return " ".join(text for text, _ in shown) + f" … and {left:,} more"
 
 
-def format_records(numbers: Iterable[int], references: Iterable[Reference]) -> str:
-    """Return the ids, and the references that stand for ids: `501 estate:objektnr_extern=PC910`."""
-    return " ".join(filter(None, (format_ids(numbers), *map(str, references))))
-
-
 def format_change(change: Change) -> str:
-    """Return a change in one line: `acme: create estate:address:buyer 501 → 9001 9002`."""
-    parents = format_records(change.parents, change.parent_references)
-    children = format_records(change.children, change.child_references)
-    return f"{change.account}: {change.action} {change.type} {parents} → {children}{format_info(change.info)}"
+    """Return what a change asks for: `create estate:address:buyer 501 → address:email=x@example.test`."""
+    sides = (
+        (change.parents, change.parent_references),
+        (change.children, change.child_references),
+    )
+    named = (" ".join(filter(None, [format_ids(ids), *map(str, others)])) for ids, others in sides)
+    return f"{change.action} {change.type} {' → '.join(named)}{format_info(change.info)}"
+
+
+def format_records(job: JobRecord, *, most: int = 12, name: Callable[[Reference], str] = str) -> str:
+    """Return a job's parents and children: their ids, and references to those that are still to be found."""
+    parents = _format_side(job, "parent", job.parents, most, name)
+    return f"{parents} → {_format_side(job, 'child', job.children, most, name)}"
+
+
+def _format_side(
+    job: JobRecord, side: Side, ids: Sequence[int], most: int, name: Callable[[Reference], str]
+) -> str:
+    own = [each for each in job.references if each.side == side]
+    ids = [*dict.fromkeys([*ids, *(each.record for each in own if each.record)])]
+    lacking = [name(each.reference) for each in own if not each.record]
+    more = [f"… and {len(lacking) - most:,} more"] if len(lacking) > most else []
+    return " ".join([*([format_ids(ids, most=most)] if ids else []), *lacking[:most], *more])
+
+
+def describe_reference(each: JobReference, zone: tzinfo) -> str:
+    """Return a reference with what is known of it: the record, who says so and when; or candidates."""
+    at = format_instant(each.asked_at, zone) if each.asked_at else ""
+    if each.record:
+        how = f"chosen by {each.by}" if each.by else "looked up"
+        return f"{each.reference} is {each.record}, {how} {at}"
+    candidates = f"; candidates {format_ids(each.candidates)}" if each.candidates else ""
+    return f"{each.reference}: no record yet, {f'looked up {at}' if at else 'not looked up'}{candidates}"
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from ops.operations.http_calls import HttpCalls, PartlyAccepted, PartlyErased
 from ops.resuming import Resumed
 from producers.job_admin.cancel_dismiss import preview_act
 from producers.job_admin.erase import ErasureProof, add_proofs
+from producers.job_admin.resolve import PARKED, RecordChoice
 from producers.job_admin.selection import PIECE, NarrowedJobs, Selection
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import BatchDict, JobDict
@@ -250,6 +251,35 @@ class HttpOperations:
             refused |= answer["refused"]
             if not (answer["more"] and answer["jobs"]):
                 return AdminResult(tuple(done), refused)
+
+    def resolve(
+        self,
+        account: str,  # noqa: ARG002
+        job_id: str,
+        choice: RecordChoice,
+        *,
+        by: str,  # noqa: ARG002
+        everywhere: bool,
+    ) -> AdminResult:
+        """Say which records references are."""
+        form = {"references": dict(choice.references), "all": everywhere}
+        sides = {"parentid": choice.parent, "childid": choice.child}
+        form |= {name: record for name, record in sides.items() if record}
+        answer = self._calls.post(f"/v1/jobs/{_quote(job_id)}/resolve", form)
+        return AdminResult(tuple(answer["jobs"]), answer["refused"])
+
+    def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:  # noqa: ARG002
+        """Have parked changes looked up at once, piece by piece: they stay parked until that was done."""
+        jobs, done, refused = list[str](), list[str](), dict[str, str]()
+        for fit, unfit in preview_act(self, account, selection, PARKED):
+            jobs += fit
+            refused |= unfit
+        for start in range(0, len(jobs), PIECE):
+            form = {"account": account, "jobs": jobs[start : start + PIECE]}
+            answer = self._calls.post("/v1/jobs/look-up-records", form)
+            done += answer["jobs"]
+            refused |= answer["refused"]
+        return AdminResult(tuple(done), refused)
 
     def erase(
         self,

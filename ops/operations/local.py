@@ -9,6 +9,7 @@ from ops import doctor, lookups, resuming
 from ops.explain import Explanation
 from ops.resuming import Resumed
 from producers.job_admin.erase import ErasureProof
+from producers.job_admin.resolve import RecordChoice
 from producers.job_admin.selection import Selection
 from producers.job_admin.suspects import RecordFailures, find_suspects
 from producers.portals.serializers import BatchDict, batch_json
@@ -167,6 +168,16 @@ class LocalOperations:
     def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:
         """Dismiss failed jobs."""
         return self.services.jobs.dismiss(account, selection, by=by)
+
+    def resolve(
+        self, account: str, job_id: str, choice: RecordChoice, *, by: str, everywhere: bool
+    ) -> AdminResult:
+        """Say which records references are."""
+        return self.services.references.resolve(account, job_id, choice, by=by, everywhere=everywhere)
+
+    def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:
+        """Have parked changes looked up at once."""
+        return self.services.references.look_up(account, selection, by=by)
 
     def erase(
         self,

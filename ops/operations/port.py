@@ -7,6 +7,7 @@ from ops.doctor import Finding
 from ops.explain import Explanation
 from ops.resuming import Resumed
 from producers.job_admin.erase import ErasureProof
+from producers.job_admin.resolve import RecordChoice
 from producers.job_admin.selection import Selection
 from producers.job_admin.suspects import RecordFailures
 from producers.portals.serializers import BatchDict
@@ -118,6 +119,14 @@ class Operations(JobLookups, Protocol):
 
     def dismiss(self, account: str, selection: Selection, *, by: str) -> AdminResult:
         """Take failed jobs, or the selected relations of them, off the list that waits for a decision."""
+
+    def resolve(
+        self, account: str, job_id: str, choice: RecordChoice, *, by: str, everywhere: bool
+    ) -> AdminResult:
+        """Say which records the references of a job are; `everywhere` of all parked jobs that have them."""
+
+    def look_up(self, account: str, selection: Selection, *, by: str) -> AdminResult:
+        """Have the records of parked changes looked up at once."""
 
     def erase(
         self,

@@ -14,8 +14,8 @@ from ops.doctor import Finding
 from ops.explain import Explanation
 from ops.explain.relation import JobExplanation
 from producers.job_admin.suspects import RecordFailures
-from producers.portals.serializers import FailureDict, JobDict
-from worker.contract import Relation, read_instant, write_instant
+from producers.portals.serializers import FailureDict, JobDict, ParkedDict, ReferenceDict
+from worker.contract import Relation, read_instant, read_reference, write_instant
 from worker.planner.actions import Action
 from worker.ports import (
     AuditEntry,
@@ -26,6 +26,8 @@ from worker.ports import (
     FailureGroup,
     JobFilter,
     JobRecord,
+    JobReference,
+    Parking,
     Payload,
     Replay,
     RequestRecord,
@@ -50,7 +52,8 @@ def write_filter(wanted: JobFilter) -> dict[str, Any]:
     """Return the parameters of a filter, without those that let everything pass."""
     values = {FILTER_FIELDS[name]: getattr(wanted, name) for name in FILTER_FIELDS}
     times = {name: write_instant(at) for name in TIME_FIELDS if (at := getattr(wanted, name))}
-    return {name: value for name, value in values.items() if value} | times
+    reference = {"reference": str(wanted.reference)} if wanted.reference else {}
+    return {name: value for name, value in values.items() if value} | times | reference
 
 
 def read_job(document: JobDict) -> JobRecord:
@@ -88,6 +91,29 @@ def read_job(document: JobDict) -> JobRecord:
         replay=document["replay"] or "",
         correlation=document["correlation_id"] or "",
         allow_empty=document["allow_empty"],
+        references=tuple(map(_read_reference, document["references"])),
+        parked=_read_parked(parked) if (parked := document["parked"]) else None,
+    )
+
+
+def _read_reference(document: ReferenceDict) -> JobReference:
+    return JobReference(
+        document["side"],
+        read_reference(document["reference"]),
+        document["id"] or 0,
+        _read_time(document["asked_at"]),
+        tuple(document["candidates"]),
+        document["chosen_by"] or "",
+    )
+
+
+def _read_parked(document: ParkedDict) -> Parking:
+    return Parking(
+        read_instant(document["since"]),
+        read_instant(document["until"]),
+        document["look_ups"],
+        document["message"],
+        document["unanswered"],
     )
 
 

@@ -4,7 +4,8 @@ Each action stands in the audit log under the name of the key.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -13,12 +14,20 @@ from starlette.responses import Response
 from ops.explain.text import format_tally
 from ops.serializers import serialize_message, serialize_replay
 from ops.web.deps import OperatorDeps
-from ops.web.forms import CallbackTestForm, ErasureForm, JobActionForm, PauseForm, ReplayForm
+from ops.web.forms import (
+    CallbackTestForm,
+    ErasureForm,
+    JobActionForm,
+    PauseForm,
+    ReplayForm,
+    ResolveForm,
+)
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
+from producers.job_admin.resolve import PARKED
 from producers.job_admin.selection import describe_selection, narrow_to_relations
 from producers.portals.http.api_route import ApiCall
 from producers.portals.http.problems import error_response, json_response
-from producers.portals.http.requests import check_access
+from producers.portals.http.requests import check_access, job_account
 from worker.config import refuse_secrets
 from worker.ports import UNROUTED, AdminResult, AuditEntry, JobState, Pause, Replay
 
@@ -76,6 +85,24 @@ async def dismiss_jobs(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Resp
     return await _act(deps, call, deps.services.jobs.dismiss, DISMISSABLE)
 
 
+async def look_up_records(deps: OperatorDeps, call: ApiCall[JobActionForm]) -> Response:
+    """Have the records of parked changes looked up at once."""
+    return await _act(deps, call, deps.services.references.look_up, PARKED)
+
+
+async def resolve_job(deps: OperatorDeps, call: ApiCall[ResolveForm]) -> Response:
+    """Say which records the references of a job are; then the change is carried out."""
+    form, job_id, service = call.input, call.request.path_params["id"], deps.services.references
+    about = job_account(job_id), job_id, form.choice()
+    if form.dry_run:
+        preview = partial(service.preview, *about, everywhere=form.all)
+        _, jobs = await deps.threads.run_for(call.key.name, preview)
+        return _acted(jobs, {}, dry_run=True)
+    resolve = partial(service.resolve, *about, by=call.key.name, everywhere=form.all)
+    result = await deps.threads.run_for(call.key.name, resolve)
+    return _acted(result.done, result.refused)
+
+
 async def _act(
     deps: OperatorDeps,
     call: ApiCall[JobActionForm],
@@ -99,9 +126,15 @@ async def _act(
             call.key.name, act, form.account, chosen, by=call.key.name, note=note
         )
         jobs, refused = result.done, {**refused, **result.refused}
+    return _acted(jobs, refused, dry_run=form.dry_run, more=more)
+
+
+def _acted(
+    jobs: Sequence[str], refused: Mapping[str, str], *, dry_run: bool = False, more: bool = False
+) -> Response:
     summary = format_tally(Counter(refused.values()))
     return json_response(
-        {"dry_run": form.dry_run, "jobs": jobs, "refused": refused, "more": more, "summary": summary}
+        {"dry_run": dry_run, "jobs": jobs, "refused": refused, "more": more, "summary": summary}
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Any, NotRequired, TypedDict
 
 from producers.job_admin.erase import ErasureProof
-from worker.ports import MessageState, ReplayState, WaitReason
+from worker.ports import MessageState, ReplayState, Side, WaitReason
 
 
 class HealthVerdict(TypedDict):
@@ -67,6 +67,15 @@ class RequestPartDict(TypedDict):
     text: str
 
 
+class NamedRecordDict(TypedDict):
+    """A record of the relation that a job names by a reference: looked up at `asked_at`, or chosen then."""
+
+    side: Side
+    reference: dict[str, dict[str, str]]
+    asked_at: str
+    chosen_by: str | None
+
+
 class JobExplanationDict(TypedDict):
     """What became of a job here: in words, and as data."""
 
@@ -80,6 +89,7 @@ class JobExplanationDict(TypedDict):
     request: NotRequired[str | None]
     verified: NotRequired[bool]
     error: NotRequired[ErrorFact | None]
+    references: NotRequired[list[NamedRecordDict]]
     requests: list[RequestPartDict]
 
 
@@ -280,6 +290,7 @@ class PlanDict(TypedDict):
     creates: NotRequired[int]
     modifies: NotRequired[int]
     deletes: NotRequired[int]
+    look_ups: NotRequired[int]  # jobs whose records are looked up first: what they come to is not counted
     listed: NotRequired[list[dict[str, Any]]]
     whole: NotRequired[bool]
 

@@ -4,8 +4,9 @@ from datetime import timedelta, timezone, tzinfo
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from producers.job_admin.resolve import RecordChoice
 from producers.job_admin.selection import Selection, narrow
 from producers.portals.http.query import AccountQuery, JobQuery, Limit, RecordId
 
@@ -72,6 +73,24 @@ class JobActionForm(JobSelectionForm, frozen=True, kw_only=True, forbid_unknown_
     """Jobs by their ids or by a filter; with `dry_run` they are only named."""
 
     dry_run: bool = False
+
+
+class ResolveForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which records the references of a job are: by side, or by their texts.
+
+    With `all`, of all parked jobs of the account that have the same references; with `dry_run` the jobs are
+    only named.
+    """
+
+    parentid: RecordId | UnsetType = UNSET
+    childid: RecordId | UnsetType = UNSET
+    references: dict[str, RecordId] = msgspec.field(default_factory=dict)
+    all: bool = False
+    dry_run: bool = False
+
+    def choice(self) -> RecordChoice:
+        """Return what the form says."""
+        return RecordChoice(parent=self.parentid or 0, child=self.childid or 0, references=self.references)
 
 
 class ReplayForm(JobSelectionForm, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from ops.web.forms import (
     PageQuery,
     PauseForm,
     ReplayForm,
+    ResolveForm,
     TextsQuery,
 )
 from producers.portals.http.api_route import ApiRoute, ResponseDoc, bind
@@ -188,6 +189,24 @@ OPERATOR_ROUTES: Final = (
         answer=answers.ActedDict,
         form=JobActionForm,
         form_example=JOBS_EXAMPLE,
+    ),
+    _post(
+        action_handlers.look_up_records,
+        "/v1/jobs/look-up-records",
+        "Have the records of parked changes looked up at once",
+        answer=answers.ActedDict,
+        form=JobActionForm,
+        form_example={"account": "acme", "state": "parked"},
+    ),
+    _post(
+        action_handlers.resolve_job,
+        "/v1/jobs/{id}/resolve",
+        "Say which records the references of a job are",
+        answer=answers.ActedDict,
+        path_params={"id": JobId},
+        account_in="id",
+        form=ResolveForm,
+        form_example={"childid": 9001},
     ),
     _post(
         action_handlers.prepare_replay,

@@ -37,13 +37,15 @@ from tests.support.http_front import sha256
 from tests.support.store_steps import claim_all
 from tests.support.store_values import make_request
 from worker.config import load_settings
-from worker.contract import Relation, from_message
+from worker.contract import Reference, Relation, from_message
 from worker.planner.actions import Action
 from worker.ports import (
     Dismissal,
     Failure,
     JobFilter,
     JobRecord,
+    JobReference,
+    Parking,
     Replay,
     RequestRecord,
     UnreadableMessage,
@@ -53,6 +55,11 @@ from worker.ports import (
 from worker.wiring import Runtime
 
 BUYER = "estate:address:buyer"
+FIELDS: Any = {
+    "estate": {501: {"objektnr_extern": "PC910"}},
+    "address": {21: {"email": "two@example.test"}, 22: {"email": "two@example.test"}},
+}
+PARKED = {"parentid": "estate:objektnr_extern=PC910"}
 ALSO_MISSING = 8888  # an address the simulator does not have
 KEY, READ_ONLY, SEND_ONLY = "canary-operator", "canary-reader", "canary-sender"
 KEYS = f"""
@@ -90,7 +97,7 @@ class Ways(NamedTuple):
 @pytest.fixture
 def ways(two_accounts: dict[str, str], tmp_path: Path, simulator: Simulator) -> Iterator[Ways]:
     missing = frozenset({("address", MISSING), ("address", ALSO_MISSING)})
-    simulator.seed(TOKEN, records=Records(missing=missing))
+    simulator.seed(TOKEN, records=Records(missing=missing), fields=FIELDS)
     with Path(two_accounts["RELATIONS_CONFIG"]).open("a") as file:
         file.write(KEYS)
     settings = load_settings(two_accounts, tmp_path)
@@ -110,7 +117,7 @@ def ways(two_accounts: dict[str, str], tmp_path: Path, simulator: Simulator) -> 
     runtime.client.close()
 
 
-def send(runtime: Runtime, account: str, *children: int | list[int], **more: Any) -> list[str]:
+def send(runtime: Runtime, account: str, *children: int | str | list[int], **more: Any) -> list[str]:
     change = {"account": account, "action": "create", "relationtype": BUYER, "parentid": 501}
     changes = [from_message({**change, "childid": child, **more}).change for child in children]
     return [receipt.job for receipt in runtime.intake().accept(changes)]
@@ -133,6 +140,13 @@ def prepare(runtime: Runtime, account: str) -> dict[str, str]:
         runtime.limiter.report(account, "failed")
     runtime.flush(account)
     runtime.limiter.reset(account)
+    parked, alike, never = send(
+        runtime,
+        account,
+        *("address:email=two@example.test", "address:email=two@example.test", "address:KdNr=7"),
+        **PARKED,
+    )
+    drain(runtime, account)
     queued, second = send(runtime, account, 21, 22, batch="b2")
     unread = runtime.intake().reject(
         UnreadableMessage(
@@ -152,6 +166,9 @@ def prepare(runtime: Runtime, account: str) -> dict[str, str]:
         "queued": queued,
         "second": second,
         "unread": unread.job,
+        "parked": parked,
+        "alike": alike,
+        "never": never,
     }
 
 
@@ -184,6 +201,20 @@ READS = (
     "jobs show {queued}",
     "jobs show {held}",
     "jobs show {several}",
+    "jobs show {parked}",
+    "jobs list --account acme --state parked",
+    "jobs list --account acme --reference address:email=two@example.test",
+    "jobs list --account acme --reference email=two@example.test",
+    "jobs resolve {parked}",
+    "jobs resolve {parked} --parent 501",
+    "jobs resolve {parked} --child 21 --all",
+    "jobs resolve {parked} --reference address:KdNr=8=21",
+    "jobs resolve {parked} --reference nonsense",
+    "jobs resolve {done} --child 21",
+    "jobs resolve acme-0f3k9x2b7c1d4e5g6h --child 21",
+    "jobs look-up --state parked --account acme",
+    "jobs look-up --account acme",
+    "jobs look-up {queued}",
     "jobs show {unread}",
     "jobs show {unread} --payload",
     "jobs show {queued} --payload",
@@ -267,6 +298,15 @@ ACTS = (
     "jobs cancel {queued} --yes",
     "jobs cancel {queued} --yes",
     "jobs cancel --account {account} --batch b2 --yes --json",
+    "jobs look-up {parked} {done}",
+    "jobs look-up {parked} --json",
+    "jobs look-up --account {account} --reference address:email=two@example.test --yes",
+    "jobs resolve {parked} --child 21",
+    "jobs resolve {parked} --child 21 --json",
+    "jobs resolve {parked} --child 22",
+    "jobs show {parked} --json",
+    "jobs resolve {alike} --reference address:email=two@example.test=22 --all --yes",
+    "jobs resolve {never} --child 22 --all --json",
     "replay {failed}",
     "replay --account {account} --error 80 --json",
     "replay {failed} --set childid=31 --yes",
@@ -464,11 +504,26 @@ INFOS = st.dictionaries(TEXTS, TEXTS, max_size=2).map(lambda pairs: tuple(pairs.
 RELATIONS = st.builds(Relation, st.just(BUYER), st.integers(1, 9), st.integers(1, 9))
 DISMISSALS = st.none() | st.builds(Dismissal, INSTANTS, TEXTS, TEXTS)
 FAILURES = st.builds(Failure, RELATIONS, st.integers(0, 200), TEXTS, TEXTS, DISMISSALS)
+REFERENCES = st.sampled_from(
+    [
+        Reference("estate", (("objektnr_extern", "00815"),)),
+        Reference("address", (("KdNr", "a=b & c"), ("email", "x@example.test"))),
+    ]
+)
+NAMED = st.builds(
+    JobReference,
+    st.sampled_from(["parent", "child"]),
+    REFERENCES,
+    st.integers(0, 9),
+    st.just(0) | INSTANTS,
+    IDS,
+    TEXTS,
+)
 JOBS = st.builds(
     JobRecord,
     id=TEXTS,
     account=TEXTS,
-    state=st.sampled_from(["queued", "held", "failed", "succeeded"]),
+    state=st.sampled_from(["queued", "parked", "held", "failed", "succeeded"]),
     action=st.sampled_from(["create", "modify", "delete"]),
     type=st.just(BUYER),
     parents=IDS,
@@ -494,6 +549,8 @@ JOBS = st.builds(
     replay=TEXTS,
     correlation=TEXTS,
     allow_empty=st.booleans(),
+    references=st.lists(NAMED, max_size=3).map(tuple),
+    parked=st.none() | st.builds(Parking, INSTANTS, INSTANTS, st.integers(1, 99), TEXTS, st.integers(0, 9)),
 )
 ACTIONS = st.builds(
     Action,
@@ -590,6 +647,7 @@ def test_a_replay_is_read_as_it_is_shown(replay: Replay) -> None:
         child=st.integers(0, 9),
         error=st.sampled_from(["", "80", "record"]),
         batch=st.sampled_from(["", "b ü"]),
+        reference=st.sampled_from([None, Reference("address", (("email", "a=b+c@example.test"),))]),
         since=st.just(0) | INSTANTS,
         failed_until=st.just(0) | INSTANTS,
     )

@@ -13,7 +13,7 @@ from tests.support.flow_world import World, change
 from tests.support.store_steps import job_admin_of, queries_of
 from worker.contract import Change, Reference
 from worker.planner.actions import Action, ActionResult, Reply, Verdict
-from worker.planner.lookup import Search
+from worker.planner.search import Search
 from worker.ports import CANCELLED, ERASED, Api, AuditEntry, ErasedPiece, JobRecord, RecordRef
 from worker.testing import MemoryStore
 

@@ -24,7 +24,8 @@ SOURCE = "api"  # of a change that names none
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 ReferenceObject = dict[str, dict[str, str | int]]
-# The text has no pattern here: beside an object it makes msgspec 0.22 crash when Python collects garbage.
+# Which text is a reference is decided in `parsing`: of a union of a bounded integer with a text that has a
+# pattern, msgspec 0.22 frees memory that is not its own when the process ends.
 Record = Id | str | ReferenceObject
 Records = Record | Annotated[tuple[Record, ...], Meta(max_length=MAX_IDS)]
 EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID, pattern=rf"\A{PRINTABLE}\Z")]

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from worker.contract import TYPES, Relation
+from worker.contract import TYPES, Reference, Relation
 from worker.errors import NotFound
 from worker.planner.actions import Action
 from worker.ports.records import Failure, JobRecord
@@ -203,6 +203,21 @@ class JobAdmin(Protocol):
         only: Mapping[str, Collection[str]] = ALL_FAILED,
     ) -> AdminResult:
         """Mark failed jobs as needing no decision any more; of those in `only` just these relations."""
+
+    def resolve(
+        self,
+        account: str,
+        jobs: Sequence[str],
+        records: Mapping[Reference, int],
+        audit_entry: AuditEntry,
+    ) -> AdminResult:
+        """Write which records these references of jobs are that wait for them, or have failed for them (R26).
+
+        A job whose records are all known then is carried out; else the others are looked up at once.
+        """
+
+    def look_up_now(self, account: str, jobs: Sequence[str], audit_entry: AuditEntry) -> AdminResult:
+        """Let parked jobs be looked up at once, instead of when their delay is over."""
 
     def link_replacement(
         self, job: str, new: Sequence[str], *, by: str, mark: str = "", only: Collection[str] = ()

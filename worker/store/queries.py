@@ -92,17 +92,16 @@ class RedisQueries:
         reads.lrange("queue", 0, 0)
         reads.zrange("due", 0, 0)
         reads.hgetall("journal")
-        pause, (refused, until), holder, dead, length, listed, due, journal = reads.run()
-        waiting = length - int(dead or 0)
-        head = (
-            QueueHead.read(self._database, account, listed, dead=int(dead or 0)) if waiting else QueueHead()
-        )
+        reads.llen("look_ups")
+        pause, (refused, until), holder, dead, length, listed, due, journal, look_ups = reads.run()
+        queued = length - int(dead or 0)
+        head = QueueHead.read(self._database, account, listed, dead=int(dead or 0)) if queued else QueueHead()
         return AccountState(
             now,
             KnownPause.read(pause).in_force(now),
             refused.decode() if refused and now < int(until) else "",
             bool(holder),
-            waiting,
+            queued + look_ups,
             head.accepted_at,
             Relation.parse(due[0].decode()) if due else None,
             relations_sent(journal),

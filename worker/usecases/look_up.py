@@ -12,7 +12,8 @@ from typing import Final, NamedTuple, TypeVar
 from worker.contract import Reference
 from worker.contract.instant import SECOND
 from worker.planner.actions import Action, ActionResult, Reply, Request, Verdict
-from worker.planner.lookup import Answer, LookUp, Search
+from worker.planner.lookup import LookUp
+from worker.planner.search import Answer, Search
 from worker.planner.suspicion import OperationGroup, Priority
 from worker.ports import Lease, LookUpBatch, LookUpResult, Parking, Sender, UnresolvedJob
 from worker.usecases.account_pace import MAX_SLOT_WAIT, AccountPace, feedback_of
@@ -218,8 +219,7 @@ def _lacks_reference(job: UnresolvedJob, answers: Mapping[Reference, Answer]) ->
     """
     for reference in job.references:
         answer = answers.get(reference)
-        fields = " and ".join(name for name, _ in reference.fields)
-        record = f"{reference.module} by {fields}"
+        record = reference.without_values
         if answer is None:
             return Lack((0, "unknown", f"the API did not answer the look-up of the {record}"), False)
         if answer.refusal:

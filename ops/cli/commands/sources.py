@@ -110,7 +110,7 @@ def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[M
 
 
 def _describe_change(mapped: MappedChange) -> str:
-    return f"  {mapped.path}  {format_change(mapped.change)}"
+    return f"  {mapped.path}  {mapped.change.account}: {format_change(mapped.change)}"
 
 
 def _serialize_source(source: Source) -> dict[str, Any]:
