@@ -26,12 +26,13 @@ COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 
 @click.group("sources")
 def sources() -> None:
-    """Look at the webhook sources of the settings.
+    """Look at the webhook sources of the settings, and add those of known senders.
 
     \b
     Examples:
       relations sources list
       relations sources try immo enquiry.json
+      relations sources add portal --template openimmo-feedback
     """
 
 
