@@ -51,6 +51,16 @@ def format_ids(numbers: Iterable[int], *, most: int = 12) -> str:
     return " ".join(text for text, _ in shown) + f" … and {left:,} more"
 
 
+def format_change(change: Change) -> str:
+    """Return what a change asks for: `create estate:address:buyer 501 → address:email=x@example.test`."""
+    sides = (
+        (change.parents, change.parent_references),
+        (change.children, change.child_references),
+    )
+    named = (" ".join(filter(None, [format_ids(ids), *map(str, others)])) for ids, others in sides)
+    return f"{change.action} {change.type} {' → '.join(named)}{format_info(change.info)}"
+
+
 def format_records(job: JobRecord, *, most: int = 12, name: Callable[[Reference], str] = str) -> str:
     """Return a job's parents and children: their ids, and references to those that are still to be found."""
     parents = _format_side(job, "parent", job.parents, most, name)
@@ -75,18 +85,6 @@ def describe_reference(each: JobReference, zone: tzinfo) -> str:
         return f"{each.reference} is {each.record}, {how} {at}"
     candidates = f"; candidates {format_ids(each.candidates)}" if each.candidates else ""
     return f"{each.reference}: no record yet, {f'looked up {at}' if at else 'not looked up'}{candidates}"
-
-
-def format_named(numbers: Iterable[int], references: Iterable[Reference]) -> str:
-    """Return the ids, and the references that stand for ids: `501 estate:objektnr_extern=PC910`."""
-    return " ".join(filter(None, (format_ids(numbers), *map(str, references))))
-
-
-def format_change(change: Change) -> str:
-    """Return a change in one line: `acme: create estate:address:buyer 501 → 9001 9002`."""
-    parents = format_named(change.parents, change.parent_references)
-    children = format_named(change.children, change.child_references)
-    return f"{change.account}: {change.action} {change.type} {parents} → {children}{format_info(change.info)}"
 
 
 def join_names(names: Sequence[str]) -> str:

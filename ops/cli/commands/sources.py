@@ -26,12 +26,13 @@ COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 
 @click.group("sources")
 def sources() -> None:
-    """Look at the webhook sources of the settings.
+    """Look at the webhook sources of the settings, and add those of known senders.
 
     \b
     Examples:
       relations sources list
       relations sources try immo enquiry.json
+      relations sources add portal --template openimmo-feedback
     """
 
 
@@ -110,7 +111,7 @@ def _map_payload(context: CommandContext, source: Source, body: bytes) -> list[M
 
 
 def _describe_change(mapped: MappedChange) -> str:
-    return f"  {mapped.path}  {format_change(mapped.change)}"
+    return f"  {mapped.path}  {mapped.change.account}: {format_change(mapped.change)}"
 
 
 def _serialize_source(source: Source) -> dict[str, Any]:

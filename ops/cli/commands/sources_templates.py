@@ -15,7 +15,7 @@ from worker.contract import resolve
 from worker.errors import Fault, Invalid, InvalidSettings
 
 
-@click.command("templates")
+@click.command("templates", short_help="List the senders that there are settings for.")
 @click.argument("template", required=False)
 @click.option("--sample", is_flag=True, help="Print a payload as the sender sends it, for `sources try`.")
 @with_local_context
@@ -52,7 +52,7 @@ def show_templates(context: CommandContext, template: str | None, sample: bool) 
     context.answer(facts, [chosen.title, f"Page: docs/{chosen.page}", "Values of --set:", *lines])
 
 
-@click.command("add")
+@click.command("add", short_help="Add the source of a known sender to the settings.")
 @click.argument("name")
 @click.option("--template", "template_name", required=True, metavar="TEMPLATE", help="The kind of sender.")
 @account_option

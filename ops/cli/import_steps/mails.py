@@ -118,7 +118,7 @@ def try_mails(context: CommandContext, source: Source, mails: Iterable[MailFile]
             continue
         counts.accepted += len(changes)
         for mapped in changes:
-            context.remark(f"{mail.name}: {format_change(mapped.change)}")
+            context.remark(f"{mail.name}: {mapped.change.account}: {format_change(mapped.change)}")
     return counts
 
 
