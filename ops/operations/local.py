@@ -21,9 +21,9 @@ from worker.errors import NotFound, Unavailable
 from worker.ports import (
     UNROUTED,
     AdminResult,
-    Attempt,
     AuditEntry,
     AuditPage,
+    CallbackAttempt,
     CallbackMessage,
     Delivery,
     DeliveryFilter,
@@ -294,7 +294,7 @@ class LocalOperations:
         refuse_secrets(by=by)
         return self.runtime.callbacks.resend(message_id, by=by)
 
-    def test_callback(self, name: str, account: str) -> Attempt:
+    def test_callback(self, name: str, account: str) -> CallbackAttempt:
         """Try a callback from this machine."""
         return self.runtime.callbacks.test(name, account)
 

@@ -8,13 +8,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from producers.webhooks.expressions import Scope
 from producers.webhooks.kept_request import make_kept_request
 from producers.webhooks.mapping import (
     MappedChange,
     build_changes,
+    check_mail_is_read,
     find_account_of_all,
     find_ignore_rule,
+    make_scope,
     read_payload,
 )
 from producers.webhooks.signatures import WebhookDelivery
@@ -63,7 +64,11 @@ def map_delivery(source: Source, delivery: WebhookDelivery, message_id: str) -> 
     try:
         mapped = mapped._replace(payload=read_payload(source, delivery), is_read=True)
         changes = build_changes(source, mapped.payload, message_id, delivery)
-        ignored_by = None if changes else find_ignore_rule(source, Scope(mapped.payload, delivery=delivery))
+        ignored_by = (
+            None if changes else find_ignore_rule(source, make_scope(source, mapped.payload, delivery))
+        )
+        if ignored_by is None:
+            check_mail_is_read(mapped.payload, changes)
     except InvalidChange as error:
         return mapped.failed(error)
     because = "" if ignored_by is None else source.ignore[ignored_by].because

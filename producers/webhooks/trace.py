@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice, repeat
 from typing import Final
 
-from producers.webhooks.expressions import NO_DELIVERY, Budget, Scope, search
-from producers.webhooks.mapping import Event, MappedChange, find_events, is_true
+from producers.webhooks.expressions import search
+from producers.webhooks.mapping import Event, MappedChange, find_events, is_true, make_scope
+from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.syntax import list_operands
 from worker.config import Source, redact_bytes
@@ -38,7 +39,7 @@ def explain_rules(
 
     Behind a rule by which the payload is ignored no other one was asked.
     """
-    scope = Scope(payload, budget=Budget(MAX_LOOKS), delivery=delivery)
+    scope = make_scope(source, payload, delivery, Budget(MAX_LOOKS))
     traces = list[RuleTrace]()
     for trace in _explain_each(source, scope, made, jobs, error):
         traces.append(trace)

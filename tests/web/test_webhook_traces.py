@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.webhooks.expressions import NO_DELIVERY, Budget, Scope, compile_expression, search
+from producers.webhooks.expressions import compile_expression, search
 from producers.webhooks.mapping import build_changes
+from producers.webhooks.scope import NO_DELIVERY, Budget, Scope
 from producers.webhooks.syntax import list_operands, write_node
 from producers.webhooks.trace import MAX_VALUE, explain_rules
 from worker.config import Rule, Secret, Source

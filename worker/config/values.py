@@ -82,6 +82,10 @@ SecretPlace = Annotated[
     ),
 ]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z", description="a country of two letters, such as DE")]
+Maps = Annotated[
+    Mapping[str, Mapping[str, str]],
+    Meta(description='tables of texts by name, such as stage = { "17" = "sold" }'),
+]
 
 
 def are_networks(values: tuple[str, ...]) -> bool:
@@ -144,7 +148,10 @@ class AccountLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account(AccountLimits):
-    """One onOffice API user: its credentials and its limits."""
+    """One onOffice API user: its credentials and its limits.
+
+    `maps` turn values of its senders, such as the numbers of stages, into those that rules name.
+    """
 
     explain_name = staticmethod(explain_account_name)
 
@@ -153,6 +160,7 @@ class Account(AccountLimits):
     secret: Annotated[Secret, SECRET]
     api_url: ApiUrl = API_URL
     extendedclaim: Annotated[Secret | None, SECRET] = None
+    maps: Maps = field(default_factory=dict)
 
     def find_claim(self) -> str:
         """Return the extendedclaim; empty without one, and while its file is not there."""
@@ -245,6 +253,8 @@ class Source(HmacFormat):
     rotation. `url` is the address its senders know, where a proxy hides it. One that is `gone` tells them so.
     The rules to `ignore` a payload come before all others. `answer_faults` is the status of a delivery that
     will never be taken, 0 for that of its fault. Deliveries are kept so many days (0: not at all), and bytes.
+    `event` is what its senders name nowhere; `country` and `maps` are as those of an account, whose own maps
+    come first. `owners` are the accounts that its changes may be for, as the loader finds them.
     One of onOffice's that `keeps_claim` writes the `apiClaim` of each call into the `extendedclaim` of its
     account, which must be a file.
     """
@@ -266,6 +276,10 @@ class Source(HmacFormat):
     answer_faults: Annotated[int, Meta(description="202", extra={"accepts": ACCEPTED.__eq__})] = 0
     delivery_days: Annotated[float, Meta(ge=0, le=3650)] = 7
     delivery_bytes: Annotated[int, Meta(ge=2**16, le=2**40)] = 2**24
+    event: Text = ""
+    country: Country = ""
+    maps: Maps = field(default_factory=dict)
+    owners: Mapping[str, Account] = field(default_factory=dict, repr=False, metadata={"key": None})
 
     @property
     def account_names(self) -> frozenset[str]:

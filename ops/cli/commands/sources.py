@@ -26,12 +26,13 @@ COLUMNS: Final = ("name", "scheme", "account", "rules", "path")
 
 @click.group("sources")
 def sources() -> None:
-    """Look at the webhook sources of the settings.
+    """Look at the webhook sources of the settings, and add those of known senders.
 
     \b
     Examples:
       relations sources list
       relations sources try immo enquiry.json
+      relations sources add portal --template openimmo-feedback
     """
 
 
@@ -102,7 +103,7 @@ def _describe_trial(mapped: MappedDelivery, rules: Sequence[RuleTrace]) -> Itera
 def _read_payload(file: Path) -> bytes:
     body = _read_bytes(file)
     if not body.strip():  # a delivery may be empty, but who tries one has forgotten something
-        raise InvalidChange([Fault("", "expected JSON, XML or a form, got nothing")])
+        raise InvalidChange([Fault("", "expected JSON, XML, a form or a mail, got nothing")])
     return body
 
 
