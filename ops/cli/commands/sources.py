@@ -96,7 +96,8 @@ def _describe_trial(mapped: MappedDelivery, rules: Sequence[RuleTrace]) -> Itera
     yield f"{pluralize(len(mapped.changes), 'change')}; nothing was sent{because}"
     yield from map(_describe_change, mapped.changes)
     for trace in rules:
-        if trace.outcome != "made":  # its changes say so
+        is_plain = trace.outcome == "made" or (mapped.changes and trace.rule.startswith("ignore"))
+        if not is_plain:  # its changes say so, or that nothing was ignored
             yield from (f"  {line}" for line in describe_trace(trace))
 
 
