@@ -91,6 +91,22 @@ def test_a_mail_that_nobody_can_read_is_kept_and_shown_and_the_others_go_on(
         assert mail_cli("jobs", "show", mail["job"], "--payload").stdout
 
 
+def test_each_mail_is_on_record_as_a_delivery_and_one_that_is_ignored_makes_no_job(
+    mail_cli: Cli, env: dict[str, str]
+) -> None:
+    config = Path(env["RELATIONS_CONFIG"])
+    ignore = '[[sources.portal.ignore]]\nwhen = "mails[0].is_bounce"\nbecause = "it came back"\n'
+    config.write_text(config.read_text("utf-8") + ignore, "utf-8")
+    bounce = make_mail("", ("a.xml", make_feedback().encode()), From="MAILER-DAEMON@mx.test")
+    for mail in (enquiry("1"), bounce, make_mail("Newsletter")):
+        mail_cli("import", "--mail", stdin=mail, code=None)
+    deliveries = json.loads(mail_cli("deliveries", "list", "--json").stdout)["deliveries"]
+    assert sorted(each["outcome"] for each in deliveries) == ["made", "nothing_to_do", "unreadable"]
+    assert [each["reason"] for each in deliveries if each["reason"]] == ["it came back"]
+    states = [job["state"] for job in json.loads(mail_cli("jobs", "list", "--json").stdout)["jobs"]]
+    assert sorted(states) == ["failed", "queued"]
+
+
 def test_a_dry_run_says_what_each_mail_would_make_and_keeps_nothing(mail_cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "1.eml").write_bytes(enquiry("00815"))
     run = mail_cli("import", "--mail", str(tmp_path / "1.eml"), "--dry-run")

@@ -166,12 +166,13 @@ def _import_mails(
     with _connect(context, "", None) as (relations, retry), tempfile.TemporaryFile("w+") as known_jobs:
         follower = JobFollower(relations, retry, known_jobs)
         send = label_changes(follower.send if waits else relations.send, label)
-        keep = context.runtime.intake().reject
+        runtime = context.runtime
         counts = load_mails(
             source,
             open_mails(file),
-            lambda changes: retry(lambda: send(changes)),
-            lambda message: retry(lambda: keep(message)),
+            send=lambda changes: retry(lambda: send(changes)),
+            keep=lambda message: retry(lambda: runtime.intake().reject(message)),
+            record=lambda delivery: retry(lambda: runtime.deliveries.keep(delivery)),
         )
         for _ in follower.poll() if waits else ():
             pass

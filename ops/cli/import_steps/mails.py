@@ -15,30 +15,35 @@ from ops.cli.errors import Exit
 from ops.cli.import_steps.mail_files import MailFile
 from ops.explain.text import format_change, pluralize
 from producers.portals import Sent
-from producers.webhooks.mapping import MappedChange, check_rules
-from producers.webhooks.record import map_delivery
+from producers.webhooks.mapping import check_rules
+from producers.webhooks.record import MappedDelivery, map_delivery, record_delivery
 from producers.webhooks.reparse import make_unreadable_message
 from producers.webhooks.signatures import WebhookDelivery
 from producers.webhooks.verify import make_message_id
 from worker.config import Source
 from worker.config.table import nearest
 from worker.contract import Change, check, check_each
-from worker.errors import Invalid, InvalidChange, NotFound
-from worker.ports import Receipt, UnreadableMessage
+from worker.errors import InvalidChange, NotFound
+from worker.ports import KeptDelivery, Receipt, UnreadableMessage
 from worker.usecases.intake import group_by_account
 
 HEADERS: Final = {"content-type": "message/rfc822"}
 Send = Callable[[Sequence[Change]], list[Sent]]
 Keep = Callable[[UnreadableMessage], Receipt]
+Record = Callable[[KeptDelivery], object]
 
 
 @dataclass(slots=True)
 class MailCounts:
-    """What became of the mails: changes that are new or were known, and the mails that could not be read."""
+    """What became of the mails: changes that are new or were known, and the mails that made none.
+
+    That is those that a source ignores, and those that could not be read.
+    """
 
     mails: int = 0
     accepted: int = 0
     known: int = 0
+    ignored: int = 0
     unreadable: list[dict[str, str]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -47,6 +52,7 @@ class MailCounts:
             "mails": self.mails,
             "accepted": self.accepted,
             "known": self.known,
+            "ignored": self.ignored,
             "unreadable": self.unreadable,
         }
 
@@ -54,7 +60,8 @@ class MailCounts:
         """Yield the counts for people, then each mail that could not be read, with its job and why."""
         sent = f" accepted, {self.known:,} known already" if is_sent else ""
         changes = f"{pluralize(self.accepted, 'change')}{sent}"
-        yield f"{pluralize(self.mails, 'mail')}: {changes}, {len(self.unreadable):,} unreadable"
+        others = f"{self.ignored:,} ignored, {len(self.unreadable):,} unreadable"
+        yield f"{pluralize(self.mails, 'mail')}: {changes}, {others}"
         for mail in self.unreadable:
             kept = f", kept as {mail['job']}" if mail["job"] else ""
             yield f"  {mail['mail']}{kept}: {mail['reason']}"
@@ -81,19 +88,30 @@ def find_mail_source(context: CommandContext, name: str) -> Source:
     return next(iter(sources.values()))
 
 
-def load_mails(source: Source, mails: Iterable[MailFile], send: Send, keep: Keep) -> MailCounts:
-    """Send what each mail makes, keep those that cannot be read, and return what became of them."""
+def load_mails(
+    source: Source, mails: Iterable[MailFile], send: Send, keep: Keep, record: Record
+) -> MailCounts:
+    """Send what each mail makes, keep those that cannot be read, and return what became of them.
+
+    Each is recorded as a delivery to the source, as those that come over HTTP are.
+    """
     counts = MailCounts()
     for mail in mails:
         delivery = WebhookDelivery("", HEADERS, mail.content)
-        message_id = make_message_id(source, delivery)
-        try:
-            _send(_map_mail(source, delivery, message_id), send, counts)
-        except (InvalidChange, NotFound) as error:
-            faults = [str(fault) for fault in error.faults] if isinstance(error, Invalid) else [str(error)]
-            receipt = keep(make_unreadable_message(source, delivery, message_id, faults))
-            counts.unreadable.append({"mail": mail.name, "job": receipt.job, "reason": "; ".join(faults)})
+        mapped = map_delivery(source, delivery, make_message_id(source, delivery))
         counts.mails += 1
+        counts.ignored += bool(mapped.because)
+        try:
+            if mapped.error:
+                raise mapped.error
+            jobs = _send([each.change for each in mapped.changes], send, counts)
+        except (InvalidChange, NotFound) as error:
+            mapped = mapped.failed(error)
+            faults = faults_of(mapped)
+            jobs = [keep(make_unreadable_message(source, delivery, mapped.id, faults)).job]
+            counts.unreadable.append({"mail": mail.name, "job": jobs[0], "reason": "; ".join(faults)})
+        if source.delivery_days:
+            record(record_delivery(source, mapped, jobs))
     return counts
 
 
@@ -101,20 +119,30 @@ def try_mails(context: CommandContext, source: Source, mails: Iterable[MailFile]
     """Print what each mail would make; nothing is sent or kept."""
     counts = MailCounts()
     for mail in mails:
+        mapped = map_delivery(source, WebhookDelivery("", HEADERS, mail.content), "try")
         counts.mails += 1
+        counts.ignored += bool(mapped.because)
         try:
-            changes = _map_mail(source, WebhookDelivery("", HEADERS, mail.content), "try")
             check_each(
-                ((mapped.path, mapped.change) for mapped in changes),
+                ((each.path, each.change) for each in mapped.changes),
                 lambda change: check(change, context.runtime.live_settings.overrides),
             )
-        except (InvalidChange, NotFound) as error:
-            counts.unreadable.append({"mail": mail.name, "job": "", "reason": str(error)})
-            continue
-        counts.accepted += len(changes)
-        for mapped in changes:
-            context.remark(f"{mail.name}: {mapped.change.account}: {format_change(mapped.change)}")
+        except InvalidChange as error:
+            mapped = mapped.failed(error)
+        if mapped.error:
+            reason = "; ".join(faults_of(mapped))
+            counts.unreadable.append({"mail": mail.name, "job": "", "reason": reason})
+        if mapped.because:
+            context.remark(f"{mail.name}: nothing to do: {mapped.because}")
+        counts.accepted += len(mapped.changes)
+        for each in mapped.changes:
+            context.remark(f"{mail.name}: {each.change.account}: {format_change(each.change)}")
     return counts
+
+
+def faults_of(mapped: MappedDelivery) -> list[str]:
+    """Return why a mail makes no change."""
+    return [str(fault) for fault in mapped.error.faults] if mapped.error else []
 
 
 def label_changes(send: Send, label: str) -> Send:
@@ -122,17 +150,13 @@ def label_changes(send: Send, label: str) -> Send:
     return lambda changes: send([msgspec.structs.replace(change, batch=label) for change in changes])
 
 
-def _map_mail(source: Source, delivery: WebhookDelivery, message_id: str) -> Sequence[MappedChange]:
-    mapped = map_delivery(source, delivery, message_id)
-    if mapped.error:
-        raise mapped.error
-    return mapped.changes
-
-
-def _send(mapped: Sequence[MappedChange], send: Send, counts: MailCounts) -> None:
-    changes = [each.change for each in mapped]
+def _send(changes: Sequence[Change], send: Send, counts: MailCounts) -> list[str]:
+    """Send the changes of one mail, account by account, and return their jobs in the order of the changes."""
+    jobs = dict[int, str]()
     for positions in group_by_account(changes):
         sent = send([changes[at] for at in positions])
         known = sum(answer.duplicate for answer in sent)
         counts.accepted += len(sent) - known
         counts.known += known
+        jobs |= {at: answer.id for at, answer in zip(positions, sent, strict=True)}
+    return [jobs[at] for at in sorted(jobs)]
