@@ -178,6 +178,9 @@ class _Report:
             yield f"{pluralize(self._by_type.total(), 'relation')} drifted:"
             for (state, name), count in sorted(self._by_type.items()):
                 yield f"  {count:,} {state}  {name}"
+        elif not self._counts["seen"]:
+            yield "Nothing was read: nothing that is remembered was confirmed and fits."
+            return
         else:
             yield "Nothing has drifted, of what could be read."
         yield f"{self._counts['same']:,} are as they were last confirmed."
