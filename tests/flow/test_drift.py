@@ -285,6 +285,26 @@ def test_nothing_is_read_of_a_paused_account(make_world: Callable[..., World]) -
     assert reads_of(world) == before
 
 
+def test_credentials_or_a_clock_that_the_api_refuses_pause_the_account_as_in_a_flush(
+    make_world: Callable[..., World],
+) -> None:
+    for error in (ErrorClass.CREDENTIALS, ErrorClass.CLOCK):
+        world = make_world()
+        link(world, 1, *range(10, 40))
+        refused = ActionResult(Verdict.REJECTED, code=137, error=error)
+
+        def refuse(reply: Reply, _actions: object, result: ActionResult = refused) -> Reply:
+            return msgspec.structs.replace(reply, results=(result,) * len(reply.results))
+
+        world.apis["acme"] = ActingApi(world.apis["acme"], refuse)  # type: ignore[assignment]
+        with pytest.raises(Unavailable, match="account acme is paused"):
+            read_page(world)
+        pause = world.store.get_pause("acme")
+        assert pause
+        assert pause.reason == error.value
+        world.store.resume("acme")
+
+
 def test_nothing_is_read_of_an_account_that_only_observes(make_world: Callable[..., World]) -> None:
     world = make_world(policy={"observe": True})
     with pytest.raises(Unavailable, match="account acme only observes"):

@@ -95,6 +95,7 @@ class DriftReader:
     ) -> None:
         self._policy, self._deps, self._queries, self._wake = policy, deps, queries, wake
         self.telemetry = FlushTelemetry(policy.account, deps.new_id(), deps.emit)
+        self._clock_corrected = False
 
     def read(self, wanted: DriftFilter, *, cursor: str = "", sample: int = 0) -> DriftPage:
         """Return what the CRM says of the next page of relations, or of so many that are drawn by chance.
@@ -198,6 +199,7 @@ class DriftReader:
         if not operations:
             return None
         pace = AccountPace(policy, self._deps, lease, self.telemetry)
+        pace.clock_corrected = self._clock_corrected
         grant = pace.book_slot(MAX_SLOT_WAIT)
         if not grant.booked:
             return _Wait(grant.wait, f"the account's pace ({grant.reason})")
@@ -233,6 +235,7 @@ class DriftReader:
         pace.follow_reply(
             sent, reply, feedback, now=now + round((self._deps.clock.monotonic() - started) * SECOND)
         )
+        self._clock_corrected = pace.clock_corrected
         return reply
 
     def _report(self, reading: "_PageRead") -> None:
