@@ -18,7 +18,16 @@ from worker.config.checks import UnreadableSecret, Warned, under
 from worker.config.secret import Secret, hide, hide_key
 from worker.config.table import TableReader, join, keys_of, nearest
 from worker.config.urls import password_of
-from worker.config.values import Account, AccountLimits, Environment, Key, Settings, Source, TypePolicy
+from worker.config.values import (
+    Account,
+    AccountLimits,
+    Dashboard,
+    Environment,
+    Key,
+    Settings,
+    Source,
+    TypePolicy,
+)
 from worker.errors import Fault, InvalidSettings
 
 FILE: Final = "relations.toml"
@@ -119,12 +128,14 @@ def read_environment(environ: Mapping[str, str], reader: TableReader) -> tuple[E
 
 def read_tables(document: dict[str, Any], reader: TableReader, api_url: str) -> dict[str, Any]:
     """Return the groups of named tables of a file; accounts stand on `[defaults]` and the common URL."""
-    reader.unknown(document, ["defaults", *GROUPS], "")
+    reader.unknown(document, ["defaults", *GROUPS, "dashboard"], "")
     inherited = {"api_url": api_url, **read_defaults(document.get("defaults", {}), reader)}
-    return {
+    groups = {
         group: reader.group(kind, document.get(group, {}), group, **(inherited if kind is Account else {}))
         for group, kind in GROUPS.items()
     }
+    dashboard = reader.table(Dashboard, document.get("dashboard", {}), "dashboard")
+    return {**groups, "dashboard": dashboard or Dashboard()}
 
 
 def read_defaults(content: Any, reader: TableReader) -> dict[str, Any]:
@@ -159,3 +170,4 @@ def check_tables(settings: Settings, document: Mapping[str, Any], folder: Path) 
         given = document["sources"][name]
         yield from under(join("sources", name), checks.check_source(source, given, settings.accounts))
         hide(password_of(source.url))
+    yield from under("dashboard", checks.check_dashboard(settings.dashboard, settings.keys))

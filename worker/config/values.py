@@ -231,6 +231,29 @@ class Source(HmacFormat):
         return frozenset(filter(None, (self.account, *self.accounts.values())))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dashboard:
+    """The pages for operators: how a browser signs in, and how times and ids are shown.
+
+    The first secret signs sessions, all are accepted, for rotation; without one each process makes its own,
+    and its sessions end with it. Of `proxies`, addresses or networks, the `user_header` is believed: it names
+    one of `users`, each with the key whose rights it has; `*` stands for everybody else.
+    """
+
+    enabled: Annotated[bool, Meta(description="true or false")] = True
+    secrets: Annotated[tuple[Secret, ...], SECRETS] = field(default=(), metadata={"key": "secret"})
+    session_hours: Annotated[float, Meta(ge=0.1, le=720)] = 12.0
+    time_zone: Text = "UTC"
+    mask_ids: Annotated[bool, Meta(description="true or false")] = False
+    proxies: Annotated[
+        tuple[Text, ...], Meta(description="a list of addresses or networks such as 10.0.0.0/24")
+    ] = ()
+    user_header: HeaderName = ""
+    users: Annotated[Mapping[str, str], Meta(description="a table of users and the names of keys")] = field(
+        default_factory=dict
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Environment:
     """What variables of the environment set."""
@@ -260,6 +283,7 @@ class Settings(Environment):
     types: Mapping[str, TypePolicy] = field(default_factory=dict)
     keys: Mapping[str, Key] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
+    dashboard: Dashboard = field(default_factory=Dashboard)
     warnings: tuple[str, ...] = ()
     spared: tuple[str, ...] = ()
     file: Path | None = None

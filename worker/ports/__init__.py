@@ -30,7 +30,10 @@ from worker.ports.job_admin import (
 )
 from worker.ports.metrics import (
     BOUNDS,
+    HISTORY_BUCKETS,
+    HISTORY_SECONDS,
     AccountStats,
+    HistoryPoint,
     MemoryUsage,
     Metrics,
     SweepStats,
@@ -101,6 +104,8 @@ __all__ = [
     "ERASED",
     "ERROR_CLASSES",
     "FOREVER",
+    "HISTORY_BUCKETS",
+    "HISTORY_SECONDS",
     "LEASE_LIFETIME",
     "MAX_COUNTDOWN",
     "MAX_KEPT_BODY",
@@ -128,6 +133,7 @@ __all__ = [
     "Feedback",
     "FlawProgress",
     "Grant",
+    "HistoryPoint",
     "Inspection",
     "JobAdmin",
     "JobFilter",

@@ -111,6 +111,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     source: str = ""
     batch: str = ""
+    event_id: str = ""
     since: int = 0
     until: int = 0
     failed_since: int = 0

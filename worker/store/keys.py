@@ -65,6 +65,8 @@ Below `{prefix}:{{account}}:`; µs are microseconds UTC of the server's clock, i
     requests         list    ids of the latest requests, newest first            the latest 10,000
     numbers          hash    what only rises: outcomes and failures as they      no end, a fixed set of fields
                              were written, counters of flushes, people's acts
+    history          hash    place in a ring of 288 → what the counters were     2 days from the last one
+                             when a bucket of five minutes began (JSON)
     pace             hash    see worker/limiter/lua/book.lua                     2 days from its last use
 
 A job's lifetime begins with its end. Jobs and memories say themselves when they end; their bytes go with

@@ -14,6 +14,7 @@ from worker.ports import (
     JobPage,
     JobRecord,
     JobState,
+    RelationEvent,
     RelationRecord,
     RequestPage,
     RequestRecord,
@@ -79,6 +80,13 @@ class RedisQueries:
             found = read_memories(self._database, account, wanted[start : start + MAX_EXAMINED], now=now)
             records |= {relation: record for relation, (record, _) in found.items()}
         return records
+
+    def relation_events(
+        self, account: str, relations: Sequence[Relation]
+    ) -> dict[Relation, tuple[RelationEvent, ...]]:
+        """Return the outcomes that are remembered of these relations, oldest first."""
+        found = read_memories(self._database, account, relations, now=self._database.now(), opens=False)
+        return {relation: tuple(memory.history(account)) for relation, (_, memory) in found.items()}
 
     def account_state(self, account: str) -> AccountState:
         """Return what decides whether something of the account is sent now."""
