@@ -1,10 +1,10 @@
-"""What an account did over the last day, in buckets, from the counters that were noted. Pure."""
+"""What an account did over the last day, in buckets, from the counters that were noted."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from worker.contract import write_instant
-from worker.ports import HISTORY_SECONDS, AccountStats, HistoryPoint
+from worker.ports import HISTORY_SECONDS, AccountStats, HistoryPoint, Metrics
 
 COUNTS: Final = ("accepted", "actions", "requests", "applied", "superseded", "stale", "failed")
 
@@ -25,6 +25,12 @@ class HistoryBucket(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Return the bucket as plain data."""
         return {**self._asdict(), "at": write_instant(self.at)}
+
+
+def read_history(metrics: Metrics, account: str, stats: AccountStats | None = None) -> list[HistoryBucket]:
+    """Return what an account did within the last day, by its state if that was read already."""
+    stats = stats or metrics.account_stats([account])[account]
+    return make_buckets(metrics.history(account), metrics.now(), stats)
 
 
 def make_buckets(points: Sequence[HistoryPoint], now: int, stats: AccountStats) -> list[HistoryBucket]:

@@ -9,7 +9,7 @@ from ops.dashboard.deps import DashboardDeps
 from ops.dashboard.formats import Formatter
 from ops.dashboard.page import Page, Visit
 from ops.doctor import Finding, report_troubles, verdict_of
-from ops.history import HistoryBucket, gather, make_buckets
+from ops.history import HistoryBucket, gather, read_history
 from worker.ports import (
     HISTORY_BUCKETS,
     HISTORY_SECONDS,
@@ -114,7 +114,7 @@ def sum_states(health: Health) -> dict[str, int]:
 def read_day(deps: DashboardDeps, rows: Sequence[AccountRow], now: int) -> list[HistoryBucket]:
     """Return what these accounts did over the last day, in half hours."""
     metrics = deps.runtime.metrics
-    buckets = [bucket for row in rows for bucket in make_buckets(metrics.history(row.name), now, row.stats)]
+    buckets = [bucket for row in rows for bucket in read_history(metrics, row.name, row.stats)]
     step = BAR_SECONDS * 1_000_000
     start = (now // step - BARS + 1) * step
     return gather(buckets, start=start, seconds=BAR_SECONDS, size=BARS)
