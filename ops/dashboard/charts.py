@@ -94,7 +94,7 @@ def neighbourhood(
             parts += [_line(centre, middle, edge, y, node.tone), _box(node, x, y - BOX / 2)]
     parts += [_box(parent, 180, middle - BOX / 2, "own"), _box(child, 340, middle - BOX / 2, "own")]
     return Markup(
-        '<svg class="picture" viewBox="0 0 640 {height}" role="img" aria-label="{title}">{parts}</svg>'
+        '<svg class="picture" viewBox="0 0 640 {height}" role="group" aria-label="{title}">{parts}</svg>'
     ).format(height=f"{height:.0f}", title=title, parts=Markup("").join(parts))
 
 

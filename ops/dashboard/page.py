@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
-from zoneinfo import ZoneInfo
 
 from ops.dashboard.texts import Texts
 from producers.portals.http.requests import check_access
@@ -46,7 +45,7 @@ class Visit:
     @property
     def zone(self) -> tzinfo:
         """The time zone of what is shown."""
-        return ZoneInfo(self.settings.dashboard.time_zone)
+        return self.settings.dashboard.zone
 
     def may(self, right: Right) -> bool:
         """Return whether the key has the right."""

@@ -109,7 +109,7 @@ def sum_up(accounts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return dict(totals)
 
 
-async def get_key(deps: OperatorDeps, call: ApiCall[None]) -> Response:
+async def get_key(_deps: OperatorDeps, call: ApiCall[None]) -> Response:
     """Show the key: what it may do, for which accounts."""
     return json_response(serialize_key(call.key))
 

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from worker.config.proxy import find_proxy
 from worker.config.secret import SHORT_SECRET, SHORTEST, Secret
@@ -151,8 +150,8 @@ def check_dashboard(dashboard: Dashboard, keys: Collection[str]) -> Iterator[Fau
         if 0 < len(value_of(secret)) < SHORT_SECRET:
             yield Fault("secret", f"expected at least {SHORT_SECRET} characters: sessions are signed with it")
     try:
-        ZoneInfo(dashboard.time_zone)
-    except (OSError, ValueError):
+        _ = dashboard.zone
+    except (KeyError, OSError, ValueError):
         yield Fault(
             "time_zone", f'expected such as "Europe/Berlin" or "UTC", got {quote(dashboard.time_zone)}'
         )

@@ -6,8 +6,10 @@ what a key may be: its `Meta` is the range, and the words for it where the range
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
@@ -252,6 +254,11 @@ class Dashboard:
     users: Annotated[Mapping[str, str], Meta(description="a table of users and the names of keys")] = field(
         default_factory=dict
     )
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone; raises KeyError, OSError or ValueError if this machine knows none of that name."""
+        return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 // What the pages do better with JavaScript; each of them is complete without it.
 // Updates: the same address is fetched again, and the regions that say so are morphed.
-const SECONDS = 4;
+const SECONDS = 3;
 const CALM = 30; // after failures it asks at most every so many seconds
 const PAUSED = "relations-paused";
 const body = document.body;
