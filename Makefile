@@ -1,6 +1,7 @@
 # dev: a workbench until Ctrl-C · demo: the main job through real parts · test: every check and test
 # bench-quick: numbers beside other libraries (bench: all, half an hour)
 # test-server SERVER=/usr/bin/redis-server: what a Redis or Valkey matters for, on that program
+# test-browser: installs Playwright and Chromium and tries the pages in it · screenshots: the pictures of docs/pages
 # torture: kills, outages and interleavings for an hour · test-broker: installs RabbitMQ and tries it as the broker
 # coverage: the suite with a threshold · mutation: does the planner's suite notice changed code? · diagrams: draws docs/diagrams
 # Needs Python >= 3.11 with venv, make, and a package index. Everything else is made in .venv.
@@ -9,9 +10,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BROWSER := playwright==1.65.2 axe-playwright-python==0.1.8
 
-.PHONY: dev demo test test-server test-broker torture coverage mutation check format diagrams bench bench-quick lock clean help
-help: ; @sed -n '1,5p' Makefile
+.PHONY: dev demo test test-server test-browser screenshots test-broker torture coverage mutation check format diagrams bench bench-quick lock clean help
+help: ; @sed -n '1,6p' Makefile
 
 dev: $(READY) ; @$(BIN)/relations dev
 demo: $(READY) ; @$(BIN)/relations demo
@@ -21,6 +23,14 @@ test-server: $(READY)
 	@mkdir -p $(VENV)/server && ln -sf "$(abspath $(SERVER))" $(VENV)/server/redis-server
 	@$(VENV)/server/redis-server --version
 	@PATH="$(abspath $(VENV)/server):$$PATH" $(BIN)/pytest -n 2 --dist worksteal tests/store tests/deploy tests/process
+test-browser: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(BROWSER)
+	@command -v chromium chromium-browser google-chrome >/dev/null || { test "$$(id -u)" = 0 && apt-get install -y -q chromium; } \
+	  || { echo "Install a Chromium, on Debian: apt-get install chromium; or name one in CHROMIUM"; exit 2; }
+	@$(BIN)/pytest tests/browser
+screenshots: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(BROWSER)
+	@$(BIN)/python -m tests.browser.screenshots
 test-broker: $(READY) ; @ops/rabbitmq.sh install && $(BIN)/pytest tests/deploy/test_rabbitmq.py
 coverage: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pytest-cov==7.1.0

@@ -38,6 +38,7 @@ FILTER_FIELDS: Final[Mapping[str, str]] = {  # of the filter → parameter of th
     "error": "error",
     "source": "source",
     "batch": "batch",
+    "event_id": "event_id",
 }
 TIME_FIELDS: Final = ("since", "until", "failed_since", "failed_until")
 EXPLAINED: Final = ("id", "state", "text", "requests")  # of a job's explanation; the rest are its facts

@@ -19,7 +19,8 @@ from worker.wiring import Runtime
 
 NOBODY = 404  # an address that the simulated CRMs do not have
 READ_ONLY = "dev-read-only-key-of-the-pages"
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), "")
 FLAGS = (  # a browser that stays where it is, in a container without a screen
     "--no-sandbox",
     "--disable-gpu",

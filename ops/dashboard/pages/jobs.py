@@ -153,7 +153,7 @@ def _look_up(deps: DashboardDeps, visit: Visit, text: str) -> list[Found]:
     if record := RECORD.fullmatch(text):
         return _by_record(visit, MODULES[record[1].lower()], int(record[2]))
     if NUMBER.fullmatch(text):
-        return [each for module in ("estate", "address") for each in _by_record(visit, module, int(text))]
+        return _by_record(visit, "", int(text))
     return _by_event(deps, visit, text)
 
 
@@ -199,13 +199,13 @@ def read_relation(text: str) -> Relation | None:
 
 
 def _by_record(visit: Visit, module: str, number: int) -> list[Found]:
-    """Return the lists of jobs that name a record as a parent, or as a child."""
+    """Return the lists of jobs that name a record as a parent, or as a child; "" stands for any module."""
     t = visit.texts
     sides = (("parentid", t("as parent"), "parent"), ("childid", t("as child"), "child"))
     return [
-        Found(t(module), f"{number} {words}", link("/jobs", **{name: number}))
+        Found(t(module or "record"), f"{number} {words}", link("/jobs", **{name: number}))
         for name, words, side in sides
-        if any(getattr(known, side) == module for known in TYPES.values())
+        if not module or any(getattr(known, side) == module for known in TYPES.values())
     ]
 
 
