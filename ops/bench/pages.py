@@ -89,7 +89,7 @@ def _paths(runtime: Runtime, ids: Sequence[str]) -> Mapping[str, str]:
     return {
         "overview": "/",
         "jobs": "/jobs",
-        "jobs, 200 rows": "/jobs?limit=200",
+        "jobs, 100 rows": "/jobs?limit=100",
         "jobs, failed": "/jobs?state=failed",
         "jobs, of one error": f"/jobs?state=failed&error=160&account={ACCOUNT}",
         "jobs, of one parent": f"/jobs?parentid={job.parents[0]}",

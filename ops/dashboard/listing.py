@@ -32,8 +32,8 @@ def list_jobs(
     }
     found = sorted(
         (job for page in pages.values() for job in page.jobs),
-        key=lambda job: (job.accepted_at, job.id),
-        reverse=True,
+        key=lambda job: job.accepted_at,
+        reverse=True,  # of one instant they stay in the order of their account's page
     )
     shown = found[:limit]
     taken = {account: sum(job.account == account for job in shown) for account in pages}

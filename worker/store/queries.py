@@ -178,13 +178,18 @@ class JobSearch:
         self._database, self._account, self._wanted, self._limit = database, account, wanted, limit
         self._now, self._left = database.now(), MAX_EXAMINED
         self._found: list[JobRecord] = []
+        self._oldest = wanted.since - CLOCK_SLACK_US  # accepted before: so was everything before it
+        self._is_past = False
 
     def among_failed(self, below: int) -> JobPage:
         """Look among the failed jobs that wait for a decision, with acceptance numbers below one."""
         entries = self._failed_entries(below)[: self._left]
-        for number, _ in self._look_at([(number, short_id(id_)) for number, id_ in entries]):
-            if len(self._found) == self._limit:
-                return JobPage(tuple(self._found), str(number))
+        size = max(PIECE, self._limit)
+        for start in range(0, len(entries), size):
+            piece = [(number, short_id(id_)) for number, id_ in entries[start : start + size]]
+            for number, _ in self._look_at(piece):
+                if len(self._found) == self._limit:
+                    return JobPage(tuple(self._found), str(number))
         return JobPage(tuple(self._found), str(entries[-1][0]) if len(entries) == MAX_EXAMINED else "")
 
     def among_all(self, below: int) -> JobPage:
@@ -220,6 +225,8 @@ class JobSearch:
             for at, _ in self._look_at(entries):
                 if len(self._found) == self._limit:
                     return JobPage(tuple(self._found), str(top + at + 1))
+            if self._is_past:
+                return JobPage(tuple(self._found), "")
             place -= size
         return None
 
@@ -243,6 +250,7 @@ class JobSearch:
     def _look_at(self, entries: Sequence[tuple[int, str]]) -> Iterable[tuple[int, str]]:
         """Yield the entries one after the other, after those that match were found."""
         known = read_jobs_with_claims(self._database, self._account, [short for _, short in entries])
+        self._is_past = any(job.accepted_at < self._oldest for job in known.values())
         for entry in entries:
             job = known.get(entry[1])
             if job and not job.is_gone(self._now) and job.matches(self._wanted):

@@ -19,7 +19,7 @@ from worker.contract.message import MAX_ID
 from worker.errors import NotFound, RelationsError
 from worker.ports import OPEN_STATES, JobFilter, JobRecord, count_open_jobs
 
-PAGE_SIZES: Final = (25, 50, 100, 200)
+PAGE_SIZES: Final = (25, 50, 100)
 NUMBER: Final = re.compile(r"[0-9]{1,19}")
 RECORD: Final = re.compile(r"(?i)(estate|objekt|immobilie|address|person|adresse)[\s:#]+([0-9]{1,19})")
 MODULES: Final = {

@@ -19,6 +19,7 @@ from worker.ports import FailureGroup, JobFilter, RequestPage
 
 MAX_ACCOUNTS: Final = 20  # whose failures one page shows
 MAX_SUSPECTS: Final = 25
+SUSPECTED_JOBS: Final = 500  # failed ones, of all accounts together, that a page looks at for suspects
 MAX_GROUPS: Final = 100
 NEIGHBOURS: Final = 6  # on each side of a relation's picture
 REQUESTS: Final = 50  # of one page
@@ -105,10 +106,11 @@ def list_errors(deps: DashboardDeps, visit: Visit) -> Page:
         for group in deps.runtime.queries.failure_groups(account)
     ]
     rows.sort(key=lambda row: -row.group.jobs)
+    looked_at = SUSPECTED_JOBS // max(1, min(len(failing), MAX_ACCOUNTS))
     suspects = [
         (account, each, _suspect_path(account, each))
         for account in failing[:MAX_ACCOUNTS]
-        for each in find_suspects(deps.runtime.queries, account)[:MAX_SUSPECTS]
+        for each in find_suspects(deps.runtime.queries, account, most=looked_at)[:MAX_SUSPECTS]
     ]
     suspects.sort(key=lambda pair: -pair[1].relations)
     return Page(
@@ -118,6 +120,7 @@ def list_errors(deps: DashboardDeps, visit: Visit) -> Page:
             "rows": rows[:MAX_GROUPS],
             "suspects": suspects[:MAX_SUSPECTS],
             "left_out": max(0, len(failing) - MAX_ACCOUNTS),
+            "looked_at": looked_at,
             "describe": describe,
         },
     )
