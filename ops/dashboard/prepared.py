@@ -13,6 +13,7 @@ from worker.errors import NotFound
 from worker.redis.client import Client, translate_errors
 
 LIFETIME: Final = 3600  # seconds
+CLAIMED: Final = 120  # seconds that carrying out may take; whoever died meanwhile, another may after that
 Act = Literal["cancel", "dismiss", "replay"]
 
 
@@ -65,9 +66,9 @@ class PreparedActs:
         return act
 
     def claim(self, token: str) -> bool:
-        """Return whether the caller is the first that carries it out."""
+        """Return whether the caller carries it out, and nobody else does now."""
         with translate_errors():
-            return bool(self._redis.set(f"{self._key(token)}:begun", 1, nx=True, ex=LIFETIME))
+            return bool(self._redis.set(f"{self._key(token)}:begun", 1, nx=True, ex=CLAIMED))
 
     def _key(self, token: str) -> str:
         return f"{self._prefix}:act:{{{token}}}"

@@ -239,6 +239,17 @@ def test_pause_and_resume_say_what_they_did(front: Front, browse: Browse) -> Non
     assert front.store.get_pause("acme") is None
 
 
+def test_pausing_twice_pauses_once(front: Front, browse: Browse) -> None:
+    browser = browse("admin")
+    for why in ("first", "second"):
+        browser.post("/accounts/acme/pause", data={"why": why})
+    pause = front.store.get_pause("acme")
+    assert pause
+    assert pause.detail == "first"
+    entries = front.runtime.job_admin.audit_log("acme").entries
+    assert [entry.act for entry in entries].count("paused") == 1
+
+
 def test_the_credentials_are_tried(front: Front, browse: Browse) -> None:
     checked = browse("admin").post("/accounts/acme/check", data={"x": ""})
     assert "accepted by" in checked.text

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
 from starlette.requests import Request
 
+from ops.dashboard.routes import page_routes
 from ops.dashboard.session import Sessions, SignInLimit, TooMany, is_listed, is_own_page
 from ops.dashboard.sign_in import own_path
-from tests.support.browsing import Browse, open_browser, text_of
+from producers.portals.http.application import application
+from producers.portals.http.server import Server
+from tests.support.browsing import HTML, Browse, open_browser, text_of
 from tests.support.http_front import BUYER, KEYS, Front, sha256
 from worker.config import Key, Secret, Settings
 from worker.config.values import Dashboard
@@ -198,6 +201,17 @@ def test_the_pages_can_be_switched_off(front: Front) -> None:
         assert client.get("/sign-in").status_code == 404
         assert client.post("/sign-in", data={"key": ADMIN}).status_code == 404
         assert client.get("/", headers={"Accept": "application/json"}).status_code == 200
+
+
+def test_an_address_that_tries_keys_is_asked_to_wait(front: Front) -> None:
+    pages = page_routes(front.runtime, send_replay=lambda _: None)
+    with (
+        Server(application(front.runtime, pages=pages), port=0) as server,
+        httpx.Client(base_url=server.url, headers=HTML) as client,
+    ):
+        found = [client.post("/sign-in", data={"key": f"wrong-{at}"}).status_code for at in range(12)]
+        assert found == [401] * SignInLimit.PER_ADDRESS + [429] * 2
+        assert client.post("/sign-in", data={"key": ADMIN}).status_code == 429
 
 
 # --- the parts

@@ -12,6 +12,7 @@ from ops.dashboard.page import Answer, Page, SeeOther, Visit
 from ops.dashboard.pages.jobs import group_by_account
 from ops.dashboard.pages.system import account_page
 from ops.dashboard.prepared import Act, PreparedAct, PreparedActs, new_token
+from ops.operations.local import PAUSED_BY_OPERATOR
 from producers.job_admin.cancel_dismiss import CANCELLABLE, DISMISSABLE
 from producers.job_admin.selection import OF_RELATIONS, Selection, narrow
 from producers.portals.http.requests import job_account
@@ -29,11 +30,11 @@ STATES: Final[Mapping[str, Sequence[JobState]]] = {"cancel": CANCELLABLE, "dismi
 
 
 def pause_account(deps: DashboardDeps, visit: Visit) -> Answer:
-    """Stop an account."""
-    account = visit.check("admin", str(visit.path_params["account"]))
-    deps.operations(visit).pause_account(
-        visit.settings.account(account).name, visit.sent("why")[:200], by=visit.by
-    )
+    """Stop an account; one that an operator has stopped stays as it is."""
+    account = visit.settings.account(visit.check("admin", str(visit.path_params["account"]))).name
+    known = deps.runtime.store.get_pause(account)
+    if known is None or known.reason != PAUSED_BY_OPERATOR:
+        deps.operations(visit).pause_account(account, visit.sent("why")[:200], by=visit.by)
     return SeeOther(f"/accounts/{account}")
 
 
@@ -207,7 +208,7 @@ def carry_out(deps: DashboardDeps, visit: Visit) -> Answer:
     act = acts.find(str(visit.path_params["token"]), visit.key.name)
     for account in (*act.jobs, *map(job_account, act.replays)):
         visit.check("replay", account)
-    if not acts.claim(act.token):
+    if act.state == "done" or not acts.claim(act.token):
         return SeeOther(f"/acts/{act.token}")
     if act.act == "replay":
         for replay_id in act.replays:
